@@ -1,0 +1,32 @@
+"""``noisylabels completion``: what a shell needs to complete commands and flags."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+import tyro
+
+
+@dataclass
+class Completion:
+    """Print a completion script for your shell.
+
+    noisylabels completion bash > ~/.local/share/bash-completion/completions/noisylabels
+    """
+
+    shell: Annotated[Literal["bash", "zsh", "fish"], tyro.conf.Positional]
+    """the shell"""
+
+    def run(self) -> int:
+        """Print the script; tyro writes it and ends the program."""
+        from noisylabels.cli.parser import DESCRIPTION, parser_type
+
+        tyro.cli(
+            parser_type({}),
+            prog="noisylabels",
+            description=DESCRIPTION,
+            args=["--tyro-print-completion", self.shell],
+            config=(tyro.conf.OmitArgPrefixes, tyro.conf.OmitSubcommandPrefixes),
+        )
+        return 0

@@ -1,0 +1,91 @@
+"""``noisylabels list``: what there is, by name."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+import tyro
+
+
+@dataclass
+class List:
+    """List losses, kinds of noise, data sets, models, or recipes, with their sources.
+
+    noisylabels list losses
+    """
+
+    what: Annotated[Literal["losses", "noise", "data", "models", "recipes", "version"], tyro.conf.Positional]
+    """what to list"""
+
+    def run(self) -> int:
+        """Print the table."""
+        from noisylabels import __version__
+        from noisylabels.cli.terminal import console, table
+
+        if self.what == "version":
+            print(f"noisylabels {__version__}")
+            return 0
+        headers, rows = {
+            "losses": _losses,
+            "noise": _noise,
+            "data": _data,
+            "models": _models,
+            "recipes": _recipes,
+        }[self.what]()
+        console().print(table(headers, rows))
+        return 0
+
+
+def _losses() -> tuple[list[str], list[list[str]]]:
+    from noisylabels.losses import LOSSES, loss
+
+    rows = []
+    for row in LOSSES.values():
+        made = loss(row.expression)
+        low, high = made.bounds(10)
+        defaults = ", ".join(f"{k}={v:g}" for term in made.terms for k, v in term.row.defaults.items())
+        symmetric = "yes" if made.label_sum(10) is not None else "no"
+        rows.append(
+            [row.name, row.title, made.kind, symmetric, f"[{low:.3g}, {high:.3g}]", defaults, row.source]
+        )
+    return ["name", "loss", "kind", "symmetric", "range, K=10", "defaults", "source"], rows
+
+
+def _noise() -> tuple[list[str], list[list[str]]]:
+    from noisylabels.noise.catalog import KINDS
+
+    rows = []
+    for kind in KINDS.values():
+        rows.append([kind.form, kind.title, kind.equation, kind.default.source])
+        for word, convention in kind.conventions.items():
+            rows.append([f"  ...@{word}", convention.title, "", convention.source])
+    return ["spec", "noise", "transition matrix", "source"], rows
+
+
+def _data() -> tuple[list[str], list[list[str]]]:
+    from noisylabels.data.catalog import DATA
+
+    return ["name", "data", "how to get it", "licence"], [
+        [row.name, row.title, row.source, row.licence] for row in DATA.values()
+    ]
+
+
+def _models() -> tuple[list[str], list[list[str]]]:
+    from noisylabels.models.catalog import MODELS
+
+    return ["name", "model", "widths", "smallest image", "source"], [
+        [row.name, row.title, ", ".join(map(str, row.widths)), f"{row.smallest}x{row.smallest}", row.source]
+        for row in MODELS.values()
+    ]
+
+
+def _recipes() -> tuple[list[str], list[list[str]]]:
+    from noisylabels.core.config import read_toml
+    from noisylabels.experiment import recipes
+
+    rows = []
+    for name, path in recipes().items():
+        settings = ", ".join(f"{key}={value}" for key, value in read_toml(path).items())
+        rows.append([name, path.read_text(encoding="utf-8").splitlines()[0].lstrip("# "), settings])
+    return ["name", "recipe", "differs from the defaults in"], rows

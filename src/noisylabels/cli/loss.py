@@ -1,0 +1,74 @@
+"""``noisylabels loss``: what a loss is, in words, numbers and a picture."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+
+@dataclass
+class LossCommand:
+    """Explain losses: equation, range, tolerance to noise, source, values, and a plot.
+
+    noisylabels loss "nce + 2*mae" --plot loss.svg
+
+    noisylabels loss ce mae nce+mae --plot losses.png
+    """
+
+    expressions: Annotated[tuple[str, ...], tyro.conf.Positional]
+    """one or more losses, such as ce, nce+mae, "2*nce + 0.5*rce(A=-4)\""""
+    classes: int = 10
+    """number of classes K"""
+    plot: Path | None = None
+    """file for a plot of value and gradient over p: .svg, .png or .html"""
+
+    def run(self) -> int:
+        """Print, and draw if asked."""
+        from noisylabels.cli.terminal import console, table
+        from noisylabels.core.checks import InputError, check_between
+        from noisylabels.losses import loss
+        from noisylabels.losses.curve import curve
+
+        if not self.expressions:
+            raise InputError("no loss: give one or more, such as nce+mae")
+        k = int(check_between(self.classes, "--classes", low=2))
+        curves = {}
+        for text in self.expressions:
+            made = loss(text)
+            low, high = made.bounds(k)
+            total = made.label_sum(k)
+            tolerant = (
+                f"yes: it sums to {total:g} over the {k} labels, whatever is predicted"
+                if total is not None
+                else "no: its sum over the labels depends on the prediction"
+            )
+            sources = "; ".join(dict.fromkeys(f"{term.row.title}: {term.row.source}" for term in made.terms))
+            for head, body in (
+                (made.expression, made.kind),
+                ("  value at label y ", made.equation),
+                ("  range            ", f"[{low:.4g}, {high:.4g}] for {k} classes"),
+                ("  symmetric        ", tolerant),
+                ("  source           ", sources),
+            ):
+                console().print(f"{head} {body}", markup=False, soft_wrap=True)
+            curves[made.expression] = drawn = curve(made, k)
+            at = [round(share * (len(drawn["p"]) - 1)) for share in (0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95)]
+            rows = [
+                [label, *(f"{drawn[key][index]:.3f}" for index in at)]
+                for label, key in (
+                    ("p of the label", "p"),
+                    ("value", "value"),
+                    ("gradient by its logit", "gradient"),
+                )
+            ]
+            console().print(table(rows[0], rows[1:]))
+            console().print()
+        if self.plot is not None:
+            from noisylabels.report.figures import loss_curves, save
+
+            save(loss_curves(curves, k), self.plot)
+            print(f"plot in {self.plot}")
+        return 0

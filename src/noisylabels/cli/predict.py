@@ -1,0 +1,59 @@
+"""``noisylabels predict``: labels and probabilities of images, as CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from noisylabels.core.checks import InputError
+
+
+@dataclass
+class Predict:
+    """Predict the labels of images with a trained run, as CSV: image,label,probability.
+
+    noisylabels predict runs/photos new-photos/ --out labels.csv
+    """
+
+    run_folder: Annotated[Path, tyro.conf.Positional]
+    """folder of a finished run"""
+    images: Annotated[tuple[Path, ...], tyro.conf.Positional]
+    """image files, or folders of them (searched through)"""
+    out: Path | None = None
+    """file to write (default: print)"""
+    all_classes: bool = False
+    """add a column with the probability of every class"""
+    bad_images: str = "fail"
+    """what to do with images that cannot be read: fail, or skip"""
+    device: str = "auto"
+    """auto, cpu, cuda"""
+
+    def run(self) -> int:
+        """Predict and write."""
+        from noisylabels.core.files import write_text
+        from noisylabels.prediction import load_model, predict_files
+
+        if not self.images:
+            raise InputError("no images: give files or folders after the run's folder")
+        trained = load_model(self.run_folder, self.device)
+        names, probs = predict_files(trained, self.images, self.bad_images)
+        best, label = probs.max(1)
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        extra = list(trained.class_names) if self.all_classes else []
+        writer.writerow(["image", "label", "probability", *extra])
+        for row, name in enumerate(names):
+            every = [f"{value:.6f}" for value in probs[row].tolist()] if self.all_classes else []
+            writer.writerow([name, trained.class_names[int(label[row])], f"{float(best[row]):.6f}", *every])
+        if self.out is None:
+            sys.stdout.write(text.getvalue())
+        else:
+            write_text(self.out, text.getvalue())
+            print(f"{len(names)} predictions in {self.out}")
+        return 0

@@ -1,0 +1,107 @@
+"""How things look in a terminal: progress bars, tables, shaded matrices."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from functools import cache
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+
+@cache
+def console() -> Console:
+    """Return the console for results: standard output, wide enough for a table when it is a pipe."""
+    return Console(soft_wrap=False, highlight=False, width=None if sys.stdout.isatty() else 140)
+
+
+class TerminalReporter:
+    """Shows a run on standard error: bars in a terminal, only the notes elsewhere."""
+
+    def __init__(self, epochs: int) -> None:
+        self.epochs = epochs
+        self.console = Console(stderr=True, highlight=False)
+        self.progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.completed:.0f}/{task.total:.0f}"),
+            TextColumn("{task.fields[rate]}"),
+            TimeRemainingColumn(),
+            console=self.console,
+            disable=not self.console.is_terminal,
+            transient=True,
+        )
+        self.tasks: dict[str, TaskID] = {}
+        self.last: dict[str, Any] | None = None
+
+    def __enter__(self) -> TerminalReporter:
+        self.progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.progress.stop()
+
+    def note(self, text: str) -> None:
+        """Print a note."""
+        self.console.print(f"note: {text}", markup=False, soft_wrap=True)
+
+    def decoding(self, what: str, done: int, total: int) -> None:
+        """Move the bar of the decoding."""
+        self._bar(what, done, total, "images")
+
+    def step(self, epoch: int, done: int, total: int) -> None:
+        """Move the bar of the training, over all epochs."""
+        words = f"epoch {epoch}/{self.epochs}"
+        if self.last is not None:
+            words += f", test {100 * self.last['test_accuracy']:.1f} %"
+        self._bar("training", (epoch - 1) * total + done, self.epochs * total, "steps", words)
+
+    def epoch(self, row: dict[str, Any]) -> None:
+        """Remember the last epoch's row for the bar."""
+        self.last = row
+
+    def _bar(self, what: str, done: int, total: int, unit: str, words: str = "") -> None:
+        if self.progress.disable:
+            return
+        if what not in self.tasks:
+            # the first call may come late, in a resumed run: the rate counts from there
+            self.tasks[what] = self.progress.add_task(what, total=total, completed=done, rate="")
+        task = self.tasks[what]
+        self.progress.update(task, completed=done, description=words or what)
+        speed = self.progress.tasks[self.progress.task_ids.index(task)].speed
+        self.progress.update(task, rate=f"{speed:.1f} {unit}/s" if speed else "")
+
+
+def table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
+    """Return a table of text."""
+    result = Table(show_edge=False, pad_edge=False, header_style="bold")
+    for header in headers:
+        result.add_column(header, overflow="fold")
+    for row in rows:
+        result.add_row(*(Text(cell) for cell in row))
+    return result
+
+
+def matrix(values: Sequence[Sequence[float]], names: Sequence[str]) -> Table:
+    """Return a matrix of shares in per cent, true classes down, given classes across, shaded."""
+    result = Table(show_edge=False, pad_edge=False, header_style="bold", padding=(0, 0))
+    result.add_column("true \\ given", justify="right")
+    for name in names:
+        result.add_column(name[:6], justify="right", min_width=6)
+    for name, row in zip(names, values, strict=True):
+        result.add_row(Text(name), *(_shaded(value) for value in row))
+    return result
+
+
+def _shaded(value: float) -> Text:
+    """Return a share in per cent on a ground that is the darker the larger it is."""
+    if value == 0:
+        return Text("·", style="dim")
+    light = round(255 - 190 * min(1.0, value))
+    ground = f"rgb({light},{light},255)" if value < 1 else "rgb(65,65,255)"
+    ink = "black" if light > 150 else "white"
+    return Text(f"{100 * value:.1f}", style=f"{ink} on {ground}")

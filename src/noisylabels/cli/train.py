@@ -1,0 +1,81 @@
+"""``noisylabels train``: train on noisy labels and say how it went."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from dataclasses import dataclass, field
+from typing import Annotated
+
+import tyro
+
+from noisylabels.experiment import RunConfig, RunResult, load_config
+
+
+@dataclass
+class Train:
+    """Train a classifier on partly wrong labels, and say how it went.
+
+    Settings come from the defaults (the paper's recipe), then from the recipe, then from flags.
+    The run is a folder. The same command goes on where a stopped one left off, to the same end, and
+    shows the result of a finished one.
+
+    noisylabels train digits --noise symmetric:0.4 --loss ce
+
+    noisylabels train --data photos/ --loss nce+rce --epochs 30 --out runs/photos
+    """
+
+    recipe: Annotated[str | None, tyro.conf.Positional] = None
+    """digits, paper, or the path of a TOML file of settings"""
+    config: RunConfig = field(default_factory=RunConfig)
+
+    def recipe_config(self) -> RunConfig:
+        """Return the settings of the recipe alone."""
+        return load_config(self.recipe)
+
+    def run(self) -> int:
+        """Train, with progress in a terminal, and print a summary."""
+        from noisylabels.cli.terminal import TerminalReporter, console
+        from noisylabels.experiment import run
+        from noisylabels.training.interrupt import Interrupted
+
+        # a flag's value went past the checks of a file's: types are tyro's, ranges the dataclass's
+        config = load_config(
+            None, **{f.name: getattr(self.config, f.name) for f in dataclasses.fields(RunConfig)}
+        )
+        try:
+            with TerminalReporter(config.epochs) as reporter:
+                result = run(config, reporter)
+        except Interrupted as stopped:
+            print(f"noisylabels: {stopped}; the same command goes on from there", file=sys.stderr)
+            return 128 + stopped.signal
+        if result.status == "failed":
+            print(f"noisylabels: {result.message} (recorded in {result.path})", file=sys.stderr)
+            return 1
+        console().print(summary(result))
+        return 0
+
+
+def summary(result: RunResult) -> str:
+    """Return what a person wants to know of a finished run, a few lines."""
+    final, noise = result.final or {}, result.noise
+
+    def percent(name: str) -> str:
+        return "unknown" if final.get(name) is None else f"{100 * final[name]:.2f} %"
+
+    names = result.class_names
+    dead = ", ".join(names[k] for k in final["dead_classes"]) or "none"
+    lines = [
+        f"{result.config['data']}, noise {noise['spec']} ({100 * noise['rate']:.2f} % of the labels wrong), "
+        f"loss {result.config['loss']}, {final['epoch']} epochs",
+        f"  test accuracy                        {percent('test_accuracy')}",
+        f"  training set, on the labels given    {percent('given_accuracy')}",
+    ]
+    if final["memorised"] is not None:
+        lines += [
+            f"  training set, on the true labels     {percent('true_accuracy')}",
+            f"  wrong labels: learned by heart       {percent('memorised')}",
+            f"  wrong labels: seen through           {percent('corrected')}",
+        ]
+    lines += [f"  dead classes (never predicted)       {dead}", f"  saved in {result.path}"]
+    return "\n".join(lines)

@@ -1,0 +1,65 @@
+"""Checks of what a user hands in, and the one exception that they raise."""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Iterable
+
+
+class InputError(ValueError):
+    """Something that the user handed in is wrong; the message is one line that says what to do.
+
+    The command line prints it without a traceback and exits with code 2. An exception of any
+    other type is a fault of this library and is reported as one.
+    """
+
+
+def did_you_mean(name: str, options: Iterable[str]) -> str:
+    """Return ``"; did you mean 'x'?"`` for the nearest option, or the whole list when none is near.
+
+    >>> did_you_mean("nec", ["nce", "mae"])
+    "; did you mean 'nce'?"
+    >>> did_you_mean("zzz", ["nce", "mae"])
+    '; known: nce, mae'
+    """
+    known = list(options)
+    near = difflib.get_close_matches(name.lower(), known, n=1, cutoff=0.6)
+    if near:
+        return f"; did you mean {near[0]!r}?"
+    return "; known: " + ", ".join(known) if known else ""
+
+
+def check_choice(value: str, options: Iterable[str], what: str) -> str:
+    """Return `value` if it is one of `options`, else raise an `InputError` that names the nearest."""
+    known = list(options)
+    if value not in known:
+        raise InputError(f"unknown {what} {value!r}{did_you_mean(str(value), known)}")
+    return value
+
+
+def check_between(
+    value: float,
+    what: str,
+    low: float = -math.inf,
+    high: float = math.inf,
+    *,
+    open_low: bool = False,
+    open_high: bool = False,
+) -> float:
+    """Return `value` if it is a finite number between `low` and `high`, else raise an `InputError`.
+
+    The ends belong to the range unless `open_low` or `open_high` excludes them.
+    """
+    ok = (
+        isinstance(value, (int, float))
+        and not isinstance(value, bool)
+        and math.isfinite(value)
+        and (value > low if open_low else value >= low)
+        and (value < high if open_high else value <= high)
+    )
+    if not ok:
+        left = "(" if open_low or low == -math.inf else "["
+        right = ")" if open_high or high == math.inf else "]"
+        raise InputError(f"{what} is {value!r}, expected a number in {left}{low:g}, {high:g}{right}")
+    return value

@@ -1,0 +1,48 @@
+"""A table of named rows: what every catalog of the project is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Generic, TypeVar
+
+from noisylabels.core.checks import InputError, check_choice
+
+Row = TypeVar("Row")
+
+
+class Registry(Mapping[str, Row], Generic[Row]):
+    """An ordered mapping from name to row; an unknown name is an error that names the nearest.
+
+    >>> colours = Registry("colour", {"red": 1})
+    >>> colours["read"]
+    Traceback (most recent call last):
+    ...
+    noisylabels.core.checks.InputError: unknown colour 'read'; did you mean 'red'?
+    """
+
+    def __init__(self, what: str, rows: Mapping[str, Row] | None = None) -> None:
+        self.what = what
+        self._rows: dict[str, Row] = dict(rows or {})
+
+    def add(self, name: str, row: Row) -> Row:
+        """Enter `row` under `name`, which must be free."""
+        if name in self._rows:
+            raise InputError(f"the {self.what} {name!r} exists already; choose another name")
+        self._rows[name] = row
+        return row
+
+    def remove(self, name: str) -> None:
+        """Take the row called `name` out again."""
+        del self._rows[check_choice(name, self._rows, self.what)]
+
+    def __getitem__(self, name: str) -> Row:
+        return self._rows[check_choice(name, self._rows, self.what)]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._rows  # Mapping's own would call __getitem__, which raises no KeyError
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._rows)
+
+    def __len__(self) -> int:
+        return len(self._rows)

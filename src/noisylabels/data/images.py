@@ -1,0 +1,199 @@
+"""ImageSet: the one form in which every data set reaches the rest of the library."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import math
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from noisylabels.core.checks import InputError
+
+_CHUNK_BYTES = 1 << 24  # memory-mapped sets are walked in pieces of about this size
+
+
+@dataclass(frozen=True, eq=False)
+class ImageSet:
+    """Images with their labels, checked once when the set is made.
+
+    Args:
+        images: uint8, (N, C, H, W) with C 1 (grey) or 3 (RGB); may be memory-mapped.
+        labels: int64, (N,), 0 <= label < K.
+        class_names: the K names; K is at least 2. A class may have no example here.
+        ids: N names by which a user finds an example again, such as "train/cat/001.jpg" or "train:17".
+        name: what to call the set: "digits", "cifar10", or the folder's name.
+        digest: sha256 (hexadecimal) of shape, pixels, labels and class names; `image_set` computes it.
+        notes: one line each about what a user should know: images left out, resized, empty classes.
+
+    Raises:
+        InputError: a tensor has another type, shape or length, or a label is outside 0..K-1.
+    """
+
+    images: torch.Tensor
+    labels: torch.Tensor
+    class_names: tuple[str, ...]
+    ids: Sequence[str]
+    name: str
+    digest: str
+    notes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        _check_images(self.images)
+        _check_labels(self.images, self.labels, self.class_names, self.ids)
+
+    @property
+    def num_classes(self) -> int:
+        """The number of classes K."""
+        return len(self.class_names)
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def pixel_mean_std(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """Return mean and standard deviation of each channel over all pixels, in units of [0, 1].
+
+        They come from an integer histogram and exact integer sums, so every platform and every number
+        of threads gives the same floats. A channel of one constant value has the deviation 1, so that
+        normalising it gives zeros instead of NaN.
+
+        Returns:
+            C means and C (population) standard deviations.
+
+        >>> one = image_set(torch.tensor([0, 255], dtype=torch.uint8).view(2, 1, 1, 1), [0, 1], ("a", "b"))
+        >>> one.pixel_mean_std()
+        ((0.5,), (0.5,))
+        """
+        means, deviations = [], []
+        for histogram in _histograms(self.images):
+            n = sum(histogram)
+            first = sum(value * count for value, count in enumerate(histogram))
+            second = sum(value * value * count for value, count in enumerate(histogram))
+            variance = n * second - first * first  # of the values times n, an exact integer
+            means.append(first / (255 * n))
+            deviations.append(math.sqrt(variance / (255 * n) ** 2) if variance else 1.0)
+        return tuple(means), tuple(deviations)
+
+
+def image_set(
+    images: torch.Tensor,
+    labels: torch.Tensor | Sequence[int],
+    class_names: Sequence[str],
+    ids: Sequence[str] | None = None,
+    name: str = "images",
+    notes: Sequence[str] = (),
+) -> ImageSet:
+    """Make an `ImageSet` from tensors and compute its digest.
+
+    Args:
+        images: uint8, (N, C, H, W), C 1 or 3.
+        labels: N integers in 0..K-1.
+        class_names: the K names.
+        ids: N names of the examples; by default "0", "1", ...
+        name: what to call the set.
+        notes: lines that the user should see.
+
+    Returns:
+        The set.
+
+    Raises:
+        InputError: what `ImageSet` refuses.
+
+    >>> pair = image_set(torch.zeros(2, 3, 4, 4, dtype=torch.uint8), [0, 1], ("cat", "dog"))
+    >>> len(pair), pair.num_classes, list(pair.ids)
+    (2, 2, ['0', '1'])
+    """
+    made = ImageSet(
+        images=images,
+        labels=torch.as_tensor(labels),
+        class_names=tuple(class_names),
+        ids=[str(i) for i in range(len(images))] if ids is None else ids,
+        name=name,
+        digest="",
+        notes=tuple(notes),
+    )  # checked before hashing: the digest of a wrong array helps nobody
+    return dataclasses.replace(made, digest=content_digest(images, made.labels, made.class_names))
+
+
+def content_digest(images: torch.Tensor, labels: torch.Tensor, class_names: Sequence[str]) -> str:
+    """Return the sha256 of an image set's content: shape, class names, labels, pixels."""
+    head = json.dumps({"shape": list(images.shape), "classes": list(class_names)})
+    digest = hashlib.sha256(head.encode())
+    digest.update(labels.numpy().astype("<i8").tobytes())
+    for piece in _pieces(images):
+        digest.update(np.ascontiguousarray(piece.numpy()).data)
+    return digest.hexdigest()
+
+
+def _pieces(images: torch.Tensor) -> Iterator[torch.Tensor]:
+    step = max(1, _CHUNK_BYTES // images[0].numel())
+    for start in range(0, len(images), step):
+        yield images[start : start + step]
+
+
+def _histograms(images: torch.Tensor) -> list[list[int]]:
+    """Count every value of every channel: C lists of 256."""
+    channels = images.shape[1]
+    counts = torch.zeros(channels, 256, dtype=torch.int64)
+    for piece in _pieces(images):
+        for c in range(channels):
+            counts[c] += torch.bincount(piece[:, c].reshape(-1), minlength=256).cpu()
+    rows: list[list[int]] = counts.tolist()  # Python integers: the sums above must not overflow
+    return rows
+
+
+def check_class_names(class_names: Sequence[str]) -> None:
+    """Raise an `InputError` unless there are two or more names, all different."""
+    if len(class_names) < 2:
+        found = f"a single class, {class_names[0]!r}" if class_names else "no class"
+        raise InputError(f"there is {found}; a classifier needs 2 at least")
+    if twice := [name for name, count in Counter(class_names).items() if count > 1]:
+        raise InputError(f"the class name {twice[0]!r} occurs twice; give every class a name of its own")
+
+
+def _check_images(images: torch.Tensor) -> None:
+    if not isinstance(images, torch.Tensor):
+        raise InputError(
+            f"images are a {type(images).__name__}, expected a torch.Tensor of uint8 (N, C, H, W)"
+        )
+    if images.dtype != torch.uint8:
+        found = str(images.dtype).removeprefix("torch.")
+        if images.is_floating_point() and bool(images.isnan().any()):
+            found += " and hold NaN"
+        raise InputError(
+            f"images are {found}, expected uint8 values 0..255; "
+            "scale them and convert with .round().clamp(0, 255).to(torch.uint8)"
+        )
+    if images.ndim != 4 or images.shape[1] not in (1, 3):
+        raise InputError(
+            f"images have the shape {tuple(images.shape)}, expected (N, C, H, W) with 1 or 3 channels second"
+        )
+    if images.numel() == 0:
+        raise InputError(f"the image set is empty: its shape is {tuple(images.shape)}; add an image")
+
+
+def _check_labels(
+    images: torch.Tensor, labels: torch.Tensor, class_names: tuple[str, ...], ids: Sequence[str]
+) -> None:
+    if not isinstance(labels, torch.Tensor) or labels.dtype != torch.int64:
+        found = str(labels.dtype) if isinstance(labels, torch.Tensor) else type(labels).__name__
+        raise InputError(f"labels are {found}, expected a torch.int64 tensor of class numbers")
+    n = len(images)
+    if labels.shape != (n,):
+        raise InputError(f"labels have the shape {tuple(labels.shape)}, expected ({n},): one for each image")
+    if len(ids) != n:
+        raise InputError(f"there are {len(ids)} ids for {n} images; give each image one")
+    check_class_names(class_names)
+    K = len(class_names)
+    wrong = (labels < 0) | (labels >= K)
+    if bool(wrong.any()):
+        first = int(wrong.nonzero()[0, 0])
+        raise InputError(
+            f"the label of {ids[first]!r} is {int(labels[first])}, expected 0 to {K - 1} for {K} classes "
+            f"({int(wrong.sum())} such labels in all)"
+        )

@@ -1,0 +1,173 @@
+"""Batches: a set's examples in a drawn order, augmented and normalised on the device.
+
+Everything random in an epoch is drawn on the CPU when the epoch starts and moved to the device once. So
+there is no transfer and no synchronisation between batches, a CPU and a GPU see the same batches, and a
+run goes on from any batch of any epoch without saved generator state.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import torch
+
+from noisylabels.core.checks import InputError
+from noisylabels.core.rng import generator
+from noisylabels.data.augment import Augment, Draws, normalize
+
+
+class Batch(NamedTuple):
+    """One step's examples, on the device."""
+
+    images: torch.Tensor  # float32, (B, C, H, W), normalised
+    labels: torch.Tensor  # int64, (B,)
+    # int64, (B,): positions in the set. The name hides tuple.index, which nobody calls on a batch.
+    index: torch.Tensor  # type: ignore[assignment]
+
+
+class Batches:
+    """The batches of a set, epoch after epoch.
+
+    The images are put on the device once. Where they would take more than half of a GPU's free memory
+    they stay on the host, and each batch is copied through pinned memory while the GPU computes.
+
+    Args:
+        images: uint8, (N, C, H, W); may be memory-mapped.
+        labels: int64, (N,).
+        batch_size: examples in a batch, 1 or more.
+        device: where the batches are wanted.
+        mean: C numbers in [0, 1], see `ImageSet.pixel_mean_std`.
+        std: C numbers above 0.
+        augment: None for none.
+        shuffle: a new order for each epoch; else 0..N-1.
+        seed: of the streams ("order", epoch) and ("augment", epoch).
+        channels_last: give the images in the memory layout that convolutions prefer on recent hardware.
+        drop_last: leave out a last batch that is not full. Otherwise it is kept; but when shuffling (that
+            is, in training) a last batch of a single example joins the batch before it, because batch
+            normalisation cannot train on one.
+
+    Raises:
+        InputError: lengths or channels differ, the batch size is below 1, or no batch would remain.
+
+    >>> pixels = torch.zeros(5, 1, 2, 2, dtype=torch.uint8)
+    >>> batches = Batches(pixels, torch.arange(5), batch_size=2, device="cpu", mean=[0.0], std=[1.0],
+    ...                   augment=None, shuffle=True, seed=0)
+    >>> [len(batch.labels) for batch in batches.epoch(0)]
+    [2, 3]
+    """
+
+    def __init__(
+        self,
+        images: torch.Tensor,
+        labels: torch.Tensor,
+        *,
+        batch_size: int,
+        device: torch.device | str,
+        mean: Sequence[float],
+        std: Sequence[float],
+        augment: Augment | None,
+        shuffle: bool,
+        seed: int,
+        channels_last: bool = False,
+        drop_last: bool = False,
+    ) -> None:
+        n = len(images)
+        if n == 0 or labels.shape != (n,):
+            raise InputError(
+                f"{n} images and labels of shape {tuple(labels.shape)}, expected one label an image"
+            )
+        if batch_size < 1:
+            raise InputError(f"the batch size is {batch_size}, expected 1 or more")
+        if drop_last and n < batch_size:
+            raise InputError(
+                f"{n} examples do not fill a batch of {batch_size} and drop_last leaves it out; "
+                "lower the batch size"
+            )
+        if not len(mean) == len(std) == images.shape[1]:
+            raise InputError(
+                f"mean has {len(mean)} and std {len(std)} values, expected one for each of "
+                f"{images.shape[1]} channels"
+            )
+        self.device = torch.device(device)
+        self.batch_size = batch_size
+        self.resident = _fits(images, self.device)
+        self._images = images.to(self.device) if self.resident else images
+        self._labels = labels.to(self.device)
+        self._mean = torch.tensor(mean, dtype=torch.float32, device=self.device)
+        self._std = torch.tensor(std, dtype=torch.float32, device=self.device)
+        self._augment = augment or None
+        self._shuffle = shuffle
+        self._seed = seed
+        self._layout = torch.channels_last if channels_last else torch.contiguous_format
+        self._ends = _batch_ends(n, batch_size, drop_last=drop_last, merge_single=shuffle)
+
+    def __len__(self) -> int:
+        return len(self._ends)
+
+    def __iter__(self) -> Iterator[Batch]:
+        """Walk through epoch 0: what an evaluation wants, which neither shuffles nor augments."""
+        return self.epoch(0)
+
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
+        """Return the batches of an epoch.
+
+        Args:
+            epoch: 0 or more; it names the order and the augmentation.
+            start: the first batch to give; a run that was stopped after k batches goes on with start=k and
+                sees exactly what it would have seen.
+
+        Returns:
+            An iterator over `len(self) - start` batches.
+
+        Raises:
+            InputError: `start` is not in 0..len(self).
+        """
+        if not 0 <= start <= len(self):
+            raise InputError(
+                f"start is batch {start}, expected 0 to {len(self)}: the epoch has {len(self)} batches"
+            )
+        return self._walk(epoch, start)
+
+    def _walk(self, epoch: int, start: int) -> Iterator[Batch]:
+        n = len(self._images)
+        stream = generator(self._seed, "order", epoch)
+        order = torch.randperm(n, generator=stream) if self._shuffle else torch.arange(n)
+        draws = self._augment.draw(n, self._seed, epoch).to(self.device) if self._augment else None
+        here = order.to(self.device)
+        begin = self._ends[start - 1] if start else 0
+        for end in self._ends[start:]:
+            index = here[begin:end]
+            pixels = self._gather(index, order[begin:end])
+            yield Batch(self._prepare(pixels, index, draws), self._labels.index_select(0, index), index)
+            begin = end
+
+    def _gather(self, index: torch.Tensor, host_index: torch.Tensor) -> torch.Tensor:
+        if self.resident:
+            return self._images.index_select(0, index)
+        pinned = self._images.index_select(0, host_index).pin_memory()
+        return pinned.to(self.device, non_blocking=True)
+
+    def _prepare(self, pixels: torch.Tensor, index: torch.Tensor, draws: Draws | None) -> torch.Tensor:
+        if self._augment is not None and draws is not None:
+            pixels = self._augment.apply(pixels, draws.at(index))
+        return normalize(pixels, self._mean, self._std).contiguous(memory_format=self._layout)
+
+
+def _fits(images: torch.Tensor, device: torch.device) -> bool:
+    if device.type != "cuda" or images.device.type == "cuda":
+        return True
+    free, _ = torch.cuda.mem_get_info(device)
+    return images.numel() <= free // 2
+
+
+def _batch_ends(n: int, batch_size: int, *, drop_last: bool, merge_single: bool) -> list[int]:
+    """Return where each batch ends in the order."""
+    ends = list(range(batch_size, n + 1, batch_size))
+    rest = n - (ends[-1] if ends else 0)
+    if rest and not drop_last:
+        if rest == 1 and merge_single and ends:
+            ends[-1] = n
+        else:
+            ends.append(n)
+    return ends

@@ -1,0 +1,276 @@
+"""Hugging Face image Parquet: an image column of encoded bytes and a column of class numbers."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from noisylabels.core.checks import InputError
+from noisylabels.data.decode import Decoding, Encoded, survey
+from noisylabels.data.reading import Options, Plan, Reading, held_out_note
+from noisylabels.data.split import hold_out
+
+IMAGE_COLUMNS = ("image", "img")
+LABEL_COLUMNS = ("label", "labels", "fine_label", "target", "class")
+TRAIN_SPLIT = "train"
+TEST_SPLITS = ("test", "validation", "valid", "val")
+_ROWS = 256  # rows of image bytes held at a time
+_SHARD = re.compile(r"[-_.]?\d+-of-\d+.*$")  # what follows the split's name in "train-00000-of-00002-0a1b"
+
+
+def parquet_files(path: Path) -> list[Path]:
+    """Return the Parquet files that `path` means: itself, those in it, in data/, or in its one other folder.
+
+    The last is how the hub stores a data set of one configuration, such as plain_text/.
+    """
+    if path.is_file():
+        return [path] if path.suffix == ".parquet" else []
+    if not path.is_dir():
+        return []
+    for folder in (path, path / "data"):
+        if found := sorted(folder.glob("*.parquet")):
+            return found
+    folders = sorted({file.parent for file in path.glob("*/*.parquet")})
+    if len(folders) > 1:
+        names = ", ".join(folder.name for folder in folders)
+        raise InputError(f"{path} holds several data sets ({names}); name the folder of one of them")
+    return sorted(folders[0].glob("*.parquet")) if folders else []
+
+
+def plan(path: Path, options: Options) -> Plan:
+    """Find the parts of the Parquet data set at `path`.
+
+    Args:
+        path: a file, or a folder of files called <split>-*.parquet.
+        options: see `Options`.
+
+    Returns:
+        The plan.
+
+    Raises:
+        InputError: there is no training part; later, when it is read: a file is damaged, a column is
+            missing, or a row has no image or no valid label.
+    """
+    files = parquet_files(path)
+    splits: dict[str, list[Path]] = {}
+    for file in files:
+        splits.setdefault(_split_name(file), []).append(file)
+    if len(splits) == 1:
+        train = next(iter(splits))
+    elif TRAIN_SPLIT in splits:
+        train = TRAIN_SPLIT
+    else:
+        raise InputError(f"{path} has the parts {', '.join(splits)} but none called train-*.parquet")
+    test = next((name for name in TEST_SPLITS if name in splits and name != train), None)
+    ignored = sorted(set(splits) - {train, test})
+    notes = [f"ignored the parts {', '.join(ignored)} of {path.name}"] if ignored else []
+    used = splits[train] + (splits[test] if test else [])
+    base = path if path.is_dir() else path.parent
+    return Plan(
+        name=path.name if path.is_dir() else path.stem,
+        root=path,
+        files={file.relative_to(base).as_posix(): file for file in used},
+        options={
+            "reader": "parquet",
+            "splits": [train, test],
+            "image_size": options.image_size,
+            "bad_images": options.bad_images,
+            "test_fraction": None if test else options.test_fraction,
+        },
+        read=lambda: _read(splits[train], splits[test] if test else [], train, test, options, list(notes)),
+    )
+
+
+def _split_name(file: Path) -> str:
+    first = file.stem.split("-")[0]
+    return first if first in (TRAIN_SPLIT, *TEST_SPLITS) else _SHARD.sub("", file.stem)
+
+
+def _read(
+    train_files: list[Path],
+    test_files: list[Path],
+    train: str,
+    test: str | None,
+    options: Options,
+    notes: list[str],
+) -> Reading:
+    layout = Layout.of(train_files[0], notes)
+    parts = [(train, train_files)] + ([(test, test_files)] if test else [])
+    labels, ids = [], []
+    for split, files in parts:
+        of_split = np.concatenate([layout.labels(file) for file in files])
+        ids += [f"{split}:{row}" for row in range(len(of_split))]
+        labels.append(of_split)
+    y = np.concatenate(labels)
+    class_names = layout.class_names or tuple(str(k) for k in range(int(y.max(initial=-1)) + 1))
+    num_train = len(labels[0])
+    images: Collection[Encoded]
+    if test:
+        images = Images(layout.image, train_files + test_files, [np.arange(len(y))])
+    else:
+        chosen = hold_out(y, ids, options.test_fraction)
+        order = np.concatenate(chosen)
+        num_train = len(chosen[0])
+        y, ids = y[order], [ids[i] for i in order]
+        images = Images(layout.image, train_files, chosen)
+        notes.append(held_out_note(len(chosen[1]), options.test_fraction))
+    shape, resized = survey(images, options.image_size, options.progress)
+    notes += [resized] if resized else []
+    decoding = Decoding(images, ids, shape, options.bad_images, options.progress)
+    return Reading.of_encoded(decoding, y, class_names, num_train, notes)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Which columns of a data set's files hold images and labels, and what the classes are called."""
+
+    image: str
+    label: str
+    class_names: tuple[str, ...]  # empty when the files do not say
+
+    @classmethod
+    def of(cls, file: Path, notes: list[str]) -> Layout:
+        """Read the layout from a file's schema; say in `notes` which columns were passed over."""
+        with _opened(file) as parquet:
+            schema = parquet.schema_arrow
+        features = _features(schema)
+        images = [field.name for field in schema if _holds_images(field, features)]
+        image = _choose(images, IMAGE_COLUMNS, "image", file, schema.names, notes)
+        named = [
+            name
+            for name, kind in features.items()
+            if kind.get("_type") == "ClassLabel" and name in schema.names
+        ]
+        labels = named + [name for name in LABEL_COLUMNS if name in schema.names and name not in named]
+        label = _choose(labels, LABEL_COLUMNS, "label", file, schema.names, notes)
+        return cls(image, label, tuple(features.get(label, {}).get("names") or ()))
+
+    def labels(self, file: Path) -> np.ndarray:
+        """Return the checked labels of a file, int64."""
+        import pyarrow as pa
+
+        with _opened(file) as parquet:
+            missing = [c for c in (self.image, self.label) if c not in parquet.schema_arrow.names]
+            if missing:
+                raise InputError(f"{file} lacks the column {missing[0]!r} that the first file has")
+            column = parquet.read(columns=[self.label]).column(self.label)
+        kind = column.type
+        if not (pa.types.is_integer(kind) or pa.types.is_floating(kind)):
+            raise InputError(
+                f"{file}: the column {self.label!r} holds {kind}, expected class numbers 0, 1, ..."
+            )
+        if column.null_count:
+            row = int(np.flatnonzero(column.is_null().to_numpy())[0])
+            raise InputError(f"{file}, row {row}: the label is missing; remove the row or give it a label")
+        values = column.to_numpy()
+        whole = np.isfinite(values) & (values == np.floor(values)) if values.dtype.kind == "f" else True
+        highest = len(self.class_names) - 1 if self.class_names else np.iinfo(np.int32).max
+        wrong = ~((values >= 0) & (values <= highest) & whole)
+        if wrong.any():
+            row = int(np.flatnonzero(wrong)[0])
+            expected = f"0 to {highest}" if self.class_names else "0 or more"
+            hint = "; -1 marks an unlabelled row" if values[row] == -1 else ""
+            raise InputError(f"{file}, row {row}: the label is {values[row]}, expected {expected}{hint}")
+        return np.asarray(values, dtype=np.int64)
+
+
+@dataclass(frozen=True)
+class Images(Collection[Encoded]):
+    """The image bytes of chosen rows, streamed from the files each time they are walked through."""
+
+    column: str
+    files: Sequence[Path]
+    rows: Sequence[np.ndarray]  # groups, each in rising order; one pass over the files for each
+
+    def __len__(self) -> int:
+        return sum(len(group) for group in self.rows)
+
+    def __contains__(self, item: object) -> bool:
+        return any(item == encoded for encoded in self)
+
+    def __iter__(self) -> Iterator[bytes]:
+        for group in self.rows:
+            start = 0
+            for file in self.files:
+                for first, images in self._batches(file):
+                    low, high = np.searchsorted(group, (start + first, start + first + len(images)))
+                    for row in group[low:high]:
+                        yield self._bytes(images, int(row) - start - first, first, file)
+                start += _num_rows(file)
+
+    def _batches(self, file: Path) -> Iterator[tuple[int, Any]]:
+        first = 0
+        with _opened(file) as parquet:
+            for batch in parquet.iter_batches(batch_size=_ROWS, columns=[self.column]):
+                yield first, batch.column(0)
+                first += len(batch)
+
+    def _bytes(self, images: Any, at: int, first: int, file: Path) -> bytes:
+        value = images[at].as_py()
+        content = value.get("bytes") if isinstance(value, dict) else value
+        if content is None:
+            path = value.get("path") if isinstance(value, dict) else None
+            found = f"only the path {path!r}, no bytes" if path else "no image"
+            raise InputError(f"{file}, row {first + at}: there is {found} in the column {self.column!r}")
+        return bytes(content)
+
+
+@contextlib.contextmanager
+def _opened(file: Path) -> Iterator[Any]:
+    """Open a Parquet file; damage that shows then or while it is read is an `InputError`."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        with pq.ParquetFile(file) as parquet:
+            yield parquet
+    except (pa.ArrowException, OSError) as error:
+        first_line = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise InputError(f"{file} cannot be read as Parquet ({first_line}); get the file again") from None
+
+
+def _num_rows(file: Path) -> int:
+    with _opened(file) as parquet:
+        return int(parquet.metadata.num_rows)
+
+
+def _features(schema: Any) -> dict[str, dict[str, Any]]:
+    """Return the hub's description of the columns; empty when there is none or it cannot be read."""
+    try:
+        features = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
+        return {name: kind for name, kind in features.items() if isinstance(kind, dict)}
+    except (ValueError, LookupError, TypeError, AttributeError):
+        return {}
+
+
+def _holds_images(field: Any, features: dict[str, dict[str, Any]]) -> bool:
+    import pyarrow as pa
+
+    if features.get(field.name, {}).get("_type") == "Image":
+        return True
+    if pa.types.is_struct(field.type):
+        return any(field.type.field(i).name == "bytes" for i in range(field.type.num_fields))
+    return field.name in IMAGE_COLUMNS and (
+        pa.types.is_binary(field.type) or pa.types.is_large_binary(field.type)
+    )
+
+
+def _choose(
+    found: list[str], preferred: Sequence[str], what: str, file: Path, columns: list[str], notes: list[str]
+) -> str:
+    if not found:
+        raise InputError(
+            f"{file} has no {what} column; it has {', '.join(columns)}, expected one called "
+            f"{' or '.join(preferred)}"
+        )
+    ranked = sorted(found, key=lambda name: preferred.index(name) if name in preferred else len(preferred))
+    if len(ranked) > 1:
+        notes.append(f"{what} column {ranked[0]!r} used, {', '.join(map(repr, ranked[1:]))} ignored")
+    return ranked[0]

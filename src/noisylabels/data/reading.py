@@ -1,0 +1,120 @@
+"""What the readers of files have in common: the options they take and the form in which they answer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from noisylabels.data.decode import Decoding, Progress
+from noisylabels.data.images import check_class_names
+
+MOST_NOTES = 5  # lines of one kind; a set with hundreds of empty classes gets a count instead
+
+
+@dataclass(frozen=True)
+class Options:
+    """How data are to be read; `catalog.load` documents and checks each field."""
+
+    image_size: int | None = None
+    bad_images: str = "fail"
+    test_fraction: float = 0.2
+    progress: Progress | None = None
+
+
+@dataclass
+class Reading:
+    """A data set on its way from files to arrays: training examples first, then test examples.
+
+    Args:
+        shape: channels, height, width.
+        pieces: gives the pixels in order, uint8 (n, C, H, W) at a time; called once.
+        labels: int64, (N,).
+        ids: N names.
+        class_names: K names.
+        num_train: how many of the N examples are for training.
+        notes: what the user should know; complete once the pieces are taken.
+        bad: positions of images that could not be read, with the reasons; filled while the pieces are
+            taken. They are missing from the pieces.
+    """
+
+    shape: tuple[int, int, int]
+    pieces: Callable[[], Iterator[np.ndarray]]
+    labels: np.ndarray
+    ids: list[str]
+    class_names: tuple[str, ...]
+    num_train: int
+    notes: list[str] = field(default_factory=list)
+    bad: dict[int, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        check_class_names(self.class_names)  # before the pixels are decoded for nothing
+
+    @classmethod
+    def of_encoded(
+        cls,
+        decoding: Decoding,
+        labels: np.ndarray,
+        class_names: tuple[str, ...],
+        num_train: int,
+        notes: list[str],
+    ) -> Reading:
+        """Make a reading whose pixels come from encoded images."""
+
+        def pieces() -> Iterator[np.ndarray]:
+            yield from decoding.pieces()
+            if decoding.bad:
+                notes.append(decoding.note())
+
+        ids = list(decoding.ids)
+        return cls(decoding.shape, pieces, labels, ids, class_names, num_train, notes, decoding.bad)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a reader has found before it reads anything large.
+
+    Args:
+        name: what to call the set.
+        root: the folder or file that the user named.
+        files: the files that decide the result, by name relative to `root`.
+        options: everything else that decides the result, as JSON.
+        read: starts reading.
+    """
+
+    name: str
+    root: Path
+    files: Mapping[str, Path]
+    options: Mapping[str, object]
+    read: Callable[[], Reading]
+
+
+def held_out_note(num_test: int, fraction: float) -> str:
+    """Say that the test part was split off, and what that means."""
+    return (
+        f"there is no test part: {num_test} images ({fraction:g} of each class) are held out for testing; "
+        "their labels are as doubtful as the others"
+    )
+
+
+def class_notes(labels: np.ndarray, num_train: int, class_names: tuple[str, ...]) -> list[str]:
+    """Name the classes that the training or the test part lacks.
+
+    >>> class_notes(np.array([0, 0, 1]), 2, ("cat", "dog", "eel"))[0]
+    "no image at all: class 'eel'"
+    """
+    K = len(class_names)
+    train = np.bincount(labels[:num_train], minlength=K) > 0
+    test = np.bincount(labels[num_train:], minlength=K) > 0
+    notes = []
+    for missing, what in (
+        (~train & ~test, "no image at all"),
+        (~train & test, "no training image, so it cannot be learned"),
+        (train & ~test, "no test image, so its accuracy stays unknown"),
+    ):
+        notes += [f"{what}: class {class_names[k]!r}" for k in np.flatnonzero(missing)[:MOST_NOTES]]
+        if missing.sum() > MOST_NOTES:
+            notes.append(f"{what}: {missing.sum() - MOST_NOTES} more classes")
+    return notes

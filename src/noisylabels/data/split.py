@@ -1,0 +1,47 @@
+"""The held-out part: a stratified choice of test examples that stays when the data change a little."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from noisylabels.core.checks import InputError
+from noisylabels.core.rng import derive_seed
+
+
+def hold_out(labels: np.ndarray, keys: Sequence[str], fraction: float) -> tuple[np.ndarray, np.ndarray]:
+    """Choose `fraction` of each class as the test part; the choice does not depend on a run's seed.
+
+    Each example draws its place in the queue from a stream of seed 0 that is named by its key, not by its
+    position. So an image that is added, removed or moved to another class because its label was
+    corrected does not reshuffle the others, and results before and after stay comparable.
+
+    Args:
+        labels: integers, (N,).
+        keys: N names; examples with equal keys keep their order.
+        fraction: in (0, 1).
+
+    Returns:
+        Positions of the training and of the test examples, int64, each in rising order. A class of n >= 2
+        examples gives round(fraction * n) to the test, at least 1 and at most n - 1; a class of 1 none.
+
+    Raises:
+        InputError: no class has two examples, so nothing can be held out.
+
+    >>> train, test = hold_out(np.array([0, 0, 0, 0, 1, 1]), list("abcdef"), 0.25)
+    >>> len(train), len(test)
+    (4, 2)
+    """
+    places = np.array([derive_seed(0, "hold out", key) for key in keys], dtype=np.int64)
+    chosen = np.zeros(len(labels), dtype=bool)
+    for label in np.unique(labels):
+        members = np.flatnonzero(labels == label)
+        count = min(max(1, round(fraction * len(members))), len(members) - 1)
+        chosen[members[np.argsort(places[members], kind="stable")[:count]]] = True
+    if not chosen.any():
+        raise InputError(
+            f"there are {len(labels)} images and no class has two, so none can be held out for testing; "
+            "add images or a test part"
+        )
+    return np.flatnonzero(~chosen), np.flatnonzero(chosen)

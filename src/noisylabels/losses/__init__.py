@@ -1,0 +1,40 @@
+"""Losses: per-label functions, three readings of them, weighted sums.
+
+``noisylabels.losses.nce(logits, target)`` is the function, ``noisylabels.loss("nce")`` the module.
+Every single loss of the catalog is here as a function, whether built in or registered by you.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from torch import Tensor
+
+from noisylabels.losses.catalog import LOSSES, PAPER, POINTWISE, register, unregister
+from noisylabels.losses.expression import loss
+from noisylabels.losses.functional import function
+from noisylabels.losses.modules import Loss, negative, normalize, select
+
+__all__ = [
+    "LOSSES",
+    "PAPER",
+    "POINTWISE",
+    "Loss",
+    "function",
+    "loss",
+    "negative",
+    "normalize",
+    "register",
+    "select",
+    "unregister",
+]
+
+
+def __getattr__(name: str) -> Callable[..., Tensor]:
+    if name in LOSSES and name.isidentifier():
+        return function(name)
+    raise AttributeError(f"module {__name__!r} has no loss or attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *(name for name in LOSSES if name.isidentifier())])

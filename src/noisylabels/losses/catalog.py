@@ -1,0 +1,215 @@
+"""What is known of each loss: a row a per-label function, a row a named combination.
+
+A new pointwise loss is one line in `pointwise.py` and one row here; it then has its plain,
+normalized and negative forms, its function, its place in expressions, and its tests.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from torch import Tensor
+
+from noisylabels.core.checks import InputError, check_between, check_choice
+from noisylabels.core.registry import Registry
+from noisylabels.losses import pointwise
+from noisylabels.losses.readings import NEGATIVE, NORMALIZE, READINGS, SELECT, Reading
+
+
+@dataclass(frozen=True, eq=False)  # compared by identity, so that a row can be a key
+class Pointwise:
+    """A per-label function and what is known of it.
+
+    `phi` maps log-probabilities to costs, entry by entry; its keyword arguments are the loss's
+    parameters, their defaults the defaults. `domain` gives the limits of each parameter as keyword
+    arguments of `check_between`. `label_sum(K, **parameters)` is the sum of the loss over all K
+    labels where that is constant (then the loss is symmetric, hence noise-tolerant: Ghosh 2017).
+    """
+
+    name: str
+    phi: Callable[..., Tensor]
+    title: str
+    equation: str  # as a function of p
+    kind: str  # "active" raises the probability of the label only, "passive" lowers the others too
+    source: str
+    use: str  # when to take it, a sentence
+    domain: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    label_sum: Callable[..., float] | None = None
+
+    @cached_property
+    def defaults(self) -> dict[str, float]:
+        """The parameters and their defaults, read off phi's signature."""
+        return {
+            name: parameter.default
+            for name, parameter in inspect.signature(self.phi).parameters.items()
+            if parameter.default is not inspect.Parameter.empty
+        }
+
+    def parameters(self, given: Mapping[str, float]) -> dict[str, float]:
+        """Return defaults with `given` over them, each name and value checked."""
+        for name, value in given.items():
+            if name not in self.defaults:
+                takes = ", ".join(self.defaults) or "none"
+                raise InputError(f"the loss {self.name!r} has no parameter {name!r}; its parameters: {takes}")
+            check_between(value, f"the parameter {name} of {self.name!r}", **self.domain.get(name, {}))
+        return {name: float(given.get(name, default)) for name, default in self.defaults.items()}
+
+
+POINTWISE: Registry[Pointwise] = Registry("loss")
+
+
+@dataclass(frozen=True)
+class Named:
+    """A loss that the literature has a name for: an entry of the catalog."""
+
+    name: str
+    expression: str
+    title: str
+    source: str
+    use: str
+
+
+LOSSES: Registry[Named] = Registry("loss")
+
+_READING_SOURCE = {
+    SELECT.name: "{}",
+    NORMALIZE.name: "{}; normalized: Ma et al. 2020 (the paper's Eq. 1)",
+    NEGATIVE.name: "{}; negative: Ye et al. 2023",
+}
+_READING_USE = {
+    SELECT.name: "{}",
+    NORMALIZE.name: "Tolerant of label noise, but it underfits alone: combine it with a passive loss.",
+    NEGATIVE.name: "The passive half of Active Negative Loss; use it beside a normalized loss.",
+}
+
+
+def register(
+    name: str,
+    phi: Callable[..., Tensor],
+    *,
+    title: str = "",
+    equation: str = "phi(p)",
+    kind: str = "active",
+    source: str = "yours",
+    use: str = "",
+    domain: Mapping[str, Mapping[str, Any]] | None = None,
+    label_sum: Callable[..., float] | None = None,
+) -> None:
+    """Enter a per-label function into the catalog, so that expressions know it and its readings.
+
+    Args:
+        name: a lower-case identifier, free in the catalog.
+        phi: from log-probabilities (any shape) to costs (same shape), entry by entry; keyword
+            arguments with float defaults are the loss's parameters.
+        title, equation, source, use: words for people.
+        kind: "active" or "passive".
+        domain: limits of each parameter, as keyword arguments of `check_between`.
+        label_sum: the sum over all labels as a function of K and the parameters, if constant.
+
+    Raises:
+        InputError: the name, or one of its readings, is taken or no lower-case identifier.
+
+    >>> import noisylabels as nl
+    >>> nl.losses.register("sq", lambda l: (1 - l.exp()) ** 2)
+    >>> nl.loss("nsq + mae").expression
+    'nsq+mae'
+    >>> nl.losses.unregister("sq")
+    """
+    if not name.isidentifier() or name != name.lower():
+        raise InputError(f"a loss's name is {name!r}, expected a lower-case identifier such as 'sq'")
+    check_choice(kind, ("active", "passive"), "kind of loss")
+    names = [reading.prefix + name for reading in READINGS.values()]
+    for taken in (n for n in names if n in LOSSES):
+        raise InputError(f"the loss {taken!r} exists already; choose another name than {name!r}")
+    row = Pointwise(name, phi, title or name, equation, kind, source, use, domain or {}, label_sum)
+    POINTWISE.add(name, row)
+    for reading, full_name in zip(READINGS.values(), names, strict=True):
+        LOSSES.add(
+            full_name,
+            Named(
+                full_name,
+                full_name,
+                reading.title.format(row.title),
+                _READING_SOURCE[reading.name].format(source),
+                _READING_USE[reading.name].format(use),
+            ),
+        )
+
+
+def unregister(name: str) -> None:
+    """Take a per-label function and its readings out of the catalog."""
+    POINTWISE.remove(name)
+    for reading in READINGS.values():
+        LOSSES.remove(reading.prefix + name)
+
+
+def find(name: str) -> tuple[Reading, Pointwise]:
+    """Return the reading and the per-label function behind a name such as "nce"."""
+    for reading in READINGS.values():
+        stem = name.removeprefix(reading.prefix)
+        if name.startswith(reading.prefix) and stem in POINTWISE:
+            return reading, POINTWISE[stem]
+    check_choice(name, [n for n in LOSSES if n.isidentifier()], "loss")
+    raise AssertionError(f"{name!r} is in the catalog but has no per-label function")
+
+
+register(
+    "ce",
+    pointwise.ce,
+    title="cross entropy",
+    equation="-log p",
+    source="maximum likelihood",
+    use="The baseline: best on clean labels, memorises wrong ones.",
+)
+register(
+    "fl",
+    pointwise.fl,
+    title="focal loss",
+    equation="-(1-p)^gamma log p",
+    source="Lin et al. 2017",
+    use="Weighs easy examples down; made for imbalance, not for noise.",
+    domain={"gamma": {"low": 0.0}},
+)
+register(
+    "mae",
+    pointwise.mae,
+    title="mean absolute error",
+    equation="2 (1-p)",
+    kind="passive",
+    source="Ghosh et al. 2017",
+    use="Provably noise-tolerant; slow to fit, and apt to lose whole classes.",
+    label_sum=lambda K: 2.0 * (K - 1),
+)
+register(
+    "rce",
+    pointwise.rce,
+    title="reverse cross entropy",
+    equation="-A (1-p)",
+    kind="passive",
+    source="Wang et al. 2019, with log 0 = A",
+    use="MAE times -A/2: the passive partner of an active loss.",
+    domain={"A": {"high": 0.0, "open_high": True}},
+    label_sum=lambda K, A: -A * (K - 1),
+)
+
+_APL = "Ma et al. 2020, Active Passive Loss (the paper's Eq. 2)"
+for _active in ("nce", "nfl"):
+    for _passive in ("mae", "rce"):
+        _name = f"{_active}+{_passive}"
+        LOSSES.add(
+            _name,
+            Named(
+                _name,
+                _name,
+                f"{LOSSES[_active].title} + {LOSSES[_passive].title}",
+                _APL,
+                "Active Passive Loss: tolerant and still able to fit. The first to try on noisy labels.",
+            ),
+        )
+
+PAPER = ("ce", "fl", "mae", "rce", "nce", "nfl", "nmae", "nrce", "nce+mae", "nce+rce", "nfl+mae", "nfl+rce")
+"""The 12 losses of the paper's Tables 1 and 2, in its order."""

@@ -1,0 +1,26 @@
+"""Label noise: transition matrices, the kinds of noise by name, drawing it, and its record."""
+
+from noisylabels.noise.catalog import KINDS, Convention, NoiseKind
+from noisylabels.noise.corruption import corrupt
+from noisylabels.noise.labels import NoisyLabels
+from noisylabels.noise.maps import MAPS, ConfusionMap
+from noisylabels.noise.sampling import sample
+from noisylabels.noise.spec import NoiseSpec
+from noisylabels.noise.transition import asymmetric, check_transition, sequential, symmetric, uniform
+
+__all__ = [
+    "KINDS",
+    "MAPS",
+    "ConfusionMap",
+    "Convention",
+    "NoiseKind",
+    "NoiseSpec",
+    "NoisyLabels",
+    "asymmetric",
+    "check_transition",
+    "corrupt",
+    "sample",
+    "sequential",
+    "symmetric",
+    "uniform",
+]

@@ -1,0 +1,127 @@
+"""Checks of the three things that every function of this room takes: classes, labels and pairs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from noisylabels.core.checks import InputError
+
+# More classes than any data set has: a larger number means that something else, such as row
+# numbers, was handed in as labels, and would end in a MemoryError.
+MAX_CLASSES = 1_000_000
+
+# Which class is given for which, (true, given), in the order in which `@sequential` takes them.
+Pairs = tuple[tuple[int, int], ...]
+
+
+def check_num_classes(num_classes: int, *, least: int = 1) -> int:
+    """Return `num_classes` as an int if it is an integer between `least` and a million, else raise."""
+    if not _is_integer(num_classes) or not least <= num_classes <= MAX_CLASSES:
+        raise InputError(
+            f"num_classes is {num_classes!r}, expected an integer from {least} to {MAX_CLASSES:,}"
+        )
+    return int(num_classes)
+
+
+def check_labels(labels: object, num_classes: int | None = None, what: str = "labels") -> np.ndarray:
+    """Return class numbers as a new int64 array, whatever they came in.
+
+    Args:
+        labels: (N,) integers, N >= 1: a list, a NumPy array or a torch tensor on any device.
+        num_classes: K; every label lies in [0, K). None: any label of 0 or more will do.
+        what: what the labels are called in an error.
+
+    Returns:
+        (N,) int64, never a view of `labels`.
+
+    Raises:
+        InputError: the labels are empty, not one-dimensional, not integers or out of range; the
+            message names the first bad one.
+
+    >>> check_labels([2, 0, 1], num_classes=3)
+    array([2, 0, 1])
+    """
+    array = _as_array(labels, what)
+    if array.ndim != 1:
+        raise InputError(f"{what} have shape {array.shape}, expected one class number an example, shape (N,)")
+    if not array.size:
+        raise InputError(f"{what} are empty, expected at least one class number")
+    limit = MAX_CLASSES if num_classes is None else num_classes
+    hint = ""
+    if array.dtype.kind in "iu":
+        bad = (array < 0) | (array >= limit)
+    else:
+        # Whole numbers stored as floats are refused too, for floats are how a missing label (NaN) or
+        # a score gets into a column of labels; but a value that is no class number is named first.
+        values = array.tolist()
+        bad = np.array([not _is_whole(value) or not 0 <= value < limit for value in values])
+        if not bad.any():
+            bad = np.array([not _is_integer(value) for value in values])
+            hint = f"; the {what} are {array.dtype}, convert them with .astype('int64')"
+    if bad.any():
+        first = int(bad.argmax())
+        raise InputError(
+            f"{what}[{first}] is {array.tolist()[first]!r}, expected an integer from 0 to {limit - 1}{hint}"
+        )
+    return array.astype(np.int64)
+
+
+def check_pairs(pairs: Mapping[int, int] | Iterable[tuple[int, int]], num_classes: int) -> Pairs:
+    """Return (true, given) pairs as a tuple of ints, in their order.
+
+    Raises:
+        InputError: there is none, one is not two different classes, or a true class comes twice.
+
+    >>> check_pairs({3: 5, 5: 3}, num_classes=10)
+    ((3, 5), (5, 3))
+    """
+    try:
+        items = [(true, given) for true, given in (pairs.items() if isinstance(pairs, Mapping) else pairs)]
+    except (TypeError, ValueError):
+        raise InputError(
+            f"pairs are {pairs!r}, expected true class: given class, as {{3: 5, 5: 3}}"
+        ) from None
+    if not items:
+        raise InputError(
+            "pairs are empty, expected at least one true class and the class given for it: {3: 5}"
+        )
+    seen: set[int] = set()
+    for true, given in items:
+        if not all(_is_integer(c) and 0 <= c < num_classes for c in (true, given)):
+            raise InputError(
+                f"the pair {true!r}: {given!r} is not two class numbers from 0 to {num_classes - 1}"
+            )
+        if true == given:
+            raise InputError(f"the pair {true}: {given} keeps its class; leave it out or name another class")
+        if true in seen:
+            raise InputError(f"class {true} comes twice in the pairs; each class goes to one other class")
+        seen.add(int(true))
+    return tuple((int(true), int(given)) for true, given in items)
+
+
+def check_class_names(class_names: Sequence[str]) -> tuple[str, ...]:
+    """Return the names as a tuple of strings; a lone string is an error, for it is a sequence too."""
+    if isinstance(class_names, str):
+        raise InputError(f"class_names is the text {class_names!r}, expected a list with one name a class")
+    return tuple(str(name) for name in class_names)
+
+
+def _as_array(labels: Any, what: str) -> np.ndarray:
+    if hasattr(labels, "detach"):  # a torch tensor, told apart without importing torch
+        labels = labels.detach().cpu()
+        labels = labels.double() if labels.is_floating_point() else labels  # NumPy has no bfloat16
+    try:
+        return np.asarray(labels)
+    except ValueError:  # lists of different lengths
+        raise InputError(f"{what} are nested lists, expected one class number an example") from None
+
+
+def _is_integer(value: object) -> bool:
+    return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+
+
+def _is_whole(value: object) -> bool:
+    return _is_integer(value) or (isinstance(value, float) and value.is_integer())

@@ -1,0 +1,200 @@
+"""Noisy labels as a value: what the labels are, what they were, and how they came to be; and its file."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from noisylabels.core.checks import InputError
+from noisylabels.core.files import replacing
+from noisylabels.core.rng import derive_seed
+from noisylabels.noise import transition
+from noisylabels.noise.catalog import KINDS
+from noisylabels.noise.checks import Pairs, check_labels, check_num_classes, check_pairs
+from noisylabels.noise.spec import NoiseSpec
+
+_KEY = b"noisylabels"  # where the file keeps what is not a column
+_FORMAT = 1
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class NoisyLabels:
+    """Labels before and after corruption, with the record of the corruption.
+
+    Args:
+        given: (N,) int64 in [0, K): the labels to train on.
+        true: (N,) int64 in [0, K): the labels before.
+        spec: the canonical text of the noise; of a kind that is not in the catalog where the labels
+            came from elsewhere, from people for example.
+        seed: 0 or more.
+        num_classes: K.
+        pairs: the confusion map in class numbers, (true, given); empty for noise without one.
+
+    Raises:
+        InputError: labels that are not as above, or of different lengths; a wrong seed.
+
+    >>> labels = NoisyLabels([0, 1, 1, 0], [0, 0, 1, 1], "people", 0, 3)
+    >>> labels
+    NoisyLabels('people', seed=0: 2 of 4 labels wrong (50.00 %), 3 classes)
+    >>> labels.realised.tolist()
+    [[0.5, 0.5, 0.0], [0.5, 0.5, 0.0], [0.0, 0.0, 1.0]]
+    """
+
+    given: np.ndarray
+    true: np.ndarray
+    spec: str
+    seed: int
+    num_classes: int
+    pairs: Pairs = ()
+
+    def __post_init__(self) -> None:
+        K = check_num_classes(self.num_classes)
+        object.__setattr__(self, "num_classes", K)
+        object.__setattr__(self, "given", check_labels(self.given, K, "given labels"))
+        object.__setattr__(self, "true", check_labels(self.true, K, "true labels"))
+        if len(self.given) != len(self.true):
+            raise InputError(f"there are {len(self.given)} given labels and {len(self.true)} true ones")
+        derive_seed(self.seed)  # raises on a seed that is none
+        object.__setattr__(self, "seed", int(self.seed))
+        object.__setattr__(self, "spec", str(self.spec))
+        object.__setattr__(self, "pairs", check_pairs(self.pairs, K) if self.pairs else ())
+
+    @property
+    def flipped(self) -> np.ndarray:
+        """Which labels are wrong, (N,) bool."""
+        flipped: np.ndarray = self.given != self.true
+        return flipped
+
+    @property
+    def rate(self) -> float:
+        """The share of wrong labels."""
+        return float(np.count_nonzero(self.flipped)) / len(self.given)
+
+    @property
+    def counts(self) -> np.ndarray:
+        """How many examples of class i are labelled j, (K, K) int64."""
+        K = self.num_classes
+        return np.bincount(self.true * K + self.given, minlength=K * K).reshape(K, K)
+
+    @property
+    def realised(self) -> np.ndarray:
+        """The share of each true class that is given each label, (K, K) float64; rows sum to 1.
+
+        A class without examples gets the row of the identity: nothing was seen to be wrong with it.
+        """
+        counts = self.counts
+        totals = counts.sum(axis=1, keepdims=True)
+        return np.where(totals > 0, counts / np.maximum(totals, 1), np.eye(self.num_classes))
+
+    @property
+    def nominal(self) -> np.ndarray | None:
+        """The matrix that was asked for, T[true, given] (K, K) float64; None where there is none.
+
+        For a convention that flips exact counts it is the probability of each label for a randomly
+        chosen example of the class, up to the rounding of the counts. There is none where the labels
+        came from elsewhere.
+        """
+        if self.spec.partition("@")[0].partition(":")[0] not in KINDS:
+            return None
+        spec = NoiseSpec.parse(self.spec)
+        steps = spec.convention.steps(self.num_classes, spec.rate, self.pairs)
+        return transition.matrix(self.num_classes, transition.chain(self.num_classes, steps))
+
+    @property
+    def digest(self) -> str:
+        """The sha256 of everything above, in hexadecimal: equal digests, equal labels and record."""
+        record = [self.spec, self.seed, self.num_classes, self.pairs, len(self.given)]
+        sha = hashlib.sha256(json.dumps(record).encode())
+        for labels in (self.given, self.true):
+            sha.update(labels.astype("<i8").tobytes())
+        return sha.hexdigest()
+
+    def __len__(self) -> int:
+        return len(self.given)
+
+    def __repr__(self) -> str:
+        return (
+            f"NoisyLabels({self.spec!r}, seed={self.seed}: {np.count_nonzero(self.flipped)} of {len(self)} "
+            f"labels wrong ({100 * self.rate:.2f} %), {self.num_classes} classes)"
+        )
+
+    def save(self, path: str | Path) -> None:
+        """Write the labels to a Parquet file, whole or not at all.
+
+        Its columns are given, true and flipped, a row an example in order; the record is JSON in the
+        schema's metadata under the key `noisylabels`.
+        """
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        record = {
+            "format": _FORMAT,
+            "spec": self.spec,
+            "seed": self.seed,
+            "num_classes": self.num_classes,
+            "pairs": self.pairs,
+            "rate": self.rate,
+            "digest": self.digest,
+        }
+        columns = {"given": self.given, "true": self.true, "flipped": self.flipped}
+        table = pa.table(columns, metadata={_KEY: json.dumps(record)})
+        with replacing(Path(path)) as temporary:
+            pq.write_table(table, temporary, compression="zstd")
+
+    @classmethod
+    def load(cls, path: str | Path) -> NoisyLabels:
+        """Read what `save` wrote.
+
+        Raises:
+            InputError: there is no such file, it is damaged, or it is of another kind.
+        """
+        path = Path(path)
+        columns, record = _read(path)
+        if record.get("format") != _FORMAT:
+            raise InputError(
+                f"{path} has noisy labels of format {record.get('format')!r}, this version reads {_FORMAT}"
+            )
+        try:
+            labels = cls(
+                given=columns["given"],
+                true=columns["true"],
+                spec=record["spec"],
+                seed=record["seed"],
+                num_classes=record["num_classes"],
+                pairs=record["pairs"],
+            )
+            intact = labels.digest == record["digest"]
+        except (KeyError, TypeError, ValueError) as error:
+            raise InputError(f"{path} is damaged ({error}); restore it or make it anew") from None
+        if not intact:
+            raise InputError(
+                f"{path} is damaged: its labels do not fit its digest; restore it or make it anew"
+            )
+        return labels
+
+
+def _read(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the columns of a Parquet file and the record in its metadata."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    if not path.is_file():
+        raise InputError(f"there is no file {path}")
+    try:
+        with pq.ParquetFile(path) as file:
+            record = json.loads((file.schema_arrow.metadata or {}).get(_KEY, b"null"))
+            table = file.read()
+    # Arrow raises OSError and, for UTF-8 and JSON, ValueError on top of its own exceptions
+    except (pa.ArrowException, OSError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(
+            f"{path} is not a readable Parquet file ({reason}); restore it or make it anew"
+        ) from None
+    if not isinstance(record, dict):
+        raise InputError(f"{path} is a Parquet file, but not of noisy labels: NoisyLabels.save writes those")
+    return {name: table[name].to_numpy() for name in table.column_names}, record

@@ -1,0 +1,152 @@
+"""Confusion maps for asymmetric noise: which class is taken for which, in class names.
+
+A map is found by names, not by numbers: the folder of images whose classes are sorted by the alphabet
+gets the same confusions as the data set that the map was written for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from noisylabels.core.checks import InputError
+from noisylabels.core.registry import Registry
+from noisylabels.noise.checks import Pairs
+
+
+@dataclass(frozen=True)
+class ConfusionMap:
+    """One named confusion map.
+
+    Args:
+        title: what it confuses, for people.
+        class_names: all classes of the data set that it was written for, in that data set's order;
+            they give the numbers where labels come without names.
+        pairs: (true, given) class names, in the order in which `@sequential` takes them.
+        source: authors, year, and where.
+    """
+
+    title: str
+    class_names: tuple[str, ...]
+    pairs: tuple[tuple[str, str], ...]
+    source: str
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The classes that take part, each once."""
+        return tuple(dict.fromkeys(name for pair in self.pairs for name in pair))
+
+    def missing(self, class_names: Sequence[str]) -> list[str]:
+        """Return the classes that take part and are not among `class_names`."""
+        present = {_fold(name) for name in class_names}
+        return [name for name in self.names if name not in present]
+
+    def numbers(self, class_names: Sequence[str]) -> Pairs:
+        """Return the pairs as class numbers; every class that takes part is among `class_names`, once.
+
+        >>> MAPS["cifar10"].numbers(MAPS["cifar10"].class_names)
+        ((9, 1), (2, 0), (3, 5), (5, 3), (4, 7))
+        """
+        folded = [_fold(name) for name in class_names]
+        for name in self.names:
+            if folded.count(name) != 1:
+                raise InputError(f"the class name {name!r} comes {folded.count(name)} times, expected once")
+        return tuple((folded.index(true), folded.index(given)) for true, given in self.pairs)
+
+
+MAPS: Registry[ConfusionMap] = Registry("confusion map")
+
+MAPS.add(
+    "cifar10",
+    ConfusionMap(
+        title="similar things of CIFAR-10",
+        class_names=(
+            "airplane",
+            "automobile",
+            "bird",
+            "cat",
+            "deer",
+            "dog",
+            "frog",
+            "horse",
+            "ship",
+            "truck",
+        ),
+        # the order of dataset.py of Ma et al. 2020; Patrini's does not matter, a matrix has none
+        pairs=(
+            ("truck", "automobile"),
+            ("bird", "airplane"),
+            ("cat", "dog"),
+            ("dog", "cat"),
+            ("deer", "horse"),
+        ),
+        source="the study, appendix A.2; Patrini et al. 2017, section 4",
+    ),
+)
+
+MAPS.add(
+    "digits",
+    ConfusionMap(
+        title="digits that look alike",
+        class_names=("0", "1", "2", "3", "4", "5", "6", "7", "8", "9"),
+        pairs=(("7", "1"), ("2", "7"), ("5", "6"), ("6", "5"), ("3", "8")),
+        source="Patrini et al. 2017, section 4; MNISTNoisy in dataset.py of Ma et al. 2020",
+    ),
+)
+
+_HOW = "give your own as pairs={3: 5, 5: 3}, or in the noise as @3to5,5to3"
+
+
+def resolve(name: str | None, class_names: Sequence[str] | None, num_classes: int) -> tuple[str, Pairs]:
+    """Find a confusion map for some data and return its name and its pairs in the data's class numbers.
+
+    Args:
+        name: the map that is asked for; None: the one whose classes the data have.
+        class_names: the data's K class names, in any order and case; None: they are not known, and
+            the order of the map's own data set is taken.
+        num_classes: K.
+
+    Raises:
+        InputError: the data's classes are not the map's, or no map or more than one fits.
+
+    >>> resolve(None, ["Cat", "Dog", "Deer", "Horse", "Bird", "Airplane", "Truck", "Automobile"], 8)
+    ('cifar10', ((6, 7), (4, 5), (0, 1), (1, 0), (2, 3)))
+    """
+    known = ", ".join(MAPS)
+    if class_names is None:
+        if name is None:
+            raise InputError(
+                f"asymmetric noise needs a confusion map, and labels without class names find none; "
+                f"name one as @{next(iter(MAPS))} (known: {known}) or {_HOW}"
+            )
+        own = MAPS[name].class_names
+        if len(own) != num_classes:
+            raise InputError(
+                f"the confusion map {name!r} was written for {len(own)} classes and num_classes is "
+                f"{num_classes}; pass num_classes={len(own)} if the labels are its data set's, or class_names"
+            )
+        return name, MAPS[name].numbers(own)
+    if name is None:
+        fits = [row for row in MAPS if not MAPS[row].missing(class_names)]
+        if len(fits) != 1:
+            found = f"more than one ({', '.join(fits)})" if fits else "none"
+            raise InputError(
+                f"asymmetric noise needs a confusion map, and {found} fits the classes "
+                f"{_shortened(class_names)}; known: {known}; {_HOW}"
+            )
+        name = fits[0]
+    lacking = MAPS[name].missing(class_names)
+    if lacking:
+        raise InputError(
+            f"the confusion map {name!r} needs the classes {', '.join(lacking)}, which are not among "
+            f"{_shortened(class_names)}; known: {known}; {_HOW}"
+        )
+    return name, MAPS[name].numbers(class_names)
+
+
+def _fold(name: str) -> str:
+    return name.strip().casefold()
+
+
+def _shortened(names: Sequence[str], most: int = 12) -> str:
+    return ", ".join(names[:most]) + (f", ... ({len(names)} classes)" if len(names) > most else "")

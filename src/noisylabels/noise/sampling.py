@@ -1,0 +1,114 @@
+"""Drawing noisy labels: pure functions of labels, rows of a transition matrix and random numbers.
+
+Everything is float64 arithmetic on numbers from `core.rng.uniforms`, so that a seed gives the same
+labels on every platform and under every release of NumPy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from noisylabels.core.rng import uniforms
+from noisylabels.noise.checks import check_labels
+from noisylabels.noise.transition import Rows, check_transition
+
+# Added before a count is rounded down: 1 - (1 - 0.1) is 0.09999999999999998, and 5000 times that
+# must still count as 500. Far above the error of a product with a billion, far below one example.
+_ROUNDING = 1e-6
+
+
+def sample(labels: object, transition: object, *, seed: int = 0) -> np.ndarray:
+    """Draw noisy labels under any transition matrix, each example independently of the others.
+
+    P(given = j | true = i) = T[i, j]
+
+    Args:
+        labels: (N,) integers in [0, K): list, NumPy array or torch tensor.
+        transition: (K, K), T[true, given], rows sum to 1.
+        seed: 0 or more; the same seed and labels give the same draw everywhere.
+
+    Returns:
+        (N,) int64.
+
+    Raises:
+        InputError: labels out of range, or no transition matrix.
+
+    Source: Patrini et al., "Making deep neural networks robust to label noise", 2017, section 2.
+    Reference codes draw from one generator example by example, so that a label depends on how many
+    came before it; here example i has its own two random numbers.
+
+    >>> sample([0, 0, 1, 1], [[0, 1], [0, 1]])
+    array([1, 1, 1, 1])
+    """
+    T = check_transition(transition)
+    true = check_labels(labels, len(T))
+    # A sum that is only nearly 1 must not leave a row that flips and has nowhere to go.
+    return draw(true, [lambda i: T[i] / np.cumsum(T[i])[-1]], seed)
+
+
+def draw(labels: np.ndarray, steps: Sequence[Rows], seed: int, *, exact: bool = False) -> np.ndarray:
+    """Send (N,) int64 labels through the steps, one after the other, each with random numbers of its own.
+
+    Steps must not share random numbers: a cat that became a dog because its number was small would
+    always be the first dog to become a cat again.
+    """
+    given = labels
+    for number, rows in enumerate(steps):
+        step = (number,) if number else ()  # the one step of most noise needs no number in its name
+        u_flip = uniforms(len(labels), seed, "noise", "flip", *step)
+        u_class = uniforms(len(labels), seed, "noise", "class", *step)
+        given = flip(given, rows, u_flip, u_class, exact=exact)
+    return given
+
+
+def flip(
+    labels: np.ndarray, rows: Rows, u_flip: np.ndarray, u_class: np.ndarray, *, exact: bool = False
+) -> np.ndarray:
+    """Flip labels, given two numbers in [0, 1) for each: one decides whether, the other where to.
+
+    Two separate numbers, because then the examples flipped at a low rate are a subset of those
+    flipped at a higher one, and those of both go to the same class: a comparison across rates is a
+    paired one. And example i depends on its own numbers only, whatever the other labels are.
+
+    With `exact`, whether an example flips depends on its rank in its class instead: of n examples,
+    the floor(n (1 - T[i, i])) with the smallest numbers do. That is nested too.
+
+    Args:
+        labels: (N,) int64.
+        rows: class -> its row of T, (K,) float64.
+        u_flip: (N,) float64 in [0, 1).
+        u_class: (N,) float64 in [0, 1).
+        exact: flip an exact count of each class rather than each example with a probability.
+
+    Returns:
+        (N,) int64.
+    """
+    given = labels.copy()
+    for label, members in _by_class(labels):
+        row = rows(label).copy()
+        leave = 1 - row[label]
+        if exact:
+            count = int(leave * len(members) + _ROUNDING)
+            flipped = members[np.argsort(u_flip[members], kind="stable")[:count]]
+        else:
+            flipped = members[u_flip[members] < leave]
+        if flipped.size:
+            row[label] = 0
+            given[flipped] = _inverse_cdf(row, u_class[flipped])
+    return given
+
+
+def _by_class(labels: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+    """Yield each class that occurs with the indices of its examples, ascending: O(N log N), not O(K N)."""
+    order = np.argsort(labels, kind="stable")
+    classes, starts = np.unique(labels[order], return_index=True)
+    yield from zip(classes.tolist(), np.split(order, starts[1:]), strict=True)
+
+
+def _inverse_cdf(weights: np.ndarray, u: np.ndarray) -> np.ndarray:
+    """Return for each u in [0, 1) the class in whose share of the weights it falls, never one of weight 0."""
+    cdf = np.cumsum(weights)  # adds from left to right everywhere, where np.sum need not
+    cdf /= cdf[-1]  # ends in 1 exactly, and u < 1: no class beyond the last one with a weight
+    return np.searchsorted(cdf, u, side="right")

@@ -1,0 +1,107 @@
+"""A trained model as one file, and what it says of images."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from noisylabels.core.checks import InputError
+from noisylabels.core.files import replacing
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from noisylabels.data.images import ImageSet
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A model in evaluation mode, with what is needed to use it on images."""
+
+    model: nn.Module
+    shape: dict[str, Any]  # the arguments of build_model
+    class_names: tuple[str, ...]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
+def save_model(path: Path, model: nn.Module, shape: dict[str, Any], train: ImageSet) -> None:
+    """Write weights, and in the header how to build the model and to normalize images, atomically."""
+    from safetensors.torch import save_file
+
+    mean, std = train.pixel_mean_std()
+    header = {"shape": shape, "class_names": train.class_names, "mean": mean, "std": std}
+    weights = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
+    with replacing(path) as temporary:
+        save_file(weights, temporary, metadata={"noisylabels": json.dumps(header)})
+
+
+def load_model(run: Path, device: str = "auto") -> Trained:
+    """Return the model of a finished run (its folder, or its model.safetensors).
+
+    Raises:
+        InputError: no such run, a run that has not finished or has failed, a damaged file.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    from noisylabels.models.catalog import build_model
+    from noisylabels.training.loop import pick_device
+
+    path = run / "model.safetensors" if run.is_dir() else run
+    if not path.exists():
+        state = (
+            "has not finished or has failed" if (run / "config.json").exists() else "is no folder of a run"
+        )
+        raise InputError(
+            f"{run} {state}: there is no {path.name} in it; train one with `noisylabels train --out {run}`"
+        )
+    where = pick_device(device)
+    try:
+        with safe_open(path, framework="pt", device=str(where)) as file:
+            header = json.loads((file.metadata() or {})["noisylabels"])
+            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  no mapping
+        shape = header["shape"] | {"image_size": tuple(header["shape"]["image_size"])}
+        model = build_model(**shape)
+        model.load_state_dict(weights)
+    except (SafetensorError, KeyError, RuntimeError, json.JSONDecodeError):
+        raise InputError(f"{path} is damaged or no model of this program; train it again") from None
+    return Trained(
+        model.to(where).eval(),
+        shape,
+        tuple(header["class_names"]),
+        tuple(header["mean"]),
+        tuple(header["std"]),
+    )
+
+
+def predict(trained: Trained, images: Tensor, batch_size: int = 500) -> Tensor:
+    """Return class probabilities (N, K) float32 on the CPU for uint8 images (N, C, H, W)."""
+    import torch
+
+    from noisylabels.data.augment import normalize
+
+    device = next(trained.model.parameters()).device
+    parts = []
+    with torch.inference_mode():
+        for batch in images.split(batch_size):
+            logits = trained.model(normalize(batch.to(device), trained.mean, trained.std))
+            parts.append(logits.float().softmax(1).cpu())
+    return torch.cat(parts)
+
+
+def predict_files(
+    trained: Trained, sources: Sequence[Path], bad_images: str = "fail"
+) -> tuple[list[str], Tensor]:
+    """Return the names (N) and class probabilities (N, K) of image files and of folders of them."""
+    from noisylabels.data.decode import read_images
+
+    images, ids = read_images(
+        sources,
+        channels=trained.shape["channels"],
+        image_size=trained.shape["image_size"],
+        bad_images=bad_images,
+    )
+    return list(ids), predict(trained, images)

@@ -1,0 +1,74 @@
+"""What is measured, as pure functions of predicted, given and true labels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+import torch
+from torch import Tensor, nn
+
+DEAD_RECALL = 0.01
+"""A class whose test recall is at or below this is dead: the model does not predict it."""
+
+
+def label_metrics(predicted: Tensor, given: Tensor, true: Tensor | None) -> dict[str, float | None]:
+    """Compare predictions of the training set with its given and its true labels, all (N,) int64.
+
+    Returns:
+        given_accuracy: share predicted as the label given.
+        true_accuracy: share predicted as the true label; None if that is unknown.
+        memorised: among wrongly labelled examples, the share predicted as the wrong label given;
+            None if there are none or it is unknown.
+        corrected: among them, the share predicted as the true label.
+    """
+    result: dict[str, float | None] = {
+        "given_accuracy": float((predicted == given).double().mean()),
+        "true_accuracy": None,
+        "memorised": None,
+        "corrected": None,
+    }
+    if true is not None:
+        result["true_accuracy"] = float((predicted == true).double().mean())
+        flipped = given != true
+        if bool(flipped.any()):
+            result["memorised"] = float((predicted == given)[flipped].double().mean())
+            result["corrected"] = float((predicted == true)[flipped].double().mean())
+    return result
+
+
+def recall(predicted: Tensor, labels: Tensor, num_classes: int) -> list[float | None]:
+    """Return each class's recall, the share of its examples that are predicted as it; None without any."""
+    counts = torch.bincount(labels, minlength=num_classes).tolist()
+    hits = torch.bincount(labels[predicted == labels], minlength=num_classes).tolist()
+    return [hit / count if count else None for hit, count in zip(hits, counts, strict=True)]
+
+
+def dead_classes(recalls: list[float | None]) -> list[int]:
+    """Return the classes whose recall is at or below `DEAD_RECALL`."""
+    return [k for k, value in enumerate(recalls) if value is not None and value <= DEAD_RECALL]
+
+
+@torch.no_grad()
+def predict(
+    model: nn.Module,
+    batches: Iterable[tuple[Tensor, Tensor, Tensor]],
+    loss: Callable[[Tensor, Tensor], Tensor],
+    autocast: torch.autocast,
+) -> tuple[Tensor, Tensor, float]:
+    """Run the model over batches of (images, labels, index) in evaluation mode.
+
+    Returns:
+        predicted (N,) int64 and labels (N,) int64 on the CPU, in the order of the batches, and the
+        mean loss an example.
+    """
+    model.eval()
+    predicted, labels, total = [], [], torch.zeros((), dtype=torch.float64)
+    for images, target, _ in batches:
+        with autocast:
+            logits = model(images)
+        value = loss(logits.float(), target)
+        total = total.to(value.device) + value.double() * len(target)
+        predicted.append(logits.argmax(1))
+        labels.append(target)
+    every = torch.cat(labels).cpu()
+    return torch.cat(predicted).cpu(), every, float(total) / len(every)

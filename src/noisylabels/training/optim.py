@@ -1,0 +1,51 @@
+"""Optimizers by name, and the learning rate as a pure function of the moment."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+import torch
+from torch import nn
+
+from noisylabels.training.settings import Settings
+
+
+def build_optimizer(parameters: Iterable[nn.Parameter], settings: Settings) -> torch.optim.Optimizer:
+    """Return the optimizer that the settings name."""
+    if settings.optimizer == "adamw":
+        return torch.optim.AdamW(
+            parameters,
+            lr=settings.lr,
+            betas=(settings.momentum, 0.999),
+            weight_decay=settings.weight_decay,
+        )
+    return torch.optim.SGD(
+        parameters, lr=settings.lr, momentum=settings.momentum, weight_decay=settings.weight_decay
+    )
+
+
+def learning_rate(settings: Settings, epoch: int, fraction: float) -> float:
+    """Return the learning rate at `fraction` in [0, 1) of the way through `epoch` (from 0).
+
+    A pure function, so that a resumed run needs no scheduler state. Cosine moves once an epoch, as
+    ``CosineAnnealingLR(T_max=epochs)`` does in the reference code, ``lr (1 + cos(pi epoch/epochs))/2``;
+    warm-up and one-cycle move every step. One-cycle rises linearly from lr/25 over the first 30 %
+    and falls by a cosine to lr/10,000 (Smith & Topin 2018, with PyTorch's defaults).
+    """
+    now = (epoch + fraction) / settings.epochs
+    if settings.schedule == "cosine":
+        factor = (1 + math.cos(math.pi * epoch / settings.epochs)) / 2
+    elif settings.schedule == "step":
+        factor = 0.1 ** sum(now >= milestone for milestone in (0.5, 0.75))
+    elif settings.schedule == "onecycle":
+        start, end, peak = 1 / 25, 1e-4, 0.3
+        if now < peak:
+            factor = start + (1 - start) * now / peak
+        else:
+            factor = end + (1 - end) * (1 + math.cos(math.pi * (now - peak) / (1 - peak))) / 2
+    else:
+        factor = 1.0
+    if epoch + fraction < settings.warmup_epochs:
+        factor *= (epoch + fraction) / settings.warmup_epochs
+    return settings.lr * factor

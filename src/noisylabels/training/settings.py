@@ -1,0 +1,70 @@
+"""The settings of a training run: flat, typed, each default with its reason."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from noisylabels.core.checks import InputError, check_between, check_choice
+from noisylabels.core.rng import derive_seed
+
+OPTIMIZERS = ("sgd", "adamw")
+SCHEDULES = ("cosine", "constant", "step", "onecycle")
+PRECISIONS = ("float32", "bfloat16", "float16")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to train. The defaults are the paper's recipe (its section 4.1)."""
+
+    epochs: int = 120
+    """passes over the training set (the paper: 120)"""
+    batch_size: int = 128
+    """examples a step (the paper: 128)"""
+    optimizer: str = "sgd"
+    """sgd or adamw (the paper: sgd)"""
+    lr: float = 0.01
+    """peak learning rate (the paper: 0.01)"""
+    momentum: float = 0.9
+    """of sgd; the first beta of adamw (the paper: 0.9)"""
+    weight_decay: float = 1e-4
+    """L2 penalty of sgd, decoupled decay of adamw, on all weights (the paper: 1e-4)"""
+    l1: float = 0.0
+    """L1 penalty on all weights (Active Negative Loss uses 5e-5 on CIFAR-10)"""
+    schedule: str = "cosine"
+    """cosine (to 0, an epoch at a time, the paper's), constant, step (a tenth at 1/2 and 3/4), onecycle"""
+    warmup_epochs: float = 0.0
+    """epochs over which the learning rate rises from 0 (the paper: none)"""
+    clip: float = 0.0
+    """largest norm of the gradient, 0 for no limit (the paper says none, Ma 2020's code 5)"""
+    augment: str = "none"
+    """random changes of training images: none, flip, crop:4, crop:4+flip"""
+    precision: str = "float32"
+    """float32, or autocast in bfloat16 or float16 (with loss scaling)"""
+    channels_last: bool = True
+    """memory layout of images and convolutions; faster on CPUs and on GPUs"""
+    ema: float = 0.0
+    """decay of the exponential average of the weights that is evaluated and kept, 0 for none"""
+    seed: int = 0
+    """of noise, weights, order and augmentation, each from its own stream"""
+    device: str = "auto"
+    """auto (a GPU if there is one), cpu, cuda, cuda:1, mps"""
+    checkpoint_epochs: int = 1
+    """epochs between checkpoints"""
+    checkpoint_minutes: float = 5.0
+    """minutes after which a checkpoint is written even inside an epoch"""
+
+    def __post_init__(self) -> None:
+        if self.epochs < 1 or self.batch_size < 2 or self.checkpoint_epochs < 1:
+            raise InputError(
+                f"epochs is {self.epochs}, batch_size {self.batch_size}, checkpoint_epochs "
+                f"{self.checkpoint_epochs}; expected at least 1, 2 (batch normalization) and 1"
+            )
+        check_choice(self.optimizer, OPTIMIZERS, "optimizer")
+        check_choice(self.schedule, SCHEDULES, "schedule")
+        check_choice(self.precision, PRECISIONS, "precision")
+        check_between(self.lr, "lr", low=0.0, open_low=True)
+        for name in ("weight_decay", "l1", "clip", "warmup_epochs", "checkpoint_minutes"):
+            check_between(getattr(self, name), name, low=0.0)
+        for name in ("momentum", "ema"):
+            check_between(getattr(self, name), name, low=0.0, high=1.0, open_high=True)
+        derive_seed(self.seed)  # raises on a negative seed
