@@ -2,6 +2,10 @@
 
 >>> import noisylabels as nl
 >>> criterion = nl.loss("nce + mae")  # in place of nn.CrossEntropyLoss()
+>>> train, test = nl.load("digits")
+>>> labels = nl.corrupt(train.labels, "symmetric:0.4", class_names=train.class_names, seed=0)
+>>> f"{labels.rate:.3f} of {len(labels)} labels are wrong"
+'0.402 of 1438 labels are wrong'
 """
 
 from __future__ import annotations
@@ -14,25 +18,69 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from noisylabels import losses as losses
     from noisylabels.core.checks import InputError as InputError
+    from noisylabels.data.catalog import load as load
+    from noisylabels.data.images import ImageSet as ImageSet
+    from noisylabels.data.images import image_set as image_set
+    from noisylabels.experiment import RunConfig as RunConfig
+    from noisylabels.experiment import RunResult as RunResult
+    from noisylabels.experiment import load_config as load_config
+    from noisylabels.experiment import run as run
     from noisylabels.losses.expression import loss as loss
     from noisylabels.losses.modules import Loss as Loss
+    from noisylabels.models.catalog import build_model as build_model
+    from noisylabels.noise.corruption import corrupt as corrupt
+    from noisylabels.noise.labels import NoisyLabels as NoisyLabels
+    from noisylabels.training.history import History as History
+    from noisylabels.training.loop import fit as fit
+    from noisylabels.training.settings import Settings as Settings
 
 # Loaded on first use, so that `noisylabels --help` does not wait for torch.
-_PUBLIC = {
-    "InputError": "noisylabels.core.checks",
-    "Loss": "noisylabels.losses.modules",
-    "loss": "noisylabels.losses.expression",
+_HOME = {
+    "History": "training.history",
+    "ImageSet": "data.images",
+    "InputError": "core.checks",
+    "Loss": "losses.modules",
+    "NoisyLabels": "noise.labels",
+    "RunConfig": "experiment",
+    "RunResult": "experiment",
+    "Settings": "training.settings",
+    "build_model": "models.catalog",
+    "corrupt": "noise.corruption",
+    "fit": "training.loop",
+    "image_set": "data.images",
+    "load": "data.catalog",
+    "load_config": "experiment",
+    "loss": "losses.expression",
+    "run": "experiment",
 }
-_ROOMS = ("losses",)
 
-__all__ = ["InputError", "Loss", "__version__", "loss", "losses"]
+__all__ = [
+    "History",
+    "ImageSet",
+    "InputError",
+    "Loss",
+    "NoisyLabels",
+    "RunConfig",
+    "RunResult",
+    "Settings",
+    "__version__",
+    "build_model",
+    "corrupt",
+    "fit",
+    "image_set",
+    "load",
+    "load_config",
+    "loss",
+    "losses",
+    "run",
+]
 
 
 def __getattr__(name: str) -> Any:
-    if name in _ROOMS:
-        return importlib.import_module(f"noisylabels.{name}")
-    if name in _PUBLIC:
-        return getattr(importlib.import_module(_PUBLIC[name]), name)
+    if name == "losses":
+        return importlib.import_module("noisylabels.losses")
+    if name in _HOME:
+        return getattr(importlib.import_module(f"noisylabels.{_HOME[name]}"), name)
     raise AttributeError(f"module 'noisylabels' has no attribute {name!r}")
 
 

@@ -14,7 +14,8 @@ from noisylabels import __version__
 from noisylabels.core.checks import InputError
 from noisylabels.core.config import build, fingerprint, read_toml, to_dict
 from noisylabels.core.files import read_json, write_json
-from noisylabels.training.settings import Settings
+from noisylabels.training.history import History
+from noisylabels.training.settings import HOW, Settings
 
 if TYPE_CHECKING:
     from noisylabels.data.images import ImageSet
@@ -47,32 +48,48 @@ class Subject:
 
 @dataclass(frozen=True)
 class RunConfig(Settings, Subject):
-    """A run. Flat and typed: what a recipe file and the command line's flags set.
+    """The settings of a run: the keys of a recipe file, the flags of the command line."""
 
-    It extends two dataclasses instead of holding them so that its keys are flat and every default
-    stands in one place. (Dataclasses gather fields from the last base first: the subject leads.)
-    """
+    # It extends two dataclasses instead of holding them so that keys are flat and every default stands
+    # in one place. Dataclasses gather fields from the last base first: the subject leads.
 
     augment: str = "auto"
     """auto (crop:4+flip for colour images, else none), none, flip, crop:4, crop:4+flip"""
 
 
-NOT_IDENTITY = ("out", "data_root", "device", "checkpoint_epochs", "checkpoint_minutes")
+NOT_IDENTITY = ("out", "data_root", *HOW)
 """Settings that say where and how a run is carried out, not what it is; they do not enter its id."""
+
+
+FILES = (
+    "config.json",
+    "environment.json",
+    "labels.parquet",
+    "history.jsonl",
+    "checkpoint.pt",
+    "model.safetensors",
+    "result.json",
+)
+"""What a run's folder holds, in the order in which it is written."""
 
 
 @dataclass(frozen=True)
 class RunResult:
-    """How a run ended. `history` has a row an epoch; `final` is its last."""
+    """How a run ended."""
 
     status: str  # "done" or "failed"
     run_id: str
     path: Path
     config: dict[str, Any]
-    final: dict[str, Any] | None
+    final: dict[str, Any] | None  # the last row of the history; None if no epoch ended
     noise: dict[str, Any]  # spec, seed, rate and digest of the labels
     class_names: tuple[str, ...]
     message: str = ""  # why it failed
+
+    @property
+    def history(self) -> History:
+        """A row an epoch, read from the run's folder."""
+        return History.read(self.path / "history.jsonl")
 
 
 class Reporter(Protocol):
@@ -148,8 +165,9 @@ def run_id(config: RunConfig) -> str:
 
 def default_out(config: RunConfig) -> Path:
     """Return the folder of a run that was not given one: readable, and unique by its id."""
-    words = [Path(config.data).name, config.noise, config.loss, f"seed{config.seed}"]
-    name = "-".join("".join(c if c.isalnum() or c in "+.@" else "_" for c in word) for word in words)
+    words = [Path(config.data).resolve().name, config.noise, config.loss, f"seed{config.seed}"]
+    # cut, because a folder's name may not be longer than 255 bytes
+    name = "-".join("".join(c if c.isalnum() or c in "+.@" else "_" for c in word[:32]) for word in words)
     return Path("runs") / f"{name}-{run_id(config)}"
 
 
@@ -187,6 +205,7 @@ def run(config: RunConfig, reporter: Reporter | None = None) -> RunResult:
     """
     import torch
 
+    from noisylabels.data.augment import parse_augment
     from noisylabels.data.catalog import default_augment
     from noisylabels.losses.expression import loss
     from noisylabels.models.catalog import build_model
@@ -199,7 +218,9 @@ def run(config: RunConfig, reporter: Reporter | None = None) -> RunResult:
     out = Path(config.out) if config.out is not None else default_out(config)
     finished = check_folder(out, config)
     if finished is not None:
-        reporter.note(f"{out} is done already; remove it to run it again")
+        state = "is done" if finished.status == "done" else "has failed"
+        reporter.note(f"{out} {state} already; remove it to run it again")
+        remove_leftovers(out)
         return finished
 
     criterion = loss(config.loss)
@@ -219,12 +240,16 @@ def run(config: RunConfig, reporter: Reporter | None = None) -> RunResult:
         "width": config.width,
     }
     model = build_model(**shape, seed=config.seed)
-    augment = default_augment(config.data, train) if config.augment == "auto" else config.augment
+    augment = str(
+        parse_augment(default_augment(config.data, train) if config.augment == "auto" else config.augment)
+    )
 
     start_folder(out, config, labels, train, test, shape, augment)
     settings = {name: getattr(config, name) for name in Settings.__dataclass_fields__} | {"augment": augment}
     result: dict[str, Any] = {"status": "done", "message": ""}
     noise = {"spec": labels.spec, "seed": labels.seed, "rate": labels.rate, "digest": labels.digest}
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)  # of what else this process did
     with stop_on_signals() as stop:
         try:
             history = fit(
@@ -243,6 +268,7 @@ def run(config: RunConfig, reporter: Reporter | None = None) -> RunResult:
             raise
         except Diverged as error:
             history = error.history
+            history.write(out / "history.jsonl")  # there is none yet if no epoch ended
             result |= {"status": "failed", "message": str(error)}
     if result["status"] == "done":
         save_model(out / "model.safetensors", model, shape, train)
@@ -253,9 +279,15 @@ def run(config: RunConfig, reporter: Reporter | None = None) -> RunResult:
     if device.type == "cuda":
         result["peak_memory_bytes"] = torch.cuda.max_memory_allocated(device)
     write_json(out / "result.json", result)
-    for leftover in (out / "checkpoint.pt", *out.glob(".*.tmp")):  # .tmp: of a write that was killed
-        leftover.unlink(missing_ok=True)
+    remove_leftovers(out)
     return read_result(out)
+
+
+def remove_leftovers(out: Path) -> None:
+    """Remove what only an unfinished run needs, and what writes that were killed left."""
+    for name in ("checkpoint.pt", *(f".{name}.*.tmp" for name in FILES)):
+        for leftover in out.glob(name):
+            leftover.unlink(missing_ok=True)
 
 
 def check_folder(out: Path, config: RunConfig) -> RunResult | None:
@@ -266,14 +298,12 @@ def check_folder(out: Path, config: RunConfig) -> RunResult | None:
         if out.exists() and any(not file.name.startswith(".") for file in out.iterdir()):
             raise InputError(f"{out} is not empty and holds no run; give another --out")
         return None
-    there = read_json(out / "config.json")
-    wanted = to_dict(config, NOT_IDENTITY)
-    for name in wanted:
-        if not isinstance(there, dict) or there.get(name, wanted[name]) != wanted[name]:
-            was = there.get(name) if isinstance(there, dict) else None
+    there = read_object(out / "config.json")
+    for name, wanted in to_dict(config, NOT_IDENTITY).items():
+        was = there.get(name, wanted)  # a setting that came later had no say in that run
+        if was != wanted:
             raise InputError(
-                f"{out} holds another run: its {name} is {was!r}, this one's {wanted[name]!r}; "
-                "give another --out"
+                f"{out} holds another run: its {name} is {was!r}, this one's {wanted!r}; give another --out"
             )
     return read_result(out) if (out / "result.json").exists() else None
 
@@ -296,8 +326,7 @@ def start_folder(
     }
     path = out / "environment.json"
     if path.exists():
-        before = read_json(path)
-        if before.get("identity") != identity:
+        if read_object(path).get("identity") != identity:
             raise InputError(
                 f"the data or labels of {out} changed since the run began; restore them, "
                 "or remove the folder to start over"
@@ -339,14 +368,25 @@ def _processor() -> str:
 
 def read_result(out: Path) -> RunResult:
     """Return the result of a finished run."""
-    result = read_json(out / "result.json")
-    return RunResult(
-        status=result["status"],
-        run_id=result["run_id"],
-        path=out,
-        config=read_json(out / "config.json"),
-        final=result["final"],
-        noise=result["noise"],
-        class_names=tuple(result["class_names"]),
-        message=result["message"],
-    )
+    result = read_object(out / "result.json")
+    try:
+        return RunResult(
+            status=result["status"],
+            run_id=result["run_id"],
+            path=out,
+            config=read_object(out / "config.json"),
+            final=result["final"],
+            noise=result["noise"],
+            class_names=tuple(result["class_names"]),
+            message=result["message"],
+        )
+    except (KeyError, TypeError):
+        raise InputError(f"{out / 'result.json'} is no result of a run; remove it or restore it") from None
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """Read a JSON file that holds one object."""
+    value = read_json(path)
+    if not isinstance(value, dict):
+        raise InputError(f"{path} holds no JSON object; remove it or restore it")
+    return value

@@ -60,29 +60,34 @@ def load_model(run: Path, device: str = "auto") -> Trained:
         )
     where = pick_device(device)
     try:
-        with safe_open(path, framework="pt", device=str(where)) as file:
+        with safe_open(path, framework="pt") as file:
             header = json.loads((file.metadata() or {})["noisylabels"])
             weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  no mapping
         shape = header["shape"] | {"image_size": tuple(header["shape"]["image_size"])}
         model = build_model(**shape)
         model.load_state_dict(weights)
-    except (SafetensorError, KeyError, RuntimeError, json.JSONDecodeError):
+        names, mean, std = (tuple(header[name]) for name in ("class_names", "mean", "std"))
+    except (SafetensorError, OSError, KeyError, TypeError, RuntimeError, json.JSONDecodeError):
         raise InputError(f"{path} is damaged or no model of this program; train it again") from None
-    return Trained(
-        model.to(where).eval(),
-        shape,
-        tuple(header["class_names"]),
-        tuple(header["mean"]),
-        tuple(header["std"]),
-    )
+    return Trained(model.to(where).eval(), shape, names, mean, std)
 
 
 def predict(trained: Trained, images: Tensor, batch_size: int = 500) -> Tensor:
-    """Return class probabilities (N, K) float32 on the CPU for uint8 images (N, C, H, W)."""
+    """Return class probabilities (N, K) float32 on the CPU for uint8 images (N, C, H, W).
+
+    Raises:
+        InputError: images of another type, size or number of channels than the model takes.
+    """
     import torch
 
     from noisylabels.data.augment import normalize
 
+    wanted = (trained.shape["channels"], *trained.shape["image_size"])
+    if images.dtype != torch.uint8 or tuple(images.shape[1:]) != wanted:
+        raise InputError(
+            f"images are {images.dtype} of shape {tuple(images.shape)}, expected torch.uint8 (N, "
+            f"{', '.join(map(str, wanted))})"
+        )
     device = next(trained.model.parameters()).device
     parts = []
     with torch.inference_mode():

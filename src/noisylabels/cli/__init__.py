@@ -29,6 +29,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of our output, such as head, has gone
         sys.stderr.close()
         return 0
+    except OSError as error:  # a full disk, a forbidden folder
+        if debug:
+            raise
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"noisylabels: {where}{error.strerror or error}", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         print("noisylabels: stopped", file=sys.stderr)
         return 130

@@ -20,13 +20,12 @@ class Completion:
 
     def run(self) -> int:
         """Print the script; tyro writes it and ends the program."""
-        from noisylabels.cli.parser import DESCRIPTION, parser_type
+        from noisylabels.cli.parser import every_verb
 
         tyro.cli(
-            parser_type({}),
+            every_verb(),
             prog="noisylabels",
-            description=DESCRIPTION,
             args=["--tyro-print-completion", self.shell],
-            config=(tyro.conf.OmitArgPrefixes, tyro.conf.OmitSubcommandPrefixes),
+            config=(tyro.conf.OmitArgPrefixes,),
         )
         return 0

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
+
+if TYPE_CHECKING:
+    from noisylabels.losses.modules import Term
 
 
 @dataclass
@@ -45,7 +48,7 @@ class LossCommand:
                 if total is not None
                 else "no: its sum over the labels depends on the prediction"
             )
-            sources = "; ".join(dict.fromkeys(f"{term.row.title}: {term.row.source}" for term in made.terms))
+            sources = "; ".join(_source(term) for term in made.terms)
             for head, body in (
                 (made.expression, made.kind),
                 ("  value at label y ", made.equation),
@@ -72,3 +75,11 @@ class LossCommand:
             save(loss_curves(curves, k), self.plot)
             print(f"plot in {self.plot}")
         return 0
+
+
+def _source(term: Term) -> str:
+    """Return what a term is and where it comes from."""
+    from noisylabels.losses import LOSSES
+
+    row = LOSSES[term.name]
+    return f"{term.name} is {row.title} ({row.source})"

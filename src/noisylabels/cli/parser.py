@@ -47,60 +47,69 @@ class Command(Protocol):
 
 def parse(words: Sequence[str]) -> Command:
     """Return the command that the words describe; help is printed by tyro, which then exits."""
-    words = list(words) or ["--help"]
-    if words == ["--version"]:
+    if list(words) == ["--version"]:
         words = ["list", "version"]
-    if not words[0].startswith("-"):
-        check_choice(words[0], VERBS, "command")
-        _check_flags(words[0], words[1:])
-    command = _tyro(words, {})
+    if not words or words[0].startswith("-"):
+        return typing.cast(Command, _tyro(every_verb(), list(words) or ["--help"], description=DESCRIPTION))
+    verb, rest = check_choice(words[0], VERBS, "command"), list(words[1:])
+    _check_flags(verb, rest)
+    command = _tyro(VERBS[verb], rest, verb)
     if isinstance(command, Train) and command.recipe is not None:
         # Again, now with the recipe's settings as the defaults that flags go over.
-        command = _tyro(words, {"train": Train(recipe=command.recipe, config=command.recipe_config())})
+        default = Train(recipe=command.recipe, settings=command.recipe_config())
+        command = _tyro(Train, rest, verb, default=default)
     return typing.cast(Command, command)
 
 
-def parser_type(defaults: dict[str, Any]) -> Any:
-    """Return the union of all verbs, as tyro wants it, with other defaults for some."""
+def every_verb() -> Any:
+    """Return the union of all verbs, for the general help and for shell completion."""
     parts = []
     for name, cls in VERBS.items():
-        if name in defaults:
-            how = tyro.conf.subcommand(name, prefix_name=False, default=defaults[name])
-        else:
-            how = tyro.conf.subcommand(name, prefix_name=False)
-        parts.append(Annotated[cls, how])
+        line = (cls.__doc__ or "").splitlines()[0]
+        parts.append(Annotated[cls, tyro.conf.subcommand(name, prefix_name=False, description=line)])
     return Union[tuple(parts)]  # noqa: UP007  a union of a computed tuple
 
 
-def _tyro(words: list[str], defaults: dict[str, Any]) -> Any:
+def _tyro(what: Any, words: list[str], verb: str = "", **options: Any) -> Any:
     """Parse with tyro; what it says of an error in a box becomes the message of an `InputError`."""
     captured = io.StringIO()
     try:
         with contextlib.redirect_stderr(captured):
             return tyro.cli(
-                parser_type(defaults),
-                prog="noisylabels",
-                description=DESCRIPTION,
+                what,
+                prog=f"noisylabels {verb}".strip(),
                 args=words,
-                config=(tyro.conf.OmitArgPrefixes, tyro.conf.OmitSubcommandPrefixes),
+                config=(tyro.conf.OmitArgPrefixes,),
+                **options,
             )
     except SystemExit as stop:
         if stop.code in (0, None):
             raise
-        raise InputError(_first_paragraph(captured.getvalue(), words)) from None
+        raise InputError(_one_line(captured.getvalue(), verb)) from None
 
 
-def _first_paragraph(box: str, words: list[str]) -> str:
+def _one_line(box: str, verb: str) -> str:
     """Return the text of a box up to its first rule, as one line."""
-    lines = []
-    for line in box.splitlines()[1:]:
-        text = line.strip("│╭╮╰╯ ")
-        if not text.strip("─ "):
+    lines: list[str] = []
+    for line in box.splitlines()[1:]:  # the first is the upper edge, with a title
+        text = line.strip("│|╭╮╰╯+ ")
+        if text.strip("─- "):
+            lines.append(text)
+        elif lines:  # a rule; a terminal without box characters has one at the top too
             break
-        lines.append(text)
-    text = re.sub(r"\s+", " ", " ".join(lines)) or "the command could not be read"
-    verb = words[0] if words and words[0] in VERBS else ""
-    return f"{text.rstrip('. ')}; see `noisylabels {verb + ' ' if verb else ''}--help`"
+    text = re.sub(r"\s+", " ", " ".join(lines)).rstrip(". ") or "the command could not be read"
+    if found := re.match(r"Error parsing (?!--)\S+: (.*)", text):  # from a check of our own: it says it all
+        return found[1]
+    if found := re.match(r"Error parsing (--\S+): .*('.*')", text):
+        return f"{found[1]} is {found[2]}, expected {_expected(found[1], verb)}"
+    return f"{text}; see `noisylabels {verb} --help`".replace("  ", " ")
+
+
+def _expected(flag: str, verb: str) -> str:
+    """Say in words what type a flag takes."""
+    types = flags(VERBS[verb])
+    names = {int: "a whole number", float: "a number", bool: "no value"}
+    return next((word for kind, word in names.items() if kind in types.get(flag, ())), "another value")
 
 
 def _check_flags(verb: str, words: list[str]) -> None:
@@ -112,14 +121,16 @@ def _check_flags(verb: str, words: list[str]) -> None:
             raise InputError(f"{verb} has no flag {flag!r}{did_you_mean(flag, known)}")
 
 
-def flags(cls: type) -> list[str]:
-    """Return the flags of a verb, those of a configuration inside it included."""
-    names: list[str] = []
+def flags(cls: type) -> dict[str, tuple[Any, ...]]:
+    """Return the flags of a verb, those of a configuration inside it included, and their types."""
+    found: dict[str, tuple[Any, ...]] = {}
     for name, hint in typing.get_type_hints(cls, include_extras=True).items():
         plain = typing.get_args(hint)[0] if typing.get_origin(hint) is Annotated else hint
         if dataclasses.is_dataclass(plain):
-            names += flags(typing.cast(type, plain))
+            found |= flags(typing.cast(type, plain))
         elif tyro.conf.Positional not in getattr(hint, "__metadata__", ()):
             flag = name.replace("_", "-")
-            names += [f"--{flag}", f"--no-{flag}"] if plain is bool else [f"--{flag}"]
-    return names
+            found[f"--{flag}"] = typing.get_args(plain) or (plain,)
+            if plain is bool:
+                found[f"--no-{flag}"] = (bool,)
+    return found

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
+from rich import box
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
@@ -78,7 +79,7 @@ class TerminalReporter:
 
 def table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
     """Return a table of text."""
-    result = Table(show_edge=False, pad_edge=False, header_style="bold")
+    result = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, header_style="bold")
     for header in headers:
         result.add_column(header, overflow="fold")
     for row in rows:
@@ -88,12 +89,12 @@ def table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
 
 def matrix(values: Sequence[Sequence[float]], names: Sequence[str]) -> Table:
     """Return a matrix of shares in per cent, true classes down, given classes across, shaded."""
-    result = Table(show_edge=False, pad_edge=False, header_style="bold", padding=(0, 0))
-    result.add_column("true \\ given", justify="right")
+    result = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 0))
+    result.add_column("true \\ given ", justify="right")
     for name in names:
-        result.add_column(name[:6], justify="right", min_width=6)
+        result.add_column(f" {name[:6]}", justify="right", min_width=6)
     for name, row in zip(names, values, strict=True):
-        result.add_row(Text(name), *(_shaded(value) for value in row))
+        result.add_row(Text(f"{name} "), *(_shaded(value) for value in row))
     return result
 
 
@@ -104,4 +105,4 @@ def _shaded(value: float) -> Text:
     light = round(255 - 190 * min(1.0, value))
     ground = f"rgb({light},{light},255)" if value < 1 else "rgb(65,65,255)"
     ink = "black" if light > 150 else "white"
-    return Text(f"{100 * value:.1f}", style=f"{ink} on {ground}")
+    return Text(f"{100 * value:6.1f}", style=f"{ink} on {ground}")

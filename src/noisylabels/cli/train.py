@@ -27,7 +27,7 @@ class Train:
 
     recipe: Annotated[str | None, tyro.conf.Positional] = None
     """digits, paper, or the path of a TOML file of settings"""
-    config: RunConfig = field(default_factory=RunConfig)
+    settings: RunConfig = field(default_factory=RunConfig)
 
     def recipe_config(self) -> RunConfig:
         """Return the settings of the recipe alone."""
@@ -41,7 +41,7 @@ class Train:
 
         # a flag's value went past the checks of a file's: types are tyro's, ranges the dataclass's
         config = load_config(
-            None, **{f.name: getattr(self.config, f.name) for f in dataclasses.fields(RunConfig)}
+            None, **{f.name: getattr(self.settings, f.name) for f in dataclasses.fields(RunConfig)}
         )
         try:
             with TerminalReporter(config.epochs) as reporter:

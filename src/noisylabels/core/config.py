@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import hashlib
 import json
 import math
@@ -19,7 +18,6 @@ from noisylabels.core.checks import InputError, did_you_mean
 Config = TypeVar("Config")
 
 
-@functools.cache
 def field_types(cls: Any) -> dict[str, tuple[type, ...]]:
     """Return the types that each field of a dataclass takes: ``str | None`` is (str, NoneType)."""
     hints = typing.get_type_hints(cls)
@@ -68,6 +66,8 @@ def read_toml(path: Path) -> dict[str, Any]:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise InputError(f"there is no recipe file {path}") from None
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise InputError(f"{path} is not valid TOML: {error}") from None
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from noisylabels.core.checks import InputError, check_choice
 
@@ -38,8 +38,13 @@ class Registry(Mapping[str, Row], Generic[Row]):
     def __getitem__(self, name: str) -> Row:
         return self._rows[check_choice(name, self._rows, self.what)]
 
+    # Mapping's own would call __getitem__, which raises no KeyError
     def __contains__(self, name: object) -> bool:
-        return name in self._rows  # Mapping's own would call __getitem__, which raises no KeyError
+        return name in self._rows
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """Return the row called `name`, or `default`."""
+        return self._rows.get(name, default)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._rows)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from noisylabels.data.decode import resize_arrays
 from noisylabels.data.images import ImageSet, image_set
+from noisylabels.data.picture import resize_arrays
 from noisylabels.data.reading import Options
 from noisylabels.data.split import hold_out
 

@@ -20,7 +20,6 @@ import os
 import secrets
 import shutil
 import time
-from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -56,13 +55,13 @@ def load_cached(plan: Plan, progress: Progress | None = None) -> tuple[ImageSet,
         InputError: whatever the reader finds wrong with the files.
     """
     entry = cache_root() / "data" / _key(plan, file_digests(plan, progress))
-    found = _open(entry, plan.name)
+    found = _open(entry, plan)
     if found is None:
         try:
             _store(entry, plan.read())
         except OSError as error:  # of the cache; readers turn those of the source into InputError
             return _in_memory(plan, f"{error.strerror or error}: {entry.parent.parent}")
-        found = _open(entry, plan.name)
+        found = _open(entry, plan)
     return found or _in_memory(plan, f"what was written cannot be read: {entry}")
 
 
@@ -127,7 +126,7 @@ def _key(plan: Plan, digests: dict[str, str]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _open(entry: Path, name: str) -> tuple[ImageSet, ImageSet] | None:
+def _open(entry: Path, plan: Plan) -> tuple[ImageSet, ImageSet] | None:
     """Return the sets of an entry, or None when it is absent or damaged."""
     try:
         meta = read_json(entry / "meta.json")
@@ -136,20 +135,21 @@ def _open(entry: Path, name: str) -> tuple[ImageSet, ImageSet] | None:
         images = np.load(entry / "images.npy", mmap_mode="c")
         if hashlib.sha256(labels.tobytes()).hexdigest() != meta["labels_sha256"]:
             return None
-        return _two_sets(images, labels, meta, name)
+        return _two_sets(images, labels, meta, plan)
     except (OSError, ValueError, TypeError, LookupError, EOFError):
         return None
 
 
 def _two_sets(
-    images: np.ndarray, labels: np.ndarray, meta: dict[str, Any], name: str
+    images: np.ndarray, labels: np.ndarray, meta: dict[str, Any], plan: Plan
 ) -> tuple[ImageSet, ImageSet]:
     pixels, classes = torch.from_numpy(images), torch.from_numpy(labels)
     n, names, ids = meta["num_train"], tuple(meta["class_names"]), meta["ids"]
     train_digest, test_digest = meta["digests"]
+    notes = (*plan.notes, *meta["notes"])
     return (
-        ImageSet(pixels[:n], classes[:n], names, ids[:n], name, train_digest, tuple(meta["notes"])),
-        ImageSet(pixels[n:], classes[n:], names, ids[n:], name, test_digest),
+        ImageSet(pixels[:n], classes[:n], names, ids[:n], plan.name, train_digest, notes),
+        ImageSet(pixels[n:], classes[n:], names, ids[n:], plan.name, test_digest),
     )
 
 
@@ -233,15 +233,11 @@ def _in_memory(plan: Plan, reason: str) -> tuple[ImageSet, ImageSet]:
         f"the decoded images could not be stored ({reason}), so the next start decodes them again; "
         "NOISYLABELS_CACHE names another folder"
     )
-    return _two_sets(images, labels, meta, plan.name)
+    return _two_sets(images, labels, meta, plan)
 
 
 def _remove_stale(folder: Path) -> None:
-    for path in _temporaries(folder.iterdir()):
+    for path in folder.glob(".*.tmp"):
         with contextlib.suppress(OSError):
             if time.time() - path.stat().st_mtime > _STALE_SECONDS:
                 shutil.rmtree(path, ignore_errors=True)
-
-
-def _temporaries(paths: Iterable[Path]) -> Iterator[Path]:
-    return (path for path in paths if path.name.startswith(".") and path.name.endswith(".tmp"))

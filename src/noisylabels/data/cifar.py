@@ -12,7 +12,7 @@ import numpy as np
 
 from noisylabels.core.checks import InputError
 from noisylabels.core.files import file_digest
-from noisylabels.data.decode import resize_arrays
+from noisylabels.data.picture import resize_arrays
 from noisylabels.data.reading import Options, Plan, Reading
 from noisylabels.data.unpickle import read_table
 
@@ -25,8 +25,8 @@ CLASS_NAMES = (
     "airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck",
 )  # fmt: skip
 
-# As published beside the archive and within torchvision and Keras; the labels of CIFAR-10N and every
-# published figure assume exactly these files, in this order.
+# The archive's is on its authors' page, those of the files are in torchvision. Human labels for these images
+# and every published figure assume exactly these files, in this order.
 MD5 = {
     ARCHIVE: "c58f30108f718f92721af3b95e74349a",
     "data_batch_1": "c99cafc152244af753f735de768cd75f",

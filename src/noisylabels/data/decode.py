@@ -1,108 +1,30 @@
-"""Decoding: encoded images of any mode and size become uint8 arrays of one shape.
-
-Every mode that Pillow reads has a defined answer. Grey of any depth (1, 8 or 16 bit) is grey; everything
-else is RGB. Alpha is composited on white, 16-bit grey is scaled to 8 bit, the EXIF orientation is applied,
-an animation gives its first frame. Images are resized so that the target is covered, and cropped to its
-centre.
-"""
+"""Decoding many images: in parallel, in order, with a list of those that cannot be read."""
 
 from __future__ import annotations
 
-import io
 import os
 import warnings
 from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import TypeVar
 
 import numpy as np
+import torch
 
-from noisylabels.core.checks import InputError
+from noisylabels.core.checks import InputError, check_choice
+from noisylabels.data.files import SUFFIXES, images_below
+from noisylabels.data.picture import Encoded, Header, failure_reason, read_header, read_pixels
 
-if TYPE_CHECKING:
-    from PIL import Image
-
-Encoded = bytes | Path  # an image file's bytes, or where they are
 Progress = Callable[[str, int, int], None]  # (what, done, total)
 Result = TypeVar("Result")
 
 DEFAULT_SIZE = 64  # the side to which images of several sizes are brought when the user names none
-MAX_UNASKED_BYTES = 8 << 30  # photographs straight from a camera are not kept at full size unasked
+MAX_UNASKED_BYTES = 2 << 30  # photographs straight from a camera are not kept at full size unasked
 NAMED = 3  # how many bad images a message names
 
-# Only formats whose decoders are meant for untrusted files: Pillow would also start Ghostscript for EPS.
-_FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
-_GREY_MODES = frozenset({"1", "L", "LA", "I", "I;16", "I;16L", "I;16B", "I;16N", "F"})
-_ORIENTATION = 0x0112
 _BLOCK = 32  # images a task: a task a small image would spend its time on queueing
-
-
-class Header(NamedTuple):
-    """What is known of an image before its pixels are decoded."""
-
-    width: int  # after the EXIF orientation
-    height: int
-    grey: bool
-
-
-def read_header(encoded: Encoded) -> Header:
-    """Return an image's size and whether it is grey, without decoding its pixels."""
-    with _open(encoded) as image:
-        width, height = image.size
-        if _is_sideways(image):
-            if image.format == "TIFF":  # Pillow has swapped the sides or will, depending on its version
-                image.load()
-                width, height = image.size
-            else:
-                width, height = height, width
-        return Header(width, height, image.mode in _GREY_MODES)
-
-
-def read_pixels(encoded: Encoded, channels: int, size: tuple[int, int]) -> np.ndarray:
-    """Decode one image.
-
-    Args:
-        encoded: the bytes of an image file, or its path.
-        channels: 1 for grey, 3 for RGB.
-        size: height and width of the result.
-
-    Returns:
-        uint8, (channels, height, width).
-
-    Raises:
-        Exception: of any type that a Pillow decoder raises for a damaged file.
-    """
-    from PIL import ImageOps
-    from PIL.Image import Resampling
-
-    height, width = size
-    with _open(encoded) as image:
-        # A JPEG can be decoded at 1/2, 1/4 or 1/8 of its size, much faster; twice the target is enough
-        # for a resize that cannot be told from one of the full image. Other formats ignore this.
-        image.draft(None, (2 * max(size), 2 * max(size)))
-        image.load()
-        flat = _flatten(_upright(image), channels)
-    if flat.size != (width, height):
-        flat = ImageOps.fit(flat, (width, height), method=Resampling.BICUBIC)
-    array = np.asarray(flat, dtype=np.uint8).reshape(height, width, channels)
-    return np.ascontiguousarray(array.transpose(2, 0, 1))
-
-
-def resize_arrays(images: np.ndarray, side: int) -> np.ndarray:
-    """Bring uint8 images (n, C, H, W) to (n, C, side, side) as `read_pixels` does."""
-    from PIL import Image, ImageOps
-
-    n, C, H, W = images.shape
-    if side == H == W:
-        return images
-    resized = np.empty((n, C, side, side), dtype=np.uint8)
-    for i, pixels in enumerate(images):
-        picture = Image.fromarray(np.ascontiguousarray(pixels.transpose(1, 2, 0)).squeeze())
-        fitted = ImageOps.fit(picture, (side, side), method=Image.Resampling.BICUBIC)
-        resized[i] = np.asarray(fitted).reshape(side, side, C).transpose(2, 0, 1)
-    return resized
 
 
 @dataclass
@@ -134,10 +56,10 @@ class Decoding:
         Raises:
             InputError: at the end, when there are bad images and they are not to be skipped, or no other.
         """
-        channels, *size = self.shape
+        channels, height, width = self.shape
 
         def work(encoded: Encoded) -> np.ndarray:
-            return read_pixels(encoded, channels, (size[0], size[1]))
+            return read_pixels(encoded, channels, (height, width))
 
         done = 0
         for results in _in_parallel(work, self.images, "decoding", self.progress):
@@ -205,7 +127,7 @@ def survey(
         if room > MAX_UNASKED_BYTES:
             raise InputError(
                 f"{len(images)} images of {width}x{height} pixels would take {room / 2**30:.0f} GiB decoded; "
-                "choose a smaller image_size (or this one, to confirm)"
+                "choose an image_size, such as 224"
             )
         return (channels, height, width), ""
     side = image_size or DEFAULT_SIZE
@@ -217,83 +139,50 @@ def survey(
     if len(sizes) > 1:
         found = f"{len(sizes)} sizes from {found} to {high[0]}x{high[1]}"
     asked = "" if image_size else "; image_size sets another size"
-    return shape, (f"images of {found} resized: shorter side to {side} pixels, then the centre square{asked}")
+    return shape, f"images of {found} resized: shorter side to {side} pixels, then the centre square{asked}"
 
 
-def _open(encoded: Encoded) -> Image.Image:
-    from PIL import Image
+def read_images(
+    paths: Sequence[str | Path] | str | Path,
+    *,
+    channels: int,
+    image_size: tuple[int, int],
+    bad_images: str = "fail",
+    progress: Progress | None = None,
+) -> tuple[torch.Tensor, list[str]]:
+    """Read image files in the shape that a model takes.
 
-    source = encoded if isinstance(encoded, Path) else io.BytesIO(encoded)
-    return Image.open(source, formats=_FORMATS)
+    Args:
+        paths: image files, and folders whose images, at any depth, are wanted; or one of either.
+        channels: 1 for grey, 3 for RGB.
+        image_size: height and width; images are resized to cover it and cropped to the centre.
+        bad_images: "fail", or "skip" to leave out what cannot be read.
+        progress: called with ("decoding", done, total).
 
+    Returns:
+        uint8 (N, channels, H, W), and the paths of the N images that were read.
 
-def _turn(image: Image.Image) -> Image.Transpose | None:
-    """Return what makes the image upright, or None."""
-    from PIL.Image import Transpose
-
-    try:
-        orientation = image.getexif().get(_ORIENTATION)
-    except Exception:  # damaged metadata, raised as anything; the pixels may be whole all the same
-        return None
-    return {
-        2: Transpose.FLIP_LEFT_RIGHT,
-        3: Transpose.ROTATE_180,
-        4: Transpose.FLIP_TOP_BOTTOM,
-        5: Transpose.TRANSPOSE,
-        6: Transpose.ROTATE_270,
-        7: Transpose.TRANSVERSE,
-        8: Transpose.ROTATE_90,
-    }.get(orientation or 1)
-
-
-def _upright(image: Image.Image) -> Image.Image:
-    turn = _turn(image)
-    return image if turn is None else image.transpose(turn)
-
-
-def _is_sideways(image: Image.Image) -> bool:
-    from PIL.Image import Transpose
-
-    if image.format == "PNG" and "exif" not in image.info:
-        return False  # getexif() would decode the whole image to look behind its pixels
-    return _turn(image) in (
-        Transpose.TRANSPOSE,
-        Transpose.ROTATE_270,
-        Transpose.TRANSVERSE,
-        Transpose.ROTATE_90,
-    )
+    Raises:
+        InputError: there is no such file or folder, no image, or an image that cannot be read.
+    """
+    check_choice(bad_images, ("fail", "skip"), "treatment of bad images")
+    given = [Path(path).expanduser() for path in ([paths] if isinstance(paths, (str, Path)) else paths)]
+    if missing := [path for path in given if not path.exists()]:
+        raise InputError(f"there is no file or folder {missing[0]} ({len(missing)} such in all)")
+    files = [file for path in given for file in (images_below(path) if path.is_dir() else [path])]
+    if not files:
+        places = ", ".join(str(path) for path in given[:NAMED]) or "an empty list"
+        raise InputError(f"no image found in {places}; known are {', '.join(sorted(SUFFIXES))}")
+    ids = [str(file) for file in files]
+    decoding = Decoding(files, ids, (channels, *image_size), bad_images, progress)
+    images = np.concatenate(list(decoding.pieces()))
+    return torch.from_numpy(images), [name for i, name in enumerate(ids) if i not in decoding.bad]
 
 
-def _flatten(image: Image.Image, channels: int) -> Image.Image:
-    """Return the image in mode L or RGB."""
-    from PIL import Image
-
-    if image.mode == "F":
-        raise ValueError("floating-point pixels have no defined range")
-    if image.mode == "I" or image.mode.startswith("I;16"):
-        image = Image.fromarray(_eight_bit(np.asarray(image)))
-    elif image.mode in ("LA", "PA", "RGBA") or "transparency" in image.info:
-        white = Image.new("RGBA", image.size, "white")
-        image = Image.alpha_composite(white, image.convert("RGBA"))
-    return image.convert("L" if channels == 1 else "RGB")
-
-
-def _eight_bit(values: np.ndarray) -> np.ndarray:
-    wide = values.astype(np.int64)
-    if wide.min() < 0 or wide.max() > 65535:
-        raise ValueError("32-bit grey pixels beyond 0..65535 have no defined range")
-    return ((wide * 255 + 32767) // 65535).astype(np.uint8)
-
-
-def _reason(error: Exception, encoded: Encoded) -> str:
-    from PIL import UnidentifiedImageError
-
-    if isinstance(error, UnidentifiedImageError):
-        size = encoded.stat().st_size if isinstance(encoded, Path) else len(encoded)
-        return "not an image" if size else "0 bytes"
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror  # without the path, which the id gives
-    return str(error) or type(error).__name__
+def usable_cores() -> int:
+    """Return how many threads are worth starting: the cores this process may use, at most 16."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(16, cores)
 
 
 def _in_parallel(
@@ -310,7 +199,7 @@ def _in_parallel(
             try:
                 results.append(work(encoded))
             except Exception as error:  # decoders raise anything for a damaged file
-                results.append(_reason(error, encoded))
+                results.append(failure_reason(error, encoded))
         return results
 
     workers = usable_cores()
@@ -325,12 +214,6 @@ def _in_parallel(
             yield results
             if progress:
                 progress(what, done, len(images))
-
-
-def usable_cores() -> int:
-    """Return how many threads are worth starting: the cores this process may use, at most 16."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(16, cores)
 
 
 def _blocks(images: Collection[Encoded], size: int) -> Iterator[list[Encoded]]:

@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 
 from noisylabels.core.checks import InputError
-from noisylabels.data.decode import Decoding, Encoded, survey
-from noisylabels.data.reading import Options, Plan, Reading, held_out_note
+from noisylabels.data.decode import Decoding, survey
+from noisylabels.data.picture import Encoded
+from noisylabels.data.reading import Options, Plan, Reading, held_out_note, name_of
 from noisylabels.data.split import hold_out
 
 IMAGE_COLUMNS = ("image", "img")
@@ -70,11 +71,11 @@ def plan(path: Path, options: Options) -> Plan:
         raise InputError(f"{path} has the parts {', '.join(splits)} but none called train-*.parquet")
     test = next((name for name in TEST_SPLITS if name in splits and name != train), None)
     ignored = sorted(set(splits) - {train, test})
-    notes = [f"ignored the parts {', '.join(ignored)} of {path.name}"] if ignored else []
+    notes = [f"ignored the parts {', '.join(ignored)} of {name_of(path)}"] if ignored else []
     used = splits[train] + (splits[test] if test else [])
     base = path if path.is_dir() else path.parent
     return Plan(
-        name=path.name if path.is_dir() else path.stem,
+        name=name_of(path),
         root=path,
         files={file.relative_to(base).as_posix(): file for file in used},
         options={
@@ -84,7 +85,8 @@ def plan(path: Path, options: Options) -> Plan:
             "bad_images": options.bad_images,
             "test_fraction": None if test else options.test_fraction,
         },
-        read=lambda: _read(splits[train], splits[test] if test else [], train, test, options, list(notes)),
+        read=lambda: _read(splits[train], splits[test] if test else [], train, test, options),
+        notes=tuple(notes),
     )
 
 
@@ -99,8 +101,8 @@ def _read(
     train: str,
     test: str | None,
     options: Options,
-    notes: list[str],
 ) -> Reading:
+    notes: list[str] = []
     layout = Layout.of(train_files[0], notes)
     parts = [(train, train_files)] + ([(test, test_files)] if test else [])
     labels, ids = [], []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -82,6 +83,8 @@ class Plan:
         files: the files that decide the result, by name relative to `root`.
         options: everything else that decides the result, as JSON.
         read: starts reading.
+        notes: what the user should know of things that do not decide the result, such as ignored files;
+            unlike a reading's own notes they are not stored.
     """
 
     name: str
@@ -89,6 +92,13 @@ class Plan:
     files: Mapping[str, Path]
     options: Mapping[str, object]
     read: Callable[[], Reading]
+    notes: tuple[str, ...] = ()
+
+
+def name_of(path: Path) -> str:
+    """Return what to call the data set at `path`, also where that is "." or a link."""
+    absolute = Path(os.path.abspath(path))
+    return absolute.name if path.is_dir() else absolute.stem
 
 
 def held_out_note(num_test: int, fraction: float) -> str:

@@ -93,7 +93,8 @@ def read_table(content: bytes, what: str) -> dict[Any, Any]:
     except _RefusedError as error:
         raise InputError(f"{what} asks for {error}, which data have no need of; nothing was run") from None
     except Exception as error:  # a damaged program fails in any way
-        raise InputError(f"{what} is damaged ({type(error).__name__}: {error})") from None
+        line = " ".join(str(error).split())
+        raise InputError(f"{what} is damaged ({type(error).__name__}: {line})") from None
     if not isinstance(table, dict):
         raise InputError(f"{what} holds a {type(table).__name__}, expected a table")
     return {key: item.value if isinstance(item, _Array) else item for key, item in table.items()}

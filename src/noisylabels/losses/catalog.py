@@ -7,11 +7,13 @@ normalized and negative forms, its function, its place in expressions, and its t
 from __future__ import annotations
 
 import inspect
+import keyword
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import partial
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from noisylabels.core.checks import InputError, check_between, check_choice
@@ -39,15 +41,24 @@ class Pointwise:
     use: str  # when to take it, a sentence
     domain: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     label_sum: Callable[..., float] | None = None
+    defaults: Mapping[str, float] = field(init=False)  # the parameters, read off phi's signature
 
-    @cached_property
-    def defaults(self) -> dict[str, float]:
-        """The parameters and their defaults, read off phi's signature."""
-        return {
-            name: parameter.default
-            for name, parameter in inspect.signature(self.phi).parameters.items()
-            if parameter.default is not inspect.Parameter.empty
-        }
+    def __post_init__(self) -> None:
+        if not callable(self.phi):
+            raise InputError(
+                f"phi of {self.name!r} is {self.phi!r}, expected a function of log-probabilities"
+            )
+        object.__setattr__(self, "defaults", _numeric_defaults(self.phi))  # the dataclass is frozen
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Pointwise:
+        return self
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        # By name if the catalog has it: an unpickled loss then equals one made anew, and label_sum,
+        # often a lambda, need not be pickled.
+        if POINTWISE.get(self.name) is self:
+            return _row, (self.name,)
+        return super().__reduce_ex__(protocol)
 
     def parameters(self, given: Mapping[str, float]) -> dict[str, float]:
         """Return defaults with `given` over them, each name and value checked."""
@@ -58,8 +69,33 @@ class Pointwise:
             check_between(value, f"the parameter {name} of {self.name!r}", **self.domain.get(name, {}))
         return {name: float(given.get(name, default)) for name, default in self.defaults.items()}
 
+    def read(self, reading: Reading, parameters: Mapping[str, float], l: Tensor, target: Tensor) -> Tensor:
+        """Return the values of a reading of this function with all its `parameters`: (N, d1, ...)."""
+        phi = partial(self.phi, **parameters)
+        if reading is NORMALIZE and self.label_sum is not None:
+            # The sum over the labels is a known constant (the paper's A.3): no pass over the classes,
+            # and no rounding of 1 where the gradient is made of a small p.
+            return SELECT.apply(phi, l, target) / self.label_sum(l.shape[1], **parameters)
+        return reading.apply(phi, l, target)
+
+
+def _numeric_defaults(phi: Callable[..., Tensor]) -> dict[str, float]:
+    try:
+        parameters = inspect.signature(phi).parameters.values()
+    except ValueError:  # written in C, as torch.neg is
+        return {}
+    return {
+        parameter.name: float(parameter.default)
+        for parameter in parameters
+        if isinstance(parameter.default, (int, float)) and not isinstance(parameter.default, bool)
+    }
+
 
 POINTWISE: Registry[Pointwise] = Registry("loss")
+
+
+def _row(name: str) -> Pointwise:
+    return POINTWISE[name]
 
 
 @dataclass(frozen=True)
@@ -111,7 +147,8 @@ def register(
         label_sum: the sum over all labels as a function of K and the parameters, if constant.
 
     Raises:
-        InputError: the name, or one of its readings, is taken or no lower-case identifier.
+        InputError: the name, or one of its readings, is taken or no lower-case identifier; phi is no
+            function; phi does not sum to what label_sum says.
 
     >>> import noisylabels as nl
     >>> nl.losses.register("sq", lambda l: (1 - l.exp()) ** 2)
@@ -119,13 +156,14 @@ def register(
     'nsq+mae'
     >>> nl.losses.unregister("sq")
     """
-    if not name.isidentifier() or name != name.lower():
+    if not name.isidentifier() or keyword.iskeyword(name) or name != name.lower():
         raise InputError(f"a loss's name is {name!r}, expected a lower-case identifier such as 'sq'")
     check_choice(kind, ("active", "passive"), "kind of loss")
     names = [reading.prefix + name for reading in READINGS.values()]
     for taken in (n for n in names if n in LOSSES):
         raise InputError(f"the loss {taken!r} exists already; choose another name than {name!r}")
     row = Pointwise(name, phi, title or name, equation, kind, source, use, domain or {}, label_sum)
+    _check_label_sum(row)
     POINTWISE.add(name, row)
     for reading, full_name in zip(READINGS.values(), names, strict=True):
         LOSSES.add(
@@ -137,6 +175,19 @@ def register(
                 _READING_SOURCE[reading.name].format(source),
                 _READING_USE[reading.name].format(use),
             ),
+        )
+
+
+def _check_label_sum(row: Pointwise) -> None:
+    """Hold phi to its claimed sum over the labels, which the normalized reading divides by."""
+    if row.label_sum is None:
+        return
+    p = torch.tensor([[0.7, 0.2, 0.1], [0.3, 0.3, 0.4]], dtype=torch.float64)
+    sums, claim = row.phi(p.log()).sum(1).tolist(), row.label_sum(3, **row.defaults)
+    if any(abs(found - claim) > 1e-6 * abs(claim) for found in sums):
+        raise InputError(
+            f"label_sum of {row.name!r} says {claim:g} for 3 labels, but phi sums to "
+            f"{sums[0]:g} at p = (.7, .2, .1) and to {sums[1]:g} at (.3, .3, .4)"
         )
 
 

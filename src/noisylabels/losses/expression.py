@@ -38,11 +38,11 @@ def loss(expression: str, *, reduction: str = "mean", weight: Tensor | None = No
     tensor(1.9000)
     """
     if not isinstance(expression, str):
-        raise InputError(f"the loss is a {type(expression).__name__}, {_HELP}")
+        raise InputError(f"the loss is {expression!r} ({type(expression).__name__}), {_HELP}")
     try:
         tree = ast.parse(expression.strip(), mode="eval").body
         terms = _terms(tree, expression)
-    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+    except (SyntaxError, ValueError, OverflowError, RecursionError, MemoryError) as error:
         if isinstance(error, InputError):
             raise
         raise InputError(f"the loss {expression!r} cannot be read, {_HELP}") from None
@@ -57,7 +57,7 @@ def _terms(node: ast.expr, whole: str) -> list[Term]:
             factor, inner = (left, right) if _number(left) is not None else (right, left)
             value = _number(factor)
             if value is None:
-                raise InputError(f"the loss {whole!r} multiplies two losses, {_HELP}")
+                raise InputError(f"the loss {whole!r} multiplies by what is no number, {_HELP}")
             terms = _terms(inner, whole)
             return [Term.of(value * t.weight, t.reading, t.row, t.parameters) for t in terms]
         case ast.Name(name):
@@ -70,6 +70,8 @@ def _terms(node: ast.expr, whole: str) -> list[Term]:
                     raise InputError(
                         f"a parameter of {name!r} in the loss {whole!r} is no number, expected gamma=2, say"
                     )
+                if keyword.arg in given:
+                    raise InputError(f"the loss {whole!r} gives {name!r} the parameter {keyword.arg!r} twice")
                 given[keyword.arg] = value
             return [Term.of(1.0, *find(name.lower()), given)]
     raise InputError(f"the loss {whole!r} has {ast.unparse(node)!r} in it, {_HELP}")
@@ -84,4 +86,7 @@ def _number(node: ast.expr) -> float | None:
             return None if inner is None else -inner
         case ast.UnaryOp(ast.UAdd(), operand):
             return _number(operand)
+        case ast.BinOp(left, ast.Mult(), right):
+            a, b = _number(left), _number(right)
+            return None if a is None or b is None else a * b
     return None

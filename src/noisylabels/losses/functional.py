@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
-from functools import cache
+from collections.abc import Callable, Mapping
+from functools import cache, partial
+from typing import Any
 
 from torch import Tensor
 
-from noisylabels.losses.catalog import LOSSES, find
-from noisylabels.losses.modules import Loss, Term
+from noisylabels.core.checks import check_choice
+from noisylabels.losses.catalog import LOSSES, Named, Pointwise, find
+from noisylabels.losses.modules import REDUCTIONS, Loss, Term, evaluate
+from noisylabels.losses.readings import Reading
 
 _DOC = """{title}.
 
@@ -22,7 +25,10 @@ Args:
     weight: (K,) class weights, or None.
 {parameters}
 Returns:
-    A scalar, or (N, d1, ...) for reduction "none".
+    A scalar, or (N, d1, ...) for reduction "none"; float32 for float16 and bfloat16 logits.
+
+Raises:
+    InputError: a shape, type, parameter or (on the CPU) label that does not fit.
 
 {use}
 
@@ -30,12 +36,14 @@ Source: {source}.
 """
 
 
-@cache
 def function(name: str) -> Callable[..., Tensor]:
     """Return the function for a single loss of the catalog, such as "nce"."""
-    reading, row = find(name)
-    default = Loss([Term.of(1.0, reading, row, {})])
+    return _made(*find(name), LOSSES[name])
 
+
+@cache  # by the rows, not by the name: a name can be unregistered and taken anew
+def _made(reading: Reading, row: Pointwise, entry: Named) -> Callable[..., Tensor]:
+    # No Loss inside: making one looks at the class weights, which would wait for the device.
     def call(
         logits: Tensor,
         target: Tensor,
@@ -44,13 +52,9 @@ def function(name: str) -> Callable[..., Tensor]:
         weight: Tensor | None = None,
         **parameters: float,
     ) -> Tensor:
-        if reduction == "mean" and weight is None and not parameters:
-            result: Tensor = default(logits, target)
-        else:
-            result = Loss([Term.of(1.0, reading, row, parameters)], reduction=reduction, weight=weight)(
-                logits, target
-            )
-        return result
+        check_choice(reduction, REDUCTIONS, "reduction")
+        read = partial(row.read, reading, row.parameters(parameters))
+        return evaluate([(1.0, read)], logits, target, weight, reduction)
 
     keywords = [
         inspect.Parameter(key, inspect.Parameter.KEYWORD_ONLY, default=value, annotation=float)
@@ -58,14 +62,26 @@ def function(name: str) -> Callable[..., Tensor]:
     ]
     signature = inspect.signature(call)
     fixed = [p for p in signature.parameters.values() if p.kind is not inspect.Parameter.VAR_KEYWORD]
-    call.__name__ = call.__qualname__ = name
+    call.__name__ = call.__qualname__ = entry.name
     call.__signature__ = signature.replace(parameters=fixed + keywords)  # type: ignore[attr-defined]
-    entry = LOSSES[name]
     call.__doc__ = _DOC.format(
         title=entry.title[0].upper() + entry.title[1:],
-        equation=default.equation,
-        parameters="".join(f"    {key}: default {value:g}.\n" for key, value in row.defaults.items()),
+        equation=Loss([Term.of(1.0, reading, row, {})]).equation,
+        parameters="".join(
+            f"    {key}: default {value:g}{_range(row.domain.get(key))}.\n"
+            for key, value in row.defaults.items()
+        ),
         use=entry.use,
         source=entry.source,
     )
     return call
+
+
+def _range(limits: Mapping[str, Any] | None) -> str:
+    """Return the limits of a parameter in words: ", of 0 or more"."""
+    words = []
+    for end, direction in (("low", "more"), ("high", "less")):
+        if limits and end in limits:
+            closed = f"of {limits[end]:g} or {direction}"
+            words.append(f"{direction} than {limits[end]:g}" if limits.get(f"open_{end}") else closed)
+    return ", " + " and ".join(words) if words else ""

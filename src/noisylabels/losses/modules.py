@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterable
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -12,8 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from noisylabels.core.checks import InputError, check_between, check_choice
-from noisylabels.losses.catalog import Pointwise
-from noisylabels.losses.readings import NEGATIVE, NORMALIZE, SELECT, Phi, Reading, reduce, weighted_sum
+from noisylabels.losses.catalog import LOSSES, Pointwise
+from noisylabels.losses.readings import NEGATIVE, NORMALIZE, SELECT, Read, Reading, reduce, weighted_sum
 
 REDUCTIONS = ("mean", "sum", "none")
 
@@ -33,10 +34,12 @@ class Term:
     row: Pointwise
     given: tuple[tuple[str, float], ...] = ()  # parameters that differ from their defaults, sorted
 
+    def __post_init__(self) -> None:
+        check_between(self.weight, f"the weight of {self.name!r}", low=0.0, open_low=True)
+
     @classmethod
-    def of(cls, weight: float, reading: Reading, row: Pointwise, parameters: dict[str, float]) -> Term:
+    def of(cls, weight: float, reading: Reading, row: Pointwise, parameters: Mapping[str, float]) -> Term:
         """Check the parameters and keep those that differ from the defaults."""
-        check_between(weight, f"the weight of {reading.prefix + row.name!r}", low=0.0, open_low=True)
         full = row.parameters(parameters)
         changed = sorted((name, value) for name, value in full.items() if value != row.defaults[name])
         return cls(float(weight), reading, row, tuple(changed))
@@ -57,9 +60,9 @@ class Term:
         return {**self.row.defaults, **dict(self.given)}
 
     @property
-    def phi(self) -> Phi:
-        """The per-label function with its parameters bound."""
-        return partial(self.row.phi, **dict(self.given)) if self.given else self.row.phi
+    def read(self) -> Read:
+        """The reading of the per-label function, its parameters bound: from (l, target) to values."""
+        return partial(self.row.read, self.reading, self.parameters)
 
     def __str__(self) -> str:
         weight = "" if self.weight == 1 else number(self.weight) + "*"
@@ -99,27 +102,21 @@ class Loss(nn.Module):
         self.terms = _canonical(terms)
         self.reduction = check_choice(reduction, REDUCTIONS, "reduction")
         if weight is not None:
-            weight = torch.as_tensor(weight, dtype=torch.float32)
+            weight = torch.as_tensor(weight)
+            weight = weight if weight.is_floating_point() else weight.float()
             if weight.ndim != 1 or not bool((torch.isfinite(weight) & (weight >= 0)).all()):
                 raise InputError(
                     f"class weights are {weight.tolist()}, expected (K,) finite numbers of 0 or more"
                 )
         self.register_buffer("weight", weight)
-        self._parts = [(term.weight, term.reading, term.phi) for term in self.terms]
+        self._parts = [(term.weight, term.read) for term in self.terms]
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
         """Return the reduced loss of `logits` (N, K, d1, ...) at the labels `target` (N, d1, ...)."""
-        target = check_shapes(logits, target, self.weight)
-        try:
-            values = weighted_sum(self._parts, logits, target)
-        except RuntimeError:
-            # Only once it has failed: looking at the values of a target costs a GPU a synchronisation.
-            check_labels(target, logits.shape[1])
-            raise
-        return reduce(values, target, self.weight, self.reduction)
+        return evaluate(self._parts, logits, target, self.weight, self.reduction)
 
     def __add__(self, other: Loss | int) -> Loss:
-        if other == 0:  # so that sum([a, b]) works
+        if isinstance(other, int) and other == 0:  # so that sum([a, b]) works
             return self
         if not isinstance(other, Loss):
             return NotImplemented
@@ -132,7 +129,6 @@ class Loss(nn.Module):
     def __mul__(self, factor: float) -> Loss:
         if isinstance(factor, bool) or not isinstance(factor, (int, float)):
             return NotImplemented
-        check_between(factor, "the factor of a loss", low=0.0, open_low=True)
         terms = [Term(factor * term.weight, term.reading, term.row, term.given) for term in self.terms]
         return Loss(terms, reduction=self.reduction, weight=self.weight)
 
@@ -160,7 +156,10 @@ class Loss(nn.Module):
         return " + ".join(parts)
 
     def label_sum(self, num_classes: int) -> float | None:
-        """Return the loss summed over all labels if that is constant (the loss is symmetric), else None."""
+        """Return the loss summed over all labels if that is constant (the loss is symmetric), else None.
+
+        As `bounds`, it is a property of the values before class weights.
+        """
         total = 0.0
         for term in self.terms:
             if term.reading is NORMALIZE:
@@ -177,6 +176,7 @@ class Loss(nn.Module):
     def bounds(self, num_classes: int) -> tuple[float, float]:
         """Return bounds (low, high) of the value of one example over all predictions.
 
+        They are tight for a single term, and for a sum whose terms take their extremes together.
         Each part is taken at its extremes: label certain, label excluded with the rest on one
         class, label excluded with the rest spread evenly, all even. They are the extremes of every
         phi that falls with p and is convex or concave in it.
@@ -190,8 +190,8 @@ class Loss(nn.Module):
         rows[3] = math.log(1 / k)
         target = torch.zeros(4, dtype=torch.int64)
         low = high = 0.0
-        for weight, reading, phi in self._parts:
-            values = (weight * reading.apply(phi, rows, target)).tolist()
+        for weight, read in self._parts:
+            values = (weight * read(rows, target)).tolist()
             low, high = low + min(values), high + max(values)
         return low, high if high < 1e20 else math.inf
 
@@ -203,6 +203,20 @@ class Loss(nn.Module):
         rest = "" if self.reduction == "mean" else f", reduction={self.reduction!r}"
         rest += "" if self.weight is None else f", weight=({self.weight.numel()} class weights)"
         return f'Loss("{self.expression}"{rest})'
+
+
+def evaluate(
+    parts: Sequence[tuple[float, Read]], logits: Tensor, target: Tensor, weight: Tensor | None, reduction: str
+) -> Tensor:
+    """Return the reduced weighted sum of readings: what a module and a function both call."""
+    target = check_shapes(logits, target, weight)
+    try:
+        values = weighted_sum(parts, logits, target)
+    except RuntimeError:
+        # Only once it has failed: looking at the values of a target costs a GPU a synchronisation.
+        check_labels(target, logits.shape[1])
+        raise
+    return reduce(values, target, weight, reduction)
 
 
 def check_shapes(logits: Tensor, target: Tensor, weight: Tensor | None) -> Tensor:
@@ -235,13 +249,13 @@ def check_labels(target: Tensor, num_classes: int) -> None:
 
 def _canonical(terms: Iterable[Term]) -> tuple[Term, ...]:
     """Merge equal terms and sort them: active before passive, then by name and parameters."""
-    weights: dict[tuple[Reading, Pointwise, tuple[tuple[str, float], ...]], float] = {}
+    weights: dict[tuple[Reading, Pointwise, tuple[tuple[str, float], ...]], list[float]] = defaultdict(list)
     for term in terms:
-        key = (term.reading, term.row, term.given)
-        weights[key] = weights.get(key, 0.0) + term.weight
+        weights[term.reading, term.row, term.given].append(term.weight)
     if not weights:
         raise InputError("a loss needs at least one term, such as 'ce'")
-    merged = [Term(weight, *key) for key, weight in weights.items()]
+    # sorted: floating-point sums depend on the order, and equal losses must come out equal
+    merged = [Term(sum(sorted(parts)), *key) for key, parts in weights.items()]
     return tuple(sorted(merged, key=lambda term: (term.kind, term.name, term.given)))
 
 
@@ -251,15 +265,25 @@ def _same(a: Tensor | None, b: Tensor | None) -> bool:
 
 def _reading_of(reading: Reading, phi: Callable[..., Tensor], parameters: dict[str, float]) -> Loss:
     name = getattr(phi, "__name__", type(phi).__name__)
-    row = Pointwise(name if name.isidentifier() else "phi", phi, name, "phi(p)", "active", "yours", "")
+    name = name if name.isidentifier() else "phi"
+    while reading.prefix + name in LOSSES:  # a function of yours called mae is not the catalog's mae
+        name = f"your_{name}"
+    row = Pointwise(name, phi, name, "phi(p)", "active", "yours", "")
     return Loss([Term.of(1.0, reading, row, parameters)])
 
 
 def select(phi: Callable[..., Tensor], **parameters: float) -> Loss:
     """Return the plain loss of a per-label function of your own: ``phi(l)[y]``.
 
-    `phi` maps log-probabilities to costs, entry by entry; `parameters` are handed to it. To use it
-    by name in expressions, `register` it.
+    `phi` maps log-probabilities (any shape) to costs (same shape), entry by entry: any function, or
+    object that can be called. `parameters` are handed to it; those that it gives a number as default
+    can be set. To use it by name in expressions, `register` it.
+
+    >>> import noisylabels as nl
+    >>> def power(l, q=2.0):
+    ...     return (1 - l.exp()) ** q
+    >>> nl.losses.select(power, q=3)
+    Loss("power(q=3)")
     """
     return _reading_of(SELECT, phi, parameters)
 
@@ -276,5 +300,12 @@ def normalize(phi: Callable[..., Tensor], **parameters: float) -> Loss:
 
 
 def negative(phi: Callable[..., Tensor], **parameters: float) -> Loss:
-    """Return the normalized negative form of a per-label function of your own (Ye 2023)."""
+    """Return the normalized negative form of a per-label function of your own (Ye 2023).
+
+    Its value is ``1 - (B - phi(l)[y]) / sum_k (B - phi(l)[k])`` with B = phi(log 1e-7).
+
+    >>> import noisylabels as nl
+    >>> nl.losses.negative(lambda l: (1 - l.exp()) ** 2).label_sum(10)  # K - 1
+    9.0
+    """
     return _reading_of(NEGATIVE, phi, parameters)

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 Phi = Callable[[Tensor], Tensor]
+Read = Callable[[Tensor, Tensor], Tensor]  # from (l, target) to the values
 
 P_MIN = 1e-7
 """The probability at which the negative reading takes its bound (Ye 2023, as in the authors' code)."""
@@ -56,6 +57,9 @@ class Reading:
     equation: str  # with {y} for phi at the label and {k} for phi at label k
     apply: Callable[[Phi, Tensor, Tensor], Tensor]
 
+    def __reduce__(self) -> str:
+        return self.name.upper()  # the name of the constant below: a copy or a pickle is the same object
+
 
 SELECT = Reading("select", "", "{}", "{y}", select)
 NORMALIZE = Reading("normalize", "n", "normalized {}", "[{y}] / Σ_k [{k}]", normalize)
@@ -65,8 +69,10 @@ NEGATIVE = Reading(
 READINGS = {reading.name: reading for reading in (SELECT, NORMALIZE, NEGATIVE)}
 
 
-def weighted_sum(parts: Sequence[tuple[float, Reading, Phi]], logits: Tensor, target: Tensor) -> Tensor:
+def weighted_sum(parts: Sequence[tuple[float, Read]], logits: Tensor, target: Tensor) -> Tensor:
     """Return ``sum_i w_i reading_i(phi_i)`` an example, from one log-softmax: (N, d1, ...).
+
+    Each part is a weight and a reading with its per-label function bound.
 
     Half precisions are computed, and returned, in float32: a sum over K log-probabilities, or
     1 - p near 1, has no meaning in 8 or 11 bits.
@@ -74,7 +80,7 @@ def weighted_sum(parts: Sequence[tuple[float, Reading, Phi]], logits: Tensor, ta
     if logits.dtype in (torch.float16, torch.bfloat16):
         logits = logits.float()
     l = torch.log_softmax(logits, dim=1)
-    terms = [weight * reading.apply(phi, l, target) for weight, reading, phi in parts]
+    terms = [weight * read(l, target) for weight, read in parts]
     return sum(terms[1:], start=terms[0])
 
 

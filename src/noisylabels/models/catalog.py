@@ -22,7 +22,7 @@ class ModelRow:
     name: str
     build: Callable[..., nn.Module]  # (channels, image_size, num_classes, *, widths)
     title: str
-    widths: tuple[int, ...]
+    widths: tuple[int, ...]  # of all layers but the last, whose width is the number of classes
     smallest: int  # the smallest height and width of image that it takes
     source: str
 
@@ -36,7 +36,7 @@ MODELS: Registry[ModelRow] = Registry(
                 "cnn8",
                 cnn8,
                 "the paper's 8-layer CNN, for images around 32x32",
-                (64, 128, 196),
+                (64, 128, 196, 256),
                 8,
                 "the paper, appendix A.1; Ma et al. 2020",
             ),
@@ -44,7 +44,7 @@ MODELS: Registry[ModelRow] = Registry(
                 "small-cnn",
                 small_cnn,
                 "a 4-layer CNN for small images such as 8x8 digits",
-                (32, 64),
+                (32, 64, 128),
                 4,
                 "Ma et al. 2020, code for MNIST",
             ),
@@ -68,7 +68,7 @@ def build_model(
     Args:
         name: of the catalog, `noisylabels list models`.
         channels, image_size, num_classes: what the images and labels are.
-        width: factor of every layer's width, rounded, at least 1 unit.
+        width: factor of the width of every layer but the last, rounded, at least 1 unit.
         seed: of the run; the global random state is left as it was.
 
     Raises:

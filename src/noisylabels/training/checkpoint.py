@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +10,14 @@ import torch
 from noisylabels.core.checks import InputError
 from noisylabels.core.files import replacing
 
-FORMAT = 1
+FORMAT = 2
 
 
-def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
+def save_checkpoint(path: Path, state: dict[str, Any], device: torch.device) -> None:
     """Write tensors and plain values to `path`, with the random state of PyTorch, atomically."""
     random = {"cpu": torch.get_rng_state()}
-    if torch.cuda.is_initialized():
-        random["cuda"] = torch.cuda.get_rng_state()
+    if device.type == "cuda":
+        random["cuda"] = torch.cuda.get_rng_state(device)
     with replacing(path) as temporary:
         torch.save({"format": FORMAT, "random": random, **state}, temporary)
 
@@ -33,16 +31,15 @@ def load_checkpoint(path: Path, device: torch.device) -> dict[str, Any] | None:
         return None
     try:
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-        if state["format"] != FORMAT:
-            raise InputError(
-                f"{path} has format {state['format']}, expected {FORMAT}; remove it to start over"
-            )
-        random = state["random"]
-        torch.set_rng_state(random["cpu"])
-        if "cuda" in random and device.type == "cuda":
-            torch.cuda.set_rng_state(random["cuda"], device)
-    except (RuntimeError, OSError, EOFError, KeyError, TypeError, pickle.UnpicklingError, zipfile.BadZipFile):
+        found, random = state["format"], state["random"]
+        if found == FORMAT:
+            torch.set_rng_state(random["cpu"])
+            if "cuda" in random and device.type == "cuda":
+                torch.cuda.set_rng_state(random["cuda"], device)
+    except Exception:  # whatever unpickling a damaged file may raise: it is a long list
         raise InputError(
             f"{path} is damaged or no checkpoint of this program; remove it to start over"
         ) from None
+    if found != FORMAT:
+        raise InputError(f"{path} has format {found!r}, expected {FORMAT}; remove it to start over")
     return state

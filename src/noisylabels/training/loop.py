@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import math
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from noisylabels.core.checks import InputError
-from noisylabels.core.config import build
+from noisylabels.core.config import build, to_dict
 from noisylabels.core.rng import derive_seed
 from noisylabels.data.augment import parse_augment
 from noisylabels.data.images import ImageSet
@@ -20,10 +22,11 @@ from noisylabels.noise.labels import NoisyLabels
 from noisylabels.training.checkpoint import load_checkpoint, save_checkpoint
 from noisylabels.training.history import History
 from noisylabels.training.interrupt import Interrupted
-from noisylabels.training.metrics import dead_classes, label_metrics, predict, recall
+from noisylabels.training.metrics import dead_classes, evaluate, label_metrics, recall
 from noisylabels.training.optim import learning_rate
-from noisylabels.training.settings import Settings
+from noisylabels.training.settings import HOW, Settings
 from noisylabels.training.step import Step
+from noisylabels.training.tally import Tally
 
 
 class Watcher(Protocol):
@@ -53,7 +56,7 @@ def pick_device(name: str) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
-        torch.zeros(1, device=device)
+        torch.zeros(1, device=device).item()
     except (RuntimeError, AssertionError, NotImplementedError):
         raise InputError(f"the device {name!r} is not usable here; try --device cpu or auto") from None
     return device
@@ -71,7 +74,7 @@ def fit(
     stop: Callable[[], bool] = lambda: False,
     **settings: Any,
 ) -> History:
-    """Train `model` in place and return its history, one row an epoch.
+    """Train `model` in place, leave it in evaluation mode, and return its history, one row an epoch.
 
     Args:
         model: from images (B, C, H, W), normalized, to logits (B, K).
@@ -80,105 +83,87 @@ def fit(
             `noisylabels.loss`, ``nn.CrossEntropyLoss()``, or any function.
         labels: the labels to train on and the true ones; without it the labels of `train`, whose
             truth is then unknown.
-        folder: where to keep checkpoint.pt, which the same call goes on from, and history.jsonl.
+        folder: where to keep checkpoint.pt, which the same call goes on from (or, with other settings
+            or data, refuses), and history.jsonl.
         watcher: told of every step and epoch.
-        stop: asked after every step; when it says yes the checkpoint is written and
-            `Interrupted` raised.
+        stop: asked after every step; when it says yes the checkpoint is written, should there be a
+            folder, and `Interrupted` raised.
         settings: any field of `Settings`: ``epochs=30, lr=0.1, precision="bfloat16"``.
 
     Raises:
-        InputError: an unknown setting, a value out of range, labels that do not fit the images.
+        InputError: an unknown setting, a value out of range, labels that do not fit the images, a
+            checkpoint that is damaged or of another run.
         Diverged: the loss or the logits were not finite.
         Interrupted: `stop` said so.
     """
     use = build(Settings, settings)
     device = pick_device(use.device)
-    given, true = _labels_of(train, labels)
+    given, true = _labels_of(train, test, labels)
     layout = torch.channels_last if use.channels_last else torch.contiguous_format
     model.to(device=device, memory_format=layout)  # type: ignore[call-overload]
-    mean, std = train.pixel_mean_std()
-    how = {"device": device, "mean": mean, "std": std, "channels_last": use.channels_last, "seed": use.seed}
-    batches = Batches(
-        train.images,
-        given,
-        batch_size=use.batch_size,
-        augment=parse_augment(use.augment),
-        shuffle=True,
-        **how,  # type: ignore[arg-type]
-    )
-    test_batches = Batches(
-        test.images,
-        test.labels,
-        batch_size=max(use.batch_size, 500),
-        augment=None,
-        shuffle=False,
-        **how,  # type: ignore[arg-type]
-    )
-    step = Step(model, loss, use, device)
+    if isinstance(loss, nn.Module):
+        loss.to(device)  # it may hold class weights
+    batches, test_batches = _batches(train, given, test, use, device)
     steps = len(batches)
+    step = Step(model, loss, use, device)
+    tally = Tally(len(train), device)
     history = History()
-    # What an epoch gathers stays on the device and is read once, at its end.
-    predicted = torch.full((len(train),), -1, device=device)
-    loss_sum = torch.zeros((), dtype=torch.float32 if device.type == "mps" else torch.float64, device=device)
-    first_bad = torch.full((2,), -1, device=device)  # first step with a loss, with logits, not finite
     epoch = done = 0
     train_seconds = 0.0
+    made_for = _made_for(use, train, test, labels)
 
     def save() -> None:
         if folder is not None:
-            state = {"step": step.state_dict(), "epoch": epoch, "done": done, "seconds": train_seconds}
-            state |= {"predicted": predicted, "loss_sum": loss_sum, "first_bad": first_bad}
-            save_checkpoint(folder / "checkpoint.pt", state | {"rows": history.rows})
+            state: dict[str, Any] = {"made_for": made_for, "rows": history.rows}
+            state |= {"epoch": epoch, "done": done, "seconds": train_seconds}
+            state |= {"step": step.state_dict(), "tally": tally.state_dict()}
+            save_checkpoint(folder / "checkpoint.pt", state, device)
 
-    cuda = [device] if device.type == "cuda" else []
-    with torch.random.fork_rng(devices=cuda):
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(derive_seed(use.seed, "model"))  # dropout, should the model have it
         if folder is not None and (state := load_checkpoint(folder / "checkpoint.pt", device)):
-            step.load_state_dict(state["step"])
+            _restore(step, tally, state, made_for, folder)
             epoch, done, train_seconds = state["epoch"], state["done"], state["seconds"]
-            predicted.copy_(state["predicted"])
-            loss_sum.copy_(state["loss_sum"])
-            first_bad.copy_(state["first_bad"])
             history.rows = state["rows"]
+            history.write(folder / "history.jsonl")  # a killed run may have been an epoch further
         saved_at = time.monotonic()
         while epoch < use.epochs:
             if done == 0:
-                loss_sum.zero_()
+                tally.clear()
             model.train()
             began = _now(device)
             for images, target, index in batches.epoch(epoch, start=done):
                 value, logits = step(images, target, learning_rate(use, epoch, done / steps))
-                predicted[index] = logits.argmax(1)
-                loss_sum += value
-                bad = torch.stack([~value.isfinite(), ~logits.isfinite().all()])
-                first_bad = torch.where(bad & (first_bad < 0), done, first_bad)
+                tally.add(index, value, logits)
                 done += 1
                 if watcher is not None:
                     watcher.step(epoch + 1, done, steps)
                 stopping = stop()
                 if stopping or time.monotonic() - saved_at > use.checkpoint_minutes * 60:
-                    train_seconds, began = train_seconds + _now(device) - began, _now(device)
+                    train_seconds += _now(device) - began
                     save()
-                    saved_at = time.monotonic()
                     if stopping:
                         raise Interrupted(epoch + 1, done)
+                    saved_at, began = time.monotonic(), _now(device)
             train_seconds += _now(device) - began
-            if bool((first_bad >= 0).any()):
-                raise _diverged(epoch, first_bad.tolist(), use, history)
+            loss_steps, logits_steps = tally.finite_steps.tolist()
+            if min(loss_steps, logits_steps) < steps:
+                cause = _cause(logits_steps > loss_steps, use)
+                raise Diverged(epoch + 1, min(loss_steps, logits_steps) + 1, cause, history)
+
             began = _now(device)
-            tested, test_labels, test_loss = predict(
-                step.evaluated, test_batches.epoch(epoch), loss, step.autocast
-            )
-            if test_loss - test_loss != 0:  # infinite or not a number: the last update broke the weights
-                raise _diverged(epoch, [steps - 1, steps - 1], use, history)
-            recalls = recall(tested, test_labels, train.num_classes)
+            tested = evaluate(step.evaluated, test_batches, loss, step.autocast)
+            if not (tested.finite and math.isfinite(tested.loss)):
+                cause = f"on the test set, {_cause(tested.finite, use)}"
+                raise Diverged(epoch + 1, steps, cause, history)
+            recalls = recall(tested.predicted, tested.labels, test.num_classes)
             row = {
                 "epoch": epoch + 1,
                 "lr": learning_rate(use, epoch, 0.0),
-                "train_loss": float(loss_sum) / steps,
-                **label_metrics(predicted.cpu(), given, true),
-                "test_loss": test_loss,
-                "test_accuracy": float((tested == test_labels).double().mean()),
+                "train_loss": float(tally.loss_sum) / steps,
+                **label_metrics(tally.predicted.cpu(), given, true),
+                "test_loss": tested.loss,
+                "test_accuracy": float((tested.predicted == tested.labels).double().mean()),
                 "recall": recalls,
                 "dead_classes": dead_classes(recalls),
                 "train_seconds": train_seconds,
@@ -194,20 +179,66 @@ def fit(
             if watcher is not None:
                 watcher.epoch(row)
     if step.ema is not None:
-        model.load_state_dict(step.ema.module.state_dict())
+        model.load_state_dict(step.ema.model.state_dict())
+    model.eval()
     return history
 
 
-def _labels_of(train: ImageSet, labels: NoisyLabels | None) -> tuple[Tensor, Tensor | None]:
+def _labels_of(train: ImageSet, test: ImageSet, labels: NoisyLabels | None) -> tuple[Tensor, Tensor | None]:
     """Return the labels to train on, and the true ones if they are known, both (N,) int64."""
+    if test.num_classes != train.num_classes:
+        raise InputError(
+            f"the test set has {test.num_classes} classes and the training set {train.num_classes}"
+        )
     if labels is None:
         return train.labels, None
-    if len(labels.given) != len(train) or labels.num_classes != train.num_classes:
+    if len(labels) != len(train) or labels.num_classes != train.num_classes:
         raise InputError(
-            f"there are {len(labels.given)} labels of {labels.num_classes} classes for {len(train)} images "
+            f"there are {len(labels)} labels of {labels.num_classes} classes for {len(train)} images "
             f"of {train.num_classes} classes; corrupt the labels of this very set"
         )
     return torch.from_numpy(labels.given), torch.from_numpy(labels.true)
+
+
+def _batches(
+    train: ImageSet, given: Tensor, test: ImageSet, use: Settings, device: torch.device
+) -> tuple[Batches, Batches]:
+    """Return the batches to train on and those to test with, both normalized as the training set is."""
+    mean, std = train.pixel_mean_std()
+    make = functools.partial(
+        Batches, device=device, mean=mean, std=std, seed=use.seed, channels_last=use.channels_last
+    )
+    augment = parse_augment(use.augment)
+    return (
+        make(train.images, given, batch_size=use.batch_size, augment=augment, shuffle=True),
+        make(test.images, test.labels, batch_size=max(use.batch_size, 500), augment=None, shuffle=False),
+    )
+
+
+def _made_for(
+    use: Settings, train: ImageSet, test: ImageSet, labels: NoisyLabels | None
+) -> dict[str, str | int | float | bool]:
+    """Return what a checkpoint must agree on with the call that goes on from it."""
+    data = {"training set": train.digest, "test set": test.digest}
+    return to_dict(use, HOW) | data | {"labels": labels.digest if labels is not None else "the set's own"}
+
+
+def _restore(step: Step, tally: Tally, state: dict[str, Any], made_for: dict[str, Any], folder: Path) -> None:
+    """Bring step and tally to where the checkpoint is."""
+    for name, value in made_for.items():
+        if (was := state["made_for"].get(name)) != value:
+            raise InputError(
+                f"the checkpoint in {folder} is of a run whose {name} is {was!r}, this one's is {value!r}; "
+                "take another folder, or remove checkpoint.pt to start over"
+            )
+    try:
+        step.load_state_dict(state["step"])
+        tally.load_state_dict(state["tally"])
+    except (RuntimeError, ValueError, KeyError):  # other shapes, other names, other numbers of them
+        raise InputError(
+            f"the checkpoint in {folder} is of another model; "
+            "take another folder, or remove checkpoint.pt to start over"
+        ) from None
 
 
 def _now(device: torch.device) -> float:
@@ -217,15 +248,10 @@ def _now(device: torch.device) -> float:
     return time.perf_counter()
 
 
-def _diverged(epoch: int, first_bad: list[int], use: Settings, history: History) -> Diverged:
-    bad_loss, bad_logits = first_bad
-    at = min(value for value in first_bad if value >= 0)
-    if bad_logits >= 0 and (bad_loss < 0 or bad_logits <= bad_loss):
-        cause = (
-            f"the logits were not finite: the weights have blown up at lr {use.lr:g}; lower lr or set clip"
-        )
-        if use.precision == "float16":
-            cause += ", or take precision bfloat16 (float16 overflows at 65504)"
-    else:
-        cause = "the loss was not finite although the logits were: look at the loss and its parameters"
-    return Diverged(epoch + 1, at + 1, cause, history)
+def _cause(finite_logits: bool, use: Settings) -> str:
+    if finite_logits:
+        return "the loss was not finite although the logits were: look at the loss and its parameters"
+    cause = f"the logits were not finite: the weights have blown up at lr {use.lr:g}; lower lr or set clip"
+    if use.precision == "float16":
+        cause += ", or take precision bfloat16 (float16 overflows at 65504)"
+    return cause

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+
+from noisylabels.data.loader import Batches
+from noisylabels.training.tally import zero_sum
 
 DEAD_RECALL = 0.01
 """A class whose test recall is at or below this is dead: the model does not predict it."""
@@ -48,27 +52,34 @@ def dead_classes(recalls: list[float | None]) -> list[int]:
     return [k for k, value in enumerate(recalls) if value is not None and value <= DEAD_RECALL]
 
 
+class Evaluation(NamedTuple):
+    """What a model says of a set."""
+
+    predicted: Tensor  # int64 (N,), on the CPU, in the order of the batches, as the labels
+    labels: Tensor
+    loss: float  # the mean an example
+    finite: bool  # all logits
+
+
 @torch.no_grad()
-def predict(
+def evaluate(
     model: nn.Module,
-    batches: Iterable[tuple[Tensor, Tensor, Tensor]],
+    batches: Batches,
     loss: Callable[[Tensor, Tensor], Tensor],
     autocast: torch.autocast,
-) -> tuple[Tensor, Tensor, float]:
-    """Run the model over batches of (images, labels, index) in evaluation mode.
-
-    Returns:
-        predicted (N,) int64 and labels (N,) int64 on the CPU, in the order of the batches, and the
-        mean loss an example.
-    """
+) -> Evaluation:
+    """Run the model over a set in evaluation mode."""
     model.eval()
-    predicted, labels, total = [], [], torch.zeros((), dtype=torch.float64)
+    predicted, labels, finite = [], [], []
+    total = zero_sum(batches.device)
     for images, target, _ in batches:
         with autocast:
             logits = model(images)
-        value = loss(logits.float(), target)
-        total = total.to(value.device) + value.double() * len(target)
+        total += loss(logits.float(), target).to(total.dtype) * len(target)
         predicted.append(logits.argmax(1))
         labels.append(target)
+        finite.append(logits.isfinite().all())
     every = torch.cat(labels).cpu()
-    return torch.cat(predicted).cpu(), every, float(total) / len(every)
+    return Evaluation(
+        torch.cat(predicted).cpu(), every, float(total) / len(every), bool(torch.stack(finite).all())
+    )

@@ -31,7 +31,8 @@ def learning_rate(settings: Settings, epoch: int, fraction: float) -> float:
     A pure function, so that a resumed run needs no scheduler state. Cosine moves once an epoch, as
     ``CosineAnnealingLR(T_max=epochs)`` does in the reference code, ``lr (1 + cos(pi epoch/epochs))/2``;
     warm-up and one-cycle move every step. One-cycle rises linearly from lr/25 over the first 30 %
-    and falls by a cosine to lr/10,000 (Smith & Topin 2018, with PyTorch's defaults).
+    and falls by a cosine to lr/10,000 (after Smith & Topin 2018; PyTorch's ``OneCycleLR`` also rises by
+    a cosine, and by default falls to lr/250,000).
     """
     now = (epoch + fraction) / settings.epochs
     if settings.schedule == "cosine":

@@ -11,6 +11,9 @@ OPTIMIZERS = ("sgd", "adamw")
 SCHEDULES = ("cosine", "constant", "step", "onecycle")
 PRECISIONS = ("float32", "bfloat16", "float16")
 
+HOW = ("device", "checkpoint_epochs", "checkpoint_minutes")
+"""Settings that say how training is carried out, not what it computes: a run may go on under others."""
+
 
 @dataclass(frozen=True)
 class Settings:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
+from itertools import chain
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from noisylabels.training.optim import build_optimizer
 from noisylabels.training.settings import Settings
@@ -31,16 +34,12 @@ class Step:
         half = {"bfloat16": torch.bfloat16, "float16": torch.float16}.get(settings.precision)
         self.autocast = torch.autocast(device.type, dtype=half, enabled=half is not None)
         self.scaler = torch.amp.GradScaler(device.type, enabled=half is torch.float16)
-        self.ema = (
-            AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(settings.ema), use_buffers=True)
-            if settings.ema
-            else None
-        )
+        self.ema = Average(model, settings.ema) if settings.ema else None
 
     @property
     def evaluated(self) -> nn.Module:
         """The model to evaluate and keep: the averaged one if there is one."""
-        return self.ema.module if self.ema is not None else self.model
+        return self.ema.model if self.ema is not None else self.model
 
     def __call__(self, images: Tensor, target: Tensor, lr: float) -> tuple[Tensor, Tensor]:
         """Update the weights once; return the loss () and the logits (B, K), both detached."""
@@ -62,10 +61,10 @@ class Step:
         self.scaler.step(self.optimizer)
         self.scaler.update()
         if self.ema is not None:
-            self.ema.update_parameters(self.model)
+            self.ema.update()
         return value.detach(), logits.detach()
 
-    def state_dict(self) -> dict[str, object]:
+    def state_dict(self) -> dict[str, Any]:
         """Return all that the next step depends on, but for the random state."""
         return {
             "model": self.model.state_dict(),
@@ -74,10 +73,48 @@ class Step:
             "ema": self.ema.state_dict() if self.ema is not None else None,
         }
 
-    def load_state_dict(self, state: dict[str, dict[str, object]]) -> None:
+    def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go back to what `state_dict` returned."""
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.scaler.load_state_dict(state["scaler"])
         if self.ema is not None:
             self.ema.load_state_dict(state["ema"])
+
+
+class Average:
+    """The exponential moving average of a model's weights and buffers, as a model of its own.
+
+    ``average <- decay * average + (1 - decay) * model`` after every step; the first step's weights are
+    its start. torch's ``AveragedModel`` computes the same, but copies a counter to the GPU, and so
+    waits for it, in every step.
+    """
+
+    def __init__(self, model: nn.Module, decay: float) -> None:
+        self.model = copy.deepcopy(model)
+        self.decay = decay
+        self.started = False
+        pairs = list(zip(_tensors(self.model), _tensors(model), strict=True))
+        self.numbers = [pair for pair in pairs if pair[0].is_floating_point()]
+        self.counters = [pair for pair in pairs if not pair[0].is_floating_point()]
+
+    def update(self) -> None:
+        """Take in the model's present weights."""
+        average, model = ([pair[side] for pair in self.numbers] for side in (0, 1))
+        get_ema_multi_avg_fn(self.decay if self.started else 0.0)(average, model, None)
+        for counter, latest in self.counters:  # batch normalization's
+            counter.copy_(latest)
+        self.started = True
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return weights, buffers, and whether there was a step."""
+        return {"model": self.model.state_dict(), "started": self.started}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go back to what `state_dict` returned."""
+        self.model.load_state_dict(state["model"])
+        self.started = state["started"]
+
+
+def _tensors(model: nn.Module) -> list[Tensor]:
+    return [tensor.detach() for tensor in chain(model.parameters(), model.buffers())]

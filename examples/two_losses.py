@@ -1,0 +1,53 @@
+"""Cross entropy and Active Passive Loss on handwritten digits of which 40 % are labelled wrong.
+
+Two runs of 60 epochs on the 1,438 training digits, measured on 359 clean ones. `make demo` runs this.
+"""
+
+from __future__ import annotations
+
+import time
+
+import noisylabels as nl
+
+NOISE = "symmetric:0.4"
+EPOCHS = 60
+LOSSES = {"ce": "cross entropy", "nce+mae": "normalized cross entropy + mean absolute error"}
+
+
+def train(expression: str, epochs: int) -> nl.History:
+    """Train a small network with one loss; data, noise, weights and order are the same for each."""
+    train_set, test_set = nl.load("digits")
+    labels = nl.corrupt(train_set.labels, NOISE, class_names=train_set.class_names, seed=0)
+    model = nl.build_model("small-cnn", channels=1, image_size=(8, 8), num_classes=10, seed=0)
+    return nl.fit(model, train_set, test_set, nl.loss(expression), labels=labels, epochs=epochs, lr=0.05)
+
+
+def bar(share: float, width: int = 30) -> str:
+    """Return a share in [0, 1] as a bar."""
+    full = round(share * width)
+    return "█" * full + "·" * (width - full)
+
+
+def main(epochs: int = EPOCHS) -> None:
+    """Train with both losses and show what became of the wrong labels."""
+    train_set, test_set = nl.load("digits")
+    labels = nl.corrupt(train_set.labels, NOISE, class_names=train_set.class_names, seed=0)
+    print(f"{len(train_set)} handwritten digits, {100 * labels.rate:.1f} % of them labelled wrong,")
+    print(f"{epochs} epochs, tested on {len(test_set)} digits with clean labels\n")
+    for expression, title in LOSSES.items():
+        began = time.perf_counter()
+        history = train(expression, epochs)
+        print(f"{expression}: {title} ({time.perf_counter() - began:.1f} s)")
+        print("  epoch   test accuracy                             wrong labels learned by heart")
+        for row in history.rows:
+            if row["epoch"] in (1, *range(epochs // 6, epochs + 1, max(1, epochs // 6))):
+                test, heart = row["test_accuracy"], row["memorised"]
+                print(f"  {row['epoch']:5d}   {bar(test)} {test:6.1%}   {bar(heart)} {heart:6.1%}")
+        print()
+    print(
+        "Next: noisylabels train digits --noise symmetric:0.4 --loss nce+mae, or --data and a folder of yours"
+    )
+
+
+if __name__ == "__main__":
+    main()

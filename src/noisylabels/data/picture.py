@@ -1,0 +1,175 @@
+"""One encoded image of any mode and size becomes a uint8 array of the wanted shape.
+
+Every mode that Pillow reads has a defined answer. Grey of any depth (1, 8 or 16 bit, or a palette of greys)
+is grey; everything else is RGB. Alpha is composited on white, 16-bit grey is scaled to 8 bit, the EXIF
+orientation is applied, an animation gives its first frame. Images are resized so that the target is
+covered, and cropped to its centre.
+"""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+Encoded = bytes | Path  # an image file's bytes, or where they are
+
+# Only formats whose decoders are meant for untrusted files: Pillow would also start Ghostscript for EPS.
+_FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
+_GREY_MODES = frozenset({"1", "L", "LA", "I", "I;16", "I;16L", "I;16B", "I;16N", "F"})
+_ORIENTATION = 0x0112
+
+
+class Header(NamedTuple):
+    """What is known of an image before its pixels are decoded."""
+
+    width: int  # after the EXIF orientation
+    height: int
+    grey: bool
+
+
+def read_header(encoded: Encoded) -> Header:
+    """Return an image's size and whether it is grey, without decoding its pixels."""
+    with _open(encoded) as image:
+        width, height = image.size
+        if _is_sideways(image):
+            if image.format == "TIFF":  # Pillow has swapped the sides or will, depending on its version
+                image.load()
+                width, height = image.size
+            else:
+                width, height = height, width
+        return Header(width, height, image.mode in _GREY_MODES or _has_grey_palette(image))
+
+
+def read_pixels(encoded: Encoded, channels: int, size: tuple[int, int]) -> np.ndarray:
+    """Decode one image.
+
+    Args:
+        encoded: the bytes of an image file, or its path.
+        channels: 1 for grey, 3 for RGB.
+        size: height and width of the result.
+
+    Returns:
+        uint8, (channels, height, width).
+
+    Raises:
+        Exception: of any type that a Pillow decoder raises for a damaged file.
+    """
+    from PIL import ImageOps
+    from PIL.Image import Resampling
+
+    height, width = size
+    with _open(encoded) as image:
+        # A JPEG can be decoded at 1/2, 1/4 or 1/8 of its size, much faster; twice the target is enough
+        # for a resize that cannot be told from one of the full image. Other formats ignore this.
+        image.draft(None, (2 * max(size), 2 * max(size)))
+        image.load()
+        flat = _flatten(_upright(image), channels)
+    if flat.size != (width, height):
+        flat = ImageOps.fit(flat, (width, height), method=Resampling.BICUBIC)
+    array = np.asarray(flat, dtype=np.uint8).reshape(height, width, channels)
+    return np.ascontiguousarray(array.transpose(2, 0, 1))
+
+
+def resize_arrays(images: np.ndarray, side: int) -> np.ndarray:
+    """Bring uint8 images (n, C, H, W) to (n, C, side, side) as `read_pixels` does."""
+    from PIL import Image, ImageOps
+
+    n, C, H, W = images.shape
+    if side == H == W:
+        return images
+    resized = np.empty((n, C, side, side), dtype=np.uint8)
+    for i, pixels in enumerate(images):
+        picture = Image.fromarray(np.ascontiguousarray(pixels.transpose(1, 2, 0)).squeeze())
+        fitted = ImageOps.fit(picture, (side, side), method=Image.Resampling.BICUBIC)
+        resized[i] = np.asarray(fitted).reshape(side, side, C).transpose(2, 0, 1)
+    return resized
+
+
+def _open(encoded: Encoded) -> Image.Image:
+    from PIL import Image
+
+    source = encoded if isinstance(encoded, Path) else io.BytesIO(encoded)
+    return Image.open(source, formats=_FORMATS)
+
+
+def _turn(image: Image.Image) -> Image.Transpose | None:
+    """Return what makes the image upright, or None."""
+    from PIL.Image import Transpose
+
+    try:
+        orientation = image.getexif().get(_ORIENTATION)
+    except Exception:  # damaged metadata, raised as anything; the pixels may be whole all the same
+        return None
+    return {
+        2: Transpose.FLIP_LEFT_RIGHT,
+        3: Transpose.ROTATE_180,
+        4: Transpose.FLIP_TOP_BOTTOM,
+        5: Transpose.TRANSPOSE,
+        6: Transpose.ROTATE_270,
+        7: Transpose.TRANSVERSE,
+        8: Transpose.ROTATE_90,
+    }.get(orientation or 1)
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    turn = _turn(image)
+    return image if turn is None else image.transpose(turn)
+
+
+def _is_sideways(image: Image.Image) -> bool:
+    from PIL.Image import Transpose
+
+    if image.format == "PNG" and "exif" not in image.info:
+        return False  # getexif() would decode the whole image to look behind its pixels
+    return _turn(image) in (
+        Transpose.TRANSPOSE,
+        Transpose.ROTATE_270,
+        Transpose.TRANSVERSE,
+        Transpose.ROTATE_90,
+    )
+
+
+def _has_grey_palette(image: Image.Image) -> bool:
+    if image.mode != "P":
+        return False
+    colours = np.array(image.getpalette("RGB") or [0, 0, 0]).reshape(-1, 3)  # this decodes the pixels
+    return bool((colours == colours[:, :1]).all())
+
+
+def _flatten(image: Image.Image, channels: int) -> Image.Image:
+    """Return the image in mode L or RGB."""
+    from PIL import Image
+
+    if image.mode == "F":
+        raise ValueError("floating-point pixels have no defined range")
+    if image.mode == "I" or image.mode.startswith("I;16"):
+        image = Image.fromarray(_eight_bit(np.asarray(image)))
+    elif image.mode in ("LA", "PA", "RGBA") or "transparency" in image.info:
+        white = Image.new("RGBA", image.size, "white")
+        image = Image.alpha_composite(white, image.convert("RGBA"))
+    return image.convert("L" if channels == 1 else "RGB")
+
+
+def _eight_bit(values: np.ndarray) -> np.ndarray:
+    wide = values.astype(np.int64)
+    if wide.min() < 0 or wide.max() > 65535:
+        raise ValueError("32-bit grey pixels beyond 0..65535 have no defined range")
+    return ((wide * 255 + 32767) // 65535).astype(np.uint8)
+
+
+def failure_reason(error: Exception, encoded: Encoded) -> str:
+    """Say in a few words why `read_header` or `read_pixels` failed."""
+    from PIL import UnidentifiedImageError
+
+    if isinstance(error, UnidentifiedImageError):
+        size = encoded.stat().st_size if isinstance(encoded, Path) else len(encoded)
+        return "not an image" if size else "0 bytes"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror  # without the path, which the id gives
+    return " ".join(str(error).split()) or type(error).__name__

@@ -1,0 +1,48 @@
+"""A loss as a curve over the probability of the label: what `noisylabels loss` prints and draws."""
+
+from __future__ import annotations
+
+import torch
+
+from noisylabels.core.checks import InputError
+from noisylabels.losses.modules import Loss
+
+END = 1e-4
+"""The first and the last p of a curve are this far inside (0, 1), where some losses are infinite."""
+
+
+def curve(loss: Loss, num_classes: int = 10, points: int = 201) -> dict[str, list[float]]:
+    """Return the value and the gradient of `loss` for one example over the label's probability p.
+
+    The other classes share 1 - p evenly. Class weights and reduction are left aside.
+
+    Args:
+        loss: any.
+        num_classes: K, 2 or more.
+        points: how many p, evenly spaced from 0 to 1 (the ends 1e-4 inside), 2 or more.
+
+    Returns:
+        Lists of `points` floats, computed in float64: "p"; "value"; "gradient", the derivative with
+        respect to the label's logit z_y, negative where a step of gradient descent raises p.
+
+    Raises:
+        InputError: fewer than 2 classes or points.
+
+    >>> from noisylabels import loss
+    >>> drawn = curve(loss("ce"), num_classes=4, points=3)
+    >>> drawn["p"][1], round(drawn["value"][1], 4), drawn["gradient"][1]  # -log p and p - 1
+    (0.5, 0.6931, -0.5)
+    """
+    for value, what in ((num_classes, "num_classes"), (points, "points")):
+        if isinstance(value, bool) or not isinstance(value, int) or value < 2:
+            raise InputError(f"{what} is {value!r}, expected an integer of 2 or more")
+    p = torch.linspace(0.0, 1.0, points, dtype=torch.float64).clamp(END, 1 - END)
+    others = ((1 - p) / (num_classes - 1)).log()
+    logits = others.unsqueeze(1).repeat(1, num_classes)
+    logits[:, 0] = p.log()
+    logits.requires_grad_()
+    target = torch.zeros(points, dtype=torch.int64)
+    with torch.enable_grad():
+        values = Loss(loss.terms, reduction="none")(logits, target)
+        (gradient,) = torch.autograd.grad(values.sum(), logits)
+    return {"p": p.tolist(), "value": values.tolist(), "gradient": gradient[:, 0].tolist()}

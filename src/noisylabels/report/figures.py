@@ -1,0 +1,170 @@
+"""Figures: declarative charts, one for the page, the SVG and the PNG."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from noisylabels.core.checks import InputError, did_you_mean
+from noisylabels.core.files import replacing
+
+PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C6D31")
+"""Okabe and Ito's colours, which people with any colour vision can tell apart, without the yellow
+that is lost on white; a brown stands in for it."""
+
+DASHES: tuple[tuple[int, ...], ...] = ((1, 0), (8, 3), (2, 2), (8, 3, 2, 3))
+"""A dash a line as well, so that lines that lie on each other, or a print in grey, can be read."""
+
+FORMATS = {".svg": "svg", ".png": "png", ".html": "html", ".json": "json"}
+
+
+def loss_curves(curves: Mapping[str, Mapping[str, Sequence[float]]], num_classes: int) -> Any:
+    """Return two panels: the value of each loss, and its gradient, over the label's probability p.
+
+    Args:
+        curves: a loss's name to its "p", "value" and "gradient", lists of equal length, as
+            `noisylabels.losses.curve.curve` gives them.
+        num_classes: K, for the title.
+
+    Returns:
+        An altair chart with its data inside; `save` writes it.
+
+    Raises:
+        InputError: no curve, or altair is not installed.
+    """
+    altair = _altair()
+    if not curves:
+        raise InputError("there is no curve to draw, expected one or more losses")
+    names = list(curves)
+    dashes = [list(DASHES[index % len(DASHES)]) for index in range(len(names))]
+    colours = [PALETTE[index % len(PALETTE)] for index in range(len(names))]
+    rows = [
+        {"loss": name, "p": p, "value": value, "gradient": gradient}
+        for name, curve in curves.items()
+        for p, value, gradient in zip(curve["p"], curve["value"], curve["gradient"], strict=True)
+    ]
+    legend = altair.Legend(symbolType="stroke", symbolSize=500, symbolStrokeWidth=3)
+    lines = (
+        altair.Chart(altair.Data(values=rows))
+        .mark_line(clip=True, strokeWidth=2.5, strokeCap="butt", strokeJoin="round")
+        .encode(
+            x=altair.X("p:Q", title="probability of the label, p", scale=altair.Scale(domain=[0, 1])),
+            color=altair.Color(
+                "loss:N",
+                title=None,
+                sort=names,
+                scale=altair.Scale(domain=names, range=colours),
+                legend=legend,
+            ),
+            strokeDash=altair.StrokeDash(
+                "loss:N",
+                title=None,
+                sort=names,
+                scale=altair.Scale(domain=names, range=dashes),
+                legend=legend,
+            ),
+            tooltip=[
+                altair.Tooltip("loss:N"),
+                *(altair.Tooltip(f"{key}:Q", format=".4f") for key in ("p", "value", "gradient")),
+            ],
+        )
+    )
+    panels = [
+        lines.encode(
+            y=altair.Y(f"{key}:Q", title=axis, scale=altair.Scale(domain=_domain(curves, key), nice=False))
+        ).properties(title=title, width=340, height=280)
+        for key, title, axis in (
+            ("value", "What an example pays", "loss"),
+            ("gradient", "How hard it pulls its label up", "gradient by the label's logit"),
+        )
+    ]
+    chart = altair.hconcat(*panels, spacing=40).properties(
+        title=altair.TitleParams(
+            f"Losses over the probability of the label, {num_classes} classes",
+            subtitle="The other classes share 1 − p evenly. Below 0, the gradient raises the label's logit.",
+            anchor="start",
+            offset=16,
+        )
+    )
+    return _styled(chart)
+
+
+def save(chart: Any, path: str | Path) -> None:
+    """Write a chart to `path`, whole or not at all, in the format of its suffix: svg, png, html, json.
+
+    The HTML carries its scripts inside and works offline; the JSON is the Vega-Lite specification.
+
+    Raises:
+        InputError: an unknown suffix, a path that cannot be written, or the packages are missing.
+    """
+    path = Path(path)
+    suffix = path.suffix.lower()
+    if suffix not in FORMATS:
+        raise InputError(
+            f"the figure {path} ends in {path.suffix!r}, expected {', '.join(FORMATS)}"
+            + (did_you_mean(suffix, FORMATS) if suffix else "").partition("; known")[0]
+        )
+    _altair()
+    extra: dict[str, Any] = {".png": {"scale_factor": 2}, ".html": {"inline": True}}.get(suffix, {})
+    try:
+        with replacing(path) as temporary:
+            # the format is named: the temporary file has another suffix
+            chart.save(str(temporary), format=FORMATS[suffix], **extra)
+    except OSError as error:
+        raise InputError(f"the figure {path} cannot be written: {error.strerror or error}") from None
+
+
+def _domain(curves: Mapping[str, Mapping[str, Sequence[float]]], key: str) -> list[float]:
+    """Return the limits of an axis: all of the values, but a pole near an end does not flatten the rest.
+
+    The outermost 5 % of p at either end may be cut off where what they add would more than double
+    the height of what lies between.
+    """
+    inner, outer = [0.0], [0.0]
+    for curve in curves.values():
+        for p, value in zip(curve["p"], curve[key], strict=True):
+            outer.append(value)
+            if 0.05 <= p <= 0.95:
+                inner.append(value)
+    low, high = min(inner), max(inner)
+    height = (high - low) or 1.0
+    low = min(outer) if min(outer) >= low - height else low
+    high = max(outer) if max(outer) <= high + height else high
+    margin = 0.04 * ((high - low) or 1.0)
+    return [low - margin if low < 0 else 0.0, high + margin]
+
+
+def _styled(chart: Any) -> Any:
+    """Return a chart with the project's looks: readable type, quiet grid, white ground."""
+    return (
+        chart.configure(
+            background="white", font="Helvetica, Arial, 'Liberation Sans', sans-serif", padding=16
+        )
+        .configure_view(stroke=None)
+        .configure_axis(
+            labelFontSize=13,
+            titleFontSize=14,
+            titleFontWeight="normal",
+            titlePadding=10,
+            labelColor="#333333",
+            titleColor="#222222",
+            gridColor="#e6e6e6",
+            domainColor="#888888",
+            tickColor="#888888",
+            tickCount=6,
+        )
+        .configure_title(
+            fontSize=15, fontWeight="bold", subtitleFontSize=13, subtitleColor="#555555", subtitlePadding=6
+        )
+        .configure_legend(labelFontSize=14, labelColor="#222222", labelLimit=320, rowPadding=6, offset=24)
+    )
+
+
+def _altair() -> Any:
+    try:
+        import altair
+        import vl_convert  # noqa: F401  altair draws SVG and PNG with it
+    except ImportError:
+        raise InputError("figures need two more packages: pip install 'noisylabels[report]'") from None
+    return altair

@@ -1,0 +1,170 @@
+"""The verbs, as a user calls them."""
+
+from __future__ import annotations
+
+import csv
+import io
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import noisylabels as nl
+from noisylabels.cli import main
+from noisylabels.cli.parser import VERBS, flags
+from noisylabels.core.files import read_json
+from noisylabels.experiment import RunConfig
+
+
+def test_train_then_predict_on_photographs(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Red and blue squares: a task that two epochs must solve, through files and back to names."""
+    monkeypatch.setenv("NOISYLABELS_CACHE", str(tmp_path / "cache"))
+    rng = np.random.default_rng(1)
+    for name, colour in (("red", (200, 40, 40)), ("blue", (40, 40, 200))):
+        for part, count in (("train", 24), ("test", 8)):
+            folder = tmp_path / "photos" / part / name
+            folder.mkdir(parents=True)
+            for i in range(count):
+                pixels = np.clip(rng.normal(colour, 20, (20, 24, 3)), 0, 255).astype(np.uint8)
+                Image.fromarray(pixels).save(folder / f"{i}.png")
+    run = tmp_path / "run"
+    arguments = ["--data", str(tmp_path / "photos"), "--model", "small-cnn", "--image-size", "16"]
+    arguments += ["--epochs", "4", "--batch-size", "8", "--noise", "symmetric:0.2", "--out", str(run)]
+    assert main(["train", *arguments]) == 0
+    out = capsys.readouterr().out
+    assert "test accuracy                        100.00 %" in out
+    assert str(run) in out
+    assert main(["train", *arguments]) == 0  # a finished run is shown, not run again
+    again = capsys.readouterr()
+    assert again.out == out
+    assert "done already" in again.err
+
+    assert main(["predict", str(run), str(tmp_path / "photos" / "test"), "--all-classes"]) == 0
+    rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    assert len(rows) == 16
+    for row in rows:
+        assert row["label"] == Path(row["image"]).parent.name
+        assert float(row["probability"]) == max(float(row["red"]), float(row["blue"]))
+        assert float(row["red"]) + float(row["blue"]) == pytest.approx(1.0, abs=2e-6)
+    one = tmp_path / "photos" / "test" / "blue" / "0.png"
+    assert main(["predict", str(run), str(one), "--out", str(tmp_path / "labels.csv")]) == 0
+    assert (tmp_path / "labels.csv").read_text().splitlines()[1].split(",")[1] == "blue"
+
+
+def test_flags_go_over_the_recipe_and_the_recipe_over_the_defaults(tmp_path: Path) -> None:
+    recipe = tmp_path / "mine.toml"
+    recipe.write_text('epochs = 1\nlr = 0.125\nmodel = "mlp"\n')
+    assert (
+        main(["train", str(recipe), "--lr", "0.25", "--no-channels-last", "--out", str(tmp_path / "run")])
+        == 0
+    )
+    config = read_json(tmp_path / "run" / "config.json")
+    assert (config["epochs"], config["lr"], config["model"]) == (1, 0.25, "mlp")
+    assert config["channels_last"] is False
+    assert config["momentum"] == RunConfig().momentum
+
+
+def test_a_diverged_run_exits_with_1_and_is_recorded(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    arguments = ["train", "--model", "mlp", "--epochs", "2", "--lr", "1e30", "--out", str(tmp_path / "run")]
+    assert main(arguments) == 1
+    err = capsys.readouterr().err
+    assert "diverged in epoch 1" in err
+    assert "lower lr" in err
+    assert read_json(tmp_path / "run" / "result.json")["status"] == "failed"
+
+
+@pytest.mark.parametrize("what", ["losses", "noise", "data", "models", "recipes"])
+def test_list_names_every_row_with_its_source(capsys: pytest.CaptureFixture[str], what: str) -> None:
+    from noisylabels.data.catalog import DATA
+    from noisylabels.experiment import recipes
+    from noisylabels.losses import LOSSES
+    from noisylabels.models import MODELS
+    from noisylabels.noise.catalog import KINDS
+
+    names = {"losses": LOSSES, "noise": KINDS, "data": DATA, "models": MODELS, "recipes": recipes()}[what]
+    assert main(["list", what]) == 0
+    out = capsys.readouterr().out
+    first_words = {line.split()[0].partition(":")[0] for line in out.splitlines() if line.strip()}
+    assert set(names) <= first_words
+
+
+def test_noise_shows_and_saves_the_labels(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    file = tmp_path / "labels.parquet"
+    assert main(["noise", "asymmetric:0.3", "--seed", "4", "--out", str(file)]) == 0
+    out = capsys.readouterr().out
+    labels = nl.NoisyLabels.load(file)
+    train, _ = nl.load("digits")
+    expected = nl.corrupt(train.labels, "asymmetric:0.3", seed=4, class_names=train.class_names)
+    assert labels.digest == expected.digest
+    assert f"{100 * labels.rate:.2f} %" in out
+    row = next(line.split() for line in out.splitlines() if line.strip().startswith("7 "))
+    assert row[2] == f"{100 * labels.realised[7, 1]:.1f}"  # 7 is taken for 1
+
+
+def test_noise_of_a_run_is_that_of_the_noise_verb(tmp_path: Path) -> None:
+    assert main(["noise", "symmetric:0.4", "--seed", "5", "--out", str(tmp_path / "labels.parquet")]) == 0
+    arguments = ["--noise", "symmetric:0.4", "--seed", "5", "--epochs", "1", "--model", "mlp"]
+    assert main(["train", *arguments, "--out", str(tmp_path / "run")]) == 0
+    first = nl.NoisyLabels.load(tmp_path / "labels.parquet")
+    second = nl.NoisyLabels.load(tmp_path / "run" / "labels.parquet")
+    assert first.digest == second.digest
+
+
+def test_loss_explains_and_draws(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert main(["loss", "nce+2*mae", "ce", "--plot", str(tmp_path / "loss.svg")]) == 0
+    out = capsys.readouterr().out
+    assert "nce+2*mae active + passive" in out
+    assert "[0, 5] for 10 classes" in out
+    assert "Ghosh" in out
+    assert "sums to 37" in out  # 1 of nce, 2 * 2 * 9 of mae
+    assert "<svg" in (tmp_path / "loss.svg").read_text()
+    assert main(["loss", "ce", "--plot", str(tmp_path / "loss.png")]) == 0
+    with Image.open(tmp_path / "loss.png") as picture:
+        assert picture.size[0] > 1000
+
+
+@pytest.mark.parametrize("verb", [None, *VERBS])
+def test_help_teaches(capsys: pytest.CaptureFixture[str], verb: str | None) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main([verb, "--help"] if verb else ["--help"])
+    assert stop.value.code == 0
+    out = capsys.readouterr().out
+    assert "noisylabels" in out
+    if verb == "train":
+        for flag in flags(VERBS["train"]):
+            assert flag in out
+        assert "the paper" in out
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_knows_the_verbs(capsys: pytest.CaptureFixture[str], shell: str) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(["completion", shell])
+    assert not stop.value.code
+    script = capsys.readouterr().out
+    assert "predict" in script
+    assert "--noise" in script or "noise" in script
+
+
+def test_the_version_and_the_module(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "noisylabels"]
+    shown = subprocess.run([*command, "--version"], capture_output=True, text=True, check=True)
+    assert shown.stdout.strip() == f"noisylabels {nl.__version__}"
+    wrong = subprocess.run([*command, "train", "--loss", "nec"], capture_output=True, text=True, cwd=tmp_path)
+    assert wrong.returncode == 2
+    assert wrong.stderr.count("\n") == 1
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_reader_that_goes_away_is_no_error() -> None:
+    command = f"{sys.executable} -m noisylabels list losses | head -1"
+    shown = subprocess.run(["bash", "-o", "pipefail", "-c", command], capture_output=True, text=True)
+    assert shown.returncode == 0, shown.stderr
+    assert shown.stderr == ""

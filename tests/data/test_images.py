@@ -1,0 +1,115 @@
+import dataclasses
+from fractions import Fraction
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from noisylabels.core.checks import InputError
+from noisylabels.data import images as module
+from noisylabels.data.images import ImageSet, image_set
+
+NAMES = ("cat", "dog")
+
+
+def some(n=4, channels=3, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randint(0, 256, (n, channels, 5, 6), dtype=torch.uint8, generator=generator)
+
+
+def test_an_image_set_says_what_it_holds():
+    made = image_set(some(), [0, 1, 1, 0], NAMES, name="pets", notes=["a note"])
+    assert (len(made), made.num_classes, made.name, made.notes) == (4, 2, "pets", ("a note",))
+    assert made.labels.dtype == torch.int64
+    assert list(made.ids) == ["0", "1", "2", "3"]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"images": some().float()}, "images are float32, expected uint8"),
+        ({"images": torch.full((4, 3, 5, 6), float("nan"))}, "float32 and hold NaN"),
+        ({"images": some().numpy()}, "a ndarray, expected a torch.Tensor"),
+        ({"images": some()[0]}, r"shape \(3, 5, 6\), expected \(N, C, H, W\)"),
+        ({"images": some(channels=2)}, "1 or 3 channels"),
+        ({"images": some(n=0), "labels": torch.zeros(0, dtype=torch.int64), "ids": []}, "is empty"),
+        ({"labels": torch.zeros(3, dtype=torch.int64)}, r"shape \(3,\), expected \(4,\)"),
+        ({"labels": torch.zeros(4, dtype=torch.int32)}, "labels are torch.int32"),
+        ({"labels": torch.tensor([0, 1, 2, 7])}, "label of 'c' is 2, expected 0 to 1 for 2 classes .2 such"),
+        ({"labels": torch.tensor([0, -1, 1, 1])}, "label of 'b' is -1"),
+        ({"ids": ["a"]}, "1 ids for 4 images"),
+        ({"class_names": ("cat",), "labels": torch.zeros(4, dtype=torch.int64)}, "single class, 'cat'"),
+        ({"class_names": ("cat", "cat")}, "'cat' occurs twice"),
+    ],
+)
+def test_what_is_wrong_is_named(change, message):
+    right = {
+        "images": some(),
+        "labels": torch.tensor([0, 1, 0, 1]),
+        "class_names": NAMES,
+        "ids": list("abcd"),
+    }
+    ImageSet(**right, name="pets", digest="")
+    with pytest.raises(InputError, match=message):
+        ImageSet(**(right | change), name="pets", digest="")
+
+
+@settings(max_examples=25, deadline=None)
+@given(seed=st.integers(0, 2**31), n=st.integers(1, 9), channels=st.sampled_from([1, 3]))
+def test_statistics_equal_exact_fractions(seed, n, channels):
+    images = some(n, channels, seed)
+    mean, std = image_set(images, [0] * n, NAMES).pixel_mean_std()
+    for c in range(channels):
+        values = [Fraction(int(v), 255) for v in images[:, c].flatten()]
+        exact = sum(values) / len(values)
+        variance = sum((v - exact) ** 2 for v in values) / len(values)
+        assert mean[c] == float(exact)
+        assert std[c] == pytest.approx(float(variance) ** 0.5, rel=1e-15)
+
+
+def test_statistics_do_not_depend_on_the_pieces(monkeypatch):
+    made = image_set(some(50), [0] * 50, NAMES)
+    whole, digest = made.pixel_mean_std(), made.digest
+    monkeypatch.setattr(module, "_CHUNK_BYTES", 100)
+    assert image_set(made.images, made.labels, NAMES).pixel_mean_std() == whole
+    assert image_set(made.images, made.labels, NAMES).digest == digest
+
+
+def test_a_constant_channel_has_the_deviation_one():
+    images = some()
+    images[:, 1] = 51
+    mean, std = image_set(images, [0, 1, 0, 1], NAMES).pixel_mean_std()
+    assert mean[1] == 0.2
+    assert std[1] == 1.0
+    assert std[0] < 1.0
+
+
+def test_the_digest_covers_content_and_nothing_else():
+    base = image_set(some(), [0, 1, 0, 1], NAMES)
+    assert image_set(some(), [0, 1, 0, 1], NAMES, ids=list("wxyz"), name="other").digest == base.digest
+    pixel = some()
+    pixel[3, 2, 4, 5] ^= 1
+    assert image_set(pixel, [0, 1, 0, 1], NAMES).digest != base.digest
+    assert image_set(some(), [0, 1, 1, 1], NAMES).digest != base.digest
+    assert image_set(some(), [0, 1, 0, 1], ("cat", "cow")).digest != base.digest
+    assert image_set(some().transpose(2, 3), [0, 1, 0, 1], NAMES).digest != base.digest
+    assert image_set(some().reshape(4, 3, 6, 5), [0, 1, 0, 1], NAMES).digest != base.digest
+
+
+def test_the_digest_does_not_depend_on_strides():
+    base = image_set(some(), [0, 1, 0, 1], NAMES)
+    strided = some().contiguous(memory_format=torch.channels_last)
+    assert image_set(strided, [0, 1, 0, 1], NAMES).digest == base.digest
+
+
+def test_a_memory_mapped_array_will_do(tmp_path):
+    np.save(tmp_path / "images.npy", some().numpy())
+    mapped = torch.from_numpy(np.load(tmp_path / "images.npy", mmap_mode="c"))
+    assert image_set(mapped, [0, 1, 0, 1], NAMES).digest == image_set(some(), [0, 1, 0, 1], NAMES).digest
+
+
+def test_an_image_set_cannot_be_changed():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        image_set(some(), [0, 1, 0, 1], NAMES).name = "other"

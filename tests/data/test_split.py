@@ -1,0 +1,46 @@
+import numpy as np
+import pytest
+
+from noisylabels.core.checks import InputError
+from noisylabels.data.split import hold_out
+
+
+def test_each_class_gives_its_share():
+    labels = np.repeat([0, 1, 2, 3], [100, 50, 2, 1])
+    train, test = hold_out(labels, [str(i) for i in range(153)], 0.2)
+    assert np.bincount(labels[test], minlength=4).tolist() == [20, 10, 1, 0]
+    assert sorted([*train, *test]) == list(range(153))
+    assert (np.diff(train) > 0).all()
+    assert (np.diff(test) > 0).all()
+
+
+def test_a_class_is_never_emptied():
+    labels = np.repeat([0, 1], [3, 2])
+    train, _ = hold_out(labels, list("abcde"), 0.99)
+    assert np.bincount(labels[train]).tolist() == [1, 1]
+
+
+def test_the_choice_is_fixed():
+    """Golden values: another choice would change what every published result was measured on."""
+    _, test = hold_out(np.zeros(20, dtype=np.int64), [f"train:{i}" for i in range(20)], 0.25)
+    assert test.tolist() == [0, 7, 13, 14, 16]
+
+
+def test_the_choice_is_not_systematic():
+    _, test = hold_out(np.zeros(10_000, dtype=np.int64), [str(i) for i in range(10_000)], 0.2)
+    assert abs(test.mean() - 5000) < 4 * 2887 / np.sqrt(2000)  # 4 standard errors of a uniform draw
+
+
+def test_a_corrected_label_moves_no_other_example():
+    keys = [f"{i}.jpg" for i in range(200)]
+    labels = np.arange(200) % 2
+    corrected = labels.copy()
+    corrected[17] = 1 - corrected[17]
+    before = {keys[i] for i in hold_out(labels, keys, 0.2)[1]}
+    after = {keys[i] for i in hold_out(corrected, keys, 0.2)[1]}
+    assert len(before ^ after) <= 2
+
+
+def test_nothing_to_hold_out_is_an_error():
+    with pytest.raises(InputError, match="no class has two"):
+        hold_out(np.arange(3), list("abc"), 0.5)
