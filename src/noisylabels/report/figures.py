@@ -36,39 +36,17 @@ def loss_curves(curves: Mapping[str, Mapping[str, Sequence[float]]], num_classes
     altair = _altair()
     if not curves:
         raise InputError("there is no curve to draw, expected one or more losses")
-    names = list(curves)
-    dashes = [list(DASHES[index % len(DASHES)]) for index in range(len(names))]
-    colours = [PALETTE[index % len(PALETTE)] for index in range(len(names))]
     rows = [
         {"loss": name, "p": p, "value": value, "gradient": gradient}
         for name, curve in curves.items()
         for p, value, gradient in zip(curve["p"], curve["value"], curve["gradient"], strict=True)
     ]
-    legend = altair.Legend(symbolType="stroke", symbolSize=500, symbolStrokeWidth=3)
-    lines = (
-        altair.Chart(altair.Data(values=rows))
-        .mark_line(clip=True, strokeWidth=2.5, strokeCap="butt", strokeJoin="round")
-        .encode(
-            x=altair.X("p:Q", title="probability of the label, p", scale=altair.Scale(domain=[0, 1])),
-            color=altair.Color(
-                "loss:N",
-                title=None,
-                sort=names,
-                scale=altair.Scale(domain=names, range=colours),
-                legend=legend,
-            ),
-            strokeDash=altair.StrokeDash(
-                "loss:N",
-                title=None,
-                sort=names,
-                scale=altair.Scale(domain=names, range=dashes),
-                legend=legend,
-            ),
-            tooltip=[
-                altair.Tooltip("loss:N"),
-                *(altair.Tooltip(f"{key}:Q", format=".4f") for key in ("p", "value", "gradient")),
-            ],
-        )
+    lines = _lines(rows, list(curves)).encode(
+        x=altair.X("p:Q", title="probability of the label, p", scale=altair.Scale(domain=[0, 1])),
+        tooltip=[
+            altair.Tooltip("loss:N"),
+            *(altair.Tooltip(f"{key}:Q", format=".4f") for key in ("p", "value", "gradient")),
+        ],
     )
     panels = [
         lines.encode(
@@ -88,6 +66,77 @@ def loss_curves(curves: Mapping[str, Mapping[str, Sequence[float]]], num_classes
         )
     )
     return _styled(chart)
+
+
+def learning_curves(
+    histories: Mapping[str, Sequence[Mapping[str, Any]]], title: str, subtitle: str = ""
+) -> Any:
+    """Return two panels over the epochs: test accuracy, and the share of wrong labels learned by heart.
+
+    Args:
+        histories: a loss's name to the rows of its run, with "epoch", "test_accuracy" and "memorised",
+            shares in [0, 1].
+        title, subtitle: data, noise and model, in words.
+
+    Returns:
+        An altair chart with its data inside; `save` writes it.
+    """
+    altair = _altair()
+    if not histories or not all(histories.values()):
+        raise InputError("there is no history to draw, expected one or more losses with an epoch or more")
+    rows = [
+        {"loss": name, "epoch": row["epoch"], "test": row["test_accuracy"], "heart": row["memorised"]}
+        for name, history in histories.items()
+        for row in history
+    ]
+    lines = _lines(rows, list(histories)).encode(
+        x=altair.X("epoch:Q", title="epoch", axis=altair.Axis(tickMinStep=1)),
+        tooltip=[
+            altair.Tooltip("loss:N"),
+            altair.Tooltip("epoch:Q"),
+            *(altair.Tooltip(f"{key}:Q", format=".1%") for key in ("test", "heart")),
+        ],
+    )
+    panels = [
+        lines.encode(
+            y=altair.Y(
+                f"{key}:Q", title=axis, scale=altair.Scale(domain=[0, 1]), axis=altair.Axis(format=".0%")
+            )
+        ).properties(title=name, width=340, height=280)
+        for key, name, axis in (
+            ("test", "On clean test images", "test accuracy"),
+            ("heart", "On wrongly labelled training images", "wrong labels learned by heart"),
+        )
+    ]
+    heading = altair.TitleParams(title, subtitle=subtitle, anchor="start", offset=16)
+    return _styled(altair.hconcat(*panels, spacing=40).properties(title=heading))
+
+
+def _lines(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> Any:
+    """Return lines with one colour and one dash a loss; the axes are the caller's."""
+    altair = _altair()
+    legend = altair.Legend(symbolType="stroke", symbolSize=500, symbolStrokeWidth=3)
+    ranges = {
+        "color": [PALETTE[index % len(PALETTE)] for index in range(len(names))],
+        "strokeDash": [list(DASHES[index % len(DASHES)]) for index in range(len(names))],
+    }
+    channels = {"color": altair.Color, "strokeDash": altair.StrokeDash}
+    return (
+        altair.Chart(altair.Data(values=rows))
+        .mark_line(clip=True, strokeWidth=2.5, strokeCap="butt", strokeJoin="round")
+        .encode(
+            **{
+                channel: make(
+                    "loss:N",
+                    title=None,
+                    sort=names,
+                    scale=altair.Scale(domain=names, range=ranges[channel]),
+                    legend=legend,
+                )
+                for channel, make in channels.items()
+            }
+        )
+    )
 
 
 def save(chart: Any, path: str | Path) -> None:
@@ -155,7 +204,12 @@ def _styled(chart: Any) -> Any:
             tickCount=6,
         )
         .configure_title(
-            fontSize=15, fontWeight="bold", subtitleFontSize=13, subtitleColor="#555555", subtitlePadding=6
+            anchor="start",
+            fontSize=15,
+            fontWeight="bold",
+            subtitleFontSize=13,
+            subtitleColor="#555555",
+            subtitlePadding=6,
         )
         .configure_legend(labelFontSize=14, labelColor="#222222", labelLimit=320, rowPadding=6, offset=24)
     )

@@ -1,0 +1,191 @@
+"""Expressions: what can be said, what comes back, and every way to get it wrong."""
+
+from __future__ import annotations
+
+import math
+import string
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from noisylabels.core.checks import InputError
+from noisylabels.losses import LOSSES, POINTWISE, loss
+from noisylabels.losses.catalog import find
+
+
+@pytest.mark.parametrize(
+    ("text", "canonical"),
+    [
+        ("nce+mae", "nce+mae"),
+        (" NCE  +\tMAE ", "nce+mae"),
+        ("mae+nce", "nce+mae"),  # active before passive
+        ("rce+mae+nfl+ce", "ce+nfl+mae+rce"),  # then by name
+        ("2*nce+0.5*rce(A=-4)", "2*nce+0.5*rce"),  # a default is not written
+        ("rce(A=-9.25)", "rce(A=-9.25)"),
+        ("nce*2", "2*nce"),
+        ("2*(nce+3*mae)", "2*nce+6*mae"),
+        ("(nce)", "nce"),
+        ("((nce+mae))*0.5", "0.5*nce+0.5*mae"),
+        ("2*3*nce", "6*nce"),
+        ("+2*nce", "2*nce"),
+        ("nce+nce", "2*nce"),
+        ("nce+2*nce+mae+0.5*mae", "3*nce+1.5*mae"),
+        ("fl+fl(gamma=2)+fl(gamma=0.5)", "2*fl+fl(gamma=2)"),
+        ("nce()", "nce"),
+        ("1*nce", "nce"),
+        ("1.0*nce", "nce"),
+        ("1e-7*nce", "1e-07*nce"),
+        ("1_000*nce", "1000*nce"),
+        ("nfl(gamma=0)", "nfl(gamma=0)"),
+        ("nfl(gamma=1e-3)", "nfl(gamma=0.001)"),
+        ("0.1*nce+0.2*nce+0.3*nce", loss("0.3*nce+0.2*nce+0.1*nce").expression),
+    ],
+)
+def test_canonical(text, canonical):
+    made = loss(text)
+    assert made.expression == canonical
+    assert loss(canonical).terms == made.terms
+    assert repr(made) == f'Loss("{canonical}")'
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("nec", "unknown loss 'nec'; did you mean 'nce'?"),
+        ("nce + mea", "unknown loss 'mea'; did you mean 'mae'?"),
+        ("zzzz", "unknown loss 'zzzz'; known: ce, nce, nnce, fl,"),
+        ("fl(gama=2)", "the loss 'fl' has no parameter 'gama'; its parameters: gamma"),
+        ("nce(gamma=2)", "the loss 'ce' has no parameter 'gamma'; its parameters: none"),
+        ("rce(a=-4)", "the loss 'rce' has no parameter 'a'; its parameters: A"),
+        ("fl(gamma=-1)", "the parameter gamma of 'fl' is -1.0, expected a number in [0, inf)"),
+        ("rce(A=0)", "the parameter A of 'rce' is 0.0, expected a number in (-inf, 0)"),
+        ("fl(gamma=1e999)", "the parameter gamma of 'fl' is inf"),
+        ("fl(gamma=x)", "a parameter of 'fl' in the loss 'fl(gamma=x)' is no number"),
+        ("fl(gamma=True)", "is no number"),
+        ("fl(gamma='2')", "is no number"),
+        ("fl(gamma=2j)", "is no number"),
+        ("fl(**{})", "is no number"),
+        ("fl(gamma=1,gamma=2)", "gives 'fl' the parameter 'gamma' twice"),
+        ("fl(2)", "has 'fl(2)' in it, expected a sum such as"),
+        ("0*nce", "the weight of 'nce' is 0.0, expected a number in (0, inf)"),
+        ("-2*nce", "the weight of 'nce' is -2.0"),
+        ("1e999*nce", "the weight of 'nce' is inf"),
+        ("1e308*nce+1e308*nce", "the weight of 'nce' is inf"),
+        ("1e-200*(1e-200*nce)", "the weight of 'nce' is 0.0"),
+        ("1" + "0" * 400 + "*nce", "cannot be read"),
+        ("nce*mae", "multiplies by what is no number"),
+        ("True*mae", "multiplies by what is no number"),
+        ("nce-mae", "has 'nce - mae' in it, expected a sum such as"),
+        ("nce/2", "has 'nce / 2' in it"),
+        ("-nce", "has '-nce' in it"),
+        ("nce**2", "in it, expected"),
+        ("2", "has '2' in it"),
+        ("nce+1", "has '1' in it"),
+        ("'nce'", "in it, expected"),
+        ("nce, mae", "in it, expected"),
+        ("nce if mae else ce", "in it, expected"),
+        ("nce.mae", "has 'nce.mae' in it"),
+        ("nce[0]", "in it, expected"),
+        ("lambda: nce", "in it, expected"),
+        ("(yield)", "in it, expected"),
+        ("[nce for nce in mae]", "in it, expected"),
+        ("nce(mae)(ce)", "in it, expected"),
+        ("", "cannot be read, expected a sum such as 'nce + 2*mae'"),
+        ("   ", "cannot be read"),
+        ("nce +", "cannot be read"),
+        ("nce mae", "cannot be read"),
+        ("2nce", "cannot be read"),
+        ("(nce", "cannot be read"),
+        ("nce\n+ mae", "cannot be read"),
+        ("nce; import os", "cannot be read"),
+        ("x = nce", "cannot be read"),
+        ("nce\0", "cannot be read"),
+        ("(" * 300 + "nce" + ")" * 300, "cannot be read"),
+        ("2*" * 3000 + "nce", "cannot be read"),
+        (None, "the loss is None (NoneType), expected a sum such as"),
+        (3, "the loss is 3 (int)"),
+        (b"nce", "the loss is b'nce' (bytes)"),
+    ],
+    ids=lambda text: repr(text)[:24],
+)
+def test_errors_are_one_line_that_teaches(text, words):
+    with pytest.raises(InputError) as caught:
+        loss(text)
+    assert words in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_nothing_is_evaluated(tmp_path):
+    touched = tmp_path / "touched"
+    for text in (
+        f"open({str(touched)!r}, 'w')",
+        f"nce + __import__('pathlib').Path({str(touched)!r}).touch()",
+        f"fl(gamma=open({str(touched)!r}, 'w').fileno())",
+        f"fl(gamma=(lambda: __import__('os').mknod({str(touched)!r}))())",
+        "().__class__.__bases__[0]",
+        "9**9**9**9*nce",  # would not end
+    ):
+        with pytest.raises(InputError):
+            loss(text)
+    assert not touched.exists()
+
+
+SINGLE = [name for name in LOSSES if name.isidentifier()]
+POSITIVE = st.floats(min_value=1e-6, max_value=1e6)
+
+
+@st.composite
+def sums(draw):
+    parts = []
+    for _ in range(draw(st.integers(1, 5))):
+        name = draw(st.sampled_from(SINGLE))
+        row = find(name)[1]
+        given = []
+        for key in row.defaults:
+            if draw(st.booleans()):
+                size = draw(POSITIVE)
+                given.append(f"{key}={-size if row.domain[key].get('high') == 0 else size!r}")
+        text = name + (f"({', '.join(given)})" if given or draw(st.booleans()) else "")
+        factor = draw(st.none() | POSITIVE)
+        if factor is not None:
+            text = draw(
+                st.sampled_from([f"{factor!r} * {text}", f"{text}*{factor!r}", f"({factor!r}*{text})"])
+            )
+        parts.append(text)
+    return parts
+
+
+@settings(max_examples=60, deadline=None)
+@given(sums(), st.randoms())
+def test_round_trip_of_random_sums(parts, shuffle):
+    made = loss(" + ".join(parts))
+    again = loss(made.expression)
+    assert again.terms == made.terms
+    assert again.expression == made.expression
+    shuffled = list(parts)
+    shuffle.shuffle(shuffled)
+    assert loss("+".join(shuffled)).expression == made.expression
+    assert math.isfinite(sum(term.weight for term in made.terms))
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    st.text(alphabet=string.printable, max_size=30)
+    | st.text(max_size=12)
+    | st.text("nceflma+*()=.-2 ", max_size=20)
+)
+def test_any_text_is_a_loss_or_one_line(text):
+    try:
+        made = loss(text)
+    except InputError as error:
+        assert "\n" not in str(error)
+    else:
+        assert loss(made.expression).terms == made.terms
+
+
+def test_the_catalog_parses_its_own_names():
+    for name, entry in LOSSES.items():
+        assert loss(name).terms == loss(entry.expression).terms
+    for stem in POINTWISE:
+        assert find("nn" + stem)[1] is POINTWISE[stem]

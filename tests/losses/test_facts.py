@@ -1,0 +1,110 @@
+"""The facts that bite (losses.md 1, 2, 6) and the paper's appendix A.3."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from noisylabels import losses
+from noisylabels.losses import LOSSES, PAPER, loss
+
+
+@pytest.fixture
+def batch():
+    generator = torch.Generator().manual_seed(0)
+    z = 3 * torch.randn(200, 10, generator=generator, dtype=torch.float64)
+    return z, torch.randint(10, (200,), generator=generator)
+
+
+def both(expression, batch, dtype=torch.float64):
+    z, t = batch
+    z = z.to(dtype).requires_grad_()
+    value = loss(expression, reduction="none")(z, t)
+    (slope,) = torch.autograd.grad(value.sum(), z)
+    return value.detach(), slope
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=str)
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [("rce", "2*mae"), ("nce+rce", "nce+2*mae"), ("nfl+rce", "nfl+2*mae"), ("rce(A=-2)", "mae")],
+)
+def test_rce_is_twice_mae_to_the_last_bit(one, other, batch, dtype):
+    for a, b in zip(both(one, batch, dtype), both(other, batch, dtype), strict=True):
+        assert torch.equal(a, b)
+
+
+@pytest.mark.parametrize("name", ["nmae", "nrce", "nrce(A=-1)"])
+def test_appendix_a3_normalized_passive_losses_are_one_function(name, batch):
+    z, t = batch
+    p = torch.softmax(z, 1).gather(1, t[:, None])[:, 0]
+    value, slope = both(name, batch)
+    torch.testing.assert_close(value, (1 - p) / 9, rtol=1e-13, atol=1e-15)
+    torch.testing.assert_close(slope, both("nmae", batch)[1], rtol=1e-12, atol=1e-16)
+
+
+@pytest.mark.parametrize("name", ["mae", "rce"])
+def test_the_short_way_of_a3_equals_the_quotient(name, batch):
+    """The library divides by the known sum over the labels; the generic reading computes that sum."""
+    row = losses.POINTWISE[name]
+    value, slope = both(f"n{name}", batch)
+    z = batch[0].clone().requires_grad_()
+    generic = losses.normalize(row.phi)
+    generic.reduction = "none"
+    long = generic(z, batch[1])
+    torch.testing.assert_close(value, long.detach(), rtol=1e-12, atol=0)
+    torch.testing.assert_close(slope, torch.autograd.grad(long.sum(), z)[0], rtol=1e-9, atol=1e-16)
+
+
+def test_focal_loss_without_focus_is_cross_entropy(batch):
+    for a, b in zip(both("fl(gamma=0)", batch), both("ce", batch), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-13, atol=1e-15)
+
+
+@pytest.mark.parametrize("gamma", [0.0, 0.1, 0.5, 1.0, 2.0])
+def test_focal_loss_is_quiet_where_p_is_one(gamma):
+    for dtype in (torch.float64, torch.float32):
+        z = torch.tensor(
+            [[1e4, 0.0, 0.0], [200.0, 0.0, 0.0], [0.0, 1e4, 1e4]], dtype=dtype, requires_grad=True
+        )
+        value = losses.fl(z, torch.tensor([0, 0, 1]), gamma=gamma, reduction="none")
+        (slope,) = torch.autograd.grad(value.sum(), z)
+        assert value[:2].tolist() == [0.0, 0.0]
+        assert slope[:2].abs().max() < 1e-30
+        assert torch.isfinite(slope).all()
+
+
+def test_focal_loss_has_its_modulator_in_the_graph(batch):
+    """Unlike the code of Ma 2020, which detaches it (losses.md, fact 2): d/dl of -(1-p)^g l is not -(1-p)^g."""
+    l = torch.tensor([math.log(0.3)], dtype=torch.float64, requires_grad=True)
+    losses.POINTWISE["fl"].phi(l, 2.0).backward()
+    by_hand = -(0.7**2) + 2 * 0.7 * 0.3 * math.log(0.3)
+    assert l.grad.item() == pytest.approx(by_hand, rel=1e-14)
+
+
+def test_the_constants_are_the_papers_and_not_those_of_ma_2020s_code():
+    assert losses.POINTWISE["fl"].defaults == {"gamma": 0.5}
+    assert losses.POINTWISE["rce"].defaults == {"A": -4.0}
+    assert loss("mae").bounds(10) == (0.0, 2.0)
+    assert loss("rce").bounds(10) == (0.0, 4.0)
+    assert loss("nmae").label_sum(10) == loss("nrce").label_sum(10) == 1.0
+    assert [LOSSES[name].expression for name in PAPER] == list(PAPER)
+
+
+def test_kinds_and_sums():
+    assert {name: loss(name).kind for name in ("ce", "nfl", "mae", "nrce", "nnce", "nce+mae")} == {
+        "ce": "active",
+        "nfl": "active",
+        "mae": "passive",
+        "nrce": "passive",
+        "nnce": "passive",
+        "nce+mae": "active + passive",
+    }
+    assert loss("nce+mae").label_sum(10) == 19.0
+    assert loss("2*nce+0.5*rce(A=-2)").label_sum(5) == 6.0
+    assert loss("nnce").label_sum(10) == 9.0
+    assert loss("ce+mae").label_sum(10) is None
+    assert loss("nce").bounds(10) == (0.0, pytest.approx(1.0))
+    assert loss("ce").bounds(10) == (0.0, math.inf)

@@ -1,0 +1,76 @@
+"""The documents tell the truth: commands parse, code runs, tables are the ones in results/."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from noisylabels.cli.parser import VERBS, parse
+
+ROOT = Path(__file__).parent.parent
+DOCUMENTS = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")])
+TEXTS = {path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8") for path in DOCUMENTS}
+
+
+def commands() -> list[str]:
+    """Return every `noisylabels ...` line of the documents' shell blocks and of the help texts."""
+    found = []
+    for text in TEXTS.values():
+        for block in re.findall(r"```sh\n(.*?)```", text, re.DOTALL):
+            found += [line.split("#")[0].strip() for line in block.splitlines()]
+    for cls in VERBS.values():
+        found += [line.split(">")[0].strip() for line in (cls.__doc__ or "").splitlines()]
+    return sorted({line for line in found if line.startswith("noisylabels ")})
+
+
+def test_there_are_commands_to_check() -> None:
+    assert len(commands()) >= 12
+
+
+@pytest.mark.parametrize("command", commands())
+def test_a_documented_command_is_understood(command: str) -> None:
+    parse(shlex.split(command)[1:])
+
+
+def test_the_code_of_the_readme_runs() -> None:
+    blocks = re.findall(r"```python\n(.*?)```", TEXTS["README.md"], re.DOTALL)
+    assert len(blocks) == 2
+    for block in blocks:
+        exec(compile(block, "README.md", "exec"), {})
+
+
+def test_the_tables_of_the_readme_are_those_of_the_results() -> None:
+    tables = sorted((ROOT / "results").glob("*/table.md"))
+    assert len(tables) == 2
+    for table in tables:
+        assert table.read_text(encoding="utf-8") in TEXTS["README.md"], f"README.md lacks {table}"
+
+
+@pytest.mark.parametrize("name", sorted(TEXTS))
+def test_links_lead_somewhere(name: str) -> None:
+    for target in re.findall(r"\]\(([^)#]+)\)", TEXTS[name]):
+        if "://" not in target:
+            assert (ROOT / name).parent.joinpath(target).exists(), target
+
+
+def test_the_table_of_rooms_is_complete() -> None:
+    rooms = {p.name for p in (ROOT / "src" / "noisylabels").iterdir() if p.is_dir()} - {
+        "__pycache__",
+        "recipes",
+    }
+    assert rooms - {"core"} <= set(re.findall(r"noisylabels/(\w+)", TEXTS["README.md"]))
+
+
+def test_the_example_of_make_demo_runs_and_shows_the_difference() -> None:
+    program = "import runpy; module = runpy.run_path('examples/two_losses.py'); module['main'](epochs=12)"
+    shown = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT)
+    assert shown.returncode == 0, shown.stderr
+    last = [line for line in shown.stdout.splitlines() if re.match(r" *12 .*%$", line)]
+    assert len(last) == 2
+    (_, ce), (_, apl) = (map(float, re.findall(r"([\d.]+)%", line)) for line in last)
+    assert ce > apl  # cross entropy has learned more of the wrong labels by heart
