@@ -14,7 +14,6 @@ from pathlib import Path
 import pytest
 import torch
 from torch import nn
-from torch.nn import functional as F
 
 from noisylabels import losses
 from noisylabels.core.checks import InputError
@@ -99,8 +98,8 @@ def extremes(classes, dtype=torch.float32):
 def test_the_suite_visits_every_entry_of_the_catalog(capsys):
     assert list(LOSSES) == ENTRIES
     assert len(ENTRIES) == NUMBER_OF_ENTRIES, (
-        f"the catalog has {len(ENTRIES)} entries, this suite knows of {NUMBER_OF_ENTRIES}: when you add a loss, "
-        "write its formula into naive.py and raise NUMBER_OF_ENTRIES"
+        f"the catalog has {len(ENTRIES)} entries, this suite knows of {NUMBER_OF_ENTRIES}: when you add a "
+        "loss, write its formula into naive.py and raise NUMBER_OF_ENTRIES"
     )
     assert len(SINGLE) == 3 * len(POINTWISE)
     assert set(PAPER) <= set(ENTRIES)
@@ -357,7 +356,7 @@ def test_ce_is_cross_entropy(reduction, weighted, rest):
     torch.testing.assert_close(value, wanted, rtol=1e-14, atol=1e-15)
     torch.testing.assert_close(slope, wanted_slope, rtol=1e-13, atol=1e-15)
     torch.testing.assert_close(losses.ce(z, t, reduction=reduction, weight=w), wanted, rtol=1e-14, atol=1e-15)
-    torch.testing.assert_close(wanted, F.cross_entropy(z, t, weight=w, reduction=reduction))
+    torch.testing.assert_close(wanted, nn.functional.cross_entropy(z, t, weight=w, reduction=reduction))
 
 
 # What the catalog claims

@@ -77,7 +77,7 @@ def test_focal_loss_is_quiet_where_p_is_one(gamma):
 
 
 def test_focal_loss_has_its_modulator_in_the_graph(batch):
-    """Unlike the code of Ma 2020, which detaches it (losses.md, fact 2): d/dl of -(1-p)^g l is not -(1-p)^g."""
+    """Unlike the code of Ma 2020, which detaches it (losses.md, fact 2)."""
     l = torch.tensor([math.log(0.3)], dtype=torch.float64, requires_grad=True)
     losses.POINTWISE["fl"].phi(l, 2.0).backward()
     by_hand = -(0.7**2) + 2 * 0.7 * 0.3 * math.log(0.3)

@@ -14,7 +14,8 @@
 
     nce                     1/5                          2/5
     nfl                     sqrt(1/2) / (sqrt(1/2) + 2 sqrt(3)) = 1 / (1 + 2 sqrt(6))
-                                                         sqrt(3) / (sqrt(1/2) + 2 sqrt(3)) = sqrt(6) / (1 + 2 sqrt(6))
+                                                         sqrt(3) / (sqrt(1/2) + 2 sqrt(3))
+                                                         = sqrt(6) / (1 + 2 sqrt(6))
     nmae                    1/4                          3/8
     nrce                    2/8 = 1/4                    3/8
 

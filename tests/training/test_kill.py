@@ -20,10 +20,11 @@ KILLS = 20
 # checkpoints, and the moment in which the next checkpoint is being written.
 AIMS = ("start", "training", "training", "writing")
 # An epoch is 45 steps; 6 ms are a few of them, so that most checkpoints lie within an epoch.
-FLAGS = (
-    "digits --model small-cnn --width 0.5 --noise symmetric:0.3 --loss nce+mae --epochs 40 --batch-size 32 "
-    "--lr 0.02 --momentum 0.9 --ema 0.99 --augment crop:1 --checkpoint-minutes 0.0001 --device cpu"
-).split()
+FLAGS = [
+    *("digits", "--model", "small-cnn", "--width", "0.5", "--noise", "symmetric:0.3", "--loss", "nce+mae"),
+    *("--epochs", "15", "--batch-size", "32", "--lr", "0.02", "--momentum", "0.9", "--ema", "0.99"),
+    *("--augment", "crop:1", "--checkpoint-minutes", "0.0001", "--device", "cpu"),
+]
 
 
 def environment(threads: int = 1) -> dict[str, str]:
@@ -66,11 +67,13 @@ def position(out: Path) -> tuple[int, int]:
 
 def aim(process: subprocess.Popen[str], out: Path, what: str, chance: random.Random) -> None:
     """Wait for the moment in which to strike."""
-    if what == "start":
-        time.sleep(chance.uniform(0, 3))  # from the interpreter's start to the first steps
-        return
     path = out / "checkpoint.pt"
-    for _ in range(chance.randint(1, 6)):
+    if what == "start":  # from the interpreter's start to the first checkpoint, at the latest
+        before, end = stamp(path), time.monotonic() + chance.uniform(0, 3)
+        while time.monotonic() < end and stamp(path) == before:
+            time.sleep(0.0005)
+        return
+    for _ in range(chance.randint(1, 20)):
         before = stamp(path)
         while stamp(path) == before and process.poll() is None:
             time.sleep(0.0005)
@@ -93,7 +96,7 @@ def assert_same_run(a: Path, b: Path) -> None:
     assert ours.keys() == theirs.keys()
     for name in ours:
         assert torch.equal(ours[name], theirs[name]), name
-    rows = [[json.loads(line) for line in (run / "history.jsonl").open()] for run in (a, b)]
+    rows = [[json.loads(line) for line in (run / "history.jsonl").read_text().splitlines()] for run in (a, b)]
     assert without_times(rows[0]) == without_times(rows[1])
     results = [json.loads((run / "result.json").read_text()) for run in (a, b)]
     assert without_times(results[0]) == without_times(results[1])

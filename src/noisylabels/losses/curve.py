@@ -30,7 +30,7 @@ def curve(loss: Loss, num_classes: int = 10, points: int = 201) -> dict[str, lis
 
     >>> from noisylabels import loss
     >>> drawn = curve(loss("ce"), num_classes=4, points=3)
-    >>> drawn["p"][1], round(drawn["value"][1], 4), drawn["gradient"][1]  # -log p and p - 1
+    >>> drawn["p"][1], round(drawn["value"][1], 4), round(drawn["gradient"][1], 4)  # -log p and p - 1
     (0.5, 0.6931, -0.5)
     """
     for value, what in ((num_classes, "num_classes"), (points, "points")):

@@ -118,7 +118,10 @@ def _lines(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> Any:
     legend = altair.Legend(symbolType="stroke", symbolSize=500, symbolStrokeWidth=3)
     ranges = {
         "color": [PALETTE[index % len(PALETTE)] for index in range(len(names))],
-        "strokeDash": [list(DASHES[index % len(DASHES)]) for index in range(len(names))],
+        # moved on by one when the colours begin anew, so that no two of 32 lines look alike
+        "strokeDash": [
+            list(DASHES[(index + index // len(PALETTE)) % len(DASHES)]) for index in range(len(names))
+        ],
     }
     channels = {"color": altair.Color, "strokeDash": altair.StrokeDash}
     return (
@@ -155,11 +158,11 @@ def save(chart: Any, path: str | Path) -> None:
             + (did_you_mean(suffix, FORMATS) if suffix else "").partition("; known")[0]
         )
     _altair()
-    extra: dict[str, Any] = {".png": {"scale_factor": 2}, ".html": {"inline": True}}.get(suffix, {})
+    extras: dict[str, dict[str, Any]] = {".png": {"scale_factor": 2}, ".html": {"inline": True}}
     try:
         with replacing(path) as temporary:
             # the format is named: the temporary file has another suffix
-            chart.save(str(temporary), format=FORMATS[suffix], **extra)
+            chart.save(str(temporary), format=FORMATS[suffix], **extras.get(suffix, {}))
     except OSError as error:
         raise InputError(f"the figure {path} cannot be written: {error.strerror or error}") from None
 

@@ -1,0 +1,128 @@
+"""Models: shapes, sizes counted by hand, weights from a named stream."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from noisylabels.core.checks import InputError
+from noisylabels.models import MODELS, build_model
+
+
+def build(name, *, channels=3, image_size=(32, 32), num_classes=10, **given):
+    return build_model(name, channels=channels, image_size=image_size, num_classes=num_classes, **given)
+
+
+def linears(model):
+    return [module for module in model.modules() if isinstance(module, nn.Linear)]
+
+
+def size(model):
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+def test_every_model_is_visited():
+    assert list(MODELS) == ["cnn8", "small-cnn", "mlp"]
+
+
+@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize(
+    ("channels", "image_size"), [(1, (8, 8)), (3, (32, 32)), (3, (9, 21)), (1, (28, 28))]
+)
+def test_shapes_forward_and_backward(name, channels, image_size):
+    model = build(name, channels=channels, image_size=image_size, num_classes=7, width=0.1)
+    out = model(torch.randn(3, channels, *image_size))
+    assert out.shape == (3, 7)
+    out.square().sum().backward()
+    assert all(torch.isfinite(parameter.grad).all() for parameter in model.parameters())
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_the_smallest_image_and_one_too_small(name):
+    low = MODELS[name].smallest
+    model = build(name, image_size=(low, low), width=0.1).eval()
+    assert model(torch.randn(1, 3, low, low)).shape == (1, 10)
+    if low > 1:
+        with pytest.raises(
+            InputError, match=rf"images of 40x{low - 1} are too small .* takes {low}x{low} or more"
+        ):
+            build(name, image_size=(40, low - 1))
+
+
+def test_the_papers_network_counted_by_hand():
+    """A block is a 3x3 convolution (9 * in * out weights, out biases) and 2 * out of batch normalization.
+
+    3 -> 64       1 728 +  64 + 128 =   1 920
+    64 -> 64     36 864 +  64 + 128 =  37 056
+    64 -> 128    73 728 + 128 + 256 =  74 112
+    128 -> 128  147 456 + 128 + 256 = 147 840
+    128 -> 196  225 792 + 196 + 392 = 226 380
+    196 -> 196  345 744 + 196 + 392 = 346 332
+    196 * 4 * 4 = 3136 -> 256: 802 816 + 256, and 512 of batch normalization = 803 584
+    256 -> 10     2 560 + 10 = 2 570
+    together 1 639 794
+    """
+    model = build("cnn8")
+    assert size(model) == 1_639_794
+    assert [(layer.in_features, layer.out_features) for layer in linears(model)] == [(3136, 256), (256, 10)]
+    convolutions = [module for module in model.modules() if isinstance(module, nn.Conv2d)]
+    assert [layer.out_channels for layer in convolutions] == [64, 64, 128, 128, 196, 196]
+    assert all(layer.bias is not None for layer in convolutions)
+    assert len(convolutions) + len(linears(model)) == 8
+    assert sum(isinstance(module, nn.MaxPool2d) for module in model.modules()) == 3
+
+
+def test_the_small_networks_counted_by_hand():
+    # 1 -> 32: 288 + 32 + 64 = 384; 32 -> 64: 18 432 + 64 + 128 = 18 624; 64 * 7 * 7 = 3136 -> 128:
+    # 401 408 + 128 + 256 = 401 792; 128 -> 10: 1 290
+    assert size(build("small-cnn", channels=1, image_size=(28, 28))) == 384 + 18_624 + 401_792 + 1_290
+    # 64 -> 256: 16 640 + 512; 256 -> 128: 32 896 + 256; 128 -> 10: 1 290
+    assert size(build("mlp", channels=1, image_size=(8, 8))) == 17_152 + 33_152 + 1_290
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_width_scales_every_layer_but_the_last(name):
+    half, whole = build(name, width=0.5), build(name)
+    for a, b in zip(half.modules(), whole.modules(), strict=True):
+        for key in ("out_channels", "out_features", "num_features"):
+            if hasattr(a, key) and getattr(b, key) != 10:
+                assert getattr(a, key) == getattr(b, key) / 2
+    narrow = build(name, width=1e-9)
+    assert linears(narrow)[-1].in_features == 1
+    for bad in (0, -1, math.nan, math.inf):
+        with pytest.raises(InputError, match="width is"):
+            build(name, width=bad)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_weights_come_from_a_stream_of_their_own(name):
+    torch.manual_seed(5)
+    before = torch.random.get_rng_state()
+    first = build(name, width=0.2, seed=1)
+    assert torch.equal(torch.random.get_rng_state(), before)
+    torch.manual_seed(6)
+    again, other = build(name, width=0.2, seed=1), build(name, width=0.2, seed=2)
+    for key, value in first.state_dict().items():
+        assert torch.equal(again.state_dict()[key], value)
+    assert not torch.equal(linears(first)[0].weight, linears(other)[0].weight)
+
+
+def test_weights_have_the_spread_of_the_reference_code():
+    model = build("cnn8")
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d):  # Kaiming uniform: within sqrt(6 / fan in)
+            bound = math.sqrt(6 / (9 * module.in_channels))
+        elif isinstance(module, nn.Linear):  # Xavier uniform: within sqrt(6 / (in + out))
+            bound = math.sqrt(6 / (module.in_features + module.out_features))
+        else:
+            continue
+        assert module.weight.abs().max() <= bound
+        assert module.weight.std().item() == pytest.approx(bound / math.sqrt(3), rel=0.05)
+
+
+def test_unknown_model():
+    with pytest.raises(InputError, match="unknown model 'cnn9'; did you mean 'cnn8'"):
+        build("cnn9")

@@ -1,0 +1,146 @@
+"""Figures: what is in the chart, and the files that it becomes."""
+
+from __future__ import annotations
+
+import builtins
+import json
+import math
+import xml.etree.ElementTree as ElementTree
+
+import pytest
+from PIL import Image
+
+from noisylabels.core.checks import InputError
+from noisylabels.report.figures import DASHES, PALETTE, learning_curves, loss_curves, save
+
+
+def curve(factor=1.0):
+    p = [1e-4, *(k / 20 for k in range(1, 20)), 1 - 1e-4]
+    return {"p": p, "value": [-factor * math.log(q) for q in p], "gradient": [factor * (q - 1) for q in p]}
+
+
+@pytest.fixture
+def chart():
+    return loss_curves({"ce": curve(), "0.5*ce": curve(0.5)}, 10)
+
+
+def test_two_panels_with_every_point_and_named_axes(chart):
+    spec = chart.to_dict()
+    value, gradient = spec["hconcat"]
+    rows = spec["data"]["values"]
+    assert len(rows) == 2 * 21
+    assert rows[0] == {"loss": "ce", "p": 1e-4, "value": -math.log(1e-4), "gradient": 1e-4 - 1}
+    for panel, key in ((value, "value"), (gradient, "gradient")):
+        assert panel["encoding"]["y"]["field"] == key
+        assert panel["encoding"]["x"]["title"] == "probability of the label, p"
+        assert len(panel["encoding"]["y"]["title"]) > 3
+        assert panel["title"]
+        assert panel["mark"]["clip"]
+    assert "10 classes" in spec["title"]["text"]
+    assert spec["config"]["background"] == "white"
+
+
+def test_a_pole_does_not_flatten_the_rest(chart):
+    value, gradient = (panel["encoding"]["y"]["scale"]["domain"] for panel in chart.to_dict()["hconcat"])
+    assert value[0] == 0
+    assert 2.9 < value[1] < 3.3  # -log 0.05 is 3, -log 1e-4 is 9.2
+    assert -1.1 < gradient[0] < -1  # no pole here: all of it is shown
+    assert 0 <= gradient[1] < 0.1
+    flat = {"p": [0.2, 0.8], "value": [0.0, 0.0], "gradient": [0.0, 0.0]}
+    low, high = loss_curves({"zero": flat}, 2).to_dict()["hconcat"][0]["encoding"]["y"]["scale"]["domain"]
+    assert low < high
+
+
+def test_no_two_of_32_lines_look_alike():
+    names = [f"loss {k}" for k in range(32)]
+    encoding = loss_curves(dict.fromkeys(names, curve()), 3).to_dict()["hconcat"][0]["encoding"]
+    colours, dashes = (encoding[key]["scale"]["range"] for key in ("color", "strokeDash"))
+    assert encoding["color"]["scale"]["domain"] == names
+    assert len({(c, tuple(d)) for c, d in zip(colours, dashes, strict=True)}) == 32
+    assert len(set(PALETTE)) == 8
+    assert len(set(DASHES)) == 4
+
+
+def test_formats(chart, tmp_path):
+    for suffix in ("svg", "png", "html", "json", "PNG"):
+        save(chart, tmp_path / "deep" / f"figure.{suffix}")
+    folder = tmp_path / "deep"
+    assert ElementTree.parse(folder / "figure.svg").getroot().tag.endswith("svg")
+    with Image.open(folder / "figure.png") as image:
+        assert image.format == "PNG"
+        assert image.width > 1500  # at scale 2
+        assert image.getpixel((2, 2))[:3] == (255, 255, 255)
+    assert json.loads((folder / "figure.json").read_text())["hconcat"]
+    page = (folder / "figure.html").read_text()
+    assert "<script src=" not in page  # works offline
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "figure.PNG",
+        "figure.html",
+        "figure.json",
+        "figure.png",
+        "figure.svg",
+    ]
+
+
+def test_names_with_brackets_and_dots_are_drawn(tmp_path):
+    save(loss_curves({"2*nce+0.5*rce(A=-4.5)": curve(), "a.b[c]": curve(2)}, 10), str(tmp_path / "odd.svg"))
+    assert "rce(A=-4.5)" in (tmp_path / "odd.svg").read_text()
+
+
+@pytest.mark.parametrize("name", ["figure.jpg", "figure", "figure.sgv"])
+def test_unknown_suffix(chart, tmp_path, name):
+    with pytest.raises(InputError, match=r"expected \.svg, \.png, \.html, \.json") as caught:
+        save(chart, tmp_path / name)
+    assert ("did you mean '.svg'?" in str(caught.value)) == name.endswith("sgv")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_failure_leaves_the_old_file(chart, tmp_path, monkeypatch):
+    path = tmp_path / "figure.svg"
+    path.write_text("old")
+
+    def fail(self, file, **_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(type(chart), "save", fail)
+    with pytest.raises(InputError, match=r"figure.svg cannot be written: No space left on device"):
+        save(chart, path)
+    assert path.read_text() == "old"
+    assert [file.name for file in tmp_path.iterdir()] == ["figure.svg"]
+    with pytest.raises(InputError, match="cannot be written"):
+        save(chart, path / "below.svg")
+
+
+def test_nothing_to_draw():
+    with pytest.raises(InputError, match="no curve to draw"):
+        loss_curves({}, 10)
+
+
+@pytest.mark.parametrize("missing", ["altair", "vl_convert"])
+def test_missing_packages_are_named(chart, tmp_path, monkeypatch, missing):
+    real = builtins.__import__
+
+    def without(name, *args, **kwargs):
+        if name == missing:
+            raise ModuleNotFoundError(name)
+        return real(name, *args, **kwargs)
+
+    monkeypatch.setattr(builtins, "__import__", without)
+    with pytest.raises(InputError, match=r"pip install 'noisylabels\[report\]'"):
+        loss_curves({"ce": curve()}, 10)
+    with pytest.raises(InputError, match=r"pip install 'noisylabels\[report\]'"):
+        save(chart, tmp_path / "figure.svg")
+
+
+def test_learning_curves(tmp_path):
+    rows = [{"epoch": k, "test_accuracy": k / 5, "memorised": k / 10} for k in range(1, 4)]
+    drawn = learning_curves({"ce": rows, "mae": rows[:2]}, "digits", "40 % wrong")
+    spec = drawn.to_dict()
+    assert len(spec["data"]["values"]) == 5
+    assert spec["data"]["values"][2] == {"loss": "ce", "epoch": 3, "test": 0.6, "heart": 0.3}
+    assert [panel["encoding"]["y"]["field"] for panel in spec["hconcat"]] == ["test", "heart"]
+    assert spec["title"]["text"] == "digits"
+    save(drawn, tmp_path / "learning.svg")
+    for nothing in ({}, {"ce": []}):
+        with pytest.raises(InputError, match="no history to draw"):
+            learning_curves(nothing, "digits")

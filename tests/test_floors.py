@@ -1,0 +1,204 @@
+"""The floors of DESIGN.md: a file imports from its own room and from lower floors only."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import noisylabels
+
+ROOT = Path(noisylabels.__file__).parent
+
+FLOORS = {
+    "cli": 7,
+    "estimator": 6,
+    "study": 5,
+    "audit": 5,
+    "experiment": 4,
+    "prediction": 4,
+    "methods": 3,
+    "training": 2,
+    "losses": 1,
+    "noise": 1,
+    "data": 1,
+    "models": 1,
+    "report": 1,
+    "core": 0,
+}
+NEIGHBOURS = {frozenset({"experiment", "prediction"})}
+"""Rooms of one floor that may import each other."""
+
+FREE = ("__init__.py", "__main__.py")
+"""The package's front door, which shows names of every floor."""
+
+BARE_ROOMS = ("training", "experiment")
+"""Rooms that run on a bare GPU machine: at module level these and the standard library only."""
+BARE = {"torch", "numpy", "safetensors", "pyarrow", "PIL", "sklearn", "tyro", "rich", "noisylabels"}
+
+
+def room_of(path: str) -> str:
+    """Return the room of a file, given relative to the package: "core/rng.py" is in "core"."""
+    return path.split("/")[0].removesuffix(".py")
+
+
+def imported(path: str, source: str, *, anywhere: bool = True) -> Iterator[str]:
+    """Return the dotted names that a file imports, at module level or anywhere in it."""
+    package = ["noisylabels", *path.split("/")[:-1]]
+    nodes = ast.walk(ast.parse(source)) if anywhere else top_level(ast.parse(source).body)
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else []
+            stem = ".".join([*base, *([node.module] if node.module else [])])
+            yield from (f"{stem}.{alias.name}" for alias in node.names)
+        elif (
+            isinstance(node, ast.Call)
+            and isinstance(node.func, (ast.Name, ast.Attribute))
+            and getattr(node.func, "id", getattr(node.func, "attr", "")) in ("import_module", "__import__")
+            and node.args
+            and isinstance(node.args[0], ast.Constant)
+        ):
+            yield str(node.args[0].value)
+
+
+def top_level(body: list[ast.stmt]) -> Iterator[ast.AST]:
+    """Return the statements that run on import: not those in functions or under TYPE_CHECKING."""
+    for node in body:
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            continue
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+            yield from top_level(node.orelse)
+            continue
+        yield node
+        for block in ("body", "orelse", "finalbody"):
+            yield from top_level(getattr(node, block, []))
+        for handler in getattr(node, "handlers", []):
+            yield from top_level(handler.body)
+
+
+def faults(path: str, source: str) -> list[str]:
+    """Return what a file imports against the table."""
+    if path in FREE:
+        return []
+    room = room_of(path)
+    if room not in FLOORS:
+        return [f"{path}: the room {room!r} has no floor; enter it in FLOORS and in DESIGN.md"]
+    found = []
+    for name in imported(path, source):
+        parts = name.split(".")
+        if parts[0] != "noisylabels" or len(parts) < 2:
+            continue
+        other = parts[1]
+        if other == room or other.startswith("__") or frozenset({room, other}) in NEIGHBOURS:
+            continue
+        if other not in FLOORS:
+            found.append(f"{path} imports {name}: the front door is for users; name the room")
+        elif FLOORS[other] >= FLOORS[room]:
+            found.append(f"{path} on floor {FLOORS[room]} imports {name} on floor {FLOORS[other]}")
+    return found
+
+
+def strangers(path: str, source: str) -> list[str]:
+    """Return what a file of the bare rooms imports at module level beyond what a bare machine has."""
+    if room_of(path) not in BARE_ROOMS:
+        return []
+    names = {name.split(".")[0] for name in imported(path, source, anywhere=False)}
+    return sorted(names - BARE - set(sys.stdlib_module_names))
+
+
+def sources() -> dict[str, str]:
+    return {
+        path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8")
+        for path in sorted(ROOT.rglob("*.py"))
+    }
+
+
+def test_every_file_keeps_to_its_floor():
+    visited, found = 0, []
+    for path, source in sources().items():
+        found += faults(path, source)
+        found += [f"{path} imports {name} at module level" for name in strangers(path, source)]
+        visited += 1
+    assert found == []
+    assert visited == sum(1 for _ in ROOT.rglob("*.py")) > 20
+
+
+def test_report_imports_nothing_of_the_project_but_core():
+    for path, source in sources().items():
+        if room_of(path) == "report":
+            rooms = {name.split(".")[1] for name in imported(path, source) if name.startswith("noisylabels.")}
+            assert rooms <= {"core", "report"}
+
+
+@pytest.mark.parametrize(
+    ("path", "source"),
+    [
+        ("core/rng.py", "from noisylabels.losses import loss"),
+        ("core/rng.py", "import noisylabels.noise.sampling"),
+        ("core/rng.py", "def f():\n    from noisylabels.cli import main"),
+        ("losses/a.py", "from noisylabels.noise.spec import x"),  # siblings
+        ("losses/a.py", "from noisylabels import noise"),
+        ("losses/a.py", "from ..noise import spec"),
+        ("losses/a.py", "from .. import noise"),
+        ("report/figures.py", "from noisylabels.losses.curve import curve"),
+        ("training/loop.py", "from noisylabels.methods import single"),
+        ("training/loop.py", "import importlib\nimportlib.import_module('noisylabels.experiment')"),
+        ("study/grid.py", "from noisylabels.audit import scores"),
+        ("audit/scores.py", "from noisylabels.study import grid"),
+        ("experiment.py", "from noisylabels.study.grid import x"),
+        ("prediction.py", "if TYPE_CHECKING:\n    from noisylabels.estimator import x"),
+        ("losses/a.py", "from noisylabels import loss"),  # the front door
+        ("attic/a.py", "import math"),
+        ("attic.py", "import math"),
+    ],
+)
+def test_the_checker_can_fail(path, source):
+    assert len(faults(path, source)) == 1
+
+
+@pytest.mark.parametrize(
+    ("path", "source"),
+    [
+        ("core/rng.py", "import numpy\nfrom noisylabels.core.checks import InputError\nfrom . import checks"),
+        ("losses/a.py", "from noisylabels.core.checks import InputError\nfrom .readings import select"),
+        ("experiment.py", "from noisylabels.prediction import x\nfrom noisylabels import __version__"),
+        ("prediction.py", "from noisylabels.experiment import x\nimport noisylabels.training.loop"),
+        ("cli/train.py", "from noisylabels.experiment import run\nfrom noisylabels.core import checks"),
+        ("__init__.py", "from noisylabels.cli import main"),
+        ("study/grid.py", "from noisylabels import experiment"),
+    ],
+)
+def test_the_checker_lets_pass(path, source):
+    assert faults(path, source) == []
+
+
+def test_strangers_are_found():
+    source = (
+        "import torch, os\nimport polars.x\ntry:\n    import ray\nexcept ImportError:\n    import dask\n"
+        "class A:\n    import jinja2\ndef f():\n    import altair\nif TYPE_CHECKING:\n    import optuna\n"
+    )
+    assert strangers("training/loop.py", source) == ["dask", "jinja2", "polars", "ray"]
+    assert strangers("experiment.py", "from altair import Chart") == ["altair"]
+    assert strangers("cli/loss.py", source) == []
+
+
+@pytest.mark.parametrize("module", ["noisylabels", "noisylabels.cli"])
+def test_the_front_door_is_light(module):
+    code = (
+        f"import sys, {module}; print(sorted({{'torch', 'sklearn', 'pyarrow', 'altair'}} & set(sys.modules)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={"PYTHONPATH": str(ROOT.parent), "PATH": ""},
+    )
+    assert done.stderr == ""
+    assert done.stdout == "[]\n"
