@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.metadata
 import os
 import platform
@@ -158,9 +159,23 @@ def build_layer(path: Path) -> dict[str, Any]:
     return layer
 
 
+def canonical(config: RunConfig) -> RunConfig:
+    """Return the configuration with loss and noise spelled canonically: "MAE + NCE" is "nce+mae".
+
+    Raises:
+        InputError: a loss or a noise that cannot be read.
+    """
+    from noisylabels.losses.expression import loss
+    from noisylabels.noise.spec import NoiseSpec
+
+    return dataclasses.replace(
+        config, loss=loss(config.loss).expression, noise=str(NoiseSpec.parse(config.noise))
+    )
+
+
 def run_id(config: RunConfig) -> str:
     """Return the id of a run: 12 hexadecimal digits of what it is, not of where it is carried out."""
-    return fingerprint(config, NOT_IDENTITY)
+    return fingerprint(canonical(config), NOT_IDENTITY)
 
 
 def default_out(config: RunConfig) -> Path:
@@ -215,6 +230,7 @@ def run(config: RunConfig, reporter: Reporter | None = None) -> RunResult:
     from noisylabels.training.loop import Diverged, fit, pick_device
 
     reporter = reporter or Silent()
+    config = canonical(config)
     out = Path(config.out) if config.out is not None else default_out(config)
     finished = check_folder(out, config)
     if finished is not None:

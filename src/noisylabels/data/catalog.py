@@ -60,7 +60,7 @@ for _row in (
     DataSet(
         name="cifar10",
         title="60,000 photographs, 32x32 colour, 10 classes (Krizhevsky 2009)",
-        source=f"{cifar.URL} into --root or the folder named by {ROOT_VARIABLE}",
+        source=f"{cifar.URL} into the folder of --data-root or that named by {ROOT_VARIABLE}",
         licence="no licence stated by its authors; cite Krizhevsky 2009",
         augment="crop:4+flip",
         read=_cifar10,

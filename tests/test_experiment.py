@@ -1,0 +1,471 @@
+"""From a configuration to a folder with a result."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+import re
+import shutil
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+from noisylabels.cli import main
+from noisylabels.core.checks import InputError
+from noisylabels.experiment import (
+    RunConfig,
+    RunResult,
+    default_out,
+    load_config,
+    recipes,
+    run,
+    run_id,
+)
+from noisylabels.noise.labels import NoisyLabels
+from noisylabels.training.interrupt import Interrupted
+
+# a run of two epochs, 12 steps each
+FAST = {
+    "model": "mlp",
+    "width": 0.1,
+    "epochs": 2,
+    "batch_size": 128,
+    "lr": 0.05,
+    "noise": "symmetric:0.3",
+    "loss": "nce+mae",
+    "device": "cpu",
+}
+
+
+@pytest.fixture(autouse=True)
+def surroundings(tmp_path_factory, monkeypatch) -> Iterator[None]:
+    """A cache and a working directory of the test's own, and one thread."""
+    monkeypatch.setenv("NOISYLABELS_CACHE", str(tmp_path_factory.mktemp("cache")))
+    monkeypatch.delenv("NOISYLABELS_DATA", raising=False)
+    monkeypatch.chdir(tmp_path_factory.mktemp("work"))
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def fast(out: Path | str, **more) -> RunConfig:
+    return load_config(None, **FAST | {"out": str(out)} | more)
+
+
+class Notes:
+    """A reporter that remembers, and can stop the run with a signal."""
+
+    def __init__(self, stop_at: int | None = None, number: int = signal.SIGTERM) -> None:
+        self.notes: list[str] = []
+        self.rows: list[dict] = []
+        self.steps = 0
+        self.stop_at = stop_at
+        self.number = number
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
+    def decoding(self, what: str, done: int, total: int) -> None:
+        pass
+
+    def step(self, epoch: int, done: int, total: int) -> None:
+        self.steps += 1
+        if self.steps == self.stop_at:
+            os.kill(os.getpid(), self.number)
+
+    def epoch(self, row: dict) -> None:
+        self.rows.append(row)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory) -> Path:
+    """The folder of a finished run; not to be changed."""
+    out = tmp_path_factory.mktemp("finished") / "run"
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    run(fast(out))
+    torch.set_num_threads(before)
+    return out
+
+
+@pytest.fixture
+def done(finished, tmp_path) -> Path:
+    """A copy of it."""
+    return Path(shutil.copytree(finished, tmp_path / "run"))
+
+
+# --- configuration and identity -----------------------------------------------------------------
+
+
+def test_the_id_says_what_is_run_not_where_or_how():
+    config = load_config(None, **FAST)
+    same = {
+        "out": "elsewhere",
+        "data_root": "/data",
+        "device": "cuda",
+        "checkpoint_epochs": 7,
+        "checkpoint_minutes": 1.0,
+    }
+    for name, value in same.items():
+        assert run_id(load_config(None, **FAST | {name: value})) == run_id(config)
+    assert re.fullmatch("[0-9a-f]{12}", run_id(config))
+    other = {"seed": 1, "epochs": 3, "loss": "ce", "lr": 0.06, "precision": "bfloat16", "data": "cifar10"}
+    ids = {run_id(load_config(None, **FAST | {name: value})) for name, value in other.items()}
+    assert len(ids | {run_id(config)}) == len(other) + 1
+
+
+def test_the_id_of_the_defaults_is_what_it_was():
+    """Ids are in the names of folders that people have: a change of a default or a name changes them."""
+    assert run_id(RunConfig()) == run_id(load_config())
+    assert run_id(RunConfig()) == "61a98e8a755e"
+
+
+def test_defaults_recipe_and_flags_go_over_each_other(tmp_path):
+    recipe = tmp_path / "mine.toml"
+    recipe.write_text('epochs = 7\nlr = 1  # whole\nloss = "ce"\n')
+    config = load_config(str(recipe), loss="mae")
+    assert (config.epochs, config.lr, config.loss, config.momentum) == (7, 1.0, "mae", 0.9)
+    assert isinstance(config.lr, float)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("epoch = 3", r"unknown key of mine.toml 'epoch'; did you mean 'epochs'"),
+        ('epochs = "3"', "the key of mine.toml 'epochs' is '3' \\(str\\), expected int"),
+        ("epochs = 1.5", "'epochs' is 1.5"),
+        ("lr = nan", "'lr' is nan"),
+        ("seed = -1", "seed is -1"),
+        ("[training]\nlr = 1", "unknown key of mine.toml 'training'"),
+        ("lr =", "mine.toml is not valid TOML"),
+    ],
+)
+def test_a_wrong_recipe_is_one_clear_line(tmp_path, text, message):
+    (tmp_path / "mine.toml").write_text(text)
+    with pytest.raises(InputError, match=message):
+        load_config(str(tmp_path / "mine.toml"))
+
+
+def test_a_missing_recipe_names_those_there_are():
+    with pytest.raises(InputError, match=r"there is no recipe 'papr'.*digits.*paper"):
+        load_config("papr")
+    with pytest.raises(InputError, match="unknown setting 'nois'; did you mean 'noise'"):
+        load_config(None, nois="none")
+
+
+def test_the_recipes_that_come_with_the_package_load():
+    assert {"digits", "paper"} <= recipes().keys()
+    for name in recipes():
+        assert isinstance(load_config(name), RunConfig)
+    paper = load_config("paper")
+    assert (paper.data, paper.model, paper.epochs, paper.lr) == ("cifar10", "cnn8", 120, 0.01)
+
+
+@pytest.mark.parametrize("data", ["digits", ".", "..", "/", "photos/", "a b/ü ñ"])
+def test_the_default_folder_is_readable_and_unlike_any_other(data):
+    long = "+".join(["0.25*nce"] * 60)
+    for loss in ("nce+mae", long):
+        out = default_out(load_config(None, data=data, loss=loss, noise="symmetric:0.4"))
+        assert out.parent == Path("runs")
+        assert out.name.endswith(run_id(load_config(None, data=data, loss=loss, noise="symmetric:0.4")))
+        assert len(out.name.encode()) < 255
+        assert "/" not in out.name
+        assert data == "/" or not out.name.startswith("-")
+    short = load_config(None, data="digits", loss="nce+mae", noise="symmetric:0.4", seed=3)
+    assert default_out(short).name == f"digits-symmetric_0.4-nce+mae-seed3-{run_id(short)}"
+
+
+# --- a run --------------------------------------------------------------------------------------
+
+
+def test_the_folder_of_a_run(finished):
+    files = {file.name for file in finished.iterdir()}
+    assert files == {
+        "config.json",
+        "environment.json",
+        "history.jsonl",
+        "labels.parquet",
+        "model.safetensors",
+        "result.json",
+    }
+    config = json.loads((finished / "config.json").read_text())
+    assert RunConfig(**config) == fast(finished)
+    result = json.loads((finished / "result.json").read_text())
+    rows = [json.loads(line) for line in (finished / "history.jsonl").read_text().splitlines()]
+    assert result["final"] == rows[-1]
+    assert (result["status"], result["epochs"], result["message"]) == ("done", 2, "")
+    assert result["run_id"] == run_id(fast(finished))
+    assert result["train_seconds"] == pytest.approx(sum(row["train_seconds"] for row in rows))
+    assert result["eval_seconds"] == pytest.approx(sum(row["eval_seconds"] for row in rows))
+    labels = NoisyLabels.load(finished / "labels.parquet")
+    assert result["noise"] == {
+        "spec": labels.spec,
+        "seed": 0,
+        "rate": labels.rate,
+        "digest": labels.digest,
+    }
+    environment = json.loads((finished / "environment.json").read_text())
+    assert environment["packages"]["torch"] == importlib.metadata.version("torch")
+    assert environment["identity"]["labels"] == labels.digest
+
+
+def test_a_finished_run_is_returned_and_not_trained_again(done):
+    before = {file.name: file.stat().st_mtime_ns for file in done.iterdir()}
+    reporter = Notes()
+    result = run(fast(done), reporter)
+    assert reporter.notes == [f"{done} is done already; remove it to run it again"]
+    assert reporter.steps == 0
+    assert {file.name: file.stat().st_mtime_ns for file in done.iterdir()} == before
+    assert isinstance(result, RunResult)
+    assert (result.status, result.path) == ("done", done)
+    assert result.class_names == tuple("0123456789")
+    assert len(result.history) == 2
+    assert result.history.final == result.final
+    # where and how it is carried out makes no other run of it
+    assert run(fast(done, device="auto", checkpoint_minutes=1.0)).final == result.final
+
+
+def test_a_run_killed_between_its_result_and_the_tidying_up_is_tidied_up(done):
+    (done / "checkpoint.pt").write_bytes(b"x")
+    (done / ".checkpoint.pt.abc.tmp").write_bytes(b"x")
+    (done / ".mine.tmp").write_bytes(b"x")
+    run(fast(done))
+    left = {file.name for file in done.iterdir()}
+    assert not left & {"checkpoint.pt", ".checkpoint.pt.abc.tmp"}
+    assert ".mine.tmp" in left  # not ours
+
+
+def test_the_same_run_elsewhere_comes_to_the_same(finished, tmp_path):
+    result = run(fast(tmp_path / "other"))
+    assert (tmp_path / "other" / "model.safetensors").read_bytes() == (
+        finished / "model.safetensors"
+    ).read_bytes()
+    assert result.final is not None
+    assert result.final["test_accuracy"] == run(fast(finished)).final["test_accuracy"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_stops_the_run_and_the_same_call_goes_on(finished, tmp_path, number):
+    out = tmp_path / "run"
+    with pytest.raises(Interrupted) as stopped:
+        run(fast(out), Notes(stop_at=5, number=number))
+    assert stopped.value.signal == number
+    assert (out / "checkpoint.pt").exists()
+    assert not (out / "result.json").exists()
+    (out / ".checkpoint.pt.abc.tmp").write_bytes(b"half")  # as a kill leaves it
+    reporter = Notes()
+    run(fast(out, checkpoint_epochs=3), reporter)
+    assert reporter.steps == 2 * 12 - 5
+    assert (out / "model.safetensors").read_bytes() == (finished / "model.safetensors").read_bytes()
+    assert {f.name for f in out.iterdir()} == {f.name for f in finished.iterdir()}
+
+
+def test_the_seed_and_not_the_loss_makes_the_labels(tmp_path):
+    digests = {
+        (loss, seed): run(fast(tmp_path / f"{loss}{seed}", loss=loss, seed=seed, epochs=1)).noise["digest"]
+        for loss in ("ce", "mae")
+        for seed in (0, 1)
+    }
+    assert digests["ce", 0] == digests["mae", 0] != digests["ce", 1] == digests["mae", 1]
+
+
+# --- nothing is written when something is wrong -------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"loss": "nec"}, "'nec'"),
+        ({"noise": "symetric:0.4"}, "symetric"),
+        ({"noise": "symmetric:1.4"}, "1.4"),
+        ({"model": "mpl"}, "unknown model 'mpl'; did you mean 'mlp'"),
+        ({"model": "cnn8", "image_size": 4}, "too small for the model 'cnn8'"),
+        ({"data": "digit"}, "did you mean 'digits'"),
+        ({"augment": "cropp:4"}, "unknown augmentation 'cropp:4'"),
+        ({"device": "cuda:77"}, "the device 'cuda:77' is not usable"),
+        ({"width": 0.0}, "width is 0.0"),
+        ({"bad_images": "maybe"}, "maybe"),
+    ],
+)
+def test_a_wrong_name_or_value_writes_nothing(tmp_path, wrong, message):
+    with pytest.raises(InputError, match=re.escape(message)):
+        run(fast(tmp_path / "a" / "run", **wrong))
+    assert list(tmp_path.iterdir()) == []
+
+
+# --- whose folder it is -------------------------------------------------------------------------
+
+
+def test_the_folder_of_another_run_is_refused(done):
+    before = (done / "result.json").read_bytes()
+    with pytest.raises(InputError, match=r"holds another run: its loss is 'nce\+mae', this one's 'ce'"):
+        run(fast(done, loss="ce"))
+    with pytest.raises(InputError, match="its seed is 0, this one's 1; give another --out"):
+        run(fast(done, seed=1))
+    assert (done / "result.json").read_bytes() == before
+
+
+def test_a_file_and_a_parent_that_is_one_are_refused(tmp_path):
+    file = tmp_path / "file"
+    file.write_text("mine")
+    with pytest.raises(InputError, match="is a file, expected a folder for the run; give another --out"):
+        run(fast(file))
+    with pytest.raises(InputError, match=r"cannot be written: Not a directory"):
+        run(fast(file / "run"))
+    assert file.read_text() == "mine"
+
+
+def test_a_foreign_folder_is_refused_and_left_alone(tmp_path):
+    (tmp_path / "thesis.tex").write_text("mine")
+    with pytest.raises(InputError, match="is not empty and holds no run; give another --out"):
+        run(fast(tmp_path))
+    assert [file.name for file in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def test_an_empty_folder_and_one_killed_during_its_first_write_are_fine(tmp_path, finished):
+    (tmp_path / ".config.json.abc.tmp").write_text("{")
+    (tmp_path / ".DS_Store").write_text("")
+    assert run(fast(tmp_path)).status == "done"
+    assert {f.name for f in tmp_path.iterdir()} == {f.name for f in finished.iterdir()} | {".DS_Store"}
+
+
+@pytest.mark.parametrize("missing", ["labels.parquet", "environment.json"])
+def test_a_folder_killed_between_its_first_files_is_completed(tmp_path, missing, finished):
+    with pytest.raises(Interrupted):
+        run(fast(tmp_path), Notes(stop_at=1))
+    for name in {"labels.parquet", "environment.json", "checkpoint.pt"} - {"labels.parquet"} | {missing}:
+        (tmp_path / name).unlink()
+    run(fast(tmp_path))
+    assert (tmp_path / "labels.parquet").read_bytes() == (finished / "labels.parquet").read_bytes()
+
+
+# --- damaged files ------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def started(tmp_path) -> Path:
+    """The folder of a run that was stopped after three steps."""
+    out = tmp_path / "started"
+    with pytest.raises(Interrupted):
+        run(fast(out), Notes(stop_at=3))
+    return out
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "3", "\udcff"])
+@pytest.mark.parametrize("name", ["config.json", "environment.json", "result.json"])
+def test_a_damaged_json_file_is_one_clear_line(request, name, content):
+    out = request.getfixturevalue("done" if name == "result.json" else "started")
+    (out / name).write_bytes(content.encode("utf-8", "surrogateescape"))
+    with pytest.raises(InputError, match=f"{name} (is not valid JSON|holds no JSON object).*remove") as error:
+        run(fast(out))
+    assert len(str(error.value).splitlines()) == 1
+
+
+def test_a_result_of_something_else_is_one_clear_line(done):
+    (done / "result.json").write_text('{"status": "done"}')
+    with pytest.raises(InputError, match=r"result\.json is no result of a run"):
+        run(fast(done))
+
+
+@pytest.mark.parametrize("keep", [0, 10, 5000])
+def test_a_truncated_checkpoint_is_one_clear_line(started, keep):
+    path = started / "checkpoint.pt"
+    path.write_bytes(path.read_bytes()[:keep])
+    with pytest.raises(InputError, match=r"checkpoint\.pt is damaged .*; remove it to start over"):
+        run(fast(started))
+    path.unlink()
+    assert run(fast(started)).status == "done"
+
+
+def test_a_checkpoint_of_another_model_is_one_clear_line(started, tmp_path):
+    with pytest.raises(Interrupted):
+        run(fast(tmp_path / "wide", width=0.2), Notes(stop_at=3))
+    shutil.copy(tmp_path / "wide" / "checkpoint.pt", started / "checkpoint.pt")
+    with pytest.raises(InputError, match="is of another model; take another folder, or remove"):
+        run(fast(started))
+
+
+def test_data_that_changed_since_the_run_began_is_noticed(tmp_path):
+    photos = tmp_path / "photos"
+    draw = np.random.default_rng(0)
+    for k in ("cat", "dog"):
+        (photos / k).mkdir(parents=True)
+        for i in range(10):
+            image = draw.integers(0, 256, (8, 8), dtype=np.uint8)
+            Image.fromarray(image).save(photos / k / f"{i}.png")
+    out = tmp_path / "run"
+    config = fast(out, data=str(photos), batch_size=4)
+    with pytest.raises(Interrupted):
+        run(config, Notes(stop_at=1))
+    Image.fromarray(np.zeros((8, 8), dtype=np.uint8)).save(photos / "cat" / "0.png")
+    with pytest.raises(InputError, match=r"the data or labels of .* changed since the run began"):
+        run(config)
+    shutil.rmtree(out)
+    result = run(config)
+    assert (result.status, result.class_names) == ("done", ("cat", "dog"))
+
+
+# --- a run that fails ---------------------------------------------------------------------------
+
+
+def explosive(out: Path, **more) -> RunConfig:
+    return fast(out, **{"lr": 1e30, "loss": "ce", **more})
+
+
+def test_a_failed_run_says_so_and_is_not_run_again(tmp_path, capsys):
+    out = tmp_path / "run"
+    result = run(explosive(out))
+    assert result.status == "failed"
+    assert re.match(r"training diverged in epoch 1, step \d+: the logits were not finite", result.message)
+    assert result.final is None
+    assert len(result.history) == 0
+    assert json.loads((out / "result.json").read_text())["status"] == "failed"
+    names = {file.name for file in out.iterdir()}
+    assert "model.safetensors" not in names
+    assert not any(name.endswith(".tmp") or name == "checkpoint.pt" for name in names)
+
+    reporter = Notes()
+    assert run(explosive(out), reporter) == result
+    assert reporter.steps == 0
+    assert reporter.notes == [f"{out} has failed already; remove it to run it again"]
+
+    capsys.readouterr()
+    flags = [
+        f"--{name.replace('_', '-')}={value}" for name, value in FAST.items() if name not in ("lr", "loss")
+    ]
+    code = main(["train", *flags, "--lr", "1e30", "--loss", "ce", "--out", str(out)])
+    printed = capsys.readouterr()
+    assert code == 1
+    assert printed.out == ""
+    lines = [line for line in printed.err.splitlines() if not line.startswith("note:")]
+    assert lines == [f"noisylabels: {result.message} (recorded in {out})"]
+
+
+def test_a_run_that_fails_later_keeps_its_history(tmp_path, monkeypatch):
+    """NaN in the second epoch, twelve steps in; the first epoch's row stays."""
+    steps = 0
+
+    def breaking(_expression: str) -> nn.Module:
+        class Breaking(nn.Module):
+            def forward(self, logits, target):
+                nonlocal steps
+                steps += torch.is_grad_enabled()
+                value = nn.functional.cross_entropy(logits, target)
+                return value * float("nan") if steps == 12 + 7 else value
+
+        return Breaking()
+
+    monkeypatch.setattr("noisylabels.losses.expression.loss", breaking)
+    result = run(fast(tmp_path))
+    assert result.status == "failed"
+    assert "in epoch 2, step 7: the loss was not finite although the logits were" in result.message
+    assert result.final is not None
+    assert (result.final["epoch"], len(result.history)) == (1, 1)
