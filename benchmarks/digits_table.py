@@ -96,7 +96,9 @@ def main(options: Options) -> None:
     first = options.runs / f"{PAPER[0]}-{RATES[0]:g}-1"
     ignore = ("loss", "noise", "seed", "out")
     config = {key: value for key, value in read_json(first / "config.json").items() if key not in ignore}
-    head = {"config": config, "environment": read_json(first / "environment.json")}
+    machine = ("noisylabels", "python", "packages", "processor", "cores", "threads", "gpu")
+    environment = read_json(first / "environment.json")
+    head = {"config": config, "environment": {key: environment[key] for key in machine}}
     body = ",\n".join(f"    {json.dumps(row)}" for row in rows)
     text = json.dumps(head, indent=2)[:-2] + f',\n  "runs": [\n{body}\n  ]\n}}\n'
     write_text(options.out / "runs.json", text)

@@ -23,6 +23,7 @@ from noisylabels.report.figures import learning_curves, save
 from noisylabels.training.history import History
 
 LOCAL = ("data_root", "out")  # paths, which say nothing of the run
+MACHINE = ("noisylabels", "python", "packages", "processor", "cores", "threads", "gpu", "identity")
 
 
 @dataclass
@@ -42,23 +43,22 @@ def read(folder: Path) -> dict[str, Any]:
         raise InputError(f"{folder} has failed: {result['message']}")
     config = {key: value for key, value in read_json(folder / "config.json").items() if key not in LOCAL}
     config["data"] = Path(config["data"]).name
-    environment = read_json(folder / "environment.json")
+    environment = {key: read_json(folder / "environment.json")[key] for key in MACHINE}
     history = History.read(folder / "history.jsonl").rows
     return {"config": config, "environment": environment, "noise": result["noise"], "history": history}
 
 
 def table(runs: dict[str, dict[str, Any]]) -> str:
     """Return a row a run, as Markdown."""
-    names = ("best epoch's test accuracy", "last epoch's test accuracy", "wrong labels learned by heart")
-    lines = ["| loss | " + " | ".join(names) + " | dead classes | s an epoch |", "|---" * 6 + "|"]
+    names = ("test accuracy, last epoch", "its peak", "wrong labels learned by heart")
+    lines = ["| loss | " + " | ".join(names) + " | dead classes |", "|---" * 5 + "|"]
     for loss, run in runs.items():
         rows = run["history"]
         last = rows[-1]
         best = max(rows, key=lambda row: row["test_accuracy"])
-        seconds = sum(row["train_seconds"] for row in rows) / len(rows)
         lines.append(
-            f"| {loss} | {best['test_accuracy']:.1%} (epoch {best['epoch']}) | {last['test_accuracy']:.1%} "
-            f"| {last['memorised']:.1%} | {len(last['dead_classes'])} | {seconds:.0f} |"
+            f"| {loss} | {last['test_accuracy']:.1%} | {best['test_accuracy']:.1%} (epoch {best['epoch']}) "
+            f"| {last['memorised']:.1%} | {len(last['dead_classes'])} |"
         )
     return "\n".join(lines) + "\n"
 

@@ -366,7 +366,7 @@ def environment() -> dict[str, Any]:
         "noisylabels": __version__,
         "python": platform.python_version(),
         "packages": {name: importlib.metadata.version(name) for name in packages},
-        "platform": platform.platform(),
+        "platform": f"{platform.system()} {platform.machine()}",
         "processor": _processor(),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),

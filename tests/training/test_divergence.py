@@ -87,6 +87,20 @@ def test_weights_that_the_last_update_of_an_epoch_broke(sets, model):
     assert error.cause.startswith("on the test set, the logits were not finite: the weights have blown up")
 
 
+def test_test_logits_that_are_not_finite_behind_a_loss_that_hides_it(sets):
+    class BadInEvaluation(nn.Linear):
+        def forward(self, images):
+            logits = super().forward(images.flatten(1))
+            return logits if self.training else logits / 0
+
+    def hiding(logits, target):
+        return nn.functional.cross_entropy(logits.nan_to_num(0, 0, 0), target)
+
+    error = diverged(BadInEvaluation(16, 3), sets(), hiding)
+    assert (error.epoch, error.step) == (1, 3)
+    assert error.cause.startswith("on the test set, the logits were not finite")
+
+
 def test_float16_that_overflows_says_what_to_take_instead(sets):
     class Large(nn.Module):
         def __init__(self) -> None:

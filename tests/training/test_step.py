@@ -142,10 +142,11 @@ def test_half_precision_learns_what_float32_does(model, batch, precision):
     assert half == pytest.approx(full, rel=0.05, abs=0.02)
 
 
-def test_clip_and_l1_act_on_unscaled_gradients_in_float16(model, batch):
+@pytest.mark.parametrize("how", [{"clip": 0.5}, {"l1": 0.02}, {"clip": 0.5, "l1": 0.02}])
+def test_clip_and_l1_act_on_unscaled_gradients_in_float16(model, batch, how):
     ours, theirs = model(), model()
-    taken(ours, batch, precision="float16", clip=0.5, l1=0.02)
-    taken(theirs, batch, clip=0.5, l1=0.02)
+    taken(ours, batch, precision="float16", **how)
+    taken(theirs, batch, **how)
     assert_close(ours, theirs, rtol=0.02, atol=1e-3)
 
 

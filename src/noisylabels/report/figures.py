@@ -100,7 +100,7 @@ def learning_curves(
     panels = [
         lines.encode(
             y=altair.Y(
-                f"{key}:Q", title=axis, scale=altair.Scale(domain=[0, 1]), axis=altair.Axis(format=".0%")
+                f"{key}:Q", title=axis, scale=altair.Scale(domain=[0, 1.02]), axis=altair.Axis(format=".0%")
             )
         ).properties(title=name, width=340, height=280)
         for key, name, axis in (
