@@ -66,23 +66,22 @@ def mean_sd(values: Sequence[float]) -> str:
 
 
 def table(rows: Sequence[dict[str, Any]]) -> str:
-    """Return the table as Markdown: losses down, rates across, the two best means of a column bold."""
+    """Return the table as Markdown: losses down, rates across, a column's two best means bold, ties too."""
     cells = {
         (loss, rate): [r["test_accuracy"] for r in rows if (r["loss"], r["rate"]) == (loss, rate)]
         for loss in PAPER
         for rate in RATES
     }
-    best = {
-        rate: sorted(PAPER, key=lambda loss: statistics.mean(cells[loss, rate]), reverse=True)[:2]
-        for rate in RATES
-    }
+    # as printed, so that losses that print alike are marked alike
+    means = {key: round(100 * statistics.mean(values), 1) for key, values in cells.items()}
+    second = {rate: sorted(means[loss, rate] for loss in PAPER)[-2] for rate in RATES}
     lines = [
         "| loss | clean | " + " | ".join(f"{rate:g}" for rate in RATES[1:]) + " |",
         "|---" * (len(RATES) + 1) + "|",
     ]
     for loss in PAPER:
-        words = [mean_sd(cells[loss, rate]) for rate in RATES]
-        marked = [f"**{w}**" if loss in best[rate] else w for w, rate in zip(words, RATES, strict=True)]
+        words = {rate: mean_sd(cells[loss, rate]) for rate in RATES}
+        marked = [f"**{w}**" if means[loss, rate] >= second[rate] else w for rate, w in words.items()]
         lines.append(f"| {loss} | " + " | ".join(marked) + " |")
     return "\n".join(lines) + "\n"
 
