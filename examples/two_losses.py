@@ -44,9 +44,7 @@ def main(epochs: int = EPOCHS) -> None:
                 test, heart = row["test_accuracy"], row["memorised"]
                 print(f"  {row['epoch']:5d}   {bar(test)} {test:6.1%}   {bar(heart)} {heart:6.1%}")
         print()
-    print(
-        "Next: noisylabels train digits --noise symmetric:0.4 --loss nce+mae, or --data and a folder of yours"
-    )
+    print("Next: .venv/bin/noisylabels train --help, and --data with a folder of your own images")
 
 
 if __name__ == "__main__":

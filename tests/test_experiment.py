@@ -8,7 +8,6 @@ import os
 import re
 import shutil
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -45,15 +44,11 @@ FAST = {
 
 
 @pytest.fixture(autouse=True)
-def surroundings(tmp_path_factory, monkeypatch) -> Iterator[None]:
-    """A cache and a working directory of the test's own, and one thread."""
+def surroundings(tmp_path_factory, monkeypatch) -> None:
+    """A cache and a working directory of the test's own."""
     monkeypatch.setenv("NOISYLABELS_CACHE", str(tmp_path_factory.mktemp("cache")))
     monkeypatch.delenv("NOISYLABELS_DATA", raising=False)
     monkeypatch.chdir(tmp_path_factory.mktemp("work"))
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def fast(out: Path | str, **more) -> RunConfig:
@@ -89,10 +84,7 @@ class Notes:
 def finished(tmp_path_factory) -> Path:
     """The folder of a finished run; not to be changed."""
     out = tmp_path_factory.mktemp("finished") / "run"
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
     run(fast(out))
-    torch.set_num_threads(before)
     return out
 
 
@@ -120,6 +112,12 @@ def test_the_id_says_what_is_run_not_where_or_how():
     other = {"seed": 1, "epochs": 3, "loss": "ce", "lr": 0.06, "precision": "bfloat16", "data": "cifar10"}
     ids = {run_id(load_config(None, **FAST | {name: value})) for name, value in other.items()}
     assert len(ids | {run_id(config)}) == len(other) + 1
+
+
+def test_the_id_does_not_depend_on_how_loss_and_noise_are_spelled():
+    spelled = RunConfig(loss="MAE + 1*NCE", noise="symmetric:0.40")
+    assert run_id(spelled) == run_id(RunConfig(loss="nce+mae", noise="symmetric:0.4"))
+    assert run_id(spelled) != run_id(RunConfig(loss="nce+2*mae", noise="symmetric:0.4"))
 
 
 def test_the_id_of_the_defaults_is_what_it_was():
@@ -455,6 +453,8 @@ def test_a_run_that_fails_later_keeps_its_history(tmp_path, monkeypatch):
 
     def breaking(_expression: str) -> nn.Module:
         class Breaking(nn.Module):
+            expression = "ce"
+
             def forward(self, logits, target):
                 nonlocal steps
                 steps += torch.is_grad_enabled()
