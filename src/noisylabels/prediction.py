@@ -52,12 +52,12 @@ def load_model(run: Path, device: str = "auto") -> Trained:
 
     path = run / "model.safetensors" if run.is_dir() else run
     if not path.exists():
-        state = (
-            "has not finished or has failed" if (run / "config.json").exists() else "is no folder of a run"
-        )
-        raise InputError(
-            f"{run} {state}: there is no {path.name} in it; train one with `noisylabels train --out {run}`"
-        )
+        if (run / "config.json").exists():
+            raise InputError(
+                f"{run} has not finished or has failed: there is no {path.name} in it; "
+                "its `noisylabels train` command goes on with it, or says why it failed"
+            )
+        raise InputError(f"{run} is no folder of a run; train one with `noisylabels train --out {run}`")
     where = pick_device(device)
     try:
         with safe_open(path, framework="pt") as file:

@@ -35,7 +35,7 @@ class Train:
 
     def run(self) -> int:
         """Train, with progress in a terminal, and print a summary."""
-        from noisylabels.cli.terminal import TerminalReporter, console
+        from noisylabels.cli.terminal import TerminalReporter
         from noisylabels.experiment import run
         from noisylabels.training.interrupt import Interrupted
 
@@ -52,7 +52,7 @@ class Train:
         if result.status == "failed":
             print(f"noisylabels: {result.message} (recorded in {result.path})", file=sys.stderr)
             return 1
-        console().print(summary(result))
+        print(summary(result))
         return 0
 
 
@@ -63,11 +63,13 @@ def summary(result: RunResult) -> str:
     def percent(name: str) -> str:
         return "unknown" if final.get(name) is None else f"{100 * final[name]:.2f} %"
 
+    added = f"noise {noise['spec']} ({100 * noise['rate']:.2f} % of the labels wrong)"
+    if noise["spec"] == "none":
+        added = "no noise added"  # which says nothing of how many labels were wrong before
     names = result.class_names
     dead = ", ".join(names[k] for k in final["dead_classes"]) or "none"
     lines = [
-        f"{result.config['data']}, noise {noise['spec']} ({100 * noise['rate']:.2f} % of the labels wrong), "
-        f"loss {result.config['loss']}, {final['epoch']} epochs",
+        f"{result.config['data']}, {added}, loss {result.config['loss']}, {final['epoch']} epochs",
         f"  test accuracy                        {percent('test_accuracy')}",
         f"  training set, on the labels given    {percent('given_accuracy')}",
     ]
