@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 import torch
 
+from noisylabels.cli import main
 from noisylabels.core.checks import InputError
+from noisylabels.core.files import read_json
 from noisylabels.data import cifar
 from noisylabels.data.catalog import load
 
@@ -115,7 +117,7 @@ def test_the_name_finds_every_place(root, tmp_path, monkeypatch):
 
 def test_not_found_says_where_and_how(tmp_path, monkeypatch):
     with pytest.raises(
-        InputError, match=r"get https://\S+, and give its folder as root or in NOISYLABELS_DATA"
+        InputError, match=r"get https://\S+, and give its folder by --data-root, root=, or .*NOISYLABELS_DATA"
     ):
         load("cifar10")
     monkeypatch.setenv("NOISYLABELS_DATA", str(tmp_path / "gone"))
@@ -224,3 +226,19 @@ def test_the_second_start_reads_no_file(root, monkeypatch):
     monkeypatch.setattr(cifar, "read_table", None)
     assert torch.equal(load("cifar10", root)[0].images, first[0].images)
     shutil.rmtree(root / cifar.FOLDER)
+
+
+@pytest.mark.parametrize(
+    "form", [["paper", "--data-root", "."], ["--data", cifar.ARCHIVE], ["--data", cifar.FOLDER]]
+)
+def test_the_command_line_trains_on_it(root, form, tmp_path, monkeypatch, capsys):
+    """By name, from the archive, from the folder: the same images, and the paper's asymmetric noise."""
+    monkeypatch.chdir(root)
+    flags = ["--model", "mlp", "--epochs", "1", "--noise", "asymmetric:0.4", "--out", str(tmp_path / "run")]
+    assert main(["train", *form, *flags]) == 0
+    result = read_json(tmp_path / "run" / "result.json")
+    assert result["noise"]["spec"] == "asymmetric:0.4@cifar10"
+    assert tuple(result["class_names"]) == cifar.CLASS_NAMES
+    train, _ = load("cifar10", root)
+    environment = read_json(tmp_path / "run" / "environment.json")
+    assert environment["identity"]["data"]["train"] == train.digest

@@ -48,7 +48,8 @@ def locate(root: Path | None, variable: str) -> Path:
         named = os.environ.get(variable)
         if not named:
             raise InputError(
-                f"cifar10 needs a folder: get {URL}, and give its folder as root or in {variable}"
+                f"cifar10 needs a folder: get {URL}, and give its folder by --data-root, "
+                f"root=, or the variable {variable}"
             )
         root = Path(named).expanduser()
     place = find(root)
