@@ -120,6 +120,17 @@ def test_the_id_does_not_depend_on_how_loss_and_noise_are_spelled():
     assert run_id(spelled) != run_id(RunConfig(loss="nce+2*mae", noise="symmetric:0.4"))
 
 
+def test_a_setting_that_a_finished_run_did_not_know_was_at_its_default(finished, tmp_path):
+    old = tmp_path / "old"
+    shutil.copytree(finished, old)
+    config = json.loads((old / "config.json").read_text())
+    del config["ema"]
+    (old / "config.json").write_text(json.dumps(config))
+    assert run(fast(old)).status == "done"
+    with pytest.raises(InputError, match=r"its ema is 0.0, this one's 0.9"):
+        run(fast(old, ema=0.9))
+
+
 def test_the_id_of_the_defaults_is_what_it_was():
     """Ids are in the names of folders that people have: a change of a default or a name changes them."""
     assert run_id(RunConfig()) == run_id(load_config())
@@ -448,7 +459,7 @@ def test_a_failed_run_says_so_and_is_not_run_again(tmp_path, capsys):
 
 
 def test_a_run_that_fails_later_keeps_its_history(tmp_path, monkeypatch):
-    """NaN in the second epoch, twelve steps in; the first epoch's row stays."""
+    """NaN in the second epoch, seven steps in; the first epoch's row stays."""
     steps = 0
 
     def breaking(_expression: str) -> nn.Module:

@@ -160,16 +160,20 @@ def build_layer(path: Path) -> dict[str, Any]:
 
 
 def canonical(config: RunConfig) -> RunConfig:
-    """Return the configuration with loss and noise spelled canonically: "MAE + NCE" is "nce+mae".
+    """Return the configuration with its expressions spelled canonically: "MAE + NCE" is "nce+mae".
 
     Raises:
-        InputError: a loss or a noise that cannot be read.
+        InputError: a loss, a noise or an augmentation that cannot be read.
     """
+    from noisylabels.data.augment import parse_augment
     from noisylabels.losses.expression import loss
     from noisylabels.noise.spec import NoiseSpec
 
     return dataclasses.replace(
-        config, loss=loss(config.loss).expression, noise=str(NoiseSpec.parse(config.noise))
+        config,
+        loss=loss(config.loss).expression,
+        noise=str(NoiseSpec.parse(config.noise)),
+        augment=config.augment if config.augment == "auto" else str(parse_augment(config.augment)),
     )
 
 
@@ -187,16 +191,20 @@ def default_out(config: RunConfig) -> Path:
 
 
 def load_sets(config: RunConfig, reporter: Reporter | None = None) -> tuple[ImageSet, ImageSet]:
-    """Return the training and the test set that a configuration names."""
+    """Return the training and the test set that a configuration names; their notes go to the reporter."""
     from noisylabels.data.catalog import load
 
-    return load(
+    reporter = reporter or Silent()
+    train, test = load(
         config.data,
         config.data_root,
         image_size=config.image_size,
         bad_images=config.bad_images,
-        progress=reporter.decoding if reporter else None,
+        progress=reporter.decoding,
     )
+    for note in dict.fromkeys(train.notes + test.notes):
+        reporter.note(note)
+    return train, test
 
 
 def corrupted(config: RunConfig, reporter: Reporter | None = None) -> tuple[ImageSet, NoisyLabels]:
@@ -220,7 +228,6 @@ def run(config: RunConfig, reporter: Reporter | None = None) -> RunResult:
     """
     import torch
 
-    from noisylabels.data.augment import parse_augment
     from noisylabels.data.catalog import default_augment
     from noisylabels.losses.expression import loss
     from noisylabels.models.catalog import build_model
@@ -242,8 +249,6 @@ def run(config: RunConfig, reporter: Reporter | None = None) -> RunResult:
     criterion = loss(config.loss)
     device = pick_device(config.device)
     train, test = load_sets(config, reporter)
-    for note in dict.fromkeys(train.notes + test.notes):
-        reporter.note(note)
     labels = corrupt(train.labels, config.noise, seed=config.seed, class_names=train.class_names)
     height, width = train.images.shape[2:]
     shape: dict[str, Any] = {
@@ -256,9 +261,7 @@ def run(config: RunConfig, reporter: Reporter | None = None) -> RunResult:
         "width": config.width,
     }
     model = build_model(**shape, seed=config.seed)
-    augment = str(
-        parse_augment(default_augment(config.data, train) if config.augment == "auto" else config.augment)
-    )
+    augment = default_augment(config.data, train) if config.augment == "auto" else config.augment
 
     start_folder(out, config, labels, train, test, shape, augment)
     settings = {name: getattr(config, name) for name in Settings.__dataclass_fields__} | {"augment": augment}
@@ -273,7 +276,7 @@ def run(config: RunConfig, reporter: Reporter | None = None) -> RunResult:
                 train,
                 test,
                 criterion,
-                labels=labels,
+                labels=None if labels.spec == "none" else labels,  # nothing is known of their truth
                 folder=out,
                 watcher=reporter,
                 stop=stop,
@@ -314,9 +317,9 @@ def check_folder(out: Path, config: RunConfig) -> RunResult | None:
         if out.exists() and any(not file.name.startswith(".") for file in out.iterdir()):
             raise InputError(f"{out} is not empty and holds no run; give another --out")
         return None
-    there = read_object(out / "config.json")
+    there = to_dict(RunConfig()) | read_object(out / "config.json")  # newer settings were at their defaults
     for name, wanted in to_dict(config, NOT_IDENTITY).items():
-        was = there.get(name, wanted)  # a setting that came later had no say in that run
+        was = there[name]
         if was != wanted:
             raise InputError(
                 f"{out} holds another run: its {name} is {was!r}, this one's {wanted!r}; give another --out"

@@ -168,3 +168,30 @@ def test_a_reader_that_goes_away_is_no_error() -> None:
     shown = subprocess.run(["bash", "-o", "pipefail", "-c", command], capture_output=True, text=True)
     assert shown.returncode == 0, shown.stderr
     assert shown.stderr == ""
+
+
+def test_noise_reads_the_images_that_train_would(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NOISYLABELS_CACHE", str(tmp_path / "cache"))
+    for name in ("cat", "dog"):
+        (tmp_path / "photos" / name).mkdir(parents=True)
+        for i in range(5):
+            Image.new("RGB", (8, 8), (i, 0, 0)).save(tmp_path / "photos" / name / f"{i}.png")
+    (tmp_path / "photos" / "cat" / "broken.png").write_bytes(b"no image")
+    command = ["noise", "symmetric:0.5", "--data", str(tmp_path / "photos")]
+    assert main(command) == 2
+    assert "--bad-images skip" in capsys.readouterr().err
+    assert main([*command, "--bad-images", "skip"]) == 0
+    shown = capsys.readouterr()
+    assert "of 8 labels wrong" in shown.out
+    assert "cat/broken.png" in shown.err
+
+
+def test_a_plot_is_drawn_although_nobody_reads_on(tmp_path: Path) -> None:
+    plot = tmp_path / "all.svg"
+    losses = " ".join(["ce", "mae", "nce", "nfl+rce"] * 20)  # more text than a pipe holds
+    command = f"{sys.executable} -m noisylabels loss {losses} --plot {plot} | head -1"
+    shown = subprocess.run(["bash", "-o", "pipefail", "-c", command], capture_output=True, text=True)
+    assert shown.returncode == 0, shown.stderr
+    assert plot.exists()

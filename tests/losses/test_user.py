@@ -12,6 +12,7 @@ import torch
 from noisylabels import losses
 from noisylabels.core.checks import InputError
 from noisylabels.losses import LOSSES, POINTWISE, loss, negative, normalize, register, select, unregister
+from noisylabels.losses.catalog import Named
 
 
 @pytest.fixture(autouse=True)
@@ -179,7 +180,7 @@ def test_other_mistakes():
         register("sq", power, kind="activ")
     with pytest.raises(InputError, match="expected a function of log-probabilities"):
         register("sq", "power")
-    with pytest.raises(InputError, match="label_sum of 'sq' says 2 for 3 labels, but phi sums to"):
+    with pytest.raises(InputError, match="label_sum of 'sq' says 1 for 2 labels, but phi sums to"):
         register("sq", power, label_sum=lambda K, q: K - 1)
 
 
@@ -187,3 +188,20 @@ def test_a_claimed_sum_is_used(own):
     own("lin", lambda l, c=1.0: c * (1 - l.exp()), kind="passive", label_sum=lambda K, c: c * (K - 1))
     assert loss("2*lin(c=3)").label_sum(5) == 24.0
     assert values(loss("nlin(c=3)")) == pytest.approx(values(loss("nmae")))
+
+
+def test_a_sum_may_have_a_name_of_its_own():
+    """Symmetric cross entropy (Wang 2019), as a row of the catalog would name it."""
+    LOSSES.add("sce_", Named("sce_", "ce+2*rce", "symmetric cross entropy", "Wang et al. 2019", ""))
+    try:
+        assert loss("sce_").expression == "ce+2*rce"
+        assert loss("0.5*sce_+mae").expression == "0.5*ce+mae+rce"
+        with pytest.raises(InputError, match=r"'sce_' is a sum and has no parameters; write 'ce\+2\*rce'"):
+            loss("sce_(A=-1)")
+    finally:
+        LOSSES.remove("sce_")
+
+
+def test_a_label_sum_that_holds_for_three_classes_only_is_refused():
+    with pytest.raises(InputError, match="for 2 labels"):
+        register("bad_", lambda l: 2 * (1 - l.exp()), label_sum=lambda K: 4.0)

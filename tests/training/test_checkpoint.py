@@ -35,7 +35,7 @@ STATES = {
         "scale": 20.0,
         "clip": 1.0,
         "l1": 1e-4,
-        "schedule": "onecycle",
+        "schedule": "step",
         "warmup_epochs": 1.5,
     },
 }

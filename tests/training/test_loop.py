@@ -313,7 +313,7 @@ def test_every_precision_augmentation_and_extra_at_once(sets, model, precision):
         clip=1.0,
         l1=1e-5,
         optimizer="adamw",
-        schedule="onecycle",
+        schedule="step",
         warmup_epochs=0.5,
         **FAST,
     )
@@ -365,3 +365,14 @@ def test_labels_and_sets_must_fit_each_other(sets, model):
 def test_the_device_that_auto_picks():
     assert pick_device("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
     assert pick_device("cpu") == torch.device("cpu")
+
+
+@pytest.mark.parametrize("reduction", ["sum", "none"])
+def test_a_loss_that_is_no_mean_is_refused(sets, model, reduction):
+    with pytest.raises(InputError, match=f"reduction '{reduction}', expected 'mean'"):
+        fit(model(), *sets(), nn.CrossEntropyLoss(reduction=reduction), epochs=1)
+
+
+def test_the_folder_may_be_a_string(sets, model, tmp_path):
+    fit(model(), *sets(), nn.CrossEntropyLoss(), epochs=1, folder=str(tmp_path))
+    assert (tmp_path / "history.jsonl").exists()

@@ -42,6 +42,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if debug:
             raise
         kind = type(error).__name__
+        if "out of memory" in str(error).lower() or "not enough memory" in str(error).lower():
+            print(
+                "noisylabels: not enough memory; lower --batch-size, --width or --image-size",
+                file=sys.stderr,
+            )
+            return 2
         print(
             f"noisylabels: this is a fault of the program, not of your input: {kind}: {error}; "
             "please report it with what --debug shows",

@@ -38,9 +38,13 @@ class LossCommand:
         if not self.expressions:
             raise InputError("no loss: give one or more, such as nce+mae")
         k = int(check_between(self.classes, "--classes", low=2))
-        curves = {}
-        for text in self.expressions:
-            made = loss(text)
+        losses = [loss(text) for text in self.expressions]
+        curves = {made.expression: curve(made, k) for made in losses}
+        if self.plot is not None:  # before anything is printed, which a closed pipe may cut short
+            from noisylabels.report.figures import loss_curves, save
+
+            save(loss_curves(curves, k), self.plot)
+        for made in losses:
             low, high = made.bounds(k)
             total = made.label_sum(k)
             tolerant = (
@@ -57,7 +61,7 @@ class LossCommand:
                 ("  source           ", sources),
             ):
                 console().print(f"{head} {body}", markup=False, soft_wrap=True)
-            curves[made.expression] = drawn = curve(made, k)
+            drawn = curves[made.expression]
             at = [round(share * (len(drawn["p"]) - 1)) for share in (0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95)]
             rows = [
                 [label, *(f"{drawn[key][index]:.3f}" for index in at)]
@@ -70,9 +74,6 @@ class LossCommand:
             console().print(table(rows[0], rows[1:]))
             console().print()
         if self.plot is not None:
-            from noisylabels.report.figures import loss_curves, save
-
-            save(loss_curves(curves, k), self.plot)
             print(f"plot in {self.plot}")
         return 0
 

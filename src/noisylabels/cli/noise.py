@@ -24,6 +24,10 @@ class Noise:
     """as in `noisylabels train`"""
     data_root: str | None = None
     """folder that holds cifar10"""
+    image_size: int | None = None
+    """as in `noisylabels train`"""
+    bad_images: str = "fail"
+    """as in `noisylabels train`: which images are read decides which labels there are"""
     seed: int = 0
     """of the noise; a run with this seed trains on these labels"""
     out: Path | None = None
@@ -31,11 +35,21 @@ class Noise:
 
     def run(self) -> int:
         """Print rate and matrix."""
-        from noisylabels.cli.terminal import console, matrix, table
+        from noisylabels.cli.terminal import TerminalReporter, console, matrix, table
         from noisylabels.experiment import RunConfig, corrupted
 
-        config = RunConfig(data=self.data, data_root=self.data_root, noise=self.spec, seed=self.seed)
-        train, labels = corrupted(config)
+        config = RunConfig(
+            data=self.data,
+            data_root=self.data_root,
+            image_size=self.image_size,
+            bad_images=self.bad_images,
+            noise=self.spec,
+            seed=self.seed,
+        )
+        with TerminalReporter(config.epochs) as reporter:
+            train, labels = corrupted(config, reporter)
+        if self.out is not None:  # before anything is printed, which a closed pipe may cut short
+            labels.save(self.out)
         wrong = int(labels.flipped.sum())
         console().print(
             f"{train.name}, {labels.spec}, seed {labels.seed}: {wrong} of {len(labels)} labels wrong "
@@ -58,6 +72,5 @@ class Noise:
             console().print(f"the {len(rows)} most frequent of {len(names)} x {len(names)}:", markup=False)
             console().print(table(["true", "given", "examples", "share"], rows))
         if self.out is not None:
-            labels.save(self.out)
             print(f"labels in {self.out}")
         return 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from functools import cache
@@ -14,10 +15,19 @@ from rich.table import Table
 from rich.text import Text
 
 
+class _Output(Console):
+    """Rich's console, but that a reader who has seen enough, such as head, is no failure."""
+
+    def on_broken_pipe(self) -> None:
+        """End quietly; what is left in the buffer goes nowhere."""
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(0)
+
+
 @cache
 def console() -> Console:
     """Return the console for results: standard output, wide enough for a table when it is a pipe."""
-    return Console(soft_wrap=False, highlight=False, width=None if sys.stdout.isatty() else 140)
+    return _Output(soft_wrap=False, highlight=False, width=None if sys.stdout.isatty() else 140)
 
 
 class TerminalReporter:

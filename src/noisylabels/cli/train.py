@@ -25,7 +25,7 @@ class Train:
     noisylabels train --data photos/ --loss nce+rce --epochs 30 --out runs/photos
     """
 
-    recipe: Annotated[str | None, tyro.conf.Positional] = None
+    recipe: Annotated[str | None, tyro.conf.Positional, tyro.conf.arg(metavar="[RECIPE]")] = None
     """digits, paper, or the path of a TOML file of settings"""
     settings: RunConfig = field(default_factory=RunConfig)
 
@@ -69,7 +69,7 @@ def summary(result: RunResult) -> str:
     names = result.class_names
     dead = ", ".join(names[k] for k in final["dead_classes"]) or "none"
     lines = [
-        f"{result.config['data']}, {added}, loss {result.config['loss']}, {final['epoch']} epochs",
+        f"{result.config['data']}, {added}, loss {result.config['loss']}, epoch {final['epoch']}",
         f"  test accuracy                        {percent('test_accuracy')}",
         f"  training set, on the labels given    {percent('given_accuracy')}",
     ]
@@ -79,5 +79,5 @@ def summary(result: RunResult) -> str:
             f"  wrong labels: learned by heart       {percent('memorised')}",
             f"  wrong labels: seen through           {percent('corrected')}",
         ]
-    lines += [f"  dead classes (never predicted)       {dead}", f"  saved in {result.path}"]
+    lines += [f"  dead classes (recall at most 1 %)    {dead}", f"  saved in {result.path}"]
     return "\n".join(lines)

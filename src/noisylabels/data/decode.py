@@ -86,7 +86,7 @@ class Decoding:
         if self.bad and self.bad_images == "fail":
             raise InputError(
                 f"{len(self.bad)} of {len(self.ids)} images cannot be read: {self._named()}; "
-                "repair or remove them, or leave them out with bad_images='skip'"
+                "repair or remove them, or leave them out with --bad-images skip (bad_images='skip')"
             )
 
     def _named(self) -> str:

@@ -182,13 +182,15 @@ def _check_label_sum(row: Pointwise) -> None:
     """Hold phi to its claimed sum over the labels, which the normalized reading divides by."""
     if row.label_sum is None:
         return
-    p = torch.tensor([[0.7, 0.2, 0.1], [0.3, 0.3, 0.4]], dtype=torch.float64)
-    sums, claim = row.phi(p.log()).sum(1).tolist(), row.label_sum(3, **row.defaults)
-    if any(abs(found - claim) > 1e-6 * abs(claim) for found in sums):
-        raise InputError(
-            f"label_sum of {row.name!r} says {claim:g} for 3 labels, but phi sums to "
-            f"{sums[0]:g} at p = (.7, .2, .1) and to {sums[1]:g} at (.3, .3, .4)"
-        )
+    for K in (2, 3, 7):
+        rising = torch.arange(1, K + 1, dtype=torch.float64)
+        p = torch.stack([rising / rising.sum(), torch.full_like(rising, 1 / K)])
+        sums, claim = row.phi(p.log()).sum(1).tolist(), row.label_sum(K, **row.defaults)
+        if any(abs(found - claim) > 1e-6 * abs(claim) for found in sums):
+            raise InputError(
+                f"label_sum of {row.name!r} says {claim:g} for {K} labels, but phi sums to {sums[0]:g} "
+                f"at p rising as 1, 2, ..., {K} and to {sums[1]:g} at equal p"
+            )
 
 
 def unregister(name: str) -> None:
@@ -205,7 +207,7 @@ def find(name: str) -> tuple[Reading, Pointwise]:
         if name.startswith(reading.prefix) and stem in POINTWISE:
             return reading, POINTWISE[stem]
     check_choice(name, [n for n in LOSSES if n.isidentifier()], "loss")
-    raise AssertionError(f"{name!r} is in the catalog but has no per-label function")
+    raise InputError(f"the loss {name!r} is a sum and has no parameters; write {LOSSES[name].expression!r}")
 
 
 register(

@@ -11,7 +11,7 @@ import ast
 from torch import Tensor
 
 from noisylabels.core.checks import InputError
-from noisylabels.losses.catalog import find
+from noisylabels.losses.catalog import LOSSES, find
 from noisylabels.losses.modules import Loss, Term
 
 _HELP = "expected a sum such as 'nce + 2*mae' or '2*nce + 0.5*rce(A=-4)'"
@@ -61,6 +61,9 @@ def _terms(node: ast.expr, whole: str) -> list[Term]:
             terms = _terms(inner, whole)
             return [Term.of(value * t.weight, t.reading, t.row, t.parameters) for t in terms]
         case ast.Name(name):
+            named = LOSSES.get(name.lower())
+            if named is not None and named.expression != named.name:  # a sum that has a name of its own
+                return _terms(ast.parse(named.expression, mode="eval").body, named.expression)
             return [Term.of(1.0, *find(name.lower()), {})]
         case ast.Call(ast.Name(name), [], keywords):
             given: dict[str, float] = {}

@@ -136,7 +136,10 @@ class Loss(nn.Module):
 
     @property
     def expression(self) -> str:
-        """The canonical expression: equal losses have equal ones, and `noisylabels.loss` reads it back."""
+        """The canonical expression: equal losses of the catalog have equal ones, and `loss` reads it back.
+
+        A function of your own is shown by its name; `register` it to have it read back.
+        """
         return "+".join(str(term) for term in self.terms)
 
     @property

@@ -69,7 +69,7 @@ def fit(
     loss: Callable[[Tensor, Tensor], Tensor],
     *,
     labels: NoisyLabels | None = None,
-    folder: Path | None = None,
+    folder: str | Path | None = None,
     watcher: Watcher | None = None,
     stop: Callable[[], bool] = lambda: False,
     **settings: Any,
@@ -88,7 +88,8 @@ def fit(
         watcher: told of every step and epoch.
         stop: asked after every step; when it says yes the checkpoint is written, should there be a
             folder, and `Interrupted` raised.
-        settings: any field of `Settings`: ``epochs=30, lr=0.1, precision="bfloat16"``.
+        settings: any field of `Settings`: ``epochs=30, lr=0.1, precision="bfloat16"``. Images are not
+            augmented unless ``augment="crop:4+flip"`` or the like says so.
 
     Raises:
         InputError: an unknown setting, a value out of range, labels that do not fit the images, a
@@ -97,6 +98,11 @@ def fit(
         Interrupted: `stop` said so.
     """
     use = build(Settings, settings)
+    if (reduction := getattr(loss, "reduction", "mean")) != "mean":
+        raise InputError(
+            f"the loss has reduction {reduction!r}, expected 'mean': a step and a history need it"
+        )
+    folder = Path(folder) if folder is not None else None
     device = pick_device(use.device)
     given, true = _labels_of(train, test, labels)
     layout = torch.channels_last if use.channels_last else torch.contiguous_format
@@ -140,16 +146,14 @@ def fit(
                     watcher.step(epoch + 1, done, steps)
                 stopping = stop()
                 if stopping or time.monotonic() - saved_at > use.checkpoint_minutes * 60:
+                    _check_finite(tally, epoch, done, use, history)  # and never save what has diverged
                     train_seconds += _now(device) - began
                     save()
                     if stopping:
                         raise Interrupted(epoch + 1, done)
                     saved_at, began = time.monotonic(), _now(device)
             train_seconds += _now(device) - began
-            loss_steps, logits_steps = tally.finite_steps.tolist()
-            if min(loss_steps, logits_steps) < steps:
-                cause = _cause(logits_steps > loss_steps, use)
-                raise Diverged(epoch + 1, min(loss_steps, logits_steps) + 1, cause, history)
+            _check_finite(tally, epoch, done, use, history)
 
             began = _now(device)
             tested = evaluate(step.evaluated, test_batches, loss, step.autocast)
@@ -246,6 +250,14 @@ def _now(device: torch.device) -> float:
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     return time.perf_counter()
+
+
+def _check_finite(tally: Tally, epoch: int, done: int, use: Settings, history: History) -> None:
+    """Raise `Diverged` if a loss or a logit of the epoch's steps so far was not finite."""
+    loss_steps, logits_steps = tally.finite_steps.tolist()
+    if min(loss_steps, logits_steps) < done:
+        cause = _cause(logits_steps > loss_steps, use)
+        raise Diverged(epoch + 1, min(loss_steps, logits_steps) + 1, cause, history)
 
 
 def _cause(finite_logits: bool, use: Settings) -> str:

@@ -12,7 +12,7 @@ from noisylabels.data.loader import Batches
 from noisylabels.training.tally import zero_sum
 
 DEAD_RECALL = 0.01
-"""A class whose test recall is at or below this is dead: the model does not predict it."""
+"""A class whose test recall is at or below this is dead: the model hardly ever predicts it."""
 
 
 def label_metrics(predicted: Tensor, given: Tensor, true: Tensor | None) -> dict[str, float | None]:

@@ -42,7 +42,7 @@ class Settings:
     augment: str = "none"
     """random changes of training images: none, flip, crop:4, crop:4+flip"""
     precision: str = "float32"
-    """float32, or autocast in bfloat16 or float16 (with loss scaling)"""
+    """float32, or autocast in bfloat16 or float16 with loss scaling (the paper: mixed for symmetric noise)"""
     channels_last: bool = True
     """memory layout of images and convolutions; faster on CPUs and on GPUs"""
     ema: float = 0.0
@@ -57,11 +57,9 @@ class Settings:
     """minutes after which a checkpoint is written even inside an epoch"""
 
     def __post_init__(self) -> None:
-        if self.epochs < 1 or self.batch_size < 2 or self.checkpoint_epochs < 1:
-            raise InputError(
-                f"epochs is {self.epochs}, batch_size {self.batch_size}, checkpoint_epochs "
-                f"{self.checkpoint_epochs}; expected at least 1, 2 (batch normalization) and 1"
-            )
+        check_between(self.epochs, "epochs", low=1)
+        check_between(self.batch_size, "batch_size", low=2)  # batch normalization has no use for one example
+        check_between(self.checkpoint_epochs, "checkpoint_epochs", low=1)
         check_choice(self.optimizer, OPTIMIZERS, "optimizer")
         check_choice(self.schedule, SCHEDULES, "schedule")
         check_choice(self.precision, PRECISIONS, "precision")
@@ -70,4 +68,10 @@ class Settings:
             check_between(getattr(self, name), name, low=0.0)
         for name in ("momentum", "ema"):
             check_between(getattr(self, name), name, low=0.0, high=1.0, open_high=True)
+        if self.warmup_epochs >= self.epochs:
+            raise InputError(
+                f"warmup_epochs is {self.warmup_epochs:g}, expected less than the {self.epochs} epochs"
+            )
+        if self.warmup_epochs and self.schedule == "onecycle":
+            raise InputError("onecycle warms up by itself; leave out warmup_epochs or take another schedule")
         derive_seed(self.seed)  # raises on a negative seed
