@@ -18,6 +18,7 @@ from torch import nn
 
 from noisylabels.cli import main
 from noisylabels.core.checks import InputError
+from noisylabels.core.files import alone
 from noisylabels.experiment import (
     RunConfig,
     RunResult,
@@ -118,6 +119,17 @@ def test_the_id_does_not_depend_on_how_loss_and_noise_are_spelled():
     spelled = RunConfig(loss="MAE + 1*NCE", noise="symmetric:0.40")
     assert run_id(spelled) == run_id(RunConfig(loss="nce+mae", noise="symmetric:0.4"))
     assert run_id(spelled) != run_id(RunConfig(loss="nce+2*mae", noise="symmetric:0.4"))
+
+
+def test_a_second_process_in_the_same_folder_is_told_so(tmp_path):
+    tmp_path.joinpath("run").mkdir()
+    with (
+        alone(tmp_path / "run" / ".lock"),
+        pytest.raises(InputError, match=r"another process is at work in .*run"),
+    ):
+        run(fast(tmp_path / "run"))
+    assert run(fast(tmp_path / "run")).status == "done"
+    assert not (tmp_path / "run" / ".lock").exists()
 
 
 def test_a_setting_that_a_finished_run_did_not_know_was_at_its_default(finished, tmp_path):

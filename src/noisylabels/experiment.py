@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from noisylabels import __version__
 from noisylabels.core.checks import InputError
 from noisylabels.core.config import build, fingerprint, read_toml, to_dict
-from noisylabels.core.files import read_json, write_json
+from noisylabels.core.files import alone, read_json, write_json
 from noisylabels.training.history import History
 from noisylabels.training.settings import HOW, Settings
 
@@ -269,36 +269,37 @@ def run(config: RunConfig, reporter: Reporter | None = None) -> RunResult:
     noise = {"spec": labels.spec, "seed": labels.seed, "rate": labels.rate, "digest": labels.digest}
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)  # of what else this process did
-    with stop_on_signals() as stop:
-        try:
-            history = fit(
-                model,
-                train,
-                test,
-                criterion,
-                labels=None if labels.spec == "none" else labels,  # nothing is known of their truth
-                folder=out,
-                watcher=reporter,
-                stop=stop,
-                **settings,
-            )
-        except Interrupted as stopped:
-            stopped.signal = stop.signal or stopped.signal
-            raise
-        except Diverged as error:
-            history = error.history
-            history.write(out / "history.jsonl")  # there is none yet if no epoch ended
-            result |= {"status": "failed", "message": str(error)}
-    if result["status"] == "done":
-        save_model(out / "model.safetensors", model, shape, train)
-    result |= {"final": history.rows[-1] if history.rows else None, "noise": noise, "device": str(device)}
-    result |= {"run_id": run_id(config), "epochs": len(history), "class_names": train.class_names}
-    for name in ("train_seconds", "eval_seconds"):
-        result[name] = sum(history.column(name)) if history.rows else 0.0
-    if device.type == "cuda":
-        result["peak_memory_bytes"] = torch.cuda.max_memory_allocated(device)
-    write_json(out / "result.json", result)
-    remove_leftovers(out)
+    with alone(out / ".lock"):
+        with stop_on_signals() as stop:
+            try:
+                history = fit(
+                    model,
+                    train,
+                    test,
+                    criterion,
+                    labels=None if labels.spec == "none" else labels,  # nothing is known of their truth
+                    folder=out,
+                    watcher=reporter,
+                    stop=stop,
+                    **settings,
+                )
+            except Interrupted as stopped:
+                stopped.signal = stop.signal or stopped.signal
+                raise
+            except Diverged as error:
+                history = error.history
+                history.write(out / "history.jsonl")  # there is none yet if no epoch ended
+                result |= {"status": "failed", "message": str(error)}
+        if result["status"] == "done":
+            save_model(out / "model.safetensors", model, shape, train)
+        result |= {"final": history.rows[-1] if history.rows else None, "noise": noise, "device": str(device)}
+        result |= {"run_id": run_id(config), "epochs": len(history), "class_names": train.class_names}
+        for name in ("train_seconds", "eval_seconds"):
+            result[name] = sum(history.column(name)) if history.rows else 0.0
+        if device.type == "cuda":
+            result["peak_memory_bytes"] = torch.cuda.max_memory_allocated(device)
+        write_json(out / "result.json", result)
+        remove_leftovers(out)
     return read_result(out)
 
 
