@@ -121,6 +121,17 @@ def test_the_id_does_not_depend_on_how_loss_and_noise_are_spelled():
     assert run_id(spelled) != run_id(RunConfig(loss="nce+2*mae", noise="symmetric:0.4"))
 
 
+def test_the_id_does_not_depend_on_how_the_data_path_is_spelled(tmp_path):
+    ids = {run_id(RunConfig(data=f"{tmp_path}/{tail}")) for tail in ("photos", "photos/", "x/../photos")}
+    assert len(ids) == 1
+    assert run_id(RunConfig(data="./digits")) != run_id(RunConfig(data="digits"))  # a folder, and the name
+
+
+def test_an_unknown_model_is_found_before_the_data_are_looked_for():
+    with pytest.raises(InputError, match="unknown model 'cnn9'; did you mean 'cnn8'"):
+        run(RunConfig(data="nowhere", model="cnn9"))
+
+
 def test_a_second_process_in_the_same_folder_is_told_so(tmp_path):
     tmp_path.joinpath("run").mkdir()
     with (

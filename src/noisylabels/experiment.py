@@ -160,17 +160,26 @@ def build_layer(path: Path) -> dict[str, Any]:
 
 
 def canonical(config: RunConfig) -> RunConfig:
-    """Return the configuration with its expressions spelled canonically: "MAE + NCE" is "nce+mae".
+    """Return the configuration spelled canonically: "MAE + NCE" is "nce+mae", "photos/" is "photos".
 
     Raises:
-        InputError: a loss, a noise or an augmentation that cannot be read.
+        InputError: a loss, a noise or an augmentation that cannot be read, an unknown model.
     """
     from noisylabels.data.augment import parse_augment
+    from noisylabels.data.catalog import DATA
     from noisylabels.losses.expression import loss
+    from noisylabels.models.catalog import MODELS
     from noisylabels.noise.spec import NoiseSpec
 
+    if config.model != "auto":
+        MODELS[config.model]  # raises: before any data are read, which may take long
+    data = config.data
+    if data not in DATA:
+        data = os.path.normpath(os.path.expanduser(data))
+        data = os.path.join(".", data) if data in DATA else data  # a folder called as a data set is
     return dataclasses.replace(
         config,
+        data=data,
         loss=loss(config.loss).expression,
         noise=str(NoiseSpec.parse(config.noise)),
         augment=config.augment if config.augment == "auto" else str(parse_augment(config.augment)),
@@ -238,7 +247,7 @@ def run(config: RunConfig, reporter: Reporter | None = None) -> RunResult:
 
     reporter = reporter or Silent()
     config = canonical(config)
-    out = Path(config.out) if config.out is not None else default_out(config)
+    out = Path(config.out).expanduser() if config.out is not None else default_out(config)
     finished = check_folder(out, config)
     if finished is not None:
         state = "is done" if finished.status == "done" else "has failed"

@@ -72,7 +72,7 @@ def load_model(run: Path, device: str = "auto") -> Trained:
     return Trained(model.to(where).eval(), shape, names, mean, std)
 
 
-def predict(trained: Trained, images: Tensor, batch_size: int = 500) -> Tensor:
+def predict(trained: Trained, images: Tensor) -> Tensor:
     """Return class probabilities (N, K) float32 on the CPU for uint8 images (N, C, H, W).
 
     Raises:
@@ -81,6 +81,7 @@ def predict(trained: Trained, images: Tensor, batch_size: int = 500) -> Tensor:
     import torch
 
     from noisylabels.data.augment import normalize
+    from noisylabels.data.loader import evaluation_batch_size
 
     wanted = (trained.shape["channels"], *trained.shape["image_size"])
     if images.dtype != torch.uint8 or tuple(images.shape[1:]) != wanted:
@@ -91,16 +92,19 @@ def predict(trained: Trained, images: Tensor, batch_size: int = 500) -> Tensor:
     device = next(trained.model.parameters()).device
     parts = []
     with torch.inference_mode():
-        for batch in images.split(batch_size):
+        for batch in images.split(evaluation_batch_size(images)):
             logits = trained.model(normalize(batch.to(device), trained.mean, trained.std))
             parts.append(logits.float().softmax(1).cpu())
     return torch.cat(parts)
 
 
 def predict_files(
-    trained: Trained, sources: Sequence[Path], bad_images: str = "fail"
+    trained: Trained, sources: Sequence[Path], bad_images: str = "fail", notes: list[str] | None = None
 ) -> tuple[list[str], Tensor]:
-    """Return the names (N) and class probabilities (N, K) of image files and of folders of them."""
+    """Return the names (N) and class probabilities (N, K) of image files and of folders of them.
+
+    What was left out is said in a line added to `notes`.
+    """
     from noisylabels.data.decode import read_images
 
     images, ids = read_images(
@@ -108,5 +112,6 @@ def predict_files(
         channels=trained.shape["channels"],
         image_size=trained.shape["image_size"],
         bad_images=bad_images,
+        notes=notes,
     )
     return list(ids), predict(trained, images)

@@ -51,6 +51,13 @@ def test_train_then_predict_on_photographs(
         assert row["label"] == Path(row["image"]).parent.name
         assert float(row["probability"]) == max(float(row["red"]), float(row["blue"]))
         assert float(row["red"]) + float(row["blue"]) == pytest.approx(1.0, abs=2e-6)
+    broken = tmp_path / "photos" / "test" / "blue" / "broken.png"
+    broken.write_bytes(b"")
+    assert main(["predict", str(run), str(broken.parent), "--bad-images", "skip"]) == 0
+    shown = capsys.readouterr()
+    assert len(shown.out.splitlines()) == 1 + 8
+    assert "left out 1 of 9 images" in shown.err
+    assert "broken.png" in shown.err
     one = tmp_path / "photos" / "test" / "blue" / "0.png"
     assert main(["predict", str(run), str(one), "--out", str(tmp_path / "labels.csv")]) == 0
     assert (tmp_path / "labels.csv").read_text().splitlines()[1].split(",")[1] == "blue"

@@ -58,7 +58,8 @@ def train_one(sets, model):
         def loss(logits, target):
             return scale * nn.functional.cross_entropy(logits, target)
 
-        return trained, fit(trained, train, test, loss, **RUN | more)
+        criterion = nn.CrossEntropyLoss() if scale == 1 else loss
+        return trained, fit(trained, train, test, criterion, **RUN | more)
 
     return train_one
 
@@ -274,3 +275,17 @@ def test_damaged_bytes_never_end_in_another_exception(saved, train_one):
         saved.write_bytes(bytes(damaged))
         with pytest.raises((InputError, Interrupted)):
             train_one(folder=saved.parent, stop=lambda: True)
+
+
+def test_a_folder_of_another_loss_is_refused(sets, model, tmp_path):
+    """By name, by parameters, and by class weights; the same loss goes on."""
+    from noisylabels.losses import loss
+
+    def go(criterion):
+        return fit(model(), *sets(), criterion, epochs=2, folder=tmp_path)
+
+    first = go(loss("ce", weight=torch.tensor([1.0, 2.0, 3.0])))
+    assert go(loss("ce", weight=torch.tensor([1.0, 2.0, 3.0]))).rows == first.rows
+    for other in (loss("mae"), loss("ce"), loss("ce", weight=torch.ones(3)), nn.functional.cross_entropy):
+        with pytest.raises(InputError, match="of a run whose loss is"):
+            go(other)

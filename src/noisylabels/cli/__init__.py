@@ -44,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         kind = type(error).__name__
         if "out of memory" in str(error).lower() or "not enough memory" in str(error).lower():
             print(
-                "noisylabels: not enough memory; lower --batch-size, --width or --image-size",
+                "noisylabels: not enough memory; take a smaller --image-size, --width or --batch-size",
                 file=sys.stderr,
             )
             return 2

@@ -43,7 +43,7 @@ class LossCommand:
         if self.plot is not None:  # before anything is printed, which a closed pipe may cut short
             from noisylabels.report.figures import loss_curves, save
 
-            save(loss_curves(curves, k), self.plot)
+            save(loss_curves(curves, k), self.plot.expanduser())
         for made in losses:
             low, high = made.bounds(k)
             total = made.label_sum(k)

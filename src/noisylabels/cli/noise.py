@@ -49,7 +49,7 @@ class Noise:
         with TerminalReporter(config.epochs) as reporter:
             train, labels = corrupted(config, reporter)
         if self.out is not None:  # before anything is printed, which a closed pipe may cut short
-            labels.save(self.out)
+            labels.save(self.out.expanduser())
         wrong = int(labels.flipped.sum())
         console().print(
             f"{train.name}, {labels.spec}, seed {labels.seed}: {wrong} of {len(labels)} labels wrong "

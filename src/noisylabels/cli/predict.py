@@ -41,8 +41,11 @@ class Predict:
 
         if not self.images:
             raise InputError("no images: give files or folders after the run's folder")
-        trained = load_model(self.run_folder, self.device)
-        names, probs = predict_files(trained, self.images, self.bad_images)
+        trained = load_model(self.run_folder.expanduser(), self.device)
+        notes: list[str] = []
+        names, probs = predict_files(trained, self.images, self.bad_images, notes)
+        for note in notes:
+            print(f"note: {note}", file=sys.stderr)
         best, label = probs.max(1)
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
@@ -54,6 +57,6 @@ class Predict:
         if self.out is None:
             sys.stdout.write(text.getvalue())
         else:
-            write_text(self.out, text.getvalue())
+            write_text(self.out.expanduser(), text.getvalue())
             print(f"{len(names)} predictions in {self.out}")
         return 0

@@ -57,6 +57,8 @@ def alone(path: Path) -> Iterator[None]:
             raise InputError(
                 f"another process is at work in {path.parent}; wait for it, or name another folder"
             ) from None
+        except OSError:
+            pass  # a file system without locks
         try:
             yield
         finally:

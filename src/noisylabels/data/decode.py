@@ -149,6 +149,7 @@ def read_images(
     image_size: tuple[int, int],
     bad_images: str = "fail",
     progress: Progress | None = None,
+    notes: list[str] | None = None,
 ) -> tuple[torch.Tensor, list[str]]:
     """Read image files in the shape that a model takes.
 
@@ -158,6 +159,7 @@ def read_images(
         image_size: height and width; images are resized to cover it and cropped to the centre.
         bad_images: "fail", or "skip" to leave out what cannot be read.
         progress: called with ("decoding", done, total).
+        notes: gets a line that names and counts the images that were left out, if there are any.
 
     Returns:
         uint8 (N, channels, H, W), and the paths of the N images that were read.
@@ -176,6 +178,8 @@ def read_images(
     ids = [str(file) for file in files]
     decoding = Decoding(files, ids, (channels, *image_size), bad_images, progress)
     images = np.concatenate(list(decoding.pieces()))
+    if notes is not None and decoding.bad:
+        notes.append(decoding.note())
     return torch.from_numpy(images), [name for i, name in enumerate(ids) if i not in decoding.bad]
 
 

@@ -44,8 +44,9 @@ def plan(path: Path, options: Options) -> Plan:
         raise InputError(f"{path} is not a folder; {LAYOUT}")
     parts, notes = _parts(path)
     classes = sorted({name for folder in parts for name in folders_in(folder)})
+    number = {name: k for k, name in enumerate(classes)}
     found = [
-        _Found(file, classes.index(name), file.relative_to(folder / name).as_posix(), part)
+        _Found(file, number[name], file.relative_to(folder / name).as_posix(), part)
         for part, folder in enumerate(parts)
         for name in folders_in(folder)
         for file in images_below(folder / name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import math
 import time
 from collections.abc import Callable
@@ -17,7 +18,7 @@ from noisylabels.core.config import build, to_dict
 from noisylabels.core.rng import derive_seed
 from noisylabels.data.augment import parse_augment
 from noisylabels.data.images import ImageSet
-from noisylabels.data.loader import Batches
+from noisylabels.data.loader import Batches, evaluation_batch_size
 from noisylabels.noise.labels import NoisyLabels
 from noisylabels.training.checkpoint import load_checkpoint, save_checkpoint
 from noisylabels.training.history import History
@@ -116,7 +117,7 @@ def fit(
     history = History()
     epoch = done = 0
     train_seconds = 0.0
-    made_for = _made_for(use, train, test, labels)
+    made_for = _made_for(use, train, test, labels, loss)
 
     def save() -> None:
         if folder is not None:
@@ -213,18 +214,39 @@ def _batches(
         Batches, device=device, mean=mean, std=std, seed=use.seed, channels_last=use.channels_last
     )
     augment = parse_augment(use.augment)
+    at_once = evaluation_batch_size(test.images)
     return (
         make(train.images, given, batch_size=use.batch_size, augment=augment, shuffle=True),
-        make(test.images, test.labels, batch_size=max(use.batch_size, 500), augment=None, shuffle=False),
+        make(
+            test.images,
+            test.labels,
+            batch_size=at_once,
+            augment=None,
+            shuffle=False,
+        ),
     )
 
 
 def _made_for(
-    use: Settings, train: ImageSet, test: ImageSet, labels: NoisyLabels | None
+    use: Settings,
+    train: ImageSet,
+    test: ImageSet,
+    labels: NoisyLabels | None,
+    loss: Callable[[Tensor, Tensor], Tensor],
 ) -> dict[str, str | int | float | bool]:
     """Return what a checkpoint must agree on with the call that goes on from it."""
-    data = {"training set": train.digest, "test set": test.digest}
+    data = {"training set": train.digest, "test set": test.digest, "loss": _loss_identity(loss)}
     return to_dict(use, HOW) | data | {"labels": labels.digest if labels is not None else "the set's own"}
+
+
+def _loss_identity(loss: Callable[[Tensor, Tensor], Tensor]) -> str:
+    """Return what tells a loss from another: its words, and of a module its numbers (class weights)."""
+    if not isinstance(loss, nn.Module):
+        return str(getattr(loss, "__qualname__", type(loss).__qualname__))
+    numbers = hashlib.sha256()
+    for tensor in loss.state_dict().values():
+        numbers.update(tensor.detach().cpu().contiguous().view(-1).double().numpy().tobytes())
+    return f"{loss!r} {numbers.hexdigest()[:8]}" if loss.state_dict() else repr(loss)
 
 
 def _restore(step: Step, tally: Tally, state: dict[str, Any], made_for: dict[str, Any], folder: Path) -> None:
