@@ -157,8 +157,8 @@ class Batches:
 def evaluation_batch_size(images: torch.Tensor) -> int:
     """Return how many of the images (N, C, H, W) a model takes at once when it only predicts.
 
-    500 images up to 32x32, and fewer of larger ones, so that what a network keeps of a batch stays near
-    the size of a training batch of the paper: 10 at 224x224.
+    500 images up to 32x32, and fewer of larger ones, so that a batch stays at half a million pixels: 10
+    at 224x224.
     """
     return max(1, min(500, 2**19 // (images.shape[2] * images.shape[3])))
 
