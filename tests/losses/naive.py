@@ -6,23 +6,150 @@ separately, so that both are exact at their ends), and may have a line of parame
 
 from __future__ import annotations
 
+import ast
 import math
-import re
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 PHI: dict[str, Callable[..., float]] = {
     "ce": lambda log_p, rest: -log_p,
     "fl": lambda log_p, rest, gamma=0.5: -(rest**gamma) * log_p,
     "mae": lambda log_p, rest: 2 * rest,
     "rce": lambda log_p, rest, A=-4.0: -A * rest,
+    "gce": lambda log_p, rest, q=0.7: -math.expm1(q * log_p) / q,
+    "taylor_ce": lambda log_p, rest, t=2.0: math.fsum(rest**i / i for i in range(1, int(t) + 1)),
+    "phuber_ce": lambda log_p, rest, tau=2.0: (
+        -log_p if log_p > -math.log(tau) else math.log(tau) + 1 - tau * math.exp(log_p)
+    ),
+    "agce": lambda log_p, rest, a=0.6, q=0.6: ((a + 1) ** q - (a + math.exp(log_p)) ** q) / q,
+    "aul": lambda log_p, rest, a=5.5, q=3.0: ((a - math.exp(log_p)) ** q - (a - 1) ** q) / q,
+    "ael": lambda log_p, rest, a=2.5: math.exp(-math.exp(log_p) / a),
+    "js": lambda log_p, rest, w=0.5: _js(math.exp(log_p), log_p, rest, w),
+}
+
+
+def _js(p: float, log_p: float, rest: float, w: float) -> float:
+    """Jensen-Shannon from its definition, KL to the mean, for a label of p and one other class of 1 - p."""
+    mean = w + (1 - w) * p
+    kl_label = -math.log(mean)
+    kl_p = p * (log_p - math.log(mean)) + rest * -math.log(1 - w)  # elsewhere the mean is (1-w) p_k
+    return (w * kl_label + (1 - w) * kl_p) / (-(1 - w) * math.log(1 - w))
+
+
+def _entropy(ps: Sequence[float]) -> float:
+    return -math.fsum(p * math.log(p) for p in ps if p > 0)
+
+
+def _log_tempered(log_p: Sequence[float], t: float) -> list[float]:
+    """The logarithm of the tempered softmax, by bisection."""
+    if t == 1:
+        return list(log_p)
+    top = max(log_p)
+
+    def probabilities(shift: float) -> list[float]:
+        return [max(1 + (1 - t) * (x - top - shift), 0.0) ** (1 / (1 - t)) for x in log_p]
+
+    low, high = 0.0, 1.0
+    while math.fsum(probabilities(high)) > 1:
+        high *= 2
+    for _ in range(200):
+        middle = (low + high) / 2
+        low, high = (middle, high) if math.fsum(probabilities(middle)) > 1 else (low, middle)
+    return [math.log(p) for p in probabilities(high)]
+
+
+def _bi_tempered(log_p: Sequence[float], label: int, t1: float = 0.8, t2: float = 1.2) -> float:
+    """The Bregman divergence of the one-hot label and the prediction, class by class, as in the paper."""
+    total = []
+    for k, x in enumerate(_log_tempered(log_p, t2)):
+        if k == label:  # log_t1 y - log_t1 p, with log_t1 1 = 0
+            total.append(-x if t1 == 1 else -math.expm1((1 - t1) * x) / (1 - t1))
+        total.append(-(float(k == label) - math.exp((2 - t1) * x)) / (2 - t1))
+    return math.fsum(total)
+
+
+def _gjs(log_p: Sequence[float], label: int, w: float = 0.5) -> float:
+    ps = [math.exp(x) for x in log_p]
+    mean = [w * (k == label) + (1 - w) * p for k, p in enumerate(ps)]
+    return (_entropy(mean) - (1 - w) * _entropy(ps)) / (-(1 - w) * math.log(1 - w))
+
+
+VECTORWISE: dict[str, Callable[..., float]] = {
+    "boot_soft": lambda l, y, beta=0.95: (
+        -math.fsum((beta * (k == y) + (1 - beta) * math.exp(x)) * x for k, x in enumerate(l))
+    ),
+    "boot_hard": lambda l, y, beta=0.8: (
+        -math.fsum((beta * (k == y) + (1 - beta) * (k == list(l).index(max(l)))) * x for k, x in enumerate(l))
+    ),
+    "amse": lambda l, y, a=30.0: (
+        math.fsum((math.exp(x) - a * (k == y)) ** 2 for k, x in enumerate(l)) / len(l)
+    ),
+    "bi_tempered": _bi_tempered,
+    "gjs": _gjs,
+    "nrce_ma2020": lambda l, y, A=-9.210340371976182: (
+        -A * math.fsum(math.exp(x) for k, x in enumerate(l) if k != y) * (len(l) - 1) / 4
+    ),
+}
+
+
+def _eps_softmax(z: Sequence[float], m: float = 1e3, floor: float = 1e-8) -> list[float]:
+    ps = [math.exp(x) for x, _ in log_probs(z)]
+    top = ps.index(max(ps))
+    relaxed = [max((p + m * (k == top)) / (1 + m), floor) for k, p in enumerate(ps)]
+    return [math.log(p / math.fsum(relaxed)) for p in relaxed]
+
+
+def _logit_clip(z: Sequence[float], tau: float = 1.0) -> list[float]:
+    norm = math.sqrt(math.fsum(x * x for x in z))
+    return [x * tau / norm for x in z] if norm > tau else list(z)
+
+
+LOGITS = {"eps_softmax": _eps_softmax, "logit_clip": _logit_clip}
+
+LABELS: dict[str, Callable[..., list[float]]] = {
+    "ls": lambda q, shares, r=0.1: [(1 - r) * x + r / len(q) for x in q],
+    "peer": lambda q, shares, alpha=1.0: [x - alpha * share for x, share in zip(q, shares, strict=True)],
 }
 
 PARAMETERS: dict[str, list[dict[str, float]]] = {
     "fl": [{"gamma": 0.0}, {"gamma": 0.1}, {"gamma": 1.0}, {"gamma": 2.0}, {"gamma": 3.5}],
     "rce": [{"A": -1.0}, {"A": math.log(1e-4)}],
+    "gce": [{"q": 0.1}, {"q": 1.0}],
+    "taylor_ce": [{"t": 1.0}, {"t": 6.0}],
+    "phuber_ce": [{"tau": 10.0}],
+    "agce": [{"a": 6.0, "q": 1.5}, {"a": 1.8, "q": 3.0}],
+    "aul": [{"a": 3.0, "q": 0.1}, {"a": 6.3, "q": 1.5}],
+    "ael": [{"a": 5.0}],
+    "js": [{"w": 0.1}, {"w": 0.9}],
+    "gjs": [{"w": 0.1}, {"w": 0.9}],
+    "boot_soft": [{"beta": 0.5}],
+    "boot_hard": [{"beta": 0.5}],
+    "amse": [{"a": 1.0}, {"a": 5.0}],
+    "bi_tempered": [{"t1": 0.2, "t2": 4.0}, {"t1": 1.0, "t2": 1.0}, {"t1": 0.5, "t2": 1.0}],
+    "ls": [{"r": 0.4}],
+    "peer": [{"alpha": 0.5}],
+    "eps_softmax": [{"m": 10.0}],
+    "logit_clip": [{"tau": 2.5}],
 }
 
-_TERM = re.compile(r"(?:(?P<weight>[\d.e-]+)\*)?(?P<name>\w+)(?:\((?P<given>[^)]*)\))?")
+
+COMPOSITES = {
+    "sce": "0.1*ce+rce",
+    "anl_ce": "5*nce+5*nnce",
+    "anl_fl": "5*nfl+5*nnfl",
+    "jal_ce": "nce+amse(a=30)",
+    "jal_fl": "nfl+amse(a=30)",
+}
+
+
+class Term(NamedTuple):
+    """A term of an expression."""
+
+    weight: float
+    prefix: str
+    name: str
+    given: dict[str, float]
+    wraps: tuple[tuple[str, dict[str, float]], ...] = ()
 
 
 def stem(name: str) -> tuple[str, str]:
@@ -30,18 +157,37 @@ def stem(name: str) -> tuple[str, str]:
     for prefix in ("", "n", "nn"):
         if name.startswith(prefix) and name[len(prefix) :] in PHI:
             return prefix, name[len(prefix) :]
+    if name in VECTORWISE:
+        return "", name
     raise AssertionError(f"the loss {name!r} has no formula in tests/losses/naive.py: write it there")
 
 
-def terms(expression: str) -> list[tuple[float, str, str, dict[str, float]]]:
-    """Return weight, prefix, function and parameters of each term of a canonical expression."""
-    found = []
-    for match in _TERM.finditer(expression):
-        given = dict(pair.split("=") for pair in (match["given"] or "").split(",") if pair)
-        prefix, name = stem(match["name"])
-        found.append((float(match["weight"] or 1), prefix, name, {k: float(v) for k, v in given.items()}))
-    assert "+".join(m[0] for m in _TERM.finditer(expression)) == expression
-    return found
+def terms(expression: str) -> list[Term]:
+    """Return the terms of a canonical expression."""
+    return _terms(ast.parse(expression, mode="eval").body)
+
+
+def _terms(node: ast.expr) -> list[Term]:
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):
+        return _terms(node.left) + _terms(node.right)
+    if isinstance(node, ast.BinOp):
+        assert isinstance(node.op, ast.Mult)
+        return [t._replace(weight=ast.literal_eval(node.left) * t.weight) for t in _terms(node.right)]
+    given: dict[str, float] = {}
+    inner = None
+    if isinstance(node, ast.Call):
+        given = {k.arg or "": float(ast.literal_eval(k.value)) for k in node.keywords}
+        inner = node.args[0] if node.args else None
+        node = node.func
+    assert isinstance(node, ast.Name)
+    if node.id in COMPOSITES:
+        return terms(COMPOSITES[node.id])
+    if node.id in LOGITS or node.id in LABELS:
+        return [
+            t._replace(wraps=((node.id, given), *t.wraps))
+            for t in _terms(inner or ast.parse("ce", mode="eval").body)
+        ]
+    return [Term(1.0, *stem(node.id), given)]
 
 
 def log_probs(logits: Sequence[float]) -> list[tuple[float, float]]:
@@ -60,32 +206,56 @@ def log_probs(logits: Sequence[float]) -> list[tuple[float, float]]:
     ]
 
 
-def value(expression: str, logits: Sequence[float], label: int) -> float:
-    """Return the loss of one example."""
-    pairs = log_probs(logits)
+def value(expression: str, logits: Sequence[float], label: int, labels: Sequence[int] | None = None) -> float:
+    """Return the loss of one example; `labels` are those of its batch, by default its own alone."""
+    labels = [label] if labels is None else labels
+    shares = [labels.count(k) / len(labels) for k in range(len(logits))]
     total = 0.0
-    for weight, prefix, name, given in terms(expression):
-
-        def phi(pair: tuple[float, float], name: str = name, given: dict[str, float] = given) -> float:
-            return PHI[name](*pair, **given)
-
-        if prefix == "":
-            part = phi(pairs[label])
-        elif prefix == "n":
-            part = phi(pairs[label]) / math.fsum(phi(pair) for pair in pairs)
+    for weight, prefix, name, given, wraps in terms(expression):
+        z, q = list(logits), [float(k == label) for k in range(len(logits))]
+        for wrap, parameters in wraps:
+            if wrap in LOGITS:
+                z = LOGITS[wrap](z, **parameters)
+            else:
+                q = LABELS[wrap](q, shares, **parameters)
+        pairs = log_probs(z)
+        if any(wrap in LABELS for wrap, _ in wraps):
+            total += weight * math.fsum(x * _cost(prefix, name, given, pairs, k) for k, x in enumerate(q))
         else:
-            floor = (math.log(1e-7), 1 - 1e-7)
-            gains = [phi(floor) - phi(pair if pair[0] > floor[0] else floor) for pair in pairs]
-            part = 1 - gains[label] / math.fsum(gains)
-        total += weight * part
+            total += weight * _cost(prefix, name, given, pairs, label)
     return total
 
 
-def slope(expression: str, logits: Sequence[float], label: int, k: int, step: float = 1e-5) -> float:
+def _cost(
+    prefix: str, name: str, given: dict[str, float], pairs: list[tuple[float, float]], label: int
+) -> float:
+    if name in VECTORWISE:
+        return VECTORWISE[name]([log_p for log_p, _ in pairs], label, **given)
+
+    def phi(pair: tuple[float, float]) -> float:
+        return PHI[name](*pair, **given)
+
+    if prefix == "":
+        return phi(pairs[label])
+    if prefix == "n":
+        return phi(pairs[label]) / math.fsum(phi(pair) for pair in pairs)
+    floor = (math.log(1e-7), 1 - 1e-7)
+    gains = [phi(floor) - phi(pair if pair[0] > floor[0] else floor) for pair in pairs]
+    return 1 - gains[label] / math.fsum(gains)
+
+
+def slope(
+    expression: str,
+    logits: Sequence[float],
+    label: int,
+    k: int,
+    step: float = 1e-5,
+    labels: Sequence[int] | None = None,
+) -> float:
     """Return the derivative of the loss with respect to logit k, by central differences."""
     ends = []
     for sign in (1, -1):
         moved = list(logits)
         moved[k] += sign * step
-        ends.append(value(expression, moved, label))
+        ends.append(value(expression, moved, label, labels))
     return (ends[0] - ends[1]) / (2 * step)

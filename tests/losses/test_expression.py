@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from noisylabels.core.checks import InputError
-from noisylabels.losses import LOSSES, POINTWISE, loss
+from noisylabels.losses import LOSSES, PER_LABEL, loss
 from noisylabels.losses.catalog import find
 
 
@@ -131,7 +131,9 @@ def test_nothing_is_evaluated(tmp_path):
     assert not touched.exists()
 
 
-SINGLE = [name for name in LOSSES if name.isidentifier()]
+SINGLE = [
+    prefix + name for name, row in PER_LABEL.items() for prefix in ("", "n", "nn")[: 1 + 2 * row.pointwise]
+]
 POSITIVE = st.floats(min_value=1e-6, max_value=1e6)
 
 
@@ -145,7 +147,12 @@ def sums(draw):
         for key in row.defaults:
             if draw(st.booleans()):
                 size = draw(POSITIVE)
-                given.append(f"{key}={-size if row.domain[key].get('high') == 0 else size!r}")
+                size = -size if row.domain[key].get("high") == 0 else size
+                try:
+                    row.parameters({key: size})
+                except InputError:  # outside its range
+                    continue
+                given.append(f"{key}={size!r}")
         text = name + (f"({', '.join(given)})" if given or draw(st.booleans()) else "")
         factor = draw(st.none() | POSITIVE)
         if factor is not None:
@@ -189,5 +196,5 @@ def test_any_text_is_a_loss_or_one_line(text):
 def test_the_catalog_parses_its_own_names():
     for name, entry in LOSSES.items():
         assert loss(name).terms == loss(entry.expression).terms
-    for stem in POINTWISE:
-        assert find("nn" + stem)[1] is POINTWISE[stem]
+    for stem in (stem for stem, row in PER_LABEL.items() if row.pointwise):
+        assert find("nn" + stem)[1] is PER_LABEL[stem]

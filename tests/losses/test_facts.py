@@ -48,10 +48,10 @@ def test_appendix_a3_normalized_passive_losses_are_one_function(name, batch):
 @pytest.mark.parametrize("name", ["mae", "rce"])
 def test_the_short_way_of_a3_equals_the_quotient(name, batch):
     """The library divides by the known sum over the labels; the generic reading computes that sum."""
-    row = losses.POINTWISE[name]
+    row = losses.PER_LABEL[name]
     value, slope = both(f"n{name}", batch)
     z = batch[0].clone().requires_grad_()
-    generic = losses.normalize(row.phi)
+    generic = losses.normalize(row.function)
     generic.reduction = "none"
     long = generic(z, batch[1])
     torch.testing.assert_close(value, long.detach(), rtol=1e-12, atol=0)
@@ -79,14 +79,14 @@ def test_focal_loss_is_quiet_where_p_is_one(gamma):
 def test_focal_loss_has_its_modulator_in_the_graph(batch):
     """Unlike the code of Ma 2020, which detaches it (losses.md, fact 2)."""
     l = torch.tensor([math.log(0.3)], dtype=torch.float64, requires_grad=True)
-    losses.POINTWISE["fl"].phi(l, 2.0).backward()
+    losses.PER_LABEL["fl"].function(l, 2.0).backward()
     by_hand = -(0.7**2) + 2 * 0.7 * 0.3 * math.log(0.3)
     assert l.grad.item() == pytest.approx(by_hand, rel=1e-14)
 
 
 def test_the_constants_are_the_papers_and_not_those_of_ma_2020s_code():
-    assert losses.POINTWISE["fl"].defaults == {"gamma": 0.5}
-    assert losses.POINTWISE["rce"].defaults == {"A": -4.0}
+    assert losses.PER_LABEL["fl"].defaults == {"gamma": 0.5, "detach": 0.0}
+    assert losses.PER_LABEL["rce"].defaults == {"A": -4.0}
     assert loss("mae").bounds(10) == (0.0, 2.0)
     assert loss("rce").bounds(10) == (0.0, 4.0)
     assert loss("nmae").label_sum(10) == loss("nrce").label_sum(10) == 1.0

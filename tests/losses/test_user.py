@@ -11,16 +11,16 @@ import torch
 
 from noisylabels import losses
 from noisylabels.core.checks import InputError
-from noisylabels.losses import LOSSES, POINTWISE, loss, negative, normalize, register, select, unregister
+from noisylabels.losses import LOSSES, PER_LABEL, loss, negative, normalize, register, select, unregister
 from noisylabels.losses.catalog import Named
 
 
 @pytest.fixture(autouse=True)
 def _the_catalog_stays_as_it_was():
-    before, rows = dict(LOSSES), dict(POINTWISE)
+    before, rows = dict(LOSSES), dict(PER_LABEL)
     yield
     assert dict(LOSSES) == before
-    assert dict(POINTWISE) == rows
+    assert dict(PER_LABEL) == rows
 
 
 @pytest.fixture
@@ -196,7 +196,10 @@ def test_a_sum_may_have_a_name_of_its_own():
     try:
         assert loss("sce_").expression == "ce+2*rce"
         assert loss("0.5*sce_+mae").expression == "0.5*ce+mae+rce"
-        with pytest.raises(InputError, match=r"'sce_' is a sum and has no parameters; write 'ce\+2\*rce'"):
+        with pytest.raises(
+            InputError,
+            match=r"'sce_' has no parameter 'A'; .* \(it stands for 'ce\+2\*rce'\)",
+        ):
             loss("sce_(A=-1)")
     finally:
         LOSSES.remove("sce_")

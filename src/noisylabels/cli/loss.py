@@ -58,6 +58,7 @@ class LossCommand:
                 ("  value at label y ", made.equation),
                 ("  range            ", f"[{low:.4g}, {high:.4g}] for {k} classes"),
                 ("  symmetric        ", tolerant),
+                ("  needs            ", "logits and labels" + "".join(f", {need}" for need in made.needs)),
                 ("  source           ", sources),
             ):
                 console().print(f"{head} {body}", markup=False, soft_wrap=True)
@@ -82,5 +83,5 @@ def _source(term: Term) -> str:
     """Return what a term is and where it comes from."""
     from noisylabels.losses import LOSSES
 
-    row = LOSSES[term.name]
-    return f"{term.name} is {row.title} ({row.source})"
+    rows = [LOSSES[name] for name in (term.name, *(wrap.row.name for wrap in term.wraps))]
+    return "; ".join(f"{row.name} is {row.title} ({row.source})" for row in rows)

@@ -1,7 +1,7 @@
 """Losses: per-label functions, three readings of them, weighted sums.
 
 ``noisylabels.losses.nce(logits, target)`` is the function, ``noisylabels.loss("nce")`` the module.
-Every single loss of the catalog is here as a function, whether built in or registered by you.
+Every loss of the catalog whose name is an identifier is here as a function, built in or registered by you.
 """
 
 from __future__ import annotations
@@ -10,15 +10,19 @@ from collections.abc import Callable
 
 from torch import Tensor
 
-from noisylabels.losses.catalog import LOSSES, PAPER, POINTWISE, register, unregister
+from noisylabels.losses.catalog import LOSSES, PER_LABEL, WRAPPERS, register, unregister
+from noisylabels.losses.entries import PAPER
 from noisylabels.losses.expression import loss
 from noisylabels.losses.functional import function
 from noisylabels.losses.modules import Loss, negative, normalize, select
+from noisylabels.losses.presets import PRESETS
 
 __all__ = [
     "LOSSES",
     "PAPER",
-    "POINTWISE",
+    "PER_LABEL",
+    "PRESETS",
+    "WRAPPERS",
     "Loss",
     "function",
     "loss",

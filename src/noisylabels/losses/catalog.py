@@ -1,11 +1,12 @@
-"""What is known of each loss: a row a per-label function, a row a named combination.
+"""The forms of the catalog: a row a per-label function, a row a wrapper, an entry a loss with a name.
 
-A new pointwise loss is one line in `pointwise.py` and one row here; it then has its plain,
-normalized and negative forms, its function, its place in expressions, and its tests.
+The content is in `entries.py`. A new per-label loss is one line in `pointwise.py` (or `vectorwise.py`) and
+one row there; it then has its readings, its function, its place in expressions, and its tests.
 """
 
 from __future__ import annotations
 
+import ast
 import inspect
 import keyword
 from collections.abc import Callable, Mapping
@@ -18,45 +19,42 @@ from torch import Tensor
 
 from noisylabels.core.checks import InputError, check_between, check_choice
 from noisylabels.core.registry import Registry
-from noisylabels.losses import pointwise
-from noisylabels.losses.readings import NEGATIVE, NORMALIZE, READINGS, SELECT, Reading
+from noisylabels.losses.readings import NEGATIVE, NORMALIZE, READINGS, SELECT, Label, Reading
+
+Domain = Mapping[str, Mapping[str, Any]]
 
 
 @dataclass(frozen=True, eq=False)  # compared by identity, so that a row can be a key
-class Pointwise:
-    """A per-label function and what is known of it.
+class Row:
+    """A function with parameters and what is known of it.
 
-    `phi` maps log-probabilities to costs, entry by entry; its keyword arguments are the loss's
-    parameters, their defaults the defaults. `domain` gives the limits of each parameter as keyword
-    arguments of `check_between`. `label_sum(K, **parameters)` is the sum of the loss over all K
-    labels where that is constant (then the loss is symmetric, hence noise-tolerant: Ghosh 2017).
+    The keyword arguments of `function` are the parameters, their defaults the defaults. `domain` gives the
+    limits of each as keyword arguments of `check_between`, and "whole" where it is an integer.
     """
 
     name: str
-    phi: Callable[..., Tensor]
+    function: Callable[..., Tensor]
     title: str
-    equation: str  # as a function of p
-    kind: str  # "active" raises the probability of the label only, "passive" lowers the others too
+    equation: str
     source: str
     use: str  # when to take it, a sentence
-    domain: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    label_sum: Callable[..., float] | None = None
-    defaults: Mapping[str, float] = field(init=False)  # the parameters, read off phi's signature
+    domain: Domain = field(default_factory=dict)
+    defaults: Mapping[str, float] = field(init=False)  # the parameters, read off the function's signature
 
     def __post_init__(self) -> None:
-        if not callable(self.phi):
+        if not callable(self.function):
             raise InputError(
-                f"phi of {self.name!r} is {self.phi!r}, expected a function of log-probabilities"
+                f"phi of {self.name!r} is {self.function!r}, expected a function of log-probabilities"
             )
-        object.__setattr__(self, "defaults", _numeric_defaults(self.phi))  # the dataclass is frozen
+        object.__setattr__(self, "defaults", _numeric_defaults(self.function))  # the dataclass is frozen
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> Pointwise:
+    def __deepcopy__(self, memo: dict[int, Any]) -> Row:
         return self
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         # By name if the catalog has it: an unpickled loss then equals one made anew, and label_sum,
         # often a lambda, need not be pickled.
-        if POINTWISE.get(self.name) is self:
+        if _row(self.name) is self:
             return _row, (self.name,)
         return super().__reduce_ex__(protocol)
 
@@ -66,22 +64,59 @@ class Pointwise:
             if name not in self.defaults:
                 takes = ", ".join(self.defaults) or "none"
                 raise InputError(f"the loss {self.name!r} has no parameter {name!r}; its parameters: {takes}")
-            check_between(value, f"the parameter {name} of {self.name!r}", **self.domain.get(name, {}))
+            limits = dict(self.domain.get(name, {}))
+            whole = limits.pop("whole", False)
+            check_between(value, f"the parameter {name} of {self.name!r}", **limits)
+            if whole and value != int(value):
+                raise InputError(
+                    f"the parameter {name} of {self.name!r} is {value!r}, expected a whole number"
+                )
         return {name: float(given.get(name, default)) for name, default in self.defaults.items()}
 
-    def read(self, reading: Reading, parameters: Mapping[str, float], l: Tensor, target: Tensor) -> Tensor:
+
+@dataclass(frozen=True, eq=False)
+class PerLabel(Row):
+    """A per-label function: log-probabilities to costs, entry k what is paid if the label is k.
+
+    `equation` is a function of p if it is pointwise (acts entry by entry), else of p_y and p_k.
+    `label_sum(K, **parameters)` is the sum of the loss over all K labels where that is constant (then the
+    loss is symmetric, hence noise-tolerant: Ghosh 2017) and None where it is not.
+    """
+
+    kind: str = "active"  # raises the probability of the label only; "passive" lowers the others too
+    label_sum: Callable[..., float | None] | None = None
+    pointwise: bool = True
+    views: bool = False  # compares several predictions for one example
+
+    def total(self, num_classes: int, parameters: Mapping[str, float]) -> float | None:
+        """Return the sum over all labels if it is constant, else None."""
+        return None if self.label_sum is None else self.label_sum(num_classes, **parameters)
+
+    def read(self, reading: Reading, parameters: Mapping[str, float], l: Tensor, label: Label) -> Tensor:
         """Return the values of a reading of this function with all its `parameters`: (N, d1, ...)."""
-        phi = partial(self.phi, **parameters)
-        if reading is NORMALIZE and self.label_sum is not None:
+        phi = partial(self.function, **parameters)
+        if reading is NORMALIZE:
             # The sum over the labels is a known constant (the paper's A.3): no pass over the classes,
             # and no rounding of 1 where the gradient is made of a small p.
-            return SELECT.apply(phi, l, target) / self.label_sum(l.shape[1], **parameters)
-        return reading.apply(phi, l, target)
+            total = self.total(l.shape[1], parameters)
+            if total is not None:
+                return SELECT.apply(phi, l, label) / total
+        if reading is SELECT and self.pointwise and not label.soft:
+            return phi(label.pick(l))  # one entry an example is enough
+        return reading.apply(phi, l, label)
 
 
-def _numeric_defaults(phi: Callable[..., Tensor]) -> dict[str, float]:
+@dataclass(frozen=True, eq=False)
+class Wrapper(Row):
+    """A change of the logits (of "logits") or of the label's weights (of "label") around any loss."""
+
+    of: str = "logits"
+    batch: bool = False  # an example's value depends on the others of its batch
+
+
+def _numeric_defaults(function: Callable[..., Tensor]) -> dict[str, float]:
     try:
-        parameters = inspect.signature(phi).parameters.values()
+        parameters = inspect.signature(function).parameters.values()
     except ValueError:  # written in C, as torch.neg is
         return {}
     return {
@@ -91,22 +126,65 @@ def _numeric_defaults(phi: Callable[..., Tensor]) -> dict[str, float]:
     }
 
 
-POINTWISE: Registry[Pointwise] = Registry("loss")
+PER_LABEL: Registry[PerLabel] = Registry("loss")
+WRAPPERS: Registry[Wrapper] = Registry("wrapper")
 
 
-def _row(name: str) -> Pointwise:
-    return POINTWISE[name]
+def _row(name: str) -> Row | None:
+    row: Row | None = PER_LABEL.get(name) or WRAPPERS.get(name)
+    return row
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Named:
-    """A loss that the literature has a name for: an entry of the catalog."""
+    """A loss that the literature has a name for: an entry of the catalog.
+
+    `template` is an expression in which the names of `defaults` stand for numbers.
+    """
 
     name: str
-    expression: str
+    template: str
     title: str
     source: str
     use: str
+    defaults: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def expression(self) -> str:
+        """The expression with the default parameters."""
+        return self.with_parameters({})
+
+    @property
+    def is_sum(self) -> bool:
+        """Whether it stands for something else than itself."""
+        return self.template != self.name
+
+    def with_parameters(self, given: Mapping[str, float]) -> str:
+        """Return the expression with `given` parameters over the defaults."""
+        for name in given:
+            if name not in self.defaults:
+                takes = ", ".join(self.defaults) or "none"
+                raise InputError(
+                    f"the loss {self.name!r} has no parameter {name!r}; its parameters: {takes} "
+                    f"(it stands for {self.template!r})"
+                )
+        if not self.is_sum:
+            inside = ",".join(f"{name}={value!r}" for name, value in given.items())
+            return self.name + (f"({inside})" if inside else "")
+        if not self.defaults:
+            return self.template
+        return ast.unparse(_Fill({**self.defaults, **given}).visit(ast.parse(self.template, mode="eval")))
+
+
+class _Fill(ast.NodeTransformer):
+    """Puts numbers in the place of names."""
+
+    def __init__(self, values: Mapping[str, float]) -> None:
+        self.values = values
+
+    def visit_Name(self, node: ast.Name) -> ast.expr:
+        value = self.values.get(node.id)
+        return node if value is None else ast.parse(repr(float(value)), mode="eval").body
 
 
 LOSSES: Registry[Named] = Registry("loss")
@@ -132,19 +210,25 @@ def register(
     kind: str = "active",
     source: str = "yours",
     use: str = "",
-    domain: Mapping[str, Mapping[str, Any]] | None = None,
-    label_sum: Callable[..., float] | None = None,
+    domain: Domain | None = None,
+    label_sum: Callable[..., float | None] | None = None,
+    pointwise: bool = True,
+    views: bool = False,
 ) -> None:
     """Enter a per-label function into the catalog, so that expressions know it and its readings.
 
     Args:
         name: a lower-case identifier, free in the catalog.
-        phi: from log-probabilities (any shape) to costs (same shape), entry by entry; keyword
-            arguments with float defaults are the loss's parameters.
+        phi: from log-probabilities to costs, same shape; keyword arguments with float defaults are the
+            loss's parameters.
         title, equation, source, use: words for people.
         kind: "active" or "passive".
         domain: limits of each parameter, as keyword arguments of `check_between`.
-        label_sum: the sum over all labels as a function of K and the parameters, if constant.
+        label_sum: the sum over all labels as a function of K and the parameters, or None where it is not
+            constant.
+        pointwise: phi acts entry by entry, on tensors of any shape. If not, it takes (N, K, d1, ...), classes
+            on axis 1, and has no normalized and negative readings.
+        views: phi takes (V, N, K, d1, ...), V views of each example; implies pointwise=False.
 
     Raises:
         InputError: the name, or one of its readings, is taken or no lower-case identifier; phi is no
@@ -156,16 +240,27 @@ def register(
     'nsq+mae'
     >>> nl.losses.unregister("sq")
     """
-    if not name.isidentifier() or keyword.iskeyword(name) or name != name.lower():
-        raise InputError(f"a loss's name is {name!r}, expected a lower-case identifier such as 'sq'")
     check_choice(kind, ("active", "passive"), "kind of loss")
-    names = [reading.prefix + name for reading in READINGS.values()]
-    for taken in (n for n in names if n in LOSSES):
-        raise InputError(f"the loss {taken!r} exists already; choose another name than {name!r}")
-    row = Pointwise(name, phi, title or name, equation, kind, source, use, domain or {}, label_sum)
+    pointwise = pointwise and not views
+    readings = READINGS.values() if pointwise else (SELECT,)
+    _check_free(name, [reading.prefix + name for reading in readings])
+    row = PerLabel(
+        name,
+        phi,
+        title or name,
+        equation,
+        source,
+        use,
+        domain or {},
+        kind=kind,
+        label_sum=label_sum,
+        pointwise=pointwise,
+        views=views,
+    )
     _check_label_sum(row)
-    POINTWISE.add(name, row)
-    for reading, full_name in zip(READINGS.values(), names, strict=True):
+    PER_LABEL.add(name, row)
+    for reading in readings:
+        full_name = reading.prefix + name
         LOSSES.add(
             full_name,
             Named(
@@ -174,18 +269,34 @@ def register(
                 reading.title.format(row.title),
                 _READING_SOURCE[reading.name].format(source),
                 _READING_USE[reading.name].format(use),
+                row.defaults,
             ),
         )
 
 
-def _check_label_sum(row: Pointwise) -> None:
+def register_wrapper(row: Wrapper) -> None:
+    """Enter a wrapper into the catalog; by its name alone it is the wrapped cross entropy."""
+    _check_free(row.name, [row.name])
+    WRAPPERS.add(row.name, row)
+    LOSSES.add(row.name, Named(row.name, row.name, row.title, row.source, row.use, row.defaults))
+
+
+def _check_free(name: str, names: list[str]) -> None:
+    if not name.isidentifier() or keyword.iskeyword(name) or name != name.lower():
+        raise InputError(f"a loss's name is {name!r}, expected a lower-case identifier such as 'sq'")
+    for taken in (n for n in names if n in LOSSES):
+        raise InputError(f"the loss {taken!r} exists already; choose another name than {name!r}")
+
+
+def _check_label_sum(row: PerLabel) -> None:
     """Hold phi to its claimed sum over the labels, which the normalized reading divides by."""
-    if row.label_sum is None:
-        return
     for K in (2, 3, 7):
+        claim = row.total(K, row.defaults)
+        if claim is None:
+            return
         rising = torch.arange(1, K + 1, dtype=torch.float64)
         p = torch.stack([rising / rising.sum(), torch.full_like(rising, 1 / K)])
-        sums, claim = row.phi(p.log()).sum(1).tolist(), row.label_sum(K, **row.defaults)
+        sums = row.function(p.log()).sum(1).tolist()
         if any(abs(found - claim) > 1e-6 * abs(claim) for found in sums):
             raise InputError(
                 f"label_sum of {row.name!r} says {claim:g} for {K} labels, but phi sums to {sums[0]:g} "
@@ -195,74 +306,17 @@ def _check_label_sum(row: Pointwise) -> None:
 
 def unregister(name: str) -> None:
     """Take a per-label function and its readings out of the catalog."""
-    POINTWISE.remove(name)
+    PER_LABEL.remove(name)
     for reading in READINGS.values():
-        LOSSES.remove(reading.prefix + name)
+        if reading.prefix + name in LOSSES:
+            LOSSES.remove(reading.prefix + name)
 
 
-def find(name: str) -> tuple[Reading, Pointwise]:
+def find(name: str) -> tuple[Reading, PerLabel]:
     """Return the reading and the per-label function behind a name such as "nce"."""
     for reading in READINGS.values():
         stem = name.removeprefix(reading.prefix)
-        if name.startswith(reading.prefix) and stem in POINTWISE:
-            return reading, POINTWISE[stem]
+        if name in LOSSES and name.startswith(reading.prefix) and stem in PER_LABEL:
+            return reading, PER_LABEL[stem]
     check_choice(name, [n for n in LOSSES if n.isidentifier()], "loss")
-    raise InputError(f"the loss {name!r} is a sum and has no parameters; write {LOSSES[name].expression!r}")
-
-
-register(
-    "ce",
-    pointwise.ce,
-    title="cross entropy",
-    equation="-log p",
-    source="maximum likelihood",
-    use="The baseline: best on clean labels, memorises wrong ones.",
-)
-register(
-    "fl",
-    pointwise.fl,
-    title="focal loss",
-    equation="-(1-p)^gamma log p",
-    source="Lin et al. 2017",
-    use="Weighs easy examples down; made for imbalance, not for noise.",
-    domain={"gamma": {"low": 0.0}},
-)
-register(
-    "mae",
-    pointwise.mae,
-    title="mean absolute error",
-    equation="2 (1-p)",
-    kind="passive",
-    source="Ghosh et al. 2017",
-    use="Provably noise-tolerant; slow to fit, and apt to lose whole classes.",
-    label_sum=lambda K: 2.0 * (K - 1),
-)
-register(
-    "rce",
-    pointwise.rce,
-    title="reverse cross entropy",
-    equation="-A (1-p)",
-    kind="passive",
-    source="Wang et al. 2019, with log 0 = A",
-    use="MAE times -A/2: the passive partner of an active loss.",
-    domain={"A": {"high": 0.0, "open_high": True}},
-    label_sum=lambda K, A: -A * (K - 1),
-)
-
-_APL = "Ma et al. 2020, Active Passive Loss (the paper's Eq. 2)"
-for _active in ("nce", "nfl"):
-    for _passive in ("mae", "rce"):
-        _name = f"{_active}+{_passive}"
-        LOSSES.add(
-            _name,
-            Named(
-                _name,
-                _name,
-                f"{LOSSES[_active].title} + {LOSSES[_passive].title}",
-                _APL,
-                "Active Passive Loss: tolerant and still able to fit. The first to try on noisy labels.",
-            ),
-        )
-
-PAPER = ("ce", "fl", "mae", "rce", "nce", "nfl", "nmae", "nrce", "nce+mae", "nce+rce", "nfl+mae", "nfl+rce")
-"""The 12 losses of the paper's Tables 1 and 2, in its order."""
+    raise InputError(f"the loss {name!r} stands for {LOSSES[name].template!r}; write that")

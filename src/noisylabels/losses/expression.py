@@ -7,28 +7,41 @@ Python's parser reads it; nothing is evaluated. Names may be written in capitals
 from __future__ import annotations
 
 import ast
+from dataclasses import replace
 
 from torch import Tensor
 
 from noisylabels.core.checks import InputError
-from noisylabels.losses.catalog import LOSSES, find
-from noisylabels.losses.modules import Loss, Term
+from noisylabels.losses.catalog import LOSSES, WRAPPERS, find
+from noisylabels.losses.evaluation import IGNORE
+from noisylabels.losses.modules import Loss, Term, Wrap, changed
+from noisylabels.losses.presets import PRESETS, preset
 
 _HELP = "expected a sum such as 'nce + 2*mae' or '2*nce + 0.5*rce(A=-4)'"
 
 
-def loss(expression: str, *, reduction: str = "mean", weight: Tensor | None = None) -> Loss:
+def loss(
+    expression: str,
+    *,
+    reduction: str = "mean",
+    weight: Tensor | None = None,
+    ignore_index: int | None = IGNORE,
+    label_smoothing: float = 0.0,
+) -> Loss:
     """Return the loss that an expression describes.
 
     Args:
         expression: a sum of losses of the catalog, each with an optional positive factor and
-            optional parameters: ``"nce+mae"``, ``"2*nce + 0.5*rce(A=-4)"``, ``"nfl(gamma=2)"``.
+            optional parameters: ``"nce+mae"``, ``"2*nce + 0.5*rce(A=-4)"``, ``"sce(beta=2)"``; a wrapper
+            around a loss: ``"logit_clip(nce+mae, tau=2)"``; or a loss with the constants of a source:
+            ``"nce+rce@cifar100"``, ``"nfl@ma2020"`` (see `losses.PRESETS`).
         reduction: "mean", "sum" or "none".
         weight: (K,) class weights, as in ``nn.CrossEntropyLoss``.
+        ignore_index, label_smoothing: as in ``nn.CrossEntropyLoss``; see `Loss`.
 
     Raises:
-        InputError: what cannot be read, an unknown loss or parameter (with the nearest name), a
-            factor or a parameter outside its range.
+        InputError: what cannot be read, an unknown loss, parameter or preset (with the nearest name), a
+            factor or a parameter outside its range, label_smoothing where it means nothing.
 
     >>> import torch
     >>> criterion = loss("NCE + MAE")
@@ -36,17 +49,34 @@ def loss(expression: str, *, reduction: str = "mean", weight: Tensor | None = No
     'nce+mae'
     >>> criterion(torch.zeros(4, 10), torch.arange(4))  # at equal probabilities: 1/10 + 2 (1 - 1/10)
     tensor(1.9000)
+    >>> loss("nce+mae@cifar100")  # Ma 2020 weighs MAE by 1, and codes it 1 - p
+    Loss("10*nce+0.5*mae")
     """
     if not isinstance(expression, str):
         raise InputError(f"the loss is {expression!r} ({type(expression).__name__}), {_HELP}")
+    return Loss(
+        read_terms(expression),
+        reduction=reduction,
+        weight=weight,
+        ignore_index=ignore_index,
+        label_smoothing=label_smoothing,
+    )
+
+
+def read_terms(expression: str) -> list[Term]:
+    """Return the terms of an expression."""
+    name, at, key = expression.rpartition("@")
+    if at:
+        folded = "".join(name.split()).lower()
+        if folded not in PRESETS:  # as when it is written in another order
+            folded = Loss(read_terms(name)).expression
+        return read_terms(preset(folded, key.strip().lower()).expression)
     try:
-        tree = ast.parse(expression.strip(), mode="eval").body
-        terms = _terms(tree, expression)
+        return _terms(ast.parse(expression.strip(), mode="eval").body, expression)
     except (SyntaxError, ValueError, OverflowError, RecursionError, MemoryError) as error:
         if isinstance(error, InputError):
             raise
         raise InputError(f"the loss {expression!r} cannot be read, {_HELP}") from None
-    return Loss(terms, reduction=reduction, weight=weight)
 
 
 def _terms(node: ast.expr, whole: str) -> list[Term]:
@@ -58,26 +88,38 @@ def _terms(node: ast.expr, whole: str) -> list[Term]:
             value = _number(factor)
             if value is None:
                 raise InputError(f"the loss {whole!r} multiplies by what is no number, {_HELP}")
-            terms = _terms(inner, whole)
-            return [Term.of(value * t.weight, t.reading, t.row, t.parameters) for t in terms]
+            return [replace(term, weight=value * term.weight) for term in _terms(inner, whole)]
         case ast.Name(name):
-            named = LOSSES.get(name.lower())
-            if named is not None and named.expression != named.name:  # a sum that has a name of its own
-                return _terms(ast.parse(named.expression, mode="eval").body, named.expression)
-            return [Term.of(1.0, *find(name.lower()), {})]
-        case ast.Call(ast.Name(name), [], keywords):
-            given: dict[str, float] = {}
-            for keyword in keywords:
-                value = _number(keyword.value)
-                if keyword.arg is None or value is None:
-                    raise InputError(
-                        f"a parameter of {name!r} in the loss {whole!r} is no number, expected gamma=2, say"
-                    )
-                if keyword.arg in given:
-                    raise InputError(f"the loss {whole!r} gives {name!r} the parameter {keyword.arg!r} twice")
-                given[keyword.arg] = value
-            return [Term.of(1.0, *find(name.lower()), given)]
+            return _called(name.lower(), None, {}, whole)
+        case ast.Call(ast.Name(name), args, keywords) if len(args) <= (name.lower() in WRAPPERS):
+            return _called(name.lower(), args[0] if args else None, _given(name, keywords, whole), whole)
     raise InputError(f"the loss {whole!r} has {ast.unparse(node)!r} in it, {_HELP}")
+
+
+def _called(name: str, inner: ast.expr | None, given: dict[str, float], whole: str) -> list[Term]:
+    if name in WRAPPERS:
+        row = WRAPPERS[name]
+        wrap = Wrap(row, changed(row, given))
+        terms = [Term.of(1.0, *find("ce"), {})] if inner is None else _terms(inner, whole)
+        return [replace(term, wraps=(wrap, *term.wraps)) for term in terms]
+    named = LOSSES.get(name)
+    if named is not None and named.is_sum:
+        return read_terms(named.with_parameters(given))
+    return [Term.of(1.0, *find(name), given)]
+
+
+def _given(name: str, keywords: list[ast.keyword], whole: str) -> dict[str, float]:
+    given: dict[str, float] = {}
+    for keyword in keywords:
+        value = _number(keyword.value)
+        if keyword.arg is None or value is None:
+            raise InputError(
+                f"a parameter of {name!r} in the loss {whole!r} is no number, expected gamma=2, say"
+            )
+        if keyword.arg in given:
+            raise InputError(f"the loss {whole!r} gives {name!r} the parameter {keyword.arg!r} twice")
+        given[keyword.arg] = value
+    return given
 
 
 def _number(node: ast.expr) -> float | None:

@@ -3,26 +3,29 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache, partial
 from typing import Any
 
 from torch import Tensor
 
 from noisylabels.core.checks import check_choice
-from noisylabels.losses.catalog import LOSSES, Named, Pointwise, find
-from noisylabels.losses.modules import REDUCTIONS, Loss, Term, evaluate
-from noisylabels.losses.readings import Reading
+from noisylabels.losses.catalog import LOSSES, WRAPPERS, Named, find
+from noisylabels.losses.evaluation import IGNORE, REDUCTIONS, Part, Target, evaluate
+from noisylabels.losses.expression import read_terms
+from noisylabels.losses.modules import Loss, check_smoothing
 
 _DOC = """{title}.
 
 {equation}
 
 Args:
-    logits: (N, K, d1, ...) floating point, K of 2 or more.
-    target: (N, d1, ...) integer labels in [0, K).
+    logits: (N, K, d1, ...) or (K,) floating point, K of 2 or more; a tuple of such for several views.
+    target: (N, d1, ...) integer labels in [0, K), or class probabilities in the shape of the logits.
     reduction: "mean", "sum" or "none".
     weight: (K,) class weights, or None.
+    ignore_index: a target that counts for nothing, or None.
+    label_smoothing: in [0, 1]; an error where the loss is symmetric, for which it means nothing.
 {parameters}
 Returns:
     A scalar, or (N, d1, ...) for reduction "none"; float32 for float16 and bfloat16 logits.
@@ -37,28 +40,51 @@ Source: {source}.
 
 
 def function(name: str) -> Callable[..., Tensor]:
-    """Return the function for a single loss of the catalog, such as "nce"."""
-    return _made(*find(name), LOSSES[name])
+    """Return the function for a loss of the catalog, such as "nce", "sce" or "nce+mae"."""
+    if name not in LOSSES:
+        check_choice(name, LOSSES, "loss")
+    return _made(LOSSES[name])
 
 
-@cache  # by the rows, not by the name: a name can be unregistered and taken anew
-def _made(reading: Reading, row: Pointwise, entry: Named) -> Callable[..., Tensor]:
+@cache  # by the entry, not by the name: a name can be unregistered and taken anew
+def _made(entry: Named) -> Callable[..., Tensor]:
     # No Loss inside: making one looks at the class weights, which would wait for the device.
+    default = read_terms(entry.expression)
+    default_parts = [term.part for term in default]
+    single = find(entry.name) if _is_single(entry) else None
+
     def call(
-        logits: Tensor,
+        logits: Tensor | Sequence[Tensor],
         target: Tensor,
         *,
         reduction: str = "mean",
         weight: Tensor | None = None,
+        ignore_index: int | None = IGNORE,
+        label_smoothing: float = 0.0,
         **parameters: float,
     ) -> Tensor:
         check_choice(reduction, REDUCTIONS, "reduction")
-        read = partial(row.read, reading, row.parameters(parameters))
-        return evaluate([(1.0, read)], logits, target, weight, reduction)
+        terms, parts = default, default_parts
+        if parameters and single is not None:  # without the parser, so that torch.compile sees it all
+            reading, row = single
+            parts = [
+                Part(1.0, partial(row.read, reading, row.parameters(parameters)), compares_views=row.views)
+            ]
+        elif parameters:
+            terms = read_terms(
+                entry.with_parameters(parameters)
+                if entry.name not in WRAPPERS
+                else f"{entry.name}({','.join(f'{key}={value!r}' for key, value in parameters.items())})"
+            )
+            parts = [term.part for term in terms]
+        if label_smoothing:
+            check_smoothing(label_smoothing, terms)
+        return evaluate(parts, logits, target, Target(weight, reduction, ignore_index, label_smoothing))
 
+    domain = _domain(entry)
     keywords = [
         inspect.Parameter(key, inspect.Parameter.KEYWORD_ONLY, default=value, annotation=float)
-        for key, value in row.defaults.items()
+        for key, value in entry.defaults.items()
     ]
     signature = inspect.signature(call)
     fixed = [p for p in signature.parameters.values() if p.kind is not inspect.Parameter.VAR_KEYWORD]
@@ -66,15 +92,27 @@ def _made(reading: Reading, row: Pointwise, entry: Named) -> Callable[..., Tenso
     call.__signature__ = signature.replace(parameters=fixed + keywords)  # type: ignore[attr-defined]
     call.__doc__ = _DOC.format(
         title=entry.title[0].upper() + entry.title[1:],
-        equation=Loss([Term.of(1.0, reading, row, {})]).equation,
+        equation=Loss(default).equation,
         parameters="".join(
-            f"    {key}: default {value:g}{_range(row.domain.get(key))}.\n"
-            for key, value in row.defaults.items()
+            f"    {key}: default {value:g}{_range(domain.get(key))}.\n"
+            for key, value in entry.defaults.items()
         ),
         use=entry.use,
         source=entry.source,
     )
     return call
+
+
+def _domain(entry: Named) -> Mapping[str, Mapping[str, Any]]:
+    """Return the limits of a loss's parameters, as far as one row has them."""
+    if _is_single(entry):
+        return find(entry.name)[1].domain
+    return WRAPPERS[entry.name].domain if entry.name in WRAPPERS else {}
+
+
+def _is_single(entry: Named) -> bool:
+    """Return whether the loss is one reading of one per-label function."""
+    return entry.name.isidentifier() and not entry.is_sum and entry.name not in WRAPPERS
 
 
 def _range(limits: Mapping[str, Any] | None) -> str:

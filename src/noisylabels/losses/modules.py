@@ -6,17 +6,17 @@ import math
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from noisylabels.core.checks import InputError, check_between, check_choice
-from noisylabels.losses.catalog import LOSSES, Pointwise
-from noisylabels.losses.readings import NEGATIVE, NORMALIZE, SELECT, Read, Reading, reduce, weighted_sum
-
-REDUCTIONS = ("mean", "sum", "none")
+from noisylabels.losses.catalog import LOSSES, PerLabel, Wrapper
+from noisylabels.losses.evaluation import IGNORE, REDUCTIONS, Part, Target, evaluate
+from noisylabels.losses.readings import NEGATIVE, NORMALIZE, SELECT, Reading
 
 
 def number(value: float) -> str:
@@ -25,24 +25,46 @@ def number(value: float) -> str:
     return text.removesuffix(".0")
 
 
+Given = tuple[tuple[str, float], ...]
+"""Parameters that differ from their defaults, sorted by name."""
+
+
+def changed(row: PerLabel | Wrapper, parameters: Mapping[str, float]) -> Given:
+    """Check the parameters and keep those that differ from the defaults."""
+    full = row.parameters(parameters)
+    return tuple(sorted((name, value) for name, value in full.items() if value != row.defaults[name]))
+
+
+@dataclass(frozen=True)
+class Wrap:
+    """A wrapper with its parameters."""
+
+    row: Wrapper
+    given: Given = ()
+
+    @property
+    def apply(self) -> Callable[[Tensor], Tensor]:
+        """The change of logits or label weights, parameters bound."""
+        return partial(self.row.function, **{**self.row.defaults, **dict(self.given)})
+
+
 @dataclass(frozen=True)
 class Term:
-    """One part of a loss: ``weight * reading(phi)``."""
+    """One part of a loss: ``weight * reading(phi)``, with wrappers around it, the outermost first."""
 
     weight: float
     reading: Reading
-    row: Pointwise
-    given: tuple[tuple[str, float], ...] = ()  # parameters that differ from their defaults, sorted
+    row: PerLabel
+    given: Given = ()
+    wraps: tuple[Wrap, ...] = ()
 
     def __post_init__(self) -> None:
         check_between(self.weight, f"the weight of {self.name!r}", low=0.0, open_low=True)
 
     @classmethod
-    def of(cls, weight: float, reading: Reading, row: Pointwise, parameters: Mapping[str, float]) -> Term:
-        """Check the parameters and keep those that differ from the defaults."""
-        full = row.parameters(parameters)
-        changed = sorted((name, value) for name, value in full.items() if value != row.defaults[name])
-        return cls(float(weight), reading, row, tuple(changed))
+    def of(cls, weight: float, reading: Reading, row: PerLabel, parameters: Mapping[str, float]) -> Term:
+        """Return the term with its parameters checked."""
+        return cls(float(weight), reading, row, changed(row, parameters))
 
     @property
     def name(self) -> str:
@@ -60,14 +82,36 @@ class Term:
         return {**self.row.defaults, **dict(self.given)}
 
     @property
-    def read(self) -> Read:
-        """The reading of the per-label function, its parameters bound: from (l, target) to values."""
-        return partial(self.row.read, self.reading, self.parameters)
+    def part(self) -> Part:
+        """What `evaluate` computes: everything bound."""
+        logits, label = (
+            tuple(wrap.apply for wrap in self.wraps if wrap.row.of == of) for of in ("logits", "label")
+        )
+        read = partial(self.row.read, self.reading, self.parameters)
+        return Part(self.weight, read, logits, label, self.row.views)
+
+    def label_sum(self, num_classes: int) -> float | None:
+        """Return the term's weight times its sum over all labels if that is constant, else None."""
+        if any(wrap.row.batch for wrap in self.wraps):
+            return None
+        if self.reading is NORMALIZE:
+            part: float | None = 1.0
+        elif self.reading is NEGATIVE:
+            part = num_classes - 1.0
+        else:
+            part = self.row.total(num_classes, self.parameters)
+        return None if part is None else self.weight * part
 
     def __str__(self) -> str:
-        weight = "" if self.weight == 1 else number(self.weight) + "*"
-        given = ",".join(f"{name}={number(value)}" for name, value in self.given)
-        return f"{weight}{self.name}" + (f"({given})" if given else "")
+        text = self.name + _in_brackets(self.given)
+        for wrap in reversed(self.wraps):
+            text = wrap.row.name + _in_brackets(wrap.given, text)
+        return ("" if self.weight == 1 else number(self.weight) + "*") + text
+
+
+def _in_brackets(given: Given, *first: str) -> str:
+    inside = ",".join([*first, *(f"{name}={number(value)}" for name, value in given)])
+    return f"({inside})" if inside else ""
 
 
 class Loss(nn.Module):
@@ -82,10 +126,18 @@ class Loss(nn.Module):
         reduction: "mean", "sum" or "none", as in ``nn.CrossEntropyLoss``.
         weight: (K,) finite class weights of 0 or more. Each value is multiplied by its label's
             weight, and "mean" divides by the sum of those weights.
+        ignore_index: an integer target that counts for nothing, and not in the mean; None: there is none.
+        label_smoothing: the target becomes (1 - s) target + s/K. An error where it means nothing: the
+            costs of a symmetric loss sum to a constant, so that smoothing would only scale it.
 
     Shape:
-        logits (N, K, d1, ...) in any floating type, target (N, d1, ...) integers in [0, K), to a
-        scalar, or (N, d1, ...) for "none". float16 and bfloat16 are computed and returned in float32.
+        logits (N, K, d1, ...) or (K,) in any floating type, or a tuple of such for several views of each
+        example; target (N, d1, ...) integers in [0, K), or class probabilities in the shape of the logits.
+        To a scalar, or (N, d1, ...) for "none". float16 and bfloat16 are computed and returned in float32.
+
+    A loss is linear in its target: under probabilities it is the mean over labels drawn from them (which for
+    cross entropy is its usual soft form). Given several views, a loss that does not compare them is the
+    mean over them.
 
     >>> import noisylabels as nl
     >>> nce, mae = nl.loss("nce"), nl.loss("mae")
@@ -96,11 +148,19 @@ class Loss(nn.Module):
     weight: Tensor | None
 
     def __init__(
-        self, terms: Iterable[Term], *, reduction: str = "mean", weight: Tensor | None = None
+        self,
+        terms: Iterable[Term],
+        *,
+        reduction: str = "mean",
+        weight: Tensor | None = None,
+        ignore_index: int | None = IGNORE,
+        label_smoothing: float = 0.0,
     ) -> None:
         super().__init__()
         self.terms = _canonical(terms)
         self.reduction = check_choice(reduction, REDUCTIONS, "reduction")
+        self.ignore_index = ignore_index
+        self.label_smoothing = check_smoothing(label_smoothing, self.terms)
         if weight is not None:
             weight = torch.as_tensor(weight)
             weight = weight if weight.is_floating_point() else weight.float()
@@ -109,28 +169,37 @@ class Loss(nn.Module):
                     f"class weights are {weight.tolist()}, expected (K,) finite numbers of 0 or more"
                 )
         self.register_buffer("weight", weight)
-        self._parts = [(term.weight, term.read) for term in self.terms]
+        self._parts = [term.part for term in self.terms]
 
-    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
-        """Return the reduced loss of `logits` (N, K, d1, ...) at the labels `target` (N, d1, ...)."""
-        return evaluate(self._parts, logits, target, self.weight, self.reduction)
+    def forward(self, logits: Tensor | Sequence[Tensor], target: Tensor) -> Tensor:
+        """Return the reduced loss of `logits` (N, K, d1, ...) at `target` (N, d1, ...) or (N, K, d1, ...)."""
+        how = Target(self.weight, self.reduction, self.ignore_index, self.label_smoothing)
+        return evaluate(self._parts, logits, target, how)
 
     def __add__(self, other: Loss | int) -> Loss:
         if isinstance(other, int) and other == 0:  # so that sum([a, b]) works
             return self
         if not isinstance(other, Loss):
             return NotImplemented
-        if self.reduction != other.reduction or not _same(self.weight, other.weight):
-            raise InputError("the two losses differ in reduction or class weights; give both the same")
-        return Loss(self.terms + other.terms, reduction=self.reduction, weight=self.weight)
+        mine, theirs = self._how(), other._how()
+        if not _same(mine.pop("weight"), theirs.pop("weight")) or mine != theirs:
+            raise InputError(
+                "the two losses differ in reduction or class weights, ignore_index or label_smoothing; "
+                "give both the same"
+            )
+        return Loss(self.terms + other.terms, **self._how())
 
     __radd__ = __add__
+
+    def _how(self) -> dict[str, Any]:
+        names = ("reduction", "weight", "ignore_index", "label_smoothing")
+        return {name: getattr(self, name) for name in names}
 
     def __mul__(self, factor: float) -> Loss:
         if isinstance(factor, bool) or not isinstance(factor, (int, float)):
             return NotImplemented
-        terms = [Term(factor * term.weight, term.reading, term.row, term.given) for term in self.terms]
-        return Loss(terms, reduction=self.reduction, weight=self.weight)
+        terms = [replace(term, weight=factor * term.weight) for term in self.terms]
+        return Loss(terms, **self._how())
 
     __rmul__ = __mul__
 
@@ -148,55 +217,67 @@ class Loss(nn.Module):
         return " + ".join(sorted({term.kind for term in self.terms}))
 
     @property
+    def needs(self) -> tuple[str, ...]:
+        """What it needs beside logits and labels: "two views", "the whole batch"."""
+        views = any(term.row.views for term in self.terms)
+        batch = any(wrap.row.batch for term in self.terms for wrap in term.wraps)
+        return ("two views",) * views + ("the whole batch",) * batch
+
+    @property
     def equation(self) -> str:
         """The value at label y in terms of the probabilities p."""
-        parts = []
+        parts, changes = [], []
         for term in self.terms:
-            y, k = (re.sub(r"\bp\b", f"p_{index}", term.row.equation) for index in "yk")
+            y, k = (
+                re.sub(r"\bp\b", f"p_{index}", term.row.equation) if term.row.pointwise else term.row.equation
+                for index in "yk"
+            )
             weight = "" if term.weight == 1 else number(term.weight) + " "
             body = term.reading.equation.format(y=y, k=k)
-            parts.append(weight + (f"({body})" if weight and term.reading is SELECT else body))
-        return " + ".join(parts)
+            body = f"({body})" if weight and term.reading is SELECT else body
+            for wrap in reversed(term.wraps):
+                body = f"{wrap.row.name}({body})"
+                changes.append(f"in {wrap.row.name} {wrap.row.equation}")
+            parts.append(weight + body)
+        return ";  ".join([" + ".join(parts), *dict.fromkeys(changes)])
 
     def label_sum(self, num_classes: int) -> float | None:
         """Return the loss summed over all labels if that is constant (the loss is symmetric), else None.
 
         As `bounds`, it is a property of the values before class weights.
         """
-        total = 0.0
-        for term in self.terms:
-            if term.reading is NORMALIZE:
-                part = 1.0
-            elif term.reading is NEGATIVE:
-                part = num_classes - 1.0
-            elif term.row.label_sum is not None:
-                part = term.row.label_sum(num_classes, **term.parameters)
-            else:
-                return None
-            total += term.weight * part
-        return total
+        parts = [term.label_sum(num_classes) for term in self.terms]
+        return None if None in parts else sum(part for part in parts if part is not None)
 
     def bounds(self, num_classes: int) -> tuple[float, float]:
         """Return bounds (low, high) of the value of one example over all predictions.
 
         They are tight for a single term, and for a sum whose terms take their extremes together.
         Each part is taken at its extremes: label certain, label excluded with the rest on one
-        class, label excluded with the rest spread evenly, all even. They are the extremes of every
-        phi that falls with p and is convex or concave in it.
+        class, label excluded with the rest spread evenly, all even; and at the same with the logits centred,
+        because LogitClip sees their norm; and on a fine grid of p between. Peer loss has no bounds of one
+        example.
         """
-        k, nothing = num_classes, -1e30
-        evenly = math.log(1 / (k - 1)) if k > 2 else 0.0
-        rows = torch.full((4, k), nothing, dtype=torch.float64)
-        rows[0, 0] = 0.0
-        rows[1, 1] = 0.0
-        rows[2, 1:] = evenly
-        rows[3] = math.log(1 / k)
-        target = torch.zeros(4, dtype=torch.int64)
+        k, far = num_classes, 1e30
+        if "the whole batch" in self.needs:
+            return -math.inf, math.inf
+        corners = torch.zeros((4, k), dtype=torch.float64)
+        corners[0, 1:] = -far  # label certain
+        corners[1, [0, *range(2, k)]] = -far  # one other class certain
+        corners[2, 0] = -far  # the others alike; the last: all alike
+        centred = corners - corners.mean(1, keepdim=True)
+        pair = torch.zeros((1, k), dtype=torch.float64)
+        pair[0, :2] = torch.tensor([-far, far])
+        between = torch.zeros((4001, k if k <= 1000 else 0), dtype=torch.float64)
+        between[:, :1] = torch.linspace(-50, 50, 4001, dtype=torch.float64).unsqueeze(1)
+        rows = torch.cat([corners, centred, pair, *([between] if between.numel() else [])])
+        label = torch.zeros(len(rows), dtype=torch.int64)
+        how = Target(None, "none", None, 0.0)
         low = high = 0.0
-        for weight, read in self._parts:
-            values = (weight * read(rows, target)).tolist()
+        for part in self._parts:
+            values = evaluate([part], rows, label, how).tolist()
             low, high = low + min(values), high + max(values)
-        return low, high if high < 1e20 else math.inf
+        return low if low > -1e20 else -math.inf, high if high < 1e20 else math.inf
 
     def extra_repr(self) -> str:
         """Show the expression where a module that holds this one is printed."""
@@ -208,58 +289,27 @@ class Loss(nn.Module):
         return f'Loss("{self.expression}"{rest})'
 
 
-def evaluate(
-    parts: Sequence[tuple[float, Read]], logits: Tensor, target: Tensor, weight: Tensor | None, reduction: str
-) -> Tensor:
-    """Return the reduced weighted sum of readings: what a module and a function both call."""
-    target = check_shapes(logits, target, weight)
-    try:
-        values = weighted_sum(parts, logits, target)
-    except RuntimeError:
-        # Only once it has failed: looking at the values of a target costs a GPU a synchronisation.
-        check_labels(target, logits.shape[1])
-        raise
-    return reduce(values, target, weight, reduction)
-
-
-def check_shapes(logits: Tensor, target: Tensor, weight: Tensor | None) -> Tensor:
-    """Check shapes and types (never values: that would wait for the device); return int64 labels."""
-    if not logits.is_floating_point() or logits.ndim < 2 or logits.shape[1] < 2:
+def check_smoothing(label_smoothing: float, terms: Sequence[Term]) -> float:
+    """Return `label_smoothing` if it is in [0, 1] and means something for these terms."""
+    check_between(label_smoothing, "label_smoothing", 0.0, 1.0)
+    if label_smoothing and None not in [term.label_sum(3) for term in terms]:
         raise InputError(
-            f"logits are {logits.dtype} of shape {tuple(logits.shape)}, "
-            "expected floating-point (N, K, ...) with K of 2 or more"
+            f"label_smoothing is {label_smoothing:g}, but {'+'.join(map(str, terms))!r} is symmetric: its "
+            "sum over the labels is constant, so smoothing would only scale it; leave it out"
         )
-    wanted = (logits.shape[0], *logits.shape[2:])
-    if target.shape != wanted or target.is_floating_point() or target.dtype == torch.bool:
-        raise InputError(
-            f"target is {target.dtype} of shape {tuple(target.shape)}, expected integer labels of shape "
-            f"{tuple(wanted)} for logits of shape {tuple(logits.shape)}"
-        )
-    if weight is not None and weight.numel() != logits.shape[1]:
-        raise InputError(f"there are {weight.numel()} class weights for {logits.shape[1]} classes")
-    return target.long()
-
-
-def check_labels(target: Tensor, num_classes: int) -> None:
-    """Raise an `InputError` that names the first label outside [0, num_classes)."""
-    outside = ((target < 0) | (target >= num_classes)).flatten().nonzero()
-    if len(outside):
-        at = int(outside[0])
-        raise InputError(
-            f"target[{at}] is {int(target.flatten()[at])}, expected a label in [0, {num_classes - 1}]"
-        )
+    return label_smoothing
 
 
 def _canonical(terms: Iterable[Term]) -> tuple[Term, ...]:
     """Merge equal terms and sort them: active before passive, then by name and parameters."""
-    weights: dict[tuple[Reading, Pointwise, tuple[tuple[str, float], ...]], list[float]] = defaultdict(list)
+    weights: dict[tuple[Reading, PerLabel, Given, tuple[Wrap, ...]], list[float]] = defaultdict(list)
     for term in terms:
-        weights[term.reading, term.row, term.given].append(term.weight)
+        weights[term.reading, term.row, term.given, term.wraps].append(term.weight)
     if not weights:
         raise InputError("a loss needs at least one term, such as 'ce'")
     # sorted: floating-point sums depend on the order, and equal losses must come out equal
     merged = [Term(sum(sorted(parts)), *key) for key, parts in weights.items()]
-    return tuple(sorted(merged, key=lambda term: (term.kind, term.name, term.given)))
+    return tuple(sorted(merged, key=lambda term: (term.kind, term.name, term.given, str(term))))
 
 
 def _same(a: Tensor | None, b: Tensor | None) -> bool:
@@ -271,7 +321,7 @@ def _reading_of(reading: Reading, phi: Callable[..., Tensor], parameters: dict[s
     name = name if name.isidentifier() else "phi"
     while reading.prefix + name in LOSSES:  # a function of yours called mae is not the catalog's mae
         name = f"your_{name}"
-    row = Pointwise(name, phi, name, "phi(p)", "active", "yours", "")
+    row = PerLabel(name, phi, name, "phi(p)", "yours", "")
     return Loss([Term.of(1.0, reading, row, parameters)])
 
 

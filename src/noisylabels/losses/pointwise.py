@@ -1,15 +1,27 @@
-"""The per-label functions phi: one line each, from log-probability to what that label would cost.
+"""The per-label functions phi that act entry by entry: one line each, from log p to what that label costs.
 
 Every function here takes ``l = log p``, a tensor of any shape with entries in (-inf, 0], and returns
 a tensor of the same shape: entry k is what the example would pay if its label were k. Parameters
-keep the letters of their papers. The readings (`readings.py`) turn a phi into losses; the catalog
-(`catalog.py`) says what else is known of it.
+keep the letters of their papers. The readings (`readings.py`) turn a phi into losses; its row in
+`entries.py` says what else is known of it. Functions that need the whole vector of probabilities are in
+`vectorwise.py`.
 """
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
+
+
+def one_minus_exp(x: Tensor) -> Tensor:
+    """Return ``1 - e^x``, exact in value near x = 0 and in slope far from it.
+
+    expm1 alone would not do: its backward recovers e^x as (e^x - 1) + 1 and so loses all of it below
+    1e-7, while the backward of exp keeps its relative precision, which is what gradients are made of.
+    """
+    return torch.where(x > -1, -torch.expm1(x), 1 - x.exp())
 
 
 def ce(l: Tensor) -> Tensor:
@@ -17,22 +29,69 @@ def ce(l: Tensor) -> Tensor:
     return -l
 
 
-def fl(l: Tensor, gamma: float = 0.5) -> Tensor:
-    """Focal loss, ``-(1 - p)^gamma log p``."""
+def fl(l: Tensor, gamma: float = 0.5, detach: float = 0.0) -> Tensor:
+    """Focal loss, ``-(1 - p)^gamma log p``; detach=1 takes the modulator out of the graph."""
     # For gamma < 1 the slope of (1-p)^gamma is infinite at p = 1, and infinity times log p = 0 is NaN.
     # The clamp keeps the power's slope finite (and passes no gradient below it), so that the product
     # takes its limit, 0. expm1 keeps 1 - p exact where it is small.
-    one_minus_p = (-torch.expm1(l)).clamp_min(torch.finfo(l.dtype).tiny)
+    one_minus_p = (-torch.expm1(l.detach() if detach else l)).clamp_min(torch.finfo(l.dtype).tiny)
     return -(one_minus_p**gamma) * l
 
 
 def mae(l: Tensor) -> Tensor:
     """Mean absolute error, ``|onehot - p|_1 = 2 (1 - p)``."""
-    # Not expm1: its backward recovers p as (p - 1) + 1 and so loses all of a p below 1e-7, while the
-    # backward of exp keeps the relative precision of p, which is what the gradient is made of.
     return 2 * (1 - l.exp())
 
 
 def rce(l: Tensor, A: float = -4.0) -> Tensor:
     """Reverse cross entropy, ``-sum_k p_k log q_k = -A (1 - p)`` with ``log 0`` read as ``A``."""
     return -A * (1 - l.exp())
+
+
+def gce(l: Tensor, q: float = 0.7) -> Tensor:
+    """Generalized cross entropy, ``(1 - p^q) / q``."""
+    return one_minus_exp(q * l) / q
+
+
+def taylor_ce(l: Tensor, t: float = 2.0) -> Tensor:
+    """Taylor cross entropy, ``sum_{i=1..t} (1 - p)^i / i``."""
+    u = 1 - l.exp()
+    total = u / int(t)  # Horner's scheme, from the last power down
+    for i in range(int(t) - 1, 0, -1):
+        total = u * (total + 1 / i)
+    return total
+
+
+def phuber_ce(l: Tensor, tau: float = 2.0) -> Tensor:
+    """Partially Huberised cross entropy, ``-log p`` where p > 1/tau, else its tangent there."""
+    return torch.where(l > -math.log(tau), -l, -tau * l.exp() + math.log(tau) + 1)
+
+
+def agce(l: Tensor, a: float = 0.6, q: float = 0.6) -> Tensor:
+    """Asymmetric generalized cross entropy, ``((a + 1)^q - (a + p)^q) / q``."""
+    # (a+1)^q [1 - ((a+p)/(a+1))^q], which loses no digits where p is near 1
+    at_one: float = (a + 1) ** q
+    return at_one / q * one_minus_exp(q * torch.log1p(-one_minus_exp(l) / (a + 1)))
+
+
+def aul(l: Tensor, a: float = 5.5, q: float = 3.0) -> Tensor:
+    """Asymmetric unhinged loss, ``((a - p)^q - (a - 1)^q) / q``."""
+    at_one: float = (a - 1) ** q
+    return at_one / q * torch.expm1(q * torch.log1p(one_minus_exp(l) / (a - 1)))
+
+
+def ael(l: Tensor, a: float = 2.5) -> Tensor:
+    """Asymmetric exponential loss, ``exp(-p / a)``."""
+    return (-l.exp() / a).exp()
+
+
+def js(l: Tensor, w: float = 0.5) -> Tensor:
+    """Jensen-Shannon divergence of label and prediction, weights (w, 1 - w), over ``-(1-w) log(1-w)``.
+
+    With m = w + (1-w) p all classes but the label's cancel to
+    ``(1 - p) + ((1-w) p log p - m log m) / Z``.
+    """
+    p, Z = l.exp(), -(1 - w) * math.log1p(-w)
+    # m = 1 - (1-w)(1-p): exact near p = 1, where m log m is as small as the rest
+    m_log_m = (1 - (1 - w) * (1 - p)) * torch.log1p(-(1 - w) * (1 - p))
+    return (1 - p) + ((1 - w) * p * l - m_log_m) / Z

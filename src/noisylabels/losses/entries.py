@@ -1,0 +1,287 @@
+"""The content of the catalog: every loss that it knows, a row each."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+from noisylabels.losses import pointwise, vectorwise, wrappers
+from noisylabels.losses.catalog import LOSSES, Named, Wrapper, register, register_wrapper
+
+_POSITIVE = {"low": 0.0, "open_low": True}
+
+register(
+    "ce",
+    pointwise.ce,
+    title="cross entropy",
+    equation="-log p",
+    source="maximum likelihood",
+    use="The baseline: best on clean labels, memorises wrong ones.",
+)
+register(
+    "fl",
+    pointwise.fl,
+    title="focal loss",
+    equation="-(1-p)^gamma log p",
+    source="Lin et al. 2017; detach=1 takes the modulator out of the graph, as Ma et al. 2020's code does",
+    use="Weighs easy examples down; made for imbalance, not for noise.",
+    domain={"gamma": {"low": 0.0}, "detach": {"low": 0.0, "high": 1.0, "whole": True}},
+)
+register(
+    "mae",
+    pointwise.mae,
+    title="mean absolute error",
+    equation="2 (1-p)",
+    kind="passive",
+    source="Ghosh et al. 2017",
+    use="Provably noise-tolerant; slow to fit, and apt to lose whole classes.",
+    label_sum=lambda K: 2.0 * (K - 1),
+)
+register(
+    "rce",
+    pointwise.rce,
+    title="reverse cross entropy",
+    equation="-A (1-p)",
+    kind="passive",
+    source="Wang et al. 2019, with log 0 = A",
+    use="MAE times -A/2: the passive partner of an active loss.",
+    domain={"A": {"high": 0.0, "open_high": True}},
+    label_sum=lambda K, A: -A * (K - 1),
+)
+register(
+    "gce",
+    pointwise.gce,
+    title="generalized cross entropy",
+    equation="(1-p^q)/q",
+    source="Zhang and Sabuncu 2018, Eq. 6",
+    use="Between cross entropy (q to 0) and half the MAE (q = 1): one number to tune.",
+    domain={"q": {**_POSITIVE, "high": 1.0}},
+    label_sum=lambda K, q: K - 1.0 if q == 1 else None,
+)
+register(
+    "taylor_ce",
+    pointwise.taylor_ce,
+    title="Taylor cross entropy",
+    equation="Σ_(i=1..t) (1-p)^i/i",
+    source="Feng et al. 2020",
+    use="Between half the MAE (t = 1) and cross entropy (t to infinity), in whole steps.",
+    domain={"t": {"low": 1.0, "high": 100.0, "whole": True}},
+    label_sum=lambda K, t: K - 1.0 if t == 1 else None,
+)
+register(
+    "phuber_ce",
+    pointwise.phuber_ce,
+    title="partially Huberised cross entropy",
+    equation="-log p if p > 1/tau else log tau + 1 - tau p",
+    source="Menon et al. 2020; tau 2 for CIFAR-10, 10 for MNIST and CIFAR-100",
+    use="Cross entropy with a bounded gradient for labels that it finds unlikely.",
+    domain={"tau": {"low": 1.0, "open_low": True}},
+)
+register(
+    "agce",
+    pointwise.agce,
+    title="asymmetric generalized cross entropy",
+    equation="((a+1)^q - (a+p)^q)/q",
+    source="Zhou et al. 2021",
+    use="Robust where the right label dominates; fits better than a symmetric loss.",
+    domain={"a": _POSITIVE, "q": _POSITIVE},
+    label_sum=lambda K, a, q: K - 1.0 if q == 1 else None,
+)
+register(
+    "aul",
+    pointwise.aul,
+    title="asymmetric unhinged loss",
+    equation="((a-p)^q - (a-1)^q)/q",
+    source="Zhou et al. 2021 (its q is the paper's p)",
+    use="Robust where the right label dominates; fits better than a symmetric loss.",
+    domain={"a": {"low": 1.0, "open_low": True}, "q": _POSITIVE},
+    label_sum=lambda K, a, q: K - 1.0 if q == 1 else None,
+)
+register(
+    "ael",
+    pointwise.ael,
+    title="asymmetric exponential loss",
+    equation="exp(-p/a)",
+    source="Zhou et al. 2021",
+    use="Robust where the right label dominates; one parameter.",
+    domain={"a": _POSITIVE},
+)
+register(
+    "js",
+    pointwise.js,
+    title="Jensen-Shannon divergence",
+    equation="(1-p) + [(1-w) p log p - m log m]/Z,  m = w + (1-w) p, Z = -(1-w) log(1-w)",
+    source="Englesson and Azizpour 2021, scaled as there; w is the weight of the label",
+    use="Between cross entropy (w to 0) and half the MAE (w to 1), bounded throughout.",
+    domain={"w": {**_POSITIVE, "high": 1.0, "open_high": True}},
+)
+register(
+    "boot_soft",
+    vectorwise.boot_soft,
+    title="soft bootstrapping",
+    equation="-beta log p_y - (1-beta) Σ_k p_k log p_k",
+    source="Reed et al. 2015, Eq. 6, the gradient flowing through the target as in a minimum-entropy penalty",
+    use="Mixes the prediction into the label; mild noise, and not from the first epoch.",
+    domain={"beta": {**_POSITIVE, "high": 1.0}},
+    pointwise=False,
+)
+register(
+    "boot_hard",
+    vectorwise.boot_hard,
+    title="hard bootstrapping",
+    equation="-beta log p_y - (1-beta) log max_k p_k",
+    source="Reed et al. 2015, Eq. 7",
+    use="Mixes the predicted class into the label; mild noise, and not from the first epoch.",
+    domain={"beta": {**_POSITIVE, "high": 1.0}},
+    pointwise=False,
+)
+register(
+    "amse",
+    vectorwise.amse,
+    title="asymmetric mean squared error",
+    equation="(1/K) Σ_k (p_k - a [k=y])^2",
+    kind="passive",
+    source="Wang et al. 2025, Joint Asymmetric Loss",
+    use="The passive half of Joint Asymmetric Loss; asymmetric if a is large enough for the noise.",
+    domain={"a": {"low": 1.0}},
+    pointwise=False,
+)
+register(
+    "bi_tempered",
+    vectorwise.bi_tempered,
+    title="bi-tempered logistic loss",
+    equation="(1 - p_y^(1-t1))/(1-t1) - (1 - Σ_k p_k^(2-t1))/(2-t1),  p the tempered softmax of t2",
+    source="Amid et al. 2019, Eq. 4 to 6; theirs has no defaults",
+    use="Bounded for t1 < 1 (far outliers), heavy-tailed for t2 > 1 (wrong labels near the boundary).",
+    domain={"t1": {"low": 0.0, "high": 1.0}, "t2": {"low": 0.1, "high": 10.0}},
+    pointwise=False,
+)
+register(
+    "gjs",
+    vectorwise.gjs,
+    title="generalized Jensen-Shannon divergence",
+    equation="[H(m) - Σ_v u H(p_v)]/Z,  m = w e_y + u Σ_v p_v, u = (1-w)/V, Z = -(1-w) log(1-w)",
+    source="Englesson and Azizpour 2021, Eq. 3 and 5; w is the weight of the label",
+    use="Asks two augmentations of an image to agree; give it logits of both: (logits_1, logits_2).",
+    domain={"w": {**_POSITIVE, "high": 1.0, "open_high": True}},
+    views=True,
+)
+register(
+    "nrce_ma2020",
+    vectorwise.nrce_ma2020,
+    title="normalized reverse cross entropy as coded by Ma 2020",
+    equation="-A (1-p_y) (K-1)/4",
+    kind="passive",
+    source="Ma et al. 2020, loss.py: a slip of precedence; their text divides by 4 (K-1)",
+    use="To compare with numbers made by that code; else take nrce.",
+    domain={"A": {"high": 0.0, "open_high": True}},
+    label_sum=lambda K, A: -A * (K - 1) ** 2 / 4,
+    pointwise=False,
+)
+
+register_wrapper(
+    Wrapper(
+        "ls",
+        wrappers.ls,
+        "label smoothing",
+        "the label e_y becomes (1-r) e_y + r/K",
+        "Szegedy et al. 2016; r < 0: Wei et al. 2022, negative label smoothing",
+        "r > 0 at low noise, r < 0 at high noise (then unbounded below); ls(LOSS) wraps any loss.",
+        {"r": {"high": 1.0, "open_high": True}},
+        of="label",
+    )
+)
+register_wrapper(
+    Wrapper(
+        "peer",
+        wrappers.peer,
+        "peer loss",
+        "the label e_y becomes e_y - alpha π,  π the share of each label in the batch",
+        "Liu and Guo 2020; Cheng et al. 2021. Their code draws random peers, this is the mean over the draws",
+        "Punishes blind agreement with labels. Unbounded below: raise alpha slowly, from a trained model.",
+        {"alpha": {"low": 0.0}},
+        of="label",
+        batch=True,
+    )
+)
+register_wrapper(
+    Wrapper(
+        "eps_softmax",
+        wrappers.eps_softmax,
+        "epsilon-softmax",
+        "p becomes (p + m onehot(argmax p))/(1+m), 1e-8 at least",
+        "Wang et al. 2024; the floor is that of their code and cuts the gradient where p_y < floor (1+m)",
+        "Symmetric in the limit of large m; 0.01*eps_softmax(ce)+5*mae is theirs for CIFAR-10.",
+        {"m": {"low": 0.0}, "floor": {"low": 0.0, "high": 1e-2}},
+        of="logits",
+    )
+)
+register_wrapper(
+    Wrapper(
+        "logit_clip",
+        wrappers.logit_clip,
+        "LogitClip",
+        "z becomes z min(1, tau/|z|_2)",
+        "Wei et al. 2023, as in their text; their code clips to 1/temp, where the norm is over temp",
+        "Bounds any loss, cross entropy too, by bounding the logits' norm.",
+        {"tau": _POSITIVE},
+        of="logits",
+    )
+)
+
+LN_1E_4 = math.log(1e-4)
+"""log 0 as the code of Wang 2019, and all after it, has it, by clamping the label to 1e-4."""
+
+_APL = "Ma et al. 2020, Active Passive Loss (the paper's Eq. 2)"
+_APL_USE = "Active Passive Loss: tolerant and still able to fit. The first to try on noisy labels."
+_ALF = "Zhou et al. 2021; their constants: nce+agce@cifar10 and the like"
+_ALF_USE = "Robust where the right label dominates; often better than nce+rce under much noise."
+_ANL = "Ye et al. 2023, Active Negative Loss; with L1 on the weights in place of L2, see its presets"
+_JAL = "Wang et al. 2025, Joint Asymmetric Loss; a = 30 is theirs for CIFAR-10"
+
+
+def _named(
+    name: str, template: str, title: str, source: str, use: str, defaults: Mapping[str, float] | None = None
+) -> None:
+    LOSSES.add(name, Named(name, template, title, source, use, defaults or {}))
+
+
+for _active in ("nce", "nfl"):
+    for _passive in ("mae", "rce"):
+        _name = f"{_active}+{_passive}"
+        _named(_name, _name, f"{LOSSES[_active].title} + {LOSSES[_passive].title}", _APL, _APL_USE)
+for _passive in ("mae", "rce"):
+    _name = f"ngce+{_passive}"
+    _named(_name, _name, f"{LOSSES['ngce'].title} + {LOSSES[_passive].title}", _APL, _APL_USE)
+_named(
+    "sce",
+    "alpha*ce + beta*rce(A=A)",
+    "symmetric cross entropy",
+    "Wang et al. 2019; alpha and beta are theirs for CIFAR-10, A as in the paper on the desk",
+    "Cross entropy that learns, reverse cross entropy that tolerates; the step before Active Passive Loss.",
+    {"alpha": 0.1, "beta": 1.0, "A": -4.0},
+)
+for _name, _half in (("anl_ce", "ce"), ("anl_fl", "fl")):
+    _named(
+        _name,
+        f"alpha*n{_half} + beta*nn{_half}",
+        f"active negative loss of {LOSSES[_half].title}",
+        _ANL,
+        "Normalized loss and its negative: tolerant, and fits better than a sum with MAE.",
+        {"alpha": 5.0, "beta": 5.0},
+    )
+for _passive in ("agce", "aul", "ael"):
+    _name = f"nce+{_passive}"
+    _named(_name, _name, f"{LOSSES['nce'].title} + {LOSSES[_passive].title}", _ALF, _ALF_USE)
+for _name, _half in (("jal_ce", "nce"), ("jal_fl", "nfl")):
+    _named(
+        _name,
+        f"alpha*{_half} + beta*amse(a=a)",
+        f"joint asymmetric loss of {LOSSES[_half].title}",
+        _JAL,
+        "Active loss with an asymmetric passive one; a large a for much noise.",
+        {"alpha": 1.0, "beta": 1.0, "a": 30.0},
+    )
+
+PAPER = ("ce", "fl", "mae", "rce", "nce", "nfl", "nmae", "nrce", "nce+mae", "nce+rce", "nfl+mae", "nfl+rce")
+"""The 12 losses of the paper's Tables 1 and 2, in its order."""

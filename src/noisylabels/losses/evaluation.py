@@ -1,0 +1,170 @@
+"""From logits and target to the reduced loss: what modules and functions both call."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from noisylabels.core.checks import InputError
+from noisylabels.losses.readings import Hard, Label, Soft
+
+REDUCTIONS = ("mean", "sum", "none")
+
+IGNORE = -100
+"""The target that ``nn.CrossEntropyLoss`` ignores unless told otherwise."""
+
+
+class Part(NamedTuple):
+    """A term with everything bound: its values are ``weight * read(l, label)``."""
+
+    weight: float
+    read: Callable[[Tensor, Label], Tensor]
+    logit_maps: tuple[Callable[[Tensor], Tensor], ...] = ()
+    label_maps: tuple[Callable[[Tensor], Tensor], ...] = ()
+    compares_views: bool = False
+
+
+class Target(NamedTuple):
+    """How targets count, as in ``nn.CrossEntropyLoss``."""
+
+    weight: Tensor | None
+    reduction: str
+    ignore_index: int | None
+    label_smoothing: float
+
+
+def evaluate(parts: Sequence[Part], logits: Tensor | Sequence[Tensor], target: Tensor, how: Target) -> Tensor:
+    """Return the reduced weighted sum of the parts."""
+    views = [logits] if isinstance(logits, Tensor) else list(logits)
+    check_shapes(views, target, how.weight)
+    if single := views[0].ndim == 1:
+        views, target = [view.unsqueeze(0) for view in views], target.unsqueeze(0)
+    # Half precisions are computed, and returned, in float32: a sum over K log-probabilities, or 1 - p
+    # near 1, has no meaning in 8 or 11 bits.
+    views = [view.float() if view.dtype in (torch.float16, torch.bfloat16) else view for view in views]
+    try:
+        result = _reduced(parts, views, target, how)
+    except (RuntimeError, IndexError):
+        # Only once it has failed: looking at the values of a target costs a GPU a synchronisation.
+        check_labels(target, views[0].shape[1], how.ignore_index)
+        raise
+    return result.squeeze(0) if single and how.reduction == "none" else result
+
+
+def _reduced(parts: Sequence[Part], views: list[Tensor], target: Tensor, how: Target) -> Tensor:
+    weight = None if how.weight is None else how.weight.to(views[0].dtype)
+    valid = None
+    label: Label
+    if target.is_floating_point():
+        label = Soft(target.to(views[0].dtype))
+        count: Tensor | int = target.numel() // target.shape[1]
+    else:
+        target = target.long()
+        if how.ignore_index is not None:
+            valid = target != how.ignore_index
+            target = torch.where(valid, target, 0)
+        label = Hard(target)
+        count = target.numel() if valid is None else valid.sum()
+    values = _values(parts, views, label, valid, weight, how.label_smoothing)
+    if valid is not None:
+        values = torch.where(valid, values, 0)
+    if how.reduction != "mean":
+        return values.sum() if how.reduction == "sum" else values
+    if weight is not None and not label.soft:
+        weights = weight[target]
+        return values.sum() / (weights if valid is None else torch.where(valid, weights, 0)).sum()
+    return values.sum() / count
+
+
+def _values(
+    parts: Sequence[Part],
+    views: list[Tensor],
+    label: Label,
+    valid: Tensor | None,
+    weight: Tensor | None,
+    smoothing: float,
+) -> Tensor:
+    """Return the weighted sum of the parts an example (and position), class weights applied."""
+    logs: dict[tuple[Callable[[Tensor], Tensor], ...], Tensor] = {}
+    total: Tensor | None = None
+    for part in parts:
+        if part.logit_maps not in logs:
+            mapped = views
+            for change in part.logit_maps:
+                mapped = [change(view) for view in mapped]
+            logs[part.logit_maps] = torch.stack([torch.log_softmax(view, 1) for view in mapped])
+        l = logs[part.logit_maps]
+        at: Label = label
+        if label.soft or part.label_maps or smoothing:
+            q = _weights(label, views[0])
+            q = (1 - smoothing) * q + smoothing / q.shape[1] if smoothing else q
+            for change in part.label_maps:
+                q = change(q if valid is None else torch.where(valid.unsqueeze(1), q, 0))
+            at = Soft(q if weight is None else q * weight.view(1, -1, *[1] * (q.ndim - 2)))
+        if part.compares_views:
+            values = part.read(l, at)
+        else:
+            each = [part.read(view, at) for view in l.unbind()]
+            values = each[0] if len(each) == 1 else torch.stack(each).mean(0)
+        values = part.weight * values
+        if weight is not None and isinstance(at, Hard):
+            values = values * weight[at.target]
+        total = values if total is None else total + values
+    assert total is not None
+    return total
+
+
+def _weights(label: Label, like: Tensor) -> Tensor:
+    """Return the weight of each class, (N, K, d1, ...)."""
+    if isinstance(label, Soft):
+        return label.weights
+    return torch.zeros_like(like).scatter(1, label.target.unsqueeze(1), 1.0)
+
+
+def check_shapes(views: Sequence[Tensor], target: Tensor, weight: Tensor | None) -> None:
+    """Check shapes and types, never values: that would wait for the device."""
+    if not views:
+        raise InputError("logits are an empty list, expected (N, K, ...) or a tuple of views of that shape")
+    logits = views[0]
+    classes = min(logits.ndim, 2) - 1
+    if not logits.is_floating_point() or logits.ndim < 1 or logits.shape[classes] < 2:
+        raise InputError(
+            f"logits are {logits.dtype} of shape {tuple(logits.shape)}, "
+            "expected floating-point (N, K, ...) with K of 2 or more"
+        )
+    for view in views[1:]:
+        if view.shape != logits.shape or view.dtype != logits.dtype:
+            raise InputError(
+                f"the views are {logits.dtype} of shape {tuple(logits.shape)} and {view.dtype} of shape "
+                f"{tuple(view.shape)}, expected all alike"
+            )
+    soft = target.is_floating_point()
+    shape = tuple(logits.shape)
+    wanted = shape if soft else (*shape[:classes], *shape[classes + 1 :])
+    if target.shape != wanted or target.dtype == torch.bool:
+        raise InputError(
+            f"target is {target.dtype} of shape {tuple(target.shape)}, expected integer labels of shape "
+            f"{(*shape[:classes], *shape[classes + 1 :])} or class probabilities of shape {shape} for logits "
+            f"of shape {shape}"
+        )
+    if weight is not None and weight.numel() != shape[classes]:
+        raise InputError(f"there are {weight.numel()} class weights for {shape[classes]} classes")
+
+
+def check_labels(target: Tensor, num_classes: int, ignore_index: int | None) -> None:
+    """Raise an `InputError` that names the first label outside [0, num_classes) that is not ignored."""
+    if target.is_floating_point():
+        return
+    outside = (target < 0) | (target >= num_classes)
+    if ignore_index is not None:
+        outside &= target != ignore_index
+    found = outside.flatten().nonzero()
+    if len(found):
+        at = int(found[0])
+        raise InputError(
+            f"target[{at}] is {int(target.flatten()[at])}, expected a label in [0, {num_classes - 1}]"
+            + ("" if ignore_index is None else f" or {ignore_index}, which is ignored")
+        )

@@ -1,0 +1,138 @@
+"""Constants of the literature, by loss and data set: ``nce+rce@cifar100``, ``nce+rce@ma2020``.
+
+Weights belong to the units of the code that used them: its MAE is 1 - p (half of `mae` here), its RCE has
+log 0 = ln 1e-4. The expressions say the same in the units of this library. What training needs beside the
+loss (the L1 penalty of Active Negative Loss, say) is in `note`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from noisylabels.core.checks import InputError, did_you_mean
+
+_RCE = "rce(A=-9.210340371976182)"  # ln 1e-4
+_APL = "Ma et al. 2020, configurations of their code"
+_ALF = "Zhou et al. 2021, config.py of their code"
+_ANL = "Ye et al. 2023, config of their code"
+_JAL = "Wang et al. 2025, config.py of their code"
+
+
+@dataclass(frozen=True)
+class Preset:
+    """One loss with the constants of a source."""
+
+    expression: str
+    source: str
+    note: str = ""
+
+
+def _apl(active: str, a: float, passive: str, b: float) -> Preset:
+    partner = f"{b}*{_RCE}" if passive == "rce" else f"{b / 2}*mae"
+    return Preset(f"{a}*{active} + {partner}", _APL)
+
+
+PRESETS: dict[str, dict[str, Preset]] = {}
+"""The loss's name, then the preset's."""
+
+
+def _add(name: str, **presets: Preset) -> None:
+    PRESETS.setdefault(name, {}).update(presets)
+
+
+for _active in ("nce", "nfl(detach=1)"):
+    _stem = _active.partition("(")[0]
+    _add(
+        f"{_stem}+rce",
+        mnist=_apl(_active, 1, "rce", 10),
+        cifar10=_apl(_active, 1, "rce", 1),
+        cifar100=_apl(_active, 10, "rce", 0.1),
+        webvision=_apl(_active, 50, "rce", 0.1),
+        ma2020=_apl(_active, 1, "rce", 1),
+    )
+    _add(
+        f"{_stem}+mae",
+        mnist=_apl(_active, 1, "mae", 10),
+        cifar10=_apl(_active, 1, "mae", 1),
+        cifar100=_apl(_active, 10, "mae", 1),
+        webvision=_apl(_active, 50, "mae", 1),
+        ma2020=_apl(_active, 1, "mae", 1),
+    )
+_add(
+    "ngce+mae",
+    mnist=_apl("ngce(q=0.1)", 1, "mae", 10),
+    cifar10=_apl("ngce(q=0.1)", 1, "mae", 1),
+    cifar100=_apl("ngce(q=0.7)", 10, "mae", 1),
+)
+_add(
+    "ngce+rce",
+    mnist=_apl("ngce(q=0.1)", 1, "rce", 10),
+    cifar10=_apl("ngce(q=0.1)", 1, "rce", 1),
+)
+_add("mae", ma2020=Preset("0.5*mae", _APL))
+_add("rce", ma2020=Preset(_RCE, _APL))
+_add("fl", ma2020=Preset("fl(detach=1)", _APL))
+_add("nfl", ma2020=Preset("nfl(detach=1)", _APL))
+_add("nmae", ma2020=Preset("0.5*nmae", _APL))
+_add("nrce", ma2020=Preset("nrce_ma2020", _APL))
+_SCE = "Wang et al. 2019, train_models.py; WebVision: Ma et al. 2020"
+_add(
+    "sce",
+    mnist=Preset(f"0.01*ce + {_RCE}", _SCE),
+    cifar10=Preset(f"0.1*ce + {_RCE}", _SCE),
+    cifar100=Preset(f"6*ce + 0.1*{_RCE}", _SCE),
+    webvision=Preset(f"10*ce + {_RCE}", _SCE),
+)
+for _name, _ce in (("anl_ce", "ce"), ("anl_fl", "fl(detach=1)")):
+    _add(
+        _name,
+        mnist=Preset(f"n{_ce} + nn{_ce}", _ANL, "L1 1e-6, no weight decay"),
+        cifar10=Preset(f"5*n{_ce} + 5*nn{_ce}", _ANL, "L1 5e-5, no weight decay"),
+        cifar100=Preset(f"10*n{_ce} + nn{_ce}", _ANL, "L1 5e-7, no weight decay"),
+    )
+_add("anl_ce", webvision=Preset("20*nce + nnce", _ANL, "L1 5e-6, no weight decay"))
+_add(
+    "agce", mnist=Preset("agce(a=4,q=0.2)", _ALF), cifar10=Preset("agce", _ALF), cifar100=Preset("agce", _ALF)
+)
+_add("aul", mnist=Preset("aul(a=3,q=0.1)", _ALF), cifar10=Preset("aul", _ALF), cifar100=Preset("aul", _ALF))
+_add("ael", mnist=Preset("ael(a=3.5)", _ALF), cifar10=Preset("ael", _ALF), cifar100=Preset("ael", _ALF))
+_add(
+    "nce+agce",
+    cifar10=Preset("nce + 4*agce(a=6,q=1.5)", _ALF),
+    cifar100=Preset("10*nce + 0.1*agce(a=1.8,q=3)", _ALF),
+    webvision=Preset("50*nce + 0.1*agce(a=2.5,q=3)", _ALF),
+)
+_add(
+    "nce+aul",
+    cifar10=Preset("nce + 4*aul(a=6.3,q=1.5)", _ALF),
+    cifar100=Preset("10*nce + 0.015*aul(a=6,q=3)", _ALF),
+)
+_add(
+    "nce+ael",
+    cifar10=Preset("nce + 4*ael(a=5)", _ALF),
+    cifar100=Preset("10*nce + 0.1*ael(a=1.5)", _ALF),
+)
+for _name, _active in (("jal_ce", "nce"), ("jal_fl", "nfl(detach=1)")):
+    _add(
+        _name,
+        cifar10=Preset(f"{_active} + amse(a=30)", _JAL, "L1 5e-5, no weight decay"),
+        cifar100=Preset(f"5*{_active} + amse(a=20)", _JAL, "L1 5e-6, no weight decay"),
+        webvision=Preset(f"50*{_active} + amse(a=30)", _JAL),
+    )
+_add("phuber_ce", mnist=Preset("phuber_ce(tau=10)", "Menon et al. 2020, by a reproduction (dmizr/phuber)"))
+_add("phuber_ce", cifar10=Preset("phuber_ce(tau=2)", "Menon et al. 2020, by a reproduction (dmizr/phuber)"))
+_add("phuber_ce", cifar100=Preset("phuber_ce(tau=10)", "Menon et al. 2020, by a reproduction (dmizr/phuber)"))
+
+
+def preset(name: str, key: str) -> Preset:
+    """Return the constants of `key` (a data set, or "ma2020") for the loss called `name`.
+
+    Raises:
+        InputError: there are none for this loss or of this name; the message says which there are.
+    """
+    if name not in PRESETS:
+        having = ", ".join(PRESETS)
+        raise InputError(f"the loss {name!r} has no presets, and {key!r} came; losses with presets: {having}")
+    if key not in PRESETS[name]:
+        raise InputError(f"the loss {name!r} has no preset {key!r}{did_you_mean(key, PRESETS[name])}")
+    return PRESETS[name][key]

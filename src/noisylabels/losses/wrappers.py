@@ -1,0 +1,38 @@
+"""What can be put around any loss: changes of the logits ahead of it, and changes of its label.
+
+A change of the logits takes and gives (N, K, d1, ...). A change of the label takes and gives the weight of
+each class, (N, K, d1, ...): losses are linear in the label, so the loss of a changed label is the same sum of
+costs under other weights. Rows in `entries.py` say the rest.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+
+def eps_softmax(z: Tensor, m: float = 1e3, floor: float = 1e-8) -> Tensor:
+    """Epsilon-softmax, ``log max(p', floor)`` with ``p' = (p + m onehot(argmax p)) / (1 + m)``."""
+    l = torch.log_softmax(z, 1)
+    top = torch.zeros_like(l).scatter(1, l.argmax(1, keepdim=True), 1.0)
+    relaxed = torch.where(top > 0, (l.exp() + m).log() if m else l, l) - math.log1p(m)
+    return relaxed.clamp_min(math.log(floor)) if floor else relaxed
+
+
+def logit_clip(z: Tensor, tau: float = 1.0) -> Tensor:
+    """LogitClip, ``z min(1, tau / |z|_2)``: the norm of the logits is at most tau."""
+    norm: Tensor = torch.linalg.vector_norm(z, dim=1, keepdim=True)
+    return z * (tau / norm.clamp_min(tau))
+
+
+def ls(q: Tensor, r: float = 0.1) -> Tensor:
+    """Label smoothing, ``(1 - r) q + r / K``; negative for r < 0."""
+    return (1 - r) * q + r / q.shape[1]
+
+
+def peer(q: Tensor, alpha: float = 1.0) -> Tensor:
+    """Peer loss, ``q - alpha pi``, pi the share of each label in the batch."""
+    share = q.transpose(0, 1).flatten(1).sum(1)
+    return q - alpha * (share / share.sum()).view(1, -1, *[1] * (q.ndim - 2))
