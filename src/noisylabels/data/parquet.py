@@ -15,7 +15,7 @@ import numpy as np
 from noisylabels.core.checks import InputError
 from noisylabels.data.decode import Decoding, survey
 from noisylabels.data.picture import Encoded
-from noisylabels.data.reading import Options, Plan, Reading, held_out_note, name_of
+from noisylabels.data.reading import Options, Plan, Reading, held_out_note, name_of, number_classes
 from noisylabels.data.split import hold_out
 
 IMAGE_COLUMNS = ("image", "img")
@@ -172,15 +172,7 @@ class Layout:
             row = int(np.flatnonzero(column.is_null().to_numpy())[0])
             raise InputError(f"{file}, row {row}: the label is missing; remove the row or give it a label")
         values = column.to_numpy()
-        whole = np.isfinite(values) & (values == np.floor(values)) if values.dtype.kind == "f" else True
-        highest = len(self.class_names) - 1 if self.class_names else np.iinfo(np.int32).max
-        wrong = ~((values >= 0) & (values <= highest) & whole)
-        if wrong.any():
-            row = int(np.flatnonzero(wrong)[0])
-            expected = f"0 to {highest}" if self.class_names else "0 or more"
-            hint = "; -1 marks an unlabelled row" if values[row] == -1 else ""
-            raise InputError(f"{file}, row {row}: the label is {values[row]}, expected {expected}{hint}")
-        return np.asarray(values, dtype=np.int64)
+        return number_classes(values, self.class_names, lambda row: f"{file}, row {row}")[0]
 
 
 @dataclass(frozen=True)
