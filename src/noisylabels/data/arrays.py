@@ -21,8 +21,8 @@ LABELS = ("labels", "y", "targets", "label")
 TEST_PARTS = ("test", "val", "valid", "validation")
 CLASS_NAMES = "class_names"
 LAYOUT = (
-    "NAME.npz or NAME.npy files with images and labels, or x_train, y_train, x_test, y_test, or train_images, "
-    "train_labels, ..., or NAME.npy beside labels.npy"
+    "an .npz file or .npy files with images and labels, x_train, y_train, x_test and y_test, or train_images, "
+    "train_labels, ...; or NAME.npy beside labels.npy"
 )
 
 _NAMELESS = ("images", "data", "x", "arrays", "dataset", "train")  # the folder says more
@@ -232,7 +232,7 @@ def channels_first(images: np.ndarray, where: str) -> np.ndarray:
         )
     if not (first or last):
         raise InputError(
-            f"{where} has the shape {shape}, expected (N, H, W), (N, H, W, C) or (N, C, H, W) with 1 or 3 channels"
+            f"{where} has the shape {shape}, expected (N, H, W), (N, H, W, C) or (N, C, H, W) with C 1 or 3"
         )
     return images if first else images.transpose(0, 3, 1, 2)
 

@@ -31,9 +31,9 @@ def plan(path: Path, options: Options) -> Plan:
 
     The key lists name the images of a part, one a line ("images/7/12/x.jpg"); the two files of labels have
     lines "images/7/12/x.jpg 3" for all images with a noisy or a clean label. Line k of category_names_eng.txt
-    is the name of class k. The lists may lie in annotations/, and the images outside of images/ ("7/12/x.jpg"),
-    as the archives unpack them. The clean training and validation parts are left aside, as studies of label
-    noise do; a note says how many clean labels there are.
+    is the name of class k. The lists may lie in annotations/, and the images outside of images/, as
+    "7/12/x.jpg", which is how the archives unpack. The clean training and validation parts are left aside, as
+    studies of label noise do; a note says how many clean labels there are.
 
     Args:
         path: the folder with the lists and images.
@@ -56,7 +56,7 @@ def plan(path: Path, options: Options) -> Plan:
     images, labels = _part(lists / TRAIN_LIST, lists / TRAIN_LABELS, len(names))
     tests, test_labels = _part(lists / TEST_LIST, lists / TEST_LABELS, len(names))
     notes = [
-        f"{sum(1 for _ in numbered_lines(lists / name)):,} images have clean labels that are not used ({name})"
+        f"{sum(1 for _ in numbered_lines(lists / name)):,} clean labels are not used ({name})"
         for name in CLEAN_LISTS
         if (lists / name).is_file()
     ]

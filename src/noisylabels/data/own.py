@@ -59,7 +59,10 @@ def plan(path: Path, options: Options) -> Plan:
     if not names:
         loose = sum(1 for _ in images_below(path))
         what = f"{loose} images but not in class folders" if loose else "no image in class folders"
-        raise InputError(f"{path} holds {what}; expected {LAYOUT}; known are {', '.join(sorted(SUFFIXES))}")
+        raise InputError(
+            f"{path} holds {what}; expected {LAYOUT}; known are {', '.join(sorted(SUFFIXES))}; "
+            "noisylabels list formats shows other layouts"
+        )
     if len(classes) == 1:
         raise InputError(
             f"{path} has a single class, {classes[0]!r}; a classifier needs 2; expected {LAYOUT}"

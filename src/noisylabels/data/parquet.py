@@ -22,6 +22,8 @@ IMAGE_COLUMNS = ("image", "img")
 LABEL_COLUMNS = ("label", "labels", "fine_label", "target", "class")
 TRAIN_SPLIT = "train"
 TEST_SPLITS = ("test", "validation", "valid", "val")
+LAYOUT = "*.parquet, <split>-*.parquet, the same in data/ or in the only folder with such files"
+
 _ROWS = 256  # rows of image bytes held at a time
 _SHARD = re.compile(r"[-_.]?\d+-of-\d+.*$")  # what follows the split's name in "train-00000-of-00002-0a1b"
 
@@ -43,6 +45,11 @@ def parquet_files(path: Path) -> list[Path]:
         names = ", ".join(folder.name for folder in folders)
         raise InputError(f"{path} holds several data sets ({names}); name the folder of one of them")
     return sorted(folders[0].glob("*.parquet")) if folders else []
+
+
+def find(path: Path) -> Path | None:
+    """Return `path` if it means Parquet files."""
+    return path if parquet_files(path) else None
 
 
 def plan(path: Path, options: Options) -> Plan:
@@ -144,14 +151,14 @@ class Layout:
             schema = parquet.schema_arrow
         features = _features(schema)
         images = [field.name for field in schema if _holds_images(field, features)]
-        image = _choose(images, IMAGE_COLUMNS, "image", file, schema.names, notes)
+        image = choose_column(images, IMAGE_COLUMNS, "image", str(file), schema.names, notes)
         named = [
             name
             for name, kind in features.items()
             if kind.get("_type") == "ClassLabel" and name in schema.names
         ]
         labels = named + [name for name in LABEL_COLUMNS if name in schema.names and name not in named]
-        label = _choose(labels, LABEL_COLUMNS, "label", file, schema.names, notes)
+        label = choose_column(labels, LABEL_COLUMNS, "label", str(file), schema.names, notes)
         return cls(image, label, tuple(features.get(label, {}).get("names") or ()))
 
     def labels(self, file: Path) -> np.ndarray:
@@ -256,12 +263,30 @@ def _holds_images(field: Any, features: dict[str, dict[str, Any]]) -> bool:
     )
 
 
-def _choose(
-    found: list[str], preferred: Sequence[str], what: str, file: Path, columns: list[str], notes: list[str]
+def choose_column(
+    found: list[str],
+    preferred: Sequence[str],
+    what: str,
+    where: str,
+    columns: Sequence[str],
+    notes: list[str],
 ) -> str:
+    """Return the column of a kind to use; say in `notes` which others were passed over.
+
+    Args:
+        found: the columns that would do.
+        preferred: the usual names, best first.
+        what: "image" or "label".
+        where: what to call the data in an error.
+        columns: all columns, for an error.
+        notes: gets a line when several would do.
+
+    Raises:
+        InputError: there is none.
+    """
     if not found:
         raise InputError(
-            f"{file} has no {what} column; it has {', '.join(columns)}, expected one called "
+            f"{where} has no {what} column; it has {', '.join(columns)}, expected one called "
             f"{' or '.join(preferred)}"
         )
     ranked = sorted(found, key=lambda name: preferred.index(name) if name in preferred else len(preferred))

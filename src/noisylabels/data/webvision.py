@@ -71,6 +71,11 @@ def plan(path: Path, options: Options, num_classes: int | None = None) -> Plan:
     )
 
 
+def plan_mini(path: Path, options: Options) -> Plan:
+    """Plan to read mini-WebVision, the first 50 classes; see `plan`."""
+    return plan(path, options, MINI_CLASSES)
+
+
 def class_names(path: Path) -> tuple[str, ...]:
     """Return a name for each line of synsets.txt, all different.
 
