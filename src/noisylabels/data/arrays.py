@@ -21,8 +21,8 @@ LABELS = ("labels", "y", "targets", "label")
 TEST_PARTS = ("test", "val", "valid", "validation")
 CLASS_NAMES = "class_names"
 LAYOUT = (
-    "an .npz file or .npy files with images and labels, x_train, y_train, x_test and y_test, or train_images, "
-    "train_labels, ...; or NAME.npy beside labels.npy"
+    "an .npz file or .npy files of images and labels, of x_train, y_train, x_test and y_test, or of "
+    "train_images, train_labels, ...; or NAME.npy beside labels.npy"
 )
 
 _NAMELESS = ("images", "data", "x", "arrays", "dataset", "train")  # the folder says more

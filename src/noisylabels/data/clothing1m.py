@@ -56,7 +56,7 @@ def plan(path: Path, options: Options) -> Plan:
     images, labels = _part(lists / TRAIN_LIST, lists / TRAIN_LABELS, len(names))
     tests, test_labels = _part(lists / TEST_LIST, lists / TEST_LABELS, len(names))
     notes = [
-        f"{sum(1 for _ in numbered_lines(lists / name)):,} clean labels are not used ({name})"
+        f"clean labels that are not used: {sum(1 for _ in numbered_lines(lists / name)):,} ({name})"
         for name in CLEAN_LISTS
         if (lists / name).is_file()
     ]

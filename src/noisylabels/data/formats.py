@@ -5,6 +5,7 @@ A new form is a file with `find` and `plan`, and a row here.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,7 +76,11 @@ def plan_path(path: Path, options: Options) -> Plan:
     """
     for row in FORMATS.values():
         if (place := row.find(path)) is not None:
-            return row.plan(place, options)
+            plan = row.plan(place, options)
+            if place.parent != path or not place.is_file():
+                return plan
+            # one file decides over all else that the folder holds, so the user should know
+            return dataclasses.replace(plan, notes=(f"read {place.name} in {path}", *plan.notes))
     looked = "; ".join(row.title for row in FORMATS.values())
     what = "a file" if path.is_file() else "a folder"
     raise InputError(

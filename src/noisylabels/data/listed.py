@@ -101,9 +101,9 @@ def drop_missing(listing: Listing, source: str, options: Options, notes: list[st
         return listing
     missing = len(there) - int(there.sum())
     first = listing.names[int(np.flatnonzero(~there)[0])]
-    what = f"{missing:,} of the {len(there):,} images that {source} names are missing, first {first}"
+    what = f"{missing:,} of the {len(there):,} images listed in {source} are missing, first {first}"
     if missing == len(there):
-        raise InputError(f"none of the {missing:,} images that {source} names is there: no {first} in {base}")
+        raise InputError(f"none of the {missing:,} images listed in {source} is there: no {first} in {base}")
     if options.bad_images == "fail":
         raise InputError(
             f"{what} in {base}; unpack all of the set, or leave them out with --bad-images skip "

@@ -33,7 +33,9 @@ _PARTS = {
     "train": "train", "training": "train", "test": "test", "testing": "test",
     "val": "val", "valid": "val", "validation": "val",
 }  # fmt: skip
-_NUMBER = re.compile(r"[+-]?\d+(\.0*)?")  # "3.0" is how a column of numbers with a gap in it is written
+_NUMBER = re.compile(
+    r"([+-]?\d{1,18})(\.0*)?", re.ASCII
+)  # "3.0" is how a column of numbers with a gap in it is written
 _NAMELESS = ("labels", "label", "data", "index", "metadata", "images", "train")  # the folder says more
 
 
@@ -170,10 +172,10 @@ def _needed(path: Path, heading: list[str], known: tuple[str, ...], what: str, n
 
 def _classes(path: Path, words: list[str], lines: list[int]) -> tuple[np.ndarray, tuple[str, ...]]:
     """Return class numbers and names of the classes."""
-    if all(_NUMBER.fullmatch(word) for word in words):
-        labels, names = number_classes(
-            np.array([float(word) for word in words]), (), lambda row: f"{path}, line {lines[row]}"
-        )
+    numbers = [_NUMBER.fullmatch(word) for word in words]
+    if all(numbers):
+        values = np.array([int(found[1]) for found in numbers if found], dtype=np.int64)
+        labels, names = number_classes(values, (), lambda row: f"{path}, line {lines[row]}")
     else:
         names = tuple(sorted(set(words)))
         number = {name: k for k, name in enumerate(names)}
