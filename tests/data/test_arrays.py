@@ -54,8 +54,11 @@ def test_the_usual_names(names, kind, tmp_path):
 def test_medmnist_has_three_parts_and_a_column_of_labels(tmp_path):
     path = tmp_path / "pathmnist.npz"
     parts = {"train": images(N, 8, 8), "val": images(M, 8, 8, seed=1), "test": images(M, 8, 8, seed=2)}
-    np.savez(path, **{f"{name}_images": part for name, part in parts.items()},
-             **{f"{name}_labels": labels(len(part))[:, None].astype(np.uint8) for name, part in parts.items()})  # fmt: skip
+    np.savez(
+        path,
+        **{f"{name}_images": part for name, part in parts.items()},
+        **{f"{name}_labels": labels(len(part))[:, None].astype(np.uint8) for name, part in parts.items()},
+    )
     train, test = load(path)
     assert np.array_equal(train.images.numpy(), parts["train"][:, None])
     assert np.array_equal(test.images.numpy(), parts["test"][:, None])
@@ -111,9 +114,14 @@ def test_class_names_may_be_there(tmp_path):
 
 @pytest.mark.parametrize(
     ("shape", "expected"),
-    [((4, 8, 9), (1, 8, 9)), ((4, 8, 9, 1), (1, 8, 9)), ((4, 1, 8, 9), (1, 8, 9)),
-     ((4, 8, 9, 3), (3, 8, 9)), ((4, 3, 8, 9), (3, 8, 9))],
-)  # fmt: skip
+    [
+        ((4, 8, 9), (1, 8, 9)),
+        ((4, 8, 9, 1), (1, 8, 9)),
+        ((4, 1, 8, 9), (1, 8, 9)),
+        ((4, 8, 9, 3), (3, 8, 9)),
+        ((4, 3, 8, 9), (3, 8, 9)),
+    ],
+)
 def test_the_channels_are_found(shape, expected):
     values = images(*shape)
     found = arrays.channels_first(values, "x")
@@ -125,16 +133,22 @@ def test_the_channels_are_found(shape, expected):
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        (images(4, 3, 8, 3), r"shape \(4, 3, 8, 3\): both the second and the last axis could be the channels"),
+        (
+            images(4, 3, 8, 3),
+            r"shape \(4, 3, 8, 3\): both the second and the last axis could be the channels",
+        ),
         (images(4, 1, 8, 1), r"both the second and the last axis"),
         (images(4, 8, 8, 4), r"shape \(4, 8, 8, 4\), expected \(N, H, W\).* with C 1 or 3"),
         (images(4, 64), r"shape \(4, 64\), expected"),
         (images(0, 8, 8), r"a.npz is empty: its shape is \(0, 8, 8\)"),
-        (np.zeros((4, 8, 8), np.float32), r"images are float32, expected uint8 .* 0 to 1, save \(255 \* x\).round"),
+        (
+            np.zeros((4, 8, 8), np.float32),
+            r"images are float32, expected uint8 .* 0 to 1, save \(255 \* x\).round",
+        ),
         (np.zeros((4, 8, 8), np.int64), r"images are int64, expected uint8 .* save x.astype\(numpy.uint8\)"),
         (np.zeros((4, 8, 8), bool), r"images are bool"),
     ],
-)  # fmt: skip
+)
 def test_other_images_are_refused(values, message, tmp_path):
     np.savez(tmp_path / "a.npz", x=values, y=np.arange(len(values)) % 2)
     with pytest.raises(InputError, match=message):
@@ -154,7 +168,7 @@ def test_other_images_are_refused(values, message, tmp_path):
         (np.zeros(N, int), r"a single class, '0'"),
         (np.array([object()] * N), r"holds Python objects, which are not read"),
     ],
-)  # fmt: skip
+)
 def test_other_labels_are_refused(values, message, tmp_path):
     np.savez(tmp_path / "a.npz", x=TRAIN, y=values)
     with pytest.raises(InputError, match=message) as caught:

@@ -57,14 +57,21 @@ def test_by_name(clothing, tmp_path):
     ("file", "content", "message"),
     [
         ("noisy_label_kv.txt", None, r"cannot read .*noisy_label_kv.txt"),
-        ("noisy_label_kv.txt", "images/0/1/a.jpg 0\n",
-         r"noisy_train_key_list.txt, line 1: images/3/4/c.jpg has no label in noisy_label_kv.txt"),
-        ("clean_label_kv.txt", "images/5/6/e.jpg 3\n", r"clean_label_kv.txt, line 1: the label is 3, expected 0 to 2"),
+        (
+            "noisy_label_kv.txt",
+            "images/0/1/a.jpg 0\n",
+            r"noisy_train_key_list.txt, line 1: images/3/4/c.jpg has no label in noisy_label_kv.txt",
+        ),
+        (
+            "clean_label_kv.txt",
+            "images/5/6/e.jpg 3\n",
+            r"clean_label_kv.txt, line 1: the label is 3, expected 0 to 2",
+        ),
         ("clean_test_key_list.txt", "", r"clean_test_key_list.txt is empty"),
         ("category_names_eng.txt", "Suit\n", r"the label is 1, expected 0 to 0"),
         ("category_names_eng.txt", "Suit\nSuit\nHat\n", r"class name 'Suit' occurs twice"),
     ],
-)  # fmt: skip
+)
 def test_damaged_lists_are_named(file, content, message, clothing):
     root = clothing()
     (root / file).unlink()

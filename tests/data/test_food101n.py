@@ -66,14 +66,20 @@ def test_by_name(food, tmp_path):
 @pytest.mark.parametrize(
     ("file", "content", "message"),
     [
-        ("meta/imagelist.tsv", "class_name/key\nramen/000.jpg\npizza/1.jpg\n",
-         r"imagelist.tsv, line 3: 'pizza/1.jpg' is not <class>/<image> with a class of classes.txt"),
+        (
+            "meta/imagelist.tsv",
+            "class_name/key\nramen/000.jpg\npizza/1.jpg\n",
+            r"imagelist.tsv, line 3: 'pizza/1.jpg' is not <class>/<image> with a class of classes.txt",
+        ),
         ("meta/imagelist.tsv", "class_name/key\nramen\n", r"line 2: 'ramen' is not <class>/<image>"),
-        ("meta/imagelist.tsv", "class_name/key\nramen/gone.jpg\nramen/000.jpg\n",
-         r"1 of the 2 images listed in imagelist.tsv are missing, first images/ramen/gone.jpg"),
+        (
+            "meta/imagelist.tsv",
+            "class_name/key\nramen/gone.jpg\nramen/000.jpg\n",
+            r"1 of the 2 images listed in imagelist.tsv are missing, first images/ramen/gone.jpg",
+        ),
         ("meta/classes.txt", None, r"cannot read .*classes.txt"),
     ],
-)  # fmt: skip
+)
 def test_damaged_lists_are_named(file, content, message, food):
     root = food()
     (root / file).unlink()

@@ -199,7 +199,7 @@ def test_damaged_images_fail_or_are_left_out():
     damaged.columns["img"][3] = b"damaged"
     damaged.columns["img"][4] = damaged.columns["img"][4][:-30]
     with pytest.raises(
-        InputError, match=r"2 of 20 images cannot be read: train:3 \(cannot identify .*train:4 \("
+        InputError, match=r"2 of 20 images cannot be read: train:3 \(not an image\), train:4 \("
     ):
         load((damaged, hub()))
     train, _ = load((damaged, hub()), bad_images="skip")
@@ -245,16 +245,25 @@ FLOAT = torch.zeros(3, 5, 6)
 @pytest.mark.parametrize(
     ("source", "message"),
     [
-        (HubStream(), r"the train part is a HubStream, expected a data set with a length.* without streaming=True"),
+        (
+            HubStream(),
+            r"the train part is a HubStream, expected a data set with a length.* without streaming=True",
+        ),
         ({"train": HubStream()}, r"without streaming=True"),
-        (3, r"the train part is a int, expected a data set with a length, whose examples can be asked for by number$"),
+        (
+            3,
+            r"the train part is a int, expected a data set with a length, whose examples can be .* number$",
+        ),
         (None, r"the train part is a NoneType"),
         (Pairs([], []), r"the train part, a Pairs, is empty"),
         ((Pairs(ARRAYS, LABELS),), r"tuple of 1, expected the pair \(train, test\)"),
         ((Pairs(ARRAYS, LABELS), "digits"), r"the test part is a str"),
         ({"test": Pairs(ARRAYS, LABELS)}, r"the parts test, but no 'train'; pass the pair"),
         (ARRAYS, r"train:0 is a ndarray, expected \(image, label\); arrays .* by noisylabels.image_set"),
-        (Pairs([FLOAT] * 10, LABELS), r"train:0: the image is float32, expected uint8 0 to 255; take .*ToTensor"),
+        (
+            Pairs([FLOAT] * 10, LABELS),
+            r"train:0: the image is float32, expected uint8 0 to 255; take .*ToTensor",
+        ),
         (Pairs([ARRAYS[0], "a.png"], [0, 1]), r"train:1: the image is a str, expected a PIL image"),
         (Pairs([torch.zeros(5, 6, 3, dtype=torch.uint8)], [0]), r"shape \(5, 6, 3\), expected .*\(C, H, W\)"),
         (Pairs([np.zeros((3, 5, 6), np.uint8)], [0]), r"shape \(3, 5, 6\), expected .*\(H, W, C\)"),
@@ -262,20 +271,37 @@ FLOAT = torch.zeros(3, 5, 6)
         (Pairs(ARRAYS, [0, 0.5] * 5), r"train:1: the label is '0.5' \(float\), expected a class number"),
         (Pairs(ARRAYS, [0, None] * 5), r"train:1: the label is 'None'"),
         (Pairs(ARRAYS, [True, False] * 5), r"the label is 'True' \(bool\)"),
-        (Pairs(ARRAYS, [torch.tensor([0, 1])] * 10), r"train:0: the label is 'tensor\(\[0, 1\]\)' \(Tensor\)"),
+        (
+            Pairs(ARRAYS, [torch.tensor([0, 1])] * 10),
+            r"train:0: the label is 'tensor\(\[0, 1\]\)' \(Tensor\)",
+        ),
         (Pairs(ARRAYS, [0, -1] * 5), r"train:1: the label is -1, expected 0 or more"),
         (Pairs(ARRAYS, [0, 2] * 5, classes=NAMES), r"train:1: the label is 2, expected 0 to 1"),
         (Pairs(ARRAYS, [0] * 10), r"a single class, '0'"),
-        ((Pairs(ARRAYS, LABELS, classes=NAMES), Pairs(ARRAYS, LABELS, classes=["a", "b"])),
-         r"the train and the test part have different classes: cat, dog, ... and a, b"),
-        (HubSet({"text": ["a"], "label": [0]}, {"text": Feature("Value"), "label": Feature("ClassLabel", NAMES)}),
-         r"the train part has no image column; it has text, label, expected one called image"),
-        (HubSet({"img": [b"a"], "kind": [0]}, {"img": Feature("Image"), "kind": Feature("Value")}),
-         r"the train part has no label column"),
-        (HubSet({"img": [png(ARRAYS[0])], "label": ["cat"]}, {"img": Feature("Image"), "label": Feature("Value")}),
-         r"train:0: the label is 'cat' \(str\), .* dataset.class_encode_column\('label'\)"),
+        (
+            (Pairs(ARRAYS, LABELS, classes=NAMES), Pairs(ARRAYS, LABELS, classes=["a", "b"])),
+            r"the train and the test part have different classes: cat, dog, ... and a, b",
+        ),
+        (
+            HubSet(
+                {"text": ["a"], "label": [0]},
+                {"text": Feature("Value"), "label": Feature("ClassLabel", NAMES)},
+            ),
+            r"the train part has no image column; it has text, label, expected one called image",
+        ),
+        (
+            HubSet({"img": [b"a"], "kind": [0]}, {"img": Feature("Image"), "kind": Feature("Value")}),
+            r"the train part has no label column",
+        ),
+        (
+            HubSet(
+                {"img": [png(ARRAYS[0])], "label": ["cat"]},
+                {"img": Feature("Image"), "label": Feature("Value")},
+            ),
+            r"train:0: the label is 'cat' \(str\), .* dataset.class_encode_column\('label'\)",
+        ),
     ],
-)  # fmt: skip
+)
 def test_what_cannot_be_used_is_explained(source, message):
     with pytest.raises(InputError, match=message) as caught:
         load(source)

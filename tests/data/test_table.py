@@ -137,8 +137,14 @@ def test_unreadable_images(table):
         ("", r"labels.csv is empty; expected a heading such as path,label"),
         ("\n\n", r"labels.csv is empty"),
         ("path,label\n", r"names no image for training; add lines$"),
-        ("a.png,cat\nb.png,dog\n", r"no column of paths: its first line is a.png, cat; call one path, file, filename"),
-        ("path,kind\na.png,cat\n", r"no column of labels: its first line is path, kind; call one label, class, target"),
+        (
+            "a.png,cat\nb.png,dog\n",
+            r"no column of paths: its first line is a.png, cat; call one path, file, filename",
+        ),
+        (
+            "path,kind\na.png,cat\n",
+            r"no column of labels: its first line is path, kind; call one label, class, target",
+        ),
         ("path,label\npictures/0.png,cat\npictures/1.png,\n", r"labels.csv, line 3: the label is missing"),
         ("path,label\npictures/0.png,NaN\n", r"line 2: the label is missing"),
         ("path,label\n,cat\n", r"line 2: the cell of 'path' is empty"),
@@ -146,14 +152,29 @@ def test_unreadable_images(table):
         ("path,label\npictures/0.png,cat,x\n", r"line 2: 3 cells, but the heading has 2"),
         ("path,label\npictures/0.png,cat\npictures/1.png,cat\n", r"labels.csv has a single class, 'cat'"),
         ("path,label\npictures/0.png,0\n", r"has a single class, '0'"),
-        ("path,label\npictures/0.png,0\npictures/1.png,-1\n", r"line 3: the label is -1, expected 0 or more; -1"),
-        ("path,label\npictures/0.png,0\npictures/1.png,500000\n", r"line 3: the label is 500000, expected 0 to 99999"),
-        ("path,label,split\npictures/0.png,cat,trian\n", r"line 2: the split is 'trian', expected train, test or val"),
-        ("path,label,split\npictures/0.png,cat,test\n", r"names no image for training; add lines with split train"),
+        (
+            "path,label\npictures/0.png,0\npictures/1.png,-1\n",
+            r"line 3: the label is -1, expected 0 or more; -1",
+        ),
+        (
+            "path,label\npictures/0.png,0\npictures/1.png,500000\n",
+            r"line 3: the label is 500000, expected 0 to 99999",
+        ),
+        (
+            "path,label,split\npictures/0.png,cat,trian\n",
+            r"line 2: the split is 'trian', expected train, test or val",
+        ),
+        (
+            "path,label,split\npictures/0.png,cat,test\n",
+            r"names no image for training; add lines with split train",
+        ),
         ('path,label\n"pictures/0.png,cat\n', r"labels.csv, line 2: not a table"),
-        ("path,label\ngone.png,cat\nlost.png,dog\n", r"none of the 2 images listed in labels.csv is there: no gone.png"),
+        (
+            "path,label\ngone.png,cat\nlost.png,dog\n",
+            r"none of the 2 images listed in labels.csv is there: no gone.png",
+        ),
     ],
-)  # fmt: skip
+)
 def test_what_is_wrong_is_named_with_its_line(text, message, table):
     with pytest.raises(InputError, match=message) as caught:
         load(table(text))

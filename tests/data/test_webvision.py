@@ -81,8 +81,11 @@ def test_missing_images_are_counted_and_left_out_on_request(webvision):
     root = webvision()
     for name in ("google/q0001/0.jpg", "google/q0002/1.jpg", "val_images_256/val000000.jpg"):
         (root / name).unlink()
-    with pytest.raises(InputError, match=r"^3 of the 11 images listed in info/train_filelist_google\.txt and "
-                       r"info/val_filelist\.txt are missing, first google/q0001/0\.jpg in .*skip"):  # fmt: skip
+    with pytest.raises(
+        InputError,
+        match=r"^3 of the 11 images listed in info/train_filelist_google\.txt and "
+        r"info/val_filelist\.txt are missing, first google/q0001/0\.jpg in .*skip",
+    ):
         load(root)
     train, test = load(root, bad_images="skip")
     assert train.labels.tolist() == [0, 0, 1, 2, 3]
@@ -104,13 +107,21 @@ def test_without_any_image_the_folder_is_named(webvision):
         ("val_filelist.txt", None, r"cannot read .*val_filelist.txt \(No such file"),
         ("synsets.txt", None, r"cannot read .*synsets.txt"),
         ("synsets.txt", "\n\n", r"synsets.txt is empty"),
-        ("val_filelist.txt", "a.jpg 0\nb.jpg\n", r"val_filelist.txt, line 2: 'b.jpg' is no image and class number"),
+        (
+            "val_filelist.txt",
+            "a.jpg 0\nb.jpg\n",
+            r"val_filelist.txt, line 2: 'b.jpg' is no image and class number",
+        ),
         ("val_filelist.txt", "a.jpg 0\nb.jpg x\n", r"line 2: 'b.jpg x' is no image and class number"),
         ("val_filelist.txt", "a.jpg -1\n", r"line 1: 'a.jpg -1' is no image"),
-        ("val_filelist.txt", "a.jpg 0\n\nb.jpg 4\n", r"line 3: the label is 4, expected 0 to 3 for 4 classes"),
+        (
+            "val_filelist.txt",
+            "a.jpg 0\n\nb.jpg 4\n",
+            r"line 3: the label is 4, expected 0 to 3 for 4 classes",
+        ),
         ("val_filelist.txt", b"\xff\xfe\x00", r"val_filelist.txt is not a text file in UTF-8"),
     ],
-)  # fmt: skip
+)
 def test_damaged_lists_are_named(file, content, message, webvision):
     path = webvision() / "info" / file
     if content is None:

@@ -19,7 +19,7 @@ from noisylabels.data.cache import load_uncached
 from noisylabels.data.decode import NAMED, choose_shape
 from noisylabels.data.images import ImageSet
 from noisylabels.data.parquet import IMAGE_COLUMNS, LABEL_COLUMNS, TEST_SPLITS, TRAIN_SPLIT, choose_column
-from noisylabels.data.picture import header_of, pixels_of
+from noisylabels.data.picture import failure_reason, header_of, pixels_of
 from noisylabels.data.reading import Options, Plan, Reading, held_out_note, number_classes
 from noisylabels.data.split import hold_out
 
@@ -223,7 +223,7 @@ def _read(parts: list[_Part], options: Options) -> Reading:
             try:
                 image, label = part.item(row)
             except _DAMAGE as error:
-                bad.append(f"{part.name}:{row} ({' '.join(str(error).split()) or type(error).__name__})")
+                bad.append(f"{part.name}:{row} ({failure_reason(error, b'something')})")
                 continue
             header = header_of(image)
             sizes.add((header.width, header.height))
