@@ -80,7 +80,7 @@ def plan(path: Path, options: Options) -> Plan:
     image = _needed(path, heading, PATH_COLUMNS, "paths", notes)
     label = _needed(path, heading, LABEL_COLUMNS, "labels", notes)
     split = _column(heading, SPLIT_COLUMNS)
-    parts: dict[str, tuple[list[str], list[str], list[int]]] = {}
+    parts: dict[str, list[tuple[str, str, int]]] = {}  # image, label, line
     for line, cells in rows:
         where = f"{path}, line {line}"
         if len(cells) != len(heading):
@@ -94,26 +94,22 @@ def plan(path: Path, options: Options) -> Plan:
         part = _PARTS.get(cells[split[0]].lower()) if split else "train"
         if part is None:
             raise InputError(f"{where}: the split is {cells[split[0]]!r}, expected train, test or val")
-        for column, cell in zip(
-            parts.setdefault(part, ([], [], [])), (cells[image], cells[label], line), strict=True
-        ):
-            column.append(cell)  # type: ignore[attr-defined]
+        parts.setdefault(part, []).append((cells[image], cells[label], line))
     if "train" not in parts:
         raise InputError(
             f"{path} names no image for training; add lines" + (" with split train" if split else "")
         )
     test = next((part for part in ("test", "val") if part in parts), None)
     if test == "test" and "val" in parts:
-        notes.append(f"ignored {len(parts['val'][0]):,} images for validation")
-    used = [parts["train"]] + ([parts[test]] if test else [])
-    words, lines = [w for part in used for w in part[1]], [n for part in used for n in part[2]]
-    labels, names = _classes(path, words, lines)
+        notes.append(f"ignored {len(parts['val']):,} images for validation")
+    used = parts["train"] + (parts[test] if test else [])
+    labels, names = _classes(path, [word for _, word, _ in used], [line for _, _, line in used])
     listing = Listing(
         base=path.parent,
-        names=[name for part in used for name in part[0]],
+        names=[name for name, _, _ in used],
         labels=labels,
         class_names=names,
-        num_train=len(used[0][0]) if test else None,
+        num_train=len(parts["train"]) if test else None,
     )
     return plan_listing(
         drop_missing(listing, path.name, options, notes),
