@@ -87,15 +87,23 @@ def test_a_diverged_run_exits_with_1_and_is_recorded(
     assert read_json(tmp_path / "run" / "result.json")["status"] == "failed"
 
 
-@pytest.mark.parametrize("what", ["losses", "noise", "data", "models", "recipes"])
+@pytest.mark.parametrize("what", ["losses", "noise", "data", "formats", "models", "recipes"])
 def test_list_names_every_row_with_its_source(capsys: pytest.CaptureFixture[str], what: str) -> None:
     from noisylabels.data.catalog import DATA
+    from noisylabels.data.formats import FORMATS
     from noisylabels.experiment import recipes
     from noisylabels.losses import LOSSES
     from noisylabels.models import MODELS
     from noisylabels.noise.catalog import KINDS
 
-    names = {"losses": LOSSES, "noise": KINDS, "data": DATA, "models": MODELS, "recipes": recipes()}[what]
+    names = {
+        "losses": LOSSES,
+        "noise": KINDS,
+        "data": DATA,
+        "formats": FORMATS,
+        "models": MODELS,
+        "recipes": recipes(),
+    }[what]
     assert main(["list", what]) == 0
     out = capsys.readouterr().out
     first_words = {line.split()[0].partition(":")[0] for line in out.splitlines() if line.strip()}

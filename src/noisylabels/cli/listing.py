@@ -10,12 +10,14 @@ import tyro
 
 @dataclass
 class List:
-    """List losses, kinds of noise, data sets, models, or recipes, with their sources.
+    """List losses, kinds of noise, data sets, formats of data, models, or recipes, with their sources.
 
     noisylabels list losses
     """
 
-    what: Annotated[Literal["losses", "noise", "data", "models", "recipes", "version"], tyro.conf.Positional]
+    what: Annotated[
+        Literal["losses", "noise", "data", "formats", "models", "recipes", "version"], tyro.conf.Positional
+    ]
     """what to list"""
 
     def run(self) -> int:
@@ -30,6 +32,7 @@ class List:
             "losses": _losses,
             "noise": _noise,
             "data": _data,
+            "formats": _formats,
             "models": _models,
             "recipes": _recipes,
         }[self.what]()
@@ -68,6 +71,14 @@ def _data() -> tuple[list[str], list[list[str]]]:
 
     return ["name", "data", "how to get it", "licence"], [
         [row.name, row.title, row.source, row.licence] for row in DATA.values()
+    ]
+
+
+def _formats() -> tuple[list[str], list[list[str]]]:
+    from noisylabels.data.formats import FORMATS
+
+    return ["name", "format", "a path is read so if it is or holds"], [
+        [row.name, row.title, row.layout] for row in FORMATS.values()
     ]
 
 

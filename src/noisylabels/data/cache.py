@@ -223,17 +223,31 @@ def _digests(images: np.ndarray, labels: np.ndarray, meta: dict[str, Any]) -> li
     return [content_digest(pixels[part], classes[part], names) for part in (slice(0, n), slice(n, None))]
 
 
-def _in_memory(plan: Plan, reason: str) -> tuple[ImageSet, ImageSet]:
+def load_uncached(plan: Plan, note: str = "") -> tuple[ImageSet, ImageSet]:
+    """Return the training and the test set of `plan`, read into memory and not stored.
+
+    Args:
+        plan: what a reader found.
+        note: a line for the user, or "".
+
+    Raises:
+        InputError: whatever the reader finds wrong.
+    """
     reading = plan.read()
     pieces = list(reading.pieces())
     labels, meta = _finish(reading)
     images = np.concatenate(pieces)
     meta["digests"] = _digests(images, labels, meta)
-    meta["notes"].append(
-        f"the decoded images could not be stored ({reason}), so the next start decodes them again; "
-        "NOISYLABELS_CACHE names another folder"
-    )
+    meta["notes"] += [note] if note else []
     return _two_sets(images, labels, meta, plan)
+
+
+def _in_memory(plan: Plan, reason: str) -> tuple[ImageSet, ImageSet]:
+    return load_uncached(
+        plan,
+        f"the decoded images could not be stored ({reason}), so the next start decodes them again; "
+        "NOISYLABELS_CACHE names another folder",
+    )
 
 
 def _remove_stale(folder: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -120,13 +120,20 @@ def survey(
         headers = [result for result in results if isinstance(result, Header)]
         sizes.update((header.width, header.height) for header in headers)
         grey = grey and all(header.grey for header in headers)
+    return choose_shape(len(images), sizes, grey, image_size)
+
+
+def choose_shape(
+    n: int, sizes: Set[tuple[int, int]], grey: bool, image_size: int | None
+) -> tuple[tuple[int, int, int], str]:
+    """Choose the shape of a set of n images from their widths and heights; see `survey`."""
     channels = 1 if grey else 3
     if image_size is None and len(sizes) <= 1:
         width, height = next(iter(sizes), (1, 1))  # no size at all: nothing is readable, decoding will say so
-        room = len(images) * channels * height * width
+        room = n * channels * height * width
         if room > MAX_UNASKED_BYTES:
             raise InputError(
-                f"{len(images)} images of {width}x{height} pixels would take {room / 2**30:.0f} GiB decoded; "
+                f"{n} images of {width}x{height} pixels would take {room / 2**30:.0f} GiB decoded; "
                 "choose an image_size, such as 224"
             )
         return (channels, height, width), ""

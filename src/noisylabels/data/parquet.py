@@ -15,13 +15,15 @@ import numpy as np
 from noisylabels.core.checks import InputError
 from noisylabels.data.decode import Decoding, survey
 from noisylabels.data.picture import Encoded
-from noisylabels.data.reading import Options, Plan, Reading, held_out_note, name_of
+from noisylabels.data.reading import Options, Plan, Reading, held_out_note, name_of, number_classes
 from noisylabels.data.split import hold_out
 
 IMAGE_COLUMNS = ("image", "img")
 LABEL_COLUMNS = ("label", "labels", "fine_label", "target", "class")
 TRAIN_SPLIT = "train"
 TEST_SPLITS = ("test", "validation", "valid", "val")
+LAYOUT = "*.parquet, <split>-*.parquet, the same in data/ or in the only folder with such files"
+
 _ROWS = 256  # rows of image bytes held at a time
 _SHARD = re.compile(r"[-_.]?\d+-of-\d+.*$")  # what follows the split's name in "train-00000-of-00002-0a1b"
 
@@ -43,6 +45,11 @@ def parquet_files(path: Path) -> list[Path]:
         names = ", ".join(folder.name for folder in folders)
         raise InputError(f"{path} holds several data sets ({names}); name the folder of one of them")
     return sorted(folders[0].glob("*.parquet")) if folders else []
+
+
+def find(path: Path) -> Path | None:
+    """Return `path` if it means Parquet files."""
+    return path if parquet_files(path) else None
 
 
 def plan(path: Path, options: Options) -> Plan:
@@ -144,14 +151,14 @@ class Layout:
             schema = parquet.schema_arrow
         features = _features(schema)
         images = [field.name for field in schema if _holds_images(field, features)]
-        image = _choose(images, IMAGE_COLUMNS, "image", file, schema.names, notes)
+        image = choose_column(images, IMAGE_COLUMNS, "image", str(file), schema.names, notes)
         named = [
             name
             for name, kind in features.items()
             if kind.get("_type") == "ClassLabel" and name in schema.names
         ]
         labels = named + [name for name in LABEL_COLUMNS if name in schema.names and name not in named]
-        label = _choose(labels, LABEL_COLUMNS, "label", file, schema.names, notes)
+        label = choose_column(labels, LABEL_COLUMNS, "label", str(file), schema.names, notes)
         return cls(image, label, tuple(features.get(label, {}).get("names") or ()))
 
     def labels(self, file: Path) -> np.ndarray:
@@ -172,15 +179,7 @@ class Layout:
             row = int(np.flatnonzero(column.is_null().to_numpy())[0])
             raise InputError(f"{file}, row {row}: the label is missing; remove the row or give it a label")
         values = column.to_numpy()
-        whole = np.isfinite(values) & (values == np.floor(values)) if values.dtype.kind == "f" else True
-        highest = len(self.class_names) - 1 if self.class_names else np.iinfo(np.int32).max
-        wrong = ~((values >= 0) & (values <= highest) & whole)
-        if wrong.any():
-            row = int(np.flatnonzero(wrong)[0])
-            expected = f"0 to {highest}" if self.class_names else "0 or more"
-            hint = "; -1 marks an unlabelled row" if values[row] == -1 else ""
-            raise InputError(f"{file}, row {row}: the label is {values[row]}, expected {expected}{hint}")
-        return np.asarray(values, dtype=np.int64)
+        return number_classes(values, self.class_names, lambda row: f"{file}, row {row}")[0]
 
 
 @dataclass(frozen=True)
@@ -264,12 +263,30 @@ def _holds_images(field: Any, features: dict[str, dict[str, Any]]) -> bool:
     )
 
 
-def _choose(
-    found: list[str], preferred: Sequence[str], what: str, file: Path, columns: list[str], notes: list[str]
+def choose_column(
+    found: list[str],
+    preferred: Sequence[str],
+    what: str,
+    where: str,
+    columns: Sequence[str],
+    notes: list[str],
 ) -> str:
+    """Return the column of a kind to use; say in `notes` which others were passed over.
+
+    Args:
+        found: the columns that would do.
+        preferred: the usual names, best first.
+        what: "image" or "label".
+        where: what to call the data in an error.
+        columns: all columns, for an error.
+        notes: gets a line when several would do.
+
+    Raises:
+        InputError: there is none.
+    """
     if not found:
         raise InputError(
-            f"{file} has no {what} column; it has {', '.join(columns)}, expected one called "
+            f"{where} has no {what} column; it has {', '.join(columns)}, expected one called "
             f"{' or '.join(preferred)}"
         )
     ranked = sorted(found, key=lambda name: preferred.index(name) if name in preferred else len(preferred))

@@ -36,14 +36,19 @@ class Header(NamedTuple):
 def read_header(encoded: Encoded) -> Header:
     """Return an image's size and whether it is grey, without decoding its pixels."""
     with _open(encoded) as image:
-        width, height = image.size
-        if _is_sideways(image):
-            if image.format == "TIFF":  # Pillow has swapped the sides or will, depending on its version
-                image.load()
-                width, height = image.size
-            else:
-                width, height = height, width
-        return Header(width, height, image.mode in _GREY_MODES or _has_grey_palette(image))
+        return header_of(image)
+
+
+def header_of(image: Image.Image) -> Header:
+    """Return the size of an open image and whether it is grey."""
+    width, height = image.size
+    if _is_sideways(image):
+        if image.format == "TIFF":  # Pillow has swapped the sides or will, depending on its version
+            image.load()
+            width, height = image.size
+        else:
+            width, height = height, width
+    return Header(width, height, image.mode in _GREY_MODES or _has_grey_palette(image))
 
 
 def read_pixels(encoded: Encoded, channels: int, size: tuple[int, int]) -> np.ndarray:
@@ -60,16 +65,21 @@ def read_pixels(encoded: Encoded, channels: int, size: tuple[int, int]) -> np.nd
     Raises:
         Exception: of any type that a Pillow decoder raises for a damaged file.
     """
-    from PIL import ImageOps
-    from PIL.Image import Resampling
-
-    height, width = size
     with _open(encoded) as image:
         # A JPEG can be decoded at 1/2, 1/4 or 1/8 of its size, much faster; twice the target is enough
         # for a resize that cannot be told from one of the full image. Other formats ignore this.
         image.draft(None, (2 * max(size), 2 * max(size)))
         image.load()
-        flat = _flatten(_upright(image), channels)
+        return pixels_of(image, channels, size)
+
+
+def pixels_of(image: Image.Image, channels: int, size: tuple[int, int]) -> np.ndarray:
+    """Return the pixels of an open image, see `read_pixels`."""
+    from PIL import ImageOps
+    from PIL.Image import Resampling
+
+    height, width = size
+    flat = _flatten(_upright(image), channels)
     if flat.size != (width, height):
         flat = ImageOps.fit(flat, (width, height), method=Resampling.BICUBIC)
     array = np.asarray(flat, dtype=np.uint8).reshape(height, width, channels)

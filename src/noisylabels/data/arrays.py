@@ -1,0 +1,264 @@
+"""NumPy arrays of images and labels: an .npz file, or .npy files side by side."""
+
+from __future__ import annotations
+
+import zipfile
+import zlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn
+
+import numpy as np
+
+from noisylabels.core.checks import InputError
+from noisylabels.data.picture import resize_arrays
+from noisylabels.data.reading import Options, Plan, Reading, held_out_note, name_of, number_classes
+from noisylabels.data.split import hold_out
+
+IMAGES = ("images", "x", "data", "imgs")
+LABELS = ("labels", "y", "targets", "label")
+TEST_PARTS = ("test", "val", "valid", "validation")
+CLASS_NAMES = "class_names"
+LAYOUT = (
+    "an .npz file or .npy files of images and labels, of x_train, y_train, x_test and y_test, or of "
+    "train_images, train_labels, ...; or NAME.npy beside labels.npy"
+)
+
+_NAMELESS = ("images", "data", "x", "arrays", "dataset", "train")  # the folder says more
+_CHUNK_BYTES = 1 << 24
+
+
+def find(path: Path) -> Path | None:
+    """Return the .npz file, .npy file or folder of .npy files that `path` is or holds."""
+    if path.is_file():
+        return path if path.suffix.lower() in (".npz", ".npy") else None
+    if not path.is_dir():
+        return None
+    files = sorted(file for file in path.iterdir() if file.suffix in (".npz", ".npy") and file.is_file())
+    if any(file.suffix == ".npy" for file in files):
+        return path if _pairs([file.stem for file in files]) or path / "labels.npy" in files else None
+    return files[0] if len(files) == 1 else None
+
+
+@dataclass(frozen=True)
+class _Part:
+    name: str  # train, test, ...
+    images: str  # the arrays' names
+    labels: str
+
+
+def plan(path: Path, options: Options) -> Plan:
+    """Plan to read images and labels from arrays.
+
+    Arrays are named as NumPy users name them (images, labels; x, y), as Keras does (x_train, y_train, x_test,
+    y_test) or as MedMNIST does (train_images, train_labels, val_images, ...). A set has a train part or a
+    single one; test, or else val, is for testing, or else a part is held out. CIFAR-10-C has one labels.npy
+    beside many arrays (fog.npy, ...); name one of them. An array class_names holds the names, else they are
+    numbers. Arrays of Python objects are refused, because reading them would run what is in the file.
+
+    Args:
+        path: an .npz file, an .npy file of images, or a folder of .npy files.
+        options: see `Options`.
+
+    Returns:
+        The plan. Images are uint8 (N, H, W), (N, H, W, C) or (N, C, H, W) with C 1 or 3; labels are
+        (N,) or (N, 1), whole numbers. Ids are "train:0" and so on.
+
+    Raises:
+        InputError: no such arrays are there; later, when it is read: a file is damaged, an array has
+            another type or shape, or a label is missing.
+
+    Source: keras.datasets; J. Yang et al., "MedMNIST v2", 2023; D. Hendrycks, T. Dietterich,
+    "Benchmarking Neural Network Robustness", 2019 (CIFAR-10-C).
+    """
+    names, files = _names(path)
+    found = _pairs(names)
+    if path.suffix == ".npy" and not any(path.stem == part.images for part in found.values()):
+        found = _beside(path, names)
+    elif not found and path.is_dir():
+        found = _single(path, names)
+    if not found:
+        raise InputError(f"{path} holds {', '.join(names) or 'no arrays'}; expected {LAYOUT}")
+    train = found.pop("train", None) or found.pop("", None)
+    if train is None:
+        raise InputError(f"{path} has the parts {', '.join(found)}, but no part for training such as x_train")
+    test = next((found.pop(name) for name in TEST_PARTS if name in found), None)
+    parts = [train, test] if test else [train]
+    used = [name for part in parts for name in (part.images, part.labels)]
+    used += [CLASS_NAMES] if CLASS_NAMES in names else []
+    ignored = [name or "the unnamed one" for name in found]
+    notes = [f"ignored the parts {', '.join(ignored)} of {path.name}"] if ignored else []
+    return Plan(
+        name=name_of(path.parent if path.is_file() and path.stem.lower() in _NAMELESS else path),
+        root=path,
+        files={name: files[name] for name in used} if files else {path.name: path},
+        options={
+            "reader": "arrays",
+            "arrays": used,
+            "image_size": options.image_size,
+            "test_fraction": None if test else options.test_fraction,
+        },
+        read=lambda: _read(path, files, parts, used[-1] == CLASS_NAMES, options),
+        notes=tuple(notes),
+    )
+
+
+def _names(path: Path) -> tuple[list[str], dict[str, Path]]:
+    """Return the names of the arrays, and the file of each where they are .npy files."""
+    if path.suffix.lower() == ".npz":
+        try:
+            with zipfile.ZipFile(path) as archive:
+                return [name.removesuffix(".npy") for name in archive.namelist()], {}
+        except (OSError, zipfile.BadZipFile) as error:
+            _damaged(path, error)
+    folder = path if path.is_dir() else path.parent
+    files = {file.stem: file for file in sorted(folder.glob("*.npy"))}
+    return list(files), files
+
+
+def _pairs(names: list[str]) -> dict[str, _Part]:
+    """Find the arrays of images and labels that belong together, by part ("" for a single one)."""
+    lower = {name.lower(): name for name in names}
+    found = {}
+    for part in ("train", "", *TEST_PARTS):
+        forms = ("{0}_{1}", "{1}_{0}") if part else ("{1}",)
+        images, labels = (
+            next(
+                (lower[n] for form in forms for kind in kinds if (n := form.format(part, kind)) in lower),
+                None,
+            )
+            for kinds in (IMAGES, LABELS)
+        )
+        if images and labels:
+            found[part] = _Part(part or "train", images, labels)
+    return found
+
+
+def _beside(path: Path, names: list[str]) -> dict[str, _Part]:
+    if path.stem == "labels" or "labels" not in names:
+        raise InputError(f"{path} has no labels.npy beside it; expected {LAYOUT}")
+    return {"": _Part("train", path.stem, "labels")}
+
+
+def _single(path: Path, names: list[str]) -> dict[str, _Part]:
+    """Take the one array beside labels.npy."""
+    others = [name for name in names if name != "labels"]
+    if len(others) != 1:
+        listed = ", ".join(f"{name}.npy" for name in others[:5]) or "nothing"
+        raise InputError(f"{path} holds {listed} beside labels.npy; name one of them, such as {path}/fog.npy")
+    return {"": _Part("train", others[0], "labels")}
+
+
+def _read(
+    path: Path, files: Mapping[str, Path], parts: list[_Part], named: bool, options: Options
+) -> Reading:
+    def array(name: str) -> tuple[np.ndarray, str]:
+        where = str(files[name]) if files else f"{name} of {path}"
+        try:
+            if files:
+                return np.load(files[name], mmap_mode="r", allow_pickle=False), where
+            with np.load(path, allow_pickle=False) as arrays:
+                return arrays[name], where
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+            _damaged(where, error)
+
+    class_names = _class_names(*array(CLASS_NAMES)) if named else ()
+    images, values, ids = [], [], []
+    for part in parts:
+        pixels = channels_first(*array(part.images))
+        labels, where = array(part.labels)
+        flat = _flat(labels, where)
+        if len(flat) != len(pixels):
+            raise InputError(f"{where} has {len(flat):,} labels for {len(pixels):,} images")
+        images.append(pixels)
+        values.append(number_classes(flat, class_names, lambda row, where=where: f"{where}, row {row}"))  # type: ignore[misc]
+        ids += [f"{part.name}:{i}" for i in range(len(flat))]
+    y = np.concatenate([labels for labels, _ in values])
+    names = max((names for _, names in values), key=len)
+    num_train, notes = len(images[0]), []
+    order = [np.arange(len(part)) for part in images]
+    if len(parts) == 1:
+        order = list(hold_out(y, ids, options.test_fraction))
+        chosen = np.concatenate(order)
+        num_train, y, ids = len(order[0]), y[chosen], [ids[i] for i in chosen]
+        images = [images[0], images[0]]
+        notes.append(held_out_note(len(order[1]), options.test_fraction))
+    shapes = {part.shape[1:] for part in images}
+    if len(shapes) > 1 and (options.image_size is None or len({shape[0] for shape in shapes}) > 1):
+        listed = " and ".join("x".join(map(str, part.shape[1:])) for part in images)
+        raise InputError(
+            f"{path}: images of {listed} (channels, height, width) in one set; choose an image_size"
+        )
+    C, H, W = images[0].shape[1:]
+    side = options.image_size
+
+    def pieces() -> Iterator[np.ndarray]:
+        step = max(1, _CHUNK_BYTES // (C * H * W))
+        for part, rows in zip(images, order, strict=True):
+            for start in range(0, len(rows), step):
+                piece = part[rows[start : start + step]]
+                yield piece if side is None else resize_arrays(piece, side)
+
+    return Reading((C, side or H, side or W), pieces, y, ids, names, num_train, notes)
+
+
+def channels_first(images: np.ndarray, where: str) -> np.ndarray:
+    """Return a view (N, C, H, W) of uint8 images in any of the usual orders.
+
+    Args:
+        images: uint8, (N, H, W), (N, H, W, C) or (N, C, H, W).
+        where: what to call the array in an error.
+
+    Raises:
+        InputError: another type, no image, another number of channels, or an order that cannot be told.
+    """
+    if images.dtype != np.uint8:
+        scale = "(255 * x).round()" if images.dtype.kind == "f" else "x"
+        raise InputError(
+            f"{where}: images are {images.dtype}, expected uint8 0 to 255; where they are "
+            f"{'0 to 1' if images.dtype.kind == 'f' else 'within 0 to 255'}, save {scale}.astype(numpy.uint8)"
+        )
+    shape = images.shape
+    if images.size == 0:
+        raise InputError(f"{where} is empty: its shape is {shape}")
+    if len(shape) == 3:
+        return images[:, None]
+    first, last = (len(shape) == 4 and shape[axis] in (1, 3) for axis in (1, -1))
+    if first and last:
+        raise InputError(
+            f"{where} has the shape {shape}: both the second and the last axis could be the channels; "
+            "save grey images as (N, H, W), or images of other sizes"
+        )
+    if not (first or last):
+        raise InputError(
+            f"{where} has the shape {shape}, expected (N, H, W), (N, H, W, C) or (N, C, H, W) with C 1 or 3"
+        )
+    return images if first else images.transpose(0, 3, 1, 2)
+
+
+def _flat(labels: np.ndarray, where: str) -> np.ndarray:
+    if labels.ndim == 2 and labels.shape[1] == 1:  # Keras and MedMNIST have a column
+        labels = labels[:, 0]
+    if labels.ndim != 1:
+        raise InputError(
+            f"{where} has the shape {labels.shape}, expected one class number an image, (N,); "
+            "where they are one-hot, save labels.argmax(1)"
+        )
+    if labels.dtype.kind not in "iuf":
+        raise InputError(f"{where} holds {labels.dtype}, expected class numbers 0, 1, ...")
+    return labels
+
+
+def _class_names(names: np.ndarray, where: str) -> tuple[str, ...]:
+    if names.ndim != 1 or names.dtype.kind != "U" or not len(names):
+        raise InputError(f"{where} is {names.dtype} of shape {names.shape}, expected a list of names as text")
+    return tuple(map(str, names))
+
+
+def _damaged(where: Path | str, error: Exception) -> NoReturn:
+    if "allow_pickle" in str(error):
+        raise InputError(
+            f"{where} holds Python objects, which are not read; save it with a plain type"
+        ) from None
+    raise InputError(f"{where} cannot be read as NumPy's ({error}); get or save it again") from None

@@ -1,0 +1,89 @@
+"""What a path may hold: a row for each form in which data sets are kept on disk.
+
+A new form is a file with `find` and `plan`, and a row here.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from noisylabels.core.checks import InputError
+from noisylabels.core.registry import Registry
+from noisylabels.data import (
+    animal10n,
+    arrays,
+    cifar,
+    clothing1m,
+    food101n,
+    own,
+    parquet,
+    table,
+    webvision,
+)
+from noisylabels.data.reading import Options, Plan
+
+
+@dataclass(frozen=True)
+class Format:
+    """A row of the table.
+
+    Args:
+        name: what to call it.
+        title: one line on what it is.
+        layout: the files and folders by which it is known, in words.
+        find: gives the place that `plan` wants if a path is or holds this, else None; looks at names and
+            headings only.
+        plan: makes the plan of reading what was found.
+    """
+
+    name: str
+    title: str
+    layout: str
+    find: Callable[[Path], Path | None]
+    plan: Callable[[Path, Options], Plan]
+
+
+FORMATS: Registry[Format] = Registry("format")
+# The order decides: what is known by names of its own comes before what many folders look like.
+for _row in (
+    Format("cifar10", "CIFAR-10 as its authors publish it", cifar.LAYOUT, cifar.find, cifar.plan),
+    Format("webvision", "WebVision 1.0, the Google images", webvision.LAYOUT, webvision.find, webvision.plan),
+    Format("clothing1m", "Clothing1M", clothing1m.LAYOUT, clothing1m.find, clothing1m.plan),
+    Format("food101n", "Food-101N, with Food-101 for testing", food101n.LAYOUT, food101n.find, food101n.plan),
+    Format(
+        "animal10n", "ANIMAL-10N, images or binary batches", animal10n.LAYOUT, animal10n.find, animal10n.plan
+    ),
+    Format("parquet", "Hugging Face image Parquet", parquet.LAYOUT, parquet.find, parquet.plan),
+    Format("arrays", "NumPy arrays", arrays.LAYOUT, arrays.find, arrays.plan),
+    Format("table", "a CSV or TSV table of paths and labels", table.LAYOUT, table.find, table.plan),
+    Format("folders", "images, a folder a class", own.LAYOUT, own.find, own.plan),
+):
+    FORMATS.add(_row.name, _row)
+
+
+def plan_path(path: Path, options: Options) -> Plan:
+    """Return the plan of the first format that knows `path`.
+
+    Args:
+        path: a file or folder that exists.
+        options: see `Options`.
+
+    Raises:
+        InputError: no format knows it; or the one that does finds something wrong with it.
+    """
+    for row in FORMATS.values():
+        if (place := row.find(path)) is not None:
+            plan = row.plan(place, options)
+            if place.parent != path or not place.is_file():
+                return plan
+            # one file decides over all else that the folder holds, so the user should know
+            return dataclasses.replace(plan, notes=(f"read {place.name} in {path}", *plan.notes))
+    looked = "; ".join(row.title for row in FORMATS.values())
+    what = "a file" if path.is_file() else "a folder"
+    raise InputError(
+        f"{path} is {what} of no known format; looked for {looked}; noisylabels list formats shows the files "
+        f"of each, such as {own.LAYOUT}"
+    )

@@ -1,0 +1,214 @@
+"""Images that are named one by one: what folders, lists and tables of files have in common."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from noisylabels.core.checks import InputError
+from noisylabels.data.decode import Decoding, survey
+from noisylabels.data.picture import Encoded
+from noisylabels.data.reading import Options, Plan, Reading, held_out_note
+from noisylabels.data.split import hold_out
+
+
+@dataclass(frozen=True)
+class Listing:
+    """Image files with a label each, training examples first.
+
+    Args:
+        base: the folder that the names are relative to.
+        names: N paths as text, relative to `base` or absolute. They stay text, because a million of
+            `pathlib.Path` take half a gigabyte.
+        labels: int64, (N,).
+        class_names: K names.
+        num_train: how many of the N are for training; None when a test part is to be held out.
+        keys: N names by which the held-out examples are chosen; by default `names`.
+    """
+
+    base: Path
+    names: Sequence[str]
+    labels: np.ndarray
+    class_names: tuple[str, ...]
+    num_train: int | None
+    keys: Sequence[str] | None = None
+
+
+def plan_listing(
+    listing: Listing,
+    options: Options,
+    *,
+    name: str,
+    root: Path,
+    reader: str,
+    lists: Sequence[Path] = (),
+    notes: Sequence[str] = (),
+) -> Plan:
+    """Plan to read the images of a listing.
+
+    Args:
+        listing: what to read.
+        options: see `Options`.
+        name: what to call the set.
+        root: what the user named.
+        reader: the format's name.
+        lists: the files that the labels come from; they decide the result as the images do.
+        notes: see `Plan`.
+
+    Returns:
+        The plan.
+    """
+    return Plan(
+        name=name,
+        root=root,
+        files=_Below(listing.base, listing.names, lists),
+        options={
+            "reader": reader,
+            "classes": list(listing.class_names),
+            "image_size": options.image_size,
+            "bad_images": options.bad_images,
+            "test_fraction": options.test_fraction if listing.num_train is None else None,
+        },
+        read=lambda: _read(listing, options),
+        notes=tuple(notes),
+    )
+
+
+def drop_missing(listing: Listing, source: str, options: Options, notes: list[str]) -> Listing:
+    """Return the listing without the files that are not there, if they may be left out.
+
+    They are looked for before anything is decoded, because decoding may take hours.
+
+    Args:
+        listing: what a list names.
+        source: what to call the list.
+        options: `bad_images` "skip" leaves missing files out.
+        notes: gets a line with the count and the first of them.
+
+    Returns:
+        The listing of what is there.
+
+    Raises:
+        InputError: files are missing and are not to be left out, or none is there.
+    """
+    base = os.fspath(listing.base)
+    there = np.fromiter((os.path.isfile(os.path.join(base, name)) for name in listing.names), dtype=bool)
+    if there.all():
+        return listing
+    missing = len(there) - int(there.sum())
+    first = listing.names[int(np.flatnonzero(~there)[0])]
+    what = f"{missing:,} of the {len(there):,} images listed in {source} are missing, first {first}"
+    if missing == len(there):
+        raise InputError(f"none of the {missing:,} images listed in {source} is there: no {first} in {base}")
+    if options.bad_images == "fail":
+        raise InputError(
+            f"{what} in {base}; unpack all of the set, or leave them out with --bad-images skip "
+            "(bad_images='skip')"
+        )
+    notes.append(f"left out: {what}")
+    kept: list[int] = np.flatnonzero(there).tolist()
+    return Listing(
+        listing.base,
+        [listing.names[i] for i in kept],
+        listing.labels[kept],
+        listing.class_names,
+        None if listing.num_train is None else int(there[: listing.num_train].sum()),
+        None if listing.keys is None else [listing.keys[i] for i in kept],
+    )
+
+
+def numbered_lines(path: Path) -> Iterator[tuple[int, str]]:
+    """Give the lines of a text file that are not empty, stripped, with their numbers from 1.
+
+    Raises:
+        InputError: the file is missing, cannot be read, is not UTF-8, or has no such line.
+    """
+    found = False
+    try:
+        with path.open(encoding="utf-8-sig") as file:
+            for number, line in enumerate(file, start=1):
+                if stripped := line.strip():
+                    found = True
+                    yield number, stripped
+    except OSError as error:
+        raise InputError(f"cannot read {path} ({error.strerror}); get the set's lists again") from None
+    except UnicodeDecodeError:
+        raise InputError(f"{path} is not a text file in UTF-8; get the set's lists again") from None
+    if not found:
+        raise InputError(f"{path} is empty; get the set's lists again")
+
+
+def numbered_pairs(path: Path, num_classes: int) -> Iterator[tuple[int, str, int]]:
+    """Give line number, image and class number of each line "IMAGE LABEL" of a list.
+
+    Raises:
+        InputError: what `numbered_lines` refuses, or a line without a class number 0 to num_classes - 1.
+    """
+    for number, line in numbered_lines(path):
+        name, _, label = line.replace("\t", " ").rpartition(" ")
+        if not (name and label.isascii() and label.isdigit()):
+            raise InputError(f"{path}, line {number}: {line[:80]!r} is no image and class number")
+        if int(label) >= num_classes:
+            raise InputError(
+                f"{path}, line {number}: the label is {label}, expected 0 to {num_classes - 1} "
+                f"for {num_classes} classes"
+            )
+        yield number, name.strip(), int(label)
+
+
+def _read(listing: Listing, options: Options) -> Reading:
+    notes = []
+    names, labels, num_train = listing.names, listing.labels, listing.num_train
+    if num_train is None:
+        train, test = hold_out(labels, listing.keys or names, options.test_fraction)
+        num_train = len(train)
+        order = np.concatenate([train, test])
+        labels, names = labels[order], [names[i] for i in order]
+        notes.append(held_out_note(len(test), options.test_fraction))
+    files = _Files(listing.base, names)
+    shape, resized = survey(files, options.image_size, options.progress)
+    notes += [resized] if resized else []
+    ids = [name.removeprefix("../") for name in names]
+    decoding = Decoding(files, ids, shape, options.bad_images, options.progress)
+    return Reading.of_encoded(decoding, labels, listing.class_names, num_train, notes)
+
+
+@dataclass(frozen=True)
+class _Files(Collection[Encoded]):
+    """The files of a listing, made into paths one at a time."""
+
+    base: Path
+    names: Sequence[str]
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __iter__(self) -> Iterator[Path]:
+        return (self.base / name for name in self.names)
+
+    def __contains__(self, item: object) -> bool:
+        return any(item == path for path in self)
+
+
+class _Below(Mapping[str, Path]):
+    """Images and lists by name, the images made into paths when they are asked for."""
+
+    def __init__(self, base: Path, names: Sequence[str], lists: Sequence[Path]) -> None:
+        self._base = base
+        self._lists = {os.path.relpath(path, base): path for path in lists}
+        self._names = dict.fromkeys((*self._lists, *names))
+
+    def __getitem__(self, name: str) -> Path:
+        if name not in self._names:
+            raise KeyError(name)
+        return self._lists.get(name) or self._base / name
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)

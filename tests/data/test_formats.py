@@ -1,0 +1,67 @@
+import numpy as np
+import pytest
+
+from noisylabels.core.checks import InputError
+from noisylabels.data import own
+from noisylabels.data.catalog import load
+from noisylabels.data.formats import FORMATS, Format
+from noisylabels.data.reading import Plan, Reading
+
+
+def test_every_row_is_complete_and_folders_come_last():
+    assert {
+        "cifar10",
+        "webvision",
+        "clothing1m",
+        "food101n",
+        "animal10n",
+        "parquet",
+        "arrays",
+        "table",
+    } < set(FORMATS)
+    assert list(FORMATS)[-1] == "folders"
+    assert [row.name for row in FORMATS.values()] == list(FORMATS)
+    assert all(row.title and row.layout for row in FORMATS.values())
+
+
+def test_no_format_claims_what_it_does_not_know(tmp_path):
+    (tmp_path / "notes.txt").write_text("hello")
+    for row in FORMATS.values():
+        assert row.find(tmp_path) is None, row.name
+        assert row.find(tmp_path / "notes.txt") is None, row.name
+        assert row.find(tmp_path / "nowhere") is None, row.name
+
+
+@pytest.mark.parametrize("name", ["", "notes.txt"])
+def test_an_unknown_path_is_told_what_was_looked_for(name, tmp_path):
+    (tmp_path / "notes.txt").write_text("hello")
+    with pytest.raises(InputError) as caught:
+        load(tmp_path / name)
+    message = str(caught.value)
+    assert "\n" not in message
+    assert f"is a {'file' if name else 'folder'} of no known format" in message
+    assert all(row.title in message for row in FORMATS.values())
+    assert "noisylabels list formats" in message
+    assert own.LAYOUT in message
+
+
+def test_a_new_format_is_a_row(tmp_path):
+    def read():
+        images = np.arange(4, dtype=np.uint8).reshape(4, 1, 1, 1)
+        return Reading((1, 1, 1), lambda: iter([images]), np.array([0, 1, 0, 1]), list("abcd"), ("x", "y"), 2)
+
+    row = Format(
+        name="dots",
+        title="four dots",
+        layout="NAME.dots",
+        find=lambda path: path if path.suffix == ".dots" else None,
+        plan=lambda path, options: Plan("dots", path, {path.name: path}, {}, read),
+    )
+    (tmp_path / "my.dots").touch()
+    FORMATS.add("dots", row)
+    try:
+        train, test = load(tmp_path / "my.dots")
+    finally:
+        FORMATS.remove("dots")
+    assert train.images.flatten().tolist() == [0, 1]
+    assert test.labels.tolist() == [0, 1]
