@@ -1,0 +1,416 @@
+"""Labels from a file: CSV, TSV, text, JSON, NumPy and Parquet, in one form, with one clear line when wrong."""
+
+from __future__ import annotations
+
+import csv
+import difflib
+import json
+import re
+import zipfile
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from noisylabels.core.checks import InputError
+from noisylabels.core.files import file_digest
+from noisylabels.noise.checks import check_class_names, check_num_classes
+from noisylabels.noise.labels import NoisyLabels
+
+# A name of the first group is the label to train on even beside one of the second, which then may be
+# the true label or another one: nothing says which.
+GIVEN_COLUMNS = ("given", "given_label", "noisy", "noisy_label", "noisy_labels")
+LABEL_COLUMNS = ("label", "labels", "target", "targets", "class", "y")
+TRUE_COLUMNS = ("true", "true_label", "clean", "clean_label")
+ID_COLUMNS = ("id", "ids", "path", "filename", "file", "image", "image_id", "name")
+_KNOWN = {*GIVEN_COLUMNS, *LABEL_COLUMNS, *TRUE_COLUMNS, *ID_COLUMNS}
+
+_INTEGER = re.compile(r"[+-]?[0-9]{1,18}")
+_SAVED = b"noisylabels"  # the key in the metadata of a file that NoisyLabels.save wrote
+
+
+@dataclass(frozen=True, eq=False)
+class LabelFile:
+    """What a file of labels holds, in the order of the examples.
+
+    Args:
+        given: (N,) int64 in [0, K).
+        true: (N,) int64 in [0, K), or None where the file has no column of true labels.
+        column: the name of the column that `given` came from; empty for a file of nothing but labels.
+        digest: sha256 of the file, hexadecimal.
+    """
+
+    given: np.ndarray
+    true: np.ndarray | None
+    column: str
+    digest: str
+
+
+@dataclass(frozen=True)
+class _Table:
+    """Columns as they lie in a file, and how to tell a person which row is meant."""
+
+    path: Path
+    columns: Mapping[str, Any]
+    row: Callable[[int], str]
+    headed: bool = True  # whether the columns have names of their own
+
+
+def read_labels(
+    path: str | Path,
+    *,
+    num_classes: int,
+    class_names: Sequence[str] | None = None,
+    ids: Sequence[str] | None = None,
+) -> LabelFile:
+    """Read the label of each example from a file.
+
+    - `.csv`, `.tsv`: a column given, noisy_label, label or target (or one column of any name), and, if
+      there is one, true or clean_label, and id, path, filename or image. Without a header: one column of
+      labels, or, with `ids`, two columns, the id and its label.
+    - `.parquet`: the same columns; also what `NoisyLabels.save` wrote, whose digest is then checked.
+    - `.npz`: the same names as keys, or a single key. `.npy`: the labels.
+    - `.txt`: a label a line. `.json`: a list of labels.
+
+    A label is a class number or a class name. A column of text that can be read both ways, because
+    classes are called by the numbers of other classes, is refused.
+
+    Args:
+        path: the file.
+        num_classes: K.
+        class_names: K names, for files that have names in place of numbers.
+        ids: N names of the examples in their order. A file with a column of ids may then have its rows in
+            any order; one without must have N rows, in order.
+
+    Returns:
+        The labels in the order of `ids`, or in that of the file where `ids` or the column is missing.
+
+    Raises:
+        InputError: there is no such file, it is damaged or of another kind; no column, or several, could
+            be the labels; a label is missing or is no class; an id is missing, double or unknown. The
+            message names the row.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = Path(folder, "labels.csv")
+    ...     size = path.write_text("path,label\\nb.png,dog\\na.png,cat\\n")
+    ...     read_labels(path, num_classes=2, class_names=["cat", "dog"], ids=["a.png", "b.png"]).given
+    array([0, 1])
+    """
+    path = Path(path)
+    check_num_classes(num_classes)
+    names = None if class_names is None else check_class_names(class_names)
+    if names is not None and len(names) != num_classes:
+        raise InputError(f"num_classes is {num_classes} and there are {len(names)} class names")
+    if not path.is_file():
+        raise InputError(f"there is no file {path}")
+    if path.suffix.lower() not in _READERS:
+        hint = "; human labels in .pt files are read as human labels" if path.suffix == ".pt" else ""
+        raise InputError(f"{path} is not a file of labels: known are {', '.join(_READERS)}{hint}")
+    try:
+        digest = file_digest(path)
+        table = _READERS[path.suffix.lower()](path)
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror or error}") from None
+    if ids is not None and not table.headed and list(table.columns) == ["1", "2"]:
+        table = _Table(path, {"id": table.columns["1"], "label": table.columns["2"]}, table.row)
+    label, true, key = _choose(table)
+    length = _length(table, [label, true, key])
+    if ids is not None and key is None and length != len(ids):
+        raise InputError(f"{path} has {length} labels and the set has {len(ids)} examples")
+    given = _numbers(table, label, num_classes, names)
+    before = None if true is None else _numbers(table, true, num_classes, names)
+    if ids is not None and key is not None:
+        order = _order(table, key, ids)
+        given, before = given[order], None if before is None else before[order]
+    return LabelFile(given, before, label if table.headed else "", digest)
+
+
+# Which columns ------------------------------------------------------------------------------------
+
+
+def _choose(table: _Table) -> tuple[str, str | None, str | None]:
+    """Return the names of the columns of labels, true labels and ids, as the file spells them."""
+    if not table.headed:
+        if len(table.columns) == 1:
+            return next(iter(table.columns)), None, None
+        raise InputError(
+            f"{table.path} has {len(table.columns)} columns and no header; "
+            "add a first line that names them, such as id,label"
+        )
+
+    def find(known: tuple[str, ...], what: str) -> str | None:
+        found = [name for name in table.columns if name.strip().lower() in known]
+        if len(found) > 1:
+            raise InputError(
+                f"{table.path} has {len(found)} columns of {what}, {' and '.join(map(repr, found))}; leave one"
+            )
+        return found[0] if found else None
+
+    true = find(TRUE_COLUMNS, "true labels")
+    label = find(GIVEN_COLUMNS, "labels") or find(LABEL_COLUMNS, "labels")
+    key = find(ID_COLUMNS, "ids")
+    if label is None:
+        rest = [name for name in table.columns if name not in (true, key)]
+        if len(rest) != 1:
+            listing = ", ".join(map(repr, table.columns)) or "none"
+            raise InputError(
+                f"{table.path} has no column of labels that could be told apart (its columns: {listing}); "
+                "call one of them label"
+            )
+        label = rest[0]
+    return label, true, key
+
+
+def _length(table: _Table, chosen: Iterable[str | None]) -> int:
+    lengths = {name: len(table.columns[name]) for name in chosen if name is not None}
+    if len(set(lengths.values())) > 1:
+        listing = ", ".join(f"{name!r} has {n}" for name, n in lengths.items())
+        raise InputError(f"{table.path} has columns of different lengths: {listing}")
+    length = next(iter(lengths.values()))
+    if not length:
+        raise InputError(f"{table.path} holds no label")
+    return length
+
+
+def _order(table: _Table, key: str, ids: Sequence[str]) -> np.ndarray:
+    """Return for each id of the set the row of the file that names it."""
+    wanted = {name: i for i, name in enumerate(ids)}
+    if len(wanted) != len(ids):
+        raise InputError("two examples of the set have the same id, so that its labels cannot be found by ids")
+    order = np.full(len(ids), -1, dtype=np.int64)
+    for row, cell in enumerate(_values(table.columns[key])):
+        name = "" if cell is None else str(cell).strip()
+        place = wanted.get(name)
+        if place is None:
+            raise InputError(
+                f"{table.row(row)} of {table.path} names {name!r}, which is no example of the set "
+                f"(an id of it: {ids[0]!r}); take the row out or correct its {key}"
+            )
+        if order[place] >= 0:
+            raise InputError(
+                f"{table.row(row)} of {table.path} names {name!r} again, after {table.row(int(order[place]))}; "
+                "leave one of the two rows"
+            )
+        order[place] = row
+    missing = np.flatnonzero(order < 0)
+    if missing.size:
+        raise InputError(
+            f"{table.path} has no label for {missing.size} of {len(ids)} examples, the first is "
+            f"{ids[int(missing[0])]!r}; add a row for each"
+        )
+    return order
+
+
+# From cells to class numbers ----------------------------------------------------------------------
+
+
+def _values(column: Any) -> list[Any]:
+    return column.tolist() if isinstance(column, np.ndarray) else list(column)
+
+
+def _numbers(table: _Table, name: str, num_classes: int, names: tuple[str, ...] | None) -> np.ndarray:
+    """Return a column as class numbers, (N,) int64."""
+    column = table.columns[name]
+    if isinstance(column, np.ndarray) and column.dtype.kind in "iu":
+        bad = (column < 0) | (column >= num_classes)
+        if not bad.any():
+            return column.astype(np.int64)
+    cells = [cell.strip() if isinstance(cell, str) else cell for cell in _values(column)]
+    by_name = {} if names is None else {text.strip(): k for k, text in enumerate(names)}
+    as_names = [by_name.get(cell, -1) if isinstance(cell, str) else -1 for cell in cells]
+    as_numbers = [_class_number(cell, num_classes) for cell in cells]
+    if min(as_names) >= 0:
+        if min(as_numbers) >= 0 and as_names != as_numbers:
+            row = next(i for i, (a, b) in enumerate(zip(as_names, as_numbers, strict=True)) if a != b)
+            raise InputError(
+                f"{table.row(row)} of {table.path} has the label {cells[row]!r}, which is both the name of class "
+                f"{as_names[row]} and the number of another; save class numbers as integers, in .npy or .parquet"
+            )
+        return np.array(as_names, dtype=np.int64)
+    if min(as_numbers) < 0:
+        # A row that fits the way in which most others are read is not the one to name.
+        mostly_names = sum(k >= 0 for k in as_names) > sum(k >= 0 for k in as_numbers)
+        first = (as_names if mostly_names else as_numbers).index(-1)
+        raise InputError(
+            f"{table.row(first)} of {table.path} {_fault(cells[first], num_classes, names)}; correct it"
+        )
+    return np.array(as_numbers, dtype=np.int64)
+
+
+def _class_number(cell: Any, num_classes: int) -> int:
+    """Return the class number that a cell says, or -1."""
+    if isinstance(cell, str):
+        number = int(cell) if _INTEGER.fullmatch(cell) else -1
+    else:
+        number = cell if isinstance(cell, int) and not isinstance(cell, bool) else -1
+    return number if 0 <= number < num_classes else -1
+
+
+def _fault(cell: Any, num_classes: int, names: tuple[str, ...] | None) -> str:
+    if cell is None or cell == "":
+        return "has no label"
+    expected = f"expected a class number from 0 to {num_classes - 1}"
+    if names is not None:
+        expected += " or a class name"
+        near = difflib.get_close_matches(str(cell), names, n=1, cutoff=0.6)
+        expected += f" (did you mean {near[0]!r}?)" if near else f" such as {names[0]!r}"
+    shown = repr(cell)
+    return f"has the label {shown if len(shown) < 60 else shown[:57] + '...'}, {expected}"
+
+
+# The formats --------------------------------------------------------------------------------------
+
+
+def _line(number: int) -> str:
+    return f"line {number}"
+
+
+def _entry(number: int) -> str:
+    return f"entry {number} (from 0)"
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} is not UTF-8 text (byte {error.start}); save it as UTF-8") from None
+
+
+def _read_lines(path: Path) -> _Table:
+    lines = _text(path).rstrip().splitlines()
+    return _Table(path, {"label": lines}, lambda i: _line(i + 1), headed=False)
+
+
+def _read_json(path: Path) -> _Table:
+    try:
+        value = json.loads(_text(path))
+    except (json.JSONDecodeError, RecursionError) as error:
+        raise InputError(f"{path} is not valid JSON ({error}); restore it or make it anew") from None
+    if not isinstance(value, list):
+        raise InputError(f"{path} holds a {type(value).__name__}, expected a list with one label an example")
+    return _Table(path, {"label": value}, _entry, headed=False)
+
+
+def _read_csv(path: Path) -> _Table:
+    lines = _text(path).splitlines(keepends=True)
+    first = next((line for line in lines if line.strip()), "")
+    tab = path.suffix.lower() == ".tsv"
+    delimiter = "\t" if tab else next((mark for mark in ",;\t" if mark in first), ",")
+    rows: list[list[str]] = []
+    numbers: list[int] = []
+    reader = csv.reader(lines, delimiter=delimiter, strict=True)
+    try:
+        for row in reader:
+            # An empty line is a gap, not a row, but a row of one empty cell is a label that is missing,
+            # which can be told apart only where there are several columns.
+            if row and (len(row) > 1 or row[0].strip()):
+                rows.append(row)
+                numbers.append(reader.line_num)
+    except csv.Error as error:
+        raise InputError(f"line {reader.line_num} of {path} is not valid CSV ({error}); correct it") from None
+    if not rows:
+        raise InputError(f"{path} holds no label")
+    for row, number in zip(rows, numbers, strict=True):
+        if len(row) != len(rows[0]):
+            raise InputError(f"line {number} of {path} has {len(row)} cells, the first line has {len(rows[0])}")
+    headed = _is_header(rows)
+    header = [cell.strip() for cell in rows[0]] if headed else [str(i + 1) for i in range(len(rows[0]))]
+    body, numbers = (rows[1:], numbers[1:]) if headed else (rows, numbers)
+    columns = {name: [row[i] for row in body] for i, name in enumerate(header)}
+    if len(columns) != len(header):
+        double = next(name for name in header if header.count(name) > 1)
+        raise InputError(f"{path} has two columns called {double!r}; leave one of them")
+    if columns.get("") == [str(i) for i in range(len(body))]:
+        del columns[""]  # the row numbers that a data frame writes unless told not to
+    return _Table(path, columns, lambda i: _line(numbers[i]), headed)
+
+
+def _is_header(rows: list[list[str]]) -> bool:
+    """Return whether the first row names the columns rather than being an example.
+
+    It does if it has a name that is known. Else, of several columns, it does if none of its cells is a
+    number though the row below has one; a lone column of other names is taken for labels.
+    """
+    first = [cell.strip() for cell in rows[0]]
+    if any(cell.lower() in _KNOWN for cell in first):
+        return True
+    below = rows[1] if len(rows) > 1 else []
+    return not any(_INTEGER.fullmatch(cell) for cell in first) and any(
+        _INTEGER.fullmatch(cell.strip()) for cell in below
+    )
+
+
+def _array(path: Path, array: np.ndarray, name: str) -> np.ndarray:
+    if array.ndim != 1:
+        raise InputError(f"{path}: {name} have shape {array.shape}, expected one label an example, shape (N,)")
+    return array
+
+
+def _read_numpy(path: Path) -> _Table:
+    try:
+        loaded = np.load(path, allow_pickle=False)
+        if isinstance(loaded, np.ndarray):
+            return _Table(path, {"label": _array(path, loaded, "the labels")}, _entry, headed=False)
+        with loaded:
+            wanted = [key for key in loaded.files if key.strip().lower() in _KNOWN] or loaded.files
+            if len(wanted) > 1 or len(loaded.files) == 1:
+                columns = {key: _array(path, loaded[key], f"the {key!r}") for key in wanted}
+            else:
+                columns = {key: loaded[key] for key in loaded.files if key in wanted or len(wanted) > 1}
+            return _Table(path, columns, _entry)
+    except InputError:
+        raise
+    # a damaged archive fails in any of these ways, OSError and ValueError among them
+    except (ValueError, OSError, EOFError, KeyError, NotImplementedError, zipfile.BadZipFile) as error:
+        reason = "it holds Python objects" if "allow_pickle" in str(error) else str(error).partition("\n")[0]
+        raise InputError(f"{path} is not a readable NumPy file of labels ({reason}); make it anew") from None
+
+
+def _read_parquet(path: Path) -> _Table:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        with pq.ParquetFile(path) as file:
+            if _SAVED in (file.schema_arrow.metadata or {}):
+                saved = NoisyLabels.load(path)  # which checks the digest
+                return _Table(path, {"given": saved.given, "true": saved.true}, _entry)
+            names = file.schema_arrow.names
+            if len(set(names)) != len(names):
+                raise InputError(f"{path} has two columns of one name; leave one of them")
+            # Images may lie beside the labels; only what is small is read.
+            nested = {name for name in names if pa.types.is_nested(file.schema_arrow.field(name).type)}
+            wanted = [name for name in names if name.strip().lower() in _KNOWN and name not in nested]
+            table = file.read(columns=wanted or [name for name in names if name not in nested])
+            columns = {name: _column(table[name]) for name in table.column_names}
+            if wanted and len(wanted) < len(names):
+                columns |= {name: [] for name in names if name not in wanted}
+    except InputError:
+        raise
+    except (pa.ArrowException, OSError, ValueError) as error:
+        reason = str(error).partition("\n")[0]
+        raise InputError(f"{path} is not a readable Parquet file ({reason}); make it anew") from None
+    return _Table(path, columns, _entry)
+
+
+def _column(column: Any) -> Any:
+    """Return an Arrow column as an integer array, or as a list where anything else is in it."""
+    import pyarrow as pa
+
+    if pa.types.is_integer(column.type) and not column.null_count:
+        return column.to_numpy()
+    return column.to_pylist()
+
+
+_READERS: dict[str, Callable[[Path], _Table]] = {
+    ".csv": _read_csv,
+    ".tsv": _read_csv,
+    ".txt": _read_lines,
+    ".json": _read_json,
+    ".npy": _read_numpy,
+    ".npz": _read_numpy,
+    ".parquet": _read_parquet,
+}
