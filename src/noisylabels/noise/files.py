@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import difflib
+import io
 import json
 import re
 import zipfile
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -50,10 +53,11 @@ class LabelFile:
 
 @dataclass(frozen=True)
 class _Table:
-    """Columns as they lie in a file, and how to tell a person which row is meant."""
+    """The columns of a file, read when they are asked for, and how to tell a person which row is meant."""
 
     path: Path
-    columns: Mapping[str, Any]
+    names: Sequence[str]
+    read: Callable[[str], Any]  # name -> an integer array, or a list with None for a gap
     row: Callable[[int], str]
     headed: bool = True  # whether the columns have names of their own
 
@@ -112,18 +116,17 @@ def read_labels(
     try:
         digest = file_digest(path)
         table = _READERS[path.suffix.lower()](path)
+        label, true, key = _choose(table, ids is not None)
+        columns = {name: table.read(name) for name in (label, true, key) if name is not None}
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror or error}") from None
-    if ids is not None and not table.headed and list(table.columns) == ["1", "2"]:
-        table = _Table(path, {"id": table.columns["1"], "label": table.columns["2"]}, table.row)
-    label, true, key = _choose(table)
-    length = _length(table, [label, true, key])
+    length = _length(table, columns)
     if ids is not None and key is None and length != len(ids):
         raise InputError(f"{path} has {length} labels and the set has {len(ids)} examples")
-    given = _numbers(table, label, num_classes, names)
-    before = None if true is None else _numbers(table, true, num_classes, names)
+    given = _numbers(table, columns[label], num_classes, names)
+    before = None if true is None else _numbers(table, columns[true], num_classes, names)
     if ids is not None and key is not None:
-        order = _order(table, key, ids)
+        order = _order(table, key, columns[key], ids)
         given, before = given[order], None if before is None else before[order]
     return LabelFile(given, before, label if table.headed else "", digest)
 
@@ -131,18 +134,20 @@ def read_labels(
 # Which columns ------------------------------------------------------------------------------------
 
 
-def _choose(table: _Table) -> tuple[str, str | None, str | None]:
+def _choose(table: _Table, have_ids: bool) -> tuple[str, str | None, str | None]:
     """Return the names of the columns of labels, true labels and ids, as the file spells them."""
     if not table.headed:
-        if len(table.columns) == 1:
-            return next(iter(table.columns)), None, None
+        if len(table.names) == 1:
+            return table.names[0], None, None
+        if len(table.names) == 2 and have_ids:  # whose first column is then held against the ids
+            return table.names[1], None, table.names[0]
         raise InputError(
-            f"{table.path} has {len(table.columns)} columns and no header; "
-            "add a first line that names them, such as id,label"
+            f"{table.path} has {len(table.names)} columns and no first line that names them; "
+            "add one, such as id,label"
         )
 
     def find(known: tuple[str, ...], what: str) -> str | None:
-        found = [name for name in table.columns if name.strip().lower() in known]
+        found = [name for name in table.names if name.strip().lower() in known]
         if len(found) > 1:
             raise InputError(
                 f"{table.path} has {len(found)} columns of {what}, {' and '.join(map(repr, found))}; leave one"
@@ -153,9 +158,9 @@ def _choose(table: _Table) -> tuple[str, str | None, str | None]:
     label = find(GIVEN_COLUMNS, "labels") or find(LABEL_COLUMNS, "labels")
     key = find(ID_COLUMNS, "ids")
     if label is None:
-        rest = [name for name in table.columns if name not in (true, key)]
+        rest = [name for name in table.names if name not in (true, key)]
         if len(rest) != 1:
-            listing = ", ".join(map(repr, table.columns)) or "none"
+            listing = ", ".join(map(repr, table.names)) or "none"
             raise InputError(
                 f"{table.path} has no column of labels that could be told apart (its columns: {listing}); "
                 "call one of them label"
@@ -164,8 +169,8 @@ def _choose(table: _Table) -> tuple[str, str | None, str | None]:
     return label, true, key
 
 
-def _length(table: _Table, chosen: Iterable[str | None]) -> int:
-    lengths = {name: len(table.columns[name]) for name in chosen if name is not None}
+def _length(table: _Table, columns: Mapping[str, Any]) -> int:
+    lengths = {name: len(column) for name, column in columns.items()}
     if len(set(lengths.values())) > 1:
         listing = ", ".join(f"{name!r} has {n}" for name, n in lengths.items())
         raise InputError(f"{table.path} has columns of different lengths: {listing}")
@@ -175,24 +180,26 @@ def _length(table: _Table, chosen: Iterable[str | None]) -> int:
     return length
 
 
-def _order(table: _Table, key: str, ids: Sequence[str]) -> np.ndarray:
+def _order(table: _Table, key: str, column: Any, ids: Sequence[str]) -> np.ndarray:
     """Return for each id of the set the row of the file that names it."""
     wanted = {name: i for i, name in enumerate(ids)}
     if len(wanted) != len(ids):
-        raise InputError("two examples of the set have the same id, so that its labels cannot be found by ids")
+        raise InputError(
+            "two examples of the set have the same id, so that its labels cannot be found by ids"
+        )
     order = np.full(len(ids), -1, dtype=np.int64)
-    for row, cell in enumerate(_values(table.columns[key])):
+    for row, cell in enumerate(_values(column)):
         name = "" if cell is None else str(cell).strip()
         place = wanted.get(name)
         if place is None:
             raise InputError(
                 f"{table.row(row)} of {table.path} names {name!r}, which is no example of the set "
-                f"(an id of it: {ids[0]!r}); take the row out or correct its {key}"
+                f"(an id of it: {ids[0]!r}); take the row out or correct it"
             )
         if order[place] >= 0:
             raise InputError(
                 f"{table.row(row)} of {table.path} names {name!r} again, after {table.row(int(order[place]))}; "
-                "leave one of the two rows"
+                "leave one of them"
             )
         order[place] = row
     missing = np.flatnonzero(order < 0)
@@ -211,9 +218,8 @@ def _values(column: Any) -> list[Any]:
     return column.tolist() if isinstance(column, np.ndarray) else list(column)
 
 
-def _numbers(table: _Table, name: str, num_classes: int, names: tuple[str, ...] | None) -> np.ndarray:
+def _numbers(table: _Table, column: Any, num_classes: int, names: tuple[str, ...] | None) -> np.ndarray:
     """Return a column as class numbers, (N,) int64."""
-    column = table.columns[name]
     if isinstance(column, np.ndarray) and column.dtype.kind in "iu":
         bad = (column < 0) | (column >= num_classes)
         if not bad.any():
@@ -264,10 +270,6 @@ def _fault(cell: Any, num_classes: int, names: tuple[str, ...] | None) -> str:
 # The formats --------------------------------------------------------------------------------------
 
 
-def _line(number: int) -> str:
-    return f"line {number}"
-
-
 def _entry(number: int) -> str:
     return f"entry {number} (from 0)"
 
@@ -279,29 +281,46 @@ def _text(path: Path) -> str:
         raise InputError(f"{path} is not UTF-8 text (byte {error.start}); save it as UTF-8") from None
 
 
+@contextlib.contextmanager
+def _readable(path: Path, kind: str, *errors: type[Exception]) -> Iterator[None]:
+    """Turn what a library raises on a damaged file into one line."""
+    try:
+        yield
+    except InputError:
+        raise
+    # OSError and ValueError are what most of them raise on top of exceptions of their own
+    except (OSError, ValueError, *errors) as error:
+        reason = str(error).strip().partition("\n")[0]
+        if "allow_pickle" in reason:
+            reason = "it holds Python objects, which are not read"
+        raise InputError(f"{path} is not a readable {kind} ({reason}); restore it or make it anew") from None
+
+
+def _only(path: Path, cells: Any, row: Callable[[int], str]) -> _Table:
+    """Return the table of a file that holds labels and nothing else."""
+    return _Table(path, [""], lambda name: cells, row, headed=False)
+
+
 def _read_lines(path: Path) -> _Table:
-    lines = _text(path).rstrip().splitlines()
-    return _Table(path, {"label": lines}, lambda i: _line(i + 1), headed=False)
+    return _only(path, _text(path).rstrip().split("\n"), lambda i: f"line {i + 1}")
 
 
 def _read_json(path: Path) -> _Table:
-    try:
+    with _readable(path, "JSON file", RecursionError):
         value = json.loads(_text(path))
-    except (json.JSONDecodeError, RecursionError) as error:
-        raise InputError(f"{path} is not valid JSON ({error}); restore it or make it anew") from None
     if not isinstance(value, list):
         raise InputError(f"{path} holds a {type(value).__name__}, expected a list with one label an example")
-    return _Table(path, {"label": value}, _entry, headed=False)
+    return _only(path, value, _entry)
 
 
 def _read_csv(path: Path) -> _Table:
-    lines = _text(path).splitlines(keepends=True)
-    first = next((line for line in lines if line.strip()), "")
+    text = _text(path)
+    first = next((line for line in text.split("\n") if line.strip()), "")
     tab = path.suffix.lower() == ".tsv"
     delimiter = "\t" if tab else next((mark for mark in ",;\t" if mark in first), ",")
     rows: list[list[str]] = []
     numbers: list[int] = []
-    reader = csv.reader(lines, delimiter=delimiter, strict=True)
+    reader = csv.reader(io.StringIO(text), delimiter=delimiter, strict=True)
     try:
         for row in reader:
             # An empty line is a gap, not a row, but a row of one empty cell is a label that is missing,
@@ -315,17 +334,19 @@ def _read_csv(path: Path) -> _Table:
         raise InputError(f"{path} holds no label")
     for row, number in zip(rows, numbers, strict=True):
         if len(row) != len(rows[0]):
-            raise InputError(f"line {number} of {path} has {len(row)} cells, the first line has {len(rows[0])}")
+            raise InputError(
+                f"line {number} of {path} has {len(row)} cells, the first line has {len(rows[0])}"
+            )
     headed = _is_header(rows)
-    header = [cell.strip() for cell in rows[0]] if headed else [str(i + 1) for i in range(len(rows[0]))]
+    names = [cell.strip() for cell in rows[0]] if headed else [str(i + 1) for i in range(len(rows[0]))]
     body, numbers = (rows[1:], numbers[1:]) if headed else (rows, numbers)
-    columns = {name: [row[i] for row in body] for i, name in enumerate(header)}
-    if len(columns) != len(header):
-        double = next(name for name in header if header.count(name) > 1)
+    columns = {name: [row[i] for row in body] for i, name in enumerate(names)}
+    if len(columns) != len(names):
+        double = next(name for name in names if names.count(name) > 1)
         raise InputError(f"{path} has two columns called {double!r}; leave one of them")
     if columns.get("") == [str(i) for i in range(len(body))]:
         del columns[""]  # the row numbers that a data frame writes unless told not to
-    return _Table(path, columns, lambda i: _line(numbers[i]), headed)
+    return _Table(path, list(columns), columns.__getitem__, lambda i: f"line {numbers[i]}", headed)
 
 
 def _is_header(rows: list[list[str]]) -> bool:
@@ -343,66 +364,49 @@ def _is_header(rows: list[list[str]]) -> bool:
     )
 
 
-def _array(path: Path, array: np.ndarray, name: str) -> np.ndarray:
-    if array.ndim != 1:
-        raise InputError(f"{path}: {name} have shape {array.shape}, expected one label an example, shape (N,)")
-    return array
-
-
 def _read_numpy(path: Path) -> _Table:
-    try:
+    kind, archive_errors = (
+        "NumPy file",
+        (EOFError, KeyError, NotImplementedError, zipfile.BadZipFile, zlib.error),
+    )
+
+    def read(name: str) -> np.ndarray:
+        with _readable(path, kind, *archive_errors), np.load(path, allow_pickle=False) as archive:
+            return flat(archive[name], f"{name!r} has")
+
+    def flat(array: np.ndarray, subject: str) -> np.ndarray:
+        if array.ndim != 1:
+            raise InputError(
+                f"{path}: {subject} the shape {array.shape}, expected one label an example, (N,)"
+            )
+        return array
+
+    with _readable(path, kind, *archive_errors):
         loaded = np.load(path, allow_pickle=False)
         if isinstance(loaded, np.ndarray):
-            return _Table(path, {"label": _array(path, loaded, "the labels")}, _entry, headed=False)
+            return _only(path, flat(loaded, "the array has"), _entry)
         with loaded:
-            wanted = [key for key in loaded.files if key.strip().lower() in _KNOWN] or loaded.files
-            if len(wanted) > 1 or len(loaded.files) == 1:
-                columns = {key: _array(path, loaded[key], f"the {key!r}") for key in wanted}
-            else:
-                columns = {key: loaded[key] for key in loaded.files if key in wanted or len(wanted) > 1}
-            return _Table(path, columns, _entry)
-    except InputError:
-        raise
-    # a damaged archive fails in any of these ways, OSError and ValueError among them
-    except (ValueError, OSError, EOFError, KeyError, NotImplementedError, zipfile.BadZipFile) as error:
-        reason = "it holds Python objects" if "allow_pickle" in str(error) else str(error).partition("\n")[0]
-        raise InputError(f"{path} is not a readable NumPy file of labels ({reason}); make it anew") from None
+            return _Table(path, list(loaded.files), read, _entry)
 
 
 def _read_parquet(path: Path) -> _Table:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    try:
-        with pq.ParquetFile(path) as file:
-            if _SAVED in (file.schema_arrow.metadata or {}):
-                saved = NoisyLabels.load(path)  # which checks the digest
-                return _Table(path, {"given": saved.given, "true": saved.true}, _entry)
-            names = file.schema_arrow.names
-            if len(set(names)) != len(names):
-                raise InputError(f"{path} has two columns of one name; leave one of them")
-            # Images may lie beside the labels; only what is small is read.
-            nested = {name for name in names if pa.types.is_nested(file.schema_arrow.field(name).type)}
-            wanted = [name for name in names if name.strip().lower() in _KNOWN and name not in nested]
-            table = file.read(columns=wanted or [name for name in names if name not in nested])
-            columns = {name: _column(table[name]) for name in table.column_names}
-            if wanted and len(wanted) < len(names):
-                columns |= {name: [] for name in names if name not in wanted}
-    except InputError:
-        raise
-    except (pa.ArrowException, OSError, ValueError) as error:
-        reason = str(error).partition("\n")[0]
-        raise InputError(f"{path} is not a readable Parquet file ({reason}); make it anew") from None
-    return _Table(path, columns, _entry)
+    def read(name: str) -> Any:
+        with _readable(path, "Parquet file", pa.ArrowException):
+            column = pq.read_table(path, columns=[name], partitioning=None)[name]
+            whole = pa.types.is_integer(column.type) and not column.null_count
+            return column.to_numpy() if whole else column.to_pylist()
 
-
-def _column(column: Any) -> Any:
-    """Return an Arrow column as an integer array, or as a list where anything else is in it."""
-    import pyarrow as pa
-
-    if pa.types.is_integer(column.type) and not column.null_count:
-        return column.to_numpy()
-    return column.to_pylist()
+    with _readable(path, "Parquet file", pa.ArrowException):
+        schema = pq.read_schema(path)
+    if _SAVED in (schema.metadata or {}):
+        saved = NoisyLabels.load(path)  # which checks the digest
+        return _Table(path, ["given", "true"], {"given": saved.given, "true": saved.true}.__getitem__, _entry)
+    if len(set(schema.names)) != len(schema.names):
+        raise InputError(f"{path} has two columns of one name; leave one of them")
+    return _Table(path, schema.names, read, _entry)
 
 
 _READERS: dict[str, Callable[[Path], _Table]] = {
