@@ -1,4 +1,4 @@
-"""Labels from a file: CSV, TSV, text, JSON, NumPy and Parquet, in one form, with one clear line when wrong."""
+"""Labels from a file: CSV, TSV, text, JSON, NumPy and Parquet, with one clear line when it is wrong."""
 
 from __future__ import annotations
 
@@ -150,7 +150,8 @@ def _choose(table: _Table, have_ids: bool) -> tuple[str, str | None, str | None]
         found = [name for name in table.names if name.strip().lower() in known]
         if len(found) > 1:
             raise InputError(
-                f"{table.path} has {len(found)} columns of {what}, {' and '.join(map(repr, found))}; leave one"
+                f"{table.path} has {len(found)} columns of {what} "
+                f"({', '.join(map(repr, found))}); leave one of them"
             )
         return found[0] if found else None
 
@@ -198,8 +199,8 @@ def _order(table: _Table, key: str, column: Any, ids: Sequence[str]) -> np.ndarr
             )
         if order[place] >= 0:
             raise InputError(
-                f"{table.row(row)} of {table.path} names {name!r} again, after {table.row(int(order[place]))}; "
-                "leave one of them"
+                f"{table.row(row)} of {table.path} names {name!r} again, after "
+                f"{table.row(int(order[place]))}; leave one of them"
             )
         order[place] = row
     missing = np.flatnonzero(order < 0)
@@ -232,8 +233,8 @@ def _numbers(table: _Table, column: Any, num_classes: int, names: tuple[str, ...
         if min(as_numbers) >= 0 and as_names != as_numbers:
             row = next(i for i, (a, b) in enumerate(zip(as_names, as_numbers, strict=True)) if a != b)
             raise InputError(
-                f"{table.row(row)} of {table.path} has the label {cells[row]!r}, which is both the name of class "
-                f"{as_names[row]} and the number of another; save class numbers as integers, in .npy or .parquet"
+                f"{table.row(row)} of {table.path} has the label {cells[row]!r}, which is the name of class "
+                f"{as_names[row]} and the number of another; save class numbers as integers in .npy or .parquet"
             )
         return np.array(as_names, dtype=np.int64)
     if min(as_numbers) < 0:
@@ -288,8 +289,7 @@ def _readable(path: Path, kind: str, *errors: type[Exception]) -> Iterator[None]
         yield
     except InputError:
         raise
-    # OSError and ValueError are what most of them raise on top of exceptions of their own
-    except (OSError, ValueError, *errors) as error:
+    except errors as error:
         reason = str(error).strip().partition("\n")[0]
         if "allow_pickle" in reason:
             reason = "it holds Python objects, which are not read"
@@ -306,7 +306,7 @@ def _read_lines(path: Path) -> _Table:
 
 
 def _read_json(path: Path) -> _Table:
-    with _readable(path, "JSON file", RecursionError):
+    with _readable(path, "JSON file", ValueError, RecursionError):
         value = json.loads(_text(path))
     if not isinstance(value, list):
         raise InputError(f"{path} holds a {type(value).__name__}, expected a list with one label an example")
@@ -364,14 +364,12 @@ def _is_header(rows: list[list[str]]) -> bool:
     )
 
 
-def _read_numpy(path: Path) -> _Table:
-    kind, archive_errors = (
-        "NumPy file",
-        (EOFError, KeyError, NotImplementedError, zipfile.BadZipFile, zlib.error),
-    )
+_NUMPY_ERRORS = (OSError, ValueError, EOFError, KeyError, NotImplementedError, zipfile.BadZipFile, zlib.error)
 
+
+def _read_numpy(path: Path) -> _Table:
     def read(name: str) -> np.ndarray:
-        with _readable(path, kind, *archive_errors), np.load(path, allow_pickle=False) as archive:
+        with _readable(path, "NumPy file", *_NUMPY_ERRORS), np.load(path, allow_pickle=False) as archive:
             return flat(archive[name], f"{name!r} has")
 
     def flat(array: np.ndarray, subject: str) -> np.ndarray:
@@ -381,7 +379,7 @@ def _read_numpy(path: Path) -> _Table:
             )
         return array
 
-    with _readable(path, kind, *archive_errors):
+    with _readable(path, "NumPy file", *_NUMPY_ERRORS):
         loaded = np.load(path, allow_pickle=False)
         if isinstance(loaded, np.ndarray):
             return _only(path, flat(loaded, "the array has"), _entry)
@@ -394,12 +392,12 @@ def _read_parquet(path: Path) -> _Table:
     import pyarrow.parquet as pq
 
     def read(name: str) -> Any:
-        with _readable(path, "Parquet file", pa.ArrowException):
+        with _readable(path, "Parquet file", OSError, ValueError, pa.ArrowException):
             column = pq.read_table(path, columns=[name], partitioning=None)[name]
             whole = pa.types.is_integer(column.type) and not column.null_count
             return column.to_numpy() if whole else column.to_pylist()
 
-    with _readable(path, "Parquet file", pa.ArrowException):
+    with _readable(path, "Parquet file", OSError, ValueError, pa.ArrowException):
         schema = pq.read_schema(path)
     if _SAVED in (schema.metadata or {}):
         saved = NoisyLabels.load(path)  # which checks the digest

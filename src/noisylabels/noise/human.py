@@ -90,7 +90,9 @@ class HumanLabels:
         """
         expected = check_labels(labels)
         if len(expected) != len(self.given):
-            raise InputError(f"{name} are {len(self.given)}, the data set has {len(expected)} training examples")
+            raise InputError(
+                f"{name} are {len(self.given)}, the data set has {len(expected)} training examples"
+            )
         if self.true is not None and (agree := int((self.true == expected).sum())) != len(expected):
             raise InputError(
                 f"the clean labels that come with {name} agree with those of the data set for {agree} of "
@@ -145,7 +147,9 @@ def read_human(path: str | Path, column: str | None = None) -> HumanLabels:
     columns = {name: labels[name] for name in COLUMNS if name in labels}
     if not columns:
         found = ", ".join(map(str, table)) or "nothing"
-        raise InputError(f"{path} has none of the columns of human labels ({', '.join(COLUMNS)}), but {found}")
+        raise InputError(
+            f"{path} has none of the columns of human labels ({', '.join(COLUMNS)}), but {found}"
+        )
     chosen = _choose(path, column, columns, labels)
     return HumanLabels(columns, labels.get(COLUMNS[chosen]), chosen, digest)
 
@@ -250,7 +254,9 @@ def _read_numpy(path: Path) -> dict[Any, Any]:
         raise _refusal(path, str(error)) from None
     except Exception as error:  # a damaged program fails in any way
         raise _damage(path, error) from None
-    return _table(path, value.value[0] if isinstance(value, _Array) and isinstance(value.value, list) else value)
+    return _table(
+        path, value.value[0] if isinstance(value, _Array) and isinstance(value.value, list) else value
+    )
 
 
 # NumPy's own reader of pickled objects runs whatever the file says, and torch's reader lacks the opcodes in
