@@ -234,7 +234,7 @@ def _numbers(table: _Table, column: Any, num_classes: int, names: tuple[str, ...
             row = next(i for i, (a, b) in enumerate(zip(as_names, as_numbers, strict=True)) if a != b)
             raise InputError(
                 f"{table.row(row)} of {table.path} has the label {cells[row]!r}, which is the name of class "
-                f"{as_names[row]} and the number of another; save class numbers as integers in .npy or .parquet"
+                f"{as_names[row]} and the number of another; save class numbers as integers (.npy, .parquet)"
             )
         return np.array(as_names, dtype=np.int64)
     if min(as_numbers) < 0:

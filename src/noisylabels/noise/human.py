@@ -159,8 +159,7 @@ def _choose(
 ) -> str:
     if column is None and len(columns) == 1:
         return next(iter(columns))
-    name = None if column is None else ALIASES.get(column.lower(), column.lower())
-    if name in columns:
+    if column is not None and (name := ALIASES.get(column.lower(), column.lower())) in columns:
         return name
     listing = ", ".join(_with_rate(known, values, labels) for known, values in columns.items())
     if column is None:

@@ -69,15 +69,16 @@ def part_dependent(
         InputError: images that are not uint8 (N, C, H, W), labels that do not fit them, numbers out of
             range.
 
-    Source: Xia et al. 2020, "Part-dependent label noise: towards instance-dependent label noise", section
-    3 (parts) and the generator of its experiments; code xiaoboxia/Part-dependent-label-noise, tools.py,
-    get_instance_noisy_label. The generator, in text and code, has no parts: parts and the combination of
-    their matrices are how the paper *estimates* the noise; `parts` is our forward reading of that model, not
-    a benchmark of the field. Unlike their code, we standardise the pixels (it multiplies raw values from 0
-    to 255, whose common mean lets most images of a class flip to one and the same class; codes built on
-    it standardise as here), keep to float64, and take random numbers from streams of our own, so that
-    labels are not theirs number for number. x_n W_y has a deviation of √S, 55 for CIFAR: an image goes to
-    one class nearly surely, if it flips.
+    Source: Xia et al. 2020, "Part-dependent label noise: towards instance-dependent label noise"; code
+    xiaoboxia/Part-dependent-label-noise, tools.py, get_instance_noisy_label. That generator has no parts
+    in it: the parts and the combination of their matrices (section 3) are how the paper *estimates* such
+    noise. So `parts` is our forward reading of its model, not a benchmark of the field.
+
+    Where we differ from the code: it multiplies raw pixels, 0 to 255, by W, and their common mean sends
+    most flips of a class to one class (on CIFAR-10 71 % of them, averaged over the classes, with
+    standardised pixels 26 %); we standardise. It computes in float32, and its random numbers are not
+    ours, so the labels are not its labels number for number. In both, x_n W_y has a deviation of about
+    √S, 55 for CIFAR, so that an image that flips goes to one certain class nearly surely.
 
     >>> images = np.arange(4 * 12, dtype=np.uint8).reshape(4, 3, 2, 2) * 5
     >>> rows = part_dependent(images, [0, 0, 1, 2], 0.3, 3, seed=1)
