@@ -202,6 +202,8 @@ def _part_weights(pixels: np.ndarray, parts: int, seed: int) -> np.ndarray:
     from sklearn.exceptions import ConvergenceWarning
 
     size = pixels[0].size
+    if not pixels.any():  # on which the factorisation divides by zero
+        return np.full((len(pixels), parts), 1 / parts)
     model = NMF(
         parts,
         init="random",
