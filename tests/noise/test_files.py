@@ -174,14 +174,14 @@ def test_a_file_without_ids_has_a_label_for_each(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("label\n1\n3\n", "line 3 of labels.csv has the label '3', expected a class number from 0 to 2 or a class name"),
+        ("label\n1\n3\n", "line 3 of labels.csv has the label '3', expected a class number from 0 to 2 or a"),
         ("label\n1\n-1\n", "line 3 of labels.csv has the label '-1', expected a class number from 0 to 2"),
         ("label\n1\n1.0\n", "line 3 of labels.csv has the label '1.0', expected a class number"),
         ("label\n1\nnan\n", "line 3 of labels.csv has the label 'nan', expected a class number"),
         ("label\n1\n1_0\n", "line 3 of labels.csv has the label '1_0', expected"),
         ("label\n1\n²\n", "line 3 of labels.csv has the label '²', expected"),
-        ("label\ndog\ndgo\n", "line 3 of labels.csv has the label 'dgo', expected a class number from 0 to 2 or a class "
-         "name (did you mean 'dog'?)"),
+        ("label\ndog\ndgo\n", "line 3 of labels.csv has the label 'dgo', expected a class number from 0 to 2 "
+         "or a class name (did you mean 'dog'?)"),
         ("label\ndog\ndog\n2\n", "line 4 of labels.csv has the label '2', expected"),
         ("label\n1\n2\ndog\n", "line 4 of labels.csv has the label 'dog', expected"),
         ("id,label\na,1\nb,\n", "line 3 of labels.csv has no label; correct it"),
@@ -190,9 +190,9 @@ def test_a_file_without_ids_has_a_label_for_each(tmp_path: Path) -> None:
         ("", "labels.csv holds no label"),
         ("\n\n", "labels.csv holds no label"),
         ("label\n", "labels.csv holds no label"),
-        ("a.png,1\nb.png,0\n", "labels.csv has 2 columns and no first line that names them; add one, such as id,label"),
-        ("breed,size\ndog,1\n", "labels.csv has no column of labels that could be told apart (its columns: 'breed', "
-         "'size'); call one of them label"),
+        ("a.png,1\nb.png,0\n", "labels.csv has 2 columns and no first line that names them; add one, such as"),
+        ("breed,size\ndog,1\n", "labels.csv has no column of labels that could be told apart "
+         "(its columns: 'breed', 'size'); call one of them label"),
         ("label,target\n1,1\n", "labels.csv has 2 columns of labels ('label', 'target'); leave one of them"),
         ("label,Label\n1,1\n", "labels.csv has 2 columns of labels ('label', 'Label'); leave one of them"),
         ("label,label\n1,1\n", "labels.csv has two columns called 'label'; leave one of them"),

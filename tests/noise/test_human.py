@@ -53,12 +53,21 @@ def save(folder: Path, table: dict, kind: str) -> Path:
     if kind == "parquet":
         pq.write_table(pa.table({name: values.astype(np.int8) for name, values in table.items()}), path)
     elif kind == "ordered":  # lists of NumPy numbers, as the authors' file for CIFAR-100
-        np.save(path, np.array({name: list(values) for name, values in table.items()}), allow_pickle=True)
+        write_object(path, {name: list(values) for name, values in table.items()}, protocol=3)
     elif kind == "tensors":
         torch.save({name: torch.tensor(values) for name, values in table.items()}, path)
     else:
         torch.save(table, path, _use_new_zipfile_serialization=kind == "zip")
     return path
+
+
+def write_object(path: Path, value: object, protocol: int) -> None:
+    """Write what np.save writes, which chooses its protocol by its version."""
+    holder = np.empty((), dtype=object)
+    holder[()] = value
+    with path.open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, {"descr": "|O", "fortran_order": False, "shape": ()})
+        pickle.dump(holder, file, protocol=protocol)
 
 
 def in_other_words(path: Path, old: bytes, new: bytes) -> None:
@@ -116,9 +125,7 @@ def test_all_integers(tmp_path: Path, dtype: str, kind: str) -> None:
 def test_an_ordered_file_with_arrays(tmp_path: Path) -> None:
     for protocol in (2, 3, 4, 5):
         path = tmp_path / "h.npy"
-        with path.open("wb") as file:
-            np.lib.format.write_array_header_1_0(file, {"descr": "|O", "fortran_order": False, "shape": ()})
-            pickle.dump(np.array(cifar10n()), file, protocol=protocol)
+        write_object(path, cifar10n(), protocol)
         assert np.array_equal(read_human(path, "random3").given, cifar10n()["random_label3"])
 
 
@@ -236,21 +243,24 @@ def test_nothing_is_run(tmp_path: Path, kind: str) -> None:
     [
         [1, 2],
         np.arange(3),
+        3,
+        {},
         {"worse_label": np.array([[1, 2]])},
         {"worse_label": np.array(["a"])},
         {"worse_label": "a"},
-    ]
-    + [{"worse_label": np.array([{}])}, {"worse_label": np.array([0.5])}, {"worse_label": np.array([-1])}, {}]
-    + [{"worse_label": np.array([1]), "clean_label": np.array([1, 2])}, {"labels": np.array([1])}, 3],
+        {"worse_label": np.array([{}])},
+        {"worse_label": np.array([0.5])},
+        {"worse_label": np.array([-1])},
+        {"worse_label": np.array([1]), "clean_label": np.array([1, 2])},
+        {"labels": np.array([1])},
+    ],
     ids=str,
 )
 @pytest.mark.parametrize("kind", ["zip", "ordered"])
 def test_other_things(tmp_path: Path, value: object, kind: str) -> None:
     path = tmp_path / ("h.npy" if kind == "ordered" else "h.pt")
     if kind == "ordered":
-        holder = np.empty((), dtype=object)
-        holder[()] = value
-        np.save(path, holder, allow_pickle=True)
+        write_object(path, value, 4)
     else:
         torch.save(value, path)
     with pytest.raises(InputError) as error:
@@ -281,17 +291,11 @@ def test_files_that_are_none(tmp_path: Path) -> None:
 def test_a_file_cut_short(tmp_path: Path, kind: str) -> None:
     path = save(tmp_path, cifar10n(), kind)
     whole = path.read_bytes()
-    for at in range(1, len(whole) - 1, max(1, len(whole) // 40)):
+    # The last tenth of a file may hold nothing that the labels need.
+    for at in range(1, len(whole) * 9 // 10, max(1, len(whole) // 40)):
         path.write_bytes(whole[:at])
-        try:
-            given = read_human(path, "worse").given
-        except InputError as error:
-            assert "\n" not in str(error)
-        else:  # what follows the labels, such as a list of tensors, may be gone
-            assert np.array_equal(given, cifar10n()["worse_label"])
-    path.write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(InputError):
-        read_human(path, "worse")
+        with pytest.raises(InputError, match=r"^[^\n]*; get it anew$"):
+            read_human(path, "worse")
 
 
 @pytest.mark.realdata

@@ -368,10 +368,6 @@ _NUMPY_ERRORS = (OSError, ValueError, EOFError, KeyError, NotImplementedError, z
 
 
 def _read_numpy(path: Path) -> _Table:
-    def read(name: str) -> np.ndarray:
-        with _readable(path, "NumPy file", *_NUMPY_ERRORS), np.load(path, allow_pickle=False) as archive:
-            return flat(archive[name], f"{name!r} has")
-
     def flat(array: np.ndarray, subject: str) -> np.ndarray:
         if array.ndim != 1:
             raise InputError(
@@ -379,12 +375,16 @@ def _read_numpy(path: Path) -> _Table:
             )
         return array
 
-    with _readable(path, "NumPy file", *_NUMPY_ERRORS):
-        loaded = np.load(path, allow_pickle=False)
+    def read(name: str) -> np.ndarray:
+        # opened here, because np.load leaves a damaged archive open
+        with _readable(path, "NumPy file", *_NUMPY_ERRORS), path.open("rb") as file:
+            return flat(np.load(file, allow_pickle=False)[name], f"{name!r} has")
+
+    with _readable(path, "NumPy file", *_NUMPY_ERRORS), path.open("rb") as file:
+        loaded = np.load(file, allow_pickle=False)
         if isinstance(loaded, np.ndarray):
             return _only(path, flat(loaded, "the array has"), _entry)
-        with loaded:
-            return _Table(path, list(loaded.files), read, _entry)
+        return _Table(path, list(loaded.files), read, _entry)
 
 
 def _read_parquet(path: Path) -> _Table:

@@ -253,9 +253,9 @@ def _read_numpy(path: Path) -> dict[Any, Any]:
         raise _refusal(path, str(error)) from None
     except Exception as error:  # a damaged program fails in any way
         raise _damage(path, error) from None
-    return _table(
-        path, value.value[0] if isinstance(value, _Array) and isinstance(value.value, list) else value
-    )
+    held = value.value if isinstance(value, _Array) else None
+    table = _table(path, held[0] if isinstance(held, list) else held)
+    return {name: item.value if isinstance(item, _Array) else item for name, item in table.items()}
 
 
 # NumPy's own reader of pickled objects runs whatever the file says, and torch's reader lacks the opcodes in
