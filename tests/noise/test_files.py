@@ -190,7 +190,7 @@ def test_a_file_without_ids_has_a_label_for_each(tmp_path: Path) -> None:
         ("", "labels.csv holds no label"),
         ("\n\n", "labels.csv holds no label"),
         ("label\n", "labels.csv holds no label"),
-        ("a.png,1\nb.png,0\n", "labels.csv has 2 columns and no first line that names them; add one, such as"),
+        ("a.png,1\nb.png,0\n", "labels.csv has 2 columns and no first line that names them; add"),
         ("breed,size\ndog,1\n", "labels.csv has no column of labels that could be told apart "
          "(its columns: 'breed', 'size'); call one of them label"),
         ("label,target\n1,1\n", "labels.csv has 2 columns of labels ('label', 'target'); leave one of them"),

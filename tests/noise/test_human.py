@@ -123,7 +123,7 @@ def test_all_integers(tmp_path: Path, dtype: str, kind: str) -> None:
 
 
 def test_an_ordered_file_with_arrays(tmp_path: Path) -> None:
-    for protocol in (2, 3, 4, 5):
+    for protocol in (2, 3, 4):  # np.save of any version writes one of these
         path = tmp_path / "h.npy"
         write_object(path, cifar10n(), protocol)
         assert np.array_equal(read_human(path, "random3").given, cifar10n()["random_label3"])
