@@ -314,7 +314,7 @@ def _read_json(path: Path) -> _Table:
 
 
 def _read_csv(path: Path) -> _Table:
-    text = _text(path)
+    text = _text(path).rstrip(" \n")
     first = next((line for line in text.split("\n") if line.strip()), "")
     tab = path.suffix.lower() == ".tsv"
     delimiter = "\t" if tab else next((mark for mark in ",;\t" if mark in first), ",")
@@ -323,10 +323,10 @@ def _read_csv(path: Path) -> _Table:
     reader = csv.reader(io.StringIO(text), delimiter=delimiter, strict=True)
     try:
         for row in reader:
-            # An empty line is a gap, not a row, but a row of one empty cell is a label that is missing,
-            # which can be told apart only where there are several columns.
-            if row and (len(row) > 1 or row[0].strip()):
-                rows.append(row)
+            # An empty line separates rows, but in a lone column it is a label that is missing: to pass
+            # over it would give every later label to the example before.
+            if any(cell.strip() for cell in row) or len(row) > 1 or (rows and len(rows[0]) == 1):
+                rows.append(row or [""])
                 numbers.append(reader.line_num)
     except csv.Error as error:
         raise InputError(f"line {reader.line_num} of {path} is not valid CSV ({error}); correct it") from None
