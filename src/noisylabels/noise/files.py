@@ -352,8 +352,8 @@ def _read_csv(path: Path) -> _Table:
 def _is_header(rows: list[list[str]]) -> bool:
     """Return whether the first row names the columns rather than being an example.
 
-    It does if it has a name that is known. Else, of several columns, it does if none of its cells is a
-    number though the row below has one; a lone column of other names is taken for labels.
+    It does if it has a name that is known, or else if none of its cells is a number though the row below
+    has one. So a lone column of class names needs a known name, or none.
     """
     first = [cell.strip() for cell in rows[0]]
     if any(cell.lower() in _KNOWN for cell in first):
