@@ -554,6 +554,8 @@ def test_curve(name):
     for p, value, slope in zip(drawn["p"], drawn["value"], drawn["gradient"], strict=True):
         row = [math.log(p), *[math.log((1 - p) / 3)] * 3]
         assert value == pytest.approx(naive.value(expression, row, 0), rel=1e-9, abs=1e-12)
+        if name in ("boot_hard", "eps_softmax") and abs(p - 0.25) < 1e-9:
+            continue  # all alike, where the largest changes: there is no slope
         assert slope == pytest.approx(naive.slope(expression, row, 0, 0), rel=1e-5, abs=1e-8)
         if name not in ("ls", "peer"):  # which stop short of p = 1
             assert slope <= 1e-12
