@@ -100,7 +100,9 @@ def _find(spec: str) -> Callable[..., Any]:
     function = getattr(module, name, None)
     if function is None:
         defined = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
-        raise InputError(f"{where} has no function {name!r}{did_you_mean(name, defined[:20])}")
+        raise InputError(
+            f"the model {spec!r}: {where} has no function {name!r}{did_you_mean(name, defined[:20])}"
+        )
     if not callable(function):
         raise InputError(f"{spec!r} is a {type(function).__name__}, expected a function or a class")
     return function  # type: ignore[no-any-return]

@@ -32,10 +32,9 @@ class PreActBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return (B, width, H / stride, W / stride) for (B, channels, H, W)."""
         active: Tensor = self.before(x)
+        shortcut = active if self.activated else x
         if self.projection is not None:
             shortcut = self.projection(active)
-        else:
-            shortcut = active if self.activated else x
         out: Tensor = self.body(active) + shortcut
         return out
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
+from noisylabels.core.checks import InputError
 from noisylabels.models.trial import first_logits
 from noisylabels.training.optim import build_optimizer
 from noisylabels.training.settings import Settings
@@ -33,6 +34,8 @@ class Step:
         self.clip = settings.clip
         self.l1 = settings.l1
         self.parameters = [p for p in model.parameters() if p.requires_grad]
+        if not self.parameters:
+            raise InputError("the model has no parameters that require a gradient: there is nothing to train")
         self.optimizer = build_optimizer(self.parameters, settings)
         half = {"bfloat16": torch.bfloat16, "float16": torch.float16}.get(settings.precision)
         self.autocast = torch.autocast(device.type, dtype=half, enabled=half is not None)
