@@ -376,10 +376,13 @@ def environment() -> dict[str, Any]:
     import torch
 
     packages = ("torch", "numpy", "pyarrow", "pillow", "scikit-learn")
+    versions = {name: importlib.metadata.version(name) for name in packages}
+    if (timm := sys.modules.get("timm")) is not None:  # the run's model is timm's
+        versions["timm"] = getattr(timm, "__version__", "unknown")
     return {
         "noisylabels": __version__,
         "python": platform.python_version(),
-        "packages": {name: importlib.metadata.version(name) for name in packages},
+        "packages": versions,
         "platform": f"{platform.system()} {platform.machine()}",
         "processor": _processor(),
         "cores": os.cpu_count(),

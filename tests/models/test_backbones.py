@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from noisylabels.core.checks import InputError
+from noisylabels.core.files import read_json
 from noisylabels.experiment import load_config, load_sets, run
 from noisylabels.models import build_model
 from noisylabels.models.catalog import check_model
@@ -47,6 +48,7 @@ def timm(monkeypatch):
     """A module called timm, and the calls of its create_model."""
     made = types.ModuleType("timm")
     architectures = {"conv": Convolutional, "vit": Transformer}
+    made.__version__ = "1.0.0"
     made.calls = []
 
     def arch(name):
@@ -152,6 +154,7 @@ def test_a_run_and_its_use_fetch_weights_once(timm, tmp_path):
     config = load_config(None, epochs=1, lr=0.05, model="timm:conv,pretrained", device="cpu", out=str(out))
     result = run(config)
     assert [pretrained for _, pretrained, _ in timm.calls] == [True]
+    assert read_json(out / "environment.json")["packages"]["timm"] == "1.0.0"
     _, test = load_sets(config)
     probs = predict(load_model(out, "cpu"), test.images)
     assert [pretrained for _, pretrained, _ in timm.calls] == [True, False]
