@@ -128,8 +128,8 @@ def test_the_id_does_not_depend_on_how_the_data_path_is_spelled(tmp_path):
 
 
 def test_an_unknown_model_is_found_before_the_data_are_looked_for():
-    with pytest.raises(InputError, match="unknown model 'cnn9'; did you mean 'cnn8'"):
-        run(RunConfig(data="nowhere", model="cnn9"))
+    with pytest.raises(InputError, match="unknown model 'cnn7'; did you mean 'cnn9'"):
+        run(RunConfig(data="nowhere", model="cnn7"))
 
 
 def test_a_second_process_in_the_same_folder_is_told_so(tmp_path):

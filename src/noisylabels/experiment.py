@@ -34,7 +34,8 @@ class Subject:
     loss: str = "nce+mae"
     """a loss or a sum of losses: ce, nce+mae, 2*nce+0.5*rce; see `noisylabels list losses`"""
     model: str = "auto"
-    """auto (small-cnn for images below 16x16, else cnn8) or one of `noisylabels list models`"""
+    """auto (small-cnn for images below 16x16, else cnn8), one of `noisylabels list models`, timm:NAME, or
+    MODULE:FUNCTION or FILE.py:FUNCTION of your own"""
     width: float = 1.0
     """factor of the model's layer widths"""
     out: str | None = None
@@ -168,11 +169,9 @@ def canonical(config: RunConfig) -> RunConfig:
     from noisylabels.data.augment import parse_augment
     from noisylabels.data.catalog import DATA
     from noisylabels.losses.expression import loss
-    from noisylabels.models.catalog import MODELS
+    from noisylabels.models.catalog import canonical_model
     from noisylabels.noise.spec import NoiseSpec
 
-    if config.model != "auto":
-        MODELS[config.model]  # raises: before any data are read, which may take long
     data = config.data
     if data not in DATA:
         data = os.path.normpath(os.path.expanduser(data))
@@ -180,6 +179,7 @@ def canonical(config: RunConfig) -> RunConfig:
     return dataclasses.replace(
         config,
         data=data,
+        model=canonical_model(config.model),
         loss=loss(config.loss).expression,
         noise=str(NoiseSpec.parse(config.noise)),
         augment=config.augment if config.augment == "auto" else str(parse_augment(config.augment)),
@@ -239,7 +239,7 @@ def run(config: RunConfig, reporter: Reporter | None = None) -> RunResult:
 
     from noisylabels.data.catalog import default_augment
     from noisylabels.losses.expression import loss
-    from noisylabels.models.catalog import build_model
+    from noisylabels.models.catalog import build_model, check_model
     from noisylabels.noise.corruption import corrupt
     from noisylabels.prediction import save_model
     from noisylabels.training.interrupt import Interrupted, stop_on_signals
@@ -255,6 +255,7 @@ def run(config: RunConfig, reporter: Reporter | None = None) -> RunResult:
         remove_leftovers(out)
         return finished
 
+    check_model(config.model)  # before any data are read, which may take long
     criterion = loss(config.loss)
     device = pick_device(config.device)
     train, test = load_sets(config, reporter)
@@ -375,10 +376,13 @@ def environment() -> dict[str, Any]:
     import torch
 
     packages = ("torch", "numpy", "pyarrow", "pillow", "scikit-learn")
+    versions = {name: importlib.metadata.version(name) for name in packages}
+    if (timm := sys.modules.get("timm")) is not None:  # the run's model is timm's
+        versions["timm"] = getattr(timm, "__version__", "unknown")
     return {
         "noisylabels": __version__,
         "python": platform.python_version(),
-        "packages": {name: importlib.metadata.version(name) for name in packages},
+        "packages": versions,
         "platform": f"{platform.system()} {platform.machine()}",
         "processor": _processor(),
         "cores": os.cpu_count(),

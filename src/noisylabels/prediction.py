@@ -34,20 +34,29 @@ def save_model(path: Path, model: nn.Module, shape: dict[str, Any], train: Image
 
     mean, std = train.pixel_mean_std()
     header = {"shape": shape, "class_names": train.class_names, "mean": mean, "std": std}
-    weights = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
+    # clones, because a model of the user's own may have one tensor under two names, and a file cannot
+    weights = {name: value.detach().cpu().contiguous().clone() for name, value in model.state_dict().items()}
     with replacing(path) as temporary:
         save_file(weights, temporary, metadata={"noisylabels": json.dumps(header)})
 
 
-def load_model(run: Path, device: str = "auto") -> Trained:
+def load_model(run: Path, device: str = "auto", model: str | None = None) -> Trained:
     """Return the model of a finished run (its folder, or its model.safetensors).
 
+    Args:
+        run: the folder or file.
+        device: "auto", "cpu", "cuda".
+        model: what builds the network, in place of the name that the run recorded. A run whose model is
+            code of the user's own (``module:function``) needs it: a folder may come from a stranger, and
+            what it names is imported only if the caller names it too.
+
     Raises:
-        InputError: no such run, a run that has not finished or has failed, a damaged file.
+        InputError: no such run, a run that has not finished or has failed, a damaged file; a model of
+            one's own that is not named, is no longer there, or is another than the trained one.
     """
     from safetensors import SafetensorError, safe_open
 
-    from noisylabels.models.catalog import build_model
+    from noisylabels.models.catalog import build_model, is_own, untrained
     from noisylabels.training.loop import pick_device
 
     path = run / "model.safetensors" if run.is_dir() else run
@@ -64,12 +73,30 @@ def load_model(run: Path, device: str = "auto") -> Trained:
             header = json.loads((file.metadata() or {})["noisylabels"])
             weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  no mapping
         shape = header["shape"] | {"image_size": tuple(header["shape"]["image_size"])}
-        model = build_model(**shape)
-        model.load_state_dict(weights)
+        recorded = shape["name"]
+        if model is None and is_own(recorded):
+            raise InputError(
+                f"the model of {path} is code of its author, {recorded!r}, which is run to load it; "
+                f"if you trust that code, say so: --model {recorded}"
+            )
+        network = build_model(**shape | {"name": untrained(model or recorded)})
+        if model is not None and (unlike := _difference(network, weights)):
+            raise InputError(f"the model {model!r} is not the one trained in {path}: {unlike}")
+        network.load_state_dict(weights)
         names, mean, std = (tuple(header[name]) for name in ("class_names", "mean", "std"))
     except (SafetensorError, OSError, KeyError, TypeError, RuntimeError, json.JSONDecodeError):
         raise InputError(f"{path} is damaged or no model of this program; train it again") from None
-    return Trained(model.to(where).eval(), shape, names, mean, std)
+    return Trained(network.to(where).eval(), shape, names, mean, std)
+
+
+def _difference(network: nn.Module, weights: dict[str, Tensor]) -> str:
+    """Say in what the weights do not fit the network; "" if they do."""
+    shapes = {name: tuple(value.shape) for name, value in network.state_dict().items()}
+    for name, value in weights.items():
+        if shapes.get(name) != tuple(value.shape):
+            return f"its {name} is {shapes.get(name, 'missing')}, the trained one {tuple(value.shape)}"
+    missing = next((name for name in shapes if name not in weights), None)
+    return f"it has {missing}, which the trained one has not" if missing else ""
 
 
 def predict(trained: Trained, images: Tensor) -> Tensor:

@@ -6,10 +6,13 @@ import math
 
 import pytest
 import torch
+from safetensors.torch import load_model, save_model
 from torch import nn
 
+import noisylabels as nl
 from noisylabels.core.checks import InputError
 from noisylabels.models import MODELS, build_model
+from noisylabels.models.catalog import canonical_model, check_model
 
 
 def build(name, *, channels=3, image_size=(32, 32), num_classes=10, **given):
@@ -25,14 +28,20 @@ def size(model):
 
 
 def test_every_model_is_visited():
-    assert list(MODELS) == ["cnn8", "small-cnn", "mlp"]
+    names = ["cnn8", "cnn9", "small-cnn", "lenet", "mlp", "resnet18", "resnet34", "resnet50"]
+    names += ["preact-resnet18", "preact-resnet18@dividemix", "wrn16-8", "wrn28-10", "wrn40-2"]
+    assert list(MODELS) == names
 
 
 @pytest.mark.parametrize("name", MODELS)
 @pytest.mark.parametrize(
-    ("channels", "image_size"), [(1, (8, 8)), (3, (32, 32)), (3, (9, 21)), (1, (28, 28))]
+    ("channels", "image_size"), [(1, (8, 8)), (3, (32, 32)), (3, (9, 21)), (1, (28, 28)), (3, (71, 66))]
 )
 def test_shapes_forward_and_backward(name, channels, image_size):
+    if min(image_size) < MODELS[name].smallest:
+        with pytest.raises(InputError, match="too small"):
+            build(name, channels=channels, image_size=image_size)
+        return
     model = build(name, channels=channels, image_size=image_size, num_classes=7, width=0.1)
     out = model(torch.randn(3, channels, *image_size))
     assert out.shape == (3, 7)
@@ -44,12 +53,12 @@ def test_shapes_forward_and_backward(name, channels, image_size):
 def test_the_smallest_image_and_one_too_small(name):
     low = MODELS[name].smallest
     model = build(name, image_size=(low, low), width=0.1).eval()
-    assert model(torch.randn(1, 3, low, low)).shape == (1, 10)
+    assert model(torch.randn(1, 3, low, low)).shape == (1, 10)  # a batch of one, in evaluation mode
     if low > 1:
         with pytest.raises(
-            InputError, match=rf"images of 40x{low - 1} are too small .* takes {low}x{low} or more"
+            InputError, match=rf"images of 80x{low - 1} are too small .* takes {low}x{low} or more"
         ):
-            build(name, image_size=(40, low - 1))
+            build(name, image_size=(80, low - 1))
 
 
 def test_the_papers_network_counted_by_hand():
@@ -85,13 +94,18 @@ def test_the_small_networks_counted_by_hand():
 
 @pytest.mark.parametrize("name", MODELS)
 def test_width_scales_every_layer_but_the_last(name):
-    half, whole = build(name, width=0.5), build(name)
+    side = max(32, MODELS[name].smallest)
+    with torch.device("meta"):  # shapes only
+        half, whole = build(name, image_size=(side, side), width=0.5), build(name, image_size=(side, side))
+    compared = 0
     for a, b in zip(half.modules(), whole.modules(), strict=True):
         for key in ("out_channels", "out_features", "num_features"):
             if hasattr(a, key) and getattr(b, key) != 10:
                 assert getattr(a, key) == getattr(b, key) / 2
-    narrow = build(name, width=1e-9)
-    assert linears(narrow)[-1].in_features == 1
+                compared += 1
+    assert compared >= 4
+    narrow = build(name, image_size=(side, side), width=1e-9)
+    assert linears(narrow)[-1].in_features == (4 if name == "resnet50" else 1)
     for bad in (0, -1, math.nan, math.inf):
         with pytest.raises(InputError, match="width is"):
             build(name, width=bad)
@@ -99,15 +113,58 @@ def test_width_scales_every_layer_but_the_last(name):
 
 @pytest.mark.parametrize("name", MODELS)
 def test_weights_come_from_a_stream_of_their_own(name):
+    size = (max(32, MODELS[name].smallest),) * 2
     torch.manual_seed(5)
     before = torch.random.get_rng_state()
-    first = build(name, width=0.2, seed=1)
+    first = build(name, image_size=size, width=0.2, seed=1)
     assert torch.equal(torch.random.get_rng_state(), before)
     torch.manual_seed(6)
-    again, other = build(name, width=0.2, seed=1), build(name, width=0.2, seed=2)
+    again = build(name, image_size=size, width=0.2, seed=1)
+    other = build(name, image_size=size, width=0.2, seed=2)
     for key, value in first.state_dict().items():
         assert torch.equal(again.state_dict()[key], value)
     assert not torch.equal(linears(first)[0].weight, linears(other)[0].weight)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_half_precision_and_channels_last_agree_with_float32(name):
+    side = max(32, MODELS[name].smallest)
+    model = build(name, image_size=(side, side), width=0.1).eval()
+    images = torch.randn(2, 3, side, side, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        plain = model(images)
+        for dtype, near in ((torch.bfloat16, 0.05), (torch.float16, 0.01)):
+            with torch.autocast("cpu", dtype):
+                half = model(images)
+            assert half.dtype == dtype
+            assert (half.float() - plain).abs().max() <= near * plain.abs().max()
+        model.to(memory_format=torch.channels_last)
+        torch.testing.assert_close(
+            model(images.contiguous(memory_format=torch.channels_last)), plain, rtol=1e-3, atol=1e-4
+        )
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_weights_go_through_a_file(name, tmp_path):
+    size = (max(32, MODELS[name].smallest),) * 2
+    model = build(name, image_size=size, width=0.1, seed=1)
+    save_model(model, tmp_path / "m.safetensors")  # tells of tensors that share memory
+    other = build(name, image_size=size, width=0.1, seed=2)
+    assert load_model(other, tmp_path / "m.safetensors") == (set(), [])
+    for key, value in model.state_dict().items():
+        assert torch.equal(other.state_dict()[key], value)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_each_model_learns_a_few_digits(name):
+    digits, _ = nl.load("digits")
+    side = max(8, MODELS[name].smallest)
+    pixels = digits.images[:40].repeat_interleave(side // 8 + 1, 2).repeat_interleave(side // 8 + 1, 3)
+    few = nl.image_set(pixels[..., :side, :side], digits.labels[:40], digits.class_names)
+    model = build(name, channels=1, image_size=(side, side), width=0.1)
+    history = nl.fit(model, few, few, nl.loss("ce"), epochs=8, batch_size=8, lr=0.02, device="cpu")
+    losses = history.column("train_loss")
+    assert losses[-1] < losses[0]
 
 
 def test_weights_have_the_spread_of_the_reference_code():
@@ -124,5 +181,24 @@ def test_weights_have_the_spread_of_the_reference_code():
 
 
 def test_unknown_model():
-    with pytest.raises(InputError, match="unknown model 'cnn9'; did you mean 'cnn8'"):
-        build("cnn9")
+    with pytest.raises(InputError, match="unknown model 'resnet19'; did you mean 'resnet18'"):
+        build("resnet19")
+
+
+@pytest.mark.parametrize("name", ["mlp:", "mlp:0", "mlp:12,", "mlp:1.5", "mlp:-3", "resnet18:", ":", "a:b c"])
+def test_a_spec_that_cannot_be_read(name):
+    for function in (build, canonical_model, check_model):
+        with pytest.raises(InputError, match="cannot be read") as error:
+            function(name)
+        assert "\n" not in str(error.value)
+
+
+def test_names_are_spelled_canonically(tmp_path):
+    for name in (*MODELS, "auto", "mlp:12,3", "timm:resnet50,pretrained", "timm:vit_tiny", "pkg.nets:Net"):
+        assert canonical_model(name) == name
+    assert canonical_model("./a/../nets.py:build") == "nets.py:build"
+
+
+def test_hidden_layers_by_name():
+    model = build("mlp:20,30,40", image_size=(4, 4), width=0.5)
+    assert [layer.out_features for layer in linears(model)] == [10, 15, 20, 10]

@@ -83,12 +83,15 @@ def _formats() -> tuple[list[str], list[list[str]]]:
 
 
 def _models() -> tuple[list[str], list[list[str]]]:
-    from noisylabels.models.catalog import MODELS
+    from noisylabels.models.catalog import MODELS, parameter_count
 
-    return ["name", "model", "widths", "smallest image", "source"], [
-        [row.name, row.title, ", ".join(map(str, row.widths)), f"{row.smallest}x{row.smallest}", row.source]
+    rows = [
+        [row.name, row.title, f"{parameter_count(row.name):,}", f"{row.smallest}x{row.smallest}", row.source]
         for row in MODELS.values()
     ]
+    rows.append(["timm:NAME", "any model of timm; timm:NAME,pretrained with its weights", "", "", "timm"])
+    rows.append(["MODULE:FUNCTION", "your own; FILE.py:FUNCTION too (docs/models.md)", "", "", "you"])
+    return ["name", "model", "parameters, K=10", "smallest image", "source"], rows
 
 
 def _recipes() -> tuple[list[str], list[list[str]]]:

@@ -33,6 +33,9 @@ class Predict:
     """what to do with images that cannot be read: fail, or skip"""
     device: str = "auto"
     """auto, cpu, cuda"""
+    model: str | None = None
+    """what builds the network; only for a run with a model of your own (MODULE:FUNCTION): naming it here
+    is what allows its code to run"""
 
     def run(self) -> int:
         """Predict and write."""
@@ -41,7 +44,7 @@ class Predict:
 
         if not self.images:
             raise InputError("no images: give files or folders after the run's folder")
-        trained = load_model(self.run_folder.expanduser(), self.device)
+        trained = load_model(self.run_folder.expanduser(), self.device, self.model)
         notes: list[str] = []
         names, probs = predict_files(trained, self.images, self.bad_images, notes)
         for note in notes:

@@ -1,4 +1,4 @@
-"""Models: the paper's 8-layer network, a small one for small images, a multi-layer perceptron."""
+"""Models: convolutional and residual networks of the label-noise literature, timm's, the user's own."""
 
 from __future__ import annotations
 

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
+import os
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import nn
@@ -11,8 +15,13 @@ from torch import nn
 from noisylabels.core.checks import InputError, check_between
 from noisylabels.core.registry import Registry
 from noisylabels.core.rng import derive_seed
-from noisylabels.models.cnn import cnn8, small_cnn
+from noisylabels.models.backbones import build_timm, check_timm, split_timm
+from noisylabels.models.cnn import cnn8, cnn9, lenet, small_cnn
 from noisylabels.models.mlp import mlp
+from noisylabels.models.own import build_own, check_own, split_spec
+from noisylabels.models.preact import preact_resnet18, wide_resnet
+from noisylabels.models.resnet import cifar_resnet, imagenet_resnet50
+from noisylabels.models.trial import try_out
 
 
 @dataclass(frozen=True)
@@ -26,6 +35,8 @@ class ModelRow:
     smallest: int  # the smallest height and width of image that it takes
     source: str
 
+
+STAGES = (64, 128, 256, 512)
 
 MODELS: Registry[ModelRow] = Registry(
     "model",
@@ -41,6 +52,14 @@ MODELS: Registry[ModelRow] = Registry(
                 "the paper, appendix A.1; Ma et al. 2020",
             ),
             ModelRow(
+                "cnn9",
+                cnn9,
+                "Co-teaching's 9-layer CNN, with dropout",
+                (128, 128, 128, 256, 256, 256, 512, 256, 128),
+                28,
+                "Han et al. 2018, table 2",
+            ),
+            ModelRow(
                 "small-cnn",
                 small_cnn,
                 "a 4-layer CNN for small images such as 8x8 digits",
@@ -48,10 +67,119 @@ MODELS: Registry[ModelRow] = Registry(
                 4,
                 "Ma et al. 2020, code for MNIST",
             ),
-            ModelRow("mlp", mlp, "a multi-layer perceptron", (256, 128), 1, "textbook"),
+            ModelRow(
+                "lenet",
+                lenet,
+                "LeNet-5 with ReLU, for MNIST",
+                (6, 16, 120, 84),
+                12,
+                "LeCun et al. 1998; Xia et al. 2019, code",
+            ),
+            ModelRow(
+                "mlp",
+                mlp,
+                "a multi-layer perceptron; mlp:512,512 has those hidden layers",
+                (256, 128),
+                1,
+                "textbook",
+            ),
+            ModelRow(
+                "resnet18",
+                partial(cifar_resnet, blocks=(2, 2, 2, 2)),
+                "ResNet-18 for CIFAR (3x3 stem, no max-pool)",
+                STAGES,
+                8,
+                "He et al. 2016; kuangliu/pytorch-cifar",
+            ),
+            ModelRow(
+                "resnet34",
+                partial(cifar_resnet, blocks=(3, 4, 6, 3)),
+                "ResNet-34 for CIFAR (3x3 stem, no max-pool)",
+                STAGES,
+                8,
+                "He et al. 2016; Ma et al. 2020 on CIFAR-100",
+            ),
+            ModelRow(
+                "resnet50",
+                imagenet_resnet50,
+                "ImageNet's ResNet-50, for large images",
+                STAGES,
+                64,
+                "He et al. 2016; torchvision",
+            ),
+            ModelRow(
+                "preact-resnet18",
+                preact_resnet18,
+                "pre-activation ResNet-18 for CIFAR",
+                STAGES,
+                8,
+                "He et al. 2016b; kuangliu/pytorch-cifar",
+            ),
+            ModelRow(
+                "preact-resnet18@dividemix",
+                partial(preact_resnet18, dividemix=True),
+                "the same as DivideMix's and ELR+'s code has it",
+                STAGES,
+                8,
+                "Li et al. 2020, code",
+            ),
+            *(
+                ModelRow(
+                    f"wrn{depth}-{k}",
+                    partial(wide_resnet, depth=depth),
+                    f"Wide ResNet-{depth}-{k} for CIFAR, without dropout",
+                    (16, 16 * k, 32 * k, 64 * k),
+                    4,
+                    "Zagoruyko and Komodakis 2016",
+                )
+                for depth, k in ((16, 8), (28, 10), (40, 2))
+            ),
         )
     },
 )
+
+
+def is_own(name: str) -> bool:
+    """Return whether a model's name is ``module:function``, code of the user's own."""
+    return ":" in name and not name.startswith("timm:") and _sizes(name) is None
+
+
+def canonical_model(name: str) -> str:
+    """Return a model's name spelled canonically; "auto" is left to who knows the images.
+
+    Raises:
+        InputError: an unknown name, or a spec that cannot be read. Nothing is imported.
+    """
+    if name == "auto":
+        return name
+    if name.startswith("timm:"):
+        backbone, pretrained = split_timm(name)
+        return f"timm:{backbone},pretrained" if pretrained else f"timm:{backbone}"
+    if is_own(name):
+        where, function = split_spec(name)
+        if where.endswith(".py"):
+            where = os.path.normpath(os.path.expanduser(where))
+        return f"{where}:{function}"
+    _row(name)
+    return name
+
+
+def check_model(name: str) -> None:
+    """Raise the `InputError` that `build_model` would for what `name` alone gets wrong.
+
+    It imports timm or the user's module, so that a run that cannot begin ends before its data are read.
+    """
+    if name.startswith("timm:"):
+        check_timm(name)
+    elif is_own(name):
+        check_own(name)
+    elif name != "auto":
+        _row(name)
+
+
+def untrained(name: str) -> str:
+    """Return the name of the same model without pretrained weights, for weights of our own to go in."""
+    return f"timm:{split_timm(name)[0]}" if name.startswith("timm:") else name
 
 
 def build_model(
@@ -65,23 +193,71 @@ def build_model(
 ) -> nn.Module:
     """Return the model called `name`, its weights drawn from the stream "weights" of `seed`.
 
+    A model that is not of the catalog is shown two images at once, so that one that does not fit is
+    found out here.
+
     Args:
-        name: of the catalog, `noisylabels list models`.
+        name: of the catalog, `noisylabels list models`; ``mlp:512,256``; ``timm:NAME`` or
+            ``timm:NAME,pretrained``; ``module:function`` or ``file.py:function``, which is called with
+            those of the arguments below that its signature names.
         channels, image_size, num_classes: what the images and labels are.
         width: factor of the width of every layer but the last, rounded, at least 1 unit.
-        seed: of the run; the global random state is left as it was.
+        seed: of the run; the global random state of the CPU is left as it was.
 
     Raises:
-        InputError: an unknown name, an image too small for the model, a width of 0 or less.
+        InputError: an unknown name, an image too small for the model, a width of 0 or less, timm not
+            installed, anything wrong with a function of the user's own.
     """
-    row = MODELS[name]
     check_between(width, "width", low=0.0, open_low=True)
-    if min(image_size) < row.smallest:
-        raise InputError(
-            f"images of {image_size[0]}x{image_size[1]} are too small for the model {name!r}, "
-            f"which takes {row.smallest}x{row.smallest} or more; take another --model or --image-size"
-        )
-    widths = tuple(max(1, round(w * width)) for w in row.widths)
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(derive_seed(seed, "weights"))
-        return row.build(channels, image_size, num_classes, widths=widths)
+        torch.default_generator.manual_seed(derive_seed(seed, "weights"))  # no GPU's, which stay as they are
+        if not name.startswith("timm:") and not is_own(name):
+            row = _row(name)
+            if min(image_size) < row.smallest:
+                raise InputError(
+                    f"images of {image_size[0]}x{image_size[1]} are too small for the model {name!r}, "
+                    f"which takes {row.smallest}x{row.smallest} or more; take another --model or --image-size"
+                )
+            widths = tuple(max(1, round(w * width)) for w in row.widths)
+            return row.build(channels, image_size, num_classes, widths=widths)
+        if is_own(name):
+            model = build_own(
+                name,
+                channels=channels,
+                image_size=image_size,
+                num_classes=num_classes,
+                width=width,
+                seed=seed,
+            )
+        else:
+            model = build_timm(
+                name, channels=channels, image_size=image_size, num_classes=num_classes, width=width
+            )
+        try_out(
+            model,
+            f"the model {name!r}",
+            channels=channels,
+            image_size=image_size,
+            num_classes=num_classes,
+        )
+    return model
+
+
+def parameter_count(name: str, channels: int = 3, side: int = 32, num_classes: int = 10) -> int:
+    """Return the number of parameters of a model of the catalog, without making their memory."""
+    row = _row(name)
+    with torch.device("meta"):
+        size = max(side, row.smallest)
+        model = row.build(channels, (size, size), num_classes, widths=row.widths)
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+def _sizes(name: str) -> tuple[int, ...] | None:
+    """Return the hidden layers of ``mlp:512,256``; None for any other name."""
+    found = re.fullmatch(r"mlp:([1-9][0-9]{0,5}(?:,[1-9][0-9]{0,5})*)", name)
+    return tuple(map(int, found[1].split(","))) if found else None
+
+
+def _row(name: str) -> ModelRow:
+    sizes = _sizes(name)
+    return MODELS[name] if sizes is None else dataclasses.replace(MODELS["mlp"], name=name, widths=sizes)

@@ -94,7 +94,8 @@ def fit(
 
     Raises:
         InputError: an unknown setting, a value out of range, labels that do not fit the images, a
-            checkpoint that is damaged or of another run.
+            checkpoint that is damaged or of another run, a model that does not take the images or gives
+            anything but K logits for each.
         Diverged: the loss or the logits were not finite.
         Interrupted: `stop` said so.
     """
@@ -112,7 +113,7 @@ def fit(
         loss.to(device)  # it may hold class weights
     batches, test_batches = _batches(train, given, test, use, device)
     steps = len(batches)
-    step = Step(model, loss, use, device)
+    step = Step(model, loss, use, device, train.num_classes)
     tally = Tally(len(train), device)
     history = History()
     epoch = done = 0

@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
+from noisylabels.core.checks import InputError
+from noisylabels.models.trial import first_logits
 from noisylabels.training.optim import build_optimizer
 from noisylabels.training.settings import Settings
 
@@ -24,12 +26,16 @@ class Step:
         loss: Callable[[Tensor, Tensor], Tensor],
         settings: Settings,
         device: torch.device,
+        num_classes: int | None = None,
     ) -> None:
         self.model = model
+        self.unseen = num_classes  # what to hold the first logits against; None once that is done
         self.loss = loss
         self.clip = settings.clip
         self.l1 = settings.l1
         self.parameters = [p for p in model.parameters() if p.requires_grad]
+        if not self.parameters:
+            raise InputError("the model has no parameters that require a gradient: there is nothing to train")
         self.optimizer = build_optimizer(self.parameters, settings)
         half = {"bfloat16": torch.bfloat16, "float16": torch.float16}.get(settings.precision)
         self.autocast = torch.autocast(device.type, dtype=half, enabled=half is not None)
@@ -44,7 +50,10 @@ class Step:
     def __call__(self, images: Tensor, target: Tensor, lr: float) -> tuple[Tensor, Tensor]:
         """Update the weights once; return the loss () and the logits (B, K), both detached."""
         with self.autocast:
-            logits = self.model(images)
+            if self.unseen is None:
+                logits = self.model(images)
+            else:
+                logits, self.unseen = first_logits(self.model, images, self.unseen), None
         value = self.loss(logits.float(), target)  # outside autocast: losses want float32 or better
         self.optimizer.zero_grad(set_to_none=True)
         self.scaler.scale(value).backward()
