@@ -78,9 +78,8 @@ VECTORWISE: dict[str, Callable[..., float]] = {
     "boot_soft": lambda l, y, beta=0.95: (
         -math.fsum((beta * (k == y) + (1 - beta) * math.exp(x)) * x for k, x in enumerate(l))
     ),
-    "boot_hard": lambda l, y, beta=0.8: (
-        -math.fsum((beta * (k == y) + (1 - beta) * (k == list(l).index(max(l)))) * x for k, x in enumerate(l))
-    ),
+    # the entry of the largest probability, l at argmax
+    "boot_hard": lambda l, y, beta=0.8: -(beta * l[y] + (1 - beta) * max(l)),
     "amse": lambda l, y, a=30.0: (
         math.fsum((math.exp(x) - a * (k == y)) ** 2 for k, x in enumerate(l)) / len(l)
     ),
