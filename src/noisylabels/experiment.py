@@ -28,7 +28,8 @@ class Subject:
     """What a run is about: data, noise, loss, model."""
 
     data: str = "digits"
-    """digits, cifar10, or a path: a folder of Parquet files, of CIFAR-10, or with a folder a class"""
+    """a name of `noisylabels list data`, such as digits or cifar10, or a path in one of the forms of
+    `noisylabels list formats`, such as a folder with a folder a class"""
     noise: str = "none"
     """label noise to add: none, symmetric:0.4, asymmetric:0.4, ...; see `noisylabels list noise`"""
     loss: str = "nce+mae"
@@ -41,7 +42,10 @@ class Subject:
     out: str | None = None
     """folder of the run (default: runs/ and a name made of the configuration)"""
     data_root: str | None = None
-    """folder that holds cifar10 (else the environment variable NOISYLABELS_DATA)"""
+    """folder that holds the named data set (else the one that NOISYLABELS_DATA names, else downloads in
+    the cache)"""
+    download: bool = False
+    """get the named data set if it is not there"""
     image_size: int | None = None
     """side in pixels to bring images to; needed only if they differ in size or are large"""
     bad_images: str = "fail"
@@ -59,7 +63,7 @@ class RunConfig(Settings, Subject):
     """auto (crop:4+flip for colour images, else none), none, flip, crop:4, crop:4+flip"""
 
 
-NOT_IDENTITY = ("out", "data_root", *HOW)
+NOT_IDENTITY = ("out", "data_root", "download", *HOW)
 """Settings that say where and how a run is carried out, not what it is; they do not enter its id."""
 
 
@@ -101,7 +105,7 @@ class Reporter(Protocol):
         """Something that the user should know, once."""
 
     def decoding(self, what: str, done: int, total: int) -> None:
-        """`done` of `total` images of `what` are decoded."""
+        """`done` of `total` images are decoded, or files checked, or bytes downloaded, as `what` says."""
 
     def step(self, epoch: int, done: int, total: int) -> None:
         """`done` of `total` steps of `epoch` are done."""
@@ -210,6 +214,7 @@ def load_sets(config: RunConfig, reporter: Reporter | None = None) -> tuple[Imag
         image_size=config.image_size,
         bad_images=config.bad_images,
         progress=reporter.decoding,
+        download=config.download,
     )
     for note in dict.fromkeys(train.notes + test.notes):
         reporter.note(note)

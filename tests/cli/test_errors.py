@@ -225,7 +225,7 @@ def test_a_pickle_that_runs_code(
     folder, marker, out = tmp_path / "cifar-10-batches-py", tmp_path / "ran", tmp_path / "run"
     folder.mkdir()
     checksums = {}
-    for name in (*cifar.TRAIN_FILES, cifar.TEST_FILE):
+    for name in (*cifar.CIFAR10.train_files, cifar.CIFAR10.test_file):
         content = pickle.dumps({"data": _Bomb(marker), "labels": [0, 1]}, protocol=2)
         (folder / name).write_bytes(content)
         checksums[name] = hashlib.md5(content).hexdigest()

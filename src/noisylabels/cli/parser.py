@@ -13,6 +13,7 @@ from typing import Annotated, Any, Protocol, Union
 import tyro
 
 from noisylabels.cli.completion import Completion
+from noisylabels.cli.download import Download
 from noisylabels.cli.listing import List
 from noisylabels.cli.loss import LossCommand
 from noisylabels.cli.noise import Noise
@@ -23,6 +24,7 @@ from noisylabels.core.checks import InputError, check_choice, did_you_mean
 VERBS: dict[str, type] = {
     "train": Train,
     "predict": Predict,
+    "download": Download,
     "list": List,
     "noise": Noise,
     "loss": LossCommand,

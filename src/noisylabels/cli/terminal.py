@@ -61,8 +61,11 @@ class TerminalReporter:
         self.console.print(f"note: {text}", markup=False, soft_wrap=True)
 
     def decoding(self, what: str, done: int, total: int) -> None:
-        """Move the bar of the decoding."""
-        self._bar(what, done, total, "images")
+        """Move the bar of a download, of the check of files, or of the decoding."""
+        if what.startswith("downloading"):
+            self._bar(what, done / 1e6, total / 1e6, "MB")  # a total of 0 is unknown
+        else:
+            self._bar(what, done, total, "files" if "files" in what else "images")
 
     def step(self, epoch: int, done: int, total: int) -> None:
         """Move the bar of the training, over all epochs."""
@@ -75,12 +78,12 @@ class TerminalReporter:
         """Remember the last epoch's row for the bar."""
         self.last = row
 
-    def _bar(self, what: str, done: int, total: int, unit: str, words: str = "") -> None:
+    def _bar(self, what: str, done: float, total: float, unit: str, words: str = "") -> None:
         if self.progress.disable:
             return
         if what not in self.tasks:
             # the first call may come late, in a resumed run: the rate counts from there
-            self.tasks[what] = self.progress.add_task(what, total=total, completed=done, rate="")
+            self.tasks[what] = self.progress.add_task(what, total=total, completed=int(done), rate="")
         task = self.tasks[what]
         self.progress.update(task, completed=done, description=words or what)
         speed = self.progress.tasks[self.progress.task_ids.index(task)].speed

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from noisylabels.core.checks import InputError, check_between, check_choice, did_you_mean
 from noisylabels.core.registry import Registry
-from noisylabels.data import animal10n, builtin, cifar, clothing1m, food101n, webvision
+from noisylabels.data import animal10n, builtin, cifar, clothing1m, food101n, idx, webvision
 from noisylabels.data.cache import load_cached
 from noisylabels.data.decode import Progress
 from noisylabels.data.formats import plan_path
 from noisylabels.data.images import ImageSet
 from noisylabels.data.objects import load_object
-from noisylabels.data.published import locate
-from noisylabels.data.reading import Options, Plan
+from noisylabels.data.published import ROOT_VARIABLE, Published
+from noisylabels.data.reading import Options
 
-ROOT_VARIABLE = "NOISYLABELS_DATA"
 MAX_IMAGE_SIZE = 4096
 
 
@@ -33,6 +32,7 @@ class DataSet:
         licence: under which terms.
         augment: what training does to the images by default, see `parse_augment`.
         read: gives training and test set; the first argument is the folder that the user named, or None.
+        published: how it is found and downloaded, unless a dependency carries it.
     """
 
     name: str
@@ -41,29 +41,18 @@ class DataSet:
     licence: str
     augment: str
     read: Callable[[Path | None, Options], tuple[ImageSet, ImageSet]]
+    published: Published | None = None
 
 
 def _digits(root: Path | None, options: Options) -> tuple[ImageSet, ImageSet]:
     return builtin.digits(options)
 
 
-def _cifar10(root: Path | None, options: Options) -> tuple[ImageSet, ImageSet]:
-    return load_cached(cifar.plan(cifar.locate(root, ROOT_VARIABLE), options), options.progress)
+def _published(published: Published, title: str, source: str, licence: str, augment: str) -> DataSet:
+    return DataSet(published.name, title, source, licence, augment, published.read, published)
 
 
-def _published(
-    name: str,
-    url: str,
-    folders: Sequence[str],
-    find: Callable[[Path], Path | None],
-    plan: Callable[[Path, Options], Plan],
-) -> Callable[[Path | None, Options], tuple[ImageSet, ImageSet]]:
-    def read(root: Path | None, options: Options) -> tuple[ImageSet, ImageSet]:
-        return load_cached(
-            plan(locate(name, url, folders, find, root, ROOT_VARIABLE), options), options.progress
-        )
-
-    return read
+_HERE = f"; or by hand into the folder of --data-root or that named by {ROOT_VARIABLE}"
 
 
 DATA: Registry[DataSet] = Registry("data set")
@@ -76,55 +65,82 @@ for _row in (
         augment="none",
         read=_digits,
     ),
-    DataSet(
-        name="cifar10",
-        title="60,000 photographs, 32x32 colour, 10 classes (Krizhevsky 2009)",
-        source=f"{cifar.URL} into the folder of --data-root or that named by {ROOT_VARIABLE}",
-        licence="no licence stated by its authors; cite Krizhevsky 2009",
-        augment="crop:4+flip",
-        read=_cifar10,
+    *(
+        _published(
+            Published(one.name, one.url, one.find, one.plan, files=one.files),
+            title=title,
+            source=f"`noisylabels download {one.name}` from {one.url}{_HERE}",
+            licence="no licence stated by its authors; cite Krizhevsky 2009",
+            augment="crop:4+flip",  # Ma et al. 2020 also rotate CIFAR-100, by up to 20 degrees
+        )
+        for one, title in (
+            (cifar.CIFAR10, "60,000 photographs, 32x32 colour, 10 classes (Krizhevsky 2009)"),
+            (cifar.CIFAR100, "60,000 photographs, 32x32 colour, 100 classes (Krizhevsky 2009)"),
+            (cifar.CIFAR100_COARSE, "cifar100 with its 20 superclasses for labels (Krizhevsky 2009)"),
+        )
     ),
-    DataSet(
-        name="webvision",
+    _published(
+        Published(
+            "mnist",
+            idx.MNIST.urls[0],
+            idx.find,
+            idx.MNIST.plan,
+            ("mnist", "MNIST", "MNIST/raw", "MNIST_data"),
+            idx.MNIST.files,
+        ),
+        title="70,000 handwritten digits, 28x28 grey, 10 classes (LeCun et al. 1998)",
+        source=f"`noisylabels download mnist` from {idx.MNIST.urls[0]}{_HERE}",
+        licence="none stated by its authors; often given as CC BY-SA 3.0",
+        augment="none",  # as Ma et al. 2020, dataset.py
+    ),
+    _published(
+        Published(
+            "fashion-mnist",
+            idx.FASHION_MNIST.urls[1],
+            idx.find,
+            idx.FASHION_MNIST.plan,
+            ("fashion-mnist", "FashionMNIST", "FashionMNIST/raw", "data/fashion"),
+            idx.FASHION_MNIST.files,
+        ),
+        title="70,000 pictures of clothing, 28x28 grey, 10 classes (Xiao et al. 2017)",
+        source=f"`noisylabels download fashion-mnist` from {idx.FASHION_MNIST.urls[1]}{_HERE}",
+        licence="MIT (Zalando SE)",
+        augment="none",  # as Xia et al. 2020, main.py of part-dependent label noise
+    ),
+    _published(
+        Published("webvision", webvision.URL, webvision.find, webvision.plan, webvision.FOLDERS),
         title="about a million photographs found by Google, 1,000 classes (Li et al. 2017)",
         source=f"{webvision.URL}: info, google and val_images_256, unpacked into one folder",
         licence="see the source; the photographs belong to their owners",
         augment="crop:4+flip",
-        read=_published("webvision", webvision.URL, webvision.FOLDERS, webvision.find, webvision.plan),
     ),
-    DataSet(
-        name="webvision-mini",
+    _published(
+        Published("webvision-mini", webvision.URL, webvision.find, webvision.plan_mini, webvision.FOLDERS),
         title="the first 50 classes of webvision, about 66,000 photographs (Jiang et al. 2018)",
         source=f"{webvision.URL}: as webvision",
         licence="see the source; the photographs belong to their owners",
         augment="crop:4+flip",
-        read=_published(
-            "webvision-mini", webvision.URL, webvision.FOLDERS, webvision.find, webvision.plan_mini
-        ),
     ),
-    DataSet(
-        name="clothing1m",
+    _published(
+        Published("clothing1m", clothing1m.URL, clothing1m.find, clothing1m.plan, clothing1m.FOLDERS),
         title="a million photographs of clothing from shops, 14 classes (Xiao et al. 2015)",
         source=f"{clothing1m.URL}: its authors send a link; lists and images into one folder",
         licence="non-commercial research and education, not to be passed on",
         augment="crop:4+flip",
-        read=_published("clothing1m", clothing1m.URL, clothing1m.FOLDERS, clothing1m.find, clothing1m.plan),
     ),
-    DataSet(
-        name="food101n",
+    _published(
+        Published("food101n", food101n.URL, food101n.find, food101n.plan, food101n.FOLDERS),
         title="310,009 photographs of dishes, 101 classes (Lee et al. 2018)",
         source=f"{food101n.URL}, and food-101 (Bossard et al. 2014) beside it for testing",
         licence="see the source; the photographs belong to their owners",
         augment="crop:4+flip",
-        read=_published("food101n", food101n.URL, food101n.FOLDERS, food101n.find, food101n.plan),
     ),
-    DataSet(
-        name="animal10n",
+    _published(
+        Published("animal10n", animal10n.URL, animal10n.find, animal10n.plan, animal10n.FOLDERS),
         title="55,000 photographs of easily confused animals, 64x64, 10 classes (Song et al. 2019)",
         source=f"{animal10n.URL}: its authors send a link",
         licence="see the source; the photographs belong to their owners",
         augment="crop:4+flip",
-        read=_published("animal10n", animal10n.URL, animal10n.FOLDERS, animal10n.find, animal10n.plan),
     ),
 ):
     DATA.add(_row.name, _row)
@@ -138,6 +154,7 @@ def load(
     bad_images: str = "fail",
     test_fraction: float = 0.2,
     progress: Progress | None = None,
+    download: bool = False,
 ) -> tuple[ImageSet, ImageSet]:
     """Load a data set by its name, from a path, or from an object that holds one.
 
@@ -145,12 +162,15 @@ def load(
         source: a name of `DATA`; the path of something that is in `FORMATS`, such as a folder with a folder
             for each class; or a data set of Hugging Face or PyTorch, or a pair (train, test) of such, see
             `load_object`. A name wins over a folder of the same name; write "./digits" for the folder.
-        root: where a named data set lies; by default the folder that NOISYLABELS_DATA names.
+        root: where a named data set lies; by default the folder that NOISYLABELS_DATA names, and else
+            `downloads` in the cache (NOISYLABELS_CACHE, or ~/.cache/noisylabels).
         image_size: side of square images in pixels, 1 to 4096: the shorter side is resized to it and the
             centre square kept. None keeps a size that all images share, and else makes it 64.
         bad_images: "fail" refuses a set with an unreadable image, "skip" leaves such images out.
         test_fraction: share of each class to hold out, in (0, 1); used when there is no test part.
         progress: called with (what, done, total) during long work.
+        download: get a named data set if it is missing, see `download`; nothing for one that is carried by
+            a dependency, a path or an object.
 
     Returns:
         Training set and test set. `notes` of the training set says what the user should know.
@@ -170,7 +190,10 @@ def load(
     check_between(test_fraction, "test_fraction", 0, 1, open_low=True, open_high=True)
     options = Options(image_size, bad_images, test_fraction, progress)
     if isinstance(source, str) and source in DATA:
-        return DATA[source].read(Path(root).expanduser() if root is not None else None, options)
+        row, place = DATA[source], Path(root).expanduser() if root is not None else None
+        if download and row.published is not None:
+            row.published.obtain(place, progress)
+        return row.read(place, options)
     if not isinstance(source, (str, os.PathLike)):
         return load_object(source, options)
     path = Path(source).expanduser()
@@ -178,6 +201,28 @@ def load(
         hint = did_you_mean(str(source), DATA)
         raise InputError(f"{str(source)!r} is neither a file or folder nor a known data set{hint}")
     return load_cached(plan_path(path, options), progress)
+
+
+def download(name: str, root: str | Path | None = None, progress: Progress | None = None) -> Path:
+    """Download a named data set, unless it is there already.
+
+    Args:
+        name: a name of `DATA`.
+        root: the folder for it; by default the folder that NOISYLABELS_DATA names, and else `downloads` in
+            the cache. `load` looks there too.
+        progress: called with ("downloading NAME", bytes there, bytes in all or 0 if unknown).
+
+    Returns:
+        Where it lies.
+
+    Raises:
+        InputError: an unknown name, a set that is not downloaded, no network, a server that gives another
+            file; the message says what to fetch by hand and where to put it.
+    """
+    row = DATA[name]
+    if row.published is None:
+        raise InputError(f"{name} {row.source}; there is nothing to download")
+    return row.published.obtain(Path(root).expanduser() if root is not None else None, progress)
 
 
 def default_augment(source: str | Path | object, image_set: ImageSet) -> str:

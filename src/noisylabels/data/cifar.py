@@ -1,11 +1,11 @@
-"""CIFAR-10 as its authors publish it: six Python 2 pickles, in a folder or a tar archive."""
+"""CIFAR-10 and CIFAR-100 as their authors publish them: Python 2 pickles, in a folder or a tar archive."""
 
 from __future__ import annotations
 
 import hashlib
-import os
 import tarfile
 import zlib
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -13,146 +13,223 @@ import numpy as np
 from noisylabels.core.checks import InputError
 from noisylabels.core.files import file_digest
 from noisylabels.data.picture import resize_arrays
+from noisylabels.data.published import File
 from noisylabels.data.reading import Options, Plan, Reading
 from noisylabels.data.unpickle import read_table
 
-URL = "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz"
-ARCHIVE = "cifar-10-python.tar.gz"
-FOLDER = "cifar-10-batches-py"
-TRAIN_FILES = tuple(f"data_batch_{i}" for i in range(1, 6))
-TEST_FILE = "test_batch"
-LAYOUT = f"{ARCHIVE}, {FOLDER}/ or data_batch_1"
 CLASS_NAMES = (
     "airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck",
 )  # fmt: skip
 
-# The archive's is on its authors' page, those of the files are in torchvision. Human labels for these images
-# and every published figure assume exactly these files, in this order.
+# The order of the names in CIFAR-100's file "meta", which is that of the labels: the alphabet's.
+FINE_NAMES = (
+    "apple", "aquarium_fish", "baby", "bear", "beaver", "bed", "bee", "beetle", "bicycle", "bottle",
+    "bowl", "boy", "bridge", "bus", "butterfly", "camel", "can", "castle", "caterpillar", "cattle",
+    "chair", "chimpanzee", "clock", "cloud", "cockroach", "couch", "crab", "crocodile", "cup", "dinosaur",
+    "dolphin", "elephant", "flatfish", "forest", "fox", "girl", "hamster", "house", "kangaroo", "keyboard",
+    "lamp", "lawn_mower", "leopard", "lion", "lizard", "lobster", "man", "maple_tree", "motorcycle",
+    "mountain", "mouse", "mushroom", "oak_tree", "orange", "orchid", "otter", "palm_tree", "pear",
+    "pickup_truck", "pine_tree", "plain", "plate", "poppy", "porcupine", "possum", "rabbit", "raccoon",
+    "ray", "road", "rocket", "rose", "sea", "seal", "shark", "shrew", "skunk", "skyscraper", "snail",
+    "snake", "spider", "squirrel", "streetcar", "sunflower", "sweet_pepper", "table", "tank", "telephone",
+    "television", "tiger", "tractor", "train", "trout", "tulip", "turtle", "wardrobe", "whale",
+    "willow_tree", "wolf", "woman", "worm",
+)  # fmt: skip
+COARSE_NAMES = (
+    "aquatic_mammals", "fish", "flowers", "food_containers", "fruit_and_vegetables",
+    "household_electrical_devices", "household_furniture", "insects", "large_carnivores",
+    "large_man-made_outdoor_things", "large_natural_outdoor_scenes", "large_omnivores_and_herbivores",
+    "medium_mammals", "non-insect_invertebrates", "people", "reptiles", "small_mammals", "trees",
+    "vehicles_1", "vehicles_2",
+)  # fmt: skip
+
+# The archives' are on their authors' page, those of the files are in torchvision. Human labels for these
+# images and every published figure assume exactly these files, in this order.
 MD5 = {
-    ARCHIVE: "c58f30108f718f92721af3b95e74349a",
+    "cifar-10-python.tar.gz": "c58f30108f718f92721af3b95e74349a",
     "data_batch_1": "c99cafc152244af753f735de768cd75f",
     "data_batch_2": "d4bba439e000b95fd0a9bffe97cbabec",
     "data_batch_3": "54ebc095f3ab1f0389bbae665268c751",
     "data_batch_4": "634d18415352ddfa80567beed471001a",
     "data_batch_5": "482c414d41f54cd18b22e5b47cb7c3cb",
     "test_batch": "40351d587109b95175f43aff81a1287e",
+    "cifar-100-python.tar.gz": "eb9058c3a382ffc7106e4002c42a8d85",
+    "train": "16019d7e3df5f24257cddd939b257f8d",
+    "test": "f0ef6b0ae62326f3e7ffdfab6717acfc",
 }
 
 
-def locate(root: Path | None, variable: str) -> Path:
-    """Return where CIFAR-10 lies: below `root`, or else below the folder that the variable names.
+@dataclass(frozen=True)
+class Release:
+    """What one of the published sets is made of.
 
-    Raises:
-        InputError: it is not there; the message says where it was looked for and how to get it.
+    Args:
+        name: what a user calls it.
+        archive: the archive's name.
+        folder: the folder within it.
+        train_files: the training files, in the order in which examples are counted.
+        test_file: the test file.
+        known_by: files that a folder of another name is recognised by.
+        labels: the key of the labels in a file.
+        class_names: the classes' names, in the order of the labels.
     """
-    if root is None:
-        named = os.environ.get(variable)
-        if not named:
-            raise InputError(
-                f"cifar10 needs a folder: get {URL}, and give its folder by --data-root, "
-                f"root=, or the variable {variable}"
-            )
-        root = Path(named).expanduser()
-    place = find(root)
-    if place is None:
-        raise InputError(f"no cifar10 in {root} (looked for {FOLDER}/, data_batch_1, {ARCHIVE}); get {URL}")
-    return place
 
+    name: str
+    archive: str
+    folder: str
+    train_files: tuple[str, ...]
+    test_file: str
+    known_by: tuple[str, ...]
+    labels: str
+    class_names: tuple[str, ...]
 
-def find(path: Path) -> Path | None:
-    """Return the official folder or archive that `path` is or holds, whole or damaged, or None."""
-    if path.is_file():
-        return path if path.name == ARCHIVE else None
-    if (path / FOLDER).is_dir():
-        return path / FOLDER
-    if path.is_dir() and (path.name == FOLDER or (path / TRAIN_FILES[0]).is_file()):
-        return path
-    return path / ARCHIVE if (path / ARCHIVE).is_file() else None
+    @property
+    def url(self) -> str:
+        """Where its authors publish it."""
+        return f"https://www.cs.toronto.edu/~kriz/{self.archive}"
 
+    @property
+    def layout(self) -> str:
+        """What a path is known by, in words."""
+        return f"{self.archive}, {self.folder}/ or {', '.join(self.known_by)}"
 
-def plan(path: Path, options: Options) -> Plan:
-    """Plan to read the official folder or archive at `path`.
+    @property
+    def files(self) -> tuple[File, ...]:
+        """What a download consists of."""
+        return (File(self.archive, (self.url,), f"md5:{MD5[self.archive]}"),)
 
-    The labels 0..9 stand for `CLASS_NAMES`; the ids "train:0" to "train:49999" count through the five
-    training files in their order, which is the order that lists of human labels refer to.
+    def find(self, path: Path) -> Path | None:
+        """Return the official folder or archive that `path` is or holds, whole or damaged, or None."""
+        if path.is_file():
+            return path if path.name == self.archive else None
+        known = path.name == self.folder or all((path / name).is_file() for name in self.known_by)
+        places = [path / self.folder, *([path] if known else []), path / self.archive]
+        there = [place for place in places if place.exists()]
+        # a folder that lacks a file gives way to an archive, but is named if there is nothing better
+        return next((place for place in there if self._is_whole(place)), there[0] if there else None)
 
-    Raises:
-        InputError: later, when it is read: a file is missing, is not the published one, or holds
-            something other than CIFAR-10.
-    """
-    inside = {name: path / name for name in (*TRAIN_FILES, TEST_FILE)}
-    return Plan(
-        name="cifar10",
-        root=path,
-        files={path.name: path} if path.is_file() else inside,
-        options={"reader": "cifar10", "image_size": options.image_size},
-        read=lambda: _read(path, options),
-    )
+    def _is_whole(self, place: Path) -> bool:
+        inside = (*self.train_files, self.test_file)
+        return place.is_file() or all((place / name).is_file() for name in inside)
 
+    def plan(self, path: Path, options: Options) -> Plan:
+        """Plan to read the official folder or archive at `path`.
 
-def _read(path: Path, options: Options) -> Reading:
-    contents = _from_archive(path) if path.is_file() else _from_folder(path)
-    images: list[np.ndarray] = []
-    labels: list[np.ndarray] = []
-    for name in (*TRAIN_FILES, TEST_FILE):
-        found = hashlib.md5(contents[name], usedforsecurity=False).hexdigest()
-        _check(f"{name} of {path}", found, MD5[name], len(contents[name]))
-        pixels, classes = _batch(contents.pop(name), f"{name} of {path}")
-        images.append(resize_arrays(pixels, options.image_size) if options.image_size else pixels)
-        labels.append(classes)
-    num_train = sum(len(part) for part in labels[:-1])
-    ids = [f"train:{i}" for i in range(num_train)] + [f"test:{i}" for i in range(len(labels[-1]))]
-    return Reading(
-        shape=images[0].shape[1:],
-        pieces=lambda: iter(images),
-        labels=np.concatenate(labels),
-        ids=ids,
-        class_names=CLASS_NAMES,
-        num_train=num_train,
-    )
+        The labels stand for `class_names`; the ids "train:0", "train:1", ... count through the training
+        files in their order, which is the order that lists of human labels refer to.
 
-
-def _from_folder(path: Path) -> dict[str, bytes]:
-    contents = {}
-    for name in (*TRAIN_FILES, TEST_FILE):
-        try:
-            contents[name] = (path / name).read_bytes()
-        except OSError as error:
-            raise InputError(f"cannot read {path / name} ({error.strerror}); unpack {URL} again") from None
-    return contents
-
-
-def _from_archive(path: Path) -> dict[str, bytes]:
-    """Read the members' bytes; nothing is unpacked, so no name in the archive can reach the disk."""
-    try:
-        _check(str(path), file_digest(path, "md5"), MD5[ARCHIVE], path.stat().st_size)
-        contents = {}
-        with tarfile.open(path, "r:gz") as archive:
-            for name in (*TRAIN_FILES, TEST_FILE):
-                member = archive.extractfile(f"{FOLDER}/{name}")
-                contents[name] = member.read() if member else b""
-        return contents
-    except (OSError, EOFError, KeyError, tarfile.TarError, zlib.error) as error:
-        raise InputError(f"{path} cannot be read ({error}); get {URL} again") from None
-
-
-def _check(what: str, found: str, expected: str, size: int) -> None:
-    if found != expected:
-        raise InputError(
-            f"{what} is not the published file: its md5 is {found} ({size:,} bytes), expected {expected}; "
-            f"get {URL} again"
+        Raises:
+            InputError: later, when it is read: a file is missing, is not the published one, or holds
+                something else.
+        """
+        inside = {name: path / name for name in (*self.train_files, self.test_file)}
+        return Plan(
+            name=self.name,
+            root=path,
+            files={path.name: path} if path.is_file() else inside,
+            options={"reader": self.name, "image_size": options.image_size},
+            read=lambda: self._read(path, options),
         )
 
+    def _read(self, path: Path, options: Options) -> Reading:
+        contents = self._from_archive(path) if path.is_file() else self._from_folder(path)
+        images: list[np.ndarray] = []
+        labels: list[np.ndarray] = []
+        for name in (*self.train_files, self.test_file):
+            found = hashlib.md5(contents[name], usedforsecurity=False).hexdigest()
+            self._check(f"{name} of {path}", found, MD5[name], len(contents[name]))
+            pixels, classes = self._batch(contents.pop(name), f"{name} of {path}")
+            images.append(resize_arrays(pixels, options.image_size) if options.image_size else pixels)
+            labels.append(classes)
+        num_train = sum(len(part) for part in labels[:-1])
+        ids = [f"train:{i}" for i in range(num_train)] + [f"test:{i}" for i in range(len(labels[-1]))]
+        return Reading(
+            shape=images[0].shape[1:],
+            pieces=lambda: iter(images),
+            labels=np.concatenate(labels),
+            ids=ids,
+            class_names=self.class_names,
+            num_train=num_train,
+        )
 
-def _batch(content: bytes, what: str) -> tuple[np.ndarray, np.ndarray]:
-    """Return images (n, 3, 32, 32) and labels (n,) of one file."""
-    table = read_table(content, what)
-    if not {b"data", b"labels"} <= table.keys():
-        raise InputError(f"{what} holds no data and labels; get {URL} again")
-    data, classes = table[b"data"], table[b"labels"]
-    if not (isinstance(classes, list) and all(type(k) is int and 0 <= k < 10 for k in classes)):
-        raise InputError(f"{what} has labels that are not whole numbers 0 to 9; get {URL} again")
-    shape = (len(classes), 3 * 32 * 32)
-    if not (isinstance(data, np.ndarray) and data.dtype == np.uint8 and data.shape == shape):
-        raise InputError(f"{what} does not hold {shape[0]} rows of {shape[1]} bytes; get {URL} again")
-    return data.reshape(-1, 3, 32, 32), np.array(classes, dtype=np.int64)
+    def _from_folder(self, path: Path) -> dict[str, bytes]:
+        contents = {}
+        for name in (*self.train_files, self.test_file):
+            try:
+                contents[name] = (path / name).read_bytes()
+            except OSError as error:
+                raise InputError(
+                    f"cannot read {path / name} ({error.strerror}); unpack {self.url} again"
+                ) from None
+        return contents
+
+    def _from_archive(self, path: Path) -> dict[str, bytes]:
+        """Read the members' bytes; nothing is unpacked, so no name in the archive can reach the disk."""
+        try:
+            self._check(str(path), file_digest(path, "md5"), MD5[self.archive], path.stat().st_size)
+            contents = {}
+            with tarfile.open(path, "r:gz") as archive:
+                for name in (*self.train_files, self.test_file):
+                    member = archive.extractfile(f"{self.folder}/{name}")
+                    contents[name] = member.read() if member else b""
+            return contents
+        except (OSError, EOFError, KeyError, tarfile.TarError, zlib.error) as error:
+            raise InputError(f"{path} cannot be read ({error}); get {self.url} again") from None
+
+    def _check(self, what: str, found: str, expected: str, size: int) -> None:
+        if found != expected:
+            raise InputError(
+                f"{what} is not the published file: its md5 is {found} ({size:,} bytes), "
+                f"expected {expected}; get {self.url} again"
+            )
+
+    def _batch(self, content: bytes, what: str) -> tuple[np.ndarray, np.ndarray]:
+        """Return images (n, 3, 32, 32) and labels (n,) of one file."""
+        table = read_table(content, what)
+        key = self.labels.encode()
+        if not {b"data", key} <= table.keys():
+            raise InputError(f"{what} holds no data and {self.labels}; get {self.url} again")
+        data, classes, K = table[b"data"], table[key], len(self.class_names)
+        if not (isinstance(classes, list) and all(type(k) is int and 0 <= k < K for k in classes)):
+            raise InputError(
+                f"{what} has labels that are not whole numbers 0 to {K - 1}; get {self.url} again"
+            )
+        shape = (len(classes), 3 * 32 * 32)
+        if not (isinstance(data, np.ndarray) and data.dtype == np.uint8 and data.shape == shape):
+            raise InputError(
+                f"{what} does not hold {shape[0]} rows of {shape[1]} bytes; get {self.url} again"
+            )
+        return data.reshape(-1, 3, 32, 32), np.array(classes, dtype=np.int64)
+
+
+CIFAR10 = Release(
+    name="cifar10",
+    archive="cifar-10-python.tar.gz",
+    folder="cifar-10-batches-py",
+    train_files=tuple(f"data_batch_{i}" for i in range(1, 6)),
+    test_file="test_batch",
+    known_by=("data_batch_1",),
+    labels="labels",
+    class_names=CLASS_NAMES,
+)
+# The third published file, meta, holds the names that stand above and is not needed to read the images.
+CIFAR100 = Release(
+    name="cifar100",
+    archive="cifar-100-python.tar.gz",
+    folder="cifar-100-python",
+    train_files=("train",),
+    test_file="test",
+    known_by=("train", "test", "meta"),
+    labels="fine_labels",
+    class_names=FINE_NAMES,
+)
+CIFAR100_COARSE = Release(
+    name="cifar100-coarse",
+    archive=CIFAR100.archive,
+    folder=CIFAR100.folder,
+    train_files=CIFAR100.train_files,
+    test_file=CIFAR100.test_file,
+    known_by=CIFAR100.known_by,
+    labels="coarse_labels",
+    class_names=COARSE_NAMES,
+)

@@ -18,6 +18,7 @@ from noisylabels.data import (
     cifar,
     clothing1m,
     food101n,
+    idx,
     own,
     parquet,
     table,
@@ -49,7 +50,11 @@ class Format:
 FORMATS: Registry[Format] = Registry("format")
 # The order decides: what is known by names of its own comes before what many folders look like.
 for _row in (
-    Format("cifar10", "CIFAR-10 as its authors publish it", cifar.LAYOUT, cifar.find, cifar.plan),
+    *(
+        Format(one.name, f"{title} as its authors publish it", one.layout, one.find, one.plan)
+        for one, title in ((cifar.CIFAR10, "CIFAR-10"), (cifar.CIFAR100, "CIFAR-100"))
+    ),
+    Format("idx", "IDX files, as of MNIST and its kin", idx.LAYOUT, idx.find, idx.plan),
     Format("webvision", "WebVision 1.0, the Google images", webvision.LAYOUT, webvision.find, webvision.plan),
     Format("clothing1m", "Clothing1M", clothing1m.LAYOUT, clothing1m.find, clothing1m.plan),
     Format("food101n", "Food-101N, with Food-101 for testing", food101n.LAYOUT, food101n.find, food101n.plan),

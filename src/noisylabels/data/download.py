@@ -1,0 +1,269 @@
+"""Download of one file: resumed where it broke off, from the next mirror where one fails, checked at the end.
+
+Nothing here knows of data sets. Bytes are gathered in `NAME.part` beside the file to be, which stays when the
+download is interrupted and is taken up by the next call, in this process or another. The name is given only
+to a file whose digest fits. Proxies are taken from the environment as `urllib` does.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import os
+import re
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Sequence
+from email.message import Message
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from noisylabels import __version__
+from noisylabels.core.checks import InputError
+from noisylabels.core.files import alone, file_digest, read_json, write_json
+
+Progress = Callable[[str, int, int], None]  # (what, done, total), here in bytes; a total of 0 is unknown
+
+CHUNK = 1 << 20
+LONGEST_PAUSE = 60.0  # seconds; whatever a server asks for
+
+_PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})  # HTTP codes of what may be better in a moment
+
+
+class _RefusedError(Exception):
+    """A server cannot be reached or will not give the file: asking it again would be no better."""
+
+
+class _BrokenError(Exception):
+    """A transfer failed on its way; the next try may go on from there."""
+
+    def __init__(self, reason: str, pause: float = 0.0) -> None:
+        super().__init__(reason)
+        self.pause = pause  # seconds that the server asks for
+
+
+def fetch(
+    urls: Sequence[str],
+    path: Path,
+    digest: str,
+    progress: Progress | None = None,
+    *,
+    timeout: float = 30.0,
+    attempts: int = 4,
+    pause: float = 1.0,
+) -> None:
+    """Bring the file with `digest` to `path`, unless it is there already.
+
+    Args:
+        urls: where it is to be had, tried in turn.
+        path: where it goes; its folder is made. What lies there with another digest is replaced, at the end.
+        digest: the algorithm of `hashlib` and its hexadecimal value, as in
+            "md5:c58f30108f718f92721af3b95e74349a".
+        progress: called with ("downloading NAME", bytes there, bytes in all or 0 if unknown).
+        timeout: seconds that a connection may stand still, above 0.
+        attempts: how often in succession one server may fail on the way without sending as much as `CHUNK`, 1
+            or more. One that cannot be reached or refuses is not asked again.
+        pause: seconds before the second attempt; doubled before each further one.
+
+    Raises:
+        InputError: no server gave it, the folder cannot be written, or another process is at it; the
+            message says why, and what to fetch by hand and where to put it.
+    """
+    work = _Download(path, digest, progress, timeout, attempts, pause)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with alone(path.with_name(f".{path.name}.lock")):
+            work.run(urls)
+    except OSError as error:  # of the disk; those of the network do not come up to here
+        kept = "; what has come is kept, and the same command goes on" if work.part.exists() else ""
+        raise InputError(
+            f"{path.name} cannot be written to {path.parent} ({error.strerror or error}){kept}"
+        ) from None
+
+
+class _Download:
+    """One file on its way."""
+
+    def __init__(
+        self,
+        path: Path,
+        digest: str,
+        progress: Progress | None,
+        timeout: float,
+        attempts: int,
+        pause: float,
+    ) -> None:
+        self.path = path
+        self.part = path.with_name(f"{path.name}.part")
+        self.state = path.with_name(f"{path.name}.part.json")  # from where the part is, and which version
+        self.algorithm, _, self.expected = digest.partition(":")
+        self.progress = progress
+        self.timeout = timeout
+        self.attempts = attempts
+        self.pause = pause
+
+    def run(self, urls: Sequence[str]) -> None:
+        if self.path.is_file() and file_digest(self.path, self.algorithm) == self.expected:
+            return
+        reasons = []
+        for url in urls:
+            reason = self._from_server(url)
+            if reason is None:
+                with self.part.open("rb") as file:
+                    os.fsync(file.fileno())  # the bytes are on the disk before the name is
+                self.part.replace(self.path)
+                self.state.unlink(missing_ok=True)
+                return
+            reasons.append(f"{urlsplit(url).netloc}: {reason}")
+        kept = f"; the {self._size():,} bytes that came are kept for another try" if self._size() else ""
+        raise InputError(
+            f"could not download {self.path.name} ({'; '.join(reasons)}){kept}; "
+            f"or get {urls[0]} by hand and save it as {self.path}"
+        )
+
+    def _from_server(self, url: str) -> str | None:
+        """Complete the part from one server; return None if its digest fits, else what went wrong."""
+        failures, best, again = 0, self._size(), True
+        while True:
+            try:
+                resumed = self._transfer(url)
+            except _RefusedError as error:
+                return str(error)
+            except _BrokenError as error:
+                # a long file over a bad line may break often, as long as it grows
+                failures = 1 if self._size() >= best + CHUNK else failures + 1
+                best = max(best, self._size())
+                if failures >= self.attempts:
+                    return str(error)
+                time.sleep(min(LONGEST_PAUSE, max(error.pause, self.pause * 2 ** (failures - 1))))
+                continue
+            found = file_digest(self.part, self.algorithm)
+            if found == self.expected:
+                return None
+            reason = self._what_came(found)
+            self._drop()
+            if not (resumed and again):
+                return reason
+            again = False  # the bad bytes may be those of before: once more, from the start
+
+    def _transfer(self, url: str) -> bool:
+        """Ask for what is missing and write what comes; say whether it was added to bytes of before."""
+        start = self._size()
+        headers = {"User-Agent": f"noisylabels/{__version__}", "Accept-Encoding": "identity"}
+        if start:
+            headers["Range"] = f"bytes={start}-"
+            if version := self._version(url):
+                headers["If-Range"] = version
+        try:
+            request = urllib.request.Request(url, headers=headers)
+            response = urllib.request.urlopen(request, timeout=self.timeout)
+        except urllib.error.HTTPError as error:
+            with error:
+                if error.code == 416 and start:
+                    return self._nothing_more(error.headers, start)
+                words = _words(f"HTTP {error.code} {error.reason}")
+                if error.code in _PASSING:
+                    raise _BrokenError(words, _seconds(error.headers.get("Retry-After"))) from None
+            raise _RefusedError(words) from None
+        except urllib.error.URLError as error:
+            cause = error.reason
+            if isinstance(cause, ConnectionError) and not isinstance(cause, ConnectionRefusedError):
+                raise _BrokenError(_words(cause)) from None
+            raise _RefusedError(_words(cause)) from None
+        except (OSError, http.client.HTTPException) as error:
+            raise _BrokenError(_words(error)) from None
+        with response:
+            offset, total = self._extent(response, start)
+            if not offset:
+                self._remember(url, response.headers)
+            done = self._write(response, offset, total)
+        if total is not None and done < total:
+            raise _BrokenError(f"the connection ended after {done:,} of {total:,} bytes")
+        return offset > 0
+
+    def _extent(self, response: Any, start: int) -> tuple[int, int | None]:
+        """Return at which byte a response begins, and how many bytes the whole file has."""
+        if response.headers.get_content_type() == "text/html":
+            # before anything is thrown away: hotels and firewalls answer so in any server's name
+            raise _RefusedError("it answered with a web page instead of the file")
+        if response.status == 200:  # no range asked for, or none supported, or the file is another now
+            length = response.headers.get("Content-Length", "")
+            return 0, int(length) if length.isdigit() else None
+        found = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", response.headers.get("Content-Range", "").strip())
+        if response.status != 206 or not found:
+            raise _RefusedError(f"it answered with HTTP {response.status}, expected 200 or 206")
+        if int(found[1]) != start or not start:
+            self._drop()
+            raise _BrokenError(f"it sent bytes from {int(found[1]):,} on, asked for {start:,}")
+        return start, int(found[2]) if found[2] != "*" else None
+
+    def _write(self, response: Any, offset: int, total: int | None) -> int:
+        """Write what comes to the part, at once, so that nothing is lost when the process ends."""
+        done = offset
+        with self.part.open("ab" if offset else "wb") as file:
+            while True:
+                try:
+                    piece = response.read1(CHUNK)
+                except (OSError, http.client.HTTPException) as error:
+                    raise _BrokenError(f"{_words(error)} after {done:,} bytes") from None
+                if not piece:
+                    return done
+                file.write(piece)
+                file.flush()
+                done += len(piece)
+                if self.progress:
+                    self.progress(f"downloading {self.path.name}", done, total or 0)
+
+    def _nothing_more(self, headers: Message, start: int) -> bool:
+        """Handle an answer that the file has no bytes beyond those of the part."""
+        if headers.get("Content-Range", "").replace(" ", "") == f"bytes*/{start}":
+            return True  # the part is whole; its digest decides
+        self._drop()
+        raise _BrokenError("it has fewer bytes than were there")
+
+    def _remember(self, url: str, headers: Message) -> None:
+        """Note which version of the file the part is of, if the server says."""
+        etag = headers.get("ETag", "")
+        version = etag if etag.startswith('"') else headers.get("Last-Modified")  # a weak tag is no proof
+        if version:
+            write_json(self.state, {"url": url, "version": version})
+        else:
+            self.state.unlink(missing_ok=True)
+
+    def _version(self, url: str) -> str | None:
+        try:
+            state = read_json(self.state)
+            return str(state["version"]) if state["url"] == url else None
+        except (InputError, LookupError, TypeError):
+            return None  # the digest decides at the end
+
+    def _size(self) -> int:
+        with contextlib.suppress(FileNotFoundError):
+            return self.part.stat().st_size
+        return 0
+
+    def _drop(self) -> None:
+        self.part.unlink(missing_ok=True)
+        self.state.unlink(missing_ok=True)
+
+    def _what_came(self, found: str) -> str:
+        with self.part.open("rb") as file:
+            head = file.read(24)
+        return (
+            f"it sent another file of {self._size():,} bytes, which begins with {head!r}: its "
+            f"{self.algorithm} is {found}, expected {self.expected}; it was removed"
+        )
+
+
+def _words(error: object) -> str:
+    """Return why something failed, on one line."""
+    if isinstance(error, TimeoutError):
+        return "timed out"
+    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return " ".join(str(text).split())
+
+
+def _seconds(value: str | None) -> float:
+    return float(value) if value and value.isascii() and value.isdigit() else 0.0
