@@ -10,7 +10,7 @@ from noisylabels.data.images import image_set
 
 def test_every_row_says_what_a_user_needs():
     real = ["webvision", "webvision-mini", "clothing1m", "food101n", "animal10n"]
-    assert {"digits", "cifar10", *real} <= set(DATA)
+    assert {"digits", "cifar10", "cifar100", "cifar100-coarse", "mnist", "fashion-mnist", *real} <= set(DATA)
     for name, row in DATA.items():
         assert row.name == name
         assert row.title
@@ -69,6 +69,9 @@ def test_the_home_folder_is_understood(tree, tmp_path, monkeypatch):
     [
         ("digits", 1, "none"),
         ("cifar10", 3, "crop:4+flip"),
+        ("cifar100", 3, "crop:4+flip"),
+        ("mnist", 1, "none"),
+        ("fashion-mnist", 1, "none"),
         ("photos", 3, "crop:4+flip"),
         ("scans", 1, "none"),
     ],

@@ -11,6 +11,8 @@ from noisylabels.data.reading import Plan, Reading
 def test_every_row_is_complete_and_folders_come_last():
     assert {
         "cifar10",
+        "cifar100",
+        "idx",
         "webvision",
         "clothing1m",
         "food101n",

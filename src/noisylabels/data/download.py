@@ -117,10 +117,11 @@ class _Download:
                 self.state.unlink(missing_ok=True)
                 return
             reasons.append(f"{urlsplit(url).netloc}: {reason}")
-        kept = f"; the {self._size():,} bytes that came are kept for another try" if self._size() else ""
+        there = self._size()
+        kept = f"try again, which goes on from the {there:,} bytes that came, or " if there else ""
         raise InputError(
-            f"could not download {self.path.name} ({'; '.join(reasons)}){kept}; "
-            f"or get {urls[0]} by hand and save it as {self.path}"
+            f"could not download {self.path.name} ({'; '.join(reasons)}); "
+            f"{kept}get {urls[0]} by hand and save it as {self.path}"
         )
 
     def _from_server(self, url: str) -> str | None:

@@ -220,7 +220,7 @@ def _shape(head: bytes, path: Path, dimensions: int) -> tuple[int, ...]:
     """Return the dimensions that a head tells."""
     if len(head) < 4 or head[:2] != b"\0\0" or head[2] not in _TYPES:
         what = f"begins with {head[:16]!r}" if head else "is empty"
-        page = ": a web page, saved in its place?" if head.lstrip()[:1] == b"<" else ""
+        page = " (a web page, saved in its place)" if head.lstrip()[:1] == b"<" else ""
         raise InputError(f"{path} is no IDX file: it {what}{page}; get it again")
     if head[2] != 8:
         raise InputError(f"{path} holds {_TYPES[head[2]]}, expected unsigned bytes (uint8)")
@@ -228,7 +228,8 @@ def _shape(head: bytes, path: Path, dimensions: int) -> tuple[int, ...]:
         names = {1: "labels", 3: "images"}
         what = f", as {names[head[3]]} have" if head[3] in names else ""
         raise InputError(
-            f"{path} has {head[3]} dimensions{what}, expected {dimensions} for {names[dimensions]}; "
+            f"{path} has {head[3]} dimension{'s' * (head[3] != 1)}{what}, expected {dimensions} for "
+            f"{names[dimensions]}; "
             "are two files swapped?"
         )
     if len(head) < 4 + 4 * dimensions:
@@ -304,10 +305,12 @@ def _classes(
 def _sets(folder: Path) -> dict[str, dict[str, Path]]:
     """Return the files of each set in a folder, by the prefix of their names and by what they are."""
     found: dict[str, dict[str, Path]] = {}
-    if not folder.is_dir():
+    try:
+        paths = list(folder.iterdir())
+    except OSError:  # no folder, or one that the reader of folders will say more of
         return found
     # the longer name first, so that an unpacked file, which is faster to read, wins over a packed one
-    for path in sorted(folder.iterdir(), key=lambda path: (-len(path.name), path.name)):
+    for path in sorted(paths, key=lambda path: (-len(path.name), path.name)):
         if (match := _NAME.fullmatch(path.name)) and path.is_file():
             prefix, part, what = match.groups()
             found.setdefault(prefix, {})[f"{'train' if part == 'train' else 'test'}-{what}"] = path
