@@ -95,7 +95,8 @@ def _eps_softmax(z: Sequence[float], m: float = 1e3, floor: float = 1e-8) -> lis
     ps = [math.exp(x) for x, _ in log_probs(z)]
     top = ps.index(max(ps))
     relaxed = [max((p + m * (k == top)) / (1 + m), floor) for k, p in enumerate(ps)]
-    return [math.log(p / math.fsum(relaxed)) for p in relaxed]
+    total = math.fsum(relaxed)
+    return [math.log(p / total) for p in relaxed]
 
 
 def _logit_clip(z: Sequence[float], tau: float = 1.0) -> list[float]:
