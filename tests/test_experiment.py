@@ -132,6 +132,11 @@ def test_an_unknown_model_is_found_before_the_data_are_looked_for():
         run(RunConfig(data="nowhere", model="cnn7"))
 
 
+def test_a_loss_that_compares_views_is_refused():
+    with pytest.raises(InputError, match="'gjs' compares two views of each image, and a run has one"):
+        run(RunConfig(loss="gjs"))
+
+
 def test_a_second_process_in_the_same_folder_is_told_so(tmp_path):
     tmp_path.joinpath("run").mkdir()
     with (
@@ -488,6 +493,7 @@ def test_a_run_that_fails_later_keeps_its_history(tmp_path, monkeypatch):
     def breaking(_expression: str) -> nn.Module:
         class Breaking(nn.Module):
             expression = "ce"
+            needs = ()
 
             def forward(self, logits, target):
                 nonlocal steps

@@ -176,6 +176,12 @@ def canonical(config: RunConfig) -> RunConfig:
     from noisylabels.models.catalog import canonical_model
     from noisylabels.noise.spec import NoiseSpec
 
+    criterion = loss(config.loss)
+    if "two views" in criterion.needs:
+        raise InputError(
+            f"the loss {config.loss!r} compares two views of each image, and a run has one (gjs is then js); "
+            "take js here, or train with gjs in a loop of your own"
+        )
     data = config.data
     if data not in DATA:
         data = os.path.normpath(os.path.expanduser(data))
@@ -184,7 +190,7 @@ def canonical(config: RunConfig) -> RunConfig:
         config,
         data=data,
         model=canonical_model(config.model),
-        loss=loss(config.loss).expression,
+        loss=criterion.expression,
         noise=str(NoiseSpec.parse(config.noise)),
         augment=config.augment if config.augment == "auto" else str(parse_augment(config.augment)),
     )

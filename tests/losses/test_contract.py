@@ -120,18 +120,15 @@ def test_value_and_gradient_equal_the_naive_loop(name, classes):
         value, slope = gradient(made, z, t)
         for n, (row, label) in enumerate(zip(z.tolist(), t.tolist(), strict=True)):
             assert value[n].item() == pytest.approx(
-                naive.value(expression, row, label, t.tolist()), rel=1e-10, abs=1e-11
+                naive.value(expression, row, label, t.tolist()), rel=1e-11, abs=1e-13
             )
             for k in range(classes):
                 wanted = naive.slope(expression, row, label, k, labels=t.tolist())
-                rough = 1e-9 * max(2.0, abs(value[n].item()))  # the error of a central difference
-                assert slope[n, k].item() == pytest.approx(wanted, rel=1e-6, abs=rough)
+                assert slope[n, k].item() == pytest.approx(wanted, rel=1e-6, abs=1e-9)
 
 
 @pytest.mark.parametrize("classes", [1000, 100_000])
 def test_value_and_gradient_equal_the_naive_loop_for_many_classes(name, classes):
-    if name == "bi_tempered" and classes > 1000:
-        return  # the naive bisection takes minutes
     z, t = logits_of(2, classes, seed=5), labels_of(2, classes=classes)
     t[0] = z[0].argmax()
     expression = LOSSES[name].expression
@@ -142,8 +139,8 @@ def test_value_and_gradient_equal_the_naive_loop_for_many_classes(name, classes)
     assert value[n].item() == pytest.approx(wanted, rel=1e-9)
     for k in (label, 0):
         # the step is wide: a central difference of a value near 1 has an error of 1e-16 / step
-        wanted = naive.slope(expression, row, label, k, step=1e-3, labels=t.tolist())
-        assert slope[n, k].item() == pytest.approx(wanted, rel=5e-5, abs=1e-11)
+        wanted = naive.slope(expression, row, label, k, step=2e-2, labels=t.tolist())
+        assert slope[n, k].item() == pytest.approx(wanted, rel=1e-5, abs=1e-12)
 
 
 def test_gradcheck(name):
@@ -266,8 +263,20 @@ def test_extreme_values_are_right(name):
         )
 
 
-# Precision: float32 against float64. Tolerances: values 2e-6 relative plus 1.5e-6 absolute, times the
+# Precision: float32 against float64. Tolerances: values 2e-6 relative plus 5e-7 absolute, times the
 # loss's scale (values are sums of numbers near it); gradients likewise.
+
+
+# Where float32 cannot do it, by how much more: each is a difference of numbers larger than itself, or a
+# sum of so many. All other entries and numbers of classes keep to the limits.
+HARD_IN_FLOAT32 = {
+    ("nnael", 10): 3,  # its gains are small differences of numbers near 1
+    ("nnaul", 10): 3,
+    ("nce+aul", 2): 1.5,  # aul's gradient is up to 8
+    ("peer", 1000): 4,  # a small difference of two costs
+    ("gjs", 100_000): 8,  # an entropy of so many log-probabilities, each rounded
+    ("eps_softmax", 100_000): 6,  # a softmax over 1 and 99,999 floors of 1e-8, which a float32 sum loses
+}
 
 
 def scale_of(name, classes):
@@ -284,9 +293,11 @@ def test_float32_is_precise(name, classes):
         value, slope = gradient(made, z, t)
         right, right_slope = gradient(made, z.double(), t)
         scale = scale_of(expression, classes)
-        rtol = 2e-6 if classes < 100_000 else 1e-5  # a sum of so many in float32
-        torch.testing.assert_close(value.double(), right, rtol=rtol, atol=1.5e-6 * scale)
-        torch.testing.assert_close(slope.double(), right_slope, rtol=2e-5, atol=1.5e-6 * min(scale, 4))
+        more = HARD_IN_FLOAT32.get((name, classes), 1)
+        torch.testing.assert_close(value.double(), right, rtol=more * 2e-6, atol=more * 5e-7 * scale)
+        torch.testing.assert_close(
+            slope.double(), right_slope, rtol=more * 2e-5, atol=more * 5e-7 * min(scale, 4)
+        )
 
 
 def test_the_gradient_of_a_tiny_p_keeps_its_relative_precision(name):
@@ -394,7 +405,9 @@ def _keep_the_global_random_state():
 
 @pytest.mark.parametrize("classes", [2, 3, 7, 100])
 def test_the_sum_over_labels_is_constant_exactly_where_claimed(name, classes):
-    z = predictions(classes, n=10)
+    certain = torch.zeros(1, classes, dtype=torch.float64)
+    certain[0, 1] = 1e30  # heavy tails come near it only so far out
+    z = torch.cat([predictions(classes, n=10), certain])
     for expression in variants(name):
         made = loss(expression, reduction="none")
         if "the whole batch" in made.needs:
@@ -403,7 +416,9 @@ def test_the_sum_over_labels_is_constant_exactly_where_claimed(name, classes):
         sums = sum(made(z, torch.full((len(z),), k)) for k in range(classes))
         claim = made.label_sum(classes)
         if claim is None:
-            assert classes == 100 or sums.max() - sums.min() > 1e-9 * sums.abs().max()
+            low, high = made.bounds(classes)  # some have a large constant in them
+            size = sums.abs().max() if math.isinf(high - low) else high - low
+            assert sums.max() - sums.min() > 0.01 * size
         else:
             assert isinstance(claim, float)
             torch.testing.assert_close(sums, torch.full_like(sums, claim), rtol=1e-9, atol=0)
@@ -436,7 +451,7 @@ def test_bounds_hold_and_are_tight(name, classes):
             assert (low, high) == (-math.inf, math.inf)
             continue
         values = made(z, t)
-        slack = 1e-5 * max(1.0, min(high, 1e9))  # of the grid
+        slack = 1e-9 * max(1.0, min(high, 1e9))
         assert low - slack <= values.min()
         assert values.max() <= high + slack
         if "+amse" in made.expression:
@@ -445,7 +460,8 @@ def test_bounds_hold_and_are_tight(name, classes):
             assert values.max() >= high - 1e-4 * (high - low)
         else:
             assert values.max() > 1000
-        assert values.min() <= low + 1e-4 * min(1.0, high - low)
+        if name != "ls":  # least at the smoothed label: test_limits.py
+            assert values.min() <= low + 1e-9
 
 
 def test_the_catalog_row_is_filled(name):
@@ -496,6 +512,19 @@ def test_module_equals_function(single):
         assert words in function.__doc__
     with pytest.raises(InputError, match="unknown reduction 'men'; did you mean 'mean'"):
         function(z, t, reduction="men")
+    with pytest.raises(InputError, match="has no parameter 'nonsense'"):
+        function(z, t, nonsense=1)
+
+
+@pytest.mark.parametrize("name", [name for name in ENTRIES if name not in SINGLE])
+def test_functions_of_sums_and_wrappers_equal_their_modules(name):
+    z, t = logits_of(4, 5, 3), labels_of(4, 3, classes=5)
+    function = losses.function(name)
+    assert torch.equal(function(z, t), loss(name)(z, t))
+    for key, default in LOSSES[name].defaults.items():
+        given = {key: 0.5 * default}
+        assert torch.equal(function(z, t, **given), loss(f"{name}({key}={0.5 * default!r})")(z, t))
+        assert key in function.__doc__
     with pytest.raises(InputError, match="has no parameter 'nonsense'"):
         function(z, t, nonsense=1)
 
@@ -556,10 +585,13 @@ def test_curve(name):
     assert [len(numbers) for numbers in drawn.values()] == [9, 9, 9]
     for p, value, slope in zip(drawn["p"], drawn["value"], drawn["gradient"], strict=True):
         row = [math.log(p), *[math.log((1 - p) / 3)] * 3]
-        assert value == pytest.approx(naive.value(expression, row, 0), rel=1e-9, abs=1e-12)
+        even = range(4)  # the labels of the batch that a curve assumes
+        assert value == pytest.approx(naive.value(expression, row, 0, even), rel=1e-9, abs=1e-12)
         if name in ("boot_hard", "eps_softmax") and abs(p - 0.25) < 1e-9:
             continue  # all alike, where the largest changes: there is no slope
-        assert slope == pytest.approx(naive.slope(expression, row, 0, 0), rel=1e-5, abs=1e-8)
+        step = 1e-6 if "phuber" in name else 1e-3  # at its joint, p = 1/2, the second derivative jumps
+        wanted = naive.slope(expression, row, 0, 0, step, even)
+        assert slope == pytest.approx(wanted, rel=1e-5, abs=1e-9)
         if name not in ("ls", "peer"):  # which stop short of p = 1
             assert slope <= 1e-12
 

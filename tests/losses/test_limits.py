@@ -90,6 +90,16 @@ def test_the_tempered_softmax_sums_to_one(t):
         torch.testing.assert_close(sums, torch.ones_like(sums), rtol=1e-9, atol=0)
 
 
+def test_the_least_value_of_label_smoothing_is_the_entropy_of_the_smoothed_label():
+    for K, r in ((2, 0.1), (3, 0.4), (10, 0.1)):
+        others = r / K
+        entropy = -(1 - r + others) * math.log(1 - r + others) - (K - 1) * others * math.log(others)
+        low, high = loss(f"ls(r={r})").bounds(K)
+        assert low == pytest.approx(entropy, rel=1e-8)
+        assert high == math.inf
+    assert loss("ls(r=-0.5)").bounds(10)[0] == -math.inf
+
+
 def test_every_preset_is_a_loss():
     count = 0
     for name, presets in PRESETS.items():

@@ -10,13 +10,14 @@ import tyro
 
 @dataclass
 class List:
-    """List losses, kinds of noise, data sets, formats of data, models, or recipes, with their sources.
+    """List losses, kinds of noise, data sets, formats of data, models, presets, recipes.
 
     noisylabels list losses
     """
 
     what: Annotated[
-        Literal["losses", "noise", "data", "formats", "models", "recipes", "version"], tyro.conf.Positional
+        Literal["losses", "noise", "data", "formats", "models", "presets", "recipes", "version"],
+        tyro.conf.Positional,
     ]
     """what to list"""
 
@@ -34,6 +35,7 @@ class List:
             "data": _data,
             "formats": _formats,
             "models": _models,
+            "presets": _presets,
             "recipes": _recipes,
         }[self.what]()
         console().print(table(headers, rows))
@@ -47,12 +49,31 @@ def _losses() -> tuple[list[str], list[list[str]]]:
     for row in LOSSES.values():
         made = loss(row.expression)
         low, high = made.bounds(10)
-        defaults = ", ".join(f"{k}={v:g}" for term in made.terms for k, v in term.row.defaults.items())
+        defaults = ", ".join(f"{k}={v:g}" for k, v in row.defaults.items())
         symmetric = "yes" if made.label_sum(10) is not None else "no"
         rows.append(
-            [row.name, row.title, made.kind, symmetric, f"[{low:.3g}, {high:.3g}]", defaults, row.source]
+            [
+                row.name,
+                row.title,
+                made.kind,
+                symmetric,
+                f"[{low:.3g}, {high:.3g}]",
+                defaults,
+                ", ".join(made.needs),
+                row.source,
+            ]
         )
-    return ["name", "loss", "kind", "symmetric", "range, K=10", "defaults", "source"], rows
+    return ["name", "loss", "kind", "symmetric", "range, K=10", "defaults", "needs", "source"], rows
+
+
+def _presets() -> tuple[list[str], list[list[str]]]:
+    from noisylabels.losses import PRESETS, loss
+
+    return ["name", "loss", "beside it", "source"], [
+        [f"{name}@{key}", loss(row.expression).expression, row.note, row.source]
+        for name, presets in PRESETS.items()
+        for key, row in presets.items()
+    ]
 
 
 def _noise() -> tuple[list[str], list[list[str]]]:

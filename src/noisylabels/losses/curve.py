@@ -14,7 +14,8 @@ END = 1e-4
 def curve(loss: Loss, num_classes: int = 10, points: int = 201) -> dict[str, list[float]]:
     """Return the value and the gradient of `loss` for one example over the label's probability p.
 
-    The other classes share 1 - p evenly. Class weights and reduction are left aside.
+    The other classes share 1 - p evenly. Class weights and reduction are left aside. For a loss that depends
+    on the whole batch, every label is as frequent there as any other.
 
     Args:
         loss: any.
@@ -41,8 +42,10 @@ def curve(loss: Loss, num_classes: int = 10, points: int = 201) -> dict[str, lis
     logits = others.unsqueeze(1).repeat(1, num_classes)
     logits[:, 0] = p.log()
     logits.requires_grad_()
-    target = torch.zeros(points, dtype=torch.int64)
+    labels = num_classes if "the whole batch" in loss.needs else 1
+    target = torch.arange(labels).repeat_interleave(points)
     with torch.enable_grad():
-        values = Loss(loss.terms, reduction="none")(logits, target)
+        # of an even batch, the examples that have the first label
+        values = Loss(loss.terms, reduction="none")(logits.repeat(labels, 1), target)[:points]
         (gradient,) = torch.autograd.grad(values.sum(), logits)
     return {"p": p.tolist(), "value": values.tolist(), "gradient": gradient[:, 0].tolist()}

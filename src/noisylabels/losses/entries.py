@@ -209,7 +209,7 @@ register_wrapper(
         "eps_softmax",
         wrappers.eps_softmax,
         "epsilon-softmax",
-        "p becomes (p + m onehot(argmax p))/(1+m), 1e-8 at least",
+        "p becomes (p + m onehot(argmax p))/(1+m), floor at least, summing to 1 again",
         "Wang et al. 2024; the floor is that of their code and cuts the gradient where p_y < floor (1+m)",
         "Symmetric in the limit of large m; 0.01*eps_softmax(ce)+5*mae is theirs for CIFAR-10.",
         {"m": {"low": 0.0}, "floor": {"low": 0.0, "high": 1e-2}},

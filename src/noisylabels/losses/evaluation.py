@@ -18,13 +18,17 @@ IGNORE = -100
 
 
 class Part(NamedTuple):
-    """A term with everything bound: its values are ``weight * read(l, label)``."""
+    """A term with everything bound: its values are ``weight * read(l, label)``.
+
+    Parts with the same `chain`, the text of their changes of the logits, share one softmax.
+    """
 
     weight: float
     read: Callable[[Tensor, Label], Tensor]
     logit_maps: tuple[Callable[[Tensor], Tensor], ...] = ()
     label_maps: tuple[Callable[[Tensor], Tensor], ...] = ()
     compares_views: bool = False
+    chain: str = ""
 
 
 class Target(NamedTuple):
@@ -88,15 +92,15 @@ def _values(
     smoothing: float,
 ) -> Tensor:
     """Return the weighted sum of the parts an example (and position), class weights applied."""
-    logs: dict[tuple[Callable[[Tensor], Tensor], ...], Tensor] = {}
+    logs: dict[str, list[Tensor]] = {}
     total: Tensor | None = None
     for part in parts:
-        if part.logit_maps not in logs:
+        if part.chain not in logs:
             mapped = views
             for change in part.logit_maps:
                 mapped = [change(view) for view in mapped]
-            logs[part.logit_maps] = torch.stack([torch.log_softmax(view, 1) for view in mapped])
-        l = logs[part.logit_maps]
+            logs[part.chain] = [torch.log_softmax(view, 1) for view in mapped]
+        l = logs[part.chain]
         at: Label = label
         if label.soft or part.label_maps or smoothing:
             q = _weights(label, views[0])
@@ -105,9 +109,9 @@ def _values(
                 q = change(q if valid is None else torch.where(valid.unsqueeze(1), q, 0))
             at = Soft(q if weight is None else q * weight.view(1, -1, *[1] * (q.ndim - 2)))
         if part.compares_views:
-            values = part.read(l, at)
+            values = part.read(torch.stack(l), at)
         else:
-            each = [part.read(view, at) for view in l.unbind()]
+            each = [part.read(view, at) for view in l]
             values = each[0] if len(each) == 1 else torch.stack(each).mean(0)
         values = part.weight * values
         if weight is not None and isinstance(at, Hard):

@@ -42,10 +42,12 @@ class Wrap:
     row: Wrapper
     given: Given = ()
 
-    @property
-    def apply(self) -> Callable[[Tensor], Tensor]:
-        """The change of logits or label weights, parameters bound."""
-        return partial(self.row.function, **{**self.row.defaults, **dict(self.given)})
+    def __call__(self, values: Tensor) -> Tensor:
+        """Return the changed logits or label weights."""
+        return self.row.function(values, **{**self.row.defaults, **dict(self.given)})
+
+    def __str__(self) -> str:
+        return self.row.name + _in_brackets(self.given)
 
 
 @dataclass(frozen=True)
@@ -85,10 +87,11 @@ class Term:
     def part(self) -> Part:
         """What `evaluate` computes: everything bound."""
         logits, label = (
-            tuple(wrap.apply for wrap in self.wraps if wrap.row.of == of) for of in ("logits", "label")
+            tuple(wrap for wrap in self.wraps if wrap.row.of == of) for of in ("logits", "label")
         )
         read = partial(self.row.read, self.reading, self.parameters)
-        return Part(self.weight, read, logits, label, self.row.views)
+        chain = "/".join(str(wrap) for wrap in logits)
+        return Part(self.weight, read, logits, label, self.row.views, chain)
 
     def label_sum(self, num_classes: int) -> float | None:
         """Return the term's weight times its sum over all labels if that is constant, else None."""
@@ -254,9 +257,9 @@ class Loss(nn.Module):
 
         They are tight for a single term, and for a sum whose terms take their extremes together.
         Each part is taken at its extremes: label certain, label excluded with the rest on one
-        class, label excluded with the rest spread evenly, all even; and at the same with the logits centred,
-        because LogitClip sees their norm; and on a fine grid of p between. Peer loss has no bounds of one
-        example.
+        class, label excluded with the rest spread evenly, all even; at the same with the logits centred,
+        because LogitClip sees their norm; and, for K of 1000 or less, where it is least and most between.
+        Peer loss has no bounds of one example.
         """
         k, far = num_classes, 1e30
         if "the whole batch" in self.needs:
@@ -268,15 +271,16 @@ class Loss(nn.Module):
         centred = corners - corners.mean(1, keepdim=True)
         pair = torch.zeros((1, k), dtype=torch.float64)
         pair[0, :2] = torch.tensor([-far, far])
-        between = torch.zeros((4001, k if k <= 1000 else 0), dtype=torch.float64)
-        between[:, :1] = torch.linspace(-50, 50, 4001, dtype=torch.float64).unsqueeze(1)
-        rows = torch.cat([corners, centred, pair, *([between] if between.numel() else [])])
-        label = torch.zeros(len(rows), dtype=torch.int64)
-        how = Target(None, "none", None, 0.0)
+        ends = torch.cat([corners, centred, pair])
         low = high = 0.0
         for part in self._parts:
-            values = evaluate([part], rows, label, how).tolist()
-            low, high = low + min(values), high + max(values)
+            values = _values_at(part, ends)
+            smallest, largest = min(values), max(values)
+            if k <= 1000:  # a loss need not take its extremes at the ends: label smoothing does not
+                smallest = min(smallest, _least_between(part, k, 1))
+                largest = max(largest, -_least_between(part, k, -1))
+            low, high = low + smallest, high + largest
+        low = 0.0 if abs(low) < 1e-12 else low  # rounding
         return low if low > -1e20 else -math.inf, high if high < 1e20 else math.inf
 
     def extra_repr(self) -> str:
@@ -286,7 +290,30 @@ class Loss(nn.Module):
     def __repr__(self) -> str:
         rest = "" if self.reduction == "mean" else f", reduction={self.reduction!r}"
         rest += "" if self.weight is None else f", weight=({self.weight.numel()} class weights)"
+        rest += "" if self.ignore_index == IGNORE else f", ignore_index={self.ignore_index}"
+        rest += f", label_smoothing={self.label_smoothing:g}" if self.label_smoothing else ""
         return f'Loss("{self.expression}"{rest})'
+
+
+def _values_at(part: Part, logits: Tensor) -> list[float]:
+    """Return the values of a part for examples of label 0."""
+    label = torch.zeros(len(logits), dtype=torch.int64)
+    values: list[float] = evaluate([part], logits, label, Target(None, "none", None, 0.0)).tolist()
+    return values
+
+
+def _least_between(part: Part, num_classes: int, sign: int) -> float:
+    """Return the least of sign * value over the label's logit, the others alike: a grid, then a finer one."""
+    start, end, best = -50.0, 50.0, math.inf
+    for _ in range(3):
+        logit = torch.linspace(start, end, 401, dtype=torch.float64)
+        rows = torch.zeros((401, num_classes), dtype=torch.float64)
+        rows[:, 0] = logit
+        values = [sign * value for value in _values_at(part, rows)]
+        at = values.index(min(values))
+        best = min(best, values[at])
+        start, end = float(logit[max(at - 1, 0)]), float(logit[min(at + 1, 400)])
+    return best
 
 
 def check_smoothing(label_smoothing: float, terms: Sequence[Term]) -> float:

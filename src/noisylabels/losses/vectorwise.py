@@ -46,8 +46,10 @@ def gjs(l: Tensor, w: float = 0.5) -> Tensor:
     u, Z = (1 - w) / l.shape[0], -(1 - w) * math.log1p(-w)
     log_m = l.logsumexp(0) + math.log(u)  # of the predictions' part; in logarithms, for m may underflow
     m = log_m.exp()
-    negative_entropies = u * (l.exp() * l).sum((0, 2)).unsqueeze(1)
-    return (m * log_m - (w + m) * (w + m).log() - (m * log_m).sum(1, keepdim=True) + negative_entropies) / Z
+    m_log_m = m * log_m
+    # H(m without the label) less the entropies of the views, class by class: the two sums would cancel
+    spread = (u * (l.exp() * l).sum(0) - m_log_m).sum(1, keepdim=True)
+    return (spread + m_log_m - (w + m) * (w + m).log()) / Z
 
 
 def nrce_ma2020(l: Tensor, A: float = math.log(1e-4)) -> Tensor:
