@@ -4,22 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+import numpy as np
+
 from noisylabels.core.checks import InputError
-from noisylabels.noise import maps, sampling
-from noisylabels.noise.catalog import KINDS
+from noisylabels.noise import maps
+from noisylabels.noise.acts import Scene, State, flipped
 from noisylabels.noise.checks import Pairs, check_class_names, check_labels, check_num_classes, check_pairs
-from noisylabels.noise.labels import NoisyLabels
-from noisylabels.noise.spec import NoiseSpec
+from noisylabels.noise.labels import NoisyLabels, steps_of
+from noisylabels.noise.sampling import rows_of
+from noisylabels.noise.spec import NoiseSpec, Stage
+from noisylabels.noise.transition import chain, check_transition, matrix
+
+MOST_EXPECTED = 1000
+"""With more classes than this, a matrix that the spec's text does not give is not kept."""
 
 
 def corrupt(
     labels: object,
-    spec: str | NoiseSpec,
+    spec: str | NoiseSpec | object,
     *,
     num_classes: int | None = None,
     seed: int = 0,
     class_names: Sequence[str] | None = None,
     pairs: Mapping[int, int] | None = None,
+    images: object = None,
+    ids: Sequence[str] | None = None,
+    foreign: int | None = None,
 ) -> NoisyLabels:
     """Corrupt labels as a spec says, and keep the record of it.
 
@@ -27,21 +37,30 @@ def corrupt(
 
     Args:
         labels: (N,) integers in [0, K), N >= 1: list, NumPy array or torch tensor. They are copied.
-        spec: such as "none", "symmetric:0.4", "symmetric:0.4@exact", "asymmetric:0.4@cifar10"; all
-            kinds and conventions are in `noise.catalog.KINDS`.
-        num_classes: K; by default as many as there are class names, else the largest label + 1.
+        spec: such as "none", "symmetric:0.4", "symmetric:0.4@exact", "asymmetric:0.4@cifar10",
+            "human:CIFAR-10_human.pt@worse", or several, one after the other:
+            "longtail:0.1 | symmetric:0.4"; all kinds and conventions are in `noise.catalog.KINDS`. Or a
+            transition matrix, (K, K), T[true, given].
+        num_classes: K; by default as many as there are class names or rows of the matrix, else the
+            largest label + 1.
         seed: 0 or more. Labels and spec being equal, the same seed gives the same noisy labels on
-            every platform, and those of two rates of the same noise are nested.
+            every platform, and those of two rates of the same noise are nested. An example's random
+            numbers are its own, so that those that a long tail keeps have the labels that they would
+            have without it.
         class_names: K names, in the order of the class numbers; by them asymmetric noise finds its
-            confusion map.
+            confusion map, and a file of labels or a matrix may use them.
         pairs: true class -> the class given for it, in place of a named map of asymmetric noise.
+        images: (N, C, H, W) uint8, for noise that depends on them.
+        ids: N names of the examples, by which a file of labels may name them.
+        foreign: how many foreign images there are, for open-set noise.
 
     Returns:
-        The noisy labels; their `spec` is canonical and names the map that was used.
+        The noisy labels; their `spec` is canonical and names the map that was used. Where the noise
+        leaves examples out, `index` says which are left, and where foreign images come in, `foreign`.
 
     Raises:
         InputError: labels that are not class numbers, a spec that cannot be read, a map that does not
-            fit the classes.
+            fit the classes, a file that is missing or does not fit, or what the noise needs is missing.
 
     Source: the study, section 3.1 and appendix A.2. The codes that papers share differ from it and
     from each other; their ways are conventions after the @, each with its source, in the catalog.
@@ -51,42 +70,80 @@ def corrupt(
     NoisyLabels('symmetric:0.5', seed=1: 1463 of 3000 labels wrong (48.77 %), 3 classes)
     >>> corrupt([0, 1, 1], "asymmetric:1", pairs={1: 0}).given
     array([0, 0, 0])
+    >>> corrupt([0, 1, 1], [[0, 1], [0, 1]]).given
+    array([1, 1, 1])
     """
-    spec = NoiseSpec.parse(spec)
+    own = None if isinstance(spec, (str, NoiseSpec)) else _own_matrix(spec)
     names = None if class_names is None else check_class_names(class_names)
-    if names is not None:
-        if num_classes not in (None, len(names)):
-            raise InputError(f"num_classes is {num_classes!r} and there are {len(names)} class names")
-        num_classes = len(names)
+    for many, what in ((names, "class names"), (own, "rows in the transition matrix")):
+        if many is not None:
+            if num_classes not in (None, len(many)):
+                raise InputError(f"num_classes is {num_classes!r} and there are {len(many)} {what}")
+            num_classes = len(many)
     if num_classes is not None:
         check_num_classes(num_classes)
     true = check_labels(labels, num_classes)
     K = int(true.max()) + 1 if num_classes is None else int(num_classes)
-    spec, numbers = _with_pairs(spec, names, pairs, K)
-    convention = spec.convention
-    steps = convention.steps(K, spec.rate, numbers)
-    given = sampling.draw(true, steps, seed, exact=convention.exact)
-    return NoisyLabels(given, true, str(spec), seed, K, numbers)
+    if ids is not None and len(ids) != len(true):
+        raise InputError(f"there are {len(ids)} ids and {len(true)} labels")
+    scene = Scene(true, K, seed, names, images, ids, foreign)
+    state = State.of(true)
+    if own is not None:
+        state, text, numbers = flipped(scene, state, (rows_of(own),)), "matrix", ()
+    else:
+        spec, each = _resolved(NoiseSpec.parse(spec), names, pairs, K)  # type: ignore[arg-type]
+        for stage, stage_pairs in zip(spec.stages, each, strict=True):
+            state = stage.convention.act(scene, state, stage, stage_pairs)
+        text, numbers = str(spec), next(filter(None, each), ())
+    told = steps_of(text, K, numbers) is not None  # the text tells the matrix: it need not be kept
+    expected = None
+    if not told and state.steps is not None and K <= MOST_EXPECTED:
+        expected = matrix(K, chain(K, state.steps))
+    return NoisyLabels(
+        state.given,
+        state.true,
+        text,
+        seed,
+        K,
+        numbers,
+        index=None if len(state.index) == len(true) else state.index,
+        foreign=state.foreign if (state.foreign >= 0).any() else None,
+        expected=expected,
+    )
+
+
+def _own_matrix(transition: object) -> np.ndarray:
+    if transition is None or np.ndim(transition) == 0:  # type: ignore[arg-type]
+        raise InputError(f"noise is {transition!r}, expected text such as 'symmetric:0.4' or a (K, K) matrix")
+    return check_transition(transition)
+
+
+def _resolved(
+    spec: NoiseSpec, names: tuple[str, ...] | None, pairs: Mapping[int, int] | None, num_classes: int
+) -> tuple[NoiseSpec, list[Pairs]]:
+    """Return the spec with its confusion maps written out, and for each stage its map in class numbers."""
+    taking = [stage for stage in spec.stages if stage.row.takes_map]
+    if pairs is not None and not taking:
+        raise InputError(
+            f"pairs came, and {spec} noise takes none; write asymmetric:RATE or leave them out"
+        )
+    found = [_with_pairs(stage, names, pairs, num_classes) for stage in spec.stages]
+    return NoiseSpec(tuple(stage for stage, _ in found)), [numbers for _, numbers in found]
 
 
 def _with_pairs(
-    spec: NoiseSpec, names: tuple[str, ...] | None, pairs: Mapping[int, int] | None, num_classes: int
-) -> tuple[NoiseSpec, Pairs]:
-    """Return the spec with its confusion map written out, and the map in class numbers."""
-    if not KINDS[spec.kind].takes_map:
-        if pairs is not None:
-            raise InputError(
-                f"pairs came, and {spec.kind} noise takes none; write asymmetric:RATE or leave them out"
-            )
-        return spec, ()
+    stage: Stage, names: tuple[str, ...] | None, pairs: Mapping[int, int] | None, num_classes: int
+) -> tuple[Stage, Pairs]:
+    if not stage.row.takes_map:
+        return stage, ()
     if pairs is not None:
-        if spec.map_name or spec.pairs:
+        if stage.map_name or stage.pairs:
             raise InputError(
-                f"pairs came, and {str(spec)!r} names a confusion map too; leave one of them out"
+                f"pairs came, and {str(stage)!r} names a confusion map too; leave one of them out"
             )
         numbers = check_pairs(pairs, num_classes)
-        return spec.with_pairs(numbers), numbers
-    if spec.pairs:
-        return spec, check_pairs(spec.pairs, num_classes)
-    name, numbers = maps.resolve(spec.map_name, names, num_classes)
-    return spec.with_map(name), numbers
+        return stage.with_pairs(numbers), numbers
+    if stage.pairs:
+        return stage, check_pairs(stage.pairs, num_classes)
+    name, numbers = maps.resolve(stage.map_name, names, num_classes)
+    return stage.with_map(name), numbers

@@ -13,10 +13,9 @@ import numpy as np
 from noisylabels.core.checks import InputError
 from noisylabels.core.files import replacing
 from noisylabels.core.rng import derive_seed
-from noisylabels.noise import transition
-from noisylabels.noise.catalog import KINDS
 from noisylabels.noise.checks import Pairs, check_labels, check_num_classes, check_pairs
 from noisylabels.noise.spec import NoiseSpec
+from noisylabels.noise.transition import Rows, chain, check_transition, matrix
 
 _KEY = b"noisylabels"  # where the file keeps what is not a column
 _FORMAT = 1
@@ -34,6 +33,12 @@ class NoisyLabels:
         seed: 0 or more.
         num_classes: K.
         pairs: the confusion map in class numbers, (true, given); empty for noise without one.
+        index: (N,) int64, ascending: the places of the examples in the set, where some were left out; None
+            where there is one for each.
+        foreign: (N,) int64: the place of the foreign image under each label, or -1, `true` being -1 where
+            there is one; None where there are none.
+        expected: (K, K), what `nominal` is where the spec's text does not tell it; None where it does, or
+            where nothing is expected.
 
     Raises:
         InputError: labels that are not as above, or of different lengths; a wrong seed.
@@ -51,22 +56,47 @@ class NoisyLabels:
     seed: int
     num_classes: int
     pairs: Pairs = ()
+    index: np.ndarray | None = None
+    foreign: np.ndarray | None = None
+    expected: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         K = check_num_classes(self.num_classes)
         object.__setattr__(self, "num_classes", K)
         object.__setattr__(self, "given", check_labels(self.given, K, "given labels"))
-        object.__setattr__(self, "true", check_labels(self.true, K, "true labels"))
+        object.__setattr__(self, "true", self._checked_true(K))
         if len(self.given) != len(self.true):
             raise InputError(f"there are {len(self.given)} given labels and {len(self.true)} true ones")
+        if self.index is not None:
+            index = np.array(self.index, dtype=np.int64)
+            if index.shape != self.given.shape or index[0] < 0 or (np.diff(index) <= 0).any():
+                raise InputError(f"index is not {len(self.given)} places in ascending order")
+            object.__setattr__(self, "index", index)
+        if self.expected is not None:
+            expected = check_transition(self.expected)
+            if len(expected) != K:
+                raise InputError(f"the expected matrix has {len(expected)} rows for {K} classes")
+            object.__setattr__(self, "expected", expected)
         derive_seed(self.seed)  # raises on a seed that is none
         object.__setattr__(self, "seed", int(self.seed))
         object.__setattr__(self, "spec", str(self.spec))
         object.__setattr__(self, "pairs", check_pairs(self.pairs, K) if self.pairs else ())
 
+    def _checked_true(self, num_classes: int) -> np.ndarray:
+        """Return the true labels, -1 where a foreign image stands and nowhere else."""
+        if self.foreign is None:
+            return check_labels(self.true, num_classes, "true labels")
+        foreign = np.asarray(self.foreign, dtype=np.int64)
+        object.__setattr__(self, "foreign", foreign)
+        true = np.array(self.true, dtype=np.int64)
+        if foreign.shape != true.shape or ((foreign >= 0) != (true == -1)).any():
+            raise InputError("true labels are not -1 at the foreign images and only there")
+        rest = check_labels(np.where(true == -1, 0, true), num_classes, "true labels")
+        return np.where(true == -1, -1, rest)
+
     @property
     def flipped(self) -> np.ndarray:
-        """Which labels are wrong, (N,) bool."""
+        """Which labels are wrong, (N,) bool; that of a foreign image always is."""
         flipped: np.ndarray = self.given != self.true
         return flipped
 
@@ -77,9 +107,9 @@ class NoisyLabels:
 
     @property
     def counts(self) -> np.ndarray:
-        """How many examples of class i are labelled j, (K, K) int64."""
-        K = self.num_classes
-        return np.bincount(self.true * K + self.given, minlength=K * K).reshape(K, K)
+        """How many examples of class i are labelled j, (K, K) int64; foreign images are of no class."""
+        K, known = self.num_classes, self.true >= 0
+        return np.bincount(self.true[known] * K + self.given[known], minlength=K * K).reshape(K, K)
 
     @property
     def realised(self) -> np.ndarray:
@@ -96,22 +126,23 @@ class NoisyLabels:
         """The matrix that was asked for, T[true, given] (K, K) float64; None where there is none.
 
         For a convention that flips exact counts it is the probability of each label for a randomly
-        chosen example of the class, up to the rounding of the counts. There is none where the labels
-        came from elsewhere.
+        chosen example of the class, up to the rounding of the counts. For noise that depends on the image
+        it is the mean over the images of the class, as the noises before it left them. There is none where
+        the labels came from elsewhere.
         """
-        if self.spec.partition("@")[0].partition(":")[0] not in KINDS:
-            return None
-        spec = NoiseSpec.parse(self.spec)
-        steps = spec.convention.steps(self.num_classes, spec.rate, self.pairs)
-        return transition.matrix(self.num_classes, transition.chain(self.num_classes, steps))
+        if self.expected is not None:
+            return self.expected
+        steps = steps_of(self.spec, self.num_classes, self.pairs)
+        return None if steps is None else matrix(self.num_classes, chain(self.num_classes, steps))
 
     @property
     def digest(self) -> str:
-        """The sha256 of everything above, in hexadecimal: equal digests, equal labels and record."""
-        record = [self.spec, self.seed, self.num_classes, self.pairs, len(self.given)]
+        """The sha256 of all but `expected`, in hexadecimal: equal digests, equal labels and record."""
+        record: list[Any] = [self.spec, self.seed, self.num_classes, self.pairs, len(self.given)]
+        record += [name for name in ("index", "foreign") if getattr(self, name) is not None]
         sha = hashlib.sha256(json.dumps(record).encode())
-        for labels in (self.given, self.true):
-            sha.update(labels.astype("<i8").tobytes())
+        for labels in (self.given, self.true, self.index, self.foreign):
+            sha.update(b"" if labels is None else labels.astype("<i8").tobytes())
         return sha.hexdigest()
 
     def __len__(self) -> int:
@@ -126,13 +157,13 @@ class NoisyLabels:
     def save(self, path: str | Path) -> None:
         """Write the labels to a Parquet file, whole or not at all.
 
-        Its columns are given, true and flipped, a row an example in order; the record is JSON in the
-        schema's metadata under the key `noisylabels`.
+        Its columns are given, true and flipped, a row an example in order, and index and foreign where
+        there are such; the record is JSON in the schema's metadata under the key `noisylabels`.
         """
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        record = {
+        record: dict[str, Any] = {
             "format": _FORMAT,
             "spec": self.spec,
             "seed": self.seed,
@@ -141,7 +172,10 @@ class NoisyLabels:
             "rate": self.rate,
             "digest": self.digest,
         }
+        if self.expected is not None:
+            record["expected"] = self.expected.tolist()
         columns = {"given": self.given, "true": self.true, "flipped": self.flipped}
+        columns |= {n: getattr(self, n) for n in ("index", "foreign") if getattr(self, n) is not None}
         table = pa.table(columns, metadata={_KEY: json.dumps(record)})
         with replacing(Path(path)) as temporary:
             pq.write_table(table, temporary, compression="zstd")
@@ -167,6 +201,9 @@ class NoisyLabels:
                 seed=record["seed"],
                 num_classes=record["num_classes"],
                 pairs=record["pairs"],
+                index=columns.get("index"),
+                foreign=columns.get("foreign"),
+                expected=record.get("expected"),
             )
             intact = labels.digest == record["digest"]
         except (KeyError, TypeError, ValueError) as error:
@@ -176,6 +213,30 @@ class NoisyLabels:
                 f"{path} is damaged: its labels do not fit its digest; restore it or make it anew"
             )
         return labels
+
+
+def steps_of(spec: str, num_classes: int, pairs: Pairs) -> tuple[Rows, ...] | None:
+    """Return the transition matrices that a spec's text tells of, as their rows; None if it does not.
+
+    Args:
+        spec: the canonical text.
+        num_classes: K.
+        pairs: the numbers of the confusion map that the text names, if it names one.
+    """
+    try:
+        stages = NoiseSpec.parse(spec).stages
+    except InputError:  # labels from elsewhere, or a matrix that was handed over
+        return None
+    if sum(stage.map_name is not None for stage in stages) > 1:
+        return None
+    steps: list[Rows] = []
+    for stage in stages:
+        of_stage = stage.pairs or (pairs if stage.row.takes_map else ())
+        found = stage.convention.act.steps(num_classes, stage, of_stage)
+        if found is None:
+            return None
+        steps += found
+    return tuple(steps)
 
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:

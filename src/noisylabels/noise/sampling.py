@@ -6,7 +6,7 @@ labels on every platform and under every release of NumPy.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -44,23 +44,15 @@ def sample(labels: object, transition: object, *, seed: int = 0) -> np.ndarray:
     """
     T = check_transition(transition)
     true = check_labels(labels, len(T))
-    # A sum that is only nearly 1 must not leave a row that flips and has nowhere to go.
-    return draw(true, [lambda i: T[i] / np.cumsum(T[i])[-1]], seed)
+    return flip(true, rows_of(T), *(uniforms(len(true), seed, "noise", word) for word in ("flip", "class")))
 
 
-def draw(labels: np.ndarray, steps: Sequence[Rows], seed: int, *, exact: bool = False) -> np.ndarray:
-    """Send (N,) int64 labels through the steps, one after the other, each with random numbers of its own.
+def rows_of(transition: np.ndarray) -> Rows:
+    """Return the rows of a checked matrix, each of which sums to 1 to the last bit.
 
-    Steps must not share random numbers: a cat that became a dog because its number was small would
-    always be the first dog to become a cat again.
+    A sum that is only nearly 1 must not leave a row that flips and has nowhere to go.
     """
-    given = labels
-    for number, rows in enumerate(steps):
-        step = (number,) if number else ()  # the one step of most noise needs no number in its name
-        u_flip = uniforms(len(labels), seed, "noise", "flip", *step)
-        u_class = uniforms(len(labels), seed, "noise", "class", *step)
-        given = flip(given, rows, u_flip, u_class, exact=exact)
-    return given
+    return lambda i: transition[i] / np.cumsum(transition[i])[-1]
 
 
 def flip(
@@ -86,11 +78,11 @@ def flip(
         (N,) int64.
     """
     given = labels.copy()
-    for label, members in _by_class(labels):
+    for label, members in by_class(labels):
         row = rows(label).copy()
         leave = 1 - row[label]
         if exact:
-            count = int(leave * len(members) + _ROUNDING)
+            count = share(leave, len(members))
             flipped = members[np.argsort(u_flip[members], kind="stable")[:count]]
         else:
             flipped = members[u_flip[members] < leave]
@@ -100,7 +92,36 @@ def flip(
     return given
 
 
-def _by_class(labels: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+def flip_each(labels: np.ndarray, rows: np.ndarray, u_flip: np.ndarray, u_class: np.ndarray) -> np.ndarray:
+    """Flip labels as `flip` does, each under a row of its own.
+
+    Args:
+        labels: (N,) int64.
+        rows: (N, K) float64, each sums to 1.
+        u_flip, u_class: (N,) float64 in [0, 1).
+
+    Returns:
+        (N,) int64.
+    """
+    everyone = np.arange(len(labels))
+    flipped = np.flatnonzero(u_flip < 1 - rows[everyone, labels])
+    weights = rows[flipped]  # a copy
+    weights[np.arange(len(flipped)), labels[flipped]] = 0
+    cdf = np.cumsum(weights, axis=1)
+    somewhere = cdf[:, -1] > 0  # a row that is 1 but for rounding has nowhere to go
+    flipped, cdf = flipped[somewhere], cdf[somewhere]
+    cdf /= cdf[:, -1:]
+    given = labels.copy()
+    given[flipped] = (cdf <= u_class[flipped, None]).sum(axis=1)  # as in _inverse_cdf
+    return given
+
+
+def share(rate: float, n: int) -> int:
+    """Return floor(rate n), the product taken for a whole number where rounding left it just below one."""
+    return int(rate * n + _ROUNDING)
+
+
+def by_class(labels: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
     """Yield each class that occurs with the indices of its examples, ascending: O(N log N), not O(K N)."""
     order = np.argsort(labels, kind="stable")
     classes, starts = np.unique(labels[order], return_index=True)

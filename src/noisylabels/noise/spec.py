@@ -1,11 +1,13 @@
-"""The text that names a noise: ``symmetric:0.4``, ``asymmetric:0.4@cifar10,sequential``."""
+"""The text that names a noise: ``symmetric:0.4``, ``longtail:0.1 | asymmetric:0.4@cifar10,sequential``."""
 
 from __future__ import annotations
 
+import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from noisylabels.core.checks import InputError, check_between, did_you_mean
+from noisylabels.noise import maps
 from noisylabels.noise.catalog import KINDS, Convention, NoiseKind
 from noisylabels.noise.checks import Pairs
 from noisylabels.noise.maps import MAPS
@@ -17,28 +19,29 @@ _PAIR = re.compile(r"(\d+)to(\d+)", re.ASCII)
 
 
 @dataclass(frozen=True)
-class NoiseSpec:
-    """A noise by name: its kind, its rate, and how it is applied.
+class Stage:
+    """One noise by name: its kind, its rate or file, and how it is applied.
 
-        KIND[:RATE][@QUALIFIER[,QUALIFIER...]]
+        KIND[:RATE or :FILE][@QUALIFIER[,QUALIFIER...]]
 
-    A qualifier is a convention of the kind, a confusion map, or pairs of class numbers (`3to5`) in
-    place of a map. `str()` gives the canonical text, which `parse` reads back to an equal spec.
+    A qualifier is a convention of the kind, a confusion map, pairs of class numbers (`3to5`) in place of a
+    map, or a word that the kind asks for. `str()` gives the canonical text, which `parse` reads back to an
+    equal stage.
 
     Args:
         kind: a name of `noise.catalog.KINDS`.
-        rate: in [0, 1]; 0 for a kind that takes none.
-        qualifiers: in any order; kept as map or pairs first, convention last.
+        rate: in [0, 1], above 0 where it is a ratio; 0 for a kind that takes none.
+        qualifiers: conventions, maps and pairs in any order; kept as map or pairs first, convention last.
+        file: a path, for a kind that takes one.
+        word: what the kind's free qualifier names: a column, a data set.
 
     Raises:
-        InputError: an unknown kind or qualifier, a rate outside [0, 1], or a qualifier that does
+        InputError: an unknown kind or qualifier, a rate outside its range, or a qualifier that does
             not fit.
 
-    >>> NoiseSpec("symmetric", 0.4, ("exact",))
-    NoiseSpec(kind='symmetric', rate=0.4, qualifiers=('exact',))
-    >>> str(NoiseSpec.parse("asymmetric:0.40@sequential,cifar10"))
+    >>> str(Stage.parse("asymmetric:0.40@sequential,cifar10"))
     'asymmetric:0.4@cifar10,sequential'
-    >>> NoiseSpec.parse("symetric:0.4")
+    >>> Stage.parse("symetric:0.4")
     Traceback (most recent call last):
     ...
     noisylabels.core.checks.InputError: unknown noise 'symetric'; did you mean 'symmetric'?
@@ -47,52 +50,78 @@ class NoiseSpec:
     kind: str
     rate: float = 0.0
     qualifiers: tuple[str, ...] = ()
+    file: str = ""
+    word: str = ""
 
     def __post_init__(self) -> None:
         row = KINDS[self.kind]
-        rate = float(check_between(self.rate, "rate", 0, 1)) + 0.0  # -0.0 becomes 0.0
-        if rate and not row.takes_rate:
+        ratio = row.takes == "ratio"
+        rate = float(check_between(self.rate, "ratio" if ratio else "rate", 0, 1, open_low=ratio)) + 0.0
+        if rate and row.takes not in ("rate", "ratio"):
             raise InputError(f"{self.kind} takes no rate, and {self.rate!r} came; write {row.form}")
-        for qualifier in self.qualifiers:
+        if bool(self.file) != (row.takes == "file"):
+            raise InputError(f"{self.kind} takes {'a' if row.takes == 'file' else 'no'} file; write {row.form}")
+        if (self.word and not row.word) or (row.word_needed and not self.word):
+            what = f"needs {row.word} after an @" if row.word_needed else f"takes no {self.word!r}"
+            raise InputError(f"{self.kind} {what}; write {row.form}")
+        qualifiers = tuple(maps.ALIASES.get(q, q) for q in self.qualifiers)
+        for qualifier in qualifiers:
             _check_qualifier(self.kind, row, qualifier)
-        conventions = [q for q in self.qualifiers if q in row.conventions]
-        pairs = [q for q in self.qualifiers if _PAIR.fullmatch(q)]
-        maps = [q for q in self.qualifiers if q not in conventions and q not in pairs]
+        conventions = [q for q in qualifiers if q in row.conventions]
+        pairs = [q for q in qualifiers if _PAIR.fullmatch(q)]
+        named = [q for q in qualifiers if q not in conventions and q not in pairs]
         if len(conventions) > 1:
             raise InputError(f"{' and '.join(conventions)} exclude each other; write one of them")
-        if len(maps) + bool(pairs) > 1:
-            raise InputError(f"{' and '.join([*maps, *pairs[:1]])} are two confusion maps; write one of them")
-        object.__setattr__(self, "rate", rate)
-        object.__setattr__(self, "qualifiers", (*maps, *map(_canonical_pair, pairs), *conventions))
+        if len(named) + bool(pairs) > 1:
+            raise InputError(
+                f"{' and '.join([*named, *pairs[:1]])} are two confusion maps; write one of them"
+            )
+        # the dataclass is frozen
+        object.__setattr__(self, "rate", rate)  # -0.0 has become 0.0
+        object.__setattr__(self, "qualifiers", (*named, *map(_canonical_pair, pairs), *conventions))
+        object.__setattr__(self, "file", os.path.normpath(os.path.expanduser(self.file)) if self.file else "")
+        object.__setattr__(self, "word", row.spell(self.word))
 
     @classmethod
-    def parse(cls, text: str | NoiseSpec) -> NoiseSpec:
-        """Read a spec from its text; a spec is returned as it is.
+    def parse(cls, text: str) -> Stage:
+        """Read a stage from its text.
 
         Raises:
             InputError: as for the class, or the text is not of the form above.
         """
-        if isinstance(text, NoiseSpec):
-            return text
-        if not isinstance(text, str):
-            raise InputError(f"noise is {text!r}, expected text such as 'symmetric:0.4'")
-        head, at, tail = text.strip().lower().partition("@")
-        kind, colon, number = (part.strip() for part in head.partition(":"))
+        kind, colon, rest = text.strip().partition(":")
+        if "@" in kind:  # none@fast, which has no colon
+            kind, colon, rest = kind.partition("@")[0], "", text.strip()[text.strip().index("@") :]
+        kind = kind.strip().lower()
         kind = ALIASES.get(kind, kind)
         row = KINDS[kind]
-        if colon and not row.takes_rate:
+        if row.takes == "file":
+            path, word = _file_and_word(rest, row)
+            return cls(kind, file=path, word=word)
+        number, at, tail = rest.partition("@")
+        number = number.strip().lower()
+        if colon and row.takes == "nothing":
             raise InputError(f"{kind} takes no rate, and {text!r} has one; write {row.form}")
-        if row.takes_rate and not number:
-            raise InputError(f"{text!r} has no rate; write {row.form}, for example {kind}:0.4")
-        qualifiers = tuple(part.strip() for part in tail.split(",")) if at else ()
-        return cls(kind, _rate(number, text) if number else 0.0, qualifiers)
+        if row.takes != "nothing" and not number:
+            raise InputError(f"{text!r} has no {row.takes}; write {row.form}, for example {kind}:0.4")
+        parts = [part.strip() for part in tail.split(",")] if at else []
+        word = ""
+        if row.word:  # what is no convention is the word
+            word = ",".join(part for part in parts if part.lower() not in row.conventions)
+            parts = [part for part in parts if part.lower() in row.conventions]
+        qualifiers = tuple(part.lower() for part in parts)
+        return cls(kind, _rate(number, text, row.takes) if number else 0.0, qualifiers, word=word)
+
+    @property
+    def row(self) -> NoiseKind:
+        """The row of the kind."""
+        return KINDS[self.kind]
 
     @property
     def convention(self) -> Convention:
         """The row of the convention that is named, or of the kind's default."""
-        row = KINDS[self.kind]
-        named = [q for q in self.qualifiers if q in row.conventions]
-        return row.conventions[named[0]] if named else row.default
+        named = [q for q in self.qualifiers if q in self.row.conventions]
+        return self.row.conventions[named[0]] if named else self.row.default
 
     @property
     def map_name(self) -> str | None:
@@ -105,17 +134,82 @@ class NoiseSpec:
         matches = [_PAIR.fullmatch(q) for q in self.qualifiers]
         return tuple((int(m[1]), int(m[2])) for m in matches if m)
 
-    def with_map(self, name: str) -> NoiseSpec:
-        """Return this spec with the confusion map called `name` written out."""
-        return NoiseSpec(self.kind, self.rate, (*(q for q in self.qualifiers if q != name), name))
+    def with_map(self, name: str) -> Stage:
+        """Return this stage with the confusion map called `name` written out."""
+        return replace(self, qualifiers=(*(q for q in self.qualifiers if q != name), name))
 
-    def with_pairs(self, pairs: Pairs) -> NoiseSpec:
-        """Return this spec with the pairs written out."""
-        return NoiseSpec(self.kind, self.rate, (*self.qualifiers, *(f"{i}to{j}" for i, j in pairs)))
+    def with_pairs(self, pairs: Pairs) -> Stage:
+        """Return this stage with the pairs written out."""
+        return replace(self, qualifiers=(*self.qualifiers, *(f"{i}to{j}" for i, j in pairs)))
 
     def __str__(self) -> str:
-        rate = f":{repr(self.rate).removesuffix('.0')}" if KINDS[self.kind].takes_rate else ""
-        return self.kind + rate + ("@" + ",".join(self.qualifiers) if self.qualifiers else "")
+        after = {"rate": repr(self.rate).removesuffix(".0"), "file": self.file}
+        after["ratio"] = after["rate"]
+        value = f":{after[self.row.takes]}" if self.row.takes in after else ""
+        qualifiers = [*([self.word] if self.word else []), *self.qualifiers]
+        return self.kind + value + ("@" + ",".join(qualifiers) if qualifiers else "")
+
+
+@dataclass(frozen=True)
+class NoiseSpec:
+    """A noise by name: stages that act one after the other, ``STAGE | STAGE | ...``; of no stage, none.
+
+    Args:
+        stages: in their order; those of the kind none are left out.
+
+    Raises:
+        InputError: a stage stands where it would undo another, or comes twice and may not.
+
+    >>> str(NoiseSpec.parse("longtail:0.10|symmetric:.4"))
+    'longtail:0.1 | symmetric:0.4'
+    """
+
+    stages: tuple[Stage, ...] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "stages", tuple(stage for stage in self.stages if stage.kind != "none"))
+        for place, stage in enumerate(self.stages):
+            lost = [before for before in self.stages[:place] if before.row.takes != "ratio"]
+            if stage.row.first and lost:
+                raise InputError(
+                    f"{stage} replaces all labels, so that {lost[0]} before it would be lost; put it first"
+                )
+        if sum(stage.row.needs == "foreign images" for stage in self.stages) > 1:
+            raise InputError("foreign images come in twice, and one set of them can be handled; leave one out")
+
+    @classmethod
+    def parse(cls, text: str | NoiseSpec) -> NoiseSpec:
+        """Read a spec from its text; a spec is returned as it is.
+
+        Raises:
+            InputError: as for the class and `Stage`.
+        """
+        if isinstance(text, NoiseSpec):
+            return text
+        if not isinstance(text, str):
+            raise InputError(f"noise is {text!r}, expected text such as 'symmetric:0.4'")
+        return cls(tuple(Stage.parse(part) for part in text.split("|")))
+
+    @property
+    def changes_labels(self) -> bool:
+        """Whether any stage can make a label wrong."""
+        return any(stage.row.takes != "ratio" for stage in self.stages)
+
+    @property
+    def foreign(self) -> str:
+        """The data set that foreign images are taken from; empty if there are none."""
+        return next((stage.word for stage in self.stages if stage.row.needs == "foreign images"), "")
+
+    def __str__(self) -> str:
+        return " | ".join(map(str, self.stages)) or "none"
+
+
+def _file_and_word(text: str, row: NoiseKind) -> tuple[str, str]:
+    """Divide FILE@WORD; an @ in a folder's or file's name is part of the path."""
+    path, at, word = text.strip().rpartition("@")
+    if at and row.word and "/" not in word and "." not in word:
+        return path.strip(), word.strip()
+    return text.strip(), ""
 
 
 def _canonical_pair(qualifier: str) -> str:
@@ -123,12 +217,12 @@ def _canonical_pair(qualifier: str) -> str:
     return f"{int(true)}to{int(given)}"  # 03to5 is 3to5
 
 
-def _rate(number: str, text: str) -> float:
+def _rate(number: str, text: str, what: str) -> float:
     try:
         return float(number)
     except ValueError:
         raise InputError(
-            f"the rate of {text!r} is {number!r}, expected a number in [0, 1] such as 0.4"
+            f"the {what} of {text!r} is {number!r}, expected a number in [0, 1] such as 0.4"
         ) from None
 
 

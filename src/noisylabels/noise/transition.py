@@ -121,6 +121,29 @@ def sequential(num_classes: int, rate: float, pairs: Mapping[int, int]) -> np.nd
     return matrix(num_classes, chain(num_classes, sequential_steps(num_classes, rate, pairs)))
 
 
+def pairflip(num_classes: int, rate: float) -> np.ndarray:
+    """Every class is taken for the next, and the last for the first.
+
+    T[i, i] = 1 - η and T[i, (i + 1) mod K] = η
+
+    Args:
+        num_classes: K, 2 or more.
+        rate: η in [0, 1]; above 0.5 most labels of every class are wrong.
+
+    Returns:
+        (K, K) float64.
+
+    Raises:
+        InputError: fewer than two classes, or a rate outside [0, 1].
+
+    Source: Han et al., "Co-teaching", 2018, section 4 and utils.py.
+
+    >>> pairflip(3, 0.25).tolist()
+    [[0.75, 0.25, 0.0], [0.0, 0.75, 0.25], [0.25, 0.0, 0.75]]
+    """
+    return matrix(num_classes, pairflip_rows(num_classes, rate))
+
+
 def check_transition(transition: object) -> np.ndarray:
     """Return a transition matrix as float64 if it is one, else raise an error that says why not.
 
@@ -216,6 +239,12 @@ def asymmetric_rows(
         return values
 
     return row
+
+
+def pairflip_rows(num_classes: int, rate: float) -> Rows:
+    """Return the rows of `pairflip`."""
+    check_num_classes(num_classes, least=2)
+    return asymmetric_rows(num_classes, rate, [(i, (i + 1) % num_classes) for i in range(num_classes)])
 
 
 def sequential_steps(

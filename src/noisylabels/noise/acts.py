@@ -1,0 +1,295 @@
+"""What a kind of noise does to a set: five forms, of which every kind of the catalog is a case.
+
+A noise is a chain of stages. Each takes the **state** that the last one left (which examples there are,
+their labels, the truth) and gives the next; what it may look at beside that is the **scene**, the set as it
+was. `Flip` sends labels through transition matrices, `FlipEach` gives every example a row of its own, `Keep`
+keeps a part of the examples, `Read` takes labels from a file, `Swap` puts foreign images under labels.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from noisylabels.core.checks import InputError
+from noisylabels.core.rng import uniforms
+from noisylabels.noise import sampling
+from noisylabels.noise.checks import Pairs
+from noisylabels.noise.transition import Rows
+
+if TYPE_CHECKING:
+    from noisylabels.noise.spec import Stage
+
+
+@dataclass(frozen=True, eq=False)
+class Scene:
+    """The set that noise is made on, as it was before any stage.
+
+    Args:
+        labels: (N,) int64 in [0, K).
+        num_classes: K.
+        seed: of every random number.
+        class_names: K names, or None.
+        images: (N, C, H, W) uint8, array or tensor, or None.
+        ids: N names of the examples, or None.
+        foreign: how many foreign images there are, or None.
+    """
+
+    labels: np.ndarray
+    num_classes: int
+    seed: int
+    class_names: Sequence[str] | None = None
+    images: object = None
+    ids: Sequence[str] | None = None
+    foreign: int | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class State:
+    """What the stages so far have made of it, n examples.
+
+    Args:
+        index: (n,) int64, places in the set, ascending.
+        given: (n,) int64 in [0, K).
+        true: (n,) int64 in [0, K), or -1 for a foreign image, which has no true class here.
+        foreign: (n,) int64, the place of the foreign image that stands here, or -1.
+        drawn: how many draws of flips there were; each has random numbers of its own.
+        steps: the transition matrices passed through, whose product is expected; None if there is none.
+    """
+
+    index: np.ndarray
+    given: np.ndarray
+    true: np.ndarray
+    foreign: np.ndarray
+    drawn: int = 0
+    steps: tuple[Rows, ...] | None = ()
+
+    @classmethod
+    def of(cls, labels: np.ndarray) -> State:
+        """Return the state before the first stage."""
+        return cls(np.arange(len(labels)), labels, labels, np.full(len(labels), -1, dtype=np.int64))
+
+    def take(self, chosen: np.ndarray) -> State:
+        """Return the state of a part of the examples, by places or as a mask."""
+        names = ("index", "given", "true", "foreign")
+        return replace(self, **{name: getattr(self, name)[chosen] for name in names})
+
+
+class Act(ABC):
+    """One form of what a stage does."""
+
+    @abstractmethod
+    def __call__(self, scene: Scene, state: State, stage: Stage, pairs: Pairs) -> State:
+        """Return the next state; `pairs` is the stage's confusion map in class numbers, empty without one."""
+
+    def steps(self, num_classes: int, stage: Stage, pairs: Pairs) -> tuple[Rows, ...] | None:
+        """Return the transition matrices that the act consists of; None if its text does not tell them."""
+        return None
+
+
+@dataclass(frozen=True)
+class Flip(Act):
+    """Labels go through transition matrices, one after the other.
+
+    Args:
+        matrices: (num_classes, rate, pairs) -> their rows.
+        exact: a step flips an exact count of each class instead of each example with a probability.
+    """
+
+    matrices: Callable[[int, float, Pairs], tuple[Rows, ...]]
+    exact: bool = False
+
+    def __call__(self, scene: Scene, state: State, stage: Stage, pairs: Pairs) -> State:
+        """Draw the new labels."""
+        return flipped(scene, state, self.steps(scene.num_classes, stage, pairs), exact=self.exact)
+
+    def steps(self, num_classes: int, stage: Stage, pairs: Pairs) -> tuple[Rows, ...]:
+        """Return the matrices' rows."""
+        return self.matrices(num_classes, stage.rate, pairs)
+
+
+def flipped(scene: Scene, state: State, steps: Sequence[Rows], *, exact: bool = False) -> State:
+    """Return the state after labels went through `steps`."""
+    given = state.given
+    for rows in steps:
+        # Drawn for the whole set, so that an example keeps its numbers whichever others are left.
+        given = sampling.flip(given, rows, *_numbers(scene, state), exact=exact)
+        state = replace(state, given=given, drawn=state.drawn + 1)
+    return replace(state, steps=None if state.steps is None else (*state.steps, *steps))
+
+
+def _numbers(scene: Scene, state: State) -> tuple[np.ndarray, np.ndarray]:
+    """Return two numbers in [0, 1) for each example: whether it flips, and where to."""
+    step = (state.drawn,) if state.drawn else ()  # the one step of most noise needs no number in its name
+    n = len(scene.labels)
+    whether, where = (uniforms(n, scene.seed, "noise", word, *step)[state.index] for word in ("flip", "class"))
+    return whether, where
+
+
+@dataclass(frozen=True)
+class Load(Act):
+    """Labels go through a transition matrix from a file.
+
+    Args:
+        read: (path, scene) -> the matrix, (K, K).
+    """
+
+    read: Callable[[str, Scene], np.ndarray]
+
+    def __call__(self, scene: Scene, state: State, stage: Stage, pairs: Pairs) -> State:
+        """Read the matrix and draw the new labels."""
+        return flipped(scene, state, (sampling.rows_of(self.read(stage.file, scene)),))
+
+
+@dataclass(frozen=True)
+class FlipEach(Act):
+    """Every example has a row of its own, made from its image and its label.
+
+    Args:
+        rows: (images, labels, rate, num_classes, seed) -> (n, K), rows sum to 1.
+    """
+
+    rows: Callable[[np.ndarray, np.ndarray, float, int, int], np.ndarray]
+
+    def __call__(self, scene: Scene, state: State, stage: Stage, pairs: Pairs) -> State:
+        """Make the rows and draw the new labels."""
+        if scene.images is None:
+            raise InputError(
+                f"{stage.kind} noise looks at the images, and there are none; give images=, or take "
+                "nl.corrupt_set or the command line, which have them"
+            )
+        if (state.foreign >= 0).any():
+            raise InputError(f"{stage.kind} noise comes after foreign images, which it cannot see; put it first")
+        images = scene.images.detach().cpu().numpy() if hasattr(scene.images, "detach") else scene.images
+        images = np.asarray(images)
+        if len(images) != len(scene.labels):
+            raise InputError(f"there are {len(images)} images and {len(scene.labels)} labels")
+        images = images if len(state.index) == len(images) else images[state.index]
+        rows = self.rows(images, state.given, stage.rate, scene.num_classes, scene.seed)
+        given = sampling.flip_each(state.given, rows, *_numbers(scene, state))
+        # What is to be expected of the labels as the stages before drew them: exact where there are none.
+        means = {true: rows[state.true == true].mean(axis=0) for true in np.unique(state.true).tolist()}
+
+        def expected(true: int) -> np.ndarray:
+            alone = np.zeros(scene.num_classes)
+            alone[true] = 1.0
+            return means.get(true, alone)
+
+        steps = None if state.steps is None else (expected,)
+        return replace(state, given=given, drawn=state.drawn + 1, steps=steps)
+
+
+@dataclass(frozen=True)
+class Keep(Act):
+    """A part of each class is kept, the same for every set with these labels and this seed.
+
+    Args:
+        counts: (sizes of the classes (K,), rate) -> how many of each are kept, (K,).
+    """
+
+    counts: Callable[[np.ndarray, float], np.ndarray]
+
+    def __call__(self, scene: Scene, state: State, stage: Stage, pairs: Pairs) -> State:
+        """Keep the examples whose random numbers are the smallest of their class."""
+        sizes = np.bincount(state.given, minlength=scene.num_classes)
+        counts = self.counts(sizes, stage.rate)
+        u = uniforms(len(scene.labels), scene.seed, "noise", stage.kind)[state.index]
+        kept = np.zeros(len(u), dtype=bool)
+        for label, members in sampling.by_class(state.given):
+            kept[members[np.argsort(u[members], kind="stable")[: counts[label]]]] = True
+        return state.take(kept)
+
+    def steps(self, num_classes: int, stage: Stage, pairs: Pairs) -> tuple[Rows, ...]:
+        """Return none: labels stay."""
+        return ()
+
+
+@dataclass(frozen=True)
+class Taken:
+    """Labels from outside: (N,) each in the order of the set, or (n,) with the places they belong to."""
+
+    given: np.ndarray
+    true: np.ndarray | None = None
+    index: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class Read(Act):
+    """Labels come from a file, in place of those before.
+
+    Args:
+        read: (path, the qualifier or "", scene) -> the labels.
+    """
+
+    read: Callable[[str, str, Scene], Taken]
+
+    def __call__(self, scene: Scene, state: State, stage: Stage, pairs: Pairs) -> State:
+        """Put the file's labels in place."""
+        taken = self.read(stage.file, stage.word, scene)
+        places = np.arange(len(scene.labels)) if taken.index is None else taken.index
+        at = np.full(len(scene.labels), -1, dtype=np.int64)
+        at[places] = np.arange(len(places))
+        state = state.take(at[state.index] >= 0)
+        rows = at[state.index]
+        true = state.true if taken.true is None else taken.true[rows]
+        return replace(state, given=taken.given[rows], true=true, steps=None)
+
+
+@dataclass(frozen=True)
+class Swap(Act):
+    """Foreign images take the place of some, whose labels stay.
+
+    Args:
+        exact: an exact share of each class instead of each example with a probability.
+    """
+
+    exact: bool = False
+
+    def __call__(self, scene: Scene, state: State, stage: Stage, pairs: Pairs) -> State:
+        """Choose the examples, and for each a foreign image that no other has."""
+        if scene.foreign is None:
+            raise InputError(
+                f"{stage.kind} noise needs foreign images; give their number as foreign=, or take "
+                "nl.corrupt_set or the command line, which load them"
+            )
+        u = uniforms(len(scene.labels), scene.seed, "noise", stage.kind)[state.index]
+        if self.exact:
+            chosen = [
+                members[np.argsort(u[members], kind="stable")[: sampling.share(stage.rate, len(members))]]
+                for _, members in sampling.by_class(state.given)
+            ]
+            swapped = np.concatenate(chosen)
+        else:
+            swapped = np.flatnonzero(u < stage.rate)
+        if len(swapped) > scene.foreign:
+            raise InputError(
+                f"{stage} puts {len(swapped)} foreign images into the set, and there are {scene.foreign}; "
+                "take a lower rate or a larger foreign set"
+            )
+        # By rank, so that the images at a low rate are among those at a higher one, under the same labels.
+        swapped = swapped[np.argsort(u[swapped], kind="stable")]
+        order = np.argsort(uniforms(scene.foreign, scene.seed, "noise", stage.kind, "image"), kind="stable")
+        foreign, true = state.foreign.copy(), state.true.copy()
+        foreign[swapped], true[swapped] = order[: len(swapped)], -1
+        return replace(state, foreign=foreign, true=true)
+
+    def steps(self, num_classes: int, stage: Stage, pairs: Pairs) -> tuple[Rows, ...]:
+        """Return none: the labels of examples that have a true class stay."""
+        return ()
+
+
+@dataclass(frozen=True)
+class Nothing(Act):
+    """All stays as it is."""
+
+    def __call__(self, scene: Scene, state: State, stage: Stage, pairs: Pairs) -> State:
+        """Return the same state."""
+        return state
+
+    def steps(self, num_classes: int, stage: Stage, pairs: Pairs) -> tuple[Rows, ...]:
+        """Return none."""
+        return ()

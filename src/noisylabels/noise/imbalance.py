@@ -1,0 +1,47 @@
+"""Class imbalance: how many examples of each class are kept. Pure functions of the classes' sizes."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from noisylabels.noise.sampling import share
+
+
+def long_tail(sizes: np.ndarray, ratio: float) -> np.ndarray:
+    """Return sizes that fall exponentially from the first class to the last.
+
+    n_k = floor(n_max r^(k / (K - 1))), n_max the size of the largest class
+
+    Args:
+        sizes: (K,) whole numbers: how many examples there are.
+        ratio: r in (0, 1], the size of the last class over that of the first.
+
+    Returns:
+        (K,) int64. A class keeps one example at least, and cannot get more than it has.
+
+    Source: Cao et al. 2019 (LDAM), imbalance_cifar.py, "exp"; Cui et al. 2019 call 1 / r the imbalance factor.
+
+    >>> long_tail(np.array([100, 100, 100]), 0.01).tolist()
+    [100, 10, 1]
+    """
+    K, largest = len(sizes), int(sizes.max())
+    wanted = [share(ratio ** (k / max(K - 1, 1)), largest) for k in range(K)]
+    return np.minimum(sizes, np.maximum(wanted, 1))
+
+
+def step(sizes: np.ndarray, ratio: float) -> np.ndarray:
+    """Return the sizes of the first half of the classes as they are, and a share of the largest for the rest.
+
+    n_k = n_max for k < floor(K / 2), else floor(n_max r)
+
+    Args and returns as for `long_tail`.
+
+    Source: Buda et al. 2018; Cao et al. 2019 (LDAM), imbalance_cifar.py, "step".
+
+    >>> step(np.array([100, 100, 100, 60]), 0.1).tolist()
+    [100, 100, 10, 10]
+    """
+    K, largest = len(sizes), int(sizes.max())
+    wanted = np.full(K, largest)
+    wanted[K // 2 :] = max(share(ratio, largest), 1)
+    return np.minimum(sizes, wanted)

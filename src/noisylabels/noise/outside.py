@@ -1,0 +1,66 @@
+"""What comes into a noise from files: labels, people's labels, transition matrices."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from noisylabels.core.checks import InputError
+from noisylabels.noise.acts import Scene, Taken
+from noisylabels.noise.checks import check_labels
+from noisylabels.noise import human
+from noisylabels.noise.files import read_labels
+from noisylabels.noise.matrixfile import read_transition
+
+
+def labels_from(path: str, word: str, scene: Scene) -> Taken:
+    """Return the labels of a file, in any of the forms of `read_labels`.
+
+    Raises:
+        InputError: as `read_labels`; or the file has true labels and no ids, and they are not those of the
+            set in order, so that its rows may belong to other examples.
+    """
+    file = read_labels(
+        path,
+        num_classes=scene.num_classes,
+        class_names=scene.class_names,
+        ids=None if scene.ids is None else list(scene.ids),
+    )
+    places = np.arange(len(scene.labels)) if file.index is None else file.index
+    if len(file.given) != len(places) or places.max() >= len(scene.labels):
+        raise InputError(f"{path} has {len(file.given)} labels and the set has {len(scene.labels)} examples")
+    if file.true is not None and not file.by_ids:
+        agree = int((file.true == scene.labels[places]).sum())
+        if agree != len(places):
+            raise InputError(
+                f"the true labels in {path} agree with those of the set for {agree} of {len(places)} examples: "
+                "it is of another set or in another order; add a column of ids, or take its true labels out"
+            )
+    return Taken(file.given, file.true, file.index)
+
+
+def human_labels(path: str, column: str, scene: Scene) -> Taken:
+    """Return people's labels of CIFAR-10N or CIFAR-100N, see `read_human`.
+
+    Raises:
+        InputError: as `read_human`; or the file's clean labels are not those of the set, in order.
+    """
+    found = human.read_human(path, column or None)
+    found.check_order(scene.labels, path)
+    return Taken(check_labels(found.given, scene.num_classes, f"the labels of {path}"))
+
+
+def short_name(column: str) -> str:
+    """Return the short name of a column of human labels: "worse" for "worst" or "worse_label".
+
+    Any other name comes back in lower case, for `read_human` to say what the file has.
+    """
+    name = column.strip().lower()
+    name = human.ALIASES.get(name, name)
+    return human.SHORT.get(name, name)
+
+
+def transition_from(path: str, scene: Scene) -> np.ndarray:
+    """Return a transition matrix from a file, see `read_transition`."""
+    return read_transition(Path(path), scene.num_classes, scene.class_names)
