@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from noisylabels.data.images import image_set as image_set
     from noisylabels.experiment import RunConfig as RunConfig
     from noisylabels.experiment import RunResult as RunResult
+    from noisylabels.experiment import corrupt_set as corrupt_set
     from noisylabels.experiment import load_config as load_config
     from noisylabels.experiment import run as run
     from noisylabels.losses.expression import loss as loss
@@ -46,6 +47,7 @@ _HOME = {
     "Settings": "training.settings",
     "build_model": "models.catalog",
     "corrupt": "noise.corruption",
+    "corrupt_set": "experiment",
     "fit": "training.loop",
     "image_set": "data.images",
     "load": "data.catalog",
@@ -66,6 +68,7 @@ __all__ = [
     "__version__",
     "build_model",
     "corrupt",
+    "corrupt_set",
     "fit",
     "image_set",
     "load",

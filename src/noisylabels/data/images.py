@@ -120,6 +120,64 @@ def image_set(
     return dataclasses.replace(made, digest=content_digest(images, made.labels, made.class_names))
 
 
+def subset(images: ImageSet, index: Sequence[int] | np.ndarray) -> ImageSet:
+    """Return the part of a set that `index` names, in its order; a class may be left without an example.
+
+    >>> pair = image_set(torch.zeros(2, 3, 4, 4, dtype=torch.uint8), [0, 1], ("cat", "dog"))
+    >>> list(subset(pair, [1]).ids)
+    ['1']
+    """
+    at = torch.as_tensor(index, dtype=torch.int64)
+    return image_set(
+        images.images.index_select(0, at),
+        images.labels.index_select(0, at),
+        images.class_names,
+        [images.ids[i] for i in at.tolist()],
+        images.name,
+        images.notes,
+    )
+
+
+def replaced(images: ImageSet, places: np.ndarray, foreign: ImageSet) -> ImageSet:
+    """Return a set in which images of another stand where `places`, (N,), is not -1 but says which.
+
+    Labels stay; the id of a foreign image is its own, behind the name of its set.
+    """
+    at = torch.as_tensor(places, dtype=torch.int64)
+    here = (at >= 0).nonzero().squeeze(1)
+    pixels = images.images.clone()
+    pixels[here] = foreign.images.index_select(0, at[here])
+    ids = [
+        own if place < 0 else f"{foreign.name}:{foreign.ids[place]}"
+        for own, place in zip(images.ids, at.tolist(), strict=True)
+    ]
+    return image_set(pixels, images.labels, images.class_names, ids, images.name, images.notes)
+
+
+def like(images: ImageSet, other: ImageSet) -> ImageSet:
+    """Return a set with the channels of another: grey repeated, or colour as its luma (ITU-R BT.601).
+
+    Raises:
+        InputError: images of another size.
+    """
+    size, wanted = tuple(images.images.shape[2:]), tuple(other.images.shape[2:])
+    if size != wanted:
+        raise InputError(
+            f"the images of {images.name} are {size[0]}x{size[1]}, those of {other.name} {wanted[0]}x{wanted[1]}"
+        )
+    channels = other.images.shape[1]
+    if images.images.shape[1] == channels:
+        return images
+    if channels == 3:
+        pixels = images.images.expand(-1, 3, -1, -1).contiguous()
+    else:
+        luma = torch.tensor([299, 587, 114], dtype=torch.int32).view(3, 1, 1)
+        pixels = torch.cat(
+            [((piece * luma).sum(1, keepdim=True) // 1000).to(torch.uint8) for piece in _pieces(images.images)]
+        )
+    return image_set(pixels, images.labels, images.class_names, images.ids, images.name, images.notes)
+
+
 def content_digest(images: torch.Tensor, labels: torch.Tensor, class_names: Sequence[str]) -> str:
     """Return the sha256 of an image set's content: shape, class names, labels, pixels."""
     head = json.dumps({"shape": list(images.shape), "classes": list(class_names)})

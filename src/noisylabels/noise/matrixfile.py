@@ -101,8 +101,10 @@ def _from_cells(path: Path, num_classes: int, class_names: Sequence[str] | None)
 
 def _order(path: Path, names: Sequence[str] | None, class_names: Sequence[str]) -> list[int] | None:
     """Return for each class its place among `names`; None where there are none."""
-    if names is None or [name.isdecimal() and int(name) for name in names] == list(range(len(names))):
-        return None if names is None else list(range(len(names)))
+    if names is None:
+        return None
+    if list(names) == [str(k) for k in range(len(names))]:  # the classes' numbers
+        return list(range(len(names)))
     for name in names:
         if name not in class_names:
             raise InputError(f"{path} names {name!r}, which is no class{did_you_mean(name, class_names)}")

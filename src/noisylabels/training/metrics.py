@@ -18,12 +18,17 @@ DEAD_RECALL = 0.01
 def label_metrics(predicted: Tensor, given: Tensor, true: Tensor | None) -> dict[str, float | None]:
     """Compare predictions of the training set with its given and its true labels, all (N,) int64.
 
+    Args:
+        predicted: classes.
+        given: the labels trained on.
+        true: the true ones, -1 for an image that is of no class; None if they are unknown.
+
     Returns:
         given_accuracy: share predicted as the label given.
-        true_accuracy: share predicted as the true label; None if that is unknown.
+        true_accuracy: share predicted as the true label, of those that have one; None if that is unknown.
         memorised: among wrongly labelled examples, the share predicted as the wrong label given;
-            None if there are none or it is unknown.
-        corrected: among them, the share predicted as the true label.
+            None if there are none or it is unknown. Every label of an image of no class is wrong.
+        corrected: among the wrongly labelled that have a true class, the share predicted as it.
     """
     result: dict[str, float | None] = {
         "given_accuracy": float((predicted == given).double().mean()),
@@ -32,12 +37,15 @@ def label_metrics(predicted: Tensor, given: Tensor, true: Tensor | None) -> dict
         "corrected": None,
     }
     if true is not None:
-        result["true_accuracy"] = float((predicted == true).double().mean())
-        flipped = given != true
-        if bool(flipped.any()):
-            result["memorised"] = float((predicted == given)[flipped].double().mean())
-            result["corrected"] = float((predicted == true)[flipped].double().mean())
+        right, flipped, known = predicted == true, given != true, true >= 0
+        result["true_accuracy"] = _share(right[known])
+        result["memorised"] = _share((predicted == given)[flipped])
+        result["corrected"] = _share(right[flipped & known])
     return result
+
+
+def _share(which: Tensor) -> float | None:
+    return float(which.double().mean()) if len(which) else None
 
 
 def recall(predicted: Tensor, labels: Tensor, num_classes: int) -> list[float | None]:

@@ -1,0 +1,164 @@
+"""The folder of a run: what is in it, whose it is, how it ended."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from noisylabels import __version__
+from noisylabels.core.checks import InputError
+from noisylabels.core.config import to_dict
+from noisylabels.core.files import read_json, write_json
+from noisylabels.experiment.config import NOT_IDENTITY, RunConfig
+from noisylabels.training.history import History
+
+if TYPE_CHECKING:
+    from noisylabels.data.images import ImageSet
+    from noisylabels.noise.labels import NoisyLabels
+
+FILES = (
+    "config.json",
+    "environment.json",
+    "labels.parquet",
+    "history.jsonl",
+    "checkpoint.pt",
+    "model.safetensors",
+    "result.json",
+)
+"""What a run's folder holds, in the order in which it is written."""
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """How a run ended."""
+
+    status: str  # "done" or "failed"
+    run_id: str
+    path: Path
+    config: dict[str, Any]
+    final: dict[str, Any] | None  # the last row of the history; None if no epoch ended
+    noise: dict[str, Any]  # spec, seed, rate and digest of the labels
+    class_names: tuple[str, ...]
+    message: str = ""  # why it failed
+
+    @property
+    def history(self) -> History:
+        """A row an epoch, read from the run's folder."""
+        return History.read(self.path / "history.jsonl")
+
+
+def remove_leftovers(out: Path) -> None:
+    """Remove what only an unfinished run needs, and what writes that were killed left."""
+    for name in ("checkpoint.pt", *(f".{name}.*.tmp" for name in FILES)):
+        for leftover in out.glob(name):
+            leftover.unlink(missing_ok=True)
+
+
+def check_folder(out: Path, config: RunConfig) -> RunResult | None:
+    """Return the result in `out` if this very run is done there; another run there is an error."""
+    if out.exists() and not out.is_dir():
+        raise InputError(f"{out} is a file, expected a folder for the run; give another --out")
+    if not (out / "config.json").exists():
+        if out.exists() and any(not file.name.startswith(".") for file in out.iterdir()):
+            raise InputError(f"{out} is not empty and holds no run; give another --out")
+        return None
+    there = to_dict(RunConfig()) | read_object(out / "config.json")  # newer settings were at their defaults
+    for name, wanted in to_dict(config, NOT_IDENTITY).items():
+        was = there[name]
+        if was != wanted:
+            raise InputError(
+                f"{out} holds another run: its {name} is {was!r}, this one's {wanted!r}; give another --out"
+            )
+    return read_result(out) if (out / "result.json").exists() else None
+
+
+def start_folder(
+    out: Path,
+    config: RunConfig,
+    labels: NoisyLabels,
+    train: ImageSet,
+    test: ImageSet,
+    shape: dict[str, Any],
+    augment: str,
+) -> None:
+    """Write what is known before the first step, or check that it is the same as at the first start."""
+    identity = {
+        "data": {"name": train.name, "train": train.digest, "test": test.digest},
+        "labels": labels.digest,
+        "model": shape | {"image_size": list(shape["image_size"])},
+        "augment": augment,
+    }
+    path = out / "environment.json"
+    if path.exists():
+        if read_object(path).get("identity") != identity:
+            raise InputError(
+                f"the data or labels of {out} changed since the run began; restore them, "
+                "or remove the folder to start over"
+            )
+        return
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        write_json(out / "config.json", to_dict(config))  # first: it makes the folder this run's
+        labels.save(out / "labels.parquet")
+        write_json(path, environment() | {"identity": identity})
+    except OSError as error:
+        raise InputError(f"the run's folder {out} cannot be written: {error.strerror}") from None
+
+
+def environment() -> dict[str, Any]:
+    """Return what a reader of the result needs to know of the machine and the software."""
+    import torch
+
+    packages = ("torch", "numpy", "pyarrow", "pillow", "scikit-learn")
+    versions = {name: importlib.metadata.version(name) for name in packages}
+    if (timm := sys.modules.get("timm")) is not None:  # the run's model is timm's
+        versions["timm"] = getattr(timm, "__version__", "unknown")
+    return {
+        "noisylabels": __version__,
+        "python": platform.python_version(),
+        "packages": versions,
+        "platform": f"{platform.system()} {platform.machine()}",
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+    }
+
+
+def _processor() -> str:
+    if sys.platform == "linux":
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor()
+
+
+def read_result(out: Path) -> RunResult:
+    """Return the result of a finished run."""
+    result = read_object(out / "result.json")
+    try:
+        return RunResult(
+            status=result["status"],
+            run_id=result["run_id"],
+            path=out,
+            config=read_object(out / "config.json"),
+            final=result["final"],
+            noise=result["noise"],
+            class_names=tuple(result["class_names"]),
+            message=result["message"],
+        )
+    except (KeyError, TypeError):
+        raise InputError(f"{out / 'result.json'} is no result of a run; remove it or restore it") from None
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """Read a JSON file that holds one object."""
+    value = read_json(path)
+    if not isinstance(value, dict):
+        raise InputError(f"{path} holds no JSON object; remove it or restore it")
+    return value

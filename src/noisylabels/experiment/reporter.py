@@ -1,0 +1,37 @@
+"""Who is told how a run goes."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+
+class Reporter(Protocol):
+    """Somebody who is told how a run goes; the command line draws it."""
+
+    def note(self, text: str) -> None:
+        """Something that the user should know, once."""
+
+    def decoding(self, what: str, done: int, total: int) -> None:
+        """`done` of `total` images are decoded, or files checked, or bytes downloaded, as `what` says."""
+
+    def step(self, epoch: int, done: int, total: int) -> None:
+        """`done` of `total` steps of `epoch` are done."""
+
+    def epoch(self, row: dict[str, Any]) -> None:
+        """An epoch has ended."""
+
+
+class Silent:
+    """A reporter that keeps to itself."""
+
+    def note(self, text: str) -> None:
+        """Say nothing."""
+
+    def decoding(self, what: str, done: int, total: int) -> None:
+        """Say nothing."""
+
+    def step(self, epoch: int, done: int, total: int) -> None:
+        """Say nothing."""
+
+    def epoch(self, row: dict[str, Any]) -> None:
+        """Say nothing."""
