@@ -9,6 +9,7 @@ import os
 import stat
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import NormalDist
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from noisylabels.core.checks import InputError, check_between, check_choice, did
 from noisylabels.core.config import build, fingerprint, read_toml, to_dict
 from noisylabels.core.files import cache_root, file_digest, read_json, replacing, write_json, write_text
 from noisylabels.core.registry import Registry
-from noisylabels.core.rng import derive_seed, generator, uniforms
+from noisylabels.core.rng import derive_seed, generator, normals, uniforms
 
 # Checks
 
@@ -294,6 +295,22 @@ def test_uniforms_are_uniform_and_streams_differ():
     assert abs(np.corrcoef(one, two)[0, 1]) < 0.03
     assert abs(np.corrcoef(one, uniforms(20_000, 1, "noise"))[0, 1]) < 0.03
     assert uniforms(0, 0, "noise").shape == (0,)
+
+
+def test_normals_are_normal():
+    n = 200_001
+    z = normals(n, 3, "test")
+    assert len(z) == n
+    for power, moment, deviation in [
+        (1, 0, 1),
+        (2, 1, math.sqrt(2)),
+        (3, 0, math.sqrt(15)),
+        (4, 3, math.sqrt(96)),
+    ]:
+        assert abs((z**power).mean() - moment) < 5 * deviation / math.sqrt(n)
+    below = [np.mean(z < edge) for edge in (-2, -1, 0, 1, 2)]
+    assert below == pytest.approx([NormalDist().cdf(edge) for edge in (-2, -1, 0, 1, 2)], abs=0.006)
+    assert abs(np.corrcoef(z[: n // 2], z[n - n // 2 :])[0, 1]) < 5 / math.sqrt(n // 2)
 
 
 def test_generators():

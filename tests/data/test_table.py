@@ -168,7 +168,7 @@ def test_unreadable_images(table):
             "path,label,split\npictures/0.png,cat,test\n",
             r"names no image for training; add lines with split train",
         ),
-        ('path,label\n"pictures/0.png,cat\n', r"labels.csv, line 2: not a table"),
+        ('path,label\n"pictures/0.png,cat\n', r"line 2 of \S*labels.csv is not valid CSV"),
         (
             "path,label\ngone.png,cat\nlost.png,dog\n",
             r"none of the 2 images listed in labels.csv is there: no gone.png",
@@ -182,5 +182,7 @@ def test_what_is_wrong_is_named_with_its_line(text, message, table):
 
 
 def test_another_encoding_is_refused(table):
-    with pytest.raises(InputError, match=r"labels.csv is not a text file in UTF-8"):
+    with pytest.raises(
+        InputError, match=r"line \d+ of \S*labels.csv is not UTF-8 text; save the file as UTF-8"
+    ):
         load(table(lines(ANIMALS).replace("eel", "Bär"), encoding="latin-1"))

@@ -202,7 +202,7 @@ def test_a_file_without_ids_has_a_label_for_each(tmp_path: Path) -> None:
         ("true,id\n1,1\n", "labels.csv has no column of labels that could be told apart"),
         ("true,label\n5,1\n", "line 2 of labels.csv has the label '5', expected"),
         ('label\n"1\n2\n', "line 3 of labels.csv is not valid CSV"),
-        (b"label\n\xff\n", "labels.csv is not UTF-8 text (byte 6); save it as UTF-8"),
+        (b"label\n\xff\n", "line 2 of labels.csv is not UTF-8 text; save the file as UTF-8"),
     ],
     ids=repr,
 )  # fmt: skip

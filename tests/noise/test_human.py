@@ -232,7 +232,7 @@ def test_nothing_is_run(tmp_path: Path, kind: str) -> None:
             read_human(path, "aggre")
         message = str(error.value)
         assert "\n" not in message
-        assert f"{asked}, which labels have no need of; nothing was run" in message
+        assert f"{asked}, which data have no need of; nothing was run" in message
         assert not mark.exists()
     pickle.loads(pickle.dumps(Evil(mark)))  # it would have
     assert mark.exists()

@@ -151,22 +151,6 @@ def test_part_dependent_has_the_mean_rate_of_the_cut_normal(rate: float, mean: f
     assert q.max() <= 1
 
 
-def test_normals_are_normal() -> None:
-    n = 200_001
-    z = instance._normals(n, 3, "test")
-    assert len(z) == n
-    for power, moment, deviation in [
-        (1, 0, 1),
-        (2, 1, math.sqrt(2)),
-        (3, 0, math.sqrt(15)),
-        (4, 3, math.sqrt(96)),
-    ]:
-        assert abs((z**power).mean() - moment) < 5 * deviation / math.sqrt(n)
-    below = [np.mean(z < edge) for edge in (-2, -1, 0, 1, 2)]
-    assert below == pytest.approx([NormalDist().cdf(edge) for edge in (-2, -1, 0, 1, 2)], abs=0.006)
-    assert abs(np.corrcoef(z[: n // 2], z[n - n // 2 :])[0, 1]) < 5 / math.sqrt(n // 2)
-
-
 @pytest.mark.parametrize("kind", [*KINDS, lambda *a: part_dependent(*a, parts=3)])
 def test_images_of_a_class_have_rows_of_their_own(kind: Kind) -> None:
     images, labels = some()

@@ -88,6 +88,23 @@ def read_json(path: Path) -> Any:
         raise InputError(f"{path} is not valid JSON ({error}); remove it or restore it") from None
 
 
+def read_text(path: Path) -> str:
+    """Read a text in UTF-8, with or without a byte order mark; line ends stay as they are.
+
+    Raises:
+        InputError: the file is missing, cannot be read, or is not UTF-8.
+    """
+    try:
+        return path.read_bytes().decode("utf-8-sig")
+    except FileNotFoundError:
+        raise InputError(f"there is no file {path}") from None
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        raise InputError(f"line {line} of {path} is not UTF-8 text; save the file as UTF-8") from None
+
+
 def file_digest(path: Path, algorithm: str = "sha256") -> str:
     """Return the hexadecimal digest of a file's bytes."""
     with path.open("rb") as file:

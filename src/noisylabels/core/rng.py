@@ -9,6 +9,7 @@ from the middle without any saved generator state: the stream of epoch 7 is foun
 from __future__ import annotations
 
 import hashlib
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -39,6 +40,18 @@ def uniforms(n: int, seed: int, *name: str | int) -> np.ndarray:
     """
     raw = np.random.Philox(key=derive_seed(seed, *name)).random_raw(n)
     return (raw >> np.uint64(11)).astype(np.float64) * 2.0**-53
+
+
+def normals(n: int, seed: int, *name: str | int) -> np.ndarray:
+    """Return n standard normal float64 numbers of a stream, by the transform of Box and Muller (1958).
+
+    Logarithms and sines differ between machines in the last bits, and so do these numbers.
+    """
+    half = (n + 1) // 2
+    u = uniforms(2 * half, seed, *name)
+    radius = np.sqrt(-2 * np.log1p(-u[:half]))  # log of a number in (0, 1]
+    angle = 2 * math.pi * u[half:]
+    return np.concatenate([radius * np.cos(angle), radius * np.sin(angle)])[:n]
 
 
 def generator(seed: int, *name: str | int) -> torch.Generator:

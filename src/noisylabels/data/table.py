@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import csv
 import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
+from noisylabels.core.cells import SUFFIXES, read_cells
 from noisylabels.core.checks import InputError
 from noisylabels.data.listed import Listing, drop_missing, plan_listing
 from noisylabels.data.reading import Options, Plan, name_of, number_classes
 
-SUFFIXES = (".csv", ".tsv")
 PATH_COLUMNS = (
     "path",
     "file",
@@ -125,24 +124,10 @@ def plan(path: Path, options: Options) -> Plan:
 def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:
     """Give line number and cells of each row that is not empty, the heading first."""
     found = False
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            first = file.readline()
-            file.seek(0)
-            comma = (
-                "\t" if path.suffix.lower() == ".tsv" else ";" if "," not in first and ";" in first else ","
-            )
-            reader = csv.reader(file, delimiter=comma, strict=True)
-            for cells in reader:
-                if any(cell.strip() for cell in cells):
-                    found = True
-                    yield reader.line_num, [cell.strip() for cell in cells]
-    except OSError as error:
-        raise InputError(f"cannot read {path} ({error.strerror})") from None
-    except UnicodeDecodeError:
-        raise InputError(f"{path} is not a text file in UTF-8; save it as one") from None
-    except csv.Error as error:
-        raise InputError(f"{path}, line {reader.line_num}: not a table ({error})") from None
+    for number, cells in read_cells(path):
+        if any(cells):
+            found = True
+            yield number, cells
     if not found:
         raise InputError(f"{path} is empty; expected a heading such as path,label and a line an image")
 

@@ -1,16 +1,10 @@
-"""Labels from a file: CSV, TSV, text, JSON, NumPy and Parquet, with one clear line when it is wrong."""
+"""Labels from a file: which of its columns they are, whose labels, and which classes they say."""
 
 from __future__ import annotations
 
-import contextlib
-import csv
 import difflib
-import io
-import json
 import re
-import zipfile
-import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,18 +14,16 @@ import numpy as np
 from noisylabels.core.checks import InputError
 from noisylabels.core.files import file_digest
 from noisylabels.noise.checks import check_class_names, check_num_classes
-from noisylabels.noise.labels import NoisyLabels
-
-# A name of the first group is the label to train on even beside one of the second, which then may be
-# the true label or another one: nothing says which.
-GIVEN_COLUMNS = ("given", "given_label", "noisy", "noisy_label", "noisy_labels")
-LABEL_COLUMNS = ("label", "labels", "target", "targets", "class", "y")
-TRUE_COLUMNS = ("true", "true_label", "clean", "clean_label")
-ID_COLUMNS = ("id", "ids", "path", "filename", "file", "image", "image_id", "name")
-_KNOWN = {*GIVEN_COLUMNS, *LABEL_COLUMNS, *TRUE_COLUMNS, *ID_COLUMNS}
+from noisylabels.noise.formats import (
+    GIVEN_COLUMNS,
+    ID_COLUMNS,
+    LABEL_COLUMNS,
+    READERS,
+    TRUE_COLUMNS,
+    Table,
+)
 
 _INTEGER = re.compile(r"[+-]?[0-9]{1,18}")
-_SAVED = b"noisylabels"  # the key in the metadata of a file that NoisyLabels.save wrote
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,17 +41,6 @@ class LabelFile:
     true: np.ndarray | None
     column: str
     digest: str
-
-
-@dataclass(frozen=True)
-class _Table:
-    """The columns of a file, read when they are asked for, and how to tell a person which row is meant."""
-
-    path: Path
-    names: Sequence[str]
-    read: Callable[[str], Any]  # name -> an integer array, or a list with None for a gap
-    row: Callable[[int], str]
-    headed: bool = True  # whether the columns have names of their own
 
 
 def read_labels(
@@ -110,12 +91,12 @@ def read_labels(
         raise InputError(f"num_classes is {num_classes} and there are {len(names)} class names")
     if not path.is_file():
         raise InputError(f"there is no file {path}")
-    if path.suffix.lower() not in _READERS:
+    if path.suffix.lower() not in READERS:
         hint = "; human labels in .pt files are read as human labels" if path.suffix == ".pt" else ""
-        raise InputError(f"{path} is not a file of labels: known are {', '.join(_READERS)}{hint}")
+        raise InputError(f"{path} is not a file of labels: known are {', '.join(READERS)}{hint}")
     try:
         digest = file_digest(path)
-        table = _READERS[path.suffix.lower()](path)
+        table = READERS[path.suffix.lower()](path)
         label, true, key = _choose(table, ids is not None)
         columns = {name: table.read(name) for name in (label, true, key) if name is not None}
     except OSError as error:
@@ -134,7 +115,7 @@ def read_labels(
 # Which columns ------------------------------------------------------------------------------------
 
 
-def _choose(table: _Table, have_ids: bool) -> tuple[str, str | None, str | None]:
+def _choose(table: Table, have_ids: bool) -> tuple[str, str | None, str | None]:
     """Return the names of the columns of labels, true labels and ids, as the file spells them."""
     if not table.headed:
         if len(table.names) == 1:
@@ -170,7 +151,7 @@ def _choose(table: _Table, have_ids: bool) -> tuple[str, str | None, str | None]
     return label, true, key
 
 
-def _length(table: _Table, columns: Mapping[str, Any]) -> int:
+def _length(table: Table, columns: Mapping[str, Any]) -> int:
     lengths = {name: len(column) for name, column in columns.items()}
     if len(set(lengths.values())) > 1:
         listing = ", ".join(f"{name!r} has {n}" for name, n in lengths.items())
@@ -181,7 +162,7 @@ def _length(table: _Table, columns: Mapping[str, Any]) -> int:
     return length
 
 
-def _order(table: _Table, key: str, column: Any, ids: Sequence[str]) -> np.ndarray:
+def _order(table: Table, key: str, column: Any, ids: Sequence[str]) -> np.ndarray:
     """Return for each id of the set the row of the file that names it."""
     wanted = {name: i for i, name in enumerate(ids)}
     if len(wanted) != len(ids):
@@ -219,7 +200,7 @@ def _values(column: Any) -> list[Any]:
     return column.tolist() if isinstance(column, np.ndarray) else list(column)
 
 
-def _numbers(table: _Table, column: Any, num_classes: int, names: tuple[str, ...] | None) -> np.ndarray:
+def _numbers(table: Table, column: Any, num_classes: int, names: tuple[str, ...] | None) -> np.ndarray:
     """Return a column as class numbers, (N,) int64."""
     if isinstance(column, np.ndarray) and column.dtype.kind in "iu":
         bad = (column < 0) | (column >= num_classes)
@@ -266,153 +247,3 @@ def _fault(cell: Any, num_classes: int, names: tuple[str, ...] | None) -> str:
         expected += f" (did you mean {near[0]!r}?)" if near else f" such as {names[0]!r}"
     shown = repr(cell)
     return f"has the label {shown if len(shown) < 60 else shown[:57] + '...'}, {expected}"
-
-
-# The formats --------------------------------------------------------------------------------------
-
-
-def _entry(number: int) -> str:
-    return f"entry {number} (from 0)"
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path} is not UTF-8 text (byte {error.start}); save it as UTF-8") from None
-
-
-@contextlib.contextmanager
-def _readable(path: Path, kind: str, *errors: type[Exception]) -> Iterator[None]:
-    """Turn what a library raises on a damaged file into one line."""
-    try:
-        yield
-    except InputError:
-        raise
-    except errors as error:
-        reason = str(error).strip().partition("\n")[0]
-        if "allow_pickle" in reason:
-            reason = "it holds Python objects, which are not read"
-        raise InputError(f"{path} is not a readable {kind} ({reason}); restore it or make it anew") from None
-
-
-def _only(path: Path, cells: Any, row: Callable[[int], str]) -> _Table:
-    """Return the table of a file that holds labels and nothing else."""
-    return _Table(path, [""], lambda name: cells, row, headed=False)
-
-
-def _read_lines(path: Path) -> _Table:
-    return _only(path, _text(path).rstrip().split("\n"), lambda i: f"line {i + 1}")
-
-
-def _read_json(path: Path) -> _Table:
-    with _readable(path, "JSON file", ValueError, RecursionError):
-        value = json.loads(_text(path))
-    if not isinstance(value, list):
-        raise InputError(f"{path} holds a {type(value).__name__}, expected a list with one label an example")
-    return _only(path, value, _entry)
-
-
-def _read_csv(path: Path) -> _Table:
-    text = _text(path).rstrip(" \n")
-    first = next((line for line in text.split("\n") if line.strip()), "")
-    tab = path.suffix.lower() == ".tsv"
-    delimiter = "\t" if tab else next((mark for mark in ",;\t" if mark in first), ",")
-    rows: list[list[str]] = []
-    numbers: list[int] = []
-    reader = csv.reader(io.StringIO(text), delimiter=delimiter, strict=True)
-    try:
-        for row in reader:
-            # An empty line separates rows, but in a lone column it is a label that is missing: to pass
-            # over it would give every later label to the example before.
-            if any(cell.strip() for cell in row) or len(row) > 1 or (rows and len(rows[0]) == 1):
-                rows.append(row or [""])
-                numbers.append(reader.line_num)
-    except csv.Error as error:
-        raise InputError(f"line {reader.line_num} of {path} is not valid CSV ({error}); correct it") from None
-    if not rows:
-        raise InputError(f"{path} holds no label")
-    for row, number in zip(rows, numbers, strict=True):
-        if len(row) != len(rows[0]):
-            raise InputError(
-                f"line {number} of {path} has {len(row)} cells, the first line has {len(rows[0])}"
-            )
-    headed = _is_header(rows)
-    names = [cell.strip() for cell in rows[0]] if headed else [str(i + 1) for i in range(len(rows[0]))]
-    body, numbers = (rows[1:], numbers[1:]) if headed else (rows, numbers)
-    columns = {name: [row[i] for row in body] for i, name in enumerate(names)}
-    if len(columns) != len(names):
-        double = next(name for name in names if names.count(name) > 1)
-        raise InputError(f"{path} has two columns called {double!r}; leave one of them")
-    if columns.get("") == [str(i) for i in range(len(body))]:
-        del columns[""]  # the row numbers that a data frame writes unless told not to
-    return _Table(path, list(columns), columns.__getitem__, lambda i: f"line {numbers[i]}", headed)
-
-
-def _is_header(rows: list[list[str]]) -> bool:
-    """Return whether the first row names the columns rather than being an example.
-
-    It does if it has a name that is known, or else if none of its cells is a number though the row below
-    has one. So a lone column of class names needs a known name, or none.
-    """
-    first = [cell.strip() for cell in rows[0]]
-    if any(cell.lower() in _KNOWN for cell in first):
-        return True
-    below = rows[1] if len(rows) > 1 else []
-    return not any(_INTEGER.fullmatch(cell) for cell in first) and any(
-        _INTEGER.fullmatch(cell.strip()) for cell in below
-    )
-
-
-_NUMPY_ERRORS = (OSError, ValueError, EOFError, KeyError, NotImplementedError, zipfile.BadZipFile, zlib.error)
-
-
-def _read_numpy(path: Path) -> _Table:
-    def flat(array: np.ndarray, subject: str) -> np.ndarray:
-        if array.ndim != 1:
-            raise InputError(
-                f"{path}: {subject} the shape {array.shape}, expected one label an example, (N,)"
-            )
-        return array
-
-    def read(name: str) -> np.ndarray:
-        # opened here, because np.load leaves a damaged archive open
-        with _readable(path, "NumPy file", *_NUMPY_ERRORS), path.open("rb") as file:
-            return flat(np.load(file, allow_pickle=False)[name], f"{name!r} has")
-
-    with _readable(path, "NumPy file", *_NUMPY_ERRORS), path.open("rb") as file:
-        loaded = np.load(file, allow_pickle=False)
-        if isinstance(loaded, np.ndarray):
-            return _only(path, flat(loaded, "the array has"), _entry)
-        return _Table(path, list(loaded.files), read, _entry)
-
-
-def _read_parquet(path: Path) -> _Table:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    def read(name: str) -> Any:
-        with _readable(path, "Parquet file", OSError, ValueError, pa.ArrowException):
-            column = pq.read_table(path, columns=[name], partitioning=None)[name]
-            whole = pa.types.is_integer(column.type) and not column.null_count
-            return column.to_numpy() if whole else column.to_pylist()
-
-    with _readable(path, "Parquet file", OSError, ValueError, pa.ArrowException):
-        schema = pq.read_schema(path)
-    if _SAVED in (schema.metadata or {}):
-        saved = NoisyLabels.load(path)  # which checks the digest
-        return _Table(path, ["given", "true"], {"given": saved.given, "true": saved.true}.__getitem__, _entry)
-    if len(set(schema.names)) != len(schema.names):
-        raise InputError(f"{path} has two columns of one name; leave one of them")
-    return _Table(path, schema.names, read, _entry)
-
-
-_READERS: dict[str, Callable[[Path], _Table]] = {
-    ".csv": _read_csv,
-    ".tsv": _read_csv,
-    ".txt": _read_lines,
-    ".json": _read_json,
-    ".npy": _read_numpy,
-    ".npz": _read_numpy,
-    ".parquet": _read_parquet,
-}

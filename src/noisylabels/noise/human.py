@@ -6,10 +6,6 @@ them from the authors, github.com/UCSC-REAL/cifar-10-100n.
 
 from __future__ import annotations
 
-import io
-import pickle
-import re
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +15,7 @@ import numpy as np
 
 from noisylabels.core.checks import InputError, did_you_mean
 from noisylabels.core.files import file_digest
+from noisylabels.core.unpickle import damaged, read_saved, read_table
 from noisylabels.noise.checks import check_labels
 
 # The columns by the authors' names, and the clean labels that each is held against.
@@ -58,7 +55,6 @@ _SHORT = {
     "noisy_label": "fine",
     "noisy_coarse_label": "coarse",
 }
-_INTEGERS = ("i1", "u1", "i2", "u2", "i4", "u4", "i8", "u8")
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,7 +121,7 @@ def read_human(path: str | Path, column: str | None = None) -> HumanLabels:
     path = Path(path)
     if not path.is_file():
         raise InputError(f"there is no file {path}")
-    readers = {".pt": _read_torch, ".pth": _read_torch, ".npy": _read_numpy, ".parquet": _read_parquet}
+    readers = {".pt": read_saved, ".pth": read_saved, ".npy": _read_numpy, ".parquet": _read_parquet}
     if path.suffix.lower() not in readers:
         raise InputError(f"{path} is not a file of human labels: known are {', '.join(readers)}")
     try:
@@ -178,22 +174,6 @@ def _with_rate(name: str, values: np.ndarray, labels: Mapping[str, np.ndarray]) 
 # The formats --------------------------------------------------------------------------------------
 
 
-def _refusal(path: Path, name: str) -> InputError:
-    return InputError(f"{path} asks for {name}, which labels have no need of; nothing was run")
-
-
-def _damage(path: Path, error: Exception) -> InputError:
-    reason = " ".join(str(error).split())
-    reason = reason if len(reason) < 120 else reason[:117] + "..."
-    return InputError(f"{path} is damaged ({type(error).__name__}: {reason}); get it anew")
-
-
-def _table(path: Path, value: object) -> dict[Any, Any]:
-    if not isinstance(value, dict):
-        raise InputError(f"{path} holds a {type(value).__name__}, expected a table of columns")
-    return value
-
-
 def _read_parquet(path: Path) -> dict[Any, Any]:
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -204,29 +184,7 @@ def _read_parquet(path: Path) -> dict[Any, Any]:
         table = pq.read_table(path, columns=wanted, partitioning=None)
         return {name: table[name].to_numpy() for name in table.column_names}
     except (pa.ArrowException, OSError, ValueError) as error:
-        raise _damage(path, error) from None
-
-
-def _read_torch(path: Path) -> dict[Any, Any]:
-    """Read what torch.save wrote, in either of its formats, by torch's own reader that runs nothing.
-
-    It admits tensors; to it are added the three names that an array of integers is pickled with. NumPy 1
-    and NumPy 2 spell the module of the first differently.
-    """
-    import torch
-
-    reconstruct = np.empty(0).__reduce__()[0]
-    arrays: list[Any] = [np.ndarray, np.dtype, *(type(np.dtype(kind)) for kind in _INTEGERS)]
-    arrays += [(reconstruct, f"numpy.{core}.multiarray._reconstruct") for core in ("core", "_core")]
-    try:
-        with warnings.catch_warnings(), torch.serialization.safe_globals(arrays):
-            warnings.simplefilter("ignore")  # of pickle protocols; the reader refuses what it cannot read
-            value = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # a damaged program fails in any way
-        if asked := re.search(r"GLOBAL (\S+)", str(error)):
-            raise _refusal(path, asked[1]) from None
-        raise _damage(path, error) from None
-    return _table(path, value)
+        raise damaged(str(path), error) from None
 
 
 def _read_numpy(path: Path) -> dict[Any, Any]:
@@ -241,95 +199,12 @@ def _read_numpy(path: Path) -> dict[Any, Any]:
             shape, _, dtype = read_header(file)
             content = file.read()
     except (ValueError, KeyError, EOFError) as error:
-        raise _damage(path, error) from None
+        raise damaged(str(path), error) from None
     if dtype != np.dtype(object) or shape != ():
         raise InputError(
             f"{path} holds an array of {dtype} of shape {shape}, and human labels are a table of columns; "
             "labels alone are read as a file of labels"
         )
-    try:
-        value = _Unpickler(io.BytesIO(content)).load()
-    except _RefusedError as error:
-        raise _refusal(path, str(error)) from None
-    except Exception as error:  # a damaged program fails in any way
-        raise _damage(path, error) from None
-    held = value.value if isinstance(value, _Array) else None
-    table = _table(path, held[0] if isinstance(held, list) else held)
-    return {name: item.value if isinstance(item, _Array) else item for name, item in table.items()}
-
-
-# NumPy's own reader of pickled objects runs whatever the file says, and torch's reader lacks the opcodes in
-# which NumPy writes. So this one answers to the few names that integers are pickled with, by stand-ins
-# written here: nothing of NumPy sees the state from the file before it is plain bytes of a known type.
-
-
-class _RefusedError(Exception):
-    """The pickle asks for what this reader does not give; the message is what it asked for."""
-
-
-class _Dtype:
-    """Stands for numpy.dtype: integers of either byte order, or "O", a list of objects."""
-
-    def __init__(self, kind: str, align: object = False, copy: object = False) -> None:
-        if kind not in (*_INTEGERS, "O8", "O4"):
-            raise _RefusedError(f"an array of the type {kind!r}")
-        self.kind, self.order = kind, "="
-
-    def __setstate__(self, state: tuple[Any, ...]) -> None:
-        if state[1] not in ("<", ">", "|", "="):
-            raise _RefusedError(f"an array of the byte order {state[1]!r}")
-        self.order = state[1]
-
-    def read(self, content: object) -> np.ndarray:
-        if not isinstance(content, bytes) or self.kind.startswith("O"):
-            raise _RefusedError("an array that is not plain bytes")
-        return np.frombuffer(content, dtype=np.dtype(self.order + self.kind))
-
-
-class _Array:
-    """Stands for numpy.ndarray while the pickle is read."""
-
-    value: np.ndarray | list[Any] | None = None
-
-    def __setstate__(self, state: tuple[Any, ...]) -> None:
-        _, shape, dtype, _, content = state
-        if not isinstance(dtype, _Dtype):
-            raise _RefusedError("an array without a type")
-        if dtype.kind.startswith("O"):
-            if shape != () or not isinstance(content, list) or len(content) != 1:
-                raise _RefusedError("an array of objects")
-            self.value = content
-        else:
-            self.value = dtype.read(content).reshape(shape)
-
-
-def _reconstruct(kind: object, shape: object, typecode: object) -> _Array:
-    return _Array()
-
-
-def _scalar(dtype: _Dtype, content: bytes) -> int:
-    return int(dtype.read(content)[0])
-
-
-def _encode(text: str, encoding: str) -> bytes:
-    """Stand for _codecs.encode, by which protocol 2 writes bytes."""
-    return str.encode(text, "latin1")
-
-
-_GIVEN = {
-    ("numpy", "ndarray"): _Array,
-    ("numpy", "dtype"): _Dtype,
-    ("_codecs", "encode"): _encode,
-    **{(f"numpy.{core}.multiarray", "_reconstruct"): _reconstruct for core in ("core", "_core")},
-    **{(f"numpy.{core}.multiarray", "scalar"): _scalar for core in ("core", "_core")},
-}
-
-
-class _Unpickler(pickle.Unpickler):
-    def find_class(self, module: str, name: str) -> Any:
-        if (module, name) not in _GIVEN:
-            raise _RefusedError(f"{module}.{name}")
-        return _GIVEN[module, name]
-
-    def persistent_load(self, pid: Any) -> Any:
-        raise _RefusedError("an object outside the file")
+    # NumPy's own reader of pickled objects runs whatever the file says, and torch's lacks the opcodes in
+    # which NumPy writes.
+    return read_table(content, str(path), wrapped=True)

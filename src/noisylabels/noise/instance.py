@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from noisylabels.core.checks import InputError, check_between
-from noisylabels.core.rng import derive_seed, uniforms
+from noisylabels.core.rng import derive_seed, normals, uniforms
 from noisylabels.noise.checks import check_labels, check_num_classes
 
 _CHUNK_VALUES = 4_000_000  # pixels held as float64 at a time: 32 MB, whatever N and the size of an image
@@ -99,7 +99,7 @@ def part_dependent(
     for label in np.unique(true).tolist():
         members = np.flatnonzero(true == label)
         # A stream for every class: the matrix of class 7 is the same, whatever classes there are.
-        W = _normals(pixels[0].size * K, seed, *_STREAM, "projection", label).reshape(-1, K)
+        W = normals(pixels[0].size * K, seed, *_STREAM, "projection", label).reshape(-1, K)
         for some in _chunks(members, pixels[0].size):
             logits = _standardised(pixels[some], mean, deviation) @ W
             rows[some] = _to_others(logits, label)
@@ -158,7 +158,7 @@ def feature_projection(
             f"all {len(true)} labels are of class {int(present[0])}; this noise goes to the next class, so "
             "it needs images of two classes at least"
         )
-    R = _normals(pixels[0].size * features, seed, *_STREAM, "features").reshape(-1, features)
+    R = normals(pixels[0].size * features, seed, *_STREAM, "features").reshape(-1, features)
     f = _projected(pixels, R / math.sqrt(features))
     centres = np.stack([f[true == k].mean(axis=0) for k in present])
     own = np.searchsorted(present, true)
@@ -185,7 +185,7 @@ def _by_parts(
         raise InputError(f"parts is {parts!r}, expected an integer of 1 or more")
     weights = _part_weights(pixels, parts, seed)
     flips = _flip_rates(parts * K, rate, spread, seed, *_STREAM, "parts", "rate").reshape(parts, K)
-    z = _normals(parts * K * K, seed, *_STREAM, "parts", "classes").reshape(parts, K, K)
+    z = normals(parts * K * K, seed, *_STREAM, "parts", "classes").reshape(parts, K, K)
     rows = np.zeros((len(true), K))
     for part in range(parts):
         matrix = np.stack([_to_others(z[part, [y]], y)[0] * flips[part, y] for y in range(K)])
@@ -280,15 +280,6 @@ def _chunks(indices: np.ndarray, values_each: int) -> Iterator[np.ndarray]:
 
 
 # The random numbers and what is made of them ------------------------------------------------------
-
-
-def _normals(n: int, seed: int, *name: str | int) -> np.ndarray:
-    """Return n standard normal float64 numbers of a stream, by the transform of Box and Muller (1958)."""
-    half = (n + 1) // 2
-    u = uniforms(2 * half, seed, *name)
-    radius = np.sqrt(-2 * np.log1p(-u[:half]))  # log of a number in (0, 1]
-    angle = 2 * math.pi * u[half:]
-    return np.concatenate([radius * np.cos(angle), radius * np.sin(angle)])[:n]
 
 
 def _flip_rates(n: int, rate: float, spread: float, seed: int, *name: str | int) -> np.ndarray:
