@@ -78,13 +78,17 @@ def _presets() -> tuple[list[str], list[list[str]]]:
 
 def _noise() -> tuple[list[str], list[list[str]]]:
     from noisylabels.noise.catalog import KINDS
+    from noisylabels.noise.maps import MAPS
 
     rows = []
     for kind in KINDS.values():
-        rows.append([kind.form, kind.title, kind.equation, kind.default.source])
+        needs = f"; needs {kind.needs}" if kind.needs else ""
+        rows.append([kind.form, kind.title + needs, kind.equation, kind.default.source])
         for word, convention in kind.conventions.items():
             rows.append([f"  ...@{word}", convention.title, "", convention.source])
-    return ["spec", "noise", "transition matrix", "source"], rows
+        if kind.takes_map:
+            rows += [[f"  ...@{name}", one.title, "", one.source] for name, one in MAPS.items()]
+    return ["spec", "noise", "equation", "source"], rows
 
 
 def _data() -> tuple[list[str], list[list[str]]]:

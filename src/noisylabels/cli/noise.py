@@ -4,26 +4,32 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
+
+if TYPE_CHECKING:
+    from noisylabels.noise.labels import NoisyLabels
 
 MOST_CLASSES = 20  # a larger matrix does not fit a terminal
 
 
 @dataclass
 class Noise:
-    """Corrupt the labels of a data set and show the matrix that came of it.
+    """Make label noise on a data set; show the matrix that came of it beside the one asked for.
 
-    noisylabels noise asymmetric:0.4 --data digits
+    noisylabels noise asymmetric:0.4 --data digits --plot noise.svg
+
+    noisylabels noise "longtail:0.1 | symmetric:0.4" --out labels.parquet
     """
 
     spec: Annotated[str, tyro.conf.Positional]
-    """such as symmetric:0.4, asymmetric:0.4, symmetric:0.4@exact; see `noisylabels list noise`"""
+    """such as symmetric:0.4, asymmetric:0.4, human:FILE@worse, or several, divided by |; see
+    `noisylabels list noise`"""
     data: str = "digits"
     """as in `noisylabels train`"""
     data_root: str | None = None
-    """folder that holds cifar10"""
+    """as in `noisylabels train`"""
     image_size: int | None = None
     """as in `noisylabels train`"""
     bad_images: str = "fail"
@@ -32,45 +38,102 @@ class Noise:
     """of the noise; a run with this seed trains on these labels"""
     out: Path | None = None
     """Parquet file for the labels: given, true, flipped"""
+    plot: Path | None = None
+    """file for a picture of both matrices: .svg, .png or .html"""
 
     def run(self) -> int:
-        """Print rate and matrix."""
-        from noisylabels.cli.terminal import TerminalReporter, console, matrix, table
-        from noisylabels.experiment import RunConfig, corrupted
+        """Print rate and matrices."""
+        from noisylabels.cli.terminal import TerminalReporter, console
+        from noisylabels.experiment import RunConfig, corrupt_set, load_sets
 
         config = RunConfig(
             data=self.data,
             data_root=self.data_root,
             image_size=self.image_size,
             bad_images=self.bad_images,
-            noise=self.spec,
-            seed=self.seed,
         )
         with TerminalReporter(config.epochs) as reporter:
-            train, labels = corrupted(config, reporter)
-        if self.out is not None:  # before anything is printed, which a closed pipe may cut short
-            labels.save(self.out.expanduser())
-        wrong = int(labels.flipped.sum())
-        console().print(
-            f"{train.name}, {labels.spec}, seed {labels.seed}: {wrong} of {len(labels)} labels wrong "
-            f"({100 * labels.rate:.2f} %); share of each true class given each label, per cent",
-            markup=False,
-        )
-        names = train.class_names
-        if len(names) <= MOST_CLASSES:
-            console().print(matrix(labels.realised.tolist(), names))
-        else:
-            counts = labels.counts
-            pairs = [
-                (int(counts[i, j]), i, j) for i in range(len(names)) for j in range(len(names)) if i != j
-            ]
-            rows = [
-                [names[i], names[j], str(n), f"{100 * labels.realised[i, j]:.1f} %"]
-                for n, i, j in sorted(pairs, reverse=True)[:MOST_CLASSES]
-                if n
-            ]
-            console().print(f"the {len(rows)} most frequent of {len(names)} x {len(names)}:", markup=False)
-            console().print(table(["true", "given", "examples", "share"], rows))
+            whole, _ = load_sets(config, reporter)
+            _, labels = corrupt_set(
+                whole,
+                self.spec,
+                seed=self.seed,
+                data_root=self.data_root,
+                bad_images=self.bad_images,
+                reporter=reporter,
+            )
+        summary = _summary(whole.name, len(whole), labels)
+        # before anything is printed, which a closed pipe may cut short
+        if self.plot is not None:
+            from noisylabels.report.figures import save, transition_matrices
+
+            save(
+                transition_matrices(labels.realised, labels.nominal, whole.class_names, summary),
+                self.plot.expanduser(),
+            )
         if self.out is not None:
-            print(f"labels in {self.out}")
+            labels.save(self.out.expanduser())
+        console().print(summary, markup=False, soft_wrap=True)
+        if len(whole.class_names) <= MOST_CLASSES:
+            _print_matrices(labels, whole.class_names)
+        else:
+            _print_pairs(labels, whole.class_names)
+        for what, file in (("labels", self.out), ("plot", self.plot)):
+            if file is not None:
+                print(f"{what} in {file}")
         return 0
+
+
+def _summary(name: str, examples: int, labels: NoisyLabels) -> str:
+    wrong = int(labels.flipped.sum())
+    text = f"{name}, {labels.spec}, seed {labels.seed}: {wrong} of {len(labels)} labels wrong"
+    text += f" ({100 * labels.rate:.2f} %)"
+    if labels.foreign is not None:
+        text += f", {int((labels.foreign >= 0).sum())} of them under foreign images"
+    if labels.index is not None:
+        text += f"; {len(labels)} of {examples} examples kept"
+    return text
+
+
+def _print_matrices(labels: NoisyLabels, names: tuple[str, ...]) -> None:
+    """Print the matrices side by side, or one below the other in a narrow terminal."""
+    from rich.table import Table
+
+    from noisylabels.cli.terminal import console, matrix
+
+    sizes = labels.counts.sum(axis=1).tolist()
+    matrices = [matrix(labels.realised.tolist(), names, "realised, per cent", sizes)]
+    if labels.nominal is not None:
+        matrices.append(matrix(labels.nominal.tolist(), names, "nominal, per cent"))
+    if sum(console().measure(one).maximum for one in matrices) + 2 <= console().width:
+        grid = Table.grid(padding=(0, 2))
+        grid.add_row(*matrices)
+        console().print(grid)
+    else:
+        for one in matrices:
+            console().print(one)
+
+
+def _print_pairs(labels: NoisyLabels, names: tuple[str, ...]) -> None:
+    """Print the confusions that most examples have."""
+    import numpy as np
+
+    from noisylabels.cli.terminal import console, table
+
+    counts, realised, nominal = labels.counts, labels.realised, labels.nominal
+    np.fill_diagonal(counts, 0)
+    most = np.argsort(-counts, axis=None, kind="stable")[:MOST_CLASSES]
+    pairs = [(int(i), int(j)) for i, j in zip(*np.unravel_index(most, counts.shape), strict=True)]
+    rows = [
+        [
+            names[i],
+            names[j],
+            str(counts[i, j]),
+            f"{100 * realised[i, j]:.1f} %",
+            "" if nominal is None else f"{100 * nominal[i, j]:.1f} %",
+        ]
+        for i, j in pairs
+        if counts[i, j]
+    ]
+    console().print(f"the {len(rows)} most frequent of {len(names)} x {len(names)}:", markup=False)
+    console().print(table(["true", "given", "examples", "realised", "nominal"], rows))

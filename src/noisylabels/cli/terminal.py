@@ -100,14 +100,24 @@ def table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
     return result
 
 
-def matrix(values: Sequence[Sequence[float]], names: Sequence[str]) -> Table:
-    """Return a matrix of shares in per cent, true classes down, given classes across, shaded."""
-    result = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 0))
-    result.add_column("true \\ given ", justify="right")
+def matrix(
+    values: Sequence[Sequence[float]], names: Sequence[str], title: str, sizes: Sequence[int] | None = None
+) -> Table:
+    """Return a matrix of shares in per cent, true classes down, given classes across, shaded.
+
+    With `sizes` the examples of each true class stand beside its name.
+    """
+    result = Table(
+        title=title, title_justify="left", box=None, pad_edge=False, header_style="bold", padding=(0, 0)
+    )
+    result.add_column("true \\ given ", justify="right", max_width=24, no_wrap=True)
+    if sizes is not None:
+        result.add_column("examples ", justify="right")
     for name in names:
-        result.add_column(f" {name[:6]}", justify="right", min_width=6)
-    for name, row in zip(names, values, strict=True):
-        result.add_row(Text(f"{name} "), *(_shaded(value) for value in row))
+        result.add_column(f" {name[:4]}", justify="right", min_width=5)
+    for k, (name, row) in enumerate(zip(names, values, strict=True)):
+        beside = [] if sizes is None else [Text(f"{sizes[k]} ")]
+        result.add_row(Text(f"{name} "), *beside, *(_shaded(value) for value in row))
     return result
 
 
@@ -118,4 +128,5 @@ def _shaded(value: float) -> Text:
     light = round(255 - 190 * min(1.0, value))
     ground = f"rgb({light},{light},255)" if value < 1 else "rgb(65,65,255)"
     ink = "black" if light > 150 else "white"
-    return Text(f"{100 * value:6.1f}", style=f"{ink} on {ground}")
+    text = f"{100 * value:5.1f}" if value < 0.9995 else "  100"  # which leaves a gap to the cell before
+    return Text(text, style=f"{ink} on {ground}")

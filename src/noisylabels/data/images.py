@@ -163,7 +163,8 @@ def like(images: ImageSet, other: ImageSet) -> ImageSet:
     size, wanted = tuple(images.images.shape[2:]), tuple(other.images.shape[2:])
     if size != wanted:
         raise InputError(
-            f"the images of {images.name} are {size[0]}x{size[1]}, those of {other.name} {wanted[0]}x{wanted[1]}"
+            f"the images of {images.name} are {size[0]}x{size[1]}, those of {other.name} are "
+            f"{wanted[0]}x{wanted[1]}; bring both to one size"
         )
     channels = other.images.shape[1]
     if images.images.shape[1] == channels:
@@ -173,7 +174,10 @@ def like(images: ImageSet, other: ImageSet) -> ImageSet:
     else:
         luma = torch.tensor([299, 587, 114], dtype=torch.int32).view(3, 1, 1)
         pixels = torch.cat(
-            [((piece * luma).sum(1, keepdim=True) // 1000).to(torch.uint8) for piece in _pieces(images.images)]
+            [
+                ((piece * luma).sum(1, keepdim=True) // 1000).to(torch.uint8)
+                for piece in _pieces(images.images)
+            ]
         )
     return image_set(pixels, images.labels, images.class_names, images.ids, images.name, images.notes)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from noisylabels.core.checks import InputError
 from noisylabels.core.files import alone, write_json
 from noisylabels.experiment.config import RunConfig, canonical, default_out, run_id
 from noisylabels.experiment.folder import RunResult, check_folder, read_result, remove_leftovers, start_folder

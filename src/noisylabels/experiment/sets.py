@@ -77,7 +77,8 @@ def corrupt_set(
         height, width = train.images.shape[2:]
         if height != width:
             raise InputError(
-                f"the images are {height}x{width}, and foreign images are brought to squares; give --image-size"
+                f"the images are {height}x{width}, and foreign images are brought to squares; "
+                "give --image-size"
             )
         foreign, _ = load(
             spec.foreign,

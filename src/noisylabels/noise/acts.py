@@ -9,8 +9,8 @@ keeps a part of the examples, `Read` takes labels from a file, `Swap` puts forei
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -126,7 +126,9 @@ def _numbers(scene: Scene, state: State) -> tuple[np.ndarray, np.ndarray]:
     """Return two numbers in [0, 1) for each example: whether it flips, and where to."""
     step = (state.drawn,) if state.drawn else ()  # the one step of most noise needs no number in its name
     n = len(scene.labels)
-    whether, where = (uniforms(n, scene.seed, "noise", word, *step)[state.index] for word in ("flip", "class"))
+    whether, where = (
+        uniforms(n, scene.seed, "noise", word, *step)[state.index] for word in ("flip", "class")
+    )
     return whether, where
 
 
@@ -163,7 +165,9 @@ class FlipEach(Act):
                 "nl.corrupt_set or the command line, which have them"
             )
         if (state.foreign >= 0).any():
-            raise InputError(f"{stage.kind} noise comes after foreign images, which it cannot see; put it first")
+            raise InputError(
+                f"{stage.kind} noise comes after foreign images, which it cannot see; put it first"
+            )
         images = scene.images.detach().cpu().numpy() if hasattr(scene.images, "detach") else scene.images
         images = np.asarray(images)
         if len(images) != len(scene.labels):
@@ -172,12 +176,14 @@ class FlipEach(Act):
         rows = self.rows(images, state.given, stage.rate, scene.num_classes, scene.seed)
         given = sampling.flip_each(state.given, rows, *_numbers(scene, state))
         # What is to be expected of the labels as the stages before drew them: exact where there are none.
-        means = {true: rows[state.true == true].mean(axis=0) for true in np.unique(state.true).tolist()}
+        unseen = np.eye(scene.num_classes)
+        means: dict[int, np.ndarray] = {
+            true: rows[state.true == true].mean(axis=0) for true in np.unique(state.true).tolist()
+        }
 
         def expected(true: int) -> np.ndarray:
-            alone = np.zeros(scene.num_classes)
-            alone[true] = 1.0
-            return means.get(true, alone)
+            row: np.ndarray = means.get(true, unseen[true])
+            return row
 
         steps = None if state.steps is None else (expected,)
         return replace(state, given=given, drawn=state.drawn + 1, steps=steps)

@@ -88,8 +88,9 @@ def corrupt(
         raise InputError(f"there are {len(ids)} ids and {len(true)} labels")
     scene = Scene(true, K, seed, names, images, ids, foreign)
     state = State.of(true)
+    numbers: Pairs = ()
     if own is not None:
-        state, text, numbers = flipped(scene, state, (rows_of(own),)), "matrix", ()
+        state, text = flipped(scene, state, (rows_of(own),)), "matrix"
     else:
         spec, each = _resolved(NoiseSpec.parse(spec), names, pairs, K)  # type: ignore[arg-type]
         for stage, stage_pairs in zip(spec.stages, each, strict=True):
@@ -124,9 +125,7 @@ def _resolved(
     """Return the spec with its confusion maps written out, and for each stage its map in class numbers."""
     taking = [stage for stage in spec.stages if stage.row.takes_map]
     if pairs is not None and not taking:
-        raise InputError(
-            f"pairs came, and {spec} noise takes none; write asymmetric:RATE or leave them out"
-        )
+        raise InputError(f"pairs came, and {spec} noise takes none; write asymmetric:RATE or leave them out")
     found = [_with_pairs(stage, names, pairs, num_classes) for stage in spec.stages]
     return NoiseSpec(tuple(stage for stage, _ in found)), [numbers for _, numbers in found]
 

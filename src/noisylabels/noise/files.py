@@ -35,12 +35,17 @@ class LabelFile:
         true: (N,) int64 in [0, K), or None where the file has no column of true labels.
         column: the name of the column that `given` came from; empty for a file of nothing but labels.
         digest: sha256 of the file, hexadecimal.
+        index: (N,) int64, the places of the examples in the set, where `NoisyLabels.save` wrote a part of
+            it; None where there is a label for each.
+        by_ids: whether the rows were found by ids rather than taken in order.
     """
 
     given: np.ndarray
     true: np.ndarray | None
     column: str
     digest: str
+    index: np.ndarray | None = None
+    by_ids: bool = False
 
 
 def read_labels(
@@ -102,14 +107,15 @@ def read_labels(
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror or error}") from None
     length = _length(table, columns)
-    if ids is not None and key is None and length != len(ids):
+    if ids is not None and key is None and table.index is None and length != len(ids):
         raise InputError(f"{path} has {length} labels and the set has {len(ids)} examples")
     given = _numbers(table, columns[label], num_classes, names)
     before = None if true is None else _numbers(table, columns[true], num_classes, names)
     if ids is not None and key is not None:
         order = _order(table, key, columns[key], ids)
         given, before = given[order], None if before is None else before[order]
-    return LabelFile(given, before, label if table.headed else "", digest)
+    by_ids = ids is not None and key is not None
+    return LabelFile(given, before, label if table.headed else "", digest, table.index, by_ids)
 
 
 # Which columns ------------------------------------------------------------------------------------

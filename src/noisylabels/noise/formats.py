@@ -17,7 +17,6 @@ import numpy as np
 from noisylabels.core.cells import read_cells
 from noisylabels.core.checks import InputError
 from noisylabels.core.files import read_text
-from noisylabels.noise.labels import NoisyLabels
 
 # A name of the first group is the label to train on even beside one of the second, which then may be
 # the true label or another one: nothing says which.
@@ -40,6 +39,7 @@ class Table:
     read: Callable[[str], Any]  # name -> an integer array, or a list with None for a gap
     row: Callable[[int], str]
     headed: bool = True  # whether the columns have names of their own
+    index: np.ndarray | None = None  # (N,) places in the set, where the file holds a part of it
 
 
 def _entry(number: int) -> str:
@@ -156,8 +156,22 @@ def _read_parquet(path: Path) -> Table:
     with _readable(path, "Parquet file", OSError, ValueError, pa.ArrowException):
         schema = pq.read_schema(path)
     if _SAVED in (schema.metadata or {}):
+        # here, because what a noise may be is known by reading files, and this is a file of noise
+        from noisylabels.noise.labels import NoisyLabels
+
         saved = NoisyLabels.load(path)  # which checks the digest
-        return Table(path, ["given", "true"], {"given": saved.given, "true": saved.true}.__getitem__, _entry)
+        if saved.foreign is not None:
+            raise InputError(
+                f"{path} has labels of foreign images, which it does not hold; "
+                f"make the noise anew: {saved.spec}"
+            )
+        return Table(
+            path,
+            ["given", "true"],
+            {"given": saved.given, "true": saved.true}.__getitem__,
+            _entry,
+            index=saved.index,
+        )
     if len(set(schema.names)) != len(schema.names):
         raise InputError(f"{path} has two columns of one name; leave one of them")
     return Table(path, schema.names, read, _entry)

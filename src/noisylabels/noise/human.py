@@ -46,7 +46,7 @@ ALIASES = {
     "noise_label": "noisy_label",
     "coarse": "noisy_coarse_label",
 }
-_SHORT = {
+SHORT = {
     "aggre_label": "aggre",
     "worse_label": "worse",
     "random_label1": "random1",
@@ -160,7 +160,7 @@ def _choose(
     listing = ", ".join(_with_rate(known, values, labels) for known, values in columns.items())
     if column is None:
         raise InputError(f"{path} has {len(columns)} columns of labels; name one of: {listing}")
-    shorts = [_SHORT[known] for known in columns]
+    shorts = [SHORT[known] for known in columns]
     near = did_you_mean(column, [*shorts, *columns])
     hint = near if near.startswith("; did") else ""
     raise InputError(f"{path} has no column {column!r}{hint}; it has: {listing}")
@@ -168,7 +168,7 @@ def _choose(
 
 def _with_rate(name: str, values: np.ndarray, labels: Mapping[str, np.ndarray]) -> str:
     clean = labels.get(COLUMNS[name])
-    return _SHORT[name] if clean is None else f"{_SHORT[name]} ({100 * (values != clean).mean():.2f} % wrong)"
+    return SHORT[name] if clean is None else f"{SHORT[name]} ({100 * (values != clean).mean():.2f} % wrong)"
 
 
 # The formats --------------------------------------------------------------------------------------

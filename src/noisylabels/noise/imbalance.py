@@ -19,14 +19,15 @@ def long_tail(sizes: np.ndarray, ratio: float) -> np.ndarray:
     Returns:
         (K,) int64. A class keeps one example at least, and cannot get more than it has.
 
-    Source: Cao et al. 2019 (LDAM), imbalance_cifar.py, "exp"; Cui et al. 2019 call 1 / r the imbalance factor.
+    Source: Cao et al. 2019 (LDAM), imbalance_cifar.py, "exp"; 1 / r is the imbalance factor of Cui 2019.
 
     >>> long_tail(np.array([100, 100, 100]), 0.01).tolist()
     [100, 10, 1]
     """
     K, largest = len(sizes), int(sizes.max())
     wanted = [share(ratio ** (k / max(K - 1, 1)), largest) for k in range(K)]
-    return np.minimum(sizes, np.maximum(wanted, 1))
+    kept: np.ndarray = np.minimum(sizes, np.maximum(wanted, 1))
+    return kept
 
 
 def step(sizes: np.ndarray, ratio: float) -> np.ndarray:
@@ -44,4 +45,5 @@ def step(sizes: np.ndarray, ratio: float) -> np.ndarray:
     K, largest = len(sizes), int(sizes.max())
     wanted = np.full(K, largest)
     wanted[K // 2 :] = max(share(ratio, largest), 1)
-    return np.minimum(sizes, wanted)
+    kept: np.ndarray = np.minimum(sizes, wanted)
+    return kept

@@ -145,7 +145,7 @@ _CIFAR100 = (
     "bicycle bus motorcycle pickup_truck train",
     "lawn_mower rocket streetcar tank tractor",
 )
-"""The fine classes of each superclass of CIFAR-100, in the order of their numbers, which is the alphabet's."""
+"""The fine classes of each superclass of CIFAR-100, by number, which is by the alphabet."""
 
 
 def _rings(groups: Iterable[Sequence[str]]) -> tuple[tuple[str, str], ...]:

@@ -20,8 +20,8 @@ def read_transition(
     """Read a transition matrix.
 
     Args:
-        path: a .npy file of a (K, K) array; or a .csv or .tsv file of K rows of K numbers, a row a true class.
-            A first line may name the columns and a first column the rows.
+        path: a .npy file of a (K, K) array; or a .csv or .tsv file of K rows of K numbers, a row a true
+            class. A first line may name the columns and a first column the rows.
         num_classes: K.
         class_names: K names, in the order of the class numbers. Names in the file are then looked up among
             them, so that they may stand in any order; without it they are passed over.
@@ -64,12 +64,15 @@ def _from_array(path: Path, num_classes: int, class_names: Sequence[str] | None)
     try:
         values = np.load(path, allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
-        raise InputError(f"{path} is not a readable NumPy file ({error}); save it anew with np.save") from None
+        raise InputError(
+            f"{path} is not a readable NumPy file ({error}); save it anew with np.save"
+        ) from None
     if values.shape != (num_classes, num_classes):
         raise InputError(
             f"{path} holds an array of shape {values.shape}, expected ({num_classes}, {num_classes})"
         )
-    return values
+    found: np.ndarray = values
+    return found
 
 
 def _from_cells(path: Path, num_classes: int, class_names: Sequence[str] | None) -> np.ndarray:

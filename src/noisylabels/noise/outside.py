@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 
 from noisylabels.core.checks import InputError
+from noisylabels.noise import human
 from noisylabels.noise.acts import Scene, Taken
 from noisylabels.noise.checks import check_labels
-from noisylabels.noise import human
 from noisylabels.noise.files import read_labels
 from noisylabels.noise.matrixfile import read_transition
 
@@ -34,8 +34,9 @@ def labels_from(path: str, word: str, scene: Scene) -> Taken:
         agree = int((file.true == scene.labels[places]).sum())
         if agree != len(places):
             raise InputError(
-                f"the true labels in {path} agree with those of the set for {agree} of {len(places)} examples: "
-                "it is of another set or in another order; add a column of ids, or take its true labels out"
+                f"the true labels in {path} agree with those of the set for {agree} of {len(places)} "
+                "examples: it is of another set or in another order; add a column of ids, or take its true "
+                "labels out"
             )
     return Taken(file.given, file.true, file.index)
 

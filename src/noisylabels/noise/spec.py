@@ -60,7 +60,9 @@ class Stage:
         if rate and row.takes not in ("rate", "ratio"):
             raise InputError(f"{self.kind} takes no rate, and {self.rate!r} came; write {row.form}")
         if bool(self.file) != (row.takes == "file"):
-            raise InputError(f"{self.kind} takes {'a' if row.takes == 'file' else 'no'} file; write {row.form}")
+            raise InputError(
+                f"{self.kind} takes {'a' if row.takes == 'file' else 'no'} file; write {row.form}"
+            )
         if (self.word and not row.word) or (row.word_needed and not self.word):
             what = f"needs {row.word} after an @" if row.word_needed else f"takes no {self.word!r}"
             raise InputError(f"{self.kind} {what}; write {row.form}")
@@ -175,7 +177,9 @@ class NoiseSpec:
                     f"{stage} replaces all labels, so that {lost[0]} before it would be lost; put it first"
                 )
         if sum(stage.row.needs == "foreign images" for stage in self.stages) > 1:
-            raise InputError("foreign images come in twice, and one set of them can be handled; leave one out")
+            raise InputError(
+                "foreign images come in twice, and one set of them can be handled; leave one out"
+            )
 
     @classmethod
     def parse(cls, text: str | NoiseSpec) -> NoiseSpec:

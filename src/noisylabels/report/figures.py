@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -109,6 +110,76 @@ def learning_curves(
         )
     ]
     heading = altair.TitleParams(title, subtitle=subtitle, anchor="start", offset=16)
+    return _styled(altair.hconcat(*panels, spacing=40).properties(title=heading))
+
+
+MOST_CLASSES = 200
+"""More classes than this make a picture of tens of thousands of dots that nobody can read."""
+
+
+def transition_matrices(realised: Any, nominal: Any, class_names: Sequence[str], title: str) -> Any:
+    """Return the matrix that came of a noise and, where there is one, that which was asked for, side by side.
+
+    Args:
+        realised: (K, K) shares of each true class that are given each label.
+        nominal: (K, K) probabilities, or None.
+        class_names: K names.
+        title: data, noise and counts, in words; it is cut into lines.
+
+    Returns:
+        An altair chart with its data inside; `save` writes it. Up to 20 classes have their numbers in it.
+
+    Raises:
+        InputError: more than 200 classes, or altair is not installed.
+    """
+    altair = _altair()
+    names, K = list(class_names), len(class_names)
+    if K > MOST_CLASSES:
+        raise InputError(
+            f"there are {K} classes, and a picture holds {MOST_CLASSES} at the most; leave --plot out"
+        )
+    named = {"realised": realised} | ({} if nominal is None else {"nominal": nominal})
+    rows = [
+        {"matrix": kind, "true": names[i], "given": names[j], "share": float(values[i][j])}
+        for kind, values in named.items()
+        for i in range(K)
+        for j in range(K)
+    ]
+    side = 420 if K <= 20 else 560
+    axis = altair.Axis(labelAngle=-90, labelLimit=140, grid=False, domain=False, ticks=False)
+    y_axis = altair.Axis(labelLimit=140, grid=False, domain=False, ticks=False)
+    if K > 50:  # names of which every second would be left out
+        axis, y_axis = (altair.Axis(labels=False, ticks=False, grid=False) for _ in range(2))
+    panels = []
+    for kind in named:
+        base = altair.Chart(altair.Data(values=[row for row in rows if row["matrix"] == kind])).encode(
+            x=altair.X("given:N", sort=names, title="label given", axis=axis),
+            y=altair.Y("true:N", sort=names, title="true class", axis=y_axis),
+            tooltip=["true:N", "given:N", altair.Tooltip("share:Q", format=".2%")],
+        )
+        cells = base.mark_rect(stroke="#eeeeee", strokeWidth=1 if K <= 20 else 0).encode(
+            color=altair.Color(
+                "share:Q",
+                title="share",
+                scale=altair.Scale(domain=[0, 1], range=["white", "#6baed6", "#08519c"]),
+                legend=altair.Legend(format=".0%"),
+            )
+        )
+        numbers = (
+            base.transform_filter("datum.share >= 0.0005")
+            .mark_text(fontSize=11)
+            .encode(
+                text=altair.Text("per_cent:Q", format=".1f"),
+                color=altair.condition("datum.share > 0.5", altair.value("white"), altair.value("#222222")),
+            )
+        )
+        numbers = numbers.transform_calculate(per_cent="100 * datum.share")
+        panels.append(
+            (altair.layer(cells, numbers) if K <= 20 else cells).properties(
+                title=f"{kind}, per cent" if K <= 20 else kind, width=side, height=side
+            )
+        )
+    heading = altair.TitleParams(textwrap.wrap(title, 55 * len(panels)), anchor="start", offset=16)
     return _styled(altair.hconcat(*panels, spacing=40).properties(title=heading))
 
 
