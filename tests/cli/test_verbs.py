@@ -121,7 +121,9 @@ def test_noise_shows_and_saves_the_labels(capsys: pytest.CaptureFixture[str], tm
     assert labels.digest == expected.digest
     assert f"{100 * labels.rate:.2f} %" in out
     row = next(line.split() for line in out.splitlines() if line.strip().startswith("7 "))
-    assert row[2] == f"{100 * labels.realised[7, 1]:.1f}"  # 7 is taken for 1
+    assert row[1] == str(labels.counts[7].sum())
+    assert row[3] == f"{100 * labels.realised[7, 1]:.1f}"  # 7 is taken for 1
+    assert row.count("30.0") == 1  # the nominal matrix beside it
 
 
 def test_noise_of_a_run_is_that_of_the_noise_verb(tmp_path: Path) -> None:

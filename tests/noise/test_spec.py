@@ -8,10 +8,11 @@ from hypothesis import strategies as st
 
 from noisylabels.core.checks import InputError
 from noisylabels.noise import KINDS, MAPS, NoiseSpec
+from noisylabels.noise.spec import Stage
 
 
 @st.composite
-def specs(draw: st.DrawFn) -> NoiseSpec:
+def specs(draw: st.DrawFn) -> Stage:
     kind = draw(st.sampled_from(list(KINDS)))
     row = KINDS[kind]
     qualifiers = []
@@ -21,24 +22,37 @@ def specs(draw: st.DrawFn) -> NoiseSpec:
         qualifiers += draw(st.one_of(st.just([]), named, st.lists(pair, max_size=4)))
     if row.conventions:
         qualifiers += draw(st.lists(st.sampled_from(list(row.conventions)), max_size=1))
-    rate = draw(st.floats(0, 1)) if row.takes_rate else 0.0
-    return NoiseSpec(kind, rate, tuple(qualifiers))
+    rates = {"rate": st.floats(0, 1), "ratio": st.floats(0, 1, exclude_min=True)}
+    rate = draw(rates.get(row.takes, st.just(0.0)))
+    file = draw(st.sampled_from(["T.csv", "a b/c@d.pt", "/x/Y.npy", "../z"])) if row.takes == "file" else ""
+    word = draw(st.sampled_from(["worse", "cifar100", "Own"])) if row.word else ""
+    return Stage(kind, rate, tuple(qualifiers), file, word)
 
 
 @given(specs())
-def test_round_trip(spec: NoiseSpec) -> None:
+def test_round_trip(stage: Stage) -> None:
+    assert Stage.parse(str(stage)) == stage
+    assert str(Stage.parse(str(stage))) == str(stage)
+
+
+@given(st.lists(specs(), max_size=4))
+def test_round_trip_of_chains(stages: list[Stage]) -> None:
+    stages = [s for s in stages if not s.row.first and s.row.needs != "foreign images"]
+    spec = NoiseSpec(tuple(stages))
     assert NoiseSpec.parse(str(spec)) == spec
-    assert str(NoiseSpec.parse(str(spec))) == str(spec)
+    assert len(spec.stages) == sum(stage.kind != "none" for stage in stages)
+    assert NoiseSpec.parse(str(spec).replace(" | ", "|")) == spec
+    assert NoiseSpec.parse(spec) is spec
 
 
 @given(specs(), st.randoms())
-def test_case_space_and_order_of_qualifiers_do_not_matter(spec: NoiseSpec, random) -> None:
+def test_case_space_and_order_of_qualifiers_do_not_matter(spec: Stage, random) -> None:
     # pairs keep their order, in which @sequential takes them
-    if not spec.pairs:
+    if not (spec.pairs or spec.file or spec.word):  # and files and words keep their case
         shuffled = random.sample(spec.qualifiers, len(spec.qualifiers))
         head, _, _ = str(spec).partition("@")
         text = f"  {head.upper().replace(':', ' : ')}" + (" @ " + " , ".join(shuffled) if shuffled else "")
-        assert NoiseSpec.parse(text) == spec
+        assert Stage.parse(text) == spec
 
 
 @pytest.mark.parametrize(
@@ -52,32 +66,54 @@ def test_case_space_and_order_of_qualifiers_do_not_matter(spec: NoiseSpec, rando
         ("symmetric:.40", "symmetric:0.4"),
         ("symmetric:4e-1", "symmetric:0.4"),
         ("symmetric:0.4@uniform", "symmetric:0.4@uniform"),
+        ("asymmetric:0.4@MNIST", "asymmetric:0.4@digits"),
+        ("asymmetric:0.4@cifar100-blocks", "asymmetric:0.4@cifar100-blocks"),
+        ("Pairflip:.45", "pairflip:0.45"),
+        ("longtail:0.01@STEP", "longtail:0.01@step"),
+        ("human: ./A/CIFAR-10_human.pt@worst", "human:A/CIFAR-10_human.pt@worse"),
+        ("human:a.pt@Random_Label2", "human:a.pt@random2"),
+        ("human:a@b/c.pt", "human:a@b/c.pt"),
+        ("human:a@b/c.pt@aggre", "human:a@b/c.pt@aggre"),
+        ("labels:a@b", "labels:a@b"),
+        ("matrix:x/../T.csv", "matrix:T.csv"),
+        ("openset:0.2@exact,/Data/Foreign", "openset:0.2@/Data/Foreign,exact"),
+        ("instance:0.2@parts", "instance:0.2@parts"),
         ("asymmetric:0.4@sequential,cifar10", "asymmetric:0.4@cifar10,sequential"),
         ("asymmetric:0.4@sequential,03to5,5to3", "asymmetric:0.4@3to5,5to3,sequential"),
     ],
 )
 def test_canonical_text(text: str, canonical: str) -> None:
-    assert str(NoiseSpec.parse(text)) == canonical
+    assert str(Stage.parse(text)) == canonical
 
 
 def test_what_a_spec_holds() -> None:
-    spec = NoiseSpec.parse("asymmetric:0.4@3to5,5to3,sequential")
+    spec = Stage.parse("asymmetric:0.4@3to5,5to3,sequential")
     assert (spec.kind, spec.rate, spec.qualifiers) == ("asymmetric", 0.4, ("3to5", "5to3", "sequential"))
     assert spec.pairs == ((3, 5), (5, 3))
     assert spec.map_name is None
     assert spec.convention is KINDS["asymmetric"].conventions["sequential"]
-    assert NoiseSpec.parse("asymmetric:0.4@digits").map_name == "digits"
-    assert NoiseSpec.parse("asymmetric:0.4").convention is KINDS["asymmetric"].default
-    assert NoiseSpec.parse(spec) is spec
+    assert Stage.parse("asymmetric:0.4@digits").map_name == "digits"
+    assert Stage.parse("asymmetric:0.4").convention is KINDS["asymmetric"].default
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
         ("symetric:0.4", "unknown noise 'symetric'; did you mean 'symmetric'?"),
-        ("", "unknown noise ''; known: none, symmetric, asymmetric"),
-        ("0.4", "unknown noise '0.4'; known: none, symmetric, asymmetric"),
-        (None, "noise is None, expected text such as 'symmetric:0.4'"),
+        ("", f"unknown noise ''; known: {', '.join(KINDS)}"),
+        ("0.4", f"unknown noise '0.4'; known: {', '.join(KINDS)}"),
+        ("matrix", "matrix takes a file; write matrix:FILE"),
+        ("labels: ", "labels takes a file; write labels:FILE"),
+        ("human:", "human takes a file; write human:FILE[@COLUMN]"),
+        ("openset:0.2", "openset needs DATA after an @; write openset:RATE@DATA[,exact]"),
+        ("openset:0.2@exact", "openset needs DATA after an @; write openset:RATE@DATA[,exact]"),
+        ("longtail:0", "ratio is 0.0, expected a number in (0, 1]"),
+        ("longtail", "'longtail' has no ratio; write longtail:RATIO[@step], for example longtail:0.4"),
+        ("longtail:x", "the ratio of 'longtail:x' is 'x', expected a number in [0, 1] such as 0.4"),
+        (
+            "pairflip:0.4@exact",
+            "the qualifier 'exact' fits symmetric and openset noise, not pairflip; write pairflip:RATE",
+        ),
         (
             "symmetric",
             "'symmetric' has no rate; write symmetric:RATE[@exact|@uniform], for example symmetric:0.4",
@@ -129,7 +165,7 @@ def test_what_a_spec_holds() -> None:
         ),
         (
             "asymmetric:0.4@exact",
-            "the qualifier 'exact' fits symmetric noise, not asymmetric; "
+            "the qualifier 'exact' fits symmetric and openset noise, not asymmetric; "
             "write asymmetric:RATE[@MAP,sequential]",
         ),
         ("none@fast", "none noise takes no qualifier, and 'fast' came; write none"),
@@ -144,14 +180,53 @@ def test_what_a_spec_holds() -> None:
         ),
     ],
 )
-def test_a_text_that_is_none(text, message: str) -> None:
+def test_a_text_that_is_no_stage(text, message: str) -> None:
+    with pytest.raises(InputError) as error:
+        Stage.parse(text)
+    assert str(error.value) == message
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (None, "noise is None, expected text such as 'symmetric:0.4'"),
+        ("symmetric:0.4 |", f"unknown noise ''; known: {', '.join(KINDS)}"),
+        ("symmetric:0.4 | symetric:0.2", "unknown noise 'symetric'; did you mean 'symmetric'?"),
+        (
+            "symmetric:0.4 | labels:a.csv",
+            "labels:a.csv replaces all labels, so that symmetric:0.4 before it would be lost; put it first",
+        ),
+        (
+            "longtail:0.1 | human:a.pt@worse | labels:a.csv",
+            "labels:a.csv replaces all labels, so that human:a.pt@worse before it would be lost; "
+            "put it first",
+        ),
+        (
+            "openset:0.1@a | openset:0.2@b",
+            "foreign images come in twice, and one set of them can be handled; leave one out",
+        ),
+    ],
+)
+def test_a_text_that_is_no_chain(text: str, message: str) -> None:
     with pytest.raises(InputError) as error:
         NoiseSpec.parse(text)
     assert str(error.value) == message
 
 
-def test_a_spec_made_by_hand_is_checked_as_well() -> None:
+def test_what_a_chain_says_of_itself() -> None:
+    assert str(NoiseSpec()) == str(NoiseSpec.parse("none | clean")) == "none"
+    assert not NoiseSpec.parse("longtail:0.1").changes_labels
+    assert NoiseSpec.parse("longtail:0.1 | human:a.pt@worse").changes_labels
+    assert NoiseSpec.parse("longtail:0.1 | openset:0.2@Foreign,exact").foreign == "Foreign"
+    assert NoiseSpec.parse("symmetric:0.1").foreign == ""
+
+
+def test_a_stage_made_by_hand_is_checked_as_well() -> None:
     with pytest.raises(InputError, match=r"^none takes no rate, and 0\.5 came; write none$"):
-        NoiseSpec("none", 0.5)
+        Stage("none", 0.5)
     with pytest.raises(InputError, match=r"^rate is None, expected a number in \[0, 1\]$"):
-        NoiseSpec("symmetric", None)  # type: ignore[arg-type]
+        Stage("symmetric", None)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match=r"^symmetric takes no file; write symmetric:RATE"):
+        Stage("symmetric", 0.1, file="x.csv")
+    with pytest.raises(InputError, match=r"^symmetric takes no 'x'; write symmetric:RATE"):
+        Stage("symmetric", 0.1, word="x")

@@ -1,6 +1,6 @@
 """From a configuration to a result: names become objects here and nowhere else."""
 
-from noisylabels.experiment.config import RunConfig, load_config, recipes, run_id
+from noisylabels.experiment.config import RunConfig, default_out, load_config, recipes, run_id
 from noisylabels.experiment.folder import RunResult, read_result
 from noisylabels.experiment.reporter import Reporter, Silent
 from noisylabels.experiment.running import run
@@ -13,6 +13,7 @@ __all__ = [
     "Silent",
     "corrupt_set",
     "corrupted",
+    "default_out",
     "load_config",
     "load_sets",
     "read_result",

@@ -5,8 +5,15 @@ from noisylabels.noise.corruption import corrupt
 from noisylabels.noise.labels import NoisyLabels
 from noisylabels.noise.maps import MAPS, ConfusionMap
 from noisylabels.noise.sampling import sample
-from noisylabels.noise.spec import NoiseSpec
-from noisylabels.noise.transition import asymmetric, check_transition, sequential, symmetric, uniform
+from noisylabels.noise.spec import NoiseSpec, Stage
+from noisylabels.noise.transition import (
+    asymmetric,
+    check_transition,
+    pairflip,
+    sequential,
+    symmetric,
+    uniform,
+)
 
 __all__ = [
     "KINDS",
@@ -16,9 +23,11 @@ __all__ = [
     "NoiseKind",
     "NoiseSpec",
     "NoisyLabels",
+    "Stage",
     "asymmetric",
     "check_transition",
     "corrupt",
+    "pairflip",
     "sample",
     "sequential",
     "symmetric",

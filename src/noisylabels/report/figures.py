@@ -161,7 +161,7 @@ def transition_matrices(realised: Any, nominal: Any, class_names: Sequence[str],
             color=altair.Color(
                 "share:Q",
                 title="share",
-                scale=altair.Scale(domain=[0, 1], range=["white", "#6baed6", "#08519c"]),
+                scale=altair.Scale(domain=[0, 1], range=["white", "#08519c"], interpolate="rgb"),
                 legend=altair.Legend(format=".0%"),
             )
         )
