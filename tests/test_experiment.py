@@ -314,6 +314,75 @@ def test_the_seed_and_not_the_loss_makes_the_labels(tmp_path):
     assert digests["ce", 0] == digests["mae", 0] != digests["ce", 1] == digests["mae", 1]
 
 
+def test_a_run_on_a_long_tail_with_foreign_images_stops_and_goes_on(tmp_path):
+    """Digits upside down are foreign here; what is trained on has fewer examples and other images."""
+    import noisylabels as nl
+
+    train, _ = nl.load("digits")
+    foreign = {"images": train.images.flip(2).squeeze(1).numpy(), "labels": train.labels.numpy()}
+    np.savez(tmp_path / "foreign.npz", **foreign)
+    noise = f"longtail:0.3 | openset:0.2@{tmp_path / 'foreign.npz'} | symmetric:0.2"
+    whole = run(fast(tmp_path / "whole", noise=noise))
+    labels = NoisyLabels.load(tmp_path / "whole" / "labels.parquet")
+    assert labels.spec == noise
+    assert len(labels) < len(train)
+    assert (labels.true == -1).sum() == (labels.foreign >= 0).sum() > 50
+    assert whole.final["memorised"] is not None
+    assert 0 <= whole.final["corrected"] <= 1
+    changed, again = nl.corrupt_set(train, noise)
+    assert again.digest == labels.digest
+    assert len(changed) == len(labels)
+    assert torch.equal(changed.labels, train.labels[labels.index])
+    own = torch.from_numpy(labels.foreign < 0)
+    assert torch.equal(changed.images[own], train.images[labels.index][own])
+    loaded, _ = nl.load(tmp_path / "foreign.npz")  # a fifth of it is held out for testing, and is not used
+    assert torch.equal(changed.images[~own], loaded.images[labels.foreign[labels.foreign >= 0]])
+    first = int(np.flatnonzero(labels.foreign >= 0)[0])
+    assert changed.ids[first] == f"foreign:{loaded.ids[labels.foreign[first]]}"
+    out = tmp_path / "stopped"
+    with pytest.raises(Interrupted):
+        run(fast(out, noise=noise), Notes(stop_at=7))
+    run(fast(out, noise=noise))
+    files = [(tmp_path / name / "model.safetensors").read_bytes() for name in ("whole", "stopped")]
+    assert files[0] == files[1]
+
+
+def test_a_long_tail_alone_says_nothing_of_the_truth(tmp_path):
+    result = run(fast(tmp_path / "run", noise="longtail:0.2", epochs=1))
+    assert result.noise["spec"] == "longtail:0.2"
+    assert result.final["true_accuracy"] is None
+    assert result.final["memorised"] is None
+
+
+def test_labels_of_a_run_serve_another(tmp_path):
+    first = run(fast(tmp_path / "first", noise="instance:0.3", epochs=1))
+    second = run(fast(tmp_path / "second", noise=f"labels:{tmp_path / 'first' / 'labels.parquet'}", epochs=1))
+    same = ("train_loss", "given_accuracy", "true_accuracy", "memorised", "test_loss")
+    assert all(first.final[name] == second.final[name] for name in same)
+    # the file is not part of the run's id, but of what a run must agree on when it goes on
+    assert second.noise["digest"] != first.noise["digest"]  # another spec
+
+
+def test_corrupt_set_leaves_a_set_alone_that_keeps_its_images():
+    import noisylabels as nl
+
+    train, _ = nl.load("digits")
+    same, labels = nl.corrupt_set(train, "asymmetric:0.4", seed=2)
+    assert same is train
+    expected = nl.corrupt(train.labels, "asymmetric:0.4", seed=2, class_names=train.class_names)
+    assert labels.digest == expected.digest
+
+
+def test_images_that_are_not_square_take_no_foreign_ones(tmp_path):
+    import noisylabels as nl
+
+    wide = nl.image_set(torch.zeros(4, 1, 3, 5, dtype=torch.uint8), [0, 1, 0, 1], ("a", "b"))
+    with pytest.raises(InputError, match="the images are 3x5, and foreign images are brought to squares"):
+        nl.corrupt_set(wide, "openset:0.5@digits")
+    with pytest.raises(InputError, match="'digts' is neither a file or folder nor a known data set; did you"):
+        nl.corrupt_set(wide.__class__(**{**vars(wide), "images": wide.images[..., :3]}), "openset:0.5@digts")
+
+
 # --- nothing is written when something is wrong -------------------------------------------------
 
 
@@ -323,6 +392,12 @@ def test_the_seed_and_not_the_loss_makes_the_labels(tmp_path):
         ({"loss": "nec"}, "'nec'"),
         ({"noise": "symetric:0.4"}, "symetric"),
         ({"noise": "symmetric:1.4"}, "1.4"),
+        ({"noise": "labels:nowhere.csv"}, "there is no file nowhere.csv"),
+        ({"noise": "human:nowhere.pt@worse"}, "there is no file nowhere.pt"),
+        ({"noise": "matrix:nowhere.csv"}, "there is no file nowhere.csv"),
+        ({"noise": "openset:0.2@nowhere"}, "'nowhere' is neither a file or folder nor a known data set"),
+        ({"noise": "openset:0.9@digits | openset:0.1@digits"}, "foreign images come in twice"),
+        ({"noise": "symmetric:0.2 | longtail:0"}, "ratio is 0.0, expected a number in (0, 1]"),
         ({"model": "mpl"}, "unknown model 'mpl'; did you mean 'mlp'"),
         ({"model": "cnn8", "image_size": 4}, "too small for the model 'cnn8'"),
         ({"data": "digit"}, "did you mean 'digits'"),

@@ -111,6 +111,30 @@ def test_list_names_every_row_with_its_source(capsys: pytest.CaptureFixture[str]
     assert set(names) <= first_words
 
 
+def test_noise_in_stages_is_shown_saved_and_drawn(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    file, picture = tmp_path / "labels.parquet", tmp_path / "noise.svg"
+    spec = "longtail:0.2 | openset:0.1@digits | symmetric:0.3"
+    assert main(["noise", spec, "--out", str(file), "--plot", str(picture)]) == 0
+    out = capsys.readouterr().out
+    labels = nl.NoisyLabels.load(file)
+    foreign = int((labels.foreign >= 0).sum())
+    assert f"{foreign} of them under foreign images; {len(labels)} of 1438 examples kept" in out
+    assert str(picture) in out
+    assert "70.0" in picture.read_text()
+
+
+def test_noise_of_many_classes_shows_the_most_frequent_confusions(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NOISYLABELS_CACHE", str(tmp_path / "cache"))
+    labels = np.arange(300) % 30
+    np.savez(tmp_path / "many.npz", images=np.zeros((300, 4, 4), dtype=np.uint8), labels=labels)
+    assert main(["noise", "pairflip:0.4", "--data", str(tmp_path / "many.npz")]) == 0
+    out = capsys.readouterr().out
+    assert "the 20 most frequent of 30 x 30" in out
+    assert out.count("40.0 %") >= 20
+
+
 def test_noise_shows_and_saves_the_labels(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     file = tmp_path / "labels.parquet"
     assert main(["noise", "asymmetric:0.3", "--seed", "4", "--out", str(file)]) == 0

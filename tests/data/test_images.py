@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from noisylabels.core.checks import InputError
 from noisylabels.data import images as module
-from noisylabels.data.images import ImageSet, image_set
+from noisylabels.data.images import ImageSet, image_set, like, replaced, subset
 
 NAMES = ("cat", "dog")
 
@@ -113,3 +113,37 @@ def test_a_memory_mapped_array_will_do(tmp_path):
 def test_an_image_set_cannot_be_changed():
     with pytest.raises(dataclasses.FrozenInstanceError):
         image_set(some(), [0, 1, 0, 1], NAMES).name = "other"
+
+
+def test_a_subset_keeps_names_ids_and_notes():
+    made = image_set(some(), [0, 1, 0, 1], NAMES, ids=list("wxyz"), name="pets", notes=["one"])
+    part = subset(made, np.array([3, 0]))
+    assert torch.equal(part.images, made.images[[3, 0]])
+    assert part.labels.tolist() == [1, 0]
+    assert list(part.ids) == ["z", "w"]
+    assert (part.class_names, part.name, part.notes) == (made.class_names, "pets", ("one",))
+    assert part.digest == image_set(part.images, part.labels, NAMES).digest
+
+
+def test_foreign_images_come_in_where_places_say():
+    made = image_set(some(), [0, 1, 0, 1], NAMES, ids=list("wxyz"))
+    other = image_set(some(seed=9), [0, 0, 1, 1], ("a", "b"), name="other")
+    mixed = replaced(made, np.array([-1, 2, -1, 0]), other)
+    assert torch.equal(mixed.images[[0, 2]], made.images[[0, 2]])
+    assert torch.equal(mixed.images[[1, 3]], other.images[[2, 0]])
+    assert torch.equal(made.images, some())  # and the set itself stays
+    assert mixed.labels.tolist() == [0, 1, 0, 1]
+    assert list(mixed.ids) == ["w", "other:2", "y", "other:0"]
+
+
+def test_colours_are_brought_to_those_of_another_set(monkeypatch):
+    colour, grey = image_set(some(), [0, 1, 0, 1], NAMES), image_set(some(channels=1), [0, 1, 0, 1], NAMES)
+    assert like(colour, colour) is colour
+    assert torch.equal(like(grey, colour).images, grey.images.repeat(1, 3, 1, 1))
+    assert like(grey, colour).images.is_contiguous()
+    monkeypatch.setattr(module, "_CHUNK_BYTES", 100)
+    r, g, b = colour.images.long().unbind(1)
+    assert torch.equal(like(colour, grey).images[:, 0].long(), (299 * r + 587 * g + 114 * b) // 1000)
+    small = image_set(torch.zeros(2, 1, 3, 3, dtype=torch.uint8), [0, 1], NAMES, name="small")
+    with pytest.raises(InputError, match="the images of small are 3x3, those of images are 5x6; bring both"):
+        like(small, grey)

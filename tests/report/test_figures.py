@@ -11,7 +11,14 @@ import pytest
 from PIL import Image
 
 from noisylabels.core.checks import InputError
-from noisylabels.report.figures import DASHES, PALETTE, learning_curves, loss_curves, save
+from noisylabels.report.figures import (
+    DASHES,
+    PALETTE,
+    learning_curves,
+    loss_curves,
+    save,
+    transition_matrices,
+)
 
 
 def curve(factor=1.0):
@@ -144,3 +151,32 @@ def test_learning_curves(tmp_path):
     for nothing in ({}, {"ce": []}):
         with pytest.raises(InputError, match="no history to draw"):
             learning_curves(nothing, "digits")
+
+
+def test_transition_matrices(tmp_path):
+    realised, nominal = [[0.75, 0.25], [0.0, 1.0]], [[0.8, 0.2], [0.0002, 0.9998]]
+    chart = transition_matrices(realised, nominal, ["cat", "dog"], "pets, pairflip:0.2 " * 12)
+    spec = chart.to_dict()
+    assert [panel["title"] for panel in spec["hconcat"]] == ["realised, per cent", "nominal, per cent"]
+    assert len(spec["title"]["text"]) > 1  # a long title is cut into lines
+    text = json.dumps(spec)
+    for share in (0.75, 0.25, 0.8, 0.2, 0.0002, 0.9998):
+        assert f'"share": {share}' in text
+    for suffix in (".svg", ".png", ".html"):
+        save(chart, tmp_path / f"m{suffix}")
+    drawn = (tmp_path / "m.svg").read_text()
+    for words in ("75.0", "80.0", "20.0", "true class", "label given", "cat", "dog"):
+        assert f">{words}<" in drawn
+    assert ">0.0<" not in drawn  # a number that says nothing is left out
+    alone = transition_matrices(realised, None, ["cat", "dog"], "people").to_dict()
+    assert len(alone["hconcat"]) == 1
+
+
+def test_transition_matrices_of_many_classes(tmp_path):
+    K = 100
+    matrix = [[float(i == j) for j in range(K)] for i in range(K)]
+    save(transition_matrices(matrix, matrix, [f"c{k}" for k in range(K)], "many"), tmp_path / "m.png")
+    with Image.open(tmp_path / "m.png") as image:
+        assert image.width > image.height > 1000
+    with pytest.raises(InputError, match="there are 201 classes, and a picture holds 200 at the most"):
+        transition_matrices([[1.0] * 201] * 201, None, ["c"] * 201, "too many")
