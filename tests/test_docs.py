@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from noisylabels.cli.parser import VERBS, parse
+from noisylabels.noise import KINDS, MAPS
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")])
@@ -37,18 +38,34 @@ def test_a_documented_command_is_understood(command: str) -> None:
     parse(shlex.split(command)[1:])
 
 
-def test_the_code_of_the_readme_runs() -> None:
-    blocks = re.findall(r"```python\n(.*?)```", TEXTS["README.md"], re.DOTALL)
-    assert len(blocks) == 2
+@pytest.mark.parametrize(("name", "number"), [("README.md", 2), ("docs/noise.md", 1)])
+def test_the_code_of_a_document_runs(name: str, number: int) -> None:
+    blocks = re.findall(r"```python\n(.*?)```", TEXTS[name], re.DOTALL)
+    assert len(blocks) == number
     for block in blocks:
-        exec(compile(block, "README.md", "exec"), {})
+        exec(compile(block, name, "exec"), {})
 
 
-def test_the_tables_of_the_readme_are_those_of_the_results() -> None:
-    tables = sorted((ROOT / "results").glob("*/table.md"))
-    assert len(tables) == 2
-    for table in tables:
-        assert table.read_text(encoding="utf-8") in TEXTS["README.md"], f"README.md lacks {table}"
+TABLES = {
+    "cifar10-jpeg": "README.md",
+    "digits": "README.md",
+    "digits-composites": "docs/digits.md",
+    "noise": "docs/noise.md",
+}
+
+
+def test_the_tables_of_the_documents_are_those_of_the_results() -> None:
+    tables = {path.parent.name: path for path in (ROOT / "results").glob("*/table.md")}
+    assert tables.keys() == TABLES.keys()
+    for name, document in TABLES.items():
+        assert tables[name].read_text(encoding="utf-8") in TEXTS[document], f"{document} lacks {name}"
+
+
+def test_every_kind_of_noise_and_every_map_is_documented() -> None:
+    for kind in set(KINDS) - {"none"}:
+        assert f"`{kind}:" in TEXTS["docs/noise.md"]
+    for name in MAPS:
+        assert f"| `{name}`" in TEXTS["docs/noise.md"]
 
 
 @pytest.mark.parametrize("name", sorted(TEXTS))
