@@ -141,6 +141,14 @@ def test_what_is_not_downloaded(name, message, tmp_path, capsys):
     assert not (tmp_path / "root").exists()
 
 
+def test_what_is_not_downloaded_may_be_there(tree, tmp_path):
+    root = tree(*(f"training/{i}_{i}.jpg" for i in range(3)), "testing/0_9.jpg", root="ANIMAL-10N")
+    assert download("animal10n", root.parent) == root
+    assert len(load("animal10n", root.parent, download=True)[0]) == 3
+    with pytest.raises(InputError, match="is not downloaded: get http"):
+        load("animal10n", tmp_path / "elsewhere", download=True)
+
+
 def test_load_needs_nothing_downloaded_for_what_is_there(tree):
     assert len(load("digits", download=True)[0]) == 1438
     root = tree(*(f"{name}/{i}.png" for name in "ab" for i in "123"))

@@ -58,7 +58,7 @@ def load_cached(plan: Plan, progress: Progress | None = None) -> tuple[ImageSet,
     found = _open(entry, plan)
     if found is None:
         try:
-            _store(entry, plan.read())
+            _store(entry, plan.start())
         except OSError as error:  # of the cache; readers turn those of the source into InputError
             return _in_memory(plan, f"{error.strerror or error}: {entry.parent.parent}")
         found = _open(entry, plan)
@@ -233,7 +233,7 @@ def load_uncached(plan: Plan, note: str = "") -> tuple[ImageSet, ImageSet]:
     Raises:
         InputError: whatever the reader finds wrong.
     """
-    reading = plan.read()
+    reading = plan.start()
     pieces = list(reading.pieces())
     labels, meta = _finish(reading)
     images = np.concatenate(pieces)

@@ -89,9 +89,11 @@ class Published:
         Raises:
             InputError: it is not to be downloaded, or could not be.
         """
-        if not self.files:
-            raise InputError(f"{self.name} is not downloaded: get {self.url} under its authors' terms")
         places = roots(root)
+        if not self.files:
+            if not any(self._in(place) for place in places):
+                raise InputError(f"{self.name} is not downloaded: get {self.url} under its authors' terms")
+            return self.locate(root)
         target = places[0]
         for place in places:
             downloads = {place / file.name for file in self.files}
