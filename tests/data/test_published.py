@@ -52,6 +52,7 @@ def served(tmp_path, monkeypatch):
         idx.MNIST,
         urls=(f"http://127.0.0.1:{server.server_port}/gone/", f"http://127.0.0.1:{server.server_port}/"),
         content=tuple(hashlib.md5(one).hexdigest() for one in contents),
+        sizes=tuple(len(gzip.compress(one, mtime=0)) for one in contents),
         packed=tuple(hashlib.md5(gzip.compress(one, mtime=0)).hexdigest() for one in contents),
     )
     published = dataclasses.replace(DATA["mnist"].published, plan=known.plan, files=known.files)
