@@ -1,9 +1,14 @@
+import zipfile
+
 import numpy as np
 import pytest
 
 from noisylabels.core.checks import InputError
 from noisylabels.data import arrays
+from noisylabels.data.arrays import plan
+from noisylabels.data.cache import load_uncached
 from noisylabels.data.catalog import load
+from noisylabels.data.reading import Options
 
 N, M = 30, 10
 
@@ -244,3 +249,42 @@ def test_grey_and_colour_do_not_go_together(tmp_path):
     np.savez(tmp_path / "a.npz", x_train=TRAIN, y_train=labels(N), x_test=images(M, 8, 9), y_test=labels(M))
     with pytest.raises(InputError, match=r"images of 3x8x9 and 1x8x9"):
         load(tmp_path / "a.npz", image_size=6)
+
+
+def test_an_archive_under_the_name_of_an_array_is_none(tmp_path):
+    np.savez(tmp_path / "a.npz", x=TRAIN)
+    (tmp_path / "a.npz").rename(tmp_path / "images.npy")
+    np.save(tmp_path / "labels.npy", labels(N))
+    with pytest.raises(InputError, match=r"images.npy cannot be read as NumPy's"):
+        load(tmp_path)
+
+
+def test_another_file_in_an_archive_is_no_array(tmp_path):
+    with zipfile.ZipFile(tmp_path / "a.npz", "w") as archive:
+        archive.writestr("x", "pixels")
+        archive.writestr("y", "labels")
+    with pytest.raises(InputError, match=r"x of .*a.npz cannot be read as NumPy's \(a file of the archive"):
+        load(tmp_path / "a.npz")
+
+
+@pytest.mark.parametrize("kind", ["npz", "npy"])
+def test_a_changed_byte_is_one_line_or_another_value(kind, tmp_path):
+    """Python's own parser reads the heads, and fails in many ways."""
+    np.savez(tmp_path / "images.npz", x=TRAIN[:4, :4, :4], y=labels(4))
+    np.save(tmp_path / "images.npy", TRAIN[:4, :4, :4])
+    np.save(tmp_path / "labels.npy", labels(4))
+    path = tmp_path / f"images.{kind}"
+    whole = path.read_bytes()
+    where = range(128) if kind == "npy" else range(0, len(whole), 3)
+    errors = []
+    for at in where:
+        for byte in b"\0(\xff":
+            changed = bytearray(whole)
+            changed[at] = byte
+            path.write_bytes(changed)
+            try:
+                load_uncached(plan(path, Options()))
+            except InputError as error:
+                errors.append(str(error))
+    assert len(errors) > 100
+    assert not any("\n" in error for error in errors)

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from noisylabels.core.checks import InputError
 from noisylabels.data import cache as module
 from noisylabels.data import decode
 from noisylabels.data.catalog import load
+from noisylabels.data.reading import Plan, Reading
 
 LONG_AGO = 1_500_000_000
 
@@ -276,6 +278,19 @@ def test_a_killed_writer_leaves_no_entry(root, cache, work):
     assert entry(cache).is_dir()
 
 
+@pytest.mark.parametrize("load_plan", [module.load_cached, module.load_uncached])
+def test_images_and_labels_are_as_many(load_plan, cache):
+    """As in a Parquet file with a changed byte, whose columns say different lengths."""
+    few = np.zeros((3, 1, 2, 2), dtype=np.uint8)
+
+    def read():
+        return Reading((1, 2, 2), lambda: iter([few]), np.arange(4) % 2, list("abcd"), ("x", "y"), 2)
+
+    with pytest.raises(InputError, match=r"^there are 3 images and 4 labels; get the files again"):
+        load_plan(Plan("photos", Path("photos"), {}, {}, read))
+    assert not (cache / "data").exists() or list((cache / "data").iterdir()) == []
+
+
 def test_a_writer_leaves_the_work_of_others_alone(root, cache):
     other = cache / "data" / ".0123.1-2.tmp"
     other.mkdir(parents=True)
@@ -287,10 +302,10 @@ def test_two_writers_at_once_agree(root, cache, monkeypatch):
     """The other process finishes between our reading and our renaming."""
     real = module._finish
 
-    def slow(reading):
+    def slow(*arguments):
         monkeypatch.setattr(module, "_finish", real)
         load(root)
-        return real(reading)
+        return real(*arguments)
 
     monkeypatch.setattr(module, "_finish", slow)
     found = load(root)

@@ -352,6 +352,10 @@ def test_the_published_checksums():
     for release, md5 in known.items():
         (file,) = release.files
         assert file.digest == f"md5:{md5}"
-        assert file.urls == (f"https://www.cs.toronto.edu/~kriz/{file.name}",)
+        assert file.urls == (
+            f"https://www.cs.toronto.edu/~kriz/{file.name}",
+            f"https://cave.cs.toronto.edu/kriz/{file.name}",
+        )
+        assert file.size == {"cifar-10": 170_498_071, "cifar-100": 169_001_437}[file.name[:-14]]
     assert all(len(md5) == 32 for md5 in cifar.MD5.values())
     assert len(set(cifar.MD5.values())) == 10

@@ -519,3 +519,36 @@ def test_a_second_process_is_sent_away(server, path):
 def test_sha256_serves_as_well(server, path):
     fetch([server.url()], path, f"sha256:{hashlib.sha256(CONTENT).hexdigest()}", **FAST)
     assert path.read_bytes() == CONTENT
+
+
+def test_a_file_that_is_too_long_is_not_begun(server, path):
+    server.acts = [says(b"x" * 4_000_000)]
+    path.parent.mkdir()
+    part = path.with_name("file.bin.part")
+    part.write_bytes(CONTENT[:1_000_000])
+    with pytest.raises(InputError, match="it offers a file of 4,000,000 bytes, expected 3,000,000"):
+        fetch([server.url()], path, DIGEST, size=len(CONTENT), **FAST)
+    assert part.read_bytes() == CONTENT[:1_000_000]
+    server.acts, server.asked = [ranges], []
+    fetch([server.url()], path, DIGEST, size=len(CONTENT), **FAST)
+    assert path.read_bytes() == CONTENT
+    assert server.asked[0]["Range"] == "bytes=1000000-"
+
+
+def test_a_stream_without_end_is_cut_off(server, path):
+    def endless(handler, content):
+        handler.begin(200, None)
+        for _ in range(100):
+            handler.wfile.write(content)
+
+    server.acts = [endless]
+    with pytest.raises(InputError, match="it sent more than the 3,000,000 bytes of the file"):
+        fetch([server.url()], path, DIGEST, size=len(CONTENT), **FAST)
+    assert left(path) == []
+    server.acts, server.asked = [endless, unknown_length], []
+    told = []
+    fetch(
+        [server.url(), server.url()], path, DIGEST, lambda *what: told.append(what), size=len(CONTENT), **FAST
+    )
+    assert path.read_bytes() == CONTENT
+    assert told[-1] == ("downloading file.bin", len(CONTENT), len(CONTENT))

@@ -343,6 +343,8 @@ def test_the_published_sums_and_places():
         "md5:bef4ecab320f06d8554ea6380940ec79",
         "md5:bb300cfdad3c16e7a12a480ee83cd310",
     ]
+    assert [file.size for file in idx.MNIST.files] == [9912422, 28881, 1648877, 4542]
+    assert [file.size for file in idx.FASHION_MNIST.files] == [26421880, 29515, 4422102, 5148]
     for known in (idx.MNIST, idx.FASHION_MNIST):
         assert [file.name for file in known.files] == [f"{known.name}/{name}.gz" for name in NAMES]
         for file in known.files:

@@ -264,6 +264,14 @@ FLOAT = torch.zeros(3, 5, 6)
             Pairs([FLOAT] * 10, LABELS),
             r"train:0: the image is float32, expected uint8 0 to 255; take .*ToTensor",
         ),
+        (
+            Pairs([torch.zeros(3, 0, 6, dtype=torch.uint8)] * 4, [0, 1] * 2),
+            r"train:0: the image has no pixels, its size is 6x0",
+        ),
+        (
+            Pairs([Image.fromarray(np.zeros((5, 6), np.float32))] * 4, [0, 1] * 2),
+            r"train:\d: the image is in the mode F: floating-point pixels .*; convert it to L or RGB",
+        ),
         (Pairs([ARRAYS[0], "a.png"], [0, 1]), r"train:1: the image is a str, expected a PIL image"),
         (Pairs([torch.zeros(5, 6, 3, dtype=torch.uint8)], [0]), r"shape \(5, 6, 3\), expected .*\(C, H, W\)"),
         (Pairs([np.zeros((3, 5, 6), np.uint8)], [0]), r"shape \(3, 5, 6\), expected .*\(H, W, C\)"),

@@ -288,3 +288,12 @@ def test_no_rows_are_an_error(with_test, some, tmp_path):
         write(tmp_path / "test.parquet", some(0, 2), [0, 1], features())
     with pytest.raises(InputError, match=r"no training image is left|0 images and no class has two"):
         load(tmp_path)
+
+
+def test_names_that_are_not_utf_8_are_one_line(some, tmp_path):
+    path = write(tmp_path / "train.parquet", some(0, 6), [0, 1] * 3)
+    content = path.read_bytes()
+    assert b"label" in content
+    path.write_bytes(content.replace(b"label", b"l\xffbel"))
+    with pytest.raises(InputError, match=r"train.parquet cannot be read as Parquet \([^\n]*\); get"):
+        load(path)

@@ -52,6 +52,7 @@ def served(tmp_path, monkeypatch):
         idx.MNIST,
         urls=(f"http://127.0.0.1:{server.server_port}/gone/", f"http://127.0.0.1:{server.server_port}/"),
         content=tuple(hashlib.md5(one).hexdigest() for one in contents),
+        sizes=tuple(len(gzip.compress(one, mtime=0)) for one in contents),
         packed=tuple(hashlib.md5(gzip.compress(one, mtime=0)).hexdigest() for one in contents),
     )
     published = dataclasses.replace(DATA["mnist"].published, plan=known.plan, files=known.files)
@@ -139,6 +140,14 @@ def test_what_is_not_downloaded(name, message, tmp_path, capsys):
     assert message in err
     assert err.count("\n") == 1
     assert not (tmp_path / "root").exists()
+
+
+def test_what_is_not_downloaded_may_be_there(tree, tmp_path):
+    root = tree(*(f"training/{i}_{i}.jpg" for i in range(3)), "testing/0_9.jpg", root="ANIMAL-10N")
+    assert download("animal10n", root.parent) == root
+    assert len(load("animal10n", root.parent, download=True)[0]) == 3
+    with pytest.raises(InputError, match="is not downloaded: get http"):
+        load("animal10n", tmp_path / "elsewhere", download=True)
 
 
 def test_load_needs_nothing_downloaded_for_what_is_there(tree):

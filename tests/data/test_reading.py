@@ -1,8 +1,11 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from noisylabels.core.checks import InputError
-from noisylabels.data.reading import Reading, class_notes, held_out_note
+from noisylabels.data.cache import load_cached, load_uncached
+from noisylabels.data.reading import Plan, Reading, class_notes, held_out_note
 
 
 def test_complete_classes_need_no_note():
@@ -26,5 +29,16 @@ def test_the_note_on_held_out_images_gives_the_numbers():
     ("names", "message"), [(("cat",), "single class"), ((), "no class"), (("a", "a"), "twice")]
 )
 def test_class_names_are_checked_before_anything_is_decoded(names, message):
+    def read():
+        return Reading((1, 2, 2), pieces, np.zeros(0, dtype=np.int64), [], names, 0)
+
+    def pieces():
+        raise AssertionError
+
+    plan = Plan("photos", Path("my", "photos"), {}, {}, read)
+    with pytest.raises(InputError, match=rf"^my/photos: .*{message}"):
+        plan.start()
     with pytest.raises(InputError, match=message):
-        Reading((1, 2, 2), lambda: iter([]), np.zeros(0, dtype=np.int64), [], names, 0)
+        load_uncached(plan)
+    with pytest.raises(InputError, match=message):
+        load_cached(plan)

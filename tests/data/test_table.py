@@ -132,6 +132,30 @@ def test_unreadable_images(table):
 
 
 @pytest.mark.parametrize(
+    ("text", "encoding", "message"),
+    [
+        ("", "utf-8", r"labels.csv is empty; expected"),
+        (
+            "name,kind\na.png,cat\n",
+            "utf-8",
+            r"labels.csv has no column of paths: its first line is name",
+        ),
+        ("path,label\na.png,cat\n", "utf-16", r"line 1 of \S*labels.csv is not UTF-8 text"),
+    ],
+)
+def test_the_only_table_of_a_folder_is_named_where_it_cannot_be_read(text, encoding, message, table):
+    root = table(text, encoding=encoding).parent
+    for image in (root / "pictures").iterdir():
+        image.rename(root / image.name)
+    (root / "pictures").rmdir()
+    with pytest.raises(InputError, match=message):
+        load(root)
+    (root / "cat").mkdir()  # then it may be of something else
+    with pytest.raises(InputError, match=r"12 images but not in class folders"):
+        load(root)
+
+
+@pytest.mark.parametrize(
     ("text", "message"),
     [
         ("", r"labels.csv is empty; expected a heading such as path,label"),

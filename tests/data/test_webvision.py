@@ -113,6 +113,7 @@ def test_without_any_image_the_folder_is_named(webvision):
             r"val_filelist.txt, line 2: 'b.jpg' is no image and class number",
         ),
         ("val_filelist.txt", "a.jpg 0\nb.jpg x\n", r"line 2: 'b.jpg x' is no image and class number"),
+        ("val_filelist.txt", "a.jpg " + "9" * 5000, r"line 1: 'a.jpg 9{74}' is no image"),
         ("val_filelist.txt", "a.jpg -1\n", r"line 1: 'a.jpg -1' is no image"),
         (
             "val_filelist.txt",

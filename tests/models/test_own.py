@@ -171,6 +171,21 @@ def test_whatever_is_wrong_is_one_clear_line(here, spec, words):
     assert "\n" not in str(error.value)
 
 
+def test_a_file_that_is_no_text_has_no_line(tmp_path):
+    (tmp_path / "bytes.py").write_bytes(b"x = 1\n\x00")
+    with pytest.raises(InputError) as error:
+        build_model(f"{tmp_path}/bytes.py:build", **SHAPE)
+    assert "SyntaxError: " in str(error.value)
+    assert "None" not in str(error.value)
+
+
+def test_sizes_are_offered_where_they_cannot_be_read():
+    with pytest.raises(
+        InputError, match=r"the model 'mlp:0' cannot be read; expected .* mlp:SIZE,SIZE, timm"
+    ):
+        build_model("mlp:0", **SHAPE)
+
+
 def test_a_width_that_it_does_not_take(here):
     with pytest.raises(InputError, match=r"takes no width, and --width is 0\.5"):
         build_model("my_nets:build", **SHAPE, width=0.5)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -308,6 +309,29 @@ def test_files_cut_short_or_changed(tmp_path: Path, name: str) -> None:
             message = str(error)
             if "\n" in message:
                 pytest.fail(message)
+
+
+@pytest.mark.parametrize("at", range(0, 128, 3))
+def test_a_changed_byte_in_the_head_of_an_array(tmp_path: Path, at: int) -> None:
+    """Python's own parser reads the head, and fails in many ways."""
+    np.save(tmp_path / "a.npy", np.array(LABELS))
+    whole = (tmp_path / "a.npy").read_bytes()
+    errors = []
+    for byte in b"\0('0x\xff":
+        changed = bytearray(whole)
+        changed[at] = byte
+        try:
+            read(write(tmp_path, bytes(changed), "a.npy"))
+        except InputError as error:
+            errors.append(str(error))
+    assert not any("\n" in error for error in errors)
+
+
+def test_another_file_in_an_archive(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "a.npz", "w") as archive:
+        archive.writestr("label", "1")
+    message = "a.npz is not a readable NumPy file (a file of the archive is no array)"
+    assert complaint(tmp_path / "a.npz").startswith(message)
 
 
 def test_no_file(tmp_path: Path) -> None:

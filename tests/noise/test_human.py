@@ -298,6 +298,22 @@ def test_a_file_cut_short(tmp_path: Path, kind: str) -> None:
             read_human(path, "worse")
 
 
+@pytest.mark.parametrize("at", range(10, 80))
+def test_a_changed_byte_in_the_head_of_an_ordered_file(tmp_path: Path, at: int) -> None:
+    path = save(tmp_path, cifar10n(), "ordered")
+    whole = path.read_bytes()
+    errors = []
+    for byte in b"\0(x":
+        changed = bytearray(whole)
+        changed[at] = byte
+        path.write_bytes(changed)
+        try:
+            read_human(path, "worse")
+        except InputError as error:
+            errors.append(str(error))
+    assert not any("\n" in error for error in errors)
+
+
 @pytest.mark.realdata
 @pytest.mark.skipif("NOISYLABELS_TEST_DATA" not in os.environ, reason="NOISYLABELS_TEST_DATA is not set")
 def test_the_labels_of_cifar10n() -> None:

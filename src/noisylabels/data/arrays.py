@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import zipfile
-import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -110,7 +109,7 @@ def _names(path: Path) -> tuple[list[str], dict[str, Path]]:
         try:
             with zipfile.ZipFile(path) as archive:
                 return [name.removesuffix(".npy") for name in archive.namelist()], {}
-        except (OSError, zipfile.BadZipFile) as error:
+        except Exception as error:  # a damaged archive fails in any way
             _damaged(path, error)
     folder = path if path.is_dir() else path.parent
     files = {file.stem: file for file in sorted(folder.glob("*.npy"))}
@@ -157,10 +156,10 @@ def _read(
         where = str(files[name]) if files else f"{name} of {path}"
         try:
             if files:
-                return np.load(files[name], mmap_mode="r", allow_pickle=False), where
+                return np.lib.format.open_memmap(files[name], mode="r"), where
             with np.load(path, allow_pickle=False) as arrays:
-                return arrays[name], where
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+                return _array(arrays[name]), where
+        except Exception as error:  # a damaged file fails in any way
             _damaged(where, error)
 
     class_names = _class_names(*array(CLASS_NAMES)) if named else ()
@@ -256,8 +255,15 @@ def _class_names(names: np.ndarray, where: str) -> tuple[str, ...]:
     return tuple(map(str, names))
 
 
+def _array(value: object) -> np.ndarray:
+    """Return what an archive gave, which is bytes where a file in it is no array."""
+    if not isinstance(value, np.ndarray):
+        raise ValueError("a file of the archive is no array")
+    return value
+
+
 def _damaged(where: Path | str, error: Exception) -> NoReturn:
-    if "allow_pickle" in str(error):
+    if "allow_pickle" in str(error) or "Python objects" in str(error):
         raise InputError(
             f"{where} holds Python objects, which are not read; save it with a plain type"
         ) from None

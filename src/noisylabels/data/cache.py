@@ -58,7 +58,7 @@ def load_cached(plan: Plan, progress: Progress | None = None) -> tuple[ImageSet,
     found = _open(entry, plan)
     if found is None:
         try:
-            _store(entry, plan.read())
+            _store(entry, plan.start())
         except OSError as error:  # of the cache; readers turn those of the source into InputError
             return _in_memory(plan, f"{error.strerror or error}: {entry.parent.parent}")
         found = _open(entry, plan)
@@ -162,8 +162,7 @@ def _store(entry: Path, reading: Reading) -> None:
     temporary = folder / f".{entry.name[:16]}.{os.getpid()}-{secrets.token_hex(4)}.tmp"
     temporary.mkdir()
     try:
-        _write_pixels(temporary / "images.npy", reading)
-        labels, meta = _finish(reading)
+        labels, meta = _finish(reading, _write_pixels(temporary / "images.npy", reading))
         images = np.load(temporary / "images.npy", mmap_mode="r+")
         meta["digests"] = _digests(images, labels, meta)
         np.save(temporary / "labels.npy", labels)
@@ -178,8 +177,8 @@ def _store(entry: Path, reading: Reading) -> None:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _write_pixels(path: Path, reading: Reading) -> None:
-    """Write images.npy one piece after the other.
+def _write_pixels(path: Path, reading: Reading) -> int:
+    """Write images.npy one piece after the other, and return how many images there are.
 
     Plain writes and not a memory map, because a full disk is then an error that can be handled, and
     not the signal SIGBUS. NumPy leaves room in the header for another number of rows.
@@ -194,13 +193,14 @@ def _write_pixels(path: Path, reading: Reading) -> None:
         _write_header(file, (rows, *reading.shape))
         file.flush()
         os.fsync(file.fileno())  # the pixels are on the disk before the name is
+    return rows
 
 
 def _write_header(file: Any, shape: tuple[int, ...]) -> None:
     np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
 
 
-def _finish(reading: Reading) -> tuple[np.ndarray, dict[str, Any]]:
+def _finish(reading: Reading, rows: int) -> tuple[np.ndarray, dict[str, Any]]:
     """Return the labels and the facts of the images that could be read."""
     kept = np.array([i for i in range(len(reading.labels)) if i not in reading.bad], dtype=np.int64)
     labels = np.ascontiguousarray(reading.labels[kept], dtype=np.int64)
@@ -208,6 +208,8 @@ def _finish(reading: Reading) -> tuple[np.ndarray, dict[str, Any]]:
     if not 0 < num_train < len(kept):
         part = "training" if num_train == 0 else "test"
         raise InputError(f"no {part} image is left; " + "; ".join(reading.notes or ["add images"]))
+    if rows != len(kept):  # a damaged Parquet file may have columns of different lengths
+        raise InputError(f"there are {rows} images and {len(kept)} labels; get the files again")
     return labels, {
         "class_names": list(reading.class_names),
         "ids": [reading.ids[i] for i in kept],
@@ -233,9 +235,9 @@ def load_uncached(plan: Plan, note: str = "") -> tuple[ImageSet, ImageSet]:
     Raises:
         InputError: whatever the reader finds wrong.
     """
-    reading = plan.read()
+    reading = plan.start()
     pieces = list(reading.pieces())
-    labels, meta = _finish(reading)
+    labels, meta = _finish(reading, sum(map(len, pieces)))
     images = np.concatenate(pieces)
     meta["digests"] = _digests(images, labels, meta)
     meta["notes"] += [note] if note else []

@@ -57,6 +57,7 @@ MD5 = {
     "train": "16019d7e3df5f24257cddd939b257f8d",
     "test": "f0ef6b0ae62326f3e7ffdfab6717acfc",
 }
+SIZE = {"cifar-10-python.tar.gz": 170_498_071, "cifar-100-python.tar.gz": 169_001_437}  # bytes
 
 
 @dataclass(frozen=True)
@@ -96,7 +97,9 @@ class Release:
     @property
     def files(self) -> tuple[File, ...]:
         """What a download consists of."""
-        return (File(self.archive, (self.url,), f"md5:{MD5[self.archive]}"),)
+        # In 2026 the first leads to the second.
+        urls = (self.url, f"https://cave.cs.toronto.edu/kriz/{self.archive}")
+        return (File(self.archive, urls, f"md5:{MD5[self.archive]}", SIZE[self.archive]),)
 
     def find(self, path: Path) -> Path | None:
         """Return the official folder or archive that `path` is or holds, whole or damaged, or None."""

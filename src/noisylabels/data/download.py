@@ -50,6 +50,7 @@ def fetch(
     digest: str,
     progress: Progress | None = None,
     *,
+    size: int | None = None,
     timeout: float = 30.0,
     attempts: int = 4,
     pause: float = 1.0,
@@ -62,6 +63,8 @@ def fetch(
         digest: the algorithm of `hashlib` and its hexadecimal value, as in
             "md5:c58f30108f718f92721af3b95e74349a".
         progress: called with ("downloading NAME", bytes there, bytes in all or 0 if unknown).
+        size: how many bytes the file has: a server that offers more is passed over, and one that sends more
+            is cut off. None: any number.
         timeout: seconds that a connection may stand still, above 0.
         attempts: how often in succession one server may fail on the way without sending as much as `CHUNK`, 1
             or more. One that cannot be reached or refuses is not asked again.
@@ -71,7 +74,7 @@ def fetch(
         InputError: no server gave it, the folder cannot be written, or another process is at it; the
             message says why, and what to fetch by hand and where to put it.
     """
-    work = _Download(path, digest, progress, timeout, attempts, pause)
+    work = _Download(path, digest, progress, size, timeout, attempts, pause)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with alone(path.with_name(f".{path.name}.lock")):
@@ -91,6 +94,7 @@ class _Download:
         path: Path,
         digest: str,
         progress: Progress | None,
+        size: int | None,
         timeout: float,
         attempts: int,
         pause: float,
@@ -100,6 +104,7 @@ class _Download:
         self.state = path.with_name(f"{path.name}.part.json")  # from where the part is, and which version
         self.algorithm, _, self.expected = digest.partition(":")
         self.progress = progress
+        self.size = size
         self.timeout = timeout
         self.attempts = attempts
         self.pause = pause
@@ -191,14 +196,22 @@ class _Download:
             raise _RefusedError("it answered with a web page instead of the file")
         if response.status == 200:  # no range asked for, or none supported, or the file is another now
             length = response.headers.get("Content-Length", "")
-            return 0, int(length) if length.isdigit() else None
+            return 0, self._total(length if length.isdigit() else "*")
         found = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", response.headers.get("Content-Range", "").strip())
         if response.status != 206 or not found:
             raise _RefusedError(f"it answered with HTTP {response.status}, expected 200 or 206")
         if int(found[1]) != start or not start:
             self._drop()
             raise _BrokenError(f"it sent bytes from {int(found[1]):,} on, asked for {start:,}")
-        return start, int(found[2]) if found[2] != "*" else None
+        return start, self._total(found[2])
+
+    def _total(self, said: str) -> int | None:
+        """Return how many bytes the whole file has, as the server says, or "*", or as is known."""
+        if said == "*":
+            return self.size
+        if self.size is not None and int(said) > self.size:
+            raise _RefusedError(f"it offers a file of {int(said):,} bytes, expected {self.size:,}")
+        return int(said)  # one that is too short is looked at, for the error to show what it is
 
     def _write(self, response: Any, offset: int, total: int | None) -> int:
         """Write what comes to the part, at once, so that nothing is lost when the process ends."""
@@ -211,11 +224,15 @@ class _Download:
                     raise _BrokenError(f"{_words(error)} after {done:,} bytes") from None
                 if not piece:
                     return done
+                if self.size is not None and done + len(piece) > self.size:
+                    break
                 file.write(piece)
                 file.flush()
                 done += len(piece)
                 if self.progress:
                     self.progress(f"downloading {self.path.name}", done, total or 0)
+        self._drop()
+        raise _RefusedError(f"it sent more than the {self.size:,} bytes of the file")
 
     def _nothing_more(self, headers: Message, start: int) -> bool:
         """Handle an answer that the file has no bytes beyond those of the part."""

@@ -44,6 +44,7 @@ class Known:
         class_names: the classes' names, in the order of the labels.
         urls: folders of the four files, the first choice first.
         packed: the MD5 of each of `FILES` as published, compressed.
+        sizes: the bytes of each of these.
         content: the MD5 of each of `FILES` unpacked.
     """
 
@@ -51,6 +52,7 @@ class Known:
     class_names: tuple[str, ...]
     urls: tuple[str, ...]
     packed: tuple[str, ...]
+    sizes: tuple[int, ...]
     content: tuple[str, ...]
 
     @property
@@ -62,8 +64,8 @@ class Known:
             for what in ("images-idx3-ubyte", "labels-idx1-ubyte")
         ]
         return tuple(
-            File(f"{self.name}/{name}", tuple(url + name for url in self.urls), f"md5:{md5}")
-            for name, md5 in zip(names, self.packed, strict=True)
+            File(f"{self.name}/{name}", tuple(url + name for url in self.urls), f"md5:{md5}", size)
+            for name, md5, size in zip(names, self.packed, self.sizes, strict=True)
         )
 
     def plan(self, place: Path, options: Options) -> Plan:
@@ -86,6 +88,7 @@ MNIST = Known(
         "9fb629c4189551a2d022fa330f9573f3",
         "ec29112dd5afa0611ce80d1b7f02629c",
     ),
+    sizes=(9_912_422, 28_881, 1_648_877, 4_542),
     content=(
         "6bbc9ace898e44ae57da46a324031adb",
         "a25bea736e30d166cdddb491f175f624",
@@ -109,6 +112,7 @@ FASHION_MNIST = Known(
         "bef4ecab320f06d8554ea6380940ec79",
         "bb300cfdad3c16e7a12a480ee83cd310",
     ),
+    sizes=(26_421_880, 29_515, 4_422_102, 5_148),
     content=(
         "f4a8712d7a061bf5bd6d2ca38dc4d50a",
         "9018921c3c673c538a1fc5bad174d6f9",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,8 @@ from noisylabels.data.decode import Decoding, survey
 from noisylabels.data.picture import Encoded
 from noisylabels.data.reading import Options, Plan, Reading, held_out_note
 from noisylabels.data.split import hold_out
+
+_NUMBER = re.compile("[0-9]{1,18}")
 
 
 @dataclass(frozen=True)
@@ -150,7 +153,7 @@ def numbered_pairs(path: Path, num_classes: int) -> Iterator[tuple[int, str, int
     """
     for number, line in numbered_lines(path):
         name, _, label = line.replace("\t", " ").rpartition(" ")
-        if not (name and label.isascii() and label.isdigit()):
+        if not (name and _NUMBER.fullmatch(label)):
             raise InputError(f"{path}, line {number}: {line[:80]!r} is no image and class number")
         if int(label) >= num_classes:
             raise InputError(

@@ -226,6 +226,9 @@ def _read(parts: list[_Part], options: Options) -> Reading:
                 bad.append(f"{part.name}:{row} ({failure_reason(error, b'something')})")
                 continue
             header = header_of(image)
+            if not (header.width and header.height):
+                size = f"{header.width}x{header.height}"
+                raise InputError(f"{part.name}:{row}: the image has no pixels, its size is {size}")
             sizes.add((header.width, header.height))
             grey = grey and header.grey
             numbers.append(_number(label, f"{part.name}:{row}", part.columns))
@@ -247,11 +250,21 @@ def _read(parts: list[_Part], options: Options) -> Reading:
     def pieces() -> Iterator[np.ndarray]:
         for start in range(0, len(rows), _PIECE):
             some = rows[start : start + _PIECE]
-            yield np.stack([pixels_of(part.item(row)[0], C, (H, W)) for part, row in some])
+            yield np.stack([_pixels(part, row, C, (H, W)) for part, row in some])
             if options.progress:
                 options.progress("decoding", start + len(some), len(rows))
 
     return Reading((C, H, W), pieces, labels, ids, class_names, num_train, notes)
+
+
+def _pixels(part: _Part, row: int, channels: int, size: tuple[int, int]) -> np.ndarray:
+    image = part.item(row)[0]
+    try:
+        return pixels_of(image, channels, size)
+    except ValueError as error:  # of pixels that are not 8 or 16 bits
+        raise InputError(
+            f"{part.name}:{row}: the image is in the mode {image.mode}: {error}; convert it to L or RGB"
+        ) from None
 
 
 def _judge(bad: list[str], total: int, options: Options) -> list[str]:

@@ -232,7 +232,10 @@ def _opened(file: Path) -> Iterator[Any]:
     try:
         with pq.ParquetFile(file) as parquet:
             yield parquet
-    except (pa.ArrowException, OSError) as error:
+    except InputError:
+        raise
+    # Arrow raises OSError and, for names that are not UTF-8, ValueError on top of its own exceptions
+    except (pa.ArrowException, OSError, ValueError) as error:
         first_line = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(f"{file} cannot be read as Parquet ({first_line}); get the file again") from None
 

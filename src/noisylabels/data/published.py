@@ -26,11 +26,13 @@ class File:
         name: where it goes, relative to the root.
         urls: where it is to be had, the first choice first.
         digest: what it must be, as in "md5:c58f30108f718f92721af3b95e74349a".
+        size: how many bytes it has.
     """
 
     name: str
     urls: tuple[str, ...]
     digest: str
+    size: int
 
 
 @dataclass(frozen=True)
@@ -89,9 +91,11 @@ class Published:
         Raises:
             InputError: it is not to be downloaded, or could not be.
         """
-        if not self.files:
-            raise InputError(f"{self.name} is not downloaded: get {self.url} under its authors' terms")
         places = roots(root)
+        if not self.files:
+            if not any(self._in(place) for place in places):
+                raise InputError(f"{self.name} is not downloaded: get {self.url} under its authors' terms")
+            return self.locate(root)
         target = places[0]
         for place in places:
             downloads = {place / file.name for file in self.files}
@@ -101,7 +105,7 @@ class Published:
                 target = place
                 break
         for file in self.files:
-            fetch(file.urls, target / file.name, file.digest, progress)
+            fetch(file.urls, target / file.name, file.digest, progress, size=file.size)
         return self.locate(target)
 
     def _in(self, root: Path) -> Path | None:

@@ -52,9 +52,6 @@ class Reading:
     notes: list[str] = field(default_factory=list)
     bad: dict[int, str] = field(default_factory=dict)
 
-    def __post_init__(self) -> None:
-        check_class_names(self.class_names)  # before the pixels are decoded for nothing
-
     @classmethod
     def of_encoded(
         cls,
@@ -95,6 +92,15 @@ class Plan:
     options: Mapping[str, object]
     read: Callable[[], Reading]
     notes: tuple[str, ...] = ()
+
+    def start(self) -> Reading:
+        """Start reading, and see to it that there are classes before pixels are decoded for nothing."""
+        reading = self.read()
+        try:
+            check_class_names(reading.class_names)
+        except InputError as error:
+            raise InputError(f"{self.root}: {error}") from None
+        return reading
 
 
 def name_of(path: Path) -> str:

@@ -10,6 +10,7 @@ import numpy as np
 
 from noisylabels.core.cells import SUFFIXES, read_cells
 from noisylabels.core.checks import InputError
+from noisylabels.data.files import folders_in
 from noisylabels.data.listed import Listing, drop_missing, plan_listing
 from noisylabels.data.reading import Options, Plan, name_of, number_classes
 
@@ -39,7 +40,11 @@ _NAMELESS = ("labels", "label", "data", "index", "metadata", "images", "train") 
 
 
 def find(path: Path) -> Path | None:
-    """Return the table that `path` is, or that is the only one in it and has the columns of one."""
+    """Return the table that `path` is, or that is the only one in it and has the columns of one.
+
+    One without them is given too where there are no folders beside it: the folder can be nothing else, and
+    what is wrong with its table is the thing to say.
+    """
     if path.is_file():
         return path if path.suffix.lower() in SUFFIXES else None
     if not path.is_dir():
@@ -47,6 +52,8 @@ def find(path: Path) -> Path | None:
     tables = [file for file in sorted(path.iterdir()) if file.suffix.lower() in SUFFIXES and file.is_file()]
     if len(tables) != 1:
         return None
+    if not folders_in(path):
+        return tables[0]
     try:
         _, heading = next(_rows(tables[0]))
     except InputError:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 from torch import nn
 
 
@@ -17,6 +19,32 @@ def conv_block(channels_in: int, channels_out: int) -> nn.Sequential:
         nn.BatchNorm2d(channels_out),
         nn.ReLU(),
     )
+
+
+def stages(
+    block: Callable[[int, int, int], nn.Module],
+    channels: int,
+    widths: Sequence[int],
+    blocks: Sequence[int],
+    expansion: int = 1,
+) -> list[nn.Module]:
+    """Return stages of residual blocks; each stage but the first halves the image.
+
+    Args:
+        block: makes a block of its channels, its width and its stride.
+        channels: that the first block gets.
+        widths: of the blocks of each stage.
+        blocks: how many each stage has.
+        expansion: how many times its width a block gives.
+    """
+    made: list[nn.Module] = []
+    for stage, (width, count) in enumerate(zip(widths, blocks, strict=True)):
+        layers = []
+        for i in range(count):
+            layers.append(block(channels, width, 2 if stage and not i else 1))
+            channels = width * expansion
+        made.append(nn.Sequential(*layers))
+    return made
 
 
 def pooled_head(channels: int, num_classes: int) -> list[nn.Module]:

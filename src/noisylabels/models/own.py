@@ -59,8 +59,8 @@ def split_spec(spec: str) -> tuple[str, str]:
     dotted = all(part.isidentifier() for part in where.split("."))
     if not function.isidentifier() or not (where.endswith(".py") or dotted):
         raise InputError(
-            f"the model {spec!r} cannot be read; expected a name of `noisylabels list models`, timm:NAME, "
-            "MODULE:FUNCTION or FILE.py:FUNCTION"
+            f"the model {spec!r} cannot be read; expected a name of `noisylabels list models`, "
+            "mlp:SIZE,SIZE, timm:NAME, MODULE:FUNCTION or FILE.py:FUNCTION"
         )
     return where, function
 
@@ -166,4 +166,5 @@ def _failed(spec: str, error: BaseException) -> InputError:
         file, line = (own or frames)[-1].filename, (own or frames)[-1].lineno
     # a syntax error's words end with its place, which follows anyway
     what = f"SyntaxError: {error.msg}" if isinstance(error, SyntaxError) else one_line(error)
-    return InputError(f"the model {spec!r} failed: {what} ({Path(file or '?').name}, line {line})")
+    place = f" ({Path(file).name}, line {line})" if file and line else ""  # bytes that are no text have none
+    return InputError(f"the model {spec!r} failed: {what}{place}")

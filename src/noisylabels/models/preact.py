@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 from torch import Tensor, nn
 
-from noisylabels.models.layers import conv, pooled_head
+from noisylabels.models.layers import conv, pooled_head, stages
 
 
 class PreActBlock(nn.Module):
@@ -39,21 +40,6 @@ class PreActBlock(nn.Module):
         return out
 
 
-def _stages(
-    channels: int, widths: Sequence[int], blocks: Sequence[int], *, activated: bool = False
-) -> list[nn.Module]:
-    """Return stages of blocks; each stage but the first halves the image."""
-    stages: list[nn.Module] = []
-    for stage, (width, count) in enumerate(zip(widths, blocks, strict=True)):
-        layers = []
-        for i in range(count):
-            stride = 2 if stage and not i else 1
-            layers.append(PreActBlock(channels, width, stride, activated=activated))
-            channels = width
-        stages.append(nn.Sequential(*layers))
-    return stages
-
-
 def preact_resnet18(
     channels: int,
     image_size: tuple[int, int],
@@ -84,7 +70,7 @@ def preact_resnet18(
         stem += [nn.BatchNorm2d(widths[0]), nn.ReLU(inplace=True)]
     return nn.Sequential(
         *stem,
-        *_stages(widths[0], widths, (2, 2, 2, 2), activated=dividemix),
+        *stages(partial(PreActBlock, activated=dividemix), widths[0], widths, (2, 2, 2, 2)),
         *pooled_head(widths[-1], num_classes),
     )
 
@@ -113,10 +99,10 @@ def wide_resnet(
     2 / fan out), the classifier's bias at 0. Their batch normalization starts with gains uniform in
     [0, 1], the default of Torch 7; here they start at 1, as everywhere since.
     """
-    stem, *stages = widths
+    stem, *rest = widths
     model = nn.Sequential(
         conv(channels, stem, 3),
-        *_stages(stem, stages, [(depth - 4) // 6] * 3),
+        *stages(PreActBlock, stem, rest, [(depth - 4) // 6] * 3),
         nn.BatchNorm2d(widths[-1]),
         nn.ReLU(inplace=True),
         *pooled_head(widths[-1], num_classes),

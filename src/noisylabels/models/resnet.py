@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from noisylabels.models.layers import conv, pooled_head, reset_weights
+from noisylabels.models.layers import conv, pooled_head, reset_weights, stages
 
 
 class BasicBlock(nn.Module):
     """Two 3x3 convolutions beside a shortcut: ``relu(bn(conv(relu(bn(conv(x))))) + shortcut(x))``."""
-
-    expansion = 1
 
     def __init__(self, channels: int, width: int, stride: int) -> None:
         super().__init__()
@@ -71,21 +68,6 @@ def _shortcut(channels: int, out: int, stride: int) -> nn.Module:
     return nn.Sequential(conv(channels, out, 1, stride), nn.BatchNorm2d(out))
 
 
-def _stages(
-    block: type[BasicBlock] | type[Bottleneck], channels: int, widths: Sequence[int], blocks: Sequence[int]
-) -> list[nn.Module]:
-    """Return stages of blocks; each stage but the first halves the image."""
-    stages: list[nn.Module] = []
-    for stage, (width, count) in enumerate(zip(widths, blocks, strict=True)):
-        strides = itertools.chain((1 if stage == 0 else 2,), itertools.repeat(1, count - 1))
-        layers = []
-        for stride in strides:
-            layers.append(block(channels, width, stride))
-            channels = width * block.expansion
-        stages.append(nn.Sequential(*layers))
-    return stages
-
-
 def cifar_resnet(
     channels: int,
     image_size: tuple[int, int],
@@ -114,7 +96,7 @@ def cifar_resnet(
         conv(channels, widths[0], 3),
         nn.BatchNorm2d(widths[0]),
         nn.ReLU(inplace=True),
-        *_stages(BasicBlock, widths[0], widths, blocks),
+        *stages(BasicBlock, widths[0], widths, blocks),
         *pooled_head(widths[-1], num_classes),
     )
     reset_weights(model)
@@ -146,7 +128,7 @@ def imagenet_resnet50(
         nn.BatchNorm2d(widths[0]),
         nn.ReLU(inplace=True),
         nn.MaxPool2d(kernel_size=3, stride=2, padding=1),
-        *_stages(Bottleneck, widths[0], widths, (3, 4, 6, 3)),
+        *stages(Bottleneck, widths[0], widths, (3, 4, 6, 3), Bottleneck.expansion),
         *pooled_head(widths[-1] * Bottleneck.expansion, num_classes),
     )
     for module in model.modules():

@@ -5,8 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import re
-import zipfile
-import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,13 +45,13 @@ def _entry(number: int) -> str:
 
 
 @contextlib.contextmanager
-def _readable(path: Path, kind: str, *errors: type[Exception]) -> Iterator[None]:
-    """Turn what a library raises on a damaged file into one line."""
+def _readable(path: Path, kind: str) -> Iterator[None]:
+    """Turn what a library raises on a damaged file, which may be anything, into one line."""
     try:
         yield
     except InputError:
         raise
-    except errors as error:
+    except Exception as error:
         reason = str(error).strip().partition("\n")[0]
         if "allow_pickle" in reason:
             reason = "it holds Python objects, which are not read"
@@ -70,7 +68,7 @@ def _read_lines(path: Path) -> Table:
 
 
 def _read_json(path: Path) -> Table:
-    with _readable(path, "JSON file", ValueError, RecursionError):
+    with _readable(path, "JSON file"):
         value = json.loads(read_text(path))
     if not isinstance(value, list):
         raise InputError(f"{path} holds a {type(value).__name__}, expected a list with one label an example")
@@ -120,11 +118,10 @@ def _is_header(rows: list[list[str]]) -> bool:
     return not any(map(_NUMBER.fullmatch, rows[0])) and any(map(_NUMBER.fullmatch, below))
 
 
-_NUMPY_ERRORS = (OSError, ValueError, EOFError, KeyError, NotImplementedError, zipfile.BadZipFile, zlib.error)
-
-
 def _read_numpy(path: Path) -> Table:
-    def flat(array: np.ndarray, subject: str) -> np.ndarray:
+    def flat(array: Any, subject: str) -> np.ndarray:
+        if not isinstance(array, np.ndarray):  # bytes, of a file in an archive that is no array
+            raise ValueError("a file of the archive is no array")
         if array.ndim != 1:
             raise InputError(
                 f"{path}: {subject} the shape {array.shape}, expected one label an example, (N,)"
@@ -133,10 +130,10 @@ def _read_numpy(path: Path) -> Table:
 
     def read(name: str) -> np.ndarray:
         # opened here, because np.load leaves a damaged archive open
-        with _readable(path, "NumPy file", *_NUMPY_ERRORS), path.open("rb") as file:
+        with _readable(path, "NumPy file"), path.open("rb") as file:
             return flat(np.load(file, allow_pickle=False)[name], f"{name!r} has")
 
-    with _readable(path, "NumPy file", *_NUMPY_ERRORS), path.open("rb") as file:
+    with _readable(path, "NumPy file"), path.open("rb") as file:
         loaded = np.load(file, allow_pickle=False)
         if isinstance(loaded, np.ndarray):
             return _only(path, flat(loaded, "the array has"), _entry)
@@ -148,12 +145,12 @@ def _read_parquet(path: Path) -> Table:
     import pyarrow.parquet as pq
 
     def read(name: str) -> Any:
-        with _readable(path, "Parquet file", OSError, ValueError, pa.ArrowException):
+        with _readable(path, "Parquet file"):
             column = pq.read_table(path, columns=[name], partitioning=None)[name]
             whole = pa.types.is_integer(column.type) and not column.null_count
             return column.to_numpy() if whole else column.to_pylist()
 
-    with _readable(path, "Parquet file", OSError, ValueError, pa.ArrowException):
+    with _readable(path, "Parquet file"):
         schema = pq.read_schema(path)
     if _SAVED in (schema.metadata or {}):
         # here, because what a noise may be is known by reading files, and this is a file of noise

@@ -198,7 +198,9 @@ def _read_numpy(path: Path) -> dict[Any, Any]:
             }[version]
             shape, _, dtype = read_header(file)
             content = file.read()
-    except (ValueError, KeyError, EOFError) as error:
+    except OSError:
+        raise
+    except Exception as error:  # a damaged head fails in any way
         raise damaged(str(path), error) from None
     if dtype != np.dtype(object) or shape != ():
         raise InputError(
