@@ -376,3 +376,27 @@ def test_a_loss_that_is_no_mean_is_refused(sets, model, reduction):
 def test_the_folder_may_be_a_string(sets, model, tmp_path):
     fit(model(), *sets(), nn.CrossEntropyLoss(), epochs=1, folder=str(tmp_path))
     assert (tmp_path / "history.jsonl").exists()
+
+
+def test_labels_and_losses_that_are_none_are_named(sets, model):
+    train, test = sets(n=12)
+
+    def refused(message: str, **given) -> None:
+        with pytest.raises(InputError, match=message):
+            fit(
+                model(),
+                train,
+                test,
+                given.pop("loss", nn.CrossEntropyLoss()),
+                epochs=1,
+                device="cpu",
+                **given,
+            )
+
+    refused("the loss is 'ce', expected a function or a module, such as nl.loss", loss="ce")
+    refused("labels are a ndarray, expected NoisyLabels", labels=train.labels.numpy())
+    tail = corrupt(train.labels, "longtail:0.1", num_classes=train.num_classes)
+    assert len(tail) < 12
+    refused("leaves examples out: take the set that nl.corrupt_set gives", labels=tail)
+    other = corrupt([0, 1], "none", num_classes=train.num_classes)
+    refused("there are 2 labels of .* for 12 images .*; corrupt the labels of this very set", labels=other)

@@ -100,6 +100,8 @@ def fit(
         Interrupted: `stop` said so.
     """
     use = build(Settings, settings)
+    if not callable(loss):
+        raise InputError(f"the loss is {loss!r}, expected a function or a module, such as nl.loss('nce+mae')")
     if (reduction := getattr(loss, "reduction", "mean")) != "mean":
         raise InputError(
             f"the loss has reduction {reduction!r}, expected 'mean': a step and a history need it"
@@ -198,10 +200,18 @@ def _labels_of(train: ImageSet, test: ImageSet, labels: NoisyLabels | None) -> t
         )
     if labels is None:
         return train.labels, None
+    if not isinstance(labels, NoisyLabels):
+        raise InputError(
+            f"labels are a {type(labels).__name__}, expected NoisyLabels, as nl.corrupt gives them; labels whose "
+            "truth is unknown belong into the set"
+        )
     if len(labels) != len(train) or labels.num_classes != train.num_classes:
+        hint = "corrupt the labels of this very set"
+        if labels.index is not None:
+            hint = "the noise leaves examples out: take the set that nl.corrupt_set gives with the labels"
         raise InputError(
             f"there are {len(labels)} labels of {labels.num_classes} classes for {len(train)} images "
-            f"of {train.num_classes} classes; corrupt the labels of this very set"
+            f"of {train.num_classes} classes; {hint}"
         )
     return torch.from_numpy(labels.given), torch.from_numpy(labels.true)
 
