@@ -386,10 +386,20 @@ def test_images_that_are_not_square_take_no_foreign_ones(tmp_path):
 # --- nothing is written when something is wrong -------------------------------------------------
 
 
+def test_a_model_that_cannot_be_trained_leaves_no_folder(tmp_path):
+    (tmp_path / "bare.py").write_text(
+        "import torch\n\n\ndef make(channels, image_size, num_classes):\n    return torch.nn.Flatten()\n"
+    )
+    with pytest.raises(InputError, match="no parameters that require a gradient"):
+        run(fast(tmp_path / "run", model=f"{tmp_path / 'bare.py'}:make", width=1.0))
+    assert not (tmp_path / "run").exists()
+
+
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
         ({"loss": "nec"}, "'nec'"),
+        ({"data": " "}, "the data set is empty text"),
         ({"noise": "symetric:0.4"}, "symetric"),
         ({"noise": "symmetric:1.4"}, "1.4"),
         ({"noise": "labels:nowhere.csv"}, "there is no file nowhere.csv"),

@@ -119,6 +119,7 @@ def test_a_wrong_flag(
     [
         (["trian"], ["'trian'", "'train'"]),
         (["train", "no-such-recipe"], ["no-such-recipe", "digits"]),
+        (["train", "mnist"], ["no recipe 'mnist'", "the data set is --data mnist"]),
         (["train", "digits", "again"], ["again"]),
         (["predict"], ["folder of a finished run"]),
         (["predict", "no/run", "image.jpg"], ["no/run", "is no folder of a run"]),

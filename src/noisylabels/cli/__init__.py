@@ -6,6 +6,7 @@ line says what), 130 or 143 stopped by a signal (the same command goes on).
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Sequence
 
@@ -42,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if debug:
             raise
         kind = type(error).__name__
-        if "out of memory" in str(error).lower() or "not enough memory" in str(error).lower():
+        if re.search("out of memory|not enough memory|allocate memory", str(error), re.IGNORECASE):
             print(
                 "noisylabels: not enough memory; take a smaller --image-size, --width or --batch-size",
                 file=sys.stderr,

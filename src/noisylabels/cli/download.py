@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -28,7 +29,11 @@ class Download:
         from noisylabels.cli.terminal import TerminalReporter
         from noisylabels.data.catalog import download
 
-        with TerminalReporter(epochs=0) as reporter:
-            place = download(self.name, self.root, reporter.decoding)
+        try:
+            with TerminalReporter(epochs=0) as reporter:
+                place = download(self.name, self.root, reporter.decoding)
+        except KeyboardInterrupt:
+            print("noisylabels: stopped; the same command goes on from there", file=sys.stderr)
+            return 130
         print(f"{self.name} is in {place}")
         return 0

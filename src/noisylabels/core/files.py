@@ -39,6 +39,16 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
+def removed_if_empty(folder: Path) -> Iterator[None]:
+    """Remove `folder` after the block if nothing is in it: it was made for work that came to nothing."""
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError):
+            folder.rmdir()
+
+
+@contextlib.contextmanager
 def alone(path: Path) -> Iterator[None]:
     """Hold the lock file `path` for the block; a second process that wants it gets an `InputError`.
 

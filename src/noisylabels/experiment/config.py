@@ -78,8 +78,12 @@ def load_config(recipe: str | None = None, **flags: Any) -> RunConfig:
         shipped = recipes()
         path = shipped.get(recipe, Path(recipe))
         if not path.exists():
+            from noisylabels.data.catalog import DATA
+
+            hint = f"; the data set is --data {recipe}" if recipe in DATA else ""
+            known = ", ".join(shipped)
             raise InputError(
-                f"there is no recipe {recipe!r}: no file of that name, and none of: {', '.join(shipped)}"
+                f"there is no recipe {recipe!r}: no file of that name, and none of: {known}{hint}"
             )
         layer = build_layer(path)
     return build(RunConfig, layer, flags)
@@ -111,6 +115,8 @@ def canonical(config: RunConfig) -> RunConfig:
             "take js here, or train with gjs in a loop of your own"
         )
     data = config.data
+    if not data.strip():
+        raise InputError("the data set is empty text, expected a name or a path; for this folder write .")
     if data not in DATA:
         data = os.path.normpath(os.path.expanduser(data))
         data = os.path.join(".", data) if data in DATA else data  # a folder called as a data set is

@@ -59,6 +59,12 @@ def remove_leftovers(out: Path) -> None:
             leftover.unlink(missing_ok=True)
 
 
+def empty_folder(out: Path) -> None:
+    """Remove the files of a run from which nothing came."""
+    for name in FILES:
+        (out / name).unlink(missing_ok=True)
+
+
 def check_folder(out: Path, config: RunConfig) -> RunResult | None:
     """Return the result in `out` if this very run is done there; another run there is an error."""
     if out.exists() and not out.is_dir():

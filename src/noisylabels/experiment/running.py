@@ -5,9 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from noisylabels.core.files import alone, write_json
+from noisylabels.core.checks import InputError
+from noisylabels.core.files import alone, removed_if_empty, write_json
 from noisylabels.experiment.config import RunConfig, canonical, default_out, run_id
-from noisylabels.experiment.folder import RunResult, check_folder, read_result, remove_leftovers, start_folder
+from noisylabels.experiment.folder import (
+    RunResult,
+    check_folder,
+    empty_folder,
+    read_result,
+    remove_leftovers,
+    start_folder,
+)
 from noisylabels.experiment.reporter import Reporter, Silent
 from noisylabels.experiment.sets import corrupted
 from noisylabels.training.settings import Settings
@@ -61,6 +69,7 @@ def run(config: RunConfig, reporter: Reporter | None = None) -> RunResult:
     model = build_model(**shape, seed=config.seed)
     augment = default_augment(config.data, train) if config.augment == "auto" else config.augment
 
+    fresh = not out.exists()
     start_folder(out, config, labels, train, test, shape, augment)
     settings = {name: getattr(config, name) for name in Settings.__dataclass_fields__} | {"augment": augment}
     result: dict[str, Any] = {"status": "done", "message": ""}
@@ -69,7 +78,7 @@ def run(config: RunConfig, reporter: Reporter | None = None) -> RunResult:
     noise = {"spec": labels.spec, "seed": labels.seed, "rate": labels.rate, "digest": labels.digest}
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)  # of what else this process did
-    with alone(out / ".lock"):
+    with removed_if_empty(out), alone(out / ".lock"):
         with stop_on_signals() as stop:
             try:
                 history = fit(
@@ -83,6 +92,10 @@ def run(config: RunConfig, reporter: Reporter | None = None) -> RunResult:
                     stop=stop,
                     **settings,
                 )
+            except InputError:  # the model does not fit the images, say: nothing has been trained
+                if fresh:
+                    empty_folder(out)
+                raise
             except Interrupted as stopped:
                 stopped.signal = stop.signal or stopped.signal
                 raise

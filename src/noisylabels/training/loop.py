@@ -202,8 +202,8 @@ def _labels_of(train: ImageSet, test: ImageSet, labels: NoisyLabels | None) -> t
         return train.labels, None
     if not isinstance(labels, NoisyLabels):
         raise InputError(
-            f"labels are a {type(labels).__name__}, expected NoisyLabels, as nl.corrupt gives them; labels whose "
-            "truth is unknown belong into the set"
+            f"labels are a {type(labels).__name__}, expected NoisyLabels, as nl.corrupt gives them; "
+            "labels whose truth is unknown belong into the set"
         )
     if len(labels) != len(train) or labels.num_classes != train.num_classes:
         hint = "corrupt the labels of this very set"
