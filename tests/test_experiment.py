@@ -388,10 +388,11 @@ def test_images_that_are_not_square_take_no_foreign_ones(tmp_path):
 
 def test_a_model_that_cannot_be_trained_leaves_no_folder(tmp_path):
     (tmp_path / "bare.py").write_text(
-        "import torch\n\n\ndef make(channels, image_size, num_classes):\n    return torch.nn.Flatten()\n"
+        "from torch import nn\n\n\nclass Bare(nn.Module):\n"
+        "    def forward(self, images):\n        return images.flatten(1)[:, :10]\n"
     )
     with pytest.raises(InputError, match="no parameters that require a gradient"):
-        run(fast(tmp_path / "run", model=f"{tmp_path / 'bare.py'}:make", width=1.0))
+        run(fast(tmp_path / "run", model=f"{tmp_path / 'bare.py'}:Bare", width=1.0))
     assert not (tmp_path / "run").exists()
 
 
