@@ -389,7 +389,8 @@ def test_images_that_are_not_square_take_no_foreign_ones(tmp_path):
 def test_a_model_that_cannot_be_trained_leaves_no_folder(tmp_path):
     (tmp_path / "bare.py").write_text(
         "from torch import nn\n\n\nclass Bare(nn.Module):\n"
-        "    def forward(self, images):\n        return images.flatten(1)[:, :10]\n"
+        "    def forward(self, images):  # and no __init__ of its own\n"
+        "        return images.flatten(1)[:, :10]\n"
     )
     with pytest.raises(InputError, match="no parameters that require a gradient"):
         run(fast(tmp_path / "run", model=f"{tmp_path / 'bare.py'}:Bare", width=1.0))
