@@ -137,7 +137,7 @@ def _arguments(function: Callable[..., Any], spec: str, offered: dict[str, Any])
         raise InputError(f"{spec!r} has no signature; expected a function written in Python") from None
     by_name = {p.name: p for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
     # that of nn.Module itself takes anything in its signature, and nothing in truth
-    bare = isinstance(function, type) and function.__init__ is nn.Module.__init__
+    bare = isinstance(function, type) and function.__init__ is nn.Module.__init__  # type: ignore[misc]
     everything = not bare and any(p.kind is p.VAR_KEYWORD for p in parameters)
     given = {name: value for name, value in offered.items() if everything or name in by_name}
     unknown = [

@@ -1,9 +1,10 @@
-"""What a kind of noise does to a set: five forms, of which every kind of the catalog is a case.
+"""What a kind of noise does to a set: six forms, of which every kind of the catalog is a case.
 
 A noise is a chain of stages. Each takes the **state** that the last one left (which examples there are,
 their labels, the truth) and gives the next; what it may look at beside that is the **scene**, the set as it
-was. `Flip` sends labels through transition matrices, `FlipEach` gives every example a row of its own, `Keep`
-keeps a part of the examples, `Read` takes labels from a file, `Swap` puts foreign images under labels.
+was. `Flip` sends labels through transition matrices, `Load` through one from a file, `FlipEach` gives every
+example a row of its own, `Keep` keeps a part of the examples, `Read` takes labels from a file, `Swap` puts
+foreign images under labels.
 """
 
 from __future__ import annotations
@@ -285,17 +286,4 @@ class Swap(Act):
 
     def steps(self, num_classes: int, stage: Stage, pairs: Pairs) -> tuple[Rows, ...]:
         """Return none: the labels of examples that have a true class stay."""
-        return ()
-
-
-@dataclass(frozen=True)
-class Nothing(Act):
-    """All stays as it is."""
-
-    def __call__(self, scene: Scene, state: State, stage: Stage, pairs: Pairs) -> State:
-        """Return the same state."""
-        return state
-
-    def steps(self, num_classes: int, stage: Stage, pairs: Pairs) -> tuple[Rows, ...]:
-        """Return none."""
         return ()

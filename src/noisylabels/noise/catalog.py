@@ -13,7 +13,7 @@ from functools import partial
 
 from noisylabels.core.registry import Registry
 from noisylabels.noise import imbalance, outside
-from noisylabels.noise.acts import Act, Flip, FlipEach, Keep, Load, Nothing, Read, Swap
+from noisylabels.noise.acts import Act, Flip, FlipEach, Keep, Load, Read, Swap
 from noisylabels.noise.instance import feature_projection, part_dependent
 from noisylabels.noise.transition import (
     asymmetric_rows,
@@ -85,7 +85,7 @@ KINDS.add(
         form="none",
         title="the labels as they are",
         equation="T = I",
-        default=Convention(title="nothing is flipped", source="", act=Nothing()),
+        default=Convention(title="nothing is flipped", source="", act=Flip(lambda K, rate, pairs: ())),
         takes="nothing",
     ),
 )
