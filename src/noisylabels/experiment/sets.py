@@ -63,7 +63,7 @@ def corrupt_set(
     >>> train, _ = nl.load("digits")
     >>> train, labels = corrupt_set(train, "longtail:0.1 | instance:0.3", seed=1)
     >>> len(train), labels
-    (570, NoisyLabels('longtail:0.1 | instance:0.3', seed=1: 188 of 570 labels wrong (32.98 %), 10 classes))
+    (588, NoisyLabels('longtail:0.1 | instance:0.3', seed=1: 178 of 588 labels wrong (30.27 %), 10 classes))
     """
     from noisylabels.data.catalog import load
     from noisylabels.data.images import like, replaced, subset
