@@ -190,7 +190,10 @@ def test_a_text_that_is_no_stage(text, message: str) -> None:
     ("text", "message"),
     [
         (None, "noise is None, expected text such as 'symmetric:0.4'"),
-        ("symmetric:0.4 |", f"unknown noise ''; known: {', '.join(KINDS)}"),
+        (
+            "symmetric:0.4 |",
+            "a side of a | in 'symmetric:0.4 |' is empty; write a noise on both, or leave the | out",
+        ),
         ("symmetric:0.4 | symetric:0.2", "unknown noise 'symetric'; did you mean 'symmetric'?"),
         (
             "symmetric:0.4 | labels:a.csv",

@@ -48,7 +48,7 @@ def human_labels(path: str, column: str, scene: Scene) -> Taken:
         InputError: as `read_human`; or the file's clean labels are not those of the set, in order.
     """
     found = human.read_human(path, column or None)
-    found.check_order(scene.labels, path)
+    found.check_order(scene.labels, f"the labels in {path}")
     return Taken(check_labels(found.given, scene.num_classes, f"the labels of {path}"))
 
 

@@ -192,7 +192,10 @@ class NoiseSpec:
             return text
         if not isinstance(text, str):
             raise InputError(f"noise is {text!r}, expected text such as 'symmetric:0.4'")
-        return cls(tuple(Stage.parse(part) for part in text.split("|")))
+        parts = text.split("|")
+        if len(parts) > 1 and not all(part.strip() for part in parts):
+            raise InputError(f"a side of a | in {text!r} is empty; write a noise on both, or leave the | out")
+        return cls(tuple(Stage.parse(part) for part in parts))
 
     @property
     def changes_labels(self) -> bool:
