@@ -6,12 +6,14 @@ import math
 import string
 
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from noisylabels import losses
 from noisylabels.core.checks import InputError
 from noisylabels.losses import LOSSES, PER_LABEL, loss
-from noisylabels.losses.catalog import find
+from noisylabels.losses.catalog import Named, find
 
 
 @pytest.mark.parametrize(
@@ -198,3 +200,20 @@ def test_the_catalog_parses_its_own_names():
         assert loss(name).terms == loss(entry.expression).terms
     for stem in (stem for stem, row in PER_LABEL.items() if row.pointwise):
         assert find("nn" + stem)[1] is PER_LABEL[stem]
+
+
+def test_functions_with_parameters_do_without_the_parser(monkeypatch):
+    z, t = torch.zeros(2, 3), torch.tensor([0, 1])
+    calls = (("sce", {"beta": 2.0}), ("jal_ce", {"a": 5.0}), ("ls", {"r": 0.3}), ("ngce", {"q": 0.5}))
+    wanted = {
+        name: loss(f"{name}({key}={value})")(z, t) for name, given in calls for key, value in given.items()
+    }
+    found = [losses.function(name) for name, _ in calls]
+    monkeypatch.setattr("ast.parse", None)
+    for function, (name, given) in zip(found, calls, strict=True):
+        assert torch.equal(function(z, t, **given), wanted[name])
+
+
+def test_a_sum_with_parameters_is_a_plain_sum():
+    with pytest.raises(InputError, match=r"has '\(ce \+ mae\) \* alpha' in it, expected weight\*name"):
+        Named("bad_", "alpha*nce + (ce+mae)*alpha", "", "", "", {"alpha": 1.0})

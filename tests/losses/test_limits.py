@@ -124,6 +124,8 @@ def test_every_preset_is_a_loss():
         ("sce(beta=2)", "0.1*ce+2*rce"),
         ("logit_clip(nce+mae,tau=2)", "logit_clip(nce,tau=2)+logit_clip(mae,tau=2)"),
         ("ls", "ls(ce)"),
+        ("ls(ce+mae)", "ls(ce)+ls(mae)"),  # not symmetric, in one pair of brackets or two
+        ("ls(ce)+mae", "ls(ce)+mae"),
         ("2*peer(ls(ce,r=0.2),alpha=3)", "2*peer(ls(ce,r=0.2),alpha=3)"),
     ],
 )
@@ -144,6 +146,10 @@ def test_presets_and_wrappers_in_expressions(text, canonical):
         ("logit_clip(ce, mae)", "in it, expected a sum such as"),
         ("ce(mae)", "in it, expected a sum such as"),
         ("nboot_soft", "unknown loss 'nboot_soft'"),
+        ("ls(mae)", "'ls(mae)' smooths the labels of a symmetric loss"),
+        ("ls(nce+mae, r=-0.5)", "smooths the labels of a symmetric loss"),
+        ("ce+ls(mae)", "'ls(mae)' smooths the labels of a symmetric loss"),
+        ("peer(ls(gce(q=1)))", "smooths the labels of a symmetric loss"),
     ],
 )
 def test_errors_of_presets_and_wrappers(text, words):

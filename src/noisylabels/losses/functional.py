@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from functools import cache, partial
+from functools import cache
 from typing import Any
 
 from torch import Tensor
 
 from noisylabels.core.checks import check_choice
 from noisylabels.losses.catalog import LOSSES, WRAPPERS, Named, find
-from noisylabels.losses.evaluation import IGNORE, REDUCTIONS, Part, Target, evaluate
-from noisylabels.losses.expression import read_terms
+from noisylabels.losses.evaluation import IGNORE, REDUCTIONS, Target, evaluate
+from noisylabels.losses.expression import bind, read_terms
 from noisylabels.losses.modules import Loss, check_smoothing
 
 _DOC = """{title}.
@@ -51,7 +51,6 @@ def _made(entry: Named) -> Callable[..., Tensor]:
     # No Loss inside: making one looks at the class weights, which would wait for the device.
     default = read_terms(entry.expression)
     default_parts = [term.part for term in default]
-    single = find(entry.name) if _is_single(entry) else None
 
     def call(
         logits: Tensor | Sequence[Tensor],
@@ -65,17 +64,8 @@ def _made(entry: Named) -> Callable[..., Tensor]:
     ) -> Tensor:
         check_choice(reduction, REDUCTIONS, "reduction")
         terms, parts = default, default_parts
-        if parameters and single is not None:  # without the parser, so that torch.compile sees it all
-            reading, row = single
-            parts = [
-                Part(1.0, partial(row.read, reading, row.parameters(parameters)), compares_views=row.views)
-            ]
-        elif parameters:
-            terms = read_terms(
-                entry.with_parameters(parameters)
-                if entry.name not in WRAPPERS
-                else f"{entry.name}({','.join(f'{key}={value!r}' for key, value in parameters.items())})"
-            )
+        if parameters:
+            terms = bind(entry, parameters)
             parts = [term.part for term in terms]
         if label_smoothing:
             check_smoothing(label_smoothing, terms)
@@ -105,14 +95,9 @@ def _made(entry: Named) -> Callable[..., Tensor]:
 
 def _domain(entry: Named) -> Mapping[str, Mapping[str, Any]]:
     """Return the limits of a loss's parameters, as far as one row has them."""
-    if _is_single(entry):
-        return find(entry.name)[1].domain
-    return WRAPPERS[entry.name].domain if entry.name in WRAPPERS else {}
-
-
-def _is_single(entry: Named) -> bool:
-    """Return whether the loss is one reading of one per-label function."""
-    return entry.name.isidentifier() and not entry.is_sum and entry.name not in WRAPPERS
+    if entry.name in WRAPPERS:
+        return WRAPPERS[entry.name].domain
+    return {} if entry.is_sum else find(entry.name)[1].domain
 
 
 def _range(limits: Mapping[str, Any] | None) -> str:

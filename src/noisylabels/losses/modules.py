@@ -33,7 +33,7 @@ Given = tuple[tuple[str, float], ...]
 def changed(row: PerLabel | Wrapper, parameters: Mapping[str, float]) -> Given:
     """Check the parameters and keep those that differ from the defaults."""
     full = row.parameters(parameters)
-    return tuple(sorted((name, value) for name, value in full.items() if value != row.defaults[name]))
+    return tuple((name, full[name]) for name in sorted(full) if full[name] != row.defaults[name])
 
 
 @dataclass(frozen=True)
@@ -91,8 +91,7 @@ class Term:
             tuple(wrap for wrap in self.wraps if wrap.row.of == of) for of in ("logits", "label")
         )
         read = partial(self.row.read, self.reading, self.parameters)
-        chain = "/".join(str(wrap) for wrap in logits)
-        return Part(self.weight, read, logits, label, self.row.views, chain)
+        return Part(self.weight, read, logits, label, self.row.views)
 
     def label_sum(self, num_classes: int) -> float | None:
         """Return the term's weight times its sum over all labels if that is constant, else None."""
@@ -162,6 +161,7 @@ class Loss(nn.Module):
     ) -> None:
         super().__init__()
         self.terms = _canonical(terms)
+        _check_evening(self.terms)
         self.reduction = check_choice(reduction, REDUCTIONS, "reduction")
         self.ignore_index = ignore_index
         self.label_smoothing = check_smoothing(label_smoothing, self.terms)
@@ -309,12 +309,32 @@ class Loss(nn.Module):
 def check_smoothing(label_smoothing: float, terms: Sequence[Term]) -> float:
     """Return `label_smoothing` if it is in [0, 1] and means something for these terms."""
     check_between(label_smoothing, "label_smoothing", 0.0, 1.0)
-    if label_smoothing and None not in [term.label_sum(3) for term in terms]:
+    if label_smoothing and _symmetric_inside(terms):
         raise InputError(
             f"label_smoothing is {label_smoothing:g}, but {'+'.join(map(str, terms))!r} is symmetric: its "
             "sum over the labels is constant, so smoothing would only scale it; leave it out"
         )
     return label_smoothing
+
+
+def _symmetric_inside(terms: Sequence[Term]) -> bool:
+    """Return whether the costs of every label sum to a constant, whatever is done to the label."""
+    return None not in [replace(term, wraps=()).label_sum(3) for term in terms]
+
+
+def _check_evening(terms: Sequence[Term]) -> None:
+    """Refuse what smooths labels of a symmetric loss and nothing else."""
+    inside = defaultdict(list)
+    for term in terms:
+        for depth, wrap in enumerate(term.wraps, 1):
+            if wrap.row.evens:
+                inside[term.wraps[:depth]].append(term)
+    for group in inside.values():
+        if _symmetric_inside(group):
+            raise InputError(
+                f"{'+'.join(map(str, group))!r} smooths the labels of a symmetric loss: its sum over the "
+                "labels is constant, so smoothing would only scale it; leave it out"
+            )
 
 
 def _canonical(terms: Iterable[Term]) -> tuple[Term, ...]:
