@@ -206,14 +206,20 @@ def test_functions_with_parameters_do_without_the_parser(monkeypatch):
     z, t = torch.zeros(2, 3), torch.tensor([0, 1])
     calls = (("sce", {"beta": 2.0}), ("jal_ce", {"a": 5.0}), ("ls", {"r": 0.3}), ("ngce", {"q": 0.5}))
     wanted = {
-        name: loss(f"{name}({key}={value})")(z, t) for name, given in calls for key, value in given.items()
+        name: loss(f"{name}({key}={value})")(z, t)
+        for name, parameters in calls
+        for key, value in parameters.items()
     }
     found = [losses.function(name) for name, _ in calls]
     monkeypatch.setattr("ast.parse", None)
-    for function, (name, given) in zip(found, calls, strict=True):
-        assert torch.equal(function(z, t, **given), wanted[name])
+    for function, (name, parameters) in zip(found, calls, strict=True):
+        assert torch.equal(function(z, t, **parameters), wanted[name])
 
 
 def test_a_sum_with_parameters_is_a_plain_sum():
-    with pytest.raises(InputError, match=r"has '\(ce \+ mae\) \* alpha' in it, expected weight\*name"):
-        Named("bad_", "alpha*nce + (ce+mae)*alpha", "", "", "", {"alpha": 1.0})
+    for template, words in (
+        ("alpha*nce + (ce+mae)*alpha", "'ce \\+ mae' is no number and no name of a parameter"),
+        ("alpha*(ce+mae)", r"has 'alpha \* \(ce \+ mae\)' in it, expected weight\*name"),
+    ):
+        with pytest.raises(InputError, match=words):
+            Named("bad_", template, "", "", "", {"alpha": 1.0})

@@ -231,7 +231,12 @@ def _addends(node: ast.expr) -> list[Addend]:
 
 
 def _slot(node: ast.expr) -> float | str:
-    return node.id if isinstance(node, ast.Name) else float(ast.literal_eval(node))
+    match node:
+        case ast.Name(name):
+            return name
+        case ast.Constant(float() | int() as value):
+            return float(value)
+    raise InputError(f"{ast.unparse(node)!r} is no number and no name of a parameter of the sum")
 
 
 LOSSES: Registry[Named] = Registry("loss")

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 
 from noisylabels.losses.catalog import LOSSES
-from noisylabels.losses.modules import Loss, Term
+from noisylabels.losses.modules import Loss
+from noisylabels.losses.terms import Term
 
 
 def explain(loss: Loss, num_classes: int = 10) -> dict[str, str]:

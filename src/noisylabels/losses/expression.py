@@ -15,8 +15,9 @@ from torch import Tensor
 from noisylabels.core.checks import InputError
 from noisylabels.losses.catalog import LOSSES, WRAPPERS, Named, find
 from noisylabels.losses.evaluation import IGNORE
-from noisylabels.losses.modules import Loss, Term, Wrap, changed
+from noisylabels.losses.modules import Loss
 from noisylabels.losses.presets import PRESETS, preset
+from noisylabels.losses.terms import Term, Wrap, changed
 
 _HELP = "expected a sum such as 'nce + 2*mae' or '2*nce + 0.5*rce(A=-4)'"
 

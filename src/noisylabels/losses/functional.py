@@ -13,7 +13,8 @@ from noisylabels.core.checks import check_choice
 from noisylabels.losses.catalog import LOSSES, WRAPPERS, Named, find
 from noisylabels.losses.evaluation import IGNORE, REDUCTIONS, Target, evaluate
 from noisylabels.losses.expression import bind, read_terms
-from noisylabels.losses.modules import Loss, check_smoothing
+from noisylabels.losses.modules import Loss
+from noisylabels.losses.terms import check_smoothing
 
 _DOC = """{title}.
 
