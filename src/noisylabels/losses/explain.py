@@ -42,7 +42,7 @@ def asymmetric(times: float | None) -> str:
     if times is None:
         return "not known: what an example pays depends on its batch"
     if math.isinf(times):
-        return "no: there are wrong labels that move its optimum, however rare they are"
+        return "no: there are wrong labels that move its optimum, however rare"
     if share(times) == "1":
         return "yes: its optimum is the true label while no other label is given more often"
     return (
@@ -60,7 +60,7 @@ def noise_borne(times: float | None, even: float | None, num_classes: int) -> st
     if times is None or even is None:
         return "not known"
     if math.isinf(times) and math.isinf(even):
-        return "none, in theory: its optimum takes over the shares of the wrong labels"
+        return "none, in theory: wrong labels move its optimum at any rate"
     k = num_classes
     parts = [
         f"{name} up to {100 * most:.3g} %" if most > 0 else f"{name} at no rate"

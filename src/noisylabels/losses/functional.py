@@ -72,7 +72,7 @@ def _made(entry: Named) -> Callable[..., Tensor]:
             check_smoothing(label_smoothing, terms)
         return evaluate(parts, logits, target, Target(weight, reduction, ignore_index, label_smoothing))
 
-    domain = _domain(entry)
+    limits = {key: in_words(found) for key, found in domain(entry).items()}
     keywords = [
         inspect.Parameter(key, inspect.Parameter.KEYWORD_ONLY, default=value, annotation=float)
         for key, value in entry.defaults.items()
@@ -85,7 +85,7 @@ def _made(entry: Named) -> Callable[..., Tensor]:
         title=entry.title[0].upper() + entry.title[1:],
         equation=Loss(default).equation,
         parameters="".join(
-            f"    {key}: default {value:g}{_range(domain.get(key))}.\n"
+            f"    {key}: default {value:g}{f', {limits[key]}' if limits.get(key) else ''}.\n"
             for key, value in entry.defaults.items()
         ),
         use=entry.use,
@@ -94,18 +94,26 @@ def _made(entry: Named) -> Callable[..., Tensor]:
     return call
 
 
-def _domain(entry: Named) -> Mapping[str, Mapping[str, Any]]:
-    """Return the limits of a loss's parameters, as far as one row has them."""
+def domain(entry: Named) -> dict[str, Mapping[str, Any]]:
+    """Return the limits of a loss's parameters, as a row of the catalog gives them."""
     if entry.name in WRAPPERS:
-        return WRAPPERS[entry.name].domain
-    return {} if entry.is_sum else find(entry.name)[1].domain
+        return dict(WRAPPERS[entry.name].domain)
+    if not entry.is_sum:
+        return dict(find(entry.name)[1].domain)
+    limits: dict[str, Mapping[str, Any]] = {}
+    for weight, name, given in entry.addends:
+        if isinstance(weight, str):
+            limits[weight] = {"low": 0.0, "open_low": True}
+        inner = find(name)[1].domain
+        limits |= {slot: inner.get(key, {}) for key, slot in given.items() if isinstance(slot, str)}
+    return limits
 
 
-def _range(limits: Mapping[str, Any] | None) -> str:
-    """Return the limits of a parameter in words: ", of 0 or more"."""
-    words = []
+def in_words(limits: Mapping[str, Any]) -> str:
+    """Return the limits of a parameter in words: "of 0 or more"."""
+    words = ["whole"] if limits.get("whole") else []
     for end, direction in (("low", "more"), ("high", "less")):
-        if limits and end in limits:
+        if end in limits:
             closed = f"of {limits[end]:g} or {direction}"
             words.append(f"{direction} than {limits[end]:g}" if limits.get(f"open_{end}") else closed)
-    return ", " + " and ".join(words) if words else ""
+    return " and ".join(words)

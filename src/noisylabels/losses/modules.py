@@ -132,7 +132,8 @@ class Loss(nn.Module):
     @property
     def equation(self) -> str:
         """The value at label y in terms of the probabilities p."""
-        parts, changes = [], []
+        parts: list[str] = []
+        changes = []
         for term in self.terms:
             y, k = (
                 re.sub(r"\bp\b", f"p_{index}", term.row.equation) if term.row.pointwise else term.row.equation
@@ -140,7 +141,8 @@ class Loss(nn.Module):
             )
             weight = "" if term.weight == 1 else number(term.weight) + " "
             body = term.reading.equation.format(y=y, k=k)
-            body = f"({body})" if weight and term.reading is SELECT else body
+            signed = bool(parts) and body.startswith("-")
+            body = f"({body})" if (weight or signed) and term.reading is SELECT else body
             for wrap in reversed(term.wraps):
                 body = f"{wrap.row.name}({body})"
                 changes.append(f"in {wrap.row.name} {wrap.row.equation}")
@@ -174,7 +176,8 @@ class Loss(nn.Module):
         Let labels 1 to K have the weights w (the shares in which an image's label is given, say) and w_m be
         the largest. If ``w_m >= c w_k`` for all other k, then the prediction that is certain of m, best
         where all labels are m, minimises ``sum_k w_k L(p, k)`` too. The smallest such c, 1 or more, is
-        returned; inf if there is none, as for cross entropy, whose optimum is p = w.
+        returned; inf if there is none, as for cross entropy, whose optimum is p = w. It need not be the only
+        optimum: nce, say, does not care which of its zeros it takes.
 
         With `even`, all other labels weigh the same, as under symmetric noise; 1 if and only if it suffices
         that the true label is the most frequent, as for every symmetric loss (Ghosh 2017).
