@@ -132,8 +132,8 @@ def index() -> str:
         "# All losses\n",
         "[What to take when, and how to use them](../losses.md). At 10 classes.",
         "*Asymmetric from*: how many times the true label must outweigh any other for the certain, right",
-        "prediction to be the optimum (inf: it never is). *Noise borne*: up to which rates it is; flips to one",
-        "class are asymmetric noise.\n",
+        "prediction to be the optimum (inf: it never is). *Noise borne*: up to which rates it is; flips to",
+        "one class are asymmetric noise.\n",
         "| loss | what | kind | symmetric | asymmetric from | noise borne | range |",
         "|---|---|---|---|---|---|---|",
     ]

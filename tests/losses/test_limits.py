@@ -38,11 +38,35 @@ def batch():
         ("aul(q=1)", "0.5*mae", 1e-13),
         ("phuber_ce(tau=1e30)", "ce", 1e-14),
         ("fl(gamma=0)", "ce", 1e-13),
+        ("agce(a=1e-12,q=0.7)", "gce", 1e-9),
+        ("phuber_ce(tau=1.0000001)", "0.5*mae", 1e-6),
+        ("nfl(gamma=0)", "nce", 1e-13),
+        ("ngce(q=1)", "nmae", 1e-13),
     ],
 )
 def test_limits(one, other, tolerance, batch):
-    ours, wanted = (loss(text, reduction="none")(*batch) for text in (one, other))
-    torch.testing.assert_close(ours, wanted, rtol=tolerance, atol=tolerance)
+    ours, wanted = (with_slope(text, *batch) for text in (one, other))
+    for found, limit in zip(ours, wanted, strict=True):
+        torch.testing.assert_close(found, limit, rtol=tolerance, atol=tolerance)
+
+
+def with_slope(text, z, t):
+    z = z.clone().requires_grad_()
+    value = loss(text, reduction="none")(z, t)
+    return value.detach(), torch.autograd.grad(value.sum(), z)[0]
+
+
+def test_eps_softmax_is_symmetric_once_m_is_large(batch):
+    z, _ = batch
+    made = loss("eps_softmax(ce,m=1e9)", reduction="none")
+    sums = sum(made(z, torch.full((len(z),), k)) for k in range(10))
+    torch.testing.assert_close(sums, torch.full_like(sums, sums[0]), rtol=1e-9, atol=0)
+    spread = [
+        sum(loss(f"eps_softmax(ce,m={m!r})", reduction="none")(z, torch.full((40,), k)) for k in range(10))
+        for m in (1.0, 1e5)
+    ]
+    relative = [float(sums.std() / sums.mean()) for sums in spread]
+    assert relative[0] > 3 * relative[1] > 0
 
 
 def test_js_tends_to_half_of_mae_as_slowly_as_a_logarithm(batch):
