@@ -8,7 +8,7 @@ import math
 import pytest
 import torch
 
-from noisylabels.losses import LOSSES, loss
+from noisylabels.losses import LOSSES, loss, select
 from noisylabels.losses.explain import explain
 
 UNBOUNDED = ("ce", "fl", "boot_soft", "boot_hard", "sce", "ls", "logit_clip")
@@ -164,3 +164,11 @@ def test_it_is_said_in_words():
     assert explain(loss("ce"))["noise borne"].startswith("none")
     assert explain(loss("peer"))["noise borne"] == "not known"
     assert "1.48 times as often" in explain(loss("agce"))["asymmetric"]
+
+
+def test_functions_of_ones_own():
+    assert select(lambda l: 1 - l.exp()).dominance(4) == 1.0
+    assert select(lambda l: (1 - l.exp()) ** 2 + 1 - l.exp()).dominance(4) == pytest.approx(3)
+    assert select(lambda l: 1 / l.exp()).dominance(4) == math.inf  # infinite at p = 0
+    assert select(lambda l: l * l.exp() / l.exp()).dominance(4) is None  # 0 / 0 there
+    assert explain(select(lambda l: l * l.exp() / l.exp()))["noise borne"] == "not known"

@@ -101,3 +101,28 @@ def test_figures_can_be_made_and_stale_files_go(tmp_path, monkeypatch):
     text = (tmp_path / "mae.svg").read_text(encoding="utf-8")
     assert text.startswith("<svg")
     assert text.count("<text") > 30
+
+
+def test_a_sheet_keeps_each_loss_readable():
+    pytest.importorskip("altair")
+    from noisylabels.core.checks import InputError
+    from noisylabels.report.figures import loss_sheet
+
+    sheet = loss_sheet({name: make.thinned(name) for name in ("amse", "nce", "peer")}, 10).to_dict()
+    panels = sheet["concat"]
+    assert [panel.get("title", {}).get("text") for panel in panels] == [
+        "amse",
+        "nce",
+        "peer",
+        None,
+        None,
+        None,
+    ]
+    low, high = panels[0]["encoding"]["y"]["scale"]["domain"]
+    assert 80 < low < high < 100  # from 84 to 90: an axis from 0 would show a flat line
+    assert panels[1]["encoding"]["y"]["scale"]["domain"][0] == 0.0
+    assert (
+        panels[5]["encoding"]["y"]["scale"]["domain"][1] >= 0.0
+    )  # a constant gradient, and zero to see it by
+    with pytest.raises(InputError, match="no curve to draw"):
+        loss_sheet({}, 10)

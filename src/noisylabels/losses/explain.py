@@ -40,7 +40,7 @@ def explain(loss: Loss, num_classes: int = 10) -> dict[str, str]:
 def asymmetric(times: float | None) -> str:
     """Return in words what a `Loss.dominance` means."""
     if times is None:
-        return "not known: what an example pays depends on its batch"
+        return "not known: it has no optimum of a single example"
     if math.isinf(times):
         return "no: there are wrong labels that move its optimum, however rare"
     if share(times) == "1":
@@ -74,5 +74,5 @@ def noise_borne(times: float | None, even: float | None, num_classes: int) -> st
 
 def _source(term: Term) -> str:
     """Return what a term is and where it comes from."""
-    rows = [LOSSES[name] for name in (term.name, *(wrap.row.name for wrap in term.wraps))]
+    rows = [LOSSES.get(term.name) or term.row, *(wrap.row for wrap in term.wraps)]
     return "; ".join(f"{row.name} is {row.title} ({row.source})" for row in rows)

@@ -184,7 +184,8 @@ class Loss(nn.Module):
 
         It is found over many predictions (float64, some 1,700 of them, the same each time), so that it is a
         lower bound, tight in all cases that theory knows; a c above about 1e6 may come out as inf. None for
-        a loss that depends on the whole batch: its optimum is not that of one image.
+        a loss that depends on the whole batch (its optimum is not that of one image), and for a function
+        of yours that is NaN where p is 0 or 1.
 
         Source: Zhou et al. 2021, "Asymmetric loss functions for learning with noisy labels": a loss is
         asymmetric for weights w if the two minimisers agree.

@@ -79,7 +79,7 @@ def _least_between(part: Part, num_classes: int, sign: int) -> float:
 # The noise that the optimum bears
 
 
-def dominance(parts: Sequence[Part], num_classes: int, *, even: bool) -> float:
+def dominance(parts: Sequence[Part], num_classes: int, *, even: bool) -> float | None:
     """Return how many times the true label must outweigh every other one; see `Loss.dominance`.
 
     With `even`, all other labels weigh the same. The true label is 0, and ``D_k = L(p, k) - L(e_0, k)`` is
@@ -94,6 +94,9 @@ def dominance(parts: Sequence[Part], num_classes: int, *, even: bool) -> float:
     certain[2] = certain[1] - certain[1].mean()  # LogitClip sees the norm
     costs = costs_at(parts, torch.cat([certain, logits]))
     best, costs = costs[0], costs[3:]
+    costs = costs[costs.isfinite().all(1)]  # infinite ones are no prediction's worst
+    if bool(best.isnan().any()) or not len(costs):
+        return None  # a function of yours that has no limit at the ends
     if float(best.abs().max()) > 1e9:
         return math.inf  # certainty costs too much under any other label, as with cross entropy
     excess = costs[:, 0] - best[0]
