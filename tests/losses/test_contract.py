@@ -6,7 +6,6 @@ import copy
 import importlib.util
 import math
 import pickle
-import random
 import re
 import shutil
 import sys
@@ -215,7 +214,7 @@ def test_wrong_labels_and_shapes_are_named(name):
 # Numbers at their ends
 
 
-@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("dtype", [torch.float64, *DTYPES], ids=str)
 @pytest.mark.parametrize("classes", [2, 3, 1000])
 def test_extreme_logits_give_finite_values_and_gradients(name, classes, dtype):
     z, t = extremes(classes, dtype)
@@ -224,7 +223,7 @@ def test_extreme_logits_give_finite_values_and_gradients(name, classes, dtype):
             value, slope = gradient(loss(expression, reduction=reduction), z, t)
             assert torch.isfinite(value).all(), expression
             assert torch.isfinite(slope).all(), expression
-            assert value.dtype == torch.float32
+            assert value.dtype == (dtype if dtype == torch.float64 else torch.float32)
             assert slope.dtype == dtype
 
 
@@ -620,18 +619,34 @@ def test_compiles_without_graph_breaks(name):
     torch._dynamo.reset()
 
 
-def test_functions_compile_without_graph_breaks(single):
+@pytest.mark.parametrize("name", [*FUNCTIONS])
+def test_functions_compile_without_graph_breaks_whatever_their_parameters(name):
     z, t = logits_of(6, 5, dtype=torch.float32), labels_of(6, classes=5)
-    given = random.Random(0).choice([{}, *naive.PARAMETERS.get(naive.stem(single)[1], [])])
     w = torch.rand(5)
+    keys = list(LOSSES[name].defaults)
 
-    def step(z, t):
-        return getattr(losses, single)(z, t, reduction="sum", weight=w, **given)
+    def step(z, t, *values):
+        given = dict(zip(keys, values, strict=True))
+        return getattr(losses, name)(z, t, reduction="sum", weight=w, **given)
 
     torch._dynamo.reset()
     compiled = torch.compile(step, fullgraph=True, backend="aot_eager")
-    torch.testing.assert_close(compiled(z, t), step(z, t))
+    limits = losses.functional.domain(LOSSES[name])
+    for factor in (1, 0.5, 0.25, 0.75):  # from the second on, the compiler takes floats for variables
+        values = [
+            value
+            if limits.get(key, {}).get("whole") or key == "t2"
+            else max(factor * value, low(limits, key))
+            for key, value in LOSSES[name].defaults.items()
+        ]
+        torch.testing.assert_close(compiled(z, t, *values), step(z, t, *values))
     torch._dynamo.reset()
+
+
+def low(limits, key):
+    """The least value of a parameter that its limits let pass."""
+    least = limits.get(key, {}).get("low", -math.inf)
+    return least + 0.5 * limits.get(key, {}).get("open_low", False)
 
 
 @pytest.mark.slow

@@ -6,12 +6,14 @@ import math
 import string
 
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from noisylabels import losses
 from noisylabels.core.checks import InputError
 from noisylabels.losses import LOSSES, PER_LABEL, loss
-from noisylabels.losses.catalog import find
+from noisylabels.losses.catalog import Named, find
 
 
 @pytest.mark.parametrize(
@@ -198,3 +200,26 @@ def test_the_catalog_parses_its_own_names():
         assert loss(name).terms == loss(entry.expression).terms
     for stem in (stem for stem, row in PER_LABEL.items() if row.pointwise):
         assert find("nn" + stem)[1] is PER_LABEL[stem]
+
+
+def test_functions_with_parameters_do_without_the_parser(monkeypatch):
+    z, t = torch.zeros(2, 3), torch.tensor([0, 1])
+    calls = (("sce", {"beta": 2.0}), ("jal_ce", {"a": 5.0}), ("ls", {"r": 0.3}), ("ngce", {"q": 0.5}))
+    wanted = {
+        name: loss(f"{name}({key}={value})")(z, t)
+        for name, parameters in calls
+        for key, value in parameters.items()
+    }
+    found = [losses.function(name) for name, _ in calls]
+    monkeypatch.setattr("ast.parse", None)
+    for function, (name, parameters) in zip(found, calls, strict=True):
+        assert torch.equal(function(z, t, **parameters), wanted[name])
+
+
+def test_a_sum_with_parameters_is_a_plain_sum():
+    for template, words in (
+        ("alpha*nce + (ce+mae)*alpha", "'ce \\+ mae' is no number and no name of a parameter"),
+        ("alpha*(ce+mae)", r"has 'alpha \* \(ce \+ mae\)' in it, expected weight\*name"),
+    ):
+        with pytest.raises(InputError, match=words):
+            Named("bad_", template, "", "", "", {"alpha": 1.0})

@@ -38,11 +38,35 @@ def batch():
         ("aul(q=1)", "0.5*mae", 1e-13),
         ("phuber_ce(tau=1e30)", "ce", 1e-14),
         ("fl(gamma=0)", "ce", 1e-13),
+        ("agce(a=1e-12,q=0.7)", "gce", 1e-9),
+        ("phuber_ce(tau=1.0000001)", "0.5*mae", 1e-6),
+        ("nfl(gamma=0)", "nce", 1e-13),
+        ("ngce(q=1)", "nmae", 1e-13),
     ],
 )
 def test_limits(one, other, tolerance, batch):
-    ours, wanted = (loss(text, reduction="none")(*batch) for text in (one, other))
-    torch.testing.assert_close(ours, wanted, rtol=tolerance, atol=tolerance)
+    ours, wanted = (with_slope(text, *batch) for text in (one, other))
+    for found, limit in zip(ours, wanted, strict=True):
+        torch.testing.assert_close(found, limit, rtol=tolerance, atol=tolerance)
+
+
+def with_slope(text, z, t):
+    z = z.clone().requires_grad_()
+    value = loss(text, reduction="none")(z, t)
+    return value.detach(), torch.autograd.grad(value.sum(), z)[0]
+
+
+def test_eps_softmax_is_symmetric_once_m_is_large(batch):
+    z, _ = batch
+    made = loss("eps_softmax(ce,m=1e9)", reduction="none")
+    sums = sum(made(z, torch.full((len(z),), k)) for k in range(10))
+    torch.testing.assert_close(sums, torch.full_like(sums, sums[0]), rtol=1e-9, atol=0)
+    spread = [
+        sum(loss(f"eps_softmax(ce,m={m!r})", reduction="none")(z, torch.full((40,), k)) for k in range(10))
+        for m in (1.0, 1e5)
+    ]
+    relative = [float(sums.std() / sums.mean()) for sums in spread]
+    assert relative[0] > 3 * relative[1] > 0
 
 
 def test_js_tends_to_half_of_mae_as_slowly_as_a_logarithm(batch):
@@ -124,6 +148,8 @@ def test_every_preset_is_a_loss():
         ("sce(beta=2)", "0.1*ce+2*rce"),
         ("logit_clip(nce+mae,tau=2)", "logit_clip(nce,tau=2)+logit_clip(mae,tau=2)"),
         ("ls", "ls(ce)"),
+        ("ls(ce+mae)", "ls(ce)+ls(mae)"),  # not symmetric, in one pair of brackets or two
+        ("ls(ce)+mae", "ls(ce)+mae"),
         ("2*peer(ls(ce,r=0.2),alpha=3)", "2*peer(ls(ce,r=0.2),alpha=3)"),
     ],
 )
@@ -144,6 +170,10 @@ def test_presets_and_wrappers_in_expressions(text, canonical):
         ("logit_clip(ce, mae)", "in it, expected a sum such as"),
         ("ce(mae)", "in it, expected a sum such as"),
         ("nboot_soft", "unknown loss 'nboot_soft'"),
+        ("ls(mae)", "'ls(mae)' smooths the labels of a symmetric loss"),
+        ("ls(nce+mae, r=-0.5)", "smooths the labels of a symmetric loss"),
+        ("ce+ls(mae)", "'ls(mae)' smooths the labels of a symmetric loss"),
+        ("peer(ls(gce(q=1)))", "smooths the labels of a symmetric loss"),
     ],
 )
 def test_errors_of_presets_and_wrappers(text, words):

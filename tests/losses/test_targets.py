@@ -111,6 +111,15 @@ def test_label_smoothing_is_a_soft_target_or_an_error(name):
         losses.function(name)(z, t, label_smoothing=0.2)
 
 
+def test_label_smoothing_knows_the_parameters_of_the_call():
+    z, t = torch.zeros(2, 5), torch.tensor([0, 1])
+    assert losses.gce(z, t, q=0.5, label_smoothing=0.2) > 0
+    with pytest.raises(InputError, match=r"'gce\(q=1\)' is symmetric"):
+        losses.gce(z, t, q=1.0, label_smoothing=0.2)
+    with pytest.raises(InputError, match="is symmetric"):
+        loss("peer(mae)", label_smoothing=0.2)
+
+
 def test_label_smoothing_by_name_is_torchs():
     z, t = batch((2,), soft=False)
     for weight in (None, WEIGHT):

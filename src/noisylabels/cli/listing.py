@@ -44,6 +44,7 @@ class List:
 
 def _losses() -> tuple[list[str], list[list[str]]]:
     from noisylabels.losses import LOSSES, loss
+    from noisylabels.losses.explain import share
 
     rows = []
     for row in LOSSES.values():
@@ -51,19 +52,33 @@ def _losses() -> tuple[list[str], list[list[str]]]:
         low, high = made.bounds(10)
         defaults = ", ".join(f"{k}={v:g}" for k, v in row.defaults.items())
         symmetric = "yes" if made.label_sum(10) is not None else "no"
+        times = made.dominance(10)
         rows.append(
             [
                 row.name,
                 row.title,
                 made.kind,
                 symmetric,
+                "?" if times is None else share(times),
                 f"[{low:.3g}, {high:.3g}]",
                 defaults,
                 ", ".join(made.needs),
                 row.source,
             ]
         )
-    return ["name", "loss", "kind", "symmetric", "range, K=10", "defaults", "needs", "source"], rows
+    # asymmetric: how many times the true label must outweigh any other for it to be the optimum
+    heads = [
+        "name",
+        "loss",
+        "kind",
+        "symmetric",
+        "asymmetric from",
+        "range, K=10",
+        "defaults",
+        "needs",
+        "source",
+    ]
+    return heads, rows
 
 
 def _presets() -> tuple[list[str], list[list[str]]]:

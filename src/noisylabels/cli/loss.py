@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import tyro
-
-if TYPE_CHECKING:
-    from noisylabels.losses.modules import Term
 
 
 @dataclass
@@ -34,6 +31,7 @@ class LossCommand:
         from noisylabels.core.checks import InputError, check_between
         from noisylabels.losses import loss
         from noisylabels.losses.curve import curve
+        from noisylabels.losses.explain import explain
 
         if not self.expressions:
             raise InputError("no loss: give one or more, such as nce+mae")
@@ -45,23 +43,11 @@ class LossCommand:
 
             save(loss_curves(curves, k), self.plot.expanduser())
         for made in losses:
-            low, high = made.bounds(k)
-            total = made.label_sum(k)
-            tolerant = (
-                f"yes: it sums to {total:g} over the {k} labels, whatever is predicted"
-                if total is not None
-                else "no: its sum over the labels depends on the prediction"
-            )
-            sources = "; ".join(_source(term) for term in made.terms)
-            for head, body in (
-                (made.expression, made.kind),
-                ("  value at label y ", made.equation),
-                ("  range            ", f"[{low:.4g}, {high:.4g}] for {k} classes"),
-                ("  symmetric        ", tolerant),
-                ("  needs            ", "logits and labels" + "".join(f", {need}" for need in made.needs)),
-                ("  source           ", sources),
-            ):
-                console().print(f"{head} {body}", markup=False, soft_wrap=True)
+            facts = explain(made, k)
+            lines = [f"{made.expression} {facts.pop('kind')}"]
+            lines += [f"  {head:<17} {body}" for head, body in facts.items()]
+            for line in lines:
+                console().print(line, markup=False, soft_wrap=True)
             drawn = curves[made.expression]
             at = [round(share * (len(drawn["p"]) - 1)) for share in (0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95)]
             rows = [
@@ -77,11 +63,3 @@ class LossCommand:
         if self.plot is not None:
             print(f"plot in {self.plot}")
         return 0
-
-
-def _source(term: Term) -> str:
-    """Return what a term is and where it comes from."""
-    from noisylabels.losses import LOSSES
-
-    rows = [LOSSES[name] for name in (term.name, *(wrap.row.name for wrap in term.wraps))]
-    return "; ".join(f"{row.name} is {row.title} ({row.source})" for row in rows)

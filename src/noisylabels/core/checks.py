@@ -54,7 +54,7 @@ def check_between(
     ok = (
         isinstance(value, (int, float))
         and not isinstance(value, bool)
-        and math.isfinite(value)
+        and -math.inf < value < math.inf  # as torch.compile can trace it
         and (value > low if open_low else value >= low)
         and (value < high if open_high else value <= high)
     )

@@ -9,10 +9,11 @@ from __future__ import annotations
 import ast
 import inspect
 import keyword
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -112,6 +113,7 @@ class Wrapper(Row):
 
     of: str = "logits"
     batch: bool = False  # an example's value depends on the others of its batch
+    evens: bool = False  # mixes in the mean over the labels, a constant if what is inside is symmetric
 
 
 def _numeric_defaults(function: Callable[..., Tensor]) -> dict[str, float]:
@@ -135,11 +137,20 @@ def _row(name: str) -> Row | None:
     return row
 
 
+class Addend(NamedTuple):
+    """A part of a named sum; a string is a parameter of the sum."""
+
+    weight: float | str
+    name: str
+    given: Mapping[str, float | str]
+
+
 @dataclass(frozen=True, eq=False)
 class Named:
     """A loss that the literature has a name for: an entry of the catalog.
 
-    `template` is an expression in which the names of `defaults` stand for numbers.
+    `template` is an expression. If it has parameters, it is a sum of ``weight * name(key=value, ...)`` in
+    which the names of `defaults` stand for numbers.
     """
 
     name: str
@@ -148,6 +159,12 @@ class Named:
     source: str
     use: str
     defaults: Mapping[str, float] = field(default_factory=dict)
+    addends: tuple[Addend, ...] = field(init=False, default=())  # of a sum with parameters
+
+    def __post_init__(self) -> None:
+        if self.is_sum and self.defaults:
+            addends = tuple(_addends(ast.parse(self.template, mode="eval").body))
+            object.__setattr__(self, "addends", addends)  # the dataclass is frozen
 
     @property
     def expression(self) -> str:
@@ -156,11 +173,11 @@ class Named:
 
     @property
     def is_sum(self) -> bool:
-        """Whether it stands for something else than itself."""
-        return self.template != self.name
+        """Whether it is a sum, rather than one reading of a per-label function or a wrapper."""
+        return self.template != self.name or not self.name.isidentifier()
 
-    def with_parameters(self, given: Mapping[str, float]) -> str:
-        """Return the expression with `given` parameters over the defaults."""
+    def check(self, given: Mapping[str, float]) -> None:
+        """Raise an `InputError` if it has no such parameters."""
         for name in given:
             if name not in self.defaults:
                 takes = ", ".join(self.defaults) or "none"
@@ -168,23 +185,58 @@ class Named:
                     f"the loss {self.name!r} has no parameter {name!r}; its parameters: {takes} "
                     f"(it stands for {self.template!r})"
                 )
+
+    def with_parameters(self, given: Mapping[str, float]) -> str:
+        """Return the expression with `given` parameters over the defaults."""
+        self.check(given)
         if not self.is_sum:
-            inside = ",".join(f"{name}={value!r}" for name, value in given.items())
-            return self.name + (f"({inside})" if inside else "")
+            return _called(self.name, given)
         if not self.defaults:
             return self.template
-        return ast.unparse(_Fill({**self.defaults, **given}).visit(ast.parse(self.template, mode="eval")))
+        return " + ".join(f"{weight!r}*" + _called(name, inner) for weight, name, inner in self.filled(given))
+
+    def filled(self, given: Mapping[str, float]) -> list[tuple[float, str, dict[str, float]]]:
+        """Return the parts of a sum with parameters, with numbers in their places."""
+        self.check(given)
+        values = {**self.defaults, **given}
+
+        def number(slot: float | str) -> float:
+            return values[slot] if isinstance(slot, str) else slot
+
+        return [
+            (number(weight), name, {key: number(slot) for key, slot in inner.items()})
+            for weight, name, inner in self.addends
+        ]
 
 
-class _Fill(ast.NodeTransformer):
-    """Puts numbers in the place of names."""
+def _called(name: str, given: Mapping[str, float]) -> str:
+    inside = ",".join(f"{key}={value!r}" for key, value in given.items())
+    return name + (f"({inside})" if inside else "")
 
-    def __init__(self, values: Mapping[str, float]) -> None:
-        self.values = values
 
-    def visit_Name(self, node: ast.Name) -> ast.expr:
-        value = self.values.get(node.id)
-        return node if value is None else ast.parse(repr(float(value)), mode="eval").body
+def _addends(node: ast.expr) -> list[Addend]:
+    match node:
+        case ast.BinOp(left, ast.Add(), right):
+            return _addends(left) + _addends(right)
+        case ast.BinOp(factor, ast.Mult(), ast.Name() | ast.Call() as loss):
+            (inner,) = _addends(loss)
+            return [inner._replace(weight=_slot(factor))]
+        case ast.Name(name):
+            return [Addend(1.0, name, {})]
+        case ast.Call(ast.Name(name), [], keywords):
+            return [Addend(1.0, name, {str(word.arg): _slot(word.value) for word in keywords})]
+    raise InputError(
+        f"a sum with parameters has {ast.unparse(node)!r} in it, expected weight*name(key=value)"
+    )
+
+
+def _slot(node: ast.expr) -> float | str:
+    match node:
+        case ast.Name(name):
+            return name
+        case ast.Constant(float() | int() as value):
+            return float(value)
+    raise InputError(f"{ast.unparse(node)!r} is no number and no name of a parameter of the sum")
 
 
 LOSSES: Registry[Named] = Registry("loss")
@@ -201,12 +253,16 @@ _READING_USE = {
 }
 
 
+_SAID = re.compile(r"(?P<title>[^`.(\n]+),\s+``(?P<equation>[^`]+)``")
+"""How a docstring names a function: a title, its equation."""
+
+
 def register(
     name: str,
     phi: Callable[..., Tensor],
     *,
     title: str = "",
-    equation: str = "phi(p)",
+    equation: str = "",
     kind: str = "active",
     source: str = "yours",
     use: str = "",
@@ -221,7 +277,9 @@ def register(
         name: a lower-case identifier, free in the catalog.
         phi: from log-probabilities to costs, same shape; keyword arguments with float defaults are the
             loss's parameters.
-        title, equation, source, use: words for people.
+        title, equation: words for people; by default those of phi's docstring, if it begins as
+            "Cross entropy, ``-log p``". The equation is a function of p, or of p_y and p_k if not pointwise.
+        source, use: where it comes from; when to take it.
         kind: "active" or "passive".
         domain: limits of each parameter, as keyword arguments of `check_between`.
         label_sum: the sum over all labels as a function of K and the parameters, or None where it is not
@@ -244,11 +302,12 @@ def register(
     pointwise = pointwise and not views
     readings = READINGS.values() if pointwise else (SELECT,)
     _check_free(name, [reading.prefix + name for reading in readings])
+    said = _SAID.match(inspect.getdoc(phi) or "")
     row = PerLabel(
         name,
         phi,
-        title or name,
-        equation,
+        title or (said["title"][0].lower() + said["title"][1:] if said else name),
+        equation or (said["equation"] if said else "phi(p)"),
         source,
         use,
         domain or {},

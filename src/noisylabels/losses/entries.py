@@ -13,16 +13,12 @@ _POSITIVE = {"low": 0.0, "open_low": True}
 register(
     "ce",
     pointwise.ce,
-    title="cross entropy",
-    equation="-log p",
     source="maximum likelihood",
     use="The baseline: best on clean labels, memorises wrong ones.",
 )
 register(
     "fl",
     pointwise.fl,
-    title="focal loss",
-    equation="-(1-p)^gamma log p",
     source="Lin et al. 2017; detach=1 takes the modulator out of the graph, as Ma et al. 2020's code does",
     use="Weighs easy examples down; made for imbalance, not for noise.",
     domain={"gamma": {"low": 0.0}, "detach": {"low": 0.0, "high": 1.0, "whole": True}},
@@ -30,8 +26,6 @@ register(
 register(
     "mae",
     pointwise.mae,
-    title="mean absolute error",
-    equation="2 (1-p)",
     kind="passive",
     source="Ghosh et al. 2017",
     use="Provably noise-tolerant; slow to fit, and apt to lose whole classes.",
@@ -40,8 +34,6 @@ register(
 register(
     "rce",
     pointwise.rce,
-    title="reverse cross entropy",
-    equation="-A (1-p)",
     kind="passive",
     source="Wang et al. 2019, with log 0 = A",
     use="MAE times -A/2: the passive partner of an active loss.",
@@ -51,8 +43,6 @@ register(
 register(
     "gce",
     pointwise.gce,
-    title="generalized cross entropy",
-    equation="(1-p^q)/q",
     source="Zhang and Sabuncu 2018, Eq. 6",
     use="Between cross entropy (q to 0) and half the MAE (q = 1): one number to tune.",
     domain={"q": {**_POSITIVE, "high": 1.0}},
@@ -62,7 +52,6 @@ register(
     "taylor_ce",
     pointwise.taylor_ce,
     title="Taylor cross entropy",
-    equation="Σ_(i=1..t) (1-p)^i/i",
     source="Feng et al. 2020",
     use="Between half the MAE (t = 1) and cross entropy (t to infinity), in whole steps.",
     domain={"t": {"low": 1.0, "high": 100.0, "whole": True}},
@@ -71,8 +60,6 @@ register(
 register(
     "phuber_ce",
     pointwise.phuber_ce,
-    title="partially Huberised cross entropy",
-    equation="-log p if p > 1/tau else log tau + 1 - tau p",
     source="Menon et al. 2020; tau 2 for CIFAR-10, 10 for MNIST and CIFAR-100",
     use="Cross entropy with a bounded gradient for labels that it finds unlikely.",
     domain={"tau": {"low": 1.0, "open_low": True}},
@@ -80,8 +67,6 @@ register(
 register(
     "agce",
     pointwise.agce,
-    title="asymmetric generalized cross entropy",
-    equation="((a+1)^q - (a+p)^q)/q",
     source="Zhou et al. 2021",
     use="Robust where the right label dominates; fits better than a symmetric loss.",
     domain={"a": _POSITIVE, "q": _POSITIVE},
@@ -90,8 +75,6 @@ register(
 register(
     "aul",
     pointwise.aul,
-    title="asymmetric unhinged loss",
-    equation="((a-p)^q - (a-1)^q)/q",
     source="Zhou et al. 2021 (its q is the paper's p)",
     use="Robust where the right label dominates; fits better than a symmetric loss.",
     domain={"a": {"low": 1.0, "open_low": True}, "q": _POSITIVE},
@@ -100,8 +83,6 @@ register(
 register(
     "ael",
     pointwise.ael,
-    title="asymmetric exponential loss",
-    equation="exp(-p/a)",
     source="Zhou et al. 2021",
     use="Robust where the right label dominates; one parameter.",
     domain={"a": _POSITIVE},
@@ -110,7 +91,6 @@ register(
     "js",
     pointwise.js,
     title="Jensen-Shannon divergence",
-    equation="(1-p) + [(1-w) p log p - m log m]/Z,  m = w + (1-w) p, Z = -(1-w) log(1-w)",
     source="Englesson and Azizpour 2021, scaled as there; w is the weight of the label",
     use="Between cross entropy (w to 0) and half the MAE (w to 1), bounded throughout.",
     domain={"w": {**_POSITIVE, "high": 1.0, "open_high": True}},
@@ -118,8 +98,6 @@ register(
 register(
     "boot_soft",
     vectorwise.boot_soft,
-    title="soft bootstrapping",
-    equation="-beta log p_y - (1-beta) Σ_k p_k log p_k",
     source="Reed et al. 2015, Eq. 6, the gradient flowing through the target as in a minimum-entropy penalty",
     use="Mixes the prediction into the label; mild noise, and not from the first epoch.",
     domain={"beta": {**_POSITIVE, "high": 1.0}},
@@ -128,8 +106,6 @@ register(
 register(
     "boot_hard",
     vectorwise.boot_hard,
-    title="hard bootstrapping",
-    equation="-beta log p_y - (1-beta) log max_k p_k",
     source="Reed et al. 2015, Eq. 7",
     use="Mixes the predicted class into the label; mild noise, and not from the first epoch.",
     domain={"beta": {**_POSITIVE, "high": 1.0}},
@@ -138,8 +114,6 @@ register(
 register(
     "amse",
     vectorwise.amse,
-    title="asymmetric mean squared error",
-    equation="(1/K) Σ_k (p_k - a [k=y])^2",
     kind="passive",
     source="Wang et al. 2025, Joint Asymmetric Loss",
     use="The passive half of Joint Asymmetric Loss; asymmetric if a is large enough for the noise.",
@@ -149,8 +123,6 @@ register(
 register(
     "bi_tempered",
     vectorwise.bi_tempered,
-    title="bi-tempered logistic loss",
-    equation="(1 - p_y^(1-t1))/(1-t1) - (1 - Σ_k p_k^(2-t1))/(2-t1),  p the tempered softmax of t2",
     source="Amid et al. 2019, Eq. 4 to 6; theirs has no defaults",
     use="Bounded for t1 < 1 (far outliers), heavy-tailed for t2 > 1 (wrong labels near the boundary).",
     domain={"t1": {"low": 0.0, "high": 1.0}, "t2": {"low": 0.1, "high": 10.0}},
@@ -159,8 +131,6 @@ register(
 register(
     "gjs",
     vectorwise.gjs,
-    title="generalized Jensen-Shannon divergence",
-    equation="[H(m) - Σ_v u H(p_v)]/Z,  m = w e_y + u Σ_v p_v, u = (1-w)/V, Z = -(1-w) log(1-w)",
     source="Englesson and Azizpour 2021, Eq. 3 and 5; w is the weight of the label",
     use="Asks two augmentations of an image to agree; give it logits of both: (logits_1, logits_2).",
     domain={"w": {**_POSITIVE, "high": 1.0, "open_high": True}},
@@ -169,8 +139,6 @@ register(
 register(
     "nrce_ma2020",
     vectorwise.nrce_ma2020,
-    title="normalized reverse cross entropy as coded by Ma 2020",
-    equation="-A (1-p_y) (K-1)/4",
     kind="passive",
     source="Ma et al. 2020, loss.py: a slip of precedence; their text divides by 4 (K-1)",
     use="To compare with numbers made by that code; else take nrce.",
@@ -189,6 +157,7 @@ register_wrapper(
         "r > 0 at low noise, r < 0 at high noise (then unbounded below); ls(LOSS) wraps any loss.",
         {"r": {"high": 1.0, "open_high": True}},
         of="label",
+        evens=True,
     )
 )
 register_wrapper(

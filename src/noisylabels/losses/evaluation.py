@@ -20,7 +20,7 @@ IGNORE = -100
 class Part(NamedTuple):
     """A term with everything bound: its values are ``weight * read(l, label)``.
 
-    Parts with the same `chain`, the text of their changes of the logits, share one softmax.
+    Parts with equal changes of the logits share one softmax.
     """
 
     weight: float
@@ -28,7 +28,6 @@ class Part(NamedTuple):
     logit_maps: tuple[Callable[[Tensor], Tensor], ...] = ()
     label_maps: tuple[Callable[[Tensor], Tensor], ...] = ()
     compares_views: bool = False
-    chain: str = ""
 
 
 class Target(NamedTuple):
@@ -92,15 +91,16 @@ def _values(
     smoothing: float,
 ) -> Tensor:
     """Return the weighted sum of the parts an example (and position), class weights applied."""
-    logs: dict[str, list[Tensor]] = {}
+    logs: list[tuple[Sequence[Callable[[Tensor], Tensor]], list[Tensor]]] = []
     total: Tensor | None = None
     for part in parts:
-        if part.chain not in logs:
+        l = next((known for maps, known in logs if maps == part.logit_maps), None)
+        if l is None:
             mapped = views
             for change in part.logit_maps:
                 mapped = [change(view) for view in mapped]
-            logs[part.chain] = [torch.log_softmax(view, 1) for view in mapped]
-        l = logs[part.chain]
+            l = [torch.log_softmax(view, 1) for view in mapped]
+            logs.append((part.logit_maps, l))
         at: Label = label
         if label.soft or part.label_maps or smoothing:
             q = _weights(label, views[0])

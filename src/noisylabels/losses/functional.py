@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from functools import cache, partial
+from functools import cache
 from typing import Any
 
 from torch import Tensor
 
 from noisylabels.core.checks import check_choice
 from noisylabels.losses.catalog import LOSSES, WRAPPERS, Named, find
-from noisylabels.losses.evaluation import IGNORE, REDUCTIONS, Part, Target, evaluate
-from noisylabels.losses.expression import read_terms
-from noisylabels.losses.modules import Loss, check_smoothing
+from noisylabels.losses.evaluation import IGNORE, REDUCTIONS, Target, evaluate
+from noisylabels.losses.expression import bind, read_terms
+from noisylabels.losses.modules import Loss
+from noisylabels.losses.terms import check_smoothing
 
 _DOC = """{title}.
 
@@ -51,7 +52,6 @@ def _made(entry: Named) -> Callable[..., Tensor]:
     # No Loss inside: making one looks at the class weights, which would wait for the device.
     default = read_terms(entry.expression)
     default_parts = [term.part for term in default]
-    single = find(entry.name) if _is_single(entry) else None
 
     def call(
         logits: Tensor | Sequence[Tensor],
@@ -65,23 +65,14 @@ def _made(entry: Named) -> Callable[..., Tensor]:
     ) -> Tensor:
         check_choice(reduction, REDUCTIONS, "reduction")
         terms, parts = default, default_parts
-        if parameters and single is not None:  # without the parser, so that torch.compile sees it all
-            reading, row = single
-            parts = [
-                Part(1.0, partial(row.read, reading, row.parameters(parameters)), compares_views=row.views)
-            ]
-        elif parameters:
-            terms = read_terms(
-                entry.with_parameters(parameters)
-                if entry.name not in WRAPPERS
-                else f"{entry.name}({','.join(f'{key}={value!r}' for key, value in parameters.items())})"
-            )
+        if parameters:
+            terms = bind(entry, parameters)
             parts = [term.part for term in terms]
         if label_smoothing:
             check_smoothing(label_smoothing, terms)
         return evaluate(parts, logits, target, Target(weight, reduction, ignore_index, label_smoothing))
 
-    domain = _domain(entry)
+    limits = {key: in_words(found) for key, found in domain(entry).items()}
     keywords = [
         inspect.Parameter(key, inspect.Parameter.KEYWORD_ONLY, default=value, annotation=float)
         for key, value in entry.defaults.items()
@@ -94,7 +85,7 @@ def _made(entry: Named) -> Callable[..., Tensor]:
         title=entry.title[0].upper() + entry.title[1:],
         equation=Loss(default).equation,
         parameters="".join(
-            f"    {key}: default {value:g}{_range(domain.get(key))}.\n"
+            f"    {key}: default {value:g}{f', {limits[key]}' if limits.get(key) else ''}.\n"
             for key, value in entry.defaults.items()
         ),
         use=entry.use,
@@ -103,23 +94,26 @@ def _made(entry: Named) -> Callable[..., Tensor]:
     return call
 
 
-def _domain(entry: Named) -> Mapping[str, Mapping[str, Any]]:
-    """Return the limits of a loss's parameters, as far as one row has them."""
-    if _is_single(entry):
-        return find(entry.name)[1].domain
-    return WRAPPERS[entry.name].domain if entry.name in WRAPPERS else {}
+def domain(entry: Named) -> dict[str, Mapping[str, Any]]:
+    """Return the limits of a loss's parameters, as a row of the catalog gives them."""
+    if entry.name in WRAPPERS:
+        return dict(WRAPPERS[entry.name].domain)
+    if not entry.is_sum:
+        return dict(find(entry.name)[1].domain)
+    limits: dict[str, Mapping[str, Any]] = {}
+    for weight, name, given in entry.addends:
+        if isinstance(weight, str):
+            limits[weight] = {"low": 0.0, "open_low": True}
+        inner = find(name)[1].domain
+        limits |= {slot: inner.get(key, {}) for key, slot in given.items() if isinstance(slot, str)}
+    return limits
 
 
-def _is_single(entry: Named) -> bool:
-    """Return whether the loss is one reading of one per-label function."""
-    return entry.name.isidentifier() and not entry.is_sum and entry.name not in WRAPPERS
-
-
-def _range(limits: Mapping[str, Any] | None) -> str:
-    """Return the limits of a parameter in words: ", of 0 or more"."""
-    words = []
+def in_words(limits: Mapping[str, Any]) -> str:
+    """Return the limits of a parameter in words: "of 0 or more"."""
+    words = ["whole"] if limits.get("whole") else []
     for end, direction in (("low", "more"), ("high", "less")):
-        if limits and end in limits:
+        if end in limits:
             closed = f"of {limits[end]:g} or {direction}"
             words.append(f"{direction} than {limits[end]:g}" if limits.get(f"open_{end}") else closed)
-    return ", " + " and ".join(words) if words else ""
+    return " and ".join(words)

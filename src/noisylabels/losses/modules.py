@@ -4,117 +4,19 @@ from __future__ import annotations
 
 import math
 import re
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import partial
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from noisylabels.core.checks import InputError, check_between, check_choice
-from noisylabels.losses.catalog import LOSSES, PerLabel, Wrapper
-from noisylabels.losses.evaluation import IGNORE, REDUCTIONS, Part, Target, evaluate
+from noisylabels.core.checks import InputError, check_choice
+from noisylabels.losses import properties
+from noisylabels.losses.catalog import LOSSES, PerLabel
+from noisylabels.losses.evaluation import IGNORE, REDUCTIONS, Target, evaluate
 from noisylabels.losses.readings import NEGATIVE, NORMALIZE, SELECT, Reading
-
-
-def number(value: float) -> str:
-    """Return the shortest decimal form that reads back as the same float: 2, 0.5, 1e-07."""
-    text = repr(float(value))
-    return text.removesuffix(".0")
-
-
-Given = tuple[tuple[str, float], ...]
-"""Parameters that differ from their defaults, sorted by name."""
-
-
-def changed(row: PerLabel | Wrapper, parameters: Mapping[str, float]) -> Given:
-    """Check the parameters and keep those that differ from the defaults."""
-    full = row.parameters(parameters)
-    return tuple(sorted((name, value) for name, value in full.items() if value != row.defaults[name]))
-
-
-@dataclass(frozen=True)
-class Wrap:
-    """A wrapper with its parameters."""
-
-    row: Wrapper
-    given: Given = ()
-
-    def __call__(self, values: Tensor) -> Tensor:
-        """Return the changed logits or label weights."""
-        return self.row.function(values, **{**self.row.defaults, **dict(self.given)})
-
-    def __str__(self) -> str:
-        return self.row.name + _in_brackets(self.given)
-
-
-@dataclass(frozen=True)
-class Term:
-    """One part of a loss: ``weight * reading(phi)``, with wrappers around it, the outermost first."""
-
-    weight: float
-    reading: Reading
-    row: PerLabel
-    given: Given = ()
-    wraps: tuple[Wrap, ...] = ()
-
-    def __post_init__(self) -> None:
-        check_between(self.weight, f"the weight of {self.name!r}", low=0.0, open_low=True)
-
-    @classmethod
-    def of(cls, weight: float, reading: Reading, row: PerLabel, parameters: Mapping[str, float]) -> Term:
-        """Return the term with its parameters checked."""
-        return cls(float(weight), reading, row, changed(row, parameters))
-
-    @property
-    def name(self) -> str:
-        """The reading's prefix and the function's name: "nce"."""
-        return self.reading.prefix + self.row.name
-
-    @property
-    def kind(self) -> str:
-        """ "active" or "passive"; the negative reading is passive whatever it reads."""
-        return "passive" if self.reading is NEGATIVE else self.row.kind
-
-    @property
-    def parameters(self) -> dict[str, float]:
-        """All parameters of the per-label function."""
-        return {**self.row.defaults, **dict(self.given)}
-
-    @property
-    def part(self) -> Part:
-        """What `evaluate` computes: everything bound."""
-        logits, label = (
-            tuple(wrap for wrap in self.wraps if wrap.row.of == of) for of in ("logits", "label")
-        )
-        read = partial(self.row.read, self.reading, self.parameters)
-        chain = "/".join(str(wrap) for wrap in logits)
-        return Part(self.weight, read, logits, label, self.row.views, chain)
-
-    def label_sum(self, num_classes: int) -> float | None:
-        """Return the term's weight times its sum over all labels if that is constant, else None."""
-        if any(wrap.row.batch for wrap in self.wraps):
-            return None
-        if self.reading is NORMALIZE:
-            part: float | None = 1.0
-        elif self.reading is NEGATIVE:
-            part = num_classes - 1.0
-        else:
-            part = self.row.total(num_classes, self.parameters)
-        return None if part is None else self.weight * part
-
-    def __str__(self) -> str:
-        text = self.name + _in_brackets(self.given)
-        for wrap in reversed(self.wraps):
-            text = wrap.row.name + _in_brackets(wrap.given, text)
-        return ("" if self.weight == 1 else number(self.weight) + "*") + text
-
-
-def _in_brackets(given: Given, *first: str) -> str:
-    inside = ",".join([*first, *(f"{name}={number(value)}" for name, value in given)])
-    return f"({inside})" if inside else ""
+from noisylabels.losses.terms import Term, canonical, check_evening, check_smoothing, number
 
 
 class Loss(nn.Module):
@@ -160,7 +62,8 @@ class Loss(nn.Module):
         label_smoothing: float = 0.0,
     ) -> None:
         super().__init__()
-        self.terms = _canonical(terms)
+        self.terms = canonical(terms)
+        check_evening(self.terms)
         self.reduction = check_choice(reduction, REDUCTIONS, "reduction")
         self.ignore_index = ignore_index
         self.label_smoothing = check_smoothing(label_smoothing, self.terms)
@@ -229,7 +132,8 @@ class Loss(nn.Module):
     @property
     def equation(self) -> str:
         """The value at label y in terms of the probabilities p."""
-        parts, changes = [], []
+        parts: list[str] = []
+        changes = []
         for term in self.terms:
             y, k = (
                 re.sub(r"\bp\b", f"p_{index}", term.row.equation) if term.row.pointwise else term.row.equation
@@ -237,7 +141,8 @@ class Loss(nn.Module):
             )
             weight = "" if term.weight == 1 else number(term.weight) + " "
             body = term.reading.equation.format(y=y, k=k)
-            body = f"({body})" if weight and term.reading is SELECT else body
+            signed = bool(parts) and body.startswith("-")
+            body = f"({body})" if (weight or signed) and term.reading is SELECT else body
             for wrap in reversed(term.wraps):
                 body = f"{wrap.row.name}({body})"
                 changes.append(f"in {wrap.row.name} {wrap.row.equation}")
@@ -261,27 +166,39 @@ class Loss(nn.Module):
         because LogitClip sees their norm; and, for K of 1000 or less, where it is least and most between.
         Peer loss has no bounds of one example.
         """
-        k, far = num_classes, 1e30
         if "the whole batch" in self.needs:
             return -math.inf, math.inf
-        corners = torch.zeros((4, k), dtype=torch.float64)
-        corners[0, 1:] = -far  # label certain
-        corners[1, [0, *range(2, k)]] = -far  # one other class certain
-        corners[2, 0] = -far  # the others alike; the last: all alike
-        centred = corners - corners.mean(1, keepdim=True)
-        pair = torch.zeros((1, k), dtype=torch.float64)
-        pair[0, :2] = torch.tensor([-far, far])
-        ends = torch.cat([corners, centred, pair])
-        low = high = 0.0
-        for part in self._parts:
-            values = _values_at(part, ends)
-            smallest, largest = min(values), max(values)
-            if k <= 1000:  # a loss need not take its extremes at the ends: label smoothing does not
-                smallest = min(smallest, _least_between(part, k, 1))
-                largest = max(largest, -_least_between(part, k, -1))
-            low, high = low + smallest, high + largest
-        low = 0.0 if abs(low) < 1e-12 else low  # rounding
-        return low if low > -1e20 else -math.inf, high if high < 1e20 else math.inf
+        return properties.bounds(self._parts, num_classes)
+
+    def dominance(self, num_classes: int, *, even: bool = False) -> float | None:
+        """Return how many times the true label must outweigh every other one, for it to be the optimum.
+
+        Let labels 1 to K have the weights w (the shares in which an image's label is given, say) and w_m be
+        the largest. If ``w_m >= c w_k`` for all other k, then the prediction that is certain of m, best
+        where all labels are m, minimises ``sum_k w_k L(p, k)`` too. The smallest such c, 1 or more, is
+        returned; inf if there is none, as for cross entropy, whose optimum is p = w. It need not be the only
+        optimum: nce, say, does not care which of its zeros it takes.
+
+        With `even`, all other labels weigh the same, as under symmetric noise; 1 if and only if it suffices
+        that the true label is the most frequent, as for every symmetric loss (Ghosh 2017).
+
+        It is found over many predictions (float64, some 1,700 of them, the same each time), so that it is a
+        lower bound, tight in all cases that theory knows; a c above about 1e6 may come out as inf. None for
+        a loss that depends on the whole batch (its optimum is not that of one image), and for a function
+        of yours that is NaN where p is 0 or 1.
+
+        Source: Zhou et al. 2021, "Asymmetric loss functions for learning with noisy labels": a loss is
+        asymmetric for weights w if the two minimisers agree.
+
+        >>> import noisylabels as nl
+        >>> nl.loss("mae").dominance(10), nl.loss("ce").dominance(10)
+        (1.0, inf)
+        """
+        if "the whole batch" in self.needs:
+            return None
+        if even and self.label_sum(num_classes) is not None:
+            return 1.0
+        return properties.dominance(self._parts, num_classes, even=even)
 
     def extra_repr(self) -> str:
         """Show the expression where a module that holds this one is printed."""
@@ -293,50 +210,6 @@ class Loss(nn.Module):
         rest += "" if self.ignore_index == IGNORE else f", ignore_index={self.ignore_index}"
         rest += f", label_smoothing={self.label_smoothing:g}" if self.label_smoothing else ""
         return f'Loss("{self.expression}"{rest})'
-
-
-def _values_at(part: Part, logits: Tensor) -> list[float]:
-    """Return the values of a part for examples of label 0."""
-    label = torch.zeros(len(logits), dtype=torch.int64)
-    values: list[float] = evaluate([part], logits, label, Target(None, "none", None, 0.0)).tolist()
-    return values
-
-
-def _least_between(part: Part, num_classes: int, sign: int) -> float:
-    """Return the least of sign * value over the label's logit, the others alike: a grid, then a finer one."""
-    start, end, best = -50.0, 50.0, math.inf
-    for _ in range(3):
-        logit = torch.linspace(start, end, 401, dtype=torch.float64)
-        rows = torch.zeros((401, num_classes), dtype=torch.float64)
-        rows[:, 0] = logit
-        values = [sign * value for value in _values_at(part, rows)]
-        at = values.index(min(values))
-        best = min(best, values[at])
-        start, end = float(logit[max(at - 1, 0)]), float(logit[min(at + 1, 400)])
-    return best
-
-
-def check_smoothing(label_smoothing: float, terms: Sequence[Term]) -> float:
-    """Return `label_smoothing` if it is in [0, 1] and means something for these terms."""
-    check_between(label_smoothing, "label_smoothing", 0.0, 1.0)
-    if label_smoothing and None not in [term.label_sum(3) for term in terms]:
-        raise InputError(
-            f"label_smoothing is {label_smoothing:g}, but {'+'.join(map(str, terms))!r} is symmetric: its "
-            "sum over the labels is constant, so smoothing would only scale it; leave it out"
-        )
-    return label_smoothing
-
-
-def _canonical(terms: Iterable[Term]) -> tuple[Term, ...]:
-    """Merge equal terms and sort them: active before passive, then by name and parameters."""
-    weights: dict[tuple[Reading, PerLabel, Given, tuple[Wrap, ...]], list[float]] = defaultdict(list)
-    for term in terms:
-        weights[term.reading, term.row, term.given, term.wraps].append(term.weight)
-    if not weights:
-        raise InputError("a loss needs at least one term, such as 'ce'")
-    # sorted: floating-point sums depend on the order, and equal losses must come out equal
-    merged = [Term(sum(sorted(parts)), *key) for key, parts in weights.items()]
-    return tuple(sorted(merged, key=lambda term: (term.kind, term.name, term.given, str(term))))
 
 
 def _same(a: Tensor | None, b: Tensor | None) -> bool:

@@ -30,7 +30,7 @@ def ce(l: Tensor) -> Tensor:
 
 
 def fl(l: Tensor, gamma: float = 0.5, detach: float = 0.0) -> Tensor:
-    """Focal loss, ``-(1 - p)^gamma log p``; detach=1 takes the modulator out of the graph."""
+    """Focal loss, ``-(1-p)^gamma log p``; detach=1 takes the modulator out of the graph."""
     # For gamma < 1 the slope of (1-p)^gamma is infinite at p = 1, and infinity times log p = 0 is NaN.
     # The clamp keeps the power's slope finite (and passes no gradient below it), so that the product
     # takes its limit, 0. expm1 keeps 1 - p exact where it is small.
@@ -39,22 +39,22 @@ def fl(l: Tensor, gamma: float = 0.5, detach: float = 0.0) -> Tensor:
 
 
 def mae(l: Tensor) -> Tensor:
-    """Mean absolute error, ``|onehot - p|_1 = 2 (1 - p)``."""
+    """Mean absolute error, ``2 (1-p)``, which is ``|onehot - p|_1``."""
     return 2 * (1 - l.exp())
 
 
 def rce(l: Tensor, A: float = -4.0) -> Tensor:
-    """Reverse cross entropy, ``-sum_k p_k log q_k = -A (1 - p)`` with ``log 0`` read as ``A``."""
+    """Reverse cross entropy, ``-A (1-p)``: ``-Σ_k p_k log q_k`` with log 0 read as A."""
     return -A * (1 - l.exp())
 
 
 def gce(l: Tensor, q: float = 0.7) -> Tensor:
-    """Generalized cross entropy, ``(1 - p^q) / q``."""
+    """Generalized cross entropy, ``(1-p^q)/q``."""
     return one_minus_exp(q * l) / q
 
 
 def taylor_ce(l: Tensor, t: float = 2.0) -> Tensor:
-    """Taylor cross entropy, ``sum_{i=1..t} (1 - p)^i / i``."""
+    """Taylor cross entropy, ``Σ_(i=1..t) (1-p)^i/i``."""
     u = 1 - l.exp()
     total = u / int(t)  # Horner's scheme, from the last power down
     for i in range(int(t) - 1, 0, -1):
@@ -63,33 +63,33 @@ def taylor_ce(l: Tensor, t: float = 2.0) -> Tensor:
 
 
 def phuber_ce(l: Tensor, tau: float = 2.0) -> Tensor:
-    """Partially Huberised cross entropy, ``-log p`` where p > 1/tau, else its tangent there."""
+    """Partially Huberised cross entropy, ``-log p if p > 1/tau else log tau + 1 - tau p``."""
     return torch.where(l > -math.log(tau), -l, -tau * l.exp() + math.log(tau) + 1)
 
 
 def agce(l: Tensor, a: float = 0.6, q: float = 0.6) -> Tensor:
-    """Asymmetric generalized cross entropy, ``((a + 1)^q - (a + p)^q) / q``."""
+    """Asymmetric generalized cross entropy, ``((a+1)^q - (a+p)^q)/q``."""
     # (a+1)^q [1 - ((a+p)/(a+1))^q], which loses no digits where p is near 1
     at_one: float = (a + 1) ** q
     return at_one / q * one_minus_exp(q * torch.log1p(-one_minus_exp(l) / (a + 1)))
 
 
 def aul(l: Tensor, a: float = 5.5, q: float = 3.0) -> Tensor:
-    """Asymmetric unhinged loss, ``((a - p)^q - (a - 1)^q) / q``."""
+    """Asymmetric unhinged loss, ``((a-p)^q - (a-1)^q)/q``."""
     at_one: float = (a - 1) ** q
     return at_one / q * torch.expm1(q * torch.log1p(one_minus_exp(l) / (a - 1)))
 
 
 def ael(l: Tensor, a: float = 2.5) -> Tensor:
-    """Asymmetric exponential loss, ``exp(-p / a)``."""
+    """Asymmetric exponential loss, ``exp(-p/a)``."""
     return (-l.exp() / a).exp()
 
 
 def js(l: Tensor, w: float = 0.5) -> Tensor:
-    """Jensen-Shannon divergence of label and prediction, weights (w, 1 - w), over ``-(1-w) log(1-w)``.
+    """Jensen-Shannon divergence,
+    ``(1-p) + [(1-w) p log p - m log m]/Z,  m = w + (1-w) p, Z = -(1-w) log(1-w)``.
 
-    With m = w + (1-w) p all classes but the label's cancel to
-    ``(1 - p) + ((1-w) p log p - m log m) / Z``.
+    Of label and prediction, weights (w, 1 - w), over Z; all classes but the label's cancel.
     """
     p, Z = l.exp(), -(1 - w) * math.log1p(-w)
     # m = 1 - (1-w)(1-p): exact near p = 1, where m log m is as small as the rest

@@ -16,32 +16,37 @@ from noisylabels.losses.tempered import log_tempered_softmax
 
 
 def boot_soft(l: Tensor, beta: float = 0.95) -> Tensor:
-    """Soft bootstrapping, ``-beta log p_y - (1 - beta) sum_j p_j log p_j``."""
+    """Soft bootstrapping, ``-beta log p_y - (1-beta) Σ_k p_k log p_k``."""
     return -beta * l - (1 - beta) * (l.exp() * l).sum(1, keepdim=True)
 
 
 def boot_hard(l: Tensor, beta: float = 0.8) -> Tensor:
-    """Hard bootstrapping, ``-beta log p_y - (1 - beta) log max_j p_j``."""
+    """Hard bootstrapping, ``-beta log p_y - (1-beta) log max_k p_k``."""
     return -beta * l - (1 - beta) * l.amax(1, keepdim=True)
 
 
 def amse(l: Tensor, a: float = 30.0) -> Tensor:
-    """Asymmetric mean squared error, ``(1/K) sum_j (p_j - a [j = y])^2``."""
+    """Asymmetric mean squared error, ``(1/K) Σ_k (p_k - a [k=y])^2``."""
     p = l.exp()
     return ((p * p).sum(1, keepdim=True) - 2 * a * p + a * a) / l.shape[1]
 
 
 def bi_tempered(l: Tensor, t1: float = 0.8, t2: float = 1.2) -> Tensor:
-    """Bi-tempered logistic loss: a tempered logarithm (t1) of a tempered softmax (t2)."""
+    """Bi-tempered logistic loss,
+    ``(1 - p_y^(1-t1))/(1-t1) - (1 - Σ_k p_k^(2-t1))/(2-t1),  p the tempered softmax of t2``.
+
+    A tempered logarithm (t1) of a tempered softmax (t2).
+    """
     tempered = log_tempered_softmax(l, t2)  # softmax and log-probabilities differ by a constant: no matter
     rest = (((2 - t1) * tempered).exp().sum(1, keepdim=True) - 1) / (2 - t1)
     return rest - tempered if t1 == 1 else rest + gce(tempered, 1 - t1)
 
 
 def gjs(l: Tensor, w: float = 0.5) -> Tensor:
-    """Generalized Jensen-Shannon divergence of the label and V views, ``[H(m) - sum_v u H(p_v)] / Z``.
+    """Generalized Jensen-Shannon divergence,
+    ``[H(m) - Σ_v u H(p_v)]/Z,  m = w e_y + u Σ_v p_v, u = (1-w)/V, Z = -(1-w) log(1-w)``.
 
-    ``m = w e_y + u sum_v p_v``, ``u = (1-w) / V``, ``Z = -(1-w) log(1-w)``, H the entropy; V = 1 gives `js`.
+    Of the label and V views, H the entropy; V = 1 gives `js`.
     """
     u, Z = (1 - w) / l.shape[0], -(1 - w) * math.log1p(-w)
     log_m = l.logsumexp(0) + math.log(u)  # of the predictions' part; in logarithms, for m may underflow
@@ -53,5 +58,5 @@ def gjs(l: Tensor, w: float = 0.5) -> Tensor:
 
 
 def nrce_ma2020(l: Tensor, A: float = math.log(1e-4)) -> Tensor:
-    """Normalized reverse cross entropy as Ma 2020's code has it, ``-A (1 - p) (K - 1) / 4``."""
+    """Normalized reverse cross entropy as coded by Ma 2020, ``-A (1-p_y) (K-1)/4``."""
     return -A * (1 - l.exp()) * ((l.shape[1] - 1) / 4)

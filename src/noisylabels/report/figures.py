@@ -69,6 +69,58 @@ def loss_curves(curves: Mapping[str, Mapping[str, Sequence[float]]], num_classes
     return _styled(chart)
 
 
+def loss_sheet(curves: Mapping[str, Mapping[str, Sequence[float]]], num_classes: int) -> Any:
+    """Return a column a loss, its value above its gradient, each on a scale of its own.
+
+    For losses too unlike in size for the common axes of `loss_curves`: a loss and its readings, a sum and its
+    parts.
+
+    Args:
+        curves, num_classes: as in `loss_curves`.
+    """
+    altair = _altair()
+    if not curves:
+        raise InputError("there is no curve to draw, expected one or more losses")
+    panels = []
+    for key, axis in (("value", "value"), ("gradient", "gradient by its logit")):
+        for name, curve in curves.items():
+            top = key == "value"
+            rows = [{"p": p, key: number} for p, number in zip(curve["p"], curve[key], strict=True)]
+            panels.append(
+                altair.Chart(altair.Data(values=rows))
+                .mark_line(clip=True, strokeWidth=2.5, color=PALETTE[0])
+                .encode(
+                    x=altair.X(
+                        "p:Q",
+                        title=None if top else "p of the label",
+                        scale=altair.Scale(domain=[0, 1]),
+                        axis=altair.Axis(labels=not top, ticks=not top),
+                    ),
+                    y=altair.Y(
+                        f"{key}:Q",
+                        title=axis if name == next(iter(curves)) else None,
+                        scale=altair.Scale(domain=_domain({name: curve}, key), nice=False, zero=False),
+                        axis=altair.Axis(tickCount=5),
+                    ),
+                )
+                .properties(
+                    width=215,
+                    height=150,
+                    **({"title": altair.TitleParams(name, frame="group", offset=10)} if top else {}),
+                )
+            )
+    # in a grid, rows and columns stay level
+    sheet = altair.concat(*panels, columns=len(curves), spacing=24).properties(
+        title=altair.TitleParams(
+            f"Over the probability of the label, {num_classes} classes; each on its own scale",
+            subtitle="The other classes share 1 − p evenly. Below 0, the gradient raises the label's logit.",
+            anchor="start",
+            offset=12,
+        )
+    )
+    return _styled(sheet)
+
+
 def learning_curves(
     histories: Mapping[str, Sequence[Mapping[str, Any]]], title: str, subtitle: str = ""
 ) -> Any:
@@ -242,9 +294,11 @@ def _domain(curves: Mapping[str, Mapping[str, Sequence[float]]], key: str) -> li
     """Return the limits of an axis: all of the values, but a pole near an end does not flatten the rest.
 
     The outermost 5 % of p at either end may be cut off where what they add would more than double
-    the height of what lies between.
+    the height of what lies between. Zero is on the axis, unless all values are far from it.
     """
-    inner, outer = [0.0], [0.0]
+    lowest = min(min(curve[key]) for curve in curves.values())
+    far = lowest > 0.5 * max(max(curve[key]) for curve in curves.values())
+    inner, outer = ([lowest], [lowest]) if far else ([0.0], [0.0])
     for curve in curves.values():
         for p, value in zip(curve["p"], curve[key], strict=True):
             outer.append(value)
@@ -255,7 +309,7 @@ def _domain(curves: Mapping[str, Mapping[str, Sequence[float]]], key: str) -> li
     low = min(outer) if min(outer) >= low - height else low
     high = max(outer) if max(outer) <= high + height else high
     margin = 0.04 * ((high - low) or 1.0)
-    return [low - margin if low < 0 else 0.0, high + margin]
+    return [low - margin if low < 0 or far else 0.0, high + margin]
 
 
 def _styled(chart: Any) -> Any:

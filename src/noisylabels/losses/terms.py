@@ -1,0 +1,155 @@
+"""The parts of a loss: readings of per-label functions with weights, parameters and wrappers."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+
+from torch import Tensor
+
+from noisylabels.core.checks import InputError, check_between
+from noisylabels.losses.catalog import PerLabel, Wrapper
+from noisylabels.losses.evaluation import Part
+from noisylabels.losses.readings import NEGATIVE, NORMALIZE, Reading
+
+
+def number(value: float) -> str:
+    """Return the shortest decimal form that reads back as the same float: 2, 0.5, 1e-07."""
+    text = repr(float(value))
+    return text.removesuffix(".0")
+
+
+Given = tuple[tuple[str, float], ...]
+"""Parameters that differ from their defaults, sorted by name."""
+
+
+def changed(row: PerLabel | Wrapper, parameters: Mapping[str, float]) -> Given:
+    """Check the parameters and keep those that differ from the defaults."""
+    full = row.parameters(parameters)
+    return tuple((name, full[name]) for name in sorted(full) if full[name] != row.defaults[name])
+
+
+@dataclass(frozen=True)
+class Wrap:
+    """A wrapper with its parameters."""
+
+    row: Wrapper
+    given: Given = ()
+
+    def __call__(self, values: Tensor) -> Tensor:
+        """Return the changed logits or label weights."""
+        return self.row.function(values, **{**self.row.defaults, **dict(self.given)})
+
+    def __str__(self) -> str:
+        return self.row.name + _in_brackets(self.given)
+
+
+@dataclass(frozen=True)
+class Term:
+    """One part of a loss: ``weight * reading(phi)``, with wrappers around it, the outermost first."""
+
+    weight: float
+    reading: Reading
+    row: PerLabel
+    given: Given = ()
+    wraps: tuple[Wrap, ...] = ()
+
+    def __post_init__(self) -> None:
+        check_between(self.weight, f"the weight of {self.name!r}", low=0.0, open_low=True)
+
+    @classmethod
+    def of(cls, weight: float, reading: Reading, row: PerLabel, parameters: Mapping[str, float]) -> Term:
+        """Return the term with its parameters checked."""
+        return cls(float(weight), reading, row, changed(row, parameters))
+
+    @property
+    def name(self) -> str:
+        """The reading's prefix and the function's name: "nce"."""
+        return self.reading.prefix + self.row.name
+
+    @property
+    def kind(self) -> str:
+        """ "active" or "passive"; the negative reading is passive whatever it reads."""
+        return "passive" if self.reading is NEGATIVE else self.row.kind
+
+    @property
+    def parameters(self) -> dict[str, float]:
+        """All parameters of the per-label function."""
+        return {**self.row.defaults, **dict(self.given)}
+
+    @property
+    def part(self) -> Part:
+        """What `evaluate` computes: everything bound."""
+        logits, label = (
+            tuple(wrap for wrap in self.wraps if wrap.row.of == of) for of in ("logits", "label")
+        )
+        read = partial(self.row.read, self.reading, self.parameters)
+        return Part(self.weight, read, logits, label, self.row.views)
+
+    def label_sum(self, num_classes: int) -> float | None:
+        """Return the term's weight times its sum over all labels if that is constant, else None."""
+        if any(wrap.row.batch for wrap in self.wraps):
+            return None
+        if self.reading is NORMALIZE:
+            part: float | None = 1.0
+        elif self.reading is NEGATIVE:
+            part = num_classes - 1.0
+        else:
+            part = self.row.total(num_classes, self.parameters)
+        return None if part is None else self.weight * part
+
+    def __str__(self) -> str:
+        text = self.name + _in_brackets(self.given)
+        for wrap in reversed(self.wraps):
+            text = wrap.row.name + _in_brackets(wrap.given, text)
+        return ("" if self.weight == 1 else number(self.weight) + "*") + text
+
+
+def _in_brackets(given: Given, *first: str) -> str:
+    inside = ",".join([*first, *(f"{name}={number(value)}" for name, value in given)])
+    return f"({inside})" if inside else ""
+
+
+def check_smoothing(label_smoothing: float, terms: Sequence[Term]) -> float:
+    """Return `label_smoothing` if it is in [0, 1] and means something for these terms."""
+    check_between(label_smoothing, "label_smoothing", 0.0, 1.0)
+    if label_smoothing and _symmetric_inside(terms):
+        raise InputError(
+            f"label_smoothing is {label_smoothing:g}, but {'+'.join(map(str, terms))!r} is symmetric: its "
+            "sum over the labels is constant, so smoothing would only scale it; leave it out"
+        )
+    return label_smoothing
+
+
+def _symmetric_inside(terms: Sequence[Term]) -> bool:
+    """Return whether the costs of every label sum to a constant, whatever is done to the label."""
+    return None not in [replace(term, wraps=()).label_sum(3) for term in terms]
+
+
+def check_evening(terms: Sequence[Term]) -> None:
+    """Refuse what smooths labels of a symmetric loss and nothing else."""
+    inside = defaultdict(list)
+    for term in terms:
+        for depth, wrap in enumerate(term.wraps, 1):
+            if wrap.row.evens:
+                inside[term.wraps[:depth]].append(term)
+    for group in inside.values():
+        if _symmetric_inside(group):
+            raise InputError(
+                f"{'+'.join(map(str, group))!r} smooths the labels of a symmetric loss: its sum over the "
+                "labels is constant, so smoothing would only scale it; leave it out"
+            )
+
+
+def canonical(terms: Iterable[Term]) -> tuple[Term, ...]:
+    """Merge equal terms and sort them: active before passive, then by name and parameters."""
+    weights: dict[tuple[Reading, PerLabel, Given, tuple[Wrap, ...]], list[float]] = defaultdict(list)
+    for term in terms:
+        weights[term.reading, term.row, term.given, term.wraps].append(term.weight)
+    if not weights:
+        raise InputError("a loss needs at least one term, such as 'ce'")
+    # sorted: floating-point sums depend on the order, and equal losses must come out equal
+    merged = [Term(sum(sorted(parts)), *key) for key, parts in weights.items()]
+    return tuple(sorted(merged, key=lambda term: (term.kind, term.name, term.given, str(term))))
