@@ -13,8 +13,8 @@ test: .venv/ready lint
 	$(BIN)/python -m pytest --doctest-modules src/noisylabels
 
 lint: .venv/ready
-	$(BIN)/ruff check src tests examples benchmarks
-	$(BIN)/ruff format --check src tests examples benchmarks
+	$(BIN)/ruff check src tests examples benchmarks docs
+	$(BIN)/ruff format --check src tests examples benchmarks docs/*.py
 	$(BIN)/mypy
 
 clean:

@@ -104,16 +104,16 @@ def _presets(entries: list[str]) -> str:
 
 
 def _code(name: str, entries: list[str]) -> str:
-    last = entries[min(1, len(entries) - 1)]
-    call = f"nl.losses.{last}" if last.isidentifier() else f'nl.losses.function("{last}")'
-    given = "".join(f", {key}={value:.10g}" for key, value in LOSSES[last].defaults.items())
+    first = entries[0]
+    call = f"nl.losses.{first}" if first.isidentifier() else f'nl.losses.function("{first}")'
+    given = "".join(f", {key}={value:.10g}" for key, value in LOSSES[first].defaults.items())
     lines = [
         "## In code\n",
         "```python",
         "import torch",
         "import noisylabels as nl\n",
         "logits, target = torch.randn(8, 10), torch.randint(10, (8,))",
-        f'nl.loss("{last}")(logits, target)',
+        f'nl.loss("{first}")(logits, target)',
         f"{call}(logits, target{given})",
     ]
     if name in WRAPPERS:

@@ -56,28 +56,17 @@ def _losses() -> tuple[list[str], list[list[str]]]:
         rows.append(
             [
                 row.name,
-                row.title,
+                "; ".join([row.title, *(f"needs {need}" for need in made.needs)]),
                 made.kind,
                 symmetric,
                 "?" if times is None else share(times),
                 f"[{low:.3g}, {high:.3g}]",
                 defaults,
-                ", ".join(made.needs),
                 row.source,
             ]
         )
     # asymmetric: how many times the true label must outweigh any other for it to be the optimum
-    heads = [
-        "name",
-        "loss",
-        "kind",
-        "symmetric",
-        "asymmetric from",
-        "range, K=10",
-        "defaults",
-        "needs",
-        "source",
-    ]
+    heads = ["name", "loss", "kind", "symm.", "asymm. from", "range, K=10", "defaults", "source"]
     return heads, rows
 
 

@@ -243,7 +243,7 @@ LOSSES: Registry[Named] = Registry("loss")
 
 _READING_SOURCE = {
     SELECT.name: "{}",
-    NORMALIZE.name: "{}; normalized: Ma et al. 2020 (the paper's Eq. 1)",
+    NORMALIZE.name: "{}; normalized: Ma et al. 2020",
     NEGATIVE.name: "{}; negative: Ye et al. 2023",
 }
 _READING_USE = {

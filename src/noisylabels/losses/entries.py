@@ -19,8 +19,9 @@ register(
 register(
     "fl",
     pointwise.fl,
-    source="Lin et al. 2017; detach=1 takes the modulator out of the graph, as Ma et al. 2020's code does",
-    use="Weighs easy examples down; made for imbalance, not for noise.",
+    source="Lin et al. 2017",
+    use="Weighs easy examples down; made for imbalance, not for noise. detach=1 takes the modulator out of "
+    "the graph, as the code of Ma et al. 2020 does.",
     domain={"gamma": {"low": 0.0}, "detach": {"low": 0.0, "high": 1.0, "whole": True}},
 )
 register(
