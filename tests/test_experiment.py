@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.metadata
 import json
 import os
@@ -363,6 +364,50 @@ def test_labels_of_a_run_serve_another(tmp_path):
     assert second.noise["digest"] != first.noise["digest"]  # another spec
 
 
+def test_a_finished_run_does_not_answer_for_another_file_of_labels(tmp_path):
+    import noisylabels as nl
+
+    train, _ = nl.load("digits")
+    np.save(tmp_path / "labels.npy", train.labels.numpy())
+    config = fast(tmp_path / "run", noise=f"labels:{tmp_path / 'labels.npy'}", epochs=1)
+    run(config)
+    run(config)
+    np.save(tmp_path / "labels.npy", train.labels.flip(0).numpy())
+    with pytest.raises(InputError, match=r"labels.npy has changed since the run in .* was made of it"):
+        run(config)
+    (tmp_path / "labels.npy").unlink()
+    assert run(config).status == "done"
+
+
+def test_corrupt_set_takes_what_corrupt_takes():
+    import noisylabels as nl
+
+    train, _ = nl.load("digits")
+    T = np.roll(np.eye(10), 1, axis=1)
+    assert (nl.corrupt_set(train, T)[1].given == (train.labels.numpy() + 1) % 10).all()
+    assert (nl.corrupt_set(train, "asymmetric:1", pairs={3: 5})[1].given[train.labels == 3] == 5).all()
+    with pytest.raises(InputError, match="the foreign images of digits are those of the set itself"):
+        nl.corrupt_set(train, "openset:0.1@digits")
+    nameless = nl.image_set(train.images, train.labels, train.class_names, name="photos")
+    with pytest.raises(InputError, match="labels without class names find none; name one as @cifar10"):
+        nl.corrupt_set(nameless, "asymmetric:0.4")
+    assert nl.corrupt_set(nameless, "asymmetric:0.4@digits")[1].rate > 0.1
+    changed, labels = nl.corrupt_set(train, "longtail:0.5")
+    assert changed.arranged == labels.arrangement != ""
+
+
+def test_a_file_of_labels_may_name_test_images(tmp_path):
+    import noisylabels as nl
+
+    train, test = nl.load("digits")
+    ids = [*test.ids, *train.ids]
+    (tmp_path / "l.csv").write_text("id,label\n" + "".join(f"{name},3\n" for name in ids))
+    result = run(fast(tmp_path / "run", noise=f"labels:{tmp_path / 'l.csv'}", epochs=1))
+    assert result.noise["rate"] > 0.8
+    with pytest.raises(InputError, match="which is no example of the set"):
+        nl.corrupt_set(train, f"labels:{tmp_path / 'l.csv'}")
+
+
 def test_corrupt_set_leaves_a_set_alone_that_keeps_its_images():
     import noisylabels as nl
 
@@ -380,7 +425,7 @@ def test_images_that_are_not_square_take_no_foreign_ones(tmp_path):
     with pytest.raises(InputError, match="the images are 3x5, and foreign images are brought to squares"):
         nl.corrupt_set(wide, "openset:0.5@digits")
     with pytest.raises(InputError, match="'digts' is neither a file or folder nor a known data set; did you"):
-        nl.corrupt_set(wide.__class__(**{**vars(wide), "images": wide.images[..., :3]}), "openset:0.5@digts")
+        nl.corrupt_set(dataclasses.replace(wide, images=wide.images[..., :3]), "openset:0.5@digts")
 
 
 # --- nothing is written when something is wrong -------------------------------------------------

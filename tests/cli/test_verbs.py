@@ -113,7 +113,8 @@ def test_list_names_every_row_with_its_source(capsys: pytest.CaptureFixture[str]
 
 def test_noise_in_stages_is_shown_saved_and_drawn(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     file, picture = tmp_path / "labels.parquet", tmp_path / "noise.svg"
-    spec = "longtail:0.2 | openset:0.1@digits | symmetric:0.3"
+    np.savez(tmp_path / "f.npz", images=np.zeros((500, 8, 8), dtype=np.uint8), labels=np.arange(500) % 2)
+    spec = f"longtail:0.2 | openset:0.1@{tmp_path / 'f.npz'} | symmetric:0.3"
     assert main(["noise", spec, "--out", str(file), "--plot", str(picture)]) == 0
     out = capsys.readouterr().out
     labels = nl.NoisyLabels.load(file)
@@ -132,6 +133,7 @@ def test_noise_of_many_classes_shows_the_most_frequent_confusions(
     assert main(["noise", "pairflip:0.4", "--data", str(tmp_path / "many.npz")]) == 0
     out = capsys.readouterr().out
     assert "the 20 most frequent of 30 x 30" in out
+    assert "wrong labels of a class: " in out
     assert out.count("40.0 %") >= 20
 
 

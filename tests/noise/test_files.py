@@ -336,8 +336,16 @@ def test_another_file_in_an_archive(tmp_path: Path) -> None:
 
 def test_no_file(tmp_path: Path) -> None:
     assert complaint(tmp_path / "no.csv") == "there is no file no.csv"
-    with pytest.raises(InputError, match="there is no file"):
+    with pytest.raises(InputError, match=r" is a folder, expected a file$"):
         read(tmp_path)
+
+
+def test_rows_of_other_examples_are_passed_over(tmp_path: Path) -> None:
+    path = write(tmp_path, "id,label\nc.png,1\na.png,2\nb.png,0\n")
+    read_it = {"num_classes": 3, "ids": ["a.png", "b.png"]}
+    assert read_labels(path, **read_it, others=["c.png", "d.png"]).given.tolist() == [2, 0]
+    with pytest.raises(InputError, match=r"names 'c\.png', which is no example of the set"):
+        read_labels(path, **read_it, others=["d.png"])
 
 
 def test_classes_called_by_numbers(tmp_path: Path) -> None:

@@ -178,7 +178,7 @@ def test_a_single_column_needs_no_name(tmp_path: Path) -> None:
 def test_an_unknown_column(tmp_path: Path) -> None:
     path = save(tmp_path, cifar10n(), "parquet")
     with pytest.raises(
-        InputError, match=r"has no column 'wrose'; did you mean 'worse'\?; it has: aggre \(10"
+        InputError, match=r"has no column 'wrose'; it has: aggre \(10.*; did you mean 'worse'\?$"
     ):
         read_human(path, "wrose")
     with pytest.raises(InputError, match=r"has no column 'fine'; it has: aggre \(10.00 % wrong\), worse"):
@@ -192,7 +192,9 @@ def test_the_order_is_checked() -> None:
     labels = HumanLabels({"worse_label": CLEAN}, CLEAN, "worse_label", "")
     labels.check_order(CLEAN)
     labels.check_order(torch.from_numpy(CLEAN))
-    with pytest.raises(InputError, match=r"^h.npy are 100, the data set has 99 training examples$"):
+    with pytest.raises(
+        InputError, match=r"^h.npy are 100, the data set has 99 training examples; take the set"
+    ):
         labels.check_order(CLEAN[:99], "h.npy")
     other = CLEAN.copy()
     other[:2] = 1, 0
@@ -272,7 +274,7 @@ def test_other_things(tmp_path: Path, value: object, kind: str) -> None:
 def test_files_that_are_none(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"^there is no file .*no\.pt$"):
         read_human(tmp_path / "no.pt")
-    with pytest.raises(InputError, match="there is no file"):
+    with pytest.raises(InputError, match=r" is a folder, expected a file$"):
         read_human(tmp_path)
     (tmp_path / "h.csv").write_text("worse_label\n1\n")
     with pytest.raises(InputError, match=r"is not a file of human labels: known are \.pt, \.pth, \.npy"):

@@ -117,9 +117,10 @@ def test_the_file_is_plain_parquet(tmp_path: Path) -> None:
 
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
-    for path in (tmp_path / "no.parquet", tmp_path):
-        with pytest.raises(InputError, match=r"^there is no file "):
-            NoisyLabels.load(path)
+    with pytest.raises(InputError, match=r"^there is no file "):
+        NoisyLabels.load(tmp_path / "no.parquet")
+    with pytest.raises(InputError, match=r" is a folder, expected a file$"):
+        NoisyLabels.load(tmp_path)
 
 
 def test_a_file_of_another_kind(tmp_path: Path) -> None:

@@ -89,11 +89,11 @@ def test_names_decide_even_where_the_number_of_classes_is_that_of_another_map() 
         ),
         (
             None,
-            (*CIFAR10, *"0123456789"),
+            (*CIFAR10, *MAPS["fashion-mnist"].class_names),
             20,
-            "asymmetric noise needs a confusion map, and more than one (cifar10, digits) fits the classes "
-            "airplane, automobile, bird, cat, deer, dog, frog, horse, ship, truck, 0, 1, ... (20 classes); "
-            f"known: {', '.join(MAPS)}; {OWN}",
+            "asymmetric noise needs a confusion map, and more than one (cifar10, fashion-mnist) fits the "
+            "classes airplane, automobile, bird, cat, deer, dog, frog, horse, ship, truck, T-shirt/top, Trouser, ... "
+            f"(20 classes); known: {', '.join(MAPS)}; {OWN}",
         ),
         (
             "cifar10",
@@ -109,3 +109,38 @@ def test_names_decide_even_where_the_number_of_classes_is_that_of_another_map() 
 def test_no_map(name, class_names, num_classes: int, message: str) -> None:
     with pytest.raises(InputError, match="^" + re.escape(message) + "$"):
         resolve(name, class_names, num_classes)
+
+
+def test_classes_called_by_numbers_are_digits_only_if_there_are_ten() -> None:
+    assert resolve(None, list("0123456789"), 10)[0] == "digits"
+    hundred = [str(k) for k in range(100)]
+    with pytest.raises(InputError, match="needs a confusion map, and none fits the classes 0, 1, 2"):
+        resolve(None, hundred, 100)
+    assert resolve("digits", hundred, 100)[0] == "digits"  # whoever names it knows
+
+
+def test_the_classes_of_cifar100_and_fashion_mnist_are_those_of_their_files() -> None:
+    from noisylabels.data.cifar import FINE_NAMES
+    from noisylabels.data.idx import FASHION_MNIST
+
+    for name in ("cifar100", "cifar100-blocks"):
+        assert MAPS[name].class_names == FINE_NAMES
+        assert len(MAPS[name].pairs) == 100
+    assert MAPS["fashion-mnist"].class_names == FASHION_MNIST.class_names
+    assert resolve(None, FINE_NAMES, 100)[0] == "cifar100"
+    assert resolve(None, FASHION_MNIST.class_names, 10)[0] == "fashion-mnist"
+    spaced = [name.replace("_", " ").title() for name in FINE_NAMES]
+    assert resolve(None, spaced, 100)[0] == "cifar100"
+
+
+def test_cifar100_goes_round_in_its_superclasses_and_blocks() -> None:
+    # train's fine labels by coarse label, from the meta file's order (Krizhevsky 2009)
+    _, pairs = resolve("cifar100", None, 100)
+    target = dict(pairs)
+    ring, k = [], 4  # beaver, the first aquatic mammal
+    for _ in range(5):
+        ring.append(k)
+        k = target[k]
+    assert (ring, k) == ([4, 30, 55, 72, 95], 4)
+    _, blocks = resolve("cifar100-blocks", None, 100)
+    assert dict(blocks) == {k: k + 1 if k % 5 < 4 else k - 4 for k in range(100)}

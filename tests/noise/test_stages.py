@@ -176,6 +176,23 @@ def test_other_files_that_are_no_matrix(tmp_path: Path) -> None:
         corrupt([0, 1, 2], T3, num_classes=4)
 
 
+def test_names_in_a_file_that_are_numbers_of_other_classes(tmp_path: Path) -> None:
+    folders = sorted(map(str, range(12)))  # 0, 1, 10, 11, 2, ...
+    T = np.eye(12)
+    T[2] = T[[2, 3]].mean(axis=0)
+    head = ",".join(map(str, range(12)))
+    (tmp_path / "T.csv").write_text(head + "\n" + "\n".join(",".join(map(str, row)) for row in T.tolist()))
+    spec = f"matrix:{tmp_path / 'T.csv'}"
+    with pytest.raises(
+        InputError, match="names '10', which is the name of class 2 and the number of another"
+    ):
+        corrupt(np.arange(12), spec, class_names=folders)
+    by_number = corrupt(np.arange(12), spec, class_names=[f"c{k}" for k in range(12)])
+    assert np.array_equal(by_number.nominal, T)
+    in_order = corrupt(np.arange(12), spec, class_names=[str(k) for k in range(12)])
+    assert np.array_equal(in_order.nominal, T)
+
+
 # Noise that depends on the image
 
 
@@ -224,8 +241,10 @@ def test_images_after_and_before_other_noise(tmp_path: Path) -> None:
     images = images_of(LABELS)
     tail = corrupt(LABELS, "longtail:0.2 | instance:0.3", images=images, seed=1)
     assert tail.index is not None
-    rows = part_dependent(images[tail.index], LABELS[tail.index], 0.3, 6, 1)
+    rows = part_dependent(images, LABELS, 0.3, 6, 1)[tail.index]  # as with all the others there
     assert np.allclose(tail.nominal[0], rows[tail.true == 0].mean(axis=0))
+    whole = corrupt(LABELS, "instance:0.3", images=images, seed=1)
+    assert np.array_equal(tail.given, whole.given[tail.index])
     before = corrupt(LABELS, "instance:0.3 | symmetric:0.2", images=images, seed=1)
     alone = corrupt(LABELS, "instance:0.3", images=images, seed=1)
     assert np.allclose(before.nominal, alone.nominal @ symmetric(6, 0.2))
@@ -363,7 +382,7 @@ def test_human_labels_by_name(tmp_path: Path) -> None:
     assert noisy.nominal is None
     with pytest.raises(InputError, match="agree with those of the data set for 0 of 50"):
         corrupt((clean + 1) % 10, f"human:{tmp_path / 'h.parquet'}@worse")
-    with pytest.raises(InputError, match="has no column 'wrose'; did you mean 'worse'"):
+    with pytest.raises(InputError, match=r"has no column 'wrose'; it has: worse .*; did you mean 'worse'"):
         corrupt(clean, f"human:{tmp_path / 'h.parquet'}@wrose")
 
 
@@ -420,3 +439,89 @@ def test_records_that_do_not_fit(more: dict, message: str) -> None:
     with pytest.raises(InputError) as error:
         NoisyLabels(**{**base, **more})
     assert message in str(error.value)
+
+
+# Every pair of noises, in either order
+
+
+KINDS_OF_NOISE = (
+    "longtail:0.2",
+    "longtail:0.3@step",
+    "symmetric:0.3",
+    "symmetric:0.3@exact",
+    "symmetric:0.3@uniform",
+    "asymmetric:0.4@0to1,2to3",
+    "asymmetric:0.4@0to1,1to0,sequential",
+    "pairflip:0.3",
+    "matrix:{folder}/T.npy",
+    "instance:0.3",
+    "projection:0.3",
+    "openset:0.2@other",
+)
+
+
+@pytest.mark.parametrize("second", KINDS_OF_NOISE)
+@pytest.mark.parametrize("first", KINDS_OF_NOISE)
+def test_realised_is_nominal_in_every_chain_of_two(tmp_path: Path, first: str, second: str) -> None:
+    labels = np.repeat(np.arange(4), 3000)
+    np.save(
+        tmp_path / "T.npy", np.array([[0.7, 0.3, 0, 0], [0, 1, 0, 0], [0.1, 0.2, 0.3, 0.4], [0, 0, 0, 1]])
+    )
+    chain = f"{first} | {second}".format(folder=tmp_path)
+
+    def make() -> NoisyLabels:
+        return corrupt(labels, chain, images=images_of(labels), seed=7, foreign=12_000)
+
+    impossible = (second.startswith("longtail") and not first.startswith(("longtail", "openset"))) or (
+        first.startswith("openset") and second.startswith(("instance", "projection", "openset"))
+    )
+    if impossible:
+        with pytest.raises(InputError, match=r"put it first|leave one out"):
+            make()
+        return
+    noisy = make()
+    assert noisy.nominal is not None
+    n = np.maximum(noisy.counts.sum(axis=1, keepdims=True), 1)
+    assert within(noisy.realised, noisy.nominal, n)
+    noisy.save(tmp_path / "l.parquet")
+    assert np.array_equal(NoisyLabels.load(tmp_path / "l.parquet").nominal, noisy.nominal)
+
+
+def test_pairs_and_a_named_map_in_one_chain() -> None:
+    labels = np.arange(60_000) % 10
+    for chain in (
+        "asymmetric:0.2@0to1 | asymmetric:0.4@cifar10",
+        "asymmetric:0.4@cifar10 | asymmetric:0.2@0to1",
+    ):
+        noisy = corrupt(labels, chain, num_classes=10, seed=1)
+        assert noisy.nominal[3, 5] == pytest.approx(0.4)
+        assert within(noisy.realised, noisy.nominal, 6000)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"spec": [[1], [1, 0]]}, "the transition matrix is not an array of numbers"),
+        (
+            {"spec": [[30, 7], [1, 9]]},
+            "row 0 of the transition matrix sums to 37, expected 1; if these are coun",
+        ),
+        ({"foreign": 2.5}, "foreign is 2.5, expected the number of foreign images, 1 or more"),
+        ({"foreign": -1}, "foreign is -1, expected the number"),
+        ({"foreign": [1]}, "foreign is list, expected the number"),
+        ({"ids": 5}, "ids are a int, expected a list of names"),
+        ({"ids": "ab"}, "ids are a str, expected a list of names"),
+        ({"spec": "instance:0.3", "images": 5}, "images are a int, expected an array or tensor"),
+        ({"spec": {"a": 1}}, "the transition matrix is not an array of numbers"),
+    ],
+)
+def test_arguments_of_another_kind(given: dict, message: str) -> None:
+    arguments = {"labels": [0, 1], "spec": "symmetric:0.1", **given}
+    with pytest.raises(InputError, match=message.replace("(", r"\(")) as error:
+        corrupt(arguments.pop("labels"), arguments.pop("spec"), **arguments)
+    assert "\n" not in str(error.value)
+
+
+def test_a_matrix_that_has_a_gradient_will_do() -> None:
+    T = torch.tensor(T3, requires_grad=True)
+    assert np.array_equal(corrupt(np.arange(9) % 3, T, seed=5).given, sample(np.arange(9) % 3, T3, seed=5))

@@ -178,5 +178,5 @@ def test_transition_matrices_of_many_classes(tmp_path):
     save(transition_matrices(matrix, matrix, [f"c{k}" for k in range(K)], "many"), tmp_path / "m.png")
     with Image.open(tmp_path / "m.png") as image:
         assert image.width > image.height > 1000
-    with pytest.raises(InputError, match="there are 201 classes, and a picture holds 200 at the most"):
-        transition_matrices([[1.0] * 201] * 201, None, ["c"] * 201, "too many")
+    with pytest.raises(InputError, match="there are 101 classes, and a picture holds 100 at the most"):
+        transition_matrices([[1.0] * 101] * 101, None, ["c"] * 101, "too many")

@@ -398,5 +398,7 @@ def test_labels_and_losses_that_are_none_are_named(sets, model):
     tail = corrupt(train.labels, "longtail:0.1", num_classes=train.num_classes)
     assert len(tail) < 12
     refused("leaves examples out: take the set that nl.corrupt_set gives", labels=tail)
+    swapped = corrupt(train.labels, "openset:0.5@x", num_classes=train.num_classes, foreign=12)
+    refused("foreign images are put; take the set that nl.corrupt_set gives with them", labels=swapped)
     other = corrupt([0, 1], "none", num_classes=train.num_classes)
     refused("there are 2 labels of .* for 12 images .*; corrupt the labels of this very set", labels=other)

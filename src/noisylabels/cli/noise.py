@@ -11,7 +11,8 @@ import tyro
 if TYPE_CHECKING:
     from noisylabels.noise.labels import NoisyLabels
 
-MOST_CLASSES = 20  # a larger matrix does not fit a terminal
+MOST_PAIRS = 20
+MOST_COLUMNS = 60  # more fit no terminal, and a table of a thousand takes long to lay out
 
 
 @dataclass
@@ -36,6 +37,8 @@ class Noise:
     """as in `noisylabels train`: which images are read decides which labels there are"""
     seed: int = 0
     """of the noise; a run with this seed trains on these labels"""
+    download: bool = False
+    """as in `noisylabels train`"""
     out: Path | None = None
     """Parquet file for the labels: given, true, flipped"""
     plot: Path | None = None
@@ -44,39 +47,45 @@ class Noise:
     def run(self) -> int:
         """Print rate and matrices."""
         from noisylabels.cli.terminal import TerminalReporter, console
+        from noisylabels.core.files import check_target
         from noisylabels.experiment import RunConfig, corrupt_set, load_sets
+        from noisylabels.noise.spec import NoiseSpec
+        from noisylabels.report.figures import FORMATS, save, transition_matrices
 
+        # what can be said before data are read, which may take long
+        NoiseSpec.parse(self.spec)
+        if self.plot is not None:
+            check_target(self.plot.expanduser(), FORMATS, "figure")
+        if self.out is not None:
+            check_target(self.out.expanduser(), (".parquet",), "file of labels")
         config = RunConfig(
             data=self.data,
             data_root=self.data_root,
             image_size=self.image_size,
             bad_images=self.bad_images,
+            download=self.download,
         )
         with TerminalReporter(config.epochs) as reporter:
-            whole, _ = load_sets(config, reporter)
+            whole, test = load_sets(config, reporter)
             _, labels = corrupt_set(
                 whole,
                 self.spec,
                 seed=self.seed,
+                test=test,
                 data_root=self.data_root,
                 bad_images=self.bad_images,
+                download=self.download,
                 reporter=reporter,
             )
         summary = _summary(whole.name, len(whole), labels)
         # before anything is printed, which a closed pipe may cut short
         if self.plot is not None:
-            from noisylabels.report.figures import save, transition_matrices
-
-            save(
-                transition_matrices(labels.realised, labels.nominal, whole.class_names, summary),
-                self.plot.expanduser(),
-            )
+            drawn = transition_matrices(labels.realised, labels.nominal, whole.class_names, summary)
+            save(drawn, self.plot.expanduser())
         if self.out is not None:
             labels.save(self.out.expanduser())
         console().print(summary, markup=False, soft_wrap=True)
-        if len(whole.class_names) <= MOST_CLASSES:
-            _print_matrices(labels, whole.class_names)
-        else:
+        if not _print_matrices(labels, whole.class_names):
             _print_pairs(labels, whole.class_names)
         for what, file in (("labels", self.out), ("plot", self.plot)):
             if file is not None:
@@ -95,34 +104,41 @@ def _summary(name: str, examples: int, labels: NoisyLabels) -> str:
     return text
 
 
-def _print_matrices(labels: NoisyLabels, names: tuple[str, ...]) -> None:
-    """Print the matrices side by side, or one below the other in a narrow terminal."""
+def _print_matrices(labels: NoisyLabels, names: tuple[str, ...]) -> bool:
+    """Print the matrices side by side, or else one below the other; return whether they are narrow enough."""
     from rich.table import Table
 
     from noisylabels.cli.terminal import console, matrix
 
+    if len(names) > MOST_COLUMNS:
+        return False
     sizes = labels.counts.sum(axis=1).tolist()
     matrices = [matrix(labels.realised.tolist(), names, "realised, per cent", sizes)]
     if labels.nominal is not None:
         matrices.append(matrix(labels.nominal.tolist(), names, "nominal, per cent"))
-    if sum(console().measure(one).maximum for one in matrices) + 2 <= console().width:
+    unbounded = console().options.update(width=10_000)
+    widths = [console().measure(one, options=unbounded).maximum for one in matrices]
+    if max(widths) > console().width:
+        return False
+    if sum(widths) + 2 <= console().width:
         grid = Table.grid(padding=(0, 2))
         grid.add_row(*matrices)
         console().print(grid)
     else:
         for one in matrices:
             console().print(one)
+    return True
 
 
 def _print_pairs(labels: NoisyLabels, names: tuple[str, ...]) -> None:
-    """Print the confusions that most examples have."""
+    """Print how much of the classes is wrong, and the confusions that most examples have."""
     import numpy as np
 
     from noisylabels.cli.terminal import console, table
 
     counts, realised, nominal = labels.counts, labels.realised, labels.nominal
     np.fill_diagonal(counts, 0)
-    most = np.argsort(-counts, axis=None, kind="stable")[:MOST_CLASSES]
+    most = np.argsort(-counts, axis=None, kind="stable")[:MOST_PAIRS]
     pairs = [(int(i), int(j)) for i, j in zip(*np.unravel_index(most, counts.shape), strict=True)]
     rows = [
         [
@@ -135,5 +151,11 @@ def _print_pairs(labels: NoisyLabels, names: tuple[str, ...]) -> None:
         for i, j in pairs
         if counts[i, j]
     ]
+    wrong = np.sort(100 * (1 - realised.diagonal()))
+    console().print(
+        f"wrong labels of a class: {wrong[0]:.1f} % at the least, {np.median(wrong):.1f} % in the middle, "
+        f"{wrong[-1]:.1f} % at the most",
+        markup=False,
+    )
     console().print(f"the {len(rows)} most frequent of {len(names)} x {len(names)}:", markup=False)
     console().print(table(["true", "given", "examples", "realised", "nominal"], rows))

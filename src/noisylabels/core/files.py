@@ -7,11 +7,11 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
-from noisylabels.core.checks import InputError
+from noisylabels.core.checks import InputError, did_you_mean
 
 
 @contextlib.contextmanager
@@ -73,6 +73,27 @@ def alone(path: Path) -> Iterator[None]:
             yield
         finally:
             path.unlink(missing_ok=True)
+
+
+def check_file(path: Path) -> Path:
+    """Return `path` if it is a file, else raise an `InputError` that says what it is."""
+    if path.is_dir():
+        raise InputError(f"{path} is a folder, expected a file")
+    if not path.is_file():
+        raise InputError(f"there is no file {path}")
+    return path
+
+
+def check_target(path: Path, suffixes: Collection[str], what: str) -> Path:
+    """Return `path` if a file of one of the `suffixes` can be meant by it, else raise an `InputError`."""
+    if path.suffix.lower() not in suffixes:
+        raise InputError(
+            f"the {what} {path} ends in {path.suffix!r}, expected {', '.join(suffixes)}"
+            + (did_you_mean(path.suffix, suffixes) if path.suffix else "").partition("; known")[0]
+        )
+    if path.is_dir():
+        raise InputError(f"the {what} {path} is a folder, expected the name of a file")
+    return path
 
 
 def write_text(path: Path, text: str) -> None:

@@ -30,6 +30,7 @@ class ImageSet:
         name: what to call the set: "digits", "cifar10", or the folder's name.
         digest: sha256 (hexadecimal) of shape, pixels, labels and class names; `image_set` computes it.
         notes: one line each about what a user should know: images left out, resized, empty classes.
+        arranged: what noise changed in which images there are, `NoisyLabels.arrangement`; "" for nothing.
 
     Raises:
         InputError: a tensor has another type, shape or length, or a label is outside 0..K-1.
@@ -42,6 +43,7 @@ class ImageSet:
     name: str
     digest: str
     notes: tuple[str, ...] = ()
+    arranged: str = ""
 
     def __post_init__(self) -> None:
         _check_images(self.images)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from noisylabels import __version__
 from noisylabels.core.checks import InputError
 from noisylabels.core.config import to_dict
-from noisylabels.core.files import read_json, write_json
+from noisylabels.core.files import file_digest, read_json, write_json
 from noisylabels.experiment.config import NOT_IDENTITY, RunConfig
 from noisylabels.training.history import History
 
@@ -83,6 +83,17 @@ def check_folder(out: Path, config: RunConfig) -> RunResult | None:
     return read_result(out) if (out / "result.json").exists() else None
 
 
+def check_noise_files(out: Path) -> None:
+    """Raise an `InputError` if a file that the noise of a finished run was read from has changed since."""
+    there = read_object(out / "environment.json").get("identity", {}).get("noise files", {})
+    for file, digest in there.items():
+        if Path(file).is_file() and file_digest(Path(file)) != digest:
+            raise InputError(
+                f"{file} has changed since the run in {out} was made of it; give another --out, or remove "
+                "the run"
+            )
+
+
 def start_folder(
     out: Path,
     config: RunConfig,
@@ -91,14 +102,17 @@ def start_folder(
     test: ImageSet,
     shape: dict[str, Any],
     augment: str,
+    files: dict[str, str],
 ) -> None:
     """Write what is known before the first step, or check that it is the same as at the first start."""
-    identity = {
+    identity: dict[str, Any] = {
         "data": {"name": train.name, "train": train.digest, "test": test.digest},
         "labels": labels.digest,
         "model": shape | {"image_size": list(shape["image_size"])},
         "augment": augment,
     }
+    if files:
+        identity["noise files"] = files
     path = out / "environment.json"
     if path.exists():
         if read_object(path).get("identity") != identity:

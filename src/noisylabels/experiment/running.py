@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from noisylabels.core.checks import InputError
-from noisylabels.core.files import alone, removed_if_empty, write_json
+from noisylabels.core.files import alone, check_file, file_digest, removed_if_empty, write_json
 from noisylabels.experiment.config import RunConfig, canonical, default_out, run_id
 from noisylabels.experiment.folder import (
     RunResult,
     check_folder,
+    check_noise_files,
     empty_folder,
     read_result,
     remove_leftovers,
@@ -47,12 +48,15 @@ def run(config: RunConfig, reporter: Reporter | None = None) -> RunResult:
     out = Path(config.out).expanduser() if config.out is not None else default_out(config)
     finished = check_folder(out, config)
     if finished is not None:
+        check_noise_files(out)
         state = "is done" if finished.status == "done" else "has failed"
         reporter.note(f"{out} {state} already; remove it to run it again")
         remove_leftovers(out)
         return finished
 
-    check_model(config.model)  # before any data are read, which may take long
+    # before any data are read, which may take long
+    check_model(config.model)
+    files = {file: file_digest(check_file(Path(file))) for file in NoiseSpec.parse(config.noise).files}
     criterion = loss(config.loss)
     device = pick_device(config.device)
     train, test, labels = corrupted(config, reporter)
@@ -70,7 +74,7 @@ def run(config: RunConfig, reporter: Reporter | None = None) -> RunResult:
     augment = default_augment(config.data, train) if config.augment == "auto" else config.augment
 
     fresh = not out.exists()
-    start_folder(out, config, labels, train, test, shape, augment)
+    start_folder(out, config, labels, train, test, shape, augment, files)
     settings = {name: getattr(config, name) for name in Settings.__dataclass_fields__} | {"augment": augment}
     result: dict[str, Any] = {"status": "done", "message": ""}
     # Without noise nothing is known of the truth of labels; and then they are those of the set.

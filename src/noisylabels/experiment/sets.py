@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +14,7 @@ from noisylabels.experiment.reporter import Reporter, Silent
 if TYPE_CHECKING:
     from noisylabels.data.images import ImageSet
     from noisylabels.noise.labels import NoisyLabels
+    from noisylabels.noise.spec import NoiseSpec
 
 
 def load_sets(config: RunConfig, reporter: Reporter | None = None) -> tuple[ImageSet, ImageSet]:
@@ -34,9 +37,11 @@ def load_sets(config: RunConfig, reporter: Reporter | None = None) -> tuple[Imag
 
 def corrupt_set(
     train: ImageSet,
-    noise: str,
+    noise: str | NoiseSpec | object,
     *,
     seed: int = 0,
+    pairs: Mapping[int, int] | None = None,
+    test: ImageSet | None = None,
     data_root: str | Path | None = None,
     bad_images: str = "fail",
     download: bool = False,
@@ -45,9 +50,11 @@ def corrupt_set(
     """Make any noise on a set: draw its labels, leave examples out, put foreign images in.
 
     Args:
-        train: the set; its labels are the true ones.
-        noise: as for `corrupt`, such as "longtail:0.1 | openset:0.2@cifar100 | symmetric:0.4".
+        train: the set; its labels are the true ones. (Those of foreign images of an earlier noise are not.)
+        noise: as for `corrupt`: "longtail:0.1 | openset:0.2@cifar100 | symmetric:0.4", or a matrix.
         seed: of the noise; see `corrupt`.
+        pairs: a confusion map of your own; see `corrupt`.
+        test: the test set, whose ids a file of labels may name beside.
         data_root, bad_images, download: as for `load`, for the data set that foreign images come from.
         reporter: told of the notes and the progress of its loading.
 
@@ -57,7 +64,8 @@ def corrupt_set(
         images of their set, brought to the size and the colours of this one.
 
     Raises:
-        InputError: as for `corrupt` and `load`; foreign images for a set that is not square.
+        InputError: as for `corrupt` and `load`; foreign images for a set that is not square, or from
+            the set itself; asymmetric noise without a named map where the classes are called 0, 1, 2, ...
 
     >>> import noisylabels as nl
     >>> train, _ = nl.load("digits")
@@ -65,44 +73,74 @@ def corrupt_set(
     >>> len(train), labels
     (588, NoisyLabels('longtail:0.1 | instance:0.3', seed=1: 178 of 588 labels wrong (30.27 %), 10 classes))
     """
-    from noisylabels.data.catalog import load
-    from noisylabels.data.images import like, replaced, subset
+    from noisylabels.data.images import replaced, subset
     from noisylabels.noise.corruption import corrupt
     from noisylabels.noise.spec import NoiseSpec
 
-    reporter = reporter or Silent()
-    spec = NoiseSpec.parse(noise)
+    spec = NoiseSpec.parse(noise) if isinstance(noise, str) else noise
     foreign = None
-    if spec.foreign:
-        height, width = train.images.shape[2:]
-        if height != width:
-            raise InputError(
-                f"the images are {height}x{width}, and foreign images are brought to squares; "
-                "give --image-size"
-            )
-        foreign, _ = load(
-            spec.foreign,
-            data_root,
-            image_size=height,
-            bad_images=bad_images,
-            progress=reporter.decoding,
-            download=download,
-        )
-        foreign = like(foreign, train)
+    if isinstance(spec, NoiseSpec) and spec.foreign:
+        foreign = _foreign(train, spec.foreign, data_root, bad_images, download, reporter or Silent())
+    # Names that are numbers say nothing of what the classes are, unless the set is known to be of digits.
+    numbered = train.class_names == tuple(str(k) for k in range(train.num_classes))
     labels = corrupt(
         train.labels,
         spec,
+        num_classes=train.num_classes,
         seed=seed,
-        class_names=train.class_names,
+        class_names=None if numbered and train.name not in NUMBERED else train.class_names,
+        pairs=pairs,
         images=train.images,
         ids=train.ids,
         foreign=None if foreign is None else len(foreign),
+        others=() if test is None else test.ids,
     )
     if labels.index is not None:
         train = subset(train, labels.index)
     if foreign is not None and labels.foreign is not None:
         train = replaced(train, labels.foreign, foreign)
-    return train, labels
+    return dataclasses.replace(train, arranged=labels.arrangement) if labels.arrangement else train, labels
+
+
+NUMBERED = ("digits", "mnist")
+"""Data sets whose classes are digits, and called so."""
+
+
+def _foreign(
+    train: ImageSet,
+    source: str,
+    data_root: str | Path | None,
+    bad_images: str,
+    download: bool,
+    reporter: Reporter,
+) -> ImageSet:
+    """Return the foreign images that a noise names, in the size and the colours of the set."""
+    from noisylabels.data.catalog import load
+    from noisylabels.data.images import like
+
+    height, width = train.images.shape[2:]
+    if height != width:
+        raise InputError(
+            f"the images are {height}x{width}, and foreign images are brought to squares; load the set with "
+            "an image size (--image-size)"
+        )
+    foreign, _ = load(
+        source,
+        data_root,
+        image_size=height,
+        bad_images=bad_images,
+        progress=reporter.decoding,
+        download=download,
+    )
+    if foreign.digest == train.digest:
+        raise InputError(f"the foreign images of {source} are those of the set itself; take another data set")
+    both = sorted({*foreign.class_names} & {*train.class_names})
+    if both:
+        reporter.note(
+            f"{foreign.name}, of which foreign images are taken, has classes called as here: "
+            + ", ".join(both)
+        )
+    return like(foreign, train)
 
 
 def corrupted(config: RunConfig, reporter: Reporter | None = None) -> tuple[ImageSet, ImageSet, NoisyLabels]:
@@ -112,6 +150,7 @@ def corrupted(config: RunConfig, reporter: Reporter | None = None) -> tuple[Imag
         train,
         config.noise,
         seed=config.seed,
+        test=test,
         data_root=config.data_root,
         bad_images=config.bad_images,
         download=config.download,

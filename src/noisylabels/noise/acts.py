@@ -10,7 +10,7 @@ foreign images under labels.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -38,6 +38,7 @@ class Scene:
         images: (N, C, H, W) uint8, array or tensor, or None.
         ids: N names of the examples, or None.
         foreign: how many foreign images there are, or None.
+        others: ids that a file of labels may name beside.
     """
 
     labels: np.ndarray
@@ -47,6 +48,23 @@ class Scene:
     images: object = None
     ids: Sequence[str] | None = None
     foreign: int | None = None
+    others: Collection[str] = ()
+
+    def __post_init__(self) -> None:
+        for what, names in (("ids", self.ids), ("others", self.others)):
+            if names is not None and (isinstance(names, str) or not isinstance(names, Collection)):
+                raise InputError(f"{what} are a {type(names).__name__}, expected a list of names")
+        if self.ids is not None and len(self.ids) != len(self.labels):
+            raise InputError(f"there are {len(self.ids)} ids and {len(self.labels)} labels")
+        if self.foreign is not None and (
+            isinstance(self.foreign, bool)
+            or not isinstance(self.foreign, (int, np.integer))
+            or self.foreign < 1
+        ):
+            shown = (
+                repr(self.foreign) if isinstance(self.foreign, (int, float)) else type(self.foreign).__name__
+            )
+            raise InputError(f"foreign is {shown}, expected the number of foreign images, 1 or more")
 
 
 @dataclass(frozen=True, eq=False)
@@ -156,7 +174,7 @@ class FlipEach(Act):
         rows: (images, labels, rate, num_classes, seed) -> (n, K), rows sum to 1.
     """
 
-    rows: Callable[[np.ndarray, np.ndarray, float, int, int], np.ndarray]
+    rows: Callable[[object, np.ndarray, float, int, int], np.ndarray]
 
     def __call__(self, scene: Scene, state: State, stage: Stage, pairs: Pairs) -> State:
         """Make the rows and draw the new labels."""
@@ -169,12 +187,10 @@ class FlipEach(Act):
             raise InputError(
                 f"{stage.kind} noise comes after foreign images, which it cannot see; put it first"
             )
-        images = scene.images.detach().cpu().numpy() if hasattr(scene.images, "detach") else scene.images
-        images = np.asarray(images)
-        if len(images) != len(scene.labels):
-            raise InputError(f"there are {len(images)} images and {len(scene.labels)} labels")
-        images = images if len(state.index) == len(images) else images[state.index]
-        rows = self.rows(images, state.given, stage.rate, scene.num_classes, scene.seed)
+        # Of the whole set, so that an example has the row that it would have with all the others there.
+        labels = scene.labels.copy()
+        labels[state.index] = state.given
+        rows = self.rows(scene.images, labels, stage.rate, scene.num_classes, scene.seed)[state.index]
         given = sampling.flip_each(state.given, rows, *_numbers(scene, state))
         # What is to be expected of the labels as the stages before drew them: exact where there are none.
         unseen = np.eye(scene.num_classes)

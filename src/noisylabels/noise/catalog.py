@@ -259,6 +259,7 @@ KINDS.add(
         },
         word="DATA",
         word_needed=True,
+        spell=outside.set_name,
         needs="foreign images",
     ),
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 
@@ -30,6 +30,7 @@ def corrupt(
     images: object = None,
     ids: Sequence[str] | None = None,
     foreign: int | None = None,
+    others: Collection[str] = (),
 ) -> NoisyLabels:
     """Corrupt labels as a spec says, and keep the record of it.
 
@@ -44,15 +45,18 @@ def corrupt(
         num_classes: K; by default as many as there are class names or rows of the matrix, else the
             largest label + 1.
         seed: 0 or more. Labels and spec being equal, the same seed gives the same noisy labels on
-            every platform, and those of two rates of the same noise are nested. An example's random
-            numbers are its own, so that those that a long tail keeps have the labels that they would
-            have without it.
+            every platform. An example's random numbers are its own: the labels that are wrong at a rate are
+            among those that are wrong at a higher one, and the examples that a long tail keeps have the
+            labels that they would have without it (but for `@exact` and `@sequential`, which count within a
+            class, and for stages after the first).
         class_names: K names, in the order of the class numbers; by them asymmetric noise finds its
             confusion map, and a file of labels or a matrix may use them.
         pairs: true class -> the class given for it, in place of a named map of asymmetric noise.
         images: (N, C, H, W) uint8, for noise that depends on them.
         ids: N names of the examples, by which a file of labels may name them.
-        foreign: how many foreign images there are, for open-set noise.
+        foreign: how many foreign images there are, for open-set noise. Which of them stands where is in the
+            result's `foreign`; `corrupt_set` puts them there.
+        others: ids that a file of labels may name beside, such as those of test images.
 
     Returns:
         The noisy labels; their `spec` is canonical and names the map that was used. Where the noise
@@ -84,18 +88,18 @@ def corrupt(
         check_num_classes(num_classes)
     true = check_labels(labels, num_classes)
     K = int(true.max()) + 1 if num_classes is None else int(num_classes)
-    if ids is not None and len(ids) != len(true):
-        raise InputError(f"there are {len(ids)} ids and {len(true)} labels")
-    scene = Scene(true, K, seed, names, images, ids, foreign)
+    scene = Scene(true, K, seed, names, images, ids, foreign, others)
     state = State.of(true)
     numbers: Pairs = ()
     if own is not None:
         state, text = flipped(scene, state, (rows_of(own),)), "matrix"
     else:
-        spec, each = _resolved(NoiseSpec.parse(spec), names, pairs, K)  # type: ignore[arg-type]
+        spec, each = _resolved(NoiseSpec.parse(spec), names, pairs, K)
         for stage, stage_pairs in zip(spec.stages, each, strict=True):
             state = stage.convention.act(scene, state, stage, stage_pairs)
-        text, numbers = str(spec), next(filter(None, each), ())
+        text = str(spec)
+        mapped = [numbers for numbers in each if numbers]
+        numbers = mapped[0] if len(mapped) == 1 else ()  # of several, each stage's text has its own
     told = steps_of(text, K, numbers) is not None  # the text tells the matrix: it need not be kept
     expected = None
     if not told and state.steps is not None and K <= MOST_EXPECTED:
@@ -114,7 +118,7 @@ def corrupt(
 
 
 def _own_matrix(transition: object) -> np.ndarray:
-    if transition is None or np.ndim(transition) == 0:  # type: ignore[arg-type]
+    if transition is None or isinstance(transition, (int, float)):
         raise InputError(f"noise is {transition!r}, expected text such as 'symmetric:0.4' or a (K, K) matrix")
     return check_transition(transition)
 

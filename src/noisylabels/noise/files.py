@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from noisylabels.core.checks import InputError
-from noisylabels.core.files import file_digest
+from noisylabels.core.files import check_file, file_digest
 from noisylabels.noise.checks import check_class_names, check_num_classes
 from noisylabels.noise.formats import (
     GIVEN_COLUMNS,
@@ -54,6 +54,7 @@ def read_labels(
     num_classes: int,
     class_names: Sequence[str] | None = None,
     ids: Sequence[str] | None = None,
+    others: Collection[str] = (),
 ) -> LabelFile:
     """Read the label of each example from a file.
 
@@ -73,6 +74,7 @@ def read_labels(
         class_names: K names, for files that have names in place of numbers.
         ids: N names of the examples in their order. A file with a column of ids may then have its rows in
             any order; one without must have N rows, in order.
+        others: ids that a file may name beside, such as those of test images; their rows are passed over.
 
     Returns:
         The labels in the order of `ids`, or in that of the file where `ids` or the column is missing.
@@ -94,8 +96,7 @@ def read_labels(
     names = None if class_names is None else check_class_names(class_names)
     if names is not None and len(names) != num_classes:
         raise InputError(f"num_classes is {num_classes} and there are {len(names)} class names")
-    if not path.is_file():
-        raise InputError(f"there is no file {path}")
+    check_file(path)
     if path.suffix.lower() not in READERS:
         hint = "; human labels in .pt files are read as human labels" if path.suffix == ".pt" else ""
         raise InputError(f"{path} is not a file of labels: known are {', '.join(READERS)}{hint}")
@@ -112,7 +113,7 @@ def read_labels(
     given = _numbers(table, columns[label], num_classes, names)
     before = None if true is None else _numbers(table, columns[true], num_classes, names)
     if ids is not None and key is not None:
-        order = _order(table, key, columns[key], ids)
+        order = _order(table, key, columns[key], ids, frozenset(others))
         given, before = given[order], None if before is None else before[order]
     by_ids = ids is not None and key is not None
     return LabelFile(given, before, label if table.headed else "", digest, table.index, by_ids)
@@ -168,7 +169,7 @@ def _length(table: Table, columns: Mapping[str, Any]) -> int:
     return length
 
 
-def _order(table: Table, key: str, column: Any, ids: Sequence[str]) -> np.ndarray:
+def _order(table: Table, key: str, column: Any, ids: Sequence[str], others: Collection[str]) -> np.ndarray:
     """Return for each id of the set the row of the file that names it."""
     wanted = {name: i for i, name in enumerate(ids)}
     if len(wanted) != len(ids):
@@ -179,6 +180,8 @@ def _order(table: Table, key: str, column: Any, ids: Sequence[str]) -> np.ndarra
     for row, cell in enumerate(_values(column)):
         name = "" if cell is None else str(cell).strip()
         place = wanted.get(name)
+        if place is None and name in others:
+            continue
         if place is None:
             raise InputError(
                 f"{table.row(row)} of {table.path} names {name!r}, which is no example of the set "

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from noisylabels.core.checks import InputError, did_you_mean
-from noisylabels.core.files import file_digest
+from noisylabels.core.files import check_file, file_digest
 from noisylabels.core.unpickle import damaged, read_saved, read_table
 from noisylabels.noise.checks import check_labels
 
@@ -87,7 +87,8 @@ class HumanLabels:
         expected = check_labels(labels)
         if len(expected) != len(self.given):
             raise InputError(
-                f"{name} are {len(self.given)}, the data set has {len(expected)} training examples"
+                f"{name} are {len(self.given)}, the data set has {len(expected)} training examples; "
+                "take the set that they belong to"
             )
         if self.true is not None and (agree := int((self.true == expected).sum())) != len(expected):
             raise InputError(
@@ -119,8 +120,7 @@ def read_human(path: str | Path, column: str | None = None) -> HumanLabels:
     Annotations". Their code unpickles the files freely; here only arrays can come out of them.
     """
     path = Path(path)
-    if not path.is_file():
-        raise InputError(f"there is no file {path}")
+    check_file(path)
     readers = {".pt": read_saved, ".pth": read_saved, ".npy": _read_numpy, ".parquet": _read_parquet}
     if path.suffix.lower() not in readers:
         raise InputError(f"{path} is not a file of human labels: known are {', '.join(readers)}")
@@ -163,7 +163,7 @@ def _choose(
     shorts = [SHORT[known] for known in columns]
     near = did_you_mean(column, [*shorts, *columns])
     hint = near if near.startswith("; did") else ""
-    raise InputError(f"{path} has no column {column!r}{hint}; it has: {listing}")
+    raise InputError(f"{path} has no column {column!r}; it has: {listing}{hint}")
 
 
 def _with_rate(name: str, values: np.ndarray, labels: Mapping[str, np.ndarray]) -> str:

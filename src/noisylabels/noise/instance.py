@@ -229,6 +229,10 @@ def _part_weights(pixels: np.ndarray, parts: int, seed: int) -> np.ndarray:
 
 def _pixels(images: Any) -> np.ndarray:
     """Return images as an array, without a copy where there is one already."""
+    if not hasattr(images, "shape"):
+        raise InputError(
+            f"images are a {type(images).__name__}, expected an array or tensor, uint8 (N, C, H, W)"
+        )
     if hasattr(images, "detach"):  # a torch tensor, told apart without importing torch
         images = images.detach().cpu().numpy()
     array = np.asarray(images)

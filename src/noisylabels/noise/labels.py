@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from noisylabels.core.checks import InputError
-from noisylabels.core.files import replacing
+from noisylabels.core.files import check_file, replacing
 from noisylabels.core.rng import derive_seed
 from noisylabels.noise.checks import Pairs, check_labels, check_num_classes, check_pairs
 from noisylabels.noise.spec import NoiseSpec
@@ -68,7 +68,10 @@ class NoisyLabels:
         if len(self.given) != len(self.true):
             raise InputError(f"there are {len(self.given)} given labels and {len(self.true)} true ones")
         if self.index is not None:
-            index = np.array(self.index, dtype=np.int64)
+            try:
+                index = np.array(self.index, dtype=np.int64)
+            except (TypeError, ValueError):
+                raise InputError("index is not a list of places, whole numbers") from None
             if index.shape != self.given.shape or index[0] < 0 or (np.diff(index) <= 0).any():
                 raise InputError(f"index is not {len(self.given)} places in ascending order")
             object.__setattr__(self, "index", index)
@@ -134,6 +137,19 @@ class NoisyLabels:
             return self.expected
         steps = steps_of(self.spec, self.num_classes, self.pairs)
         return None if steps is None else matrix(self.num_classes, chain(self.num_classes, steps))
+
+    @property
+    def arrangement(self) -> str:
+        """What changed in the set that these labels are for: a digest of `index` and `foreign`, or "".
+
+        The set that `corrupt_set` gives with them has the same word in `arranged`.
+        """
+        if self.index is None and self.foreign is None:
+            return ""
+        sha = hashlib.sha256()
+        for places in (self.index, self.foreign):
+            sha.update(b"-" if places is None else places.astype("<i8").tobytes())
+        return sha.hexdigest()[:16]
 
     @property
     def digest(self) -> str:
@@ -227,7 +243,8 @@ def steps_of(spec: str, num_classes: int, pairs: Pairs) -> tuple[Rows, ...] | No
         stages = NoiseSpec.parse(spec).stages
     except InputError:  # labels from elsewhere, or a matrix that was handed over
         return None
-    if sum(stage.map_name is not None for stage in stages) > 1:
+    mapped = [stage for stage in stages if stage.row.takes_map]
+    if len(mapped) > 1 and any(stage.map_name for stage in mapped):  # `pairs` holds one map
         return None
     steps: list[Rows] = []
     for stage in stages:
@@ -244,8 +261,7 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    if not path.is_file():
-        raise InputError(f"there is no file {path}")
+    check_file(path)
     try:
         with pq.ParquetFile(path) as file:
             record = json.loads((file.schema_arrow.metadata or {}).get(_KEY, b"null"))

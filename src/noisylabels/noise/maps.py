@@ -43,6 +43,15 @@ class ConfusionMap:
         present = {_fold(name) for name in class_names}
         return [name for name in self.names if _fold(name) not in present]
 
+    def fits(self, class_names: Sequence[str]) -> bool:
+        """Return whether the map may be taken for such classes without being named.
+
+        Classes that are called by numbers are called so by many sets: then the count must be the same too.
+        """
+        numbered = all(name.isdecimal() for name in self.names)
+        same = not numbered or len(class_names) == len(self.class_names)
+        return self.automatic and same and not self.missing(class_names)
+
     def numbers(self, class_names: Sequence[str]) -> Pairs:
         """Return the pairs as class numbers; every class that takes part is among `class_names`, once.
 
@@ -214,7 +223,7 @@ def resolve(name: str | None, class_names: Sequence[str] | None, num_classes: in
             )
         return name, MAPS[name].numbers(own)
     if name is None:
-        fits = [row for row in MAPS if MAPS[row].automatic and not MAPS[row].missing(class_names)]
+        fits = [row for row in MAPS if MAPS[row].fits(class_names)]
         if len(fits) != 1:
             found = f"more than one ({', '.join(fits)})" if fits else "none"
             raise InputError(

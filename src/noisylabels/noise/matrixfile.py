@@ -9,6 +9,7 @@ import numpy as np
 
 from noisylabels.core import cells
 from noisylabels.core.checks import InputError, did_you_mean
+from noisylabels.core.files import check_file
 from noisylabels.noise.transition import check_transition
 
 SUFFIXES = (*cells.SUFFIXES, ".npy")
@@ -40,8 +41,7 @@ def read_transition(
     [[0.6, 0.4], [0.1, 0.9]]
     """
     path = Path(path)
-    if not path.is_file():
-        raise InputError(f"there is no file {path}")
+    check_file(path)
     if path.suffix.lower() not in SUFFIXES:
         raise InputError(f"{path} is not a file of a matrix: known are {', '.join(SUFFIXES)}")
     read = _from_array if path.suffix.lower() == ".npy" else _from_cells
@@ -106,8 +106,16 @@ def _order(path: Path, names: Sequence[str] | None, class_names: Sequence[str]) 
     """Return for each class its place among `names`; None where there are none."""
     if names is None:
         return None
-    if list(names) == [str(k) for k in range(len(names))]:  # the classes' numbers
-        return list(range(len(names)))
+    numbers = [str(k) for k in range(len(class_names))]
+    if sorted(names) == sorted(numbers):
+        by_number = [names.index(number) for number in numbers]
+        if set(names) != set(class_names):
+            return by_number
+        if by_number != [names.index(name) for name in class_names]:  # folders called 0, 1, 10, 11, 2, ...
+            raise InputError(
+                f"{path} names {class_names[2]!r}, which is the name of class 2 and the number of another; "
+                "save the matrix without names, in the order of the class numbers"
+            )
     for name in names:
         if name not in class_names:
             raise InputError(f"{path} names {name!r}, which is no class{did_you_mean(name, class_names)}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -26,10 +27,14 @@ def labels_from(path: str, word: str, scene: Scene) -> Taken:
         num_classes=scene.num_classes,
         class_names=scene.class_names,
         ids=None if scene.ids is None else list(scene.ids),
+        others=scene.others,
     )
     places = np.arange(len(scene.labels)) if file.index is None else file.index
     if len(file.given) != len(places) or places.max() >= len(scene.labels):
-        raise InputError(f"{path} has {len(file.given)} labels and the set has {len(scene.labels)} examples")
+        raise InputError(
+            f"{path} has {len(file.given)} labels and the set has {len(scene.labels)} examples; "
+            "give each one, or add a column of ids"
+        )
     if file.true is not None and not file.by_ids:
         agree = int((file.true == scene.labels[places]).sum())
         if agree != len(places):
@@ -60,6 +65,13 @@ def short_name(column: str) -> str:
     name = column.strip().lower()
     name = human.ALIASES.get(name, name)
     return human.SHORT.get(name, name)
+
+
+def set_name(word: str) -> str:
+    """Return the canonical form of a data set's name or path: "photos" for "photos/"."""
+    normal = os.path.normpath(os.path.expanduser(word))
+    # ./digits is a folder called as a named set is
+    return os.path.join(".", normal) if word.startswith("./") and os.sep not in normal else normal
 
 
 def transition_from(path: str, scene: Scene) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from dataclasses import dataclass, replace
@@ -55,8 +56,7 @@ class Stage:
 
     def __post_init__(self) -> None:
         row = KINDS[self.kind]
-        ratio = row.takes == "ratio"
-        rate = float(check_between(self.rate, "ratio" if ratio else "rate", 0, 1, open_low=ratio)) + 0.0
+        rate = _checked_rate(self.rate, row) + 0.0
         if rate and row.takes not in ("rate", "ratio"):
             raise InputError(f"{self.kind} takes no rate, and {self.rate!r} came; write {row.form}")
         if bool(self.file) != (row.takes == "file"):
@@ -82,7 +82,7 @@ class Stage:
         object.__setattr__(self, "rate", rate)  # -0.0 has become 0.0
         object.__setattr__(self, "qualifiers", (*named, *map(_canonical_pair, pairs), *conventions))
         object.__setattr__(self, "file", os.path.normpath(os.path.expanduser(self.file)) if self.file else "")
-        object.__setattr__(self, "word", row.spell(self.word))
+        object.__setattr__(self, "word", row.spell(self.word) if self.word else "")
 
     @classmethod
     def parse(cls, text: str) -> Stage:
@@ -108,9 +108,9 @@ class Stage:
             raise InputError(f"{text!r} has no {row.takes}; write {row.form}, for example {kind}:0.4")
         parts = [part.strip() for part in tail.split(",")] if at else []
         word = ""
-        if row.word:  # what is no convention is the word
-            word = ",".join(part for part in parts if part.lower() not in row.conventions)
-            parts = [part for part in parts if part.lower() in row.conventions]
+        if row.word:  # the first that is no convention is the word
+            word = next((part for part in parts if part.lower() not in row.conventions), "")
+            parts = [part for part in parts if part != word]
         qualifiers = tuple(part.lower() for part in parts)
         return cls(kind, _rate(number, text, row.takes) if number else 0.0, qualifiers, word=word)
 
@@ -171,10 +171,19 @@ class NoiseSpec:
     def __post_init__(self) -> None:
         object.__setattr__(self, "stages", tuple(stage for stage in self.stages if stage.kind != "none"))
         for place, stage in enumerate(self.stages):
-            lost = [before for before in self.stages[:place] if before.row.takes != "ratio"]
+            before = self.stages[:place]
+            lost = [other for other in before if other.row.takes != "ratio"]
             if stage.row.first and lost:
                 raise InputError(
                     f"{stage} replaces all labels, so that {lost[0]} before it would be lost; put it first"
+                )
+            # It goes by the labels given: after them no class has the noise that was asked for.
+            flips = [other for other in before if other.row.takes != "ratio" and not other.row.first]
+            flips = [other for other in flips if other.row.needs != "foreign images"]
+            if stage.row.takes == "ratio" and flips:
+                raise InputError(
+                    f"{stage} chooses by the labels, so that {flips[0]} before it would not keep its rates; "
+                    "put it first"
                 )
         if sum(stage.row.needs == "foreign images" for stage in self.stages) > 1:
             raise InputError(
@@ -182,7 +191,7 @@ class NoiseSpec:
             )
 
     @classmethod
-    def parse(cls, text: str | NoiseSpec) -> NoiseSpec:
+    def parse(cls, text: object) -> NoiseSpec:
         """Read a spec from its text; a spec is returned as it is.
 
         Raises:
@@ -191,7 +200,8 @@ class NoiseSpec:
         if isinstance(text, NoiseSpec):
             return text
         if not isinstance(text, str):
-            raise InputError(f"noise is {text!r}, expected text such as 'symmetric:0.4'")
+            what = "None" if text is None else f"a {type(text).__name__}"
+            raise InputError(f"noise is {what}, expected text such as 'symmetric:0.4'")
         parts = text.split("|")
         if len(parts) > 1 and not all(part.strip() for part in parts):
             raise InputError(f"a side of a | in {text!r} is empty; write a noise on both, or leave the | out")
@@ -201,6 +211,11 @@ class NoiseSpec:
     def changes_labels(self) -> bool:
         """Whether any stage can make a label wrong."""
         return any(stage.row.takes != "ratio" for stage in self.stages)
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The files that it reads."""
+        return tuple(stage.file for stage in self.stages if stage.file)
 
     @property
     def foreign(self) -> str:
@@ -217,6 +232,19 @@ def _file_and_word(text: str, row: NoiseKind) -> tuple[str, str]:
     if at and row.word and "/" not in word and "." not in word:
         return path.strip(), word.strip()
     return text.strip(), ""
+
+
+def _checked_rate(rate: float, row: NoiseKind) -> float:
+    """Return a rate or a ratio if it is in its range; numbers that are easily meant get a hint."""
+    what = "ratio" if row.takes == "ratio" else "rate"
+    try:
+        return float(check_between(rate, what, 0, 1, open_low=what == "ratio"))
+    except InputError as error:
+        hint = ""
+        if isinstance(rate, (int, float)) and 1 < rate < math.inf:
+            meant = f"{1 / rate:.4g} for an imbalance factor of {rate:g}"
+            hint = f"; write {meant if what == 'ratio' else f'{rate / 100:g} for {rate:g} %'}"
+        raise InputError(f"{error}{hint}") from None
 
 
 def _canonical_pair(qualifier: str) -> str:
@@ -243,6 +271,10 @@ def _check_qualifier(kind: str, row: NoiseKind, qualifier: str) -> None:
     if elsewhere:
         raise InputError(
             f"the qualifier {qualifier!r} fits {' and '.join(elsewhere)} noise, not {kind}; write {row.form}"
+        )
+    if row.takes_map and (found := re.fullmatch(r"(\d+)\W+(\d+)", qualifier)):
+        raise InputError(
+            f"unknown qualifier {qualifier!r}; write a pair of classes as {found[1]}to{found[2]}"
         )
     if not fits:
         raise InputError(f"{kind} noise takes no qualifier, and {qualifier!r} came; write {row.form}")

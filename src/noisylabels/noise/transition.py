@@ -163,6 +163,8 @@ def check_transition(transition: object) -> np.ndarray:
     ...
     noisylabels.core.checks.InputError: row 1 of the transition matrix sums to 0.9, expected 1
     """
+    if hasattr(transition, "detach"):  # a torch tensor, told apart without importing torch
+        transition = transition.detach().cpu()
     try:
         T = np.asarray(transition, dtype=np.float64)
     except (TypeError, ValueError):
@@ -181,6 +183,8 @@ def check_transition(transition: object) -> np.ndarray:
         i = int(off.argmax())
         columns_do = bool((abs(T.sum(axis=0) - 1) <= TOLERANCE).all())
         hint = "; its columns do: transpose it, T[true, given] is meant" if columns_do else ""
+        if not columns_do and T[i].max() > 1:
+            hint = "; if these are counts, divide each row by its sum"
         raise InputError(f"row {i} of the transition matrix sums to {T[i].sum():g}, expected 1{hint}")
     return T
 

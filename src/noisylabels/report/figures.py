@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from noisylabels.core.checks import InputError, did_you_mean
-from noisylabels.core.files import replacing
+from noisylabels.core.checks import InputError
+from noisylabels.core.files import check_target, replacing
 
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C6D31")
 """Okabe and Ito's colours, which people with any colour vision can tell apart, without the yellow
@@ -165,7 +165,7 @@ def learning_curves(
     return _styled(altair.hconcat(*panels, spacing=40).properties(title=heading))
 
 
-MOST_CLASSES = 200
+MOST_DRAWN = 100
 """More classes than this make a picture of tens of thousands of dots that nobody can read."""
 
 
@@ -182,13 +182,13 @@ def transition_matrices(realised: Any, nominal: Any, class_names: Sequence[str],
         An altair chart with its data inside; `save` writes it. Up to 20 classes have their numbers in it.
 
     Raises:
-        InputError: more than 200 classes, or altair is not installed.
+        InputError: more than 100 classes, or altair is not installed.
     """
     altair = _altair()
     names, K = list(class_names), len(class_names)
-    if K > MOST_CLASSES:
+    if K > MOST_DRAWN:
         raise InputError(
-            f"there are {K} classes, and a picture holds {MOST_CLASSES} at the most; leave --plot out"
+            f"there are {K} classes, and a picture holds {MOST_DRAWN} at the most; leave --plot out"
         )
     named = {"realised": realised} | ({} if nominal is None else {"nominal": nominal})
     rows = [
@@ -273,13 +273,8 @@ def save(chart: Any, path: str | Path) -> None:
     Raises:
         InputError: an unknown suffix, a path that cannot be written, or the packages are missing.
     """
-    path = Path(path)
+    path = check_target(Path(path), FORMATS, "figure")
     suffix = path.suffix.lower()
-    if suffix not in FORMATS:
-        raise InputError(
-            f"the figure {path} ends in {path.suffix!r}, expected {', '.join(FORMATS)}"
-            + (did_you_mean(suffix, FORMATS) if suffix else "").partition("; known")[0]
-        )
     _altair()
     extras: dict[str, dict[str, Any]] = {".png": {"scale_factor": 2}, ".html": {"inline": True}}
     try:

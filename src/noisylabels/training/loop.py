@@ -213,6 +213,11 @@ def _labels_of(train: ImageSet, test: ImageSet, labels: NoisyLabels | None) -> t
             f"there are {len(labels)} labels of {labels.num_classes} classes for {len(train)} images "
             f"of {train.num_classes} classes; {hint}"
         )
+    if labels.arrangement != train.arranged:
+        raise InputError(
+            "the labels are for a set from which examples are left out or into which foreign images are put; "
+            "take the set that nl.corrupt_set gives with them"
+        )
     return torch.from_numpy(labels.given), torch.from_numpy(labels.true)
 
 
