@@ -92,8 +92,8 @@ def test_names_decide_even_where_the_number_of_classes_is_that_of_another_map() 
             (*CIFAR10, *MAPS["fashion-mnist"].class_names),
             20,
             "asymmetric noise needs a confusion map, and more than one (cifar10, fashion-mnist) fits the "
-            "classes airplane, automobile, bird, cat, deer, dog, frog, horse, ship, truck, T-shirt/top, Trouser, ... "
-            f"(20 classes); known: {', '.join(MAPS)}; {OWN}",
+            "classes airplane, automobile, bird, cat, deer, dog, frog, horse, ship, truck, T-shirt/top, "
+            f"Trouser, ... (20 classes); known: {', '.join(MAPS)}; {OWN}",
         ),
         (
             "cifar10",
