@@ -15,6 +15,10 @@ class InputError(ValueError):
     """
 
 
+class Busy(InputError):  # noqa: N818  a state of the folder rather than of the input
+    """Another process is at work where this one would be."""
+
+
 def did_you_mean(name: str, options: Iterable[str]) -> str:
     """Return ``"; did you mean 'x'?"`` for the nearest option, or the whole list when none is near.
 

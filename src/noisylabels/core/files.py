@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
-from noisylabels.core.checks import InputError, did_you_mean
+from noisylabels.core.checks import Busy, InputError, did_you_mean
 
 
 @contextlib.contextmanager
@@ -39,18 +39,21 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def removed_if_empty(folder: Path) -> Iterator[None]:
-    """Remove `folder` after the block if nothing is in it: it was made for work that came to nothing."""
+def folder_for(path: Path) -> Iterator[None]:
+    """Make the folder `path` for the block; if nothing came of it, it and what was made for it goes again."""
+    made = [folder for folder in (path, *path.parents) if not folder.exists()]
+    path.mkdir(parents=True, exist_ok=True)
     try:
         yield
     finally:
-        with contextlib.suppress(OSError):
-            folder.rmdir()
+        with contextlib.suppress(OSError):  # not empty, or gone
+            for folder in made:
+                folder.rmdir()
 
 
 @contextlib.contextmanager
 def alone(path: Path) -> Iterator[None]:
-    """Hold the lock file `path` for the block; a second process that wants it gets an `InputError`.
+    """Hold the lock file `path` for the block; a second process that wants it gets a `Busy`.
 
     The system lets go of the lock when the process ends, however it ends. Where there are no such
     locks (Windows), nothing is held.
@@ -60,19 +63,31 @@ def alone(path: Path) -> Iterator[None]:
     except ImportError:
         yield
         return
-    with path.open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise InputError(
-                f"another process is at work in {path.parent}; wait for it, or name another folder"
-            ) from None
-        except OSError:
-            pass  # a file system without locks
-        try:
-            yield
-        finally:
-            path.unlink(missing_ok=True)
+    while True:
+        with path.open("w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise Busy(
+                    f"another process is at work in {path.parent}; wait for it, or name another folder"
+                ) from None
+            except OSError:
+                pass  # a file system without locks
+            # Whoever held it before removed the file at the end: a lock on a file without a name is none.
+            if not _same_file(file.fileno(), path):
+                continue
+            try:
+                yield
+            finally:
+                path.unlink(missing_ok=True)
+            return
+
+
+def _same_file(descriptor: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    except FileNotFoundError:
+        return False
 
 
 def check_file(path: Path) -> Path:

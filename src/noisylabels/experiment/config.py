@@ -33,8 +33,8 @@ class Subject:
     out: str | None = None
     """folder of the run (default: runs/ and a name made of the configuration)"""
     data_root: str | None = None
-    """folder that holds the named data set (else the one that NOISYLABELS_DATA names, else downloads in
-    the cache)"""
+    """folder that holds the named data set, or to which the path of --data is relative (else the one that
+    NOISYLABELS_DATA names, else downloads in the cache)"""
     download: bool = False
     """get the named data set if it is not there"""
     image_size: int | None = None

@@ -122,7 +122,6 @@ def start_folder(
             )
         return
     try:
-        out.mkdir(parents=True, exist_ok=True)
         write_json(out / "config.json", to_dict(config))  # first: it makes the folder this run's
         labels.save(out / "labels.parquet")
         write_json(path, environment() | {"identity": identity})

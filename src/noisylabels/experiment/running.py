@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from noisylabels.core.checks import InputError
-from noisylabels.core.files import alone, check_file, file_digest, removed_if_empty, write_json
+from noisylabels.core.files import alone, check_file, file_digest, folder_for, write_json
 from noisylabels.experiment.config import RunConfig, canonical, default_out, run_id
 from noisylabels.experiment.folder import (
     RunResult,
@@ -21,44 +23,89 @@ from noisylabels.experiment.reporter import Reporter, Silent
 from noisylabels.experiment.sets import corrupted
 from noisylabels.training.settings import Settings
 
+if TYPE_CHECKING:
+    import torch
 
-def run(config: RunConfig, reporter: Reporter | None = None) -> RunResult:
+    from noisylabels.losses.modules import Loss
+
+
+def run(
+    config: RunConfig, reporter: Reporter | None = None, stop: Callable[[], bool] = lambda: False
+) -> RunResult:
     """Carry out a run, or go on with it, or return its result if it is done.
 
     Everything that a user can get wrong is checked before anything is written. The folder then gets
     config.json, environment.json, labels.parquet, history.jsonl after every epoch, checkpoint.pt
     while it runs, model.safetensors, and result.json, last.
 
+    Args:
+        config: what to run.
+        reporter: told how it goes.
+        stop: asked after every step, beside the signals; when it says yes the run stops as if one came.
+
     Raises:
         InputError: a name, a value or a file is wrong; the folder holds another run.
-        Interrupted: SIGINT or SIGTERM came; the checkpoint is written, the same call goes on.
+        Busy: another process is at work in the folder.
+        Interrupted: SIGINT or SIGTERM came, or `stop` said so; the checkpoint is written, and the same call
+            goes on.
     """
-    import torch
-
-    from noisylabels.data.catalog import default_augment
     from noisylabels.losses.expression import loss
-    from noisylabels.models.catalog import build_model, check_model
+    from noisylabels.models.catalog import check_model
     from noisylabels.noise.spec import NoiseSpec
-    from noisylabels.prediction import save_model
-    from noisylabels.training.interrupt import Interrupted, stop_on_signals
-    from noisylabels.training.loop import Diverged, fit, pick_device
+    from noisylabels.training.loop import pick_device
 
     reporter = reporter or Silent()
     config = canonical(config)
     out = Path(config.out).expanduser() if config.out is not None else default_out(config)
+    if (finished := _finished(out, config, reporter)) is not None:
+        return finished
+    # before any data are read, which may take long
+    check_model(config.model)
+    files = {file: file_digest(check_file(Path(file))) for file in NoiseSpec.parse(config.noise).files}
+    criterion, device = loss(config.loss), pick_device(config.device)
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(folder_for(out))
+            stack.enter_context(alone(out / ".lock"))
+        except OSError as error:
+            raise InputError(f"the run's folder {out} cannot be written: {error.strerror}") from None
+        # again, now that nobody else can end it
+        if (finished := _finished(out, config, reporter)) is not None:
+            return finished
+        return _run_alone(config, out, criterion, device, files, reporter, stop)
+
+
+def _finished(out: Path, config: RunConfig, reporter: Reporter) -> RunResult | None:
+    """Return the result of this run if it is done."""
     finished = check_folder(out, config)
     if finished is not None:
         check_noise_files(out)
         state = "is done" if finished.status == "done" else "has failed"
         reporter.note(f"{out} {state} already; remove it to run it again")
-        remove_leftovers(out)
-        return finished
+        with contextlib.suppress(OSError):  # a folder that may only be read
+            remove_leftovers(out)
+    return finished
 
-    # before any data are read, which may take long
-    check_model(config.model)
-    files = {file: file_digest(check_file(Path(file))) for file in NoiseSpec.parse(config.noise).files}
-    criterion = loss(config.loss)
-    device = pick_device(config.device)
+
+def _run_alone(
+    config: RunConfig,
+    out: Path,
+    criterion: Loss,
+    device: torch.device,
+    files: dict[str, str],
+    reporter: Reporter,
+    stop: Callable[[], bool],
+) -> RunResult:
+    """Carry out a run in a folder in which nobody else is at work."""
+    import torch
+
+    from noisylabels.data.catalog import default_augment
+    from noisylabels.models.catalog import build_model
+    from noisylabels.noise.spec import NoiseSpec
+    from noisylabels.prediction import save_model
+    from noisylabels.training.interrupt import Interrupted, stop_on_signals
+    from noisylabels.training.loop import Diverged, fit
+
     train, test, labels = corrupted(config, reporter)
     height, width = train.images.shape[2:]
     shape: dict[str, Any] = {
@@ -73,7 +120,7 @@ def run(config: RunConfig, reporter: Reporter | None = None) -> RunResult:
     model = build_model(**shape, seed=config.seed)
     augment = default_augment(config.data, train) if config.augment == "auto" else config.augment
 
-    fresh = not out.exists()
+    fresh = not (out / "config.json").exists()
     start_folder(out, config, labels, train, test, shape, augment, files)
     settings = {name: getattr(config, name) for name in Settings.__dataclass_fields__} | {"augment": augment}
     result: dict[str, Any] = {"status": "done", "message": ""}
@@ -82,39 +129,38 @@ def run(config: RunConfig, reporter: Reporter | None = None) -> RunResult:
     noise = {"spec": labels.spec, "seed": labels.seed, "rate": labels.rate, "digest": labels.digest}
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)  # of what else this process did
-    with removed_if_empty(out), alone(out / ".lock"):
-        with stop_on_signals() as stop:
-            try:
-                history = fit(
-                    model,
-                    train,
-                    test,
-                    criterion,
-                    labels=labels if known else None,
-                    folder=out,
-                    watcher=reporter,
-                    stop=stop,
-                    **settings,
-                )
-            except InputError:  # the model does not fit the images, say: nothing has been trained
-                if fresh:
-                    empty_folder(out)
-                raise
-            except Interrupted as stopped:
-                stopped.signal = stop.signal or stopped.signal
-                raise
-            except Diverged as error:
-                history = error.history
-                history.write(out / "history.jsonl")  # there is none yet if no epoch ended
-                result |= {"status": "failed", "message": str(error)}
-        if result["status"] == "done":
-            save_model(out / "model.safetensors", model, shape, train)
-        result |= {"final": history.rows[-1] if history.rows else None, "noise": noise, "device": str(device)}
-        result |= {"run_id": run_id(config), "epochs": len(history), "class_names": train.class_names}
-        for name in ("train_seconds", "eval_seconds"):
-            result[name] = sum(history.column(name)) if history.rows else 0.0
-        if device.type == "cuda":
-            result["peak_memory_bytes"] = torch.cuda.max_memory_allocated(device)
-        write_json(out / "result.json", result)
-        remove_leftovers(out)
+    with stop_on_signals() as signals:
+        try:
+            history = fit(
+                model,
+                train,
+                test,
+                criterion,
+                labels=labels if known else None,
+                folder=out,
+                watcher=reporter,
+                stop=lambda: signals() or stop(),
+                **settings,
+            )
+        except InputError:  # the model does not fit the images, say: nothing has been trained
+            if fresh:
+                empty_folder(out)
+            raise
+        except Interrupted as stopped:
+            stopped.signal = signals.signal or stopped.signal
+            raise
+        except Diverged as error:
+            history = error.history
+            history.write(out / "history.jsonl")  # there is none yet if no epoch ended
+            result |= {"status": "failed", "message": str(error)}
+    if result["status"] == "done":
+        save_model(out / "model.safetensors", model, shape, train)
+    result |= {"final": history.rows[-1] if history.rows else None, "noise": noise, "device": str(device)}
+    result |= {"run_id": run_id(config), "epochs": len(history), "class_names": train.class_names}
+    for name in ("train_seconds", "eval_seconds"):
+        result[name] = sum(history.column(name)) if history.rows else 0.0
+    if device.type == "cuda":
+        result["peak_memory_bytes"] = torch.cuda.max_memory_allocated(device)
+    write_json(out / "result.json", result)
+    remove_leftovers(out)
     return read_result(out)

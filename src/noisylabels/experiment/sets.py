@@ -17,13 +17,23 @@ if TYPE_CHECKING:
     from noisylabels.noise.spec import NoiseSpec
 
 
+def source_of(config: RunConfig) -> str:
+    """Return the name or the path of a configuration's data; a path may be relative to the data root."""
+    from noisylabels.data.catalog import DATA
+
+    if config.data in DATA or config.data_root is None:
+        return config.data
+    below = Path(config.data_root).expanduser() / config.data
+    return str(below) if below.exists() else config.data
+
+
 def load_sets(config: RunConfig, reporter: Reporter | None = None) -> tuple[ImageSet, ImageSet]:
     """Return the training and the test set that a configuration names; their notes go to the reporter."""
     from noisylabels.data.catalog import load
 
     reporter = reporter or Silent()
     train, test = load(
-        config.data,
+        source_of(config),
         config.data_root,
         image_size=config.image_size,
         bad_images=config.bad_images,
