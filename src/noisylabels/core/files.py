@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import tempfile
+import time
 from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
@@ -63,11 +64,15 @@ def alone(path: Path) -> Iterator[None]:
     except ImportError:
         yield
         return
+    patience = 3  # `held` may be looking
     while True:
         with path.open("w") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
+                if patience := patience - 1:
+                    time.sleep(0.02)
+                    continue
                 raise Busy(
                     f"another process is at work in {path.parent}; wait for it, or name another folder"
                 ) from None
@@ -81,6 +86,20 @@ def alone(path: Path) -> Iterator[None]:
             finally:
                 path.unlink(missing_ok=True)
             return
+
+
+def held(path: Path) -> bool:
+    """Return whether a process holds the lock file `path` by `alone`."""
+    try:
+        import fcntl
+
+        with path.open() as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except (ImportError, OSError):  # there is no lock, or there are no locks here
+        return False
+    return False
 
 
 def _same_file(descriptor: int, path: Path) -> bool:

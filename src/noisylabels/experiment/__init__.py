@@ -1,6 +1,6 @@
 """From a configuration to a result: names become objects here and nowhere else."""
 
-from noisylabels.experiment.config import RunConfig, default_out, load_config, recipes, run_id
+from noisylabels.experiment.config import RunConfig, canonical, default_out, load_config, recipes, run_id
 from noisylabels.experiment.folder import RunResult, read_result
 from noisylabels.experiment.reporter import Reporter, Silent
 from noisylabels.experiment.running import run
@@ -11,6 +11,7 @@ __all__ = [
     "RunConfig",
     "RunResult",
     "Silent",
+    "canonical",
     "corrupt_set",
     "corrupted",
     "default_out",

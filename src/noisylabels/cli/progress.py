@@ -1,0 +1,94 @@
+"""How a study goes, in a terminal: a bar, the cells that are running, the time left."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.text import Text
+
+from noisylabels.cli.terminal import table
+
+if TYPE_CHECKING:
+    from noisylabels.study.grid import Cell
+    from noisylabels.study.store import Store
+
+
+class Progress:
+    """Shows a study on standard error: live in a terminal, a line a cell elsewhere."""
+
+    def __init__(self, store: Store, cells: Sequence[Cell]) -> None:
+        self.store = store
+        self.cells = cells
+        self.console = Console(stderr=True, highlight=False)
+        self.running: dict[str, Cell] = {}
+        self.done = sum(store.state(cell).state == "done" for cell in cells)
+        self.done_before = self.done
+        self.failed = 0
+        self.began = time.monotonic()
+        self._live = Live(console=self.console, refresh_per_second=4, transient=True)
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> Progress:
+        if self.console.is_terminal:
+            self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.console.is_terminal:
+            self._live.stop()
+
+    def say(self, text: str) -> None:
+        """Print a line that stays."""
+        self.console.print(text, markup=False, soft_wrap=True)
+
+    def begun(self, cell: Cell) -> None:
+        """Take note of a cell that is being carried out."""
+        with self._lock:
+            self.running[cell.name] = cell
+
+    def ended(self, cell: Cell, answer: dict[str, str]) -> None:
+        """Take note of what came of it."""
+        with self._lock:
+            self.running.pop(cell.name, None)
+            status, message = answer["status"], answer["message"]
+            self.done += status == "done"
+            self.failed += status in ("failed", "refused")
+        if status in ("failed", "refused"):
+            self.say(f"failed: {cell.name}: {message}")
+        elif status == "done" and not self.console.is_terminal:
+            accuracy = self.store.state(cell).accuracy or 0.0
+            self.say(f"{self.done}/{len(self.cells)} {cell.name}: test accuracy {100 * accuracy:.2f} %")
+
+    def tick(self) -> None:
+        """Draw anew."""
+        if self.console.is_terminal:
+            self._live.update(self._drawn())
+
+    def _drawn(self) -> Any:
+        from noisylabels.study.plan import in_words
+
+        with self._lock:
+            running = list(self.running.values())
+        elapsed = time.monotonic() - self.began
+        rows, part = [], 0.0
+        for cell in running:
+            state = self.store.state(cell)
+            part += state.epoch / cell.config.epochs
+            accuracy = "" if state.accuracy is None else f"{100 * state.accuracy:.1f} %"
+            rows.append([cell.name, f"{state.epoch}/{cell.config.epochs}", accuracy])
+        total = len(self.cells)
+        made = self.done - self.done_before + self.failed + part
+        left = total - self.done - self.failed - part
+        words = f"{self.done} of {total} cells done" + (f", {self.failed} failed" if self.failed else "")
+        if made > 0.2:
+            words += f", {3600 * made / elapsed:,.0f} an hour, about {in_words(left * elapsed / made)} left"
+        bar = ProgressBar(total=total, completed=self.done + self.failed + part, width=60)
+        return Group(
+            bar, Text(words), table(["running", "epoch", "test accuracy"], rows) if rows else Text("")
+        )

@@ -1,0 +1,211 @@
+"""``noisylabels study``: many runs of one question."""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import tyro
+
+if TYPE_CHECKING:
+    from noisylabels.study.grid import Cell, Study
+    from noisylabels.study.store import Store
+
+
+@dataclass
+class StudyCommand:
+    """Run a whole study: losses, noises and seeds, each cell once, whatever stops it.
+
+    noisylabels study show digits
+
+    noisylabels study run digits --jobs 2
+
+    noisylabels study run paper --data cifar10 --time-budget 9m --shard 2/5
+
+    noisylabels study status runs/digits
+
+    noisylabels study export runs/digits --file digits.parquet
+    """
+
+    action: Annotated[Literal["run", "show", "status", "export"], tyro.conf.Positional]
+    """run: carry it out, or go on; show: its cells and about how long they take; status: how far it is;
+    export: all its results in one file"""
+    study: Annotated[str, tyro.conf.Positional]
+    """digits, paper, ma2020, human, or the path of a TOML file; for status and export the folder will do"""
+    out: Path | None = None
+    """folder of the study (default: runs/ and its name); copy such folders together to merge them"""
+    data: str | None = None
+    """as in `noisylabels train`"""
+    data_root: str | None = None
+    """as in `noisylabels train`"""
+    device: str | None = None
+    """as in `noisylabels train`"""
+    labels: str | None = None
+    """file of people's labels, for a study that wants one"""
+    set: tuple[str, ...] = ()
+    """settings over those of the study: --set epochs=5 precision=bfloat16"""
+    only: tuple[str, ...] = ()
+    """values of axes, * for any text: --only loss=ce,nce+mae noise=symmetric:* seed=1"""
+    jobs: int | None = None
+    """processes (default: one a core on a CPU, 2 on a GPU; 0: this process, for debugging)"""
+    threads: int = 1
+    """threads of each process"""
+    time_budget: str | None = None
+    """90s, 9m, 1h30m: then checkpoints are written, and the same command goes on"""
+    shard: str | None = None
+    """2/5: the second of five parts, for as many machines"""
+    retry: bool = False
+    """run cells again that failed"""
+    file: Path | None = None
+    """file for export (default: the study's folder and .parquet)"""
+
+    def run(self) -> int:
+        """Do what `action` says."""
+        return {"run": self._run, "show": self._show, "status": self._status, "export": self._export}[
+            self.action
+        ]()
+
+    def _flags(self) -> dict[str, object]:
+        from noisylabels.study.grid import read_flags
+
+        given = {"data": self.data, "data_root": self.data_root, "device": self.device}
+        return read_flags(self.set) | {name: value for name, value in given.items() if value is not None}
+
+    def _cells(self) -> tuple[Study, list[Cell], Store]:
+        from noisylabels.study.grid import load_study, read_only
+        from noisylabels.study.store import Store
+
+        study = load_study(self.study)
+        cells = study.cells(self._flags(), read_only(self.only), self.labels)
+        return study, cells, Store((self.out or Path("runs") / study.name).expanduser())
+
+    def _jobs(self) -> int:
+        from noisylabels.core.checks import check_between
+
+        if self.jobs is not None:
+            return int(check_between(self.jobs, "--jobs", 0, 1000))
+        import torch
+
+        on_gpu = self.device not in (None, "auto", "cpu") or (
+            self.device != "cpu" and torch.cuda.is_available()
+        )
+        return 2 if on_gpu else os.cpu_count() or 1
+
+    def _folder(self) -> Store:
+        """Return the store that is meant: --out, a folder, or that of a study's name."""
+        from noisylabels.study.grid import studies
+        from noisylabels.study.store import Store
+
+        if self.out is not None:
+            return Store(self.out.expanduser())
+        if Path(self.study).expanduser().is_dir():
+            return Store(Path(self.study).expanduser())
+        name = self.study if self.study in studies() else Path(self.study).stem
+        return Store(Path("runs") / name)
+
+    def _show(self) -> int:
+        from noisylabels.cli.terminal import console, table
+        from noisylabels.study.plan import estimate, in_words, probe, shard
+
+        study, cells, store = self._cells()
+        cells = shard(cells, self.shard)
+        rows = [
+            [*(str(cell.axes[axis]) for axis in study.axes), state.state, state.message]
+            for cell in cells
+            for state in [store.state(cell)]
+        ]
+        console().print(table([*study.axes, "state", ""], rows))
+        open_cells = [
+            cell for cell, row in zip(cells, rows, strict=True) if row[-2] not in ("done", "failed")
+        ]
+        console().print(
+            f"{study.title}\n{len(cells)} cells, {len(open_cells)} to run, in {store.folder}", markup=False
+        )
+        if open_cells:
+            each = probe(open_cells[0])
+            jobs = self._jobs()
+            total = estimate(each, open_cells, jobs, os.cpu_count() or 1)
+            console().print(
+                f"about {in_words(total)}: a cell takes about {in_words(each)} here, by some seconds of the "
+                f"first ({open_cells[0].name}), and {jobs or 1} run at a time",
+                markup=False,
+            )
+        return 0
+
+    def _run(self) -> int:
+        from noisylabels.cli.progress import Progress
+        from noisylabels.study.executors import carry_out_all
+        from noisylabels.study.plan import read_seconds, shard
+        from noisylabels.study.store import left
+
+        seconds = None if self.time_budget is None else read_seconds(self.time_budget)
+        jobs = self._jobs()
+        study, cells, store = self._cells()
+        store.note(study.title, cells)
+        cells = shard(cells, self.shard)
+        view = Progress(store, cells)
+        for cell in cells:
+            state = store.state(cell)
+            if state.state == "damaged":
+                aside = store.set_aside(cell)
+                view.say(f"{cell.name} cannot be read ({state.message}); kept in {aside}, run again")
+            elif state.state == "failed" and self.retry:
+                store.retry(cell)
+        with view:
+            work = carry_out_all(
+                store, left(store, cells), view, jobs=jobs, threads=self.threads, seconds=seconds
+            )
+        states = [store.state(cell).state for cell in cells]
+        done, failed = states.count("done"), states.count("failed")
+        print(
+            f"{done} of {len(cells)} cells done"
+            + (f", {failed} failed" if failed else "")
+            + f", in {store.folder}"
+        )
+        for cell in cells:
+            if (state := store.state(cell)).state == "failed":
+                print(f"  failed: {cell.name}: {state.message}")
+        if work.elsewhere:
+            print(f"{len(work.elsewhere)} are being run by another process")
+        if rest := len(cells) - done - failed - len(work.elsewhere):
+            print(f"{rest} are left; the same command goes on", file=sys.stderr)
+            return 130 if seconds is None else 0
+        return 1 if failed else 0
+
+    def _status(self) -> int:
+        from noisylabels.cli.terminal import console, table
+        from noisylabels.study.store import STATES
+
+        store = self._folder()
+        title, cells = store.noted()
+        states = [(cell, store.state(cell)) for cell in cells]
+        counts = [f"{n} {name}" for name in STATES if (n := sum(s.state == name for _, s in states))]
+        console().print(f"{title}\n{store.folder}: {len(cells)} cells: {', '.join(counts)}", markup=False)
+        rows = [
+            [
+                cell.name,
+                state.state,
+                f"{state.epoch}/{cell.config.epochs}",
+                "" if state.accuracy is None else f"{100 * state.accuracy:.2f} %",
+                state.message,
+            ]
+            for cell, state in states
+            if state.state not in ("done", "waiting")
+        ]
+        if rows:
+            console().print(table(["cell", "state", "epoch", "test accuracy", ""], rows))
+        return 0
+
+    def _export(self) -> int:
+        from noisylabels.core.files import check_target
+        from noisylabels.study.store import export, read_rows
+
+        store = self._folder()
+        file = (self.file or store.folder.with_name(store.folder.name + ".parquet")).expanduser()
+        check_target(file, (".parquet",), "file for the export")
+        count = export(read_rows(store.folder), file)
+        print(f"{count} runs in {file} ({file.stat().st_size / 1000:,.0f} kB)")
+        return 0

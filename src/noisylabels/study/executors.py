@@ -1,0 +1,238 @@
+"""Who carries out the cells of a study: this process, or several that share the cores."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import noisylabels
+from noisylabels.core.config import to_dict
+from noisylabels.study.grid import Cell
+from noisylabels.study.store import Store
+from noisylabels.study.worker import carry_out
+from noisylabels.training.interrupt import stop_on_signals
+
+TRIES = 3
+"""A cell whose worker is killed so often is given up: it may need more memory than there is."""
+
+WAIT_SECONDS = 5.0
+"""How long to wait for cells that another process is at work on before saying so and ending."""
+
+
+class View(Protocol):
+    """Somebody who is shown how the study goes."""
+
+    def begun(self, cell: Cell) -> None:
+        """A cell is being carried out."""
+
+    def ended(self, cell: Cell, answer: dict[str, str]) -> None:
+        """It was; `answer` has its status and message."""
+
+    def tick(self) -> None:
+        """Time has passed: about twice a second."""
+
+
+class Work:
+    """The cells of one call: what is left, what is being done, what came of them.
+
+    Args:
+        store: where they are kept.
+        cells: what is to be run.
+        view: who is shown.
+        stop: says whether to end, such as because the time is up.
+    """
+
+    def __init__(self, store: Store, cells: Sequence[Cell], view: View, stop: Callable[[], bool]) -> None:
+        self.store = store
+        self.view = view
+        self.stop = stop
+        self.waiting = deque(cells)
+        self.elsewhere: list[Cell] = []  # another process is at work on them
+        self.killed: dict[str, int] = {}
+        self.ended: dict[str, dict[str, str]] = {}
+        self._lock = threading.Lock()
+
+    def take(self) -> Cell | None:
+        """Return the next cell, or None if none is left."""
+        with self._lock:
+            return self.waiting.popleft() if self.waiting and not self.stop() else None
+
+    def config(self, cell: Cell) -> dict[str, Any]:
+        """Return what a worker is told."""
+        return to_dict(cell.config) | {"out": str(self.store.path(cell))}
+
+    def end(self, cell: Cell, answer: dict[str, str]) -> None:
+        """Take note of what came of a cell."""
+        if answer["status"] == "refused":
+            self.store.fail(cell, answer["message"], answer.get("trace", ""))
+        with self._lock:
+            if answer["status"] == "busy":
+                self.elsewhere.append(cell)
+            elif answer["status"] != "interrupted":
+                self.ended[cell.name] = answer
+            self.view.ended(cell, answer)
+
+    def lose(self, cell: Cell, code: int | None) -> None:
+        """Take note that the worker of a cell was killed: it is tried again, from its checkpoint."""
+        with self._lock:
+            tries = self.killed[cell.name] = self.killed.get(cell.name, 0) + 1
+            if tries < TRIES:
+                self.waiting.append(cell)
+                return
+        self.end(
+            cell,
+            {
+                "status": "refused",
+                "message": f"its process ended {TRIES} times (code {code}); out of memory?",
+            },
+        )
+
+    def settle(self) -> bool:
+        """Look again at cells that were another's; return whether any has become ours."""
+        with self._lock:
+            free = [cell for cell in self.elsewhere if self.store.state(cell).state != "running"]
+            self.elsewhere = [cell for cell in self.elsewhere if cell not in free]
+            self.waiting.extend(cell for cell in free if self.store.state(cell).state != "done")
+            return bool(self.waiting)
+
+
+def inline(work: Work) -> None:
+    """Carry out the cells in this process, one after the other."""
+    while (cell := work.take()) is not None:
+        work.view.begun(cell)
+        answer = carry_out(work.config(cell), work.stop)
+        work.end(cell, answer)
+        work.view.tick()
+        if answer["status"] == "interrupted":
+            return
+
+
+def processes(work: Work, jobs: int, threads: int) -> None:
+    """Carry out the cells in `jobs` processes of `threads` threads each."""
+    hands = [_Hand(work, threads) for _ in range(jobs)]
+    for hand in hands:
+        hand.start()
+    told = False
+    while any(hand.is_alive() for hand in hands):
+        work.view.tick()
+        if work.stop() and not told:
+            told = True
+            for hand in hands:
+                hand.tell_to_stop()
+        time.sleep(0.2)
+    work.view.tick()
+
+
+class _Hand(threading.Thread):
+    """A thread that hands cells to a process and starts another when that is killed."""
+
+    def __init__(self, work: Work, threads: int) -> None:
+        super().__init__(daemon=True)
+        self.work = work
+        self.threads = threads
+        self.process: subprocess.Popen[str] | None = None
+        self.stopping = False
+
+    def run(self) -> None:
+        while (cell := self.work.take()) is not None:
+            if self.process is None or self.process.poll() is not None:
+                self.process = self._worker()
+            self.work.view.begun(cell)
+            answer = self._ask(self.process, self.work.config(cell))
+            if answer is not None:
+                self.work.end(cell, answer)
+            elif self.stopping:
+                self.work.end(cell, {"status": "interrupted", "message": "stopped"})
+            else:
+                self.work.lose(cell, self.process.wait())
+        if self.process is not None and self.process.stdin is not None:
+            self.process.stdin.close()
+            self.process.wait()
+
+    def tell_to_stop(self) -> None:
+        """Let the present run write its checkpoint."""
+        self.stopping = True
+        if self.process is not None and self.process.stdin is not None:
+            try:
+                self.process.stdin.write('{"stop": true}\n')
+                self.process.stdin.flush()
+            except (OSError, ValueError):
+                pass  # it has gone already
+
+    def _ask(self, process: subprocess.Popen[str], config: dict[str, Any]) -> dict[str, str] | None:
+        """Return the worker's answer, or None if it died."""
+        assert process.stdin is not None
+        assert process.stdout is not None
+        try:
+            process.stdin.write(json.dumps({"config": config}) + "\n")
+            process.stdin.flush()
+        except (OSError, ValueError):
+            return None
+        line = process.stdout.readline()
+        if not line:
+            return None
+        answer: dict[str, str] = json.loads(line)
+        return answer
+
+    def _worker(self) -> subprocess.Popen[str]:
+        source = str(Path(noisylabels.__file__).parents[1])
+        path = os.pathsep.join(filter(None, [source, os.environ.get("PYTHONPATH")]))
+        limits = {name: str(self.threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
+        return subprocess.Popen(
+            [sys.executable, "-m", "noisylabels.study.worker"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=os.environ | limits | {"PYTHONPATH": path},
+            start_new_session=True,  # Ctrl-C is ours to pass on
+        )
+
+
+def carry_out_all(
+    store: Store,
+    cells: Sequence[Cell],
+    view: View,
+    *,
+    jobs: int = 0,
+    threads: int = 1,
+    seconds: float | None = None,
+) -> Work:
+    """Carry out cells until all are done, the time is up, or SIGINT or SIGTERM comes.
+
+    Args:
+        store: where they are kept.
+        cells: what is to be run.
+        view: who is shown.
+        jobs: processes; 0 for this one.
+        threads: of each process.
+        seconds: after which running cells write their checkpoints and no other begins.
+
+    Returns:
+        What came of them: `ended`, `elsewhere` and `waiting`.
+    """
+    deadline = None if seconds is None else time.monotonic() + seconds
+    with stop_on_signals() as signals:
+
+        def stop() -> bool:
+            return signals() or (deadline is not None and time.monotonic() > deadline)
+
+        work = Work(store, cells, view, stop)
+        while True:
+            if jobs == 0:
+                inline(work)
+            else:
+                processes(work, min(jobs, max(len(work.waiting), 1)), threads)
+            patience = time.monotonic() + WAIT_SECONDS
+            while work.elsewhere and not stop() and time.monotonic() < patience and not work.settle():
+                time.sleep(0.2)
+                view.tick()
+            if stop() or not work.waiting:
+                return work
