@@ -57,7 +57,7 @@ class Progress:
         with self._lock:
             self.running.pop(cell.name, None)
             status, message = answer["status"], answer["message"]
-            self.done += status == "done"
+            self.done += status in ("done", "found")
             self.failed += status in ("failed", "refused")
         if status in ("failed", "refused"):
             self.say(f"failed: {cell.name}: {message}")

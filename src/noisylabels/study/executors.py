@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -143,7 +144,7 @@ class _Hand(threading.Thread):
 
     def run(self) -> None:
         while (cell := self.work.take()) is not None:
-            if self.process is None or self.process.poll() is not None:
+            if self.process is None:
                 self.process = self._worker()
             self.work.view.begun(cell)
             answer = self._ask(self.process, self.work.config(cell))
@@ -153,19 +154,26 @@ class _Hand(threading.Thread):
                 self.work.end(cell, {"status": "interrupted", "message": "stopped"})
             else:
                 self.work.lose(cell, self.process.wait())
-        if self.process is not None and self.process.stdin is not None:
-            self.process.stdin.close()
+                self._let_go()
+        self._let_go()
+
+    def _let_go(self) -> None:
+        """End the process: it goes when its input ends."""
+        if self.process is not None:
+            for pipe in (self.process.stdin, self.process.stdout):
+                with contextlib.suppress(OSError):
+                    assert pipe is not None
+                    pipe.close()
             self.process.wait()
+            self.process = None
 
     def tell_to_stop(self) -> None:
         """Let the present run write its checkpoint."""
         self.stopping = True
         if self.process is not None and self.process.stdin is not None:
-            try:
+            with contextlib.suppress(OSError, ValueError):  # it may have gone already
                 self.process.stdin.write('{"stop": true}\n')
                 self.process.stdin.flush()
-            except (OSError, ValueError):
-                pass  # it has gone already
 
     def _ask(self, process: subprocess.Popen[str], config: dict[str, Any]) -> dict[str, str] | None:
         """Return the worker's answer, or None if it died."""

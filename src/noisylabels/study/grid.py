@@ -200,7 +200,9 @@ def _literal(pattern: str) -> str:
 
 def studies() -> dict[str, Path]:
     """Return the studies that come with the package, by name."""
-    return {path.stem: path for path in sorted((Path(__file__).parents[1] / "studies").glob("*.toml"))}
+    return {
+        path.stem: path for path in sorted((Path(__file__).parents[1] / "recipes" / "studies").glob("*.toml"))
+    }
 
 
 def load_study(source: str) -> Study:

@@ -18,14 +18,26 @@ from typing import Any
 
 
 def carry_out(config: dict[str, Any], stop: Any) -> dict[str, str]:
-    """Run a configuration and say how it ended: done, failed, interrupted or busy."""
+    """Run a configuration and say how it ended.
+
+    done, failed (it diverged), interrupted, refused (it could not be run), busy (another process is at work
+    on it), or found (there is a result, which another process made meanwhile).
+    """
     from noisylabels.core.checks import Busy, InputError
-    from noisylabels.experiment import RunConfig, run
+    from noisylabels.experiment import RunConfig, Silent, run
     from noisylabels.training.interrupt import Interrupted
 
+    class Steps(Silent):
+        taken = 0
+
+        def step(self, epoch: int, done: int, total: int) -> None:
+            self.taken += 1
+
+    steps = Steps()
     try:
-        result = run(RunConfig(**config), stop=stop)
-        return {"status": result.status, "message": result.message}
+        result = run(RunConfig(**config), steps, stop)
+        found = result.status == "done" and not steps.taken
+        return {"status": "found" if found else result.status, "message": result.message}
     except Interrupted as stopped:
         return {"status": "interrupted", "message": str(stopped)}
     except Busy as error:

@@ -1,0 +1,208 @@
+"""Statistics over the rows of a study: means with intervals, paired comparisons, ranks.
+
+Pure functions of numbers. A cell is what one loss does under one noise, its runs those of several seeds;
+runs of two losses with the same seed have the same noisy labels, so that losses compare in pairs.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import numpy as np
+from scipy import stats
+
+from noisylabels.core.checks import InputError, check_between
+
+Key = TypeVar("Key", bound=Hashable)
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Some runs in numbers: shares in [0, 1] where the values are such.
+
+    Args:
+        mean: of the values.
+        deviation: their sample standard deviation; None for one value.
+        low, high: the interval in which the mean of many such runs lies, by Student's t; None for one value.
+        n: how many.
+    """
+
+    mean: float
+    deviation: float | None
+    low: float | None
+    high: float | None
+    n: int
+
+
+def summarize(values: Sequence[float], confidence: float = 0.95) -> Summary:
+    """Return mean, sample standard deviation and the interval ``mean ± t_(n-1) deviation / sqrt(n)``.
+
+    Raises:
+        InputError: no value, or one that is not finite.
+
+    >>> summarize([0.25, 0.5, 0.75]).mean, summarize([0.25, 0.5, 0.75]).deviation
+    (0.5, 0.25)
+    """
+    x = _checked(values)
+    check_between(confidence, "confidence", 0, 1, open_low=True, open_high=True)
+    mean, n = float(x.mean()), len(x)
+    if n == 1:
+        return Summary(mean, None, None, None, 1)
+    deviation = float(x.std(ddof=1))
+    half = float(stats.t.ppf((1 + confidence) / 2, n - 1)) * deviation / math.sqrt(n)
+    return Summary(mean, deviation, mean - half, mean + half, n)
+
+
+@dataclass(frozen=True)
+class Paired:
+    """What a loss does better than another, run for run.
+
+    Args:
+        difference: the first less the second, summarized.
+        p: of Student's paired test that there is none; None for fewer than two pairs.
+        better: in how many pairs the first is larger; ties count a half.
+    """
+
+    difference: Summary
+    p: float | None
+    better: float
+
+
+def compare(first: Mapping[Key, float], second: Mapping[Key, float], confidence: float = 0.95) -> Paired:
+    """Compare two losses over the runs that both have: the same noise, seed and settings.
+
+    Args:
+        first, second: what belongs together -> value.
+
+    Raises:
+        InputError: they have no run in common.
+
+    >>> compare({1: 0.9, 2: 0.8}, {1: 0.7, 2: 0.7, 3: 0.1}).better
+    2.0
+    """
+    both = [key for key in first if key in second]
+    if not both:
+        raise InputError("the two have no run in common: compare runs of the same noise and seed")
+    differences = np.array([first[key] - second[key] for key in both])
+    summary = summarize(differences.tolist(), confidence)
+    better = float((differences > 0).sum() + 0.5 * (differences == 0).sum())
+    p = None
+    if len(both) > 1:
+        spread = float(differences.std(ddof=1))
+        if spread == 0:  # all alike: as sure as can be, or no difference at all
+            p = 1.0 if summary.mean == 0 else 0.0
+        else:
+            t = summary.mean / (spread / math.sqrt(len(both)))
+            p = float(2 * stats.t.sf(abs(t), len(both) - 1))
+    return Paired(summary, p, better)
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """How losses rank over settings.
+
+    Args:
+        mean: loss -> mean rank, 1 the best; ties share.
+        settings: over how many.
+        p: of Friedman's test that all losses are alike; None for fewer than two settings or three losses.
+        critical: the difference of mean ranks from which two losses differ (Nemenyi); None likewise.
+        groups: losses, best first, none of which differs from the first of its group by as much.
+    """
+
+    mean: dict[str, float]
+    settings: int
+    p: float | None
+    critical: float | None
+    groups: tuple[tuple[str, ...], ...]
+
+
+def rank(table: Mapping[str, Mapping[Hashable, float]], alpha: float = 0.05) -> Ranks:
+    """Rank losses over the settings that all of them have, after Demšar 2006.
+
+    Args:
+        table: loss -> setting -> value, the larger the better.
+        alpha: of the critical difference ``q_alpha sqrt(k (k + 1) / (6 N))`` of k losses over N settings.
+
+    Raises:
+        InputError: fewer than two losses, or no setting that all have.
+
+    Source: Demšar, "Statistical comparisons of classifiers over multiple data sets", JMLR 2006, section 3.2.
+
+    >>> rank({"a": {1: 0.9, 2: 0.8}, "b": {1: 0.5, 2: 0.8}}).mean
+    {'a': 1.25, 'b': 1.75}
+    """
+    losses = list(table)
+    if len(losses) < 2:
+        raise InputError(f"{len(losses)} losses cannot be ranked, expected two or more")
+    settings = [setting for setting in table[losses[0]] if all(setting in table[loss] for loss in losses)]
+    if not settings:
+        raise InputError("there is no setting that all losses have: ranks need the same noises and seeds")
+    values = np.array([[table[loss][setting] for setting in settings] for loss in losses])
+    ranks = stats.rankdata(-values, axis=0)
+    means = ranks.mean(axis=1)
+    order = sorted(range(len(losses)), key=lambda i: (means[i], losses[i]))
+    mean = {losses[i]: float(means[i]) for i in order}
+    k, n = len(losses), len(settings)
+    p = critical = None
+    if n > 1 and k > 2:
+        spread = float(((ranks - (k + 1) / 2) ** 2).sum())
+        if spread > 0:
+            # Friedman's statistic with its correction for ties: 0 of them leaves the textbook's form
+            statistic = n * n * (k - 1) * float(((means - (k + 1) / 2) ** 2).sum()) / spread
+            p = float(stats.chi2.sf(statistic, k - 1))
+        else:
+            p = 1.0
+        q = float(stats.studentized_range.ppf(1 - alpha, k, math.inf)) / math.sqrt(2)
+        critical = q * math.sqrt(k * (k + 1) / (6 * n))
+    groups: list[tuple[str, ...]] = []
+    if critical is not None:
+        names = list(mean)
+        for place, first in enumerate(names):
+            group = tuple(name for name in names[place:] if mean[name] - mean[first] < critical)
+            if len(group) > 1 and not any(set(group) <= set(other) for other in groups):
+                groups.append(group)
+    return Ranks(mean, n, p, critical, tuple(groups))
+
+
+def top(means: Mapping[Key, float], count: int = 2, digits: int = 4) -> set[Key]:
+    """Return the keys of the `count` largest values; those that print alike with so many digits are alike.
+
+    >>> sorted(top({"a": 0.9, "b": 0.8, "c": 0.80000001, "d": 0.1}))
+    ['a', 'b', 'c']
+    """
+    printed = {key: round(value, digits) for key, value in means.items()}
+    if not printed:
+        return set()
+    least = sorted(printed.values(), reverse=True)[min(count, len(printed)) - 1]
+    return {key for key, value in printed.items() if value >= least}
+
+
+def last_epochs_deviation(history: Sequence[Mapping[str, Any]], epochs: int = 10) -> float | None:
+    """Return the sample deviation of the test accuracy over the last epochs; None for fewer than two."""
+    values = [row["test_accuracy"] for row in history[-epochs:]]
+    return float(np.std(values, ddof=1)) if len(values) > 1 else None
+
+
+def gap(row: Mapping[str, Any]) -> float:
+    """Return the overfitting gap of the paper: accuracy on the labels given less that on the test set."""
+    return float(row["given_accuracy"]) - float(row["test_accuracy"])
+
+
+def by(
+    rows: Sequence[Mapping[str, Any]], key: Callable[[Mapping[str, Any]], Key]
+) -> dict[Key, list[Mapping[str, Any]]]:
+    """Return rows in groups, in the order in which they come."""
+    groups: dict[Key, list[Mapping[str, Any]]] = {}
+    for row in rows:
+        groups.setdefault(key(row), []).append(row)
+    return groups
+
+
+def _checked(values: Sequence[float]) -> np.ndarray:
+    x = np.asarray(values, dtype=np.float64)
+    if not x.size or not np.isfinite(x).all():
+        raise InputError(f"the values are {list(values)!r}, expected one finite number or more")
+    return x

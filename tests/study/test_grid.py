@@ -1,0 +1,147 @@
+"""Grids: cells by hand, what the shipped studies are, and what is said of a file that is wrong."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+
+import pytest
+
+from noisylabels.core.checks import InputError
+from noisylabels.experiment import RunConfig, load_config, run_id
+from noisylabels.losses import PAPER
+from noisylabels.study.grid import Study, from_table, load_study, read_flags, read_only, studies
+
+TWO = {
+    "title": "two",
+    "recipe": "digits",
+    "fixed": {"epochs": 5},
+    "axes": {"loss": ["ce", "mae"], "noise": ["symmetric:0.2", "asymmetric:0.3"], "seed": [1, 2]},
+}
+
+
+def names(study: Study, **given) -> list[tuple]:
+    return [tuple(cell.axes.values()) for cell in study.cells(**given)]
+
+
+def test_cells_are_the_product_of_the_axes_over_recipe_and_fixed_settings():
+    cells = from_table(TWO, "two").cells({"device": "cpu"})
+    assert [tuple(c.axes.values()) for c in cells] == list(itertools.product(*TWO["axes"].values()))
+    first = load_config("digits", epochs=5, loss="ce", noise="symmetric:0.2", seed=1, device="cpu")
+    assert cells[0].config == first
+    assert cells[0].run_id == run_id(first)
+    assert cells[0].name == f"ce-symmetric_0.2-seed1-{cells[0].run_id}"
+    assert len({cell.name for cell in cells}) == 8
+
+
+def test_exclusions_and_overrides():
+    table = TWO | {
+        "exclude": [{"loss": "ce", "noise": "sym*"}, {"seed": 2, "loss": ["mae", "rce"]}],
+        "override": [
+            {"when": {"noise": "asymmetric:*"}, "set": {"precision": "bfloat16", "lr": 0.5}},
+            {"when": {"loss": "mae"}, "set": {"lr": 1}},
+        ],
+    }
+    study = from_table(table, "two")
+    assert names(study) == [
+        ("ce", "asymmetric:0.3", 1),
+        ("ce", "asymmetric:0.3", 2),
+        ("mae", "symmetric:0.2", 1),
+        ("mae", "asymmetric:0.3", 1),
+    ]
+    settings = [(cell.config.precision, cell.config.lr) for cell in study.cells()]
+    assert settings == [("bfloat16", 0.5), ("bfloat16", 0.5), ("float32", 1.0), ("bfloat16", 1.0)]
+    # a flag goes over both
+    assert {cell.config.lr for cell in study.cells({"lr": 0.25})} == {0.25}
+
+
+def test_only_chooses_among_the_cells():
+    study = from_table(TWO, "two")
+    assert len(names(study, only={"seed": [2]})) == 4
+    assert names(study, only=read_only(["loss=ce,rce", "noise=*:0.3", "seed=1"])) == [
+        ("ce", "asymmetric:0.3", 1)
+    ]
+    with pytest.raises(InputError, match="no cell of the study two is left"):
+        study.cells(only={"loss": "nce"})
+    with pytest.raises(InputError, match="'los' is no axis of the study two; did you mean 'loss'"):
+        study.cells(only={"los": "ce"})
+
+
+def test_the_shipped_studies():
+    assert list(studies()) == ["digits", "human", "ma2020", "paper"]
+    paper = load_study("paper").cells()
+    assert len(paper) == 12 * 9 * 3
+    assert {cell.axes["loss"] for cell in paper} == set(PAPER)
+    assert len({cell.config.epochs for cell in paper} | {120}) == 1
+    mixed = {(c.axes["noise"], c.axes["loss"]) for c in paper if c.config.precision == "float16"}
+    whole = {(c.axes["noise"], c.axes["loss"]) for c in paper if c.config.precision == "float32"}
+    assert not mixed & whole
+    assert len(whole) == 4 * 12 + 1  # section 4.1: asymmetric noise, and NCE+RCE at symmetric 0.8
+    assert ("symmetric:0.8", "nce+rce") in whole
+    digits = load_study("digits").cells()
+    assert len(digits) == 12 * 4 * 2
+    assert {c.config.model for c in digits} == {"small-cnn"}
+    ma = load_study("ma2020").cells()
+    assert {c.config.clip for c in ma} == {5.0}
+    human = load_study("human").cells(labels="h.pt")
+    assert len(human) == 5 * 7 * 3
+    assert human[0].config.noise == "human:h.pt@aggre"
+    with pytest.raises(InputError, match="the study human needs a file of labels; give --labels FILE"):
+        load_study("human").cells()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"axis": {}}, "unknown key 'axis' of the study two; did you mean 'axes'"),
+        ({"axes": {}}, "has no axes"),
+        ({"axes": {"los": ["ce"]}}, "unknown axis 'los' of the study two; did you mean 'loss'"),
+        ({"axes": {"loss": "ce"}}, "the axis 'loss' of the study two is 'ce', expected a list"),
+        ({"axes": {"loss": []}}, "expected a list"),
+        ({"axes": {"loss": ["ce", "ce"]}}, "has a value twice"),
+        ({"axes": {"device": ["cpu"]}}, "device is no axis: it says where"),
+        ({"fixed": {"out": "x"}}, "out belongs to a machine"),
+        ({"fixed": {"epoch": 3}}, "unknown setting 'epoch'; did you mean 'epochs'"),
+        ({"fixed": {"epochs": "many"}}, "'epochs' is 'many'"),
+        ({"exclude": [{"los": "ce"}]}, "names 'los', which is no axis; did you mean 'loss'"),
+        ({"exclude": {"loss": "ce"}}, "exclude of the study two is no list of tables"),
+        ({"override": [{"when": {"loss": "ce"}}]}, "expected when ="),
+        ({"override": [{"when": {"loss": "ce"}, "set": {"lrr": 1}}]}, "unknown setting 'lrr'"),
+        ({"axes": {"loss": ["ce", "1*ce"]}}, "are one and the same run; leave one out"),
+        ({"axes": {"loss": ["ce", "nec"]}}, "'nec'"),
+        ({"axes": {"seed": list(range(100_001))}}, "has 100,001 cells, expected 100,000 at the most"),
+        ({"recipe": "digit"}, "there is no recipe 'digit'"),
+    ],
+)
+def test_a_study_that_is_wrong(change: dict, message: str):
+    with pytest.raises(InputError, match=message.replace("(", r"\(")) as error:
+        from_table(TWO | change, "two").cells()
+    assert "\n" not in str(error.value)
+
+
+def test_a_file(tmp_path: Path):
+    path = tmp_path / "mine.toml"
+    path.write_text('[axes]\nloss = ["ce"]\nseed = [1, 2]\n')
+    assert load_study(str(path)).name == "mine"
+    assert len(load_study(str(path)).cells()) == 2
+    path.write_text("[axes\n")
+    with pytest.raises(InputError, match="not valid TOML"):
+        load_study(str(path))
+    with pytest.raises(InputError, match=r"there is no study 'papr'.*; did you mean 'paper'"):
+        load_study("papr")
+
+
+def test_flags_have_the_types_of_their_settings():
+    found = read_flags(["epochs=5", "lr=1", "channels-last=false", "loss=nce+mae", "image_size=8"])
+    assert found == {"epochs": 5, "lr": 1.0, "channels_last": False, "loss": "nce+mae", "image_size": 8}
+    assert all(type(found[name]) is type(getattr(RunConfig(image_size=1), name)) for name in found)
+    for word, message in (
+        ("epochs", "expected NAME=VALUE"),
+        ("epoch=5", "did you mean 'epochs'"),
+        ("epochs=x", "gives epochs the value 'x', expected int"),
+        ("channels_last=maybe", "expected bool"),
+    ):
+        with pytest.raises(InputError, match=message):
+            read_flags([word])
+    with pytest.raises(InputError, match="names no values"):
+        read_only(["loss"])

@@ -1,0 +1,119 @@
+"""Statistics against SciPy, naive loops and hand numbers."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+
+from noisylabels.core.checks import InputError
+from noisylabels.study.statistics import by, compare, gap, last_epochs_deviation, rank, summarize, top
+
+SHARES = st.floats(0, 1)
+
+
+@given(st.lists(SHARES, min_size=2, max_size=8))
+def test_summaries_are_those_of_scipy(values):
+    found = summarize(values)
+    assert found.mean == pytest.approx(sum(values) / len(values))
+    assert found.deviation == pytest.approx(np.std(values, ddof=1), abs=1e-15)
+    assert found.n == len(values)
+    if found.deviation > 1e-9:
+        error = found.deviation / math.sqrt(found.n)
+        low, high = stats.t.interval(0.95, found.n - 1, loc=found.mean, scale=error)
+        assert (found.low, found.high) == (pytest.approx(low), pytest.approx(high))
+
+
+def test_summaries_by_hand():
+    one = summarize([0.5])
+    assert (one.mean, one.deviation, one.low, one.high, one.n) == (0.5, None, None, None, 1)
+    three = summarize([1.0, 2.0, 3.0])
+    assert (three.mean, three.deviation) == (2.0, 1.0)
+    assert three.high - 2.0 == pytest.approx(4.302653 / math.sqrt(3), rel=1e-6)  # t of 2 degrees, a table
+    for wrong in ([], [math.nan], [1.0, math.inf]):
+        with pytest.raises(InputError, match="expected one finite number or more"):
+            summarize(wrong)
+
+
+@given(st.dictionaries(st.integers(0, 20), st.tuples(SHARES, SHARES), min_size=2, max_size=8))
+def test_paired_comparison_is_that_of_scipy(pairs):
+    first = {key: a for key, (a, _) in pairs.items()}
+    second = {key: b for key, (_, b) in pairs.items()} | {99: 1.0}
+    found = compare(first, second)
+    differences = [a - b for a, b in pairs.values()]
+    assert found.difference.mean == pytest.approx(np.mean(differences), abs=1e-15)
+    assert found.better == sum(1.0 if d > 0 else 0.5 if d == 0 else 0.0 for d in differences)
+    if np.std(differences) > 1e-6:
+        assert found.p == pytest.approx(stats.ttest_rel(*zip(*pairs.values(), strict=True)).pvalue, rel=1e-6)
+
+
+def test_paired_comparison_at_its_ends():
+    assert compare({1: 0.5}, {1: 0.25}).p is None
+    assert compare({1: 0.5, 2: 0.75}, {1: 0.25, 2: 0.5}).p == 0.0
+    assert compare({1: 0.5, 2: 0.75}, {1: 0.5, 2: 0.75}).p == 1.0
+    with pytest.raises(InputError, match="no run in common"):
+        compare({1: 0.5}, {2: 0.5})
+
+
+TABLES = st.integers(3, 6).flatmap(
+    lambda k: st.lists(st.lists(st.sampled_from([0.5, 0.6, 0.7, 0.8]), min_size=k, max_size=k), min_size=2)
+)
+
+
+@given(TABLES)
+def test_ranks_against_a_naive_loop_and_scipy(rows):
+    names = "abcdef"[: len(rows[0])]
+    found = rank({name: {n: row[i] for n, row in enumerate(rows)} for i, name in enumerate(names)})
+    for i, name in enumerate(names):
+        ranks = [1 + sum(v > row[i] for v in row) + (sum(v == row[i] for v in row) - 1) / 2 for row in rows]
+        assert found.mean[name] == pytest.approx(sum(ranks) / len(rows))
+    assert list(found.mean.values()) == sorted(found.mean.values())
+    if any(len(set(row)) > 1 for row in rows):
+        scipys = stats.friedmanchisquare(*zip(*rows, strict=True)).pvalue
+        assert found.p == pytest.approx(scipys, abs=1e-12)
+
+
+def test_the_critical_difference_is_that_of_the_tables():
+    """q of Nemenyi's test at 0.05, as Demšar 2006 lists it (Table 5a): 2.343, 2.569, 3.164 for k of 3, 4, 10."""
+    for k, q in ((3, 2.343), (4, 2.569), (10, 3.164)):
+        table = {f"l{i}": {n: float((i * 7 + n) % k) for n in range(14)} for i in range(k)}
+        assert rank(table).critical == pytest.approx(q * math.sqrt(k * (k + 1) / (6 * 14)), rel=3e-4)
+
+
+def test_groups_of_losses_that_do_not_differ():
+    table = {f"l{k}": {n: -float(k) for n in range(40)} for k in range(6)}  # always in the same order
+    found = rank(table)
+    assert found.mean == {f"l{k}": k + 1.0 for k in range(6)}
+    assert 1 < found.critical < 2
+    assert found.groups == tuple((f"l{k}", f"l{k + 1}") for k in range(5))
+    assert found.p < 1e-6
+    alike = rank({name: {1: 0.5, 2: 0.5} for name in "abc"})
+    assert (alike.p, set(alike.mean.values())) == (1.0, {2.0})
+    few = rank({"a": {1: 1.0}, "b": {1: 0.0}})
+    assert (few.p, few.critical, few.groups) == (None, None, ())
+    with pytest.raises(InputError, match="1 losses cannot be ranked"):
+        rank({"a": {1: 1.0}})
+    with pytest.raises(InputError, match="no setting that all losses have"):
+        rank({"a": {1: 1.0}, "b": {2: 1.0}})
+
+
+def test_the_top_two_as_printed():
+    assert top({"a": 0.91234, "b": 0.91236, "c": 0.5}, digits=3) == {"a", "b"}
+    assert top({"a": 0.9, "b": 0.8, "c": 0.8, "d": 0.7}) == {"a", "b", "c"}
+    assert top({"a": 0.9}) == {"a"}
+    assert top({}) == set()
+
+
+def test_measures_of_a_run():
+    history = [{"test_accuracy": value} for value in (0.0, 0.5, 0.6, 0.7)]
+    assert last_epochs_deviation(history, 3) == pytest.approx(0.1)
+    assert last_epochs_deviation(history[:1]) is None
+    assert gap({"given_accuracy": 0.9, "test_accuracy": 0.6}) == pytest.approx(0.3)
+    assert by([{"x": 1}, {"x": 2}, {"x": 1, "y": 0}], lambda row: row["x"]) == {
+        1: [{"x": 1}, {"x": 1, "y": 0}],
+        2: [{"x": 2}],
+    }
