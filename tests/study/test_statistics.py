@@ -78,7 +78,7 @@ def test_ranks_against_a_naive_loop_and_scipy(rows):
 
 
 def test_the_critical_difference_is_that_of_the_tables():
-    """q of Nemenyi's test at 0.05, as Demšar 2006 lists it (Table 5a): 2.343, 2.569, 3.164 for k of 3, 4, 10."""
+    """q of Nemenyi's test at 0.05, as Demšar 2006 lists it in Table 5a, for 3, 4 and 10 losses."""
     for k, q in ((3, 2.343), (4, 2.569), (10, 3.164)):
         table = {f"l{i}": {n: float((i * 7 + n) % k) for n in range(14)} for i in range(k)}
         assert rank(table).critical == pytest.approx(q * math.sqrt(k * (k + 1) / (6 * 14)), rel=3e-4)
