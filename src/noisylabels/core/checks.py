@@ -38,6 +38,13 @@ def check_choice(value: str, options: Iterable[str], what: str) -> str:
     return value
 
 
+def check_whole(value: int, what: str, low: int) -> int:
+    """Return `value` if it is an integer of `low` or more, else raise an `InputError`."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < low:
+        raise InputError(f"{what} is {value!r}, expected an integer of {low} or more")
+    return value
+
+
 def check_between(
     value: float,
     what: str,

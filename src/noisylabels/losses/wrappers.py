@@ -28,6 +28,17 @@ def logit_clip(z: Tensor, tau: float = 1.0) -> Tensor:
     return z * (tau / norm.clamp_min(tau))
 
 
+def logit_norm(z: Tensor, tau: float = 0.04) -> Tensor:
+    """LogitNorm, ``z / (tau |z|_2)``: the norm of the logits is 1/tau."""
+    norm: Tensor = torch.linalg.vector_norm(z, dim=1, keepdim=True)
+    return z / (tau * norm.clamp_min(1e-3))
+
+
+def temper(z: Tensor, T: float = 2.0) -> Tensor:
+    """Temperature, ``z / T``."""
+    return z / T
+
+
 def ls(q: Tensor, r: float = 0.1) -> Tensor:
     """Label smoothing, ``(1 - r) q + r / K``; negative for r < 0."""
     return (1 - r) * q + r / q.shape[1]
