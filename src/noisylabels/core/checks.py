@@ -24,7 +24,8 @@ def did_you_mean(name: str, options: Iterable[str]) -> str:
     '; known: nce, mae'
     """
     known = list(options)
-    near = difflib.get_close_matches(name.lower(), known, n=1, cutoff=0.6)
+    near = [option for option in known if sorted(option) == sorted(name.lower())]  # letters in another order
+    near = near or difflib.get_close_matches(name.lower(), known, n=1, cutoff=0.6)
     if near:
         return f"; did you mean {near[0]!r}?"
     return "; known: " + ", ".join(known) if known else ""

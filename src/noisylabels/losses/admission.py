@@ -50,8 +50,8 @@ def check_shape(row: PerLabel) -> None:
     except Exception as error:
         reason = " ".join(str(error).split())[:100]
         raise InputError(
-            f"phi of {row.name!r} fails on {takes} ({type(error).__name__}: {reason}), expected a function of "
-            "one tensor, its parameters with defaults"
+            f"phi of {row.name!r} fails on {takes} ({type(error).__name__}: {reason}), expected a function "
+            "of one tensor, its parameters with defaults"
         ) from None
     if not isinstance(costs, Tensor) or costs.shape != (2, 3):
         came = f"shape {tuple(costs.shape)}" if isinstance(costs, Tensor) else type(costs).__name__

@@ -136,7 +136,7 @@ register(
     "ldr_kl",
     vectorwise.ldr_kl,
     title="label-distributionally robust loss",
-    source="Zhu et al. 2023, LDR-KL; their code first divides softplus of the logits by its mean, not so here",
+    source="Zhu et al. 2023, LDR-KL; their code first divides softplus of the logits by its mean, not here",
     use="Cross entropy with a margin c at the temperature lam; a large lam tells labels apart less.",
     domain={"lam": {"low": 0.1, "high": 1e3}, "c": {"low": 0.0, "high": 1.0}},
     pointwise=False,
@@ -233,8 +233,8 @@ register_wrapper(
         wrappers.eps_softmax,
         "epsilon-softmax",
         "p becomes (p + m onehot(argmax p))/(1+m), floor at least, summing to 1 again",
-        "Wang et al. 2024; the floor is that of their code and cuts the gradient where p_y < floor (1+m). Here "
-        "p sums to 1 again after it, there it does not: a difference of K floor at most",
+        "Wang et al. 2024; the floor is that of their code and cuts the gradient where p_y < floor (1+m). "
+        "Here p sums to 1 again after it, there it does not: a difference of K floor at most",
         "Symmetric in the limit of large m. Theirs is a sum with mae: see the presets.",
         {"m": {"low": 0.0, "high": 1e12}, "floor": {"low": 0.0, "high": 1e-6}},
         of="logits",

@@ -185,7 +185,8 @@ class Loss(nn.Module):
         Each part is taken at its extremes: label certain, label excluded with the rest on one
         class, label excluded with the rest spread evenly, all even; at the same with the logits centred,
         because LogitClip sees their norm; and, for K of 1000 or less, where it is least and most over the
-        logits of the label and of one rival, the others alike. Peer loss has no bounds of one example.
+        logits of the label, of one rival, and of the others, these alike. Peer loss has no bounds of one
+        example.
         """
         check_whole(num_classes, "num_classes", 2)
         if "the whole batch" in self.needs:
@@ -230,8 +231,8 @@ class Loss(nn.Module):
         """Return whether every prediction that is best for a label has that label as its largest class.
 
         It is not so for nce at 3 classes or more: its value tends to 0 also where p is large for a wrong
-        class and that of the label falls far less than those of the others. Found as `dominance` is, and None where
-        that is.
+        class and that of the label falls far less than those of the others. Found as `dominance` is, and
+        None where that is.
 
         >>> import noisylabels as nl
         >>> nl.loss("nce").unique_optimum(10), nl.loss("nce+mae").unique_optimum(10)

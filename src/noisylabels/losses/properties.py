@@ -64,15 +64,15 @@ def bounds(parts: Sequence[Part], num_classes: int) -> tuple[float, float]:
 
 
 def _least_between(part: Part, num_classes: int, sign: int) -> float:
-    """Return the least of sign * value over two logits, the label's and a rival's, the others at 0.
+    """Return the least of sign * value over the logits of the label and of a rival, the others alike.
 
-    A grid, then finer ones around its best: first with the rival among the others, then on its own, which a
-    bound on the logits' norm needs.
+    A grid, then finer ones around its best: with the label's alone free; with both; and, where the logits are
+    changed before the softmax, so that adding a number to all is not the same, with that of the others too.
     """
     best = math.inf
-    for free, many, rounds in ((1, 401, 3), (2, 21, 7)):
-        if free == num_classes:
-            break  # two classes: one logit says all
+    grids = [(1, 401, 3), (3, 13, 9) if part.logit_maps else (2, 21, 7)]
+    for free, many, rounds in grids:
+        free = min(free, num_classes)
         starts, ends = [-50.0] * free, [50.0] * free
         for _ in range(rounds):
             axes = [
@@ -81,7 +81,9 @@ def _least_between(part: Part, num_classes: int, sign: int) -> float:
             ]
             points = torch.cartesian_prod(*axes).reshape(-1, free)
             rows = torch.zeros((len(points), num_classes), dtype=torch.float64)
-            rows[:, :free] = points
+            rows[:, : min(free, 2)] = points[:, :2]
+            if free > 2:
+                rows[:, 2:] = points[:, 2:]
             values = sign * values_at([part], rows)
             at = int(values.argmin())
             best = min(best, float(values[at]))
@@ -163,8 +165,7 @@ def _largest_ratio(gain: Tensor, excess: Tensor, size: Tensor, rounding: float) 
     late, early = math.log(found[-1] / found[-3]), math.log(found[-3] / found[-5])
     if (late > 1e-4 and late > 0.5 * early) or found[-1] > 1e9:
         return math.inf
-    largest = max(found[-1], float(ratio[excess > 0].max()))
-    return largest if largest > 1 + 1e-6 else 1.0  # rounding
+    return found[-1] if found[-1] > 1 + 1e-6 else 1.0  # rounding
 
 
 def _predictions(num_classes: int) -> Tensor:
@@ -222,10 +223,10 @@ def _to_the_end_of_the_support(parts: Sequence[Part], num_classes: int) -> Tenso
         leads = torch.linspace(0, 50, 501 if k <= MANY else 51, dtype=torch.float64)
         rows.append(led(leads))
         start, end = 0.0, 50.0
-        for _ in range(3):
+        for _ in range(6):
             within = torch.linspace(start, end, 101, dtype=torch.float64)
             values = values_at(parts, led(within))
             first = int((values - values[-1] <= 1e-15 * values[-1].abs()).nonzero()[0])
             start, end = float(within[max(first - 1, 0)]), float(within[first])
-        rows.append(led(end - 10 ** torch.linspace(-4, 0.3, 44, dtype=torch.float64)))
+        rows.append(led(end - 10 ** torch.linspace(-9, 0.3, 94, dtype=torch.float64)))
     return torch.cat(rows)

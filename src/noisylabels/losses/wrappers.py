@@ -18,7 +18,7 @@ def eps_softmax(z: Tensor, m: float = 1e3, floor: float = 1e-8) -> Tensor:
     l = torch.log_softmax(z, 1)
     top = torch.zeros_like(l).scatter(1, l.argmax(1, keepdim=True), 1.0)
     # log((p + m) / (1 + m)) at the top, without a difference of two logarithms
-    relaxed = torch.where(top > 0, torch.log1p((l.exp() - 1) / (1 + m)), l - math.log1p(m))
+    relaxed = torch.where(top > 0, torch.log1p((l.exp() - 1) * top / (1 + m)), l - math.log1p(m))
     return relaxed.clamp_min(math.log(floor)) if floor else relaxed
 
 
