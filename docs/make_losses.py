@@ -15,6 +15,7 @@ from noisylabels.losses import LOSSES, PER_LABEL, PRESETS, WRAPPERS, loss
 from noisylabels.losses.curve import curve
 from noisylabels.losses.explain import explain, share
 from noisylabels.losses.functional import domain, in_words
+from noisylabels.losses.presets import with_ln
 from noisylabels.losses.readings import READINGS
 
 FOLDER = Path(__file__).parent / "losses"
@@ -86,9 +87,9 @@ def _parameters(name: str) -> str:
 
 def _presets(entries: list[str]) -> str:
     rows = [
-        f"| `{name}@{key}` | `{loss(preset.expression).expression}` | {preset.note} | {preset.source} |"
+        f"| `{name}@{key}` | `{with_ln(loss(row.expression).expression)}` | {row.note} | {row.source} |"
         for name in entries
-        for key, preset in PRESETS.get(name, {}).items()
+        for key, row in PRESETS.get(name, {}).items()
     ]
     if not rows:
         return ""
@@ -132,9 +133,11 @@ def index() -> str:
         "# All losses\n",
         "[What to take when, and how to use them](../losses.md). At 10 classes.",
         "*Asymmetric from*: how many times the true label must outweigh any other for the certain, right",
-        "prediction to be the optimum (inf: it never is). *Noise borne*: up to which rates it is; flips to",
-        "one class are asymmetric noise.\n",
-        "| loss | what | kind | symmetric | asymmetric from | noise borne | range |",
+        "prediction to be an optimum (inf: it never is). *Certain optimum*: up to which rates it is; flips",
+        "to one class are asymmetric noise. The largest class of the optimum may be right beyond these",
+        "rates: the optimum of `ce` is p = the shares of the labels, and its largest class the most",
+        "frequent label at any rate. A star: there are optima whose largest class is wrong as well.\n",
+        "| loss | what | kind | symmetric | asymmetric from | certain optimum | range |",
         "|---|---|---|---|---|---|---|",
     ]
     for name, entries in subjects().items():
@@ -146,8 +149,8 @@ def index() -> str:
                 LOSSES[entry].title,
                 made.kind,
                 facts["symmetric"].partition(":")[0],
-                "?" if times is None else share(times),
-                facts["noise borne"].partition(", in theory")[0],
+                ("?" if times is None else share(times)) + (" \\*" if "other optima" in facts else ""),
+                facts["certain optimum"].partition(", in theory")[0].removeprefix("for "),
                 facts["range"].partition(" for ")[0],
             ]
             lines.append(f"| {' | '.join(cells)} |")
@@ -157,10 +160,15 @@ def index() -> str:
 def drawn(name: str, entries: list[str]) -> list[str]:
     """Return the losses in the figure of a page: the readings, a sum with its parts, a wrapper with none."""
     if name in PER_LABEL:
-        return entries
+        return with_ce(entries)
     if name in WRAPPERS:
         return [f"{name}(ce)", *(["ls(ce,r=-0.4)"] if name == "ls" else []), "ce"]
     return [name, *(str(term) for term in loss(name).terms)]
+
+
+def with_ce(names: list[str]) -> list[str]:
+    """Return the losses of a figure, with cross entropy beside one that would stand alone."""
+    return names if len(names) > 1 else [*names, "ce"]
 
 
 def thinned(expression: str) -> dict[str, list[float]]:
@@ -170,13 +178,29 @@ def thinned(expression: str) -> dict[str, list[float]]:
     return {key: [round(values[i], 6) for i in at] for key, values in full.items()}
 
 
+_LINE = r'<line transform="translate\(([^)]*)\)" x2="([^"]*)" y2="([^"]*)" stroke="([^"]*)"/>'
+
+
+def _one_path(run: re.Match[str]) -> str:
+    """Return lines of one colour as one path."""
+    lines = re.findall(_LINE, run[0])
+    strokes = dict.fromkeys(stroke for *_, stroke in lines)
+    paths = {
+        stroke: "".join(f"M{start}l{x},{y}" for start, x, y, each in lines if each == stroke)
+        for stroke in strokes
+    }
+    return "".join(f'<path d="{path}" stroke="{stroke}"/>' for stroke, path in paths.items())
+
+
 def slim(svg: str) -> str:
-    """Return an SVG that looks the same with a third less text."""
+    """Return an SVG that looks the same with half the text."""
     svg = re.sub(r' (aria-[a-z]+|role|pointer-events|class)="[^"]*"', "", svg)
     svg = (
         svg.replace(' opacity="1"', "").replace(' stroke-width="1"', "").replace(' font-weight="normal"', "")
     )
     svg = re.sub(r'<path d="(M0,0h0v0h0Z)?"( display="none")?/>', "", svg)
+    svg = re.sub(r"\d+\.\d{3,}", lambda found: f"{float(found[0]):.2f}", svg)
+    svg = re.sub(f"(?:{_LINE})+", _one_path, svg)
     fonts = re.findall(r' font-family="[^"]*"', svg)
     return svg.replace(fonts[0], "").replace("<svg", "<svg" + fonts[0], 1) if fonts else svg
 

@@ -25,6 +25,7 @@ PHI: dict[str, Callable[..., float]] = {
     "aul": lambda log_p, rest, a=5.5, q=3.0: ((a - math.exp(log_p)) ** q - (a - 1) ** q) / q,
     "ael": lambda log_p, rest, a=2.5: math.exp(-math.exp(log_p) / a),
     "js": lambda log_p, rest, w=0.5: _js(math.exp(log_p), log_p, rest, w),
+    "poly1": lambda log_p, rest, epsilon=2.0: -log_p + epsilon * rest,
 }
 
 
@@ -73,6 +74,17 @@ def _gjs(log_p: Sequence[float], label: int, w: float = 0.5) -> float:
     return (_entropy(mean) - (1 - w) * _entropy(ps)) / (-(1 - w) * math.log(1 - w))
 
 
+def _log_sum_exp(xs: Sequence[float]) -> float:
+    top = max(xs)
+    return top + math.log(math.fsum(math.exp(x - top) for x in xs))
+
+
+def _ldr_kl(log_p: Sequence[float], label: int, lam: float, c: float) -> float:
+    """The worst of the other labels, softly, by its definition."""
+    leads = [(x - log_p[label] + c * (k != label)) / lam for k, x in enumerate(log_p)]
+    return lam * (_log_sum_exp(leads) - math.log(len(leads)))
+
+
 VECTORWISE: dict[str, Callable[..., float]] = {
     "boot_soft": lambda l, y, beta=0.95: (
         -math.fsum((beta * (k == y) + (1 - beta) * math.exp(x)) * x for k, x in enumerate(l))
@@ -84,6 +96,22 @@ VECTORWISE: dict[str, Callable[..., float]] = {
     ),
     "bi_tempered": _bi_tempered,
     "gjs": _gjs,
+    "mse": lambda l, y: math.fsum((math.exp(x) - (k == y)) ** 2 for k, x in enumerate(l)),
+    "tgce": lambda l, y, q=0.7, k=0.5: (1 - max(math.exp(l[y]), k) ** q) / q,
+    "nl": lambda l, y: (
+        -math.fsum(
+            _log_sum_exp([x for j, x in enumerate(l) if j != k])
+            if math.exp(l[k]) > 0.5
+            else math.log1p(-math.exp(l[k]))
+            for k in range(len(l))
+            if k != y
+        )
+        / (len(l) - 1)
+    ),
+    "ldr_kl": lambda l, y, lam=1.0, c=0.1: _ldr_kl(l, y, lam, c),
+    "conf_penalty": lambda l, y, beta=0.1: (
+        -l[y] - beta * -math.fsum(math.exp(x) * x for x in l if math.exp(x) > 0)
+    ),
     "nrce_ma2020": lambda l, y, A=-9.210340371976182: (
         -A * math.fsum(math.exp(x) for k, x in enumerate(l) if k != y) * (len(l) - 1) / 4
     ),
@@ -103,7 +131,17 @@ def _logit_clip(z: Sequence[float], tau: float = 1.0) -> list[float]:
     return [x * tau / norm for x in z] if norm > tau else list(z)
 
 
-LOGITS = {"eps_softmax": _eps_softmax, "logit_clip": _logit_clip}
+def _logit_norm(z: Sequence[float], tau: float = 0.04) -> list[float]:
+    norm = max(math.sqrt(math.fsum(x * x for x in z)), 1e-3)
+    return [x / (tau * norm) for x in z]
+
+
+LOGITS: dict[str, Callable[..., list[float]]] = {
+    "eps_softmax": _eps_softmax,
+    "logit_clip": _logit_clip,
+    "logit_norm": _logit_norm,
+    "temper": lambda z, T=2.0: [x / T for x in z],
+}
 
 LABELS: dict[str, Callable[..., list[float]]] = {
     "ls": lambda q, shares, r=0.1: [(1 - r) * x + r / len(q) for x in q],
@@ -119,7 +157,13 @@ PARAMETERS: dict[str, list[dict[str, float]]] = {
     "agce": [{"a": 6.0, "q": 1.5}, {"a": 1.8, "q": 3.0}],
     "aul": [{"a": 3.0, "q": 0.1}, {"a": 6.3, "q": 1.5}],
     "ael": [{"a": 5.0}],
-    "js": [{"w": 0.1}, {"w": 0.9}],
+    "js": [{"w": 0.1}, {"w": 0.9}, {"w": 1e-3}],
+    "poly1": [{"epsilon": -0.5}],
+    "tgce": [{"q": 0.3, "k": 0.2}],
+    "ldr_kl": [{"lam": 10.0, "c": 1.0}, {"lam": 0.5, "c": 0.0}],
+    "conf_penalty": [{"beta": 1.0}],
+    "logit_norm": [{"tau": 1.0}],
+    "temper": [{"T": 0.5}],
     "gjs": [{"w": 0.1}, {"w": 0.9}],
     "boot_soft": [{"beta": 0.5}],
     "boot_hard": [{"beta": 0.5}],

@@ -33,7 +33,7 @@ def _load_naive():  # --import-mode=importlib knows no neighbours
 naive = _load_naive()
 
 ENTRIES = list(LOSSES)
-NUMBER_OF_ENTRIES = 57
+NUMBER_OF_ENTRIES = 70
 
 FUNCTIONS = [name for name in ENTRIES if name.isidentifier()]
 SINGLE = [name for name in FUNCTIONS if LOSSES[name].template == name and name not in WRAPPERS]
@@ -272,6 +272,7 @@ HARD_IN_FLOAT32 = {
     ("nnael", 10): 3,  # its gains are small differences of numbers near 1
     ("nnaul", 10): 3,
     ("nce+aul", 2): 1.5,  # aul's gradient is up to 8
+    ("ldr_kl", 10): 4,  # lam times what is left of two numbers near log K
     ("peer", 1000): 4,  # a small difference of two costs
     ("gjs", 100_000): 8,  # an entropy of so many log-probabilities, each rounded
     ("eps_softmax", 100_000): 6,  # a softmax over 1 and 99,999 floors of 1e-8, which a float32 sum loses
@@ -305,7 +306,8 @@ def test_the_gradient_of_a_tiny_p_keeps_its_relative_precision(name):
         z = z[:1]  # below 1e-7 it clamps; above, it takes differences
         tolerance = 5e-3
     else:
-        tolerance = 1e-4 if name == "logit_clip" else 2e-6  # whose norm takes part
+        tolerance = 1e-4 if name in ("logit_clip", "logit_norm") else 2e-6  # whose norm takes part
+        tolerance = 4e-6 if name == "nl" else tolerance  # log p near -60 is rounded twice
     t = torch.zeros(len(z), dtype=torch.int64)
     for expression in variants(name):
         made = loss(expression, reduction="none")
@@ -459,7 +461,7 @@ def test_bounds_hold_and_are_tight(name, classes):
             assert values.max() >= high - 1e-4 * (high - low)
         else:
             assert values.max() > 1000
-        if name != "ls":  # least at the smoothed label: test_limits.py
+        if name not in ("ls", "conf_penalty"):  # least between: test_limits.py
             assert values.min() <= low + 1e-9
 
 
@@ -588,10 +590,12 @@ def test_curve(name):
         assert value == pytest.approx(naive.value(expression, row, 0, even), rel=1e-9, abs=1e-12)
         if name in ("boot_hard", "eps_softmax") and abs(p - 0.25) < 1e-9:
             continue  # all alike, where the largest changes: there is no slope
+        if name == "tgce" and p == 0.5:
+            continue  # its joint
         step = 1e-6 if "phuber" in name else 1e-3  # at its joint, p = 1/2, the second derivative jumps
         wanted = naive.slope(expression, row, 0, 0, step, even)
         assert slope == pytest.approx(wanted, rel=1e-5, abs=1e-9)
-        if name not in ("ls", "peer"):  # which stop short of p = 1
+        if name not in ("ls", "peer", "conf_penalty"):  # which stop short of p = 1
             assert slope <= 1e-12
 
 
@@ -675,6 +679,20 @@ def test_arithmetic_refuses_what_makes_no_sense():
         1e200 * (1e200 * ce)
     with pytest.raises(TypeError):
         ce * True
+    for bad in (torch.tensor(2.0), torch.ones(3)):
+        for attempt in (lambda x=bad: x * ce, lambda x=bad: ce * x, lambda x=bad: ce / x):
+            with pytest.raises(InputError, match=r"multiplied by a tensor of shape .* expected a number"):
+                attempt()
+    assert (ce / 4).expression == "0.25*ce"
+    assert ((ce + loss("mae")) / 3).expression == (loss("ce+mae") * (1 / 3)).expression
+    with pytest.raises(InputError, match="divided by 0"):
+        ce / 0
+    with pytest.raises(InputError, match="the weight of 'ce' is"):
+        ce / -1
+    with pytest.raises(TypeError):
+        ce / True
+    with pytest.raises(TypeError):
+        1 / ce
     with pytest.raises(TypeError):
         ce + 1
     with pytest.raises(TypeError):

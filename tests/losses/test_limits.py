@@ -133,7 +133,7 @@ def test_every_preset_is_a_loss():
             assert made.expression == loss(preset.expression).expression
             assert preset.source
             count += 1
-    assert count == 67
+    assert count == 125
 
 
 @pytest.mark.parametrize(
@@ -150,6 +150,18 @@ def test_every_preset_is_a_loss():
         ("ls", "ls(ce)"),
         ("ls(ce+mae)", "ls(ce)+ls(mae)"),  # not symmetric, in one pair of brackets or two
         ("ls(ce)+mae", "ls(ce)+mae"),
+        ("logit_clip(nce+rce@cifar10)", "logit_clip(nce)+logit_clip(rce(A=-9.210340371976182))"),
+        ("nce+rce@cifar10 + mae", "nce+mae+rce(A=-9.210340371976182)"),
+        ("mae + (nce + mae@cifar100)", "10*nce+1.5*mae"),
+        ("2*(nce+mae@CIFAR100)", "20*nce+mae"),
+        ("nce+mae@zhou2021_mnist", "nce+50*mae"),
+        ("nce+mae@ye2023_cifar100", "10*nce+0.05*mae"),
+        ("eps_softmax@cifar10_asym", "0.02*eps_softmax(ce)+5*mae"),
+        ("gjs@cifar10_sym40", "gjs(w=0.9)"),
+        ("anl_fl(gamma=2)", "5*nfl(gamma=2)+5*nnfl(gamma=2)"),
+        ("jal_fl(gamma=1,a=5)", "nfl(gamma=1)+amse(a=5)"),
+        ("rce(A=ln(1e-4))", "rce(A=-9.210340371976182)"),
+        ("temper(logit_norm(mae),T=4)", "temper(logit_norm(mae),T=4)"),
         ("2*peer(ls(ce,r=0.2),alpha=3)", "2*peer(ls(ce,r=0.2),alpha=3)"),
     ],
 )
@@ -168,6 +180,17 @@ def test_presets_and_wrappers_in_expressions(text, canonical):
         ("ls(r=1)", "the parameter r of 'ls' is 1.0, expected a number in"),
         ("taylor_ce(t=1.5)", "the parameter t of 'taylor_ce' is 1.5, expected a whole number"),
         ("logit_clip(ce, mae)", "in it, expected a sum such as"),
+        (
+            "nce+rce@cifar10@cifar100",
+            "has 'nce + rce @ cifar10' before '@cifar100', expected a loss and one name",
+        ),
+        ("nce@2", "before '@2', expected a loss and one name"),
+        ("nce@", "cannot be read"),
+        ("2*nce+rce@cifar10", "the loss '2*nce+rce' has no presets"),
+        ("js@cifar10", "did you mean 'cifar10_sym"),
+        ("rce(A=ln(0))", "is no number"),
+        ("rce(A=ln(nce))", "is no number"),
+        ("rce(A=exp(1))", "is no number"),
         ("ce(mae)", "in it, expected a sum such as"),
         ("nboot_soft", "unknown loss 'nboot_soft'"),
         ("ls(mae)", "'ls(mae)' smooths the labels of a symmetric loss"),
@@ -181,6 +204,55 @@ def test_errors_of_presets_and_wrappers(text, words):
         loss(text)
     assert words in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_js_of_the_webvision_scripts_is_not_scaled(batch):
+    """Their JSWC there: w KL(e_y, m) + (1-w) KL(p, m), by torch's own divergence."""
+    z, t = batch
+    p, label = z.softmax(1), torch.nn.functional.one_hot(t, 10).double()
+    m = (0.1 * label + 0.9 * p).log()
+    wanted = sum(
+        w * torch.nn.functional.kl_div(m, q, reduction="batchmean") for w, q in ((0.1, label), (0.9, p))
+    )
+    torch.testing.assert_close(loss("js@webvision")(z, t), wanted)
+
+
+@pytest.mark.parametrize(("key", "alpha", "m"), [("cifar10_sym", 0.01, 1e5), ("cifar10_asym", 0.02, 1e3)])
+def test_eps_softmax_presets_are_the_authors_code(batch, key, alpha, m):
+    """Written out; p' sums to 1 again here and not there, a difference of K floor = 1e-7 at most."""
+    z, t = batch
+    p = z.softmax(1)
+    moved = p.clone()
+    moved[torch.arange(40), p.argmax(1)] += m
+    ece = torch.nn.functional.nll_loss((moved / (m + 1)).clamp_min(1e-8).log(), t)
+    wanted = alpha * ece + 5 * 2 * (1 - p[torch.arange(40), t]).mean()
+    assert abs(loss(f"eps_softmax@{key}")(z, t) - wanted) < alpha * 1e-7
+
+
+def test_one_is_the_other(batch):
+    for one, other in (
+        ("poly1(epsilon=3)", "ce+1.5*mae"),
+        ("tgce(k=0.001)", "gce"),  # none of the batch is below
+        ("temper(T=1)", "ce"),
+        ("conf_penalty(beta=0)", "ce"),
+        ("logit_norm(tau=0.5)", "logit_norm(temper(ce,T=0.5),tau=1)"),  # the outer one comes first
+    ):
+        for ours, wanted in zip(with_slope(one, *batch), with_slope(other, *batch), strict=True):
+            torch.testing.assert_close(ours, wanted, rtol=1e-12, atol=1e-13)
+    ce = loss("ce", reduction="none")(*batch)
+    torch.testing.assert_close(loss("ldr_kl(c=0)", reduction="none")(*batch), ce - math.log(10))
+    torch.testing.assert_close(10 * loss("amse(a=1)")(*batch), loss("mse")(*batch))
+    onehot = torch.nn.functional.one_hot(batch[1], 10)
+    brier = torch.nn.functional.mse_loss(batch[0].softmax(1), onehot.double(), reduction="sum") / 40
+    torch.testing.assert_close(loss("mse")(*batch), brier)
+
+
+def test_negative_learning_is_the_mean_over_the_draws_of_another_label(batch):
+    z, t = batch
+    draws = [-torch.log(1 - z.softmax(1))[torch.arange(40), (t + step) % 10] for step in range(1, 10)]
+    torch.testing.assert_close(loss("nl")(z, t), torch.stack(draws).mean())
+    two = z[:, :2], t % 2
+    torch.testing.assert_close(loss("nl")(*two), loss("ce")(*two))
 
 
 def test_ma2020_in_value(batch):

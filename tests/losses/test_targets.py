@@ -142,6 +142,73 @@ def test_wrong_targets_are_named():
         loss("gjs")([], torch.zeros(3, dtype=torch.int64))
 
 
+BAD_WEIGHTS = [
+    (torch.ones(4), "there are 4 class weights for 5 classes"),
+    (torch.ones(5, 1), r"class weights are \[\[1.0\], .* expected \(K,\) finite numbers of 0 or more"),
+    (torch.tensor(1.0), "class weights are 1.0, expected"),
+    (torch.tensor([-1.0, 1, 1, 1, 1]), r"class weights are \[-1.0, "),
+    (torch.tensor([torch.nan, 1, 1, 1, 1]), r"class weights are \[nan, "),
+    ("balanced", "class weights are 'balanced', expected"),
+]
+
+
+@pytest.mark.parametrize(("weight", "words"), BAD_WEIGHTS, ids=lambda x: str(x)[:20])
+def test_modules_and_functions_refuse_the_same_class_weights(weight, words):
+    z, t = torch.zeros(3, 5), torch.tensor([0, 1, 4])
+    with pytest.raises(InputError, match=words):
+        loss("ce", weight=weight)(z, t)
+    for function in (losses.ce, losses.ls, losses.function("nce+mae")):
+        with pytest.raises(InputError, match=words):
+            function(z, t, weight=weight)
+
+
+def test_class_weights_may_be_a_list():
+    z, t = torch.randn(3, 5), torch.tensor([0, 1, 4])
+    wanted = nn.functional.cross_entropy(z, t, weight=torch.tensor([1.0, 2, 3, 4, 5]))
+    torch.testing.assert_close(loss("ce", weight=[1, 2, 3, 4, 5])(z, t), wanted)
+    torch.testing.assert_close(losses.ce(z, t, weight=[1, 2, 3, 4, 5]), wanted)
+
+
+@pytest.mark.parametrize("bad", ["x", -100.5, True, torch.tensor(1)])
+def test_an_ignore_index_that_is_none(bad):
+    z, t = torch.zeros(3, 5), torch.tensor([0, 1, 4])
+    with pytest.raises(InputError, match=r"ignore_index is .*, expected an integer, or None"):
+        loss("ce", ignore_index=bad)
+    with pytest.raises(InputError, match=r"ignore_index is .*, expected an integer, or None"):
+        losses.ce(z, t, ignore_index=bad)
+
+
+def test_an_ignore_index_means_nothing_for_class_probabilities():
+    z, q = batch((), soft=True)
+    with pytest.raises(RuntimeError, match="ignore_index"):
+        nn.CrossEntropyLoss(ignore_index=2)(z, q)
+    for attempt in (lambda: loss("ce", ignore_index=2)(z, q), lambda: losses.mae(z, q, ignore_index=2)):
+        with pytest.raises(InputError, match="ignore_index is 2, but the target is class probabilities"):
+            attempt()
+    for harmless in (-100, None):
+        assert loss("ce", ignore_index=harmless)(z, q) == loss("ce")(z, q)
+
+
+def test_what_is_no_tensor_is_named():
+    z, t = torch.zeros(3, 5), torch.tensor([0, 1, 4])
+    for bad, words in (
+        (z.numpy(), "logits are of type numpy.ndarray, expected a tensor"),
+        (None, "logits are of type NoneType"),
+        (z.tolist(), "view 0 of the logits is of type list, expected a tensor"),
+        ((z, 2), "view 1 of the logits is of type int"),
+        ((), "an empty list"),
+    ):
+        for criterion in (loss("gjs"), losses.nce):
+            with pytest.raises(InputError, match=words):
+                criterion(bad, t)
+    for bad, kind in (([0, 1, 4], "list"), (None, "NoneType"), (t.numpy(), "numpy.ndarray"), (3, "int")):
+        with pytest.raises(InputError, match=f"target is of type {kind}, expected a tensor"):
+            loss("ce")(z, bad)
+    for bad in ("nce", None, 3, ["nce"], [loss("nce")]):
+        with pytest.raises(InputError, match=r"Loss takes the terms of another, .*nl.loss\('nce\+mae'\)"):
+            losses.Loss(bad)
+
+
 def test_two_views():
     generator = torch.Generator().manual_seed(0)
     a, b = (torch.randn(4, 5, generator=generator, dtype=torch.float64) for _ in range(2))

@@ -184,6 +184,57 @@ def test_other_mistakes():
         register("sq", power, label_sum=lambda K, q: K - 1)
 
 
+@pytest.mark.parametrize(
+    ("phi", "given", "words"),
+    [
+        (
+            lambda l: -l,
+            {"domain": {"q": {"low": 1.0}}},
+            "names 'q', which phi does not take; its parameters: none",
+        ),
+        (power, {"domain": {"r": {}}}, "names 'r', which phi does not take; its parameters: q"),
+        (
+            power,
+            {"domain": {"q": {"lo": 1.0}}},
+            "unknown limit of the parameter q of 'sq' 'lo'; did you mean 'low'",
+        ),
+        (
+            power,
+            {"domain": {"q": {"low": 3.0}}},
+            "the parameter q of 'sq' is 2.0, expected a number in [3, inf)",
+        ),
+        (power, {"domain": {"q": {"high": 2.0, "open_high": True}}}, "expected a number in (-inf, 2)"),
+        (lambda: 3, {}, "fails on log-probabilities of shape (2, 3) (TypeError"),
+        (
+            lambda l, q: l * q,
+            {},
+            "missing 1 required positional argument: 'q'), expected a function of one tensor",
+        ),
+        (
+            lambda l: l.mean(),
+            {},
+            "gives shape () for log-probabilities of shape (2, 3), expected a cost for every",
+        ),
+        (lambda l: 3.0, {}, "gives float for log-probabilities"),
+        (lambda l: l.sum(1), {"pointwise": False}, "gives shape (2,) for"),
+        (lambda l: l, {"views": True}, "gives shape (2, 2, 3) for log-probabilities of shape (2, 2, 3)"),
+    ],
+)
+def test_rows_that_would_fail_later_are_refused(phi, given, words):
+    with pytest.raises(InputError) as caught:
+        register("sq", phi, **given)
+    assert words in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_what_cannot_be_taken_out():
+    with pytest.raises(InputError, match=r"'nce' is a reading of 'ce' and goes with it: unregister\('ce'\)"):
+        unregister("nce")
+    for name in ("sce", "nce+mae", "ls"):
+        with pytest.raises(InputError, match="is no per-label function"):
+            unregister(name)
+
+
 def test_a_claimed_sum_is_used(own):
     own("lin", lambda l, c=1.0: c * (1 - l.exp()), kind="passive", label_sum=lambda K, c: c * (K - 1))
     assert loss("2*lin(c=3)").label_sum(5) == 24.0

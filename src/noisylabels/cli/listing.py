@@ -53,28 +53,31 @@ def _losses() -> tuple[list[str], list[list[str]]]:
         defaults = ", ".join(f"{k}={v:g}" for k, v in row.defaults.items())
         symmetric = "yes" if made.label_sum(10) is not None else "no"
         times = made.dominance(10)
+        beside = " *" if made.unique_optimum(10) is False else ""  # a wrong prediction can be as good
         rows.append(
             [
                 row.name,
                 "; ".join([row.title, *(f"needs {need}" for need in made.needs)]),
                 made.kind,
                 symmetric,
-                "?" if times is None else share(times),
+                ("?" if times is None else share(times)) + beside,
                 f"[{low:.3g}, {high:.3g}]",
                 defaults,
                 row.source,
             ]
         )
-    # asymmetric: how many times the true label must outweigh any other for it to be the optimum
-    heads = ["name", "loss", "kind", "symm.", "asymm. from", "range, K=10", "defaults", "source"]
+    # asymmetric: how many times the true label must outweigh any other for certainty of it to be an optimum
+    asymmetric = "asymm. from (*: not the only one)"
+    heads = ["name", "loss", "kind", "symm.", asymmetric, "range, K=10", "defaults", "source"]
     return heads, rows
 
 
 def _presets() -> tuple[list[str], list[list[str]]]:
     from noisylabels.losses import PRESETS, loss
+    from noisylabels.losses.presets import with_ln
 
     return ["name", "loss", "beside it", "source"], [
-        [f"{name}@{key}", loss(row.expression).expression, row.note, row.source]
+        [f"{name}@{key}", with_ln(loss(row.expression).expression), row.note, row.source]
         for name, presets in PRESETS.items()
         for key, row in presets.items()
     ]

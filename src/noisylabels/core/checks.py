@@ -28,7 +28,8 @@ def did_you_mean(name: str, options: Iterable[str]) -> str:
     '; known: nce, mae'
     """
     known = list(options)
-    near = difflib.get_close_matches(name.lower(), known, n=1, cutoff=0.6)
+    near = [option for option in known if sorted(option) == sorted(name.lower())]  # letters in another order
+    near = near or difflib.get_close_matches(name.lower(), known, n=1, cutoff=0.6)
     if near:
         return f"; did you mean {near[0]!r}?"
     return "; known: " + ", ".join(known) if known else ""
@@ -39,6 +40,13 @@ def check_choice(value: str, options: Iterable[str], what: str) -> str:
     known = list(options)
     if value not in known:
         raise InputError(f"unknown {what} {value!r}{did_you_mean(str(value), known)}")
+    return value
+
+
+def check_whole(value: int, what: str, low: int) -> int:
+    """Return `value` if it is an integer of `low` or more, else raise an `InputError`."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < low:
+        raise InputError(f"{what} is {value!r}, expected an integer of {low} or more")
     return value
 
 

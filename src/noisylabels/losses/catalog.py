@@ -8,18 +8,17 @@ from __future__ import annotations
 
 import ast
 import inspect
-import keyword
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, NamedTuple
 
-import torch
 from torch import Tensor
 
 from noisylabels.core.checks import InputError, check_between, check_choice
 from noisylabels.core.registry import Registry
+from noisylabels.losses.admission import check_domain, check_free, check_label_sum, check_shape
 from noisylabels.losses.readings import NEGATIVE, NORMALIZE, READINGS, SELECT, Label, Reading
 
 Domain = Mapping[str, Mapping[str, Any]]
@@ -290,7 +289,8 @@ def register(
 
     Raises:
         InputError: the name, or one of its readings, is taken or no lower-case identifier; phi is no
-            function; phi does not sum to what label_sum says.
+            function, fails, or gives another shape; domain has a parameter or a word that there is not, or
+            leaves a default out; phi does not sum to what label_sum says.
 
     >>> import noisylabels as nl
     >>> nl.losses.register("sq", lambda l: (1 - l.exp()) ** 2)
@@ -301,7 +301,7 @@ def register(
     check_choice(kind, ("active", "passive"), "kind of loss")
     pointwise = pointwise and not views
     readings = READINGS.values() if pointwise else (SELECT,)
-    _check_free(name, [reading.prefix + name for reading in readings])
+    check_free(name, [reading.prefix + name for reading in readings], LOSSES)
     said = _SAID.match(inspect.getdoc(phi) or "")
     row = PerLabel(
         name,
@@ -316,7 +316,9 @@ def register(
         pointwise=pointwise,
         views=views,
     )
-    _check_label_sum(row)
+    check_domain(row)
+    check_shape(row)
+    check_label_sum(row)
     PER_LABEL.add(name, row)
     for reading in readings:
         full_name = reading.prefix + name
@@ -335,36 +337,19 @@ def register(
 
 def register_wrapper(row: Wrapper) -> None:
     """Enter a wrapper into the catalog; by its name alone it is the wrapped cross entropy."""
-    _check_free(row.name, [row.name])
+    check_free(row.name, [row.name], LOSSES)
+    check_domain(row)
     WRAPPERS.add(row.name, row)
     LOSSES.add(row.name, Named(row.name, row.name, row.title, row.source, row.use, row.defaults))
 
 
-def _check_free(name: str, names: list[str]) -> None:
-    if not name.isidentifier() or keyword.iskeyword(name) or name != name.lower():
-        raise InputError(f"a loss's name is {name!r}, expected a lower-case identifier such as 'sq'")
-    for taken in (n for n in names if n in LOSSES):
-        raise InputError(f"the loss {taken!r} exists already; choose another name than {name!r}")
-
-
-def _check_label_sum(row: PerLabel) -> None:
-    """Hold phi to its claimed sum over the labels, which the normalized reading divides by."""
-    for K in (2, 3, 7):
-        claim = row.total(K, row.defaults)
-        if claim is None:
-            return
-        rising = torch.arange(1, K + 1, dtype=torch.float64)
-        p = torch.stack([rising / rising.sum(), torch.full_like(rising, 1 / K)])
-        sums = row.function(p.log()).sum(1).tolist()
-        if any(abs(found - claim) > 1e-6 * abs(claim) for found in sums):
-            raise InputError(
-                f"label_sum of {row.name!r} says {claim:g} for {K} labels, but phi sums to {sums[0]:g} "
-                f"at p rising as 1, 2, ..., {K} and to {sums[1]:g} at equal p"
-            )
-
-
 def unregister(name: str) -> None:
     """Take a per-label function and its readings out of the catalog."""
+    if name in LOSSES and name not in PER_LABEL:
+        if LOSSES[name].is_sum or name in WRAPPERS:
+            raise InputError(f"{name!r} is no per-label function, expected one that was registered")
+        whole = find(name)[1].name
+        raise InputError(f"{name!r} is a reading of {whole!r} and goes with it: unregister({whole!r})")
     PER_LABEL.remove(name)
     for reading in READINGS.values():
         if reading.prefix + name in LOSSES:

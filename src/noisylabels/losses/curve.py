@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from noisylabels.core.checks import InputError
+from noisylabels.core.checks import check_whole
 from noisylabels.losses.modules import Loss
 
 END = 1e-4
@@ -34,9 +34,8 @@ def curve(loss: Loss, num_classes: int = 10, points: int = 201) -> dict[str, lis
     >>> drawn["p"][1], round(drawn["value"][1], 4), round(drawn["gradient"][1], 4)  # -log p and p - 1
     (0.5, 0.6931, -0.5)
     """
-    for value, what in ((num_classes, "num_classes"), (points, "points")):
-        if isinstance(value, bool) or not isinstance(value, int) or value < 2:
-            raise InputError(f"{what} is {value!r}, expected an integer of 2 or more")
+    check_whole(num_classes, "num_classes", 2)
+    check_whole(points, "points", 2)
     p = torch.linspace(0.0, 1.0, points, dtype=torch.float64).clamp(END, 1 - END)
     others = ((1 - p) / (num_classes - 1)).log()
     logits = others.unsqueeze(1).repeat(1, num_classes)

@@ -8,7 +8,10 @@ from collections.abc import Mapping
 from noisylabels.losses import pointwise, vectorwise, wrappers
 from noisylabels.losses.catalog import LOSSES, Named, Wrapper, register, register_wrapper
 
-_POSITIVE = {"low": 0.0, "open_low": True}
+# Limits keep every value, and its gradient, finite in float32, in all three readings.
+_SHARE = {"low": 1e-6, "high": 1.0}
+_LOG_ZERO = {"low": -1e6, "high": -1e-6}
+_WEIGHT = {"low": 1e-12, "high": 1.0, "open_high": True}
 
 register(
     "ce",
@@ -22,7 +25,7 @@ register(
     source="Lin et al. 2017",
     use="Weighs easy examples down; made for imbalance, not for noise. detach=1 takes the modulator out of "
     "the graph, as the code of Ma et al. 2020 does.",
-    domain={"gamma": {"low": 0.0}, "detach": {"low": 0.0, "high": 1.0, "whole": True}},
+    domain={"gamma": {"low": 0.0, "high": 100.0}, "detach": {"low": 0.0, "high": 1.0, "whole": True}},
 )
 register(
     "mae",
@@ -38,7 +41,7 @@ register(
     kind="passive",
     source="Wang et al. 2019, with log 0 = A",
     use="MAE times -A/2: the passive partner of an active loss.",
-    domain={"A": {"high": 0.0, "open_high": True}},
+    domain={"A": _LOG_ZERO},
     label_sum=lambda K, A: -A * (K - 1),
 )
 register(
@@ -46,7 +49,7 @@ register(
     pointwise.gce,
     source="Zhang and Sabuncu 2018, Eq. 6",
     use="Between cross entropy (q to 0) and half the MAE (q = 1): one number to tune.",
-    domain={"q": {**_POSITIVE, "high": 1.0}},
+    domain={"q": {"low": 1e-8, "high": 1.0}},
     label_sum=lambda K, q: K - 1.0 if q == 1 else None,
 )
 register(
@@ -63,22 +66,22 @@ register(
     pointwise.phuber_ce,
     source="Menon et al. 2020; tau 2 for CIFAR-10, 10 for MNIST and CIFAR-100",
     use="Cross entropy with a bounded gradient for labels that it finds unlikely.",
-    domain={"tau": {"low": 1.0, "open_low": True}},
+    domain={"tau": {"low": 1.0, "open_low": True, "high": 1e30}},
 )
 register(
     "agce",
     pointwise.agce,
     source="Zhou et al. 2021",
-    use="Robust where the right label dominates; fits better than a symmetric loss.",
-    domain={"a": _POSITIVE, "q": _POSITIVE},
+    use="Robust where the right label dominates; made to fit better than a symmetric loss.",
+    domain={"a": {"low": 1e-12, "high": 100.0}, "q": {"low": 1e-6, "high": 10.0}},
     label_sum=lambda K, a, q: K - 1.0 if q == 1 else None,
 )
 register(
     "aul",
     pointwise.aul,
     source="Zhou et al. 2021 (its q is the paper's p)",
-    use="Robust where the right label dominates; fits better than a symmetric loss.",
-    domain={"a": {"low": 1.0, "open_low": True}, "q": _POSITIVE},
+    use="Robust where the right label dominates; made to fit better than a symmetric loss.",
+    domain={"a": {"low": 1.001, "high": 100.0}, "q": {"low": 1e-6, "high": 10.0}},
     label_sum=lambda K, a, q: K - 1.0 if q == 1 else None,
 )
 register(
@@ -86,7 +89,7 @@ register(
     pointwise.ael,
     source="Zhou et al. 2021",
     use="Robust where the right label dominates; one parameter.",
-    domain={"a": _POSITIVE},
+    domain={"a": {"low": 0.01, "high": 100.0}},
 )
 register(
     "js",
@@ -94,14 +97,64 @@ register(
     title="Jensen-Shannon divergence",
     source="Englesson and Azizpour 2021, scaled as there; w is the weight of the label",
     use="Between cross entropy (w to 0) and half the MAE (w to 1), bounded throughout.",
-    domain={"w": {**_POSITIVE, "high": 1.0, "open_high": True}},
+    domain={"w": _WEIGHT},
+)
+register(
+    "poly1",
+    pointwise.poly1,
+    title="Poly-1 cross entropy",
+    source="Leng et al. 2022, Eq. 5; epsilon 2 is theirs for ImageNet",
+    use="Cross entropy with a weight of its own on its first power, which is MAE; -1 takes that out.",
+    domain={"epsilon": {"low": -1.0, "high": 1e6}},
+)
+register(
+    "mse",
+    vectorwise.mse,
+    kind="passive",
+    source="Brier 1950; under label noise: Ghosh et al. 2017. Codes that take the mean have it over K",
+    use="Bounded, and its optimum is p = the shares of the labels, as cross entropy's.",
+    pointwise=False,
+)
+register(
+    "tgce",
+    vectorwise.tgce,
+    source="Zhang and Sabuncu 2018, Eq. 8, without pruning: labels below k count alike and teach nothing",
+    use="After some epochs of gce or ce: keeps to what the network already believes.",
+    domain={"q": {"low": 1e-8, "high": 1.0}, "k": {"low": 1e-3, "high": 0.99}},
+    pointwise=False,
+)
+register(
+    "nl",
+    vectorwise.nl,
+    kind="passive",
+    source="Kim et al. 2019, NLNL: their code draws one other label a time and clamps 1-p to 1e-5; "
+    "this is the mean over the draws",
+    use="Learns what an image is not: slow, and unbounded where it is sure of a label not given.",
+    pointwise=False,
+)
+register(
+    "ldr_kl",
+    vectorwise.ldr_kl,
+    title="label-distributionally robust loss",
+    source="Zhu et al. 2023, LDR-KL; their code first divides softplus of the logits by its mean, not here",
+    use="Cross entropy with a margin c at the temperature lam; a large lam tells labels apart less.",
+    domain={"lam": {"low": 0.1, "high": 1e3}, "c": {"low": 0.0, "high": 1.0}},
+    pointwise=False,
+)
+register(
+    "conf_penalty",
+    vectorwise.conf_penalty,
+    source="Pereyra et al. 2017",
+    use="Cross entropy that keeps predictions less sure; against mild noise, as label smoothing.",
+    domain={"beta": {"low": 0.0, "high": 10.0}},
+    pointwise=False,
 )
 register(
     "boot_soft",
     vectorwise.boot_soft,
     source="Reed et al. 2015, Eq. 6, the gradient flowing through the target as in a minimum-entropy penalty",
     use="Mixes the prediction into the label; mild noise, and not from the first epoch.",
-    domain={"beta": {**_POSITIVE, "high": 1.0}},
+    domain={"beta": _SHARE},
     pointwise=False,
 )
 register(
@@ -109,7 +162,7 @@ register(
     vectorwise.boot_hard,
     source="Reed et al. 2015, Eq. 7",
     use="Mixes the predicted class into the label; mild noise, and not from the first epoch.",
-    domain={"beta": {**_POSITIVE, "high": 1.0}},
+    domain={"beta": _SHARE},
     pointwise=False,
 )
 register(
@@ -118,7 +171,7 @@ register(
     kind="passive",
     source="Wang et al. 2025, Joint Asymmetric Loss",
     use="The passive half of Joint Asymmetric Loss; asymmetric if a is large enough for the noise.",
-    domain={"a": {"low": 1.0}},
+    domain={"a": {"low": 1.0, "high": 1e6}},
     pointwise=False,
 )
 register(
@@ -134,7 +187,7 @@ register(
     vectorwise.gjs,
     source="Englesson and Azizpour 2021, Eq. 3 and 5; w is the weight of the label",
     use="Asks two augmentations of an image to agree; give it logits of both: (logits_1, logits_2).",
-    domain={"w": {**_POSITIVE, "high": 1.0, "open_high": True}},
+    domain={"w": _WEIGHT},
     views=True,
 )
 register(
@@ -143,7 +196,7 @@ register(
     kind="passive",
     source="Ma et al. 2020, loss.py: a slip of precedence; their text divides by 4 (K-1)",
     use="To compare with numbers made by that code; else take nrce.",
-    domain={"A": {"high": 0.0, "open_high": True}},
+    domain={"A": _LOG_ZERO},
     label_sum=lambda K, A: -A * (K - 1) ** 2 / 4,
     pointwise=False,
 )
@@ -156,7 +209,7 @@ register_wrapper(
         "the label e_y becomes (1-r) e_y + r/K",
         "Szegedy et al. 2016; r < 0: Wei et al. 2022, negative label smoothing",
         "r > 0 at low noise, r < 0 at high noise (then unbounded below); ls(LOSS) wraps any loss.",
-        {"r": {"high": 1.0, "open_high": True}},
+        {"r": {"low": -100.0, "high": 1.0, "open_high": True}},
         of="label",
         evens=True,
     )
@@ -169,7 +222,7 @@ register_wrapper(
         "the label e_y becomes e_y - alpha π,  π the share of each label in the batch",
         "Liu and Guo 2020; Cheng et al. 2021. Their code draws random peers, this is the mean over the draws",
         "Punishes blind agreement with labels. Unbounded below: raise alpha slowly, from a trained model.",
-        {"alpha": {"low": 0.0}},
+        {"alpha": {"low": 0.0, "high": 1e3}},
         of="label",
         batch=True,
     )
@@ -180,9 +233,10 @@ register_wrapper(
         wrappers.eps_softmax,
         "epsilon-softmax",
         "p becomes (p + m onehot(argmax p))/(1+m), floor at least, summing to 1 again",
-        "Wang et al. 2024; the floor is that of their code and cuts the gradient where p_y < floor (1+m)",
-        "Symmetric in the limit of large m; 0.01*eps_softmax(ce)+5*mae is theirs for CIFAR-10.",
-        {"m": {"low": 0.0}, "floor": {"low": 0.0, "high": 1e-2}},
+        "Wang et al. 2024; the floor is that of their code and cuts the gradient where p_y < floor (1+m). "
+        "Here p sums to 1 again after it, there it does not: a difference of K floor at most",
+        "Symmetric in the limit of large m. Theirs is a sum with mae: see the presets.",
+        {"m": {"low": 0.0, "high": 1e12}, "floor": {"low": 0.0, "high": 1e-6}},
         of="logits",
     )
 )
@@ -194,7 +248,32 @@ register_wrapper(
         "z becomes z min(1, tau/|z|_2)",
         "Wei et al. 2023, as in their text; their code clips to 1/temp, where the norm is over temp",
         "Bounds any loss, cross entropy too, by bounding the logits' norm.",
-        {"tau": _POSITIVE},
+        {"tau": {"low": 1e-6, "high": 1e6}},
+        of="logits",
+    )
+)
+register_wrapper(
+    Wrapper(
+        "logit_norm",
+        wrappers.logit_norm,
+        "LogitNorm",
+        "z becomes z/(tau |z|_2)",
+        "Wei et al. 2022, for detection of foreign images; tau 0.04 is theirs for CIFAR-10. Norms below 1e-3 "
+        "count as 1e-3, theirs get 1e-7 added",
+        "Takes the logits' length out of the loss, so that it cannot be lowered by being more sure.",
+        {"tau": {"low": 0.01, "high": 100.0}},
+        of="logits",
+    )
+)
+register_wrapper(
+    Wrapper(
+        "temper",
+        wrappers.temper,
+        "temperature",
+        "z becomes z/T",
+        "Hinton et al. 2015",
+        "T > 1 flattens the softmax that the loss sees, T < 1 sharpens it.",
+        {"T": {"low": 0.01, "high": 100.0}},
         of="logits",
     )
 )
@@ -205,7 +284,10 @@ LN_1E_4 = math.log(1e-4)
 _APL = "Ma et al. 2020, Active Passive Loss (the paper's Eq. 2)"
 _APL_USE = "Active Passive Loss: tolerant and still able to fit. The first to try on noisy labels."
 _ALF = "Zhou et al. 2021; their constants: nce+agce@cifar10 and the like"
-_ALF_USE = "Robust where the right label dominates; often better than nce+rce under much noise."
+_ALF_USE = (
+    "Robust where the right label dominates; meant for much noise, with the constants of its authors "
+    "(Zhou et al. 2021)."
+)
 _ANL = "Ye et al. 2023, Active Negative Loss; with L1 on the weights in place of L2, see its presets"
 _JAL = "Wang et al. 2025, Joint Asymmetric Loss; a = 30 is theirs for CIFAR-10"
 
@@ -227,30 +309,35 @@ _named(
     "sce",
     "alpha*ce + beta*rce(A=A)",
     "symmetric cross entropy",
-    "Wang et al. 2019; alpha and beta are theirs for CIFAR-10, A as in the paper on the desk",
-    "Cross entropy that learns, reverse cross entropy that tolerates; the step before Active Passive Loss.",
+    "Wang et al. 2019; alpha and beta are theirs for CIFAR-10, A = -4.0 as in the study",
+    "Cross entropy that learns, reverse cross entropy that tolerates. The weight of the first decides.",
     {"alpha": 0.1, "beta": 1.0, "A": -4.0},
 )
-for _name, _half in (("anl_ce", "ce"), ("anl_fl", "fl")):
+_GAMMA: tuple[tuple[str, str, dict[str, float]], ...] = (
+    ("ce", "", {}),
+    ("fl", "(gamma=gamma)", {"gamma": 0.5}),
+)
+for _half, _with, _given in _GAMMA:
     _named(
-        _name,
-        f"alpha*n{_half} + beta*nn{_half}",
+        f"anl_{_half}",
+        f"alpha*n{_half}{_with} + beta*nn{_half}{_with}",
         f"active negative loss of {LOSSES[_half].title}",
         _ANL,
-        "Normalized loss and its negative: tolerant, and fits better than a sum with MAE.",
-        {"alpha": 5.0, "beta": 5.0},
+        "Normalized loss and its negative: tolerant, and made to fit better than a sum with MAE.",
+        {"alpha": 5.0, "beta": 5.0, **_given},
     )
-for _passive in ("agce", "aul", "ael"):
-    _name = f"nce+{_passive}"
-    _named(_name, _name, f"{LOSSES['nce'].title} + {LOSSES[_passive].title}", _ALF, _ALF_USE)
-for _name, _half in (("jal_ce", "nce"), ("jal_fl", "nfl")):
+for _active in ("nce", "nfl"):
+    for _passive in ("agce", "aul", "ael"):
+        _name = f"{_active}+{_passive}"
+        _named(_name, _name, f"{LOSSES[_active].title} + {LOSSES[_passive].title}", _ALF, _ALF_USE)
+for _half, _with, _given in _GAMMA:
     _named(
-        _name,
-        f"alpha*{_half} + beta*amse(a=a)",
-        f"joint asymmetric loss of {LOSSES[_half].title}",
+        f"jal_{_half}",
+        f"alpha*n{_half}{_with} + beta*amse(a=a)",
+        f"joint asymmetric loss of {LOSSES['n' + _half].title}",
         _JAL,
-        "Active loss with an asymmetric passive one; a large a for much noise.",
-        {"alpha": 1.0, "beta": 1.0, "a": 30.0},
+        "Active loss with an asymmetric passive one; a large a for much noise (Wang et al. 2025).",
+        {"alpha": 1.0, "beta": 1.0, "a": 30.0, **_given},
     )
 
 PAPER = ("ce", "fl", "mae", "rce", "nce", "nfl", "nmae", "nrce", "nce+mae", "nce+rce", "nfl+mae", "nfl+rce")

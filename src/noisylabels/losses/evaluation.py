@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -41,8 +41,8 @@ class Target(NamedTuple):
 
 def evaluate(parts: Sequence[Part], logits: Tensor | Sequence[Tensor], target: Tensor, how: Target) -> Tensor:
     """Return the reduced weighted sum of the parts."""
-    views = [logits] if isinstance(logits, Tensor) else list(logits)
-    check_shapes(views, target, how.weight)
+    views = check_tensors(logits, target)
+    check_shapes(views, target, how)
     if single := views[0].ndim == 1:
         views, target = [view.unsqueeze(0) for view in views], target.unsqueeze(0)
     # Half precisions are computed, and returned, in float32: a sum over K log-probabilities, or 1 - p
@@ -128,10 +128,67 @@ def _weights(label: Label, like: Tensor) -> Tensor:
     return torch.zeros_like(like).scatter(1, label.target.unsqueeze(1), 1.0)
 
 
-def check_shapes(views: Sequence[Tensor], target: Tensor, weight: Tensor | None) -> None:
-    """Check shapes and types, never values: that would wait for the device."""
-    if not views:
+def check_tensors(logits: Tensor | Sequence[Tensor], target: Tensor) -> list[Tensor]:
+    """Return the views, if these are tensors, else raise an `InputError` that says what they are."""
+    if not isinstance(target, Tensor):
+        raise InputError(
+            f"target is of type {_kind(target)}, expected a tensor; torch.as_tensor(...) makes one"
+        )
+    if isinstance(logits, Tensor):
+        return [logits]
+    if not isinstance(logits, (list, tuple)):
+        raise InputError(
+            f"logits are of type {_kind(logits)}, expected a tensor, or a tuple of them, one a view; "
+            "torch.as_tensor(...) makes one"
+        )
+    if not logits:
         raise InputError("logits are an empty list, expected (N, K, ...) or a tuple of views of that shape")
+    for number, view in enumerate(logits):
+        if not isinstance(view, Tensor):
+            raise InputError(
+                f"view {number} of the logits is of type {_kind(view)}, expected a tensor; torch.tensor(...) "
+                "makes logits of a list of numbers"
+            )
+    return list(logits)
+
+
+def _kind(value: Any) -> str:
+    return f"{type(value).__module__}.{type(value).__name__}".removeprefix("builtins.")
+
+
+def check_weight(weight: Any, *, wait: bool) -> Tensor | None:
+    """Return class weights as a floating tensor if they are (K,) finite numbers of 0 or more, or None.
+
+    Without `wait`, values on a device that would have to be waited for are taken as they are.
+    """
+    if weight is None:
+        return None
+    found: Tensor = weight
+    if not isinstance(weight, Tensor):
+        try:
+            found = torch.as_tensor(weight)
+        except (TypeError, ValueError, RuntimeError):
+            raise InputError(
+                f"class weights are {weight!r}, expected (K,) finite numbers of 0 or more in a tensor"
+            ) from None
+    found = found if found.is_floating_point() else found.float()
+    looks = wait or (found.device.type == "cpu" and not torch.compiler.is_compiling())
+    if found.ndim != 1 or (looks and not bool((torch.isfinite(found) & (found >= 0)).all())):
+        raise InputError(
+            f"class weights are {found.tolist()}, expected (K,) finite numbers of 0 or more in a tensor"
+        )
+    return found
+
+
+def check_ignore_index(ignore_index: int | None) -> int | None:
+    """Return `ignore_index` if it is an integer or None, else raise an `InputError`."""
+    if ignore_index is not None and (isinstance(ignore_index, bool) or not isinstance(ignore_index, int)):
+        raise InputError(f"ignore_index is {ignore_index!r}, expected an integer, or None for none")
+    return ignore_index
+
+
+def check_shapes(views: Sequence[Tensor], target: Tensor, how: Target) -> None:
+    """Check shapes and types, never values: that would wait for the device."""
     logits = views[0]
     classes = min(logits.ndim, 2) - 1
     if not logits.is_floating_point() or logits.ndim < 1 or logits.shape[classes] < 2:
@@ -154,8 +211,13 @@ def check_shapes(views: Sequence[Tensor], target: Tensor, weight: Tensor | None)
             f"{(*shape[:classes], *shape[classes + 1 :])} or class probabilities of shape {shape} for logits "
             f"of shape {shape}"
         )
-    if weight is not None and weight.numel() != shape[classes]:
-        raise InputError(f"there are {weight.numel()} class weights for {shape[classes]} classes")
+    if soft and how.ignore_index not in (None, IGNORE):
+        raise InputError(
+            f"ignore_index is {how.ignore_index}, but the target is class probabilities, which name no class "
+            "to ignore; leave it out, and these examples too"
+        )
+    if how.weight is not None and how.weight.numel() != shape[classes]:
+        raise InputError(f"there are {how.weight.numel()} class weights for {shape[classes]} classes")
 
 
 def check_labels(target: Tensor, num_classes: int, ignore_index: int | None) -> None:

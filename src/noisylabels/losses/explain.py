@@ -14,15 +14,16 @@ def explain(loss: Loss, num_classes: int = 10) -> dict[str, str]:
 
     Args:
         loss: any.
-        num_classes: K, 2 or more; the range and the noise borne depend on it.
+        num_classes: K, 2 or more; the range and the optimum under noise depend on it.
 
     >>> from noisylabels import loss
-    >>> explain(loss("agce"), 10)["noise borne"]
-    'symmetric noise up to 85.9 %, flips to one class up to 40.3 %, in theory, at 10 classes'
+    >>> explain(loss("agce"), 10)["certain optimum"]
+    'for symmetric noise up to 85.9 %, flips to one class up to 40.3 %, in theory, at 10 classes'
     """
     low, high = loss.bounds(num_classes)
     total = loss.label_sum(num_classes)
     times = loss.dominance(num_classes)
+    even = loss.dominance(num_classes, even=True)
     return {
         "kind": loss.kind,
         "value at label y": loss.equation,
@@ -31,7 +32,12 @@ def explain(loss: Loss, num_classes: int = 10) -> dict[str, str]:
         if total is not None
         else "no: its sum over the labels depends on the prediction",
         "asymmetric": asymmetric(times),
-        "noise borne": noise_borne(times, loss.dominance(num_classes, even=True), num_classes),
+        "certain optimum": certain_optimum(times, even, num_classes),
+        **(
+            {"other optima": "a prediction whose largest class is wrong can be as good: beside it, not alone"}
+            if loss.unique_optimum(num_classes) is False
+            else {}
+        ),
         "needs": "logits and labels" + "".join(f", {need}" for need in loss.needs),
         "source": "; ".join(_source(term) for term in loss.terms),
     }
@@ -42,11 +48,12 @@ def asymmetric(times: float | None) -> str:
     if times is None:
         return "not known: it has no optimum of a single example"
     if math.isinf(times):
-        return "no: there are wrong labels that move its optimum, however rare"
+        return "no: the certain, right prediction is no optimum once there are wrong labels, however rare"
     if share(times) == "1":
-        return "yes: its optimum is the true label while no other label is given more often"
+        return "yes: the certain, right prediction is an optimum while no other label is given more often"
     return (
-        f"yes: its optimum is the true label while that is given {share(times)} times as often as any other"
+        "yes: the certain, right prediction is an optimum while its label is given "
+        f"{share(times)} times as often as any other"
     )
 
 
@@ -55,12 +62,15 @@ def share(times: float) -> str:
     return f"{times:.3g}"
 
 
-def noise_borne(times: float | None, even: float | None, num_classes: int) -> str:
-    """Return up to which rates the optimum is the true label: w_m = 1 - rate must be c times any other."""
+def certain_optimum(times: float | None, even: float | None, num_classes: int) -> str:
+    """Return up to which rates the certain, right prediction is an optimum.
+
+    There w_m = 1 - rate is c times any other weight. The largest class may be right beyond them.
+    """
     if times is None or even is None:
         return "not known"
     if math.isinf(times) and math.isinf(even):
-        return "none, in theory: wrong labels move its optimum at any rate"
+        return "at no rate, in theory: wrong labels move it, if not its largest class"
     k = num_classes
     parts = [
         f"{name} up to {100 * most:.3g} %" if most > 0 else f"{name} at no rate"
@@ -69,7 +79,7 @@ def noise_borne(times: float | None, even: float | None, num_classes: int) -> st
             ("flips to one class", 1 / (1 + times)),
         )
     ]
-    return f"{', '.join(parts)}, in theory, at {k} classes"
+    return f"for {', '.join(parts)}, in theory, at {k} classes"
 
 
 def _source(term: Term) -> str:

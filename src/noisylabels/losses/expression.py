@@ -7,6 +7,7 @@ Python's parser reads it; nothing is evaluated. Names may be written in capitals
 from __future__ import annotations
 
 import ast
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -36,7 +37,8 @@ def loss(
         expression: a sum of losses of the catalog, each with an optional positive factor and
             optional parameters: ``"nce+mae"``, ``"2*nce + 0.5*rce(A=-4)"``, ``"sce(beta=2)"``; a wrapper
             around a loss: ``"logit_clip(nce+mae, tau=2)"``; or a loss with the constants of a source:
-            ``"nce+rce@cifar100"``, ``"nfl@ma2020"`` (see `losses.PRESETS`).
+            ``"nce+rce@cifar100"``, ``"nfl@ma2020"`` (see `losses.PRESETS`). The key belongs to the sum
+            before it, up to a bracket: ``"logit_clip(nce+rce@cifar10) + mae"``.
         reduction: "mean", "sum" or "none".
         weight: (K,) class weights, as in ``nn.CrossEntropyLoss``.
         ignore_index, label_smoothing: as in ``nn.CrossEntropyLoss``; see `Loss`.
@@ -67,18 +69,12 @@ def loss(
 
 def read_terms(expression: str) -> list[Term]:
     """Return the terms of an expression."""
-    name, at, key = expression.rpartition("@")
-    if at:
-        folded = "".join(name.split()).lower()
-        if folded not in PRESETS:  # as when it is written in another order
-            folded = Loss(read_terms(name)).expression
-        return read_terms(preset(folded, key.strip().lower()).expression)
     try:
         return _terms(ast.parse(expression.strip(), mode="eval").body, expression)
     except (SyntaxError, ValueError, OverflowError, RecursionError, MemoryError) as error:
         if isinstance(error, InputError):
             raise
-        raise InputError(f"the loss {expression!r} cannot be read, {_HELP}") from None
+        raise InputError(f"the loss {_cut(expression)} cannot be read, {_HELP}") from None
 
 
 def bind(named: Named, given: Mapping[str, float]) -> list[Term]:
@@ -94,21 +90,44 @@ def bind(named: Named, given: Mapping[str, float]) -> list[Term]:
     return [Term.of(weight, *find(name), inner) for weight, name, inner in named.filled(given)]
 
 
+def _cut(text: str) -> str:
+    """Return an expression in quotes, the middle of a long one left out."""
+    return repr(text if len(text) <= 90 else f"{text[:60]}...{text[-20:]}")
+
+
 def _terms(node: ast.expr, whole: str) -> list[Term]:
     match node:
+        # Python binds @ to the last loss before it; here it belongs to the sum up to there
+        case ast.BinOp(left, ast.Add(), ast.BinOp(last, ast.MatMult(), key)):
+            return _preset(ast.BinOp(left, ast.Add(), last), key, whole)
+        case ast.BinOp(named, ast.MatMult(), key):
+            return _preset(named, key, whole)
         case ast.BinOp(left, ast.Add(), right):
             return _terms(left, whole) + _terms(right, whole)
         case ast.BinOp(left, ast.Mult(), right):
             factor, inner = (left, right) if _number(left) is not None else (right, left)
             value = _number(factor)
             if value is None:
-                raise InputError(f"the loss {whole!r} multiplies by what is no number, {_HELP}")
+                raise InputError(f"the loss {_cut(whole)} multiplies by what is no number, {_HELP}")
             return [replace(term, weight=value * term.weight) for term in _terms(inner, whole)]
         case ast.Name(name):
             return _called(name.lower(), None, {}, whole)
         case ast.Call(ast.Name(name), args, keywords) if len(args) <= (name.lower() in WRAPPERS):
             return _called(name.lower(), args[0] if args else None, _given(name, keywords, whole), whole)
-    raise InputError(f"the loss {whole!r} has {ast.unparse(node)!r} in it, {_HELP}")
+    raise InputError(f"the loss {_cut(whole)} has {ast.unparse(node)!r} in it, {_HELP}")
+
+
+def _preset(named: ast.expr, key: ast.expr, whole: str) -> list[Term]:
+    """Return the terms of ``named@key``."""
+    if any(isinstance(part, ast.MatMult) for part in ast.walk(named)) or not isinstance(key, ast.Name):
+        raise InputError(
+            f"the loss {_cut(whole)} has {_cut(ast.unparse(named))} before '@{ast.unparse(key)}', expected a "
+            "loss and one name, as in 'nce+rce@cifar10' or '(nce+rce@cifar10) + mae'"
+        )
+    name = "".join(ast.unparse(named).split()).lower()
+    if name not in PRESETS:  # as when it is written in another order
+        name = Loss(_terms(named, whole)).expression
+    return read_terms(preset(name, key.id.lower()).expression)
 
 
 def _called(name: str, inner: ast.expr | None, given: dict[str, float], whole: str) -> list[Term]:
@@ -129,10 +148,10 @@ def _given(name: str, keywords: list[ast.keyword], whole: str) -> dict[str, floa
         value = _number(keyword.value)
         if keyword.arg is None or value is None:
             raise InputError(
-                f"a parameter of {name!r} in the loss {whole!r} is no number, expected gamma=2, say"
+                f"a parameter of {name!r} in the loss {_cut(whole)} is no number, expected gamma=2, say"
             )
         if keyword.arg in given:
-            raise InputError(f"the loss {whole!r} gives {name!r} the parameter {keyword.arg!r} twice")
+            raise InputError(f"the loss {_cut(whole)} gives {name!r} the parameter {keyword.arg!r} twice")
         given[keyword.arg] = value
     return given
 
@@ -141,6 +160,9 @@ def _number(node: ast.expr) -> float | None:
     match node:
         case ast.Constant(int() | float() as value) if not isinstance(value, bool):
             return float(value)
+        case ast.Call(ast.Name("ln"), [argument], []):  # log 0 is ln(1e-4) in most codes
+            inner = _number(argument)
+            return math.log(inner) if inner is not None and 0 < inner < math.inf else None
         case ast.UnaryOp(ast.USub(), operand):
             inner = _number(operand)
             return None if inner is None else -inner

@@ -11,7 +11,14 @@ from torch import Tensor
 
 from noisylabels.core.checks import check_choice
 from noisylabels.losses.catalog import LOSSES, WRAPPERS, Named, find
-from noisylabels.losses.evaluation import IGNORE, REDUCTIONS, Target, evaluate
+from noisylabels.losses.evaluation import (
+    IGNORE,
+    REDUCTIONS,
+    Target,
+    check_ignore_index,
+    check_weight,
+    evaluate,
+)
 from noisylabels.losses.expression import bind, read_terms
 from noisylabels.losses.modules import Loss
 from noisylabels.losses.terms import check_smoothing
@@ -70,7 +77,10 @@ def _made(entry: Named) -> Callable[..., Tensor]:
             parts = [term.part for term in terms]
         if label_smoothing:
             check_smoothing(label_smoothing, terms)
-        return evaluate(parts, logits, target, Target(weight, reduction, ignore_index, label_smoothing))
+        how = Target(
+            check_weight(weight, wait=False), reduction, check_ignore_index(ignore_index), label_smoothing
+        )
+        return evaluate(parts, logits, target, how)
 
     limits = {key: in_words(found) for key, found in domain(entry).items()}
     keywords = [

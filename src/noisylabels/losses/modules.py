@@ -6,15 +6,23 @@ import math
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from noisylabels.core.checks import InputError, check_choice
+from noisylabels.core.checks import InputError, check_choice, check_whole
 from noisylabels.losses import properties
 from noisylabels.losses.catalog import LOSSES, PerLabel
-from noisylabels.losses.evaluation import IGNORE, REDUCTIONS, Target, evaluate
+from noisylabels.losses.evaluation import (
+    IGNORE,
+    REDUCTIONS,
+    Target,
+    check_ignore_index,
+    check_weight,
+    evaluate,
+)
 from noisylabels.losses.readings import NEGATIVE, NORMALIZE, SELECT, Reading
 from noisylabels.losses.terms import Term, canonical, check_evening, check_smoothing, number
 
@@ -54,7 +62,7 @@ class Loss(nn.Module):
 
     def __init__(
         self,
-        terms: Iterable[Term],
+        terms: Iterable[Term] | str | None,
         *,
         reduction: str = "mean",
         weight: Tensor | None = None,
@@ -62,19 +70,16 @@ class Loss(nn.Module):
         label_smoothing: float = 0.0,
     ) -> None:
         super().__init__()
+        if not isinstance(terms, Iterable) or isinstance(terms, str):
+            raise InputError(
+                f"Loss takes the terms of another, and {terms!r} came; nl.loss('nce+mae') reads an expression"
+            )
         self.terms = canonical(terms)
         check_evening(self.terms)
         self.reduction = check_choice(reduction, REDUCTIONS, "reduction")
-        self.ignore_index = ignore_index
+        self.ignore_index = check_ignore_index(ignore_index)
         self.label_smoothing = check_smoothing(label_smoothing, self.terms)
-        if weight is not None:
-            weight = torch.as_tensor(weight)
-            weight = weight if weight.is_floating_point() else weight.float()
-            if weight.ndim != 1 or not bool((torch.isfinite(weight) & (weight >= 0)).all()):
-                raise InputError(
-                    f"class weights are {weight.tolist()}, expected (K,) finite numbers of 0 or more"
-                )
-        self.register_buffer("weight", weight)
+        self.register_buffer("weight", check_weight(weight, wait=True))
         self._parts = [term.part for term in self.terms]
 
     def forward(self, logits: Tensor | Sequence[Tensor], target: Tensor) -> Tensor:
@@ -101,13 +106,28 @@ class Loss(nn.Module):
         names = ("reduction", "weight", "ignore_index", "label_smoothing")
         return {name: getattr(self, name) for name in names}
 
-    def __mul__(self, factor: float) -> Loss:
+    def __mul__(self, factor: float | Tensor) -> Loss:
+        if isinstance(factor, Tensor):
+            raise InputError(
+                f"a loss is multiplied by a tensor of shape {tuple(factor.shape)}, expected a number: "
+                "float(...) of it; to weigh classes or examples, see weight and reduction='none'"
+            )
         if isinstance(factor, bool) or not isinstance(factor, (int, float)):
             return NotImplemented
         terms = [replace(term, weight=factor * term.weight) for term in self.terms]
         return Loss(terms, **self._how())
 
     __rmul__ = __mul__
+
+    def __truediv__(self, divisor: float | Tensor) -> Loss:
+        if isinstance(divisor, Tensor):
+            return self * divisor  # says what is wrong
+        if isinstance(divisor, bool) or not isinstance(divisor, (int, float)):
+            return NotImplemented
+        if divisor == 0:
+            raise InputError("a loss is divided by 0, expected a number more than 0")
+        terms = [replace(term, weight=term.weight / divisor) for term in self.terms]
+        return Loss(terms, **self._how())
 
     @property
     def expression(self) -> str:
@@ -154,6 +174,7 @@ class Loss(nn.Module):
 
         As `bounds`, it is a property of the values before class weights.
         """
+        check_whole(num_classes, "num_classes", 2)
         parts = [term.label_sum(num_classes) for term in self.terms]
         return None if None in parts else sum(part for part in parts if part is not None)
 
@@ -163,9 +184,11 @@ class Loss(nn.Module):
         They are tight for a single term, and for a sum whose terms take their extremes together.
         Each part is taken at its extremes: label certain, label excluded with the rest on one
         class, label excluded with the rest spread evenly, all even; at the same with the logits centred,
-        because LogitClip sees their norm; and, for K of 1000 or less, where it is least and most between.
-        Peer loss has no bounds of one example.
+        because LogitClip sees their norm; and, for K of 1000 or less, where it is least and most over the
+        logits of the label, of one rival, and of the others, these alike. Peer loss has no bounds of one
+        example.
         """
+        check_whole(num_classes, "num_classes", 2)
         if "the whole batch" in self.needs:
             return -math.inf, math.inf
         return properties.bounds(self._parts, num_classes)
@@ -176,14 +199,16 @@ class Loss(nn.Module):
         Let labels 1 to K have the weights w (the shares in which an image's label is given, say) and w_m be
         the largest. If ``w_m >= c w_k`` for all other k, then the prediction that is certain of m, best
         where all labels are m, minimises ``sum_k w_k L(p, k)`` too. The smallest such c, 1 or more, is
-        returned; inf if there is none, as for cross entropy, whose optimum is p = w. It need not be the only
-        optimum: nce, say, does not care which of its zeros it takes.
+        returned; inf if there is none, as for cross entropy, whose optimum is p = w. That says nothing of the
+        optimum's largest class, which may be m at a smaller c too: for cross entropy it is at any. Nor need
+        it be the only optimum: see `unique_optimum`.
 
         With `even`, all other labels weigh the same, as under symmetric noise; 1 if and only if it suffices
         that the true label is the most frequent, as for every symmetric loss (Ghosh 2017).
 
-        It is found over many predictions (float64, some 1,700 of them, the same each time), so that it is a
-        lower bound, tight in all cases that theory knows; a c above about 1e6 may come out as inf. None for
+        It is found over many predictions (float64, some 2,800 of them, the same each time), so that it is a
+        lower bound, tight in all cases that theory knows; a c above about 1e6 may come out as inf, and so may
+        one that is reached only within 1e-9 of certainty. None for
         a loss that depends on the whole batch (its optimum is not that of one image), and for a function
         of yours that is NaN where p is 0 or 1.
 
@@ -194,11 +219,30 @@ class Loss(nn.Module):
         >>> nl.loss("mae").dominance(10), nl.loss("ce").dominance(10)
         (1.0, inf)
         """
+        check_whole(num_classes, "num_classes", 2)
         if "the whole batch" in self.needs:
             return None
         if even and self.label_sum(num_classes) is not None:
             return 1.0
-        return properties.dominance(self._parts, num_classes, even=even)
+        found = _optimum(self.terms, num_classes)
+        return found.even if even else found.dominance
+
+    def unique_optimum(self, num_classes: int) -> bool | None:
+        """Return whether every prediction that is best for a label has that label as its largest class.
+
+        It is not so for nce at 3 classes or more: its value tends to 0 also where p is large for a wrong
+        class and that of the label falls far less than those of the others. Found as `dominance` is, and
+        None where that is.
+
+        >>> import noisylabels as nl
+        >>> nl.loss("nce").unique_optimum(10), nl.loss("nce+mae").unique_optimum(10)
+        (False, True)
+        """
+        check_whole(num_classes, "num_classes", 2)
+        if "the whole batch" in self.needs:
+            return None
+        found = _optimum(self.terms, num_classes)
+        return None if found.dominance is None else found.unique
 
     def extra_repr(self) -> str:
         """Show the expression where a module that holds this one is printed."""
@@ -210,6 +254,11 @@ class Loss(nn.Module):
         rest += "" if self.ignore_index == IGNORE else f", ignore_index={self.ignore_index}"
         rest += f", label_smoothing={self.label_smoothing:g}" if self.label_smoothing else ""
         return f'Loss("{self.expression}"{rest})'
+
+
+@lru_cache(maxsize=64)  # explaining a loss asks for each of its parts
+def _optimum(terms: tuple[Term, ...], num_classes: int) -> properties.Optimum:
+    return properties.optimum([term.part for term in terms], num_classes)
 
 
 def _same(a: Tensor | None, b: Tensor | None) -> bool:

@@ -69,9 +69,11 @@ def phuber_ce(l: Tensor, tau: float = 2.0) -> Tensor:
 
 def agce(l: Tensor, a: float = 0.6, q: float = 0.6) -> Tensor:
     """Asymmetric generalized cross entropy, ``((a+1)^q - (a+p)^q)/q``."""
-    # (a+1)^q [1 - ((a+p)/(a+1))^q], which loses no digits where p is near 1
+    # (a+1)^q [1 - ((a+p)/(a+1))^q]: no digits are lost near p = 1, nor near 0 if a is tiny
     at_one: float = (a + 1) ** q
-    return at_one / q * one_minus_exp(q * torch.log1p(-one_minus_exp(l) / (a + 1)))
+    near_one = torch.log1p(-one_minus_exp(l.clamp_min(-1)) / (a + 1))
+    log_ratio = torch.where(l > -1, near_one, (a + l.exp()).log() - math.log1p(a))
+    return at_one / q * one_minus_exp(q * log_ratio)
 
 
 def aul(l: Tensor, a: float = 5.5, q: float = 3.0) -> Tensor:
@@ -91,7 +93,15 @@ def js(l: Tensor, w: float = 0.5) -> Tensor:
 
     Of label and prediction, weights (w, 1 - w), over Z; all classes but the label's cancel.
     """
-    p, Z = l.exp(), -(1 - w) * math.log1p(-w)
-    # m = 1 - (1-w)(1-p): exact near p = 1, where m log m is as small as the rest
-    m_log_m = (1 - (1 - w) * (1 - p)) * torch.log1p(-(1 - w) * (1 - p))
-    return (1 - p) + ((1 - w) * p * l - m_log_m) / Z
+    p, rest, Z = l.exp(), one_minus_exp(l), -(1 - w) * math.log1p(-w)
+    m = w + (1 - w) * p
+    # Z is as small as w. Where p > w, m log m = m log p + m log(m/p), and (1-w) p log p goes out of it.
+    above = l.clamp_min(math.log(w))
+    likely = w * above + (w + (1 - w) * above.exp()) * torch.log1p(w * torch.expm1(-above))
+    log_m = torch.log1p(-(1 - w) * rest) if w > 0.5 else m.log()
+    return rest - torch.where(l > math.log(w), likely, m * log_m - (1 - w) * p * l) / Z
+
+
+def poly1(l: Tensor, epsilon: float = 2.0) -> Tensor:
+    """Poly-1 cross entropy, ``-log p + epsilon (1-p)``."""
+    return -l + epsilon * one_minus_exp(l)

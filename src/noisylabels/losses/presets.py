@@ -1,5 +1,8 @@
 """Constants of the literature, by loss and data set: ``nce+rce@cifar100``, ``nce+rce@ma2020``.
 
+A key is a data set; where a source has constants by noise, with that (``cifar10_sym40``: symmetric, 0.4), and
+where sources differ on one data set, the later with its name in front (``zhou2021_cifar100``).
+
 Weights belong to the units of the code that used them: its MAE is 1 - p (half of `mae` here), its RCE has
 log 0 = ln 1e-4. The expressions say the same in the units of this library. What training needs beside the
 loss (the L1 penalty of Active Negative Loss, say) is in `note`.
@@ -7,15 +10,18 @@ loss (the L1 penalty of Active Negative Loss, say) is in `note`.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from noisylabels.core.checks import InputError, did_you_mean
 
-_RCE = "rce(A=-9.210340371976182)"  # ln 1e-4
+_RCE = "rce(A=ln(1e-4))"
 _APL = "Ma et al. 2020, configurations of their code"
 _ALF = "Zhou et al. 2021, config.py of their code"
 _ANL = "Ye et al. 2023, config of their code"
 _JAL = "Wang et al. 2025, config.py of their code"
+_EPS = "Wang et al. 2024, config.py of their code"
+_GJS = "Englesson and Azizpour 2021, scripts of their code"
 
 
 @dataclass(frozen=True)
@@ -27,9 +33,9 @@ class Preset:
     note: str = ""
 
 
-def _apl(active: str, a: float, passive: str, b: float) -> Preset:
+def _apl(active: str, a: float, passive: str, b: float, source: str = _APL) -> Preset:
     partner = f"{b}*{_RCE}" if passive == "rce" else f"{b / 2}*mae"
-    return Preset(f"{a}*{active} + {partner}", _APL)
+    return Preset(f"{a}*{active} + {partner}", source)
 
 
 PRESETS: dict[str, dict[str, Preset]] = {}
@@ -119,9 +125,73 @@ for _name, _active in (("jal_ce", "nce"), ("jal_fl", "nfl(detach=1)")):
         cifar100=Preset(f"5*{_active} + amse(a=20)", _JAL, "L1 5e-6, no weight decay"),
         webvision=Preset(f"50*{_active} + amse(a=30)", _JAL),
     )
+# Where later sources have other constants than Ma 2020 for the same sum
+for _name, _active, _passive in (
+    ("nce+rce", "nce", "rce"),
+    ("nce+mae", "nce", "mae"),
+    ("nfl+rce", "nfl(detach=1)", "rce"),
+):
+    _add(_name, zhou2021_mnist=_apl(_active, 1, _passive, 100, _ALF))
+    if _passive == "rce":
+        _add(_name, zhou2021_cifar100=_apl(_active, 10, _passive, 1, _ALF))
+_add("nce+mae", ye2023_cifar100=_apl("nce", 10, "mae", 0.1, _ANL))
+
+_add("gce", webvision=Preset("gce", _ANL), clothing1m=Preset("gce(q=0.6)", _JAL))
+for _set in ("webvision", "clothing1m"):
+    _add("agce", **{_set: Preset("agce(a=1e-5,q=0.5)", _JAL)})
+_add("anl_fl", webvision=Preset("20*nfl(detach=1) + nnfl(detach=1)", _JAL, "weight decay 3e-5"))
+_CLOTHING = "weight decay 1e-3"
+_add("sce", clothing1m=Preset(f"10*ce + {_RCE}", _JAL, _CLOTHING))
+_add("nce+rce", clothing1m=Preset(f"10*nce + {_RCE}", _JAL, _CLOTHING))
+_add("nce+agce", clothing1m=Preset("50*nce + 0.1*agce(a=2.5,q=3)", _JAL, _CLOTHING))
+for _half, _active in (("ce", "ce"), ("fl", "fl(detach=1)")):
+    _negative = Preset(f"5*n{_active} + 0.1*nn{_active}", _JAL, f"{_CLOTHING}; p_min is 1e-8 there")
+    _add(f"anl_{_half}", clothing1m=_negative)
+    _add(f"jal_{_half}", clothing1m=Preset(f"5*n{_active} + 0.1*amse(a=5)", _JAL, _CLOTHING))
+
+
+def _eps(alpha: float, beta: float, m: float) -> Preset:
+    return Preset(f"{alpha}*eps_softmax(ce,m={m}) + {beta}*mae", _EPS)  # its MAE is 2 (1-p)
+
+
+_add(
+    "eps_softmax",
+    cifar10_sym=_eps(0.01, 5, 1e5),
+    cifar10_asym=_eps(0.02, 5, 1e3),
+    cifar10_instance=_eps(0.045, 10, 1e5),
+    cifar100_sym20=_eps(0.05, 1, 1e4),
+    cifar100_sym40=_eps(0.03, 1, 1e4),
+    cifar100_sym60=_eps(0.00125, 1, 1e4),
+    cifar100_sym80=_eps(0.0075, 1, 1e4),
+    cifar100_asym10=_eps(0.015, 1, 1e2),
+    cifar100_asym20=_eps(0.007, 1, 1e2),
+    cifar100_asym30=_eps(0.005, 1, 1e2),
+    cifar100_asym40=_eps(0.004, 1, 1e2),
+    webvision=_eps(0.015, 0.3, 1e3),
+    clothing1m=_eps(0.012, 0.1, 1e3),
+)
+# their delta is 1/threshold and the norm clipped to, so that only delta = 1 is LogitClip
+_add("logit_clip", cifar10_sym=Preset("logit_clip(ce)", _EPS, "for symmetric noise below 0.5"))
+_RATES = ("sym20", "sym40", "sym60", "sym80", "asym20", "asym40")
+for _name, _set, _weights in (
+    ("js", "cifar10", (0.7, 0.7, 0.9, 0.9, 0.3, 0.3)),
+    ("js", "cifar100", (0.1, 0.3, 0.5, 0.3, 0.5, 0.5)),
+    ("gjs", "cifar10", (0.3, 0.9, 0.1, 0.1, 0.3, 0.3)),
+    ("gjs", "cifar100", (0.3, 0.5, 0.9, 0.1, 0.5, 0.1)),
+):
+    for _rate, _w in zip(_RATES, _weights, strict=True):
+        _add(_name, **{f"{_set}_{_rate}": Preset(f"{_name}(w={_w})", _GJS)})
+for _name in ("js", "gjs"):
+    # without the scale 1/Z there: times Z = -0.9 ln 0.9 here
+    _add(_name, webvision=Preset(f"{-0.9 * math.log(0.9)}*{_name}(w=0.1)", _GJS))
 _add("phuber_ce", mnist=Preset("phuber_ce(tau=10)", "Menon et al. 2020, by a reproduction (dmizr/phuber)"))
 _add("phuber_ce", cifar10=Preset("phuber_ce(tau=2)", "Menon et al. 2020, by a reproduction (dmizr/phuber)"))
 _add("phuber_ce", cifar100=Preset("phuber_ce(tau=10)", "Menon et al. 2020, by a reproduction (dmizr/phuber)"))
+
+
+def with_ln(expression: str) -> str:
+    """Return an expression with ``ln(1e-4)`` as such, which reads back as the same number."""
+    return expression.replace(repr(math.log(1e-4)), "ln(1e-4)")
 
 
 def preset(name: str, key: str) -> Preset:

@@ -1,4 +1,4 @@
-"""What a loss is like, found by computing it: the range of its values, and how much noise its optimum bears.
+"""What a loss is like, found by computing it: the range of its values, its optimum under wrong labels.
 
 Everything here sees the **costs** of a prediction, what an example would pay under each label. Losses are
 linear in their label, so the costs are the gradient by the label's weights: one pass for all labels.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -63,64 +64,106 @@ def bounds(parts: Sequence[Part], num_classes: int) -> tuple[float, float]:
 
 
 def _least_between(part: Part, num_classes: int, sign: int) -> float:
-    """Return the least of sign * value over the label's logit, the others alike: a grid, then a finer one."""
-    start, end, best = -50.0, 50.0, math.inf
-    for _ in range(3):
-        logit = torch.linspace(start, end, 401, dtype=torch.float64)
-        rows = torch.zeros((401, num_classes), dtype=torch.float64)
-        rows[:, 0] = logit
-        values = (sign * values_at([part], rows)).tolist()
-        at = values.index(min(values))
-        best = min(best, values[at])
-        start, end = float(logit[max(at - 1, 0)]), float(logit[min(at + 1, 400)])
+    """Return the least of sign * value over the logits of the label and of a rival, the others alike.
+
+    A grid, then finer ones around its best: with the label's alone free; with both; and, where the logits are
+    changed before the softmax, so that adding a number to all is not the same, with that of the others too.
+    """
+    best = math.inf
+    grids = [(1, 401, 3), (3, 13, 9) if part.logit_maps else (2, 21, 7)]
+    for free, many, rounds in grids:
+        free = min(free, num_classes)
+        starts, ends = [-50.0] * free, [50.0] * free
+        for _ in range(rounds):
+            axes = [
+                torch.linspace(start, end, many, dtype=torch.float64)
+                for start, end in zip(starts, ends, strict=True)
+            ]
+            points = torch.cartesian_prod(*axes).reshape(-1, free)
+            rows = torch.zeros((len(points), num_classes), dtype=torch.float64)
+            rows[:, : min(free, 2)] = points[:, :2]
+            if free > 2:
+                rows[:, 2:] = points[:, 2:]
+            values = sign * values_at([part], rows)
+            at = int(values.argmin())
+            best = min(best, float(values[at]))
+            step = [float(axis[1] - axis[0]) for axis in axes]
+            starts = [float(x) - width for x, width in zip(points[at], step, strict=True)]
+            ends = [float(x) + width for x, width in zip(points[at], step, strict=True)]
     return best
 
 
-# The noise that the optimum bears
+# The optimum under wrong labels
 
 
-def dominance(parts: Sequence[Part], num_classes: int, *, even: bool) -> float | None:
+class Optimum(NamedTuple):
+    """What the search for the best prediction found."""
+
+    dominance: float | None  # see `Loss.dominance`
+    even: float | None  # where all other labels weigh the same
+    unique: bool  # no prediction whose largest class is another one is as good
+
+
+def optimum(parts: Sequence[Part], num_classes: int) -> Optimum:
     """Return how many times the true label must outweigh every other one; see `Loss.dominance`.
 
-    With `even`, all other labels weigh the same. The true label is 0, and ``D_k = L(p, k) - L(e_0, k)`` is
-    what a prediction p costs more than the certain one under label k. Weights of c and of w_k in [0, 1]
-    keep e_0 the best if ``c D_0 + sum_k w_k D_k >= 0`` for every p, and the worst w_k are 1 where D_k < 0.
+    The true label is 0, and ``D_k = L(p, k) - L(e_0, k)`` is what a prediction p costs more than the certain
+    one under label k. Weights of c and of w_k in [0, 1] keep e_0 the best if ``c D_0 + sum_k w_k D_k >= 0``
+    for every p, and the worst w_k are 1 where D_k < 0.
     """
-    logits = _predictions(num_classes)
-    certain = torch.zeros((3, num_classes), dtype=torch.float64)
+    k = num_classes
+    certain = torch.zeros((3, k), dtype=torch.float64)
     certain[0, 1:] = -math.sqrt(FAR)
     certain[0, 1] = -FAR
     certain[1, 1:] = -FAR
     certain[2] = certain[1] - certain[1].mean()  # LogitClip sees the norm
+    logits = torch.cat([_predictions(k), _to_the_end_of_the_support(parts, k)])
     costs = costs_at(parts, torch.cat([certain, logits]))
     best, costs = costs[0], costs[3:]
-    costs = costs[costs.isfinite().all(1)]  # infinite ones are no prediction's worst
+    finite = costs.isfinite().all(1)  # infinite ones are no prediction's worst
+    costs, logits = costs[finite], logits[finite]
     if bool(best.isnan().any()) or not len(costs):
-        return None  # a function of yours that has no limit at the ends
-    if float(best.abs().max()) > 1e9:
-        return math.inf  # certainty costs too much under any other label, as with cross entropy
+        return Optimum(None, None, True)  # a function of yours that has no limit at the ends
     excess = costs[:, 0] - best[0]
-    # the rounding is in proportion to it
-    size = costs[:, 0].abs().clamp_min(float(best.abs().max())) * max(1.0, num_classes / 100)
-    if bool((excess < -1e-9 * size).any()) or bool(values_at(parts, certain[2:]) < best[0] - 1e-9 * size[0]):
-        return math.inf  # the best prediction lies within: any weight of another label moves it
+    least = torch.minimum(best[0], costs[:, 0].min())
+    wrong = costs[logits[:, 0] < logits.amax(1), 0]
+    all_alike = values_at(parts, torch.zeros((1, k), dtype=torch.float64))
+    unique = bool(wrong.min() - least > 1e-6 * (all_alike - least).abs())
+    if float(best.abs().max()) > 1e9:
+        # certainty costs too much under any other label, as with cross entropy
+        return Optimum(math.inf, math.inf, unique)
+    size = costs[:, 0].abs().clamp_min(float(best.abs().max()))
+    slack = 1e-9 * max(1.0, k / 100) * size
+    if bool((excess < -slack).any()) or bool(values_at(parts, certain[2:]) < best[0] - slack[0]):
+        return Optimum(math.inf, math.inf, unique)  # the best lies within: any other label moves it
     # A normalized unbounded loss has no one value at e_0: the label whose p falls fastest pays `share`, the
     # others nothing, and the optimum may choose which. Room under labels that pay more takes it up.
-    share = best[1] - best[2] if num_classes > 2 else torch.zeros(())
+    share = best[1] - best[2] if k > 2 else torch.zeros(())
     room = costs[:, 1:] - best[-1]
-    if even:
-        gain = share - room.sum(1)
-    else:
-        gain = (-room).clamp_min(0).sum(1) + (share - room.clamp_min(0).sum(1)).clamp_min(0)
-    # Where the excess vanishes the ratio is a limit: look at the largest down to each decade of the excess,
-    # the last one well above the rounding.
-    found = []
-    for decade in range(1, 8):
+    worst = (-room).clamp_min(0).sum(1) + (share - room.clamp_min(0).sum(1)).clamp_min(0)
+    rounding = 4e-16 * k
+    return Optimum(
+        _largest_ratio(worst, excess, size, rounding),
+        _largest_ratio(share - room.sum(1), excess, size, rounding),
+        unique,
+    )
+
+
+def _largest_ratio(gain: Tensor, excess: Tensor, size: Tensor, rounding: float) -> float:
+    """Return the largest ``gain / excess``, 1 or more, as the excess vanishes; inf if there is none.
+
+    Both are sums of numbers of this size, so that each is off by up to `rounding` times it: that is taken off
+    the one and added to the other, and what is returned is a lower bound.
+    """
+    ratio = (gain - rounding * size) / (excess + rounding * size)
+    found = []  # the largest down to each decade of the excess, the last one well above the rounding
+    for decade in range(1, 1 + int(-math.log10(1e3 * rounding))):
         seen = excess >= size * 10.0**-decade
-        found.append(max(1.0, float((gain[seen] / excess[seen]).max())) if bool(seen.any()) else 1.0)
-    late, early = found[-1] - found[-3], found[-3] - found[-5]
-    grows_on = late > 1e-4 * found[-1] and late > 0.5 * early  # a limit that exists would be near
-    if grows_on or found[-1] > 1e9:
+        found.append(max(1.0, float(ratio[seen].max())) if bool(seen.any()) else 1.0)
+    # A limit that exists is near by now, and each two decades add less than half of what the two before did;
+    # a power or a logarithm of the excess adds on.
+    late, early = math.log(found[-1] / found[-3]), math.log(found[-3] / found[-5])
+    if (late > 1e-4 and late > 0.5 * early) or found[-1] > 1e9:
         return math.inf
     return found[-1] if found[-1] > 1 + 1e-6 else 1.0  # rounding
 
@@ -150,6 +193,9 @@ def _predictions(num_classes: int) -> Tensor:
     others = torch.log(left[:, None, None] * rows).flatten(0, 1)
     first = torch.log1p(-left).repeat_interleave(len(rows)).unsqueeze(1)
     points = [torch.cat([first, others], 1).clamp_min(-FAR)]
+    wrong = torch.full((1, k), -FAR, dtype=torch.float64)
+    wrong[0, :2] = torch.tensor([-5.0, 0.0])  # sure of class 1, and class 0 far ahead of the rest
+    points.append(wrong)
     if not many:
         # rates of falling as different as can be: what normalized losses see
         falls = -(10.0 ** (32 * torch.rand((200, k), generator=generator, dtype=torch.float64) - 2))
@@ -157,3 +203,30 @@ def _predictions(num_classes: int) -> Tensor:
         falls[:, 0] = 0.0
         points.append(falls)
     return torch.cat(points)
+
+
+def _to_the_end_of_the_support(parts: Sequence[Part], num_classes: int) -> Tensor:
+    """Return predictions by the lead of class 0: evenly, and to where it becomes certain.
+
+    A tempered softmax of t < 1 gives the others no probability from a finite lead on.
+    """
+    k = num_classes
+    rows = []
+    for rivals in {1, k - 1}:  # the others are out, or there are none
+
+        def led(leads: Tensor, rivals: int = rivals) -> Tensor:
+            row = torch.zeros((len(leads), k), dtype=torch.float64)
+            row[:, 1 + rivals :] = -FAR
+            row[:, 0] = leads
+            return row
+
+        leads = torch.linspace(0, 50, 501 if k <= MANY else 51, dtype=torch.float64)
+        rows.append(led(leads))
+        start, end = 0.0, 50.0
+        for _ in range(6):
+            within = torch.linspace(start, end, 101, dtype=torch.float64)
+            values = values_at(parts, led(within))
+            first = int((values - values[-1] <= 1e-15 * values[-1].abs()).nonzero()[0])
+            start, end = float(within[max(first - 1, 0)]), float(within[first])
+        rows.append(led(end - 10 ** torch.linspace(-9, 0.3, 94, dtype=torch.float64)))
+    return torch.cat(rows)

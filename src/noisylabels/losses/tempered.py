@@ -36,12 +36,13 @@ def log_tempered_softmax(z: Tensor, t: float) -> Tensor:
         shift = torch.zeros_like(z[:, :1])
         for _ in range(ITERATIONS):
             u = _base(z, shift, t)
-            total = (u.log() / (1 - t)).exp().sum(1, keepdim=True)  # sum_k p_k
-            slope = (u.log() * (t / (1 - t))).exp().sum(1, keepdim=True)  # -d total / d lambda
+            p = (u.log() / (1 - t)).exp()
+            total = p.sum(1, keepdim=True)
+            slope = (p / u).sum(1, keepdim=True)  # -d total / d lambda
             # the root of total^(1-t) = 1 along its tangent
             shift = shift + (total**t - total) / ((t - 1) * slope)
         u = _base(z, shift, t)
-        slope = (u.log() * (t / (1 - t))).exp().sum(1, keepdim=True)
+        slope = ((u.log() / (1 - t)).exp() / u).sum(1, keepdim=True)
     total = (_base(z, shift, t).log() / (1 - t)).exp().sum(1, keepdim=True)
     shift = shift + (total - 1) / slope
     return _base(z, shift, t).log() / (1 - t)

@@ -147,6 +147,10 @@ def canonical(terms: Iterable[Term]) -> tuple[Term, ...]:
     """Merge equal terms and sort them: active before passive, then by name and parameters."""
     weights: dict[tuple[Reading, PerLabel, Given, tuple[Wrap, ...]], list[float]] = defaultdict(list)
     for term in terms:
+        if not isinstance(term, Term):
+            raise InputError(
+                f"Loss takes the terms of another, and {term!r} is none; nl.loss('nce+mae') reads text"
+            )
         weights[term.reading, term.row, term.given, term.wraps].append(term.weight)
     if not weights:
         raise InputError("a loss needs at least one term, such as 'ce'")

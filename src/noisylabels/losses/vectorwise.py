@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import math
 
+import torch
 from torch import Tensor
 
-from noisylabels.losses.pointwise import gce
+from noisylabels.losses.pointwise import gce, js, one_minus_exp
 from noisylabels.losses.tempered import log_tempered_softmax
 
 
@@ -48,13 +49,46 @@ def gjs(l: Tensor, w: float = 0.5) -> Tensor:
 
     Of the label and V views, H the entropy; V = 1 gives `js`.
     """
-    u, Z = (1 - w) / l.shape[0], -(1 - w) * math.log1p(-w)
-    log_m = l.logsumexp(0) + math.log(u)  # of the predictions' part; in logarithms, for m may underflow
-    m = log_m.exp()
-    m_log_m = m * log_m
-    # H(m without the label) less the entropies of the views, class by class: the two sums would cancel
-    spread = (u * (l.exp() * l).sum(0) - m_log_m).sum(1, keepdim=True)
-    return (spread + m_log_m - (w + m) * (w + m).log()) / Z
+    # It is the divergence of the label from the mean of the views, and of the views among themselves. Z is as
+    # small as w: the second part is a sum of what is not negative, d e^d - e^d + 1, and 0 where views agree.
+    top = l.detach().amax(0)
+    mean = top + (l - top).exp().mean(0).log()
+    d = l - mean
+    apart = mean.exp() * (d * d.exp() - torch.expm1(d)).mean(0)
+    Z = -(1 - w) * math.log1p(-w)
+    return js(mean, w) + apart.sum(1, keepdim=True) * ((1 - w) / Z)
+
+
+def mse(l: Tensor) -> Tensor:
+    """Mean squared error, ``Σ_k (p_k - [k=y])^2``, the Brier score."""
+    p = l.exp()
+    others = (p * p).sum(1, keepdim=True) - p * p
+    return one_minus_exp(l) ** 2 + others
+
+
+def tgce(l: Tensor, q: float = 0.7, k: float = 0.5) -> Tensor:
+    """Truncated generalized cross entropy, ``(1 - max(p_y, k)^q)/q``."""
+    return gce(l.clamp_min(math.log(k)), q)
+
+
+def nl(l: Tensor) -> Tensor:
+    """Negative learning, ``-1/(K-1) Σ_(k≠y) log(1-p_k)``: not that label, for any other at random."""
+    first = torch.zeros_like(l, dtype=torch.bool).scatter(1, l.argmax(1, keepdim=True), True)
+    # 1 - p of the largest is the sum of all others: exact where p is 1
+    largest = l.masked_fill(first, -math.inf).logsumexp(1, keepdim=True)
+    rest = torch.log1p(-l.exp().masked_fill(first, 0))
+    return (rest - rest.sum(1, keepdim=True) - largest.masked_fill(first, 0)) / (l.shape[1] - 1)
+
+
+def ldr_kl(l: Tensor, lam: float = 1.0, c: float = 0.1) -> Tensor:
+    """Label-distributionally robust loss, ``lam log (1/K) Σ_k exp((log p_k - log p_y + c [k≠y])/lam)``."""
+    s = torch.log_softmax(l / lam, 1)
+    return lam * (torch.log1p(s.exp() * math.expm1(-c / lam)) - s - math.log(l.shape[1])) + c
+
+
+def conf_penalty(l: Tensor, beta: float = 0.1) -> Tensor:
+    """Confidence penalty, ``-log p_y + beta Σ_k p_k log p_k``: cross entropy less the entropy."""
+    return -l + beta * (l.exp() * l).sum(1, keepdim=True)
 
 
 def nrce_ma2020(l: Tensor, A: float = math.log(1e-4)) -> Tensor:

@@ -18,7 +18,7 @@ def eps_softmax(z: Tensor, m: float = 1e3, floor: float = 1e-8) -> Tensor:
     l = torch.log_softmax(z, 1)
     top = torch.zeros_like(l).scatter(1, l.argmax(1, keepdim=True), 1.0)
     # log((p + m) / (1 + m)) at the top, without a difference of two logarithms
-    relaxed = torch.where(top > 0, torch.log1p((l.exp() - 1) / (1 + m)), l - math.log1p(m))
+    relaxed = torch.where(top > 0, torch.log1p((l.exp() - 1) * top / (1 + m)), l - math.log1p(m))
     return relaxed.clamp_min(math.log(floor)) if floor else relaxed
 
 
@@ -26,6 +26,17 @@ def logit_clip(z: Tensor, tau: float = 1.0) -> Tensor:
     """LogitClip, ``z min(1, tau / |z|_2)``: the norm of the logits is at most tau."""
     norm: Tensor = torch.linalg.vector_norm(z, dim=1, keepdim=True)
     return z * (tau / norm.clamp_min(tau))
+
+
+def logit_norm(z: Tensor, tau: float = 0.04) -> Tensor:
+    """LogitNorm, ``z / (tau |z|_2)``: the norm of the logits is 1/tau."""
+    norm: Tensor = torch.linalg.vector_norm(z, dim=1, keepdim=True)
+    return z / (tau * norm.clamp_min(1e-3))
+
+
+def temper(z: Tensor, T: float = 2.0) -> Tensor:
+    """Temperature, ``z / T``."""
+    return z / T
 
 
 def ls(q: Tensor, r: float = 0.1) -> Tensor:

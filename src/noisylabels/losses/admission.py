@@ -1,0 +1,76 @@
+"""What a row must hold to enter the catalog: a name, a domain, a function of the right shape, its sum."""
+
+from __future__ import annotations
+
+import keyword
+import math
+from collections.abc import Container, Iterable
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from noisylabels.core.checks import InputError, check_choice
+
+if TYPE_CHECKING:
+    from noisylabels.losses.catalog import PerLabel, Row
+
+
+def check_free(name: str, names: Iterable[str], losses: Container[str]) -> None:
+    """Hold a name and its readings to what expressions can say, and to what is free."""
+    if not name.isidentifier() or keyword.iskeyword(name) or name != name.lower():
+        raise InputError(f"a loss's name is {name!r}, expected a lower-case identifier such as 'sq'")
+    for taken in (n for n in names if n in losses):
+        raise InputError(f"the loss {taken!r} exists already; choose another name than {name!r}")
+
+
+_LIMITS = ("low", "high", "open_low", "open_high", "whole")
+"""What may be said of a parameter in a row's domain."""
+
+
+def check_domain(row: Row) -> None:
+    """Hold a domain to the parameters that there are, and the defaults to it."""
+    for name, limits in row.domain.items():
+        if name not in row.defaults:
+            takes = ", ".join(row.defaults) or "none"
+            raise InputError(
+                f"the domain of {row.name!r} names {name!r}, which phi does not take; its parameters: {takes}"
+            )
+        for word in limits:
+            check_choice(word, _LIMITS, f"limit of the parameter {name} of {row.name!r}")
+    row.parameters(row.defaults)
+
+
+def check_shape(row: PerLabel) -> None:
+    """Hold phi to the shape of what it gives, on two examples of three classes."""
+    l = torch.full((2, 2, 3) if row.views else (2, 3), -math.log(3), dtype=torch.float64)
+    takes = f"log-probabilities of shape {tuple(l.shape)}"
+    try:
+        costs = row.function(l)
+    except Exception as error:
+        reason = " ".join(str(error).split())[:100]
+        raise InputError(
+            f"phi of {row.name!r} fails on {takes} ({type(error).__name__}: {reason}), expected a function "
+            "of one tensor, its parameters with defaults"
+        ) from None
+    if not isinstance(costs, Tensor) or costs.shape != (2, 3):
+        came = f"shape {tuple(costs.shape)}" if isinstance(costs, Tensor) else type(costs).__name__
+        raise InputError(
+            f"phi of {row.name!r} gives {came} for {takes}, expected a cost for every label: shape (2, 3)"
+        )
+
+
+def check_label_sum(row: PerLabel) -> None:
+    """Hold phi to its claimed sum over the labels, which the normalized reading divides by."""
+    for K in (2, 3, 7):
+        claim = row.total(K, row.defaults)
+        if claim is None:
+            return
+        rising = torch.arange(1, K + 1, dtype=torch.float64)
+        p = torch.stack([rising / rising.sum(), torch.full_like(rising, 1 / K)])
+        sums = row.function(p.log()).sum(1).tolist()
+        if any(abs(found - claim) > 1e-6 * abs(claim) for found in sums):
+            raise InputError(
+                f"label_sum of {row.name!r} says {claim:g} for {K} labels, but phi sums to {sums[0]:g} "
+                f"at p rising as 1, 2, ..., {K} and to {sums[1]:g} at equal p"
+            )
