@@ -199,7 +199,8 @@ def slim(svg: str) -> str:
         svg.replace(' opacity="1"', "").replace(' stroke-width="1"', "").replace(' font-weight="normal"', "")
     )
     svg = re.sub(r'<path d="(M0,0h0v0h0Z)?"( display="none")?/>', "", svg)
-    svg = re.sub(r"\d+\.\d{3,}", lambda found: f"{float(found[0]):.2f}", svg)
+    # coordinates, which stand inside of tags; the numbers between tags are those of the axes
+    svg = re.sub(r"<[^>]*>", lambda tag: re.sub(r"\d+\.\d{3,}", lambda n: f"{float(n[0]):.2f}", tag[0]), svg)
     svg = re.sub(f"(?:{_LINE})+", _one_path, svg)
     fonts = re.findall(r' font-family="[^"]*"', svg)
     return svg.replace(fonts[0], "").replace("<svg", "<svg" + fonts[0], 1) if fonts else svg

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import itertools
 import re
 from pathlib import Path
 
@@ -126,3 +127,15 @@ def test_a_sheet_keeps_each_loss_readable():
     )  # a constant gradient, and zero to see it by
     with pytest.raises(InputError, match="no curve to draw"):
         loss_sheet({}, 10)
+
+
+def test_no_axis_has_a_number_twice():
+    """Rounding the coordinates of a figure must leave the numbers on its axes alone."""
+    ends = {"0.0", "1.0"}  # where one axis stops and the next begins
+    pictures = sorted((DOCS / "losses").glob("*.svg"))
+    assert len(pictures) == len(SUBJECTS)
+    for path in pictures:
+        numbers = re.findall(r">(−?[\d.,]+)<", path.read_text(encoding="utf-8"))
+        twice = [a for a, b in itertools.pairwise(numbers) if a == b and a not in ends]
+        assert numbers, path.name
+        assert not twice, path.name
