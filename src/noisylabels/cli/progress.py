@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console, Group
 from rich.live import Live
 from rich.progress_bar import ProgressBar
+from rich.table import Table
 from rich.text import Text
 
 from noisylabels.cli.terminal import table
@@ -88,7 +89,6 @@ class Progress:
         words = f"{self.done} of {total} cells done" + (f", {self.failed} failed" if self.failed else "")
         if made > 0.2:
             words += f", {3600 * made / elapsed:,.0f} an hour, about {in_words(left * elapsed / made)} left"
-        bar = ProgressBar(total=total, completed=self.done + self.failed + part, width=60)
-        return Group(
-            bar, Text(words), table(["running", "epoch", "test accuracy"], rows) if rows else Text("")
-        )
+        head = Table.grid(padding=(0, 1))
+        head.add_row(ProgressBar(total=total, completed=self.done + self.failed + part, width=30), words)
+        return Group(head, table(["running", "epoch", "test accuracy"], rows) if rows else Text(""))
