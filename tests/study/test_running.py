@@ -158,6 +158,21 @@ def test_a_damaged_folder_is_set_aside_and_run_again(whole, tmp_path, capsys):
     assert untimed(read_rows(folder)) == untimed(read_rows(whole))
 
 
+def test_an_unfinished_folder_that_is_damaged_or_of_another_run(whole, tmp_path):
+    folder = tmp_path / "study"
+    shutil.copytree(whole, folder)
+    store = Store(folder)
+    for cell in CELLS:
+        (store.path(cell) / "result.json").unlink()
+    assert {store.state(cell).state for cell in CELLS} == {"begun"}
+    (store.path(CELLS[0]) / "environment.json").write_text("{")
+    config = json.loads((store.path(CELLS[1]) / "config.json").read_text())
+    (store.path(CELLS[1]) / "config.json").write_text(json.dumps(config | {"lr": 0.125}))
+    assert [store.state(cell).state for cell in CELLS[:3]] == ["damaged", "damaged", "begun"]
+    with alone(store.path(CELLS[0]) / ".lock"):  # somebody is at work there: it is not to be moved
+        assert store.state(CELLS[0]).state == "running"
+
+
 def test_two_runners_do_not_run_the_same_cell(whole, tmp_path):
     store = Store(tmp_path / "study")
     out = store.path(CELLS[0])

@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from noisylabels.core.checks import InputError
-from noisylabels.core.config import build, to_dict
+from noisylabels.core.config import build, fingerprint, to_dict
 from noisylabels.core.files import check_file, held, replacing, write_json
 from noisylabels.experiment import RunConfig, read_result
+from noisylabels.experiment.config import NOT_IDENTITY
 from noisylabels.experiment.folder import read_object
 from noisylabels.study.grid import OWN, Cell
 from noisylabels.training.history import History
@@ -97,10 +98,13 @@ class Store:
                 if result.run_id != cell.run_id:
                     return CellState("damaged", message=f"{out} holds the run {result.run_id}")
                 return CellState(state, epoch, accuracy, seconds, result.message)
-            if config.get("seed") != cell.config.seed:
-                return CellState("damaged", message=f"{out} holds another run")
+            if (out / "environment.json").exists():
+                read_object(out / "environment.json")
+            if (there := fingerprint(build(RunConfig, config), NOT_IDENTITY)) != cell.run_id:
+                return CellState("damaged", message=f"{out} holds the run {there}")
         except (InputError, KeyError, TypeError, ValueError) as error:
-            return CellState("damaged", message=str(error))
+            # whoever is at work in a folder knows better what is in it, and it must not be moved away
+            return CellState("running" if held(out / ".lock") else "damaged", message=str(error))
         return CellState("running" if held(out / ".lock") else "begun", epoch, accuracy, seconds)
 
     def set_aside(self, cell: Cell) -> Path:
@@ -236,7 +240,6 @@ def _read_export(path: Path) -> list[dict[str, Any]]:
     return rows
 
 
-def left(store: Store, cells: Sequence[Cell], retry: bool = False) -> list[Cell]:
-    """Return the cells that are not done; those that failed only if they are to be tried again."""
-    states = [(cell, store.state(cell).state) for cell in cells]
-    return [cell for cell, state in states if state not in ("done", *(() if retry else ("failed",)))]
+def left(store: Store, cells: Sequence[Cell]) -> list[Cell]:
+    """Return the cells that have neither been done nor failed."""
+    return [cell for cell in cells if store.state(cell).state not in ("done", "failed")]
