@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from noisylabels.core.checks import InputError
-from noisylabels.study.statistics import by, compare, gap, last_epochs_deviation, rank, summarize, top
+from noisylabels.study.statistics import compare, rank, summarize, top
 
 SHARES = st.floats(0, 1)
 
@@ -106,14 +106,3 @@ def test_the_top_two_as_printed():
     assert top({"a": 0.9, "b": 0.8, "c": 0.8, "d": 0.7}) == {"a", "b", "c"}
     assert top({"a": 0.9}) == {"a"}
     assert top({}) == set()
-
-
-def test_measures_of_a_run():
-    history = [{"test_accuracy": value} for value in (0.0, 0.5, 0.6, 0.7)]
-    assert last_epochs_deviation(history, 3) == pytest.approx(0.1)
-    assert last_epochs_deviation(history[:1]) is None
-    assert gap({"given_accuracy": 0.9, "test_accuracy": 0.6}) == pytest.approx(0.3)
-    assert by([{"x": 1}, {"x": 2}, {"x": 1, "y": 0}], lambda row: row["x"]) == {
-        1: [{"x": 1}, {"x": 1, "y": 0}],
-        2: [{"x": 2}],
-    }

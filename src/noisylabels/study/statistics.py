@@ -7,9 +7,9 @@ runs of two losses with the same seed have the same noisy labels, so that losses
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 from scipy import stats
@@ -178,27 +178,6 @@ def top(means: Mapping[Key, float], count: int = 2, digits: int = 4) -> set[Key]
         return set()
     least = sorted(printed.values(), reverse=True)[min(count, len(printed)) - 1]
     return {key for key, value in printed.items() if value >= least}
-
-
-def last_epochs_deviation(history: Sequence[Mapping[str, Any]], epochs: int = 10) -> float | None:
-    """Return the sample deviation of the test accuracy over the last epochs; None for fewer than two."""
-    values = [row["test_accuracy"] for row in history[-epochs:]]
-    return float(np.std(values, ddof=1)) if len(values) > 1 else None
-
-
-def gap(row: Mapping[str, Any]) -> float:
-    """Return the overfitting gap of the paper: accuracy on the labels given less that on the test set."""
-    return float(row["given_accuracy"]) - float(row["test_accuracy"])
-
-
-def by(
-    rows: Sequence[Mapping[str, Any]], key: Callable[[Mapping[str, Any]], Key]
-) -> dict[Key, list[Mapping[str, Any]]]:
-    """Return rows in groups, in the order in which they come."""
-    groups: dict[Key, list[Mapping[str, Any]]] = {}
-    for row in rows:
-        groups.setdefault(key(row), []).append(row)
-    return groups
 
 
 def _checked(values: Sequence[float]) -> np.ndarray:
