@@ -68,9 +68,14 @@ def summary(result: RunResult) -> str:
         added = "no noise added"  # which says nothing of how many labels were wrong before
     names = result.class_names
     dead = ", ".join(names[k] for k in final["dead_classes"]) or "none"
+    chosen = []
+    if result.config.get("validation") and (row := result.history.chosen) is not None:
+        words = f"  at epoch {row['epoch']}, best on validation"
+        chosen = [f"{words:38} {100 * row['test_accuracy']:.2f} %"]
     lines = [
         f"{result.config['data']}, {added}, loss {result.config['loss']}, epoch {final['epoch']}",
         f"  test accuracy                        {percent('test_accuracy')}",
+        *chosen,
         f"  training set, on the labels given    {percent('given_accuracy')}",
     ]
     if final["memorised"] is not None:

@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from noisylabels.core.checks import InputError
-from noisylabels.core.config import build, fingerprint, to_dict
+from noisylabels.core.config import build, to_dict
 from noisylabels.core.files import check_file, held, replacing, write_json
 from noisylabels.experiment import RunConfig, read_result
-from noisylabels.experiment.config import NOT_IDENTITY
+from noisylabels.experiment.config import canonical_id
 from noisylabels.experiment.folder import read_object
 from noisylabels.study.grid import OWN, Cell
 from noisylabels.training.history import History
@@ -100,7 +100,7 @@ class Store:
                 return CellState(state, epoch, accuracy, seconds, result.message)
             if (out / "environment.json").exists():
                 read_object(out / "environment.json")
-            if (there := fingerprint(build(RunConfig, config), NOT_IDENTITY)) != cell.run_id:
+            if (there := canonical_id(build(RunConfig, config))) != cell.run_id:
                 return CellState("damaged", message=f"{out} holds the run {there}")
         except (InputError, KeyError, TypeError, ValueError) as error:
             # whoever is at work in a folder knows better what is in it, and it must not be moved away
