@@ -40,7 +40,13 @@ def test_a_documented_command_is_understood(command: str) -> None:
 
 @pytest.mark.parametrize(
     ("name", "number"),
-    [("README.md", 2), ("docs/noise.md", 1), ("docs/study.md", 1), ("docs/training.md", 1)],
+    [
+        ("README.md", 2),
+        ("docs/noise.md", 1),
+        ("docs/published.md", 1),
+        ("docs/study.md", 1),
+        ("docs/training.md", 1),
+    ],
 )
 def test_the_code_of_a_document_runs(name: str, number: int) -> None:
     blocks = re.findall(r"```python\n(.*?)```", TEXTS[name], re.DOTALL)

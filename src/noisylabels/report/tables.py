@@ -19,7 +19,7 @@ class Number:
         mean: in the unit that is printed.
         deviation: sample standard deviation, or None for one value.
         low, high: the 95 % interval of the mean, or None for one value; the CSV has it.
-        n: how many values.
+        n: how many values; None if that is not known.
         bold: whether it stands out.
         signed: print a + before what is not negative.
         digits: after the point.
@@ -29,7 +29,7 @@ class Number:
     deviation: float | None = None
     low: float | None = None
     high: float | None = None
-    n: int = 1
+    n: int | None = 1
     bold: bool = False
     signed: bool = False
     digits: int = 2
@@ -175,11 +175,10 @@ def hypertext(table: Table) -> str:
         for place, value in enumerate(row):
             if isinstance(value, Number):
                 shown = html.escape(str(value))
-                title = f"n = {value.n}" + (
-                    f", 95 % interval {value.low:.2f} to {value.high:.2f}"
-                    if value.low is not None and value.high is not None
-                    else ""
-                )
+                said = [f"n = {value.n}"] if value.n is not None else []
+                if value.low is not None and value.high is not None:
+                    said.append(f"95 % interval {value.low:.2f} to {value.high:.2f}")
+                title = ", ".join(said)
                 shown = f"<b>{shown}</b>" if value.bold else shown
                 cells.append(f'<td class="number" data-sort="{value.mean:.9g}" title="{title}">{shown}</td>')
             else:

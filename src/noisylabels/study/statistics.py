@@ -101,6 +101,61 @@ def compare(first: Mapping[Key, float], second: Mapping[Key, float], confidence:
 
 
 @dataclass(frozen=True)
+class Contrast:
+    """How far one mean is from another that was found elsewhere.
+
+    Args:
+        difference: the first less the second.
+        low, high: the interval in which it lies; None where neither side's spread is known.
+    """
+
+    difference: float
+    low: float | None
+    high: float | None
+
+    @property
+    def verdict(self) -> str:
+        """Whether 0 is in the interval: "within the spread", "higher", "lower" or "no spread known"."""
+        if self.low is None or self.high is None:
+            return "no spread known"
+        if self.low <= 0 <= self.high:
+            return "within the spread"
+        return "higher" if self.difference > 0 else "lower"
+
+
+def contrast(first: Summary, second: Summary, confidence: float = 0.95) -> Contrast:
+    """Set one mean against another that shares no run with it: ours against a published one.
+
+    Of each side only mean, deviation and n are used. Where both have a deviation over two or more runs, the
+    interval is Welch's: ``d ± t sqrt(s1^2/n1 + s2^2/n2)`` with Welch and Satterthwaite's degrees of freedom.
+    Where one side has (n runs) and the other has not (m runs), the other's runs are taken to scatter as much:
+    ``d ± t_(n-1) s sqrt(1/n + 1/m)``, which for m = 1 asks whether the single number lies where one more run
+    would. Where neither has, there is no interval.
+
+    >>> contrast(Summary(90.0, 1.0, None, None, 4), Summary(88.0, None, None, None, 1)).verdict
+    'within the spread'
+    """
+    check_between(confidence, "confidence", 0, 1, open_low=True, open_high=True)
+    difference = first.mean - second.mean
+    spread = [
+        (side.deviation, side.n) for side in (first, second) if side.deviation is not None and side.n > 1
+    ]
+    if not spread:
+        return Contrast(difference, None, None)
+    if len(spread) == 2:
+        parts = [deviation**2 / n for deviation, n in spread]
+        error = math.sqrt(sum(parts))
+        below = sum(part**2 / (n - 1) for part, (_, n) in zip(parts, spread, strict=True))
+        freedom = sum(parts) ** 2 / below if below else math.inf
+    else:
+        ((deviation, n),) = spread
+        error = deviation * math.sqrt(1 / first.n + 1 / second.n)
+        freedom = n - 1
+    half = float(stats.t.ppf((1 + confidence) / 2, freedom)) * error if error else 0.0
+    return Contrast(difference, difference - half, difference + half)
+
+
+@dataclass(frozen=True)
 class Ranks:
     """How losses rank over settings.
 
