@@ -28,6 +28,8 @@ class Train:
     recipe: Annotated[str | None, tyro.conf.Positional, tyro.conf.arg(metavar="[RECIPE]")] = None
     """digits, paper, or the path of a TOML file of settings"""
     settings: RunConfig = field(default_factory=RunConfig)
+    track: tuple[str, ...] = ()
+    """tensorboard, mlflow, or both: get the same history (pip install 'noisylabels[track]')"""
 
     def recipe_config(self) -> RunConfig:
         """Return the settings of the recipe alone."""
@@ -45,7 +47,7 @@ class Train:
         )
         try:
             with TerminalReporter(config.epochs) as reporter:
-                result = run(config, reporter)
+                result = run(config, reporter, track=self.track)
         except Interrupted as stopped:
             print(f"noisylabels: {stopped}; the same command goes on from there", file=sys.stderr)
             return 128 + stopped.signal

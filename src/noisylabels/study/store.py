@@ -10,15 +10,15 @@ from __future__ import annotations
 import contextlib
 import json
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from noisylabels.core.checks import InputError
+from noisylabels.core.checks import Busy, InputError
 from noisylabels.core.config import build, to_dict
 from noisylabels.core.files import check_file, held, replacing, write_json
-from noisylabels.experiment import RunConfig, read_result
+from noisylabels.experiment import Notes, RunConfig, catch_up, read_result
 from noisylabels.experiment.config import canonical_id
 from noisylabels.experiment.folder import read_object
 from noisylabels.study.grid import OWN, Cell
@@ -127,6 +127,19 @@ class Store:
         """Forget that a cell failed; a run that diverged starts over."""
         for name in ("failure.json", "result.json", "checkpoint.pt", "history.jsonl"):
             (self.path(cell) / name).unlink(missing_ok=True)
+
+    def catch_up(self, cells: Sequence[Cell], track: Sequence[str], note: Callable[[str], None]) -> None:
+        """Bring trackers to the cells that have ended, which no worker will see.
+
+        Args:
+            cells: those that have not ended are passed over.
+            track: tensorboard, mlflow.
+            note: told where they are.
+        """
+        for cell in cells:
+            if (self.path(cell) / "result.json").exists() and self.state(cell).state in ("done", "failed"):
+                with contextlib.suppress(Busy):  # it is being done there
+                    catch_up(read_result(self.path(cell)), track, Notes(note))
 
 
 # Rows ---------------------------------------------------------------------------------------------
