@@ -100,7 +100,7 @@ def page(content: Page) -> str:
         losses=swatches,
         style=markupsafe.Markup(files.joinpath("page.css").read_text(encoding="utf-8")),
         program=script(files.joinpath("page.js").read_text(encoding="utf-8")),
-        vega=script(vl_convert.javascript_bundle(None, VEGA_LITE)),
+        vega=script(vl_convert.javascript_bundle(vl_version=VEGA_LITE)),  # type: ignore[call-arg]
         data=script(json.dumps({"panels": panels, "groups": content.groups}, separators=(",", ":"))),
     )
 

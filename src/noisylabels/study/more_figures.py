@@ -53,8 +53,9 @@ def memorisation(results: Results, looks: Looks) -> Iterator[Figure]:
         yield Figure(
             file_name("memorised", family.key),
             f"Wrong labels learned by heart, {family.title.lower()}",
-            "Of the training examples with a wrong label, the share predicted as that label: per cent at the "
-            f"last epoch, and by epoch at the highest rate. Mean; {runs_each(results, losses, noisy.noises)}.",
+            "Of the training examples with a wrong label, the share predicted as that label: per cent at "
+            "the last epoch, and by epoch at the highest rate. Mean; "
+            f" {runs_each(results, losses, noisy.noises)}.",
             [grid(results, memorised, losses, noisy), *([by_epoch] if by_epoch else [])],
         )
 
@@ -81,8 +82,8 @@ def per_class(results: Results, looks: Looks) -> Iterator[Figure]:
             yield Figure(
                 file_name("classes", family.key),
                 f"Accuracy of each class, {noise_label(noise)}",
-                "Of each class's test examples, the share predicted as it: per cent, last epoch, mean; × marks "
-                f"a class that is dead ({100 * DEAD_RECALL:g} % or less) in a run. "
+                "Of each class's test examples, the share predicted as it: per cent, last epoch, mean; × "
+                f"marks a class that is dead ({100 * DEAD_RECALL:g} % or less) in a run. "
                 f"{runs_each(results, losses, [noise])}.",
                 [heatmap(noise_label(noise), rows, columns=names, names=losses, x_title="class")],
             )
@@ -142,7 +143,7 @@ def spread(results: Results, looks: Looks) -> Iterator[Figure]:
 
 
 def ranks(results: Results, looks: Looks) -> Iterator[Figure]:
-    """Critical-difference diagram: mean ranks of the losses over the noises, of each the mean over its seeds."""
+    """Critical-difference diagram: mean ranks of the losses over noises, of each the mean of its seeds."""
     table: dict[str, dict[Hashable, float]] = {}
     for loss in results.losses:
         for noise in results.noises:
@@ -159,7 +160,7 @@ def ranks(results: Results, looks: Looks) -> Iterator[Figure]:
         "ranks",
         "Which losses differ: mean ranks and the critical difference",
         f"Rank of the mean test accuracy under each of {found.settings} noises, 1 the best; "
-        f"{runs_each(results, list(table), results.noises)} runs a mean. Friedman's test that all are alike: {p}. A "
-        "bar joins losses that Nemenyi's test at 5 % does not tell apart.",
+        f"{runs_each(results, list(table), results.noises)} runs a mean. Friedman's test that all are alike: "
+        f"{p}. A bar joins losses that Nemenyi's test at 5 % does not tell apart.",
         [ranking("", found.mean, found.groups, found.critical)],
     )

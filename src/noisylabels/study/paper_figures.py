@@ -230,14 +230,14 @@ def seconds(results: Results, looks: Looks) -> Iterator[Figure]:
             file_name("seconds", family.key),
             _numbered(f"Training time, {family.title.lower()}", "seconds", family),
             "Seconds of training an epoch, without evaluation. Ticks are runs, points their mean ± one "
-            f"standard deviation over noises and seeds. {'; '.join(machines)}. Runs that share a machine slow "
-            "each other.",
+            f"standard deviation over noises and seeds. {'; '.join(machines)}. Runs that share a machine "
+            "slow each other.",
             [dots_of(values, looks, "seconds an epoch", format="~g", descending=False, zero=False)],
         )
 
 
 def learning_curves(results: Results, looks: Looks) -> Iterator[Figure]:
-    """Figures 10 to 18: test and training accuracy by epoch, a panel a category of losses, a figure a noise."""
+    """Figures 10 to 18: test and training accuracy by epoch, a panel a category, a figure a noise."""
     kinds = {loss: category(loss) for loss in results.losses}
     columns = {"test_accuracy": "test accuracy", "given_accuracy": "training accuracy, labels given"}
     for noise in results.noises:

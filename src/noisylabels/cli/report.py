@@ -1,0 +1,60 @@
+"""``noisylabels report``: tables, figures and a page from runs."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+
+@dataclass
+class Report:
+    """Make tables, figures and one page of finished runs, and say where they are.
+
+    noisylabels report runs/digits
+
+    noisylabels report results/digits.parquet --out report --claims mine.py
+    """
+
+    runs: Annotated[tuple[Path, ...], tyro.conf.Positional]
+    """folders of runs, and files of `noisylabels study export`"""
+    out: Path | None = None
+    """folder to write into (default: beside the first of the runs, its name and -report)"""
+    claims: Path | None = None
+    """Python file of claims of your own, tested beside the paper's"""
+    formats: tuple[Literal["svg", "png", "pdf"], ...] = ("svg", "png", "pdf")
+    """of the figures' files; --formats alone: the page and the tables only"""
+
+    def run(self) -> int:
+        """Write the report."""
+        from noisylabels.core.checks import InputError
+        from noisylabels.study.claims import load_claims
+        from noisylabels.study.reporting import write_report
+        from noisylabels.study.results import read_results
+
+        if not self.runs:
+            raise InputError("there is nothing to report on; name a folder of runs, or an exported file")
+        first = self.runs[0].expanduser()
+        out = (self.out or first.with_name(f"{first.resolve().stem}-report")).expanduser()
+        claims = load_claims(self.claims) if self.claims is not None else []
+        results = read_results(self.runs)
+        shown = sys.stderr.isatty()
+
+        def progress(done: int, total: int) -> None:
+            if shown:
+                end = "\n" if done == total else ""
+                print(f"\rfigures {done}/{total}", end=end, file=sys.stderr, flush=True)
+
+        try:
+            path = write_report(results, out, claims, [f".{name}" for name in self.formats], progress)
+        except OSError as error:
+            raise InputError(f"the report cannot be written into {out}: {error.strerror or error}") from None
+        for each in results:
+            failed = f", {len(each.failed)} failed" if each.failed else ""
+            print(f"{each.title}: {len(each.done)} runs{failed}")
+        print(f"tables in {out / 'tables'}" + (f", figures in {out / 'figures'}" if self.formats else ""))
+        print(f"page: {path.resolve()}")
+        return 0
