@@ -174,13 +174,14 @@ class _Group:
         measured = [c for c in self.comparisons if c.values]
         decisive = "supported" if self.one else "contradicted"
         together = "contradicted" if self.one else "supported"
-        held = alone if status == decisive and len(self.comparisons) > 1 else CONFIDENCE
-        if status == "undecided":  # what is not decided; at the usual confidence it may seem to be
-            left = [c for c in measured if c.status() == decisive]
-            held = alone if left else CONFIDENCE
-            measured = left or [c for c in measured if c.status() != together]
-        chosen = (max if self.one else min)(measured, key=lambda c: c.room)
-        return chosen, held
+        bearing, held = measured, CONFIDENCE
+        if status == decisive:
+            bearing, held = [c for c in measured if c.status(alone) == decisive], alone
+        elif status == "undecided":  # most tellingly what decides at 95 %, and not at what it is held to
+            nearly = [c for c in measured if c.status() == decisive]
+            bearing = nearly or [c for c in measured if c.status() != together]
+            held = alone if nearly else CONFIDENCE
+        return (max if self.one else min)(bearing, key=lambda c: c.room), held
 
 
 def _judge(claim: Claim, results: Results) -> Finding:
@@ -239,11 +240,16 @@ def _check_expected(claim: Claim, expected: object) -> None:
     where = f" of {claim.file.name}" if claim.file else ""
     wanted = 'expected a list such as [less(gap, "nce", "ce", "symmetric:0.4")]'
     if not isinstance(expected, list | tuple):
-        raise InputError(f"the claim {claim.name!r}{where} returned a {type(expected).__name__}, {wanted}")
-    wrong = [type(item).__name__ for item in expected if not isinstance(item, Expected)]
+        raise InputError(f"the claim {claim.name!r}{where} returned {_short(expected)}, {wanted}")
+    wrong = [item for item in expected if not isinstance(item, Expected)]
     if wrong or not expected:
-        what = f"a list with a {wrong[0]}" if wrong else "an empty list"
+        what = f"a list with {_short(wrong[0])} in it" if wrong else "an empty list"
         raise InputError(f"the claim {claim.name!r}{where} returned {what}, {wanted}")
+
+
+def _short(value: object) -> str:
+    text = " ".join(repr(value).split())
+    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 # Tables -------------------------------------------------------------------------------------------

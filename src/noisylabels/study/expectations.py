@@ -16,7 +16,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from noisylabels.core.checks import InputError
+from noisylabels.core.checks import InputError, check_whole
 from noisylabels.losses import PAPER, loss
 from noisylabels.study.comparisons import Comparison, Unit, called
 from noisylabels.study.results import CLEAN, Measure, Results, epoch_seconds, noise_label
@@ -63,6 +63,10 @@ Side = str | Average | Best
 ITSELF = _Itself()
 
 
+def _ranked(losses: Sequence[str], place: int, lowest: bool = False) -> Best:
+    return Best(tuple(losses), check_whole(place, "the place among losses", 1), lowest)
+
+
 def average(*losses: str) -> Average:
     """Return a side that is the mean of several losses."""
     return Average(losses)
@@ -70,12 +74,12 @@ def average(*losses: str) -> Average:
 
 def best(*losses: str, place: int = 1) -> Best:
     """Return a side that is the largest of several losses, or the `place`-th."""
-    return Best(losses, place)
+    return _ranked(losses, place)
 
 
 def lowest(*losses: str, place: int = 1) -> Best:
     """Return a side that is the lowest of several losses, or the `place`-th."""
-    return Best(losses, place, lowest=True)
+    return _ranked(losses, place, lowest=True)
 
 
 class _NotMeasured(Exception):  # noqa: N818  no error: a state of the results
@@ -126,8 +130,8 @@ def _of_side(results: Results, measure: Measure, side: Side, noise: str) -> tupl
         raise _NotMeasured(f"a seed of all of {', '.join(side.losses)} at {noise}")
     if isinstance(side, Average):
         return str(side), {key: float(np.mean([values[key] for values in each.values()])) for key in keys}
-    if not 1 <= side.place <= len(each):
-        raise InputError(f"place {side.place} among {len(each)} losses, expected 1 to {len(each)}")
+    if side.place > len(each):  # among the top three of three losses is every one
+        raise _NotMeasured(f"{side.place} losses to choose from at {noise}")
     means = {name: float(np.mean([values[key] for key in keys])) for name, values in each.items()}
     chosen = sorted(means, key=lambda name: means[name], reverse=not side.lowest)[side.place - 1]
     return f"{chosen} ({side})", each[chosen]
@@ -345,14 +349,14 @@ def among_top(
     measure: Measure, losses: Losses, count: int, where: Where, *, of: Sequence[str] = PAPER
 ) -> Expectation:
     """Expect each to be among the `count` largest of `of`: more than the `count`-th largest of the others."""
-    return more(measure, losses, Best(tuple(of), count), where)
+    return more(measure, losses, _ranked(of, count), where)
 
 
 def among_lowest(
     measure: Measure, losses: Losses, count: int, where: Where, *, of: Sequence[str] = PAPER
 ) -> Expectation:
     """Expect each to be among the `count` lowest of `of`: less than the `count`-th lowest of the others."""
-    return less(measure, losses, Best(tuple(of), count, lowest=True), where)
+    return less(measure, losses, _ranked(of, count, lowest=True), where)
 
 
 def sometimes(*expectations: Expectation) -> Sometimes:
