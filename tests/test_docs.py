@@ -42,6 +42,7 @@ def test_a_documented_command_is_understood(command: str) -> None:
     ("name", "number"),
     [
         ("README.md", 2),
+        ("docs/claims.md", 1),
         ("docs/noise.md", 1),
         ("docs/published.md", 1),
         ("docs/study.md", 1),

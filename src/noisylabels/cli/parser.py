@@ -18,6 +18,7 @@ from noisylabels.cli.listing import List
 from noisylabels.cli.loss import LossCommand
 from noisylabels.cli.noise import Noise
 from noisylabels.cli.predict import Predict
+from noisylabels.cli.report import Report
 from noisylabels.cli.study import StudyCommand
 from noisylabels.cli.train import Train
 from noisylabels.core.checks import InputError, check_choice, did_you_mean
@@ -26,6 +27,7 @@ VERBS: dict[str, type] = {
     "train": Train,
     "predict": Predict,
     "study": StudyCommand,
+    "report": Report,
     "download": Download,
     "list": List,
     "noise": Noise,

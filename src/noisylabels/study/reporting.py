@@ -17,7 +17,7 @@ from noisylabels.report.tables import Table, comma_separated, latex, markdown
 from noisylabels.study import more_figures, paper_figures, result_tables
 from noisylabels.study.beside_tables import paper_table, tables_beside
 from noisylabels.study.claims import Claim, claims_table, judge
-from noisylabels.study.observations import CLAIMS
+from noisylabels.study.observations import OBSERVATIONS
 from noisylabels.study.plotting import TITLES
 from noisylabels.study.results import Results
 
@@ -95,7 +95,7 @@ def _sections(results: Results, looks: Looks, claims: Sequence[Claim], prefix: s
 
     paper, more = paper_figures, more_figures
     beside, nothing = tables_beside(results)
-    findings = judge([*CLAIMS, *claims], results)
+    findings = judge([*OBSERVATIONS, *claims], results)
     failed = result_tables.failures(results)
     parts: list[tuple[str, str, list[str], list[Block]]] = [
         (

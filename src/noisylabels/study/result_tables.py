@@ -1,4 +1,4 @@
-"""The tables of results: accuracies as the paper prints them, other measures, paired differences, failures."""
+"""The tables of results: accuracies as the paper has them, other measures, paired differences, failures."""
 
 from __future__ import annotations
 
@@ -105,8 +105,8 @@ def details(results: Results) -> Iterator[Table]:
                     ]
                     for loss in losses
                 ],
-                f"Last epoch, {SPREAD}; {runs_each(results, losses, [noise])}. Overfitting gap: accuracy on the "
-                "labels given less test accuracy. Chosen epoch: best on noisy validation.",
+                f"Last epoch, {SPREAD}; {runs_each(results, losses, [noise])}. Overfitting gap: accuracy on "
+                "the labels given less test accuracy. Chosen epoch: best on noisy validation.",
             )
 
 
@@ -128,9 +128,9 @@ def differences(results: Results, baseline: str = "ce") -> Iterator[Table]:
                 f"Better than {baseline}, pair by pair, {family.title.lower()}",
                 ["loss", *family.labels],
                 rows,
-                f"Test accuracy less that of {baseline} with the same seed, so on the same noisy labels: points, mean "
-                "± standard deviation of the differences; the 95 % interval (Student's t) under the pointer and in "
-                "the CSV.",
+                f"Test accuracy less that of {baseline} with the same seed, so on the same noisy labels: "
+                "points, mean ± standard deviation of the differences; the 95 % interval (Student's t) under "
+                "the pointer and in the CSV.",
             )
 
 

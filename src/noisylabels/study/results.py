@@ -120,6 +120,12 @@ def chosen_accuracy(run: Run) -> float | None:
     return float(run.curves["test_accuracy"][int(np.nanargmax(validation))])
 
 
+def decline(run: Run) -> float | None:
+    """Return how far the last epoch's test accuracy is below the best epoch's."""
+    values = run.curves["test_accuracy"]
+    return float(values.max() - values[-1]) if len(values) else None
+
+
 def dead(run: Run) -> float | None:
     """Return how many classes are dead in the last epoch: recalled to 1 % or less."""
     return float((run.recall[-1] <= DEAD_RECALL).sum()) if len(run.recall) else None

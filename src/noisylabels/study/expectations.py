@@ -1,0 +1,369 @@
+"""What one expects of the runs of a study, in words of a line each, and what the runs say to it.
+
+An expectation names a measure, one or two sides and the noises to look at, and the range in which the
+difference is expected: ``less(gap, "nce", "ce", highest("symmetric"))``. Compared with results it gives
+`Comparison`s, a difference for each seed. Runs of one seed have the same first weights, the same order of
+examples and, under one noise, the same noisy labels, so that sides are subtracted seed by seed; the seeds
+are what is independent, and n counts them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+
+from noisylabels.core.checks import InputError, check_whole
+from noisylabels.losses import PAPER, loss
+from noisylabels.study.comparisons import Comparison, Unit, called
+from noisylabels.study.results import CLEAN, Measure, Results, epoch_seconds, noise_label
+from noisylabels.study.settings import Pairs, Where, noise_pairs
+
+# Sides --------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Average:
+    """The mean of several losses, seed by seed."""
+
+    losses: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f"the mean of {', '.join(self.losses)}"
+
+
+@dataclass(frozen=True)
+class Best:
+    """Among several losses the one whose mean takes a place, the largest or the lowest first.
+
+    The first side is never among them. The choice is by the same runs: where losses are as good as each
+    other it takes the luckier, so that a side is compared with somewhat more than it should be.
+    """
+
+    losses: tuple[str, ...]
+    place: int = 1
+    lowest: bool = False
+
+    def __str__(self) -> str:
+        order = {1: "", 2: "2nd ", 3: "3rd "}.get(self.place, f"{self.place}th ")
+        what = "lowest" if self.lowest else "largest"
+        among = ", ".join(self.losses) if len(self.losses) < 5 else f"{len(self.losses)} losses"
+        return f"the {order}{what} of {among}"
+
+
+@dataclass(frozen=True)
+class _Itself:
+    """The first side again, under another noise."""
+
+
+Side = str | Average | Best
+ITSELF = _Itself()
+
+
+def _ranked(losses: Sequence[str], place: int, lowest: bool = False) -> Best:
+    return Best(tuple(losses), check_whole(place, "the place among losses", 1), lowest)
+
+
+def average(*losses: str) -> Average:
+    """Return a side that is the mean of several losses."""
+    return Average(losses)
+
+
+def best(*losses: str, place: int = 1) -> Best:
+    """Return a side that is the largest of several losses, or the `place`-th."""
+    return _ranked(losses, place)
+
+
+def lowest(*losses: str, place: int = 1) -> Best:
+    """Return a side that is the lowest of several losses, or the `place`-th."""
+    return _ranked(losses, place, lowest=True)
+
+
+class _NotMeasured(Exception):  # noqa: N818  no error: a state of the results
+    def __init__(self, *missing: str) -> None:
+        super().__init__()
+        self.missing = missing
+
+
+Values = dict[Hashable, float]
+
+
+@lru_cache(maxsize=1024)
+def _canonical(text: str) -> str:
+    return loss(text).expression
+
+
+def _of_loss(results: Results, measure: Measure, name: str, noise: str) -> Values:
+    """Return what was measured of a loss: seed -> value; for times also by machine, as others compare not."""
+    if noise not in results.noises:
+        raise _NotMeasured(f"runs at {noise}")
+    name = name if name in results.losses else _canonical(name)
+    timed = measure is epoch_seconds
+    found: Values = {
+        (run.seed, run.machine if timed else ""): value
+        for run in results.cell(name, noise)
+        if (value := measure(run)) is not None
+    }
+    if not found:
+        raise _NotMeasured(f"{name} at {noise}")
+    return found
+
+
+def _of_side(results: Results, measure: Measure, side: Side, noise: str) -> tuple[str, Values]:
+    """Return a side in words, and its values."""
+    if isinstance(side, str):
+        return side, _of_loss(results, measure, side, noise)
+    each: dict[str, Values] = {}
+    missing: list[str] = []
+    for name in side.losses:
+        try:
+            each[name] = _of_loss(results, measure, name, noise)
+        except _NotMeasured as error:
+            missing += error.missing
+    if missing:
+        raise _NotMeasured(*missing)
+    keys = _common(each.values())
+    if not keys:
+        raise _NotMeasured(f"a seed of all of {', '.join(side.losses)} at {noise}")
+    if isinstance(side, Average):
+        return str(side), {key: float(np.mean([values[key] for values in each.values()])) for key in keys}
+    if side.place > len(each):  # among the top three of three losses is every one
+        raise _NotMeasured(f"{side.place} losses to choose from at {noise}")
+    means = {name: float(np.mean([values[key] for key in keys])) for name, values in each.items()}
+    chosen = sorted(means, key=lambda name: means[name], reverse=not side.lowest)[side.place - 1]
+    return f"{chosen} ({side})", each[chosen]
+
+
+def _common(values: Iterable[Values]) -> list[Hashable]:
+    first, *others = values
+    return [key for key in first if all(key in other for other in others)]
+
+
+# Expectations -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Case:
+    """One setting of an expectation: what is compared, where, and the difference seed by seed."""
+
+    what: str
+    general: str
+    noise: str
+    values: Mapping[Hashable, float]
+    missing: tuple[str, ...] = ()
+
+
+def _place(results: Results, noise: str) -> str:
+    """Return a noise as a sentence names it; what was not run may not even be the text of one."""
+    return "clean labels" if noise == CLEAN else noise_label(noise) if noise in results.noises else noise
+
+
+@dataclass(frozen=True)
+class Expectation:
+    """The difference of two sides, or a side alone, is in a range wherever one looks.
+
+    Args:
+        measure: Run -> number or None.
+        firsts: each of them.
+        second: what is subtracted; None for nothing.
+        where: the noises.
+        low, high: expected is ``low < difference < high``, in the measure's unit; of times the difference is
+            a share of the second side.
+    """
+
+    measure: Measure
+    firsts: tuple[Side, ...]
+    second: Side | _Itself | None
+    where: Where
+    low: float = -math.inf
+    high: float = math.inf
+
+    @property
+    def unit(self) -> Unit:
+        """The unit of the difference."""
+        unit = called(self.measure)[1]
+        return Unit("seconds", 1, 3) if unit.relative and self.second is None else unit
+
+    def cases(self, results: Results) -> list[_Case]:
+        """Return a case for each of the first sides under each noise."""
+        pairs = noise_pairs(results, self.where)
+        return [self._case(results, first, *pair) for first in self.firsts for pair in pairs]
+
+    def compare(self, results: Results) -> list[Comparison]:
+        """Return a comparison for each of the first sides under each noise."""
+        return [
+            Comparison(
+                f"{case.what}{case.noise}",
+                self.unit,
+                tuple(case.values.values()),
+                self.low,
+                self.high,
+                case.missing,
+            )
+            for case in self.cases(results)
+        ]
+
+    def _case(self, results: Results, first: Side, noise: str, other_noise: str) -> _Case:
+        name = called(self.measure)[0]
+        second = self.second
+        if isinstance(second, Best):
+            second = Best(tuple(x for x in second.losses if x != first), second.place, second.lowest)
+        general = f"{name} of {first}"
+        here, there = (_place(results, n) for n in (noise, other_noise))
+        place = f" at {here}" if noise == other_noise else f" at {here} less that at {there}"
+        if second is not None and not isinstance(second, _Itself):
+            general += f" less that of {second}"
+        try:
+            words, values = _of_side(results, self.measure, first, noise)
+            what = f"{name} of {words}"
+            if second is not None:
+                side = first if isinstance(second, _Itself) else second
+                words, others = _of_side(results, self.measure, side, other_noise)
+                what += "" if isinstance(second, _Itself) else f" less that of {words}"
+                values = self._difference(values, others)
+                if not values:
+                    same = " on the same machine" if self.measure is epoch_seconds else ""
+                    raise _NotMeasured(f"a seed of both{same}")
+        except _NotMeasured as error:
+            return _Case(general, general, place, {}, error.missing)
+        return _Case(what, general, place, values)
+
+    def _difference(self, first: Values, second: Values) -> Values:
+        relative = self.unit.relative
+        return {
+            key: (first[key] - second[key]) / (second[key] if relative else 1.0)
+            for key in first
+            if key in second
+        }
+
+
+@dataclass(frozen=True)
+class Sometimes:
+    """At least one of the comparisons is as expected."""
+
+    expectations: tuple[Expectation, ...]
+
+    def compare(self, results: Results) -> list[Comparison]:
+        """Return the comparisons of all."""
+        return [comparison for each in self.expectations for comparison in each.compare(results)]
+
+
+@dataclass(frozen=True)
+class Pooled:
+    """The mean over all cases is as expected: one comparison.
+
+    The cases are averaged within each seed and the seeds then summarized. Noises and losses are what the
+    claim speaks of, not a sample of others, and cases of one seed are not independent of each other;
+    pairs of noise and seed taken for as many runs would give intervals that are too narrow.
+    """
+
+    expectations: tuple[Expectation, ...]
+
+    def compare(self, results: Results) -> list[Comparison]:
+        """Return one comparison over the seeds that all cases have.
+
+        Raises:
+            InputError: the expectations are not of one measure and range.
+        """
+        first = self.expectations[0]
+        if len({(e.measure, e.low, e.high, e.second is None) for e in self.expectations}) > 1:
+            raise InputError("pooled expectations differ in measure or range, expected one of both")
+        cases = [case for expectation in self.expectations for case in expectation.cases(results)]
+        missing = tuple(m for case in cases for m in case.missing)
+        keys = [] if missing else _common(dict(case.values) for case in cases)
+        if not missing and not keys:
+            missing = ("a seed that all cases have",)
+        values = tuple(float(np.mean([case.values[key] for case in cases])) for key in keys)
+        return [Comparison(self._words(cases), first.unit, values, first.low, first.high, missing)]
+
+    @staticmethod
+    def _words(cases: Sequence[_Case]) -> str:
+        if len(cases) == 1:
+            return f"{cases[0].what}{cases[0].noise}"
+        places = list(dict.fromkeys(case.noise.removeprefix(" at ") for case in cases))
+        whats = list(dict.fromkeys(case.general for case in cases))
+        where = f"over {', '.join(places)}" if len(places) < 5 else f"over {len(places)} noises"
+        if len(whats) > 1:
+            return f"{whats[0]}, mean with {len(whats) - 1} more such {where}"
+        return f"{whats[0]}, mean {where}" if len(places) > 1 else f"{whats[0]} at {places[0]}"
+
+
+Losses = Side | Sequence[Side]
+
+
+def _sides(losses: Losses) -> tuple[Side, ...]:
+    return (losses,) if isinstance(losses, str | Average | Best) else tuple(losses)
+
+
+def less(measure: Measure, first: Losses, second: Side, where: Where, *, by: float = 0.0) -> Expectation:
+    """Expect each of the first to be less than the second, by more than `by`."""
+    return Expectation(measure, _sides(first), second, where, high=-by)
+
+
+def more(measure: Measure, first: Losses, second: Side, where: Where, *, by: float = 0.0) -> Expectation:
+    """Expect each of the first to be more than the second, by more than `by`."""
+    return Expectation(measure, _sides(first), second, where, low=by)
+
+
+def not_less(measure: Measure, first: Losses, second: Side, where: Where, *, margin: float) -> Expectation:
+    """Expect each of the first to be above the second, or less than `margin` below it."""
+    return Expectation(measure, _sides(first), second, where, low=-margin)
+
+
+def not_more(measure: Measure, first: Losses, second: Side, where: Where, *, margin: float) -> Expectation:
+    """Expect each of the first to be below the second, or less than `margin` above it."""
+    return Expectation(measure, _sides(first), second, where, high=margin)
+
+
+def alike(measure: Measure, first: Losses, second: Side, where: Where, *, within: float) -> Expectation:
+    """Expect each of the first to be nearer to the second than `within`, on either side."""
+    return Expectation(measure, _sides(first), second, where, -within, within)
+
+
+def differs(
+    measure: Measure, losses: Losses, where: Pairs, *, low: float = -math.inf, high: float = math.inf
+) -> Expectation:
+    """Expect each loss to differ between two noises (`against`, `equal_rates`) by `low` to `high`."""
+    return Expectation(measure, _sides(losses), ITSELF, where, low, high)
+
+
+def positive(measure: Measure, losses: Losses, where: Where, *, by: float = 0.0) -> Expectation:
+    """Expect each to be above `by`."""
+    return Expectation(measure, _sides(losses), None, where, low=by)
+
+
+def negative(measure: Measure, losses: Losses, where: Where, *, by: float = 0.0) -> Expectation:
+    """Expect each to be below ``-by``."""
+    return Expectation(measure, _sides(losses), None, where, high=-by)
+
+
+def between(measure: Measure, losses: Losses, where: Where, low: float, high: float) -> Expectation:
+    """Expect each to be between two numbers."""
+    return Expectation(measure, _sides(losses), None, where, low, high)
+
+
+def among_top(
+    measure: Measure, losses: Losses, count: int, where: Where, *, of: Sequence[str] = PAPER
+) -> Expectation:
+    """Expect each to be among the `count` largest of `of`: more than the `count`-th largest of the others."""
+    return more(measure, losses, _ranked(of, count), where)
+
+
+def among_lowest(
+    measure: Measure, losses: Losses, count: int, where: Where, *, of: Sequence[str] = PAPER
+) -> Expectation:
+    """Expect each to be among the `count` lowest of `of`: less than the `count`-th lowest of the others."""
+    return less(measure, losses, _ranked(of, count, lowest=True), where)
+
+
+def sometimes(*expectations: Expectation) -> Sometimes:
+    """Expect at least one of the comparisons to come out so."""
+    return Sometimes(expectations)
+
+
+def pooled(*expectations: Expectation) -> Pooled:
+    """Expect the mean over all cases, taken within each seed, to come out so."""
+    return Pooled(expectations)

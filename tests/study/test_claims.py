@@ -1,0 +1,693 @@
+"""Claims: verdicts by hand arithmetic, the paper's own on rows made up for and against each; a user's."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from noisylabels.core.checks import InputError
+from noisylabels.losses import PAPER
+from noisylabels.report.tables import markdown
+from noisylabels.study.claims import (
+    Claim,
+    Comparison,
+    Finding,
+    against,
+    alike,
+    among_lowest,
+    among_top,
+    average,
+    best,
+    between,
+    claim,
+    claims_table,
+    differs,
+    each,
+    equal_rates,
+    highest,
+    judge,
+    less,
+    load_claims,
+    lowest,
+    more,
+    negative,
+    not_less,
+    not_more,
+    pooled,
+    positive,
+    rates,
+    sometimes,
+)
+from noisylabels.study.comparisons import PER_CENT, POINTS
+from noisylabels.study.observations import APL, OBSERVATIONS
+from noisylabels.study.results import Results, Run, accuracy, decline, epoch_seconds, gap, instability
+
+T2 = 4.302652729911275  # Student's t, 97.5 %, two degrees of freedom
+DEFAULTS = {"accuracy": 50.0, "gap": 0.0, "decline": 1.0, "instability": 0.3, "seconds": 6.0}
+
+
+def made(loss: str, noise: str, seed: int, machine: str = "one", **numbers: Any) -> Run:
+    """Return a run in which the measures are these: points, and seconds."""
+    precision = numbers.pop("precision", "float32")
+    n = {**DEFAULTS, **numbers}
+    last = n["accuracy"] / 100
+    # five of ten values are lower by a, whose sample deviation is a sqrt(10 / 4 / 9)
+    lower = n["instability"] / 100 / math.sqrt(10 / 36)
+    test = np.array([last + n["decline"] / 100, *([last - lower, last] * 5)])
+    curves = {
+        "epoch": np.arange(1.0, 12.0),
+        "test_accuracy": test,
+        "given_accuracy": np.full(11, last + n["gap"] / 100),
+        "train_seconds": np.full(11, n["seconds"]),
+    }
+    config = {"loss": loss, "noise": noise, "seed": seed, "data": "digits", "precision": precision}
+    return Run(f"{loss}-{noise}-{seed}", "done", "", config, curves, machine=machine)
+
+
+def rows(table: Mapping[tuple[str, str], Iterable[float]], of: str = "accuracy") -> Results:
+    """Return results with a measure seed by seed, seeds from 1 on."""
+    return Results(
+        [
+            made(loss, noise, seed, **{of: value})
+            for (loss, noise), values in table.items()
+            for seed, value in enumerate(values, 1)
+        ]
+    )
+
+
+def judged(results: Results, *expected: Any) -> Finding:
+    [finding] = judge([Claim("c", "own", "A sentence.", expected)], results)
+    return finding
+
+
+def test_the_made_up_runs_have_the_measures_they_were_made_with() -> None:
+    run = made("ce", "none", 1, accuracy=60, gap=12, decline=5, instability=0.7, seconds=3)
+    found = [measure(run) for measure in (accuracy, gap, decline, instability, epoch_seconds)]
+    assert found == pytest.approx([0.6, 0.12, 0.05, 0.007, 3.0])
+
+
+# One comparison -----------------------------------------------------------------------------------
+
+S4 = "symmetric:0.4"
+THREE = {("a", S4): (60.0, 70.0, 80.0), ("b", S4): (50.0, 50.0, 50.0)}  # differences 10, 20, 30
+
+
+def test_a_difference_with_its_interval_by_hand() -> None:
+    finding = judged(rows(THREE), more(accuracy, "a", "b", S4))
+    half = T2 * 10 / math.sqrt(3)  # 24.8 points
+    found = finding.comparisons[0].summary()
+    assert (found.mean, found.low, found.high, found.n) == pytest.approx(
+        (0.2, 0.2 - half / 100, 0.2 + half / 100, 3)
+    )
+    assert finding.status == "undecided"
+    assert (
+        finding.evidence
+        == "accuracy of a less that of b at symmetric:0.4: +20.0 points (95 % interval −4.8 to +44.8, n = 3)"
+    )
+
+
+CLOSE = {("a", S4): (69.0, 70.0, 71.0), ("b", S4): (50.0, 50.0, 50.0)}  # 19, 20, 21: 20 ± 2.48
+
+
+@pytest.mark.parametrize(
+    ("expectation", "status"),
+    [
+        (more(accuracy, "a", "b", S4), "supported"),
+        (more(accuracy, "a", "b", S4, by=0.17), "supported"),
+        (more(accuracy, "a", "b", S4, by=0.18), "undecided"),
+        (more(accuracy, "a", "b", S4, by=0.23), "contradicted"),
+        (less(accuracy, "b", "a", S4), "supported"),
+        (less(accuracy, "b", "a", S4, by=0.23), "contradicted"),
+        (less(accuracy, "a", "b", S4), "contradicted"),
+        (not_less(accuracy, "b", "a", S4, margin=0.23), "supported"),
+        (not_less(accuracy, "b", "a", S4, margin=0.22), "undecided"),
+        (not_less(accuracy, "b", "a", S4, margin=0.17), "contradicted"),
+        (not_more(accuracy, "a", "b", S4, margin=0.23), "supported"),
+        (not_more(accuracy, "a", "b", S4, margin=0.20), "undecided"),
+        (not_more(accuracy, "a", "b", S4, margin=0.17), "contradicted"),
+        (alike(accuracy, "a", "b", S4, within=0.23), "supported"),
+        (alike(accuracy, "a", "b", S4, within=0.21), "undecided"),
+        (alike(accuracy, "a", "b", S4, within=0.1), "contradicted"),
+        (positive(accuracy, "a", S4, by=0.67), "supported"),
+        (positive(accuracy, "a", S4, by=0.73), "contradicted"),
+        (negative(accuracy, "a", S4), "contradicted"),
+        (between(accuracy, "a", S4, 0.67, 0.73), "supported"),
+        (between(accuracy, "a", S4, 0.69, 0.71), "undecided"),
+        (between(accuracy, "a", S4, 0.0, 0.67), "contradicted"),
+    ],
+)
+def test_the_words_of_one_comparison(expectation: Any, status: str) -> None:
+    assert judged(rows(CLOSE), expectation).status == status
+
+
+def test_one_seed_has_no_interval_and_decides_nothing() -> None:
+    finding = judged(rows({("a", S4): (90.0,), ("b", S4): (10.0,)}), more(accuracy, "a", "b", S4))
+    assert finding.status == "undecided"
+    assert finding.evidence.endswith("at symmetric:0.4: +80.0 points (one seed, no interval)")
+
+
+def test_pairs_are_those_of_the_seeds_both_have() -> None:
+    runs = [made("a", S4, seed, accuracy=60 + seed) for seed in (1, 2, 3)]
+    runs += [made("b", S4, seed, accuracy=50 + seed) for seed in (2, 3, 4)]
+    found = judged(Results(runs), more(accuracy, "a", "b", S4)).comparisons[0].summary()
+    assert (found.mean, found.n) == (pytest.approx(0.1), 2)
+    other = Results([made("a", S4, 1), made("b", S4, 2)])
+    finding = judged(other, more(accuracy, "a", "b", S4))
+    assert (finding.status, finding.evidence) == ("not measured", "missing: a seed of both")
+
+
+def test_differences_that_are_all_alike_have_the_printed_digit_as_their_deviation() -> None:
+    same = rows({("nmae", S4): (60.0, 70.0), ("nrce", S4): (60.0, 70.0)})
+    t1 = 12.706204736432095
+    assert judged(same, alike(accuracy, "nmae", "nrce", S4, within=0.01)).status == "supported"
+    found = judged(same, more(accuracy, "nmae", "nrce", S4))
+    assert found.status == "undecided"
+    assert found.comparisons[0].summary().high == pytest.approx(t1 * 0.001 / math.sqrt(2))
+    shifted = rows({("a", S4): (60.0, 70.0), ("b", S4): (40.0, 50.0)})
+    assert judged(shifted, more(accuracy, "a", "b", S4)).status == "supported"
+
+
+def test_times_are_compared_as_shares_and_on_one_machine_only() -> None:
+    results = rows({("a", S4): (11.0, 11.0), ("b", S4): (10.0, 10.0)}, of="seconds")
+    finding = judged(results, not_more(epoch_seconds, "a", "b", S4, margin=0.12))
+    assert finding.status == "supported"
+    assert "+10.0 per cent" in finding.evidence
+    assert finding.evidence.endswith("expected under +12.0)")
+    assert "seconds" in judged(results, positive(epoch_seconds, "a", S4)).evidence
+    apart = Results([made("a", S4, 1, "one"), made("b", S4, 1, "other")])
+    finding = judged(apart, less(epoch_seconds, "a", "b", S4))
+    assert (finding.status, finding.evidence) == (
+        "not measured",
+        "missing: a seed of both on the same machine",
+    )
+
+
+def test_how_numbers_are_printed() -> None:
+    assert POINTS.show(-0.783) == "−78.3 points"
+    assert POINTS.show(-0.0001) == "0.0 points"
+    assert PER_CENT.show(0.05, name=False) == "+5.0"
+    missing = Comparison("x", POINTS, missing=("a", "b", "c", "d", "e", "a")).text()
+    assert missing == "x: not measured, a, b, c, d and 1 more missing"
+
+    def own(run: Run) -> float:
+        return run.seed / 1000
+
+    finding = judged(rows(CLOSE), positive(own, "a", S4))
+    assert finding.evidence.startswith("own of a at symmetric:0.4: +0.002 (95 % interval")
+
+
+# Sides --------------------------------------------------------------------------------------------
+
+FIVE = {
+    (loss, S4): (value, value + 1)
+    for loss, value in {"a": 90.0, "b": 80.0, "c": 70.0, "d": 60.0, "e": 50.0}.items()
+}
+
+
+def test_the_mean_and_the_best_of_several() -> None:
+    results = rows(FIVE)
+    found = judged(results, more(accuracy, "b", average("c", "d", "e"), S4)).comparisons[0]
+    assert found.summary().mean == pytest.approx(0.2)
+    found = judged(results, less(accuracy, "c", best("a", "b", "d"), S4)).comparisons[0]
+    assert (found.summary().mean, "a (the largest of a, b, d)" in found.words) == (pytest.approx(-0.2), True)
+    found = judged(results, more(accuracy, "c", lowest("a", "c", "d", "e", place=2), S4)).comparisons[0]
+    assert found.summary().mean == pytest.approx(0.1)  # c itself is not among them
+    assert "d (the 2nd lowest of a, d, e)" in found.words
+    with pytest.raises(InputError, match="the place among losses is 0"):
+        best("a", "b", place=0)
+
+
+@pytest.mark.parametrize(("loss", "status"), [("a", "supported"), ("b", "supported"), ("c", "contradicted")])
+def test_among_the_top_two(loss: str, status: str) -> None:
+    assert judged(rows(FIVE), among_top(accuracy, loss, 2, S4, of="abcde")).status == status
+    mirrored = {"a": "e", "b": "d", "c": "c"}[loss]
+    assert judged(rows(FIVE), among_lowest(accuracy, mirrored, 2, S4, of="abcde")).status == status
+
+
+def test_the_top_needs_every_loss_of_its_field() -> None:
+    finding = judged(rows(FIVE), among_top(accuracy, "a", 2, S4, of=["a", "b", "gce", "ce"]))
+    assert (finding.status, finding.evidence) == ("not measured", f"missing: gce at {S4}, ce at {S4}")
+
+
+def test_no_loss_is_proved_to_be_among_the_top_three_of_three() -> None:
+    finding = judged(rows(FIVE), among_top(accuracy, "a", 3, S4, of="abc"))
+    assert (finding.status, finding.evidence) == (
+        "not measured",
+        f"missing: 3 losses to choose from at {S4}",
+    )
+
+
+def test_losses_and_noises_may_be_spelled_otherwise_and_a_wrong_one_is_named() -> None:
+    results = rows({("nce+mae", S4): (90.0, 91.0), ("ce", S4): (10.0, 11.0)})
+    assert judged(results, more(accuracy, "MAE + NCE", "ce", "symmetric:0.40")).status == "supported"
+    with pytest.raises(InputError, match="did you mean 'nce'"):
+        judged(results, more(accuracy, "nec", "ce", S4))
+
+
+# Noises -------------------------------------------------------------------------------------------
+
+
+def noises_of(where: Any, *run: str) -> list[tuple[str, str]]:
+    return where(Results([made("ce", noise, 1) for noise in run]))
+
+
+def test_where_to_look() -> None:
+    run = ("none", "symmetric:0.2", "symmetric:0.6", "asymmetric:0.2", "asymmetric:0.3")
+    assert noises_of(highest("symmetric", 0.6), *run) == [("symmetric:0.6",) * 2]
+    assert noises_of(highest("symmetric", 0.7), *run) == [("symmetric noise of a rate of 0.7 or more",) * 2]
+    assert noises_of(highest("symmetric"), "none") == [("symmetric noise of a rate of 0 or more",) * 2]
+    assert noises_of(each("asymmetric", clean=True), *run) == [
+        (n, n) for n in ("none", "asymmetric:0.2", "asymmetric:0.3")
+    ]
+    assert noises_of(each("symmetric", most=0.5), *run) == [("symmetric:0.2",) * 2]
+    assert noises_of(each("symmetric", least=0.8), *run) == [("symmetric noise of a rate of 0.8 to 1",) * 2]
+    assert noises_of(rates("asymmetric", 0.3, 0.4), *run) == [(f"asymmetric:{r}",) * 2 for r in (0.3, 0.4)]
+    assert noises_of(against(highest("symmetric"), "none"), *run) == [("symmetric:0.6", "none")]
+    assert noises_of(equal_rates("asymmetric", "symmetric"), *run) == [("asymmetric:0.2", "symmetric:0.2")]
+    assert noises_of(equal_rates("asymmetric", "symmetric"), "none") == [
+        ("asymmetric and symmetric noise of one rate",) * 2
+    ]
+    assert noises_of(highest("symmetric"), "symmetric:0.4@exact") == [("symmetric:0.4@exact",) * 2]
+
+
+def test_a_loss_against_itself_under_another_noise() -> None:
+    results = rows({("ce", "none"): (90.0, 92.0), ("ce", S4): (50.0, 51.0)})
+    finding = judged(results, differs(accuracy, "ce", against(S4, "none"), high=-0.2))
+    assert finding.status == "supported"
+    assert "accuracy of ce at symmetric:0.4 less that at clean labels: −40.5 points" in finding.evidence
+
+
+# Several comparisons ------------------------------------------------------------------------------
+
+S2, S6 = "symmetric:0.2", "symmetric:0.6"
+
+
+def several(*differences: tuple[float, float, float]) -> Results:
+    """Return a less b under as many noises, seed by seed."""
+    noises = (S2, S4, S6)
+    table = {("b", noise): (50.0,) * 3 for noise in noises[: len(differences)]}
+    table |= {("a", noise): tuple(50 + d for d in ds) for noise, ds in zip(noises, differences, strict=False)}
+    return rows(table)
+
+
+UP, DOWN, OPEN = (9.0, 10.0, 11.0), (-11.0, -10.0, -9.0), (-10.0, 0.0, 10.0)
+ALL = more(accuracy, "a", "b", each("symmetric"))
+
+
+@pytest.mark.parametrize(
+    ("differences", "all_of", "one_of"),
+    [
+        ((UP, UP, UP), "supported", "supported"),
+        ((UP, UP, OPEN), "undecided", "supported"),
+        ((UP, UP, DOWN), "contradicted", "supported"),
+        ((DOWN, OPEN, OPEN), "contradicted", "undecided"),
+        ((DOWN, DOWN, DOWN), "contradicted", "contradicted"),
+        ((OPEN, OPEN, OPEN), "undecided", "undecided"),
+    ],
+)
+def test_all_and_sometimes(differences: Any, all_of: str, one_of: str) -> None:
+    results = several(*differences)
+    assert judged(results, ALL).status == all_of
+    assert judged(results, sometimes(ALL)).status == one_of
+
+
+def test_the_comparison_that_is_told_and_the_counts() -> None:
+    finding = judged(several(UP, (19.0, 20.0, 21.0), UP), ALL)
+    assert finding.evidence.startswith("of 3 comparisons 3 supported; the narrowest: accuracy of a")
+    assert "+10.0 points (95 % interval +7.5 to +12.5, n = 3)" in finding.evidence
+    finding = judged(several(UP, OPEN, DOWN), ALL)
+    assert finding.evidence.startswith(
+        "of 3 comparisons 1 supported, 1 contradicted, 1 undecided; against it: accuracy of a less that of b "
+        "at symmetric:0.6: −10.0 points (98.33 % interval"
+    )
+
+
+def test_one_that_decides_alone_is_held_to_more() -> None:
+    weak = (-8.0, -10.0, -12.0)  # −10 ± 4.97 at 95 %, ± 8.8 at 98.33 %: both exclude zero
+    weaker = (-7.0, -10.0, -13.0)  # ± 7.45 at 95 %, ± 13.2 at 98.33 %: the second does not
+    assert judged(several(UP, UP, weak), ALL).status == "contradicted"
+    finding = judged(several(UP, UP, weaker), ALL)
+    assert finding.status == "undecided"
+    assert "1 contradicted; not sure enough" in finding.evidence
+    assert "98.33 % interval −23.2 to +3.2" in finding.evidence
+    assert judged(several(weaker), ALL).status == "contradicted"  # the only one
+
+
+def test_the_evidence_against_is_a_counterexample_not_the_lowest_mean() -> None:
+    wide = (-90.0, 0.0, 0.0)  # −30 ± 129
+    finding = judged(several(UP, wide, DOWN), ALL)
+    assert finding.status == "contradicted"
+    assert "against it: accuracy of a less that of b at symmetric:0.6: −10.0 points" in finding.evidence
+    apart = [more(accuracy, "a", "b", noise) for noise in (S2, S4, S6)]  # the same, said one by one
+    assert judged(several(UP, wide, DOWN), *apart).evidence == finding.evidence
+
+
+def test_pooled_over_noises_is_one_mean_a_seed() -> None:
+    results = several((0.0, 10.0, 20.0), (30.0, 20.0, 10.0))  # means of seeds: 15, 15, 15
+    finding = judged(results, pooled(ALL))
+    assert finding.status == "supported"
+    assert finding.comparisons[0].values == pytest.approx((0.15, 0.15, 0.15))
+    assert "accuracy of a less that of b, mean over symmetric:0.2, symmetric:0.4: +15.0" in finding.evidence
+    results = several((0.0, 10.0), (30.0,))
+    assert judged(results, pooled(ALL)).comparisons[0].values == pytest.approx((0.15,))
+    with pytest.raises(InputError, match="differ in measure or range"):
+        judged(results, pooled(ALL, less(accuracy, "a", "b", S4)))
+
+
+def test_missing_runs_are_named_unless_a_counterexample_decides() -> None:
+    more_at = more(accuracy, "a", "b", rates("symmetric", 0.2, 0.8))
+    finding = judged(several(UP), more_at)
+    assert (finding.status, finding.evidence) == (
+        "not measured",
+        "missing: runs at symmetric:0.8; else of 1 comparisons 1 supported",
+    )
+    assert judged(several(DOWN), more_at).status == "contradicted"
+    assert judged(several(UP), sometimes(more_at)).status == "supported"
+    assert judged(several(DOWN), sometimes(more_at)).status == "not measured"
+    assert judged(several(UP), pooled(more_at)).status == "not measured"
+
+
+def test_the_table_of_findings() -> None:
+    claims = [
+        Claim("first", "4.2", "One.", [ALL]),
+        Claim("second", "own", "Two.", [less(gap, "ce", "fl", S4)]),
+    ]
+    table = claims_table(judge(claims, several(UP, UP)))
+    assert list(table.columns) == ["claim", "section", "verdict", "evidence"]
+    assert [row[2] for row in table.rows] == ["supported", "not measured"]
+    assert "1 supported, 0 contradicted, 0 undecided, 1 not measured" in table.note
+    assert "Between the 2 claims nothing is corrected" in table.note
+    assert "| first: One. | 4.2 | supported | of 2 comparisons" in markdown(table)
+
+
+# The paper's observations -------------------------------------------------------------------------
+
+SYM = [f"symmetric:{r}" for r in (0.2, 0.4, 0.6, 0.8)]
+ASYM = [f"asymmetric:{r}" for r in (0.1, 0.2, 0.3, 0.4)]
+S, A, NOISY, EVERY = SYM, ASYM, [*SYM, *ASYM], ["none", *SYM, *ASYM]
+HS, HA = SYM[-1:], ASYM[-1:]
+
+# accuracies under which all of the paper's sentences hold: clean, the four symmetric, the four asymmetric
+TRUE_ACCURACY = {
+    "ce": (92, 78, 60, 41, 21, 89, 86, 81, 70),
+    "fl": (89, 77, 59, 40, 20, 87, 84, 79, 68),
+    "mae": (72, 80, 76, 60, 33, 70, 68, 66, 60),
+    "rce": (78, 78, 70, 50, 30, 70, 67, 64, 58),
+    "nce": (76, 74, 68, 56, 33, 80, 77, 74, 65),
+    "nfl": (77, 75, 69, 57, 34, 81, 78, 75, 66),
+    "nmae": (78, 70, 66, 52, 31, 68, 64, 60, 50),
+    "nrce": (78, 70, 66, 52, 31, 68, 64, 60, 50),
+    "nce+mae": (90, 89, 87, 80, 50, 90, 88, 86, 80),
+    "nce+rce": (87, 85, 80, 70, 48, 88, 87, 85, 78),
+    "nfl+mae": (66, 88, 64, 64, 47, 82, 79, 76, 67),
+    "nfl+rce": (89, 86, 83, 75, 49, 84, 81, 79, 69),
+}
+# for symmetric and for asymmetric noise, in the order of the losses above
+TRUE_GAP = (40, 35, 5, 5, 10, 9, 8, 8, -10, -10, -10, -10), (25, -3, 6, 7, -4, -4, 9, 9, 3, -2, 4, 8)
+TRUE_INSTABILITY = (
+    (1, 1, 0.3, 0.3, 1, 1, 0.3, 0.3, 0.3, 0.3, 0.3, 0.3),
+    (1, 0.6, 0.3, 0.2, 1, 1, 0.2, 0.2, 0.6, 0.6, 0.2, 0.2),
+)
+TRUE_SECONDS = (
+    (5.95, 5.8, 5.55, 5.5, 5.8, 5.8, 5.8, 5.8, 5.8, 6.3, 6.0, 6.35),
+    (8.8, 8.6, 8.25, 8.2, 8.6, 8.6, 8.6, 8.6, 8.6, 8.6, 8.6, 8.6),
+)
+
+Change = tuple[str, str, list[str], float]
+
+# What is changed, and the sentence no longer holds: measure, losses, noises, value.
+FALSE: dict[str, list[Change]] = {
+    "ce-fl-strong-clean": [("accuracy", "fl", ["none"], 70)],
+    "ce-fl-degrade": [("accuracy", "fl", HS, 80)],
+    "ce-fl-overfit": [("gap", "ce", HS, 2)],
+    "normalized-robust": [("accuracy", "nfl", HS, 15)],
+    "normalized-no-collapse": [("decline", "nce", HS, 20)],
+    "normalized-underfit": [("accuracy", "nce", HS, 60)],
+    "normalized-mae-rce-inconsistent": [("accuracy", "nmae nrce", S, 85)],
+    "apl-near-best": [("accuracy", "nfl+rce", S, 60)],
+    "apl-high-rates": [("accuracy", "nfl+rce", ["symmetric:0.6"], 40)],
+    "nce-rce-to-0.6": [("accuracy", "nce+rce", ["symmetric:0.6"], 50)],
+    "apl-synergy-symmetric": [("accuracy", "nfl+mae", S, 40)],
+    "stability-symmetric": [("instability", "mae rce " + " ".join(APL), HS, 2)],
+    "asymmetric-milder": [("accuracy", "ce", HA, 50)],
+    "normalized-robust-asymmetric": [("decline", "nfl", HA, 20)],
+    "apl-above-normalized": [("accuracy", "nce", ["asymmetric:0.1"], 95)],
+    "nmae-below-mae": [("accuracy", "nmae", HA, 65)],
+    "nrce-no-benefit": [("accuracy", "nrce", HA, 62)],
+    "nce-apl-top": [("accuracy", "nce+rce", ["asymmetric:0.1"], 70)],
+    "nce-mae-top2-asymmetric": [("accuracy", "nce+mae", ["asymmetric:0.2"], 70)],
+    "nce-rce-top2": [("accuracy", "nce+rce", ["asymmetric:0.3"], 70)],
+    "ce-competitive": [("accuracy", "ce", ["asymmetric:0.1"], 80)],
+    "apl-above-parts-asymmetric": [("accuracy", " ".join(APL), A, 40)],
+    "normalized-above-passive": [("accuracy", "nce nfl", A, 30)],
+    "stability-moderate": [("instability", "nce+mae nce+rce fl", HA, 2)],
+    "stability-good": [("instability", "nfl+mae", HA, 2)],
+    "instability-ce-nce-nfl": [("instability", "ce", HA, 0.1)],
+    "fastest-symmetric": [("seconds", "mae", ["none", *S], 7)],
+    "time-cluster": [("seconds", "fl", ["none", *S], 8)],
+    "time-slightly-slower": [("seconds", "ce", ["none", *S], 5)],
+    "slowest-symmetric": [("seconds", "nfl+rce", ["none", *S], 5)],
+    "half-precision": [("seconds", " ".join(PAPER), A, 6)],
+    "fastest-asymmetric": [("seconds", "mae", A, 10)],
+    "time-band": [("seconds", "nfl", A, 12)],
+    "ce-slowest": [("seconds", "ce", A, 8)],
+    "apl-rce-no-slower": [("seconds", "nfl+rce", A, 10)],
+    "mae-rce-efficient": [("seconds", "mae", NOISY, 10)],
+    "robust-competitive": [("seconds", "nfl", NOISY, 10)],
+    "no-major-increase": [("seconds", "nfl", NOISY, 12)],
+    "normalization-lowers-gap": [("gap", "nce", HS, 60)],
+    "normalized-negative-gap": [("gap", "nce", HA, 10)],
+    "robust-lower-gap": [("gap", "mae", HS, 60)],
+    "robust-below-apl": [("accuracy", "mae", NOISY, 95)],
+    "nce-lags": [("accuracy", "nce", HA, 79)],
+    "nmae-larger-gap": [("gap", "nmae", HA, 2)],
+    "apl-upper-half": [("accuracy", "nfl+mae", NOISY, 30)],
+    "apl-above-both-parts": [("accuracy", " ".join(APL), NOISY, 30)],
+    "apl-negative-gap": [("gap", "nfl+mae", HS, -1)],
+    "apl-small-gap-asymmetric": [("gap", "nce+rce", HA, 5)],
+    "nce-mae-top2": [("accuracy", "nce+mae", ["symmetric:0.4"], 50)],
+    "nce-mae-gap": [("gap", "nce+mae", HA, 15)],
+    "nce-rce-gap": [("gap", "nce+rce", HS, 5)],
+    "nfl-rce-top2": [("accuracy", "nfl+rce", HS, 40)],
+    "nfl-rce-gap": [("gap", "nfl+rce", HA, -5)],
+    "nfl-rce-less-asymmetric": [("accuracy", "nfl+rce", ["asymmetric:0.2"], 95)],
+    "nfl-mae-mixed": [("accuracy", "nfl+mae", NOISY, 15)],
+    "nfl-mae-gap": [("gap", "nfl+mae", HA, 20)],
+    "ce-best-clean": [("accuracy", "ce", ["none"], 80)],
+    "ce-largest-gap": [("gap", "ce", HA, 1)],
+    "fl-gap": [("gap", "fl", HA, 5)],
+    "mae-rce-gap": [("gap", "rce", HS, -5)],
+    "normalized-moderate-gap": [("gap", "nce", HS, -9)],
+    "nmae-nrce-gap": [("gap", "nmae", HA, -5)],
+    "nmae-nrce-below-apl": [("accuracy", "nmae", NOISY, 85)],
+    "nmae-nrce-one": [("accuracy", "nrce", ["symmetric:0.6"], 63)],
+}
+
+
+def paper_rows(changes: Iterable[Change] = (), without: Iterable[str] = ()) -> Results:
+    """Return three seeds of the paper's whole study in which its sentences hold, but for the changes."""
+    cells: dict[tuple[str, str], dict[str, Any]] = {}
+    for place, loss in enumerate(PAPER):
+        for column, noise in enumerate(EVERY):
+            kind = int(noise in ASYM)
+            cells[loss, noise] = {
+                "accuracy": TRUE_ACCURACY[loss][column],
+                "gap": TRUE_GAP[kind][place],
+                "instability": TRUE_INSTABILITY[kind][place],
+                "seconds": TRUE_SECONDS[kind][place],
+                "decline": 15 if loss in ("ce", "fl") else 1,
+                "precision": "float32" if kind else "float16",
+            }
+    for measure, losses, noises, value in changes:
+        for loss in losses.split():
+            for noise in noises:
+                cells[loss, noise][measure] = value
+    return Results(
+        [
+            made(loss, noise, seed, **numbers)
+            for (loss, noise), numbers in cells.items()
+            if loss not in without and noise not in without
+            for seed in (1, 2, 3)
+        ]
+    )
+
+
+BY_NAME = {observation.name: observation for observation in OBSERVATIONS}
+
+
+def test_every_observation_has_rows_against_it() -> None:
+    assert list(FALSE) == list(BY_NAME)
+    assert len(OBSERVATIONS) == len(BY_NAME) == 64
+    sections = [observation.section for observation in OBSERVATIONS]
+    assert {section: sections.count(section) for section in dict.fromkeys(sections)} == {
+        "4.2": 12,
+        "4.3": 14,
+        "4.4": 12,
+        "4.5": 25,
+        "ours": 1,
+    }
+
+
+def test_every_observation_is_supported_where_it_is_true() -> None:
+    findings = judge(OBSERVATIONS, paper_rows())
+    assert [(f.claim.name, f.evidence) for f in findings if f.status != "supported"] == []
+
+
+@pytest.mark.parametrize("name", FALSE)
+def test_an_observation_is_contradicted_where_it_is_false(name: str) -> None:
+    [finding] = judge([BY_NAME[name]], paper_rows(FALSE[name]))
+    assert finding.status == "contradicted", finding.evidence
+
+
+def test_observations_without_their_runs_are_not_measured() -> None:
+    findings = {f.claim.name: f for f in judge(OBSERVATIONS, paper_rows(without=["nce"]))}
+    assert findings["nce-lags"].evidence == "missing: nce at symmetric:0.8, nce at asymmetric:0.4"
+    assert findings["nce-mae-top2"].status == "not measured"  # the field is not whole
+    assert findings["ce-fl-degrade"].status == "supported"
+    low = {
+        f.claim.name: f for f in judge(OBSERVATIONS, paper_rows(without=["symmetric:0.6", "symmetric:0.8"]))
+    }
+    assert low["ce-fl-overfit"].evidence == "missing: runs at symmetric noise of a rate of 0.6 or more"
+    assert low["nfl-rce-top2"].evidence == "missing: runs at symmetric:0.6, runs at symmetric:0.8"
+    nothing = judge(OBSERVATIONS, Results([made("gce", "pairflip:0.2", 1)]))
+    assert {f.status for f in nothing} == {"not measured"}
+
+
+def test_high_noise_is_the_highest_that_was_run() -> None:
+    [finding] = judge([BY_NAME["ce-fl-overfit"]], paper_rows(without=["symmetric:0.8"]))
+    assert finding.status == "supported"
+    assert "gap of fl at symmetric:0.6" in finding.evidence
+
+
+def test_times_with_and_without_half_precision_need_both() -> None:
+    results = Results([made(loss, noise, 1) for loss in PAPER for noise in EVERY])
+    [finding] = judge([BY_NAME["half-precision"]], results)
+    assert (finding.status, finding.evidence) == (
+        "not measured",
+        "missing: asymmetric noise in float32 beside symmetric noise of one rate in half precision",
+    )
+
+
+# A user's file ------------------------------------------------------------------------------------
+
+OWN = """
+from noisylabels.study.claims import claim, less, more
+from noisylabels.study.results import accuracy
+
+
+def last_loss(run):
+    return run.last("train_loss")
+
+
+@claim("a-wins", "a is more accurate than b.")
+def a_wins(results):
+    assert results.losses
+    return [more(accuracy, "a", "b", "symmetric:0.4")]
+
+
+@claim("b-wins", "b is more accurate than a.", section="thesis")
+def b_wins(results):
+    return [less(accuracy, "a", "b", "symmetric:0.4")]
+"""
+
+
+def test_a_file_of_ones_own(tmp_path: Path) -> None:
+    path = tmp_path / "mine.py"
+    path.write_text(OWN)
+    claims = load_claims(path)
+    findings = judge(claims, rows(CLOSE))
+    assert [(f.claim.name, f.claim.section, f.status) for f in findings] == [
+        ("a-wins", "own", "supported"),
+        ("b-wins", "thesis", "contradicted"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (None, r"the file of claims .*mine.py is not there, expected a Python file"),
+        ("x = 1\n", r"mine.py holds no claim; put @claim\(NAME, STATEMENT\)"),
+        ("x = 1\ny = x / 0\n", r"the file of claims failed: ZeroDivisionError: .* \(mine.py, line 2\)"),
+        ("def f(:\n", r"the file of claims failed: SyntaxError: .* \(mine.py, line 1\)"),
+        ("import no_such_module\n", r"failed: ModuleNotFoundError: .*no_such_module.* \(mine.py, line 1\)"),
+        (OWN.replace("b-wins", "a-wins"), "mine.py has two claims of the name 'a-wins'"),
+    ],
+)
+def test_a_file_that_cannot_be_loaded_is_one_line(tmp_path: Path, text: str | None, words: str) -> None:
+    path = tmp_path / "mine.py"
+    if text is not None:
+        path.write_text(text)
+    with pytest.raises(InputError, match=words) as caught:
+        load_claims(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_folder_or_another_kind_of_file_is_no_file_of_claims(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="is a folder, expected a Python file"):
+        load_claims(tmp_path)
+    path = tmp_path / "mine.toml"
+    path.write_text("x = 1")
+    with pytest.raises(InputError, match=r"mine.toml cannot be imported; expected a Python file"):
+        load_claims(path)
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        ("return 3", r"the claim 'a-wins' of mine.py returned 3, expected a list such as \[less"),
+        ("return [3]", "the claim 'a-wins' of mine.py returned a list with 3 in it, expected"),
+        ("return []", "the claim 'a-wins' of mine.py returned an empty list, expected"),
+        ("return [more(accuracy, 'nec', 'b', 'none')]", "the claim 'a-wins' of mine.py: unknown loss 'nec'"),
+        ("return [results.nothing]", r"the claim 'a-wins' failed: AttributeError: .* \(mine.py, line 13\)"),
+        (
+            "return [more(lambda run: run.config['x'], 'a', 'b', 'symmetric:0.4')]",
+            r"the claim 'a-wins' failed: KeyError: 'x' \(mine.py, line 13\)",
+        ),
+    ],
+)
+def test_an_error_of_a_claim_is_one_line(tmp_path: Path, body: str, words: str) -> None:
+    path = tmp_path / "mine.py"
+    path.write_text(OWN.replace('return [more(accuracy, "a", "b", "symmetric:0.4")]', body))
+    noise = "none" if "nec" in body else S4
+    results = rows({("a", noise): (1.0, 2.0), ("b", noise): (1.0, 2.0)})
+    with pytest.raises(InputError, match=words) as caught:
+        judge(load_claims(path), results)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_claim_may_bring_a_comparison_of_its_own() -> None:
+    @claim("own", "Computed elsewhere.")
+    def own(results: Results) -> list[Comparison]:
+        return [Comparison("something", values=(1.0, 2.0, 3.0), low=-2.0)]
+
+    assert own.section == "own"
+    [finding] = judge([own], rows(CLOSE))
+    assert finding.status == "supported"
+    assert finding.evidence == (
+        "something: +2.000 (95 % interval −0.484 to +4.484, n = 3; expected over −2.000)"
+    )
+
+
+def test_the_claims_of_the_document_are_judged(tmp_path: Path) -> None:
+    document = Path(__file__).parents[2] / "docs" / "claims.md"
+    [block] = re.findall(r"```python\n(.*?)```", document.read_text(encoding="utf-8"), re.DOTALL)
+    path = tmp_path / "mine.py"
+    path.write_text(block, encoding="utf-8")
+    table = {("gce", S6): (80.0, 81.0, 82.0), ("ce", S6): (40.0, 41.0, 42.0), ("mae", S6): (60.0, 61.0, 62.0)}
+    findings = judge(load_claims(path), rows(table))
+    assert [finding.claim.name for finding in findings] == ["gce-robust", "gce-better", "gce-memorises"]
+    assert (
+        findings[0].status == "undecided"
+    )  # all gaps are zero, and all of three losses are in the top three
+
+
+def test_the_document_counts_the_observations() -> None:
+    document = Path(__file__).parents[2] / "docs" / "claims.md"
+    ours = sum(observation.section == "ours" for observation in OBSERVATIONS)
+    assert f"{len(OBSERVATIONS) - ours} of them, and one of ours" in document.read_text(encoding="utf-8")
