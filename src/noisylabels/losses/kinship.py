@@ -1,0 +1,67 @@
+"""How losses are related: of what kind one is, of which it is the sum, which is its normalized form."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from noisylabels.losses.expression import read_terms
+from noisylabels.losses.readings import NORMALIZE, SELECT
+from noisylabels.losses.terms import Term, canonical
+
+CATEGORIES = ("standard", "robust", "normalized", "combined")
+"""In the order of the paper's tables: see `category`."""
+
+
+def category(expression: str) -> str:
+    """Return which of `CATEGORIES` a loss is of.
+
+    "combined": a sum of two terms or more. Of a single one "normalized" if it is a normalized reading,
+    "robust" if its sum over the labels is constant without that (symmetric: Ghosh 2017), else "standard".
+    Factors make no difference, and wrappers only where they take the symmetry away.
+
+    Raises:
+        InputError: what `loss` raises.
+
+    >>> [category(text) for text in ("fl", "mae", "nfl", "nfl+mae")]
+    ['standard', 'robust', 'normalized', 'combined']
+    """
+    first, *others = _terms(expression)
+    if others:
+        return "combined"
+    if first.reading is NORMALIZE:
+        return "normalized"
+    return "standard" if first.label_sum(10) is None else "robust"
+
+
+def parts(expression: str) -> list[str]:
+    """Return the canonical expressions of a loss's terms, without their factors.
+
+    Raises:
+        InputError: what `loss` raises.
+
+    >>> parts("2*mae + nfl(gamma=2)")
+    ['nfl(gamma=2)', 'mae']
+    """
+    return [str(replace(term, weight=1.0)) for term in _terms(expression)]
+
+
+def normalized_of(expression: str) -> str | None:
+    """Return the canonical expression of a loss's normalized form, or None where it has none of its own.
+
+    That is: of a sum, of a loss in a wrapper, of one that is normalized or negative, and of one that looks at
+    all probabilities. A factor cancels out.
+
+    Raises:
+        InputError: what `loss` raises.
+
+    >>> normalized_of("ce"), normalized_of("fl(gamma=2)"), normalized_of("nce"), normalized_of("ce+mae")
+    ('nce', 'nfl(gamma=2)', None, None)
+    """
+    first, *others = _terms(expression)
+    if others or first.wraps or first.reading is not SELECT or not first.row.pointwise:
+        return None
+    return str(replace(first, weight=1.0, reading=NORMALIZE))
+
+
+def _terms(expression: str) -> tuple[Term, ...]:
+    return canonical(read_terms(expression))
