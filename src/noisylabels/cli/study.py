@@ -154,6 +154,7 @@ class StudyCommand:
                 view.say(f"{cell.name} cannot be read ({state.message}); kept in {aside}, run again")
             elif state.state == "failed" and self.retry:
                 store.retry(cell)
+        store.check_code(cells)
         with view:
             work = carry_out_all(
                 store, left(store, cells), view, jobs=jobs, threads=self.threads, seconds=seconds
