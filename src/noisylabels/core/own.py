@@ -111,7 +111,9 @@ def code_file(spec: str, base: Path | None = None) -> Path | None:
             found = importlib.util.find_spec(where)
         except Exception:  # no such package, or whatever it does when it is imported
             return None
-    return Path(found.origin) if found is not None and found.has_location and found.origin else None
+    # a module that has been imported is found even when its file is gone
+    origin = found.origin if found is not None and found.has_location else None
+    return Path(origin) if origin and Path(origin).is_file() else None
 
 
 def failed(spec: str, what: str, error: BaseException) -> InputError:

@@ -188,6 +188,8 @@ def _preset(named: ast.expr, key: ast.expr, whole: _Source) -> list[Term]:
 
 
 def _called(name: str, inner: ast.expr | None, given: dict[str, float], whole: _Source) -> list[Term]:
+    if name in _READINGS:
+        raise InputError(f"the loss {whole} has {name!r} without a loss, expected such as {name}(gce)")
     if name in WRAPPERS:
         row = WRAPPERS[name]
         wrap = Wrap(row, changed(row, given))

@@ -232,26 +232,23 @@ def spelled(spec: str) -> str:
 
 def _row(spec: str, base: str, function: Callable[..., Any]) -> Own:
     called = _Called(spec, function)
+    pointwise = not called.of_logits and _is_pointwise(called)
     title, equation = said_of(function.forward if isinstance(function, nn.Module) else function)
     name = spec.rpartition(":")[2]
-
-    def row(**what: Any) -> Own:
-        kind = OwnOfLogits if called.of_logits else Own
-        return kind(
-            spelled(spec), what.pop("function", called), title or name,
-            equation or (f"{name}(p)" if what["pointwise"] else f"{name}_y"),
-            "yours", "", spec=spec, base=base, of_logits=called.of_logits, **what,
-        )  # fmt: skip
-
-    if called.of_logits:
-        made = row(pointwise=False)
-    elif _is_pointwise(called):
-        made = row(pointwise=True)
-    else:
-        made = row(pointwise=False, function=_OnRows(called))
-    # affine in p, as mae and rce are, which lower the other classes as well
-    passive = made.pointwise and made.total(3, made.defaults) is not None
-    return row(pointwise=made.pointwise, function=made.function, kind="passive" if passive else "active")
+    row = (OwnOfLogits if called.of_logits else Own)(
+        spelled(spec),
+        called if pointwise or called.of_logits else _OnRows(called),
+        title or name,
+        equation or (f"{name}(p)" if pointwise else f"{name}_y"),
+        "yours",
+        "",
+        pointwise=pointwise,
+        of_logits=called.of_logits,
+        spec=spec,
+        base=base,
+    )
+    # Of p alone, and with a constant sum: affine in p, as mae and rce are, which lower the others as well.
+    return replace(row, kind="passive") if pointwise and row.total(3, row.defaults) is not None else row
 
 
 class _OnRows:
@@ -357,7 +354,7 @@ def _check_values(term: Term, z: Tensor, l: Tensor, target: Tensor) -> None:
 
 def _is_pointwise(called: _Called) -> bool:
     """Return whether a function of log-probabilities acts entry by entry."""
-    l = torch.log_softmax(torch.tensor(_TRIAL, dtype=torch.float64), 1)
+    l = torch.log_softmax(torch.tensor(_TRIAL, dtype=torch.float64, device="cpu"), 1)
     whole = called(l)
     if not isinstance(whole, Tensor) or whole.shape != l.shape:
         return True  # what is wrong is said by the check
@@ -377,14 +374,14 @@ def _is_pointwise(called: _Called) -> bool:
 @lru_cache(maxsize=1024)
 def _constant_sum(row: Own, num_classes: int, parameters: tuple[tuple[str, float], ...]) -> float | None:
     """Return the sum of the costs over all labels if it is the same for many predictions."""
-    generator = torch.Generator().manual_seed(0)
-    z = 3 * torch.randn((8, num_classes), generator=generator, dtype=torch.float64)
+    generator = torch.Generator("cpu").manual_seed(0)
+    z = 3 * torch.randn((8, num_classes), generator=generator, dtype=torch.float64, device="cpu")
     z[0] = 0.0
     if isinstance(row, OwnOfLogits):
         costs = row.costs(z, dict(parameters))
     else:
         costs = row.function(torch.log_softmax(z, 1), **dict(parameters))
-    if not isinstance(costs, Tensor) or costs.shape != z.shape:
+    if not isinstance(costs, Tensor) or costs.shape != z.shape or not costs.is_floating_point():
         return None  # what is wrong is said by the check
     sums = costs.detach().sum(1)
     off = float((sums - sums.mean()).abs().max())
