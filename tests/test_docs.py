@@ -41,7 +41,16 @@ def test_a_documented_command_is_understood(command: str) -> None:
     parse(shlex.split(command)[1:])
 
 
-@pytest.mark.parametrize(("name", "number"), [("README.md", 2), ("docs/noise.md", 1), ("docs/study.md", 2)])
+@pytest.mark.parametrize(
+    ("name", "number"),
+    [
+        ("README.md", 2),
+        ("docs/noise.md", 1),
+        ("docs/published.md", 1),
+        ("docs/study.md", 2),
+        ("docs/training.md", 1),
+    ],
+)
 def test_the_code_of_a_document_runs(name: str, number: int) -> None:
     blocks = re.findall(r"```python\n(.*?)```", TEXTS[name], re.DOTALL)
     assert len(blocks) == number

@@ -20,6 +20,7 @@ from PIL import Image
 from torch import nn
 
 from noisylabels.cli import main
+from noisylabels.cli.train import summary
 from noisylabels.core.checks import InputError
 from noisylabels.core.files import alone
 from noisylabels.experiment import (
@@ -117,6 +118,7 @@ def test_the_id_says_what_is_run_not_where_or_how():
         assert run_id(load_config(None, **FAST | {name: value})) == run_id(config)
     assert re.fullmatch("[0-9a-f]{12}", run_id(config))
     other = {"seed": 1, "epochs": 3, "loss": "ce", "lr": 0.06, "precision": "bfloat16", "data": "cifar10"}
+    other["validation"] = 0.1
     ids = {run_id(load_config(None, **FAST | {name: value})) for name, value in other.items()}
     assert len(ids | {run_id(config)}) == len(other) + 1
 
@@ -154,15 +156,16 @@ def test_a_second_process_in_the_same_folder_is_told_so(tmp_path):
     assert not (tmp_path / "run" / ".lock").exists()
 
 
-def test_a_setting_that_a_finished_run_did_not_know_was_at_its_default(finished, tmp_path):
+@pytest.mark.parametrize(("name", "value"), [("ema", 0.9), ("validation", 0.1)])
+def test_a_setting_that_a_finished_run_did_not_know_was_at_its_default(finished, tmp_path, name, value):
     old = tmp_path / "old"
     shutil.copytree(finished, old)
     config = json.loads((old / "config.json").read_text())
-    del config["ema"]
+    del config[name]
     (old / "config.json").write_text(json.dumps(config))
     assert run(fast(old)).status == "done"
-    with pytest.raises(InputError, match=r"its ema is 0.0, this one's 0.9"):
-        run(fast(old, ema=0.9))
+    with pytest.raises(InputError, match=rf"its {name} is 0.0, this one's {value}"):
+        run(fast(old, **{name: value}))
 
 
 def test_the_id_of_the_defaults_is_what_it_was():
@@ -318,6 +321,29 @@ def test_the_seed_and_not_the_loss_makes_the_labels(tmp_path):
         for seed in (0, 1)
     }
     assert digests["ce", 0] == digests["mae", 0] != digests["ce", 1] == digests["mae", 1]
+
+
+def test_the_summary_says_how_good_the_chosen_epoch_is_beside_the_last(finished, tmp_path):
+    assert "validation" not in summary(run(fast(finished)))
+    out = tmp_path / "run"
+    result = run(fast(out, validation=0.25, epochs=5, lr=0.5))
+    rows = result.history.rows
+    best = max(row["validation_accuracy"] for row in rows)
+    row = next(row for row in rows if row["validation_accuracy"] == best)
+    lines = summary(result).splitlines()
+    assert lines[1] == f"  test accuracy                        {100 * rows[-1]['test_accuracy']:.2f} %"
+    head = f"  at epoch {row['epoch']}, best on validation       "
+    assert lines[2] == f"{head}{100 * row['test_accuracy']:.2f} %"
+    assert result.final == rows[-1]
+
+
+def test_a_validation_split_of_no_example_leaves_nothing_behind(tmp_path, capsys):
+    flags = ["--model", "mlp", "--validation", "0.0001", "--out", str(tmp_path / "run")]
+    assert main(["train", *flags]) == 2
+    error = capsys.readouterr().err
+    assert "a validation share of 0.0001 of 1438 training examples is 0, expected 1 to 1437" in error
+    assert len(error.splitlines()) == 1
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_run_on_a_long_tail_with_foreign_images_stops_and_goes_on(tmp_path):

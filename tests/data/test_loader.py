@@ -106,6 +106,36 @@ def test_the_order_does_not_depend_on_augmentation():
     assert all(torch.equal(a.index, b.index) for a, b in zip(plain, augmented, strict=True))
 
 
+PART = torch.tensor([1, 2, 5, 8, 9, 13, 14, 15, 18, 20, 22])
+
+
+@pytest.mark.parametrize("shuffle", [True, False])
+def test_a_part_is_its_examples_as_they_are_in_the_whole(shuffle):
+    """Labels, index and augmentation of an example go by its position in the set."""
+    found = list(make(positions=PART, shuffle=shuffle).epoch(2))
+    assert [len(batch.index) for batch in found] == ([5, 6] if shuffle else [5, 5, 1])
+    index = torch.cat([batch.index for batch in found])
+    assert sorted(index.tolist()) == PART.tolist()
+    assert torch.equal(index, PART) is not shuffle
+    assert torch.equal(torch.cat([batch.labels for batch in found]), index % 4)
+    whole, part = by_example(make(), 2), by_example(make(positions=PART, shuffle=shuffle), 2)
+    assert all(torch.equal(part[i], whole[i]) for i in PART.tolist())
+
+
+def test_a_part_that_is_the_whole_changes_nothing_and_going_on_works_in_a_part():
+    assert same(list(make(positions=torch.arange(23)).epoch(3)), list(make().epoch(3)))
+    whole = list(make(positions=PART).epoch(4))
+    for start in range(3):
+        assert same(list(make(positions=PART).epoch(4, start)), whole[start:])
+
+
+def test_the_images_of_a_part_are_not_copied():
+    images = torch.zeros(6, 1, 2, 2, dtype=torch.uint8)
+    how = {"batch_size": 2, "device": "cpu", "mean": [0.0], "std": [1.0], "augment": None, "seed": 0}
+    part = Batches(images, torch.zeros(6).long(), shuffle=True, positions=torch.tensor([0, 3]), **how)
+    assert part.images.data_ptr() == images.data_ptr()
+
+
 def test_drop_last_leaves_out_what_is_not_full():
     assert [len(batch.index) for batch in make(23, drop_last=True).epoch(0)] == [5, 5, 5, 5]
     assert [len(batch.index) for batch in make(21, drop_last=True).epoch(0)] == [5, 5, 5, 5]
@@ -123,6 +153,8 @@ def test_channels_last_changes_the_layout_only():
     [
         ({"batch_size": 0}, "batch size is 0"),
         ({"batch_size": 24, "drop_last": True}, "do not fill a batch of 24"),
+        ({"positions": torch.arange(4), "drop_last": True}, "4 examples do not fill a batch of 5"),
+        ({"positions": torch.arange(0)}, "the part of the 23 images has none of them"),
         ({"mean": (0.5,)}, "one for each of 3 channels"),
         ({"n": 0}, "0 images"),
     ],

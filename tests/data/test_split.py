@@ -1,8 +1,10 @@
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from noisylabels.core.checks import InputError
-from noisylabels.data.split import hold_out
+from noisylabels.data.split import hold_out, validation_split
 
 
 def test_each_class_gives_its_share():
@@ -44,3 +46,32 @@ def test_a_corrected_label_moves_no_other_example():
 def test_nothing_to_hold_out_is_an_error():
     with pytest.raises(InputError, match="no class has two"):
         hold_out(np.arange(3), list("abc"), 0.5)
+
+
+@given(n=st.integers(2, 300), share=st.floats(0, 0.99), seed=st.integers(0, 5))
+def test_a_validation_split_parts_the_set(n, share, seed):
+    if share and not 0 < round(share * n) < n:
+        with pytest.raises(InputError, match=f"of {n} training examples is .*, expected 1 to {n - 1}"):
+            validation_split(n, share, seed)
+        return
+    kept, held = validation_split(n, share, seed)
+    assert len(held) == round(share * n)
+    assert sorted([*kept, *held]) == list(range(n))  # each once
+    assert kept.tolist() == sorted(kept)
+    assert held.tolist() == sorted(held)
+
+
+def test_a_validation_split_is_drawn_by_the_seed_and_grows_with_the_share():
+    """Golden values: another choice would change what every result with a split was measured on."""
+    assert validation_split(20, 0.2, 0)[1].tolist() == [7, 8, 10, 14]
+    few, more = (set(validation_split(1000, share, 3)[1].tolist()) for share in (0.1, 0.2))
+    assert few < more
+    assert few != set(validation_split(1000, 0.1, 4)[1].tolist())
+    _, held = validation_split(10_000, 0.2, 0)
+    assert abs(held.mean() - 5000) < 4 * 2887 / np.sqrt(2000)  # 4 standard errors of a uniform draw
+
+
+@pytest.mark.parametrize(("n", "share"), [(4, 0.1), (1, 0.5), (1, 0.1), (3, 0.9)])
+def test_a_validation_split_of_none_or_all_is_an_error(n, share):
+    with pytest.raises(InputError, match=rf"a validation share of {share:g} of {n} training .* take another"):
+        validation_split(n, share, 0)

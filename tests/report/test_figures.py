@@ -11,14 +11,8 @@ import pytest
 from PIL import Image
 
 from noisylabels.core.checks import InputError
-from noisylabels.report.figures import (
-    DASHES,
-    PALETTE,
-    learning_curves,
-    loss_curves,
-    save,
-    transition_matrices,
-)
+from noisylabels.report.figures import learning_curves, loss_curves, save, transition_matrices
+from noisylabels.report.looks import DASHES, PALETTE
 
 
 def curve(factor=1.0):
@@ -58,13 +52,13 @@ def test_a_pole_does_not_flatten_the_rest(chart):
     assert low < high
 
 
-def test_no_two_of_32_lines_look_alike():
-    names = [f"loss {k}" for k in range(32)]
+def test_no_two_of_48_lines_look_alike():
+    names = [f"loss {k}" for k in range(48)]
     encoding = loss_curves(dict.fromkeys(names, curve()), 3).to_dict()["hconcat"][0]["encoding"]
     colours, dashes = (encoding[key]["scale"]["range"] for key in ("color", "strokeDash"))
     assert encoding["color"]["scale"]["domain"] == names
-    assert len({(c, tuple(d)) for c, d in zip(colours, dashes, strict=True)}) == 32
-    assert len(set(PALETTE)) == 8
+    assert len({(c, tuple(d)) for c, d in zip(colours, dashes, strict=True)}) == 48
+    assert len(set(PALETTE)) == 12
     assert len(set(DASHES)) == 4
 
 

@@ -21,6 +21,7 @@ from noisylabels.study.executors import carry_out_all
 from noisylabels.study.grid import from_table
 from noisylabels.study.plan import in_words, probe, read_seconds, shard
 from noisylabels.study.store import Store, export, left, read_rows
+from noisylabels.training.history import chosen_epoch
 
 TABLE = {
     "title": "six small runs",
@@ -222,6 +223,19 @@ def test_export_and_back(whole, tmp_path):
         read_rows(tmp_path)
     with pytest.raises(InputError, match="there is no file"):
         read_rows(tmp_path / "no.parquet")
+
+
+def test_runs_with_and_without_a_validation_split_share_a_file(tmp_path):
+    """A column that only some runs have is null for the others, and chooses nothing there."""
+    table = TABLE | {"axes": {"validation": [0.0, 0.2]}}
+    cells = from_table(table, "two").cells({"device": "cpu"})
+    carry_out_all(Store(tmp_path / "study"), cells, Quiet())
+    export(read_rows(tmp_path / "study"), tmp_path / "study.parquet")
+    rows = {row["run_id"]: row for row in read_rows(tmp_path / "study.parquet")}
+    plain, held = (rows[cell.run_id]["history"] for cell in cells)
+    assert [row["validation_accuracy"] for row in plain] == [None, None]
+    assert chosen_epoch(plain) is None
+    assert chosen_epoch(held) in held
 
 
 def test_a_probe_says_about_how_long_a_cell_takes():

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from noisylabels.core.checks import InputError
-from noisylabels.study.statistics import by, compare, gap, last_epochs_deviation, rank, summarize, top
+from noisylabels.study.statistics import Summary, compare, contrast, rank, summarize, top
 
 SHARES = st.floats(0, 1)
 
@@ -57,6 +57,44 @@ def test_paired_comparison_at_its_ends():
     assert compare({1: 0.5, 2: 0.75}, {1: 0.5, 2: 0.75}).p == 1.0
     with pytest.raises(InputError, match="no run in common"):
         compare({1: 0.5}, {2: 0.5})
+
+
+SAMPLES = st.lists(st.floats(10, 95).map(lambda x: round(x, 2)), min_size=2, max_size=6)
+
+
+@given(SAMPLES, SAMPLES)
+def test_a_contrast_of_two_means_is_welchs_as_scipy_has_it(first, second):
+    found = contrast(summarize(first), summarize(second))
+    assert found.difference == pytest.approx(np.mean(first) - np.mean(second))
+    if np.std(first) > 0.01 and np.std(second) > 0.01:
+        interval = stats.ttest_ind(first, second, equal_var=False).confidence_interval()
+        assert (found.low, found.high) == pytest.approx((interval.low, interval.high), rel=1e-6, abs=1e-6)
+
+
+def test_a_contrast_with_a_single_number_is_an_interval_for_one_more_run():
+    """t of 2 degrees of freedom at 0.975 is 4.3027; of 1, 12.7062; tables have them."""
+    ours, single = summarize([51.0, 52.0, 53.0]), summarize([59.54])
+    found = contrast(ours, single)
+    half = 4.302653 * 1.0 * math.sqrt(1 / 3 + 1)
+    assert found.difference == pytest.approx(-7.54)
+    assert (found.low, found.high) == pytest.approx((-7.54 - half, -7.54 + half), abs=1e-5)
+    assert found.verdict == "lower"
+    back = contrast(single, ours)
+    assert (back.low, back.high) == pytest.approx((-found.high, -found.low))
+    assert back.verdict == "higher"
+    of_three = contrast(ours, Summary(59.54, None, None, None, 3))
+    assert of_three.high - of_three.low == pytest.approx(2 * 4.302653 * math.sqrt(2 / 3), abs=1e-5)
+    two = contrast(summarize([51.0, 53.0]), single)
+    assert two.verdict == "within the spread"
+    assert two.high == pytest.approx(-7.54 + 12.706205 * math.sqrt(2) * math.sqrt(1.5), abs=1e-4)
+
+
+def test_a_contrast_at_its_ends():
+    bare = contrast(summarize([50.0]), Summary(60.0, 0.5, None, None, 1))  # a deviation over who knows what
+    assert (bare.difference, bare.low, bare.high, bare.verdict) == (-10.0, None, None, "no spread known")
+    stuck = contrast(summarize([10.0, 10.0, 10.0]), summarize([10.0, 10.0]))
+    assert (stuck.low, stuck.high, stuck.verdict) == (0.0, 0.0, "within the spread")
+    assert contrast(summarize([10.0, 10.0]), summarize([10.5])).verdict == "lower"
 
 
 TABLES = st.integers(3, 6).flatmap(
@@ -106,14 +144,3 @@ def test_the_top_two_as_printed():
     assert top({"a": 0.9, "b": 0.8, "c": 0.8, "d": 0.7}) == {"a", "b", "c"}
     assert top({"a": 0.9}) == {"a"}
     assert top({}) == set()
-
-
-def test_measures_of_a_run():
-    history = [{"test_accuracy": value} for value in (0.0, 0.5, 0.6, 0.7)]
-    assert last_epochs_deviation(history, 3) == pytest.approx(0.1)
-    assert last_epochs_deviation(history[:1]) is None
-    assert gap({"given_accuracy": 0.9, "test_accuracy": 0.6}) == pytest.approx(0.3)
-    assert by([{"x": 1}, {"x": 2}, {"x": 1, "y": 0}], lambda row: row["x"]) == {
-        1: [{"x": 1}, {"x": 1, "y": 0}],
-        2: [{"x": 2}],
-    }

@@ -26,6 +26,7 @@ STATES = {
     "float16": {"precision": "float16", "scale": 20.0},
     "contiguous": {"channels_last": False},
     "rare checkpoints": {"checkpoint_epochs": 2},
+    "validation": {"validation": 0.1},  # 36 of 40 examples remain: 3 steps an epoch still
     "all": {
         "optimizer": "adamw",
         "ema": 0.8,
@@ -37,6 +38,7 @@ STATES = {
         "l1": 1e-4,
         "schedule": "step",
         "warmup_epochs": 1.5,
+        "validation": 0.1,
     },
 }
 
@@ -187,11 +189,23 @@ def saved(train_one, tmp_path) -> Path:
         ({"epochs": 4}, "of a run whose epochs is 3, this one's is 4"),
         ({"lr": 0.1}, "of a run whose lr is 0.05, this one's is 0.1"),
         ({"ema": 0.5}, "of a run whose ema is 0.0, this one's is 0.5"),
+        ({"validation": 0.1}, "of a run whose validation is 0.0, this one's is 0.1"),
     ],
 )
 def test_a_checkpoint_of_other_settings_is_refused(saved, train_one, other, message):
     with pytest.raises(InputError, match=message):
         train_one(folder=saved.parent, **other)
+
+
+def test_a_setting_that_a_checkpoint_did_not_know_was_at_its_default(saved, train_one):
+    state = torch.load(saved, weights_only=True)
+    del state["made_for"]["validation"]
+    torch.save(state, saved)
+    with pytest.raises(InputError, match=r"of a run whose validation is 0.0, this one's is 0.1"):
+        train_one(folder=saved.parent, validation=0.1)
+    model, _ = train_one(folder=saved.parent)
+    expected, _ = train_one()
+    assert all(torch.equal(a, b) for a, b in zip(model.parameters(), expected.parameters(), strict=True))
 
 
 def test_a_checkpoint_of_other_data_or_labels_is_refused(saved, sets, model):

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from noisylabels.core.checks import InputError
-from noisylabels.training.history import History
+from noisylabels.training.history import History, chosen_epoch
 
 
 def test_round_trip_and_columns(tmp_path):
@@ -46,3 +46,29 @@ def test_no_nan_gets_into_a_file(tmp_path):
     with pytest.raises(ValueError, match="not JSON compliant"):
         History([{"x": float("nan")}]).write(tmp_path / "h.jsonl")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("accuracies", "chosen"),
+    [
+        ([], None),
+        ([None, None], None),  # as an exported study has it
+        ([0.3], 1),
+        ([0.1, 0.4, 0.3], 2),
+        ([0.1, 0.4, 0.2, 0.4], 2),  # the earliest among equals
+        ([0.0, 0.0], 1),
+    ],
+)
+def test_the_chosen_epoch(accuracies, chosen):
+    rows = [
+        # what the test set says chooses nothing
+        {"epoch": n, "test_accuracy": 1 - 0.1 * n, "validation_accuracy": value}
+        for n, value in enumerate(accuracies, start=1)
+    ]
+    found = chosen_epoch(rows)
+    assert found == History(rows).chosen
+    assert (found and found["epoch"]) == chosen
+
+
+def test_no_epoch_is_chosen_without_a_validation_split():
+    assert History([{"epoch": 1, "test_accuracy": 0.5}]).chosen is None

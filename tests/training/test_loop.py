@@ -16,6 +16,7 @@ from noisylabels.core.rng import derive_seed
 from noisylabels.data.augment import parse_augment
 from noisylabels.data.images import image_set
 from noisylabels.data.loader import Batches
+from noisylabels.data.split import validation_split
 from noisylabels.losses.expression import loss as parse_loss
 from noisylabels.models.catalog import build_model
 from noisylabels.noise.corruption import corrupt
@@ -220,7 +221,7 @@ def test_the_callers_random_state_neither_matters_nor_changes(sets, model):
     assert same(*ends)
 
 
-@pytest.mark.parametrize("changed", ["noise", "weights", "order", "augment", "model"])
+@pytest.mark.parametrize("changed", ["noise", "validation", "weights", "order", "augment", "model"])
 def test_each_random_stream_is_its_own(sets, monkeypatch, changed):
     """Change the seed of one stream: its own draws change, those of the others stay."""
     train, _ = sets(n=50, size=8)
@@ -242,6 +243,7 @@ def test_each_random_stream_is_its_own(sets, monkeypatch, changed):
         given = corrupt(train.labels, "symmetric:0.4", num_classes=3, seed=0).given
         return {
             "noise": given.tobytes(),
+            "validation": validation_split(50, 0.2, 0)[1].tobytes(),
             "weights": torch.cat([p.detach().flatten() for p in network.parameters()]).numpy().tobytes(),
             "order": torch.cat(order).numpy().tobytes(),
             "augment": draws.shift.numpy().tobytes() + draws.flip.numpy().tobytes(),

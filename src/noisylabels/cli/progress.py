@@ -31,6 +31,7 @@ class Progress:
         self.done = sum(store.state(cell).state == "done" for cell in cells)
         self.done_before = self.done
         self.failed = 0
+        self.noted: set[str] = set()
         self.began = time.monotonic()
         self._live = Live(console=self.console, refresh_per_second=4, transient=True)
         self._lock = threading.Lock()
@@ -48,6 +49,14 @@ class Progress:
         """Print a line that stays."""
         self.console.print(text, markup=False, soft_wrap=True)
 
+    def note(self, text: str) -> None:
+        """Print a note, once: what is true of one cell is often true of all."""
+        with self._lock:
+            new = text not in self.noted
+            self.noted.add(text)
+        if new:
+            self.say(f"note: {text}")
+
     def begun(self, cell: Cell) -> None:
         """Take note of a cell that is being carried out."""
         with self._lock:
@@ -60,6 +69,8 @@ class Progress:
             status, message = answer["status"], answer["message"]
             self.done += status in ("done", "found")
             self.failed += status in ("failed", "refused")
+        for text in answer.get("notes", "").splitlines():
+            self.note(text)
         if status in ("failed", "refused"):
             self.say(f"failed: {cell.name}: {message}")
         elif status == "done" and not self.console.is_terminal:

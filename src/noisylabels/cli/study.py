@@ -59,6 +59,8 @@ class StudyCommand:
     """2/5: the second of five parts, for as many machines"""
     retry: bool = False
     """run cells again that failed"""
+    track: tuple[str, ...] = ()
+    """tensorboard, mlflow, or both: get the history of every cell (pip install 'noisylabels[track]')"""
     file: Path | None = None
     """file for export (default: the study's folder and .parquet)"""
 
@@ -137,6 +139,7 @@ class StudyCommand:
 
     def _run(self) -> int:
         from noisylabels.cli.progress import Progress
+        from noisylabels.experiment import open_trackers
         from noisylabels.study.executors import carry_out_all
         from noisylabels.study.plan import read_seconds, shard
         from noisylabels.study.store import left
@@ -144,6 +147,7 @@ class StudyCommand:
         seconds = None if self.time_budget is None else read_seconds(self.time_budget)
         jobs = self._jobs()
         study, cells, store = self._cells()
+        open_trackers(self.track)  # what is wrong with them is said before anything is begun
         store.note(study.title, cells)
         cells = shard(cells, self.shard)
         view = Progress(store, cells)
@@ -156,8 +160,16 @@ class StudyCommand:
                 store.retry(cell)
         store.check_code(cells)
         with view:
+            if self.track:
+                store.catch_up(cells, self.track, view.note)
             work = carry_out_all(
-                store, left(store, cells), view, jobs=jobs, threads=self.threads, seconds=seconds
+                store,
+                left(store, cells),
+                view,
+                jobs=jobs,
+                threads=self.threads,
+                seconds=seconds,
+                track=self.track,
             )
         states = [store.state(cell).state for cell in cells]
         done, failed = states.count("done"), states.count("failed")

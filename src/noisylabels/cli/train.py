@@ -28,6 +28,8 @@ class Train:
     recipe: Annotated[str | None, tyro.conf.Positional, tyro.conf.arg(metavar="[RECIPE]")] = None
     """digits, paper, or the path of a TOML file of settings"""
     settings: RunConfig = field(default_factory=RunConfig)
+    track: tuple[str, ...] = ()
+    """tensorboard, mlflow, or both: get the same history (pip install 'noisylabels[track]')"""
 
     def recipe_config(self) -> RunConfig:
         """Return the settings of the recipe alone."""
@@ -45,7 +47,7 @@ class Train:
         )
         try:
             with TerminalReporter(config.epochs) as reporter:
-                result = run(config, reporter)
+                result = run(config, reporter, track=self.track)
         except Interrupted as stopped:
             print(f"noisylabels: {stopped}; the same command goes on from there", file=sys.stderr)
             return 128 + stopped.signal
@@ -68,9 +70,14 @@ def summary(result: RunResult) -> str:
         added = "no noise added"  # which says nothing of how many labels were wrong before
     names = result.class_names
     dead = ", ".join(names[k] for k in final["dead_classes"]) or "none"
+    chosen = []
+    if result.config.get("validation") and (row := result.history.chosen) is not None:
+        words = f"  at epoch {row['epoch']}, best on validation"
+        chosen = [f"{words:38} {100 * row['test_accuracy']:.2f} %"]
     lines = [
         f"{result.config['data']}, {added}, loss {result.config['loss']}, epoch {final['epoch']}",
         f"  test accuracy                        {percent('test_accuracy')}",
+        *chosen,
         f"  training set, on the labels given    {percent('given_accuracy')}",
     ]
     if final["memorised"] is not None:

@@ -53,8 +53,8 @@ def folder_for(path: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def alone(path: Path) -> Iterator[None]:
-    """Hold the lock file `path` for the block; a second process that wants it gets a `Busy`.
+def alone(path: Path, seconds: float = 0.05) -> Iterator[None]:
+    """Hold the lock file `path` for the block; a process that waits for it so many seconds gets a `Busy`.
 
     The system lets go of the lock when the process ends, however it ends. Where there are no such
     locks (Windows), nothing is held.
@@ -64,13 +64,13 @@ def alone(path: Path) -> Iterator[None]:
     except ImportError:
         yield
         return
-    patience = 3  # `held` may be looking
+    deadline = time.monotonic() + seconds  # never at once: `held` may be looking
     while True:
         with path.open("w") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                if patience := patience - 1:
+                if time.monotonic() < deadline:
                     time.sleep(0.02)
                     continue
                 raise Busy(

@@ -1,4 +1,4 @@
-"""Batches: a set's examples in a drawn order, augmented and normalised on the device.
+"""Batches: examples of a set in a drawn order, augmented and normalised on the device.
 
 Everything random in an epoch is drawn on the CPU when the epoch starts and moved to the device once. So
 there is no transfer and no synchronisation between batches, a CPU and a GPU see the same batches, and a
@@ -27,7 +27,7 @@ class Batch(NamedTuple):
 
 
 class Batches:
-    """The batches of a set, epoch after epoch.
+    """The batches of a set, or of a part of it, epoch after epoch.
 
     The images are put on the device once. Where they would take more than half of a GPU's free memory
     they stay on the host, and each batch is copied through pinned memory while the GPU computes.
@@ -40,15 +40,18 @@ class Batches:
         mean: C numbers in [0, 1], see `ImageSet.pixel_mean_std`.
         std: C numbers above 0.
         augment: None for none.
-        shuffle: a new order for each epoch; else 0..N-1.
+        shuffle: a new order for each epoch; else that of the positions.
         seed: of the streams ("order", epoch) and ("augment", epoch).
+        positions: int64, (n,): the examples that make the part, each once; None for all N. A batch's `index`
+            and what augmentation draws for an example go by its position in the set, with or without it.
         channels_last: give the images in the memory layout that convolutions prefer on recent hardware.
         drop_last: leave out a last batch that is not full. Otherwise it is kept; but when shuffling (that
             is, in training) a last batch of a single example joins the batch before it, because batch
             normalisation cannot train on one.
 
     Raises:
-        InputError: lengths or channels differ, the batch size is below 1, or no batch would remain.
+        InputError: lengths or channels differ, the batch size is below 1, the part is empty, or no batch
+            would remain.
 
     >>> pixels = torch.zeros(5, 1, 2, 2, dtype=torch.uint8)
     >>> batches = Batches(pixels, torch.arange(5), batch_size=2, device="cpu", mean=[0.0], std=[1.0],
@@ -69,6 +72,7 @@ class Batches:
         augment: Augment | None,
         shuffle: bool,
         seed: int,
+        positions: torch.Tensor | None = None,
         channels_last: bool = False,
         drop_last: bool = False,
     ) -> None:
@@ -79,9 +83,12 @@ class Batches:
             )
         if batch_size < 1:
             raise InputError(f"the batch size is {batch_size}, expected 1 or more")
-        if drop_last and n < batch_size:
+        positions = torch.arange(n) if positions is None else positions
+        if len(positions) == 0:
+            raise InputError(f"the part of the {n} images has none of them, expected 1 position or more")
+        if drop_last and len(positions) < batch_size:
             raise InputError(
-                f"{n} examples do not fill a batch of {batch_size} and drop_last leaves it out; "
+                f"{len(positions)} examples do not fill a batch of {batch_size} and drop_last leaves it out; "
                 "lower the batch size"
             )
         if not len(mean) == len(std) == images.shape[1]:
@@ -92,7 +99,9 @@ class Batches:
         self.device = torch.device(device)
         self.batch_size = batch_size
         self.resident = _fits(images, self.device)
-        self._images = images.to(self.device) if self.resident else images
+        # where they are: a second `Batches` of the same images takes them from here, and none moves twice
+        self.images = images.to(self.device) if self.resident else images
+        self._positions = positions
         self._labels = labels.to(self.device)
         self._mean = torch.tensor(mean, dtype=torch.float32, device=self.device)
         self._std = torch.tensor(std, dtype=torch.float32, device=self.device)
@@ -100,7 +109,7 @@ class Batches:
         self._shuffle = shuffle
         self._seed = seed
         self._layout = torch.channels_last if channels_last else torch.contiguous_format
-        self._ends = _batch_ends(n, batch_size, drop_last=drop_last, merge_single=shuffle)
+        self._ends = _batch_ends(len(positions), batch_size, drop_last=drop_last, merge_single=shuffle)
 
     def __len__(self) -> int:
         return len(self._ends)
@@ -130,10 +139,12 @@ class Batches:
         return self._walk(epoch, start)
 
     def _walk(self, epoch: int, start: int) -> Iterator[Batch]:
-        n = len(self._images)
-        stream = generator(self._seed, "order", epoch)
-        order = torch.randperm(n, generator=stream) if self._shuffle else torch.arange(n)
-        draws = self._augment.draw(n, self._seed, epoch).to(self.device) if self._augment else None
+        order = self._positions
+        if self._shuffle:
+            order = order[torch.randperm(len(order), generator=generator(self._seed, "order", epoch))]
+        draws = None
+        if self._augment:
+            draws = self._augment.draw(len(self.images), self._seed, epoch).to(self.device)
         here = order.to(self.device)
         begin = self._ends[start - 1] if start else 0
         for end in self._ends[start:]:
@@ -144,8 +155,8 @@ class Batches:
 
     def _gather(self, index: torch.Tensor, host_index: torch.Tensor) -> torch.Tensor:
         if self.resident:
-            return self._images.index_select(0, index)
-        pinned = self._images.index_select(0, host_index).pin_memory()
+            return self.images.index_select(0, index)
+        pinned = self.images.index_select(0, host_index).pin_memory()
         return pinned.to(self.device, non_blocking=True)
 
     def _prepare(self, pixels: torch.Tensor, index: torch.Tensor, draws: Draws | None) -> torch.Tensor:

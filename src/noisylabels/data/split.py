@@ -1,4 +1,4 @@
-"""The held-out part: a stratified choice of test examples that stays when the data change a little."""
+"""Parts of a set: held out for testing where it has no test part, and held out of training for validation."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from noisylabels.core.checks import InputError
-from noisylabels.core.rng import derive_seed
+from noisylabels.core.rng import derive_seed, uniforms
 
 
 def hold_out(labels: np.ndarray, keys: Sequence[str], fraction: float) -> tuple[np.ndarray, np.ndarray]:
@@ -45,3 +45,33 @@ def hold_out(labels: np.ndarray, keys: Sequence[str], fraction: float) -> tuple[
             "add images or a test part"
         )
     return np.flatnonzero(~chosen), np.flatnonzero(chosen)
+
+
+def validation_split(n: int, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Choose `share` of n training examples, whatever their labels, for validation.
+
+    Args:
+        n: the number of examples.
+        share: in [0, 1); 0 holds nothing out.
+        seed: the run's; each example draws its place in the queue from the stream "validation" of it, so
+            that the choice is the same for every loss, and a larger share holds a smaller one's examples too.
+
+    Returns:
+        Positions of those to train on and of those held out, int64, each in rising order; of the latter
+        there are round(share * n).
+
+    Raises:
+        InputError: a share above 0 comes to no example, or to all.
+
+    >>> kept, held = validation_split(10, 0.3, seed=0)
+    >>> len(kept), len(held), sorted([*kept, *held]) == list(range(10))
+    (7, 3, True)
+    """
+    count = round(share * n)
+    if share and not 0 < count < n:
+        raise InputError(
+            f"a validation share of {share:g} of {n} training examples is {count}, expected 1 to {n - 1}; "
+            "take another share, or 0 for no validation"
+        )
+    queue = np.argsort(uniforms(n, seed, "validation"), kind="stable")
+    return np.sort(queue[count:]), np.sort(queue[:count])

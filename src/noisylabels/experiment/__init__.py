@@ -2,21 +2,26 @@
 
 from noisylabels.experiment.config import RunConfig, canonical, default_out, load_config, recipes, run_id
 from noisylabels.experiment.folder import RunResult, read_result
-from noisylabels.experiment.reporter import Reporter, Silent
+from noisylabels.experiment.reporter import Notes, Reporter, Silent
 from noisylabels.experiment.running import run
 from noisylabels.experiment.sets import corrupt_set, corrupted, load_sets
+from noisylabels.experiment.trackers import TRACKERS, catch_up, open_trackers
 
 __all__ = [
+    "TRACKERS",
+    "Notes",
     "Reporter",
     "RunConfig",
     "RunResult",
     "Silent",
     "canonical",
+    "catch_up",
     "corrupt_set",
     "corrupted",
     "default_out",
     "load_config",
     "load_sets",
+    "open_trackers",
     "read_result",
     "recipes",
     "run",

@@ -60,6 +60,9 @@ class RunConfig(Settings, Subject):
 NOT_IDENTITY = ("out", "data_root", "download", *HOW)
 """Settings that say where and how a run is carried out, not what it is; they do not enter its id."""
 
+NEWER = ("validation",)
+"""Settings that came after the first ids: at their defaults they do not enter an id, so that it stays."""
+
 
 def recipes() -> dict[str, Path]:
     """Return the recipes that come with the package, by name."""
@@ -152,7 +155,13 @@ def code_digests(config: RunConfig) -> dict[str, str]:
 
 def run_id(config: RunConfig) -> str:
     """Return the id of a run: 12 hexadecimal digits of what it is, not of where it is carried out."""
-    return fingerprint(canonical(config), NOT_IDENTITY)
+    return canonical_id(canonical(config))
+
+
+def canonical_id(config: RunConfig) -> str:
+    """Return the id of a run whose configuration is spelled canonically already."""
+    unused = [name for name in NEWER if getattr(config, name) == getattr(RunConfig, name)]
+    return fingerprint(config, (*NOT_IDENTITY, *unused))
 
 
 def default_out(config: RunConfig) -> Path:

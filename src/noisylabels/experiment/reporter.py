@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Protocol
 
 
@@ -35,3 +36,14 @@ class Silent:
 
     def epoch(self, row: dict[str, Any]) -> None:
         """Say nothing."""
+
+
+class Notes(Silent):
+    """A reporter that hands notes to a function, and keeps the rest to itself."""
+
+    def __init__(self, tell: Callable[[str], None]) -> None:
+        self.tell = tell
+
+    def note(self, text: str) -> None:
+        """Hand it on."""
+        self.tell(text)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +21,7 @@ from noisylabels.experiment.folder import (
 )
 from noisylabels.experiment.reporter import Reporter, Silent
 from noisylabels.experiment.sets import corrupted
+from noisylabels.experiment.trackers import Tracked, catch_up
 from noisylabels.training.settings import Settings
 
 if TYPE_CHECKING:
@@ -30,18 +31,23 @@ if TYPE_CHECKING:
 
 
 def run(
-    config: RunConfig, reporter: Reporter | None = None, stop: Callable[[], bool] = lambda: False
+    config: RunConfig,
+    reporter: Reporter | None = None,
+    stop: Callable[[], bool] = lambda: False,
+    track: Sequence[str] = (),
 ) -> RunResult:
     """Carry out a run, or go on with it, or return its result if it is done.
 
     Everything that a user can get wrong is checked before anything is written. The folder then gets
     config.json, environment.json, labels.parquet, history.jsonl after every epoch, checkpoint.pt
-    while it runs, model.safetensors, and result.json, last.
+    while it runs, model.safetensors, and result.json, last. Trackers follow it.
 
     Args:
         config: what to run.
         reporter: told how it goes.
         stop: asked after every step, beside the signals; when it says yes the run stops as if one came.
+        track: who gets the history too, of `trackers.TRACKERS`: tensorboard, mlflow. No part of what the
+            run is.
 
     Raises:
         InputError: a name, a value or a file is wrong; the folder holds another run.
@@ -54,11 +60,12 @@ def run(
     from noisylabels.noise.spec import NoiseSpec
     from noisylabels.training.loop import pick_device
 
-    reporter = reporter or Silent()
     config = canonical(config)
     out = Path(config.out).expanduser() if config.out is not None else default_out(config)
+    tracked = Tracked(reporter or Silent(), track, out, config.checkpoint_epochs)
     code = code_digests(config)
-    if (finished := _finished(out, config, code, reporter)) is not None:
+    if (finished := _finished(out, config, code, tracked)) is not None:
+        catch_up(finished, track, reporter)
         return finished
     # before any data are read, which may take long
     check_model(config.model)
@@ -72,9 +79,11 @@ def run(
         except OSError as error:
             raise InputError(f"the run's folder {out} cannot be written: {error.strerror}") from None
         # again, now that nobody else can end it
-        if (finished := _finished(out, config, code, reporter)) is not None:
-            return finished
-        return _run_alone(config, out, criterion, device, files, reporter, stop)
+        result = _finished(out, config, code, tracked)
+        if result is None:
+            result = _run_alone(config, out, criterion, device, files, tracked, stop)
+        tracked.end(result)
+        return result
 
 
 def _finished(out: Path, config: RunConfig, code: dict[str, str], reporter: Reporter) -> RunResult | None:
@@ -95,7 +104,7 @@ def _run_alone(
     criterion: Loss,
     device: torch.device,
     files: dict[str, dict[str, str]],
-    reporter: Reporter,
+    tracked: Tracked,
     stop: Callable[[], bool],
 ) -> RunResult:
     """Carry out a run in a folder in which nobody else is at work."""
@@ -108,7 +117,8 @@ def _run_alone(
     from noisylabels.training.interrupt import Interrupted, stop_on_signals
     from noisylabels.training.loop import Diverged, fit
 
-    train, test, labels = corrupted(config, reporter)
+    train, test, labels = corrupted(config, tracked)
+    tracked.class_names = train.class_names
     height, width = train.images.shape[2:]
     shape: dict[str, Any] = {
         "name": ("small-cnn" if min(height, width) < 16 else "cnn8")
@@ -140,7 +150,7 @@ def _run_alone(
                 criterion,
                 labels=labels if known else None,
                 folder=out,
-                watcher=reporter,
+                watcher=tracked,
                 stop=lambda: signals() or stop(),
                 **settings,
             )
@@ -150,6 +160,7 @@ def _run_alone(
             raise
         except Interrupted as stopped:
             stopped.signal = signals.signal or stopped.signal
+            tracked.follow("stopped")
             raise
         except Diverged as error:
             history = error.history

@@ -1,4 +1,4 @@
-"""Figures: declarative charts, one for the page, the SVG and the PNG."""
+"""Figures of losses, of noise and of single runs: declarative charts."""
 
 from __future__ import annotations
 
@@ -9,13 +9,7 @@ from typing import Any
 
 from noisylabels.core.checks import InputError
 from noisylabels.core.files import check_target, replacing
-
-PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C6D31")
-"""Okabe and Ito's colours, which people with any colour vision can tell apart, without the yellow
-that is lost on white; a brown stands in for it."""
-
-DASHES: tuple[tuple[int, ...], ...] = ((1, 0), (8, 3), (2, 2), (8, 3, 2, 3))
-"""A dash a line as well, so that lines that lie on each other, or a print in grey, can be read."""
+from noisylabels.report.looks import PALETTE, Looks, import_altair, styled
 
 FORMATS = {".svg": "svg", ".png": "png", ".html": "html", ".json": "json"}
 
@@ -34,7 +28,7 @@ def loss_curves(curves: Mapping[str, Mapping[str, Sequence[float]]], num_classes
     Raises:
         InputError: no curve, or altair is not installed.
     """
-    altair = _altair()
+    altair = import_altair()
     if not curves:
         raise InputError("there is no curve to draw, expected one or more losses")
     rows = [
@@ -66,7 +60,7 @@ def loss_curves(curves: Mapping[str, Mapping[str, Sequence[float]]], num_classes
             offset=16,
         )
     )
-    return _styled(chart)
+    return styled(chart)
 
 
 def loss_sheet(curves: Mapping[str, Mapping[str, Sequence[float]]], num_classes: int) -> Any:
@@ -78,7 +72,7 @@ def loss_sheet(curves: Mapping[str, Mapping[str, Sequence[float]]], num_classes:
     Args:
         curves, num_classes: as in `loss_curves`.
     """
-    altair = _altair()
+    altair = import_altair()
     if not curves:
         raise InputError("there is no curve to draw, expected one or more losses")
     panels = []
@@ -118,7 +112,7 @@ def loss_sheet(curves: Mapping[str, Mapping[str, Sequence[float]]], num_classes:
             offset=12,
         )
     )
-    return _styled(sheet)
+    return styled(sheet)
 
 
 def learning_curves(
@@ -134,7 +128,7 @@ def learning_curves(
     Returns:
         An altair chart with its data inside; `save` writes it.
     """
-    altair = _altair()
+    altair = import_altair()
     if not histories or not all(histories.values()):
         raise InputError("there is no history to draw, expected one or more losses with an epoch or more")
     rows = [
@@ -162,7 +156,7 @@ def learning_curves(
         )
     ]
     heading = altair.TitleParams(title, subtitle=subtitle, anchor="start", offset=16)
-    return _styled(altair.hconcat(*panels, spacing=40).properties(title=heading))
+    return styled(altair.hconcat(*panels, spacing=40).properties(title=heading))
 
 
 MOST_DRAWN = 100
@@ -184,7 +178,7 @@ def transition_matrices(realised: Any, nominal: Any, class_names: Sequence[str],
     Raises:
         InputError: more than 100 classes, or altair is not installed.
     """
-    altair = _altair()
+    altair = import_altair()
     names, K = list(class_names), len(class_names)
     if K > MOST_DRAWN:
         raise InputError(
@@ -232,36 +226,16 @@ def transition_matrices(realised: Any, nominal: Any, class_names: Sequence[str],
             )
         )
     heading = altair.TitleParams(textwrap.wrap(title, 55 * len(panels)), anchor="start", offset=16)
-    return _styled(altair.hconcat(*panels, spacing=40).properties(title=heading))
+    return styled(altair.hconcat(*panels, spacing=40).properties(title=heading))
 
 
 def _lines(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> Any:
     """Return lines with one colour and one dash a loss; the axes are the caller's."""
-    altair = _altair()
-    legend = altair.Legend(symbolType="stroke", symbolSize=500, symbolStrokeWidth=3)
-    ranges = {
-        "color": [PALETTE[index % len(PALETTE)] for index in range(len(names))],
-        # moved on by one when the colours begin anew, so that no two of 32 lines look alike
-        "strokeDash": [
-            list(DASHES[(index + index // len(PALETTE)) % len(DASHES)]) for index in range(len(names))
-        ],
-    }
-    channels = {"color": altair.Color, "strokeDash": altair.StrokeDash}
+    altair = import_altair()
     return (
         altair.Chart(altair.Data(values=rows))
         .mark_line(clip=True, strokeWidth=2.5, strokeCap="butt", strokeJoin="round")
-        .encode(
-            **{
-                channel: make(
-                    "loss:N",
-                    title=None,
-                    sort=names,
-                    scale=altair.Scale(domain=names, range=ranges[channel]),
-                    legend=legend,
-                )
-                for channel, make in channels.items()
-            }
-        )
+        .encode(**Looks(names).encode("loss", names, "color", "strokeDash"))
     )
 
 
@@ -275,7 +249,7 @@ def save(chart: Any, path: str | Path) -> None:
     """
     path = check_target(Path(path), FORMATS, "figure")
     suffix = path.suffix.lower()
-    _altair()
+    import_altair()
     extras: dict[str, dict[str, Any]] = {".png": {"scale_factor": 2}, ".html": {"inline": True}}
     try:
         with replacing(path) as temporary:
@@ -305,43 +279,3 @@ def _domain(curves: Mapping[str, Mapping[str, Sequence[float]]], key: str) -> li
     high = max(outer) if max(outer) <= high + height else high
     margin = 0.04 * ((high - low) or 1.0)
     return [low - margin if low < 0 or far else 0.0, high + margin]
-
-
-def _styled(chart: Any) -> Any:
-    """Return a chart with the project's looks: readable type, quiet grid, white ground."""
-    return (
-        chart.configure(
-            background="white", font="Helvetica, Arial, 'Liberation Sans', sans-serif", padding=16
-        )
-        .configure_view(stroke=None)
-        .configure_axis(
-            labelFontSize=13,
-            titleFontSize=14,
-            titleFontWeight="normal",
-            titlePadding=10,
-            labelColor="#333333",
-            titleColor="#222222",
-            gridColor="#e6e6e6",
-            domainColor="#888888",
-            tickColor="#888888",
-            tickCount=6,
-        )
-        .configure_title(
-            anchor="start",
-            fontSize=15,
-            fontWeight="bold",
-            subtitleFontSize=13,
-            subtitleColor="#555555",
-            subtitlePadding=6,
-        )
-        .configure_legend(labelFontSize=14, labelColor="#222222", labelLimit=320, rowPadding=6, offset=24)
-    )
-
-
-def _altair() -> Any:
-    try:
-        import altair
-        import vl_convert  # noqa: F401  altair draws SVG and PNG with it
-    except ImportError:
-        raise InputError("figures need two more packages: pip install 'noisylabels[report]'") from None
-    return altair

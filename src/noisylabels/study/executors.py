@@ -35,7 +35,7 @@ class View(Protocol):
         """A cell is being carried out."""
 
     def ended(self, cell: Cell, answer: dict[str, str]) -> None:
-        """It was; `answer` has its status and message."""
+        """It was; `answer` has its status, message and notes, as `worker.carry_out` gives them."""
 
     def tick(self) -> None:
         """Time has passed: about twice a second."""
@@ -49,12 +49,21 @@ class Work:
         cells: what is to be run.
         view: who is shown.
         stop: says whether to end, such as because the time is up.
+        track: who gets the histories too.
     """
 
-    def __init__(self, store: Store, cells: Sequence[Cell], view: View, stop: Callable[[], bool]) -> None:
+    def __init__(
+        self,
+        store: Store,
+        cells: Sequence[Cell],
+        view: View,
+        stop: Callable[[], bool],
+        track: Sequence[str] = (),
+    ) -> None:
         self.store = store
         self.view = view
         self.stop = stop
+        self.track = list(track)
         self.waiting = deque(cells)
         self.elsewhere: list[Cell] = []  # another process is at work on them
         self.killed: dict[str, int] = {}
@@ -109,7 +118,7 @@ def inline(work: Work) -> None:
     """Carry out the cells in this process, one after the other."""
     while (cell := work.take()) is not None:
         work.view.begun(cell)
-        answer = carry_out(work.config(cell), work.stop)
+        answer = carry_out(work.config(cell), work.stop, work.track)
         work.end(cell, answer)
         work.view.tick()
         if answer["status"] == "interrupted":
@@ -180,7 +189,7 @@ class _Hand(threading.Thread):
         assert process.stdin is not None
         assert process.stdout is not None
         try:
-            process.stdin.write(json.dumps({"config": config}) + "\n")
+            process.stdin.write(json.dumps({"config": config, "track": self.work.track}) + "\n")
             process.stdin.flush()
         except (OSError, ValueError):
             return None
@@ -212,6 +221,7 @@ def carry_out_all(
     jobs: int = 0,
     threads: int = 1,
     seconds: float | None = None,
+    track: Sequence[str] = (),
 ) -> Work:
     """Carry out cells until all are done, the time is up, or SIGINT or SIGTERM comes.
 
@@ -222,6 +232,7 @@ def carry_out_all(
         jobs: processes; 0 for this one.
         threads: of each process.
         seconds: after which running cells write their checkpoints and no other begins.
+        track: who gets the histories too: tensorboard, mlflow.
 
     Returns:
         What came of them: `ended`, `elsewhere` and `waiting`.
@@ -232,7 +243,7 @@ def carry_out_all(
         def stop() -> bool:
             return signals() or (deadline is not None and time.monotonic() > deadline)
 
-        work = Work(store, cells, view, stop)
+        work = Work(store, cells, view, stop, track)
         while True:
             if jobs == 0:
                 inline(work)

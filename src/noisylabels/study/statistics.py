@@ -7,9 +7,9 @@ runs of two losses with the same seed have the same noisy labels, so that losses
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 from scipy import stats
@@ -101,6 +101,61 @@ def compare(first: Mapping[Key, float], second: Mapping[Key, float], confidence:
 
 
 @dataclass(frozen=True)
+class Contrast:
+    """How far one mean is from another that was found elsewhere.
+
+    Args:
+        difference: the first less the second.
+        low, high: the interval in which it lies; None where neither side's spread is known.
+    """
+
+    difference: float
+    low: float | None
+    high: float | None
+
+    @property
+    def verdict(self) -> str:
+        """Whether 0 is in the interval: "within the spread", "higher", "lower" or "no spread known"."""
+        if self.low is None or self.high is None:
+            return "no spread known"
+        if self.low <= 0 <= self.high:
+            return "within the spread"
+        return "higher" if self.difference > 0 else "lower"
+
+
+def contrast(first: Summary, second: Summary, confidence: float = 0.95) -> Contrast:
+    """Set one mean against another that shares no run with it: ours against a published one.
+
+    Of each side only mean, deviation and n are used. Where both have a deviation over two or more runs, the
+    interval is Welch's: ``d ± t sqrt(s1^2/n1 + s2^2/n2)`` with Welch and Satterthwaite's degrees of freedom.
+    Where one side has (n runs) and the other has not (m runs), the other's runs are taken to scatter as much:
+    ``d ± t_(n-1) s sqrt(1/n + 1/m)``, which for m = 1 asks whether the single number lies where one more run
+    would. Where neither has, there is no interval.
+
+    >>> contrast(Summary(90.0, 1.0, None, None, 4), Summary(88.0, None, None, None, 1)).verdict
+    'within the spread'
+    """
+    check_between(confidence, "confidence", 0, 1, open_low=True, open_high=True)
+    difference = first.mean - second.mean
+    spread = [
+        (side.deviation, side.n) for side in (first, second) if side.deviation is not None and side.n > 1
+    ]
+    if not spread:
+        return Contrast(difference, None, None)
+    if len(spread) == 2:
+        parts = [deviation**2 / n for deviation, n in spread]
+        error = math.sqrt(sum(parts))
+        below = sum(part**2 / (n - 1) for part, (_, n) in zip(parts, spread, strict=True))
+        freedom = sum(parts) ** 2 / below if below else math.inf
+    else:
+        ((deviation, n),) = spread
+        error = deviation * math.sqrt(1 / first.n + 1 / second.n)
+        freedom = n - 1
+    half = float(stats.t.ppf((1 + confidence) / 2, freedom)) * error if error else 0.0
+    return Contrast(difference, difference - half, difference + half)
+
+
+@dataclass(frozen=True)
 class Ranks:
     """How losses rank over settings.
 
@@ -178,27 +233,6 @@ def top(means: Mapping[Key, float], count: int = 2, digits: int = 4) -> set[Key]
         return set()
     least = sorted(printed.values(), reverse=True)[min(count, len(printed)) - 1]
     return {key for key, value in printed.items() if value >= least}
-
-
-def last_epochs_deviation(history: Sequence[Mapping[str, Any]], epochs: int = 10) -> float | None:
-    """Return the sample deviation of the test accuracy over the last epochs; None for fewer than two."""
-    values = [row["test_accuracy"] for row in history[-epochs:]]
-    return float(np.std(values, ddof=1)) if len(values) > 1 else None
-
-
-def gap(row: Mapping[str, Any]) -> float:
-    """Return the overfitting gap of the paper: accuracy on the labels given less that on the test set."""
-    return float(row["given_accuracy"]) - float(row["test_accuracy"])
-
-
-def by(
-    rows: Sequence[Mapping[str, Any]], key: Callable[[Mapping[str, Any]], Key]
-) -> dict[Key, list[Mapping[str, Any]]]:
-    """Return rows in groups, in the order in which they come."""
-    groups: dict[Key, list[Mapping[str, Any]]] = {}
-    for row in rows:
-        groups.setdefault(key(row), []).append(row)
-    return groups
 
 
 def _checked(values: Sequence[float]) -> np.ndarray:

@@ -10,16 +10,16 @@ from __future__ import annotations
 import contextlib
 import json
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from noisylabels.core.checks import InputError
-from noisylabels.core.config import build, fingerprint, to_dict
+from noisylabels.core.checks import Busy, InputError
+from noisylabels.core.config import build, to_dict
 from noisylabels.core.files import check_file, held, replacing, write_json
-from noisylabels.experiment import RunConfig, read_result
-from noisylabels.experiment.config import NOT_IDENTITY, code_digests
+from noisylabels.experiment import Notes, RunConfig, catch_up, read_result
+from noisylabels.experiment.config import canonical_id, code_digests
 from noisylabels.experiment.folder import check_files, read_object
 from noisylabels.study.grid import OWN, Cell
 from noisylabels.training.history import History
@@ -100,7 +100,7 @@ class Store:
                 return CellState(state, epoch, accuracy, seconds, result.message)
             if (out / "environment.json").exists():
                 read_object(out / "environment.json")
-            if (there := fingerprint(build(RunConfig, config), NOT_IDENTITY)) != cell.run_id:
+            if (there := canonical_id(build(RunConfig, config))) != cell.run_id:
                 return CellState("damaged", message=f"{out} holds the run {there}")
         except (InputError, KeyError, TypeError, ValueError) as error:
             # whoever is at work in a folder knows better what is in it, and it must not be moved away
@@ -135,6 +135,19 @@ class Store:
         for name in ("failure.json", "result.json", "checkpoint.pt", "history.jsonl"):
             (self.path(cell) / name).unlink(missing_ok=True)
 
+    def catch_up(self, cells: Sequence[Cell], track: Sequence[str], note: Callable[[str], None]) -> None:
+        """Bring trackers to the cells that have ended, which no worker will see.
+
+        Args:
+            cells: those that have not ended are passed over.
+            track: tensorboard, mlflow.
+            note: told where they are.
+        """
+        for cell in cells:
+            if (self.path(cell) / "result.json").exists() and self.state(cell).state in ("done", "failed"):
+                with contextlib.suppress(Busy):  # it is being done there
+                    catch_up(read_result(self.path(cell)), track, Notes(note))
+
 
 # Rows ---------------------------------------------------------------------------------------------
 
@@ -150,13 +163,14 @@ def read_rows(source: str | Path) -> list[dict[str, Any]]:
         InputError: there is nothing of that name, no finished run, or a file of another kind.
     """
     path = Path(source).expanduser()
-    rows = list(_rows_of_folder(path)) if path.is_dir() else _read_export(check_file(path))
+    rows = list(iter_rows(path)) if path.is_dir() else _read_export(path)
     if not rows:
         raise InputError(f"{path} holds no finished run; name a folder of runs, or an exported file")
     return rows
 
 
-def _rows_of_folder(folder: Path) -> Iterator[dict[str, Any]]:
+def iter_rows(folder: Path) -> Iterator[dict[str, Any]]:
+    """Yield the rows of `read_rows` from a folder, one at a time."""
     seen = set()
     for path in sorted([*folder.rglob("result.json"), *folder.rglob("failure.json")]):
         if "damaged" in path.relative_to(folder).parts:
@@ -226,25 +240,37 @@ def _portable(name: str, value: Any) -> Any:
     return value
 
 
-def _read_export(path: Path) -> list[dict[str, Any]]:
+def open_export(path: Path) -> tuple[Any, list[dict[str, Any]]]:
+    """Return an exported file as an Arrow table, and its rows without their histories.
+
+    Raises:
+        InputError: there is no such file, or it is none that `export` wrote.
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
-        table = pq.read_table(path, partitioning=None)
+        table = pq.read_table(check_file(path), partitioning=None)
         head = json.loads((table.schema.metadata or {}).get(_KEY, b"null"))
     except (pa.ArrowException, OSError, ValueError) as error:
+        if isinstance(error, InputError):
+            raise
         reason = str(error).splitlines()[0]
         raise InputError(f"{path} is not a readable Parquet file ({reason}); export it anew") from None
     if not isinstance(head, dict):
         raise InputError(f"{path} is a Parquet file, but none of `noisylabels study export`")
     if head.get("format") != _FORMAT:
         raise InputError(f"{path} has the format {head.get('format')!r}, this version reads {_FORMAT}")
-    rows: list[dict[str, Any]] = table.to_pylist()
+    rows: list[dict[str, Any]] = table.drop_columns(["history"]).to_pylist()
     for row in rows:
         for name in ("config", "final", "noise", "class_names", "environment"):
             row[name] = json.loads(row[name])
-    return rows
+    return table, rows
+
+
+def _read_export(path: Path) -> list[dict[str, Any]]:
+    table, rows = open_export(path)
+    return [row | {"history": history.as_py()} for row, history in zip(rows, table["history"], strict=True)]
 
 
 def left(store: Store, cells: Sequence[Cell]) -> list[Cell]:

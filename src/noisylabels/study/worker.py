@@ -1,6 +1,6 @@
 """A process that carries out cells one after the other, as it is told on its standard input.
 
-    {"config": {...}}      ->   {"status": "done", "message": ""}
+    {"config": {...}, "track": [...]}   ->   {"status": "done", "message": "", "notes": ""}
     {"stop": true}, or the end of the input: the run writes its checkpoint and the process ends.
 
 The input ends when whoever started the process has gone, however it went, so that no worker stays behind.
@@ -14,39 +14,47 @@ import queue
 import sys
 import threading
 import traceback
+from collections.abc import Sequence
 from typing import Any
 
 
-def carry_out(config: dict[str, Any], stop: Any) -> dict[str, str]:
-    """Run a configuration and say how it ended.
+def carry_out(config: dict[str, Any], stop: Any, track: Sequence[str] = ()) -> dict[str, str]:
+    """Run a configuration and say how it ended, and, line by line, what the user should know of it.
 
     done, failed (it diverged), interrupted, refused (it could not be run), busy (another process is at work
     on it), or found (there is a result, which another process made meanwhile).
     """
     from noisylabels.core.checks import Busy, InputError
-    from noisylabels.experiment import RunConfig, Silent, run
+    from noisylabels.experiment import Notes, RunConfig, run
     from noisylabels.training.interrupt import Interrupted
 
-    class Steps(Silent):
+    class Steps(Notes):
         taken = 0
 
         def step(self, epoch: int, done: int, total: int) -> None:
             self.taken += 1
 
-    steps = Steps()
+    notes: list[str] = []
+    steps = Steps(notes.append)
+
+    def answer(status: str, message: str, **more: str) -> dict[str, str]:
+        return {"status": status, "message": message, "notes": "\n".join(notes), **more}
+
     try:
-        result = run(RunConfig(**config), steps, stop)
-        found = result.status == "done" and not steps.taken
-        return {"status": "found" if found else result.status, "message": result.message}
+        result = run(RunConfig(**config), steps, stop, track)
+        if result.status == "done" and not steps.taken:
+            notes.clear()  # whoever made it has told them
+            return answer("found", "")
+        return answer(result.status, result.message)
     except Interrupted as stopped:
-        return {"status": "interrupted", "message": str(stopped)}
+        return answer("interrupted", str(stopped))
     except Busy as error:
-        return {"status": "busy", "message": str(error)}
+        return answer("busy", str(error))
     except InputError as error:
-        return {"status": "refused", "message": str(error)}
+        return answer("refused", str(error))
     except Exception as error:  # whatever it is, the study goes on
         message = f"{type(error).__name__}: {error}".splitlines()[0]
-        return {"status": "refused", "message": message, "trace": traceback.format_exc()}
+        return answer("refused", message, trace=traceback.format_exc())
 
 
 def main() -> None:
@@ -59,15 +67,15 @@ def main() -> None:
             order = json.loads(line)
             if "stop" in order:
                 break
-            cells.put(order["config"])
+            cells.put(order)
         stopping.set()
         cells.put(None)
 
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "w")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # a model that prints must not speak for us
     threading.Thread(target=listen, daemon=True).start()
-    while (config := cells.get()) is not None and not stopping.is_set():
-        answer = carry_out(config, stopping.is_set)
+    while (order := cells.get()) is not None and not stopping.is_set():
+        answer = carry_out(order["config"], stopping.is_set, order["track"])
         try:
             print(json.dumps(answer), file=answers, flush=True)
         except BrokenPipeError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,9 @@ class History:
     steps), given_accuracy, true_accuracy, memorised and corrected (of the predictions made while
     training, so on augmented images and with weights as they were at that step; see
     `metrics.label_metrics`), test_loss, test_accuracy, recall (a list, class by class),
-    dead_classes (numbers), train_seconds, eval_seconds. Accuracies are in [0, 1].
+    dead_classes (numbers), train_seconds, eval_seconds. Accuracies are in [0, 1]. A run with a
+    validation split has validation_loss and validation_accuracy as well, of the examples held out, on
+    their given labels; the measures of the training set are of the others then.
     """
 
     rows: list[dict[str, Any]] = field(default_factory=list)
@@ -33,6 +36,11 @@ class History:
         if not self.rows:
             raise InputError("the history is empty: no epoch has ended yet")
         return self.rows[-1]
+
+    @property
+    def chosen(self) -> dict[str, Any] | None:
+        """The row of the epoch chosen on the validation split, see `chosen_epoch`; None without a split."""
+        return chosen_epoch(self.rows)
 
     def column(self, name: str) -> list[Any]:
         """Return one value an epoch, such as ``history.column("test_accuracy")``."""
@@ -52,3 +60,15 @@ class History:
             return cls([json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()])
         except (OSError, ValueError) as error:
             raise InputError(f"{path} is no history of a run ({error})") from None
+
+
+def chosen_epoch(rows: Iterable[dict[str, Any]]) -> dict[str, Any] | None:
+    """Return the row with the best validation_accuracy, the earliest among equals; None if no row has one.
+
+    >>> rows = [{"epoch": 1, "validation_accuracy": 0.5}, {"epoch": 2, "validation_accuracy": 0.5}]
+    >>> chosen_epoch(rows)["epoch"]
+    1
+    """
+    # an exported study has a null where another of its runs has a validation split
+    measured = [row for row in rows if row.get("validation_accuracy") is not None]
+    return max(measured, key=lambda row: row["validation_accuracy"], default=None)

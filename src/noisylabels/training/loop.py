@@ -19,11 +19,12 @@ from noisylabels.core.rng import derive_seed
 from noisylabels.data.augment import parse_augment
 from noisylabels.data.images import ImageSet
 from noisylabels.data.loader import Batches, evaluation_batch_size
+from noisylabels.data.split import validation_split
 from noisylabels.noise.labels import NoisyLabels
 from noisylabels.training.checkpoint import load_checkpoint, save_checkpoint
 from noisylabels.training.history import History
 from noisylabels.training.interrupt import Interrupted
-from noisylabels.training.metrics import dead_classes, evaluate, label_metrics, recall
+from noisylabels.training.metrics import Evaluation, dead_classes, evaluate, label_metrics, recall
 from noisylabels.training.optim import learning_rate
 from noisylabels.training.settings import HOW, Settings
 from noisylabels.training.step import Step
@@ -90,12 +91,14 @@ def fit(
         stop: asked after every step; when it says yes the checkpoint is written, should there be a
             folder, and `Interrupted` raised.
         settings: any field of `Settings`: ``epochs=30, lr=0.1, precision="bfloat16"``. Images are not
-            augmented unless ``augment="crop:4+flip"`` or the like says so.
+            augmented unless ``augment="crop:4+flip"`` or the like says so. ``validation=0.1`` holds a tenth
+            of the training set out, measures it every epoch on its given labels, and so lets an epoch be
+            chosen afterwards (`History.chosen`); the model is the last epoch's all the same.
 
     Raises:
         InputError: an unknown setting, a value out of range, labels that do not fit the images, a
-            checkpoint that is damaged or of another run, a model that does not take the images or gives
-            anything but K logits for each.
+            validation split of no example, a checkpoint that is damaged or of another run, a model that
+            does not take the images or gives anything but K logits for each.
         Diverged: the loss or the logits were not finite.
         Interrupted: `stop` said so.
     """
@@ -113,7 +116,8 @@ def fit(
     model.to(device=device, memory_format=layout)  # type: ignore[call-overload]
     if isinstance(loss, nn.Module):
         loss.to(device)  # it may hold class weights
-    batches, test_batches = _batches(train, given, test, use, device)
+    kept, held = (torch.from_numpy(part) for part in validation_split(len(train), use.validation, use.seed))
+    batches, test_batches, held_batches = _batches(train, given, kept, held, test, use, device)
     steps = len(batches)
     step = Step(model, loss, use, device, train.num_classes)
     tally = Tally(len(train), device)
@@ -121,6 +125,7 @@ def fit(
     epoch = done = 0
     train_seconds = 0.0
     made_for = _made_for(use, train, test, labels, loss)
+    given, true = given[kept], true[kept] if true is not None else None
 
     def save() -> None:
         if folder is not None:
@@ -128,6 +133,12 @@ def fit(
             state |= {"epoch": epoch, "done": done, "seconds": train_seconds}
             state |= {"step": step.state_dict(), "tally": tally.state_dict()}
             save_checkpoint(folder / "checkpoint.pt", state, device)
+
+    def measure(what: str, part: Batches) -> Evaluation:
+        found = evaluate(step.evaluated, part, loss, step.autocast)
+        if not (found.finite and math.isfinite(found.loss)):
+            raise Diverged(epoch + 1, steps, f"on the {what}, {_cause(found.finite, use)}", history)
+        return found
 
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(derive_seed(use.seed, "model"))  # dropout, should the model have it
@@ -160,23 +171,22 @@ def fit(
             _check_finite(tally, epoch, done, use, history)
 
             began = _now(device)
-            tested = evaluate(step.evaluated, test_batches, loss, step.autocast)
-            if not (tested.finite and math.isfinite(tested.loss)):
-                cause = f"on the test set, {_cause(tested.finite, use)}"
-                raise Diverged(epoch + 1, steps, cause, history)
+            tested = measure("test set", test_batches)
             recalls = recall(tested.predicted, tested.labels, test.num_classes)
             row = {
                 "epoch": epoch + 1,
                 "lr": learning_rate(use, epoch, 0.0),
                 "train_loss": float(tally.loss_sum) / steps,
-                **label_metrics(tally.predicted.cpu(), given, true),
+                **label_metrics(tally.predicted.cpu()[kept], given, true),
                 "test_loss": tested.loss,
-                "test_accuracy": float((tested.predicted == tested.labels).double().mean()),
+                "test_accuracy": tested.accuracy,
                 "recall": recalls,
                 "dead_classes": dead_classes(recalls),
-                "train_seconds": train_seconds,
-                "eval_seconds": _now(device) - began,
             }
+            if held_batches is not None:
+                validated = measure("validation split", held_batches)
+                row |= {"validation_loss": validated.loss, "validation_accuracy": validated.accuracy}
+            row |= {"train_seconds": train_seconds, "eval_seconds": _now(device) - began}
             history.rows.append(row)
             if folder is not None:
                 history.write(folder / "history.jsonl")
@@ -222,25 +232,30 @@ def _labels_of(train: ImageSet, test: ImageSet, labels: NoisyLabels | None) -> t
 
 
 def _batches(
-    train: ImageSet, given: Tensor, test: ImageSet, use: Settings, device: torch.device
-) -> tuple[Batches, Batches]:
-    """Return the batches to train on and those to test with, both normalized as the training set is."""
+    train: ImageSet,
+    given: Tensor,
+    kept: Tensor,
+    held: Tensor,
+    test: ImageSet,
+    use: Settings,
+    device: torch.device,
+) -> tuple[Batches, Batches, Batches | None]:
+    """Return the batches to train on, to test with and to validate with, all normalized alike."""
+    # of the whole training set: no label is in them, and a kept model knows no split
     mean, std = train.pixel_mean_std()
     make = functools.partial(
         Batches, device=device, mean=mean, std=std, seed=use.seed, channels_last=use.channels_last
     )
     augment = parse_augment(use.augment)
     at_once = evaluation_batch_size(test.images)
-    return (
-        make(train.images, given, batch_size=use.batch_size, augment=augment, shuffle=True),
-        make(
-            test.images,
-            test.labels,
-            batch_size=at_once,
-            augment=None,
-            shuffle=False,
-        ),
+    plain = functools.partial(make, batch_size=at_once, augment=None, shuffle=False)
+    batches = make(
+        train.images, given, positions=kept, batch_size=use.batch_size, augment=augment, shuffle=True
     )
+    test_batches = plain(test.images, test.labels)
+    # the images from where training has put them, so that a device holds them once
+    held_batches = plain(batches.images, given, positions=held) if len(held) else None
+    return batches, test_batches, held_batches
 
 
 def _made_for(
@@ -267,8 +282,9 @@ def _loss_identity(loss: Callable[[Tensor, Tensor], Tensor]) -> str:
 
 def _restore(step: Step, tally: Tally, state: dict[str, Any], made_for: dict[str, Any], folder: Path) -> None:
     """Bring step and tally to where the checkpoint is."""
+    there = to_dict(Settings()) | state["made_for"]  # newer settings were at their defaults
     for name, value in made_for.items():
-        if (was := state["made_for"].get(name)) != value:
+        if (was := there.get(name)) != value:
             raise InputError(
                 f"the checkpoint in {folder} is of a run whose {name} is {was!r}, this one's is {value!r}; "
                 "take another folder, or remove checkpoint.pt to start over"

@@ -68,6 +68,11 @@ class Evaluation(NamedTuple):
     loss: float  # the mean an example
     finite: bool  # all logits
 
+    @property
+    def accuracy(self) -> float:
+        """The share predicted as labelled."""
+        return float((self.predicted == self.labels).double().mean())
+
 
 @torch.no_grad()
 def evaluate(

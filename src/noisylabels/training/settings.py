@@ -45,10 +45,13 @@ class Settings:
     """float32, or autocast in bfloat16 or float16 with loss scaling (the paper: mixed for symmetric noise)"""
     channels_last: bool = True
     """memory layout of images and convolutions; faster on CPUs and on GPUs"""
+    validation: float = 0.0
+    """share of the training set, at most 0.5, held out with the labels given, right or wrong, to choose an
+    epoch on; 0 for none (the paper: none)"""
     ema: float = 0.0
     """decay of the exponential average of the weights that is evaluated and kept, 0 for none"""
     seed: int = 0
-    """of noise, weights, order and augmentation, each from its own stream"""
+    """of noise, validation split, weights, order and augmentation, each from its own stream"""
     device: str = "auto"
     """auto (a GPU if there is one), cpu, cuda, cuda:1, mps"""
     checkpoint_epochs: int = 1
@@ -66,6 +69,7 @@ class Settings:
         check_between(self.lr, "lr", low=0.0, open_low=True)
         for name in ("weight_decay", "l1", "clip", "warmup_epochs", "checkpoint_minutes"):
             check_between(getattr(self, name), name, low=0.0)
+        check_between(self.validation, "validation", low=0.0, high=0.5)
         for name in ("momentum", "ema"):
             check_between(getattr(self, name), name, low=0.0, high=1.0, open_high=True)
         if self.warmup_epochs >= self.epochs:

@@ -1,0 +1,36 @@
+"""Figures as files."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from noisylabels.core.files import replacing
+from noisylabels.report.looks import import_altair
+from noisylabels.report.panels import VEGA_LITE, Figure
+
+SUFFIXES = (".svg", ".png", ".pdf")
+
+
+def draw(figure: Figure, folder: Path, suffixes: Sequence[str] = SUFFIXES) -> list[Path]:
+    """Write a figure as SVG, PNG (two pixels a pixel) and PDF, and return the paths.
+
+    Vega runs once, for the SVG; the others are made of that, text and all.
+    """
+    import_altair()
+    import vl_convert
+
+    svg: str = vl_convert.vegalite_to_svg(figure.spec(), vl_version=VEGA_LITE)
+    made: dict[str, Any] = {
+        ".svg": lambda: svg.encode(),
+        ".png": lambda: vl_convert.svg_to_png(svg, scale=2),
+        ".pdf": lambda: vl_convert.svg_to_pdf(svg),
+    }
+    paths = []
+    for suffix in suffixes:
+        path = folder / f"{figure.name}{suffix}"
+        with replacing(path) as temporary:
+            temporary.write_bytes(made[suffix]())
+        paths.append(path)
+    return paths

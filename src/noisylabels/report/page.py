@@ -1,0 +1,137 @@
+"""One page that holds everything: tables that sort, figures that answer the pointer, a filter of losses.
+
+The page is one file. It asks for nothing from anywhere, carries Vega inside, and prints.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib import resources
+from typing import Any
+
+from noisylabels.core.checks import InputError
+from noisylabels.report.looks import CONFIG, Looks, import_altair
+from noisylabels.report.panels import DATA, VEGA_LITE, Figure, Panel
+from noisylabels.report.tables import Table, hypertext
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of a page.
+
+    Args:
+        name: of its anchor.
+        title: one line.
+        text: paragraphs that say what is to be seen.
+        blocks: tables and figures, in reading order.
+    """
+
+    name: str
+    title: str
+    text: Sequence[str] = ()
+    blocks: Sequence[Table | Figure] = ()
+
+
+@dataclass(frozen=True)
+class Page:
+    """A page.
+
+    Args:
+        title: one line.
+        facts: name -> value: what was run, on what, n.
+        losses: those that the filter lists.
+        sections: in reading order.
+        groups: words -> losses, which the filter chooses at once.
+    """
+
+    title: str
+    facts: Mapping[str, str]
+    losses: Sequence[str]
+    sections: Sequence[Section]
+    groups: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+
+def page(content: Page) -> str:
+    """Return a page as HTML, complete in itself.
+
+    Raises:
+        InputError: jinja2 or what draws the figures is not installed.
+    """
+    import_altair()
+    try:
+        import jinja2
+        import markupsafe
+    except ImportError:
+        raise InputError("the page needs one more package: pip install 'noisylabels[report]'") from None
+    import vl_convert
+
+    looks = Looks(content.losses)
+    environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    files = resources.files("noisylabels.report")
+    template = environment.from_string(files.joinpath("page.html.j2").read_text(encoding="utf-8"))
+    panels: list[dict[str, Any]] = []
+    sections = []
+    for section in content.sections:
+        blocks: list[dict[str, Any]] = []
+        for block in section.blocks:
+            if isinstance(block, Table):
+                blocks.append({"table": markupsafe.Markup(hypertext(block))})
+            else:
+                numbered = [(len(panels) + k, panel) for k, panel in enumerate(block.panels)]
+                panels += [_packed(panel) for panel in block.panels]
+                blocks.append({"figure": block, "panels": numbered})
+        sections.append(
+            {"name": section.name, "title": section.title, "text": section.text, "blocks": blocks}
+        )
+    swatches = [
+        {"name": loss, "color": looks.color(loss), "dash": " ".join(map(str, looks.dash(loss)))}
+        for loss in content.losses
+    ]
+
+    def script(text: str) -> Any:
+        return markupsafe.Markup(re.sub("</(?=script)|<(?=!--)", _escape, text, flags=re.IGNORECASE))
+
+    return template.render(
+        content=content,
+        sections=sections,
+        losses=swatches,
+        style=markupsafe.Markup(files.joinpath("page.css").read_text(encoding="utf-8")),
+        program=script(files.joinpath("page.js").read_text(encoding="utf-8")),
+        vega=script(vl_convert.javascript_bundle(None, VEGA_LITE)),
+        data=script(json.dumps({"panels": panels, "groups": content.groups}, separators=(",", ":"))),
+    )
+
+
+def _escape(found: re.Match[str]) -> str:
+    """Return what would end a script or begin a comment in HTML as strings of JavaScript take it."""
+    return "<\\/" if found[0] == "</" else "\\u003c"
+
+
+def _packed(panel: Panel) -> dict[str, Any]:
+    """Return a panel for the page's program: its specification, and its rows with their names once."""
+    spec = _without_legends(panel.spec(page=True))  # the filter is the legend
+    if any("loss" in row for row in panel.rows):
+        spec["transform"] = [
+            {"filter": "!shown || indexof(shown, datum.loss) >= 0"},
+            *spec.get("transform", []),
+        ]
+        spec["params"] = [{"name": "shown", "value": None}, *spec.get("params", [])]
+    small = {"axis": CONFIG["axis"] | {"labelFontSize": 12, "titleFontSize": 12.5}, "padding": 2}
+    spec["config"] = CONFIG | small
+    names = list(dict.fromkeys(name for row in panel.rows for name in row))
+    rows = [[_short(row.get(name)) for name in names] for row in panel.rows]
+    return {"spec": spec, "data": DATA, "names": names, "rows": rows}
+
+
+def _without_legends(spec: Any) -> Any:
+    if isinstance(spec, dict):
+        return {key: None if key == "legend" else _without_legends(value) for key, value in spec.items()}
+    return [_without_legends(value) for value in spec] if isinstance(spec, list) else spec
+
+
+def _short(value: Any) -> Any:
+    """Return a number with the digits that a screen can show."""
+    return float(f"{value:.5g}") if isinstance(value, float) else value

@@ -1,0 +1,284 @@
+"""Rows of published accuracies: read lazily from the package's CSV files, and checked as they are read."""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache, cached_property
+from pathlib import Path
+
+from noisylabels.core.checks import InputError, check_between, check_choice
+
+FOLDER = Path(__file__).parent
+COLLECTIONS = ("paper", "literature")
+
+COLUMNS = (
+    "dataset", "noise_type", "rate", "method", "mean", "std", "model", "epochs", "metric", "setting",
+    "source", "secondary",
+)  # fmt: skip
+SOURCE_COLUMNS = ("key", "source", "constants", "code", "symmetric", "asymmetric", "asymmetric_cifar100")
+
+RATED = ("symmetric", "asymmetric", "instance-dependent")
+"""Noises that have a rate."""
+HUMAN = ("aggre", "rand1", "rand2", "rand3", "worst", "noisy100")
+"""Label sets of CIFAR-10N and CIFAR-100N, which have none."""
+NOISES = ("clean", *RATED, *HUMAN, "real-world")
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where numbers come from.
+
+    Args:
+        key: for short, such as "Wang 2024, Table 2".
+        text: in full.
+        constants: whose constants its losses have, as far as its code says; empty if that is not known.
+        code: where that code is; empty if none was read.
+        symmetric, asymmetric, asymmetric_cifar100: how its text or its code as it comes applies a noise: what
+            this library writes after the @, "plain" for each label by itself; empty if that is not known.
+    """
+
+    key: str
+    text: str
+    constants: str = ""
+    code: str = ""
+    symmetric: str = ""
+    asymmetric: str = ""
+    asymmetric_cifar100: str = ""
+
+
+@dataclass(frozen=True)
+class Published:
+    """One published accuracy.
+
+    Args:
+        dataset: as the literature calls it, such as "CIFAR-10", "CIFAR-10N".
+        noise_type: one of `NOISES`.
+        rate: in [0, 1], 0 for clean labels; None for labels of people and of the real world.
+        method: as the source calls it.
+        mean: test accuracy in per cent.
+        deviation: as printed, in points; None if there is none.
+        runs: how many the mean is of; None if that is not stated.
+        model, epochs, metric, setting: as stated; empty or None if not.
+        source: where the number stands.
+        secondary: whether it was taken from somebody who quotes the source.
+        collection: "paper" or "literature".
+    """
+
+    dataset: str
+    noise_type: str
+    rate: float | None
+    method: str
+    mean: float
+    deviation: float | None
+    runs: int | None
+    model: str
+    epochs: int | None
+    metric: str
+    setting: str
+    source: Source
+    secondary: bool
+    collection: str
+
+    @cached_property
+    def stated(self) -> Mapping[str, str]:
+        """What `setting` says, by this library's names of settings; what it leaves out is not there.
+
+        >>> row = published(collection="paper", method="CE", noise_type="symmetric")[0]
+        >>> row.stated["lr"], row.stated["weight_decay"], row.stated["precision"], "clip" in row.stated
+        ('0.01', '0.0001', 'mixed', False)
+        """
+        found = {}
+        for name, pattern in _NUMBERS.items():
+            if match := re.search(pattern, self.setting):
+                found[name] = f"{float(match[1]):g}"
+        for name, words in _WORDS.items():
+            for word, meaning in words.items():
+                if word in self.setting:
+                    found.setdefault(name, meaning)
+        return found
+
+
+_NUMBERS = {
+    "lr": r"\blr ([\d.e-]+)",
+    "momentum": r"\bmom ([\d.e-]+)",
+    "weight_decay": r"\bwd ([\d.e-]+)",
+    "batch_size": r"\bbatch (\d+)",
+    "clip": r"\bgrad-clip ([\d.e-]+)",
+}
+_WORDS = {
+    "optimizer": {"SGD": "sgd"},
+    "schedule": {"cosine": "cosine", "x0.1 at epoch 60": "a tenth at epoch 60"},
+    "augment": {"shift+flip+rotation": "crop:4+flip and rotation", "shift+flip": "crop:4+flip"},
+    "precision": {"mixed precision": "mixed", "float32": "float32"},
+}
+
+
+def published(
+    *,
+    collection: str | None = None,
+    dataset: str | None = None,
+    noise_type: str | None = None,
+    rate: float | None = None,
+    method: str | None = None,
+    model: str | None = None,
+    source: str | None = None,
+    secondary: bool | None = None,
+) -> tuple[Published, ...]:
+    """Return the published accuracies that have all the given properties; of none, every one.
+
+    Args:
+        collection: "paper" or "literature".
+        dataset, noise_type, method, model: as in the rows; capitals do not matter.
+        rate: in [0, 1].
+        source: its key, such as "Wang 2024, Table 2".
+        secondary: False for numbers from the source itself only.
+
+    Raises:
+        InputError: a name that no row has, with the nearest, or a rate outside [0, 1].
+
+    >>> [row.mean for row in published(collection="paper", method="NCE+MAE", noise_type="asymmetric")]
+    [89.31, 88.24, 85.28, 80.1]
+    """
+    rows = _shipped()
+    wanted = {
+        "collection": collection,
+        "dataset": dataset,
+        "noise_type": noise_type,
+        "method": method,
+        "model": model,
+        "source": source,
+    }
+    for name, value in wanted.items():
+        if value is not None:
+            known = dict.fromkeys(_name(row, name) for row in _shipped())
+            folded = check_choice(value.casefold(), known, name.replace("_", " "))
+            rows = tuple(row for row in rows if _name(row, name) == folded)
+    if rate is not None:
+        check_between(rate, "rate", 0, 1)
+        rows = tuple(row for row in rows if row.rate == rate)
+    if secondary is not None:
+        rows = tuple(row for row in rows if row.secondary == secondary)
+    return rows
+
+
+def _name(row: Published, column: str) -> str:
+    return (row.source.key if column == "source" else str(getattr(row, column))).casefold()
+
+
+@cache
+def _sources() -> dict[str, Source]:
+    return read_sources(FOLDER / "sources.csv")
+
+
+@cache
+def _shipped() -> tuple[Published, ...]:
+    return tuple(row for name in COLLECTIONS for row in read_rows(FOLDER / f"{name}.csv", _sources(), name))
+
+
+def read_sources(path: Path) -> dict[str, Source]:
+    """Return full text -> source, of a file with the columns of `sources.csv`.
+
+    Raises:
+        InputError: other columns, an empty key or text, one that comes twice.
+    """
+    found: dict[str, Source] = {}
+    for line, cells in _lines(path, SOURCE_COLUMNS):
+        source = Source(*(cells[name] for name in SOURCE_COLUMNS))
+        if not source.key or not source.text:
+            raise InputError(f"{path.name}, line {line}: a source needs a key and a text")
+        if source.text in found or source.key in {each.key for each in found.values()}:
+            raise InputError(f"{path.name}, line {line}: the source {source.key!r} comes twice")
+        found[source.text] = source
+    return found
+
+
+def read_rows(path: Path, sources: Mapping[str, Source], collection: str) -> tuple[Published, ...]:
+    """Return the rows of a file with the columns of `literature.csv`, each checked.
+
+    Args:
+        path: the file.
+        sources: full text -> source; a row's source must be among them.
+        collection: what the rows belong to.
+
+    Raises:
+        InputError: other columns, a value that cannot be, a source that is not among `sources`, a row that
+            comes twice or contradicts an earlier one; the message names the line.
+    """
+    found: list[Published] = []
+    seen: dict[tuple[object, ...], tuple[int, Published]] = {}
+    for line, cells in _lines(path, COLUMNS):
+        try:
+            row = _row(cells, sources, collection)
+        except InputError as error:
+            raise InputError(f"{path.name}, line {line}: {error}") from None
+        key = (row.dataset, row.noise_type, row.rate, row.method, row.model, row.epochs, row.source.key)
+        if key in seen:
+            before, earlier = seen[key]
+            what = "is there" if earlier.mean == row.mean else f"is {earlier.mean:g}, not {row.mean:g}"
+            raise InputError(
+                f"{path.name}, line {line}: {row.method} of {row.source.key} {what} in line {before} already"
+            )
+        seen[key] = (line, row)
+        found.append(row)
+    return tuple(found)
+
+
+def _lines(path: Path, columns: tuple[str, ...]) -> list[tuple[int, dict[str, str]]]:
+    """Return (number, column -> text) of each line below the head."""
+    with path.open(encoding="utf-8", newline="") as file:
+        reader = csv.reader(file)
+        head = tuple(next(reader, ()))
+        if head != columns:
+            raise InputError(f"{path.name} has the columns {', '.join(head)}; expected {', '.join(columns)}")
+        lines = []
+        for cells in reader:
+            if len(cells) != len(columns):
+                raise InputError(
+                    f"{path.name}, line {reader.line_num}: {len(cells)} cells, expected {len(columns)}"
+                )
+            lines.append((reader.line_num, dict(zip(columns, map(str.strip, cells), strict=True))))
+    return lines
+
+
+def _row(cells: Mapping[str, str], sources: Mapping[str, Source], collection: str) -> Published:
+    for name in ("dataset", "method"):
+        if not cells[name]:
+            raise InputError(f"{name} is empty, expected a name")
+    noise = check_choice(cells["noise_type"], NOISES, "noise type")
+    rate = check_between(_float(cells["rate"], "rate"), "rate", 0, 1) if cells["rate"] else None
+    if (rate is None) == (noise in ("clean", *RATED)) or (noise == "clean" and rate != 0):
+        wanted = {"clean": "0"}.get(noise, "a number in [0, 1]" if noise in RATED else "none")
+        raise InputError(f"the rate of {noise} is {cells['rate']!r}, expected {wanted}")
+    deviation = check_between(_float(cells["std"], "std"), "std", 0, 100) if cells["std"] else None
+    runs = re.search(r"\b(\d+) runs\b", cells["metric"])
+    epochs = cells["epochs"]
+    if epochs and (not epochs.isdecimal() or int(epochs) < 1):
+        raise InputError(f"epochs is {epochs!r}, expected an integer of 1 or more, or nothing")
+    if cells["source"] not in sources:
+        raise InputError(f"the source {cells['source']!r} is not among those that are known; enter it there")
+    return Published(
+        dataset=cells["dataset"],
+        noise_type=noise,
+        rate=rate,
+        method=cells["method"],
+        mean=check_between(_float(cells["mean"], "mean"), "mean", 0, 100),
+        deviation=deviation,
+        runs=int(runs[1]) if runs else None,
+        model=cells["model"],
+        epochs=int(epochs) if epochs else None,
+        metric=cells["metric"],
+        setting=cells["setting"],
+        source=sources[cells["source"]],
+        secondary=check_choice(cells["secondary"], ("True", "False"), "value of secondary") == "True",
+        collection=collection,
+    )
+
+
+def _float(text: str, name: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise InputError(f"{name} is {text!r}, expected a number") from None

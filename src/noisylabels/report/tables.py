@@ -1,0 +1,193 @@
+"""Tables: rows of text and of numbers with their spread, as Markdown, LaTeX, CSV or HTML."""
+
+from __future__ import annotations
+
+import csv
+import html
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from noisylabels.core.checks import InputError
+
+
+@dataclass(frozen=True)
+class Number:
+    """A mean as a table shows it.
+
+    Args:
+        mean: in the unit that is printed.
+        deviation: sample standard deviation, or None for one value.
+        low, high: the 95 % interval of the mean, or None for one value; the CSV has it.
+        n: how many values; None if that is not known.
+        bold: whether it stands out.
+        signed: print a + before what is not negative.
+        digits: after the point.
+    """
+
+    mean: float
+    deviation: float | None = None
+    low: float | None = None
+    high: float | None = None
+    n: int | None = 1
+    bold: bool = False
+    signed: bool = False
+    digits: int = 2
+
+    def __str__(self) -> str:
+        mean = f"{self.mean:{'+' if self.signed else ''}.{self.digits}f}"
+        return mean if self.deviation is None else f"{mean} ± {self.deviation:.{self.digits}f}"
+
+
+Cell = str | Number | None
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table.
+
+    Args:
+        name: of its files, such as "table1-symmetric".
+        title: one line.
+        columns: as many as each row has cells; the first is what a row is about.
+        rows: cells; None where there is nothing.
+        note: what a reader must know: unit, n, what is bold.
+
+    Raises:
+        InputError: a row of another length.
+    """
+
+    name: str
+    title: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[Cell]]
+    note: str = ""
+
+    def __post_init__(self) -> None:
+        for row in self.rows:
+            if len(row) != len(self.columns):
+                raise InputError(
+                    f"a row of the table {self.name} has {len(row)} cells, expected {len(self.columns)}"
+                )
+
+
+def markdown(table: Table) -> str:
+    """Return a table as GitHub's Markdown, its title above and its note below."""
+
+    def cell(value: Cell) -> str:
+        text = "" if value is None else str(value).replace("|", "\\|").replace("\n", " ")
+        return f"**{text}**" if isinstance(value, Number) and value.bold else text
+
+    lines = [
+        "| " + " | ".join(cell(column) for column in table.columns) + " |",
+        "|" + "---|" * len(table.columns),
+        *("| " + " | ".join(map(cell, row)) + " |" for row in table.rows),
+    ]
+    return "\n\n".join(filter(None, [f"**{table.title}**", "\n".join(lines), table.note])) + "\n"
+
+
+_LATEX = {
+    "\\": r"\textbackslash{}",
+    **{mark: "\\" + mark for mark in "&%$#_{}"},
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "±": r"$\pm$",
+    "−": "$-$",
+    "·": r"$\cdot$",
+    "≤": r"$\le$",
+    "≥": r"$\ge$",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    "\n": " ",
+}
+
+
+def latex(table: Table) -> str:
+    """Return a table as a LaTeX float; it needs the package booktabs."""
+
+    def text(value: str) -> str:
+        return "".join(_LATEX.get(mark, mark) for mark in value)
+
+    def cell(value: Cell) -> str:
+        written = "" if value is None else text(str(value))
+        return rf"\textbf{{{written}}}" if isinstance(value, Number) and value.bold else written
+
+    numeric = _numeric(table)
+    return "\n".join(
+        [
+            r"\begin{table}[t]",
+            r"\centering",
+            rf"\caption{{{text(table.title)}. {text(table.note)}}}",
+            rf"\label{{tab:{table.name}}}",
+            rf"\begin{{tabular}}{{{''.join('r' if number else 'l' for number in numeric)}}}",
+            r"\toprule",
+            " & ".join(map(text, table.columns)) + r" \\",
+            r"\midrule",
+            *(" & ".join(map(cell, row)) + r" \\" for row in table.rows),
+            r"\bottomrule",
+            r"\end{tabular}",
+            r"\end{table}",
+            "",
+        ]
+    )
+
+
+def comma_separated(table: Table) -> str:
+    """Return a table as CSV: a column of numbers becomes five, its mean, sd, low, high and n, unrounded."""
+    numeric = _numeric(table)
+    parts = ("mean", "sd", "low", "high", "n")
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(
+        [
+            name
+            for column, number in zip(table.columns, numeric, strict=True)
+            for name in ([f"{column} {part}" for part in parts] if number else [column])
+        ]
+    )
+    for row in table.rows:
+        cells: list[object] = []
+        for value, number in zip(row, numeric, strict=True):
+            if isinstance(value, Number):
+                cells += [value.mean, value.deviation, value.low, value.high, value.n]
+            elif number:
+                cells += ["" if value is None else value, "", "", "", ""]
+            else:
+                cells.append("" if value is None else value)
+        writer.writerow(cells)
+    return out.getvalue()
+
+
+def _numeric(table: Table) -> list[bool]:
+    return [any(isinstance(row[i], Number) for row in table.rows) for i in range(len(table.columns))]
+
+
+def hypertext(table: Table) -> str:
+    """Return a table as HTML; a cell carries the value that it sorts by."""
+    head = "".join(
+        f'<th scope="col"><button type="button">{html.escape(column)}</button></th>'
+        for column in table.columns
+    )
+    body = []
+    for row in table.rows:
+        cells = []
+        for place, value in enumerate(row):
+            if isinstance(value, Number):
+                shown = html.escape(str(value))
+                said = [f"n = {value.n}"] if value.n is not None else []
+                if value.low is not None and value.high is not None:
+                    said.append(f"95 % interval {value.low:.2f} to {value.high:.2f}")
+                title = ", ".join(said)
+                shown = f"<b>{shown}</b>" if value.bold else shown
+                cells.append(f'<td class="number" data-sort="{value.mean:.9g}" title="{title}">{shown}</td>')
+            else:
+                shown = html.escape(value or "")
+                cells.append(f'<th scope="row">{shown}</th>' if place == 0 else f"<td>{shown}</td>")
+        body.append(f"<tr>{''.join(cells)}</tr>")
+    note = f"<p class=note>{html.escape(table.note)}</p>" if table.note else ""
+    return (
+        f'<figure class="table" id="{html.escape(table.name)}"><figcaption>{html.escape(table.title)}'
+        f'</figcaption><div class="scroll"><table><thead><tr>{head}</tr></thead>'
+        f"<tbody>{''.join(body)}</tbody></table></div>{note}</figure>"
+    )

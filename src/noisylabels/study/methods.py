@@ -1,0 +1,206 @@
+"""Which of our losses a published method is: its expression with the constants of its source.
+
+A name such as NCE+MAE says what is summed, not with which weights, and codes differ in what they call MAE. So
+a method has a shape, which its name says, and an expression only where the source, or the code that belongs
+to it, says the constants.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import cache
+
+from noisylabels.core.checks import InputError
+from noisylabels.losses import PRESETS, Loss, loss
+from noisylabels.losses.presets import preset, with_ln
+from noisylabels.report.published import Published
+
+SHAPES = {
+    "CE": "ce",
+    "FL": "fl",
+    "MAE": "mae",
+    "RCE": "rce",
+    "GCE": "gce",
+    "SCE": "sce",
+    "NCE": "nce",
+    "NFL": "nfl",
+    "NMAE": "nmae",
+    "NRCE": "nrce",
+    "AUL": "aul",
+    "AGCE": "agce",
+    "AMSE": "amse",
+    "NCE+MAE": "nce+mae",
+    "NCE+RCE": "nce+rce",
+    "NFL+MAE": "nfl+mae",
+    "NFL+RCE": "nfl+rce",
+    "NCE+AUL": "nce+aul",
+    "NCE+AGCE": "nce+agce",
+    "NCE+AEL": "nce+ael",
+    "AGCE+MAE": "agce+mae",
+    "ANL-CE": "anl_ce",
+    "ANL-FL": "anl_fl",
+    "JAL-CE": "jal_ce",
+    "JAL-FL": "jal_fl",
+    "CE+LC": "logit_clip",
+    "CE_eps+MAE": "eps_softmax(ce)+mae",
+    "FL_eps+MAE": "eps_softmax(fl)+mae",
+    "LDR-KL": "ldr_kl",
+    "Peer-Loss": "peer",
+    "CE+grad-clipping": "ce",
+    "PHuber-CE": "phuber_ce",
+    "Linear": "mae",
+}
+"""Method, without what it says in brackets or after a blank -> an expression of the same terms."""
+
+NO_LOSS = {
+    "trains in two phases: negative, then positive learning": ("NLNL",),
+    "gradients clipped by the loss, from another base than cross entropy": ("PHuber-GCE tau=10",),
+    "a loss that its source changes, by what the table does not say": (
+        "AGCE-shift", "AGCE-rescale", "MAE-shift", "MAE-rescale",
+        "Negative-LS",
+        "F-Div",
+        "IDO",
+    ),
+    "estimates a transition matrix": ("Forward-T", "T-Revision", "VolMinNet"),
+    "selects or relabels examples, two networks, or semi-supervised": (
+        "Co-teaching", "Co-teaching+", "JoCoR", "DivideMix", "CORES*", "CAL", "PES(semi)", "Proto-semi",
+        "CE_eps+MAE(Semi)",
+    ),
+    "remembers every example": ("ELR", "ELR+", "SOP", "SOP+"),
+}  # fmt: skip
+"""Why a method of the literature is no loss of ours -> the methods."""
+
+_SETS = {"CIFAR-10": "cifar10", "CIFAR-10N": "cifar10", "CIFAR-100": "cifar100", "CIFAR-100N": "cifar100"}
+_OTHER_SETS = {"WebVision-mini top1": "webvision", "ILSVRC12(from WebVision-mini) top1": "webvision"}
+_PRESET_SETS = {**_SETS, **_OTHER_SETS, "Clothing1M": "clothing1m", "MNIST": "mnist"}
+
+_ALWAYS = {
+    "CE": "ce",
+    "NCE": "nce",
+    "CE+grad-clipping": "ce",
+    "Linear(unhinged on softmax = MAE/2)": "0.5*mae",
+    "PHuber-CE tau=2": "phuber_ce(tau=2)",
+    "PHuber-CE tau=10": "phuber_ce(tau=10)",
+    "PHuber-CE tau=50": "phuber_ce(tau=50)",
+    **{f"GCE(q={q})": f"gce(q={q})" for q in ("0.3", "0.5", "0.7", "0.9")},
+}
+"""Methods whose name says every constant."""
+
+_EVERYWHERE = {"MAE": "mae", "GCE": "gce", "FL": "fl@ma2020", "AUL": "aul", "AGCE": "agce"}
+"""What the code of Wang et al. 2024 has for CIFAR-10 and CIFAR-100 alike."""
+
+_NOTES = {
+    "LDR-KL": "their code divides softplus of the logits by its mean first",
+    "CE+grad-clipping": "gradient clipping",
+}
+_LDR = {"cifar10": "ldr_kl(c=0.1,lam=10)", "cifar100": "ldr_kl(c=0.1,lam=1)", "clothing1m": "ldr_kl(c=0.1)"}
+
+
+@dataclass(frozen=True)
+class Method:
+    """A published method as a loss of ours.
+
+    Args:
+        expression: canonical, with the constants of the source; None where they are not known.
+        shape: its terms without any constant.
+        note: what belongs to it beside the loss, or how the source's code differs.
+    """
+
+    expression: str | None
+    shape: tuple[tuple[str, tuple[str, ...]], ...]
+    note: str = ""
+
+
+@cache
+def read(expression: str) -> Loss | None:
+    """Return a loss, or None if the expression cannot be read: the loss of somebody's script, say."""
+    try:
+        return loss(expression)
+    except InputError:
+        return None
+
+
+def shape_of(expression: str) -> tuple[tuple[str, tuple[str, ...]], ...] | None:
+    """Return the names of a loss's terms and of what is wrapped around them, without constants.
+
+    >>> shape_of("nce + 4*agce(a=6,q=1.5)") == shape_of("agce+nce")
+    True
+    """
+    made = read(expression)
+    if made is None:
+        return None
+    return tuple(sorted((term.name, tuple(wrap.row.name for wrap in term.wraps)) for term in made.terms))
+
+
+def method_of(row: Published) -> Method | None:
+    """Return what a published row's method is in our losses, or None if it is none of them.
+
+    Raises:
+        InputError: a method that is neither in `SHAPES` nor in `NO_LOSS`.
+    """
+    if any(row.method in methods for methods in NO_LOSS.values()):
+        return None
+    name = row.method if row.method in SHAPES else re.split(r"[( ]", row.method, maxsplit=1)[0]
+    if name not in SHAPES:
+        raise InputError(f"the method {row.method!r} is not known; enter it in SHAPES or NO_LOSS")
+    shape = shape_of(SHAPES[name])
+    assert shape is not None
+    text, note = _with_constants(row)
+    made = read(text) if text is not None else None
+    note = note or _NOTES.get(row.method, "")
+    return Method(with_ln(made.expression) if made is not None else None, shape, note)
+
+
+def _with_constants(row: Published) -> tuple[str | None, str]:
+    """Return the method's expression with its source's constants, None if unknown; and its preset's note."""
+    if row.method in _ALWAYS:
+        return _ALWAYS[row.method], ""
+    family = row.source.constants
+    if family == "paper":
+        return SHAPES[row.method], ""  # our defaults are the paper's
+    key = _PRESET_SETS.get(row.dataset)
+    if not family or key is None:
+        return None, ""
+    if family == "wang2024" and (text := _wang2024(row, key)) is not None:
+        return text, ""
+    name = SHAPES.get(row.method, "")
+    if key in PRESETS.get(name, {}):
+        return f"{name}@{key}", preset(name, key).note
+    return None, ""
+
+
+def _wang2024(row: Published, key: str) -> str | None:
+    """Return what config.py of their code has where no preset of ours has it by the method's name."""
+    method, rate = row.method, row.rate or 0.0
+    cifar = key in ("cifar10", "cifar100")
+    if method in _EVERYWHERE and cifar:
+        return _EVERYWHERE[method]
+    if method == "NCE+MAE" and cifar:  # its MAE is 2 (1 - p), unlike Ma et al. 2020's
+        return "nce+mae" if key == "cifar10" else "10*nce+0.1*mae"
+    if method == "LDR-KL":
+        return _LDR.get(key)
+    if method == "CE+LC" and key == "cifar10" and row.noise_type in ("clean", "symmetric") and rate < 0.5:
+        return "logit_clip@cifar10_sym"  # with other thresholds their code clips to another norm than it
+    if method in ("CE_eps+MAE", "FL_eps+MAE"):
+        text = _eps_softmax(row, key, rate)
+        # their eps-softmax of the focal loss has gamma 0.1, detached as in all their focal losses
+        return (
+            text if text is None or method[:2] == "CE" else text.replace("(ce,", "(fl(gamma=0.1,detach=1),")
+        )
+    return None
+
+
+def _eps_softmax(row: Published, key: str, rate: float) -> str | None:
+    """Return eps-softmax's CE + MAE with the constants for a noise; clean labels are symmetric noise of 0."""
+    if key == "cifar100" and row.noise_type == "clean":
+        return "0.1*eps_softmax(ce,m=1e4)+mae"
+    kind = {"clean": "sym", "symmetric": "sym", "asymmetric": "asym", "instance-dependent": "instance"}.get(
+        row.noise_type, ""
+    )
+    if key == "cifar100" and kind == "instance":
+        kind = "sym"  # in their code dependent noise goes with symmetric noise of the same rate
+    percent = f"{round(100 * rate)}"
+    options = [key, f"{key}_{kind}", f"{key}_{kind}{percent}"]
+    found = next((option for option in options if option in PRESETS["eps_softmax"]), None)
+    return preset("eps_softmax", found).expression if found else None

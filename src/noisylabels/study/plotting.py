@@ -1,0 +1,132 @@
+"""What figures of results share: panels of a measure over noises, losses and epochs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from noisylabels.report.looks import Looks
+from noisylabels.report.panels import SHARE, Panel, dots, heatmap, lines
+from noisylabels.study.results import Family, Measure, Results, accuracy, noise_label
+from noisylabels.study.statistics import summarize
+
+SPREAD = "± one standard deviation over the seeds"
+
+TITLES = {
+    "standard": "Standard losses",
+    "robust": "Robust losses",
+    "normalized": "Normalized losses",
+    "combined": "Sums (Active Passive Loss)",
+}
+"""Of the categories of `losses.kinship`."""
+
+
+def file_name(kind: str, what: str) -> str:
+    """Return the name of a figure's files: "gap-symmetric"."""
+    words = "".join(mark if mark.isalnum() or mark == "." else "-" for mark in what)
+    return f"{kind}-{words}".rstrip("-.")
+
+
+def runs_each(results: Results, losses: Sequence[str], noises: Sequence[str]) -> str:
+    """Return n in words: how many runs there are of each loss under each noise."""
+    counts = {n for loss in losses for noise in noises if (n := len(results.cell(loss, noise)))}
+    if len(counts) < 2:
+        return f"n = {max(counts, default=0)}"
+    return f"n = {min(counts)} to {max(counts)}"
+
+
+def measured(results: Results, measure: Measure, noises: Sequence[str]) -> list[str]:
+    """Return the losses of which something was measured under one of the noises."""
+    return [loss for loss in results.losses if any(results.values(measure, loss, noise) for noise in noises)]
+
+
+def per_cent(value: float, deviation: float | None = None, digits: int = 1) -> str:
+    """Return a share, and its spread, in words."""
+    mean = f"{100 * value:.{digits}f}"
+    return f"{mean} %" if deviation is None else f"{mean} ± {100 * deviation:.{digits}f} %"
+
+
+def in_seconds(value: float, deviation: float | None = None) -> str:
+    """Return a time, and its spread, in words."""
+    digits = 2 if value >= 1 else 4
+    return f"{value:.{digits}f} s" if deviation is None else f"{value:.{digits}f} ± {deviation:.{digits}f} s"
+
+
+def grid(results: Results, measure: Measure, losses: Sequence[str], family: Family) -> Panel:
+    """Return a heatmap of a share over losses and the noises of a family."""
+    rows = []
+    for loss in losses:
+        for noise, label in zip(family.noises, family.labels, strict=True):
+            if found := results.summary(measure, loss, noise):
+                told = f"{per_cent(found.mean, found.deviation)} (n = {found.n})"
+                row = {"loss": loss, "name": loss, "column": label, "value": found.mean}
+                row |= {"text": f"{100 * found.mean:.1f}", "reading": f"{loss}, {noise_label(noise)}: {told}"}
+                rows.append(row)
+    x_title = "noise rate" if family.rates else "noise"
+    return heatmap(family.title, rows, columns=family.labels, names=losses, x_title=x_title)
+
+
+def over_rates(results: Results, loss: str, family: Family) -> Iterator[dict[str, Any]]:
+    """Yield the mean accuracy of a loss at every rate of a family, and its spread."""
+    for noise, rate in zip(family.noises, family.rates, strict=True):
+        if found := results.summary(accuracy, loss, noise):
+            yield {"loss": loss, "x": rate, "y": found.mean, **_spread(found.mean, found.deviation)}
+
+
+def _spread(mean: float, deviation: float | None) -> dict[str, float]:
+    return {} if deviation is None else {"low": mean - deviation, "high": mean + deviation}
+
+
+def curve_panel(
+    title: str,
+    results: Results,
+    looks: Looks,
+    column: str,
+    losses: Sequence[str],
+    noise: str,
+    y_title: str,
+    legend: Sequence[str] | None = None,
+    width: int = 300,
+) -> Panel | None:
+    """Return a column of the history by epoch: the mean over the seeds and its spread; None where unknown."""
+    rows = []
+    for loss in losses:
+        values = results.curve(column, loss, noise)
+        if not values.size or np.isnan(values).any():
+            continue
+        means = values.mean(axis=0).tolist()
+        deviations = values.std(axis=0, ddof=1).tolist() if len(values) > 1 else [None] * len(means)
+        for epoch, (mean, deviation) in enumerate(zip(means, deviations, strict=True), 1):
+            rows.append({"loss": loss, "x": epoch, "y": mean, **_spread(mean, deviation)})
+    if not rows:
+        return None
+    return lines(
+        title, rows, looks, legend or losses, x_title="epoch", y_title=y_title, domain=(0, 1), width=width
+    )
+
+
+def dots_of(
+    values: Mapping[str, Sequence[float]],
+    looks: Looks,
+    x_title: str,
+    *,
+    title: str = "",
+    format: str = SHARE,
+    descending: bool = True,
+    zero: bool = True,
+    width: int = 480,
+) -> Panel:
+    """Return a line a loss with every run, their mean and its spread, ordered by the mean."""
+    found = {loss: summarize(each) for loss, each in values.items() if len(each)}
+    rows: list[dict[str, Any]] = []
+    for loss, summary in found.items():
+        told = per_cent if format.endswith("%") else in_seconds
+        words = told(summary.mean, summary.deviation, *([2] if told is per_cent else []))
+        reading = f"{loss}: {words} (n = {summary.n})"
+        mean = {"mean": summary.mean, **_spread(summary.mean, summary.deviation)}
+        for number, value in enumerate(values[loss]):
+            rows.append({"loss": loss, "x": value, "reading": reading, **({} if number else mean)})
+    order = sorted(found, key=lambda loss: found[loss].mean, reverse=descending)
+    return dots(title, rows, looks, names=order, x_title=x_title, format=format, zero=zero, width=width)
