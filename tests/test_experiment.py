@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import importlib.metadata
 import json
 import os
 import re
 import shutil
 import signal
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -24,13 +26,16 @@ from noisylabels.core.files import alone
 from noisylabels.experiment import (
     RunConfig,
     RunResult,
+    canonical,
     default_out,
     load_config,
+    load_sets,
     recipes,
     run,
     run_id,
 )
 from noisylabels.noise.labels import NoisyLabels
+from noisylabels.prediction import load_model, predict
 from noisylabels.training.interrupt import Interrupted
 
 # a run of two epochs, 12 steps each
@@ -606,6 +611,60 @@ def test_data_that_changed_since_the_run_began_is_noticed(tmp_path):
     shutil.rmtree(out)
     result = run(config)
     assert (result.status, result.class_names) == ("done", ("cat", "dog"))
+
+
+OWN = "def own(l, a=1.0):\n    return a * (1 - l.exp())\n"
+
+
+def test_a_loss_of_ones_own_is_part_of_what_a_run_is(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "own.py").write_text(OWN)
+    config = fast(Path("run"), loss=" ./own.py:own + normalize(own.py:own(a=2))")
+    assert canonical(config).loss == "normalize(own.py:own(a=2))+own.py:own"
+    with pytest.raises(Interrupted):
+        run(config, Notes(stop_at=7))
+    digest = hashlib.sha256(OWN.encode()).hexdigest()
+    assert json.loads(Path("run/environment.json").read_text())["identity"]["code files"] == {
+        "own.py": digest
+    }
+    changed = r"^own.py has changed since the run in run was made of it; restore it, give another --out, or"
+    (tmp_path / "own.py").write_text(OWN + "# another\n")
+    with pytest.raises(InputError, match=changed):
+        run(config)
+    (tmp_path / "own.py").write_text(OWN)
+    result = run(config)
+    # the same as the catalog's: its numbers too, but for the name
+    known = run(fast(tmp_path / "known", loss="0.5*mae+nmae"))
+    assert result.final["train_loss"] == pytest.approx(known.final["train_loss"], rel=1e-4)
+    (tmp_path / "own.py").write_text(OWN + "# another\n")
+    with pytest.raises(InputError, match=changed):
+        run(config)
+    (tmp_path / "own.py").unlink()
+    with pytest.raises(InputError, match=r"there is no file own\.py for the loss"):
+        run(config)
+    _, test = load_sets(config)
+    probs = predict(load_model(Path("run"), "cpu"), test.images)  # which needs the model alone
+    accuracy = (probs.argmax(1) == test.labels).double().mean().item()
+    assert accuracy == pytest.approx(result.final["test_accuracy"], abs=1e-9)
+
+
+@pytest.mark.parametrize("spec", ["nets.py:build", "nets:build"])
+def test_a_model_of_ones_own_is_part_of_what_a_run_is(tmp_path, monkeypatch, spec):
+    monkeypatch.chdir(tmp_path)
+    text = "from torch.nn import *\ndef build(num_classes):\n"
+    text += "    return Sequential(Flatten(), Linear(64, num_classes))\n"
+    (tmp_path / "nets.py").write_text(text)
+    config = fast(Path("run"), model=spec, width=1.0, epochs=1)
+    try:
+        run(config)
+        run(config)
+        (tmp_path / "nets.py").write_text(text + "# another\n")
+        with pytest.raises(InputError, match=rf"^{spec.partition(':')[0]} has changed since the run in run"):
+            run(config)
+        (tmp_path / "nets.py").unlink()  # a finished run answers all the same, as one whose labels are gone
+        assert run(config).status == "done"
+    finally:
+        sys.modules.pop("nets", None)
 
 
 # --- a run that fails ---------------------------------------------------------------------------

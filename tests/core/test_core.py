@@ -14,7 +14,7 @@ from statistics import NormalDist
 import numpy as np
 import pytest
 
-from noisylabels.core.checks import InputError, check_between, check_choice, did_you_mean
+from noisylabels.core.checks import InputError, check_between, check_choice, did_you_mean, one_line
 from noisylabels.core.config import build, fingerprint, read_toml, to_dict
 from noisylabels.core.files import cache_root, file_digest, read_json, replacing, write_json, write_text
 from noisylabels.core.registry import Registry
@@ -27,6 +27,12 @@ def test_did_you_mean():
     assert did_you_mean("NEC", ["nce", "mae"]) == "; did you mean 'nce'?"
     assert did_you_mean("zzz", ["nce", "mae"]) == "; known: nce, mae"
     assert did_you_mean("zzz", []) == ""
+
+
+def test_an_error_in_one_line():
+    assert one_line(ValueError("a\n  b")) == "ValueError: a b"
+    assert one_line(AssertionError()) == "AssertionError"
+    assert len(one_line(ValueError("x" * 10_000))) < 330
 
 
 def test_check_choice():

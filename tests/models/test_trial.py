@@ -8,7 +8,7 @@ from torch import nn
 
 import noisylabels as nl
 from noisylabels.core.checks import InputError
-from noisylabels.models.trial import first_logits, one_line, try_out
+from noisylabels.models.trial import first_logits, try_out
 
 
 class Tuple(nn.Linear):
@@ -82,9 +82,3 @@ def test_the_trial_leaves_a_model_as_it_was():
     assert len(set(modes)) == 2
     for name, value in model.state_dict().items():
         assert torch.equal(value, before[name])
-
-
-def test_an_error_in_one_line():
-    assert one_line(ValueError("a\n  b")) == "ValueError: a b"
-    assert one_line(AssertionError()) == "AssertionError"
-    assert len(one_line(ValueError("x" * 10_000))) < 330

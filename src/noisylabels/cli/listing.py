@@ -66,6 +66,8 @@ def _losses() -> tuple[list[str], list[list[str]]]:
                 row.source,
             ]
         )
+    own = ["FILE.py:FUNCTION", "your own; MODULE:FUNCTION too (docs/losses.md)"]
+    rows.append([*own, "", "", "", "", "", "you"])
     # asymmetric: how many times the true label must outweigh any other for certainty of it to be an optimum
     asymmetric = "asymm. from (*: not the only one)"
     heads = ["name", "loss", "kind", "symm.", asymmetric, "range, K=10", "defaults", "source"]

@@ -19,7 +19,7 @@ class LossCommand:
     """
 
     expressions: Annotated[tuple[str, ...], tyro.conf.Positional]
-    """one or more losses, such as ce, nce+mae, "2*nce + 0.5*rce(A=-4)\""""
+    """one or more losses, such as ce, nce+mae, "2*nce + 0.5*rce(A=-4)", or mine.py:bounded of your own"""
     classes: int = 10
     """number of classes K"""
     plot: Path | None = None

@@ -158,6 +158,7 @@ class StudyCommand:
                 view.say(f"{cell.name} cannot be read ({state.message}); kept in {aside}, run again")
             elif state.state == "failed" and self.retry:
                 store.retry(cell)
+        store.check_code(cells)
         with view:
             if self.track:
                 store.catch_up(cells, self.track, view.note)

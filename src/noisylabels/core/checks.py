@@ -35,6 +35,13 @@ def did_you_mean(name: str, options: Iterable[str]) -> str:
     return "; known: " + ", ".join(known) if known else ""
 
 
+def one_line(error: BaseException) -> str:
+    """Return the type and the words of an error in one line of reasonable length."""
+    words = " ".join(str(error).split())
+    kind = type(error).__name__
+    return f"{kind}: {words if len(words) <= 300 else words[:297] + '...'}" if words else kind
+
+
 def check_choice(value: str, options: Iterable[str], what: str) -> str:
     """Return `value` if it is one of `options`, else raise an `InputError` that names the nearest."""
     known = list(options)

@@ -10,6 +10,8 @@ from typing import Any
 
 from noisylabels.core.checks import InputError
 from noisylabels.core.config import build, fingerprint, read_toml
+from noisylabels.core.files import file_digest
+from noisylabels.core.own import code_file
 from noisylabels.training.settings import HOW, Settings
 
 
@@ -24,7 +26,8 @@ class Subject:
     """label noise to add: none, symmetric:0.4, asymmetric:0.4, ..., or several in a row, as in
     "longtail:0.1 | symmetric:0.4"; see `noisylabels list noise`"""
     loss: str = "nce+mae"
-    """a loss or a sum of losses: ce, nce+mae, 2*nce+0.5*rce; see `noisylabels list losses`"""
+    """a loss or a sum of losses: ce, nce+mae, 2*nce+0.5*rce; see `noisylabels list losses`; FILE.py:FUNCTION
+    or MODULE:FUNCTION in it is of your own"""
     model: str = "auto"
     """auto (small-cnn for images below 16x16, else cnn8), one of `noisylabels list models`, timm:NAME, or
     MODULE:FUNCTION or FILE.py:FUNCTION of your own"""
@@ -131,6 +134,23 @@ def canonical(config: RunConfig) -> RunConfig:
         noise=str(NoiseSpec.parse(config.noise)),
         augment=config.augment if config.augment == "auto" else str(parse_augment(config.augment)),
     )
+
+
+def code_digests(config: RunConfig) -> dict[str, str]:
+    """Return the sha256 of the files of the user's own code in a configuration, by file or module.
+
+    It is the file that is named, not what that imports.
+
+    Raises:
+        InputError: a loss that cannot be read.
+    """
+    from noisylabels.losses.expression import read_terms
+    from noisylabels.losses.own import own_specs, unread_row
+    from noisylabels.models.catalog import is_own
+
+    specs = own_specs(read_terms(config.loss, unread_row))
+    specs += [config.model] if is_own(config.model) else []
+    return {spec.rpartition(":")[0]: file_digest(path) for spec in specs if (path := code_file(spec))}
 
 
 def run_id(config: RunConfig) -> str:

@@ -83,14 +83,22 @@ def check_folder(out: Path, config: RunConfig) -> RunResult | None:
     return read_result(out) if (out / "result.json").exists() else None
 
 
-def check_noise_files(out: Path) -> None:
-    """Raise an `InputError` if a file that the noise of a finished run was read from has changed since."""
-    there = read_object(out / "environment.json").get("identity", {}).get("noise files", {})
-    for file, digest in there.items():
-        if Path(file).is_file() and file_digest(Path(file)) != digest:
+def check_files(out: Path, code: dict[str, str]) -> None:
+    """Raise an `InputError` if a file that a run was made of has changed since.
+
+    Args:
+        out: the folder of a run that has begun.
+        code: digests of the user's own code as it is now, by file or module. They are the caller's, because
+            finding a module that the folder names may run its package, and it may be a stranger's folder.
+    """
+    identity = read_object(out / "environment.json").get("identity", {})
+    noise = identity.get("noise files", {})
+    now = code | {file: file_digest(Path(file)) for file in noise if Path(file).is_file()}
+    for file, digest in (identity.get("code files", {}) | noise).items():
+        if now.get(file, digest) != digest:
             raise InputError(
-                f"{file} has changed since the run in {out} was made of it; give another --out, or remove "
-                "the run"
+                f"{file} has changed since the run in {out} was made of it; restore it, give another --out, "
+                "or remove the run"
             )
 
 
@@ -102,7 +110,7 @@ def start_folder(
     test: ImageSet,
     shape: dict[str, Any],
     augment: str,
-    files: dict[str, str],
+    files: dict[str, dict[str, str]],
 ) -> None:
     """Write what is known before the first step, or check that it is the same as at the first start."""
     identity: dict[str, Any] = {
@@ -111,10 +119,10 @@ def start_folder(
         "model": shape | {"image_size": list(shape["image_size"])},
         "augment": augment,
     }
-    if files:
-        identity["noise files"] = files
+    identity |= {kind: digests for kind, digests in files.items() if digests}
     path = out / "environment.json"
     if path.exists():
+        check_files(out, files["code files"])
         if read_object(path).get("identity") != identity:
             raise InputError(
                 f"the data or labels of {out} changed since the run began; restore them, "

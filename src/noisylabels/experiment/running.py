@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 from noisylabels.core.checks import InputError
 from noisylabels.core.files import alone, check_file, file_digest, folder_for, write_json
-from noisylabels.experiment.config import RunConfig, canonical, default_out, run_id
+from noisylabels.experiment.config import RunConfig, canonical, code_digests, default_out, run_id
 from noisylabels.experiment.folder import (
     RunResult,
+    check_files,
     check_folder,
-    check_noise_files,
     empty_folder,
     read_result,
     remove_leftovers,
@@ -63,12 +63,14 @@ def run(
     config = canonical(config)
     out = Path(config.out).expanduser() if config.out is not None else default_out(config)
     tracked = Tracked(reporter or Silent(), track, out, config.checkpoint_epochs)
-    if (finished := _finished(out, config, tracked)) is not None:
+    code = code_digests(config)
+    if (finished := _finished(out, config, code, tracked)) is not None:
         catch_up(finished, track, reporter)
         return finished
     # before any data are read, which may take long
     check_model(config.model)
-    files = {file: file_digest(check_file(Path(file))) for file in NoiseSpec.parse(config.noise).files}
+    noise = {file: file_digest(check_file(Path(file))) for file in NoiseSpec.parse(config.noise).files}
+    files = {"noise files": noise, "code files": code}
     criterion, device = loss(config.loss), pick_device(config.device)
     with contextlib.ExitStack() as stack:
         try:
@@ -77,18 +79,18 @@ def run(
         except OSError as error:
             raise InputError(f"the run's folder {out} cannot be written: {error.strerror}") from None
         # again, now that nobody else can end it
-        result = _finished(out, config, tracked)
+        result = _finished(out, config, code, tracked)
         if result is None:
             result = _run_alone(config, out, criterion, device, files, tracked, stop)
         tracked.end(result)
         return result
 
 
-def _finished(out: Path, config: RunConfig, reporter: Reporter) -> RunResult | None:
+def _finished(out: Path, config: RunConfig, code: dict[str, str], reporter: Reporter) -> RunResult | None:
     """Return the result of this run if it is done."""
     finished = check_folder(out, config)
     if finished is not None:
-        check_noise_files(out)
+        check_files(out, code)
         state = "is done" if finished.status == "done" else "has failed"
         reporter.note(f"{out} {state} already; remove it to run it again")
         with contextlib.suppress(OSError):  # a folder that may only be read
@@ -101,7 +103,7 @@ def _run_alone(
     out: Path,
     criterion: Loss,
     device: torch.device,
-    files: dict[str, str],
+    files: dict[str, dict[str, str]],
     tracked: Tracked,
     stop: Callable[[], bool],
 ) -> RunResult:

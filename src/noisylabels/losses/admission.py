@@ -20,9 +20,13 @@ def check_free(name: str, names: Iterable[str], losses: Container[str]) -> None:
     """Hold a name and its readings to what expressions can say, and to what is free."""
     if not name.isidentifier() or keyword.iskeyword(name) or name != name.lower():
         raise InputError(f"a loss's name is {name!r}, expected a lower-case identifier such as 'sq'")
+    if name in _WORDS:
+        raise InputError(f"{name!r} means a reading in expressions; choose another name for the loss")
     for taken in (n for n in names if n in losses):
         raise InputError(f"the loss {taken!r} exists already; choose another name than {name!r}")
 
+
+_WORDS = ("normalize", "negative")
 
 _LIMITS = ("low", "high", "open_low", "open_high", "whole")
 """What may be said of a parameter in a row's domain."""

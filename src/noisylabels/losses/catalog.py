@@ -87,6 +87,16 @@ class PerLabel(Row):
     label_sum: Callable[..., float | None] | None = None
     pointwise: bool = True
     views: bool = False  # compares several predictions for one example
+    of_logits: bool = False  # takes logits in the place of log-probabilities
+
+    @property
+    def readings(self) -> tuple[Reading, ...]:
+        """The readings that it has."""
+        return tuple(READINGS.values()) if self.pointwise else (SELECT,)
+
+    def read_as(self, reading: Reading, text: str) -> str:
+        """Return how an expression says a reading of this function, whose own expression is `text`."""
+        return reading.prefix + text
 
     def total(self, num_classes: int, parameters: Mapping[str, float]) -> float | None:
         """Return the sum over all labels if it is constant, else None."""
@@ -98,7 +108,7 @@ class PerLabel(Row):
         if reading is NORMALIZE:
             # The sum over the labels is a known constant (the paper's A.3): no pass over the classes,
             # and no rounding of 1 where the gradient is made of a small p.
-            total = self.total(l.shape[1], parameters)
+            total = None if self.label_sum is None else self.label_sum(l.shape[1], **parameters)
             if total is not None:
                 return SELECT.apply(phi, l, label) / total
         if reading is SELECT and self.pointwise and not label.soft:
@@ -256,6 +266,12 @@ _SAID = re.compile(r"(?P<title>[^`.(\n]+),\s+``(?P<equation>[^`]+)``")
 """How a docstring names a function: a title, its equation."""
 
 
+def said_of(function: Callable[..., Any]) -> tuple[str, str]:
+    """Return the title and the equation that a docstring begins with, or two empty texts."""
+    said = _SAID.match(inspect.getdoc(function) or "")
+    return (said["title"][0].lower() + said["title"][1:], said["equation"]) if said else ("", "")
+
+
 def register(
     name: str,
     phi: Callable[..., Tensor],
@@ -300,14 +316,12 @@ def register(
     """
     check_choice(kind, ("active", "passive"), "kind of loss")
     pointwise = pointwise and not views
-    readings = READINGS.values() if pointwise else (SELECT,)
-    check_free(name, [reading.prefix + name for reading in readings], LOSSES)
-    said = _SAID.match(inspect.getdoc(phi) or "")
+    said = said_of(phi)
     row = PerLabel(
         name,
         phi,
-        title or (said["title"][0].lower() + said["title"][1:] if said else name),
-        equation or (said["equation"] if said else "phi(p)"),
+        title or said[0] or name,
+        equation or said[1] or "phi(p)",
         source,
         use,
         domain or {},
@@ -316,11 +330,12 @@ def register(
         pointwise=pointwise,
         views=views,
     )
+    check_free(name, [reading.prefix + name for reading in row.readings], LOSSES)
     check_domain(row)
     check_shape(row)
     check_label_sum(row)
     PER_LABEL.add(name, row)
-    for reading in readings:
+    for reading in row.readings:
         full_name = reading.prefix + name
         LOSSES.add(
             full_name,

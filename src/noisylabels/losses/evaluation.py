@@ -20,7 +20,7 @@ IGNORE = -100
 class Part(NamedTuple):
     """A term with everything bound: its values are ``weight * read(l, label)``.
 
-    Parts with equal changes of the logits share one softmax.
+    Parts with equal changes of the logits share one softmax; one `of_logits` reads them as they are.
     """
 
     weight: float
@@ -28,6 +28,7 @@ class Part(NamedTuple):
     logit_maps: tuple[Callable[[Tensor], Tensor], ...] = ()
     label_maps: tuple[Callable[[Tensor], Tensor], ...] = ()
     compares_views: bool = False
+    of_logits: bool = False
 
 
 class Target(NamedTuple):
@@ -91,16 +92,17 @@ def _values(
     smoothing: float,
 ) -> Tensor:
     """Return the weighted sum of the parts an example (and position), class weights applied."""
-    logs: list[tuple[Sequence[Callable[[Tensor], Tensor]], list[Tensor]]] = []
+    logs: list[tuple[tuple[Any, bool], list[Tensor]]] = []
     total: Tensor | None = None
     for part in parts:
-        l = next((known for maps, known in logs if maps == part.logit_maps), None)
+        key = (part.logit_maps, part.of_logits)
+        l = next((known for made, known in logs if made == key), None)
         if l is None:
             mapped = views
             for change in part.logit_maps:
                 mapped = [change(view) for view in mapped]
-            l = [torch.log_softmax(view, 1) for view in mapped]
-            logs.append((part.logit_maps, l))
+            l = mapped if part.of_logits else [torch.log_softmax(view, 1) for view in mapped]
+            logs.append((key, l))
         at: Label = label
         if label.soft or part.label_maps or smoothing:
             q = _weights(label, views[0])

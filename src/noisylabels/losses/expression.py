@@ -1,15 +1,18 @@
 """Expressions: ``"2*nce + 0.5*rce(A=-4)"`` to a `Loss`.
 
 The grammar is a part of Python's own (sums, products with a number, calls with keywords), so that
-Python's parser reads it; nothing is evaluated. Names may be written in capitals, as in the papers.
+Python's parser reads it; nothing is evaluated. Names may be written in capitals, as in the papers. A function
+of the user's own, ``mine.py:bounded``, is a string to the parser: it is put in quotes first.
 """
 
 from __future__ import annotations
 
 import ast
 import math
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from typing import NamedTuple
 
 from torch import Tensor
 
@@ -17,10 +20,25 @@ from noisylabels.core.checks import InputError
 from noisylabels.losses.catalog import LOSSES, WRAPPERS, Named, find
 from noisylabels.losses.evaluation import IGNORE
 from noisylabels.losses.modules import Loss
+from noisylabels.losses.own import ATOM, Own, check_term, own_row
 from noisylabels.losses.presets import PRESETS, preset
+from noisylabels.losses.readings import NEGATIVE, NORMALIZE, SELECT
 from noisylabels.losses.terms import Term, Wrap, changed
 
 _HELP = "expected a sum such as 'nce + 2*mae' or '2*nce + 0.5*rce(A=-4)'"
+
+_OWN = re.compile(rf"""'([^']*:[^\W\d]\w*)'|"([^"]*:[^\W\d]\w*)"|(?<![\w.~\\/-])({ATOM})""")
+_READINGS = {reading.name: reading for reading in (NORMALIZE, NEGATIVE)}
+
+
+class _Source(NamedTuple):
+    """A whole expression, for errors, and what makes rows of the user's own functions in it."""
+
+    text: str
+    row: Callable[[str], Own]
+
+    def __str__(self) -> str:
+        return _cut(self.text)
 
 
 def loss(
@@ -38,14 +56,18 @@ def loss(
             optional parameters: ``"nce+mae"``, ``"2*nce + 0.5*rce(A=-4)"``, ``"sce(beta=2)"``; a wrapper
             around a loss: ``"logit_clip(nce+mae, tau=2)"``; or a loss with the constants of a source:
             ``"nce+rce@cifar100"``, ``"nfl@ma2020"`` (see `losses.PRESETS`). The key belongs to the sum
-            before it, up to a bracket: ``"logit_clip(nce+rce@cifar10) + mae"``.
+            before it, up to a bracket: ``"logit_clip(nce+rce@cifar10) + mae"``. A function of yours is
+            ``"mine.py:bounded"`` or ``"package.module:bounded"``, with its parameters in brackets
+            (``"mine.py:bounded(a=2)"``); its file is run. ``"normalize(...)"`` and ``"negative(...)"`` around
+            a single loss read it so; for those of the catalog the prefixes n and nn say the same.
         reduction: "mean", "sum" or "none".
         weight: (K,) class weights, as in ``nn.CrossEntropyLoss``.
         ignore_index, label_smoothing: as in ``nn.CrossEntropyLoss``; see `Loss`.
 
     Raises:
         InputError: what cannot be read, an unknown loss, parameter or preset (with the nearest name), a
-            factor or a parameter outside its range, label_smoothing where it means nothing.
+            factor or a parameter outside its range, label_smoothing where it means nothing; anything wrong
+            with a function of yours, which is tried on a few predictions (see `losses.own`).
 
     >>> import torch
     >>> criterion = loss("NCE + MAE")
@@ -67,14 +89,15 @@ def loss(
     )
 
 
-def read_terms(expression: str) -> list[Term]:
-    """Return the terms of an expression."""
+def read_terms(expression: str, row: Callable[[str], Own] = own_row) -> list[Term]:
+    """Return the terms of an expression; `row` gives the rows of functions of the user's own."""
+    quoted = _OWN.sub(lambda found: repr(found[1] or found[2] or found[3]), expression.strip())
     try:
-        return _terms(ast.parse(expression.strip(), mode="eval").body, expression)
+        return _terms(ast.parse(quoted, mode="eval").body, _Source(expression, row))
     except (SyntaxError, ValueError, OverflowError, RecursionError, MemoryError) as error:
         if isinstance(error, InputError):
             raise
-        raise InputError(f"the loss {_cut(expression)} cannot be read, {_HELP}") from None
+        raise InputError(f"the loss {_cut(expression)} cannot be read, {_help(expression)}") from None
 
 
 def bind(named: Named, given: Mapping[str, float]) -> list[Term]:
@@ -90,12 +113,21 @@ def bind(named: Named, given: Mapping[str, float]) -> list[Term]:
     return [Term.of(weight, *find(name), inner) for weight, name, inner in named.filled(given)]
 
 
+def _help(text: str) -> str:
+    if ".py" not in text:
+        return _HELP
+    return (
+        "expected a sum of losses such as mine.py:bounded or mine.py:bounded(a=2), in quotes if there are "
+        "spaces or signs in the path: 'my losses/mine.py:bounded'"
+    )
+
+
 def _cut(text: str) -> str:
     """Return an expression in quotes, the middle of a long one left out."""
     return repr(text if len(text) <= 90 else f"{text[:60]}...{text[-20:]}")
 
 
-def _terms(node: ast.expr, whole: str) -> list[Term]:
+def _terms(node: ast.expr, whole: _Source) -> list[Term]:
     match node:
         # Python binds @ to the last loss before it; here it belongs to the sum up to there
         case ast.BinOp(left, ast.Add(), ast.BinOp(last, ast.MatMult(), key)):
@@ -108,20 +140,45 @@ def _terms(node: ast.expr, whole: str) -> list[Term]:
             factor, inner = (left, right) if _number(left) is not None else (right, left)
             value = _number(factor)
             if value is None:
-                raise InputError(f"the loss {_cut(whole)} multiplies by what is no number, {_HELP}")
+                raise InputError(f"the loss {whole} multiplies by what is no number, {_HELP}")
             return [replace(term, weight=value * term.weight) for term in _terms(inner, whole)]
+        case ast.Constant(str(spec)) if ":" in spec:
+            return [_own(spec, {}, whole)]
+        case ast.Call(ast.Constant(str(spec)), [], keywords) if ":" in spec:
+            return [_own(spec, _given(spec, keywords, whole), whole)]
         case ast.Name(name):
             return _called(name.lower(), None, {}, whole)
+        case ast.Call(ast.Name(name), [inner], []) if name.lower() in _READINGS:
+            return [_read(name.lower(), _terms(inner, whole))]
         case ast.Call(ast.Name(name), args, keywords) if len(args) <= (name.lower() in WRAPPERS):
             return _called(name.lower(), args[0] if args else None, _given(name, keywords, whole), whole)
-    raise InputError(f"the loss {_cut(whole)} has {ast.unparse(node)!r} in it, {_HELP}")
+    raise InputError(f"the loss {whole} has {ast.unparse(node)!r} in it, {_help(whole.text)}")
 
 
-def _preset(named: ast.expr, key: ast.expr, whole: str) -> list[Term]:
+def _own(spec: str, given: dict[str, float], whole: _Source) -> Term:
+    return check_term(Term.of(1.0, SELECT, whole.row(spec), given))
+
+
+def _read(name: str, terms: list[Term]) -> Term:
+    """Return the normalized or the negative form of a single loss; a factor cancels out."""
+    reading, (term, *others) = _READINGS[name], terms
+    said = "+".join(map(str, terms))
+    if others or term.wraps or term.reading is not SELECT:
+        raise InputError(
+            f"{name}(...) is around {said!r}, expected a single loss, neither read nor wrapped already, such "
+            f"as {name}(gce) or {name}(mine.py:bounded(a=2))"
+        )
+    if reading not in term.row.readings:
+        why = "it compares views" if term.row.views else "it looks at all probabilities"
+        raise InputError(f"the loss {said!r} has no {reading.title.format('form')}: {why}")
+    return check_term(replace(term, weight=1.0, reading=reading))
+
+
+def _preset(named: ast.expr, key: ast.expr, whole: _Source) -> list[Term]:
     """Return the terms of ``named@key``."""
     if any(isinstance(part, ast.MatMult) for part in ast.walk(named)) or not isinstance(key, ast.Name):
         raise InputError(
-            f"the loss {_cut(whole)} has {_cut(ast.unparse(named))} before '@{ast.unparse(key)}', expected a "
+            f"the loss {whole} has {_cut(ast.unparse(named))} before '@{ast.unparse(key)}', expected a "
             "loss and one name, as in 'nce+rce@cifar10' or '(nce+rce@cifar10) + mae'"
         )
     name = "".join(ast.unparse(named).split()).lower()
@@ -130,7 +187,9 @@ def _preset(named: ast.expr, key: ast.expr, whole: str) -> list[Term]:
     return read_terms(preset(name, key.id.lower()).expression)
 
 
-def _called(name: str, inner: ast.expr | None, given: dict[str, float], whole: str) -> list[Term]:
+def _called(name: str, inner: ast.expr | None, given: dict[str, float], whole: _Source) -> list[Term]:
+    if name in _READINGS:
+        raise InputError(f"the loss {whole} has {name!r} without a loss, expected such as {name}(gce)")
     if name in WRAPPERS:
         row = WRAPPERS[name]
         wrap = Wrap(row, changed(row, given))
@@ -142,16 +201,16 @@ def _called(name: str, inner: ast.expr | None, given: dict[str, float], whole: s
     return [Term.of(1.0, *find(name), given)]
 
 
-def _given(name: str, keywords: list[ast.keyword], whole: str) -> dict[str, float]:
+def _given(name: str, keywords: list[ast.keyword], whole: _Source) -> dict[str, float]:
     given: dict[str, float] = {}
     for keyword in keywords:
         value = _number(keyword.value)
         if keyword.arg is None or value is None:
             raise InputError(
-                f"a parameter of {name!r} in the loss {_cut(whole)} is no number, expected gamma=2, say"
+                f"a parameter of {name!r} in the loss {whole} is no number, expected gamma=2, say"
             )
         if keyword.arg in given:
-            raise InputError(f"the loss {_cut(whole)} gives {name!r} the parameter {keyword.arg!r} twice")
+            raise InputError(f"the loss {whole} gives {name!r} the parameter {keyword.arg!r} twice")
         given[keyword.arg] = value
     return given
 

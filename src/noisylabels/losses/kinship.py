@@ -1,10 +1,15 @@
-"""How losses are related: of what kind one is, of which it is the sum, which is its normalized form."""
+"""How losses are related: of what kind one is, of which it is the sum, which is its normalized form.
+
+All of it is read off the expression. Code of the user's own is not imported: an expression may come from the
+folder of somebody else's run. What such a function is like is then not known, and it counts as "standard".
+"""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
 from noisylabels.losses.expression import read_terms
+from noisylabels.losses.own import unread_row
 from noisylabels.losses.readings import NORMALIZE, SELECT
 from noisylabels.losses.terms import Term, canonical
 
@@ -20,7 +25,7 @@ def category(expression: str) -> str:
     Factors make no difference, and wrappers only where they take the symmetry away.
 
     Raises:
-        InputError: what `loss` raises.
+        InputError: what cannot be read, as for `loss`.
 
     >>> [category(text) for text in ("fl", "mae", "nfl", "nfl+mae")]
     ['standard', 'robust', 'normalized', 'combined']
@@ -37,7 +42,7 @@ def parts(expression: str) -> list[str]:
     """Return the canonical expressions of a loss's terms, without their factors.
 
     Raises:
-        InputError: what `loss` raises.
+        InputError: what cannot be read, as for `loss`.
 
     >>> parts("2*mae + nfl(gamma=2)")
     ['nfl(gamma=2)', 'mae']
@@ -52,16 +57,16 @@ def normalized_of(expression: str) -> str | None:
     all probabilities. A factor cancels out.
 
     Raises:
-        InputError: what `loss` raises.
+        InputError: what cannot be read, as for `loss`.
 
     >>> normalized_of("ce"), normalized_of("fl(gamma=2)"), normalized_of("nce"), normalized_of("ce+mae")
     ('nce', 'nfl(gamma=2)', None, None)
     """
     first, *others = _terms(expression)
-    if others or first.wraps or first.reading is not SELECT or not first.row.pointwise:
+    if others or first.wraps or first.reading is not SELECT or NORMALIZE not in first.row.readings:
         return None
     return str(replace(first, weight=1.0, reading=NORMALIZE))
 
 
 def _terms(expression: str) -> tuple[Term, ...]:
-    return canonical(read_terms(expression))
+    return canonical(read_terms(expression, unread_row))

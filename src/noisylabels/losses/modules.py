@@ -156,7 +156,9 @@ class Loss(nn.Module):
         changes = []
         for term in self.terms:
             y, k = (
-                re.sub(r"\bp\b", f"p_{index}", term.row.equation) if term.row.pointwise else term.row.equation
+                re.sub(r"\bp\b", f"p_{index}", term.row.equation)
+                if term.row.pointwise
+                else re.sub(r"_y\b", f"_{index}", term.row.equation)
                 for index in "yk"
             )
             weight = "" if term.weight == 1 else number(term.weight) + " "

@@ -28,7 +28,7 @@ Given = tuple[tuple[str, float], ...]
 def changed(row: PerLabel | Wrapper, parameters: Mapping[str, float]) -> Given:
     """Check the parameters and keep those that differ from the defaults."""
     full = row.parameters(parameters)
-    return tuple((name, full[name]) for name in sorted(full) if full[name] != row.defaults[name])
+    return tuple((name, full[name]) for name in sorted(full) if full[name] != row.defaults.get(name))
 
 
 @dataclass(frozen=True)
@@ -66,8 +66,8 @@ class Term:
 
     @property
     def name(self) -> str:
-        """The reading's prefix and the function's name: "nce"."""
-        return self.reading.prefix + self.row.name
+        """The reading of the function, by name: "nce"."""
+        return self.row.read_as(self.reading, self.row.name)
 
     @property
     def kind(self) -> str:
@@ -86,7 +86,7 @@ class Term:
             tuple(wrap for wrap in self.wraps if wrap.row.of == of) for of in ("logits", "label")
         )
         read = partial(self.row.read, self.reading, self.parameters)
-        return Part(self.weight, read, logits, label, self.row.views)
+        return Part(self.weight, read, logits, label, self.row.views, self.row.of_logits)
 
     def label_sum(self, num_classes: int) -> float | None:
         """Return the term's weight times its sum over all labels if that is constant, else None."""
@@ -101,7 +101,7 @@ class Term:
         return None if part is None else self.weight * part
 
     def __str__(self) -> str:
-        text = self.name + _in_brackets(self.given)
+        text = self.row.read_as(self.reading, self.row.name + _in_brackets(self.given))
         for wrap in reversed(self.wraps):
             text = wrap.row.name + _in_brackets(wrap.given, text)
         return ("" if self.weight == 1 else number(self.weight) + "*") + text

@@ -8,8 +8,7 @@ from typing import Any
 
 from torch import nn
 
-from noisylabels.core.checks import InputError
-from noisylabels.models.trial import one_line
+from noisylabels.core.checks import InputError, one_line
 
 
 def split_timm(spec: str) -> tuple[str, bool]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ from noisylabels.core.rng import derive_seed
 from noisylabels.models.backbones import build_timm, check_timm, split_timm
 from noisylabels.models.cnn import cnn8, cnn9, lenet, small_cnn
 from noisylabels.models.mlp import mlp
-from noisylabels.models.own import build_own, check_own, split_spec
+from noisylabels.models.own import build_own, canonical_own, check_own
 from noisylabels.models.preact import preact_resnet18, wide_resnet
 from noisylabels.models.resnet import cifar_resnet, imagenet_resnet50
 from noisylabels.models.trial import try_out
@@ -156,10 +155,7 @@ def canonical_model(name: str) -> str:
         backbone, pretrained = split_timm(name)
         return f"timm:{backbone},pretrained" if pretrained else f"timm:{backbone}"
     if is_own(name):
-        where, function = split_spec(name)
-        if where.endswith(".py"):
-            where = os.path.normpath(os.path.expanduser(where))
-        return f"{where}:{function}"
+        return canonical_own(name)
     _row(name)
     return name
 

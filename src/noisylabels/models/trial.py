@@ -5,14 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from noisylabels.core.checks import InputError
-
-
-def one_line(error: BaseException) -> str:
-    """Return the type and the words of an error in one line of reasonable length."""
-    words = " ".join(str(error).split())
-    kind = type(error).__name__
-    return f"{kind}: {words if len(words) <= 300 else words[:297] + '...'}" if words else kind
+from noisylabels.core.checks import InputError, one_line
 
 
 def first_logits(model: nn.Module, images: Tensor, num_classes: int, name: str = "the model") -> Tensor:

@@ -19,8 +19,8 @@ from noisylabels.core.checks import Busy, InputError
 from noisylabels.core.config import build, to_dict
 from noisylabels.core.files import check_file, held, replacing, write_json
 from noisylabels.experiment import Notes, RunConfig, catch_up, read_result
-from noisylabels.experiment.config import canonical_id
-from noisylabels.experiment.folder import read_object
+from noisylabels.experiment.config import canonical_id, code_digests
+from noisylabels.experiment.folder import check_files, read_object
 from noisylabels.study.grid import OWN, Cell
 from noisylabels.training.history import History
 
@@ -116,6 +116,13 @@ class Store:
         aside.parent.mkdir(parents=True, exist_ok=True)
         shutil.move(out, aside)
         return aside
+
+    def check_code(self, cells: Iterable[Cell]) -> None:
+        """Raise an `InputError` if code of the user's own has changed since a cell was made of it."""
+        for cell in cells:
+            code = code_digests(cell.config)
+            if code and (self.path(cell) / "environment.json").exists():
+                check_files(self.path(cell), code)
 
     def fail(self, cell: Cell, message: str, trace: str = "") -> None:
         """Record why a cell could not be run."""
