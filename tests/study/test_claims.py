@@ -328,6 +328,13 @@ def test_the_comparison_that_is_told_and_the_counts() -> None:
     )
 
 
+def test_an_example_is_told_as_one() -> None:
+    evidence = judged(several(UP, (19.0, 20.0, 21.0), DOWN), sometimes(ALL)).evidence
+    assert "an example: accuracy of a less that of b at symmetric:0.4: +20.0" in evidence
+    evidence = judged(several(DOWN, (-21.0, -20.0, -19.0)), sometimes(ALL)).evidence
+    assert "against it: accuracy of a less that of b at symmetric:0.2: −10.0" in evidence  # its best chance
+
+
 def test_one_that_decides_alone_is_held_to_more() -> None:
     weak = (-8.0, -10.0, -12.0)  # −10 ± 4.97 at 95 %, ± 8.8 at 98.33 %: both exclude zero
     weaker = (-7.0, -10.0, -13.0)  # ± 7.45 at 95 %, ± 13.2 at 98.33 %: the second does not
@@ -682,9 +689,7 @@ def test_the_claims_of_the_document_are_judged(tmp_path: Path) -> None:
     table = {("gce", S6): (80.0, 81.0, 82.0), ("ce", S6): (40.0, 41.0, 42.0), ("mae", S6): (60.0, 61.0, 62.0)}
     findings = judge(load_claims(path), rows(table))
     assert [finding.claim.name for finding in findings] == ["gce-robust", "gce-better", "gce-memorises"]
-    assert (
-        findings[0].status == "undecided"
-    )  # all gaps are zero, and all of three losses are in the top three
+    assert "3 losses to choose from" in findings[0].evidence
 
 
 def test_the_document_counts_the_observations() -> None:

@@ -201,11 +201,14 @@ def _judge(claim: Claim, results: Results) -> Finding:
         return Finding(claim, status, evidence, tuple(comparisons))
     bearing = [group for group, word in zip(groups, statuses, strict=True) if word == status]
     bearing = [group for group in bearing if not group.one] or bearing
-    candidates = [group.telling(status, alone) for group in bearing]
-    chosen, held = min(candidates, key=lambda pair: pair[0].room)
+    chosen, held = min((group.telling(status, alone) for group in bearing), key=lambda pair: pair[0].room)
     evidence = chosen.text(held)
     if len(comparisons) > 1:
-        introduced = _INTRODUCED[status] if status != "undecided" or held == CONFIDENCE else "not sure enough"
+        introduced = _INTRODUCED[status]
+        if status == "supported" and bearing[0].one:
+            introduced = "an example"
+        elif status == "undecided" and held > CONFIDENCE:
+            introduced = "not sure enough"
         evidence = f"{tally}; {introduced}: {evidence}"
     return Finding(claim, status, evidence, tuple(comparisons))
 
