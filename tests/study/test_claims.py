@@ -386,11 +386,11 @@ def test_the_table_of_findings() -> None:
         Claim("second", "own", "Two.", [less(gap, "ce", "fl", S4)]),
     ]
     table = claims_table(judge(claims, several(UP, UP)))
-    assert list(table.columns) == ["claim", "section", "verdict", "evidence"]
-    assert [row[2] for row in table.rows] == ["supported", "not measured"]
+    assert list(table.columns) == ["claim", "verdict", "section", "evidence"]
+    assert [row[1] for row in table.rows] == ["supported", "not measured"]
     assert "1 supported, 0 contradicted, 0 undecided, 1 not measured" in table.note
     assert "Between the 2 claims nothing is corrected" in table.note
-    assert "| first: One. | 4.2 | supported | of 2 comparisons" in markdown(table)
+    assert "| first: One. | supported | 4.2 | of 2 comparisons" in markdown(table)
 
 
 # The paper's observations -------------------------------------------------------------------------
@@ -620,8 +620,8 @@ def test_a_file_of_ones_own(tmp_path: Path) -> None:
     [
         (None, r"the file of claims .*mine.py is not there, expected a Python file"),
         ("x = 1\n", r"mine.py holds no claim; put @claim\(NAME, STATEMENT\)"),
-        ("x = 1\ny = x / 0\n", r"the file of claims failed: ZeroDivisionError: .* \(mine.py, line 2\)"),
-        ("def f(:\n", r"the file of claims failed: SyntaxError: .* \(mine.py, line 1\)"),
+        ("x = 1\ny = x / 0\n", r"the file of claims .* failed: ZeroDivisionError: .* \(mine.py, line 2\)"),
+        ("def f(:\n", r"the file of claims .* failed: SyntaxError: .* \(mine.py, line 1\)"),
         ("import no_such_module\n", r"failed: ModuleNotFoundError: .*no_such_module.* \(mine.py, line 1\)"),
         (OWN.replace("b-wins", "a-wins"), "mine.py has two claims of the name 'a-wins'"),
     ],

@@ -73,7 +73,7 @@ def find(spec: str, what: str, base: Path | None = None) -> Callable[..., Any]:
     where, _, name = spec.rpartition(":")
     try:
         if where.endswith(".py"):
-            module = _from_file(spec, what, _path(where, base or Path.cwd()))
+            module = run_file(_file(spec, what, base or Path.cwd()))
         else:
             module = importlib.import_module(where)
     except InputError:
@@ -136,15 +136,24 @@ def _path(where: str, base: Path) -> Path:
     return (base / Path(where).expanduser()).resolve()
 
 
-def _from_file(spec: str, what: str, path: Path) -> ModuleType:
-    if not path.is_file():
-        where = spec.rpartition(":")[0]
+def _file(spec: str, what: str, base: Path) -> Path:
+    where = spec.rpartition(":")[0]
+    if not (path := _path(where, base)).is_file():
         kind = "is a folder, expected a file" if path.is_dir() else "is not there"
         raise InputError(f"there is no file {where} for the {what} {spec!r}: {path} {kind}")
+    return path
+
+
+def run_file(path: Path) -> ModuleType:
+    """Run a Python file as a module of its own and return it; its errors are passed on.
+
+    Raises:
+        InputError: it is no Python file.
+    """
     name = f"noisylabels_own_{path.stem}"
     found = importlib.util.spec_from_file_location(name, path)
     if found is None or found.loader is None:
-        raise InputError(f"{path} cannot be imported")
+        raise InputError(f"{path} cannot be imported; expected a Python file, NAME.py")
     module = importlib.util.module_from_spec(found)
     before = sys.modules.get(name)
     sys.modules[name] = module  # dataclasses and pickling look a class's module up

@@ -160,7 +160,9 @@ def lines(
         "x:Q",
         title=x_title,
         scale=altair.Scale(nice=False, zero=False, padding=8 if points else 0),
-        axis=altair.Axis(values=list(ticks), grid=False) if ticks else altair.Axis(tickMinStep=1, grid=False),
+        axis=altair.Axis(values=list(ticks), grid=False, format="~g")
+        if ticks
+        else altair.Axis(tickMinStep=1, grid=False),
     )
     y = altair.Y("y:Q", title=y_title, scale=scale, axis=altair.Axis(format=format, tickCount=5))
     base = chart().encode(x=x, y=y)

@@ -163,31 +163,40 @@ def _numeric(table: Table) -> list[bool]:
     return [any(isinstance(row[i], Number) for row in table.rows) for i in range(len(table.columns))]
 
 
+LONG = 60
+"""Text of so many letters makes a table wordy: it is for reading, and on a small screen its rows are cards."""
+
+
 def hypertext(table: Table) -> str:
     """Return a table as HTML; a cell carries the value that it sorts by."""
+    texts = [cell for row in table.rows for cell in row if isinstance(cell, str)]
+    wordy = any(len(text) > LONG for text in texts)
+    small = not wordy and len(table.columns) <= 5
     head = "".join(
-        f'<th scope="col"><button type="button">{html.escape(column)}</button></th>'
-        for column in table.columns
+        f'<th scope="col"{" class=number" if number else ""}><button type="button">{html.escape(column)}'
+        "</button></th>"
+        for column, number in zip(table.columns, _numeric(table), strict=True)
     )
-    body = []
-    for row in table.rows:
-        cells = []
-        for place, value in enumerate(row):
-            if isinstance(value, Number):
-                shown = html.escape(str(value))
-                said = [f"n = {value.n}"] if value.n is not None else []
-                if value.low is not None and value.high is not None:
-                    said.append(f"95 % interval {value.low:.2f} to {value.high:.2f}")
-                title = ", ".join(said)
-                shown = f"<b>{shown}</b>" if value.bold else shown
-                cells.append(f'<td class="number" data-sort="{value.mean:.9g}" title="{title}">{shown}</td>')
-            else:
-                shown = html.escape(value or "")
-                cells.append(f'<th scope="row">{shown}</th>' if place == 0 else f"<td>{shown}</td>")
-        body.append(f"<tr>{''.join(cells)}</tr>")
-    note = f"<p class=note>{html.escape(table.note)}</p>" if table.note else ""
+    rows = "".join(f"<tr>{''.join(map(_hypertext, range(len(row)), row))}</tr>" for row in table.rows)
+    note = f'<p class="note">{html.escape(table.note)}</p>' if table.note else ""
+    classes = "table" + (" wordy" if wordy else "") + (" single" if small else "")
     return (
-        f'<figure class="table" id="{html.escape(table.name)}"><figcaption>{html.escape(table.title)}'
-        f'</figcaption><div class="scroll"><table><thead><tr>{head}</tr></thead>'
-        f"<tbody>{''.join(body)}</tbody></table></div>{note}</figure>"
+        f'<figure class="{classes}" id="{html.escape(table.name)}"><figcaption>{html.escape(table.title)}'
+        f'</figcaption><div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>'
+        f"</div>{note}</figure>"
     )
+
+
+def _hypertext(place: int, value: Cell) -> str:
+    if not isinstance(value, Number):
+        text = html.escape(value or "")
+        word = f' data-word="{text}"' if value and len(value) < 20 else ""
+        return f'<th scope="row">{text}</th>' if place == 0 else f"<td{word}>{text}</td>"
+    known = [] if value.n is None else [f"n = {value.n}"]
+    if value.low is not None and value.high is not None:
+        low, high = (
+            f"{end:{'+' if value.signed else ''}.{value.digits}f}" for end in (value.low, value.high)
+        )
+        known.append(f"95 % interval {low} to {high}")
+    text = f"<b>{html.escape(str(value))}</b>" if value.bold else html.escape(str(value))
+    return f'<td class="number" data-sort="{value.mean:.9g}" title="{", ".join(known)}">{text}</td>'

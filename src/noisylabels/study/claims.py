@@ -6,14 +6,12 @@ in `observations`; a file of one's own has functions under `claim`. See docs/cla
 
 from __future__ import annotations
 
-import importlib.util
-import traceback
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import ModuleType
 
 from noisylabels.core.checks import InputError
+from noisylabels.core.own import failed, importable, run_file
 from noisylabels.report.tables import Table
 from noisylabels.study.comparisons import CONFIDENCE, Comparison, Status, some
 from noisylabels.study.expectations import (
@@ -236,7 +234,7 @@ def _guarded(claim: Claim, results: Results) -> list[_Group]:
     except Exception as error:
         if claim.file is None:
             raise
-        raise _failed(f"the claim {claim.name!r}", claim.file, error) from error
+        raise failed(claim.name, "claim", error) from error
 
 
 def _check_expected(claim: Claim, expected: object) -> None:
@@ -259,7 +257,7 @@ def _short(value: object) -> str:
 
 
 def claims_table(findings: Sequence[Finding], name: str = "claims", title: str = "Claims, tested") -> Table:
-    """Return findings as a table: claim, section, verdict, evidence."""
+    """Return findings as a table: claim, verdict, section, evidence."""
     counts = {word: sum(f.status == word for f in findings) for word in _ORDER}
     tally = ", ".join(f"{count} {word}" for word, count in counts.items())
     note = (
@@ -269,8 +267,8 @@ def claims_table(findings: Sequence[Finding], name: str = "claims", title: str =
         f"Between the {len(findings)} claims nothing is corrected: where in truth there is no difference, "
         f"about one claim in forty still comes out supported and as many contradicted."
     )
-    rows = [[f"{f.claim.name}: {f.claim.statement}", f.claim.section, f.status, f.evidence] for f in findings]
-    return Table(name, title, ("claim", "section", "verdict", "evidence"), rows, note)
+    rows = [[f"{f.claim.name}: {f.claim.statement}", f.status, f.claim.section, f.evidence] for f in findings]
+    return Table(name, title, ("claim", "verdict", "section", "evidence"), rows, note)
 
 
 _ORDER: tuple[Status, ...] = ("supported", "contradicted", "undecided", "not measured")
@@ -291,7 +289,14 @@ def load_claims(path: str | Path) -> list[Claim]:
         raise InputError(
             f"the file of claims {path} {kind}, expected a Python file with functions under @claim"
         )
-    found = [value for value in vars(_run_file(file)).values() if isinstance(value, Claim)]
+    with importable(f"{file}:claims"):
+        try:
+            module = run_file(file.resolve())
+        except (Exception, SystemExit) as error:
+            raise (
+                error if isinstance(error, InputError) else failed(str(path), "file of claims", error)
+            ) from error
+    found = [value for value in vars(module).values() if isinstance(value, Claim)]
     if not found:
         raise InputError(
             f"{path} holds no claim; put @claim(NAME, STATEMENT) of noisylabels.study.claims above a function"
@@ -301,26 +306,3 @@ def load_claims(path: str | Path) -> list[Claim]:
     if twice is not None:
         raise InputError(f"{path} has two claims of the name {twice!r}; give each its own")
     return [replace(claim, file=file) for claim in found]
-
-
-def _run_file(file: Path) -> ModuleType:
-    found = importlib.util.spec_from_file_location(f"noisylabels_own_{file.stem}", file.resolve())
-    if found is None or found.loader is None:
-        raise InputError(f"{file} cannot be imported; expected a Python file, NAME.py")
-    module = importlib.util.module_from_spec(found)
-    try:
-        found.loader.exec_module(module)
-    except (Exception, SystemExit) as error:
-        raise _failed("the file of claims", file, error) from error
-    return module
-
-
-def _failed(what: str, file: Path, error: BaseException) -> InputError:
-    """Return the one line on an error of a user's code: its type, its words, the line of the file."""
-    frames = traceback.extract_tb(error.__traceback__)
-    lines = [frame.lineno for frame in frames if Path(frame.filename) == file.resolve()]
-    line = error.lineno if isinstance(error, SyntaxError) else (lines or [None])[-1]
-    words = error.msg if isinstance(error, SyntaxError) else " ".join(str(error).split())[:300]
-    place = f", line {line}" if line else ""
-    kind = type(error).__name__
-    return InputError(f"{what} failed: {kind}{f': {words}' if words else ''} ({file.name}{place})")

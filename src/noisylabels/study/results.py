@@ -413,7 +413,8 @@ def _run(row: Mapping[str, Any], curves: Mapping[str, np.ndarray], recall: np.nd
     versions = environment.get("packages", {})
     machine = environment.get("gpu") or environment.get("processor", "")
     if machine and not environment.get("gpu"):
-        machine += f", {environment.get('threads', '?')} thread(s)"
+        threads = environment.get("threads", "?")
+        machine += f", {threads} thread{'' if threads == 1 else 's'}"
     return Run(
         run_id=row["run_id"],
         status=row["status"],
