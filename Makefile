@@ -6,7 +6,8 @@ BIN := .venv/bin
 .PHONY: demo test lint clean
 
 demo: .venv/ready
-	$(BIN)/python examples/two_losses.py
+	$(BIN)/noisylabels study run digits
+	$(BIN)/noisylabels report runs/digits
 
 test: .venv/ready lint
 	$(BIN)/python -m pytest -n 2 --dist worksteal tests

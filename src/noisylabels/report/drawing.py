@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ SUFFIXES = (".svg", ".png", ".pdf")
 
 
 def draw(figure: Figure, folder: Path, suffixes: Sequence[str] = SUFFIXES) -> list[Path]:
-    """Write a figure as SVG, PNG (two pixels a pixel) and PDF, and return the paths.
+    """Write a figure as SVG, PNG and PDF, and return the paths.
 
     Vega runs once, for the SVG; the others are made of that, text and all.
     """
@@ -24,7 +25,7 @@ def draw(figure: Figure, folder: Path, suffixes: Sequence[str] = SUFFIXES) -> li
     svg: str = vl_convert.vegalite_to_svg(figure.spec(), vl_version=VEGA_LITE)
     made: dict[str, Any] = {
         ".svg": lambda: svg.encode(),
-        ".png": lambda: vl_convert.svg_to_png(svg, scale=2),
+        ".png": lambda: vl_convert.svg_to_png(svg, scale=_scale(svg)),
         ".pdf": lambda: vl_convert.svg_to_pdf(svg),
     }
     paths = []
@@ -34,3 +35,12 @@ def draw(figure: Figure, folder: Path, suffixes: Sequence[str] = SUFFIXES) -> li
             temporary.write_bytes(made[suffix]())
         paths.append(path)
     return paths
+
+
+WIDEST = 2000
+"""Of a PNG, in pixels: a figure is twice as fine as the screen's, unless that would be wider."""
+
+
+def _scale(svg: str) -> float:
+    width = re.search(r'width="([\d.]+)"', svg)
+    return min(2.0, WIDEST / float(width[1])) if width else 2.0

@@ -14,7 +14,7 @@ from typing import Any
 
 from noisylabels.core.checks import InputError
 from noisylabels.report.looks import CONFIG, Looks, import_altair
-from noisylabels.report.panels import DATA, VEGA_LITE, Figure, Panel
+from noisylabels.report.panels import DATA, Figure, Panel
 from noisylabels.report.tables import Table, hypertext
 
 
@@ -100,7 +100,7 @@ def page(content: Page) -> str:
         losses=swatches,
         style=markupsafe.Markup(files.joinpath("page.css").read_text(encoding="utf-8")),
         program=script(files.joinpath("page.js").read_text(encoding="utf-8")),
-        vega=script(vl_convert.javascript_bundle(vl_version=VEGA_LITE)),  # type: ignore[call-arg]
+        vega=script(vl_convert.javascript_bundle()),  # type: ignore[call-arg]
         data=script(json.dumps({"panels": panels, "groups": content.groups}, separators=(",", ":"))),
     )
 
@@ -112,7 +112,7 @@ def _escape(found: re.Match[str]) -> str:
 
 def _packed(panel: Panel) -> dict[str, Any]:
     """Return a panel for the page's program: its specification, and its rows with their names once."""
-    spec = _without_legends(panel.spec(page=True))  # the filter is the legend
+    spec = _without_legends(panel.for_page())  # the filter is the legend
     if any("loss" in row for row in panel.rows):
         spec["transform"] = [
             {"filter": "!shown || indexof(shown, datum.loss) >= 0"},

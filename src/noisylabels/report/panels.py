@@ -9,9 +9,16 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from noisylabels.report.looks import CONFIG, GREY, Looks, import_altair
+
+VEGA_LITE = "6.1"
+"""The version of Vega-Lite that figures are written for: altair 6's."""
+
+DATA = "rows"
+"""What the data of a panel are called."""
 
 WIDTH, HEIGHT = 300, 220
 """Of a panel in a file, in pixels."""
@@ -41,29 +48,25 @@ class Panel:
     height: int = HEIGHT
     hover: Any = None
 
-    def spec(self, page: bool = False, titled: bool = True) -> dict[str, Any]:
-        """Return the Vega-Lite specification without its data.
+    @cached_property
+    def _drawn(self) -> dict[str, Any]:
+        # Without altair's check against the schema of Vega-Lite, which a test makes: it takes seconds.
+        made: dict[str, Any] = self.chart.properties(height=self.height).to_dict(validate=False)
+        return {key: value for key, value in made.items() if key not in ("$schema", "config")}
 
-        Args:
-            page: for a page, which writes titles itself; else for a file.
-            titled: put the title above.
-        """
-        drawn = self.chart
-        if page and self.hover is not None:
-            drawn = import_altair().layer(drawn, self.hover)
-        title = {"title": self.title} if titled and not page else {}
-        made: dict[str, Any] = drawn.properties(height=self.height, **title).to_dict()
-        made["width"] = "container" if page else self.width
-        made.pop("$schema", None)
-        made.pop("config", None)
-        return made
+    def for_file(self, titled: bool) -> dict[str, Any]:
+        """Return the Vega-Lite specification without its data, its title above where it has one."""
+        return self._drawn | {"width": self.width} | ({"title": self.title} if titled else {})
 
-
-VEGA_LITE = "6.1"
-"""The version of Vega-Lite that figures are written for: altair 6's."""
-
-DATA = "rows"
-"""What the data of a panel are called."""
+    def for_page(self) -> dict[str, Any]:
+        """Return the same for a page, which writes titles itself, as wide as there is room."""
+        made = self._drawn
+        if self.hover is not None:
+            hover = self.hover.to_dict(validate=False)
+            # a layer's parameters stand at the top
+            inner = {key: value for key, value in hover.items() if key not in ("$schema", "config", "data")}
+            made = {"data": made["data"], "height": self.height, "layer": [made, inner]}
+        return made | {"width": "container"}
 
 
 @dataclass(frozen=True)
@@ -88,7 +91,7 @@ class Figure:
         """Return the whole figure as one Vega-Lite specification, for a file."""
         datasets, parts = {}, []
         for number, panel in enumerate(self.panels):
-            part = _renamed(panel.spec(titled=len(self.panels) > 1), f"{DATA}{number}")
+            part = _renamed(panel.for_file(titled=len(self.panels) > 1), f"{DATA}{number}")
             datasets[f"{DATA}{number}"] = list(panel.rows)
             parts.append(part)
         widths = [panel.width + 60 for panel in self.panels[: self.columns]]
@@ -370,6 +373,6 @@ def pairs(
     layers = altair.layer(
         base.mark_rule(strokeWidth=2).encode(x=first, x2="second:Q"),
         base.mark_point(filled=True, size=80, opacity=1).encode(x=first),
-        base.mark_point(filled=True, fill="white", size=80, opacity=1, strokeWidth=2).encode(x=second),
+        base.mark_point(filled=False, fill="white", size=80, opacity=1, strokeWidth=2).encode(x=second),
     )
     return Panel(title, layers, rows, height=max(22 * len(names), 60))

@@ -35,8 +35,12 @@ class Number:
     digits: int = 2
 
     def __str__(self) -> str:
-        mean = f"{self.mean:{'+' if self.signed else ''}.{self.digits}f}"
+        mean = _minus(f"{self.mean:{'+' if self.signed else ''}.{self.digits}f}")
         return mean if self.deviation is None else f"{mean} ± {self.deviation:.{self.digits}f}"
+
+
+def _minus(text: str) -> str:
+    return text.replace("-", "−")
 
 
 Cell = str | Number | None
@@ -164,7 +168,7 @@ def _numeric(table: Table) -> list[bool]:
 
 
 LONG = 60
-"""Text of so many letters makes a table wordy: it is for reading, and on a small screen its rows are cards."""
+"""Text of so many letters makes a table wordy: one to read, whose rows are cards on a small screen."""
 
 
 def hypertext(table: Table) -> str:
@@ -194,9 +198,7 @@ def _hypertext(place: int, value: Cell) -> str:
         return f'<th scope="row">{text}</th>' if place == 0 else f"<td{word}>{text}</td>"
     known = [] if value.n is None else [f"n = {value.n}"]
     if value.low is not None and value.high is not None:
-        low, high = (
-            f"{end:{'+' if value.signed else ''}.{value.digits}f}" for end in (value.low, value.high)
-        )
-        known.append(f"95 % interval {low} to {high}")
+        ends = (Number(end, signed=value.signed, digits=value.digits) for end in (value.low, value.high))
+        known.append("95 % interval " + " to ".join(map(str, ends)))
     text = f"<b>{html.escape(str(value))}</b>" if value.bold else html.escape(str(value))
     return f'<td class="number" data-sort="{value.mean:.9g}" title="{", ".join(known)}">{text}</td>'

@@ -105,18 +105,6 @@ def _sections(results: Results, looks: Looks, claims: Sequence[Claim], prefix: s
             [*result_tables.accuracies(results), *figures(paper.heatmaps, paper.against_rate)],
         ),
         (
-            "claims",
-            "What the paper says, tested",
-            [],
-            [claims_table(findings)],
-        ),
-        (
-            "published",
-            "Beside the published numbers",
-            [nothing] if nothing else [],
-            [*beside, *([paper_table()] if beside else [])],
-        ),
-        (
             "overfitting",
             "Overfitting, stability, memorisation",
             [],
@@ -130,6 +118,18 @@ def _sections(results: Results, looks: Looks, claims: Sequence[Claim], prefix: s
             "Spread, differences, ranks",
             [],
             [*figures(more.spread), *result_tables.differences(results), *figures(more.ranks)],
+        ),
+        (
+            "claims",
+            "What the paper says, tested",
+            [],
+            [claims_table(findings)],
+        ),
+        (
+            "published",
+            "Beside the published numbers",
+            [nothing] if nothing else [],
+            [*beside, *([paper_table()] if beside else [])],
         ),
         ("time", "Training time", [], figures(paper.seconds)),
         ("curves", "Learning curves", [], figures(paper.learning_curves)),

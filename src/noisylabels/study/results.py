@@ -22,7 +22,7 @@ from noisylabels.experiment.config import NOT_IDENTITY
 from noisylabels.losses import PAPER
 from noisylabels.noise.spec import NoiseSpec
 from noisylabels.study.statistics import Summary, summarize
-from noisylabels.study.store import iter_rows, open_export
+from noisylabels.study.store import iter_rows, read_batches
 from noisylabels.training.metrics import DEAD_RECALL
 
 SUBJECT = ("loss", "noise", "seed")
@@ -387,25 +387,27 @@ def _runs_of_folder(folder: Path) -> Iterator[Run]:
 
 def _runs_of_export(path: Path) -> Iterator[Run]:
     """Read the histories column by column: 360,000 epochs as Python objects would be a gigabyte."""
-    table, heads = open_export(path)
-    lists = table["history"].combine_chunks()
-    ends = lists.offsets.to_numpy()
-    inner = lists.values
-    names = [part.name for part in inner.type]
-    columns = {
-        name: inner.field(name).to_numpy(zero_copy_only=False).astype(np.float64)
-        for name in names
-        if name not in ("recall", "dead_classes")
-    }
-    recalls = inner.field("recall") if "recall" in names else None
-    bounds = recalls.offsets.to_numpy() if recalls is not None else None
-    shares = recalls.values.to_numpy(zero_copy_only=False).astype(np.float64) if recalls is not None else None
-    for row, begin, end in zip(heads, ends[:-1], ends[1:], strict=True):
-        curves = {name: values[begin:end] for name, values in columns.items()}
-        recall = None
-        if end > begin and bounds is not None and shares is not None:
-            recall = shares[bounds[begin] : bounds[end]].reshape(end - begin, -1)
-        yield _run(row, curves if end > begin else {}, recall)
+    for rows, lists in read_batches(path):
+        ends = lists.offsets.to_numpy()
+        inner = lists.values
+        names = [part.name for part in inner.type]
+        columns = {
+            name: _floats(inner.field(name)) for name in names if name not in ("recall", "dead_classes")
+        }
+        recalls = inner.field("recall") if "recall" in names else None
+        bounds, shares = (recalls.offsets.to_numpy(), _floats(recalls.values)) if recalls else (None, None)
+        for row, begin, end in zip(rows, ends[:-1], ends[1:], strict=True):
+            # copies: a view would keep the whole part in memory
+            curves = {name: values[begin:end].copy() for name, values in columns.items() if end > begin}
+            recall = None
+            if end > begin and bounds is not None and shares is not None:
+                recall = shares[bounds[begin] : bounds[end]].reshape(end - begin, -1).copy()
+            yield _run(row, curves, recall)
+
+
+def _floats(column: Any) -> np.ndarray:
+    values: np.ndarray = column.to_numpy(zero_copy_only=False)
+    return values.astype(np.float64, copy=False)
 
 
 def _run(row: Mapping[str, Any], curves: Mapping[str, np.ndarray], recall: np.ndarray | None) -> Run:

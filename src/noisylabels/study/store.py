@@ -163,7 +163,7 @@ def read_rows(source: str | Path) -> list[dict[str, Any]]:
         InputError: there is nothing of that name, no finished run, or a file of another kind.
     """
     path = Path(source).expanduser()
-    rows = list(iter_rows(path)) if path.is_dir() else _read_export(path)
+    rows = list(iter_rows(path) if path.is_dir() else _read_export(path))
     if not rows:
         raise InputError(f"{path} holds no finished run; name a folder of runs, or an exported file")
     return rows
@@ -240,8 +240,8 @@ def _portable(name: str, value: Any) -> Any:
     return value
 
 
-def open_export(path: Path) -> tuple[Any, list[dict[str, Any]]]:
-    """Return an exported file as an Arrow table, and its rows without their histories.
+def read_batches(path: Path) -> Iterator[tuple[list[dict[str, Any]], Any]]:
+    """Yield an exported file in parts: rows without their histories, and those as an Arrow list array.
 
     Raises:
         InputError: there is no such file, or it is none that `export` wrote.
@@ -249,28 +249,33 @@ def open_export(path: Path) -> tuple[Any, list[dict[str, Any]]]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    check_file(path)
     try:
-        table = pq.read_table(check_file(path), partitioning=None)
-        head = json.loads((table.schema.metadata or {}).get(_KEY, b"null"))
-    except (pa.ArrowException, OSError, ValueError) as error:
-        if isinstance(error, InputError):
-            raise
+        with pq.ParquetFile(path, pre_buffer=False) as file:
+            head = json.loads((file.schema_arrow.metadata or {}).get(_KEY, b"null"))
+            if not isinstance(head, dict):
+                raise InputError(f"{path} is a Parquet file, but none of `noisylabels study export`")
+            if head.get("format") != _FORMAT:
+                raise InputError(
+                    f"{path} has the format {head.get('format')!r}, this version reads {_FORMAT}"
+                )
+            for batch in file.iter_batches(batch_size=128):
+                rows: list[dict[str, Any]] = batch.drop_columns(["history"]).to_pylist()
+                for row in rows:
+                    for name in ("config", "final", "noise", "class_names", "environment"):
+                        row[name] = json.loads(row[name])
+                yield rows, batch.column("history")
+    except InputError:
+        raise
+    except (pa.ArrowException, OSError, ValueError, KeyError) as error:
         reason = str(error).splitlines()[0]
         raise InputError(f"{path} is not a readable Parquet file ({reason}); export it anew") from None
-    if not isinstance(head, dict):
-        raise InputError(f"{path} is a Parquet file, but none of `noisylabels study export`")
-    if head.get("format") != _FORMAT:
-        raise InputError(f"{path} has the format {head.get('format')!r}, this version reads {_FORMAT}")
-    rows: list[dict[str, Any]] = table.drop_columns(["history"]).to_pylist()
-    for row in rows:
-        for name in ("config", "final", "noise", "class_names", "environment"):
-            row[name] = json.loads(row[name])
-    return table, rows
 
 
-def _read_export(path: Path) -> list[dict[str, Any]]:
-    table, rows = open_export(path)
-    return [row | {"history": history.as_py()} for row, history in zip(rows, table["history"], strict=True)]
+def _read_export(path: Path) -> Iterator[dict[str, Any]]:
+    for rows, histories in read_batches(path):
+        for row, history in zip(rows, histories, strict=True):
+            yield row | {"history": history.as_py()}
 
 
 def left(store: Store, cells: Sequence[Cell]) -> list[Cell]:
