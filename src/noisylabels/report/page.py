@@ -72,6 +72,10 @@ def page(content: Page) -> str:
     environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
     files = resources.files("noisylabels.report")
     template = environment.from_string(files.joinpath("page.html.j2").read_text(encoding="utf-8"))
+    swatches = [
+        {"name": loss, "color": looks.color(loss), "dash": " ".join(map(str, looks.dash(loss)))}
+        for loss in content.losses
+    ]
     panels: list[dict[str, Any]] = []
     sections = []
     for section in content.sections:
@@ -82,14 +86,12 @@ def page(content: Page) -> str:
             else:
                 numbered = [(len(panels) + k, panel) for k, panel in enumerate(block.panels)]
                 panels += [_packed(panel) for panel in block.panels]
-                blocks.append({"figure": block, "panels": numbered})
+                lines = {loss for panel in block.panels for loss in panel.losses}
+                legend = [swatch for swatch in swatches if swatch["name"] in lines]
+                blocks.append({"figure": block, "panels": numbered, "legend": legend})
         sections.append(
             {"name": section.name, "title": section.title, "text": section.text, "blocks": blocks}
         )
-    swatches = [
-        {"name": loss, "color": looks.color(loss), "dash": " ".join(map(str, looks.dash(loss)))}
-        for loss in content.losses
-    ]
 
     def script(text: str) -> Any:
         return markupsafe.Markup(re.sub("</(?=script)|<(?=!--)", _escape, text, flags=re.IGNORECASE))
