@@ -1,6 +1,6 @@
 """Cross entropy and Active Passive Loss on handwritten digits of which 40 % are labelled wrong.
 
-Two runs of 60 epochs on the 1,438 training digits, measured on 359 clean ones. `make demo` runs this.
+Two runs of 60 epochs on the 1,438 training digits, measured on 359 clean ones.
 """
 
 from __future__ import annotations

@@ -14,6 +14,9 @@ import pytest
 import noisylabels
 from noisylabels.cli.parser import VERBS, parse
 from noisylabels.noise import KINDS, MAPS
+from noisylabels.report.tables import markdown
+from noisylabels.study.result_tables import accuracies
+from noisylabels.study.results import read_results
 from noisylabels.study.store import read_rows
 
 ROOT = Path(__file__).parent.parent
@@ -48,6 +51,7 @@ def test_a_documented_command_is_understood(command: str) -> None:
         ("docs/claims.md", 1),
         ("docs/noise.md", 1),
         ("docs/published.md", 1),
+        ("docs/report.md", 1),
         ("docs/study.md", 2),
         ("docs/training.md", 1),
     ],
@@ -103,7 +107,7 @@ def test_the_loss_of_ones_own_goes_into_a_study(tmp_path: Path) -> None:
 
 TABLES = {
     "cifar10-jpeg": "README.md",
-    "digits": "README.md",
+    "digits": "docs/digits.md",
     "digits-composites": "docs/digits.md",
     "noise": "docs/noise.md",
 }
@@ -114,6 +118,16 @@ def test_the_tables_of_the_documents_are_those_of_the_results() -> None:
     assert tables.keys() == TABLES.keys()
     for name, document in TABLES.items():
         assert tables[name].read_text(encoding="utf-8") in TEXTS[document], f"{document} lacks {name}"
+
+
+def test_the_tables_of_the_study_are_made_of_its_runs() -> None:
+    folder = ROOT / "results" / "digits-study"
+    (results,) = read_results([folder / "runs.parquet"])
+    tables = {table.name: markdown(table) for table in accuracies(results)}
+    assert tables.keys() == {"accuracy-symmetric", "accuracy-asymmetric"}
+    for name, text in tables.items():
+        assert (folder / f"{name}.md").read_text(encoding="utf-8") == text
+        assert text.rstrip() in TEXTS["README.md"]
 
 
 def test_every_kind_of_noise_and_every_map_is_documented() -> None:
@@ -138,7 +152,7 @@ def test_the_table_of_rooms_is_complete() -> None:
     assert rooms - {"core"} <= set(re.findall(r"noisylabels/(\w+)", TEXTS["README.md"]))
 
 
-def test_the_example_of_make_demo_runs_and_shows_the_difference() -> None:
+def test_the_example_runs_and_shows_the_difference() -> None:
     program = "import runpy; module = runpy.run_path('examples/two_losses.py'); module['main'](epochs=12)"
     shown = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT)
     assert shown.returncode == 0, shown.stderr
