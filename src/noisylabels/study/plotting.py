@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
 
+from noisylabels.core.checks import InputError
+from noisylabels.losses import kinship
 from noisylabels.report.looks import Looks
 from noisylabels.report.panels import SHARE, Panel, dots, heatmap, lines
 from noisylabels.study.results import Family, Measure, Results, accuracy, noise_label
@@ -21,6 +25,24 @@ TITLES = {
     "combined": "Sums (Active Passive Loss)",
 }
 """Of the categories of `losses.kinship`."""
+
+
+@dataclass(frozen=True)
+class Kin:
+    """How a loss is related to others: see `losses.kinship`."""
+
+    category: str
+    parts: tuple[str, ...]
+    normalized: str | None
+
+
+@cache
+def kin(loss: str) -> Kin:
+    """Return how a loss is related; one of somebody's script, whose name says nothing here, to no other."""
+    try:
+        return Kin(kinship.category(loss), tuple(kinship.parts(loss)), kinship.normalized_of(loss))
+    except InputError:
+        return Kin("standard", (loss,), None)
 
 
 def file_name(kind: str, what: str) -> str:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from noisylabels.core.files import write_text
-from noisylabels.losses.kinship import CATEGORIES, category
+from noisylabels.losses.kinship import CATEGORIES
 from noisylabels.report.drawing import SUFFIXES, draw
 from noisylabels.report.looks import Looks, import_altair
 from noisylabels.report.page import Page, Section, page
@@ -18,7 +18,7 @@ from noisylabels.study import more_figures, paper_figures, result_tables
 from noisylabels.study.beside_tables import paper_table, tables_beside
 from noisylabels.study.claims import Claim, claims_table, judge
 from noisylabels.study.observations import OBSERVATIONS
-from noisylabels.study.plotting import TITLES
+from noisylabels.study.plotting import TITLES, kin
 from noisylabels.study.results import Results
 
 Block = Table | Figure
@@ -65,7 +65,7 @@ def write_report(
 
 
 def _page(results: Sequence[Results], losses: Sequence[str], sections: Sequence[Section]) -> Page:
-    kinds = {kind: [loss for loss in losses if category(loss) == kind] for kind in CATEGORIES}
+    kinds = {kind: [loss for loss in losses if kin(loss).category == kind] for kind in CATEGORIES}
     runs = [run for each in results for run in each.runs]
     done = sum(len(each.done) for each in results)
     noises = list(dict.fromkeys(noise for each in results for noise in each.noises))
