@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
 import numpy as np
@@ -36,7 +35,6 @@ class Kin:
     normalized: str | None
 
 
-@cache
 def kin(loss: str) -> Kin:
     """Return how a loss is related; one of somebody's script, whose name says nothing here, to no other."""
     try:
@@ -47,7 +45,8 @@ def kin(loss: str) -> Kin:
 
 def file_name(kind: str, what: str) -> str:
     """Return the name of a figure's files: "gap-symmetric"."""
-    words = "".join(mark if mark.isalnum() or mark == "." else "-" for mark in what)
+    # cut, because a file's name may not be longer than 255 bytes, and a noise may
+    words = "".join(mark if mark.isascii() and mark.isalnum() or mark == "." else "-" for mark in what[:80])
     return f"{kind}-{words}".rstrip("-.")
 
 

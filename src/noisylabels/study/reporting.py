@@ -51,6 +51,7 @@ def write_report(
         for number, each in enumerate(results, 1)
         for section in _sections(each, looks, claims, f"{number}-" if len(results) > 1 else "")
     ]
+    sections = _apart(sections)
     blocks = [block for section in sections for block in section.blocks]
     for table in (block for block in blocks if isinstance(block, Table)):
         for suffix, form in ((".md", markdown), (".tex", latex), (".csv", comma_separated)):
@@ -62,6 +63,19 @@ def write_report(
     path = out / "index.html"
     write_text(path, page(_page(results, losses, sections)))
     return path
+
+
+def _apart(sections: Sequence[Section]) -> list[Section]:
+    """Return sections whose blocks have names of their own, as their files must: noises may be spelled alike."""
+    seen: dict[str, int] = {}
+    made = []
+    for section in sections:
+        blocks: list[Block] = []
+        for block in section.blocks:
+            count = seen[block.name] = seen.get(block.name, 0) + 1
+            blocks.append(block if count == 1 else replace(block, name=f"{block.name}-{count}"))
+        made.append(replace(section, blocks=blocks))
+    return made
 
 
 def _page(results: Sequence[Results], losses: Sequence[str], sections: Sequence[Section]) -> Page:
