@@ -395,7 +395,8 @@ def _runs_of_export(path: Path) -> Iterator[Run]:
     for rows, lists in read_batches(path):
         ends = lists.offsets.to_numpy()
         inner = lists.values
-        names = [part.name for part in inner.type]
+        # without a type where no run of the file began
+        names = [part.name for part in inner.type] if inner.type.num_fields else []
         columns = {
             name: _floats(inner.field(name)) for name in names if name not in ("recall", "dead_classes")
         }
