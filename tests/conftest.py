@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-# Before numpy and torch are imported, and for the processes that tests start: work this small is slowed down by
-# threads that wait for each other, tenfold where two test processes share two cores.
+# Before numpy and torch are imported, and for the processes that tests start: work this small is slowed
+# down by threads that wait for each other, tenfold where two test processes share two cores.
 os.environ["OMP_NUM_THREADS"] = "1"
 
 

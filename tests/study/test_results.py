@@ -58,7 +58,9 @@ def test_a_folder_as_its_files_say(small_study):
     assert results.data == "digits"
     assert results.title == "digits, mlp, 2 epochs"
     assert results.class_names == tuple("0123456789")
-    folders = {json.loads(path.read_text())["run_id"]: path.parent for path in small_study.rglob("result.json")}
+    folders = {
+        json.loads(path.read_text())["run_id"]: path.parent for path in small_study.rglob("result.json")
+    }
     for run in results.runs:
         folder = folders[run.run_id]
         lines = [json.loads(line) for line in (folder / "history.jsonl").read_text().splitlines()]
@@ -207,7 +209,9 @@ def test_a_run_without_a_result_is_passed_over(small_study, tmp_path):
 )
 def test_a_damaged_run_is_one_line(small_study, tmp_path, file, change, words):
     folder = shutil.copytree(clean_ce(small_study), tmp_path / "run")
-    lines = (folder / file).read_text().splitlines() if file == "history.jsonl" else [(folder / file).read_text()]
+    lines = (
+        (folder / file).read_text().splitlines() if file == "history.jsonl" else [(folder / file).read_text()]
+    )
     rows = [json.loads(line) for line in lines]
     change(rows[0])
     (folder / file).write_text("\n".join(map(json.dumps, rows)) + "\n")
@@ -229,7 +233,10 @@ def test_another_data_set_model_or_length_is_apart(made_run):
         "validation": (0.0, 0.1),
         "image_size": (None, 16),
     }.items():
-        runs = [made_run("ce", "none", 1, **{setting: values[0]}), made_run("mae", "none", 2, **{setting: values[1]})]
+        runs = [
+            made_run("ce", "none", 1, **{setting: values[0]}),
+            made_run("mae", "none", 2, **{setting: values[1]}),
+        ]
         first, second = split(runs)
         assert ([first.apart, second.apart]) == [{setting: value} for value in values]
         assert (first.losses, second.losses) == (["ce"], ["mae"])
@@ -376,9 +383,9 @@ def test_what_was_not_measured_is_none(made_run):
     unknown = made_run("ce", recall=[[0.5, NAN, 0.0]])  # a class without test examples is not dead
     assert dead(unknown) == 1.0
     empty = made_run("ce", status="failed")
-    assert [measure(empty) for measure in (accuracy, gap, memorised, chosen_accuracy, epoch_seconds, dead)] == (
-        [None] * 6
-    )
+    assert [
+        measure(empty) for measure in (accuracy, gap, memorised, chosen_accuracy, epoch_seconds, dead)
+    ] == ([None] * 6)
 
 
 def test_cells_by_seed_and_their_summary(made_run):
@@ -395,7 +402,11 @@ def test_cells_by_seed_and_their_summary(made_run):
     # Student's t of 97.5 % with two degrees of freedom is 4.3027
     assert summary.high - summary.mean == pytest.approx(4.30265273 * math.sqrt(0.03 / 3))
     assert results.summary(accuracy, "mae", "symmetric:0.4") is None
-    assert results.curve("test_accuracy", "ce", "symmetric:0.4").tolist() == [[0.1, 0.6], [0.1, 0.6], [0.1, 0.9]]
+    assert results.curve("test_accuracy", "ce", "symmetric:0.4").tolist() == [
+        [0.1, 0.6],
+        [0.1, 0.6],
+        [0.1, 0.9],
+    ]
     assert results.curve("no such", "ce", "symmetric:0.4").shape == (0, 0)
 
 

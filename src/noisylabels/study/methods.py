@@ -117,7 +117,7 @@ class Method:
 
 @cache
 def shape_of(expression: str) -> tuple[tuple[str, tuple[str, ...]], ...] | None:
-    """Return the names of a loss's terms and of what is wrapped around them, without constants; None if it cannot be read.
+    """Return the names of a loss's terms and wrappers, without constants; None if it cannot be read.
 
     Code of the user's own is not imported: an expression may come from the folder of somebody else's run.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -46,7 +47,7 @@ def kin(loss: str) -> Kin:
 def file_name(kind: str, what: str) -> str:
     """Return the name of a figure's files: "gap-symmetric"."""
     # cut, because a file's name may not be longer than 255 bytes, and a noise may
-    words = "".join(mark if mark.isascii() and mark.isalnum() or mark == "." else "-" for mark in what[:80])
+    words = re.sub("[^A-Za-z0-9.]", "-", what[:80])
     return f"{kind}-{words}".rstrip("-.")
 
 

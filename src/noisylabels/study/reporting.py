@@ -66,7 +66,7 @@ def write_report(
 
 
 def _apart(sections: Sequence[Section]) -> list[Section]:
-    """Return sections whose blocks have names of their own, as their files must: noises may be spelled alike."""
+    """Return sections whose blocks have names of their own, for their files: noises may be spelled alike."""
     seen: dict[str, int] = {}
     made = []
     for section in sections:

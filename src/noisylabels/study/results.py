@@ -445,8 +445,8 @@ def _config(row: Mapping[str, Any]) -> dict[str, Any]:
     """Return every setting of a run, checked; one that came after the run is at its default."""
     found = {name: value for name, value in row["config"].items() if name in field_types(RunConfig)}
     try:
-        if missing := next((name for name in (*SUBJECT, "data", "model", "epochs") if name not in found), None):
-            raise InputError(f"its configuration lacks {missing}")
+        if missing := [name for name in (*SUBJECT, "data", "model", "epochs") if name not in found]:
+            raise InputError(f"its configuration lacks {missing[0]}")
         return to_dict(build(RunConfig, found))
     except InputError as error:
         raise InputError(f"the run {row['run_id']} cannot be read: {error}") from None
