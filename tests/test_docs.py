@@ -50,6 +50,7 @@ def test_a_documented_command_is_understood(command: str) -> None:
         ("README.md", 2),
         ("docs/claims.md", 1),
         ("docs/noise.md", 1),
+        ("docs/paper.md", 2),
         ("docs/published.md", 1),
         ("docs/report.md", 1),
         ("docs/study.md", 2),
