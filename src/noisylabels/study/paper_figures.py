@@ -181,10 +181,12 @@ def synergy(results: Results, looks: Looks) -> Iterator[Figure]:
     """Figures 5 and 7c to 7f: a sum of an active and a passive loss beside its two parts."""
     sums = [(loss, inner) for loss in results.losses if len(inner := kin(loss).parts) == 2]
     for family in results.families:
+        if len(family.rates) < 2:
+            continue
         drawn: dict[str, list[dict[str, float]]] = {}
         for loss, inner in sums:
             rows = [row for each in (loss, *inner) for row in over_rates(results, each, family)]
-            if len(family.rates) > 1 and {row["loss"] for row in rows} == {loss, *inner}:
+            if {row["loss"] for row in rows} == {loss, *inner}:
                 drawn[loss] = rows
         if not drawn:
             continue
@@ -231,7 +233,8 @@ def seconds(results: Results, looks: Looks) -> Iterator[Figure]:
             file_name("seconds", family.key),
             _numbered(f"Training time, {family.title.lower()}", "seconds", family),
             "Seconds of training an epoch, without evaluation. Ticks are runs, points their mean ± one "
-            f"standard deviation over noises and seeds. {'; '.join(machines)}. Runs that share a machine "
+            f"standard deviation over {len(noises)} noises and the seeds; "
+            f"{runs_each(results, losses, noises)} a noise. {'; '.join(machines)}. Runs that share a machine "
             "slow each other.",
             [dots_of(values, looks, "seconds an epoch", format="~g", descending=False, zero=False)],
         )

@@ -134,7 +134,7 @@ def _sections(results: Results, looks: Looks, claims: Sequence[Claim], prefix: s
             [*figures(more.spread), *result_tables.differences(results), *figures(more.ranks)],
         ),
         (
-            "claims",
+            "tested",  # its table is called claims
             "What the paper says, tested",
             [],
             [claims_table(findings)],
@@ -148,7 +148,7 @@ def _sections(results: Results, looks: Looks, claims: Sequence[Claim], prefix: s
         ("time", "Training time", [], figures(paper.seconds)),
         ("curves", "Learning curves", [], figures(paper.learning_curves)),
         (
-            "settings",
+            "details",
             "All measures, settings, failures",
             [],
             [*result_tables.details(results), result_tables.settings(results), *([failed] if failed else [])],

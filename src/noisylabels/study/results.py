@@ -157,8 +157,11 @@ class Family:
     def labels(self) -> tuple[str, ...]:
         """Each noise as a column is called."""
         if not self.rates:
-            labels = tuple(noise_label(noise) for noise in self.noises)
-            return labels if len(set(labels)) == len(labels) else self.noises  # files of one name
+            labels = [noise_label(noise) for noise in self.noises]
+            return tuple(  # two files may have one name
+                label if labels.count(label) == 1 else noise
+                for label, noise in zip(labels, self.noises, strict=True)
+            )
         return tuple("clean" if not rate else f"{rate:g}" for rate in self.rates)
 
     @property
