@@ -328,7 +328,8 @@ def test_labels_of_noises():
     assert noise_label("symmetric:0.40") == "symmetric:0.4"
     assert noise_label("longtail:0.1 | labels:deep/er/mine.csv") == "longtail:0.1 | labels:mine.csv"
     two = ("labels:first/given.csv", "labels:second/given.csv")
-    assert families(two)[0].labels == two  # the name alone would make them one
+    # by the name alone they would be one
+    assert families(["none", *two, "labels:third/x.csv"])[0].labels == ("clean", *two, "labels:x.csv")
 
 
 def test_results_name_noises_once(made_run):
