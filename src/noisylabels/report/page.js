@@ -18,9 +18,10 @@ function draw(chart) {
   if (chart.dataset.begun) return Promise.resolve();
   chart.dataset.begun = "1";
   const panel = data.panels[chart.dataset.panel];
-  const spec = { ...panel.spec, datasets: { [panel.data]: rowsOf(panel) } };
+  const description = chart.getAttribute("aria-label"); // Vega writes over it
+  const spec = { ...panel.spec, description, datasets: { [panel.data]: rowsOf(panel) } };
   return vegaEmbed(chart, spec, { renderer: "svg", actions: false }).then((result) => {
-    views.set(chart, result.view);
+    views.set(chart, result.view.logLevel(1)); // errors alone: a filter may leave nothing to draw
     chart.style.minHeight = "";
     return filterView(result.view);
   }).catch((error) => { chart.textContent = "This figure cannot be drawn: " + error.message; console.error(error); });

@@ -116,16 +116,26 @@ def _packed(panel: Panel) -> dict[str, Any]:
     """Return a panel for the page's program: its specification, and its rows with their names once."""
     spec = _without_legends(panel.for_page())  # the filter is the legend
     if any("loss" in row for row in panel.rows):
-        spec["transform"] = [
-            {"filter": "!shown || indexof(shown, datum.loss) >= 0"},
-            *spec.get("transform", []),
-        ]
+        spec = _filtered(spec)
         spec["params"] = [{"name": "shown", "value": None}, *spec.get("params", [])]
     small = {"axis": CONFIG["axis"] | {"labelFontSize": 12, "titleFontSize": 12.5}, "padding": 2}
     spec["config"] = CONFIG | small
     names = list(dict.fromkeys(name for row in panel.rows for name in row))
     rows = [[_short(row.get(name)) for name in names] for row in panel.rows]
     return {"spec": spec, "data": DATA, "names": names, "rows": rows}
+
+
+def _filtered(spec: Any) -> Any:
+    """Return a specification that shows the losses of the signal "shown" wherever it takes the rows."""
+    if isinstance(spec, list):
+        return [_filtered(value) for value in spec]
+    if not isinstance(spec, dict):
+        return spec
+    made = {key: _filtered(value) for key, value in spec.items()}
+    if spec.get("data") == {"name": DATA}:
+        shown = {"filter": "!shown || indexof(shown, datum.loss) >= 0"}
+        made["transform"] = [shown, *made.get("transform", [])]
+    return made
 
 
 def _without_legends(spec: Any) -> Any:

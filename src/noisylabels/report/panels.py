@@ -63,10 +63,11 @@ class Panel:
         """Return the same for a page, which writes titles itself, as wide as there is room."""
         made = self._drawn
         if self.hover is not None:
-            hover = self.hover.to_dict(validate=False)
-            # a layer's parameters stand at the top
-            inner = {key: value for key, value in hover.items() if key not in ("$schema", "config", "data")}
-            made = {"data": made["data"], "height": self.height, "layer": [made, inner]}
+            layers = [made, self.hover.to_dict(validate=False)]
+            # what stands in a layer goes over what stands above it: the data that the page filters
+            above = ("$schema", "config", "data", "height")
+            inner = [{key: value for key, value in each.items() if key not in above} for each in layers]
+            made = {"data": made["data"], "height": self.height, "layer": inner}
         return made | {"width": "container"}
 
 
