@@ -38,7 +38,10 @@ class Report:
         if not self.runs:
             raise InputError("there is nothing to report on; name a folder of runs, or an exported file")
         first = self.runs[0].expanduser()
-        out = (self.out or first.with_name(f"{first.resolve().stem}-report")).expanduser()
+        whole = first.resolve()  # . has no name
+        name = whole.name if whole.is_dir() else whole.stem
+        beside = first.parent if first.name == whole.name else whole.parent
+        out = (self.out or beside / f"{name}-report").expanduser()
         claims = load_claims(self.claims) if self.claims is not None else []
         results = read_results(self.runs)
         shown = sys.stderr.isatty()

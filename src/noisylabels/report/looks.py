@@ -10,10 +10,11 @@ from noisylabels.core.checks import InputError
 
 PALETTE = (
     *("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C6D31"),
-    *("#332288", "#882255", "#999933", "#44AA99"),
+    *("#44AA99", "#332288", "#999933", "#882255"),
 )
 """Okabe and Ito's colours, which people with any colour vision can tell apart, without the yellow that is
-lost on white, for which a brown stands in; then four of Paul Tol's, for the ninth to the twelfth line."""
+lost on white, for which a brown stands in; then four of Paul Tol's, for the ninth to the twelfth line, in an
+order in which those that look alike to somebody have different dashes."""
 
 DASHES: tuple[tuple[int, ...], ...] = ((1, 0), (8, 3), (2, 2), (8, 3, 2, 3))
 """A dash a line as well, so that lines that lie on each other, or a print in grey, can be read."""

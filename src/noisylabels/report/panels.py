@@ -6,6 +6,7 @@ and the page's own legend; in a file the panels of a figure stand side by side o
 
 from __future__ import annotations
 
+import json
 import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -197,29 +198,26 @@ def _readings(losses: Sequence[str], format: str) -> Any:
         name="at", fields=["x"], nearest=True, on="pointerover", clear="pointerout", empty=False
     )
     digits = ".1%" if format == SHARE else format
+    # Fields are numbered: in the name of one, Vega would read dots, brackets and quotes. The pointer meets a
+    # cell around the rule, whose datum is the rule. A loss that is filtered out is undefined, and not shown.
+    fields = {"at": "format({}.x, '~g')"} | {loss: f"{{}}.loss{place}" for place, loss in enumerate(losses)}
+    shown = ", ".join(f"{json.dumps(k)}: {v.format('(datum.datum || datum)')}" for k, v in fields.items())
     return (
         chart()
         .transform_calculate(
             reading=f"format(datum.y, '{digits}')"
-            f" + (isValid(datum.high) ? ' ± ' + format(datum.high - datum.y, '{digits}') : '')"
+            f" + (isValid(datum.high) ? ' ± ' + format(datum.high - datum.y, '{digits}') : '')",
+            field=f"'loss' + indexof({json.dumps(list(losses))}, datum.loss)",
         )
-        .transform_pivot("loss", value="reading", groupby=["x"])
+        .transform_pivot("field", value="reading", groupby=["x"], op="min")  # of one text
         .mark_rule(color=GREY)
         .encode(
             x="x:Q",
             opacity=altair.condition(nearest, altair.value(0.6), altair.value(0)),
-            tooltip=[
-                altair.Tooltip("x:Q", title="at"),
-                *(altair.Tooltip(f"{_escaped(loss)}:N", title=loss) for loss in losses),
-            ],
+            tooltip=altair.value({"expr": f"{{{shown}}}"}),
         )
         .add_params(nearest)
     )
-
-
-def _escaped(name: str) -> str:
-    """Return a name as altair takes it for a field's: dots, brackets and colons with a backslash."""
-    return "".join("\\" + mark if mark in "\\.[]:" else mark for mark in name)
 
 
 def heatmap(

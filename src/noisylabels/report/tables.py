@@ -5,7 +5,8 @@ from __future__ import annotations
 import csv
 import html
 import io
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from noisylabels.core.checks import InputError
@@ -78,17 +79,24 @@ class Table:
 def markdown(table: Table) -> str:
     """Return a table as GitHub's Markdown, its title above and its note below."""
 
+    def text(words: str) -> str:
+        return re.sub(_MARKDOWN, r"\\\g<0>", words).replace("\n", " ")
+
     def cell(value: Cell) -> str:
-        text = "" if value is None else str(value).replace("|", "\\|").replace("\n", " ")
-        return f"**{text}**" if isinstance(value, Number) and value.bold else text
+        written = "" if value is None else text(str(value))
+        return f"**{written}**" if isinstance(value, Number) and value.bold else written
 
     lines = [
         "| " + " | ".join(cell(column) for column in table.columns) + " |",
         "|" + "---|" * len(table.columns),
         *("| " + " | ".join(map(cell, row)) + " |" for row in table.rows),
     ]
-    return "\n\n".join(filter(None, [f"**{table.title}**", "\n".join(lines), table.note])) + "\n"
+    return "\n\n".join(filter(None, [f"**{text(table.title)}**", "\n".join(lines), text(table.note)])) + "\n"
 
+
+_MARKDOWN = r"[\\*<|~\[]|&(?=#?\w+;)|(?<![^\W_])_|_(?![^\W_])"
+"""What has a meaning in a line of Markdown: so that 2*nce+0.5*rce is no emphasis. Underscores in words, and
+the backticks of commands in notes, stay."""
 
 _LATEX = {
     "\\": r"\textbackslash{}",
@@ -111,24 +119,28 @@ def latex(table: Table) -> str:
     """Return a table as a LaTeX float; it needs the package booktabs."""
 
     def text(value: str) -> str:
-        return "".join(_LATEX.get(mark, mark) for mark in value)
+        return "".join(_LATEX.get(mark, mark) for mark in value).replace("--", "-{}-")  # no dash
 
     def cell(value: Cell) -> str:
         written = "" if value is None else text(str(value))
         return rf"\textbf{{{written}}}" if isinstance(value, Number) and value.bold else written
+
+    def row(cells: Iterable[str]) -> str:
+        # what follows \\ may be taken for its argument
+        return re.sub(r"^(?=[\[*])", "{}", " & ".join(cells)) + r" \\"
 
     numeric = _numeric(table)
     return "\n".join(
         [
             r"\begin{table}[t]",
             r"\centering",
-            rf"\caption{{{text(table.title)}. {text(table.note)}}}",
+            rf"\caption{{{text(f'{table.title}. {table.note}'.strip())}}}",
             rf"\label{{tab:{table.name}}}",
             rf"\begin{{tabular}}{{{''.join('r' if number else 'l' for number in numeric)}}}",
             r"\toprule",
-            " & ".join(map(text, table.columns)) + r" \\",
+            row(map(text, table.columns)),
             r"\midrule",
-            *(" & ".join(map(cell, row)) + r" \\" for row in table.rows),
+            *(row(map(cell, cells)) for cells in table.rows),
             r"\bottomrule",
             r"\end{tabular}",
             r"\end{table}",

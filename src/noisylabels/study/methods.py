@@ -13,7 +13,10 @@ from functools import cache
 
 from noisylabels.core.checks import InputError
 from noisylabels.losses import PRESETS, Loss, loss
+from noisylabels.losses.expression import read_terms
+from noisylabels.losses.own import unread_row
 from noisylabels.losses.presets import preset, with_ln
+from noisylabels.losses.terms import canonical
 from noisylabels.report.published import Published
 
 SHAPES = {
@@ -113,24 +116,19 @@ class Method:
 
 
 @cache
-def read(expression: str) -> Loss | None:
-    """Return a loss, or None if the expression cannot be read: the loss of somebody's script, say."""
-    try:
-        return loss(expression)
-    except InputError:
-        return None
-
-
 def shape_of(expression: str) -> tuple[tuple[str, tuple[str, ...]], ...] | None:
-    """Return the names of a loss's terms and of what is wrapped around them, without constants.
+    """Return the names of a loss's terms and wrappers, without constants; None if it cannot be read.
+
+    Code of the user's own is not imported: an expression may come from the folder of somebody else's run.
 
     >>> shape_of("nce + 4*agce(a=6,q=1.5)") == shape_of("agce+nce")
     True
     """
-    made = read(expression)
-    if made is None:
+    try:
+        terms = canonical(read_terms(expression, unread_row))
+    except InputError:  # of somebody's script, say
         return None
-    return tuple(sorted((term.name, tuple(wrap.row.name for wrap in term.wraps)) for term in made.terms))
+    return tuple(sorted((term.name, tuple(wrap.row.name for wrap in term.wraps)) for term in terms))
 
 
 def method_of(row: Published) -> Method | None:
@@ -147,9 +145,17 @@ def method_of(row: Published) -> Method | None:
     shape = shape_of(SHAPES[name])
     assert shape is not None
     text, note = _with_constants(row)
-    made = read(text) if text is not None else None
+    made = _read(text) if text is not None else None
     note = note or _NOTES.get(row.method, "")
     return Method(with_ln(made.expression) if made is not None else None, shape, note)
+
+
+@cache
+def _read(text: str) -> Loss | None:
+    try:
+        return loss(text)
+    except InputError:  # constants of which we have no loss
+        return None
 
 
 def _with_constants(row: Published) -> tuple[str | None, str]:

@@ -55,7 +55,7 @@ def memorisation(results: Results, looks: Looks) -> Iterator[Figure]:
             f"Wrong labels learned by heart, {family.title.lower()}",
             "Of the training examples with a wrong label, the share predicted as that label: per cent at "
             "the last epoch, and by epoch at the highest rate. Mean; "
-            f" {runs_each(results, losses, noisy.noises)}.",
+            f"{runs_each(results, losses, noisy.noises)}.",
             [grid(results, memorised, losses, noisy), *([by_epoch] if by_epoch else [])],
         )
 
@@ -70,9 +70,11 @@ def per_class(results: Results, looks: Looks) -> Iterator[Figure]:
         losses = measured(results, dead, [noise])
         rows: list[dict[str, Any]] = []
         for loss in losses:
-            last = np.stack([run.recall[-1] for run in results.cell(loss, noise) if len(run.recall)])
-            for name, recalls in zip(names, last.T, strict=True):
-                if np.isnan(recalls).any():  # a class without test examples
+            # a folder of the same name elsewhere may have other classes
+            runs = [run for run in results.cell(loss, noise) if run.recall.shape[1:] == (len(names),)]
+            for place, name in enumerate(names):
+                recalls = np.array([run.recall[-1, place] for run in runs])
+                if not runs or np.isnan(recalls).any():  # a class without test examples
                     continue
                 mean, died = float(recalls.mean()), int((recalls <= DEAD_RECALL).sum())
                 reading = f"{loss}, {name}: {per_cent(mean)}, dead in {died} of {len(recalls)} runs"

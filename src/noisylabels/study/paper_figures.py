@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from noisylabels.losses.kinship import CATEGORIES, category, normalized_of, parts
+from noisylabels.losses.kinship import CATEGORIES
 from noisylabels.report.looks import Looks
 from noisylabels.report.panels import SHARE, Figure, lines
 from noisylabels.study.plotting import (
@@ -18,6 +18,7 @@ from noisylabels.study.plotting import (
     dots_of,
     file_name,
     grid,
+    kin,
     measured,
     over_rates,
     runs_each,
@@ -97,13 +98,13 @@ def against_rate(results: Results, looks: Looks) -> Iterator[Figure]:
 
 def normalization(results: Results, looks: Looks) -> Iterator[Figure]:
     """Figures 3c, 3d, 6c and 6d: learning curves of losses and of their normalized forms, highest rate."""
-    forms = {loss: normalized_of(loss) for loss in results.losses}
+    forms = {loss: kin(loss).normalized for loss in results.losses}
     for family in results.families:
         noise = family.hardest
         groups: dict[str, list[str]] = {}
         for loss, form in forms.items():
             if noise != CLEAN and form and results.cell(loss, noise) and results.cell(form, noise):
-                groups.setdefault(category(loss), []).extend([loss, form])
+                groups.setdefault(kin(loss).category, []).extend([loss, form])
         legend = [loss for loss in results.losses if any(loss in group for group in groups.values())]
         drawn = [
             panel
@@ -178,12 +179,14 @@ def _at_the_highest_rate(
 
 def synergy(results: Results, looks: Looks) -> Iterator[Figure]:
     """Figures 5 and 7c to 7f: a sum of an active and a passive loss beside its two parts."""
-    sums = [(loss, inner) for loss in results.losses if len(inner := parts(loss)) == 2]
+    sums = [(loss, inner) for loss in results.losses if len(inner := kin(loss).parts) == 2]
     for family in results.families:
+        if len(family.rates) < 2:
+            continue
         drawn: dict[str, list[dict[str, float]]] = {}
         for loss, inner in sums:
             rows = [row for each in (loss, *inner) for row in over_rates(results, each, family)]
-            if len(family.rates) > 1 and {row["loss"] for row in rows} == {loss, *inner}:
+            if {row["loss"] for row in rows} == {loss, *inner}:
                 drawn[loss] = rows
         if not drawn:
             continue
@@ -230,7 +233,8 @@ def seconds(results: Results, looks: Looks) -> Iterator[Figure]:
             file_name("seconds", family.key),
             _numbered(f"Training time, {family.title.lower()}", "seconds", family),
             "Seconds of training an epoch, without evaluation. Ticks are runs, points their mean ± one "
-            f"standard deviation over noises and seeds. {'; '.join(machines)}. Runs that share a machine "
+            f"standard deviation over {len(noises)} noises and the seeds; "
+            f"{runs_each(results, losses, noises)} a noise. {'; '.join(machines)}. Runs that share a machine "
             "slow each other.",
             [dots_of(values, looks, "seconds an epoch", format="~g", descending=False, zero=False)],
         )
@@ -238,7 +242,7 @@ def seconds(results: Results, looks: Looks) -> Iterator[Figure]:
 
 def learning_curves(results: Results, looks: Looks) -> Iterator[Figure]:
     """Figures 10 to 18: test and training accuracy by epoch, a panel a category, a figure a noise."""
-    kinds = {loss: category(loss) for loss in results.losses}
+    kinds = {loss: kin(loss).category for loss in results.losses}
     columns = {"test_accuracy": "test accuracy", "given_accuracy": "training accuracy, labels given"}
     for noise in results.noises:
         losses = measured(results, accuracy, [noise])

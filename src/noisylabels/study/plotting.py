@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from noisylabels.core.checks import InputError
+from noisylabels.losses import kinship
 from noisylabels.report.looks import Looks
 from noisylabels.report.panels import SHARE, Panel, dots, heatmap, lines
 from noisylabels.study.results import Family, Measure, Results, accuracy, noise_label
@@ -23,9 +27,27 @@ TITLES = {
 """Of the categories of `losses.kinship`."""
 
 
+@dataclass(frozen=True)
+class Kin:
+    """How a loss is related to others: see `losses.kinship`."""
+
+    category: str
+    parts: tuple[str, ...]
+    normalized: str | None
+
+
+def kin(loss: str) -> Kin:
+    """Return how a loss is related; one of somebody's script, whose name says nothing here, to no other."""
+    try:
+        return Kin(kinship.category(loss), tuple(kinship.parts(loss)), kinship.normalized_of(loss))
+    except InputError:
+        return Kin("standard", (loss,), None)
+
+
 def file_name(kind: str, what: str) -> str:
     """Return the name of a figure's files: "gap-symmetric"."""
-    words = "".join(mark if mark.isalnum() or mark == "." else "-" for mark in what)
+    # cut, because a file's name may not be longer than 255 bytes, and a noise may
+    words = re.sub("[^A-Za-z0-9.]", "-", what[:80])
     return f"{kind}-{words}".rstrip("-.")
 
 

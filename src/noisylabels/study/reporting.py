@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from noisylabels.core.files import write_text
-from noisylabels.losses.kinship import CATEGORIES, category
+from noisylabels.losses.kinship import CATEGORIES
 from noisylabels.report.drawing import SUFFIXES, draw
 from noisylabels.report.looks import Looks, import_altair
 from noisylabels.report.page import Page, Section, page
@@ -18,7 +18,7 @@ from noisylabels.study import more_figures, paper_figures, result_tables
 from noisylabels.study.beside_tables import paper_table, tables_beside
 from noisylabels.study.claims import Claim, claims_table, judge
 from noisylabels.study.observations import OBSERVATIONS
-from noisylabels.study.plotting import TITLES
+from noisylabels.study.plotting import TITLES, kin
 from noisylabels.study.results import Results
 
 Block = Table | Figure
@@ -51,6 +51,7 @@ def write_report(
         for number, each in enumerate(results, 1)
         for section in _sections(each, looks, claims, f"{number}-" if len(results) > 1 else "")
     ]
+    sections = _apart(sections)
     blocks = [block for section in sections for block in section.blocks]
     for table in (block for block in blocks if isinstance(block, Table)):
         for suffix, form in ((".md", markdown), (".tex", latex), (".csv", comma_separated)):
@@ -64,8 +65,21 @@ def write_report(
     return path
 
 
+def _apart(sections: Sequence[Section]) -> list[Section]:
+    """Return sections whose blocks have names of their own, for their files: noises may be spelled alike."""
+    seen: dict[str, int] = {}
+    made = []
+    for section in sections:
+        blocks: list[Block] = []
+        for block in section.blocks:
+            count = seen[block.name] = seen.get(block.name, 0) + 1
+            blocks.append(block if count == 1 else replace(block, name=f"{block.name}-{count}"))
+        made.append(replace(section, blocks=blocks))
+    return made
+
+
 def _page(results: Sequence[Results], losses: Sequence[str], sections: Sequence[Section]) -> Page:
-    kinds = {kind: [loss for loss in losses if category(loss) == kind] for kind in CATEGORIES}
+    kinds = {kind: [loss for loss in losses if kin(loss).category == kind] for kind in CATEGORIES}
     runs = [run for each in results for run in each.runs]
     done = sum(len(each.done) for each in results)
     noises = list(dict.fromkeys(noise for each in results for noise in each.noises))
@@ -120,7 +134,7 @@ def _sections(results: Results, looks: Looks, claims: Sequence[Claim], prefix: s
             [*figures(more.spread), *result_tables.differences(results), *figures(more.ranks)],
         ),
         (
-            "claims",
+            "tested",  # its table is called claims
             "What the paper says, tested",
             [],
             [claims_table(findings)],
@@ -134,7 +148,7 @@ def _sections(results: Results, looks: Looks, claims: Sequence[Claim], prefix: s
         ("time", "Training time", [], figures(paper.seconds)),
         ("curves", "Learning curves", [], figures(paper.learning_curves)),
         (
-            "settings",
+            "details",
             "All measures, settings, failures",
             [],
             [*result_tables.details(results), result_tables.settings(results), *([failed] if failed else [])],

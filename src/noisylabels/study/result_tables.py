@@ -162,7 +162,7 @@ def settings(results: Results) -> Table:
             rows.append([name, _written(values[0])])
             continue
         for value in values:
-            where = [run for run in results.runs if run.config.get(name) == value]
+            where = [run for run in results.runs if run.config.get(name, value) == value]
             noises = list(dict.fromkeys(noise_label(run.noise) for run in where))
             rows.append([name, f"{_written(value)}: {', '.join(noises)}"])
     for name, found in (("machine", {run.machine for run in results.done}),):

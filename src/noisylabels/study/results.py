@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from noisylabels.core.checks import InputError
-from noisylabels.core.config import to_dict
+from noisylabels.core.config import build, field_types, to_dict
 from noisylabels.experiment import RunConfig
 from noisylabels.experiment.config import NOT_IDENTITY
 from noisylabels.losses import PAPER
@@ -157,7 +157,11 @@ class Family:
     def labels(self) -> tuple[str, ...]:
         """Each noise as a column is called."""
         if not self.rates:
-            return tuple(noise_label(noise) for noise in self.noises)
+            labels = [noise_label(noise) for noise in self.noises]
+            return tuple(  # two files may have one name
+                label if labels.count(label) == 1 else noise
+                for label, noise in zip(labels, self.noises, strict=True)
+            )
         return tuple("clean" if not rate else f"{rate:g}" for rate in self.rates)
 
     @property
@@ -187,7 +191,7 @@ def noise_label(noise: str) -> str:
 def _family_of(noise: str) -> tuple[str, float | None]:
     """Return what a noise shares with those of other rates, and its rate; None without one."""
     *before, last = NoiseSpec.parse(noise).stages
-    if not last.rate:
+    if last.row.takes != "rate" or not last.rate:  # a ratio is not the worse the larger it is
         return "others", None
     kind, _, qualifiers = str(last).partition("@")
     name = kind.partition(":")[0] + (f" ({qualifiers})" if qualifiers else "")
@@ -198,7 +202,8 @@ def families(noises: Iterable[str]) -> list[Family]:
     """Return noises in families: symmetric first, then asymmetric, then the others as they come."""
     found: dict[str, list[tuple[float, str]]] = {}
     others = []
-    for noise in dict.fromkeys(noises):
+    noises = list(dict.fromkeys(noises))
+    for noise in noises:
         if noise == CLEAN:
             continue
         key, rate = _family_of(noise)
@@ -379,9 +384,12 @@ def read_results(sources: Sequence[str | Path]) -> list[Results]:
 def _runs_of_folder(folder: Path) -> Iterator[Run]:
     for row in iter_rows(folder):
         history = row["history"]
-        columns = history[0].keys() - {"recall", "dead_classes"} if history else ()
-        curves = {name: np.array([each.get(name) for each in history], dtype=np.float64) for name in columns}
-        recall = np.array([each["recall"] for each in history], dtype=np.float64) if history else None
+        try:
+            columns = history[0].keys() - {"recall", "dead_classes"} if history else ()
+            curves = {name: np.array([each.get(name) for each in history], np.float64) for name in columns}
+            recall = np.array([each["recall"] for each in history], np.float64) if history else None
+        except (AttributeError, KeyError, TypeError, ValueError):
+            raise InputError(f"{folder}: the history of the run {row['run_id']} is damaged") from None
         yield _run(row, curves, recall)
 
 
@@ -390,7 +398,8 @@ def _runs_of_export(path: Path) -> Iterator[Run]:
     for rows, lists in read_batches(path):
         ends = lists.offsets.to_numpy()
         inner = lists.values
-        names = [part.name for part in inner.type]
+        # without a type where no run of the file began
+        names = [part.name for part in inner.type] if inner.type.num_fields else []
         columns = {
             name: _floats(inner.field(name)) for name in names if name not in ("recall", "dead_classes")
         }
@@ -421,7 +430,7 @@ def _run(row: Mapping[str, Any], curves: Mapping[str, np.ndarray], recall: np.nd
         run_id=row["run_id"],
         status=row["status"],
         message=row["message"],
-        config=row["config"],
+        config=_config(row),
         curves=curves,
         recall=recall if recall is not None else np.zeros((0, 0)),
         class_names=tuple(row["class_names"]),
@@ -433,3 +442,14 @@ def _run(row: Mapping[str, Any], curves: Mapping[str, np.ndarray], recall: np.nd
             else ""
         ),
     )
+
+
+def _config(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return every setting of a run, checked; one that came after the run is at its default."""
+    found = {name: value for name, value in row["config"].items() if name in field_types(RunConfig)}
+    try:
+        if missing := [name for name in (*SUBJECT, "data", "model", "epochs") if name not in found]:
+            raise InputError(f"its configuration lacks {missing[0]}")
+        return to_dict(build(RunConfig, found))
+    except InputError as error:
+        raise InputError(f"the run {row['run_id']} cannot be read: {error}") from None
