@@ -19,6 +19,7 @@ FLOORS = {
     "estimator": 6,
     "study": 5,
     "audit": 5,
+    "bench": 5,
     "experiment": 4,
     "prediction": 4,
     "methods": 3,

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Protocol, Union
 
 import tyro
 
+from noisylabels.cli.bench import Bench
 from noisylabels.cli.completion import Completion
 from noisylabels.cli.download import Download
 from noisylabels.cli.listing import List
@@ -32,6 +33,7 @@ VERBS: dict[str, type] = {
     "list": List,
     "noise": Noise,
     "loss": LossCommand,
+    "bench": Bench,
     "completion": Completion,
 }
 

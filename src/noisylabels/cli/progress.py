@@ -23,14 +23,13 @@ if TYPE_CHECKING:
 class Progress:
     """Shows a study on standard error: live in a terminal, a line a cell elsewhere."""
 
-    def __init__(self, store: Store, cells: Sequence[Cell]) -> None:
+    def __init__(self, store: Store, states: Sequence[str]) -> None:
         self.store = store
-        self.cells = cells
+        self.total = len(states)
         self.console = Console(stderr=True, highlight=False)
-        self.running: dict[str, Cell] = {}
-        self.done = sum(store.state(cell).state == "done" for cell in cells)
-        self.done_before = self.done
-        self.failed = 0
+        self.running: dict[str, tuple[Cell, int]] = {}  # with the epochs that it had when it was taken up
+        self.done, self.failed = states.count("done"), states.count("failed")
+        self.ended_before = self.done + self.failed
         self.noted: set[str] = set()
         self.began = time.monotonic()
         self._live = Live(console=self.console, refresh_per_second=4, transient=True)
@@ -59,8 +58,9 @@ class Progress:
 
     def begun(self, cell: Cell) -> None:
         """Take note of a cell that is being carried out."""
+        epoch = self.store.state(cell).epoch
         with self._lock:
-            self.running[cell.name] = cell
+            self.running[cell.name] = cell, epoch
 
     def ended(self, cell: Cell, answer: dict[str, str]) -> None:
         """Take note of what came of it."""
@@ -71,11 +71,13 @@ class Progress:
             self.failed += status in ("failed", "refused")
         for text in answer.get("notes", "").splitlines():
             self.note(text)
-        if status in ("failed", "refused"):
+        if status == "damaged":
+            self.say(f"{cell.name} is damaged ({message})")
+        elif status in ("failed", "refused"):
             self.say(f"failed: {cell.name}: {message}")
         elif status == "done" and not self.console.is_terminal:
             accuracy = self.store.state(cell).accuracy or 0.0
-            self.say(f"{self.done}/{len(self.cells)} {cell.name}: test accuracy {100 * accuracy:.2f} %")
+            self.say(f"{self.done}/{self.total} {cell.name}: test accuracy {100 * accuracy:.2f} %")
 
     def tick(self) -> None:
         """Draw anew."""
@@ -88,14 +90,15 @@ class Progress:
         with self._lock:
             running = list(self.running.values())
         elapsed = time.monotonic() - self.began
-        rows, part = [], 0.0
-        for cell in running:
+        rows, part, before = [], 0.0, 0.0
+        for cell, epoch in running:
             state = self.store.state(cell)
             part += state.epoch / cell.config.epochs
+            before += epoch / cell.config.epochs
             accuracy = "" if state.accuracy is None else f"{100 * state.accuracy:.1f} %"
             rows.append([cell.name, f"{state.epoch}/{cell.config.epochs}", accuracy])
-        total = len(self.cells)
-        made = self.done - self.done_before + self.failed + part
+        total = self.total
+        made = self.done + self.failed - self.ended_before + part - before
         left = total - self.done - self.failed - part
         words = f"{self.done} of {total} cells done" + (f", {self.failed} failed" if self.failed else "")
         if made > 0.2:

@@ -12,7 +12,7 @@ import tyro
 
 if TYPE_CHECKING:
     from noisylabels.study.grid import Cell, Study
-    from noisylabels.study.store import Store
+    from noisylabels.study.store import CellState, Store
 
 
 @dataclass
@@ -142,51 +142,70 @@ class StudyCommand:
         from noisylabels.experiment import open_trackers
         from noisylabels.study.executors import carry_out_all
         from noisylabels.study.plan import read_seconds, shard
-        from noisylabels.study.store import left
 
         seconds = None if self.time_budget is None else read_seconds(self.time_budget)
         jobs = self._jobs()
         study, cells, store = self._cells()
         open_trackers(self.track)  # what is wrong with them is said before anything is begun
-        store.note(study.title, cells)
+        earlier = store.note(study.title, cells)
         cells = shard(cells, self.shard)
-        view = Progress(store, cells)
-        for cell in cells:
-            state = store.state(cell)
-            if state.state == "damaged":
-                aside = store.set_aside(cell)
-                view.say(f"{cell.name} cannot be read ({state.message}); kept in {aside}, run again")
-            elif state.state == "failed" and self.retry:
-                store.retry(cell)
+        said = []
+        if earlier is not None:
+            said.append(f"the list of cells cannot be read; kept in {earlier}, made anew")
+        # thousands of finished cells are looked at once
+        states = [self._mended(store, cell, said) for cell in cells]
+        rest = [c for c, state in zip(cells, states, strict=True) if state.state not in ("done", "failed")]
         store.check_code(cells)
+        view = Progress(store, [state.state for state in states])
+        for line in said:
+            view.say(line)
         with view:
             if self.track:
                 store.catch_up(cells, self.track, view.note)
-            work = carry_out_all(
+            carry_out_all(
                 store,
-                left(store, cells),
+                rest,
                 view,
                 jobs=jobs,
                 threads=self.threads,
                 seconds=seconds,
                 track=self.track,
             )
-        states = [store.state(cell).state for cell in cells]
-        done, failed = states.count("done"), states.count("failed")
+        after = {cell.name: store.state(cell) for cell in rest}
+        states = [after.get(cell.name, state) for cell, state in zip(cells, states, strict=True)]
+        done, failed, running = (
+            sum(state.state == name for state in states) for name in ("done", "failed", "running")
+        )
         print(
             f"{done} of {len(cells)} cells done"
             + (f", {failed} failed" if failed else "")
             + f", in {store.folder}"
         )
-        for cell in cells:
-            if (state := store.state(cell)).state == "failed":
+        for cell, state in zip(cells, states, strict=True):
+            if state.state == "failed":
                 print(f"  failed: {cell.name}: {state.message}")
-        if work.elsewhere:
-            print(f"{len(work.elsewhere)} are being run by another process")
-        if rest := len(cells) - done - failed - len(work.elsewhere):
-            print(f"{rest} are left; the same command goes on", file=sys.stderr)
+        if running:
+            print(f"{running} are being run by another process")
+        if unfinished := len(cells) - done - failed - running:
+            print(f"{unfinished} are left; the same command goes on", file=sys.stderr)
             return 130 if seconds is None else 0
         return 1 if failed else 0
+
+    def _mended(self, store: Store, cell: Cell, said: list[str]) -> CellState:
+        """Set a damaged folder aside, forget a failure if --retry says so, and return how far the cell is."""
+        state = store.state(cell)
+        if state.state == "failed" and self.retry:
+            store.retry(cell)
+            state = store.state(cell)
+        if state.state != "damaged":
+            return state
+        said.append(f"{cell.name} is damaged ({state.message})")
+        try:
+            aside = store.set_aside(cell)
+            said[-1] += "" if aside is None else f"; kept in {aside}, run again"
+        except OSError as error:
+            said[-1] += f"; it cannot be moved: {error.strerror}"
+        return store.state(cell)
 
     def _status(self) -> int:
         from noisylabels.cli.terminal import console, table

@@ -15,6 +15,10 @@ class InputError(ValueError):
     """
 
 
+class Damaged(InputError):  # noqa: N818  a state of the folder rather than of the input
+    """A file of this program's own making is damaged; without it the work can be done anew."""
+
+
 class Busy(InputError):  # noqa: N818  a state of the folder rather than of the input
     """Another process is at work where this one would be."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import json
 import math
@@ -18,6 +19,7 @@ from noisylabels.core.checks import InputError, did_you_mean
 Config = TypeVar("Config")
 
 
+@functools.cache  # a study builds thousands of configurations
 def field_types(cls: Any) -> dict[str, tuple[type, ...]]:
     """Return the types that each field of a dataclass takes: ``str | None`` is (str, NoneType)."""
     hints = typing.get_type_hints(cls)
@@ -39,7 +41,7 @@ def build(cls: type[Config], *layers: Mapping[str, Any], origin: str = "setting"
     Raises:
         InputError: an unknown key (with the nearest known one) or a value of the wrong type.
     """
-    known = field_types(cls)
+    known = field_types(cls)  # type: ignore[arg-type]  # a class is hashable
     values: dict[str, Any] = {}
     for layer in layers:
         for name, value in layer.items():

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
+import json
 import os
 import platform
 import sys
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from noisylabels import __version__
-from noisylabels.core.checks import InputError
+from noisylabels.core.checks import Damaged, InputError
 from noisylabels.core.config import to_dict
 from noisylabels.core.files import file_digest, read_json, write_json
 from noisylabels.experiment.config import NOT_IDENTITY, RunConfig
@@ -61,7 +64,7 @@ def remove_leftovers(out: Path) -> None:
 
 def empty_folder(out: Path) -> None:
     """Remove the files of a run from which nothing came."""
-    for name in FILES:
+    for name in reversed(FILES):  # so that what a kill leaves is an unfinished run
         (out / name).unlink(missing_ok=True)
 
 
@@ -128,6 +131,7 @@ def start_folder(
                 f"the data or labels of {out} changed since the run began; restore them, "
                 "or remove the folder to start over"
             )
+        _keep_labels(labels, out / "labels.parquet")
         return
     try:
         write_json(out / "config.json", to_dict(config))  # first: it makes the folder this run's
@@ -135,6 +139,57 @@ def start_folder(
         write_json(path, environment() | {"identity": identity})
     except OSError as error:
         raise InputError(f"the run's folder {out} cannot be written: {error.strerror}") from None
+
+
+def _keep_labels(labels: NoisyLabels, path: Path) -> None:
+    """Write the labels again if they cannot be read: who audits the run later reads them."""
+    with contextlib.suppress(InputError):
+        if type(labels).load(path).digest == labels.digest:
+            return
+    labels.save(path)
+
+
+def check_ends(out: Path, *names: str) -> None:
+    """Raise `Damaged` if a binary file of a run is cut off or something else.
+
+    Only heads and ends are looked at: a study has thousands of runs. A file that is not there is no damaged
+    one: weights may have been removed to save space.
+    """
+    for name in names:
+        path, whole = out / name, _ENDS[name]
+        try:
+            with path.open("rb") as file:
+                if whole(file):
+                    continue
+        except FileNotFoundError:
+            continue
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            pass
+        raise Damaged(f"{path} is damaged")
+
+
+def _parquet(file: BinaryIO) -> bool:
+    start = file.read(4)
+    file.seek(-4, os.SEEK_END)
+    return start == file.read() == b"PAR1"
+
+
+def _weights(file: BinaryIO) -> bool:
+    length = int.from_bytes(file.read(8), "little")
+    size = file.seek(0, os.SEEK_END)
+    if length > size:
+        return False
+    file.seek(8)
+    header = json.loads(file.read(length))
+    ends = [each["data_offsets"][1] for name, each in header.items() if name != "__metadata__"]
+    return size == 8 + length + max(ends, default=0)
+
+
+def _zip(file: BinaryIO) -> bool:
+    return zipfile.is_zipfile(file)
+
+
+_ENDS = {"labels.parquet": _parquet, "model.safetensors": _weights, "checkpoint.pt": _zip}
 
 
 def environment() -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -17,12 +18,13 @@ from typing import Any, Protocol
 import noisylabels
 from noisylabels.core.config import to_dict
 from noisylabels.study.grid import Cell
-from noisylabels.study.store import Store
-from noisylabels.study.worker import carry_out
+from noisylabels.study.store import Store, left
+from noisylabels.study.worker import STOP_SECONDS, carry_out
 from noisylabels.training.interrupt import stop_on_signals
 
 TRIES = 3
-"""A cell whose worker is killed so often is given up: it may need more memory than there is."""
+"""A cell whose worker is killed, or whose folder is damaged, so often is given up: it may need more memory
+than there is."""
 
 WAIT_SECONDS = 5.0
 """How long to wait for cells that another process is at work on before saying so and ending."""
@@ -66,7 +68,7 @@ class Work:
         self.track = list(track)
         self.waiting = deque(cells)
         self.elsewhere: list[Cell] = []  # another process is at work on them
-        self.killed: dict[str, int] = {}
+        self.tries: dict[str, int] = {}  # that came to nothing
         self.ended: dict[str, dict[str, str]] = {}
         self._lock = threading.Lock()
 
@@ -81,48 +83,68 @@ class Work:
 
     def end(self, cell: Cell, answer: dict[str, str]) -> None:
         """Take note of what came of a cell."""
-        if answer["status"] == "refused":
-            self.store.fail(cell, answer["message"], answer.get("trace", ""))
+        answer, again = dict(answer), False
+        try:
+            if answer["status"] == "damaged":
+                again = self._once_more(cell)
+                aside = self.store.set_aside(cell, damaged=True) if again else None
+                if aside is not None:
+                    answer["message"] += f"; kept in {aside}, run again"
+                elif not again:
+                    answer["status"] = "refused"
+            if answer["status"] == "refused":
+                self.store.fail(cell, answer["message"], answer.get("trace", ""))
+        except OSError as error:  # a full disk, a folder that may only be read
+            answer["status"], again = "refused", False
+            answer["message"] += f" (no record of it can be written: {error.strerror})"
         with self._lock:
-            if answer["status"] == "busy":
+            # a worker that alone got a signal is not the whole study
+            if again or (answer["status"] == "interrupted" and not self.stop()):
+                self.waiting.append(cell)
+            elif answer["status"] == "busy":
                 self.elsewhere.append(cell)
             elif answer["status"] != "interrupted":
                 self.ended[cell.name] = answer
             self.view.ended(cell, answer)
 
-    def lose(self, cell: Cell, code: int | None) -> None:
-        """Take note that the worker of a cell was killed: it is tried again, from its checkpoint."""
+    def _once_more(self, cell: Cell) -> bool:
+        """Count a try that came to nothing, and say whether there is to be another."""
         with self._lock:
-            tries = self.killed[cell.name] = self.killed.get(cell.name, 0) + 1
-            if tries < TRIES:
+            tries = self.tries[cell.name] = self.tries.get(cell.name, 0) + 1
+            return tries < TRIES
+
+    def lose(self, cell: Cell, code: int) -> None:
+        """Take note that the worker of a cell was killed: it is tried again, from its checkpoint."""
+        if self._once_more(cell):
+            with self._lock:
                 self.waiting.append(cell)
-                return
-        self.end(
-            cell,
-            {
-                "status": "refused",
-                "message": f"its process ended {TRIES} times (code {code}); out of memory?",
-            },
-        )
+            return
+        how = f"with exit code {code}" if code >= 0 else f"by signal {-code}, {signal.strsignal(-code)}"
+        how += "; out of memory?" if -code == signal.SIGKILL else ""
+        self.end(cell, {"status": "refused", "message": f"its process ended {TRIES} times {how}"})
 
     def settle(self) -> bool:
         """Look again at cells that were another's; return whether any has become ours."""
         with self._lock:
             free = [cell for cell in self.elsewhere if self.store.state(cell).state != "running"]
             self.elsewhere = [cell for cell in self.elsewhere if cell not in free]
-            self.waiting.extend(cell for cell in free if self.store.state(cell).state != "done")
+            self.waiting.extend(left(self.store, free))
             return bool(self.waiting)
 
 
-def inline(work: Work) -> None:
-    """Carry out the cells in this process, one after the other."""
+def inline(work: Work) -> bool:
+    """Carry out the cells in this process, one after the other; return whether one was stopped.
+
+    The run that is stopped by a signal sees it, and nobody else.
+    """
     while (cell := work.take()) is not None:
         work.view.begun(cell)
         answer = carry_out(work.config(cell), work.stop, work.track)
         work.end(cell, answer)
         work.view.tick()
         if answer["status"] == "interrupted":
-            return
+            return True
+    return False
 
 
 def processes(work: Work, jobs: int, threads: int) -> None:
@@ -130,13 +152,16 @@ def processes(work: Work, jobs: int, threads: int) -> None:
     hands = [_Hand(work, threads) for _ in range(jobs)]
     for hand in hands:
         hand.start()
-    told = False
+    told: float | None = None
     while any(hand.is_alive() for hand in hands):
         work.view.tick()
-        if work.stop() and not told:
-            told = True
+        if told is None and work.stop():
+            told = time.monotonic()
             for hand in hands:
                 hand.tell_to_stop()
+        if told is not None and time.monotonic() - told > STOP_SECONDS:
+            for hand in hands:
+                hand.kill()
         time.sleep(0.2)
     work.view.tick()
 
@@ -179,10 +204,15 @@ class _Hand(threading.Thread):
     def tell_to_stop(self) -> None:
         """Let the present run write its checkpoint."""
         self.stopping = True
-        if self.process is not None and self.process.stdin is not None:
+        if (process := self.process) is not None and process.stdin is not None:
             with contextlib.suppress(OSError, ValueError):  # it may have gone already
-                self.process.stdin.write('{"stop": true}\n')
-                self.process.stdin.flush()
+                process.stdin.write('{"stop": true}\n')
+                process.stdin.flush()
+
+    def kill(self) -> None:
+        """End a process that does not stop."""
+        if (process := self.process) is not None:
+            process.kill()
 
     def _ask(self, process: subprocess.Popen[str], config: dict[str, Any]) -> dict[str, str] | None:
         """Return the worker's answer, or None if it died."""
@@ -193,10 +223,12 @@ class _Hand(threading.Thread):
             process.stdin.flush()
         except (OSError, ValueError):
             return None
-        line = process.stdout.readline()
-        if not line:
+        if self.stopping:  # since the cell was taken, and perhaps before there was a process to tell
+            self.tell_to_stop()
+        try:
+            answer: dict[str, str] = json.loads(process.stdout.readline())
+        except ValueError:  # nothing, or half a line
             return None
-        answer: dict[str, str] = json.loads(line)
         return answer
 
     def _worker(self) -> subprocess.Popen[str]:
@@ -246,7 +278,8 @@ def carry_out_all(
         work = Work(store, cells, view, stop, track)
         while True:
             if jobs == 0:
-                inline(work)
+                if inline(work):
+                    return work
             else:
                 processes(work, min(jobs, max(len(work.waiting), 1)), threads)
             patience = time.monotonic() + WAIT_SECONDS

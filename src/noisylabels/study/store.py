@@ -10,17 +10,17 @@ from __future__ import annotations
 import contextlib
 import json
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from noisylabels.core.checks import Busy, InputError
 from noisylabels.core.config import build, to_dict
-from noisylabels.core.files import check_file, held, replacing, write_json
+from noisylabels.core.files import alone, check_file, held, replacing, write_json
 from noisylabels.experiment import Notes, RunConfig, catch_up, read_result
-from noisylabels.experiment.config import canonical_id, code_digests
-from noisylabels.experiment.folder import check_files, read_object
+from noisylabels.experiment.config import code_digests
+from noisylabels.experiment.folder import check_ends, check_files, check_folder, empty_folder, read_object
 from noisylabels.study.grid import OWN, Cell
 from noisylabels.training.history import History
 
@@ -43,36 +43,62 @@ class CellState:
     message: str = ""
 
 
+def _cell(name: str, axes: Mapping[str, Any], config: Mapping[str, Any]) -> Cell:
+    return Cell(name, axes, build(RunConfig, config), name.rpartition("-")[2])
+
+
 @dataclass(frozen=True)
 class Store:
     """The folder of a study."""
 
     folder: Path
 
-    def note(self, title: str, cells: Sequence[Cell]) -> None:
-        """Keep the list of cells, so that the folder tells how far it is; those that it has already stay."""
-        path = self.folder / "study.json"
-        there = read_object(path)["cells"] if path.exists() else {}
-        mine = {cell.name: {"axes": dict(cell.axes), "config": to_dict(cell.config, OWN)} for cell in cells}
-        if not path.exists() or not mine.keys() <= there.keys():
+    def note(self, title: str, cells: Sequence[Cell]) -> Path | None:
+        """Keep the list of cells, so that the folder tells how far it is; those that it has already stay.
+
+        Returns:
+            Where an earlier list is that could not be read, or None.
+        """
+        path, aside = self.folder / "study.json", None
+        mine = {c.name: {"axes": dict(c.axes), "config": to_dict(c.config, OWN)} for c in cells}
+        with contextlib.suppress(InputError):
+            if mine.keys() <= self._listed()["cells"].keys():
+                return None
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with alone(self.folder / ".lock", seconds=30):  # another runner may add others
+            there: dict[str, Any] = {}
+            if path.exists():
+                try:
+                    there = self._listed()["cells"]
+                except InputError:
+                    aside = self._move_aside(path)
             write_json(path, {"title": title, "cells": there | mine})
+        return aside
 
     def noted(self) -> tuple[str, list[Cell]]:
-        """Return the title and the cells that `note` kept."""
-        path = self.folder / "study.json"
-        if not path.exists():
+        """Return the title and the cells that `note` kept, and those that were copied into the folder."""
+        if not (self.folder / "study.json").exists():
             raise InputError(f"{self.folder} is no folder of a study; expected one that `study run` made")
+        found = self._listed()
+        there = {config.parent.name: config for config in sorted(self.folder.glob("*/config.json"))}
+        cells = []
+        for name, each in found["cells"].items():
+            there.pop(name, None)
+            cells.append(_cell(name, each["axes"], each["config"]))
+        for name, config in there.items():
+            with contextlib.suppress(InputError):
+                cells.append(_cell(name, {}, read_object(config)))
+        return str(found.get("title", "")), cells
+
+    def _listed(self) -> dict[str, Any]:
+        path = self.folder / "study.json"
         try:
             found = read_object(path)
-            cells = [
-                Cell(name, each["axes"], build(RunConfig, each["config"]), name.rpartition("-")[2])
-                for name, each in found["cells"].items()
-            ]
-        except (KeyError, TypeError, AttributeError):
-            raise InputError(
-                f"{path} is no list of cells; remove it, and `study run` makes it anew"
-            ) from None
-        return str(found.get("title", "")), cells
+            for name, each in found["cells"].items():
+                _cell(name, each["axes"], each["config"])
+        except (InputError, KeyError, TypeError, AttributeError):
+            raise InputError(f"{path} is no list of cells; `study run` makes it anew") from None
+        return found
 
     def path(self, cell: Cell) -> Path:
         """Return the folder of a cell."""
@@ -80,49 +106,100 @@ class Store:
 
     def state(self, cell: Cell) -> CellState:
         """Return how far a cell is, from its files alone."""
+        found = self._seen(cell)
+        # whoever is at work in a folder knows better what is in it, and it must not be moved away
+        if found.state in ("begun", "waiting", "damaged") and held(self.path(cell) / ".lock"):
+            return replace(found, state="running", message="")
+        return found
+
+    def _seen(self, cell: Cell) -> CellState:
+        """Return the state of a folder in which nobody is at work."""
         out = self.path(cell)
-        if (out / "failure.json").exists():
-            with contextlib.suppress(InputError):
-                return CellState("failed", message=str(read_object(out / "failure.json").get("message", "")))
-        if not (out / "config.json").exists():
-            return CellState("running" if held(out / ".lock") else "waiting")
         try:
-            config = read_object(out / "config.json")
+            if not (out / "result.json").exists() and (out / "failure.json").exists():
+                return CellState("failed", message=str(read_object(out / "failure.json").get("message", "")))
+            if not out.exists():
+                return CellState("waiting")
+            result = check_folder(out, cell.config)
+            if not (out / "config.json").exists():
+                return CellState("waiting")
             history = History.read(out / "history.jsonl") if (out / "history.jsonl").exists() else History()
             rows = [(int(r["epoch"]), float(r["test_accuracy"])) for r in history.rows]
             seconds = sum(float(r["train_seconds"]) + float(r["eval_seconds"]) for r in history.rows)
             epoch, accuracy = rows[-1] if rows else (0, None)
-            if (out / "result.json").exists():
-                result = read_result(out)
-                state = "done" if result.status == "done" else "failed"
-                if result.run_id != cell.run_id:
-                    return CellState("damaged", message=f"{out} holds the run {result.run_id}")
-                return CellState(state, epoch, accuracy, seconds, result.message)
-            if (out / "environment.json").exists():
-                read_object(out / "environment.json")
-            if (there := canonical_id(build(RunConfig, config))) != cell.run_id:
-                return CellState("damaged", message=f"{out} holds the run {there}")
-        except (InputError, KeyError, TypeError, ValueError) as error:
-            # whoever is at work in a folder knows better what is in it, and it must not be moved away
-            return CellState("running" if held(out / ".lock") else "damaged", message=str(error))
-        return CellState("running" if held(out / ".lock") else "begun", epoch, accuracy, seconds)
+            if result is not None or (out / "environment.json").exists():
+                read_object(out / "environment.json")["identity"]
+            check_ends(out, "labels.parquet", "checkpoint.pt" if result is None else "model.safetensors")
+            if result is None:
+                return CellState("begun", epoch, accuracy, seconds)
+            if result.run_id != cell.run_id:
+                return CellState("damaged", message=f"{out} holds the run {result.run_id}")
+            if result.final != (history.rows[-1] if rows else None):
+                return CellState(
+                    "damaged", message=f"{out / 'history.jsonl'} does not end as the result says"
+                )
+            state = "done" if result.status == "done" else "failed"
+            return CellState(state, epoch, accuracy, seconds, result.message)
+        except KeyError as error:
+            return CellState("damaged", message=f"a file in {out} lacks {error}")
+        except OSError as error:
+            return CellState("damaged", message=f"{out} cannot be read: {error.strerror}")
+        except (TypeError, ValueError) as error:
+            return CellState("damaged", message=str(error))
 
-    def set_aside(self, cell: Cell) -> Path:
-        """Move a folder that cannot be read out of the way, and return where it is; nothing is deleted."""
+    def set_aside(self, cell: Cell, *, damaged: bool = False) -> Path | None:
+        """Move a folder that is damaged out of the way, and return where it is; nothing is deleted.
+
+        Args:
+            cell: whose folder it is.
+            damaged: it is, though `state` may not see it.
+
+        Returns:
+            None if it is not damaged, or no longer, or another process is at work there.
+        """
         out = self.path(cell)
+        with self._alone(cell) as ours:
+            # again, now that nobody else can mend it
+            if not ours or not ((damaged and not (out / "result.json").exists()) or self._damaged(cell)):
+                return None
+            aside = self._move_aside(out)
+        if aside.is_dir():
+            (aside / ".lock").unlink(missing_ok=True)
+        return aside
+
+    def _damaged(self, cell: Cell) -> bool:
+        return self._seen(cell).state == "damaged"
+
+    @contextlib.contextmanager
+    def _alone(self, cell: Cell) -> Iterator[bool]:
+        """Keep other processes away from a cell; say whether nobody is at work there."""
+        with contextlib.ExitStack() as stack:
+            ours = True
+            try:
+                stack.enter_context(alone(self.path(cell) / ".lock"))
+            except Busy:
+                ours = False
+            except OSError:  # no folder, or one that may only be read: nobody can be at work there
+                pass
+            yield ours
+
+    def _move_aside(self, path: Path) -> Path:
         number = 1
-        while (aside := self.folder / "damaged" / f"{out.name}.{number}").exists():
+        while (aside := self.folder / "damaged" / f"{path.name}.{number}").exists():
             number += 1
         aside.parent.mkdir(parents=True, exist_ok=True)
-        shutil.move(out, aside)
+        shutil.move(path, aside)
         return aside
 
     def check_code(self, cells: Iterable[Cell]) -> None:
-        """Raise an `InputError` if code of the user's own has changed since a cell was made of it."""
+        """Raise an `InputError` if code of the user's own has changed since a cell was made of it.
+
+        Cells that failed may be those for which it was changed.
+        """
         for cell in cells:
-            code = code_digests(cell.config)
-            if code and (self.path(cell) / "environment.json").exists():
-                check_files(self.path(cell), code)
+            out, code = self.path(cell), code_digests(cell.config)
+            if code and (out / "environment.json").exists() and not (out / "failure.json").exists():
+                check_files(out, code)
 
     def fail(self, cell: Cell, message: str, trace: str = "") -> None:
         """Record why a cell could not be run."""
@@ -131,9 +208,15 @@ class Store:
         write_json(self.path(cell) / "failure.json", what)
 
     def retry(self, cell: Cell) -> None:
-        """Forget that a cell failed; a run that diverged starts over."""
-        for name in ("failure.json", "result.json", "checkpoint.pt", "history.jsonl"):
-            (self.path(cell) / name).unlink(missing_ok=True)
+        """Forget that a cell failed: it starts over, since it may have been for code that has changed."""
+        with self._alone(cell) as ours:
+            if not ours or self._seen(cell).state != "failed":
+                return
+            try:
+                empty_folder(self.path(cell))
+                (self.path(cell) / "failure.json").unlink(missing_ok=True)
+            except OSError:  # a folder where a file was
+                self._move_aside(self.path(cell))
 
     def catch_up(self, cells: Sequence[Cell], track: Sequence[str], note: Callable[[str], None]) -> None:
         """Bring trackers to the cells that have ended, which no worker will see.
@@ -172,22 +255,23 @@ def read_rows(source: str | Path) -> list[dict[str, Any]]:
 def iter_rows(folder: Path) -> Iterator[dict[str, Any]]:
     """Yield the rows of `read_rows` from a folder, one at a time."""
     seen = set()
-    for path in sorted([*folder.rglob("result.json"), *folder.rglob("failure.json")]):
-        if "damaged" in path.relative_to(folder).parts:
-            continue
-        try:
-            row = row_of(path.parent)
-        except InputError:
-            continue  # a half-written folder is no row; `study run` names it and runs it again
-        if row["run_id"] not in seen:
-            seen.add(row["run_id"])
-            yield row
+    for name in ("result.json", "failure.json"):  # what was done somewhere did not fail
+        for path in sorted(folder.rglob(name)):
+            if "damaged" in path.relative_to(folder).parts:
+                continue
+            try:
+                row = row_of(path.parent)
+            except InputError:
+                continue  # a half-written folder is no row; `study run` names it and runs it again
+            if row["run_id"] not in seen:
+                seen.add(row["run_id"])
+                yield row
 
 
 def row_of(out: Path) -> dict[str, Any]:
     """Return the row of a finished run, or of one that could not be run."""
     try:
-        if (out / "failure.json").exists():
+        if not (out / "result.json").exists():
             failure = read_object(out / "failure.json")
             known = {name: failure[name] for name in ("run_id", "message", "config")}
             empty: dict[str, Any] = {
@@ -199,12 +283,11 @@ def row_of(out: Path) -> dict[str, Any]:
             }
             return known | {"status": "failed"} | empty
         result = read_object(out / "result.json")
-        history = History.read(out / "history.jsonl").rows if (out / "history.jsonl").exists() else []
         names = ("run_id", "status", "message", "final", "noise", "class_names")
         return {name: result[name] for name in names} | {
             "config": read_object(out / "config.json"),
             "environment": read_object(out / "environment.json"),
-            "history": history,
+            "history": History.read(out / "history.jsonl").rows,
         }
     except KeyError as error:
         raise InputError(f"the result in {out} lacks {error}; remove the folder or restore it") from None

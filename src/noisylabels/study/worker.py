@@ -11,20 +11,25 @@ from __future__ import annotations
 import json
 import os
 import queue
-import sys
 import threading
+import time
 import traceback
 from collections.abc import Sequence
 from typing import Any
+
+STOP_SECONDS = 120.0
+"""How long a worker that was told to stop may take: an evaluation, the loading of data. One that hangs goes
+without a checkpoint; its cell goes on from the one before."""
 
 
 def carry_out(config: dict[str, Any], stop: Any, track: Sequence[str] = ()) -> dict[str, str]:
     """Run a configuration and say how it ended, and, line by line, what the user should know of it.
 
-    done, failed (it diverged), interrupted, refused (it could not be run), busy (another process is at work
-    on it), or found (there is a result, which another process made meanwhile).
+    done, failed (it diverged), interrupted, refused (it could not be run), damaged (a file in its folder is,
+    and without the folder it can be run), busy (another process is at work on it), or found (there is a
+    result, which another process made meanwhile).
     """
-    from noisylabels.core.checks import Busy, InputError
+    from noisylabels.core.checks import Busy, Damaged, InputError, one_line
     from noisylabels.experiment import Notes, RunConfig, run
     from noisylabels.training.interrupt import Interrupted
 
@@ -50,11 +55,12 @@ def carry_out(config: dict[str, Any], stop: Any, track: Sequence[str] = ()) -> d
         return answer("interrupted", str(stopped))
     except Busy as error:
         return answer("busy", str(error))
+    except Damaged as error:
+        return answer("damaged", str(error))
     except InputError as error:
         return answer("refused", str(error))
-    except Exception as error:  # whatever it is, the study goes on
-        message = f"{type(error).__name__}: {error}".splitlines()[0]
-        return answer("refused", message, trace=traceback.format_exc())
+    except (Exception, SystemExit) as error:  # whatever it is, the study goes on
+        return answer("refused", one_line(error), trace=traceback.format_exc())
 
 
 def main() -> None:
@@ -63,16 +69,21 @@ def main() -> None:
     cells: queue.Queue[dict[str, Any] | None] = queue.Queue()
 
     def listen() -> None:
-        for line in sys.stdin:
+        for line in orders:
             order = json.loads(line)
             if "stop" in order:
                 break
             cells.put(order)
         stopping.set()
         cells.put(None)
+        time.sleep(STOP_SECONDS)
+        os._exit(1)
 
-    answers = os.fdopen(os.dup(sys.stdout.fileno()), "w")
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # a model that prints must not speak for us
+    # a model that prints must not speak for us, nor one that reads hear what we are told
+    orders, answers = os.fdopen(os.dup(0)), os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    with open(os.devnull) as nothing:
+        os.dup2(nothing.fileno(), 0)
     threading.Thread(target=listen, daemon=True).start()
     while (order := cells.get()) is not None and not stopping.is_set():
         answer = carry_out(order["config"], stopping.is_set, order["track"])

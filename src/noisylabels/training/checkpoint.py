@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import zipfile
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from noisylabels.core.checks import InputError
+from noisylabels.core.checks import Damaged
 from noisylabels.core.files import replacing
 
 FORMAT = 2
@@ -26,10 +27,16 @@ def load_checkpoint(path: Path, device: torch.device) -> dict[str, Any] | None:
     """Read a checkpoint and restore the random state; None if there is none.
 
     ``weights_only``: a checkpoint from elsewhere cannot run code.
+
+    Raises:
+        Damaged: it cannot be read, or has another format.
     """
     if not path.exists():
         return None
     try:
+        with zipfile.ZipFile(path) as archive:
+            if (part := archive.testzip()) is not None:  # torch does not look at the sums
+                raise ValueError(f"{part} does not fit its checksum")
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
         found, random = state["format"], state["random"]
         if found == FORMAT:
@@ -37,9 +44,9 @@ def load_checkpoint(path: Path, device: torch.device) -> dict[str, Any] | None:
             if "cuda" in random and device.type == "cuda":
                 torch.cuda.set_rng_state(random["cuda"], device)
     except Exception:  # whatever unpickling a damaged file may raise: it is a long list
-        raise InputError(
+        raise Damaged(
             f"{path} is damaged or no checkpoint of this program; remove it to start over"
         ) from None
     if found != FORMAT:
-        raise InputError(f"{path} has format {found!r}, expected {FORMAT}; remove it to start over")
+        raise Damaged(f"{path} has format {found!r}, expected {FORMAT}; remove it to start over")
     return state

@@ -57,7 +57,8 @@ class History:
     def read(cls, path: Path) -> History:
         """Read what `write` wrote."""
         try:
-            return cls([json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()])
+            lines = path.read_text(encoding="utf-8").splitlines()
+            return cls(json.loads(f"[{','.join(lines)}]"))  # at once: a study has many of them
         except (OSError, ValueError) as error:
             raise InputError(f"{path} is no history of a run ({error})") from None
 

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from noisylabels.core.checks import InputError
+from noisylabels.core.checks import Damaged, InputError
 from noisylabels.core.config import build, to_dict
 from noisylabels.core.rng import derive_seed
 from noisylabels.data.augment import parse_augment
@@ -285,7 +285,7 @@ def _restore(step: Step, tally: Tally, state: dict[str, Any], made_for: dict[str
     there = to_dict(Settings()) | state["made_for"]  # newer settings were at their defaults
     for name, value in made_for.items():
         if (was := there.get(name)) != value:
-            raise InputError(
+            raise Damaged(
                 f"the checkpoint in {folder} is of a run whose {name} is {was!r}, this one's is {value!r}; "
                 "take another folder, or remove checkpoint.pt to start over"
             )
@@ -293,7 +293,7 @@ def _restore(step: Step, tally: Tally, state: dict[str, Any], made_for: dict[str
         step.load_state_dict(state["step"])
         tally.load_state_dict(state["tally"])
     except (RuntimeError, ValueError, KeyError):  # other shapes, other names, other numbers of them
-        raise InputError(
+        raise Damaged(
             f"the checkpoint in {folder} is of another model; "
             "take another folder, or remove checkpoint.pt to start over"
         ) from None

@@ -1,0 +1,83 @@
+"""Two functions timed against each other, turn by turn, so that what slows one slows the other."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+
+from noisylabels.core.checks import check_between
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """How long one thing takes, in times of another.
+
+    Args:
+        median: of the ratios of all rounds.
+        low, high: their quartiles.
+        rounds: how many.
+        seconds: the median time of one call.
+        baseline_seconds: that of one call of the baseline.
+    """
+
+    median: float
+    low: float
+    high: float
+    rounds: int
+    seconds: float
+    baseline_seconds: float
+
+    def __str__(self) -> str:
+        return f"{self.median:.2f} ({self.low:.2f} to {self.high:.2f})"
+
+
+def compare(
+    what: Callable[[], object],
+    baseline: Callable[[], object],
+    *,
+    rounds: int = 11,
+    seconds: float = 0.05,
+    device: torch.device | None = None,
+) -> Ratio:
+    """Time two functions in turns.
+
+    Args:
+        what, baseline: called again and again; what they return is dropped.
+        rounds: of both, one after the other, the order swapped each time.
+        seconds: how long a round of either takes at least; a call that takes longer is a round.
+        device: waited for at the ends of a round.
+
+    >>> compare(lambda: sum(range(2000)), lambda: sum(range(1000)), rounds=3, seconds=0.001).rounds
+    3
+    """
+    check_between(rounds, "rounds", low=2)
+    for function in (what, baseline):  # warm caches, and compile what compiles
+        function()
+        function()
+    calls = [max(1, round(seconds / max(_time(function, 1, device), 1e-9))) for function in (what, baseline)]
+    ours: list[float] = []
+    theirs: list[float] = []
+    for number in range(rounds):
+        turns = ((what, calls[0], ours), (baseline, calls[1], theirs))
+        for function, count, times in turns if number % 2 else reversed(turns):
+            times.append(_time(function, count, device) / count)
+    ratios = [a / b for a, b in zip(ours, theirs, strict=True)]
+    low, _, high = statistics.quantiles(ratios, n=4, method="inclusive")
+    median = statistics.median
+    return Ratio(median(ratios), low, high, rounds, median(ours), median(theirs))
+
+
+def _time(function: Callable[[], object], count: int, device: torch.device | None) -> float:
+    wait = device is not None and device.type == "cuda"
+    if wait:
+        torch.cuda.synchronize(device)
+    began = time.perf_counter()
+    for _ in range(count):
+        function()
+    if wait:
+        torch.cuda.synchronize(device)
+    return time.perf_counter() - began

@@ -1,0 +1,371 @@
+"""What disks, copies, people and their code do to a study while it is carried out."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from noisylabels.cli import main
+from noisylabels.core.checks import InputError
+from noisylabels.core.files import alone
+from noisylabels.experiment.folder import FILES
+from noisylabels.study import executors
+from noisylabels.study.executors import carry_out_all
+from noisylabels.study.grid import from_table
+from noisylabels.study.store import Store, left, read_rows
+from noisylabels.study.worker import carry_out
+
+TEXT = """
+title = "two small runs"
+[fixed]
+data = "digits"
+model = "mlp"
+width = 0.1
+epochs = 2
+[axes]
+loss = ["ce", "mae"]
+"""
+FIXED = {"data": "digits", "model": "mlp", "width": 0.1, "epochs": 2}
+CELLS = from_table({"fixed": FIXED, "axes": {"loss": ["ce", "mae"]}}, "two").cells({"device": "cpu"})
+CELL = CELLS[0]
+
+
+class Quiet:
+    """A view that remembers."""
+
+    def __init__(self) -> None:
+        self.ends: list[tuple[str, str]] = []
+
+    def begun(self, cell) -> None:
+        pass
+
+    def ended(self, cell, answer) -> None:
+        self.ends.append((answer["status"], answer["message"]))
+
+    def tick(self) -> None:
+        pass
+
+
+def measured(folder: Path) -> list[tuple]:
+    """Return of each row what must not depend on how it came about."""
+    rows = sorted(read_rows(folder), key=lambda row: row["run_id"])
+    return [(r["run_id"], r["status"], [e["test_loss"] for e in r["history"]]) for r in rows]
+
+
+def damage(path: Path, way: str) -> None:
+    if way == "folder":
+        path.unlink()
+        path.mkdir()
+    else:
+        whole = path.read_bytes()
+        path.write_bytes({"cut": whole[: len(whole) // 2], "empty": b"", "garbage": b"\xff\0x\n" * 9}[way])
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory) -> Path:
+    """A folder with the study done, and one in which the first cell was stopped in its second epoch."""
+    folder = tmp_path_factory.mktemp("made")
+    carry_out_all(Store(folder / "done"), CELLS, Quiet())
+    shutil.copytree(folder / "done", folder / "begun")
+    out = folder / "begun" / CELL.name
+    shutil.rmtree(out)
+    steps = iter([False] * 16 + [True] * 99)
+    config = vars(CELL.config) | {"out": str(out)}
+    assert carry_out(config, lambda: next(steps))["status"] == "interrupted"
+    assert (out / "checkpoint.pt").exists()
+    assert (out / "history.jsonl").read_text().count("\n") == 1
+    return folder
+
+
+@pytest.fixture
+def study(tmp_path) -> list[str]:
+    """The command that carries the study out, in the folder `study`."""
+    (tmp_path / "two.toml").write_text(TEXT)
+    command = ["study", "run", str(tmp_path / "two.toml"), "--out", str(tmp_path / "study")]
+    return [*command, "--jobs", "0", "--device", "cpu"]
+
+
+@pytest.mark.parametrize("way", ["cut", "empty", "garbage", "folder"])
+@pytest.mark.parametrize("kind", ["done", "begun"])
+def test_a_damaged_file_is_named_and_the_study_ends_complete(made, study, tmp_path, capsys, kind, way):
+    folder, seen = tmp_path / "study", 0
+    for name in FILES:
+        shutil.rmtree(folder, ignore_errors=True)
+        shutil.copytree(made / kind, folder)
+        file = folder / CELL.name / name
+        if not file.exists() or (kind, name, way) == ("begun", "history.jsonl", "empty"):
+            continue  # which is what a kill in the first epoch leaves
+        seen += 1
+        damage(file, way)
+        assert Store(folder).state(CELL).state == "damaged"
+        assert main(study) == 0
+        said = capsys.readouterr()
+        assert "2 of 2 cells done" in said.out
+        assert f"kept in {folder / 'damaged' / CELL.name}.1, run again" in said.err
+        assert measured(folder) == measured(made / "done")
+    assert seen == {"done": 6, "begun": 5}[kind] - ((kind, way) == ("begun", "empty"))
+
+
+def test_what_is_missing_or_of_another_kind(made, study, tmp_path, capsys):
+    folder = tmp_path / "study"
+    for kind in ("done", "begun"):
+        for what in (
+            "no config",
+            "no identity",
+            "a file for the folder",
+            "another history",
+            "a locked folder",
+        ):
+            shutil.rmtree(folder, ignore_errors=True)
+            shutil.copytree(made / kind, folder)
+            out = folder / CELL.name
+            if what == "no config":
+                (out / "config.json").unlink()
+            elif what == "no identity":
+                (out / "environment.json").write_text("{}")
+            elif what == "a file for the folder":
+                shutil.rmtree(out)
+                out.write_text("x")
+            elif what == "other rows":
+                (out / "history.jsonl").write_text("{}\n")
+            else:
+                (out / "failure.json").mkdir()
+                (out / "result.json").unlink(missing_ok=True)
+            assert main(study) == 0
+            said = capsys.readouterr()
+            assert "2 of 2 cells done" in said.out
+            assert "run again" in said.err
+            assert measured(folder) == measured(made / "done")
+    # weights that were removed to save space are no damage
+    (folder / CELL.name / "model.safetensors").unlink()
+    assert Store(folder).state(CELL).state == "done"
+
+
+def test_a_checkpoint_with_a_bit_turned_is_found_and_the_cell_starts_over(made, study, tmp_path, capsys):
+    """Its ends are as they should be, so that only the run itself sees it."""
+    folder = tmp_path / "study"
+    for jobs in ("0", "1"):
+        shutil.rmtree(folder, ignore_errors=True)
+        shutil.copytree(made / "begun", folder)
+        file = folder / CELL.name / "checkpoint.pt"
+        whole = bytearray(file.read_bytes())
+        whole[len(whole) // 2] ^= 1
+        file.write_bytes(whole)
+        assert Store(folder).state(CELL).state == "begun"
+        assert main([*study, "--jobs", jobs]) == 0
+        said = capsys.readouterr().err
+        assert f"{CELL.name} is damaged" in said
+        assert f"kept in {folder / 'damaged' / CELL.name}.1, run again" in said
+        assert measured(folder) == measured(made / "done")
+
+
+def test_labels_that_cannot_be_read_are_written_again_by_the_run_that_goes_on(made, study, tmp_path):
+    from noisylabels.noise.labels import NoisyLabels
+
+    folder = tmp_path / "study"
+    shutil.copytree(made / "begun", folder)
+    file = folder / CELL.name / "labels.parquet"
+    whole = bytearray(file.read_bytes())
+    whole[8:40] = bytes(32)  # the ends are as they should be
+    file.write_bytes(whole)
+    with pytest.raises(InputError):
+        NoisyLabels.load(file)
+    assert main(study) == 0
+    assert NoisyLabels.load(file).digest == NoisyLabels.load(made / "done" / CELL.name / file.name).digest
+
+
+def test_a_damaged_folder_is_not_moved_from_under_whoever_is_at_work_there(made, tmp_path):
+    store = Store(tmp_path / "study")
+    shutil.copytree(made / "begun", store.folder)
+    (store.path(CELL) / "config.json").write_text("{")
+    with alone(store.path(CELL) / ".lock"):
+        assert store.state(CELL).state == "running"
+        assert store.set_aside(CELL) is None
+    assert store.set_aside(CELLS[1]) is None  # nor one that is whole
+    assert store.set_aside(CELL) == store.folder / "damaged" / f"{CELL.name}.1"
+    assert store.set_aside(CELL) is None  # another runner was faster
+    assert not list(store.folder.rglob(".lock"))
+
+
+@pytest.mark.parametrize("way", ["cut", "empty", "garbage", "folder", "object"])
+def test_a_damaged_list_of_cells_is_made_anew(made, study, tmp_path, capsys, way):
+    folder = tmp_path / "study"
+    shutil.copytree(made / "done", folder)
+    assert main(study) == 0
+    if way == "object":
+        (folder / "study.json").write_text('{"cells": {"a": 1}}')
+    else:
+        damage(folder / "study.json", way)
+    capsys.readouterr()
+    assert main(["study", "status", str(folder)]) == 2
+    assert "is no list of cells; `study run` makes it anew" in capsys.readouterr().err
+    assert main(study) == 0
+    assert f"kept in {folder / 'damaged' / 'study.json'}.1" in capsys.readouterr().err
+    assert main(["study", "status", str(folder)]) == 0
+    assert "2 cells: 2 done" in capsys.readouterr().out
+
+
+def test_folders_that_are_copied_together_show_all_their_cells_and_what_was_done_anywhere(made, tmp_path):
+    first, second = Store(tmp_path / "1"), Store(tmp_path / "2")
+    for store, cell in ((first, CELLS[0]), (second, CELLS[1])):
+        store.note("a part", [cell])
+        shutil.copytree(made / "done" / cell.name, store.path(cell))
+    second.fail(CELLS[0], "no memory there")
+    shutil.copytree(first.folder, second.folder, dirs_exist_ok=True)
+    assert sorted(cell.name for cell in second.noted()[1]) == sorted(cell.name for cell in CELLS)
+    assert {second.state(cell).state for cell in CELLS} == {"done"}
+    assert {row["status"] for row in read_rows(second.folder)} == {"done"}
+    # and in a folder beside, as a file manager names a copy
+    shutil.copytree(first.folder / CELLS[0].name, tmp_path / "3" / "z")
+    Store(tmp_path / "3").fail(CELLS[0], "no memory there")
+    assert [row["status"] for row in read_rows(tmp_path / "3")] == ["done"]
+
+
+def test_a_failed_cell_can_be_retried_with_code_that_was_mended(tmp_path, capsys, monkeypatch):
+    """The study itself is not held up by it, and a retry starts over even if its folder is damaged."""
+    monkeypatch.chdir(tmp_path)
+    good = (
+        "import torch\n\n\ndef make(image_size, channels, num_classes):\n"
+        "    n = channels * image_size[0] * image_size[1]\n"
+        "    return torch.nn.Sequential(torch.nn.Flatten(), Own(), torch.nn.Linear(n, num_classes))\n\n\n"
+        "class Own(torch.nn.Module):\n    calls = 0\n\n    def forward(self, x):\n        return x\n"
+    )
+    bad = good.replace(
+        "        return x", "        self.calls += 1\n        return x if self.calls < 9 else 1 / 0"
+    )
+    Path("own.py").write_text(bad)
+    Path("s.toml").write_text('[fixed]\ndata = "digits"\nepochs = 1\n[axes]\nmodel = ["own.py:make"]\n')
+    command = ["study", "run", "s.toml", "--jobs", "0", "--device", "cpu"]
+    assert main(command) == 1
+    assert "division by zero" in capsys.readouterr().out
+    (out,) = Path("runs/s").glob("own*")
+    assert (out / "environment.json").exists()  # it had begun
+    Path("own.py").write_text(good)
+    assert main(command) == 1
+    assert "1 failed" in capsys.readouterr().out
+    (out / "config.json").write_text("{")
+    assert main([*command, "--retry"]) == 0
+    assert "1 of 1 cells done" in capsys.readouterr().out
+
+
+ENDS = """
+import os
+import sys
+
+import torch
+
+
+def base(image_size, channels, num_classes, *more):
+    n = channels * image_size[0] * image_size[1]
+    return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(n, num_classes), *more)
+
+
+def says(image_size, channels, num_classes):
+    print("{}", flush=True)
+    os.write(1, b"raw")
+    return base(image_size, channels, num_classes)
+
+
+def asks(image_size, channels, num_classes):
+    assert sys.stdin.read() == ""
+    return base(image_size, channels, num_classes)
+
+
+class Exits(torch.nn.Module):
+    def forward(self, x):
+        return sys.exit(3) if self.training else x
+
+
+class Falls(torch.nn.Module):
+    def forward(self, x):
+        return os._exit(5) if self.training else x
+
+
+def exits(image_size, channels, num_classes):
+    return base(image_size, channels, num_classes, Exits())
+
+
+def falls(image_size, channels, num_classes):
+    return base(image_size, channels, num_classes, Falls())
+"""
+
+
+def test_code_that_ends_its_process_is_a_failed_cell(tmp_path, monkeypatch):
+    (tmp_path / "own.py").write_text(ENDS)
+    monkeypatch.chdir(tmp_path)
+    names = ["says", "asks", "exits", "falls"]
+    table = {"fixed": {"data": "digits", "epochs": 1}, "axes": {"model": [f"own.py:{n}" for n in names]}}
+    cells = from_table(table, "s").cells({"device": "cpu"})
+    store = Store(tmp_path / "study")
+    carry_out_all(store, cells, Quiet(), jobs=1)
+    says, asks, exits, falls = (store.state(cell) for cell in cells)
+    assert (says.state, asks.state) == ("done", "done")
+    assert (exits.state, exits.message) == ("failed", "SystemExit: 3")
+    assert (falls.state, falls.message) == ("failed", "its process ended 3 times with exit code 5")
+    # in this process
+    store = Store(tmp_path / "inline")
+    carry_out_all(store, [cells[2], cells[0]], Quiet())
+    assert [store.state(cells[n]).state for n in (2, 0)] == ["failed", "done"]
+
+
+def test_a_worker_that_hangs_is_killed_when_the_study_is_to_stop(tmp_path, monkeypatch):
+    (tmp_path / "own.py").write_text("import time\n\n\ndef make():\n    time.sleep(1000)\n")
+    table = {"fixed": {"data": "digits"}, "axes": {"model": [f"{tmp_path / 'own.py'}:make"]}}
+    cells = from_table(table, "s").cells({"device": "cpu"})
+    monkeypatch.setattr(executors, "STOP_SECONDS", 1.0)
+    began = time.monotonic()
+    carry_out_all(Store(tmp_path / "study"), cells, Quiet(), jobs=1, seconds=2.0)
+    assert time.monotonic() - began < 60
+    assert left(Store(tmp_path / "study"), cells) == cells  # it has not failed: the same call goes on
+
+
+def test_a_signal_ends_a_study_in_one_process_and_not_just_its_cell(study, tmp_path):
+    command = [sys.executable, "-m", "noisylabels", *study, "--set", "epochs=100000"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    while process.poll() is None and not list((tmp_path / "study").glob("*/history.jsonl")):
+        time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    said, _ = process.communicate(timeout=60)
+    assert process.returncode == 130, said
+    assert "2 are left; the same command goes on" in said
+    assert len(list((tmp_path / "study").glob("*/checkpoint.pt"))) == 1
+    assert len(list((tmp_path / "study").glob("*/config.json"))) == 1
+
+
+def test_a_worker_that_alone_gets_a_signal_is_not_the_end_of_its_cell(tmp_path):
+    table = {"fixed": FIXED | {"epochs": 60}, "axes": {"loss": ["ce"]}}
+    cells = from_table(table, "s").cells({"device": "cpu"})
+    store = Store(tmp_path / "study")
+
+    class Striking(Quiet):
+        struck = False
+
+        def tick(self) -> None:
+            if not self.struck and (store.path(cells[0]) / "history.jsonl").exists():
+                found = subprocess.run(
+                    ["pgrep", "-P", str(os.getpid()), "-f", "study.worker"], capture_output=True
+                )
+                for word in found.stdout.split():
+                    self.struck = True
+                    os.kill(int(word), signal.SIGTERM)
+
+    view = Striking()
+    carry_out_all(store, cells, view, jobs=1)
+    assert [status for status, _ in view.ends] == ["interrupted", "done"]
+
+
+def test_a_failure_that_cannot_be_recorded_is_no_end_of_the_study(tmp_path):
+    store = Store(tmp_path / "study")
+    store.folder.mkdir()
+    store.path(CELL).write_text("a file where the folder should be")
+    view = Quiet()
+    carry_out_all(store, CELLS, view)
+    assert [status for status, _ in view.ends] == ["refused", "done"]
+    assert "no record of it can be written: File exists" in view.ends[0][1]
