@@ -139,6 +139,7 @@ class StudyCommand:
 
     def _run(self) -> int:
         from noisylabels.cli.progress import Progress
+        from noisylabels.core.checks import InputError
         from noisylabels.experiment import open_trackers
         from noisylabels.study.executors import carry_out_all
         from noisylabels.study.plan import read_seconds, shard
@@ -162,7 +163,7 @@ class StudyCommand:
         with view:
             if self.track:
                 store.catch_up(cells, self.track, view.note)
-            carry_out_all(
+            work = carry_out_all(
                 store,
                 rest,
                 view,
@@ -188,6 +189,8 @@ class StudyCommand:
             print(f"{running} are being run by another process")
         if unfinished := len(cells) - done - failed - running:
             print(f"{unfinished} are left; the same command goes on", file=sys.stderr)
+            if work.full:
+                raise InputError(f"{work.full}; make room")
             return 130 if seconds is None else 0
         return 1 if failed else 0
 
