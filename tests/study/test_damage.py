@@ -413,3 +413,17 @@ def test_a_checkpoint_for_which_there_is_no_room_is_an_error_of_the_system(tmp_p
         patch.setattr("noisylabels.training.checkpoint.replacing", lambda path: nullcontext(Full(path)))
         with pytest.raises(OSError, match="No space left"):
             save_checkpoint(tmp_path / "c.pt", {"w": torch.zeros(10**6)}, torch.device("cpu"))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names of other bytes than UTF-8")
+def test_folders_whose_names_are_not_utf_8(tmp_path, capfd):
+    folder = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9"))
+    folder.mkdir()
+    (folder / "two.toml").write_text(TEXT)
+    out = folder / "out"
+    command = ["study", "run", str(folder / "two.toml"), "--out", str(out), "--device", "cpu"]
+    assert main([*command, "--jobs", "1", "--only", "loss=ce"]) == 0
+    assert main(["study", "status", str(out)]) == 0
+    assert main(["study", "export", str(out)]) == 0
+    (row,) = read_rows(folder / "out.parquet")
+    assert row["status"] == "done"

@@ -311,8 +311,9 @@ def export(rows: Iterable[dict[str, Any]], path: Path) -> int:
         columns[name] = pa.array(texts).dictionary_encode()
     columns["history"] = [row["history"] for row in rows]
     table = pa.table(columns).replace_schema_metadata({_KEY: json.dumps({"format": _FORMAT})})
-    with replacing(path) as temporary:
-        pq.write_table(table, temporary, compression="zstd", compression_level=12)
+    # a file, not its path: Arrow takes no names but those in UTF-8
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        pq.write_table(table, file, compression="zstd", compression_level=12)
     return len(rows)
 
 
@@ -333,7 +334,8 @@ def open_export(path: Path) -> tuple[Any, list[dict[str, Any]]]:
     import pyarrow.parquet as pq
 
     try:
-        table = pq.read_table(check_file(path), partitioning=None)
+        with check_file(path).open("rb") as file:
+            table = pq.read_table(file, partitioning=None)
         head = json.loads((table.schema.metadata or {}).get(_KEY, b"null"))
     except (pa.ArrowException, OSError, ValueError) as error:
         if isinstance(error, InputError):
