@@ -30,14 +30,14 @@ class Trained:
 
 def save_model(path: Path, model: nn.Module, shape: dict[str, Any], train: ImageSet) -> None:
     """Write weights, and in the header how to build the model and to normalize images, atomically."""
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     mean, std = train.pixel_mean_std()
     header = {"shape": shape, "class_names": train.class_names, "mean": mean, "std": std}
     # clones, because a model of the user's own may have one tensor under two names, and a file cannot
     weights = {name: value.detach().cpu().contiguous().clone() for name, value in model.state_dict().items()}
-    with replacing(path) as temporary:
-        save_file(weights, temporary, metadata={"noisylabels": json.dumps(header)})
+    with replacing(path) as temporary:  # not its own writing: a full disk is to be an OSError
+        temporary.write_bytes(save(weights, metadata={"noisylabels": json.dumps(header)}))
 
 
 def load_model(run: Path, device: str = "auto", model: str | None = None) -> Trained:

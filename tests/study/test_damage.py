@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import signal
 import subprocess
 import sys
 import time
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -369,3 +371,59 @@ def test_a_failure_that_cannot_be_recorded_is_no_end_of_the_study(tmp_path):
     carry_out_all(store, CELLS, view)
     assert [status for status, _ in view.ends] == ["refused", "done"]
     assert "no record of it can be written: File exists" in view.ends[0][1]
+
+
+def test_a_full_disk_ends_the_study_and_fails_no_cell(study, tmp_path, capsys, monkeypatch):
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    fsync = os.fsync
+    for writes in range(
+        2, 9
+    ):  # study.json, config.json, labels.parquet, environment.json, history.jsonl, ...
+        shutil.rmtree(tmp_path / "study", ignore_errors=True)
+        room = iter([fsync] * writes)
+        monkeypatch.setattr(os, "fsync", lambda fd, room=room: next(room, full)(fd))
+        assert main(study) == 2
+        said = capsys.readouterr().err
+        assert "2 are left" in said
+        assert said.endswith("is full; make room\n")
+        monkeypatch.setattr(os, "fsync", fsync)
+        assert main(study) == 0
+        assert "2 of 2 cells done" in capsys.readouterr().out
+
+
+def test_a_checkpoint_for_which_there_is_no_room_is_an_error_of_the_system(tmp_path):
+    """Not one of torch's code."""
+    import torch
+
+    from noisylabels.training.checkpoint import save_checkpoint
+
+    if not Path("/dev/full").exists():
+        pytest.skip("no /dev/full")
+
+    class Full(type(tmp_path)):
+        def replace(self, target):
+            raise AssertionError("what was not written is not kept")
+
+        def open(self, mode="r", **given):
+            return open("/dev/full", mode, **given)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("noisylabels.training.checkpoint.replacing", lambda path: nullcontext(Full(path)))
+        with pytest.raises(OSError, match="No space left"):
+            save_checkpoint(tmp_path / "c.pt", {"w": torch.zeros(10**6)}, torch.device("cpu"))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names of other bytes than UTF-8")
+def test_folders_whose_names_are_not_utf_8(tmp_path, capfd):
+    folder = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9"))
+    folder.mkdir()
+    (folder / "two.toml").write_text(TEXT)
+    out = folder / "out"
+    command = ["study", "run", str(folder / "two.toml"), "--out", str(out), "--device", "cpu"]
+    assert main([*command, "--jobs", "1", "--only", "loss=ce"]) == 0
+    assert main(["study", "status", str(out)]) == 0
+    assert main(["study", "export", str(out)]) == 0
+    (row,) = read_rows(folder / "out.parquet")
+    assert row["status"] == "done"

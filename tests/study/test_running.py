@@ -249,6 +249,17 @@ def test_a_probe_says_about_how_long_a_cell_takes():
             read_seconds(wrong)
 
 
+def test_a_cell_that_cannot_be_probed_is_no_fault_of_the_program(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    Path("own.py").write_text("def make():\n    raise SystemExit(3)\n")
+    Path("s.toml").write_text('[fixed]\ndata = "digits"\n[axes]\nmodel = ["own.py:make"]\n')
+    assert main(["study", "show", "s.toml"]) == 2
+    said = capsys.readouterr()
+    assert "1 cells, 1 to run" in said.out
+    assert said.err.count("\n") == 1
+    assert "no time is known: own.py_make-" in said.err
+
+
 def test_the_command_line(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     flags = ["--set", "epochs=1", "model=mlp", "width=0.1", "--only", "loss=ce,mae", "seed=1", "noise=none"]
@@ -273,6 +284,8 @@ def test_the_command_line(tmp_path, monkeypatch, capsys):
         (["study", "run", "digits", "--time-budget", "soon"], "expected such as 90s"),
         (["study", "run", "digits", "--shard", "7/2"], "expected such as 2/5"),
         (["study", "run", "human"], "needs a file of labels"),
+        (["study", "run", "digits", "--threads", "0"], "--threads is 0, expected an integer of 1 or more"),
+        (["study", "run", "digits", "--jobs", "-1"], "--jobs is -1"),
         (["study", "walk", "digits"], "walk"),
     ):
         assert main(words) == 2

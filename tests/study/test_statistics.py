@@ -122,6 +122,26 @@ def test_the_critical_difference_is_that_of_the_tables():
         assert rank(table).critical == pytest.approx(q * math.sqrt(k * (k + 1) / (6 * 14)), rel=3e-4)
 
 
+DEMSAR = {  # Table 5a (Nemenyi) of Demšar 2006, for 3 to 10 classifiers
+    0.05: (2.343, 2.569, 2.728, 2.850, 2.949, 3.031, 3.102, 3.164),
+    0.10: (2.052, 2.291, 2.459, 2.589, 2.693, 2.780, 2.855, 2.920),
+}
+
+
+@pytest.mark.parametrize("alpha", DEMSAR)
+def test_the_whole_published_table_of_critical_values(alpha):
+    for k, q in enumerate(DEMSAR[alpha], start=3):
+        found = rank({f"l{i}": {n: float((i * 7 + n) % k) for n in range(14)} for i in range(k)}, alpha)
+        assert found.critical == pytest.approx(q * math.sqrt(k * (k + 1) / (6 * 14)), abs=1e-3)
+
+
+def test_what_is_no_number_has_no_rank():
+    with pytest.raises(InputError, match="a value of 'b' is no number"):
+        rank({"a": {1: 0.5, 2: 0.5}, "b": {1: 0.5, 2: math.nan}, "c": {1: 0.5, 2: 0.5}})
+    last = rank({"a": {1: 0.5, 2: 0.5}, "b": {1: 0.25, 2: -math.inf}, "c": {1: 0.5, 2: 0.5}})
+    assert last.mean["b"] == 3.0
+
+
 def test_groups_of_losses_that_do_not_differ():
     table = {f"l{k}": {n: -float(k) for n in range(40)} for k in range(6)}  # always in the same order
     found = rank(table)

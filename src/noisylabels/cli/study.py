@@ -110,6 +110,7 @@ class StudyCommand:
 
     def _show(self) -> int:
         from noisylabels.cli.terminal import console, table
+        from noisylabels.core.checks import InputError, one_line
         from noisylabels.study.plan import estimate, in_words, probe, shard
 
         study, cells, store = self._cells()
@@ -127,7 +128,11 @@ class StudyCommand:
             f"{study.title}\n{len(cells)} cells, {len(open_cells)} to run, in {store.folder}", markup=False
         )
         if open_cells:
-            each = probe(open_cells[0])
+            try:
+                each = probe(open_cells[0])
+            except (Exception, SystemExit) as error:  # whatever the user's own code does
+                why = str(error) if isinstance(error, InputError) else one_line(error)
+                raise InputError(f"no time is known: {open_cells[0].name} cannot be tried: {why}") from None
             jobs = self._jobs()
             total = estimate(each, open_cells, jobs, os.cpu_count() or 1)
             console().print(
@@ -139,12 +144,14 @@ class StudyCommand:
 
     def _run(self) -> int:
         from noisylabels.cli.progress import Progress
+        from noisylabels.core.checks import InputError, check_whole
         from noisylabels.experiment import open_trackers
         from noisylabels.study.executors import carry_out_all
         from noisylabels.study.plan import read_seconds, shard
 
         seconds = None if self.time_budget is None else read_seconds(self.time_budget)
         jobs = self._jobs()
+        check_whole(self.threads, "--threads", 1)
         study, cells, store = self._cells()
         open_trackers(self.track)  # what is wrong with them is said before anything is begun
         earlier = store.note(study.title, cells)
@@ -162,7 +169,7 @@ class StudyCommand:
         with view:
             if self.track:
                 store.catch_up(cells, self.track, view.note)
-            carry_out_all(
+            work = carry_out_all(
                 store,
                 rest,
                 view,
@@ -188,6 +195,8 @@ class StudyCommand:
             print(f"{running} are being run by another process")
         if unfinished := len(cells) - done - failed - running:
             print(f"{unfinished} are left; the same command goes on", file=sys.stderr)
+            if work.full:
+                raise InputError(f"{work.full}; make room")
             return 130 if seconds is None else 0
         return 1 if failed else 0
 

@@ -65,7 +65,7 @@ def _typed(name: str, value: Any, wanted: tuple[type, ...], origin: str) -> Any:
 def read_toml(path: Path) -> dict[str, Any]:
     """Read a TOML file; a missing or damaged one is an `InputError`."""
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))  # as Windows writes it
     except FileNotFoundError:
         raise InputError(f"there is no recipe file {path}") from None
     except OSError as error:

@@ -193,8 +193,9 @@ class NoisyLabels:
         columns = {"given": self.given, "true": self.true, "flipped": self.flipped}
         columns |= {n: getattr(self, n) for n in ("index", "foreign") if getattr(self, n) is not None}
         table = pa.table(columns, metadata={_KEY: json.dumps(record)})
-        with replacing(Path(path)) as temporary:
-            pq.write_table(table, temporary, compression="zstd")
+        # a file, not its path: Arrow takes no names but those in UTF-8
+        with replacing(Path(path)) as temporary, temporary.open("wb") as file:
+            pq.write_table(table, file, compression="zstd")
 
     @classmethod
     def load(cls, path: str | Path) -> NoisyLabels:
@@ -263,7 +264,7 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
 
     check_file(path)
     try:
-        with pq.ParquetFile(path) as file:
+        with path.open("rb") as opened, pq.ParquetFile(opened) as file:
             record = json.loads((file.schema_arrow.metadata or {}).get(_KEY, b"null"))
             table = file.read()
     # Arrow raises OSError and, for UTF-8 and JSON, ValueError on top of its own exceptions

@@ -19,7 +19,7 @@ import noisylabels
 from noisylabels.core.config import to_dict
 from noisylabels.study.grid import Cell
 from noisylabels.study.store import Store, left
-from noisylabels.study.worker import STOP_SECONDS, carry_out
+from noisylabels.study.worker import STOP_SECONDS, carry_out, disk_is_full
 from noisylabels.training.interrupt import stop_on_signals
 
 TRIES = 3
@@ -50,7 +50,7 @@ class Work:
         store: where they are kept.
         cells: what is to be run.
         view: who is shown.
-        stop: says whether to end, such as because the time is up.
+        ended_by: says whether to end, such as because the time is up.
         track: who gets the histories too.
     """
 
@@ -59,18 +59,23 @@ class Work:
         store: Store,
         cells: Sequence[Cell],
         view: View,
-        stop: Callable[[], bool],
+        ended_by: Callable[[], bool],
         track: Sequence[str] = (),
     ) -> None:
         self.store = store
         self.view = view
-        self.stop = stop
+        self.ended_by = ended_by
+        self.full = ""  # what to say of the disk
         self.track = list(track)
         self.waiting = deque(cells)
         self.elsewhere: list[Cell] = []  # another process is at work on them
         self.tries: dict[str, int] = {}  # that came to nothing
         self.ended: dict[str, dict[str, str]] = {}
         self._lock = threading.Lock()
+
+    def stop(self) -> bool:
+        """Say whether to end: nothing can be done on a full disk, and no cell is to fail for it."""
+        return bool(self.full) or self.ended_by()
 
     def take(self) -> Cell | None:
         """Return the next cell, or None if none is left."""
@@ -94,10 +99,12 @@ class Work:
                     answer["status"] = "refused"
             if answer["status"] == "refused":
                 self.store.fail(cell, answer["message"], answer.get("trace", ""))
-        except OSError as error:  # a full disk, a folder that may only be read
-            answer["status"], again = "refused", False
+        except OSError as error:  # such as a folder that may only be read
+            answer["status"], again = "full" if disk_is_full(error) else "refused", False
             answer["message"] += f" (no record of it can be written: {error.strerror})"
         with self._lock:
+            if answer["status"] == "full":
+                self.full, answer["status"] = answer["message"], "interrupted"
             # a worker that alone got a signal is not the whole study
             if again or (answer["status"] == "interrupted" and not self.stop()):
                 self.waiting.append(cell)
@@ -142,7 +149,7 @@ def inline(work: Work) -> bool:
         answer = carry_out(work.config(cell), work.stop, work.track)
         work.end(cell, answer)
         work.view.tick()
-        if answer["status"] == "interrupted":
+        if answer["status"] in ("interrupted", "full"):
             return True
     return False
 
@@ -267,7 +274,7 @@ def carry_out_all(
         track: who gets the histories too: tensorboard, mlflow.
 
     Returns:
-        What came of them: `ended`, `elsewhere` and `waiting`.
+        What came of them: `ended`, `elsewhere` and `waiting`; `full` if the disk was, which ended it.
     """
     deadline = None if seconds is None else time.monotonic() + seconds
     with stop_on_signals() as signals:
@@ -283,8 +290,8 @@ def carry_out_all(
             else:
                 processes(work, min(jobs, max(len(work.waiting), 1)), threads)
             patience = time.monotonic() + WAIT_SECONDS
-            while work.elsewhere and not stop() and time.monotonic() < patience and not work.settle():
+            while work.elsewhere and not work.stop() and time.monotonic() < patience and not work.settle():
                 time.sleep(0.2)
                 view.tick()
-            if stop() or not work.waiting:
+            if work.stop() or not work.waiting:
                 return work

@@ -40,6 +40,9 @@ OWN = ("out", "data_root", "download", "device")
 
 MOST_CELLS = 100_000
 
+LONGEST = 240
+"""Letters of a cell's axes in its name: a folder's name may not be longer than 255 bytes."""
+
 
 @dataclass(frozen=True)
 class Cell:
@@ -107,6 +110,10 @@ class Study:
             for name in layer:
                 if name in OWN:
                     raise InputError(f"{name} belongs to a machine and not into a study; give it as a flag")
+        for _, settings in self.override:
+            for name in settings:
+                if name in self.axes:  # results would stand under a value that they are not of
+                    raise InputError(f"an override of the study {self.name} sets {name!r}, which is an axis")
 
     def cells(
         self,
@@ -147,16 +154,16 @@ class Study:
         seen: dict[str, str] = {}
         for values in itertools.product(*self.axes.values()):
             at = dict(zip(self.axes, values, strict=True))
-            if not _fits(at, only) or any(_fits(at, pattern) for pattern in self.exclude):
+            if not self._fits(at, only) or any(self._fits(at, pattern) for pattern in self.exclude):
                 continue
             settings: dict[str, Any] = {}
             for when, then in self.override:
-                if _fits(at, when):
+                if self._fits(at, when):
                     settings |= then
             config = canonical(build(RunConfig, base, self._filled(at, labels), settings, flags))
             identity = run_id(config)
             words = [_word(axis, value) for axis, value in at.items()]
-            name = "-".join([*words, identity])
+            name = "-".join(["-".join(words)[:LONGEST], identity])
             if identity in seen:
                 raise InputError(
                     f"the cells {seen[identity]} and {name} are one and the same run; leave one out"
@@ -167,6 +174,20 @@ class Study:
             raise InputError(
                 f"no cell of the study {self.name} is left; look at its exclusions and at --only"
             )
+
+    def _fits(self, at: Mapping[str, Any], patterns: Mapping[str, Any]) -> bool:
+        """Return whether the axes of a cell fit all patterns."""
+
+        def one(axis: str, pattern: Any) -> bool:
+            if isinstance(pattern, list | tuple):
+                return any(one(axis, each) for each in pattern)
+            if at[axis] == pattern:
+                return True
+            if pattern in self.axes[axis]:  # "nce+2*mae" is a loss, and does not stand for nce+2.5*mae
+                return False
+            return fnmatch.fnmatchcase(str(at[axis]), _literal(str(pattern)))
+
+        return all(one(axis, pattern) for axis, pattern in patterns.items())
 
     def _filled(self, at: Mapping[str, Any], labels: str | None) -> dict[str, Any]:
         """Return the values of axes with the file of labels in the place of ``{labels}``."""
@@ -180,17 +201,6 @@ def _word(axis: str, value: Any) -> str:
     """Return a value as a part of a folder's name."""
     text = str(value) if isinstance(value, str) else f"{axis.replace('_', '')}{value}"
     return re.sub(r"[^A-Za-z0-9+.@]", "_", text)[:40]
-
-
-def _fits(at: Mapping[str, Any], patterns: Mapping[str, Any]) -> bool:
-    """Return whether the axes of a cell fit all patterns."""
-
-    def one(value: Any, pattern: Any) -> bool:
-        if isinstance(pattern, list | tuple):
-            return any(one(value, each) for each in pattern)
-        return value == pattern or fnmatch.fnmatchcase(str(value), _literal(str(pattern)))
-
-    return all(one(at[axis], pattern) for axis, pattern in patterns.items())
 
 
 def _literal(pattern: str) -> str:
@@ -221,26 +231,31 @@ def load_study(source: str) -> Study:
     return from_table(read_toml(path), path.stem)
 
 
+_KINDS: dict[str, type] = {"text": str, "table": dict}
+
+
 def from_table(table: Mapping[str, Any], name: str) -> Study:
     """Return the study that a TOML table describes."""
     for key in table:
         if key not in KEYS:
             raise InputError(f"unknown key {key!r} of the study {name}{did_you_mean(key, KEYS)}")
-    for key, kind in (("fixed", dict), ("axes", dict), ("exclude", list), ("override", list)):
-        if not isinstance(table.get(key, kind()), kind):
-            raise InputError(
-                f"{key} of the study {name} is no {'table' if kind is dict else 'list of tables'}"
-            )
+    for key, what in (("title", "text"), ("recipe", "text"), ("fixed", "table"), ("axes", "table")):
+        if not isinstance(table.get(key, _KINDS[what]()), _KINDS[what]):
+            raise InputError(f"{key} of the study {name} is {table[key]!r}, expected a {what}")
+    for key in ("exclude", "override"):
+        found = table.get(key, [])
+        if not isinstance(found, list) or not all(isinstance(each, dict) for each in found):
+            raise InputError(f"{key} of the study {name} is no list of tables; write [[{key}]] over each")
     override = []
     for each in table.get("override", []):
-        if not isinstance(each, dict) or each.keys() != {"when", "set"}:
+        if each.keys() != {"when", "set"} or not all(isinstance(part, dict) for part in each.values()):
             raise InputError(
                 f"an override of the study {name} is {each!r}, expected when = {{...}}, set = {{...}}"
             )
         override.append((each["when"], each["set"]))
     return Study(
         name=name,
-        title=str(table.get("title", "")),
+        title=table.get("title", ""),
         recipe=table.get("recipe"),
         fixed=table.get("fixed", {}),
         axes=table.get("axes", {}),
@@ -289,5 +304,6 @@ def read_only(words: Sequence[str]) -> dict[str, list[str]]:
         axis, equals, text = word.partition("=")
         if not equals or not text:
             raise InputError(f"--only {word!r} names no values, expected AXIS=VALUE,VALUE")
-        found.setdefault(axis.strip(), []).extend(part.strip() for part in text.split(","))
+        # a comma inside parentheses is a loss's: "gce(q=0.7,k=0.5)"
+        found.setdefault(axis.strip(), []).extend(part.strip() for part in re.split(r",(?![^()]*\))", text))
     return found

@@ -182,7 +182,7 @@ def rank(table: Mapping[str, Mapping[Hashable, float]], alpha: float = 0.05) -> 
         alpha: of the critical difference ``q_alpha sqrt(k (k + 1) / (6 N))`` of k losses over N settings.
 
     Raises:
-        InputError: fewer than two losses, or no setting that all have.
+        InputError: fewer than two losses, no setting that all have, or a value that is no number.
 
     Source: Demšar, "Statistical comparisons of classifiers over multiple data sets", JMLR 2006, section 3.2.
 
@@ -196,6 +196,9 @@ def rank(table: Mapping[str, Mapping[Hashable, float]], alpha: float = 0.05) -> 
     if not settings:
         raise InputError("there is no setting that all losses have: ranks need the same noises and seeds")
     values = np.array([[table[loss][setting] for setting in settings] for loss in losses])
+    if np.isnan(values).any():
+        missing = losses[int(np.isnan(values).any(axis=1).argmax())]
+        raise InputError(f"a value of {missing!r} is no number (nan): leave out what failed, or rank it last")
     ranks = stats.rankdata(-values, axis=0)
     means = ranks.mean(axis=1)
     order = sorted(range(len(losses)), key=lambda i: (means[i], losses[i]))

@@ -311,8 +311,9 @@ def export(rows: Iterable[dict[str, Any]], path: Path) -> int:
         columns[name] = pa.array(texts).dictionary_encode()
     columns["history"] = [row["history"] for row in rows]
     table = pa.table(columns).replace_schema_metadata({_KEY: json.dumps({"format": _FORMAT})})
-    with replacing(path) as temporary:
-        pq.write_table(table, temporary, compression="zstd", compression_level=12)
+    # a file, not its path: Arrow takes no names but those in UTF-8
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        pq.write_table(table, file, compression="zstd", compression_level=12)
     return len(rows)
 
 
@@ -332,9 +333,9 @@ def read_batches(path: Path) -> Iterator[tuple[list[dict[str, Any]], Any]]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    check_file(path)
     try:
-        with pq.ParquetFile(path, pre_buffer=False) as file:
+        # an open file: Arrow takes no name that is not UTF-8
+        with check_file(path).open("rb") as opened, pq.ParquetFile(opened, pre_buffer=False) as file:
             head = json.loads((file.schema_arrow.metadata or {}).get(_KEY, b"null"))
             if not isinstance(head, dict):
                 raise InputError(f"{path} is a Parquet file, but none of `noisylabels study export`")

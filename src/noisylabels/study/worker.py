@@ -8,6 +8,7 @@ The input ends when whoever started the process has gone, however it went, so th
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import queue
@@ -26,8 +27,8 @@ def carry_out(config: dict[str, Any], stop: Any, track: Sequence[str] = ()) -> d
     """Run a configuration and say how it ended, and, line by line, what the user should know of it.
 
     done, failed (it diverged), interrupted, refused (it could not be run), damaged (a file in its folder is,
-    and without the folder it can be run), busy (another process is at work on it), or found (there is a
-    result, which another process made meanwhile).
+    and without the folder it can be run), full (the disk is), busy (another process is at work on it), or
+    found (there is a result, which another process made meanwhile).
     """
     from noisylabels.core.checks import Busy, Damaged, InputError, one_line
     from noisylabels.experiment import Notes, RunConfig, run
@@ -57,10 +58,17 @@ def carry_out(config: dict[str, Any], stop: Any, track: Sequence[str] = ()) -> d
         return answer("busy", str(error))
     except Damaged as error:
         return answer("damaged", str(error))
-    except InputError as error:
-        return answer("refused", str(error))
     except (Exception, SystemExit) as error:  # whatever it is, the study goes on
+        if disk_is_full(error) or disk_is_full(error.__context__):
+            return answer("full", f"the disk of {config['out']} is full")
+        if isinstance(error, InputError):
+            return answer("refused", str(error))
         return answer("refused", one_line(error), trace=traceback.format_exc())
+
+
+def disk_is_full(error: BaseException | None) -> bool:
+    """Return whether an error says that there is no room on the disk."""
+    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
 def main() -> None:

@@ -19,8 +19,13 @@ def save_checkpoint(path: Path, state: dict[str, Any], device: torch.device) -> 
     random = {"cpu": torch.get_rng_state()}
     if device.type == "cuda":
         random["cuda"] = torch.cuda.get_rng_state(device)
-    with replacing(path) as temporary:
-        torch.save({"format": FORMAT, "random": random, **state}, temporary)
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        try:
+            torch.save({"format": FORMAT, "random": random, **state}, file)
+        except RuntimeError as error:  # which names a place in torch's code, and not that the disk is full
+            if isinstance(error.__context__, OSError):
+                raise error.__context__ from None
+            raise
 
 
 def load_checkpoint(path: Path, device: torch.device) -> dict[str, Any] | None:
