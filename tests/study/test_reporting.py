@@ -251,9 +251,12 @@ def scales(spec, channel):
             yield from scales(value, channel)
 
 
-def test_one_look_a_loss_in_all_figures(made_up):
-    looks = Looks(made_up.losses)
-    figures = [figure for kind in kinds() for figure in kind(made_up, looks)]
+@pytest.fixture(scope="module")
+def figures(made_up):
+    return [figure for kind in kinds() for figure in kind(made_up, Looks(made_up.losses))]
+
+
+def test_one_look_a_loss_in_all_figures(figures):
     assert len(kinds()) == 13
     assert len(figures) > 30
     seen: dict[str, dict[str, set[str]]] = {"color": {}, "strokeDash": {}, "shape": {}}
@@ -268,8 +271,7 @@ def test_one_look_a_loss_in_all_figures(made_up):
     assert len({next(iter(colours)) for colours in seen["color"].values()}) == 12
 
 
-def test_every_figure_tells_n_and_has_a_name_of_its_own(made_up):
-    figures = [figure for kind in kinds() for figure in kind(made_up, Looks(made_up.losses))]
+def test_every_figure_tells_n_and_has_a_name_of_its_own(figures):
     for figure in figures:
         assert re.search(r"n = 2\b", figure.caption), figure.name
         assert "  " not in figure.caption
