@@ -373,6 +373,19 @@ def test_a_failure_that_cannot_be_recorded_is_no_end_of_the_study(tmp_path):
     assert "no record of it can be written: File exists" in view.ends[0][1]
 
 
+def test_a_study_with_such_a_failure_says_so_by_its_exit_code(study, tmp_path, capsys, monkeypatch):
+    def fail(store, cell, message, trace=""):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    monkeypatch.setattr(Store, "fail", fail)
+    (tmp_path / "own.py").write_text("def make():\n    raise RuntimeError('no')\n")
+    model = f"model={tmp_path / 'own.py'}:make"
+    assert main([*study, "--set", model, "width=1.0"]) == 1
+    said = capsys.readouterr().err
+    assert "no record of it can be written: Permission denied" in said
+    assert "2 are left" in said
+
+
 def test_a_full_disk_ends_the_study_and_fails_no_cell(study, tmp_path, capsys, monkeypatch):
     def full(descriptor: int) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

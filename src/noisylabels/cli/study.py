@@ -197,6 +197,9 @@ class StudyCommand:
             print(f"{unfinished} are left; the same command goes on", file=sys.stderr)
             if work.full:
                 raise InputError(f"{work.full}; make room")
+            # failures of which no record could be written are none that a signal made
+            if any(work.ended.get(cell.name, {}).get("status") == "refused" for cell in rest):
+                return 1
             return 130 if seconds is None else 0
         return 1 if failed else 0
 

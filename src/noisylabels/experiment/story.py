@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from noisylabels.core.config import build, fingerprint, to_dict
-from noisylabels.experiment.config import NOT_IDENTITY, RunConfig
+from noisylabels.core.config import build, to_dict
+from noisylabels.experiment.config import NOT_IDENTITY, RunConfig, canonical_id
 from noisylabels.experiment.folder import RunResult, read_object
 from noisylabels.training.history import History
 
@@ -42,7 +42,7 @@ class Story:
     @property
     def run_id(self) -> str:
         """The id of the run."""
-        return fingerprint(build(RunConfig, self.settings), NOT_IDENTITY)
+        return canonical_id(build(RunConfig, self.settings))
 
     @property
     def ended(self) -> bool:
