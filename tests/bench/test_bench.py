@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 
 from noisylabels.bench.data import batch_rate, decode_ratio
@@ -14,12 +12,22 @@ from noisylabels.cli import main
 from noisylabels.core.checks import InputError
 
 
-def test_a_ratio_is_that_of_the_times():
-    found = compare(lambda: time.sleep(0.004), lambda: time.sleep(0.001), rounds=4, seconds=0.004)
-    assert 2.5 < found.median < 5  # sleeps are a little longer than asked for
-    assert found.low <= found.median <= found.high
-    assert found.seconds >= 0.004
-    assert 0.001 <= found.baseline_seconds < 0.003
+def test_a_ratio_is_that_of_the_times(monkeypatch):
+    clock = [0.0]
+    monkeypatch.setattr("time.perf_counter", lambda: clock[0])
+
+    def taking(seconds):
+        def function():
+            clock[0] += seconds
+
+        return function
+
+    found = compare(taking(0.004), taking(0.001), rounds=4, seconds=0.008)
+    assert found.median == pytest.approx(4)
+    assert found.low == pytest.approx(4)
+    assert found.high == pytest.approx(4)
+    assert found.seconds == pytest.approx(0.004)
+    assert found.baseline_seconds == pytest.approx(0.001)
     assert found.rounds == 4
     with pytest.raises(InputError, match="rounds"):
         compare(int, int, rounds=1)
