@@ -16,6 +16,7 @@ from noisylabels.core.checks import InputError
 from noisylabels.study.results import (
     Family,
     Results,
+    Run,
     accuracy,
     chosen_accuracy,
     dead,
@@ -30,6 +31,7 @@ from noisylabels.study.results import (
     split,
 )
 from noisylabels.study.store import export, read_rows
+from noisylabels.training.history import chosen_epoch
 
 NAN = float("nan")
 
@@ -424,3 +426,15 @@ def test_losses_in_the_order_of_the_paper(made_run):
 def test_a_hostile_noise_is_one_line(made_run):
     with pytest.raises(InputError, match=re.escape("<script>")):
         _ = Results([made_run("ce", "<script>")]).families
+
+
+def test_the_chosen_epoch_is_that_of_training():
+    for values in ([0.5, 0.7, 0.7, 0.6], [0.9, 0.1], [math.nan, 0.2, 0.4], [0.3]):
+        tested = [0.1 * (place + 1) for place in range(len(values))]
+        rows = [
+            {"validation_accuracy": None if math.isnan(v) else v, "test_accuracy": t}
+            for v, t in zip(values, tested, strict=True)
+        ]
+        curves = {"validation_accuracy": np.array(values), "test_accuracy": np.array(tested)}
+        run = Run("0", "done", "", {}, curves)
+        assert chosen_accuracy(run) == chosen_epoch(rows)["test_accuracy"]

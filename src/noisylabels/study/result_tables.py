@@ -7,9 +7,7 @@ from collections.abc import Iterator, Mapping
 from noisylabels.report.tables import Cell, Number, Table
 from noisylabels.study.plotting import file_name, measured, runs_each
 from noisylabels.study.results import (
-    CLEAN,
     LAST_EPOCHS,
-    Family,
     Measure,
     Results,
     accuracy,
@@ -165,8 +163,7 @@ def settings(results: Results) -> Table:
             where = [run for run in results.runs if run.config.get(name, value) == value]
             noises = list(dict.fromkeys(noise_label(run.noise) for run in where))
             rows.append([name, f"{_written(value)}: {', '.join(noises)}"])
-    for name, found in (("machine", {run.machine for run in results.done}),):
-        rows += [[name, value] for value in sorted(found)]
+    rows += [["machine", value] for value in sorted({run.machine for run in results.done})]
     rows += [["software", value] for value in sorted({run.software for run in results.done if run.software})]
     seeds = ", ".join(map(str, results.seeds))
     return Table("settings", "Settings of the runs", ["setting", "value"], [*rows, ["seeds", seeds]])
@@ -174,6 +171,3 @@ def settings(results: Results) -> Table:
 
 def _written(value: object) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
-
-
-__all__ = ["CLEAN", "Family", "accuracies", "details", "differences", "failures", "settings"]
