@@ -1,0 +1,365 @@
+"""The fast path of the losses: the value, and from the same pass its gradient by the logits.
+
+It takes what training gives nearly always: integer labels, one view, no wrapper, no label smoothing, and
+per-label functions whose slopes are known (`slopes.py`). All else goes through `evaluation.py`, the reference,
+whose numbers these are up to rounding.
+
+With ``x = -log p``, ``h_k = dv/dx_k`` and ``H = Σ_k h_k`` the gradient of a value v is ``p_j H - h_j``, and
+
+- a cost at the label has ``h_k = [k=y] phi'(x_y)``: one number an example, whatever phi is;
+- a share of a sum over the labels, ``r = phi(x_y)/S``, has ``h_k = ([k=y] phi'(x_y) - r phi'(x_k))/S``. For
+  cross entropy phi' is 1 and ``S = Σ_k x_k``: but for the label, h is constant. Others take phi and phi'
+  over all classes;
+- the negative reading has the same h, with S the sum of its gains.
+
+So every sum of terms comes to ``p_j H + lift + Σ c phi'(x_j) - [j=y] rise``, a few numbers an example.
+
+Rows go through in blocks that stay in the processor's cache, and the only N x K tensor is the gradient.
+The softmax is taken apart (maximum, difference, exponential, sum): its exponentials are the p that the
+gradient wants, and ``torch.log_softmax`` goes row by row, which is slow where classes are few.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.autograd import forward_ad
+
+from noisylabels.losses import evaluation, pointwise
+from noisylabels.losses.evaluation import Part, Target
+from noisylabels.losses.readings import NEGATIVE, P_MIN, SELECT
+
+BLOCK = 2**17
+"""Logits a block and thread: half a MB, so that a block and what is made of it fit a core's cache."""
+
+_TYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
+
+_Costs = Callable[[Tensor, Tensor], tuple[Tensor, Tensor | float]]
+
+
+class _Steps(NamedTuple):
+    """What to compute for a number of classes."""
+
+    at_label: list[tuple[float, _Costs]]
+    shares: list[tuple[float, _Costs, bool]]  # of a sum over the labels; True: the negative reading
+    nce: float  # the weight of normalized cross entropy
+    wants_p: bool
+
+
+class Plan:
+    """The parts of a loss, and how the fast path computes them if it can."""
+
+    def __init__(self, parts: Sequence[Part]) -> None:
+        self.parts = parts
+        self._steps: dict[int, _Steps] = {}
+
+    @property
+    def fast(self) -> bool:
+        """Whether the fast path knows all parts."""
+        return all(part.sloped is not None for part in self.parts)
+
+    def steps(self, num_classes: int) -> _Steps | None:
+        """Return what to compute for so many classes; None if it goes through the reference."""
+        found = self._steps.get(num_classes)
+        if found is None and self.fast:
+            found = self._steps[num_classes] = _steps(self.parts, num_classes)
+        return found
+
+
+def _steps(parts: Sequence[Part], num_classes: int) -> _Steps:
+    at_label: list[tuple[float, _Costs]] = []
+    shares: list[tuple[float, _Costs, bool]] = []
+    nce = 0.0
+    wants_p = False
+    for part in parts:
+        assert part.sloped is not None
+        reading, row, parameters = part.sloped
+        is_ce = row.function is pointwise.ce
+        costs = partial(row.sloped, **parameters)
+        total = 1.0 if reading is SELECT else row.total(num_classes, parameters)
+        wants_p |= not is_ce
+        if reading is NEGATIVE:
+            shares.append((part.weight, costs, True))
+        elif total is not None:  # the sum over the labels is constant
+            at_label.append((part.weight / total, costs))
+        elif is_ce:
+            nce += part.weight
+        else:
+            shares.append((part.weight, costs, False))
+    return _Steps(at_label, shares, nce, wants_p)
+
+
+def evaluate(plan: Plan, logits: Tensor | Sequence[Tensor], target: Tensor, how: Target) -> Tensor:
+    """Return the reduced weighted sum of the parts of a plan, the fast way where there is one."""
+    if not torch.compiler.is_compiling() and type(logits) is Tensor and type(target) is Tensor:
+        steps = _fitting(plan, logits, target, how)
+        if steps is not None:
+            try:
+                if logits.requires_grad and torch.is_grad_enabled():
+                    return _Fused.apply(logits, target, plan, how)  # type: ignore[no-any-return]
+                return _run(steps, logits, target, how, gradient=False)[0]
+            except (RuntimeError, IndexError):
+                evaluation.check_labels(target, logits.shape[1], how.ignore_index)
+                raise
+    return evaluation.evaluate(plan.parts, logits, target, how)
+
+
+def _fitting(plan: Plan, logits: Tensor, target: Tensor, how: Target) -> _Steps | None:
+    """Return what to compute; None if it is for the reference, and so is whatever is wrong."""
+    shape = logits.shape
+    kind = target.dtype
+    if (
+        len(shape) < 2
+        or shape[1] < 2
+        or target.shape != (shape[:1] if len(shape) == 2 else shape[:1] + shape[2:])
+        or logits.dtype not in _TYPES
+        or (kind is not torch.int64 and (kind.is_floating_point or kind.is_complex or kind is torch.bool))
+        or how.label_smoothing
+        or logits.device.type == "meta"
+        or logits.numel() == 0
+        or _transformed()
+    ):
+        return None
+    if how.weight is not None and (how.weight.requires_grad or how.weight.shape != shape[1:2]):
+        return None
+    return plan.steps(shape[1])
+
+
+def _transformed() -> bool:
+    """Return whether somebody looks at each operation: torch.func, forward-mode derivatives, tracers.
+
+    There is no public name for these that costs as little; torch's own functions ask the same.
+    """
+    return bool(
+        torch._C._are_functorch_transforms_active()
+        or forward_ad._current_level >= 0
+        or torch._C._len_torch_dispatch_stack()
+    )
+
+
+class _Fused(torch.autograd.Function):
+    """The value, its gradient by the logits in hand.
+
+    The gradient is handed out once and then belongs to whoever has it. A second backward pass through the
+    same graph computes it anew, and one that shall itself be derived goes through the reference: both need the
+    logits as they were, and torch says so if these have been changed in place.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, logits: Tensor, target: Tensor, plan: Plan, how: Target) -> Tensor:
+        steps = plan.steps(logits.shape[1])
+        assert steps is not None
+        value, ctx.gradient = _run(steps, logits, target, how, gradient=True)
+        ctx.save_for_backward(logits, target)
+        ctx.plan, ctx.how, ctx.dtype = plan, how, logits.dtype
+        return value
+
+    @staticmethod
+    def backward(ctx: Any, up: Tensor) -> tuple[Tensor, None, None, None]:  # type: ignore[override]
+        each = ctx.how.reduction == "none"
+        if torch.is_grad_enabled():
+            logits, target = ctx.saved_tensors
+            value = evaluation.evaluate(ctx.plan.parts, logits, target, ctx.how)
+            (gradient,) = torch.autograd.grad(value, logits, up, create_graph=True)
+            return gradient, None, None, None
+        gradient, ctx.gradient = ctx.gradient, None
+        if gradient is None:
+            logits, target = ctx.saved_tensors
+            gradient = _run(ctx.plan.steps(logits.shape[1]), logits, target, ctx.how, gradient=True)[1]
+        if _transformed():  # several gradients at once, by vmap
+            gradient = gradient * (up.unsqueeze(1) if each else up)
+        elif each:
+            gradient.mul_(up.unsqueeze(1))
+        elif up.device.type != "cpu" or up.item() != 1:  # to look at it, a GPU would have to be waited for
+            gradient.mul_(up)
+        return gradient.to(ctx.dtype), None, None, None
+
+
+def _run(
+    steps: _Steps, logits: Tensor, target: Tensor, how: Target, *, gradient: bool
+) -> tuple[Tensor, Tensor | None]:
+    """Return the reduced value, and its gradient if that is wanted."""
+    if target.dtype is not torch.int64:
+        target = target.long()
+    ignore = how.ignore_index
+    if ignore is None:
+        return _reduced(steps, logits, target, None, how, gradient)
+    if logits.device.type != "cpu":
+        valid = target != ignore
+    elif 0 <= ignore < logits.shape[1]:
+        valid = target != ignore
+        if bool(valid.all()):
+            return _reduced(steps, logits, target, None, how, gradient)
+    else:
+        try:  # no label that is ignored could be looked up
+            return _reduced(steps, logits, target, None, how, gradient)
+        except (RuntimeError, IndexError):
+            valid = target != ignore
+            if bool(valid.all()):
+                raise
+    return _reduced(steps, logits, torch.where(valid, target, 0), valid, how, gradient)
+
+
+def _reduced(
+    steps: _Steps, logits: Tensor, target: Tensor, valid: Tensor | None, how: Target, gradient: bool
+) -> tuple[Tensor, Tensor | None]:
+    mean = how.reduction == "mean"
+    each: Tensor | None = None  # what each value counts
+    count: Tensor | float = target.numel()
+    if how.weight is not None:
+        kind = logits.dtype if logits.dtype is torch.float64 else torch.float32
+        each = how.weight.to(kind).index_select(0, target.reshape(-1)).reshape(target.shape)
+        each = each if valid is None else torch.where(valid, each, 0)
+        count = each.sum()
+    elif valid is not None:
+        count = valid.sum()
+    scale: Tensor | float
+    if each is not None:
+        scale = (each / count if mean else each).unsqueeze(1)
+    elif valid is not None:
+        kind = logits.dtype if logits.dtype is torch.float64 else torch.float32
+        scale = valid.to(kind)
+        scale = torch.where(valid, scale / count, 0) if mean else scale
+        scale = scale.unsqueeze(1)
+    else:
+        scale = 1.0 / count if mean else 1.0  # type: ignore[operator]
+    values, slopes = _blocks(steps, logits, target.unsqueeze(1), scale, gradient)
+    values = values.squeeze(1)
+    if valid is not None:
+        values = torch.where(valid, values, 0)
+    if each is not None:
+        values = values * each
+    if how.reduction == "none":
+        return values, slopes
+    if not mean:
+        return values.sum(), slopes
+    return (values.mean() if each is None and valid is None else values.sum() / count), slopes
+
+
+def _blocks(
+    steps: _Steps, logits: Tensor, label: Tensor, scale: Tensor | float, gradient: bool
+) -> tuple[Tensor, Tensor | None]:
+    """Return the values (N, 1, d1, ...) and their gradients times `scale`, block by block."""
+    size = logits.numel()
+    half = logits.dtype in (torch.float16, torch.bfloat16)
+    # the gradients of float16 are rounded last: a gradient scaler multiplies them before
+    kind = torch.float32 if logits.dtype is torch.float16 else logits.dtype
+    limit = BLOCK if size <= BLOCK or logits.device.type != "cpu" else BLOCK * torch.get_num_threads()
+    if size <= limit or logits.device.type != "cpu":
+        values, slopes = _block(steps, logits.float() if half else logits, label, scale, None, gradient)
+        return values, None if slopes is None else slopes.to(kind)
+    rows = max(1, limit * len(logits) // size)
+    whole = torch.empty(logits.shape, dtype=kind, device=logits.device) if gradient else None
+    found = []
+    for start in range(0, len(logits), rows):
+        part = slice(start, start + rows)
+        here = None if whole is None else whole[part]
+        values, slopes = _block(
+            steps,
+            logits[part].float() if half else logits[part],
+            label[part],
+            scale if isinstance(scale, float) else scale[part],
+            here if here is None or here.dtype is not torch.bfloat16 else None,
+            gradient,
+        )
+        if here is not None and here.dtype is torch.bfloat16:
+            here.copy_(slopes)
+        found.append(values)
+    return torch.cat(found), whole
+
+
+def _block(
+    steps: _Steps, z: Tensor, y: Tensor, scale: Tensor | float, out: Tensor | None, gradient: bool
+) -> tuple[Tensor, Tensor | None]:
+    """Return the values (n, 1, ...) of a block and, in `out` if there is one, the gradients times `scale`."""
+    classes = z.shape[1]
+    d = torch.sub(z, z.amax(1, keepdim=True), out=out)
+    dy = d.gather(1, y)
+    spread = d.sum(1, keepdim=True) if steps.nce else dy
+    e = d.exp() if steps.shares else d.exp_()
+    s = e.sum(1, keepdim=True)
+    log_s = s.log()
+    xy = log_s - dy
+    py = dy.exp().div_(s) if steps.wants_p else dy
+    value: Tensor | None = None
+    rise: Tensor | float | None = None
+    lift: Tensor | None = None
+    for weight, costs in steps.at_label:
+        cost, slope = costs(xy, py)
+        value = _plus(value, cost, weight)
+        rise = _plus(rise, slope, weight)
+    if steps.nce:
+        inverse = torch.sub(spread, log_s, alpha=classes).reciprocal_()  # -1/S
+        share = xy * inverse
+        value = _plus(value, share, -steps.nce)
+        rise = _plus(rise, inverse, -steps.nce)
+        lift = share * inverse
+        lift = lift if steps.nce == 1 else lift * steps.nce
+    if not steps.shares:
+        if not gradient:
+            return value, None
+        rise = _times(rise, scale)
+        height = rise
+        if lift is not None:
+            lift = _times(lift, scale)
+            height = torch.sub(rise, lift, alpha=classes) if isinstance(rise, Tensor) else rise - classes * lift
+        e.mul_(height / s)
+        if lift is not None:
+            e.add_(lift)
+        e.scatter_add_(1, y, -rise if isinstance(rise, Tensor) else torch.full_like(s, -rise))
+        return value, e
+    p = e.div_(s)
+    x = torch.sub(log_s, d, out=d)
+    dense: Tensor | None = None
+    for weight, costs, is_negative in steps.shares:
+        if is_negative:
+            amounts, slopes = _gains(costs, x)
+        else:
+            amounts, slopes = costs(x, p)
+        inverse = amounts.sum(1, keepdim=True).reciprocal_()
+        share = amounts.gather(1, y).mul_(inverse)
+        value = _plus(value, 1 - share if is_negative else share, weight)
+        rise = _plus(rise, slopes.gather(1, y).mul_(inverse), weight)
+        if gradient:
+            factor = share * inverse
+            slopes.mul_(_times(factor if weight == 1 else factor * weight, scale))
+            dense = slopes if dense is None else dense.add_(slopes)
+    if not gradient:
+        return value, None
+    rise = _times(rise, scale)
+    height = rise - dense.sum(1, keepdim=True)
+    if lift is not None:
+        lift = _times(lift, scale)
+        height = height.sub_(lift, alpha=classes)
+    found = torch.addcmul(dense, p, height, out=d)
+    if lift is not None:
+        found.add_(lift)
+    return value, found.scatter_add_(1, y, -rise)
+
+
+def _gains(costs: _Costs, x: Tensor) -> tuple[Tensor, Tensor]:
+    """Return what the negative reading sums over the labels, and its slopes: phi at p of p_min, less phi."""
+    floor = -math.log(P_MIN)
+    low = torch.full((), floor, dtype=x.dtype, device=x.device)
+    bound, _ = costs(low, (-low).exp())
+    near = x.clamp_max(floor)
+    amounts, slopes = costs(near, (-near).exp())
+    return bound - amounts, (x <= floor).to(x.dtype).mul_(slopes)
+
+
+def _plus(total: Tensor | float | None, x: Tensor | float, weight: float) -> Any:
+    """Return ``total + weight * x``; None is nothing yet. Numbers stay numbers: tensors cost time."""
+    if total is None:
+        return x if weight == 1 else x * weight
+    if isinstance(x, Tensor) and isinstance(total, Tensor):
+        return torch.add(total, x, alpha=weight)
+    return total + x * weight
+
+
+def _times(x: Any, scale: Tensor | float) -> Any:
+    return x if isinstance(scale, float) and scale == 1 else x * scale
