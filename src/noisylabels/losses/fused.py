@@ -22,7 +22,7 @@ gradient wants, and ``torch.log_softmax`` goes row by row, which is slow where c
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -30,12 +30,15 @@ import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
-from noisylabels.losses import evaluation, pointwise
+from noisylabels.losses import evaluation, pointwise, slopes
 from noisylabels.losses.evaluation import Part, Target
 from noisylabels.losses.readings import NEGATIVE, P_MIN, SELECT
 
 BLOCK = 2**17
 """Logits a block and thread: half a MB, so that a block and what is made of it fit a core's cache."""
+
+SMALL_BLOCK = 2**16
+"""The same where costs of all classes are made of each block."""
 
 _TYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 
@@ -43,11 +46,15 @@ _Costs = Callable[[Tensor, Tensor], tuple[Tensor, Tensor | float]]
 
 
 class _Steps(NamedTuple):
-    """What to compute for a number of classes."""
+    """What to compute for a number of classes: weights and functions."""
 
     at_label: list[tuple[float, _Costs]]
-    shares: list[tuple[float, _Costs, bool]]  # of a sum over the labels; True: the negative reading
-    nce: float  # the weight of normalized cross entropy
+    nce: float
+    """The weight of normalized cross entropy, whose sum over the labels takes no pass of its own."""
+    shares: list[tuple[float, _Costs, bool]]
+    """Of other sums over the labels; True: the negative reading."""
+    nfl: tuple[float, Callable[..., tuple[Tensor, Tensor]]] | None
+    """Normalized focal loss, which has a form of its own in fewer passes."""
     wants_p: bool
 
 
@@ -75,6 +82,7 @@ def _steps(parts: Sequence[Part], num_classes: int) -> _Steps:
     at_label: list[tuple[float, _Costs]] = []
     shares: list[tuple[float, _Costs, bool]] = []
     nce = 0.0
+    nfl = None
     wants_p = False
     for part in parts:
         assert part.sloped is not None
@@ -82,16 +90,18 @@ def _steps(parts: Sequence[Part], num_classes: int) -> _Steps:
         is_ce = row.function is pointwise.ce
         costs = partial(row.sloped, **parameters)
         total = 1.0 if reading is SELECT else row.total(num_classes, parameters)
-        wants_p |= not is_ce
         if reading is NEGATIVE:
             shares.append((part.weight, costs, True))
         elif total is not None:  # the sum over the labels is constant
             at_label.append((part.weight / total, costs))
+            wants_p |= not is_ce
         elif is_ce:
             nce += part.weight
+        elif row.function is pointwise.fl and nfl is None:
+            nfl = part.weight, partial(slopes.fl_share, **parameters)
         else:
             shares.append((part.weight, costs, False))
-    return _Steps(at_label, shares, nce, wants_p)
+    return _Steps(at_label, nce, shares, nfl, wants_p)
 
 
 def evaluate(plan: Plan, logits: Tensor | Sequence[Tensor], target: Tensor, how: Target) -> Tensor:
@@ -245,101 +255,112 @@ def _blocks(
     steps: _Steps, logits: Tensor, label: Tensor, scale: Tensor | float, gradient: bool
 ) -> tuple[Tensor, Tensor | None]:
     """Return the values (N, 1, d1, ...) and their gradients times `scale`, block by block."""
-    size = logits.numel()
     half = logits.dtype in (torch.float16, torch.bfloat16)
     # the gradients of float16 are rounded last: a gradient scaler multiplies them before
     kind = torch.float32 if logits.dtype is torch.float16 else logits.dtype
-    limit = BLOCK if size <= BLOCK or logits.device.type != "cpu" else BLOCK * torch.get_num_threads()
-    if size <= limit or logits.device.type != "cpu":
-        values, slopes = _block(steps, logits.float() if half else logits, label, scale, None, gradient)
-        return values, None if slopes is None else slopes.to(kind)
-    rows = max(1, limit * len(logits) // size)
+    size, rows = logits.numel(), len(logits)
+    if size > SMALL_BLOCK and logits.device.type == "cpu":
+        limit = (SMALL_BLOCK if steps.shares or steps.nfl else BLOCK) * torch.get_num_threads()
+        rows = min(rows, max(1, limit * rows // size))
+    if rows == len(logits):
+        values, found = _block(steps, logits.float() if half else logits, label, scale, None, None, gradient)
+        return values, None if found is None else found.to(kind)
     whole = torch.empty(logits.shape, dtype=kind, device=logits.device) if gradient else None
-    found = []
+    room = None
+    if steps.nfl is not None and not half:
+        room = [torch.empty((rows, *logits.shape[1:]), dtype=kind) for _ in range(3)]
+    collected = []
     for start in range(0, len(logits), rows):
         part = slice(start, start + rows)
+        z = logits[part].float() if half else logits[part]
         here = None if whole is None else whole[part]
-        values, slopes = _block(
+        values, found = _block(
             steps,
-            logits[part].float() if half else logits[part],
+            z,
             label[part],
             scale if isinstance(scale, float) else scale[part],
-            here if here is None or here.dtype is not torch.bfloat16 else None,
+            None if here is None or here.dtype is not z.dtype else here,
+            room if room is None or len(z) == rows else [tensor[: len(z)] for tensor in room],
             gradient,
         )
-        if here is not None and here.dtype is torch.bfloat16:
-            here.copy_(slopes)
-        found.append(values)
-    return torch.cat(found), whole
+        if here is not None and here.dtype is not z.dtype:
+            here.copy_(found)
+        collected.append(values)
+    return torch.cat(collected), whole
 
 
 def _block(
-    steps: _Steps, z: Tensor, y: Tensor, scale: Tensor | float, out: Tensor | None, gradient: bool
+    steps: _Steps,
+    z: Tensor,
+    y: Tensor,
+    scale: Tensor | float,
+    out: Tensor | None,
+    room: list[Tensor] | None,
+    gradient: bool,
 ) -> tuple[Tensor, Tensor | None]:
     """Return the values (n, 1, ...) of a block and, in `out` if there is one, the gradients times `scale`."""
     classes = z.shape[1]
+    dense = bool(steps.shares or steps.nfl)
     d = torch.sub(z, z.amax(1, keepdim=True), out=out)
-    dy = d.gather(1, y)
-    spread = d.sum(1, keepdim=True) if steps.nce else dy
-    e = d.exp() if steps.shares else d.exp_()
+    d_y = d.gather(1, y)
+    spread = d.sum(1, keepdim=True) if steps.nce else d_y
+    e = torch.exp(d, out=None if room is None else room[0]) if dense else d.exp_()
     s = e.sum(1, keepdim=True)
     log_s = s.log()
-    xy = log_s - dy
-    py = dy.exp().div_(s) if steps.wants_p else dy
+    x_y = log_s - d_y
+    p_y = d_y.exp_().div_(s) if steps.wants_p else d_y
     value: Tensor | None = None
     rise: Tensor | float | None = None
     lift: Tensor | None = None
     for weight, costs in steps.at_label:
-        cost, slope = costs(xy, py)
+        cost, slope = costs(x_y, p_y)
         value = _plus(value, cost, weight)
         rise = _plus(rise, slope, weight)
     if steps.nce:
-        inverse = torch.sub(spread, log_s, alpha=classes).reciprocal_()  # -1/S
-        share = xy * inverse
+        inverse = spread.sub_(log_s, alpha=classes).reciprocal_()  # -1/S
+        share = x_y * inverse
         value = _plus(value, share, -steps.nce)
         rise = _plus(rise, inverse, -steps.nce)
-        lift = share * inverse
-        lift = lift if steps.nce == 1 else lift * steps.nce
-    if not steps.shares:
-        if not gradient:
-            return value, None
-        rise = _times(rise, scale)
-        height = rise
-        if lift is not None:
-            lift = _times(lift, scale)
-            height = torch.sub(rise, lift, alpha=classes) if isinstance(rise, Tensor) else rise - classes * lift
-        e.mul_(height / s)
-        if lift is not None:
-            e.add_(lift)
-        e.scatter_add_(1, y, -rise if isinstance(rise, Tensor) else torch.full_like(s, -rise))
-        return value, e
-    p = e.div_(s)
-    x = torch.sub(log_s, d, out=d)
-    dense: Tensor | None = None
-    for weight, costs, is_negative in steps.shares:
-        if is_negative:
-            amounts, slopes = _gains(costs, x)
-        else:
-            amounts, slopes = costs(x, p)
-        inverse = amounts.sum(1, keepdim=True).reciprocal_()
-        share = amounts.gather(1, y).mul_(inverse)
-        value = _plus(value, 1 - share if is_negative else share, weight)
-        rise = _plus(rise, slopes.gather(1, y).mul_(inverse), weight)
-        if gradient:
-            factor = share * inverse
-            slopes.mul_(_times(factor if weight == 1 else factor * weight, scale))
-            dense = slopes if dense is None else dense.add_(slopes)
+        lift = share.mul_(inverse)
+        lift = _times(_times(lift, steps.nce), scale)
+    sloped: Tensor | None = None  # Σ c phi'(x_k)
+    if dense:
+        x = torch.sub(log_s, d, out=d)
+        for weight, is_negative, amounts, slope in _shares(steps, x, e, s, room):
+            inverse = amounts.sum(1, keepdim=True).reciprocal_()
+            share = amounts.gather(1, y).mul_(inverse)
+            value = _plus(value, 1 - share if is_negative else share, weight)
+            rise = _plus(rise, slope.gather(1, y).mul_(inverse), weight)
+            if gradient:
+                slope.mul_(_times(_times(share * inverse, weight), scale))
+                sloped = slope if sloped is None else sloped.add_(slope)
     if not gradient:
         return value, None
     rise = _times(rise, scale)
-    height = rise - dense.sum(1, keepdim=True)
+    height = rise
     if lift is not None:
-        lift = _times(lift, scale)
-        height = height.sub_(lift, alpha=classes)
-    found = torch.addcmul(dense, p, height, out=d)
+        height = _plus(height, lift, -classes)
+    if sloped is None:
+        found = e.mul_(height / s)
+    else:
+        height = (height - sloped.sum(1, keepdim=True)).div_(s)
+        found = torch.addcmul(sloped, e, height, out=d)
     if lift is not None:
         found.add_(lift)
-    return value, found.scatter_add_(1, y, -rise)
+    return value, found.scatter_add_(1, y, -rise if isinstance(rise, Tensor) else torch.full_like(s, -rise))
+
+
+def _shares(
+    steps: _Steps, x: Tensor, e: Tensor, s: Tensor, room: list[Tensor] | None
+) -> Iterator[tuple[float, bool, Tensor, Tensor]]:
+    """Yield weight, whether it is the negative reading, what is summed over the labels, and its slopes."""
+    if steps.shares:
+        p = e / s
+        for weight, costs, is_negative in steps.shares:
+            yield weight, is_negative, *(_gains(costs, x) if is_negative else costs(x, p))
+    if steps.nfl is not None:  # last: it takes x over
+        weight, costs = steps.nfl
+        yield weight, False, *costs(x, e, s, None if room is None else room[1:])
 
 
 def _gains(costs: _Costs, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -357,9 +378,9 @@ def _plus(total: Tensor | float | None, x: Tensor | float, weight: float) -> Any
     if total is None:
         return x if weight == 1 else x * weight
     if isinstance(x, Tensor) and isinstance(total, Tensor):
-        return torch.add(total, x, alpha=weight)
+        return torch.add(total, x, alpha=weight) if weight != 1 else total + x
     return total + x * weight
 
 
 def _times(x: Any, scale: Tensor | float) -> Any:
-    return x if isinstance(scale, float) and scale == 1 else x * scale
+    return x if isinstance(scale, float) and scale == 1.0 else x * scale
