@@ -32,7 +32,7 @@ from torch.autograd import forward_ad
 
 from noisylabels.losses import evaluation, pointwise, slopes
 from noisylabels.losses.evaluation import Part, Target
-from noisylabels.losses.readings import NEGATIVE, P_MIN, SELECT
+from noisylabels.losses.readings import NEGATIVE, NORMALIZE, P_MIN, SELECT, Reading
 
 BLOCK = 2**17
 """Logits a block and thread: half a MB, so that a block and what is made of it fit a core's cache."""
@@ -51,10 +51,8 @@ class _Steps(NamedTuple):
     at_label: list[tuple[float, _Costs]]
     nce: float
     """The weight of normalized cross entropy, whose sum over the labels takes no pass of its own."""
-    shares: list[tuple[float, _Costs, bool]]
-    """Of other sums over the labels; True: the negative reading."""
-    nfl: tuple[float, Callable[..., tuple[Tensor, Tensor]]] | None
-    """Normalized focal loss, which has a form of its own in fewer passes."""
+    shares: list[tuple[float, Callable[..., tuple[Tensor, Tensor]], Reading | None]]
+    """Of other sums over the labels, with the reading; None: `slopes.fl_share`, which comes last."""
     wants_p: bool
 
 
@@ -80,7 +78,7 @@ class Plan:
 
 def _steps(parts: Sequence[Part], num_classes: int) -> _Steps:
     at_label: list[tuple[float, _Costs]] = []
-    shares: list[tuple[float, _Costs, bool]] = []
+    shares: list[tuple[float, Any, Reading | None]] = []
     nce = 0.0
     nfl = None
     wants_p = False
@@ -91,7 +89,7 @@ def _steps(parts: Sequence[Part], num_classes: int) -> _Steps:
         costs = partial(row.sloped, **parameters)
         total = 1.0 if reading is SELECT else row.total(num_classes, parameters)
         if reading is NEGATIVE:
-            shares.append((part.weight, costs, True))
+            shares.append((part.weight, costs, NEGATIVE))
         elif total is not None:  # the sum over the labels is constant
             at_label.append((part.weight / total, costs))
             wants_p |= not is_ce
@@ -100,8 +98,10 @@ def _steps(parts: Sequence[Part], num_classes: int) -> _Steps:
         elif row.function is pointwise.fl and nfl is None:
             nfl = part.weight, partial(slopes.fl_share, **parameters)
         else:
-            shares.append((part.weight, costs, False))
-    return _Steps(at_label, nce, shares, nfl, wants_p)
+            shares.append((part.weight, costs, NORMALIZE))
+    if nfl is not None:
+        shares.append((*nfl, None))
+    return _Steps(at_label, nce, shares, wants_p)
 
 
 def evaluate(plan: Plan, logits: Tensor | Sequence[Tensor], target: Tensor, how: Target) -> Tensor:
@@ -255,19 +255,19 @@ def _blocks(
     steps: _Steps, logits: Tensor, label: Tensor, scale: Tensor | float, gradient: bool
 ) -> tuple[Tensor, Tensor | None]:
     """Return the values (N, 1, d1, ...) and their gradients times `scale`, block by block."""
-    half = logits.dtype in (torch.float16, torch.bfloat16)
+    half = logits.dtype is torch.float16 or logits.dtype is torch.bfloat16
     # the gradients of float16 are rounded last: a gradient scaler multiplies them before
     kind = torch.float32 if logits.dtype is torch.float16 else logits.dtype
     size, rows = logits.numel(), len(logits)
     if size > SMALL_BLOCK and logits.device.type == "cpu":
-        limit = (SMALL_BLOCK if steps.shares or steps.nfl else BLOCK) * torch.get_num_threads()
+        limit = (SMALL_BLOCK if steps.shares else BLOCK) * torch.get_num_threads()
         rows = min(rows, max(1, limit * rows // size))
     if rows == len(logits):
         values, found = _block(steps, logits.float() if half else logits, label, scale, None, None, gradient)
         return values, None if found is None else found.to(kind)
     whole = torch.empty(logits.shape, dtype=kind, device=logits.device) if gradient else None
     room = None
-    if steps.nfl is not None and not half:
+    if steps.shares and steps.shares[-1][2] is None and not half:
         room = [torch.empty((rows, *logits.shape[1:]), dtype=kind) for _ in range(3)]
     collected = []
     for start in range(0, len(logits), rows):
@@ -300,11 +300,10 @@ def _block(
 ) -> tuple[Tensor, Tensor | None]:
     """Return the values (n, 1, ...) of a block and, in `out` if there is one, the gradients times `scale`."""
     classes = z.shape[1]
-    dense = bool(steps.shares or steps.nfl)
     d = torch.sub(z, z.amax(1, keepdim=True), out=out)
     d_y = d.gather(1, y)
     spread = d.sum(1, keepdim=True) if steps.nce else d_y
-    e = torch.exp(d, out=None if room is None else room[0]) if dense else d.exp_()
+    e = torch.exp(d, out=None if room is None else room[0]) if steps.shares else d.exp_()
     s = e.sum(1, keepdim=True)
     log_s = s.log()
     x_y = log_s - d_y
@@ -312,34 +311,36 @@ def _block(
     value: Tensor | None = None
     rise: Tensor | float | None = None
     lift: Tensor | None = None
+    unit, scales = (scale, None) if isinstance(scale, float) else (1.0, scale)
     for weight, costs in steps.at_label:
         cost, slope = costs(x_y, p_y)
         value = _plus(value, cost, weight)
-        rise = _plus(rise, slope, weight)
+        rise = _plus(rise, slope, weight * unit)
     if steps.nce:
         inverse = spread.sub_(log_s, alpha=classes).reciprocal_()  # -1/S
         share = x_y * inverse
         value = _plus(value, share, -steps.nce)
-        rise = _plus(rise, inverse, -steps.nce)
-        lift = share.mul_(inverse)
-        lift = _times(_times(lift, steps.nce), scale)
+        rise = _plus(rise, inverse, -steps.nce * unit)
+        lift = _plus(None, share.mul_(inverse), steps.nce * unit)
     sloped: Tensor | None = None  # Σ c phi'(x_k)
-    if dense:
+    if steps.shares:
         x = torch.sub(log_s, d, out=d)
-        for weight, is_negative, amounts, slope in _shares(steps, x, e, s, room):
+        for weight, costs, kind in steps.shares:
+            amounts, slope = _amounts(costs, kind, x, e, s, room)
             inverse = amounts.sum(1, keepdim=True).reciprocal_()
             share = amounts.gather(1, y).mul_(inverse)
-            value = _plus(value, 1 - share if is_negative else share, weight)
-            rise = _plus(rise, slope.gather(1, y).mul_(inverse), weight)
+            value = _plus(value, 1 - share if kind is NEGATIVE else share, weight)
+            rise = _plus(rise, slope.gather(1, y).mul_(inverse), weight * unit)
+            factor = _plus(None, share * inverse, weight * unit)
             if gradient:
-                slope.mul_(_times(_times(share * inverse, weight), scale))
+                slope.mul_(factor if scales is None else factor * scales)
                 sloped = slope if sloped is None else sloped.add_(slope)
     if not gradient:
         return value, None
-    rise = _times(rise, scale)
-    height = rise
-    if lift is not None:
-        height = _plus(height, lift, -classes)
+    if scales is not None:
+        rise = rise * scales
+        lift = None if lift is None else lift * scales
+    height = rise if lift is None else _plus(rise, lift, -classes)
     if sloped is None:
         found = e.mul_(height / s)
     else:
@@ -347,20 +348,17 @@ def _block(
         found = torch.addcmul(sloped, e, height, out=d)
     if lift is not None:
         found.add_(lift)
-    return value, found.scatter_add_(1, y, -rise if isinstance(rise, Tensor) else torch.full_like(s, -rise))
+    fall = -rise if isinstance(rise, Tensor) else torch.full_like(s, -rise)
+    return value, found.scatter_add_(1, y, fall)
 
 
-def _shares(
-    steps: _Steps, x: Tensor, e: Tensor, s: Tensor, room: list[Tensor] | None
-) -> Iterator[tuple[float, bool, Tensor, Tensor]]:
-    """Yield weight, whether it is the negative reading, what is summed over the labels, and its slopes."""
-    if steps.shares:
-        p = e / s
-        for weight, costs, is_negative in steps.shares:
-            yield weight, is_negative, *(_gains(costs, x) if is_negative else costs(x, p))
-    if steps.nfl is not None:  # last: it takes x over
-        weight, costs = steps.nfl
-        yield weight, False, *costs(x, e, s, None if room is None else room[1:])
+def _amounts(
+    costs: Callable[..., Any], kind: Reading | None, x: Tensor, e: Tensor, s: Tensor, room: list[Tensor] | None
+) -> tuple[Tensor, Tensor]:
+    """Return what is summed over the labels, and its slopes."""
+    if kind is None:
+        return costs(x, e, s, room if room is None else room[1:])
+    return _gains(costs, x) if kind is NEGATIVE else costs(x, e / s)
 
 
 def _gains(costs: _Costs, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -380,7 +378,3 @@ def _plus(total: Tensor | float | None, x: Tensor | float, weight: float) -> Any
     if isinstance(x, Tensor) and isinstance(total, Tensor):
         return torch.add(total, x, alpha=weight) if weight != 1 else total + x
     return total + x * weight
-
-
-def _times(x: Any, scale: Tensor | float) -> Any:
-    return x if isinstance(scale, float) and scale == 1.0 else x * scale

@@ -43,7 +43,7 @@ def fl_share(
     """
     rest, power = (None, None) if room is None else room
     # s - e is s (1 - p); of a larger s, so that it is never 0, by as much as s is uncertain anyway
-    rest = torch.sub(s * (1 + torch.finfo(s.dtype).eps), e, out=rest)
+    rest = torch.sub(torch.add(s, s, alpha=torch.finfo(s.dtype).eps), e, out=rest)
     power = torch.pow(rest, gamma, out=power)
     cost = x.mul_(power)
     if detach:
