@@ -181,13 +181,26 @@ class _Fused(torch.autograd.Function):
         if gradient is None:
             logits, target = ctx.saved_tensors
             gradient = _run(ctx.plan.steps(logits.shape[1]), logits, target, ctx.how, gradient=True)[1]
-        if _transformed():  # several gradients at once, by vmap
-            gradient = gradient * (up.unsqueeze(1) if each else up)
-        elif each:
-            gradient.mul_(up.unsqueeze(1))
-        elif up.device.type != "cpu" or up.item() != 1:  # to look at it, a GPU would have to be waited for
-            gradient.mul_(up)
+        if each:
+            gradient = _product(gradient, up.unsqueeze(1))
+        elif not _is_one(up):
+            gradient = _product(gradient, up)
         return gradient.to(ctx.dtype), None, None, None
+
+
+def _is_one(up: Tensor) -> bool:
+    """Return whether a number on the CPU is 1; a GPU would have to be waited for."""
+    try:
+        return up.device.type == "cpu" and up.item() == 1
+    except RuntimeError:  # several at once, by vmap
+        return False
+
+
+def _product(gradient: Tensor, up: Tensor) -> Tensor:
+    try:
+        return gradient.mul_(up)
+    except RuntimeError:  # several at once, by vmap
+        return gradient * up
 
 
 def _run(
@@ -230,7 +243,8 @@ def _reduced(
         count = valid.sum()
     scale: Tensor | float
     if each is not None:
-        scale = (each / count if mean else each).unsqueeze(1)
+        scale = each / count if mean else each
+        scale = (scale if valid is None else torch.where(valid, scale, 0)).unsqueeze(1)
     elif valid is not None:
         kind = logits.dtype if logits.dtype is torch.float64 else torch.float32
         scale = valid.to(kind)
