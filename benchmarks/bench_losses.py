@@ -4,9 +4,10 @@
     python benchmarks/bench_losses.py --no-compiled --rounds 5      # in a hurry
 
 Writes losses-MACHINE.json and table.md into results/benchmarks. Each figure is a ratio measured in one
-process: our loss and F.cross_entropy take turns, each for some 20 ms, and the median of the turns' ratios is
-given with its quartiles. "reference" is this library's straightforward way (`losses/evaluation.py`), "compiled"
-is torch.compile(loss), the seconds of its compilation apart. Run it on a quiet machine: the load is written down.
+process: our loss and F.cross_entropy take turns, each for some 20 ms, and the median of the turns' ratios
+is given with its quartiles. "reference" is this library's straightforward way (`losses/evaluation.py`),
+"compiled" is torch.compile(loss), the seconds of its compilation apart. Run it on a quiet machine: the load
+is written down.
 """
 
 from __future__ import annotations
@@ -24,10 +25,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 import tyro
 from rich.progress import track
 from torch import Tensor
+from torch.nn.functional import cross_entropy
 
 import noisylabels as nl
 from noisylabels.core.files import write_text
@@ -86,16 +87,16 @@ def seconds(call: Call, logits: Tensor, target: Tensor, times: int) -> float:
 def ratios(call: Call, shape: tuple[int, int], rounds: int) -> dict[str, Any]:
     """Return the ratio to cross entropy: median, quartiles, n; and what cross entropy took."""
     logits, target = batch(shape)
-    for warm in (call, F.cross_entropy):
+    for warm in (call, cross_entropy):
         for _ in range(3):
             step(warm, logits, target)
-    times = max(1, int(TURN_SECONDS / seconds(F.cross_entropy, logits, target, 3)))
+    times = max(1, int(TURN_SECONDS / seconds(cross_entropy, logits, target, 3)))
     found, base = [], []
     for turn in range(rounds):
-        pair = (F.cross_entropy, call) if turn % 2 else (call, F.cross_entropy)
+        pair = (cross_entropy, call) if turn % 2 else (call, cross_entropy)
         took = {one: seconds(one, logits, target, times) for one in pair}
-        found.append(took[call] / took[F.cross_entropy])
-        base.append(took[F.cross_entropy])
+        found.append(took[call] / took[cross_entropy])
+        base.append(took[cross_entropy])
     low, median, high = statistics.quantiles(found, n=4)
     return {"median": median, "low": low, "high": high, "n": rounds, "ce_seconds": statistics.median(base)}
 
@@ -145,7 +146,7 @@ def measure(options: Options) -> list[dict[str, Any]]:
             if options.compiled:
                 call, took = compiled(made, shape)
                 row["compiled"] = ratios(call, shape, options.rounds) | {"compile_seconds": took}
-            if shape == SHAPES[-1] and (base := peak_bytes(F.cross_entropy, shape)):
+            if shape == SHAPES[-1] and (base := peak_bytes(cross_entropy, shape)):
                 row["peak_memory"] = (peak_bytes(made, shape) or 0) / base
             rows.append(row)
     return rows
@@ -157,8 +158,8 @@ def table(result: dict[str, Any]) -> str:
     heads = [f"{n:,} x {k:,}" for n, k in SHAPES]
     lines = [
         f"Forward and backward, F.cross_entropy = 1. Median of {result['rounds']} turns (quartiles). "
-        f"{result['processor']}, {result['cores']} cores, {result['threads']} thread, torch {result['torch']}, "
-        f"load {result['load']:.1f}.",
+        f"{result['processor']}, {result['cores']} cores, {result['threads']} thread, "
+        f"torch {result['torch']}, load {result['load']:.1f}.",
         "",
         "| loss | " + " | ".join(heads) + " | peak memory |",
         "|---|" + "---:|" * (len(heads) + 1),
@@ -173,7 +174,9 @@ def table(result: dict[str, Any]) -> str:
     lines += ["", "The same, medians: " + ", ".join(others) + ".", ""]
     lines += ["| loss | " + " | ".join(heads) + " |", "|---|" + "---:|" * len(heads)]
     for name in PAPER:
-        texts = [", ".join(f"{cells[name, shape][kind]['median']:.2f}" for kind in others) for shape in SHAPES]
+        texts = [
+            ", ".join(f"{cells[name, shape][kind]['median']:.2f}" for kind in others) for shape in SHAPES
+        ]
         lines.append(f"| {name} | " + " | ".join(texts) + " |")
     if "compiled" in others:
         took = sorted(row["compiled"]["compile_seconds"] for row in result["rows"])

@@ -375,7 +375,9 @@ def test_the_fast_path_equals_the_reference(name, classes):
                 how = evaluation.Target(weight, "mean", -100, 0.0)
                 fast = gradient(made, z, t)
                 slow = gradient(lambda z, t: evaluation.evaluate(made._plan.parts, z, t, how), z, t)  # noqa: B023
-                rtol, atol = (1e-9, 1e-12) if dtype == torch.float64 else (1e-5, 5e-7 * scale_of(name, classes))
+                rtol, atol = (
+                    (1e-9, 1e-12) if dtype == torch.float64 else (1e-5, 5e-7 * scale_of(name, classes))
+                )
                 for got, wanted in zip(fast, slow, strict=True):
                     torch.testing.assert_close(got, wanted, rtol=rtol, atol=atol)
 
@@ -649,6 +651,13 @@ def test_curve_checks():
 # Compilation
 
 
+# torch's compiler itself makes an object of each autograd.Function, and torch warns of that
+COMPILER_WARNS = pytest.mark.filterwarnings(
+    "ignore:.*Function.> should not be instantiated:DeprecationWarning"
+)
+
+
+@COMPILER_WARNS
 def test_compiles_without_graph_breaks(name):
     z, t = logits_of(6, 5, dtype=torch.float32), labels_of(6, classes=5)
     expression = list(variants(name))[-1]
@@ -660,6 +669,7 @@ def test_compiles_without_graph_breaks(name):
     torch._dynamo.reset()
 
 
+@COMPILER_WARNS
 @pytest.mark.parametrize("name", [*FUNCTIONS])
 def test_functions_compile_without_graph_breaks_whatever_their_parameters(name):
     z, t = logits_of(6, 5, dtype=torch.float32), labels_of(6, classes=5)

@@ -160,7 +160,7 @@ def test_masked_classes_of_minus_infinity():
     z[:, 4] = -math.inf
     for text in ("ce", "mae", "rce"):
         assert_same(text, z, t)
-        assert torch.isfinite(gradient(lambda z, text=text: loss(text)(z, t), z)[1]).all()
+        assert torch.isfinite(gradient(lambda z, text=text, t=t: loss(text)(z, t), z)[1]).all()
 
 
 @pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
@@ -177,7 +177,11 @@ def test_when_all_are_ignored_or_there_are_none(reduction):
 def test_layouts_and_integers(text, small_blocks):
     z, t = batch(12, 10)
     wanted = gradient(lambda z: loss(text)(z, t), z)
-    for view in (z.t().contiguous().t(), torch.stack([z, z], 2)[..., 0], z.repeat(2, 1)[::2][:0].new_tensor([])):
+    for view in (
+        z.t().contiguous().t(),
+        torch.stack([z, z], 2)[..., 0],
+        z.repeat(2, 1)[::2][:0].new_tensor([]),
+    ):
         if view.numel():
             view.copy_(z)
             assert not view.is_contiguous()
@@ -193,9 +197,9 @@ def test_the_same_input_gives_the_same_bits():
     for shape in ((128, 10), (512, 1000)):
         z, t = batch(*shape)
         for text in ("nce+rce", "nfl+rce"):
-            first = gradient(lambda z, text=text: loss(text)(z, t), z)
+            first = gradient(lambda z, text=text, t=t: loss(text)(z, t), z)
             for _ in range(3):
-                again = gradient(lambda z, text=text: loss(text)(z, t), z)
+                again = gradient(lambda z, text=text, t=t: loss(text)(z, t), z)
                 assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
 
 
@@ -362,12 +366,20 @@ def test_a_slope_of_ones_own():
     def sloped(x, p):
         return (1 - p) ** 2, 2 * (1 - p) * p
 
+    def linear(x, p):
+        return x, 1.0
+
     losses.register("sq", squared, sloped=sloped)
     try:
         z, t = batch(6, 5, dtype=torch.float64)
         assert_same("nsq+nnsq+2*sq", z, t)
     finally:
         losses.unregister("sq")
+    losses.register("line", lambda l: -l, sloped=linear)
+    try:
+        assert_same("2*nline+nnline+line+nfl", z, t)
+    finally:
+        losses.unregister("line")
     for wrong, words in ((lambda x, p: (p, p), "costs"), (lambda x, p: ((1 - p) ** 2, p), "slopes")):
         with pytest.raises(InputError, match=f"sloped of 'sq' gives {words} other than phi's"):
             losses.register("sq", squared, sloped=wrong)
@@ -385,3 +397,39 @@ def test_in_a_network_it_is_the_reference():
     layer.zero_grad()
     evaluation.evaluate(made._plan.parts, layer(x), t, Target(None, "mean", -100, 0.0)).backward()
     torch.testing.assert_close(fast, layer.weight.grad, rtol=1e-4, atol=1e-7)
+
+
+COMPILER_WARNS = "ignore:.*Function.> should not be instantiated:DeprecationWarning"  # torch's own doing
+
+
+@pytest.mark.filterwarnings(COMPILER_WARNS)
+@pytest.mark.parametrize("how", [{}, {"reduction": "none"}, {"ignore_index": 2, "reduction": "sum"}], ids=str)
+def test_a_compiler_traces_it(how):
+    for shape in ((6, 5), (3, 4, 2)):
+        z, t = batch(*shape, dtype=torch.float16)
+        t.view(-1)[0] = how.get("ignore_index", -100)
+        up = torch.rand(t.shape) if "none" in how.values() else torch.tensor(3.0)
+        for text in ("nce+rce", "nfl+nnagce"):
+            made = loss(text, weight=torch.rand(shape[1]), **how)
+            torch._dynamo.reset()
+            traced = torch.compile(made, fullgraph=True, backend="aot_eager")
+            found = gradient(lambda z, traced=traced, t=t: traced(z, t), z, up)
+            for got, wanted in zip(found, gradient(lambda z, made=made, t=t: made(z, t), z, up), strict=True):
+                torch.testing.assert_close(got, wanted, rtol=2e-3, atol=1e-5)
+            with torch.no_grad():
+                torch.testing.assert_close(traced(z, t), made(z, t))
+    torch._dynamo.reset()
+
+
+@pytest.mark.filterwarnings(COMPILER_WARNS)
+def test_a_compiler_and_transforms_together():
+    z, t = batch(6, 5)
+    made = loss("nfl+rce")
+    torch._dynamo.reset()
+    for call in (
+        torch.func.grad(made),
+        torch.func.vmap(torch.func.grad(lambda z, t: made(z[None], t[None]))),
+    ):
+        traced = torch.compile(call, fullgraph=True, backend="aot_eager")
+        torch.testing.assert_close(traced(z, t), call(z, t))
+    torch._dynamo.reset()

@@ -85,14 +85,18 @@ def check_sloped(row: PerLabel) -> None:
     if row.sloped is None:
         return
     if not row.pointwise:
-        raise InputError(f"{row.name!r} comes with sloped, expected so only of a phi that acts entry by entry")
+        raise InputError(
+            f"{row.name!r} comes with sloped, expected so only of a phi that acts entry by entry"
+        )
     l = torch.tensor([-0.01, -0.3, -1.0, -2.5, -9.0], dtype=torch.float64, requires_grad=True)
     with torch.enable_grad():
         costs = row.function(l)
         (slopes,) = torch.autograd.grad(costs.sum(), l)
     found = row.sloped(-l.detach(), l.detach().exp())
     for what, given, wanted in (("costs", found[0], costs.detach()), ("slopes", found[1], -slopes)):
-        if not torch.allclose(torch.as_tensor(given).to(wanted).expand_as(wanted), wanted, rtol=1e-6, atol=1e-9):
+        if not torch.allclose(
+            torch.as_tensor(given).to(wanted).expand_as(wanted), wanted, rtol=1e-6, atol=1e-9
+        ):
             raise InputError(
                 f"sloped of {row.name!r} gives {what} other than phi's: {given} for x = -log p = "
                 f"{(-l.detach()).tolist()}, expected {wanted.tolist()}"

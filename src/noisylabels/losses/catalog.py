@@ -88,7 +88,9 @@ class PerLabel(Row):
     pointwise: bool = True
     views: bool = False  # compares several predictions for one example
     of_logits: bool = False  # takes logits in the place of log-probabilities
-    sloped: Callable[..., tuple[Tensor, Tensor | float]] | None = None  # the costs with slopes: see `slopes.py`
+    sloped: Callable[..., tuple[Tensor, Tensor | float]] | None = (
+        None  # the costs with slopes: see `slopes.py`
+    )
 
     @property
     def readings(self) -> tuple[Reading, ...]:
@@ -310,8 +312,8 @@ def register(
     Raises:
         InputError: the name, or one of its readings, is taken or no lower-case identifier; phi is no
             function, fails, or gives another shape; domain has a parameter or a word that there is not, or
-            leaves a default out; phi does not sum to what label_sum says; sloped gives other costs than phi, or
-            other slopes than autograd.
+            leaves a default out; phi does not sum to what label_sum says; sloped gives other costs than
+            phi, or other slopes than autograd.
 
     >>> import noisylabels as nl
     >>> nl.losses.register("sq", lambda l: (1 - l.exp()) ** 2)

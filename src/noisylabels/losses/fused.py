@@ -1,8 +1,8 @@
 """The fast path of the losses: the value, and from the same pass its gradient by the logits.
 
 It takes what training gives nearly always: integer labels, one view, no wrapper, no label smoothing, and
-per-label functions whose slopes are known (`slopes.py`). All else goes through `evaluation.py`, the reference,
-whose numbers these are up to rounding.
+per-label functions whose slopes are known (`slopes.py`). All else goes through `evaluation.py`, the
+reference, whose numbers these are up to rounding.
 
 With ``x = -log p``, ``h_k = dv/dx_k`` and ``H = Σ_k h_k`` the gradient of a value v is ``p_j H - h_j``, and
 
@@ -22,7 +22,7 @@ gradient wants, and ``torch.log_softmax`` goes row by row, which is slow where c
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -70,6 +70,8 @@ class Plan:
 
     def steps(self, num_classes: int) -> _Steps | None:
         """Return what to compute for so many classes; None if it goes through the reference."""
+        if torch.compiler.is_compiling():  # a compiler would guard what is kept
+            return _steps(self.parts, num_classes) if self.fast else None
         found = self._steps.get(num_classes)
         if found is None and self.fast:
             found = self._steps[num_classes] = _steps(self.parts, num_classes)
@@ -96,7 +98,8 @@ def _steps(parts: Sequence[Part], num_classes: int) -> _Steps:
         elif is_ce:
             nce += part.weight
         elif row.function is pointwise.fl and nfl is None:
-            nfl = part.weight, partial(slopes.fl_share, **parameters)
+            share: Callable[..., Any] = slopes.fl_share
+            nfl = part.weight, partial(share, **parameters)
         else:
             shares.append((part.weight, costs, NORMALIZE))
     if nfl is not None:
@@ -106,12 +109,14 @@ def _steps(parts: Sequence[Part], num_classes: int) -> _Steps:
 
 def evaluate(plan: Plan, logits: Tensor | Sequence[Tensor], target: Tensor, how: Target) -> Tensor:
     """Return the reduced weighted sum of the parts of a plan, the fast way where there is one."""
-    if not torch.compiler.is_compiling() and type(logits) is Tensor and type(target) is Tensor:
+    if type(logits) is Tensor and type(target) is Tensor:
         steps = _fitting(plan, logits, target, how)
         if steps is not None:
+            function = _Traced if torch.compiler.is_compiling() else _Fused
             try:
                 if logits.requires_grad and torch.is_grad_enabled():
-                    return _Fused.apply(logits, target, plan, how)  # type: ignore[no-any-return]
+                    value: Tensor = function.apply(logits, target, plan, how)  # type: ignore[no-untyped-call]
+                    return value
                 return _run(steps, logits, target, how, gradient=False)[0]
             except (RuntimeError, IndexError):
                 evaluation.check_labels(target, logits.shape[1], how.ignore_index)
@@ -148,7 +153,7 @@ def _transformed() -> bool:
     return bool(
         torch._C._are_functorch_transforms_active()
         or forward_ad._current_level >= 0
-        or torch._C._len_torch_dispatch_stack()
+        or (not torch.compiler.is_compiling() and torch._C._len_torch_dispatch_stack())
     )
 
 
@@ -156,8 +161,8 @@ class _Fused(torch.autograd.Function):
     """The value, its gradient by the logits in hand.
 
     The gradient is handed out once and then belongs to whoever has it. A second backward pass through the
-    same graph computes it anew, and one that shall itself be derived goes through the reference: both need the
-    logits as they were, and torch says so if these have been changed in place.
+    same graph computes it anew, and one that shall itself be derived goes through the reference: both need
+    the logits as they were, and torch says so if these have been changed in place.
     """
 
     @staticmethod
@@ -170,7 +175,7 @@ class _Fused(torch.autograd.Function):
         return value
 
     @staticmethod
-    def backward(ctx: Any, up: Tensor) -> tuple[Tensor, None, None, None]:  # type: ignore[override]
+    def backward(ctx: Any, up: Tensor) -> tuple[Tensor, None, None, None]:
         each = ctx.how.reduction == "none"
         if torch.is_grad_enabled():
             logits, target = ctx.saved_tensors
@@ -186,6 +191,24 @@ class _Fused(torch.autograd.Function):
         elif not _is_one(up):
             gradient = _product(gradient, up)
         return gradient.to(ctx.dtype), None, None, None
+
+
+class _Traced(torch.autograd.Function):
+    """The same for torch.compile, which makes one graph of value and gradient: no second derivative."""
+
+    @staticmethod
+    def forward(ctx: Any, logits: Tensor, target: Tensor, plan: Plan, how: Target) -> Tensor:
+        steps = plan.steps(logits.shape[1])
+        assert steps is not None
+        value, gradient = _run(steps, logits, target, how, gradient=True)
+        ctx.save_for_backward(gradient)
+        ctx.each, ctx.dtype = how.reduction == "none", logits.dtype
+        return value
+
+    @staticmethod
+    def backward(ctx: Any, up: Tensor) -> tuple[Tensor, None, None, None]:
+        (gradient,) = ctx.saved_tensors
+        return (gradient * (up.unsqueeze(1) if ctx.each else up)).to(ctx.dtype), None, None, None
 
 
 def _is_one(up: Tensor) -> bool:
@@ -212,7 +235,7 @@ def _run(
     ignore = how.ignore_index
     if ignore is None:
         return _reduced(steps, logits, target, None, how, gradient)
-    if logits.device.type != "cpu":
+    if logits.device.type != "cpu" or torch.compiler.is_compiling():
         valid = target != ignore
     elif 0 <= ignore < logits.shape[1]:
         valid = target != ignore
@@ -233,7 +256,7 @@ def _reduced(
 ) -> tuple[Tensor, Tensor | None]:
     mean = how.reduction == "mean"
     each: Tensor | None = None  # what each value counts
-    count: Tensor | float = target.numel()
+    count: Any = target.numel()
     if how.weight is not None:
         kind = logits.dtype if logits.dtype is torch.float64 else torch.float32
         each = how.weight.to(kind).index_select(0, target.reshape(-1)).reshape(target.shape)
@@ -251,7 +274,7 @@ def _reduced(
         scale = torch.where(valid, scale / count, 0) if mean else scale
         scale = scale.unsqueeze(1)
     else:
-        scale = 1.0 / count if mean else 1.0  # type: ignore[operator]
+        scale = 1.0 / count if mean else 1.0
     values, slopes = _blocks(steps, logits, target.unsqueeze(1), scale, gradient)
     values = values.squeeze(1)
     if valid is not None:
@@ -273,7 +296,7 @@ def _blocks(
     # the gradients of float16 are rounded last: a gradient scaler multiplies them before
     kind = torch.float32 if logits.dtype is torch.float16 else logits.dtype
     size, rows = logits.numel(), len(logits)
-    if size > SMALL_BLOCK and logits.device.type == "cpu":
+    if size > SMALL_BLOCK and logits.device.type == "cpu" and not torch.compiler.is_compiling():
         limit = (SMALL_BLOCK if steps.shares else BLOCK) * torch.get_num_threads()
         rows = min(rows, max(1, limit * rows // size))
     if rows == len(logits):
@@ -292,12 +315,12 @@ def _blocks(
             steps,
             z,
             label[part],
-            scale if isinstance(scale, float) else scale[part],
+            scale[part] if isinstance(scale, Tensor) else scale,
             None if here is None or here.dtype is not z.dtype else here,
             room if room is None or len(z) == rows else [tensor[: len(z)] for tensor in room],
             gradient,
         )
-        if here is not None and here.dtype is not z.dtype:
+        if here is not None and found is not None and here.dtype is not z.dtype:
             here.copy_(found)
         collected.append(values)
     return torch.cat(collected), whole
@@ -322,10 +345,10 @@ def _block(
     log_s = s.log()
     x_y = log_s - d_y
     p_y = d_y.exp_().div_(s) if steps.wants_p else d_y
-    value: Tensor | None = None
-    rise: Tensor | float | None = None
-    lift: Tensor | None = None
-    unit, scales = (scale, None) if isinstance(scale, float) else (1.0, scale)
+    value: Any = None
+    rise: Any = None
+    lift: Any = None
+    unit, scales = (1.0, scale) if isinstance(scale, Tensor) else (scale, None)
     for weight, costs in steps.at_label:
         cost, slope = costs(x_y, p_y)
         value = _plus(value, cost, weight)
@@ -367,12 +390,20 @@ def _block(
 
 
 def _amounts(
-    costs: Callable[..., Any], kind: Reading | None, x: Tensor, e: Tensor, s: Tensor, room: list[Tensor] | None
+    costs: Callable[..., Any],
+    kind: Reading | None,
+    x: Tensor,
+    e: Tensor,
+    s: Tensor,
+    room: list[Tensor] | None,
 ) -> tuple[Tensor, Tensor]:
-    """Return what is summed over the labels, and its slopes."""
-    if kind is None:
-        return costs(x, e, s, room if room is None else room[1:])
-    return _gains(costs, x) if kind is NEGATIVE else costs(x, e / s)
+    """Return what is summed over the labels, and its slopes, which are the caller's to change."""
+    if kind is NEGATIVE:
+        return _gains(costs, x)
+    amounts, slope = costs(x, e / s) if kind else costs(x, e, s, room if room is None else room[1:])
+    if not isinstance(slope, Tensor) or slope is x or slope is amounts:  # as one's own may be
+        slope = torch.zeros_like(x) + slope
+    return amounts, slope
 
 
 def _gains(costs: _Costs, x: Tensor) -> tuple[Tensor, Tensor]:

@@ -2,9 +2,8 @@
 
 Each takes ``x = -log p`` (0 or more), ``p`` and the parameters, and returns the cost and its derivative by
 x, ``d phi / d x = -d phi / d log p``: in x both are positive for nearly all, and no pass over the
-classes is spent on signs. A slope may be a number. Nothing that came in is changed, and nothing that comes
-out is shared with it, but for a cost that is x itself. `tests/losses/test_fused.py` holds them to `pointwise.py`
-and to autograd.
+classes is spent on signs. A slope may be a number. Nothing that came in is changed. Tests hold them to
+`pointwise.py` and to autograd.
 """
 
 from __future__ import annotations

@@ -86,7 +86,7 @@ class Term:
             tuple(wrap for wrap in self.wraps if wrap.row.of == of) for of in ("logits", "label")
         )
         read = partial(self.row.read, self.reading, self.parameters)
-        known = self.row.sloped is not None and not self.wraps
+        known = self.row.sloped is not None and len(self.wraps) == 0
         sloped = Sloped(self.reading, self.row, self.parameters) if known else None
         return Part(self.weight, read, logits, label, self.row.views, self.row.of_logits, sloped)
 
