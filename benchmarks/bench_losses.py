@@ -5,9 +5,10 @@
 
 Writes losses-MACHINE.json and table.md into results/benchmarks. Each figure is a ratio measured in one
 process: our loss and F.cross_entropy take turns, each for some 20 ms, and the median of the turns' ratios
-is given with its quartiles. "reference" is this library's straightforward way (`losses/evaluation.py`),
-"compiled" is torch.compile(loss), the seconds of its compilation apart. Run it on a quiet machine: the load
-is written down.
+is given with its quartiles. With one thread the clock is the processor's, so that other processes disturb
+less (they still share its caches and memory: the load before and after is written down). "reference" is this
+library's straightforward way (`losses/evaluation.py`), "compiled" is torch.compile(loss), the seconds of its
+compilation apart.
 """
 
 from __future__ import annotations
@@ -66,6 +67,11 @@ def processor() -> str:
     return found[1] if found else platform.processor() or platform.machine()
 
 
+def load() -> float:
+    """Return how many processes wanted to run in the last minute."""
+    return os.getloadavg()[0] if hasattr(os, "getloadavg") else float("nan")
+
+
 def batch(shape: tuple[int, int]) -> tuple[Tensor, Tensor]:
     generator = torch.Generator().manual_seed(0)
     logits = torch.randn(shape, generator=generator).requires_grad_()
@@ -78,10 +84,11 @@ def step(call: Call, logits: Tensor, target: Tensor) -> None:
 
 
 def seconds(call: Call, logits: Tensor, target: Tensor, times: int) -> float:
-    start = time.perf_counter()
+    clock = time.process_time if torch.get_num_threads() == 1 else time.perf_counter
+    start = clock()
     for _ in range(times):
         step(call, logits, target)
-    return (time.perf_counter() - start) / times
+    return (clock() - start) / times
 
 
 def ratios(call: Call, shape: tuple[int, int], rounds: int) -> dict[str, Any]:
@@ -159,7 +166,7 @@ def table(result: dict[str, Any]) -> str:
     lines = [
         f"Forward and backward, F.cross_entropy = 1. Median of {result['rounds']} turns (quartiles). "
         f"{result['processor']}, {result['cores']} cores, {result['threads']} thread, "
-        f"torch {result['torch']}, load {result['load']:.1f}.",
+        f"torch {result['torch']}; load {result['load'][0]:.1f} before, {result['load'][1]:.1f} after.",
         "",
         "| loss | " + " | ".join(heads) + " | peak memory |",
         "|---|" + "---:|" * (len(heads) + 1),
@@ -187,15 +194,16 @@ def table(result: dict[str, Any]) -> str:
 def main(options: Options) -> None:
     torch.set_num_threads(options.threads)
     machine = options.machine or f"{processor()}-{os.cpu_count()}"
-    result = {
+    result: dict[str, Any] = {
         "processor": processor(),
         "cores": os.cpu_count(),
         "threads": options.threads,
         "torch": torch.__version__,
-        "load": os.getloadavg()[0] if hasattr(os, "getloadavg") else float("nan"),
+        "load": [load()],
         "rounds": options.rounds,
         "rows": measure(options),
     }
+    result["load"].append(load())
     options.out.mkdir(parents=True, exist_ok=True)
     slug = re.sub(r"[^a-z0-9]+", "-", machine.lower()).strip("-")
     write_text(options.out / f"losses-{slug}.json", json.dumps(result, indent=1) + "\n")
