@@ -17,7 +17,7 @@ from torch import nn
 
 from noisylabels import losses
 from noisylabels.core.checks import InputError
-from noisylabels.losses import LOSSES, PAPER, PER_LABEL, WRAPPERS, loss
+from noisylabels.losses import LOSSES, PAPER, PER_LABEL, WRAPPERS, evaluation, loss
 from noisylabels.losses.curve import curve
 from noisylabels.losses.modules import Loss
 
@@ -34,6 +34,7 @@ naive = _load_naive()
 
 ENTRIES = list(LOSSES)
 NUMBER_OF_ENTRIES = 70
+NUMBER_OF_FAST_ENTRIES = 51
 
 FUNCTIONS = [name for name in ENTRIES if name.isidentifier()]
 SINGLE = [name for name in FUNCTIONS if LOSSES[name].template == name and name not in WRAPPERS]
@@ -343,6 +344,44 @@ def test_under_autocast(name):
     assert torch.isfinite(layer.weight.grad).all()
 
 
+# The fast path
+
+
+def is_fast(name):
+    return loss(name)._plan.fast
+
+
+def test_which_entries_go_the_fast_way():
+    assert sum(map(is_fast, ENTRIES)) == NUMBER_OF_FAST_ENTRIES
+    assert all(map(is_fast, PAPER))
+    for name in ENTRIES:
+        assert is_fast(name) == all(
+            term.row.pointwise and not term.row.views and not term.wraps for term in loss(name).terms
+        )
+
+
+@pytest.mark.parametrize("classes", [2, 10, 1000])
+def test_the_fast_path_equals_the_reference(name, classes):
+    if not is_fast(name):
+        return
+    w = torch.rand(classes, generator=torch.Generator().manual_seed(4))
+    t = labels_of(9, classes=classes)
+    t[2] = -100
+    for dtype in (torch.float64, torch.float32):
+        z = logits_of(9, classes, scale=4.0, dtype=dtype)
+        for expression in variants(name):
+            for weight in (None, w):
+                made = loss(expression, weight=weight)
+                how = evaluation.Target(weight, "mean", -100, 0.0)
+                fast = gradient(made, z, t)
+                slow = gradient(lambda z, t: evaluation.evaluate(made._plan.parts, z, t, how), z, t)  # noqa: B023
+                rtol, atol = (
+                    (1e-9, 1e-12) if dtype == torch.float64 else (1e-5, 5e-7 * scale_of(name, classes))
+                )
+                for got, wanted in zip(fast, slow, strict=True):
+                    torch.testing.assert_close(got, wanted, rtol=rtol, atol=atol)
+
+
 # Reduction and class weights
 
 
@@ -612,6 +651,13 @@ def test_curve_checks():
 # Compilation
 
 
+# torch's compiler itself makes an object of each autograd.Function, and torch warns of that
+COMPILER_WARNS = pytest.mark.filterwarnings(
+    "ignore:.*Function.> should not be instantiated:DeprecationWarning"
+)
+
+
+@COMPILER_WARNS
 def test_compiles_without_graph_breaks(name):
     z, t = logits_of(6, 5, dtype=torch.float32), labels_of(6, classes=5)
     expression = list(variants(name))[-1]
@@ -623,6 +669,7 @@ def test_compiles_without_graph_breaks(name):
     torch._dynamo.reset()
 
 
+@COMPILER_WARNS
 @pytest.mark.parametrize("name", [*FUNCTIONS])
 def test_functions_compile_without_graph_breaks_whatever_their_parameters(name):
     z, t = logits_of(6, 5, dtype=torch.float32), labels_of(6, classes=5)

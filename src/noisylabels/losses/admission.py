@@ -78,3 +78,26 @@ def check_label_sum(row: PerLabel) -> None:
                 f"label_sum of {row.name!r} says {claim:g} for {K} labels, but phi sums to {sums[0]:g} "
                 f"at p rising as 1, 2, ..., {K} and to {sums[1]:g} at equal p"
             )
+
+
+def check_sloped(row: PerLabel) -> None:
+    """Hold the costs and slopes of the fast path to phi and to autograd."""
+    if row.sloped is None:
+        return
+    if not row.pointwise:
+        raise InputError(
+            f"{row.name!r} comes with sloped, expected so only of a phi that acts entry by entry"
+        )
+    l = torch.tensor([-0.01, -0.3, -1.0, -2.5, -9.0], dtype=torch.float64, requires_grad=True)
+    with torch.enable_grad():
+        costs = row.function(l)
+        (slopes,) = torch.autograd.grad(costs.sum(), l)
+    found = row.sloped(-l.detach(), l.detach().exp())
+    for what, given, wanted in (("costs", found[0], costs.detach()), ("slopes", found[1], -slopes)):
+        if not torch.allclose(
+            torch.as_tensor(given).to(wanted).expand_as(wanted), wanted, rtol=1e-6, atol=1e-9
+        ):
+            raise InputError(
+                f"sloped of {row.name!r} gives {what} other than phi's: {given} for x = -log p = "
+                f"{(-l.detach()).tolist()}, expected {wanted.tolist()}"
+            )

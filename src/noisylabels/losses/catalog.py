@@ -18,7 +18,7 @@ from torch import Tensor
 
 from noisylabels.core.checks import InputError, check_between, check_choice
 from noisylabels.core.registry import Registry
-from noisylabels.losses.admission import check_domain, check_free, check_label_sum, check_shape
+from noisylabels.losses.admission import check_domain, check_free, check_label_sum, check_shape, check_sloped
 from noisylabels.losses.readings import NEGATIVE, NORMALIZE, READINGS, SELECT, Label, Reading
 
 Domain = Mapping[str, Mapping[str, Any]]
@@ -88,6 +88,9 @@ class PerLabel(Row):
     pointwise: bool = True
     views: bool = False  # compares several predictions for one example
     of_logits: bool = False  # takes logits in the place of log-probabilities
+    sloped: Callable[..., tuple[Tensor, Tensor | float]] | None = (
+        None  # the costs with slopes: see `slopes.py`
+    )
 
     @property
     def readings(self) -> tuple[Reading, ...]:
@@ -285,6 +288,7 @@ def register(
     label_sum: Callable[..., float | None] | None = None,
     pointwise: bool = True,
     views: bool = False,
+    sloped: Callable[..., tuple[Tensor, Tensor | float]] | None = None,
 ) -> None:
     """Enter a per-label function into the catalog, so that expressions know it and its readings.
 
@@ -302,11 +306,14 @@ def register(
         pointwise: phi acts entry by entry, on tensors of any shape. If not, it takes (N, K, d1, ...), classes
             on axis 1, and has no normalized and negative readings.
         views: phi takes (V, N, K, d1, ...), V views of each example; implies pointwise=False.
+        sloped: takes ``x = -log p``, p and the parameters, and returns phi and its derivative by x, entry by
+            entry. With it the loss goes the fast way; without, autograd finds the slope.
 
     Raises:
         InputError: the name, or one of its readings, is taken or no lower-case identifier; phi is no
             function, fails, or gives another shape; domain has a parameter or a word that there is not, or
-            leaves a default out; phi does not sum to what label_sum says.
+            leaves a default out; phi does not sum to what label_sum says; sloped gives other costs than
+            phi, or other slopes than autograd.
 
     >>> import noisylabels as nl
     >>> nl.losses.register("sq", lambda l: (1 - l.exp()) ** 2)
@@ -329,11 +336,13 @@ def register(
         label_sum=label_sum,
         pointwise=pointwise,
         views=views,
+        sloped=sloped,
     )
     check_free(name, [reading.prefix + name for reading in row.readings], LOSSES)
     check_domain(row)
     check_shape(row)
     check_label_sum(row)
+    check_sloped(row)
     PER_LABEL.add(name, row)
     for reading in row.readings:
         full_name = reading.prefix + name

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-from noisylabels.losses import pointwise, vectorwise, wrappers
+from noisylabels.losses import pointwise, slopes, vectorwise, wrappers
 from noisylabels.losses.catalog import LOSSES, Named, Wrapper, register, register_wrapper
 
 # Limits keep every value, and its gradient, finite in float32, in all three readings.
@@ -16,12 +16,14 @@ _WEIGHT = {"low": 1e-12, "high": 1.0, "open_high": True}
 register(
     "ce",
     pointwise.ce,
+    sloped=slopes.ce,
     source="maximum likelihood",
     use="The baseline: best on clean labels, memorises wrong ones.",
 )
 register(
     "fl",
     pointwise.fl,
+    sloped=slopes.fl,
     source="Lin et al. 2017",
     use="Weighs easy examples down; made for imbalance, not for noise. detach=1 takes the modulator out of "
     "the graph, as the code of Ma et al. 2020 does.",
@@ -30,6 +32,7 @@ register(
 register(
     "mae",
     pointwise.mae,
+    sloped=slopes.mae,
     kind="passive",
     source="Ghosh et al. 2017",
     use="Provably noise-tolerant; slow to fit, and apt to lose whole classes.",
@@ -38,6 +41,7 @@ register(
 register(
     "rce",
     pointwise.rce,
+    sloped=slopes.rce,
     kind="passive",
     source="Wang et al. 2019, with log 0 = A",
     use="MAE times -A/2: the passive partner of an active loss.",
@@ -47,6 +51,7 @@ register(
 register(
     "gce",
     pointwise.gce,
+    sloped=slopes.gce,
     source="Zhang and Sabuncu 2018, Eq. 6",
     use="Between cross entropy (q to 0) and half the MAE (q = 1): one number to tune.",
     domain={"q": {"low": 1e-8, "high": 1.0}},
@@ -55,6 +60,7 @@ register(
 register(
     "taylor_ce",
     pointwise.taylor_ce,
+    sloped=slopes.taylor_ce,
     title="Taylor cross entropy",
     source="Feng et al. 2020",
     use="Between half the MAE (t = 1) and cross entropy (t to infinity), in whole steps.",
@@ -64,6 +70,7 @@ register(
 register(
     "phuber_ce",
     pointwise.phuber_ce,
+    sloped=slopes.phuber_ce,
     source="Menon et al. 2020; tau 2 for CIFAR-10, 10 for MNIST and CIFAR-100",
     use="Cross entropy with a bounded gradient for labels that it finds unlikely.",
     domain={"tau": {"low": 1.0, "open_low": True, "high": 1e30}},
@@ -71,6 +78,7 @@ register(
 register(
     "agce",
     pointwise.agce,
+    sloped=slopes.agce,
     source="Zhou et al. 2021",
     use="Robust where the right label dominates; made to fit better than a symmetric loss.",
     domain={"a": {"low": 1e-12, "high": 100.0}, "q": {"low": 1e-6, "high": 10.0}},
@@ -79,6 +87,7 @@ register(
 register(
     "aul",
     pointwise.aul,
+    sloped=slopes.aul,
     source="Zhou et al. 2021 (its q is the paper's p)",
     use="Robust where the right label dominates; made to fit better than a symmetric loss.",
     domain={"a": {"low": 1.001, "high": 100.0}, "q": {"low": 1e-6, "high": 10.0}},
@@ -87,6 +96,7 @@ register(
 register(
     "ael",
     pointwise.ael,
+    sloped=slopes.ael,
     source="Zhou et al. 2021",
     use="Robust where the right label dominates; one parameter.",
     domain={"a": {"low": 0.01, "high": 100.0}},
@@ -94,6 +104,7 @@ register(
 register(
     "js",
     pointwise.js,
+    sloped=slopes.js,
     title="Jensen-Shannon divergence",
     source="Englesson and Azizpour 2021, scaled as there; w is the weight of the label",
     use="Between cross entropy (w to 0) and half the MAE (w to 1), bounded throughout.",
@@ -102,6 +113,7 @@ register(
 register(
     "poly1",
     pointwise.poly1,
+    sloped=slopes.poly1,
     title="Poly-1 cross entropy",
     source="Leng et al. 2022, Eq. 5; epsilon 2 is theirs for ImageNet",
     use="Cross entropy with a weight of its own on its first power, which is MAE; -1 takes that out.",

@@ -1,20 +1,31 @@
-"""From logits and target to the reduced loss: what modules and functions both call."""
+"""From logits and target to the reduced loss: the reference, for every loss and target.
+
+Modules and functions call `fused.evaluate`, which comes here wherever its own way does not reach.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from noisylabels.core.checks import InputError
-from noisylabels.losses.readings import Hard, Label, Soft
+from noisylabels.losses.readings import Hard, Label, Reading, Soft
 
 REDUCTIONS = ("mean", "sum", "none")
 
 IGNORE = -100
 """The target that ``nn.CrossEntropyLoss`` ignores unless told otherwise."""
+
+
+class Sloped(NamedTuple):
+    """A reading of a per-label function whose slope is known, for the fast path (`fused.py`)."""
+
+    reading: Reading
+    row: Any  # of the catalog, which is above this file
+    parameters: Mapping[str, float]
 
 
 class Part(NamedTuple):
@@ -29,6 +40,7 @@ class Part(NamedTuple):
     label_maps: tuple[Callable[[Tensor], Tensor], ...] = ()
     compares_views: bool = False
     of_logits: bool = False
+    sloped: Sloped | None = None
 
 
 class Target(NamedTuple):

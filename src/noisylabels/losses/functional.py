@@ -17,9 +17,9 @@ from noisylabels.losses.evaluation import (
     Target,
     check_ignore_index,
     check_weight,
-    evaluate,
 )
 from noisylabels.losses.expression import bind, read_terms
+from noisylabels.losses.fused import Plan, evaluate
 from noisylabels.losses.modules import Loss
 from noisylabels.losses.terms import check_smoothing
 
@@ -58,7 +58,7 @@ def function(name: str) -> Callable[..., Tensor]:
 def _made(entry: Named) -> Callable[..., Tensor]:
     # No Loss inside: making one looks at the class weights, which would wait for the device.
     default = read_terms(entry.expression)
-    default_parts = [term.part for term in default]
+    default_plan = Plan([term.part for term in default])
 
     def call(
         logits: Tensor | Sequence[Tensor],
@@ -71,16 +71,16 @@ def _made(entry: Named) -> Callable[..., Tensor]:
         **parameters: float,
     ) -> Tensor:
         check_choice(reduction, REDUCTIONS, "reduction")
-        terms, parts = default, default_parts
+        terms, plan = default, default_plan
         if parameters:
             terms = bind(entry, parameters)
-            parts = [term.part for term in terms]
+            plan = Plan([term.part for term in terms])
         if label_smoothing:
             check_smoothing(label_smoothing, terms)
         how = Target(
             check_weight(weight, wait=False), reduction, check_ignore_index(ignore_index), label_smoothing
         )
-        return evaluate(parts, logits, target, how)
+        return evaluate(plan, logits, target, how)
 
     limits = {key: in_words(found) for key, found in domain(entry).items()}
     keywords = [

@@ -21,8 +21,8 @@ from noisylabels.losses.evaluation import (
     Target,
     check_ignore_index,
     check_weight,
-    evaluate,
 )
+from noisylabels.losses.fused import Plan, evaluate
 from noisylabels.losses.readings import NEGATIVE, NORMALIZE, SELECT, Reading
 from noisylabels.losses.terms import Term, canonical, check_evening, check_smoothing, number
 
@@ -80,12 +80,12 @@ class Loss(nn.Module):
         self.ignore_index = check_ignore_index(ignore_index)
         self.label_smoothing = check_smoothing(label_smoothing, self.terms)
         self.register_buffer("weight", check_weight(weight, wait=True))
-        self._parts = [term.part for term in self.terms]
+        self._plan = Plan([term.part for term in self.terms])
 
     def forward(self, logits: Tensor | Sequence[Tensor], target: Tensor) -> Tensor:
         """Return the reduced loss of `logits` (N, K, d1, ...) at `target` (N, d1, ...) or (N, K, d1, ...)."""
         how = Target(self.weight, self.reduction, self.ignore_index, self.label_smoothing)
-        return evaluate(self._parts, logits, target, how)
+        return evaluate(self._plan, logits, target, how)
 
     def __add__(self, other: Loss | int) -> Loss:
         if isinstance(other, int) and other == 0:  # so that sum([a, b]) works
@@ -193,7 +193,7 @@ class Loss(nn.Module):
         check_whole(num_classes, "num_classes", 2)
         if "the whole batch" in self.needs:
             return -math.inf, math.inf
-        return properties.bounds(self._parts, num_classes)
+        return properties.bounds(self._plan.parts, num_classes)
 
     def dominance(self, num_classes: int, *, even: bool = False) -> float | None:
         """Return how many times the true label must outweigh every other one, for it to be the optimum.

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from noisylabels.core.checks import InputError, check_between
 from noisylabels.losses.catalog import PerLabel, Wrapper
-from noisylabels.losses.evaluation import Part
+from noisylabels.losses.evaluation import Part, Sloped
 from noisylabels.losses.readings import NEGATIVE, NORMALIZE, Reading
 
 
@@ -86,7 +86,9 @@ class Term:
             tuple(wrap for wrap in self.wraps if wrap.row.of == of) for of in ("logits", "label")
         )
         read = partial(self.row.read, self.reading, self.parameters)
-        return Part(self.weight, read, logits, label, self.row.views, self.row.of_logits)
+        known = self.row.sloped is not None and len(self.wraps) == 0
+        sloped = Sloped(self.reading, self.row, self.parameters) if known else None
+        return Part(self.weight, read, logits, label, self.row.views, self.row.of_logits, sloped)
 
     def label_sum(self, num_classes: int) -> float | None:
         """Return the term's weight times its sum over all labels if that is constant, else None."""
