@@ -19,10 +19,10 @@ lint: .venv/ready
 	$(BIN)/mypy
 
 clean:
-	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis src/noisylabels/losses/*.so
 
 # The interpreter is checked first: an old one fails later, and with many lines.
-.venv/ready: pyproject.toml constraints.txt
+.venv/ready: pyproject.toml constraints.txt hatch_build.py src/noisylabels/losses/native.c
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if v >= (3, 11) else "noisylabels needs Python 3.11 or later, and $(PYTHON) is %d.%d; try make PYTHON=python3.12" % v[:2])'
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[test]'

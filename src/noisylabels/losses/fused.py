@@ -17,6 +17,8 @@ So every sum of terms comes to ``p_j H + lift + Σ c phi'(x_j) - [j=y] rise``, a
 Rows go through in blocks that stay in the processor's cache, and the only N x K tensor is the gradient.
 The softmax is taken apart (maximum, difference, exponential, sum): its exponentials are the p that the
 gradient wants, and ``torch.log_softmax`` goes row by row, which is slow where classes are few.
+
+On a processor the compiled kernel (`native.py`) does all this where it is installed and knows the loss.
 """
 
 from __future__ import annotations
@@ -30,7 +32,7 @@ import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
-from noisylabels.losses import evaluation, pointwise, slopes
+from noisylabels.losses import evaluation, native, pointwise, slopes
 from noisylabels.losses.evaluation import Part, Target
 from noisylabels.losses.readings import NEGATIVE, NORMALIZE, P_MIN, SELECT, Reading
 
@@ -54,6 +56,8 @@ class _Steps(NamedTuple):
     shares: list[tuple[float, Callable[..., tuple[Tensor, Tensor]], Reading | None]]
     """Of other sums over the labels, with the reading; None: `slopes.fl_share`, which comes last."""
     wants_p: bool
+    native: Any = None
+    """The same for the compiled kernel, if there is one and it knows all of it."""
 
 
 class Plan:
@@ -74,7 +78,11 @@ class Plan:
             return _steps(self.parts, num_classes) if self.fast else None
         found = self._steps.get(num_classes)
         if found is None and self.fast:
-            found = self._steps[num_classes] = _steps(self.parts, num_classes)
+            found = _steps(self.parts, num_classes)
+            if all(kind is None for _, _, kind in found.shares):  # at most one, of a focal loss
+                nfl = found.shares[0][:2] if found.shares else None
+                found = found._replace(native=native.prepare(found.at_label, found.nce, nfl))
+            self._steps[num_classes] = found
         return found
 
 
@@ -232,6 +240,8 @@ def _run(
     """Return the reduced value, and its gradient if that is wanted."""
     if target.dtype is not torch.int64:
         target = target.long()
+    if steps.native is not None and native.takes(logits, target):
+        return native.run(steps.native, logits, target, how, gradient)
     ignore = how.ignore_index
     if ignore is None:
         return _reduced(steps, logits, target, None, how, gradient)

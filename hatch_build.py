@@ -1,0 +1,35 @@
+"""The build hook: compiles the losses' kernel into the package where there is a C compiler."""
+
+from __future__ import annotations
+
+import os
+import runpy
+import subprocess
+import sysconfig
+from pathlib import Path
+from typing import Any
+
+from hatchling.builders.hooks.plugin.interface import BuildHookInterface
+
+LOSSES = Path("src/noisylabels/losses")
+
+
+class CompileNative(BuildHookInterface):
+    """A wheel of this platform with the kernel; without a compiler one of every platform, without it."""
+
+    def initialize(self, version: str, build_data: dict[str, Any]) -> None:
+        """Compile, for a wheel and for an editable installation alike."""
+        if self.target_name != "wheel" or os.name == "nt":
+            return
+        compile_native = runpy.run_path(str(Path(self.root, LOSSES, "compile_native.py")))["compile_native"]
+        try:
+            made = compile_native()
+        except OSError:
+            self.app.display_warning("no C compiler: the losses will compute with torch's operations")
+        except subprocess.CalledProcessError as error:
+            self.app.display_warning(f"the losses will compute with torch's operations: {error.stderr}")
+        else:
+            platform = sysconfig.get_platform().replace("-", "_").replace(".", "_")
+            build_data["pure_python"] = False
+            build_data["tag"] = f"py3-none-{platform}"
+            build_data["artifacts"] += [str(LOSSES / file.name) for file in made]
