@@ -227,32 +227,44 @@ def _product(gradient: Tensor, up: Tensor) -> Tensor:
 
 
 def _run(
-    steps: _Steps, logits: Tensor, target: Tensor, how: Target, *, gradient: bool
+    steps: _Steps,
+    logits: Tensor,
+    target: Tensor,
+    how: Target,
+    *,
+    gradient: bool,
+    into: Tensor | None = None,
 ) -> tuple[Tensor, Tensor | None]:
-    """Return the reduced value, and its gradient if that is wanted."""
+    """Return the reduced value, and its gradient if that is wanted: in `into`, which may be the logits."""
     if target.dtype is not torch.int64:
         target = target.long()
     ignore = how.ignore_index
     if ignore is None:
-        return _reduced(steps, logits, target, None, how, gradient)
-    if logits.device.type != "cpu" or torch.compiler.is_compiling():
-        valid = target != ignore
+        return _reduced(steps, logits, target, None, how, gradient, into)
+    if logits.device.type != "cpu" or torch.compiler.is_compiling() or into is not None:
+        valid = target != ignore  # looked for first: what is written over cannot be tried again
     elif 0 <= ignore < logits.shape[1]:
         valid = target != ignore
         if bool(valid.all()):
-            return _reduced(steps, logits, target, None, how, gradient)
+            return _reduced(steps, logits, target, None, how, gradient, into)
     else:
         try:  # no label that is ignored could be looked up
-            return _reduced(steps, logits, target, None, how, gradient)
+            return _reduced(steps, logits, target, None, how, gradient, into)
         except (RuntimeError, IndexError):
             valid = target != ignore
             if bool(valid.all()):
                 raise
-    return _reduced(steps, logits, torch.where(valid, target, 0), valid, how, gradient)
+    return _reduced(steps, logits, torch.where(valid, target, 0), valid, how, gradient, into)
 
 
 def _reduced(
-    steps: _Steps, logits: Tensor, target: Tensor, valid: Tensor | None, how: Target, gradient: bool
+    steps: _Steps,
+    logits: Tensor,
+    target: Tensor,
+    valid: Tensor | None,
+    how: Target,
+    gradient: bool,
+    into: Tensor | None,
 ) -> tuple[Tensor, Tensor | None]:
     mean = how.reduction == "mean"
     each: Tensor | None = None  # what each value counts
@@ -275,7 +287,7 @@ def _reduced(
         scale = scale.unsqueeze(1)
     else:
         scale = 1.0 / count if mean else 1.0
-    values, slopes = _blocks(steps, logits, target.unsqueeze(1), scale, gradient)
+    values, slopes = _blocks(steps, logits, target.unsqueeze(1), scale, gradient, into)
     values = values.squeeze(1)
     if valid is not None:
         values = torch.where(valid, values, 0)
@@ -289,7 +301,12 @@ def _reduced(
 
 
 def _blocks(
-    steps: _Steps, logits: Tensor, label: Tensor, scale: Tensor | float, gradient: bool
+    steps: _Steps,
+    logits: Tensor,
+    label: Tensor,
+    scale: Tensor | float,
+    gradient: bool,
+    into: Tensor | None = None,
 ) -> tuple[Tensor, Tensor | None]:
     """Return the values (N, 1, d1, ...) and their gradients times `scale`, block by block."""
     half = logits.dtype is torch.float16 or logits.dtype is torch.bfloat16
@@ -299,12 +316,14 @@ def _blocks(
     if size > SMALL_BLOCK and logits.device.type == "cpu" and not torch.compiler.is_compiling():
         limit = (SMALL_BLOCK if steps.shares else BLOCK) * torch.get_num_threads()
         rows = min(rows, max(1, limit * rows // size))
-    if rows == len(logits):
+    if rows == len(logits) and into is None:
         values, found = _block(steps, logits.float() if half else logits, label, scale, None, None, gradient)
         return values, None if found is None else found.to(kind)
-    whole = torch.empty(logits.shape, dtype=kind, device=logits.device) if gradient else None
+    whole = into
+    if gradient and into is None:
+        whole = torch.empty(logits.shape, dtype=kind, device=logits.device)
     room = None
-    if steps.shares and steps.shares[-1][2] is None and not half:
+    if steps.shares and steps.shares[-1][2] is None and not half and rows < len(logits):
         room = [torch.empty((rows, *logits.shape[1:]), dtype=kind) for _ in range(3)]
     collected = []
     for start in range(0, len(logits), rows):
