@@ -40,7 +40,7 @@ def linear_loss(
     that of a block of logits: 32 MiB, or half of what `weight` takes if that is more.
 
     Args:
-        loss: a `Loss`, which has reduction, class weights, ignore_index and label_smoothing; or an expression.
+        loss: a `Loss`, which has reduction, class weights and the like, or an expression.
         features: (..., D) floating point.
         weight: (K, D) of the linear layer, K of 2 or more, in the type of the features; under autocast both
             are cast, and the products are of its type.
@@ -56,7 +56,7 @@ def linear_loss(
 
     Gradients are computed in the forward pass, of those of features, weight and bias that want one; for
     "none", and for a second backward pass, anew in the backward pass. Gradients of weight and bias are summed
-    up in float32 (float64 for float64). Second derivatives hold all logits, and so do torch.func's transforms.
+    up in float32 (float64 for float64). Second derivatives and torch.func's transforms hold all logits.
 
     >>> import torch, noisylabels as nl
     >>> features, head = torch.randn(8, 16), torch.nn.Linear(16, 50_000)
@@ -150,13 +150,14 @@ def _check(features: Tensor, weight: Tensor, target: Tensor, bias: Tensor | None
             raise InputError(f"{name} is of type {type(one).__name__}, expected a tensor")
     if not features.is_floating_point() or features.ndim < 2:
         raise InputError(
-            f"features are {features.dtype} of shape {tuple(features.shape)}, expected floating-point (..., D)"
+            f"features are {features.dtype} of shape {tuple(features.shape)}, expected floating-point "
+            "(..., D)"
         )
     size = features.shape[-1]
     if not weight.is_floating_point() or weight.ndim != 2 or weight.shape[1] != size or len(weight) < 2:
         raise InputError(
-            f"the weight is {weight.dtype} of shape {tuple(weight.shape)}, expected floating-point (K, {size}) "
-            f"with K of 2 or more for features of shape {tuple(features.shape)}"
+            f"the weight is {weight.dtype} of shape {tuple(weight.shape)}, expected floating-point "
+            f"(K, {size}) with K of 2 or more for features of shape {tuple(features.shape)}"
         )
     classes = len(weight)
     if bias is not None and (bias.shape != (classes,) or not bias.is_floating_point()):
@@ -166,8 +167,8 @@ def _check(features: Tensor, weight: Tensor, target: Tensor, bias: Tensor | None
     shape = tuple(features.shape[:-1])
     if target.shape != ((*shape, classes) if target.is_floating_point() else shape):
         raise InputError(
-            f"target is {target.dtype} of shape {tuple(target.shape)}, expected integer labels of shape {shape} "
-            f"or class probabilities of shape {(*shape, classes)}"
+            f"target is {target.dtype} of shape {tuple(target.shape)}, expected integer labels of shape "
+            f"{shape} or class probabilities of shape {(*shape, classes)}"
         )
     if loss.weight is not None and loss.weight.numel() != classes:
         raise InputError(f"there are {loss.weight.numel()} class weights for {classes} classes")
@@ -203,13 +204,13 @@ def _evaluate(
 
 
 class _Found(NamedTuple):
-    """Of a pass over all blocks; gradients before they are divided by `count`, None where none is wanted."""
+    """Of a pass over all blocks; gradients before they are divided by `divisor`, None where none is wanted."""
 
     value: Tensor
     features: Tensor | None
     weight: Tensor | None
     bias: Tensor | None
-    count: Tensor | int
+    divisor: Tensor | int
     """What a mean divides by; 1 for other reductions."""
 
 
@@ -251,7 +252,7 @@ class _Linear(torch.autograd.Function):
             found = _pass(ctx.plan, x, weight, bias, target, ctx.how, ctx.wants, up if each else None)
         factor: Tensor | None = None
         if not each:
-            count = torch.as_tensor(found.count, device=up.device, dtype=up.dtype)
+            count = torch.as_tensor(found.divisor, device=up.device, dtype=up.dtype)
             factor = torch.where(count > 0, up / count, 0)  # all are ignored: nothing is to be learned
         gradients = (found.features, found.weight, found.bias)
         return (
@@ -284,12 +285,13 @@ def _pass(
     rows = min(len(x), block_rows(weight, kind.itemsize))
     block_how = how if how.reduction == "none" else how._replace(reduction="sum")
     wants_x, wants_weight, wants_bias = wants
+    wants_any = any(wants)
     with torch.no_grad(), torch.autocast(x.device.type, enabled=False):
         w, x = weight.detach().to(kind), x.detach()
         b = None if bias is None else bias.detach().to(kind)
         room = x.new_empty(rows, classes)
         grad_x = torch.empty_like(x) if wants_x else None
-        grad_w = torch.empty_like(w, dtype=wide, memory_format=torch.contiguous_format) if wants_weight else None
+        grad_w = torch.empty(w.shape, dtype=wide, device=w.device) if wants_weight else None
         grad_b = torch.zeros(classes, dtype=wide, device=x.device) if wants_bias else None
         values = []
         for start in range(0, len(x), rows):
@@ -301,7 +303,12 @@ def _pass(
             else:
                 torch.addmm(b, features, w.t(), out=logits)
             value, slopes = fused._run(
-                steps, logits, target[part], block_how, gradient=any(wants), into=logits if any(wants) else None
+                steps,
+                logits,
+                target[part],
+                block_how,
+                gradient=wants_any,
+                into=logits if wants_any else None,
             )
             values.append(value)
             if slopes is None:
@@ -354,9 +361,13 @@ def _reference(
     """Return the same by the reference, a block at a time, each computed anew in the backward pass."""
     rows = block_rows(weight, max(4, x.dtype.itemsize))
     each = how._replace(reduction="none")
+    kind = x.dtype
+    if kind.itemsize == 2:  # so that autograd sums up the gradients of the blocks in float32
+        weight, bias = weight.float(), None if bias is None else bias.float()
 
     def block(features: Tensor, weight: Tensor, bias: Tensor | None, target: Tensor) -> Tensor:
-        return evaluation.evaluate(plan.parts, functional.linear(features, weight, bias), target, each)
+        logits = functional.linear(features, weight.to(kind), None if bias is None else bias.to(kind))
+        return evaluation.evaluate(plan.parts, logits, target, each)
 
     values = []
     for start in range(0, max(1, len(x)), rows):
