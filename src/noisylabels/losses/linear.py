@@ -204,7 +204,7 @@ def _evaluate(
 
 
 class _Found(NamedTuple):
-    """Of a pass over all blocks; gradients before they are divided by `divisor`, None where none is wanted."""
+    """Of a pass over all blocks; gradients before division by `divisor`, None where none is wanted."""
 
     value: Tensor
     features: Tensor | None
