@@ -42,6 +42,9 @@ SMALL_BLOCK = 2**16
 
 _TYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 
+KERNEL_DEVICES = ("cuda",)
+"""Where `triton_kernels.py` does the work, if there is triton."""
+
 _Costs = Callable[[Tensor, Tensor], tuple[Tensor, Tensor | float]]
 
 
@@ -220,6 +223,9 @@ def _is_one(up: Tensor) -> bool:
 
 
 def _product(gradient: Tensor, up: Tensor) -> Tensor:
+    kernels = _kernels(gradient) if up.ndim == 0 else None
+    if kernels is not None and kernels.multiply(gradient, up):
+        return gradient
     try:
         return gradient.mul_(up)
     except RuntimeError:  # several at once, by vmap
@@ -236,6 +242,11 @@ def _run(
     into: Tensor | None = None,
 ) -> tuple[Tensor, Tensor | None]:
     """Return the reduced value, and its gradient if that is wanted: in `into`, which may be the logits."""
+    kernels = _kernels(logits)
+    if kernels is not None:
+        found: tuple[Tensor, Tensor | None] | None = kernels.run(steps, logits, target, how, gradient, into)
+        if found is not None:
+            return found
     if target.dtype is not torch.int64:
         target = target.long()
     ignore = how.ignore_index
@@ -255,6 +266,22 @@ def _run(
             if bool(valid.all()):
                 raise
     return _reduced(steps, logits, torch.where(valid, target, 0), valid, how, gradient, into)
+
+
+def _kernels(logits: Tensor) -> Any:
+    """Return the module of the GPU's kernels if these logits may be for it."""
+    global _has_triton
+    if logits.device.type not in KERNEL_DEVICES or logits.ndim != 2 or not _has_triton:
+        return None
+    try:
+        from noisylabels.losses import triton_kernels
+    except ImportError:
+        _has_triton = False
+        return None
+    return triton_kernels
+
+
+_has_triton = True
 
 
 def _reduced(
