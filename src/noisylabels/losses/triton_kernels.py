@@ -1,9 +1,9 @@
 """The fast path on a GPU: one program a row, value and gradient from one launch.
 
 The arithmetic is that of `fused.py`, which calls `run` for (N, K) logits on CUDA. A row of up to `WHOLE`
-classes is read once and stays in registers; a longer one is read once for its statistics (an online softmax), once
-more if sums over the labels need the probabilities (nfl, the negative reading), and once for the gradient.
-What the kernel does not know (float64, more terms than it has places for, functions of one's own) is the
+classes is read once and stays in registers; a longer one is read once for its statistics (an online
+softmax), once more if sums over the labels need the probabilities (nfl, the negative reading), and once for
+the gradient. What the kernel does not know (float64, more terms than it has places for, functions of one's own) is the
 business of `fused.py`, and so is everything from the first failure of a kernel on, with one warning.
 
 Importing this file needs triton. A label out of range gives NaN: the values of labels are not looked at.
@@ -66,8 +66,8 @@ _LEAST = tl.constexpr(-3.4028234663852886e38)
 def encode(steps: Any) -> tuple[list[int], list[float]] | None:
     """Return a loss as codes and numbers for the kernel, or None if it has no place for it.
 
-    Codes: a function each for the places at the label; a function and whether the reading is negative each for the
-    places of shares. Numbers: the weight of nce, then weight, a, b of each place; shares have a bound more.
+    Codes: a function for each place at the label; a function and whether its reading is negative for each
+    place of a share. Numbers: the weight of nce, then weight, a, b of each place; shares have a bound more.
     """
     if len(steps.at_label) > LABEL_PLACES or len(steps.shares) > SHARE_PLACES:
         return None
@@ -372,9 +372,10 @@ def _rows(  # type: ignore[no-untyped-def]
             height += v1 * slope / total1 - factor1 * slopes1
 
     scale = tl.load(factor) if MEAN else 1.0
+    nothing = 0.0 * scale  # NaN where none counts, as a mean over none is
     if WEIGHTED:
         scale *= tl.load(weight + y, mask=inside, other=0.0).to(tl.float32)
-    tl.store(values + row, tl.where(valid, value * scale, 0.0))
+    tl.store(values + row, tl.where(valid, value * scale, nothing))
 
     if GRADIENT:
         scale = tl.where(valid, scale, 0.0)
@@ -565,7 +566,7 @@ def run(
 
 
 def multiply(gradient: Tensor, up: Tensor) -> bool:
-    """Multiply a contiguous gradient by the number `up` on its device, in place; return whether it is done."""
+    """Multiply a contiguous gradient in place by the number `up` on its device; return whether it is done."""
     if not _working or gradient.dtype not in _TYPES or not gradient.is_contiguous() or up.numel() != 1:
         return False
     size = gradient.numel()
