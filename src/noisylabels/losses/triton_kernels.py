@@ -3,8 +3,9 @@
 The arithmetic is that of `fused.py`, which calls `run` for (N, K) logits on CUDA. A row of up to `WHOLE`
 classes is read once and stays in registers; a longer one is read once for its statistics (an online
 softmax), once more if sums over the labels need the probabilities (nfl, the negative reading), and once for
-the gradient. What the kernel does not know (float64, more terms than it has places for, functions of one's own) is the
-business of `fused.py`, and so is everything from the first failure of a kernel on, with one warning.
+the gradient. What the kernel does not know (float64, more terms than it has places for, functions of one's
+own) is the business of `fused.py`, and so is everything from the first failure of a kernel on, with one
+warning.
 
 Importing this file needs triton. A label out of range gives NaN: the values of labels are not looked at.
 """
@@ -67,7 +68,7 @@ def encode(steps: Any) -> tuple[list[int], list[float]] | None:
     """Return a loss as codes and numbers for the kernel, or None if it has no place for it.
 
     Codes: a function for each place at the label; a function and whether its reading is negative for each
-    place of a share. Numbers: the weight of nce, then weight, a, b of each place; shares have a bound more.
+    place of a share. Numbers: the weight of nce, then weight, a, b of each place.
     """
     if len(steps.at_label) > LABEL_PLACES or len(steps.shares) > SHARE_PLACES:
         return None
@@ -86,15 +87,11 @@ def encode(steps: Any) -> tuple[list[int], list[float]] | None:
         found = _encode(costs)
         if found is None:
             return None
-        bound = 0.0
-        if reading is NEGATIVE:
-            x = torch.full((), -math.log(P_MIN), dtype=torch.float64)
-            bound = float(costs(x, (-x).exp())[0])
         codes += [found[0], int(reading is NEGATIVE)]
-        numbers += [weight, *found[1:], bound]
+        numbers += [weight, *found[1:]]
     missing = SHARE_PLACES - len(steps.shares)
     codes += [0, 0] * missing
-    numbers += [0.0] * 4 * missing
+    numbers += [0.0] * 3 * missing
     return codes, numbers
 
 
@@ -207,11 +204,14 @@ def _costs(CODE: tl.constexpr, x, p, a, b):  # type: ignore[no-untyped-def]
 
 
 @triton.jit
-def _amounts(CODE: tl.constexpr, NEGATIVE: tl.constexpr, x, p, a, b, bound):  # type: ignore[no-untyped-def]
+def _amounts(CODE: tl.constexpr, NEGATIVE: tl.constexpr, x, p, a, b):  # type: ignore[no-untyped-def]
     """Return what a share is of the sum of, and its slope."""
     if NEGATIVE:
         near = tl.minimum(x, _X_MOST)
         cost, slope = _costs(CODE, near, tl.exp(-near), a, b)
+        # by the same arithmetic, so that the amount at p_min is 0 and not rounding times K
+        most = a * 0 + _X_MOST
+        bound, _ = _costs(CODE, most, tl.exp(-most), a, b)
         amount = bound - cost
         slope = tl.where(x <= _X_MOST, slope, 0.0)
     else:
@@ -220,9 +220,9 @@ def _amounts(CODE: tl.constexpr, NEGATIVE: tl.constexpr, x, p, a, b, bound):  # 
 
 
 @triton.jit
-def _sums(CODE: tl.constexpr, NEGATIVE: tl.constexpr, x, p, mask, a, b, bound):  # type: ignore[no-untyped-def]
+def _sums(CODE: tl.constexpr, NEGATIVE: tl.constexpr, x, p, mask, a, b):  # type: ignore[no-untyped-def]
     """Return the sums over the labels of amounts and slopes."""
-    amount, slope = _amounts(CODE, NEGATIVE, x, p, a, b, bound)
+    amount, slope = _amounts(CODE, NEGATIVE, x, p, a, b)
     return tl.sum(tl.where(mask, amount, 0.0)), tl.sum(tl.where(mask, slope, 0.0))
 
 
@@ -251,11 +251,9 @@ def _rows(  # type: ignore[no-untyped-def]
     v0,
     c0,
     d0,
-    bound0,
     v1,
     c1,
     d1,
-    bound1,
     F0: tl.constexpr,
     F1: tl.constexpr,
     F2: tl.constexpr,
@@ -337,9 +335,9 @@ def _rows(  # type: ignore[no-untyped-def]
         if ONE:
             x = log_s - (z - top)
             p = tl.exp(z - top) / s
-            total0, slopes0 = _sums(G0, N0, x, p, mask, c0, d0, bound0)
+            total0, slopes0 = _sums(G0, N0, x, p, mask, c0, d0)
             if G1 > 0:
-                total1, slopes1 = _sums(G1, N1, x, p, mask, c1, d1, bound1)
+                total1, slopes1 = _sums(G1, N1, x, p, mask, c1, d1)
         else:
             total0 = s * 0
             slopes0 = s * 0
@@ -350,21 +348,21 @@ def _rows(  # type: ignore[no-untyped-def]
                 z = tl.load(logits + start + columns, mask=mask, other=float("-inf")).to(tl.float32)
                 x = log_s - (z - top)
                 p = tl.exp(z - top) / s
-                amount, slope = _sums(G0, N0, x, p, mask, c0, d0, bound0)
+                amount, slope = _sums(G0, N0, x, p, mask, c0, d0)
                 total0 += amount
                 slopes0 += slope
                 if G1 > 0:
-                    amount, slope = _sums(G1, N1, x, p, mask, c1, d1, bound1)
+                    amount, slope = _sums(G1, N1, x, p, mask, c1, d1)
                     total1 += amount
                     slopes1 += slope
-        amount, slope = _amounts(G0, N0, x_y, p_y, c0, d0, bound0)
+        amount, slope = _amounts(G0, N0, x_y, p_y, c0, d0)
         share = amount / total0
         value += v0 * ((1 - share) if N0 else share)
         rise += v0 * slope / total0
         factor0 = v0 * share / total0
         height += v0 * slope / total0 - factor0 * slopes0
         if G1 > 0:
-            amount, slope = _amounts(G1, N1, x_y, p_y, c1, d1, bound1)
+            amount, slope = _amounts(G1, N1, x_y, p_y, c1, d1)
             share = amount / total1
             value += v1 * ((1 - share) if N1 else share)
             rise += v1 * slope / total1
@@ -391,10 +389,10 @@ def _rows(  # type: ignore[no-untyped-def]
             e = tl.exp(z - top)
             found = e * height + lift
             if G0 > 0:
-                amount, slope = _amounts(G0, N0, log_s - (z - top), e / s, c0, d0, bound0)
+                amount, slope = _amounts(G0, N0, log_s - (z - top), e / s, c0, d0)
                 found += factor0 * slope
                 if G1 > 0:
-                    amount, slope = _amounts(G1, N1, log_s - (z - top), e / s, c1, d1, bound1)
+                    amount, slope = _amounts(G1, N1, log_s - (z - top), e / s, c1, d1)
                     found += factor1 * slope
             found = tl.where(start + columns == y, found - fall, found)
             tl.store(gradient + start + columns, found.to(gradient.dtype.element_ty), mask=mask)
