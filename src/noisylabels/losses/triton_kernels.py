@@ -389,11 +389,11 @@ def _rows(  # type: ignore[no-untyped-def]
             e = tl.exp(z - top)
             found = e * height + lift
             if G0 > 0:
-                amount, slope = _amounts(G0, N0, log_s - (z - top), e / s, c0, d0)
-                found += factor0 * slope
+                _, slope_k = _amounts(G0, N0, log_s - (z - top), e / s, c0, d0)
+                found += factor0 * slope_k
                 if G1 > 0:
-                    amount, slope = _amounts(G1, N1, log_s - (z - top), e / s, c1, d1)
-                    found += factor1 * slope
+                    _, slope_k = _amounts(G1, N1, log_s - (z - top), e / s, c1, d1)
+                    found += factor1 * slope_k
             found = tl.where(start + columns == y, found - fall, found)
             tl.store(gradient + start + columns, found.to(gradient.dtype.element_ty), mask=mask)
 
@@ -504,7 +504,12 @@ def _launch(
     return values if reduction == "none" else values.sum(), found if gradient else None
 
 
-@torch.library.custom_op("noisylabels::rows", mutates_args=())
+@torch.library.custom_op(
+    "noisylabels::rows",
+    mutates_args=(),
+    schema="(Tensor logits, Tensor target, Tensor? weight, str reduction, int? ignore_index, int[] codes, "
+    "float[] numbers) -> (Tensor, Tensor)",
+)
 def rows(
     logits: Tensor,
     target: Tensor,
