@@ -120,6 +120,8 @@ def test_the_tables_of_the_documents_are_those_of_the_results() -> None:
     assert tables.keys() == TABLES.keys()
     for name, document in TABLES.items():
         assert tables[name].read_text(encoding="utf-8") in TEXTS[document], f"{document} lacks {name}"
+    linear = (ROOT / "results" / "benchmarks" / "linear.md").read_text(encoding="utf-8")
+    assert linear in TEXTS["docs/speed.md"]
 
 
 def test_the_tables_of_the_study_are_made_of_its_runs() -> None:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from noisylabels.experiment import load_config as load_config
     from noisylabels.experiment import run as run
     from noisylabels.losses.expression import loss as loss
+    from noisylabels.losses.linear import LinearLoss as LinearLoss
     from noisylabels.losses.modules import Loss as Loss
     from noisylabels.models.catalog import build_model as build_model
     from noisylabels.noise.corruption import corrupt as corrupt
@@ -40,6 +41,7 @@ _HOME = {
     "History": "training.history",
     "ImageSet": "data.images",
     "InputError": "core.checks",
+    "LinearLoss": "losses.linear",
     "Loss": "losses.modules",
     "NoisyLabels": "noise.labels",
     "RunConfig": "experiment",
@@ -60,6 +62,7 @@ __all__ = [
     "History",
     "ImageSet",
     "InputError",
+    "LinearLoss",
     "Loss",
     "NoisyLabels",
     "RunConfig",

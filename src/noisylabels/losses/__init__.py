@@ -14,6 +14,7 @@ from noisylabels.losses.catalog import LOSSES, PER_LABEL, WRAPPERS, register, un
 from noisylabels.losses.entries import PAPER
 from noisylabels.losses.expression import loss
 from noisylabels.losses.functional import function
+from noisylabels.losses.linear import LinearLoss, linear_loss
 from noisylabels.losses.modules import Loss, negative, normalize, select
 from noisylabels.losses.presets import PRESETS
 
@@ -23,8 +24,10 @@ __all__ = [
     "PER_LABEL",
     "PRESETS",
     "WRAPPERS",
+    "LinearLoss",
     "Loss",
     "function",
+    "linear_loss",
     "loss",
     "negative",
     "normalize",

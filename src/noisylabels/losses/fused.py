@@ -44,6 +44,9 @@ SMALL_BLOCK = 2**16
 
 _TYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 
+KERNEL_DEVICES = ("cuda",)
+"""Where `triton_kernels.py` does the work, if there is triton."""
+
 _Costs = Callable[[Tensor, Tensor], tuple[Tensor, Tensor | float]]
 
 
@@ -228,6 +231,9 @@ def _is_one(up: Tensor) -> bool:
 
 
 def _product(gradient: Tensor, up: Tensor) -> Tensor:
+    kernels = _kernels(gradient) if up.ndim == 0 else None
+    if kernels is not None and kernels.multiply(gradient, up):
+        return gradient
     try:
         return gradient.mul_(up)
     except RuntimeError:  # several at once, by vmap
@@ -235,34 +241,67 @@ def _product(gradient: Tensor, up: Tensor) -> Tensor:
 
 
 def _run(
-    steps: _Steps, logits: Tensor, target: Tensor, how: Target, *, gradient: bool
+    steps: _Steps,
+    logits: Tensor,
+    target: Tensor,
+    how: Target,
+    *,
+    gradient: bool,
+    into: Tensor | None = None,
 ) -> tuple[Tensor, Tensor | None]:
-    """Return the reduced value, and its gradient if that is wanted."""
+    """Return the reduced value, and its gradient if that is wanted: in `into`, which may be the logits."""
+    kernels = _kernels(logits)
+    if kernels is not None:
+        found: tuple[Tensor, Tensor | None] | None = kernels.run(steps, logits, target, how, gradient, into)
+        if found is not None:
+            return found
     if target.dtype is not torch.int64:
         target = target.long()
     if steps.native is not None and native.takes(logits, target):
         return native.run(steps.native, logits, target, how, gradient)
     ignore = how.ignore_index
     if ignore is None:
-        return _reduced(steps, logits, target, None, how, gradient)
-    if logits.device.type != "cpu" or torch.compiler.is_compiling():
-        valid = target != ignore
+        return _reduced(steps, logits, target, None, how, gradient, into)
+    if logits.device.type != "cpu" or torch.compiler.is_compiling() or into is not None:
+        valid = target != ignore  # looked for first: what is written over cannot be tried again
     elif 0 <= ignore < logits.shape[1]:
         valid = target != ignore
         if bool(valid.all()):
-            return _reduced(steps, logits, target, None, how, gradient)
+            return _reduced(steps, logits, target, None, how, gradient, into)
     else:
         try:  # no label that is ignored could be looked up
-            return _reduced(steps, logits, target, None, how, gradient)
+            return _reduced(steps, logits, target, None, how, gradient, into)
         except (RuntimeError, IndexError):
             valid = target != ignore
             if bool(valid.all()):
                 raise
-    return _reduced(steps, logits, torch.where(valid, target, 0), valid, how, gradient)
+    return _reduced(steps, logits, torch.where(valid, target, 0), valid, how, gradient, into)
+
+
+def _kernels(logits: Tensor) -> Any:
+    """Return the module of the GPU's kernels if these logits may be for it."""
+    global _has_triton
+    if logits.device.type not in KERNEL_DEVICES or logits.ndim != 2 or not _has_triton:
+        return None
+    try:
+        from noisylabels.losses import triton_kernels
+    except ImportError:
+        _has_triton = False
+        return None
+    return triton_kernels
+
+
+_has_triton = True
 
 
 def _reduced(
-    steps: _Steps, logits: Tensor, target: Tensor, valid: Tensor | None, how: Target, gradient: bool
+    steps: _Steps,
+    logits: Tensor,
+    target: Tensor,
+    valid: Tensor | None,
+    how: Target,
+    gradient: bool,
+    into: Tensor | None,
 ) -> tuple[Tensor, Tensor | None]:
     mean = how.reduction == "mean"
     each: Tensor | None = None  # what each value counts
@@ -285,7 +324,7 @@ def _reduced(
         scale = scale.unsqueeze(1)
     else:
         scale = 1.0 / count if mean else 1.0
-    values, slopes = _blocks(steps, logits, target.unsqueeze(1), scale, gradient)
+    values, slopes = _blocks(steps, logits, target.unsqueeze(1), scale, gradient, into)
     values = values.squeeze(1)
     if valid is not None:
         values = torch.where(valid, values, 0)
@@ -299,7 +338,12 @@ def _reduced(
 
 
 def _blocks(
-    steps: _Steps, logits: Tensor, label: Tensor, scale: Tensor | float, gradient: bool
+    steps: _Steps,
+    logits: Tensor,
+    label: Tensor,
+    scale: Tensor | float,
+    gradient: bool,
+    into: Tensor | None = None,
 ) -> tuple[Tensor, Tensor | None]:
     """Return the values (N, 1, d1, ...) and their gradients times `scale`, block by block."""
     half = logits.dtype is torch.float16 or logits.dtype is torch.bfloat16
@@ -309,12 +353,14 @@ def _blocks(
     if size > SMALL_BLOCK and logits.device.type == "cpu" and not torch.compiler.is_compiling():
         limit = (SMALL_BLOCK if steps.shares else BLOCK) * torch.get_num_threads()
         rows = min(rows, max(1, limit * rows // size))
-    if rows == len(logits):
+    if rows == len(logits) and into is None:
         values, found = _block(steps, logits.float() if half else logits, label, scale, None, None, gradient)
         return values, None if found is None else found.to(kind)
-    whole = torch.empty(logits.shape, dtype=kind, device=logits.device) if gradient else None
+    whole = into
+    if gradient and into is None:
+        whole = torch.empty(logits.shape, dtype=kind, device=logits.device)
     room = None
-    if steps.shares and steps.shares[-1][2] is None and not half:
+    if steps.shares and steps.shares[-1][2] is None and not half and rows < len(logits):
         room = [torch.empty((rows, *logits.shape[1:]), dtype=kind) for _ in range(3)]
     collected = []
     for start in range(0, len(logits), rows):
