@@ -1,4 +1,4 @@
-"""The fast path, by torch's operations, against the reference: whatever comes in and whatever is asked for."""
+"""The fast path, by torch's operations, against the reference: the same, whatever is asked for."""
 
 from __future__ import annotations
 

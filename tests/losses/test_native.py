@@ -158,6 +158,23 @@ def test_what_is_not_finite_shows(kernel):
             assert torch.equal(slope[:, 1], torch.zeros(20))
 
 
+@pytest.mark.parametrize("text", ["nce+rce", "nfl+mae"])
+def test_the_gradient_may_take_the_place_of_the_logits(kernel, text):
+    how = Target(None, "sum", -100, 0.0)
+    for classes in (10, 100):
+        steps = loss(text)._plan.steps(classes)
+        for dtype in (torch.float32, torch.bfloat16):
+            z, t = batch(37, classes)
+            z = z.to(dtype)
+            t[4] = -100
+            value, slope = native.run(steps.native, z, t, how, True)
+            again, written = native.run(steps.native, z, t, how, True, z)
+            assert written is z
+            assert torch.equal(value, again)
+            assert torch.equal(slope, z)
+    assert not native.takes(z.half(), t, z.half())  # whose gradients are float32
+
+
 def test_threads_change_no_bit(kernel, monkeypatch):
     monkeypatch.setattr(native, "THREAD", 100)
     before = torch.get_num_threads()

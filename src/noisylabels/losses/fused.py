@@ -257,8 +257,8 @@ def _run(
             return found
     if target.dtype is not torch.int64:
         target = target.long()
-    if steps.native is not None and native.takes(logits, target):
-        return native.run(steps.native, logits, target, how, gradient)
+    if steps.native is not None and native.takes(logits, target, into):
+        return native.run(steps.native, logits, target, how, gradient, into)
     ignore = how.ignore_index
     if ignore is None:
         return _reduced(steps, logits, target, None, how, gradient, into)

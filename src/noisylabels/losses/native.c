@@ -58,7 +58,7 @@ typedef struct {
     const int64_t *label; /* rows */
     const float *weight;  /* classes; or NULL */
     double *values;       /* rows, class weights applied */
-    void *gradient;       /* rows x classes; or NULL */
+    void *gradient;       /* rows x classes, or the logits, which it then takes the place of; or NULL */
     int64_t rows, classes, ignore;
     int32_t kind, ignores; /* whether `ignore` means anything */
     double scale;          /* of gradients, beside the class weights */
@@ -382,8 +382,9 @@ static void *rows(void *given) {
                 continue;
             }
             float *wide = room + 2 * found * classes;
-            z[found] = half ? wide : (const float *)w->logits + at;
+            z[found] = half || w->gradient == w->logits ? wide : (const float *)w->logits + at;
             if (half) widen((const uint16_t *)w->logits + at, wide, classes, w->kind);
+            else if (z[found] == wide) memcpy(wide, (const float *)w->logits + at, classes * sizeof(float));
             gradient[found] = w->gradient == NULL || rounds ? wide + classes : (float *)w->gradient + at;
             y[found] = w->label[i], row[found] = i;
             each[found] = w->weight ? w->weight[y[found]] : 1, scale[found] = (float)(each[found] * w->scale);

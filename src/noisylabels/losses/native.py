@@ -120,8 +120,8 @@ def prepare(
     return plan
 
 
-def takes(logits: Tensor, target: Tensor) -> bool:
-    """Return whether the kernel reads such tensors."""
+def takes(logits: Tensor, target: Tensor, into: Tensor | None = None) -> bool:
+    """Return whether the kernel reads such logits and labels, and writes gradients into such a tensor."""
     return (
         logits.dtype in _KINDS
         and logits.ndim == 2
@@ -129,16 +129,26 @@ def takes(logits: Tensor, target: Tensor) -> bool:
         and target.device.type == "cpu"
         and logits.is_contiguous()
         and not logits.is_neg()
+        and (into is None or (into.dtype is _of_gradients(logits) and into.is_contiguous()))
     )
 
 
+def _of_gradients(logits: Tensor) -> torch.dtype:
+    return torch.float32 if logits.dtype is torch.float16 else logits.dtype
+
+
 def run(
-    plan: _Plan, logits: Tensor, target: Tensor, how: Target, gradient: bool
+    plan: _Plan,
+    logits: Tensor,
+    target: Tensor,
+    how: Target,
+    gradient: bool,
+    into: Tensor | None = None,
 ) -> tuple[Tensor, Tensor | None]:
-    """Return the reduced value and its gradient by the logits.
+    """Return the reduced value and its gradient by the logits: in `into`, which may be the logits.
 
     Raises:
-        IndexError: a label is out of range.
+        IndexError: a label is out of range; nothing is written.
     """
     assert _LIBRARY is not None
     n, classes = logits.shape
@@ -146,8 +156,9 @@ def run(
     weight = None if how.weight is None else how.weight.detach().float().contiguous()
     each = how.reduction == "none"
     value = torch.empty((n,) if each else ())
-    half = logits.dtype is torch.float16
-    slopes = torch.empty_like(logits, dtype=torch.float32 if half else None) if gradient else None
+    slopes = into if gradient else None
+    if gradient and slopes is None:
+        slopes = torch.empty_like(logits, dtype=_of_gradients(logits))
     failed = _LIBRARY.noisylabels_loss(
         ctypes.byref(plan),
         logits.data_ptr(),
