@@ -67,7 +67,7 @@ def assert_same(text, z, t, up=None, rtol=None, atol=None, **how):
 @pytest.fixture(autouse=True)
 def operations(monkeypatch):
     """The compiled kernel has tests of its own (test_native.py)."""
-    monkeypatch.setattr(native, "takes", lambda logits, target: False)
+    monkeypatch.setattr(native, "takes", lambda *given: False)
 
 
 @pytest.fixture
