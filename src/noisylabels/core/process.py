@@ -76,10 +76,10 @@ def limit_threads() -> int:
 def keep_freed_memory() -> bool:
     """Let this process keep the memory that it frees for what it needs next; return whether it can.
 
-    A step of training frees and asks for the same hundreds of MB. The GNU C library hands large blocks back to
-    the system, which then fills each page with zeros anew: a tenth of the paper's network's step on a CPU.
-    The most memory in use stays what it was; it is given back when the process ends. For programs, not
-    for a library: it holds for the whole process.
+    A step of training frees and asks for the same hundreds of MB. The GNU C library hands large blocks back
+    to the system, which then fills each page with zeros anew: a tenth of the step of the paper's network on a
+    CPU. What has been needed once is given back when the process ends. For programs, not for a library: it
+    holds for the whole process.
     """
     if not sys.platform.startswith("linux"):
         return False

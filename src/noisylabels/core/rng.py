@@ -26,7 +26,8 @@ def derive_seed(seed: int, *name: str | int) -> int:
     >>> derive_seed(0, "noise") == derive_seed(0, "noise") != derive_seed(0, "order")
     True
     """
-    if isinstance(seed, bool) or not isinstance(seed, Integral) or seed < 0:
+    came: object = seed  # NumPy's integers are of numbers.Integral too
+    if isinstance(came, bool) or not isinstance(came, Integral) or seed < 0:
         raise InputError(f"seed is {seed!r}, expected an integer of 0 or more")
     text = "/".join([str(int(seed)), *(str(part) for part in name)])
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
