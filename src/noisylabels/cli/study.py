@@ -51,7 +51,7 @@ class StudyCommand:
     jobs: int | None = None
     """processes (default: one a core on a CPU, 2 on a GPU; 0: this process, for debugging)"""
     threads: int | None = None
-    """threads of each process (default: the cores that this command may use, dealt out among the processes)"""
+    """threads of each process (default: the cores that this command may use, dealt out among them)"""
     time_budget: str | None = None
     """90s, 9m, 1h30m: then checkpoints are written, and the same command goes on"""
     shard: str | None = None
