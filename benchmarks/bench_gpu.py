@@ -7,7 +7,8 @@ Writes gpu-MACHINE.json into results/benchmarks and prints two tables:
 
 - seconds an epoch of 50,000 random images at batch 128, augmented, tallied, without evaluation: launched
   operation by operation (plain), replayed as a CUDA graph (captured), the network compiled by torch.compile
-  (compiled), and both; and the seconds of an evaluation of 10,000. The floor is 102 GFLOP a step at 790 TFLOP/s.
+  (compiled), and both; and the seconds of an evaluation of 10,000. The floor is 102 GFLOP a step at 790
+  TFLOP/s.
 - images a second of 1, 2, 4 such runs in processes of their own, that begin together once all are warm.
 """
 
