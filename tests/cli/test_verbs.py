@@ -239,3 +239,21 @@ def test_a_plot_is_drawn_although_nobody_reads_on(tmp_path: Path) -> None:
     shown = subprocess.run(["bash", "-o", "pipefail", "-c", command], capture_output=True, text=True)
     assert shown.returncode == 0, shown.stderr
     assert plot.exists()
+
+
+def test_threads_of_a_study_are_the_usable_cores_dealt_out(monkeypatch):
+    from noisylabels.cli.study import StudyCommand
+
+    monkeypatch.setattr("noisylabels.core.process.usable_cpus", lambda: 6)
+
+    def threads(**flags: int) -> tuple[int, int]:
+        command = StudyCommand("run", "digits", device="cpu", **flags)
+        jobs = command._jobs()
+        return jobs, command._threads(jobs)
+
+    assert threads() == (6, 1)
+    assert threads(jobs=2) == (2, 3)
+    assert threads(jobs=4) == (4, 1)
+    assert threads(jobs=12) == (12, 1)
+    assert threads(jobs=0) == (0, 6)
+    assert threads(jobs=2, threads=1) == (2, 1)

@@ -128,6 +128,7 @@ def test_the_optimizers_take_momentum_and_decay(name):
         ({"l1": -1.0}, "l1 is -1.0"),
         ({"weight_decay": -1.0}, "weight_decay is -1.0"),
         ({"checkpoint_minutes": -1.0}, "checkpoint_minutes is -1.0"),
+        ({"capture": "graph"}, "unknown capture 'graph'; known: auto, on, off"),
         ({"epochs": 0}, "epochs is 0"),
         ({"batch_size": 1}, "batch_size is 1"),
         ({"checkpoint_epochs": 0}, "checkpoint_epochs is 0"),

@@ -48,27 +48,34 @@ def step_ratio(
         rounds: see `bench.timing.compare`.
     """
     where = torch.device(device)
-    pixels = torch.from_numpy(
-        np.random.default_rng(0).integers(0, 256, (EXAMPLES, 3, SIDE, SIDE), dtype=np.uint8)
+    pixels, labels = examples()
+    ours = our_step(pixels, labels, loss(expression), model, batch_size, precision, where)
+    return compare(ours, plain_step(pixels, labels, model, batch_size, where), rounds=rounds, device=where)
+
+
+def examples(count: int = EXAMPLES) -> tuple[Tensor, Tensor]:
+    """Return random images, uint8 (N, 3, 32, 32), and labels of them."""
+    draw = np.random.default_rng(0)
+    return (
+        torch.from_numpy(draw.integers(0, 256, (count, 3, SIDE, SIDE), dtype=np.uint8)),
+        torch.arange(count) % CLASSES,
     )
-    labels = torch.arange(EXAMPLES) % CLASSES
-    ours = _ours(pixels, labels, expression, model, batch_size, precision, where)
-    return compare(ours, _plain(pixels, labels, model, batch_size, where), rounds=rounds, device=where)
 
 
 def _model(name: str) -> nn.Module:
     return build_model(name, channels=3, image_size=(SIDE, SIDE), num_classes=CLASSES, seed=0)
 
 
-def _ours(
+def our_step(
     pixels: Tensor,
     labels: Tensor,
-    expression: str,
+    criterion: Callable[[Tensor, Tensor], Tensor],
     model: str,
     batch_size: int,
     precision: str,
     device: torch.device,
 ) -> Callable[[], object]:
+    """Return what takes the next step of our loop, its batch included."""
     settings = Settings(precision=precision, batch_size=batch_size, device=str(device))
     network = _model(model).to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     batches = Batches(
@@ -83,7 +90,7 @@ def _ours(
         seed=0,
         channels_last=True,
     )
-    step = Step(network.train(), loss(expression), settings, device)
+    step = Step(network.train(), criterion, settings, device)
 
     def endless() -> Iterator[tuple[Tensor, Tensor]]:
         epoch = 0
@@ -123,9 +130,10 @@ class _Pictures(Dataset[tuple[Tensor, int]]):
         return torch.from_numpy((values - self.mean) / self.std), self.labels[place]
 
 
-def _plain(
+def plain_step(
     pixels: Tensor, labels: Tensor, model: str, batch_size: int, device: torch.device
 ) -> Callable[[], object]:
+    """Return what takes the next step of the plain loop, its batch included."""
     network = _model(model).to(device).train()
     loader = DataLoader(_Pictures(pixels, labels), batch_size=batch_size, shuffle=True, drop_last=True)
     optimizer = torch.optim.SGD(network.parameters(), lr=0.01, momentum=0.9, weight_decay=1e-4)

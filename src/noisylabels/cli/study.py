@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,8 +50,8 @@ class StudyCommand:
     """values of axes, * for any text: --only loss=ce,nce+mae noise=symmetric:* seed=1"""
     jobs: int | None = None
     """processes (default: one a core on a CPU, 2 on a GPU; 0: this process, for debugging)"""
-    threads: int = 1
-    """threads of each process"""
+    threads: int | None = None
+    """threads of each process (default: the cores that this command may use, dealt out among them)"""
     time_budget: str | None = None
     """90s, 9m, 1h30m: then checkpoints are written, and the same command goes on"""
     shard: str | None = None
@@ -91,10 +90,21 @@ class StudyCommand:
             return int(check_between(self.jobs, "--jobs", 0, 1000))
         import torch
 
+        from noisylabels.core.process import usable_cpus
+
         on_gpu = self.device not in (None, "auto", "cpu") or (
             self.device != "cpu" and torch.cuda.is_available()
         )
-        return 2 if on_gpu else os.cpu_count() or 1
+        return 2 if on_gpu else usable_cpus()
+
+    def _threads(self, jobs: int) -> int:
+        """Return the threads of each process; they depend on no more than the command and the machine."""
+        from noisylabels.core.checks import check_whole
+        from noisylabels.core.process import usable_cpus
+
+        if self.threads is not None:
+            return check_whole(self.threads, "--threads", 1)
+        return max(1, usable_cpus() // max(jobs, 1))
 
     def _folder(self) -> Store:
         """Return the store that is meant: --out, a folder, or that of a study's name."""
@@ -111,6 +121,7 @@ class StudyCommand:
     def _show(self) -> int:
         from noisylabels.cli.terminal import console, table
         from noisylabels.core.checks import InputError, one_line
+        from noisylabels.core.process import usable_cpus
         from noisylabels.study.plan import estimate, in_words, probe, shard
 
         study, cells, store = self._cells()
@@ -134,7 +145,7 @@ class StudyCommand:
                 why = str(error) if isinstance(error, InputError) else one_line(error)
                 raise InputError(f"no time is known: {open_cells[0].name} cannot be tried: {why}") from None
             jobs = self._jobs()
-            total = estimate(each, open_cells, jobs, os.cpu_count() or 1)
+            total = estimate(each, open_cells, jobs, usable_cpus())
             console().print(
                 f"about {in_words(total)}: a cell takes about {in_words(each)} here, by some seconds of the "
                 f"first ({open_cells[0].name}), and {jobs or 1} run at a time",
@@ -144,14 +155,15 @@ class StudyCommand:
 
     def _run(self) -> int:
         from noisylabels.cli.progress import Progress
-        from noisylabels.core.checks import InputError, check_whole
+        from noisylabels.core.checks import InputError
+        from noisylabels.core.process import keep_freed_memory, limit_threads
         from noisylabels.experiment import open_trackers
         from noisylabels.study.executors import carry_out_all
         from noisylabels.study.plan import read_seconds, shard
 
         seconds = None if self.time_budget is None else read_seconds(self.time_budget)
         jobs = self._jobs()
-        check_whole(self.threads, "--threads", 1)
+        threads = self._threads(jobs)
         study, cells, store = self._cells()
         open_trackers(self.track)  # what is wrong with them is said before anything is begun
         earlier = store.note(study.title, cells)
@@ -166,6 +178,9 @@ class StudyCommand:
         view = Progress(store, [state.state for state in states])
         for line in said:
             view.say(line)
+        if jobs == 0:
+            keep_freed_memory()
+            limit_threads()
         with view:
             if self.track:
                 store.catch_up(cells, self.track, view.note)
@@ -174,7 +189,7 @@ class StudyCommand:
                 rest,
                 view,
                 jobs=jobs,
-                threads=self.threads,
+                threads=threads,
                 seconds=seconds,
                 track=self.track,
             )

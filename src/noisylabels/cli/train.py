@@ -38,6 +38,7 @@ class Train:
     def run(self) -> int:
         """Train, with progress in a terminal, and print a summary."""
         from noisylabels.cli.terminal import TerminalReporter
+        from noisylabels.core.process import keep_freed_memory, limit_threads
         from noisylabels.experiment import run
         from noisylabels.training.interrupt import Interrupted
 
@@ -45,6 +46,8 @@ class Train:
         config = load_config(
             None, **{f.name: getattr(self.settings, f.name) for f in dataclasses.fields(RunConfig)}
         )
+        keep_freed_memory()
+        limit_threads()
         try:
             with TerminalReporter(config.epochs) as reporter:
                 result = run(config, reporter, track=self.track)

@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import hashlib
 import math
+from numbers import Integral
 from typing import TYPE_CHECKING
-
-import numpy as np
 
 from noisylabels.core.checks import InputError
 
 if TYPE_CHECKING:
+    import numpy as np
     import torch
 
 
@@ -26,7 +26,8 @@ def derive_seed(seed: int, *name: str | int) -> int:
     >>> derive_seed(0, "noise") == derive_seed(0, "noise") != derive_seed(0, "order")
     True
     """
-    if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or seed < 0:
+    came: object = seed  # NumPy's integers are of numbers.Integral too
+    if isinstance(came, bool) or not isinstance(came, Integral) or seed < 0:
         raise InputError(f"seed is {seed!r}, expected an integer of 0 or more")
     text = "/".join([str(int(seed)), *(str(part) for part in name)])
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
@@ -38,6 +39,8 @@ def uniforms(n: int, seed: int, *name: str | int) -> np.ndarray:
     They are made from the raw output of a counter-based bit generator (Philox), the part of NumPy's
     random numbers whose stream is guaranteed not to change between releases.
     """
+    import numpy as np  # here, because a seed is checked where help is printed, and NumPy takes long
+
     raw = np.random.Philox(key=derive_seed(seed, *name)).random_raw(n)
     return (raw >> np.uint64(11)).astype(np.float64) * 2.0**-53
 
@@ -47,6 +50,8 @@ def normals(n: int, seed: int, *name: str | int) -> np.ndarray:
 
     Logarithms and sines differ between machines in the last bits, and so do these numbers.
     """
+    import numpy as np
+
     half = (n + 1) // 2
     u = uniforms(2 * half, seed, *name)
     radius = np.sqrt(-2 * np.log1p(-u[:half]))  # log of a number in (0, 1]

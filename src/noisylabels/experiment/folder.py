@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.metadata
 import json
 import os
 import platform
@@ -194,6 +193,8 @@ _ENDS = {"labels.parquet": _parquet, "model.safetensors": _weights, "checkpoint.
 
 def environment() -> dict[str, Any]:
     """Return what a reader of the result needs to know of the machine and the software."""
+    import importlib.metadata
+
     import torch
 
     packages = ("torch", "numpy", "pyarrow", "pillow", "scikit-learn")

@@ -73,6 +73,9 @@ def disk_is_full(error: BaseException | None) -> bool:
 
 def main() -> None:
     """Serve the standard input."""
+    from noisylabels.core.process import keep_freed_memory
+
+    keep_freed_memory()
     stopping = threading.Event()
     cells: queue.Queue[dict[str, Any] | None] = queue.Queue()
 

@@ -6,6 +6,7 @@ import functools
 import hashlib
 import math
 import time
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
@@ -21,6 +22,7 @@ from noisylabels.data.images import ImageSet
 from noisylabels.data.loader import Batches, evaluation_batch_size
 from noisylabels.data.split import validation_split
 from noisylabels.noise.labels import NoisyLabels
+from noisylabels.training.capture import Captured, CudaGraphs, does_the_same
 from noisylabels.training.checkpoint import load_checkpoint, save_checkpoint
 from noisylabels.training.history import History
 from noisylabels.training.interrupt import Interrupted
@@ -29,6 +31,9 @@ from noisylabels.training.optim import learning_rate
 from noisylabels.training.settings import HOW, Settings
 from noisylabels.training.step import Step
 from noisylabels.training.tally import Tally
+
+EVALUATED_AT_ONCE = 8
+"""Times as many images a batch of evaluation on a GPU as on a CPU, whose caches are small: 4,000 of 32x32."""
 
 
 class Watcher(Protocol):
@@ -119,7 +124,7 @@ def fit(
     kept, held = (torch.from_numpy(part) for part in validation_split(len(train), use.validation, use.seed))
     batches, test_batches, held_batches = _batches(train, given, kept, held, test, use, device)
     steps = len(batches)
-    step = Step(model, loss, use, device, train.num_classes)
+    step, update = _step(model, loss, use, device, train.num_classes, getattr(watcher, "note", warnings.warn))
     tally = Tally(len(train), device)
     history = History()
     epoch = done = 0
@@ -154,7 +159,7 @@ def fit(
             model.train()
             began = _now(device)
             for images, target, index in batches.epoch(epoch, start=done):
-                value, logits = step(images, target, learning_rate(use, epoch, done / steps))
+                value, logits = update(images, target, learning_rate(use, epoch, done / steps))
                 tally.add(index, value, logits)
                 done += 1
                 if watcher is not None:
@@ -231,6 +236,21 @@ def _labels_of(train: ImageSet, test: ImageSet, labels: NoisyLabels | None) -> t
     return torch.from_numpy(labels.given), torch.from_numpy(labels.true)
 
 
+def _step(
+    model: nn.Module,
+    loss: Callable[[Tensor, Tensor], Tensor],
+    use: Settings,
+    device: torch.device,
+    num_classes: int,
+    tell: Callable[[str], object],
+) -> tuple[Step, Callable[[Tensor, Tensor, float], tuple[Tensor, Tensor]]]:
+    """Return the step, and what is called to take it: itself, or its recording on a GPU."""
+    wanted = use.capture == "on" or (use.capture == "auto" and does_the_same(model, loss))
+    capturable = wanted and device.type == "cuda"
+    step = Step(model, loss, use, device, num_classes, capturable=capturable)
+    return step, Captured(step, CudaGraphs(device), use.batch_size, tell) if capturable else step
+
+
 def _batches(
     train: ImageSet,
     given: Tensor,
@@ -247,7 +267,7 @@ def _batches(
         Batches, device=device, mean=mean, std=std, seed=use.seed, channels_last=use.channels_last
     )
     augment = parse_augment(use.augment)
-    at_once = evaluation_batch_size(test.images)
+    at_once = evaluation_batch_size(test.images) * (EVALUATED_AT_ONCE if device.type == "cuda" else 1)
     plain = functools.partial(make, batch_size=at_once, augment=None, shuffle=False)
     batches = make(
         train.images, given, positions=kept, batch_size=use.batch_size, augment=augment, shuffle=True

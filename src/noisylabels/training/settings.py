@@ -11,7 +11,9 @@ OPTIMIZERS = ("sgd", "adamw")
 SCHEDULES = ("cosine", "constant", "step", "onecycle")
 PRECISIONS = ("float32", "bfloat16", "float16")
 
-HOW = ("device", "checkpoint_epochs", "checkpoint_minutes")
+CAPTURES = ("auto", "on", "off")
+
+HOW = ("device", "capture", "checkpoint_epochs", "checkpoint_minutes")
 """Settings that say how training is carried out, not what it computes: a run may go on under others."""
 
 
@@ -54,6 +56,9 @@ class Settings:
     """of noise, validation split, weights, order and augmentation, each from its own stream"""
     device: str = "auto"
     """auto (a GPU if there is one), cpu, cuda, cuda:1, mps"""
+    capture: str = "auto"
+    """record the step once as a CUDA graph and replay it, on a GPU: auto (unless model or loss is code of
+    your own, whose decisions in Python would be frozen), on, off"""
     checkpoint_epochs: int = 1
     """epochs between checkpoints"""
     checkpoint_minutes: float = 5.0
@@ -66,6 +71,7 @@ class Settings:
         check_choice(self.optimizer, OPTIMIZERS, "optimizer")
         check_choice(self.schedule, SCHEDULES, "schedule")
         check_choice(self.precision, PRECISIONS, "precision")
+        check_choice(self.capture, CAPTURES, "capture")
         check_between(self.lr, "lr", low=0.0, open_low=True)
         for name in ("weight_decay", "l1", "clip", "warmup_epochs", "checkpoint_minutes"):
             check_between(getattr(self, name), name, low=0.0)

@@ -13,12 +13,19 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from noisylabels.core.checks import InputError
 from noisylabels.models.trial import first_logits
-from noisylabels.training.optim import build_optimizer
+from noisylabels.training.optim import HOW, build_optimizer
 from noisylabels.training.settings import Settings
 
 
 class Step:
-    """The model, its optimizer and all that belongs to an update; its state can be saved and loaded."""
+    """The model, its optimizer and all that belongs to an update; its state can be saved and loaded.
+
+    Args:
+        model, loss, settings, device: as `loop.fit` takes them.
+        num_classes: what the first logits are held against; None: nothing.
+        capturable: keep all that changes from step to step in tensors on the device, the learning rate too,
+            so that `update` can be recorded (`capture.py`).
+    """
 
     def __init__(
         self,
@@ -27,16 +34,20 @@ class Step:
         settings: Settings,
         device: torch.device,
         num_classes: int | None = None,
+        *,
+        capturable: bool = False,
     ) -> None:
         self.model = model
-        self.unseen = num_classes  # what to hold the first logits against; None once that is done
+        self.unseen = num_classes  # None once the first logits have been seen
         self.loss = loss
         self.clip = settings.clip
         self.l1 = settings.l1
         self.parameters = [p for p in model.parameters() if p.requires_grad]
         if not self.parameters:
             raise InputError("the model has no parameters that require a gradient: there is nothing to train")
-        self.optimizer = build_optimizer(self.parameters, settings)
+        self.optimizer = build_optimizer(self.parameters, settings, device, capturable=capturable)
+        self.lr = settings.lr
+        self.lr_there = torch.tensor(settings.lr, device=device) if capturable else None
         half = {"bfloat16": torch.bfloat16, "float16": torch.float16}.get(settings.precision)
         self.autocast = torch.autocast(device.type, dtype=half, enabled=half is not None)
         self.scaler = torch.amp.GradScaler(device.type, enabled=half is torch.float16)
@@ -49,6 +60,19 @@ class Step:
 
     def __call__(self, images: Tensor, target: Tensor, lr: float) -> tuple[Tensor, Tensor]:
         """Update the weights once; return the loss () and the logits (B, K), both detached."""
+        self.set_lr(lr)
+        return self.update(images, target)
+
+    def set_lr(self, lr: float) -> None:
+        """Set the learning rate of the next update."""
+        if self.lr_there is not None and lr != self.lr:
+            self.lr_there.fill_(lr)
+        self.lr = lr
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr if self.lr_there is None else self.lr_there
+
+    def update(self, images: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        """Update the weights at the learning rate set; return loss and logits."""
         with self.autocast:
             if self.unseen is None:
                 logits = self.model(images)
@@ -65,19 +89,25 @@ class Step:
                     parameter.grad.add_(parameter.detach().sign(), alpha=self.l1)
         if self.clip:
             nn.utils.clip_grad_norm_(self.parameters, self.clip)
-        for group in self.optimizer.param_groups:
-            group["lr"] = lr
         self.scaler.step(self.optimizer)
         self.scaler.update()
         if self.ema is not None:
             self.ema.update()
         return value.detach(), logits.detach()
 
+    def renew_scaler(self, state: dict[str, Any]) -> None:
+        """Put a gradient scaler in the place of one that was left in the middle of a step."""
+        self.scaler = torch.amp.GradScaler(self.scaler._device, enabled=self.scaler.is_enabled())
+        self.scaler.load_state_dict(state)
+
     def state_dict(self) -> dict[str, Any]:
         """Return all that the next step depends on, but for the random state."""
+        optimizer = self.optimizer.state_dict()
+        for group in optimizer["param_groups"]:
+            group["lr"] = self.lr
         return {
             "model": self.model.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
+            "optimizer": optimizer,
             "scaler": self.scaler.state_dict(),
             "ema": self.ema.state_dict() if self.ema is not None else None,
         }
@@ -85,7 +115,10 @@ class Step:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go back to what `state_dict` returned."""
         self.model.load_state_dict(state["model"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        # the state may be of another device, where the same update is carried out in another way
+        ours = [{name: group[name] for name in HOW if name in group} for group in self.optimizer.param_groups]
+        groups = [old | new for old, new in zip(state["optimizer"]["param_groups"], ours, strict=True)]
+        self.optimizer.load_state_dict(state["optimizer"] | {"param_groups": groups})
         self.scaler.load_state_dict(state["scaler"])
         if self.ema is not None:
             self.ema.load_state_dict(state["ema"])

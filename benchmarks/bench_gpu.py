@@ -1,0 +1,266 @@
+"""What the paper's network takes on a GPU: an epoch in each way of launching it, several runs at once.
+
+    python benchmarks/bench_gpu.py
+    python benchmarks/bench_gpu.py --device cpu --images 512 --model mlp --modes plain     # does it run
+
+Writes gpu-MACHINE.json into results/benchmarks and prints two tables:
+
+- seconds an epoch of 50,000 random images at batch 128, augmented, tallied, without evaluation: launched
+  operation by operation (plain), replayed as a CUDA graph (captured), the network compiled by torch.compile
+  (compiled), and both; and the seconds of an evaluation of 10,000. The floor is 102 GFLOP a step at 790
+  TFLOP/s.
+- images a second of 1, 2, 4 such runs in processes of their own, that begin together once all are warm.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+import tyro
+from bench_losses import processor
+from torch import Tensor, nn
+
+from noisylabels.bench.train import CLASSES, MEAN, SIDE, STD, examples
+from noisylabels.core.checks import one_line
+from noisylabels.core.files import write_text
+from noisylabels.data.augment import parse_augment
+from noisylabels.data.loader import Batches, evaluation_batch_size
+from noisylabels.losses.expression import loss
+from noisylabels.models.catalog import build_model
+from noisylabels.training.capture import WARM_STEPS, Captured, CudaGraphs
+from noisylabels.training.loop import EVALUATED_AT_ONCE, pick_device
+from noisylabels.training.metrics import evaluate
+from noisylabels.training.settings import Settings
+from noisylabels.training.step import Step
+from noisylabels.training.tally import Tally
+
+FLOOR_SECONDS = 0.051  # of an epoch of 391 steps of the paper's network on an H200
+MODES = ("plain", "captured", "compiled", "compiled and captured")
+
+
+@dataclass
+class Options:
+    """What to measure and where to."""
+
+    out: Path = Path("results/benchmarks")
+    """folder for the results"""
+    machine: str = ""
+    """its name in the results; by default the GPU's or the processor's"""
+    device: str = "auto"
+    """auto, cuda, cpu"""
+    model: str = "cnn8"
+    """network"""
+    criterion: str = "nce+rce"
+    """loss"""
+    precision: str = "bfloat16"
+    """float32, bfloat16, float16"""
+    images: int = 50_000
+    """of an epoch"""
+    batch_size: int = 128
+    """examples a step"""
+    epochs: int = 7
+    """timed in each mode, after two that are not"""
+    modes: tuple[Literal["plain", "captured", "compiled", "compiled and captured"], ...] = MODES
+    """ways of launching"""
+    processes: tuple[int, ...] = (1, 2, 4)
+    """numbers of runs at once"""
+    seconds: float = 10.0
+    """how long runs at once are measured"""
+    child: bool = False
+    """be one of the runs at once, as this script starts them"""
+
+
+class Run:
+    """A run's epochs, as `training.loop` walks through them."""
+
+    def __init__(self, options: Options, mode: str) -> None:
+        self.device = pick_device(options.device)
+        self.notes: list[str] = []
+        settings = Settings(batch_size=options.batch_size, precision=options.precision, device=options.device)
+        shape = {"channels": 3, "image_size": (SIDE, SIDE), "num_classes": CLASSES, "seed": 0}
+        network: nn.Module = build_model(options.model, **shape)
+        network.to(device=self.device, memory_format=torch.channels_last).train()
+        self.criterion = loss(options.criterion)
+        pixels, labels = examples(options.images)
+        common: dict[str, Any] = {"device": self.device, "mean": MEAN, "std": STD, "seed": 0}
+        common["channels_last"] = True
+        augment = parse_augment("crop:4+flip")
+        self.batches = Batches(
+            pixels, labels, batch_size=options.batch_size, augment=augment, shuffle=True, **common
+        )
+        at_once = evaluation_batch_size(pixels) * (EVALUATED_AT_ONCE if self.device.type == "cuda" else 1)
+        tested = pixels[: options.images // 5]
+        self.tested = Batches(
+            tested, labels[: len(tested)], batch_size=at_once, augment=None, shuffle=False, **common
+        )
+        capturable = "captured" in mode
+        if capturable and self.device.type != "cuda":
+            raise NotImplementedError("there are CUDA graphs on a GPU only")
+        trained = torch.compile(network) if "compiled" in mode else network
+        self.step = Step(trained, self.criterion, settings, self.device, capturable=capturable)
+        self.update: Callable[[Tensor, Tensor, float], tuple[Tensor, Tensor]] = self.step
+        if capturable:
+            graphs = CudaGraphs(self.device)
+            self.update = Captured(self.step, graphs, options.batch_size, self.notes.append)
+        self.tally = Tally(options.images, self.device)
+
+    def wait(self) -> None:
+        """Wait until the device has done what it was given."""
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+
+    def epoch(self, number: int, until: float = float("inf")) -> int:
+        """Walk through an epoch, or as much of it as time allows; return the images seen."""
+        self.tally.clear()
+        self.step.model.train()
+        seen = 0
+        for images, target, index in self.batches.epoch(number):
+            value, logits = self.update(images, target, 0.01)
+            self.tally.add(index, value, logits)
+            seen += len(target)
+            if time.perf_counter() > until:
+                break
+        self.wait()
+        return seen
+
+    def evaluation(self) -> float:
+        """Return the seconds of an evaluation."""
+        self.wait()
+        began = time.perf_counter()
+        evaluate(self.step.model, self.tested, self.criterion, self.step.autocast)
+        self.wait()
+        return time.perf_counter() - began
+
+
+def quartiles(values: list[float]) -> dict[str, Any]:
+    low, median, high = statistics.quantiles(values, n=4, method="inclusive")
+    return {"median": median, "low": low, "high": high, "n": len(values)}
+
+
+def epochs(options: Options, mode: str) -> dict[str, Any]:
+    """Return the seconds of an epoch and an evaluation in a mode; or why it cannot be had."""
+    try:
+        run = Run(options, mode)
+        began = time.perf_counter()
+        for number in range(2):
+            run.epoch(number)
+            run.evaluation()
+        ready, times, evaluations = time.perf_counter() - began, [], []
+        for number in range(options.epochs):
+            began = time.perf_counter()
+            run.epoch(2 + number)
+            times.append(time.perf_counter() - began)
+            evaluations.append(run.evaluation())
+    except Exception as error:  # a compiler that is not there, a device without graphs
+        return {"missing": one_line(error)}
+    found: dict[str, Any] = {"epoch": quartiles(times), "evaluation": quartiles(evaluations)}
+    found |= {"first_two_seconds": ready, "notes": run.notes}
+    if run.device.type == "cuda":
+        found["peak_memory_bytes"] = torch.cuda.max_memory_allocated(run.device)
+    return found
+
+
+def best_mode(options: Options) -> str:
+    return "captured" if pick_device(options.device).type == "cuda" else "plain"
+
+
+def child(options: Options) -> None:
+    """Warm up, say so, wait for the word, walk through epochs for the time, and say how many images."""
+    torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // options.processes[0]))
+    run = Run(options, best_mode(options))
+    for number in range(2 + WARM_STEPS):  # small sets have few batches an epoch
+        run.epoch(number)
+    print("ready", flush=True)
+    sys.stdin.readline()
+    began, seen, number = time.perf_counter(), 0, 10
+    while time.perf_counter() - began < options.seconds:
+        seen += run.epoch(number, began + options.seconds)
+        number += 1
+    print(json.dumps({"images": seen, "seconds": time.perf_counter() - began}), flush=True)
+
+
+def at_once(options: Options, count: int) -> dict[str, Any]:
+    """Return the images a second of so many runs together."""
+    words = [f"--{name.replace('_', '-')}={getattr(options, name)}" for name in CHILDS]
+    command = [sys.executable, __file__, *words, "--processes", str(count), "--child"]
+    pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    children = [subprocess.Popen(command, **pipes) for _ in range(count)]
+    for each in children:
+        if each.stdout.readline() != "ready\n":  # type: ignore[union-attr]
+            raise SystemExit(f"one of {count} runs ended before it began; what it said is above")
+    for each in children:
+        each.stdin.write("go\n")  # type: ignore[union-attr]
+        each.stdin.flush()  # type: ignore[union-attr]
+    rates = []
+    for each in children:
+        answer = json.loads(each.communicate()[0])
+        rates.append(answer["images"] / answer["seconds"])
+    return {"processes": count, "images_a_second": sum(rates), "of_each": rates}
+
+
+CHILDS = ("device", "model", "criterion", "precision", "images", "batch_size", "seconds")
+
+
+def table(result: dict[str, Any]) -> str:
+    """Return the Markdown of what was measured."""
+    options = result["options"]
+    lines = [
+        f"{options['model']}, {options['criterion']}, {options['precision']}, batch {options['batch_size']}, "
+        f"{options['images']:,} images; {result['device']}, torch {result['torch']}. Median seconds "
+        f"(quartiles) of {options['epochs']} epochs.",
+        "",
+        "| launched | an epoch | against the floor on an H200 | an evaluation | first two epochs |",
+        "|---|---:|---:|---:|---:|",
+    ]
+    for mode, row in result["epochs"].items():
+        if "missing" in row:
+            lines.append(f"| {mode} | {row['missing']} | | | |")
+            continue
+        one, two = row["epoch"], row["evaluation"]
+        lines.append(
+            f"| {mode} | {one['median']:.3f} ({one['low']:.3f}-{one['high']:.3f}) | "
+            f"{one['median'] / FLOOR_SECONDS:.1f} | {two['median']:.3f} | {row['first_two_seconds']:.1f} |"
+        )
+        lines += [f"| | {note} | | | |" for note in row["notes"]]
+    lines += ["", "| runs at once | images a second | against one |", "|---:|---:|---:|"]
+    base = result["at_once"][0]["images_a_second"] if result["at_once"] else 1.0
+    for row in result["at_once"]:
+        rate = row["images_a_second"]
+        lines.append(f"| {row['processes']} | {rate:,.0f} | {rate / base:.2f} |")
+    return "\n".join(lines) + "\n"
+
+
+def main(options: Options) -> None:
+    if options.child:
+        child(options)
+        return
+    device = pick_device(options.device)
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else processor()
+    result: dict[str, Any] = {
+        "device": name,
+        "torch": torch.__version__,
+        "options": {k: v for k, v in asdict(options).items() if k not in ("out", "child")},
+        "epochs": {mode: epochs(options, mode) for mode in options.modes},
+    }
+    if device.type == "cuda":
+        torch.cuda.empty_cache()  # for the runs at once
+    result["at_once"] = [at_once(options, count) for count in options.processes]
+    options.out.mkdir(parents=True, exist_ok=True)
+    slug = re.sub(r"[^a-z0-9]+", "-", (options.machine or name).lower()).strip("-")
+    write_text(options.out / f"gpu-{slug}.json", json.dumps(result, indent=1) + "\n")
+    print(table(result))
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Options))

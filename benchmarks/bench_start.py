@@ -1,0 +1,118 @@
+"""How long a command or an import takes to be there, in fresh processes.
+
+    python benchmarks/bench_start.py
+
+Writes start-MACHINE.json into results/benchmarks and prints a table. Every turn starts a process for each
+line of the table, one after the other, so that what slows one turn slows all its lines. What an import takes
+beyond torch is that process's own clock, from when `import torch` is done.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import statistics
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import tyro
+from bench_losses import load, processor
+from rich.progress import track
+
+from noisylabels.core.files import write_text
+
+AFTER_TORCH = "import torch, time; began = time.perf_counter()\n{}\nprint(time.perf_counter() - began)"
+
+COMMANDS = {
+    "noisylabels --help": ("--help",),
+    "noisylabels train --help": ("train", "--help"),
+    "noisylabels completion bash": ("completion", "bash"),
+}
+IMPORTS = {
+    "import noisylabels, after torch": "import noisylabels",
+    "the same and nl.loss('nce+mae')": "import noisylabels as nl; nl.loss('nce+mae')",
+    "from noisylabels import *, after torch": "from noisylabels import *",
+}
+GOALS = {"noisylabels --help": 0.3, "import noisylabels, after torch": 0.1}
+
+
+@dataclass
+class Options:
+    """What to measure and where to."""
+
+    out: Path = Path("results/benchmarks")
+    """folder for the results"""
+    machine: str = ""
+    """its name in the results; by default the processor's and how many cores there are"""
+    rounds: int = 15
+    """turns: fresh processes of each"""
+
+
+def python(*words: str) -> tuple[float, str]:
+    """Return how long a process took, from outside, and what it printed."""
+    began = time.perf_counter()
+    done = subprocess.run([sys.executable, *words], check=True, capture_output=True, text=True)
+    return time.perf_counter() - began, done.stdout
+
+
+def measure(rounds: int) -> dict[str, list[float]]:
+    """Return the seconds of every line of the table, a number a turn."""
+    found: dict[str, list[float]] = {"an empty Python": [], "import torch, its whole process": []}
+    found |= {name: [] for name in (*COMMANDS, *IMPORTS)}
+    for turn in track(range(rounds + 1), description="turns"):
+        took = {"an empty Python": python("-c", "")[0]}
+        took["import torch, its whole process"] = python("-c", "import torch")[0]
+        took |= {name: python("-m", "noisylabels", *words)[0] for name, words in COMMANDS.items()}
+        took |= {name: float(python("-c", AFTER_TORCH.format(code))[1]) for name, code in IMPORTS.items()}
+        if turn:  # the first warms the disk's cache, and compiles
+            for name, value in took.items():
+                found[name].append(value)
+    return found
+
+
+def table(result: dict[str, Any]) -> str:
+    """Return the Markdown of what was measured."""
+    lines = [
+        f"Seconds, median of {result['rounds']} fresh processes (quartiles). {result['processor']}, "
+        f"{result['cores']} cores, torch {result['torch']}; load {result['load'][0]:.1f} before, "
+        f"{result['load'][1]:.1f} after.",
+        "",
+        "| what | seconds | goal |",
+        "|---|---:|---:|",
+    ]
+    for name, row in result["rows"].items():
+        goal = GOALS.get(name, "")
+        lines.append(f"| {name} | {row['median']:.3f} ({row['low']:.3f}-{row['high']:.3f}) | {goal} |")
+    return "\n".join(lines) + "\n"
+
+
+def main(options: Options) -> None:
+    before = load()
+    rows = {}
+    for name, times in measure(options.rounds).items():
+        low, median, high = statistics.quantiles(times, n=4)
+        rows[name] = {"median": median, "low": low, "high": high, "n": len(times)}
+    result = {
+        "processor": processor(),
+        "cores": os.cpu_count(),
+        "torch": torch.__version__,
+        "python": sys.version.split()[0],
+        "load": [before, load()],
+        "rounds": options.rounds,
+        "rows": rows,
+    }
+    options.out.mkdir(parents=True, exist_ok=True)
+    machine = options.machine or f"{processor()}-{os.cpu_count()}"
+    slug = re.sub(r"[^a-z0-9]+", "-", machine.lower()).strip("-")
+    write_text(options.out / f"start-{slug}.json", json.dumps(result, indent=1) + "\n")
+    print(table(result))
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Options))

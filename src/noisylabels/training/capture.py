@@ -1,0 +1,160 @@
+"""A step recorded once as a CUDA graph and then replayed: one launch in place of some hundreds.
+
+A graph repeats the very operations that were recorded, on the very memory. So what changes from step to step
+lies in memory that stays: the batch is copied into it, the learning rate is a tensor, optimizer, gradient
+scaler and average are changed in place. What Python decides is decided once, while the step is recorded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from noisylabels.core.checks import one_line
+from noisylabels.training.step import Step
+
+WARM_STEPS = 3
+"""Steps before the recording: they make the state of the optimizer and let libraries choose their ways."""
+
+KNOWN = ("noisylabels", "torch", "timm")
+"""Packages whose modules do the same in every step, but for what their tensors hold and the device draws."""
+
+Taken = tuple[Tensor, Tensor]
+"""What a step returns: the loss () and the logits (B, K)."""
+
+
+class Recorder(Protocol):
+    """What records work on a device."""
+
+    def warm(self, work: Callable[[], Taken]) -> Taken:
+        """Carry out `work` where it will be recorded, and return what it returns."""
+
+    def record(self, work: Callable[[], None]) -> Callable[[], None]:
+        """Record `work` without carrying it out; return what carries it out."""
+
+
+class CudaGraphs:
+    """Records on a stream of a GPU."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self.stream = torch.cuda.Stream(device)
+
+    def warm(self, work: Callable[[], Taken]) -> Taken:
+        """Carry out `work` on the recording's stream, after what is under way and before what follows."""
+        here = torch.cuda.current_stream(self.device)
+        self.stream.wait_stream(here)
+        with torch.cuda.stream(self.stream):
+            taken = work()
+        here.wait_stream(self.stream)
+        for tensor in taken:
+            tensor.record_stream(here)
+        return taken
+
+    def record(self, work: Callable[[], None]) -> Callable[[], None]:
+        """Record `work`; the default generator's draws are new ones in each replay."""
+        graph = torch.cuda.CUDAGraph()
+        try:
+            with torch.cuda.graph(graph, stream=self.stream):
+                work()
+        except BaseException:
+            # a recording that broke off leaves the generator believing that it goes on; a copy does not
+            generator = torch.cuda.default_generators[self.stream.device.index]
+            generator.graphsafe_set_state(generator.clone_state())
+            raise
+        return graph.replay
+
+
+class Captured:
+    """A step that is replayed for every batch of the full size; it is called as the step is.
+
+    Batches of another size, and the first ones, go through the plain step. So do all if recording fails,
+    which is told once: where something waits for the device or a value is read into Python. What has been
+    loaded into the step must have been loaded before the first call.
+
+    Args:
+        step: made with ``capturable=True``.
+        recorder: of the step's device.
+        batch_size: of the batches to replay.
+        tell: told why not, should recording fail.
+    """
+
+    def __init__(
+        self, step: Step, recorder: Recorder, batch_size: int, tell: Callable[[str], object]
+    ) -> None:
+        self.step = step
+        self.recorder = recorder
+        self.batch_size = batch_size
+        self.tell = tell
+        self.warmed = 0
+        self.failed = False
+        self._replay: Callable[[], None] | None = None
+        self._batch: list[Tensor] = []  # images and target: what the recording reads
+        self._taken: list[Tensor] = []  # loss and logits: where it writes
+
+    def __call__(self, images: Tensor, target: Tensor, lr: float) -> Taken:
+        """Update the weights once; what is returned holds until the next call."""
+        if self.failed or len(images) != self.batch_size:
+            return self.step(images, target, lr)
+        if self.warmed < WARM_STEPS:
+            self.warmed += 1
+            return self.recorder.warm(lambda: self.step(images, target, lr))
+        if self._replay is None:
+            self._record(images, target)
+        if self._replay is None:
+            return self.step(images, target, lr)
+        for kept, new in zip(self._batch, (images, target), strict=True):
+            kept.copy_(new)
+        self.step.set_lr(lr)
+        self._replay()
+        value, logits = self._taken
+        return value, logits
+
+    def _record(self, images: Tensor, target: Tensor) -> None:
+        step = self.step
+        self._batch = [images.clone(), target.clone()]  # a clone keeps the layout
+        scaler = step.scaler.state_dict()
+
+        def work() -> None:
+            self._taken = list(step.update(*self._batch))
+
+        try:
+            # the gradients are then made in the recording's own memory, where each replay makes them anew
+            step.optimizer.zero_grad(set_to_none=True)
+            self._replay = self.recorder.record(work)
+        except Exception as error:  # whatever the model or the loss does that cannot be recorded
+            self.failed = True
+            self._batch, self._taken = [], []
+            step.optimizer.zero_grad(set_to_none=True)  # nothing has been written into these
+            step.renew_scaler(scaler)
+            first: BaseException = error
+            while first.__context__ is not None:  # ending a broken recording raises errors of its own
+                first = first.__context__
+            self.tell(
+                "the training step cannot be captured as a CUDA graph, and is carried out operation by "
+                f"operation, more slowly ({one_line(first)}); --capture off says that this is meant"
+            )
+
+
+def does_the_same(model: nn.Module, loss: Callable[[Tensor, Tensor], Tensor]) -> bool:
+    """Return whether model and loss are known to do the same operations in every step.
+
+    A graph would freeze what code of one's own may decide anew in Python: a schedule, a draw, a counter.
+    """
+    from noisylabels.losses.own import own_specs
+
+    terms = getattr(loss, "terms", ())
+    if own_specs(terms):
+        return False
+    parts: list[Any] = [*(term.row.function for term in terms), *map(type, model.modules())]
+    parts.append(type(loss) if isinstance(loss, nn.Module) else loss)
+    return all(_package(part) in KNOWN for part in parts)
+
+
+def _package(part: Any) -> str:
+    """Return the package that a function or class, bound to arguments or not, comes from."""
+    part = getattr(part, "func", part)
+    return str(getattr(part, "__module__", None) or type(part).__module__).partition(".")[0]

@@ -1,0 +1,54 @@
+"""The scripts of benchmarks/ run to their end and write what they say; small, on a CPU."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SCRIPTS = Path(__file__).parents[2] / "benchmarks"
+GPU = ["--device=cpu", "--images=256", "--model=mlp", "--batch-size=64", "--epochs=2", "--seconds=0.2"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("script", "words", "file", "shown"),
+    [
+        ("bench_start", ["--rounds=2"], "start-here.json", "| noisylabels --help |"),
+        (
+            "bench_step",
+            ["--model=mlp", "--batch-size=512", "--rounds=2", "--loss-rounds=2"],
+            "step-here.json",
+            "of the plain loop's",
+        ),
+        (
+            "bench_gpu",
+            [*GPU, "--modes", "plain", "captured", "--processes", "1", "2"],
+            "gpu-here.json",
+            "| captured | NotImplementedError: there are CUDA graphs on a GPU only |",
+        ),
+        (
+            "equal_accuracy",
+            ["--epochs=1", "--seeds=2", "--examples=200"],
+            "equal-accuracy-digits.json",
+            "| nce+rce |",
+        ),
+    ],
+)
+def test_a_script_runs_to_its_end(script, words, file, shown, tmp_path):
+    if script != "equal_accuracy":
+        words = [*words, "--machine=here"]
+    done = subprocess.run(
+        [sys.executable, SCRIPTS / f"{script}.py", *words, "--out", tmp_path],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )
+    assert done.returncode == 0, done.stderr
+    assert shown in done.stdout
+    assert isinstance(json.loads((tmp_path / file).read_text()), dict)

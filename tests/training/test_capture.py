@@ -1,0 +1,332 @@
+"""A captured step against the plain one.
+
+There may be no GPU: a tape then stands in for the graph. It records the operations that reach the dispatcher
+with the very tensors they are given, refuses to read a value into Python, and repeats them, writing each
+result where the first one lies: what was a number in Python when it was recorded stays that number.
+"""
+
+from __future__ import annotations
+
+import copy
+import functools
+
+import pytest
+import torch
+from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_flatten
+
+from noisylabels.losses.expression import loss as parse_loss
+from noisylabels.models.catalog import build_model
+from noisylabels.training.capture import WARM_STEPS, Captured, CudaGraphs, does_the_same
+from noisylabels.training.loop import fit
+from noisylabels.training.settings import Settings
+from noisylabels.training.step import Step
+
+CPU = torch.device("cpu")
+B = 8
+
+
+@pytest.fixture(autouse=True)
+def the_fast_path(monkeypatch):
+    """Our losses leave their fast path where somebody looks at each operation, as a tape does."""
+    monkeypatch.setattr("noisylabels.losses.fused._transformed", lambda: False)
+
+
+class Tape(TorchDispatchMode):
+    """Records operations."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.operations: list = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        if func is torch.ops.aten._local_scalar_dense.default:
+            raise RuntimeError("operation not permitted when stream is capturing")
+        result = func(*args, **(kwargs or {}))
+        self.operations.append((func, args, kwargs or {}, result))
+        return result
+
+    @torch.no_grad()
+    def replay(self) -> None:
+        for func, args, kwargs, first in self.operations:
+            now = func(*args, **kwargs)
+            for new, old in zip(tree_flatten(now)[0], tree_flatten(first)[0], strict=True):
+                if isinstance(new, torch.Tensor) and new is not old:
+                    old.copy_(new)
+
+
+class Tapes:
+    """A recorder; as a recording carries nothing out, it puts back what the tape has changed."""
+
+    def __init__(self, step: Step) -> None:
+        self.step = step
+        self.warmed = self.recorded = 0
+
+    def warm(self, work):
+        self.warmed += 1
+        return work()
+
+    def _state(self) -> list[torch.Tensor]:
+        model, ema = self.step.model, self.step.ema
+        found = [*model.parameters(), *model.buffers()]
+        for state in self.step.optimizer.state.values():
+            found += [value for value in state.values() if isinstance(value, torch.Tensor)]
+        if ema is not None:
+            found += [*ema.model.parameters(), *ema.model.buffers()]
+        return [tensor.detach() for tensor in found]
+
+    def record(self, work):
+        self.recorded += 1
+        kept = [(tensor, tensor.clone()) for tensor in self._state()]
+        random = torch.get_rng_state()
+        tape = Tape()
+        try:
+            with tape:
+                work()
+        finally:
+            for tensor, before in kept:
+                tensor.copy_(before)
+            torch.set_rng_state(random)
+        return tape.replay
+
+
+def batches(count: int, size: int = B) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    draw = torch.Generator().manual_seed(1)
+    return [
+        (torch.randn(size, 1, 4, 4, generator=draw), torch.randint(3, (size,), generator=draw))
+        for _ in range(count)
+    ]
+
+
+def made(model: nn.Module, loss=None, **settings) -> Step:
+    step = Step(model, loss or nn.CrossEntropyLoss(), Settings(**settings), CPU, 3, capturable=True)
+    model.train()
+    return step
+
+
+def captured(model: nn.Module, loss=None, **settings) -> tuple[Captured, list[str]]:
+    told: list[str] = []
+    step = made(model, loss, **settings)
+    return Captured(step, Tapes(step), B, told.append), told
+
+
+def assert_equal(ours: Step, theirs: Step) -> None:
+    mine, other = tree_flatten(ours.state_dict()), tree_flatten(theirs.state_dict())
+    assert mine[1] == other[1]
+    for a, b in zip(mine[0], other[0], strict=True):
+        assert torch.equal(a, b) if isinstance(a, torch.Tensor) else a == b
+
+
+SETTINGS = [
+    {},
+    {"momentum": 0.0},
+    {"optimizer": "adamw"},
+    {"ema": 0.9},
+    {"clip": 0.1, "l1": 0.01, "weight_decay": 0.1},
+    {"precision": "bfloat16"},
+]
+
+
+@pytest.mark.parametrize("settings", SETTINGS, ids=str)
+@pytest.mark.parametrize("loss", ["ce", "nce+rce", "nfl+mae"])
+def test_replays_are_the_plain_step_bit_for_bit_at_each_learning_rate(model, settings, loss):
+    update, told = captured(model(), parse_loss(loss), **settings)
+    plain = made(model(), parse_loss(loss), **settings)
+    for number, (images, target) in enumerate(batches(9)):
+        lr = 0.1 / (1 + number)
+        value, logits = update(images, target, lr)
+        expected = plain(images, target, lr)
+        assert torch.equal(value, expected[0])
+        assert torch.equal(logits, expected[1])
+        assert_equal(update.step, plain)
+    assert (update.recorder.warmed, update.recorder.recorded) == (WARM_STEPS, 1)
+    assert told == []
+
+
+def test_the_tape_is_one(model):
+    """Were the learning rate a number when it is recorded, the replays would keep it."""
+    update, _ = captured(model())
+    for images, target in batches(WARM_STEPS + 1):
+        update(images, target, 0.1)
+    before = [p.clone() for p in update.step.parameters]
+    update(*batches(1)[0], 0.0)
+    assert all(torch.equal(p, q) for p, q in zip(update.step.parameters, before, strict=True))
+
+
+def test_batches_of_another_size_go_through_the_plain_step_between_replays(model):
+    update, _ = captured(model())
+    plain = made(model())
+    sizes = [5, B, B, B, 5, B, B, 5, B + 1, B]
+    for size, (images, target) in zip(sizes, batches(len(sizes), 9), strict=True):
+        update(images[:size], target[:size], 0.1)
+        plain(images[:size], target[:size], 0.1)
+        assert_equal(update.step, plain)
+    assert (update.recorder.warmed, update.recorder.recorded) == (WARM_STEPS, 1)
+
+
+def test_a_replay_reads_and_writes_where_the_recording_did(model):
+    update, _ = captured(model())
+    results = [update(images, target, 0.1) for images, target in batches(6)]
+    assert results[-1][0] is results[-2][0]
+    assert results[-1][1] is results[-2][1]
+    given = batches(1)[0]
+    kept = [tensor.clone() for tensor in given]
+    update(*given, 0.1)
+    assert all(torch.equal(a, b) for a, b in zip(given, kept, strict=True))
+    assert update._batch[0] is not given[0]
+
+
+def test_dropout_draws_anew_in_each_replay(model):
+    update, _ = captured(model(dropout=0.5))
+    images, target = batches(1)[0]
+    torch.manual_seed(0)
+    logits = [update(images, target, 0.0)[1].clone() for _ in range(WARM_STEPS + 3)]
+    assert len({tuple(each.flatten().tolist()) for each in logits}) == len(logits)
+
+
+@pytest.mark.parametrize("precision", ["float32", "float16"])
+def test_what_waits_for_the_device_falls_back_says_so_once_and_changes_nothing(model, precision):
+    def loss(logits, target):
+        if target.min().item() < 0:
+            raise AssertionError("not here")
+        return nn.functional.cross_entropy(logits, target)
+
+    update, told = captured(model(), loss, precision=precision)
+    plain = made(model(), loss, precision=precision)
+    for images, target in batches(7):
+        update(images, target, 0.1)
+        plain(images, target, 0.1)
+        assert_equal(update.step, plain)
+    assert update.recorder.recorded == 1
+    assert len(told) == 1
+    assert "cannot be captured" in told[0]
+    assert "not permitted when stream is capturing" in told[0]
+    assert "--capture off" in told[0]
+
+
+def test_it_goes_on_from_a_checkpoint_and_from_one_of_a_plain_step(model):
+    stream = batches(10)
+    whole, _ = captured(model(), optimizer="adamw")
+    for images, target in stream:
+        whole(images, target, 0.1)
+    first, _ = captured(model(), optimizer="adamw")
+    for images, target in stream[:5]:
+        first(images, target, 0.1)
+    state = copy.deepcopy(first.step.state_dict())
+    assert all(type(group["lr"]) is float for group in state["optimizer"]["param_groups"])
+    second, _ = captured(model(seed=5), optimizer="adamw")
+    second.step.load_state_dict(state)
+    for images, target in stream[5:]:
+        second(images, target, 0.1)
+    assert_equal(second.step, whole.step)
+    assert second.recorder.recorded == 1
+
+    for optimizer in ("sgd", "adamw"):  # the states of a CPU and of a GPU fit each other
+        settings = Settings(optimizer=optimizer)
+        plain = Step(model(norm=False), nn.CrossEntropyLoss(), settings, CPU)
+        plain(*stream[0], 0.1)
+        there, _ = captured(model(norm=False, seed=5), optimizer=optimizer)
+        there.step.load_state_dict(copy.deepcopy(plain.state_dict()))
+        back = Step(model(norm=False, seed=6), nn.CrossEntropyLoss(), settings, CPU)
+        for images, target in stream[1:7]:
+            there(images, target, 0.01)
+            plain(images, target, 0.01)
+        back.load_state_dict(copy.deepcopy(there.step.state_dict()))
+        assert back.optimizer.param_groups[0]["fused"] is None
+        back(*stream[7], 0.01)
+        plain(*stream[7], 0.01)
+        for ours, theirs in zip(back.parameters, plain.parameters, strict=True):
+            torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-5)
+
+
+def test_what_is_known_to_do_the_same(model):
+    ours = build_model("cnn8", channels=3, image_size=(32, 32), num_classes=10, width=0.1)
+    for known in (parse_loss("nce+0.5*ls(gce,r=0.2)"), nn.CrossEntropyLoss(), nn.functional.cross_entropy):
+        assert does_the_same(ours, known)
+    assert does_the_same(ours, functools.partial(nn.functional.cross_entropy, label_smoothing=0.1))
+
+    class Mine(nn.Linear):
+        pass
+
+    def loss(logits, target):
+        return logits.sum()
+
+    assert not does_the_same(nn.Sequential(nn.Flatten(), Mine(4, 3)), nn.CrossEntropyLoss())
+    assert not does_the_same(ours, loss)
+    assert not does_the_same(ours, functools.partial(loss, target=None))
+
+
+def test_a_loss_of_ones_own_in_an_expression_is_not(tmp_path):
+    (tmp_path / "mine.py").write_text("def bounded(l):\n    return 1 - l.exp()\n")
+    own = parse_loss(f"'{tmp_path / 'mine.py'}:bounded'")
+    assert not does_the_same(nn.Linear(4, 3), own)
+    assert not does_the_same(nn.Linear(4, 3), own + parse_loss("nce"))
+
+
+def test_on_a_cpu_nothing_is_captured_whatever_the_setting(sets, model):
+    train, test = sets()
+    ends = []
+    for capture in ("auto", "on", "off"):
+        ends.append(model())
+        fit(
+            ends[-1],
+            train,
+            test,
+            nn.CrossEntropyLoss(),
+            epochs=2,
+            batch_size=16,
+            device="cpu",
+            capture=capture,
+        )
+    for other in ends[1:]:
+        assert all(torch.equal(a, b) for a, b in zip(ends[0].parameters(), other.parameters(), strict=True))
+
+
+needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+
+
+@needs_gpu
+@pytest.mark.parametrize("settings", [*SETTINGS, {"precision": "float16"}], ids=str)
+def test_on_a_gpu_replays_are_the_plain_step(model, settings):
+    device = torch.device("cuda")
+    steps = []
+    for _ in range(2):
+        step = Step(
+            model().to(device), parse_loss("nce+rce"), Settings(**settings), device, 3, capturable=True
+        )
+        step.model.train()
+        steps.append(step)
+    told: list[str] = []
+    update = Captured(steps[0], CudaGraphs(device), B, told.append)
+    for number, (images, target) in enumerate(batches(9)):
+        for step in (update, steps[1]):
+            value, _ = step(images.to(device), target.to(device), 0.1 / (1 + number))
+            assert value.isfinite()
+    assert told == []
+    for ours, theirs in zip(steps[0].parameters, steps[1].parameters, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-4)
+
+
+@needs_gpu
+def test_on_a_gpu_a_step_waits_for_nothing_and_a_broken_recording_falls_back(model):
+    device = torch.device("cuda")
+
+    def waits(logits, target):
+        return nn.functional.cross_entropy(logits, target) * (1.0 if target.sum().item() >= 0 else 0.0)
+
+    for loss, precision, why in ((parse_loss("nce+rce"), "float16", 0), (waits, "float32", 1)):
+        told: list[str] = []
+        network = model(dropout=0.2).to(device)
+        step = Step(network, loss, Settings(precision=precision), device, 3, capturable=True)
+        network.train()
+        update = Captured(step, CudaGraphs(device), B, told.append)
+        stream = [(images.to(device), target.to(device)) for images, target in batches(8)]
+        for number, (images, target) in enumerate(stream):
+            torch.cuda.set_sync_debug_mode("error" if number > WARM_STEPS and not why else "default")
+            try:
+                value, _ = update(images, target, 0.1)
+            finally:
+                torch.cuda.set_sync_debug_mode("default")
+        assert value.isfinite()
+        assert len(told) == why
