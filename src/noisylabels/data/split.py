@@ -33,7 +33,7 @@ def hold_out(labels: np.ndarray, keys: Sequence[str], fraction: float) -> tuple[
     >>> len(train), len(test)
     (4, 2)
     """
-    places = np.array([derive_seed(0, "hold out", key) for key in keys], dtype=np.int64)
+    places = np.fromiter((derive_seed(0, "hold out", key) for key in keys), dtype=np.int64, count=len(keys))
     chosen = np.zeros(len(labels), dtype=bool)
     for label in np.unique(labels):
         members = np.flatnonzero(labels == label)
