@@ -39,6 +39,7 @@ from noisylabels.core.files import alone, cache_root, file_digest, read_json, re
 from noisylabels.data import chunks
 from noisylabels.data.decode import MAX_UNASKED_BYTES, Progress, usable_cores
 from noisylabels.data.images import ImageSet, content_digest, digest_of
+from noisylabels.data.listed import Below
 from noisylabels.data.names import Names
 from noisylabels.data.processes import FACTS
 from noisylabels.data.reading import Plan, Reading, class_notes
@@ -96,12 +97,8 @@ class Sources:
         self._plan = plan
         root = os.fsencode(plan.root.absolute())
         self._index = cache_root() / "digests" / f"{hashlib.sha256(root).hexdigest()[:32]}.index"
-        self._names = Names.of(plan.files)
+        self._names = plan.files.names if isinstance(plan.files, Below) else Names.of(plan.files)
         self._facts = np.zeros(len(self._names), dtype=FACTS)
-        for place, path in enumerate(plan.files.values()):
-            with contextlib.suppress(OSError):  # the reader will say which cannot be read
-                found = path.stat()
-                self._facts[place] = (found.st_size, found.st_mtime_ns, 0)
         self.recall()
 
     def __len__(self) -> int:
@@ -115,12 +112,17 @@ class Sources:
     def recall(self) -> None:
         """Take the digests of files that have not changed from what is remembered."""
         known = self._read_index()
+        if not known["time"].any():  # none is: nobody needs to look at them
+            return
+        self._stat()
         same = (known["size"] == self._facts["size"]) & (known["time"] == self._facts["time"])
         self._facts["digest"] = np.where(same[:, None], known["digest"], 0)
 
     def look(self, progress: Progress | None) -> None:
         """Read the files that are unknown, and remember them; one that cannot be read stays unknown."""
         if self.num_unknown:
+            if not self._facts["time"].any():
+                self._stat()
             self._hash(progress)
             self._remember()
 
@@ -129,6 +131,12 @@ class Sources:
         self._facts[places] = facts
         self._hash(None)  # lists, and files that could not be read then
         self._remember()
+
+    def _stat(self) -> None:
+        for place, path in enumerate(self._plan.files.values()):
+            with contextlib.suppress(OSError):  # the reader will say which cannot be read
+                found = path.stat()
+                self._facts[place] = (found.st_size, found.st_mtime_ns, 0)
 
     def _hash(self, progress: Progress | None) -> None:
         unknown = self._unknown()
@@ -140,8 +148,8 @@ class Sources:
     def key(self) -> str:
         """Return what the name and content of all files and the options give as the entry's name."""
         digest = hashlib.sha256(json.dumps([VERSION, self._plan.options], sort_keys=True).encode())
-        for name, content in zip(self._names, self._facts["digest"], strict=True):
-            digest.update(b"%b\0%b" % (name.encode("utf-8", "surrogateescape"), content.tobytes()))
+        digest.update(self._names.digest())
+        digest.update(self._facts["digest"].tobytes())
         return digest.hexdigest()
 
     def _unknown(self) -> np.ndarray:

@@ -37,7 +37,7 @@ def names_below(folder: Path) -> Iterator[str]:
         folders[:] = sorted(name for name in folders if not _is_hidden(name))
         relative = os.path.relpath(place, root).replace(os.sep, "/") + "/" if place != root else ""
         for name in sorted(files):
-            if not _is_hidden(name) and os.path.splitext(name)[1].lower() in SUFFIXES:
+            if os.path.splitext(name)[1].lower() in SUFFIXES and not _is_hidden(name):
                 yield relative + name
 
 

@@ -74,7 +74,7 @@ def plan_listing(
     return Plan(
         name=name,
         root=root,
-        files=_Below(listing.base, names, lists),
+        files=Below(listing.base, names, lists),
         options={
             "reader": reader,
             "classes": list(listing.class_names),
@@ -218,23 +218,22 @@ class _Paths(Collection[Encoded]):
         return any(item == path for path in self)
 
 
-class _Below(Mapping[str, Path]):
+class Below(Mapping[str, Path]):
     """Lists and images by name, made into paths when they are asked for."""
 
     def __init__(self, base: Path, names: Names, lists: Sequence[Path]) -> None:
         self._base = base
         self._lists = {os.path.relpath(path, base): path for path in lists}
-        self._names = names
+        self.names = names.after(Names.of(self._lists))  # all of them
 
     def __getitem__(self, name: str) -> Path:
         return self._lists.get(name) or self._base / name
 
     def __contains__(self, name: object) -> bool:
-        return name in self._lists or name in self._names
+        return name in self.names
 
     def __iter__(self) -> Iterator[str]:
-        yield from self._lists
-        yield from self._names
+        return iter(self.names)
 
     def __len__(self) -> int:
-        return len(self._lists) + len(self._names)
+        return len(self.names)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from typing import BinaryIO, overload
@@ -78,9 +79,27 @@ class Names(Sequence[str]):
         shown = [*self[:3], *(["..."] if len(self) > 3 else [])]
         return f"Names({len(self)}: {', '.join(shown)})"
 
+    def digest(self) -> bytes:
+        """Return the sha256 of the names, in their order."""
+        found = hashlib.sha256((self._ends - self._starts).astype("<i8").tobytes())
+        for at in range(0, len(self), _BLOCK):
+            found.update("".join(self[at : at + _BLOCK]).encode("utf-8", "surrogateescape"))
+        return found.digest()
+
     def take(self, index: np.ndarray) -> Names:
         """Return the names at `index`, (n,), in its order; the bytes are shared."""
         return self._part(index)
+
+    def after(self, first: Names) -> Names:
+        """Return these names behind those of `first`."""
+        if not len(first):
+            return self
+        more = len(first._content)
+        return Names(
+            np.concatenate([first._content, self._content]),
+            np.concatenate([first._starts, self._starts + more]),
+            np.concatenate([first._ends, self._ends + more]),
+        )
 
     def without_prefix(self, prefix: str) -> Names:
         """Return the names, `prefix` cut from those that begin with it; the bytes are shared."""
@@ -96,10 +115,10 @@ class Names(Sequence[str]):
 
     def save(self, file: BinaryIO) -> None:
         """Write the names to a file opened for it; see `load`."""
-        lengths = self._ends - self._starts
-        np.save(file, np.cumsum(lengths))
+        ends = np.cumsum(self._ends - self._starts)
+        np.save(file, ends)
         np.lib.format.write_array_header_1_0(
-            file, {"descr": "|u1", "fortran_order": False, "shape": (int(lengths.sum()),)}
+            file, {"descr": "|u1", "fortran_order": False, "shape": (int(ends[-1]) if len(ends) else 0,)}
         )
         for at in range(0, len(self), _BLOCK):
             file.write("".join(self[at : at + _BLOCK]).encode("utf-8", "surrogateescape"))

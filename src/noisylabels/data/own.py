@@ -54,9 +54,10 @@ def plan(path: Path, options: Options) -> Plan:
         for folder in parts:
             for name in folders_in(folder):
                 place = (folder / name).relative_to(path).as_posix() + "/"
+                label, length = number[name], len(os.fsencode(place))
                 for file in names_below(folder / name):
-                    labels.append(number[name])
-                    above.append(len(os.fsencode(place)))
+                    labels.append(label)
+                    above.append(length)
                     yield place + file
             ends.append(len(labels))
 

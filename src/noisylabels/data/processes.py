@@ -139,14 +139,15 @@ def main() -> None:
 def _decode_chunk(task: Task, target: int, start: int, names: list[str]) -> None:
     channels, *size = task.shape
     pixels = np.zeros((len(names), *task.shape), dtype=np.uint8)
-    files = np.zeros(len(names), dtype=FACTS)
+    facts: list[tuple[int, int]] = []
+    digests: list[bytes] = []
     sizes: set[tuple[int, int]] = set()
     grey, bad = True, {}
     for place, name in enumerate(names):
-        path = Path(task.base, name)
-        content = None
+        content, stamp, digest = None, (0, 0), UNREADABLE
         try:
-            content, files[place] = read_file(os.fspath(path))
+            content, stamp = read_file(os.path.join(task.base, name))
+            digest = hashlib.sha256(content).digest()
             header, found = read_both(content, channels, (size[0], size[1]))
             sizes.add((header.width, header.height))
             grey = grey and header.grey
@@ -154,7 +155,12 @@ def _decode_chunk(task: Task, target: int, start: int, names: list[str]) -> None
                 raise found
             pixels[place] = found
         except Exception as error:  # decoders raise anything for a damaged file
-            bad[place] = failure_reason(error, path if content is None else content)
+            bad[place] = failure_reason(error, Path(task.base, name) if content is None else content)
+        facts.append(stamp)
+        digests.append(digest)
+    files = np.zeros(len(names), dtype=FACTS)
+    files["size"], files["time"] = np.array(facts, dtype=np.int64).T
+    files["digest"] = np.frombuffer(b"".join(digests), dtype=np.uint8).reshape(-1, 32)
     view = pixels.reshape(-1).data
     written = 0
     while written < len(view):  # a plain write: where a disk is full a memory map ends the process by SIGBUS
@@ -165,20 +171,15 @@ def _decode_chunk(task: Task, target: int, start: int, names: list[str]) -> None
     write_chunk(Path(task.records, f"{start}.npz"), chunk)
 
 
-def read_file(path: str) -> tuple[bytes, tuple[int, int, Any]]:
-    """Return a file's content, and its `FACTS`.
+def read_file(path: str) -> tuple[bytes, tuple[int, int]]:
+    """Return a file's content, its size and its time of change in nanoseconds.
 
     Raises:
         OSError: it cannot be read.
     """
     with open(path, "rb", buffering=0) as file:
         found = os.fstat(file.fileno())
-        content = file.read()
-    return content, (
-        found.st_size,
-        found.st_mtime_ns,
-        np.frombuffer(hashlib.sha256(content).digest(), dtype=np.uint8),
-    )
+        return file.read(), (found.st_size, found.st_mtime_ns)
 
 
 def names_digest(names: Sequence[str]) -> str:
