@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import json
 import os
-import platform
 import re
 import statistics
 import time
@@ -32,6 +31,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 import noisylabels as nl
+from noisylabels.bench.machine import load, processor, slug
 from noisylabels.core.files import write_text
 from noisylabels.losses import PAPER, evaluation
 
@@ -56,20 +56,6 @@ class Options:
     """threads of torch"""
     compiled: bool = True
     """measure torch.compile(loss) too: some minutes more"""
-
-
-def processor() -> str:
-    """Return the processor's name."""
-    try:
-        found = re.search(r"model name\s*:\s*(.*)", Path("/proc/cpuinfo").read_text())
-    except OSError:
-        found = None
-    return found[1] if found else platform.processor() or platform.machine()
-
-
-def load() -> float:
-    """Return how many processes wanted to run in the last minute."""
-    return os.getloadavg()[0] if hasattr(os, "getloadavg") else float("nan")
 
 
 def batch(shape: tuple[int, int]) -> tuple[Tensor, Tensor]:
@@ -205,8 +191,7 @@ def main(options: Options) -> None:
     }
     result["load"].append(load())
     options.out.mkdir(parents=True, exist_ok=True)
-    slug = re.sub(r"[^a-z0-9]+", "-", machine.lower()).strip("-")
-    write_text(options.out / f"losses-{slug}.json", json.dumps(result, indent=1) + "\n")
+    write_text(options.out / f"losses-{slug(machine)}.json", json.dumps(result, indent=1) + "\n")
     write_text(options.out / "table.md", table(result))
     print(table(result))
 

@@ -118,6 +118,8 @@ def test_unreadable_headers_do_not_decide_the_size(pixels, encode):
 
 def test_camera_photographs_are_not_kept_whole_unasked(monkeypatch, pixels, encode):
     monkeypatch.setattr(decode, "MAX_UNASKED_BYTES", 3 * 144 * 2)
+    assert survey([encode(pixels(i)) for i in range(3)])[0] == (3, 12, 12)  # small ones always are
+    monkeypatch.setattr(decode, "DEFAULT_SIZE", 8)
     images = [encode(pixels(i)) for i in range(3)]
     assert survey(images[:2])[0] == (3, 12, 12)
     with pytest.raises(InputError, match=r"3 images of 12x12 pixels would take .* choose an image_size"):

@@ -1,59 +1,144 @@
-"""Decoding of small images from files, against Pillow alone; batches in random order from the cache."""
+"""Small images: read from files, against Pillow alone; batches in random order from the cache."""
 
 from __future__ import annotations
 
+import os
+import statistics
+import subprocess
+import sys
 import tempfile
 import time
-from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import Image
 
-from noisylabels.bench.timing import Ratio, compare
+from noisylabels.bench.machine import tree_bytes
+from noisylabels.bench.timing import Ratio
 from noisylabels.data.augment import parse_augment
-from noisylabels.data.decode import read_images, usable_cores
+from noisylabels.data.decode import usable_cores
 from noisylabels.data.loader import Batches
 
 SIDE = 32
+CLASSES = 10
+SAMPLE = 20_000  # files that Pillow reads in a turn
+
+_LOAD = """
+import sys, time, torch
+from noisylabels.data.catalog import load
+began = time.perf_counter()
+train, test = load(sys.argv[1])
+print(time.perf_counter() - began, len(train) + len(test))
+"""
 
 
-def decode_ratio(count: int = 4000, *, form: str = "png", rounds: int = 7) -> Ratio:
-    """Return the time in which images are read from files, against Pillow's own.
+@dataclass(frozen=True)
+class Decoded:
+    """What reading a folder took.
 
-    Pillow's own: as many threads, each opens, converts and copies one image after the other. Ours: the reader
-    that fills the cache, which also looks at shapes and keeps the order. The files are made for it in a
-    temporary folder, and are in the system's cache.
+    Args:
+        ratio: of our time to Pillow's on so many cores: below 1 is faster.
+        images: how many there are.
+        cores: how many this process may use.
+        peak_bytes: of memory, of our process and all that it started; 0 where it is not known.
+    """
+
+    ratio: Ratio
+    images: int
+    cores: int
+    peak_bytes: int
+
+
+def write_images(folder: Path, count: int, form: str = "png", *, side: int = SIDE) -> None:
+    """Write images that a decoder finds as hard as photographs into `folder`/<class>/<number>.
+
+    Args:
+        folder: made if it is missing.
+        count: of the images, in 10 classes.
+        form: "png" or "jpeg".
+        side: in pixels.
+    """
+    draw = np.random.default_rng(0)
+    blurred = [
+        np.asarray(Image.fromarray(small).resize((side, side), Image.Resampling.BICUBIC), dtype=np.int16)
+        for small in draw.integers(0, 256, (256, side // 4, side // 4, 3), dtype=np.uint8)
+    ]
+    grain = draw.integers(-6, 7, (64, side, side, 3), dtype=np.int16)
+    for k in range(CLASSES):
+        (folder / f"{k}").mkdir(parents=True, exist_ok=True)
+    for i in range(count):
+        pixels = (blurred[i % 256] + grain[i // 256 % 64] + i // 16384 % 32).clip(0, 255).astype(np.uint8)
+        Image.fromarray(pixels).save(folder / f"{i % CLASSES}" / f"{i:07d}.{form}")
+
+
+def decode(folder: Path, *, rounds: int = 3) -> Decoded:
+    """Time how a folder of small images is loaded the first time, against Pillow's own reading of the files.
+
+    Ours is all of `load`: finding, reading, hashing and decoding the files, holding a test part out, storing
+    pixels and index, in a process of its own with an empty cache (the start of Python and torch apart).
+    Pillow's own: one thread opens, converts and copies to NumPy one image after the other, its rate on one
+    core times as many cores as this process may use. The files are in the system's cache, both take turns.
+
+    Args:
+        folder: of class folders.
+        rounds: turns of each, 2 or more.
+    """
+    paths = sorted(path for path in folder.rglob("*") if path.is_file())
+    sample = [os.fspath(path) for path in paths[:: max(1, len(paths) // SAMPLE)]]
+    cores = usable_cores()
+    ours: list[float] = []
+    theirs: list[float] = []
+    peak = 0
+    _pillow(sample)
+    for _ in range(rounds):
+        before = _pillow(sample)
+        with tempfile.TemporaryDirectory(prefix="noisylabels-bench-") as cache:
+            seconds, images, highest = _load(folder, Path(cache))
+        ours.append(seconds)
+        theirs.append((before + _pillow(sample)) / 2 / len(sample) * images / cores)
+        peak = max(peak, highest)
+    ratios = [a / b for a, b in zip(ours, theirs, strict=True)]
+    low, _, high = statistics.quantiles(ratios, n=4, method="inclusive")
+    median = statistics.median
+    found = Ratio(median(ratios), low, high, rounds, median(ours), median(theirs))
+    return Decoded(found, images, cores, peak)
+
+
+def decode_ratio(count: int = 20_000, *, form: str = "png", rounds: int = 7) -> Ratio:
+    """Return the ratio of `decode` for images that are made for it in a temporary folder.
 
     Args:
         count: images of 32x32 pixels.
         form: "png" or "jpeg".
-        rounds: see `bench.timing.compare`.
+        rounds: turns of each.
     """
-    draw = np.random.default_rng(0)
-    with tempfile.TemporaryDirectory() as folder:
-        paths = [Path(folder, f"{i % 100:02d}", f"{i:06d}.{form}") for i in range(count)]
-        for path in paths:
-            path.parent.mkdir(exist_ok=True)
-            Image.fromarray(draw.integers(0, 256, (SIDE, SIDE, 3), dtype=np.uint8)).save(path)
+    with tempfile.TemporaryDirectory(prefix="noisylabels-bench-") as folder:
+        write_images(Path(folder), count, form)
+        return decode(Path(folder), rounds=rounds).ratio
 
-        def ours() -> object:
-            return read_images(paths, channels=3, image_size=(SIDE, SIDE))
 
-        def plain(part: list[Path]) -> None:
-            for path in part:
-                with Image.open(path) as picture:
-                    np.asarray(picture.convert("RGB"))
+def _pillow(paths: list[str]) -> float:
+    """Return the seconds that Pillow takes to read the files."""
+    began = time.perf_counter()
+    for path in paths:
+        with Image.open(path) as picture:
+            np.asarray(picture.convert("RGB"))
+    return time.perf_counter() - began
 
-        workers = usable_cores()
-        parts = [paths[i::workers] for i in range(workers)]
 
-        def pillow() -> object:
-            with ThreadPoolExecutor(workers) as pool:
-                return list(pool.map(plain, parts))
-
-        return compare(ours, pillow, rounds=rounds)
+def _load(folder: Path, cache: Path) -> tuple[float, int, int]:
+    """Load a folder in a process of its own; return its seconds, the images and the peak of its memory."""
+    here = {"NOISYLABELS_CACHE": os.fspath(cache), "PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, "-c", _LOAD, os.fspath(folder)]
+    peak = 0
+    with subprocess.Popen(command, env=os.environ | here, stdout=subprocess.PIPE, text=True) as process:
+        while process.poll() is None:
+            peak = max(peak, tree_bytes(process.pid))
+            time.sleep(0.2)
+        answer = process.stdout.read().split() if process.stdout else []
+    return float(answer[0]), int(answer[1]), peak
 
 
 def batch_rate(count: int = 50_000, *, batch_size: int = 128, seconds: float = 3.0) -> float:

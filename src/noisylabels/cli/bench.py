@@ -21,7 +21,7 @@ class Bench:
 
     what: Annotated[Literal["losses", "train", "data"], tyro.conf.Positional]
     """losses: forward and backward, against F.cross_entropy; train: a step with its data, against the plain
-    loop of a DataLoader over Pillow images in float32; data: decoding of small images, against Pillow"""
+    loop of a DataLoader over Pillow images in float32; data: small images read from files, against Pillow"""
     loss: tuple[str, ...] = ()
     """losses to measure (default: the paper's 12; for train nce+mae)"""
     shapes: tuple[str, ...] = ()
@@ -91,7 +91,7 @@ class Bench:
         rows = []
         for form in ("png", "jpeg"):
             found = decode_ratio(form=form, rounds=self.rounds)
-            rows.append([f"decoding {form}, against Pillow", str(found)])
+            rows.append([f"decoding {form}, against Pillow on as many cores", str(found)])
         return ["what", ""], [*rows, ["batches from the cache", f"{batch_rate():,.0f} images a second"]]
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Iterable
 from numbers import Integral
 from typing import TYPE_CHECKING
 
@@ -31,6 +32,22 @@ def derive_seed(seed: int, *name: str | int) -> int:
         raise InputError(f"seed is {seed!r}, expected an integer of 0 or more")
     text = "/".join([str(int(seed)), *(str(part) for part in name)])
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
+
+
+def derive_seeds(seed: int, *name: str | int, last: Iterable[str], count: int) -> np.ndarray:
+    """Return `derive_seed` of many names that differ in their last part, as int64, (count,).
+
+    >>> derive_seeds(0, "noise", last=["a", "b"], count=2).tolist()[1] == derive_seed(0, "noise", "b")
+    True
+    """
+    import numpy as np
+
+    derive_seed(seed, *name)  # checks
+    text = "/".join([str(int(seed)), *(str(part) for part in name), ""])
+    first = np.fromiter(
+        (hashlib.sha256((text + part).encode()).digest()[:8] for part in last), dtype="S8", count=count
+    )
+    return (first.view(">u8") >> np.uint64(1)).astype(np.int64)
 
 
 def uniforms(n: int, seed: int, *name: str | int) -> np.ndarray:

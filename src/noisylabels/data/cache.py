@@ -1,25 +1,32 @@
 """The cache: a data set is decoded once; the next start finds the arrays and maps them into memory.
 
-`cache_root()/data/<key>/` holds images.npy, labels.npy and meta.json. The key is a hash of the options and
-of every source file's name and content, so a changed file can never give old pixels. Content hashes are
+`cache_root()/data/<key>/` holds images.npy, labels.npy, ids and meta.json. The key is a hash of the options
+and of every source file's name and content, so a changed file can never give old pixels. Content hashes are
 remembered in `cache_root()/digests/` by size and time of change, so that unchanged files are not read.
 
 A truncated or otherwise broken entry is noticed and made again; single changed bytes among the pixels are
 not looked for, because that would mean reading all of them at every start.
 
 An entry is written into a folder of another name and renamed when it is whole. Whatever is wrong with the
-cache, a damaged entry, a full disk, a folder that cannot be written, costs time and never the run.
+cache, a damaged entry, a full disk, a folder that cannot be written, costs time and never the run, unless the
+set is too large to be held in memory instead.
+
+Small sets are read by threads, in three passes: hashes, sizes, pixels. Large sets of image files are read
+once, by processes (`chunks`), into a folder that is kept when the work is cut; the next start goes on there.
 """
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
+import itertools
 import json
+import math
 import os
 import secrets
 import shutil
 import time
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -28,16 +35,21 @@ import numpy as np
 import torch
 
 from noisylabels.core.checks import InputError
-from noisylabels.core.files import cache_root, file_digest, read_json, write_json
-from noisylabels.data.decode import Progress, usable_cores
-from noisylabels.data.images import ImageSet, content_digest
+from noisylabels.core.files import alone, cache_root, file_digest, read_json, replacing, write_json
+from noisylabels.data import chunks
+from noisylabels.data.decode import MAX_UNASKED_BYTES, Progress, usable_cores
+from noisylabels.data.images import ImageSet, content_digest, digest_of
+from noisylabels.data.listed import Below
+from noisylabels.data.names import Names
+from noisylabels.data.processes import FACTS
 from noisylabels.data.reading import Plan, Reading, class_notes
 
-VERSION = 1  # raise it when the same files must give other arrays than before
+VERSION = 2  # raise it when the same files must give other arrays than before
+PROCESSES_FROM = 5000  # image files: for fewer, to start processes takes longer than they save
 
-_UNREADABLE = "unreadable"
-_SETTLED_NS = 2_000_000_000  # a file changed within this time may change again with the same time stamp
+_PIECE_BYTES = 1 << 24
 _STALE_SECONDS = 86_400  # half-written folders of killed processes are removed at this age
+_KEPT_SECONDS = 7 * 86_400  # and this long they are kept where the next start can go on
 
 
 def load_cached(plan: Plan, progress: Progress | None = None) -> tuple[ImageSet, ImageSet]:
@@ -52,99 +64,162 @@ def load_cached(plan: Plan, progress: Progress | None = None) -> tuple[ImageSet,
         notes are on the training set.
 
     Raises:
-        InputError: whatever the reader finds wrong with the files.
+        InputError: whatever the reader finds wrong with the files; or a large set cannot be stored.
     """
-    entry = cache_root() / "data" / _key(plan, file_digests(plan, progress))
-    found = _open(entry, plan)
+    folder = cache_root() / "data"
+    sources = Sources(plan)
+    large = plan.ordered is not None and len(sources) >= PROCESSES_FROM and chunks.can_use_processes()
+    found = None
+    if not (large and sources.num_unknown >= PROCESSES_FROM):  # else they are hashed while they are decoded
+        sources.look(progress)
+        found = _open(folder / sources.key(), plan)
     if found is None:
         try:
-            _store(entry, plan.start())
+            if large:
+                entry = _store_files(folder, plan, sources, progress)
+            else:
+                entry = folder / sources.key()
+                _store(entry, plan.start())
         except OSError as error:  # of the cache; readers turn those of the source into InputError
-            return _in_memory(plan, f"{error.strerror or error}: {entry.parent.parent}")
+            return _in_memory(plan, f"{error.strerror or error}: {cache_root()}")
         found = _open(entry, plan)
     return found or _in_memory(plan, f"what was written cannot be read: {entry}")
 
 
-def file_digests(plan: Plan, progress: Progress | None = None) -> dict[str, str]:
-    """Return the sha256 of each source file, reading only those that changed since the last time.
+class Sources:
+    """The files of a plan as they are now, with what is remembered of them.
 
-    A file that cannot be read gets a mark instead; the reader will say which it is.
+    Args:
+        plan: what a reader found.
     """
-    root = os.fsencode(plan.root.absolute())
-    index_path = cache_root() / "digests" / f"{hashlib.sha256(root).hexdigest()[:32]}.json"
-    known = _read_index(index_path)
-    stats = {name: _stat(path) for name, path in plan.files.items()}
-    unknown = [name for name, stat in stats.items() if stat is None or known.get(name, [])[:2] != stat]
-    digests = {name: str(row[2]) for name, row in known.items() if name in stats}
-    digests.update(_hash_files({name: plan.files[name] for name in unknown}, progress))
-    if unknown:
-        now = time.time_ns()
-        index = {
-            name: [*stat, digests[name]]
-            for name, stat in stats.items()
-            if stat is not None and digests[name] != _UNREADABLE and now - stat[1] > _SETTLED_NS
-        }
-        with contextlib.suppress(OSError):  # without it the next start reads the files again
-            write_json(index_path, index)
-    return {name: digests[name] for name in plan.files}
 
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        root = os.fsencode(plan.root.absolute())
+        self._index = cache_root() / "digests" / f"{hashlib.sha256(root).hexdigest()[:32]}.index"
+        self._names = plan.files.names if isinstance(plan.files, Below) else Names.of(plan.files)
+        self._facts = np.zeros(len(self._names), dtype=FACTS)
+        self.recall()
 
-def _stat(path: Path) -> list[int] | None:
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return [found.st_size, found.st_mtime_ns]
+    def __len__(self) -> int:
+        return len(self._names)
 
+    @property
+    def num_unknown(self) -> int:
+        """How many files have not been read since they changed."""
+        return int(self._unknown().sum())
 
-def _read_index(path: Path) -> dict[str, list[Any]]:
-    try:
-        index = read_json(path)
-        return {name: [int(row[0]), int(row[1]), str(row[2])] for name, row in index.items()}
-    except (OSError, ValueError, TypeError, AttributeError, LookupError):
-        return {}
+    def recall(self) -> None:
+        """Take the digests of files that have not changed from what is remembered."""
+        known = self._read_index()
+        if not known["time"].any():  # none is: nobody needs to look at them
+            return
+        self._stat()
+        same = (known["size"] == self._facts["size"]) & (known["time"] == self._facts["time"])
+        self._facts["digest"] = np.where(same[:, None], known["digest"], 0)
 
+    def look(self, progress: Progress | None) -> None:
+        """Read the files that are unknown, and remember them; one that cannot be read stays unknown."""
+        if self.num_unknown:
+            if not self._facts["time"].any():
+                self._stat()
+            self._hash(progress)
+            self._remember()
 
-def _hash_files(files: dict[str, Path], progress: Progress | None) -> dict[str, str]:
-    def digest(path: Path) -> str:
+    def learn(self, places: np.ndarray, facts: np.ndarray) -> None:
+        """Take what was found of the files at `places` when they were read, and remember it."""
+        self._facts[places] = facts
+        self._hash(None)  # lists, and files that could not be read then
+        self._remember()
+
+    def _stat(self) -> None:
+        for place, path in enumerate(self._plan.files.values()):
+            with contextlib.suppress(OSError):  # the reader will say which cannot be read
+                found = path.stat()
+                self._facts[place] = (found.st_size, found.st_mtime_ns, 0)
+
+    def _hash(self, progress: Progress | None) -> None:
+        unknown = self._unknown()
+        paths = (path for path, wanted in zip(self._plan.files.values(), unknown, strict=True) if wanted)
+        digests = _digests_of(paths, int(unknown.sum()), progress)
+        for place in np.flatnonzero(unknown):
+            self._facts["digest"][place] = np.frombuffer(next(digests), dtype=np.uint8)
+
+    def key(self) -> str:
+        """Return what the name and content of all files and the options give as the entry's name."""
+        digest = hashlib.sha256(json.dumps([VERSION, self._plan.options], sort_keys=True).encode())
+        digest.update(self._names.digest())
+        digest.update(self._facts["digest"].tobytes())
+        return digest.hexdigest()
+
+    def _unknown(self) -> np.ndarray:
+        return np.asarray(~self._facts["digest"].any(axis=1))
+
+    def _read_index(self) -> np.ndarray:
+        nothing = np.zeros(len(self), dtype=FACTS)
         try:
-            return file_digest(path)
+            with self._index.open("rb") as file:
+                names = Names.load(file)
+                facts: np.ndarray = np.load(file)
+        except (OSError, ValueError, EOFError):
+            return nothing
+        if facts.dtype != FACTS or len(facts) != len(names):
+            return nothing
+        if names == self._names:
+            return facts
+        row = {name: place for place, name in enumerate(names)}
+        at = np.fromiter((row.get(name, -1) for name in self._names), dtype=np.int64, count=len(self))
+        nothing[at >= 0] = facts[at[at >= 0]]
+        return nothing
+
+    def _remember(self) -> None:
+        settled = self._facts["time"] < time.time_ns() - chunks.SETTLED_NS
+        kept = np.flatnonzero(settled & ~self._unknown())
+        with contextlib.suppress(OSError), replacing(self._index) as path, path.open("wb") as file:
+            self._names.take(kept).save(file)  # without it the next start reads the files again
+            np.save(file, self._facts[kept])
+
+
+def _digests_of(paths: Iterator[Path], count: int, progress: Progress | None) -> Iterator[bytes]:
+    """Give the sha256 of each file, zeros for one that cannot be read."""
+
+    def digest(path: Path) -> bytes:
+        try:
+            return bytes.fromhex(file_digest(path))
         except OSError:
-            return _UNREADABLE
+            return bytes(32)
 
-    digests = {}
+    done = 0
     with ThreadPoolExecutor(usable_cores()) as pool:
-        for name, found in zip(files, pool.map(digest, files.values()), strict=True):
-            digests[name] = found
-            if progress and (len(digests) % 256 == 0 or len(digests) == len(files)):
-                progress("checking files", len(digests), len(files))
-    return digests
-
-
-def _key(plan: Plan, digests: dict[str, str]) -> str:
-    text = json.dumps([VERSION, plan.options, sorted(digests.items())], sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()
+        while block := list(itertools.islice(paths, 4096)):
+            for found in pool.map(digest, block):
+                done += 1
+                if progress and (done % 256 == 0 or done == count):
+                    progress("checking files", done, count)
+                yield found
 
 
 def _open(entry: Path, plan: Plan) -> tuple[ImageSet, ImageSet] | None:
     """Return the sets of an entry, or None when it is absent or damaged."""
     try:
         meta = read_json(entry / "meta.json")
+        with (entry / "ids").open("rb") as file:
+            ids = Names.load(file)
         labels = np.load(entry / "labels.npy")
         # "c": private to this process, and writable as torch demands of an array it is to share
         images = np.load(entry / "images.npy", mmap_mode="c")
         if hashlib.sha256(labels.tobytes()).hexdigest() != meta["labels_sha256"]:
             return None
-        return _two_sets(images, labels, meta, plan)
+        return _two_sets(images, labels, ids, meta, plan)
     except (OSError, ValueError, TypeError, LookupError, EOFError):
         return None
 
 
 def _two_sets(
-    images: np.ndarray, labels: np.ndarray, meta: dict[str, Any], plan: Plan
+    images: np.ndarray, labels: np.ndarray, ids: Sequence[str], meta: dict[str, Any], plan: Plan
 ) -> tuple[ImageSet, ImageSet]:
     pixels, classes = torch.from_numpy(images), torch.from_numpy(labels)
-    n, names, ids = meta["num_train"], tuple(meta["class_names"]), meta["ids"]
+    n, names = meta["num_train"], tuple(meta["class_names"])
     train_digest, test_digest = meta["digests"]
     notes = (*plan.notes, *meta["notes"])
     return (
@@ -162,19 +237,80 @@ def _store(entry: Path, reading: Reading) -> None:
     temporary = folder / f".{entry.name[:16]}.{os.getpid()}-{secrets.token_hex(4)}.tmp"
     temporary.mkdir()
     try:
-        labels, meta = _finish(reading, _write_pixels(temporary / "images.npy", reading))
-        images = np.load(temporary / "images.npy", mmap_mode="r+")
-        meta["digests"] = _digests(images, labels, meta)
-        np.save(temporary / "labels.npy", labels)
-        write_json(temporary / "meta.json", meta)
-        del images
-        try:
-            temporary.rename(entry)
-        except OSError:
-            if not entry.is_dir():  # else another process has just stored the same
-                raise
+        rows = _write_pixels(temporary / "images.npy", reading)
+        _complete(temporary, *_finish(reading, rows))
+        _rename(temporary, entry)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _store_files(folder: Path, plan: Plan, sources: Sources, progress: Progress | None) -> Path:
+    """Write the entry of a large set of files, going on from where an earlier start was cut; return it.
+
+    One process does it; others that want the same wait for it.
+    """
+    assert plan.ordered is not None
+    files = plan.ordered()
+    plan.check(files.class_names)
+    folder.mkdir(parents=True, exist_ok=True)
+    _remove_stale(folder)
+    options = {name: value for name, value in plan.options.items() if name != "bad_images"}
+    made_of = json.dumps([VERSION, os.fspath(plan.root.absolute()), options], sort_keys=True)
+    part = folder / f".{hashlib.sha256(made_of.encode()).hexdigest()[:32]}.part"
+    with alone(part.with_suffix(".lock"), seconds=math.inf):
+        sources.recall()  # whoever held the lock may have done it all
+        if not sources.num_unknown and _open(entry := folder / sources.key(), plan):
+            return entry
+        try:
+            decoded = chunks.decode_files(files, part, progress)
+            sources.learn(files.places, decoded.facts)
+            entry = folder / sources.key()
+            if _open(entry, plan):  # the same files at another place
+                shutil.rmtree(part, ignore_errors=True)
+                return entry
+            shutil.rmtree(entry, ignore_errors=True)  # damaged, or it would have been used
+            shutil.rmtree(part / "chunks")
+            rows = len(files.labels)
+            chunks.keep_rows(part / "images.npy", decoded.shape, rows, decoded.bad)
+            reading = Reading(
+                decoded.shape,
+                lambda: iter(()),
+                files.labels,
+                files.ids,
+                files.class_names,
+                files.num_train,
+                files.notes + ([decoded.note] if decoded.note else []) + chunks.left_out_note(files, decoded),
+                decoded.bad,
+            )
+            _complete(part, *_finish(reading, rows - len(decoded.bad)))
+            _rename(part, entry)
+        except OSError as error:
+            room = len(files.labels) * chunks.row_bytes(part)
+            if room <= MAX_UNASKED_BYTES:
+                raise
+            raise InputError(
+                f"the decoded images cannot be stored in {folder} ({error.strerror or error}; "
+                f"{chunks.room_in_words(folder, room)}): make room, or let NOISYLABELS_CACHE "
+                "name a folder on another disk; what is decoded is kept, and the next start goes on there"
+            ) from None
+    return entry
+
+
+def _complete(folder: Path, labels: np.ndarray, ids: Names, meta: dict[str, Any]) -> None:
+    """Write what belongs to an entry beside its pixels."""
+    meta["digests"] = _file_digests(folder / "images.npy", labels, meta)
+    np.save(folder / "labels.npy", labels)
+    with (folder / "ids").open("wb") as file:
+        ids.save(file)
+    write_json(folder / "meta.json", meta)
+
+
+def _rename(folder: Path, entry: Path) -> None:
+    try:
+        folder.rename(entry)
+    except OSError:
+        if not entry.is_dir():  # else another process has just stored the same
+            raise
 
 
 def _write_pixels(path: Path, reading: Reading) -> int:
@@ -200,9 +336,9 @@ def _write_header(file: Any, shape: tuple[int, ...]) -> None:
     np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
 
 
-def _finish(reading: Reading, rows: int) -> tuple[np.ndarray, dict[str, Any]]:
-    """Return the labels and the facts of the images that could be read."""
-    kept = np.array([i for i in range(len(reading.labels)) if i not in reading.bad], dtype=np.int64)
+def _finish(reading: Reading, rows: int) -> tuple[np.ndarray, Names, dict[str, Any]]:
+    """Return the labels, the ids and the facts of the images that could be read."""
+    kept = np.delete(np.arange(len(reading.labels)), sorted(reading.bad))
     labels = np.ascontiguousarray(reading.labels[kept], dtype=np.int64)
     num_train = int((kept < reading.num_train).sum())
     if not 0 < num_train < len(kept):
@@ -210,19 +346,33 @@ def _finish(reading: Reading, rows: int) -> tuple[np.ndarray, dict[str, Any]]:
         raise InputError(f"no {part} image is left; " + "; ".join(reading.notes or ["add images"]))
     if rows != len(kept):  # a damaged Parquet file may have columns of different lengths
         raise InputError(f"there are {rows} images and {len(kept)} labels; get the files again")
-    return labels, {
+    meta = {
         "class_names": list(reading.class_names),
-        "ids": [reading.ids[i] for i in kept],
         "num_train": num_train,
         "notes": reading.notes + class_notes(labels, num_train, reading.class_names),
         "labels_sha256": hashlib.sha256(labels.tobytes()).hexdigest(),
     }
+    return labels, Names.of(reading.ids).take(kept), meta
 
 
-def _digests(images: np.ndarray, labels: np.ndarray, meta: dict[str, Any]) -> list[str]:
+def _file_digests(path: Path, labels: np.ndarray, meta: dict[str, Any]) -> list[str]:
+    """Return the digests of both sets, read and not mapped: a large set must not fill the memory."""
     n, names = meta["num_train"], meta["class_names"]
-    pixels, classes = torch.from_numpy(images), torch.from_numpy(labels)
-    return [content_digest(pixels[part], classes[part], names) for part in (slice(0, n), slice(n, None))]
+    with path.open("rb") as file:
+        np.lib.format.read_magic(file)
+        shape = np.lib.format.read_array_header_1_0(file)[0]
+        row_bytes = math.prod(shape[1:])
+
+        def pieces(rows: int) -> Iterator[bytes]:
+            left = rows * row_bytes
+            while left and (piece := file.read(min(left, _PIECE_BYTES))):
+                left -= len(piece)
+                yield piece
+
+        return [
+            digest_of((len(part), *shape[1:]), part, names, pieces(len(part)))
+            for part in (labels[:n], labels[n:])
+        ]
 
 
 def load_uncached(plan: Plan, note: str = "") -> tuple[ImageSet, ImageSet]:
@@ -237,11 +387,15 @@ def load_uncached(plan: Plan, note: str = "") -> tuple[ImageSet, ImageSet]:
     """
     reading = plan.start()
     pieces = list(reading.pieces())
-    labels, meta = _finish(reading, sum(map(len, pieces)))
+    labels, ids, meta = _finish(reading, sum(map(len, pieces)))
     images = np.concatenate(pieces)
-    meta["digests"] = _digests(images, labels, meta)
+    pixels, classes, n = torch.from_numpy(images), torch.from_numpy(labels), meta["num_train"]
+    meta["digests"] = [
+        content_digest(pixels[part], classes[part], meta["class_names"])
+        for part in (slice(n), slice(n, None))
+    ]
     meta["notes"] += [note] if note else []
-    return _two_sets(images, labels, meta, plan)
+    return _two_sets(images, labels, ids, meta, plan)
 
 
 def _in_memory(plan: Plan, reason: str) -> tuple[ImageSet, ImageSet]:
@@ -253,7 +407,8 @@ def _in_memory(plan: Plan, reason: str) -> tuple[ImageSet, ImageSet]:
 
 
 def _remove_stale(folder: Path) -> None:
-    for path in folder.glob(".*.tmp"):
-        with contextlib.suppress(OSError):
-            if time.time() - path.stat().st_mtime > _STALE_SECONDS:
-                shutil.rmtree(path, ignore_errors=True)
+    for pattern, allowed in ((".*.tmp", _STALE_SECONDS), (".*.part", _KEPT_SECONDS)):
+        for path in folder.glob(pattern):
+            with contextlib.suppress(OSError):
+                if chunks.age_seconds(path) > allowed:
+                    shutil.rmtree(path, ignore_errors=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Callable, Collection, Iterator, Sequence, Set
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -72,27 +72,33 @@ class Decoding:
             done += len(results)
             if good:
                 yield np.stack(good)
-        self._judge()
+        judge(self.bad, self.ids, self.bad_images)
 
     def note(self) -> str:
         """Name the images that were left out; empty when there are none."""
-        if not self.bad:
-            return ""
-        return f"left out {len(self.bad)} of {len(self.ids)} images that cannot be read: {self._named()}"
+        return left_out(self.bad, self.ids) if self.bad else ""
 
-    def _judge(self) -> None:
-        if self.bad and len(self.bad) == len(self.ids):
-            raise InputError(f"none of the {len(self.ids)} images can be read: {self._named()}")
-        if self.bad and self.bad_images == "fail":
-            raise InputError(
-                f"{len(self.bad)} of {len(self.ids)} images cannot be read: {self._named()}; "
-                "repair or remove them, or leave them out with --bad-images skip (bad_images='skip')"
-            )
 
-    def _named(self) -> str:
-        first = [f"{self.ids[i]} ({reason})" for i, reason in sorted(self.bad.items())[:NAMED]]
-        more = len(self.bad) - len(first)
-        return ", ".join(first) + (f" and {more} more" if more else "")
+def judge(bad: Mapping[int, str], ids: Sequence[str], bad_images: str) -> None:
+    """Raise an `InputError` if images cannot be read and are not to be skipped, or if there is no other."""
+    if bad and len(bad) == len(ids):
+        raise InputError(f"none of the {len(ids)} images can be read: {_named(bad, ids)}")
+    if bad and bad_images == "fail":
+        raise InputError(
+            f"{len(bad)} of {len(ids)} images cannot be read: {_named(bad, ids)}; "
+            "repair or remove them, or leave them out with --bad-images skip (bad_images='skip')"
+        )
+
+
+def left_out(bad: Mapping[int, str], ids: Sequence[str]) -> str:
+    """Name the images that are left out."""
+    return f"left out {len(bad)} of {len(ids)} images that cannot be read: {_named(bad, ids)}"
+
+
+def _named(bad: Mapping[int, str], ids: Sequence[str]) -> str:
+    first = [f"{ids[i]} ({reason})" for i, reason in sorted(bad.items())[:NAMED]]
+    more = len(bad) - len(first)
+    return ", ".join(first) + (f" and {more} more" if more else "")
 
 
 def survey(
@@ -131,7 +137,7 @@ def choose_shape(
     if image_size is None and len(sizes) <= 1:
         width, height = next(iter(sizes), (1, 1))  # no size at all: nothing is readable, decoding will say so
         room = n * channels * height * width
-        if room > MAX_UNASKED_BYTES:
+        if room > MAX_UNASKED_BYTES and width * height > DEFAULT_SIZE**2:
             raise InputError(
                 f"{n} images of {width}x{height} pixels would take {room / 2**30:.0f} GiB decoded; "
                 "choose an image_size, such as 224"

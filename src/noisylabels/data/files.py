@@ -18,7 +18,16 @@ def images_below(folder: Path) -> Iterator[Path]:
     Raises:
         InputError: a folder cannot be listed; it must not pass for an empty one.
     """
+    return (folder / name for name in names_below(folder))
+
+
+def names_below(folder: Path) -> Iterator[str]:
+    """Give the names of those image files, relative to the folder and with "/"; see `images_below`.
+
+    Text, because a million paths take a minute and half a gigabyte to make.
+    """
     seen = set()
+    root = os.fspath(folder)
     for place, folders, files in os.walk(folder, onerror=_refuse, followlinks=True):
         identity = os.stat(place)
         if (identity.st_dev, identity.st_ino) in seen:  # a link that leads back up
@@ -26,9 +35,10 @@ def images_below(folder: Path) -> Iterator[Path]:
             continue
         seen.add((identity.st_dev, identity.st_ino))
         folders[:] = sorted(name for name in folders if not _is_hidden(name))
+        relative = os.path.relpath(place, root).replace(os.sep, "/") + "/" if place != root else ""
         for name in sorted(files):
-            if not _is_hidden(name) and os.path.splitext(name)[1].lower() in SUFFIXES:
-                yield Path(place, name)
+            if os.path.splitext(name)[1].lower() in SUFFIXES and not _is_hidden(name):
+                yield relative + name
 
 
 def folders_in(path: Path) -> list[str]:

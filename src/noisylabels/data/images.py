@@ -7,7 +7,7 @@ import hashlib
 import json
 import math
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -186,11 +186,22 @@ def like(images: ImageSet, other: ImageSet) -> ImageSet:
 
 def content_digest(images: torch.Tensor, labels: torch.Tensor, class_names: Sequence[str]) -> str:
     """Return the sha256 of an image set's content: shape, class names, labels, pixels."""
-    head = json.dumps({"shape": list(images.shape), "classes": list(class_names)})
+    pieces = (np.ascontiguousarray(piece.numpy()).data for piece in _pieces(images))
+    return digest_of(tuple(images.shape), labels.numpy(), class_names, pieces)
+
+
+def digest_of(
+    shape: Sequence[int],
+    labels: np.ndarray,
+    class_names: Sequence[str],
+    pixels: Iterable[bytes | memoryview],
+) -> str:
+    """Return the `content_digest` of images of the `shape` (N, C, H, W) whose pixels come in pieces."""
+    head = json.dumps({"shape": list(shape), "classes": list(class_names)})
     digest = hashlib.sha256(head.encode())
-    digest.update(labels.numpy().astype("<i8").tobytes())
-    for piece in _pieces(images):
-        digest.update(np.ascontiguousarray(piece.numpy()).data)
+    digest.update(labels.astype("<i8").tobytes())
+    for piece in pixels:
+        digest.update(piece)
     return digest.hexdigest()
 
 

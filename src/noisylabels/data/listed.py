@@ -11,7 +11,9 @@ from pathlib import Path
 import numpy as np
 
 from noisylabels.core.checks import InputError
+from noisylabels.data.chunks import Files
 from noisylabels.data.decode import Decoding, survey
+from noisylabels.data.names import Names
 from noisylabels.data.picture import Encoded
 from noisylabels.data.reading import Options, Plan, Reading, held_out_note
 from noisylabels.data.split import hold_out
@@ -25,8 +27,7 @@ class Listing:
 
     Args:
         base: the folder that the names are relative to.
-        names: N paths as text, relative to `base` or absolute. They stay text, because a million of
-            `pathlib.Path` take half a gigabyte.
+        names: N paths as text, relative to `base` or absolute; `Names` where there may be a million.
         labels: int64, (N,).
         class_names: K names.
         num_train: how many of the N are for training; None when a test part is to be held out.
@@ -65,10 +66,15 @@ def plan_listing(
     Returns:
         The plan.
     """
+    names = Names.of(listing.names)
+
+    def ordered() -> Files:
+        return _ordered(listing, names, options, len(lists))
+
     return Plan(
         name=name,
         root=root,
-        files=_Below(listing.base, listing.names, lists),
+        files=Below(listing.base, names, lists),
         options={
             "reader": reader,
             "classes": list(listing.class_names),
@@ -76,8 +82,9 @@ def plan_listing(
             "bad_images": options.bad_images,
             "test_fraction": options.test_fraction if listing.num_train is None else None,
         },
-        read=lambda: _read(listing, options),
+        read=lambda: _read(ordered(), options),
         notes=tuple(notes),
+        ordered=ordered,
     )
 
 
@@ -163,25 +170,39 @@ def numbered_pairs(path: Path, num_classes: int) -> Iterator[tuple[int, str, int
         yield number, name.strip(), int(label)
 
 
-def _read(listing: Listing, options: Options) -> Reading:
+def _ordered(listing: Listing, names: Names, options: Options, lists: int) -> Files:
+    """Return the files as they are stored; among those of the plan so many `lists` come before them."""
+    labels, num_train, order = listing.labels, listing.num_train, np.arange(len(names))
     notes = []
-    names, labels, num_train = listing.names, listing.labels, listing.num_train
     if num_train is None:
         train, test = hold_out(labels, listing.keys or names, options.test_fraction)
         num_train = len(train)
         order = np.concatenate([train, test])
-        labels, names = labels[order], [names[i] for i in order]
+        labels, names = labels[order], names.take(order)
         notes.append(held_out_note(len(test), options.test_fraction))
-    files = _Files(listing.base, names)
-    shape, resized = survey(files, options.image_size, options.progress)
-    notes += [resized] if resized else []
-    ids = [name.removeprefix("../") for name in names]
-    decoding = Decoding(files, ids, shape, options.bad_images, options.progress)
-    return Reading.of_encoded(decoding, labels, listing.class_names, num_train, notes)
+    return Files(
+        listing.base,
+        names,
+        lists + order,
+        labels,
+        listing.class_names,
+        num_train,
+        options.image_size,
+        options.bad_images,
+        notes,
+    )
+
+
+def _read(files: Files, options: Options) -> Reading:
+    paths = _Paths(files.base, files.names)
+    shape, resized = survey(paths, options.image_size, options.progress)
+    notes = files.notes + ([resized] if resized else [])
+    decoding = Decoding(paths, files.ids, shape, options.bad_images, options.progress)
+    return Reading.of_encoded(decoding, files.labels, files.class_names, files.num_train, notes)
 
 
 @dataclass(frozen=True)
-class _Files(Collection[Encoded]):
+class _Paths(Collection[Encoded]):
     """The files of a listing, made into paths one at a time."""
 
     base: Path
@@ -197,21 +218,22 @@ class _Files(Collection[Encoded]):
         return any(item == path for path in self)
 
 
-class _Below(Mapping[str, Path]):
-    """Images and lists by name, the images made into paths when they are asked for."""
+class Below(Mapping[str, Path]):
+    """Lists and images by name, made into paths when they are asked for."""
 
-    def __init__(self, base: Path, names: Sequence[str], lists: Sequence[Path]) -> None:
+    def __init__(self, base: Path, names: Names, lists: Sequence[Path]) -> None:
         self._base = base
         self._lists = {os.path.relpath(path, base): path for path in lists}
-        self._names = dict.fromkeys((*self._lists, *names))
+        self.names = names.after(Names.of(self._lists))  # all of them
 
     def __getitem__(self, name: str) -> Path:
-        if name not in self._names:
-            raise KeyError(name)
         return self._lists.get(name) or self._base / name
 
+    def __contains__(self, name: object) -> bool:
+        return name in self.names
+
     def __iter__(self) -> Iterator[str]:
-        return iter(self._names)
+        return iter(self.names)
 
     def __len__(self) -> int:
-        return len(self._names)
+        return len(self.names)

@@ -7,7 +7,10 @@ run goes on from any batch of any epoch without saved generator state.
 
 from __future__ import annotations
 
+import time
+from collections import deque
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import torch
@@ -15,6 +18,10 @@ import torch
 from noisylabels.core.checks import InputError
 from noisylabels.core.rng import generator
 from noisylabels.data.augment import Augment, Draws, normalize
+
+_AHEAD = 8  # batches that are gathered before they are asked for
+_AHEAD_THREADS = 4  # a disk answers several at once
+_AHEAD_BYTES = 1 << 30  # sets from this size: smaller ones stay in the system's cache
 
 
 class Batch(NamedTuple):
@@ -24,6 +31,35 @@ class Batch(NamedTuple):
     labels: torch.Tensor  # int64, (B,)
     # int64, (B,): positions in the set. The name hides tuple.index, which nobody calls on a batch.
     index: torch.Tensor  # type: ignore[assignment]
+
+
+class Timed:
+    """An iterator over batches that measures how long they are waited for.
+
+    Of batches that a GPU prepares it is the time to ask for them: nothing waits for the device.
+
+    Args:
+        batches: what to give.
+    """
+
+    def __init__(self, batches: Iterator[Batch]) -> None:
+        self._batches = batches
+        self._seconds = 0.0
+
+    def __iter__(self) -> Iterator[Batch]:
+        return self
+
+    def __next__(self) -> Batch:
+        began = time.perf_counter()
+        try:
+            return next(self._batches)
+        finally:
+            self._seconds += time.perf_counter() - began
+
+    def take(self) -> float:
+        """Return the seconds since the last call."""
+        seconds, self._seconds = self._seconds, 0.0
+        return seconds
 
 
 class Batches:
@@ -101,6 +137,8 @@ class Batches:
         self.resident = _fits(images, self.device)
         # where they are: a second `Batches` of the same images takes them from here, and none moves twice
         self.images = images.to(self.device) if self.resident else images
+        # what may not be in memory: gathered ahead
+        self._from_disk = not self.resident or (self.device.type == "cpu" and images.numel() >= _AHEAD_BYTES)
         self._positions = positions
         self._labels = labels.to(self.device)
         self._mean = torch.tensor(mean, dtype=torch.float32, device=self.device)
@@ -146,18 +184,31 @@ class Batches:
         if self._augment:
             draws = self._augment.draw(len(self.images), self._seed, epoch).to(self.device)
         here = order.to(self.device)
-        begin = self._ends[start - 1] if start else 0
-        for end in self._ends[start:]:
+        begins = [self._ends[start - 1] if start else 0, *self._ends[start:-1]]
+        spans = list(zip(begins, self._ends[start:], strict=True))
+        gathered = self._ahead(order, spans) if self._from_disk else None
+        for begin, end in spans:
             index = here[begin:end]
-            pixels = self._gather(index, order[begin:end])
+            if gathered is None:
+                pixels = self.images.index_select(0, index)
+            else:
+                pixels = next(gathered).to(self.device, non_blocking=True)
             yield Batch(self._prepare(pixels, index, draws), self._labels.index_select(0, index), index)
-            begin = end
 
-    def _gather(self, index: torch.Tensor, host_index: torch.Tensor) -> torch.Tensor:
-        if self.resident:
-            return self.images.index_select(0, index)
-        pinned = self.images.index_select(0, host_index).pin_memory()
-        return pinned.to(self.device, non_blocking=True)
+    def _ahead(self, order: torch.Tensor, spans: Sequence[tuple[int, int]]) -> Iterator[torch.Tensor]:
+        """Give the pixels of the batches, each gathered by a thread while those before it are at work."""
+
+        def gather(begin: int, end: int) -> torch.Tensor:
+            pixels = self.images.index_select(0, order[begin:end])
+            return pixels if self.device.type == "cpu" else pixels.pin_memory()
+
+        with ThreadPoolExecutor(_AHEAD_THREADS) as pool:
+            waiting = deque(pool.submit(gather, *span) for span in spans[:_AHEAD])
+            for span in [*spans[_AHEAD:], *[None] * len(spans[:_AHEAD])]:
+                pixels = waiting.popleft().result()
+                if span is not None:
+                    waiting.append(pool.submit(gather, *span))
+                yield pixels
 
     def _prepare(self, pixels: torch.Tensor, index: torch.Tensor, draws: Draws | None) -> torch.Tensor:
         if self._augment is not None and draws is not None:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
+from array import array
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
 from noisylabels.core.checks import InputError
-from noisylabels.data.files import SUFFIXES, folders_in, images_below
+from noisylabels.data.files import SUFFIXES, folders_in, images_below, names_below
 from noisylabels.data.listed import Listing, plan_listing
+from noisylabels.data.names import Names
 from noisylabels.data.reading import Options, Plan, name_of
 
 TRAIN_FOLDER = "train"
@@ -43,19 +47,21 @@ def plan(path: Path, options: Options) -> Plan:
     parts, notes = _parts(path)
     classes = sorted({name for folder in parts for name in folders_in(folder)})
     number = {name: k for k, name in enumerate(classes)}
-    names: list[str] = []
-    keys: list[
-        str
-    ] = []  # the name within the class folder: an image moved to another class stays in its part
-    labels: list[int] = []
     ends: list[int] = []  # of each part
-    for folder in parts:
-        for name in folders_in(folder):
-            for file in images_below(folder / name):
-                names.append(file.relative_to(path).as_posix())
-                keys.append(file.relative_to(folder / name).as_posix())
-                labels.append(number[name])
-        ends.append(len(names))
+    labels, above = array("q"), array("q")  # of each image its class, and the bytes of the folders above it
+
+    def walk() -> Iterator[str]:
+        for folder in parts:
+            for name in folders_in(folder):
+                place = (folder / name).relative_to(path).as_posix() + "/"
+                label, length = number[name], len(os.fsencode(place))
+                for file in names_below(folder / name):
+                    labels.append(label)
+                    above.append(length)
+                    yield place + file
+            ends.append(len(labels))
+
+    names = Names.of(walk())
     if not names:
         loose = sum(1 for _ in images_below(path))
         what = f"{loose} images but not in class folders" if loose else "no image in class folders"
@@ -73,7 +79,8 @@ def plan(path: Path, options: Options) -> Plan:
         labels=np.array(labels, dtype=np.int64),
         class_names=tuple(classes),
         num_train=ends[0] if len(parts) > 1 else None,
-        keys=keys,
+        # within the class folder: an image moved to another class stays in its part
+        keys=names.without_start(np.array(above, dtype=np.int64)),
     )
     return plan_listing(listing, options, name=name_of(path), root=path, reader="folders", notes=notes)
 

@@ -23,6 +23,9 @@ Encoded = bytes | Path  # an image file's bytes, or where they are
 _FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
 _GREY_MODES = frozenset({"1", "L", "LA", "I", "I;16", "I;16L", "I;16B", "I;16N", "F"})
 _ORIENTATION = 0x0112
+# Without one of these Pillow finds no orientation in a file of these formats, and looking takes its time.
+_METADATA = ("exif", "xmp", "XML:com.adobe.xmp", "Raw profile type exif")
+_PLAIN = frozenset({"JPEG", "PNG"})
 
 
 class Header(NamedTuple):
@@ -66,21 +69,40 @@ def read_pixels(encoded: Encoded, channels: int, size: tuple[int, int]) -> np.nd
         Exception: of any type that a Pillow decoder raises for a damaged file.
     """
     with _open(encoded) as image:
-        # A JPEG can be decoded at 1/2, 1/4 or 1/8 of its size, much faster; twice the target is enough
-        # for a resize that cannot be told from one of the full image. Other formats ignore this.
+        return _load(image, channels, size)
+
+
+def read_both(content: bytes, channels: int, size: tuple[int, int]) -> tuple[Header, np.ndarray | Exception]:
+    """Read the header of an image and decode it in one go; see `read_header` and `read_pixels`.
+
+    Returns:
+        The header, and the pixels or what was raised for them: a damaged file may have a whole header.
+    """
+    with _open(content) as image:
+        header = header_of(image)
+        try:
+            return header, _load(image, channels, size)
+        except Exception as error:  # decoders raise anything for a damaged file
+            return header, error
+
+
+def _load(image: Image.Image, channels: int, size: tuple[int, int]) -> np.ndarray:
+    # A JPEG can be decoded at 1/2, 1/4 or 1/8 of its size, much faster; twice the target is enough
+    # for a resize that cannot be told from one of the full image. Other formats ignore this.
+    if image.format == "JPEG":
         image.draft(None, (2 * max(size), 2 * max(size)))
-        image.load()
-        return pixels_of(image, channels, size)
+    image.load()
+    return pixels_of(image, channels, size)
 
 
 def pixels_of(image: Image.Image, channels: int, size: tuple[int, int]) -> np.ndarray:
     """Return the pixels of an open image, see `read_pixels`."""
-    from PIL import ImageOps
-    from PIL.Image import Resampling
-
     height, width = size
     flat = _flatten(_upright(image), channels)
     if flat.size != (width, height):
+        from PIL import ImageOps
+        from PIL.Image import Resampling
+
         flat = ImageOps.fit(flat, (width, height), method=Resampling.BICUBIC)
     array = np.asarray(flat, dtype=np.uint8).reshape(height, width, channels)
     return np.ascontiguousarray(array.transpose(2, 0, 1))
@@ -110,6 +132,8 @@ def _open(encoded: Encoded) -> Image.Image:
 
 def _turn(image: Image.Image) -> Image.Transpose | None:
     """Return what makes the image upright, or None."""
+    if image.format in _PLAIN and not any(name in image.info for name in _METADATA):
+        return None
     from PIL.Image import Transpose
 
     try:
@@ -133,10 +157,12 @@ def _upright(image: Image.Image) -> Image.Image:
 
 
 def _is_sideways(image: Image.Image) -> bool:
-    from PIL.Image import Transpose
-
     if image.format == "PNG" and "exif" not in image.info:
         return False  # getexif() would decode the whole image to look behind its pixels
+    if image.format in _PLAIN and not any(name in image.info for name in _METADATA):
+        return False
+    from PIL.Image import Transpose
+
     return _turn(image) in (
         Transpose.TRANSPOSE,
         Transpose.ROTATE_270,
@@ -154,6 +180,9 @@ def _has_grey_palette(image: Image.Image) -> bool:
 
 def _flatten(image: Image.Image, channels: int) -> Image.Image:
     """Return the image in mode L or RGB."""
+    wanted = "L" if channels == 1 else "RGB"
+    if image.mode == wanted and "transparency" not in image.info:
+        return image
     from PIL import Image
 
     if image.mode == "F":
@@ -163,7 +192,7 @@ def _flatten(image: Image.Image, channels: int) -> Image.Image:
     elif image.mode in ("LA", "PA", "RGBA") or "transparency" in image.info:
         white = Image.new("RGBA", image.size, "white")
         image = Image.alpha_composite(white, image.convert("RGBA"))
-    return image.convert("L" if channels == 1 else "RGB")
+    return image.convert(wanted)
 
 
 def _eight_bit(values: np.ndarray) -> np.ndarray:

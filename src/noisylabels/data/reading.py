@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 from noisylabels.core.checks import InputError
+from noisylabels.data.chunks import Files
 from noisylabels.data.decode import Decoding, Progress
 from noisylabels.data.images import check_class_names
 
@@ -46,7 +47,7 @@ class Reading:
     shape: tuple[int, int, int]
     pieces: Callable[[], Iterator[np.ndarray]]
     labels: np.ndarray
-    ids: list[str]
+    ids: Sequence[str]
     class_names: tuple[str, ...]
     num_train: int
     notes: list[str] = field(default_factory=list)
@@ -68,8 +69,7 @@ class Reading:
             if decoding.bad:
                 notes.append(decoding.note())
 
-        ids = list(decoding.ids)
-        return cls(decoding.shape, pieces, labels, ids, class_names, num_train, notes, decoding.bad)
+        return cls(decoding.shape, pieces, labels, decoding.ids, class_names, num_train, notes, decoding.bad)
 
 
 @dataclass(frozen=True)
@@ -84,6 +84,8 @@ class Plan:
         read: starts reading.
         notes: what the user should know of things that do not decide the result, such as ignored files;
             unlike a reading's own notes they are not stored.
+        ordered: gives the image files in the order in which they are stored, for a set that is nothing but
+            image files and lists of them; those of a large one are read by processes. None for others.
     """
 
     name: str
@@ -92,15 +94,20 @@ class Plan:
     options: Mapping[str, object]
     read: Callable[[], Reading]
     notes: tuple[str, ...] = ()
+    ordered: Callable[[], Files] | None = None
 
     def start(self) -> Reading:
         """Start reading, and see to it that there are classes before pixels are decoded for nothing."""
         reading = self.read()
+        self.check(reading.class_names)
+        return reading
+
+    def check(self, class_names: tuple[str, ...]) -> None:
+        """Raise an `InputError` unless these are two or more different names."""
         try:
-            check_class_names(reading.class_names)
+            check_class_names(class_names)
         except InputError as error:
             raise InputError(f"{self.root}: {error}") from None
-        return reading
 
 
 def name_of(path: Path) -> str:

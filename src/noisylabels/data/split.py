@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from noisylabels.core.checks import InputError
-from noisylabels.core.rng import derive_seed, uniforms
+from noisylabels.core.rng import derive_seeds, uniforms
 
 
 def hold_out(labels: np.ndarray, keys: Sequence[str], fraction: float) -> tuple[np.ndarray, np.ndarray]:
@@ -33,7 +33,7 @@ def hold_out(labels: np.ndarray, keys: Sequence[str], fraction: float) -> tuple[
     >>> len(train), len(test)
     (4, 2)
     """
-    places = np.array([derive_seed(0, "hold out", key) for key in keys], dtype=np.int64)
+    places = derive_seeds(0, "hold out", last=keys, count=len(keys))
     chosen = np.zeros(len(labels), dtype=bool)
     for label in np.unique(labels):
         members = np.flatnonzero(labels == label)

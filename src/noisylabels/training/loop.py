@@ -19,7 +19,7 @@ from noisylabels.core.config import build, to_dict
 from noisylabels.core.rng import derive_seed
 from noisylabels.data.augment import parse_augment
 from noisylabels.data.images import ImageSet
-from noisylabels.data.loader import Batches, evaluation_batch_size
+from noisylabels.data.loader import Batches, Timed, evaluation_batch_size
 from noisylabels.data.split import validation_split
 from noisylabels.noise.labels import NoisyLabels
 from noisylabels.training.capture import Captured, CudaGraphs, does_the_same
@@ -128,14 +128,14 @@ def fit(
     tally = Tally(len(train), device)
     history = History()
     epoch = done = 0
-    train_seconds = 0.0
+    train_seconds = data_seconds = 0.0
     made_for = _made_for(use, train, test, labels, loss)
     given, true = given[kept], true[kept] if true is not None else None
 
     def save() -> None:
         if folder is not None:
             state: dict[str, Any] = {"made_for": made_for, "rows": history.rows}
-            state |= {"epoch": epoch, "done": done, "seconds": train_seconds}
+            state |= {"epoch": epoch, "done": done, "seconds": train_seconds, "data_seconds": data_seconds}
             state |= {"step": step.state_dict(), "tally": tally.state_dict()}
             save_checkpoint(folder / "checkpoint.pt", state, device)
 
@@ -150,6 +150,7 @@ def fit(
         if folder is not None and (state := load_checkpoint(folder / "checkpoint.pt", device)):
             _restore(step, tally, state, made_for, folder)
             epoch, done, train_seconds = state["epoch"], state["done"], state["seconds"]
+            data_seconds = state.get("data_seconds", 0.0)  # older checkpoints have none
             history.rows = state["rows"]
             history.write(folder / "history.jsonl")  # a killed run may have been an epoch further
         saved_at = time.monotonic()
@@ -158,7 +159,8 @@ def fit(
                 tally.clear()
             model.train()
             began = _now(device)
-            for images, target, index in batches.epoch(epoch, start=done):
+            source = Timed(batches.epoch(epoch, start=done))
+            for images, target, index in source:
                 value, logits = update(images, target, learning_rate(use, epoch, done / steps))
                 tally.add(index, value, logits)
                 done += 1
@@ -168,11 +170,13 @@ def fit(
                 if stopping or time.monotonic() - saved_at > use.checkpoint_minutes * 60:
                     _check_finite(tally, epoch, done, use, history)  # and never save what has diverged
                     train_seconds += _now(device) - began
+                    data_seconds += source.take()
                     save()
                     if stopping:
                         raise Interrupted(epoch + 1, done)
                     saved_at, began = time.monotonic(), _now(device)
             train_seconds += _now(device) - began
+            data_seconds += source.take()
             _check_finite(tally, epoch, done, use, history)
 
             began = _now(device)
@@ -191,11 +195,12 @@ def fit(
             if held_batches is not None:
                 validated = measure("validation split", held_batches)
                 row |= {"validation_loss": validated.loss, "validation_accuracy": validated.accuracy}
-            row |= {"train_seconds": train_seconds, "eval_seconds": _now(device) - began}
+            row |= {"train_seconds": train_seconds, "data_seconds": data_seconds}
+            row |= {"eval_seconds": _now(device) - began}
             history.rows.append(row)
             if folder is not None:
                 history.write(folder / "history.jsonl")
-            epoch, done, train_seconds = epoch + 1, 0, 0.0
+            epoch, done, train_seconds, data_seconds = epoch + 1, 0, 0.0, 0.0
             if epoch % use.checkpoint_epochs == 0 or epoch == use.epochs:
                 save()
                 saved_at = time.monotonic()

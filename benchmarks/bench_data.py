@@ -1,0 +1,105 @@
+"""What it takes to load a folder of small images for the first time, beside Pillow's own decoding.
+
+    python benchmarks/bench_data.py
+    python benchmarks/bench_data.py --files 1000000 --forms png --rounds 3   # 4 GB of files, 3 GB of pixels
+
+Writes data-MACHINE-FILES.json and .md into results/benchmarks. What is timed is `bench.data.decode`:
+all of `load` in a process of its own with an empty cache, against Pillow in a plain loop on one core, times
+the cores.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import PIL
+import torch
+import tyro
+
+from noisylabels.bench.data import batch_rate, decode, write_images
+from noisylabels.bench.machine import load, processor, slug
+from noisylabels.core.files import write_text
+
+
+@dataclass
+class Options:
+    """What to measure and where to."""
+
+    out: Path = Path("results/benchmarks")
+    """folder for the results"""
+    machine: str = ""
+    """its name in the results; by default the processor's and how many cores there are"""
+    files: int = 20_000
+    """how many files of each form"""
+    forms: tuple[str, ...] = ("png", "jpeg")
+    """png, jpeg"""
+    rounds: int = 7
+    """turns of each"""
+    work: Path | None = None
+    """folder for the files while it runs; by default the system's for temporary files"""
+    kept: Path | None = None
+    """folder of class folders to measure instead of files made for it"""
+
+
+def measure(options: Options) -> list[dict[str, Any]]:
+    rows = []
+    for form in options.forms:
+        with tempfile.TemporaryDirectory(prefix="noisylabels-bench-", dir=options.work) as folder:
+            if options.kept is None:
+                write_images(Path(folder), options.files, form)
+            before = load()
+            found = decode(options.kept or Path(folder), rounds=options.rounds)
+        rows.append({"form": form, **dataclasses.asdict(found), "load": [before, load()]})
+    return rows
+
+
+def table(result: dict[str, Any]) -> str:
+    """Return the Markdown of what was measured."""
+    lines = [
+        f"Loading 32x32 images from files, all of it, against Pillow's own rate on {result['cores']} cores. "
+        f"Median of {result['rounds']} turns (quartiles). {result['processor']}, torch {result['torch']}, "
+        f"Pillow {result['pillow']}.",
+        "",
+        "| files | form | images a second | of Pillow's rate | peak memory | load |",
+        "|---:|---|---:|---:|---:|---:|",
+    ]
+    for row in result["rows"]:
+        ratio = row["ratio"]
+        shares = " to ".join(f"{1 / ratio[key]:.2f}" for key in ("high", "low"))
+        lines.append(
+            f"| {row['images']:,} | {row['form']} | {row['images'] / ratio['seconds']:,.0f} | "
+            f"{1 / ratio['median']:.2f} ({shares}) | {row['peak_bytes'] / 2**20:,.0f} MiB | "
+            f"{row['load'][0]:.1f}, {row['load'][1]:.1f} |"
+        )
+    lines += ["", f"Batches of 128 in random order, augmented: {result['batch_rate']:,.0f} images a second."]
+    return "\n".join(lines) + "\n"
+
+
+def main(options: Options) -> None:
+    torch.set_num_threads(1)
+    machine = options.machine or f"{processor()}-{os.cpu_count()}"
+    rows = measure(options)
+    result = {
+        "processor": processor(),
+        "cores": rows[0]["cores"],
+        "torch": torch.__version__,
+        "pillow": PIL.__version__,
+        "rounds": options.rounds,
+        "rows": rows,
+        "batch_rate": batch_rate(),
+    }
+    options.out.mkdir(parents=True, exist_ok=True)
+    name = f"data-{slug(machine)}-{rows[0]['images']}"
+    write_text(options.out / f"{name}.json", json.dumps(result, indent=1) + "\n")
+    write_text(options.out / f"{name}.md", table(result))
+    print(table(result))
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Options))

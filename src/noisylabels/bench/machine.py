@@ -1,0 +1,61 @@
+"""The machine that is measured: its name, how busy it is, how much memory processes take."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+from pathlib import Path
+
+
+def processor() -> str:
+    """Return the processor's name."""
+    try:
+        found = re.search(r"model name\s*:\s*(.*)", Path("/proc/cpuinfo").read_text())
+    except OSError:
+        found = None
+    return found[1] if found else platform.processor() or platform.machine()
+
+
+def load() -> float:
+    """Return how many processes wanted to run in the last minute."""
+    return os.getloadavg()[0] if hasattr(os, "getloadavg") else float("nan")
+
+
+def slug(machine: str) -> str:
+    """Return a machine's name as a part of a file's name.
+
+    >>> slug("Some(R) Processor-2")
+    'some-r-processor-2'
+    """
+    return re.sub(r"[^a-z0-9]+", "-", machine.lower()).strip("-")
+
+
+def tree_bytes(root: int) -> int:
+    """Return the memory of a process and all that it started, without what they share counted twice.
+
+    It is the proportional set size, files that are mapped included; 0 where Linux does not say.
+    """
+    parents = {}
+    for status in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            parents[int(status.parent.name)] = int(status.read_text().rpartition(")")[2].split()[1])
+        except (OSError, ValueError):  # it has ended
+            continue
+    total = 0
+    for process in parents:
+        at: int | None = process
+        while at is not None and at != root:
+            at = parents.get(at)
+        if at == root:
+            total += _bytes(process)
+    return total
+
+
+def _bytes(process: int) -> int:
+    try:
+        text = Path(f"/proc/{process}/smaps_rollup").read_text()
+    except OSError:
+        return 0
+    found = re.search(r"^Pss:\s*(\d+) kB", text, re.MULTILINE)
+    return int(found[1]) * 1024 if found else 0
