@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import statistics
 import subprocess
 import sys
@@ -28,9 +27,9 @@ from typing import Any, Literal
 
 import torch
 import tyro
-from bench_losses import processor
 from torch import Tensor, nn
 
+from noisylabels.bench.machine import processor, slug
 from noisylabels.bench.train import CLASSES, MEAN, SIDE, STD, examples
 from noisylabels.core.checks import one_line
 from noisylabels.core.files import write_text
@@ -257,8 +256,8 @@ def main(options: Options) -> None:
         torch.cuda.empty_cache()  # for the runs at once
     result["at_once"] = [at_once(options, count) for count in options.processes]
     options.out.mkdir(parents=True, exist_ok=True)
-    slug = re.sub(r"[^a-z0-9]+", "-", (options.machine or name).lower()).strip("-")
-    write_text(options.out / f"gpu-{slug}.json", json.dumps(result, indent=1) + "\n")
+    file = slug(options.machine or name)
+    write_text(options.out / f"gpu-{file}.json", json.dumps(result, indent=1) + "\n")
     print(table(result))
 
 

@@ -25,12 +25,12 @@ from typing import Any
 
 import torch
 import tyro
-from bench_losses import load, processor
 from rich.progress import track
 from torch import Tensor
 from torch.nn import functional
 
 import noisylabels as nl
+from noisylabels.bench.machine import load, processor, slug
 from noisylabels.core.files import write_text
 
 SHAPES = ((2048, 32_000, 256), (512, 131_072, 256), (64, 1_000_000, 64))
@@ -194,8 +194,8 @@ def main(options: Options) -> None:
     }
     result["load"].append(load())
     options.out.mkdir(parents=True, exist_ok=True)
-    slug = re.sub(r"[^a-z0-9]+", "-", machine.lower()).strip("-")
-    write_text(options.out / f"linear-{slug}.json", json.dumps(result, indent=1) + "\n")
+    file = slug(machine)
+    write_text(options.out / f"linear-{file}.json", json.dumps(result, indent=1) + "\n")
     write_text(options.out / "linear.md", table(result))
     print(table(result))
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import statistics
 import subprocess
 import sys
@@ -22,9 +21,9 @@ from typing import Any
 
 import torch
 import tyro
-from bench_losses import load, processor
 from rich.progress import track
 
+from noisylabels.bench.machine import load, processor, slug
 from noisylabels.core.files import write_text
 
 AFTER_TORCH = "import torch, time; began = time.perf_counter()\n{}\nprint(time.perf_counter() - began)"
@@ -109,8 +108,8 @@ def main(options: Options) -> None:
     }
     options.out.mkdir(parents=True, exist_ok=True)
     machine = options.machine or f"{processor()}-{os.cpu_count()}"
-    slug = re.sub(r"[^a-z0-9]+", "-", machine.lower()).strip("-")
-    write_text(options.out / f"start-{slug}.json", json.dumps(result, indent=1) + "\n")
+    file = slug(machine)
+    write_text(options.out / f"start-{file}.json", json.dumps(result, indent=1) + "\n")
     print(table(result))
 
 

@@ -19,7 +19,6 @@ from __future__ import annotations
 import json
 import os
 import random
-import re
 import statistics
 import time
 from collections.abc import Callable
@@ -29,12 +28,12 @@ from typing import Any
 
 import torch
 import tyro
-from bench_losses import load, processor
 from rich.progress import track
 from torch.nn import functional as F  # noqa: N812  its usual name
 from torch.profiler import ProfilerActivity, profile
 
 from noisylabels.bench import train as loops
+from noisylabels.bench.machine import load, processor, slug
 from noisylabels.core.files import write_text
 from noisylabels.core.process import keep_freed_memory
 from noisylabels.losses import PAPER
@@ -191,8 +190,8 @@ def main(options: Options) -> None:
     }
     options.out.mkdir(parents=True, exist_ok=True)
     machine = options.machine or f"{processor()}-{os.cpu_count()}"
-    slug = re.sub(r"[^a-z0-9]+", "-", machine.lower()).strip("-")
-    write_text(options.out / f"step-{slug}.json", json.dumps(result, indent=1) + "\n")
+    file = slug(machine)
+    write_text(options.out / f"step-{file}.json", json.dumps(result, indent=1) + "\n")
     print(table(result))
 
 

@@ -22,12 +22,12 @@ from typing import Any
 
 import torch
 import tyro
-from bench_losses import processor
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812  its usual name
 from torch.utils.data import DataLoader, Dataset
 
 import noisylabels as nl
+from noisylabels.bench.machine import processor
 from noisylabels.core.files import write_text
 from noisylabels.core.rng import derive_seed
 from noisylabels.data.catalog import default_augment

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -16,7 +17,7 @@ SHAPES = ((128, 10), (4096, 10), (512, 1000), (256, 50_000))
 
 
 def loss_ratio(
-    expression: str,
+    which: str | Callable[[Tensor, Tensor], Tensor],
     shape: tuple[int, int],
     *,
     device: str = "cpu",
@@ -26,21 +27,31 @@ def loss_ratio(
     """Return the time of a loss, its value and its gradient, against that of ``F.cross_entropy``.
 
     Args:
-        expression: of the loss.
+        which: the loss, as an expression or a function of logits and target.
         shape: N and K of the logits, which are drawn from a normal distribution.
         device, dtype: of the logits.
         rounds: see `bench.timing.compare`.
     """
     where = torch.device(device)
-    draw = torch.Generator().manual_seed(0)
-    logits = torch.randn(shape, generator=draw).to(device=where, dtype=dtype).requires_grad_()
-    target = torch.randint(shape[1], (shape[0],), generator=draw).to(where)
+    logits, target = draw(shape, where, dtype)
+    ours, theirs = (
+        partial(step, function, logits, target)
+        for function in (loss(which) if isinstance(which, str) else which, F.cross_entropy)
+    )
+    return compare(ours, theirs, rounds=rounds, device=where)
 
-    def both(function: Callable[[Tensor, Tensor], Tensor]) -> Callable[[], object]:
-        def one() -> None:
-            logits.grad = None
-            function(logits, target).backward()
 
-        return one
+def draw(
+    shape: tuple[int, int], device: torch.device | None = None, dtype: torch.dtype = torch.float32
+) -> tuple[Tensor, Tensor]:
+    """Return logits (N, K), which want a gradient, and labels (N,), the same every time."""
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(shape, generator=generator).to(device=device, dtype=dtype)
+    target = torch.randint(shape[1], shape[:1], generator=generator).to(device)
+    return logits.requires_grad_(), target
 
-    return compare(both(loss(expression)), both(F.cross_entropy), rounds=rounds, device=where)
+
+def step(function: Callable[[Tensor, Tensor], Tensor], logits: Tensor, target: Tensor) -> None:
+    """Compute a loss and its gradient."""
+    logits.grad = None
+    function(logits, target).backward()

@@ -3,18 +3,12 @@
 from __future__ import annotations
 
 import os
-import platform
 import re
 from pathlib import Path
 
+from noisylabels.core.process import processor
 
-def processor() -> str:
-    """Return the processor's name."""
-    try:
-        found = re.search(r"model name\s*:\s*(.*)", Path("/proc/cpuinfo").read_text())
-    except OSError:
-        found = None
-    return found[1] if found else platform.processor() or platform.machine()
+__all__ = ["load", "processor", "slug", "tree_bytes"]
 
 
 def load() -> float:

@@ -45,6 +45,7 @@ class Bench:
 
         from noisylabels.cli.terminal import console, table
         from noisylabels.core.checks import check_between
+        from noisylabels.losses import native
         from noisylabels.training.loop import pick_device
 
         torch.set_num_threads(int(check_between(self.threads, "--threads", 1, 1024)))
@@ -55,7 +56,8 @@ class Bench:
         load = f", load {os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else ""
         console().print(
             f"Median of {self.rounds} turns, and the quartiles; below 1 is faster than the baseline. torch "
-            f"{torch.__version__}, {self.device}, {self.threads} thread(s), {os.cpu_count()} cores{load}.",
+            f"{torch.__version__}, {self.device}, {self.threads} thread(s), {os.cpu_count()} cores, "
+            f"losses' kernel {native.name() or 'none'}{load}.",
             markup=False,
         )
         return 0

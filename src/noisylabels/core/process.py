@@ -1,10 +1,12 @@
-"""What a process may use of its machine: processors, and how it keeps its memory."""
+"""A process and its machine: the processor, how many of it may be used, how memory is kept."""
 
 from __future__ import annotations
 
 import ctypes
 import math
 import os
+import platform
+import re
 import sys
 from pathlib import Path
 
@@ -59,6 +61,16 @@ def _limit(folder: Path) -> float:
         return float(quota) / float(period) if quota != "max" and float(quota) > 0 else math.inf
     except (OSError, ValueError, ZeroDivisionError):  # no such file: no limit here
         return math.inf
+
+
+def processor() -> str:
+    """Return the processor's name."""
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+    except OSError:  # no Linux
+        text = ""
+    found = re.search(r"^model name\s*:\s*(.*)", text, re.MULTILINE)
+    return found[1].strip() if found else platform.processor() or platform.machine()
 
 
 def limit_threads() -> int:

@@ -16,6 +16,7 @@ from noisylabels import __version__
 from noisylabels.core.checks import Damaged, InputError
 from noisylabels.core.config import to_dict
 from noisylabels.core.files import file_digest, read_json, write_json
+from noisylabels.core.process import processor
 from noisylabels.experiment.config import NOT_IDENTITY, RunConfig
 from noisylabels.training.history import History
 
@@ -197,6 +198,8 @@ def environment() -> dict[str, Any]:
 
     import torch
 
+    from noisylabels.losses import native
+
     packages = ("torch", "numpy", "pyarrow", "pillow", "scikit-learn")
     versions = {name: importlib.metadata.version(name) for name in packages}
     if (timm := sys.modules.get("timm")) is not None:  # the run's model is timm's
@@ -206,19 +209,12 @@ def environment() -> dict[str, Any]:
         "python": platform.python_version(),
         "packages": versions,
         "platform": f"{platform.system()} {platform.machine()}",
-        "processor": _processor(),
+        "processor": processor(),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "kernel": native.name(),  # of the losses; rounding differs from one to another
     }
-
-
-def _processor() -> str:
-    if sys.platform == "linux":
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor()
 
 
 def read_result(out: Path) -> RunResult:
