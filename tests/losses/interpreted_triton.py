@@ -29,17 +29,17 @@ SUMS = [
 
 @pytest.fixture
 def kernels(monkeypatch):
-    from noisylabels.losses import triton_kernels
+    from noisylabels.losses import gpu
 
     monkeypatch.setattr(fused, "KERNEL_DEVICES", ("cpu",))
-    monkeypatch.setattr(triton_kernels, "_working", True)
+    monkeypatch.setattr(gpu, "_working", True)
     called = []
-    real = triton_kernels._launch
-    monkeypatch.setattr(triton_kernels, "_launch", lambda *given: called.append(given) or real(*given))
+    real = gpu._launch
+    monkeypatch.setattr(gpu, "_launch", lambda *given: called.append(given) or real(*given))
     with warnings.catch_warnings():
         # numpy's, of lanes that are masked out or of branches not taken
         warnings.filterwarnings("ignore", "(invalid|divide by zero|overflow|underflow)", RuntimeWarning)
-        yield triton_kernels
+        yield gpu
     assert called, "the kernel was not asked"
 
 

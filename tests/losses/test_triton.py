@@ -57,6 +57,7 @@ def compiled(kernel, arguments, constants, warps):
 def test_it_compiles_for_a_card(text, tmp_path, monkeypatch):
     """Types are looked at there, which the interpreter does not do."""
     monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
+    from noisylabels.losses import gpu
     from noisylabels.losses import triton_kernels as kernels
 
     integers = {
@@ -68,19 +69,17 @@ def test_it_compiles_for_a_card(text, tmp_path, monkeypatch):
     }
     pointers = {"target": "*i64", "weight": "*fp32", "factor": "*fp32", "values": "*fp32", "found": "*fp32"}
     for classes, kind in ((10, "fp32"), (1000, "bf16"), (128_000, "bf16")):
-        codes, numbers = kernels.encode(loss(text)._plan.steps(classes))
-        one = classes <= kernels.WHOLE
-        block = max(16, triton.next_power_of_2(classes)) if one else kernels.LOOP
+        codes, numbers = gpu.encode(loss(text)._plan.steps(classes))
+        one = classes <= gpu.WHOLE
+        block = max(16, triton.next_power_of_2(classes)) if one else gpu.LOOP
         constants = dict(zip(("F0", "F1", "F2", "G0", "N0", "G1", "N1"), codes, strict=True))
         constants |= {"NCE": numbers[0] != 0, "WEIGHTED": True, "MEAN": True, "IGNORES": True}
         constants |= {"GRADIENT": True, "BLOCK": block, "ONE": one}
         arguments = integers | pointers | {"logits": f"*{kind}", "gradient": f"*{kind}"}
-        found = compiled(kernels._rows, arguments, constants, min(16, max(1, block // 512)))
+        found = compiled(kernels.rows, arguments, constants, min(16, max(1, block // 512)))
         assert found.asm["cubin"]
     if text == "ce":
-        counted = compiled(kernels._one_over_count, integers | pointers, {"WEIGHTED": True, "BLOCK": 1024}, 4)
-        product = compiled(
-            kernels._multiply, {"x": "*bf16", "up": "*fp32", "size": "i32"}, {"BLOCK": 4096}, 8
-        )
+        counted = compiled(kernels.one_over_count, integers | pointers, {"WEIGHTED": True, "BLOCK": 1024}, 4)
+        product = compiled(kernels.multiply, {"x": "*bf16", "up": "*fp32", "size": "i32"}, {"BLOCK": 4096}, 8)
         assert counted.asm["cubin"]
         assert product.asm["cubin"]

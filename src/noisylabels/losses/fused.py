@@ -45,7 +45,7 @@ SMALL_BLOCK = 2**16
 _TYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 
 KERNEL_DEVICES = ("cuda",)
-"""Where `triton_kernels.py` does the work, if there is triton."""
+"""Where `gpu.py` does the work, if there is triton."""
 
 _Costs = Callable[[Tensor, Tensor], tuple[Tensor, Tensor | float]]
 
@@ -284,11 +284,11 @@ def _kernels(logits: Tensor) -> Any:
     if logits.device.type not in KERNEL_DEVICES or logits.ndim != 2 or not _has_triton:
         return None
     try:
-        from noisylabels.losses import triton_kernels
+        from noisylabels.losses import gpu
     except ImportError:
         _has_triton = False
         return None
-    return triton_kernels
+    return gpu
 
 
 _has_triton = True

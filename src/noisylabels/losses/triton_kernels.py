@@ -1,133 +1,31 @@
-"""The fast path on a GPU: one program a row, value and gradient from one launch.
-
-The arithmetic is that of `fused.py`, which calls `run` for (N, K) logits on CUDA. A row of up to `WHOLE`
-classes is read once and stays in registers; a longer one is read once for its statistics (an online
-softmax), once more if sums over the labels need the probabilities (nfl, the negative reading), and once for
-the gradient. What the kernel does not know (float64, more terms than it has places for, functions of one's
-own) is the business of `fused.py`, and so is everything from the first failure of a kernel on, with one
-warning.
-
-Importing this file needs triton. A label out of range gives NaN: the values of labels are not looked at.
-"""
+"""The kernels of the fast path on a GPU, which triton compiles: `gpu.py` says what for, and calls them."""
 
 from __future__ import annotations
 
 import math
-import warnings
-from collections.abc import Sequence
-from functools import partial
-from typing import Any
 
-import torch
 import triton
 import triton.language as tl
-from torch import Tensor
 
-from noisylabels.losses import slopes
-from noisylabels.losses.evaluation import Target
-from noisylabels.losses.readings import NEGATIVE, P_MIN
+from noisylabels.losses.readings import P_MIN
 
-WHOLE = 16_384
-"""Classes of a row that stays in registers."""
-
-LOOP = 8192
-"""Classes at a time of a longer one."""
-
-LABEL_PLACES, SHARE_PLACES = 3, 2
-"""How many terms at the label, and how many shares of sums over the labels, beside nce."""
-
-_TYPES = (torch.float32, torch.bfloat16, torch.float16)
-
-_working = True
-"""Whether no kernel has failed yet in this process."""
-
-# Numbers of the functions, 0 being none; a Taylor cross entropy of t terms is _TAYLOR + t.
-_CE = tl.constexpr(1)
-_FL = tl.constexpr(2)
-_MAE = tl.constexpr(3)
-_RCE = tl.constexpr(4)
-_GCE = tl.constexpr(5)
-_PHUBER = tl.constexpr(6)
-_AGCE = tl.constexpr(7)
-_AUL = tl.constexpr(8)
-_AEL = tl.constexpr(9)
-_JS = tl.constexpr(10)
-_POLY1 = tl.constexpr(11)
-_TAYLOR = tl.constexpr(100)
-_MOST_TERMS = 32  # of a Taylor cross entropy, each of which is written out
+# Numbers of the functions, 0 being none; a Taylor cross entropy of t terms is TAYLOR + t.
+CE = tl.constexpr(1)
+FL = tl.constexpr(2)
+MAE = tl.constexpr(3)
+RCE = tl.constexpr(4)
+GCE = tl.constexpr(5)
+PHUBER = tl.constexpr(6)
+AGCE = tl.constexpr(7)
+AUL = tl.constexpr(8)
+AEL = tl.constexpr(9)
+JS = tl.constexpr(10)
+POLY1 = tl.constexpr(11)
+TAYLOR = tl.constexpr(100)
 
 _X_MOST = tl.constexpr(-math.log(P_MIN))  # x at p_min, where the negative reading is bounded
 _TINY = tl.constexpr(1.1754943508222875e-38)
 _LEAST = tl.constexpr(-3.4028234663852886e38)
-
-
-# What a loss is, in numbers
-
-
-def encode(steps: Any) -> tuple[list[int], list[float]] | None:
-    """Return a loss as codes and numbers for the kernel, or None if it has no place for it.
-
-    Codes: a function for each place at the label; a function and whether its reading is negative for each
-    place of a share. Numbers: the weight of nce, then weight, a, b of each place.
-    """
-    if len(steps.at_label) > LABEL_PLACES or len(steps.shares) > SHARE_PLACES:
-        return None
-    codes: list[int] = []
-    numbers: list[float] = [steps.nce]
-    for weight, costs in steps.at_label:
-        found = _encode(costs)
-        if found is None:
-            return None
-        codes.append(found[0])
-        numbers += [weight, *found[1:]]
-    missing = LABEL_PLACES - len(steps.at_label)
-    codes += [0] * missing
-    numbers += [0.0] * 3 * missing
-    for weight, costs, reading in steps.shares:
-        found = _encode(costs)
-        if found is None:
-            return None
-        codes += [found[0], int(reading is NEGATIVE)]
-        numbers += [weight, *found[1:]]
-    missing = SHARE_PLACES - len(steps.shares)
-    codes += [0, 0] * missing
-    numbers += [0.0] * 3 * missing
-    return codes, numbers
-
-
-def _encode(costs: Any) -> tuple[int, float, float] | None:
-    """Return the code of a function of `slopes.py` and its two numbers, or None for another function."""
-    if not isinstance(costs, partial):
-        return None
-    given = costs.keywords
-    function = slopes.fl if costs.func is slopes.fl_share else costs.func
-    if function is slopes.taylor_ce:
-        t = int(given["t"])
-        return (_TAYLOR.value + t, 0.0, 0.0) if t <= _MOST_TERMS else None
-    found = _CODES.get(function)
-    if found is None:
-        return None
-    code, names = found
-    a, b = (*(float(given[name]) for name in names), 0.0, 0.0)[:2]
-    return code, a, math.log(a) if function is slopes.phuber_ce else b
-
-
-_CODES: dict[Any, tuple[int, tuple[str, ...]]] = {
-    slopes.ce: (_CE.value, ()),
-    slopes.fl: (_FL.value, ("gamma", "detach")),
-    slopes.mae: (_MAE.value, ()),
-    slopes.rce: (_RCE.value, ("A",)),
-    slopes.gce: (_GCE.value, ("q",)),
-    slopes.phuber_ce: (_PHUBER.value, ("tau",)),
-    slopes.agce: (_AGCE.value, ("a", "q")),
-    slopes.aul: (_AUL.value, ("a", "q")),
-    slopes.ael: (_AEL.value, ("a",)),
-    slopes.js: (_JS.value, ("w",)),
-    slopes.poly1: (_POLY1.value, ("epsilon",)),
-}
-
-
-# The kernels
 
 
 @triton.jit
@@ -149,36 +47,36 @@ def _costs(CODE: tl.constexpr, x, p, a, b):  # type: ignore[no-untyped-def]
     """Return a function of `slopes.py` and its slope: see there, and `pointwise.py`."""
     cost = x
     slope = x * 0 + 1
-    if CODE == _FL:
+    if CODE == FL:
         # 1 - p is x p or more: a bound where p has been rounded up to 1
         rest = tl.maximum(tl.maximum(1 - p, x * p), _TINY)
         slope = tl.exp(a * tl.log(rest))
         cost = slope * x
         slope += tl.where(b == 0, a * cost * p / rest, 0.0)
-    elif CODE == _MAE:
+    elif CODE == MAE:
         cost = 2 - 2 * p
         slope = 2 * p
-    elif CODE == _RCE:
+    elif CODE == RCE:
         cost = a * p - a
         slope = -a * p
-    elif CODE == _GCE:
+    elif CODE == GCE:
         cost = -_expm1(-a * x) / a
         slope = tl.exp(-a * x)
-    elif CODE == _PHUBER:
+    elif CODE == PHUBER:
         cost = tl.where(x < b, x, b + 1 - a * p)
         slope = tl.where(x < b, 1.0, a * p)
-    elif CODE == _AGCE:
+    elif CODE == AGCE:
         near = _log1p(_expm1(-tl.minimum(x, 1.0)) / (a + 1))
         log_ratio = tl.where(x < 1, near, tl.log(a + p) - tl.log(a + 1))
         cost = -tl.exp(b * tl.log(a + 1)) / b * _expm1(b * log_ratio)
         slope = tl.exp((b - 1) * tl.log(a + p)) * p
-    elif CODE == _AUL:
+    elif CODE == AUL:
         cost = tl.exp(b * tl.log(a - 1)) / b * _expm1(b * _log1p(-_expm1(-x) / (a - 1)))
         slope = tl.exp((b - 1) * tl.log(a - p)) * p
-    elif CODE == _AEL:
+    elif CODE == AEL:
         cost = tl.exp(-p / a)
         slope = cost * p / a
-    elif CODE == _JS:
+    elif CODE == JS:
         rest = -_expm1(-x)
         log_w = tl.log(a)
         log_v = _log1p(-a)
@@ -189,15 +87,15 @@ def _costs(CODE: tl.constexpr, x, p, a, b):  # type: ignore[no-untyped-def]
         cost = rest + tl.where(-x > log_w, likely, m * log_m + (1 - a) * p * x) / ((1 - a) * log_v)
         log_ratio = tl.where(x < 60, _log1p(a * _expm1(tl.minimum(x, 60.0))), x + log_w)
         slope = p * (1 - log_ratio / log_v)
-    elif CODE == _POLY1:
+    elif CODE == POLY1:
         cost = x - a * _expm1(-x)
         slope = 1 + a * p
-    elif CODE > _TAYLOR:
+    elif CODE > TAYLOR:
         u = -_expm1(-x)
-        cost = u / (CODE - _TAYLOR)
+        cost = u / (CODE - TAYLOR)
         slope = x * 0 + 1
-        for k in tl.static_range(1, CODE - _TAYLOR):
-            cost = u * (cost + 1.0 / (CODE - _TAYLOR - k))
+        for k in tl.static_range(1, CODE - TAYLOR):
+            cost = u * (cost + 1.0 / (CODE - TAYLOR - k))
             slope = slope * u + 1
         slope *= p
     return cost, slope
@@ -227,7 +125,7 @@ def _sums(CODE: tl.constexpr, NEGATIVE: tl.constexpr, x, p, mask, a, b):  # type
 
 
 @triton.jit
-def _rows(  # type: ignore[no-untyped-def]
+def rows(  # type: ignore[no-untyped-def]
     logits,
     target,
     weight,
@@ -399,7 +297,7 @@ def _rows(  # type: ignore[no-untyped-def]
 
 
 @triton.jit
-def _one_over_count(  # type: ignore[no-untyped-def]
+def one_over_count(  # type: ignore[no-untyped-def]
     target,
     weight,
     found,
@@ -424,169 +322,10 @@ def _one_over_count(  # type: ignore[no-untyped-def]
 
 
 @triton.jit
-def _multiply(x, up, size, BLOCK: tl.constexpr):  # type: ignore[no-untyped-def]
+def multiply(x, up, size, BLOCK: tl.constexpr):  # type: ignore[no-untyped-def]
     """Multiply by a number on the device, unless it is 1, as it is in most backward passes."""
     by = tl.load(up).to(tl.float32)
     if by != 1:
         at = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
         product = tl.load(x + at, mask=at < size).to(tl.float32) * by
         tl.store(x + at, product.to(x.dtype.element_ty), mask=at < size)
-
-
-# Their launches
-
-_NONE = -(2**62)
-"""Stands for no ignore_index."""
-
-
-def _launch(
-    logits: Tensor,
-    target: Tensor,
-    weight: Tensor | None,
-    reduction: str,
-    ignore_index: int | None,
-    codes: Sequence[int],
-    numbers: Sequence[float],
-    gradient: bool,
-    into: Tensor | None = None,
-) -> tuple[Tensor, Tensor | None]:
-    n, classes = logits.shape
-    if logits.stride(1) != 1:
-        logits = logits.contiguous()
-    target = target.contiguous()
-    weight = None if weight is None else weight.contiguous()
-    values = torch.empty(n, dtype=torch.float32, device=logits.device)
-    found = into
-    if gradient and found is None:
-        # the gradients of float16 are rounded last: a gradient scaler multiplies them before
-        kind = torch.float32 if logits.dtype is torch.float16 else logits.dtype
-        found = torch.empty(logits.shape, dtype=kind, device=logits.device)
-    mean = reduction == "mean"
-    ignore = _NONE if ignore_index is None else ignore_index
-    factor = values
-    if mean:
-        factor = torch.empty((), dtype=torch.float32, device=logits.device)
-        _one_over_count[(1,)](
-            target,
-            values if weight is None else weight,
-            factor,
-            n,
-            classes,
-            ignore,
-            WEIGHTED=weight is not None,
-            BLOCK=1024,
-            num_warps=4,
-        )
-    one = classes <= WHOLE
-    block = max(16, triton.next_power_of_2(classes)) if one else LOOP
-    _rows[(n,)](
-        logits,
-        target,
-        values if weight is None else weight,
-        factor,
-        values,
-        values if found is None else found,
-        logits.stride(0),
-        0 if found is None else found.stride(0),
-        classes,
-        ignore,
-        *numbers,
-        *codes,
-        NCE=numbers[0] != 0,
-        WEIGHTED=weight is not None,
-        MEAN=mean,
-        IGNORES=ignore_index is not None,
-        GRADIENT=gradient,
-        BLOCK=block,
-        ONE=one,
-        num_warps=min(16, max(1, block // 512)),
-    )
-    return values if reduction == "none" else values.sum(), found if gradient else None
-
-
-@torch.library.custom_op(
-    "noisylabels::rows",
-    mutates_args=(),
-    schema="(Tensor logits, Tensor target, Tensor? weight, str reduction, int? ignore_index, int[] codes, "
-    "float[] numbers) -> (Tensor, Tensor)",
-)
-def rows(
-    logits: Tensor,
-    target: Tensor,
-    weight: Tensor | None,
-    reduction: str,
-    ignore_index: int | None,
-    codes: Sequence[int],
-    numbers: Sequence[float],
-) -> tuple[Tensor, Tensor]:
-    """The value and the gradient of (N, K) logits as one operator, for torch.compile."""
-    value, found = _launch(logits, target, weight, reduction, ignore_index, codes, numbers, True)
-    assert found is not None
-    return value, found
-
-
-@rows.register_fake
-def _(
-    logits: Tensor,
-    target: Tensor,
-    weight: Tensor | None,
-    reduction: str,
-    ignore_index: int | None,
-    codes: Sequence[int],
-    numbers: Sequence[float],
-) -> tuple[Tensor, Tensor]:
-    shape = logits.shape[:1] if reduction == "none" else ()
-    kind = torch.float32 if logits.dtype is torch.float16 else logits.dtype
-    return logits.new_empty(shape, dtype=torch.float32), torch.empty(
-        logits.shape, dtype=kind, device=logits.device
-    )
-
-
-# What `fused.py` calls
-
-
-def run(
-    steps: Any, logits: Tensor, target: Tensor, how: Target, gradient: bool, into: Tensor | None
-) -> tuple[Tensor, Tensor | None] | None:
-    """Return the reduced value of (N, K) logits, and the gradient if wanted; None: not for the kernel."""
-    global _working
-    if not _working or logits.dtype not in _TYPES:
-        return None
-    encoded = encode(steps)
-    if encoded is None:
-        return None
-    codes, numbers = encoded
-    if torch.compiler.is_compiling():
-        value, found = rows(logits, target, how.weight, how.reduction, how.ignore_index, codes, numbers)
-        return value, found if gradient else None
-    try:
-        return _launch(
-            logits, target, how.weight, how.reduction, how.ignore_index, codes, numbers, gradient, into
-        )
-    except Exception as error:  # whatever a compiler, a driver or a card may say
-        _fail(error)
-        return None
-
-
-def multiply(gradient: Tensor, up: Tensor) -> bool:
-    """Multiply a contiguous gradient in place by the number `up` on its device; return whether it is done."""
-    if not _working or gradient.dtype not in _TYPES or not gradient.is_contiguous() or up.numel() != 1:
-        return False
-    size = gradient.numel()
-    try:
-        _multiply[(triton.cdiv(size, 4096),)](gradient, up, size, BLOCK=4096, num_warps=8)
-    except Exception as error:
-        _fail(error)
-        return False
-    return True
-
-
-def _fail(error: Exception) -> None:
-    global _working
-    _working = False
-    said = (str(error).strip() or type(error).__name__).splitlines()[0]
-    warnings.warn(
-        f"the losses' GPU kernel failed ({said}); the slower way is taken for the rest of this process",
-        RuntimeWarning,
-        stacklevel=3,
-    )
