@@ -241,19 +241,9 @@ def test_a_plot_is_drawn_although_nobody_reads_on(tmp_path: Path) -> None:
     assert plot.exists()
 
 
-def test_threads_of_a_study_are_the_usable_cores_dealt_out(monkeypatch):
+def test_a_study_has_a_process_for_each_core_that_may_be_used(monkeypatch):
     from noisylabels.cli.study import StudyCommand
 
     monkeypatch.setattr("noisylabels.core.process.usable_cpus", lambda: 6)
-
-    def threads(**flags: int) -> tuple[int, int]:
-        command = StudyCommand("run", "digits", device="cpu", **flags)
-        jobs = command._jobs()
-        return jobs, command._threads(jobs)
-
-    assert threads() == (6, 1)
-    assert threads(jobs=2) == (2, 3)
-    assert threads(jobs=4) == (4, 1)
-    assert threads(jobs=12) == (12, 1)
-    assert threads(jobs=0) == (0, 6)
-    assert threads(jobs=2, threads=1) == (2, 1)
+    assert StudyCommand("run", "digits", device="cpu")._jobs() == 6
+    assert StudyCommand("run", "digits", device="cpu", jobs=0)._jobs() == 0

@@ -49,9 +49,9 @@ class StudyCommand:
     only: tuple[str, ...] = ()
     """values of axes, * for any text: --only loss=ce,nce+mae noise=symmetric:* seed=1"""
     jobs: int | None = None
-    """processes (default: one a core on a CPU, 2 on a GPU; 0: this process, for debugging)"""
-    threads: int | None = None
-    """threads of each process (default: the cores that this command may use, dealt out among them)"""
+    """processes (default: one a core that it may use, 2 on a GPU; 0: this process, for debugging)"""
+    threads: int = 1
+    """threads of each process; 1 gives the same numbers whatever --jobs; more round otherwise"""
     time_budget: str | None = None
     """90s, 9m, 1h30m: then checkpoints are written, and the same command goes on"""
     shard: str | None = None
@@ -96,15 +96,6 @@ class StudyCommand:
             self.device != "cpu" and torch.cuda.is_available()
         )
         return 2 if on_gpu else usable_cpus()
-
-    def _threads(self, jobs: int) -> int:
-        """Return the threads of each process; they depend on no more than the command and the machine."""
-        from noisylabels.core.checks import check_whole
-        from noisylabels.core.process import usable_cpus
-
-        if self.threads is not None:
-            return check_whole(self.threads, "--threads", 1)
-        return max(1, usable_cpus() // max(jobs, 1))
 
     def _folder(self) -> Store:
         """Return the store that is meant: --out, a folder, or that of a study's name."""
@@ -155,7 +146,7 @@ class StudyCommand:
 
     def _run(self) -> int:
         from noisylabels.cli.progress import Progress
-        from noisylabels.core.checks import InputError
+        from noisylabels.core.checks import InputError, check_whole
         from noisylabels.core.process import keep_freed_memory, limit_threads
         from noisylabels.experiment import open_trackers
         from noisylabels.study.executors import carry_out_all
@@ -163,7 +154,7 @@ class StudyCommand:
 
         seconds = None if self.time_budget is None else read_seconds(self.time_budget)
         jobs = self._jobs()
-        threads = self._threads(jobs)
+        check_whole(self.threads, "--threads", 1)
         study, cells, store = self._cells()
         open_trackers(self.track)  # what is wrong with them is said before anything is begun
         earlier = store.note(study.title, cells)
@@ -189,7 +180,7 @@ class StudyCommand:
                 rest,
                 view,
                 jobs=jobs,
-                threads=threads,
+                threads=self.threads,
                 seconds=seconds,
                 track=self.track,
             )
