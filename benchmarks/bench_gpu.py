@@ -28,10 +28,9 @@ import torch
 import tyro
 from torch import Tensor, nn
 
-from noisylabels.bench.machine import processor, slug
+from noisylabels.bench.machine import keep, processor, slug
 from noisylabels.bench.train import CLASSES, MEAN, SIDE, STD, examples
 from noisylabels.core.checks import one_line
-from noisylabels.core.files import write_text
 from noisylabels.core.process import usable_cpus
 from noisylabels.data.augment import parse_augment
 from noisylabels.data.loader import Batches, evaluation_batch_size
@@ -262,10 +261,7 @@ def main(options: Options) -> None:
     if device.type == "cuda":
         torch.cuda.empty_cache()  # for the runs at once
     result["at_once"] = [at_once(options, count) for count in options.processes]
-    options.out.mkdir(parents=True, exist_ok=True)
-    file = slug(options.machine or name)
-    write_text(options.out / f"gpu-{file}.json", json.dumps(result, indent=1) + "\n")
-    print(table(result))
+    keep(options.out, f"gpu-{slug(options.machine or name)}", result, table(result))
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
     python benchmarks/bench_linear.py
 
-Writes linear-MACHINE.json and linear.md into results/benchmarks. Each figure is a ratio measured in one
+Writes linear-MACHINE.json and .md into results/benchmarks. Each figure is a ratio measured in one
 process: a step of ours and of the baseline take turns, and the median of the turns' ratios is given with its
 quartiles. "Peak memory" is how far a step goes beyond the memory in use, gradients of weight and features
 included, which no form can do without; "torch" is F.linear_cross_entropy in chunks of 256 rows, where torch
@@ -11,7 +11,6 @@ has it (its own choice of chunks took up to 150 times as long as the baseline on
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import statistics
@@ -30,8 +29,7 @@ from torch import Tensor
 from torch.nn import functional
 
 import noisylabels as nl
-from noisylabels.bench.machine import load, processor, slug
-from noisylabels.core.files import write_text
+from noisylabels.bench.machine import keep, load, processor, slug
 
 SHAPES = ((2048, 32_000, 256), (512, 131_072, 256), (64, 1_000_000, 64))
 LOSSES = ("ce", "nce+mae", "nce+rce", "nfl+rce")
@@ -193,11 +191,7 @@ def main(options: Options) -> None:
         "rows": measure(options),
     }
     result["load"].append(load())
-    options.out.mkdir(parents=True, exist_ok=True)
-    file = slug(machine)
-    write_text(options.out / f"linear-{file}.json", json.dumps(result, indent=1) + "\n")
-    write_text(options.out / "linear.md", table(result))
-    print(table(result))
+    keep(options.out, f"linear-{slug(machine)}", result, table(result))
 
 
 if __name__ == "__main__":

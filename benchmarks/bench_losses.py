@@ -3,7 +3,7 @@
     python benchmarks/bench_losses.py
     python benchmarks/bench_losses.py --no-compiled --rounds 5      # in a hurry
 
-Writes losses-MACHINE.json and losses.md into results/benchmarks. Each figure is a ratio measured in one
+Writes losses-MACHINE.json and .md into results/benchmarks. Each figure is a ratio measured in one
 process: our loss and F.cross_entropy take turns, each for some 50 ms, and the median of the turns' ratios
 is given with its quartiles. "As installed" is what `nl.loss` gives, with the kernel that the installation
 compiled; "operations" the same without the kernel; "reference" this library's straightforward way
@@ -12,7 +12,6 @@ compiled; "operations" the same without the kernel; "reference" this library's s
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import sys
@@ -32,8 +31,7 @@ from torch.nn.functional import cross_entropy
 
 import noisylabels as nl
 from noisylabels.bench.losses import SHAPES, draw, loss_ratio, step
-from noisylabels.bench.machine import load, processor, slug
-from noisylabels.core.files import write_text
+from noisylabels.bench.machine import keep, load, processor, slug
 from noisylabels.losses import PAPER, evaluation, native
 
 KINDS = {"operations": (2.5, 1.3, 1.3, 1.0), "reference": None, "compiled": None}
@@ -162,10 +160,7 @@ def main(options: Options) -> None:
         "rows": measure(options),
     }
     result["load"].append(load())
-    options.out.mkdir(parents=True, exist_ok=True)
-    write_text(options.out / f"losses-{slug(machine)}.json", json.dumps(result, indent=1) + "\n")
-    write_text(options.out / "losses.md", table(result))
-    print(table(result))
+    keep(options.out, f"losses-{slug(machine)}", result, table(result))
 
 
 if __name__ == "__main__":

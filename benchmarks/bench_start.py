@@ -9,7 +9,6 @@ beyond torch is that process's own clock, from when `import torch` is done.
 
 from __future__ import annotations
 
-import json
 import os
 import statistics
 import subprocess
@@ -23,8 +22,7 @@ import torch
 import tyro
 from rich.progress import track
 
-from noisylabels.bench.machine import load, processor, slug
-from noisylabels.core.files import write_text
+from noisylabels.bench.machine import keep, load, processor, slug
 
 AFTER_TORCH = "import torch, time; began = time.perf_counter()\n{}\nprint(time.perf_counter() - began)"
 
@@ -106,11 +104,8 @@ def main(options: Options) -> None:
         "rounds": options.rounds,
         "rows": rows,
     }
-    options.out.mkdir(parents=True, exist_ok=True)
     machine = options.machine or f"{processor()}-{os.cpu_count()}"
-    file = slug(machine)
-    write_text(options.out / f"start-{file}.json", json.dumps(result, indent=1) + "\n")
-    print(table(result))
+    keep(options.out, f"start-{slug(machine)}", result, table(result))
 
 
 if __name__ == "__main__":

@@ -16,7 +16,6 @@ ratio is that of a loss's step to the mean of the two beside it.
 
 from __future__ import annotations
 
-import json
 import os
 import random
 import statistics
@@ -33,8 +32,7 @@ from torch.nn import functional as F  # noqa: N812  its usual name
 from torch.profiler import ProfilerActivity, profile
 
 from noisylabels.bench import train as loops
-from noisylabels.bench.machine import load, processor, slug
-from noisylabels.core.files import write_text
+from noisylabels.bench.machine import keep, load, processor, slug
 from noisylabels.core.process import keep_freed_memory
 from noisylabels.losses import PAPER
 from noisylabels.losses.expression import loss
@@ -188,11 +186,8 @@ def main(options: Options) -> None:
         "torch": torch.__version__,
         "load": [before, load()],
     }
-    options.out.mkdir(parents=True, exist_ok=True)
     machine = options.machine or f"{processor()}-{os.cpu_count()}"
-    file = slug(machine)
-    write_text(options.out / f"step-{file}.json", json.dumps(result, indent=1) + "\n")
-    print(table(result))
+    keep(options.out, f"step-{slug(machine)}", result, table(result))
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ recipe; the order of the examples is each loop's own. Writes equal-accuracy-DATA
 
 from __future__ import annotations
 
-import json
 import math
 import statistics
 import time
@@ -27,8 +26,7 @@ from torch.nn import functional as F  # noqa: N812  its usual name
 from torch.utils.data import DataLoader, Dataset
 
 import noisylabels as nl
-from noisylabels.bench.machine import processor
-from noisylabels.core.files import write_text
+from noisylabels.bench.machine import keep, processor
 from noisylabels.core.rng import derive_seed
 from noisylabels.data.catalog import default_augment
 from noisylabels.data.images import subset
@@ -212,9 +210,7 @@ def main(options: Options) -> None:
         "rows": rows,
         "summary": {name: summary(each) for name, each in rows.items()},
     }
-    options.out.mkdir(parents=True, exist_ok=True)
-    write_text(options.out / f"equal-accuracy-{train.name}.json", json.dumps(result, indent=1) + "\n")
-    print(table(result))
+    keep(options.out, f"equal-accuracy-{train.name}", result, table(result))
 
 
 if __name__ == "__main__":

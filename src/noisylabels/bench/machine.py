@@ -1,14 +1,18 @@
-"""The machine that is measured: its name, how busy it is, how much memory processes take."""
+"""The machine that is measured: its name, how busy it is, what processes take of its memory."""
 
 from __future__ import annotations
 
+import json
 import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
+from noisylabels.core.files import write_text
 from noisylabels.core.process import processor
 
-__all__ = ["load", "processor", "slug", "tree_bytes"]
+__all__ = ["keep", "load", "processor", "slug", "tree_bytes"]
 
 
 def load() -> float:
@@ -23,6 +27,14 @@ def slug(machine: str) -> str:
     'some-r-processor-2'
     """
     return re.sub(r"[^a-z0-9]+", "-", machine.lower()).strip("-")
+
+
+def keep(out: Path, name: str, result: Mapping[str, Any], table: str) -> None:
+    """Write what was measured into the folder `out`: `name`.json, and for people `name`.md; print that."""
+    out.mkdir(parents=True, exist_ok=True)
+    write_text(out / f"{name}.json", json.dumps(result, indent=1) + "\n")
+    write_text(out / f"{name}.md", table)
+    print(table)
 
 
 def tree_bytes(root: int) -> int:
