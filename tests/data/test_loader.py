@@ -199,3 +199,37 @@ def test_a_gpu_sees_the_same_batches_without_synchronising(monkeypatch, fits):
         assert torch.allclose(ours.images.cpu(), theirs.images, atol=1e-6)
         assert torch.equal(ours.index.cpu(), theirs.index)
         assert torch.equal(ours.labels.cpu(), theirs.labels)
+
+
+@pytest.mark.parametrize("start", [0, 1, 9, 10, 13])
+def test_batches_gathered_ahead_are_the_same(start, monkeypatch):
+    """Also those after a start half-way, and fewer than are gathered at once."""
+
+    def epoch():
+        return make(100, batch_size=8).epoch(2, start=start)
+
+    expected = list(epoch())
+    monkeypatch.setattr(loader, "_AHEAD_BYTES", 1)
+    found = list(loader.Timed(epoch()))
+    assert len(found) == len(expected) == 13 - start
+    for mine, theirs in zip(found, expected, strict=True):
+        assert all(torch.equal(a, b) for a, b in zip(mine, theirs, strict=True))
+    left_early = epoch()
+    next(left_early, None)
+    left_early.close()
+
+
+def test_waiting_is_measured(monkeypatch):
+    clock = [0.0]
+    monkeypatch.setattr("time.perf_counter", lambda: clock[0])
+
+    def slow():
+        for k in range(3):
+            clock[0] += 2
+            yield k
+
+    timed = loader.Timed(slow())
+    for _ in timed:
+        clock[0] += 5
+    assert timed.take() == 6
+    assert timed.take() == 0

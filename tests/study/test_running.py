@@ -28,7 +28,7 @@ TABLE = {
     "fixed": {"data": "digits", "model": "mlp", "width": 0.1, "epochs": 2, "lr": 0.05},
     "axes": {"loss": ["ce", "mae", "nce"], "seed": [1, 2]},
 }
-TIMES = ("train_seconds", "eval_seconds")
+TIMES = ("train_seconds", "data_seconds", "eval_seconds")
 
 
 class Quiet:

@@ -61,6 +61,9 @@ class Train:
         return 0
 
 
+WAITING_SHARE, WAITING_SECONDS = 0.1, 10.0  # beyond both the summary says so
+
+
 def summary(result: RunResult) -> str:
     """Return what a person wants to know of a finished run, a few lines."""
     final, noise = result.final or {}, result.noise
@@ -89,5 +92,12 @@ def summary(result: RunResult) -> str:
             f"  wrong labels: learned by heart       {percent('memorised')}",
             f"  wrong labels: seen through           {percent('corrected')}",
         ]
-    lines += [f"  dead classes (recall at most 1 %)    {dead}", f"  saved in {result.path}"]
+    lines.append(f"  dead classes (recall at most 1 %)    {dead}")
+    seconds, share = result.history.waited()
+    if share > WAITING_SHARE and seconds > WAITING_SECONDS:
+        lines.append(
+            f"  waited for data                      {100 * share:.0f} % of the training time; a faster disk "
+            "for NOISYLABELS_CACHE, more memory, a smaller image_size or less augmentation would help"
+        )
+    lines.append(f"  saved in {result.path}")
     return "\n".join(lines)

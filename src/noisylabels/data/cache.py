@@ -358,21 +358,19 @@ def _finish(reading: Reading, rows: int) -> tuple[np.ndarray, Names, dict[str, A
 def _file_digests(path: Path, labels: np.ndarray, meta: dict[str, Any]) -> list[str]:
     """Return the digests of both sets, read and not mapped: a large set must not fill the memory."""
     n, names = meta["num_train"], meta["class_names"]
-    with path.open("rb") as file:
-        np.lib.format.read_magic(file)
-        shape = np.lib.format.read_array_header_1_0(file)[0]
-        row_bytes = math.prod(shape[1:])
 
-        def pieces(rows: int) -> Iterator[bytes]:
-            left = rows * row_bytes
-            while left and (piece := file.read(min(left, _PIECE_BYTES))):
-                left -= len(piece)
-                yield piece
+    def digest(part: slice) -> str:
+        with path.open("rb") as file:
+            np.lib.format.read_magic(file)
+            shape = np.lib.format.read_array_header_1_0(file)[0][1:]
+            begin, end = (file.tell() + at * math.prod(shape) for at in (part.start, part.stop))
+            file.seek(begin)
+            sizes = (min(_PIECE_BYTES, end - at) for at in range(begin, end, _PIECE_BYTES))
+            mine = labels[part]
+            return digest_of((len(mine), *shape), mine, names, map(file.read, sizes))
 
-        return [
-            digest_of((len(part), *shape[1:]), part, names, pieces(len(part)))
-            for part in (labels[:n], labels[n:])
-        ]
+    with ThreadPoolExecutor(2) as pool:
+        return list(pool.map(digest, (slice(0, n), slice(n, len(labels)))))
 
 
 def load_uncached(plan: Plan, note: str = "") -> tuple[ImageSet, ImageSet]:

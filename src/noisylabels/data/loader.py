@@ -184,8 +184,7 @@ class Batches:
         if self._augment:
             draws = self._augment.draw(len(self.images), self._seed, epoch).to(self.device)
         here = order.to(self.device)
-        begins = [self._ends[start - 1] if start else 0, *self._ends[start:-1]]
-        spans = list(zip(begins, self._ends[start:], strict=True))
+        spans = list(zip([0, *self._ends[:-1]], self._ends, strict=True))[start:]
         gathered = self._ahead(order, spans) if self._from_disk else None
         for begin, end in spans:
             index = here[begin:end]
@@ -202,13 +201,16 @@ class Batches:
             pixels = self.images.index_select(0, order[begin:end])
             return pixels if self.device.type == "cpu" else pixels.pin_memory()
 
-        with ThreadPoolExecutor(_AHEAD_THREADS) as pool:
+        pool = ThreadPoolExecutor(_AHEAD_THREADS)
+        try:
             waiting = deque(pool.submit(gather, *span) for span in spans[:_AHEAD])
-            for span in [*spans[_AHEAD:], *[None] * len(spans[:_AHEAD])]:
+            for span in [*spans[_AHEAD:], *[None] * len(waiting)]:
                 pixels = waiting.popleft().result()
                 if span is not None:
                     waiting.append(pool.submit(gather, *span))
                 yield pixels
+        finally:  # an epoch that is left early waits for no more than what is being gathered
+            pool.shutdown(cancel_futures=True)
 
     def _prepare(self, pixels: torch.Tensor, index: torch.Tensor, draws: Draws | None) -> torch.Tensor:
         if self._augment is not None and draws is not None:

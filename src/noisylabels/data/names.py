@@ -58,15 +58,7 @@ class Names(Sequence[str]):
 
     def __iter__(self) -> Iterator[str]:
         for at in range(0, len(self), _BLOCK):
-            starts, ends = self._starts[at : at + _BLOCK], self._ends[at : at + _BLOCK]
-            low = int(starts.min())
-            if int(ends.max()) - low <= 2 * int((ends - starts).sum()):  # together: cut from one piece
-                piece = self._content[low : int(ends.max())].tobytes()
-                for first, last in zip((starts - low).tolist(), (ends - low).tolist(), strict=True):
-                    yield _text(piece[first:last])
-            else:
-                for first, last in zip(starts.tolist(), ends.tolist(), strict=True):
-                    yield _text(self._content[first:last].tobytes())
+            yield from map(_text, self._block(at))
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Sequence) or isinstance(other, str):
@@ -82,8 +74,8 @@ class Names(Sequence[str]):
     def digest(self) -> bytes:
         """Return the sha256 of the names, in their order."""
         found = hashlib.sha256((self._ends - self._starts).astype("<i8").tobytes())
-        for at in range(0, len(self), _BLOCK):
-            found.update("".join(self[at : at + _BLOCK]).encode("utf-8", "surrogateescape"))
+        for piece in self._joined():
+            found.update(piece)
         return found.digest()
 
     def take(self, index: np.ndarray) -> Names:
@@ -120,8 +112,8 @@ class Names(Sequence[str]):
         np.lib.format.write_array_header_1_0(
             file, {"descr": "|u1", "fortran_order": False, "shape": (int(ends[-1]) if len(ends) else 0,)}
         )
-        for at in range(0, len(self), _BLOCK):
-            file.write("".join(self[at : at + _BLOCK]).encode("utf-8", "surrogateescape"))
+        for piece in self._joined():
+            file.write(piece)
 
     @classmethod
     def load(cls, file: BinaryIO) -> Names:
@@ -137,6 +129,24 @@ class Names(Sequence[str]):
         if (starts > ends).any() or (ends[-1] if len(ends) else 0) != len(content):
             raise ValueError("names that do not fit their size")
         return cls(content, starts, ends)
+
+    def _joined(self) -> Iterator[bytes | memoryview]:
+        """Give the bytes of all names, one behind the other, in pieces."""
+        if len(self) and (self._starts[1:] == self._ends[:-1]).all():
+            yield self._content[self._starts[0] : self._ends[-1]].data
+        else:
+            for at in range(0, len(self), _BLOCK):
+                yield b"".join(self._block(at))
+
+    def _block(self, at: int) -> list[bytes]:
+        """Return the bytes of each of the names from `at` on, a block of them."""
+        starts, ends = self._starts[at : at + _BLOCK], self._ends[at : at + _BLOCK]
+        low, high = int(starts.min()), int(ends.max())
+        if high - low > 8 * int((ends - starts).sum()):  # far apart
+            content = self._content
+            return [content[a:b].tobytes() for a, b in zip(starts.tolist(), ends.tolist(), strict=True)]
+        piece = self._content[low:high].tobytes()
+        return [piece[a:b] for a, b in zip((starts - low).tolist(), (ends - low).tolist(), strict=True)]
 
     def _part(self, index: slice | np.ndarray) -> Names:
         return Names(self._content, self._starts[index], self._ends[index])

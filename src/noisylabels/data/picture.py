@@ -105,7 +105,7 @@ def pixels_of(image: Image.Image, channels: int, size: tuple[int, int]) -> np.nd
 
         flat = ImageOps.fit(flat, (width, height), method=Resampling.BICUBIC)
     array = np.asarray(flat, dtype=np.uint8).reshape(height, width, channels)
-    return np.ascontiguousarray(array.transpose(2, 0, 1))
+    return array.transpose(2, 0, 1)  # a view: whoever puts it among the others copies it
 
 
 def resize_arrays(images: np.ndarray, side: int) -> np.ndarray:

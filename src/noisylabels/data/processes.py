@@ -17,6 +17,7 @@ import sys
 import tempfile
 import traceback
 import warnings
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -38,7 +39,7 @@ class Chunk(NamedTuple):
     grey: bool  # all that can be read are grey
     bad: dict[int, str]  # reason by position in the chunk, for those that cannot be read
     names_digest: str
-    pixels_digest: str
+    pixels_sum: int  # their CRC-32: pages that were never written are to be noticed, no ill will
 
 
 class Task(NamedTuple):
@@ -166,7 +167,7 @@ def _decode_chunk(task: Task, target: int, start: int, names: list[str]) -> None
     while written < len(view):  # a plain write: where a disk is full a memory map ends the process by SIGBUS
         written += os.pwrite(target, view[written:], task.offset + start * pixels[0].nbytes + written)
     chunk = Chunk(
-        files, [list(size) for size in sorted(sizes)], grey, bad, names_digest(names), _digest(view)
+        files, [list(size) for size in sorted(sizes)], grey, bad, names_digest(names), zlib.crc32(view)
     )
     write_chunk(Path(task.records, f"{start}.npz"), chunk)
 
@@ -184,7 +185,7 @@ def read_file(path: str) -> tuple[bytes, tuple[int, int]]:
 
 def names_digest(names: Sequence[str]) -> str:
     """Return what tells a list of names from another."""
-    return _digest("\0".join(names).encode("utf-8", "surrogateescape"))
+    return hashlib.sha256("\0".join(names).encode("utf-8", "surrogateescape")).hexdigest()
 
 
 def write_chunk(path: Path, chunk: Chunk) -> None:
@@ -206,13 +207,9 @@ def read_chunk(path: Path) -> Chunk:
     Raises:
         Exception: of many types, where it is missing or damaged.
     """
-    with np.load(path) as stored:
+    with path.open("rb") as file, np.load(file) as stored:
         files, rest = stored["files"], json.loads(stored["rest"].tobytes())
     if files.dtype != FACTS:
         raise ValueError(f"{path} is no record of a chunk")
     rest |= {"files": files, "bad": {int(place): reason for place, reason in rest["bad"].items()}}
     return Chunk(**rest)
-
-
-def _digest(content: bytes | memoryview) -> str:
-    return hashlib.sha256(content).hexdigest()

@@ -43,6 +43,16 @@ class History:
         """The row of the epoch chosen on the validation split, see `chosen_epoch`; None without a split."""
         return chosen_epoch(self.rows)
 
+    def waited(self) -> tuple[float, float]:
+        """Return the seconds that training waited for data, and the share of its time that this is.
+
+        >>> History([{"train_seconds": 4.0, "data_seconds": 1.0}, {"train_seconds": 9.0}]).waited()
+        (1.0, 0.25)
+        """
+        rows = [row for row in self.rows if row.get("data_seconds") is not None]
+        seconds = sum(row["data_seconds"] for row in rows)
+        return seconds, seconds / (sum(row["train_seconds"] for row in rows) or 1.0)
+
     def column(self, name: str) -> list[Any]:
         """Return one value an epoch, such as ``history.column("test_accuracy")``."""
         if self.rows:
