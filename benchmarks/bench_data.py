@@ -66,7 +66,7 @@ def table(result: dict[str, Any]) -> str:
         f"Median of {result['rounds']} turns (quartiles). {result['processor']}, torch {result['torch']}, "
         f"Pillow {result['pillow']}.",
         "",
-        "| files | form | images a second | of Pillow's rate | of it, by processors' time | peak memory | load |",
+        "| files | form | images a second | of Pillow's rate | by processors' time | peak memory | load |",
         "|---:|---|---:|---:|---:|---:|---:|",
     ]
     for row in result["rows"]:
