@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,14 +37,27 @@ print(seconds, sum(os.times()[:4]) - worked, len(train) + len(test))
 """
 
 
+_PILLOW = """
+import json, sys, time
+import numpy as np
+from PIL import Image
+print(flush=True)
+paths = json.loads(sys.stdin.readline())
+began, worked = time.perf_counter(), time.process_time()
+for path in paths:
+    with Image.open(path) as picture:
+        np.asarray(picture.convert("RGB"))
+print(json.dumps([time.perf_counter() - began, time.process_time() - worked]))
+"""
+
+
 @dataclass(frozen=True)
 class Decoded:
     """What reading a folder took.
 
     Args:
         ratio: of our time to Pillow's on so many cores: below 1 is faster.
-        processor_ratio: median ratio of the processors' time, which other work on the machine changes less:
-            what ours takes on one core, against Pillow on one core.
+        processor_ratio: median ratio of the processors' time, which other work on the machine changes less.
         images: how many there are.
         cores: how many this process may use.
         peak_bytes: of memory, of our process and all that it started; 0 where it is not known.
@@ -82,8 +97,8 @@ def decode(folder: Path, *, rounds: int = 3) -> Decoded:
 
     Ours is all of `load`: finding, reading, hashing and decoding the files, holding a test part out, storing
     pixels and index, in a process of its own with an empty cache (the start of Python and torch apart).
-    Pillow's own: one thread opens, converts and copies to NumPy one image after the other, its rate on one
-    core times as many cores as this process may use. The files are in the system's cache, both take turns.
+    Pillow's own: a process for each core that this one may use, all at once, open, convert and copy to NumPy
+    one image after the other. The files are in the system's cache, both take turns.
 
     Args:
         folder: of class folders.
@@ -96,14 +111,15 @@ def decode(folder: Path, *, rounds: int = 3) -> Decoded:
     theirs: list[float] = []
     worked: list[float] = []
     peak = 0
-    _pillow(sample)
+    _pillow(sample, cores)
     for _ in range(rounds):
-        before = _pillow(sample)
+        before = _pillow(sample, cores)
         with tempfile.TemporaryDirectory(prefix="noisylabels-bench-") as cache:
             seconds, busy, images, highest = _load(folder, Path(cache))
-        one, alone = (np.add(before, _pillow(sample)) / 2 / len(sample) * images).tolist()
+        after = _pillow(sample, cores)
+        took, alone = (np.add(before, after) / 2 / len(sample) * images).tolist()
         ours.append(seconds)
-        theirs.append(one / cores)
+        theirs.append(took)
         worked.append(busy / alone)
         peak = max(peak, highest)
     ratios = [a / b for a, b in zip(ours, theirs, strict=True)]
@@ -126,13 +142,24 @@ def decode_ratio(count: int = 20_000, *, form: str = "png", rounds: int = 7) -> 
         return decode(Path(folder), rounds=rounds).ratio
 
 
-def _pillow(paths: list[str]) -> tuple[float, float]:
-    """Return the seconds that Pillow takes to read the files, and those of the processor."""
-    began, worked = time.perf_counter(), time.process_time()
-    for path in paths:
-        with Image.open(path) as picture:
-            np.asarray(picture.convert("RGB"))
-    return time.perf_counter() - began, time.process_time() - worked
+def _pillow(paths: list[str], cores: int) -> tuple[float, float]:
+    """Let one process a core read its share of the files with Pillow, all at once.
+
+    Returns:
+        The seconds until the last has ended, and those of all processors; the start of Python apart.
+    """
+    processes = [
+        subprocess.Popen([sys.executable, "-c", _PILLOW], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        for _ in range(cores)
+    ]
+    shares = [json.dumps(paths[i::cores]).encode() + b"\n" for i in range(cores)]
+    for process in processes:  # all are ready before any begins
+        assert process.stdout is not None
+        process.stdout.readline()
+    with ThreadPoolExecutor(cores) as pool:
+        answers = list(pool.map(lambda process, share: process.communicate(share)[0], processes, shares))
+    took = [json.loads(answer) for answer in answers]
+    return max(seconds for seconds, _ in took), sum(worked for _, worked in took)
 
 
 def _load(folder: Path, cache: Path) -> tuple[float, float, int, int]:
