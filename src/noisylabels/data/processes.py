@@ -127,7 +127,7 @@ def main() -> None:
     for line in sys.stdin.buffer:
         asked = json.loads(line)
         try:
-            _decode_chunk(task, target, asked["start"], asked["names"])
+            decode_chunk(task, target, asked["start"], asked["names"])
             answer: dict[str, Any] = {}
         except OSError as error:
             answer = {"errno": error.errno} if error.errno else {"fault": traceback.format_exc()}
@@ -137,7 +137,8 @@ def main() -> None:
         answers.flush()
 
 
-def _decode_chunk(task: Task, target: int, start: int, names: list[str]) -> None:
+def decode_chunk(task: Task, target: int, start: int, names: list[str]) -> None:
+    """Decode images into the open file `target` and write the record of them; see `Worker.decode`."""
     channels, *size = task.shape
     pixels = np.zeros((len(names), *task.shape), dtype=np.uint8)
     facts: list[tuple[int, int]] = []
