@@ -75,7 +75,7 @@ def table(result: dict[str, Any]) -> str:
         lines.append(
             f"| {row['images']:,} | {row['form']} | {row['images'] / ratio['seconds']:,.0f} | "
             f"{1 / ratio['median']:.2f} ({shares}) | "
-            f"{1 / row['processor_ratio']:.2f} | {1 / row['worker_ratio']:.2f} | {row['peak_bytes'] / 2**20:,.0f} MiB | "
+            f"{1 / row['processor_ratio']:.2f} | {row['peak_bytes'] / 2**20:,.0f} MiB | "
             f"{row['load'][0]:.1f}, {row['load'][1]:.1f} |"
         )
     lines += ["", f"Batches of 128 in random order, augmented: {result['batch_rate']:,.0f} images a second."]

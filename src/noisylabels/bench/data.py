@@ -22,7 +22,6 @@ from noisylabels.bench.timing import Ratio
 from noisylabels.data.augment import parse_augment
 from noisylabels.data.decode import usable_cores
 from noisylabels.data.loader import Batches
-from noisylabels.data.processes import Task, decode_chunk
 
 SIDE = 32
 CLASSES = 10
@@ -66,7 +65,6 @@ class Decoded:
 
     ratio: Ratio
     processor_ratio: float
-    worker_ratio: float
     images: int
     cores: int
     peak_bytes: int
@@ -128,24 +126,7 @@ def decode(folder: Path, *, rounds: int = 3) -> Decoded:
     low, _, high = statistics.quantiles(ratios, n=4, method="inclusive")
     median = statistics.median
     found = Ratio(median(ratios), low, high, rounds, median(ours), median(theirs))
-    return Decoded(found, median(worked), _worker_ratio(sample[:4096], rounds), images, cores, peak)
-
-
-def _worker_ratio(paths: list[str], rounds: int) -> float:
-    with tempfile.TemporaryDirectory(prefix="noisylabels-bench-") as folder:
-        target = os.open(Path(folder, "pixels"), os.O_CREAT | os.O_RDWR)
-        task = Task("/", "", 0, (3, SIDE, SIDE), folder)
-
-        def ours() -> float:
-            began = time.process_time()
-            for start in range(0, len(paths), 2048):
-                decode_chunk(task, target, start, paths[start : start + 2048])
-            return time.process_time() - began
-
-        ours()
-        found = statistics.median(ours() / _pillow(paths)[1] for _ in range(rounds))
-        os.close(target)
-    return found
+    return Decoded(found, median(worked), images, cores, peak)
 
 
 def decode_ratio(count: int = 20_000, *, form: str = "png", rounds: int = 7) -> Ratio:
