@@ -201,7 +201,9 @@ class _Fused(torch.autograd.Function):
             gradient = _product(gradient, up.unsqueeze(1))
         elif not _is_one(up):
             gradient = _product(gradient, up)
-        return gradient.to(ctx.dtype), None, None, None
+        if gradient.dtype is not ctx.dtype:
+            gradient = gradient.to(ctx.dtype)
+        return gradient, None, None, None
 
 
 class _Traced(torch.autograd.Function):
