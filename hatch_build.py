@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import runpy
 import subprocess
 import sysconfig
@@ -29,7 +30,12 @@ class CompileNative(BuildHookInterface):
         except subprocess.CalledProcessError as error:
             self.app.display_warning(f"the losses will compute with torch's operations: {error.stderr}")
         else:
-            platform = sysconfig.get_platform().replace("-", "_").replace(".", "_")
             build_data["pure_python"] = False
-            build_data["tag"] = f"py3-none-{platform}"
+            build_data["tag"] = f"py3-none-{_platform()}"
             build_data["artifacts"] += [str(LOSSES / file.name) for file in made]
+
+
+def _platform() -> str:
+    """Return the platform as wheels name it; of macOS 11 and later they know no minor version."""
+    name = sysconfig.get_platform().replace("-", "_").replace(".", "_")
+    return re.sub(r"^macosx_(1[1-9]|[2-9]\d)(_\d+)?_", r"macosx_\1_0_", name)

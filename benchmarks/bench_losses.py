@@ -147,7 +147,7 @@ def table(result: dict[str, Any]) -> str:
 def main(options: Options) -> None:
     torch.set_num_threads(options.threads)
     if native.name() is None:
-        sys.exit("this installation has no compiled kernel: see python -m noisylabels.losses.compile_native")
+        sys.exit("this installation has no compiled kernel; install a C compiler and the package again")
     machine = options.machine or f"{processor()}-{os.cpu_count()}"
     result: dict[str, Any] = {
         "processor": processor(),

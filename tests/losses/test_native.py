@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import pickle
 import shutil
 import subprocess
 import sys
@@ -172,7 +173,69 @@ def test_the_gradient_may_take_the_place_of_the_logits(kernel, text):
             assert written is z
             assert torch.equal(value, again)
             assert torch.equal(slope, z)
-    assert not native.takes(z.half(), t, z.half())  # whose gradients are float32
+    assert not native.takes(z.half(), t, None, z.half())  # whose gradients are float32
+
+
+@pytest.mark.parametrize("text", ["ce", "nce", "mae", "nfl", "nfl(gamma=2)"])
+def test_very_many_classes_lose_nothing(kernel, text):
+    z = torch.zeros(2, 300_000)
+    z[:, 7] = 5.3  # all others are equal, so that roundings of a sum would all go the same way
+    t = torch.tensor([3, 7])
+    made = loss(text, reduction="none")
+    found, wanted = gradient(lambda z: made(z, t), z), right(made, z, t)
+    torch.testing.assert_close(found[0].double(), wanted[0], rtol=1e-5, atol=0)
+    torch.testing.assert_close(found[1].double(), wanted[1], rtol=2e-4, atol=1e-12)
+
+
+def test_torch_s_defaults_are_not_the_kernel_s(kernel, ran):
+    z, t = batch(6, 5)
+    values = loss("nce+rce", reduction="none")(z, t)
+    before = torch.get_default_dtype()
+    try:
+        for dtype in (torch.float64, torch.bfloat16):
+            torch.set_default_dtype(dtype)
+            again = loss("nce+rce", reduction="none")(z, t)
+            assert again.dtype == torch.float32
+            assert torch.equal(again, values)
+    finally:
+        torch.set_default_dtype(before)
+    with torch.device("meta"):
+        assert torch.equal(loss("nce+rce", reduction="none")(z, t), values)
+    assert len(ran) >= 3
+
+
+def test_only_what_lies_in_memory_is_read(kernel, ran):
+    z, t = batch(6, 5)
+    w = torch.rand(5)
+    with pytest.raises(RuntimeError):
+        loss("nce+rce", weight=w.to("meta"))(z, t)
+    loss("nce+rce")(torch._efficientzerotensor((6, 5)), t)
+    assert ran == []
+    negated = loss("nce+rce", weight=torch._neg_view(-w), reduction="sum")(z, t)
+    torch.testing.assert_close(negated, loss("nce+rce", weight=w, reduction="sum")(z, t))
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::torch.jit.TracerWarning")
+def test_a_tracer_sees_operations(kernel):
+    z, t = batch(6, 5)
+    made = loss("nce+rce")
+    traced = torch.jit.trace(lambda z, t: made(z, t), (z, t), check_trace=False)
+    other = batch(6, 5, seed=1)[0]
+    torch.testing.assert_close(traced(other, t), made(other, t))
+
+
+def test_a_pickle_holds_nothing_of_the_kernel(kernel, monkeypatch):
+    z, t = batch(6, 5)
+    made = loss("nce+rce")
+    value = made(z, t)
+    kept = pickle.dumps(made)
+    monkeypatch.setattr(native, "_LIBRARY", None)
+    torch.testing.assert_close(pickle.loads(kept)(z, t), value)
+
+
+def test_a_kernel_of_another_source_is_left_alone(compiled, monkeypatch):
+    monkeypatch.setattr(native, "ABI", native.ABI + 1)
+    assert native.load(compiled["plain"]) is None
 
 
 def test_threads_change_no_bit(kernel, monkeypatch):
@@ -222,6 +285,7 @@ def test_the_compiler_is_named_when_it_fails(tmp_path, monkeypatch, capsys):
         copy = tmp_path / compiler
         copy.mkdir()
         shutil.copy(script, copy)
+        shutil.copy(Path(script).with_name("native.c"), copy)
         done = subprocess.run(
             [sys.executable, "compile_native.py"], cwd=copy, env={"CC": compiler, "PATH": "/bin:/usr/bin"},
             capture_output=True, text=True,

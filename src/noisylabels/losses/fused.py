@@ -70,6 +70,9 @@ class Plan:
         self.parts = parts
         self._steps: dict[int, _Steps] = {}
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {"parts": self.parts, "_steps": {}}  # what is kept is of this installation's kernel
+
     @property
     def fast(self) -> bool:
         """Whether the fast path knows all parts."""
@@ -259,7 +262,7 @@ def _run(
             return found
     if target.dtype is not torch.int64:
         target = target.long()
-    if steps.native is not None and native.takes(logits, target, into):
+    if steps.native is not None and native.takes(logits, target, how.weight, into):
         return native.run(steps.native, logits, target, how, gradient, into)
     ignore = how.ignore_index
     if ignore is None:

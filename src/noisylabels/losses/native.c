@@ -27,7 +27,11 @@
 #define FMA(a, b, c) ((a) * (b) + (c))
 #endif
 
-enum { ABI = 1, MAX_TERMS = 16, MAX_THREADS = 64, LANES = 16, NARROW = 32 };
+#ifndef ABI /* what tells this source from another: compile_native.py says */
+#define ABI 0
+#endif
+
+enum { MAX_TERMS = 16, MAX_THREADS = 64, LANES = 16, NARROW = 32, CHUNK = 1024 };
 
 /* As in native.py, which numbers them by this order. */
 enum function { CE, FL, MAE, RCE, GCE, TAYLOR_CE, PHUBER_CE, AGCE, AUL, AEL, JS, POLY1 };
@@ -188,9 +192,10 @@ static void at_label(const term *t, double x, double p, double *cost, double *sl
 
 /* What the passes over the classes find of a row, and what the terms come to. */
 typedef struct {
-    float max, s, spread;    /* the sum of d */
-    float z_y, e_y;          /* of the label */
-    float costs, slopes;     /* sums of the focal loss's over the classes */
+    float max;
+    double s, spread;      /* the sums of e and of d */
+    float z_y, e_y;        /* of the label */
+    double costs, slopes;  /* sums of the focal loss's over the classes */
     float cost_y, slope_y;
 } sums;
 
@@ -202,7 +207,7 @@ static outcome terms(const plan *plan, const sums *r, int64_t classes) {
     outcome o = {0};
     double rise = 0, fall = 0; /* the latter what normalized terms take off H */
     const double log_s = log(r->s), d_y = r->z_y - r->max, x = log_s - d_y;
-    const double p = d_y < -80 ? exp(-x) : r->e_y / (double)r->s;
+    const double p = d_y < -80 ? exp(-x) : r->e_y / r->s;
     for (int i = 0; i < plan->count; i++) {
         double cost, slope;
         at_label(&plan->terms[i], x, p, &cost, &slope);
@@ -214,7 +219,7 @@ static outcome terms(const plan *plan, const sums *r, int64_t classes) {
         rise += plan->nce * inverse, o.lift = plan->nce * share * inverse, fall = classes * o.lift;
     }
     if (plan->nfl != 0) {
-        double inverse = 1 / (double)r->costs, share = r->cost_y * inverse;
+        double inverse = 1 / r->costs, share = r->cost_y * inverse;
         o.value += plan->nfl * share;
         rise += plan->nfl * r->slope_y * inverse, o.factor = plan->nfl * share * inverse;
         fall += o.factor * r->slopes;
@@ -249,33 +254,45 @@ static focal focal_of(const plan *plan) {
  * as many floats as classes. */
 static double wide_row(const plan *plan, const float *restrict z, int64_t y, int64_t classes, float scale,
                        float *restrict e, float *restrict slope, int wanted) {
-    float max = z[0], s = 0, spread = 0, costs = 0, slopes = 0;
+    float max = z[0];
+    double s = 0, spread = 0, costs = 0, slopes = 0; /* of chunks in float: one long sum would lose too much */
 #pragma omp simd reduction(max : max)
     for (int64_t k = 0; k < classes; k++) max = z[k] > max ? z[k] : max;
-#pragma omp simd reduction(+ : s, spread)
-    for (int64_t k = 0; k < classes; k++) {
-        float d = z[k] - max, p = exp_(d);
-        e[k] = p, s += p, spread += d;
+    for (int64_t from = 0; from < classes; from += CHUNK) {
+        const int64_t to = from + CHUNK < classes ? from + CHUNK : classes;
+        float part = 0, differences = 0;
+#pragma omp simd reduction(+ : part, differences)
+        for (int64_t k = from; k < to; k++) {
+            float d = z[k] - max, p = exp_(d);
+            e[k] = p, part += p, differences += d;
+        }
+        s += part, spread += differences;
     }
     sums r = {max, s, spread, z[y], e[y], 0, 0, 0, 0};
     if (plan->nfl != 0) {
         const focal f = focal_of(plan);
-        const float log_s = logf(s);
-#define PASS(KIND)                                                                      \
-    {                                                                                   \
-        const focal g = {f.gamma, f.free, KIND};                                        \
-        _Pragma("omp simd reduction(+ : costs, slopes)") for (int64_t k = 0; k < classes; k++) { \
-            float cost, h;                                                              \
-            focal_cost(&g, log_s - (z[k] - max), e[k], s, &cost, &h);                   \
-            slope[k] = h, costs += cost, slopes += h;                                   \
-        }                                                                               \
+        const float log_s = logf((float)s), sum = (float)s;
+#define PASS(KIND)                                                                              \
+    for (int64_t from = 0; from < classes; from += CHUNK) {                                     \
+        const int64_t to = from + CHUNK < classes ? from + CHUNK : classes;                     \
+        const focal g = {f.gamma, f.free, KIND};                                                \
+        float part = 0, differences = 0;                                                        \
+        _Pragma("omp simd reduction(+ : part, differences)") for (int64_t k = from; k < to; k++) { \
+            float cost, h;                                                                      \
+            focal_cost(&g, log_s - (z[k] - max), e[k], sum, &cost, &h);                         \
+            slope[k] = h, part += cost, differences += h;                                       \
+        }                                                                                       \
+        costs += part, slopes += differences;                                                   \
     }
-        if (f.power == ROOT) PASS(ROOT) /* apart, so that each is one loop without a branch */
-        else if (f.power == SQUARE) PASS(SQUARE)
-        else PASS(ANY)
+        if (f.power == ROOT) /* apart, so that each is one loop without a branch */
+            PASS(ROOT)
+        else if (f.power == SQUARE)
+            PASS(SQUARE)
+        else
+            PASS(ANY)
 #undef PASS
         r.costs = costs, r.slopes = slopes;
-        focal_cost(&f, log_s - (z[y] - max), e[y], s, &r.cost_y, &r.slope_y);
+        focal_cost(&f, log_s - (z[y] - max), e[y], sum, &r.cost_y, &r.slope_y);
     }
     const outcome o = terms(plan, &r, classes);
     if (!wanted) return o.value;

@@ -19,10 +19,11 @@ import torch
 from torch import Tensor
 
 from noisylabels.losses import slopes
+from noisylabels.losses.compile_native import source_number
 from noisylabels.losses.evaluation import Target
 
-ABI = 1
-"""Of what is in `native.c`; another is not called."""
+ABI = source_number()
+"""A kernel compiled from another `native.c` is not called."""
 
 FUNCTIONS = (
     slopes.ce,
@@ -120,17 +121,29 @@ def prepare(
     return plan
 
 
-def takes(logits: Tensor, target: Tensor, into: Tensor | None = None) -> bool:
-    """Return whether the kernel reads such logits and labels, and writes gradients into such a tensor."""
+def takes(logits: Tensor, target: Tensor, weight: Tensor | None = None, into: Tensor | None = None) -> bool:
+    """Return whether the kernel reads such logits, labels and class weights, and writes such gradients."""
     return (
         logits.dtype in _KINDS
         and logits.ndim == 2
-        and logits.device.type == "cpu"
-        and target.device.type == "cpu"
+        and _in_memory(logits)
         and logits.is_contiguous()
         and not logits.is_neg()
+        and _in_memory(target)
+        and (weight is None or _in_memory(weight))
         and (into is None or (into.dtype is _of_gradients(logits) and into.is_contiguous()))
+        and not _is_tracing()
     )
+
+
+def _is_tracing() -> bool:
+    """Return whether torch.jit traces, which would see no operation here."""
+    return bool(torch.jit.is_tracing())  # type: ignore[no-untyped-call, attr-defined]
+
+
+def _in_memory(tensor: Tensor) -> bool:
+    """Return whether a tensor's numbers lie where the processor reads them."""
+    return tensor.device.type == "cpu" and tensor.layout is torch.strided and tensor.data_ptr() != 0
 
 
 def _of_gradients(logits: Tensor) -> torch.dtype:
@@ -153,9 +166,10 @@ def run(
     assert _LIBRARY is not None
     n, classes = logits.shape
     target = target.contiguous()
-    weight = None if how.weight is None else how.weight.detach().float().contiguous()
+    weight = None if how.weight is None else how.weight.detach().float().contiguous().resolve_neg()
     each = how.reduction == "none"
-    value = torch.empty((n,) if each else ())
+    # whatever torch's defaults are
+    value = torch.empty((n,) if each else (), dtype=torch.float32, device="cpu")
     slopes = into if gradient else None
     if gradient and slopes is None:
         slopes = torch.empty_like(logits, dtype=_of_gradients(logits))
