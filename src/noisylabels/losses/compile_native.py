@@ -28,7 +28,7 @@ GENERATIONS = {
 
 
 def source_number() -> int:
-    """Return a number that tells `native.c` from what it was before: compiled in, and asked for when loaded."""
+    """Return a number that tells `native.c` from other versions: compiled in, and asked for when loaded."""
     return zlib.crc32((HERE / "native.c").read_bytes()) & 0x7FFFFFFF
 
 
