@@ -25,7 +25,7 @@ APART = 20.0
 ROWS_APART = 1e-3
 """The same for rows of features, in standard deviations of their columns."""
 COMMON = 0.2
-"""Where a larger share of a table's rows are there twice, that is how the table is, and no sign of anything."""
+"""Where more of a table's rows are there twice than this share, that is how the table is, and says nothing."""
 
 _DIRECTIONS, _NEAREST, _BLOCK, _WIDE = 12, 8, 2048, 512
 
@@ -120,7 +120,8 @@ def _look_again(examples: torch.Tensor, pairs: np.ndarray) -> np.ndarray:
 def _thumbnails(images: torch.Tensor, side: int) -> torch.Tensor:
     """Return grey thumbnails of mean 0 and length 1, (N, side²); zeros where there is nothing to be seen."""
     grey = images.float().mean(1, keepdim=True)
-    small = torch.nn.functional.adaptive_avg_pool2d(grey, [min(side, size) for size in grey.shape[2:]])
+    height, width = (min(side, size) for size in grey.shape[2:])
+    small = torch.nn.functional.adaptive_avg_pool2d(grey, (height, width))
     flat = small.flatten(1)
     flat = flat - flat.mean(1, keepdim=True)
     length = flat.norm(dim=1, keepdim=True)
