@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import hashlib
-import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -173,6 +172,7 @@ class _Job:
         import torch
 
         from noisylabels.data.catalog import default_augment
+        from noisylabels.data.features import FeatureSet
         from noisylabels.losses.expression import loss as read_loss
         from noisylabels.models.catalog import canonical_model, check_model
 
@@ -185,7 +185,8 @@ class _Job:
                 "model, and over its late epochs on average"
             )
         if settings.get("augment", "auto") == "auto":
-            settings = settings | {"augment": default_augment(data.name, data) if image else "none"}
+            found = "none" if isinstance(data, FeatureSet) else default_augment(data.name, data)
+            settings = settings | {"augment": found}
         self.use = build(Settings, RECIPE, settings)
         check_model(model)
         self.criterion = read_loss(loss) if isinstance(loss, str) else loss
@@ -209,10 +210,10 @@ class _Job:
         how = to_dict(self.use, HOW)
         self.settings = how | {"folds": folds, "loss": str(loss), "model": model}
         self.settings |= {"width": self.shape["width"]}
-        few = [n for n, c in zip(data.class_names, np.bincount(given, minlength=data.num_classes)) if c == 1]
-        if few:
+        counts = np.bincount(given, minlength=data.num_classes)
+        if few := [data.class_names[k] for k in np.flatnonzero(counts == 1)]:
             reporter.note(
-                f"{', '.join(map(repr, few))}: a class of one example, of which nothing can be said"
+                f"{', '.join(map(repr, few))}: one example each, whose label nothing else can be held against"
             )
 
     def run(self, folder: Path | None, stop: Callable[[], bool]) -> OutOfFold:
@@ -295,8 +296,8 @@ class _Job:
             if not isinstance(there, dict) or there.get(name) != value:
                 was = there.get(name) if isinstance(there, dict) else None
                 raise InputError(
-                    f"the folds in {folder} are of an audit whose {name} is {was!r}, this one's is {value!r}; "
-                    "take another folder, or remove it to start over"
+                    f"the folds in {folder} are of an audit whose {name} is {was!r}, this one's is "
+                    f"{value!r}; take another folder, or remove it to start over"
                 )
 
     def _keep(self, folder: Path, fold: int, part: dict[str, np.ndarray]) -> None:
@@ -315,9 +316,8 @@ class _Job:
         try:
             part: dict[str, np.ndarray] = load_file(path)
             fits = (part["held"] == np.flatnonzero(self.fold == fold)).all()
-            fits = (
-                fits and len(part["probs"]) == len(part["held"]) and len(part["seen"]) == len(part["trained"])
-            )
+            fits &= len(part["probs"]) == len(part["held"])
+            fits &= len(part["seen"]) == len(part["trained"]) == part["dynamics"].shape[1]
         except (SafetensorError, OSError, KeyError, ValueError, AttributeError):
             fits = False
         if not fits:

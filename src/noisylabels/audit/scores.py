@@ -75,7 +75,7 @@ def normalized_margin(labels: object, probs: object) -> np.ndarray:
     [0.75, 0.25]
     """
     p, given = checked(labels, probs)
-    return (margins(p, given) + 1) / 2
+    return np.asarray((margins(p, given) + 1) / 2)
 
 
 def area_under_margin(margin: object) -> np.ndarray:
@@ -101,7 +101,7 @@ def area_under_margin(margin: object) -> np.ndarray:
         raise InputError(f"margins have shape {m.shape}, expected (E, N): a row an epoch")
     if not (abs(m) <= 1 + 1e-6).all():
         raise InputError("margins are not all in [-1, 1]; take them from probabilities, not from logits")
-    return np.clip((m.mean(axis=0) + 1) / 2, 0.0, 1.0)
+    return np.asarray(np.clip((m.mean(axis=0) + 1) / 2, 0.0, 1.0))
 
 
 def checked(labels: object, probs: object) -> tuple[np.ndarray, np.ndarray]:
