@@ -25,7 +25,7 @@ APART = 20.0
 ROWS_APART = 1e-3
 """The same for rows of features, in standard deviations of their columns."""
 COMMON = 0.2
-"""Where more of a table's rows are there twice than this share, that is how the table is, and says nothing."""
+"""Where more of a table's rows than this share are there twice, that is how the table is: it says nothing."""
 
 _DIRECTIONS, _NEAREST, _BLOCK, _WIDE = 12, 8, 2048, 512
 
