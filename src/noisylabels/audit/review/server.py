@@ -240,7 +240,9 @@ def application(session: Session, port: int, token: str, launch: set[str] | None
             Route("/picture/{position:int}", picture),
             Route("/corrected.csv", corrected),
         ],
-        middleware=[Middleware(Guard, port=port, token=token, launch=launch if launch is not None else set())],
+        middleware=[
+            Middleware(Guard, port=port, token=token, launch=launch if launch is not None else set())
+        ],
         exception_handlers={InputError: wrong},
     )
 

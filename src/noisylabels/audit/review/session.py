@@ -77,6 +77,9 @@ class Session:
             found[position] = {
                 "id": audit.ids[position],
                 "why": audit.why[position],
+                "chances": [
+                    round(float(probs[k]), 4) for k in (audit.given[position], audit.suggested[position])
+                ],
                 "probable": [[int(k), round(float(probs[k]), 4)] for k in likely],
                 "neighbours": [list(of_given), list(of_suggested)],
                 "values": self.pictures.values(position),
@@ -130,7 +133,11 @@ class Session:
             seq = self._catch_up()
             rows = self._rows(self.store.changes(since)[1]) if since else self._decisions
             changes = [
-                [position, decision.action, self._number[decision.label] if decision.label is not None else -1]
+                [
+                    position,
+                    decision.action,
+                    self._number[decision.label] if decision.label is not None else -1,
+                ]
                 for position, decision in sorted(rows.items())
             ]
             return {"seq": seq, "changes": changes, "progress": self._progress()}
@@ -152,7 +159,8 @@ class Session:
         found = []
         if others := self.store.other_audits():
             found.append(
-                f"{others:,} decisions were made on an earlier state of the data; they hold by the examples' ids"
+                f"{others:,} decisions were made on an earlier state of the data; they hold by the "
+                "examples' ids"
             )
         if self._strange:
             found.append(

@@ -139,7 +139,9 @@ class Store:
             InputError: another action, a label where none belongs, or the disk refuses.
         """
         if action not in ACTIONS or (label is not None) != (action in LABELLED):
-            raise InputError(f"{action!r} with the label {label!r} is no decision; known: {', '.join(ACTIONS)}")
+            raise InputError(
+                f"{action!r} with the label {label!r} is no decision; known: {', '.join(ACTIONS)}"
+            )
         with self._lock, self._explained(), self._transaction():
             return self._add(event, example, action, label, reviewer, None)
 
@@ -149,7 +151,9 @@ class Store:
         An undo that is sent twice, with the same `event`, takes one decision back.
         """
         with self._lock, self._explained(), self._transaction():
-            again = self._connection.execute("SELECT example FROM events WHERE event = ?", (event,)).fetchone()
+            again = self._connection.execute(
+                "SELECT example FROM events WHERE event = ?", (event,)
+            ).fetchone()
             if again:
                 return str(again[0])
             last = self._connection.execute(
@@ -187,7 +191,7 @@ class Store:
     def _add(
         self, event: str, example: str, action: str, label: str | None, reviewer: str, undoes: int | None
     ) -> int:
-        at = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="milliseconds")
+        at = datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")
         self._connection.execute(
             "INSERT INTO events (event, example, action, label, reviewer, undoes, audit, at) "
             "VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (event) DO NOTHING",
