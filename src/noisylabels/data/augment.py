@@ -139,18 +139,23 @@ def normalize(
 ) -> torch.Tensor:
     """Scale uint8 images to [0, 1] and standardise each channel: (x / 255 - mean) / std.
 
+    Rows of features, float32 (B, C), are standardised column by column: (x - mean) / std.
+
     Args:
-        images: uint8, (B, C, H, W).
+        images: uint8, (B, C, H, W), or float32, (B, C).
         mean: C numbers in [0, 1].
         std: C numbers above 0. Tensors on the images' device save a copy for each call.
         dtype: of the result; the arithmetic itself is done in float32.
 
     Returns:
-        (B, C, H, W) of `dtype`.
+        The same shape of `dtype`.
 
     >>> normalize(torch.full((1, 1, 1, 1), 255, dtype=torch.uint8), [0.5], [0.25]).item()
     2.0
     """
-    centre = torch.as_tensor(mean, dtype=torch.float32, device=images.device).view(1, -1, 1, 1)
-    spread = torch.as_tensor(std, dtype=torch.float32, device=images.device).view(1, -1, 1, 1)
+    centre = torch.as_tensor(mean, dtype=torch.float32, device=images.device)
+    spread = torch.as_tensor(std, dtype=torch.float32, device=images.device)
+    if images.is_floating_point():
+        return ((images - centre) / spread).to(dtype)
+    centre, spread = centre.view(1, -1, 1, 1), spread.view(1, -1, 1, 1)
     return images.float().div_(255).sub_(centre).div_(spread).to(dtype)

@@ -47,7 +47,7 @@ class ImageSet:
 
     def __post_init__(self) -> None:
         _check_images(self.images)
-        _check_labels(self.images, self.labels, self.class_names, self.ids)
+        check_set_labels(len(self.images), self.labels, self.class_names, self.ids, "images")
 
     @property
     def num_classes(self) -> int:
@@ -137,6 +137,28 @@ def subset(images: ImageSet, index: Sequence[int] | np.ndarray) -> ImageSet:
         [images.ids[i] for i in at.tolist()],
         images.name,
         images.notes,
+    )
+
+
+def joined(first: ImageSet, second: ImageSet) -> ImageSet:
+    """Return the examples of one set and after them those of another of the same classes and image size.
+
+    >>> pair = image_set(torch.zeros(2, 3, 4, 4, dtype=torch.uint8), [0, 1], ("cat", "dog"))
+    >>> len(joined(pair, pair))
+    4
+    """
+    if first.class_names != second.class_names or first.images.shape[1:] != second.images.shape[1:]:
+        raise InputError(
+            f"sets of {first.num_classes} classes and images {tuple(first.images.shape[1:])}, and of "
+            f"{second.num_classes} classes and {tuple(second.images.shape[1:])}, cannot be joined"
+        )
+    return image_set(
+        torch.cat([first.images, second.images]),
+        torch.cat([first.labels, second.labels]),
+        first.class_names,
+        [*first.ids, *second.ids],
+        first.name,
+        tuple(dict.fromkeys(first.notes + second.notes)),
     )
 
 
@@ -252,17 +274,19 @@ def _check_images(images: torch.Tensor) -> None:
         raise InputError(f"the image set is empty: its shape is {tuple(images.shape)}; add an image")
 
 
-def _check_labels(
-    images: torch.Tensor, labels: torch.Tensor, class_names: tuple[str, ...], ids: Sequence[str]
+def check_set_labels(
+    n: int, labels: torch.Tensor, class_names: tuple[str, ...], ids: Sequence[str], what: str
 ) -> None:
+    """Raise an `InputError` unless labels, names and ids fit `n` examples, which an error calls `what`."""
     if not isinstance(labels, torch.Tensor) or labels.dtype != torch.int64:
         found = str(labels.dtype) if isinstance(labels, torch.Tensor) else type(labels).__name__
         raise InputError(f"labels are {found}, expected a torch.int64 tensor of class numbers")
-    n = len(images)
     if labels.shape != (n,):
-        raise InputError(f"labels have the shape {tuple(labels.shape)}, expected ({n},): one for each image")
+        raise InputError(
+            f"labels have the shape {tuple(labels.shape)}, expected ({n},): one for each of the {what}"
+        )
     if len(ids) != n:
-        raise InputError(f"there are {len(ids)} ids for {n} images; give each image one")
+        raise InputError(f"there are {len(ids)} ids for {n} {what}; give each one")
     check_class_names(class_names)
     K = len(class_names)
     wrong = (labels < 0) | (labels >= K)

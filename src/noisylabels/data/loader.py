@@ -27,7 +27,7 @@ _AHEAD_BYTES = 1 << 30  # sets from this size: smaller ones stay in the system's
 class Batch(NamedTuple):
     """One step's examples, on the device."""
 
-    images: torch.Tensor  # float32, (B, C, H, W), normalised
+    images: torch.Tensor  # float32, (B, C, H, W) or (B, D), normalised
     labels: torch.Tensor  # int64, (B,)
     # int64, (B,): positions in the set. The name hides tuple.index, which nobody calls on a batch.
     index: torch.Tensor  # type: ignore[assignment]
@@ -69,13 +69,13 @@ class Batches:
     they stay on the host, and each batch is copied through pinned memory while the GPU computes.
 
     Args:
-        images: uint8, (N, C, H, W); may be memory-mapped.
+        images: uint8, (N, C, H, W), or features, float32 (N, D); may be memory-mapped.
         labels: int64, (N,).
         batch_size: examples in a batch, 1 or more.
         device: where the batches are wanted.
-        mean: C numbers in [0, 1], see `ImageSet.pixel_mean_std`.
-        std: C numbers above 0.
-        augment: None for none.
+        mean: C numbers in [0, 1], see `ImageSet.pixel_mean_std`; D of any size for features.
+        std: C numbers above 0, or D.
+        augment: None for none, as features must have.
         shuffle: a new order for each epoch; else that of the positions.
         seed: of the streams ("order", epoch) and ("augment", epoch).
         positions: int64, (n,): the examples that make the part, each once; None for all N. A batch's `index`
@@ -134,11 +134,13 @@ class Batches:
             )
         self.device = torch.device(device)
         self.batch_size = batch_size
+        if augment and images.ndim != 4:
+            raise InputError(f"features of {images.shape[1]} columns cannot be augmented; take augment none")
         self.resident = _fits(images, self.device)
         # where they are: a second `Batches` of the same images takes them from here, and none moves twice
         self.images = images.to(self.device) if self.resident else images
         # what may not be in memory: gathered ahead
-        self._from_disk = not self.resident or (self.device.type == "cpu" and images.numel() >= _AHEAD_BYTES)
+        self._from_disk = not self.resident or (self.device.type == "cpu" and images.nbytes >= _AHEAD_BYTES)
         self._positions = positions
         self._labels = labels.to(self.device)
         self._mean = torch.tensor(mean, dtype=torch.float32, device=self.device)
@@ -146,7 +148,8 @@ class Batches:
         self._augment = augment or None
         self._shuffle = shuffle
         self._seed = seed
-        self._layout = torch.channels_last if channels_last else torch.contiguous_format
+        last = channels_last and images.ndim == 4
+        self._layout = torch.channels_last if last else torch.contiguous_format
         self._ends = _batch_ends(len(positions), batch_size, drop_last=drop_last, merge_single=shuffle)
 
     def __len__(self) -> int:
@@ -222,8 +225,10 @@ def evaluation_batch_size(images: torch.Tensor) -> int:
     """Return how many of the images (N, C, H, W) a model takes at once when it only predicts.
 
     500 images up to 32x32, and fewer of larger ones, so that a batch stays at half a million pixels: 10
-    at 224x224.
+    at 224x224. Of features (N, D) as many rows as make half a million numbers, 8,192 at most.
     """
+    if images.ndim == 2:
+        return max(1, min(8192, 2**19 // images.shape[1]))
     return max(1, min(500, 2**19 // (images.shape[2] * images.shape[3])))
 
 
@@ -231,7 +236,7 @@ def _fits(images: torch.Tensor, device: torch.device) -> bool:
     if device.type != "cuda" or images.device.type == "cuda":
         return True
     free, _ = torch.cuda.mem_get_info(device)
-    return images.numel() <= free // 2
+    return images.nbytes <= free // 2
 
 
 def _batch_ends(n: int, batch_size: int, *, drop_last: bool, merge_single: bool) -> list[int]:

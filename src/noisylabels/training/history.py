@@ -21,9 +21,9 @@ class History:
     training, so on augmented images and with weights as they were at that step; see
     `metrics.label_metrics`), test_loss, test_accuracy, recall (a list, class by class),
     dead_classes (numbers), train_seconds, data_seconds (of these, waited for the next batch; rows of
-    older versions lack it), eval_seconds. Accuracies are in [0, 1]. A run with a validation split has
-    validation_loss and validation_accuracy as well, of the examples held out, on their given labels; the
-    measures of the training set are of the others then.
+    older versions lack it), eval_seconds. Accuracies are in [0, 1]. Without a test set its measures are None.
+    A run with a validation split has validation_loss and validation_accuracy as well, of the examples held
+    out, on their given labels; the measures of the training set are of the others then.
     """
 
     rows: list[dict[str, Any]] = field(default_factory=list)

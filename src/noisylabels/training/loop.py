@@ -18,6 +18,7 @@ from noisylabels.core.checks import Damaged, InputError
 from noisylabels.core.config import build, to_dict
 from noisylabels.core.rng import derive_seed
 from noisylabels.data.augment import parse_augment
+from noisylabels.data.features import FeatureSet
 from noisylabels.data.images import ImageSet
 from noisylabels.data.loader import Batches, Timed, evaluation_batch_size
 from noisylabels.data.split import validation_split
@@ -31,6 +32,8 @@ from noisylabels.training.optim import learning_rate
 from noisylabels.training.settings import HOW, Settings
 from noisylabels.training.step import Step
 from noisylabels.training.tally import Tally
+
+Examples = ImageSet | FeatureSet
 
 EVALUATED_AT_ONCE = 8
 """Times as many images a batch of evaluation on a GPU as on a CPU, whose caches are small: 4,000 of 32x32."""
@@ -71,21 +74,24 @@ def pick_device(name: str) -> torch.device:
 
 def fit(
     model: nn.Module,
-    train: ImageSet,
-    test: ImageSet,
+    train: Examples,
+    test: Examples | None,
     loss: Callable[[Tensor, Tensor], Tensor],
     *,
     labels: NoisyLabels | None = None,
     folder: str | Path | None = None,
     watcher: Watcher | None = None,
     stop: Callable[[], bool] = lambda: False,
+    enough: Callable[[History], bool] = lambda history: False,
+    observe: Callable[[int, Tensor, Tensor, Tensor], object] | None = None,
     **settings: Any,
 ) -> History:
     """Train `model` in place, leave it in evaluation mode, and return its history, one row an epoch.
 
     Args:
-        model: from images (B, C, H, W), normalized, to logits (B, K).
-        train, test: the images. The test set is measured every epoch and selects nothing.
+        model: from images (B, C, H, W), normalized, to logits (B, K); from rows (B, D) of features.
+        train, test: the images, or features (`FeatureSet`). The test set is measured every epoch and selects
+            nothing; None for none.
         loss: from logits (B, K) float32 and target (B,) int64 to a scalar mean: one of
             `noisylabels.loss`, ``nn.CrossEntropyLoss()``, or any function.
         labels: the labels to train on and the true ones; without it the labels of `train`, whose
@@ -95,6 +101,11 @@ def fit(
         watcher: told of every step and epoch.
         stop: asked after every step; when it says yes the checkpoint is written, should there be a
             folder, and `Interrupted` raised.
+        enough: asked after every epoch, with the history so far; when it says yes training ends there, as
+            early stopping does. It should depend on the history alone, which a resumed run has too.
+        observe: called after every step with the epoch (from 1), the examples' positions (B,), the logits
+            (B, K) and the labels (B,), all on the device and valid during the call only: the dynamics of each
+            example come at no cost but this.
         settings: any field of `Settings`: ``epochs=30, lr=0.1, precision="bfloat16"``. Images are not
             augmented unless ``augment="crop:4+flip"`` or the like says so. ``validation=0.1`` holds a tenth
             of the training set out, measures it every epoch on its given labels, and so lets an epoch be
@@ -154,7 +165,7 @@ def fit(
             history.rows = state["rows"]
             history.write(folder / "history.jsonl")  # a killed run may have been an epoch further
         saved_at = time.monotonic()
-        while epoch < use.epochs:
+        while epoch < use.epochs and not (history.rows and done == 0 and enough(history)):
             if done == 0:
                 tally.clear()
             model.train()
@@ -163,6 +174,8 @@ def fit(
             for images, target, index in source:
                 value, logits = update(images, target, learning_rate(use, epoch, done / steps))
                 tally.add(index, value, logits)
+                if observe is not None:
+                    observe(epoch + 1, index, logits, target)
                 done += 1
                 if watcher is not None:
                     watcher.step(epoch + 1, done, steps)
@@ -180,17 +193,17 @@ def fit(
             _check_finite(tally, epoch, done, use, history)
 
             began = _now(device)
-            tested = measure("test set", test_batches)
-            recalls = recall(tested.predicted, tested.labels, test.num_classes)
+            tested = measure("test set", test_batches) if test_batches is not None else None
+            recalls = recall(tested.predicted, tested.labels, train.num_classes) if tested else None
             row = {
                 "epoch": epoch + 1,
                 "lr": learning_rate(use, epoch, 0.0),
                 "train_loss": float(tally.loss_sum) / steps,
                 **label_metrics(tally.predicted.cpu()[kept], given, true),
-                "test_loss": tested.loss,
-                "test_accuracy": tested.accuracy,
+                "test_loss": tested.loss if tested else None,
+                "test_accuracy": tested.accuracy if tested else None,
                 "recall": recalls,
-                "dead_classes": dead_classes(recalls),
+                "dead_classes": dead_classes(recalls or []),
             }
             if held_batches is not None:
                 validated = measure("validation split", held_batches)
@@ -201,7 +214,7 @@ def fit(
             if folder is not None:
                 history.write(folder / "history.jsonl")
             epoch, done, train_seconds, data_seconds = epoch + 1, 0, 0.0, 0.0
-            if epoch % use.checkpoint_epochs == 0 or epoch == use.epochs:
+            if epoch % use.checkpoint_epochs == 0 or epoch == use.epochs or enough(history):
                 save()
                 saved_at = time.monotonic()
             if watcher is not None:
@@ -212,9 +225,11 @@ def fit(
     return history
 
 
-def _labels_of(train: ImageSet, test: ImageSet, labels: NoisyLabels | None) -> tuple[Tensor, Tensor | None]:
+def _labels_of(
+    train: Examples, test: Examples | None, labels: NoisyLabels | None
+) -> tuple[Tensor, Tensor | None]:
     """Return the labels to train on, and the true ones if they are known, both (N,) int64."""
-    if test.num_classes != train.num_classes:
+    if test is not None and test.num_classes != train.num_classes:
         raise InputError(
             f"the test set has {test.num_classes} classes and the training set {train.num_classes}"
         )
@@ -257,14 +272,14 @@ def _step(
 
 
 def _batches(
-    train: ImageSet,
+    train: Examples,
     given: Tensor,
     kept: Tensor,
     held: Tensor,
-    test: ImageSet,
+    test: Examples | None,
     use: Settings,
     device: torch.device,
-) -> tuple[Batches, Batches, Batches | None]:
+) -> tuple[Batches, Batches | None, Batches | None]:
     """Return the batches to train on, to test with and to validate with, all normalized alike."""
     # of the whole training set: no label is in them, and a kept model knows no split
     mean, std = train.pixel_mean_std()
@@ -272,12 +287,12 @@ def _batches(
         Batches, device=device, mean=mean, std=std, seed=use.seed, channels_last=use.channels_last
     )
     augment = parse_augment(use.augment)
-    at_once = evaluation_batch_size(test.images) * (EVALUATED_AT_ONCE if device.type == "cuda" else 1)
+    at_once = evaluation_batch_size(train.images) * (EVALUATED_AT_ONCE if device.type == "cuda" else 1)
     plain = functools.partial(make, batch_size=at_once, augment=None, shuffle=False)
     batches = make(
         train.images, given, positions=kept, batch_size=use.batch_size, augment=augment, shuffle=True
     )
-    test_batches = plain(test.images, test.labels)
+    test_batches = plain(test.images, test.labels) if test is not None else None
     # the images from where training has put them, so that a device holds them once
     held_batches = plain(batches.images, given, positions=held) if len(held) else None
     return batches, test_batches, held_batches
@@ -285,13 +300,14 @@ def _batches(
 
 def _made_for(
     use: Settings,
-    train: ImageSet,
-    test: ImageSet,
+    train: Examples,
+    test: Examples | None,
     labels: NoisyLabels | None,
     loss: Callable[[Tensor, Tensor], Tensor],
 ) -> dict[str, str | int | float | bool]:
     """Return what a checkpoint must agree on with the call that goes on from it."""
-    data = {"training set": train.digest, "test set": test.digest, "loss": _loss_identity(loss)}
+    tested = test.digest if test is not None else "none"
+    data = {"training set": train.digest, "test set": tested, "loss": _loss_identity(loss)}
     return to_dict(use, HOW) | data | {"labels": labels.digest if labels is not None else "the set's own"}
 
 

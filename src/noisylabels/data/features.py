@@ -1,0 +1,139 @@
+"""FeatureSet: rows of numbers with labels, the sibling of ImageSet for tables and embeddings."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from noisylabels.core.checks import InputError
+from noisylabels.data.images import check_set_labels
+
+
+@dataclass(frozen=True, eq=False)
+class FeatureSet:
+    """Rows of features with their labels, checked once when the set is made.
+
+    Training takes it wherever it takes an `ImageSet`: what a model sees are the columns, standardised.
+
+    Args:
+        features: float32, (N, D), finite; may be memory-mapped.
+        labels: int64, (N,), 0 <= label < K.
+        class_names: the K names; K is at least 2. A class may have no example here.
+        ids: N names by which a user finds a row again.
+        name: what to call the set.
+        digest: sha256 (hexadecimal) of shape, features, labels and class names; `feature_set` computes it.
+        notes: one line each about what a user should know.
+        arranged: what noise changed in which examples there are, `NoisyLabels.arrangement`; "" for nothing.
+
+    Raises:
+        InputError: a tensor has another type, shape or length, a value is not finite, or a label is outside
+            0..K-1.
+    """
+
+    features: torch.Tensor
+    labels: torch.Tensor
+    class_names: tuple[str, ...]
+    ids: Sequence[str]
+    name: str
+    digest: str
+    notes: tuple[str, ...] = ()
+    arranged: str = ""
+
+    def __post_init__(self) -> None:
+        _check_features(self.features)
+        check_set_labels(len(self.features), self.labels, self.class_names, self.ids, "rows")
+
+    @property
+    def images(self) -> torch.Tensor:
+        """The features, (N, D), under the name by which training asks any set for what a model sees."""
+        return self.features
+
+    @property
+    def num_classes(self) -> int:
+        """The number of classes K."""
+        return len(self.class_names)
+
+    def __len__(self) -> int:
+        return len(self.features)
+
+    def pixel_mean_std(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """Return mean and population standard deviation of each column, D each; 1 for a constant column.
+
+        >>> feature_set([[0.0, 1.0], [2.0, 1.0]], [0, 1], ("a", "b")).pixel_mean_std()
+        ((1.0, 1.0), (1.0, 1.0))
+        """
+        columns = self.features.double()
+        mean, std = columns.mean(0), columns.std(0, correction=0)
+        # in float32 a column of one value may differ from its mean by rounding
+        constant = std <= 1e-7 * mean.abs()
+        return tuple(mean.tolist()), tuple(std.masked_fill(constant | (std == 0), 1.0).tolist())
+
+
+def feature_set(
+    features: torch.Tensor | np.ndarray | Sequence[Sequence[float]],
+    labels: torch.Tensor | np.ndarray | Sequence[int],
+    class_names: Sequence[str],
+    ids: Sequence[str] | None = None,
+    name: str = "features",
+    notes: Sequence[str] = (),
+) -> FeatureSet:
+    """Make a `FeatureSet` and compute its digest.
+
+    Args:
+        features: (N, D) numbers; kept as float32.
+        labels: N integers in 0..K-1.
+        class_names: the K names.
+        ids: N names of the rows; by default "0", "1", ...
+        name: what to call the set.
+        notes: lines that the user should see.
+
+    Returns:
+        The set.
+
+    Raises:
+        InputError: what `FeatureSet` refuses.
+
+    >>> pair = feature_set([[0.5, 1.0], [2.0, -1.0]], [0, 1], ("cat", "dog"))
+    >>> len(pair), pair.num_classes, tuple(pair.images.shape)
+    (2, 2, (2, 2))
+    """
+    rows = torch.as_tensor(features).to(torch.float32)
+    made = FeatureSet(
+        features=rows,
+        labels=torch.as_tensor(labels),
+        class_names=tuple(class_names),
+        ids=[str(i) for i in range(len(rows))] if ids is None else ids,
+        name=name,
+        digest="",
+        notes=tuple(notes),
+    )
+    head = json.dumps({"features": list(rows.shape), "classes": list(made.class_names)})
+    digest = hashlib.sha256(head.encode())
+    digest.update(made.labels.numpy().astype("<i8").tobytes())
+    digest.update(np.ascontiguousarray(rows.numpy()).data)
+    return dataclasses.replace(made, digest=digest.hexdigest())
+
+
+def _check_features(features: torch.Tensor) -> None:
+    if not isinstance(features, torch.Tensor) or features.dtype != torch.float32:
+        found = str(features.dtype) if isinstance(features, torch.Tensor) else type(features).__name__
+        raise InputError(f"features are {found}, expected a torch.float32 tensor (N, D)")
+    if features.ndim != 2:
+        raise InputError(
+            f"features have the shape {tuple(features.shape)}, expected (N, D): a row an example"
+        )
+    if features.numel() == 0:
+        raise InputError(f"the feature set is empty: its shape is {tuple(features.shape)}; add a row")
+    finite = features.isfinite()
+    if not bool(finite.all()):
+        row, column = (~finite).nonzero()[0].tolist()
+        raise InputError(
+            f"row {row}, column {column} of the features is {float(features[row, column])}, expected finite "
+            "numbers; fill in what is missing"
+        )
