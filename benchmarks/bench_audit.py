@@ -11,8 +11,8 @@ Three ways, in one run, with the same network and recipe:
 - (b): cleanlab given those of five-fold cross entropy (stratified folds, the last epoch's model).
 
 cleanlab is asked for `get_label_quality_scores` and `find_label_issues`, at their defaults. Without it only
-ours is measured, and a line says so. Every cell is kept in a folder when it is done, so that the script may be
-stopped and started again. Writes audit-MACHINE.json and .md into results/benchmarks.
+ours is measured, and a line says so. Every cell is kept in a folder when it is done, so that the script
+may be stopped and started again. Writes audit-MACHINE.json and .md into results/benchmarks.
 """
 
 from __future__ import annotations
@@ -231,8 +231,8 @@ def table(result: dict[str, Any]) -> str:
     lines = [
         f"{options['seeds']} seeds, mean ± standard deviation; {options['epochs']} epochs; "
         f"{result['processor']}, {result['cores']} cores, 1 thread, torch {result['torch']}, cleanlab "
-        f"{result['cleanlab']}; load {result['load'][0]:.1f} before, {result['load'][1]:.1f} after. Seconds are "
-        "of the processor.",
+        f"{result['cleanlab']}; load {result['load'][0]:.1f} before, {result['load'][1]:.1f} after. "
+        "Seconds are of the processor.",
         "",
         "| labels | wrong | average precision: ours | (a) | (b) | precision at the estimated count: ours "
         "| (a) | (b) | error of the estimated share: ours | (a) | (b) | seconds: ours | (b) |",

@@ -10,7 +10,7 @@ import torch
 from safetensors.numpy import load_file, save_file
 
 from noisylabels.audit.crossval import cross_validate, deal_folds
-from noisylabels.audit.scores import rank
+from noisylabels.audit.scores import blended, rank, self_confidence, share_wrong
 from noisylabels.core.checks import Damaged, InputError
 from noisylabels.data.features import feature_set
 from noisylabels.data.images import image_set
@@ -105,9 +105,13 @@ def test_wrong_labels_are_found():
     data = images()
     found = cross_validate(data, **(FAST | {"epochs": 20}))
     wrong = np.arange(60) < 6
-    for score in (rank(found.labels, found.probs), found.margin, -found.loss):
+    for score in (found.score, rank(found.labels, found.probs), found.margin, -found.loss):
         assert set(np.argsort(score)[:6]) == set(np.flatnonzero(wrong))
     assert found.features.shape == (60, 8)
+    np.testing.assert_array_equal(found.judged, blended(found.probs, found.seen))
+    np.testing.assert_array_equal(found.score, self_confidence(found.labels, found.judged))
+    assert found.rate == share_wrong(found.labels, found.probs, found.seen)
+    assert found.rate == pytest.approx(0.1, abs=0.05)
     for probs in (found.probs, found.seen):
         assert probs.dtype == np.float32
         np.testing.assert_allclose(probs.sum(1), 1, atol=1e-5)

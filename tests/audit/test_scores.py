@@ -6,7 +6,16 @@ import numpy as np
 import pytest
 import torch
 
-from noisylabels.audit.scores import METHODS, area_under_margin, normalized_margin, rank, self_confidence
+from noisylabels.audit.scores import (
+    HELD_OUT,
+    METHODS,
+    area_under_margin,
+    blended,
+    normalized_margin,
+    rank,
+    self_confidence,
+    share_wrong,
+)
 from noisylabels.core.checks import InputError
 
 PROBS = np.array([[0.7, 0.2, 0.1], [0.7, 0.2, 0.1], [0.7, 0.2, 0.1], [0.4, 0.4, 0.2], [0.0, 0.0, 1.0]])
@@ -51,6 +60,59 @@ def test_area_under_margin():
     assert area_under_margin(
         [[1.0, -1.0, 0.0], [0.5, -1.0, 0.5], [0.0, -1.0, 0.1]]
     ).tolist() == pytest.approx([0.75, 0.0, 0.6])
+
+
+def test_blended_is_a_weighted_mean():
+    draw = np.random.default_rng(1)
+    p, seen = draw.dirichlet(np.ones(3), size=(2, 20))
+    both = blended(p, seen)
+    np.testing.assert_allclose(both[7, 2], HELD_OUT * p[7, 2] + (1 - HELD_OUT) * seen[7, 2])
+    np.testing.assert_allclose(both.sum(1), 1)
+    np.testing.assert_allclose(blended(p, p), p)
+    with pytest.raises(InputError, match=r"probs have shape \(20, 3\) and seen \(19, 3\), expected the same"):
+        blended(p, seen[1:])
+    with pytest.raises(InputError, match="row 0 of seen sums to 3, expected"):
+        blended(p, np.ones((20, 3)))
+
+
+def naive_share(labels, probs):
+    """Northcutt et al. 2021, as their equations 1 to 3 and the words around them say it, in loops."""
+    n, K = len(labels), len(probs[0])
+    threshold = [np.mean([probs[i][k] for i in range(n) if labels[i] == k] or [np.inf]) for k in range(K)]
+    counts = np.zeros((K, K))  # true, given
+    for i in range(n):
+        above = [k for k in range(K) if probs[i][k] >= threshold[k]]
+        if above:
+            counts[max(above, key=lambda k: probs[i][k]), labels[i]] += 1
+    wrong = 0.0
+    for k in range(K):
+        if counts[:, k].sum():
+            wrong += (1 - counts[k, k] / counts[:, k].sum()) * list(labels).count(k) / n
+    return wrong
+
+
+@pytest.mark.parametrize("K", [2, 3, 10])
+def test_the_share_of_wrong_labels_is_that_of_the_confident_joint(K):
+    draw = np.random.default_rng(K)
+    probs = draw.dirichlet(np.full(K, 0.5), size=150)
+    labels = np.where(draw.uniform(size=150) < 0.3, draw.integers(0, K, 150), probs.argmax(1))
+    assert share_wrong(labels, probs) == pytest.approx(naive_share(labels, probs))
+    seen = draw.dirichlet(np.full(K, 0.5), size=150)
+    halfway = (share_wrong(labels, probs) + (seen.argmax(1) != labels).mean()) / 2
+    assert share_wrong(labels, probs, seen) == pytest.approx(halfway)
+
+
+def test_the_share_of_wrong_labels_is_found_where_the_probabilities_are_right():
+    draw = np.random.default_rng(0)
+    true = draw.integers(0, 5, 2000)
+    given = np.where(draw.uniform(size=2000) < 0.3, (true + draw.integers(1, 5, 2000)) % 5, true)
+    probs = 0.05 + 0.75 * np.eye(5)[true]
+    assert share_wrong(given, probs) == pytest.approx((given != true).mean(), abs=1e-9)
+    assert share_wrong(true, probs) == 0.0
+
+
+def test_a_class_without_a_label_is_no_hindrance():
+    assert share_wrong([0, 0, 1], [[0.8, 0.1, 0.1], [0.1, 0.8, 0.1], [0.1, 0.8, 0.1]]) == pytest.approx(1 / 3)
 
 
 def test_tensors_of_half_precision_are_taken():

@@ -112,7 +112,7 @@ def blended(probs: object, seen: object) -> np.ndarray:
 
     A model that has not seen the label is impartial, but knows less of the example and its like; a robust
     loss keeps one that has from learning a wrong label by heart. The two err on different examples, and
-    `self_confidence` of both finds more wrong labels than of either (docs/audit.md).
+    `self_confidence` of both finds more wrong labels than of either (`benchmarks/bench_audit.py`).
 
     Args:
         probs: (N, K), out of fold, rows sum to 1.
@@ -138,8 +138,8 @@ def share_wrong(labels: object, probs: object, seen: object = None) -> float:
 
     By the confident joint C of the out-of-fold probabilities, 1 - Σ_k C[k, k] N_k / (N Σ_i C[i, k]), with N_k
     examples of the label k. It counts among the wrong what the models cannot tell apart. Where there is
-    `seen`, the share whose label is not the most probable there, which leaves out what was learnt by heart, is the
-    other end, and the estimate is halfway.
+    `seen`, the other end is the share whose label is not the most probable there: what was learnt by heart
+    is not in it. The estimate is then halfway.
 
     Args:
         labels: (N,) integers in [0, K).
