@@ -132,14 +132,14 @@ def find_issues(
 
 
 def percent(share: float) -> str:
-    """Return a share as a person writes it.
+    """Return a probability as a person writes it; a model's 0 and 1 are rounded, and nothing is certain.
 
-    >>> percent(0.934), percent(0.9999), percent(0.0001), percent(0.0)
-    ('93 %', 'over 99 %', 'under 1 %', '0 %')
+    >>> percent(0.934), percent(1.0), percent(0.0)
+    ('93 %', 'over 99 %', 'under 1 %')
     """
-    if 0.995 <= share < 1:
+    if share >= 0.995:
         return "over 99 %"
-    return "under 1 %" if 0 < share < 0.005 else f"{100 * share:.0f} %"
+    return "under 1 %" if share < 0.005 else f"{100 * share:.0f} %"
 
 
 def confusable(

@@ -252,7 +252,7 @@ class _Job:
         estimated = issues.estimate(labels, probs, self.subject.asked["seed"])
         same = "row" if summary["kind"] == "features" else "picture"
         found = issues.find_issues(labels, probs, score, estimated.rate, names, ids, groups, same)
-        score = np.round(found.score, 6)
+        score = found.score
         order = np.lexsort((np.arange(len(labels)), score, ~found.flagged))
         wanted = order[: max(int(found.flagged.sum()), NEIGHBOURED)]
         beside = {}

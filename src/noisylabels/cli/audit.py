@@ -148,7 +148,8 @@ def summary(found: Audit, out: Path) -> str:
     if copies["groups"]:
         count = len(copies["conflicts"])
         differ = f", in {count} of them labelled differently" if count else ", always labelled the same"
-        lines.append(f"  there more than once: {copies['groups']:,} groups of examples{differ}")
+        groups = "1 group" if copies["groups"] == 1 else f"{copies['groups']:,} groups"
+        lines.append(f"  there more than once: {groups} of examples{differ}")
     rows = list(found.rows(DOUBTFUL))
     if rows:
         lines.append("  the most doubtful:")
