@@ -178,6 +178,23 @@ def test_the_digits(noise: str) -> None:
     assert abs(found.transition - labels.realised).mean() < 0.03
 
 
+def test_an_estimate_by_features_that_say_little_is_not_trusted() -> None:
+    """Only the nearest are mostly of one class, as with photographs by their pixels."""
+    rng = np.random.default_rng(0)
+    spots = rng.normal(size=(N // 4, K)).repeat(4, axis=0) + 0.01 * rng.normal(size=(N, K))
+    true = rng.integers(0, K, N // 4).repeat(4)
+    labels = np.where(rng.random(N) < 0.7, true, rng.integers(0, K, N))
+    found = estimate_transition(labels, features=spots)
+    assert found.rate > 0.1
+    assert not found.trusted
+    clear = estimate_transition(GIVEN, features=FEATURES)
+    assert clear.trusted
+    assert clear.trust == pytest.approx(1, abs=0.03)
+    assert estimate_transition(GIVEN, PERFECT).trust is None
+    few = estimate_transition([0, 1, 0], features=[[0.0], [1.0], [0.1]])
+    assert few.trust is None
+
+
 def test_a_rate_for_people() -> None:
     found = Estimate("anchor", T, PRIOR, N, 0.95, (0.2, 0.31), None)
     assert str(found) == f"about {100 * found.rate:.0f} % of the labels look wrong (20 to 31)"

@@ -21,6 +21,7 @@ from noisylabels.cli.loss import LossCommand
 from noisylabels.cli.noise import Noise
 from noisylabels.cli.predict import Predict
 from noisylabels.cli.report import Report
+from noisylabels.cli.review import Review
 from noisylabels.cli.study import StudyCommand
 from noisylabels.cli.train import Train
 from noisylabels.core.checks import InputError, check_choice, did_you_mean
@@ -31,6 +32,7 @@ VERBS: dict[str, type] = {
     "audit": AuditCommand,
     "study": StudyCommand,
     "report": Report,
+    "review": Review,
     "download": Download,
     "list": List,
     "noise": Noise,
