@@ -171,6 +171,7 @@ def confusable(
 
 def summarize(
     labels: np.ndarray,
+    probs: np.ndarray,
     issues: Issues,
     found: Estimate,
     class_names: Sequence[str],
@@ -181,6 +182,7 @@ def summarize(
 
     Returns:
         flagged: how many.
+        agreement: the share of labels that are the likeliest class.
         rate: estimate, low, high, level (low, high and level null where there is no interval), method, count.
         transition: matrix T[true, given], low, high (K lists of K numbers; rows sum to 1).
         classes: a row a class: name, count, flagged, wrong (the share of its labels estimated to be wrong).
@@ -201,6 +203,7 @@ def summarize(
     conflicts = [group for group in groups if group.conflicting(labels)]
     return {
         "flagged": int(issues.flagged.sum()),
+        "agreement": _short((probs.argmax(axis=1) == labels).mean()),
         "rate": {
             "estimate": _short(found.rate),
             "low": low if low is None else _short(low),

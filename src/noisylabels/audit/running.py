@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from noisylabels.audit import issues
-from noisylabels.audit.crossval import FOLDS, LOSS, RECIPE, OutOfFold, cross_validate
+from noisylabels.audit.crossval import FOLDS, RECIPE, OutOfFold, cross_validate
 from noisylabels.audit.duplicates import find_duplicates
 from noisylabels.audit.neighbours import find_neighbours
 from noisylabels.audit.probfile import read_probs
@@ -24,6 +24,7 @@ from noisylabels.audit.scores import checked, rank
 from noisylabels.audit.subject import Subject, read_subject
 from noisylabels.core.checks import InputError, check_choice, check_whole
 from noisylabels.core.files import alone, check_file, file_digest, folder_for, read_json, write_json
+from noisylabels.experiment.choice import AUTO, choose
 from noisylabels.experiment.reporter import Notes, Reporter, Silent
 
 if TYPE_CHECKING:
@@ -161,6 +162,7 @@ class _Job:
     ) -> None:
         self.subject, self.how, self.reporter, self.stop = subject, dict(how), reporter, stop
         self.probs = probs
+        self.choice: dict[str, Any] | None = None  # of the loss
         asked = {name: value for name, value in subject.asked.items() if name not in _WHERE}
         if (labels := asked["labels"]) is not None:
             asked["labels"] = [labels, file_digest(Path(labels))]
@@ -171,8 +173,6 @@ class _Job:
         if probs is None:
             if subject.given is not None:
                 raise InputError("there are labels but no data; give data to train on, or probs")
-            if self.how["loss"] == "auto":
-                self.how["loss"] = LOSS
             self._check_names()
             self.identity = {**asked, "probs": None, **_without(self.how, "device", "num_workers")}
         else:
@@ -183,10 +183,14 @@ class _Job:
         from noisylabels.losses.expression import loss
         from noisylabels.models.catalog import canonical_model, check_model
 
-        criterion = loss(self.how["loss"])
-        if "two views" in criterion.needs:
-            raise InputError(f"the loss {self.how['loss']!r} compares two views of each image; take js here")
-        self.how["loss"], self.how["model"] = criterion.expression, canonical_model(self.how["model"])
+        if self.how["loss"] != AUTO:
+            criterion = loss(self.how["loss"])
+            if "two views" in criterion.needs:
+                raise InputError(
+                    f"the loss {self.how['loss']!r} compares two views of an image; take js here"
+                )
+            self.how["loss"] = criterion.expression
+        self.how["model"] = canonical_model(self.how["model"])
         check_model(self.how["model"])
 
     def carry_out(self, folder: Path) -> Audit:
@@ -228,6 +232,7 @@ class _Job:
             known = self._train(examples, folder)
             probs, score, points = known.probs, score_of(known), known.features
             method = {"probs": "out of fold", **known.settings, "train_seconds": round(known.seconds, 1)}
+            method |= {"choice": self.choice}
         summary = {name: self.subject.asked[name] for name in self.subject.asked if name != "download"}
         summary["digest"] = None if examples is None else examples.digest
         summary["kind"] = "labels" if examples is None else _kind(examples)
@@ -266,7 +271,7 @@ class _Job:
                 probs if points is None else points,
                 groups,
             )
-        findings = issues.summarize(labels, found, estimated, names, groups, true)
+        findings = issues.summarize(labels, probs, found, estimated, names, groups, true)
         for conflict in findings["duplicates"]["conflicts"]:
             conflict["ids"] = [ids[i] for i in conflict["members"]]
         return Audit(
@@ -312,13 +317,18 @@ class _Job:
     def _train(self, examples: ImageSet | FeatureSet, folder: Path | None) -> OutOfFold:
         if _kind(examples) == "images" and len(np.unique(examples.labels.numpy())) < 2:
             raise InputError(f"all labels of {self.subject.name} are one class; an audit needs 2")
+        how = dict(self.how)
+        if how["loss"] == AUTO:
+            chosen = choose(examples, seed=self.subject.asked["seed"])
+            self.reporter.note(str(chosen))
+            how["loss"], self.choice = chosen.loss, chosen.to_dict()
         return cross_validate(
             examples,
             folder=None if folder is None else folder / _FOLDS,
             reporter=self.reporter,
             stop=self.stop,
             seed=self.subject.asked["seed"],
-            **self.how,
+            **how,
         )
 
 

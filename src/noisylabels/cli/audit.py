@@ -118,11 +118,13 @@ DOUBTFUL, PAIRS = 10, 5
 
 def summary(found: Audit, out: Path) -> str:
     """Return what a person wants to know of an audit, a screenful."""
-    from noisylabels.audit.page import lead, next_steps
+    from noisylabels.audit.page import lead, next_steps, warning
 
     about = found.summary
     copies = about["duplicates"]
     lines = [f"{found.name}: {lead(found)[:1].lower()}{lead(found)[1:]}"]
+    if doubt := warning(found):
+        lines.append(f"  warning: {doubt}")
     if known := about["known"]:
         scores = [f"truly wrong {_percent(known['rate'])}"]
         scores += [
