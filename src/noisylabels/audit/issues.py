@@ -94,21 +94,20 @@ def find_issues(
             witness = next(i for i in members if labels[i] == truth)
             contradicted |= {i: witness for i in members if labels[i] != truth}
     count = min(n, max(round(rate * n), len(contradicted)))
-    if contradicted and count:
-        wrong = list(contradicted)
-        score[wrong] = np.minimum(score[wrong], np.partition(score, count - 1)[count - 1])
-    firm = np.ones(n, bool)
-    firm[list(contradicted)] = False  # of equal scores, the contradicted first
+    wrong = np.array(list(contradicted), dtype=np.int64)
+    others = np.setdiff1d(np.lexsort((rows, score)), wrong, assume_unique=True)[: count - len(wrong)]
     flagged = np.zeros(n, bool)
-    flagged[np.lexsort((rows, firm, score))[:count]] = True
+    flagged[others] = flagged[wrong] = True
+    # who is contradicted is no less doubtful than the last that is flagged, or than all that are not
+    last = score[others].max() if len(others) else score[~flagged].min(initial=1.0)
+    score[wrong] = np.minimum(score[wrong], last)
 
-    others = np.array(probs, dtype=np.float64)
-    likeliest = others.argmax(axis=1)
-    others[rows, labels] = -1.0
-    suggested = np.where(flagged, others.argmax(axis=1), likeliest)
+    rest = np.array(probs, dtype=np.float64)
+    likeliest = rest.argmax(axis=1)
+    rest[rows, labels] = -1.0
+    suggested = np.where(flagged, rest.argmax(axis=1), likeliest)
     for i, witness in contradicted.items():
-        if flagged[i]:
-            suggested[i] = labels[witness]
+        suggested[i] = labels[witness]
     why = []
     for i in range(n):
         given, other = class_names[labels[i]], class_names[suggested[i]]
