@@ -70,7 +70,7 @@ class TerminalReporter:
     def step(self, epoch: int, done: int, total: int) -> None:
         """Move the bar of the training, over all epochs."""
         words = f"epoch {epoch}/{self.epochs}"
-        if self.last is not None:
+        if self.last is not None and self.last["test_accuracy"] is not None:
             words += f", test {100 * self.last['test_accuracy']:.1f} %"
         self._bar("training", (epoch - 1) * total + done, self.epochs * total, "steps", words)
 

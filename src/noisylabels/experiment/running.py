@@ -70,7 +70,8 @@ def run(
     # before any data are read, which may take long
     check_model(config.model)
     noise = {file: file_digest(check_file(Path(file))) for file in NoiseSpec.parse(config.noise).files}
-    files = {"noise files": noise, "code files": code}
+    own = {} if config.labels is None else {config.labels: file_digest(check_file(Path(config.labels)))}
+    files = {"noise files": noise, "label files": own, "code files": code}
     device = pick_device(config.device)
     if config.loss != AUTO:
         loss(config.loss)  # an error in it is told now
