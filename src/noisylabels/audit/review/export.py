@@ -65,8 +65,8 @@ def export(session: Session, target: Path, form: str = "auto", overwrite: bool =
         return _write_labels(session, target)
     if source is None:
         raise InputError(
-            f"the audit is of {data or 'arrays'}, which has no form of its own to write; take a name that ends in "
-            ".csv or .parquet for a table of ids and labels"
+            f"the audit is of {data or 'arrays'}, which has no form of its own to write; take a name that "
+            "ends in .csv or .parquet for a table of ids and labels"
         )
     from noisylabels.data.formats import plan_path
     from noisylabels.data.reading import Options
@@ -76,7 +76,8 @@ def export(session: Session, target: Path, form: str = "auto", overwrite: bool =
     reader = str(plan.options.get("reader", ""))
     if reader not in _WRITERS or (reader == "arrays" and plan.root.suffix.lower() != ".npz"):
         raise InputError(
-            f"{source} is of a form that is not written; take --form labels with a name that ends in .csv or .parquet"
+            f"{source} is of a form that is not written; take --form labels with a name that ends in .csv or "
+            ".parquet"
         )
     return _WRITERS[reader](session, plan, target)
 
@@ -417,8 +418,8 @@ def _check_seen(session: Session, labels: dict[str, str | None], seen: set[str],
     """Raise an `InputError` unless every example of the audit was met in the data."""
     if missing := [name for name in labels if name not in seen]:
         raise InputError(
-            f"{source} has changed since it was audited: {len(missing):,} of {len(session.audit):,} examples are not "
-            f"in it, first {missing[0]!r}; run the audit again, or take --form labels"
+            f"{source} has changed since it was audited: {len(missing):,} of {len(session.audit):,} examples "
+            f"are not in it, first {missing[0]!r}; run the audit again, or take --form labels"
         )
 
 
