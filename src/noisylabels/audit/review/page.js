@@ -120,7 +120,7 @@ function decide(action, label) {
 
 function undo() {
   send("/api/undo", {}, (answer) => {
-    if (answer.nothing) { say("nothing to undo", "busy"); return; }
+    if (answer.nothing) { say("nothing to undo", "quiet"); return; }
     say("saved: taken back");
     if (answer.undone === null) return;
     const rank = rankOf.get(answer.undone);
