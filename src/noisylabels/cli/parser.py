@@ -12,6 +12,7 @@ from typing import Annotated, Any, Protocol, Union
 
 import tyro
 
+from noisylabels.cli.audit import AuditCommand
 from noisylabels.cli.bench import Bench
 from noisylabels.cli.completion import Completion
 from noisylabels.cli.download import Download
@@ -28,6 +29,7 @@ from noisylabels.core.checks import InputError, check_choice, did_you_mean
 VERBS: dict[str, type] = {
     "train": Train,
     "predict": Predict,
+    "audit": AuditCommand,
     "study": StudyCommand,
     "report": Report,
     "review": Review,

@@ -12,6 +12,7 @@ from noisylabels.core.checks import InputError
 from noisylabels.core.config import build, fingerprint, read_toml
 from noisylabels.core.files import file_digest
 from noisylabels.core.own import code_file
+from noisylabels.experiment.choice import AUTO
 from noisylabels.training.settings import HOW, Settings
 
 
@@ -25,9 +26,10 @@ class Subject:
     noise: str = "none"
     """label noise to add: none, symmetric:0.4, asymmetric:0.4, ..., or several in a row, as in
     "longtail:0.1 | symmetric:0.4"; see `noisylabels list noise`"""
-    loss: str = "nce+mae"
-    """a loss or a sum of losses: ce, nce+mae, 2*nce+0.5*rce; see `noisylabels list losses`; FILE.py:FUNCTION
-    or MODULE:FUNCTION in it is of your own"""
+    loss: str = "auto"
+    """auto (chosen by the number of classes and the share of labels that look wrong), or a loss or a sum of
+    losses: ce, nce+mae, 2*nce+0.5*rce; see `noisylabels list losses`; FILE.py:FUNCTION or MODULE:FUNCTION in
+    it is of your own"""
     model: str = "auto"
     """auto (small-cnn for images below 16x16, else cnn8), one of `noisylabels list models`, timm:NAME, or
     MODULE:FUNCTION or FILE.py:FUNCTION of your own"""
@@ -114,8 +116,13 @@ def canonical(config: RunConfig) -> RunConfig:
     from noisylabels.models.catalog import canonical_model
     from noisylabels.noise.spec import NoiseSpec
 
-    criterion = loss(config.loss)
-    if "two views" in criterion.needs:
+    expression = config.loss
+    if expression.strip().lower() == AUTO:
+        expression = AUTO
+    else:
+        criterion = loss(expression)
+        expression = criterion.expression
+    if expression != AUTO and "two views" in criterion.needs:
         raise InputError(
             f"the loss {config.loss!r} compares two views of each image, and a run has one (gjs is then js); "
             "take js here, or train with gjs in a loop of your own"
@@ -130,7 +137,7 @@ def canonical(config: RunConfig) -> RunConfig:
         config,
         data=data,
         model=canonical_model(config.model),
-        loss=criterion.expression,
+        loss=expression,
         noise=str(NoiseSpec.parse(config.noise)),
         augment=config.augment if config.augment == "auto" else str(parse_augment(config.augment)),
     )
@@ -148,7 +155,7 @@ def code_digests(config: RunConfig) -> dict[str, str]:
     from noisylabels.losses.own import own_specs, unread_row
     from noisylabels.models.catalog import is_own
 
-    specs = own_specs(read_terms(config.loss, unread_row))
+    specs = [] if config.loss == AUTO else own_specs(read_terms(config.loss, unread_row))
     specs += [config.model] if is_own(config.model) else []
     return {spec.rpartition(":")[0]: file_digest(path) for spec in specs if (path := code_file(spec))}
 
