@@ -12,6 +12,7 @@ from typing import Annotated, Any, Protocol, Union
 
 import tyro
 
+from noisylabels.cli.audit import AuditCommand
 from noisylabels.cli.bench import Bench
 from noisylabels.cli.completion import Completion
 from noisylabels.cli.download import Download
@@ -20,6 +21,7 @@ from noisylabels.cli.loss import LossCommand
 from noisylabels.cli.noise import Noise
 from noisylabels.cli.predict import Predict
 from noisylabels.cli.report import Report
+from noisylabels.cli.review import Review
 from noisylabels.cli.study import StudyCommand
 from noisylabels.cli.train import Train
 from noisylabels.cli.tune import Tune
@@ -29,8 +31,10 @@ VERBS: dict[str, type] = {
     "train": Train,
     "tune": Tune,
     "predict": Predict,
+    "audit": AuditCommand,
     "study": StudyCommand,
     "report": Report,
+    "review": Review,
     "download": Download,
     "list": List,
     "noise": Noise,

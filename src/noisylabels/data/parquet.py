@@ -69,7 +69,7 @@ def plan(path: Path, options: Options) -> Plan:
     files = parquet_files(path)
     splits: dict[str, list[Path]] = {}
     for file in files:
-        splits.setdefault(_split_name(file), []).append(file)
+        splits.setdefault(split_name(file), []).append(file)
     if len(splits) == 1:
         train = next(iter(splits))
     elif TRAIN_SPLIT in splits:
@@ -97,7 +97,8 @@ def plan(path: Path, options: Options) -> Plan:
     )
 
 
-def _split_name(file: Path) -> str:
+def split_name(file: Path) -> str:
+    """Return the part that a file belongs to: "train" of train-00000-of-00002.parquet."""
     first = file.stem.split("-")[0]
     return first if first in (TRAIN_SPLIT, *TEST_SPLITS) else _SHARD.sub("", file.stem)
 
