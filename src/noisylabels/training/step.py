@@ -41,7 +41,7 @@ class Step:
         self.unseen = num_classes  # None once the first logits have been seen
         self.loss = loss
         self.weights: Tensor | None = (
-            None  # (B,), of the next update's examples; the loss is then one of each
+            None  # (B,), of the next examples; the loss is not reduced then
         )
         self.clip = settings.clip
         self.l1 = settings.l1
