@@ -18,8 +18,7 @@ from noisylabels.core.checks import Damaged, InputError
 from noisylabels.core.config import build, to_dict
 from noisylabels.core.rng import derive_seed
 from noisylabels.data.augment import parse_augment
-from noisylabels.data.features import FeatureSet
-from noisylabels.data.images import ImageSet
+from noisylabels.data.features import Examples as Examples
 from noisylabels.data.loader import Batches, Timed, evaluation_batch_size
 from noisylabels.data.split import validation_split
 from noisylabels.noise.labels import NoisyLabels
@@ -32,8 +31,6 @@ from noisylabels.training.optim import learning_rate
 from noisylabels.training.settings import HOW, Settings
 from noisylabels.training.step import Step
 from noisylabels.training.tally import Tally
-
-Examples = ImageSet | FeatureSet
 
 EVALUATED_AT_ONCE = 8
 """Times as many images a batch of evaluation on a GPU as on a CPU, whose caches are small: 4,000 of 32x32."""
