@@ -246,7 +246,7 @@ def test_damage_in_the_middle_is_named(some, tmp_path):
     [
         (
             {"text": ["a", "b", "c", "d"], "label": [0, 1, 0, 1]},
-            r"no column to learn from beside that of the labels \(all words differ: 'text''\)",
+            r"no column to learn from beside that of the labels \(all words differ: 'text'\)",
         ),
         (
             {"image": [b"1", b"2"], "kind": [0, 1]},
