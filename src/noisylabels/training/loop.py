@@ -20,8 +20,7 @@ from noisylabels.core.checks import Damaged, InputError
 from noisylabels.core.config import build, to_dict
 from noisylabels.core.rng import derive_seed
 from noisylabels.data.augment import parse_augment
-from noisylabels.data.features import FeatureSet
-from noisylabels.data.images import ImageSet
+from noisylabels.data.features import Examples as Examples
 from noisylabels.data.loader import Batches, Timed, evaluation_batch_size
 from noisylabels.data.split import validation_split
 from noisylabels.noise.labels import NoisyLabels
@@ -34,8 +33,6 @@ from noisylabels.training.optim import learning_rate
 from noisylabels.training.settings import HOW, Settings
 from noisylabels.training.step import Step
 from noisylabels.training.tally import Tally
-
-Examples = ImageSet | FeatureSet
 
 EVALUATED_AT_ONCE = 8
 """Times as many images a batch of evaluation on a GPU as on a CPU, whose caches are small: 4,000 of 32x32."""
@@ -303,8 +300,8 @@ def _checked_weights(
     weights = torch.as_tensor(weights, dtype=torch.float32)
     if weights.shape != (len(train),) or not bool(((weights >= 0) & weights.isfinite()).all()):
         raise InputError(
-            f"weights of shape {tuple(weights.shape)} for {len(train)} examples, least {weights.min().item():g}; "
-            "expected a finite number of 0 or more for each"
+            f"weights of shape {tuple(weights.shape)} for {len(train)} examples, least "
+            f"{weights.min().item():g}; expected a finite number of 0 or more for each"
         )
     return weights.to(device)
 
