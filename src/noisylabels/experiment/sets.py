@@ -48,8 +48,8 @@ def load_sets(config: RunConfig, reporter: Reporter | None = None) -> tuple[Exam
 
 
 def relabelled(
-    config: RunConfig, train: ImageSet, test: ImageSet, reporter: Reporter
-) -> tuple[ImageSet, ImageSet]:
+    config: RunConfig, train: Examples, test: Examples, reporter: Reporter
+) -> tuple[Examples, Examples]:
     """Return both sets with the labels of a configuration's file over their own.
 
     Which examples are held out for testing was decided by the labels that the data came with: a correction
