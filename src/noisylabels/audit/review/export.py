@@ -56,8 +56,8 @@ def export(session: Session, target: Path, form: str = "auto", overwrite: bool =
     plan = plan_path(source, Options(summary.get("image_size"), summary.get("bad_images") or "fail"))
     if isinstance(plan, TablePlan):
         raise InputError(
-            f"{source} is a table of numbers, which is not written; take --form labels with a name that ends in "
-            ".csv or .parquet"
+            f"{source} is a table of numbers, which is not written; take --form labels with a name that "
+            "ends in .csv or .parquet"
         )
     reader = str(plan.options.get("reader", ""))
     if reader not in WRITERS or (reader == "arrays" and plan.root.suffix.lower() != ".npz"):
