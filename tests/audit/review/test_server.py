@@ -78,7 +78,16 @@ def client(served):
 # Who may ask --------------------------------------------------------------------------------------
 
 
-PATHS = ["/", "/page.js", "/api/audit", "/api/decisions", "/api/details?at=0", "/picture/0", "/corrected.csv"]
+PATHS = [
+    "/",
+    "/page.js",
+    "/api/audit",
+    "/api/decisions",
+    "/api/details?at=0",
+    "/picture/0",
+    "/neighbours/0",
+    "/corrected.csv",
+]
 
 
 @pytest.mark.parametrize("path", PATHS)
@@ -371,6 +380,28 @@ def test_an_image_outside_the_data_is_refused_unless_asked_for(audit, tmp_path):
     session.store.close()
     session = Session(folder, outside=True)
     assert session.pictures.get(0, "large")[1] == "image/png"
+    session.store.close()
+
+
+def test_the_neighbours_are_one_picture(audit, tmp_path):
+    colours = ["red", "lime", "blue", "white", "black", "yellow"]
+    (tmp_path / "photos").mkdir()
+    for place, colour in enumerate(colours):
+        Image.new("RGB", (40, 20 + 10 * place), colour).save(tmp_path / "photos" / f"{place}.png")
+    ids = [f"{place}.png" for place in range(6)]
+    made = audit(ids, [0, 1] * 3, ("cat", "dog"), tmp_path / "photos")
+    made.neighbours[0] = ([2, 4], [1, 5, 3])
+    (tmp_path / "photos" / "5.png").unlink()
+    session = Session(made.save(tmp_path / "audit"))
+    sheet = Image.open(io.BytesIO(session.pictures.neighbours(0)[0])).convert("RGB")
+    cell = sheet.width // 6
+    assert sheet.size == (6 * cell, 2 * cell)
+    grey = (128, 128, 128)
+    wanted = [[(0, 0, 255), (0, 0, 0), *[grey] * 4], [(0, 255, 0), grey, (255, 255, 255), *[grey] * 3]]
+    for row in range(2):
+        for column in range(6):
+            found = sheet.getpixel((column * cell + cell // 2, row * cell + cell // 2))
+            assert found == pytest.approx(wanted[row][column], abs=8), (row, column)
     session.store.close()
 
 

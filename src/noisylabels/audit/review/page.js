@@ -3,11 +3,12 @@
 
 const $ = (id) => document.getElementById(id);
 const TILES = 48; // a page of the grid
-const AHEAD = 8; // examples whose pictures are fetched before they are wanted
+const AHEAD = 8; // examples whose pictures are fetched before they are wanted; what is said of them, of three times as many
 const all = { index: [], given: [], suggested: [], score: [], classes: [], flagged: 0, version: "", name: "" };
 const rankOf = new Map(); // position in the audited set -> place in the lists of `all`, the most doubtful first
 const decisions = new Map(); // position -> { action, label }
 const details = new Map(); // position -> what the server says of it, or the promise of that
+const sheets = new Map(); // position -> an <img> with the pictures of its neighbours
 const pictures = new Map(); // position -> an <img> that is loaded, or on its way
 let seq = 0; // of the last event that is known
 let progress = null;
@@ -239,14 +240,6 @@ function drawProgress() {
 
 function address(place, size) { return `/picture/${place}?size=${size}&v=${all.version}`; }
 
-function small(place, alt) {
-  const img = make("img", undefined, { alt, draggable: "false" });
-  img.fetchPriority = "low";
-  img.onload = () => img.classList.toggle("crisp", Math.max(img.naturalWidth, img.naturalHeight) <= 96);
-  img.src = address(place, "tile");
-  return img;
-}
-
 function large(place) { // kept, so that it is there when it is wanted
   let img = pictures.get(place);
   if (img) { pictures.delete(place); pictures.set(place, img); return img; }
@@ -262,6 +255,16 @@ function large(place) { // kept, so that it is there when it is wanted
   pictures.set(place, img);
   if (pictures.size > 40) pictures.delete(pictures.keys().next().value);
   return img;
+}
+
+function sheet(place, known) { // the pictures of all neighbours in one
+  if (!sheets.has(place) && known.neighbours.some((row) => row.length)) {
+    const img = new Image();
+    img.src = `/neighbours/${place}?v=${all.version}`;
+    sheets.set(place, img);
+    if (sheets.size > 20) sheets.delete(sheets.keys().next().value);
+  }
+  return sheets.get(place);
 }
 
 function enlarge(img) { // few pixels are shown as pixels, each so many of the screen's, and not too large to be seen as one picture
@@ -285,15 +288,17 @@ function fetchDetails(places) {
 
 function ahead() {
   const places = [];
-  for (let step = 1; step < queue.length && places.length < AHEAD && step < 400; step++) {
+  for (let step = 1; step < queue.length && places.length < 3 * AHEAD && step < 400; step++) {
     const rank = queue[(at + step) % queue.length];
     if (inState(rank)) places.push(all.index[rank]);
   }
-  fetchDetails(places);
-  for (const place of places) {
-    const known = details.get(place);
-    if (known) Promise.resolve(known).then((one) => { if (!one.values && !one.problem) large(place); }).catch(() => {});
-  }
+  const soon = places.slice(0, AHEAD);
+  if (soon.some((place) => !details.has(place))) fetchDetails(places); // a request for many decisions
+  soon.forEach((place, step) => Promise.resolve(details.get(place)).then((one) => {
+    if (!one || one.values || one.problem) return;
+    large(place);
+    if (step < 3) sheet(place, one);
+  }, () => {}));
 }
 
 function drawGrid() {
@@ -318,8 +323,10 @@ function tile(rank, place) {
   const words = [make("span", undefined, { class: "words" }), make("span", undefined, { class: "words to" })];
   words[0].append(make("bdi", given));
   words[1].append(...(given === suggested ? [" "] : ["→ ", make("bdi", suggested)]));
-  const img = small(index, "");
-  img.className = "pic";
+  const img = make("img", undefined, { alt: "", draggable: "false", class: "pic" });
+  img.fetchPriority = "low";
+  img.onload = () => img.classList.toggle("crisp", Math.max(img.naturalWidth, img.naturalHeight) <= 96);
+  img.src = address(index, "tile");
   img.onerror = () => img.replaceWith(make("span", "no. " + (index + 1), { class: "pic" }));
   button.append(img, ...words);
   button.title = `${given} → ${suggested}, score ${all.score[rank]}`;
@@ -353,16 +360,20 @@ function drawBadge() {
   if (decision) $("badge").append(make("bdi", wording(place, decision)), " ", make("small", "decided, and can be decided anew"));
 }
 
-function drawCard(id, label, chance, neighbours, known) {
-  const card = $(id);
+function drawCard(row, label, place, known) {
+  const card = $(row ? "card-suggested" : "card-given");
   card.querySelector("bdi").textContent = nameOf(label);
-  card.querySelector(".chance").textContent = chance === undefined ? "" : percent(chance);
+  card.querySelector(".chance").textContent = known ? percent(known.chances[row]) : "";
   const box = card.querySelector(".neighbours");
-  if (known) {
-    box.replaceChildren(...(neighbours.length && !known.problem && !known.values
-      ? neighbours.map((place) => small(place, "labelled " + nameOf(all.given[rankOf.get(place)])))
-      : neighbours.length || known.values || known.problem ? [] : [make("p", "no examples to compare with were kept")]));
-  } else box.replaceChildren();
+  const beside = known && !known.problem && !known.values ? known.neighbours[row] : [];
+  const url = beside.length ? sheet(place, known).src : "";
+  box.replaceChildren(...beside.map((one, k) => {
+    const cell = make("span", undefined, { role: "img", "aria-label": "labelled " + nameOf(label), title: "labelled " + nameOf(label) });
+    cell.style.backgroundImage = `url("${url}")`;
+    cell.style.backgroundPosition = `${20 * k}% ${100 * row}%`; // 6 columns, 2 rows
+    return cell;
+  }));
+  if (known && !known.values && !known.problem && !beside.length) box.append(make("p", "no examples to compare with were kept"));
 }
 
 function drawValues(place, known) {
@@ -416,8 +427,8 @@ async function show() {
 
 function drawFacts(place, rank, known) {
   const [given, suggested] = [all.given[rank], all.suggested[rank]];
-  drawCard("card-given", given, known?.chances[0], known?.neighbours[0] || [], known);
-  drawCard("card-suggested", suggested, known?.chances[1], known?.neighbours[1] || [], known);
+  drawCard(0, given, place, known);
+  drawCard(1, suggested, place, known);
   $("card-suggested").hidden = given === suggested;
   $("score").textContent = `${all.score[rank].toFixed(3)} (0 probably wrong, 1 probably right)` + (rank < all.flagged ? "" : ", not flagged");
   $("why").textContent = known ? known.why : "";
