@@ -19,7 +19,7 @@ from noisylabels.audit.review.session import Session
 from noisylabels.cli import main
 from noisylabels.core.checks import InputError
 from noisylabels.data.catalog import load
-from noisylabels.data.images import joined
+from noisylabels.data.features import joined
 
 CHANGED, LEFT_OUT = 1, 2  # of the examples: one is labelled anew, one discarded, one kept, one skipped
 

@@ -443,7 +443,7 @@ def test_photographs_are_upright_small_and_without_their_metadata(audit, tmp_pat
 def test_pixels_of_the_audited_set_where_there_are_no_files(audit, tmp_path):
     """The digits, which scikit-learn carries: 8x8 grey."""
     from noisylabels.data.catalog import load
-    from noisylabels.data.images import joined
+    from noisylabels.data.features import joined
 
     digits = joined(*load("digits"))
     folder = audit(

@@ -50,9 +50,15 @@ def export(session: Session, target: Path, form: str = "auto", overwrite: bool =
     from noisylabels.audit.review.forms import WRITERS
     from noisylabels.data.formats import plan_path
     from noisylabels.data.reading import Options
+    from noisylabels.data.tabular import TablePlan
 
     summary = session.audit.summary
     plan = plan_path(source, Options(summary.get("image_size"), summary.get("bad_images") or "fail"))
+    if isinstance(plan, TablePlan):
+        raise InputError(
+            f"{source} is a table of numbers, which is not written; take --form labels with a name that ends in "
+            ".csv or .parquet"
+        )
     reader = str(plan.options.get("reader", ""))
     if reader not in WRITERS or (reader == "arrays" and plan.root.suffix.lower() != ".npz"):
         raise InputError(
