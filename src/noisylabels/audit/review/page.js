@@ -17,6 +17,7 @@ let at = 0; // place in the queue
 let busy = false; // a decision is on its way
 let unsure = null; // one whose answer never came: sent again it is the same event
 let tab = null; // page of the grid that is drawn
+let plain = false; // there are no pictures: rows of values, or data that cannot be had
 
 function make(kind, text, attributes) {
   const made = document.createElement(kind);
@@ -32,8 +33,8 @@ const number = (value) => value.toLocaleString("en");
 
 // Talking to the server ----------------------------------------------------------------------------
 
-async function ask(path, body) {
-  const options = { credentials: "same-origin", cache: "no-store", signal: AbortSignal.timeout(15000), priority: "high" };
+async function ask(path, body, seconds = 15) {
+  const options = { credentials: "same-origin", cache: "no-store", signal: AbortSignal.timeout(1000 * seconds), priority: "high" };
   if (body) Object.assign(options, { method: "POST", body: JSON.stringify(body), headers: { "Content-Type": "application/json", "X-NoisyLabels": "review" } });
   let answer;
   try { answer = await fetch(path, options); } catch (error) { throw new Gone(); }
@@ -232,7 +233,7 @@ function drawProgress() {
   $("bar").setAttribute("aria-valuemax", all.flagged);
   $("bar").setAttribute("aria-valuenow", progress.flagged);
   const more = progress.decided - progress.flagged;
-  $("count").textContent = `${number(progress.flagged)} of ${number(all.flagged)} flagged` + (more ? `, ${number(more)} others` : "");
+  $("count").textContent = `${number(progress.flagged)} of ${number(all.flagged)} flagged done` + (more ? `, ${number(more)} others` : "");
   $("precision").textContent = progress.precision
     ? `wrong so far: ${percent(progress.precision[0])} (${progress.precision.slice(1).map((end) => Math.round(100 * end)).join("–")} %)`
     : "";
@@ -323,12 +324,15 @@ function tile(rank, place) {
   const words = [make("span", undefined, { class: "words" }), make("span", undefined, { class: "words to" })];
   words[0].append(make("bdi", given));
   words[1].append(...(given === suggested ? [" "] : ["→ ", make("bdi", suggested)]));
-  const img = make("img", undefined, { alt: "", draggable: "false", class: "pic" });
-  img.fetchPriority = "low";
-  img.onload = () => img.classList.toggle("crisp", Math.max(img.naturalWidth, img.naturalHeight) <= 96);
-  img.src = address(index, "tile");
-  img.onerror = () => img.replaceWith(make("span", "no. " + (index + 1), { class: "pic" }));
-  button.append(img, ...words);
+  if (!plain) {
+    const img = make("img", undefined, { alt: "", draggable: "false", class: "pic" });
+    img.fetchPriority = "low";
+    img.onload = () => img.classList.toggle("crisp", Math.max(img.naturalWidth, img.naturalHeight) <= 96);
+    img.onerror = () => img.replaceWith(make("span", "no picture", { class: "pic" }));
+    img.src = address(index, "tile");
+    button.append(img);
+  }
+  button.append(...words);
   button.title = `${given} → ${suggested}, score ${all.score[rank]}`;
   button.addEventListener("click", () => { at = place; show(); $("current").focus(); });
   mark(button, index);
@@ -568,6 +572,11 @@ async function begin() {
     Object.assign(all, await ask("/api/audit"));
     all.index.forEach((place, rank) => rankOf.set(place, rank));
     take(await ask("/api/decisions?since=0"));
+    const slow = setTimeout(() => say("loading the data …", "busy"), 700);
+    const first = (await ask("/api/details?at=" + all.index[0], undefined, 600))[all.index[0]];
+    plain = Boolean(first.values || first.problem);
+    clearTimeout(slow);
+    say("");
   } catch (error) {
     if (error instanceof Gone) gone(error); else say(error.message, "bad");
     return;
