@@ -137,7 +137,8 @@ class Pictures:
             apart = np.abs(means[0] - means[1]) / np.where(spread > 0, spread, 1)
             apart = apart if apart.any() else np.abs(table[position] - means[0])
             chosen = np.sort(np.argsort(-apart, kind="stable")[:_COLUMNS])
-        names = getattr(examples, "columns", None) or [f"x{c}" for c in range(table.shape[1])]
+        named = examples.encoder is not None  # it says how the columns became features
+        names = examples.encoder.features if named else [f"x{c}" for c in range(table.shape[1])]
         return [
             (str(names[c]), float(table[position, c]), float(means[0][c]), float(means[1][c]))
             for c in chosen.tolist()
