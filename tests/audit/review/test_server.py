@@ -6,14 +6,22 @@ import http.client
 import io
 import json
 import os
+import signal
 import socket
+import subprocess
+import sys
 import threading
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
+import noisylabels
 from noisylabels.audit.review.server import Guard, application
 from noisylabels.audit.review.session import Session
 from noisylabels.cli import main
@@ -553,6 +561,47 @@ def test_the_command_says_what_is_wrong_in_one_line(photos, tmp_path, capsys):
     assert "review.sqlite is damaged" in capsys.readouterr().err
 
 
+def status_of(address: str) -> int:
+    try:
+        with urllib.request.urlopen(address, timeout=20) as answer:
+            return int(answer.status)
+    except urllib.error.HTTPError as error:
+        error.close()
+        return error.code
+
+
+def test_it_opens_the_browser_and_ends_by_ctrl_c(photos, tmp_path):
+    """The browser gets an address of its own, which is good once; the summary says what to do next."""
+    seen = tmp_path / "address"
+    (tmp_path / "browser").write_text(f'#!/bin/sh\necho "$1" > {seen}.part\nmv {seen}.part {seen}\n')
+    (tmp_path / "browser").chmod(0o755)
+    source = str(Path(noisylabels.__file__).parents[1])
+    folder = photos()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "noisylabels", "review", str(folder)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"PYTHONPATH": source, "DISPLAY": ":9", "BROWSER": str(tmp_path / "browser")},
+    )
+    assert process.stdout
+    assert process.stdout.readline() == "photos: 6 of 12 labels flagged, 0 decided, 0 of them changed\n"
+    printed = process.stdout.readline().split()[-1]
+    deadline = time.monotonic() + 20
+    while not seen.exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    opened = seen.read_text().strip()
+    assert opened != printed
+    assert opened.partition("?")[0] == printed.partition("?")[0]
+    assert [status_of(address) for address in (opened, opened, printed, printed)] == [200, 403, 200, 200]
+    process.send_signal(signal.SIGINT)
+    said, complaints = process.communicate(timeout=20)
+    assert process.returncode == 0
+    assert complaints == ""
+    assert f"`noisylabels review {folder} --export corrected.csv` writes the labels" in said
+
+
 def test_a_missing_package_is_said(photos, monkeypatch, capsys):
     monkeypatch.setitem(__import__("sys").modules, "uvicorn", None)
     assert main(["review", str(photos())]) == 2
@@ -563,9 +612,6 @@ def test_a_missing_package_is_said(photos, monkeypatch, capsys):
 
 def test_a_review_waits_for_no_torch(photos):
     """The page is there at once."""
-    import subprocess
-    import sys
-
     code = (
         "import sys, pathlib\nfrom noisylabels.audit.review.session import Session\n"
         "from noisylabels.audit.review.server import application\n"
