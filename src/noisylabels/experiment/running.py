@@ -121,11 +121,6 @@ def _run_alone(
     from noisylabels.training.loop import Diverged, fit
 
     train, test, labels = corrupted(config, tracked)
-    expression, chosen = config.loss, None
-    if config.loss == AUTO:
-        chosen = chosen_before(out) or choose(train, labels.given, config.seed).to_dict()
-        expression = chosen["loss"]
-        tracked.note(f"loss {expression}: {chosen['why']}")
     tracked.class_names = train.class_names
     height, width = train.images.shape[2:]
     shape: dict[str, Any] = {
@@ -139,6 +134,12 @@ def _run_alone(
     }
     model = build_model(**shape, seed=config.seed)
     augment = default_augment(config.data, train) if config.augment == "auto" else config.augment
+
+    expression, chosen = config.loss, None
+    if config.loss == AUTO:
+        chosen = chosen_before(out) or choose(train, labels.given, config.seed).to_dict()
+        expression = chosen["loss"]
+        tracked.note(f"loss {expression}: {chosen['why']}")
 
     fresh = not (out / "config.json").exists()
     start_folder(out, config, labels, train, test, shape, augment, files, chosen)

@@ -221,7 +221,7 @@ def _begin(
     from noisylabels.noise.spec import NoiseSpec
 
     read = [*NoiseSpec.parse(config.noise).files, *([] if config.labels is None else [config.labels])]
-    about = {
+    about: dict[str, Any] = {
         "config": to_dict(config, NOT_IDENTITY),
         "search": sorted(set(search)),
         "prune": prune,
