@@ -76,8 +76,10 @@ class Options:
     """classifiers; all by default"""
     noises: list[str] = field(default_factory=lambda: ["symmetric:0.2", "symmetric:0.4"])
     """kinds of label noise"""
+    first: int = 1
+    """the first seed"""
     seeds: int = 10
-    """of splits, noise, made data and classifiers"""
+    """how many, of splits, noise, made data and classifiers"""
     examples: int = 0
     """rows of a set at most; 0 for all"""
 
@@ -130,7 +132,7 @@ def measure(options: Options, known: dict[str, Callable[[int], Any]]) -> list[di
     there = {tuple(row[key] for key in keys) for row in done}
     wanted = [
         (name, noise, seed, method)
-        for seed in range(1, options.seeds + 1)
+        for seed in range(options.first, options.first + options.seeds)
         for name in options.sets
         for noise in options.noises
         for method in known

@@ -279,7 +279,7 @@ def _checked_weights(
     weights = torch.as_tensor(weights, dtype=torch.float32)
     if weights.shape != (len(train),) or not bool(((weights >= 0) & weights.isfinite()).all()):
         raise InputError(
-            f"weights of shape {tuple(weights.shape)} for {len(train)} examples, least {weights.min().item():g}; "
+            f"weights of shape {tuple(weights.shape)} for {len(train)} examples, "
             "expected a finite number of 0 or more for each"
         )
     return weights.to(device)
