@@ -171,7 +171,8 @@ def test_a_setting_that_a_finished_run_did_not_know_was_at_its_default(finished,
 def test_the_id_of_the_defaults_is_what_it_was():
     """Ids are in the names of folders that people have: a change of a default or a name changes them."""
     assert run_id(RunConfig()) == run_id(load_config())
-    assert run_id(RunConfig()) == "61a98e8a755e"
+    assert run_id(RunConfig(loss="nce+mae")) == "61a98e8a755e"  # which was the default once
+    assert run_id(RunConfig()) == "487962a035b5"
 
 
 def test_defaults_recipe_and_flags_go_over_each_other(tmp_path):

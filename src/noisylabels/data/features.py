@@ -13,7 +13,7 @@ import torch
 
 from noisylabels.core.checks import InputError
 from noisylabels.data.encoding import Encoder
-from noisylabels.data.images import ImageSet, check_set_labels, subset
+from noisylabels.data.images import ImageSet, check_set_labels, image_set, subset
 
 
 @dataclass(frozen=True, eq=False)
@@ -150,6 +150,46 @@ def subset_of(examples: Examples, index: Sequence[int] | np.ndarray) -> Examples
         examples.notes,
         examples.encoder,
     )
+
+
+def joined(first: Examples, second: Examples) -> Examples:
+    """Return the examples of one set and after them those of another of the same kind, classes and size.
+
+    >>> pair = feature_set([[0.5], [2.0]], [0, 1], ("cat", "dog"))
+    >>> len(joined(pair, pair))
+    4
+    """
+    size, other = tuple(first.images.shape[1:]), tuple(second.images.shape[1:])
+    if type(first) is not type(second) or first.class_names != second.class_names or size != other:
+        raise InputError(
+            f"sets of {first.num_classes} classes and examples of {size}, and of {second.num_classes} classes "
+            f"and {other}, cannot be joined"
+        )
+    values, labels = (
+        torch.cat([getattr(part, name) for part in (first, second)]) for name in ("images", "labels")
+    )
+    ids, notes = [*first.ids, *second.ids], tuple(dict.fromkeys(first.notes + second.notes))
+    if isinstance(first, FeatureSet):
+        return feature_set(values, labels, first.class_names, ids, first.name, notes, first.encoder)
+    return image_set(values, labels, first.class_names, ids, first.name, notes)
+
+
+def with_labels(examples: Examples, labels: np.ndarray) -> Examples:
+    """Return the same examples with other labels, (N,) integers.
+
+    >>> pair = feature_set([[0.5], [2.0]], [0, 1], ("cat", "dog"))
+    >>> with_labels(pair, np.array([1, 1])).labels.tolist()
+    [1, 1]
+    """
+    names, ids, name, notes = examples.class_names, examples.ids, examples.name, examples.notes
+    made: Examples
+    if isinstance(examples, FeatureSet):
+        made = feature_set(
+            examples.features, torch.as_tensor(labels), names, ids, name, notes, examples.encoder
+        )
+    else:
+        made = image_set(examples.images, torch.as_tensor(labels), names, ids, name, notes)
+    return dataclasses.replace(made, arranged=examples.arranged)
 
 
 def _check_features(features: torch.Tensor) -> None:

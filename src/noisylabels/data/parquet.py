@@ -98,7 +98,7 @@ def choose_parts(path: Path, notes: list[str]) -> list[tuple[str, list[Path]]]:
     """
     splits: dict[str, list[Path]] = {}
     for file in parquet_files(path):
-        splits.setdefault(_split_name(file), []).append(file)
+        splits.setdefault(split_name(file), []).append(file)
     if len(splits) == 1:
         train = next(iter(splits))
     elif TRAIN_SPLIT in splits:
@@ -111,7 +111,8 @@ def choose_parts(path: Path, notes: list[str]) -> list[tuple[str, list[Path]]]:
     return [(name, splits[name]) for name in (train, test) if name]
 
 
-def _split_name(file: Path) -> str:
+def split_name(file: Path) -> str:
+    """Return the part that a file belongs to: "train" of train-00000-of-00002.parquet."""
     first = file.stem.split("-")[0]
     return first if first in (TRAIN_SPLIT, *TEST_SPLITS) else _SHARD.sub("", file.stem)
 

@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from noisylabels.core.checks import InputError
 from noisylabels.core.files import alone, check_file, file_digest, folder_for, write_json
+from noisylabels.experiment.choice import AUTO, choose
 from noisylabels.experiment.config import RunConfig, canonical, code_digests, default_out, run_id
 from noisylabels.experiment.folder import (
     RunResult,
     check_files,
     check_folder,
+    chosen_before,
     empty_folder,
     read_result,
     remove_leftovers,
@@ -28,7 +30,6 @@ if TYPE_CHECKING:
     import torch
 
     from noisylabels.data.features import Examples
-    from noisylabels.losses.modules import Loss
 
 
 def run(
@@ -71,8 +72,11 @@ def run(
     # before any data are read, which may take long
     check_model(config.model)
     noise = {file: file_digest(check_file(Path(file))) for file in NoiseSpec.parse(config.noise).files}
-    files = {"noise files": noise, "code files": code}
-    criterion, device = loss(config.loss), pick_device(config.device)
+    own = {} if config.labels is None else {config.labels: file_digest(check_file(Path(config.labels)))}
+    files = {"noise files": noise, "label files": own, "code files": code}
+    device = pick_device(config.device)
+    if config.loss != AUTO:
+        loss(config.loss)  # an error in it is told now
     with contextlib.ExitStack() as stack:
         try:
             stack.enter_context(folder_for(out))
@@ -82,7 +86,7 @@ def run(
         # again, now that nobody else can end it
         result = _finished(out, config, code, tracked)
         if result is None:
-            result = _run_alone(config, out, criterion, device, files, tracked, stop)
+            result = _run_alone(config, out, device, files, tracked, stop)
         tracked.end(result)
         return result
 
@@ -128,7 +132,6 @@ def _finished(out: Path, config: RunConfig, code: dict[str, str], reporter: Repo
 def _run_alone(
     config: RunConfig,
     out: Path,
-    criterion: Loss,
     device: torch.device,
     files: dict[str, dict[str, str]],
     tracked: Tracked,
@@ -138,6 +141,7 @@ def _run_alone(
     import torch
 
     from noisylabels.data.catalog import default_augment
+    from noisylabels.losses.expression import loss
     from noisylabels.models.catalog import build_model
     from noisylabels.noise.spec import NoiseSpec
     from noisylabels.prediction import save_model
@@ -145,13 +149,18 @@ def _run_alone(
     from noisylabels.training.loop import Diverged, fit
 
     train, test, labels = corrupted(config, tracked)
+    expression, chosen = config.loss, None
+    if config.loss == AUTO:
+        chosen = chosen_before(out) or choose(train, labels.given, config.seed).to_dict()
+        expression = chosen["loss"]
+        tracked.note(f"loss {expression}: {chosen['why']}")
     tracked.class_names = train.class_names
     shape = model_shape(config, train)
     model = build_model(**shape, seed=config.seed)
     augment = default_augment(config.data, train) if config.augment == "auto" else config.augment
 
     fresh = not (out / "config.json").exists()
-    start_folder(out, config, labels, train, test, shape, augment, files)
+    start_folder(out, config, labels, train, test, shape, augment, files, chosen)
     settings = {name: getattr(config, name) for name in Settings.__dataclass_fields__} | {"augment": augment}
     result: dict[str, Any] = {"status": "done", "message": ""}
     # Without noise nothing is known of the truth of labels; and then they are those of the set.
@@ -165,7 +174,7 @@ def _run_alone(
                 model,
                 train,
                 test,
-                criterion,
+                loss(expression),
                 labels=labels if known else None,
                 folder=out,
                 watcher=tracked,
@@ -187,7 +196,8 @@ def _run_alone(
     if result["status"] == "done":
         save_model(out / "model.safetensors", model, shape, train)
     result |= {"final": history.rows[-1] if history.rows else None, "noise": noise, "device": str(device)}
-    result |= {"run_id": run_id(config), "epochs": len(history), "class_names": train.class_names}
+    result |= {"loss": expression, "run_id": run_id(config)}
+    result |= {"epochs": len(history), "class_names": train.class_names}
     for name in ("train_seconds", "eval_seconds"):
         result[name] = sum(history.column(name)) if history.rows else 0.0
     if device.type == "cuda":

@@ -44,7 +44,36 @@ def load_sets(config: RunConfig, reporter: Reporter | None = None) -> tuple[Exam
     )
     for note in dict.fromkeys(train.notes + test.notes):
         reporter.note(note)
-    return train, test
+    return (train, test) if config.labels is None else relabelled(config, train, test, reporter)
+
+
+def relabelled(
+    config: RunConfig, train: Examples, test: Examples, reporter: Reporter
+) -> tuple[Examples, Examples]:
+    """Return both sets with the labels of a configuration's file over their own.
+
+    Which examples are held out for testing was decided by the labels that the data came with: a correction
+    moves none from one part to the other.
+    """
+    from noisylabels.data.corrected import LEFT_OUT, corrected, read_corrections, settled
+
+    assert config.labels is not None
+    place = Path(source_of(config)).expanduser()
+    folder = place if place.is_dir() else place.parent
+    known = {
+        name: label
+        for part in (train, test)
+        for name, label in zip(part.ids, part.labels.tolist(), strict=True)
+    }
+    labels = settled(read_corrections(config.labels, train.class_names), known, folder)
+    new = corrected(train, labels), corrected(test, labels)
+    out = sum(label == LEFT_OUT for label in labels.values())
+    changed = sum(label not in (LEFT_OUT, known[name]) for name, label in labels.items())
+    reporter.note(
+        f"{config.labels}: {changed:,} labels changed, {out:,} examples left out, "
+        f"{len(labels) - changed - out:,} confirmed, {len(known) - len(labels):,} not named"
+    )
+    return new
 
 
 def corrupt_set(
