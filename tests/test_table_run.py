@@ -216,3 +216,32 @@ def test_a_run_of_images_takes_no_table(finished, tmp_path):
     assert trained.encoder is None
     with pytest.raises(InputError, match=r"the model was trained on images, and \S*cancer.csv is a table"):
         predict_table(trained, path, [])
+
+
+def test_a_table_is_audited(finished, tmp_path):
+    from noisylabels.audit.result import load_examples
+    from noisylabels.audit.running import audit
+
+    path, _ = finished
+    found = audit(
+        str(path), label_column="diagnosis", noise="symmetric:0.2", folds=2, epochs=10, out=tmp_path / "audit"
+    )
+    assert found.summary["known"]["average_precision"] > 0.7  # 0.2 by chance
+    assert set(found.ids) == {f"patient {i}" for i in range(569)}
+    assert load_examples(tmp_path / "audit").digest == found.summary["digest"]
+
+
+def test_corrected_labels_go_over_those_of_a_table(finished, tmp_path):
+    path, _ = finished
+    (tmp_path / "corrected.csv").write_text("id,label\npatient 0,benign\npatient 1,\n")
+    named = {"data": str(path), "label_column": "diagnosis"}
+    before, after = (
+        load_sets(load_config(None, **named, **more))
+        for more in ({}, {"labels": str(tmp_path / "corrected.csv")})
+    )
+    labels = [
+        {name: part.class_names[k] for part in sets for name, k in zip(part.ids, part.labels, strict=True)}
+        for sets in (before, after)
+    ]
+    assert labels[0].pop("patient 1") == "malignant"
+    assert labels[0] | {"patient 0": "benign"} == labels[1]

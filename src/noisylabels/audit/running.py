@@ -58,6 +58,7 @@ def audit(
     seed: int = 0,
     image_size: int | None = None,
     bad_images: str = "fail",
+    label_column: str | None = None,
     data_root: str | Path | None = None,
     download: bool = False,
     reporter: Reporter | None = None,
@@ -88,7 +89,7 @@ def audit(
         model: as of a run.
         width: factor of the model's layer widths.
         seed: of folds, weights, order, augmentation and noise.
-        image_size, bad_images, data_root, download: as for `load`.
+        image_size, bad_images, label_column, data_root, download: as for `load`.
         reporter: told how it goes.
         stop: asked after every step; when it says yes, `Interrupted` is raised.
         settings: of the training: epochs, batch_size, lr, device, ...; see `Settings`.
@@ -121,6 +122,7 @@ def audit(
         seed=seed,
         image_size=image_size,
         bad_images=bad_images,
+        label_column=label_column,
         data_root=data_root,
         download=download,
     )

@@ -24,7 +24,8 @@ class Subject:
 
     Args:
         name: what to call it.
-        asked: data, data_root, image_size, bad_images, part, noise, seed, labels, download; see `result`.
+        asked: data, data_root, image_size, bad_images, part, noise, seed, labels, download and, if one was
+            named, label_column; see `result`.
         examples: the set, if it came as objects or arrays.
         given: labels and class names where there is nothing else.
     """
@@ -45,6 +46,7 @@ def read_subject(
     seed: int = 0,
     image_size: int | None = None,
     bad_images: str = "fail",
+    label_column: str | None = None,
     data_root: str | Path | None = None,
     download: bool = False,
 ) -> Subject:
@@ -61,6 +63,8 @@ def read_subject(
         "seed": check_whole(seed, "seed", 0),
         "labels": None,
     }
+    if label_column is not None:
+        asked["label_column"] = label_column
     if isinstance(data, (str, os.PathLike)):
         return _by_name(str(data), labels, data_root, download, asked)
     if asked["noise"] != "none":

@@ -62,6 +62,8 @@ class AuditCommand:
     """side in pixels to bring images to; needed only if they differ in size or are large"""
     bad_images: str = "fail"
     """what to do with images that cannot be read: fail, or skip"""
+    label_column: str | None = None
+    """as in `noisylabels train`: the column of the labels of a table"""
     data_root: str | None = None
     """folder that holds the named data set, or to which the path is relative"""
     download: bool = False
@@ -87,6 +89,7 @@ class AuditCommand:
                 "seed",
                 "image_size",
                 "bad_images",
+                "label_column",
                 "data_root",
                 "download",
                 "labels",
