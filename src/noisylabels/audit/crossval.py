@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from noisylabels.audit.scores import blended, self_confidence, share_wrong
 from noisylabels.core.checks import Damaged, InputError, check_between, check_whole
 from noisylabels.core.config import build, to_dict
 from noisylabels.core.files import alone, folder_for, read_json, replacing, write_json
@@ -68,6 +69,21 @@ class OutOfFold:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    @property
+    def judged(self) -> np.ndarray:
+        """All that the models say of each example, (N, K) float64: `scores.blended`."""
+        return blended(self.probs, self.seen)
+
+    @property
+    def score(self) -> np.ndarray:
+        """How much each label is to be believed, (N,) float64: 0 probably wrong, 1 probably right."""
+        return self_confidence(self.labels, self.judged)
+
+    @property
+    def rate(self) -> float:
+        """The estimated share of wrong labels: `scores.share_wrong`."""
+        return share_wrong(self.labels, self.probs, self.seen)
 
 
 def cross_validate(

@@ -94,21 +94,20 @@ def find_issues(
             witness = next(i for i in members if labels[i] == truth)
             contradicted |= {i: witness for i in members if labels[i] != truth}
     count = min(n, max(round(rate * n), len(contradicted)))
-    if contradicted and count:
-        wrong = list(contradicted)
-        score[wrong] = np.minimum(score[wrong], np.partition(score, count - 1)[count - 1])
-    firm = np.ones(n, bool)
-    firm[list(contradicted)] = False  # of equal scores, the contradicted first
+    wrong = np.array(list(contradicted), dtype=np.int64)
+    others = np.setdiff1d(np.lexsort((rows, score)), wrong, assume_unique=True)[: count - len(wrong)]
     flagged = np.zeros(n, bool)
-    flagged[np.lexsort((rows, firm, score))[:count]] = True
+    flagged[others] = flagged[wrong] = True
+    # who is contradicted is no less doubtful than the last that is flagged, or than all that are not
+    last = score[others].max() if len(others) else score[~flagged].min(initial=1.0)
+    score[wrong] = np.minimum(score[wrong], last)
 
-    others = np.array(probs, dtype=np.float64)
-    likeliest = others.argmax(axis=1)
-    others[rows, labels] = -1.0
-    suggested = np.where(flagged, others.argmax(axis=1), likeliest)
+    rest = np.array(probs, dtype=np.float64)
+    likeliest = rest.argmax(axis=1)
+    rest[rows, labels] = -1.0
+    suggested = np.where(flagged, rest.argmax(axis=1), likeliest)
     for i, witness in contradicted.items():
-        if flagged[i]:
-            suggested[i] = labels[witness]
+        suggested[i] = labels[witness]
     why = []
     for i in range(n):
         given, other = class_names[labels[i]], class_names[suggested[i]]
@@ -132,14 +131,14 @@ def find_issues(
 
 
 def percent(share: float) -> str:
-    """Return a share as a person writes it.
+    """Return a probability as a person writes it; a model's 0 and 1 are rounded, and nothing is certain.
 
-    >>> percent(0.934), percent(0.9999), percent(0.0001), percent(0.0)
-    ('93 %', 'over 99 %', 'under 1 %', '0 %')
+    >>> percent(0.934), percent(1.0), percent(0.0)
+    ('93 %', 'over 99 %', 'under 1 %')
     """
-    if 0.995 <= share < 1:
+    if share >= 0.995:
         return "over 99 %"
-    return "under 1 %" if 0 < share < 0.005 else f"{100 * share:.0f} %"
+    return "under 1 %" if share < 0.005 else f"{100 * share:.0f} %"
 
 
 def confusable(
@@ -171,6 +170,7 @@ def confusable(
 
 def summarize(
     labels: np.ndarray,
+    probs: np.ndarray,
     issues: Issues,
     found: Estimate,
     class_names: Sequence[str],
@@ -181,6 +181,7 @@ def summarize(
 
     Returns:
         flagged: how many.
+        agreement: the share of labels that are the likeliest class.
         rate: estimate, low, high, level (low, high and level null where there is no interval), method, count.
         transition: matrix T[true, given], low, high (K lists of K numbers; rows sum to 1).
         classes: a row a class: name, count, flagged, wrong (the share of its labels estimated to be wrong).
@@ -201,6 +202,7 @@ def summarize(
     conflicts = [group for group in groups if group.conflicting(labels)]
     return {
         "flagged": int(issues.flagged.sum()),
+        "agreement": _short((probs.argmax(axis=1) == labels).mean()),
         "rate": {
             "estimate": _short(found.rate),
             "low": low if low is None else _short(low),

@@ -30,7 +30,7 @@ GROUPS = 60
 SIDE = 128
 """Of a picture, in pixels at most."""
 
-_TINY = 48  # pixels: smaller ones are shown as squares, without smoothing
+_TINY = 24  # pixels: smaller ones are shown as squares, without smoothing
 _LOSSLESS = 40
 
 
@@ -83,6 +83,7 @@ def page(audit: Audit, examples: ImageSet | FeatureSet | None, folder: Path) -> 
         "program": files.joinpath("page.js").read_text(encoding="utf-8"),
         "data": in_script(content),
         "lead": html.escape(lead(audit)),
+        "warning": f'<p class="warning">{html.escape(doubt)}</p>' if (doubt := warning(audit)) else "",
         "facts": _terms(_facts(audit)),
         "doubtful": html.escape(_doubtful(audit, count)),
         "noise": html.escape(_noise(audit)),
@@ -134,6 +135,24 @@ def lead(audit: Audit) -> str:
     )
 
 
+WEAK = 0.5
+"""The share of labels that probabilities agree with, below which they are more likely weak than right."""
+
+
+def warning(audit: Audit) -> str:
+    """Return what speaks against trusting the audit; "" if nothing does."""
+    agreement = audit.summary["agreement"]
+    if agreement >= WEAK:
+        return ""
+    ways = "more epochs, more examples, or probabilities of a better model (--probs)"
+    if audit.summary["method"]["probs"] == "given":
+        ways = "probabilities of a better model"
+    return (
+        f"Only {100 * agreement:.0f} % of the labels are what the model takes the example for: more likely "
+        f"than so many wrong labels is a model too weak to judge them. Try {ways}."
+    )
+
+
 def _facts(audit: Audit) -> dict[str, str]:
     summary = audit.summary
     facts = {
@@ -169,8 +188,8 @@ def _noise(audit: Audit) -> str:
     words = "A row a class, a column a label; the paler diagonal is what is labelled right."
     if level is not None:
         words += (
-            f" Intervals hold {100 * level:.0f} % of what drawing other examples would give; "
-            "they know nothing of how wrong the model is."
+            f" Point at a cell for its interval ({100 * level:.0f} %), which says how much it matters which "
+            "examples were drawn, and not how wrong the models are."
         )
     return words
 
@@ -245,6 +264,8 @@ def _made(audit: Audit) -> dict[str, str]:
         for name in ("model", "loss", "epochs", "batch_size", "lr", "seed"):
             if name in method:
                 made[name.replace("_", " ")] = str(method[name])
+        if method["choice"] is not None:
+            made["why this loss"] = method["choice"]["why"]
         made["training"] = f"{method['train_seconds']:,.0f} s"
     made["noise estimate"] = summary["rate"]["method"].replace("_", " ")
     made["program"] = f"noisylabels {__version__}"

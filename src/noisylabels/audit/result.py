@@ -41,7 +41,7 @@ from noisylabels.core.files import read_json, replacing, write_json, write_text
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from noisylabels.data.images import ImageSet
+    from noisylabels.data.features import Examples
     from noisylabels.experiment.reporter import Reporter
 
 FORMAT = 1
@@ -263,7 +263,7 @@ def read_head(folder: Path) -> dict[str, Any]:
     return head
 
 
-def load_examples(audit: Mapping[str, Any] | Path | str, reporter: Reporter | None = None) -> ImageSet:
+def load_examples(audit: Mapping[str, Any] | Path | str, reporter: Reporter | None = None) -> Examples:
     """Return the set that was audited: its examples in their order, with the labels that were audited.
 
     Args:
@@ -294,21 +294,20 @@ def load_examples(audit: Mapping[str, Any] | Path | str, reporter: Reporter | No
 
 def audited_set(
     asked: Mapping[str, Any], reporter: Reporter | None = None
-) -> tuple[ImageSet, np.ndarray | None]:
+) -> tuple[Examples, np.ndarray | None]:
     """Return a set to audit, and its true labels where noise is added.
 
     Args:
         asked: data, data_root, image_size, bad_images, part, noise, seed, labels, as in audit.json.
         reporter: told of the loading.
     """
-    import dataclasses
-
-    import torch
-
-    from noisylabels.data.images import image_set, joined
+    from noisylabels.data.features import joined, with_labels
     from noisylabels.experiment import corrupt_set, load_config, load_sets
 
-    names = ("data", "data_root", "image_size", "bad_images", "noise", "seed", "labels", "download")
+    names = (
+        *("data", "data_root", "image_size", "bad_images", "label_column"),
+        *("noise", "seed", "labels", "download"),
+    )
     config = load_config(None, **{name: asked[name] for name in names if asked.get(name) is not None})
     train, test = load_sets(config, reporter)
     examples = joined(train, test) if asked["part"] == "all" else train
@@ -323,9 +322,7 @@ def audited_set(
         download=config.download,
         reporter=reporter,
     )
-    given = torch.from_numpy(labels.given)
-    made = image_set(examples.images, given, examples.class_names, examples.ids, examples.name)
-    return dataclasses.replace(made, notes=examples.notes, arranged=examples.arranged), labels.true
+    return with_labels(examples, labels.given), labels.true
 
 
 def _plain(value: Any) -> Any:

@@ -15,16 +15,20 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from noisylabels.audit import issues
-from noisylabels.audit.crossval import FOLDS, LOSS, RECIPE, OutOfFold, cross_validate
+from noisylabels.audit.crossval import FOLDS, RECIPE, OutOfFold, cross_validate
 from noisylabels.audit.duplicates import find_duplicates
+from noisylabels.audit.folder import FOLDER_OF_FOLDS, SETTINGS, emptied, finished
 from noisylabels.audit.neighbours import find_neighbours
 from noisylabels.audit.probfile import read_probs
 from noisylabels.audit.result import FILES, Audit, audited_set
 from noisylabels.audit.scores import checked, rank
 from noisylabels.audit.subject import Subject, read_subject
 from noisylabels.core.checks import InputError, check_choice, check_whole
-from noisylabels.core.files import alone, check_file, file_digest, folder_for, read_json, write_json
+from noisylabels.core.config import build
+from noisylabels.core.files import alone, check_file, file_digest, folder_for, write_json
+from noisylabels.experiment.choice import AUTO, choose
 from noisylabels.experiment.reporter import Notes, Reporter, Silent
+from noisylabels.training.settings import Settings
 
 if TYPE_CHECKING:
     from noisylabels.data.features import FeatureSet
@@ -35,7 +39,6 @@ PARTS = ("all", "train")
 NEIGHBOURED = 200
 """Beside the flagged, so many of the most doubtful get neighbours to compare them with."""
 
-_SETTINGS, _FOLDS = "settings.json", "folds"  # of an audit under way
 _WHERE = ("data_root", "download")  # which say where things are, not what the audit is
 
 
@@ -128,7 +131,7 @@ def audit(
         found, _ = job.find(None)
         return found
     folder = Path(out).expanduser()
-    if (done := _finished(folder, job.identity, reporter)) is not None:
+    if (done := finished(folder, job.identity, reporter)) is not None:
         return done
     with contextlib.ExitStack() as stack:
         try:
@@ -136,7 +139,7 @@ def audit(
             stack.enter_context(alone(folder / ".lock"))
         except OSError as error:
             raise InputError(f"the audit's folder {folder} cannot be written: {error.strerror}") from None
-        done = _finished(folder, job.identity, reporter)  # again, now that nobody else can end it
+        done = finished(folder, job.identity, reporter)  # again, now that nobody else can end it
         return job.carry_out(folder) if done is None else done
 
 
@@ -161,6 +164,7 @@ class _Job:
     ) -> None:
         self.subject, self.how, self.reporter, self.stop = subject, dict(how), reporter, stop
         self.probs = probs
+        self.choice: dict[str, Any] | None = None  # of the loss
         asked = {name: value for name, value in subject.asked.items() if name not in _WHERE}
         if (labels := asked["labels"]) is not None:
             asked["labels"] = [labels, file_digest(Path(labels))]
@@ -171,39 +175,42 @@ class _Job:
         if probs is None:
             if subject.given is not None:
                 raise InputError("there are labels but no data; give data to train on, or probs")
-            if self.how["loss"] == "auto":
-                self.how["loss"] = LOSS
             self._check_names()
             self.identity = {**asked, "probs": None, **_without(self.how, "device", "num_workers")}
         else:
             self.identity = {**asked, "probs": _digest(probs)}
 
     def _check_names(self) -> None:
-        """Raise an `InputError` for a misspelt loss or model before data are read, which may take long."""
+        """Raise an `InputError` for a wrong name or setting before data are read, which may take long."""
         from noisylabels.losses.expression import loss
         from noisylabels.models.catalog import canonical_model, check_model
 
-        criterion = loss(self.how["loss"])
-        if "two views" in criterion.needs:
-            raise InputError(f"the loss {self.how['loss']!r} compares two views of each image; take js here")
-        self.how["loss"], self.how["model"] = criterion.expression, canonical_model(self.how["model"])
+        if self.how["loss"] != AUTO:
+            criterion = loss(self.how["loss"])
+            if "two views" in criterion.needs:
+                raise InputError(
+                    f"the loss {self.how['loss']!r} compares two views of an image; take js here"
+                )
+            self.how["loss"] = criterion.expression
+        self.how["model"] = canonical_model(self.how["model"])
         check_model(self.how["model"])
+        build(Settings, RECIPE, _without(self.how, "folds", "loss", "model", "width"))
 
     def carry_out(self, folder: Path) -> Audit:
         """Audit in a folder in which nobody else is at work, and write it."""
         from noisylabels.audit.page import page
 
-        fresh = not (folder / _SETTINGS).exists()
+        fresh = not (folder / SETTINGS).exists()
         try:
             found, examples = self.find(folder)
         except InputError:
             if fresh:
-                _empty(folder)
+                emptied(folder)
             raise
         for leftover in [file for name in FILES for file in folder.glob(f".{name}.*.tmp")]:
             leftover.unlink(missing_ok=True)
         found.save(folder, page(found, examples, folder))
-        shutil.rmtree(folder / _FOLDS, ignore_errors=True)
+        shutil.rmtree(folder / FOLDER_OF_FOLDS, ignore_errors=True)
         return found
 
     def find(self, folder: Path | None) -> tuple[Audit, ImageSet | FeatureSet | None]:
@@ -217,8 +224,8 @@ class _Job:
         else:
             labels, names, ids = examples.labels.numpy(), examples.class_names, examples.ids
         outside = self._outside(labels, names, ids)
-        if folder is not None and not (folder / _SETTINGS).exists():
-            write_json(folder / _SETTINGS, self.identity)
+        if folder is not None and not (folder / SETTINGS).exists():
+            write_json(folder / SETTINGS, self.identity)
         if outside is not None:
             probs, score = outside, rank(labels, outside)
             method: dict[str, Any] = {"probs": "given", "score": "normalized_margin"}
@@ -228,6 +235,7 @@ class _Job:
             known = self._train(examples, folder)
             probs, score, points = known.probs, score_of(known), known.features
             method = {"probs": "out of fold", **known.settings, "train_seconds": round(known.seconds, 1)}
+            method |= {"choice": self.choice}
         summary = {name: self.subject.asked[name] for name in self.subject.asked if name != "download"}
         summary["digest"] = None if examples is None else examples.digest
         summary["kind"] = "labels" if examples is None else _kind(examples)
@@ -252,7 +260,7 @@ class _Job:
         estimated = issues.estimate(labels, probs, self.subject.asked["seed"])
         same = "row" if summary["kind"] == "features" else "picture"
         found = issues.find_issues(labels, probs, score, estimated.rate, names, ids, groups, same)
-        score = np.round(found.score, 6)
+        score = found.score
         order = np.lexsort((np.arange(len(labels)), score, ~found.flagged))
         wanted = order[: max(int(found.flagged.sum()), NEIGHBOURED)]
         beside = {}
@@ -266,7 +274,7 @@ class _Job:
                 probs if points is None else points,
                 groups,
             )
-        findings = issues.summarize(labels, found, estimated, names, groups, true)
+        findings = issues.summarize(labels, probs, found, estimated, names, groups, true)
         for conflict in findings["duplicates"]["conflicts"]:
             conflict["ids"] = [ids[i] for i in conflict["members"]]
         return Audit(
@@ -312,13 +320,18 @@ class _Job:
     def _train(self, examples: ImageSet | FeatureSet, folder: Path | None) -> OutOfFold:
         if _kind(examples) == "images" and len(np.unique(examples.labels.numpy())) < 2:
             raise InputError(f"all labels of {self.subject.name} are one class; an audit needs 2")
+        how = dict(self.how)
+        if how["loss"] == AUTO:
+            chosen = choose(examples, seed=self.subject.asked["seed"])
+            self.reporter.note(str(chosen))
+            how["loss"], self.choice = chosen.loss, chosen.to_dict()
         return cross_validate(
             examples,
-            folder=None if folder is None else folder / _FOLDS,
+            folder=None if folder is None else folder / FOLDER_OF_FOLDS,
             reporter=self.reporter,
             stop=self.stop,
             seed=self.subject.asked["seed"],
-            **self.how,
+            **how,
         )
 
 
@@ -364,36 +377,6 @@ def _digest(probs: Any) -> str:
         return hashlib.sha256(np.ascontiguousarray(probs, dtype=np.float64).tobytes()).hexdigest()
     except (TypeError, ValueError):
         raise InputError("probs are no array of numbers, expected shape (N, K)") from None
-
-
-def _finished(folder: Path, identity: dict[str, Any], reporter: Reporter) -> Audit | None:
-    """Return the audit in a folder if this very one is done there; anything else there is an error."""
-    if folder.exists() and not folder.is_dir():
-        raise InputError(f"{folder} is a file, expected a folder for the audit; give another --out")
-    if not (folder / _SETTINGS).exists():
-        if folder.exists() and any(not file.name.startswith(".") for file in folder.iterdir()):
-            raise InputError(f"{folder} is not empty and holds no audit; give another --out")
-        return None
-    there = read_json(folder / _SETTINGS)
-    if not isinstance(there, dict):
-        raise InputError(f"{folder / _SETTINGS} holds no settings; restore it, or remove {folder}")
-    for name in identity.keys() | there.keys():
-        was, wanted = there.get(name), json.loads(json.dumps(identity.get(name)))
-        if was != wanted:
-            raise InputError(
-                f"{folder} holds another audit: its {name} is {was!r}, this one's {wanted!r}; "
-                "give another --out"
-            )
-    if not (folder / "audit.json").exists():
-        return None
-    reporter.note(f"{folder} is done already; remove it to audit again")
-    return Audit.load(folder)
-
-
-def _empty(folder: Path) -> None:
-    """Remove what an audit wrote from which nothing came."""
-    shutil.rmtree(folder / _FOLDS, ignore_errors=True)
-    (folder / _SETTINGS).unlink(missing_ok=True)
 
 
 def _without(values: dict[str, Any], *names: str) -> dict[str, Any]:

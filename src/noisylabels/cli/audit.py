@@ -118,11 +118,13 @@ DOUBTFUL, PAIRS = 10, 5
 
 def summary(found: Audit, out: Path) -> str:
     """Return what a person wants to know of an audit, a screenful."""
-    from noisylabels.audit.page import lead, next_steps
+    from noisylabels.audit.page import lead, next_steps, warning
 
     about = found.summary
     copies = about["duplicates"]
     lines = [f"{found.name}: {lead(found)[:1].lower()}{lead(found)[1:]}"]
+    if doubt := warning(found):
+        lines.append(f"  warning: {doubt}")
     if known := about["known"]:
         scores = [f"truly wrong {_percent(known['rate'])}"]
         scores += [
@@ -148,7 +150,8 @@ def summary(found: Audit, out: Path) -> str:
     if copies["groups"]:
         count = len(copies["conflicts"])
         differ = f", in {count} of them labelled differently" if count else ", always labelled the same"
-        lines.append(f"  there more than once: {copies['groups']:,} groups of examples{differ}")
+        groups = "1 group" if copies["groups"] == 1 else f"{copies['groups']:,} groups"
+        lines.append(f"  there more than once: {groups} of examples{differ}")
     rows = list(found.rows(DOUBTFUL))
     if rows:
         lines.append("  the most doubtful:")

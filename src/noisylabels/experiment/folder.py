@@ -21,7 +21,7 @@ from noisylabels.experiment.config import NOT_IDENTITY, RunConfig
 from noisylabels.training.history import History
 
 if TYPE_CHECKING:
-    from noisylabels.data.images import ImageSet
+    from noisylabels.data.features import Examples
     from noisylabels.noise.labels import NoisyLabels
 
 FILES = (
@@ -96,9 +96,9 @@ def check_files(out: Path, code: dict[str, str]) -> None:
             finding a module that the folder names may run its package, and it may be a stranger's folder.
     """
     identity = read_object(out / "environment.json").get("identity", {})
-    noise = identity.get("noise files", {})
-    now = code | {file: file_digest(Path(file)) for file in noise if Path(file).is_file()}
-    for file, digest in (identity.get("code files", {}) | noise).items():
+    read = identity.get("noise files", {}) | identity.get("label files", {})
+    now = code | {file: file_digest(Path(file)) for file in read if Path(file).is_file()}
+    for file, digest in (identity.get("code files", {}) | read).items():
         if now.get(file, digest) != digest:
             raise InputError(
                 f"{file} has changed since the run in {out} was made of it; restore it, give another --out, "
@@ -110,8 +110,8 @@ def start_folder(
     out: Path,
     config: RunConfig,
     labels: NoisyLabels,
-    train: ImageSet,
-    test: ImageSet,
+    train: Examples,
+    test: Examples,
     shape: dict[str, Any],
     augment: str,
     files: dict[str, dict[str, str]],

@@ -29,6 +29,8 @@ from noisylabels.training.settings import Settings
 if TYPE_CHECKING:
     import torch
 
+    from noisylabels.data.features import Examples
+
 
 def run(
     config: RunConfig,
@@ -70,7 +72,8 @@ def run(
     # before any data are read, which may take long
     check_model(config.model)
     noise = {file: file_digest(check_file(Path(file))) for file in NoiseSpec.parse(config.noise).files}
-    files = {"noise files": noise, "code files": code}
+    own = {} if config.labels is None else {config.labels: file_digest(check_file(Path(config.labels)))}
+    files = {"noise files": noise, "label files": own, "code files": code}
     device = pick_device(config.device)
     if config.loss != AUTO:
         loss(config.loss)  # an error in it is told now
@@ -86,6 +89,32 @@ def run(
             result = _run_alone(config, out, device, files, tracked, stop)
         tracked.end(result)
         return result
+
+
+def model_shape(config: RunConfig, train: Examples) -> dict[str, Any]:
+    """Return the arguments of `build_model`; rows of D features are of the size of images (1, 1, D).
+
+    Raises:
+        InputError: a model of the catalog that takes images is to take a table.
+    """
+    from noisylabels.models.catalog import is_own
+    from noisylabels.models.mlp import widths_for
+
+    more = {"num_classes": train.num_classes, "width": config.width}
+    if train.images.ndim == 4:
+        height, width = train.images.shape[2:]
+        auto = "small-cnn" if min(height, width) < 16 else "cnn8"
+        name = auto if config.model == "auto" else config.model
+        return {"name": name, "channels": train.images.shape[1], "image_size": (height, width), **more}
+    columns = train.images.shape[1]
+    widths = ",".join(map(str, widths_for(len(train), columns)))
+    name = f"mlp:{widths}" if config.model == "auto" else config.model
+    if name.partition(":")[0] != "mlp" and not is_own(name):
+        raise InputError(
+            f"the model {name!r} takes images, and {train.name} is a table of {columns} features; leave out "
+            "--model, or take mlp, mlp:64,32 or a model of your own"
+        )
+    return {"name": name, "channels": 1, "image_size": (1, columns), **more}
 
 
 def _finished(out: Path, config: RunConfig, code: dict[str, str], reporter: Reporter) -> RunResult | None:
@@ -126,16 +155,7 @@ def _run_alone(
         expression = chosen["loss"]
         tracked.note(f"loss {expression}: {chosen['why']}")
     tracked.class_names = train.class_names
-    height, width = train.images.shape[2:]
-    shape: dict[str, Any] = {
-        "name": ("small-cnn" if min(height, width) < 16 else "cnn8")
-        if config.model == "auto"
-        else config.model,
-        "channels": train.images.shape[1],
-        "image_size": (height, width),
-        "num_classes": train.num_classes,
-        "width": config.width,
-    }
+    shape = model_shape(config, train)
     model = build_model(**shape, seed=config.seed)
     augment = default_augment(config.data, train) if config.augment == "auto" else config.augment
 

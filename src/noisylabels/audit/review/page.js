@@ -120,7 +120,7 @@ function decide(action, label) {
 
 function undo() {
   send("/api/undo", {}, (answer) => {
-    if (answer.nothing) { say("nothing to undo", "busy"); return; }
+    if (answer.nothing) { say("nothing to undo", "quiet"); return; }
     say("saved: taken back");
     if (answer.undone === null) return;
     const rank = rankOf.get(answer.undone);
@@ -253,7 +253,7 @@ function large(place) { // kept, so that it is there when it is wanted
   img = make("img", undefined, { draggable: "false" });
   img.loaded = new Promise((done) => {
     img.onload = () => {
-      img.classList.toggle("crisp", Math.max(img.naturalWidth, img.naturalHeight) <= 128);
+      enlarge(img);
       img.decode().then(() => done(true), () => done(true));
     };
     img.onerror = () => { img.failed = true; done(false); };
@@ -262,6 +262,14 @@ function large(place) { // kept, so that it is there when it is wanted
   pictures.set(place, img);
   if (pictures.size > 40) pictures.delete(pictures.keys().next().value);
   return img;
+}
+
+function enlarge(img) { // few pixels are shown as pixels, each so many of the screen's, and not too large to be seen as one picture
+  const side = Math.max(img.naturalWidth, img.naturalHeight);
+  if (side > 128) return;
+  const times = Math.max(1, Math.round(Math.min(512, Math.max(256, 10 * side)) / side));
+  img.classList.add("crisp");
+  [img.style.width, img.style.height] = [img.naturalWidth, img.naturalHeight].map((length) => times * length + "px");
 }
 
 function fetchDetails(places) {
@@ -307,13 +315,13 @@ function tile(rank, place) {
   const index = all.index[rank];
   const button = make("button", undefined, { type: "button", class: "tile", "data-index": index });
   const [given, suggested] = [nameOf(all.given[rank]), nameOf(all.suggested[rank])];
-  const words = make("span", undefined, { class: "words" });
-  words.append(make("bdi", given));
-  if (given !== suggested) words.append(" → ", make("bdi", suggested));
+  const words = [make("span", undefined, { class: "words" }), make("span", undefined, { class: "words to" })];
+  words[0].append(make("bdi", given));
+  words[1].append(...(given === suggested ? [" "] : ["→ ", make("bdi", suggested)]));
   const img = small(index, "");
   img.className = "pic";
   img.onerror = () => img.replaceWith(make("span", "no. " + (index + 1), { class: "pic" }));
-  button.append(img, words);
+  button.append(img, ...words);
   button.title = `${given} → ${suggested}, score ${all.score[rank]}`;
   button.addEventListener("click", () => { at = place; show(); $("current").focus(); });
   mark(button, index);
