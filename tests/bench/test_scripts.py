@@ -32,6 +32,12 @@ GPU = ["--device=cpu", "--images=256", "--model=mlp", "--batch-size=64", "--epoc
             "| captured | NotImplementedError: there are CUDA graphs on a GPU only |",
         ),
         (
+            "bench_audit",
+            ["--noises", "symmetric:0.2", "--seeds=1", "--epochs=1"],
+            "audit-here.json",
+            "| digits, symmetric:0.2 |",
+        ),
+        (
             "equal_accuracy",
             ["--epochs=1", "--seeds=2", "--examples=200"],
             "equal-accuracy-digits.json",
@@ -42,6 +48,8 @@ GPU = ["--device=cpu", "--images=256", "--model=mlp", "--batch-size=64", "--epoc
 def test_a_script_runs_to_its_end(script, words, file, shown, tmp_path):
     if script != "equal_accuracy":
         words = [*words, "--machine=here"]
+    if script == "bench_audit":
+        words = [*words, f"--cells={tmp_path / 'cells'}"]
     done = subprocess.run(
         [sys.executable, SCRIPTS / f"{script}.py", *words, "--out", tmp_path],
         capture_output=True,
