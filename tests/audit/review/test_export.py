@@ -87,6 +87,21 @@ def test_ids_and_labels(photos, tmp_path, suffix, capsys):
     assert main(["review", str(folder), "--export", str(target), "--overwrite"]) == 0
 
 
+@pytest.mark.parametrize("suffix", [".csv", ".tsv", ".parquet"])
+def test_training_reads_them_again(photos, tmp_path, suffix):
+    from noisylabels.data.corrected import read_corrections
+
+    names = ['it\'s "q", ü.png', "a;b\tc.png", " two  spaces.png", "..x..png"]
+    session = reviewed(photos(8, classes=("b,i\"r'd", "=cat()", "dög"), names=names, flagged=8))
+    export(session, tmp_path / f"labels{suffix}")
+    found = read_corrections(tmp_path / f"labels{suffix}", session.audit.class_names).labels
+    wanted = dict(zip(session.audit.ids, session.audit.given.tolist(), strict=True))
+    wanted[session.audit.ids[CHANGED]] = 0
+    wanted[session.audit.ids[LEFT_OUT]] = -1  # to be left out
+    assert found == wanted
+    session.store.close()
+
+
 def test_without_decisions_all_labels_are_as_they_were(photos, tmp_path):
     session = Session(photos(6))
     done = export(session, tmp_path / "labels.csv")
@@ -323,6 +338,66 @@ def test_an_archive_of_arrays(audited, tmp_path, save, column):
         assert (new["x_test"] == arrays["x_test"]).all()
         assert (new["x_train"] == np.delete(arrays["x_train"], 5, 0)).all()
         assert (new["y_train"] == np.delete(arrays["y_train"], 5, 0)).all()
+    session.store.close()
+
+
+@pytest.mark.parametrize("key", ["", "ID"])
+@pytest.mark.parametrize("suffix", [".csv", ".tsv", ".parquet"])
+@pytest.mark.parametrize("words", [True, False])
+def test_a_table_of_numbers_with_labels(audited, tmp_path, suffix, key, words):
+    rng = np.random.default_rng(0)
+    classes = ["ant", 'bee, "b"', "cat"] if words else [1, 2, 7]
+    rows: dict[str, list[Any]] = {
+        "x": rng.normal(size=30).round(3).tolist(),
+        "Class": [],
+        "z": list(range(30)),
+    }
+    rows["Class"] = [classes[i % 3] for i in range(30)]
+    if key:
+        rows = {key: [f"n{i:02d}" for i in range(30)], **rows}
+    source, target = tmp_path / f"rows{suffix}", tmp_path / f"new{suffix}"
+    if suffix == ".parquet":
+        pq.write_table(pa.table(rows), source, row_group_size=7)
+    else:
+        with source.open("w", encoding="utf-8", newline="") as file:
+            writer = csv.writer(file, delimiter="," if suffix == ".csv" else "\t")
+            writer.writerows([list(rows), *zip(*rows.values(), strict=True)])
+    session = reviewed(audited(source, paths=False))
+    ids = session.audit.ids
+    done = export(session, target, "input")
+    assert (done.labels, done.changed, done.left_out, done.notes) == (29, 1, 1, [])
+    assert not done.notes
+    before, after = labels_of(source), labels_of(target)
+    place = {name: int(name[1:] if key else name.split(":")[1]) for name in ids}
+    if key:
+        assert after == expected(before, ids, session.audit.class_names)
+    if suffix == ".parquet":
+        old, new = pq.read_table(source).to_pylist(), pq.read_table(target).to_pylist()
+    else:
+        old, new = source.read_text().splitlines()[1:], target.read_text().splitlines()[1:]
+    left_out, changed = place[ids[LEFT_OUT]], place[ids[CHANGED]]
+    assert len(new) == 29
+    new.insert(left_out, old[left_out])
+    assert [row for row in range(30) if new[row] != old[row]] == [changed]
+    if suffix == ".parquet":
+        assert new[changed] == {**old[changed], "Class": classes[0]}
+    session.store.close()
+
+
+@pytest.mark.parametrize("words", [True, False])
+def test_arrays_of_numbers(audited, tmp_path, words):
+    x = np.random.default_rng(0).normal(size=(24, 3))
+    y = np.array(["an elephant", "b", "c"] if words else [3, 5, 8])[np.arange(24) % 3]
+    np.savez(tmp_path / "set.npz", X=x, y=y)
+    session = reviewed(audited(tmp_path / "set.npz", paths=False))
+    ids, classes = session.audit.ids, session.audit.class_names
+    export(session, tmp_path / "new.npz")
+    left_out, changed = (int(ids[k].split(":")[1]) for k in (LEFT_OUT, CHANGED))
+    wanted = y.copy()
+    wanted[changed] = classes[0] if words else int(classes[0])
+    with np.load(tmp_path / "new.npz") as new:
+        assert (new["y"] == np.delete(wanted, left_out)).all()
+        assert (new["X"] == np.delete(x, left_out, 0)).all()
     session.store.close()
 
 

@@ -6,14 +6,22 @@ import http.client
 import io
 import json
 import os
+import signal
 import socket
+import subprocess
+import sys
 import threading
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
+import noisylabels
 from noisylabels.audit.review.server import Guard, application
 from noisylabels.audit.review.session import Session
 from noisylabels.cli import main
@@ -78,7 +86,16 @@ def client(served):
 # Who may ask --------------------------------------------------------------------------------------
 
 
-PATHS = ["/", "/page.js", "/api/audit", "/api/decisions", "/api/details?at=0", "/picture/0", "/corrected.csv"]
+PATHS = [
+    "/",
+    "/page.js",
+    "/api/audit",
+    "/api/decisions",
+    "/api/details?at=0",
+    "/picture/0",
+    "/neighbours/0",
+    "/corrected.csv",
+]
 
 
 @pytest.mark.parametrize("path", PATHS)
@@ -374,6 +391,28 @@ def test_an_image_outside_the_data_is_refused_unless_asked_for(audit, tmp_path):
     session.store.close()
 
 
+def test_the_neighbours_are_one_picture(audit, tmp_path):
+    colours = ["red", "lime", "blue", "white", "black", "yellow"]
+    (tmp_path / "photos").mkdir()
+    for place, colour in enumerate(colours):
+        Image.new("RGB", (40, 20 + 10 * place), colour).save(tmp_path / "photos" / f"{place}.png")
+    ids = [f"{place}.png" for place in range(6)]
+    made = audit(ids, [0, 1] * 3, ("cat", "dog"), tmp_path / "photos")
+    made.neighbours[0] = ([2, 4], [1, 5, 3])
+    (tmp_path / "photos" / "5.png").unlink()
+    session = Session(made.save(tmp_path / "audit"))
+    sheet = Image.open(io.BytesIO(session.pictures.neighbours(0)[0])).convert("RGB")
+    cell = sheet.width // 6
+    assert sheet.size == (6 * cell, 2 * cell)
+    grey = (128, 128, 128)
+    wanted = [[(0, 0, 255), (0, 0, 0), *[grey] * 4], [(0, 255, 0), grey, (255, 255, 255), *[grey] * 3]]
+    for row in range(2):
+        for column in range(6):
+            found = sheet.getpixel((column * cell + cell // 2, row * cell + cell // 2))
+            assert found == pytest.approx(wanted[row][column], abs=8), (row, column)
+    session.store.close()
+
+
 def test_photographs_are_upright_small_and_without_their_metadata(audit, tmp_path):
     photo = Image.new("RGB", (1600, 900), "white")
     photo.paste("red", (0, 0, 800, 900))  # the left half
@@ -522,6 +561,47 @@ def test_the_command_says_what_is_wrong_in_one_line(photos, tmp_path, capsys):
     assert "review.sqlite is damaged" in capsys.readouterr().err
 
 
+def status_of(address: str) -> int:
+    try:
+        with urllib.request.urlopen(address, timeout=20) as answer:
+            return int(answer.status)
+    except urllib.error.HTTPError as error:
+        error.close()
+        return error.code
+
+
+def test_it_opens_the_browser_and_ends_by_ctrl_c(photos, tmp_path):
+    """The browser gets an address of its own, which is good once; the summary says what to do next."""
+    seen = tmp_path / "address"
+    (tmp_path / "browser").write_text(f'#!/bin/sh\necho "$1" > {seen}.part\nmv {seen}.part {seen}\n')
+    (tmp_path / "browser").chmod(0o755)
+    source = str(Path(noisylabels.__file__).parents[1])
+    folder = photos()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "noisylabels", "review", str(folder)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"PYTHONPATH": source, "DISPLAY": ":9", "BROWSER": str(tmp_path / "browser")},
+    )
+    assert process.stdout
+    assert process.stdout.readline() == "photos: 6 of 12 labels flagged, 0 decided, 0 of them changed\n"
+    printed = process.stdout.readline().split()[-1]
+    deadline = time.monotonic() + 20
+    while not seen.exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    opened = seen.read_text().strip()
+    assert opened != printed
+    assert opened.partition("?")[0] == printed.partition("?")[0]
+    assert [status_of(address) for address in (opened, opened, printed, printed)] == [200, 403, 200, 200]
+    process.send_signal(signal.SIGINT)
+    said, complaints = process.communicate(timeout=20)
+    assert process.returncode == 0
+    assert complaints == ""
+    assert f"`noisylabels review {folder} --export corrected.csv` writes the labels" in said
+
+
 def test_a_missing_package_is_said(photos, monkeypatch, capsys):
     monkeypatch.setitem(__import__("sys").modules, "uvicorn", None)
     assert main(["review", str(photos())]) == 2
@@ -532,9 +612,6 @@ def test_a_missing_package_is_said(photos, monkeypatch, capsys):
 
 def test_a_review_waits_for_no_torch(photos):
     """The page is there at once."""
-    import subprocess
-    import sys
-
     code = (
         "import sys, pathlib\nfrom noisylabels.audit.review.session import Session\n"
         "from noisylabels.audit.review.server import application\n"

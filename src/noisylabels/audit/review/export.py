@@ -47,25 +47,22 @@ def export(session: Session, target: Path, form: str = "auto", overwrite: bool =
             f"the audit is of {data or 'arrays'}, which has no form of its own to write; take a name that "
             "ends in .csv or .parquet for a table of ids and labels"
         )
-    from noisylabels.audit.review.forms import WRITERS
+    from noisylabels.audit.review.forms import Source, writer_for
     from noisylabels.data.formats import plan_path
-    from noisylabels.data.reading import Options
-    from noisylabels.data.tabular import TablePlan
+    from noisylabels.data.reading import Options, Plan
 
     summary = session.audit.summary
-    plan = plan_path(source, Options(summary.get("image_size"), summary.get("bad_images") or "fail"))
-    if isinstance(plan, TablePlan):
-        raise InputError(
-            f"{source} is a table of numbers, which is not written; take --form labels with a name that ends in "
-            ".csv or .parquet"
-        )
-    reader = str(plan.options.get("reader", ""))
-    if reader not in WRITERS or (reader == "arrays" and plan.root.suffix.lower() != ".npz"):
+    column = summary.get("label_column")
+    options = Options(summary.get("image_size"), summary.get("bad_images") or "fail", label_column=column)
+    plan = plan_path(source, options)
+    reader = str(plan.options.get("reader", "")) if isinstance(plan, Plan) else "features"
+    write = writer_for(reader, plan.root)
+    if write is None:
         raise InputError(
             f"{source} is of a form that is not written; take --form labels with a name that ends in .csv or "
             ".parquet"
         )
-    return WRITERS[reader](session, plan, target)
+    return write(session, Source(plan.root, reader == "features", column), target)
 
 
 def write_rows(session: Session, text: TextIO, delimiter: str = ",") -> Exported:

@@ -9,71 +9,102 @@ import os
 import shutil
 import tempfile
 import zipfile
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from noisylabels.audit.review.current import Exported, by_id, check_seen, shown
-from noisylabels.core.checks import InputError
+from noisylabels.core.cells import SUFFIXES as TABLES
 from noisylabels.core.files import check_target, read_text, replacing
 
 if TYPE_CHECKING:
     from noisylabels.audit.review.session import Session
-    from noisylabels.data.reading import Plan
+
+
+@dataclass(frozen=True)
+class Source:
+    """The data that were audited: where they are, whether they are rows of numbers, the column of labels."""
+
+    root: Path
+    features: bool = False
+    label_column: str | None = None
+
+
+Writer = Callable[["Session", Source, Path], Exported]
+
+
+def writer_for(reader: str, root: Path) -> Writer | None:
+    """Return what writes the form that a reader of the data room reads; None where nothing does."""
+    from noisylabels.data.parquet import parquet_files
+
+    if reader == "folders":
+        return _write_folder
+    if reader in ("table", "features") and root.suffix.lower() in TABLES:
+        return _write_table
+    if reader in ("parquet", "features") and parquet_files(root):
+        return _write_parquet
+    if reader in ("arrays", "features") and root.suffix.lower() == ".npz":
+        return _write_archive
+    return None
 
 
 # A table of paths -----------------------------------------------------------------------------------------
 
 
-def _write_table(session: Session, plan: Plan, target: Path) -> Exported:
+def _write_table(session: Session, source: Source, target: Path) -> Exported:
     """Write the table anew; a row whose label stays is written as it was, to the letter."""
-    from noisylabels.data.table import LABEL_COLUMNS, PATH_COLUMNS
-
-    source = plan.root
-    check_target(target, (source.suffix.lower(),), "table")
+    check_target(target, (source.root.suffix.lower(),), "table")
     done = Exported(target)
-    labels = by_id(session, done)
-    number = {name: str(k) for k, name in enumerate(session.audit.class_names)}
-    text = read_text(source)
-    mark = "\ufeff" if source.read_bytes()[:3] == b"\xef\xbb\xbf" else ""
+    labels, classes = by_id(session, done), set(session.audit.class_names)
+    text = read_text(source.root)
+    mark = "\ufeff" if source.root.read_bytes()[:3] == b"\xef\xbb\xbf" else ""
     lines = io.StringIO(text, newline="").readlines()
     ending = "\r\n" if lines and lines[0].endswith("\r\n") else "\n"
-    delimiter = _delimiter(source, lines)
+    delimiter = _delimiter(source.root, lines)
     reader = csv.reader(lines, delimiter=delimiter, strict=True)
-    path = label = -1
-    written, seen, at = [mark], set(), 0
+    columns: tuple[int | None, int] | None = None
+    written, seen, at, number = [mark], set(), 0, 0
     for row in reader:
         raw, at = "".join(lines[at : reader.line_num]), reader.line_num
         cells = [cell.strip() for cell in row]
-        if path < 0 and any(cells):
-            lower = [cell.lower() for cell in cells]
-            path, label = (
-                next(lower.index(name) for name in known if name in lower)
-                for known in (PATH_COLUMNS, LABEL_COLUMNS)
-            )
-        elif any(cells):
-            name = shown(cells[path].removeprefix("../"))
+        if columns is None and any(cells):
+            columns = _columns(cells, source)
+        elif columns is not None and any(cells):
+            key, label = columns
+            name = f"row:{number}" if key is None else shown(cells[key])
+            name = name if source.features else name.removeprefix("../")
+            number += 1
             if name in labels:
                 seen.add(name)
-                wanted = labels[name]
-                if wanted is None:
+                if (wanted := labels[name]) is None:
                     continue
-                if wanted not in (cells[label], number.get(cells[label])) and not _same_number(
-                    wanted, cells[label]
-                ):
+                if not _says(cells[label], wanted, classes):
                     row[label] = wanted
                     buffer = io.StringIO()
                     csv.writer(buffer, delimiter=delimiter, lineterminator=ending).writerow(row)
                     raw = buffer.getvalue()
         written.append(raw)
-    check_seen(session, labels, seen, source)
-    if target.resolve().parent != source.resolve().parent:
-        done.notes.append(f"its paths are relative to {source.parent}; put it there to train on it")
+    check_seen(session, labels, seen, source.root)
+    if not source.features and target.resolve().parent != source.root.resolve().parent:
+        done.notes.append(f"its paths are relative to {source.root.parent}; put it there to train on it")
     with replacing(target) as temporary:
         temporary.write_bytes("".join(written).encode("utf-8"))
     return done
+
+
+def _columns(heading: list[str], source: Source) -> tuple[int | None, int]:
+    """Return where a table has the ids of its rows, or None, and their labels."""
+    from noisylabels.data import table, tabular
+
+    lower = [name.lower() for name in heading]
+    keys = (tabular.ID_COLUMN,) if source.features else table.PATH_COLUMNS
+    known = tabular.LABEL_COLUMNS if source.features else table.LABEL_COLUMNS
+    found = [lower.index(name) for name in known if name in lower]
+    label = heading.index(source.label_column) if source.label_column in heading else found[0]
+    return next((lower.index(name) for name in keys if name in lower), None), label
 
 
 def _delimiter(source: Path, lines: Collection[str]) -> str:
@@ -84,29 +115,31 @@ def _delimiter(source: Path, lines: Collection[str]) -> str:
     return next((mark for mark in ",;\t" if mark in first), ",")
 
 
-def _same_number(name: str, cell: str) -> bool:
-    """Return whether a cell such as 3.0 stands for the class 3."""
+def _says(cell: str, label: str, classes: Collection[str]) -> bool:
+    """Return whether a cell holds the label, also as 3.0 where the classes are whole numbers."""
+    if cell == label:
+        return True
     with contextlib.suppress(ValueError):
-        return name.isdecimal() and float(cell) == int(name)
+        return cell not in classes and float(cell) == float(label)
     return False
 
 
 # A folder with a folder a class ---------------------------------------------------------------------------
 
 
-def _write_folder(session: Session, plan: Plan, target: Path) -> Exported:
+def _write_folder(session: Session, source: Source, target: Path) -> Exported:
     """Write the tree anew, of links to the images' contents where the disk has such, else of copies."""
     from noisylabels.data.files import folders_in, names_below
     from noisylabels.data.own import parts_of
 
-    source, done = plan.root, Exported(target)
+    root, done = source.root, Exported(target)
     labels = by_id(session, done)
-    parts, _ = parts_of(source)
-    depth = 0 if parts == [source] else 1  # of the class in cat/1.jpg and in train/cat/1.jpg
-    folders = {(part / name).relative_to(source).as_posix() for part in parts for name in folders_in(part)}
+    parts, _ = parts_of(root)
+    depth = 0 if parts == [root] else 1  # of the class in cat/1.jpg and in train/cat/1.jpg
+    folders = {(part / name).relative_to(root).as_posix() for part in parts for name in folders_in(part)}
     classes = {shown(name): name for part in parts for name in folders_in(part)}
-    names = list(names_below(source))
-    check_seen(session, labels, {shown(name) for name in names}, source)
+    names = list(names_below(root))
+    check_seen(session, labels, {shown(name) for name in names}, root)
     moves: dict[str, str] = {}
     moving: list[tuple[str, str]] = []
     for name in names:
@@ -129,7 +162,7 @@ def _write_folder(session: Session, plan: Plan, target: Path) -> Exported:
             made.joinpath(folder).mkdir(parents=True, exist_ok=True)
         for old, new in moves.items():
             made.joinpath(new).parent.mkdir(parents=True, exist_ok=True)
-            _link(source / old, made / new)
+            _link(root / old, made / new)
     return done
 
 
@@ -165,105 +198,139 @@ def _new_folder(target: Path) -> Iterator[Path]:
 # Parquet --------------------------------------------------------------------------------------------------
 
 
-def _write_parquet(session: Session, plan: Plan, target: Path) -> Exported:
-    """Write the files anew, a row group at a time, with other numbers in the column of labels."""
-    from noisylabels.data.parquet import Layout, parquet_files, split_name
+def _write_parquet(session: Session, source: Source, target: Path) -> Exported:
+    """Write the files anew, a row group at a time, with another column of labels."""
+    from noisylabels.data.parquet import choose_parts, parquet_files
 
     done = Exported(target)
-    labels = by_id(session, done)
-    number = {name: k for k, name in enumerate(session.audit.class_names)}
-    files = parquet_files(plan.root)
-    used = list(plan.files.values())
-    column = Layout.of(used[0], []).label
+    labels, root = by_id(session, done), source.root
+    parts = choose_parts(root, [])
+    column, key = _parquet_columns(parts[0][1][0], source)
     seen: set[str] = set()
-    starts: dict[str, int] = {}
+    used: dict[Path, str] = {}
+    for name, files in parts:
+        prefix = "row" if source.features and len(parts) == 1 else name
+        used |= dict.fromkeys(files, prefix)
+    starts = dict.fromkeys(used.values(), 0)
 
     def rewrite(file: Path, to: Path) -> None:
-        split = split_name(file)
-        names = _rewrite(file, to, column, f"{split}:", starts.get(split, 0), labels, number)
-        starts[split] = starts.get(split, 0) + len(names)
+        prefix = used[file]
+        names = _rewrite(file, to, column, key, (prefix, starts[prefix]), labels)
+        starts[prefix] += len(names)
         seen.update(names)
 
-    if plan.root.is_file():
+    if root.is_file():
         check_target(target, (".parquet",), "Parquet file")
         with replacing(target) as temporary:
-            rewrite(plan.root, temporary)
-            check_seen(session, labels, seen, plan.root)
+            rewrite(root, temporary)
+            check_seen(session, labels, seen, root)
         return done
     with _new_folder(target) as made:
-        for file in files:
-            to = made / file.relative_to(plan.root)
+        for file in parquet_files(root):
+            to = made / file.relative_to(root)
             to.parent.mkdir(parents=True, exist_ok=True)
             if file in used:
                 rewrite(file, to)
             else:
                 _link(file, to)
-        check_seen(session, labels, seen, plan.root)
+        check_seen(session, labels, seen, root)
     return done
+
+
+def _parquet_columns(file: Path, source: Source) -> tuple[str, str | None]:
+    """Return the names of the columns of the labels and, of rows of numbers, of the ids, or None."""
+    from noisylabels.data.parquet import Layout, class_label_names, opened
+
+    if not source.features:
+        return Layout.of(file, [], source.label_column).label, None
+    with opened(file) as parquet:
+        schema = parquet.schema_arrow
+    key, label = (
+        _columns(schema.names, source)
+        if source.label_column or not class_label_names(schema)
+        else (
+            next((k for k, name in enumerate(schema.names) if name.lower() == "id"), None),
+            schema.names.index(next(iter(class_label_names(schema)))),
+        )
+    )
+    return schema.names[label], None if key is None else schema.names[key]
 
 
 def _rewrite(
     file: Path,
     to: Path,
     column: str,
-    prefix: str,
-    start: int,
+    key: str | None,
+    numbered: tuple[str, int],
     labels: dict[str, str | None],
-    number: dict[str, int],
 ) -> list[str]:
     """Write a file with corrected labels and return the ids of its rows."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    from noisylabels.data.parquet import class_label_names, opened
+    from noisylabels.data.sheets import texts
+
     names: list[str] = []
-    try:
-        with pq.ParquetFile(file) as parquet:
-            schema, meta = parquet.schema_arrow, parquet.metadata
-            codec = meta.row_group(0).column(0).compression if meta.num_row_groups else "SNAPPY"
-            place = schema.get_field_index(column)
-            with pq.ParquetWriter(
-                to, schema, compression="NONE" if codec == "UNCOMPRESSED" else codec
-            ) as writer:
-                for group in range(meta.num_row_groups):
-                    rows = parquet.read_row_group(group)
-                    of_group = [f"{prefix}{start + len(names) + row}" for row in range(len(rows))]
-                    names += of_group
-                    values = rows.column(place).to_numpy().copy()
-                    kept = np.ones(len(rows), dtype=bool)
-                    for row, name in enumerate(of_group):
-                        if name in labels and (label := labels[name]) is None:
-                            kept[row] = False
-                        elif name in labels:
-                            values[row] = number[str(label)]
-                    rows = rows.set_column(
-                        place, schema.field(place), pa.array(values, schema.field(place).type)
-                    )
-                    writer.write_table(rows if kept.all() else rows.filter(pa.array(kept)))
-    except (pa.ArrowException, OSError) as error:
-        raise InputError(f"{file} cannot be rewritten ({str(error).splitlines()[0]})") from None
+    with opened(file) as parquet:
+        schema, meta = parquet.schema_arrow, parquet.metadata
+        codec = meta.row_group(0).column(0).compression if meta.num_row_groups else "SNAPPY"
+        codec = "NONE" if codec == "UNCOMPRESSED" else codec
+        place = schema.get_field_index(column)
+        kind = schema.field(place).type
+        words = pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_dictionary(kind)
+        value_of = _values(words, pa.types.is_boolean(kind), class_label_names(schema).get(column, ()))
+        with pq.ParquetWriter(to, schema, compression=codec) as writer:
+            for group in range(meta.num_row_groups):
+                rows = parquet.read_row_group(group)
+                if key is None:
+                    first = numbered[1] + len(names)
+                    of_group = [f"{numbered[0]}:{row}" for row in range(first, first + len(rows))]
+                else:
+                    of_group = list(texts(rows.column(key).to_numpy()))
+                names += of_group
+                values = rows.column(place).to_pylist()
+                kept = np.ones(len(rows), dtype=bool)
+                for row, name in enumerate(of_group):
+                    if name in labels and (label := labels[name]) is None:
+                        kept[row] = False
+                    elif name in labels:
+                        values[row] = value_of(str(label))
+                rows = rows.set_column(place, schema.field(place), pa.array(values, kind))
+                writer.write_table(rows if kept.all() else rows.filter(pa.array(kept)))
     return names
+
+
+def _values(words: bool, truth: bool, named: Sequence[str]) -> Callable[[str], Any]:
+    """Return what makes a class's name into what stands for it in the data."""
+    if named:
+        return {name: k for k, name in enumerate(named)}.__getitem__
+    if truth:
+        return lambda label: label == "true"
+    return str if words else lambda label: int(float(label))
 
 
 # NumPy's archives -----------------------------------------------------------------------------------------
 
 
-def _write_archive(session: Session, plan: Plan, target: Path) -> Exported:
+def _write_archive(session: Session, source: Source, target: Path) -> Exported:
     """Write the archive anew with corrected arrays of labels."""
+    from noisylabels.data.arrays import CLASS_NAMES, choose_arrays
+
     check_target(target, (".npz",), "archive")
     done = Exported(target)
-    labels = by_id(session, done)
-    number = {name: k for k, name in enumerate(session.audit.class_names)}
-    parts_of_ids = {name.partition(":")[0] for name in session.audit.ids}
-    prefixes = ["train", *sorted(parts_of_ids - {"train"})]  # there are no more than these two
-    names: Any = plan.options["arrays"]
-    parts = list(
-        zip(names[0::2], names[1::2], strict=False)
-    )  # class_names, if there, stands alone at the end
-    with np.load(plan.root, allow_pickle=False) as archive:
+    labels, root = by_id(session, done), source.root
+    chosen = choose_arrays(root)
+    with np.load(root, allow_pickle=False) as archive:
         arrays = {name: archive[name] for name in archive.files}
+    named = [str(name) for name in arrays[CLASS_NAMES]] if chosen.named else []
     seen = set()
-    for prefix, (images, of_part) in zip(prefixes, parts, strict=False):
-        values = arrays[of_part].copy()
+    for part in chosen.parts:
+        prefix = "row" if source.features and len(chosen.parts) == 1 else part.name
+        found = arrays[part.labels]
+        words = found.dtype.kind == "U"
+        value_of = _values(words, found.dtype.kind == "b", () if words else named)
+        values = found.astype(object)
         kept = np.ones(len(values), dtype=bool)
         for row in range(len(values)):
             name = f"{prefix}:{row}"
@@ -273,21 +340,14 @@ def _write_archive(session: Session, plan: Plan, target: Path) -> Exported:
             if (label := labels[name]) is None:
                 kept[row] = False
             else:
-                values[row] = number[label]
-        arrays[of_part] = values[kept]
+                values[row] = value_of(label)
+        # text as long as its longest word, which may be a new one
+        arrays[part.labels] = values[kept].astype(str if words else found.dtype)
         if not kept.all():
-            arrays[images] = arrays[images][kept]
-    check_seen(session, labels, seen, plan.root)
-    with zipfile.ZipFile(plan.root) as archive_file:
+            arrays[part.images] = arrays[part.images][kept]
+    check_seen(session, labels, seen, root)
+    with zipfile.ZipFile(root) as archive_file:
         packed = any(entry.compress_type != zipfile.ZIP_STORED for entry in archive_file.infolist())
     with replacing(target) as temporary, temporary.open("wb") as file:
         (np.savez_compressed if packed else np.savez)(file, **arrays)
     return done
-
-
-WRITERS: dict[str, Callable[[Session, Plan, Path], Exported]] = {
-    "folders": _write_folder,
-    "table": _write_table,
-    "parquet": _write_parquet,
-    "arrays": _write_archive,
-}
