@@ -17,6 +17,8 @@ import torch
 from PIL import Image
 
 import noisylabels as nl
+from noisylabels.audit.crossval import FOLDS, LOSS, RECIPE
+from noisylabels.audit.page import SHOWN
 from noisylabels.audit.result import FILES, Audit, load_examples
 from noisylabels.audit.running import audit
 from noisylabels.audit.subject import read_labels
@@ -357,6 +359,14 @@ def test_a_mistake_in_a_call_is_one_line(arguments: dict[str, object], expected:
     with pytest.raises(InputError, match=expected) as caught:
         audit(arguments.pop("data", None), **arguments)  # type: ignore[arg-type]
     assert "\n" not in str(caught.value)
+
+
+def test_the_document_has_the_defaults_of_the_code() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "audit.md").read_text(encoding="utf-8")
+    defaults = ", ".join(map(str, (FOLDS, *(RECIPE[name] for name in ("epochs", "batch_size", "lr")))))
+    assert f"| of the training | {defaults} |" in text
+    assert f"The loss is `{LOSS}`" in text
+    assert f"most doubtful {SHOWN} " in text
 
 
 def test_labels_are_numbers_or_words() -> None:
