@@ -74,7 +74,7 @@ def test_from_a_folder_to_files(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert f"noisylabels review audits/{folder.name}" in out
     assert "28 labels look wrong" in out
     assert "held out" not in err  # all of it is audited
-    assert "note: loss nce+agce@cifar10" in err
+    assert "note: loss gce: robust" in err
 
     found = Audit.load(folder)
     assert found.summary["data"] == str(tmp_path / "photos")

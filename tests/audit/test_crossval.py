@@ -9,8 +9,9 @@ import pytest
 import torch
 from safetensors.numpy import load_file, save_file
 
-from noisylabels.audit.crossval import cross_validate, deal_folds
-from noisylabels.audit.scores import blended, rank, self_confidence, share_wrong
+from noisylabels.audit import crossval
+from noisylabels.audit.crossval import EpochMean, cross_validate, deal_folds
+from noisylabels.audit.scores import blended, rank, share_wrong
 from noisylabels.core.checks import Damaged, InputError
 from noisylabels.data.features import feature_set
 from noisylabels.data.images import image_set
@@ -77,8 +78,9 @@ def test_no_example_is_judged_by_a_model_that_was_trained_on_its_label():
     assert (found.probs.argmax(1) == found.labels).mean() < 0.55
 
 
-def test_dynamics_are_those_of_a_loop_that_writes_everything_down():
+def test_dynamics_are_those_of_a_loop_that_writes_everything_down(monkeypatch):
     """The same numbers from the logits of every step, kept by a loss of our own that sees them."""
+    monkeypatch.setattr(crossval, "POWER", 0)  # all epochs alike
     data = images()
     kept = []
 
@@ -97,8 +99,22 @@ def test_dynamics_are_those_of_a_loop_that_writes_everything_down():
             mean["margin"] += float(row[y] - max(row[k] for k in range(K) if k != y)) / 120
             mean["loss"] += -math.log(row[y]) / 120
             mean["agreement"] += float(row.argmax() == y) / 120
+    everything = torch.cat([logits for logits, _ in kept]).softmax(1).mean(0)
+    np.testing.assert_allclose(found.seen.mean(0), everything, atol=1e-5)
     for name, value in mean.items():
         assert getattr(found, name).mean() == pytest.approx(value, abs=1e-5)
+
+
+@pytest.mark.parametrize("accuracies", [[0.3, 0.6, 0.5], [0.9, 0.1], [1e-6, 2e-6, 1e-6], [1.0]])
+def test_epochs_that_predict_the_labels_held_out_have_the_weight(accuracies):
+    draw = torch.Generator().manual_seed(0)
+    values = torch.rand(len(accuracies), 4, 3, generator=draw)
+    mean = EpochMean(torch.zeros(4, 3))
+    for accuracy, value in zip(accuracies, values, strict=True):
+        mean.add(accuracy, value)
+    weights = (torch.tensor(accuracies, dtype=torch.float64) / max(accuracies)) ** 16
+    expected = (values * weights.view(-1, 1, 1)).sum(0) / weights.sum()
+    torch.testing.assert_close(mean.mean().double(), expected, atol=1e-6, rtol=0)
 
 
 def test_wrong_labels_are_found():
@@ -109,7 +125,7 @@ def test_wrong_labels_are_found():
         assert set(np.argsort(score)[:6]) == set(np.flatnonzero(wrong))
     assert found.features.shape == (60, 8)
     np.testing.assert_array_equal(found.judged, blended(found.probs, found.seen))
-    np.testing.assert_array_equal(found.score, self_confidence(found.labels, found.judged))
+    np.testing.assert_array_equal(found.score, rank(found.labels, found.judged, "sharpened"))
     assert found.rate == share_wrong(found.labels, found.probs, found.seen)
     assert found.rate == pytest.approx(0.1, abs=0.05)
     for probs in (found.probs, found.seen):

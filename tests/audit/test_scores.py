@@ -15,6 +15,7 @@ from noisylabels.audit.scores import (
     rank,
     self_confidence,
     share_wrong,
+    sharpened,
 )
 from noisylabels.core.checks import InputError
 
@@ -30,6 +31,15 @@ def test_self_confidence_is_that_of_cleanlab():
 def test_normalized_margin_is_that_of_cleanlab():
     # method="normalized_margin": (p_y - max of the others + 1) / 2
     np.testing.assert_allclose(normalized_margin(LABELS, PROBS), [0.75, 0.25, 0.2, 0.5, 1.0])
+
+
+def test_sharpened():
+    np.testing.assert_allclose(sharpened(LABELS, PROBS), [49 / 54, 4 / 54, 1 / 54, 4 / 9, 1.0])
+    # of the label's probability alone if there are two classes: all three rank alike
+    two = np.linspace(0, 1, 30)
+    pairs = np.stack([two, 1 - two], 1)
+    orders = {tuple(rank(np.zeros(30, int), pairs, method).argsort(kind="stable")) for method in METHODS}
+    assert len(orders) == 1
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -32,6 +33,18 @@ GPU = ["--device=cpu", "--images=256", "--model=mlp", "--batch-size=64", "--epoc
             "| captured | NotImplementedError: there are CUDA graphs on a GPU only |",
         ),
         (
+            "bench_audit",
+            ["--noises", "symmetric:0.2", "--seeds=1", "--epochs=1"],
+            "audit-here.json",
+            "| digits, symmetric:0.2 |",
+        ),
+        (
+            "bench_review",
+            ["--images=80", "--side=64", "--decisions=12"],
+            "review-here.json",
+            "| the page's: key to painted frame |",
+        ),
+        (
             "equal_accuracy",
             ["--epochs=1", "--seeds=2", "--examples=200"],
             "equal-accuracy-digits.json",
@@ -40,8 +53,14 @@ GPU = ["--device=cpu", "--images=256", "--model=mlp", "--batch-size=64", "--epoc
     ],
 )
 def test_a_script_runs_to_its_end(script, words, file, shown, tmp_path):
+    if script == "bench_review" and not any(
+        map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))
+    ):
+        pytest.skip("there is no chromium, chromium-browser or google-chrome on the PATH")
     if script != "equal_accuracy":
         words = [*words, "--machine=here"]
+    if script == "bench_audit":
+        words = [*words, f"--cells={tmp_path / 'cells'}"]
     done = subprocess.run(
         [sys.executable, SCRIPTS / f"{script}.py", *words, "--out", tmp_path],
         capture_output=True,

@@ -21,8 +21,7 @@ from noisylabels import __version__
 
 if TYPE_CHECKING:
     from noisylabels.audit.result import Audit
-    from noisylabels.data.features import FeatureSet
-    from noisylabels.data.images import ImageSet
+    from noisylabels.data.features import Examples
 
 SHOWN = 600
 """Pictures on the page at most: with them it has some megabytes."""
@@ -34,7 +33,7 @@ _TINY = 24  # pixels: smaller ones are shown as squares, without smoothing
 _LOSSLESS = 40
 
 
-def page(audit: Audit, examples: ImageSet | FeatureSet | None, folder: Path) -> str:
+def page(audit: Audit, examples: Examples | None, folder: Path) -> str:
     """Return a page as HTML, complete in itself.
 
     Args:
@@ -230,6 +229,8 @@ def next_steps(audit: Audit, folder: Path) -> list[tuple[str, str]]:
         more += f" --image-size {audit.summary['image_size']}"
     if audit.summary["bad_images"] != "fail":
         more += f" --bad-images {audit.summary['bad_images']}"
+    if audit.summary["label_column"] is not None:
+        more += f" --label-column {shlex.quote(audit.summary['label_column'])}"
     steps = [("Go through the doubtful ones by keyboard", f"noisylabels review {place}")]
     if audit.summary["noise"] == "none":
         steps += [
@@ -260,14 +261,17 @@ def _made(audit: Audit) -> dict[str, str]:
     if method["probs"] == "given":
         made["probabilities"] = "given; nothing was trained"
     else:
-        made["probabilities"] = f"of {method['folds']} models, each of the folds that it has not seen"
+        made["probabilities"] = f"of {method['folds']} models, each trained on all folds but one"
         for name in ("model", "loss", "epochs", "batch_size", "lr", "seed"):
             if name in method:
                 made[name.replace("_", " ")] = str(method[name])
         if method["choice"] is not None:
             made["why this loss"] = method["choice"]["why"]
         made["training"] = f"{method['train_seconds']:,.0f} s"
-    made["noise estimate"] = summary["rate"]["method"].replace("_", " ")
+    made["noise estimate"] = {
+        "confident_joint": "confident joint",
+        "confident_joint, seen": "between the confident joint, out of fold, and what the models came to see",
+    }[summary["rate"]["method"]]
     made["program"] = f"noisylabels {__version__}"
     return made
 

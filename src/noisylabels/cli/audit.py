@@ -62,6 +62,8 @@ class AuditCommand:
     """side in pixels to bring images to; needed only if they differ in size or are large"""
     bad_images: str = "fail"
     """what to do with images that cannot be read: fail, or skip"""
+    label_column: str | None = None
+    """column of the labels in a table or in Parquet (default: the one called label, class, target or y)"""
     data_root: str | None = None
     """folder that holds the named data set, or to which the path is relative"""
     download: bool = False
@@ -79,19 +81,8 @@ class AuditCommand:
         from noisylabels.core.process import keep_freed_memory, limit_threads
         from noisylabels.training.interrupt import Interrupted
 
-        about: dict[str, Any] = {
-            name: getattr(self, name)
-            for name in (
-                "part",
-                "noise",
-                "seed",
-                "image_size",
-                "bad_images",
-                "data_root",
-                "download",
-                "labels",
-            )
-        }
+        names = ("part", "noise", "seed", "image_size", "bad_images", "label_column", "data_root", "download")
+        about: dict[str, Any] = {name: getattr(self, name) for name in (*names, "labels")}
         how: dict[str, Any] = {name: getattr(self, name) for name in ("folds", "loss", "model", "width")}
         extra = {
             name: getattr(self, name)

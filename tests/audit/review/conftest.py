@@ -6,7 +6,6 @@ import contextlib
 import io
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -22,7 +21,6 @@ from PIL import Image
 import noisylabels
 from noisylabels.audit.result import Audit
 
-BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 CLASSES = ("bird", "cat", "dog")
 
 
@@ -171,18 +169,6 @@ def serve() -> Iterator[Callable[..., Served]]:
         one.process.stdout.close()
 
 
-@pytest.fixture(scope="session")
-def chromium() -> Iterator[Any]:
-    if BROWSER is None:
-        pytest.skip("there is no chromium, chromium-browser or google-chrome on the PATH")
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        launched = playwright.chromium.launch(executable_path=BROWSER, args=["--no-sandbox"])
-        yield launched
-        launched.close()
-
-
 @dataclass
 class Tab:
     """A page in the browser, and what it said unasked."""
@@ -207,12 +193,12 @@ class Tab:
 
 
 @pytest.fixture
-def visit(chromium) -> Iterator[Callable[..., Tab]]:
+def visit(browser) -> Iterator[Callable[..., Tab]]:
     """Return a function that opens an address, in a browser of its own or beside another tab."""
     contexts = []
 
     def opened(address: str, beside: Tab | None = None, **options: Any) -> Tab:
-        context = beside.page.context if beside else chromium.new_context(**options)
+        context = beside.page.context if beside else browser.new_context(**options)
         if beside is None:
             contexts.append(context)
         tab = Tab(context.new_page())

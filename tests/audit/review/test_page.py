@@ -366,7 +366,7 @@ def test_hostile_class_names_run_nothing(audit, serve, visit, tmp_path):
     assert rows[1] == {"id": "1.png", "label": classes[2]}
 
 
-def test_a_page_of_another_origin_reads_and_changes_nothing(opened, chromium):
+def test_a_page_of_another_origin_reads_and_changes_nothing(opened, browser):
     """In the same browser, which has the cookie."""
     tab, folder, served = opened()
     tab.shown()
