@@ -12,13 +12,15 @@ from typing import Any
 import numpy as np
 
 from noisylabels.audit.duplicates import Group, truer_label
+from noisylabels.audit.scores import share_wrong
 from noisylabels.core.checks import InputError
-from noisylabels.noise.estimate import Estimate, estimate_transition
+from noisylabels.core.rng import uniforms
+from noisylabels.noise.estimate import Estimate, calibrated_joint, confident_joint
 
 LEVEL = 0.95
 """Of the intervals."""
 
-_WORK = 4e8  # values that the bootstrap may look at: some seconds
+_WORK = 2e8  # values that the bootstrap may look at: some seconds
 _LEAST_DRAWS, _MOST_DRAWS = 40, 200
 
 
@@ -40,14 +42,50 @@ class Issues:
     why: list[str]
 
 
-def estimate(labels: np.ndarray, probs: np.ndarray, seed: int = 0) -> Estimate:
-    """Return the share of wrong labels and the transition matrix by the confident joint, with intervals.
+def estimate(
+    labels: np.ndarray, probs: np.ndarray, seen: np.ndarray | None = None, seed: int = 0
+) -> Estimate:
+    """Return the share of wrong labels and the transition matrix, with bootstrap intervals.
 
-    There are none where drawing samples would take minutes: beyond some 10 million probabilities.
+    The share is that of `share_wrong`. The matrix is that of the calibrated confident joint, what is off its
+    diagonal scaled so that it comes to that share; each label stays as frequent as it is.
+
+    Args:
+        labels: (N,) int64 in [0, K).
+        probs: (N, K), out of fold.
+        seen: (N, K), of models trained on the example, if there were such.
+        seed: of the samples, 200 or fewer; no intervals where 40 would take long: beyond some five million
+            probabilities.
+
+    Returns:
+        The estimate, by "confident_joint" or, where there is `seen`, "confident_joint, seen".
     """
+    n, K = probs.shape
+    method = "confident_joint" if seen is None else "confident_joint, seen"
+
+    def fitted(at: np.ndarray | slice) -> tuple[np.ndarray, np.ndarray]:
+        given, p = labels[at], probs[at]
+        joint = calibrated_joint(confident_joint(given, p), given)
+        column = joint.sum(axis=0)
+        off = column - joint.diagonal()
+        if (some := off > 1e-12).any():
+            scale = share_wrong(given, p, None if seen is None else seen[at]) / off.sum()
+            joint = joint * min(scale, float((column[some] / off[some]).min()))  # no label beyond its count
+        np.fill_diagonal(joint, 0.0)
+        np.fill_diagonal(joint, np.maximum(column - joint.sum(axis=0), 0.0))
+        prior = joint.sum(axis=1)
+        T = np.where(prior[:, None] > 0, joint / np.where(prior > 0, prior, 1)[:, None], np.eye(K))
+        return T, prior
+
+    T, prior = fitted(slice(None))
     draws = min(_MOST_DRAWS, int(_WORK // probs.size))
-    level = LEVEL if draws >= _LEAST_DRAWS else None
-    return estimate_transition(labels, probs, interval=level, bootstrap=max(2, draws), seed=seed)
+    if draws < _LEAST_DRAWS:
+        return Estimate(method, T, prior, n)
+    samples = [fitted((uniforms(n, seed, "bootstrap", draw) * n).astype(np.int64)) for draw in range(draws)]
+    ends = [(1 - LEVEL) / 2, (1 + LEVEL) / 2]
+    low, high = np.quantile([Estimate(method, *each, n).rate for each in samples], ends).tolist()
+    matrices = np.quantile(np.stack([each[0] for each in samples]), ends, axis=0)
+    return Estimate(method, T, prior, n, LEVEL, (low, high), matrices)
 
 
 def find_issues(
@@ -94,21 +132,20 @@ def find_issues(
             witness = next(i for i in members if labels[i] == truth)
             contradicted |= {i: witness for i in members if labels[i] != truth}
     count = min(n, max(round(rate * n), len(contradicted)))
-    if contradicted and count:
-        wrong = list(contradicted)
-        score[wrong] = np.minimum(score[wrong], np.partition(score, count - 1)[count - 1])
-    firm = np.ones(n, bool)
-    firm[list(contradicted)] = False  # of equal scores, the contradicted first
+    wrong = np.array(list(contradicted), dtype=np.int64)
+    others = np.setdiff1d(np.lexsort((rows, score)), wrong, assume_unique=True)[: count - len(wrong)]
     flagged = np.zeros(n, bool)
-    flagged[np.lexsort((rows, firm, score))[:count]] = True
+    flagged[others] = flagged[wrong] = True
+    # who is contradicted is no less doubtful than the last that is flagged, or than all that are not
+    last = score[others].max() if len(others) else score[~flagged].min(initial=1.0)
+    score[wrong] = np.minimum(score[wrong], last)
 
-    others = np.array(probs, dtype=np.float64)
-    likeliest = others.argmax(axis=1)
-    others[rows, labels] = -1.0
-    suggested = np.where(flagged, others.argmax(axis=1), likeliest)
+    rest = np.array(probs, dtype=np.float64)
+    likeliest = rest.argmax(axis=1)
+    rest[rows, labels] = -1.0
+    suggested = np.where(flagged, rest.argmax(axis=1), likeliest)
     for i, witness in contradicted.items():
-        if flagged[i]:
-            suggested[i] = labels[witness]
+        suggested[i] = labels[witness]
     why = []
     for i in range(n):
         given, other = class_names[labels[i]], class_names[suggested[i]]
@@ -132,14 +169,14 @@ def find_issues(
 
 
 def percent(share: float) -> str:
-    """Return a share as a person writes it.
+    """Return a probability as a person writes it; a model's 0 and 1 are rounded, and nothing is certain.
 
-    >>> percent(0.934), percent(0.9999), percent(0.0001), percent(0.0)
-    ('93 %', 'over 99 %', 'under 1 %', '0 %')
+    >>> percent(0.934), percent(1.0), percent(0.0)
+    ('93 %', 'over 99 %', 'under 1 %')
     """
-    if 0.995 <= share < 1:
+    if share >= 0.995:
         return "over 99 %"
-    return "under 1 %" if 0 < share < 0.005 else f"{100 * share:.0f} %"
+    return "under 1 %" if share < 0.005 else f"{100 * share:.0f} %"
 
 
 def confusable(
@@ -171,6 +208,7 @@ def confusable(
 
 def summarize(
     labels: np.ndarray,
+    agreement: float,
     issues: Issues,
     found: Estimate,
     class_names: Sequence[str],
@@ -181,6 +219,7 @@ def summarize(
 
     Returns:
         flagged: how many.
+        agreement: as it was given: the share of labels that are the likeliest class out of fold.
         rate: estimate, low, high, level (low, high and level null where there is no interval), method, count.
         transition: matrix T[true, given], low, high (K lists of K numbers; rows sum to 1).
         classes: a row a class: name, count, flagged, wrong (the share of its labels estimated to be wrong).
@@ -201,6 +240,7 @@ def summarize(
     conflicts = [group for group in groups if group.conflicting(labels)]
     return {
         "flagged": int(issues.flagged.sum()),
+        "agreement": _short(agreement),
         "rate": {
             "estimate": _short(found.rate),
             "low": low if low is None else _short(low),

@@ -42,7 +42,7 @@ function card(item) {
   bar.append(filled);
   score.append(`${item.rank}.`, bar, item.score.toFixed(3));
   score.title = "place in the list, doubt, score (0 probably wrong, 1 probably right)";
-  node.append(score, make("div", "why", item.why));
+  node.append(score, make("div", "why", item.why.replaceAll(" %", "\u00a0%")));
   if (item.true !== undefined) {
     const truly = item.true < 0 ? "of no class" : names[item.true];
     const said = item.true === item.given ? "the label is right" : `truly ${truly}`;
@@ -106,8 +106,9 @@ function drawMatrix() {
   const cell = numbered ? 46 : K <= 40 ? 20 : Math.max(2, Math.floor(720 / K));
   const cut = (name, n) => (name.length > n ? `${name.slice(0, n - 1)}…` : name);
   const widest = Math.max(...names.map((name) => Math.min(18, name.length)));
-  const left = named ? 14 + 7 * widest : 24;
-  const below = named ? (numbered ? 24 + 5 * Math.min(12, widest) : 14 + 6 * widest) : 8;
+  const short = numbered && widest <= 5;
+  const left = Math.max(52, named ? 14 + 7 * widest : 0);
+  const below = short ? 20 : named ? (numbered ? 24 + 5 * Math.min(12, widest) : 14 + 6 * widest) : 8;
   const size = K * cell;
   const svg = document.createElementNS(NS, "svg");
   const add = (tag, attributes, text) => {
@@ -143,8 +144,9 @@ function drawMatrix() {
   if (named) {
     names.forEach((name, k) => {
       const row = add("text", { x: left - 6, y: 22 + (k + 0.5) * cell + 4, "text-anchor": "end" }, cut(name, 18));
-      const x = left + (k + 0.5) * cell + 3, y = 22 + size + 12;
-      const column = add("text", { x, y, transform: `rotate(${numbered ? 35 : 90} ${x - 3} ${y - 6})` }, cut(name, numbered ? 12 : 18));
+      const x = left + (k + 0.5) * cell, y = 22 + size + 14;
+      const turned = short ? { "text-anchor": "middle" } : { transform: `rotate(${numbered ? 35 : 90} ${x} ${y - 6})` };
+      const column = add("text", { x, y, ...turned }, cut(name, numbered ? 12 : 18));
       for (const text of [row, column]) text.append(Object.assign(document.createElementNS(NS, "title"), { textContent: name }));
     });
   }
@@ -168,7 +170,8 @@ const number = (value) => ({ number: value.toLocaleString("en") });
 for (const each of data.byClass) {
   at("classes").tBodies[0].append(row([each.name, number(each.count), number(each.flagged), { number: percent(each.wrong) }]));
 }
-for (const pair of data.pairs) {
+const FIRST = 15;
+data.pairs.forEach((pair, place) => {
   const button = make("button", "", "show");
   button.type = "button";
   button.addEventListener("click", () => {
@@ -178,8 +181,15 @@ for (const pair of data.pairs) {
     setTimeout(() => { at("doubtful").scrollIntoView(); });
   });
   const there = data.items.some((item) => names[item.given] === pair.given && names[item.suggested] === pair.suggested);
-  at("pair-table").tBodies[0].append(row([pair.given, pair.suggested, number(pair.count), { number: percent(pair.share) }, there ? button : ""]));
-}
+  const line = row([pair.given, pair.suggested, number(pair.count), { number: percent(pair.share) }, there ? button : ""]);
+  line.hidden = place >= FIRST;
+  at("pair-table").tBodies[0].append(line);
+});
+const rest = at("more-pairs"), lines = () => [...at("pair-table").tBodies[0].rows];
+const showAll = () => { for (const line of lines()) line.hidden = false; rest.hidden = true; };
+rest.hidden = data.pairs.length <= FIRST;
+rest.addEventListener("click", showAll);
+addEventListener("beforeprint", showAll);
 at("pair-table").hidden = data.pairs.length === 0;
 
 for (const group of data.groups) {

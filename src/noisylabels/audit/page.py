@@ -21,8 +21,7 @@ from noisylabels import __version__
 
 if TYPE_CHECKING:
     from noisylabels.audit.result import Audit
-    from noisylabels.data.features import FeatureSet
-    from noisylabels.data.images import ImageSet
+    from noisylabels.data.features import Examples
 
 SHOWN = 600
 """Pictures on the page at most: with them it has some megabytes."""
@@ -30,11 +29,11 @@ GROUPS = 60
 SIDE = 128
 """Of a picture, in pixels at most."""
 
-_TINY = 48  # pixels: smaller ones are shown as squares, without smoothing
+_TINY = 24  # pixels: smaller ones are shown as squares, without smoothing
 _LOSSLESS = 40
 
 
-def page(audit: Audit, examples: ImageSet | FeatureSet | None, folder: Path) -> str:
+def page(audit: Audit, examples: Examples | None, folder: Path) -> str:
     """Return a page as HTML, complete in itself.
 
     Args:
@@ -83,6 +82,7 @@ def page(audit: Audit, examples: ImageSet | FeatureSet | None, folder: Path) -> 
         "program": files.joinpath("page.js").read_text(encoding="utf-8"),
         "data": in_script(content),
         "lead": html.escape(lead(audit)),
+        "warning": f'<p class="warning">{html.escape(doubt)}</p>' if (doubt := warning(audit)) else "",
         "facts": _terms(_facts(audit)),
         "doubtful": html.escape(_doubtful(audit, count)),
         "noise": html.escape(_noise(audit)),
@@ -134,6 +134,24 @@ def lead(audit: Audit) -> str:
     )
 
 
+WEAK = 0.5
+"""The share of labels that probabilities agree with, below which they are more likely weak than right."""
+
+
+def warning(audit: Audit) -> str:
+    """Return what speaks against trusting the audit; "" if nothing does."""
+    agreement = audit.summary["agreement"]
+    if agreement >= WEAK:
+        return ""
+    ways = "more epochs, more examples, or probabilities of a better model (--probs)"
+    if audit.summary["method"]["probs"] == "given":
+        ways = "probabilities of a better model"
+    return (
+        f"Only {100 * agreement:.0f} % of the labels are what the model takes the example for: more likely "
+        f"than so many wrong labels is a model too weak to judge them. Try {ways}."
+    )
+
+
 def _facts(audit: Audit) -> dict[str, str]:
     summary = audit.summary
     facts = {
@@ -169,8 +187,8 @@ def _noise(audit: Audit) -> str:
     words = "A row a class, a column a label; the paler diagonal is what is labelled right."
     if level is not None:
         words += (
-            f" Intervals hold {100 * level:.0f} % of what drawing other examples would give; "
-            "they know nothing of how wrong the model is."
+            f" Point at a cell for its interval ({100 * level:.0f} %), which says how much it matters which "
+            "examples were drawn, and not how wrong the models are."
         )
     return words
 
@@ -211,6 +229,8 @@ def next_steps(audit: Audit, folder: Path) -> list[tuple[str, str]]:
         more += f" --image-size {audit.summary['image_size']}"
     if audit.summary["bad_images"] != "fail":
         more += f" --bad-images {audit.summary['bad_images']}"
+    if audit.summary.get("label_column") is not None:
+        more += f" --label-column {shlex.quote(audit.summary['label_column'])}"
     steps = [("Go through the doubtful ones by keyboard", f"noisylabels review {place}")]
     if audit.summary["noise"] == "none":
         steps += [
@@ -241,12 +261,17 @@ def _made(audit: Audit) -> dict[str, str]:
     if method["probs"] == "given":
         made["probabilities"] = "given; nothing was trained"
     else:
-        made["probabilities"] = f"of {method['folds']} models, each of the folds that it has not seen"
+        made["probabilities"] = f"of {method['folds']} models, each trained on all folds but one"
         for name in ("model", "loss", "epochs", "batch_size", "lr", "seed"):
             if name in method:
                 made[name.replace("_", " ")] = str(method[name])
+        if method["choice"] is not None:
+            made["why this loss"] = method["choice"]["why"]
         made["training"] = f"{method['train_seconds']:,.0f} s"
-    made["noise estimate"] = summary["rate"]["method"].replace("_", " ")
+    made["noise estimate"] = {
+        "confident_joint": "confident joint",
+        "confident_joint, seen": "between the confident joint, out of fold, and what the models came to see",
+    }[summary["rate"]["method"]]
     made["program"] = f"noisylabels {__version__}"
     return made
 

@@ -6,10 +6,11 @@ The folder, each file whole or not there, audit.json last (a folder without it i
 audit.json          an object: "format" 1, "version" (of this program), "name", "class_names" (K), "n" (N),
                     and the summary: "data" (a name of `noisylabels list data`, the absolute path of the data,
                     or null where they came as arrays), "data_root" (absolute, or null), "image_size",
-                    "bad_images", "part" ("all": training part, then test part; "train"), "noise" (added to
-                    try the audit, else "none"), "seed", "labels" (absolute path of the corrected labels that
-                    were audited, or null), "digest" (of the audited set, or null), and the findings of
-                    `issues.summarize`: "rate", "transition", "pairs", "classes", "duplicates", "flagged", ...
+                    "bad_images", "label_column" (if one was named), "part" ("all": training part, then test
+                    part; "train"), "noise" (added to try the audit, else "none"), "seed", "labels" (absolute
+                    path of the corrected labels that were audited, or null), "digest" (of the audited set, or
+                    null), and the findings of `issues.summarize`: "rate", "transition", "pairs", "classes",
+                    "duplicates", "flagged", ...
 labels.parquet      a row an example, the most doubtful first: rank (from 1), index (position in the audited
                     set), id, path (of the image file, relative to the folder "data", or to the folder of the
                     file "data"; null where there is none), given, suggested (class names), score, flagged,
@@ -41,7 +42,7 @@ from noisylabels.core.files import read_json, replacing, write_json, write_text
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from noisylabels.data.images import ImageSet
+    from noisylabels.data.features import Examples
     from noisylabels.experiment.reporter import Reporter
 
 FORMAT = 1
@@ -72,7 +73,7 @@ class Audit:
             else the likeliest, which may be the given one.
         score: (N,) float64 in [0, 1]: 0 the label is probably wrong, 1 probably right.
         flagged: (N,) bool: the most doubtful, as many as there are estimated to be wrong.
-        probs: (N, K) float32: the class probabilities that all of it is made of.
+        probs: (N, K) float32: what the models say of each example, or the probabilities that were given.
         why: N clauses: what speaks against the label, or for it.
         summary: of the whole, as in audit.json.
         neighbours: position -> positions of examples that look like it, labelled as it is given, and as
@@ -263,7 +264,7 @@ def read_head(folder: Path) -> dict[str, Any]:
     return head
 
 
-def load_examples(audit: Mapping[str, Any] | Path | str, reporter: Reporter | None = None) -> ImageSet:
+def load_examples(audit: Mapping[str, Any] | Path | str, reporter: Reporter | None = None) -> Examples:
     """Return the set that was audited: its examples in their order, with the labels that were audited.
 
     Args:
@@ -294,21 +295,20 @@ def load_examples(audit: Mapping[str, Any] | Path | str, reporter: Reporter | No
 
 def audited_set(
     asked: Mapping[str, Any], reporter: Reporter | None = None
-) -> tuple[ImageSet, np.ndarray | None]:
+) -> tuple[Examples, np.ndarray | None]:
     """Return a set to audit, and its true labels where noise is added.
 
     Args:
         asked: data, data_root, image_size, bad_images, part, noise, seed, labels, as in audit.json.
         reporter: told of the loading.
     """
-    import dataclasses
-
-    import torch
-
-    from noisylabels.data.images import image_set, joined
+    from noisylabels.data.features import joined, with_labels
     from noisylabels.experiment import corrupt_set, load_config, load_sets
 
-    names = ("data", "data_root", "image_size", "bad_images", "noise", "seed", "labels", "download")
+    names = (
+        *("data", "data_root", "image_size", "bad_images", "label_column"),
+        *("noise", "seed", "labels", "download"),
+    )
     config = load_config(None, **{name: asked[name] for name in names if asked.get(name) is not None})
     train, test = load_sets(config, reporter)
     examples = joined(train, test) if asked["part"] == "all" else train
@@ -323,9 +323,7 @@ def audited_set(
         download=config.download,
         reporter=reporter,
     )
-    given = torch.from_numpy(labels.given)
-    made = image_set(examples.images, given, examples.class_names, examples.ids, examples.name)
-    return dataclasses.replace(made, notes=examples.notes, arranged=examples.arranged), labels.true
+    return with_labels(examples, labels.given), labels.true
 
 
 def _plain(value: Any) -> Any:

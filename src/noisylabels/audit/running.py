@@ -9,33 +9,39 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from noisylabels.audit import issues
-from noisylabels.audit.crossval import FOLDS, LOSS, RECIPE, OutOfFold, cross_validate
+from noisylabels.audit.crossval import FOLDS, LOSS, RECIPE, cross_validate
 from noisylabels.audit.duplicates import find_duplicates
+from noisylabels.audit.folder import FOLDER_OF_FOLDS, SETTINGS, emptied, finished
 from noisylabels.audit.neighbours import find_neighbours
 from noisylabels.audit.probfile import read_probs
 from noisylabels.audit.result import FILES, Audit, audited_set
 from noisylabels.audit.scores import checked, rank
 from noisylabels.audit.subject import Subject, read_subject
 from noisylabels.core.checks import InputError, check_choice, check_whole
-from noisylabels.core.files import alone, check_file, file_digest, folder_for, read_json, write_json
+from noisylabels.core.config import build
+from noisylabels.core.files import alone, check_file, file_digest, folder_for, write_json
+from noisylabels.experiment.choice import AUTO
 from noisylabels.experiment.reporter import Notes, Reporter, Silent
+from noisylabels.training.settings import Settings
 
 if TYPE_CHECKING:
-    from noisylabels.data.features import FeatureSet
-    from noisylabels.data.images import ImageSet
+    from noisylabels.data.features import Examples
 
 PARTS = ("all", "train")
+
+WHY = "robust, and learns in few epochs; an audit asks for what is learnt early"
+"""Why `LOSS` is the one that is taken where none is named."""
 
 NEIGHBOURED = 200
 """Beside the flagged, so many of the most doubtful get neighbours to compare them with."""
 
-_SETTINGS, _FOLDS = "settings.json", "folds"  # of an audit under way
 _WHERE = ("data_root", "download")  # which say where things are, not what the audit is
 
 
@@ -55,6 +61,7 @@ def audit(
     seed: int = 0,
     image_size: int | None = None,
     bad_images: str = "fail",
+    label_column: str | None = None,
     data_root: str | Path | None = None,
     download: bool = False,
     reporter: Reporter | None = None,
@@ -85,7 +92,7 @@ def audit(
         model: as of a run.
         width: factor of the model's layer widths.
         seed: of folds, weights, order, augmentation and noise.
-        image_size, bad_images, data_root, download: as for `load`.
+        image_size, bad_images, label_column, data_root, download: as for `load`.
         reporter: told how it goes.
         stop: asked after every step; when it says yes, `Interrupted` is raised.
         settings: of the training: epochs, batch_size, lr, device, ...; see `Settings`.
@@ -118,6 +125,7 @@ def audit(
         seed=seed,
         image_size=image_size,
         bad_images=bad_images,
+        label_column=label_column,
         data_root=data_root,
         download=download,
     )
@@ -128,7 +136,7 @@ def audit(
         found, _ = job.find(None)
         return found
     folder = Path(out).expanduser()
-    if (done := _finished(folder, job.identity, reporter)) is not None:
+    if (done := finished(folder, job.identity, reporter)) is not None:
         return done
     with contextlib.ExitStack() as stack:
         try:
@@ -136,7 +144,7 @@ def audit(
             stack.enter_context(alone(folder / ".lock"))
         except OSError as error:
             raise InputError(f"the audit's folder {folder} cannot be written: {error.strerror}") from None
-        done = _finished(folder, job.identity, reporter)  # again, now that nobody else can end it
+        done = finished(folder, job.identity, reporter)  # again, now that nobody else can end it
         return job.carry_out(folder) if done is None else done
 
 
@@ -171,42 +179,45 @@ class _Job:
         if probs is None:
             if subject.given is not None:
                 raise InputError("there are labels but no data; give data to train on, or probs")
-            if self.how["loss"] == "auto":
-                self.how["loss"] = LOSS
             self._check_names()
             self.identity = {**asked, "probs": None, **_without(self.how, "device", "num_workers")}
         else:
             self.identity = {**asked, "probs": _digest(probs)}
 
     def _check_names(self) -> None:
-        """Raise an `InputError` for a misspelt loss or model before data are read, which may take long."""
+        """Raise an `InputError` for a wrong name or setting before data are read, which may take long."""
         from noisylabels.losses.expression import loss
         from noisylabels.models.catalog import canonical_model, check_model
 
-        criterion = loss(self.how["loss"])
-        if "two views" in criterion.needs:
-            raise InputError(f"the loss {self.how['loss']!r} compares two views of each image; take js here")
-        self.how["loss"], self.how["model"] = criterion.expression, canonical_model(self.how["model"])
+        if self.how["loss"] != AUTO:
+            criterion = loss(self.how["loss"])
+            if "two views" in criterion.needs:
+                raise InputError(
+                    f"the loss {self.how['loss']!r} compares two views of an image; take js here"
+                )
+            self.how["loss"] = criterion.expression
+        self.how["model"] = canonical_model(self.how["model"])
         check_model(self.how["model"])
+        build(Settings, RECIPE, _without(self.how, "folds", "loss", "model", "width"))
 
     def carry_out(self, folder: Path) -> Audit:
         """Audit in a folder in which nobody else is at work, and write it."""
         from noisylabels.audit.page import page
 
-        fresh = not (folder / _SETTINGS).exists()
+        fresh = not (folder / SETTINGS).exists()
         try:
             found, examples = self.find(folder)
         except InputError:
             if fresh:
-                _empty(folder)
+                emptied(folder)
             raise
         for leftover in [file for name in FILES for file in folder.glob(f".{name}.*.tmp")]:
             leftover.unlink(missing_ok=True)
         found.save(folder, page(found, examples, folder))
-        shutil.rmtree(folder / _FOLDS, ignore_errors=True)
+        shutil.rmtree(folder / FOLDER_OF_FOLDS, ignore_errors=True)
         return found
 
-    def find(self, folder: Path | None) -> tuple[Audit, ImageSet | FeatureSet | None]:
+    def find(self, folder: Path | None) -> tuple[Audit, Examples | None]:
         """Return the audit and what was audited."""
         began = time.perf_counter()
         examples, true = self._examples()
@@ -217,75 +228,52 @@ class _Job:
         else:
             labels, names, ids = examples.labels.numpy(), examples.class_names, examples.ids
         outside = self._outside(labels, names, ids)
-        if folder is not None and not (folder / _SETTINGS).exists():
-            write_json(folder / _SETTINGS, self.identity)
+        if folder is not None and not (folder / SETTINGS).exists():
+            write_json(folder / SETTINGS, self.identity)
         if outside is not None:
-            probs, score = outside, rank(labels, outside)
-            method: dict[str, Any] = {"probs": "given", "score": "normalized_margin"}
-            points = None
+            said = _Said(outside, None, outside, rank(labels, outside), None, {"probs": "given"})
         else:
             assert examples is not None
-            known = self._train(examples, folder)
-            probs, score, points = known.probs, score_of(known), known.features
-            method = {"probs": "out of fold", **known.settings, "train_seconds": round(known.seconds, 1)}
-        summary = {name: self.subject.asked[name] for name in self.subject.asked if name != "download"}
-        summary["digest"] = None if examples is None else examples.digest
-        summary["kind"] = "labels" if examples is None else _kind(examples)
-        return self._found(
-            examples, labels, names, ids, probs, score, points, true, summary | {"method": method}, began
-        ), examples
-
-    def _found(
-        self,
-        examples: ImageSet | FeatureSet | None,
-        labels: np.ndarray,
-        names: tuple[str, ...],
-        ids: Sequence[str],
-        probs: np.ndarray,
-        score: np.ndarray,
-        points: np.ndarray | None,
-        true: np.ndarray | None,
-        summary: dict[str, Any],
-        began: float,
-    ) -> Audit:
+            said = self._train(examples, folder)
         groups = [] if examples is None else find_duplicates(examples.images)
-        estimated = issues.estimate(labels, probs, self.subject.asked["seed"])
-        same = "row" if summary["kind"] == "features" else "picture"
-        found = issues.find_issues(labels, probs, score, estimated.rate, names, ids, groups, same)
-        score = np.round(found.score, 6)
-        order = np.lexsort((np.arange(len(labels)), score, ~found.flagged))
+        kind = "labels" if examples is None else _kind(examples)
+        estimated = issues.estimate(labels, said.probs, said.seen, self.subject.asked["seed"])
+        same = "row" if kind == "features" else "picture"
+        found = issues.find_issues(labels, said.judged, said.score, estimated.rate, names, ids, groups, same)
+        order = np.lexsort((np.arange(len(labels)), found.score, ~found.flagged))
         wanted = order[: max(int(found.flagged.sum()), NEIGHBOURED)]
         beside = {}
         if examples is not None:
+            points = said.judged if said.points is None else said.points
             beside = find_neighbours(
-                wanted,
-                labels,
-                found.suggested,
-                score,
-                found.flagged,
-                probs if points is None else points,
-                groups,
+                wanted, labels, found.suggested, found.score, found.flagged, points, groups
             )
-        findings = issues.summarize(labels, found, estimated, names, groups, true)
-        for conflict in findings["duplicates"]["conflicts"]:
+        agreement = float((said.probs.argmax(axis=1) == labels).mean())
+        summary = {name: value for name, value in self.subject.asked.items() if name != "download"}
+        summary |= {"digest": None if examples is None else examples.digest, "kind": kind}
+        summary |= {"method": said.method}
+        summary |= issues.summarize(labels, agreement, found, estimated, names, groups, true)
+        for conflict in summary["duplicates"]["conflicts"]:
             conflict["ids"] = [ids[i] for i in conflict["members"]]
-        return Audit(
+        summary["seconds"] = round(time.perf_counter() - began, 1)
+        made = Audit(
             name=self.subject.name,
             class_names=tuple(names),
             ids=list(ids),
             given=labels,
             suggested=found.suggested,
-            score=score,
+            score=found.score,
             flagged=found.flagged,
-            probs=np.asarray(probs, dtype=np.float32),
+            probs=np.asarray(said.judged, dtype=np.float32),
             why=found.why,
-            summary=summary | findings | {"seconds": round(time.perf_counter() - began, 1)},
+            summary=summary,
             neighbours=beside,
             paths=_paths(self.subject.asked["data"], ids),
             true=true,
         )
+        return made, examples
 
-    def _examples(self) -> tuple[ImageSet | FeatureSet | None, np.ndarray | None]:
+    def _examples(self) -> tuple[Examples | None, np.ndarray | None]:
         if self.subject.asked["data"] is None:
             return self.subject.examples, None
         if self.subject.asked["part"] == "train":
@@ -309,17 +297,36 @@ class _Job:
             )
         return probs
 
-    def _train(self, examples: ImageSet | FeatureSet, folder: Path | None) -> OutOfFold:
-        if _kind(examples) == "images" and len(np.unique(examples.labels.numpy())) < 2:
+    def _train(self, examples: Examples, folder: Path | None) -> _Said:
+        if len(np.unique(examples.labels.numpy())) < 2:
             raise InputError(f"all labels of {self.subject.name} are one class; an audit needs 2")
-        return cross_validate(
+        how, choice = dict(self.how), None
+        if how["loss"] == AUTO:
+            how["loss"], choice = LOSS, {"loss": LOSS, "why": WHY}
+            self.reporter.note(f"loss {LOSS}: {WHY}")
+        known = cross_validate(
             examples,
-            folder=None if folder is None else folder / _FOLDS,
+            folder=None if folder is None else folder / FOLDER_OF_FOLDS,
             reporter=self.reporter,
             stop=self.stop,
             seed=self.subject.asked["seed"],
-            **self.how,
+            **how,
         )
+        method = {"probs": "trained", **known.settings, "train_seconds": round(known.seconds, 1)}
+        method["choice"] = choice
+        return _Said(known.probs, known.seen, known.judged, known.score, known.features, method)
+
+
+@dataclass(frozen=True, eq=False)
+class _Said:
+    """What models say of the examples: out of fold, while trained on them, both together, and the score."""
+
+    probs: np.ndarray
+    seen: np.ndarray | None
+    judged: np.ndarray
+    score: np.ndarray
+    points: np.ndarray | None
+    method: dict[str, Any]
 
 
 def recipe_epochs() -> int:
@@ -328,12 +335,7 @@ def recipe_epochs() -> int:
     return epochs
 
 
-def score_of(known: OutOfFold) -> np.ndarray:
-    """Return the scores of labels by out-of-fold probabilities and the dynamics of the training."""
-    return rank(known.labels, known.probs)
-
-
-def _kind(examples: ImageSet | FeatureSet) -> str:
+def _kind(examples: Examples) -> str:
     return "images" if examples.images.ndim == 4 else "features"
 
 
@@ -364,36 +366,6 @@ def _digest(probs: Any) -> str:
         return hashlib.sha256(np.ascontiguousarray(probs, dtype=np.float64).tobytes()).hexdigest()
     except (TypeError, ValueError):
         raise InputError("probs are no array of numbers, expected shape (N, K)") from None
-
-
-def _finished(folder: Path, identity: dict[str, Any], reporter: Reporter) -> Audit | None:
-    """Return the audit in a folder if this very one is done there; anything else there is an error."""
-    if folder.exists() and not folder.is_dir():
-        raise InputError(f"{folder} is a file, expected a folder for the audit; give another --out")
-    if not (folder / _SETTINGS).exists():
-        if folder.exists() and any(not file.name.startswith(".") for file in folder.iterdir()):
-            raise InputError(f"{folder} is not empty and holds no audit; give another --out")
-        return None
-    there = read_json(folder / _SETTINGS)
-    if not isinstance(there, dict):
-        raise InputError(f"{folder / _SETTINGS} holds no settings; restore it, or remove {folder}")
-    for name in identity.keys() | there.keys():
-        was, wanted = there.get(name), json.loads(json.dumps(identity.get(name)))
-        if was != wanted:
-            raise InputError(
-                f"{folder} holds another audit: its {name} is {was!r}, this one's {wanted!r}; "
-                "give another --out"
-            )
-    if not (folder / "audit.json").exists():
-        return None
-    reporter.note(f"{folder} is done already; remove it to audit again")
-    return Audit.load(folder)
-
-
-def _empty(folder: Path) -> None:
-    """Remove what an audit wrote from which nothing came."""
-    shutil.rmtree(folder / _FOLDS, ignore_errors=True)
-    (folder / _SETTINGS).unlink(missing_ok=True)
 
 
 def _without(values: dict[str, Any], *names: str) -> dict[str, Any]:

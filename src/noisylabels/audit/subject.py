@@ -14,8 +14,7 @@ from noisylabels.core.checks import InputError, check_whole
 from noisylabels.core.files import check_file
 
 if TYPE_CHECKING:
-    from noisylabels.data.features import FeatureSet
-    from noisylabels.data.images import ImageSet
+    from noisylabels.data.features import Examples
 
 
 @dataclass(frozen=True)
@@ -24,14 +23,15 @@ class Subject:
 
     Args:
         name: what to call it.
-        asked: data, data_root, image_size, bad_images, part, noise, seed, labels, download; see `result`.
+        asked: data, data_root, image_size, bad_images, label_column, part, noise, seed, labels, download;
+            see `result`.
         examples: the set, if it came as objects or arrays.
         given: labels and class names where there is nothing else.
     """
 
     name: str
     asked: dict[str, Any]
-    examples: ImageSet | FeatureSet | None = None
+    examples: Examples | None = None
     given: tuple[np.ndarray, tuple[str, ...]] | None = None
 
 
@@ -45,6 +45,7 @@ def read_subject(
     seed: int = 0,
     image_size: int | None = None,
     bad_images: str = "fail",
+    label_column: str | None = None,
     data_root: str | Path | None = None,
     download: bool = False,
 ) -> Subject:
@@ -56,11 +57,14 @@ def read_subject(
         "data_root": None,
         "image_size": image_size,
         "bad_images": bad_images,
+        "label_column": label_column,
         "part": part,
         "noise": str(NoiseSpec.parse(noise)),
         "seed": check_whole(seed, "seed", 0),
         "labels": None,
     }
+    if label_column is not None:
+        asked["label_column"] = label_column
     if isinstance(data, (str, os.PathLike)):
         return _by_name(str(data), labels, data_root, download, asked)
     if asked["noise"] != "none":
@@ -108,7 +112,7 @@ def _by_name(
     from noisylabels.experiment.sets import source_of
 
     root = None if data_root is None else str(Path(data_root).expanduser())
-    kept = {name: asked[name] for name in ("image_size", "bad_images", "noise", "seed")}
+    kept = {name: asked[name] for name in ("image_size", "bad_images", "label_column", "noise", "seed")}
     config = canonical(load_config(None, data=data, data_root=root, **kept))
     source = source_of(config)
     named = source in DATA
@@ -131,10 +135,10 @@ def _by_name(
     return Subject(name or "data", asked)
 
 
-def _labelled(data: Any, labels: object, class_names: Sequence[str] | None) -> ImageSet | FeatureSet:
+def _labelled(data: Any, labels: object, class_names: Sequence[str] | None) -> Examples:
     """Return a set with other labels, if such are handed in."""
     if labels is None:
-        made: ImageSet | FeatureSet = data
+        made: Examples = data
         return made
     given, names = read_labels(labels, class_names or data.class_names)
     return _of_array(data.images, given, names, data.ids, data.name)
@@ -146,7 +150,7 @@ def _of_array(
     names: tuple[str, ...],
     ids: Sequence[str] | None = None,
     name: str = "data",
-) -> ImageSet | FeatureSet:
+) -> Examples:
     import torch
 
     from noisylabels.data.features import feature_set

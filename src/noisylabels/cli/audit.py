@@ -62,6 +62,8 @@ class AuditCommand:
     """side in pixels to bring images to; needed only if they differ in size or are large"""
     bad_images: str = "fail"
     """what to do with images that cannot be read: fail, or skip"""
+    label_column: str | None = None
+    """column of the labels in a table or in Parquet (default: the one called label, class, target or y)"""
     data_root: str | None = None
     """folder that holds the named data set, or to which the path is relative"""
     download: bool = False
@@ -79,19 +81,8 @@ class AuditCommand:
         from noisylabels.core.process import keep_freed_memory, limit_threads
         from noisylabels.training.interrupt import Interrupted
 
-        about: dict[str, Any] = {
-            name: getattr(self, name)
-            for name in (
-                "part",
-                "noise",
-                "seed",
-                "image_size",
-                "bad_images",
-                "data_root",
-                "download",
-                "labels",
-            )
-        }
+        names = ("part", "noise", "seed", "image_size", "bad_images", "label_column", "data_root", "download")
+        about: dict[str, Any] = {name: getattr(self, name) for name in (*names, "labels")}
         how: dict[str, Any] = {name: getattr(self, name) for name in ("folds", "loss", "model", "width")}
         extra = {
             name: getattr(self, name)
@@ -118,11 +109,13 @@ DOUBTFUL, PAIRS = 10, 5
 
 def summary(found: Audit, out: Path) -> str:
     """Return what a person wants to know of an audit, a screenful."""
-    from noisylabels.audit.page import lead, next_steps
+    from noisylabels.audit.page import lead, next_steps, warning
 
     about = found.summary
     copies = about["duplicates"]
     lines = [f"{found.name}: {lead(found)[:1].lower()}{lead(found)[1:]}"]
+    if doubt := warning(found):
+        lines.append(f"  warning: {doubt}")
     if known := about["known"]:
         scores = [f"truly wrong {_percent(known['rate'])}"]
         scores += [
@@ -148,7 +141,8 @@ def summary(found: Audit, out: Path) -> str:
     if copies["groups"]:
         count = len(copies["conflicts"])
         differ = f", in {count} of them labelled differently" if count else ", always labelled the same"
-        lines.append(f"  there more than once: {copies['groups']:,} groups of examples{differ}")
+        groups = "1 group" if copies["groups"] == 1 else f"{copies['groups']:,} groups"
+        lines.append(f"  there more than once: {groups} of examples{differ}")
     rows = list(found.rows(DOUBTFUL))
     if rows:
         lines.append("  the most doubtful:")

@@ -9,16 +9,13 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
-import torch
 
 from noisylabels.core.cells import SUFFIXES, read_cells
 from noisylabels.core.checks import InputError, did_you_mean
 from noisylabels.core.files import check_file
-from noisylabels.data.features import FeatureSet, feature_set
-from noisylabels.data.images import ImageSet, image_set
+from noisylabels.data.features import Examples, subset_of, with_labels
 from noisylabels.data.table import LABEL_COLUMNS, PATH_COLUMNS
 
 ID_COLUMNS = ("id", *PATH_COLUMNS)
@@ -28,8 +25,6 @@ LEFT_OUT = -1
 
 _NUMBER = re.compile(r"(\d+)(\.0*)?", re.ASCII)  # a column of numbers with a gap in it is written "3.0"
 _COMPARED = 100_000  # ids that an unknown one is compared with, to name the nearest
-
-Set = TypeVar("Set", ImageSet, FeatureSet)
 
 
 @dataclass(frozen=True)
@@ -131,7 +126,7 @@ def settled(found: Corrections, ids: Iterable[str], folder: str | Path | None = 
     return labels
 
 
-def corrected(examples: Set, labels: Mapping[str, int]) -> Set:
+def corrected(examples: Examples, labels: Mapping[str, int]) -> Examples:
     """Return a set with other labels, and without the examples that are to be left out.
 
     Args:
@@ -145,6 +140,7 @@ def corrected(examples: Set, labels: Mapping[str, int]) -> Set:
     Raises:
         InputError: a label out of range, or nothing would be left.
 
+    >>> from noisylabels.data.images import image_set
     >>> pair = image_set(torch.zeros(2, 3, 4, 4, dtype=torch.uint8), [0, 1], ("cat", "dog"))
     >>> corrected(pair, {"1": 0}).labels.tolist(), list(corrected(pair, {"0": LEFT_OUT}).ids)
     ([0, 0], ['1'])
@@ -161,13 +157,8 @@ def corrected(examples: Set, labels: Mapping[str, int]) -> Set:
     if len(kept) == len(new) and (new == old).all():
         return examples
     # images may be memory-mapped: they are not copied unless some are left out
-    at = torch.from_numpy(kept)
-    content = examples.images if len(kept) == len(new) else examples.images.index_select(0, at)
-    ids = examples.ids if len(kept) == len(new) else [examples.ids[i] for i in kept.tolist()]
-    made = (content, torch.from_numpy(new[kept]), examples.class_names, ids, examples.name, examples.notes)
-    if isinstance(examples, FeatureSet):
-        return dataclasses.replace(feature_set(*made), arranged=examples.arranged)  # type: ignore[return-value]
-    return dataclasses.replace(image_set(*made), arranged=examples.arranged)
+    rest = examples if len(kept) == len(new) else subset_of(examples, kept)
+    return dataclasses.replace(with_labels(rest, new[kept]), arranged=examples.arranged)
 
 
 def _text_rows(path: Path) -> Iterator[tuple[int, str, str]]:

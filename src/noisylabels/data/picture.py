@@ -119,7 +119,7 @@ def whole(encoded: Encoded, side: int) -> Image.Image:
     with _open(encoded) as image:
         grey = image.mode in _GREY_MODES
         if image.format == "JPEG":
-            image.draft(None, (2 * side, 2 * side))
+            image.draft(None, (side, side))  # the decoder's own averages are good enough for the eye
         image.load()
         flat = _flatten(_upright(image), 1 if grey else 3)
         flat = flat.copy() if flat is image else flat  # thumbnail() changes it in place

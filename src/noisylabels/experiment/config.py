@@ -31,8 +31,8 @@ class Subject:
     losses: ce, nce+mae, 2*nce+0.5*rce; see `noisylabels list losses`; FILE.py:FUNCTION or MODULE:FUNCTION in
     it is of your own"""
     model: str = "auto"
-    """auto (small-cnn for images below 16x16, else cnn8), one of `noisylabels list models`, timm:NAME, or
-    MODULE:FUNCTION or FILE.py:FUNCTION of your own"""
+    """auto (small-cnn for images below 16x16, else cnn8; a small mlp for a table), one of `noisylabels list
+    models`, timm:NAME, or MODULE:FUNCTION or FILE.py:FUNCTION of your own"""
     width: float = 1.0
     """factor of the model's layer widths"""
     out: str | None = None
@@ -49,6 +49,8 @@ class Subject:
     labels: str | None = None
     """CSV or Parquet file of id (or path) and label, such as corrected.csv: these labels replace those that
     were read; an example with an empty one is left out"""
+    label_column: str | None = None
+    """column of the labels in a table or in Parquet (default: the one called label, class, target or y)"""
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,7 @@ class RunConfig(Settings, Subject):
 NOT_IDENTITY = ("out", "data_root", "download", *HOW)
 """Settings that say where and how a run is carried out, not what it is; they do not enter its id."""
 
-NEWER = ("validation", "labels")
+NEWER = ("validation", "labels", "label_column")
 """Settings that came after the first ids: at their defaults they do not enter an id, so that it stays."""
 
 

@@ -21,7 +21,7 @@ from noisylabels.experiment.config import NOT_IDENTITY, RunConfig
 from noisylabels.training.history import History
 
 if TYPE_CHECKING:
-    from noisylabels.data.images import ImageSet
+    from noisylabels.data.features import Examples
     from noisylabels.noise.labels import NoisyLabels
 
 FILES = (
@@ -110,8 +110,8 @@ def start_folder(
     out: Path,
     config: RunConfig,
     labels: NoisyLabels,
-    train: ImageSet,
-    test: ImageSet,
+    train: Examples,
+    test: Examples,
     shape: dict[str, Any],
     augment: str,
     files: dict[str, dict[str, str]],

@@ -29,6 +29,8 @@ from noisylabels.training.settings import Settings
 if TYPE_CHECKING:
     import torch
 
+    from noisylabels.data.features import Examples
+
 
 def run(
     config: RunConfig,
@@ -89,6 +91,32 @@ def run(
         return result
 
 
+def model_shape(config: RunConfig, train: Examples) -> dict[str, Any]:
+    """Return the arguments of `build_model`; rows of D features are of the size of images (1, 1, D).
+
+    Raises:
+        InputError: a model of the catalog that takes images is to take a table.
+    """
+    from noisylabels.models.catalog import is_own
+    from noisylabels.models.mlp import widths_for
+
+    more = {"num_classes": train.num_classes, "width": config.width}
+    if train.images.ndim == 4:
+        height, width = train.images.shape[2:]
+        auto = "small-cnn" if min(height, width) < 16 else "cnn8"
+        name = auto if config.model == "auto" else config.model
+        return {"name": name, "channels": train.images.shape[1], "image_size": (height, width), **more}
+    columns = train.images.shape[1]
+    widths = ",".join(map(str, widths_for(len(train), columns)))
+    name = f"mlp:{widths}" if config.model == "auto" else config.model
+    if name.partition(":")[0] != "mlp" and not is_own(name):
+        raise InputError(
+            f"the model {name!r} takes images, and {train.name} is a table of {columns} features; leave out "
+            "--model, or take mlp, mlp:64,32 or a model of your own"
+        )
+    return {"name": name, "channels": 1, "image_size": (1, columns), **more}
+
+
 def _finished(out: Path, config: RunConfig, code: dict[str, str], reporter: Reporter) -> RunResult | None:
     """Return the result of this run if it is done."""
     finished = check_folder(out, config)
@@ -122,16 +150,7 @@ def _run_alone(
 
     train, test, labels = corrupted(config, tracked)
     tracked.class_names = train.class_names
-    height, width = train.images.shape[2:]
-    shape: dict[str, Any] = {
-        "name": ("small-cnn" if min(height, width) < 16 else "cnn8")
-        if config.model == "auto"
-        else config.model,
-        "channels": train.images.shape[1],
-        "image_size": (height, width),
-        "num_classes": train.num_classes,
-        "width": config.width,
-    }
+    shape = model_shape(config, train)
     model = build_model(**shape, seed=config.seed)
     augment = default_augment(config.data, train) if config.augment == "auto" else config.augment
 

@@ -20,8 +20,7 @@ from noisylabels.core.checks import Damaged, InputError
 from noisylabels.core.config import build, to_dict
 from noisylabels.core.rng import derive_seed
 from noisylabels.data.augment import parse_augment
-from noisylabels.data.features import FeatureSet
-from noisylabels.data.images import ImageSet
+from noisylabels.data.features import Examples as Examples
 from noisylabels.data.loader import Batches, Timed, evaluation_batch_size
 from noisylabels.data.split import validation_split
 from noisylabels.noise.labels import NoisyLabels
@@ -34,8 +33,6 @@ from noisylabels.training.optim import learning_rate
 from noisylabels.training.settings import HOW, Settings
 from noisylabels.training.step import Step
 from noisylabels.training.tally import Tally
-
-Examples = ImageSet | FeatureSet
 
 EVALUATED_AT_ONCE = 8
 """Times as many images a batch of evaluation on a GPU as on a CPU, whose caches are small: 4,000 of 32x32."""
@@ -115,9 +112,8 @@ def fit(
         observe: called after every step with the epoch (from 1), the examples' positions (B,), the logits
             (B, K) and the labels (B,), all on the device and valid during the call only: the dynamics of each
             example come at no cost but this.
-        weights: (N,), 0 or more, of each training example's loss; a step's loss is then the mean of weight
-            times loss, so that weights with a mean of 1 leave the learning rate's meaning as it is. The loss
-            must have a reduction, as those of `noisylabels.loss` and torch's modules have. Measures are
+        weights: (N,), 0 or more, of each training example's loss: a step descends the mean of weight times
+            loss. The loss must have a reduction, as `noisylabels.loss` and torch's modules. Measures are
             unweighted.
         settings: any field of `Settings`: ``epochs=30, lr=0.1, precision="bfloat16"``. Images are not
             augmented unless ``augment="crop:4+flip"`` or the like says so. ``validation=0.1`` holds a tenth
@@ -298,14 +294,14 @@ def _checked_weights(
         return None
     if not hasattr(loss, "reduction"):
         raise InputError(
-            "weights need the loss of every example, and this loss has no reduction to set to 'none'; "
+            "weights need the loss of each example, and this one has no reduction to set to 'none'; "
             "take one of nl.loss or a module such as nn.CrossEntropyLoss()"
         )
     weights = torch.as_tensor(weights, dtype=torch.float32)
     if weights.shape != (len(train),) or not bool(((weights >= 0) & weights.isfinite()).all()):
         raise InputError(
-            f"weights of shape {tuple(weights.shape)}, from {float(weights.min()):g} to "
-            f"{float(weights.max()):g}, for {len(train)} examples, expected a finite one of 0 or more for each"
+            f"weights of shape {tuple(weights.shape)} for {len(train)} examples, "
+            "expected a finite number of 0 or more for each"
         )
     return weights.to(device)
 

@@ -40,9 +40,7 @@ class Step:
         self.model = model
         self.unseen = num_classes  # None once the first logits have been seen
         self.loss = loss
-        self.weights: Tensor | None = (
-            None  # (B,), of the next update's examples; the loss is then one of each
-        )
+        self.weights: Tensor | None = None  # (B,), of the next examples; the loss is not reduced then
         self.clip = settings.clip
         self.l1 = settings.l1
         self.parameters = [p for p in model.parameters() if p.requires_grad]

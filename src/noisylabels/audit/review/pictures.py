@@ -6,10 +6,12 @@ comes from a request. Files are decoded and encoded anew, so that the browser ge
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import threading
 from collections import OrderedDict
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +27,10 @@ if TYPE_CHECKING:
 SIDES = {"large": 512, "tile": 160}
 """Longest sides in pixels; smaller images stay as they are, the page enlarges them."""
 
+BESIDE = 6
+"""Neighbours of each class that are shown beside an example."""
+
+_CELL = 112  # pixels of the side of a neighbour
 _CACHE_BYTES = 64 << 20
 _LOSSLESS = 128  # up to this side PNG: JPEG would show on every enlarged pixel
 _COLUMNS = 24  # of a row of values; more cannot be compared at a glance
@@ -77,12 +83,22 @@ class Pictures:
         Raises:
             NoPicture: there is none, it cannot be read, or its file lies outside the data's folder.
         """
-        key = (position, size)
+        return self._keeping((position, size), lambda: self._picture(position, SIDES[size]))
+
+    def neighbours(self, position: int) -> tuple[bytes, str]:
+        """Return one picture of an example's neighbours, and its media type.
+
+        It has `BESIDE` columns; the first row is of those labelled as it is given, the second as suggested.
+        A request for each would take as long as all else that a decision takes.
+        """
+        return self._keeping((position, "neighbours"), lambda: self._sheet(position))
+
+    def _keeping(self, key: tuple[int, str], make: Callable[[], Image.Image]) -> tuple[bytes, str]:
         with self._lock:
             if key in self._kept:
                 self._kept.move_to_end(key)
                 return self._kept[key]
-        made = _encoded(self._picture(position, SIDES[size]))
+        made = _encoded(make())
         with self._lock:
             if key not in self._kept:
                 self._kept[key] = made
@@ -90,6 +106,17 @@ class Pictures:
             while self._kept_bytes > _CACHE_BYTES and len(self._kept) > 1:
                 self._kept_bytes -= len(self._kept.popitem(last=False)[1][0])
         return made
+
+    def _sheet(self, position: int) -> Image.Image:
+        from PIL import Image, ImageOps
+
+        sheet = Image.new("RGB", (BESIDE * _CELL, 2 * _CELL), (128, 128, 128))
+        for row, places in enumerate(self._audit.neighbours.get(position, ([], []))):
+            for column, place in enumerate(places[:BESIDE]):
+                with contextlib.suppress(NoPicture):  # it stays grey
+                    cell = ImageOps.fit(self._picture(place, SIDES["tile"]), (_CELL, _CELL))
+                    sheet.paste(cell, (column * _CELL, row * _CELL))
+        return sheet
 
     def values(self, position: int) -> list[tuple[str, float, float, float]] | None:
         """Return a row of a table: name, value, and the means of the given and of the suggested class.
@@ -110,7 +137,8 @@ class Pictures:
             apart = np.abs(means[0] - means[1]) / np.where(spread > 0, spread, 1)
             apart = apart if apart.any() else np.abs(table[position] - means[0])
             chosen = np.sort(np.argsort(-apart, kind="stable")[:_COLUMNS])
-        names = getattr(examples, "columns", None) or [f"x{c}" for c in range(table.shape[1])]
+        named = examples.encoder is not None  # it says how the columns became features
+        names = examples.encoder.features if named else [f"x{c}" for c in range(table.shape[1])]
         return [
             (str(names[c]), float(table[position, c]), float(means[0][c]), float(means[1][c]))
             for c in chosen.tolist()

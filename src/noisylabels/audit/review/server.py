@@ -45,7 +45,9 @@ SECURITY = {
 _PAGE = {
     "/": ("page.html", "text/html; charset=utf-8"),
     "/page.css": ("page.css", "text/css; charset=utf-8"),
+    "/talk.js": ("talk.js", "text/javascript; charset=utf-8"),
     "/page.js": ("page.js", "text/javascript; charset=utf-8"),
+    "/keys.js": ("keys.js", "text/javascript; charset=utf-8"),
     "/icon.svg": ("icon.svg", "image/svg+xml"),
 }
 
@@ -178,12 +180,20 @@ def application(session: Session, port: int, token: str, launch: set[str] | None
         return JSONResponse(_finite(session.details(asked)))
 
     def picture(request: Request) -> Response:
-        position = request.path_params["position"]
         size = request.query_params.get("size", "large")
-        if size not in SIDES or not 0 <= position < len(session.audit):
+        if size not in SIDES:
+            return PlainTextResponse("there is no such picture\n", 404)
+        return seen(request, lambda position: session.pictures.get(position, size))
+
+    def neighbours(request: Request) -> Response:
+        return seen(request, session.pictures.neighbours)
+
+    def seen(request: Request, make: Callable[[int], tuple[bytes, str]]) -> Response:
+        position = request.path_params["position"]
+        if not 0 <= position < len(session.audit):
             return PlainTextResponse("there is no such picture\n", 404)
         try:
-            content, kind = session.pictures.get(position, size)
+            content, kind = make(position)
         except NoPicture as error:
             return PlainTextResponse(f"{error}\n", 404)
         keep = "private, max-age=86400, immutable" if request.query_params.get("v") == version else "no-store"
@@ -238,6 +248,7 @@ def application(session: Session, port: int, token: str, launch: set[str] | None
             Route("/api/decide", changing(decide), methods=["POST"]),
             Route("/api/undo", changing(undo), methods=["POST"]),
             Route("/picture/{position:int}", picture),
+            Route("/neighbours/{position:int}", neighbours),
             Route("/corrected.csv", corrected),
         ],
         middleware=[

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from noisylabels.audit.result import Audit
-from noisylabels.audit.review.pictures import Pictures
+from noisylabels.audit.review.pictures import BESIDE, Pictures
 from noisylabels.audit.review.store import FILE, LABELLED, OPEN, Decision, Store
 from noisylabels.core.checks import InputError
 
@@ -81,7 +81,7 @@ class Session:
                     round(float(probs[k]), 4) for k in (audit.given[position], audit.suggested[position])
                 ],
                 "probable": [[int(k), round(float(probs[k]), 4)] for k in likely],
-                "neighbours": [list(of_given), list(of_suggested)],
+                "neighbours": [list(of_given)[:BESIDE], list(of_suggested)[:BESIDE]],
                 "values": self.pictures.values(position),
                 "problem": self.pictures.problem(),
             }
