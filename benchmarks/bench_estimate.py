@@ -9,7 +9,7 @@ go by the two nearest neighbours: `neighbours`, and `moments`, which is written 
 Song, Liu, "Clusterability as an alternative to anchor points", 2021), class shares and transition from the
 counts of one, two and three neighbouring labels, matched by gradient descent (Adam, 1,500 rounds) on all
 examples. Features are the pixels of the digits, and gradient histograms (HOG) of photographs, brought to 64
-principal components. Writes estimate.json and estimate.md into results/benchmarks.
+principal components. Writes estimate-noise.json and .md into results/benchmarks.
 """
 
 from __future__ import annotations
@@ -236,7 +236,7 @@ def main(options: Options) -> None:
     part = [row for row in rows if row["noise"] != "none" and row.get("interval")]
     held = sum(row["interval"][0] <= row["rate"] <= row["interval"][1] for row in part)
     result = {"processor": processor(), "load": load(), "intervals": len(part), "that hold the rate": held}
-    keep(options.out, "estimate", result | {"rows": rows}, table(rows))
+    keep(options.out, "estimate-noise", result | {"rows": rows}, table(rows))
     print(f"{held} of {len(part)} intervals of 95 % hold the realised rate")
 
 

@@ -81,6 +81,8 @@ def test_what_is_searched_around_a_sum() -> None:
 def test_limits_of_parameters_are_kept() -> None:
     (q, _) = dimensions(fast(loss="gce(q=0.9)"))
     assert 0.22 < q.low < 0.9 < q.high < 1
+    (q, _) = dimensions(fast(loss="gce(q=1)"))
+    assert (q.start, q.high) == (1, 1)
     for loss in ("gce(q=1)", "tgce", "js", "phuber_ce", "aul", "taylor_ce", "poly1", "nce+agce@cifar10"):
         config = canonical(fast(loss=loss))
         for each in dimensions(config):

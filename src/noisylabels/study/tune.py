@@ -158,10 +158,10 @@ def dimensions(config: RunConfig, search: Sequence[str] = WHAT) -> list[Dimensio
             limits = term.row.domain.get(key, {})
             if limits.get("whole") or value <= 0:
                 continue
-            low = max(value / PARAMETERS, 1.001 * limits.get("low", 0.0))
-            high = min(value * PARAMETERS, 0.999 * limits.get("high", math.inf))
-            if low < high:
-                found.append(Dimension(f"{key} of {name}", min(max(value, low), high), low, high))
+            # a little inside the limits, since values are rounded
+            low = max(value / PARAMETERS, min(value, 1.02 * limits.get("low", 0.0)))
+            high = min(value * PARAMETERS, max(value, 0.98 * limits.get("high", math.inf)))
+            found.append(Dimension(f"{key} of {name}", value, low, high))
     if "lr" in search:
         found.append(Dimension("lr", config.lr, config.lr / RATES, config.lr * RATES))
     return found
