@@ -34,6 +34,12 @@ TABLES = ["--methods", "NoisyLabelClassifier", "LogisticRegression", "RandomFore
             "| captured | NotImplementedError: there are CUDA graphs on a GPU only |",
         ),
         (
+            "bench_audit",
+            ["--noises", "symmetric:0.2", "--seeds=1", "--epochs=1"],
+            "audit-here.json",
+            "| digits, symmetric:0.2 |",
+        ),
+        (
             "equal_accuracy",
             ["--epochs=1", "--seeds=2", "--examples=200"],
             "equal-accuracy-digits.json",
@@ -50,6 +56,8 @@ TABLES = ["--methods", "NoisyLabelClassifier", "LogisticRegression", "RandomFore
 def test_a_script_runs_to_its_end(script, words, file, shown, tmp_path):
     if script != "equal_accuracy":
         words = [*words, "--machine=here"]
+    if script == "bench_audit":
+        words = [*words, f"--cells={tmp_path / 'cells'}"]
     if script == "bench_tables":
         words = [*words, "--rows", str(tmp_path / "rows.jsonl")]
     done = subprocess.run(

@@ -406,3 +406,56 @@ def test_labels_and_losses_that_are_none_are_named(sets, model):
     refused("foreign images are put; take the set that nl.corrupt_set gives with them", labels=swapped)
     other = corrupt([0, 1], "none", num_classes=train.num_classes)
     refused("there are 2 labels of .* for 12 images .*; corrupt the labels of this very set", labels=other)
+
+
+def test_a_part_of_a_set_is_trained_on_and_nothing_else_seen(sets, model):
+    train, _ = sets(n=40)
+    part = np.arange(40)[np.arange(40) % 4 != 1]
+    seen = []
+    net = model()
+    fit(
+        net,
+        train,
+        None,
+        nn.CrossEntropyLoss(),
+        positions=part,
+        observe=lambda epoch, index, logits, target: seen.append((epoch, index.tolist())),
+        **FAST,
+    )
+    for epoch in (1, 2):
+        assert sorted(i for e, index in seen for i in index if e == epoch) == part.tolist()
+    # what is left aside is not looked at: other labels there change nothing
+    other = train.labels.clone()
+    other[1::4] = 0
+    again = model()
+    changed = dataclasses.replace(train, labels=other)
+    fit(again, changed, None, nn.CrossEntropyLoss(), positions=part, **FAST)
+    assert same(net, again)
+
+
+@pytest.mark.parametrize("positions", [[1, 0], [0, 0, 1], [-1, 2], [2, 40], [], [0.0, 1.0], [[0, 1]]])
+def test_positions_that_are_none_are_refused(sets, model, positions):
+    train, _ = sets(n=40)
+    with pytest.raises(InputError, match="positions are not int64 numbers from 0 to 39 in rising order"):
+        fit(model(), train, None, nn.CrossEntropyLoss(), positions=np.array(positions), **FAST)
+
+
+def test_a_checkpoint_of_another_part_is_refused(sets, model, tmp_path):
+    train, _ = sets(n=40)
+    parts = [None, np.arange(30), np.arange(31)]
+    for i, positions in enumerate(parts):
+        fit(
+            model(), train, None, nn.CrossEntropyLoss(), positions=positions, folder=tmp_path / str(i), **FAST
+        )
+        for other in parts:
+            if other is not positions:
+                with pytest.raises(InputError, match="of a run whose part of the training set is"):
+                    fit(
+                        model(),
+                        train,
+                        None,
+                        nn.CrossEntropyLoss(),
+                        positions=other,
+                        folder=tmp_path / str(i),
+                        **FAST,
+                    )

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -19,8 +20,7 @@ from noisylabels.core.checks import Damaged, InputError
 from noisylabels.core.config import build, to_dict
 from noisylabels.core.rng import derive_seed
 from noisylabels.data.augment import parse_augment
-from noisylabels.data.features import FeatureSet
-from noisylabels.data.images import ImageSet
+from noisylabels.data.features import Examples as Examples
 from noisylabels.data.loader import Batches, Timed, evaluation_batch_size
 from noisylabels.data.split import validation_split
 from noisylabels.noise.labels import NoisyLabels
@@ -34,10 +34,11 @@ from noisylabels.training.settings import HOW, Settings
 from noisylabels.training.step import Step
 from noisylabels.training.tally import Tally
 
-Examples = ImageSet | FeatureSet
-
 EVALUATED_AT_ONCE = 8
 """Times as many images a batch of evaluation on a GPU as on a CPU, whose caches are small: 4,000 of 32x32."""
+
+UNLESS_SAID = {"part of the training set": "all of it", "weights": "equal"}
+"""What a checkpoint says of a training on all examples alike; older ones do not say it."""
 
 
 class Watcher(Protocol):
@@ -80,6 +81,7 @@ def fit(
     loss: Callable[[Tensor, Tensor], Tensor],
     *,
     labels: NoisyLabels | None = None,
+    positions: np.ndarray | None = None,
     folder: str | Path | None = None,
     watcher: Watcher | None = None,
     stop: Callable[[], bool] = lambda: False,
@@ -98,6 +100,8 @@ def fit(
             `noisylabels.loss`, ``nn.CrossEntropyLoss()``, or any function.
         labels: the labels to train on and the true ones; without it the labels of `train`, whose
             truth is then unknown.
+        positions: (n,) int64 in rising order: the part of `train` to train on, whose pixels are not copied;
+            None for all of it. Images are normalized by the whole set.
         folder: where to keep checkpoint.pt, which the same call goes on from (or, with other settings
             or data, refuses), and history.jsonl.
         watcher: told of every step and epoch.
@@ -137,7 +141,7 @@ def fit(
     model.to(device=device, memory_format=layout)  # type: ignore[call-overload]
     if isinstance(loss, nn.Module):
         loss.to(device)  # it may hold class weights
-    kept, held = (torch.from_numpy(part) for part in validation_split(len(train), use.validation, use.seed))
+    kept, held = (torch.from_numpy(part) for part in _parts(len(train), positions, use))
     batches, test_batches, held_batches = _batches(train, given, kept, held, test, use, device)
     steps = len(batches)
     weights = _checked_weights(weights, train, loss, device)
@@ -147,7 +151,7 @@ def fit(
     history = History()
     epoch = done = 0
     train_seconds = data_seconds = 0.0
-    made_for = _made_for(use, train, test, labels, loss, weights)
+    made_for = _made_for(use, train, test, labels, positions, loss, weights)
     given, true = given[kept], true[kept] if true is not None else None
 
     def save() -> None:
@@ -265,6 +269,23 @@ def _labels_of(
     return torch.from_numpy(labels.given), torch.from_numpy(labels.true)
 
 
+def _parts(n: int, positions: np.ndarray | None, use: Settings) -> tuple[np.ndarray, np.ndarray]:
+    """Return the positions to train on and those held out for validation."""
+    if positions is None:
+        return validation_split(n, use.validation, use.seed)
+    if not (
+        positions.ndim == 1
+        and positions.dtype == np.int64
+        and len(positions)
+        and positions[0] >= 0
+        and positions[-1] < n
+        and (np.diff(positions) > 0).all()
+    ):
+        raise InputError(f"positions are not int64 numbers from 0 to {n - 1} in rising order, each once")
+    kept, held = validation_split(len(positions), use.validation, use.seed)
+    return positions[kept], positions[held]
+
+
 def _checked_weights(
     weights: Tensor | None, train: Examples, loss: Callable[[Tensor, Tensor], Tensor], device: torch.device
 ) -> Tensor | None:
@@ -336,12 +357,16 @@ def _made_for(
     train: Examples,
     test: Examples | None,
     labels: NoisyLabels | None,
+    positions: np.ndarray | None,
     loss: Callable[[Tensor, Tensor], Tensor],
     weights: Tensor | None,
 ) -> dict[str, str | int | float | bool]:
     """Return what a checkpoint must agree on with the call that goes on from it."""
     tested = test.digest if test is not None else "none"
     data = {"training set": train.digest, "test set": tested, "loss": _loss_identity(loss)}
+    data |= UNLESS_SAID
+    if positions is not None:
+        data["part of the training set"] = hashlib.sha256(positions.astype("<i8").tobytes()).hexdigest()
     if weights is not None:
         data["weights"] = hashlib.sha256(weights.cpu().numpy().tobytes()).hexdigest()
     return to_dict(use, HOW) | data | {"labels": labels.digest if labels is not None else "the set's own"}
@@ -359,7 +384,7 @@ def _loss_identity(loss: Callable[[Tensor, Tensor], Tensor]) -> str:
 
 def _restore(step: Step, tally: Tally, state: dict[str, Any], made_for: dict[str, Any], folder: Path) -> None:
     """Bring step and tally to where the checkpoint is."""
-    there = to_dict(Settings()) | state["made_for"]  # newer settings were at their defaults
+    there = to_dict(Settings()) | UNLESS_SAID | state["made_for"]  # newer settings were at their defaults
     for name, value in made_for.items():
         if (was := there.get(name)) != value:
             raise Damaged(

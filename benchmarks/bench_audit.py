@@ -1,0 +1,315 @@
+"""Finding wrong labels: the audit's scores beside cleanlab's, on noise whose truth is known.
+
+    pip install cleanlab==2.9.0
+    python benchmarks/bench_audit.py
+    python benchmarks/bench_audit.py --cifar10 FOLDER --human cifar10n.parquet      # people's labels too
+
+Three ways, in one run, with the same network and recipe:
+
+- ours: `cross_validate` as it comes, its score and its estimate of the share of wrong labels;
+- (a): cleanlab given the out-of-fold probabilities of the same training;
+- (b): cleanlab given those of five-fold cross entropy (stratified folds, the last epoch's model).
+
+cleanlab is asked for `get_label_quality_scores` and `find_label_issues`, at their defaults. Without it only
+ours is measured, and a line says so. Every cell is kept in a folder when it is done, so that the script
+may be stopped and started again. Writes audit-MACHINE.json and .md into results/benchmarks.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+import statistics
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import tyro
+from sklearn.metrics import average_precision_score
+from sklearn.model_selection import StratifiedKFold
+from torch import nn
+
+import noisylabels as nl
+from noisylabels.audit.crossval import RECIPE, cross_validate
+from noisylabels.bench.machine import keep, load, processor, slug
+from noisylabels.core.files import read_json, write_json
+from noisylabels.core.process import keep_freed_memory
+from noisylabels.core.rng import derive_seed, uniforms
+from noisylabels.data.catalog import default_augment
+from noisylabels.data.images import image_set, subset
+
+NOISES = tuple(
+    f"{kind}:{rate:g}" for kind in ("symmetric", "asymmetric", "instance") for rate in (0.1, 0.2, 0.4)
+)
+INSTALL = "cleanlab is not installed, so nothing is beside ours: pip install cleanlab==2.9.0"
+WAYS = ("ours", "a", "b")
+
+
+@dataclass
+class Options:
+    """What to measure and where to."""
+
+    out: Path = Path("results/benchmarks")
+    """folder for the results"""
+    cells: Path = Path("runs/bench-audit")
+    """folder for the cells that are done"""
+    machine: str = ""
+    """its name in the results; by default the processor's and how many cores there are"""
+    noises: tuple[str, ...] = NOISES
+    """on the digits, all 1,797 of them"""
+    seeds: int = 3
+    """how many, from 1: of noise, folds, weights and order"""
+    cifar10: Path | None = None
+    """CIFAR-10 in a form that `noisylabels train --data` reads, for people's labels"""
+    human: Path | None = None
+    """CIFAR-10N as its authors publish it, or as Parquet"""
+    columns: tuple[str, ...] = ("worse", "aggre")
+    """of the human labels"""
+    images: int = 3000
+    """of CIFAR-10's training images, drawn anew for each seed"""
+    model: str = "small-cnn"
+    """for CIFAR-10"""
+    width: float = 0.5
+    """factor of its layers"""
+    epochs: int = RECIPE["epochs"]
+    """of every training"""
+    folds: int = 5
+    """of cross entropy"""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A set, the labels given, which of them are wrong, and how to train on it."""
+
+    name: str
+    seed: int
+    data: nl.ImageSet
+    given: np.ndarray
+    wrong: np.ndarray
+    model: dict[str, Any]
+
+
+def subjects(options: Options) -> Iterator[Subject]:
+    train, test = nl.load("digits")
+    pixels, labels = torch.cat([train.images, test.images]), torch.cat([train.labels, test.labels])
+    digits = image_set(pixels, labels, train.class_names, name="digits")
+    for noise in options.noises:
+        for seed in range(1, options.seeds + 1):
+            _, noisy = nl.corrupt_set(digits, noise, seed=seed)
+            yield Subject(
+                f"digits, {noise}", seed, digits, noisy.given, noisy.flipped, {"model": "small-cnn"}
+            )
+    if options.cifar10 is None or options.human is None:
+        return
+    cifar, _ = nl.load(str(options.cifar10))
+    for column in options.columns:
+        noisy = nl.corrupt(
+            cifar.labels, f"human:{options.human}@{column}", class_names=cifar.class_names, ids=cifar.ids
+        )
+        for seed in range(1, options.seeds + 1):
+            chosen = np.sort(
+                np.argsort(uniforms(len(cifar), seed, "part of the benchmark"))[: options.images]
+            )
+            shape = {"model": options.model, "width": options.width}
+            name = f"{options.images:,} of {cifar.name}, people ({column})"
+            part = subset(cifar, chosen)
+            yield Subject(name, seed, part, noisy.given[chosen], noisy.flipped[chosen], shape)
+
+
+def cross_entropy(subject: Subject, options: Options) -> np.ndarray:
+    """Return out-of-fold probabilities as they are usually made: k folds, cross entropy, the last epoch."""
+    data = dataclasses.replace(subject.data, labels=torch.from_numpy(subject.given))
+    folds = StratifiedKFold(options.folds, shuffle=True, random_state=subject.seed)
+    probs = np.zeros((len(data), data.num_classes), dtype=np.float32)
+    mean, std = (torch.tensor(each).view(1, -1, 1, 1) for each in data.pixel_mean_std())
+    recipe = RECIPE | {"epochs": options.epochs, "augment": default_augment(data.name, data)}
+    for fold, (rest, held) in enumerate(folds.split(subject.given, subject.given)):
+        seed = derive_seed(subject.seed, "cross entropy", fold)
+        model = nl.build_model(
+            subject.model["model"],
+            channels=data.images.shape[1],
+            image_size=tuple(data.images.shape[2:]),
+            num_classes=data.num_classes,
+            width=subject.model.get("width", 1.0),
+            seed=seed,
+        )
+        nl.fit(model, data, None, nn.CrossEntropyLoss(), positions=rest, seed=seed, device="cpu", **recipe)
+        with torch.no_grad():
+            for part in np.array_split(held, max(1, len(held) // 500)):
+                pixels = (data.images[part].float() / 255 - mean) / std
+                probs[part] = model(pixels).softmax(1).numpy()
+    return probs
+
+
+def judged(score: np.ndarray, flagged: np.ndarray, rate: float, wrong: np.ndarray) -> dict[str, float]:
+    """Return what is measured of a way: of its ranking, of what it flags, of its estimate."""
+    return {
+        "average_precision": float(average_precision_score(wrong, -score)),
+        "flagged": float(flagged.mean()),
+        "precision": float(wrong[flagged].mean()) if flagged.any() else 0.0,
+        "recall": float(wrong[flagged].sum() / wrong.sum()),
+        "rate": rate,
+        "rate_error": abs(rate - float(wrong.mean())),
+    }
+
+
+def by_cleanlab(given: np.ndarray, probs: np.ndarray, wrong: np.ndarray) -> dict[str, float]:
+    from cleanlab.filter import find_label_issues
+    from cleanlab.rank import get_label_quality_scores
+
+    flagged = find_label_issues(given, probs)
+    row = judged(get_label_quality_scores(given, probs), flagged, float(flagged.mean()), wrong)
+    for method, adjust in (
+        ("normalized_margin", False),
+        ("self_confidence", True),
+        ("normalized_margin", True),
+    ):
+        other = get_label_quality_scores(given, probs, method=method, adjust_pred_probs=adjust)
+        row[f"average_precision, {method}{', adjusted' * adjust}"] = average_precision_score(wrong, -other)
+    return row
+
+
+def cell(subject: Subject, options: Options, beside: bool) -> dict[str, Any]:
+    """Return what is measured of a set under one seed."""
+    wrong = subject.wrong
+    row: dict[str, Any] = {"name": subject.name, "seed": subject.seed, "rate": float(wrong.mean())}
+    began = time.perf_counter(), time.process_time()
+    found = cross_validate(
+        subject.data,
+        labels=subject.given,
+        seed=subject.seed,
+        device="cpu",
+        epochs=options.epochs,
+        **subject.model,
+    )
+    score, rate = found.score, found.rate
+    row |= {"seconds": time.perf_counter() - began[0], "cpu_seconds": time.process_time() - began[1]}
+    flagged = np.zeros(len(score), dtype=bool)
+    flagged[np.argsort(score, kind="stable")[: round(rate * len(score))]] = True
+    row["ours"] = judged(score, flagged, rate, wrong)
+    row["ours"]["suggestion_accuracy"] = float(
+        (found.judged.argmax(1) == subject.data.labels.numpy())[wrong].mean()
+    )
+    row["dynamics"] = {
+        name: float(average_precision_score(wrong, value))
+        for name, value in (("margin", -found.margin), ("loss", found.loss), ("agreement", -found.agreement))
+    }
+    if beside:
+        row["a"] = by_cleanlab(subject.given, found.probs, wrong)
+        began = time.perf_counter(), time.process_time()
+        probs = cross_entropy(subject, options)
+        row["b"] = by_cleanlab(subject.given, probs, wrong)
+        row["b"] |= {"seconds": time.perf_counter() - began[0], "cpu_seconds": time.process_time() - began[1]}
+    return row
+
+
+def summary(rows: list[dict[str, Any]]) -> dict[str, dict[str, tuple[float, float]]]:
+    """Return mean and standard deviation over the seeds, of each way and measure."""
+
+    def both(values: list[float]) -> tuple[float, float]:
+        return statistics.mean(values), statistics.stdev(values) if len(values) > 1 else 0.0
+
+    measures = ("average_precision", "precision", "rate_error")
+    found = {
+        way: {m: both([row[way][m] for row in rows]) for m in measures} for way in WAYS if way in rows[0]
+    }
+    found["ours"]["cpu_seconds"] = both([row["cpu_seconds"] for row in rows])
+    if "b" in found:
+        found["b"]["cpu_seconds"] = both([row["b"]["cpu_seconds"] for row in rows])
+    return found
+
+
+def table(result: dict[str, Any]) -> str:
+    """Return the Markdown of what was measured; what misses a goal is marked."""
+    options, cells = result["options"], result["summary"]
+    lines = [
+        f"{options['seeds']} seeds, mean ± standard deviation; {options['epochs']} epochs; "
+        f"{result['processor']}, {result['cores']} cores, 1 thread, torch {result['torch']}, cleanlab "
+        f"{result['cleanlab']}; load {result['load'][0]:.1f} before, {result['load'][1]:.1f} after. "
+        "Seconds are of the processor.",
+        "",
+        "| labels | wrong | average precision: ours | (a) | (b) | precision at the estimated count: ours "
+        "| (a) | (b) | error of the estimated share: ours | (a) | (b) | seconds: ours | (b) |",
+        "|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
+    ]
+    missed = 0
+    for name, found in cells.items():
+
+        def shown(way: str, measure: str, found: Any = found) -> str:
+            if way not in found or measure not in found[way]:
+                return "-"
+            mean, std = (100 * each for each in found[way][measure])
+            return f"{mean:.1f} ± {std:.1f}"
+
+        rate = statistics.mean(row["rate"] for row in result["rows"] if row["name"] == name)
+        cellwise = [
+            f"{shown(way, measure)}"
+            for measure in ("average_precision", "precision", "rate_error")
+            for way in WAYS
+        ]
+        if "b" in found:
+            ours, a, b = (found[way]["average_precision"][0] for way in WAYS)
+            if ours < a or ours <= b:
+                cellwise[0] += " (missed)"
+                missed += 1
+        times = [f"{found[way]['cpu_seconds'][0]:.0f}" if way in found else "-" for way in ("ours", "b")]
+        if "b" in found and found["ours"]["cpu_seconds"][0] >= found["b"]["cpu_seconds"][0]:
+            times[0] += " (missed)"
+            missed += 1
+        lines.append(f"| {name} | {100 * rate:.1f} | {' | '.join([*cellwise, *times])} |")
+    lines += [
+        "",
+        "In per cent but for the seconds. Goal: average precision above (b) and no less than (a), in fewer "
+        f"seconds than (b); missed {missed} times.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def main(options: Options) -> None:
+    torch.set_num_threads(1)
+    keep_freed_memory()
+    before = load()
+    try:
+        import cleanlab
+
+        version = cleanlab.__version__
+    except ImportError:
+        version = None
+        print(INSTALL)
+    rows = []
+    what = {
+        k: str(v) for k, v in vars(options).items() if k in ("images", "model", "width", "epochs", "folds")
+    }
+    for subject in subjects(options):
+        key = json.dumps([subject.name, subject.seed, what, version, RECIPE])
+        path = options.cells / f"{hashlib.sha256(key.encode()).hexdigest()[:16]}.json"
+        if not path.exists():
+            options.cells.mkdir(parents=True, exist_ok=True)
+            write_json(path, cell(subject, options, version is not None))
+        rows.append(read_json(path))
+        row = rows[-1]
+        words = [f"{way} {100 * row[way]['average_precision']:.1f}" for way in WAYS if way in row]
+        print(subject.name, subject.seed, *words, f"{row['cpu_seconds']:.0f} s", flush=True)
+    names = list(dict.fromkeys(row["name"] for row in rows))
+    result: dict[str, Any] = {
+        "processor": processor(),
+        "cores": os.cpu_count(),
+        "torch": torch.__version__,
+        "cleanlab": version or "not installed",
+        "load": [before, load()],
+        "options": {k: v for k, v in vars(options).items() if k not in ("out", "cells", "cifar10", "human")},
+        "rows": rows,
+        "summary": {name: summary([row for row in rows if row["name"] == name]) for name in names},
+    }
+    machine = options.machine or f"{processor()}-{os.cpu_count()}"
+    keep(options.out, f"audit-{slug(machine)}", result, table(result))
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Options))

@@ -1,0 +1,168 @@
+"""Scores against numbers worked out by hand, and what is refused."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from noisylabels.audit.scores import (
+    HELD_OUT,
+    METHODS,
+    area_under_margin,
+    blended,
+    normalized_margin,
+    rank,
+    self_confidence,
+    share_wrong,
+    sharpened,
+)
+from noisylabels.core.checks import InputError
+
+PROBS = np.array([[0.7, 0.2, 0.1], [0.7, 0.2, 0.1], [0.7, 0.2, 0.1], [0.4, 0.4, 0.2], [0.0, 0.0, 1.0]])
+LABELS = np.array([0, 1, 2, 0, 2])
+
+
+def test_self_confidence_is_that_of_cleanlab():
+    # cleanlab.rank.get_label_quality_scores(LABELS, PROBS, method="self_confidence"): p_y
+    np.testing.assert_allclose(self_confidence(LABELS, PROBS), [0.7, 0.2, 0.1, 0.4, 1.0])
+
+
+def test_normalized_margin_is_that_of_cleanlab():
+    # method="normalized_margin": (p_y - max of the others + 1) / 2
+    np.testing.assert_allclose(normalized_margin(LABELS, PROBS), [0.75, 0.25, 0.2, 0.5, 1.0])
+
+
+def test_sharpened():
+    np.testing.assert_allclose(sharpened(LABELS, PROBS), [49 / 54, 4 / 54, 1 / 54, 4 / 9, 1.0])
+    # of the label's probability alone if there are two classes: all three rank alike
+    two = np.linspace(0, 1, 30)
+    pairs = np.stack([two, 1 - two], 1)
+    orders = {tuple(rank(np.zeros(30, int), pairs, method).argsort(kind="stable")) for method in METHODS}
+    assert len(orders) == 1
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_score_is_in_range_and_that_of_a_naive_loop_over_examples(method):
+    draw = np.random.default_rng(0)
+    probs = draw.dirichlet(np.full(7, 0.3), size=200)
+    labels = draw.integers(0, 7, 200)
+    score = rank(labels, probs, method)
+    assert score.shape == (200,)
+    assert ((score >= 0) & (score <= 1)).all()
+    one_by_one = [rank([y], [p], method)[0] for y, p in zip(labels, probs, strict=True)]
+    np.testing.assert_allclose(score, one_by_one)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_label_that_is_sure_has_1_and_one_that_cannot_be_0(method):
+    assert rank([0, 1], [[1.0, 0.0], [1.0, 0.0]], method).tolist() == [1.0, 0.0]
+
+
+def test_more_probability_of_the_label_is_never_less_score():
+    p = np.linspace(0, 1, 21)
+    probs = np.stack([p, 0.6 * (1 - p), 0.4 * (1 - p)], axis=1)
+    for method in METHODS:
+        assert (np.diff(rank(np.zeros(21, int), probs, method)) > 0).all()
+
+
+def test_area_under_margin():
+    assert area_under_margin(
+        [[1.0, -1.0, 0.0], [0.5, -1.0, 0.5], [0.0, -1.0, 0.1]]
+    ).tolist() == pytest.approx([0.75, 0.0, 0.6])
+
+
+def test_blended_is_a_weighted_mean():
+    draw = np.random.default_rng(1)
+    p, seen = draw.dirichlet(np.ones(3), size=(2, 20))
+    both = blended(p, seen)
+    np.testing.assert_allclose(both[7, 2], HELD_OUT * p[7, 2] + (1 - HELD_OUT) * seen[7, 2])
+    np.testing.assert_allclose(both.sum(1), 1)
+    np.testing.assert_allclose(blended(p, p), p)
+    with pytest.raises(InputError, match=r"probs have shape \(20, 3\) and seen \(19, 3\), expected the same"):
+        blended(p, seen[1:])
+    with pytest.raises(InputError, match="row 0 of seen sums to 3, expected"):
+        blended(p, np.ones((20, 3)))
+
+
+def naive_share(labels, probs):
+    """Northcutt et al. 2021, as their equations 1 to 3 and the words around them say it, in loops."""
+    n, K = len(labels), len(probs[0])
+    threshold = [np.mean([probs[i][k] for i in range(n) if labels[i] == k] or [np.inf]) for k in range(K)]
+    counts = np.zeros((K, K))  # true, given
+    for i in range(n):
+        above = [k for k in range(K) if probs[i][k] >= threshold[k]]
+        if above:
+            counts[max(above, key=lambda k: probs[i][k]), labels[i]] += 1
+    wrong = 0.0
+    for k in range(K):
+        if counts[:, k].sum():
+            wrong += (1 - counts[k, k] / counts[:, k].sum()) * list(labels).count(k) / n
+    return wrong
+
+
+@pytest.mark.parametrize("K", [2, 3, 10])
+def test_the_share_of_wrong_labels_is_that_of_the_confident_joint(K):
+    draw = np.random.default_rng(K)
+    probs = draw.dirichlet(np.full(K, 0.5), size=150)
+    labels = np.where(draw.uniform(size=150) < 0.3, draw.integers(0, K, 150), probs.argmax(1))
+    assert share_wrong(labels, probs) == pytest.approx(naive_share(labels, probs))
+    seen = draw.dirichlet(np.full(K, 0.5), size=150)
+    halfway = (share_wrong(labels, probs) + (seen.argmax(1) != labels).mean()) / 2
+    assert share_wrong(labels, probs, seen) == pytest.approx(halfway)
+
+
+def test_the_share_of_wrong_labels_is_found_where_the_probabilities_are_right():
+    draw = np.random.default_rng(0)
+    true = draw.integers(0, 5, 2000)
+    given = np.where(draw.uniform(size=2000) < 0.3, (true + draw.integers(1, 5, 2000)) % 5, true)
+    probs = 0.05 + 0.75 * np.eye(5)[true]
+    assert share_wrong(given, probs) == pytest.approx((given != true).mean(), abs=1e-9)
+    assert share_wrong(true, probs) == 0.0
+
+
+def test_a_class_without_a_label_is_no_hindrance():
+    assert share_wrong([0, 0, 1], [[0.8, 0.1, 0.1], [0.1, 0.8, 0.1], [0.1, 0.8, 0.1]]) == pytest.approx(1 / 3)
+
+
+def test_tensors_of_half_precision_are_taken():
+    logits = torch.randn(50, 4, generator=torch.Generator().manual_seed(0)) * 4
+    labels = torch.arange(50) % 4
+    half = rank(labels, logits.softmax(1).bfloat16())
+    np.testing.assert_allclose(half, rank(labels.tolist(), logits.softmax(1).tolist()), atol=0.02)
+
+
+@pytest.mark.parametrize(
+    ("labels", "probs", "words"),
+    [
+        ([0, 1], [[0.5, 0.5]], "there are 2 labels and 1 rows of probs; give each label its row"),
+        ([0], [[0.5, np.nan]], "row 0 of probs holds nan, expected probabilities that sum to 1"),
+        ([0, 0], [[0.5, 0.5], [0.5, 0.6]], "row 1 of probs sums to 1.1, expected"),
+        ([0], [[3.0, -2.0]], "row 0 of probs holds -2, expected probabilities"),
+        ([2], [[0.5, 0.5]], r"labels\[0\] is 2, expected an integer from 0 to 1"),
+        ([-1], [[0.5, 0.5]], r"labels\[0\] is -1, expected an integer from 0 to 1"),
+        ([0.5], [[0.5, 0.5]], r"labels\[0\] is 0.5, expected an integer"),
+        ([0], [0.5, 0.5], r"probs have shape \(2,\), expected \(N, K\)"),
+        ([0], [[1.0]], r"probs have shape \(1, 1\), expected \(N, K\): a column a class, 2 or more"),
+        ([], np.zeros((0, 2)), "probs have no row"),
+        ([0], [["a", "b"]], "probs are no array of numbers"),
+        ([0], [[0.5, 0.5], [1.0]], "probs are no array of numbers"),
+    ],
+)
+def test_what_is_no_label_or_probability_is_refused_in_a_line(labels, probs, words):
+    with pytest.raises(InputError, match=words) as refused:
+        rank(labels, probs)
+    assert "\n" not in str(refused.value)
+
+
+def test_an_unknown_method_names_the_nearest():
+    with pytest.raises(
+        InputError, match="unknown method 'normalised_margin'; did you mean 'normalized_margin'"
+    ):
+        rank([0], [[0.5, 0.5]], "normalised_margin")
+
+
+@pytest.mark.parametrize("margin", [[0.5, 0.5], [[1.5]], [[np.nan]], np.zeros((0, 3))])
+def test_what_is_no_margin_is_refused(margin):
+    with pytest.raises(InputError, match="margins"):
+        area_under_margin(margin)
