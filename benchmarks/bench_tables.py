@@ -162,8 +162,8 @@ def table(result: dict[str, Any]) -> str:
     seeds = result["seeds"]
     lines = [
         f"Accuracy on clean test rows, per cent, mean ± standard deviation over {seeds} seeds, after "
-        f"training on wrong labels; best mean in bold. {result['processor']}, {result['cores']} cores, one thread a "
-        f"fit, torch {result['torch']}, scikit-learn {result['sklearn']}, cleanlab "
+        f"training on wrong labels; best mean in bold. {result['processor']}, {result['cores']} cores, one "
+        f"thread a fit, torch {result['torch']}, scikit-learn {result['sklearn']}, cleanlab "
         f"{result['cleanlab'] or 'absent'}; the load was {result['load'][0]:.1f} to {result['load'][1]:.1f}.",
         "",
         "| set, rows | noise | " + " | ".join(names) + " |",
@@ -193,8 +193,10 @@ def table(result: dict[str, Any]) -> str:
     )
     lines.append(
         f"Mean rank over {ranks['settings']} settings (a set under a noise, accuracy averaged over the "
-        f"seeds; 1 is the best){critical}. {OURS} less each other in points, mean over the settings and its 95 % "
-        "interval: " + "; ".join(f"{name} {apart(pair)}" for name, pair in result["pairs"].items()) + "."
+        f"seeds; 1 is the best){critical}. {OURS} less each other in points, mean over the settings and "
+        "its 95 % interval: "
+        + "; ".join(f"{name} {apart(pair)}" for name, pair in result["pairs"].items())
+        + "."
     )
     return "\n".join(lines) + "\n"
 
