@@ -63,6 +63,8 @@ def read_subject(
         "seed": check_whole(seed, "seed", 0),
         "labels": None,
     }
+    if label_column is not None:
+        asked["label_column"] = label_column
     if isinstance(data, (str, os.PathLike)):
         return _by_name(str(data), labels, data_root, download, asked)
     if asked["noise"] != "none":
