@@ -1,4 +1,4 @@
-"""A trained model as one file, and what it says of images."""
+"""A trained model as one file, and what it says of images or of the rows of a table."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from noisylabels.core.files import replacing
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from noisylabels.data.images import ImageSet
+    from noisylabels.data.encoding import Encoder
+    from noisylabels.data.features import Examples
 
 
 @dataclass(frozen=True)
@@ -26,14 +27,17 @@ class Trained:
     class_names: tuple[str, ...]
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    encoder: Encoder | None = None  # of a table's columns; None for images
 
 
-def save_model(path: Path, model: nn.Module, shape: dict[str, Any], train: ImageSet) -> None:
+def save_model(path: Path, model: nn.Module, shape: dict[str, Any], train: Examples) -> None:
     """Write weights, and in the header how to build the model and to normalize images, atomically."""
     from safetensors.torch import save
 
     mean, std = train.pixel_mean_std()
     header = {"shape": shape, "class_names": train.class_names, "mean": mean, "std": std}
+    if (encoder := getattr(train, "encoder", None)) is not None:
+        header["encoder"] = encoder.to_json()
     # clones, because a model of the user's own may have one tensor under two names, and a file cannot
     weights = {name: value.detach().cpu().contiguous().clone() for name, value in model.state_dict().items()}
     with replacing(path) as temporary:  # not its own writing: a full disk is to be an OSError
@@ -56,6 +60,7 @@ def load_model(run: Path, device: str = "auto", model: str | None = None) -> Tra
     """
     from safetensors import SafetensorError, safe_open
 
+    from noisylabels.data.encoding import Encoder
     from noisylabels.models.catalog import build_model, is_own, untrained
     from noisylabels.training.loop import pick_device
 
@@ -84,9 +89,12 @@ def load_model(run: Path, device: str = "auto", model: str | None = None) -> Tra
             raise InputError(f"the model {model!r} is not the one trained in {path}: {unlike}")
         network.load_state_dict(weights)
         names, mean, std = (tuple(header[name]) for name in ("class_names", "mean", "std"))
-    except (SafetensorError, OSError, KeyError, TypeError, RuntimeError, json.JSONDecodeError):
+        encoder = Encoder.of_json(header["encoder"]) if "encoder" in header else None
+    except InputError:
+        raise
+    except (SafetensorError, OSError, KeyError, TypeError, RuntimeError, ValueError, AttributeError):
         raise InputError(f"{path} is damaged or no model of this program; train it again") from None
-    return Trained(network.to(where).eval(), shape, names, mean, std)
+    return Trained(network.to(where).eval(), shape, names, mean, std, encoder)
 
 
 def _difference(network: nn.Module, weights: dict[str, Tensor]) -> str:
@@ -102,8 +110,10 @@ def _difference(network: nn.Module, weights: dict[str, Tensor]) -> str:
 def predict(trained: Trained, images: Tensor) -> Tensor:
     """Return class probabilities (N, K) float32 on the CPU for uint8 images (N, C, H, W).
 
+    A model that was trained on a table takes its rows, float32 (N, D), as the table's encoder gives them.
+
     Raises:
-        InputError: images of another type, size or number of channels than the model takes.
+        InputError: images or rows of another type or size than the model takes.
     """
     import torch
 
@@ -111,7 +121,14 @@ def predict(trained: Trained, images: Tensor) -> Tensor:
     from noisylabels.data.loader import evaluation_batch_size
 
     wanted = (trained.shape["channels"], *trained.shape["image_size"])
-    if images.dtype != torch.uint8 or tuple(images.shape[1:]) != wanted:
+    columns = len(trained.mean)
+    if wanted == (1, 1, columns) and images.ndim == 2:
+        if images.dtype != torch.float32 or images.shape[1] != columns:
+            raise InputError(
+                f"rows are {images.dtype} of shape {tuple(images.shape)}, expected torch.float32 "
+                f"(N, {columns})"
+            )
+    elif images.dtype != torch.uint8 or tuple(images.shape[1:]) != wanted:
         raise InputError(
             f"images are {images.dtype} of shape {tuple(images.shape)}, expected torch.uint8 (N, "
             f"{', '.join(map(str, wanted))})"
@@ -142,3 +159,22 @@ def predict_files(
         notes=notes,
     )
     return list(ids), predict(trained, images)
+
+
+def predict_table(trained: Trained, path: Path, notes: list[str]) -> tuple[list[str], Tensor]:
+    """Return the ids (N) and class probabilities (N, K) of the rows of a table with the training columns.
+
+    What a user should know of its cells is said in lines added to `notes`.
+
+    Raises:
+        InputError: a model of images; a table that cannot be read or has other columns.
+    """
+    import torch
+
+    from noisylabels.core.files import check_file
+    from noisylabels.data.tabular import read_rows
+
+    if trained.encoder is None:
+        raise InputError(f"the model was trained on images, and {path} is a table; give images")
+    ids, rows = read_rows(check_file(path), trained.encoder, notes)
+    return ids, predict(trained, torch.from_numpy(rows))

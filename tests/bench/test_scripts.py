@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,8 @@ import pytest
 
 SCRIPTS = Path(__file__).parents[2] / "benchmarks"
 GPU = ["--device=cpu", "--images=256", "--model=mlp", "--batch-size=64", "--epochs=2", "--seconds=0.2"]
+
+TABLES = ["--methods", "NoisyLabelClassifier", "LogisticRegression", "RandomForest"]
 
 
 @pytest.mark.slow
@@ -38,18 +41,36 @@ GPU = ["--device=cpu", "--images=256", "--model=mlp", "--batch-size=64", "--epoc
             "| digits, symmetric:0.2 |",
         ),
         (
+            "bench_review",
+            ["--images=80", "--side=64", "--decisions=12"],
+            "review-here.json",
+            "| the page's: key to painted frame |",
+        ),
+        (
             "equal_accuracy",
             ["--epochs=1", "--seeds=2", "--examples=200"],
             "equal-accuracy-digits.json",
             "| nce+rce |",
         ),
+        (
+            "bench_tables",
+            ["--sets", "iris", "moons", "--examples=60", "--noises", "symmetric:0.2", "--seeds=2", *TABLES],
+            "tables-here.json",
+            "| mean rank | all |",
+        ),
     ],
 )
 def test_a_script_runs_to_its_end(script, words, file, shown, tmp_path):
+    if script == "bench_review" and not any(
+        map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))
+    ):
+        pytest.skip("there is no chromium, chromium-browser or google-chrome on the PATH")
     if script != "equal_accuracy":
         words = [*words, "--machine=here"]
     if script == "bench_audit":
         words = [*words, f"--cells={tmp_path / 'cells'}"]
+    if script == "bench_tables":
+        words = [*words, "--rows", str(tmp_path / "rows.jsonl")]
     done = subprocess.run(
         [sys.executable, SCRIPTS / f"{script}.py", *words, "--out", tmp_path],
         capture_output=True,

@@ -144,7 +144,7 @@ def test_the_channels_are_found(shape, expected):
         ),
         (images(4, 1, 8, 1), r"both the second and the last axis"),
         (images(4, 8, 8, 4), r"shape \(4, 8, 8, 4\), expected \(N, H, W\).* with C 1 or 3"),
-        (images(4, 64), r"shape \(4, 64\), expected"),
+        (images(4, 6, 1, 8, 8), r"shape \(4, 6, 1, 8, 8\), expected"),
         (images(0, 8, 8), r"a.npz is empty: its shape is \(0, 8, 8\)"),
         (
             np.zeros((4, 8, 8), np.float32),

@@ -12,8 +12,8 @@ from sklearn.datasets import load_breast_cancer
 import noisylabels as nl
 from noisylabels.core.checks import InputError
 from noisylabels.data.augment import normalize
-from noisylabels.data.features import FeatureSet, feature_set
-from noisylabels.data.images import image_set, joined
+from noisylabels.data.features import FeatureSet, feature_set, joined
+from noisylabels.data.images import image_set
 from noisylabels.data.loader import Batches
 from noisylabels.training.interrupt import Interrupted
 

@@ -245,8 +245,8 @@ def test_damage_in_the_middle_is_named(some, tmp_path):
     ("columns", "message"),
     [
         (
-            {"text": ["a", "b"], "label": [0, 1]},
-            "no image column; it has text, label, expected one called image",
+            {"text": ["a", "b", "c", "d"], "label": [0, 1, 0, 1]},
+            r"no column to learn from beside that of the labels \(all words differ: 'text'\)",
         ),
         (
             {"image": [b"1", b"2"], "kind": [0, 1]},

@@ -3,25 +3,17 @@
 from __future__ import annotations
 
 import re
-import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import pytest
 from playwright.sync_api import Page as Tab
-from playwright.sync_api import sync_playwright
 
 from noisylabels.losses import PAPER
 from noisylabels.noise import MAPS
 from noisylabels.study.reporting import write_report
 from noisylabels.study.results import split
-
-BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-
-pytestmark = pytest.mark.skipif(
-    BROWSER is None, reason="there is no chromium, chromium-browser or google-chrome on the PATH"
-)
 
 HOSTILE = "</script><script>window.hacked = 1</script><!--"
 MESSAGE = """<img src=x onerror="window.hacked = 2"> <!-- <script> it's a "trap" & more"""
@@ -29,14 +21,6 @@ LOSSES = ["ce", "mae", "nce", "nfl", "nce+mae", HOSTILE]
 NOISES = ["none", "symmetric:0.2", "symmetric:0.4"]
 ACCURACY = '[id="accuracy-symmetric"]'
 RATES = '[id="rates-symmetric"] .chart'
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with sync_playwright() as playwright:
-        launched = playwright.chromium.launch(executable_path=BROWSER, args=["--no-sandbox"])
-        yield launched
-        launched.close()
 
 
 @dataclass

@@ -35,6 +35,8 @@ class Noise:
     """as in `noisylabels train`"""
     bad_images: str = "fail"
     """as in `noisylabels train`: which images are read decides which labels there are"""
+    label_column: str | None = None
+    """as in `noisylabels train`"""
     seed: int = 0
     """of the noise; a run with this seed trains on these labels"""
     download: bool = False
@@ -63,6 +65,7 @@ class Noise:
             data_root=self.data_root,
             image_size=self.image_size,
             bad_images=self.bad_images,
+            label_column=self.label_column,
             download=self.download,
         )
         with TerminalReporter(config.epochs) as reporter:

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Protocol, Union
 
 import tyro
 
+from noisylabels.cli.audit import AuditCommand
 from noisylabels.cli.bench import Bench
 from noisylabels.cli.completion import Completion
 from noisylabels.cli.download import Download
@@ -20,15 +21,20 @@ from noisylabels.cli.loss import LossCommand
 from noisylabels.cli.noise import Noise
 from noisylabels.cli.predict import Predict
 from noisylabels.cli.report import Report
+from noisylabels.cli.review import Review
 from noisylabels.cli.study import StudyCommand
 from noisylabels.cli.train import Train
+from noisylabels.cli.tune import Tune
 from noisylabels.core.checks import InputError, check_choice, did_you_mean
 
 VERBS: dict[str, type] = {
     "train": Train,
+    "tune": Tune,
     "predict": Predict,
+    "audit": AuditCommand,
     "study": StudyCommand,
     "report": Report,
+    "review": Review,
     "download": Download,
     "list": List,
     "noise": Noise,
@@ -62,10 +68,10 @@ def parse(words: Sequence[str]) -> Command:
     verb, rest = check_choice(words[0], VERBS, "command"), list(words[1:])
     _check_flags(verb, rest)
     command = _tyro(VERBS[verb], rest, verb)
-    if isinstance(command, Train) and command.recipe is not None:
+    if isinstance(command, (Train, Tune)) and command.recipe is not None:
         # Again, now with the recipe's settings as the defaults that flags go over.
-        default = Train(recipe=command.recipe, settings=command.recipe_config())
-        command = _tyro(Train, rest, verb, default=default)
+        default = type(command)(recipe=command.recipe, settings=command.recipe_config())
+        command = _tyro(type(command), rest, verb, default=default)
     return typing.cast(Command, command)
 
 

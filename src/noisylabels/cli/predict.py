@@ -1,4 +1,4 @@
-"""``noisylabels predict``: labels and probabilities of images, as CSV."""
+"""``noisylabels predict``: labels and probabilities of images or of the rows of a table, as CSV."""
 
 from __future__ import annotations
 
@@ -19,12 +19,16 @@ class Predict:
     """Predict the labels of images with a trained run, as CSV: image,label,probability.
 
     noisylabels predict runs/photos new-photos/ --out labels.csv
+
+    A run of a table predicts those of the rows of a table: id,label,probability.
+
+    noisylabels predict runs/table new.csv --out labels.csv
     """
 
     run_folder: Annotated[Path, tyro.conf.Positional]
     """folder of a finished run"""
     images: Annotated[tuple[Path, ...], tyro.conf.Positional]
-    """image files, or folders of them (searched through)"""
+    """image files, or folders of them (searched through); or one table with the columns of training"""
     out: Path | None = None
     """file to write (default: print)"""
     all_classes: bool = False
@@ -40,20 +44,25 @@ class Predict:
     def run(self) -> int:
         """Predict and write."""
         from noisylabels.core.files import write_text
-        from noisylabels.prediction import load_model, predict_files
+        from noisylabels.prediction import load_model, predict_files, predict_table
 
         if not self.images:
-            raise InputError("no images: give files or folders after the run's folder")
+            raise InputError("no images or table: give files or folders after the run's folder")
         trained = load_model(self.run_folder.expanduser(), self.device, self.model)
         notes: list[str] = []
-        names, probs = predict_files(trained, self.images, self.bad_images, notes)
+        if trained.encoder is None:
+            names, probs = predict_files(trained, self.images, self.bad_images, notes)
+        elif len(self.images) > 1:
+            raise InputError(f"the run is of a table, and {len(self.images)} came to be predicted; give one")
+        else:
+            names, probs = predict_table(trained, self.images[0].expanduser(), notes)
         for note in notes:
             print(f"note: {note}", file=sys.stderr)
         best, label = probs.max(1)
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
         extra = list(trained.class_names) if self.all_classes else []
-        writer.writerow(["image", "label", "probability", *extra])
+        writer.writerow(["image" if trained.encoder is None else "id", "label", "probability", *extra])
         for row, name in enumerate(names):
             every = [f"{value:.6f}" for value in probs[row].tolist()] if self.all_classes else []
             writer.writerow([name, trained.class_names[int(label[row])], f"{float(best[row]):.6f}", *every])

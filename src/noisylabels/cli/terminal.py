@@ -70,8 +70,10 @@ class TerminalReporter:
     def step(self, epoch: int, done: int, total: int) -> None:
         """Move the bar of the training, over all epochs."""
         words = f"epoch {epoch}/{self.epochs}"
-        if self.last is not None:
-            words += f", test {100 * self.last['test_accuracy']:.1f} %"
+        for part in ("test", "validation"):
+            if self.last is not None and (accuracy := self.last.get(f"{part}_accuracy")) is not None:
+                words += f", {part} {100 * accuracy:.1f} %"
+                break
         self._bar("training", (epoch - 1) * total + done, self.epochs * total, "steps", words)
 
     def epoch(self, row: dict[str, Any]) -> None:

@@ -80,8 +80,9 @@ def summary(result: RunResult) -> str:
     if result.config.get("validation") and (row := result.history.chosen) is not None:
         words = f"  at epoch {row['epoch']}, best on validation"
         chosen = [f"{words:38} {100 * row['test_accuracy']:.2f} %"]
+    loss = result.loss or result.config["loss"]
     lines = [
-        f"{result.config['data']}, {added}, loss {result.config['loss']}, epoch {final['epoch']}",
+        f"{result.config['data']}, {added}, loss {loss}, epoch {final['epoch']}",
         f"  test accuracy                        {percent('test_accuracy')}",
         *chosen,
         f"  training set, on the labels given    {percent('given_accuracy')}",

@@ -15,7 +15,7 @@ from noisylabels.data.picture import resize_arrays
 from noisylabels.data.reading import Options, Plan, Reading, held_out_note, name_of, number_classes
 from noisylabels.data.split import hold_out
 
-IMAGES = ("images", "x", "data", "imgs")
+IMAGES = ("images", "x", "data", "imgs", "features", "embeddings")  # the last two are of no images
 LABELS = ("labels", "y", "targets", "label")
 TEST_PARTS = ("test", "val", "valid", "validation")
 CLASS_NAMES = "class_names"
@@ -41,10 +41,28 @@ def find(path: Path) -> Path | None:
 
 
 @dataclass(frozen=True)
-class _Part:
+class Part:
+    """The arrays of a part, by name."""
+
     name: str  # train, test, ...
-    images: str  # the arrays' names
+    images: str
     labels: str
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """The arrays that a path holds."""
+
+    parts: list[Part]  # that for training and, where there is one, that for testing
+    files: dict[str, Path]  # of each array where they are .npy files
+    named: bool  # whether there are names of classes
+    notes: tuple[str, ...]
+
+    @property
+    def used(self) -> list[str]:
+        """The names of the arrays that are read."""
+        used = [name for part in self.parts for name in (part.images, part.labels)]
+        return [*used, CLASS_NAMES] if self.named else used
 
 
 def plan(path: Path, options: Options) -> Plan:
@@ -71,6 +89,29 @@ def plan(path: Path, options: Options) -> Plan:
     Source: keras.datasets; J. Yang et al., "MedMNIST v2", 2023; D. Hendrycks, T. Dietterich,
     "Benchmarking Neural Network Robustness", 2019 (CIFAR-10-C).
     """
+    chosen = choose_arrays(path)
+    files, parts = chosen.files, chosen.parts
+    return Plan(
+        name=name_of_arrays(path),
+        root=path,
+        files={name: files[name] for name in chosen.used} if files else {path.name: path},
+        options={
+            "reader": "arrays",
+            "arrays": chosen.used,
+            "image_size": options.image_size,
+            "test_fraction": None if len(parts) > 1 else options.test_fraction,
+        },
+        read=lambda: _read(path, files, parts, chosen.named, options),
+        notes=chosen.notes,
+    )
+
+
+def choose_arrays(path: Path) -> Chosen:
+    """Return which of the arrays at `path` belong together; the names are those that `plan` describes.
+
+    Raises:
+        InputError: there are none, or none for training.
+    """
     names, files = _names(path)
     found = _pairs(names)
     if path.suffix == ".npy" and not any(path.stem == part.images for part in found.values()):
@@ -83,24 +124,14 @@ def plan(path: Path, options: Options) -> Plan:
     if train is None:
         raise InputError(f"{path} has the parts {', '.join(found)}, but no part for training such as x_train")
     test = next((found.pop(name) for name in TEST_PARTS if name in found), None)
-    parts = [train, test] if test else [train]
-    used = [name for part in parts for name in (part.images, part.labels)]
-    used += [CLASS_NAMES] if CLASS_NAMES in names else []
     ignored = [name or "the unnamed one" for name in found]
-    notes = [f"ignored the parts {', '.join(ignored)} of {path.name}"] if ignored else []
-    return Plan(
-        name=name_of(path.parent if path.is_file() and path.stem.lower() in _NAMELESS else path),
-        root=path,
-        files={name: files[name] for name in used} if files else {path.name: path},
-        options={
-            "reader": "arrays",
-            "arrays": used,
-            "image_size": options.image_size,
-            "test_fraction": None if test else options.test_fraction,
-        },
-        read=lambda: _read(path, files, parts, used[-1] == CLASS_NAMES, options),
-        notes=tuple(notes),
-    )
+    notes = (f"ignored the parts {', '.join(ignored)} of {path.name}",) if ignored else ()
+    return Chosen([train, test] if test else [train], files, CLASS_NAMES in names, notes)
+
+
+def name_of_arrays(path: Path) -> str:
+    """Return what to call the set of the arrays at `path`."""
+    return name_of(path.parent if path.is_file() and path.stem.lower() in _NAMELESS else path)
 
 
 def _names(path: Path) -> tuple[list[str], dict[str, Path]]:
@@ -116,7 +147,7 @@ def _names(path: Path) -> tuple[list[str], dict[str, Path]]:
     return list(files), files
 
 
-def _pairs(names: list[str]) -> dict[str, _Part]:
+def _pairs(names: list[str]) -> dict[str, Part]:
     """Find the arrays of images and labels that belong together, by part ("" for a single one)."""
     lower = {name.lower(): name for name in names}
     found = {}
@@ -130,43 +161,31 @@ def _pairs(names: list[str]) -> dict[str, _Part]:
             for kinds in (IMAGES, LABELS)
         )
         if images and labels:
-            found[part] = _Part(part or "train", images, labels)
+            found[part] = Part(part or "train", images, labels)
     return found
 
 
-def _beside(path: Path, names: list[str]) -> dict[str, _Part]:
+def _beside(path: Path, names: list[str]) -> dict[str, Part]:
     if path.stem == "labels" or "labels" not in names:
         raise InputError(f"{path} has no labels.npy beside it; expected {LAYOUT}")
-    return {"": _Part("train", path.stem, "labels")}
+    return {"": Part("train", path.stem, "labels")}
 
 
-def _single(path: Path, names: list[str]) -> dict[str, _Part]:
+def _single(path: Path, names: list[str]) -> dict[str, Part]:
     """Take the one array beside labels.npy."""
     others = [name for name in names if name != "labels"]
     if len(others) != 1:
         listed = ", ".join(f"{name}.npy" for name in others[:5]) or "nothing"
         raise InputError(f"{path} holds {listed} beside labels.npy; name one of them, such as {path}/fog.npy")
-    return {"": _Part("train", others[0], "labels")}
+    return {"": Part("train", others[0], "labels")}
 
 
-def _read(
-    path: Path, files: Mapping[str, Path], parts: list[_Part], named: bool, options: Options
-) -> Reading:
-    def array(name: str) -> tuple[np.ndarray, str]:
-        where = str(files[name]) if files else f"{name} of {path}"
-        try:
-            if files:
-                return np.lib.format.open_memmap(files[name], mode="r"), where
-            with np.load(path, allow_pickle=False) as arrays:
-                return _array(arrays[name]), where
-        except Exception as error:  # a damaged file fails in any way
-            _damaged(where, error)
-
-    class_names = _class_names(*array(CLASS_NAMES)) if named else ()
+def _read(path: Path, files: Mapping[str, Path], parts: list[Part], named: bool, options: Options) -> Reading:
+    class_names = class_names_of(*read_array(path, files, CLASS_NAMES)) if named else ()
     images, values, ids = [], [], []
     for part in parts:
-        pixels = channels_first(*array(part.images))
-        labels, where = array(part.labels)
+        pixels = channels_first(*read_array(path, files, part.images))
+        labels, where = read_array(path, files, part.labels)
         flat = _flat(labels, where)
         if len(flat) != len(pixels):
             raise InputError(f"{where} has {len(flat):,} labels for {len(pixels):,} images")
@@ -200,6 +219,32 @@ def _read(
                 yield piece if side is None else resize_arrays(piece, side)
 
     return Reading((C, side or H, side or W), pieces, y, ids, names, num_train, notes)
+
+
+def read_array(path: Path, files: Mapping[str, Path], name: str) -> tuple[np.ndarray, str]:
+    """Return an array of those at `path`, and what to call it in an error; nothing is unpickled."""
+    where = str(files[name]) if files else f"{name} of {path}"
+    try:
+        if files:
+            return np.lib.format.open_memmap(files[name], mode="r"), where
+        with np.load(path, allow_pickle=False) as arrays:
+            return _array(arrays[name]), where
+    except Exception as error:  # a damaged file fails in any way
+        _damaged(where, error)
+
+
+def rows_of(path: Path) -> tuple[np.ndarray, Path, str]:
+    """Return the array of rows in a file without labels, the file, and what to call it in an error."""
+    names, files = _names(path)
+    if path.suffix.lower() == ".npy":
+        found = [path.stem]
+    else:
+        found = [name for name in names if name.lower() in (*IMAGES, "x_test")]
+        found = found or (names if len(names) == 1 else [])
+    if not found:
+        raise InputError(f"{path} holds {', '.join(names) or 'no arrays'}; expected an array X of the rows")
+    values, where = read_array(path, files, found[0])
+    return values, path, where
 
 
 def channels_first(images: np.ndarray, where: str) -> np.ndarray:
@@ -236,20 +281,27 @@ def channels_first(images: np.ndarray, where: str) -> np.ndarray:
     return images if first else images.transpose(0, 3, 1, 2)
 
 
-def _flat(labels: np.ndarray, where: str) -> np.ndarray:
-    if labels.ndim == 2 and labels.shape[1] == 1:  # Keras and MedMNIST have a column
+def one_each(labels: np.ndarray, where: str, what: str = "number an image") -> np.ndarray:
+    """Return labels as (N,), also where they are a column (N, 1), as Keras and MedMNIST have them."""
+    if labels.ndim == 2 and labels.shape[1] == 1:
         labels = labels[:, 0]
     if labels.ndim != 1:
         raise InputError(
-            f"{where} has the shape {labels.shape}, expected one class number an image, (N,); "
+            f"{where} has the shape {labels.shape}, expected one class {what}, (N,); "
             "where they are one-hot, save labels.argmax(1)"
         )
+    return labels
+
+
+def _flat(labels: np.ndarray, where: str) -> np.ndarray:
+    labels = one_each(labels, where)
     if labels.dtype.kind not in "iuf":
         raise InputError(f"{where} holds {labels.dtype}, expected class numbers 0, 1, ...")
     return labels
 
 
-def _class_names(names: np.ndarray, where: str) -> tuple[str, ...]:
+def class_names_of(names: np.ndarray, where: str) -> tuple[str, ...]:
+    """Return the names of the classes that an array holds."""
     if names.ndim != 1 or names.dtype.kind != "U" or not len(names):
         raise InputError(f"{where} is {names.dtype} of shape {names.shape}, expected a list of names as text")
     return tuple(map(str, names))

@@ -12,11 +12,13 @@ from noisylabels.core.registry import Registry
 from noisylabels.data import animal10n, builtin, cifar, clothing1m, food101n, idx, webvision
 from noisylabels.data.cache import load_cached
 from noisylabels.data.decode import Progress
+from noisylabels.data.features import Examples
 from noisylabels.data.formats import plan_path
 from noisylabels.data.images import ImageSet
 from noisylabels.data.objects import load_object
 from noisylabels.data.published import ROOT_VARIABLE, Published
 from noisylabels.data.reading import Options
+from noisylabels.data.tabular import TablePlan, is_rows, load_rows
 
 MAX_IMAGE_SIZE = 4096
 
@@ -153,27 +155,31 @@ def load(
     image_size: int | None = None,
     bad_images: str = "fail",
     test_fraction: float = 0.2,
+    label_column: str | None = None,
     progress: Progress | None = None,
     download: bool = False,
-) -> tuple[ImageSet, ImageSet]:
+) -> tuple[Examples, Examples]:
     """Load a data set by its name, from a path, or from an object that holds one.
 
     Args:
         source: a name of `DATA`; the path of something that is in `FORMATS`, such as a folder with a folder
             for each class; or a data set of Hugging Face or PyTorch, or a pair (train, test) of such, see
-            `load_object`. A name wins over a folder of the same name; write "./digits" for the folder.
+            `load_object`; or a pair (X, y) of rows and labels, see `load_rows`. A name wins over a folder of
+            the same name; write "./digits" for the folder.
         root: where a named data set lies; by default the folder that NOISYLABELS_DATA names, and else
             `downloads` in the cache (NOISYLABELS_CACHE, or ~/.cache/noisylabels).
         image_size: side of square images in pixels, 1 to 4096: the shorter side is resized to it and the
             centre square kept. None keeps a size that all images share, and else makes it 64.
         bad_images: "fail" refuses a set with an unreadable image, "skip" leaves such images out.
         test_fraction: share of each class to hold out, in (0, 1); used when there is no test part.
+        label_column: the column of the labels in a table or in Parquet; by default it is known by its name.
         progress: called with (what, done, total) during long work.
         download: get a named data set if it is missing, see `download`; nothing for one that is carried by
             a dependency, a path or an object.
 
     Returns:
-        Training set and test set. `notes` of the training set says what the user should know.
+        Training set and test set: images, or of a table of numbers the rows (`FeatureSet`). `notes` of the
+        training set says what the user should know.
 
     Raises:
         InputError: nothing is there, or it cannot be used; the message says what to do.
@@ -188,19 +194,29 @@ def load(
             raise InputError(f"image_size is {image_size!r}, expected a whole number of pixels")
     check_choice(bad_images, ("fail", "skip"), "treatment of bad images")
     check_between(test_fraction, "test_fraction", 0, 1, open_low=True, open_high=True)
-    options = Options(image_size, bad_images, test_fraction, progress)
+    options = Options(image_size, bad_images, test_fraction, label_column, progress)
     if isinstance(source, str) and source in DATA:
+        _check_no_column(label_column, f"the data set {source}")
         row, place = DATA[source], Path(root).expanduser() if root is not None else None
         if download and row.published is not None:
             row.published.obtain(place, progress)
         return row.read(place, options)
     if not isinstance(source, (str, os.PathLike)):
+        _check_no_column(label_column, "an object")
+        if isinstance(source, tuple) and is_rows(source):
+            return load_rows(source[0], source[1], test_fraction)
         return load_object(source, options)
     path = Path(source).expanduser()
     if not str(source) or not path.exists():
         hint = did_you_mean(str(source), DATA)
         raise InputError(f"{str(source)!r} is neither a file or folder nor a known data set{hint}")
-    return load_cached(plan_path(path, options), progress)
+    plan = plan_path(path, options)
+    return plan.load() if isinstance(plan, TablePlan) else load_cached(plan, progress)
+
+
+def _check_no_column(label_column: str | None, what: str) -> None:
+    if label_column is not None:
+        raise InputError(f"{what} has no columns to name one of; leave out --label-column (label_column=)")
 
 
 def download(name: str, root: str | Path | None = None, progress: Progress | None = None) -> Path:
@@ -225,17 +241,18 @@ def download(name: str, root: str | Path | None = None, progress: Progress | Non
     return row.published.obtain(Path(root).expanduser() if root is not None else None, progress)
 
 
-def default_augment(source: str | Path | object, image_set: ImageSet) -> str:
+def default_augment(source: str | Path | object, examples: Examples) -> str:
     """Return the augmentation that training uses unless the user says otherwise.
 
     Args:
         source: what `load` was given.
-        image_set: what it returned.
+        examples: what it returned.
 
     Returns:
         A named set's own default; else "crop:4+flip" for colour images and "none" for grey ones,
-        because what is grey is often writing, which a mirror makes wrong.
+        because what is grey is often writing, which a mirror makes wrong, and for rows of numbers.
     """
     if isinstance(source, str) and source in DATA:
         return DATA[source].augment
-    return "crop:4+flip" if image_set.images.shape[1] == 3 else "none"
+    colour = isinstance(examples, ImageSet) and examples.images.shape[1] == 3
+    return "crop:4+flip" if colour else "none"

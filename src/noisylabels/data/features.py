@@ -12,7 +12,8 @@ import numpy as np
 import torch
 
 from noisylabels.core.checks import InputError
-from noisylabels.data.images import check_set_labels
+from noisylabels.data.encoding import Encoder
+from noisylabels.data.images import ImageSet, check_set_labels, image_set, subset
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,6 +31,8 @@ class FeatureSet:
         digest: sha256 (hexadecimal) of shape, features, labels and class names; `feature_set` computes it.
         notes: one line each about what a user should know.
         arranged: what noise changed in which examples there are, `NoisyLabels.arrangement`; "" for nothing.
+        encoder: how the columns of a table became these features, by which new rows do too; None for features
+            that came as they are.
 
     Raises:
         InputError: a tensor has another type, shape or length, a value is not finite, or a label is outside
@@ -44,6 +47,7 @@ class FeatureSet:
     digest: str
     notes: tuple[str, ...] = ()
     arranged: str = ""
+    encoder: Encoder | None = None
 
     def __post_init__(self) -> None:
         _check_features(self.features)
@@ -75,6 +79,10 @@ class FeatureSet:
         return tuple(mean.tolist()), tuple(std.masked_fill(constant | (std == 0), 1.0).tolist())
 
 
+Examples = ImageSet | FeatureSet
+"""What training takes."""
+
+
 def feature_set(
     features: torch.Tensor | np.ndarray | Sequence[Sequence[float]],
     labels: torch.Tensor | np.ndarray | Sequence[int],
@@ -82,6 +90,7 @@ def feature_set(
     ids: Sequence[str] | None = None,
     name: str = "features",
     notes: Sequence[str] = (),
+    encoder: Encoder | None = None,
 ) -> FeatureSet:
     """Make a `FeatureSet` and compute its digest.
 
@@ -92,6 +101,7 @@ def feature_set(
         ids: N names of the rows; by default "0", "1", ...
         name: what to call the set.
         notes: lines that the user should see.
+        encoder: what made the features of a table.
 
     Returns:
         The set.
@@ -112,12 +122,74 @@ def feature_set(
         name=name,
         digest="",
         notes=tuple(notes),
+        encoder=encoder,
     )
     head = json.dumps({"features": list(rows.shape), "classes": list(made.class_names)})
     digest = hashlib.sha256(head.encode())
     digest.update(made.labels.numpy().astype("<i8").tobytes())
     digest.update(np.ascontiguousarray(rows.numpy()).data)
     return dataclasses.replace(made, digest=digest.hexdigest())
+
+
+def subset_of(examples: Examples, index: Sequence[int] | np.ndarray) -> Examples:
+    """Return the part of a set of rows or images that `index` names, in its order.
+
+    >>> pair = feature_set([[0.5], [2.0]], [0, 1], ("cat", "dog"))
+    >>> list(subset_of(pair, [1]).ids)
+    ['1']
+    """
+    if isinstance(examples, ImageSet):
+        return subset(examples, index)
+    at = torch.as_tensor(index, dtype=torch.int64)
+    return feature_set(
+        examples.features.index_select(0, at),
+        examples.labels.index_select(0, at),
+        examples.class_names,
+        [examples.ids[i] for i in at.tolist()],
+        examples.name,
+        examples.notes,
+        examples.encoder,
+    )
+
+
+def joined(first: Examples, second: Examples) -> Examples:
+    """Return the examples of one set and after them those of another of the same kind, classes and size.
+
+    >>> pair = feature_set([[0.5], [2.0]], [0, 1], ("cat", "dog"))
+    >>> len(joined(pair, pair))
+    4
+    """
+    size, other = tuple(first.images.shape[1:]), tuple(second.images.shape[1:])
+    if type(first) is not type(second) or first.class_names != second.class_names or size != other:
+        raise InputError(
+            f"sets of {first.num_classes} classes and examples of {size}, and of {second.num_classes} classes "
+            f"and {other}, cannot be joined"
+        )
+    values, labels = (
+        torch.cat([getattr(part, name) for part in (first, second)]) for name in ("images", "labels")
+    )
+    ids, notes = [*first.ids, *second.ids], tuple(dict.fromkeys(first.notes + second.notes))
+    if isinstance(first, FeatureSet):
+        return feature_set(values, labels, first.class_names, ids, first.name, notes, first.encoder)
+    return image_set(values, labels, first.class_names, ids, first.name, notes)
+
+
+def with_labels(examples: Examples, labels: np.ndarray) -> Examples:
+    """Return the same examples with other labels, (N,) integers.
+
+    >>> pair = feature_set([[0.5], [2.0]], [0, 1], ("cat", "dog"))
+    >>> with_labels(pair, np.array([1, 1])).labels.tolist()
+    [1, 1]
+    """
+    names, ids, name, notes = examples.class_names, examples.ids, examples.name, examples.notes
+    made: Examples
+    if isinstance(examples, FeatureSet):
+        made = feature_set(
+            examples.features, torch.as_tensor(labels), names, ids, name, notes, examples.encoder
+        )
+    else:
+        made = image_set(examples.images, torch.as_tensor(labels), names, ids, name, notes)
+    return dataclasses.replace(made, arranged=examples.arranged)
 
 
 def _check_features(features: torch.Tensor) -> None:

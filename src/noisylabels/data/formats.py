@@ -22,9 +22,11 @@ from noisylabels.data import (
     own,
     parquet,
     table,
+    tabular,
     webvision,
 )
 from noisylabels.data.reading import Options, Plan
+from noisylabels.data.tabular import TablePlan
 
 
 @dataclass(frozen=True)
@@ -38,13 +40,15 @@ class Format:
         find: gives the place that `plan` wants if a path is or holds this, else None; looks at names and
             headings only.
         plan: makes the plan of reading what was found.
+        columns: whether it has columns with names, of which one may be named for the labels.
     """
 
     name: str
     title: str
     layout: str
     find: Callable[[Path], Path | None]
-    plan: Callable[[Path, Options], Plan]
+    plan: Callable[[Path, Options], Plan | TablePlan]
+    columns: bool = False
 
 
 FORMATS: Registry[Format] = Registry("format")
@@ -61,15 +65,18 @@ for _row in (
     Format(
         "animal10n", "ANIMAL-10N, images or binary batches", animal10n.LAYOUT, animal10n.find, animal10n.plan
     ),
-    Format("parquet", "Hugging Face image Parquet", parquet.LAYOUT, parquet.find, parquet.plan),
+    Format("features", "a table of numbers", tabular.LAYOUT, tabular.find, tabular.plan, columns=True),
+    Format("parquet", "Hugging Face image Parquet", parquet.LAYOUT, parquet.find, parquet.plan, columns=True),
     Format("arrays", "NumPy arrays", arrays.LAYOUT, arrays.find, arrays.plan),
-    Format("table", "a CSV or TSV table of paths and labels", table.LAYOUT, table.find, table.plan),
+    Format(
+        "table", "a CSV or TSV table of paths and labels", table.LAYOUT, table.find, table.plan, columns=True
+    ),
     Format("folders", "images, a folder a class", own.LAYOUT, own.find, own.plan),
 ):
     FORMATS.add(_row.name, _row)
 
 
-def plan_path(path: Path, options: Options) -> Plan:
+def plan_path(path: Path, options: Options) -> Plan | TablePlan:
     """Return the plan of the first format that knows `path`.
 
     Args:
@@ -81,6 +88,11 @@ def plan_path(path: Path, options: Options) -> Plan:
     """
     for row in FORMATS.values():
         if (place := row.find(path)) is not None:
+            if options.label_column is not None and not row.columns:
+                raise InputError(
+                    f"{path} is {row.title}, of which no column is that of the labels; leave out "
+                    "--label-column (label_column=)"
+                )
             plan = row.plan(place, options)
             if place.parent != path or not place.is_file():
                 return plan

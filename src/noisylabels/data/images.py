@@ -140,28 +140,6 @@ def subset(images: ImageSet, index: Sequence[int] | np.ndarray) -> ImageSet:
     )
 
 
-def joined(first: ImageSet, second: ImageSet) -> ImageSet:
-    """Return the examples of one set and after them those of another of the same classes and image size.
-
-    >>> pair = image_set(torch.zeros(2, 3, 4, 4, dtype=torch.uint8), [0, 1], ("cat", "dog"))
-    >>> len(joined(pair, pair))
-    4
-    """
-    if first.class_names != second.class_names or first.images.shape[1:] != second.images.shape[1:]:
-        raise InputError(
-            f"sets of {first.num_classes} classes and images {tuple(first.images.shape[1:])}, and of "
-            f"{second.num_classes} classes and {tuple(second.images.shape[1:])}, cannot be joined"
-        )
-    return image_set(
-        torch.cat([first.images, second.images]),
-        torch.cat([first.labels, second.labels]),
-        first.class_names,
-        [*first.ids, *second.ids],
-        first.name,
-        tuple(dict.fromkeys(first.notes + second.notes)),
-    )
-
-
 def replaced(images: ImageSet, places: np.ndarray, foreign: ImageSet) -> ImageSet:
     """Return a set in which images of another stand where `places`, (N,), is not -1 but says which.
 

@@ -44,7 +44,7 @@ def plan(path: Path, options: Options) -> Plan:
     """
     if not path.is_dir():
         raise InputError(f"{path} is not a folder; expected {LAYOUT}")
-    parts, notes = _parts(path)
+    parts, notes = parts_of(path)
     classes = sorted({name for folder in parts for name in folders_in(folder)})
     number = {name: k for k, name in enumerate(classes)}
     ends: list[int] = []  # of each part
@@ -85,7 +85,7 @@ def plan(path: Path, options: Options) -> Plan:
     return plan_listing(listing, options, name=name_of(path), root=path, reader="folders", notes=notes)
 
 
-def _parts(root: Path) -> tuple[list[Path], list[str]]:
+def parts_of(root: Path) -> tuple[list[Path], list[str]]:
     """Return the folders of the training and, where there is one, the test part, and notes."""
     here = {folder.lower(): root / folder for folder in reversed(folders_in(root))}
     train = here.get(TRAIN_FOLDER)

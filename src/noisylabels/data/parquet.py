@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from noisylabels.core.checks import InputError
+from noisylabels.core.checks import InputError, did_you_mean
 from noisylabels.data.decode import Decoding, survey
 from noisylabels.data.picture import Encoded
 from noisylabels.data.reading import Options, Plan, Reading, held_out_note, name_of, number_classes
@@ -66,10 +66,39 @@ def plan(path: Path, options: Options) -> Plan:
         InputError: there is no training part; later, when it is read: a file is damaged, a column is
             missing, or a row has no image or no valid label.
     """
-    files = parquet_files(path)
+    notes: list[str] = []
+    parts = choose_parts(path, notes)
+    (train, train_files), (test, test_files) = parts[0], parts[1] if len(parts) > 1 else (None, [])
+    base = path if path.is_dir() else path.parent
+    column = {} if options.label_column is None else {"label_column": options.label_column}
+    return Plan(
+        name=name_of(path),
+        root=path,
+        files={file.relative_to(base).as_posix(): file for file in train_files + test_files},
+        options={
+            "reader": "parquet",
+            "splits": [train, test],
+            "image_size": options.image_size,
+            "bad_images": options.bad_images,
+            "test_fraction": None if test else options.test_fraction,
+            **column,
+        },
+        read=lambda: _read(train_files, test_files, train, test, options),
+        notes=tuple(notes),
+    )
+
+
+def choose_parts(path: Path, notes: list[str]) -> list[tuple[str, list[Path]]]:
+    """Return name and files of the part for training and, where there is one, of that for testing.
+
+    What is passed over is said in `notes`.
+
+    Raises:
+        InputError: there are several parts, and none is called train.
+    """
     splits: dict[str, list[Path]] = {}
-    for file in files:
-        splits.setdefault(_split_name(file), []).append(file)
+    for file in parquet_files(path):
+        splits.setdefault(split_name(file), []).append(file)
     if len(splits) == 1:
         train = next(iter(splits))
     elif TRAIN_SPLIT in splits:
@@ -77,27 +106,13 @@ def plan(path: Path, options: Options) -> Plan:
     else:
         raise InputError(f"{path} has the parts {', '.join(splits)} but none called train-*.parquet")
     test = next((name for name in TEST_SPLITS if name in splits and name != train), None)
-    ignored = sorted(set(splits) - {train, test})
-    notes = [f"ignored the parts {', '.join(ignored)} of {name_of(path)}"] if ignored else []
-    used = splits[train] + (splits[test] if test else [])
-    base = path if path.is_dir() else path.parent
-    return Plan(
-        name=name_of(path),
-        root=path,
-        files={file.relative_to(base).as_posix(): file for file in used},
-        options={
-            "reader": "parquet",
-            "splits": [train, test],
-            "image_size": options.image_size,
-            "bad_images": options.bad_images,
-            "test_fraction": None if test else options.test_fraction,
-        },
-        read=lambda: _read(splits[train], splits[test] if test else [], train, test, options),
-        notes=tuple(notes),
-    )
+    if ignored := sorted(set(splits) - {train, test}):
+        notes.append(f"ignored the parts {', '.join(ignored)} of {name_of(path)}")
+    return [(name, splits[name]) for name in (train, test) if name]
 
 
-def _split_name(file: Path) -> str:
+def split_name(file: Path) -> str:
+    """Return the part that a file belongs to: "train" of train-00000-of-00002.parquet."""
     first = file.stem.split("-")[0]
     return first if first in (TRAIN_SPLIT, *TEST_SPLITS) else _SHARD.sub("", file.stem)
 
@@ -110,7 +125,7 @@ def _read(
     options: Options,
 ) -> Reading:
     notes: list[str] = []
-    layout = Layout.of(train_files[0], notes)
+    layout = Layout.of(train_files[0], notes, options.label_column)
     parts = [(train, train_files)] + ([(test, test_files)] if test else [])
     labels, ids = [], []
     for split, files in parts:
@@ -145,27 +160,23 @@ class Layout:
     class_names: tuple[str, ...]  # empty when the files do not say
 
     @classmethod
-    def of(cls, file: Path, notes: list[str]) -> Layout:
+    def of(cls, file: Path, notes: list[str], label_column: str | None = None) -> Layout:
         """Read the layout from a file's schema; say in `notes` which columns were passed over."""
-        with _opened(file) as parquet:
+        with opened(file) as parquet:
             schema = parquet.schema_arrow
-        features = _features(schema)
-        images = [field.name for field in schema if _holds_images(field, features)]
-        image = choose_column(images, IMAGE_COLUMNS, "image", str(file), schema.names, notes)
-        named = [
-            name
-            for name, kind in features.items()
-            if kind.get("_type") == "ClassLabel" and name in schema.names
-        ]
-        labels = named + [name for name in LABEL_COLUMNS if name in schema.names and name not in named]
+        image = choose_column(image_columns(schema), IMAGE_COLUMNS, "image", str(file), schema.names, notes)
+        named = class_label_names(schema)
+        labels = [*named, *(name for name in LABEL_COLUMNS if name in schema.names and name not in named)]
+        if label_column is not None:
+            labels = [check_column(label_column, schema.names, str(file))]
         label = choose_column(labels, LABEL_COLUMNS, "label", str(file), schema.names, notes)
-        return cls(image, label, tuple(features.get(label, {}).get("names") or ()))
+        return cls(image, label, named.get(label, ()))
 
     def labels(self, file: Path) -> np.ndarray:
         """Return the checked labels of a file, int64."""
         import pyarrow as pa
 
-        with _opened(file) as parquet:
+        with opened(file) as parquet:
             missing = [c for c in (self.image, self.label) if c not in parquet.schema_arrow.names]
             if missing:
                 raise InputError(f"{file} lacks the column {missing[0]!r} that the first file has")
@@ -204,11 +215,11 @@ class Images(Collection[Encoded]):
                     low, high = np.searchsorted(group, (start + first, start + first + len(images)))
                     for row in group[low:high]:
                         yield self._bytes(images, int(row) - start - first, first, file)
-                start += _num_rows(file)
+                start += num_rows(file)
 
     def _batches(self, file: Path) -> Iterator[tuple[int, Any]]:
         first = 0
-        with _opened(file) as parquet:
+        with opened(file) as parquet:
             for batch in parquet.iter_batches(batch_size=_ROWS, columns=[self.column]):
                 yield first, batch.column(0)
                 first += len(batch)
@@ -224,7 +235,7 @@ class Images(Collection[Encoded]):
 
 
 @contextlib.contextmanager
-def _opened(file: Path) -> Iterator[Any]:
+def opened(file: Path) -> Iterator[Any]:
     """Open a Parquet file; damage that shows then or while it is read is an `InputError`."""
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -240,8 +251,9 @@ def _opened(file: Path) -> Iterator[Any]:
         raise InputError(f"{file} cannot be read as Parquet ({first_line}); get the file again") from None
 
 
-def _num_rows(file: Path) -> int:
-    with _opened(file) as parquet:
+def num_rows(file: Path) -> int:
+    """Return the number of rows of a file."""
+    with opened(file) as parquet:
         return int(parquet.metadata.num_rows)
 
 
@@ -254,6 +266,21 @@ def _features(schema: Any) -> dict[str, dict[str, Any]]:
         return {}
 
 
+def image_columns(schema: Any) -> list[str]:
+    """Return the columns of a file that hold images."""
+    features = _features(schema)
+    return [field.name for field in schema if _holds_images(field, features)]
+
+
+def class_label_names(schema: Any) -> dict[str, tuple[str, ...]]:
+    """Return the columns that the hub calls labels, with the names of their classes if it gives them."""
+    return {
+        name: tuple(kind.get("names") or ())
+        for name, kind in _features(schema).items()
+        if kind.get("_type") == "ClassLabel" and name in schema.names
+    }
+
+
 def _holds_images(field: Any, features: dict[str, dict[str, Any]]) -> bool:
     import pyarrow as pa
 
@@ -264,6 +291,13 @@ def _holds_images(field: Any, features: dict[str, dict[str, Any]]) -> bool:
     return field.name in IMAGE_COLUMNS and (
         pa.types.is_binary(field.type) or pa.types.is_large_binary(field.type)
     )
+
+
+def check_column(name: str, columns: Sequence[str], where: str) -> str:
+    """Return the column that a user named for the labels, or raise an `InputError` with the nearest."""
+    if name not in columns:
+        raise InputError(f"{where} has no column {name!r} of labels{did_you_mean(name, columns)}")
+    return name
 
 
 def choose_column(

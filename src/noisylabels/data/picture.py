@@ -108,6 +108,25 @@ def pixels_of(image: Image.Image, channels: int, size: tuple[int, int]) -> np.nd
     return array.transpose(2, 0, 1)  # a view: whoever puts it among the others copies it
 
 
+def whole(encoded: Encoded, side: int) -> Image.Image:
+    """Return an image for people to look at: upright, all of it, L or RGB, no side longer than `side`.
+
+    Raises:
+        Exception: of any type that a Pillow decoder raises for a damaged file.
+    """
+    from PIL.Image import Resampling
+
+    with _open(encoded) as image:
+        grey = image.mode in _GREY_MODES
+        if image.format == "JPEG":
+            image.draft(None, (side, side))  # the decoder's own averages are good enough for the eye
+        image.load()
+        flat = _flatten(_upright(image), 1 if grey else 3)
+        flat = flat.copy() if flat is image else flat  # thumbnail() changes it in place
+    flat.thumbnail((side, side), Resampling.LANCZOS)
+    return flat
+
+
 def resize_arrays(images: np.ndarray, side: int) -> np.ndarray:
     """Bring uint8 images (n, C, H, W) to (n, C, side, side) as `read_pixels` does."""
     from PIL import Image, ImageOps

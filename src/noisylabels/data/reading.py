@@ -25,6 +25,7 @@ class Options:
     image_size: int | None = None
     bad_images: str = "fail"
     test_fraction: float = 0.2
+    label_column: str | None = None
     progress: Progress | None = None
 
 
@@ -150,15 +151,17 @@ def number_classes(
     return labels, class_names or tuple(str(k) for k in range(int(labels.max(initial=-1)) + 1))
 
 
-def held_out_note(num_test: int, fraction: float) -> str:
+def held_out_note(num_test: int, fraction: float, what: str = "images") -> str:
     """Say that the test part was split off, and what that means."""
     return (
-        f"there is no test part: {num_test} images ({fraction:g} of each class) are held out for testing; "
+        f"there is no test part: {num_test} {what} ({fraction:g} of each class) are held out for testing; "
         "their labels are as doubtful as the others"
     )
 
 
-def class_notes(labels: np.ndarray, num_train: int, class_names: tuple[str, ...]) -> list[str]:
+def class_notes(
+    labels: np.ndarray, num_train: int, class_names: tuple[str, ...], what: str = "image"
+) -> list[str]:
     """Name the classes that the training or the test part lacks.
 
     >>> class_notes(np.array([0, 0, 1]), 2, ("cat", "dog", "eel"))[0]
@@ -168,12 +171,12 @@ def class_notes(labels: np.ndarray, num_train: int, class_names: tuple[str, ...]
     train = np.bincount(labels[:num_train], minlength=K) > 0
     test = np.bincount(labels[num_train:], minlength=K) > 0
     notes = []
-    for missing, what in (
-        (~train & ~test, "no image at all"),
-        (~train & test, "no training image, so it cannot be learned"),
-        (train & ~test, "no test image, so its accuracy stays unknown"),
+    for missing, words in (
+        (~train & ~test, f"no {what} at all"),
+        (~train & test, f"no training {what}, so it cannot be learned"),
+        (train & ~test, f"no test {what}, so its accuracy stays unknown"),
     ):
-        notes += [f"{what}: class {class_names[k]!r}" for k in np.flatnonzero(missing)[:MOST_NOTES]]
+        notes += [f"{words}: class {class_names[k]!r}" for k in np.flatnonzero(missing)[:MOST_NOTES]]
         if missing.sum() > MOST_NOTES:
-            notes.append(f"{what}: {missing.sum() - MOST_NOTES} more classes")
+            notes.append(f"{words}: {missing.sum() - MOST_NOTES} more classes")
     return notes

@@ -10,7 +10,9 @@ from noisylabels.core.checks import InputError
 from noisylabels.core.rng import derive_seeds, uniforms
 
 
-def hold_out(labels: np.ndarray, keys: Sequence[str], fraction: float) -> tuple[np.ndarray, np.ndarray]:
+def hold_out(
+    labels: np.ndarray, keys: Sequence[str], fraction: float, what: str = "images"
+) -> tuple[np.ndarray, np.ndarray]:
     """Choose `fraction` of each class as the test part; the choice does not depend on a run's seed.
 
     Each example draws its place in the queue from a stream of seed 0 that is named by its key, not by its
@@ -21,6 +23,7 @@ def hold_out(labels: np.ndarray, keys: Sequence[str], fraction: float) -> tuple[
         labels: integers, (N,).
         keys: N names; examples with equal keys keep their order.
         fraction: in (0, 1).
+        what: what an error calls the examples.
 
     Returns:
         Positions of the training and of the test examples, int64, each in rising order. A class of n >= 2
@@ -41,8 +44,8 @@ def hold_out(labels: np.ndarray, keys: Sequence[str], fraction: float) -> tuple[
         chosen[members[np.argsort(places[members], kind="stable")[:count]]] = True
     if not chosen.any():
         raise InputError(
-            f"there are {len(labels)} images and no class has two, so none can be held out for testing; "
-            "add images or a test part"
+            f"there are {len(labels)} {what} and no class has two, so none can be held out for testing; "
+            f"add {what} or a test part"
         )
     return np.flatnonzero(~chosen), np.flatnonzero(chosen)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,7 @@ from noisylabels.core.cells import SUFFIXES, read_cells
 from noisylabels.core.checks import InputError
 from noisylabels.data.files import folders_in
 from noisylabels.data.listed import Listing, drop_missing, plan_listing
+from noisylabels.data.parquet import check_column
 from noisylabels.data.reading import Options, Plan, name_of, number_classes
 
 PATH_COLUMNS = (
@@ -29,14 +31,14 @@ LABEL_COLUMNS = ("label", "class", "target", "class_name")
 SPLIT_COLUMNS = ("split", "part", "subset")
 LAYOUT = "NAME.csv or .tsv, itself or alone in its folder, with the columns path, label and, if wanted, split"
 
-_PARTS = {
+PARTS = {
     "train": "train", "training": "train", "test": "test", "testing": "test",
     "val": "val", "valid": "val", "validation": "val",
 }  # fmt: skip
-_NUMBER = re.compile(
+NUMBER = re.compile(
     r"([+-]?\d{1,18})(\.0*)?", re.ASCII
 )  # "3.0" is how a column of numbers with a gap in it is written
-_NAMELESS = ("labels", "label", "data", "index", "metadata", "images", "train")  # the folder says more
+NAMELESS = ("labels", "label", "data", "index", "metadata", "images", "train")  # the folder says more
 
 
 def find(path: Path) -> Path | None:
@@ -84,7 +86,10 @@ def plan(path: Path, options: Options) -> Plan:
     rows = _rows(path)
     _, heading = next(rows)
     image = _needed(path, heading, PATH_COLUMNS, "paths", notes)
-    label = _needed(path, heading, LABEL_COLUMNS, "labels", notes)
+    if options.label_column is None:
+        label = _needed(path, heading, LABEL_COLUMNS, "labels", notes)
+    else:
+        label = heading.index(check_column(options.label_column, heading, str(path)))
     split = _column(heading, SPLIT_COLUMNS)
     parts: dict[str, list[tuple[str, str, int]]] = {}  # image, label, line
     for line, cells in rows:
@@ -97,7 +102,7 @@ def plan(path: Path, options: Options) -> Plan:
             )
         if cells[label].lower() in ("", "nan"):
             raise InputError(f"{where}: the label is missing; remove the line or give it a label")
-        part = _PARTS.get(cells[split[0]].lower()) if split else "train"
+        part = PARTS.get(cells[split[0]].lower()) if split else "train"
         if part is None:
             raise InputError(f"{where}: the split is {cells[split[0]]!r}, expected train, test or val")
         parts.setdefault(part, []).append((cells[image], cells[label], line))
@@ -117,15 +122,18 @@ def plan(path: Path, options: Options) -> Plan:
         class_names=names,
         num_train=len(parts["train"]) if test else None,
     )
-    return plan_listing(
+    planned = plan_listing(
         drop_missing(listing, path.name, options, notes),
         options,
-        name=name_of(path.parent if path.stem.lower() in _NAMELESS else path),
+        name=name_of(path.parent if path.stem.lower() in NAMELESS else path),
         root=path,
         reader="table",
         lists=[path],
         notes=notes,
     )
+    if options.label_column is None:
+        return planned
+    return dataclasses.replace(planned, options={**planned.options, "label_column": options.label_column})
 
 
 def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:
@@ -160,7 +168,7 @@ def _needed(path: Path, heading: list[str], known: tuple[str, ...], what: str, n
 
 def _classes(path: Path, words: list[str], lines: list[int]) -> tuple[np.ndarray, tuple[str, ...]]:
     """Return class numbers and names of the classes."""
-    numbers = [_NUMBER.fullmatch(word) for word in words]
+    numbers = [NUMBER.fullmatch(word) for word in words]
     if all(numbers):
         values = np.array([int(found[1]) for found in numbers if found], dtype=np.int64)
         labels, names = number_classes(values, (), lambda row: f"{path}, line {lines[row]}")

@@ -1,5 +1,6 @@
 """From a configuration to a result: names become objects here and nowhere else."""
 
+from noisylabels.experiment.choice import Choice, choose, choose_loss
 from noisylabels.experiment.config import RunConfig, canonical, default_out, load_config, recipes, run_id
 from noisylabels.experiment.folder import RunResult, read_result
 from noisylabels.experiment.reporter import Notes, Reporter, Silent
@@ -9,6 +10,7 @@ from noisylabels.experiment.trackers import TRACKERS, catch_up, open_trackers
 
 __all__ = [
     "TRACKERS",
+    "Choice",
     "Notes",
     "Reporter",
     "RunConfig",
@@ -16,6 +18,8 @@ __all__ = [
     "Silent",
     "canonical",
     "catch_up",
+    "choose",
+    "choose_loss",
     "corrupt_set",
     "corrupted",
     "default_out",

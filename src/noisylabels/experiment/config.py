@@ -12,6 +12,7 @@ from noisylabels.core.checks import InputError
 from noisylabels.core.config import build, fingerprint, read_toml
 from noisylabels.core.files import file_digest
 from noisylabels.core.own import code_file
+from noisylabels.experiment.choice import AUTO
 from noisylabels.training.settings import HOW, Settings
 
 
@@ -25,12 +26,13 @@ class Subject:
     noise: str = "none"
     """label noise to add: none, symmetric:0.4, asymmetric:0.4, ..., or several in a row, as in
     "longtail:0.1 | symmetric:0.4"; see `noisylabels list noise`"""
-    loss: str = "nce+mae"
-    """a loss or a sum of losses: ce, nce+mae, 2*nce+0.5*rce; see `noisylabels list losses`; FILE.py:FUNCTION
-    or MODULE:FUNCTION in it is of your own"""
+    loss: str = "auto"
+    """auto (chosen by the number of classes and the share of labels that look wrong), or a loss or a sum of
+    losses: ce, nce+mae, 2*nce+0.5*rce; see `noisylabels list losses`; FILE.py:FUNCTION or MODULE:FUNCTION in
+    it is of your own"""
     model: str = "auto"
-    """auto (small-cnn for images below 16x16, else cnn8), one of `noisylabels list models`, timm:NAME, or
-    MODULE:FUNCTION or FILE.py:FUNCTION of your own"""
+    """auto (small-cnn for images below 16x16, else cnn8; a small mlp for a table), one of `noisylabels list
+    models`, timm:NAME, or MODULE:FUNCTION or FILE.py:FUNCTION of your own"""
     width: float = 1.0
     """factor of the model's layer widths"""
     out: str | None = None
@@ -44,6 +46,11 @@ class Subject:
     """side in pixels to bring images to; needed only if they differ in size or are large"""
     bad_images: str = "fail"
     """what to do with images that cannot be read: fail, or skip"""
+    labels: str | None = None
+    """CSV or Parquet file of id (or path) and label, such as corrected.csv: these labels replace those that
+    were read; an example with an empty one is left out"""
+    label_column: str | None = None
+    """column of the labels in a table or in Parquet (default: the one called label, class, target or y)"""
 
 
 @dataclass(frozen=True)
@@ -60,7 +67,7 @@ class RunConfig(Settings, Subject):
 NOT_IDENTITY = ("out", "data_root", "download", *HOW)
 """Settings that say where and how a run is carried out, not what it is; they do not enter its id."""
 
-NEWER = ("validation",)
+NEWER = ("validation", "labels", "label_column")
 """Settings that came after the first ids: at their defaults they do not enter an id, so that it stays."""
 
 
@@ -114,8 +121,13 @@ def canonical(config: RunConfig) -> RunConfig:
     from noisylabels.models.catalog import canonical_model
     from noisylabels.noise.spec import NoiseSpec
 
-    criterion = loss(config.loss)
-    if "two views" in criterion.needs:
+    expression = config.loss
+    if expression.strip().lower() == AUTO:
+        expression = AUTO
+    else:
+        criterion = loss(expression)
+        expression = criterion.expression
+    if expression != AUTO and "two views" in criterion.needs:
         raise InputError(
             f"the loss {config.loss!r} compares two views of each image, and a run has one (gjs is then js); "
             "take js here, or train with gjs in a loop of your own"
@@ -126,11 +138,17 @@ def canonical(config: RunConfig) -> RunConfig:
     if data not in DATA:
         data = os.path.normpath(os.path.expanduser(data))
         data = os.path.join(".", data) if data in DATA else data  # a folder called as a data set is
+    labels = config.labels
+    if labels is not None:
+        if not labels.strip():
+            raise InputError("the file of labels is empty text, expected a path such as corrected.csv")
+        labels = os.path.normpath(os.path.expanduser(labels))
     return dataclasses.replace(
         config,
         data=data,
+        labels=labels,
         model=canonical_model(config.model),
-        loss=criterion.expression,
+        loss=expression,
         noise=str(NoiseSpec.parse(config.noise)),
         augment=config.augment if config.augment == "auto" else str(parse_augment(config.augment)),
     )
@@ -148,7 +166,7 @@ def code_digests(config: RunConfig) -> dict[str, str]:
     from noisylabels.losses.own import own_specs, unread_row
     from noisylabels.models.catalog import is_own
 
-    specs = own_specs(read_terms(config.loss, unread_row))
+    specs = [] if config.loss == AUTO else own_specs(read_terms(config.loss, unread_row))
     specs += [config.model] if is_own(config.model) else []
     return {spec.rpartition(":")[0]: file_digest(path) for spec in specs if (path := code_file(spec))}
 

@@ -21,7 +21,7 @@ from noisylabels.experiment.config import NOT_IDENTITY, RunConfig
 from noisylabels.training.history import History
 
 if TYPE_CHECKING:
-    from noisylabels.data.images import ImageSet
+    from noisylabels.data.features import Examples
     from noisylabels.noise.labels import NoisyLabels
 
 FILES = (
@@ -48,6 +48,7 @@ class RunResult:
     noise: dict[str, Any]  # spec, seed, rate and digest of the labels
     class_names: tuple[str, ...]
     message: str = ""  # why it failed
+    loss: str = ""  # what it was trained with, the one that was chosen if the configuration names none
 
     @property
     def history(self) -> History:
@@ -95,9 +96,9 @@ def check_files(out: Path, code: dict[str, str]) -> None:
             finding a module that the folder names may run its package, and it may be a stranger's folder.
     """
     identity = read_object(out / "environment.json").get("identity", {})
-    noise = identity.get("noise files", {})
-    now = code | {file: file_digest(Path(file)) for file in noise if Path(file).is_file()}
-    for file, digest in (identity.get("code files", {}) | noise).items():
+    read = identity.get("noise files", {}) | identity.get("label files", {})
+    now = code | {file: file_digest(Path(file)) for file in read if Path(file).is_file()}
+    for file, digest in (identity.get("code files", {}) | read).items():
         if now.get(file, digest) != digest:
             raise InputError(
                 f"{file} has changed since the run in {out} was made of it; restore it, give another --out, "
@@ -109,13 +110,17 @@ def start_folder(
     out: Path,
     config: RunConfig,
     labels: NoisyLabels,
-    train: ImageSet,
-    test: ImageSet,
+    train: Examples,
+    test: Examples,
     shape: dict[str, Any],
     augment: str,
     files: dict[str, dict[str, str]],
+    chosen: dict[str, Any] | None = None,
 ) -> None:
-    """Write what is known before the first step, or check that it is the same as at the first start."""
+    """Write what is known before the first step, or check that it is the same as at the first start.
+
+    What is `chosen`, a loss and why, is only written: who goes on takes it from there, see `chosen_before`.
+    """
     identity: dict[str, Any] = {
         "data": {"name": train.name, "train": train.digest, "test": test.digest},
         "labels": labels.digest,
@@ -136,9 +141,16 @@ def start_folder(
     try:
         write_json(out / "config.json", to_dict(config))  # first: it makes the folder this run's
         labels.save(out / "labels.parquet")
-        write_json(path, environment() | {"identity": identity})
+        write_json(path, environment() | {"identity": identity} | ({"chosen": chosen} if chosen else {}))
     except OSError as error:
         raise InputError(f"the run's folder {out} cannot be written: {error.strerror}") from None
+
+
+def chosen_before(out: Path) -> dict[str, Any] | None:
+    """Return the loss that was chosen when the run in `out` began, with the reason; None if it has not."""
+    path = out / "environment.json"
+    chosen = read_object(path).get("chosen") if path.exists() else None
+    return chosen if isinstance(chosen, dict) and isinstance(chosen.get("loss"), str) else None
 
 
 def _keep_labels(labels: NoisyLabels, path: Path) -> None:
@@ -230,6 +242,7 @@ def read_result(out: Path) -> RunResult:
             noise=result["noise"],
             class_names=tuple(result["class_names"]),
             message=result["message"],
+            loss=result.get("loss", ""),  # older results have none, and a configuration that names one
         )
     except (KeyError, TypeError):
         raise InputError(f"{out / 'result.json'} is no result of a run; remove it or restore it") from None

@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from noisylabels.core.checks import InputError
 from noisylabels.core.files import alone, check_file, file_digest, folder_for, write_json
+from noisylabels.experiment.choice import AUTO, choose
 from noisylabels.experiment.config import RunConfig, canonical, code_digests, default_out, run_id
 from noisylabels.experiment.folder import (
     RunResult,
     check_files,
     check_folder,
+    chosen_before,
     empty_folder,
     read_result,
     remove_leftovers,
@@ -27,7 +29,7 @@ from noisylabels.training.settings import Settings
 if TYPE_CHECKING:
     import torch
 
-    from noisylabels.losses.modules import Loss
+    from noisylabels.data.features import Examples
 
 
 def run(
@@ -70,8 +72,11 @@ def run(
     # before any data are read, which may take long
     check_model(config.model)
     noise = {file: file_digest(check_file(Path(file))) for file in NoiseSpec.parse(config.noise).files}
-    files = {"noise files": noise, "code files": code}
-    criterion, device = loss(config.loss), pick_device(config.device)
+    own = {} if config.labels is None else {config.labels: file_digest(check_file(Path(config.labels)))}
+    files = {"noise files": noise, "label files": own, "code files": code}
+    device = pick_device(config.device)
+    if config.loss != AUTO:
+        loss(config.loss)  # an error in it is told now
     with contextlib.ExitStack() as stack:
         try:
             stack.enter_context(folder_for(out))
@@ -81,9 +86,35 @@ def run(
         # again, now that nobody else can end it
         result = _finished(out, config, code, tracked)
         if result is None:
-            result = _run_alone(config, out, criterion, device, files, tracked, stop)
+            result = _run_alone(config, out, device, files, tracked, stop)
         tracked.end(result)
         return result
+
+
+def model_shape(config: RunConfig, train: Examples) -> dict[str, Any]:
+    """Return the arguments of `build_model`; rows of D features are of the size of images (1, 1, D).
+
+    Raises:
+        InputError: a model of the catalog that takes images is to take a table.
+    """
+    from noisylabels.models.catalog import is_own
+    from noisylabels.models.mlp import widths_for
+
+    more = {"num_classes": train.num_classes, "width": config.width}
+    if train.images.ndim == 4:
+        height, width = train.images.shape[2:]
+        auto = "small-cnn" if min(height, width) < 16 else "cnn8"
+        name = auto if config.model == "auto" else config.model
+        return {"name": name, "channels": train.images.shape[1], "image_size": (height, width), **more}
+    columns = train.images.shape[1]
+    widths = ",".join(map(str, widths_for(len(train), columns)))
+    name = f"mlp:{widths}" if config.model == "auto" else config.model
+    if name.partition(":")[0] != "mlp" and not is_own(name):
+        raise InputError(
+            f"the model {name!r} takes images, and {train.name} is a table of {columns} features; leave out "
+            "--model, or take mlp, mlp:64,32 or a model of your own"
+        )
+    return {"name": name, "channels": 1, "image_size": (1, columns), **more}
 
 
 def _finished(out: Path, config: RunConfig, code: dict[str, str], reporter: Reporter) -> RunResult | None:
@@ -101,7 +132,6 @@ def _finished(out: Path, config: RunConfig, code: dict[str, str], reporter: Repo
 def _run_alone(
     config: RunConfig,
     out: Path,
-    criterion: Loss,
     device: torch.device,
     files: dict[str, dict[str, str]],
     tracked: Tracked,
@@ -111,6 +141,7 @@ def _run_alone(
     import torch
 
     from noisylabels.data.catalog import default_augment
+    from noisylabels.losses.expression import loss
     from noisylabels.models.catalog import build_model
     from noisylabels.noise.spec import NoiseSpec
     from noisylabels.prediction import save_model
@@ -119,21 +150,18 @@ def _run_alone(
 
     train, test, labels = corrupted(config, tracked)
     tracked.class_names = train.class_names
-    height, width = train.images.shape[2:]
-    shape: dict[str, Any] = {
-        "name": ("small-cnn" if min(height, width) < 16 else "cnn8")
-        if config.model == "auto"
-        else config.model,
-        "channels": train.images.shape[1],
-        "image_size": (height, width),
-        "num_classes": train.num_classes,
-        "width": config.width,
-    }
+    shape = model_shape(config, train)
     model = build_model(**shape, seed=config.seed)
     augment = default_augment(config.data, train) if config.augment == "auto" else config.augment
 
+    expression, chosen = config.loss, None
+    if config.loss == AUTO:
+        chosen = chosen_before(out) or choose(train, labels.given, config.seed).to_dict()
+        expression = chosen["loss"]
+        tracked.note(f"loss {expression}: {chosen['why']}")
+
     fresh = not (out / "config.json").exists()
-    start_folder(out, config, labels, train, test, shape, augment, files)
+    start_folder(out, config, labels, train, test, shape, augment, files, chosen)
     settings = {name: getattr(config, name) for name in Settings.__dataclass_fields__} | {"augment": augment}
     result: dict[str, Any] = {"status": "done", "message": ""}
     # Without noise nothing is known of the truth of labels; and then they are those of the set.
@@ -147,7 +175,7 @@ def _run_alone(
                 model,
                 train,
                 test,
-                criterion,
+                loss(expression),
                 labels=labels if known else None,
                 folder=out,
                 watcher=tracked,
@@ -169,7 +197,8 @@ def _run_alone(
     if result["status"] == "done":
         save_model(out / "model.safetensors", model, shape, train)
     result |= {"final": history.rows[-1] if history.rows else None, "noise": noise, "device": str(device)}
-    result |= {"run_id": run_id(config), "epochs": len(history), "class_names": train.class_names}
+    result |= {"loss": expression, "run_id": run_id(config)}
+    result |= {"epochs": len(history), "class_names": train.class_names}
     for name in ("train_seconds", "eval_seconds"):
         result[name] = sum(history.column(name)) if history.rows else 0.0
     if device.type == "cuda":

@@ -12,6 +12,7 @@ from noisylabels.experiment.config import RunConfig
 from noisylabels.experiment.reporter import Reporter, Silent
 
 if TYPE_CHECKING:
+    from noisylabels.data.features import Examples
     from noisylabels.data.images import ImageSet
     from noisylabels.noise.labels import NoisyLabels
     from noisylabels.noise.spec import NoiseSpec
@@ -27,7 +28,7 @@ def source_of(config: RunConfig) -> str:
     return str(below) if below.exists() else config.data
 
 
-def load_sets(config: RunConfig, reporter: Reporter | None = None) -> tuple[ImageSet, ImageSet]:
+def load_sets(config: RunConfig, reporter: Reporter | None = None) -> tuple[Examples, Examples]:
     """Return the training and the test set that a configuration names; their notes go to the reporter."""
     from noisylabels.data.catalog import load
 
@@ -37,26 +38,56 @@ def load_sets(config: RunConfig, reporter: Reporter | None = None) -> tuple[Imag
         config.data_root,
         image_size=config.image_size,
         bad_images=config.bad_images,
+        label_column=config.label_column,
         progress=reporter.decoding,
         download=config.download,
     )
     for note in dict.fromkeys(train.notes + test.notes):
         reporter.note(note)
-    return train, test
+    return (train, test) if config.labels is None else relabelled(config, train, test, reporter)
+
+
+def relabelled(
+    config: RunConfig, train: Examples, test: Examples, reporter: Reporter
+) -> tuple[Examples, Examples]:
+    """Return both sets with the labels of a configuration's file over their own.
+
+    Which examples are held out for testing was decided by the labels that the data came with: a correction
+    moves none from one part to the other.
+    """
+    from noisylabels.data.corrected import LEFT_OUT, corrected, read_corrections, settled
+
+    assert config.labels is not None
+    place = Path(source_of(config)).expanduser()
+    folder = place if place.is_dir() else place.parent
+    known = {
+        name: label
+        for part in (train, test)
+        for name, label in zip(part.ids, part.labels.tolist(), strict=True)
+    }
+    labels = settled(read_corrections(config.labels, train.class_names), known, folder)
+    new = corrected(train, labels), corrected(test, labels)
+    out = sum(label == LEFT_OUT for label in labels.values())
+    changed = sum(label not in (LEFT_OUT, known[name]) for name, label in labels.items())
+    reporter.note(
+        f"{config.labels}: {changed:,} labels changed, {out:,} examples left out, "
+        f"{len(labels) - changed - out:,} confirmed, {len(known) - len(labels):,} not named"
+    )
+    return new
 
 
 def corrupt_set(
-    train: ImageSet,
+    train: Examples,
     noise: str | NoiseSpec | object,
     *,
     seed: int = 0,
     pairs: Mapping[int, int] | None = None,
-    test: ImageSet | None = None,
+    test: Examples | None = None,
     data_root: str | Path | None = None,
     bad_images: str = "fail",
     download: bool = False,
     reporter: Reporter | None = None,
-) -> tuple[ImageSet, NoisyLabels]:
+) -> tuple[Examples, NoisyLabels]:
     """Make any noise on a set: draw its labels, leave examples out, put foreign images in.
 
     Args:
@@ -83,13 +114,19 @@ def corrupt_set(
     >>> len(train), labels
     (588, NoisyLabels('longtail:0.1 | instance:0.3', seed=1: 175 of 588 labels wrong (29.76 %), 10 classes))
     """
-    from noisylabels.data.images import replaced, subset
+    from noisylabels.data.features import subset_of
+    from noisylabels.data.images import ImageSet, replaced
     from noisylabels.noise.corruption import corrupt
     from noisylabels.noise.spec import NoiseSpec
 
     spec = NoiseSpec.parse(noise) if isinstance(noise, str) else noise
     foreign = None
     if isinstance(spec, NoiseSpec) and spec.foreign:
+        if not isinstance(train, ImageSet):
+            raise InputError(
+                f"{spec} puts foreign images into the set, and {train.name} is a table of numbers; "
+                "leave out openset"
+            )
         foreign = _foreign(train, spec.foreign, data_root, bad_images, download, reporter or Silent())
     # Names that are numbers say nothing of what the classes are, unless the set is known to be of digits.
     numbered = train.class_names == tuple(str(k) for k in range(train.num_classes))
@@ -106,8 +143,8 @@ def corrupt_set(
         others=() if test is None else test.ids,
     )
     if labels.index is not None:
-        train = subset(train, labels.index)
-    if foreign is not None and labels.foreign is not None:
+        train = subset_of(train, labels.index)
+    if foreign is not None and labels.foreign is not None and isinstance(train, ImageSet):
         train = replaced(train, labels.foreign, foreign)
     return dataclasses.replace(train, arranged=labels.arrangement) if labels.arrangement else train, labels
 
@@ -126,7 +163,7 @@ def _foreign(
 ) -> ImageSet:
     """Return the foreign images that a noise names, in the size and the colours of the set."""
     from noisylabels.data.catalog import load
-    from noisylabels.data.images import like
+    from noisylabels.data.images import ImageSet, like
 
     height, width = train.images.shape[2:]
     if height != width:
@@ -142,6 +179,8 @@ def _foreign(
         progress=reporter.decoding,
         download=download,
     )
+    if not isinstance(foreign, ImageSet):
+        raise InputError(f"{source} is a table of numbers, and foreign images are to come from it")
     if foreign.digest == train.digest:
         raise InputError(f"the foreign images of {source} are those of the set itself; take another data set")
     both = sorted({*foreign.class_names} & {*train.class_names})
@@ -153,7 +192,7 @@ def _foreign(
     return like(foreign, train)
 
 
-def corrupted(config: RunConfig, reporter: Reporter | None = None) -> tuple[ImageSet, ImageSet, NoisyLabels]:
+def corrupted(config: RunConfig, reporter: Reporter | None = None) -> tuple[Examples, Examples, NoisyLabels]:
     """Return the sets that a configuration names, noise made on the first, and its labels."""
     train, test = load_sets(config, reporter)
     train, labels = corrupt_set(

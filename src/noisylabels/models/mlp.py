@@ -1,4 +1,4 @@
-"""A multi-layer perceptron on flattened images."""
+"""A multi-layer perceptron on flattened images, or on rows of features."""
 
 from __future__ import annotations
 
@@ -26,3 +26,12 @@ def mlp(
     model = nn.Sequential(*layers, nn.Linear(sizes[-1], num_classes))
     reset_weights(model)
     return model
+
+
+def widths_for(n: int, columns: int) -> tuple[int, int]:
+    """Return sensible widths of two hidden layers for a table of n rows of D `columns`.
+
+    >>> widths_for(150, 4), widths_for(20_000, 50)
+    ((64, 64), (128, 128))
+    """
+    return (64, 64) if n < 5_000 else (128, 128)

@@ -41,7 +41,8 @@ def try_out(
 ) -> None:
     """Show a model that is not ours two black images, on the CPU, and see that it can be saved.
 
-    A model with lazy layers is complete after it.
+    A model with lazy layers is complete after it. What is one pixel high in one channel is no image but a
+    row of features, and comes as (B, D), as training gives it.
 
     Raises:
         InputError: it does not take them, gives something else than (2, K), or keeps in its state
@@ -50,7 +51,9 @@ def try_out(
     training = {module: module.training for module in model.modules()}
     model.eval()
     with torch.no_grad():
-        first_logits(model, torch.zeros(2, channels, *image_size), num_classes, name)
+        flat = channels == 1 and image_size[0] == 1
+        shape = image_size[1:] if flat else (channels, *image_size)
+        first_logits(model, torch.zeros(2, *shape), num_classes, name)
     for module, mode in training.items():
         module.training = mode
     for key, value in model.state_dict().items():

@@ -2,6 +2,7 @@
 
 from noisylabels.noise.catalog import KINDS, Convention, NoiseKind
 from noisylabels.noise.corruption import corrupt
+from noisylabels.noise.estimate import Estimate, calibrated_joint, confident_joint, estimate_transition
 from noisylabels.noise.labels import NoisyLabels
 from noisylabels.noise.maps import MAPS, ConfusionMap
 from noisylabels.noise.sampling import sample
@@ -20,13 +21,17 @@ __all__ = [
     "MAPS",
     "ConfusionMap",
     "Convention",
+    "Estimate",
     "NoiseKind",
     "NoiseSpec",
     "NoisyLabels",
     "Stage",
     "asymmetric",
+    "calibrated_joint",
     "check_transition",
+    "confident_joint",
     "corrupt",
+    "estimate_transition",
     "pairflip",
     "sample",
     "sequential",

@@ -50,7 +50,8 @@ def part_dependent(
     q_py as q_n above and z_py ~ N(0, 1)^K.
 
     Args:
-        images: (N, C, H, W) uint8, array or tensor.
+        images: (N, C, H, W) uint8, array or tensor; or features (N, D), finite floats, each of which is then
+            what a channel is of an image. They have no `parts`, which are of values from 0 up.
         labels: (N,) integers in [0, K), the true labels.
         rate: the centre of the flip rates, in [0, 1]. Cutting moves their mean inwards near the ends:
             with the spread of 0.1 the rates 0.1, 0.2, 0.4 give 0.129, 0.206, 0.400 wrong labels.
@@ -122,7 +123,8 @@ def feature_projection(
     the flip probabilities is `rate`.
 
     Args:
-        images: (N, C, H, W) uint8, array or tensor; x_n are its S pixels, each channel standardised.
+        images: (N, C, H, W) uint8, array or tensor; x_n are its S pixels, each channel standardised. Or
+            features (N, D), finite floats, standardised likewise.
         labels: (N,) integers in [0, K), the true labels, of two classes at least.
         rate: the expected share of wrong labels, in [0, 1], exactly (to 1e-12).
         num_classes: K, 2 or more. A class without images is never a runner-up.
@@ -183,6 +185,10 @@ def _by_parts(
     """Return Σ_p h_np P_p[y_n], the rows of `part_dependent` with parts."""
     if isinstance(parts, bool) or not isinstance(parts, int) or parts < 1:
         raise InputError(f"parts is {parts!r}, expected an integer of 1 or more")
+    if pixels.dtype != np.uint8:
+        raise InputError(
+            "the parts of instance noise are of images, and these are features; leave out @parts"
+        )
     weights = _part_weights(pixels, parts, seed)
     flips = _flip_rates(parts * K, rate, spread, seed, *_STREAM, "parts", "rate").reshape(parts, K)
     z = normals(parts * K * K, seed, *_STREAM, "parts", "classes").reshape(parts, K, K)
@@ -228,7 +234,7 @@ def _part_weights(pixels: np.ndarray, parts: int, seed: int) -> np.ndarray:
 
 
 def _pixels(images: Any) -> np.ndarray:
-    """Return images as an array, without a copy where there is one already."""
+    """Return images as an array (N, C, H, W), without a copy where there is one already."""
     if not hasattr(images, "shape"):
         raise InputError(
             f"images are a {type(images).__name__}, expected an array or tensor, uint8 (N, C, H, W)"
@@ -236,6 +242,8 @@ def _pixels(images: Any) -> np.ndarray:
     if hasattr(images, "detach"):  # a torch tensor, told apart without importing torch
         images = images.detach().cpu().numpy()
     array = np.asarray(images)
+    if array.ndim == 2 and array.dtype.kind == "f" and array.size and np.isfinite(array).all():
+        return array[:, :, None, None]  # of a feature a channel
     if array.ndim != 4 or array.dtype != np.uint8 or not array.size:
         raise InputError(
             f"images are {array.dtype} of shape {array.shape}, expected uint8 (N, C, H, W), N of 1 or more"
@@ -250,7 +258,15 @@ def _check_inputs(pixels: np.ndarray, true: np.ndarray, rate: float) -> None:
 
 
 def _moments(pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return mean and deviation of each channel, (C,) float64, from whole-number counts: exact anywhere."""
+    """Return mean and deviation of each channel, (C,) float64.
+
+    Those of images are exact anywhere, from whole-number counts; of features numpy's own in float64.
+    """
+    if pixels.dtype != np.uint8:
+        columns = pixels.reshape(len(pixels), -1).astype(np.float64)
+        spread = columns.std(axis=0)
+        constant = spread <= 1e-12 * np.abs(columns).max(axis=0)  # a constant but for rounding
+        return columns.mean(axis=0), np.where(constant, 1.0, spread)
     levels = np.arange(256)
     means, deviations = [], []
     for channel in range(pixels.shape[1]):

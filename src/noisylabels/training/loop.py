@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import hashlib
 import math
@@ -19,8 +20,7 @@ from noisylabels.core.checks import Damaged, InputError
 from noisylabels.core.config import build, to_dict
 from noisylabels.core.rng import derive_seed
 from noisylabels.data.augment import parse_augment
-from noisylabels.data.features import FeatureSet
-from noisylabels.data.images import ImageSet
+from noisylabels.data.features import Examples as Examples
 from noisylabels.data.loader import Batches, Timed, evaluation_batch_size
 from noisylabels.data.split import validation_split
 from noisylabels.noise.labels import NoisyLabels
@@ -34,13 +34,11 @@ from noisylabels.training.settings import HOW, Settings
 from noisylabels.training.step import Step
 from noisylabels.training.tally import Tally
 
-Examples = ImageSet | FeatureSet
-
 EVALUATED_AT_ONCE = 8
 """Times as many images a batch of evaluation on a GPU as on a CPU, whose caches are small: 4,000 of 32x32."""
 
-THE_WHOLE = {"part of the training set": "all of it"}
-"""What a checkpoint says of a training on no part."""
+UNLESS_SAID = {"part of the training set": "all of it", "weights": "equal"}
+"""What a checkpoint says of a training on all examples alike; older ones do not say it."""
 
 
 class Watcher(Protocol):
@@ -89,6 +87,7 @@ def fit(
     stop: Callable[[], bool] = lambda: False,
     enough: Callable[[History], bool] = lambda history: False,
     observe: Callable[[int, Tensor, Tensor, Tensor], object] | None = None,
+    weights: Tensor | None = None,
     **settings: Any,
 ) -> History:
     """Train `model` in place, leave it in evaluation mode, and return its history, one row an epoch.
@@ -113,6 +112,9 @@ def fit(
         observe: called after every step with the epoch (from 1), the examples' positions (B,), the logits
             (B, K) and the labels (B,), all on the device and valid during the call only: the dynamics of each
             example come at no cost but this.
+        weights: (N,), 0 or more, of each training example's loss: a step descends the mean of weight times
+            loss. The loss must have a reduction, as `noisylabels.loss` and torch's modules. Measures are
+            unweighted.
         settings: any field of `Settings`: ``epochs=30, lr=0.1, precision="bfloat16"``. Images are not
             augmented unless ``augment="crop:4+flip"`` or the like says so. ``validation=0.1`` holds a tenth
             of the training set out, measures it every epoch on its given labels, and so lets an epoch be
@@ -142,12 +144,14 @@ def fit(
     kept, held = (torch.from_numpy(part) for part in _parts(len(train), positions, use))
     batches, test_batches, held_batches = _batches(train, given, kept, held, test, use, device)
     steps = len(batches)
-    step, update = _step(model, loss, use, device, train.num_classes, getattr(watcher, "note", warnings.warn))
+    weights = _checked_weights(weights, train, loss, device)
+    tell = getattr(watcher, "note", warnings.warn)
+    step, update = _step(model, loss, use, device, train.num_classes, tell, weights is not None)
     tally = Tally(len(train), device)
     history = History()
     epoch = done = 0
     train_seconds = data_seconds = 0.0
-    made_for = _made_for(use, train, test, labels, positions, loss)
+    made_for = _made_for(use, train, test, labels, positions, loss, weights)
     given, true = given[kept], true[kept] if true is not None else None
 
     def save() -> None:
@@ -179,6 +183,8 @@ def fit(
             began = _now(device)
             source = Timed(batches.epoch(epoch, start=done))
             for images, target, index in source:
+                if weights is not None:
+                    step.weights = weights.index_select(0, index)
                 value, logits = update(images, target, learning_rate(use, epoch, done / steps))
                 tally.add(index, value, logits)
                 if observe is not None:
@@ -280,6 +286,26 @@ def _parts(n: int, positions: np.ndarray | None, use: Settings) -> tuple[np.ndar
     return positions[kept], positions[held]
 
 
+def _checked_weights(
+    weights: Tensor | None, train: Examples, loss: Callable[[Tensor, Tensor], Tensor], device: torch.device
+) -> Tensor | None:
+    """Return the weights of the examples, (N,) float32 on the device."""
+    if weights is None:
+        return None
+    if not hasattr(loss, "reduction"):
+        raise InputError(
+            "weights need the loss of each example, and this one has no reduction to set to 'none'; "
+            "take one of nl.loss or a module such as nn.CrossEntropyLoss()"
+        )
+    weights = torch.as_tensor(weights, dtype=torch.float32)
+    if weights.shape != (len(train),) or not bool(((weights >= 0) & weights.isfinite()).all()):
+        raise InputError(
+            f"weights of shape {tuple(weights.shape)} for {len(train)} examples, "
+            "expected a finite number of 0 or more for each"
+        )
+    return weights.to(device)
+
+
 def _step(
     model: nn.Module,
     loss: Callable[[Tensor, Tensor], Tensor],
@@ -287,10 +313,14 @@ def _step(
     device: torch.device,
     num_classes: int,
     tell: Callable[[str], object],
+    weighted: bool,
 ) -> tuple[Step, Callable[[Tensor, Tensor, float], tuple[Tensor, Tensor]]]:
     """Return the step, and what is called to take it: itself, or its recording on a GPU."""
     wanted = use.capture == "on" or (use.capture == "auto" and does_the_same(model, loss))
-    capturable = wanted and device.type == "cuda"
+    capturable = wanted and device.type == "cuda" and not weighted
+    if weighted:
+        loss = copy.copy(loss)
+        loss.reduction = "none"  # type: ignore[attr-defined]
     step = Step(model, loss, use, device, num_classes, capturable=capturable)
     return step, Captured(step, CudaGraphs(device), use.batch_size, tell) if capturable else step
 
@@ -329,14 +359,16 @@ def _made_for(
     labels: NoisyLabels | None,
     positions: np.ndarray | None,
     loss: Callable[[Tensor, Tensor], Tensor],
+    weights: Tensor | None,
 ) -> dict[str, str | int | float | bool]:
     """Return what a checkpoint must agree on with the call that goes on from it."""
     tested = test.digest if test is not None else "none"
     data = {"training set": train.digest, "test set": tested, "loss": _loss_identity(loss)}
+    data |= UNLESS_SAID
     if positions is not None:
         data["part of the training set"] = hashlib.sha256(positions.astype("<i8").tobytes()).hexdigest()
-    else:
-        data |= THE_WHOLE
+    if weights is not None:
+        data["weights"] = hashlib.sha256(weights.cpu().numpy().tobytes()).hexdigest()
     return to_dict(use, HOW) | data | {"labels": labels.digest if labels is not None else "the set's own"}
 
 
@@ -352,7 +384,7 @@ def _loss_identity(loss: Callable[[Tensor, Tensor], Tensor]) -> str:
 
 def _restore(step: Step, tally: Tally, state: dict[str, Any], made_for: dict[str, Any], folder: Path) -> None:
     """Bring step and tally to where the checkpoint is."""
-    there = to_dict(Settings()) | THE_WHOLE | state["made_for"]  # newer settings were at their defaults
+    there = to_dict(Settings()) | UNLESS_SAID | state["made_for"]  # newer settings were at their defaults
     for name, value in made_for.items():
         if (was := there.get(name)) != value:
             raise Damaged(

@@ -40,6 +40,7 @@ class Step:
         self.model = model
         self.unseen = num_classes  # None once the first logits have been seen
         self.loss = loss
+        self.weights: Tensor | None = None  # (B,), of the next examples; the loss is not reduced then
         self.clip = settings.clip
         self.l1 = settings.l1
         self.parameters = [p for p in model.parameters() if p.requires_grad]
@@ -79,6 +80,8 @@ class Step:
             else:
                 logits, self.unseen = first_logits(self.model, images, self.unseen), None
         value = self.loss(logits.float(), target)  # outside autocast: losses want float32 or better
+        if self.weights is not None:
+            value = (value * self.weights).mean()
         self.optimizer.zero_grad(set_to_none=True)
         self.scaler.scale(value).backward()
         if self.l1 or self.clip:

@@ -1,0 +1,219 @@
+"""How long a decision on the review page takes: by keyboard, in Chromium, on 10,000 images.
+
+    python benchmarks/bench_review.py
+
+Makes a folder of photographs up (JPEG files with structure of their own), an audit of it, and reviews it as a
+person does, a key at a time, but without thinking. Writes review-MACHINE.json and .md into
+results/benchmarks. A decision begins with the key and ends when the next picture is painted and the decision
+is on the disk; both clocks are given: the page's own, from the event of the key to the frame with the next
+picture, and one outside of the browser, around all of that and the driving of it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tyro
+from PIL import Image
+from rich.progress import track
+
+from noisylabels.audit.result import Audit
+from noisylabels.audit.review.session import Session
+from noisylabels.bench.machine import keep, load, processor, slug
+
+CLASSES = ("ant", "bee", "cat", "dog", "eel", "fox", "gnu", "hen", "ibis", "jay")
+KEYS = ("k", "s", "s", "2", "n", "x", "s", "k", "3", "s")
+WATCH = """() => {
+    window.times = [];
+    let began = 0;
+    addEventListener("keydown", (event) => { began = event.timeStamp; }, true);
+    new MutationObserver(() => {
+        const start = began;
+        // the frame after the change is painted when the one behind it begins
+        const end = () => window.times.push(performance.now() - start);
+        requestAnimationFrame(() => requestAnimationFrame(end));
+    }).observe(document.documentElement, {attributeFilter: ["data-shown"]});
+}"""
+
+
+@dataclass
+class Options:
+    """What to measure and where to."""
+
+    out: Path = Path("results/benchmarks")
+    """folder for the results"""
+    machine: str = ""
+    """its name in the results; by default the processor's and how many cores there are"""
+    images: int = 10_000
+    """of the folder"""
+    side: int = 640
+    """their longer side in pixels"""
+    decisions: int = 200
+    """to take"""
+
+
+def photographs(root: Path, n: int, side: int) -> list[str]:
+    """Write n JPEG files into class folders, 200 different ones, and return their names."""
+    rng = np.random.default_rng(0)
+    size = (side, side * 3 // 4)
+    made = []
+    for _ in range(min(n, 200)):
+        coarse = rng.integers(0, 256, (12, 16, 3), dtype=np.uint8)
+        made.append(Image.fromarray(coarse).resize(size, Image.Resampling.BICUBIC))
+    names = []
+    for i in track(range(n), description="images"):
+        name = f"{CLASSES[i % len(CLASSES)]}/IMG_{i:05d}.jpg"
+        file = root / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        if i < len(made):
+            made[i].save(file, quality=90)
+        else:
+            os.link(root / names[i % len(made)], file)
+        names.append(name)
+    return names
+
+
+def audited(folder: Path, n: int, side: int) -> Path:
+    """Make images and an audit of them up, half of them doubtful, and return its folder."""
+    ids = photographs(folder / "photos", n, side)
+    K, rng = len(CLASSES), np.random.default_rng(1)
+    given = np.arange(n) % K
+    probs = rng.dirichlet(np.full(K, 0.3), n).astype(np.float32)
+    score = probs[np.arange(n), given].astype(np.float64)
+    flagged = np.zeros(n, dtype=bool)
+    flagged[np.argsort(score)[: n // 2]] = True
+    suggested = np.where(flagged, (given + 1 + rng.integers(0, K - 1, n)) % K, given)
+    alike = [np.flatnonzero(given == k) for k in range(K)]
+    neighbours = {
+        i: (rng.choice(alike[given[i]], 6).tolist(), rng.choice(alike[suggested[i]], 6).tolist())
+        for i in np.flatnonzero(flagged).tolist()
+    }
+    summary: dict[str, Any] = {"data": str(folder / "photos"), "data_root": None, "image_size": None}
+    summary |= {
+        "bad_images": "fail",
+        "part": "all",
+        "noise": "none",
+        "digest": "0" * 64,
+        "rate": {"estimate": 0.5},
+    }
+    why = ["made up"] * n
+    audit = Audit(
+        "photos", CLASSES, ids, given, suggested, score, flagged, probs, why, summary, neighbours, ids
+    )  # fmt: skip
+    return audit.save(folder / "audit")
+
+
+def review(audit: Path, decisions: int) -> tuple[list[float], list[float], dict[str, float]]:
+    """Return the milliseconds of each decision by the page's clock and by one outside, and of the start."""
+    from playwright.sync_api import sync_playwright
+
+    browser = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if browser is None:
+        raise SystemExit("there is no chromium, chromium-browser or google-chrome on the PATH")
+    began = time.perf_counter()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "noisylabels", "review", str(audit), "--no-browser"],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert process.stdout is not None
+        address = next(found[0] for line in process.stdout if (found := re.search(r"http://\S+", line)))
+        start = {"command to address": 1000 * (time.perf_counter() - began)}
+        with sync_playwright() as playwright:
+            launched = playwright.chromium.launch(executable_path=browser, args=["--no-sandbox"])
+            page = launched.new_page(viewport={"width": 1280, "height": 800})
+            began = time.perf_counter()
+            page.goto(address)
+            page.wait_for_selector("html[data-shown]")
+            start["address to first picture"] = 1000 * (time.perf_counter() - began)
+            page.wait_for_timeout(1000)  # a person looks at the first one
+            page.evaluate(WATCH)
+            outside = []
+            for turn in track(range(decisions), description="decisions"):
+                shown = page.locator("html").get_attribute("data-shown")
+                began = time.perf_counter()
+                page.keyboard.press(KEYS[turn % len(KEYS)])
+                page.wait_for_selector(f'html:not([data-shown="{shown}"])', state="attached")
+                outside.append(1000 * (time.perf_counter() - began))
+                page.wait_for_timeout(100)  # ten a second is more than anybody does
+            page.wait_for_timeout(200)
+            inside: list[float] = page.evaluate("window.times")
+            launched.close()
+    finally:
+        process.terminate()
+        process.wait()
+    return inside, outside, start
+
+
+def table(result: dict[str, Any]) -> str:
+    """Return the Markdown of what was measured."""
+    lines = [
+        f"Milliseconds a decision on the review page: {result['decisions']} by keyboard on "
+        f"{result['images']:,} JPEG images of {result['side']} x {result['side'] * 3 // 4}, Chromium, "
+        f"headless. {result['processor']}, {result['cores']} cores; load {result['load'][0]:.1f} before, "
+        f"{result['load'][1]:.1f} after.",
+        "",
+        "| clock | median (quartiles) | 95 % below | worst | under 100 ms |",
+        "|---|---:|---:|---:|---:|",
+    ]
+    for name, row in result["rows"].items():
+        lines.append(
+            f"| {name} | {row['median']:.0f} ({row['low']:.0f}-{row['high']:.0f}) | {row['p95']:.0f} "
+            f"| {row['worst']:.0f} | {row['under']} of {row['n']} |"
+        )
+    starts = ", ".join(f"{name} {value:.0f} ms" for name, value in result["start"].items())
+    return "\n".join(lines) + f"\n\nStart: {starts}.\n"
+
+
+def main(options: Options) -> None:
+    before = load()
+    with tempfile.TemporaryDirectory() as folder:
+        audit = audited(Path(folder), options.images, options.side)
+        inside, outside, start = review(audit, options.decisions)
+        session = Session(audit)
+        saved = len(session.decisions())
+        session.store.close()
+    if saved != options.decisions or len(inside) != options.decisions:
+        raise SystemExit(f"{options.decisions} decisions were taken, {saved} are on the disk")
+    rows = {}
+    for name, times in (("the page's: key to painted frame", inside), ("outside, with the driving", outside)):
+        low, median, high = statistics.quantiles(times, n=4)
+        rows[name] = {
+            "median": median,
+            "low": low,
+            "high": high,
+            "p95": float(np.quantile(times, 0.95)),
+            "worst": max(times),
+            "under": sum(value < 100 for value in times),
+            "n": len(times),
+            "times": [round(value, 1) for value in times],
+        }
+    result = {
+        "processor": processor(),
+        "cores": os.cpu_count(),
+        "python": sys.version.split()[0],
+        "load": [before, load()],
+        "images": options.images,
+        "side": options.side,
+        "decisions": options.decisions,
+        "start": start,
+        "rows": rows,
+    }
+    machine = options.machine or f"{processor()}-{os.cpu_count()}"
+    keep(options.out, f"review-{slug(machine)}", result, table(result))
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Options))

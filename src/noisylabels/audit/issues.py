@@ -1,0 +1,292 @@
+"""What is made of labels and probabilities: which labels are doubtful, what they should be, and why.
+
+All of it is arithmetic on arrays, and holds for anyone's probabilities.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from noisylabels.audit.duplicates import Group, truer_label
+from noisylabels.audit.scores import share_wrong
+from noisylabels.core.checks import InputError
+from noisylabels.core.rng import uniforms
+from noisylabels.noise.estimate import Estimate, calibrated_joint, confident_joint
+
+LEVEL = 0.95
+"""Of the intervals."""
+
+_WORK = 2e8  # values that the bootstrap may look at: some seconds
+_LEAST_DRAWS, _MOST_DRAWS = 40, 200
+
+
+@dataclass(frozen=True, eq=False)
+class Issues:
+    """What is said of each label.
+
+    Args:
+        score: (N,) float64 in [0, 1], 0 probably wrong; of one that a copy contradicts no more than of the
+            last that is flagged.
+        suggested: (N,) int64.
+        flagged: (N,) bool.
+        why: N clauses.
+    """
+
+    score: np.ndarray
+    suggested: np.ndarray
+    flagged: np.ndarray
+    why: list[str]
+
+
+def estimate(
+    labels: np.ndarray, probs: np.ndarray, seen: np.ndarray | None = None, seed: int = 0
+) -> Estimate:
+    """Return the share of wrong labels and the transition matrix, with bootstrap intervals.
+
+    The share is that of `share_wrong`. The matrix is that of the calibrated confident joint, what is off its
+    diagonal scaled so that it comes to that share; each label stays as frequent as it is.
+
+    Args:
+        labels: (N,) int64 in [0, K).
+        probs: (N, K), out of fold.
+        seen: (N, K), of models trained on the example, if there were such.
+        seed: of the samples, 200 or fewer; no intervals where 40 would take long: beyond some five million
+            probabilities.
+
+    Returns:
+        The estimate, by "confident_joint" or, where there is `seen`, "confident_joint, seen".
+    """
+    n, K = probs.shape
+    method = "confident_joint" if seen is None else "confident_joint, seen"
+
+    def fitted(at: np.ndarray | slice) -> tuple[np.ndarray, np.ndarray]:
+        given, p = labels[at], probs[at]
+        joint = calibrated_joint(confident_joint(given, p), given)
+        column = joint.sum(axis=0)
+        off = column - joint.diagonal()
+        if (some := off > 1e-12).any():
+            scale = share_wrong(given, p, None if seen is None else seen[at]) / off.sum()
+            joint = joint * min(scale, float((column[some] / off[some]).min()))  # no label beyond its count
+        np.fill_diagonal(joint, 0.0)
+        np.fill_diagonal(joint, np.maximum(column - joint.sum(axis=0), 0.0))
+        prior = joint.sum(axis=1)
+        T = np.where(prior[:, None] > 0, joint / np.where(prior > 0, prior, 1)[:, None], np.eye(K))
+        return T, prior
+
+    T, prior = fitted(slice(None))
+    draws = min(_MOST_DRAWS, int(_WORK // probs.size))
+    if draws < _LEAST_DRAWS:
+        return Estimate(method, T, prior, n)
+    samples = [fitted((uniforms(n, seed, "bootstrap", draw) * n).astype(np.int64)) for draw in range(draws)]
+    ends = [(1 - LEVEL) / 2, (1 + LEVEL) / 2]
+    low, high = np.quantile([Estimate(method, *each, n).rate for each in samples], ends).tolist()
+    matrices = np.quantile(np.stack([each[0] for each in samples]), ends, axis=0)
+    return Estimate(method, T, prior, n, LEVEL, (low, high), matrices)
+
+
+def find_issues(
+    labels: np.ndarray,
+    probs: np.ndarray,
+    score: np.ndarray,
+    rate: float,
+    class_names: Sequence[str],
+    ids: Sequence[str],
+    groups: Sequence[Group] = (),
+    same: str = "picture",
+) -> Issues:
+    """Flag as many labels as are estimated to be wrong, and say of each what it should be and why.
+
+    Args:
+        labels: (N,) int64 in [0, K).
+        probs: (N, K), out of fold.
+        score: (N,) in [0, 1], 0 probably wrong.
+        rate: the share of wrong labels; round(rate * N) are flagged, those of the lowest scores.
+        class_names: K names.
+        ids: N names.
+        groups: examples that show the same. Of those that are labelled differently, whoever has another
+            label than most of them (of two: than the likelier) is wrong without doubt, and is flagged too.
+        same: what the members of a group have in common.
+
+    Returns:
+        Score, suggestion, flag and clause of each.
+
+    >>> probs = np.array([[0.9, 0.1], [0.8, 0.2], [0.2, 0.8]])
+    >>> found = find_issues(np.array([0, 1, 1]), probs, np.array([0.9, 0.2, 0.8]), 1 / 3, "ab", "xyz")
+    >>> found.flagged.tolist(), found.suggested.tolist(), found.why[1]
+    ([False, True, False], [0, 0, 1], 'looks like a (80 %), not b (20 %)')
+    """
+    n = len(labels)
+    rows = np.arange(n)
+    score = np.array(score, dtype=np.float64)
+    if len(score) != n or not ((score >= 0) & (score <= 1)).all():
+        raise InputError(f"there are {len(score)} scores for {n} labels, expected one in [0, 1] for each")
+    contradicted: dict[int, int] = {}  # who -> by whom
+    for group in groups:
+        if group.conflicting(labels):
+            members = list(group.members)
+            truth = truer_label(labels[members].tolist(), probs[members].sum(axis=0))
+            witness = next(i for i in members if labels[i] == truth)
+            contradicted |= {i: witness for i in members if labels[i] != truth}
+    count = min(n, max(round(rate * n), len(contradicted)))
+    wrong = np.array(list(contradicted), dtype=np.int64)
+    others = np.setdiff1d(np.lexsort((rows, score)), wrong, assume_unique=True)[: count - len(wrong)]
+    flagged = np.zeros(n, bool)
+    flagged[others] = flagged[wrong] = True
+    # who is contradicted is no less doubtful than the last that is flagged, or than all that are not
+    last = score[others].max() if len(others) else score[~flagged].min(initial=1.0)
+    score[wrong] = np.minimum(score[wrong], last)
+
+    rest = np.array(probs, dtype=np.float64)
+    likeliest = rest.argmax(axis=1)
+    rest[rows, labels] = -1.0
+    suggested = np.where(flagged, rest.argmax(axis=1), likeliest)
+    for i, witness in contradicted.items():
+        suggested[i] = labels[witness]
+    why = []
+    for i in range(n):
+        given, other = class_names[labels[i]], class_names[suggested[i]]
+        p, q = float(probs[i, labels[i]]), float(probs[i, suggested[i]])
+        if i in contradicted:
+            witness = contradicted[i]
+            why.append(f"same {same} as {ids[witness]}, labelled {class_names[labels[witness]]}")
+        elif suggested[i] == labels[i]:
+            why.append(f"looks like {given} ({percent(p)}), as labelled")
+        elif not flagged[i]:
+            why.append(
+                f"looks like {other} ({percent(q)}) rather than {given} ({percent(p)}), but not clearly"
+            )
+        elif q > p and p >= 0.25:
+            why.append(f"looks like {other} ({percent(q)}) rather than {given} ({percent(p)})")
+        elif q > p:
+            why.append(f"looks like {other} ({percent(q)}), not {given} ({percent(p)})")
+        else:
+            why.append(f"looks like {given}, but at {percent(p)} only; next is {other} ({percent(q)})")
+    return Issues(score, suggested.astype(np.int64), flagged, why)
+
+
+def percent(share: float) -> str:
+    """Return a probability as a person writes it; a model's 0 and 1 are rounded, and nothing is certain.
+
+    >>> percent(0.934), percent(1.0), percent(0.0)
+    ('93 %', 'over 99 %', 'under 1 %')
+    """
+    if share >= 0.995:
+        return "over 99 %"
+    return "under 1 %" if share < 0.005 else f"{100 * share:.0f} %"
+
+
+def confusable(
+    labels: np.ndarray, suggested: np.ndarray, flagged: np.ndarray, class_names: Sequence[str]
+) -> list[dict[str, Any]]:
+    """Return the ordered pairs of classes of the flagged, the most frequent first.
+
+    Returns:
+        Rows of given, suggested, count (of flagged examples), and share (of all that have the given label).
+
+    >>> flags = np.array([True, True, False])
+    >>> confusable(np.array([0, 0, 0]), np.array([1, 1, 0]), flags, ["cat", "dog"])
+    [{'given': 'cat', 'suggested': 'dog', 'count': 2, 'share': 0.666667}]
+    """
+    sizes = np.bincount(labels, minlength=len(class_names))
+    K = len(class_names)
+    codes, counts = np.unique(labels[flagged] * K + suggested[flagged], return_counts=True)
+    rows = [
+        {
+            "given": class_names[code // K],
+            "suggested": class_names[code % K],
+            "count": count,
+            "share": round(count / int(sizes[code // K]), 6),
+        }
+        for code, count in zip(codes.tolist(), counts.tolist(), strict=True)
+    ]
+    return sorted(rows, key=lambda row: (-row["count"], -row["share"], row["given"], row["suggested"]))
+
+
+def summarize(
+    labels: np.ndarray,
+    agreement: float,
+    issues: Issues,
+    found: Estimate,
+    class_names: Sequence[str],
+    groups: Sequence[Group] = (),
+    true: np.ndarray | None = None,
+) -> dict[str, Any]:
+    """Return the findings of the whole, as audit.json has them.
+
+    Returns:
+        flagged: how many.
+        agreement: as it was given: the share of labels that are the likeliest class out of fold.
+        rate: estimate, low, high, level (low, high and level null where there is no interval), method, count.
+        transition: matrix T[true, given], low, high (K lists of K numbers; rows sum to 1).
+        classes: a row a class: name, count, flagged, wrong (the share of its labels estimated to be wrong).
+        pairs: see `confusable`.
+        duplicates: groups, how many, and copies, how many examples they could do without; conflicts: those
+            labelled differently, each with members (positions) and exact.
+        known: with true labels, the realised rate, average_precision of the ranking, and precision and
+            recall of the flagged; else null.
+    """
+    K, n = len(class_names), len(labels)
+    joint = found.joint
+    column = joint.sum(axis=0)
+    wrong = np.where(column > 0, 1 - joint.diagonal() / np.where(column > 0, column, 1), 0.0)
+    sizes = np.bincount(labels, minlength=K)
+    flags = np.bincount(labels[issues.flagged], minlength=K)
+    low, high = found.rate_interval or (None, None)
+    ends = found.transition_interval
+    conflicts = [group for group in groups if group.conflicting(labels)]
+    return {
+        "flagged": int(issues.flagged.sum()),
+        "agreement": _short(agreement),
+        "rate": {
+            "estimate": _short(found.rate),
+            "low": low if low is None else _short(low),
+            "high": high if high is None else _short(high),
+            "level": found.interval,
+            "method": found.method,
+            "count": round(found.rate * n),
+        },
+        "transition": {
+            "matrix": _rows(found.transition),
+            "low": None if ends is None else _rows(ends[0]),
+            "high": None if ends is None else _rows(ends[1]),
+        },
+        "classes": [
+            {"name": name, "count": int(sizes[k]), "flagged": int(flags[k]), "wrong": _short(wrong[k])}
+            for k, name in enumerate(class_names)
+        ],
+        "pairs": confusable(labels, issues.suggested, issues.flagged, class_names),
+        "duplicates": {
+            "groups": len(groups),
+            "copies": sum(len(group.members) - 1 for group in groups),
+            "conflicts": [{"members": list(group.members), "exact": group.exact} for group in conflicts],
+        },
+        "known": None if true is None else _known(labels, true, issues),
+    }
+
+
+def _known(labels: np.ndarray, true: np.ndarray, issues: Issues) -> dict[str, Any]:
+    from sklearn.metrics import average_precision_score
+
+    wrong = labels != true
+    found = int((wrong & issues.flagged).sum())
+    flagged, count = int(issues.flagged.sum()), int(wrong.sum())
+    return {
+        "rate": _short(count / len(labels)),
+        "average_precision": _short(average_precision_score(wrong, -issues.score)) if count else None,
+        "precision": _short(found / flagged) if flagged else None,
+        "recall": _short(found / count) if count else None,
+        "suggestions": _short((issues.suggested == true)[wrong & issues.flagged].mean()) if found else None,
+    }
+
+
+def _short(value: float) -> float:
+    return round(float(value), 6)
+
+
+def _rows(matrix: np.ndarray) -> list[list[float]]:
+    rows: list[list[float]] = np.round(matrix, 6).tolist()
+    return rows

@@ -1,0 +1,75 @@
+"""Examples to compare a doubtful one with: what looks like it, of its given and of its suggested class."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from noisylabels.audit.duplicates import Group
+
+SHOWN = 6
+"""Neighbours of each class."""
+
+_CANDIDATES = (
+    3000  # of a class; more would hardly be nearer, and every doubtful example is compared with each
+)
+_BLOCK = 1024
+
+
+def find_neighbours(
+    wanted: np.ndarray,
+    labels: np.ndarray,
+    suggested: np.ndarray,
+    score: np.ndarray,
+    flagged: np.ndarray,
+    points: np.ndarray,
+    groups: Sequence[Group] = (),
+) -> dict[int, tuple[list[int], list[int]]]:
+    """Find up to 6 neighbours of the given and of the suggested class.
+
+    They are the nearest of those that are probably labelled right: not flagged, and of the better half of
+    their class by score, where that has enough of them. Copies of the example itself are left out.
+
+    Args:
+        wanted: positions, (W,).
+        labels, suggested: (N,) int64.
+        score: (N,) float64.
+        flagged: (N,) bool.
+        points: (N, D): where examples lie; nearness is the cosine.
+        groups: of copies.
+
+    Returns:
+        Position -> (of the given class, of the suggested class), the nearest first.
+    """
+    points = np.asarray(points, dtype=np.float32)
+    points = points - points.mean(axis=0)
+    points /= np.maximum(np.linalg.norm(points, axis=1, keepdims=True), 1e-12)
+    copies = {i: set(group.members) for group in groups for i in group.members}
+    result: dict[int, tuple[list[int], list[int]]] = {i: ([], []) for i in wanted.tolist()}
+    for which, classes in enumerate((labels, suggested)):
+        for k in np.unique(classes[wanted]).tolist():
+            asking = wanted[classes[wanted] == k]
+            exemplary = _exemplary(np.flatnonzero((labels == k) & ~flagged), score)
+            if not len(exemplary):
+                continue
+            there = points[exemplary]
+            for start in range(0, len(asking), _BLOCK):
+                block = asking[start : start + _BLOCK]
+                near = points[block] @ there.T
+                some = min(len(exemplary), SHOWN + 8)  # itself and copies of it may be among them
+                first = np.argpartition(-near, some - 1, axis=1)[:, :some]
+                for row, i in enumerate(block.tolist()):
+                    nearest = first[row][np.lexsort((first[row], -near[row, first[row]]))]
+                    apart = copies.get(i, set()) | {i}
+                    found = [j for j in exemplary[nearest].tolist() if j not in apart]
+                    result[i][which].extend(found[:SHOWN])
+    return result
+
+
+def _exemplary(members: np.ndarray, score: np.ndarray) -> np.ndarray:
+    """Return the better half of a class, if that is enough of it, and of a large one every so many."""
+    if len(members) >= 4 * SHOWN:
+        members = members[score[members] >= np.median(score[members])]
+    step = -(-len(members) // _CANDIDATES) if len(members) else 1
+    return members[::step]

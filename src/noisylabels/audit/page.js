@@ -1,0 +1,206 @@
+"use strict";
+// Everything that came from outside is put into the page as text, never as HTML.
+const data = JSON.parse(document.getElementById("data").textContent);
+const names = data.classes;
+const at = (id) => document.getElementById(id);
+
+function make(tag, className, text) {
+  const node = document.createElement(tag);
+  if (className) node.className = className;
+  if (text !== undefined) node.textContent = text;
+  return node;
+}
+
+function percent(share, digits = 1) {
+  return `${(100 * share).toFixed(digits)} %`;
+}
+
+function picture(source, words) {
+  const image = make("img", data.tiny ? "tiny" : "");
+  image.alt = words;
+  image.loading = "lazy";
+  image.decoding = "async";
+  image.src = source;
+  return image;
+}
+
+function labels(given, suggested) {
+  const line = make("div", given === suggested ? "labels plain" : "labels");
+  line.append(make("span", "given", names[given]));
+  if (given !== suggested) line.append(" → ", make("span", "suggested", names[suggested]));
+  return line;
+}
+
+function card(item) {
+  const node = make("figure", "card");
+  if (item.image) node.append(picture(item.image, `${item.id}, labelled ${names[item.given]}`));
+  node.append(labels(item.given, item.suggested));
+  const score = make("div", "score");
+  const bar = make("span", "bar");
+  const filled = make("i");
+  filled.style.width = `${Math.round(100 * (1 - item.score))}%`;
+  bar.append(filled);
+  score.append(`${item.rank}.`, bar, item.score.toFixed(3));
+  score.title = "place in the list, doubt, score (0 probably wrong, 1 probably right)";
+  node.append(score, make("div", "why", item.why.replaceAll(" %", "\u00a0%")));
+  if (item.true !== undefined) {
+    const truly = item.true < 0 ? "of no class" : names[item.true];
+    const said = item.true === item.given ? "the label is right" : `truly ${truly}`;
+    node.append(make("div", "true", said));
+  }
+  node.append(make("div", "id", item.id));
+  return node;
+}
+
+// The grid, filtered and sorted.
+const form = at("filter"), grid = at("grid"), more = at("more");
+const PAGE = 120;
+let shown = PAGE;
+const cards = new Map();
+
+function options(select, used) {
+  const counts = new Map();
+  for (const k of used) counts.set(k, (counts.get(k) || 0) + 1);
+  for (const k of [...counts.keys()].sort((a, b) => names[a].localeCompare(names[b]))) {
+    const option = make("option", "", `${names[k]} (${counts.get(k)})`);
+    option.value = k;
+    select.append(option);
+  }
+}
+
+const ORDERS = {
+  doubt: (a, b) => a.rank - b.rank,
+  given: (a, b) => names[a.given].localeCompare(names[b.given]) || a.rank - b.rank,
+  suggested: (a, b) => names[a.suggested].localeCompare(names[b.suggested]) || a.rank - b.rank,
+  id: (a, b) => a.id.localeCompare(b.id, undefined, { numeric: true }) || a.rank - b.rank,
+};
+
+function draw() {
+  const given = at("by-given").value, suggested = at("by-suggested").value;
+  const word = at("by-id").value.toLowerCase();
+  const chosen = data.items
+    .filter((item) => given === "" || item.given === Number(given))
+    .filter((item) => suggested === "" || item.suggested === Number(suggested))
+    .filter((item) => item.id.toLowerCase().includes(word))
+    .sort(ORDERS[at("by-order").value]);
+  const drawn = chosen.slice(0, shown);
+  for (const item of drawn) if (!cards.has(item)) cards.set(item, card(item));
+  grid.replaceChildren(...drawn.map((item) => cards.get(item)));
+  at("count").textContent = `${chosen.length.toLocaleString("en")} of ${data.items.length.toLocaleString("en")}`;
+  more.hidden = drawn.length === chosen.length;
+}
+
+options(at("by-given"), data.items.map((item) => item.given));
+options(at("by-suggested"), data.items.map((item) => item.suggested));
+form.addEventListener("input", () => { shown = PAGE; draw(); });
+form.addEventListener("reset", () => setTimeout(() => { shown = PAGE; draw(); }));
+form.addEventListener("submit", (event) => event.preventDefault());
+more.addEventListener("click", () => { shown += PAGE; draw(); });
+addEventListener("beforeprint", () => { shown = data.items.length; draw(); });
+draw();
+
+// The matrix: off the diagonal on a scale of its own, for there the noise is.
+function drawMatrix() {
+  const K = names.length, NS = "http://www.w3.org/2000/svg";
+  const numbered = K <= 14, named = K <= 40;
+  const cell = numbered ? 46 : K <= 40 ? 20 : Math.max(2, Math.floor(720 / K));
+  const cut = (name, n) => (name.length > n ? `${name.slice(0, n - 1)}…` : name);
+  const widest = Math.max(...names.map((name) => Math.min(18, name.length)));
+  const short = numbered && widest <= 5;
+  const left = Math.max(52, named ? 14 + 7 * widest : 0);
+  const below = short ? 20 : named ? (numbered ? 24 + 5 * Math.min(12, widest) : 14 + 6 * widest) : 8;
+  const size = K * cell;
+  const svg = document.createElementNS(NS, "svg");
+  const add = (tag, attributes, text) => {
+    const node = document.createElementNS(NS, tag);
+    for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
+    if (text !== undefined) node.textContent = text;
+    svg.append(node);
+    return node;
+  };
+  const width = left + size + 60, height = 26 + size + below;
+  svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
+  svg.setAttribute("width", width);
+  svg.setAttribute("role", "img");
+  svg.setAttribute("aria-label", "estimated transition matrix; the table of pairs says the largest entries");
+  add("text", { x: left, y: 14, class: "axis" }, "labelled →");
+  add("text", { x: left - 6, y: 14, class: "axis", "text-anchor": "end" }, "truly ↓");
+  add("rect", { x: left, y: 22, width: size, height: size, class: "frame" });
+  const off = data.matrix.filter(([i, j]) => i !== j).map((entry) => entry[2]);
+  const most = Math.max(0.02, ...off);
+  for (const [i, j, value, low, high] of data.matrix) {
+    const x = left + j * cell, y = 22 + i * cell, same = i === j;
+    const strength = same ? 0.25 * value : Math.sqrt(value / most) * 0.9;
+    add("rect", { x, y, width: cell, height: cell, class: "cell",
+      style: `fill: var(${same ? "--quiet" : "--heat"}); fill-opacity: ${strength.toFixed(3)}` });
+    if (numbered && value >= 0.0005) {
+      add("text", { x: x + cell / 2, y: y + cell / 2 + 4, "text-anchor": "middle" }, (100 * value).toFixed(1));
+    }
+    const hit = add("rect", { x, y, width: cell, height: cell, class: "hit" });
+    const between = low === undefined ? "" : ` (${percent(low)} to ${percent(high)})`;
+    const words = `Of what truly is ${names[i]}, ${percent(value)}${between} are labelled ${names[j]}.`;
+    hit.addEventListener("pointerenter", () => { at("pointed").textContent = words; });
+  }
+  if (named) {
+    names.forEach((name, k) => {
+      const row = add("text", { x: left - 6, y: 22 + (k + 0.5) * cell + 4, "text-anchor": "end" }, cut(name, 18));
+      const x = left + (k + 0.5) * cell, y = 22 + size + 14;
+      const turned = short ? { "text-anchor": "middle" } : { transform: `rotate(${numbered ? 35 : 90} ${x} ${y - 6})` };
+      const column = add("text", { x, y, ...turned }, cut(name, numbered ? 12 : 18));
+      for (const text of [row, column]) text.append(Object.assign(document.createElementNS(NS, "title"), { textContent: name }));
+    });
+  }
+  at("matrix").append(svg);
+}
+drawMatrix();
+
+function row(cells) {
+  const line = make("tr");
+  cells.forEach((cell) => {
+    if (cell instanceof Node) {
+      const place = make("td");
+      place.append(cell);
+      line.append(place);
+    } else line.append(make("td", typeof cell === "object" ? "number" : "", typeof cell === "object" ? cell.number : cell));
+  });
+  return line;
+}
+
+const number = (value) => ({ number: value.toLocaleString("en") });
+for (const each of data.byClass) {
+  at("classes").tBodies[0].append(row([each.name, number(each.count), number(each.flagged), { number: percent(each.wrong) }]));
+}
+const FIRST = 15;
+data.pairs.forEach((pair, place) => {
+  const button = make("button", "", "show");
+  button.type = "button";
+  button.addEventListener("click", () => {
+    form.reset();
+    at("by-given").value = names.indexOf(pair.given);
+    at("by-suggested").value = names.indexOf(pair.suggested);
+    setTimeout(() => { at("doubtful").scrollIntoView(); });
+  });
+  const there = data.items.some((item) => names[item.given] === pair.given && names[item.suggested] === pair.suggested);
+  const line = row([pair.given, pair.suggested, number(pair.count), { number: percent(pair.share) }, there ? button : ""]);
+  line.hidden = place >= FIRST;
+  at("pair-table").tBodies[0].append(line);
+});
+const rest = at("more-pairs"), lines = () => [...at("pair-table").tBodies[0].rows];
+const showAll = () => { for (const line of lines()) line.hidden = false; rest.hidden = true; };
+rest.hidden = data.pairs.length <= FIRST;
+rest.addEventListener("click", showAll);
+addEventListener("beforeprint", showAll);
+at("pair-table").hidden = data.pairs.length === 0;
+
+for (const group of data.groups) {
+  const box = make("div", "group");
+  const inner = make("div");
+  for (const member of group.members) {
+    const figure = make("figure");
+    if (member.image) figure.append(picture(member.image, member.id));
+    figure.append(make("div", "labels", names[member.given]), make("div", "id", member.id));
+    inner.append(figure);
+  }
+  box.append(make("div", "rank", group.exact ? "equal" : "nearly equal"), inner);
+  at("groups").append(box);
+}

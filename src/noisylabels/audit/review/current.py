@@ -1,0 +1,66 @@
+"""The labels as a review has them: those that were audited, with the decisions applied."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from noisylabels.core.checks import InputError
+
+if TYPE_CHECKING:
+    from noisylabels.audit.review.session import Session
+
+
+@dataclass
+class Exported:
+    """What was written: how many labels there are in it, changed ones and examples left out, and notes."""
+
+    path: Path
+    labels: int = 0
+    changed: int = 0
+    left_out: int = 0
+    notes: list[str] = field(default_factory=list)
+
+
+def current(session: Session, done: Exported) -> Iterator[tuple[str, str | None]]:
+    """Give each example's id and label, None for what was discarded, in the order of the audited set."""
+    audit, decisions = session.audit, session.decisions()
+    for position, (name, given) in enumerate(zip(audit.ids, audit.given.tolist(), strict=True)):
+        decision = decisions.get(position)
+        label: str | None = audit.class_names[given]
+        if decision is not None and decision.action == "discard":
+            done.left_out += 1
+            yield name, None
+            continue
+        if decision is not None and decision.label is not None:
+            done.changed += decision.label != label
+            label = decision.label
+        done.labels += 1
+        yield name, label
+
+
+def by_id(session: Session, done: Exported) -> dict[str, str | None]:
+    """Return what each id is labelled; without undecided ids that several examples have, which stay."""
+    found: dict[str, str | None] = {}
+    unclear = set()
+    for name, label in current(session, done):
+        if name in found and found[name] != label:
+            unclear.add(name)
+        found[name] = label
+    return {name: label for name, label in found.items() if name not in unclear}
+
+
+def check_seen(session: Session, labels: dict[str, str | None], seen: set[str], source: Path) -> None:
+    """Raise an `InputError` unless every example of the audit was met in the data."""
+    if missing := [name for name in labels if name not in seen]:
+        raise InputError(
+            f"{source} has changed since it was audited: {len(missing):,} of {len(session.audit):,} examples "
+            f"are not in it, first {missing[0]!r}; run the audit again, or take --form labels"
+        )
+
+
+def shown(name: str) -> str:
+    r"""Return a file's name as the audit has it: bytes that are no UTF-8 are written as \xff."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")

@@ -1,0 +1,118 @@
+"""Corrected labels: as a table of ids, or in the form in which the data came; the data stay as they are."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+from typing import TYPE_CHECKING, TextIO
+
+from noisylabels.audit.review.current import Exported, current
+from noisylabels.core.cells import SUFFIXES as TABLES
+from noisylabels.core.checks import InputError
+from noisylabels.core.files import check_target, replacing
+
+if TYPE_CHECKING:
+    from noisylabels.audit.review.session import Session
+
+LABELS = (".csv", ".tsv", ".parquet")
+"""What a table of ids and labels may end in."""
+FORMS = ("auto", "labels", "input")
+
+
+def export(session: Session, target: Path, form: str = "auto", overwrite: bool = False) -> Exported:
+    """Write the labels as the review has them.
+
+    Args:
+        session: the review.
+        target: what to write.
+        form: "labels": a .csv, .tsv or .parquet with the columns id and label, a row for every example of the
+            audited set, the label empty for those that were discarded. "input": the data's own form with
+            corrected labels and without what was discarded: a folder as a new folder, a table as a table,
+            Parquet as Parquet, .npz as .npz. "auto": labels for what ends as such a table, else input.
+        overwrite: replace a file that is there. A folder is never written over, and the data never.
+
+    Raises:
+        InputError: the target is there already, is or lies in the data, or the form does not fit the data.
+    """
+    table = target.suffix.lower() in LABELS
+    form = ("labels" if table else "input") if form == "auto" else form
+    data = session.audit.summary.get("data")
+    source = Path(data) if data and Path(data).exists() else None
+    _check_free(target, source, overwrite)
+    if form == "labels":
+        check_target(target, LABELS, "file of labels")
+        return _noted(session, _write_labels(session, target))
+    if source is None:
+        raise InputError(
+            f"the audit is of {data or 'arrays'}, which has no form of its own to write; take a name that "
+            "ends in .csv or .parquet for a table of ids and labels"
+        )
+    from noisylabels.audit.review.forms import Source, writer_for
+    from noisylabels.data.formats import plan_path
+    from noisylabels.data.reading import Options, Plan
+
+    summary = session.audit.summary
+    column = summary.get("label_column")
+    options = Options(summary.get("image_size"), summary.get("bad_images") or "fail", label_column=column)
+    plan = plan_path(source, options)
+    reader = str(plan.options.get("reader", "")) if isinstance(plan, Plan) else "features"
+    write = writer_for(reader, plan.root)
+    if write is None:
+        raise InputError(
+            f"{source} is of a form that is not written; take --form labels with a name that ends in .csv or "
+            ".parquet"
+        )
+    return _noted(session, write(session, Source(plan.root, reader == "features", column), target))
+
+
+def _noted(session: Session, done: Exported) -> Exported:
+    noise = session.audit.summary.get("noise") or "none"
+    if noise != "none":
+        done.notes.append(
+            f"the audit added the noise {noise!r} to try it: labels that were not decided have it"
+        )
+    return done
+
+
+def write_rows(session: Session, text: TextIO, delimiter: str = ",") -> Exported:
+    """Write the columns id and label as CSV; see `export`."""
+    done = Exported(Path())
+    writer = csv.writer(text, delimiter=delimiter, lineterminator="\n")
+    writer.writerow(["id", "label"])
+    for name, label in current(session, done):
+        writer.writerow([name, label or ""])
+    return done
+
+
+def _write_labels(session: Session, target: Path) -> Exported:
+    with replacing(target) as temporary:
+        if target.suffix.lower() in TABLES:
+            with temporary.open("w", encoding="utf-8", newline="") as text:
+                done = write_rows(session, text, "\t" if target.suffix.lower() == ".tsv" else ",")
+        else:
+            import pyarrow as pa
+            import pyarrow.parquet as pq
+
+            done = Exported(target)
+            rows = list(current(session, done))
+            columns = {"id": [name for name, _ in rows], "label": [label for _, label in rows]}
+            pq.write_table(
+                pa.table(columns, schema=pa.schema({name: pa.string() for name in columns})), temporary
+            )
+    done.path = target
+    return done
+
+
+def _check_free(target: Path, source: Path | None, overwrite: bool) -> None:
+    if source is not None:
+        whole, data = target.resolve(), source.resolve()
+        if whole == data:
+            raise InputError(f"{target} is the audited data, which is never changed; name another target")
+        if source.is_dir() and whole.is_relative_to(data):
+            raise InputError(
+                f"{target} lies within the audited data, which is never changed; name one beside {source}"
+            )
+    if target.is_dir():
+        raise InputError(f"{target} is there already; folders are not written over, name another")
+    if target.exists() and not overwrite:
+        raise InputError(f"{target} is there already; name another, or replace it with --overwrite")

@@ -1,0 +1,353 @@
+"""Corrected labels in the form in which the data came; each writer puts something new beside them."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import io
+import os
+import shutil
+import tempfile
+import zipfile
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from noisylabels.audit.review.current import Exported, by_id, check_seen, shown
+from noisylabels.core.cells import SUFFIXES as TABLES
+from noisylabels.core.files import check_target, read_text, replacing
+
+if TYPE_CHECKING:
+    from noisylabels.audit.review.session import Session
+
+
+@dataclass(frozen=True)
+class Source:
+    """The data that were audited: where they are, whether they are rows of numbers, the column of labels."""
+
+    root: Path
+    features: bool = False
+    label_column: str | None = None
+
+
+Writer = Callable[["Session", Source, Path], Exported]
+
+
+def writer_for(reader: str, root: Path) -> Writer | None:
+    """Return what writes the form that a reader of the data room reads; None where nothing does."""
+    from noisylabels.data.parquet import parquet_files
+
+    if reader == "folders":
+        return _write_folder
+    if reader in ("table", "features") and root.suffix.lower() in TABLES:
+        return _write_table
+    if reader in ("parquet", "features") and parquet_files(root):
+        return _write_parquet
+    if reader in ("arrays", "features") and root.suffix.lower() == ".npz":
+        return _write_archive
+    return None
+
+
+# A table of paths -----------------------------------------------------------------------------------------
+
+
+def _write_table(session: Session, source: Source, target: Path) -> Exported:
+    """Write the table anew; a row whose label stays is written as it was, to the letter."""
+    check_target(target, (source.root.suffix.lower(),), "table")
+    done = Exported(target)
+    labels, classes = by_id(session, done), set(session.audit.class_names)
+    text = read_text(source.root)
+    mark = "\ufeff" if source.root.read_bytes()[:3] == b"\xef\xbb\xbf" else ""
+    lines = io.StringIO(text, newline="").readlines()
+    ending = "\r\n" if lines and lines[0].endswith("\r\n") else "\n"
+    delimiter = _delimiter(source.root, lines)
+    reader = csv.reader(lines, delimiter=delimiter, strict=True)
+    columns: tuple[int | None, int] | None = None
+    written, seen, at, number = [mark], set(), 0, 0
+    for row in reader:
+        raw, at = "".join(lines[at : reader.line_num]), reader.line_num
+        cells = [cell.strip() for cell in row]
+        if columns is None and any(cells):
+            columns = _columns(cells, source)
+        elif columns is not None and any(cells):
+            key, label = columns
+            name = f"row:{number}" if key is None else shown(cells[key])
+            name = name if source.features else name.removeprefix("../")
+            number += 1
+            if name in labels:
+                seen.add(name)
+                if (wanted := labels[name]) is None:
+                    continue
+                if not _says(cells[label], wanted, classes):
+                    row[label] = wanted
+                    buffer = io.StringIO()
+                    csv.writer(buffer, delimiter=delimiter, lineterminator=ending).writerow(row)
+                    raw = buffer.getvalue()
+        written.append(raw)
+    check_seen(session, labels, seen, source.root)
+    if not source.features and target.resolve().parent != source.root.resolve().parent:
+        done.notes.append(f"its paths are relative to {source.root.parent}; put it there to train on it")
+    with replacing(target) as temporary:
+        temporary.write_bytes("".join(written).encode("utf-8"))
+    return done
+
+
+def _columns(heading: list[str], source: Source) -> tuple[int | None, int]:
+    """Return where a table has the ids of its rows, or None, and their labels."""
+    from noisylabels.data import table, tabular
+
+    lower = [name.lower() for name in heading]
+    keys = (tabular.ID_COLUMN,) if source.features else table.PATH_COLUMNS
+    known = tabular.LABEL_COLUMNS if source.features else table.LABEL_COLUMNS
+    found = [lower.index(name) for name in known if name in lower]
+    label = heading.index(source.label_column) if source.label_column in heading else found[0]
+    return next((lower.index(name) for name in keys if name in lower), None), label
+
+
+def _delimiter(source: Path, lines: Collection[str]) -> str:
+    """Return what parts the cells, as `read_cells` finds it."""
+    first = next((line for line in lines if line.strip()), "")
+    if source.suffix.lower() == ".tsv":
+        return "\t"
+    return next((mark for mark in ",;\t" if mark in first), ",")
+
+
+def _says(cell: str, label: str, classes: Collection[str]) -> bool:
+    """Return whether a cell holds the label, also as 3.0 where the classes are whole numbers."""
+    if cell == label:
+        return True
+    with contextlib.suppress(ValueError):
+        return cell not in classes and float(cell) == float(label)
+    return False
+
+
+# A folder with a folder a class ---------------------------------------------------------------------------
+
+
+def _write_folder(session: Session, source: Source, target: Path) -> Exported:
+    """Write the tree anew, of links to the images' contents where the disk has such, else of copies."""
+    from noisylabels.data.files import folders_in, names_below
+    from noisylabels.data.own import parts_of
+
+    root, done = source.root, Exported(target)
+    labels = by_id(session, done)
+    parts, _ = parts_of(root)
+    depth = 0 if parts == [root] else 1  # of the class in cat/1.jpg and in train/cat/1.jpg
+    folders = {(part / name).relative_to(root).as_posix() for part in parts for name in folders_in(part)}
+    classes = {shown(name): name for part in parts for name in folders_in(part)}
+    names = list(names_below(root))
+    check_seen(session, labels, {shown(name) for name in names}, root)
+    moves: dict[str, str] = {}
+    moving: list[tuple[str, str]] = []
+    for name in names:
+        above = name.split("/")[:-1]
+        label = labels.get(shown(name), "") if len(above) > depth else ""
+        if label == "" or (label is not None and classes.get(label, label) == above[depth]):
+            moves[name] = name  # it stays, or is none of the audit's
+        elif label is not None:
+            moving.append((name, classes.get(label, label)))
+    taken = set(moves)
+    for name, label in moving:
+        parts_of_name = name.split("/")
+        wanted = "/".join([*parts_of_name[:depth], label, *parts_of_name[depth + 1 :]])
+        moves[name] = wanted if wanted not in taken else _free(wanted, parts_of_name[depth], taken)
+        taken.add(moves[name])
+    if renamed := sum(new.rpartition("/")[2] != old.rpartition("/")[2] for old, new in moves.items()):
+        done.notes.append(f"{renamed:,} images got another name: their new class had one of that name")
+    with _new_folder(target) as made:
+        for folder in sorted(folders):  # an empty folder is a class too
+            made.joinpath(folder).mkdir(parents=True, exist_ok=True)
+        for old, new in moves.items():
+            made.joinpath(new).parent.mkdir(parents=True, exist_ok=True)
+            _link(root / old, made / new)
+    return done
+
+
+def _free(wanted: str, before: str, taken: set[str]) -> str:
+    """Return a name that is not taken: that of the class it comes from is put behind it, or a number."""
+    stem, suffix = os.path.splitext(wanted)
+    found, number = f"{stem}-from-{before}{suffix}", 2
+    while found in taken:
+        found, number = f"{stem}-from-{before}-{number}{suffix}", number + 1
+    return found
+
+
+def _link(source: Path, target: Path) -> None:
+    """Make `target` of what is in `source`, without its bytes twice where that can be."""
+    if not source.is_symlink():
+        with contextlib.suppress(OSError):  # another disk, or one without links
+            os.link(source, target)
+            return
+    shutil.copy2(source, target)
+
+
+@contextlib.contextmanager
+def _new_folder(target: Path) -> Iterator[Path]:
+    """Give a folder beside `target` to fill; when the block ends well it gets that name."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as temporary:
+        made = Path(temporary) / "made"
+        made.mkdir()
+        yield made
+        made.rename(target)
+
+
+# Parquet --------------------------------------------------------------------------------------------------
+
+
+def _write_parquet(session: Session, source: Source, target: Path) -> Exported:
+    """Write the files anew, a row group at a time, with another column of labels."""
+    from noisylabels.data.parquet import choose_parts, parquet_files
+
+    done = Exported(target)
+    labels, root = by_id(session, done), source.root
+    parts = choose_parts(root, [])
+    column, key = _parquet_columns(parts[0][1][0], source)
+    seen: set[str] = set()
+    used: dict[Path, str] = {}
+    for name, files in parts:
+        prefix = "row" if source.features and len(parts) == 1 else name
+        used |= dict.fromkeys(files, prefix)
+    starts = dict.fromkeys(used.values(), 0)
+
+    def rewrite(file: Path, to: Path) -> None:
+        prefix = used[file]
+        names = _rewrite(file, to, column, key, (prefix, starts[prefix]), labels)
+        starts[prefix] += len(names)
+        seen.update(names)
+
+    if root.is_file():
+        check_target(target, (".parquet",), "Parquet file")
+        with replacing(target) as temporary:
+            rewrite(root, temporary)
+            check_seen(session, labels, seen, root)
+        return done
+    with _new_folder(target) as made:
+        for file in parquet_files(root):
+            to = made / file.relative_to(root)
+            to.parent.mkdir(parents=True, exist_ok=True)
+            if file in used:
+                rewrite(file, to)
+            else:
+                _link(file, to)
+        check_seen(session, labels, seen, root)
+    return done
+
+
+def _parquet_columns(file: Path, source: Source) -> tuple[str, str | None]:
+    """Return the names of the columns of the labels and, of rows of numbers, of the ids, or None."""
+    from noisylabels.data.parquet import Layout, class_label_names, opened
+
+    if not source.features:
+        return Layout.of(file, [], source.label_column).label, None
+    with opened(file) as parquet:
+        schema = parquet.schema_arrow
+    key, label = (
+        _columns(schema.names, source)
+        if source.label_column or not class_label_names(schema)
+        else (
+            next((k for k, name in enumerate(schema.names) if name.lower() == "id"), None),
+            schema.names.index(next(iter(class_label_names(schema)))),
+        )
+    )
+    return schema.names[label], None if key is None else schema.names[key]
+
+
+def _rewrite(
+    file: Path,
+    to: Path,
+    column: str,
+    key: str | None,
+    numbered: tuple[str, int],
+    labels: dict[str, str | None],
+) -> list[str]:
+    """Write a file with corrected labels and return the ids of its rows."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    from noisylabels.data.parquet import class_label_names, opened
+    from noisylabels.data.sheets import texts
+
+    names: list[str] = []
+    with opened(file) as parquet:
+        schema, meta = parquet.schema_arrow, parquet.metadata
+        codec = meta.row_group(0).column(0).compression if meta.num_row_groups else "SNAPPY"
+        codec = "NONE" if codec == "UNCOMPRESSED" else codec
+        place = schema.get_field_index(column)
+        kind = schema.field(place).type
+        words = pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_dictionary(kind)
+        value_of = _values(words, pa.types.is_boolean(kind), class_label_names(schema).get(column, ()))
+        with pq.ParquetWriter(to, schema, compression=codec) as writer:
+            for group in range(meta.num_row_groups):
+                rows = parquet.read_row_group(group)
+                if key is None:
+                    first = numbered[1] + len(names)
+                    of_group = [f"{numbered[0]}:{row}" for row in range(first, first + len(rows))]
+                else:
+                    of_group = list(texts(rows.column(key).to_numpy()))
+                names += of_group
+                values = rows.column(place).to_pylist()
+                kept = np.ones(len(rows), dtype=bool)
+                for row, name in enumerate(of_group):
+                    if name in labels and (label := labels[name]) is None:
+                        kept[row] = False
+                    elif name in labels:
+                        values[row] = value_of(str(label))
+                rows = rows.set_column(place, schema.field(place), pa.array(values, kind))
+                writer.write_table(rows if kept.all() else rows.filter(pa.array(kept)))
+    return names
+
+
+def _values(words: bool, truth: bool, named: Sequence[str]) -> Callable[[str], Any]:
+    """Return what makes a class's name into what stands for it in the data."""
+    if named:
+        return {name: k for k, name in enumerate(named)}.__getitem__
+    if truth:
+        return lambda label: label == "true"
+    return str if words else lambda label: int(float(label))
+
+
+# NumPy's archives -----------------------------------------------------------------------------------------
+
+
+def _write_archive(session: Session, source: Source, target: Path) -> Exported:
+    """Write the archive anew with corrected arrays of labels."""
+    from noisylabels.data.arrays import CLASS_NAMES, choose_arrays
+
+    check_target(target, (".npz",), "archive")
+    done = Exported(target)
+    labels, root = by_id(session, done), source.root
+    chosen = choose_arrays(root)
+    with np.load(root, allow_pickle=False) as archive:
+        arrays = {name: archive[name] for name in archive.files}
+    named = [str(name) for name in arrays[CLASS_NAMES]] if chosen.named else []
+    seen = set()
+    for part in chosen.parts:
+        prefix = "row" if source.features and len(chosen.parts) == 1 else part.name
+        found = arrays[part.labels]
+        words = found.dtype.kind == "U"
+        value_of = _values(words, found.dtype.kind == "b", () if words else named)
+        values = found.astype(object)
+        kept = np.ones(len(values), dtype=bool)
+        for row in range(len(values)):
+            name = f"{prefix}:{row}"
+            if name not in labels:
+                continue
+            seen.add(name)
+            if (label := labels[name]) is None:
+                kept[row] = False
+            else:
+                values[row] = value_of(label)
+        # text as long as its longest word, which may be a new one
+        arrays[part.labels] = values[kept].astype(str if words else found.dtype)
+        if not kept.all():
+            arrays[part.images] = arrays[part.images][kept]
+    check_seen(session, labels, seen, root)
+    with zipfile.ZipFile(root) as archive_file:
+        packed = any(entry.compress_type != zipfile.ZIP_STORED for entry in archive_file.infolist())
+    with replacing(target) as temporary, temporary.open("wb") as file:
+        (np.savez_compressed if packed else np.savez)(file, **arrays)
+    return done

@@ -1,0 +1,327 @@
+"use strict";
+// What is in the list ------------------------------------------------------------------------------
+
+function stateOf(place) {
+  const decision = decisions.get(place);
+  if (!decision) return "open";
+  return { skip: "skipped", discard: "discarded" }[decision.action] || "decided";
+}
+
+function isChanged(place) {
+  const decision = decisions.get(place);
+  return Boolean(decision) && decision.action !== "skip" && decision.label !== all.given[rankOf.get(place)];
+}
+
+function wording(place, decision) {
+  if (decision.action === "skip") return "skipped";
+  if (decision.action === "discard") return "discarded";
+  return isChanged(place) ? nameOf(decision.label) : "kept " + nameOf(decision.label);
+}
+
+const STATES = {
+  open: (place) => stateOf(place) === "open",
+  skipped: (place) => stateOf(place) === "skipped",
+  decided: (place) => ["decided", "discarded"].includes(stateOf(place)),
+  changed: (place) => isChanged(place),
+  discarded: (place) => stateOf(place) === "discarded",
+  any: () => true,
+};
+
+function inState(rank) { return STATES[$("state").value](all.index[rank]); }
+
+function list() {
+  const end = $("which").value === "flagged" ? all.flagged : all.index.length;
+  const [given, suggested] = [$("given").value, $("suggested").value];
+  const here = position();
+  queue = [];
+  for (let rank = 0; rank < end; rank++) {
+    if (given && String(all.given[rank]) !== given) continue;
+    if (suggested && String(all.suggested[rank]) !== suggested) continue;
+    if (inState(rank)) queue.push(rank);
+  }
+  at = Math.max(0, queue.findIndex((rank) => all.index[rank] === here));
+  tab = null;
+  $("again").hidden = true;
+  const pair = given && suggested ? given + ">" + suggested : "";
+  $("pair").value = [...$("pair").options].some((option) => option.value === pair) ? pair : "";
+  show();
+}
+
+function next() { // to the next one that is still to be done here
+  for (let step = 1; step <= queue.length; step++) {
+    const place = (at + step) % queue.length;
+    if (inState(queue[place])) {
+      if ($("state").value === "any" && place < at) break; // round once
+      at = place;
+      show();
+      return;
+    }
+  }
+  finish();
+}
+
+function move(step) {
+  if (!queue.length) return;
+  const place = Math.min(queue.length - 1, Math.max(0, at + step));
+  if (place === at && $("empty").hidden) return;
+  at = place;
+  show();
+}
+
+function options(select, rows, first) {
+  const kept = select.value;
+  select.replaceChildren(...(first === undefined ? [] : [make("option", first, { value: "" })]), ...rows.map(([value, text]) => make("option", text, { value })));
+  if ([...select.options].some((option) => option.value === kept)) select.value = kept;
+}
+
+function drawFilters() {
+  const end = $("which").value === "flagged" ? all.flagged : all.index.length;
+  const counts = { given: new Map(), suggested: new Map() }, pairs = new Map();
+  for (let rank = 0; rank < end; rank++) {
+    const [given, suggested] = [all.given[rank], all.suggested[rank]];
+    counts.given.set(given, (counts.given.get(given) || 0) + 1);
+    counts.suggested.set(suggested, (counts.suggested.get(suggested) || 0) + 1);
+    if (given !== suggested) pairs.set(given + ">" + suggested, (pairs.get(given + ">" + suggested) || 0) + 1);
+  }
+  for (const [id, count] of Object.entries(counts)) {
+    const rows = [...count].sort((one, other) => one[0] - other[0]);
+    options($(id), rows.map(([label, n]) => [String(label), `${nameOf(label)} (${number(n)})`]), "any");
+  }
+  const rows = [...pairs].sort((one, other) => other[1] - one[1]).slice(0, 100);
+  options($("pair"), rows.map(([pair, n]) => [pair, pair.split(">").map((label) => nameOf(Number(label))).join(" → ") + ` (${number(n)})`]), "any");
+}
+
+// Drawing ------------------------------------------------------------------------------------------
+
+function drawProgress() {
+  if (!progress) return;
+  const share = all.flagged ? progress.flagged / all.flagged : 0;
+  $("bar").firstElementChild.style.width = 100 * share + "%";
+  $("bar").setAttribute("aria-valuemax", all.flagged);
+  $("bar").setAttribute("aria-valuenow", progress.flagged);
+  const more = progress.decided - progress.flagged;
+  $("count").textContent = `${number(progress.flagged)} of ${number(all.flagged)} flagged done` + (more ? `, ${number(more)} others` : "");
+  $("precision").textContent = progress.precision
+    ? `wrong so far: ${percent(progress.precision[0])} (${progress.precision.slice(1).map((end) => Math.round(100 * end)).join("–")} %)`
+    : "";
+}
+
+function address(place, size) { return `/picture/${place}?size=${size}&v=${all.version}`; }
+
+function large(place) { // kept, so that it is there when it is wanted
+  let img = pictures.get(place);
+  if (img) { pictures.delete(place); pictures.set(place, img); return img; }
+  img = make("img", undefined, { draggable: "false" });
+  img.loaded = new Promise((done) => {
+    img.onload = () => {
+      enlarge(img);
+      img.decode().then(() => done(true), () => done(true));
+    };
+    img.onerror = () => { img.failed = true; done(false); };
+  });
+  img.src = address(place, "large");
+  pictures.set(place, img);
+  if (pictures.size > 40) pictures.delete(pictures.keys().next().value);
+  return img;
+}
+
+function sheet(place, known) { // the pictures of all neighbours in one
+  if (!sheets.has(place) && known.neighbours.some((row) => row.length)) {
+    const img = new Image();
+    img.src = `/neighbours/${place}?v=${all.version}`;
+    sheets.set(place, img);
+    if (sheets.size > 20) sheets.delete(sheets.keys().next().value);
+  }
+  return sheets.get(place);
+}
+
+function enlarge(img) { // few pixels are shown as pixels, each so many of the screen's, and not too large to be seen as one picture
+  const side = Math.max(img.naturalWidth, img.naturalHeight);
+  if (side > 128) return;
+  const times = Math.max(1, Math.round(Math.min(512, Math.max(256, 10 * side)) / side));
+  img.classList.add("crisp");
+  [img.style.width, img.style.height] = [img.naturalWidth, img.naturalHeight].map((length) => times * length + "px");
+}
+
+function fetchDetails(places) {
+  const missing = places.filter((place) => !details.has(place));
+  if (!missing.length) return;
+  const asked = ask("/api/details?at=" + missing.join(","));
+  for (const place of missing) {
+    details.set(place, asked.then((found) => { details.set(place, found[place]); return found[place]; }));
+    details.get(place).catch(() => details.delete(place));
+  }
+  if (details.size > 3000) [...details.keys()].slice(0, 1000).forEach((place) => details.delete(place));
+}
+
+function ahead() {
+  const places = [];
+  for (let step = 1; step < queue.length && places.length < 3 * AHEAD && step < 400; step++) {
+    const rank = queue[(at + step) % queue.length];
+    if (inState(rank)) places.push(all.index[rank]);
+  }
+  const soon = places.slice(0, AHEAD);
+  if (soon.some((place) => !details.has(place))) fetchDetails(places); // a request for many decisions
+  soon.forEach((place, step) => Promise.resolve(details.get(place)).then((one) => {
+    if (!one || one.values || one.problem) return;
+    large(place);
+    if (step < 3) sheet(place, one);
+  }, () => {}));
+}
+
+function drawGrid() {
+  const page = Math.floor(at / TILES);
+  if (tab !== page) {
+    tab = page;
+    const start = page * TILES;
+    $("grid").replaceChildren(...queue.slice(start, start + TILES).map((rank, k) => tile(rank, start + k)));
+    $("range").textContent = queue.length ? `${number(start + 1)}–${number(Math.min(queue.length, start + TILES))} of ${number(queue.length)}` : "none";
+    $("earlier").disabled = page === 0;
+    $("later").disabled = start + TILES >= queue.length;
+  }
+  for (const old of $("grid").querySelectorAll("[aria-current]")) old.removeAttribute("aria-current");
+  const here = $("grid").children[at - page * TILES];
+  if (here) { here.setAttribute("aria-current", "true"); here.scrollIntoView({ block: "nearest" }); }
+}
+
+function tile(rank, place) {
+  const index = all.index[rank];
+  const button = make("button", undefined, { type: "button", class: "tile", "data-index": index });
+  const [given, suggested] = [nameOf(all.given[rank]), nameOf(all.suggested[rank])];
+  const words = [make("span", undefined, { class: "words" }), make("span", undefined, { class: "words to" })];
+  words[0].append(make("bdi", given));
+  words[1].append(...(given === suggested ? [" "] : ["→ ", make("bdi", suggested)]));
+  if (!plain) {
+    const img = make("img", undefined, { alt: "", draggable: "false", class: "pic" });
+    img.fetchPriority = "low";
+    img.onload = () => img.classList.toggle("crisp", Math.max(img.naturalWidth, img.naturalHeight) <= 96);
+    img.onerror = () => img.replaceWith(make("span", "no picture", { class: "pic" }));
+    img.src = address(index, "tile");
+    button.append(img);
+  }
+  button.append(...words);
+  button.title = `${given} → ${suggested}, score ${all.score[rank]}`;
+  button.addEventListener("click", () => { at = place; show(); $("current").focus(); });
+  mark(button, index);
+  return button;
+}
+
+function mark(button, place) {
+  const state = stateOf(place), decision = decisions.get(place);
+  button.dataset.state = state;
+  button.dataset.changed = isChanged(place);
+  button.querySelector(".mark")?.remove();
+  if (decision) {
+    const text = { skip: "later", discard: "✕" }[decision.action] || (isChanged(place) ? nameOf(decision.label) : "✓");
+    button.append(make("bdi", text, { class: "mark" }));
+  }
+  const rank = rankOf.get(place);
+  button.setAttribute("aria-label", `${nameOf(all.given[rank])}, suggested ${nameOf(all.suggested[rank])}, ${decision ? wording(place, decision) : "open"}`);
+}
+
+function drawMark(place) {
+  const button = $("grid").querySelector(`[data-index="${place}"]`);
+  if (button) mark(button, place);
+  if ($("state").value !== "any") $("again").hidden = queue.every(inState) && queue.length > 0;
+}
+
+function drawBadge() {
+  const place = position(), decision = place === null ? null : decisions.get(place);
+  $("badge").replaceChildren();
+  if (decision) $("badge").append(make("bdi", wording(place, decision)), " ", make("small", "decided, and can be decided anew"));
+}
+
+function drawCard(row, label, place, known) {
+  const card = $(row ? "card-suggested" : "card-given");
+  card.querySelector("bdi").textContent = nameOf(label);
+  card.querySelector(".chance").textContent = known ? percent(known.chances[row]) : "";
+  const box = card.querySelector(".neighbours");
+  const beside = known && !known.problem && !known.values ? known.neighbours[row] : [];
+  const url = beside.length ? sheet(place, known).src : "";
+  box.replaceChildren(...beside.map((one, k) => {
+    const cell = make("span", undefined, { role: "img", "aria-label": "labelled " + nameOf(label), title: "labelled " + nameOf(label) });
+    cell.style.backgroundImage = `url("${url}")`;
+    cell.style.backgroundPosition = `${20 * k}% ${100 * row}%`; // 6 columns, 2 rows
+    return cell;
+  }));
+  if (known && !known.values && !known.problem && !beside.length) box.append(make("p", "no examples to compare with were kept"));
+}
+
+function drawValues(place, known) {
+  const rank = rankOf.get(place), box = make("div", undefined, { class: "values", tabindex: "0" });
+  const table = make("table"), head = make("tr"), body = make("tbody");
+  for (const text of ["", "this row", "mean of " + nameOf(all.given[rank]), "mean of " + nameOf(all.suggested[rank])]) head.append(make("th", text, { scope: "col" }));
+  const written = (value) => (value === null ? "" : Number(value.toPrecision(4)).toString());
+  for (const [name, value, given, suggested] of known.values) {
+    const row = make("tr");
+    row.append(make("th", name, { scope: "row" }), make("td", written(value)));
+    const nearer = Math.abs(value - given) - Math.abs(value - suggested);
+    row.append(make("td", written(given), { class: nearer < 0 ? "near" : "" }), make("td", written(suggested), { class: nearer > 0 ? "near" : "" }));
+    body.append(row);
+  }
+  table.append(make("thead"), body);
+  table.tHead.append(head);
+  box.append(table);
+  return box;
+}
+
+function finish() {
+  const left = $("which").value === "flagged" && all.flagged < all.index.length;
+  const words = queue.length || $("state").value === "open" ? "Nothing is left to do in this list." : "There is nothing of that kind.";
+  $("empty").replaceChildren(make("p", words), make("p", left ? "Other filters show more; “all” has also the labels that look right." : "Other filters show more."),
+    make("p", "`noisylabels review AUDIT --export corrected.csv` writes the corrected labels; so does CSV at the top."));
+  $("empty").hidden = false;
+  $("stage").hidden = $("panel").hidden = true;
+  drawGrid();
+  document.documentElement.dataset.shown = "none";
+}
+
+async function show() {
+  if (!queue.length) { finish(); return; }
+  const place = position(), rank = queue[at];
+  $("empty").hidden = true;
+  $("stage").hidden = $("panel").hidden = false;
+  fetchDetails([place]);
+  const known = details.get(place);
+  const ready = known instanceof Promise ? null : known;
+  drawFacts(place, rank, ready);
+  drawBadge();
+  drawGrid();
+  let one = ready;
+  try { one = one || await known; } catch (error) { if (error instanceof Gone) gone(error); else say(error.message, "bad"); return; }
+  if (position() !== place) return; // moved on meanwhile
+  if (!ready) drawFacts(place, rank, one);
+  ahead();
+  await drawStage(place, one);
+  if (position() === place) document.documentElement.dataset.shown = String(place);
+}
+
+function drawFacts(place, rank, known) {
+  const [given, suggested] = [all.given[rank], all.suggested[rank]];
+  drawCard(0, given, place, known);
+  drawCard(1, suggested, place, known);
+  $("card-suggested").hidden = given === suggested;
+  $("score").textContent = `${all.score[rank].toFixed(3)} (0 probably wrong, 1 probably right)` + (rank < all.flagged ? "" : ", not flagged");
+  $("why").textContent = known ? known.why : "";
+  $("id").textContent = known ? known.id : "";
+  $("probable").replaceChildren(...(known ? known.probable : []).map(([label, chance], k) => {
+    const button = make("button", undefined, { type: "button" });
+    button.append(make("kbd", String(k + 1)), make("bdi", nameOf(label)), make("span", percent(chance), { class: "chance" }));
+    button.addEventListener("click", () => { decide("chosen", label); $("current").focus(); });
+    return button;
+  }));
+}
+
+async function drawStage(place, known) {
+  if (known.values) { $("stage").replaceChildren(drawValues(place, known)); return; }
+  if (known.problem) { $("stage").replaceChildren(make("p", known.problem, { class: "none" })); return; }
+  const img = large(place);
+  img.alt = known.id;
+  if (!img.complete) await img.loaded;
+  if (position() !== place) return;
+  if (!img.failed) { $("stage").replaceChildren(img); return; }
+  pictures.delete(place); // to be tried again when one comes back
+  let why = "the picture cannot be shown";
+  try { const answer = await fetch(img.src); if (answer.status === 404) why = await answer.text(); } catch (error) { /* said by the banner */ }
+  if (position() === place) $("stage").replaceChildren(make("p", why.trim(), { class: "none" }));
+}

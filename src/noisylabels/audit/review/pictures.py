@@ -1,0 +1,208 @@
+"""What there is to see of an example: its own image file, else the pixels that were audited, else its values.
+
+A picture is asked for by the position of its example. Which file that is says the audit; no name or path ever
+comes from a request. Files are decoded and encoded anew, so that the browser gets pixels and nothing else.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from noisylabels.core.checks import InputError
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from noisylabels.audit.result import Audit
+
+SIDES = {"large": 512, "tile": 160}
+"""Longest sides in pixels; smaller images stay as they are, the page enlarges them."""
+
+BESIDE = 6
+"""Neighbours of each class that are shown beside an example."""
+
+_CELL = 112  # pixels of the side of a neighbour
+_CACHE_BYTES = 64 << 20
+_LOSSLESS = 128  # up to this side PNG: JPEG would show on every enlarged pixel
+_COLUMNS = 24  # of a row of values; more cannot be compared at a glance
+
+
+class NoPicture(InputError):  # noqa: N818  a state of the data rather than of the input
+    """There is nothing to see of an example; the message says why."""
+
+
+class Pictures:
+    """Pictures of the examples of an audit, made when they are asked for and kept for a while.
+
+    Args:
+        audit: whose examples.
+        folder: that of the audit, by which the audited set is loaded where there are no image files.
+        outside: show also files that lie outside the data's folder, by links or by paths such as ../1.jpg.
+    """
+
+    def __init__(self, audit: Audit, folder: Path, outside: bool = False) -> None:
+        self._audit = audit
+        self._folder = folder
+        self._outside = outside
+        self._base: Path | None = None
+        if any(audit.paths) and audit.summary.get("data"):
+            data = Path(audit.summary["data"])
+            self._base = data if data.is_dir() else data.parent
+        self._kept: OrderedDict[tuple[int, str], tuple[bytes, str]] = OrderedDict()
+        self._kept_bytes = 0
+        self._lock = threading.Lock()
+        self._loading = threading.Lock()
+        self._loaded: Any = None
+        self._problem = ""
+
+    def prepare(self) -> None:
+        """Load what will be needed, in the background: the page is there before a large set is."""
+        if self._base is None:
+            threading.Thread(target=self._examples, daemon=True).start()
+
+    def problem(self) -> str:
+        """Return why there is nothing to see of any example, or ""; this waits for the loading."""
+        return "" if self._base is not None or self._examples() is not None else self._problem
+
+    def get(self, position: int, size: str) -> tuple[bytes, str]:
+        """Return an example's picture and its media type.
+
+        Args:
+            position: of the example in the audited set.
+            size: one of `SIDES`.
+
+        Raises:
+            NoPicture: there is none, it cannot be read, or its file lies outside the data's folder.
+        """
+        return self._keeping((position, size), lambda: self._picture(position, SIDES[size]))
+
+    def neighbours(self, position: int) -> tuple[bytes, str]:
+        """Return one picture of an example's neighbours, and its media type.
+
+        It has `BESIDE` columns; the first row is of those labelled as it is given, the second as suggested.
+        A request for each would take as long as all else that a decision takes.
+        """
+        return self._keeping((position, "neighbours"), lambda: self._sheet(position))
+
+    def _keeping(self, key: tuple[int, str], make: Callable[[], Image.Image]) -> tuple[bytes, str]:
+        with self._lock:
+            if key in self._kept:
+                self._kept.move_to_end(key)
+                return self._kept[key]
+        made = _encoded(make())
+        with self._lock:
+            if key not in self._kept:
+                self._kept[key] = made
+                self._kept_bytes += len(made[0])
+            while self._kept_bytes > _CACHE_BYTES and len(self._kept) > 1:
+                self._kept_bytes -= len(self._kept.popitem(last=False)[1][0])
+        return made
+
+    def _sheet(self, position: int) -> Image.Image:
+        from PIL import Image, ImageOps
+
+        sheet = Image.new("RGB", (BESIDE * _CELL, 2 * _CELL), (128, 128, 128))
+        for row, places in enumerate(self._audit.neighbours.get(position, ([], []))):
+            for column, place in enumerate(places[:BESIDE]):
+                with contextlib.suppress(NoPicture):  # it stays grey
+                    cell = ImageOps.fit(self._picture(place, SIDES["tile"]), (_CELL, _CELL))
+                    sheet.paste(cell, (column * _CELL, row * _CELL))
+        return sheet
+
+    def values(self, position: int) -> list[tuple[str, float, float, float]] | None:
+        """Return a row of a table: name, value, and the means of the given and of the suggested class.
+
+        Of many columns those that tell the two classes apart best: by the difference of the means in units
+        of the column's deviation. None for an example with a picture.
+        """
+        if self._base is not None:
+            return None
+        examples = self._examples()
+        if examples is None or examples.images.ndim == 4:
+            return None
+        table = np.asarray(examples.images)
+        means = [self._mean(table, k) for k in (self._audit.given[position], self._audit.suggested[position])]
+        chosen = np.arange(table.shape[1])
+        if len(chosen) > _COLUMNS:
+            spread = table.std(axis=0)
+            apart = np.abs(means[0] - means[1]) / np.where(spread > 0, spread, 1)
+            apart = apart if apart.any() else np.abs(table[position] - means[0])
+            chosen = np.sort(np.argsort(-apart, kind="stable")[:_COLUMNS])
+        named = examples.encoder is not None  # it says how the columns became features
+        names = examples.encoder.features if named else [f"x{c}" for c in range(table.shape[1])]
+        return [
+            (str(names[c]), float(table[position, c]), float(means[0][c]), float(means[1][c]))
+            for c in chosen.tolist()
+        ]
+
+    def _mean(self, table: np.ndarray, label: int) -> np.ndarray:
+        of_class: np.ndarray = table[self._audit.given == label]
+        mean: np.ndarray = of_class.mean(axis=0) if len(of_class) else np.full(table.shape[1], np.nan)
+        return mean
+
+    def _examples(self) -> Any:
+        """Return the audited set, or None where it cannot be had; `_problem` says why."""
+        with self._loading:
+            if self._loaded is None and not self._problem:
+                from noisylabels.audit.result import load_examples
+
+                try:
+                    self._loaded = load_examples(self._folder)
+                except (InputError, OSError) as error:
+                    self._problem = str(error)
+            return self._loaded
+
+    def _picture(self, position: int, side: int) -> Image.Image:
+        from noisylabels.data.picture import failure_reason, whole
+
+        if self._base is not None:
+            file = self._file(position)
+            try:
+                return whole(file, side)
+            except Exception as error:  # decoders raise anything for a damaged file
+                raise NoPicture(f"the picture cannot be read: {failure_reason(error, file)}") from None
+        examples = self._examples()
+        if examples is None:
+            raise NoPicture(self._problem)
+        from PIL import Image
+
+        pixels = np.asarray(examples.images[position])
+        if pixels.ndim != 3:
+            raise NoPicture("the example is a row of values")
+        last = pixels[0] if len(pixels) == 1 else pixels.transpose(1, 2, 0)
+        picture = Image.fromarray(np.ascontiguousarray(last))
+        picture.thumbnail((side, side), Image.Resampling.LANCZOS)
+        return picture
+
+    def _file(self, position: int) -> Path:
+        """Return the image file of an example; one that is not below the data's folder is refused."""
+        name = self._audit.paths[position]
+        if name is None or self._base is None:
+            raise NoPicture("the example has no image file")
+        base = os.path.realpath(self._base)
+        file = Path(os.path.realpath(os.path.join(base, name)))
+        if not self._outside and not file.is_relative_to(base):
+            raise NoPicture(
+                "the picture lies outside the data's folder; start the review with --outside to see it"
+            )
+        if not file.is_file():  # nor a device or a pipe
+            raise NoPicture("the picture is no longer there")
+        return file
+
+
+def _encoded(picture: Image.Image) -> tuple[bytes, str]:
+    buffer = io.BytesIO()
+    if max(picture.size) <= _LOSSLESS:
+        picture.save(buffer, "PNG")
+        return buffer.getvalue(), "image/png"
+    picture.save(buffer, "JPEG", quality=88)
+    return buffer.getvalue(), "image/jpeg"

@@ -1,0 +1,334 @@
+"""The review's server: one page and its data, on loopback, for whoever has the token.
+
+What a page of another site could try is refused: a request needs the token (in the address once, then in a
+cookie that no script reads and no other site sends), a Host that is this server (a name that somebody points
+at 127.0.0.1 is not), an Origin that is this server, and to change anything a header that only a script of
+this page can send. The page may load nothing but this server's own files and run no script written in it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import secrets
+import socket
+import sys
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qs
+
+from noisylabels.audit.review.pictures import SIDES, NoPicture
+from noisylabels.audit.review.session import Session
+from noisylabels.core.checks import InputError
+
+if TYPE_CHECKING:
+    from starlette.applications import Starlette
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+HOST = "127.0.0.1"
+HEADER = "x-noisylabels"
+MOST_BYTES = 1 << 16  # of a request's body
+MOST_DETAILS = 200  # examples a request
+
+SECURITY = {
+    "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
+    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "x-content-type-options": "nosniff",
+    "x-frame-options": "DENY",
+    "referrer-policy": "no-referrer",
+    "cross-origin-resource-policy": "same-origin",
+    "cross-origin-opener-policy": "same-origin",
+}
+_PAGE = {
+    "/": ("page.html", "text/html; charset=utf-8"),
+    "/page.css": ("page.css", "text/css; charset=utf-8"),
+    "/talk.js": ("talk.js", "text/javascript; charset=utf-8"),
+    "/page.js": ("page.js", "text/javascript; charset=utf-8"),
+    "/keys.js": ("keys.js", "text/javascript; charset=utf-8"),
+    "/icon.svg": ("icon.svg", "image/svg+xml"),
+}
+
+
+class Guard:
+    """Let through only what may come, and put the headers that tell browsers to keep it in.
+
+    Args:
+        app: what is behind.
+        port: of this server.
+        token: the secret that a request must know.
+        launch: addresses' tokens that are good for one visit; see `serve`.
+    """
+
+    def __init__(self, app: ASGIApp, port: int, token: str, launch: set[str]) -> None:
+        self._app = app
+        self._hosts = {f"{HOST}:{port}", f"localhost:{port}"}
+        self._cookie = f"noisylabels-review-{port}"  # browsers share cookies between the ports of a host
+        self._token = token
+        self._launch = launch
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer, or say why not."""
+        if scope["type"] != "http":
+            return
+        from starlette.responses import PlainTextResponse
+
+        async def sent(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = [(name.encode(), value.encode()) for name, value in SECURITY.items()]
+                if not any(name == b"cache-control" for name, _ in message["headers"]):
+                    headers.append((b"cache-control", b"no-store"))
+                if welcome:
+                    cookie = f"{self._cookie}={self._token}; Path=/; HttpOnly; SameSite=Strict"
+                    headers.append((b"set-cookie", cookie.encode()))
+                message["headers"] = [*message["headers"], *headers]
+            await send(message)
+
+        welcome = self._is_welcome(scope)
+        if refusal := self._refusal(scope, welcome):
+            welcome = False
+            await PlainTextResponse(refusal[1] + "\n", refusal[0])(scope, receive, sent)
+        else:
+            await self._app(scope, receive, sent)
+
+    def _is_welcome(self, scope: Scope) -> bool:
+        """Return whether this is a visit to the address with the token."""
+        if scope["path"] != "/" or scope["method"] != "GET":
+            return False
+        (given,) = parse_qs(scope["query_string"].decode("latin-1")).get("token", [""])[:1]
+        if given in self._launch:
+            self._launch.discard(given)
+            return True
+        return self._is_token(given)
+
+    def _is_token(self, given: str) -> bool:
+        return secrets.compare_digest(given.encode("utf-8", "replace"), self._token.encode())
+
+    def _refusal(self, scope: Scope, welcome: bool) -> tuple[int, str] | None:
+        """Return status and reason of what is refused; None lets it through."""
+        headers: dict[str, str] = {}
+        for name, value in scope["headers"]:
+            key = name.decode("latin-1").lower()
+            if key in headers and key in ("host", "origin", HEADER, "content-type"):
+                return 400, f"there are two headers {key}"
+            headers[key] = headers.get(key, "") + ("; " if key in headers else "") + value.decode("latin-1")
+        if headers.get("host", "").lower() not in self._hosts:
+            return 403, "refused: the Host is not this server"
+        origin = headers.get("origin")
+        if origin is not None and origin.lower() not in {f"http://{host}" for host in self._hosts}:
+            return 403, "refused: a page of another origin asks"
+        site = headers.get("sec-fetch-site", "none")
+        # the page itself, which holds nothing, may be gone to from anywhere: a terminal may be a page too
+        if site not in ("same-origin", "none") and scope["path"] != "/":
+            return 403, "refused: a page of another site asks"
+        if scope["method"] not in ("GET", "HEAD", "POST"):
+            return 405, f"refused: {scope['method']}"
+        if not (welcome or self._is_token(_cookies(headers.get("cookie", "")).get(self._cookie, ""))):
+            return 403, "refused: without its token; open the address that `noisylabels review` printed"
+        if scope["method"] == "POST":
+            if headers.get(HEADER) != "review":
+                return 403, f"refused: without the header {HEADER}"
+            if headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
+                return 415, "refused: expected application/json"
+            length = headers.get("content-length", "")
+            if not length.isdecimal() or int(length) > MOST_BYTES:
+                return 413, f"refused: expected a body of at most {MOST_BYTES} bytes"
+        return None
+
+
+def _cookies(header: str) -> dict[str, str]:
+    pairs = (part.strip().partition("=") for part in header.split(";"))
+    return {name: value for name, _, value in pairs}
+
+
+def application(session: Session, port: int, token: str, launch: set[str] | None = None) -> Starlette:
+    """Return the ASGI application of a review.
+
+    Args:
+        session: the review.
+        port: on which it will be served.
+        token: the secret.
+        launch: tokens that are good for one visit.
+    """
+    from starlette.applications import Starlette
+    from starlette.concurrency import run_in_threadpool
+    from starlette.middleware import Middleware
+    from starlette.requests import Request
+    from starlette.responses import JSONResponse, PlainTextResponse, Response
+    from starlette.routing import Route
+
+    version = secrets.token_hex(8)  # of the addresses of pictures, which browsers keep
+    folder = Path(__file__).parent
+    files = {path: ((folder / name).read_bytes(), kind) for path, (name, kind) in _PAGE.items()}
+    listing = json.dumps(session.listing() | {"version": version}, separators=(",", ":")).encode()
+
+    def file(request: Request) -> Response:
+        content, kind = files[request.url.path]
+        return Response(content, headers={"content-type": kind})
+
+    def audit(request: Request) -> Response:
+        return Response(listing, media_type="application/json")
+
+    def decisions(request: Request) -> Response:
+        return JSONResponse(session.changes(_whole(request.query_params.get("since", "0"))))
+
+    def details(request: Request) -> Response:
+        asked = [_whole(word) for word in request.query_params.get("at", "").split(",") if word]
+        if len(asked) > MOST_DETAILS:
+            raise InputError(f"{len(asked)} examples are asked for, expected {MOST_DETAILS} at most")
+        return JSONResponse(_finite(session.details(asked)))
+
+    def picture(request: Request) -> Response:
+        size = request.query_params.get("size", "large")
+        if size not in SIDES:
+            return PlainTextResponse("there is no such picture\n", 404)
+        return seen(request, lambda position: session.pictures.get(position, size))
+
+    def neighbours(request: Request) -> Response:
+        return seen(request, session.pictures.neighbours)
+
+    def seen(request: Request, make: Callable[[int], tuple[bytes, str]]) -> Response:
+        position = request.path_params["position"]
+        if not 0 <= position < len(session.audit):
+            return PlainTextResponse("there is no such picture\n", 404)
+        try:
+            content, kind = make(position)
+        except NoPicture as error:
+            return PlainTextResponse(f"{error}\n", 404)
+        keep = "private, max-age=86400, immutable" if request.query_params.get("v") == version else "no-store"
+        return Response(content, headers={"content-type": kind, "cache-control": keep})
+
+    def corrected(request: Request) -> Response:
+        from noisylabels.audit.review.export import write_rows
+
+        text = io.StringIO()
+        write_rows(session, text)
+        headers = {
+            "content-type": "text/csv; charset=utf-8",
+            "content-disposition": 'attachment; filename="corrected.csv"',
+        }
+        return Response(text.getvalue().encode("utf-8"), headers=headers)
+
+    def changing(act: Callable[[dict[str, Any]], dict[str, Any]]) -> Callable[[Request], Any]:
+        async def answer(request: Request) -> Response:
+            try:
+                asked = json.loads(await request.body())
+            except ValueError:
+                raise InputError("the request is no JSON") from None
+            if not isinstance(asked, dict) or not isinstance(asked.get("event"), str):
+                raise InputError("the request lacks the id of its event")
+            if not 8 <= len(asked["event"]) <= 64:
+                raise InputError("the event's id is not of 8 to 64 characters")
+            # saved on another thread: a slow disk must not keep the pictures back
+            return JSONResponse(await run_in_threadpool(act, asked))
+
+        return answer
+
+    def decide(asked: dict[str, Any]) -> dict[str, Any]:
+        position, action = asked.get("index"), asked.get("action")
+        since = asked.get("since", 0)
+        if not isinstance(position, int) or not isinstance(action, str) or not isinstance(since, int):
+            raise InputError("the decision lacks the example's number or the action")
+        return session.decide(asked["event"], position, action, asked.get("label"), since)
+
+    def undo(asked: dict[str, Any]) -> dict[str, Any]:
+        since = asked.get("since", 0)
+        return session.undo(asked["event"], since if isinstance(since, int) else 0)
+
+    def wrong(request: Request, error: Exception) -> Response:
+        return JSONResponse({"error": str(error)}, 400)
+
+    return Starlette(
+        routes=[
+            *(Route(path, file) for path in files),
+            Route("/api/audit", audit),
+            Route("/api/decisions", decisions),
+            Route("/api/details", details),
+            Route("/api/decide", changing(decide), methods=["POST"]),
+            Route("/api/undo", changing(undo), methods=["POST"]),
+            Route("/picture/{position:int}", picture),
+            Route("/neighbours/{position:int}", neighbours),
+            Route("/corrected.csv", corrected),
+        ],
+        middleware=[
+            Middleware(Guard, port=port, token=token, launch=launch if launch is not None else set())
+        ],
+        exception_handlers={InputError: wrong},
+    )
+
+
+def serve(session: Session, port: int = 0, announce: Callable[[str, str], None] | None = None) -> None:
+    """Serve a review on loopback until the process is interrupted.
+
+    Args:
+        session: the review.
+        port: 0 takes a free one.
+        announce: called, once the server listens, with the address, and with another that is good for one
+            visit: what opens a browser puts the address where other users of the machine may read it.
+
+    Raises:
+        InputError: the port is taken, or a package is missing.
+    """
+    try:
+        import uvicorn
+        from starlette.applications import Starlette  # noqa: F401  said at once rather than later
+    except ImportError:
+        raise InputError("the review needs two more packages: pip install 'noisylabels[review]'") from None
+    warnings.filterwarnings("ignore", module="PIL")  # metadata of pictures: the pixels are what counts
+    with contextlib.closing(_listening(port)) as listening:
+        port = listening.getsockname()[1]
+        token, once = secrets.token_urlsafe(24), secrets.token_urlsafe(24)
+        config = uvicorn.Config(
+            application(session, port, token, {once}),
+            log_level="warning",
+            access_log=False,
+            loop="asyncio",
+            http="h11",
+            ws="none",
+            lifespan="off",
+            proxy_headers=False,
+            server_header=False,
+            timeout_graceful_shutdown=2,
+        )
+        session.pictures.prepare()
+        if announce is not None:
+            # the socket listens already: a browser that is quicker than the server waits in its queue
+            announce(*(f"http://{HOST}:{port}/?token={word}" for word in (token, once)))
+        with contextlib.suppress(KeyboardInterrupt):  # uvicorn has shut down, and hands it on
+            uvicorn.Server(config).run(sockets=[listening])
+
+
+def _listening(port: int) -> socket.socket:
+    made = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    try:
+        if sys.platform != "win32":  # there it would let two servers share a port
+            made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        made.bind((HOST, port))
+        made.listen(128)
+    except (OSError, OverflowError) as error:
+        made.close()
+        if isinstance(error, OverflowError):
+            raise InputError(f"the port is {port}, expected 0 to 65535") from None
+        raise InputError(
+            f"port {port} cannot be had ({error.strerror}); name another with --port, or leave it out"
+        ) from None
+    return made
+
+
+def _whole(word: str) -> int:
+    if not (word.isascii() and word.isdecimal() and len(word) < 16):
+        raise InputError(f"{word[:40]!r} is no number of an example or event")
+    return int(word)
+
+
+def _finite(value: Any) -> Any:
+    """Return JSON's part of a value: None for NaN and infinity, which it does not have."""
+    if isinstance(value, float):
+        return value if value - value == 0 else None
+    if isinstance(value, dict):
+        return {str(name): _finite(each) for name, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(each) for each in value]
+    return value

@@ -1,0 +1,237 @@
+"""A review under way: an audit, the decisions on it, and what a page needs to know of both."""
+
+from __future__ import annotations
+
+import math
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from noisylabels.audit.result import Audit
+from noisylabels.audit.review.pictures import BESIDE, Pictures
+from noisylabels.audit.review.store import FILE, LABELLED, OPEN, Decision, Store
+from noisylabels.core.checks import InputError
+
+PROBABLE = 9
+"""Classes that have a key of their own, 1 to 9."""
+
+
+class Session:
+    """The audit in a folder, and the decisions that are in it.
+
+    Args:
+        folder: that of the audit.
+        reviewer: who decides; undo takes back one's own.
+        outside: see `Pictures`.
+
+    Raises:
+        InputError: there is no audit, or its files or those of the decisions cannot be used.
+    """
+
+    def __init__(self, folder: Path, reviewer: str = "", outside: bool = False) -> None:
+        self.folder = folder
+        self.audit = Audit.load(folder)
+        self.store = Store(folder / FILE, str(self.audit.summary.get("digest") or ""))
+        self.pictures = Pictures(self.audit, folder, outside)
+        self.reviewer = reviewer
+        self._number = {name: k for k, name in enumerate(self.audit.class_names)}
+        self._given = [self.audit.class_names[k] for k in self.audit.given.tolist()]
+        self._flagged = self.audit.flagged.tolist()
+        self._places: dict[str, list[int]] = {}
+        for position, name in enumerate(self.audit.ids):
+            self._places.setdefault(name, []).append(position)  # a table may name a file twice
+        self._decisions: dict[int, Decision] = {}
+        self._strange: set[str] = set()
+        self._seq = 0
+        self._lock = threading.Lock()
+        self._catch_up()
+
+    def listing(self) -> dict[str, Any]:
+        """Return what the page needs of all examples, the most doubtful first, a list a column."""
+        audit, order = self.audit, self.audit.order
+        return {
+            "name": audit.name,
+            "classes": list(audit.class_names),
+            "flagged": int(audit.flagged.sum()),
+            "index": order.tolist(),
+            "given": audit.given[order].tolist(),
+            "suggested": audit.suggested[order].tolist(),
+            "score": np.round(audit.score[order], 3).tolist(),
+            "reviewer": self.reviewer,
+        }
+
+    def details(self, positions: list[int]) -> dict[int, dict[str, Any]]:
+        """Return what the page needs of some examples beyond the listing.
+
+        Raises:
+            InputError: there is no such example.
+        """
+        audit, found = self.audit, {}
+        for position in positions:
+            self._check(position)
+            probs = audit.probs[position]
+            likely = np.argsort(-probs, kind="stable")[:PROBABLE]
+            of_given, of_suggested = audit.neighbours.get(position, ([], []))
+            found[position] = {
+                "id": audit.ids[position],
+                "why": audit.why[position],
+                "chances": [
+                    round(float(probs[k]), 4) for k in (audit.given[position], audit.suggested[position])
+                ],
+                "probable": [[int(k), round(float(probs[k]), 4)] for k in likely],
+                "neighbours": [list(of_given)[:BESIDE], list(of_suggested)[:BESIDE]],
+                "values": self.pictures.values(position),
+                "problem": self.pictures.problem(),
+            }
+        return found
+
+    def decide(
+        self, event: str, position: int, action: str, label: int | None = None, since: int = 0
+    ) -> dict[str, Any]:
+        """Save a decision, and return what has changed; see `Store.save` and `changes`.
+
+        Args:
+            event: the client's own id of it.
+            position: of the example.
+            action: keep, suggested, chosen, skip or discard.
+            label: the number of the chosen class.
+            since: the number of the last event that the client knows.
+
+        Raises:
+            InputError: no such example, action or class, or it could not be saved.
+        """
+        self._check(position)
+        if action == "chosen":
+            if not isinstance(label, int) or not 0 <= label < len(self.audit.class_names):
+                raise InputError(f"the class is {label!r}, expected 0 to {len(self.audit.class_names) - 1}")
+        elif action in LABELLED:
+            label = int((self.audit.given if action == "keep" else self.audit.suggested)[position])
+        else:
+            label = None
+        name = None if label is None else self.audit.class_names[label]
+        self.store.save(event, self.audit.ids[position], action, name, self.reviewer)
+        return self.changes(since)
+
+    def undo(self, event: str, since: int = 0) -> dict[str, Any]:
+        """Take the reviewer's last decision back; "undone" is the example's position, or None.
+
+        "nothing" is true when there was none left to take back.
+        """
+        example = self.store.undo(event, self.reviewer)
+        places = self._places.get(example, []) if example is not None else []
+        return self.changes(since) | {"undone": places[0] if places else None, "nothing": example is None}
+
+    def changes(self, since: int = 0) -> dict[str, Any]:
+        """Return the number of the last event, what holds for examples with a later one than `since`,
+        and how far the review is.
+
+        A row of "changes" is an example's position, the action and the number of the class, or -1.
+        """
+        with self._lock:
+            seq = self._catch_up()
+            rows = self._rows(self.store.changes(since)[1]) if since else self._decisions
+            changes = [
+                [
+                    position,
+                    decision.action,
+                    self._number[decision.label] if decision.label is not None else -1,
+                ]
+                for position, decision in sorted(rows.items())
+            ]
+            return {"seq": seq, "changes": changes, "progress": self._progress()}
+
+    def decisions(self) -> dict[int, Decision]:
+        """Return what has been decided, by position."""
+        with self._lock:
+            self._catch_up()
+            return dict(self._decisions)
+
+    def progress(self) -> dict[str, Any]:
+        """Return how far the review is; see `_progress`."""
+        with self._lock:
+            self._catch_up()
+            return self._progress()
+
+    def notes(self) -> list[str]:
+        """Return what a person should know before the review: of decisions that fit this audit badly."""
+        found = []
+        if others := self.store.other_audits():
+            found.append(
+                f"{others:,} decisions were made on an earlier state of the data; they hold by the "
+                "examples' ids"
+            )
+        if self._strange:
+            found.append(
+                f"{len(self._strange):,} decisions are on examples or classes that this audit does not have; "
+                "they stay in the file and change nothing here"
+            )
+        return found
+
+    def _check(self, position: object) -> None:
+        if isinstance(position, bool) or not isinstance(position, int):
+            raise InputError(f"the example is {position!r}, expected its number")
+        if not 0 <= position < len(self.audit):
+            raise InputError(f"there is no example {position}; expected 0 to {len(self.audit) - 1}")
+
+    def _catch_up(self) -> int:
+        """Take in what this or another process has saved."""
+        self._seq, found = self.store.changes(self._seq)
+        for position, decision in self._rows(found).items():
+            if decision == OPEN:
+                self._decisions.pop(position, None)
+            else:
+                self._decisions[position] = decision
+        return self._seq
+
+    def _rows(self, found: dict[str, Decision]) -> dict[int, Decision]:
+        rows = {}
+        for example, decision in found.items():
+            known = example in self._places and (decision.label is None or decision.label in self._number)
+            if not known:
+                self._strange.add(example)
+                continue
+            rows.update(dict.fromkeys(self._places[example], decision))
+        return rows
+
+    def _progress(self) -> dict[str, Any]:
+        """Count decisions; "precision" is of the flagged that were decided the share that was changed."""
+        decided = changed = flagged = found = skipped = discarded = 0
+        for position, decision in self._decisions.items():
+            if decision.action == "skip":
+                skipped += 1
+                continue
+            wrong = decision.label != self._given[position]  # a discarded one too
+            decided += 1
+            changed += wrong
+            discarded += decision.action == "discard"
+            if self._flagged[position]:
+                flagged += 1
+                found += wrong
+        return {
+            "decided": decided,
+            "changed": changed,
+            "discarded": discarded,
+            "skipped": skipped,
+            "flagged": flagged,
+            "found": found,
+            "precision": [found / flagged, *wilson(found, flagged)] if flagged else None,
+        }
+
+
+def wilson(count: int, n: int, z: float = 1.959964) -> tuple[float, float]:
+    """Return the interval of 95 % for the probability of what happened `count` times in `n`.
+
+    It stays within [0, 1] and says something for few and for all, where count/n plus or minus twice its
+    deviation does not.
+
+    Source: E. B. Wilson, "Probable inference, the law of succession, and statistical inference", 1927.
+
+    >>> [round(end, 4) for end in wilson(8, 10)]
+    [0.4902, 0.9433]
+    """
+    share, extra = count / n, z * z / n
+    middle = (share + extra / 2) / (1 + extra)
+    half = z / (1 + extra) * math.sqrt(share * (1 - share) / n + extra / (4 * n))
+    return max(0.0, middle - half), min(1.0, middle + half)

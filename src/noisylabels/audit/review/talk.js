@@ -1,0 +1,133 @@
+"use strict";
+// What is shown comes from the server's JSON and goes into the page as text: nothing here makes HTML of a name.
+
+const $ = (id) => document.getElementById(id);
+const TILES = 48; // a page of the grid
+const AHEAD = 8; // examples whose pictures are fetched before they are wanted; what is said of them, of three times as many
+const all = { index: [], given: [], suggested: [], score: [], classes: [], flagged: 0, version: "", name: "" };
+const rankOf = new Map(); // position in the audited set -> place in the lists of `all`, the most doubtful first
+const decisions = new Map(); // position -> { action, label }
+const details = new Map(); // position -> what the server says of it, or the promise of that
+const sheets = new Map(); // position -> an <img> with the pictures of its neighbours
+const pictures = new Map(); // position -> an <img> that is loaded, or on its way
+let seq = 0; // of the last event that is known
+let progress = null;
+let queue = []; // ranks of the examples that the filters show
+let at = 0; // place in the queue
+let busy = false; // a decision is on its way
+let unsure = null; // one whose answer never came: sent again it is the same event
+let tab = null; // page of the grid that is drawn
+let plain = false; // there are no pictures: rows of values, or data that cannot be had
+
+function make(kind, text, attributes) {
+  const made = document.createElement(kind);
+  if (text !== undefined) made.textContent = text;
+  for (const [name, value] of Object.entries(attributes || {})) made.setAttribute(name, value);
+  return made;
+}
+
+const percent = (share) => (share === null || share === undefined ? "" : (share > 0 && share < 0.01 ? "<1" : Math.round(100 * share)) + " %");
+const position = () => (queue.length ? all.index[queue[at]] : null);
+const nameOf = (label) => all.classes[label];
+const number = (value) => value.toLocaleString("en");
+
+// Talking to the server ----------------------------------------------------------------------------
+
+async function ask(path, body, seconds = 15) {
+  const options = { credentials: "same-origin", cache: "no-store", signal: AbortSignal.timeout(1000 * seconds), priority: "high" };
+  if (body) Object.assign(options, { method: "POST", body: JSON.stringify(body), headers: { "Content-Type": "application/json", "X-NoisyLabels": "review" } });
+  let answer;
+  try { answer = await fetch(path, options); } catch (error) { throw new Gone(); }
+  if (answer.status === 403) throw new Gone("started anew");
+  if (!answer.ok) {
+    const said = await answer.json().catch(() => ({}));
+    throw new Error(said.error || "the server answered " + answer.status);
+  }
+  try { return await answer.json(); } catch (error) { throw new Gone(); } // cut off in the middle
+}
+
+class Gone extends Error {}
+
+function gone(error) {
+  const box = $("gone");
+  if (!error) { box.hidden = true; return; }
+  box.textContent = error.message === "started anew"
+    ? "The server was started anew: open the address that it printed. Nothing is saved from this page."
+    : "The server does not answer: nothing can be saved. Start `noisylabels review` again and open the address that it prints. Everything that this page called saved is on the disk.";
+  box.hidden = false;
+}
+
+function say(text, kind) {
+  $("saved").textContent = text;
+  $("saved").title = text;
+  $("saved").className = kind || "";
+}
+
+function take(answer) { // what has changed, whoever changed it
+  if (answer.seq < seq) return; // it was overtaken by a later answer, which said all of this
+  seq = answer.seq;
+  progress = answer.progress;
+  for (const [place, action, label] of answer.changes) {
+    if (action) decisions.set(place, { action, label: label < 0 ? null : label });
+    else decisions.delete(place);
+    drawMark(place);
+  }
+  drawProgress();
+  if (answer.changes.some(([place]) => place === position())) drawBadge();
+}
+
+async function poll() {
+  if (!document.hidden && !busy) {
+    try { take(await ask("/api/decisions?since=" + seq)); gone(null); } catch (error) { if (error instanceof Gone) gone(error); }
+  }
+  setTimeout(poll, 1000);
+}
+
+function newEvent() {
+  return [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+}
+
+async function send(path, body, done) {
+  if (busy) return; // the page shows what is not decided yet: a key pressed now was not meant for what comes next
+  busy = true;
+  say("saving …", "busy");
+  const key = JSON.stringify([path, body]);
+  const event = unsure && unsure.key === key ? unsure.event : newEvent();
+  try {
+    const answer = await ask(path, { ...body, event, since: seq });
+    unsure = null;
+    gone(null);
+    take(answer);
+    done(answer);
+  } catch (error) {
+    if (error instanceof Gone) { unsure = { key, event }; gone(error); }
+    say(error instanceof Gone ? "not saved" : "not saved: " + error.message, "bad");
+  } finally {
+    busy = false;
+  }
+}
+
+function decide(action, label) {
+  const place = position();
+  if (place === null || document.documentElement.dataset.shown !== String(place)) return; // not seen yet
+  if (action === "suggested" && all.suggested[queue[at]] === all.given[queue[at]]) action = "keep";
+  const body = { index: place, action };
+  if (action === "chosen") body.label = label;
+  send("/api/decide", body, () => {
+    const now = decisions.get(place);
+    say("saved: " + (now ? wording(place, now) : ""));
+    if (position() === place) next();
+  });
+}
+
+function undo() {
+  send("/api/undo", {}, (answer) => {
+    if (answer.nothing) { say("nothing to undo", "quiet"); return; }
+    say("saved: taken back");
+    if (answer.undone === null) return;
+    const rank = rankOf.get(answer.undone);
+    const place = queue.indexOf(rank);
+    if (place >= 0) { at = place; } else { queue.splice(at, 0, rank); tab = null; }
+    show();
+  });
+}

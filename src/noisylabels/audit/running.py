@@ -1,0 +1,372 @@
+"""The audit from end to end: data, probabilities of models that have not seen them, findings, files."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from noisylabels.audit import issues
+from noisylabels.audit.crossval import FOLDS, LOSS, RECIPE, cross_validate
+from noisylabels.audit.duplicates import find_duplicates
+from noisylabels.audit.folder import FOLDER_OF_FOLDS, SETTINGS, emptied, finished
+from noisylabels.audit.neighbours import find_neighbours
+from noisylabels.audit.probfile import read_probs
+from noisylabels.audit.result import FILES, Audit, audited_set
+from noisylabels.audit.scores import checked, rank
+from noisylabels.audit.subject import Subject, read_subject
+from noisylabels.core.checks import InputError, check_choice, check_whole
+from noisylabels.core.config import build
+from noisylabels.core.files import alone, check_file, file_digest, folder_for, write_json
+from noisylabels.experiment.choice import AUTO
+from noisylabels.experiment.reporter import Notes, Reporter, Silent
+from noisylabels.training.settings import Settings
+
+if TYPE_CHECKING:
+    from noisylabels.data.features import Examples
+
+PARTS = ("all", "train")
+
+WHY = "robust, and learns in few epochs; an audit asks for what is learnt early"
+"""Why `LOSS` is the one that is taken where none is named."""
+
+NEIGHBOURED = 200
+"""Beside the flagged, so many of the most doubtful get neighbours to compare them with."""
+
+_WHERE = ("data_root", "download")  # which say where things are, not what the audit is
+
+
+def audit(
+    data: object = None,
+    *,
+    labels: object = None,
+    class_names: Sequence[str] | None = None,
+    probs: object = None,
+    out: str | Path | None = None,
+    part: str = "all",
+    noise: str = "none",
+    folds: int = FOLDS,
+    loss: str = "auto",
+    model: str = "auto",
+    width: float | None = None,
+    seed: int = 0,
+    image_size: int | None = None,
+    bad_images: str = "fail",
+    label_column: str | None = None,
+    data_root: str | Path | None = None,
+    download: bool = False,
+    reporter: Reporter | None = None,
+    stop: Callable[[], bool] = lambda: False,
+    **settings: Any,
+) -> Audit:
+    """Say how noisy labels are, which are probably wrong, and what they should be.
+
+    Models are trained on all folds but one with a robust loss, and judge the fold that they have not seen;
+    or the probabilities are given, and nothing is trained.
+
+    Args:
+        data: a name of `noisylabels list data`, a path, an `ImageSet` or a `FeatureSet`; or an array: rows of
+            features, float (N, D), or images, uint8 (N, C, H, W), with `labels`. None with labels and
+            probabilities alone.
+        labels: of arrays, N numbers or words. Of a name or a path, a file of corrected labels (.csv or
+            .parquet of id and label), which replace those that were read.
+        class_names: of labels that are numbers; by default the numbers.
+        probs: (N, K) probabilities of models that were not trained on the example, or a file of them, see
+            `read_probs`.
+        out: folder to write into; nothing is written without one. The same call goes on in it after the
+            folds that are done, and returns what is there when all is done.
+        part: "all": the training part and then the test part; "train": the training part alone. Where a test
+            part was held out from one folder or table, its labels are as doubtful as the others.
+        noise: to add first, and see how well it is found: summary["known"] then says so.
+        folds: how many.
+        loss: "auto", or an expression.
+        model: as of a run.
+        width: factor of the model's layer widths.
+        seed: of folds, weights, order, augmentation and noise.
+        image_size, bad_images, label_column, data_root, download: as for `load`.
+        reporter: told how it goes.
+        stop: asked after every step; when it says yes, `Interrupted` is raised.
+        settings: of the training: epochs, batch_size, lr, device, ...; see `Settings`.
+
+    Returns:
+        The audit.
+
+    Raises:
+        InputError: what was handed in cannot be used; the message says what to do. Nothing is written then.
+        Busy: another process is at work in `out`.
+        Interrupted: SIGINT or SIGTERM came, or `stop` said so; the same call goes on.
+
+    >>> import noisylabels as nl
+    >>> found = audit(labels=["cat", "cat", "dog"], probs=[[0.9, 0.1], [0.2, 0.8], [0.1, 0.9]])
+    >>> found
+    Audit('labels': 1 of 3 labels flagged, about 33.3 % wrong, 2 classes)
+    >>> found.why[1]
+    'looks like dog (80 %), not cat (20 %)'
+    """
+    reporter = reporter or Silent()
+    check_choice(part, PARTS, "part")
+    check_choice(bad_images, ("fail", "skip"), "treatment of bad images")
+    check_whole(folds, "folds", 2)
+    subject = read_subject(
+        data,
+        labels=labels,
+        class_names=class_names,
+        part=part,
+        noise=noise,
+        seed=seed,
+        image_size=image_size,
+        bad_images=bad_images,
+        label_column=label_column,
+        data_root=data_root,
+        download=download,
+    )
+    how: dict[str, Any] = {"folds": folds, "loss": loss, "model": model, "width": width}
+    how |= {name: value for name, value in settings.items() if value is not None}
+    job = _Job(subject, how, probs, reporter, stop)
+    if out is None:
+        found, _ = job.find(None)
+        return found
+    folder = Path(out).expanduser()
+    if (done := finished(folder, job.identity, reporter)) is not None:
+        return done
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(folder_for(folder))
+            stack.enter_context(alone(folder / ".lock"))
+        except OSError as error:
+            raise InputError(f"the audit's folder {folder} cannot be written: {error.strerror}") from None
+        done = finished(folder, job.identity, reporter)  # again, now that nobody else can end it
+        return job.carry_out(folder) if done is None else done
+
+
+def default_out(subject: Subject, how: dict[str, Any], probs: object = None) -> Path:
+    """Return the folder of an audit that was not given one: readable, and of its own."""
+    job = _Job(subject, how, probs, Silent(), lambda: False)
+    text = json.dumps(job.identity, sort_keys=True)
+    name = "".join(c if c.isalnum() or c in "+.@" else "_" for c in subject.name[:64])
+    return Path("audits") / f"{name}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+
+
+class _Job:
+    """An audit, its arguments read."""
+
+    def __init__(
+        self,
+        subject: Subject,
+        how: dict[str, Any],
+        probs: object,
+        reporter: Reporter,
+        stop: Callable[[], bool],
+    ) -> None:
+        self.subject, self.how, self.reporter, self.stop = subject, dict(how), reporter, stop
+        self.probs = probs
+        asked = {name: value for name, value in subject.asked.items() if name not in _WHERE}
+        if (labels := asked["labels"]) is not None:
+            asked["labels"] = [labels, file_digest(Path(labels))]
+        if subject.examples is not None:
+            asked["data"] = subject.examples.digest
+        elif subject.given is not None:
+            asked["data"] = hashlib.sha256(subject.given[0].tobytes()).hexdigest()
+        if probs is None:
+            if subject.given is not None:
+                raise InputError("there are labels but no data; give data to train on, or probs")
+            self._check_names()
+            self.identity = {**asked, "probs": None, **_without(self.how, "device", "num_workers")}
+        else:
+            self.identity = {**asked, "probs": _digest(probs)}
+
+    def _check_names(self) -> None:
+        """Raise an `InputError` for a wrong name or setting before data are read, which may take long."""
+        from noisylabels.losses.expression import loss
+        from noisylabels.models.catalog import canonical_model, check_model
+
+        if self.how["loss"] != AUTO:
+            criterion = loss(self.how["loss"])
+            if "two views" in criterion.needs:
+                raise InputError(
+                    f"the loss {self.how['loss']!r} compares two views of an image; take js here"
+                )
+            self.how["loss"] = criterion.expression
+        self.how["model"] = canonical_model(self.how["model"])
+        check_model(self.how["model"])
+        build(Settings, RECIPE, _without(self.how, "folds", "loss", "model", "width"))
+
+    def carry_out(self, folder: Path) -> Audit:
+        """Audit in a folder in which nobody else is at work, and write it."""
+        from noisylabels.audit.page import page
+
+        fresh = not (folder / SETTINGS).exists()
+        try:
+            found, examples = self.find(folder)
+        except InputError:
+            if fresh:
+                emptied(folder)
+            raise
+        for leftover in [file for name in FILES for file in folder.glob(f".{name}.*.tmp")]:
+            leftover.unlink(missing_ok=True)
+        found.save(folder, page(found, examples, folder))
+        shutil.rmtree(folder / FOLDER_OF_FOLDS, ignore_errors=True)
+        return found
+
+    def find(self, folder: Path | None) -> tuple[Audit, Examples | None]:
+        """Return the audit and what was audited."""
+        began = time.perf_counter()
+        examples, true = self._examples()
+        if examples is None:
+            assert self.subject.given is not None
+            labels, names = self.subject.given
+            ids: Sequence[str] = [str(i) for i in range(len(labels))]
+        else:
+            labels, names, ids = examples.labels.numpy(), examples.class_names, examples.ids
+        outside = self._outside(labels, names, ids)
+        if folder is not None and not (folder / SETTINGS).exists():
+            write_json(folder / SETTINGS, self.identity)
+        if outside is not None:
+            said = _Said(outside, None, outside, rank(labels, outside), None, {"probs": "given"})
+        else:
+            assert examples is not None
+            said = self._train(examples, folder)
+        groups = [] if examples is None else find_duplicates(examples.images)
+        kind = "labels" if examples is None else _kind(examples)
+        estimated = issues.estimate(labels, said.probs, said.seen, self.subject.asked["seed"])
+        same = "row" if kind == "features" else "picture"
+        found = issues.find_issues(labels, said.judged, said.score, estimated.rate, names, ids, groups, same)
+        order = np.lexsort((np.arange(len(labels)), found.score, ~found.flagged))
+        wanted = order[: max(int(found.flagged.sum()), NEIGHBOURED)]
+        beside = {}
+        if examples is not None:
+            points = said.judged if said.points is None else said.points
+            beside = find_neighbours(
+                wanted, labels, found.suggested, found.score, found.flagged, points, groups
+            )
+        agreement = float((said.probs.argmax(axis=1) == labels).mean())
+        summary = {name: value for name, value in self.subject.asked.items() if name != "download"}
+        summary |= {"digest": None if examples is None else examples.digest, "kind": kind}
+        summary |= {"method": said.method}
+        summary |= issues.summarize(labels, agreement, found, estimated, names, groups, true)
+        for conflict in summary["duplicates"]["conflicts"]:
+            conflict["ids"] = [ids[i] for i in conflict["members"]]
+        summary["seconds"] = round(time.perf_counter() - began, 1)
+        made = Audit(
+            name=self.subject.name,
+            class_names=tuple(names),
+            ids=list(ids),
+            given=labels,
+            suggested=found.suggested,
+            score=found.score,
+            flagged=found.flagged,
+            probs=np.asarray(said.judged, dtype=np.float32),
+            why=found.why,
+            summary=summary,
+            neighbours=beside,
+            paths=_paths(self.subject.asked["data"], ids),
+            true=true,
+        )
+        return made, examples
+
+    def _examples(self) -> tuple[Examples | None, np.ndarray | None]:
+        if self.subject.asked["data"] is None:
+            return self.subject.examples, None
+        if self.subject.asked["part"] == "train":
+            return audited_set(self.subject.asked, self.reporter)
+        # that a test part was held out says nothing here: it is audited too
+        told = Notes(lambda text: None if "held out for testing" in text else self.reporter.note(text))
+        told.decoding = self.reporter.decoding  # type: ignore[method-assign]
+        return audited_set(self.subject.asked, told)
+
+    def _outside(self, labels: np.ndarray, names: tuple[str, ...], ids: Sequence[str]) -> np.ndarray | None:
+        """Return the probabilities that were given; None if models are to be trained."""
+        if self.probs is None:
+            return None
+        values = self.probs
+        if isinstance(values, (str, os.PathLike)):
+            values = read_probs(Path(values), names, ids, self.subject.name)
+        probs, _ = checked(labels, values)
+        if probs.shape[1] != len(names):
+            raise InputError(
+                f"probs have {probs.shape[1]} columns, expected one for each of {len(names)} classes"
+            )
+        return probs
+
+    def _train(self, examples: Examples, folder: Path | None) -> _Said:
+        if len(np.unique(examples.labels.numpy())) < 2:
+            raise InputError(f"all labels of {self.subject.name} are one class; an audit needs 2")
+        how, choice = dict(self.how), None
+        if how["loss"] == AUTO:
+            how["loss"], choice = LOSS, {"loss": LOSS, "why": WHY}
+            self.reporter.note(f"loss {LOSS}: {WHY}")
+        known = cross_validate(
+            examples,
+            folder=None if folder is None else folder / FOLDER_OF_FOLDS,
+            reporter=self.reporter,
+            stop=self.stop,
+            seed=self.subject.asked["seed"],
+            **how,
+        )
+        method = {"probs": "trained", **known.settings, "train_seconds": round(known.seconds, 1)}
+        method["choice"] = choice
+        return _Said(known.probs, known.seen, known.judged, known.score, known.features, method)
+
+
+@dataclass(frozen=True, eq=False)
+class _Said:
+    """What models say of the examples: out of fold, while trained on them, both together, and the score."""
+
+    probs: np.ndarray
+    seen: np.ndarray | None
+    judged: np.ndarray
+    score: np.ndarray
+    points: np.ndarray | None
+    method: dict[str, Any]
+
+
+def recipe_epochs() -> int:
+    """Return how many epochs each model is trained by default."""
+    epochs: int = RECIPE["epochs"]
+    return epochs
+
+
+def _kind(examples: Examples) -> str:
+    return "images" if examples.images.ndim == 4 else "features"
+
+
+def _paths(data: str | None, ids: Sequence[str]) -> list[str | None]:
+    """Return which ids are files below the folder of the data."""
+    if data is None or not os.path.isabs(data):
+        return [None] * len(ids)
+    base = data if os.path.isdir(data) else os.path.dirname(data)
+    return [
+        one if ".." not in one.split("/") and not os.path.isabs(one) and _is_file(base, one) else None
+        for one in ids
+    ]
+
+
+def _is_file(base: str, name: str) -> bool:
+    try:
+        return os.path.isfile(os.path.join(base, name))
+    except ValueError:  # a zero byte
+        return False
+
+
+def _digest(probs: Any) -> str:
+    if isinstance(probs, (str, os.PathLike)):
+        return file_digest(check_file(Path(probs).expanduser()))
+    if hasattr(probs, "detach"):
+        probs = probs.detach().cpu().double().numpy()
+    try:
+        return hashlib.sha256(np.ascontiguousarray(probs, dtype=np.float64).tobytes()).hexdigest()
+    except (TypeError, ValueError):
+        raise InputError("probs are no array of numbers, expected shape (N, K)") from None
+
+
+def _without(values: dict[str, Any], *names: str) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if name not in names}

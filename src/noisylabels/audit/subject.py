@@ -1,0 +1,173 @@
+"""What is audited: a name, a path, a set, or arrays, made into one form before anything long begins."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from noisylabels.core.checks import InputError, check_whole
+from noisylabels.core.files import check_file
+
+if TYPE_CHECKING:
+    from noisylabels.data.features import Examples
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is audited.
+
+    Args:
+        name: what to call it.
+        asked: data, data_root, image_size, bad_images, label_column, part, noise, seed, labels, download;
+            see `result`.
+        examples: the set, if it came as objects or arrays.
+        given: labels and class names where there is nothing else.
+    """
+
+    name: str
+    asked: dict[str, Any]
+    examples: Examples | None = None
+    given: tuple[np.ndarray, tuple[str, ...]] | None = None
+
+
+def read_subject(
+    data: object,
+    *,
+    labels: object = None,
+    class_names: Sequence[str] | None = None,
+    part: str = "all",
+    noise: str = "none",
+    seed: int = 0,
+    image_size: int | None = None,
+    bad_images: str = "fail",
+    label_column: str | None = None,
+    data_root: str | Path | None = None,
+    download: bool = False,
+) -> Subject:
+    """Return what is audited, checked as far as is possible without reading it; see `audit`."""
+    from noisylabels.noise.spec import NoiseSpec
+
+    asked: dict[str, Any] = {
+        "data": None,
+        "data_root": None,
+        "image_size": image_size,
+        "bad_images": bad_images,
+        "part": part,
+        "noise": str(NoiseSpec.parse(noise)),
+        "seed": check_whole(seed, "seed", 0),
+        "labels": None,
+    }
+    if label_column is not None:
+        asked["label_column"] = label_column
+    if isinstance(data, (str, os.PathLike)):
+        return _by_name(str(data), labels, data_root, download, asked)
+    if asked["noise"] != "none":
+        raise InputError(f"noise {noise!r} is added to data that are named; corrupt these by nl.corrupt")
+    if isinstance(name := getattr(data, "name", None), str) and hasattr(data, "digest"):  # a set
+        return Subject(name, asked, examples=_labelled(data, labels, class_names))
+    if labels is None:
+        raise InputError("there are no labels; hand them in beside the data: audit(X, labels=y)")
+    given, names = read_labels(labels, class_names)
+    if data is None:
+        return Subject("labels", asked, given=(given, names))
+    return Subject("data", asked, examples=_of_array(data, given, names))
+
+
+def read_labels(labels: Any, class_names: Sequence[str] | None) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Return labels as numbers, and the names of the classes, from numbers or words.
+
+    >>> read_labels(["dog", "cat", "dog"], None)
+    (array([1, 0, 1]), ('cat', 'dog'))
+    """
+    from noisylabels.data.images import check_class_names
+    from noisylabels.noise.checks import check_labels
+
+    if hasattr(labels, "detach"):
+        labels = labels.detach().cpu().numpy()
+    words = np.asarray(labels)
+    if words.ndim == 1 and words.dtype.kind in "OU" and len(words):
+        known = sorted({str(word) for word in words}) if class_names is None else list(class_names)
+        number = {name: k for k, name in enumerate(known)}
+        if missing := next((str(word) for word in words if str(word) not in number), None):
+            raise InputError(f"a label is {missing!r}, which is none of the class names {', '.join(known)}")
+        check_class_names(known)
+        return np.array([number[str(word)] for word in words], np.int64), tuple(known)
+    given = check_labels(words, None if class_names is None else len(class_names))
+    names = tuple(str(k) for k in range(int(given.max()) + 1)) if class_names is None else tuple(class_names)
+    check_class_names(names)
+    return given, names
+
+
+def _by_name(
+    data: str, labels: object, data_root: str | Path | None, download: bool, asked: dict[str, Any]
+) -> Subject:
+    from noisylabels.data.catalog import DATA
+    from noisylabels.experiment import canonical, load_config
+    from noisylabels.experiment.sets import source_of
+
+    root = None if data_root is None else str(Path(data_root).expanduser())
+    kept = {name: asked.get(name) for name in ("image_size", "bad_images", "label_column", "noise", "seed")}
+    config = canonical(load_config(None, data=data, data_root=root, **kept))
+    source = source_of(config)
+    named = source in DATA
+    if not named and not Path(source).exists():
+        from noisylabels.data.catalog import load
+
+        load(source)  # which says what it takes for it
+    asked = asked | {"data": source if named else os.path.abspath(source), "download": download}
+    asked["data_root"] = os.path.abspath(root) if named and root is not None else None
+    if labels is not None:
+        if not isinstance(labels, (str, os.PathLike)):
+            raise InputError(
+                f"labels are a {type(labels).__name__}, expected a file of corrected labels for {data}; "
+                "arrays of labels go with arrays of data"
+            )
+        asked["labels"] = os.path.abspath(check_file(Path(labels).expanduser()))
+    name = (
+        source if named else Path(asked["data"]).stem if Path(source).is_file() else Path(asked["data"]).name
+    )
+    return Subject(name or "data", asked)
+
+
+def _labelled(data: Any, labels: object, class_names: Sequence[str] | None) -> Examples:
+    """Return a set with other labels, if such are handed in."""
+    if labels is None:
+        made: Examples = data
+        return made
+    given, names = read_labels(labels, class_names or data.class_names)
+    return _of_array(data.images, given, names, data.ids, data.name)
+
+
+def _of_array(
+    data: Any,
+    given: np.ndarray,
+    names: tuple[str, ...],
+    ids: Sequence[str] | None = None,
+    name: str = "data",
+) -> Examples:
+    import torch
+
+    from noisylabels.data.features import feature_set
+    from noisylabels.data.images import image_set
+
+    try:
+        values = data if isinstance(data, torch.Tensor) else torch.from_numpy(np.array(data))
+    except (TypeError, ValueError):
+        raise InputError(
+            f"the data are a {type(data).__name__}, expected a name, a path, a set, or an array of numbers"
+        ) from None
+    if len(values) != len(given):
+        raise InputError(f"there are {len(given)} labels for {len(values)} examples")
+    target = torch.from_numpy(given)
+    if values.ndim == 2:
+        return feature_set(values, target, names, ids, name)
+    if values.ndim == 4 and values.shape[1] not in (1, 3) and values.shape[3] in (1, 3):
+        values = values.permute(0, 3, 1, 2).contiguous()
+    if values.ndim == 3:
+        values = values[:, None]
+    return image_set(values, target, names, ids, name)

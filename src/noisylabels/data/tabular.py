@@ -1,0 +1,445 @@
+"""A table of numbers: rows of features with labels, in CSV, TSV, Parquet without images, or NumPy arrays."""
+
+from __future__ import annotations
+
+import dataclasses
+import zipfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from noisylabels.core.cells import SUFFIXES as TEXT
+from noisylabels.core.cells import read_cells
+from noisylabels.core.checks import InputError, did_you_mean
+from noisylabels.data import arrays, files, parquet, table
+from noisylabels.data.encoding import Encoder
+from noisylabels.data.features import FeatureSet, feature_set
+from noisylabels.data.reading import Options, class_notes, held_out_note, name_of, number_classes
+from noisylabels.data.sheets import (
+    Sheet,
+    is_missing,
+    is_number,
+    of_array,
+    of_frame,
+    of_parquet,
+    read_sheet,
+    texts,
+)
+from noisylabels.data.split import hold_out
+
+LABEL_COLUMNS = (*table.LABEL_COLUMNS, "labels", "y")
+ID_COLUMN = "id"
+LAYOUT = (
+    "NAME.csv or .tsv without a column of paths, .parquet without one of images: columns of numbers and "
+    "words, and one called label, class, target or y; or an .npz or .npy files of X (N, D) and y"
+)
+
+_MOST_NAMED = 20  # columns that an error names
+
+
+@dataclass(frozen=True)
+class TablePlan:
+    """What was found of a table of numbers; it is read directly, without the cache, which is for pixels.
+
+    Args:
+        name: what to call the set.
+        root: the folder or file that the user named.
+        read: gives the training and the test set.
+        notes: what the user should know beside what the sets say.
+    """
+
+    name: str
+    root: Path
+    read: Callable[[Sequence[str]], tuple[FeatureSet, FeatureSet]]
+    notes: tuple[str, ...] = ()
+
+    def load(self) -> tuple[FeatureSet, FeatureSet]:
+        """Read the sets; all notes are on the training set."""
+        return self.read(self.notes)
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """A table on its way to features, training and test rows in any order.
+
+    Args:
+        labels: a cell a row.
+        class_names: K names, if they come with the labels.
+        keys: ids of the rows.
+        parts: positions of the training and of the test rows; None where a part is to be held out.
+    """
+
+    sheet: Sheet
+    labels: np.ndarray
+    class_names: tuple[str, ...]
+    keys: Sequence[str]
+    parts: tuple[np.ndarray, np.ndarray] | None
+    not_features: Sequence[str] = ()
+
+
+def find(path: Path) -> Path | None:
+    """Return the table of numbers that `path` is, or holds; what cannot be read is left to other formats."""
+    try:
+        if (place := table.find(path)) is not None:
+            return place if _has_numbers(place) else None
+        if place := parquet.find(path):
+            return place if _has_columns(parquet.parquet_files(place)[0]) else None
+        if (place := arrays.find(path)) is not None:
+            return place if _is_flat(place) else None
+    except InputError:
+        pass
+    return None
+
+
+def _has_numbers(path: Path) -> bool:
+    """Return whether a table in text is one of numbers: it has no column of paths, and names no image."""
+    rows = (cells for _, cells in read_cells(path) if any(cells))
+    heading, first = next(rows, []), next(rows, [])
+    if not heading or any(name.lower() in table.PATH_COLUMNS for name in heading):
+        return False
+    return not any(Path(cell).suffix.lower() in files.SUFFIXES for cell in (*heading, *first))
+
+
+def _has_columns(file: Path) -> bool:
+    with parquet.opened(file) as opened:
+        schema = opened.schema_arrow
+    return not parquet.image_columns(schema) and not set(schema.names) & set(parquet.IMAGE_COLUMNS)
+
+
+def _is_flat(path: Path) -> bool:
+    """Return whether the arrays that training would take are rows of numbers instead of images."""
+    chosen = arrays.choose_arrays(path)
+    name = chosen.parts[0].images
+    if chosen.files:
+        return arrays.read_array(path, chosen.files, name)[0].ndim == 2
+    try:
+        with zipfile.ZipFile(path) as archive, archive.open(f"{name}.npy") as file:
+            version = np.lib.format.read_magic(file)
+            read = np.lib.format.read_array_header_1_0
+            shape, _, _ = (read if version == (1, 0) else np.lib.format.read_array_header_2_0)(file)
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        return False
+    return len(shape) == 2
+
+
+def plan(path: Path, options: Options) -> TablePlan:
+    """Plan to read a table of numbers.
+
+    Columns of numbers are features as they are, words true and false are 1 and 0, a column of few words
+    becomes a feature a word, a missing cell the median of the training part, with a feature that says so;
+    dates, constants, and words that nearly all differ are left out, see `Encoder`. The column of the labels
+    is that of `options.label_column`, else one of `LABEL_COLUMNS`; labels are words or whole numbers. A
+    column "id" names the rows, one of `table.SPLIT_COLUMNS` divides them; without it a part is held out.
+
+    Args:
+        path: what `find` gave.
+        options: see `Options`.
+
+    Raises:
+        InputError: an image size is asked for; later, when it is read: no labels, a label that is missing or
+            measures something, a single class, a cell that is no number (with the line's number).
+    """
+    if options.image_size is not None:
+        raise InputError(
+            f"{path} is a table of numbers and has no images; leave out the image size (--image-size)"
+        )
+    notes: tuple[str, ...] = ()
+    if options.bad_images != "fail":
+        notes = ("bad_images changes nothing: this is a table of numbers",)
+    if path.is_file() and path.suffix.lower() in TEXT:
+        name, rows = name_of(path.parent if path.stem.lower() in table.NAMELESS else path), _of_text
+    elif parquet.parquet_files(path):
+        name, rows = name_of(path), _of_parquet
+    else:
+        name, rows = arrays.name_of_arrays(path), _of_arrays
+
+    def read(told: Sequence[str]) -> tuple[FeatureSet, FeatureSet]:
+        mine = list(told)
+        return _sets(rows(path, options.label_column, mine), name, options.test_fraction, mine)
+
+    return TablePlan(name, path, read, notes)
+
+
+def _of_text(path: Path, label_column: str | None, notes: list[str]) -> _Rows:
+    return _of_columns(read_sheet(path), label_column, notes)
+
+
+def _of_parquet(path: Path, label_column: str | None, notes: list[str]) -> _Rows:
+    parts = parquet.choose_parts(path, notes)
+    found = _of_columns(of_parquet([file for _, group in parts for file in group]), label_column, notes)
+    if len(parts) == 1:
+        return found
+    sizes = [sum(map(parquet.num_rows, group)) for _, group in parts]
+    numbered = [f"{name}:{row}" for (name, _), size in zip(parts, sizes, strict=True) for row in range(size)]
+    keys = found.keys if ID_COLUMN in map(str.lower, found.not_features) else numbered
+    rows = np.arange(sum(sizes))
+    return dataclasses.replace(found, keys=keys, parts=(rows[: sizes[0]], rows[sizes[0] :]))
+
+
+def _of_columns(sheet: Sheet, label_column: str | None, notes: list[str]) -> _Rows:
+    label, others = _label_column(sheet, label_column, notes)
+    keys, named = ids_of(sheet)
+    not_features = [label, *others, *named]
+    parts = None
+    for name in sheet.names:
+        divides = name.lower() in table.SPLIT_COLUMNS and name not in not_features
+        if divides and (parts := _parts(sheet, name, notes)) is not None:
+            not_features.append(name)
+            break
+    return _Rows(sheet, sheet[label], sheet.classes.get(label, ()), keys, parts, not_features)
+
+
+def _label_column(sheet: Sheet, wanted: str | None, notes: list[str]) -> tuple[str, list[str]]:
+    """Return the column of the labels, and others that would have done and so are no features."""
+    if wanted is not None:
+        name = parquet.check_column(wanted, [*sheet.names, *sheet.unfit], str(sheet.source))
+        if name in sheet.unfit:
+            raise InputError(
+                f"{sheet.source}: the column {name!r} of labels is of {sheet.unfit[name]}, expected words or "
+                "whole numbers"
+            )
+        return name, []
+    lower = {name.lower(): name for name in reversed(sheet.names)}
+    found = [name for name in sheet.classes if name in sheet.names]
+    found += [lower[name] for name in LABEL_COLUMNS if name in lower and lower[name] not in found]
+    if not found:
+        more = ", ..." if len(sheet.names) > _MOST_NAMED else ""
+        raise InputError(
+            f"{sheet.source} has no column of labels: its columns are {', '.join(sheet.names[:_MOST_NAMED])}"
+            f"{more}; name the one of the labels by --label-column (label_column=), or call it label; if "
+            "it is a table of images, it has no column of paths (called path, file or image) either"
+        )
+    if len(found) > 1:
+        ignored = ", ".join(map(repr, found[1:]))
+        notes.append(f"labels are those of the column {found[0]!r}, {ignored} left out")
+    return found[0], found[1:]
+
+
+def ids_of(sheet: Sheet) -> tuple[list[str], list[str]]:
+    """Return the ids of a table's rows, and the column that gave them: "row:0", ... and none without one.
+
+    Raises:
+        InputError: an id is missing, or occurs twice.
+    """
+    name = next((name for name in sheet.names if name.lower() == ID_COLUMN), None)
+    if name is None:
+        return [f"row:{row}" for row in range(len(sheet))], []
+    cells = texts(sheet[name])
+    first: dict[str, int] = {}
+    for row, (cell, missing) in enumerate(zip(cells, is_missing(sheet[name]), strict=True)):
+        if missing:
+            raise InputError(
+                f"{sheet.where(row)}: the id is missing; give the row one, or rename the column {name!r}"
+            )
+        if (before := first.setdefault(cell, row)) != row:
+            raise InputError(
+                f"{sheet.where(row)}: the id {cell!r} is that of {sheet.where(before)} too; give each row "
+                f"its own, or rename the column {name!r} if it is something else"
+            )
+    return list(first), [name]
+
+
+def _parts(sheet: Sheet, name: str, notes: list[str]) -> tuple[np.ndarray, np.ndarray] | None:
+    """Return the rows for training and testing by a column that divides; None if it holds something else."""
+    words = [table.PARTS.get(cell.lower()) for cell in texts(sheet[name])]
+    if None in words:
+        if name.lower() != table.SPLIT_COLUMNS[0]:
+            return None
+        row = words.index(None)
+        raise InputError(
+            f"{sheet.where(row)}: the split is {texts(sheet[name])[row]!r}, expected train, test or val"
+        )
+    part = np.array(words, dtype=object)
+    train, val, test = (np.flatnonzero(part == word) for word in ("train", "val", "test"))
+    if not len(train):
+        raise InputError(f"{sheet.source} has no row for training; add rows with {name} train")
+    if len(val) and len(test):
+        notes.append(f"ignored {len(val):,} rows for validation")
+    used = test if len(test) else val
+    return (train, used) if len(used) else None
+
+
+def _of_arrays(path: Path, label_column: str | None, notes: list[str]) -> _Rows:
+    if label_column is not None:
+        raise InputError(
+            f"{path} holds arrays, which have no columns with names; call the array of the labels y, and "
+            "leave out --label-column"
+        )
+    chosen = arrays.choose_arrays(path)
+    notes += chosen.notes
+    names: tuple[str, ...] = ()
+    if chosen.named:
+        names = arrays.class_names_of(*arrays.read_array(path, chosen.files, arrays.CLASS_NAMES))
+    sheets, labels, keys = [], [], []
+    for part in chosen.parts:
+        values, where = arrays.read_array(path, chosen.files, part.images)
+        sheets.append(of_array(values, path, where))
+        cells = arrays.one_each(*arrays.read_array(path, chosen.files, part.labels), "a row")
+        if len(cells) != len(values):
+            raise InputError(f"{path}: {part.labels} has {len(cells):,} labels for {len(values):,} rows")
+        if cells.dtype.kind not in "iufbU":
+            raise InputError(f"{path}: {part.labels} holds {cells.dtype}, expected whole numbers or text")
+        labels.append(texts(cells))
+        keys += [f"{part.name if len(chosen.parts) > 1 else 'row'}:{row}" for row in range(len(cells))]
+    if len(sheets) == 1:
+        return _Rows(sheets[0], labels[0], names, keys, None)
+    widths = [len(sheet.names) for sheet in sheets]
+    if widths[0] != widths[1]:
+        raise InputError(f"{path}: rows of {widths[0]} numbers for training and of {widths[1]} for testing")
+    first, rows = len(sheets[0]), np.arange(len(keys))
+    joined = Sheet(
+        path,
+        sheets[0].names,
+        [np.concatenate(pair) for pair in zip(sheets[0].columns, sheets[1].columns, strict=True)],
+        lambda row: sheets[0].where(row) if row < first else sheets[1].where(row - first),
+    )
+    return _Rows(joined, np.concatenate(labels), names, keys, (rows[:first], rows[first:]))
+
+
+def _sets(rows: _Rows, name: str, fraction: float, notes: list[str]) -> tuple[FeatureSet, FeatureSet]:
+    """Encode a table by its training rows, and divide it."""
+    sheet = rows.sheet
+    if not len(sheet):
+        raise InputError(f"{sheet.source} has no rows; add lines below the heading")
+    used = np.arange(len(sheet)) if rows.parts is None else np.concatenate(rows.parts)
+    labels = np.full(len(sheet), -1)
+    labels[used], class_names = classes_of(
+        rows.labels[used], rows.class_names, lambda row: sheet.where(int(used[row])), sheet.source
+    )
+    train, test = rows.parts or hold_out(labels, rows.keys, fraction, "rows")
+    if rows.parts is None:
+        notes.append(held_out_note(len(test), fraction, "rows"))
+    encoder = Encoder.fit(sheet, train, rows.not_features, notes)
+    features = encoder.encode(sheet)
+    notes += class_notes(np.concatenate([labels[train], labels[test]]), len(train), class_names, "row")
+    first, second = (
+        feature_set(
+            features[part], labels[part], class_names, [rows.keys[i] for i in part], name, encoder=encoder
+        )
+        for part in (train, test)
+    )
+    return dataclasses.replace(first, notes=tuple(dict.fromkeys(notes))), second
+
+
+def load_rows(X: Any, y: Any, fraction: float) -> tuple[FeatureSet, FeatureSet]:
+    """Return a training and a test set of rows of numbers or words and their labels.
+
+    Args:
+        X: (N, D), an array or tensor of numbers, or a data frame of pandas or polars.
+        y: (N,), an array, tensor, series or list of words or whole numbers.
+        fraction: of each class, to be held out.
+
+    Raises:
+        InputError: as for a file.
+
+    >>> train, test = load_rows([[0.0], [1.0], [2.0], [3.0]], ["u", "v", "u", "v"], 0.5)
+    >>> train.class_names, test.features.shape
+    (('u', 'v'), torch.Size([2, 1]))
+    """
+    place = Path("X")
+    sheet = of_frame(X, place) if hasattr(X, "columns") else of_array(np.asarray(X), place, "X")
+    labels = np.asarray(y)
+    if labels.ndim != 1 or len(labels) != len(sheet):
+        raise InputError(
+            f"y has the shape {labels.shape}, expected a label for each of the {len(sheet)} rows of X"
+        )
+    if labels.dtype.kind not in "iufbUO":
+        raise InputError(f"y holds {labels.dtype}, expected words or whole numbers")
+    words = (
+        np.array([str(label) for label in labels], dtype=object)
+        if labels.dtype.kind == "O"
+        else texts(labels)
+    )
+    rows = _Rows(sheet, words, (), [f"row:{row}" for row in range(len(sheet))], None)
+    return _sets(rows, "table", fraction, [])
+
+
+def is_rows(source: object) -> bool:
+    """Return whether an object is a pair of rows (N, D) and one label each, as scikit-learn has them."""
+    if not isinstance(source, tuple) or len(source) != 2:
+        return False
+    shapes = [getattr(part, "shape", None) for part in source]
+    if isinstance(source[1], list) and not isinstance(source[0], list):
+        shapes[1] = (len(source[1]),)
+    return all(shape is not None for shape in shapes) and [len(shape) for shape in shapes if shape] == [2, 1]
+
+
+def classes_of(
+    cells: np.ndarray, class_names: tuple[str, ...], where: Callable[[int], str], source: Path | str
+) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Return class numbers, int64 (N,), and the names of the classes.
+
+    Whole numbers are classes in their order, called by them, unless names are given, which they count from 0;
+    words are classes in theirs.
+
+    Args:
+        cells: labels, (N,): text, numbers or truth values.
+        class_names: K names, or none.
+        where: says which row is number i, for an error.
+        source: what to call the table in an error.
+
+    Raises:
+        InputError: a label is missing, has no class or measures something; there is a single class, or nearly
+            as many as rows.
+
+    >>> classes_of(np.array([-1, 1, -1]), (), str, "t")
+    (array([0, 1, 0]), ('-1', '1'))
+    """
+    missing = (
+        is_missing(cells) if cells.dtype.kind != "O" else np.isin([c.lower() for c in cells], ("", "nan"))
+    )
+    if missing.any():
+        raise InputError(
+            f"{where(int(missing.argmax()))}: the label is missing; remove the row or give it a label"
+        )
+    words = texts(cells)
+    numbers = [table.NUMBER.fullmatch(word) for word in words]
+    if all(numbers):
+        values = np.array([int(found[1]) for found in numbers if found], dtype=np.int64)
+        if class_names:
+            return number_classes(values, class_names, where)
+        kinds, labels = np.unique(values, return_inverse=True)
+        names = tuple(map(str, kinds.tolist()))
+    else:
+        if all(map(is_number, words)):
+            row = numbers.index(None)
+            raise InputError(
+                f"{where(row)}: the label is {words[row]}, expected a class: a whole number or a word; "
+                "divide a quantity into classes first"
+            )
+        names = class_names or tuple(sorted(set(words)))
+        number = {name: k for k, name in enumerate(names)}
+        if strange := [row for row, word in enumerate(words) if word not in number]:
+            hint = did_you_mean(words[strange[0]], names)
+            raise InputError(f"{where(strange[0])}: there is no class {words[strange[0]]!r}{hint}")
+        labels = np.array([number[word] for word in words])
+    if len(names) == 1:
+        raise InputError(f"{source} has a single class, {names[0]!r}; a classifier needs 2")
+    if len(names) > max(2, len(cells) // 2):
+        raise InputError(
+            f"{source}: the labels of {len(cells):,} rows are {len(names):,} different ones; name the column "
+            "of the labels by --label-column (label_column=)"
+        )
+    return labels.astype(np.int64), names
+
+
+def read_rows(path: Path, encoder: Encoder, notes: list[str]) -> tuple[list[str], np.ndarray]:
+    """Return ids and features, float32 (N, D), of the rows of a table without labels, for a trained model.
+
+    Args:
+        path: .csv, .tsv, .parquet, or .npy, or .npz with an array of rows such as X.
+        encoder: of the training table.
+        notes: see `Encoder.encode`.
+
+    Raises:
+        InputError: what cannot be read, has no rows, or has other columns than the training table.
+    """
+    array = path.suffix.lower() in (".npy", ".npz")
+    sheet = of_array(*arrays.rows_of(path)) if array else read_sheet(path)
+    if not len(sheet):
+        raise InputError(f"{path} has no rows; add lines below the heading")
+    ids, _ = ids_of(sheet)
+    return ids, encoder.encode(sheet, notes)

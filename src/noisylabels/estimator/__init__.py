@@ -1,0 +1,3 @@
+"""The scikit-learn face: `NoisyLabelClassifier`."""
+
+from noisylabels.estimator.classifier import NoisyLabelClassifier as NoisyLabelClassifier

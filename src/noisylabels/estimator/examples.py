@@ -1,0 +1,96 @@
+"""What an estimator trains on: every different example once, in an order of its own, with its weight."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from noisylabels.core.checks import InputError
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Different examples with their labels and weights.
+
+    Args:
+        rows: float32 (N, D), standardised, or uint8 (N, C, H, W).
+        labels: int64, (N,), class numbers.
+        weights: float64, (N,), above 0.
+    """
+
+    rows: np.ndarray
+    labels: np.ndarray
+    weights: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+
+def different(rows: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> Examples:
+    """Return each different pair of row and label once, sorted, with the sum of its weights.
+
+    So training does not depend on the order in which the examples came, a weight of 2 is the same as giving
+    an example twice, and no example is both trained on and held out.
+
+    Args:
+        rows: (N, ...) numbers.
+        labels: int64, (N,).
+        weights: (N,), 0 or more; an example of weight 0 is left out.
+
+    >>> found = different(np.array([[2.0], [1.0], [2.0]]), np.array([0, 1, 0]), np.array([1.0, 1.0, 1.0]))
+    >>> found.rows.tolist(), found.labels.tolist(), found.weights.tolist()
+    ([[1.0], [2.0]], [1, 0], [1.0, 2.0])
+    """
+    used = weights > 0
+    rows, labels, weights = rows[used], labels[used], weights[used]
+    flat = rows.reshape(len(rows), -1)
+    flat = flat + np.zeros(1, flat.dtype)  # -0.0 and 0.0 are one number
+    # a row as one string of bytes: sorting those is many times as fast as sorting by columns
+    keys = np.ascontiguousarray(flat).view(np.dtype((np.void, flat.itemsize * flat.shape[1]))).ravel()
+    # by row, then label; the sort of strings of bytes is stable, and so equal ones stay sorted by label
+    by_label = np.argsort(labels, kind="stable")
+    order = by_label[np.argsort(keys[by_label], kind="stable")]
+    new = np.ones(len(order), dtype=bool)
+    new[1:] = (keys[order][1:] != keys[order][:-1]) | (labels[order][1:] != labels[order][:-1])
+    place = np.cumsum(new) - 1
+    first = order[new]
+    # sorted before they are added: the sum must not depend on the order in which they came
+    by_weight = np.lexsort((weights[order], place))
+    sums = np.bincount(place[by_weight], weights=weights[order][by_weight], minlength=len(first))
+    return Examples(rows[first], labels[first], sums)
+
+
+def weighted_scale(rows: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return mean and standard deviation of each column, (D,) float64; the latter 1 for a constant one."""
+    share = weights / weights.sum()
+    with np.errstate(over="ignore", invalid="ignore"):
+        mean = share @ rows
+        std = np.sqrt(share @ (rows - mean) ** 2)
+    if not (np.isfinite(mean).all() and np.isfinite(std).all()):
+        raise InputError(
+            "the numbers of a column are too large for float64: their squares overflow; scale them"
+        )
+    # a column of one value may differ from its mean by rounding
+    return mean, np.where(std <= 1e-12 * np.abs(mean), 1.0, np.where(std == 0, 1.0, std))
+
+
+def held_out(count: int, members: int, share: float, order: np.ndarray) -> list[np.ndarray]:
+    """Return which of the examples each member does not train on.
+
+    They are windows of `order`, spread so that the examples are held out as evenly as can be: five members
+    with a share of 0.2 are the five folds of a cross-validation.
+
+    Args:
+        count: of examples.
+        members: of the ensemble.
+        share: of the examples that each holds out, in [0, 1); at least one and at most all but one are, if
+            it is not 0.
+        order: (count,), a permutation.
+
+    >>> [part.tolist() for part in held_out(4, 2, 0.5, np.arange(4))]
+    [[0, 1], [2, 3]]
+    """
+    size = min(max(1, round(share * count)), count - 1) if share else 0
+    starts = [member * count // members for member in range(members)]
+    return [np.sort(order[(start + np.arange(size)) % count]) for start in starts]

@@ -1,0 +1,401 @@
+"""How many labels are wrong, and which class is taken for which, estimated from the labels alone.
+
+Three estimates go by probabilities that a model gave (out of fold: of examples that it was not trained on),
+one by features, without any training. Each returns an `Estimate`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from noisylabels.core.checks import InputError, check_between, check_choice, check_whole
+from noisylabels.core.rng import uniforms
+from noisylabels.noise.checks import check_labels, check_num_classes
+from noisylabels.noise.neighbours import counted, first_guess, fitted, nearest, posterior
+
+METHODS = ("confident_joint", "anchor", "dual_t", "neighbours")
+
+PERCENTILE = 97.0
+"""Of the probability of a class: the examples above it are passed over, as outliers, by anchor points."""
+
+TRUSTED = 0.9
+"""The least trust of an estimate by neighbours that is to be believed, as measured in docs/noise.md: digits
+with up to 40 % of wrong labels have more, photographs by their pixels less."""
+
+FURTHER = 10
+"""Neighbours beyond those of the fit by whose labels it is judged."""
+
+
+@dataclass(frozen=True, eq=False)
+class Estimate:
+    """What is believed of the noise.
+
+    Args:
+        method: one of `METHODS`.
+        transition: (K, K) float64, T[true, given], rows sum to 1.
+        prior: (K,) float64, the shares of the true classes, which sum to 1.
+        n: how many labels it was estimated from.
+        interval: the level of the intervals, such as 0.95; None without them.
+        rate_interval: lower and upper end for the rate, which lies at the samples' mean.
+        transition_interval: (2, K, K), lower and upper ends for the matrix.
+        trust: of neighbours: how often the label of an example is foreseen from those of ten neighbours that
+            the fit has not seen, over how often it would be if the model held. Well below 1, below `TRUSTED`
+            say, neighbours in these features are often of other classes, and the rate is too high. (Classes
+            that merely overlap count as wrong labels too, and trust need not show it.)
+    """
+
+    method: str
+    transition: np.ndarray
+    prior: np.ndarray
+    n: int
+    interval: float | None = None
+    rate_interval: tuple[float, float] | None = None
+    transition_interval: np.ndarray | None = None
+    trust: float | None = None
+
+    @property
+    def trusted(self) -> bool:
+        """Whether nothing speaks against it."""
+        return self.trust is None or self.trust >= TRUSTED
+
+    @property
+    def num_classes(self) -> int:
+        """The number of classes K."""
+        return len(self.prior)
+
+    @property
+    def rate(self) -> float:
+        """The share of wrong labels, 1 - Σ_k π_k T[k, k]."""
+        return min(1.0, max(0.0, 1 - float(self.prior @ self.transition.diagonal())))
+
+    @property
+    def joint(self) -> np.ndarray:
+        """The shares of each pair of classes, (K, K), Q[true, given] = π_true T[true, given]."""
+        return np.asarray(self.prior[:, None] * self.transition)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as plain lists and numbers, for JSON."""
+        ends = self.transition_interval
+        return {
+            "method": self.method,
+            "n": self.n,
+            "rate": self.rate,
+            "rate_interval": None if self.rate_interval is None else list(self.rate_interval),
+            "interval": self.interval,
+            "prior": self.prior.tolist(),
+            "transition": self.transition.tolist(),
+            "transition_interval": None if ends is None else ends.tolist(),
+            "trust": self.trust,
+        }
+
+    def __str__(self) -> str:
+        ends = self.rate_interval
+        between = "" if ends is None else f" ({100 * ends[0]:.0f} to {100 * ends[1]:.0f})"
+        return f"about {100 * self.rate:.0f} % of the labels look wrong{between}"
+
+
+def confident_joint(labels: object, probs: object) -> np.ndarray:
+    """Count the examples that look as if of class i and are labelled j.
+
+    C[i, j] = #{x of label j : i = argmax p_l(x) over the l with p_l(x) >= t_l},  t_l = mean p_l(x) of label l
+
+    An example that reaches no threshold is not counted. The counts are not yet shares: see
+    `calibrated_joint`.
+
+    Args:
+        labels: (N,) integers in [0, K): the labels given.
+        probs: (N, K), out of fold, rows sum to 1.
+
+    Returns:
+        (K, K) int64, C[true, given].
+
+    Raises:
+        InputError: labels or probabilities out of range, or of different lengths.
+
+    Source: Northcutt, Jiang, Chuang, "Confident learning", 2021, equations 1 and 2. Their matrix, and
+    cleanlab's, has given labels down and true ones across.
+
+    >>> probs = [[0.9, 0.1], [0.8, 0.2], [0.3, 0.7], [0.9, 0.1], [0.2, 0.8]]
+    >>> confident_joint([0, 0, 1, 1, 1], probs).tolist()
+    [[1, 1], [0, 2]]
+    """
+    p, given = _checked(labels, probs)
+    return _confident_joint(given, p)
+
+
+def calibrated_joint(counts: object, labels: object) -> np.ndarray:
+    """Scale counts of pairs of classes so that each label is as frequent as it is in the data.
+
+    Q[i, j] = (C[i, j] / Σ_k C[k, j]) N_j / N, where N_j examples have the label j
+
+    Args:
+        counts: (K, K), C[true, given], as `confident_joint` gives them.
+        labels: (N,) integers in [0, K).
+
+    Returns:
+        (K, K) float64, Q[true, given], sums to 1. A label of which no example was counted is taken to be
+        right.
+
+    Raises:
+        InputError: counts are not (K, K), or labels out of range.
+
+    Source: Northcutt et al. 2021, equation 3.
+
+    >>> calibrated_joint([[1, 1], [0, 2]], [0, 0, 1, 1, 1]).round(2).tolist()
+    [[0.4, 0.2], [0.0, 0.4]]
+    """
+    C = np.asarray(counts, dtype=np.float64)
+    if C.ndim != 2 or C.shape[0] != C.shape[1] or not (C >= 0).all():
+        raise InputError(f"counts have shape {C.shape}, expected (K, K) counts of 0 or more")
+    return _calibrated(C, check_labels(labels, len(C)))
+
+
+def estimate_transition(
+    labels: object,
+    probs: object = None,
+    features: object = None,
+    *,
+    method: str | None = None,
+    num_classes: int | None = None,
+    percentile: float = PERCENTILE,
+    neighbours: int = 2,
+    interval: float | None = None,
+    bootstrap: int = 200,
+    seed: int = 0,
+) -> Estimate:
+    """Estimate the transition matrix, the class shares and the share of wrong labels.
+
+    | method | T | source |
+    |---|---|---|
+    | `confident_joint` | rows of the calibrated confident joint | Northcutt et al. 2021 |
+    | `anchor` | T[i, :] = p(x_i), x_i the surest example of class i below a percentile | Liu and Tao 2016 |
+    | `dual_t` | T = A B, A by anchors, B[l, j] the share of label j where l is predicted | Yao et al. 2020 |
+    | `neighbours` | P(a, b, c) = Σ π_k T[k, a] T[k, b] T[k, c], labels of neighbours | Zhu et al. 2021 |
+
+    Args:
+        labels: (N,) integers in [0, K): the labels given.
+        probs: (N, K) probabilities, rows sum to 1: for all methods but neighbours. Out of fold, since a model
+            that knows its labels by heart finds nothing wrong with them.
+        features: (N, D) numbers: for neighbours, by their Euclidean distance as they are.
+        method: one of `METHODS`; by default confident_joint if there are probabilities, else neighbours.
+        num_classes: K; by default the columns of `probs`, or one more than the largest label.
+        percentile: of anchor and dual_t; 100 takes the surest example itself.
+        neighbours: of each example, 2 at least.
+        interval: the level of intervals, such as 0.95; None for none. They hold what sampling does, not how
+            wrong the method is.
+        bootstrap: how many samples they come from: of examples, drawn with replacement; for neighbours of
+            labels, drawn anew from what was fitted, since examples have neighbours in common.
+        seed: of these.
+
+    Returns:
+        The estimate.
+
+    Raises:
+        InputError: what the method goes by is missing or not of that form, or an argument out of range.
+
+    Where we differ: for `anchor` the class shares come from Σ_k π_k T[k, j] = the share of label j, by
+    maximum likelihood; Patrini's and Xia's code sets the column of a class to zero where it looks for an
+    anchor, and so changes rows found later, which is not copied. For `neighbours` (HOC there) the fit
+    is by maximum likelihood with expectation and maximisation over all examples, where Zhu et al. match
+    moments up to the third order by gradient descent over samples.
+
+    >>> import noisylabels as nl
+    >>> train, _ = nl.load("digits")
+    >>> given = nl.corrupt(train.labels, "symmetric:0.3", seed=1).given
+    >>> print(estimate_transition(given, features=train.images.flatten(1)))
+    about 30 % of the labels look wrong
+    """
+    if method is None:
+        method = "confident_joint" if probs is not None else "neighbours"
+    check_choice(method, METHODS, "method")
+    check_between(percentile, "percentile", 0, 100, open_low=True)
+    check_whole(neighbours, "neighbours", 2)
+    if interval is not None:
+        check_between(interval, "interval", 0, 1, open_low=True, open_high=True)
+        check_whole(bootstrap, "bootstrap", 2)
+    if method == "neighbours":
+        given, around = _around(labels, features, num_classes, neighbours + FURTHER)
+        fit, again = _by_neighbours(given, around, neighbours + 1, num_classes, seed)
+    else:
+        if probs is None:
+            raise InputError(f"the method {method} needs probs, (N, K) probabilities; or take neighbours")
+        p, given = _checked(labels, probs)
+        if num_classes is not None and num_classes != p.shape[1]:
+            raise InputError(f"num_classes is {num_classes}, but probs have {p.shape[1]} columns")
+        way = _BY_PROBS[method]
+
+        def fit() -> tuple[np.ndarray, np.ndarray]:
+            return way(given, p, percentile)
+
+        def again(found: tuple[np.ndarray, np.ndarray], draw: int) -> tuple[np.ndarray, np.ndarray]:
+            del found
+            chosen = (uniforms(len(given), seed, "bootstrap", draw) * len(given)).astype(np.int64)
+            return way(given[chosen], p[chosen], percentile)
+
+    T, prior = found = fit()
+    plain = Estimate(method, T, prior, len(given))
+    if method == "neighbours":
+        plain = replace(plain, trust=_trust(given, around[:, neighbours + 1 :], T, prior))
+    if interval is None:
+        return plain
+    draws = [Estimate(method, *again(found, draw), len(given)) for draw in range(bootstrap)]
+    ends = [(1 - interval) / 2, (1 + interval) / 2]
+    rates = np.array([each.rate for each in draws])
+    low, high = np.clip(np.quantile(rates, ends) + plain.rate - rates.mean(), 0, 1).tolist()
+    matrices = np.quantile(np.stack([each.transition for each in draws]), ends, axis=0)
+    return replace(plain, interval=interval, rate_interval=(low, high), transition_interval=matrices)
+
+
+Found = tuple[np.ndarray, np.ndarray]
+
+
+def _around(
+    labels: object, features: object, num_classes: int | None, count: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the labels, (N,), and the positions of each example and its neighbours, (N, up to 1 + count)."""
+    if features is None:
+        raise InputError("the method neighbours needs features, (N, D) numbers; or give probs")
+    given = check_labels(labels, num_classes)
+    points = _array(features, np.float32)
+    if points.ndim < 2 or len(points) != len(given):
+        raise InputError(f"features have shape {points.shape}, expected ({len(given)}, D): a row a label")
+    points = points.reshape(len(points), -1)
+    if not np.isfinite(points).all():
+        raise InputError("features hold NaN or infinity; fill them in, or leave these examples out")
+    least = count - FURTHER
+    near = nearest(points - points.mean(axis=0), max(least, min(count, len(given) - 1)))
+    return given, np.concatenate([np.arange(len(given))[:, None], near], axis=1)
+
+
+def _by_neighbours(
+    given: np.ndarray, around: np.ndarray, size: int, num_classes: int | None, seed: int
+) -> tuple[Callable[[], Found], Callable[[Found, int], Found]]:
+    """Return how to fit, and how to fit once more to labels that are drawn from a fit."""
+    K = check_num_classes(max(2, int(given.max()) + 1) if num_classes is None else num_classes, least=2)
+
+    def fit() -> Found:
+        return fitted(*counted(given[around[:, :size]]), *first_guess(given, K))
+
+    def again(found: Found, draw: int) -> Found:
+        T, prior = found
+        # by all the neighbours: fewer would give true classes that change from one neighbour to the next
+        true = posterior(given[around], T, prior).argmax(axis=1)
+        u = uniforms(len(given), seed, "bootstrap", draw)
+        drawn = (u[:, None] >= np.cumsum(T, axis=1)[true]).sum(axis=1).clip(max=K - 1)
+        return fitted(*counted(drawn[around[:, :size]]), T, prior)
+
+    return fit, again
+
+
+def _trust(given: np.ndarray, further: np.ndarray, T: np.ndarray, prior: np.ndarray) -> float | None:
+    """Return how often labels are foreseen from those of further neighbours, over how often they should."""
+    if not further.size:
+        return None
+    expected = posterior(given[further], T, prior) @ T
+    right = float((expected.argmax(axis=1) == given).mean())
+    return right / float(expected.max(axis=1).mean())
+
+
+def _joint(given: np.ndarray, p: np.ndarray, percentile: float) -> Found:
+    """T and prior of the calibrated confident joint; a class that nothing looks like keeps its labels."""
+    del percentile
+    Q = _calibrated(_confident_joint(given, p).astype(np.float64), given)
+    prior = Q.sum(axis=1)
+    T = np.where(prior[:, None] > 0, Q / np.where(prior > 0, prior, 1)[:, None], np.eye(len(Q)))
+    return T, prior
+
+
+def _anchor(given: np.ndarray, p: np.ndarray, percentile: float) -> Found:
+    T = _anchors(p, percentile)
+    return T, _prior(T, given)
+
+
+def _dual_t(given: np.ndarray, p: np.ndarray, percentile: float) -> Found:
+    """T = A B; a class that is never predicted has the row of the identity in B."""
+    K = p.shape[1]
+    B = np.zeros((K, K))
+    np.add.at(B, (p.argmax(axis=1), given), 1.0)
+    seen = B.sum(axis=1, keepdims=True)
+    B = np.where(seen > 0, B / np.maximum(seen, 1), np.eye(K))
+    T = _anchors(p, percentile) @ B
+    return T, _prior(T, given)
+
+
+_BY_PROBS: dict[str, Callable[[np.ndarray, np.ndarray, float], Found]] = {
+    "confident_joint": _joint,
+    "anchor": _anchor,
+    "dual_t": _dual_t,
+}
+
+
+def _anchors(p: np.ndarray, percentile: float) -> np.ndarray:
+    """Return the probabilities of an anchor of each class, (K, K), rows sum to 1."""
+    T = np.empty((p.shape[1], p.shape[1]))
+    for k, column in enumerate(p.T):
+        if percentile < 100:
+            column = np.where(column < np.percentile(column, percentile, method="higher"), column, -1.0)
+        T[k] = p[column.argmax()]
+    return T
+
+
+def _prior(T: np.ndarray, given: np.ndarray, rounds: int = 1000) -> np.ndarray:
+    """Return the class shares under which the labels are the most likely, (K,)."""
+    share = np.bincount(given, minlength=len(T)) / len(given)
+    prior = share.copy()
+    for _ in range(rounds):
+        before = prior
+        prior = prior * (T @ (share / np.maximum(prior @ T, 1e-300)))
+        prior /= prior.sum()
+        if abs(prior - before).max() < 1e-9:
+            break
+    return prior
+
+
+def _confident_joint(given: np.ndarray, p: np.ndarray) -> np.ndarray:
+    n, K = p.shape
+    sizes = np.bincount(given, minlength=K)
+    own = np.bincount(given, weights=p[np.arange(n), given], minlength=K)
+    threshold = np.where(sizes > 0, own / np.maximum(sizes, 1), np.inf)
+    sure = np.where(p >= threshold, p, -1.0)
+    true = sure.argmax(axis=1)
+    counts = np.zeros((K, K), dtype=np.int64)
+    chosen = sure.max(axis=1) >= 0
+    np.add.at(counts, (true[chosen], given[chosen]), 1)
+    return counts
+
+
+def _calibrated(C: np.ndarray, given: np.ndarray) -> np.ndarray:
+    seen = C.sum(axis=0)
+    columns = np.where(seen > 0, C / np.where(seen > 0, seen, 1), np.eye(len(C)))
+    return np.asarray(columns * (np.bincount(given, minlength=len(C)) / len(given)))
+
+
+def _array(values: Any, kind: type = np.float64) -> np.ndarray:
+    """Return numbers as an array; of a torch tensor, told apart without importing torch, too."""
+    if hasattr(values, "detach"):
+        values = values.detach().cpu()
+    return np.asarray(values, dtype=kind)
+
+
+def _checked(labels: object, probs: object) -> tuple[np.ndarray, np.ndarray]:
+    """Return probabilities (N, K) float64 and labels (N,) int64."""
+    try:
+        p = _array(probs)
+    except (TypeError, ValueError):
+        raise InputError("probs are no array of numbers, expected shape (N, K)") from None
+    if p.ndim != 2 or p.shape[1] < 2:
+        raise InputError(f"probs have shape {p.shape}, expected (N, K): a column a class, 2 or more")
+    given = check_labels(labels, p.shape[1])
+    if len(given) != len(p):
+        raise InputError(f"there are {len(given)} labels and {len(p)} rows of probs")
+    bad = ~(np.isfinite(p) & (p >= 0)).all(axis=1)
+    off = abs(p.sum(axis=1) - 1) > 1e-2  # of bfloat16, say
+    if (bad | off).any():
+        row = int((bad | off).argmax())
+        what = "a value that is no probability" if bad[row] else f"the sum {p[row].sum():g}, expected 1"
+        raise InputError(f"row {row} of probs has {what}; give softmax(logits), not logits")
+    return p / p.sum(axis=1, keepdims=True), given

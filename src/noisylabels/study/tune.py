@@ -1,0 +1,379 @@
+"""A search for the weights of a loss, a parameter of it and the learning rate, by noisy validation labels."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from noisylabels.core.checks import InputError, check_choice, check_whole
+from noisylabels.core.config import to_dict
+from noisylabels.core.files import alone, check_file, file_digest, folder_for, read_json, write_json
+from noisylabels.core.rng import derive_seed
+from noisylabels.experiment import Reporter, RunConfig, Silent, canonical, choose, corrupted, run, run_id
+from noisylabels.experiment.choice import AUTO
+from noisylabels.experiment.config import NOT_IDENTITY
+
+if TYPE_CHECKING:
+    import optuna
+
+    from noisylabels.losses.terms import Term
+
+WHAT = ("weights", "parameters", "lr")
+"""What can be searched: the weights of the terms of a sum, the parameters of the terms, the learning rate."""
+
+VALIDATION = 0.1
+"""The share of the training set that trials are judged on, where the settings hold none out."""
+
+WEIGHTS, PARAMETERS, RATES = 10.0, 4.0, 10.0
+"""By which factor a value may be larger or smaller than where the search starts."""
+
+STARTUP = 5
+"""Trials that nothing is pruned in: there is nothing yet to compare them with."""
+
+
+@dataclass(frozen=True)
+class Dimension:
+    """A number that is searched, on a logarithmic scale."""
+
+    name: str
+    start: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Tried:
+    """A trial: what it was and how it ended."""
+
+    number: int
+    state: str  # "whole", "pruned" or "failed"
+    value: float | None  # accuracy on the validation labels: of the last epoch, or of that of the pruning
+    config: RunConfig
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """How a search stands.
+
+    Args:
+        start: the configuration that it began with, validation share and all, its loss named.
+        validation: how many labels a trial is judged by.
+        tried: the trials, in their order.
+        out: the folder.
+    """
+
+    start: RunConfig
+    validation: int
+    tried: tuple[Tried, ...]
+    out: Path
+
+    @property
+    def ranked(self) -> list[Tried]:
+        """The whole trials, the best first; of equals the earlier."""
+        whole = [trial for trial in self.tried if trial.state == "whole" and trial.value is not None]
+        return sorted(whole, key=lambda trial: -(trial.value or 0.0))
+
+    @property
+    def error(self) -> float:
+        """The standard error of the best accuracy, sqrt(p (1 - p) / n): trials within it are equals."""
+        best = self.ranked[0].value or 0.0
+        return math.sqrt(best * (1 - best) / max(1, self.validation))
+
+
+def tune(
+    config: RunConfig,
+    trials: int = 20,
+    *,
+    search: Sequence[str] = WHAT,
+    by: str = "validation_accuracy",
+    prune: bool = True,
+    reporter: Reporter | None = None,
+    stop: Callable[[], bool] = lambda: False,
+) -> Tuned:
+    """Search, or go on with a search, or return one that is done.
+
+    The first trial is the configuration as it is; the next are drawn by Optuna's tree-structured Parzen
+    estimator. Each is an ordinary run in a folder below trials/, with the same noise, the same validation
+    split and the same first weights. A trial that is below the median of the others at an epoch, after a
+    quarter of them, is ended. A trial that was killed is taken up again from its checkpoint, and counts once.
+
+    Args:
+        config: where to start. Its `out` is the folder of the search; where it holds no validation share out,
+            a tenth is. The loss "auto" is chosen first.
+        trials: how many, whole and pruned, in all.
+        search: of `WHAT`.
+        by: what is to be large: validation_accuracy, on the labels given, right or wrong. Symmetric noise
+            lowers it for every model alike, and so keeps the order; that is why it can be trusted without a
+            clean label. Test data selects nothing.
+        prune: whether to end trials early.
+        reporter: told how it goes.
+        stop: asked after every step, beside the signals.
+
+    Raises:
+        InputError: Optuna is not installed, nothing to search, another search in the folder, and whatever
+            `run` says.
+        Interrupted: SIGINT or SIGTERM came, or `stop` said so; the same call goes on.
+    """
+    if by != "validation_accuracy":
+        why = "test data selects nothing" if by.startswith("test") else "there is one criterion"
+        raise InputError(f"trials cannot be judged by {by!r}: {why}; leave it at validation_accuracy")
+    check_whole(trials, "trials", 1)
+    for name in search:
+        check_choice(name, WHAT, "thing to search")
+    _optuna()
+    reporter = reporter or Silent()
+    config = canonical(config)
+    if config.validation == 0:
+        config = replace(config, validation=VALIDATION)
+    out = Path(config.out).expanduser() if config.out is not None else _default_out(config)
+    try:
+        with folder_for(out), alone(out / ".lock"):
+            start, held = _begin(replace(config, out=str(out)), out, search, prune, reporter)
+            return _search(start, held, out, trials, search, prune, reporter, stop)
+    except OSError as error:
+        raise InputError(f"the folder {out} cannot be written: {error.strerror}") from None
+
+
+def dimensions(config: RunConfig, search: Sequence[str] = WHAT) -> list[Dimension]:
+    """Return what is searched around a configuration.
+
+    Weights of a sum (of a single term the learning rate is the weight) and learning rate up to a factor of
+    10 either way, parameters up to a factor of 4 within their limits. Whole numbers stay, and so does A of
+    `rce`, which only scales it.
+
+    >>> [each.name for each in dimensions(RunConfig(loss="nce+agce@cifar10"))]
+    ['weight of agce', 'weight of nce', 'a of agce', 'q of agce', 'lr']
+    """
+    found = []
+    for name, term in _named(_terms(config.loss)):
+        if "weights" in search and len(_terms(config.loss)) > 1:
+            weight = term.weight
+            found.append(Dimension(f"weight of {name}", weight, weight / WEIGHTS, weight * WEIGHTS))
+    for name, term in _named(_terms(config.loss)):
+        for key, value in term.parameters.items() if "parameters" in search else ():
+            limits = term.row.domain.get(key, {})
+            if limits.get("whole") or value <= 0:
+                continue
+            # a little inside the limits, since values are rounded
+            low = max(value / PARAMETERS, min(value, 1.02 * limits.get("low", 0.0)))
+            high = min(value * PARAMETERS, max(value, 0.98 * limits.get("high", math.inf)))
+            found.append(Dimension(f"{key} of {name}", value, low, high))
+    if "lr" in search:
+        found.append(Dimension("lr", config.lr, config.lr / RATES, config.lr * RATES))
+    return found
+
+
+def applied(config: RunConfig, values: dict[str, float]) -> RunConfig:
+    """Return a configuration with values of its dimensions, in three digits.
+
+    >>> applied(RunConfig(loss="nce+mae"), {"weight of nce": 2.34567, "lr": 0.1}).loss
+    '2.35*nce+mae'
+    """
+    from noisylabels.losses.modules import Loss
+    from noisylabels.losses.terms import changed
+
+    rounded = {name: float(f"{value:.3g}") for name, value in values.items()}
+    terms = []
+    for name, term in _named(_terms(config.loss)):
+        own = {key: rounded.get(f"{key} of {name}", value) for key, value in term.parameters.items()}
+        weight = rounded.get(f"weight of {name}", term.weight)
+        terms.append(replace(term, weight=weight, given=changed(term.row, own)))
+    return canonical(replace(config, loss=Loss(terms).expression, lr=rounded.get("lr", config.lr)))
+
+
+def _terms(expression: str) -> tuple[Term, ...]:
+    from noisylabels.losses.expression import loss
+
+    return tuple(loss(expression).terms)
+
+
+def _named(terms: Sequence[Term]) -> list[tuple[str, Term]]:
+    """Return each term with a name of its own: agce, or agce 1 and agce 2."""
+    names = [term.name for term in terms]
+    return [
+        (name if names.count(name) == 1 else f"{name} {names[: place + 1].count(name)}", term)
+        for place, (name, term) in enumerate(zip(names, terms, strict=True))
+    ]
+
+
+def _optuna() -> Any:
+    try:
+        import optuna
+    except ImportError:
+        raise InputError("tune needs Optuna: pip install 'noisylabels[tune]'") from None
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    return optuna
+
+
+def _default_out(config: RunConfig) -> Path:
+    return Path("tunes") / f"{Path(config.data).resolve().name}-{run_id(replace(config, out=None))}"
+
+
+def _begin(
+    config: RunConfig, out: Path, search: Sequence[str], prune: bool, reporter: Reporter
+) -> tuple[RunConfig, int]:
+    """Return the configuration with its loss named, and how many labels a trial is judged by."""
+    from noisylabels.data.split import validation_split
+    from noisylabels.noise.spec import NoiseSpec
+
+    read = [*NoiseSpec.parse(config.noise).files, *([] if config.labels is None else [config.labels])]
+    about: dict[str, Any] = {
+        "config": to_dict(config, NOT_IDENTITY),
+        "search": sorted(set(search)),
+        "prune": prune,
+        "files": {file: file_digest(check_file(Path(file))) for file in read},
+    }
+    path = out / "tune.json"
+    if path.exists():
+        there = read_json(path)
+        was, now = ({**each, **each["config"], "config": None} for each in (there, about))
+        for key, value in now.items():
+            if was.get(key) != value:
+                raise InputError(
+                    f"{out} holds another search: its {key} is {was.get(key)!r}, this one's {value!r}; "
+                    "give another --out"
+                )
+        return replace(config, loss=there["loss"]), int(there["validation"])
+    if any(not file.name.startswith(".") for file in out.iterdir()):
+        raise InputError(f"{out} is not empty and holds no search; give another --out")
+    train, _, labels = corrupted(config, reporter)
+    if config.loss == AUTO:
+        chosen = choose(train, labels.given, config.seed)
+        reporter.note(str(chosen))
+        config = canonical(replace(config, loss=chosen.loss))
+    if not dimensions(config, search):
+        raise InputError(f"there is nothing to search in {config.loss!r} by {', '.join(search)}")
+    held = len(validation_split(len(train), config.validation, config.seed)[1])
+    write_json(path, about | {"loss": config.loss, "validation": held})
+    return config, held
+
+
+def _search(
+    start: RunConfig,
+    held: int,
+    out: Path,
+    trials: int,
+    search: Sequence[str],
+    prune: bool,
+    reporter: Reporter,
+    stop: Callable[[], bool],
+) -> Tuned:
+    """Carry out what is missing of so many trials."""
+    optuna = _optuna()
+    from optuna.trial import TrialState
+
+    space = dimensions(start, search)
+    pruner: Any = optuna.pruners.NopPruner()
+    if prune:
+        pruner = optuna.pruners.MedianPruner(STARTUP, n_warmup_steps=max(1, start.epochs // 4))
+    journal = out / "trials.jsonl"
+    _mend(journal)
+    backend = optuna.storages.journal.JournalFileBackend(str(journal), _HeldAlready())
+    storage = optuna.storages.JournalStorage(backend)
+    study = optuna.create_study(
+        storage=storage, study_name="tune", direction="maximize", pruner=pruner, load_if_exists=True
+    )
+    if not study.get_trials(deepcopy=False):
+        study.enqueue_trial({each.name: each.start for each in space})
+    for trial in study.get_trials(states=[TrialState.RUNNING]):  # of a process that was killed: nobody else
+        study.tell(trial.number, state=TrialState.FAIL)  # is at work here. Its run goes on under a new number
+        if len(trial.params) == len(space):
+            study.enqueue_trial(trial.params)
+    while len(done := study.get_trials(False, (TrialState.COMPLETE, TrialState.PRUNED))) < trials:
+        # drawn anew for each trial, so that an interrupted search draws what a whole one does
+        seed = derive_seed(start.seed, "tune", len(done)) % 2**32
+        study.sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=STARTUP)
+        trial = study.ask()
+        values = {each.name: trial.suggest_float(each.name, each.low, each.high, log=True) for each in space}
+        config = replace(applied(start, values), out=None)
+        config = replace(config, out=str(out / "trials" / run_id(config)))
+        reporter.note(f"trial {len(done) + 1} of {trials}: loss {config.loss}, lr {config.lr:g}")
+        _carry_out(study, trial, config, reporter, stop)
+    return Tuned(start, held, tuple(_tried(study, start)), out)
+
+
+def _carry_out(
+    study: optuna.Study,
+    trial: optuna.Trial,
+    config: RunConfig,
+    reporter: Reporter,
+    stop: Callable[[], bool],
+) -> None:
+    """Run a trial and tell the study how it ended; one that is interrupted stays open."""
+    from optuna.trial import TrialState
+
+    from noisylabels.training.interrupt import Interrupted
+
+    watch = _Watch(reporter, trial)
+    try:
+        result = run(config, watch, stop=lambda: watch.pruned or stop())
+    except Interrupted as stopped:
+        if not watch.pruned or stop():
+            raise
+        del stopped
+        study.tell(trial, state=TrialState.PRUNED)
+        (Path(config.out or "") / "checkpoint.pt").unlink(missing_ok=True)
+        return
+    rows = result.history.rows if result.status == "done" else []
+    # one that diverged is as bad as can be, which the search should know
+    study.tell(trial, float(rows[-1]["validation_accuracy"]) if rows else 0.0)
+
+
+class _Watch:
+    """A reporter that passes everything on, and shows the epochs to the pruner."""
+
+    def __init__(self, reporter: Reporter, trial: optuna.Trial) -> None:
+        self.reporter = reporter
+        self.trial = trial
+        self.pruned = False
+
+    def note(self, text: str) -> None:
+        self.reporter.note(text)
+
+    def decoding(self, what: str, done: int, total: int) -> None:
+        self.reporter.decoding(what, done, total)
+
+    def step(self, epoch: int, done: int, total: int) -> None:
+        self.reporter.step(epoch, done, total)
+
+    def epoch(self, row: dict[str, Any]) -> None:
+        self.reporter.epoch({name: value for name, value in row.items() if not name.startswith("test_")})
+        self.trial.report(row["validation_accuracy"], row["epoch"])
+        self.pruned = self.trial.should_prune()
+
+
+def _tried(study: optuna.Study, start: RunConfig) -> list[Tried]:
+    from optuna.trial import TrialState
+
+    states = {TrialState.COMPLETE: "whole", TrialState.PRUNED: "pruned"}
+    found: list[Tried] = []
+    for trial in study.get_trials(False, tuple(states)):
+        state = "failed" if trial.value == 0.0 and trial.state == TrialState.COMPLETE else states[trial.state]
+        config = dataclasses.replace(applied(start, trial.params), out=None)
+        found.append(Tried(len(found) + 1, state, trial.value, config))
+    return found
+
+
+class _HeldAlready:
+    """A lock for Optuna's journal that needs none: the folder is locked already, see `tune`.
+
+    Optuna's own stays behind when its process is killed, and is then waited for.
+    """
+
+    def acquire(self) -> bool:
+        return True
+
+    def release(self) -> None:
+        pass
+
+
+def _mend(journal: Path) -> None:
+    """Cut off a last line that a killed process has left half written."""
+    if journal.exists():
+        text = journal.read_bytes()
+        if text and not text.endswith(b"\n"):
+            journal.write_bytes(text[: text.rfind(b"\n") + 1])

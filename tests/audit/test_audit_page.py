@@ -1,0 +1,155 @@
+"""The audit's page in a real browser, headless and offline."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import noisylabels as nl
+from noisylabels.audit.page import data_uri, in_script, next_steps, page, warning
+from noisylabels.audit.result import Audit
+from noisylabels.audit.running import audit
+
+HOSTILE = """</script><script>window.hacked = 1</script><img src=x onerror="window.hacked = 2"><!--"""
+NAMES = ("cat", HOSTILE, "a class of a very long name " * 4, "@title@")
+
+
+def audited(n: int = 200, K: int = 4, names: tuple[str, ...] = NAMES, side: int = 32):
+    """Return an audit of random pictures, and the set: two copies, labelled differently, among them."""
+    rng = np.random.default_rng(0)
+    true = rng.integers(0, K, n)
+    given = np.where(rng.random(n) < 0.2, rng.integers(0, K, n), true)
+    probs = rng.dirichlet(np.full(K, 0.1), n) * 0.4
+    probs[np.arange(n), true] += 0.6
+    pixels = torch.from_numpy(rng.integers(0, 256, (n, 3, side, side)).astype(np.uint8))
+    pixels[1], given[0], given[1] = pixels[0], 0, 1
+    ids = [f'{HOSTILE}/{i} it\'s "one".png' for i in range(n)]
+    made = nl.image_set(pixels, torch.from_numpy(given), names, ids, name=HOSTILE)
+    return audit(made, probs=probs), made
+
+
+def content(text: str) -> dict:
+    (found,) = re.findall(r'<script type="application/json" id="data">(.*?)</script>', text, re.DOTALL)
+    return json.loads(found)
+
+
+def test_what_came_from_outside_stands_in_the_page_as_data_only() -> None:
+    found, examples = audited()
+    text = page(found, examples, Path("an audit"))
+    assert text.count("<script") == 2
+    assert "<img" not in text
+    assert "@data@" not in text.replace(json.dumps(NAMES[3]), "")
+    data = content(text)
+    assert data["classes"] == list(NAMES)
+    assert [item["rank"] for item in data["items"]] == list(range(1, len(data["items"]) + 1))
+    assert data["items"][0]["id"] == found.ids[found.order[0]]
+    assert [[member["given"] for member in group["members"]] for group in data["groups"]] == [[0, 1]]
+    assert "default-src 'none'" in text
+
+
+def test_the_pictures_are_those_of_the_set() -> None:
+    found, examples = audited()
+    item = content(page(found, examples, Path("a")))["items"][0]
+    kind, _, coded = item["image"].partition(";base64,")
+    assert kind == "data:image/png"
+    shown = np.array(Image.open(io.BytesIO(base64.b64decode(coded))))
+    np.testing.assert_array_equal(shown.transpose(2, 0, 1), examples.images[found.order[0]].numpy())
+
+
+def test_large_pictures_become_small_jpegs() -> None:
+    kind, _, coded = data_uri(np.zeros((1, 400, 200), np.uint8)).partition(";base64,")
+    assert kind == "data:image/jpeg"
+    assert Image.open(io.BytesIO(base64.b64decode(coded))).size == (64, 128)
+
+
+def test_json_cannot_end_its_script() -> None:
+    assert json.loads(in_script({"a": HOSTILE})) == {"a": HOSTILE}
+    assert "<" not in in_script({"a": HOSTILE})
+
+
+def test_labels_alone_and_features_have_a_page_without_pictures() -> None:
+    probs = np.array([[0.9, 0.1], [0.8, 0.2], [0.1, 0.9]])
+    alone = audit(labels=["cat", "dog", "dog"], probs=probs)
+    text = page(alone, None, Path("a"))
+    assert all("image" not in item for item in content(text)["items"])
+    assert "noisylabels review" not in text
+
+
+def test_the_next_steps_quote_what_a_shell_would_take_apart(tmp_path: Path) -> None:
+    found, _ = audited()
+    summary = found.summary | {"data": "/data/it's photos", "image_size": 32}
+    steps = next_steps(Audit(**vars(found) | {"summary": summary}), Path("my audits/a"))
+    assert [command for _, command in steps] == [
+        "noisylabels review 'my audits/a'",
+        "noisylabels review 'my audits/a' --export corrected.csv",
+        "noisylabels train --data '/data/it'\"'\"'s photos' --image-size 32 --labels corrected.csv",
+    ]
+
+
+def test_a_model_that_knows_nothing_is_warned_of() -> None:
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 10, 300)
+    weak = audit(labels=labels, probs=rng.dirichlet(np.ones(10), 300))
+    good = audit(labels=labels, probs=0.9 * np.eye(10)[labels] + 0.01)
+    assert re.match(r"Only \d+ % of the labels .* too weak", warning(weak))
+    assert warning(good) == ""
+    assert "too weak" in page(weak, None, Path("a"))
+
+
+@pytest.mark.parametrize("width", [1280, 400])
+def test_it_works_in_a_browser(tmp_path: Path, browser: Any, width: int) -> None:
+    from playwright.sync_api import expect
+
+    found, examples = audited(n=900)
+    (tmp_path / "page.html").write_text(page(found, examples, Path("a")), encoding="utf-8")
+    said: list[str] = []
+    requests: list[str] = []
+    context = browser.new_context(viewport={"width": width, "height": 900}, offline=True)
+    tab = context.new_page()
+    tab.on("console", lambda message: said.append(message.text))
+    tab.on("pageerror", lambda error: said.append(str(error)))
+    tab.on("request", lambda request: requests.append(request.url))
+    tab.goto((tmp_path / "page.html").as_uri())
+    tab.wait_for_selector(".card")
+    assert tab.evaluate("window.hacked") is None
+    assert tab.evaluate("document.documentElement.scrollWidth") <= width
+    data = content((tmp_path / "page.html").read_text(encoding="utf-8"))
+    expect(tab.locator(".card")).to_have_count(min(120, len(data["items"])))
+    assert tab.evaluate("document.querySelector('.card img').naturalWidth") == 32
+    assert found.ids[found.order[0]] in tab.locator(".card .id").first.inner_text()
+
+    tab.select_option("#by-given", "1")
+    tab.select_option("#by-suggested", "0")
+    wanted = [i for i in data["items"] if i["given"] == 1 and i["suggested"] == 0]
+    expect(tab.locator(".card")).to_have_count(len(wanted))
+    assert wanted
+    tab.click("#filter button")
+    expect(tab.locator(".card")).to_have_count(min(120, len(data["items"])))
+    tab.click("#pair-table button >> nth=0")
+    pair = found.summary["pairs"][0]
+    expect(tab.locator(".card")).to_have_count(min(120, pair["count"]))
+    tab.click("#filter button")
+    tab.fill("#by-id", "/7 it")
+    expect(tab.locator(".card")).to_have_count(sum("/7 it" in i["id"] for i in data["items"]))
+    tab.fill("#by-id", "")
+    tab.select_option("#by-order", "given")
+    shown = tab.locator(".card .given").all_text_contents()
+    assert shown == sorted(shown, key=list(dict.fromkeys(shown)).index)  # each class in one piece
+    assert len(set(shown)) > 1
+
+    assert tab.locator("#matrix text", has_text=re.compile(r"^\d+\.\d$")).count() >= 4
+    tab.locator("#matrix rect.hit").first.hover()
+    assert tab.locator("#pointed").inner_text().startswith("Of what truly is cat, ")
+    expect(tab.locator(".group figure")).to_have_count(2)
+    context.close()
+    assert said == []
+    assert [url for url in requests if not url.startswith("data:")] == [(tmp_path / "page.html").as_uri()]

@@ -1,0 +1,377 @@
+"""From a folder to files; what stops half-way goes on; every mistake is one line and leaves nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import torch
+from PIL import Image
+
+import noisylabels as nl
+from noisylabels.audit.crossval import FOLDS, LOSS, RECIPE
+from noisylabels.audit.page import SHOWN
+from noisylabels.audit.result import FILES, Audit, load_examples
+from noisylabels.audit.running import audit
+from noisylabels.audit.subject import read_labels
+from noisylabels.cli import main
+from noisylabels.core.checks import InputError
+from noisylabels.data.features import feature_set
+from noisylabels.training.interrupt import Interrupted
+
+HOSTILE = "<img src=x onerror=alert(1)>"
+QUICK = ["--model", "mlp", "--width", "0.2", "--epochs", "3", "--folds", "2", "--device", "cpu"]
+MODEL = {"model": "mlp", "width": 0.2, "epochs": 3, "folds": 2, "device": "cpu"}
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NOISYLABELS_CACHE", str(tmp_path / "cache"))
+    monkeypatch.delenv("NOISYLABELS_DATA", raising=False)
+    monkeypatch.chdir(tmp_path)
+
+
+def photographs(root: Path, classes: tuple[str, ...] = ("cat", "dog"), each: int = 14) -> Path:
+    """Make a folder of bright and dark pictures, of which the last of each class lies with the next."""
+    rng = np.random.default_rng(0)
+    for name in classes:
+        (root / name).mkdir(parents=True)
+    for k, name in enumerate(classes):
+        for i in range(each):
+            pixels = np.clip(40 + 150 * k + rng.normal(0, 25, (12, 12)), 0, 255).astype(np.uint8)
+            place = name if i < each - 1 else classes[(k + 1) % len(classes)]
+            Image.fromarray(pixels).save(root / place / f"{name} {i}.png")
+    return root
+
+
+def refused(capsys: pytest.CaptureFixture[str], words: list[str], *expected: str) -> None:
+    """Check exit code 2, one line with the expected words, and that nothing was written."""
+    before = sorted(Path.cwd().rglob("*"))
+    assert main(["audit", *words]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("noisylabels: ")
+    assert err.count("\n") == 1
+    for word in expected:
+        assert word in err, err
+    after = [path for path in sorted(Path.cwd().rglob("*")) if "cache" not in path.parts]
+    assert after == [path for path in before if "cache" not in path.parts]
+
+
+def test_from_a_folder_to_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    photographs(tmp_path / "photos", ("cat", HOSTILE))
+    assert main(["audit", "photos/", *QUICK]) == 0
+    out, err = capsys.readouterr()
+    (folder,) = (tmp_path / "audits").iterdir()
+    assert folder.name.startswith("photos-")
+    assert {path.name for path in folder.iterdir()} == {*FILES, "settings.json"}
+    assert f"noisylabels review audits/{folder.name}" in out
+    assert "28 labels look wrong" in out
+    assert "held out" not in err  # all of it is audited
+    assert "note: loss gce: robust" in err
+
+    found = Audit.load(folder)
+    assert found.summary["data"] == str(tmp_path / "photos")
+    assert found.summary["digest"] == load_examples(folder).digest
+    assert len(found) == len(load_examples(folder)) == 28
+    assert sorted(found.ids) == sorted(
+        path.relative_to(tmp_path / "photos").as_posix() for path in (tmp_path / "photos").rglob("*.png")
+    )
+    assert found.paths == found.ids
+    given = [found.class_names[k] for k in found.given]
+    assert given == [name.split("/")[0] for name in found.ids]
+    # the two that lie with the wrong class are the two most doubtful
+    moved = {f"{HOSTILE}/cat 13.png", f"cat/{HOSTILE} 13.png"}
+    assert {found.ids[i] for i in found.order[:2]} == moved
+    rows = pq.read_table(folder / "labels.parquet").to_pylist()
+    assert rows[0]["suggested"] != rows[0]["given"]
+    assert found.summary["flagged"] == sum(row["flagged"] for row in rows)
+    for i in found.order[:2].tolist():
+        of_given, of_suggested = found.neighbours[i]
+        assert {int(found.given[j]) for j in of_given} == {int(found.given[i])}
+        assert {int(found.given[j]) for j in of_suggested} == {int(found.suggested[i])}
+
+    # once more: nothing is trained, and it is shown
+    stamps = {path: path.stat().st_mtime_ns for path in folder.iterdir()}
+    assert main(["audit", "photos", *QUICK]) == 0
+    again = capsys.readouterr()
+    assert again.out == out
+    assert "is done already" in again.err
+    assert {path: path.stat().st_mtime_ns for path in folder.iterdir()} == stamps
+
+    # the audit notices that its data have changed
+    os.remove(tmp_path / "photos" / "cat" / "cat 3.png")
+    with pytest.raises(InputError, match="has changed since it was audited"):
+        load_examples(folder)
+
+
+def test_noise_on_a_clean_set_says_how_well_it_was_found(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["audit", "digits", "--noise", "symmetric:0.2", "--epochs", "6", "--folds", "2", "--out", "a"]
+    assert main([*words, "--model", "mlp", "--batch-size", "32", "--device", "cpu"]) == 0
+    assert "the truth is known here: truly wrong 20" in capsys.readouterr().out
+    found = Audit.load("a")
+    known = found.summary["known"]
+    assert known["average_precision"] > 0.8
+    assert known["precision"] > 0.7
+    train, test = nl.load("digits")
+    true = np.concatenate([train.labels.numpy(), test.labels.numpy()])
+    np.testing.assert_array_equal(found.true, true)
+    assert known["rate"] == pytest.approx(np.mean(found.given != true), abs=1e-6)
+    np.testing.assert_array_equal(load_examples(Path("a")).labels.numpy(), found.given)
+    assert "true" in json.loads(Path("a/labels.json").read_text())[0]
+
+
+def test_the_training_part_alone() -> None:
+    probs = np.eye(10)[nl.load("digits")[0].labels]
+    found = audit("digits", part="train", probs=probs, out="a")
+    assert len(found) == len(probs) == len(load_examples(Path("a")))
+    assert found.summary["flagged"] == 0
+
+
+@pytest.mark.parametrize("suffix", ["npy", "csv", "parquet"])
+def test_given_probabilities_are_taken_and_nothing_is_trained(
+    tmp_path: Path, suffix: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import pyarrow as pa
+
+    photographs(tmp_path / "photos")
+    train, test = nl.load("photos")
+    ids = [*train.ids, *test.ids]
+    truth = np.array([float(name.split("/")[1].startswith("dog")) for name in ids])
+    table = {"cat": 0.9 - 0.8 * truth, "dog": 0.1 + 0.8 * truth}
+    if suffix == "npy":
+        np.save("probs.npy", np.stack([table["cat"], table["dog"]], axis=1))
+    else:  # rows in another order, found by their ids
+        order = np.random.default_rng(0).permutation(len(ids))
+        columns = {"dog": table["dog"][order], "id": [ids[i] for i in order], "cat": table["cat"][order]}
+        if suffix == "csv":
+            lines = [",".join(map(str, row)) for row in zip(*columns.values(), strict=True)]
+            Path("probs.csv").write_text("\n".join(["dog,id,cat", *lines]) + "\n")
+        else:
+            pq.write_table(pa.table(columns), "probs.parquet")
+    assert main(["audit", "photos", "--probs", f"probs.{suffix}", "--out", "a"]) == 0
+    found = Audit.load("a")
+    assert {found.ids[i] for i in np.flatnonzero(found.flagged)} == {"cat/dog 13.png", "dog/cat 13.png"}
+    assert found.summary["rate"]["estimate"] == pytest.approx(2 / 28, abs=1e-6)
+    assert found.summary["method"]["probs"] == "given"
+    assert "cat/dog 13.png" in capsys.readouterr().out
+
+
+def test_a_table_is_audited_and_its_corrected_labels_again(capsys: pytest.CaptureFixture[str]) -> None:
+    rng = np.random.default_rng(0)
+    truth = np.arange(60) % 2
+    given = truth.copy()
+    given[[4, 9]] = 1 - given[[4, 9]]
+    values = rng.normal(size=(60, 3)).round(3)
+    lines = [f"{','.join(map(str, row))},{'ab'[k]}" for row, k in zip(values, given, strict=True)]
+    Path("t.csv").write_text("x,y,z,grade\n" + "\n".join(lines) + "\n")
+    ids = [f"row:{i}" for i in range(60)]
+    rows = [f"{name},{0.9 - 0.8 * k},{0.1 + 0.8 * k}" for name, k in zip(ids, truth, strict=True)]
+    Path("p.csv").write_text("id,a,b\n" + "\n".join(rows) + "\n")
+    words = ["audit", "t.csv", "--label-column", "grade", "--probs", "p.csv"]
+    assert main([*words, "--out", "first"]) == 0
+    found = Audit.load("first")
+    assert {found.ids[i] for i in np.flatnonzero(found.flagged)} == {"row:4", "row:9"}
+    assert found.summary["kind"] == "features"
+    assert load_examples(Path("first")).num_classes == 2
+
+    corrections = [f"{found.ids[i]},{found.class_names[found.suggested[i]]}" for i in found.order[:2]]
+    Path("corrected.csv").write_text("id,label\n" + "\n".join(corrections) + "\n")
+    assert main([*words, "--labels", "corrected.csv", "--out", "second"]) == 0
+    again = Audit.load("second")
+    assert not again.flagged.any()
+    assert again.summary["labels"] == str(Path("corrected.csv").absolute())
+    np.testing.assert_array_equal(load_examples(Path("second")).labels.numpy(), again.given)
+    capsys.readouterr()
+    Path("corrected.csv").write_text("id,label\nrow:4,a\n")
+    assert main([*words, "--labels", "corrected.csv", "--out", "second"]) == 2
+    assert "holds another audit: its labels is" in capsys.readouterr().err
+
+
+def test_arrays_sets_and_labels_alone() -> None:
+    rng = np.random.default_rng(0)
+    truth = rng.integers(0, 2, 60)
+    X = (rng.normal(0, 0.3, (60, 4)) + truth[:, None] * 2).astype(np.float32)
+    y = np.array(["no", "yes"])[truth]
+    y[:3] = np.array(["yes", "no"])[truth[:3]]
+    found = audit(X, labels=y, **MODEL | {"epochs": 20}, batch_size=8, lr=0.1)
+    assert set(found.order[:3].tolist()) == {0, 1, 2}
+    assert found.class_names == ("no", "yes")
+    assert found.summary["kind"] == "features"
+    assert found.paths == [None] * 60
+
+    whole = feature_set(X, torch.from_numpy((y == "yes").astype(np.int64)), ["no", "yes"], name="rows")
+    again = audit(whole, out="a", **MODEL | {"epochs": 20}, batch_size=8, lr=0.1)
+    np.testing.assert_array_equal(again.score, found.score)
+    assert again.name == "rows"
+    with pytest.raises(InputError, match="came as arrays"):
+        load_examples(Path("a"))
+
+    images = rng.integers(0, 256, (10, 8, 8, 3)).astype(np.uint8)
+    probs = np.full((10, 2), 0.5)
+    assert audit(images, labels=[0, 1] * 5, probs=probs).summary["kind"] == "images"
+    alone = audit(labels=[0, 1] * 5, probs=probs, out="b")
+    assert alone.neighbours == {}
+    assert len(Audit.load("b")) == 10
+
+
+def test_what_stops_half_way_goes_on_after_the_folds_that_are_done(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    photographs(tmp_path / "photos")
+    asked = []
+
+    def stop() -> bool:
+        asked.append((Path("a/folds") / "fold-0.safetensors").exists())
+        return asked[-1]
+
+    with pytest.raises(Interrupted):
+        audit("photos", out="a", stop=stop, **MODEL)
+    assert not Path("a/audit.json").exists()
+    with pytest.raises(InputError, match="has not finished"):
+        Audit.load("a")
+    with pytest.raises(InputError, match="its epochs is 3, this one's 4"):
+        audit("photos", out="a", **MODEL | {"epochs": 4})
+    notes: list[str] = []
+    from noisylabels.experiment import Notes
+
+    found = audit("photos", out="a", reporter=Notes(notes.append), **MODEL)
+    assert any("fold 1 of 2 is done already" in note for note in notes)
+    assert not Path("a/folds").exists()
+    whole = audit("photos", **MODEL)
+    np.testing.assert_array_equal(found.score, whole.score)
+    assert found.why == whole.why
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_a_killed_command_goes_on(tmp_path: Path, number: signal.Signals) -> None:
+    words = ["digits", "--epochs", "40", "--folds", "2", "--model", "mlp", "--device", "cpu", "--out", "a"]
+    source = str(Path(nl.__file__).parents[1])
+    command = [sys.executable, "-m", "noisylabels", "audit", *words]
+    environment = os.environ | {"PYTHONPATH": source}
+    process = subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    end = time.monotonic() + 240
+    while not Path("a/folds/fold-0.safetensors").exists():
+        assert process.poll() is None, process.stderr.read() if process.stderr else ""
+        assert time.monotonic() < end
+        time.sleep(0.01)
+    process.send_signal(number)
+    out, err = process.communicate(timeout=240)
+    assert out == ""
+    assert "Traceback" not in err
+    if number == signal.SIGINT:
+        assert process.returncode == 130
+        (line,) = [line for line in err.splitlines() if not line.startswith("note: ")]
+        assert line.endswith("the same command goes on from there")
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=240)
+    assert done.returncode == 0, done.stderr
+    assert "fold 1 of 2 is done already" in done.stderr
+    assert {path.name for path in Path("a").iterdir()} == {*FILES, "settings.json"}
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["digitz"], ["'digitz'", "did you mean 'digits'?"]),
+        (["nowhere/photos"], ["neither a file or folder nor a known data set"]),
+        (["empty"], ["empty is a folder of no known format"]),
+        (["single"], ["a single class, 'cat'"]),
+        (["photos", "--loss", "nec"], ["'nec'", "did you mean 'nce'?"]),
+        (["photos", "--model", "resnet33"], ["'resnet33'"]),
+        (["photos", "--foldz", "3"], ["'--foldz'", "'--folds'"]),
+        (["photos", "--folds", "1"], ["folds is 1, expected an integer of 2 or more"]),
+        (["photos", "--epochs", "0"], ["epochs is 0"]),
+        (["photos", "--seed", "-1"], ["seed"]),
+        (["photos", "--noise", "symetric:0.2"], ["'symetric'", "'symmetric'"]),
+        (["photos", "--bad-images", "ignore"], ["'ignore'"]),
+        (["photos", "--part", "tset"], ["tset"]),
+        (["photos", "--labels", "nothing.csv"], ["there is no file", "nothing.csv"]),
+        (["photos", "--probs", "nothing.npy"], ["there is no file nothing.npy"]),
+        (["photos", "--probs", "probs.txt"], ["'.txt'"]),
+        (["photos", "--probs", "short.npy"], ["short.npy has 5 rows and photos 28 examples"]),
+        (["photos", "--probs", "wide.npy"], ["shape (28, 3), expected (28, 2)"]),
+        (["photos", "--probs", "nan.npy"], ["row 3 of probs"]),
+        (["photos", "--probs", "sum.npy"], ["row 0 of probs sums to 2"]),
+        (["photos", "--probs", "objects.npy"], ["no readable .npy of numbers"]),
+        (["photos", "--probs", "strange.csv"], ["has no column 'cat'", "eel, dog"]),
+        (["photos", "--probs", "words.csv"], ["row 1: the probability of 'cat' is 'much'"]),
+        (["photos", "--probs", "ids.csv"], ["has no row for", "'id' holds a.png"]),
+        (["photos", "--probs", "ragged.csv"], ["line 3 of ragged.csv has 1 cells"]),
+        (["photos", "--probs", "damaged.parquet"], ["no readable Parquet file"]),
+        (["photos", "--out", "photos"], ["photos is not empty and holds no audit"]),
+        (["photos", "--out", "sum.npy"], ["sum.npy is a file, expected a folder"]),
+    ],
+)
+def test_a_mistake_is_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], words: list[str], expected: list[str]
+) -> None:
+    photographs(tmp_path / "photos")
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "single" / "cat").mkdir(parents=True)
+    Image.new("L", (9, 9)).save(tmp_path / "single" / "cat" / "1.png")
+    half = np.full((28, 2), 0.5)
+    np.save("short.npy", half[:5])
+    np.save("wide.npy", np.full((28, 3), 1 / 3))
+    np.save("sum.npy", half * 2)
+    bad = half.copy()
+    bad[3, 1] = np.nan
+    np.save("nan.npy", bad)
+    np.save("objects.npy", np.array([{}], dtype=object), allow_pickle=True)
+    Path("probs.txt").write_text("0.5 0.5\n")
+    Path("strange.csv").write_text("eel,dog\n0.5,0.5\n")
+    Path("words.csv").write_text("cat,dog\nmuch,0.5\n")
+    Path("ids.csv").write_text("id,cat,dog\na.png,0.5,0.5\n")
+    Path("ragged.csv").write_text("cat,dog\n0.5,0.5\n0.5\n")
+    Path("damaged.parquet").write_bytes(b"PAR1")
+    quick = [] if "--probs" in words else [w for w in QUICK if w not in words]
+    if any(flag in words for flag in ("--model", "--epochs", "--folds")):
+        quick = []
+    refused(capsys, [*words, *quick], *expected)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ({"data": np.zeros((3, 2), np.float32)}, "there are no labels"),
+        ({"labels": ["a", "b"]}, "labels but no data"),
+        ({"data": np.zeros((3, 2), np.float32), "labels": [0, 1]}, "2 labels for 3 examples"),
+        ({"data": {"a": 1}, "labels": [0, 1]}, "the data are a dict"),
+        ({"labels": ["a", "a"], "probs": [[1.0]]}, "a single class"),
+        ({"labels": [0, 1], "probs": [[0.5, 0.5]]}, "2 labels and 1 rows"),
+        ({"labels": [0, 1], "probs": "much"}, "there is no file much"),
+        ({"labels": [0, 1], "probs": [["x", "y"], ["x", "y"]]}, "no array of numbers"),
+        ({"labels": ["a", "b"], "class_names": ["a", "c"], "probs": [[1, 0], [1, 0]]}, "a label is 'b'"),
+        ({"data": "digits", "labels": [0, 1]}, "expected a file of corrected labels"),
+        ({"data": np.zeros((2, 2), np.float32), "labels": [0, 1], "noise": "symmetric:0.1"}, "nl.corrupt"),
+    ],
+)
+def test_a_mistake_in_a_call_is_one_line(arguments: dict[str, object], expected: str) -> None:
+    with pytest.raises(InputError, match=expected) as caught:
+        audit(arguments.pop("data", None), **arguments)  # type: ignore[arg-type]
+    assert "\n" not in str(caught.value)
+
+
+def test_the_document_has_the_defaults_of_the_code() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "audit.md").read_text(encoding="utf-8")
+    defaults = ", ".join(map(str, (FOLDS, *(RECIPE[name] for name in ("epochs", "batch_size", "lr")))))
+    assert f"| of the training | {defaults} |" in text
+    assert f"The loss is `{LOSS}`" in text
+    assert f"most doubtful {SHOWN} " in text
+
+
+def test_labels_are_numbers_or_words() -> None:
+    given, names = read_labels(np.array(["b", "a", "b"], dtype=object), None)
+    assert (given.tolist(), names) == ([1, 0, 1], ("a", "b"))
+    given, names = read_labels(torch.tensor([2, 0]), None)
+    assert (given.tolist(), names) == ([2, 0], ("0", "1", "2"))
+    assert read_labels([1, 0], ["cat", "dog"])[1] == ("cat", "dog")

@@ -1,0 +1,106 @@
+"""Copies are found without a model, beside a search through all pairs."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import torch
+from PIL import Image
+
+from noisylabels.audit.duplicates import Group, find_duplicates
+
+
+def pictures(n: int, side: int = 32, channels: int = 3, seed: int = 0) -> torch.Tensor:
+    """Return smooth random pictures, uint8 (N, C, side, side), of colours as pale as a photograph's."""
+    rng = np.random.default_rng(seed)
+    light = rng.uniform(20, 235, (n, 1, 6, 6)) + rng.uniform(-20, 20, (n, channels, 6, 6))
+    coarse = torch.from_numpy(light.astype(np.float32))
+    large = torch.nn.functional.interpolate(coarse, size=(side, side), mode="bilinear", align_corners=True)
+    return large.round().to(torch.uint8)
+
+
+def saved_again(image: torch.Tensor, quality: int = 60, side: int | None = None) -> torch.Tensor:
+    picture = Image.fromarray(image.permute(1, 2, 0).numpy())
+    if side is not None:
+        picture = picture.resize((side, side)).resize(picture.size)
+    buffer = io.BytesIO()
+    picture.save(buffer, "JPEG", quality=quality)
+    return torch.from_numpy(np.array(Image.open(buffer))).permute(2, 0, 1)
+
+
+def test_copies_saved_again_are_found_and_nothing_else() -> None:
+    images = pictures(500)
+    images[100] = images[3]
+    images[200] = images[3]
+    images[101] = saved_again(images[4])
+    images[102] = saved_again(images[5], 80, side=20)
+    images[103] = (images[6].float() * 0.95).round().to(torch.uint8)
+    assert find_duplicates(images) == [
+        Group((3, 100, 200), True),
+        Group((4, 101), False),
+        Group((5, 102), False),
+        Group((6, 103), False),
+    ]
+
+
+def test_a_copy_of_a_copy_is_of_the_group() -> None:
+    images = pictures(60)
+    images[10] = images[2]
+    images[11] = saved_again(images[2])
+    (group,) = find_duplicates(images)
+    assert group == Group((2, 10, 11), False)
+
+
+def test_it_finds_what_a_search_through_all_pairs_finds() -> None:
+    """Pictures that shade into each other, so that many pairs lie on both sides of the bound."""
+    ends = pictures(40, side=16, channels=1).float()
+    shades = torch.linspace(0, 1, 25)[:, None, None, None]
+    images = torch.cat([a + shades * (b - a) for a, b in zip(ends[::2], ends[1::2], strict=True)])
+    images = images.round().to(torch.uint8)
+    grey = images.double().mean(1).flatten(1)
+    centred = grey - grey.mean(1, keepdim=True)
+    unit = centred / centred.norm(dim=1, keepdim=True)
+    alike = unit @ unit.T >= 0.99
+    apart = torch.cdist(grey, grey) / 16
+    close = (alike & (apart <= 20)).numpy()
+    # the finder looks at the nearest few of each: groups, which chains make, are the same
+    reach = close
+    for _ in range(6):
+        reach = reach.astype(int) @ reach.astype(int) > 0
+    naive = {tuple(np.flatnonzero(row).tolist()) for row in reach if row.sum() > 1}
+    got = {group.members for group in find_duplicates(images)}
+    assert len(naive) >= 10
+    assert len(got & naive) >= 0.9 * len(naive)  # thumbnails of 8x8 come first, and differ a little
+
+
+def test_flat_pictures_are_the_same_only_if_they_are_equal() -> None:
+    images = torch.zeros(6, 3, 20, 20, dtype=torch.uint8)
+    for i, shade in enumerate([10, 10, 11, 200, 30, 90]):
+        images[i] = shade
+    assert find_duplicates(images) == [Group((0, 1), True)]
+
+
+def test_one_picture_has_no_copy() -> None:
+    assert find_duplicates(pictures(1)) == []
+
+
+def test_rows_of_features() -> None:
+    rows = torch.from_numpy(np.random.default_rng(0).normal(size=(300, 20)).astype(np.float32))
+    rows[50] = rows[7]
+    rows[60] = rows[8] + 1e-5
+    rows[70] = rows[9] + 0.1
+    assert find_duplicates(rows) == [Group((7, 50), True), Group((8, 60), False)]
+    wide = torch.cat([rows] * 40, dim=1)  # beyond the width at which main directions are looked for
+    assert find_duplicates(wide) == [Group((7, 50), True), Group((8, 60), False)]
+
+
+def test_a_table_in_which_rows_repeat_says_nothing() -> None:
+    rows = torch.from_numpy(np.random.default_rng(0).integers(0, 3, (300, 3)).astype(np.float32))
+    assert find_duplicates(rows) == []
+
+
+def test_who_disagrees() -> None:
+    labels = np.array([0, 1, 1, 1])
+    assert Group((0, 1), True).conflicting(labels)
+    assert not Group((1, 2, 3), True).conflicting(labels)

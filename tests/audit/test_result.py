@@ -1,0 +1,114 @@
+"""An audit's folder holds what the audit held, and says in one line what is wrong with it."""
+
+from __future__ import annotations
+
+import csv
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from noisylabels.audit.result import FILES, Audit, load_examples
+from noisylabels.core.checks import Damaged, InputError
+
+NAMES = ("cat", "<img src=x onerror=alert(1)>", 'a "b", c\nd')
+
+
+def made(**changes: Any) -> Audit:
+    """Return an audit of five examples, two of them flagged."""
+    audit = Audit(
+        name="five",
+        class_names=NAMES,
+        ids=["a.png", "b'c \".png", "../d.png", "\udcffe.png", "f.png"],
+        given=np.array([0, 1, 2, 0, 1]),
+        suggested=np.array([0, 0, 2, 2, 0]),
+        score=np.array([0.9, 0.1, 0.8, 0.05, 0.1]),
+        flagged=np.array([False, True, False, True, False]),
+        probs=np.linspace(0, 1, 15, dtype=np.float32).reshape(5, 3),
+        why=["fine", "the model says cat", "fine", "the model says a", "fine"],
+        summary={"rate": {"estimate": 0.4}, "data": None, "part": "all"},
+        neighbours={3: ([0], [2]), 1: ([4], [0, 3])},
+        paths=["a.png", None, None, None, "f.png"],
+    )
+    return replace(audit, **changes)
+
+
+def test_the_order_is_by_doubt_and_flagged_come_first() -> None:
+    assert made().order.tolist() == [3, 1, 4, 2, 0]
+    assert [row["index"] for row in made().rows(2)] == [3, 1]
+
+
+@pytest.mark.parametrize("true", [None, np.array([0, 0, 2, -1, 1])])
+def test_what_is_saved_is_loaded(tmp_path: Path, true: np.ndarray | None) -> None:
+    audit = made(true=true)
+    audit.save(tmp_path / "a", "<p>page</p>")
+    again = Audit.load(tmp_path / "a")
+    assert {path.name for path in (tmp_path / "a").iterdir()} == set(FILES)
+    for name in ("given", "suggested", "score", "flagged", "probs", "order"):
+        np.testing.assert_array_equal(getattr(again, name), getattr(audit, name))
+        assert getattr(again, name).dtype == getattr(audit, name).dtype
+    assert again.class_names == audit.class_names
+    assert again.ids == [*audit.ids[:3], "\\xffe.png", "f.png"]  # bytes that are no UTF-8 are spelled out
+    for name in ("name", "why", "summary", "neighbours", "paths"):
+        assert getattr(again, name) == getattr(audit, name)
+    assert (again.true is None) == (true is None)
+    if true is not None:
+        np.testing.assert_array_equal(again.true, true)
+
+
+def test_the_three_tables_say_the_same(tmp_path: Path) -> None:
+    made().save(tmp_path)
+    rows = pq.read_table(tmp_path / "labels.parquet").to_pylist()
+    assert json.loads((tmp_path / "labels.json").read_text(encoding="utf-8")) == rows
+    with (tmp_path / "labels.csv").open(newline="", encoding="utf-8") as file:
+        cells = list(csv.DictReader(file))
+    assert [row["given"] for row in cells] == [row["given"] for row in rows]
+    assert [float(row["score"]) for row in cells] == [row["score"] for row in rows]
+    assert [row["rank"] for row in rows] == [1, 2, 3, 4, 5]
+    assert rows[0] == {
+        "rank": 1,
+        "index": 3,
+        "id": "\\xffe.png",
+        "path": None,
+        "given": "cat",
+        "suggested": 'a "b", c\nd',
+        "score": 0.05,
+        "flagged": True,
+        "why": "the model says a",
+    }
+
+
+def test_what_is_no_audit_is_said_to_be_none(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(InputError, match="is not there; make one with `noisylabels audit DATA"):
+        Audit.load(tmp_path / "nothing")
+    with pytest.raises(InputError, match="holds no audit"):
+        Audit.load(tmp_path / "empty")
+    with pytest.raises(InputError, match="is a file, expected a folder"):
+        made().save(tmp_path / "file")
+    with pytest.raises(InputError, match="came as arrays"):
+        load_examples(made().save(tmp_path / "a"))
+
+
+@pytest.mark.parametrize("name", ["labels.parquet", "probs.parquet", "neighbours.parquet"])
+def test_a_damaged_file_is_named(tmp_path: Path, name: str) -> None:
+    made().save(tmp_path)
+    (tmp_path / name).write_bytes((tmp_path / name).read_bytes()[:40])
+    with pytest.raises(Damaged, match=name):
+        Audit.load(tmp_path)
+
+
+def test_files_of_two_audits_are_noticed(tmp_path: Path) -> None:
+    made().save(tmp_path)
+    head = json.loads((tmp_path / "audit.json").read_text())
+    (tmp_path / "audit.json").write_text(json.dumps(head | {"n": 4}))
+    with pytest.raises(Damaged, match="not of one audit"):
+        Audit.load(tmp_path)
+    (tmp_path / "audit.json").write_text(json.dumps(head | {"format": 2}))
+    with pytest.raises(InputError, match="format 2"):
+        Audit.load(tmp_path)
