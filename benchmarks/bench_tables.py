@@ -3,13 +3,14 @@
     python benchmarks/bench_tables.py
 
 NoisyLabelClassifier with its defaults beside scikit-learn's LogisticRegression, RandomForestClassifier and
-MLPClassifier with theirs, and beside cleanlab's CleanLearning (`pip install cleanlab`; left out, saying so, where
-it is missing) around the first (its own default) and the last. Data sets are those that scikit-learn carries or
-makes. For every set, rate and seed, 30 % of the rows are held out, their labels right; the noise of the others is
-drawn by `nl.corrupt`; all get the same rows, columns standardised. Nobody sees a right label before the test.
+MLPClassifier with theirs, and beside cleanlab's CleanLearning (`pip install cleanlab`; left out, saying so,
+where it is missing) around the first (its own default) and the last. Data sets are those that scikit-learn
+carries or makes. For every set, rate and seed, 30 % of the rows are held out, their labels right; the noise
+of the others is drawn by `nl.corrupt`; all get the same rows, columns standardised. Nobody sees a right
+label before the test.
 
-Writes tables-MACHINE.json and .md into results/benchmarks. Each fit is kept as a line of the file --rows as soon as
-it is done, and the same command goes on from there.
+Writes tables-MACHINE.json and .md into results/benchmarks. Each fit is kept as a line of the file --rows as
+soon as it is done, and the same command goes on from there.
 """
 
 from __future__ import annotations
@@ -76,8 +77,10 @@ class Options:
     """classifiers; all by default"""
     noises: list[str] = field(default_factory=lambda: ["symmetric:0.2", "symmetric:0.4"])
     """kinds of label noise"""
+    first: int = 1
+    """the first seed"""
     seeds: int = 10
-    """of splits, noise, made data and classifiers"""
+    """how many, of splits, noise, made data and classifiers"""
     examples: int = 0
     """rows of a set at most; 0 for all"""
 
@@ -130,7 +133,7 @@ def measure(options: Options, known: dict[str, Callable[[int], Any]]) -> list[di
     there = {tuple(row[key] for key in keys) for row in done}
     wanted = [
         (name, noise, seed, method)
-        for seed in range(1, options.seeds + 1)
+        for seed in range(options.first, options.first + options.seeds)
         for name in options.sets
         for noise in options.noises
         for method in known
@@ -145,7 +148,7 @@ def measure(options: Options, known: dict[str, Callable[[int], Any]]) -> list[di
             found = known[method](seed).fit(rows, noisy)
         row = dict(zip(keys, (name, noise, seed, method), strict=True))
         row |= {"seconds": time.perf_counter() - began, "processor_seconds": time.process_time() - ticks}
-        row |= {"accuracy": float((found.predict(test) == true).mean()), "rows": len(rows)}
+        row |= {"accuracy": float((found.predict(test) == true).mean()), "rows": len(rows), "load": load()}
         done.append(row)
         with options.rows.open("a") as file:
             file.write(json.dumps(row) + "\n")
@@ -158,10 +161,10 @@ def table(result: dict[str, Any]) -> str:
     names: list[str] = result["methods"]
     seeds = result["seeds"]
     lines = [
-        f"Accuracy on clean test rows, per cent, mean ± standard deviation over {seeds} seeds, after training on "
-        f"wrong labels; best mean in bold. {result['processor']}, {result['cores']} cores, one thread each, "
-        f"torch {result['torch']}, scikit-learn {result['sklearn']}, cleanlab {result['cleanlab'] or 'absent'}; "
-        f"load {result['load'][0]:.1f} to {result['load'][1]:.1f}.",
+        f"Accuracy on clean test rows, per cent, mean ± standard deviation over {seeds} seeds, after "
+        f"training on wrong labels; best mean in bold. {result['processor']}, {result['cores']} cores, one "
+        f"thread a fit, torch {result['torch']}, scikit-learn {result['sklearn']}, cleanlab "
+        f"{result['cleanlab'] or 'absent'}; the load was {result['load'][0]:.1f} to {result['load'][1]:.1f}.",
         "",
         "| set, rows | noise | " + " | ".join(names) + " |",
         "|---|---|" + "---:|" * len(names),
@@ -178,7 +181,7 @@ def table(result: dict[str, Any]) -> str:
             best = max(round(one.mean, 2) for one in found)
             texts = []
             for one in found:
-                text = f"{one.mean:.2f} ± {one.deviation or 0:.2f}"
+                text = f"{one.mean:.2f} ± {one.deviation or 0.0:.2f}"
                 texts.append(f"**{text}**" if round(one.mean, 2) == best else text)
             lines.append(f"| {name}, {sizes[name]} | {noise} | " + " | ".join(texts) + " |")
     ranks = result["ranks"]
@@ -189,17 +192,19 @@ def table(result: dict[str, Any]) -> str:
         "" if ranks["critical"] is None else f"; critical difference {ranks['critical']:.2f} (Nemenyi, 0.05)"
     )
     lines.append(
-        f"Mean rank over {ranks['settings']} settings (a set under a noise, accuracy averaged over the seeds; "
-        f"1 is the best){critical}. {OURS} less each other, points, run for run over all settings, mean and 95 % "
-        "interval of the settings' means: "
-        + "; ".join(
-            f"{name} {pair['mean']:+.2f} ({pair['low']:+.2f} to {pair['high']:+.2f}), better in "
-            f"{pair['better']:g} of {pair['n']}"
-            for name, pair in result["pairs"].items()
-        )
+        f"Mean rank over {ranks['settings']} settings (a set under a noise, accuracy averaged over the "
+        f"seeds; 1 is the best){critical}. {OURS} less each other in points, mean over the settings and "
+        "its 95 % interval: "
+        + "; ".join(f"{name} {apart(pair)}" for name, pair in result["pairs"].items())
         + "."
     )
     return "\n".join(lines) + "\n"
+
+
+def apart(pair: dict[str, Any]) -> str:
+    """Return a difference in words."""
+    interval = "" if pair["low"] is None else f" ({pair['low']:+.2f} to {pair['high']:+.2f})"
+    return f"{pair['mean']:+.2f}{interval}, better in {pair['better']:g} of {pair['n']}"
 
 
 def ranked(rows: list[dict[str, Any]], names: list[str]) -> tuple[Ranks, dict[str, dict[str, Any]]]:
@@ -213,8 +218,8 @@ def ranked(rows: list[dict[str, Any]], names: list[str]) -> tuple[Ranks, dict[st
         if OURS in names and name != OURS:
             found = compare(means[OURS], means[name])
             one = found.difference
-            pairs[name] = {"mean": one.mean, "low": one.low or one.mean, "high": one.high or one.mean}
-            pairs[name] |= {"better": found.better, "n": one.n}
+            pairs[name] = {"mean": one.mean, "low": one.low, "high": one.high}
+            pairs[name] |= {"better": found.better, "n": one.n, "p": found.p}
     return rank(means), pairs
 
 
@@ -227,16 +232,18 @@ def main(options: Options) -> None:
     known = methods()
     if options.methods:
         known = {name: known[name] for name in options.methods}
-    before = load()
+    if len(known) < 2:
+        raise nl.InputError("ranks are of two classifiers or more; name another with --methods")
     rows = measure(options, known)
     ranks, pairs = ranked(rows, list(known))
+    loads = [row["load"] for row in rows if "load" in row] or [load()]
     result: dict[str, Any] = {
         "processor": processor(),
         "cores": os.cpu_count(),
         "torch": torch.__version__,
         "sklearn": sklearn.__version__,
         "cleanlab": metadata.version("cleanlab") if any("Clean" in name for name in known) else None,
-        "load": [before, load()],
+        "load": [min(loads), max(loads)],
         "seeds": options.seeds,
         "noises": options.noises,
         "methods": list(known),

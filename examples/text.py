@@ -2,8 +2,8 @@
 
 python examples/text.py
 
-The texts are the docstrings of numpy, scipy, scikit-learn and torch, which are on every machine that runs this; the
-model is a bag of word vectors. Nothing is imported of what is read, and nothing downloaded.
+The texts are the docstrings of numpy, scipy, scikit-learn and torch, which are on every machine that runs
+this; the model is a bag of word vectors. Nothing is imported of what is read, and nothing downloaded.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Lightning: the loss is an attribute of the module. Cross entropy against `nce+mae` on digits, 40 % labelled wrong.
+"""Lightning: the loss is an attribute of the module. Digits, 40 % of them labelled wrong.
 
 pip install 'noisylabels[examples]'
 python examples/with_lightning.py
@@ -26,12 +26,12 @@ class Digits(lightning.LightningModule):
         self.net = nn.Sequential(nn.Flatten(), nn.Linear(64, 256), nn.ReLU(), nn.Linear(256, 10))
         self.criterion = criterion
 
-    def training_step(self, batch: list[torch.Tensor], _: int) -> torch.Tensor:
+    def training_step(self, batch: list[torch.Tensor], batch_idx: int) -> torch.Tensor:
         """Return the loss of a batch."""
         images, labels = batch
         return self.criterion(self.net(images), labels)
 
-    def test_step(self, batch: list[torch.Tensor], _: int) -> None:
+    def test_step(self, batch: list[torch.Tensor], batch_idx: int) -> None:
         """Keep the accuracy."""
         images, labels = batch
         self.log("accuracy", (self.net(images).argmax(1) == labels).float().mean())

@@ -12,8 +12,8 @@ from functools import partial
 
 import numpy as np
 import torch
-from skorch import NeuralNetClassifier
 from sklearn.model_selection import GridSearchCV, StratifiedKFold
+from skorch import NeuralNetClassifier
 from torch import nn
 
 import noisylabels as nl

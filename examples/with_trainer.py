@@ -3,7 +3,7 @@
 pip install 'noisylabels[examples]'
 python examples/with_trainer.py
 
-The model is made from a configuration, so that nothing is downloaded; with `from_pretrained` all else stays the same.
+The model is made from a configuration, so that nothing is downloaded; with `from_pretrained` all else stays.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ EPOCHS = 15
 class ComputeLoss:
     """A loss as Trainer calls it, right with gradient accumulation and several devices too.
 
-    Trainer accumulates sums: it says how many labels there are in all the batches of a step, and takes the loss
-    as it is. In evaluation it says nothing, and the mean over the batch is meant.
+    Trainer accumulates sums: it says how many labels all the batches of a step have, and takes the loss as it
+    is. In evaluation it says nothing, and the mean over the batch is meant.
     """
 
     def __init__(self, expression: str) -> None:

@@ -339,7 +339,7 @@ def test_the_summary_says_how_good_the_chosen_epoch_is_beside_the_last(finished,
 
 
 def test_a_validation_split_of_no_example_leaves_nothing_behind(tmp_path, capsys):
-    flags = ["--model", "mlp", "--validation", "0.0001", "--out", str(tmp_path / "run")]
+    flags = ["--model", "mlp", "--loss", "ce", "--validation", "0.0001", "--out", str(tmp_path / "run")]
     assert main(["train", *flags]) == 2
     error = capsys.readouterr().err
     assert "a validation share of 0.0001 of 1438 training examples is 0, expected 1 to 1437" in error

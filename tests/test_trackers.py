@@ -28,6 +28,7 @@ from noisylabels.experiment.story import numbers
 from noisylabels.training.interrupt import Interrupted
 
 FAST = {
+    "loss": "nce+mae",
     "model": "mlp",
     "width": 0.1,
     "epochs": 4,
@@ -398,7 +399,8 @@ def test_nothing_is_warned_of_and_mlflow_keeps_to_itself(work):
     shutil.rmtree(work / "runs", ignore_errors=True)
     program = (
         "from noisylabels.cli import main\n"
-        "main(['train', '--model=mlp', '--width=0.1', '--epochs=1', '--track', 'mlflow', 'tensorboard'])\n"
+        "main(['train', '--model=mlp', '--loss=ce', '--width=0.1', '--epochs=1', '--track', 'mlflow', "
+        "'tensorboard'])\n"
         "from mlflow.telemetry.utils import is_telemetry_disabled\n"
         "print('telemetry disabled:', is_telemetry_disabled())\n"
     )

@@ -14,6 +14,8 @@ import pytest
 SCRIPTS = Path(__file__).parents[2] / "benchmarks"
 GPU = ["--device=cpu", "--images=256", "--model=mlp", "--batch-size=64", "--epochs=2", "--seconds=0.2"]
 
+TABLES = ["--methods", "NoisyLabelClassifier", "LogisticRegression", "RandomForest"]
+
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
@@ -50,6 +52,12 @@ GPU = ["--device=cpu", "--images=256", "--model=mlp", "--batch-size=64", "--epoc
             "equal-accuracy-digits.json",
             "| nce+rce |",
         ),
+        (
+            "bench_tables",
+            ["--sets", "iris", "moons", "--examples=60", "--noises", "symmetric:0.2", "--seeds=2", *TABLES],
+            "tables-here.json",
+            "| mean rank | all |",
+        ),
     ],
 )
 def test_a_script_runs_to_its_end(script, words, file, shown, tmp_path):
@@ -61,6 +69,8 @@ def test_a_script_runs_to_its_end(script, words, file, shown, tmp_path):
         words = [*words, "--machine=here"]
     if script == "bench_audit":
         words = [*words, f"--cells={tmp_path / 'cells'}"]
+    if script == "bench_tables":
+        words = [*words, "--rows", str(tmp_path / "rows.jsonl")]
     done = subprocess.run(
         [sys.executable, SCRIPTS / f"{script}.py", *words, "--out", tmp_path],
         capture_output=True,

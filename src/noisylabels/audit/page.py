@@ -229,7 +229,7 @@ def next_steps(audit: Audit, folder: Path) -> list[tuple[str, str]]:
         more += f" --image-size {audit.summary['image_size']}"
     if audit.summary["bad_images"] != "fail":
         more += f" --bad-images {audit.summary['bad_images']}"
-    if audit.summary["label_column"] is not None:
+    if audit.summary.get("label_column") is not None:
         more += f" --label-column {shlex.quote(audit.summary['label_column'])}"
     steps = [("Go through the doubtful ones by keyboard", f"noisylabels review {place}")]
     if audit.summary["noise"] == "none":

@@ -6,10 +6,11 @@ The folder, each file whole or not there, audit.json last (a folder without it i
 audit.json          an object: "format" 1, "version" (of this program), "name", "class_names" (K), "n" (N),
                     and the summary: "data" (a name of `noisylabels list data`, the absolute path of the data,
                     or null where they came as arrays), "data_root" (absolute, or null), "image_size",
-                    "bad_images", "label_column", "part" ("all": training part, then test part; "train"),
-                    "noise" (added to try the audit, else "none"), "seed", "labels" (absolute path of the
-                    corrected labels that were audited, or null), "digest" (of the audited set, or null), and the
-                    findings of `issues.summarize`: "rate", "transition", "pairs", "classes", "duplicates", "flagged", ...
+                    "bad_images", "label_column" (if one was named), "part" ("all": training part, then test
+                    part; "train"), "noise" (added to try the audit, else "none"), "seed", "labels" (absolute
+                    path of the corrected labels that were audited, or null), "digest" (of the audited set, or
+                    null), and the findings of `issues.summarize`: "rate", "transition", "pairs", "classes",
+                    "duplicates", "flagged", ...
 labels.parquet      a row an example, the most doubtful first: rank (from 1), index (position in the audited
                     set), id, path (of the image file, relative to the folder "data", or to the folder of the
                     file "data"; null where there is none), given, suggested (class names), score, flagged,

@@ -30,8 +30,8 @@ class Examples:
 def different(rows: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> Examples:
     """Return each different pair of row and label once, sorted, with the sum of its weights.
 
-    So training does not depend on the order in which the examples came, a weight of 2 is the same as giving an
-    example twice, and no example is both trained on and held out.
+    So training does not depend on the order in which the examples came, a weight of 2 is the same as giving
+    an example twice, and no example is both trained on and held out.
 
     Args:
         rows: (N, ...) numbers.
@@ -62,7 +62,7 @@ def different(rows: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> Exam
 
 
 def weighted_scale(rows: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return mean and standard deviation of each column, (D,) float64; the latter is 1 for a constant column."""
+    """Return mean and standard deviation of each column, (D,) float64; the latter 1 for a constant one."""
     share = weights / weights.sum()
     with np.errstate(over="ignore", invalid="ignore"):
         mean = share @ rows
@@ -84,8 +84,8 @@ def held_out(count: int, members: int, share: float, order: np.ndarray) -> list[
     Args:
         count: of examples.
         members: of the ensemble.
-        share: of the examples that each holds out, in [0, 1); at least one and at most all but one are, if it is
-            not 0.
+        share: of the examples that each holds out, in [0, 1); at least one and at most all but one are, if
+            it is not 0.
         order: (count,), a permutation.
 
     >>> [part.tolist() for part in held_out(4, 2, 0.5, np.arange(4))]

@@ -53,7 +53,8 @@ def class_probs(
 class Best:
     """A watcher that keeps the network as it was after the epoch that did best on held-out examples.
 
-    What is measured is the mean probability of the label given: for the labels that the network would name with
+    What is measured is the mean probability of the label given: for the labels that the network would name
+        with
     certainty it is the accuracy, and it moves more smoothly. It is 1 less half the mean absolute error, a
     symmetric loss, whose order of models uniform label noise does not change (Ghosh 2017).
 

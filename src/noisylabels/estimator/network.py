@@ -5,13 +5,15 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import nn
 
 from noisylabels.core.checks import InputError
 from noisylabels.core.rng import derive_seed
+from noisylabels.losses.expression import loss as parse_loss
+from noisylabels.losses.modules import Loss
 from noisylabels.models.catalog import canonical_model
 
 
@@ -35,47 +37,60 @@ class Recipe:
     steps: int
 
     def batch_size(self, count: int) -> int:
-        """Return the batch size for `count` examples: a tenth of them, from 16 to 128."""
-        return min(128, max(16, count // 10))
+        """Return the batch size for `count` examples."""
+        return min(256, max(32, count // 8))
 
     def epochs(self, count: int, batch_size: int) -> int:
-        """Return how many epochs make the steps, from 8 to 200."""
-        return min(200, max(8, math.ceil(self.steps / math.ceil(count / batch_size))))
+        """Return how many epochs make the steps."""
+        return min(150, max(8, math.ceil(self.steps / math.ceil(count / batch_size))))
 
 
-LINEAR = Recipe("linear", (), "ce", 1e-2, 1.0, 200)
-MLP = Recipe("mlp", (64, 64), "gce(q=0.7)", 3e-3, 1e-2, 600)
+LINEAR = Recipe("linear", (), "ce", 2e-2, 1.0, 100)
+MLP = Recipe("mlp", (64, 64), "gce(q=0.7)", 5e-3, 1e-2, 300)
+IMAGES = Recipe("small-cnn", None, "nce+mae", 3e-3, 1e-2, 1500)
 
 
-def recipes(model: str, image_shape: tuple[int, ...]) -> list[Recipe]:
-    """Return the candidates that `model` stands for.
+def recipes(model: str, image_shape: tuple[int, ...], loss: str | Loss) -> list[Recipe]:
+    """Return the candidates that `model` and `loss` stand for.
+
+    Args:
+        model: "auto", "linear", "mlp", "mlp:64,32"; for images of the models' catalog.
+        image_shape: (C, H, W), or () for a table.
+        loss: "auto", an expression, or a loss.
 
     Raises:
-        InputError: an unknown model, or one of images for a table.
+        InputError: an unknown model or loss, or a model of images for a table.
     """
     if image_shape:
-        if model in ("auto", "linear"):
+        if model == "auto":
             model = "small-cnn" if min(image_shape[1:]) < 16 else "cnn8"
-        return [Recipe(canonical_model(model), None, "nce+mae", 3e-3, 1e-2, 1500)]
-    if model == "auto":
-        return [LINEAR, MLP]
-    if model == "linear":
-        return [LINEAR]
-    if model == "mlp":
-        return [MLP]
-    if model.startswith("mlp:"):
+        found = [replace(IMAGES, name=canonical_model(model))]
+    elif model == "auto":
+        found = [LINEAR, MLP]
+    elif model in ("linear", "mlp"):
+        found = [LINEAR if model == "linear" else MLP]
+    elif model.startswith("mlp:"):
         name = canonical_model(model)
         widths = tuple(int(width) for width in name.removeprefix("mlp:").split(","))
-        return [Recipe(name, widths, MLP.loss, MLP.lr, MLP.weight_decay, MLP.steps)]
-    raise InputError(
-        f"the model {model!r} is not one of tables, expected auto, linear, mlp or such as mlp:64,32"
-    )
+        found = [replace(MLP, name=name, widths=widths)]
+    else:
+        raise InputError(
+            f"the model {model!r} is not one of tables, expected auto, linear, mlp or such as mlp:64,32"
+        )
+    if loss != "auto":
+        read = loss if isinstance(loss, Loss) else parse_loss(loss)
+        if "two views" in read.needs:
+            raise InputError(
+                f"the loss {read.expression!r} compares two views of an example; there is but one"
+            )
+        found = [replace(recipe, loss=read.expression) for recipe in found]
+    return found
 
 
 def table_network(
     columns: int, num_classes: int, widths: Sequence[int], dropout: float, seed: int
 ) -> nn.Module:
-    """Return linear layers of `widths` units, each with ReLU and dropout, and one to K; its weights by `seed`.
+    """Return linear layers of `widths` units, each with ReLU and dropout, and one to K.
 
     Without widths it is multinomial logistic regression. It has no batch normalization, whose statistics are
     poor in the small batches of small tables.
@@ -85,7 +100,7 @@ def table_network(
         num_classes: K.
         widths: of the hidden layers.
         dropout: the share of hidden units that are left out in a step.
-        seed: of the ensemble's member; the global random state stays as it was.
+        seed: of the weights; the global random state stays as it was.
 
     >>> table_network(4, 3, (8,), 0.25, seed=0)(torch.zeros(2, 4)).shape
     torch.Size([2, 3])

@@ -149,15 +149,16 @@ def _run_alone(
     from noisylabels.training.loop import Diverged, fit
 
     train, test, labels = corrupted(config, tracked)
+    tracked.class_names = train.class_names
+    shape = model_shape(config, train)
+    model = build_model(**shape, seed=config.seed)
+    augment = default_augment(config.data, train) if config.augment == "auto" else config.augment
+
     expression, chosen = config.loss, None
     if config.loss == AUTO:
         chosen = chosen_before(out) or choose(train, labels.given, config.seed).to_dict()
         expression = chosen["loss"]
         tracked.note(f"loss {expression}: {chosen['why']}")
-    tracked.class_names = train.class_names
-    shape = model_shape(config, train)
-    model = build_model(**shape, seed=config.seed)
-    augment = default_augment(config.data, train) if config.augment == "auto" else config.augment
 
     fresh = not (out / "config.json").exists()
     start_folder(out, config, labels, train, test, shape, augment, files, chosen)

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from noisylabels.core.config import build, to_dict
+from noisylabels.experiment.choice import AUTO
 from noisylabels.experiment.config import NOT_IDENTITY, RunConfig, canonical_id
-from noisylabels.experiment.folder import RunResult, read_object
+from noisylabels.experiment.folder import RunResult, chosen_before, read_object
 from noisylabels.training.history import History
 
 MOST_RECALLS = 100
@@ -71,6 +72,8 @@ def tell(out: Path, class_names: Sequence[str], status: str, result: RunResult |
         what = json.dumps(about, indent=1)
     config = to_dict(RunConfig()) | read_object(out / "config.json")  # newer settings were at their defaults
     settings = {name: value for name, value in config.items() if name not in NOT_IDENTITY}
+    if config["loss"] == AUTO and (chosen := chosen_before(out)) is not None:
+        settings["loss"] = chosen["loss"]
     return Story(out, settings, began, epochs, status, what)
 
 

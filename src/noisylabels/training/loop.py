@@ -300,8 +300,8 @@ def _checked_weights(
     weights = torch.as_tensor(weights, dtype=torch.float32)
     if weights.shape != (len(train),) or not bool(((weights >= 0) & weights.isfinite()).all()):
         raise InputError(
-            f"weights of shape {tuple(weights.shape)} for {len(train)} examples, least "
-            f"{weights.min().item():g}; expected a finite number of 0 or more for each"
+            f"weights of shape {tuple(weights.shape)} for {len(train)} examples, "
+            "expected a finite number of 0 or more for each"
         )
     return weights.to(device)
 
