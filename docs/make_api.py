@@ -10,7 +10,6 @@ import importlib
 import inspect
 import re
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -38,27 +37,27 @@ def pages() -> dict[str, str]:
         "noisylabels": (
             "import noisylabels as nl",
             "nl",
-            "The public names. What is not here, on the other pages of the reference or in the documents is not for use.",
+            "The public names. What is neither here nor in the documents may change without notice.",
             {name: getattr(top, name) for name in names},
         ),
         "losses": (
             "import noisylabels as nl",
             "nl.losses",
-            f"Every loss of the [catalog](../losses/all.md) whose name is an identifier is here as a function: "
-            f"`nl.losses.{LOSS_FUNCTION}` below, and the others alike, with their parameters as keywords.",
+            "Every loss of the [catalog](../losses/all.md) whose name is an identifier is a function here: "
+            f"`nl.losses.{LOSS_FUNCTION}`, below, and the others alike, their parameters as keywords.",
             {LOSS_FUNCTION: getattr(losses, LOSS_FUNCTION)}
             | {name: getattr(losses, name) for name in losses.__all__},
         ),
         "noise": (
             "from noisylabels import noise",
             "noise",
-            "Matrices are `T[true, given]`, rows summing to 1. [Label noise](../noise.md) tells how a noise is written.",
+            "Matrices are `T[true, given]`, rows sum to 1. [How noise is written](../noise.md).",
             {name: getattr(noise, name) for name in noise.__all__},
         ),
         "audit": (
             "from noisylabels.audit import scores",
             "scores",
-            "Pure functions of labels and of anyone's probabilities: 0 the label is probably wrong, 1 it is probably right.",
+            "Of labels and anyone's probabilities: near 0 a label is probably wrong, near 1 right.",
             {name: getattr(scores, name) for name in SCORES},
         ),
     }
@@ -66,9 +65,7 @@ def pages() -> dict[str, str]:
 
 
 def _page(title: str, line: str, prefix: str, about: str, things: dict[str, Any]) -> str:
-    things = {
-        name: thing for name, thing in things.items() if callable(thing)
-    }  # catalogs have pages of their own
+    things = {name: thing for name, thing in things.items() if callable(thing)}
     rows = [f"| [`{name}`](#{anchor(name)}) | {_first(thing)} |" for name, thing in things.items()]
     lines = [f"# {title}\n", about, "", "```python", line, "```", "", "| name | |", "|---|---|", *rows, ""]
     lines += [entry(f"{prefix}.{name}", thing, anchor(name)) for name, thing in things.items()]
@@ -191,12 +188,17 @@ def _items(lines: list[str]) -> str:
 
 
 def inline(text: str) -> str:
-    """Return reStructuredText's inline marks as Markdown's; signs of HTML and tables outside of code escaped."""
+    """Return inline marks as Markdown's; outside of code, what HTML and tables would take is escaped."""
     text = re.sub(r":(?:math|class|func|meth|mod):`([^`]*)`", r"`\1`", text)
+    for latex, plain in ((r"\sum", "Σ"), (r"\phi", "phi"), (r"\,", " ")):
+        text = text.replace(latex, plain)
     text = re.sub(r"``([^`]+)``", r"`\1`", text)
     parts = re.split(r"(`[^`]*`)", text)
-    plain: Callable[[str], str] = lambda part: re.sub(r"([*_<>|\[\]])", r"\\\1", part)  # noqa: E731
-    return "".join(part if i % 2 else plain(part) for i, part in enumerate(parts))
+    return "".join(part if i % 2 else _escaped(part) for i, part in enumerate(parts))
+
+
+def _escaped(text: str) -> str:
+    return re.sub(r"([*_|\[\]])", r"\\\1", text.replace("<", "&lt;").replace(">", "&gt;"))
 
 
 def main(folder: Path) -> None:

@@ -1,8 +1,8 @@
 """Build the documentation's site in site/, by zensical, with warnings as errors: make docs.
 
-The documents read well where they lie; for the site they are copied to build/docs with the README as its home, the
-pictures of results/ that they show, and the API reference made of docstrings. Links to what is not part of the site
-become plain text. Then every link and every anchor of the site is tried.
+The documents read well where they lie; for the site they are copied to build/docs with the README as its
+home, the pictures of results/ that they show, and the API reference made of docstrings. Links to what is
+not part of the site become plain text. Then every link and every anchor of the site is tried.
 
 python docs/make_site.py [FOLDER]     build there, for tests; FOLDER/site is the result
 """
@@ -131,9 +131,10 @@ def build(folder: Path) -> Path:
     if folder != ROOT:
         shutil.copyfile(ROOT / "zensical.toml", folder / "zensical.toml")
     command = [sys.executable, "-m", "zensical", "build", "--strict", "--clean"]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise SystemExit(f"{done.stdout}{done.stderr}")
+    plain = os.environ | {"NO_COLOR": "1"}
+    done = subprocess.run(command, cwd=folder, env=plain, capture_output=True, text=True, check=False)
+    if done.returncode:  # what it says, without its traceback
+        raise SystemExit(f"{done.stdout}{done.stderr.partition('Traceback')[0]}")
     site = (folder / "site").resolve()
     if found := broken(site):
         raise SystemExit("\n".join(found))

@@ -48,6 +48,7 @@ def test_a_documented_command_is_understood(command: str) -> None:
     ("name", "number"),
     [
         ("README.md", 2),
+        ("docs/audit.md", 1),
         ("docs/claims.md", 1),
         ("docs/estimator.md", 2),
         ("docs/noise.md", 2),
