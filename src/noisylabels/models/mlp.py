@@ -11,8 +11,7 @@ from torch import nn
 from noisylabels.models.layers import reset_weights
 
 OF_TABLES = "mlp:64,64"
-"""The model of a table unless another is named. Wider ones learned more wrong labels by heart, on tables of 150
-rows as on one of 20,000."""
+"""The model of a table unless another is named; wider ones learn wrong labels by heart sooner."""
 
 
 def mlp(
