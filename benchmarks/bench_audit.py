@@ -49,6 +49,7 @@ NOISES = tuple(
 )
 INSTALL = "cleanlab is not installed, so nothing is beside ours: pip install cleanlab==2.9.0"
 WAYS = ("ours", "a", "b")
+OF_A_CELL = ("images", "model", "width", "precision", "epochs", "folds")
 
 
 @dataclass
@@ -71,12 +72,14 @@ class Options:
     """CIFAR-10N as its authors publish it, or as Parquet"""
     columns: tuple[str, ...] = ("worse", "aggre")
     """of the human labels"""
-    images: int = 3000
+    images: int = 2500
     """of CIFAR-10's training images, drawn anew for each seed"""
     model: str = "small-cnn"
     """for CIFAR-10"""
     width: float = 0.5
     """factor of its layers"""
+    precision: str = "bfloat16"
+    """of its training"""
     epochs: int = RECIPE["epochs"]
     """of every training"""
     folds: int = 5
@@ -116,7 +119,7 @@ def subjects(options: Options) -> Iterator[Subject]:
             chosen = np.sort(
                 np.argsort(uniforms(len(cifar), seed, "part of the benchmark"))[: options.images]
             )
-            shape = {"model": options.model, "width": options.width}
+            shape = {"model": options.model, "width": options.width, "precision": options.precision}
             name = f"{options.images:,} of {cifar.name}, people ({column})"
             part = subset(cifar, chosen)
             yield Subject(name, seed, part, noisy.given[chosen], noisy.flipped[chosen], shape)
@@ -129,6 +132,7 @@ def cross_entropy(subject: Subject, options: Options) -> np.ndarray:
     probs = np.zeros((len(data), data.num_classes), dtype=np.float32)
     mean, std = (torch.tensor(each).view(1, -1, 1, 1) for each in data.pixel_mean_std())
     recipe = RECIPE | {"epochs": options.epochs, "augment": default_augment(data.name, data)}
+    recipe["precision"] = subject.model.get("precision", "float32")
     for fold, (rest, held) in enumerate(folds.split(subject.given, subject.given)):
         seed = derive_seed(subject.seed, "cross entropy", fold)
         model = nl.build_model(
@@ -283,9 +287,7 @@ def main(options: Options) -> None:
         version = None
         print(INSTALL)
     rows = []
-    what = {
-        k: str(v) for k, v in vars(options).items() if k in ("images", "model", "width", "epochs", "folds")
-    }
+    what = {k: str(v) for k, v in vars(options).items() if k in OF_A_CELL}
     for subject in subjects(options):
         key = json.dumps([subject.name, subject.seed, what, version, RECIPE])
         path = options.cells / f"{hashlib.sha256(key.encode()).hexdigest()[:16]}.json"

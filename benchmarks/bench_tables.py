@@ -161,9 +161,9 @@ def table(result: dict[str, Any]) -> str:
     names: list[str] = result["methods"]
     seeds = result["seeds"]
     lines = [
-        f"Accuracy on clean test rows, per cent, mean ± standard deviation over {seeds} seeds, after training "
-        f"on wrong labels; best mean in bold. {result['processor']}, {result['cores']} cores, one thread a "
-        f"fit, torch {result['torch']}, scikit-learn {result['sklearn']}, cleanlab "
+        f"Accuracy on clean test rows, per cent, mean ± standard deviation over {seeds} seeds, after "
+        f"training on wrong labels; best mean in bold. {result['processor']}, {result['cores']} cores, one "
+        f"thread a fit, torch {result['torch']}, scikit-learn {result['sklearn']}, cleanlab "
         f"{result['cleanlab'] or 'absent'}; the load was {result['load'][0]:.1f} to {result['load'][1]:.1f}.",
         "",
         "| set, rows | noise | " + " | ".join(names) + " |",
@@ -192,17 +192,19 @@ def table(result: dict[str, Any]) -> str:
         "" if ranks["critical"] is None else f"; critical difference {ranks['critical']:.2f} (Nemenyi, 0.05)"
     )
     lines.append(
-        f"Mean rank over {ranks['settings']} settings (a set under a noise, accuracy averaged over the seeds; "
-        f"1 is the best){critical}. {OURS} less each other in points, mean over the settings and its 95 % "
-        "interval: "
-        + "; ".join(
-            f"{name} {pair['mean']:+.2f} ({pair['low']:+.2f} to {pair['high']:+.2f}), better in "
-            f"{pair['better']:g} of {pair['n']}"
-            for name, pair in result["pairs"].items()
-        )
+        f"Mean rank over {ranks['settings']} settings (a set under a noise, accuracy averaged over the "
+        f"seeds; 1 is the best){critical}. {OURS} less each other in points, mean over the settings and "
+        "its 95 % interval: "
+        + "; ".join(f"{name} {apart(pair)}" for name, pair in result["pairs"].items())
         + "."
     )
     return "\n".join(lines) + "\n"
+
+
+def apart(pair: dict[str, Any]) -> str:
+    """Return a difference in words."""
+    interval = "" if pair["low"] is None else f" ({pair['low']:+.2f} to {pair['high']:+.2f})"
+    return f"{pair['mean']:+.2f}{interval}, better in {pair['better']:g} of {pair['n']}"
 
 
 def ranked(rows: list[dict[str, Any]], names: list[str]) -> tuple[Ranks, dict[str, dict[str, Any]]]:

@@ -40,16 +40,17 @@ def finished(tmp_path_factory) -> tuple[Path, Path]:
     """A table, and the folder of a run on it; neither to be changed."""
     folder = tmp_path_factory.mktemp("table")
     path, out = table(folder / "cancer.csv"), folder / "run"
-    assert main(["train", "--data", str(path), "--label-column", "diagnosis", "--noise", "symmetric:0.3",
-                 "--epochs", "30", "--device", "cpu", "--out", str(out)]) == 0  # fmt: skip
+    words = ["train", "--data", str(path), "--label-column", "diagnosis", "--noise", "symmetric:0.2"]
+    words += ["--loss", "nce+mae", "--epochs", "30", "--device", "cpu", "--out", str(out)]
+    assert main(words) == 0
     return path, out
 
 
 def test_a_table_is_learned_through_wrong_labels(finished):
     _, out = finished
     final = json.loads((out / "result.json").read_text())["final"]
-    assert final["test_accuracy"] > 0.85
-    assert final["true_accuracy"] > 0.9 > 0.8 > final["given_accuracy"]
+    assert final["test_accuracy"] > 0.87
+    assert final["true_accuracy"] > 0.9 > 0.85 > final["given_accuracy"]
     shape = json.loads((out / "environment.json").read_text())["identity"]["model"]
     assert shape["name"].startswith("mlp:")
     # 30 numbers, a gap in one of them, two sides and none

@@ -17,6 +17,8 @@ import torch
 from PIL import Image
 
 import noisylabels as nl
+from noisylabels.audit.crossval import FOLDS, LOSS, RECIPE
+from noisylabels.audit.page import SHOWN
 from noisylabels.audit.result import FILES, Audit, load_examples
 from noisylabels.audit.running import audit
 from noisylabels.audit.subject import read_labels
@@ -161,6 +163,37 @@ def test_given_probabilities_are_taken_and_nothing_is_trained(
     assert found.summary["rate"]["estimate"] == pytest.approx(2 / 28, abs=1e-6)
     assert found.summary["method"]["probs"] == "given"
     assert "cat/dog 13.png" in capsys.readouterr().out
+
+
+def test_a_table_is_audited_and_its_corrected_labels_again(capsys: pytest.CaptureFixture[str]) -> None:
+    rng = np.random.default_rng(0)
+    truth = np.arange(60) % 2
+    given = truth.copy()
+    given[[4, 9]] = 1 - given[[4, 9]]
+    values = rng.normal(size=(60, 3)).round(3)
+    lines = [f"{','.join(map(str, row))},{'ab'[k]}" for row, k in zip(values, given, strict=True)]
+    Path("t.csv").write_text("x,y,z,grade\n" + "\n".join(lines) + "\n")
+    ids = [f"row:{i}" for i in range(60)]
+    rows = [f"{name},{0.9 - 0.8 * k},{0.1 + 0.8 * k}" for name, k in zip(ids, truth, strict=True)]
+    Path("p.csv").write_text("id,a,b\n" + "\n".join(rows) + "\n")
+    words = ["audit", "t.csv", "--label-column", "grade", "--probs", "p.csv"]
+    assert main([*words, "--out", "first"]) == 0
+    found = Audit.load("first")
+    assert {found.ids[i] for i in np.flatnonzero(found.flagged)} == {"row:4", "row:9"}
+    assert found.summary["kind"] == "features"
+    assert load_examples(Path("first")).num_classes == 2
+
+    corrections = [f"{found.ids[i]},{found.class_names[found.suggested[i]]}" for i in found.order[:2]]
+    Path("corrected.csv").write_text("id,label\n" + "\n".join(corrections) + "\n")
+    assert main([*words, "--labels", "corrected.csv", "--out", "second"]) == 0
+    again = Audit.load("second")
+    assert not again.flagged.any()
+    assert again.summary["labels"] == str(Path("corrected.csv").absolute())
+    np.testing.assert_array_equal(load_examples(Path("second")).labels.numpy(), again.given)
+    capsys.readouterr()
+    Path("corrected.csv").write_text("id,label\nrow:4,a\n")
+    assert main([*words, "--labels", "corrected.csv", "--out", "second"]) == 2
+    assert "holds another audit: its labels is" in capsys.readouterr().err
 
 
 def test_arrays_sets_and_labels_alone() -> None:
@@ -326,6 +359,14 @@ def test_a_mistake_in_a_call_is_one_line(arguments: dict[str, object], expected:
     with pytest.raises(InputError, match=expected) as caught:
         audit(arguments.pop("data", None), **arguments)  # type: ignore[arg-type]
     assert "\n" not in str(caught.value)
+
+
+def test_the_document_has_the_defaults_of_the_code() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "audit.md").read_text(encoding="utf-8")
+    defaults = ", ".join(map(str, (FOLDS, *(RECIPE[name] for name in ("epochs", "batch_size", "lr")))))
+    assert f"| of the training | {defaults} |" in text
+    assert f"The loss is `{LOSS}`" in text
+    assert f"most doubtful {SHOWN} " in text
 
 
 def test_labels_are_numbers_or_words() -> None:

@@ -118,12 +118,12 @@ def test_epochs_that_predict_the_labels_held_out_have_the_weight(accuracies):
 
 
 def test_wrong_labels_are_found():
-    data = images()
-    found = cross_validate(data, **(FAST | {"epochs": 20}))
-    wrong = np.arange(60) < 6
+    data = images(n=240, wrong=24)
+    found = cross_validate(data, **(FAST | {"epochs": 10}))
+    wrong = np.arange(240) < 24
     for score in (found.score, rank(found.labels, found.probs), found.margin, -found.loss):
-        assert set(np.argsort(score)[:6]) == set(np.flatnonzero(wrong))
-    assert found.features.shape == (60, 8)
+        assert wrong[np.argsort(score)[:24]].mean() > 0.9
+    assert found.features.shape == (240, 8)
     np.testing.assert_array_equal(found.judged, blended(found.probs, found.seen))
     np.testing.assert_array_equal(found.score, rank(found.labels, found.judged, "sharpened"))
     assert found.rate == share_wrong(found.labels, found.probs, found.seen)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -40,6 +41,12 @@ TABLES = ["--methods", "NoisyLabelClassifier", "LogisticRegression", "RandomFore
             "| digits, symmetric:0.2 |",
         ),
         (
+            "bench_review",
+            ["--images=80", "--side=64", "--decisions=12"],
+            "review-here.json",
+            "| the page's: key to painted frame |",
+        ),
+        (
             "equal_accuracy",
             ["--epochs=1", "--seeds=2", "--examples=200"],
             "equal-accuracy-digits.json",
@@ -54,6 +61,10 @@ TABLES = ["--methods", "NoisyLabelClassifier", "LogisticRegression", "RandomFore
     ],
 )
 def test_a_script_runs_to_its_end(script, words, file, shown, tmp_path):
+    if script == "bench_review" and not any(
+        map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))
+    ):
+        pytest.skip("there is no chromium, chromium-browser or google-chrome on the PATH")
     if script != "equal_accuracy":
         words = [*words, "--machine=here"]
     if script == "bench_audit":

@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import torch
 
 from noisylabels.core.checks import InputError
 from noisylabels.data.catalog import load
@@ -472,3 +473,41 @@ def test_an_encoder_is_json_and_back():
     ):
         with pytest.raises((KeyError, TypeError, ValueError)):
             Encoder.of_json(wrong)
+
+
+def test_rows_and_labels_that_are_objects():
+    X = np.random.default_rng(0).normal(size=(20, 3))
+    y = np.array(["b", "a"] * 10)
+    for pair in ((X, y), (X, y.tolist()), (torch.from_numpy(X), torch.arange(20) % 2)):
+        train, test = load(pair)
+        assert (len(train), len(test)) == (16, 4)
+        rows = [int(name.removeprefix("row:")) for name in train.ids]
+        np.testing.assert_array_equal(train.features, X[rows].astype(np.float32))
+    with pytest.raises(
+        InputError, match=r"y has the shape \(19,\), expected a label for each of the 20 rows"
+    ):
+        load((X, y[1:]))
+
+
+class Series(list):
+    def to_numpy(self):
+        return np.array(self)
+
+
+class Frame(dict):
+    """What pandas and polars have in common."""
+
+    shape = (20, 4)
+    columns = property(lambda self: list(self))
+
+
+def test_a_data_frame():
+    frame = Frame(
+        x=Series([*range(0, 38, 2), 5]),
+        pet=Series(["cat", "dog", None, "cat"] * 5),
+        when=Series(np.array(["2024-01-01"] * 20, dtype="datetime64[D]")),
+        flag=Series([True, False] * 10),
+    )
+    train, _ = load((frame, np.array(["u", "v"] * 10)))
+    assert train.encoder.features == ("x", "pet=cat", "pet=dog", "pet is missing", "flag")
+    assert "left out, dates: 'when'" in train.notes

@@ -31,15 +31,21 @@ if TYPE_CHECKING:
 
 FOLDS = 4
 LOSS = "gce"
-"""Robust, and yet it learns in few steps; sums of normalized and passive losses need more of them, or fail."""
+"""Robust, and yet it learns in few steps, of which sums of normalized and passive losses need more."""
 
-RECIPE: dict[str, Any] = {"epochs": 20, "lr": 0.1, "batch_size": 64}
-"""What differs from the settings of a run: an audit wants an answer in minutes."""
+RECIPE: dict[str, Any] = {"epochs": 20, "lr": 0.1, "batch_size": 64, "weight_decay": 1e-3}
+"""What differs from the settings of a run: an audit wants an answer in minutes, and needs no model."""
+
+SMALLEST_BATCH, BATCHES = 16, 20
+"""A set of fewer than so many batches of the recipe's size gets smaller ones, down to the first number."""
 
 POWER = 16
 """Of the accuracy on the labels held out, right or wrong, the weight of an epoch: an epoch that predicts them
 a tenth worse than the best has a fifth of its weight. Early epochs have learnt too little, late ones too
 much, and when is which depends on data, noise and loss; this needs no clean label."""
+
+PATIENCE, PATIENT_STEPS = 4, 80
+"""Epochs, and steps, without a better accuracy on the labels held out after which a fold ends."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,11 +54,11 @@ class OutOfFold:
 
     Args:
         labels: (N,) int64, the labels given.
-        probs: (N, K) float32, of the model that was not trained on the example, mean over the epochs,
-            weighted as `POWER` says.
-        seen: (N, K) float32, of the models that were, while they were, mean over the same epochs.
+        probs: (N, K) float32, of the model that was not trained on the example, mean over the epochs, with
+            their weights (`POWER`).
+        seen: (N, K) float32, of the models that were, while they were, with the same weights.
         margin: (N,) float32, p_y - max_{k != y} p_k while trained on, mean over all epochs, in [-1, 1].
-        loss: (N,) float32, -log p_y while trained on, mean over all epochs.
+        loss: (N,) float32, -log p_y while trained on, mean over them.
         agreement: (N,) float32, the share of the epochs in which the prediction was the label given.
         fold: (N,) int64, in which the example was held out.
         features: (N, D) float32, what goes into the last linear layer of the last fold's model; None where
@@ -114,9 +120,11 @@ def cross_validate(
         model: of the catalog; auto is small-cnn for images below 16x16, cnn8 for others, mlp for features.
         width: factor of the model's layer widths.
         folder: where each fold is kept when it is done, so that the same call goes on after it.
-        reporter: told how it goes: epochs are counted through all folds.
+        reporter: told how it goes: epochs are counted through all folds, of which each begins at a multiple
+            of `epochs`.
         stop: asked after every step; when it says yes, `Interrupted` is raised.
-        settings: any field of `Settings`, over `RECIPE`.
+        settings: any field of `Settings`, over `RECIPE`. A fold ends before `epochs` when more of them no
+            longer help (`PATIENCE`).
 
     Returns:
         Probabilities and dynamics.
@@ -144,6 +152,15 @@ def cross_validate(
         except OSError as error:
             raise InputError(f"the folder {folder} cannot be written: {error.strerror}") from None
         return job.run(folder, stop)
+
+
+def batch_size(n: int) -> int:
+    """Return how many of n examples make a batch unless the user says otherwise.
+
+    >>> batch_size(50), batch_size(800), batch_size(5000)
+    (16, 40, 64)
+    """
+    return int(min(RECIPE["batch_size"], max(SMALLEST_BATCH, n // BATCHES)))
 
 
 def deal_folds(labels: np.ndarray, folds: int, seed: int) -> np.ndarray:
@@ -208,7 +225,7 @@ class _Job:
         if settings.get("augment", "auto") == "auto":
             found = "none" if isinstance(data, FeatureSet) else default_augment(data.name, data)
             settings = settings | {"augment": found}
-        self.use = build(Settings, RECIPE, settings)
+        self.use = build(Settings, RECIPE | {"batch_size": batch_size(len(data))}, settings)
         check_model(model)
         self.criterion = read_loss(loss) if isinstance(loss, str) else loss
         given = data.labels.numpy() if labels is None else check_labels(labels, data.num_classes)
@@ -280,6 +297,7 @@ class _Job:
             positions=trained,
             watcher=watcher,
             observe=watcher.observe,
+            enough=lambda history: watcher.since_best >= max(PATIENCE, PATIENT_STEPS / watcher.steps),
             stop=stop,
             **(to_dict(self.use) | {"seed": seed}),
         )
@@ -397,6 +415,8 @@ class _Watcher:
         self.now = torch.zeros(n, K, device=self.device)  # what was said in the present epoch
         self.probs = EpochMean(torch.zeros(len(held), K, device=self.device))
         self.seen = EpochMean(torch.zeros(n, K, device=self.device))
+        self.epochs = self.since_best = 0
+        self.steps = 1  # of an epoch
         self.note = job.reporter.note
 
     def batches(self, positions: Tensor | None) -> Any:
@@ -434,6 +454,7 @@ class _Watcher:
 
     def step(self, epoch: int, done: int, total: int) -> None:
         """Hand on how far the epoch is, counted through all folds."""
+        self.steps = total
         self.job.reporter.step(self.before + epoch, done, total)
 
     def epoch(self, row: dict[str, Any]) -> None:
@@ -446,6 +467,8 @@ class _Watcher:
             each = [(self.model(batch.images).float().softmax(1), batch.labels) for batch in self.held]
         p, given = (torch.cat(part) for part in zip(*each, strict=True))
         accuracy = (float((p.argmax(1) == given).sum()) + 1) / (len(p) + 1)  # never 0
+        self.epochs = row["epoch"]
+        self.since_best = 0 if accuracy > self.probs.best else self.since_best + 1
         self.probs.add(accuracy, p)
         self.seen.add(accuracy, self.now)
         self.job.reporter.epoch(row | {"epoch": self.before + row["epoch"]})
@@ -455,7 +478,7 @@ class _Watcher:
         return {
             "probs": self.probs.mean().cpu().numpy(),
             "seen": self.seen.mean().cpu()[trained].numpy(),
-            "dynamics": (self.dynamics.cpu()[:, trained] / self.job.use.epochs).numpy(),
+            "dynamics": (self.dynamics.cpu()[:, trained] / self.epochs).numpy(),
         }
 
 

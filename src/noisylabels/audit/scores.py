@@ -10,7 +10,7 @@ import numpy as np
 from noisylabels.core.checks import InputError, check_choice
 from noisylabels.noise.checks import check_labels
 
-HELD_OUT = 0.2
+HELD_OUT = 0.25
 """The weight of out-of-fold probabilities against those of models that were trained on the example."""
 
 SUM_TOLERANCE = 1e-2
@@ -151,7 +151,7 @@ def blended(probs: object, seen: object) -> np.ndarray:
         InputError: what are no probabilities, or different shapes.
 
     >>> blended([[1.0, 0.0]], [[0.0, 1.0]]).tolist()
-    [[0.2, 0.8]]
+    [[0.25, 0.75]]
     """
     outside, inside = (_probabilities(each, what) for each, what in ((probs, "probs"), (seen, "seen")))
     if outside.shape != inside.shape:

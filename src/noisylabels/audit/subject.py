@@ -57,7 +57,6 @@ def read_subject(
         "data_root": None,
         "image_size": image_size,
         "bad_images": bad_images,
-        "label_column": label_column,
         "part": part,
         "noise": str(NoiseSpec.parse(noise)),
         "seed": check_whole(seed, "seed", 0),
@@ -112,7 +111,7 @@ def _by_name(
     from noisylabels.experiment.sets import source_of
 
     root = None if data_root is None else str(Path(data_root).expanduser())
-    kept = {name: asked[name] for name in ("image_size", "bad_images", "label_column", "noise", "seed")}
+    kept = {name: asked.get(name) for name in ("image_size", "bad_images", "label_column", "noise", "seed")}
     config = canonical(load_config(None, data=data, data_root=root, **kept))
     source = source_of(config)
     named = source in DATA

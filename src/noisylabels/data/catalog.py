@@ -18,7 +18,7 @@ from noisylabels.data.images import ImageSet
 from noisylabels.data.objects import load_object
 from noisylabels.data.published import ROOT_VARIABLE, Published
 from noisylabels.data.reading import Options
-from noisylabels.data.tabular import TablePlan
+from noisylabels.data.tabular import TablePlan, is_rows, load_rows
 
 MAX_IMAGE_SIZE = 4096
 
@@ -164,7 +164,8 @@ def load(
     Args:
         source: a name of `DATA`; the path of something that is in `FORMATS`, such as a folder with a folder
             for each class; or a data set of Hugging Face or PyTorch, or a pair (train, test) of such, see
-            `load_object`. A name wins over a folder of the same name; write "./digits" for the folder.
+            `load_object`; or a pair (X, y) of rows and labels, see `load_rows`. A name wins over a folder of
+            the same name; write "./digits" for the folder.
         root: where a named data set lies; by default the folder that NOISYLABELS_DATA names, and else
             `downloads` in the cache (NOISYLABELS_CACHE, or ~/.cache/noisylabels).
         image_size: side of square images in pixels, 1 to 4096: the shorter side is resized to it and the
@@ -202,6 +203,8 @@ def load(
         return row.read(place, options)
     if not isinstance(source, (str, os.PathLike)):
         _check_no_column(label_column, "an object")
+        if isinstance(source, tuple) and is_rows(source):
+            return load_rows(source[0], source[1], test_fraction)
         return load_object(source, options)
     path = Path(source).expanduser()
     if not str(source) or not path.exists():

@@ -210,6 +210,26 @@ def of_array(values: np.ndarray, source: Path, name: str) -> Sheet:
     return Sheet(source, [str(k) for k in range(len(columns))], columns, lambda row: f"{name}, row {row}")
 
 
+def of_frame(frame: Any, source: Path) -> Sheet:
+    """Return a data frame of pandas or polars as a sheet; neither is imported."""
+    names: list[str] = []
+    columns: list[np.ndarray] = []
+    unfit: dict[str, str] = {}
+    for name in map(str, frame.columns):
+        cells = np.asarray(frame[name].to_numpy() if name in frame.columns else frame[int(name)].to_numpy())
+        if cells.dtype.kind in "mM":
+            unfit[name] = "dates"
+            continue
+        if cells.dtype.kind in "iu":
+            cells = cells.astype(np.float64)
+        elif cells.dtype.kind not in "fb":  # text, or anything with gaps in it
+            cells = np.array(["" if cell is None else str(cell) for cell in cells.tolist()], dtype=object)
+        names.append(name)
+        columns.append(cells)
+    _check_names(source, [*names, *unfit])
+    return Sheet(source, names, columns, lambda row: f"{source}, row {row}", unfit)
+
+
 def _check_names(path: Path, names: Sequence[str]) -> None:
     if len(set(names)) < len(names):
         twice = next(name for name in names if list(names).count(name) > 1)

@@ -7,6 +7,7 @@ import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -17,7 +18,16 @@ from noisylabels.data import arrays, files, parquet, table
 from noisylabels.data.encoding import Encoder
 from noisylabels.data.features import FeatureSet, feature_set
 from noisylabels.data.reading import Options, class_notes, held_out_note, name_of, number_classes
-from noisylabels.data.sheets import Sheet, is_missing, is_number, of_array, of_parquet, read_sheet, texts
+from noisylabels.data.sheets import (
+    Sheet,
+    is_missing,
+    is_number,
+    of_array,
+    of_frame,
+    of_parquet,
+    read_sheet,
+    texts,
+)
 from noisylabels.data.split import hold_out
 
 LABEL_COLUMNS = (*table.LABEL_COLUMNS, "labels", "y")
@@ -312,6 +322,49 @@ def _sets(rows: _Rows, name: str, fraction: float, notes: list[str]) -> tuple[Fe
         for part in (train, test)
     )
     return dataclasses.replace(first, notes=tuple(dict.fromkeys(notes))), second
+
+
+def load_rows(X: Any, y: Any, fraction: float) -> tuple[FeatureSet, FeatureSet]:
+    """Return a training and a test set of rows of numbers or words and their labels.
+
+    Args:
+        X: (N, D), an array or tensor of numbers, or a data frame of pandas or polars.
+        y: (N,), an array, tensor, series or list of words or whole numbers.
+        fraction: of each class, to be held out.
+
+    Raises:
+        InputError: as for a file.
+
+    >>> train, test = load_rows([[0.0], [1.0], [2.0], [3.0]], ["u", "v", "u", "v"], 0.5)
+    >>> train.class_names, test.features.shape
+    (('u', 'v'), torch.Size([2, 1]))
+    """
+    place = Path("X")
+    sheet = of_frame(X, place) if hasattr(X, "columns") else of_array(np.asarray(X), place, "X")
+    labels = np.asarray(y)
+    if labels.ndim != 1 or len(labels) != len(sheet):
+        raise InputError(
+            f"y has the shape {labels.shape}, expected a label for each of the {len(sheet)} rows of X"
+        )
+    if labels.dtype.kind not in "iufbUO":
+        raise InputError(f"y holds {labels.dtype}, expected words or whole numbers")
+    words = (
+        np.array([str(label) for label in labels], dtype=object)
+        if labels.dtype.kind == "O"
+        else texts(labels)
+    )
+    rows = _Rows(sheet, words, (), [f"row:{row}" for row in range(len(sheet))], None)
+    return _sets(rows, "table", fraction, [])
+
+
+def is_rows(source: object) -> bool:
+    """Return whether an object is a pair of rows (N, D) and one label each, as scikit-learn has them."""
+    if not isinstance(source, tuple) or len(source) != 2:
+        return False
+    shapes = [getattr(part, "shape", None) for part in source]
+    if isinstance(source[1], list) and not isinstance(source[0], list):
+        shapes[1] = (len(source[1]),)
+    return all(shape is not None for shape in shapes) and [len(shape) for shape in shapes if shape] == [2, 1]
 
 
 def classes_of(

@@ -146,7 +146,7 @@ def dimensions(config: RunConfig, search: Sequence[str] = WHAT) -> list[Dimensio
     `rce`, which only scales it.
 
     >>> [each.name for each in dimensions(RunConfig(loss="nce+agce@cifar10"))]
-    ['weight of nce', 'weight of agce', 'a of agce', 'q of agce', 'lr']
+    ['weight of agce', 'weight of nce', 'a of agce', 'q of agce', 'lr']
     """
     found = []
     for name, term in _named(_terms(config.loss)):
@@ -158,10 +158,10 @@ def dimensions(config: RunConfig, search: Sequence[str] = WHAT) -> list[Dimensio
             limits = term.row.domain.get(key, {})
             if limits.get("whole") or value <= 0:
                 continue
-            low = max(value / PARAMETERS, 1.001 * limits.get("low", 0.0))
-            high = min(value * PARAMETERS, 0.999 * limits.get("high", math.inf))
-            if low < high:
-                found.append(Dimension(f"{key} of {name}", min(max(value, low), high), low, high))
+            # a little inside the limits, since values are rounded
+            low = max(value / PARAMETERS, min(value, 1.02 * limits.get("low", 0.0)))
+            high = min(value * PARAMETERS, max(value, 0.98 * limits.get("high", math.inf)))
+            found.append(Dimension(f"{key} of {name}", value, low, high))
     if "lr" in search:
         found.append(Dimension("lr", config.lr, config.lr / RATES, config.lr * RATES))
     return found
@@ -272,7 +272,8 @@ def _search(
         pruner = optuna.pruners.MedianPruner(STARTUP, n_warmup_steps=max(1, start.epochs // 4))
     journal = out / "trials.jsonl"
     _mend(journal)
-    storage = optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(journal)))
+    backend = optuna.storages.journal.JournalFileBackend(str(journal), _HeldAlready())
+    storage = optuna.storages.JournalStorage(backend)
     study = optuna.create_study(
         storage=storage, study_name="tune", direction="maximize", pruner=pruner, load_if_exists=True
     )
@@ -355,6 +356,19 @@ def _tried(study: optuna.Study, start: RunConfig) -> list[Tried]:
         config = dataclasses.replace(applied(start, trial.params), out=None)
         found.append(Tried(len(found) + 1, state, trial.value, config))
     return found
+
+
+class _HeldAlready:
+    """A lock for Optuna's journal that needs none: the folder is locked already, see `tune`.
+
+    Optuna's own stays behind when its process is killed, and is then waited for.
+    """
+
+    def acquire(self) -> bool:
+        return True
+
+    def release(self) -> None:
+        pass
 
 
 def _mend(journal: Path) -> None:

@@ -105,7 +105,10 @@ def test_training_reads_them_again(photos, tmp_path, suffix):
 def test_without_decisions_all_labels_are_as_they_were(photos, tmp_path):
     session = Session(photos(6))
     done = export(session, tmp_path / "labels.csv")
-    assert (done.labels, done.changed, done.left_out) == (6, 0, 0)
+    assert (done.labels, done.changed, done.left_out, done.notes) == (6, 0, 0, [])
+    session.store.close()
+    session = Session(photos(6, noise="symmetric:0.2"))
+    assert "added the noise 'symmetric:0.2'" in export(session, tmp_path / "noisy.csv").notes[0]
     session.store.close()
 
 

@@ -89,7 +89,7 @@ def decided(folder: Path) -> dict[int, tuple[str, str | None]]:
     return found
 
 
-def in_time(check: Any, seconds: float = 8) -> None:
+def in_time(check: Any, seconds: float = 30) -> None:
     """Wait until it holds."""
     deadline = time.monotonic() + seconds
     while not check():

@@ -41,7 +41,7 @@ def export(session: Session, target: Path, form: str = "auto", overwrite: bool =
     _check_free(target, source, overwrite)
     if form == "labels":
         check_target(target, LABELS, "file of labels")
-        return _write_labels(session, target)
+        return _noted(session, _write_labels(session, target))
     if source is None:
         raise InputError(
             f"the audit is of {data or 'arrays'}, which has no form of its own to write; take a name that "
@@ -62,7 +62,16 @@ def export(session: Session, target: Path, form: str = "auto", overwrite: bool =
             f"{source} is of a form that is not written; take --form labels with a name that ends in .csv or "
             ".parquet"
         )
-    return write(session, Source(plan.root, reader == "features", column), target)
+    return _noted(session, write(session, Source(plan.root, reader == "features", column), target))
+
+
+def _noted(session: Session, done: Exported) -> Exported:
+    noise = session.audit.summary.get("noise") or "none"
+    if noise != "none":
+        done.notes.append(
+            f"the audit added the noise {noise!r} to try it: labels that were not decided have it"
+        )
+    return done
 
 
 def write_rows(session: Session, text: TextIO, delimiter: str = ",") -> Exported:

@@ -120,7 +120,8 @@ class Guard:
         if origin is not None and origin.lower() not in {f"http://{host}" for host in self._hosts}:
             return 403, "refused: a page of another origin asks"
         site = headers.get("sec-fetch-site", "none")
-        if site not in ("same-origin", "none") and not welcome:
+        # the page itself, which holds nothing, may be gone to from anywhere: a terminal may be a page too
+        if site not in ("same-origin", "none") and scope["path"] != "/":
             return 403, "refused: a page of another site asks"
         if scope["method"] not in ("GET", "HEAD", "POST"):
             return 405, f"refused: {scope['method']}"

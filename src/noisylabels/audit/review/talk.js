@@ -109,7 +109,7 @@ async function send(path, body, done) {
 
 function decide(action, label) {
   const place = position();
-  if (place === null) return;
+  if (place === null || document.documentElement.dataset.shown !== String(place)) return; // not seen yet
   if (action === "suggested" && all.suggested[queue[at]] === all.given[queue[at]]) action = "keep";
   const body = { index: place, action };
   if (action === "chosen") body.label = label;
