@@ -38,7 +38,7 @@ def shots(audit: Path, environment: dict[str, str]) -> dict[str, bytes]:
             page.wait_for_timeout(1000)
             made = {"audit": page.screenshot()}
             page.goto(address)
-            page.wait_for_selector("#card-suggested .neighbours img")
+            page.wait_for_selector("html[data-shown]")
             for key in "ssssksssn":
                 page.keyboard.press(key)
                 page.wait_for_timeout(400)
