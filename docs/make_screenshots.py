@@ -39,7 +39,7 @@ def shots(audit: Path, environment: dict[str, str]) -> dict[str, bytes]:
             made = {"audit": page.screenshot()}
             page.goto(address)
             page.wait_for_selector("html[data-shown]")
-            for key in "ssssksssn":
+            for key in "sssssssn":
                 page.keyboard.press(key)
                 page.wait_for_timeout(400)
             page.wait_for_timeout(1000)
