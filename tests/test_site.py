@@ -82,6 +82,7 @@ def test_links_to_what_the_site_lacks_become_text(tmp_path) -> None:
     assert linked("[a](README.md)", "docs/losses/ce.md") == "[a](all.md)"
     assert linked("[a](docs/losses/ce.md)", "README.md") == "[a](losses/ce.md)"
     assert linked("[figures](../results/noise)", "docs/noise.md") == "figures (`results/noise`)"
+    assert linked("[text.py](../examples/text.py)", "docs/loops.md") == "`examples/text.py`"
     assert linked("[a](https://example.org)", "README.md") == "[a](https://example.org)"
     assert linked("```text\n[a](../x.md)\n```", "docs/noise.md") == "```text\n[a](../x.md)\n```"
     assert linked("![a](results/digits-study/chosen-symmetric.svg)", "README.md").startswith("![a](results/")
