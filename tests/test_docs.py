@@ -118,7 +118,9 @@ TABLES = {
 MEASURED = {
     "audit": "docs/audit.md",
     "default": "docs/training.md",
-    "estimate": "docs/noise.md", "tables": "docs/estimator.md"}
+    "estimate": "docs/noise.md",
+    "tables": "docs/estimator.md",
+}
 """Where the figures of a benchmark are, if not in docs/speed.md."""
 
 

@@ -41,8 +41,8 @@ def rank(labels: object, probs: object, method: str = "sharpened") -> np.ndarray
 def sharpened(labels: object, probs: object) -> np.ndarray:
     """Score a label by its share of the squares, p_y² / Σ_k p_k²: of two draws that agree, how often it is y.
 
-    It lies between `self_confidence`, which ranks better where the model is weak (10 classes, half of them
-    told apart), and `normalized_margin`, which does where it is strong, and there it is on a par with each.
+    A compromise of two: `normalized_margin` knows who the rival is, and is misled by a weak model that is
+    sure of the wrong class; `self_confidence` is not, and does not tell one rival from many small ones.
 
     Args:
         labels: (N,) integers in [0, K).
