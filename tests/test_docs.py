@@ -117,7 +117,12 @@ TABLES = {
     "noise": "docs/noise.md",
 }
 
-MEASURED = {"default": "docs/training.md", "estimate": "docs/noise.md", "tables": "docs/estimator.md"}
+MEASURED = {
+    "audit": "docs/audit.md",
+    "default": "docs/training.md",
+    "estimate": "docs/noise.md",
+    "tables": "docs/estimator.md",
+}
 """Where the figures of a benchmark are, if not in docs/speed.md."""
 
 
