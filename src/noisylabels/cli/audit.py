@@ -132,9 +132,9 @@ def summary(found: Audit, out: Path) -> str:
     if about["pairs"]:
         lines.append("  most often taken for another class:")
         shown = about["pairs"][:PAIRS]
-        wide = max(len(_cut(f"{pair['given']} -> {pair['suggested']}", 48)) for pair in shown)
-        for pair in shown:
-            words = _cut(f"{pair['given']} -> {pair['suggested']}", 48)
+        names = [f"{_cut(pair['given'], 24)} -> {_cut(pair['suggested'], 24)}" for pair in shown]
+        wide = max(map(len, names))
+        for words, pair in zip(names, shown, strict=True):
             lines.append(
                 f"    {words:{wide}}  {pair['count']:>6,}  {_percent(pair['share'])} of those labelled so"
             )
