@@ -17,6 +17,8 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from noisylabels import losses as losses
+    from noisylabels.audit.result import Audit as Audit
+    from noisylabels.audit.running import audit_labels as audit_labels
     from noisylabels.audit.scores import rank as rank
     from noisylabels.core.checks import InputError as InputError
     from noisylabels.data.catalog import load as load
@@ -41,6 +43,7 @@ if TYPE_CHECKING:
 
 # Loaded on first use, so that `noisylabels --help` does not wait for torch.
 _HOME = {
+    "Audit": "audit.result",
     "History": "training.history",
     "ImageSet": "data.images",
     "InputError": "core.checks",
@@ -51,6 +54,7 @@ _HOME = {
     "RunConfig": "experiment",
     "RunResult": "experiment",
     "Settings": "training.settings",
+    "audit_labels": "audit.running",
     "build_model": "models.catalog",
     "corrupt": "noise.corruption",
     "corrupt_set": "experiment",
@@ -65,6 +69,7 @@ _HOME = {
 }
 
 __all__ = [
+    "Audit",
     "History",
     "ImageSet",
     "InputError",
@@ -76,6 +81,7 @@ __all__ = [
     "RunResult",
     "Settings",
     "__version__",
+    "audit_labels",
     "build_model",
     "corrupt",
     "corrupt_set",

@@ -75,7 +75,7 @@ class AuditCommand:
 
     def run(self) -> int:
         """Audit, with progress in a terminal, and print a summary."""
-        from noisylabels.audit.running import audit, default_out, recipe_epochs
+        from noisylabels.audit.running import audit_labels, default_out, recipe_epochs
         from noisylabels.audit.subject import read_subject
         from noisylabels.cli.terminal import TerminalReporter
         from noisylabels.core.process import keep_freed_memory, limit_threads
@@ -94,7 +94,7 @@ class AuditCommand:
         limit_threads()
         try:
             with TerminalReporter(self.folds * (self.epochs or recipe_epochs())) as reporter:
-                found = audit(
+                found = audit_labels(
                     self.data, out=out, probs=self.probs, reporter=reporter, **about, **how, **extra
                 )
         except Interrupted as stopped:
