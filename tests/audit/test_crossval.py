@@ -9,9 +9,10 @@ import pytest
 import torch
 from safetensors.numpy import load_file, save_file
 
-from noisylabels.audit import crossval
-from noisylabels.audit.crossval import EpochMean, cross_validate, deal_folds
+from noisylabels.audit import watching
+from noisylabels.audit.crossval import cross_validate, deal_folds
 from noisylabels.audit.scores import blended, rank, share_wrong
+from noisylabels.audit.watching import EpochMean
 from noisylabels.core.checks import Damaged, InputError
 from noisylabels.data.features import feature_set
 from noisylabels.data.images import image_set
@@ -80,7 +81,7 @@ def test_no_example_is_judged_by_a_model_that_was_trained_on_its_label():
 
 def test_dynamics_are_those_of_a_loop_that_writes_everything_down(monkeypatch):
     """The same numbers from the logits of every step, kept by a loss of our own that sees them."""
-    monkeypatch.setattr(crossval, "POWER", 0)  # all epochs alike
+    monkeypatch.setattr(watching, "POWER", 0)  # all epochs alike
     data = images()
     kept = []
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from noisylabels.audit.scores import blended, rank, share_wrong
+from noisylabels.audit.watching import Watcher, features_of
 from noisylabels.core.checks import Damaged, InputError, check_between, check_whole
 from noisylabels.core.config import build, to_dict
 from noisylabels.core.files import alone, folder_for, read_json, replacing, write_json
@@ -23,11 +24,11 @@ from noisylabels.noise.checks import check_labels
 from noisylabels.training.settings import HOW, Settings
 
 if TYPE_CHECKING:
-    import torch
-    from torch import Tensor, nn
+    from torch import Tensor
 
     from noisylabels.data.features import FeatureSet
     from noisylabels.data.images import ImageSet
+    from noisylabels.data.loader import Batches
 
 FOLDS = 4
 LOSS = "gce"
@@ -39,13 +40,8 @@ RECIPE: dict[str, Any] = {"epochs": 20, "lr": 0.1, "batch_size": 64, "weight_dec
 SMALLEST_BATCH, BATCHES = 16, 20
 """A set of fewer than so many batches of the recipe's size gets smaller ones, down to the first number."""
 
-POWER = 16
-"""Of the accuracy on the labels held out, right or wrong, the weight of an epoch: an epoch that predicts them
-a tenth worse than the best has a fifth of its weight. Early epochs have learnt too little, late ones too
-much, and when is which depends on data, noise and loss; this needs no clean label."""
-
-PATIENCE, PATIENT_STEPS = 4, 80
-"""Epochs, and steps, without a better accuracy on the labels held out after which a fold ends."""
+AUTO_WIDTH = 0.5
+"""Of cnn8 where nobody named model or width: a step takes a third of the time."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,7 +51,7 @@ class OutOfFold:
     Args:
         labels: (N,) int64, the labels given.
         probs: (N, K) float32, of the model that was not trained on the example, mean over the epochs, with
-            their weights (`POWER`).
+            their weights (`watching.POWER`).
         seen: (N, K) float32, of the models that were, while they were, with the same weights.
         margin: (N,) float32, p_y - max_{k != y} p_k while trained on, mean over all epochs, in [-1, 1].
         loss: (N,) float32, -log p_y while trained on, mean over them.
@@ -118,13 +114,13 @@ def cross_validate(
         folds: how many, each class dealt out evenly, from the stream "folds" of the seed.
         loss: a robust one: an expression, or any function of logits and target.
         model: of the catalog; auto is small-cnn for images below 16x16, cnn8 for others, mlp for features.
-        width: factor of the model's layer widths.
+        width: factor of the model's layer widths; 1, but `AUTO_WIDTH` for the cnn8 of auto.
         folder: where each fold is kept when it is done, so that the same call goes on after it.
         reporter: told how it goes: epochs are counted through all folds, of which each begins at a multiple
             of `epochs`.
         stop: asked after every step; when it says yes, `Interrupted` is raised.
         settings: any field of `Settings`, over `RECIPE`. A fold ends before `epochs` when more of them no
-            longer help (`PATIENCE`).
+            longer help (`watching.PATIENCE`).
 
     Returns:
         Probabilities and dynamics.
@@ -210,23 +206,25 @@ class _Job:
         import torch
 
         from noisylabels.data.catalog import default_augment
-        from noisylabels.data.features import FeatureSet
+        from noisylabels.data.images import ImageSet
         from noisylabels.losses.expression import loss as read_loss
         from noisylabels.models.catalog import canonical_model, check_model
+        from noisylabels.training.loop import pick_device
 
         self.reporter = reporter
         shape = tuple(data.images.shape[1:])
-        image = len(shape) == 3  # (C, H, W), not (D,)
+        image = isinstance(data, ImageSet)  # (C, H, W), not (D,)
         if averaged := [name for name in ("ema", "validation") if settings.get(name)]:
             raise InputError(
                 f"{averaged[0]} is {settings[averaged[0]]!r}, expected none: every fold is judged by another "
                 "model, and by a mean over its epochs"
             )
         if settings.get("augment", "auto") == "auto":
-            found = "none" if isinstance(data, FeatureSet) else default_augment(data.name, data)
+            found = default_augment(data.name, data) if isinstance(data, ImageSet) else "none"
             settings = settings | {"augment": found}
         self.use = build(Settings, RECIPE | {"batch_size": batch_size(len(data))}, settings)
         check_model(model)
+        self.device = pick_device(self.use.device)
         self.criterion = read_loss(loss) if isinstance(loss, str) else loss
         given = data.labels.numpy() if labels is None else check_labels(labels, data.num_classes)
         if len(given) != len(data):
@@ -236,7 +234,11 @@ class _Job:
         digest = hashlib.sha256(data.digest.encode() + given.astype("<i8").tobytes()).hexdigest()
         self.mean_std = data.pixel_mean_std()
         self.data = dataclasses.replace(data, labels=torch.from_numpy(given), digest=digest)
+        if self.device.type == "cuda":  # there once, for all folds
+            there: dict[str, Any] = {"images" if image else "features": self.batches(None).images}
+            self.data = dataclasses.replace(self.data, **there)
         if model == "auto":
+            width = AUTO_WIDTH if width is None and image and min(shape[1:]) >= 16 else width
             model = "mlp" if not image else "small-cnn" if min(shape[1:]) < 16 else "cnn8"
         self.shape: dict[str, Any] = {
             "name": canonical_model(model),
@@ -253,6 +255,24 @@ class _Job:
             reporter.note(
                 f"{', '.join(map(repr, few))}: one example each, whose label nothing else can be held against"
             )
+
+    def batches(self, positions: Tensor | None) -> Batches:
+        """Return the batches of a part of the data to judge, which neither shuffles nor augments."""
+        from noisylabels.data.loader import Batches, evaluation_batch_size
+
+        return Batches(
+            self.data.images,
+            self.data.labels,
+            batch_size=evaluation_batch_size(self.data.images),
+            device=self.device,
+            mean=self.mean_std[0],
+            std=self.mean_std[1],
+            augment=None,
+            shuffle=False,
+            seed=self.use.seed,
+            positions=positions,
+            channels_last=self.use.channels_last,
+        )
 
     def run(self, folder: Path | None, stop: Callable[[], bool]) -> OutOfFold:
         """Carry out the folds that are not done, and put all together."""
@@ -288,7 +308,9 @@ class _Job:
         # weights, order and augmentation of each fold from streams of their own
         seed = derive_seed(self.use.seed, "fold", fold)
         model = build_model(**self.shape, seed=seed)
-        watcher = _Watcher(self, fold, model, held)
+        counts, before = (len(self.data), self.data.num_classes), fold * self.use.epochs
+        batches = self.batches(torch.from_numpy(held))
+        watcher = Watcher(model, batches, counts, self.use.precision, before, self.reporter)
         fit(
             model,
             self.data,
@@ -297,12 +319,12 @@ class _Job:
             positions=trained,
             watcher=watcher,
             observe=watcher.observe,
-            enough=lambda history: watcher.since_best >= max(PATIENCE, PATIENT_STEPS / watcher.steps),
+            enough=watcher.enough,
             stop=stop,
             **(to_dict(self.use) | {"seed": seed}),
         )
         part = watcher.result(torch.from_numpy(trained))
-        if fold == self.folds - 1 and (features := _features(model, watcher.batches(None))) is not None:
+        if fold == self.folds - 1 and (features := features_of(model, self.batches(None))) is not None:
             part["features"] = features
         return part | {"held": held, "trained": trained, "seconds": np.array([time.perf_counter() - began])}
 
@@ -363,140 +385,3 @@ class _Job:
             raise Damaged(f"{path} is damaged; remove it and its fold is trained again")
         self.reporter.note(f"fold {fold + 1} of {self.folds} is done already")
         return part
-
-
-class EpochMean:
-    """The mean of a tensor over epochs, Σ_e a_e^POWER x_e / Σ_e a_e^POWER, added up as they come.
-
-    Args:
-        zero: where to add up.
-
-    >>> import torch
-    >>> mean = EpochMean(torch.zeros(1))
-    >>> mean.add(0.5, torch.tensor([1.0]))
-    >>> mean.add(0.5, torch.tensor([0.0]))
-    >>> mean.mean()
-    tensor([0.5000])
-    """
-
-    def __init__(self, zero: Tensor) -> None:
-        self.sum, self.weights, self.best = zero, 0.0, 0.0
-
-    def add(self, accuracy: float, value: Tensor) -> None:
-        """Add an epoch of such an accuracy, above 0."""
-        if accuracy > self.best:  # the best so far has the weight 1, so that nothing over- or underflows
-            shrink = (self.best / accuracy) ** POWER if self.weights else 0.0
-            self.sum *= shrink
-            self.weights *= shrink
-            self.best = accuracy
-        weight = (accuracy / self.best) ** POWER
-        self.sum += weight * value
-        self.weights += weight
-
-    def mean(self) -> Tensor:
-        """Return it."""
-        return self.sum / self.weights
-
-
-class _Watcher:
-    """Takes down what a fold's model says while it is trained, and hands on how far it is."""
-
-    def __init__(self, job: _Job, fold: int, model: nn.Module, held: np.ndarray) -> None:
-        import torch
-
-        from noisylabels.training.loop import pick_device
-
-        self.job, self.model = job, model
-        self.device = pick_device(job.use.device)
-        n, K = len(job.data), job.data.num_classes
-        self.before = fold * job.use.epochs  # epochs of the folds before
-        self.held = self.batches(torch.from_numpy(held))
-        self.dynamics = torch.zeros(3, n, device=self.device)
-        self.now = torch.zeros(n, K, device=self.device)  # what was said in the present epoch
-        self.probs = EpochMean(torch.zeros(len(held), K, device=self.device))
-        self.seen = EpochMean(torch.zeros(n, K, device=self.device))
-        self.epochs = self.since_best = 0
-        self.steps = 1  # of an epoch
-        self.note = job.reporter.note
-
-    def batches(self, positions: Tensor | None) -> Any:
-        """Return the batches of a part of the data to judge, which neither shuffles nor augments."""
-        from noisylabels.data.loader import Batches, evaluation_batch_size
-
-        data, use = self.job.data, self.job.use
-        mean, std = self.job.mean_std
-        return Batches(
-            data.images,
-            data.labels,
-            batch_size=evaluation_batch_size(data.images),
-            device=self.device,
-            mean=mean,
-            std=std,
-            augment=None,
-            shuffle=False,
-            seed=use.seed,
-            positions=positions,
-            channels_last=use.channels_last,
-        )
-
-    def observe(self, epoch: int, index: Tensor, logits: Tensor, target: Tensor) -> None:
-        """Add up the dynamics of a step's examples."""
-        import torch
-
-        log_p = logits.float().log_softmax(1)
-        p = log_p.exp()
-        own = p.gather(1, target[:, None])[:, 0]
-        others = p.scatter(1, target[:, None], -1.0).amax(1)
-        loss = -log_p.gather(1, target[:, None])[:, 0]
-        right = logits.argmax(1) == target
-        self.dynamics[:, index] += torch.stack([own - others, loss, right.float()])
-        self.now[index] = p
-
-    def step(self, epoch: int, done: int, total: int) -> None:
-        """Hand on how far the epoch is, counted through all folds."""
-        self.steps = total
-        self.job.reporter.step(self.before + epoch, done, total)
-
-    def epoch(self, row: dict[str, Any]) -> None:
-        """Judge the fold held out, and add the epoch to the means with the weight that this earns it."""
-        import torch
-
-        half = {"bfloat16": torch.bfloat16, "float16": torch.float16}.get(self.job.use.precision)
-        self.model.eval()
-        with torch.no_grad(), torch.autocast(self.device.type, dtype=half, enabled=half is not None):
-            each = [(self.model(batch.images).float().softmax(1), batch.labels) for batch in self.held]
-        p, given = (torch.cat(part) for part in zip(*each, strict=True))
-        accuracy = (float((p.argmax(1) == given).sum()) + 1) / (len(p) + 1)  # never 0
-        self.epochs = row["epoch"]
-        self.since_best = 0 if accuracy > self.probs.best else self.since_best + 1
-        self.probs.add(accuracy, p)
-        self.seen.add(accuracy, self.now)
-        self.job.reporter.epoch(row | {"epoch": self.before + row["epoch"]})
-
-    def result(self, trained: Tensor) -> dict[str, np.ndarray]:
-        """Return the means."""
-        return {
-            "probs": self.probs.mean().cpu().numpy(),
-            "seen": self.seen.mean().cpu()[trained].numpy(),
-            "dynamics": (self.dynamics.cpu()[:, trained] / self.epochs).numpy(),
-        }
-
-
-def _features(model: nn.Module, batches: Any) -> np.ndarray | None:
-    """Return what goes into the model's last linear layer, (N, D); None where there is none."""
-    import torch
-    from torch import nn
-
-    layers = [layer for layer in model.modules() if isinstance(layer, nn.Linear)]
-    if not layers:
-        return None
-    caught: list[torch.Tensor] = []
-    hook = layers[-1].register_forward_pre_hook(lambda _, inputs: caught.append(inputs[0].float().cpu()))
-    try:
-        with torch.no_grad():
-            for batch in batches:
-                model(batch.images)
-    finally:
-        hook.remove()
-    features = torch.cat(caught)
-    return features.numpy() if features.ndim == 2 and len(features) == len(batches.images) else None

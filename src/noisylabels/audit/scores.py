@@ -9,6 +9,7 @@ import numpy as np
 
 from noisylabels.core.checks import InputError, check_choice
 from noisylabels.noise.checks import check_labels
+from noisylabels.noise.estimate import calibrated_joint, confident_joint
 
 HELD_OUT = 0.25
 """The weight of out-of-fold probabilities against those of models that were trained on the example."""
@@ -40,8 +41,8 @@ def rank(labels: object, probs: object, method: str = "sharpened") -> np.ndarray
 def sharpened(labels: object, probs: object) -> np.ndarray:
     """Score a label by its share of the squares, p_y² / Σ_k p_k²: of two draws that agree, how often it is y.
 
-    It lies between `self_confidence`, which ranks better where the model is weak (10 classes, half of them
-    told apart), and `normalized_margin`, which does where it is strong, and there it is on a par with each.
+    A compromise of two: `normalized_margin` knows who the rival is, and is misled by a weak model that is
+    sure of the wrong class; `self_confidence` is not, and does not tell one rival from many small ones.
 
     Args:
         labels: (N,) integers in [0, K).
@@ -184,7 +185,8 @@ def share_wrong(labels: object, probs: object, seen: object = None) -> float:
     0.25
     """
     p, given = checked(labels, probs)
-    found = _confident_share(given, p)
+    joint = calibrated_joint(confident_joint(given, p), given)
+    found = float(np.clip(1 - joint.trace(), 0.0, 1.0))
     if seen is None:
         return found
     inside, _ = checked(labels, seen)
@@ -219,20 +221,6 @@ def _probabilities(values: object, what: str) -> np.ndarray:
             f"row {row} of {what} {found}, expected probabilities that sum to 1; give softmax(logits)"
         )
     return np.asarray(p / sums[:, None])
-
-
-def _confident_share(given: np.ndarray, p: np.ndarray) -> float:
-    n, K = p.shape
-    sizes = np.bincount(given, minlength=K)
-    own = np.bincount(given, weights=p[np.arange(n), given], minlength=K)
-    threshold = np.where(sizes > 0, own / np.maximum(sizes, 1), np.inf)
-    sure = np.where(p >= threshold, p, -1.0)
-    likely, counted = sure.argmax(axis=1), sure.max(axis=1) >= 0
-    seen = np.bincount(given[counted], minlength=K)
-    right = np.bincount(given[counted & (likely == given)], minlength=K)
-    # a class of which no example was counted is taken to be right
-    share = np.where(seen > 0, right / np.maximum(seen, 1), 1.0)
-    return float(np.clip(1 - share @ sizes / n, 0.0, 1.0))
 
 
 def margins(p: np.ndarray, given: np.ndarray) -> np.ndarray:
