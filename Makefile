@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint clean
+.PHONY: demo test lint docs clean
 
 demo: .venv/ready
 	$(BIN)/noisylabels study run digits
@@ -18,8 +18,11 @@ lint: .venv/ready
 	$(BIN)/ruff format --check src tests examples benchmarks docs/*.py
 	$(BIN)/mypy
 
+docs: .venv/ready
+	$(BIN)/python docs/make_site.py
+
 clean:
-	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis src/noisylabels/losses/*.so
+	rm -rf .venv build site .mypy_cache .pytest_cache .ruff_cache .hypothesis src/noisylabels/losses/*.so
 
 # The interpreter is checked first: an old one fails later, and with many lines.
 .venv/ready: pyproject.toml constraints.txt hatch_build.py src/noisylabels/losses/native.c

@@ -77,10 +77,8 @@ class Options:
     """classifiers; all by default"""
     noises: list[str] = field(default_factory=lambda: ["symmetric:0.2", "symmetric:0.4"])
     """kinds of label noise"""
-    first: int = 1
-    """the first seed"""
-    seeds: int = 10
-    """how many, of splits, noise, made data and classifiers"""
+    seeds: list[int] = field(default_factory=lambda: list(range(1, 11)))
+    """of splits, noise, made data and classifiers"""
     examples: int = 0
     """rows of a set at most; 0 for all"""
 
@@ -133,7 +131,7 @@ def measure(options: Options, known: dict[str, Callable[[int], Any]]) -> list[di
     there = {tuple(row[key] for key in keys) for row in done}
     wanted = [
         (name, noise, seed, method)
-        for seed in range(options.first, options.first + options.seeds)
+        for seed in options.seeds
         for name in options.sets
         for noise in options.noises
         for method in known
@@ -159,7 +157,7 @@ def measure(options: Options, known: dict[str, Callable[[int], Any]]) -> list[di
 def table(result: dict[str, Any]) -> str:
     """Return the Markdown of what was measured."""
     names: list[str] = result["methods"]
-    seeds = result["seeds"]
+    seeds = len(result["seeds"])
     lines = [
         f"Accuracy on clean test rows, per cent, mean ± standard deviation over {seeds} seeds, after "
         f"training on wrong labels; best mean in bold. {result['processor']}, {result['cores']} cores, one "

@@ -69,14 +69,10 @@ def _relinked(text: str, name: str, place: str, places: dict[str, str], target: 
             there = inside.removeprefix("docs/")
             (target / there).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source, target / there)
-        else:  # a folder or file of the repository
-            return (
-                words
-                if words.startswith("`")
-                else f"{words} (`{inside}`)"
-                if words != inside
-                else f"`{inside}`"
-            )
+        elif words.startswith("`") or words.endswith(Path(inside).name):  # of the repository alone
+            return f"`{inside}`"
+        else:
+            return f"{words} (`{inside}`)"
         link = os.path.relpath(there, Path(place).parent) + (f"#{anchor}" if anchor else "")
         return f"{mark}[{words}]({link})"
 

@@ -221,10 +221,10 @@ def test_a_run_of_images_takes_no_table(finished, tmp_path):
 
 def test_a_table_is_audited(finished, tmp_path):
     from noisylabels.audit.result import load_examples
-    from noisylabels.audit.running import audit
+    from noisylabels.audit.running import audit_labels
 
     path, _ = finished
-    found = audit(
+    found = audit_labels(
         str(path), label_column="diagnosis", noise="symmetric:0.2", folds=2, epochs=10, out=tmp_path / "audit"
     )
     assert found.summary["known"]["average_precision"] > 0.7  # 0.2 by chance

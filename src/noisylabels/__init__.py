@@ -17,10 +17,14 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from noisylabels import losses as losses
+    from noisylabels.audit.result import Audit as Audit
+    from noisylabels.audit.running import audit_labels as audit_labels
+    from noisylabels.audit.scores import rank as rank
     from noisylabels.core.checks import InputError as InputError
     from noisylabels.data.catalog import load as load
     from noisylabels.data.images import ImageSet as ImageSet
     from noisylabels.data.images import image_set as image_set
+    from noisylabels.estimator import NoisyLabelClassifier as NoisyLabelClassifier
     from noisylabels.experiment import RunConfig as RunConfig
     from noisylabels.experiment import RunResult as RunResult
     from noisylabels.experiment import corrupt_set as corrupt_set
@@ -31,6 +35,7 @@ if TYPE_CHECKING:
     from noisylabels.losses.modules import Loss as Loss
     from noisylabels.models.catalog import build_model as build_model
     from noisylabels.noise.corruption import corrupt as corrupt
+    from noisylabels.noise.estimate import estimate_transition as estimate_transition
     from noisylabels.noise.labels import NoisyLabels as NoisyLabels
     from noisylabels.training.history import History as History
     from noisylabels.training.loop import fit as fit
@@ -38,46 +43,56 @@ if TYPE_CHECKING:
 
 # Loaded on first use, so that `noisylabels --help` does not wait for torch.
 _HOME = {
+    "Audit": "audit.result",
     "History": "training.history",
     "ImageSet": "data.images",
     "InputError": "core.checks",
     "LinearLoss": "losses.linear",
     "Loss": "losses.modules",
+    "NoisyLabelClassifier": "estimator",
     "NoisyLabels": "noise.labels",
     "RunConfig": "experiment",
     "RunResult": "experiment",
     "Settings": "training.settings",
+    "audit_labels": "audit.running",
     "build_model": "models.catalog",
     "corrupt": "noise.corruption",
     "corrupt_set": "experiment",
+    "estimate_transition": "noise.estimate",
     "fit": "training.loop",
     "image_set": "data.images",
     "load": "data.catalog",
     "load_config": "experiment",
     "loss": "losses.expression",
+    "rank": "audit.scores",
     "run": "experiment",
 }
 
 __all__ = [
+    "Audit",
     "History",
     "ImageSet",
     "InputError",
     "LinearLoss",
     "Loss",
+    "NoisyLabelClassifier",
     "NoisyLabels",
     "RunConfig",
     "RunResult",
     "Settings",
     "__version__",
+    "audit_labels",
     "build_model",
     "corrupt",
     "corrupt_set",
+    "estimate_transition",
     "fit",
     "image_set",
     "load",
     "load_config",
     "loss",
     "losses",
+    "rank",
     "run",
 ]
 

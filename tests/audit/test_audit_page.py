@@ -17,7 +17,7 @@ from PIL import Image
 import noisylabels as nl
 from noisylabels.audit.page import data_uri, in_script, next_steps, page, warning
 from noisylabels.audit.result import Audit
-from noisylabels.audit.running import audit
+from noisylabels.audit.running import audit_labels
 
 HOSTILE = """</script><script>window.hacked = 1</script><img src=x onerror="window.hacked = 2"><!--"""
 NAMES = ("cat", HOSTILE, "a class of a very long name " * 4, "@title@")
@@ -34,7 +34,7 @@ def audited(n: int = 200, K: int = 4, names: tuple[str, ...] = NAMES, side: int 
     pixels[1], given[0], given[1] = pixels[0], 0, 1
     ids = [f'{HOSTILE}/{i} it\'s "one".png' for i in range(n)]
     made = nl.image_set(pixels, torch.from_numpy(given), names, ids, name=HOSTILE)
-    return audit(made, probs=probs), made
+    return audit_labels(made, probs=probs), made
 
 
 def content(text: str) -> dict:
@@ -78,7 +78,7 @@ def test_json_cannot_end_its_script() -> None:
 
 def test_labels_alone_and_features_have_a_page_without_pictures() -> None:
     probs = np.array([[0.9, 0.1], [0.8, 0.2], [0.1, 0.9]])
-    alone = audit(labels=["cat", "dog", "dog"], probs=probs)
+    alone = audit_labels(labels=["cat", "dog", "dog"], probs=probs)
     text = page(alone, None, Path("a"))
     assert all("image" not in item for item in content(text)["items"])
     assert "noisylabels review" not in text
@@ -98,8 +98,8 @@ def test_the_next_steps_quote_what_a_shell_would_take_apart(tmp_path: Path) -> N
 def test_a_model_that_knows_nothing_is_warned_of() -> None:
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 10, 300)
-    weak = audit(labels=labels, probs=rng.dirichlet(np.ones(10), 300))
-    good = audit(labels=labels, probs=0.9 * np.eye(10)[labels] + 0.01)
+    weak = audit_labels(labels=labels, probs=rng.dirichlet(np.ones(10), 300))
+    good = audit_labels(labels=labels, probs=0.9 * np.eye(10)[labels] + 0.01)
     assert re.match(r"Only \d+ % of the labels .* too weak", warning(weak))
     assert warning(good) == ""
     assert "too weak" in page(weak, None, Path("a"))

@@ -20,7 +20,7 @@ import noisylabels as nl
 from noisylabels.audit.crossval import FOLDS, LOSS, RECIPE
 from noisylabels.audit.page import SHOWN
 from noisylabels.audit.result import FILES, Audit, load_examples
-from noisylabels.audit.running import audit
+from noisylabels.audit.running import audit_labels
 from noisylabels.audit.subject import read_labels
 from noisylabels.cli import main
 from noisylabels.core.checks import InputError
@@ -131,7 +131,7 @@ def test_noise_on_a_clean_set_says_how_well_it_was_found(capsys: pytest.CaptureF
 
 def test_the_training_part_alone() -> None:
     probs = np.eye(10)[nl.load("digits")[0].labels]
-    found = audit("digits", part="train", probs=probs, out="a")
+    found = audit_labels("digits", part="train", probs=probs, out="a")
     assert len(found) == len(probs) == len(load_examples(Path("a")))
     assert found.summary["flagged"] == 0
 
@@ -202,14 +202,14 @@ def test_arrays_sets_and_labels_alone() -> None:
     X = (rng.normal(0, 0.3, (60, 4)) + truth[:, None] * 2).astype(np.float32)
     y = np.array(["no", "yes"])[truth]
     y[:3] = np.array(["yes", "no"])[truth[:3]]
-    found = audit(X, labels=y, **MODEL | {"epochs": 20}, batch_size=8, lr=0.1)
+    found = audit_labels(X, labels=y, **MODEL | {"epochs": 20}, batch_size=8, lr=0.1)
     assert set(found.order[:3].tolist()) == {0, 1, 2}
     assert found.class_names == ("no", "yes")
     assert found.summary["kind"] == "features"
     assert found.paths == [None] * 60
 
     whole = feature_set(X, torch.from_numpy((y == "yes").astype(np.int64)), ["no", "yes"], name="rows")
-    again = audit(whole, out="a", **MODEL | {"epochs": 20}, batch_size=8, lr=0.1)
+    again = audit_labels(whole, out="a", **MODEL | {"epochs": 20}, batch_size=8, lr=0.1)
     np.testing.assert_array_equal(again.score, found.score)
     assert again.name == "rows"
     with pytest.raises(InputError, match="came as arrays"):
@@ -217,8 +217,8 @@ def test_arrays_sets_and_labels_alone() -> None:
 
     images = rng.integers(0, 256, (10, 8, 8, 3)).astype(np.uint8)
     probs = np.full((10, 2), 0.5)
-    assert audit(images, labels=[0, 1] * 5, probs=probs).summary["kind"] == "images"
-    alone = audit(labels=[0, 1] * 5, probs=probs, out="b")
+    assert audit_labels(images, labels=[0, 1] * 5, probs=probs).summary["kind"] == "images"
+    alone = audit_labels(labels=[0, 1] * 5, probs=probs, out="b")
     assert alone.neighbours == {}
     assert len(Audit.load("b")) == 10
 
@@ -234,19 +234,19 @@ def test_what_stops_half_way_goes_on_after_the_folds_that_are_done(
         return asked[-1]
 
     with pytest.raises(Interrupted):
-        audit("photos", out="a", stop=stop, **MODEL)
+        audit_labels("photos", out="a", stop=stop, **MODEL)
     assert not Path("a/audit.json").exists()
     with pytest.raises(InputError, match="has not finished"):
         Audit.load("a")
     with pytest.raises(InputError, match="its epochs is 3, this one's 4"):
-        audit("photos", out="a", **MODEL | {"epochs": 4})
+        audit_labels("photos", out="a", **MODEL | {"epochs": 4})
     notes: list[str] = []
     from noisylabels.experiment import Notes
 
-    found = audit("photos", out="a", reporter=Notes(notes.append), **MODEL)
+    found = audit_labels("photos", out="a", reporter=Notes(notes.append), **MODEL)
     assert any("fold 1 of 2 is done already" in note for note in notes)
     assert not Path("a/folds").exists()
-    whole = audit("photos", **MODEL)
+    whole = audit_labels("photos", **MODEL)
     np.testing.assert_array_equal(found.score, whole.score)
     assert found.why == whole.why
 
@@ -357,7 +357,7 @@ def test_a_mistake_is_one_line(
 )
 def test_a_mistake_in_a_call_is_one_line(arguments: dict[str, object], expected: str) -> None:
     with pytest.raises(InputError, match=expected) as caught:
-        audit(arguments.pop("data", None), **arguments)  # type: ignore[arg-type]
+        audit_labels(arguments.pop("data", None), **arguments)  # type: ignore[arg-type]
     assert "\n" not in str(caught.value)
 
 

@@ -45,7 +45,7 @@ NEIGHBOURED = 200
 _WHERE = ("data_root", "download")  # which say where things are, not what the audit is
 
 
-def audit(
+def audit_labels(
     data: object = None,
     *,
     labels: object = None,
@@ -106,11 +106,11 @@ def audit(
         Interrupted: SIGINT or SIGTERM came, or `stop` said so; the same call goes on.
 
     >>> import noisylabels as nl
-    >>> found = audit(labels=["cat", "cat", "dog"], probs=[[0.9, 0.1], [0.2, 0.8], [0.1, 0.9]])
+    >>> found = audit_labels(labels=["cat", "cat", "dog"], probs=[[0.9, 0.1], [0.1, 0.9], [0.2, 0.8]])
     >>> found
     Audit('labels': 1 of 3 labels flagged, about 33.3 % wrong, 2 classes)
     >>> found.why[1]
-    'looks like dog (80 %), not cat (20 %)'
+    'looks like dog (90 %), not cat (10 %)'
     """
     reporter = reporter or Silent()
     check_choice(part, PARTS, "part")

@@ -71,7 +71,7 @@ def read_subject(
     if isinstance(name := getattr(data, "name", None), str) and hasattr(data, "digest"):  # a set
         return Subject(name, asked, examples=_labelled(data, labels, class_names))
     if labels is None:
-        raise InputError("there are no labels; hand them in beside the data: audit(X, labels=y)")
+        raise InputError("there are no labels; hand them in beside the data: audit_labels(X, labels=y)")
     given, names = read_labels(labels, class_names)
     if data is None:
         return Subject("labels", asked, given=(given, names))

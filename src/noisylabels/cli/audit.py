@@ -75,7 +75,7 @@ class AuditCommand:
 
     def run(self) -> int:
         """Audit, with progress in a terminal, and print a summary."""
-        from noisylabels.audit.running import audit, default_out, recipe_epochs
+        from noisylabels.audit.running import audit_labels, default_out, recipe_epochs
         from noisylabels.audit.subject import read_subject
         from noisylabels.cli.terminal import TerminalReporter
         from noisylabels.core.process import keep_freed_memory, limit_threads
@@ -94,7 +94,7 @@ class AuditCommand:
         limit_threads()
         try:
             with TerminalReporter(self.folds * (self.epochs or recipe_epochs())) as reporter:
-                found = audit(
+                found = audit_labels(
                     self.data, out=out, probs=self.probs, reporter=reporter, **about, **how, **extra
                 )
         except Interrupted as stopped:
@@ -132,9 +132,9 @@ def summary(found: Audit, out: Path) -> str:
     if about["pairs"]:
         lines.append("  most often taken for another class:")
         shown = about["pairs"][:PAIRS]
-        wide = max(len(_cut(f"{pair['given']} -> {pair['suggested']}", 48)) for pair in shown)
-        for pair in shown:
-            words = _cut(f"{pair['given']} -> {pair['suggested']}", 48)
+        names = [f"{_cut(pair['given'], 24)} -> {_cut(pair['suggested'], 24)}" for pair in shown]
+        wide = max(map(len, names))
+        for words, pair in zip(names, shown, strict=True):
             lines.append(
                 f"    {words:{wide}}  {pair['count']:>6,}  {_percent(pair['share'])} of those labelled so"
             )

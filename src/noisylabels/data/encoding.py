@@ -209,27 +209,24 @@ class Encoder:
 
 def _choose(name: str, cells: np.ndarray, rows: np.ndarray, sheet: Sheet) -> Column | str:
     """Return how to encode a column, or why it is left out."""
-    here = cells[rows]
-    missing = is_missing(here)
-    there, marked = here[~missing], bool(missing.any())
+    lacking = is_missing(cells)
+    missing = lacking[rows]
+    there, marked = cells[rows][~missing], bool(missing.any())
     if not len(there):
         return "empty"
-    if cells.dtype.kind == "O":
-        small = {word.lower() for word in there}
-        if small <= set(_TRUTH):
-            column = Column(name, "truth", marked=marked)
+    kind = "truth" if cells.dtype.kind == "b" else "number"
+    if cells.dtype.kind == "O" and not all(map(is_number, there)):
+        words = sorted(set(there))
+        strange = {word for word in words if not is_number(word)}
+        if {word.lower() for word in words} <= set(_TRUTH):
+            kind = "truth"
         else:
-            # one pass over the different words, of which a column of numbers may have as many as rows
-            words = sorted(set(there))
-            strange = {word for word in words if not is_number(word)}
             count = sum(word in strange for word in there)
             few = len(words) <= FEW_WORDS and len(words) * TIMES_EACH <= len(there)
-            if strange and (few or count > STRAY * len(there)):
+            if few or count > STRAY * len(there):
                 return _of_words(name, words, len(there), marked)
-            column = Column(name, "number", marked=marked)
-    else:
-        column = Column(name, "truth" if cells.dtype.kind == "b" else "number", marked=marked)
-    values = _numbers(column, cells, is_missing(cells), sheet)
+    column = Column(name, kind, marked=marked)
+    values = _numbers(column, cells, lacking, sheet)
     known = values[rows][~missing]
     if not marked and bool((known == known[0]).all()):
         return "of one value"

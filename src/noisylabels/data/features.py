@@ -162,8 +162,8 @@ def joined(first: Examples, second: Examples) -> Examples:
     size, other = tuple(first.images.shape[1:]), tuple(second.images.shape[1:])
     if type(first) is not type(second) or first.class_names != second.class_names or size != other:
         raise InputError(
-            f"sets of {first.num_classes} classes and examples of {size}, and of {second.num_classes} classes "
-            f"and {other}, cannot be joined"
+            f"a set of {first.num_classes} classes and examples of {size} and one of {second.num_classes} "
+            f"classes and {other} cannot be joined"
         )
     values, labels = (
         torch.cat([getattr(part, name) for part in (first, second)]) for name in ("images", "labels")

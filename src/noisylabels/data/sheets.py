@@ -61,7 +61,10 @@ def is_missing(column: np.ndarray) -> np.ndarray:
         return np.asarray(np.isnan(column))
     if column.dtype.kind != "O":
         return np.zeros(len(column), dtype=bool)
-    return np.fromiter((cell.strip().lower() in MISSING for cell in column), dtype=bool, count=len(column))
+    # the words are short: most cells need no more than a look at their length
+    longest = max(map(len, MISSING))
+    found = (len(cell) <= longest and cell.lower() in MISSING for cell in map(str.strip, column))
+    return np.fromiter(found, dtype=bool, count=len(column))
 
 
 def is_number(word: str) -> bool:

@@ -153,10 +153,15 @@ def cheap_features(train: ImageSet | FeatureSet, at: np.ndarray) -> np.ndarray:
     import numpy as np
     import torch
 
-    part = train.images.index_select(0, torch.from_numpy(at))
-    if part.ndim == 4:
-        height, width = (min(SIDE, side) for side in part.shape[2:])
-        pixels = torch.nn.functional.adaptive_avg_pool2d(part.float() / 255, (height, width))
-        return np.asarray(pixels.flatten(1).numpy())
+    chosen = torch.from_numpy(at)
+    if train.images.ndim == 4:
+        height, width = (min(SIDE, side) for side in train.images.shape[2:])
+        small = [  # a part at a time: large images would take gigabytes as floats
+            torch.nn.functional.adaptive_avg_pool2d(
+                train.images.index_select(0, part).float() / 255, (height, width)
+            )
+            for part in chosen.split(256)
+        ]
+        return np.asarray(torch.cat(small).flatten(1).numpy())
     mean, std = (torch.tensor(each, dtype=torch.float32) for each in train.pixel_mean_std())
-    return np.asarray(((part - mean) / std).numpy())
+    return np.asarray(((train.images.index_select(0, chosen) - mean) / std).numpy())

@@ -98,7 +98,7 @@ def model_shape(config: RunConfig, train: Examples) -> dict[str, Any]:
         InputError: a model of the catalog that takes images is to take a table.
     """
     from noisylabels.models.catalog import is_own
-    from noisylabels.models.mlp import widths_for
+    from noisylabels.models.mlp import OF_TABLES
 
     more = {"num_classes": train.num_classes, "width": config.width}
     if train.images.ndim == 4:
@@ -107,8 +107,7 @@ def model_shape(config: RunConfig, train: Examples) -> dict[str, Any]:
         name = auto if config.model == "auto" else config.model
         return {"name": name, "channels": train.images.shape[1], "image_size": (height, width), **more}
     columns = train.images.shape[1]
-    widths = ",".join(map(str, widths_for(len(train), columns)))
-    name = f"mlp:{widths}" if config.model == "auto" else config.model
+    name = OF_TABLES if config.model == "auto" else config.model
     if name.partition(":")[0] != "mlp" and not is_own(name):
         raise InputError(
             f"the model {name!r} takes images, and {train.name} is a table of {columns} features; leave out "

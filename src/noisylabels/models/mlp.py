@@ -10,6 +10,9 @@ from torch import nn
 
 from noisylabels.models.layers import reset_weights
 
+OF_TABLES = "mlp:64,64"
+"""The model of a table unless another is named; wider ones learn wrong labels by heart sooner."""
+
 
 def mlp(
     channels: int,
@@ -26,12 +29,3 @@ def mlp(
     model = nn.Sequential(*layers, nn.Linear(sizes[-1], num_classes))
     reset_weights(model)
     return model
-
-
-def widths_for(n: int, columns: int) -> tuple[int, int]:
-    """Return sensible widths of two hidden layers for a table of n rows of D `columns`.
-
-    >>> widths_for(150, 4), widths_for(20_000, 50)
-    ((64, 64), (128, 128))
-    """
-    return (64, 64) if n < 5_000 else (128, 128)

@@ -168,6 +168,11 @@ def test_every_key_does_what_it_says(opened):
     assert decided(folder) == {}
     tab.press("u")
     assert tab.text("#saved") == "nothing to undo"
+    # few pixels are shown as such, or smooth
+    look = "e => getComputedStyle(e).imageRendering"
+    assert tab.page.locator("#stage img").evaluate(look) == "pixelated"
+    tab.page.keyboard.press("z")
+    assert tab.page.locator("#stage img").evaluate(look) == "auto"
     # help
     tab.page.keyboard.press("?")
     assert tab.page.locator("#help").is_visible()

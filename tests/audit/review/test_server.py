@@ -22,7 +22,7 @@ import pytest
 from PIL import Image
 
 import noisylabels
-from noisylabels.audit.review.server import Guard, application
+from noisylabels.audit.review.server import Guard, _listening, application
 from noisylabels.audit.review.session import Session
 from noisylabels.cli import main
 
@@ -207,6 +207,15 @@ def test_it_listens_on_loopback_only(served):
     assert listening == [f"0100007F:{served.port:04X}"]
     with open("/proc/net/tcp6") as file:
         assert not [line for line in file if f":{served.port:04X} " in line.split()[1] + " "]
+
+
+def test_an_answer_does_not_wait_for_an_acknowledgement():
+    """With the protocol named asyncio sets TCP_NODELAY; without, an answer's body comes 40 ms late."""
+    with _listening(0) as listening, socket.create_connection(listening.getsockname()) as there:
+        here, _ = listening.accept()
+        with here:
+            assert here.proto == socket.IPPROTO_TCP
+        assert there.getpeername()[0] == "127.0.0.1"
 
 
 def test_the_browsers_address_is_good_for_one_visit():

@@ -72,6 +72,7 @@ document.addEventListener("keydown", (event) => {
   const columns = getComputedStyle($("grid")).gridTemplateColumns.split(" ").length;
   const step = { ArrowLeft: -1, ArrowRight: 1, ArrowUp: -columns, ArrowDown: columns, PageUp: -TILES, PageDown: TILES }[key];
   if (step) { move(step); event.preventDefault(); return; }
+  if (key === "z") { document.body.classList.toggle("smooth"); return; }
   if (key === "?") { $("help").showModal(); event.preventDefault(); return; }
   const digit = /^[1-9]$/.test(key) ? Number(key) : 0;
   if (!KEYS[key] && !digit) return;

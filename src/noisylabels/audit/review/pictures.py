@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from noisylabels.core.checks import InputError
+from noisylabels.core.process import usable_cpus
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -60,6 +61,7 @@ class Pictures:
         self._kept: OrderedDict[tuple[int, str], tuple[bytes, str]] = OrderedDict()
         self._kept_bytes = 0
         self._lock = threading.Lock()
+        self._making = threading.Semaphore(max(1, usable_cpus() - 1))  # a processor is for the decisions
         self._loading = threading.Lock()
         self._loaded: Any = None
         self._problem = ""
@@ -98,7 +100,8 @@ class Pictures:
             if key in self._kept:
                 self._kept.move_to_end(key)
                 return self._kept[key]
-        made = _encoded(make())
+        with self._making:
+            made = _encoded(make())
         with self._lock:
             if key not in self._kept:
                 self._kept[key] = made

@@ -276,6 +276,7 @@ def serve(session: Session, port: int = 0, announce: Callable[[str, str], None] 
         from starlette.applications import Starlette  # noqa: F401  said at once rather than later
     except ImportError:
         raise InputError("the review needs two more packages: pip install 'noisylabels[review]'") from None
+    sys.setswitchinterval(0.0005)  # an answer to a decision does not wait while others make pictures
     warnings.filterwarnings("ignore", module="PIL")  # metadata of pictures: the pixels are what counts
     with contextlib.closing(_listening(port)) as listening:
         port = listening.getsockname()[1]
@@ -301,7 +302,9 @@ def serve(session: Session, port: int = 0, announce: Callable[[str, str], None] 
 
 
 def _listening(port: int) -> socket.socket:
-    made = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    # With the protocol named asyncio sends at once (TCP_NODELAY); else the kernel holds the body of an answer
+    # back until its head is acknowledged, 40 ms later.
+    made = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         if sys.platform != "win32":  # there it would let two servers share a port
             made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
