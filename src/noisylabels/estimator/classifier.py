@@ -221,13 +221,6 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         share = self.validation_fraction if count >= FEWEST else 0.0
         order = np.argsort(uniforms(count, seed, "held out"), kind="stable")
         parts = held_out(count, self.n_estimators, share, order)
-        names = [str(i) for i in range(len(self.classes_))]
-
-        def make(some: Examples) -> FeatureSet | ImageSet:
-            if self.image_shape_:
-                return image_set(torch.from_numpy(some.rows), torch.from_numpy(some.labels), names)
-            return feature_set(some.rows, some.labels, names)
-
         best = np.inf
         for recipe in recipes(self.model, self.image_shape_, self.loss):
             members, probs, times = self._ensemble(recipe, examples, parts, seed)
