@@ -375,3 +375,45 @@ def test_labels_are_numbers_or_words() -> None:
     given, names = read_labels(torch.tensor([2, 0]), None)
     assert (given.tolist(), names) == ([2, 0], ("0", "1", "2"))
     assert read_labels([1, 0], ["cat", "dog"])[1] == ("cat", "dog")
+
+
+@pytest.mark.parametrize("missing", [None, float("nan"), ""])
+def test_a_missing_label_is_no_class(missing: object) -> None:
+    for labels in (["a", missing, "b"], np.array(["a", missing, "b"], dtype=object)):
+        with pytest.raises(InputError, match=r"labels\[1\] is .*; give the example a label"):
+            read_labels(labels, None)
+
+
+def test_numbers_as_objects_are_numbers() -> None:
+    # as words 10 would be the class before 2, and every column of probs from there another's
+    K = 12
+    found = audit_labels(labels=np.arange(K).astype(object), probs=0.5 * np.eye(K) + 0.5 / K)
+    assert found.class_names == tuple(str(k) for k in range(K))
+    assert found.flagged.sum() == 0
+
+
+def test_labels_alone_are_told_apart_by_the_names_of_their_classes() -> None:
+    probs = [[0.9, 0.1], [0.1, 0.9]]
+    audit_labels(labels=["cat", "dog"], probs=probs, out="found")
+    with pytest.raises(InputError, match="holds another audit: its data is"):
+        audit_labels(labels=["ape", "cow"], probs=probs, out="found")
+
+
+def test_a_finished_audit_of_data_that_changed_is_not_shown(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = photographs(tmp_path / "photos")
+    assert main(["audit", "photos", "--out", "found", *QUICK]) == 0
+    assert main(["audit", "photos", "--out", "found", *QUICK]) == 0
+    capsys.readouterr()
+    (root / "cat" / "dog 13.png").rename(root / "dog" / "dog 13.png")
+    refused(capsys, ["photos", "--out", "found", *QUICK], "has changed since it was audited", "--out")
+
+
+def test_names_that_are_no_text_are_audited(tmp_path: Path) -> None:
+    root = photographs(tmp_path / "photos")
+    os.rename(os.fsencode(root), b"ph\xff")
+    os.rename(b"ph\xff/cat/cat 0.png", b"ph\xff/cat/\xff.png")
+    for _ in range(2):  # made, then found again
+        found = audit_labels(os.fsdecode(b"ph\xff"), out="found", **MODEL)
+        assert len(found) == 28

@@ -70,6 +70,8 @@ def test_a_class_may_be_called_nan(tmp_path: Path) -> None:
         ("id,label\n,cat\n", "line 2: the id is empty"),
         ("id,label\na,cat,dog\n", "line 2: 3 cells, but the heading has 2"),
         ("name,label\na,cat\n", "has no column of ids: its columns are name, label; call one id or path"),
+        ("id,label\na," + "9" * 5000 + "\n", "line 2: unknown class '999"),
+        ("id,label,Label\na,cat,dog\n", "has two columns called 'label'; leave one of them"),
         ("id,given\na,cat\n", "has no column of labels: its columns are id, given; call one label or class"),
     ],
 )

@@ -295,3 +295,11 @@ def test_a_time_budget_ends_a_search_that_goes_on_later(capsys: pytest.CaptureFi
     assert main([*words, "--device", "cpu"]) == 0
     assert "the time is up; the same command goes on from there" in capsys.readouterr().err
     assert [trial.state.name for trial in journal()] == ["RUNNING"]
+
+
+@pytest.mark.parametrize("text", ["{}", "[]", '{"config": {}}'])
+def test_a_folder_of_something_else_is_one_line(text: str) -> None:
+    Path("search").mkdir()
+    Path("search/tune.json").write_text(text)
+    with pytest.raises(InputError, match=r"tune.json is no record of a search; restore it, or give another"):
+        tune(fast(epochs=1), 1)

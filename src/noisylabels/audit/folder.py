@@ -10,7 +10,6 @@ from typing import Any
 from noisylabels.audit.result import Audit
 from noisylabels.core.checks import InputError
 from noisylabels.core.files import read_json
-from noisylabels.experiment.reporter import Reporter
 
 SETTINGS = "settings.json"
 """What the audit is: written first, and kept, so that the same command finds its own folder."""
@@ -19,7 +18,7 @@ FOLDER_OF_FOLDS = "folds"
 """Where the folds are kept that are done, till all is."""
 
 
-def finished(folder: Path, identity: dict[str, Any], reporter: Reporter) -> Audit | None:
+def finished(folder: Path, identity: dict[str, Any]) -> Audit | None:
     """Return the audit in a folder if this very one is done there; anything else there is an error."""
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder} is a file, expected a folder for the audit; give another --out")
@@ -39,7 +38,6 @@ def finished(folder: Path, identity: dict[str, Any], reporter: Reporter) -> Audi
             )
     if not (folder / "audit.json").exists():
         return None
-    reporter.note(f"{folder} is done already; remove it to audit again")
     return Audit.load(folder)
 
 

@@ -217,7 +217,9 @@ class Audit:
         except InputError:
             raise
         except (KeyError, TypeError, ValueError):
-            raise Damaged(f"the files of {folder} are damaged or not of one audit; run it again") from None
+            raise Damaged(
+                f"the files of {folder} are damaged or not of one audit; remove it and audit again"
+            ) from None
 
     def _probs_table(self) -> pa.Table:
         import pyarrow as pa
@@ -255,7 +257,7 @@ def read_head(folder: Path) -> dict[str, Any]:
         raise InputError(f"{folder} {what}; make one with `noisylabels audit DATA --out {folder}`")
     head = read_json(path)
     if not isinstance(head, dict) or not {"format", "name", "class_names", "n", "rate"} <= head.keys():
-        raise InputError(f"{path} is no summary of an audit; run it again, or restore the file")
+        raise InputError(f"{path} is no summary of an audit; restore it, or remove {folder} and audit again")
     if head["format"] != FORMAT:
         raise InputError(
             f"{path} has the format {head['format']!r}, this program reads {FORMAT}; "
@@ -375,4 +377,4 @@ def _read_table(path: Path) -> pa.Table:
         with path.open("rb") as file:
             return pq.read_table(file)
     except (OSError, pa.ArrowException):
-        raise Damaged(f"{path} is missing or damaged; run the audit again") from None
+        raise Damaged(f"{path} is missing or damaged; remove {path.parent} and audit again") from None

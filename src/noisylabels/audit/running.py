@@ -136,16 +136,16 @@ def audit_labels(
         found, _ = job.find(None)
         return found
     folder = Path(out).expanduser()
-    if (done := finished(folder, job.identity, reporter)) is not None:
-        return done
+    if (done := finished(folder, job.identity)) is not None:
+        return job.unchanged(done, folder)
     with contextlib.ExitStack() as stack:
         try:
             stack.enter_context(folder_for(folder))
             stack.enter_context(alone(folder / ".lock"))
         except OSError as error:
             raise InputError(f"the audit's folder {folder} cannot be written: {error.strerror}") from None
-        done = finished(folder, job.identity, reporter)  # again, now that nobody else can end it
-        return job.carry_out(folder) if done is None else done
+        done = finished(folder, job.identity)  # again, now that nobody else can end it
+        return job.carry_out(folder) if done is None else job.unchanged(done, folder)
 
 
 def default_out(subject: Subject, how: dict[str, Any], probs: object = None) -> Path:
@@ -175,7 +175,9 @@ class _Job:
         if subject.examples is not None:
             asked["data"] = subject.examples.digest
         elif subject.given is not None:
-            asked["data"] = hashlib.sha256(subject.given[0].tobytes()).hexdigest()
+            numbers, names = subject.given
+            head = json.dumps(names).encode()
+            asked["data"] = hashlib.sha256(head + numbers.tobytes()).hexdigest()
         if probs is None:
             if subject.given is not None:
                 raise InputError("there are labels but no data; give data to train on, or probs")
@@ -216,6 +218,20 @@ class _Job:
         found.save(folder, page(found, examples, folder))
         shutil.rmtree(folder / FOLDER_OF_FOLDS, ignore_errors=True)
         return found
+
+    def unchanged(self, done: Audit, folder: Path) -> Audit:
+        """Return an audit that is done, if its data, where they were read, are still what they were."""
+        if self.subject.asked["data"] is not None:
+            told = Notes(lambda _: None)  # as they were at first
+            told.decoding = self.reporter.decoding  # type: ignore[method-assign]
+            examples, _ = audited_set(self.subject.asked, told)
+            if examples.digest != done.summary["digest"]:
+                raise InputError(
+                    f"{self.subject.asked['data']} has changed since it was audited into {folder}; "
+                    "give another --out, or remove the folder"
+                )
+        self.reporter.note(f"{folder} is done already; remove it to audit again")
+        return done
 
     def find(self, folder: Path | None) -> tuple[Audit, Examples | None]:
         """Return the audit and what was audited."""
@@ -293,7 +309,8 @@ class _Job:
         probs, _ = checked(labels, values)
         if probs.shape[1] != len(names):
             raise InputError(
-                f"probs have {probs.shape[1]} columns, expected one for each of {len(names)} classes"
+                f"probs have {probs.shape[1]} columns, expected one for each of {len(names)} classes; where "
+                "a class has no label, name all of them by class_names"
             )
         return probs
 

@@ -89,18 +89,38 @@ def read_labels(labels: Any, class_names: Sequence[str] | None) -> tuple[np.ndar
 
     if hasattr(labels, "detach"):
         labels = labels.detach().cpu().numpy()
-    words = np.asarray(labels)
-    if words.ndim == 1 and words.dtype.kind in "OU" and len(words):
+    words = _words(labels)
+    if words is not None:
         known = sorted({str(word) for word in words}) if class_names is None else list(class_names)
         number = {name: k for k, name in enumerate(known)}
         if missing := next((str(word) for word in words if str(word) not in number), None):
             raise InputError(f"a label is {missing!r}, which is none of the class names {', '.join(known)}")
         check_class_names(known)
         return np.array([number[str(word)] for word in words], np.int64), tuple(known)
-    given = check_labels(words, None if class_names is None else len(class_names))
+    given = check_labels(labels, None if class_names is None else len(class_names))
     names = tuple(str(k) for k in range(int(given.max()) + 1)) if class_names is None else tuple(class_names)
     check_class_names(names)
     return given, names
+
+
+def _words(labels: Any) -> list[str] | None:
+    """Return labels that are words; None if they are numbers, or nothing that labels can be."""
+    try:
+        array = np.asarray(labels)
+        if array.dtype.kind == "U" and not isinstance(labels, np.ndarray):
+            array = np.asarray(labels, dtype=object)  # a NaN among words would have become one
+    except ValueError:  # lists of different lengths
+        return None
+    if array.ndim != 1 or array.dtype.kind not in "OU" or not len(array):
+        return None
+    values = array.tolist()
+    if all(isinstance(value, (int, np.integer)) for value in values):
+        return None  # numbers as objects: as words 10 would come before 2
+    for row, value in enumerate(values):
+        text = isinstance(value, str)
+        if value == "" if text else str(value) in ("None", "nan", "NaT", "<NA>"):
+            raise InputError(f"labels[{row}] is {value!r}; give the example a label, or leave it out")
+    return [str(value) for value in values]
 
 
 def _by_name(
@@ -164,6 +184,11 @@ def _of_array(
     if len(values) != len(given):
         raise InputError(f"there are {len(given)} labels for {len(values)} examples")
     target = torch.from_numpy(given)
+    if values.ndim not in (2, 3, 4):
+        raise InputError(
+            f"the data have shape {tuple(values.shape)}, expected rows of features (N, D) or images "
+            "(N, C, H, W)"
+        )
     if values.ndim == 2:
         return feature_set(values, target, names, ids, name)
     if values.ndim == 4 and values.shape[1] not in (1, 3) and values.shape[3] in (1, 3):

@@ -31,7 +31,7 @@ def derive_seed(seed: int, *name: str | int) -> int:
     if isinstance(came, bool) or not isinstance(came, Integral) or seed < 0:
         raise InputError(f"seed is {seed!r}, expected an integer of 0 or more")
     text = "/".join([str(int(seed)), *(str(part) for part in name)])
-    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
+    return int.from_bytes(hashlib.sha256(text.encode("utf-8", "surrogateescape")).digest()[:8], "big") >> 1
 
 
 def derive_seeds(seed: int, *name: str | int, last: Iterable[str], count: int) -> np.ndarray:
@@ -45,7 +45,9 @@ def derive_seeds(seed: int, *name: str | int, last: Iterable[str], count: int) -
     derive_seed(seed, *name)  # checks
     text = "/".join([str(int(seed)), *(str(part) for part in name), ""])
     first = np.fromiter(
-        (hashlib.sha256((text + part).encode()).digest()[:8] for part in last), dtype="S8", count=count
+        (hashlib.sha256((text + part).encode("utf-8", "surrogateescape")).digest()[:8] for part in last),
+        dtype="S8",
+        count=count,
     )
     return (first.view(">u8") >> np.uint64(1)).astype(np.int64)
 

@@ -207,6 +207,8 @@ def _columns(path: Path, heading: Sequence[str]) -> tuple[int, int]:
                 f"call one {' or '.join(known[:2])}"
             )
         places.append(found[0])
+        if lower.count(lower[found[0]]) > 1:
+            raise InputError(f"{path} has two columns called {lower[found[0]]!r}; leave one of them")
     return places[0], places[1]
 
 
@@ -217,7 +219,7 @@ def _class(word: str, number: Mapping[str, int]) -> int | None:
     if word.lower() in ("", "nan"):
         return LEFT_OUT
     if match := _NUMBER.fullmatch(word):  # where the classes are called by numbers
-        return number.get(str(int(match[1])))
+        return number.get(match[1].lstrip("0") or "0")
     return None
 
 

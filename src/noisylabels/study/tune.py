@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
 from collections.abc import Callable, Sequence
@@ -130,12 +131,14 @@ def tune(
     if config.validation == 0:
         config = replace(config, validation=VALIDATION)
     out = Path(config.out).expanduser() if config.out is not None else _default_out(config)
-    try:
-        with folder_for(out), alone(out / ".lock"):
-            start, held = _begin(replace(config, out=str(out)), out, search, prune, reporter)
-            return _search(start, held, out, trials, search, prune, reporter, stop)
-    except OSError as error:
-        raise InputError(f"the folder {out} cannot be written: {error.strerror}") from None
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(folder_for(out))
+            stack.enter_context(alone(out / ".lock"))
+        except OSError as error:
+            raise InputError(f"the folder {out} cannot be written: {error.strerror}") from None
+        start, held = _begin(replace(config, out=str(out)), out, search, prune, reporter)
+        return _search(start, held, out, trials, search, prune, reporter, stop)
 
 
 def dimensions(config: RunConfig, search: Sequence[str] = WHAT) -> list[Dimension]:
@@ -230,6 +233,8 @@ def _begin(
     path = out / "tune.json"
     if path.exists():
         there = read_json(path)
+        if not isinstance(there, dict) or not {"config", "loss", "validation"} <= there.keys():
+            raise InputError(f"{path} is no record of a search; restore it, or give another --out")
         was, now = ({**each, **each["config"], "config": None} for each in (there, about))
         for key, value in now.items():
             if was.get(key) != value:
