@@ -158,11 +158,14 @@ def table(result: dict[str, Any]) -> str:
     """Return the Markdown of what was measured."""
     names: list[str] = result["methods"]
     seeds = len(result["seeds"])
+    busy = "the load was not kept"
+    if result["load"] is not None:
+        busy = f"the load was {result['load'][0]:.1f} to {result['load'][1]:.1f}"
     lines = [
         f"Accuracy on clean test rows, per cent, mean ± standard deviation over {seeds} seeds, after "
         f"training on wrong labels; best mean in bold. {result['processor']}, {result['cores']} cores, one "
         f"thread a fit, torch {result['torch']}, scikit-learn {result['sklearn']}, cleanlab "
-        f"{result['cleanlab'] or 'absent'}; the load was {result['load'][0]:.1f} to {result['load'][1]:.1f}.",
+        f"{result['cleanlab'] or 'absent'}; {busy}.",
         "",
         "| set, rows | noise | " + " | ".join(names) + " |",
         "|---|---|" + "---:|" * len(names),
@@ -234,14 +237,14 @@ def main(options: Options) -> None:
         raise nl.InputError("ranks are of two classifiers or more; name another with --methods")
     rows = measure(options, known)
     ranks, pairs = ranked(rows, list(known))
-    loads = [row["load"] for row in rows if "load" in row] or [load()]
+    loads = [row["load"] for row in rows if "load" in row]
     result: dict[str, Any] = {
         "processor": processor(),
         "cores": os.cpu_count(),
         "torch": torch.__version__,
         "sklearn": sklearn.__version__,
         "cleanlab": metadata.version("cleanlab") if any("Clean" in name for name in known) else None,
-        "load": [min(loads), max(loads)],
+        "load": [min(loads), max(loads)] if len(loads) == len(rows) else None,
         "seeds": options.seeds,
         "noises": options.noises,
         "methods": list(known),

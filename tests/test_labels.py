@@ -49,7 +49,9 @@ def test_labels_of_both_parts_are_corrected_and_the_split_stays() -> None:
     write([(first, other[first]), (str(absolute), ""), (last, other[last]), kept])
     notes: list[str] = []
     new_train, new_test = load_sets(config(labels="corrected.csv"), Notes(notes.append))
-    assert notes[-1] == "corrected.csv: 2 labels changed, 1 examples left out, 1 confirmed, 36 not named"
+    assert notes[-1] == (
+        "corrected.csv: 2 labels changed, 1 as they were, 1 left out, 36 not named in it, and kept"
+    )
     assert list(new_train.ids) == [name for name in train.ids if name != second]
     assert list(new_test.ids) == list(test.ids)
     assert new_train.class_names[int(new_train.labels[0])] == other[first]

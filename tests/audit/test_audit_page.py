@@ -84,6 +84,19 @@ def test_labels_alone_and_features_have_a_page_without_pictures() -> None:
     assert "noisylabels review" not in text
 
 
+def test_rows_of_a_table_are_shown_by_their_values(tmp_path: Path) -> None:
+    lines = [
+        f"{20 + 7 * i % 40},{'Oslo' if i % 3 else 'Rome'},{1234567.5 if i else ''},{'ny'[i > 9]}"
+        for i in range(20)
+    ]
+    (tmp_path / "t.csv").write_text("\n".join(["age,city,income,label", *lines]) + "\n", encoding="utf-8")
+    audit_labels(str(tmp_path / "t.csv"), out=tmp_path / "a", folds=2, epochs=1)
+    items = content((tmp_path / "a" / "page.html").read_text(encoding="utf-8"))["items"]
+    said = {item["id"]: item["values"] for item in items}
+    assert said["row:0"] == "age 20, city Rome, income is missing"
+    assert said["row:19"] == "age 33, city Oslo, income 1,234,568"
+
+
 def test_the_next_steps_quote_what_a_shell_would_take_apart(tmp_path: Path) -> None:
     found, _ = audited()
     summary = found.summary | {"data": "/data/it's photos", "image_size": 32}
@@ -100,7 +113,7 @@ def test_a_model_that_knows_nothing_is_warned_of() -> None:
     labels = rng.integers(0, 10, 300)
     weak = audit_labels(labels=labels, probs=rng.dirichlet(np.ones(10), 300))
     good = audit_labels(labels=labels, probs=0.9 * np.eye(10)[labels] + 0.01)
-    assert re.match(r"Only \d+ % of the labels .* too weak", warning(weak))
+    assert re.match(r"The model agrees with only \d+ % of the labels.* too weak", warning(weak))
     assert warning(good) == ""
     assert "too weak" in page(weak, None, Path("a"))
 

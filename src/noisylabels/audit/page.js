@@ -42,6 +42,7 @@ function card(item) {
   bar.append(filled);
   score.append(`${item.rank}.`, bar, item.score.toFixed(3));
   score.title = "place in the list, doubt, score (0 probably wrong, 1 probably right)";
+  if (item.values) node.append(make("div", "values", item.values));
   node.append(score, make("div", "why", item.why.replaceAll(" %", "\u00a0%")));
   if (item.true !== undefined) {
     const truly = item.true < 0 ? "of no class" : names[item.true];

@@ -21,11 +21,14 @@ from noisylabels import __version__
 
 if TYPE_CHECKING:
     from noisylabels.audit.result import Audit
+    from noisylabels.data.encoding import Encoder
     from noisylabels.data.features import Examples
 
 SHOWN = 600
 """Pictures on the page at most: with them it has some megabytes."""
 GROUPS = 60
+VALUES = 12
+"""Of a table's row at most: columns."""
 SIDE = 128
 """Of a picture, in pixels at most."""
 
@@ -44,6 +47,8 @@ def page(audit: Audit, examples: Examples | None, folder: Path) -> str:
     pictures = examples is not None and examples.images.ndim == 4
     tiny = pictures and examples is not None and max(examples.images.shape[2:]) < _TINY
 
+    encoder = None if pictures else getattr(examples, "encoder", None)
+
     def item(i: int) -> dict[str, Any]:
         made: dict[str, Any] = {
             "id": audit.ids[i],
@@ -56,6 +61,8 @@ def page(audit: Audit, examples: Examples | None, folder: Path) -> str:
             made["true"] = int(audit.true[i])
         if pictures and examples is not None:
             made["image"] = data_uri(examples.images[i].numpy())
+        elif encoder is not None and examples is not None:
+            made["values"] = _values(encoder, examples.images[i].numpy())
         return made
 
     flagged = int(audit.flagged.sum())
@@ -93,6 +100,21 @@ def page(audit: Audit, examples: Examples | None, folder: Path) -> str:
         "limits": "".join(f"<p>{html.escape(line)}</p>" for line in _LIMITS),
     }
     return _plain("".join(values[part] if k % 2 else part for k, part in enumerate(parts)))
+
+
+def _values(encoder: Encoder, row: np.ndarray) -> str:
+    """Return a row of a table in words, of its first columns; the encoder made its features."""
+    said, place = [], 0
+    for column in encoder.columns[:VALUES]:
+        own = row[place : place + len(column.features)]
+        place += len(own)
+        if column.marked and own[-1]:
+            said.append(f"{column.name} is missing")
+        elif column.kind == "words":
+            said += [f"{column.name} {word}" for word, here in zip(column.words, own, strict=False) if here]
+        else:
+            said.append(f"{column.name} {float(f'{own[0]:.7g}'):,.12g}")  # the digits that float32 has
+    return ", ".join(said)
 
 
 def in_script(value: Any) -> str:
@@ -147,8 +169,8 @@ def warning(audit: Audit) -> str:
     if audit.summary["method"]["probs"] == "given":
         ways = "probabilities of a better model"
     return (
-        f"Only {100 * agreement:.0f} % of the labels are what the model takes the example for: more likely "
-        f"than so many wrong labels is a model too weak to judge them. Try {ways}."
+        f"The model agrees with only {100 * agreement:.0f} % of the labels. More likely than so many wrong "
+        f"labels is a model too weak to judge them: do not rely on these figures. Try {ways}."
     )
 
 
@@ -179,7 +201,7 @@ def _doubtful(audit: Audit, count: int) -> str:
         more = (
             f" The first {flagged:,} are flagged; the others come next." if flagged else " None is flagged."
         )
-    return f"Struck out: the label given. After it: what it is taken for.{more}"
+    return f"Struck out: the label given. After it: what it looks like to the models.{more}"
 
 
 def _noise(audit: Audit) -> str:
@@ -198,7 +220,7 @@ def _pairs(audit: Audit) -> str:
     if not pairs:
         return "Nothing is flagged."
     more = " The first 100 are here; all are in audit.json." if len(pairs) > 100 else ""
-    return f"What the flagged are labelled, and what they are taken for.{more}"
+    return f"What the flagged are labelled, and what they look like to the models.{more}"
 
 
 def _copies(audit: Audit, pictures: bool) -> str:
@@ -264,7 +286,7 @@ def _made(audit: Audit) -> dict[str, str]:
         made["probabilities"] = f"of {method['folds']} models, each trained on all folds but one"
         for name in ("model", "loss", "epochs", "batch_size", "lr", "seed"):
             if name in method:
-                made[name.replace("_", " ")] = str(method[name])
+                made["learning rate" if name == "lr" else name.replace("_", " ")] = str(method[name])
         if method["choice"] is not None:
             made["why this loss"] = method["choice"]["why"]
         made["training"] = f"{method['train_seconds']:,.0f} s"

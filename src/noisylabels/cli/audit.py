@@ -130,14 +130,13 @@ def summary(found: Audit, out: Path) -> str:
         ]
         lines.append(f"  the truth is known here: {', '.join(scores)}")
     if about["pairs"]:
-        lines.append("  most often taken for another class:")
+        lines.append("  most frequent among the flagged (labelled -> looks like):")
         shown = about["pairs"][:PAIRS]
         names = [f"{_cut(pair['given'], 24)} -> {_cut(pair['suggested'], 24)}" for pair in shown]
         wide = max(map(len, names))
         for words, pair in zip(names, shown, strict=True):
-            lines.append(
-                f"    {words:{wide}}  {pair['count']:>6,}  {_percent(pair['share'])} of those labelled so"
-            )
+            share = f"{_percent(pair['share'])} of all labelled {_cut(pair['given'], 24)}"
+            lines.append(f"    {words:{wide}}  {pair['count']:>6,}  {share}")
     if copies["groups"]:
         count = len(copies["conflicts"])
         differ = f", in {count} of them labelled differently" if count else ", always labelled the same"
@@ -145,7 +144,7 @@ def summary(found: Audit, out: Path) -> str:
         lines.append(f"  there more than once: {groups} of examples{differ}")
     rows = list(found.rows(DOUBTFUL))
     if rows:
-        lines.append("  the most doubtful:")
+        lines.append("  the most doubtful (score: 0 probably wrong, 1 probably right):")
         wide = max(len(_cut(row["id"], 40)) for row in rows)
         for row in rows:
             lines.append(f"    {row['score']:.3f}  {_cut(row['id'], 40):{wide}}  {_cut(row['why'], 90)}")

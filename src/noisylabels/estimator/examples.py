@@ -28,7 +28,7 @@ class Examples:
 
 
 def different(rows: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> Examples:
-    """Return each different pair of row and label once, sorted, with the sum of its weights.
+    """Return each different pair of row and label once, in the order of their bytes, with the sum of weights.
 
     So training does not depend on the order in which the examples came, a weight of 2 is the same as giving
     an example twice, and no example is both trained on and held out.
@@ -39,8 +39,8 @@ def different(rows: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> Exam
         weights: (N,), 0 or more; an example of weight 0 is left out.
 
     >>> found = different(np.array([[2.0], [1.0], [2.0]]), np.array([0, 1, 0]), np.array([1.0, 1.0, 1.0]))
-    >>> found.rows.tolist(), found.labels.tolist(), found.weights.tolist()
-    ([[1.0], [2.0]], [1, 0], [1.0, 2.0])
+    >>> sorted(zip(found.rows.ravel().tolist(), found.labels.tolist(), found.weights.tolist()))
+    [(1.0, 1, 1.0), (2.0, 0, 2.0)]
     """
     used = weights > 0
     rows, labels, weights = rows[used], labels[used], weights[used]

@@ -69,10 +69,10 @@ def relabelled(
     new = corrected(train, labels), corrected(test, labels)
     out = sum(label == LEFT_OUT for label in labels.values())
     changed = sum(label not in (LEFT_OUT, known[name]) for name, label in labels.items())
-    reporter.note(
-        f"{config.labels}: {changed:,} labels changed, {out:,} examples left out, "
-        f"{len(labels) - changed - out:,} confirmed, {len(known) - len(labels):,} not named"
-    )
+    parts = [f"{changed:,} labels changed", f"{len(labels) - changed - out:,} as they were"]
+    parts += [f"{out:,} left out"] if out else []
+    parts += [f"{len(known) - len(labels):,} not named in it, and kept"] if len(known) > len(labels) else []
+    reporter.note(f"{config.labels}: {', '.join(parts)}")
     return new
 
 

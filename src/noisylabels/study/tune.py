@@ -125,7 +125,7 @@ def tune(
     for name in search:
         check_choice(name, WHAT, "thing to search")
     _optuna()
-    reporter = reporter or Silent()
+    reporter = _Once(reporter or Silent())
     config = canonical(config)
     if config.validation == 0:
         config = replace(config, validation=VALIDATION)
@@ -321,6 +321,28 @@ def _carry_out(
     rows = result.history.rows if result.status == "done" else []
     # one that diverged is as bad as can be, which the search should know
     study.tell(trial, float(rows[-1]["validation_accuracy"]) if rows else 0.0)
+
+
+class _Once:
+    """A reporter that passes everything on, but a note once: each trial reads the same data."""
+
+    def __init__(self, reporter: Reporter) -> None:
+        self.reporter = reporter
+        self.said: set[str] = set()
+
+    def note(self, text: str) -> None:
+        if text not in self.said:
+            self.said.add(text)
+            self.reporter.note(text)
+
+    def decoding(self, what: str, done: int, total: int) -> None:
+        self.reporter.decoding(what, done, total)
+
+    def step(self, epoch: int, done: int, total: int) -> None:
+        self.reporter.step(epoch, done, total)
+
+    def epoch(self, row: dict[str, Any]) -> None:
+        self.reporter.epoch(row)
 
 
 class _Watch:

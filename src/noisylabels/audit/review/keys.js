@@ -126,6 +126,7 @@ async function begin() {
   $("title").textContent = all.name;
   $("title").title = all.name;
   document.title = "Review: " + all.name;
+  $("export").textContent = all.export;
   options($("which"), [["flagged", `flagged (${number(all.flagged)})`], ["all", `all (${number(all.index.length)})`]]);
   options($("state"), [["open", "open"], ["skipped", "skipped"], ["decided", "decided"], ["changed", "changed"], ["discarded", "discarded"], ["any", "any"]]);
   if (!all.flagged) $("which").value = "all";

@@ -198,7 +198,7 @@ function tile(rank, place) {
     img.onerror = () => img.replaceWith(make("span", "no picture", { class: "pic" }));
     img.src = address(index, "tile");
     button.append(img);
-  }
+  } else if (all.ids) button.append(make("bdi", all.ids[rank], { class: "words" })); // rows look all the same but for it
   button.append(...words);
   button.title = `${given} → ${suggested}, score ${all.score[rank]}`;
   button.addEventListener("click", () => { at = place; show(); $("current").focus(); });
@@ -261,7 +261,7 @@ function drawValues(place, known) {
   }
   table.append(make("thead"), body);
   table.tHead.append(head);
-  box.append(table);
+  box.append(table, make("p", "Bold: the class whose mean is nearer to this row.", { class: "hint" }));
   return box;
 }
 
@@ -269,9 +269,9 @@ function finish() {
   const left = $("which").value === "flagged" && all.flagged < all.index.length;
   const words = queue.length || $("state").value === "open" ? "Nothing is left to do in this list." : "There is nothing of that kind.";
   $("empty").replaceChildren(make("p", words), make("p", left ? "Other filters show more; “all” has also the labels that look right." : "Other filters show more."),
-    make("p", "`noisylabels review AUDIT --export corrected.csv` writes the corrected labels; so does CSV at the top."));
+    make("p", "This writes the corrected labels, as does CSV at the top:"), make("code", all.export));
   $("empty").hidden = false;
-  $("stage").hidden = $("panel").hidden = true;
+  $("frame").hidden = $("panel").hidden = true;
   drawGrid();
   document.documentElement.dataset.shown = "none";
 }
@@ -280,7 +280,7 @@ async function show() {
   if (!queue.length) { finish(); return; }
   const place = position(), rank = queue[at];
   $("empty").hidden = true;
-  $("stage").hidden = $("panel").hidden = false;
+  $("frame").hidden = $("panel").hidden = false;
   fetchDetails([place]);
   const known = details.get(place);
   const ready = known instanceof Promise ? null : known;

@@ -119,7 +119,11 @@ class Pictures:
         for row, places in enumerate(self._audit.neighbours.get(position, ([], []))):
             for column, place in enumerate(places[:BESIDE]):
                 with contextlib.suppress(NoPicture):  # it stays grey
-                    cell = ImageOps.fit(self._picture(place, SIDES["tile"]), (_CELL, _CELL))
+                    picture = self._picture(place, SIDES["tile"])
+                    # few pixels are shown as pixels, as the page does with the example itself
+                    few = 2 * max(picture.size) <= _CELL
+                    way = Image.Resampling.NEAREST if few else Image.Resampling.BICUBIC
+                    cell = ImageOps.fit(picture, (_CELL, _CELL), way)
                     sheet.paste(cell, (column * _CELL, row * _CELL))
         return sheet
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 import threading
 from pathlib import Path
 from typing import Any
@@ -59,7 +60,9 @@ class Session:
             "given": audit.given[order].tolist(),
             "suggested": audit.suggested[order].tolist(),
             "score": np.round(audit.score[order], 3).tolist(),
+            "ids": [audit.ids[i] for i in order] if audit.summary.get("kind") == "features" else None,
             "reviewer": self.reviewer,
+            "export": f"noisylabels review {shlex.quote(str(self.folder))} --export corrected.csv",
         }
 
     def details(self, positions: list[int]) -> dict[int, dict[str, Any]]:

@@ -4,7 +4,7 @@
 const $ = (id) => document.getElementById(id);
 const TILES = 48; // a page of the grid
 const AHEAD = 8; // examples whose pictures are fetched before they are wanted; what is said of them, of three times as many
-const all = { index: [], given: [], suggested: [], score: [], classes: [], flagged: 0, version: "", name: "" };
+const all = { index: [], given: [], suggested: [], score: [], classes: [], flagged: 0, version: "", name: "", ids: null, export: "" };
 const rankOf = new Map(); // position in the audited set -> place in the lists of `all`, the most doubtful first
 const decisions = new Map(); // position -> { action, label }
 const details = new Map(); // position -> what the server says of it, or the promise of that
@@ -26,7 +26,7 @@ function make(kind, text, attributes) {
   return made;
 }
 
-const percent = (share) => (share === null || share === undefined ? "" : (share > 0 && share < 0.01 ? "<1" : Math.round(100 * share)) + " %");
+const percent = (share) => (share === null || share === undefined ? "" : (share < 0.01 ? "<1" : Math.round(100 * share)) + " %");
 const position = () => (queue.length ? all.index[queue[at]] : null);
 const nameOf = (label) => all.classes[label];
 const number = (value) => value.toLocaleString("en");
