@@ -142,6 +142,7 @@ def corrected(examples: Examples, labels: Mapping[str, int]) -> Examples:
     Raises:
         InputError: a label out of range, or nothing would be left.
 
+    >>> import torch
     >>> from noisylabels.data.images import image_set
     >>> pair = image_set(torch.zeros(2, 3, 4, 4, dtype=torch.uint8), [0, 1], ("cat", "dog"))
     >>> corrected(pair, {"1": 0}).labels.tolist(), list(corrected(pair, {"0": LEFT_OUT}).ids)

@@ -276,6 +276,9 @@ def test_what_cannot_be_asked_is_one_line(client, path):
         {"event": "12345678", "index": 0, "action": "chosen"},
         {"event": "12345678", "index": 0, "action": "chosen", "label": 3},
         {"event": "12345678", "index": 0, "action": "chosen", "label": "cat"},
+        {"event": "\ud800" * 8, "index": 0, "action": "keep"},
+        {"event": "12345678", "index": 0, "action": "keep", "since": -(10**30)},
+        b"[" * 20_000,
     ],
 )
 def test_what_is_no_decision_is_refused_and_not_saved(client, body):

@@ -65,6 +65,8 @@ class Pictures:
         self._loading = threading.Lock()
         self._loaded: Any = None
         self._problem = ""
+        self._means: dict[int, np.ndarray] = {}  # of a table's classes: a page asks for many examples
+        self._deviation: np.ndarray | None = None
 
     def prepare(self) -> None:
         """Load what will be needed, in the background: the page is there before a large set is."""
@@ -137,11 +139,11 @@ class Pictures:
         if examples is None or examples.images.ndim == 4:
             return None
         table = np.asarray(examples.images)
-        means = [self._mean(table, k) for k in (self._audit.given[position], self._audit.suggested[position])]
+        labels = (self._audit.given[position], self._audit.suggested[position])
+        means = [self._mean(table, int(k)) for k in labels]
         chosen = np.arange(table.shape[1])
         if len(chosen) > _COLUMNS:
-            spread = table.std(axis=0)
-            apart = np.abs(means[0] - means[1]) / np.where(spread > 0, spread, 1)
+            apart = np.abs(means[0] - means[1]) / self._spread(table)
             apart = apart if apart.any() else np.abs(table[position] - means[0])
             chosen = np.sort(np.argsort(-apart, kind="stable")[:_COLUMNS])
         named = examples.encoder is not None  # it says how the columns became features
@@ -152,9 +154,16 @@ class Pictures:
         ]
 
     def _mean(self, table: np.ndarray, label: int) -> np.ndarray:
-        of_class: np.ndarray = table[self._audit.given == label]
-        mean: np.ndarray = of_class.mean(axis=0) if len(of_class) else np.full(table.shape[1], np.nan)
-        return mean
+        if label not in self._means:
+            of_class: np.ndarray = table[self._audit.given == label]
+            self._means[label] = of_class.mean(axis=0) if len(of_class) else np.full(table.shape[1], np.nan)
+        return self._means[label]
+
+    def _spread(self, table: np.ndarray) -> np.ndarray:
+        if self._deviation is None:
+            deviation = table.std(axis=0)
+            self._deviation = np.where(deviation > 0, deviation, 1)
+        return self._deviation
 
     def _examples(self) -> Any:
         """Return the audited set, or None where it cannot be had; `_problem` says why."""

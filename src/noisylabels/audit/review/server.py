@@ -215,12 +215,15 @@ def application(session: Session, port: int, token: str, launch: set[str] | None
         async def answer(request: Request) -> Response:
             try:
                 asked = json.loads(await request.body())
-            except ValueError:
+            except (ValueError, RecursionError):
                 raise InputError("the request is no JSON") from None
             if not isinstance(asked, dict) or not isinstance(asked.get("event"), str):
                 raise InputError("the request lacks the id of its event")
-            if not 8 <= len(asked["event"]) <= 64:
-                raise InputError("the event's id is not of 8 to 64 characters")
+            if not (8 <= len(asked["event"]) <= 64 and asked["event"].isascii()):
+                raise InputError("the event's id is not of 8 to 64 characters of ASCII")
+            since = asked.get("since", 0)
+            if not isinstance(since, int) or since < 0:
+                raise InputError("the number of the last event that is known is none")
             # saved on another thread: a slow disk must not keep the pictures back
             return JSONResponse(await run_in_threadpool(act, asked))
 
@@ -228,14 +231,12 @@ def application(session: Session, port: int, token: str, launch: set[str] | None
 
     def decide(asked: dict[str, Any]) -> dict[str, Any]:
         position, action = asked.get("index"), asked.get("action")
-        since = asked.get("since", 0)
-        if not isinstance(position, int) or not isinstance(action, str) or not isinstance(since, int):
+        if not isinstance(position, int) or not isinstance(action, str):
             raise InputError("the decision lacks the example's number or the action")
-        return session.decide(asked["event"], position, action, asked.get("label"), since)
+        return session.decide(asked["event"], position, action, asked.get("label"), asked.get("since", 0))
 
     def undo(asked: dict[str, Any]) -> dict[str, Any]:
-        since = asked.get("since", 0)
-        return session.undo(asked["event"], since if isinstance(since, int) else 0)
+        return session.undo(asked["event"], asked.get("since", 0))
 
     def wrong(request: Request, error: Exception) -> Response:
         return JSONResponse({"error": str(error)}, 400)
