@@ -84,6 +84,8 @@ class Options:
     """of every training"""
     folds: int = 5
     """of cross entropy"""
+    only_done: bool = False
+    """measure nothing more: write down the cells that are done"""
 
 
 @dataclass(frozen=True)
@@ -200,6 +202,7 @@ def cell(subject: Subject, options: Options, beside: bool) -> dict[str, Any]:
     row["ours"]["suggestion_accuracy"] = float(
         (found.judged.argmax(1) == subject.data.labels.numpy())[wrong].mean()
     )
+    row["load"] = load()
     row["dynamics"] = {
         name: float(average_precision_score(wrong, value))
         for name, value in (("margin", -found.margin), ("loss", found.loss), ("agreement", -found.agreement))
@@ -233,14 +236,13 @@ def table(result: dict[str, Any]) -> str:
     """Return the Markdown of what was measured; what misses a goal is marked."""
     options, cells = result["options"], result["summary"]
     lines = [
-        f"{options['seeds']} seeds, mean ± standard deviation; {options['epochs']} epochs; "
+        f"Mean ± standard deviation of n seeds; {options['epochs']} epochs at most; "
         f"{result['processor']}, {result['cores']} cores, 1 thread, torch {result['torch']}, cleanlab "
-        f"{result['cleanlab']}; load {result['load'][0]:.1f} before, {result['load'][1]:.1f} after. "
-        "Seconds are of the processor.",
+        f"{result['cleanlab']}. Seconds are of the processor.",
         "",
-        "| labels | wrong | average precision: ours | (a) | (b) | precision at the estimated count: ours "
+        "| labels | n | wrong | average precision: ours | (a) | (b) | precision at the estimated count: ours "
         "| (a) | (b) | error of the estimated share: ours | (a) | (b) | seconds: ours | (b) |",
-        "|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
+        "|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
     ]
     missed = 0
     for name, found in cells.items():
@@ -251,7 +253,7 @@ def table(result: dict[str, Any]) -> str:
             mean, std = (100 * each for each in found[way][measure])
             return f"{mean:.1f} ± {std:.1f}"
 
-        rate = statistics.mean(row["rate"] for row in result["rows"] if row["name"] == name)
+        rates = [row["rate"] for row in result["rows"] if row["name"] == name]
         cellwise = [
             f"{shown(way, measure)}"
             for measure in ("average_precision", "precision", "rate_error")
@@ -266,7 +268,8 @@ def table(result: dict[str, Any]) -> str:
         if "b" in found and found["ours"]["cpu_seconds"][0] >= found["b"]["cpu_seconds"][0]:
             times[0] += " (missed)"
             missed += 1
-        lines.append(f"| {name} | {100 * rate:.1f} | {' | '.join([*cellwise, *times])} |")
+        head = [name, str(len(rates)), f"{100 * statistics.mean(rates):.1f}"]
+        lines.append(f"| {' | '.join([*head, *cellwise, *times])} |")
     lines += [
         "",
         "In per cent but for the seconds. Goal: average precision above (b) and no less than (a), in fewer "
@@ -278,7 +281,6 @@ def table(result: dict[str, Any]) -> str:
 def main(options: Options) -> None:
     torch.set_num_threads(1)
     keep_freed_memory()
-    before = load()
     try:
         import cleanlab
 
@@ -292,6 +294,8 @@ def main(options: Options) -> None:
         key = json.dumps([subject.name, subject.seed, what, version, RECIPE])
         path = options.cells / f"{hashlib.sha256(key.encode()).hexdigest()[:16]}.json"
         if not path.exists():
+            if options.only_done:
+                continue
             options.cells.mkdir(parents=True, exist_ok=True)
             write_json(path, cell(subject, options, version is not None))
         rows.append(read_json(path))
@@ -304,7 +308,6 @@ def main(options: Options) -> None:
         "cores": os.cpu_count(),
         "torch": torch.__version__,
         "cleanlab": version or "not installed",
-        "load": [before, load()],
         "options": {k: v for k, v in vars(options).items() if k not in ("out", "cells", "cifar10", "human")},
         "rows": rows,
         "summary": {name: summary([row for row in rows if row["name"] == name]) for name in names},

@@ -224,6 +224,29 @@ def test_parquet_without_images(tmp_path):
     assert train.class_names == ("u", "v")
 
 
+def test_numbers_with_a_comma_are_called_so(tmp_path):
+    lines = "".join(f"{i},5;{i * i};{'uv'[i % 2]}\n" for i in range(20))
+    (tmp_path / "t.csv").write_text("size;x;label\n" + lines)
+    train, _ = load(tmp_path / "t.csv")
+    assert train.encoder.features == ("x",)
+    assert "left out, numbers with a comma, which should be a decimal point: 'size'" in train.notes
+
+
+def test_ids_of_parquet_are_kept_to_the_last_digit(tmp_path):
+    ids = [10**17 + i for i in range(10)]
+    train, test = load(table_of(tmp_path, {"id": ids, "x": np.arange(10) ** 2, "label": ["u", "v"] * 5}))
+    assert sorted([*train.ids, *test.ids]) == [str(i) for i in ids]
+
+
+def test_parquet_files_may_differ_in_how_they_keep_a_column(tmp_path):
+    for part, x in (("train", [1, 2, 3, 5]), ("test", [0.5, None]), ("validation", [None, None])):
+        table = {"x": x, "y": range(len(x)), "label": (["u", "v"] * 2)[: len(x)]}
+        pq.write_table(pa.table(table), tmp_path / f"{part}.parquet")
+    train, test = load(tmp_path)
+    assert train.features[:, 0].tolist() == [1, 2, 3, 5]
+    assert test.features[:, 0].tolist() == [0.5, 2.5]
+
+
 def test_parquet_in_parts_with_names_of_classes(tmp_path):
     info = '{"info": {"features": {"kind": {"_type": "ClassLabel", "names": ["cat", "dog", "eel"]}}}}'
     for part, n in (("train", 6), ("test", 4)):
@@ -417,6 +440,16 @@ def test_new_rows_are_encoded_as_those_of_training(write, trained, tmp_path):
     )
     ids, rows = read_rows(parquet, trained, notes)
     assert (ids, rows.tolist()) == (["u", "v"], [[1, 1, 1, 0], [2, 0, 0, 0]])
+    # a column in which nothing is has no type in Parquet
+    nothing = table_of(tmp_path, {"age": [3, 4], "flag": [None, None], "pet": [None, None]})
+    assert read_rows(nothing, trained, notes)[1].tolist() == [[3, 0.5, 0, 0], [4, 0.5, 0, 0]]
+
+
+def test_new_rows_may_have_ids_where_those_of_training_had_none(write):
+    x = [i * i for i in range(10)]
+    encoder = load(write("old.csv", x=x, label=["a", "b"] * 5))[0].encoder
+    ids, rows = read_rows(write("new.csv", id=["u", "v"], x=[1, 2]), encoder, [])
+    assert (ids, rows.tolist()) == (["u", "v"], [[1], [2]])
 
 
 @pytest.mark.parametrize(
@@ -487,6 +520,9 @@ def test_rows_and_labels_that_are_objects():
         InputError, match=r"y has the shape \(19,\), expected a label for each of the 20 rows"
     ):
         load((X, y[1:]))
+    for nothing in (None, float("nan")):
+        with pytest.raises(InputError, match=r"X, row 1: the label is missing"):
+            load((X, np.array(["b", nothing] * 10, dtype=object)))
 
 
 class Series(list):
@@ -511,3 +547,9 @@ def test_a_data_frame():
     train, _ = load((frame, np.array(["u", "v"] * 10)))
     assert train.encoder.features == ("x", "pet=cat", "pet=dog", "pet is missing", "flag")
     assert "left out, dates: 'when'" in train.notes
+
+
+def test_a_data_frame_whose_columns_are_called_by_numbers():
+    frame = Frame({0.5: Series(range(0, 40, 2)), ("a", 1): Series([*range(19), 3])})
+    train, _ = load((frame, np.array(["u", "v"] * 10)))
+    assert train.encoder.features == ("0.5", "('a', 1)")

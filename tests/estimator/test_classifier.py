@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -150,6 +151,18 @@ def test_the_same_seed_gives_the_same_model_and_the_global_state_is_left_alone()
     assert torch.equal(torch.rand(1), expected)
     np.testing.assert_array_equal(one, two)
     assert np.abs(one - quick(random_state=1).fit(X, y).predict_proba(X)).max() > 0
+
+
+def test_threads_do_not_draw_from_each_others_numbers():
+    X, y = make_moons(60, noise=0.2, random_state=0)
+
+    def probs(_: int) -> np.ndarray:
+        return NoisyLabelClassifier(n_estimators=2, epochs=4, random_state=0).fit(X, y).predict_proba(X)
+
+    alone = probs(0)
+    with ThreadPoolExecutor(3) as pool:
+        for found in pool.map(probs, range(6)):
+            np.testing.assert_array_equal(found, alone)
 
 
 def test_one_class_is_always_predicted():
@@ -303,3 +316,12 @@ def test_images_go_through_a_convolutional_network():
         found.predict(images[:, :, :4])
     with pytest.raises(InputError, match="expected uint8"):
         NoisyLabelClassifier().fit(images.astype(float), digits.target)
+
+
+@pytest.mark.parametrize(
+    ("labels", "words"), [([0.5, 1.5], "continuous"), ([0, np.nan], "NaN"), ([], r"\(0, 1, 8, 8\)")]
+)
+def test_labels_of_images_are_checked_as_those_of_rows_are(labels, words):
+    images = np.zeros((len(labels), 1, 8, 8), np.uint8)
+    with pytest.raises(ValueError, match=words):
+        NoisyLabelClassifier(n_estimators=1, epochs=1).fit(images, labels)

@@ -166,7 +166,8 @@ def share_wrong(labels: object, probs: object, seen: object = None) -> float:
     By the confident joint C of the out-of-fold probabilities, 1 - Σ_k C[k, k] N_k / (N Σ_i C[i, k]), with N_k
     examples of the label k. It counts among the wrong what the models cannot tell apart. Where there is
     `seen`, the other end is the share whose label is not the most probable there: what was learnt by heart
-    is not in it. The estimate is then halfway.
+    is not in it. The estimate is then halfway; if that other end is the higher one, the models are too weak
+    to learn even what is right, and the first alone is taken.
 
     Args:
         labels: (N,) integers in [0, K).
@@ -190,7 +191,7 @@ def share_wrong(labels: object, probs: object, seen: object = None) -> float:
     if seen is None:
         return found
     inside, _ = checked(labels, seen)
-    return (found + float((inside.argmax(axis=1) != given).mean())) / 2
+    return (found + min(found, float((inside.argmax(axis=1) != given).mean()))) / 2
 
 
 def checked(labels: object, probs: object) -> tuple[np.ndarray, np.ndarray]:

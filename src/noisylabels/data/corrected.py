@@ -69,7 +69,8 @@ def read_corrections(path: str | Path, class_names: Sequence[str]) -> Correction
             f"{path} is no file of labels: expected .csv, .tsv or .parquet with columns id,label"
         )
     rows = _parquet_rows(path) if path.suffix.lower() == ".parquet" else _text_rows(path)
-    number = {name: k for k, name in enumerate(class_names)}
+    number = {name.strip(): k for k, name in enumerate(class_names)}  # as cells of text are read
+    number |= {name: k for k, name in enumerate(class_names)}
     labels: dict[str, int] = {}
     lines: dict[str, int] = {}
     for line, name, word in rows:
@@ -101,11 +102,12 @@ def settled(found: Corrections, ids: Iterable[str], folder: str | Path | None = 
         InputError: an id that the data does not have, or an example with two labels.
     """
     known = set(ids)
+    bare = {name.strip(): name for name in known if name != name.strip()}  # cells of text are read so
     labels: dict[str, int] = {}
     named: dict[str, str] = {}
     unknown: list[str] = []
     for name, label in found.labels.items():
-        own = name if name in known else _below(name, folder)
+        own = name if name in known else bare.get(name) or _below(name, folder)
         if own not in known:
             unknown.append(name)
         elif labels.get(own, label) != label:

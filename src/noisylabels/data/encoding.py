@@ -240,10 +240,10 @@ def _of_words(name: str, words: Sequence[str], n: int, marked: bool) -> Column |
         return "dates (days since one of them would be numbers)"
     if len(words) == 1 and not marked:
         return "of one value"
-    if len(words) == n:
-        return "all words differ"
-    if len(words) > MOST_WORDS:
-        return f"more than {MOST_WORDS} different words"
+    if len(words) == n or len(words) > MOST_WORDS:
+        if all(_is_pointed(word) for word in words):
+            return "numbers with a comma, which should be a decimal point"
+        return "all words differ" if len(words) == n else f"more than {MOST_WORDS} different words"
     return Column(name, "words", words=tuple(words), marked=marked)
 
 
@@ -273,8 +273,13 @@ def _numbers(column: Column, cells: np.ndarray, missing: np.ndarray, sheet: Shee
     return values
 
 
+def _is_pointed(cell: str) -> bool:
+    """Return whether a word is a number once its points are left out and its comma is a point."""
+    return is_number(cell) or is_number(cell.replace(".", "").replace(",", "."))
+
+
 def _hint(cell: str) -> str:
-    if is_number(cell.replace(".", "").replace(",", ".")):
+    if _is_pointed(cell):
         return "; write numbers with a decimal point and nothing between the thousands"
     return "; correct it or leave it empty"
 

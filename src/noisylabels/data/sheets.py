@@ -27,7 +27,7 @@ class Sheet:
     Args:
         source: the file, for an error.
         names: of the columns, all different.
-        columns: of each (N,): float with NaN for a missing number, bool, or object: text, as it was read.
+        columns: of each (N,): float with NaN for a missing number, int, bool, or object: text, as read.
         where: says which row is number i, for an error.
         unfit: columns of which no numbers can be made, each with the reason; they are not in `names`.
         classes: the names of classes of the columns that come with them.
@@ -84,6 +84,8 @@ def texts(cells: np.ndarray) -> np.ndarray:
         return np.where(cells, "true", "false").astype(object)
     if cells.dtype.kind == "U":
         return cells.astype(object)
+    if cells.dtype.kind in "iu":  # to the last digit: ids may be long
+        return np.array([str(value) for value in cells.tolist()], dtype=object)
     return np.array([f"{value:.15g}" for value in cells.tolist()], dtype=object)
 
 
@@ -145,11 +147,12 @@ def of_parquet(files: Sequence[Path]) -> Sheet:
         if name.startswith(INDEX):
             unfit[name] = "an index"
             continue
-        chunks = [chunk for table in tables for chunk in table.column(name).chunks]
         try:
-            made = _of_arrow(chunks)
+            # files of one set may have a column as whole numbers, as others, or as nothing at all
+            whole = pa.concat_tables([table.select([name]) for table in tables], promote_options="permissive")
+            made = _of_arrow(whole.column(0))
         except (pa.ArrowException, TypeError, ValueError):
-            made = f"{chunks[0].type}"
+            made = f"{tables[0].schema.field(name).type}"
         if isinstance(made, str):
             unfit[name] = made
             continue
@@ -163,21 +166,20 @@ def of_parquet(files: Sequence[Path]) -> Sheet:
     return Sheet(files[0], names, columns, where, unfit, class_label_names(tables[0].schema))
 
 
-def _of_arrow(chunks: list[Any]) -> np.ndarray | str:
+def _of_arrow(whole: Any) -> np.ndarray | str:
     """Return the cells of a column, (N,) or (N, D); or what it is, if neither numbers nor words."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    if not chunks:
-        return np.zeros(0)
-    whole = pa.chunked_array(chunks)
     kind = whole.type
+    if pa.types.is_null(kind):  # what a writer makes of a column in which nothing is
+        return np.full(len(whole), np.nan)
     if pa.types.is_dictionary(kind):
-        whole = pa.chunked_array([chunk.dictionary_decode() for chunk in whole.chunks])
-        kind = whole.type
+        kind = kind.value_type
+        whole = pa.chunked_array([chunk.dictionary_decode() for chunk in whole.chunks], kind)
     if pa.types.is_temporal(kind):
         return "dates"
-    if pa.types.is_boolean(kind) and not whole.null_count:
+    if (pa.types.is_boolean(kind) or pa.types.is_integer(kind)) and not whole.null_count:
         return np.asarray(whole.to_numpy())
     if pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind):
         return np.asarray(pc.cast(whole, pa.float64(), safe=False).to_numpy(), dtype=np.float64)
@@ -218,8 +220,9 @@ def of_frame(frame: Any, source: Path) -> Sheet:
     names: list[str] = []
     columns: list[np.ndarray] = []
     unfit: dict[str, str] = {}
-    for name in map(str, frame.columns):
-        cells = np.asarray(frame[name].to_numpy() if name in frame.columns else frame[int(name)].to_numpy())
+    _check_names(source, [str(label) for label in frame.columns])
+    for label in frame.columns:  # of pandas they may be numbers or tuples
+        name, cells = str(label), np.asarray(frame[label].to_numpy())
         if cells.dtype.kind in "mM":
             unfit[name] = "dates"
             continue
@@ -229,7 +232,6 @@ def of_frame(frame: Any, source: Path) -> Sheet:
             cells = np.array(["" if cell is None else str(cell) for cell in cells.tolist()], dtype=object)
         names.append(name)
         columns.append(cells)
-    _check_names(source, [*names, *unfit])
     return Sheet(source, names, columns, lambda row: f"{source}, row {row}", unfit)
 
 

@@ -349,12 +349,18 @@ def load_rows(X: Any, y: Any, fraction: float) -> tuple[FeatureSet, FeatureSet]:
     if labels.dtype.kind not in "iufbUO":
         raise InputError(f"y holds {labels.dtype}, expected words or whole numbers")
     words = (
-        np.array([str(label) for label in labels], dtype=object)
+        np.array([_word(label) for label in labels], dtype=object)
         if labels.dtype.kind == "O"
         else texts(labels)
     )
     rows = _Rows(sheet, words, (), [f"row:{row}" for row in range(len(sheet))], None)
     return _sets(rows, "table", fraction, [])
+
+
+def _word(label: object) -> str:
+    """Return a label as a word, "" where it is one of the objects that stand for none."""
+    word = str(label)
+    return "" if label is None or word in ("<NA>", "NaT") else word
 
 
 def is_rows(source: object) -> bool:
@@ -441,5 +447,7 @@ def read_rows(path: Path, encoder: Encoder, notes: list[str]) -> tuple[list[str]
     sheet = of_array(*arrays.rows_of(path)) if array else read_sheet(path)
     if not len(sheet):
         raise InputError(f"{path} has no rows; add lines below the heading")
-    ids, _ = ids_of(sheet)
-    return ids, encoder.encode(sheet, notes)
+    ids, named = ids_of(sheet)
+    # new rows may have ids where those of training had none
+    known = dataclasses.replace(encoder, ignored=(*encoder.ignored, *named))
+    return ids, known.encode(sheet, notes)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+import threading
 from numbers import Integral
 from typing import Any, NamedTuple, Self
 
 import numpy as np
 import torch
 from sklearn.base import BaseEstimator, ClassifierMixin
-from sklearn.utils import check_random_state
+from sklearn.utils import assert_all_finite, check_random_state
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import nn
@@ -25,6 +26,8 @@ from noisylabels.estimator.network import Recipe, recipes, table_network
 from noisylabels.losses.expression import loss as parse_loss
 from noisylabels.losses.modules import Loss
 from noisylabels.models.catalog import build_model
+
+_ALONE = threading.RLock()  # weights and dropout are drawn by torch's one generator, which threads share
 
 FEWEST = 10
 """Different examples below which none is held out."""
@@ -165,7 +168,8 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         self._members: list[Member] = []
         self.model_, self.loss_, self.temperature_ = "constant", "none", 1.0
         if len(self.classes_) > 1:
-            self._train(examples, seed)
+            with _ALONE:
+                self._train(examples, seed)
         return self
 
     def _check(self) -> None:
@@ -196,17 +200,18 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
     def _training_rows(self, X: Any, y: Any) -> tuple[np.ndarray, np.ndarray]:
         """Return checked rows, or images, and labels; note what the rows are."""
         if getattr(X, "ndim", 2) == 4:
-            images, labels = _images(X), np.asarray(y)
-            if labels.shape != (len(images),):
-                raise InputError(f"labels have the shape {labels.shape}, expected ({len(images)},)")
-            self.image_shape_ = images.shape[1:]
+            rows, labels = _images(X), np.asarray(y)
+            if labels.shape != (len(rows),):
+                raise InputError(f"labels have the shape {labels.shape}, expected ({len(rows)},)")
+            assert_all_finite(labels, input_name="y")
+            self.image_shape_ = rows.shape[1:]
             self.n_features_in_ = math.prod(self.image_shape_)
-            return images, labels
-        rows, labels = validate_data(self, X, y, dtype=np.float64, order="C")
+        else:
+            rows, labels = validate_data(self, X, y, dtype=np.float64, order="C")
+            self.image_shape_ = ()
         # scikit-learn takes objects for labels only if they are strings; sorting is all that is needed here
         if labels.dtype.kind != "O":
             check_classification_targets(labels)
-        self.image_shape_ = ()
         return rows, labels
 
     def _standard(self, rows: np.ndarray) -> np.ndarray:
@@ -221,13 +226,6 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         share = self.validation_fraction if count >= FEWEST else 0.0
         order = np.argsort(uniforms(count, seed, "held out"), kind="stable")
         parts = held_out(count, self.n_estimators, share, order)
-        names = [str(i) for i in range(len(self.classes_))]
-
-        def make(some: Examples) -> FeatureSet | ImageSet:
-            if self.image_shape_:
-                return image_set(torch.from_numpy(some.rows), torch.from_numpy(some.labels), names)
-            return feature_set(some.rows, some.labels, names)
-
         best = np.inf
         for recipe in recipes(self.model, self.image_shape_, self.loss):
             members, probs, times = self._ensemble(recipe, examples, parts, seed)
@@ -357,7 +355,7 @@ def _plain(value: Any) -> Any:
 
 def _images(X: Any) -> np.ndarray:
     images = np.ascontiguousarray(X)
-    if images.ndim != 4 or images.dtype != np.uint8:
+    if images.ndim != 4 or images.dtype != np.uint8 or not images.size:
         raise InputError(
             f"images are {images.dtype} of shape {images.shape}, expected uint8 (N, C, H, W); "
             "scale them to 0..255, or flatten them to rows"

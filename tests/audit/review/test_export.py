@@ -20,6 +20,7 @@ from noisylabels.audit.review.session import Session
 from noisylabels.cli import main
 from noisylabels.core.checks import InputError
 from noisylabels.data.catalog import load
+from noisylabels.data.corrected import read_corrections, settled
 from noisylabels.data.features import joined
 
 CHANGED, LEFT_OUT = 1, 2  # of the examples: one is labelled anew, one discarded, one kept, one skipped
@@ -104,6 +105,16 @@ def test_training_reads_them_again(photos, tmp_path, suffix):
     wanted[session.audit.ids[LEFT_OUT]] = -1  # to be left out
     assert found == wanted
     session.store.close()
+
+
+@pytest.mark.parametrize("suffix", ["csv", "tsv", "parquet"])
+def test_odd_names_are_read_again_as_they_were(photos, tmp_path, suffix):
+    names = ['a"b.png', "c\rd.png", "e\nf.png", "g,h\ti.png", "=1+1.png", " j.png"]
+    session = Session(photos(len(names), classes=(" cat ", "=dog"), names=names))
+    export(session, tmp_path / f"t.{suffix}")
+    found = read_corrections(tmp_path / f"t.{suffix}", session.audit.class_names)
+    wanted = dict(zip(session.audit.ids, session.audit.given.tolist(), strict=True))
+    assert settled(found, session.audit.ids) == wanted
 
 
 def test_without_decisions_all_labels_are_as_they_were(photos, tmp_path):

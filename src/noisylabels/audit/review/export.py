@@ -77,10 +77,14 @@ def _noted(session: Session, done: Exported) -> Exported:
 def write_rows(session: Session, text: TextIO, delimiter: str = ",") -> Exported:
     """Write the columns id and label as CSV; see `export`."""
     done = Exported(Path())
-    writer = csv.writer(text, delimiter=delimiter, lineterminator="\n")
-    writer.writerow(["id", "label"])
+    plain, quoted = (
+        csv.writer(text, delimiter=delimiter, lineterminator="\n", quoting=how)
+        for how in (csv.QUOTE_MINIMAL, csv.QUOTE_ALL)
+    )
+    plain.writerow(["id", "label"])
     for name, label in current(session, done):
-        writer.writerow([name, label or ""])
+        # before Python 3.13 a carriage return, which ends a line when read, does not count as one to quote
+        (quoted if "\r" in f"{name}{label}" else plain).writerow([name, label or ""])
     return done
 
 
