@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import os
+import shlex
 import sys
 import threading
 from dataclasses import dataclass
@@ -61,12 +62,16 @@ class Review:
             session.store.close()
 
     def _export(self, session: Session) -> int:
+        from noisylabels.audit.page import next_steps
         from noisylabels.audit.review.export import export
 
         assert self.export is not None
         done = export(session, self.export.expanduser(), self.form, self.overwrite)
         left_out = f", {done.left_out:,} left out" if done.left_out else ""
         print(f"{done.path}: {done.labels:,} labels, {done.changed:,} of them corrected{left_out}")
+        if self.form != "input" and done.path.suffix in (".csv", ".tsv", ".parquet"):
+            for _, command in next_steps(session.audit, self.audit)[2:]:
+                print(f"next: {command.removesuffix('corrected.csv')}{shlex.quote(str(self.export))}")
         for note in done.notes:
             print(f"note: {note}", file=sys.stderr)
         return 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import shlex
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -72,7 +73,10 @@ def test_ids_and_labels(photos, tmp_path, suffix, capsys):
     session.store.close()
     target = tmp_path / f"corrected{suffix}"
     assert main(["review", str(folder), "--export", str(target)]) == 0
-    assert capsys.readouterr().out == f"{target}: 7 labels, 1 of them corrected, 1 left out\n"
+    said, following = capsys.readouterr().out.splitlines()
+    assert said == f"{target}: 7 labels, 1 of them corrected, 1 left out"
+    assert following.startswith("next: noisylabels train --data ")
+    assert following.endswith(f" --labels {shlex.quote(str(target))}")
     if suffix == ".parquet":
         rows = pq.read_table(target).to_pylist()
     else:
