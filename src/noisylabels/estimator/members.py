@@ -132,6 +132,6 @@ def train_member(
     history = fit(network, seen, None, loss, weights=weights, **more, **settings)
     if best is not None:
         network.load_state_dict(best.state)
-    if isinstance(seen, FeatureSet):
-        network = network.to("cpu", torch.float64)
+    # on the CPU a pickle from a GPU is read where there is none
+    network = network.to("cpu", torch.float64 if isinstance(seen, FeatureSet) else torch.float32)
     return Member(network.eval(), mean, std), history.rows

@@ -273,6 +273,7 @@ def _parts(n: int, positions: np.ndarray | None, use: Settings) -> tuple[np.ndar
     """Return the positions to train on and those held out for validation."""
     if positions is None:
         return validation_split(n, use.validation, use.seed)
+    positions = np.asarray(positions)
     if not (
         positions.ndim == 1
         and positions.dtype == np.int64
