@@ -15,7 +15,7 @@ from noisylabels.core.checks import InputError
 from noisylabels.data.features import feature_set
 from noisylabels.data.images import image_set, subset
 from noisylabels.experiment import Notes, RunConfig, canonical, choose, choose_loss, load_config, run, run_id
-from noisylabels.experiment.choice import CLEAN, EACH, FEW, MANY, MANY_CLASSES
+from noisylabels.experiment.choice import CLEAN, EACH, FEW, MANY, MANY_CLASSES, MOST
 from noisylabels.experiment.story import tell
 from noisylabels.report.published import published
 from noisylabels.training.interrupt import Interrupted
@@ -104,6 +104,14 @@ def test_too_few_examples_are_said_to_be_too_few() -> None:
     assert (found.loss, found.estimate) == (FEW, None)
     assert "too few examples to say" in found.why
     assert choose(subset(train, range(EACH * 10))).estimate is not None
+
+
+def test_too_many_classes_are_not_said_to_be_too_few_examples() -> None:
+    K = MOST // EACH + 1
+    labels = np.arange(EACH * K) % K
+    found = choose(feature_set(labels[:, None], labels, [str(k) for k in range(K)]))
+    assert (found.loss, found.estimate) == (MANY, None)
+    assert found.why.startswith("too many classes to say how many labels are wrong")
 
 
 # --- runs that take it ---------------------------------------------------------------------------

@@ -417,3 +417,18 @@ def test_names_that_are_no_text_are_audited(tmp_path: Path) -> None:
     for _ in range(2):  # made, then found again
         found = audit_labels(os.fsdecode(b"ph\xff"), out="found", **MODEL)
         assert len(found) == 28
+
+
+@pytest.mark.parametrize("size", ["14", "4"])  # after the one step, on the fold held out; by a later step
+def test_a_training_that_diverges_is_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], size: str
+) -> None:
+    photographs(tmp_path / "photos")
+    words = ["photos", *QUICK, "--loss", "ce", "--lr", "1e25", "--batch-size", size]
+    assert main(["audit", *words]) == 1
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("noisylabels: training diverged in epoch ")
+    assert "lower lr" in err
+    assert err.count("\n") == 1
+    assert not (tmp_path / "audits").exists()

@@ -5,9 +5,11 @@ from __future__ import annotations
 import io
 
 import numpy as np
+import pytest
 import torch
 from PIL import Image
 
+from noisylabels.audit import duplicates
 from noisylabels.audit.duplicates import Group, find_duplicates
 
 
@@ -104,3 +106,20 @@ def test_who_disagrees() -> None:
     labels = np.array([0, 1, 1, 1])
     assert Group((0, 1), True).conflicting(labels)
     assert not Group((1, 2, 3), True).conflicting(labels)
+
+
+def test_large_pictures_are_held_as_floats_a_few_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    held: list[int] = []
+    whole = duplicates._thumbnails
+
+    def counted(images: torch.Tensor, side: int) -> torch.Tensor:
+        held.append(images.numel())
+        return whole(images, side)
+
+    monkeypatch.setattr(duplicates, "_thumbnails", counted)
+    images = pictures(130, side=224)
+    images[100] = images[7]
+    images[101, 0, 0, 0] = images[7, 0, 0, 0] // 2
+    assert find_duplicates(images) == [Group((7, 100), exact=True)]
+    assert max(held) <= 1 << 23  # 34 MB
+    assert sum(held) >= 129 * images[0].numel()

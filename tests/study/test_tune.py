@@ -303,3 +303,16 @@ def test_a_folder_of_something_else_is_one_line(text: str) -> None:
     Path("search/tune.json").write_text(text)
     with pytest.raises(InputError, match=r"tune.json is no record of a search; restore it, or give another"):
         tune(fast(epochs=1), 1)
+
+
+def test_trials_on_other_data_are_not_added() -> None:
+    rows = [f"{k % 7},{k // 2},{'xy'[k % 2]}" for k in range(80)]
+    Path("table.csv").write_text("\n".join(["a,b,label", *rows]) + "\n")
+    config = fast(data="table.csv", noise="none", epochs=1)
+    first = tune(config, 1)
+    Path("table.csv").write_text("\n".join(["a,b,label", "3,3,x", *rows]) + "\n")
+    assert tune(config, 1).tried == first.tried  # what is done is done
+    with pytest.raises(
+        InputError, match=r"table.csv has changed since the trials in search; give another --out"
+    ):
+        tune(config, 2)

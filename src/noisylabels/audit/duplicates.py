@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,7 +27,8 @@ ROWS_APART = 1e-3
 COMMON = 0.2
 """Where more of a table's rows than this share are there twice, that is how the table is: it says nothing."""
 
-_DIRECTIONS, _NEAREST, _BLOCK, _WIDE = 12, 8, 2048, 512
+_DIRECTIONS, _NEAREST, _WIDE = 12, 8, 512
+_BLOCK_VALUES = 1 << 23  # of pixels that are held as floats at once
 
 
 @dataclass(frozen=True)
@@ -107,8 +108,7 @@ def _near(examples: torch.Tensor, places: np.ndarray) -> np.ndarray:
 def _look_again(examples: torch.Tensor, pairs: np.ndarray) -> np.ndarray:
     """Keep the pairs of images that are alike in finer thumbnails and in their pixels."""
     kept = []
-    for start in range(0, len(pairs), _BLOCK):
-        block = pairs[start : start + _BLOCK]
+    for block in _blocks(examples, pairs):
         left, right = (_thumbnails(examples[torch.from_numpy(block[:, k])], 16) for k in (0, 1))
         alike = (left * right).sum(1) >= ALIKE
         pixels = [examples[torch.from_numpy(block[:, k])].float() for k in (0, 1)]
@@ -130,8 +130,16 @@ def _thumbnails(images: torch.Tensor, side: int) -> torch.Tensor:
 
 
 def _in_blocks(examples: torch.Tensor, places: np.ndarray, side: int) -> np.ndarray:
-    blocks = [places[start : start + _BLOCK] for start in range(0, len(places), _BLOCK)]
-    return np.concatenate([_thumbnails(examples[torch.from_numpy(block)], side).numpy() for block in blocks])
+    return np.concatenate(
+        [_thumbnails(examples[torch.from_numpy(block)], side).numpy() for block in _blocks(examples, places)]
+    )
+
+
+def _blocks(examples: torch.Tensor, places: np.ndarray) -> Iterator[np.ndarray]:
+    """Give a part of the places at a time: fewer of large images."""
+    step = max(1, _BLOCK_VALUES // examples[0].numel())
+    for start in range(0, len(places), step):
+        yield places[start : start + step]
 
 
 def _standardized(rows: torch.Tensor) -> np.ndarray:

@@ -102,6 +102,7 @@ def audit_labels(
 
     Raises:
         InputError: what was handed in cannot be used; the message says what to do. Nothing is written then.
+        Diverged: a loss or a logit was not finite; nothing is written either.
         Busy: another process is at work in `out`.
         Interrupted: SIGINT or SIGTERM came, or `stop` said so; the same call goes on.
 
@@ -205,11 +206,12 @@ class _Job:
     def carry_out(self, folder: Path) -> Audit:
         """Audit in a folder in which nobody else is at work, and write it."""
         from noisylabels.audit.page import page
+        from noisylabels.training.loop import Diverged
 
         fresh = not (folder / SETTINGS).exists()
         try:
             found, examples = self.find(folder)
-        except InputError:
+        except (InputError, Diverged):
             if fresh:
                 emptied(folder)
             raise

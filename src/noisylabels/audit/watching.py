@@ -111,11 +111,17 @@ class Watcher:
         """Judge the fold held out, and add the epoch to the means with the weight that this earns it."""
         import torch
 
+        from noisylabels.training.history import History
+        from noisylabels.training.loop import Diverged
+
         half, device = self.half, self.held.device.type
         self.model.eval()
         with torch.no_grad(), torch.autocast(device, dtype=half, enabled=half is not None):
             each = [(self.model(batch.images).float().softmax(1), batch.labels) for batch in self.held]
         p, given = (torch.cat(part) for part in zip(*each, strict=True))
+        if not bool(p.isfinite().all()):  # of the last step's weights, which no later step would notice
+            cause = "on the fold held out, the logits were not finite; lower lr or set clip"
+            raise Diverged(row["epoch"], self.steps, cause, History([row]))
         accuracy = (float((p.argmax(1) == given).sum()) + 1) / (len(p) + 1)  # never 0
         self.epochs = row["epoch"]
         self.since_best = 0 if accuracy > self.seen.best else self.since_best + 1

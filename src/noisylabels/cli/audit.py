@@ -80,6 +80,7 @@ class AuditCommand:
         from noisylabels.cli.terminal import TerminalReporter
         from noisylabels.core.process import keep_freed_memory, limit_threads
         from noisylabels.training.interrupt import Interrupted
+        from noisylabels.training.loop import Diverged
 
         names = ("part", "noise", "seed", "image_size", "bad_images", "label_column", "data_root", "download")
         about: dict[str, Any] = {name: getattr(self, name) for name in (*names, "labels")}
@@ -100,6 +101,9 @@ class AuditCommand:
         except Interrupted as stopped:
             print(f"noisylabels: {stopped}; the same command goes on from there", file=sys.stderr)
             return 128 + stopped.signal
+        except Diverged as error:
+            print(f"noisylabels: {error}", file=sys.stderr)
+            return 1
         print(summary(found, out))
         return 0
 

@@ -253,7 +253,7 @@ def _begin(
     if not dimensions(config, search):
         raise InputError(f"there is nothing to search in {config.loss!r} by {', '.join(search)}")
     held = len(validation_split(len(train), config.validation, config.seed)[1])
-    write_json(path, about | {"loss": config.loss, "validation": held})
+    write_json(path, about | {"loss": config.loss, "validation": held, "data_digest": train.digest})
     return config, held
 
 
@@ -288,7 +288,12 @@ def _search(
         study.tell(trial.number, state=TrialState.FAIL)  # is at work here. Its run goes on under a new number
         if len(trial.params) == len(space):
             study.enqueue_trial(trial.params)
-    while len(done := study.get_trials(False, (TrialState.COMPLETE, TrialState.PRUNED))) < trials:
+    ended = (TrialState.COMPLETE, TrialState.PRUNED)
+    if 0 < len(study.get_trials(False, ended)) < trials:
+        digest = corrupted(start)[0].digest
+        if read_json(out / "tune.json").get("data_digest", digest) != digest:
+            raise InputError(f"{start.data} has changed since the trials in {out}; give another --out")
+    while len(done := study.get_trials(False, ended)) < trials:
         # drawn anew for each trial, so that an interrupted search draws what a whole one does
         seed = derive_seed(start.seed, "tune", len(done)) % 2**32
         study.sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=STARTUP)
