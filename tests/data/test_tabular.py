@@ -177,6 +177,7 @@ def test_columns_without_use_are_left_out_with_the_reason(write):
         "left out, empty: 'nothing'",
         "left out, dates (days since one of them would be numbers): 'when', 'day'",
         "left out, all words differ: 'name'",
+        "if 'name' names the rows, call the column id; they are row:0, row:1, ... now",
         f"left out, more than {MOST_WORDS} different words: 'city'",
     ):
         assert note in train.notes

@@ -16,6 +16,7 @@ from noisylabels.data.sheets import Sheet, is_missing, is_number, texts
 
 MOST_WORDS = 50
 """So many different words a column may have to become a column each; with more it is left out."""
+_ALL_DIFFER = "all words differ"
 
 STRAY = 0.1
 """Up to this share of cells that are no numbers, a column is one of numbers with mistakes in it."""
@@ -105,6 +106,9 @@ class Encoder:
             else:
                 columns.append(chosen)
         notes += [f"left out, {why}: {_listed(names)}" for why, names in left.items()]
+        if _ALL_DIFFER in left and not any(name.lower() == "id" for name in not_features):
+            first = left[_ALL_DIFFER][0]
+            notes.append(f"if {first!r} names the rows, call the column id; they are row:0, row:1, ... now")
         if not columns:
             why = (
                 "; ".join(f"{why}: {_listed(names)}" for why, names in left.items()) or "there are no others"
@@ -243,7 +247,7 @@ def _of_words(name: str, words: Sequence[str], n: int, marked: bool) -> Column |
     if len(words) == n or len(words) > MOST_WORDS:
         if all(_is_pointed(word) for word in words):
             return "numbers with a comma, which should be a decimal point"
-        return "all words differ" if len(words) == n else f"more than {MOST_WORDS} different words"
+        return _ALL_DIFFER if len(words) == n else f"more than {MOST_WORDS} different words"
     return Column(name, "words", words=tuple(words), marked=marked)
 
 
