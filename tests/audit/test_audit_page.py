@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 
 import noisylabels as nl
-from noisylabels.audit.page import data_uri, in_script, next_steps, page, warning
+from noisylabels.audit.page import data_uri, in_script, lead, next_steps, page, warning
 from noisylabels.audit.result import Audit
 from noisylabels.audit.running import audit_labels
 
@@ -115,6 +115,8 @@ def test_a_model_that_knows_nothing_is_warned_of() -> None:
     good = audit_labels(labels=labels, probs=0.9 * np.eye(10)[labels] + 0.01)
     assert re.match(r"The model agrees with only \d+ % of the labels.* too weak", warning(weak))
     assert warning(good) == ""
+    assert lead(weak).startswith("How many of the 300 labels are wrong is not to be told: ")
+    assert lead(good).startswith("About 0.0 % (0.0 to 0.0 %) of the 300 labels look wrong, and 0 are flagged")
     assert "too weak" in page(weak, None, Path("a"))
 
 

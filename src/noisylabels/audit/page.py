@@ -144,20 +144,26 @@ def data_uri(pixels: np.ndarray) -> str:
     return f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 
+WEAK = 0.5
+"""The share of labels that probabilities agree with, below which they are more likely weak than right."""
+
+
 def lead(audit: Audit) -> str:
     """Return the audit in a sentence."""
     rate = audit.summary["rate"]
     between = ""
     if rate["low"] is not None:
         between = f" ({100 * rate['low']:.1f} to {100 * rate['high']:.1f} %)"
+    flagged = f"{int(audit.flagged.sum()):,} are flagged"
+    if audit.summary["agreement"] < WEAK:
+        return (
+            f"How many of the {len(audit):,} labels are wrong is not to be told: the models are too weak, and "
+            f"doubt {100 * rate['estimate']:.1f} %{between}. {flagged}; look at the first of them."
+        )
     return (
         f"About {100 * rate['estimate']:.1f} %{between} of the {len(audit):,} labels look wrong, "
-        f"and {int(audit.flagged.sum()):,} are flagged."
+        f"and {flagged}."
     )
-
-
-WEAK = 0.5
-"""The share of labels that probabilities agree with, below which they are more likely weak than right."""
 
 
 def warning(audit: Audit) -> str:
