@@ -208,9 +208,9 @@ def test_a_rate_for_people() -> None:
         (([0, 1], [[0.5, 0.5]]), "there are 2 labels and 1 rows of probs"),
         (
             ([0, 1], [[0.5, 0.5], [3.0, -1.0]]),
-            "row 1 of probs has a value that is no probability",
+            "row 1 of probs holds -1, expected probabilities",
         ),
-        (([0, 1], [[0.5, 0.5], [0.9, 0.9]]), "row 1 of probs has the sum 1.8, expected 1; give softmax"),
+        (([0, 1], [[0.5, 0.5], [0.9, 0.9]]), "row 1 of probs sums to 1.8, expected probabilities"),
         (([0, 1], [0.5, 0.5]), r"probs have shape \(2,\), expected \(N, K\)"),
         (([0, 2], [[0.5, 0.5], [0.5, 0.5]]), r"labels\[1\] is 2, expected an integer from 0 to 1"),
         (([0, 1], [["a", "b"], ["c", "d"]]), "probs are no array of numbers"),

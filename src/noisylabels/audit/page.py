@@ -157,8 +157,8 @@ def lead(audit: Audit) -> str:
     flagged = f"{int(audit.flagged.sum()):,} are flagged"
     if audit.summary["agreement"] < WEAK:
         return (
-            f"How many of the {len(audit):,} labels are wrong is not to be told: the models are too weak, and "
-            f"doubt {100 * rate['estimate']:.1f} %{between}. {flagged}; look at the first of them."
+            f"How many of the {len(audit):,} labels are wrong is not to be told: the models are too weak, "
+            f"and doubt {100 * rate['estimate']:.1f} %{between}. {flagged}; look at the first of them."
         )
     return (
         f"About {100 * rate['estimate']:.1f} %{between} of the {len(audit):,} labels look wrong, "

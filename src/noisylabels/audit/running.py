@@ -22,13 +22,14 @@ from noisylabels.audit.folder import FOLDER_OF_FOLDS, SETTINGS, emptied, finishe
 from noisylabels.audit.neighbours import find_neighbours
 from noisylabels.audit.probfile import read_probs
 from noisylabels.audit.result import FILES, Audit, audited_set
-from noisylabels.audit.scores import checked, rank
+from noisylabels.audit.scores import rank
 from noisylabels.audit.subject import Subject, read_subject
 from noisylabels.core.checks import InputError, check_choice, check_whole
 from noisylabels.core.config import build
 from noisylabels.core.files import alone, check_file, file_digest, folder_for, write_json
 from noisylabels.experiment.choice import AUTO
 from noisylabels.experiment.reporter import Notes, Reporter, Silent
+from noisylabels.noise.checks import check_labels_probs
 from noisylabels.training.settings import Settings
 
 if TYPE_CHECKING:
@@ -308,7 +309,7 @@ class _Job:
         values = self.probs
         if isinstance(values, (str, os.PathLike)):
             values = read_probs(Path(values), names, ids, self.subject.name)
-        probs, _ = checked(labels, values)
+        probs, _ = check_labels_probs(labels, values)
         if probs.shape[1] != len(names):
             raise InputError(
                 f"probs have {probs.shape[1]} columns, expected one for each of {len(names)} classes; where "

@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 
 from noisylabels.core.checks import InputError, check_choice
-from noisylabels.noise.checks import check_labels
+from noisylabels.noise.checks import check_labels_probs, check_probs, numbers
 from noisylabels.noise.estimate import calibrated_joint, confident_joint
 
 HELD_OUT = 0.25
 """The weight of out-of-fold probabilities against those of models that were trained on the example."""
-
-SUM_TOLERANCE = 1e-2
-"""How far from 1 a row of probabilities may sum: those of bfloat16 are off by some thousandths."""
 
 
 def rank(labels: object, probs: object, method: str = "sharpened") -> np.ndarray:
@@ -59,7 +55,7 @@ def sharpened(labels: object, probs: object) -> np.ndarray:
     >>> sharpened([0, 1], [[0.75, 0.25], [0.5, 0.5]]).tolist()
     [0.9, 0.5]
     """
-    p, given = checked(labels, probs)
+    p, given = check_labels_probs(labels, probs)
     squares = np.square(p)
     return np.asarray(squares[np.arange(len(p)), given] / squares.sum(axis=1))
 
@@ -82,7 +78,7 @@ def self_confidence(labels: object, probs: object) -> np.ndarray:
     >>> self_confidence([0, 1], [[0.75, 0.25], [0.5, 0.5]]).tolist()
     [0.75, 0.5]
     """
-    p, given = checked(labels, probs)
+    p, given = check_labels_probs(labels, probs)
     return np.asarray(p[np.arange(len(p)), given])
 
 
@@ -104,7 +100,7 @@ def normalized_margin(labels: object, probs: object) -> np.ndarray:
     >>> normalized_margin([0, 1], [[0.75, 0.25, 0.0], [0.75, 0.25, 0.0]]).tolist()
     [0.75, 0.25]
     """
-    p, given = checked(labels, probs)
+    p, given = check_labels_probs(labels, probs)
     return np.asarray((margins(p, given) + 1) / 2)
 
 
@@ -126,7 +122,7 @@ def area_under_margin(margin: object) -> np.ndarray:
     >>> area_under_margin([[0.5, -1.0], [1.0, 0.0]]).tolist()
     [0.875, 0.25]
     """
-    m = _array(margin, "margins", "(E, N)")
+    m = numbers(margin, "margins", "(E, N)")
     if m.ndim != 2 or not m.size:
         raise InputError(f"margins have shape {m.shape}, expected (E, N): a row an epoch")
     if not (abs(m) <= 1 + 1e-6).all():
@@ -154,7 +150,7 @@ def blended(probs: object, seen: object) -> np.ndarray:
     >>> blended([[1.0, 0.0]], [[0.0, 1.0]]).tolist()
     [[0.25, 0.75]]
     """
-    outside, inside = (_probabilities(each, what) for each, what in ((probs, "probs"), (seen, "seen")))
+    outside, inside = (check_probs(each, what) for each, what in ((probs, "probs"), (seen, "seen")))
     if outside.shape != inside.shape:
         raise InputError(f"probs have shape {outside.shape} and seen {inside.shape}, expected the same")
     return np.asarray(HELD_OUT * outside + (1 - HELD_OUT) * inside)
@@ -185,43 +181,13 @@ def share_wrong(labels: object, probs: object, seen: object = None) -> float:
     >>> share_wrong([0, 0, 1, 1], [[0.9, 0.1], [0.1, 0.9], [0.2, 0.8], [0.1, 0.9]])
     0.25
     """
-    p, given = checked(labels, probs)
+    p, given = check_labels_probs(labels, probs)
     joint = calibrated_joint(confident_joint(given, p), given)
     found = float(np.clip(1 - joint.trace(), 0.0, 1.0))
     if seen is None:
         return found
-    inside, _ = checked(labels, seen)
+    inside, _ = check_labels_probs(labels, seen)
     return (found + min(found, float((inside.argmax(axis=1) != given).mean()))) / 2
-
-
-def checked(labels: object, probs: object) -> tuple[np.ndarray, np.ndarray]:
-    """Return probabilities, (N, K) float64 whose rows sum to 1, and labels, (N,) int64.
-
-    Raises:
-        InputError: what is handed in is something else; the message names the first row that is.
-    """
-    p = _probabilities(probs, "probs")
-    given = check_labels(labels, p.shape[1])
-    if len(given) != len(p):
-        raise InputError(f"there are {len(given)} labels and {len(p)} rows of probs; give each label its row")
-    return p, given
-
-
-def _probabilities(values: object, what: str) -> np.ndarray:
-    p = _array(values, what, "(N, K)")
-    if p.ndim != 2 or p.shape[1] < 2:
-        raise InputError(f"{what} have shape {p.shape}, expected (N, K): a column a class, 2 or more")
-    if len(p) == 0:
-        raise InputError(f"{what} have no row, expected one for each label")
-    sums = p.sum(axis=1)
-    bad = ~((p >= 0).all(axis=1) & (abs(sums - 1) <= SUM_TOLERANCE))  # NaN is neither
-    if bad.any():
-        row = int(bad.argmax())
-        found = f"sums to {sums[row]:g}" if (p[row] >= 0).all() else f"holds {p[row].min():g}"
-        raise InputError(
-            f"row {row} of {what} {found}, expected probabilities that sum to 1; give softmax(logits)"
-        )
-    return np.asarray(p / sums[:, None])
 
 
 def margins(p: np.ndarray, given: np.ndarray) -> np.ndarray:
@@ -237,13 +203,3 @@ METHODS: dict[str, Callable[[object, object], np.ndarray]] = {
     "normalized_margin": normalized_margin,
     "self_confidence": self_confidence,
 }
-
-
-def _array(values: Any, what: str, shape: str) -> np.ndarray:
-    """Return numbers as float64; a torch tensor, told apart without importing torch, too."""
-    if hasattr(values, "detach"):
-        values = values.detach().cpu().double()
-    try:
-        return np.asarray(values, dtype=np.float64)
-    except (TypeError, ValueError):
-        raise InputError(f"{what} are no array of numbers, expected shape {shape}") from None

@@ -13,6 +13,9 @@ from noisylabels.core.checks import InputError
 # numbers, was handed in as labels, and would end in a MemoryError.
 MAX_CLASSES = 1_000_000
 
+SUM_TOLERANCE = 1e-2
+"""How far from 1 a row of probabilities may sum: those of bfloat16 are off by some thousandths."""
+
 # Which class is given for which, (true, given), in the order in which `@sequential` takes them.
 Pairs = tuple[tuple[int, int], ...]
 
@@ -107,6 +110,48 @@ def check_class_names(class_names: Sequence[str]) -> tuple[str, ...]:
     if isinstance(class_names, str):
         raise InputError(f"class_names is the text {class_names!r}, expected a list with one name a class")
     return tuple(str(name) for name in class_names)
+
+
+def check_labels_probs(labels: object, probs: object) -> tuple[np.ndarray, np.ndarray]:
+    """Return probabilities, (N, K) float64 whose rows sum to 1, and labels, (N,) int64.
+
+    Raises:
+        InputError: what is handed in is something else; the message names the first row that is.
+    """
+    p = check_probs(probs, "probs")
+    given = check_labels(labels, p.shape[1])
+    if len(given) != len(p):
+        raise InputError(f"there are {len(given)} labels and {len(p)} rows of probs; give each label its row")
+    return p, given
+
+
+def check_probs(values: object, what: str) -> np.ndarray:
+    """Return class probabilities, (N, K) float64, each row divided by its sum; `what` is for an error."""
+    p = numbers(values, what, "(N, K)")
+    if p.ndim != 2 or p.shape[1] < 2:
+        raise InputError(f"{what} have shape {p.shape}, expected (N, K): a column a class, 2 or more")
+    if len(p) == 0:
+        raise InputError(f"{what} have no row, expected one for each label")
+    sums = p.sum(axis=1)
+    bad = ~((p >= 0).all(axis=1) & (abs(sums - 1) <= SUM_TOLERANCE))  # NaN is neither
+    if bad.any():
+        row = int(bad.argmax())
+        found = f"sums to {sums[row]:g}" if (p[row] >= 0).all() else f"holds {p[row].min():g}"
+        raise InputError(
+            f"row {row} of {what} {found}, expected probabilities that sum to 1; give softmax(logits)"
+        )
+    return np.asarray(p / sums[:, None])
+
+
+def numbers(values: Any, what: str, shape: str, kind: type = np.float64) -> np.ndarray:
+    """Return numbers as an array; of a torch tensor, told apart without importing torch, too."""
+    if hasattr(values, "detach"):  # NumPy has no bfloat16
+        values = values.detach().cpu()
+        values = values.float() if kind is np.float32 else values.double()
+    try:
+        return np.asarray(values, dtype=kind)
+    except (TypeError, ValueError):
+        raise InputError(f"{what} are no array of numbers, expected shape {shape}") from None
 
 
 def _as_array(labels: Any, what: str) -> np.ndarray:

@@ -14,7 +14,7 @@ import numpy as np
 
 from noisylabels.core.checks import InputError, check_between, check_choice, check_whole
 from noisylabels.core.rng import uniforms
-from noisylabels.noise.checks import check_labels, check_num_classes
+from noisylabels.noise.checks import check_labels, check_labels_probs, check_num_classes, numbers
 from noisylabels.noise.neighbours import counted, first_guess, fitted, nearest, posterior
 
 METHODS = ("confident_joint", "anchor", "dual_t", "neighbours")
@@ -123,7 +123,7 @@ def confident_joint(labels: object, probs: object) -> np.ndarray:
     >>> confident_joint([0, 0, 1, 1, 1], probs).tolist()
     [[1, 1], [0, 2]]
     """
-    p, given = _checked(labels, probs)
+    p, given = check_labels_probs(labels, probs)
     return _confident_joint(given, p)
 
 
@@ -223,7 +223,7 @@ def estimate_transition(
     else:
         if probs is None:
             raise InputError(f"the method {method} needs probs, (N, K) probabilities; or take neighbours")
-        p, given = _checked(labels, probs)
+        p, given = check_labels_probs(labels, probs)
         if num_classes is not None and num_classes != p.shape[1]:
             raise InputError(f"num_classes is {num_classes}, but probs have {p.shape[1]} columns")
         way = _BY_PROBS[method]
@@ -260,7 +260,7 @@ def _around(
     if features is None:
         raise InputError("the method neighbours needs features, (N, D) numbers; or give probs")
     given = check_labels(labels, num_classes)
-    points = _array(features, np.float32)
+    points = numbers(features, "features", "(N, D)", np.float32)
     if points.ndim < 2 or len(points) != len(given):
         raise InputError(f"features have shape {points.shape}, expected ({len(given)}, D): a row a label")
     points = points.reshape(len(points), -1)
@@ -372,30 +372,3 @@ def _calibrated(C: np.ndarray, given: np.ndarray) -> np.ndarray:
     seen = C.sum(axis=0)
     columns = np.where(seen > 0, C / np.where(seen > 0, seen, 1), np.eye(len(C)))
     return np.asarray(columns * (np.bincount(given, minlength=len(C)) / len(given)))
-
-
-def _array(values: Any, kind: type = np.float64) -> np.ndarray:
-    """Return numbers as an array; of a torch tensor, told apart without importing torch, too."""
-    if hasattr(values, "detach"):
-        values = values.detach().cpu()
-    return np.asarray(values, dtype=kind)
-
-
-def _checked(labels: object, probs: object) -> tuple[np.ndarray, np.ndarray]:
-    """Return probabilities (N, K) float64 and labels (N,) int64."""
-    try:
-        p = _array(probs)
-    except (TypeError, ValueError):
-        raise InputError("probs are no array of numbers, expected shape (N, K)") from None
-    if p.ndim != 2 or p.shape[1] < 2:
-        raise InputError(f"probs have shape {p.shape}, expected (N, K): a column a class, 2 or more")
-    given = check_labels(labels, p.shape[1])
-    if len(given) != len(p):
-        raise InputError(f"there are {len(given)} labels and {len(p)} rows of probs")
-    bad = ~(np.isfinite(p) & (p >= 0)).all(axis=1)
-    off = abs(p.sum(axis=1) - 1) > 1e-2  # of bfloat16, say
-    if (bad | off).any():
-        row = int((bad | off).argmax())
-        what = "a value that is no probability" if bad[row] else f"the sum {p[row].sum():g}, expected 1"
-        raise InputError(f"row {row} of probs has {what}; give softmax(logits), not logits")
-    return p / p.sum(axis=1, keepdims=True), given
