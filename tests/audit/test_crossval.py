@@ -233,3 +233,24 @@ def test_what_cannot_be_is_refused_before_anything_is_written(tmp_path, change, 
     with pytest.raises(InputError, match=words):
         cross_validate(images(), folder=tmp_path / "folds", **(FAST | change))
     assert not (tmp_path / "folds").exists()
+
+
+def test_the_folds_of_a_loss_of_ones_own_are_gone_on_with(tmp_path):
+    """It is known by its name, not by where it lies in memory, which is elsewhere in every process."""
+
+    def made():
+        def bounded(logits, target):
+            return (1 - logits.softmax(1).gather(1, target[:, None])).mean()
+
+        return bounded
+
+    first = cross_validate(images(), folder=tmp_path, **FAST, loss=made())
+    heard = Heard()
+    again = cross_validate(images(), folder=tmp_path, reporter=heard, **FAST, loss=made())
+    assert heard.epochs == []
+    np.testing.assert_array_equal(again.probs, first.probs)
+    # of the same words, but not the same
+    cross_validate(images(), folder=tmp_path / "plain", **FAST, loss=torch.nn.CrossEntropyLoss())
+    weighted = torch.nn.CrossEntropyLoss(torch.tensor([1.0, 2.0, 3.0]))
+    with pytest.raises(InputError, match="whose loss is "):
+        cross_validate(images(), folder=tmp_path / "plain", **FAST, loss=weighted)

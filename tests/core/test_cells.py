@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from noisylabels.core.cells import read_cells
+from noisylabels.core.cells import CellWriter, read_cells
 from noisylabels.core.checks import InputError
 from noisylabels.core.files import read_text
 
@@ -83,3 +83,12 @@ def test_texts_that_are_none(tmp_path):
         read_text(tmp_path / "no.csv")
     with pytest.raises(InputError, match=r"cannot be read: Is a directory$"):
         read_text(tmp_path)
+
+
+def test_what_is_written_is_read_again(tmp_path):
+    rows = [["id", "label"], ["a\rb", "c"], ['say "so"', "x,y"], ["two\nlines", "tab\there"]]
+    with (tmp_path / "t.csv").open("w", encoding="utf-8", newline="") as text:
+        writer = CellWriter(text)
+        for row in rows:
+            writer.row(row)
+    assert [cells for _, cells in read_cells(tmp_path / "t.csv")] == rows

@@ -209,7 +209,7 @@ class _Job:
         from noisylabels.data.images import ImageSet
         from noisylabels.losses.expression import loss as read_loss
         from noisylabels.models.catalog import canonical_model, check_model
-        from noisylabels.training.loop import pick_device
+        from noisylabels.training.loop import loss_identity, pick_device
 
         self.reporter = reporter
         shape = tuple(data.images.shape[1:])
@@ -248,7 +248,8 @@ class _Job:
             "width": 1.0 if width is None else check_between(width, "width", low=0.0, open_low=True),
         }
         how = to_dict(self.use, HOW)
-        self.settings = how | {"folds": folds, "loss": str(loss), "model": model}
+        named = getattr(self.criterion, "expression", None) or loss_identity(self.criterion)
+        self.settings = how | {"folds": folds, "loss": named, "model": model}
         self.settings |= {"width": self.shape["width"]}
         counts = np.bincount(given, minlength=data.num_classes)
         if few := [data.class_names[k] for k in np.flatnonzero(counts == 1)]:
@@ -345,9 +346,10 @@ class _Job:
 
     def _claim(self, folder: Path) -> None:
         """Write down whose folds the folder is for, or see that it is ours."""
-        loss = self.criterion
-        identity = self.settings | {"loss": getattr(loss, "expression", None) or repr(loss)}
-        identity = {"format": 1, "data": self.data.digest, **identity}
+        from noisylabels.training.loop import loss_identity
+
+        identity = {"format": 1, "data": self.data.digest, **self.settings}
+        identity["loss"] = loss_identity(self.criterion)
         path = folder / "crossval.json"
         if not path.exists():
             write_json(path, identity)

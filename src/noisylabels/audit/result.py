@@ -25,7 +25,6 @@ page.html           the audit's page
 
 from __future__ import annotations
 
-import csv
 import io
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -36,6 +35,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from noisylabels import __version__
+from noisylabels.core.cells import CellWriter
 from noisylabels.core.checks import Damaged, InputError
 from noisylabels.core.files import read_json, replacing, write_json, write_text
 
@@ -355,10 +355,10 @@ def _labels_table(rows: Sequence[Mapping[str, Any]], true: bool) -> pa.Table:
 
 def _comma_separated(rows: Sequence[Mapping[str, Any]]) -> str:
     text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(rows[0])
+    writer = CellWriter(text)
+    writer.row(list(rows[0]))
     for row in rows:
-        writer.writerow([str(cell).lower() if isinstance(cell, bool) else cell for cell in row.values()])
+        writer.row([str(cell).lower() if isinstance(cell, bool) else cell for cell in row.values()])
     return text.getvalue()
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import io
 import sys
 from dataclasses import dataclass
@@ -43,6 +42,7 @@ class Predict:
 
     def run(self) -> int:
         """Predict and write."""
+        from noisylabels.core.cells import CellWriter
         from noisylabels.core.files import write_text
         from noisylabels.prediction import load_model, predict_files, predict_table
 
@@ -60,12 +60,12 @@ class Predict:
             print(f"note: {note}", file=sys.stderr)
         best, label = probs.max(1)
         text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
+        writer = CellWriter(text)
         extra = list(trained.class_names) if self.all_classes else []
-        writer.writerow(["image" if trained.encoder is None else "id", "label", "probability", *extra])
+        writer.row(["image" if trained.encoder is None else "id", "label", "probability", *extra])
         for row, name in enumerate(names):
             every = [f"{value:.6f}" for value in probs[row].tolist()] if self.all_classes else []
-            writer.writerow([name, trained.class_names[int(label[row])], f"{float(best[row]):.6f}", *every])
+            writer.row([name, trained.class_names[int(label[row])], f"{float(best[row]):.6f}", *every])
         if self.out is None:
             sys.stdout.write(text.getvalue())
         else:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TextIO
 
 from noisylabels.core.checks import InputError
 from noisylabels.core.files import read_text
@@ -45,3 +46,29 @@ def read_cells(path: Path) -> Iterator[tuple[int, list[str]]]:
             yield reader.line_num, [] if blank else [cell.strip() for cell in row]
     except csv.Error as error:
         raise InputError(f"line {reader.line_num} of {path} is not valid CSV ({error}); correct it") from None
+
+
+class CellWriter:
+    r"""Writes rows of cells as CSV, so that they are read again as they were.
+
+    Args:
+        text: where to.
+        delimiter: between cells.
+        ending: of lines.
+
+    >>> CellWriter(text := io.StringIO()).row(["a", "b\r"])
+    >>> text.getvalue()
+    '"a","b\r"\n'
+    """
+
+    def __init__(self, text: TextIO, delimiter: str = ",", ending: str = "\n") -> None:
+        self._plain, self._quoted = (
+            csv.writer(text, delimiter=delimiter, lineterminator=ending, quoting=how)
+            for how in (csv.QUOTE_MINIMAL, csv.QUOTE_ALL)
+        )
+
+    def row(self, cells: Sequence[object]) -> None:
+        """Write a row."""
+        # before Python 3.13 a carriage return, which ends a line when read, does not count as one to quote
+        unquoted = any("\r" in cell for cell in cells if isinstance(cell, str))
+        (self._quoted if unquoted else self._plain).writerow(cells)

@@ -364,7 +364,7 @@ def _made_for(
 ) -> dict[str, str | int | float | bool]:
     """Return what a checkpoint must agree on with the call that goes on from it."""
     tested = test.digest if test is not None else "none"
-    data = {"training set": train.digest, "test set": tested, "loss": _loss_identity(loss)}
+    data = {"training set": train.digest, "test set": tested, "loss": loss_identity(loss)}
     data |= UNLESS_SAID
     if positions is not None:
         data["part of the training set"] = hashlib.sha256(positions.astype("<i8").tobytes()).hexdigest()
@@ -373,7 +373,7 @@ def _made_for(
     return to_dict(use, HOW) | data | {"labels": labels.digest if labels is not None else "the set's own"}
 
 
-def _loss_identity(loss: Callable[[Tensor, Tensor], Tensor]) -> str:
+def loss_identity(loss: Callable[[Tensor, Tensor], Tensor]) -> str:
     """Return what tells a loss from another: its words, and of a module its numbers (class weights)."""
     if not isinstance(loss, nn.Module):
         return str(getattr(loss, "__qualname__", type(loss).__qualname__))

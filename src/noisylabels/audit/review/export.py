@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import csv
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from noisylabels.audit.review.current import Exported, current
 from noisylabels.core.cells import SUFFIXES as TABLES
+from noisylabels.core.cells import CellWriter
 from noisylabels.core.checks import InputError
 from noisylabels.core.files import check_target, replacing
 
@@ -77,14 +77,10 @@ def _noted(session: Session, done: Exported) -> Exported:
 def write_rows(session: Session, text: TextIO, delimiter: str = ",") -> Exported:
     """Write the columns id and label as CSV; see `export`."""
     done = Exported(Path())
-    plain, quoted = (
-        csv.writer(text, delimiter=delimiter, lineterminator="\n", quoting=how)
-        for how in (csv.QUOTE_MINIMAL, csv.QUOTE_ALL)
-    )
-    plain.writerow(["id", "label"])
+    writer = CellWriter(text, delimiter)
+    writer.row(["id", "label"])
     for name, label in current(session, done):
-        # before Python 3.13 a carriage return, which ends a line when read, does not count as one to quote
-        (quoted if "\r" in f"{name}{label}" else plain).writerow([name, label or ""])
+        writer.row([name, label or ""])
     return done
 
 

@@ -18,6 +18,7 @@ import numpy as np
 
 from noisylabels.audit.review.current import Exported, by_id, check_seen, shown
 from noisylabels.core.cells import SUFFIXES as TABLES
+from noisylabels.core.cells import CellWriter
 from noisylabels.core.files import check_target, read_text, replacing
 
 if TYPE_CHECKING:
@@ -84,7 +85,7 @@ def _write_table(session: Session, source: Source, target: Path) -> Exported:
                 if not _says(cells[label], wanted, classes):
                     row[label] = wanted
                     buffer = io.StringIO()
-                    csv.writer(buffer, delimiter=delimiter, lineterminator=ending).writerow(row)
+                    CellWriter(buffer, delimiter, ending).row(row)
                     raw = buffer.getvalue()
         written.append(raw)
     check_seen(session, labels, seen, source.root)
