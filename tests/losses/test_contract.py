@@ -274,7 +274,6 @@ HARD_IN_FLOAT32 = {
     ("nnaul", 10): 3,
     ("nce+aul", 2): 1.5,  # aul's gradient is up to 8
     ("ldr_kl", 10): 4,  # lam times what is left of two numbers near log K
-    ("nnagce", 10): 2,  # small differences of two powers, whose last digit depends on the processor
     ("peer", 1000): 4,  # a small difference of two costs
     ("gjs", 100_000): 8,  # an entropy of so many log-probabilities, each rounded
     ("eps_softmax", 100_000): 6,  # a softmax over 1 and 99,999 floors of 1e-8, which a float32 sum loses

@@ -34,7 +34,7 @@ from torch.autograd import forward_ad
 
 from noisylabels.losses import evaluation, native, pointwise, slopes
 from noisylabels.losses.evaluation import Part, Target
-from noisylabels.losses.readings import NEGATIVE, NORMALIZE, P_MIN, SELECT, Reading
+from noisylabels.losses.readings import NEGATIVE, NORMALIZE, P_MIN, SELECT, Reading, wider
 
 BLOCK = 2**17
 """Logits a block and thread: half a MB, so that a block and what is made of it fit a core's cache."""
@@ -469,12 +469,12 @@ def _amounts(
 
 def _gains(costs: _Costs, x: Tensor) -> tuple[Tensor, Tensor]:
     """Return what the negative reading sums over the labels, and its slopes: phi at p of p_min, less phi."""
-    floor = -math.log(P_MIN)
-    low = torch.full((), floor, dtype=x.dtype, device=x.device)
+    floor, wide = -math.log(P_MIN), wider(x)
+    low = torch.full((), floor, dtype=wide, device=x.device)
     bound, _ = costs(low, (-low).exp())
-    near = x.clamp_max(floor)
+    near = x.clamp_max(floor).to(wide)
     amounts, slopes = costs(near, (-near).exp())
-    return bound - amounts, (x <= floor).to(x.dtype).mul_(slopes)
+    return (bound - amounts).to(x.dtype), (x <= floor).to(wide).mul_(slopes).to(x.dtype)
 
 
 def _plus(total: Tensor | float | None, x: Tensor | float, weight: float) -> Any:

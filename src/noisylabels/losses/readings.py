@@ -76,9 +76,19 @@ def negative(phi: Phi, l: Tensor, label: Label) -> Tensor:
     B is phi at p_min = 1e-7, and p is clamped to [p_min, 1].
     """
     floor = math.log(P_MIN)
-    bound = phi(torch.full((), floor, dtype=l.dtype, device=l.device))
-    gains = bound - phi(l.clamp_min(floor))
+    wide = wider(l)
+    bound = phi(torch.full((), floor, dtype=wide, device=l.device))
+    gains = (bound - phi(l.clamp_min(floor).to(wide))).to(l.dtype)
     return label.total - label.pick(gains) / gains.sum(1)
+
+
+def wider(l: Tensor) -> torch.dtype:
+    """Return the type for gains: most of them are small differences of two large costs.
+
+    In float32 the digits that such a difference loses add up over the classes, and which ones it loses
+    depends on the processor. MPS has nothing wider.
+    """
+    return l.dtype if l.device.type == "mps" else torch.float64
 
 
 @dataclass(frozen=True)
