@@ -1,4 +1,4 @@
-"""Parts of a set: held out for testing where it has no test part, and held out of training for validation."""
+"""Parts of a set: held out for testing where it has no test part, for validation, and a share to train on."""
 
 from __future__ import annotations
 
@@ -48,6 +48,31 @@ def hold_out(
             f"add {what} or a test part"
         )
     return np.flatnonzero(~chosen), np.flatnonzero(chosen)
+
+
+def class_share(labels: np.ndarray, keys: Sequence[str], share: float) -> np.ndarray:
+    """Choose `share` of each class to train on; the choice does not depend on a run's seed.
+
+    Args:
+        labels: integers, (N,).
+        keys: N names; each example's place in the queue is drawn by its own, as in `hold_out`, so that a
+            larger share holds a smaller one's examples too.
+        share: in (0, 1].
+
+    Returns:
+        Their positions, int64, in rising order: round(share * n) of a class of n examples, at least 1.
+
+    >>> list(class_share(np.array([0, 0, 0, 0, 1, 1]), list("abcdef"), 0.5))
+    [0, 1, 5]
+    """
+    places = derive_seeds(0, "class share", last=keys, count=len(keys))
+    chosen = []
+    for label in np.unique(labels):
+        members = np.flatnonzero(labels == label)
+        chosen.append(
+            members[np.argsort(places[members], kind="stable")[: max(1, round(share * len(members)))]]
+        )
+    return np.sort(np.concatenate(chosen))
 
 
 def validation_split(n: int, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:

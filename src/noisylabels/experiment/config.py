@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from noisylabels.core.checks import InputError
+from noisylabels.core.checks import InputError, check_between
 from noisylabels.core.config import build, fingerprint, read_toml
 from noisylabels.core.files import file_digest
 from noisylabels.core.own import code_file
@@ -51,6 +51,12 @@ class Subject:
     were read; an example with an empty one is left out"""
     label_column: str | None = None
     """column of the labels in a table or in Parquet (default: the one called label, class, target or y)"""
+    train_share: float = 1.0
+    """share of each class's training examples to train on, the same ones whatever the seed; the test set
+    stays whole"""
+
+    def __post_init__(self) -> None:
+        check_between(self.train_share, "train_share", low=0.0, high=1.0, open_low=True)
 
 
 @dataclass(frozen=True)
@@ -63,11 +69,15 @@ class RunConfig(Settings, Subject):
     augment: str = "auto"
     """auto (crop:4+flip for colour images, else none), none, flip, crop:4, crop:4+flip"""
 
+    def __post_init__(self) -> None:
+        Settings.__post_init__(self)
+        Subject.__post_init__(self)
+
 
 NOT_IDENTITY = ("out", "data_root", "download", *HOW)
 """Settings that say where and how a run is carried out, not what it is; they do not enter its id."""
 
-NEWER = ("validation", "labels", "label_column")
+NEWER = ("validation", "labels", "label_column", "train_share")
 """Settings that came after the first ids: at their defaults they do not enter an id, so that it stays."""
 
 

@@ -22,7 +22,7 @@ from noisylabels.experiment.folder import (
     start_folder,
 )
 from noisylabels.experiment.reporter import Reporter, Silent
-from noisylabels.experiment.sets import corrupted
+from noisylabels.experiment.sets import corrupted, trained_on
 from noisylabels.experiment.trackers import Tracked, catch_up
 from noisylabels.training.settings import Settings
 
@@ -149,6 +149,9 @@ def _run_alone(
 
     train, test, labels = corrupted(config, tracked)
     tracked.class_names = train.class_names
+    positions = trained_on(config, train)
+    if positions is not None:
+        tracked.note(f"trains on {len(positions):,} of {len(train):,} examples, the same whatever the seed")
     shape = model_shape(config, train)
     model = build_model(**shape, seed=config.seed)
     augment = default_augment(config.data, train) if config.augment == "auto" else config.augment
@@ -176,6 +179,7 @@ def _run_alone(
                 test,
                 loss(expression),
                 labels=labels if known else None,
+                positions=positions,
                 folder=out,
                 watcher=tracked,
                 stop=lambda: signals() or stop(),

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from noisylabels.core.checks import InputError
 from noisylabels.experiment.config import RunConfig
 from noisylabels.experiment.reporter import Reporter, Silent
@@ -190,6 +192,18 @@ def _foreign(
             + ", ".join(both)
         )
     return like(foreign, train)
+
+
+def trained_on(config: RunConfig, train: Examples) -> np.ndarray | None:
+    """Return the positions of the training examples that a configuration trains on; None: of all.
+
+    Noise is made on the whole set before, so that an example has the label that it has in a run on all.
+    """
+    from noisylabels.data.split import class_share
+
+    if config.train_share == 1.0:
+        return None
+    return class_share(train.labels.numpy(), train.ids, config.train_share)
 
 
 def corrupted(config: RunConfig, reporter: Reporter | None = None) -> tuple[Examples, Examples, NoisyLabels]:

@@ -197,6 +197,8 @@ def _besides(config: Mapping[str, Any]) -> Iterable[str]:
         yield f"averaged weights ({config['ema']:g})"
     if config["warmup_epochs"]:
         yield f"warm-up of {config['warmup_epochs']:g} epochs"
+    if config.get("train_share", 1) != 1:
+        yield f"{config['train_share']:g} of the training set"
     if config.get("validation"):
         yield f"{config['validation']:g} of the training set held out"
 

@@ -26,7 +26,7 @@ from noisylabels.study.store import iter_rows, read_batches
 from noisylabels.training.metrics import DEAD_RECALL
 
 SUBJECT = ("loss", "noise", "seed")
-ALWAYS_APART = ("data", "model", "width", "epochs", "image_size", "validation")
+ALWAYS_APART = ("data", "model", "width", "epochs", "image_size", "validation", "train_share")
 """Settings whose runs are never put into one table, even where no two share loss, noise and seed."""
 
 LAST_EPOCHS = 10

@@ -17,6 +17,7 @@ from noisylabels.core.rng import derive_seed
 from noisylabels.experiment import Reporter, RunConfig, Silent, canonical, choose, corrupted, run, run_id
 from noisylabels.experiment.choice import AUTO
 from noisylabels.experiment.config import NOT_IDENTITY
+from noisylabels.experiment.sets import trained_on
 
 if TYPE_CHECKING:
     import optuna
@@ -252,7 +253,9 @@ def _begin(
         config = canonical(replace(config, loss=chosen.loss))
     if not dimensions(config, search):
         raise InputError(f"there is nothing to search in {config.loss!r} by {', '.join(search)}")
-    held = len(validation_split(len(train), config.validation, config.seed)[1])
+    positions = trained_on(config, train)
+    count = len(train) if positions is None else len(positions)
+    held = len(validation_split(count, config.validation, config.seed)[1])
     write_json(path, about | {"loss": config.loss, "validation": held, "data_digest": train.digest})
     return config, held
 
