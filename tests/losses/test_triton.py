@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 import noisylabels
 from noisylabels.losses import PAPER, loss
@@ -17,16 +18,15 @@ from noisylabels.losses import PAPER, loss
 triton = pytest.importorskip("triton")
 
 
-@pytest.mark.slow
-def test_what_it_computes():
-    """The interpreter must be chosen before triton is imported: in a process of its own."""
+def rows(**environment):
+    """Run triton_rows.py in a process of its own: the interpreter is chosen before triton is imported."""
     source = str(Path(noisylabels.__file__).parents[1])
-    file = Path(__file__).with_name("interpreted_triton.py")
+    file = Path(__file__).with_name("triton_rows.py")
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-v", str(file)],
         capture_output=True,
         text=True,
-        env=os.environ | {"TRITON_INTERPRET": "1", "PYTHONPATH": source, "OMP_NUM_THREADS": "1"},
+        env=os.environ | {"PYTHONPATH": source, "OMP_NUM_THREADS": "1"} | environment,
         cwd=Path(__file__).parents[2],
         check=False,
     )
@@ -34,6 +34,17 @@ def test_what_it_computes():
     (count,) = re.findall(r"(\d+) passed", done.stdout)
     assert int(count) >= 370
     assert " skipped" not in done.stdout
+
+
+@pytest.mark.slow
+def test_what_it_computes_through_the_interpreter():
+    rows(TRITON_INTERPRET="1")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_what_it_computes_on_a_card():
+    rows()
 
 
 def compiled(kernel, arguments, constants, warps):

@@ -1,11 +1,12 @@
-"""The GPU's kernel through Triton's interpreter, on the CPU, against the reference in float64.
+"""The GPU's kernel against the reference in float64: on a card, or through Triton's interpreter on the CPU.
 
 The interpreter is chosen before triton is imported, so that `test_triton.py` runs this file in a process of
-its own: TRITON_INTERPRET=1 python -m pytest tests/losses/interpreted_triton.py.
+its own: TRITON_INTERPRET=1 python -m pytest tests/losses/triton_rows.py; without the variable on a card.
 """
 
 from __future__ import annotations
 
+import os
 import warnings
 
 import pytest
@@ -27,11 +28,20 @@ SUMS = [
 ]
 
 
+DEVICE = "cpu" if os.environ.get("TRITON_INTERPRET") == "1" else "cuda"
+
+
+@pytest.fixture(autouse=True)
+def where():
+    with torch.device(DEVICE):
+        yield
+
+
 @pytest.fixture
 def kernels(monkeypatch):
     from noisylabels.losses import gpu
 
-    monkeypatch.setattr(fused, "KERNEL_DEVICES", ("cpu",))
+    monkeypatch.setattr(fused, "KERNEL_DEVICES", (DEVICE,))
     monkeypatch.setattr(gpu, "_working", True)
     called = []
     real = gpu._launch
@@ -69,9 +79,10 @@ def assert_same(text, z, t, up=None, rtol=1e-4, atol=2e-6, **how):
 
 
 def batch(n, classes, dtype=torch.float32, seed=0):
-    generator = torch.Generator().manual_seed(seed)
-    z = torch.randn((n, classes), generator=generator) * 3
-    return z.to(dtype), torch.randint(classes, (n,), generator=generator)
+    generator = torch.Generator("cpu").manual_seed(seed)
+    z = torch.randn((n, classes), generator=generator, device="cpu") * 3
+    t = torch.randint(classes, (n,), generator=generator, device="cpu")
+    return z.to(DEVICE, dtype), t.to(DEVICE)
 
 
 @pytest.mark.parametrize("text", SUMS)
