@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from contextlib import nullcontext
 from pathlib import Path
 
 import pyarrow as pa
@@ -14,13 +15,14 @@ from noisylabels.cli import main
 from noisylabels.cli.parser import VERBS, flags
 from noisylabels.core.checks import InputError
 from noisylabels.core.files import alone
+from noisylabels.experiment import read_result
 from noisylabels.prediction import load_model
 from noisylabels.study import restoring
 from noisylabels.study.executors import carry_out_all
 from noisylabels.study.grid import from_table
 from noisylabels.study.restoring import find
 from noisylabels.study.results import read_results
-from noisylabels.study.store import Store, export, read_rows
+from noisylabels.study.store import CellState, Store, export, read_rows
 from noisylabels.study.worker import carry_out
 
 TEXT = """
@@ -247,6 +249,20 @@ def test_folders_that_are_done_or_in_use_stay_and_a_damaged_one_is_kept(begun, r
     assert not list(folder.rglob(".lock"))
 
 
+@pytest.mark.parametrize("meanwhile", ["done", "at work"])
+def test_what_another_runner_does_meanwhile_stays(begun, whole, rows, tmp_path, monkeypatch, meanwhile):
+    """After a cell was looked at, and before its folder is ours."""
+    store = Store(tmp_path / "study")
+    shutil.copytree(whole / CELL.name if meanwhile == "done" else begun, store.path(CELL))
+    before = files_in(store.folder)
+    export(rows.values(), tmp_path / "all.parquet")
+    found = find([tmp_path / "all.parquet"], CELLS, "four")
+    monkeypatch.setattr(Store, "state", lambda self, cell: CellState("waiting"))
+    with alone(store.path(CELL) / ".lock") if meanwhile == "at work" else nullcontext():
+        assert found.restore(store, CELLS[:1])[0] == set()
+    assert files_in(store.folder) == before
+
+
 @pytest.mark.parametrize("there", ["nothing", "begun"])
 def test_a_kill_half_way_leaves_no_half_cell(begun, whole, rows, study, tmp_path, monkeypatch, there):
     """Whichever write it was before; the study goes on with the file and without it."""
@@ -383,6 +399,8 @@ def test_a_run_of_code_that_has_changed_is_passed_over(tmp_path, monkeypatch, ca
     command = ["study", "run", "s.toml", "--jobs", "0", "--device", "cpu"]
     assert main(command) == 0
     assert main(["study", "export", "s", "--file", "s.parquet"]) == 0
+    (out,) = Path("runs/s").glob("own*")
+    result = read_result(out)
     shutil.rmtree("runs")
     capsys.readouterr()
     for changed, told in (("", "1 cells from s.parquet"), ("# faster\n", "own.py has changed since")):
@@ -391,6 +409,7 @@ def test_a_run_of_code_that_has_changed_is_passed_over(tmp_path, monkeypatch, ca
         said = capsys.readouterr()
         assert told in said.err
         assert "1 of 1 cells done" in said.out
+        assert read_result(out).loss == result.loss != "auto"  # the loss that was chosen
         shutil.rmtree("runs")
 
 

@@ -20,13 +20,7 @@ from noisylabels.core.config import build, to_dict
 from noisylabels.core.files import alone, check_file, folder_for, held, replacing, write_json
 from noisylabels.experiment import Notes, RunConfig, catch_up, read_result
 from noisylabels.experiment.config import code_digests
-from noisylabels.experiment.folder import (
-    check_ends,
-    check_files,
-    check_folder,
-    empty_folder,
-    read_object,
-)
+from noisylabels.experiment.folder import check_ends, check_files, check_folder, empty_folder, read_object
 from noisylabels.study.grid import OWN, Cell
 from noisylabels.training.history import History
 
