@@ -184,6 +184,17 @@ def test_a_large_set_stays_on_the_host(monkeypatch):
     assert loader._fits(images, torch.device("cpu"))
 
 
+@pytest.mark.parametrize("together", [2, 3, 100])
+@pytest.mark.parametrize("start", [0, 2, 5])
+def test_batches_prepared_together_are_the_same(together, start):
+    batches = make(channels_last=True)
+    batches._together = together
+    found = list(batches.epoch(1, start))
+    for ours, theirs in zip(found, make(channels_last=True).epoch(1, start), strict=True):
+        assert all(torch.equal(a, b) for a, b in zip(ours, theirs, strict=True))
+        assert ours.images.is_contiguous(memory_format=torch.channels_last)
+
+
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize("fits", [True, False])
 def test_a_gpu_sees_the_same_batches_without_synchronising(monkeypatch, fits):

@@ -13,6 +13,7 @@ import noisylabels as nl
 from noisylabels.core.checks import InputError
 from noisylabels.models import MODELS, build_model
 from noisylabels.models.catalog import canonical_model, check_model
+from noisylabels.models.layers import ConvBlock
 
 
 def build(name, *, channels=3, image_size=(32, 32), num_classes=10, **given):
@@ -142,6 +143,29 @@ def test_half_precision_and_channels_last_agree_with_float32(name):
         torch.testing.assert_close(
             model(images.contiguous(memory_format=torch.channels_last)), plain, rtol=1e-3, atol=1e-4
         )
+
+
+def test_a_block_without_the_sum_of_its_bias_is_the_block():
+    torch.manual_seed(0)
+    plain, short = ConvBlock(3, 8), ConvBlock(3, 8)
+    short.load_state_dict(plain.state_dict())
+    for _ in range(3):
+        images = torch.randn(16, 3, 8, 8)
+        ups = torch.randn(16, 8, 8, 8)
+        ends = []
+        for block, call in ((plain, plain), (short, short.without_bias)):
+            block.zero_grad()
+            out = call(images)
+            out.backward(ups)
+            ends.append([out, block[0].weight.grad, block[1].weight.grad, block[1].bias.grad])
+        for ours, theirs in zip(*ends, strict=True):
+            torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
+        assert plain[0].bias.grad.abs().max() < 1e-4
+        assert short[0].bias.grad is None
+    for ours, theirs in zip(short.buffers(), plain.buffers(), strict=True):
+        torch.testing.assert_close(ours, theirs)
+    plain.eval(), short.eval()
+    torch.testing.assert_close(short(images), plain(images))
 
 
 @pytest.mark.parametrize("name", MODELS)

@@ -21,6 +21,7 @@ from noisylabels.data.augment import Augment, Draws, normalize
 
 _AHEAD = 8  # batches that are gathered before they are asked for
 _AHEAD_THREADS = 4  # a disk answers several at once
+_BLOCK_NUMBERS = 1 << 23  # that a GPU prepares at once: some twenty batches of 128 images of 32x32
 _AHEAD_BYTES = 1 << 30  # sets from this size: smaller ones stay in the system's cache
 
 
@@ -150,6 +151,10 @@ class Batches:
         self._seed = seed
         last = channels_last and images.ndim == 4
         self._layout = torch.channels_last if last else torch.contiguous_format
+        # how many batches are prepared at once; of small ones a launch costs more than what it does
+        self._together = 1
+        if self.resident and self.device.type == "cuda":
+            self._together = max(1, _BLOCK_NUMBERS // max(1, batch_size * images[0].numel()))
         self._ends = _batch_ends(len(positions), batch_size, drop_last=drop_last, merge_single=shuffle)
 
     def __len__(self) -> int:
@@ -189,13 +194,16 @@ class Batches:
         here = order.to(self.device)
         spans = list(zip([0, *self._ends[:-1]], self._ends, strict=True))[start:]
         gathered = self._ahead(order, spans) if self._from_disk else None
-        for begin, end in spans:
-            index = here[begin:end]
+        for block in (spans[i : i + self._together] for i in range(0, len(spans), self._together)):
+            first, last = block[0][0], block[-1][1]
+            index = here[first:last]
             if gathered is None:
                 pixels = self.images.index_select(0, index)
             else:
                 pixels = next(gathered).to(self.device, non_blocking=True)
-            yield Batch(self._prepare(pixels, index, draws), self._labels.index_select(0, index), index)
+            whole = Batch(self._prepare(pixels, index, draws), self._labels.index_select(0, index), index)
+            for begin, end in block:
+                yield Batch(*(part[begin - first : end - first] for part in whole))
 
     def _ahead(self, order: torch.Tensor, spans: Sequence[tuple[int, int]]) -> Iterator[torch.Tensor]:
         """Give the pixels of the batches, each gathered by a thread while those before it are at work."""

@@ -7,13 +7,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from noisylabels.core.checks import InputError
 from noisylabels.experiment.config import RunConfig
 from noisylabels.experiment.reporter import Reporter, Silent
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from noisylabels.data.features import Examples
     from noisylabels.data.images import ImageSet
     from noisylabels.noise.labels import NoisyLabels

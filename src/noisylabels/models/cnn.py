@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from torch import nn
 
-from noisylabels.models.layers import conv_block, pooled_head, reset_weights
+from noisylabels.models.layers import ConvBlock, pooled_head, reset_weights
 
 
 def _cnn(
@@ -22,7 +22,7 @@ def _cnn(
     height, width = image_size
     for channels_out in stages:
         for _ in range(depth):
-            layers.append(conv_block(channels, channels_out))
+            layers.append(ConvBlock(channels, channels_out))
             channels = channels_out
         layers.append(nn.MaxPool2d(2))
         height, width = height // 2, width // 2
