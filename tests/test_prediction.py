@@ -119,6 +119,9 @@ def test_no_images_give_no_probabilities(finished):
 
 def test_a_run_that_has_not_finished(copied):
     (copied / "model.safetensors").unlink()
+    with pytest.raises(InputError, match=r"is done, .* there is no model.safetensors"):
+        load_model(copied)
+    (copied / "result.json").unlink()
     with pytest.raises(InputError, match="has not finished or has failed"):
         load_model(copied)
 

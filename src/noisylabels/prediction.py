@@ -61,11 +61,17 @@ def load_model(run: Path, device: str = "auto", model: str | None = None) -> Tra
     from safetensors import SafetensorError, safe_open
 
     from noisylabels.data.encoding import Encoder
+    from noisylabels.experiment.folder import read_result
     from noisylabels.models.catalog import build_model, is_own, untrained
     from noisylabels.training.loop import pick_device
 
     path = run / "model.safetensors" if run.is_dir() else run
     if not path.exists():
+        if (run / "result.json").exists() and read_result(run).status == "done":
+            raise InputError(
+                f"{run} is done, but its weights are not in it: there is no {path.name}; they were "
+                "removed, or the result came from an exported file; train it in another folder"
+            )
         if (run / "config.json").exists():
             raise InputError(
                 f"{run} has not finished or has failed: there is no {path.name} in it; "

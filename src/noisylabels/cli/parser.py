@@ -143,7 +143,7 @@ def flags(cls: type) -> dict[str, tuple[Any, ...]]:
         if dataclasses.is_dataclass(plain):
             found |= flags(typing.cast(type, plain))
         elif tyro.conf.Positional not in getattr(hint, "__metadata__", ()):
-            flag = name.replace("_", "-")
+            flag = name.rstrip("_").replace("_", "-")  # from_: a keyword takes no other name
             found[f"--{flag}"] = typing.get_args(plain) or (plain,)
             if plain is bool:
                 found[f"--no-{flag}"] = (bool,)

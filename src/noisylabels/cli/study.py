@@ -11,6 +11,7 @@ import tyro
 
 if TYPE_CHECKING:
     from noisylabels.study.grid import Cell, Study
+    from noisylabels.study.restoring import Found
     from noisylabels.study.store import CellState, Store
 
 
@@ -23,6 +24,8 @@ class StudyCommand:
     noisylabels study run digits --jobs 2
 
     noisylabels study run paper --data cifar10 --time-budget 9m --shard 2/5
+
+    noisylabels study run paper --data cifar10 --from paper.parquet
 
     noisylabels study status runs/digits
 
@@ -56,6 +59,8 @@ class StudyCommand:
     """90s, 9m, 1h30m: then checkpoints are written, and the same command goes on"""
     shard: str | None = None
     """2/5: the second of five parts, for as many machines"""
+    from_: Annotated[tuple[Path, ...], tyro.conf.arg(name="from")] = ()
+    """files of `study export`, for run and show: cells that are done in them are not run again"""
     retry: bool = False
     """run cells again that failed"""
     track: tuple[str, ...] = ()
@@ -65,6 +70,13 @@ class StudyCommand:
 
     def run(self) -> int:
         """Do what `action` says."""
+        from noisylabels.core.checks import InputError
+
+        if self.from_ and self.action not in ("run", "show"):
+            raise InputError(
+                f"--from is for run and show, and this is {self.action}; `study run` puts the cells of a "
+                "file into the study's folder"
+            )
         return {"run": self._run, "show": self._show, "status": self._status, "export": self._export}[
             self.action
         ]()
@@ -82,6 +94,15 @@ class StudyCommand:
         study = load_study(self.study)
         cells = study.cells(self._flags(), read_only(self.only), self.labels)
         return study, cells, Store((self.out or Path("runs") / study.name).expanduser())
+
+    def _found(self, study: Study, cells: list[Cell]) -> Found:
+        """Return what the files of --from have of a study; they are of the study, not of the part --only."""
+        from noisylabels.study.restoring import Found, find
+
+        if not self.from_:
+            return Found()
+        every = study.cells(self._flags(), None, self.labels) if self.only else cells
+        return find([file.expanduser() for file in self.from_], every, study.name)
 
     def _jobs(self) -> int:
         from noisylabels.core.checks import check_between
@@ -116,13 +137,16 @@ class StudyCommand:
         from noisylabels.study.plan import estimate, in_words, probe, shard
 
         study, cells, store = self._cells()
+        found = self._found(study, cells)
         cells = shard(cells, self.shard)
         rows = [
             [*(str(cell.axes[axis]) for axis in study.axes), state.state, state.message]
             for cell in cells
-            for state in [store.state(cell)]
+            for state in [found.shown(cell, store.state(cell))]
         ]
         console().print(table([*study.axes, "state", ""], rows))
+        for line in found.notes:
+            console().print(line, markup=False)
         open_cells = [
             cell for cell, row in zip(cells, rows, strict=True) if row[-2] not in ("done", "failed")
         ]
@@ -157,13 +181,20 @@ class StudyCommand:
         check_whole(self.threads, "--threads", 1)
         study, cells, store = self._cells()
         open_trackers(self.track)  # what is wrong with them is said before anything is begun
+        found = self._found(study, cells)
         earlier = store.note(study.title, cells)
         cells = shard(cells, self.shard)
         said = []
         if earlier is not None:
             said.append(f"the list of cells cannot be read; kept in {earlier}, made anew")
         # thousands of finished cells are looked at once
-        states = [self._mended(store, cell, said) for cell in cells]
+        states = [self._mended(store, cell, found, said) for cell in cells]
+        restored, lines = found.restore(store, cells, failed=not self.retry)
+        said += [*found.notes, *lines]
+        states = [
+            store.state(cell) if cell.run_id in restored else state
+            for cell, state in zip(cells, states, strict=True)
+        ]
         rest = [c for c, state in zip(cells, states, strict=True) if state.state not in ("done", "failed")]
         store.check_code(cells)
         view = Progress(store, [state.state for state in states])
@@ -209,7 +240,7 @@ class StudyCommand:
             return 130 if seconds is None else 0
         return 1 if failed else 0
 
-    def _mended(self, store: Store, cell: Cell, said: list[str]) -> CellState:
+    def _mended(self, store: Store, cell: Cell, found: Found, said: list[str]) -> CellState:
         """Set a damaged folder aside, forget a failure if --retry says so, and return how far the cell is."""
         state = store.state(cell)
         if state.state == "failed" and self.retry:
@@ -220,7 +251,9 @@ class StudyCommand:
         said.append(f"{cell.name} is damaged ({state.message})")
         try:
             aside = store.set_aside(cell)
-            said[-1] += "" if aside is None else f"; kept in {aside}, run again"
+            origin = found.done(cell)
+            again = "run again" if origin is None else f"taken from {origin.file}"
+            said[-1] += "" if aside is None else f"; kept in {aside}, {again}"
         except OSError as error:
             said[-1] += f"; it cannot be moved: {error.strerror}"
         return store.state(cell)

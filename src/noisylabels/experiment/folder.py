@@ -95,15 +95,20 @@ def check_files(out: Path, code: dict[str, str]) -> None:
         code: digests of the user's own code as it is now, by file or module. They are the caller's, because
             finding a module that the folder names may run its package, and it may be a stranger's folder.
     """
-    identity = read_object(out / "environment.json").get("identity", {})
+    file = changed_file(read_object(out / "environment.json").get("identity", {}), code)
+    if file is not None:
+        raise InputError(
+            f"{file} has changed since the run in {out} was made of it; restore it, give another --out, "
+            "or remove the run"
+        )
+
+
+def changed_file(identity: dict[str, Any], code: dict[str, str]) -> str | None:
+    """Return a file that is another now than the one that a run of that identity was made of, or None."""
     read = identity.get("noise files", {}) | identity.get("label files", {})
     now = code | {file: file_digest(Path(file)) for file in read if Path(file).is_file()}
-    for file, digest in (identity.get("code files", {}) | read).items():
-        if now.get(file, digest) != digest:
-            raise InputError(
-                f"{file} has changed since the run in {out} was made of it; restore it, give another --out, "
-                "or remove the run"
-            )
+    made_of = identity.get("code files", {}) | read
+    return next((file for file, digest in made_of.items() if now.get(file, digest) != digest), None)
 
 
 def start_folder(

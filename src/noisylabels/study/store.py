@@ -10,14 +10,14 @@ from __future__ import annotations
 import contextlib
 import json
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from noisylabels.core.checks import Busy, InputError
 from noisylabels.core.config import build, to_dict
-from noisylabels.core.files import alone, check_file, held, replacing, write_json
+from noisylabels.core.files import alone, check_file, folder_for, held, replacing, write_json
 from noisylabels.experiment import Notes, RunConfig, catch_up, read_result
 from noisylabels.experiment.config import code_digests
 from noisylabels.experiment.folder import check_ends, check_files, check_folder, empty_folder, read_object
@@ -41,6 +41,13 @@ class CellState:
     accuracy: float | None = None  # test accuracy of the last of them
     seconds: float = 0.0  # of training and evaluation
     message: str = ""
+
+
+def progress(rows: Sequence[Mapping[str, Any]]) -> tuple[int, float | None, float]:
+    """Return the last epoch of a history, its test accuracy, and the seconds of all of them."""
+    seen = [(int(row["epoch"]), float(row["test_accuracy"])) for row in rows]
+    seconds = sum(float(row["train_seconds"]) + float(row["eval_seconds"]) for row in rows)
+    return (*(seen[-1] if seen else (0, None)), seconds)
 
 
 def _cell(name: str, axes: Mapping[str, Any], config: Mapping[str, Any]) -> Cell:
@@ -124,9 +131,7 @@ class Store:
             if not (out / "config.json").exists():
                 return CellState("waiting")
             history = History.read(out / "history.jsonl") if (out / "history.jsonl").exists() else History()
-            rows = [(int(r["epoch"]), float(r["test_accuracy"])) for r in history.rows]
-            seconds = sum(float(r["train_seconds"]) + float(r["eval_seconds"]) for r in history.rows)
-            epoch, accuracy = rows[-1] if rows else (0, None)
+            epoch, accuracy, seconds = progress(history.rows)
             if result is not None or (out / "environment.json").exists():
                 read_object(out / "environment.json")["identity"]
             check_ends(out, "labels.parquet", "checkpoint.pt" if result is None else "model.safetensors")
@@ -134,7 +139,7 @@ class Store:
                 return CellState("begun", epoch, accuracy, seconds)
             if result.run_id != cell.run_id:
                 return CellState("damaged", message=f"{out} holds the run {result.run_id}")
-            if result.final != (history.rows[-1] if rows else None):
+            if result.final != (history.rows[-1] if history.rows else None):
                 return CellState(
                     "damaged", message=f"{out / 'history.jsonl'} does not end as the result says"
                 )
@@ -217,6 +222,15 @@ class Store:
                 (self.path(cell) / "failure.json").unlink(missing_ok=True)
             except OSError:  # a folder where a file was
                 self._move_aside(self.path(cell))
+
+    @contextlib.contextmanager
+    def taking(self, cell: Cell, states: Collection[str]) -> Iterator[bool]:
+        """Keep other processes away from a cell; say whether it is ours, and in one of these states."""
+        if self.state(cell).state not in states:  # before a folder is made
+            yield False
+            return
+        with folder_for(self.path(cell)), self._alone(cell) as ours:
+            yield ours and self._seen(cell).state in states
 
     def catch_up(self, cells: Sequence[Cell], track: Sequence[str], note: Callable[[str], None]) -> None:
         """Bring trackers to the cells that have ended, which no worker will see.
