@@ -1,4 +1,4 @@
-"""Write the transition matrix of people's labels of CIFAR-10, for class-conditional noise that is like theirs.
+"""Write the transition matrix of people's labels of CIFAR-10, for class-conditional noise like theirs.
 
     python benchmarks/people_matrix.py CIFAR-10_human.pt --column worse --out cifar10n-worse.csv
 

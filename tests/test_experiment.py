@@ -102,6 +102,13 @@ def done(finished, tmp_path) -> Path:
     return Path(shutil.copytree(finished, tmp_path / "run"))
 
 
+def test_a_card_that_a_run_did_not_use_is_not_in_its_environment(monkeypatch, tmp_path):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "a card")
+    run(load_config(None, **FAST | {"device": "cpu", "out": str(tmp_path / "run")}))
+    assert json.loads((tmp_path / "run" / "environment.json").read_text())["gpu"] is None
+
+
 # --- configuration and identity -----------------------------------------------------------------
 
 

@@ -154,6 +154,9 @@ class StudyCommand:
             f"{study.title}\n{len(cells)} cells, {len(open_cells)} to run, in {store.folder}", markup=False
         )
         if open_cells:
+            import torch
+
+            torch.set_num_threads(self.threads)  # as the processes of the cells have them
             try:
                 each = probe(open_cells[0])
             except (Exception, SystemExit) as error:  # whatever the user's own code does

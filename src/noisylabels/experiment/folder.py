@@ -121,6 +121,8 @@ def start_folder(
     augment: str,
     files: dict[str, dict[str, str]],
     chosen: dict[str, Any] | None = None,
+    *,
+    on_gpu: bool = False,
 ) -> None:
     """Write what is known before the first step, or check that it is the same as at the first start.
 
@@ -146,7 +148,9 @@ def start_folder(
     try:
         write_json(out / "config.json", to_dict(config))  # first: it makes the folder this run's
         labels.save(out / "labels.parquet")
-        write_json(path, environment() | {"identity": identity} | ({"chosen": chosen} if chosen else {}))
+        write_json(
+            path, environment(on_gpu) | {"identity": identity} | ({"chosen": chosen} if chosen else {})
+        )
     except OSError as error:
         raise InputError(f"the run's folder {out} cannot be written: {error.strerror}") from None
 
@@ -209,8 +213,11 @@ def _zip(file: BinaryIO) -> bool:
 _ENDS = {"labels.parquet": _parquet, "model.safetensors": _weights, "checkpoint.pt": _zip}
 
 
-def environment() -> dict[str, Any]:
-    """Return what a reader of the result needs to know of the machine and the software."""
+def environment(on_gpu: bool) -> dict[str, Any]:
+    """Return what a reader of the result needs to know of the machine and the software.
+
+    A GPU that a run did not use is none of its.
+    """
     import importlib.metadata
 
     import torch
@@ -229,7 +236,7 @@ def environment() -> dict[str, Any]:
         "processor": processor(),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
-        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "gpu": torch.cuda.get_device_name() if on_gpu else None,
         "kernel": native.name(),  # of the losses; rounding differs from one to another
     }
 
