@@ -1,0 +1,386 @@
+"""The tables and figures of docs/found.md, from the runs in results/ and the published numbers.
+
+    python benchmarks/found.py
+
+Nothing is trained: all is read off exported studies, whose rows hold every epoch, the configuration and the
+machine. Writes results/found/*.md and *.svg, the same bytes each time.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import statistics
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import tyro
+from found_figures import figures
+from found_runs import KNOB_NOISES, TENTH_NOISES, Runs, machines, span, weights, words
+from scipy import stats
+
+from noisylabels.core.files import write_text
+from noisylabels.losses import PAPER
+from noisylabels.report.drawing import draw
+from noisylabels.report.published import Published, published
+from noisylabels.report.tables import Cell, Number, Table, markdown
+from noisylabels.study.claims import judge
+from noisylabels.study.observations import OBSERVATIONS
+from noisylabels.study.results import Measure, Results, accuracy, dead, memorised
+from noisylabels.study.statistics import compare
+from noisylabels.training.metrics import DEAD_RECALL
+
+COLUMN = "symmetric:0.4"
+"""The noise under which the paper's study has been run."""
+
+WANG = "Wang 2024, Table 2"
+
+EARLY = 3
+"""Epochs in which any network may have a dead class."""
+
+
+@dataclass
+class Options:
+    """Where the runs are and where the tables go."""
+
+    results: Path = Path("results")
+    """folder with paper, tenth, knob, knob-tenth, forms-tenth and digits-study, a runs.parquet in each"""
+    out: Path | None = None
+    """folder for the tables and figures (default: found in that folder)"""
+
+
+def tables(runs: Runs) -> list[Table]:
+    """Return all of them."""
+    digits = f"Digits, small-cnn, 60 epochs, {len(runs.knob.seeds)} seeds ({machines(runs.knob)})."
+    return [
+        column(runs.paper),
+        spread(runs),
+        decided(),
+        short(runs.tenth),
+        dying(runs),
+        memory(runs),
+        knob(runs.knob, KNOB_NOISES, "knob", digits),
+        knob(runs.tenth, ("none", COLUMN), "knob-tenth", f"The small study, {_seeds(runs.tenth)}."),
+        forms(runs.tenth),
+        claims([("all images", runs.paper), ("a tenth", runs.tenth), ("digits", runs.digits)]),
+    ]
+
+
+def cell(
+    results: Results, measure: Measure, loss: str, noise: str, digits: int = 1, factor: int = 100
+) -> Cell:
+    """Return mean and deviation of a measure, by default in per cent."""
+    found = results.summary(measure, loss, noise)
+    if found is None:
+        return None
+    deviation = None if found.deviation is None else factor * found.deviation
+    return Number(factor * found.mean, deviation, n=found.n, digits=digits)
+
+
+def _seeds(results: Results) -> str:
+    return f"seeds {', '.join(map(str, results.seeds))}"
+
+
+def column(paper: Results) -> Table:
+    """The paper's study at symmetric 0.4, beside the paper and the literature."""
+    where = {"dataset": "CIFAR-10", "noise_type": "symmetric", "rate": 0.4, "model": "8-layer CNN"}
+    theirs = {row.method.lower(): row.mean for row in published(collection="paper", **where)}
+    wang = {row.method.lower(): row for row in published(collection="literature", source=WANG, **where)}
+    rows: list[list[Cell]] = []
+    for loss in paper.losses:
+        (run,) = paper.cell(loss, COLUMN)
+        accuracies = run.curves["test_accuracy"]
+        literature = wang.get(loss)
+        row: list[Cell] = [loss, Number(100 * accuracies[-1]), Number(theirs[loss])]
+        row += [Number(literature.mean, literature.deviation) if literature else None]
+        row += [f"{100 * accuracies.max():.2f} ({accuracies.argmax() + 1})"]
+        row += [Number(100 * run.curves[name][-1], digits=1) for name in ("memorised", "corrected")]
+        rows.append(row)
+    return Table(
+        "column",
+        "The paper's setting, 40 % symmetric noise",
+        ["loss", "ours", "the paper's", WANG, "our best epoch", "learned by heart", "seen through"],
+        rows,
+        f"Test accuracy of the last of 120 epochs, per cent: {paper.data}, seed 1, one run each "
+        f"({machines(paper)}). {WANG}: CIFAR-10 itself, mean ± deviation of 3 runs, an exact share of each "
+        "class, gradients clipped, A = ln 1e-4 in RCE. Learned by heart: of the wrong training labels, the "
+        "share that the last model predicts; seen through: the share whose true class it predicts instead.",
+    )
+
+
+# Spread ---------------------------------------------------------------------------------------------
+
+
+def twins() -> list[float]:
+    """Return NMAE less NRCE, two rows of one function, under each of the paper's noises."""
+    rows = {(row.method, row.noise_type, row.rate): row.mean for row in published(collection="paper")}
+    return [rows[key] - rows["NRCE", *key[1:]] for key in rows if key[0] == "NMAE"]
+
+
+def twins_deviation() -> float:
+    """Return the deviation of one run that would make them differ so."""
+    return math.sqrt(statistics.fmean(difference**2 for difference in twins()) / 2)
+
+
+def spread(runs: Runs) -> Table:
+    """How far apart runs of one cell are, by who ran them."""
+    n, deviation = len(twins()), twins_deviation()
+    low, high = (deviation * math.sqrt(n / stats.chi2.ppf(q, n)) for q in (0.975, 0.025))
+    rows: list[list[Cell]] = [
+        [
+            "the paper: NMAE and NRCE, one function",
+            f"{n} noises, 2 runs each",
+            f"{deviation:.1f} (95 %: {low:.1f} to {high:.1f})",
+            f"they differ by up to {max(map(abs, twins())):.1f}",
+        ]
+    ]
+    kinds = {
+        "clean": lambda row: row.noise_type == "clean",
+        "symmetric 0.2 to 0.6": lambda row: row.noise_type == "symmetric" and row.rate < 0.7,
+        "symmetric 0.8": lambda row: row.noise_type == "symmetric" and row.rate > 0.7,
+        "asymmetric 0.1 to 0.4": lambda row: row.noise_type == "asymmetric",
+    }
+    literature = [row for row in _literature() if row.deviation is not None]
+    for name, of_kind in kinds.items():
+        found = [row.deviation for row in literature if of_kind(row)]
+        rows.append(_spread_row(f"the literature: {name}", "3 runs and more", found))
+    for title, results, noises in (
+        ("a tenth", runs.tenth, TENTH_NOISES),
+        ("digits", runs.digits, runs.digits.noises),
+    ):
+        for noise in noises:
+            summaries = [s for loss in PAPER if (s := results.summary(accuracy, loss, noise))]
+            deviations = [100 * s.deviation for s in summaries if s.deviation is not None]
+            count = f"{span([s.n for s in summaries])} runs"
+            rows.append(_spread_row(f"ours, {title}: {words(noise)}", count, deviations))
+    return Table(
+        "spread",
+        "The spread of one run",
+        ["who", "what", "deviation, points", ""],
+        rows,
+        "Sample deviation of the last epoch's test accuracy. Of the paper: the root of the mean square "
+        "difference over √2, with its interval by χ². Of the others: the median over cells, and the largest. "
+        "The literature: losses on CIFAR-10 with the 8-layer CNN.",
+    )
+
+
+def _literature() -> Iterable[Published]:
+    return published(collection="literature", dataset="CIFAR-10", model="8-layer CNN")
+
+
+def _spread_row(who: str, what: str, deviations: Sequence[float]) -> list[Cell]:
+    median, largest = statistics.median(deviations), max(deviations)
+    return [who, f"{len(deviations)} cells, {what}", f"{median:.1f}", f"largest {largest:.1f}"]
+
+
+def decided() -> Table:
+    """How many of the paper's differences between losses one run of each can tell."""
+    columns: dict[str, dict[str, float]] = {}
+    for row in published(collection="paper"):
+        name = f"{row.noise_type} {row.rate:g}" if row.rate else "clean"
+        columns.setdefault(name, {})[row.method] = row.mean
+    least = [1.96 * math.sqrt(2) * deviation for deviation in (twins_deviation(), 0.5)]
+    rows: list[list[Cell]] = []
+    for name, means in columns.items():
+        differences = [abs(a - b) for a, b in itertools.combinations(means.values(), 2)]
+        best, second = sorted(means, key=lambda method: -means[method])[:2]
+        told = [str(sum(difference > limit for difference in differences)) for limit in least]
+        rows.append([name, *told, f"{best} {means[best]:.2f}, {second} {means[second]:.2f}"])
+    return Table(
+        "decided",
+        "Differences that one run of each can tell",
+        ["the paper's column", f"over {least[0]:.1f} points", f"over {least[1]:.1f} points", "the best two"],
+        rows,
+        "Of the 66 pairs of losses in a column, how many differ by more than 1.96 √2 deviations of one run: "
+        f"with the {twins_deviation():.1f} points of the paper's twin rows, and with half a point, which is "
+        "much for the literature.",
+    )
+
+
+# Short runs, dead classes, memory ---------------------------------------------------------------------
+
+
+def short(tenth: Results) -> Table:
+    """The study on a tenth: accuracy and dead classes."""
+    rows: list[list[Cell]] = []
+    for loss in PAPER:
+        row: list[Cell] = [loss]
+        for noise in TENTH_NOISES:
+            row += [cell(tenth, accuracy, loss, noise), cell(tenth, dead, loss, noise, factor=1)]
+        rows.append(row)
+    return Table(
+        "short",
+        "A tenth of the images, 20 epochs",
+        ["loss", *(text for noise in TENTH_NOISES for text in (words(noise), "dead"))],
+        rows,
+        "5,000 images of cifar10-jpeg, the paper's network at a quarter of its widths, 20 epochs (800 steps), "
+        "bfloat16: test accuracy of the last epoch in per cent on all 10,000 test images, and how many classes "
+        f"are recalled to 1 % or less; mean ± deviation, {_seeds(tenth)} ({machines(tenth)}).",
+    )
+
+
+def dying(runs: Runs) -> Table:
+    """How long classes are dead, by loss and noise."""
+    found: dict[tuple[str, ...], list[str]] = {}
+    for title, results in (("all images", runs.paper), ("digits", runs.digits)):
+        for noise, loss in itertools.product(results.noises, results.losses):
+            counts = [(run.recall <= DEAD_RECALL).sum(axis=1) for run in results.cell(loss, noise)]
+            last = [int(np.flatnonzero(count)[-1]) + 1 if count.any() else 0 for count in counts]
+            if counts and max(last) > EARLY:
+                spans = [span([int(c.max()) for c in counts]), span(last), span([int(c[-1]) for c in counts])]
+                found.setdefault((title, words(noise), *spans, str(len(counts))), []).append(loss)
+    return Table(
+        "dead",
+        "Dead classes",
+        ["data", "noise", "loss", "at most", "last epoch with one", "at the end", "n"],
+        [[title, noise, ", ".join(names), *rest] for (title, noise, *rest), names in found.items()],
+        "A class is dead while its recall on the test set is 1 % or less; least and most over the runs. All "
+        "images: 120 epochs of 391 steps; digits: 60 of 12. Losses that are not listed had none after epoch "
+        f"{EARLY}.",
+    )
+
+
+def memory(runs: Runs) -> Table:
+    """What losses learn by heart."""
+    where = [
+        (results, noise, f"{title}, {words(noise)}")
+        for title, results, noises in (
+            ("all images", runs.paper, runs.paper.noises),
+            ("digits", runs.digits, runs.digits.noises),
+            ("a tenth", runs.tenth, TENTH_NOISES),
+        )
+        for noise in noises
+        if noise != "none"
+    ]
+    return Table(
+        "memory",
+        "Learned by heart",
+        ["loss", *(name for *_, name in where)],
+        [[loss, *(cell(results, memorised, loss, noise) for results, noise, _ in where)] for loss in PAPER],
+        "Of the wrong training labels, the share that the last model predicts, per cent, mean ± deviation over "
+        "the seeds. A model that guesses predicts 10 % of them.",
+    )
+
+
+# Weights and kinds of noise -----------------------------------------------------------------------------
+
+
+def knob(results: Results, noises: Sequence[str], name: str, note: str) -> Table:
+    """Accuracy and memory over the weights of nce and mae."""
+    rows: list[list[Cell]] = []
+    for active, passive, loss in weights(results):
+        row: list[Cell] = [f"{active:g}", f"{passive:g}"]
+        for noise in noises:
+            row.append(cell(results, accuracy, loss, noise))
+            if noise != "none":
+                row.append(cell(results, memorised, loss, noise, 0))
+        rows.append(row)
+    columns = [text for noise in noises for text in (words(noise), "by heart")[: 1 + (noise != "none")]]
+    title = "a nce + b mae"
+    note = f"Test accuracy of the last epoch and share of wrong labels learned by heart, per cent. {note}"
+    return Table(name, title, ["a", "b", *columns], rows, note)
+
+
+def forms(tenth: Results) -> Table:
+    """Other noise of the same rate, seed by seed."""
+    people, matrix, pairs = (
+        next(noise for noise in tenth.noises if noise.startswith(kind))
+        for kind in ("human:", "matrix:", "asymmetric:0.4@")
+    )
+    questions = [
+        ("people's labels against symmetric", people, COLUMN),
+        ("people's labels against their matrix", people, matrix),
+        ("their matrix against symmetric", matrix, COLUMN),
+        ("asymmetric, pair after pair against each by itself", pairs, "asymmetric:0.4"),
+    ]
+    rows: list[list[Cell]] = []
+    for question, first, second in questions:
+        for loss in ("ce", "mae", "nce+rce"):
+            ours, other = (tenth.values(accuracy, loss, noise) for noise in (first, second))
+            found = compare(ours, other).difference
+            between = "" if found.low is None else f"{100 * found.low:+.1f} to {100 * found.high:+.1f}"
+            means = [cell(tenth, accuracy, loss, noise) for noise in (first, second)]
+            difference = Number(100 * found.mean, signed=True, digits=1)
+            rows.append([question, loss, *means, difference, between.replace("-", "−"), str(found.n)])
+    return Table(
+        "forms",
+        "Other noise of the same rate",
+        ["what against what", "loss", "the first", "the second", "difference", "95 % interval", "n"],
+        rows,
+        "The small study: test accuracy of the last epoch in per cent, mean ± deviation; differences seed by "
+        "seed with Student's interval. People's labels: CIFAR-10N's worst of three, 40.2 % of them wrong; of "
+        "these a seed changes weights and order only. Their matrix: labels drawn that go wrong as often and "
+        "into the same classes, for any image of a class alike.",
+    )
+
+
+# Claims and time ------------------------------------------------------------------------------------------
+
+
+def claims(sets: Sequence[tuple[str, Results]]) -> Table:
+    """The verdict on every claim of the paper, by data."""
+    findings = {name: judge(OBSERVATIONS, results) for name, results in sets}
+    rows: list[list[Cell]] = [
+        [claim.name, claim.section, *(found[place].status for found in findings.values())]
+        for place, claim in enumerate(OBSERVATIONS)
+    ]
+    statuses = ("supported", "contradicted", "undecided", "not measured")
+    totals = [
+        f"{name}: " + ", ".join(f"{sum(f.status == s for f in found)} {s}" for s in statuses)
+        for name, found in findings.items()
+    ]
+    return Table(
+        "claims", "The paper's claims", ["claim", "section", *findings], rows, "; ".join(totals) + "."
+    )
+
+
+def order(runs: Runs) -> str:
+    """Say how the order of the losses after a short run agrees with that after a long one."""
+    both = [loss for loss in runs.paper.losses if loss != "nrce"]  # nmae's twin would count twice
+    long, brief = (
+        [np.mean(list(results.values(accuracy, loss, COLUMN).values())) for loss in both]
+        for results in (runs.paper, runs.tenth)
+    )
+    found = stats.kendalltau(long, brief)
+    return (
+        f"Kendall's τ between the order of {len(both)} losses after 800 steps of the small study and after 46,920 "
+        f"of the paper's, {words(COLUMN)}: {found.statistic:+.2f} (p = {found.pvalue:.2f}).\n"
+    )
+
+
+def seconds(paper: Results) -> str:
+    """Say what an epoch took."""
+    every = [run.curves["train_seconds"] + run.curves["eval_seconds"] for run in paper.done]
+    # the first epochs record the graph; later ones of the last runs had the card to fewer
+    together = statistics.median(np.concatenate([each[2:60] for each in every]))
+    alone = min(float(each[-1]) for each in every)
+    asked = statistics.median(np.concatenate([run.curves["data_seconds"][2:60] for run in paper.done]))
+    return (
+        f"An epoch with its evaluation, four runs at once ({machines(paper)}): {together:.2f} s, {together / 4:.3f} s "
+        f"a run; alone, in the last epoch of the last run: {alone:.2f} s. Asking for batches took "
+        f"{100 * asked / together:.1f} % of the time.\n"
+    )
+
+
+def texts(runs: Runs) -> Iterator[tuple[str, str]]:
+    """Yield the name and the Markdown of everything but the figures."""
+    for table in tables(runs):
+        yield table.name, markdown(table)
+    yield "order", order(runs)
+    yield "seconds", seconds(runs.paper)
+
+
+def main(options: Options) -> None:
+    runs, out = Runs(options.results), options.out or options.results / "found"
+    out.mkdir(parents=True, exist_ok=True)
+    for name, text in texts(runs):
+        write_text(out / f"{name}.md", text)
+        print(text)
+    for figure in figures(runs):
+        draw(figure, out, (".svg",))
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Options, description=__doc__))

@@ -1,0 +1,106 @@
+"""The figures of docs/found.md; `found.py` draws them."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from found_runs import KNOB_NOISES, Runs, weights, words
+
+from noisylabels.report.looks import Looks
+from noisylabels.report.panels import Figure, lines
+from noisylabels.study.results import accuracy
+from noisylabels.training.metrics import DEAD_RECALL
+
+WIDTH = 260
+
+
+def figures(runs: Runs) -> list[Figure]:
+    """Return all of them."""
+    return [memory(runs), dead(runs), knob(runs)]
+
+
+def memory(runs: Runs) -> Figure:
+    """What is learned, by epoch, at the paper's setting."""
+    names = ["ce", "nce", "nmae", "mae", "nce+rce"]
+    columns = {
+        "test_accuracy": "Test accuracy",
+        "memorised": "Wrong labels learned by heart",
+        "corrected": "Wrong labels seen through",
+    }
+    style: dict[str, Any] = {"x_title": "epoch", "y_title": "share", "domain": (0, 1), "width": WIDTH}
+    panels = []
+    for column, title in columns.items():
+        curves = {loss: runs.paper.curve(column, loss, "symmetric:0.4")[0] for loss in names}
+        panels.append(lines(title, _rows(curves), Looks(names), names, **style))
+    return Figure(
+        "memory",
+        "40 % of the labels wrong: 120 epochs of the paper's study",
+        f"{runs.paper.data}, symmetric noise, the paper's network and recipe, one run each. Seen through: the "
+        "true class is predicted where the label given is another.",
+        panels,
+        columns=3,
+    )
+
+
+def dead(runs: Runs) -> Figure:
+    """Dead classes by epoch."""
+    names = ["ce", "nce", "mae", "nmae", "nce+mae", "nce+rce"]
+    places = [
+        ("all images", runs.paper, "symmetric:0.4", 40),
+        ("a tenth", runs.tenth, "none", 20),
+        ("a tenth", runs.tenth, "symmetric:0.4", 20),
+        ("a tenth", runs.tenth, "asymmetric:0.4", 20),
+        ("digits", runs.digits, "symmetric:0.6", 60),
+        ("digits", runs.digits, "asymmetric:0.4", 60),
+    ]
+    style: dict[str, Any] = {"x_title": "epoch", "y_title": "dead classes", "format": "~g", "width": WIDTH}
+    panels = []
+    for title, results, noise, epochs in places:
+        curves = {}
+        for loss in names:
+            counts = [(run.recall <= DEAD_RECALL).sum(axis=1) for run in results.cell(loss, noise)]
+            curves[loss] = np.mean(counts, axis=0)[:epochs]
+        panels.append(
+            lines(f"{title}, {words(noise)}", _rows(curves), Looks(names), names, domain=(0, 6), **style)
+        )
+    return Figure(
+        "dead",
+        "Dead classes",
+        "Of ten, those whose recall on the test set is 1 % or less, after each epoch; mean over the runs. Of "
+        "all images the first 40 of 120 epochs; in the others none is dead.",
+        panels,
+        columns=3,
+    )
+
+
+def knob(runs: Runs) -> Figure:
+    """Accuracy over the passive weight, a line an active one."""
+    names = [f"a = {a:g}" for a in sorted({a for a, b, _ in weights(runs.knob) if a and b})]
+    style: dict[str, Any] = {"x_title": "log10 b", "y_title": "test accuracy", "width": WIDTH}
+    panels = []
+    for noise in KNOB_NOISES:
+        rows = []
+        for a, b, loss in weights(runs.knob):
+            found = runs.knob.summary(accuracy, loss, noise)
+            if a and b and found is not None:
+                spread = found.deviation or 0.0
+                row = {"loss": f"a = {a:g}", "x": math.log10(b), "y": found.mean}
+                rows.append(row | {"low": found.mean - spread, "high": found.mean + spread})
+        panels.append(lines(words(noise), rows, Looks(names), names, points=True, **style))
+    return Figure(
+        "knob",
+        "The passive weight: a nce + b mae on the digits",
+        f"Test accuracy of the last epoch, mean ± one deviation over {len(runs.knob.seeds)} seeds.",
+        panels,
+        columns=3,
+    )
+
+
+def _rows(curves: dict[str, np.ndarray]) -> list[dict[str, Any]]:
+    return [
+        {"loss": loss, "x": epoch, "y": float(value)}
+        for loss, values in curves.items()
+        for epoch, value in enumerate(values, start=1)
+    ]
