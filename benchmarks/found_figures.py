@@ -37,8 +37,8 @@ def memory(runs: Runs) -> Figure:
     return Figure(
         "memory",
         "40 % of the labels wrong: 120 epochs of the paper's study",
-        f"{runs.paper.data}, symmetric noise, the paper's network and recipe, one run each. Seen through: the "
-        "true class is predicted where the label given is another.",
+        f"{runs.paper.data}, symmetric noise, the paper's network and recipe, one run each. Seen through: "
+        "the true class is predicted where the label given is another.",
         panels,
         columns=3,
     )
