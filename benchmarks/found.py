@@ -3,7 +3,8 @@
     python benchmarks/found.py
 
 Nothing is trained: all is read off exported studies, whose rows hold every epoch, the configuration and the
-machine. Writes results/found/*.md and *.svg, the same bytes each time.
+machine. A table goes into the document between its marks, <!-- NAME --> and <!-- /NAME -->, the figures into
+results/found.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import statistics
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tyro
@@ -47,8 +49,8 @@ class Options:
 
     results: Path = Path("results")
     """folder with paper, tenth, knob, knob-tenth, forms-tenth and digits-study, a runs.parquet in each"""
-    out: Path | None = None
-    """folder for the tables and figures (default: found in that folder)"""
+    document: Path = Path("docs/found.md")
+    """the document, which has the marks"""
 
 
 def tables(runs: Runs) -> list[Table]:
@@ -85,7 +87,12 @@ def _seeds(results: Results) -> str:
 
 def column(paper: Results) -> Table:
     """The paper's study at symmetric 0.4, beside the paper and the literature."""
-    where = {"dataset": "CIFAR-10", "noise_type": "symmetric", "rate": 0.4, "model": "8-layer CNN"}
+    where: dict[str, Any] = {
+        "dataset": "CIFAR-10",
+        "noise_type": "symmetric",
+        "rate": 0.4,
+        "model": "8-layer CNN",
+    }
     theirs = {row.method.lower(): row.mean for row in published(collection="paper", **where)}
     wang = {row.method.lower(): row for row in published(collection="literature", source=WANG, **where)}
     rows: list[list[Cell]] = []
@@ -296,7 +303,11 @@ def forms(tenth: Results) -> Table:
         for loss in ("ce", "mae", "nce+rce"):
             ours, other = (tenth.values(accuracy, loss, noise) for noise in (first, second))
             found = compare(ours, other).difference
-            between = "" if found.low is None else f"{100 * found.low:+.1f} to {100 * found.high:+.1f}"
+            between = (
+                ""
+                if found.low is None or found.high is None
+                else f"{100 * found.low:+.1f} to {100 * found.high:+.1f}"
+            )
             means = [cell(tenth, accuracy, loss, noise) for noise in (first, second)]
             difference = Number(100 * found.mean, signed=True, digits=1)
             rows.append([question, loss, *means, difference, between.replace("-", "−"), str(found.n)])
@@ -355,8 +366,8 @@ def seconds(paper: Results) -> str:
     asked = statistics.median(np.concatenate([run.curves["data_seconds"][2:60] for run in paper.done]))
     return (
         f"An epoch with its evaluation, four runs at once ({machines(paper)}): {together:.2f} s, "
-        f"{together / 4:.3f} s a run; alone, in the last epoch of the last run: {alone:.2f} s. Asking for batches took "
-        f"{100 * asked / together:.1f} % of the time.\n"
+        f"{together / 4:.3f} s a run; alone, in the last epoch of the last run: {alone:.2f} s. Asking for "
+        f"batches took {100 * asked / together:.1f} % of the time.\n"
     )
 
 
@@ -368,12 +379,22 @@ def texts(runs: Runs) -> Iterator[tuple[str, str]]:
     yield "seconds", seconds(runs.paper)
 
 
-def main(options: Options) -> None:
-    runs, out = Runs(options.results), options.out or options.results / "found"
-    out.mkdir(parents=True, exist_ok=True)
+def renewed(document: str, runs: Runs) -> str:
+    """Return the document with every table between its marks as the runs have it."""
     for name, text in texts(runs):
-        write_text(out / f"{name}.md", text)
-        print(text)
+        begin, end = f"<!-- {name} -->\n", f"\n<!-- /{name} -->"
+        before, marked, rest = document.partition(begin)
+        _, closed, after = rest.partition(end)
+        if not (marked and closed):
+            raise SystemExit(f"the document has no place for {name}: {begin.strip()} and {end.strip()}")
+        document = f"{before}{begin}\n{text}{end}{after}"
+    return document
+
+
+def main(options: Options) -> None:
+    runs, out = Runs(options.results), options.results / "found"
+    write_text(options.document, renewed(options.document.read_text(encoding="utf-8"), runs))
+    out.mkdir(parents=True, exist_ok=True)
     for figure in figures(runs):
         draw(figure, out, (".svg",))
 

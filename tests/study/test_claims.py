@@ -382,8 +382,8 @@ def test_missing_runs_are_named_unless_a_counterexample_decides() -> None:
 
 def test_the_table_of_findings() -> None:
     claims = [
-        Claim("first", "4.2", "One.", [ALL]),
         Claim("second", "own", "Two.", [less(gap, "ce", "fl", S4)]),
+        Claim("first", "4.2", "One.", [ALL]),
     ]
     table = claims_table(judge(claims, several(UP, UP)))
     assert list(table.columns) == ["claim", "verdict", "section", "evidence"]

@@ -257,7 +257,7 @@ def _short(value: object) -> str:
 
 
 def claims_table(findings: Sequence[Finding], name: str = "claims", title: str = "Claims, tested") -> Table:
-    """Return findings as a table: claim, verdict, section, evidence."""
+    """Return findings as a table: claim, verdict, section, evidence; what was not measured comes last."""
     counts = {word: sum(f.status == word for f in findings) for word in _ORDER}
     tally = ", ".join(f"{count} {word}" for word, count in counts.items())
     note = (
@@ -267,7 +267,8 @@ def claims_table(findings: Sequence[Finding], name: str = "claims", title: str =
         f"Between the {len(findings)} claims nothing is corrected: where in truth there is no difference, "
         f"about one claim in forty still comes out supported and as many contradicted."
     )
-    rows = [[f"{f.claim.name}: {f.claim.statement}", f.status, f.claim.section, f.evidence] for f in findings]
+    told = sorted(findings, key=lambda finding: finding.status == "not measured")
+    rows = [[f"{f.claim.name}: {f.claim.statement}", f.status, f.claim.section, f.evidence] for f in told]
     return Table(name, title, ("claim", "verdict", "section", "evidence"), rows, note)
 
 
