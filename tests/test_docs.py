@@ -111,7 +111,6 @@ def test_the_loss_of_ones_own_goes_into_a_study(tmp_path: Path) -> None:
 
 
 TABLES = {
-    "cifar10-jpeg": "README.md",
     "digits": "docs/digits.md",
     "digits-composites": "docs/digits.md",
     "noise": "docs/noise.md",

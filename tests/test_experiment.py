@@ -26,14 +26,17 @@ from noisylabels.core.files import alone
 from noisylabels.experiment import (
     RunConfig,
     RunResult,
+    Silent,
     canonical,
     default_out,
     load_config,
     load_sets,
+    read_result,
     recipes,
     run,
     run_id,
 )
+from noisylabels.experiment.sets import trained_on
 from noisylabels.noise.labels import NoisyLabels
 from noisylabels.prediction import load_model, predict
 from noisylabels.training.interrupt import Interrupted
@@ -107,6 +110,37 @@ def test_a_card_that_a_run_did_not_use_is_not_in_its_environment(monkeypatch, tm
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "a card")
     run(load_config(None, **FAST | {"device": "cpu", "out": str(tmp_path / "run")}))
     assert json.loads((tmp_path / "run" / "environment.json").read_text())["gpu"] is None
+
+
+def test_a_share_of_the_training_set(finished, tmp_path):
+    class Steps(Silent):
+        total, said = 0, ""
+
+        def step(self, epoch: int, done: int, total: int) -> None:
+            self.total = total
+
+        def note(self, text: str) -> None:
+            self.said += text
+
+    seen = Steps()
+    part = run(fast(tmp_path / "part", train_share=0.25), seen)
+    assert seen.total == 3  # of 359 examples, not of 1,438
+    assert "trains on 359 of 1,438 examples" in seen.said
+    # the noise is made on the whole set, so that an example has its label whatever the share
+    assert NoisyLabels.load(part.path / "labels.parquet").digest == read_result(finished).noise["digest"]
+    wrong = int((NoisyLabels.load(part.path / "labels.parquet").flipped[trained(part)]).sum())
+    assert part.final["memorised"] * wrong == pytest.approx(round(part.final["memorised"] * wrong))
+    assert run_id(fast(tmp_path, train_share=1.0)) == run_id(fast(tmp_path))
+    assert run_id(fast(tmp_path, train_share=0.25)) != run_id(fast(tmp_path))
+    for share in (0, 1.1, float("nan")):
+        with pytest.raises(InputError, match="train_share"):
+            fast(tmp_path, train_share=share)
+
+
+def trained(result) -> np.ndarray:
+    """The positions that a run trained on."""
+    config = load_config(None, **result.config)
+    return trained_on(config, load_sets(config)[0])
 
 
 # --- configuration and identity -----------------------------------------------------------------

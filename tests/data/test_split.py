@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from noisylabels.core.checks import InputError
-from noisylabels.data.split import hold_out, validation_split
+from noisylabels.data.split import class_share, hold_out, validation_split
 
 
 def test_each_class_gives_its_share():
@@ -75,3 +75,16 @@ def test_a_validation_split_is_drawn_by_the_seed_and_grows_with_the_share():
 def test_a_validation_split_of_none_or_all_is_an_error(n, share):
     with pytest.raises(InputError, match=rf"a validation share of {share:g} of {n} training .* take another"):
         validation_split(n, share, 0)
+
+
+def test_a_share_of_each_class_grows_and_does_not_depend_on_the_others():
+    labels = np.repeat([0, 1, 2], [40, 20, 1])
+    keys = [f"train:{i}" for i in range(61)]
+    small, large, whole = (class_share(labels, keys, share) for share in (0.25, 0.5, 1.0))
+    assert [np.bincount(labels[part]).tolist() for part in (small, large)] == [[10, 5, 1], [20, 10, 1]]
+    assert set(small) < set(large)
+    assert whole.tolist() == list(range(61))
+    without = class_share(labels[:60], keys[:60], 0.25)
+    assert without.tolist() == small[:-1].tolist()
+    assert (np.diff(small) > 0).all()
+    assert small.tolist() != np.flatnonzero(np.arange(61) < 10).tolist()

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from noisylabels.core.checks import InputError
+from noisylabels.core.config import to_dict
 from noisylabels.experiment import RunConfig, load_config, run_id
 from noisylabels.losses import PAPER
 from noisylabels.study.grid import Study, from_table, load_study, read_flags, read_only, studies
@@ -89,7 +90,8 @@ def test_names_of_cells_fit_into_a_file_system():
 
 
 def test_the_shipped_studies():
-    assert list(studies()) == ["digits", "human", "ma2020", "paper"]
+    names = ["digits", "forms-tenth", "human", "knob", "knob-tenth", "ma2020", "paper", "tenth"]
+    assert list(studies()) == names
     paper = load_study("paper").cells()
     assert len(paper) == 12 * 9 * 3
     assert {cell.axes["loss"] for cell in paper} == set(PAPER)
@@ -109,6 +111,16 @@ def test_the_shipped_studies():
     assert human[0].config.noise == "human:h.pt@aggre"
     with pytest.raises(InputError, match="the study human needs a file of labels; give --labels FILE"):
         load_study("human").cells()
+    tenth = load_study("tenth").cells()
+    assert len(tenth) == 12 * 4 * 4
+    parts = [tenth, load_study("knob-tenth").cells(), load_study("forms-tenth").cells(labels="h.pt")]
+    apart = ("loss", "noise", "seed")
+    settings = {
+        tuple((k, v) for k, v in to_dict(c.config).items() if k not in apart) for p in parts for c in p
+    }
+    assert len(settings) == 1  # they belong into one table
+    assert len({cell.run_id for cell in cells}) == len(cells)
+    assert len(load_study("knob").cells()) == 16 * 3 * 5
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,88 @@
+"""docs/found.md and the README say what the runs in results/ and the published numbers say."""
+
+from __future__ import annotations
+
+import math
+import sys
+from pathlib import Path
+
+import pytest
+
+from noisylabels.report.tables import markdown
+from noisylabels.study.store import read_rows
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT / "benchmarks"))
+
+import found  # noqa: E402
+from found_figures import figures  # noqa: E402
+from found_runs import Runs, weights, words  # noqa: E402
+
+
+@pytest.fixture(scope="module")
+def runs() -> Runs:
+    return Runs(ROOT / "results")
+
+
+def test_every_table_of_the_document_is_made_of_the_runs(runs):
+    document = (ROOT / "docs" / "found.md").read_text(encoding="utf-8")
+    assert found.renewed(document, runs) == document
+    names = [name for name, _ in found.texts(runs)]
+    assert len(names) == len(set(names)) == document.count("<!-- /")
+    changed = document.replace("55.30", "55.31", 1)
+    assert changed != document
+    assert found.renewed(changed, runs) == document
+    with pytest.raises(SystemExit, match="has no place for column"):
+        found.renewed("nothing", runs)
+
+
+def test_the_readme_has_the_column_of_the_paper(runs):
+    assert markdown(found.column(runs.paper)) in (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_figures_are_there_and_hold_every_curve(runs):
+    made = {figure.name: figure for figure in figures(runs)}
+    for name, figure in made.items():
+        text = (ROOT / "results" / "found" / f"{name}.svg").read_text(encoding="utf-8")
+        assert figure.title.split(":")[0] in text
+        assert f"results/found/{name}.svg" in (ROOT / "docs" / "found.md").read_text(encoding="utf-8")
+    assert len(made["memory"].panels[0].rows) == 5 * 120
+
+
+def test_the_papers_column_is_that_of_its_runs(runs):
+    rows = {row["config"]["loss"]: row for row in read_rows(ROOT / "results" / "paper" / "runs.parquet")}
+    table = found.column(runs.paper)
+    assert [row[0] for row in table.rows] == list(runs.paper.losses)
+    for loss, ours, *_, heart, _ in table.rows:
+        assert ours.mean == pytest.approx(100 * rows[loss]["final"]["test_accuracy"])
+        assert heart.mean == pytest.approx(100 * rows[loss]["final"]["memorised"])
+        assert len(rows[loss]["history"]) == 120
+
+
+def test_nmae_and_nrce_are_one_function_in_every_epoch(runs):
+    for results in (runs.paper, runs.tenth, runs.digits):
+        for noise in results.noises:
+            for one, other in zip(results.cell("nmae", noise), results.cell("nrce", noise), strict=True):
+                assert one.curves["test_accuracy"].tolist() == other.curves["test_accuracy"].tolist()
+
+
+def test_the_spread_of_the_papers_twin_rows():
+    differences = found.twins()
+    assert sorted(map(abs, differences))[-1] == pytest.approx(54.27 - 42.75)
+    assert len(differences) == 9
+    # of many pairs whose runs scatter by s, the root of the mean square difference over root two is s
+    assert found.twins_deviation() == pytest.approx(math.sqrt(sum(d * d for d in differences) / 18))
+
+
+def test_weights_and_words():
+    class Made:
+        losses = ("ce", "nce", "nce+0.5*mae", "10*nce+mae", "mae", "nce+rce")
+
+    assert weights(Made()) == [
+        (0.0, 1.0, "mae"),
+        (1.0, 0.0, "nce"),
+        (1.0, 0.5, "nce+0.5*mae"),
+        (10.0, 1.0, "10*nce+mae"),
+    ]
+    assert words("none") == "clean"
+    assert words("symmetric:0.4") == "symmetric 0.4"
