@@ -300,7 +300,7 @@ def forms(tenth: Results) -> Table:
     ]
     rows: list[list[Cell]] = []
     for question, first, second in questions:
-        for loss in ("ce", "mae", "nce+rce"):
+        for loss in ("ce", "nce+rce"):
             ours, other = (tenth.values(accuracy, loss, noise) for noise in (first, second))
             found = compare(ours, other).difference
             between = (
