@@ -161,11 +161,23 @@ def test_a_block_without_the_sum_of_its_bias_is_the_block():
         for ours, theirs in zip(*ends, strict=True):
             torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
         assert plain[0].bias.grad.abs().max() < 1e-4
-        assert short[0].bias.grad is None
+        assert not short[0].bias.grad.any()
     for ours, theirs in zip(short.buffers(), plain.buffers(), strict=True):
         torch.testing.assert_close(ours, theirs)
     plain.eval(), short.eval()
     torch.testing.assert_close(short(images), plain(images))
+
+
+def test_when_the_bias_of_a_block_is_idle():
+    block = ConvBlock(3, 8)
+    assert block.bias_is_idle()
+    block[1].eval()  # frozen statistics: the bias counts
+    assert not block.bias_is_idle()
+    block.train()
+    block[1].momentum = None
+    assert not block.bias_is_idle()
+    assert not nn.SyncBatchNorm.convert_sync_batchnorm(ConvBlock(3, 8)).bias_is_idle()
+    assert not ConvBlock(3, 8).eval().bias_is_idle()
 
 
 @pytest.mark.parametrize("name", MODELS)

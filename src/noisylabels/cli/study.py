@@ -36,7 +36,8 @@ class StudyCommand:
     """run: carry it out, or go on; show: its cells and about how long they take; status: how far it is;
     export: all its results in one file"""
     study: Annotated[str, tyro.conf.Positional]
-    """digits, paper, ma2020, human, or the path of a TOML file; for status and export the folder will do"""
+    """digits, tenth, paper, ma2020, human, or the path of a TOML file; for status and export the folder
+    will do"""
     out: Path | None = None
     """folder of the study (default: runs/ and its name); copy such folders together to merge them"""
     data: str | None = None
@@ -132,10 +133,11 @@ class StudyCommand:
 
     def _show(self) -> int:
         from noisylabels.cli.terminal import console, table
-        from noisylabels.core.checks import InputError, one_line
+        from noisylabels.core.checks import InputError, check_whole, one_line
         from noisylabels.core.process import usable_cpus
         from noisylabels.study.plan import estimate, in_words, probe, shard
 
+        check_whole(self.threads, "--threads", 1)
         study, cells, store = self._cells()
         found = self._found(study, cells)
         cells = shard(cells, self.shard)
@@ -154,11 +156,8 @@ class StudyCommand:
             f"{study.title}\n{len(cells)} cells, {len(open_cells)} to run, in {store.folder}", markup=False
         )
         if open_cells:
-            import torch
-
-            torch.set_num_threads(self.threads)  # as the processes of the cells have them
             try:
-                each = probe(open_cells[0])
+                each = probe(open_cells[0], threads=self.threads)
             except (Exception, SystemExit) as error:  # whatever the user's own code does
                 why = str(error) if isinstance(error, InputError) else one_line(error)
                 raise InputError(f"no time is known: {open_cells[0].name} cannot be tried: {why}") from None

@@ -21,6 +21,8 @@ from noisylabels.experiment.config import NOT_IDENTITY, RunConfig
 from noisylabels.training.history import History
 
 if TYPE_CHECKING:
+    import torch
+
     from noisylabels.data.features import Examples
     from noisylabels.noise.labels import NoisyLabels
 
@@ -122,11 +124,12 @@ def start_folder(
     files: dict[str, dict[str, str]],
     chosen: dict[str, Any] | None = None,
     *,
-    on_gpu: bool = False,
+    device: torch.device,
 ) -> None:
     """Write what is known before the first step, or check that it is the same as at the first start.
 
-    What is `chosen`, a loss and why, is only written: who goes on takes it from there, see `chosen_before`.
+    The `device` is where it runs. What is `chosen`, a loss and why, is only written: who goes on takes it
+    from there, see `chosen_before`.
     """
     identity: dict[str, Any] = {
         "data": {"name": train.name, "train": train.digest, "test": test.digest},
@@ -149,7 +152,7 @@ def start_folder(
         write_json(out / "config.json", to_dict(config))  # first: it makes the folder this run's
         labels.save(out / "labels.parquet")
         write_json(
-            path, environment(on_gpu) | {"identity": identity} | ({"chosen": chosen} if chosen else {})
+            path, environment(device) | {"identity": identity} | ({"chosen": chosen} if chosen else {})
         )
     except OSError as error:
         raise InputError(f"the run's folder {out} cannot be written: {error.strerror}") from None
@@ -213,10 +216,10 @@ def _zip(file: BinaryIO) -> bool:
 _ENDS = {"labels.parquet": _parquet, "model.safetensors": _weights, "checkpoint.pt": _zip}
 
 
-def environment(on_gpu: bool) -> dict[str, Any]:
+def environment(device: torch.device) -> dict[str, Any]:
     """Return what a reader of the result needs to know of the machine and the software.
 
-    A GPU that a run did not use is none of its.
+    Of GPUs only the one that the run uses.
     """
     import importlib.metadata
 
@@ -236,7 +239,7 @@ def environment(on_gpu: bool) -> dict[str, Any]:
         "processor": processor(),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
-        "gpu": torch.cuda.get_device_name() if on_gpu else None,
+        "gpu": torch.cuda.get_device_name(device) if device.type == "cuda" else None,
         "kernel": native.name(),  # of the losses; rounding differs from one to another
     }
 

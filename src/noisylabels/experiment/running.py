@@ -163,8 +163,7 @@ def _run_alone(
         tracked.note(f"loss {expression}: {chosen['why']}")
 
     fresh = not (out / "config.json").exists()
-    on_gpu = device.type == "cuda"
-    start_folder(out, config, labels, train, test, shape, augment, files, chosen, on_gpu=on_gpu)
+    start_folder(out, config, labels, train, test, shape, augment, files, chosen, device=device)
     settings = {name: getattr(config, name) for name in Settings.__dataclass_fields__} | {"augment": augment}
     result: dict[str, Any] = {"status": "done", "message": ""}
     # Without noise nothing is known of the truth of labels; and then they are those of the set.

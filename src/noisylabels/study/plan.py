@@ -78,12 +78,23 @@ class _Clock(Silent):
         return self.first is not None and self.last - self.first > self.seconds
 
 
-def probe(cell: Cell, seconds: float = 10.0) -> float:
-    """Return about how many seconds a cell takes, from some seconds of it, in a folder that goes again."""
+def probe(cell: Cell, seconds: float = 10.0, threads: int = 1) -> float:
+    """Return about how many seconds a cell takes, from some seconds of it, in a folder that goes again.
+
+    Args:
+        cell: the one that is tried.
+        seconds: how long.
+        threads: as many as its process would have.
+    """
+    import torch
+
     from noisylabels.training.interrupt import Interrupted
 
-    clock = _Clock(seconds)
-    with tempfile.TemporaryDirectory() as folder:
+    clock, before = _Clock(seconds), torch.get_num_threads()
+    with contextlib.ExitStack() as stack:
+        folder = stack.enter_context(tempfile.TemporaryDirectory())
+        stack.callback(torch.set_num_threads, before)
+        torch.set_num_threads(threads)
         config = dataclasses.replace(cell.config, out=f"{folder}/probe", checkpoint_epochs=10**6)
         began = time.monotonic()
         with contextlib.suppress(Interrupted):
