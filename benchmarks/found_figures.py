@@ -32,13 +32,13 @@ def memory(runs: Runs) -> Figure:
     style: dict[str, Any] = {"x_title": "epoch", "y_title": "share", "domain": (0, 1), "width": WIDTH}
     panels = []
     for column, title in columns.items():
-        curves = {loss: runs.paper.curve(column, loss, "symmetric:0.4")[0] for loss in names}
+        curves = {loss: runs.paper.curve(column, loss, "symmetric:0.4").mean(axis=0) for loss in names}
         panels.append(lines(title, _rows(curves), Looks(names), names, **style))
     return Figure(
         "memory",
         "40 % of the labels wrong: 120 epochs of the paper's study",
-        f"{runs.paper.data}, symmetric noise, the paper's network and recipe, one run each. Seen through: "
-        "the true class is predicted where the label given is another.",
+        f"{runs.paper.data}, symmetric noise, the paper's network and recipe. Seen through: the true "
+        "class is predicted where the label given is another.",
         panels,
         columns=3,
     )
@@ -61,7 +61,8 @@ def dead(runs: Runs) -> Figure:
         curves = {}
         for loss in names:
             counts = [(run.recall <= DEAD_RECALL).sum(axis=1) for run in results.cell(loss, noise)]
-            curves[loss] = np.mean(counts, axis=0)[:epochs]
+            if counts:
+                curves[loss] = np.mean(counts, axis=0)[:epochs]
         panels.append(
             lines(f"{title}, {words(noise)}", _rows(curves), Looks(names), names, domain=(0, 6), **style)
         )
@@ -69,7 +70,7 @@ def dead(runs: Runs) -> Figure:
         "dead",
         "Dead classes",
         "Of ten, those whose recall on the test set is 1 % or less, after each epoch; mean over the runs. Of "
-        "all images the first 40 of 120 epochs; in the others none is dead.",
+        "all images the first 40 of 120 epochs.",
         panels,
         columns=3,
     )
@@ -85,9 +86,10 @@ def knob(runs: Runs) -> Figure:
         for a, b, loss in weights(runs.knob):
             found = runs.knob.summary(accuracy, loss, noise)
             if a and b and found is not None:
-                spread = found.deviation or 0.0
                 row = {"loss": f"a = {a:g}", "x": math.log10(b), "y": found.mean}
-                rows.append(row | {"low": found.mean - spread, "high": found.mean + spread})
+                if found.deviation is not None:
+                    row |= {"low": found.mean - found.deviation, "high": found.mean + found.deviation}
+                rows.append(row)
         panels.append(lines(words(noise), rows, Looks(names), names, points=True, **style))
     return Figure(
         "knob",

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import statistics
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 from noisylabels.study.results import Results, read_results
+from noisylabels.study.store import read_rows
 
 TENTH_NOISES = ("none", "symmetric:0.4", "symmetric:0.8", "asymmetric:0.4")
 KNOB_NOISES = ("none", "symmetric:0.6", "asymmetric:0.4")
@@ -32,6 +34,15 @@ class Runs:
     def tenth(self) -> Results:
         """The same losses on a tenth of the images, and all that was run there besides."""
         return self.read("tenth", "knob-tenth", "forms-tenth")
+
+    @cached_property
+    def tenth_rates(self) -> dict[str, float]:
+        """Noise -> the share of wrong labels there, mean over the seeds."""
+        found: dict[str, list[float]] = {}
+        for name in ("tenth", "forms-tenth"):
+            for row in read_rows(self.folder / name / "runs.parquet"):
+                found.setdefault(row["config"]["noise"], []).append(row["noise"]["rate"])
+        return {noise: statistics.fmean(rates) for noise, rates in found.items()}
 
     @cached_property
     def digits(self) -> Results:
