@@ -67,12 +67,7 @@ def tables(runs: Runs) -> list[Table]:
         dying(runs),
         memory(runs),
         knob(runs.knob, KNOB_NOISES, "knob", digits),
-        knob(
-            runs.tenth,
-            ("none", COLUMN),
-            "knob-tenth",
-            f"The small study, {_seeds(runs.tenth, ('none', COLUMN))}.",
-        ),
+        knob(runs.tenth, ("none", COLUMN), "knob-tenth", small),
         forms(runs.tenth, runs.tenth_rates),
         claims([("all images", runs.paper), ("a tenth", runs.tenth), ("digits", runs.digits)]),
     ]
