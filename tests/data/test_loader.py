@@ -184,6 +184,14 @@ def test_a_large_set_stays_on_the_host(monkeypatch):
     assert loader._fits(images, torch.device("cpu"))
 
 
+def test_how_many_batches_are_prepared_at_once():
+    cpu, gpu = torch.device("cpu"), torch.device("cuda")
+    photographs, large = 128 * 3 * 32 * 32, 128 * 3 * 224 * 224
+    assert loader._together(True, gpu, photographs) == 21
+    assert loader._together(True, gpu, large) == 1
+    assert loader._together(False, gpu, photographs) == loader._together(True, cpu, photographs) == 1
+
+
 @pytest.mark.parametrize("together", [2, 3, 100])
 @pytest.mark.parametrize("start", [0, 2, 5])
 def test_batches_prepared_together_are_the_same(together, start):

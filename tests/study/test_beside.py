@@ -250,6 +250,7 @@ def test_what_differs_is_named():
         width=0.5,
         augment="flip",
         ema=0.99,
+        train_share=0.1,
     )
     (pair,) = beside(found, "paper")
     assert list(pair.differs.values()) == [
@@ -260,7 +261,7 @@ def test_what_differs_is_named():
         "epochs: ours 30, theirs 120",
         "lr: ours 0.05, theirs 0.01",
         "weight decay: ours 0, theirs 0.0001",
-        "besides: ours L1 5e-5, no weight decay, averaged weights (0.99), theirs none",
+        "besides: ours L1 5e-5, no weight decay, averaged weights (0.99), 0.1 of the training set, theirs none",
     ]
 
 

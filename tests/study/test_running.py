@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 
 from noisylabels.cli import main
 from noisylabels.core.checks import InputError
@@ -247,6 +248,17 @@ def test_a_probe_says_about_how_long_a_cell_takes():
     for wrong in ("", "soon", "9 m x", "-3"):
         with pytest.raises(InputError, match="cannot be read"):
             read_seconds(wrong)
+
+
+def test_a_probe_has_the_threads_of_a_cells_process(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    before, seen = torch.get_num_threads(), []
+    monkeypatch.setattr("noisylabels.study.plan.run", lambda *_: seen.append(torch.get_num_threads()))
+    probe(CELLS[0], threads=3)
+    assert seen == [3]
+    assert torch.get_num_threads() == before
+    assert main(["study", "show", "digits", "--threads", "0"]) == 2
+    assert "--threads is 0, expected an integer of 1 or more" in capsys.readouterr().err
 
 
 def test_a_cell_that_cannot_be_probed_is_no_fault_of_the_program(tmp_path, monkeypatch, capsys):

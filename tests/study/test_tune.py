@@ -59,6 +59,12 @@ def journal(out: str = "search") -> list[optuna.trial.FrozenTrial]:
 # --- what is searched ----------------------------------------------------------------------------
 
 
+def test_a_share_of_the_training_set_gives_as_many_validation_labels(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    found = tune(load_config("digits", **FAST | {"epochs": 1, "train_share": 0.25, "out": "part"}), 1)
+    assert found.validation == 36  # a tenth of 359, not of 1,438
+
+
 def test_what_is_searched_around_a_sum() -> None:
     space = {each.name: each for each in dimensions(fast(loss="2*nfl(gamma=0.5)+agce(a=6,q=1.5)"))}
     assert list(space) == [

@@ -151,10 +151,7 @@ class Batches:
         self._seed = seed
         last = channels_last and images.ndim == 4
         self._layout = torch.channels_last if last else torch.contiguous_format
-        # how many batches are prepared at once; of small ones a launch costs more than what it does
-        self._together = 1
-        if self.resident and self.device.type == "cuda":
-            self._together = max(1, _BLOCK_NUMBERS // max(1, batch_size * images[0].numel()))
+        self._together = _together(self.resident, self.device, batch_size * images[0].numel())
         self._ends = _batch_ends(len(positions), batch_size, drop_last=drop_last, merge_single=shuffle)
 
     def __len__(self) -> int:
@@ -245,6 +242,15 @@ def _fits(images: torch.Tensor, device: torch.device) -> bool:
         return True
     free, _ = torch.cuda.mem_get_info(device)
     return images.nbytes <= free // 2
+
+
+def _together(resident: bool, device: torch.device, numbers: int) -> int:
+    """Return how many batches of so many numbers are prepared at once.
+
+    On a GPU a launch costs more than what it does with a small batch; what is on the host is gathered one by
+    one.
+    """
+    return max(1, _BLOCK_NUMBERS // max(1, numbers)) if resident and device.type == "cuda" else 1
 
 
 def _batch_ends(n: int, batch_size: int, *, drop_last: bool, merge_single: bool) -> list[int]:
