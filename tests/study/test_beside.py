@@ -261,7 +261,8 @@ def test_what_differs_is_named():
         "epochs: ours 30, theirs 120",
         "lr: ours 0.05, theirs 0.01",
         "weight decay: ours 0, theirs 0.0001",
-        "besides: ours L1 5e-5, no weight decay, averaged weights (0.99), 0.1 of the training set, theirs none",
+        "besides: ours L1 5e-5, no weight decay, averaged weights (0.99), 0.1 of the training set, "
+        "theirs none",
     ]
 
 
