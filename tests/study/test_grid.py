@@ -124,7 +124,7 @@ def test_the_studies_of_a_document():
     settings = {str(to_dict(cell.config, ("loss", "noise", "seed"))) for cell in cells}
     assert len(settings) == 1  # they belong into one table
     assert len({cell.run_id for cell in cells}) == len(cells)
-    assert len(mine("knob")) == 16 * 3 * 5
+    assert len(mine("knob")) == 16 * 3 * 3
 
 
 @pytest.mark.parametrize(
