@@ -184,7 +184,7 @@ def test_the_settings_are_told(report):
 
 def test_the_page_holds_the_tables_and_names_what_was_run(report):
     page = (report / "index.html").read_text(encoding="utf-8")
-    assert "<title>digits, mlp, 2 epochs</title>" in page
+    assert "<title>digits, mlp, 2 epochs, width 0.1</title>" in page
     for name in TABLES:
         assert f'id="{name}"' in page
     for name in FIGURES:
@@ -522,7 +522,7 @@ def test_where_a_report_goes(study, tmp_path, monkeypatch, capsys):
     assert main(["report", str(runs), "--formats"]) == 0
     assert (tmp_path / "study-0.4-report" / "index.html").exists()
     shown = capsys.readouterr().out
-    assert "digits, mlp, 2 epochs: 12 runs, 1 failed\n" in shown
+    assert "digits, mlp, 2 epochs, width 0.1: 12 runs, 1 failed\n" in shown
     assert f"page: {tmp_path / 'study-0.4-report' / 'index.html'}\n" in shown
     assert "figures" not in shown
     shutil.rmtree(tmp_path / "study-0.4-report")

@@ -58,7 +58,7 @@ def test_a_folder_as_its_files_say(small_study):
     assert results.seeds == [1, 2]
     assert (len(results.done), len(results.failed)) == (12, 0)
     assert results.data == "digits"
-    assert results.title == "digits, mlp, 2 epochs"
+    assert results.title == "digits, mlp, 2 epochs, width 0.1"
     assert results.class_names == tuple("0123456789")
     folders = {
         json.loads(path.read_text())["run_id"]: path.parent for path in small_study.rglob("result.json")

@@ -29,6 +29,9 @@ SUBJECT = ("loss", "noise", "seed")
 ALWAYS_APART = ("data", "model", "width", "epochs", "image_size", "validation", "train_share")
 """Settings whose runs are never put into one table, even where no two share loss, noise and seed."""
 
+SAID = ("data", "model", "epochs")
+"""Settings that every title of results names."""
+
 LAST_EPOCHS = 10
 """Over how many epochs the paper measures stability (its Figures 4b and 7b)."""
 
@@ -328,9 +331,12 @@ class Results:
         """Data, model and epochs in words, and what sets these runs apart."""
         first = self.runs[0].config
         model = {"auto": "the default model"}.get(str(first["model"]), str(first["model"]))
-        others = [f"{name} {value}" for name, value in self.apart.items() if name not in ("data", "model")]
         words = [self.data, model, f"{first['epochs']} epochs"]
-        return ", ".join([*words, *(word for word in others if not word.startswith("epochs "))])
+        # a reader must know of a smaller network and a smaller set whether or not others stand beside
+        smaller = {name: first.get(name, 1.0) for name in ("width", "train_share")}
+        others = {name: value for name, value in smaller.items() if value != 1} | dict(self.apart)
+        words += [f"{name} {value}" for name, value in others.items() if name not in SAID]
+        return ", ".join(words)
 
 
 def split(runs: Iterable[Run]) -> list[Results]:
