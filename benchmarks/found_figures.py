@@ -79,7 +79,8 @@ def dead(runs: Runs) -> Figure:
 def knob(runs: Runs) -> Figure:
     """Accuracy over the passive weight, a line an active one."""
     names = [f"a = {a:g}" for a in sorted({a for a, b, _ in weights(runs.knob) if a and b})]
-    style: dict[str, Any] = {"x_title": "log10 b", "y_title": "test accuracy", "width": WIDTH}
+    style: dict[str, Any] = {"x_title": "log₁₀ b", "y_title": "test accuracy", "width": WIDTH}
+    domains = {"none": (0.9, 1.0), "symmetric:0.6": (0.4, 1.0), "asymmetric:0.4": (0.6, 0.9)}
     panels = []
     for noise in KNOB_NOISES:
         rows = []
@@ -90,6 +91,7 @@ def knob(runs: Runs) -> Figure:
                 if found.deviation is not None:
                     row |= {"low": found.mean - found.deviation, "high": found.mean + found.deviation}
                 rows.append(row)
+        style |= {"domain": domains[noise], "ticks": [-1, 0, 1]}
         panels.append(lines(words(noise), rows, Looks(names), names, points=True, **style))
     return Figure(
         "knob",
