@@ -50,7 +50,7 @@ class Options:
     """Where the runs are and where the tables go."""
 
     results: Path = Path("results")
-    """folder with paper, tenth, knob, knob-tenth, forms-tenth and digits-study, a runs.parquet in each"""
+    """folder with paper, tenth, digits-study and what `found_runs` names, a runs.parquet in each"""
     document: Path = Path("docs/found.md")
     """the document, which has the marks"""
 

@@ -46,8 +46,8 @@ class Runs:
 
     @cached_property
     def digits(self) -> Results:
-        """The same losses on the digits."""
-        return self.read("digits-study")
+        """The same losses on the digits: what `make demo` runs, and more seeds."""
+        return self.read("digits-study", "digits-more")
 
     @cached_property
     def knob(self) -> Results:

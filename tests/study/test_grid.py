@@ -124,6 +124,9 @@ def test_the_studies_of_a_document():
     settings = {str(to_dict(cell.config, ("loss", "noise", "seed"))) for cell in cells}
     assert len(settings) == 1  # they belong into one table
     assert len({cell.run_id for cell in cells}) == len(cells)
+    digits, more = load_study("digits").cells(), mine("digits-more")
+    assert {cell.config.seed for cell in digits + more} == set(range(1, 9))
+    (_,) = {str(to_dict(cell.config, ("loss", "noise", "seed"))) for cell in digits + more}
     assert len(mine("knob")) == 16 * 3 * 3
 
 
