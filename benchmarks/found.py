@@ -57,8 +57,6 @@ class Options:
 
 def tables(runs: Runs) -> list[Table]:
     """Return all of them."""
-    digits = f"Digits, small-cnn, 60 epochs, {len(runs.knob.seeds)} seeds ({machines(runs.knob)})."
-    small = f"The small study, {_seeds(runs.tenth, ('none', COLUMN))}."
     return [
         column(runs.paper),
         spread(runs),
@@ -66,8 +64,7 @@ def tables(runs: Runs) -> list[Table]:
         short(runs.tenth),
         dying(runs),
         memory(runs),
-        knob(runs.knob, KNOB_NOISES, "knob", digits),
-        knob(runs.tenth, ("none", COLUMN), "knob-tenth", small),
+        knob(runs.knob),
         forms(runs.tenth, runs.tenth_rates),
         claims([("all images", runs.paper), ("a tenth", runs.tenth), ("digits", runs.digits)]),
     ]
@@ -289,20 +286,25 @@ def memory(runs: Runs) -> Table:
 # Weights and kinds of noise -----------------------------------------------------------------------------
 
 
-def knob(results: Results, noises: Sequence[str], name: str, note: str) -> Table:
+def knob(results: Results) -> Table:
     """Accuracy and memory over the weights of nce and mae."""
     rows: list[list[Cell]] = []
     for active, passive, loss in weights(results):
         row: list[Cell] = [f"{active:g}", f"{passive:g}"]
-        for noise in noises:
+        for noise in KNOB_NOISES:
             row.append(cell(results, accuracy, loss, noise))
             if noise != "none":
                 row.append(cell(results, memorised, loss, noise, 0))
         rows.append(row)
-    columns = [text for noise in noises for text in (words(noise), "by heart")[: 1 + (noise != "none")]]
-    title = "a nce + b mae"
-    note = f"Test accuracy of the last epoch and share of wrong labels learned by heart, per cent. {note}"
-    return Table(name, title, ["a", "b", *columns], rows, note)
+    columns = [text for noise in KNOB_NOISES for text in (words(noise), "by heart")[: 1 + (noise != "none")]]
+    return Table(
+        "knob",
+        "a nce + b mae",
+        ["a", "b", *columns],
+        rows,
+        "Digits, small-cnn, 60 epochs: test accuracy of the last epoch and share of wrong labels learned by "
+        f"heart, per cent, mean ± deviation, {_seeds(results, KNOB_NOISES)} ({machines(results)}).",
+    )
 
 
 def forms(tenth: Results, tenth_rates: Mapping[str, float]) -> Table:

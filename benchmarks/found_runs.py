@@ -33,7 +33,7 @@ class Runs:
     @cached_property
     def tenth(self) -> Results:
         """The same losses on a tenth of the images, and all that was run there besides."""
-        return self.read("tenth", "knob-tenth", "forms-tenth")
+        return self.read("tenth", "forms-tenth")
 
     @cached_property
     def tenth_rates(self) -> dict[str, float]:

@@ -119,7 +119,7 @@ def test_the_studies_of_a_document():
 
     tenth = load_study("tenth").cells()
     assert len(tenth) == 12 * 4 * 4
-    parts = [tenth, mine("knob-tenth"), mine("forms-tenth")]
+    parts = [tenth, mine("forms-tenth")]
     cells = list(itertools.chain(*parts))
     settings = {str(to_dict(cell.config, ("loss", "noise", "seed"))) for cell in cells}
     assert len(settings) == 1  # they belong into one table
