@@ -79,7 +79,7 @@ def dead(runs: Runs) -> Figure:
 def knob(runs: Runs) -> Figure:
     """Accuracy over the passive weight, a line an active one."""
     names = [f"a = {a:g}" for a in sorted({a for a, b, _ in weights(runs.knob) if a and b})]
-    style: dict[str, Any] = {"x_title": "log₁₀ b", "y_title": "test accuracy", "width": WIDTH}
+    style: dict[str, Any] = {"x_title": "log10 b", "y_title": "test accuracy", "width": WIDTH}
     domains = {"none": (0.9, 1.0), "symmetric:0.6": (0.4, 1.0), "asymmetric:0.4": (0.6, 0.9)}
     panels = []
     for noise in KNOB_NOISES:
