@@ -1,4 +1,4 @@
-"""The GPU's kernel without a GPU: what it computes, by Triton's interpreter, and that it compiles."""
+"""The GPU's kernel: what it computes, on a card or through Triton's interpreter, and that it compiles."""
 
 from __future__ import annotations
 
