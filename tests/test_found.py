@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from noisylabels.report.tables import markdown
+from noisylabels.study.grid import load_study
 from noisylabels.study.store import read_rows
 
 ROOT = Path(__file__).parents[1]
@@ -96,3 +97,23 @@ def test_weights_and_words():
     ]
     assert words("none") == "clean"
     assert words("symmetric:0.4") == "symmetric 0.4"
+
+
+@pytest.mark.parametrize(
+    ("name", "study", "data"),
+    [
+        ("paper", "paper", "cifar10-jpeg"),
+        ("tenth", "tenth", "cifar10-jpeg"),
+        ("forms-tenth", "benchmarks/studies/forms-tenth.toml", "cifar10-jpeg"),
+        ("knob", "benchmarks/studies/knob.toml", "digits"),
+        ("digits-study", "digits", "digits"),
+        ("digits-more", "benchmarks/studies/digits-more.toml", "digits"),
+    ],
+)
+def test_the_studies_go_on_from_the_runs(name, study, data):
+    """What `study run --from` takes a run for is its id, which its study must still give."""
+    source = str(ROOT / study) if study.endswith(".toml") else study
+    cells = {cell.run_id for cell in load_study(source).cells({"data": data}, labels="cifar10n.parquet")}
+    runs = {row["run_id"] for row in read_rows(ROOT / "results" / name / "runs.parquet")}
+    assert runs
+    assert runs <= cells
