@@ -10,8 +10,8 @@ demo: .venv/ready
 	$(BIN)/noisylabels report runs/digits
 
 test: .venv/ready lint
-	$(BIN)/python -m pytest -n 2 --dist worksteal tests
 	$(BIN)/python -m pytest --doctest-modules --ignore-glob='*/triton_kernels.py' --ignore-glob='*/losses/gpu.py' src/noisylabels
+	$(BIN)/python -m pytest -n 2 --dist worksteal tests
 
 lint: .venv/ready
 	$(BIN)/ruff check src tests examples benchmarks docs

@@ -13,8 +13,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from noisylabels.core.checks import InputError
+from noisylabels.study.families import Family, families, noise_label
 from noisylabels.study.results import (
-    Family,
     Results,
     Run,
     accuracy,
@@ -22,11 +22,9 @@ from noisylabels.study.results import (
     dead,
     decline,
     epoch_seconds,
-    families,
     gap,
     instability,
     memorised,
-    noise_label,
     read_results,
     split,
 )

@@ -18,7 +18,8 @@ from noisylabels.data.images import ImageSet
 from noisylabels.data.objects import load_object
 from noisylabels.data.published import ROOT_VARIABLE, Published
 from noisylabels.data.reading import Options
-from noisylabels.data.tabular import TablePlan, is_rows, load_rows
+from noisylabels.data.rows import is_rows, load_rows
+from noisylabels.data.tabular import TablePlan
 
 MAX_IMAGE_SIZE = 4096
 

@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterable, Sequence
 from noisylabels.report.published import Source
 from noisylabels.report.tables import Cell, Number, Table
 from noisylabels.study.beside import Beside, beside, nothing_published, paper_beside_literature
-from noisylabels.study.results import CLEAN, Family, Results, accuracy, noise_label
+from noisylabels.study.families import CLEAN, Family, noise_label
+from noisylabels.study.results import Results, accuracy
 
 _HOW = (
     "Test accuracy of the last epoch in %, mean ± sample deviation. The 95 % interval of the difference is "

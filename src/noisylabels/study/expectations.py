@@ -19,7 +19,8 @@ import numpy as np
 from noisylabels.core.checks import InputError, check_whole
 from noisylabels.losses import PAPER, loss
 from noisylabels.study.comparisons import Comparison, Unit, called
-from noisylabels.study.results import CLEAN, Measure, Results, epoch_seconds, noise_label
+from noisylabels.study.families import CLEAN, noise_label
+from noisylabels.study.results import Measure, Results, epoch_seconds
 from noisylabels.study.settings import Pairs, Where, noise_pairs
 
 # Sides --------------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from noisylabels.core.checks import InputError
 from noisylabels.report.looks import Looks
 from noisylabels.report.panels import Figure, heatmap, pairs
 from noisylabels.report.ranking import ranking
+from noisylabels.study.families import CLEAN, noise_label
 from noisylabels.study.plotting import (
     SPREAD,
     curve_panel,
@@ -22,15 +23,7 @@ from noisylabels.study.plotting import (
     per_cent,
     runs_each,
 )
-from noisylabels.study.results import (
-    CLEAN,
-    Results,
-    accuracy,
-    chosen_accuracy,
-    dead,
-    memorised,
-    noise_label,
-)
+from noisylabels.study.results import Results, accuracy, chosen_accuracy, dead, memorised
 from noisylabels.study.statistics import rank
 from noisylabels.training.metrics import DEAD_RECALL
 

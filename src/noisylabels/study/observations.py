@@ -32,7 +32,8 @@ from noisylabels.study.expectations import (
     positive,
     sometimes,
 )
-from noisylabels.study.results import CLEAN, Results, accuracy, decline, epoch_seconds, gap, instability
+from noisylabels.study.families import CLEAN
+from noisylabels.study.results import Results, accuracy, decline, epoch_seconds, gap, instability
 from noisylabels.study.settings import against, each, equal_rates, highest, rates
 
 APL = ("nce+mae", "nce+rce", "nfl+mae", "nfl+rce")

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from noisylabels.losses.kinship import CATEGORIES
 from noisylabels.report.looks import Looks
 from noisylabels.report.panels import SHARE, Figure, lines
+from noisylabels.study.families import CLEAN, Family, noise_label
 from noisylabels.study.plotting import (
     SPREAD,
     TITLES,
@@ -23,18 +24,7 @@ from noisylabels.study.plotting import (
     over_rates,
     runs_each,
 )
-from noisylabels.study.results import (
-    CLEAN,
-    LAST_EPOCHS,
-    Family,
-    Measure,
-    Results,
-    accuracy,
-    epoch_seconds,
-    gap,
-    instability,
-    noise_label,
-)
+from noisylabels.study.results import LAST_EPOCHS, Measure, Results, accuracy, epoch_seconds, gap, instability
 
 NUMBERS = {
     "symmetric": {"heatmap": "3a", "rates": "3b", "normalization": "3c, 3d", "gap": "4a", "stability": "4b"}

@@ -13,7 +13,8 @@ from noisylabels.core.checks import InputError
 from noisylabels.losses import kinship
 from noisylabels.report.looks import Looks
 from noisylabels.report.panels import SHARE, Panel, dots, heatmap, lines
-from noisylabels.study.results import Family, Measure, Results, accuracy, noise_label
+from noisylabels.study.families import Family, noise_label
+from noisylabels.study.results import Measure, Results, accuracy
 from noisylabels.study.statistics import summarize
 
 SPREAD = "± one standard deviation over the seeds"

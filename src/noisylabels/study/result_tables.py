@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from noisylabels.report.tables import Cell, Number, Table
+from noisylabels.study.families import noise_label
 from noisylabels.study.plotting import file_name, measured, runs_each
 from noisylabels.study.results import (
     LAST_EPOCHS,
@@ -17,7 +18,6 @@ from noisylabels.study.results import (
     gap,
     instability,
     memorised,
-    noise_label,
 )
 from noisylabels.study.statistics import Summary, compare, top
 

@@ -20,7 +20,7 @@ from noisylabels.core.config import build, field_types, to_dict
 from noisylabels.experiment import RunConfig
 from noisylabels.experiment.config import NOT_IDENTITY
 from noisylabels.losses import PAPER
-from noisylabels.noise.spec import NoiseSpec
+from noisylabels.study.families import Family, families
 from noisylabels.study.statistics import Summary, summarize
 from noisylabels.study.store import iter_rows, read_batches
 from noisylabels.training.metrics import DEAD_RECALL
@@ -132,98 +132,6 @@ def decline(run: Run) -> float | None:
 def dead(run: Run) -> float | None:
     """Return how many classes are dead in the last epoch: recalled to 1 % or less."""
     return float((run.recall[-1] <= DEAD_RECALL).sum()) if len(run.recall) else None
-
-
-# Noises -------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Family:
-    """Noises that differ in their rate alone, or those that have none.
-
-    Args:
-        key: what they share, such as "symmetric"; "others" for noises without a rate.
-        noises: their texts, in the order of their rates; clean data first, where it was run.
-        rates: as many; empty for "others".
-    """
-
-    key: str
-    noises: tuple[str, ...]
-    rates: tuple[float, ...] = ()
-
-    @property
-    def title(self) -> str:
-        """The family in words."""
-        return "Other noises" if self.key == "others" else f"{self.key[0].upper()}{self.key[1:]} noise"
-
-    @property
-    def labels(self) -> tuple[str, ...]:
-        """Each noise as a column is called."""
-        if not self.rates:
-            labels = [noise_label(noise) for noise in self.noises]
-            return tuple(  # two files may have one name
-                label if labels.count(label) == 1 else noise
-                for label, noise in zip(labels, self.noises, strict=True)
-            )
-        return tuple("clean" if not rate else f"{rate:g}" for rate in self.rates)
-
-    @property
-    def hardest(self) -> str:
-        """The noise of the highest rate, which the paper's close-ups show; the last of the others."""
-        return self.noises[-1]
-
-
-CLEAN = "none"
-
-
-def noise_label(noise: str) -> str:
-    """Return a noise as a reader needs it: a file by its name alone.
-
-    >>> noise_label("human:data/CIFAR-10_human.pt@worse"), noise_label("none")
-    ('human:CIFAR-10_human.pt@worse', 'clean')
-    """
-    if noise == CLEAN:
-        return "clean"
-    stages = []
-    for stage in NoiseSpec.parse(noise).stages:
-        text = str(stage)
-        stages.append(text.replace(stage.file, Path(stage.file).name) if stage.file else text)
-    return " | ".join(stages)
-
-
-def _family_of(noise: str) -> tuple[str, float | None]:
-    """Return what a noise shares with those of other rates, and its rate; None without one."""
-    *before, last = NoiseSpec.parse(noise).stages
-    if last.row.takes != "rate" or not last.rate:  # a ratio is not the worse the larger it is
-        return "others", None
-    kind, _, qualifiers = str(last).partition("@")
-    name = kind.partition(":")[0] + (f" ({qualifiers})" if qualifiers else "")
-    return " | ".join([*(str(stage) for stage in before), name]), last.rate
-
-
-def families(noises: Iterable[str]) -> list[Family]:
-    """Return noises in families: symmetric first, then asymmetric, then the others as they come."""
-    found: dict[str, list[tuple[float, str]]] = {}
-    others = []
-    noises = list(dict.fromkeys(noises))
-    for noise in noises:
-        if noise == CLEAN:
-            continue
-        key, rate = _family_of(noise)
-        if rate is None:
-            others.append(noise)
-        else:
-            found.setdefault(key, []).append((rate, noise))
-    clean = [(0.0, CLEAN)] if CLEAN in noises else []
-    known = ["symmetric", "asymmetric"]
-    order = sorted(found, key=lambda key: next((i for i, k in enumerate(known) if key.startswith(k)), 2))
-    made = []
-    for key in order:
-        pairs = sorted([*clean, *found[key]])
-        made.append(Family(key, tuple(n for _, n in pairs), tuple(r for r, _ in pairs)))
-    if others or not made:
-        made.append(Family("others", (*((CLEAN,) if clean else ()), *others)))
-    return made
 
 
 # Results ------------------------------------------------------------------------------------------

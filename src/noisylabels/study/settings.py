@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 
 from noisylabels.noise.spec import NoiseSpec
-from noisylabels.study.results import CLEAN, Family, Results
+from noisylabels.study.families import CLEAN, Family
+from noisylabels.study.results import Results
 
 # Where to look: a noise, several, or pairs of a noise for the first side and one for the second.
 

@@ -98,10 +98,10 @@ def _write_table(session: Session, source: Source, target: Path) -> Exported:
 
 def _columns(heading: list[str], source: Source) -> tuple[int | None, int]:
     """Return where a table has the ids of its rows, or None, and their labels."""
-    from noisylabels.data import table, tabular
+    from noisylabels.data import rows, table, tabular
 
     lower = [name.lower() for name in heading]
-    keys = (tabular.ID_COLUMN,) if source.features else table.PATH_COLUMNS
+    keys = (rows.ID_COLUMN,) if source.features else table.PATH_COLUMNS
     known = tabular.LABEL_COLUMNS if source.features else table.LABEL_COLUMNS
     found = [lower.index(name) for name in known if name in lower]
     label = heading.index(source.label_column) if source.label_column in heading else found[0]
