@@ -268,10 +268,13 @@ def test_a_loss_of_ones_own_in_an_expression_is_not(tmp_path):
     assert not does_the_same(nn.Linear(4, 3), own + parse_loss("nce"))
 
 
-def test_on_a_cpu_nothing_is_captured_whatever_the_setting(sets, model):
+@pytest.mark.parametrize("weighted", [False, True])
+def test_on_a_cpu_nothing_is_captured_and_who_wants_it_is_told(sets, model, recwarn, weighted):
     train, test = sets()
+    weights = torch.ones(len(train)) if weighted else None
     ends = []
-    for capture in ("auto", "on", "off"):
+    for capture in ("auto", "off", "on"):
+        assert not recwarn.list
         ends.append(model())
         fit(
             ends[-1],
@@ -282,7 +285,11 @@ def test_on_a_cpu_nothing_is_captured_whatever_the_setting(sets, model):
             batch_size=16,
             device="cpu",
             capture=capture,
+            weights=weights,
         )
+    (told,) = recwarn.list
+    assert str(told.message).startswith("capture on changes nothing: ")
+    assert ("weights" if weighted else "cpu") in str(told.message)
     for other in ends[1:]:
         assert all(torch.equal(a, b) for a, b in zip(ends[0].parameters(), other.parameters(), strict=True))
 

@@ -319,6 +319,9 @@ def _step(
     """Return the step, and what is called to take it: itself, or its recording on a GPU."""
     wanted = use.capture == "on" or (use.capture == "auto" and does_the_same(model, loss))
     capturable = wanted and device.type == "cuda" and not weighted
+    if use.capture == "on" and not capturable:
+        why = "examples with weights are never captured" if weighted else f"this is {device}, no CUDA device"
+        tell(f"capture on changes nothing: {why}")
     if weighted:
         loss = copy.copy(loss)
         loss.reduction = "none"  # type: ignore[attr-defined]
