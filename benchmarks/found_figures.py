@@ -50,7 +50,7 @@ def dead(runs: Runs) -> Figure:
     places = [
         ("all images", runs.paper, "symmetric:0.4", 40),
         ("a tenth", runs.tenth, "none", 20),
-        ("a tenth", runs.tenth, "symmetric:0.4", 20),
+        ("a tenth", runs.longer, "symmetric:0.4", 100),
         ("a tenth", runs.tenth, "asymmetric:0.4", 20),
         ("digits", runs.digits, "symmetric:0.6", 60),
         ("digits", runs.digits, "asymmetric:0.4", 60),

@@ -36,6 +36,11 @@ class Runs:
         return self.read("tenth", "forms-tenth")
 
     @cached_property
+    def longer(self) -> Results:
+        """Most of these losses there at five times the length, under one noise."""
+        return self.read("longer-tenth")
+
+    @cached_property
     def tenth_rates(self) -> dict[str, float]:
         """Noise -> the share of wrong labels there, mean over the seeds."""
         found: dict[str, list[float]] = {}

@@ -104,6 +104,7 @@ def test_weights_and_words():
     [
         ("paper", "paper", "cifar10-jpeg"),
         ("tenth", "tenth", "cifar10-jpeg"),
+        ("longer-tenth", "benchmarks/studies/longer-tenth.toml", "cifar10-jpeg"),
         ("forms-tenth", "benchmarks/studies/forms-tenth.toml", "cifar10-jpeg"),
         ("knob", "benchmarks/studies/knob.toml", "digits"),
         ("digits-study", "digits", "digits"),
