@@ -348,8 +348,8 @@ def knob(results: Results) -> Table:
         ["a", "b", *columns],
         rows,
         "Digits, small-cnn, 60 epochs: test accuracy of the last epoch and share of wrong labels learned by "
-        f"heart, per cent, mean ± deviation, {_seeds(results, KNOB_NOISES)} ({machines(results)}). From a = b = "
-        "1: the 95 % interval of the difference, seed by seed (Student).",
+        f"heart, per cent, mean ± deviation, {_seeds(results, KNOB_NOISES)} ({machines(results)}). From a = "
+        "b = 1: the 95 % interval of the difference, seed by seed (Student).",
     )
 
 
