@@ -127,7 +127,11 @@ def test_the_studies_of_a_document():
     digits, more = load_study("digits").cells(), mine("digits-more")
     assert {cell.config.seed for cell in digits + more} == set(range(1, 9))
     (_,) = {str(to_dict(cell.config, ("loss", "noise", "seed"))) for cell in digits + more}
-    assert len(mine("knob")) == 16 * 3 * 3
+    assert len(mine("knob")) == 16 * 3 * 5
+    apart = ("loss", "noise", "seed", "epochs")
+    longer = mine("longer-tenth")
+    assert {cell.config.epochs for cell in longer} == {5 * tenth[0].config.epochs}
+    assert {str(to_dict(cell.config, apart)) for cell in longer} == {str(to_dict(tenth[0].config, apart))}
 
 
 @pytest.mark.parametrize(
