@@ -10,7 +10,7 @@ demo: .venv/ready
 	$(BIN)/noisylabels report runs/digits
 
 test: .venv/ready lint
-	$(BIN)/python -m pytest --doctest-modules --ignore-glob='*/triton_kernels.py' --ignore-glob='*/losses/gpu.py' src/noisylabels
+	$(BIN)/python -m pytest --doctest-modules --ignore-glob='*/triton_kernels.py' --ignore-glob='*/kernels/gpu.py' src/noisylabels
 	$(BIN)/python -m pytest -n 2 --dist worksteal tests
 
 lint: .venv/ready
@@ -22,10 +22,10 @@ docs: .venv/ready
 	$(BIN)/python docs/make_site.py
 
 clean:
-	rm -rf .venv build site .mypy_cache .pytest_cache .ruff_cache .hypothesis src/noisylabels/losses/*.so
+	rm -rf .venv build site .mypy_cache .pytest_cache .ruff_cache .hypothesis src/noisylabels/losses/kernels/*.so
 
 # The interpreter is checked first: an old one fails later, and with many lines.
-.venv/ready: pyproject.toml constraints.txt hatch_build.py src/noisylabels/losses/native.c
+.venv/ready: pyproject.toml constraints.txt hatch_build.py src/noisylabels/losses/kernels/native.c
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if v >= (3, 11) else "noisylabels needs Python 3.11 or later, and $(PYTHON) is %d.%d; try make PYTHON=python3.12" % v[:2])'
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[test]'

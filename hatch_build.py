@@ -12,7 +12,7 @@ from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
-LOSSES = Path("src/noisylabels/losses")
+KERNELS = Path("src/noisylabels/losses/kernels")
 
 
 class CompileNative(BuildHookInterface):
@@ -22,7 +22,7 @@ class CompileNative(BuildHookInterface):
         """Compile, for a wheel and for an editable installation alike."""
         if self.target_name != "wheel" or os.name == "nt":
             return
-        compile_native = runpy.run_path(str(Path(self.root, LOSSES, "compile_native.py")))["compile_native"]
+        compile_native = runpy.run_path(str(Path(self.root, KERNELS, "compile_native.py")))["compile_native"]
         try:
             made = compile_native()
         except OSError:
@@ -32,7 +32,7 @@ class CompileNative(BuildHookInterface):
         else:
             build_data["pure_python"] = False
             build_data["tag"] = f"py3-none-{_platform()}"
-            build_data["artifacts"] += [str(LOSSES / file.name) for file in made]
+            build_data["artifacts"] += [str(KERNELS / file.name) for file in made]
 
 
 def _platform() -> str:

@@ -36,7 +36,7 @@ from sklearn.model_selection import StratifiedKFold
 from torch import nn
 
 import noisylabels as nl
-from noisylabels.audit.crossval import RECIPE, cross_validate
+from noisylabels.audit.cross_validation import RECIPE, cross_validate
 from noisylabels.bench.machine import keep, load, processor, slug
 from noisylabels.core.files import read_json, write_json
 from noisylabels.core.process import keep_freed_memory

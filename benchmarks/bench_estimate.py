@@ -29,7 +29,7 @@ import tyro
 import noisylabels as nl
 from noisylabels.bench.machine import keep, load, processor
 from noisylabels.noise.estimate import METHODS, Estimate, estimate_transition
-from noisylabels.noise.neighbours import nearest
+from noisylabels.noise.neighbors import nearest
 
 NOISES = (
     "none",

@@ -39,9 +39,9 @@ from noisylabels.models.catalog import build_model
 from noisylabels.training.capture import WARM_STEPS, Captured, CudaGraphs
 from noisylabels.training.loop import EVALUATED_AT_ONCE, pick_device
 from noisylabels.training.metrics import evaluate
+from noisylabels.training.running_metrics import Tally
 from noisylabels.training.settings import Settings
 from noisylabels.training.step import Step
-from noisylabels.training.tally import Tally
 
 FLOOR_SECONDS = 0.051  # of an epoch of 391 steps of the paper's network on an H200
 MODES = ("plain", "captured", "compiled", "compiled and captured")

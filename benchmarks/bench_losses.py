@@ -32,7 +32,8 @@ from torch.nn.functional import cross_entropy
 import noisylabels as nl
 from noisylabels.bench.losses import SHAPES, draw, loss_ratio, step
 from noisylabels.bench.machine import keep, load, processor, slug
-from noisylabels.losses import PAPER, evaluation, native
+from noisylabels.losses import PAPER, evaluation
+from noisylabels.losses.kernels import native
 
 KINDS = {"operations": (2.5, 1.3, 1.3, 1.0), "reference": None, "compiled": None}
 """What is measured beside the losses as installed, and what it is to reach."""

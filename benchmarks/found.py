@@ -27,7 +27,7 @@ from scipy import stats
 
 from noisylabels.core.files import write_json, write_text
 from noisylabels.losses import PAPER
-from noisylabels.report.drawing import draw
+from noisylabels.report.figure_files import draw
 from noisylabels.report.published import Published, published
 from noisylabels.report.tables import Cell, Number, Table, markdown
 from noisylabels.study.claims import judge

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from found_runs import KNOB_NOISES, Runs, weights, words
 
-from noisylabels.report.looks import Looks
 from noisylabels.report.panels import Figure, lines
+from noisylabels.report.theme import Looks
 from noisylabels.study.results import accuracy
 from noisylabels.training.metrics import DEAD_RECALL
 

@@ -14,9 +14,9 @@ from pathlib import Path
 from noisylabels.losses import LOSSES, PER_LABEL, PRESETS, WRAPPERS, loss
 from noisylabels.losses.curve import curve
 from noisylabels.losses.explain import explain, share
+from noisylabels.losses.forms import READINGS
 from noisylabels.losses.functional import domain, in_words
 from noisylabels.losses.presets import with_ln
-from noisylabels.losses.readings import READINGS
 
 FOLDER = Path(__file__).parent / "losses"
 

@@ -24,7 +24,7 @@ import noisylabels
 from noisylabels.cli import main
 from noisylabels.core.checks import InputError
 from noisylabels.experiment import Silent, load_config, run, run_id
-from noisylabels.experiment.story import numbers
+from noisylabels.experiment.snapshot import numbers
 from noisylabels.training.interrupt import Interrupted
 
 FAST = {

@@ -178,7 +178,7 @@ def predict_table(trained: Trained, path: Path, notes: list[str]) -> tuple[list[
     import torch
 
     from noisylabels.core.files import check_file
-    from noisylabels.data.tabular import read_rows
+    from noisylabels.data.feature_table import read_rows
 
     if trained.encoder is None:
         raise InputError(f"the model was trained on images, and {path} is a table; give images")

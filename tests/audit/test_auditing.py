@@ -17,11 +17,11 @@ import torch
 from PIL import Image
 
 import noisylabels as nl
-from noisylabels.audit.crossval import FOLDS, LOSS, RECIPE
+from noisylabels.audit.cross_validation import FOLDS, LOSS, RECIPE
+from noisylabels.audit.inputs import read_labels
 from noisylabels.audit.page import SHOWN
 from noisylabels.audit.result import FILES, Audit, load_examples
 from noisylabels.audit.running import audit_labels
-from noisylabels.audit.subject import read_labels
 from noisylabels.cli import main
 from noisylabels.core.checks import InputError
 from noisylabels.data.features import feature_set

@@ -8,7 +8,7 @@ from noisylabels.data import arrays
 from noisylabels.data.arrays import plan
 from noisylabels.data.cache import load_uncached
 from noisylabels.data.catalog import load
-from noisylabels.data.reading import Options
+from noisylabels.data.reader import Options
 
 N, M = 30, 10
 

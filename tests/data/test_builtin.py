@@ -3,7 +3,7 @@ import torch
 from sklearn.datasets import load_digits
 
 from noisylabels.data.builtin import digits
-from noisylabels.data.reading import Options
+from noisylabels.data.reader import Options
 
 
 def joined():

@@ -16,7 +16,7 @@ from noisylabels.core.checks import InputError
 from noisylabels.data import cache as module
 from noisylabels.data import decode
 from noisylabels.data.catalog import load
-from noisylabels.data.reading import Plan, Reading
+from noisylabels.data.reader import Plan, Reading
 
 LONG_AGO = 1_500_000_000
 

@@ -2,10 +2,10 @@ import numpy as np
 import pytest
 
 from noisylabels.core.checks import InputError
-from noisylabels.data import own
+from noisylabels.data import user_data
 from noisylabels.data.catalog import load
 from noisylabels.data.formats import FORMATS, Format
-from noisylabels.data.reading import Plan, Reading
+from noisylabels.data.reader import Plan, Reading
 
 
 def test_every_row_is_complete_and_folders_come_last():
@@ -44,7 +44,7 @@ def test_an_unknown_path_is_told_what_was_looked_for(name, tmp_path):
     assert f"is a {'file' if name else 'folder'} of no known format" in message
     assert all(row.title in message for row in FORMATS.values())
     assert "noisylabels list formats" in message
-    assert own.LAYOUT in message
+    assert user_data.LAYOUT in message
 
 
 def test_a_new_format_is_a_row(tmp_path):

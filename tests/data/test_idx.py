@@ -12,7 +12,7 @@ import pytest
 from noisylabels.core.checks import InputError
 from noisylabels.data import catalog, idx
 from noisylabels.data.catalog import DATA, load
-from noisylabels.data.reading import Options
+from noisylabels.data.reader import Options
 
 NAMES = (
     "train-images-idx3-ubyte",

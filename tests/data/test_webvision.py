@@ -5,7 +5,7 @@ from PIL import Image
 
 from noisylabels.core.checks import InputError
 from noisylabels.data.catalog import load
-from noisylabels.data.reading import Options
+from noisylabels.data.reader import Options
 from noisylabels.data.webvision import class_names, plan_mini
 
 SYNSETS = "n01440764 tench, Tinca tinca\nn02012849 crane\nn03126707 crane\nn01443537\n"

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy.optimize import brentq
 
-from noisylabels.estimator.choosing import calibrate, tempered
-from noisylabels.estimator.examples import different, held_out, weighted_scale
+from noisylabels.estimator.inputs import different, held_out, weighted_scale
+from noisylabels.estimator.model_selection import calibrate, tempered
 from noisylabels.estimator.network import LINEAR, MLP, table_network
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from noisylabels.core.checks import InputError
 from noisylabels.noise import KINDS, MAPS, NoiseSpec, corrupt
-from noisylabels.noise.acts import FlipEach, Load, Read
+from noisylabels.noise.transforms import FlipEach, Load, Read
 
 CIFAR10 = MAPS["cifar10"].class_names
 BALANCED = np.repeat(np.arange(10), 5000)  # as the 50,000 training images of CIFAR-10

@@ -16,7 +16,7 @@ from noisylabels.noise.estimate import (
     confident_joint,
     estimate_transition,
 )
-from noisylabels.noise.neighbours import nearest
+from noisylabels.noise.neighbors import nearest
 
 RNG = np.random.default_rng(0)
 K, N = 4, 4000

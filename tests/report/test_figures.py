@@ -12,7 +12,7 @@ from PIL import Image
 
 from noisylabels.core.checks import InputError
 from noisylabels.report.figures import learning_curves, loss_curves, save, transition_matrices
-from noisylabels.report.looks import DASHES, PALETTE
+from noisylabels.report.theme import DASHES, PALETTE
 
 
 def curve(factor=1.0):

@@ -15,10 +15,10 @@ import pytest
 import vl_convert
 from PIL import Image
 
-from noisylabels.report.drawing import WIDEST, draw
-from noisylabels.report.looks import DASHES, PALETTE, SHAPES, Looks
+from noisylabels.report.figure_files import WIDEST, draw
 from noisylabels.report.panels import VEGA_LITE, Figure, Panel, dots, heatmap, lines, pairs
 from noisylabels.report.ranking import ranking
+from noisylabels.report.theme import DASHES, PALETTE, SHAPES, Looks
 
 ODD = [
     "2*nce+0.5*rce(A=-4.5)",

@@ -11,9 +11,9 @@ import pytest
 from noisylabels.core.config import to_dict
 from noisylabels.losses import PAPER
 from noisylabels.noise import MAPS
-from noisylabels.report.looks import Looks
 from noisylabels.report.panels import Figure
 from noisylabels.report.published import published
+from noisylabels.report.theme import Looks
 from noisylabels.study import paper_figures, result_tables
 from noisylabels.study.beside_tables import paper_table, tables_beside
 from noisylabels.study.grid import load_study

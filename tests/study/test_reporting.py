@@ -21,9 +21,9 @@ import noisylabels
 from noisylabels.cli import main
 from noisylabels.core.checks import InputError
 from noisylabels.losses import PAPER, register, unregister
-from noisylabels.losses.own import spelled
+from noisylabels.losses.user_loss import spelled
 from noisylabels.noise import MAPS
-from noisylabels.report.looks import Looks
+from noisylabels.report.theme import Looks
 from noisylabels.study import more_figures, paper_figures
 from noisylabels.study.claims import Claim, load_claims
 from noisylabels.study.reporting import write_report

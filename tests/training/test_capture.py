@@ -33,8 +33,8 @@ def the_fast_path(monkeypatch):
 
     The processor's compiled kernel is no operation that a tape could see, and of no GPU.
     """
-    monkeypatch.setattr("noisylabels.losses.fused._transformed", lambda: False)
-    monkeypatch.setattr("noisylabels.losses.native.takes", lambda *given: False)
+    monkeypatch.setattr("noisylabels.losses.kernels.fused._transformed", lambda: False)
+    monkeypatch.setattr("noisylabels.losses.kernels.native.takes", lambda *given: False)
 
 
 class Tape(TorchDispatchMode):

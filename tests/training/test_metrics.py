@@ -8,7 +8,7 @@ from torch import nn
 
 from noisylabels.data.loader import Batches
 from noisylabels.training.metrics import dead_classes, evaluate, label_metrics, recall
-from noisylabels.training.tally import Tally, zero_sum
+from noisylabels.training.running_metrics import Tally, zero_sum
 
 CPU = torch.device("cpu")
 

@@ -16,18 +16,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from noisylabels.audit import issues
-from noisylabels.audit.crossval import FOLDS, LOSS, RECIPE, cross_validate
+from noisylabels.audit.audit_folder import FOLDER_OF_FOLDS, SETTINGS, emptied, finished
+from noisylabels.audit.cross_validation import FOLDS, LOSS, RECIPE, cross_validate
 from noisylabels.audit.duplicates import find_duplicates
-from noisylabels.audit.folder import FOLDER_OF_FOLDS, SETTINGS, emptied, finished
-from noisylabels.audit.neighbours import find_neighbours
-from noisylabels.audit.probfile import read_probs
+from noisylabels.audit.inputs import Subject, read_subject
+from noisylabels.audit.neighbors import find_neighbours
+from noisylabels.audit.probability_files import read_probs
 from noisylabels.audit.result import FILES, Audit, audited_set
 from noisylabels.audit.scores import rank
-from noisylabels.audit.subject import Subject, read_subject
 from noisylabels.core.checks import InputError, check_choice, check_whole
 from noisylabels.core.config import build
 from noisylabels.core.files import alone, check_file, file_digest, folder_for, write_json
-from noisylabels.experiment.choice import AUTO
+from noisylabels.experiment.auto_loss import AUTO
 from noisylabels.experiment.reporter import Notes, Reporter, Silent
 from noisylabels.noise.checks import check_labels_probs
 from noisylabels.training.settings import Settings

@@ -75,8 +75,8 @@ class AuditCommand:
 
     def run(self) -> int:
         """Audit, with progress in a terminal, and print a summary."""
+        from noisylabels.audit.inputs import read_subject
         from noisylabels.audit.running import audit_labels, default_out, recipe_epochs
-        from noisylabels.audit.subject import read_subject
         from noisylabels.cli.terminal import TerminalReporter
         from noisylabels.core.process import keep_freed_memory, limit_threads
         from noisylabels.training.interrupt import Interrupted

@@ -87,7 +87,7 @@ def _presets() -> tuple[list[str], list[list[str]]]:
 
 def _noise() -> tuple[list[str], list[list[str]]]:
     from noisylabels.noise.catalog import KINDS
-    from noisylabels.noise.maps import MAPS
+    from noisylabels.noise.confusion_maps import MAPS
 
     rows = []
     for kind in KINDS.values():

@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 
 from noisylabels.core.checks import InputError
-from noisylabels.data.files import SUFFIXES
-from noisylabels.data.listed import Listing, plan_listing
-from noisylabels.data.picture import resize_arrays
-from noisylabels.data.reading import Options, Plan, Reading, name_of
+from noisylabels.data.file_sources import SUFFIXES
+from noisylabels.data.image_decoding import resize_arrays
+from noisylabels.data.image_lists import Listing, plan_listing
+from noisylabels.data.reader import Options, Plan, Reading, name_of
 
 URL = "https://dm.kaist.ac.kr/datasets/animal-10n"
 FOLDERS = ("ANIMAL-10N", "Animal10N", "animal10n", "animal-10n", "raw_image_ver", "raw_image")

@@ -11,8 +11,8 @@ from typing import NoReturn
 import numpy as np
 
 from noisylabels.core.checks import InputError
-from noisylabels.data.picture import resize_arrays
-from noisylabels.data.reading import Options, Plan, Reading, held_out_note, name_of, number_classes
+from noisylabels.data.image_decoding import resize_arrays
+from noisylabels.data.reader import Options, Plan, Reading, held_out_note, name_of, number_classes
 from noisylabels.data.split import hold_out
 
 IMAGES = ("images", "x", "data", "imgs", "features", "embeddings")  # the last two are of no images

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from noisylabels.data.image_decoding import resize_arrays
 from noisylabels.data.images import ImageSet, image_set
-from noisylabels.data.picture import resize_arrays
-from noisylabels.data.reading import Options
+from noisylabels.data.reader import Options
 from noisylabels.data.split import hold_out
 
 

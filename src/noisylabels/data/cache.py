@@ -36,13 +36,13 @@ import torch
 
 from noisylabels.core.checks import InputError
 from noisylabels.core.files import alone, cache_root, file_digest, read_json, replacing, write_json
-from noisylabels.data import chunks
+from noisylabels.data import parallel_decoding
 from noisylabels.data.decode import MAX_UNASKED_BYTES, Progress, usable_cores
+from noisylabels.data.decode_workers import FACTS
+from noisylabels.data.image_lists import Below
 from noisylabels.data.images import ImageSet, content_digest, digest_of
-from noisylabels.data.listed import Below
 from noisylabels.data.names import Names
-from noisylabels.data.processes import FACTS
-from noisylabels.data.reading import Plan, Reading, class_notes
+from noisylabels.data.reader import Plan, Reading, class_notes
 
 VERSION = 2  # raise it when the same files must give other arrays than before
 PROCESSES_FROM = 5000  # image files: for fewer, to start processes takes longer than they save
@@ -68,7 +68,9 @@ def load_cached(plan: Plan, progress: Progress | None = None) -> tuple[ImageSet,
     """
     folder = cache_root() / "data"
     sources = Sources(plan)
-    large = plan.ordered is not None and len(sources) >= PROCESSES_FROM and chunks.can_use_processes()
+    large = (
+        plan.ordered is not None and len(sources) >= PROCESSES_FROM and parallel_decoding.can_use_processes()
+    )
     found = None
     if not (large and sources.num_unknown >= PROCESSES_FROM):  # else they are hashed while they are decoded
         sources.look(progress)
@@ -173,7 +175,7 @@ class Sources:
         return nothing
 
     def _remember(self) -> None:
-        settled = self._facts["time"] < time.time_ns() - chunks.SETTLED_NS
+        settled = self._facts["time"] < time.time_ns() - parallel_decoding.SETTLED_NS
         kept = np.flatnonzero(settled & ~self._unknown())
         with contextlib.suppress(OSError), replacing(self._index) as path, path.open("wb") as file:
             self._names.take(kept).save(file)  # without it the next start reads the files again
@@ -262,7 +264,7 @@ def _store_files(folder: Path, plan: Plan, sources: Sources, progress: Progress 
         if not sources.num_unknown and _open(entry := folder / sources.key(), plan):
             return entry
         try:
-            decoded = chunks.decode_files(files, part, progress)
+            decoded = parallel_decoding.decode_files(files, part, progress)
             sources.learn(files.places, decoded.facts)
             entry = folder / sources.key()
             if _open(entry, plan):  # the same files at another place
@@ -271,7 +273,7 @@ def _store_files(folder: Path, plan: Plan, sources: Sources, progress: Progress 
             shutil.rmtree(entry, ignore_errors=True)  # damaged, or it would have been used
             shutil.rmtree(part / "chunks")
             rows = len(files.labels)
-            chunks.keep_rows(part / "images.npy", decoded.shape, rows, decoded.bad)
+            parallel_decoding.keep_rows(part / "images.npy", decoded.shape, rows, decoded.bad)
             reading = Reading(
                 decoded.shape,
                 lambda: iter(()),
@@ -279,18 +281,20 @@ def _store_files(folder: Path, plan: Plan, sources: Sources, progress: Progress 
                 files.ids,
                 files.class_names,
                 files.num_train,
-                files.notes + ([decoded.note] if decoded.note else []) + chunks.left_out_note(files, decoded),
+                files.notes
+                + ([decoded.note] if decoded.note else [])
+                + parallel_decoding.left_out_note(files, decoded),
                 decoded.bad,
             )
             _complete(part, *_finish(reading, rows - len(decoded.bad)))
             _rename(part, entry)
         except OSError as error:
-            room = len(files.labels) * chunks.row_bytes(part)
+            room = len(files.labels) * parallel_decoding.row_bytes(part)
             if room <= MAX_UNASKED_BYTES:
                 raise
             raise InputError(
                 f"the decoded images cannot be stored in {folder} ({error.strerror or error}; "
-                f"{chunks.room_in_words(folder, room)}): make room, or let NOISYLABELS_CACHE "
+                f"{parallel_decoding.room_in_words(folder, room)}): make room, or let NOISYLABELS_CACHE "
                 "name a folder on another disk; what is decoded is kept, and the next start goes on there"
             ) from None
     return entry
@@ -408,5 +412,5 @@ def _remove_stale(folder: Path) -> None:
     for pattern, allowed in ((".*.tmp", _STALE_SECONDS), (".*.part", _KEPT_SECONDS)):
         for path in folder.glob(pattern):
             with contextlib.suppress(OSError):
-                if chunks.age_seconds(path) > allowed:
+                if parallel_decoding.age_seconds(path) > allowed:
                     shutil.rmtree(path, ignore_errors=True)

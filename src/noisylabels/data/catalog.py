@@ -11,15 +11,15 @@ from noisylabels.core.checks import InputError, check_between, check_choice, did
 from noisylabels.core.registry import Registry
 from noisylabels.data import animal10n, builtin, cifar, clothing1m, food101n, idx, webvision
 from noisylabels.data.cache import load_cached
+from noisylabels.data.dataset_objects import load_object
 from noisylabels.data.decode import Progress
+from noisylabels.data.feature_rows import is_rows, load_rows
+from noisylabels.data.feature_table import TablePlan
 from noisylabels.data.features import Examples
 from noisylabels.data.formats import plan_path
 from noisylabels.data.images import ImageSet
-from noisylabels.data.objects import load_object
 from noisylabels.data.published import ROOT_VARIABLE, Published
-from noisylabels.data.reading import Options
-from noisylabels.data.rows import is_rows, load_rows
-from noisylabels.data.tabular import TablePlan
+from noisylabels.data.reader import Options
 
 MAX_IMAGE_SIZE = 4096
 

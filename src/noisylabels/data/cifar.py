@@ -13,9 +13,9 @@ import numpy as np
 from noisylabels.core.checks import InputError
 from noisylabels.core.files import file_digest
 from noisylabels.core.unpickle import read_table
-from noisylabels.data.picture import resize_arrays
+from noisylabels.data.image_decoding import resize_arrays
 from noisylabels.data.published import File
-from noisylabels.data.reading import Options, Plan, Reading
+from noisylabels.data.reader import Options, Plan, Reading
 
 CLASS_NAMES = (
     "airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck",

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from noisylabels.core.checks import InputError
-from noisylabels.data.listed import Listing, drop_missing, numbered_lines, numbered_pairs, plan_listing
-from noisylabels.data.reading import Options, Plan, name_of
+from noisylabels.data.image_lists import Listing, drop_missing, numbered_lines, numbered_pairs, plan_listing
+from noisylabels.data.reader import Options, Plan, name_of
 
 URL = "https://github.com/Cysu/noisy_label"
 FOLDERS = ("clothing1M", "Clothing1M", "clothing1m")

@@ -14,8 +14,8 @@ import numpy as np
 import torch
 
 from noisylabels.core.checks import InputError, check_choice
-from noisylabels.data.files import SUFFIXES, images_below
-from noisylabels.data.picture import Encoded, Header, failure_reason, read_header, read_pixels
+from noisylabels.data.file_sources import SUFFIXES, images_below
+from noisylabels.data.image_decoding import Encoded, Header, failure_reason, read_header, read_pixels
 
 Progress = Callable[[str, int, int], None]  # (what, done, total)
 Result = TypeVar("Result")

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from noisylabels.core.checks import InputError, did_you_mean
-from noisylabels.data.reading import MOST_NOTES
+from noisylabels.data.reader import MOST_NOTES
 from noisylabels.data.sheets import Sheet, is_missing, is_number, texts
 
 MOST_WORDS = 50

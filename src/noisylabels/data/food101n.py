@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from noisylabels.core.checks import InputError
-from noisylabels.data.listed import Listing, drop_missing, numbered_lines, plan_listing
-from noisylabels.data.reading import Options, Plan, name_of
+from noisylabels.data.image_lists import Listing, drop_missing, numbered_lines, plan_listing
+from noisylabels.data.reader import Options, Plan, name_of
 
 URL = "https://kuanghuei.github.io/Food-101N/"
 FOLDERS = ("Food-101N_release", "food-101N", "Food101N", "food101n")

@@ -17,16 +17,16 @@ from noisylabels.data import (
     arrays,
     cifar,
     clothing1m,
+    feature_table,
     food101n,
     idx,
-    own,
+    image_table,
     parquet,
-    table,
-    tabular,
+    user_data,
     webvision,
 )
-from noisylabels.data.reading import Options, Plan
-from noisylabels.data.tabular import TablePlan
+from noisylabels.data.feature_table import TablePlan
+from noisylabels.data.reader import Options, Plan
 
 
 @dataclass(frozen=True)
@@ -65,13 +65,25 @@ for _row in (
     Format(
         "animal10n", "ANIMAL-10N, images or binary batches", animal10n.LAYOUT, animal10n.find, animal10n.plan
     ),
-    Format("features", "a table of numbers", tabular.LAYOUT, tabular.find, tabular.plan, columns=True),
+    Format(
+        "features",
+        "a table of numbers",
+        feature_table.LAYOUT,
+        feature_table.find,
+        feature_table.plan,
+        columns=True,
+    ),
     Format("parquet", "Hugging Face image Parquet", parquet.LAYOUT, parquet.find, parquet.plan, columns=True),
     Format("arrays", "NumPy arrays", arrays.LAYOUT, arrays.find, arrays.plan),
     Format(
-        "table", "a CSV or TSV table of paths and labels", table.LAYOUT, table.find, table.plan, columns=True
+        "table",
+        "a CSV or TSV table of paths and labels",
+        image_table.LAYOUT,
+        image_table.find,
+        image_table.plan,
+        columns=True,
     ),
-    Format("folders", "images, a folder a class", own.LAYOUT, own.find, own.plan),
+    Format("folders", "images, a folder a class", user_data.LAYOUT, user_data.find, user_data.plan),
 ):
     FORMATS.add(_row.name, _row)
 
@@ -102,5 +114,5 @@ def plan_path(path: Path, options: Options) -> Plan | TablePlan:
     what = "a file" if path.is_file() else "a folder"
     raise InputError(
         f"{path} is {what} of no known format; looked for {looked}; noisylabels list formats shows the files "
-        f"of each, such as {own.LAYOUT}"
+        f"of each, such as {user_data.LAYOUT}"
     )

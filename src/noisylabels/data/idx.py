@@ -20,9 +20,9 @@ import numpy as np
 
 from noisylabels.core.checks import InputError
 from noisylabels.core.files import file_digest
-from noisylabels.data.picture import resize_arrays
+from noisylabels.data.image_decoding import resize_arrays
 from noisylabels.data.published import File
-from noisylabels.data.reading import Options, Plan, Reading, held_out_note, name_of
+from noisylabels.data.reader import Options, Plan, Reading, held_out_note, name_of
 from noisylabels.data.split import hold_out
 
 LAYOUT = "train-images-idx3-ubyte and train-labels-idx1-ubyte, .gz or not (also PREFIX-train-images-...)"

@@ -14,8 +14,8 @@ import numpy as np
 
 from noisylabels.core.checks import InputError, did_you_mean
 from noisylabels.data.decode import Decoding, survey
-from noisylabels.data.picture import Encoded
-from noisylabels.data.reading import Options, Plan, Reading, held_out_note, name_of, number_classes
+from noisylabels.data.image_decoding import Encoded
+from noisylabels.data.reader import Options, Plan, Reading, held_out_note, name_of, number_classes
 from noisylabels.data.split import hold_out
 
 IMAGE_COLUMNS = ("image", "img")

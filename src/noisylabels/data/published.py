@@ -13,7 +13,7 @@ from noisylabels.data.cache import load_cached
 from noisylabels.data.decode import Progress
 from noisylabels.data.download import fetch
 from noisylabels.data.images import ImageSet
-from noisylabels.data.reading import Options, Plan
+from noisylabels.data.reader import Options, Plan
 
 ROOT_VARIABLE = "NOISYLABELS_DATA"
 

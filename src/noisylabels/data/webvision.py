@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from noisylabels.core.checks import InputError
-from noisylabels.data.listed import Listing, drop_missing, numbered_lines, numbered_pairs, plan_listing
-from noisylabels.data.reading import Options, Plan, name_of
+from noisylabels.data.image_lists import Listing, drop_missing, numbered_lines, numbered_pairs, plan_listing
+from noisylabels.data.reader import Options, Plan, name_of
 
 URL = "https://data.vision.ee.ethz.ch/cvl/webvision/dataset2017.html"
 FOLDERS = ("webvision", "WebVision", "webvision1.0")

@@ -19,9 +19,9 @@ from noisylabels.core.checks import InputError, check_between, check_whole
 from noisylabels.core.rng import derive_seed, uniforms
 from noisylabels.data.features import FeatureSet, feature_set
 from noisylabels.data.images import ImageSet, image_set
-from noisylabels.estimator.choosing import calibrate, tempered
-from noisylabels.estimator.examples import Examples, different, held_out, weighted_scale
-from noisylabels.estimator.members import Member, train_member
+from noisylabels.estimator.ensemble import Member, train_member
+from noisylabels.estimator.inputs import Examples, different, held_out, weighted_scale
+from noisylabels.estimator.model_selection import calibrate, tempered
 from noisylabels.estimator.network import Recipe, recipes, table_network
 from noisylabels.losses.expression import loss as parse_loss
 from noisylabels.losses.modules import Loss

@@ -1,6 +1,6 @@
 """From a configuration to a result: names become objects here and nowhere else."""
 
-from noisylabels.experiment.choice import Choice, choose, choose_loss
+from noisylabels.experiment.auto_loss import Choice, choose, choose_loss
 from noisylabels.experiment.config import RunConfig, canonical, default_out, load_config, recipes, run_id
 from noisylabels.experiment.folder import RunResult, read_result
 from noisylabels.experiment.reporter import Notes, Reporter, Silent

@@ -11,8 +11,8 @@ from typing import Any
 from noisylabels.core.checks import InputError, check_between
 from noisylabels.core.config import build, fingerprint, read_toml
 from noisylabels.core.files import file_digest
-from noisylabels.core.own import code_file
-from noisylabels.experiment.choice import AUTO
+from noisylabels.core.user_code import code_file
+from noisylabels.experiment.auto_loss import AUTO
 from noisylabels.training.settings import HOW, Settings
 
 
@@ -173,7 +173,7 @@ def code_digests(config: RunConfig) -> dict[str, str]:
         InputError: a loss that cannot be read.
     """
     from noisylabels.losses.expression import read_terms
-    from noisylabels.losses.own import own_specs, unread_row
+    from noisylabels.losses.user_loss import own_specs, unread_row
     from noisylabels.models.catalog import is_own
 
     specs = [] if config.loss == AUTO else own_specs(read_terms(config.loss, unread_row))

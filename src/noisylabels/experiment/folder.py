@@ -225,7 +225,7 @@ def environment(device: torch.device) -> dict[str, Any]:
 
     import torch
 
-    from noisylabels.losses import native
+    from noisylabels.losses.kernels import native
 
     packages = ("torch", "numpy", "pyarrow", "pillow", "scikit-learn")
     versions = {name: importlib.metadata.version(name) for name in packages}

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from noisylabels.core.checks import InputError
 from noisylabels.core.files import alone, check_file, file_digest, folder_for, write_json
-from noisylabels.experiment.choice import AUTO, choose
+from noisylabels.experiment.auto_loss import AUTO, choose
 from noisylabels.experiment.config import RunConfig, canonical, code_digests, default_out, run_id
 from noisylabels.experiment.folder import (
     RunResult,

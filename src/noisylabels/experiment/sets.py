@@ -57,7 +57,7 @@ def relabelled(
     Which examples are held out for testing was decided by the labels that the data came with: a correction
     moves none from one part to the other.
     """
-    from noisylabels.data.corrected import LEFT_OUT, corrected, read_corrections, settled
+    from noisylabels.data.corrections import LEFT_OUT, corrected, read_corrections, settled
 
     assert config.labels is not None
     place = Path(source_of(config)).expanduser()

@@ -23,7 +23,7 @@ from noisylabels.core.checks import InputError, check_choice
 from noisylabels.core.files import alone, replacing
 from noisylabels.experiment.folder import RunResult
 from noisylabels.experiment.reporter import Reporter, Silent
-from noisylabels.experiment.story import Story, tell
+from noisylabels.experiment.snapshot import Story, tell
 
 MOST_METRICS = 1000
 """That MLflow takes at once."""

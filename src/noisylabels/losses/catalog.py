@@ -18,8 +18,8 @@ from torch import Tensor
 
 from noisylabels.core.checks import InputError, check_between, check_choice
 from noisylabels.core.registry import Registry
-from noisylabels.losses.admission import check_domain, check_free, check_label_sum, check_shape, check_sloped
-from noisylabels.losses.readings import NEGATIVE, NORMALIZE, READINGS, SELECT, Label, Reading
+from noisylabels.losses.forms import NEGATIVE, NORMALIZE, READINGS, SELECT, Label, Reading
+from noisylabels.losses.validation import check_domain, check_free, check_label_sum, check_shape, check_sloped
 
 Domain = Mapping[str, Mapping[str, Any]]
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-from noisylabels.losses import pointwise, slopes, vectorwise, wrappers
+from noisylabels.losses import pointwise, vectorwise, wrappers
 from noisylabels.losses.catalog import LOSSES, Named, Wrapper, register, register_wrapper
+from noisylabels.losses.kernels import slopes
 
 # Limits keep every value, and its gradient, finite in float32, in all three readings.
 _SHARE = {"low": 1e-6, "high": 1.0}

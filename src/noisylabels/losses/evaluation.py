@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from noisylabels.core.checks import InputError
-from noisylabels.losses.readings import Hard, Label, Reading, Soft
+from noisylabels.losses.forms import Hard, Label, Reading, Soft
 
 REDUCTIONS = ("mean", "sum", "none")
 

@@ -19,11 +19,11 @@ from torch import Tensor
 from noisylabels.core.checks import InputError
 from noisylabels.losses.catalog import LOSSES, WRAPPERS, Named, find
 from noisylabels.losses.evaluation import IGNORE
+from noisylabels.losses.forms import NEGATIVE, NORMALIZE, SELECT
 from noisylabels.losses.modules import Loss
-from noisylabels.losses.own import ATOM, Own, check_term, own_row
 from noisylabels.losses.presets import PRESETS, preset
-from noisylabels.losses.readings import NEGATIVE, NORMALIZE, SELECT
 from noisylabels.losses.terms import Term, Wrap, changed
+from noisylabels.losses.user_loss import ATOM, Own, check_term, own_row
 
 _HELP = "expected a sum such as 'nce + 2*mae' or '2*nce + 0.5*rce(A=-4)'"
 

@@ -19,9 +19,10 @@ from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
 from noisylabels.core.checks import InputError, check_whole
-from noisylabels.losses import evaluation, fused
+from noisylabels.losses import evaluation
 from noisylabels.losses.evaluation import Target
 from noisylabels.losses.expression import loss as read
+from noisylabels.losses.kernels import fused
 from noisylabels.losses.modules import Loss
 
 BLOCK_BYTES = 2**25

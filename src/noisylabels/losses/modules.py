@@ -22,8 +22,8 @@ from noisylabels.losses.evaluation import (
     check_ignore_index,
     check_weight,
 )
-from noisylabels.losses.fused import Plan, evaluate
-from noisylabels.losses.readings import NEGATIVE, NORMALIZE, SELECT, Reading
+from noisylabels.losses.forms import NEGATIVE, NORMALIZE, SELECT, Reading
+from noisylabels.losses.kernels.fused import Plan, evaluate
 from noisylabels.losses.terms import Term, canonical, check_evening, check_smoothing, number
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from noisylabels.core.checks import InputError, check_between
 from noisylabels.losses.catalog import PerLabel, Wrapper
 from noisylabels.losses.evaluation import Part, Sloped
-from noisylabels.losses.readings import NEGATIVE, NORMALIZE, Reading
+from noisylabels.losses.forms import NEGATIVE, NORMALIZE, Reading
 
 
 def number(value: float) -> str:

@@ -17,10 +17,10 @@ from noisylabels.core.rng import derive_seed
 from noisylabels.models.backbones import build_timm, check_timm, split_timm
 from noisylabels.models.cnn import cnn8, cnn9, lenet, small_cnn
 from noisylabels.models.mlp import mlp
-from noisylabels.models.own import build_own, canonical_own, check_own
+from noisylabels.models.output_check import try_out
 from noisylabels.models.preact import preact_resnet18, wide_resnet
 from noisylabels.models.resnet import cifar_resnet, imagenet_resnet50
-from noisylabels.models.trial import try_out
+from noisylabels.models.user_model import build_own, canonical_own, check_own
 
 
 @dataclass(frozen=True)

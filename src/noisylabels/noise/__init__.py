@@ -1,10 +1,10 @@
 """Label noise: transition matrices, the kinds of noise by name, drawing it, and its record."""
 
 from noisylabels.noise.catalog import KINDS, Convention, NoiseKind
+from noisylabels.noise.confusion_maps import MAPS, ConfusionMap
 from noisylabels.noise.corruption import corrupt
 from noisylabels.noise.estimate import Estimate, calibrated_joint, confident_joint, estimate_transition
 from noisylabels.noise.labels import NoisyLabels
-from noisylabels.noise.maps import MAPS, ConfusionMap
 from noisylabels.noise.sampling import sample
 from noisylabels.noise.spec import NoiseSpec, Stage
 from noisylabels.noise.transition import (

@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from noisylabels.core.registry import Registry
-from noisylabels.noise import imbalance, outside
-from noisylabels.noise.acts import Act, Flip, FlipEach, Keep, Load, Read, Swap
+from noisylabels.noise import imbalance, label_sources
 from noisylabels.noise.instance import feature_projection, part_dependent
+from noisylabels.noise.transforms import Act, Flip, FlipEach, Keep, Load, Read, Swap
 from noisylabels.noise.transition import (
     asymmetric_rows,
     pairflip_rows,
@@ -164,7 +164,9 @@ KINDS.add(
         title="a transition matrix of your own, from a .csv, .tsv or .npy file",
         equation="T[true, given] as in the file, rows sum to 1",
         default=Convention(
-            title="each example by itself", source="Patrini et al. 2017", act=Load(outside.transition_from)
+            title="each example by itself",
+            source="Patrini et al. 2017",
+            act=Load(label_sources.transition_from),
         ),
         takes="file",
     ),
@@ -216,11 +218,11 @@ KINDS.add(
         default=Convention(
             title="columns aggre, worse, random1, random2, random3; fine, coarse",
             source="Wei et al. 2022 (CIFAR-N)",
-            act=Read(outside.human_labels),
+            act=Read(label_sources.human_labels),
         ),
         takes="file",
         word="COLUMN",
-        spell=outside.short_name,
+        spell=label_sources.short_name,
         first=True,
     ),
 )
@@ -234,7 +236,7 @@ KINDS.add(
         default=Convention(
             title="the labels of the set are taken to be true, unless the file has true ones",
             source="yours",
-            act=Read(outside.labels_from),
+            act=Read(label_sources.labels_from),
         ),
         takes="file",
         first=True,
@@ -259,7 +261,7 @@ KINDS.add(
         },
         word="DATA",
         word_needed=True,
-        spell=outside.set_name,
+        spell=label_sources.set_name,
         needs="foreign images",
     ),
 )

@@ -7,12 +7,12 @@ from collections.abc import Collection, Mapping, Sequence
 import numpy as np
 
 from noisylabels.core.checks import InputError
-from noisylabels.noise import maps
-from noisylabels.noise.acts import Scene, State, flipped
+from noisylabels.noise import confusion_maps
 from noisylabels.noise.checks import Pairs, check_class_names, check_labels, check_num_classes, check_pairs
 from noisylabels.noise.labels import NoisyLabels, steps_of
 from noisylabels.noise.sampling import rows_of
 from noisylabels.noise.spec import NoiseSpec, Stage
+from noisylabels.noise.transforms import Scene, State, flipped
 from noisylabels.noise.transition import chain, check_transition, matrix
 
 MOST_EXPECTED = 1000
@@ -148,5 +148,5 @@ def _with_pairs(
         return stage.with_pairs(numbers), numbers
     if stage.pairs:
         return stage, check_pairs(stage.pairs, num_classes)
-    name, numbers = maps.resolve(stage.map_name, names, num_classes)
+    name, numbers = confusion_maps.resolve(stage.map_name, names, num_classes)
     return stage.with_map(name), numbers

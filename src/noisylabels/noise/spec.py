@@ -8,10 +8,10 @@ import re
 from dataclasses import dataclass, replace
 
 from noisylabels.core.checks import InputError, check_between, did_you_mean
-from noisylabels.noise import maps
+from noisylabels.noise import confusion_maps
 from noisylabels.noise.catalog import KINDS, Convention, NoiseKind
 from noisylabels.noise.checks import Pairs
-from noisylabels.noise.maps import MAPS
+from noisylabels.noise.confusion_maps import MAPS
 
 ALIASES = {"clean": "none"}
 
@@ -66,7 +66,7 @@ class Stage:
         if (self.word and not row.word) or (row.word_needed and not self.word):
             what = f"needs {row.word} after an @" if row.word_needed else f"takes no {self.word!r}"
             raise InputError(f"{self.kind} {what}; write {row.form}")
-        qualifiers = tuple(maps.ALIASES.get(q, q) for q in self.qualifiers)
+        qualifiers = tuple(confusion_maps.ALIASES.get(q, q) for q in self.qualifiers)
         for qualifier in qualifiers:
             _check_qualifier(self.kind, row, qualifier)
         conventions = [q for q in qualifiers if q in row.conventions]

@@ -9,7 +9,7 @@ from typing import Any
 
 from noisylabels.core.checks import InputError
 from noisylabels.core.files import check_target, replacing
-from noisylabels.report.looks import PALETTE, Looks, import_altair, styled
+from noisylabels.report.theme import PALETTE, Looks, import_altair, styled
 
 FORMATS = {".svg": "svg", ".png": "png", ".html": "html", ".json": "json"}
 

@@ -13,9 +13,9 @@ from importlib import resources
 from typing import Any
 
 from noisylabels.core.checks import InputError
-from noisylabels.report.looks import CONFIG, Looks, import_altair
 from noisylabels.report.panels import DATA, Figure, Panel
 from noisylabels.report.tables import Table, hypertext
+from noisylabels.report.theme import CONFIG, Looks, import_altair
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from noisylabels.report.looks import CONFIG, GREY, Looks, import_altair
+from noisylabels.report.theme import CONFIG, GREY, Looks, import_altair
 
 VEGA_LITE = "6.1"
 """The version of Vega-Lite that figures are written for: altair 6's."""

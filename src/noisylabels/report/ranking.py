@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from noisylabels.report.looks import GREY, import_altair
 from noisylabels.report.panels import Panel, chart
+from noisylabels.report.theme import GREY, import_altair
 
 WIDTH, LINE = 640, 27
 """In pixels, in a file: of the whole, and of a line of text."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from noisylabels.core.checks import InputError
-from noisylabels.core.own import failed, importable, run_file
+from noisylabels.core.user_code import failed, importable, run_file
 from noisylabels.report.tables import Table
 from noisylabels.study.comparisons import CONFIDENCE, Comparison, Status, some
 from noisylabels.study.expectations import (

@@ -14,9 +14,9 @@ from functools import cache
 from noisylabels.core.checks import InputError
 from noisylabels.losses import PRESETS, Loss, loss
 from noisylabels.losses.expression import read_terms
-from noisylabels.losses.own import unread_row
 from noisylabels.losses.presets import preset, with_ln
 from noisylabels.losses.terms import canonical
+from noisylabels.losses.user_loss import unread_row
 from noisylabels.report.published import Published
 
 SHAPES = {

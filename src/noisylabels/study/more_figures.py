@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from noisylabels.core.checks import InputError
-from noisylabels.report.looks import Looks
 from noisylabels.report.panels import Figure, heatmap, pairs
 from noisylabels.report.ranking import ranking
+from noisylabels.report.theme import Looks
 from noisylabels.study.families import CLEAN, noise_label
 from noisylabels.study.plotting import (
     SPREAD,

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from noisylabels.losses.kinship import CATEGORIES
-from noisylabels.report.looks import Looks
+from noisylabels.losses.categories import CATEGORIES
 from noisylabels.report.panels import SHARE, Figure, lines
+from noisylabels.report.theme import Looks
 from noisylabels.study.families import CLEAN, Family, noise_label
 from noisylabels.study.plotting import (
     SPREAD,

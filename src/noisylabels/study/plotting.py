@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from noisylabels.core.checks import InputError
-from noisylabels.losses import kinship
-from noisylabels.report.looks import Looks
+from noisylabels.losses import categories
 from noisylabels.report.panels import SHARE, Panel, dots, heatmap, lines
+from noisylabels.report.theme import Looks
 from noisylabels.study.families import Family, noise_label
 from noisylabels.study.results import Measure, Results, accuracy
 from noisylabels.study.statistics import summarize
@@ -40,7 +40,7 @@ class Kin:
 def kin(loss: str) -> Kin:
     """Return how a loss is related; one of somebody's script, whose name says nothing here, to no other."""
     try:
-        return Kin(kinship.category(loss), tuple(kinship.parts(loss)), kinship.normalized_of(loss))
+        return Kin(categories.category(loss), tuple(categories.parts(loss)), categories.normalized_of(loss))
     except InputError:
         return Kin("standard", (loss,), None)
 

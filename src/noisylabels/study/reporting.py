@@ -8,12 +8,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from noisylabels.core.files import write_text
-from noisylabels.losses.kinship import CATEGORIES
-from noisylabels.report.drawing import SUFFIXES, draw
-from noisylabels.report.looks import Looks, import_altair
+from noisylabels.losses.categories import CATEGORIES
+from noisylabels.report.figure_files import SUFFIXES, draw
 from noisylabels.report.page import Page, Section, page
 from noisylabels.report.panels import Figure
 from noisylabels.report.tables import Table, comma_separated, latex, markdown
+from noisylabels.report.theme import Looks, import_altair
 from noisylabels.study import more_figures, paper_figures, result_tables
 from noisylabels.study.beside_tables import paper_table, tables_beside
 from noisylabels.study.claims import Claim, claims_table, judge

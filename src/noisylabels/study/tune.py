@@ -15,7 +15,7 @@ from noisylabels.core.config import to_dict
 from noisylabels.core.files import alone, check_file, file_digest, folder_for, read_json, write_json
 from noisylabels.core.rng import derive_seed
 from noisylabels.experiment import Reporter, RunConfig, Silent, canonical, choose, corrupted, run, run_id
-from noisylabels.experiment.choice import AUTO
+from noisylabels.experiment.auto_loss import AUTO
 from noisylabels.experiment.config import NOT_IDENTITY
 from noisylabels.experiment.sets import trained_on
 

@@ -144,7 +144,7 @@ def does_the_same(model: nn.Module, loss: Callable[[Tensor, Tensor], Tensor]) ->
 
     A graph would freeze what code of one's own may decide anew in Python: a schedule, a draw, a counter.
     """
-    from noisylabels.losses.own import own_specs
+    from noisylabels.losses.user_loss import own_specs
 
     terms = getattr(loss, "terms", ())
     if own_specs(terms):

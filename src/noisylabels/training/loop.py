@@ -30,9 +30,9 @@ from noisylabels.training.history import History
 from noisylabels.training.interrupt import Interrupted
 from noisylabels.training.metrics import Evaluation, dead_classes, evaluate, label_metrics, recall
 from noisylabels.training.optim import learning_rate
+from noisylabels.training.running_metrics import Tally
 from noisylabels.training.settings import HOW, Settings
 from noisylabels.training.step import Step
-from noisylabels.training.tally import Tally
 
 EVALUATED_AT_ONCE = 8
 """Times as many images a batch of evaluation on a GPU as on a CPU, whose caches are small: 4,000 of 32x32."""

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from noisylabels.data.loader import Batches
-from noisylabels.training.tally import zero_sum
+from noisylabels.training.running_metrics import zero_sum
 
 DEAD_RECALL = 0.01
 """A class whose test recall is at or below this is dead: the model hardly ever predicts it."""

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from noisylabels.core.checks import InputError
-from noisylabels.models.trial import first_logits
+from noisylabels.models.output_check import first_logits
 from noisylabels.training.optim import HOW, build_optimizer
 from noisylabels.training.settings import Settings
 

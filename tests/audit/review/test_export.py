@@ -20,7 +20,7 @@ from noisylabels.audit.review.session import Session
 from noisylabels.cli import main
 from noisylabels.core.checks import InputError
 from noisylabels.data.catalog import load
-from noisylabels.data.corrected import read_corrections, settled
+from noisylabels.data.corrections import read_corrections, settled
 from noisylabels.data.features import joined
 
 CHANGED, LEFT_OUT = 1, 2  # of the examples: one is labelled anew, one discarded, one kept, one skipped
@@ -94,7 +94,7 @@ def test_ids_and_labels(photos, tmp_path, suffix, capsys):
 
 @pytest.mark.parametrize("suffix", [".csv", ".tsv", ".parquet"])
 def test_training_reads_them_again(photos, tmp_path, suffix):
-    from noisylabels.data.corrected import read_corrections
+    from noisylabels.data.corrections import read_corrections
 
     names = ['it\'s "q", ü.png', "a;b\tc.png", " two  spaces.png", "..x..png"]
     session = reviewed(photos(8, classes=("b,i\"r'd", "=cat()", "dög"), names=names, flagged=8))

@@ -49,7 +49,7 @@ def export(session: Session, target: Path, form: str = "auto", overwrite: bool =
         )
     from noisylabels.audit.review.forms import Source, writer_for
     from noisylabels.data.formats import plan_path
-    from noisylabels.data.reading import Options, Plan
+    from noisylabels.data.reader import Options, Plan
 
     summary = session.audit.summary
     column = summary.get("label_column")

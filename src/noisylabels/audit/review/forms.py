@@ -98,11 +98,11 @@ def _write_table(session: Session, source: Source, target: Path) -> Exported:
 
 def _columns(heading: list[str], source: Source) -> tuple[int | None, int]:
     """Return where a table has the ids of its rows, or None, and their labels."""
-    from noisylabels.data import rows, table, tabular
+    from noisylabels.data import feature_rows, feature_table, image_table
 
     lower = [name.lower() for name in heading]
-    keys = (rows.ID_COLUMN,) if source.features else table.PATH_COLUMNS
-    known = tabular.LABEL_COLUMNS if source.features else table.LABEL_COLUMNS
+    keys = (feature_rows.ID_COLUMN,) if source.features else image_table.PATH_COLUMNS
+    known = feature_table.LABEL_COLUMNS if source.features else image_table.LABEL_COLUMNS
     found = [lower.index(name) for name in known if name in lower]
     label = heading.index(source.label_column) if source.label_column in heading else found[0]
     return next((lower.index(name) for name in keys if name in lower), None), label
@@ -130,8 +130,8 @@ def _says(cell: str, label: str, classes: Collection[str]) -> bool:
 
 def _write_folder(session: Session, source: Source, target: Path) -> Exported:
     """Write the tree anew, of links to the images' contents where the disk has such, else of copies."""
-    from noisylabels.data.files import folders_in, names_below
-    from noisylabels.data.own import parts_of
+    from noisylabels.data.file_sources import folders_in, names_below
+    from noisylabels.data.user_data import parts_of
 
     root, done = source.root, Exported(target)
     labels = by_id(session, done)

@@ -178,7 +178,7 @@ class Pictures:
             return self._loaded
 
     def _picture(self, position: int, side: int) -> Image.Image:
-        from noisylabels.data.picture import failure_reason, whole
+        from noisylabels.data.image_decoding import failure_reason, whole
 
         if self._base is not None:
             file = self._file(position)

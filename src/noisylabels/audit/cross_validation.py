@@ -1,0 +1,389 @@
+"""Out-of-fold probabilities and the dynamics of every example, from one training of each fold."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import hashlib
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from noisylabels.audit.scores import blended, rank, share_wrong
+from noisylabels.audit.training_dynamics import Watcher, features_of
+from noisylabels.core.checks import Damaged, InputError, check_between, check_whole
+from noisylabels.core.config import build, to_dict
+from noisylabels.core.files import alone, folder_for, read_json, replacing, write_json
+from noisylabels.core.rng import derive_seed, uniforms
+from noisylabels.experiment.reporter import Reporter, Silent
+from noisylabels.noise.checks import check_labels
+from noisylabels.training.settings import HOW, Settings
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from noisylabels.data.features import FeatureSet
+    from noisylabels.data.images import ImageSet
+    from noisylabels.data.loader import Batches
+
+FOLDS = 4
+LOSS = "gce"
+"""Robust, and yet it learns in few steps, of which sums of normalized and passive losses need more."""
+
+RECIPE: dict[str, Any] = {"epochs": 20, "lr": 0.1, "batch_size": 64, "weight_decay": 1e-3}
+"""What differs from the settings of a run: an audit wants an answer in minutes, and needs no model."""
+
+SMALLEST_BATCH, BATCHES = 16, 20
+"""A set of fewer than so many batches of the recipe's size gets smaller ones, down to the first number."""
+
+AUTO_WIDTH = 0.5
+"""Of cnn8 where nobody named model or width: a step takes a third of the time."""
+
+
+@dataclass(frozen=True, eq=False)
+class OutOfFold:
+    """What the models of a cross-validation say of each example.
+
+    Args:
+        labels: (N,) int64, the labels given.
+        probs: (N, K) float32, of the model that was not trained on the example, mean over the epochs, with
+            their weights (`watching.POWER`).
+        seen: (N, K) float32, of the models that were, while they were, with the same weights.
+        margin: (N,) float32, p_y - max_{k != y} p_k while trained on, mean over all epochs, in [-1, 1].
+        loss: (N,) float32, -log p_y while trained on, mean over them.
+        agreement: (N,) float32, the share of the epochs in which the prediction was the label given.
+        fold: (N,) int64, in which the example was held out.
+        features: (N, D) float32, what goes into the last linear layer of the last fold's model; None where
+            the model has no such layer.
+        settings: what the models were trained with.
+        seconds: how long that took, all folds together.
+    """
+
+    labels: np.ndarray
+    probs: np.ndarray
+    seen: np.ndarray
+    margin: np.ndarray
+    loss: np.ndarray
+    agreement: np.ndarray
+    fold: np.ndarray
+    features: np.ndarray | None
+    settings: dict[str, Any]
+    seconds: float
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @property
+    def judged(self) -> np.ndarray:
+        """All that the models say of each example, (N, K) float64: `scores.blended`."""
+        return blended(self.probs, self.seen)
+
+    @property
+    def score(self) -> np.ndarray:
+        """How much each label is to be believed, (N,) float64: 0 probably wrong, 1 probably right."""
+        return rank(self.labels, self.judged)
+
+    @property
+    def rate(self) -> float:
+        """The estimated share of wrong labels: `scores.share_wrong`."""
+        return share_wrong(self.labels, self.probs, self.seen)
+
+
+def cross_validate(
+    data: ImageSet | FeatureSet,
+    *,
+    labels: object = None,
+    folds: int = FOLDS,
+    loss: str | Callable[[Tensor, Tensor], Tensor] = LOSS,
+    model: str = "auto",
+    width: float | None = None,
+    folder: str | Path | None = None,
+    reporter: Reporter | None = None,
+    stop: Callable[[], bool] = lambda: False,
+    **settings: Any,
+) -> OutOfFold:
+    """Train a model for each fold on the other folds, and let it judge the fold that it has not seen.
+
+    Args:
+        data: images or features with the labels given; their pixels are shared by all folds.
+        labels: (N,) integers to take in their place.
+        folds: how many, each class dealt out evenly, from the stream "folds" of the seed.
+        loss: a robust one: an expression, or any function of logits and target.
+        model: of the catalog; auto is small-cnn for images below 16x16, cnn8 for others, mlp for features.
+        width: factor of the model's layer widths; 1, but `AUTO_WIDTH` for the cnn8 of auto.
+        folder: where each fold is kept when it is done, so that the same call goes on after it.
+        reporter: told how it goes: epochs are counted through all folds, of which each begins at a multiple
+            of `epochs`.
+        stop: asked after every step; when it says yes, `Interrupted` is raised.
+        settings: any field of `Settings`, over `RECIPE`. A fold ends before `epochs` when more of them no
+            longer help (`watching.PATIENCE`).
+
+    Returns:
+        Probabilities and dynamics.
+
+    Raises:
+        InputError: an unknown name or setting, fewer examples than folds, a folder of another audit.
+        Busy: another process is at work in the folder.
+        Interrupted: SIGINT or SIGTERM came, or `stop` said so; the folds that are done are kept.
+        Diverged: a loss or a logit was not finite.
+
+    >>> import noisylabels as nl
+    >>> train, _ = nl.load("digits")
+    >>> found = cross_validate(train, folds=2, epochs=1, model="mlp", device="cpu")
+    >>> found.probs.shape, bool((abs(found.probs.sum(1) - 1) < 1e-5).all())
+    ((1438, 10), True)
+    """
+    job = _Job(data, labels, folds, loss, model, width, reporter or Silent(), settings)
+    if folder is None:
+        return job.run(None, stop)
+    folder = Path(folder)
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(folder_for(folder))
+            stack.enter_context(alone(folder / ".lock"))
+        except OSError as error:
+            raise InputError(f"the folder {folder} cannot be written: {error.strerror}") from None
+        return job.run(folder, stop)
+
+
+def batch_size(n: int) -> int:
+    """Return how many of n examples make a batch unless the user says otherwise.
+
+    >>> batch_size(50), batch_size(800), batch_size(5000)
+    (16, 40, 64)
+    """
+    return int(min(RECIPE["batch_size"], max(SMALLEST_BATCH, n // BATCHES)))
+
+
+def deal_folds(labels: np.ndarray, folds: int, seed: int) -> np.ndarray:
+    """Deal the examples of each class out to the folds in a drawn order, each class going on where one ended.
+
+    So folds differ by at most one example, in all and of each class, and a class with fewer examples than
+    folds is in as many folds as it has examples.
+
+    Args:
+        labels: (N,) int64.
+        folds: 2 or more.
+        seed: of the stream "folds".
+
+    Returns:
+        (N,) int64, the fold of each example.
+
+    Raises:
+        InputError: there are fewer examples than folds.
+
+    >>> deal_folds(np.array([0, 0, 1, 1, 1]), 2, seed=0).tolist().count(0)
+    3
+    """
+    check_whole(folds, "folds", 2)
+    n = len(labels)
+    if n < max(folds, 3):
+        raise InputError(f"there are {n} examples for {folds} folds, expected {max(folds, 3)} or more")
+    order = np.lexsort((uniforms(n, seed, "folds"), labels))
+    fold = np.empty(n, dtype=np.int64)
+    fold[order] = np.arange(n) % folds
+    return fold
+
+
+class _Job:
+    """A cross-validation, its arguments checked."""
+
+    def __init__(
+        self,
+        data: ImageSet | FeatureSet,
+        labels: object,
+        folds: int,
+        loss: str | Callable[[Tensor, Tensor], Tensor],
+        model: str,
+        width: float | None,
+        reporter: Reporter,
+        settings: dict[str, Any],
+    ) -> None:
+        import torch
+
+        from noisylabels.data.catalog import default_augment
+        from noisylabels.data.images import ImageSet
+        from noisylabels.losses.expression import loss as read_loss
+        from noisylabels.models.catalog import canonical_model, check_model
+        from noisylabels.training.loop import loss_identity, pick_device
+
+        self.reporter = reporter
+        shape = tuple(data.images.shape[1:])
+        image = isinstance(data, ImageSet)  # (C, H, W), not (D,)
+        if averaged := [name for name in ("ema", "validation") if settings.get(name)]:
+            raise InputError(
+                f"{averaged[0]} is {settings[averaged[0]]!r}, expected none: every fold is judged by another "
+                "model, and by a mean over its epochs"
+            )
+        if settings.get("augment", "auto") == "auto":
+            found = default_augment(data.name, data) if isinstance(data, ImageSet) else "none"
+            settings = settings | {"augment": found}
+        self.use = build(Settings, RECIPE | {"batch_size": batch_size(len(data))}, settings)
+        check_model(model)
+        self.device = pick_device(self.use.device)
+        self.criterion = read_loss(loss) if isinstance(loss, str) else loss
+        given = data.labels.numpy() if labels is None else check_labels(labels, data.num_classes)
+        if len(given) != len(data):
+            raise InputError(f"there are {len(given)} labels for {len(data)} examples")
+        self.fold = deal_folds(given, folds, self.use.seed)
+        self.folds = folds
+        digest = hashlib.sha256(data.digest.encode() + given.astype("<i8").tobytes()).hexdigest()
+        self.mean_std = data.pixel_mean_std()
+        self.data = dataclasses.replace(data, labels=torch.from_numpy(given), digest=digest)
+        if self.device.type == "cuda":  # there once, for all folds
+            there: dict[str, Any] = {"images" if image else "features": self.batches(None).images}
+            self.data = dataclasses.replace(self.data, **there)
+        if model == "auto":
+            width = AUTO_WIDTH if width is None and image and min(shape[1:]) >= 16 else width
+            model = "mlp" if not image else "small-cnn" if min(shape[1:]) < 16 else "cnn8"
+        self.shape: dict[str, Any] = {
+            "name": canonical_model(model),
+            "channels": shape[0] if image else 1,
+            "image_size": shape[1:] if image else (1, shape[0]),
+            "num_classes": data.num_classes,
+            "width": 1.0 if width is None else check_between(width, "width", low=0.0, open_low=True),
+        }
+        how = to_dict(self.use, HOW)
+        named = getattr(self.criterion, "expression", None) or loss_identity(self.criterion)
+        self.settings = how | {"folds": folds, "loss": named, "model": model}
+        self.settings |= {"width": self.shape["width"]}
+        counts = np.bincount(given, minlength=data.num_classes)
+        if few := [data.class_names[k] for k in np.flatnonzero(counts == 1)]:
+            reporter.note(
+                f"{', '.join(map(repr, few))}: one example each, whose label nothing else can be held against"
+            )
+
+    def batches(self, positions: Tensor | None) -> Batches:
+        """Return the batches of a part of the data to judge, which neither shuffles nor augments."""
+        from noisylabels.data.loader import Batches, evaluation_batch_size
+
+        return Batches(
+            self.data.images,
+            self.data.labels,
+            batch_size=evaluation_batch_size(self.data.images),
+            device=self.device,
+            mean=self.mean_std[0],
+            std=self.mean_std[1],
+            augment=None,
+            shuffle=False,
+            seed=self.use.seed,
+            positions=positions,
+            channels_last=self.use.channels_last,
+        )
+
+    def run(self, folder: Path | None, stop: Callable[[], bool]) -> OutOfFold:
+        """Carry out the folds that are not done, and put all together."""
+        from noisylabels.training.interrupt import Interrupted, stop_on_signals
+
+        if folder is not None:
+            self._claim(folder)
+        parts = []
+        with stop_on_signals() as signals:
+            for fold in range(self.folds):
+                part = self._kept(folder, fold)
+                if part is None:
+                    try:
+                        part = self._train(fold, lambda: signals() or stop())
+                    except Interrupted as stopped:
+                        stopped.signal = signals.signal or stopped.signal
+                        raise
+                    if folder is not None:
+                        self._keep(folder, fold, part)
+                parts.append(part)
+        return self._together(parts)
+
+    def _train(self, fold: int, stop: Callable[[], bool]) -> dict[str, np.ndarray]:
+        """Train on all folds but one; return what the model says of that one, and said of the others."""
+        import torch
+
+        from noisylabels.models.catalog import build_model
+        from noisylabels.training.loop import fit
+
+        began = time.perf_counter()
+        held = np.flatnonzero(self.fold == fold)
+        trained = np.flatnonzero(self.fold != fold)
+        # weights, order and augmentation of each fold from streams of their own
+        seed = derive_seed(self.use.seed, "fold", fold)
+        model = build_model(**self.shape, seed=seed)
+        counts, before = (len(self.data), self.data.num_classes), fold * self.use.epochs
+        batches = self.batches(torch.from_numpy(held))
+        watcher = Watcher(model, batches, counts, self.use.precision, before, self.reporter)
+        fit(
+            model,
+            self.data,
+            None,
+            self.criterion,
+            positions=trained,
+            watcher=watcher,
+            observe=watcher.observe,
+            enough=watcher.enough,
+            stop=stop,
+            **(to_dict(self.use) | {"seed": seed}),
+        )
+        part = watcher.result(torch.from_numpy(trained))
+        if fold == self.folds - 1 and (features := features_of(model, self.batches(None))) is not None:
+            part["features"] = features
+        return part | {"held": held, "trained": trained, "seconds": np.array([time.perf_counter() - began])}
+
+    def _together(self, parts: list[dict[str, np.ndarray]]) -> OutOfFold:
+        n, K = len(self.data), self.data.num_classes
+        probs, seen = np.zeros((n, K), np.float32), np.zeros((n, K), np.float32)
+        dynamics = np.zeros((3, n), np.float32)
+        for part in parts:
+            probs[part["held"]] = part["probs"]
+            seen[part["trained"]] += part["seen"] / (self.folds - 1)
+            dynamics[:, part["trained"]] += part["dynamics"] / (self.folds - 1)
+        margin, loss, agreement = dynamics
+        seconds = float(sum(part["seconds"].sum() for part in parts))
+        labels, features = self.data.labels.numpy(), parts[-1].get("features")
+        return OutOfFold(
+            labels, probs, seen, margin, loss, agreement, self.fold, features, self.settings, seconds
+        )
+
+    def _claim(self, folder: Path) -> None:
+        """Write down whose folds the folder is for, or see that it is ours."""
+        from noisylabels.training.loop import loss_identity
+
+        identity = {"format": 1, "data": self.data.digest, **self.settings}
+        identity["loss"] = loss_identity(self.criterion)
+        path = folder / "crossval.json"
+        if not path.exists():
+            write_json(path, identity)
+            return
+        there = read_json(path)
+        for name, value in identity.items():
+            if not isinstance(there, dict) or there.get(name) != value:
+                was = there.get(name) if isinstance(there, dict) else None
+                raise InputError(
+                    f"the folds in {folder} are of an audit whose {name} is {was!r}, this one's is "
+                    f"{value!r}; take another folder, or remove it to start over"
+                )
+
+    def _keep(self, folder: Path, fold: int, part: dict[str, np.ndarray]) -> None:
+        from safetensors.numpy import save_file
+
+        with replacing(folder / f"fold-{fold}.safetensors") as temporary:
+            save_file({name: np.ascontiguousarray(array) for name, array in part.items()}, temporary)
+
+    def _kept(self, folder: Path | None, fold: int) -> dict[str, np.ndarray] | None:
+        """Return what was kept of a fold; None if it is still to be trained."""
+        if folder is None or not (path := folder / f"fold-{fold}.safetensors").exists():
+            return None
+        from safetensors import SafetensorError
+        from safetensors.numpy import load_file
+
+        try:
+            part: dict[str, np.ndarray] = load_file(path)
+            fits = (part["held"] == np.flatnonzero(self.fold == fold)).all()
+            fits &= len(part["probs"]) == len(part["held"])
+            fits &= len(part["seen"]) == len(part["trained"]) == part["dynamics"].shape[1]
+        except (SafetensorError, OSError, KeyError, ValueError, AttributeError):
+            fits = False
+        if not fits:
+            raise Damaged(f"{path} is damaged; remove it and its fold is trained again")
+        self.reporter.note(f"fold {fold + 1} of {self.folds} is done already")
+        return part

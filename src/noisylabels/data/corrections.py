@@ -1,0 +1,248 @@
+"""Corrected labels: a file of ids and labels that goes over the labels of a set."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from noisylabels.core.cells import SUFFIXES, read_cells
+from noisylabels.core.checks import InputError, did_you_mean
+from noisylabels.core.files import check_file
+from noisylabels.data.features import Examples, subset_of, with_labels
+from noisylabels.data.image_table import LABEL_COLUMNS, PATH_COLUMNS
+
+ID_COLUMNS = ("id", *PATH_COLUMNS)
+
+LEFT_OUT = -1
+"""The class of an example whose label is empty: it is left out."""
+
+_NUMBER = re.compile(r"(\d+)(\.0*)?", re.ASCII)  # a column of numbers with a gap in it is written "3.0"
+_COMPARED = 100_000  # ids that an unknown one is compared with, to name the nearest
+
+
+@dataclass(frozen=True)
+class Corrections:
+    """Labels by id, as a file has them.
+
+    Args:
+        path: the file.
+        labels: id -> class number, or `LEFT_OUT`.
+        lines: id -> the line of the file, from 1; of Parquet the row.
+    """
+
+    path: Path
+    labels: Mapping[str, int]
+    lines: Mapping[str, int]
+
+    def where(self, name: str) -> str:
+        """Return the file and the line of an id."""
+        return _where(self.path, self.lines[name])
+
+
+def read_corrections(path: str | Path, class_names: Sequence[str]) -> Corrections:
+    """Read a file of corrected labels.
+
+    Args:
+        path: `.csv`, `.tsv` (the first line names the columns) or `.parquet`, with one of the columns
+            `ID_COLUMNS` and one of `LABEL_COLUMNS`. A label is the name of a class; empty, the example is to
+            be left out.
+        class_names: the K names.
+
+    Returns:
+        The labels.
+
+    Raises:
+        InputError: no such file, no such column, no row, an unknown class, an id with two labels; the message
+            names the line.
+    """
+    path = Path(path).expanduser()
+    check_file(path)
+    if path.suffix.lower() not in (*SUFFIXES, ".parquet"):
+        raise InputError(
+            f"{path} is no file of labels: expected .csv, .tsv or .parquet with columns id,label"
+        )
+    rows = _parquet_rows(path) if path.suffix.lower() == ".parquet" else _text_rows(path)
+    number = {name.strip(): k for k, name in enumerate(class_names)}  # as cells of text are read
+    number |= {name: k for k, name in enumerate(class_names)}
+    labels: dict[str, int] = {}
+    lines: dict[str, int] = {}
+    for line, name, word in rows:
+        if not name:
+            raise InputError(f"{_where(path, line)}: the id is empty; name an example or remove the line")
+        label = _class(word, number)
+        if label is None:
+            raise InputError(f"{_where(path, line)}: unknown class {word!r}{did_you_mean(word, number)}")
+        if labels.get(name, label) != label:
+            raise InputError(
+                f"{_where(path, line)}: {name!r} has another label in line {lines[name]}; leave one of them"
+            )
+        labels[name] = label
+        lines.setdefault(name, line)
+    if not labels:
+        raise InputError(f"{path} is empty; expected a heading such as id,label and a line an example")
+    return Corrections(path, labels, lines)
+
+
+def settled(found: Corrections, ids: Iterable[str], folder: str | Path | None = None) -> dict[str, int]:
+    """Return the labels by the ids of a set, in which paths may be written in more than one way.
+
+    Args:
+        found: the labels by what the file calls the examples.
+        ids: all ids of the data, training and test part.
+        folder: where the data lies; a path may be absolute below it, or begin with "./".
+
+    Raises:
+        InputError: an id that the data does not have, or an example with two labels.
+    """
+    known = set(ids)
+    bare = {name.strip(): name for name in known if name != name.strip()}  # cells of text are read so
+    labels: dict[str, int] = {}
+    named: dict[str, str] = {}
+    unknown: list[str] = []
+    for name, label in found.labels.items():
+        own = name if name in known else bare.get(name) or _below(name, folder)
+        if own not in known:
+            unknown.append(name)
+        elif labels.get(own, label) != label:
+            raise InputError(
+                f"{found.where(name)}: {name!r} has another label in line {found.lines[named[own]]}, as "
+                f"{named[own]!r}; leave one of them"
+            )
+        else:
+            labels[own] = label
+            named.setdefault(own, name)
+    if unknown:
+        first = unknown[0]
+        raise InputError(
+            f"{found.where(first)}: there is no example {first!r} in the data"
+            + (f" (nor {len(unknown) - 1:,} others of the file)" if len(unknown) > 1 else "")
+            + _nearest(first, known)
+        )
+    return labels
+
+
+def corrected(examples: Examples, labels: Mapping[str, int]) -> Examples:
+    """Return a set with other labels, and without the examples that are to be left out.
+
+    Args:
+        examples: an `ImageSet` or a `FeatureSet`.
+        labels: id -> class number, or `LEFT_OUT`; what it does not name stays as it is, what the set does not
+            have is passed over.
+
+    Returns:
+        The set, in the same order; itself if nothing changes.
+
+    Raises:
+        InputError: a label out of range, or nothing would be left.
+
+    >>> import torch
+    >>> from noisylabels.data.images import image_set
+    >>> pair = image_set(torch.zeros(2, 3, 4, 4, dtype=torch.uint8), [0, 1], ("cat", "dog"))
+    >>> corrected(pair, {"1": 0}).labels.tolist(), list(corrected(pair, {"0": LEFT_OUT}).ids)
+    ([0, 0], ['1'])
+    """
+    old = examples.labels.numpy()
+    new = np.fromiter(
+        (labels.get(name, label) for name, label in zip(examples.ids, old.tolist(), strict=True)),
+        dtype=np.int64,
+        count=len(examples),
+    )
+    kept = np.flatnonzero(new != LEFT_OUT)
+    if not len(kept):
+        raise InputError(f"the corrected labels leave out all {len(examples):,} examples of {examples.name}")
+    if len(kept) == len(new) and (new == old).all():
+        return examples
+    # images may be memory-mapped: they are not copied unless some are left out
+    rest = examples if len(kept) == len(new) else subset_of(examples, kept)
+    return dataclasses.replace(with_labels(rest, new[kept]), arranged=examples.arranged)
+
+
+def _text_rows(path: Path) -> Iterator[tuple[int, str, str]]:
+    """Give line, id and label of each row."""
+    columns: tuple[int, int] | None = None
+    width = 0
+    for line, cells in read_cells(path):
+        if not any(cells):
+            continue
+        if columns is None:
+            columns, width = _columns(path, cells), len(cells)
+        elif len(cells) != width:
+            raise InputError(f"{_where(path, line)}: {len(cells)} cells, but the heading has {width}")
+        else:
+            yield line, cells[columns[0]], cells[columns[1]]
+
+
+def _parquet_rows(path: Path) -> Iterator[tuple[int, str, str]]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        file = pq.ParquetFile(path)
+        names = file.schema_arrow.names
+        key, label = (names[place] for place in _columns(path, names))
+        table = file.read(columns=[key, label])
+    except (pa.ArrowException, OSError) as error:
+        raise InputError(f"{path} cannot be read as Parquet: {str(error).splitlines()[0]}") from None
+    for row, (name, word) in enumerate(
+        zip(table[key].to_pylist(), table[label].to_pylist(), strict=True), start=1
+    ):
+        yield row, "" if name is None else str(name), "" if word is None else str(word)
+
+
+def _columns(path: Path, heading: Sequence[str]) -> tuple[int, int]:
+    """Return where ids and labels are."""
+    lower = [name.strip().lower() for name in heading]
+    places = []
+    for what, known in (("ids", ID_COLUMNS), ("labels", LABEL_COLUMNS)):
+        found = [lower.index(name) for name in known if name in lower]
+        if not found:
+            raise InputError(
+                f"{path} has no column of {what}: its columns are {', '.join(heading)}; "
+                f"call one {' or '.join(known[:2])}"
+            )
+        places.append(found[0])
+        if lower.count(lower[found[0]]) > 1:
+            raise InputError(f"{path} has two columns called {lower[found[0]]!r}; leave one of them")
+    return places[0], places[1]
+
+
+def _class(word: str, number: Mapping[str, int]) -> int | None:
+    """Return the class that a cell names, or None."""
+    if word in number:
+        return number[word]
+    if word.lower() in ("", "nan"):
+        return LEFT_OUT
+    if match := _NUMBER.fullmatch(word):  # where the classes are called by numbers
+        return number.get(match[1].lstrip("0") or "0")
+    return None
+
+
+def _where(path: Path, line: int) -> str:
+    return f"{path}, {'row' if path.suffix.lower() == '.parquet' else 'line'} {line}"
+
+
+def _below(name: str, folder: str | Path | None) -> str:
+    """Return a path as the ids have it: relative to the folder of the data, with slashes."""
+    plain = os.path.normpath(name)
+    if folder is not None and os.path.isabs(plain):
+        base = os.path.abspath(folder)
+        for below in (base, os.path.realpath(base)):
+            if plain.startswith(below.rstrip(os.sep) + os.sep):
+                plain = os.path.relpath(plain, below)
+                break
+    return plain.replace(os.sep, "/")
+
+
+def _nearest(name: str, known: set[str]) -> str:
+    """Return a hint at the nearest id, or an example of what ids look like."""
+    tail = name.rsplit("/", 1)[-1]
+    same = sorted(other for other in known if other.rsplit("/", 1)[-1] == tail)
+    near = same[:1] or (difflib.get_close_matches(name, known, n=1) if len(known) <= _COMPARED else [])
+    return f"; did you mean {near[0]!r}?" if near else f"; its ids look like {min(known)!r}"

@@ -1,0 +1,282 @@
+"""Data sets that are Python objects: those of Hugging Face's `datasets` and any map-style one of PyTorch.
+
+Neither library's classes are imported: an object is known by what it has. Nothing is cached, for an object
+has no files whose contents could be known again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from noisylabels.core.checks import InputError
+from noisylabels.data.cache import load_uncached
+from noisylabels.data.decode import NAMED, choose_shape
+from noisylabels.data.image_decoding import failure_reason, header_of, pixels_of
+from noisylabels.data.images import ImageSet
+from noisylabels.data.parquet import IMAGE_COLUMNS, LABEL_COLUMNS, TEST_SPLITS, TRAIN_SPLIT, choose_column
+from noisylabels.data.reader import Options, Plan, Reading, held_out_note, number_classes
+from noisylabels.data.split import hold_out
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+_PIECE = 256  # images held at a time
+_DAMAGE = (OSError, SyntaxError)  # of Pillow for damaged images; anything else is a fault of the object
+
+
+def load_object(source: object, options: Options) -> tuple[ImageSet, ImageSet]:
+    """Read a data set from an object; each image is asked for twice, the first time for its size.
+
+    Args:
+        source: one of
+            - a `datasets.Dataset`: the image and label columns are chosen as in Parquet files, and the
+              ClassLabel has the names of the classes;
+            - a `datasets.DatasetDict`: the parts train, and test or else validation;
+            - a map-style PyTorch data set: `source[i]` gives (image, label) for i from 0 to
+              `len(source) - 1`, with a PIL image, a uint8 tensor (H, W) or (C, H, W), or a uint8 array
+              (H, W) or (H, W, C); `classes` or `class_to_idx` has the names, also behind a
+              `torch.utils.data.Subset`;
+            - a pair (train, test) of the above.
+            From one part alone, some is held out for testing.
+        options: see `Options`.
+
+    Returns:
+        Training and test set, with ids such as "train:0".
+
+    Raises:
+        InputError: it is none of these, streams without a length, gives floats, or a label has no class.
+
+    >>> grey = [torch.full((4, 4), i, dtype=torch.uint8) for i in range(10)]
+    >>> train, test = load_object([(image, i % 2) for i, image in enumerate(grey)], Options())
+    >>> len(train), len(test), train.class_names
+    (8, 2, ('0', '1'))
+    """
+    notes: list[str] = []
+    parts = [_Part.of(name, data, notes) for name, data in _named_parts(source, notes)]
+    name = parts[0].title
+    plan = Plan(
+        name=name,
+        root=Path(name),
+        files={},
+        options={},
+        read=lambda: _read(parts, options),
+        notes=tuple(dict.fromkeys(notes)),
+    )
+    return load_uncached(plan)
+
+
+def _named_parts(source: Any, notes: list[str]) -> list[tuple[str, Any]]:
+    """Return the part for training and, where there is one, that for testing."""
+    if isinstance(source, Mapping):
+        if TRAIN_SPLIT not in source:
+            listed = ", ".join(map(str, source)) or "none"
+            raise InputError(
+                f"the data set has the parts {listed}, but no 'train'; pass the pair (train, test)"
+            )
+        test = next((name for name in TEST_SPLITS if name in source), None)
+        if ignored := sorted(str(name) for name in source if name not in (TRAIN_SPLIT, test)):
+            notes.append(f"ignored the parts {', '.join(ignored)}")
+        return [(name, source[name]) for name in (TRAIN_SPLIT, test) if name]
+    if isinstance(source, tuple):
+        if len(source) != 2:
+            raise InputError(f"load got a tuple of {len(source)}, expected the pair (train, test)")
+        return [(TRAIN_SPLIT, source[0]), (TEST_SPLITS[0], source[1])]
+    return [(TRAIN_SPLIT, source)]
+
+
+@dataclass(frozen=True)
+class _Part:
+    """A part, seen the same way whichever library it is from."""
+
+    name: str  # train, test, ...
+    title: str  # of the whole set
+    data: Any
+    columns: tuple[str, str] | None  # image and label, where a row is a mapping
+    class_names: tuple[str, ...]  # empty when the object does not say
+
+    @classmethod
+    def of(cls, name: str, data: Any, notes: list[str]) -> _Part:
+        kind = type(data)
+        if not (hasattr(kind, "__len__") and hasattr(kind, "__getitem__")) or isinstance(data, (str, bytes)):
+            streams = hasattr(kind, "__iter__") and not isinstance(data, (str, bytes))
+            hint = "; one that streams has to be loaded whole, without streaming=True" if streams else ""
+            raise InputError(
+                f"the {name} part is a {kind.__name__}, expected a data set with a length, "
+                f"whose examples can be asked for by number{hint}"
+            )
+        if len(data) == 0:
+            raise InputError(f"the {name} part, a {kind.__name__}, is empty")
+        if hasattr(data, "features") and hasattr(data, "column_names"):
+            return cls._of_columns(name, data, notes)
+        innermost = data
+        while isinstance(innermost, torch.utils.data.Subset):
+            innermost = innermost.dataset
+        return cls(name, type(innermost).__name__, data, None, _class_names(innermost))
+
+    @classmethod
+    def _of_columns(cls, name: str, data: Any, notes: list[str]) -> _Part:
+        features = dict(data.features)
+        kinds = {column: getattr(kind, "_type", type(kind).__name__) for column, kind in features.items()}
+        images = [column for column, kind in kinds.items() if kind == "Image"]
+        named = [column for column, kind in kinds.items() if kind == "ClassLabel"]
+        labels = named + [column for column in LABEL_COLUMNS if column in kinds and column not in named]
+        where = f"the {name} part"
+        image = choose_column(images, IMAGE_COLUMNS, "image", where, list(kinds), notes)
+        label = choose_column(labels, LABEL_COLUMNS, "label", where, list(kinds), notes)
+        title = getattr(getattr(data, "info", None), "dataset_name", None) or type(data).__name__
+        return cls(name, str(title), data, (image, label), tuple(getattr(features[label], "names", ())))
+
+    def item(self, row: int) -> tuple[Image.Image, object]:
+        """Return the image and the label of an example."""
+        got = self.data[row]
+        if self.columns:
+            image, label = (got[column] for column in self.columns)
+        elif isinstance(got, (tuple, list)) and len(got) >= 2:
+            image, label = got[0], got[1]
+        else:
+            raise InputError(
+                f"{self.name}:{row} is a {type(got).__name__}, expected (image, label); arrays of images and "
+                "labels become a set by noisylabels.image_set"
+            )
+        return _picture(image, f"{self.name}:{row}"), label
+
+
+def _class_names(data: Any) -> tuple[str, ...]:
+    names = getattr(data, "classes", None)
+    numbers = getattr(data, "class_to_idx", None)
+    if not isinstance(names, (list, tuple)) and isinstance(numbers, Mapping):
+        ranked = sorted(numbers, key=lambda name: numbers[name])
+        names = ranked if [numbers[name] for name in ranked] == list(range(len(ranked))) else None
+    if isinstance(names, (list, tuple)) and all(isinstance(name, str) for name in names):
+        return tuple(names)
+    return ()
+
+
+def _picture(value: Any, where: str) -> Image.Image:
+    """Return an image of any kind as one of Pillow's, decoded."""
+    from PIL import Image
+
+    if isinstance(value, Image.Image):
+        value.load()
+        return value
+    if not isinstance(value, (torch.Tensor, np.ndarray)):
+        raise InputError(
+            f"{where}: the image is a {type(value).__name__}, expected a PIL image or uint8 tensor or array"
+        )
+    if value.dtype not in (torch.uint8, np.uint8):
+        raise InputError(
+            f"{where}: the image is {str(value.dtype).removeprefix('torch.')}, expected uint8 0 to 255; take "
+            "what makes it float (ToTensor, Normalize) out of the transform; training scales and normalizes"
+        )
+    is_tensor = isinstance(value, torch.Tensor)
+    pixels: np.ndarray = value.cpu().numpy() if isinstance(value, torch.Tensor) else value
+    axis = 0 if is_tensor else -1
+    if pixels.ndim == 3 and pixels.shape[axis] in (1, 3):
+        pixels = np.moveaxis(pixels, axis, -1)
+        pixels = pixels[:, :, 0] if pixels.shape[-1] == 1 else pixels
+    elif pixels.ndim != 2:
+        order = "(H, W) or (C, H, W)" if is_tensor else "(H, W) or (H, W, C)"
+        raise InputError(
+            f"{where}: the image has the shape {tuple(value.shape)}, expected {order} with 1 or 3 channels"
+        )
+    return Image.fromarray(np.ascontiguousarray(pixels))
+
+
+def _number(label: Any, where: str, columns: tuple[str, str] | None) -> int:
+    if isinstance(label, (torch.Tensor, np.ndarray, np.generic)) and label.ndim == 0:
+        label = label.item()
+    if isinstance(label, int) and not isinstance(label, bool):
+        return label
+    hint = ""
+    if isinstance(label, str):
+        hint = (
+            f"; dataset.class_encode_column({columns[1]!r}) makes class numbers of names"
+            if columns
+            else "; let the data set give numbers and have the names in its attribute classes"
+        )
+    raise InputError(
+        f"{where}: the label is {str(label)[:60]!r} ({type(label).__name__}), expected a class number{hint}"
+    )
+
+
+def _read(parts: list[_Part], options: Options) -> Reading:
+    named = {part.class_names for part in parts if part.class_names}
+    if len(named) > 1:
+        raise InputError(
+            f"the {parts[0].name} and the {parts[1].name} part have different classes: "
+            f"{', '.join(parts[0].class_names[:5])}, ... and {', '.join(parts[1].class_names[:5])}, ..."
+        )
+    sizes: set[tuple[int, int]] = set()
+    grey = True
+    rows: list[tuple[_Part, int]] = []
+    numbers: list[int] = []
+    bad: list[str] = []
+    total = sum(len(part.data) for part in parts)
+    for part in parts:
+        for row in range(len(part.data)):
+            try:
+                image, label = part.item(row)
+            except _DAMAGE as error:
+                bad.append(f"{part.name}:{row} ({failure_reason(error, b'something')})")
+                continue
+            header = header_of(image)
+            if not (header.width and header.height):
+                size = f"{header.width}x{header.height}"
+                raise InputError(f"{part.name}:{row}: the image has no pixels, its size is {size}")
+            sizes.add((header.width, header.height))
+            grey = grey and header.grey
+            numbers.append(_number(label, f"{part.name}:{row}", part.columns))
+            rows.append((part, row))
+            if options.progress and len(rows) % _PIECE == 0:
+                options.progress("reading sizes", len(rows), total)
+    notes = _judge(bad, total, options)
+    ids = [f"{part.name}:{row}" for part, row in rows]
+    labels, class_names = number_classes(np.array(numbers), next(iter(named), ()), ids.__getitem__)
+    num_train = sum(part is parts[0] for part, _ in rows)
+    if len(parts) == 1:
+        train, test = hold_out(labels, ids, options.test_fraction)
+        order, num_train = np.concatenate([train, test]), len(train)
+        labels, rows, ids = labels[order], [rows[i] for i in order], [ids[i] for i in order]
+        notes.append(held_out_note(len(test), options.test_fraction))
+    (C, H, W), resized = choose_shape(len(rows), sizes, grey, options.image_size)
+    notes += [resized] if resized else []
+
+    def pieces() -> Iterator[np.ndarray]:
+        for start in range(0, len(rows), _PIECE):
+            some = rows[start : start + _PIECE]
+            yield np.stack([_pixels(part, row, C, (H, W)) for part, row in some])
+            if options.progress:
+                options.progress("decoding", start + len(some), len(rows))
+
+    return Reading((C, H, W), pieces, labels, ids, class_names, num_train, notes)
+
+
+def _pixels(part: _Part, row: int, channels: int, size: tuple[int, int]) -> np.ndarray:
+    image = part.item(row)[0]
+    try:
+        return pixels_of(image, channels, size)
+    except ValueError as error:  # of pixels that are not 8 or 16 bits
+        raise InputError(
+            f"{part.name}:{row}: the image is in the mode {image.mode}: {error}; convert it to L or RGB"
+        ) from None
+
+
+def _judge(bad: list[str], total: int, options: Options) -> list[str]:
+    """Return a note on images that cannot be read, or raise if they may not be left out."""
+    if not bad:
+        return []
+    more = f" and {len(bad) - NAMED} more" if len(bad) > NAMED else ""
+    listed = ", ".join(bad[:NAMED]) + more
+    if len(bad) == total:
+        raise InputError(f"none of the {total} images can be read: {listed}")
+    if options.bad_images == "fail":
+        raise InputError(
+            f"{len(bad)} of {total} images cannot be read: {listed}; leave them out with bad_images='skip'"
+        )
+    return [f"left out {len(bad)} of {total} images that cannot be read: {listed}"]

@@ -1,0 +1,197 @@
+"""Rows of numbers or words with labels, from memory or a file: classes, ids, and two sets of features."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from noisylabels.core.checks import InputError, did_you_mean
+from noisylabels.data import image_table
+from noisylabels.data.encoding import Encoder
+from noisylabels.data.features import FeatureSet, feature_set
+from noisylabels.data.reader import class_notes, held_out_note, number_classes
+from noisylabels.data.sheets import Sheet, is_missing, is_number, of_array, of_frame, texts
+from noisylabels.data.split import hold_out
+
+ID_COLUMN = "id"
+
+
+@dataclass(frozen=True)
+class Rows:
+    """A table on its way to features, training and test rows in any order.
+
+    Args:
+        labels: a cell a row.
+        class_names: K names, if they come with the labels.
+        keys: ids of the rows.
+        parts: positions of the training and of the test rows; None where a part is to be held out.
+    """
+
+    sheet: Sheet
+    labels: np.ndarray
+    class_names: tuple[str, ...]
+    keys: Sequence[str]
+    parts: tuple[np.ndarray, np.ndarray] | None
+    not_features: Sequence[str] = ()
+
+
+def sets_of(rows: Rows, name: str, fraction: float, notes: list[str]) -> tuple[FeatureSet, FeatureSet]:
+    """Encode a table by its training rows, and divide it."""
+    sheet = rows.sheet
+    if not len(sheet):
+        raise InputError(f"{sheet.source} has no rows; add lines below the heading")
+    used = np.arange(len(sheet)) if rows.parts is None else np.concatenate(rows.parts)
+    labels = np.full(len(sheet), -1)
+    labels[used], class_names = classes_of(
+        rows.labels[used], rows.class_names, lambda row: sheet.where(int(used[row])), sheet.source
+    )
+    train, test = rows.parts or hold_out(labels, rows.keys, fraction, "rows")
+    if rows.parts is None:
+        notes.append(held_out_note(len(test), fraction, "rows"))
+    encoder = Encoder.fit(sheet, train, rows.not_features, notes)
+    features = encoder.encode(sheet)
+    notes += class_notes(np.concatenate([labels[train], labels[test]]), len(train), class_names, "row")
+    first, second = (
+        feature_set(
+            features[part], labels[part], class_names, [rows.keys[i] for i in part], name, encoder=encoder
+        )
+        for part in (train, test)
+    )
+    return dataclasses.replace(first, notes=tuple(dict.fromkeys(notes))), second
+
+
+def load_rows(X: Any, y: Any, fraction: float) -> tuple[FeatureSet, FeatureSet]:
+    """Return a training and a test set of rows of numbers or words and their labels.
+
+    Args:
+        X: (N, D), an array or tensor of numbers, or a data frame of pandas or polars.
+        y: (N,), an array, tensor, series or list of words or whole numbers.
+        fraction: of each class, to be held out.
+
+    Raises:
+        InputError: as for a file.
+
+    >>> train, test = load_rows([[0.0], [1.0], [2.0], [3.0]], ["u", "v", "u", "v"], 0.5)
+    >>> train.class_names, test.features.shape
+    (('u', 'v'), torch.Size([2, 1]))
+    """
+    place = Path("X")
+    sheet = of_frame(X, place) if hasattr(X, "columns") else of_array(np.asarray(X), place, "X")
+    labels = np.asarray(y)
+    if labels.ndim != 1 or len(labels) != len(sheet):
+        raise InputError(
+            f"y has the shape {labels.shape}, expected a label for each of the {len(sheet)} rows of X"
+        )
+    if labels.dtype.kind not in "iufbUO":
+        raise InputError(f"y holds {labels.dtype}, expected words or whole numbers")
+    words = (
+        np.array([_word(label) for label in labels], dtype=object)
+        if labels.dtype.kind == "O"
+        else texts(labels)
+    )
+    rows = Rows(sheet, words, (), [f"row:{row}" for row in range(len(sheet))], None)
+    return sets_of(rows, "table", fraction, [])
+
+
+def _word(label: object) -> str:
+    """Return a label as a word, "" where it is one of the objects that stand for none."""
+    word = str(label)
+    return "" if label is None or word in ("<NA>", "NaT") else word
+
+
+def is_rows(source: object) -> bool:
+    """Return whether an object is a pair of rows (N, D) and one label each, as scikit-learn has them."""
+    if not isinstance(source, tuple) or len(source) != 2:
+        return False
+    shapes = [getattr(part, "shape", None) for part in source]
+    if isinstance(source[1], list) and not isinstance(source[0], list):
+        shapes[1] = (len(source[1]),)
+    return all(shape is not None for shape in shapes) and [len(shape) for shape in shapes if shape] == [2, 1]
+
+
+def classes_of(
+    cells: np.ndarray, class_names: tuple[str, ...], where: Callable[[int], str], source: Path | str
+) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Return class numbers, int64 (N,), and the names of the classes.
+
+    Whole numbers are classes in their order, called by them, unless names are given, which they count from 0;
+    words are classes in theirs.
+
+    Args:
+        cells: labels, (N,): text, numbers or truth values.
+        class_names: K names, or none.
+        where: says which row is number i, for an error.
+        source: what to call the table in an error.
+
+    Raises:
+        InputError: a label is missing, has no class or measures something; there is a single class, or nearly
+            as many as rows.
+
+    >>> classes_of(np.array([-1, 1, -1]), (), str, "t")
+    (array([0, 1, 0]), ('-1', '1'))
+    """
+    missing = (
+        is_missing(cells) if cells.dtype.kind != "O" else np.isin([c.lower() for c in cells], ("", "nan"))
+    )
+    if missing.any():
+        raise InputError(
+            f"{where(int(missing.argmax()))}: the label is missing; remove the row or give it a label"
+        )
+    words = texts(cells)
+    numbers = [image_table.NUMBER.fullmatch(word) for word in words]
+    if all(numbers):
+        values = np.array([int(found[1]) for found in numbers if found], dtype=np.int64)
+        if class_names:
+            return number_classes(values, class_names, where)
+        kinds, labels = np.unique(values, return_inverse=True)
+        names = tuple(map(str, kinds.tolist()))
+    else:
+        if all(map(is_number, words)):
+            row = numbers.index(None)
+            raise InputError(
+                f"{where(row)}: the label is {words[row]}, expected a class: a whole number or a word; "
+                "divide a quantity into classes first"
+            )
+        names = class_names or tuple(sorted(set(words)))
+        number = {name: k for k, name in enumerate(names)}
+        if strange := [row for row, word in enumerate(words) if word not in number]:
+            hint = did_you_mean(words[strange[0]], names)
+            raise InputError(f"{where(strange[0])}: there is no class {words[strange[0]]!r}{hint}")
+        labels = np.array([number[word] for word in words])
+    if len(names) == 1:
+        raise InputError(f"{source} has a single class, {names[0]!r}; a classifier needs 2")
+    if len(names) > max(2, len(cells) // 2):
+        raise InputError(
+            f"{source}: the labels of {len(cells):,} rows are {len(names):,} different ones; name the column "
+            "of the labels by --label-column (label_column=)"
+        )
+    return labels.astype(np.int64), names
+
+
+def ids_of(sheet: Sheet) -> tuple[list[str], list[str]]:
+    """Return the ids of a table's rows, and the column that gave them: "row:0", ... and none without one.
+
+    Raises:
+        InputError: an id is missing, or occurs twice.
+    """
+    name = next((name for name in sheet.names if name.lower() == ID_COLUMN), None)
+    if name is None:
+        return [f"row:{row}" for row in range(len(sheet))], []
+    cells = texts(sheet[name])
+    first: dict[str, int] = {}
+    for row, (cell, missing) in enumerate(zip(cells, is_missing(sheet[name]), strict=True)):
+        if missing:
+            raise InputError(
+                f"{sheet.where(row)}: the id is missing; give the row one, or rename the column {name!r}"
+            )
+        if (before := first.setdefault(cell, row)) != row:
+            raise InputError(
+                f"{sheet.where(row)}: the id {cell!r} is that of {sheet.where(before)} too; give each row "
+                f"its own, or rename the column {name!r} if it is something else"
+            )
+    return list(first), [name]

@@ -1,0 +1,239 @@
+"""Images that are named one by one: what folders, lists and tables of files have in common."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from noisylabels.core.checks import InputError
+from noisylabels.data.decode import Decoding, survey
+from noisylabels.data.image_decoding import Encoded
+from noisylabels.data.names import Names
+from noisylabels.data.parallel_decoding import Files
+from noisylabels.data.reader import Options, Plan, Reading, held_out_note
+from noisylabels.data.split import hold_out
+
+_NUMBER = re.compile("[0-9]{1,18}")
+
+
+@dataclass(frozen=True)
+class Listing:
+    """Image files with a label each, training examples first.
+
+    Args:
+        base: the folder that the names are relative to.
+        names: N paths as text, relative to `base` or absolute; `Names` where there may be a million.
+        labels: int64, (N,).
+        class_names: K names.
+        num_train: how many of the N are for training; None when a test part is to be held out.
+        keys: N names by which the held-out examples are chosen; by default `names`.
+    """
+
+    base: Path
+    names: Sequence[str]
+    labels: np.ndarray
+    class_names: tuple[str, ...]
+    num_train: int | None
+    keys: Sequence[str] | None = None
+
+
+def plan_listing(
+    listing: Listing,
+    options: Options,
+    *,
+    name: str,
+    root: Path,
+    reader: str,
+    lists: Sequence[Path] = (),
+    notes: Sequence[str] = (),
+) -> Plan:
+    """Plan to read the images of a listing.
+
+    Args:
+        listing: what to read.
+        options: see `Options`.
+        name: what to call the set.
+        root: what the user named.
+        reader: the format's name.
+        lists: the files that the labels come from; they decide the result as the images do.
+        notes: see `Plan`.
+
+    Returns:
+        The plan.
+    """
+    names = Names.of(listing.names)
+
+    def ordered() -> Files:
+        return _ordered(listing, names, options, len(lists))
+
+    return Plan(
+        name=name,
+        root=root,
+        files=Below(listing.base, names, lists),
+        options={
+            "reader": reader,
+            "classes": list(listing.class_names),
+            "image_size": options.image_size,
+            "bad_images": options.bad_images,
+            "test_fraction": options.test_fraction if listing.num_train is None else None,
+        },
+        read=lambda: _read(ordered(), options),
+        notes=tuple(notes),
+        ordered=ordered,
+    )
+
+
+def drop_missing(listing: Listing, source: str, options: Options, notes: list[str]) -> Listing:
+    """Return the listing without the files that are not there, if they may be left out.
+
+    They are looked for before anything is decoded, because decoding may take hours.
+
+    Args:
+        listing: what a list names.
+        source: what to call the list.
+        options: `bad_images` "skip" leaves missing files out.
+        notes: gets a line with the count and the first of them.
+
+    Returns:
+        The listing of what is there.
+
+    Raises:
+        InputError: files are missing and are not to be left out, or none is there.
+    """
+    base = os.fspath(listing.base)
+    there = np.fromiter((os.path.isfile(os.path.join(base, name)) for name in listing.names), dtype=bool)
+    if there.all():
+        return listing
+    missing = len(there) - int(there.sum())
+    first = listing.names[int(np.flatnonzero(~there)[0])]
+    what = f"{missing:,} of the {len(there):,} images listed in {source} are missing, first {first}"
+    if missing == len(there):
+        raise InputError(f"none of the {missing:,} images listed in {source} is there: no {first} in {base}")
+    if options.bad_images == "fail":
+        raise InputError(
+            f"{what} in {base}; unpack all of the set, or leave them out with --bad-images skip "
+            "(bad_images='skip')"
+        )
+    notes.append(f"left out: {what}")
+    kept: list[int] = np.flatnonzero(there).tolist()
+    return Listing(
+        listing.base,
+        [listing.names[i] for i in kept],
+        listing.labels[kept],
+        listing.class_names,
+        None if listing.num_train is None else int(there[: listing.num_train].sum()),
+        None if listing.keys is None else [listing.keys[i] for i in kept],
+    )
+
+
+def numbered_lines(path: Path) -> Iterator[tuple[int, str]]:
+    """Give the lines of a text file that are not empty, stripped, with their numbers from 1.
+
+    Raises:
+        InputError: the file is missing, cannot be read, is not UTF-8, or has no such line.
+    """
+    found = False
+    try:
+        with path.open(encoding="utf-8-sig") as file:
+            for number, line in enumerate(file, start=1):
+                if stripped := line.strip():
+                    found = True
+                    yield number, stripped
+    except OSError as error:
+        raise InputError(f"cannot read {path} ({error.strerror}); get the set's lists again") from None
+    except UnicodeDecodeError:
+        raise InputError(f"{path} is not a text file in UTF-8; get the set's lists again") from None
+    if not found:
+        raise InputError(f"{path} is empty; get the set's lists again")
+
+
+def numbered_pairs(path: Path, num_classes: int) -> Iterator[tuple[int, str, int]]:
+    """Give line number, image and class number of each line "IMAGE LABEL" of a list.
+
+    Raises:
+        InputError: what `numbered_lines` refuses, or a line without a class number 0 to num_classes - 1.
+    """
+    for number, line in numbered_lines(path):
+        name, _, label = line.replace("\t", " ").rpartition(" ")
+        if not (name and _NUMBER.fullmatch(label)):
+            raise InputError(f"{path}, line {number}: {line[:80]!r} is no image and class number")
+        if int(label) >= num_classes:
+            raise InputError(
+                f"{path}, line {number}: the label is {label}, expected 0 to {num_classes - 1} "
+                f"for {num_classes} classes"
+            )
+        yield number, name.strip(), int(label)
+
+
+def _ordered(listing: Listing, names: Names, options: Options, lists: int) -> Files:
+    """Return the files as they are stored; among those of the plan so many `lists` come before them."""
+    labels, num_train, order = listing.labels, listing.num_train, np.arange(len(names))
+    notes = []
+    if num_train is None:
+        train, test = hold_out(labels, listing.keys or names, options.test_fraction)
+        num_train = len(train)
+        order = np.concatenate([train, test])
+        labels, names = labels[order], names.take(order)
+        notes.append(held_out_note(len(test), options.test_fraction))
+    return Files(
+        listing.base,
+        names,
+        lists + order,
+        labels,
+        listing.class_names,
+        num_train,
+        options.image_size,
+        options.bad_images,
+        notes,
+    )
+
+
+def _read(files: Files, options: Options) -> Reading:
+    paths = _Paths(files.base, files.names)
+    shape, resized = survey(paths, options.image_size, options.progress)
+    notes = files.notes + ([resized] if resized else [])
+    decoding = Decoding(paths, files.ids, shape, options.bad_images, options.progress)
+    return Reading.of_encoded(decoding, files.labels, files.class_names, files.num_train, notes)
+
+
+@dataclass(frozen=True)
+class _Paths(Collection[Encoded]):
+    """The files of a listing, made into paths one at a time."""
+
+    base: Path
+    names: Sequence[str]
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __iter__(self) -> Iterator[Path]:
+        return (self.base / name for name in self.names)
+
+    def __contains__(self, item: object) -> bool:
+        return any(item == path for path in self)
+
+
+class Below(Mapping[str, Path]):
+    """Lists and images by name, made into paths when they are asked for."""
+
+    def __init__(self, base: Path, names: Names, lists: Sequence[Path]) -> None:
+        self._base = base
+        self._lists = {os.path.relpath(path, base): path for path in lists}
+        self.names = names.after(Names.of(self._lists))  # all of them
+
+    def __getitem__(self, name: str) -> Path:
+        return self._lists.get(name) or self._base / name
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.names
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.names)
+
+    def __len__(self) -> int:
+        return len(self.names)

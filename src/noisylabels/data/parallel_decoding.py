@@ -1,0 +1,298 @@
+"""Decoding of very many files by processes, chunk by chunk into one file; it can go on where it was cut.
+
+A chunk is finished when its record is there: which files it was made of (names, sizes, times of change and
+digests) and the checksum of its pixels. Whoever goes on looks at all of that, and decodes a chunk anew
+whose record is missing or damaged, whose pixels are not those that were written, or one of whose files is
+another by now. What is held in memory is the names, 48 bytes a file, and a chunk in each process.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import queue
+import shutil
+import sys
+import threading
+import time
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from noisylabels.core.checks import InputError
+from noisylabels.data.decode import Progress, choose_shape, judge, left_out, usable_cores
+from noisylabels.data.decode_workers import FACTS, Chunk, Died, Task, Worker, names_digest, read_chunk
+from noisylabels.data.image_decoding import Header, read_header
+from noisylabels.data.names import Names
+
+SETTLED_NS = 2_000_000_000  # a file changed within this time may change again with the same time stamp
+MOST_WORKERS = 16
+
+_CHUNK_IMAGES = 2048
+_CHUNK_BYTES = 1 << 24  # of pixels that a process holds
+_LOOKED_AT = 32  # images whose headers are read to guess the shape
+
+
+@dataclass
+class Files:
+    """Image files with a label each, in the order in which they are to be stored: training examples first.
+
+    Args:
+        base: the folder that the names are relative to.
+        names: N of them; a name may be absolute.
+        places: int64, (N,): of each its number among the files of the plan.
+        labels: int64, (N,).
+        class_names: K names.
+        num_train: how many of the N are for training.
+        image_size: as of `Options`.
+        bad_images: as of `Options`.
+        notes: what the user should know.
+    """
+
+    base: Path
+    names: Names
+    places: np.ndarray
+    labels: np.ndarray
+    class_names: tuple[str, ...]
+    num_train: int
+    image_size: int | None
+    bad_images: str
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def ids(self) -> Names:
+        """Their names as examples."""
+        return self.names.without_prefix("../")
+
+
+@dataclass
+class Decoded:
+    """What became of the files.
+
+    Args:
+        shape: channels, height, width.
+        facts: FACTS, (N,), of each file as it was when it was decoded.
+        bad: reason by position of those that cannot be read; their pixels are missing.
+        note: on resizing, or "".
+    """
+
+    shape: tuple[int, int, int]
+    facts: np.ndarray
+    bad: dict[int, str]
+    note: str
+
+
+def decode_files(files: Files, folder: Path, progress: Progress | None = None) -> Decoded:
+    """Decode all files into `folder`/images.npy, except those that an earlier call has already decoded.
+
+    Args:
+        files: what to decode.
+        folder: for the pixels and, in `folder`/chunks, the records; one process at a time may use it.
+        progress: called with ("decoding", done, total).
+
+    Returns:
+        What became of them.
+
+    Raises:
+        InputError: images that cannot be read and are not to be left out, or none that can; images that
+            would take too much room unasked; a process was killed.
+        OSError: the pixels cannot be stored; it says how much room they take.
+    """
+    records = folder / "chunks"
+    records.mkdir(parents=True, exist_ok=True)
+    headers = list(_some_headers(files))
+    sizes = {(header.width, header.height) for header in headers}
+    grey = all(header.grey for header in headers)
+    shape = choose_shape(len(files.names), sizes, grey, files.image_size)[0]
+    while True:  # until no image says that the shape must be another: three times at most
+        facts = np.zeros(len(files.names), dtype=FACTS)
+        bad: dict[int, str] = {}
+        done = 0
+        for start, chunk in _chunks(files, shape, folder, records):
+            facts[start : start + len(chunk.files)] = chunk.files
+            bad |= {start + place: reason for place, reason in chunk.bad.items()}
+            # all readable images count, as in `survey`: what was guessed from some must hold for all
+            sizes.update((width, height) for width, height in chunk.sizes)
+            grey = grey and chunk.grey
+            wanted, note = choose_shape(len(files.names), sizes, grey, files.image_size)
+            if wanted != shape:
+                break
+            done += len(chunk.files)
+            if progress:
+                progress("decoding", done, len(files.names))
+        if wanted == shape:
+            break
+        shape = wanted
+    judge(bad, files.ids, files.bad_images)
+    return Decoded(shape, facts, bad, note)
+
+
+def keep_rows(path: Path, shape: tuple[int, int, int], rows: int, bad: dict[int, str]) -> None:
+    """Close the gaps that bad images have left among the `rows` of images.npy, and bring it to the disk."""
+    row_bytes = int(np.prod(shape))
+    with path.open("r+b") as file:
+        _write_header(file, (rows - len(bad), *shape))
+        offset = file.tell()
+        gaps = [*sorted(bad), rows]
+        for number, gap in enumerate(gaps[:-1]):
+            first, last = gap + 1, gaps[number + 1]
+            for at in range(first, last, _rows_a_chunk(shape)):
+                file.seek(offset + at * row_bytes)
+                piece = file.read(min(_rows_a_chunk(shape), last - at) * row_bytes)
+                file.seek(offset + (at - number - 1) * row_bytes)
+                file.write(piece)
+        file.truncate(offset + (rows - len(bad)) * row_bytes)
+        file.flush()
+        os.fsync(file.fileno())  # the pixels are on the disk before the name is
+
+
+def left_out_note(files: Files, decoded: Decoded) -> list[str]:
+    """Return a line on the images that are left out, if there are any."""
+    return [left_out(decoded.bad, files.ids)] if decoded.bad else []
+
+
+def can_use_processes() -> bool:
+    """Return whether processes can be started and can write into one file."""
+    return bool(sys.executable) and hasattr(os, "pwrite")
+
+
+def row_bytes(folder: Path) -> int:
+    """Return how much room an image takes in `folder`/images.npy; 0 while that is not there."""
+    try:
+        with (folder / "images.npy").open("rb") as file:
+            np.lib.format.read_magic(file)
+            return int(np.prod(np.lib.format.read_array_header_1_0(file)[0][1:]))
+    except (OSError, ValueError):
+        return 0
+
+
+def room_in_words(folder: Path, needed: int) -> str:
+    """Say how much room the pixels take and how much there is."""
+    free = shutil.disk_usage(folder).free
+    return f"they take {needed / 2**30:.1f} GiB, and {free / 2**30:.1f} GiB are free"
+
+
+def _some_headers(files: Files) -> Iterator[Header]:
+    for place in np.unique(np.linspace(0, len(files.names) - 1, _LOOKED_AT, dtype=np.int64)):
+        with contextlib.suppress(Exception):  # whoever decodes it says what is wrong with it
+            yield read_header(files.base / files.names[int(place)])
+
+
+def _chunks(
+    files: Files, shape: tuple[int, int, int], folder: Path, records: Path
+) -> Iterator[tuple[int, Chunk]]:
+    """Give each chunk with its position, those that are there first."""
+    n = len(files.names)
+    target = folder / "images.npy"
+    rows = _rows_a_chunk(shape)
+    with target.open("r+b" if target.exists() else "w+b") as file:
+        _write_header(file, (n, *shape))
+        offset = file.tell()
+        needed = offset + n * int(np.prod(shape))
+        have = os.fstat(file.fileno()).st_blocks * 512 if hasattr(os.stat_result, "st_blocks") else 0
+        if shutil.disk_usage(folder).free < needed - have:  # better now than after an hour
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        file.truncate(needed)
+    task = Task(os.fspath(files.base.absolute()), os.fspath(target.absolute()), offset, shape, str(records))
+    todo = []
+    with target.open("rb") as file:
+        for start in range(0, n, rows):
+            names = files.names[start : start + rows]
+            found = _finished(records / f"{start}.npz", names, files.base, file, offset, start, shape)
+            if found is None:
+                todo.append(start)
+            else:
+                yield start, found
+    if todo:
+        yield from _by_workers(task, files.names, todo, rows)
+
+
+def _by_workers(task: Task, names: Names, todo: list[int], rows: int) -> Iterator[tuple[int, Chunk]]:
+    """Have the chunks that begin at `todo` decoded, and give them as they are finished."""
+    waiting: queue.SimpleQueue[int] = queue.SimpleQueue()
+    for start in todo:
+        waiting.put(start)
+    results: queue.SimpleQueue[tuple[int, Chunk | BaseException]] = queue.SimpleQueue()
+    workers = [Worker(task) for _ in range(min(usable_cores(), MOST_WORKERS, len(todo)))]
+
+    def serve(worker: Worker) -> None:
+        start = -1
+        try:
+            while True:
+                start = waiting.get_nowait()
+                worker.decode(start, names[start : start + rows])
+                results.put((start, read_chunk(Path(task.records, f"{start}.npz"))))
+        except queue.Empty:
+            return
+        except BaseException as error:  # handed to whoever takes the results
+            results.put((start, error))
+
+    threads = [threading.Thread(target=serve, args=(worker,), daemon=True) for worker in workers]
+    try:
+        for thread in threads:
+            thread.start()
+        for _ in todo:
+            start, result = results.get()
+            if isinstance(result, Died):
+                last = min(start + rows, len(names)) - 1
+                raise InputError(
+                    f"a process that decodes images ended ({result}) at one of {names[start]} to "
+                    f"{names[last]}: too little memory, or a file that crashes its decoder; start again, "
+                    "it goes on from there, or move the file away"
+                )
+            if isinstance(result, BaseException):
+                raise result
+            yield start, result
+    finally:
+        for worker in workers:
+            worker.end()
+        for thread in threads:
+            thread.join()
+
+
+def _finished(
+    record: Path, names: Names, base: Path, file: Any, offset: int, start: int, shape: tuple[int, int, int]
+) -> Chunk | None:
+    """Return a chunk that was decoded before, if nothing has changed since."""
+    if not record.exists():
+        return None
+    try:
+        chunk = read_chunk(record)
+        written = record.stat().st_mtime_ns
+    except Exception:  # damaged in any way
+        return None
+    if len(chunk.files) != len(names) or chunk.names_digest != names_digest(list(names)):
+        return None
+    for place, name in enumerate(names):
+        if place in chunk.bad and not chunk.files["size"][place] and not chunk.files["time"][place]:
+            return None  # it could not be opened; it may be there now
+        try:
+            found = os.stat(base / name)
+        except OSError:
+            return None
+        size, changed = chunk.files["size"][place], chunk.files["time"][place]
+        if (found.st_size, found.st_mtime_ns) != (size, changed) or written - changed < SETTLED_NS:
+            return None
+    row_bytes = int(np.prod(shape))
+    file.seek(offset + start * row_bytes)
+    pixels = file.read(len(names) * row_bytes)
+    return chunk if zlib.crc32(pixels) == chunk.pixels_sum else None
+
+
+def _rows_a_chunk(shape: tuple[int, int, int]) -> int:
+    return min(_CHUNK_IMAGES, max(16, _CHUNK_BYTES // int(np.prod(shape))))
+
+
+def _write_header(file: Any, shape: tuple[int, ...]) -> None:
+    np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
+
+
+def age_seconds(folder: Path) -> float:
+    """Return for how long nobody has finished a chunk in the folder."""
+    newest = max(path.stat().st_mtime for path in (folder, folder / "chunks") if path.exists())
+    return time.time() - newest

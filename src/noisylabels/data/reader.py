@@ -1,0 +1,182 @@
+"""What the readers of files have in common: the options they take and the form in which they answer."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from noisylabels.core.checks import InputError
+from noisylabels.data.decode import Decoding, Progress
+from noisylabels.data.images import check_class_names
+from noisylabels.data.parallel_decoding import Files
+
+MOST_CLASSES = 100_000  # of classes that are numbers without names; more is a column of something else
+MOST_NOTES = 5  # lines of one kind; a set with hundreds of empty classes gets a count instead
+
+
+@dataclass(frozen=True)
+class Options:
+    """How data are to be read; `catalog.load` documents and checks each field."""
+
+    image_size: int | None = None
+    bad_images: str = "fail"
+    test_fraction: float = 0.2
+    label_column: str | None = None
+    progress: Progress | None = None
+
+
+@dataclass
+class Reading:
+    """A data set on its way from files to arrays: training examples first, then test examples.
+
+    Args:
+        shape: channels, height, width.
+        pieces: gives the pixels in order, uint8 (n, C, H, W) at a time; called once.
+        labels: int64, (N,).
+        ids: N names.
+        class_names: K names.
+        num_train: how many of the N examples are for training.
+        notes: what the user should know; complete once the pieces are taken.
+        bad: positions of images that could not be read, with the reasons; filled while the pieces are
+            taken. They are missing from the pieces.
+    """
+
+    shape: tuple[int, int, int]
+    pieces: Callable[[], Iterator[np.ndarray]]
+    labels: np.ndarray
+    ids: Sequence[str]
+    class_names: tuple[str, ...]
+    num_train: int
+    notes: list[str] = field(default_factory=list)
+    bad: dict[int, str] = field(default_factory=dict)
+
+    @classmethod
+    def of_encoded(
+        cls,
+        decoding: Decoding,
+        labels: np.ndarray,
+        class_names: tuple[str, ...],
+        num_train: int,
+        notes: list[str],
+    ) -> Reading:
+        """Make a reading whose pixels come from encoded images."""
+
+        def pieces() -> Iterator[np.ndarray]:
+            yield from decoding.pieces()
+            if decoding.bad:
+                notes.append(decoding.note())
+
+        return cls(decoding.shape, pieces, labels, decoding.ids, class_names, num_train, notes, decoding.bad)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a reader has found before it reads anything large.
+
+    Args:
+        name: what to call the set.
+        root: the folder or file that the user named.
+        files: the files that decide the result, by name relative to `root`.
+        options: everything else that decides the result, as JSON.
+        read: starts reading.
+        notes: what the user should know of things that do not decide the result, such as ignored files;
+            unlike a reading's own notes they are not stored.
+        ordered: gives the image files in the order in which they are stored, for a set that is nothing but
+            image files and lists of them; those of a large one are read by processes. None for others.
+    """
+
+    name: str
+    root: Path
+    files: Mapping[str, Path]
+    options: Mapping[str, object]
+    read: Callable[[], Reading]
+    notes: tuple[str, ...] = ()
+    ordered: Callable[[], Files] | None = None
+
+    def start(self) -> Reading:
+        """Start reading, and see to it that there are classes before pixels are decoded for nothing."""
+        reading = self.read()
+        self.check(reading.class_names)
+        return reading
+
+    def check(self, class_names: tuple[str, ...]) -> None:
+        """Raise an `InputError` unless these are two or more different names."""
+        try:
+            check_class_names(class_names)
+        except InputError as error:
+            raise InputError(f"{self.root}: {error}") from None
+
+
+def name_of(path: Path) -> str:
+    """Return what to call the data set at `path`, also where that is "." or a link."""
+    absolute = Path(os.path.abspath(path))
+    return absolute.name if path.is_dir() else absolute.stem
+
+
+def number_classes(
+    values: np.ndarray, class_names: tuple[str, ...], where: Callable[[int], str]
+) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Check labels that are numbers.
+
+    Args:
+        values: numbers of any type, (N,).
+        class_names: K names, or none, which makes the names "0", "1", ... up to the highest label.
+        where: says which example is number i, for an error.
+
+    Returns:
+        The labels as int64, and the names.
+
+    Raises:
+        InputError: a label is not a whole number, or has no class.
+
+    >>> number_classes(np.array([0.0, 2.0]), (), str)
+    (array([0, 2]), ('0', '1', '2'))
+    """
+    highest = len(class_names) - 1 if class_names else MOST_CLASSES - 1
+    whole = np.isfinite(values) & (values == np.floor(values)) if values.dtype.kind == "f" else True
+    wrong = ~((values >= 0) & (values <= highest) & whole)
+    if wrong.any():
+        row = int(np.flatnonzero(wrong)[0])
+        value = values[row]
+        expected = f"0 to {highest}" if class_names else "0 or more"
+        if not class_names and value > highest:
+            expected = f"0 to {highest}, or names"
+        hint = "; -1 marks an unlabelled row" if value == -1 else ""
+        raise InputError(f"{where(row)}: the label is {value}, expected {expected}{hint}")
+    labels = np.asarray(values, dtype=np.int64)
+    return labels, class_names or tuple(str(k) for k in range(int(labels.max(initial=-1)) + 1))
+
+
+def held_out_note(num_test: int, fraction: float, what: str = "images") -> str:
+    """Say that the test part was split off, and what that means."""
+    return (
+        f"there is no test part: {num_test} {what} ({fraction:g} of each class) are held out for testing; "
+        "their labels are as doubtful as the others"
+    )
+
+
+def class_notes(
+    labels: np.ndarray, num_train: int, class_names: tuple[str, ...], what: str = "image"
+) -> list[str]:
+    """Name the classes that the training or the test part lacks.
+
+    >>> class_notes(np.array([0, 0, 1]), 2, ("cat", "dog", "eel"))[0]
+    "no image at all: class 'eel'"
+    """
+    K = len(class_names)
+    train = np.bincount(labels[:num_train], minlength=K) > 0
+    test = np.bincount(labels[num_train:], minlength=K) > 0
+    notes = []
+    for missing, words in (
+        (~train & ~test, f"no {what} at all"),
+        (~train & test, f"no training {what}, so it cannot be learned"),
+        (train & ~test, f"no test {what}, so its accuracy stays unknown"),
+    ):
+        notes += [f"{words}: class {class_names[k]!r}" for k in np.flatnonzero(missing)[:MOST_NOTES]]
+        if missing.sum() > MOST_NOTES:
+            notes.append(f"{words}: {missing.sum() - MOST_NOTES} more classes")
+    return notes

@@ -1,0 +1,99 @@
+"""What a run's folder says, for those who keep a copy of it elsewhere."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from noisylabels.core.config import build, to_dict
+from noisylabels.experiment.auto_loss import AUTO
+from noisylabels.experiment.config import NOT_IDENTITY, RunConfig, canonical_id
+from noisylabels.experiment.folder import RunResult, chosen_before, read_object
+from noisylabels.training.history import History
+
+MOST_RECALLS = 100
+"""Classes up to which the recall of each is tracked: thousands of curves would drown the others."""
+
+
+@dataclass(frozen=True)
+class Story:
+    """What a run's folder says.
+
+    Args:
+        out: the folder.
+        settings: what the run is: its configuration without where and how it is carried out.
+        began: when, in seconds since 1970.
+        epochs: of each its number, the seconds at which it ended if nothing had stopped the run, and its
+            numbers by name.
+        status: running, stopped, done or failed.
+        result: what came of it, as JSON; empty while it runs.
+    """
+
+    out: Path
+    settings: dict[str, Any]
+    began: float
+    epochs: list[tuple[int, float, dict[str, float]]]
+    status: str
+    result: str
+
+    @property
+    def run_id(self) -> str:
+        """The id of the run."""
+        return canonical_id(build(RunConfig, self.settings))
+
+    @property
+    def ended(self) -> bool:
+        """Whether there is nothing more to come."""
+        return self.status in ("done", "failed")
+
+    @property
+    def last(self) -> float:
+        """When its last epoch ended."""
+        return self.epochs[-1][1] if self.epochs else self.began
+
+
+def tell(out: Path, class_names: Sequence[str], status: str, result: RunResult | None = None) -> Story:
+    """Read the story of the run in `out`."""
+    path = out / "history.jsonl"
+    rows = History.read(path).rows if path.exists() else []
+    began = at = (out / "config.json").stat().st_mtime
+    epochs = []
+    for row in rows:
+        at += row["train_seconds"] + row["eval_seconds"]
+        epochs.append((row["epoch"], at, numbers(row, class_names)))
+    what = ""
+    if result is not None:
+        final = epochs[-1][2] if epochs else {}
+        about = {"status": result.status, "message": result.message, "noise": result.noise, "final": final}
+        what = json.dumps(about, indent=1)
+    config = to_dict(RunConfig()) | read_object(out / "config.json")  # newer settings were at their defaults
+    settings = {name: value for name, value in config.items() if name not in NOT_IDENTITY}
+    if config["loss"] == AUTO and (chosen := chosen_before(out)) is not None:
+        settings["loss"] = chosen["loss"]
+    return Story(out, settings, began, epochs, status, what)
+
+
+def numbers(row: dict[str, Any], class_names: Sequence[str]) -> dict[str, float]:
+    """Return every number of a row of the history by name; of dead classes how many, of recall one a class.
+
+    >>> numbers({"epoch": 1, "memorised": None, "recall": [1.0, 0.5], "dead_classes": []}, ["cat", "dog"])
+    {'recall/0_cat': 1.0, 'recall/1_dog': 0.5, 'dead_classes': 0.0}
+    """
+    found: dict[str, float] = {}
+    for name, value in row.items():
+        if name == "dead_classes":
+            found[name] = float(len(value))
+        elif name == "recall":
+            if len(value) <= MOST_RECALLS:
+                width = len(str(len(value) - 1))
+                for k, (share, label) in enumerate(zip(value, class_names, strict=True)):
+                    # MLflow takes letters, digits and these; the number keeps apart what becomes alike
+                    word = re.sub(r"[^\w.-]", "_", label)[:100]
+                    found[f"recall/{k:0{width}}_{word}"] = share
+        elif name != "epoch" and value is not None:
+            found[name] = float(value)
+    return found

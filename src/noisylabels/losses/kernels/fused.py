@@ -1,0 +1,487 @@
+"""The fast path of the losses: the value, and from the same pass its gradient by the logits.
+
+It takes what training gives nearly always: integer labels, one view, no wrapper, no label smoothing, and
+per-label functions whose slopes are known (`slopes.py`). All else goes through `evaluation.py`, the
+reference, whose numbers these are up to rounding.
+
+With ``x = -log p``, ``h_k = dv/dx_k`` and ``H = Σ_k h_k`` the gradient of a value v is ``p_j H - h_j``, and
+
+- a cost at the label has ``h_k = [k=y] phi'(x_y)``: one number an example, whatever phi is;
+- a share of a sum over the labels, ``r = phi(x_y)/S``, has ``h_k = ([k=y] phi'(x_y) - r phi'(x_k))/S``. For
+  cross entropy phi' is 1 and ``S = Σ_k x_k``: but for the label, h is constant. Others take phi and phi'
+  over all classes;
+- the negative reading has the same h, with S the sum of its gains.
+
+So every sum of terms comes to ``p_j H + lift + Σ c phi'(x_j) - [j=y] rise``, a few numbers an example.
+
+Rows go through in blocks that stay in the processor's cache, and the only N x K tensor is the gradient.
+The softmax is taken apart (maximum, difference, exponential, sum): its exponentials are the p that the
+gradient wants, and ``torch.log_softmax`` goes row by row, which is slow where classes are few.
+
+On a processor the compiled kernel (`native.py`) does all this where it is installed and knows the loss.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.autograd import forward_ad
+
+from noisylabels.losses import evaluation, pointwise
+from noisylabels.losses.evaluation import Part, Target
+from noisylabels.losses.forms import NEGATIVE, NORMALIZE, P_MIN, SELECT, Reading, wider
+from noisylabels.losses.kernels import native, slopes
+
+BLOCK = 2**17
+"""Logits a block and thread: half a MB, so that a block and what is made of it fit a core's cache."""
+
+SMALL_BLOCK = 2**16
+"""The same where costs of all classes are made of each block."""
+
+_TYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
+
+KERNEL_DEVICES = ("cuda",)
+"""Where `gpu.py` does the work, if there is triton."""
+
+_Costs = Callable[[Tensor, Tensor], tuple[Tensor, Tensor | float]]
+
+
+class _Steps(NamedTuple):
+    """What to compute for a number of classes: weights and functions."""
+
+    at_label: list[tuple[float, _Costs]]
+    nce: float
+    """The weight of normalized cross entropy, whose sum over the labels takes no pass of its own."""
+    shares: list[tuple[float, Callable[..., tuple[Tensor, Tensor]], Reading | None]]
+    """Of other sums over the labels, with the reading; None: `slopes.fl_share`, which comes last."""
+    wants_p: bool
+    native: Any = None
+    """The same for the compiled kernel, if there is one and it knows all of it."""
+
+
+class Plan:
+    """The parts of a loss, and how the fast path computes them if it can."""
+
+    def __init__(self, parts: Sequence[Part]) -> None:
+        self.parts = parts
+        self._steps: dict[int, _Steps] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"parts": self.parts, "_steps": {}}  # what is kept is of this installation's kernel
+
+    @property
+    def fast(self) -> bool:
+        """Whether the fast path knows all parts."""
+        return all(part.sloped is not None for part in self.parts)
+
+    def steps(self, num_classes: int) -> _Steps | None:
+        """Return what to compute for so many classes; None if it goes through the reference."""
+        if torch.compiler.is_compiling():  # a compiler would guard what is kept
+            return _steps(self.parts, num_classes) if self.fast else None
+        found = self._steps.get(num_classes)
+        if found is None and self.fast:
+            found = _steps(self.parts, num_classes)
+            if all(kind is None for _, _, kind in found.shares):  # at most one, of a focal loss
+                nfl = found.shares[0][:2] if found.shares else None
+                found = found._replace(native=native.prepare(found.at_label, found.nce, nfl))
+            self._steps[num_classes] = found
+        return found
+
+
+def _steps(parts: Sequence[Part], num_classes: int) -> _Steps:
+    at_label: list[tuple[float, _Costs]] = []
+    shares: list[tuple[float, Any, Reading | None]] = []
+    nce = 0.0
+    nfl = None
+    wants_p = False
+    for part in parts:
+        assert part.sloped is not None
+        reading, row, parameters = part.sloped
+        is_ce = row.function is pointwise.ce
+        costs = partial(row.sloped, **parameters)
+        total = 1.0 if reading is SELECT else row.total(num_classes, parameters)
+        if reading is NEGATIVE:
+            shares.append((part.weight, costs, NEGATIVE))
+        elif total is not None:  # the sum over the labels is constant
+            at_label.append((part.weight / total, costs))
+            wants_p |= not is_ce
+        elif is_ce:
+            nce += part.weight
+        elif row.function is pointwise.fl and nfl is None:
+            share: Callable[..., Any] = slopes.fl_share
+            nfl = part.weight, partial(share, **parameters)
+        else:
+            shares.append((part.weight, costs, NORMALIZE))
+    if nfl is not None:
+        shares.append((*nfl, None))
+    return _Steps(at_label, nce, shares, wants_p)
+
+
+def evaluate(plan: Plan, logits: Tensor | Sequence[Tensor], target: Tensor, how: Target) -> Tensor:
+    """Return the reduced weighted sum of the parts of a plan, the fast way where there is one."""
+    if type(logits) is Tensor and type(target) is Tensor:
+        steps = _fitting(plan, logits, target, how)
+        if steps is not None:
+            function = _Traced if torch.compiler.is_compiling() else _Fused
+            try:
+                if logits.requires_grad and torch.is_grad_enabled():
+                    value: Tensor = function.apply(logits, target, plan, how)  # type: ignore[no-untyped-call]
+                    return value
+                return _run(steps, logits, target, how, gradient=False)[0]
+            except (RuntimeError, IndexError):
+                evaluation.check_labels(target, logits.shape[1], how.ignore_index)
+                raise
+    return evaluation.evaluate(plan.parts, logits, target, how)
+
+
+def _fitting(plan: Plan, logits: Tensor, target: Tensor, how: Target) -> _Steps | None:
+    """Return what to compute; None if it is for the reference, and so is whatever is wrong."""
+    shape = logits.shape
+    kind = target.dtype
+    if (
+        len(shape) < 2
+        or shape[1] < 2
+        or target.shape != (shape[:1] if len(shape) == 2 else shape[:1] + shape[2:])
+        or logits.dtype not in _TYPES
+        or (kind is not torch.int64 and (kind.is_floating_point or kind.is_complex or kind is torch.bool))
+        or how.label_smoothing
+        or logits.device.type == "meta"
+        or logits.numel() == 0
+        or _transformed()
+    ):
+        return None
+    if how.weight is not None and (how.weight.requires_grad or how.weight.shape != shape[1:2]):
+        return None
+    return plan.steps(shape[1])
+
+
+def _transformed() -> bool:
+    """Return whether somebody looks at each operation: torch.func, forward-mode derivatives, tracers.
+
+    There is no public name for these that costs as little; torch's own functions ask the same.
+    """
+    return bool(
+        torch._C._are_functorch_transforms_active()
+        or forward_ad._current_level >= 0
+        or (not torch.compiler.is_compiling() and torch._C._len_torch_dispatch_stack())
+    )
+
+
+class _Fused(torch.autograd.Function):
+    """The value, its gradient by the logits in hand.
+
+    The gradient is handed out once and then belongs to whoever has it. A second backward pass through the
+    same graph computes it anew, and one that shall itself be derived goes through the reference: both need
+    the logits as they were, and torch says so if these have been changed in place.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, logits: Tensor, target: Tensor, plan: Plan, how: Target) -> Tensor:
+        steps = plan.steps(logits.shape[1])
+        assert steps is not None
+        value, ctx.gradient = _run(steps, logits, target, how, gradient=True)
+        ctx.save_for_backward(logits, target)
+        ctx.plan, ctx.how, ctx.dtype = plan, how, logits.dtype
+        return value
+
+    @staticmethod
+    def backward(ctx: Any, up: Tensor) -> tuple[Tensor, None, None, None]:
+        each = ctx.how.reduction == "none"
+        if torch.is_grad_enabled():
+            logits, target = ctx.saved_tensors
+            value = evaluation.evaluate(ctx.plan.parts, logits, target, ctx.how)
+            (gradient,) = torch.autograd.grad(value, logits, up, create_graph=True)
+            return gradient, None, None, None
+        gradient, ctx.gradient = ctx.gradient, None
+        if gradient is None:
+            logits, target = ctx.saved_tensors
+            gradient = _run(ctx.plan.steps(logits.shape[1]), logits, target, ctx.how, gradient=True)[1]
+        if each:
+            gradient = _product(gradient, up.unsqueeze(1))
+        elif not _is_one(up):
+            gradient = _product(gradient, up)
+        if gradient.dtype is not ctx.dtype:
+            gradient = gradient.to(ctx.dtype)
+        return gradient, None, None, None
+
+
+class _Traced(torch.autograd.Function):
+    """The same for torch.compile, which makes one graph of value and gradient: no second derivative."""
+
+    @staticmethod
+    def forward(ctx: Any, logits: Tensor, target: Tensor, plan: Plan, how: Target) -> Tensor:
+        steps = plan.steps(logits.shape[1])
+        assert steps is not None
+        value, gradient = _run(steps, logits, target, how, gradient=True)
+        ctx.save_for_backward(gradient)
+        ctx.each, ctx.dtype = how.reduction == "none", logits.dtype
+        return value
+
+    @staticmethod
+    def backward(ctx: Any, up: Tensor) -> tuple[Tensor, None, None, None]:
+        (gradient,) = ctx.saved_tensors
+        return (gradient * (up.unsqueeze(1) if ctx.each else up)).to(ctx.dtype), None, None, None
+
+
+def _is_one(up: Tensor) -> bool:
+    """Return whether a number on the CPU is 1; a GPU would have to be waited for."""
+    try:
+        return up.device.type == "cpu" and up.item() == 1
+    except RuntimeError:  # several at once, by vmap
+        return False
+
+
+def _product(gradient: Tensor, up: Tensor) -> Tensor:
+    kernels = _kernels(gradient) if up.ndim == 0 else None
+    if kernels is not None and kernels.multiply(gradient, up):
+        return gradient
+    try:
+        return gradient.mul_(up)
+    except RuntimeError:  # several at once, by vmap
+        return gradient * up
+
+
+def _run(
+    steps: _Steps,
+    logits: Tensor,
+    target: Tensor,
+    how: Target,
+    *,
+    gradient: bool,
+    into: Tensor | None = None,
+) -> tuple[Tensor, Tensor | None]:
+    """Return the reduced value, and its gradient if that is wanted: in `into`, which may be the logits."""
+    kernels = _kernels(logits)
+    if kernels is not None:
+        found: tuple[Tensor, Tensor | None] | None = kernels.run(steps, logits, target, how, gradient, into)
+        if found is not None:
+            return found
+    if target.dtype is not torch.int64:
+        target = target.long()
+    if steps.native is not None and native.takes(logits, target, how.weight, into):
+        return native.run(steps.native, logits, target, how, gradient, into)
+    ignore = how.ignore_index
+    if ignore is None:
+        return _reduced(steps, logits, target, None, how, gradient, into)
+    if logits.device.type != "cpu" or torch.compiler.is_compiling() or into is not None:
+        valid = target != ignore  # looked for first: what is written over cannot be tried again
+    elif 0 <= ignore < logits.shape[1]:
+        valid = target != ignore
+        if bool(valid.all()):
+            return _reduced(steps, logits, target, None, how, gradient, into)
+    else:
+        try:  # no label that is ignored could be looked up
+            return _reduced(steps, logits, target, None, how, gradient, into)
+        except (RuntimeError, IndexError):
+            valid = target != ignore
+            if bool(valid.all()):
+                raise
+    return _reduced(steps, logits, torch.where(valid, target, 0), valid, how, gradient, into)
+
+
+def _kernels(logits: Tensor) -> Any:
+    """Return the module of the GPU's kernels if these logits may be for it."""
+    global _has_triton
+    if logits.device.type not in KERNEL_DEVICES or logits.ndim != 2 or not _has_triton:
+        return None
+    try:
+        from noisylabels.losses.kernels import gpu
+    except ImportError:
+        _has_triton = False
+        return None
+    return gpu
+
+
+_has_triton = True
+
+
+def _reduced(
+    steps: _Steps,
+    logits: Tensor,
+    target: Tensor,
+    valid: Tensor | None,
+    how: Target,
+    gradient: bool,
+    into: Tensor | None,
+) -> tuple[Tensor, Tensor | None]:
+    mean = how.reduction == "mean"
+    each: Tensor | None = None  # what each value counts
+    count: Any = target.numel()
+    if how.weight is not None:
+        kind = logits.dtype if logits.dtype is torch.float64 else torch.float32
+        each = how.weight.to(kind).index_select(0, target.reshape(-1)).reshape(target.shape)
+        each = each if valid is None else torch.where(valid, each, 0)
+        count = each.sum()
+    elif valid is not None:
+        count = valid.sum()
+    scale: Tensor | float
+    if each is not None:
+        scale = each / count if mean else each
+        scale = (scale if valid is None else torch.where(valid, scale, 0)).unsqueeze(1)
+    elif valid is not None:
+        kind = logits.dtype if logits.dtype is torch.float64 else torch.float32
+        scale = valid.to(kind)
+        scale = torch.where(valid, scale / count, 0) if mean else scale
+        scale = scale.unsqueeze(1)
+    else:
+        scale = 1.0 / count if mean else 1.0
+    values, slopes = _blocks(steps, logits, target.unsqueeze(1), scale, gradient, into)
+    values = values.squeeze(1)
+    if valid is not None:
+        values = torch.where(valid, values, 0)
+    if each is not None:
+        values = values * each
+    if how.reduction == "none":
+        return values, slopes
+    if not mean:
+        return values.sum(), slopes
+    return (values.mean() if each is None and valid is None else values.sum() / count), slopes
+
+
+def _blocks(
+    steps: _Steps,
+    logits: Tensor,
+    label: Tensor,
+    scale: Tensor | float,
+    gradient: bool,
+    into: Tensor | None = None,
+) -> tuple[Tensor, Tensor | None]:
+    """Return the values (N, 1, d1, ...) and their gradients times `scale`, block by block."""
+    half = logits.dtype is torch.float16 or logits.dtype is torch.bfloat16
+    # the gradients of float16 are rounded last: a gradient scaler multiplies them before
+    kind = torch.float32 if logits.dtype is torch.float16 else logits.dtype
+    size, rows = logits.numel(), len(logits)
+    if size > SMALL_BLOCK and logits.device.type == "cpu" and not torch.compiler.is_compiling():
+        limit = (SMALL_BLOCK if steps.shares else BLOCK) * torch.get_num_threads()
+        rows = min(rows, max(1, limit * rows // size))
+    if rows == len(logits) and into is None:
+        values, found = _block(steps, logits.float() if half else logits, label, scale, None, None, gradient)
+        return values, None if found is None else found.to(kind)
+    whole = into
+    if gradient and into is None:
+        whole = torch.empty(logits.shape, dtype=kind, device=logits.device)
+    room = None
+    if steps.shares and steps.shares[-1][2] is None and not half and rows < len(logits):
+        room = [torch.empty((rows, *logits.shape[1:]), dtype=kind) for _ in range(3)]
+    collected = []
+    for start in range(0, len(logits), rows):
+        part = slice(start, start + rows)
+        z = logits[part].float() if half else logits[part]
+        here = None if whole is None else whole[part]
+        values, found = _block(
+            steps,
+            z,
+            label[part],
+            scale[part] if isinstance(scale, Tensor) else scale,
+            None if here is None or here.dtype is not z.dtype else here,
+            room if room is None or len(z) == rows else [tensor[: len(z)] for tensor in room],
+            gradient,
+        )
+        if here is not None and found is not None and here.dtype is not z.dtype:
+            here.copy_(found)
+        collected.append(values)
+    return torch.cat(collected), whole
+
+
+def _block(
+    steps: _Steps,
+    z: Tensor,
+    y: Tensor,
+    scale: Tensor | float,
+    out: Tensor | None,
+    room: list[Tensor] | None,
+    gradient: bool,
+) -> tuple[Tensor, Tensor | None]:
+    """Return the values (n, 1, ...) of a block and, in `out` if there is one, the gradients times `scale`."""
+    classes = z.shape[1]
+    d = torch.sub(z, z.amax(1, keepdim=True), out=out)
+    d_y = d.gather(1, y)
+    spread = d.sum(1, keepdim=True) if steps.nce else d_y
+    e = torch.exp(d, out=None if room is None else room[0]) if steps.shares else d.exp_()
+    s = e.sum(1, keepdim=True)
+    log_s = s.log()
+    x_y = log_s - d_y
+    p_y = d_y.exp_().div_(s) if steps.wants_p else d_y
+    value: Any = None
+    rise: Any = None
+    lift: Any = None
+    unit, scales = (1.0, scale) if isinstance(scale, Tensor) else (scale, None)
+    for weight, costs in steps.at_label:
+        cost, slope = costs(x_y, p_y)
+        value = _plus(value, cost, weight)
+        rise = _plus(rise, slope, weight * unit)
+    if steps.nce:
+        inverse = spread.sub_(log_s, alpha=classes).reciprocal_()  # -1/S
+        share = x_y * inverse
+        value = _plus(value, share, -steps.nce)
+        rise = _plus(rise, inverse, -steps.nce * unit)
+        lift = _plus(None, share.mul_(inverse), steps.nce * unit)
+    sloped: Tensor | None = None  # Σ c phi'(x_k)
+    if steps.shares:
+        x = torch.sub(log_s, d, out=d)
+        for weight, costs, kind in steps.shares:
+            amounts, slope = _amounts(costs, kind, x, e, s, room)
+            inverse = amounts.sum(1, keepdim=True).reciprocal_()
+            share = amounts.gather(1, y).mul_(inverse)
+            value = _plus(value, 1 - share if kind is NEGATIVE else share, weight)
+            rise = _plus(rise, slope.gather(1, y).mul_(inverse), weight * unit)
+            factor = _plus(None, share * inverse, weight * unit)
+            if gradient:
+                slope.mul_(factor if scales is None else factor * scales)
+                sloped = slope if sloped is None else sloped.add_(slope)
+    if not gradient:
+        return value, None
+    if scales is not None:
+        rise = rise * scales
+        lift = None if lift is None else lift * scales
+    height = rise if lift is None else _plus(rise, lift, -classes)
+    if sloped is None:
+        found = e.mul_(height / s)
+    else:
+        height = (height - sloped.sum(1, keepdim=True)).div_(s)
+        found = torch.addcmul(sloped, e, height, out=d)
+    if lift is not None:
+        found.add_(lift)
+    fall = -rise if isinstance(rise, Tensor) else torch.full_like(s, -rise)
+    return value, found.scatter_add_(1, y, fall)
+
+
+def _amounts(
+    costs: Callable[..., Any],
+    kind: Reading | None,
+    x: Tensor,
+    e: Tensor,
+    s: Tensor,
+    room: list[Tensor] | None,
+) -> tuple[Tensor, Tensor]:
+    """Return what is summed over the labels, and its slopes, which are the caller's to change."""
+    if kind is NEGATIVE:
+        return _gains(costs, x)
+    amounts, slope = costs(x, e / s) if kind else costs(x, e, s, room if room is None else room[1:])
+    if not isinstance(slope, Tensor) or slope is x or slope is amounts:  # as one's own may be
+        slope = torch.zeros_like(x) + slope
+    return amounts, slope
+
+
+def _gains(costs: _Costs, x: Tensor) -> tuple[Tensor, Tensor]:
+    """Return what the negative reading sums over the labels, and its slopes: phi at p of p_min, less phi."""
+    floor, wide = -math.log(P_MIN), wider(x)
+    low = torch.full((), floor, dtype=wide, device=x.device)
+    bound, _ = costs(low, (-low).exp())
+    near = x.clamp_max(floor).to(wide)
+    amounts, slopes = costs(near, (-near).exp())
+    return (bound - amounts).to(x.dtype), (x <= floor).to(wide).mul_(slopes).to(x.dtype)
+
+
+def _plus(total: Tensor | float | None, x: Tensor | float, weight: float) -> Any:
+    """Return ``total + weight * x``; None is nothing yet. Numbers stay numbers: tensors cost time."""
+    if total is None:
+        return x if weight == 1 else x * weight
+    if isinstance(x, Tensor) and isinstance(total, Tensor):
+        return torch.add(total, x, alpha=weight) if weight != 1 else total + x
+    return total + x * weight

@@ -1,0 +1,196 @@
+"""The fast path's kernel for the processor (`native.c`), where the installation has it.
+
+It was compiled when the package was installed, once for each generation of processors, if there was a
+compiler (`compile_native.py`). Without it, and for whatever it does not know, `fused.py` does the same with
+torch's operations. ``NOISYLABELS_NATIVE=0`` in the environment leaves it out.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import inspect
+import os
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from noisylabels.losses.evaluation import Target
+from noisylabels.losses.kernels import slopes
+from noisylabels.losses.kernels.compile_native import source_number
+
+ABI = source_number()
+"""A kernel compiled from another `native.c` is not called."""
+
+FUNCTIONS = (
+    slopes.ce,
+    slopes.fl,
+    slopes.mae,
+    slopes.rce,
+    slopes.gce,
+    slopes.taylor_ce,
+    slopes.phuber_ce,
+    slopes.agce,
+    slopes.aul,
+    slopes.ael,
+    slopes.js,
+    slopes.poly1,
+)
+"""As numbered by `enum function`."""
+
+_KINDS = {torch.float32: 0, torch.bfloat16: 1, torch.float16: 2}
+
+TERMS = 16
+THREAD = 2**18
+"""Logits that are worth a thread: some hundred microseconds of work, and a tenth of that to start one."""
+
+
+class _Term(ctypes.Structure):
+    _fields_ = (
+        ("function", ctypes.c_int32),
+        ("weight", ctypes.c_double),
+        ("a", ctypes.c_double),
+        ("b", ctypes.c_double),
+    )
+
+
+class _Plan(ctypes.Structure):
+    _fields_ = (
+        ("count", ctypes.c_int32),
+        ("terms", _Term * TERMS),
+        ("nce", ctypes.c_double),
+        ("nfl", ctypes.c_double),
+        ("gamma", ctypes.c_double),
+        ("detach", ctypes.c_int32),
+    )
+
+
+def load(file: Path) -> ctypes.CDLL | None:
+    """Return a compiled kernel; None if there is none that runs here."""
+    try:
+        library = ctypes.CDLL(str(file))
+        if library.noisylabels_abi() != ABI:
+            return None
+    except (OSError, AttributeError):  # not there, or of another system
+        return None
+    whole, size, at = ctypes.c_int32, ctypes.c_int64, ctypes.c_void_p
+    library.noisylabels_loss.argtypes = (*[at] * 7, size, size, whole, whole, size, whole, whole)
+    return library
+
+
+def runnable() -> list[str]:
+    """Return the generations of `compile_native.py` that this processor can run, the best first."""
+    least = {"AVX512": 0, "AVX2": 1}.get(torch.backends.cpu.get_cpu_capability(), 2)
+    return ["avx512", "avx2", "plain"][least:]
+
+
+def _installed() -> ctypes.CDLL | None:
+    if os.environ.get("NOISYLABELS_NATIVE") == "0":
+        return None
+    files = (Path(__file__).with_name(f"_native-{name}.so") for name in runnable())
+    return next((library for file in files if (library := load(file)) is not None), None)
+
+
+_LIBRARY = _installed()
+
+
+def name() -> str | None:
+    """Return which of the compiled kernels is in use: "avx512", "avx2", "plain"; None: none."""
+    return None if _LIBRARY is None else Path(_LIBRARY._name).stem.removeprefix("_native-")
+
+
+def prepare(
+    at_label: Sequence[tuple[float, Callable[..., Any]]], nce: float, nfl: tuple[float, Any] | None
+) -> _Plan | None:
+    """Return what the kernel reads of these steps (`fused._Steps`); None if it does not know them all."""
+    if _LIBRARY is None or len(at_label) > TERMS:
+        return None
+    plan = _Plan(count=len(at_label), nce=nce)
+    for slot, (weight, costs) in zip(plan.terms, at_label, strict=False):
+        if not isinstance(costs, partial) or costs.func not in FUNCTIONS:
+            return None
+        slot.function, slot.weight = FUNCTIONS.index(costs.func), weight
+        names = list(inspect.signature(costs.func).parameters)[2:]
+        slot.a, slot.b = [*(costs.keywords[name] for name in names), 0.0, 0.0][:2]
+    if nfl is not None:
+        weight, share = nfl
+        plan.nfl, plan.gamma, plan.detach = weight, share.keywords["gamma"], int(share.keywords["detach"])
+    return plan
+
+
+def takes(logits: Tensor, target: Tensor, weight: Tensor | None = None, into: Tensor | None = None) -> bool:
+    """Return whether the kernel reads such logits, labels and class weights, and writes such gradients."""
+    return (
+        logits.dtype in _KINDS
+        and logits.ndim == 2
+        and _in_memory(logits)
+        and logits.is_contiguous()
+        and not logits.is_neg()
+        and _in_memory(target)
+        and (weight is None or _in_memory(weight))
+        and (into is None or (into.dtype is _of_gradients(logits) and into.is_contiguous()))
+        and not _is_tracing()
+    )
+
+
+def _is_tracing() -> bool:
+    """Return whether torch.jit traces, which would see no operation here."""
+    return bool(torch.jit.is_tracing())  # type: ignore[no-untyped-call, attr-defined]
+
+
+def _in_memory(tensor: Tensor) -> bool:
+    """Return whether a tensor's numbers lie where the processor reads them."""
+    return tensor.device.type == "cpu" and tensor.layout is torch.strided and tensor.data_ptr() != 0
+
+
+def _of_gradients(logits: Tensor) -> torch.dtype:
+    return torch.float32 if logits.dtype is torch.float16 else logits.dtype
+
+
+def run(
+    plan: _Plan,
+    logits: Tensor,
+    target: Tensor,
+    how: Target,
+    gradient: bool,
+    into: Tensor | None = None,
+) -> tuple[Tensor, Tensor | None]:
+    """Return the reduced value and its gradient by the logits: in `into`, which may be the logits.
+
+    Raises:
+        IndexError: a label is out of range; nothing is written.
+    """
+    assert _LIBRARY is not None
+    n, classes = logits.shape
+    target = target.contiguous()
+    weight = None if how.weight is None else how.weight.detach().float().contiguous().resolve_neg()
+    each = how.reduction == "none"
+    # whatever torch's defaults are
+    value = torch.empty((n,) if each else (), dtype=torch.float32, device="cpu")
+    slopes = into if gradient else None
+    if gradient and slopes is None:
+        slopes = torch.empty_like(logits, dtype=_of_gradients(logits))
+    failed = _LIBRARY.noisylabels_loss(
+        ctypes.byref(plan),
+        logits.data_ptr(),
+        target.data_ptr(),
+        None if weight is None else weight.data_ptr(),
+        value.data_ptr() if each else None,
+        None if slopes is None else slopes.data_ptr(),
+        None if each else value.data_ptr(),
+        n,
+        classes,
+        _KINDS[logits.dtype],
+        how.ignore_index is not None,
+        how.ignore_index or 0,
+        how.reduction == "mean",
+        min(torch.get_num_threads(), max(1, n * classes // THREAD)),
+    )
+    if failed:
+        raise (
+            IndexError("a label is out of range") if failed == 1 else MemoryError("no memory for the loss")
+        )
+    return value, slopes

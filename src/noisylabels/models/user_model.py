@@ -1,0 +1,85 @@
+"""A model of the user's own: ``module:function`` or ``path/to/file.py:function``."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+from torch import nn
+
+from noisylabels.core.checks import InputError
+from noisylabels.core.user_code import canonical_spec, failed, find, importable, split_spec
+
+ARGUMENTS = ("channels", "image_size", "num_classes", "width", "seed")
+"""What a function may ask for, by the names of its parameters."""
+
+
+def build_own(spec: str, **offered: Any) -> nn.Module:
+    """Return what the function named by `spec` makes of those of `offered` that its signature names.
+
+    Args:
+        spec: ``module:function`` (the current folder is searched first), or ``file.py:function``.
+        offered: `ARGUMENTS`, by name.
+
+    Raises:
+        InputError: no such module, file or function; a parameter that is not offered; a width that
+            the function does not take; an error of its own (with its line); anything but an nn.Module.
+    """
+    canonical_own(spec)
+    with importable(spec):
+        function = find(spec, "model")
+        given = _arguments(function, spec, offered)
+        try:
+            model = function(**given)
+        except (Exception, SystemExit) as error:
+            raise failed(spec, "model", error) from error
+    if not isinstance(model, nn.Module):
+        what = f"the class {model.__name__}" if isinstance(model, type) else f"a {type(model).__name__}"
+        raise InputError(f"the model {spec!r} returned {what}, expected an nn.Module")
+    return model
+
+
+def check_own(spec: str) -> None:
+    """Raise the `InputError` that `build_own` would for a module or function that is not there."""
+    canonical_own(spec)
+    with importable(spec):
+        find(spec, "model")
+
+
+def canonical_own(spec: str) -> str:
+    """Return ``module:function`` or ``file.py:function`` spelled canonically; nothing is imported."""
+    if split_spec(spec) is None:
+        raise InputError(
+            f"the model {spec!r} cannot be read; expected a name of `noisylabels list models`, "
+            "mlp:SIZE,SIZE, timm:NAME, MODULE:FUNCTION or FILE.py:FUNCTION"
+        )
+    return canonical_spec(spec)
+
+
+def _arguments(function: Callable[..., Any], spec: str, offered: dict[str, Any]) -> dict[str, Any]:
+    """Return those of `offered` that the function takes by name."""
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):  # some of those written in C
+        raise InputError(f"{spec!r} has no signature; expected a function written in Python") from None
+    by_name = {p.name: p for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
+    # that of nn.Module itself takes anything in its signature, and nothing in truth
+    bare = isinstance(function, type) and function.__init__ is nn.Module.__init__  # type: ignore[misc]
+    everything = not bare and any(p.kind is p.VAR_KEYWORD for p in parameters)
+    given = {name: value for name, value in offered.items() if everything or name in by_name}
+    unknown = [
+        p.name
+        for p in parameters
+        if p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD) and p.name not in given
+    ]
+    if unknown:
+        raise InputError(
+            f"the model {spec!r} wants {', '.join(unknown)}; a function is called with those of "
+            f"{', '.join(ARGUMENTS)} that it names, by name, and the rest needs defaults"
+        )
+    if "width" not in given and offered.get("width", 1.0) != 1.0:
+        raise InputError(
+            f"the model {spec!r} takes no width, and --width is {offered['width']:g}; leave it out"
+        )
+    return given

@@ -1,0 +1,258 @@
+"""Labels from a file: which of its columns they are, whose labels, and which classes they say."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from noisylabels.core.checks import InputError
+from noisylabels.core.files import check_file, file_digest
+from noisylabels.noise.checks import check_class_names, check_num_classes
+from noisylabels.noise.label_formats import (
+    GIVEN_COLUMNS,
+    ID_COLUMNS,
+    LABEL_COLUMNS,
+    READERS,
+    TRUE_COLUMNS,
+    Table,
+)
+
+_INTEGER = re.compile(r"[+-]?[0-9]{1,18}")
+
+
+@dataclass(frozen=True, eq=False)
+class LabelFile:
+    """What a file of labels holds, in the order of the examples.
+
+    Args:
+        given: (N,) int64 in [0, K).
+        true: (N,) int64 in [0, K), or None where the file has no column of true labels.
+        column: the name of the column that `given` came from; empty for a file of nothing but labels.
+        digest: sha256 of the file, hexadecimal.
+        index: (N,) int64, the places of the examples in the set, where `NoisyLabels.save` wrote a part of
+            it; None where there is a label for each.
+        by_ids: whether the rows were found by ids rather than taken in order.
+    """
+
+    given: np.ndarray
+    true: np.ndarray | None
+    column: str
+    digest: str
+    index: np.ndarray | None = None
+    by_ids: bool = False
+
+
+def read_labels(
+    path: str | Path,
+    *,
+    num_classes: int,
+    class_names: Sequence[str] | None = None,
+    ids: Sequence[str] | None = None,
+    others: Collection[str] = (),
+) -> LabelFile:
+    """Read the label of each example from a file.
+
+    - `.csv`, `.tsv`: a column given, noisy_label, label or target (or one column of any name), and, if
+      there is one, true or clean_label, and id, path, filename or image. Without a header: one column of
+      labels, or, with `ids`, two columns, the id and its label.
+    - `.parquet`: the same columns; also what `NoisyLabels.save` wrote, whose digest is then checked.
+    - `.npz`: the same names as keys, or a single key. `.npy`: the labels.
+    - `.txt`: a label a line. `.json`: a list of labels.
+
+    A label is a class number or a class name. A column of text that can be read both ways, because
+    classes are called by the numbers of other classes, is refused.
+
+    Args:
+        path: the file.
+        num_classes: K.
+        class_names: K names, for files that have names in place of numbers.
+        ids: N names of the examples in their order. A file with a column of ids may then have its rows in
+            any order; one without must have N rows, in order.
+        others: ids that a file may name beside, such as those of test images; their rows are passed over.
+
+    Returns:
+        The labels in the order of `ids`, or in that of the file where `ids` or the column is missing.
+
+    Raises:
+        InputError: there is no such file, it is damaged or of another kind; no column, or several, could
+            be the labels; a label is missing or is no class; an id is missing, double or unknown. The
+            message names the row.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = Path(folder, "labels.csv")
+    ...     size = path.write_text("path,label\\nb.png,dog\\na.png,cat\\n")
+    ...     read_labels(path, num_classes=2, class_names=["cat", "dog"], ids=["a.png", "b.png"]).given
+    array([0, 1])
+    """
+    path = Path(path)
+    check_num_classes(num_classes)
+    names = None if class_names is None else check_class_names(class_names)
+    if names is not None and len(names) != num_classes:
+        raise InputError(f"num_classes is {num_classes} and there are {len(names)} class names")
+    check_file(path)
+    if path.suffix.lower() not in READERS:
+        hint = "; human labels in .pt files are read as human labels" if path.suffix == ".pt" else ""
+        raise InputError(f"{path} is not a file of labels: known are {', '.join(READERS)}{hint}")
+    try:
+        digest = file_digest(path)
+        table = READERS[path.suffix.lower()](path)
+        label, true, key = _choose(table, ids is not None)
+        columns = {name: table.read(name) for name in (label, true, key) if name is not None}
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror or error}") from None
+    length = _length(table, columns)
+    if ids is not None and key is None and table.index is None and length != len(ids):
+        raise InputError(f"{path} has {length} labels and the set has {len(ids)} examples")
+    given = _numbers(table, columns[label], num_classes, names)
+    before = None if true is None else _numbers(table, columns[true], num_classes, names)
+    if ids is not None and key is not None:
+        order = _order(table, key, columns[key], ids, frozenset(others))
+        given, before = given[order], None if before is None else before[order]
+    by_ids = ids is not None and key is not None
+    return LabelFile(given, before, label if table.headed else "", digest, table.index, by_ids)
+
+
+# Which columns ------------------------------------------------------------------------------------
+
+
+def _choose(table: Table, have_ids: bool) -> tuple[str, str | None, str | None]:
+    """Return the names of the columns of labels, true labels and ids, as the file spells them."""
+    if not table.headed:
+        if len(table.names) == 1:
+            return table.names[0], None, None
+        if len(table.names) == 2 and have_ids:  # whose first column is then held against the ids
+            return table.names[1], None, table.names[0]
+        raise InputError(
+            f"{table.path} has {len(table.names)} columns and no first line that names them; "
+            "add one, such as id,label"
+        )
+
+    def find(known: tuple[str, ...], what: str) -> str | None:
+        found = [name for name in table.names if name.strip().lower() in known]
+        if len(found) > 1:
+            raise InputError(
+                f"{table.path} has {len(found)} columns of {what} "
+                f"({', '.join(map(repr, found))}); leave one of them"
+            )
+        return found[0] if found else None
+
+    true = find(TRUE_COLUMNS, "true labels")
+    label = find(GIVEN_COLUMNS, "labels") or find(LABEL_COLUMNS, "labels")
+    key = find(ID_COLUMNS, "ids")
+    if label is None:
+        rest = [name for name in table.names if name not in (true, key)]
+        if len(rest) != 1:
+            listing = ", ".join(map(repr, table.names)) or "none"
+            raise InputError(
+                f"{table.path} has no column of labels that could be told apart (its columns: {listing}); "
+                "call one of them label"
+            )
+        label = rest[0]
+    return label, true, key
+
+
+def _length(table: Table, columns: Mapping[str, Any]) -> int:
+    lengths = {name: len(column) for name, column in columns.items()}
+    if len(set(lengths.values())) > 1:
+        listing = ", ".join(f"{name!r} has {n}" for name, n in lengths.items())
+        raise InputError(f"{table.path} has columns of different lengths: {listing}")
+    length = next(iter(lengths.values()))
+    if not length:
+        raise InputError(f"{table.path} holds no label")
+    return length
+
+
+def _order(table: Table, key: str, column: Any, ids: Sequence[str], others: Collection[str]) -> np.ndarray:
+    """Return for each id of the set the row of the file that names it."""
+    wanted = {name: i for i, name in enumerate(ids)}
+    if len(wanted) != len(ids):
+        raise InputError(
+            "two examples of the set have the same id, so that its labels cannot be found by ids"
+        )
+    order = np.full(len(ids), -1, dtype=np.int64)
+    for row, cell in enumerate(_values(column)):
+        name = "" if cell is None else str(cell).strip()
+        place = wanted.get(name)
+        if place is None and name in others:
+            continue
+        if place is None:
+            raise InputError(
+                f"{table.row(row)} of {table.path} names {name!r}, which is no example of the set "
+                f"(an id of it: {ids[0]!r}); take the row out or correct it"
+            )
+        if order[place] >= 0:
+            raise InputError(
+                f"{table.row(row)} of {table.path} names {name!r} again, after "
+                f"{table.row(int(order[place]))}; leave one of them"
+            )
+        order[place] = row
+    missing = np.flatnonzero(order < 0)
+    if missing.size:
+        raise InputError(
+            f"{table.path} has no label for {missing.size} of {len(ids)} examples, the first is "
+            f"{ids[int(missing[0])]!r}; add a row for each"
+        )
+    return order
+
+
+# From cells to class numbers ----------------------------------------------------------------------
+
+
+def _values(column: Any) -> list[Any]:
+    return column.tolist() if isinstance(column, np.ndarray) else list(column)
+
+
+def _numbers(table: Table, column: Any, num_classes: int, names: tuple[str, ...] | None) -> np.ndarray:
+    """Return a column as class numbers, (N,) int64."""
+    if isinstance(column, np.ndarray) and column.dtype.kind in "iu":
+        bad = (column < 0) | (column >= num_classes)
+        if not bad.any():
+            return column.astype(np.int64)
+    cells = [cell.strip() if isinstance(cell, str) else cell for cell in _values(column)]
+    by_name = {} if names is None else {text.strip(): k for k, text in enumerate(names)}
+    as_names = [by_name.get(cell, -1) if isinstance(cell, str) else -1 for cell in cells]
+    as_numbers = [_class_number(cell, num_classes) for cell in cells]
+    if min(as_names) >= 0:
+        if min(as_numbers) >= 0 and as_names != as_numbers:
+            row = next(i for i, (a, b) in enumerate(zip(as_names, as_numbers, strict=True)) if a != b)
+            raise InputError(
+                f"{table.row(row)} of {table.path} has the label {cells[row]!r}, which is the name of class "
+                f"{as_names[row]} and the number of another; save class numbers as integers (.npy, .parquet)"
+            )
+        return np.array(as_names, dtype=np.int64)
+    if min(as_numbers) < 0:
+        # A row that fits the way in which most others are read is not the one to name.
+        mostly_names = sum(k >= 0 for k in as_names) > sum(k >= 0 for k in as_numbers)
+        first = (as_names if mostly_names else as_numbers).index(-1)
+        raise InputError(
+            f"{table.row(first)} of {table.path} {_fault(cells[first], num_classes, names)}; correct it"
+        )
+    return np.array(as_numbers, dtype=np.int64)
+
+
+def _class_number(cell: Any, num_classes: int) -> int:
+    """Return the class number that a cell says, or -1."""
+    if isinstance(cell, str):
+        number = int(cell) if _INTEGER.fullmatch(cell) else -1
+    else:
+        number = cell if isinstance(cell, int) and not isinstance(cell, bool) else -1
+    return number if 0 <= number < num_classes else -1
+
+
+def _fault(cell: Any, num_classes: int, names: tuple[str, ...] | None) -> str:
+    if cell is None or cell == "":
+        return "has no label"
+    expected = f"expected a class number from 0 to {num_classes - 1}"
+    if names is not None:
+        expected += " or a class name"
+        near = difflib.get_close_matches(str(cell), names, n=1, cutoff=0.6)
+        expected += f" (did you mean {near[0]!r}?)" if near else f" such as {names[0]!r}"
+    shown = repr(cell)
+    return f"has the label {shown if len(shown) < 60 else shown[:57] + '...'}, {expected}"

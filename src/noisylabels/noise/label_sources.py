@@ -1,0 +1,79 @@
+"""What comes into a noise from files: labels, people's labels, transition matrices."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+
+from noisylabels.core.checks import InputError
+from noisylabels.noise import human
+from noisylabels.noise.checks import check_labels
+from noisylabels.noise.label_files import read_labels
+from noisylabels.noise.matrix_files import read_transition
+from noisylabels.noise.transforms import Scene, Taken
+
+
+def labels_from(path: str, word: str, scene: Scene) -> Taken:
+    """Return the labels of a file, in any of the forms of `read_labels`.
+
+    Raises:
+        InputError: as `read_labels`; or the file has true labels and no ids, and they are not those of the
+            set in order, so that its rows may belong to other examples.
+    """
+    file = read_labels(
+        path,
+        num_classes=scene.num_classes,
+        class_names=scene.class_names,
+        ids=None if scene.ids is None else list(scene.ids),
+        others=scene.others,
+    )
+    places = np.arange(len(scene.labels)) if file.index is None else file.index
+    if len(file.given) != len(places) or places.max() >= len(scene.labels):
+        raise InputError(
+            f"{path} has {len(file.given)} labels and the set has {len(scene.labels)} examples; "
+            "give each one, or add a column of ids"
+        )
+    if file.true is not None and not file.by_ids:
+        agree = int((file.true == scene.labels[places]).sum())
+        if agree != len(places):
+            raise InputError(
+                f"the true labels in {path} agree with those of the set for {agree} of {len(places)} "
+                "examples: it is of another set or in another order; add a column of ids, or take its true "
+                "labels out"
+            )
+    return Taken(file.given, file.true, file.index)
+
+
+def human_labels(path: str, column: str, scene: Scene) -> Taken:
+    """Return people's labels of CIFAR-10N or CIFAR-100N, see `read_human`.
+
+    Raises:
+        InputError: as `read_human`; or the file's clean labels are not those of the set, in order.
+    """
+    found = human.read_human(path, column or None)
+    found.check_order(scene.labels, f"the labels in {path}")
+    return Taken(check_labels(found.given, scene.num_classes, f"the labels of {path}"))
+
+
+def short_name(column: str) -> str:
+    """Return the short name of a column of human labels: "worse" for "worst" or "worse_label".
+
+    Any other name comes back in lower case, for `read_human` to say what the file has.
+    """
+    name = column.strip().lower()
+    name = human.ALIASES.get(name, name)
+    return human.SHORT.get(name, name)
+
+
+def set_name(word: str) -> str:
+    """Return the canonical form of a data set's name or path: "photos" for "photos/"."""
+    normal = os.path.normpath(os.path.expanduser(word))
+    # ./digits is a folder called as a named set is
+    return os.path.join(".", normal) if word.startswith("./") and os.sep not in normal else normal
+
+
+def transition_from(path: str, scene: Scene) -> np.ndarray:
+    """Return a transition matrix from a file, see `read_transition`."""
+    return read_transition(Path(path), scene.num_classes, scene.class_names)

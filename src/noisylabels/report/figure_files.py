@@ -1,0 +1,46 @@
+"""Figures as files."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from noisylabels.core.files import replacing
+from noisylabels.report.panels import VEGA_LITE, Figure
+from noisylabels.report.theme import import_altair
+
+SUFFIXES = (".svg", ".png", ".pdf")
+
+
+def draw(figure: Figure, folder: Path, suffixes: Sequence[str] = SUFFIXES) -> list[Path]:
+    """Write a figure as SVG, PNG and PDF, and return the paths.
+
+    Vega runs once, for the SVG; the others are made of that, text and all.
+    """
+    import_altair()
+    import vl_convert
+
+    svg: str = vl_convert.vegalite_to_svg(figure.spec(), vl_version=VEGA_LITE)
+    made: dict[str, Any] = {
+        ".svg": lambda: svg.encode(),
+        ".png": lambda: vl_convert.svg_to_png(svg, scale=_scale(svg)),
+        ".pdf": lambda: vl_convert.svg_to_pdf(svg),
+    }
+    paths = []
+    for suffix in suffixes:
+        path = folder / f"{figure.name}{suffix}"
+        with replacing(path) as temporary:
+            temporary.write_bytes(made[suffix]())
+        paths.append(path)
+    return paths
+
+
+WIDEST = 2000
+"""Of a PNG, in pixels: a figure is twice as fine as the screen's, unless that would be wider."""
+
+
+def _scale(svg: str) -> float:
+    width = re.search(r'width="([\d.]+)"', svg)
+    return min(2.0, WIDEST / float(width[1])) if width else 2.0

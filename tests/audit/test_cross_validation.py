@@ -1,0 +1,256 @@
+"""Folds, what is seen of each example by whom, and going on after a stop."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from safetensors.numpy import load_file, save_file
+
+from noisylabels.audit import training_dynamics
+from noisylabels.audit.cross_validation import cross_validate, deal_folds
+from noisylabels.audit.scores import blended, rank, share_wrong
+from noisylabels.audit.training_dynamics import EpochMean
+from noisylabels.core.checks import Damaged, InputError
+from noisylabels.data.features import feature_set
+from noisylabels.data.images import image_set
+from noisylabels.experiment.reporter import Silent
+from noisylabels.training.interrupt import Interrupted
+
+K = 3
+FAST = {"folds": 3, "epochs": 4, "batch_size": 16, "model": "mlp:8", "device": "cpu"}
+
+
+def images(n=60, wrong=6, seed=0):
+    """Return images whose brightness follows their class, the first `wrong` labelled as the next class."""
+    draw = torch.Generator().manual_seed(seed)
+    true = torch.arange(n) % K
+    level = (true.float() + 0.5).view(-1, 1, 1, 1) * 255 / K
+    pixels = (level + 20 * torch.randn(n, 1, 4, 4, generator=draw)).clamp(0, 255).to(torch.uint8)
+    given = torch.where(torch.arange(n) < wrong, (true + 1) % K, true)
+    return image_set(pixels, given, ["a", "b", "c"], name="tiny")
+
+
+class Heard(Silent):
+    """A reporter that remembers."""
+
+    def __init__(self):
+        self.notes, self.steps, self.epochs = [], [], []
+
+    def note(self, text):
+        self.notes.append(text)
+
+    def step(self, epoch, done, total):
+        self.steps.append((epoch, done, total))
+
+    def epoch(self, row):
+        self.epochs.append(row["epoch"])
+
+
+def test_folds_are_even_in_all_and_in_each_class():
+    labels = np.array([0] * 17 + [1] * 8 + [2] * 2 + [3])
+    fold = deal_folds(labels, 4, seed=5)
+    sizes = np.bincount(fold)
+    assert sizes.max() - sizes.min() <= 1
+    for k in range(4):
+        each = np.bincount(fold[labels == k], minlength=4)
+        assert each.max() - each.min() <= 1
+    assert (fold == deal_folds(labels, 4, seed=5)).all()
+    assert (fold != deal_folds(labels, 4, seed=6)).any()
+
+
+def test_more_folds_than_examples_are_refused():
+    with pytest.raises(InputError, match="there are 4 examples for 5 folds, expected 5 or more"):
+        deal_folds(np.zeros(4, int), 5, seed=0)
+    with pytest.raises(InputError, match="folds is 1"):
+        deal_folds(np.zeros(4, int), 1, seed=0)
+
+
+def test_no_example_is_judged_by_a_model_that_was_trained_on_its_label():
+    """Pixels are noise: what is held out cannot be known, what is trained on can be learned by heart."""
+    draw = torch.Generator().manual_seed(1)
+    pixels = torch.randint(0, 256, (90, 1, 4, 4), generator=draw, dtype=torch.uint8)
+    labels = torch.randint(0, K, (90,), generator=draw)
+    noise = image_set(pixels, labels, ["a", "b", "c"])
+    found = cross_validate(noise, loss="ce", lr=0.1, **(FAST | {"epochs": 40, "model": "mlp:64"}))
+    assert (found.seen.argmax(1) == found.labels).mean() > 0.9
+    assert (found.probs.argmax(1) == found.labels).mean() < 0.55
+
+
+def test_dynamics_are_those_of_a_loop_that_writes_everything_down(monkeypatch):
+    """The same numbers from the logits of every step, kept by a loss of our own that sees them."""
+    monkeypatch.setattr(training_dynamics, "POWER", 0)  # all epochs alike
+    data = images()
+    kept = []
+
+    def loss(logits, target):
+        kept.append((logits.detach().clone(), target.clone()))
+        return torch.nn.functional.cross_entropy(logits, target)
+
+    settings = FAST | {"folds": 2, "batch_size": 30, "epochs": 2}
+    found = cross_validate(data, loss=loss, **settings)
+    # two folds, two epochs, one batch of 30 each; every example is trained on by one model
+    assert [len(target) for _, target in kept] == [30] * 4
+    mean = {"margin": 0.0, "loss": 0.0, "agreement": 0.0}
+    for logits, target in kept:
+        p = logits.softmax(1)
+        for row, y in zip(p, target, strict=True):
+            mean["margin"] += float(row[y] - max(row[k] for k in range(K) if k != y)) / 120
+            mean["loss"] += -math.log(row[y]) / 120
+            mean["agreement"] += float(row.argmax() == y) / 120
+    everything = torch.cat([logits for logits, _ in kept]).softmax(1).mean(0)
+    np.testing.assert_allclose(found.seen.mean(0), everything, atol=1e-5)
+    for name, value in mean.items():
+        assert getattr(found, name).mean() == pytest.approx(value, abs=1e-5)
+
+
+@pytest.mark.parametrize("accuracies", [[0.3, 0.6, 0.5], [0.9, 0.1], [1e-6, 2e-6, 1e-6], [1.0]])
+def test_epochs_that_predict_the_labels_held_out_have_the_weight(accuracies):
+    draw = torch.Generator().manual_seed(0)
+    values = torch.rand(len(accuracies), 4, 3, generator=draw)
+    mean = EpochMean(torch.zeros(4, 3))
+    for accuracy, value in zip(accuracies, values, strict=True):
+        mean.add(accuracy, value)
+    weights = (torch.tensor(accuracies, dtype=torch.float64) / max(accuracies)) ** 16
+    expected = (values * weights.view(-1, 1, 1)).sum(0) / weights.sum()
+    torch.testing.assert_close(mean.mean().double(), expected, atol=1e-6, rtol=0)
+
+
+def test_wrong_labels_are_found():
+    data = images(n=240, wrong=24)
+    found = cross_validate(data, **(FAST | {"epochs": 10}))
+    wrong = np.arange(240) < 24
+    for score in (found.score, rank(found.labels, found.probs), found.margin, -found.loss):
+        assert wrong[np.argsort(score)[:24]].mean() > 0.9
+    assert found.features.shape == (240, 8)
+    np.testing.assert_array_equal(found.judged, blended(found.probs, found.seen))
+    np.testing.assert_array_equal(found.score, rank(found.labels, found.judged, "sharpened"))
+    assert found.rate == share_wrong(found.labels, found.probs, found.seen)
+    assert found.rate == pytest.approx(0.1, abs=0.05)
+    for probs in (found.probs, found.seen):
+        assert probs.dtype == np.float32
+        np.testing.assert_allclose(probs.sum(1), 1, atol=1e-5)
+
+
+def test_labels_of_ones_own_take_the_place_of_the_sets():
+    data = images(wrong=0)
+    given = data.labels.numpy().copy()
+    given[:6] = (given[:6] + 1) % K
+    ours = cross_validate(data, labels=given, **FAST)
+    np.testing.assert_array_equal(ours.labels, given)
+    np.testing.assert_array_equal(ours.probs, cross_validate(images(wrong=6), **FAST).probs)
+
+
+def test_rows_of_features_are_taken():
+    draw = np.random.default_rng(0)
+    true = np.arange(60) % K
+    rows = np.eye(K)[true] * 4 + draw.normal(size=(60, K))
+    given = np.where(np.arange(60) < 4, (true + 1) % K, true)
+    found = cross_validate(
+        feature_set(rows, given, ["a", "b", "c"]), folds=3, epochs=20, batch_size=16, device="cpu"
+    )
+    assert set(np.argsort(rank(given, found.probs))[:4]) == {0, 1, 2, 3}
+
+
+def test_a_class_of_one_example_is_said():
+    data = images(wrong=0)
+    given = np.where(data.labels.numpy() == 2, 0, data.labels.numpy())
+    given[7] = 2
+    heard = Heard()
+    found = cross_validate(data, labels=given, reporter=heard, **(FAST | {"epochs": 1}))
+    assert np.isfinite(found.probs).all()
+    assert "'c': one example each" in heard.notes[0]
+
+
+def test_progress_is_counted_through_the_folds():
+    heard = Heard()
+    cross_validate(images(), reporter=heard, **FAST)
+    assert heard.epochs == list(range(1, 13))
+    assert heard.steps[-1] == (12, 3, 3)
+
+
+def test_a_stop_loses_no_fold_that_is_done(tmp_path):
+    whole = cross_validate(images(), **FAST)
+    heard = Heard()
+    with pytest.raises(Interrupted):
+        cross_validate(
+            images(), folder=tmp_path / "folds", reporter=heard, stop=lambda: len(heard.epochs) == 6, **FAST
+        )
+    assert sorted(path.name for path in (tmp_path / "folds").iterdir()) == [
+        "crossval.json",
+        "fold-0.safetensors",
+    ]
+    heard = Heard()
+    found = cross_validate(images(), folder=tmp_path / "folds", reporter=heard, **FAST)
+    assert heard.notes == ["fold 1 of 3 is done already"]
+    assert heard.epochs == list(range(5, 13))
+    for name in ("probs", "seen", "margin", "loss", "agreement", "fold", "features"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(whole, name))
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"epochs": 5}, "whose epochs is 4, this one's is 5"),
+        ({"loss": "ce"}, "whose loss is "),
+        ({"labels": np.arange(60) % K}, "whose data is "),
+    ],
+)
+def test_folds_of_another_audit_are_refused(tmp_path, change, words):
+    cross_validate(images(), folder=tmp_path, **FAST)
+    with pytest.raises(InputError, match=words):
+        cross_validate(images(), folder=tmp_path, **(FAST | change))
+
+
+@pytest.mark.parametrize("how", ["cut", "other"])
+def test_a_damaged_fold_is_named(tmp_path, how):
+    cross_validate(images(), folder=tmp_path, **FAST)
+    path = tmp_path / "fold-1.safetensors"
+    if how == "cut":
+        path.write_bytes(path.read_bytes()[:100])
+    else:
+        save_file({name: array[..., :3] for name, array in load_file(path).items()}, path)
+    with pytest.raises(
+        Damaged, match=r"fold-1.safetensors is damaged; remove it and its fold is trained again"
+    ):
+        cross_validate(images(), folder=tmp_path, **FAST)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"labels": [0, 1]}, "there are 2 labels for 60 examples"),
+        ({"ema": 0.9}, "ema is 0.9, expected none"),
+        ({"loss": "nec"}, "nec"),
+        ({"model": "cnn88"}, "did you mean 'cnn8'"),
+        ({"epoch": 3}, "epoch"),
+        ({"folds": 61}, "there are 60 examples for 61 folds"),
+    ],
+)
+def test_what_cannot_be_is_refused_before_anything_is_written(tmp_path, change, words):
+    with pytest.raises(InputError, match=words):
+        cross_validate(images(), folder=tmp_path / "folds", **(FAST | change))
+    assert not (tmp_path / "folds").exists()
+
+
+def test_the_folds_of_a_loss_of_ones_own_are_gone_on_with(tmp_path):
+    """It is known by its name, not by where it lies in memory, which is elsewhere in every process."""
+
+    def made():
+        def bounded(logits, target):
+            return (1 - logits.softmax(1).gather(1, target[:, None])).mean()
+
+        return bounded
+
+    first = cross_validate(images(), folder=tmp_path, **FAST, loss=made())
+    heard = Heard()
+    again = cross_validate(images(), folder=tmp_path, reporter=heard, **FAST, loss=made())
+    assert heard.epochs == []
+    np.testing.assert_array_equal(again.probs, first.probs)
+    # of the same words, but not the same
+    cross_validate(images(), folder=tmp_path / "plain", **FAST, loss=torch.nn.CrossEntropyLoss())
+    weighted = torch.nn.CrossEntropyLoss(torch.tensor([1.0, 2.0, 3.0]))
+    with pytest.raises(InputError, match="whose loss is "):
+        cross_validate(images(), folder=tmp_path / "plain", **FAST, loss=weighted)
