@@ -132,7 +132,7 @@ def cross_entropy(subject: Subject, options: Options) -> np.ndarray:
     data = dataclasses.replace(subject.data, labels=torch.from_numpy(subject.given))
     folds = StratifiedKFold(options.folds, shuffle=True, random_state=subject.seed)
     probs = np.zeros((len(data), data.num_classes), dtype=np.float32)
-    mean, std = (torch.tensor(each).view(1, -1, 1, 1) for each in data.pixel_mean_std())
+    mean, std = (torch.tensor(each).view(1, -1, 1, 1) for each in data.mean_std())
     recipe = RECIPE | {"epochs": options.epochs, "augment": default_augment(data.name, data)}
     recipe["precision"] = subject.model.get("precision", "float32")
     for fold, (rest, held) in enumerate(folds.split(subject.given, subject.given)):

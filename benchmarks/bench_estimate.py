@@ -4,10 +4,10 @@
     python benchmarks/bench_estimate.py --cifar10 FOLDER --human cifar10n.parquet    # people's labels too
 
 Each estimate is given the same labels. Three go by the same probabilities: out of fold, 5 folds, of
-scikit-learn's logistic regression with its defaults on standardised columns, a quick model, no network. Two
-go by the two nearest neighbours: `neighbours`, and `moments`, which is written out in this file: HOC (Zhu,
+scikit-learn's logistic regression with its defaults on standardized columns, a quick model, no network. Two
+go by the two nearest neighbors: `neighbors`, and `moments`, which is written out in this file: HOC (Zhu,
 Song, Liu, "Clusterability as an alternative to anchor points", 2021), class shares and transition from the
-counts of one, two and three neighbouring labels, matched by gradient descent (Adam, 1,500 rounds) on all
+counts of one, two and three neighboring labels, matched by gradient descent (Adam, 1,500 rounds) on all
 examples. Features are the pixels of the digits, and gradient histograms (HOG) of photographs, brought to 64
 principal components. Writes estimate-noise.json and .md into results/benchmarks.
 """
@@ -54,7 +54,7 @@ class Options:
     draws: int = 2
     """draws of so many photographs"""
     bootstrap: int = 40
-    """samples of the interval of `neighbours` on the digits"""
+    """samples of the interval of `neighbors` on the digits"""
     work: Path = Path("estimate-rows.jsonl")
     """what is measured already, from which the same command goes on"""
     out: Path = Path("results/benchmarks")
@@ -105,10 +105,10 @@ def moments(given: np.ndarray, features: np.ndarray, classes: int, rounds: int =
 
 def gradients(images: torch.Tensor) -> np.ndarray:
     """Return gradient histograms (Dalal and Triggs 2005), 9 directions, cells of 4 pixels, (N, D)."""
-    grey = images.float().mean(1) / 255
-    x, y = torch.zeros_like(grey), torch.zeros_like(grey)
-    x[:, :, 1:-1] = grey[:, :, 2:] - grey[:, :, :-2]
-    y[:, 1:-1] = grey[:, 2:] - grey[:, :-2]
+    gray = images.float().mean(1) / 255
+    x, y = torch.zeros_like(gray), torch.zeros_like(gray)
+    x[:, :, 1:-1] = gray[:, :, 2:] - gray[:, :, :-2]
+    y[:, 1:-1] = gray[:, 2:] - gray[:, :-2]
     size, angle = torch.hypot(x, y), (torch.atan2(y, x) % torch.pi / torch.pi * 9).long().clamp(max=8)
     cells = torch.stack(
         [torch.nn.functional.avg_pool2d((size * (angle == k))[:, None], 4)[:, 0] for k in range(9)], -1
@@ -123,9 +123,9 @@ def gradients(images: torch.Tensor) -> np.ndarray:
 
 def principal(features: np.ndarray, count: int) -> np.ndarray:
     """Return the first principal components."""
-    centred = (features - features.mean(0)).astype(np.float64)
-    _, vectors = np.linalg.eigh(centred.T @ centred)
-    return (centred @ vectors[:, ::-1][:, :count]).astype(np.float32)
+    centered = (features - features.mean(0)).astype(np.float64)
+    _, vectors = np.linalg.eigh(centered.T @ centered)
+    return (centered @ vectors[:, ::-1][:, :count]).astype(np.float32)
 
 
 def cases(options: Options) -> Iterator[tuple[str, str, int, np.ndarray, nl.NoisyLabels]]:
@@ -168,8 +168,8 @@ def measure(features: np.ndarray, labels: nl.NoisyLabels, seed: int, options: Op
             if way == "moments"
             else estimate_transition(
                 given,
-                None if way == "neighbours" else probs,
-                features if way == "neighbours" else None,
+                None if way == "neighbors" else probs,
+                features if way == "neighbors" else None,
                 method=way,
                 num_classes=K,
             )
@@ -204,7 +204,7 @@ def table(rows: list[dict[str, Any]]) -> str:
             off = [100 * (row[way]["rate"] - row["rate"]) for row in group]
             matrix = 100 * statistics.mean(row[way]["error"] for row in group)
             cells.append(f"{shown(off, '{:+.1f}'.format)}; {matrix:.1f}")
-        cells.append(f"{statistics.mean(row['neighbours']['trust'] for row in group):.2f}")
+        cells.append(f"{statistics.mean(row['neighbors']['trust'] for row in group):.2f}")
         lines.append("| " + " | ".join(cells) + " |")
     for data in dict.fromkeys(row["data"] for row in rows):
         part = [row for row in rows if row["data"] == data and row["noise"] != "none"]
@@ -239,7 +239,7 @@ def main(options: Options) -> None:
     held = sum(row["interval"][0] <= row["rate"] <= row["interval"][1] for row in part)
     result = {"processor": processor(), "load": load(), "intervals": len(part), "that hold the rate": held}
     keep(options.out, "estimate-noise", result | {"rows": rows}, table(rows))
-    print(f"{held} of {len(part)} intervals of 95 % hold the realised rate")
+    print(f"{held} of {len(part)} intervals of 95 % hold the realized rate")
 
 
 if __name__ == "__main__":

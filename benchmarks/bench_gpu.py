@@ -39,7 +39,7 @@ from noisylabels.models.catalog import build_model
 from noisylabels.training.capture import WARM_STEPS, Captured, CudaGraphs
 from noisylabels.training.loop import EVALUATED_AT_ONCE, pick_device
 from noisylabels.training.metrics import evaluate
-from noisylabels.training.running_metrics import Tally
+from noisylabels.training.running_metrics import RunningMetrics
 from noisylabels.training.settings import Settings
 from noisylabels.training.step import Step
 
@@ -111,7 +111,7 @@ class Run:
         if capturable:
             graphs = CudaGraphs(self.device)
             self.update = Captured(self.step, graphs, options.batch_size, self.notes.append)
-        self.tally = Tally(options.images, self.device)
+        self.tally = RunningMetrics(options.images, self.device)
 
     def wait(self) -> None:
         """Wait until the device has done what it was given."""

@@ -95,7 +95,7 @@ def audited(folder: Path, n: int, side: int) -> Path:
     flagged[np.argsort(score)[: n // 2]] = True
     suggested = np.where(flagged, (given + 1 + rng.integers(0, K - 1, n)) % K, given)
     alike = [np.flatnonzero(given == k) for k in range(K)]
-    neighbours = {
+    neighbors = {
         i: (rng.choice(alike[given[i]], 6).tolist(), rng.choice(alike[suggested[i]], 6).tolist())
         for i in np.flatnonzero(flagged).tolist()
     }
@@ -109,7 +109,7 @@ def audited(folder: Path, n: int, side: int) -> Path:
     }
     why = ["made up"] * n
     audit = Audit(
-        "photos", CLASSES, ids, given, suggested, score, flagged, probs, why, summary, neighbours, ids
+        "photos", CLASSES, ids, given, suggested, score, flagged, probs, why, summary, neighbors, ids
     )  # fmt: skip
     return audit.save(folder / "audit")
 

@@ -6,7 +6,7 @@ NoisyLabelClassifier with its defaults beside scikit-learn's LogisticRegression,
 MLPClassifier with theirs, and beside cleanlab's CleanLearning (`pip install cleanlab`; left out, saying so,
 where it is missing) around the first (its own default) and the last. Data sets are those that scikit-learn
 carries or makes. For every set, rate and seed, 30 % of the rows are held out, their labels right; the noise
-of the others is drawn by `nl.corrupt`; all get the same rows, columns standardised. Nobody sees a right
+of the others is drawn by `nl.corrupt`; all get the same rows, columns standardized. Nobody sees a right
 label before the test.
 
 Writes tables-MACHINE.json and .md into results/benchmarks. Each fit is kept as a line of the file --rows as

@@ -40,7 +40,7 @@ TABLES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
 }
 """A table's losses and noises."""
 
-MEASURED = ("test_accuracy", "given_accuracy", "true_accuracy", "memorised", "corrected", "dead_classes")
+MEASURED = ("test_accuracy", "given_accuracy", "true_accuracy", "memorized", "recovered", "dead_classes")
 
 
 @dataclass

@@ -100,7 +100,7 @@ def train_plainly(
     augment: bool,
 ) -> float:
     """Train in float32, and return the accuracy on the test set."""
-    mean, std = (torch.tensor(each).view(-1, 1, 1) for each in train.pixel_mean_std())
+    mean, std = (torch.tensor(each).view(-1, 1, 1) for each in train.mean_std())
     loader = DataLoader(Plain(train.images, given, mean, std, augment), batch_size=128, shuffle=True)
     optimizer = torch.optim.SGD(model.parameters(), lr=options.lr, momentum=0.9, weight_decay=1e-4)
     scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=options.epochs)

@@ -32,7 +32,7 @@ from noisylabels.report.published import Published, published
 from noisylabels.report.tables import Cell, Number, Table, markdown
 from noisylabels.study.claims import judge
 from noisylabels.study.observations import OBSERVATIONS
-from noisylabels.study.results import Measure, Results, Run, accuracy, dead, memorised
+from noisylabels.study.results import Measure, Results, Run, accuracy, dead, memorized
 from noisylabels.study.statistics import Summary, compare
 from noisylabels.training.metrics import DEAD_RECALL
 
@@ -112,7 +112,7 @@ def column(paper: Results) -> Table:
         row += [Number(wang[loss].mean, wang[loss].deviation) if loss in wang else None]
         row += [f"{100 * np.mean([a.max() for a in best]):.2f}" if best else None]
         row += [span([int(a.argmax()) + 1 for a in best]) if best else None]
-        row += [cell(paper, measure, loss, COLUMN) for measure in (memorised, seen_through)]
+        row += [cell(paper, measure, loss, COLUMN) for measure in (memorized, seen_through)]
         rows.append(row)
     return Table(
         "column",
@@ -128,7 +128,7 @@ def column(paper: Results) -> Table:
 
 def seen_through(run: Run) -> float | None:
     """Return the share of wrong labels whose true class the last epoch's model predicts."""
-    return run.last("corrected")
+    return run.last("recovered")
 
 
 # Spread ---------------------------------------------------------------------------------------------
@@ -255,7 +255,7 @@ def longer(runs: Runs) -> Table:
     rows: list[list[Cell]] = [[loss] for loss in losses]
     for results in lengths.values():
         for row, loss in zip(rows, losses, strict=True):
-            row += [cell(results, measure, loss, COLUMN) for measure in (accuracy, memorised)]
+            row += [cell(results, measure, loss, COLUMN) for measure in (accuracy, memorized)]
     *early, end = (
         [np.mean(list(results.values(accuracy, loss, COLUMN).values())) for loss in losses]
         for results in lengths.values()
@@ -317,7 +317,7 @@ def memory(runs: Runs) -> Table:
         "memory",
         "Learned by heart",
         ["loss", *(name for *_, name in where)],
-        [[loss, *(cell(results, memorised, loss, noise) for results, noise, _ in where)] for loss in PAPER],
+        [[loss, *(cell(results, memorized, loss, noise) for results, noise, _ in where)] for loss in PAPER],
         "Of the wrong training labels, the share that the last model predicts, per cent, mean ± deviation "
         "over the seeds. A model that guesses predicts 10 % of them.",
     )
@@ -337,7 +337,7 @@ def knob(results: Results) -> Table:
             if noise != "none":
                 both = (results.values(accuracy, each, noise) for each in (loss, equal))
                 row.append(interval(compare(*both).difference) if loss != equal else None)
-                row.append(cell(results, memorised, loss, noise, 0))
+                row.append(cell(results, memorized, loss, noise, 0))
         rows.append(row)
     columns = ["clean"]
     for noise in KNOB_NOISES[1:]:

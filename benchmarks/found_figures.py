@@ -9,7 +9,7 @@ import numpy as np
 from found_runs import KNOB_NOISES, Runs, weights, words
 
 from noisylabels.report.panels import Figure, lines
-from noisylabels.report.theme import Looks
+from noisylabels.report.theme import Theme
 from noisylabels.study.results import accuracy
 from noisylabels.training.metrics import DEAD_RECALL
 
@@ -26,14 +26,14 @@ def memory(runs: Runs) -> Figure:
     names = ["ce", "nce", "nmae", "mae", "nce+rce"]
     columns = {
         "test_accuracy": "Test accuracy",
-        "memorised": "Wrong labels learned by heart",
-        "corrected": "Wrong labels seen through",
+        "memorized": "Wrong labels learned by heart",
+        "recovered": "Wrong labels seen through",
     }
     style: dict[str, Any] = {"x_title": "epoch", "y_title": "share", "domain": (0, 1), "width": WIDTH}
     panels = []
     for column, title in columns.items():
         curves = {loss: runs.paper.curve(column, loss, "symmetric:0.4").mean(axis=0) for loss in names}
-        panels.append(lines(title, _rows(curves), Looks(names), names, **style))
+        panels.append(lines(title, _rows(curves), Theme(names), names, **style))
     return Figure(
         "memory",
         "40 % of the labels wrong: 120 epochs of the paper's study",
@@ -64,7 +64,7 @@ def dead(runs: Runs) -> Figure:
             if counts:
                 curves[loss] = np.mean(counts, axis=0)[:epochs]
         panels.append(
-            lines(f"{title}, {words(noise)}", _rows(curves), Looks(names), names, domain=(0, 6), **style)
+            lines(f"{title}, {words(noise)}", _rows(curves), Theme(names), names, domain=(0, 6), **style)
         )
     return Figure(
         "dead",
@@ -92,7 +92,7 @@ def knob(runs: Runs) -> Figure:
                     row |= {"low": found.mean - found.deviation, "high": found.mean + found.deviation}
                 rows.append(row)
         style |= {"domain": domains[noise], "ticks": [-1, 0, 1]}
-        panels.append(lines(words(noise), rows, Looks(names), names, points=True, **style))
+        panels.append(lines(words(noise), rows, Theme(names), names, points=True, **style))
     return Figure(
         "knob",
         "The passive weight: a nce + b mae on the digits",

@@ -4,7 +4,7 @@
     python benchmarks/noise_table.py --cifar10 FOLDER --human cifar10n.parquet    # people's labels too
 
 Writes rows.json and table.md into results/noise. The noises are drawn on the digits, 20 seeds each. The last
-column is chi squared over its degrees of freedom, of the realised against the nominal matrix, all seeds
+column is chi squared over its degrees of freedom, of the realized against the nominal matrix, all seeds
 together, in cells that expect 5 examples or more (the others of a row are taken together): near 1 where the
 difference is that of sampling, below 1 where counts are exact or every image has a rate of its own.
 """
@@ -122,7 +122,7 @@ def row(noise: str, data: str, draws: list[nl.NoisyLabels]) -> dict[str, Any]:
         "examples": len(draws[0]),
         "draws": len(draws),
         "nominal": statistics.mean(nominal) if nominal else None,
-        "realised": [labels.rate for labels in draws],
+        "realized": [labels.rate for labels in draws],
         "chi_squared": chi_squared(draws),
     }
 
@@ -142,11 +142,11 @@ def people(options: Options) -> Iterator[dict[str, Any]]:
 
 def table(rows: list[dict[str, Any]]) -> str:
     """Return the rows as Markdown."""
-    lines = ["| noise | data | examples | wrong, nominal | wrong, realised | χ²/df |", "|---" * 6 + "|"]
+    lines = ["| noise | data | examples | wrong, nominal | wrong, realized | χ²/df |", "|---" * 6 + "|"]
     for r in rows:
-        mean = f"{100 * statistics.mean(r['realised']):.2f} %"
-        if len(r["realised"]) > 1:
-            mean = f"{mean.removesuffix(' %')} ± {100 * statistics.stdev(r['realised']):.2f} %"
+        mean = f"{100 * statistics.mean(r['realized']):.2f} %"
+        if len(r["realized"]) > 1:
+            mean = f"{mean.removesuffix(' %')} ± {100 * statistics.stdev(r['realized']):.2f} %"
         nominal = "" if r["nominal"] is None else f"{100 * r['nominal']:.2f} %"
         chi = "" if r["chi_squared"] is None else f"{r['chi_squared']:.2f}"
         name = r["noise"].replace("|", "\\|")

@@ -73,7 +73,7 @@ def epochs(draw: np.random.Generator, last: float, count: int) -> Iterator[dict[
         now = last * (1 - np.exp(-epoch / 15)) + draw.normal(0, 0.004)
         recall = np.clip(now + draw.normal(0, 0.05, len(CLASSES)), 0, 1).tolist()
         shares = np.clip(now + draw.normal(0, 0.01, 4), 0, 1).tolist()
-        named = dict(zip(("given_accuracy", "true_accuracy", "memorised", "corrected"), shares, strict=True))
+        named = dict(zip(("given_accuracy", "true_accuracy", "memorized", "recovered"), shares, strict=True))
         yield {
             "epoch": epoch,
             "lr": 0.01,

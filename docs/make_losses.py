@@ -14,7 +14,7 @@ from pathlib import Path
 from noisylabels.losses import LOSSES, PER_LABEL, PRESETS, WRAPPERS, loss
 from noisylabels.losses.curve import curve
 from noisylabels.losses.explain import explain, share
-from noisylabels.losses.forms import READINGS
+from noisylabels.losses.forms import FORMS
 from noisylabels.losses.functional import domain, in_words
 from noisylabels.losses.presets import with_ln
 
@@ -29,7 +29,7 @@ HEAD = "<!-- Made by docs/make_losses.py from the catalog: edit that, not this. 
 def subjects() -> dict[str, list[str]]:
     """Return the pages, and on each the entries of the catalog that it is about."""
     pages = {
-        name: [reading.prefix + name for reading in READINGS.values() if reading.prefix + name in LOSSES]
+        name: [form.prefix + name for form in FORMS.values() if form.prefix + name in LOSSES]
         for name in PER_LABEL
     }
     pages |= {name: [name] for name in WRAPPERS}
@@ -158,7 +158,7 @@ def index() -> str:
 
 
 def drawn(name: str, entries: list[str]) -> list[str]:
-    """Return the losses in the figure of a page: the readings, a sum with its parts, a wrapper with none."""
+    """Return the losses in the figure of a page: the forms, a sum with its parts, a wrapper with none."""
     if name in PER_LABEL:
         return with_ce(entries)
     if name in WRAPPERS:
@@ -182,7 +182,7 @@ _LINE = r'<line transform="translate\(([^)]*)\)" x2="([^"]*)" y2="([^"]*)" strok
 
 
 def _one_path(run: re.Match[str]) -> str:
-    """Return lines of one colour as one path."""
+    """Return lines of one color as one path."""
     lines = re.findall(_LINE, run[0])
     strokes = dict.fromkeys(stroke for *_, stroke in lines)
     paths = {
@@ -208,13 +208,13 @@ def slim(svg: str) -> str:
 
 def main() -> None:
     """Write pages, figures and the table; take away what is no longer of the catalog."""
-    from noisylabels.core.files import replacing
+    from noisylabels.core.files import atomic_replace
     from noisylabels.report.figures import loss_sheet, save
 
     FOLDER.mkdir(exist_ok=True)
     texts = {"README": index()} | {name: page(name, entries) for name, entries in subjects().items()}
     for name, text in texts.items():
-        with replacing(FOLDER / f"{name}.md") as temporary:
+        with atomic_replace(FOLDER / f"{name}.md") as temporary:
             temporary.write_text(text, encoding="utf-8")
     for name, entries in subjects().items():
         picture = FOLDER / f"{name}.svg"

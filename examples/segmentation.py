@@ -3,7 +3,7 @@
 python examples/segmentation.py
 
 The images are made here: discs, squares and triangles on a noisy ground. As people do, the
-annotator takes a whole object for another (30 % of them), and leaves a seam around each unlabelled.
+annotator takes a whole object for another (30 % of them), and leaves a seam around each unlabeled.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ import noisylabels as nl
 
 CLASSES = ("ground", "disc", "square", "triangle")
 SIDE = 32
-UNLABELLED = 255
+UNLABELED = 255
 EPOCHS = 30
 
 
 def shape(kind: int, size: float) -> np.ndarray:
-    """Return where an object of a kind is, (2 SIDE, 2 SIDE) booleans around its centre."""
+    """Return where an object of a kind is, (2 SIDE, 2 SIDE) booleans around its center."""
     y, x = np.mgrid[-SIDE:SIDE, -SIDE:SIDE] + 0.5
     if kind == 1:
         return x**2 + y**2 < size**2
@@ -96,14 +96,14 @@ def main() -> None:
     test_images, test_classes, _, _ = make(128, seed=1)
     wrong = nl.corrupt(kinds[1:] - 1, "symmetric:0.3", num_classes=3, seed=0)
     given = torch.as_tensor(np.r_[0, 1 + wrong.given])[numbers]
-    given[seam(numbers)] = UNLABELLED
-    blank = (given == UNLABELLED).float().mean()
+    given[seam(numbers)] = UNLABELED
+    blank = (given == UNLABELED).float().mean()
     print(
-        f"{len(kinds) - 1} objects, {wrong.rate:.1%} with a wrong name; {blank:.1%} of the pixels unlabelled"
+        f"{len(kinds) - 1} objects, {wrong.rate:.1%} with a wrong name; {blank:.1%} of the pixels unlabeled"
     )
 
     for expression in ("ce", "nce+rce"):
-        criterion = nl.loss(expression, ignore_index=UNLABELLED)  # the one line
+        criterion = nl.loss(expression, ignore_index=UNLABELED)  # the one line
         torch.manual_seed(0)
         model = Network()
         optimizer = torch.optim.Adam(model.parameters(), lr=0.01)

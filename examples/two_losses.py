@@ -1,4 +1,4 @@
-"""Cross entropy and Active Passive Loss on handwritten digits of which 40 % are labelled wrong.
+"""Cross entropy and Active Passive Loss on handwritten digits of which 40 % are labeled wrong.
 
 Two runs of 60 epochs on the 1,438 training digits, measured on 359 clean ones.
 """
@@ -32,7 +32,7 @@ def main(epochs: int = EPOCHS) -> None:
     """Train with both losses and show what became of the wrong labels."""
     train_set, test_set = nl.load("digits")
     labels = nl.corrupt(train_set.labels, NOISE, class_names=train_set.class_names, seed=0)
-    print(f"{len(train_set)} handwritten digits, {100 * labels.rate:.1f} % of them labelled wrong,")
+    print(f"{len(train_set)} handwritten digits, {100 * labels.rate:.1f} % of them labeled wrong,")
     print(f"{epochs} epochs, tested on {len(test_set)} digits with clean labels\n")
     for expression, title in LOSSES.items():
         began = time.perf_counter()
@@ -41,7 +41,7 @@ def main(epochs: int = EPOCHS) -> None:
         print("  epoch   test accuracy                             wrong labels learned by heart")
         for row in history.rows:
             if row["epoch"] in (1, *range(epochs // 6, epochs + 1, max(1, epochs // 6))):
-                test, heart = row["test_accuracy"], row["memorised"]
+                test, heart = row["test_accuracy"], row["memorized"]
                 print(f"  {row['epoch']:5d}   {bar(test)} {test:6.1%}   {bar(heart)} {heart:6.1%}")
         print()
     print("Next: .venv/bin/noisylabels train --help, and --data with a folder of your own images")

@@ -1,4 +1,4 @@
-"""Lightning: the loss is an attribute of the module. Digits, 40 % of them labelled wrong.
+"""Lightning: the loss is an attribute of the module. Digits, 40 % of them labeled wrong.
 
 pip install 'noisylabels[examples]'
 python examples/with_lightning.py

@@ -1,4 +1,4 @@
-"""A training loop of one's own, in plain PyTorch. Digits, 40 % of them labelled wrong.
+"""A training loop of one's own, in plain PyTorch. Digits, 40 % of them labeled wrong.
 
 python examples/with_pytorch.py
 """

@@ -3,7 +3,7 @@
 pip install 'noisylabels[examples]'
 python examples/with_skorch.py
 
-Digits, 40 % labelled wrong. The search knows the noisy labels only, as yours would.
+Digits, 40 % labeled wrong. The search knows the noisy labels only, as yours would.
 """
 
 from __future__ import annotations

@@ -57,7 +57,7 @@ def made_run():
         config = to_dict(load_config("digits", noise="none", seed=seed, epochs=epochs, **settings))
         config |= {"loss": loss, "noise": noise}  # whatever they are
         names = ["test_accuracy", "given_accuracy", "true_accuracy"]
-        names += ["memorised"] if noise != "none" else []
+        names += ["memorized"] if noise != "none" else []
         names += ["validation_accuracy"] if config["validation"] else []
         drawn = {name: draw.uniform(0.2, 0.9, epochs) for name in names}
         made = {"epoch": np.arange(1.0, epochs + 1), "train_seconds": draw.uniform(1, 2, epochs), **drawn}

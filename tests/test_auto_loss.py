@@ -16,7 +16,7 @@ from noisylabels.data.features import feature_set
 from noisylabels.data.images import image_set, subset
 from noisylabels.experiment import Notes, RunConfig, canonical, choose, choose_loss, load_config, run, run_id
 from noisylabels.experiment.auto_loss import CLEAN, EACH, FEW, MANY, MANY_CLASSES, MOST
-from noisylabels.experiment.snapshot import tell
+from noisylabels.experiment.snapshot import read_snapshot
 from noisylabels.report.published import published
 from noisylabels.training.interrupt import Interrupted
 
@@ -144,7 +144,7 @@ def test_a_run_without_a_loss_chooses_one_and_says_why(capsys: pytest.CaptureFix
     assert low < environment["chosen"]["rate"] < high
     assert json.loads(Path("run/config.json").read_text())["loss"] == "auto"
     assert json.loads(Path("run/result.json").read_text())["loss"] == FEW
-    assert tell(Path("run"), "0123456789", "done").settings["loss"] == FEW  # what trackers are told
+    assert read_snapshot(Path("run"), "0123456789", "done").settings["loss"] == FEW  # what trackers are told
     assert main(words) == 0
     assert capsys.readouterr().out == shown.out
 

@@ -129,7 +129,7 @@ def test_a_share_of_the_training_set(finished, tmp_path):
     # the noise is made on the whole set, so that an example has its label whatever the share
     assert NoisyLabels.load(part.path / "labels.parquet").digest == read_result(finished).noise["digest"]
     wrong = int((NoisyLabels.load(part.path / "labels.parquet").flipped[trained(part)]).sum())
-    assert part.final["memorised"] * wrong == pytest.approx(round(part.final["memorised"] * wrong))
+    assert part.final["memorized"] * wrong == pytest.approx(round(part.final["memorized"] * wrong))
     assert run_id(fast(tmp_path, train_share=1.0)) == run_id(fast(tmp_path))
     assert run_id(fast(tmp_path, train_share=0.25)) != run_id(fast(tmp_path))
     for share in (0, 1.1, float("nan")):
@@ -401,8 +401,8 @@ def test_a_run_on_a_long_tail_with_foreign_images_stops_and_goes_on(tmp_path):
     assert labels.spec == noise
     assert len(labels) < len(train)
     assert (labels.true == -1).sum() == (labels.foreign >= 0).sum() > 50
-    assert whole.final["memorised"] is not None
-    assert 0 <= whole.final["corrected"] <= 1
+    assert whole.final["memorized"] is not None
+    assert 0 <= whole.final["recovered"] <= 1
     changed, again = nl.corrupt_set(train, noise)
     assert again.digest == labels.digest
     assert len(changed) == len(labels)
@@ -425,13 +425,13 @@ def test_a_long_tail_alone_says_nothing_of_the_truth(tmp_path):
     result = run(fast(tmp_path / "run", noise="longtail:0.2", epochs=1))
     assert result.noise["spec"] == "longtail:0.2"
     assert result.final["true_accuracy"] is None
-    assert result.final["memorised"] is None
+    assert result.final["memorized"] is None
 
 
 def test_labels_of_a_run_serve_another(tmp_path):
     first = run(fast(tmp_path / "first", noise="instance:0.3", epochs=1))
     second = run(fast(tmp_path / "second", noise=f"labels:{tmp_path / 'first' / 'labels.parquet'}", epochs=1))
-    same = ("train_loss", "given_accuracy", "true_accuracy", "memorised", "test_loss")
+    same = ("train_loss", "given_accuracy", "true_accuracy", "memorized", "test_loss")
     assert all(first.final[name] == second.final[name] for name in same)
     # the file is not part of the run's id, but of what a run must agree on when it goes on
     assert second.noise["digest"] != first.noise["digest"]  # another spec

@@ -32,7 +32,7 @@ FLOORS = {
     "report": 1,
     "core": 0,
 }
-NEIGHBOURS = {frozenset({"experiment", "prediction"})}
+NEIGHBORS = {frozenset({"experiment", "prediction"})}
 """Rooms of one floor that may import each other."""
 
 FREE = ("__init__.py", "__main__.py")
@@ -97,7 +97,7 @@ def faults(path: str, source: str) -> list[str]:
         if parts[0] != "noisylabels" or len(parts) < 2:
             continue
         other = parts[1]
-        if other == room or other.startswith("__") or frozenset({room, other}) in NEIGHBOURS:
+        if other == room or other.startswith("__") or frozenset({room, other}) in NEIGHBORS:
             continue
         if other not in FLOORS:
             found.append(f"{path} imports {name}: the front door is for users; name the room")

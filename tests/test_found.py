@@ -60,7 +60,7 @@ def test_the_papers_column_is_that_of_its_runs(runs):
         if loss not in rows:
             continue
         assert ours.mean == pytest.approx(100 * rows[loss]["final"]["test_accuracy"])
-        assert heart.mean == pytest.approx(100 * rows[loss]["final"]["memorised"])
+        assert heart.mean == pytest.approx(100 * rows[loss]["final"]["memorized"])
         assert len(rows[loss]["history"]) == 120
 
 

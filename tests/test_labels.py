@@ -22,11 +22,11 @@ def surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NOISYLABELS_CACHE", str(tmp_path / "cache"))
     monkeypatch.chdir(tmp_path)
     rng = np.random.default_rng(1)
-    for name, colour in (("red", (200, 40, 40)), ("blue", (40, 40, 200))):
+    for name, color in (("red", (200, 40, 40)), ("blue", (40, 40, 200))):
         folder = tmp_path / "photos" / name
         folder.mkdir(parents=True)
         for i in range(20):
-            pixels = np.clip(rng.normal(colour, 20, (16, 16, 3)), 0, 255).astype(np.uint8)
+            pixels = np.clip(rng.normal(color, 20, (16, 16, 3)), 0, 255).astype(np.uint8)
             Image.fromarray(pixels).save(folder / f"{i}.png")
 
 

@@ -162,7 +162,7 @@ def test_both_get_every_number_of_every_epoch():
     config = fast()
     result = run(config, reporter, track=BOTH)
     check_both("runs/a", "FINISHED", 4)
-    assert {"train_loss", "memorised", "lr", "train_seconds", "dead_classes", "recall of 9"} <= in_history(
+    assert {"train_loss", "memorized", "lr", "train_seconds", "dead_classes", "recall of 9"} <= in_history(
         "runs/a"
     ).keys()
     uri = f"sqlite:///{Path('mlflow.db').resolve()}"
@@ -293,7 +293,7 @@ def test_class_names_of_any_letters_are_taken(work):
 
 def test_of_many_classes_recall_is_left_out():
     for classes, tracked in ((100, 100), (101, 0)):
-        row = {"epoch": 1, "recall": [0.5] * classes, "dead_classes": [3, 4], "memorised": None}
+        row = {"epoch": 1, "recall": [0.5] * classes, "dead_classes": [3, 4], "memorized": None}
         found = numbers(row, [str(k) for k in range(classes)])
         assert (found.pop("dead_classes"), len(found)) == (2, tracked)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from noisylabels.core.checks import InputError
-from noisylabels.core.files import replacing
+from noisylabels.core.files import atomic_replace
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -34,13 +34,13 @@ def save_model(path: Path, model: nn.Module, shape: dict[str, Any], train: Examp
     """Write weights, and in the header how to build the model and to normalize images, atomically."""
     from safetensors.torch import save
 
-    mean, std = train.pixel_mean_std()
+    mean, std = train.mean_std()
     header = {"shape": shape, "class_names": train.class_names, "mean": mean, "std": std}
     if (encoder := getattr(train, "encoder", None)) is not None:
         header["encoder"] = encoder.to_json()
     # clones, because a model of the user's own may have one tensor under two names, and a file cannot
     weights = {name: value.detach().cpu().contiguous().clone() for name, value in model.state_dict().items()}
-    with replacing(path) as temporary:  # not its own writing: a full disk is to be an OSError
+    with atomic_replace(path) as temporary:  # not its own writing: a full disk is to be an OSError
         temporary.write_bytes(save(weights, metadata={"noisylabels": json.dumps(header)}))
 
 
@@ -62,7 +62,7 @@ def load_model(run: Path, device: str = "auto", model: str | None = None) -> Tra
 
     from noisylabels.data.encoding import Encoder
     from noisylabels.experiment.folder import read_result
-    from noisylabels.models.catalog import build_model, is_own, untrained
+    from noisylabels.models.catalog import build_model, is_user_model, untrained
     from noisylabels.training.loop import pick_device
 
     path = run / "model.safetensors" if run.is_dir() else run
@@ -85,7 +85,7 @@ def load_model(run: Path, device: str = "auto", model: str | None = None) -> Tra
             weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  no mapping
         shape = header["shape"] | {"image_size": tuple(header["shape"]["image_size"])}
         recorded = shape["name"]
-        if model is None and is_own(recorded):
+        if model is None and is_user_model(recorded):
             raise InputError(
                 f"the model of {path} is code of its author, {recorded!r}, which is run to load it; "
                 f"if you trust that code, say so: --model {recorded}"

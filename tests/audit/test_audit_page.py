@@ -24,7 +24,7 @@ NAMES = ("cat", HOSTILE, "a class of a very long name " * 4, "@title@")
 
 
 def audited(n: int = 200, K: int = 4, names: tuple[str, ...] = NAMES, side: int = 32):
-    """Return an audit of random pictures, and the set: two copies, labelled differently, among them."""
+    """Return an audit of random pictures, and the set: two copies, labeled differently, among them."""
     rng = np.random.default_rng(0)
     true = rng.integers(0, K, n)
     given = np.where(rng.random(n) < 0.2, rng.integers(0, K, n), true)

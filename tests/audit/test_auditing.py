@@ -95,7 +95,7 @@ def test_from_a_folder_to_files(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert rows[0]["suggested"] != rows[0]["given"]
     assert found.summary["flagged"] == sum(row["flagged"] for row in rows)
     for i in found.order[:2].tolist():
-        of_given, of_suggested = found.neighbours[i]
+        of_given, of_suggested = found.neighbors[i]
         assert {int(found.given[j]) for j in of_given} == {int(found.given[i])}
         assert {int(found.given[j]) for j in of_suggested} == {int(found.suggested[i])}
 
@@ -219,7 +219,7 @@ def test_arrays_sets_and_labels_alone() -> None:
     probs = np.full((10, 2), 0.5)
     assert audit_labels(images, labels=[0, 1] * 5, probs=probs).summary["kind"] == "images"
     alone = audit_labels(labels=[0, 1] * 5, probs=probs, out="b")
-    assert alone.neighbours == {}
+    assert alone.neighbors == {}
     assert len(Audit.load("b")) == 10
 
 

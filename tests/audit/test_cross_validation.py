@@ -13,7 +13,7 @@ from noisylabels.audit import training_dynamics
 from noisylabels.audit.cross_validation import cross_validate, deal_folds
 from noisylabels.audit.scores import blended, rank, share_wrong
 from noisylabels.audit.training_dynamics import EpochMean
-from noisylabels.core.checks import Damaged, InputError
+from noisylabels.core.checks import CorruptedFile, InputError
 from noisylabels.data.features import feature_set
 from noisylabels.data.images import image_set
 from noisylabels.experiment.reporter import Silent
@@ -24,7 +24,7 @@ FAST = {"folds": 3, "epochs": 4, "batch_size": 16, "model": "mlp:8", "device": "
 
 
 def images(n=60, wrong=6, seed=0):
-    """Return images whose brightness follows their class, the first `wrong` labelled as the next class."""
+    """Return images whose brightness follows their class, the first `wrong` labeled as the next class."""
     draw = torch.Generator().manual_seed(seed)
     true = torch.arange(n) % K
     level = (true.float() + 0.5).view(-1, 1, 1, 1) * 255 / K
@@ -213,7 +213,7 @@ def test_a_damaged_fold_is_named(tmp_path, how):
     else:
         save_file({name: array[..., :3] for name, array in load_file(path).items()}, path)
     with pytest.raises(
-        Damaged, match=r"fold-1.safetensors is damaged; remove it and its fold is trained again"
+        CorruptedFile, match=r"fold-1.safetensors is damaged; remove it and its fold is trained again"
     ):
         cross_validate(images(), folder=tmp_path, **FAST)
 

@@ -14,7 +14,7 @@ from noisylabels.audit.duplicates import Group, find_duplicates
 
 
 def pictures(n: int, side: int = 32, channels: int = 3, seed: int = 0) -> torch.Tensor:
-    """Return smooth random pictures, uint8 (N, C, side, side), of colours as pale as a photograph's."""
+    """Return smooth random pictures, uint8 (N, C, side, side), of colors as pale as a photograph's."""
     rng = np.random.default_rng(seed)
     light = rng.uniform(20, 235, (n, 1, 6, 6)) + rng.uniform(-20, 20, (n, channels, 6, 6))
     coarse = torch.from_numpy(light.astype(np.float32))
@@ -60,11 +60,11 @@ def test_it_finds_what_a_search_through_all_pairs_finds() -> None:
     shades = torch.linspace(0, 1, 25)[:, None, None, None]
     images = torch.cat([a + shades * (b - a) for a, b in zip(ends[::2], ends[1::2], strict=True)])
     images = images.round().to(torch.uint8)
-    grey = images.double().mean(1).flatten(1)
-    centred = grey - grey.mean(1, keepdim=True)
-    unit = centred / centred.norm(dim=1, keepdim=True)
+    gray = images.double().mean(1).flatten(1)
+    centered = gray - gray.mean(1, keepdim=True)
+    unit = centered / centered.norm(dim=1, keepdim=True)
     alike = unit @ unit.T >= 0.99
-    apart = torch.cdist(grey, grey) / 16
+    apart = torch.cdist(gray, gray) / 16
     close = (alike & (apart <= 20)).numpy()
     # the finder looks at the nearest few of each: groups, which chains make, are the same
     reach = close

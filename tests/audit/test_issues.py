@@ -59,7 +59,7 @@ def test_none_and_all_can_be_flagged(rate: float, count: int) -> None:
         ([0.4, 0.55, 0.05], 1, "looks like dog (55 %) rather than cat (40 %)"),
         ([0.5, 0.3, 0.2], 1, "looks like cat, but at 50 % only; next is dog (30 %)"),
         ([0.0, 1.0, 0.0], 1, "looks like dog (over 99 %), not cat (under 1 %)"),
-        ([0.9, 0.1, 0.0], 0, "looks like cat (90 %), as labelled"),
+        ([0.9, 0.1, 0.0], 0, "looks like cat (90 %), as labeled"),
         ([0.4, 0.5, 0.1], 0, "looks like dog (50 %) rather than cat (40 %), but not clearly"),
     ],
 )
@@ -70,7 +70,7 @@ def test_the_reason_is_one_plain_clause(p: list[float], rate: float, why: str) -
 def test_whoever_is_contradicted_by_copies_is_flagged_first() -> None:
     labels, _, probs = drawn()
     labels[[5, 6, 7]] = [0, 0, 1]  # 7 is outvoted
-    probs[[5, 6, 7]] = [0.05, 0.9, 0.05]  # though all look like what it is labelled
+    probs[[5, 6, 7]] = [0.05, 0.9, 0.05]  # though all look like what it is labeled
     labels[[8, 9]], probs[[8, 9]] = [2, 0], [0.3, 0.1, 0.6]  # one against one: the likelier is believed
     groups = [Group((5, 6, 7), True), Group((8, 9), False), Group((20, 21), False)]
     labels[21] = labels[20]
@@ -79,8 +79,8 @@ def test_whoever_is_contradicted_by_copies_is_flagged_first() -> None:
     assert got.flagged[[7, 9]].all()
     assert not got.flagged[8]
     assert got.suggested[[7, 9]].tolist() == [0, 2]
-    assert got.why[7] == "same picture as 5.png, labelled cat"
-    assert got.why[9] == "same picture as 8.png, labelled eel"
+    assert got.why[7] == "same picture as 5.png, labeled cat"
+    assert got.why[9] == "same picture as 8.png, labeled eel"
     assert "same picture" not in got.why[21]
     order = np.lexsort((np.arange(600), got.score, ~got.flagged))
     assert set(order[:12].tolist()) == set(np.flatnonzero(got.flagged).tolist())

@@ -1,11 +1,11 @@
-"""Neighbours to compare with, beside a naive search."""
+"""Neighbors to compare with, beside a naive search."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from noisylabels.audit.duplicates import Group
-from noisylabels.audit.neighbors import SHOWN, find_neighbours
+from noisylabels.audit.neighbors import SHOWN, find_neighbors
 
 
 def test_they_are_the_nearest_of_the_better_half_of_each_class() -> None:
@@ -18,11 +18,11 @@ def test_they_are_the_nearest_of_the_better_half_of_each_class() -> None:
     copy = int(np.flatnonzero((labels == labels[wanted[0]]) & ~flagged)[0])
     score[copy], points[copy] = 1.0, points[wanted[0]]  # as near as can be, and no other picture
     groups = [Group(tuple(sorted((int(wanted[0]), copy))), True)]
-    got = find_neighbours(wanted, labels, suggested, score, flagged, points, groups)
+    got = find_neighbors(wanted, labels, suggested, score, flagged, points, groups)
     assert list(got) == wanted.tolist()
 
-    centred = points - points.mean(axis=0)
-    unit = centred / np.linalg.norm(centred, axis=1, keepdims=True)
+    centered = points - points.mean(axis=0)
+    unit = centered / np.linalg.norm(centered, axis=1, keepdims=True)
     for i in wanted.tolist():
         for which, k in enumerate((labels[i], suggested[i])):
             members = [j for j in range(n) if labels[j] == k and not flagged[j]]
@@ -38,5 +38,5 @@ def test_a_class_without_a_right_example_has_none() -> None:
     labels = np.array([0, 0, 1, 1])
     flagged = np.array([True, False, True, True])
     points = np.random.default_rng(0).normal(size=(4, 2))
-    got = find_neighbours(np.array([0]), labels, np.array([1, 0, 0, 0]), np.zeros(4), flagged, points)
+    got = find_neighbors(np.array([0]), labels, np.array([1, 0, 0, 0]), np.zeros(4), flagged, points)
     assert got == {0: ([1], [])}

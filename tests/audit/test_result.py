@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from noisylabels.audit.result import FILES, Audit, load_examples
-from noisylabels.core.checks import Damaged, InputError
+from noisylabels.core.checks import CorruptedFile, InputError
 
 NAMES = ("cat", "<img src=x onerror=alert(1)>", 'a "b", c\nd')
 
@@ -31,7 +31,7 @@ def made(**changes: Any) -> Audit:
         probs=np.linspace(0, 1, 15, dtype=np.float32).reshape(5, 3),
         why=["fine", "the model says cat", "fine", "the model says a", "fine"],
         summary={"rate": {"estimate": 0.4}, "data": None, "part": "all"},
-        neighbours={3: ([0], [2]), 1: ([4], [0, 3])},
+        neighbors={3: ([0], [2]), 1: ([4], [0, 3])},
         paths=["a.png", None, None, None, "f.png"],
     )
     return replace(audit, **changes)
@@ -53,7 +53,7 @@ def test_what_is_saved_is_loaded(tmp_path: Path, true: np.ndarray | None) -> Non
         assert getattr(again, name).dtype == getattr(audit, name).dtype
     assert again.class_names == audit.class_names
     assert again.ids == [*audit.ids[:3], "\\xffe.png", "f.png"]  # bytes that are no UTF-8 are spelled out
-    for name in ("name", "why", "summary", "neighbours", "paths"):
+    for name in ("name", "why", "summary", "neighbors", "paths"):
         assert getattr(again, name) == getattr(audit, name)
     assert (again.true is None) == (true is None)
     if true is not None:
@@ -95,11 +95,11 @@ def test_what_is_no_audit_is_said_to_be_none(tmp_path: Path) -> None:
         load_examples(made().save(tmp_path / "a"))
 
 
-@pytest.mark.parametrize("name", ["labels.parquet", "probs.parquet", "neighbours.parquet"])
+@pytest.mark.parametrize("name", ["labels.parquet", "probs.parquet", "neighbors.parquet"])
 def test_a_damaged_file_is_named(tmp_path: Path, name: str) -> None:
     made().save(tmp_path)
     (tmp_path / name).write_bytes((tmp_path / name).read_bytes()[:40])
-    with pytest.raises(Damaged, match=name):
+    with pytest.raises(CorruptedFile, match=name):
         Audit.load(tmp_path)
 
 
@@ -107,7 +107,7 @@ def test_files_of_two_audits_are_noticed(tmp_path: Path) -> None:
     made().save(tmp_path)
     head = json.loads((tmp_path / "audit.json").read_text())
     (tmp_path / "audit.json").write_text(json.dumps(head | {"n": 4}))
-    with pytest.raises(Damaged, match="not of one audit"):
+    with pytest.raises(CorruptedFile, match="not of one audit"):
         Audit.load(tmp_path)
     (tmp_path / "audit.json").write_text(json.dumps(head | {"format": 2}))
     with pytest.raises(InputError, match="format 2"):

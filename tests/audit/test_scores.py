@@ -162,9 +162,9 @@ def test_what_is_no_label_or_probability_is_refused_in_a_line(labels, probs, wor
 
 def test_an_unknown_method_names_the_nearest():
     with pytest.raises(
-        InputError, match="unknown method 'normalised_margin'; did you mean 'normalized_margin'"
+        InputError, match="unknown method 'normalizd_margin'; did you mean 'normalized_margin'"
     ):
-        rank([0], [[0.5, 0.5]], "normalised_margin")
+        rank([0], [[0.5, 0.5]], "normalizd_margin")
 
 
 @pytest.mark.parametrize("margin", [[0.5, 0.5], [[1.5]], [[np.nan]], np.zeros((0, 3))])

@@ -25,12 +25,12 @@ def test_train_then_predict_on_photographs(
     """Red and blue squares: a task that two epochs must solve, through files and back to names."""
     monkeypatch.setenv("NOISYLABELS_CACHE", str(tmp_path / "cache"))
     rng = np.random.default_rng(1)
-    for name, colour in (("red", (200, 40, 40)), ("blue", (40, 40, 200))):
+    for name, color in (("red", (200, 40, 40)), ("blue", (40, 40, 200))):
         for part, count in (("train", 24), ("test", 8)):
             folder = tmp_path / "photos" / part / name
             folder.mkdir(parents=True)
             for i in range(count):
-                pixels = np.clip(rng.normal(colour, 20, (20, 24, 3)), 0, 255).astype(np.uint8)
+                pixels = np.clip(rng.normal(color, 20, (20, 24, 3)), 0, 255).astype(np.uint8)
                 Image.fromarray(pixels).save(folder / f"{i}.png")
     run = tmp_path / "run"
     arguments = ["--data", str(tmp_path / "photos"), "--model", "small-cnn", "--image-size", "16"]
@@ -148,7 +148,7 @@ def test_noise_shows_and_saves_the_labels(capsys: pytest.CaptureFixture[str], tm
     assert f"{100 * labels.rate:.2f} %" in out
     row = next(line.split() for line in out.splitlines() if line.strip().startswith("7 "))
     assert row[1] == str(labels.counts[7].sum())
-    assert row[3] == f"{100 * labels.realised[7, 1]:.1f}"  # 7 is taken for 1
+    assert row[3] == f"{100 * labels.realized[7, 1]:.1f}"  # 7 is taken for 1
     assert row.count("30.0") == 1  # the nominal matrix beside it
 
 

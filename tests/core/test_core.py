@@ -16,7 +16,7 @@ import pytest
 
 from noisylabels.core.checks import InputError, check_between, check_choice, did_you_mean, one_line
 from noisylabels.core.config import build, fingerprint, read_toml, to_dict
-from noisylabels.core.files import cache_root, file_digest, read_json, replacing, write_json, write_text
+from noisylabels.core.files import atomic_replace, cache_root, file_digest, read_json, write_json, write_text
 from noisylabels.core.registry import Registry
 from noisylabels.core.rng import derive_seed, generator, normals, uniforms
 
@@ -68,7 +68,7 @@ def test_open_ends():
 
 
 def test_registry():
-    rows = Registry("colour", {"red": 1})
+    rows = Registry("color", {"red": 1})
     assert rows.add("green", 2) == 2
     assert list(rows) == ["red", "green"]
     assert len(rows) == 2
@@ -79,11 +79,11 @@ def test_registry():
     assert rows.get("blue") is None
     assert rows.get("blue", 7) == 7
     assert rows.get("red", 7) == 1
-    with pytest.raises(InputError, match="the colour 'red' exists already"):
+    with pytest.raises(InputError, match="the color 'red' exists already"):
         rows.add("red", 3)
-    with pytest.raises(InputError, match="unknown colour 'gren'; did you mean 'green'"):
+    with pytest.raises(InputError, match="unknown color 'gren'; did you mean 'green'"):
         rows["gren"]
-    with pytest.raises(InputError, match="unknown colour 'blue'"):
+    with pytest.raises(InputError, match="unknown color 'blue'"):
         rows.remove("blue")
     rows.remove("red")
     assert list(rows) == ["green"]
@@ -180,7 +180,7 @@ def names(folder):
 
 def test_replacing_writes_whole_files(tmp_path):
     path = tmp_path / "deep" / "a.txt"
-    with replacing(path) as temporary:
+    with atomic_replace(path) as temporary:
         assert temporary.parent == path.parent
         temporary.write_text("new")
         assert not path.exists()
@@ -195,7 +195,7 @@ def test_an_error_leaves_the_old_file_and_nothing_else(tmp_path):
     path.write_text("old")
 
     def fail():
-        with replacing(path) as temporary:
+        with atomic_replace(path) as temporary:
             temporary.write_text("half")
             raise KeyboardInterrupt
 

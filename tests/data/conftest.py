@@ -24,10 +24,10 @@ def cache(tmp_path_factory, monkeypatch) -> Path:
 
 @pytest.fixture
 def pixels() -> Callable[..., np.ndarray]:
-    """Random pixels (H, W, 3), or (H, W) for grey; the same for the same arguments."""
+    """Random pixels (H, W, 3), or (H, W) for gray; the same for the same arguments."""
 
-    def make(seed: int, height: int = 12, width: int = 12, grey: bool = False) -> np.ndarray:
-        shape = (height, width) if grey else (height, width, 3)
+    def make(seed: int, height: int = 12, width: int = 12, gray: bool = False) -> np.ndarray:
+        shape = (height, width) if gray else (height, width, 3)
         return np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
 
     return make

@@ -245,7 +245,7 @@ def test_sizes_of_the_parts_may_differ_if_one_is_asked_for(tmp_path):
     assert tuple(test.images.shape) == (M, 3, 6, 6)
 
 
-def test_grey_and_colour_do_not_go_together(tmp_path):
+def test_gray_and_color_do_not_go_together(tmp_path):
     np.savez(tmp_path / "a.npz", x_train=TRAIN, y_train=labels(N), x_test=images(M, 8, 9), y_test=labels(M))
     with pytest.raises(InputError, match=r"images of 3x8x9 and 1x8x9"):
         load(tmp_path / "a.npz", image_size=6)

@@ -16,7 +16,7 @@ from noisylabels.core.checks import InputError
 from noisylabels.data import cache as module
 from noisylabels.data import decode
 from noisylabels.data.catalog import load
-from noisylabels.data.reader import Plan, Reading
+from noisylabels.data.reader import Plan, ReadResult
 
 LONG_AGO = 1_500_000_000
 
@@ -284,7 +284,7 @@ def test_images_and_labels_are_as_many(load_plan, cache):
     few = np.zeros((3, 1, 2, 2), dtype=np.uint8)
 
     def read():
-        return Reading((1, 2, 2), lambda: iter([few]), np.arange(4) % 2, list("abcd"), ("x", "y"), 2)
+        return ReadResult((1, 2, 2), lambda: iter([few]), np.arange(4) % 2, list("abcd"), ("x", "y"), 2)
 
     with pytest.raises(InputError, match=r"^there are 3 images and 4 labels; get the files again"):
         load_plan(Plan("photos", Path("photos"), {}, {}, read))

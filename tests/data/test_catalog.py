@@ -15,7 +15,7 @@ def test_every_row_says_what_a_user_needs():
         assert row.name == name
         assert row.title
         assert row.source
-        assert row.licence
+        assert row.license
         assert str(parse_augment(row.augment)) == row.augment
 
 

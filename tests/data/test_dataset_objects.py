@@ -98,9 +98,9 @@ def test_a_pair_of_pytorch_data_sets(form):
 
 
 @pytest.mark.parametrize("shape", [(5, 6), (1, 5, 6)])
-def test_grey_tensors(shape):
-    grey = [torch.full(shape, i, dtype=torch.uint8) for i in range(10)]
-    train, _ = load((Pairs(grey, LABELS), Pairs(grey, LABELS)))
+def test_gray_tensors(shape):
+    gray = [torch.full(shape, i, dtype=torch.uint8) for i in range(10)]
+    train, _ = load((Pairs(gray, LABELS), Pairs(gray, LABELS)))
     assert tuple(train.images.shape) == (10, 1, 5, 6)
     assert train.images[:, 0, 0, 0].tolist() == list(range(10))
     assert train.class_names == ("0", "1")

@@ -31,7 +31,7 @@ def broken(pixels, encode):
         "bomb": (b"P6\n60000 60000\n255\n", "decompression bomb"),
         "postscript": (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "not an image"),
         "float": (encode(np.ones(SIZE, dtype=np.float32), "TIFF"), "floating-point"),
-        "wide": (encode(np.full(SIZE, 70_000, dtype=np.int32), "TIFF"), "32-bit grey"),
+        "wide": (encode(np.full(SIZE, 70_000, dtype=np.int32), "TIFF"), "32-bit gray"),
     }
 
 
@@ -89,11 +89,11 @@ def test_pillow_s_warnings_stay_inside(monkeypatch, pixels, encode):
 
 def test_a_common_size_is_kept(pixels, encode):
     assert survey([encode(pixels(i, 9, 14)) for i in range(3)]) == ((3, 9, 14), "")
-    assert survey([encode(pixels(i, 9, 14, grey=True)) for i in range(3)]) == ((1, 9, 14), "")
+    assert survey([encode(pixels(i, 9, 14, gray=True)) for i in range(3)]) == ((1, 9, 14), "")
 
 
-def test_one_colour_image_makes_the_set_colour(pixels, encode):
-    images = [encode(pixels(i, grey=i != 40)) for i in range(50)]
+def test_one_color_image_makes_the_set_color(pixels, encode):
+    images = [encode(pixels(i, gray=i != 40)) for i in range(50)]
     assert survey(images)[0] == (3, 12, 12)
 
 

@@ -1,4 +1,4 @@
-"""Tables of numbers as data sets: what is recognised, how cells become features, what is refused."""
+"""Tables of numbers as data sets: what is recognized, how cells become features, what is refused."""
 
 from __future__ import annotations
 
@@ -405,11 +405,11 @@ def test_images_take_a_column_of_labels_too(tree):
     root = tree(*(f"p/{i}.png" for i in range(4)))
     lines = "".join(f"p/{i}.png,{i % 2},{i // 2}\n" for i in range(4))
     (root / "t.csv").write_text("path,label,truth\n" + lines)
-    assert sorted(int(n[2]) for n, k in _labelled(load(root / "t.csv")) if k) == [1, 3]
-    assert sorted(int(n[2]) for n, k in _labelled(load(root / "t.csv", label_column="truth")) if k) == [2, 3]
+    assert sorted(int(n[2]) for n, k in _labeled(load(root / "t.csv")) if k) == [1, 3]
+    assert sorted(int(n[2]) for n, k in _labeled(load(root / "t.csv", label_column="truth")) if k) == [2, 3]
 
 
-def _labelled(sets):
+def _labeled(sets):
     return [(name, k) for part in sets for name, k in zip(part.ids, part.labels.tolist(), strict=True)]
 
 

@@ -22,9 +22,9 @@ def rows(n: int = 6, columns: int = 3) -> FeatureSet:
     return feature_set(np.arange(n * columns, dtype=float).reshape(n, columns), [0, 1] * (n // 2), ("a", "b"))
 
 
-def test_columns_are_standardised_in_the_batches() -> None:
+def test_columns_are_standardized_in_the_batches() -> None:
     table = rows()
-    mean, std = table.pixel_mean_std()
+    mean, std = table.mean_std()
     batches = Batches(
         table.images, table.labels, batch_size=6, device="cpu", mean=mean, std=std, augment=None,
         shuffle=False, seed=0, channels_last=True,
@@ -36,14 +36,14 @@ def test_columns_are_standardised_in_the_batches() -> None:
 
 def test_a_constant_column_becomes_zeros() -> None:
     table = feature_set([[3e8, 0.1], [3e8, 0.1], [3e8, 0.1]], [0, 1, 1], ("a", "b"))
-    assert normalize(table.images, *table.pixel_mean_std()).eq(0).all()
+    assert normalize(table.images, *table.mean_std()).eq(0).all()
 
 
 def test_the_digest_tells_sets_apart() -> None:
     table = rows()
     other = feature_set(table.features + torch.eye(6, 3), table.labels, table.class_names)
-    relabelled = feature_set(table.features, 1 - table.labels, table.class_names)
-    assert len({table.digest, other.digest, relabelled.digest}) == 3
+    relabeled = feature_set(table.features, 1 - table.labels, table.class_names)
+    assert len({table.digest, other.digest, relabeled.digest}) == 3
     assert rows().digest == table.digest
 
 

@@ -5,7 +5,7 @@ from noisylabels.core.checks import InputError
 from noisylabels.data import user_data
 from noisylabels.data.catalog import load
 from noisylabels.data.formats import FORMATS, Format
-from noisylabels.data.reader import Plan, Reading
+from noisylabels.data.reader import Plan, ReadResult
 
 
 def test_every_row_is_complete_and_folders_come_last():
@@ -50,7 +50,9 @@ def test_an_unknown_path_is_told_what_was_looked_for(name, tmp_path):
 def test_a_new_format_is_a_row(tmp_path):
     def read():
         images = np.arange(4, dtype=np.uint8).reshape(4, 1, 1, 1)
-        return Reading((1, 1, 1), lambda: iter([images]), np.array([0, 1, 0, 1]), list("abcd"), ("x", "y"), 2)
+        return ReadResult(
+            (1, 1, 1), lambda: iter([images]), np.array([0, 1, 0, 1]), list("abcd"), ("x", "y"), 2
+        )
 
     row = Format(
         name="dots",

@@ -236,7 +236,7 @@ def test_a_wrong_file_is_one_line(name, change, message, suffix, tmp_path):
     assert "\n" not in str(caught.value)
 
 
-def test_swapped_files_are_recognised(tmp_path):
+def test_swapped_files_are_recognized(tmp_path):
     files = contents()
     files[NAMES[0]], files[NAMES[1]] = files[NAMES[1]], files[NAMES[0]]
     with pytest.raises(

@@ -14,18 +14,18 @@ def chw(array):
 
 
 @pytest.mark.parametrize("kind", ["PNG", "BMP", "TIFF", "PPM", "GIF", "WEBP"])
-def test_grey_stays_grey_in_every_lossless_format(kind, pixels, encode):
-    grey = pixels(1, grey=True)
-    image = encode(grey, kind, **({"lossless": True} if kind == "WEBP" else {}))
-    assert np.array_equal(read_pixels(image, 1, SIZE), grey[None])
-    assert read_header(image).grey is (kind != "WEBP")  # WebP has no grey of its own
+def test_gray_stays_gray_in_every_lossless_format(kind, pixels, encode):
+    gray = pixels(1, gray=True)
+    image = encode(gray, kind, **({"lossless": True} if kind == "WEBP" else {}))
+    assert np.array_equal(read_pixels(image, 1, SIZE), gray[None])
+    assert read_header(image).gray is (kind != "WEBP")  # WebP has no gray of its own
 
 
 @pytest.mark.parametrize("kind", ["PNG", "BMP", "TIFF", "PPM"])
-def test_colour_survives_every_lossless_format(kind, pixels, encode):
-    colour = pixels(2)
-    assert np.array_equal(read_pixels(encode(colour, kind), 3, SIZE), chw(colour))
-    assert read_header(encode(colour, kind)) == Header(12, 12, False)
+def test_color_survives_every_lossless_format(kind, pixels, encode):
+    color = pixels(2)
+    assert np.array_equal(read_pixels(encode(color, kind), 3, SIZE), chw(color))
+    assert read_header(encode(color, kind)) == Header(12, 12, False)
 
 
 def test_jpeg_equals_pillow(pixels, encode):
@@ -33,53 +33,53 @@ def test_jpeg_equals_pillow(pixels, encode):
     assert np.array_equal(read_pixels(image, 3, SIZE), chw(np.asarray(Image.open(io.BytesIO(image)))))
 
 
-def test_grey_images_among_colour_have_three_equal_channels(pixels, encode):
-    grey = pixels(4, grey=True)
-    assert np.array_equal(read_pixels(encode(grey), 3, SIZE), np.stack([grey] * 3))
+def test_gray_images_among_color_have_three_equal_channels(pixels, encode):
+    gray = pixels(4, gray=True)
+    assert np.array_equal(read_pixels(encode(gray), 3, SIZE), np.stack([gray] * 3))
 
 
-def test_colour_in_a_grey_set_becomes_luma(pixels, encode):
-    colour = pixels(5)
-    expected = colour @ np.array([0.299, 0.587, 0.114])  # ITU-R 601
-    assert np.abs(read_pixels(encode(colour), 1, SIZE)[0] - expected).max() <= 1
+def test_color_in_a_gray_set_becomes_luma(pixels, encode):
+    color = pixels(5)
+    expected = color @ np.array([0.299, 0.587, 0.114])  # ITU-R 601
+    assert np.abs(read_pixels(encode(color), 1, SIZE)[0] - expected).max() <= 1
 
 
 def test_one_bit_is_black_and_white(encode):
     bits = np.tile([[False, True], [True, False]], (6, 6))
     image = encode(Image.fromarray(bits))
-    assert read_header(image).grey
+    assert read_header(image).gray
     assert np.array_equal(read_pixels(image, 1, SIZE)[0], bits * 255)
 
 
 @pytest.mark.parametrize("kind", ["PNG", "TIFF"])
-def test_sixteen_bit_grey_is_scaled(kind, encode):
+def test_sixteen_bit_gray_is_scaled(kind, encode):
     values = np.linspace(0, 65535, 144).round().astype(np.uint16).reshape(SIZE)
     image = encode(values, kind)
-    assert read_header(image).grey
+    assert read_header(image).gray
     expected = np.floor(values / 65535 * 255 + 0.5)
     assert np.array_equal(read_pixels(image, 1, SIZE)[0], expected)
     assert {0, 255} <= set(read_pixels(image, 1, SIZE)[0].flatten().tolist())
 
 
-def test_thirty_two_bit_grey_within_sixteen_bits_is_scaled(encode):
+def test_thirty_two_bit_gray_within_sixteen_bits_is_scaled(encode):
     values = np.array([[0, 257], [65535, 32768]], dtype=np.int32)
     assert read_pixels(encode(values, "TIFF"), 1, (2, 2))[0].tolist() == [[0, 1], [255, 128]]
 
 
 @pytest.mark.parametrize("mode", ["LA", "RGBA"])
 def test_alpha_is_composited_on_white(mode, pixels, encode):
-    colour = pixels(6, grey=mode == "LA")
-    alpha = pixels(7, grey=True)
+    color = pixels(6, gray=mode == "LA")
+    alpha = pixels(7, gray=True)
     alpha[0, :4] = [0, 255, 0, 255]
-    image = encode(Image.fromarray(np.dstack([colour, alpha])))
+    image = encode(Image.fromarray(np.dstack([color, alpha])))
     weight = chw(alpha) / 255
-    expected = chw(colour) * weight + 255 * (1 - weight)
+    expected = chw(color) * weight + 255 * (1 - weight)
     channels = 1 if mode == "LA" else 3
-    assert read_header(image).grey is (mode == "LA")
+    assert read_header(image).gray is (mode == "LA")
     result = read_pixels(image, channels, SIZE)
     assert np.abs(result - expected).max() <= 1
     assert (result[:, 0, 0] == 255).all()
-    assert np.array_equal(result[:, 0, 1], chw(colour)[:, 0, 1])
+    assert np.array_equal(result[:, 0, 1], chw(color)[:, 0, 1])
 
 
 def palette_image():
@@ -92,7 +92,7 @@ def palette_image():
 def test_a_palette_is_looked_up(encode):
     expected = np.array([[[10, 20, 30], [40, 50, 60]], [[70, 80, 90], [100, 110, 120]]])
     image = encode(palette_image())
-    assert not read_header(image).grey
+    assert not read_header(image).gray
     assert np.array_equal(read_pixels(image, 3, (2, 2)), chw(expected))
 
 
@@ -102,10 +102,10 @@ def test_a_transparent_palette_entry_is_white(encode):
     assert result[:, 0, 0].tolist() == [10, 20, 30]
 
 
-@pytest.mark.parametrize(("colour", "key"), [((9, 8, 7), (9, 8, 7)), (9, 9)])
-def test_a_transparent_colour_is_white(colour, key, encode):
-    mode = "L" if isinstance(colour, int) else "RGB"
-    image = encode(Image.new(mode, (2, 2), colour), transparency=key)
+@pytest.mark.parametrize(("color", "key"), [((9, 8, 7), (9, 8, 7)), (9, 9)])
+def test_a_transparent_color_is_white(color, key, encode):
+    mode = "L" if isinstance(color, int) else "RGB"
+    image = encode(Image.new(mode, (2, 2), color), transparency=key)
     assert (read_pixels(image, 1 if mode == "L" else 3, (2, 2)) == 255).all()
 
 
@@ -115,7 +115,7 @@ def test_cmyk_becomes_rgb(encode):
     assert red < 10
     assert green > 245
     assert blue > 245
-    assert not read_header(image).grey
+    assert not read_header(image).gray
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF", "WEBP"])
@@ -151,9 +151,9 @@ def test_an_animation_gives_its_first_frame(kind, encode):
     assert (read_pixels(image, 3, (4, 4)) == chw(np.asarray(first))).all()
 
 
-def test_resizing_takes_the_centre_square(encode):
+def test_resizing_takes_the_center_square(encode):
     stripes = np.zeros((20, 60, 3), dtype=np.uint8)
-    stripes[:, 20:40] = 200  # the centre square
+    stripes[:, 20:40] = 200  # the center square
     assert (read_pixels(encode(stripes), 3, (20, 20)) == 200).all()
     assert (read_pixels(encode(stripes), 3, (10, 10))[:, :, 2:-2] == 200).all()
     assert (read_pixels(encode(stripes.transpose(1, 0, 2)), 3, (20, 20)) == 200).all()
@@ -164,9 +164,9 @@ def test_small_images_are_enlarged(encode):
 
 
 def test_resizing_equals_pillow(pixels, encode):
-    colour = pixels(9, 40, 50)
-    expected = Image.fromarray(colour).resize((16, 16), Image.Resampling.BICUBIC, box=(5, 0, 45, 40))
-    result = read_pixels(encode(colour), 3, (16, 16))
+    color = pixels(9, 40, 50)
+    expected = Image.fromarray(color).resize((16, 16), Image.Resampling.BICUBIC, box=(5, 0, 45, 40))
+    result = read_pixels(encode(color), 3, (16, 16))
     assert np.array_equal(result, chw(np.asarray(expected)))
 
 
@@ -179,9 +179,9 @@ def test_a_large_jpeg_shrunk_while_decoding_looks_the_same(encode):
 
 
 def test_arrays_are_resized_like_files(pixels, encode):
-    for grey in (False, True):
-        images = np.stack([chw(pixels(i, grey=grey)) for i in range(3)])
-        files = [encode(pixels(i, grey=grey)) for i in range(3)]
+    for gray in (False, True):
+        images = np.stack([chw(pixels(i, gray=gray)) for i in range(3)])
+        files = [encode(pixels(i, gray=gray)) for i in range(3)]
         expected = np.stack([read_pixels(file, images.shape[1], (7, 7)) for file in files])
         assert np.array_equal(resize_arrays(images, 7), expected)
         assert resize_arrays(images, 12) is images

@@ -60,7 +60,7 @@ def test_what_is_wrong_is_named(change, message):
 @given(seed=st.integers(0, 2**31), n=st.integers(1, 9), channels=st.sampled_from([1, 3]))
 def test_statistics_equal_exact_fractions(seed, n, channels):
     images = some(n, channels, seed)
-    mean, std = image_set(images, [0] * n, NAMES).pixel_mean_std()
+    mean, std = image_set(images, [0] * n, NAMES).mean_std()
     for c in range(channels):
         values = [Fraction(int(v), 255) for v in images[:, c].flatten()]
         exact = sum(values) / len(values)
@@ -71,16 +71,16 @@ def test_statistics_equal_exact_fractions(seed, n, channels):
 
 def test_statistics_do_not_depend_on_the_pieces(monkeypatch):
     made = image_set(some(50), [0] * 50, NAMES)
-    whole, digest = made.pixel_mean_std(), made.digest
+    whole, digest = made.mean_std(), made.digest
     monkeypatch.setattr(module, "_CHUNK_BYTES", 100)
-    assert image_set(made.images, made.labels, NAMES).pixel_mean_std() == whole
+    assert image_set(made.images, made.labels, NAMES).mean_std() == whole
     assert image_set(made.images, made.labels, NAMES).digest == digest
 
 
 def test_a_constant_channel_has_the_deviation_one():
     images = some()
     images[:, 1] = 51
-    mean, std = image_set(images, [0, 1, 0, 1], NAMES).pixel_mean_std()
+    mean, std = image_set(images, [0, 1, 0, 1], NAMES).mean_std()
     assert mean[1] == 0.2
     assert std[1] == 1.0
     assert std[0] < 1.0
@@ -136,14 +136,14 @@ def test_foreign_images_come_in_where_places_say():
     assert list(mixed.ids) == ["w", "other:2", "y", "other:0"]
 
 
-def test_colours_are_brought_to_those_of_another_set(monkeypatch):
-    colour, grey = image_set(some(), [0, 1, 0, 1], NAMES), image_set(some(channels=1), [0, 1, 0, 1], NAMES)
-    assert like(colour, colour) is colour
-    assert torch.equal(like(grey, colour).images, grey.images.repeat(1, 3, 1, 1))
-    assert like(grey, colour).images.is_contiguous()
+def test_colors_are_brought_to_those_of_another_set(monkeypatch):
+    color, gray = image_set(some(), [0, 1, 0, 1], NAMES), image_set(some(channels=1), [0, 1, 0, 1], NAMES)
+    assert like(color, color) is color
+    assert torch.equal(like(gray, color).images, gray.images.repeat(1, 3, 1, 1))
+    assert like(gray, color).images.is_contiguous()
     monkeypatch.setattr(module, "_CHUNK_BYTES", 100)
-    r, g, b = colour.images.long().unbind(1)
-    assert torch.equal(like(colour, grey).images[:, 0].long(), (299 * r + 587 * g + 114 * b) // 1000)
+    r, g, b = color.images.long().unbind(1)
+    assert torch.equal(like(color, gray).images[:, 0].long(), (299 * r + 587 * g + 114 * b) // 1000)
     small = image_set(torch.zeros(2, 1, 3, 3, dtype=torch.uint8), [0, 1], NAMES, name="small")
     with pytest.raises(InputError, match="the images of small are 3x3, those of images are 5x6; bring both"):
-        like(small, grey)
+        like(small, gray)

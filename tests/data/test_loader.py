@@ -47,7 +47,7 @@ def test_every_example_comes_once(n, batch_size, shuffle):
     assert len(found) == len(batches)
     assert all(len(batch.index) == batch_size for batch in found[:-2])
     if shuffle and n > 1 and batch_size > 1:
-        assert len(found[-1].index) > 1  # batch normalisation cannot train on one example
+        assert len(found[-1].index) > 1  # batch normalization cannot train on one example
     assert torch.equal(torch.cat([batch.labels for batch in found]), index % 4)
 
 
@@ -57,7 +57,7 @@ def test_without_shuffling_the_order_is_the_set_s():
     assert torch.cat([batch.index for batch in batches]).tolist() == list(range(11))
 
 
-def test_the_images_are_the_set_s_normalised():
+def test_the_images_are_the_set_s_normalized():
     batches = make(augment=None)
     images = torch.randint(
         0, 256, (23, 3, 6, 6), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)

@@ -96,13 +96,13 @@ def test_processes_and_threads_give_the_same(options, root, monkeypatch, tmp_pat
     assert decoded() == []
 
 
-def test_sizes_and_colours_of_all_kinds_give_the_same(root, tree, encode, pixels, monkeypatch, tmp_path):
-    """What a few headers have said is not true of all: another size late, then a colour among grey ones."""
+def test_sizes_and_colors_of_all_kinds_give_the_same(root, tree, encode, pixels, monkeypatch, tmp_path):
+    """What a few headers have said is not true of all: another size late, then a color among gray ones."""
     for path in root.rglob("*.png"):
-        path.write_bytes(encode(pixels(1, grey=True)))
+        path.write_bytes(encode(pixels(1, gray=True)))
     assert load(root)[0].images.shape[1:] == (1, 12, 12)
     for changed, shape in (("dog/21.png", (1, 64, 64)), ("cat/07.png", (3, 64, 64))):
-        (root / changed).write_bytes(encode(pixels(2, 15, 13, grey=shape[0] == 1)))
+        (root / changed).write_bytes(encode(pixels(2, 15, 13, gray=shape[0] == 1)))
         found = load(root)
         assert tuple(found[0].images.shape[1:]) == shape
         assert facts(found) == by_threads(monkeypatch, root, tmp_path)

@@ -161,7 +161,7 @@ def test_a_useless_description_is_passed_over(some, tmp_path):
         ([0, None, 1], features(), r"train.parquet, row 1: the label is missing"),
         ([0, 1, float("nan")], features(), r"train.parquet, row 2: the label is nan, expected 0 to 2"),
         ([0.5, 1, 2], features(), r"row 0: the label is 0.5"),
-        ([0, -1, 1], features(), r"row 1: the label is -1, expected 0 to 2; -1 marks an unlabelled row"),
+        ([0, -1, 1], features(), r"row 1: the label is -1, expected 0 to 2; -1 marks an unlabeled row"),
         ([0, 1, 3], features(), r"row 2: the label is 3, expected 0 to 2"),
         ([0, -1, 1], None, r"row 1: the label is -1, expected 0 or more"),
         ([0, 1, 2**40], None, r"row 2: the label is 1099511627776"),

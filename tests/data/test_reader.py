@@ -5,7 +5,7 @@ import pytest
 
 from noisylabels.core.checks import InputError
 from noisylabels.data.cache import load_cached, load_uncached
-from noisylabels.data.reader import Plan, Reading, class_notes, held_out_note
+from noisylabels.data.reader import Plan, ReadResult, class_notes, held_out_note
 
 
 def test_complete_classes_need_no_note():
@@ -30,7 +30,7 @@ def test_the_note_on_held_out_images_gives_the_numbers():
 )
 def test_class_names_are_checked_before_anything_is_decoded(names, message):
     def read():
-        return Reading((1, 2, 2), pieces, np.zeros(0, dtype=np.int64), [], names, 0)
+        return ReadResult((1, 2, 2), pieces, np.zeros(0, dtype=np.int64), [], names, 0)
 
     def pieces():
         raise AssertionError

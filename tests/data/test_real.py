@@ -38,7 +38,7 @@ def test_cifar10_as_jpeg(monkeypatch):
             expected = np.array(Image.open(io.BytesIO(cell))).transpose(2, 0, 1)
             assert np.array_equal(part.images[i].numpy(), expected)
             assert int(part.labels[i]) == rows["label"][i].as_py()
-    mean, std = train.pixel_mean_std()
+    mean, std = train.mean_std()
     assert mean == pytest.approx((0.4914, 0.4822, 0.4465), abs=0.002)  # of the original, as widely published
     assert std == pytest.approx((0.2470, 0.2435, 0.2616), abs=0.005)
 

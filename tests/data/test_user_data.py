@@ -182,8 +182,8 @@ def test_sizes_that_differ_are_brought_to_one(tree):
     assert train.images.shape[1:] == test.images.shape[1:] == (3, 16, 16)
 
 
-def test_grey_folders_give_one_channel(tree):
-    train, test = load(tree(*ten("cat", 3), *ten("dog", 3), grey=True))
+def test_gray_folders_give_one_channel(tree):
+    train, test = load(tree(*ten("cat", 3), *ten("dog", 3), gray=True))
     assert train.images.shape[1:] == test.images.shape[1:] == (1, 12, 12)
 
 

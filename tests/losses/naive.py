@@ -196,7 +196,7 @@ class Term(NamedTuple):
 
 
 def stem(name: str) -> tuple[str, str]:
-    """Return the reading's prefix ("", "n", "nn") and the name of the per-label function."""
+    """Return the form's prefix ("", "n", "nn") and the name of the per-label function."""
     for prefix in ("", "n", "nn"):
         if name.startswith(prefix) and name[len(prefix) :] in PHI:
             return prefix, name[len(prefix) :]

@@ -22,7 +22,7 @@ from noisylabels.losses.curve import curve
 from noisylabels.losses.modules import Loss
 
 
-def _load_naive():  # --import-mode=importlib knows no neighbours
+def _load_naive():  # --import-mode=importlib knows no neighbors
     spec = importlib.util.spec_from_file_location("tests_losses_naive", Path(__file__).parent / "naive.py")
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
@@ -372,7 +372,7 @@ def test_the_fast_path_equals_the_reference(name, classes):
         for expression in variants(name):
             for weight in (None, w):
                 made = loss(expression, weight=weight)
-                how = evaluation.Target(weight, "mean", -100, 0.0)
+                how = evaluation.TargetOptions(weight, "mean", -100, 0.0)
                 fast = gradient(made, z, t)
                 slow = gradient(lambda z, t: evaluation.evaluate(made._plan.parts, z, t, how), z, t)  # noqa: B023
                 rtol, atol = (

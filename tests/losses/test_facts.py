@@ -47,7 +47,7 @@ def test_appendix_a3_normalized_passive_losses_are_one_function(name, batch):
 
 @pytest.mark.parametrize("name", ["mae", "rce"])
 def test_the_short_way_of_a3_equals_the_quotient(name, batch):
-    """The library divides by the known sum over the labels; the generic reading computes that sum."""
+    """The library divides by the known sum over the labels; the generic form computes that sum."""
     row = losses.PER_LABEL[name]
     value, slope = both(f"n{name}", batch)
     z = batch[0].clone().requires_grad_()

@@ -107,8 +107,8 @@ def test_arithmetic_and_names():
 def test_gradients_of_the_readings():
     z = torch.randn(3, 4, dtype=torch.float64, requires_grad=True)
     t = torch.tensor([0, 1, 2])
-    for reading in (select, normalize, negative):
-        made = reading(power, q=1.7)
+    for form in (select, normalize, negative):
+        made = form(power, q=1.7)
         assert torch.autograd.gradcheck(lambda z, made=made: made(z, t), (z,))
 
 
@@ -228,7 +228,7 @@ def test_rows_that_would_fail_later_are_refused(phi, given, words):
 
 
 def test_what_cannot_be_taken_out():
-    with pytest.raises(InputError, match=r"'nce' is a reading of 'ce' and goes with it: unregister\('ce'\)"):
+    with pytest.raises(InputError, match=r"'nce' is a form of 'ce' and goes with it: unregister\('ce'\)"):
         unregister("nce")
     for name in ("sce", "nce+mae", "ls"):
         with pytest.raises(InputError, match="is no per-label function"):

@@ -81,7 +81,7 @@ def keyword(l, *, q): return l
 def chance(l): return -l * torch.rand(())
 def batch(logits, target):
     return functional.cross_entropy(logits, target, reduction="none") - logits.mean()
-def centred(l): return -l + l.mean()
+def centered(l): return -l + l.mean()
 def raises(l):
     raise KeyError("spam")
 def single(logits, target):
@@ -234,7 +234,7 @@ def test_paths_of_all_kinds(here, folder):
         ("my_bad.py:keyword", "asks for l, q without a default"),
         ("my_bad.py:chance", "gives other values when asked again"),
         ("my_bad.py:batch", "expected no mean or sum over the batch in it"),
-        ("my_bad.py:centred", "expected no mean or sum over the batch in it"),
+        ("my_bad.py:centered", "expected no mean or sum over the batch in it"),
         ("my_bad.py:raises", f"failed: KeyError: 'spam' (my_bad.py, line {RAISING})"),
         ("my_bad.py:single", "failed: RuntimeError: "),  # in float64
         (
@@ -357,6 +357,6 @@ def test_kinship_reads_and_does_not_run(here):
 
 
 def test_the_words_of_readings_are_no_names():
-    with pytest.raises(InputError, match="'normalize' means a reading in expressions"):
+    with pytest.raises(InputError, match="'normalize' means a form in expressions"):
         register("normalize", lambda l: -l)
     assert math.isfinite(loss("mine.py:bounded")(Z, T))

@@ -1,6 +1,6 @@
 """timm's models, with a stand-in for timm: it would bring torchvision, and with it PyTorch for CUDA.
 
-The stand-in has the five functions that are called, with the signatures and the behaviour of timm 1.0
+The stand-in has the five functions that are called, with the signatures and the behavior of timm 1.0
 (`timm/models/_factory.py`, `_registry.py`): a network without a fixed input size refuses `img_size`.
 """
 

@@ -49,7 +49,7 @@ def fails(num_classes):
 def positional(channels, /, num_classes):
     return build(channels, (8, 8), num_classes)
 
-def wants(num_classes, depth, colour):
+def wants(num_classes, depth, color):
     pass
 
 def nothing(num_classes):
@@ -153,7 +153,7 @@ def test_it_gets_what_it_asks_for(here):
         ("my_nets:fails", ["KeyError: 'spam'", f"my_nets.py, line {FAILING}"]),
         ("my_nets:stops", ["SystemExit: 3"]),
         ("my_nets:positional", ["wants channels", "by name"]),
-        ("my_nets:wants", ["wants depth, colour"]),
+        ("my_nets:wants", ["wants depth, color"]),
         ("my_nets:nothing", ["returned a NoneType, expected an nn.Module"]),
         ("my_nets:a_class", ["returned the class Linear, expected an nn.Module"]),
         ("my_nets:rgb_only", ["cannot take images of shape (2, 1, 8, 8)", "3 channels"]),

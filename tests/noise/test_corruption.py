@@ -9,16 +9,16 @@ import pytest
 
 from noisylabels.core.checks import InputError
 from noisylabels.noise import KINDS, MAPS, NoiseSpec, corrupt
-from noisylabels.noise.transforms import FlipEach, Load, Read
+from noisylabels.noise.transforms import FlipPerExample, LoadMatrix, ReadLabels
 
 CIFAR10 = MAPS["cifar10"].class_names
 BALANCED = np.repeat(np.arange(10), 5000)  # as the 50,000 training images of CIFAR-10
 CAT, DOG = 3, 5
 
 
-def within(realised: np.ndarray, expected: np.ndarray, n: np.ndarray, sigmas: float = 5) -> bool:
+def within(realized: np.ndarray, expected: np.ndarray, n: np.ndarray, sigmas: float = 5) -> bool:
     """Whether shares of n examples lie within so many binomial standard deviations of the expected."""
-    return bool((abs(realised - expected) <= sigmas * np.sqrt(expected * (1 - expected) / n) + 1e-12).all())
+    return bool((abs(realized - expected) <= sigmas * np.sqrt(expected * (1 - expected) / n) + 1e-12).all())
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -37,10 +37,10 @@ def within(realised: np.ndarray, expected: np.ndarray, n: np.ndarray, sigmas: fl
         "asymmetric:0.4@cifar10 | symmetric:0.3 | asymmetric:0.2@3to5",
     ],
 )
-def test_realised_is_nominal_within_five_sigma(spec: str, seed: int) -> None:
+def test_realized_is_nominal_within_five_sigma(spec: str, seed: int) -> None:
     noisy = corrupt(BALANCED, spec, num_classes=10, seed=seed)
     assert noisy.nominal is not None
-    assert within(noisy.realised, noisy.nominal, np.full((10, 10), 5000))
+    assert within(noisy.realized, noisy.nominal, np.full((10, 10), 5000))
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -105,7 +105,7 @@ def test_few_and_many_classes(num_classes: int, convention: str) -> None:
 def test_a_class_without_examples_can_be_given() -> None:
     noisy = corrupt([0] * 900, "symmetric:0.5", num_classes=3, seed=1)
     assert set(noisy.given.tolist()) == {0, 1, 2}
-    assert noisy.realised[1].tolist() == [0, 1, 0]
+    assert noisy.realized[1].tolist() == [0, 1, 0]
 
 
 def test_ten_thousand_classes_take_neither_long_nor_a_matrix() -> None:
@@ -266,7 +266,11 @@ def test_every_convention_has_a_golden_entry() -> None:
     seen.add(id(KINDS["none"].default))
     every = [c for row in KINDS.values() for c in (row.default, *row.conventions.values())]
     assert len(every) == 17
-    drawn = [convention for convention in every if not isinstance(convention.act, (FlipEach, Load, Read))]
+    drawn = [
+        convention
+        for convention in every
+        if not isinstance(convention.transform, (FlipPerExample, LoadMatrix, ReadLabels))
+    ]
     assert len(drawn) == 11
     assert seen == {id(convention) for convention in drawn}
 

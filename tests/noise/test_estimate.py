@@ -118,21 +118,21 @@ def test_nearest_is_that_of_scikit_learn() -> None:
     assert nearest(points, 4).tolist() == expected.tolist()
 
 
-def test_neighbours_find_the_matrix_without_training() -> None:
+def test_neighbors_find_the_matrix_without_training() -> None:
     found = estimate_transition(GIVEN, features=FEATURES)
-    assert found.method == "neighbours"
+    assert found.method == "neighbors"
     np.testing.assert_allclose(found.transition, T, atol=0.06)
     np.testing.assert_allclose(found.prior, PRIOR, atol=0.05)
     assert found.rate == pytest.approx(RATE, abs=0.02)
 
 
-def test_neighbours_agree_with_clean_labels() -> None:
+def test_neighbors_agree_with_clean_labels() -> None:
     found = estimate_transition(TRUE, features=np.eye(K)[TRUE] + 1e-3 * RNG.normal(size=(N, K)))
     assert found.rate < 1e-6
     np.testing.assert_allclose(found.transition, np.eye(K), atol=1e-6)
 
 
-def test_neighbours_take_more_classes_than_there_are_labels_of() -> None:
+def test_neighbors_take_more_classes_than_there_are_labels_of() -> None:
     found = estimate_transition(GIVEN, features=FEATURES, num_classes=K + 2)
     assert found.transition.shape == (K + 2, K + 2)
     np.testing.assert_allclose(found.transition.sum(axis=1), 1)
@@ -157,7 +157,7 @@ def test_intervals_hold_the_estimate_and_shrink_with_their_level(method: str) ->
     assert json.loads(json.dumps(wide.to_dict()))["rate_interval"] == list(wide.rate_interval)
 
 
-def test_the_interval_of_neighbours_covers_the_truth_about_as_often_as_it_says() -> None:
+def test_the_interval_of_neighbors_covers_the_truth_about_as_often_as_it_says() -> None:
     held = 0
     for seed in range(20):
         true, given = drawn(seed)
@@ -175,7 +175,7 @@ def test_the_digits(noise: str) -> None:
     labels = nl.corrupt_set(train, noise, seed=0)[1]
     found = estimate_transition(labels.given, features=train.images.flatten(1))
     assert found.rate == pytest.approx(labels.rate, abs=0.04)
-    assert abs(found.transition - labels.realised).mean() < 0.03
+    assert abs(found.transition - labels.realized).mean() < 0.03
 
 
 def test_an_estimate_by_features_that_say_little_is_not_trusted() -> None:
@@ -227,13 +227,13 @@ def test_wrong_probabilities_are_one_line(arguments: tuple[object, object], mess
     [
         ({"method": "anchors"}, "unknown method 'anchors'; did you mean 'anchor'"),
         ({"method": "anchor"}, "the method anchor needs probs"),
-        ({}, "the method neighbours needs features"),
+        ({}, "the method neighbors needs features"),
         ({"features": np.zeros((3, 2))}, r"features have shape \(3, 2\), expected \(4, D\)"),
         ({"features": np.full((4, 2), np.nan)}, "features hold NaN"),
-        ({"features": np.zeros((4, 2)), "neighbours": 4}, "4 examples have no 4 neighbours each"),
+        ({"features": np.zeros((4, 2)), "neighbors": 4}, "4 examples have no 4 neighbors each"),
         (
-            {"features": np.zeros((4, 2)), "neighbours": 1},
-            "neighbours is 1, expected an integer",
+            {"features": np.zeros((4, 2)), "neighbors": 1},
+            "neighbors is 1, expected an integer",
         ),
         ({"features": np.zeros((4, 2)), "interval": 1.0}, "interval is 1.0"),
         ({"probs": np.full((4, 2), 0.5), "percentile": 0}, "percentile is 0"),

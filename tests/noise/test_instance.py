@@ -23,8 +23,8 @@ def some(n: int = 60, K: int = 4, size: int = 5, seed: int = 0) -> tuple[np.ndar
     rng = np.random.default_rng(seed)
     labels = rng.integers(0, K, n)
     labels[:K] = np.arange(K)
-    centres = rng.integers(60, 190, (K, 3, size, size))
-    images = centres[labels] + rng.integers(-50, 50, (n, 3, size, size))
+    centers = rng.integers(60, 190, (K, 3, size, size))
+    images = centers[labels] + rng.integers(-50, 50, (n, 3, size, size))
     return images.astype(np.uint8), labels
 
 
@@ -39,7 +39,7 @@ def shares(rows: np.ndarray, labels: np.ndarray) -> np.ndarray:
     return others / others.sum(axis=1, keepdims=True)
 
 
-def standardise(images: np.ndarray) -> list[list[float]]:
+def standardize(images: np.ndarray) -> list[list[float]]:
     """Every pixel less the mean of its channel, over its deviation, by plain Python."""
     N, C = images.shape[:2]
     flat = images.reshape(N, C, -1).tolist()
@@ -80,7 +80,7 @@ def test_part_dependent_by_a_loop() -> None:
     images, labels = some(20)
     K, seed, rate, spread = 4, 7, 0.3, 0.1
     rows = part_dependent(images, labels, rate, K, seed, spread=spread)
-    x = standardise(images)
+    x = standardize(images)
     S = len(x[0])
     normal = NormalDist(rate, spread)
     low, high = normal.cdf(0), normal.cdf(1)
@@ -99,20 +99,20 @@ def test_feature_projection_by_a_loop() -> None:
     images, labels = some(24, K=3, size=3)
     K, seed, rate, d = 4, 5, 0.35, 6
     rows = feature_projection(images, labels, rate, K, seed, features=d)
-    x = standardise(images)
+    x = standardize(images)
     S = len(x[0])
     R = normals(S * d, seed, "noise", "instance", "features")
     f = [[sum(row[s] * R[s * d + i] for s in range(S)) / math.sqrt(d) for i in range(d)] for row in x]
-    centre = {}
+    center = {}
     for k in range(3):
         members = [f[n] for n in range(len(f)) if labels[n] == k]
-        centre[k] = [sum(column) / len(members) for column in zip(*members, strict=True)]
+        center[k] = [sum(column) / len(members) for column in zip(*members, strict=True)]
     margins, targets = [], []
     for n, y in enumerate(labels.tolist()):
-        runner_up = min((k for k in centre if k != y), key=lambda k: math.dist(f[n], centre[k]))
-        # the distance along the line between the centres, from the point midway between them
-        direction = [a - b for a, b in zip(centre[y], centre[runner_up], strict=True)]
-        midway = [(a + b) / 2 for a, b in zip(centre[y], centre[runner_up], strict=True)]
+        runner_up = min((k for k in center if k != y), key=lambda k: math.dist(f[n], center[k]))
+        # the distance along the line between the centers, from the point midway between them
+        direction = [a - b for a, b in zip(center[y], center[runner_up], strict=True)]
+        midway = [(a + b) / 2 for a, b in zip(center[y], center[runner_up], strict=True)]
         along = sum(v * (a - m) for v, a, m in zip(direction, f[n], midway, strict=True))
         margins.append(along / math.hypot(*direction))
         targets.append(runner_up)
@@ -181,7 +181,7 @@ def test_seeds_and_rates() -> None:
         assert np.abs(shares(higher, labels) - shares(first, labels)).max() < 1e-12
 
 
-def test_pixels_are_standardised() -> None:
+def test_pixels_are_standardized() -> None:
     images, labels = some(40)
     paler = (images // 2 + 60).astype(np.uint8) * 1
     darker = ((images // 2) * 2).astype(np.uint8)  # = 2 * (paler - 60): the same pictures to a human eye

@@ -30,7 +30,7 @@ def test_properties_by_hand() -> None:
         [1, 0, 0, 0, 0],
         [0, 0, 0, 0, 0],
     ]
-    assert labels.realised.tolist() == [
+    assert labels.realized.tolist() == [
         [0.5, 0.5, 0, 0, 0],
         [0, 0.5, 0, 0.5, 0],
         [0, 0, 1, 0, 0],

@@ -21,8 +21,8 @@ LABELS = np.arange(6000) % 6
 
 def images_of(labels: np.ndarray, seed: int = 0) -> np.ndarray:
     rng = np.random.default_rng(seed)
-    centres = rng.integers(60, 190, (labels.max() + 1, 1, 3, 3))
-    return (centres[labels] + rng.integers(-50, 50, (len(labels), 1, 3, 3))).astype(np.uint8)
+    centers = rng.integers(60, 190, (labels.max() + 1, 1, 3, 3))
+    return (centers[labels] + rng.integers(-50, 50, (len(labels), 1, 3, 3))).astype(np.uint8)
 
 
 def within(share: np.ndarray, expected: np.ndarray, n: np.ndarray | int, sigmas: float = 5) -> bool:
@@ -65,7 +65,7 @@ def test_a_long_tail_is_nested_and_keeps_order_and_labels() -> None:
         assert np.array_equal(tail.given, whole.given[tail.index])  # as without the tail
         assert np.array_equal(tail.true, LABELS[tail.index])
         assert np.array_equal(tail.nominal, symmetric(6, 0.4))
-        assert within(tail.realised, symmetric(6, 0.4), tail.counts.sum(axis=1, keepdims=True))
+        assert within(tail.realized, symmetric(6, 0.4), tail.counts.sum(axis=1, keepdims=True))
     assert set(tails[1].index) < set(tails[0].index)
     again = corrupt(LABELS, "longtail:0.1", seed=4)
     assert set(again.index) != set(tails[1].index)
@@ -79,7 +79,7 @@ def test_a_chain_is_the_product_of_its_matrices() -> None:
     product = pairflip(6, 0.3) @ symmetric(6, 0.2)
     assert noisy.nominal is not None
     assert np.allclose(noisy.nominal, product, rtol=0, atol=1e-15)
-    assert within(noisy.realised, product, 10_000)
+    assert within(noisy.realized, product, 10_000)
 
 
 def test_two_stages_of_one_noise_draw_anew() -> None:
@@ -98,7 +98,7 @@ def test_two_named_maps_keep_their_matrix(tmp_path: Path) -> None:
     assert T is not None
     assert T[3, 5] == pytest.approx(0.4)  # a cat as a dog
     assert T[17, 11] == pytest.approx(0.2)  # a 7 as a 1
-    assert within(both.realised, T, 1000)
+    assert within(both.realized, T, 1000)
     both.save(tmp_path / "both.parquet")
     assert np.array_equal(NoisyLabels.load(tmp_path / "both.parquet").nominal, T)
 
@@ -115,7 +115,7 @@ def test_a_matrix_is_drawn_from_as_sample_does(make) -> None:
     noisy = corrupt(labels, make(T3), seed=5)
     assert np.array_equal(noisy.given, sample(labels, T3, seed=5))
     assert np.array_equal(noisy.nominal, T3)
-    assert within(noisy.realised, T3, 3000)
+    assert within(noisy.realized, T3, 3000)
     assert noisy.spec == "matrix"
 
 
@@ -226,7 +226,7 @@ def test_labels_are_drawn_from_the_rows_of_the_images(kind: str, function) -> No
     assert noisy.nominal is not None
     assert np.allclose(noisy.nominal, means, rtol=0, atol=1e-15)
     # the variance of a sum of different coins is at most that of equal ones
-    assert within(noisy.realised, means, 1000)
+    assert within(noisy.realized, means, 1000)
 
 
 @pytest.mark.parametrize("kind", ["instance", "projection"])
@@ -248,9 +248,9 @@ def test_images_after_and_before_other_noise(tmp_path: Path) -> None:
     before = corrupt(LABELS, "instance:0.3 | symmetric:0.2", images=images, seed=1)
     alone = corrupt(LABELS, "instance:0.3", images=images, seed=1)
     assert np.allclose(before.nominal, alone.nominal @ symmetric(6, 0.2))
-    assert within(before.realised, before.nominal, 1000)
+    assert within(before.realized, before.nominal, 1000)
     after = corrupt(LABELS, "symmetric:0.2 | instance:0.3", images=images, seed=1)
-    assert within(after.realised, after.nominal, 1000)
+    assert within(after.realized, after.nominal, 1000)
     after.save(tmp_path / "after.parquet")
     assert np.array_equal(NoisyLabels.load(tmp_path / "after.parquet").nominal, after.nominal)
 
@@ -302,7 +302,7 @@ def test_foreign_images_among_other_noise() -> None:
     alone = corrupt(labels, "symmetric:0.4", seed=1)
     assert np.array_equal(noisy.given, alone.given)  # one noise leaves the other as it was
     assert abs(noisy.rate - (0.2 + 0.8 * 0.4)) < 5 * np.sqrt(0.25 / 30_000)
-    assert within(noisy.realised, symmetric(6, 0.4), 3500)
+    assert within(noisy.realized, symmetric(6, 0.4), 3500)
     turned = corrupt(labels, "symmetric:0.4 | openset:0.2@o", seed=1, foreign=30_000)
     assert np.array_equal(turned.true, noisy.true)
 
@@ -462,7 +462,7 @@ KINDS_OF_NOISE = (
 
 @pytest.mark.parametrize("second", KINDS_OF_NOISE)
 @pytest.mark.parametrize("first", KINDS_OF_NOISE)
-def test_realised_is_nominal_in_every_chain_of_two(tmp_path: Path, first: str, second: str) -> None:
+def test_realized_is_nominal_in_every_chain_of_two(tmp_path: Path, first: str, second: str) -> None:
     labels = np.repeat(np.arange(4), 3000)
     np.save(
         tmp_path / "T.npy", np.array([[0.7, 0.3, 0, 0], [0, 1, 0, 0], [0.1, 0.2, 0.3, 0.4], [0, 0, 0, 1]])
@@ -482,7 +482,7 @@ def test_realised_is_nominal_in_every_chain_of_two(tmp_path: Path, first: str, s
     noisy = make()
     assert noisy.nominal is not None
     n = np.maximum(noisy.counts.sum(axis=1, keepdims=True), 1)
-    assert within(noisy.realised, noisy.nominal, n)
+    assert within(noisy.realized, noisy.nominal, n)
     noisy.save(tmp_path / "l.parquet")
     assert np.array_equal(NoisyLabels.load(tmp_path / "l.parquet").nominal, noisy.nominal)
 
@@ -495,7 +495,7 @@ def test_pairs_and_a_named_map_in_one_chain() -> None:
     ):
         noisy = corrupt(labels, chain, num_classes=10, seed=1)
         assert noisy.nominal[3, 5] == pytest.approx(0.4)
-        assert within(noisy.realised, noisy.nominal, 6000)
+        assert within(noisy.realized, noisy.nominal, 6000)
 
 
 @pytest.mark.parametrize(

@@ -55,9 +55,9 @@ def test_a_pole_does_not_flatten_the_rest(chart):
 def test_no_two_of_48_lines_look_alike():
     names = [f"loss {k}" for k in range(48)]
     encoding = loss_curves(dict.fromkeys(names, curve()), 3).to_dict()["hconcat"][0]["encoding"]
-    colours, dashes = (encoding[key]["scale"]["range"] for key in ("color", "strokeDash"))
+    colors, dashes = (encoding[key]["scale"]["range"] for key in ("color", "strokeDash"))
     assert encoding["color"]["scale"]["domain"] == names
-    assert len({(c, tuple(d)) for c, d in zip(colours, dashes, strict=True)}) == 48
+    assert len({(c, tuple(d)) for c, d in zip(colors, dashes, strict=True)}) == 48
     assert len(set(PALETTE)) == 12
     assert len(set(DASHES)) == 4
 
@@ -134,7 +134,7 @@ def test_missing_packages_are_named(chart, tmp_path, monkeypatch, missing):
 
 
 def test_learning_curves(tmp_path):
-    rows = [{"epoch": k, "test_accuracy": k / 5, "memorised": k / 10} for k in range(1, 4)]
+    rows = [{"epoch": k, "test_accuracy": k / 5, "memorized": k / 10} for k in range(1, 4)]
     drawn = learning_curves({"ce": rows, "mae": rows[:2]}, "digits", "40 % wrong")
     spec = drawn.to_dict()
     assert len(spec["data"]["values"]) == 5
@@ -148,10 +148,10 @@ def test_learning_curves(tmp_path):
 
 
 def test_transition_matrices(tmp_path):
-    realised, nominal = [[0.75, 0.25], [0.0, 1.0]], [[0.8, 0.2], [0.0002, 0.9998]]
-    chart = transition_matrices(realised, nominal, ["cat", "dog"], "pets, pairflip:0.2 " * 12)
+    realized, nominal = [[0.75, 0.25], [0.0, 1.0]], [[0.8, 0.2], [0.0002, 0.9998]]
+    chart = transition_matrices(realized, nominal, ["cat", "dog"], "pets, pairflip:0.2 " * 12)
     spec = chart.to_dict()
-    assert [panel["title"] for panel in spec["hconcat"]] == ["realised, per cent", "nominal, per cent"]
+    assert [panel["title"] for panel in spec["hconcat"]] == ["realized, per cent", "nominal, per cent"]
     assert len(spec["title"]["text"]) > 1  # a long title is cut into lines
     text = json.dumps(spec)
     for share in (0.75, 0.25, 0.8, 0.2, 0.0002, 0.9998):
@@ -162,7 +162,7 @@ def test_transition_matrices(tmp_path):
     for words in ("75.0", "80.0", "20.0", "true class", "label given", "cat", "dog"):
         assert f">{words}<" in drawn
     assert ">0.0<" not in drawn  # a number that says nothing is left out
-    alone = transition_matrices(realised, None, ["cat", "dog"], "people").to_dict()
+    alone = transition_matrices(realized, None, ["cat", "dog"], "people").to_dict()
     assert len(alone["hconcat"]) == 1
 
 

@@ -272,7 +272,7 @@ def test_nothing_checked_shows_nothing_and_breaks_nothing(tab):
     assert visible_rows(tab, "accuracy-symmetric") == []
 
 
-def test_the_filter_shows_the_colours_of_the_charts(tab):
+def test_the_filter_shows_the_colors_of_the_charts(tab):
     swatches = tab.locator("#filter label line").evaluate_all(
         "lines => lines.map(line => line.getAttribute('stroke'))"
     )

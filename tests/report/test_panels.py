@@ -18,7 +18,7 @@ from PIL import Image
 from noisylabels.report.figure_files import WIDEST, draw
 from noisylabels.report.panels import VEGA_LITE, Figure, Panel, dots, heatmap, lines, pairs
 from noisylabels.report.ranking import ranking
-from noisylabels.report.theme import DASHES, PALETTE, SHAPES, Looks
+from noisylabels.report.theme import DASHES, PALETTE, SHAPES, Theme
 
 ODD = [
     "2*nce+0.5*rce(A=-4.5)",
@@ -57,7 +57,7 @@ VISION = {
 
 
 def lab(color: str, vision: list[list[float]]) -> np.ndarray:
-    """Return CIELAB (D65) of a colour as somebody sees it."""
+    """Return CIELAB (D65) of a color as somebody sees it."""
     srgb = np.array([int(color[i : i + 2], 16) for i in (1, 3, 5)]) / 255
     linear = np.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4)
     seen = np.clip(np.array(vision) @ linear, 0, 1)
@@ -89,16 +89,16 @@ def test_the_simulation_knows_red_from_green_where_it_should():
 def test_lines_that_look_alike_to_somebody_have_different_dashes(vision, count):
     """Of twelve losses, as in the paper."""
     names = [f"loss {k}" for k in range(12)]
-    looks = Looks(names)
-    seen = {name: lab(looks.color(name), VISION[vision]) for name in names}
+    theme = Theme(names)
+    seen = {name: lab(theme.color(name), VISION[vision]) for name in names}
     pairs_of = list(itertools.combinations(names, 2))
     close = [(a, b) for a, b in pairs_of if np.linalg.norm(seen[a] - seen[b]) < 12]
     assert len(close) == count
-    assert all(looks.dash(a) != looks.dash(b) for a, b in close)
-    assert all(looks.dash(a) != looks.dash(b) or looks.shape(a) != looks.shape(b) for a, b in pairs_of)
+    assert all(theme.dash(a) != theme.dash(b) for a, b in close)
+    assert all(theme.dash(a) != theme.dash(b) or theme.shape(a) != theme.shape(b) for a, b in pairs_of)
 
 
-def test_colours_stand_out_from_white():
+def test_colors_stand_out_from_white():
     for color in PALETTE:
         assert lab(color, VISION["all cones"])[0] < 75
     assert len({tuple(dash) for dash in DASHES}) == 4
@@ -106,8 +106,8 @@ def test_colours_stand_out_from_white():
 
 
 def test_a_name_keeps_its_look_among_fewer():
-    looks = Looks(["ce", "mae", "nce"])
-    few = looks.encode("loss", ["nce"], "color", "strokeDash", "shape")
+    theme = Theme(["ce", "mae", "nce"])
+    few = theme.encode("loss", ["nce"], "color", "strokeDash", "shape")
     assert few["color"].to_dict()["scale"] == {"domain": ["nce"], "range": [PALETTE[2]]}
     assert few["strokeDash"].to_dict()["scale"]["range"] == [list(DASHES[2])]
     assert few["shape"].to_dict()["scale"]["range"] == [SHAPES[2]]
@@ -126,17 +126,17 @@ def spread(names):
 
 def made(kind: str, names: list[str]) -> Panel:
     """Return a panel of each kind about some losses."""
-    looks = Looks(names)
+    theme = Theme(names)
     axes = {"x_title": "epoch", "y_title": "test accuracy"}
     if kind == "lines":
-        return lines("A panel", spread(names), looks, names, **axes)
+        return lines("A panel", spread(names), theme, names, **axes)
     if kind == "lines of points":
         return lines(
-            "A panel", spread(names), looks, names, **axes, points=True, ticks=[1, 2, 3], domain=(0, 1)
+            "A panel", spread(names), theme, names, **axes, points=True, ticks=[1, 2, 3], domain=(0, 1)
         )
     if kind == "lines without a spread":
         rows = [{k: row[k] for k in ("loss", "x", "y")} for row in spread(names)]
-        return lines("A panel", rows, looks, names, **axes)
+        return lines("A panel", rows, theme, names, **axes)
     told = [{"loss": name, "reading": f"{name}: told"} for name in names]
     if kind == "heatmap":
         rows = [
@@ -147,10 +147,10 @@ def made(kind: str, names: list[str]) -> Panel:
         return heatmap("A panel", rows, columns=["clean", *names], names=names, x_title="noise")
     if kind in ("dots", "dots without zero"):
         rows = [row | {"x": 0.5, "mean": 0.5, "low": 0.4, "high": 0.6} for row in told]
-        return dots("A panel", rows, looks, names=names, x_title="gap", zero=kind == "dots")
+        return dots("A panel", rows, theme, names=names, x_title="gap", zero=kind == "dots")
     if kind == "pairs":
         rows = [row | {"first": 0.5, "second": 0.6} for row in told]
-        return pairs("A panel", rows, looks, names=names, x_title="accuracy", kinds=("last", "chosen"))
+        return pairs("A panel", rows, theme, names=names, x_title="accuracy", kinds=("last", "chosen"))
     assert kind == "ranking"
     ranks = {name: 1.0 + place for place, name in enumerate(names)}
     return ranking("A panel", ranks, [tuple(names[:2])], 1.5)
@@ -241,11 +241,11 @@ def scales(spec, channel):
 
 
 def test_one_look_a_loss_in_all_panels():
-    looks = Looks(["ce", "mae", "nce", "rce"])
-    some = lines("", spread(["rce", "mae"]), looks, ["rce", "mae"], x_title="x", y_title="y", points=True)
-    others = lines("", spread(["ce", "rce"]), looks, ["ce", "rce"], x_title="x", y_title="y")
+    theme = Theme(["ce", "mae", "nce", "rce"])
+    some = lines("", spread(["rce", "mae"]), theme, ["rce", "mae"], x_title="x", y_title="y", points=True)
+    others = lines("", spread(["ce", "rce"]), theme, ["ce", "rce"], x_title="x", y_title="y")
     spec = Figure("f", "T", "C", [some, others]).spec()
-    for channel, look in (("color", looks.color), ("strokeDash", looks.dash), ("shape", looks.shape)):
+    for channel, look in (("color", theme.color), ("strokeDash", theme.dash), ("shape", theme.shape)):
         found = list(scales(spec, channel))
         assert found
         for each in found:

@@ -688,7 +688,7 @@ def test_the_claims_of_the_document_are_judged(tmp_path: Path) -> None:
     path.write_text(block, encoding="utf-8")
     table = {("gce", S6): (80.0, 81.0, 82.0), ("ce", S6): (40.0, 41.0, 42.0), ("mae", S6): (60.0, 61.0, 62.0)}
     findings = judge(load_claims(path), rows(table))
-    assert [finding.claim.name for finding in findings] == ["gce-robust", "gce-better", "gce-memorises"]
+    assert [finding.claim.name for finding in findings] == ["gce-robust", "gce-better", "gce-memorizes"]
     assert "3 losses to choose from" in findings[0].evidence
 
 

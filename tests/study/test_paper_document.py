@@ -13,7 +13,7 @@ from noisylabels.losses import PAPER
 from noisylabels.noise import MAPS
 from noisylabels.report.panels import Figure
 from noisylabels.report.published import published
-from noisylabels.report.theme import Looks
+from noisylabels.report.theme import Theme
 from noisylabels.study import paper_figures, result_tables
 from noisylabels.study.beside_tables import paper_table, tables_beside
 from noisylabels.study.grid import load_study
@@ -73,10 +73,10 @@ def files(cell: str) -> list[str]:
 
 
 def test_every_figure_of_the_paper_is_listed_with_its_file(results: Results) -> None:
-    looks = Looks(results.losses)
+    theme = Theme(results.losses)
     found: dict[str, str] = {}
     for kind in DRAWN:
-        for figure in kind(results, looks):
+        for figure in kind(results, theme):
             assert isinstance(figure, Figure)
             numbers = re.search(r"\(Figures? ([^)]+)\)$", figure.title)
             assert numbers, f"{figure.title} has no number"

@@ -23,7 +23,7 @@ from noisylabels.core.checks import InputError
 from noisylabels.losses import PAPER, register, unregister
 from noisylabels.losses.user_loss import spelled
 from noisylabels.noise import MAPS
-from noisylabels.report.theme import Looks
+from noisylabels.report.theme import Theme
 from noisylabels.study import more_figures, paper_figures
 from noisylabels.study.claims import Claim, load_claims
 from noisylabels.study.reporting import write_report
@@ -55,7 +55,7 @@ def report(study, tmp_path_factory):
 
 FIGURES = [
     *("chosen-symmetric", "classes-symmetric", "curves-clean", "curves-symmetric-0.4", "gap-symmetric"),
-    *("heatmap-symmetric", "memorised-symmetric", "normalization-symmetric", "ranks", "rates-symmetric"),
+    *("heatmap-symmetric", "memorized-symmetric", "normalization-symmetric", "ranks", "rates-symmetric"),
     *("seconds-symmetric", "spread-symmetric", "stability-symmetric"),
 ]
 TABLES = ["accuracy-symmetric", "against-ce-symmetric", "claims", "failed", "measures-symmetric", "settings"]
@@ -94,8 +94,8 @@ def test_a_figure_opens_and_says_what_it_shows(report, name):
         image.load()
         assert image.format == "PNG"
         assert 400 < image.width <= 2001
-        colours = image.convert("RGB").getcolors(1 << 22)
-        assert len(colours) > 10  # it is not blank
+        colors = image.convert("RGB").getcolors(1 << 22)
+        assert len(colors) > 10  # it is not blank
     pdf = path.with_name(f"{name}.pdf").read_bytes()
     assert pdf.startswith(b"%PDF-")
     assert pdf.rstrip().endswith(b"%%EOF")
@@ -157,7 +157,7 @@ def test_every_measure_of_the_hardest_noise(study, report):
         "deviation of the last 10 epochs, points": np.mean(
             [100 * abs(run[0]["test_accuracy"] - run[1]["test_accuracy"]) / 2**0.5 for run in lines]
         ),
-        "wrong labels learned by heart, %": np.mean([100 * run[-1]["memorised"] for run in lines]),
+        "wrong labels learned by heart, %": np.mean([100 * run[-1]["memorized"] for run in lines]),
         "dead classes": np.mean([sum(share <= 0.01 for share in run[-1]["recall"]) for run in lines]),
         "seconds an epoch": np.mean([row["train_seconds"] for run in lines for row in run]),
     }
@@ -234,7 +234,7 @@ def kinds():
         for name, function in vars(module).items()
         if inspect.isfunction(function)
         and function.__module__ == module.__name__
-        and list(inspect.signature(function).parameters) == ["results", "looks"]
+        and list(inspect.signature(function).parameters) == ["results", "theme"]
     ]
 
 
@@ -253,7 +253,7 @@ def scales(spec, channel):
 
 @pytest.fixture(scope="module")
 def figures(made_up):
-    return [figure for kind in kinds() for figure in kind(made_up, Looks(made_up.losses))]
+    return [figure for kind in kinds() for figure in kind(made_up, Theme(made_up.losses))]
 
 
 def test_one_look_a_loss_in_all_figures(figures):
@@ -268,7 +268,7 @@ def test_one_look_a_loss_in_all_figures(figures):
     for by_loss in seen.values():
         assert by_loss.keys() == set(PAPER)
         assert all(len(different) == 1 for different in by_loss.values())
-    assert len({next(iter(colours)) for colours in seen["color"].values()}) == 12
+    assert len({next(iter(colors)) for colors in seen["color"].values()}) == 12
 
 
 def test_every_figure_tells_n_and_has_a_name_of_its_own(figures):
@@ -287,7 +287,7 @@ def test_every_figure_tells_n_and_has_a_name_of_its_own(figures):
 
 
 def test_the_numbers_in_a_figure_are_those_of_the_runs(made_up):
-    (figure, *_) = paper_figures.against_rate(made_up, Looks(made_up.losses))
+    (figure, *_) = paper_figures.against_rate(made_up, Theme(made_up.losses))
     rows = {(row["loss"], row["x"]): row for row in figure.panels[0].rows}
     assert len(rows) == 12 * 3
     for (loss, rate), row in rows.items():
@@ -387,7 +387,7 @@ def test_folders_of_one_name_with_other_classes(made_run, tmp_path):
     """Both are called photos; the classes of the second are not drawn into the first's."""
     runs = [made_run("ce", seed=1, data="a/photos"), made_run("ce", seed=2, data="b/photos", classes=5)]
     (results,) = split(runs)
-    (figure,) = more_figures.per_class(results, Looks(["ce"]))
+    (figure,) = more_figures.per_class(results, Theme(["ce"]))
     assert {row["column"] for row in figure.panels[0].rows} == {"class 0", "class 1", "class 2"}
     assert all("of 1 runs" in row["reading"] for row in figure.panels[0].rows)
     write_report([results], tmp_path, formats=())

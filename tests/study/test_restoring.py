@@ -139,12 +139,12 @@ def test_a_study_is_completed_from_a_file_and_exported_as_one(whole, rows, study
 def test_what_a_history_holds_comes_back_as_it_was(rows, study, tmp_path):
     """Numbers at the ends of float64, whole numbers, lists, and what is not there."""
     last = rows[CELL.run_id]["history"][-1]
-    first = last | {"test_loss": 5e-324, "lr": 1e-300, "memorised": None, "dead_classes": [3, 2**53 + 1]}
+    first = last | {"test_loss": 5e-324, "lr": 1e-300, "memorized": None, "dead_classes": [3, 2**53 + 1]}
     first |= {
         "epoch": 1,
         "train_loss": 0.1 + 0.2,
         "recall": [1 / 3, 1.0, -0.0],
-        "corrected": 1.7976931348623157e308,
+        "recovered": 1.7976931348623157e308,
     }
     del first["data_seconds"]  # as older versions
     gone = [first, last | {"given_accuracy": None, "dead_classes": []}]

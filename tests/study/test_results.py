@@ -24,7 +24,7 @@ from noisylabels.study.results import (
     epoch_seconds,
     gap,
     instability,
-    memorised,
+    memorized,
     read_results,
     split,
 )
@@ -71,8 +71,8 @@ def test_a_folder_as_its_files_say(small_study):
         last = lines[-1]
         assert accuracy(run) == last["test_accuracy"]
         assert gap(run) == last["given_accuracy"] - last["test_accuracy"]
-        assert memorised(run) == last["memorised"]
-        assert (memorised(run) is None) == (run.noise == "none")
+        assert memorized(run) == last["memorized"]
+        assert (memorized(run) is None) == (run.noise == "none")
         environment = json.loads((folder / "environment.json").read_text())
         assert run.machine.startswith(environment["gpu"] or environment["processor"])
         assert f"torch {environment['packages']['torch']}" in run.software
@@ -349,7 +349,7 @@ def test_measures_by_hand(made_run):
         curves={
             "test_accuracy": test,
             "given_accuracy": [0.3, 0.5, 0.7, 0.95],
-            "memorised": [0.0, 0.1, 0.2, 0.25],
+            "memorized": [0.0, 0.1, 0.2, 0.25],
             "validation_accuracy": [0.4, 0.7, 0.7, 0.6],
             "train_seconds": [1.0, 2.0, 3.0, 6.0],
         },
@@ -357,7 +357,7 @@ def test_measures_by_hand(made_run):
     )
     assert accuracy(run) == 0.8
     assert gap(run) == pytest.approx(0.15)
-    assert memorised(run) == 0.25
+    assert memorized(run) == 0.25
     assert chosen_accuracy(run) == 0.9  # the first of two that are best on validation
     assert decline(run) == pytest.approx(0.1)
     assert epoch_seconds(run) == 3.0
@@ -373,19 +373,19 @@ def test_instability_looks_at_ten_epochs(made_run):
 
 
 def test_what_was_not_measured_is_none(made_run):
-    nothing = {"validation_accuracy": [NAN] * 4, "memorised": [0.1, 0.2, 0.3, NAN]}
+    nothing = {"validation_accuracy": [NAN] * 4, "memorized": [0.1, 0.2, 0.3, NAN]}
     run = made_run("ce", curves=nothing, recall=np.zeros((0, 0)))
-    assert [measure(run) for measure in (chosen_accuracy, memorised, dead)] == [None] * 3
+    assert [measure(run) for measure in (chosen_accuracy, memorized, dead)] == [None] * 3
     some = {"validation_accuracy": [NAN, 0.2, NAN, 0.1], "test_accuracy": [0.9, 0.3, 0.4, 0.5]}
     assert chosen_accuracy(made_run("ce", curves=some)) == 0.3
     assert chosen_accuracy(made_run("ce")) is None
-    assert memorised(made_run("ce", "none")) is None
+    assert memorized(made_run("ce", "none")) is None
     assert gap(made_run("ce", curves={"given_accuracy": [NAN] * 4})) is None
     unknown = made_run("ce", recall=[[0.5, NAN, 0.0]])  # a class without test examples is not dead
     assert dead(unknown) == 1.0
     empty = made_run("ce", status="failed")
     assert [
-        measure(empty) for measure in (accuracy, gap, memorised, chosen_accuracy, epoch_seconds, dead)
+        measure(empty) for measure in (accuracy, gap, memorized, chosen_accuracy, epoch_seconds, dead)
     ] == ([None] * 6)
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from noisylabels.training.loop import Diverged, fit
+from noisylabels.training.loop import TrainingDiverged, fit
 
 RUN = {"epochs": 3, "batch_size": 16, "lr": 0.05, "device": "cpu"}  # 3 steps an epoch
 
@@ -26,8 +26,8 @@ class Broken(nn.Module):
         return loss * self.value if self.steps == self.at else loss
 
 
-def diverged(model, sets, loss, **more) -> Diverged:
-    with pytest.raises(Diverged) as caught:
+def diverged(model, sets, loss, **more) -> TrainingDiverged:
+    with pytest.raises(TrainingDiverged) as caught:
         fit(model, *sets, loss, **RUN | more)
     return caught.value
 

@@ -110,8 +110,8 @@ PROMISED = {
     "train_loss": float,
     "given_accuracy": float,
     "true_accuracy": float,
-    "memorised": float,
-    "corrected": float,
+    "memorized": float,
+    "recovered": float,
     "test_loss": float,
     "test_accuracy": float,
     "recall": list,
@@ -169,15 +169,15 @@ class Oracle(nn.Module):
         return self
 
 
-def test_memorised_corrected_and_dead_classes_by_hand():
+def test_memorized_recovered_and_dead_classes_by_hand():
     #         image   0  1  2  3  4  5  6  7
     true = np.array([0, 0, 1, 1, 2, 2, 2, 2])
     given = np.array([0, 1, 1, 0, 2, 0, 1, 2])  # wrong: 1, 3, 5, 6
-    says = [0, 1, 1, 1, 1, 0, 2, 0]  # memorised: 1, 5; corrected: 3, 6
+    says = [0, 1, 1, 1, 1, 0, 2, 0]  # memorized: 1, 5; recovered: 3, 6
     pixels = (torch.arange(8) * 30).to(torch.uint8).view(8, 1, 1, 1)
     train = image_set(pixels, torch.tensor(true), ("a", "b", "c"))
     test = image_set(pixels[2:6], torch.tensor(true[2:6]), ("a", "b", "c"))  # says 1, 1, 1, 0 of 1, 1, 2, 2
-    (mean,), (std,) = train.pixel_mean_std()
+    (mean,), (std,) = train.mean_std()
     labels = NoisyLabels(given, true, "people", 0, 3)
 
     class Shifted(Oracle):
@@ -190,7 +190,7 @@ def test_memorised_corrected_and_dead_classes_by_hand():
     ).final
     assert row["given_accuracy"] == 4 / 8  # 0, 1, 2, 5
     assert row["true_accuracy"] == 4 / 8  # 0, 2, 3, 6
-    assert (row["memorised"], row["corrected"]) == (2 / 4, 2 / 4)
+    assert (row["memorized"], row["recovered"]) == (2 / 4, 2 / 4)
     assert row["recall"] == [None, 1.0, 0.0]
     assert row["dead_classes"] == [2]
     assert row["test_accuracy"] == 2 / 4
@@ -199,7 +199,7 @@ def test_memorised_corrected_and_dead_classes_by_hand():
 def test_without_noisy_labels_the_truth_is_unknown(sets, model):
     row = fit(model(), *sets(), nn.CrossEntropyLoss(), **FAST).final
     assert row["given_accuracy"] is not None
-    assert row["true_accuracy"] is row["memorised"] is row["corrected"] is None
+    assert row["true_accuracy"] is row["memorized"] is row["recovered"] is None
 
 
 def test_the_test_set_selects_nothing(sets, model):
@@ -330,7 +330,7 @@ def test_the_average_is_what_is_evaluated_and_kept(sets, model):
     fit(plain, train, test, nn.CrossEntropyLoss(), **FAST)
     history = fit(averaged, train, test, nn.CrossEntropyLoss(), ema=0.9, **FAST)
     assert not same(plain, averaged)
-    mean, std = train.pixel_mean_std()
+    mean, std = train.mean_std()
     with torch.no_grad():
         logits = averaged((test.images.float() / 255 - mean[0]) / std[0])
     expected = nn.functional.cross_entropy(logits, test.labels).item()

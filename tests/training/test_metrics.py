@@ -8,7 +8,7 @@ from torch import nn
 
 from noisylabels.data.loader import Batches
 from noisylabels.training.metrics import dead_classes, evaluate, label_metrics, recall
-from noisylabels.training.running_metrics import Tally, zero_sum
+from noisylabels.training.running_metrics import RunningMetrics, zero_sum
 
 CPU = torch.device("cpu")
 
@@ -28,8 +28,8 @@ def test_label_metrics_against_a_naive_loop(rows):
     assert label_metrics(predicted, given, true) == {
         "given_accuracy": share([p == g for p, g, _ in rows]),
         "true_accuracy": share([p == t for p, _, t in rows if t >= 0]),
-        "memorised": share([p == g for p, g, _ in wrong]),
-        "corrected": share([p == t for p, _, t in wrong if t >= 0]),
+        "memorized": share([p == g for p, g, _ in wrong]),
+        "recovered": share([p == t for p, _, t in wrong if t >= 0]),
     }
 
 
@@ -39,14 +39,14 @@ def test_label_metrics_by_hand():
     assert label_metrics(predicted, given, true) == {
         "given_accuracy": 0.4,
         "true_accuracy": 0.4,
-        "memorised": pytest.approx(1 / 3),
-        "corrected": pytest.approx(1 / 3),
+        "memorized": pytest.approx(1 / 3),
+        "recovered": pytest.approx(1 / 3),
     }
 
 
 def test_what_is_unknown_is_none_and_never_nan():
     labels = torch.tensor([0, 1])
-    unknown = {"given_accuracy": 1.0, "true_accuracy": None, "memorised": None, "corrected": None}
+    unknown = {"given_accuracy": 1.0, "true_accuracy": None, "memorized": None, "recovered": None}
     assert label_metrics(labels, labels, None) == unknown
     assert label_metrics(labels, labels, labels) == unknown | {"true_accuracy": 1.0}
 
@@ -110,13 +110,13 @@ def test_evaluate_sees_a_single_logit_that_is_not_finite(bad):
 
 
 def test_a_tally_counts_the_steps_before_the_first_that_was_not_finite():
-    tally = Tally(6, CPU)
+    running = RunningMetrics(6, CPU)
     nan, one, fine = torch.tensor(float("nan")), torch.tensor(1.0), torch.tensor([[0.0, 1.0], [1.0, 0.0]])
-    tally.add(torch.tensor([4, 1]), one, fine)
-    tally.add(torch.tensor([0, 2]), nan, fine)
-    again = Tally(6, CPU)
-    again.load_state_dict(tally.state_dict())
-    for each in (tally, again):
+    running.add(torch.tensor([4, 1]), one, fine)
+    running.add(torch.tensor([0, 2]), nan, fine)
+    again = RunningMetrics(6, CPU)
+    again.load_state_dict(running.state_dict())
+    for each in (running, again):
         each.add(torch.tensor([3, 5]), one, fine.log())  # -inf
         assert each.finite_steps.tolist() == [1, 2]
         assert each.predicted.tolist() == [1, 0, 0, 1, 1, 0]

@@ -12,7 +12,7 @@ from noisylabels.core.rng import generator
 from noisylabels.data.split import validation_split
 from noisylabels.losses.expression import loss as parse_loss
 from noisylabels.noise.corruption import corrupt
-from noisylabels.training.loop import Diverged, fit
+from noisylabels.training.loop import TrainingDiverged, fit
 
 FAST = {"epochs": 2, "batch_size": 16, "lr": 0.05, "device": "cpu"}
 
@@ -91,10 +91,10 @@ def test_measures_and_weights_against_a_loop_written_out(sets, model, known):
         if known:
             wrong = [(p, g, t) for p, g, t in pairs if g != t]
             assert row["true_accuracy"] == pytest.approx(share([p == t for p, _, t in pairs]))
-            assert row["memorised"] == pytest.approx(share([p == g for p, g, _ in wrong]))
-            assert row["corrected"] == pytest.approx(share([p == t for p, _, t in wrong]))
+            assert row["memorized"] == pytest.approx(share([p == g for p, g, _ in wrong]))
+            assert row["recovered"] == pytest.approx(share([p == t for p, _, t in wrong]))
         else:
-            assert row["true_accuracy"] is row["memorised"] is row["corrected"] is None
+            assert row["true_accuracy"] is row["memorized"] is row["recovered"] is None
         theirs.eval()
         with torch.no_grad():
             logits = theirs(x[held])
@@ -141,6 +141,6 @@ def test_a_loss_that_is_not_finite_on_the_split_alone(sets, model):
         return value if torch.is_grad_enabled() or len(target) != len(held) else value * torch.nan
 
     with pytest.raises(
-        Diverged, match="in epoch 1, step 3: on the validation split, the loss was not finite"
+        TrainingDiverged, match="in epoch 1, step 3: on the validation split, the loss was not finite"
     ):
         fit(model(), train, test, broken, validation=0.1, **FAST)

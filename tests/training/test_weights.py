@@ -30,7 +30,7 @@ def test_a_step_descends_the_mean_of_weight_times_loss():
     weights = torch.rand(40, generator=torch.Generator().manual_seed(1)) * 3
     ours, theirs = linear(), linear()
     fit(ours, train, None, nn.CrossEntropyLoss(), weights=weights, weight_decay=0.0, **RUN)
-    mean, std = (torch.tensor(one) for one in train.pixel_mean_std())
+    mean, std = (torch.tensor(one) for one in train.mean_std())
     for _ in range(3):  # one batch of all an epoch, so that the order is of no account
         probs = theirs((train.features - mean) / std).softmax(1)
         cost = -(weights * probs[torch.arange(40), train.labels].log()).mean()

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from noisylabels.audit.scores import blended, rank, share_wrong
-from noisylabels.audit.training_dynamics import Watcher, features_of
-from noisylabels.core.checks import Damaged, InputError, check_between, check_whole
+from noisylabels.audit.training_dynamics import TrainingDynamics, features_of
+from noisylabels.core.checks import CorruptedFile, InputError, check_between, check_whole
 from noisylabels.core.config import build, to_dict
-from noisylabels.core.files import alone, folder_for, read_json, replacing, write_json
+from noisylabels.core.files import alone, atomic_replace, folder_for, read_json, write_json
 from noisylabels.core.rng import derive_seed, uniforms
 from noisylabels.experiment.reporter import Reporter, Silent
 from noisylabels.noise.checks import check_labels
@@ -232,7 +232,7 @@ class _Job:
         self.fold = deal_folds(given, folds, self.use.seed)
         self.folds = folds
         digest = hashlib.sha256(data.digest.encode() + given.astype("<i8").tobytes()).hexdigest()
-        self.mean_std = data.pixel_mean_std()
+        self.mean_std = data.mean_std()
         self.data = dataclasses.replace(data, labels=torch.from_numpy(given), digest=digest)
         if self.device.type == "cuda":  # there once, for all folds
             there: dict[str, Any] = {"images" if image else "features": self.batches(None).images}
@@ -311,7 +311,7 @@ class _Job:
         model = build_model(**self.shape, seed=seed)
         counts, before = (len(self.data), self.data.num_classes), fold * self.use.epochs
         batches = self.batches(torch.from_numpy(held))
-        watcher = Watcher(model, batches, counts, self.use.precision, before, self.reporter)
+        watcher = TrainingDynamics(model, batches, counts, self.use.precision, before, self.reporter)
         fit(
             model,
             self.data,
@@ -366,7 +366,7 @@ class _Job:
     def _keep(self, folder: Path, fold: int, part: dict[str, np.ndarray]) -> None:
         from safetensors.numpy import save_file
 
-        with replacing(folder / f"fold-{fold}.safetensors") as temporary:
+        with atomic_replace(folder / f"fold-{fold}.safetensors") as temporary:
             save_file({name: np.ascontiguousarray(array) for name, array in part.items()}, temporary)
 
     def _kept(self, folder: Path | None, fold: int) -> dict[str, np.ndarray] | None:
@@ -384,6 +384,6 @@ class _Job:
         except (SafetensorError, OSError, KeyError, ValueError, AttributeError):
             fits = False
         if not fits:
-            raise Damaged(f"{path} is damaged; remove it and its fold is trained again")
+            raise CorruptedFile(f"{path} is damaged; remove it and its fold is trained again")
         self.reporter.note(f"fold {fold + 1} of {self.folds} is done already")
         return part

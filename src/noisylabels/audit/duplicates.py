@@ -1,6 +1,6 @@
 """Pictures that are there twice, found without a model: copies, and copies saved again, resized, brightened.
 
-Every image is made an 8x8 grey thumbnail of mean 0 and length 1, so that brightness and contrast do not
+Every image is made an 8x8 gray thumbnail of mean 0 and length 1, so that brightness and contrast do not
 count; a tree over the thumbnails' main directions gives each its nearest (a projection brings points
 nearer, never farther, so that it hides none); and the pairs are looked at again at 16x16 and in all their
 pixels. N log N in time, and nothing of N x N in memory.
@@ -39,7 +39,7 @@ class Group:
     exact: bool
 
     def conflicting(self, labels: np.ndarray) -> bool:
-        """Return whether they are labelled differently."""
+        """Return whether they are labeled differently."""
         return len(set(labels[list(self.members)].tolist())) > 1
 
 
@@ -88,7 +88,7 @@ def _near(examples: torch.Tensor, places: np.ndarray) -> np.ndarray:
     images = examples.ndim == 4
     points = _in_blocks(examples, places, 8) if images else _standardized(examples)[places]
     within = float(np.sqrt(2 * (1 - ALIKE))) if images else ROWS_APART * float(np.sqrt(points.shape[1]))
-    if images:  # an image of one grey is like every other; only its copies are the same
+    if images:  # an image of one gray is like every other; only its copies are the same
         shown = np.linalg.norm(points, axis=1) > 0.5
         points, places = points[shown], places[shown]
     if len(points) < 2:
@@ -118,10 +118,10 @@ def _look_again(examples: torch.Tensor, pairs: np.ndarray) -> np.ndarray:
 
 
 def _thumbnails(images: torch.Tensor, side: int) -> torch.Tensor:
-    """Return grey thumbnails of mean 0 and length 1, (N, side²); zeros where there is nothing to be seen."""
-    grey = images.float().mean(1, keepdim=True)
-    height, width = (min(side, size) for size in grey.shape[2:])
-    small = torch.nn.functional.adaptive_avg_pool2d(grey, (height, width))
+    """Return gray thumbnails of mean 0 and length 1, (N, side²); zeros where there is nothing to be seen."""
+    gray = images.float().mean(1, keepdim=True)
+    height, width = (min(side, size) for size in gray.shape[2:])
+    small = torch.nn.functional.adaptive_avg_pool2d(gray, (height, width))
     flat = small.flatten(1)
     flat = flat - flat.mean(1, keepdim=True)
     length = flat.norm(dim=1, keepdim=True)
@@ -155,9 +155,9 @@ def _projected(points: np.ndarray) -> np.ndarray:
         draws = normals(points.shape[1] * _DIRECTIONS, 0, "duplicates").reshape(-1, _DIRECTIONS)
         wide: np.ndarray = points @ np.linalg.qr(draws)[0].astype(np.float32)
         return wide
-    centred = points - points.mean(axis=0)
-    _, directions = np.linalg.eigh(centred.T @ centred)
-    result: np.ndarray = centred @ directions[:, ::-1][:, :_DIRECTIONS]
+    centered = points - points.mean(axis=0)
+    _, directions = np.linalg.eigh(centered.T @ centered)
+    result: np.ndarray = centered @ directions[:, ::-1][:, :_DIRECTIONS]
     return result
 
 

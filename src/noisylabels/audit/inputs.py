@@ -69,7 +69,7 @@ def read_subject(
     if asked["noise"] != "none":
         raise InputError(f"noise {noise!r} is added to data that are named; corrupt these by nl.corrupt")
     if isinstance(name := getattr(data, "name", None), str) and hasattr(data, "digest"):  # a set
-        return Subject(name, asked, examples=_labelled(data, labels, class_names))
+        return Subject(name, asked, examples=_labeled(data, labels, class_names))
     if labels is None:
         raise InputError("there are no labels; hand them in beside the data: audit_labels(X, labels=y)")
     given, names = read_labels(labels, class_names)
@@ -154,7 +154,7 @@ def _by_name(
     return Subject(name or "data", asked)
 
 
-def _labelled(data: Any, labels: object, class_names: Sequence[str] | None) -> Examples:
+def _labeled(data: Any, labels: object, class_names: Sequence[str] | None) -> Examples:
     """Return a set with other labels, if such are handed in."""
     if labels is None:
         made: Examples = data

@@ -107,7 +107,7 @@ def find_issues(
         rate: the share of wrong labels; round(rate * N) are flagged, those of the lowest scores.
         class_names: K names.
         ids: N names.
-        groups: examples that show the same. Of those that are labelled differently, whoever has another
+        groups: examples that show the same. Of those that are labeled differently, whoever has another
             label than most of them (of two: than the likelier) is wrong without doubt, and is flagged too.
         same: what the members of a group have in common.
 
@@ -152,9 +152,9 @@ def find_issues(
         p, q = float(probs[i, labels[i]]), float(probs[i, suggested[i]])
         if i in contradicted:
             witness = contradicted[i]
-            why.append(f"same {same} as {ids[witness]}, labelled {class_names[labels[witness]]}")
+            why.append(f"same {same} as {ids[witness]}, labeled {class_names[labels[witness]]}")
         elif suggested[i] == labels[i]:
-            why.append(f"looks like {given} ({percent(p)}), as labelled")
+            why.append(f"looks like {given} ({percent(p)}), as labeled")
         elif not flagged[i]:
             why.append(
                 f"looks like {other} ({percent(q)}) rather than {given} ({percent(p)}), but not clearly"
@@ -225,8 +225,8 @@ def summarize(
         classes: a row a class: name, count, flagged, wrong (the share of its labels estimated to be wrong).
         pairs: see `confusable`.
         duplicates: groups, how many, and copies, how many examples they could do without; conflicts: those
-            labelled differently, each with members (positions) and exact.
-        known: with true labels, the realised rate, average_precision of the ranking, and precision and
+            labeled differently, each with members (positions) and exact.
+        known: with true labels, the realized rate, average_precision of the ranking, and precision and
             recall of the flagged; else null.
     """
     K, n = len(class_names), len(labels)

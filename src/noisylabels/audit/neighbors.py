@@ -9,7 +9,7 @@ import numpy as np
 from noisylabels.audit.duplicates import Group
 
 SHOWN = 6
-"""Neighbours of each class."""
+"""Neighbors of each class."""
 
 _CANDIDATES = (
     3000  # of a class; more would hardly be nearer, and every doubtful example is compared with each
@@ -17,7 +17,7 @@ _CANDIDATES = (
 _BLOCK = 1024
 
 
-def find_neighbours(
+def find_neighbors(
     wanted: np.ndarray,
     labels: np.ndarray,
     suggested: np.ndarray,
@@ -26,9 +26,9 @@ def find_neighbours(
     points: np.ndarray,
     groups: Sequence[Group] = (),
 ) -> dict[int, tuple[list[int], list[int]]]:
-    """Find up to 6 neighbours of the given and of the suggested class.
+    """Find up to 6 neighbors of the given and of the suggested class.
 
-    They are the nearest of those that are probably labelled right: not flagged, and of the better half of
+    They are the nearest of those that are probably labeled right: not flagged, and of the better half of
     their class by score, where that has enough of them. Copies of the example itself are left out.
 
     Args:

@@ -33,7 +33,7 @@ function labels(given, suggested) {
 
 function card(item) {
   const node = make("figure", "card");
-  if (item.image) node.append(picture(item.image, `${item.id}, labelled ${names[item.given]}`));
+  if (item.image) node.append(picture(item.image, `${item.id}, labeled ${names[item.given]}`));
   node.append(labels(item.given, item.suggested));
   const score = make("div", "score");
   const bar = make("span", "bar");
@@ -124,7 +124,7 @@ function drawMatrix() {
   svg.setAttribute("width", width);
   svg.setAttribute("role", "img");
   svg.setAttribute("aria-label", "estimated transition matrix; the table of pairs says the largest entries");
-  add("text", { x: left, y: 14, class: "axis" }, "labelled →");
+  add("text", { x: left, y: 14, class: "axis" }, "labeled →");
   add("text", { x: left - 6, y: 14, class: "axis", "text-anchor": "end" }, "truly ↓");
   add("rect", { x: left, y: 22, width: size, height: size, class: "frame" });
   const off = data.matrix.filter(([i, j]) => i !== j).map((entry) => entry[2]);
@@ -139,7 +139,7 @@ function drawMatrix() {
     }
     const hit = add("rect", { x, y, width: cell, height: cell, class: "hit" });
     const between = low === undefined ? "" : ` (${percent(low)} to ${percent(high)})`;
-    const words = `Of what truly is ${names[i]}, ${percent(value)}${between} are labelled ${names[j]}.`;
+    const words = `Of what truly is ${names[i]}, ${percent(value)}${between} are labeled ${names[j]}.`;
     hit.addEventListener("pointerenter", () => { at("pointed").textContent = words; });
   }
   if (named) {

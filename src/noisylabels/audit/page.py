@@ -187,7 +187,7 @@ def _facts(audit: Audit) -> dict[str, str]:
         "classes": f"{len(audit.class_names):,}",
         "flagged": f"{int(audit.flagged.sum()):,}",
         "copies": f"{summary['duplicates']['copies']:,}",
-        "same, but labelled differently": f"{len(summary['duplicates']['conflicts']):,} groups",
+        "same, but labeled differently": f"{len(summary['duplicates']['conflicts']):,} groups",
     }
     if known := summary.get("known"):
         facts["truly wrong"] = f"{100 * known['rate']:.1f} %"
@@ -212,7 +212,7 @@ def _doubtful(audit: Audit, count: int) -> str:
 
 def _noise(audit: Audit) -> str:
     level = audit.summary["rate"]["level"]
-    words = "A row a class, a column a label; the paler diagonal is what is labelled right."
+    words = "A row a class, a column a label; the paler diagonal is what is labeled right."
     if level is not None:
         words += (
             f" Point at a cell for its interval ({100 * level:.0f} %), which says how much it matters which "
@@ -226,7 +226,7 @@ def _pairs(audit: Audit) -> str:
     if not pairs:
         return "Nothing is flagged."
     more = " The first 100 are here; all are in audit.json." if len(pairs) > 100 else ""
-    return f"What the flagged are labelled, and what they look like to the models.{more}"
+    return f"What the flagged are labeled, and what they look like to the models.{more}"
 
 
 def _copies(audit: Audit, pictures: bool) -> str:
@@ -305,7 +305,7 @@ def _made(audit: Audit) -> dict[str, str]:
 
 
 _LIMITS = (
-    "A model finds what stands out among labels. Where most examples of a kind are mislabelled in the same "
+    "A model finds what stands out among labels. Where most examples of a kind are mislabeled in the same "
     "way it learns the mistake; where a class is rare, or its pictures are hard, right labels are flagged "
     "too. So look before you correct.",
     "The share of wrong labels is an estimate through the same models, and is too high where they are weak.",

@@ -17,8 +17,8 @@ labels.parquet      a row an example, the most doubtful first: rank (from 1), in
                     why; and true, where noise was added to known labels
 labels.csv, .json   the same rows
 probs.parquet       row i is example i of the audited set: a float32 column a class, in their order
-neighbours.parquet  index, of_given, of_suggested: positions of up to 6 examples that look like `index` and
-                    are labelled as it is given, and as is suggested; for the flagged and the most doubtful
+neighbors.parquet  index, of_given, of_suggested: positions of up to 6 examples that look like `index` and
+                    are labeled as it is given, and as is suggested; for the flagged and the most doubtful
 page.html           the audit's page
 =================== =====================================================================================
 """
@@ -36,8 +36,8 @@ import numpy as np
 
 from noisylabels import __version__
 from noisylabels.core.cells import CellWriter
-from noisylabels.core.checks import Damaged, InputError
-from noisylabels.core.files import read_json, replacing, write_json, write_text
+from noisylabels.core.checks import CorruptedFile, InputError
+from noisylabels.core.files import atomic_replace, read_json, write_json, write_text
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -51,13 +51,13 @@ FILES = (
     "labels.csv",
     "labels.json",
     "probs.parquet",
-    "neighbours.parquet",
+    "neighbors.parquet",
     "page.html",
     "audit.json",
 )
 """What the folder of a finished audit holds, in the order in which it is written."""
 
-Neighbours = dict[int, tuple[list[int], list[int]]]
+Neighbors = dict[int, tuple[list[int], list[int]]]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -76,7 +76,7 @@ class Audit:
         probs: (N, K) float32: what the models say of each example, or the probabilities that were given.
         why: N clauses: what speaks against the label, or for it.
         summary: of the whole, as in audit.json.
-        neighbours: position -> positions of examples that look like it, labelled as it is given, and as
+        neighbors: position -> positions of examples that look like it, labeled as it is given, and as
             is suggested; for the flagged and the most doubtful.
         paths: N paths of image files, relative to the data's folder; None for an example without one.
         true: (N,) int64, where noise was added to known labels; -1 for a foreign image.
@@ -92,7 +92,7 @@ class Audit:
     probs: np.ndarray
     why: Sequence[str]
     summary: dict[str, Any]
-    neighbours: Neighbours = field(default_factory=dict)
+    neighbors: Neighbors = field(default_factory=dict)
     paths: Sequence[str | None] = ()
     true: np.ndarray | None = None
 
@@ -145,7 +145,7 @@ class Audit:
             lines = ",\n".join(json.dumps(row, ensure_ascii=False) for row in rows)
             write_text(folder / "labels.json", f"[\n{lines}\n]\n")
             _write_table(folder / "probs.parquet", self._probs_table())
-            _write_table(folder / "neighbours.parquet", self._neighbours_table())
+            _write_table(folder / "neighbors.parquet", self._neighbors_table())
             if page is not None:
                 write_text(folder / "page.html", page)
             head = {"format": FORMAT, "version": __version__, "name": _plain(self.name)}
@@ -179,7 +179,8 @@ class Audit:
         try:
             rows = _read_table(folder / "labels.parquet")
             probs = _read_table(folder / "probs.parquet")
-            beside = _read_table(folder / "neighbours.parquet")
+            old = folder / "neighbours.parquet"  # as it was spelled up to version 0.1
+            beside = _read_table(old if old.exists() else folder / "neighbors.parquet")
             places = rows["index"].to_numpy()
             back = np.argsort(places)
             if not np.array_equal(places[back], np.arange(n)) or probs.shape != (n, len(names)):
@@ -204,7 +205,7 @@ class Audit:
                 probs=np.stack([column.to_numpy() for column in probs.columns], axis=1),
                 why=texts("why"),
                 summary=summary,
-                neighbours={
+                neighbors={
                     index: (of_given, of_suggested)
                     for index, of_given, of_suggested in zip(
                         *(beside[name].to_pylist() for name in ("index", "of_given", "of_suggested")),
@@ -217,7 +218,7 @@ class Audit:
         except InputError:
             raise
         except (KeyError, TypeError, ValueError):
-            raise Damaged(
+            raise CorruptedFile(
                 f"the files of {folder} are damaged or not of one audit; remove it and audit again"
             ) from None
 
@@ -228,15 +229,15 @@ class Audit:
         columns = [pa.array(np.ascontiguousarray(column, np.float32)) for column in self.probs.T]
         return pa.Table.from_arrays(columns, names=names)
 
-    def _neighbours_table(self) -> pa.Table:
+    def _neighbors_table(self) -> pa.Table:
         import pyarrow as pa
 
         whole = pa.list_(pa.int64())
         return pa.table(
             {
-                "index": pa.array(list(self.neighbours), pa.int64()),
-                "of_given": pa.array([pair[0] for pair in self.neighbours.values()], whole),
-                "of_suggested": pa.array([pair[1] for pair in self.neighbours.values()], whole),
+                "index": pa.array(list(self.neighbors), pa.int64()),
+                "of_given": pa.array([pair[0] for pair in self.neighbors.values()], whole),
+                "of_suggested": pa.array([pair[1] for pair in self.neighbors.values()], whole),
             }
         )
 
@@ -365,7 +366,7 @@ def _comma_separated(rows: Sequence[Mapping[str, Any]]) -> str:
 def _write_table(path: Path, table: pa.Table) -> None:
     import pyarrow.parquet as pq
 
-    with replacing(path) as temporary:
+    with atomic_replace(path) as temporary:
         pq.write_table(table, temporary)
 
 
@@ -377,4 +378,4 @@ def _read_table(path: Path) -> pa.Table:
         with path.open("rb") as file:
             return pq.read_table(file)
     except (OSError, pa.ArrowException):
-        raise Damaged(f"{path} is missing or damaged; remove {path.parent} and audit again") from None
+        raise CorruptedFile(f"{path} is missing or damaged; remove {path.parent} and audit again") from None

@@ -20,7 +20,7 @@ from noisylabels.audit.audit_folder import FOLDER_OF_FOLDS, SETTINGS, emptied, f
 from noisylabels.audit.cross_validation import FOLDS, LOSS, RECIPE, cross_validate
 from noisylabels.audit.duplicates import find_duplicates
 from noisylabels.audit.inputs import Subject, read_subject
-from noisylabels.audit.neighbors import find_neighbours
+from noisylabels.audit.neighbors import find_neighbors
 from noisylabels.audit.probability_files import read_probs
 from noisylabels.audit.result import FILES, Audit, audited_set
 from noisylabels.audit.scores import rank
@@ -40,8 +40,8 @@ PARTS = ("all", "train")
 WHY = "robust, and learns in few epochs; an audit asks for what is learnt early"
 """Why `LOSS` is the one that is taken where none is named."""
 
-NEIGHBOURED = 200
-"""Beside the flagged, so many of the most doubtful get neighbours to compare them with."""
+NEIGHBORED = 200
+"""Beside the flagged, so many of the most doubtful get neighbors to compare them with."""
 
 _WHERE = ("data_root", "download")  # which say where things are, not what the audit is
 
@@ -207,12 +207,12 @@ class _Job:
     def carry_out(self, folder: Path) -> Audit:
         """Audit in a folder in which nobody else is at work, and write it."""
         from noisylabels.audit.page import page
-        from noisylabels.training.loop import Diverged
+        from noisylabels.training.loop import TrainingDiverged
 
         fresh = not (folder / SETTINGS).exists()
         try:
             found, examples = self.find(folder)
-        except (InputError, Diverged):
+        except (InputError, TrainingDiverged):
             if fresh:
                 emptied(folder)
             raise
@@ -260,11 +260,11 @@ class _Job:
         same = "row" if kind == "features" else "picture"
         found = issues.find_issues(labels, said.judged, said.score, estimated.rate, names, ids, groups, same)
         order = np.lexsort((np.arange(len(labels)), found.score, ~found.flagged))
-        wanted = order[: max(int(found.flagged.sum()), NEIGHBOURED)]
+        wanted = order[: max(int(found.flagged.sum()), NEIGHBORED)]
         beside = {}
         if examples is not None:
             points = said.judged if said.points is None else said.points
-            beside = find_neighbours(
+            beside = find_neighbors(
                 wanted, labels, found.suggested, found.score, found.flagged, points, groups
             )
         agreement = float((said.probs.argmax(axis=1) == labels).mean())
@@ -286,7 +286,7 @@ class _Job:
             probs=np.asarray(said.judged, dtype=np.float32),
             why=found.why,
             summary=summary,
-            neighbours=beside,
+            neighbors=beside,
             paths=_paths(self.subject.asked["data"], ids),
             true=true,
         )

@@ -55,7 +55,7 @@ class EpochMean:
         return self.sum / self.weights
 
 
-class Watcher:
+class TrainingDynamics:
     """Takes down what a fold's model says while it is trained, and hands on how far it is.
 
     Args:
@@ -112,7 +112,7 @@ class Watcher:
         import torch
 
         from noisylabels.training.history import History
-        from noisylabels.training.loop import Diverged
+        from noisylabels.training.loop import TrainingDiverged
 
         half, device = self.half, self.held.device.type
         self.model.eval()
@@ -121,7 +121,7 @@ class Watcher:
         p, given = (torch.cat(part) for part in zip(*each, strict=True))
         if not bool(p.isfinite().all()):  # of the last step's weights, which no later step would notice
             cause = "on the fold held out, the logits were not finite; lower lr or set clip"
-            raise Diverged(row["epoch"], self.steps, cause, History([row]))
+            raise TrainingDiverged(row["epoch"], self.steps, cause, History([row]))
         accuracy = (float((p.argmax(1) == given).sum()) + 1) / (len(p) + 1)  # never 0
         self.epochs = row["epoch"]
         self.since_best = 0 if accuracy > self.seen.best else self.since_best + 1

@@ -80,7 +80,7 @@ class AuditCommand:
         from noisylabels.cli.terminal import TerminalReporter
         from noisylabels.core.process import keep_freed_memory, limit_threads
         from noisylabels.training.interrupt import Interrupted
-        from noisylabels.training.loop import Diverged
+        from noisylabels.training.loop import TrainingDiverged
 
         names = ("part", "noise", "seed", "image_size", "bad_images", "label_column", "data_root", "download")
         about: dict[str, Any] = {name: getattr(self, name) for name in (*names, "labels")}
@@ -101,7 +101,7 @@ class AuditCommand:
         except Interrupted as stopped:
             print(f"noisylabels: {stopped}; the same command goes on from there", file=sys.stderr)
             return 128 + stopped.signal
-        except Diverged as error:
+        except TrainingDiverged as error:
             print(f"noisylabels: {error}", file=sys.stderr)
             return 1
         print(summary(found, out))
@@ -134,16 +134,16 @@ def summary(found: Audit, out: Path) -> str:
         ]
         lines.append(f"  the truth is known here: {', '.join(scores)}")
     if about["pairs"]:
-        lines.append("  most frequent among the flagged (labelled -> looks like):")
+        lines.append("  most frequent among the flagged (labeled -> looks like):")
         shown = about["pairs"][:PAIRS]
         names = [f"{_cut(pair['given'], 24)} -> {_cut(pair['suggested'], 24)}" for pair in shown]
         wide = max(map(len, names))
         for words, pair in zip(names, shown, strict=True):
-            share = f"{_percent(pair['share'])} of all labelled {_cut(pair['given'], 24)}"
+            share = f"{_percent(pair['share'])} of all labeled {_cut(pair['given'], 24)}"
             lines.append(f"    {words:{wide}}  {pair['count']:>6,}  {share}")
     if copies["groups"]:
         count = len(copies["conflicts"])
-        differ = f", in {count} of them labelled differently" if count else ", always labelled the same"
+        differ = f", in {count} of them labeled differently" if count else ", always labeled the same"
         groups = "1 group" if copies["groups"] == 1 else f"{copies['groups']:,} groups"
         lines.append(f"  there more than once: {groups} of examples{differ}")
     rows = list(found.rows(DOUBTFUL))

@@ -103,8 +103,8 @@ def _noise() -> tuple[list[str], list[list[str]]]:
 def _data() -> tuple[list[str], list[list[str]]]:
     from noisylabels.data.catalog import DATA
 
-    return ["name", "data", "how to get it", "licence"], [
-        [row.name, row.title, row.source, row.licence] for row in DATA.values()
+    return ["name", "data", "how to get it", "license"], [
+        [row.name, row.title, row.source, row.license] for row in DATA.values()
     ]
 
 

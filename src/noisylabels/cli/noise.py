@@ -83,7 +83,7 @@ class Noise:
         summary = _summary(whole.name, len(whole), labels)
         # before anything is printed, which a closed pipe may cut short
         if self.plot is not None:
-            drawn = transition_matrices(labels.realised, labels.nominal, whole.class_names, summary)
+            drawn = transition_matrices(labels.realized, labels.nominal, whole.class_names, summary)
             save(drawn, self.plot.expanduser())
         if self.out is not None:
             labels.save(self.out.expanduser())
@@ -116,7 +116,7 @@ def _print_matrices(labels: NoisyLabels, names: tuple[str, ...]) -> bool:
     if len(names) > MOST_COLUMNS:
         return False
     sizes = labels.counts.sum(axis=1).tolist()
-    matrices = [matrix(labels.realised.tolist(), names, "realised, per cent", sizes)]
+    matrices = [matrix(labels.realized.tolist(), names, "realized, per cent", sizes)]
     if labels.nominal is not None:
         matrices.append(matrix(labels.nominal.tolist(), names, "nominal, per cent"))
     unbounded = console().options.update(width=10_000)
@@ -139,7 +139,7 @@ def _print_pairs(labels: NoisyLabels, names: tuple[str, ...]) -> None:
 
     from noisylabels.cli.terminal import console, table
 
-    counts, realised, nominal = labels.counts, labels.realised, labels.nominal
+    counts, realized, nominal = labels.counts, labels.realized, labels.nominal
     np.fill_diagonal(counts, 0)
     most = np.argsort(-counts, axis=None, kind="stable")[:MOST_PAIRS]
     pairs = [(int(i), int(j)) for i, j in zip(*np.unravel_index(most, counts.shape), strict=True)]
@@ -148,17 +148,17 @@ def _print_pairs(labels: NoisyLabels, names: tuple[str, ...]) -> None:
             names[i],
             names[j],
             str(counts[i, j]),
-            f"{100 * realised[i, j]:.1f} %",
+            f"{100 * realized[i, j]:.1f} %",
             "" if nominal is None else f"{100 * nominal[i, j]:.1f} %",
         ]
         for i, j in pairs
         if counts[i, j]
     ]
-    wrong = np.sort(100 * (1 - realised.diagonal()))
+    wrong = np.sort(100 * (1 - realized.diagonal()))
     console().print(
         f"wrong labels of a class: {wrong[0]:.1f} % at the least, {np.median(wrong):.1f} % in the middle, "
         f"{wrong[-1]:.1f} % at the most",
         markup=False,
     )
     console().print(f"the {len(rows)} most frequent of {len(names)} x {len(names)}:", markup=False)
-    console().print(table(["true", "given", "examples", "realised", "nominal"], rows))
+    console().print(table(["true", "given", "examples", "realized", "nominal"], rows))

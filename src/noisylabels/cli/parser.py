@@ -47,7 +47,7 @@ DESCRIPTION = """Train classifiers on data whose labels are partly wrong.
 
 noisylabels train digits --noise symmetric:0.4 --loss nce+mae
 
-trains on handwritten digits of which 40 % are labelled wrong, and says how it went. Take your own
+trains on handwritten digits of which 40 % are labeled wrong, and says how it went. Take your own
 images with --data FOLDER (a folder a class). `noisylabels VERB --help` explains each verb; add
 --debug to any command to see a full traceback."""
 

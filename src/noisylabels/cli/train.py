@@ -87,11 +87,11 @@ def summary(result: RunResult) -> str:
         *chosen,
         f"  training set, on the labels given    {percent('given_accuracy')}",
     ]
-    if final["memorised"] is not None:
+    if final["memorized"] is not None:
         lines += [
             f"  training set, on the true labels     {percent('true_accuracy')}",
-            f"  wrong labels: learned by heart       {percent('memorised')}",
-            f"  wrong labels: seen through           {percent('corrected')}",
+            f"  wrong labels: learned by heart       {percent('memorized')}",
+            f"  wrong labels: seen through           {percent('recovered')}",
         ]
     lines.append(f"  dead classes (recall at most 1 %)    {dead}")
     seconds, share = result.history.waited()

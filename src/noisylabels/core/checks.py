@@ -15,7 +15,7 @@ class InputError(ValueError):
     """
 
 
-class Damaged(InputError):  # noqa: N818  a state of the folder rather than of the input
+class CorruptedFile(InputError):  # noqa: N818  a state of the folder rather than of the input
     """A file of this program's own making is damaged; without it the work can be done anew."""
 
 

@@ -16,7 +16,7 @@ from noisylabels.core.checks import Busy, InputError, did_you_mean
 
 
 @contextlib.contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def atomic_replace(path: Path) -> Iterator[Path]:
     """Give a temporary path beside `path`; when the block ends well, rename it over `path`.
 
     A reader sees the old file or the new one, never a part, and an error leaves the old one alone.
@@ -132,7 +132,7 @@ def check_target(path: Path, suffixes: Collection[str], what: str) -> Path:
 
 def write_text(path: Path, text: str) -> None:
     """Write `text` to `path`, atomically."""
-    with replacing(path) as temporary:
+    with atomic_replace(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 

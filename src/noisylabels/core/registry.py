@@ -13,11 +13,11 @@ Row = TypeVar("Row")
 class Registry(Mapping[str, Row], Generic[Row]):
     """An ordered mapping from name to row; an unknown name is an error that names the nearest.
 
-    >>> colours = Registry("colour", {"red": 1})
-    >>> colours["read"]
+    >>> colors = Registry("color", {"red": 1})
+    >>> colors["read"]
     Traceback (most recent call last):
     ...
-    noisylabels.core.checks.InputError: unknown colour 'read'; did you mean 'red'?
+    noisylabels.core.checks.InputError: unknown color 'read'; did you mean 'red'?
     """
 
     def __init__(self, what: str, rows: Mapping[str, Row] | None = None) -> None:

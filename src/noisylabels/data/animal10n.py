@@ -13,7 +13,7 @@ from noisylabels.core.checks import InputError
 from noisylabels.data.file_sources import SUFFIXES
 from noisylabels.data.image_decoding import resize_arrays
 from noisylabels.data.image_lists import Listing, plan_listing
-from noisylabels.data.reader import Options, Plan, Reading, name_of
+from noisylabels.data.reader import Options, Plan, ReadResult, name_of
 
 URL = "https://dm.kaist.ac.kr/datasets/animal-10n"
 FOLDERS = ("ANIMAL-10N", "Animal10N", "animal10n", "animal-10n", "raw_image_ver", "raw_image")
@@ -100,7 +100,7 @@ def _plan_batches(path: Path, options: Options) -> Plan:
     )
 
 
-def _read_batches(files: list[Path], options: Options) -> Reading:
+def _read_batches(files: list[Path], options: Options) -> ReadResult:
     labels = [_labels(file) for file in files]
     side = options.image_size or SIDE
 
@@ -110,7 +110,7 @@ def _read_batches(files: list[Path], options: Options) -> Reading:
                 images = records[:, 8:].reshape(-1, 3, SIDE, SIDE)
                 yield resize_arrays(images, side)
 
-    return Reading(
+    return ReadResult(
         shape=(3, side, side),
         pieces=pieces,
         labels=np.concatenate(labels),

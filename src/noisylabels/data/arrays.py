@@ -12,7 +12,7 @@ import numpy as np
 
 from noisylabels.core.checks import InputError
 from noisylabels.data.image_decoding import resize_arrays
-from noisylabels.data.reader import Options, Plan, Reading, held_out_note, name_of, number_classes
+from noisylabels.data.reader import Options, Plan, ReadResult, held_out_note, name_of, number_classes
 from noisylabels.data.split import hold_out
 
 IMAGES = ("images", "x", "data", "imgs", "features", "embeddings")  # the last two are of no images
@@ -180,7 +180,9 @@ def _single(path: Path, names: list[str]) -> dict[str, Part]:
     return {"": Part("train", others[0], "labels")}
 
 
-def _read(path: Path, files: Mapping[str, Path], parts: list[Part], named: bool, options: Options) -> Reading:
+def _read(
+    path: Path, files: Mapping[str, Path], parts: list[Part], named: bool, options: Options
+) -> ReadResult:
     class_names = class_names_of(*read_array(path, files, CLASS_NAMES)) if named else ()
     images, values, ids = [], [], []
     for part in parts:
@@ -218,7 +220,7 @@ def _read(path: Path, files: Mapping[str, Path], parts: list[Part], named: bool,
                 piece = part[rows[start : start + step]]
                 yield piece if side is None else resize_arrays(piece, side)
 
-    return Reading((C, side or H, side or W), pieces, y, ids, names, num_train, notes)
+    return ReadResult((C, side or H, side or W), pieces, y, ids, names, num_train, notes)
 
 
 def read_array(path: Path, files: Mapping[str, Path], name: str) -> tuple[np.ndarray, str]:
@@ -272,7 +274,7 @@ def channels_first(images: np.ndarray, where: str) -> np.ndarray:
     if first and last:
         raise InputError(
             f"{where} has the shape {shape}: both the second and the last axis could be the channels; "
-            "save grey images as (N, H, W), or images of other sizes"
+            "save gray images as (N, H, W), or images of other sizes"
         )
     if not (first or last):
         raise InputError(

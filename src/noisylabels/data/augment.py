@@ -38,8 +38,8 @@ class Draws(NamedTuple):
 class Augment:
     """Random crop after padding with `crop` black pixels on each side, then a flip of half the images.
 
-    That is the order and the padding of Ma et al. (2020), who crop and flip before normalising: the
-    border is black, not grey.
+    That is the order and the padding of Ma et al. (2020), who crop and flip before normalizing: the
+    border is black, not gray.
     """
 
     crop: int = 0
@@ -137,9 +137,9 @@ def normalize(
     std: Sequence[float] | torch.Tensor,
     dtype: torch.dtype = torch.float32,
 ) -> torch.Tensor:
-    """Scale uint8 images to [0, 1] and standardise each channel: (x / 255 - mean) / std.
+    """Scale uint8 images to [0, 1] and standardize each channel: (x / 255 - mean) / std.
 
-    Rows of features, float32 (B, C), are standardised column by column: (x - mean) / std.
+    Rows of features, float32 (B, C), are standardized column by column: (x - mean) / std.
 
     Args:
         images: uint8, (B, C, H, W), or float32, (B, C).
@@ -153,9 +153,9 @@ def normalize(
     >>> normalize(torch.full((1, 1, 1, 1), 255, dtype=torch.uint8), [0.5], [0.25]).item()
     2.0
     """
-    centre = torch.as_tensor(mean, dtype=torch.float32, device=images.device)
+    center = torch.as_tensor(mean, dtype=torch.float32, device=images.device)
     spread = torch.as_tensor(std, dtype=torch.float32, device=images.device)
     if images.is_floating_point():
-        return ((images - centre) / spread).to(dtype)
-    centre, spread = centre.view(1, -1, 1, 1), spread.view(1, -1, 1, 1)
-    return images.float().div_(255).sub_(centre).div_(spread).to(dtype)
+        return ((images - center) / spread).to(dtype)
+    center, spread = center.view(1, -1, 1, 1), spread.view(1, -1, 1, 1)
+    return images.float().div_(255).sub_(center).div_(spread).to(dtype)

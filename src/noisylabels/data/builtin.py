@@ -12,13 +12,13 @@ from noisylabels.data.split import hold_out
 
 
 def digits(options: Options) -> tuple[ImageSet, ImageSet]:
-    """Read scikit-learn's 1,797 handwritten digits, 8x8 grey pixels (UCI, Alpaydin and Kaynak 1998).
+    """Read scikit-learn's 1,797 handwritten digits, 8x8 gray pixels (UCI, Alpaydin and Kaynak 1998).
 
     The values 0..16 (pen-stroke pixels counted in blocks of 4x4) become round(value * 255 / 16). The set
     has no official division; 20 in 100 of each class are for testing, the same whatever the run's seed.
 
     Args:
-        options: `image_size` is honoured; the files cannot be bad and the test part is fixed.
+        options: `image_size` is honored; the files cannot be bad and the test part is fixed.
 
     Returns:
         1,438 training and 359 test examples, ids "digits:0" to "digits:1796" in scikit-learn's order.

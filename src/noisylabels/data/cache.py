@@ -35,14 +35,14 @@ import numpy as np
 import torch
 
 from noisylabels.core.checks import InputError
-from noisylabels.core.files import alone, cache_root, file_digest, read_json, replacing, write_json
+from noisylabels.core.files import alone, atomic_replace, cache_root, file_digest, read_json, write_json
 from noisylabels.data import parallel_decoding
 from noisylabels.data.decode import MAX_UNASKED_BYTES, Progress, usable_cores
 from noisylabels.data.decode_workers import FACTS
 from noisylabels.data.image_lists import Below
 from noisylabels.data.images import ImageSet, content_digest, digest_of
 from noisylabels.data.names import Names
-from noisylabels.data.reader import Plan, Reading, class_notes
+from noisylabels.data.reader import Plan, ReadResult, class_notes
 
 VERSION = 2  # raise it when the same files must give other arrays than before
 PROCESSES_FROM = 5000  # image files: for fewer, to start processes takes longer than they save
@@ -177,7 +177,7 @@ class Sources:
     def _remember(self) -> None:
         settled = self._facts["time"] < time.time_ns() - parallel_decoding.SETTLED_NS
         kept = np.flatnonzero(settled & ~self._unknown())
-        with contextlib.suppress(OSError), replacing(self._index) as path, path.open("wb") as file:
+        with contextlib.suppress(OSError), atomic_replace(self._index) as path, path.open("wb") as file:
             self._names.take(kept).save(file)  # without it the next start reads the files again
             np.save(file, self._facts[kept])
 
@@ -230,7 +230,7 @@ def _two_sets(
     )
 
 
-def _store(entry: Path, reading: Reading) -> None:
+def _store(entry: Path, reading: ReadResult) -> None:
     """Write an entry: all of it or nothing."""
     folder = entry.parent
     folder.mkdir(parents=True, exist_ok=True)
@@ -274,7 +274,7 @@ def _store_files(folder: Path, plan: Plan, sources: Sources, progress: Progress 
             shutil.rmtree(part / "chunks")
             rows = len(files.labels)
             parallel_decoding.keep_rows(part / "images.npy", decoded.shape, rows, decoded.bad)
-            reading = Reading(
+            reading = ReadResult(
                 decoded.shape,
                 lambda: iter(()),
                 files.labels,
@@ -317,7 +317,7 @@ def _rename(folder: Path, entry: Path) -> None:
             raise
 
 
-def _write_pixels(path: Path, reading: Reading) -> int:
+def _write_pixels(path: Path, reading: ReadResult) -> int:
     """Write images.npy one piece after the other, and return how many images there are.
 
     Plain writes and not a memory map, because a full disk is then an error that can be handled, and
@@ -340,7 +340,7 @@ def _write_header(file: Any, shape: tuple[int, ...]) -> None:
     np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
 
 
-def _finish(reading: Reading, rows: int) -> tuple[np.ndarray, Names, dict[str, Any]]:
+def _finish(reading: ReadResult, rows: int) -> tuple[np.ndarray, Names, dict[str, Any]]:
     """Return the labels, the ids and the facts of the images that could be read."""
     kept = np.delete(np.arange(len(reading.labels)), sorted(reading.bad))
     labels = np.ascontiguousarray(reading.labels[kept], dtype=np.int64)

@@ -32,7 +32,7 @@ class DataSet:
         name: what a user writes.
         title: one line on what it is.
         source: how to get it.
-        licence: under which terms.
+        license: under which terms.
         augment: what training does to the images by default, see `parse_augment`.
         read: gives training and test set; the first argument is the folder that the user named, or None.
         published: how it is found and downloaded, unless a dependency carries it.
@@ -41,7 +41,7 @@ class DataSet:
     name: str
     title: str
     source: str
-    licence: str
+    license: str
     augment: str
     read: Callable[[Path | None, Options], tuple[ImageSet, ImageSet]]
     published: Published | None = None
@@ -51,8 +51,8 @@ def _digits(root: Path | None, options: Options) -> tuple[ImageSet, ImageSet]:
     return builtin.digits(options)
 
 
-def _published(published: Published, title: str, source: str, licence: str, augment: str) -> DataSet:
-    return DataSet(published.name, title, source, licence, augment, published.read, published)
+def _published(published: Published, title: str, source: str, license: str, augment: str) -> DataSet:
+    return DataSet(published.name, title, source, license, augment, published.read, published)
 
 
 _HERE = f"; or by hand into the folder of --data-root or that named by {ROOT_VARIABLE}"
@@ -62,9 +62,9 @@ DATA: Registry[DataSet] = Registry("data set")
 for _row in (
     DataSet(
         name="digits",
-        title="1,797 handwritten digits, 8x8 grey, 10 classes; a try-out in seconds",
+        title="1,797 handwritten digits, 8x8 gray, 10 classes; a try-out in seconds",
         source="comes with scikit-learn",
-        licence="CC BY 4.0 (UCI Optical Recognition of Handwritten Digits, Alpaydin and Kaynak 1998)",
+        license="CC BY 4.0 (UCI Optical Recognition of Handwritten Digits, Alpaydin and Kaynak 1998)",
         augment="none",
         read=_digits,
     ),
@@ -73,12 +73,12 @@ for _row in (
             Published(one.name, one.url, one.find, one.plan, files=one.files),
             title=title,
             source=f"`noisylabels download {one.name}` from {one.url}{_HERE}",
-            licence="no licence stated by its authors; cite Krizhevsky 2009",
+            license="no license stated by its authors; cite Krizhevsky 2009",
             augment="crop:4+flip",  # Ma et al. 2020 also rotate CIFAR-100, by up to 20 degrees
         )
         for one, title in (
-            (cifar.CIFAR10, "60,000 photographs, 32x32 colour, 10 classes (Krizhevsky 2009)"),
-            (cifar.CIFAR100, "60,000 photographs, 32x32 colour, 100 classes (Krizhevsky 2009)"),
+            (cifar.CIFAR10, "60,000 photographs, 32x32 color, 10 classes (Krizhevsky 2009)"),
+            (cifar.CIFAR100, "60,000 photographs, 32x32 color, 100 classes (Krizhevsky 2009)"),
             (cifar.CIFAR100_COARSE, "cifar100 with its 20 superclasses for labels (Krizhevsky 2009)"),
         )
     ),
@@ -91,9 +91,9 @@ for _row in (
             ("mnist", "MNIST", "MNIST/raw", "MNIST_data"),
             idx.MNIST.files,
         ),
-        title="70,000 handwritten digits, 28x28 grey, 10 classes (LeCun et al. 1998)",
+        title="70,000 handwritten digits, 28x28 gray, 10 classes (LeCun et al. 1998)",
         source=f"`noisylabels download mnist` from {idx.MNIST.urls[0]}{_HERE}",
-        licence="none stated by its authors; often given as CC BY-SA 3.0",
+        license="none stated by its authors; often given as CC BY-SA 3.0",
         augment="none",  # as Ma et al. 2020, dataset.py
     ),
     _published(
@@ -105,44 +105,44 @@ for _row in (
             ("fashion-mnist", "FashionMNIST", "FashionMNIST/raw", "data/fashion"),
             idx.FASHION_MNIST.files,
         ),
-        title="70,000 pictures of clothing, 28x28 grey, 10 classes (Xiao et al. 2017)",
+        title="70,000 pictures of clothing, 28x28 gray, 10 classes (Xiao et al. 2017)",
         source=f"`noisylabels download fashion-mnist` from {idx.FASHION_MNIST.urls[1]}{_HERE}",
-        licence="MIT (Zalando SE)",
+        license="MIT (Zalando SE)",
         augment="none",  # as Xia et al. 2020, main.py of part-dependent label noise
     ),
     _published(
         Published("webvision", webvision.URL, webvision.find, webvision.plan, webvision.FOLDERS),
         title="about a million photographs found by Google, 1,000 classes (Li et al. 2017)",
         source=f"{webvision.URL}: info, google and val_images_256, unpacked into one folder",
-        licence="see the source; the photographs belong to their owners",
+        license="see the source; the photographs belong to their owners",
         augment="crop:4+flip",
     ),
     _published(
         Published("webvision-mini", webvision.URL, webvision.find, webvision.plan_mini, webvision.FOLDERS),
         title="the first 50 classes of webvision, about 66,000 photographs (Jiang et al. 2018)",
         source=f"{webvision.URL}: as webvision",
-        licence="see the source; the photographs belong to their owners",
+        license="see the source; the photographs belong to their owners",
         augment="crop:4+flip",
     ),
     _published(
         Published("clothing1m", clothing1m.URL, clothing1m.find, clothing1m.plan, clothing1m.FOLDERS),
         title="a million photographs of clothing from shops, 14 classes (Xiao et al. 2015)",
         source=f"{clothing1m.URL}: its authors send a link; lists and images into one folder",
-        licence="non-commercial research and education, not to be passed on",
+        license="non-commercial research and education, not to be passed on",
         augment="crop:4+flip",
     ),
     _published(
         Published("food101n", food101n.URL, food101n.find, food101n.plan, food101n.FOLDERS),
         title="310,009 photographs of dishes, 101 classes (Lee et al. 2018)",
         source=f"{food101n.URL}, and food-101 (Bossard et al. 2014) beside it for testing",
-        licence="see the source; the photographs belong to their owners",
+        license="see the source; the photographs belong to their owners",
         augment="crop:4+flip",
     ),
     _published(
         Published("animal10n", animal10n.URL, animal10n.find, animal10n.plan, animal10n.FOLDERS),
         title="55,000 photographs of easily confused animals, 64x64, 10 classes (Song et al. 2019)",
         source=f"{animal10n.URL}: its authors send a link",
-        licence="see the source; the photographs belong to their owners",
+        license="see the source; the photographs belong to their owners",
         augment="crop:4+flip",
     ),
 ):
@@ -170,7 +170,7 @@ def load(
         root: where a named data set lies; by default the folder that NOISYLABELS_DATA names, and else
             `downloads` in the cache (NOISYLABELS_CACHE, or ~/.cache/noisylabels).
         image_size: side of square images in pixels, 1 to 4096: the shorter side is resized to it and the
-            centre square kept. None keeps a size that all images share, and else makes it 64.
+            center square kept. None keeps a size that all images share, and else makes it 64.
         bad_images: "fail" refuses a set with an unreadable image, "skip" leaves such images out.
         test_fraction: share of each class to hold out, in (0, 1); used when there is no test part.
         label_column: the column of the labels in a table or in Parquet; by default it is known by its name.
@@ -250,10 +250,10 @@ def default_augment(source: str | Path | object, examples: Examples) -> str:
         examples: what it returned.
 
     Returns:
-        A named set's own default; else "crop:4+flip" for colour images and "none" for grey ones,
-        because what is grey is often writing, which a mirror makes wrong, and for rows of numbers.
+        A named set's own default; else "crop:4+flip" for color images and "none" for gray ones,
+        because what is gray is often writing, which a mirror makes wrong, and for rows of numbers.
     """
     if isinstance(source, str) and source in DATA:
         return DATA[source].augment
-    colour = isinstance(examples, ImageSet) and examples.images.shape[1] == 3
-    return "crop:4+flip" if colour else "none"
+    color = isinstance(examples, ImageSet) and examples.images.shape[1] == 3
+    return "crop:4+flip" if color else "none"

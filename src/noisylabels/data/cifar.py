@@ -15,7 +15,7 @@ from noisylabels.core.files import file_digest
 from noisylabels.core.unpickle import read_table
 from noisylabels.data.image_decoding import resize_arrays
 from noisylabels.data.published import File
-from noisylabels.data.reader import Options, Plan, Reading
+from noisylabels.data.reader import Options, Plan, ReadResult
 
 CLASS_NAMES = (
     "airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck",
@@ -70,7 +70,7 @@ class Release:
         folder: the folder within it.
         train_files: the training files, in the order in which examples are counted.
         test_file: the test file.
-        known_by: files that a folder of another name is recognised by.
+        known_by: files that a folder of another name is recognized by.
         labels: the key of the labels in a file.
         class_names: the classes' names, in the order of the labels.
     """
@@ -134,7 +134,7 @@ class Release:
             read=lambda: self._read(path, options),
         )
 
-    def _read(self, path: Path, options: Options) -> Reading:
+    def _read(self, path: Path, options: Options) -> ReadResult:
         contents = self._from_archive(path) if path.is_file() else self._from_folder(path)
         images: list[np.ndarray] = []
         labels: list[np.ndarray] = []
@@ -146,7 +146,7 @@ class Release:
             labels.append(classes)
         num_train = sum(len(part) for part in labels[:-1])
         ids = [f"train:{i}" for i in range(num_train)] + [f"test:{i}" for i in range(len(labels[-1]))]
-        return Reading(
+        return ReadResult(
             shape=images[0].shape[1:],
             pieces=lambda: iter(images),
             labels=np.concatenate(labels),

@@ -20,7 +20,7 @@ from noisylabels.data.decode import NAMED, choose_shape
 from noisylabels.data.image_decoding import failure_reason, header_of, pixels_of
 from noisylabels.data.images import ImageSet
 from noisylabels.data.parquet import IMAGE_COLUMNS, LABEL_COLUMNS, TEST_SPLITS, TRAIN_SPLIT, choose_column
-from noisylabels.data.reader import Options, Plan, Reading, held_out_note, number_classes
+from noisylabels.data.reader import Options, Plan, ReadResult, held_out_note, number_classes
 from noisylabels.data.split import hold_out
 
 if TYPE_CHECKING:
@@ -52,8 +52,8 @@ def load_object(source: object, options: Options) -> tuple[ImageSet, ImageSet]:
     Raises:
         InputError: it is none of these, streams without a length, gives floats, or a label has no class.
 
-    >>> grey = [torch.full((4, 4), i, dtype=torch.uint8) for i in range(10)]
-    >>> train, test = load_object([(image, i % 2) for i, image in enumerate(grey)], Options())
+    >>> gray = [torch.full((4, 4), i, dtype=torch.uint8) for i in range(10)]
+    >>> train, test = load_object([(image, i % 2) for i, image in enumerate(gray)], Options())
     >>> len(train), len(test), train.class_names
     (8, 2, ('0', '1'))
     """
@@ -205,7 +205,7 @@ def _number(label: Any, where: str, columns: tuple[str, str] | None) -> int:
     )
 
 
-def _read(parts: list[_Part], options: Options) -> Reading:
+def _read(parts: list[_Part], options: Options) -> ReadResult:
     named = {part.class_names for part in parts if part.class_names}
     if len(named) > 1:
         raise InputError(
@@ -213,7 +213,7 @@ def _read(parts: list[_Part], options: Options) -> Reading:
             f"{', '.join(parts[0].class_names[:5])}, ... and {', '.join(parts[1].class_names[:5])}, ..."
         )
     sizes: set[tuple[int, int]] = set()
-    grey = True
+    gray = True
     rows: list[tuple[_Part, int]] = []
     numbers: list[int] = []
     bad: list[str] = []
@@ -230,7 +230,7 @@ def _read(parts: list[_Part], options: Options) -> Reading:
                 size = f"{header.width}x{header.height}"
                 raise InputError(f"{part.name}:{row}: the image has no pixels, its size is {size}")
             sizes.add((header.width, header.height))
-            grey = grey and header.grey
+            gray = gray and header.gray
             numbers.append(_number(label, f"{part.name}:{row}", part.columns))
             rows.append((part, row))
             if options.progress and len(rows) % _PIECE == 0:
@@ -244,7 +244,7 @@ def _read(parts: list[_Part], options: Options) -> Reading:
         order, num_train = np.concatenate([train, test]), len(train)
         labels, rows, ids = labels[order], [rows[i] for i in order], [ids[i] for i in order]
         notes.append(held_out_note(len(test), options.test_fraction))
-    (C, H, W), resized = choose_shape(len(rows), sizes, grey, options.image_size)
+    (C, H, W), resized = choose_shape(len(rows), sizes, gray, options.image_size)
     notes += [resized] if resized else []
 
     def pieces() -> Iterator[np.ndarray]:
@@ -254,7 +254,7 @@ def _read(parts: list[_Part], options: Options) -> Reading:
             if options.progress:
                 options.progress("decoding", start + len(some), len(rows))
 
-    return Reading((C, H, W), pieces, labels, ids, class_names, num_train, notes)
+    return ReadResult((C, H, W), pieces, labels, ids, class_names, num_train, notes)
 
 
 def _pixels(part: _Part, row: int, channels: int, size: tuple[int, int]) -> np.ndarray:

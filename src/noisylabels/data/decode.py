@@ -114,26 +114,26 @@ def survey(
         progress: called with ("reading sizes", done, total).
 
     Returns:
-        Channels, height and width (1 channel when every readable image is grey), and a note on resizing
+        Channels, height and width (1 channel when every readable image is gray), and a note on resizing
         or "".
 
     Raises:
         InputError: images of one size would take too much room at that size, and no size was asked for.
     """
     sizes: set[tuple[int, int]] = set()
-    grey = True
+    gray = True
     for results in _in_parallel(read_header, images, "reading sizes", progress):
         headers = [result for result in results if isinstance(result, Header)]
         sizes.update((header.width, header.height) for header in headers)
-        grey = grey and all(header.grey for header in headers)
-    return choose_shape(len(images), sizes, grey, image_size)
+        gray = gray and all(header.gray for header in headers)
+    return choose_shape(len(images), sizes, gray, image_size)
 
 
 def choose_shape(
-    n: int, sizes: Set[tuple[int, int]], grey: bool, image_size: int | None
+    n: int, sizes: Set[tuple[int, int]], gray: bool, image_size: int | None
 ) -> tuple[tuple[int, int, int], str]:
     """Choose the shape of a set of n images from their widths and heights; see `survey`."""
-    channels = 1 if grey else 3
+    channels = 1 if gray else 3
     if image_size is None and len(sizes) <= 1:
         width, height = next(iter(sizes), (1, 1))  # no size at all: nothing is readable, decoding will say so
         room = n * channels * height * width
@@ -152,7 +152,7 @@ def choose_shape(
     if len(sizes) > 1:
         found = f"{len(sizes)} sizes from {found} to {high[0]}x{high[1]}"
     asked = "" if image_size else "; image_size sets another size"
-    return shape, f"images of {found} resized: shorter side to {side} pixels, then the centre square{asked}"
+    return shape, f"images of {found} resized: shorter side to {side} pixels, then the center square{asked}"
 
 
 def read_images(
@@ -168,8 +168,8 @@ def read_images(
 
     Args:
         paths: image files, and folders whose images, at any depth, are wanted; or one of either.
-        channels: 1 for grey, 3 for RGB.
-        image_size: height and width; images are resized to cover it and cropped to the centre.
+        channels: 1 for gray, 3 for RGB.
+        image_size: height and width; images are resized to cover it and cropped to the center.
         bad_images: "fail", or "skip" to leave out what cannot be read.
         progress: called with ("decoding", done, total).
         notes: gets a line that names and counts the images that were left out, if there are any.

@@ -36,7 +36,7 @@ class Chunk(NamedTuple):
 
     files: np.ndarray  # FACTS, (n,)
     sizes: list[list[int]]  # the widths and heights that occur
-    grey: bool  # all that can be read are grey
+    gray: bool  # all that can be read are gray
     bad: dict[int, str]  # reason by position in the chunk, for those that cannot be read
     names_digest: str
     pixels_sum: int  # their CRC-32: pages that were never written are to be noticed, no ill will
@@ -62,7 +62,8 @@ class Worker:
     def __init__(self, task: Task) -> None:
         # found as this process found it, whatever the working directory and PYTHONPATH are
         root = os.fspath(Path(__file__).resolve().parents[2])
-        code = f"import sys; sys.path.insert(0, {root!r}); from noisylabels.data.decode_workers import main; main()"
+        run = "from noisylabels.data.decode_workers import main; main()"
+        code = f"import sys; sys.path.insert(0, {root!r}); {run}"
         self._process = subprocess.Popen(
             [sys.executable, "-c", code],
             stdin=subprocess.PIPE,
@@ -142,7 +143,7 @@ def decode_chunk(task: Task, target: int, start: int, names: list[str]) -> None:
     facts: list[tuple[int, int]] = []
     digests: list[bytes] = []
     sizes: set[tuple[int, int]] = set()
-    grey, bad = True, {}
+    gray, bad = True, {}
     for place, name in enumerate(names):
         content, stamp, digest = None, (0, 0), UNREADABLE
         try:
@@ -150,7 +151,7 @@ def decode_chunk(task: Task, target: int, start: int, names: list[str]) -> None:
             digest = hashlib.sha256(content).digest()
             header, found = read_both(content, channels, (size[0], size[1]))
             sizes.add((header.width, header.height))
-            grey = grey and header.grey
+            gray = gray and header.gray
             if isinstance(found, Exception):
                 raise found
             pixels[place] = found
@@ -166,7 +167,7 @@ def decode_chunk(task: Task, target: int, start: int, names: list[str]) -> None:
     while written < len(view):  # a plain write: where a disk is full a memory map ends the process by SIGBUS
         written += os.pwrite(target, view[written:], task.offset + start * pixels[0].nbytes + written)
     chunk = Chunk(
-        files, [list(size) for size in sorted(sizes)], grey, bad, names_digest(names), zlib.crc32(view)
+        files, [list(size) for size in sorted(sizes)], gray, bad, names_digest(names), zlib.crc32(view)
     )
     write_chunk(Path(task.records, f"{start}.npz"), chunk)
 

@@ -20,7 +20,7 @@ from noisylabels.data.images import ImageSet, check_set_labels, image_set, subse
 class FeatureSet:
     """Rows of features with their labels, checked once when the set is made.
 
-    Training takes it wherever it takes an `ImageSet`: what a model sees are the columns, standardised.
+    Training takes it wherever it takes an `ImageSet`: what a model sees are the columns, standardized.
 
     Args:
         features: float32, (N, D), finite; may be memory-mapped.
@@ -66,7 +66,7 @@ class FeatureSet:
     def __len__(self) -> int:
         return len(self.features)
 
-    def pixel_mean_std(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    def mean_std(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
         """Return mean and population standard deviation of each column, D each; 1 for a constant column.
 
         >>> feature_set([[0.0, 1.0], [2.0, 1.0]], [0, 1], ("a", "b")).pixel_mean_std()

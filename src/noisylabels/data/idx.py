@@ -22,7 +22,7 @@ from noisylabels.core.checks import InputError
 from noisylabels.core.files import file_digest
 from noisylabels.data.image_decoding import resize_arrays
 from noisylabels.data.published import File
-from noisylabels.data.reader import Options, Plan, Reading, held_out_note, name_of
+from noisylabels.data.reader import Options, Plan, ReadResult, held_out_note, name_of
 from noisylabels.data.split import hold_out
 
 LAYOUT = "train-images-idx3-ubyte and train-labels-idx1-ubyte, .gz or not (also PREFIX-train-images-...)"
@@ -246,7 +246,7 @@ def _shape(head: bytes, path: Path, dimensions: int) -> tuple[int, ...]:
 
 def _read(
     files: dict[str, Path], known: Known | None, test_fraction: float | None, image_size: int | None
-) -> Reading:
+) -> ReadResult:
     md5s = dict(zip(FILES, known.content, strict=True)) if known else {}
     arrays = {
         name: read_idx(path, 3 if name.endswith("images") else 1, md5s.get(name))
@@ -287,7 +287,7 @@ def _read(
                 yield resize_arrays(piece, image_size) if image_size else piece
 
     height, width = (image_size, image_size) if image_size else images[0].shape[1:]
-    return Reading((1, height, width), pieces, classes, ids, names, num_train, notes)
+    return ReadResult((1, height, width), pieces, classes, ids, names, num_train, notes)
 
 
 def _classes(

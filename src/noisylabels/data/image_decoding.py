@@ -1,9 +1,9 @@
 """One encoded image of any mode and size becomes a uint8 array of the wanted shape.
 
-Every mode that Pillow reads has a defined answer. Grey of any depth (1, 8 or 16 bit, or a palette of greys)
-is grey; everything else is RGB. Alpha is composited on white, 16-bit grey is scaled to 8 bit, the EXIF
+Every mode that Pillow reads has a defined answer. Gray of any depth (1, 8 or 16 bit, or a palette of grays)
+is gray; everything else is RGB. Alpha is composited on white, 16-bit gray is scaled to 8 bit, the EXIF
 orientation is applied, an animation gives its first frame. Images are resized so that the target is
-covered, and cropped to its centre.
+covered, and cropped to its center.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Encoded = bytes | Path  # an image file's bytes, or where they are
 
 # Only formats whose decoders are meant for untrusted files: Pillow would also start Ghostscript for EPS.
 _FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
-_GREY_MODES = frozenset({"1", "L", "LA", "I", "I;16", "I;16L", "I;16B", "I;16N", "F"})
+_GRAY_MODES = frozenset({"1", "L", "LA", "I", "I;16", "I;16L", "I;16B", "I;16N", "F"})
 _ORIENTATION = 0x0112
 # Without one of these Pillow finds no orientation in a file of these formats, and looking takes its time.
 _METADATA = ("exif", "xmp", "XML:com.adobe.xmp", "Raw profile type exif")
@@ -33,17 +33,17 @@ class Header(NamedTuple):
 
     width: int  # after the EXIF orientation
     height: int
-    grey: bool
+    gray: bool
 
 
 def read_header(encoded: Encoded) -> Header:
-    """Return an image's size and whether it is grey, without decoding its pixels."""
+    """Return an image's size and whether it is gray, without decoding its pixels."""
     with _open(encoded) as image:
         return header_of(image)
 
 
 def header_of(image: Image.Image) -> Header:
-    """Return the size of an open image and whether it is grey."""
+    """Return the size of an open image and whether it is gray."""
     width, height = image.size
     if _is_sideways(image):
         if image.format == "TIFF":  # Pillow has swapped the sides or will, depending on its version
@@ -51,7 +51,7 @@ def header_of(image: Image.Image) -> Header:
             width, height = image.size
         else:
             width, height = height, width
-    return Header(width, height, image.mode in _GREY_MODES or _has_grey_palette(image))
+    return Header(width, height, image.mode in _GRAY_MODES or _has_gray_palette(image))
 
 
 def read_pixels(encoded: Encoded, channels: int, size: tuple[int, int]) -> np.ndarray:
@@ -59,7 +59,7 @@ def read_pixels(encoded: Encoded, channels: int, size: tuple[int, int]) -> np.nd
 
     Args:
         encoded: the bytes of an image file, or its path.
-        channels: 1 for grey, 3 for RGB.
+        channels: 1 for gray, 3 for RGB.
         size: height and width of the result.
 
     Returns:
@@ -117,11 +117,11 @@ def whole(encoded: Encoded, side: int) -> Image.Image:
     from PIL.Image import Resampling
 
     with _open(encoded) as image:
-        grey = image.mode in _GREY_MODES
+        gray = image.mode in _GRAY_MODES
         if image.format == "JPEG":
             image.draft(None, (side, side))  # the decoder's own averages are good enough for the eye
         image.load()
-        flat = _flatten(_upright(image), 1 if grey else 3)
+        flat = _flatten(_upright(image), 1 if gray else 3)
         flat = flat.copy() if flat is image else flat  # thumbnail() changes it in place
     flat.thumbnail((side, side), Resampling.LANCZOS)
     return flat
@@ -190,11 +190,11 @@ def _is_sideways(image: Image.Image) -> bool:
     )
 
 
-def _has_grey_palette(image: Image.Image) -> bool:
+def _has_gray_palette(image: Image.Image) -> bool:
     if image.mode != "P":
         return False
-    colours = np.array(image.getpalette("RGB") or [0, 0, 0]).reshape(-1, 3)  # this decodes the pixels
-    return bool((colours == colours[:, :1]).all())
+    colors = np.array(image.getpalette("RGB") or [0, 0, 0]).reshape(-1, 3)  # this decodes the pixels
+    return bool((colors == colors[:, :1]).all())
 
 
 def _flatten(image: Image.Image, channels: int) -> Image.Image:
@@ -217,7 +217,7 @@ def _flatten(image: Image.Image, channels: int) -> Image.Image:
 def _eight_bit(values: np.ndarray) -> np.ndarray:
     wide = values.astype(np.int64)
     if wide.min() < 0 or wide.max() > 65535:
-        raise ValueError("32-bit grey pixels beyond 0..65535 have no defined range")
+        raise ValueError("32-bit gray pixels beyond 0..65535 have no defined range")
     return ((wide * 255 + 32767) // 65535).astype(np.uint8)
 
 

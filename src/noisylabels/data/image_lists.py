@@ -15,7 +15,7 @@ from noisylabels.data.decode import Decoding, survey
 from noisylabels.data.image_decoding import Encoded
 from noisylabels.data.names import Names
 from noisylabels.data.parallel_decoding import Files
-from noisylabels.data.reader import Options, Plan, Reading, held_out_note
+from noisylabels.data.reader import Options, Plan, ReadResult, held_out_note
 from noisylabels.data.split import hold_out
 
 _NUMBER = re.compile("[0-9]{1,18}")
@@ -193,12 +193,12 @@ def _ordered(listing: Listing, names: Names, options: Options, lists: int) -> Fi
     )
 
 
-def _read(files: Files, options: Options) -> Reading:
+def _read(files: Files, options: Options) -> ReadResult:
     paths = _Paths(files.base, files.names)
     shape, resized = survey(paths, options.image_size, options.progress)
     notes = files.notes + ([resized] if resized else [])
     decoding = Decoding(paths, files.ids, shape, options.bad_images, options.progress)
-    return Reading.of_encoded(decoding, files.labels, files.class_names, files.num_train, notes)
+    return ReadResult.of_encoded(decoding, files.labels, files.class_names, files.num_train, notes)
 
 
 @dataclass(frozen=True)

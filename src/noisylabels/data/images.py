@@ -23,7 +23,7 @@ class ImageSet:
     """Images with their labels, checked once when the set is made.
 
     Args:
-        images: uint8, (N, C, H, W) with C 1 (grey) or 3 (RGB); may be memory-mapped.
+        images: uint8, (N, C, H, W) with C 1 (gray) or 3 (RGB); may be memory-mapped.
         labels: int64, (N,), 0 <= label < K.
         class_names: the K names; K is at least 2. A class may have no example here.
         ids: N names by which a user finds an example again, such as "train/cat/001.jpg" or "train:17".
@@ -57,12 +57,12 @@ class ImageSet:
     def __len__(self) -> int:
         return len(self.images)
 
-    def pixel_mean_std(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    def mean_std(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
         """Return mean and standard deviation of each channel over all pixels, in units of [0, 1].
 
         They come from an integer histogram and exact integer sums, so every platform and every number
         of threads gives the same floats. A channel of one constant value has the deviation 1, so that
-        normalising it gives zeros instead of NaN.
+        normalizing it gives zeros instead of NaN.
 
         Returns:
             C means and C (population) standard deviations.
@@ -157,7 +157,7 @@ def replaced(images: ImageSet, places: np.ndarray, foreign: ImageSet) -> ImageSe
 
 
 def like(images: ImageSet, other: ImageSet) -> ImageSet:
-    """Return a set with the channels of another: grey repeated, or colour as its luma (ITU-R BT.601).
+    """Return a set with the channels of another: gray repeated, or color as its luma (ITU-R BT.601).
 
     Raises:
         InputError: images of another size.

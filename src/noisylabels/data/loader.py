@@ -1,4 +1,4 @@
-"""Batches: examples of a set in a drawn order, augmented and normalised on the device.
+"""Batches: examples of a set in a drawn order, augmented and normalized on the device.
 
 Everything random in an epoch is drawn on the CPU when the epoch starts and moved to the device once. So
 there is no transfer and no synchronisation between batches, a CPU and a GPU see the same batches, and a
@@ -28,7 +28,7 @@ _AHEAD_BYTES = 1 << 30  # sets from this size: smaller ones stay in the system's
 class Batch(NamedTuple):
     """One step's examples, on the device."""
 
-    images: torch.Tensor  # float32, (B, C, H, W) or (B, D), normalised
+    images: torch.Tensor  # float32, (B, C, H, W) or (B, D), normalized
     labels: torch.Tensor  # int64, (B,)
     # int64, (B,): positions in the set. The name hides tuple.index, which nobody calls on a batch.
     index: torch.Tensor  # type: ignore[assignment]
@@ -84,7 +84,7 @@ class Batches:
         channels_last: give the images in the memory layout that convolutions prefer on recent hardware.
         drop_last: leave out a last batch that is not full. Otherwise it is kept; but when shuffling (that
             is, in training) a last batch of a single example joins the batch before it, because batch
-            normalisation cannot train on one.
+            normalization cannot train on one.
 
     Raises:
         InputError: lengths or channels differ, the batch size is below 1, the part is empty, or no batch

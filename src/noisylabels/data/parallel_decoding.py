@@ -107,8 +107,8 @@ def decode_files(files: Files, folder: Path, progress: Progress | None = None) -
     records.mkdir(parents=True, exist_ok=True)
     headers = list(_some_headers(files))
     sizes = {(header.width, header.height) for header in headers}
-    grey = all(header.grey for header in headers)
-    shape = choose_shape(len(files.names), sizes, grey, files.image_size)[0]
+    gray = all(header.gray for header in headers)
+    shape = choose_shape(len(files.names), sizes, gray, files.image_size)[0]
     while True:  # until no image says that the shape must be another: three times at most
         facts = np.zeros(len(files.names), dtype=FACTS)
         bad: dict[int, str] = {}
@@ -118,8 +118,8 @@ def decode_files(files: Files, folder: Path, progress: Progress | None = None) -
             bad |= {start + place: reason for place, reason in chunk.bad.items()}
             # all readable images count, as in `survey`: what was guessed from some must hold for all
             sizes.update((width, height) for width, height in chunk.sizes)
-            grey = grey and chunk.grey
-            wanted, note = choose_shape(len(files.names), sizes, grey, files.image_size)
+            gray = gray and chunk.gray
+            wanted, note = choose_shape(len(files.names), sizes, gray, files.image_size)
             if wanted != shape:
                 break
             done += len(chunk.files)

@@ -15,7 +15,7 @@ import numpy as np
 from noisylabels.core.checks import InputError, did_you_mean
 from noisylabels.data.decode import Decoding, survey
 from noisylabels.data.image_decoding import Encoded
-from noisylabels.data.reader import Options, Plan, Reading, held_out_note, name_of, number_classes
+from noisylabels.data.reader import Options, Plan, ReadResult, held_out_note, name_of, number_classes
 from noisylabels.data.split import hold_out
 
 IMAGE_COLUMNS = ("image", "img")
@@ -123,7 +123,7 @@ def _read(
     train: str,
     test: str | None,
     options: Options,
-) -> Reading:
+) -> ReadResult:
     notes: list[str] = []
     layout = Layout.of(train_files[0], notes, options.label_column)
     parts = [(train, train_files)] + ([(test, test_files)] if test else [])
@@ -148,7 +148,7 @@ def _read(
     shape, resized = survey(images, options.image_size, options.progress)
     notes += [resized] if resized else []
     decoding = Decoding(images, ids, shape, options.bad_images, options.progress)
-    return Reading.of_encoded(decoding, y, class_names, num_train, notes)
+    return ReadResult.of_encoded(decoding, y, class_names, num_train, notes)
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,7 @@ class Options:
 
 
 @dataclass
-class Reading:
+class ReadResult:
     """A data set on its way from files to arrays: training examples first, then test examples.
 
     Args:
@@ -62,7 +62,7 @@ class Reading:
         class_names: tuple[str, ...],
         num_train: int,
         notes: list[str],
-    ) -> Reading:
+    ) -> ReadResult:
         """Make a reading whose pixels come from encoded images."""
 
         def pieces() -> Iterator[np.ndarray]:
@@ -93,11 +93,11 @@ class Plan:
     root: Path
     files: Mapping[str, Path]
     options: Mapping[str, object]
-    read: Callable[[], Reading]
+    read: Callable[[], ReadResult]
     notes: tuple[str, ...] = ()
     ordered: Callable[[], Files] | None = None
 
-    def start(self) -> Reading:
+    def start(self) -> ReadResult:
         """Start reading, and see to it that there are classes before pixels are decoded for nothing."""
         reading = self.read()
         self.check(reading.class_names)
@@ -145,7 +145,7 @@ def number_classes(
         expected = f"0 to {highest}" if class_names else "0 or more"
         if not class_names and value > highest:
             expected = f"0 to {highest}, or names"
-        hint = "; -1 marks an unlabelled row" if value == -1 else ""
+        hint = "; -1 marks an unlabeled row" if value == -1 else ""
         raise InputError(f"{where(row)}: the label is {value}, expected {expected}{hint}")
     labels = np.asarray(values, dtype=np.int64)
     return labels, class_names or tuple(str(k) for k in range(int(labels.max(initial=-1)) + 1))

@@ -55,7 +55,7 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
     once its probabilities are tempered by the T that suits it best. No right label is needed for that: what
     uniform noise adds to the cost it adds to all candidates' alike. Without T, which forgives a candidate
     for being too sure, the choice is much worse, and so is a choice by accuracy. A few short, strongly
-    regularised networks leave wrong labels little chance to be learned by heart, and what each learns of
+    regularized networks leave wrong labels little chance to be learned by heart, and what each learns of
     them is its own and averages out.
 
     The same rows and labels give the same model in whatever order they come. Equal examples are trained on

@@ -22,14 +22,14 @@ from noisylabels.training.loop import fit
 
 @dataclass(frozen=True)
 class Member:
-    """A trained network and how what it sees is standardised."""
+    """A trained network and how what it sees is standardized."""
 
     network: nn.Module
     mean: tuple[float, ...]
     std: tuple[float, ...]
 
     def probs(self, rows: np.ndarray) -> np.ndarray:
-        """Return class probabilities, (N, K) float64, of standardised rows (N, D) or images (N, C, H, W)."""
+        """Return class probabilities, (N, K) float64, of standardized rows (N, D) or images (N, C, H, W)."""
         return class_probs(self.network, rows, self.mean, self.std)
 
 
@@ -61,7 +61,7 @@ class Best:
     Args:
         network: that is trained.
         held: the examples held out.
-        mean, std: as the loop standardises.
+        mean, std: as the loop standardizes.
         patience: epochs without a better one after which it is `enough`.
     """
 
@@ -121,7 +121,7 @@ def train_member(
         settings: of the loop.
     """
     seen = make(part)
-    mean, std = seen.pixel_mean_std()
+    mean, std = seen.mean_std()
     weights = None
     if np.ptp(part.weights):
         weights = torch.from_numpy(part.weights / part.weights.mean())

@@ -14,7 +14,7 @@ class Examples:
     """Different examples with their labels and weights.
 
     Args:
-        rows: float32 (N, D), standardised, or uint8 (N, C, H, W).
+        rows: float32 (N, D), standardized, or uint8 (N, C, H, W).
         labels: int64, (N,), class numbers.
         weights: float64, (N,), above 0.
     """

@@ -102,8 +102,8 @@ def choose_loss(num_classes: int, rate: float | None, n: int) -> tuple[str, str]
 def choose(train: ImageSet | FeatureSet, given: np.ndarray | None = None, seed: int = 0) -> Choice:
     """Choose a loss for a set, by noise that is estimated without training, within seconds.
 
-    The noise is that of `estimate_transition(method="neighbours")` on pixels of small images, or on
-    standardised columns, of 6,000 examples at most. If these features say too little, as pixels of
+    The noise is that of `estimate_transition(method="neighbors")` on pixels of small images, or on
+    standardized columns, of 6,000 examples at most. If these features say too little, as pixels of
     photographs do, the estimate is not trusted, and the loss is the one for an unknown share.
 
     Args:
@@ -141,7 +141,7 @@ def estimate_noise(train: ImageSet | FeatureSet, given: np.ndarray, seed: int = 
     return estimate_transition(
         given[at],
         features=cheap_features(train, at),
-        method="neighbours",
+        method="neighbors",
         num_classes=K,
         interval=0.95 if K < MANY_CLASSES else None,  # with many classes it takes minutes
         bootstrap=40,
@@ -150,7 +150,7 @@ def estimate_noise(train: ImageSet | FeatureSet, given: np.ndarray, seed: int = 
 
 
 def cheap_features(train: ImageSet | FeatureSet, at: np.ndarray) -> np.ndarray:
-    """Return pixels of images that are brought to 8x8 at most, or standardised columns, (M, D) float32."""
+    """Return pixels of images that are brought to 8x8 at most, or standardized columns, (M, D) float32."""
     import numpy as np
     import torch
 
@@ -164,5 +164,5 @@ def cheap_features(train: ImageSet | FeatureSet, at: np.ndarray) -> np.ndarray:
             for part in chosen.split(256)
         ]
         return np.asarray(torch.cat(small).flatten(1).numpy())
-    mean, std = (torch.tensor(each, dtype=torch.float32) for each in train.pixel_mean_std())
+    mean, std = (torch.tensor(each, dtype=torch.float32) for each in train.mean_std())
     return np.asarray(((train.images.index_select(0, chosen) - mean) / std).numpy())

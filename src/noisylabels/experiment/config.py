@@ -67,7 +67,7 @@ class RunConfig(Settings, Subject):
     # in one place. Dataclasses gather fields from the last base first: the subject leads.
 
     augment: str = "auto"
-    """auto (crop:4+flip for colour images, else none), none, flip, crop:4, crop:4+flip"""
+    """auto (crop:4+flip for color images, else none), none, flip, crop:4, crop:4+flip"""
 
     def __post_init__(self) -> None:
         Settings.__post_init__(self)
@@ -173,11 +173,11 @@ def code_digests(config: RunConfig) -> dict[str, str]:
         InputError: a loss that cannot be read.
     """
     from noisylabels.losses.expression import read_terms
-    from noisylabels.losses.user_loss import own_specs, unread_row
-    from noisylabels.models.catalog import is_own
+    from noisylabels.losses.user_loss import unresolved_row, user_specs
+    from noisylabels.models.catalog import is_user_model
 
-    specs = [] if config.loss == AUTO else own_specs(read_terms(config.loss, unread_row))
-    specs += [config.model] if is_own(config.model) else []
+    specs = [] if config.loss == AUTO else user_specs(read_terms(config.loss, unresolved_row))
+    specs += [config.model] if is_user_model(config.model) else []
     return {spec.rpartition(":")[0]: file_digest(path) for spec in specs if (path := code_file(spec))}
 
 

@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from noisylabels import __version__
-from noisylabels.core.checks import Damaged, InputError
+from noisylabels.core.checks import CorruptedFile, InputError
 from noisylabels.core.config import to_dict
 from noisylabels.core.files import file_digest, read_json, write_json
 from noisylabels.core.process import processor
 from noisylabels.experiment.config import NOT_IDENTITY, RunConfig
-from noisylabels.training.history import History
+from noisylabels.training.history import History, current_names
 
 if TYPE_CHECKING:
     import torch
@@ -174,7 +174,7 @@ def _keep_labels(labels: NoisyLabels, path: Path) -> None:
 
 
 def check_ends(out: Path, *names: str) -> None:
-    """Raise `Damaged` if a binary file of a run is cut off or something else.
+    """Raise `CorruptedFile` if a binary file of a run is cut off or something else.
 
     Only heads and ends are looked at: a study has thousands of runs. A file that is not there is no damaged
     one: weights may have been removed to save space.
@@ -189,7 +189,7 @@ def check_ends(out: Path, *names: str) -> None:
             continue
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             pass
-        raise Damaged(f"{path} is damaged")
+        raise CorruptedFile(f"{path} is damaged")
 
 
 def _parquet(file: BinaryIO) -> bool:
@@ -253,13 +253,13 @@ def read_result(out: Path) -> RunResult:
             run_id=result["run_id"],
             path=out,
             config=read_object(out / "config.json"),
-            final=result["final"],
+            final=current_names(result["final"]) if result["final"] else None,
             noise=result["noise"],
             class_names=tuple(result["class_names"]),
             message=result["message"],
             loss=result.get("loss", ""),  # older results have none, and a configuration that names one
         )
-    except (KeyError, TypeError):
+    except (KeyError, TypeError, AttributeError):
         raise InputError(f"{out / 'result.json'} is no result of a run; remove it or restore it") from None
 
 

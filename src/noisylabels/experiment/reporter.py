@@ -41,9 +41,9 @@ class Silent:
 class Notes(Silent):
     """A reporter that hands notes to a function, and keeps the rest to itself."""
 
-    def __init__(self, tell: Callable[[str], None]) -> None:
-        self.tell = tell
+    def __init__(self, read_snapshot: Callable[[str], None]) -> None:
+        self.read_snapshot = read_snapshot
 
     def note(self, text: str) -> None:
         """Hand it on."""
-        self.tell(text)
+        self.read_snapshot(text)

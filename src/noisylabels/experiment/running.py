@@ -97,7 +97,7 @@ def model_shape(config: RunConfig, train: Examples) -> dict[str, Any]:
     Raises:
         InputError: a model of the catalog that takes images is to take a table.
     """
-    from noisylabels.models.catalog import is_own
+    from noisylabels.models.catalog import is_user_model
     from noisylabels.models.mlp import OF_TABLES
 
     more = {"num_classes": train.num_classes, "width": config.width}
@@ -108,7 +108,7 @@ def model_shape(config: RunConfig, train: Examples) -> dict[str, Any]:
         return {"name": name, "channels": train.images.shape[1], "image_size": (height, width), **more}
     columns = train.images.shape[1]
     name = OF_TABLES if config.model == "auto" else config.model
-    if name.partition(":")[0] != "mlp" and not is_own(name):
+    if name.partition(":")[0] != "mlp" and not is_user_model(name):
         raise InputError(
             f"the model {name!r} takes images, and {train.name} is a table of {columns} features; leave out "
             "--model, or take mlp, mlp:64,32 or a model of your own"
@@ -145,7 +145,7 @@ def _run_alone(
     from noisylabels.noise.spec import NoiseSpec
     from noisylabels.prediction import save_model
     from noisylabels.training.interrupt import Interrupted, stop_on_signals
-    from noisylabels.training.loop import Diverged, fit
+    from noisylabels.training.loop import TrainingDiverged, fit
 
     train, test, labels = corrupted(config, tracked)
     tracked.class_names = train.class_names
@@ -193,7 +193,7 @@ def _run_alone(
             stopped.signal = signals.signal or stopped.signal
             tracked.follow("stopped")
             raise
-        except Diverged as error:
+        except TrainingDiverged as error:
             history = error.history
             history.write(out / "history.jsonl")  # there is none yet if no epoch ended
             result |= {"status": "failed", "message": str(error)}

@@ -46,10 +46,10 @@ def load_sets(config: RunConfig, reporter: Reporter | None = None) -> tuple[Exam
     )
     for note in dict.fromkeys(train.notes + test.notes):
         reporter.note(note)
-    return (train, test) if config.labels is None else relabelled(config, train, test, reporter)
+    return (train, test) if config.labels is None else relabeled(config, train, test, reporter)
 
 
-def relabelled(
+def relabeled(
     config: RunConfig, train: Examples, test: Examples, reporter: Reporter
 ) -> tuple[Examples, Examples]:
     """Return both sets with the labels of a configuration's file over their own.
@@ -104,7 +104,7 @@ def corrupt_set(
     Returns:
         The set to train on, and its labels: `fit(model, train, test, loss, labels=labels)`. It is `train`
         itself unless the noise changes which examples or images there are. Foreign images are the training
-        images of their set, brought to the size and the colours of this one.
+        images of their set, brought to the size and the colors of this one.
 
     Raises:
         InputError: as for `corrupt` and `load`; foreign images for a set that is not square, or from
@@ -163,7 +163,7 @@ def _foreign(
     download: bool,
     reporter: Reporter,
 ) -> ImageSet:
-    """Return the foreign images that a noise names, in the size and the colours of the set."""
+    """Return the foreign images that a noise names, in the size and the colors of the set."""
     from noisylabels.data.catalog import load
     from noisylabels.data.images import ImageSet, like
 

@@ -20,7 +20,7 @@ MOST_RECALLS = 100
 
 
 @dataclass(frozen=True)
-class Story:
+class RunSnapshot:
     """What a run's folder says.
 
     Args:
@@ -56,7 +56,9 @@ class Story:
         return self.epochs[-1][1] if self.epochs else self.began
 
 
-def tell(out: Path, class_names: Sequence[str], status: str, result: RunResult | None = None) -> Story:
+def read_snapshot(
+    out: Path, class_names: Sequence[str], status: str, result: RunResult | None = None
+) -> RunSnapshot:
     """Read the story of the run in `out`."""
     path = out / "history.jsonl"
     rows = History.read(path).rows if path.exists() else []
@@ -74,13 +76,13 @@ def tell(out: Path, class_names: Sequence[str], status: str, result: RunResult |
     settings = {name: value for name, value in config.items() if name not in NOT_IDENTITY}
     if config["loss"] == AUTO and (chosen := chosen_before(out)) is not None:
         settings["loss"] = chosen["loss"]
-    return Story(out, settings, began, epochs, status, what)
+    return RunSnapshot(out, settings, began, epochs, status, what)
 
 
 def numbers(row: dict[str, Any], class_names: Sequence[str]) -> dict[str, float]:
     """Return every number of a row of the history by name; of dead classes how many, of recall one a class.
 
-    >>> numbers({"epoch": 1, "memorised": None, "recall": [1.0, 0.5], "dead_classes": []}, ["cat", "dog"])
+    >>> numbers({"epoch": 1, "memorized": None, "recall": [1.0, 0.5], "dead_classes": []}, ["cat", "dog"])
     {'recall/0_cat': 1.0, 'recall/1_dog': 0.5, 'dead_classes': 0.0}
     """
     found: dict[str, float] = {}

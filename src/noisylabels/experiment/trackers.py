@@ -20,10 +20,10 @@ from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
 from noisylabels.core.checks import InputError, check_choice
-from noisylabels.core.files import alone, replacing
+from noisylabels.core.files import alone, atomic_replace
 from noisylabels.experiment.folder import RunResult
 from noisylabels.experiment.reporter import Reporter, Silent
-from noisylabels.experiment.snapshot import Story, tell
+from noisylabels.experiment.snapshot import RunSnapshot, read_snapshot
 
 MOST_METRICS = 1000
 """That MLflow takes at once."""
@@ -38,7 +38,7 @@ class Tracker(Protocol):
     def where(self) -> str:
         """How to look at it, in one line; known once `follow` has been called."""
 
-    def follow(self, story: Story) -> None:
+    def follow(self, snapshot: RunSnapshot) -> None:
         """Add what is missing; the first call also looks at what is there already."""
 
 
@@ -55,16 +55,16 @@ class TensorBoard:
         self._file: Path | None = None
         self._epochs = 0  # that are in it
 
-    def follow(self, story: Story) -> None:
+    def follow(self, snapshot: RunSnapshot) -> None:
         """Write the events that are missing."""
         if self._file is None:
-            events = _head(story) + _events(story)
-            self._file = _take_over(story.out / "tensorboard", story.run_id, events)
+            events = _head(snapshot) + _events(snapshot)
+            self._file = _take_over(snapshot.out / "tensorboard", snapshot.run_id, events)
         else:
             with self._file.open("ab") as file:
-                file.write(_events(story, self._epochs))
-        self._epochs = len(story.epochs)
-        self.where = f"tensorboard --logdir {shlex.quote(str(story.out.parent))}"
+                file.write(_events(snapshot, self._epochs))
+        self._epochs = len(snapshot.epochs)
+        self.where = f"tensorboard --logdir {shlex.quote(str(snapshot.out.parent))}"
 
 
 def _take_over(folder: Path, run_id: str, events: bytes) -> Path:
@@ -79,21 +79,21 @@ def _take_over(folder: Path, run_id: str, events: bytes) -> Path:
     else:
         # under a later name, to which a TensorBoard that is being looked at goes on
         file = folder / f"events.out.tfevents.{time.time():.6f}.{run_id}"
-        with replacing(file) as temporary:
+        with atomic_replace(file) as temporary:
             temporary.write_bytes(events)
     for old in {*files, *folder.glob(".events.*.tmp")} - {file}:
         old.unlink(missing_ok=True)
     return file
 
 
-def _head(story: Story) -> bytes:
+def _head(snapshot: RunSnapshot) -> bytes:
     """Return what comes before the epochs in an event file: the settings, as hyperparameters."""
     from tensorboard.compat.proto.event_pb2 import SessionLog
     from tensorboard.plugins.hparams import metadata
     from tensorboard.plugins.hparams.plugin_data_pb2 import SessionStartInfo
 
-    start = SessionStartInfo(start_time_secs=story.began, group_name=story.run_id)
-    for name, value in story.settings.items():
+    start = SessionStartInfo(start_time_secs=snapshot.began, group_name=snapshot.run_id)
+    for name, value in snapshot.settings.items():
         if isinstance(value, bool):  # which is an int too
             start.hparams[name].bool_value = value
         elif isinstance(value, int | float):
@@ -101,14 +101,14 @@ def _head(story: Story) -> bytes:
         elif value is not None:
             start.hparams[name].string_value = value
     return (
-        _record(story.began, file_version="brain.Event:2")
+        _record(snapshot.began, file_version="brain.Event:2")
         # drops what was shown of a file that this one replaces
-        + _record(story.began, session_log=SessionLog(status=SessionLog.START))
-        + _record(story.began, summary=_hparams(metadata.SESSION_START_INFO_TAG, session_start_info=start))
+        + _record(snapshot.began, session_log=SessionLog(status=SessionLog.START))
+        + _record(snapshot.began, summary=_hparams(metadata.SESSION_START_INFO_TAG, session_start_info=start))
     )
 
 
-def _events(story: Story, since: int = 0) -> bytes:
+def _events(snapshot: RunSnapshot, since: int = 0) -> bytes:
     """Return the epochs after the first `since`, and the end if it has come."""
     from tensorboard.compat.proto.summary_pb2 import Summary
     from tensorboard.plugins.hparams import metadata
@@ -117,17 +117,18 @@ def _events(story: Story, since: int = 0) -> bytes:
     from tensorboard.plugins.text.summary_v2 import text_pb
 
     records = []
-    for epoch, at, values in story.epochs[since:]:
+    for epoch, at, values in snapshot.epochs[since:]:
         scalars = [Summary.Value(tag=name, simple_value=value) for name, value in values.items()]
         records.append(_record(at, step=epoch, summary=Summary(value=scalars)))
-    if story.ended:
-        text = text_pb("result", f"```json\n{story.result}\n```")
+    if snapshot.ended:
+        text = text_pb("result", f"```json\n{snapshot.result}\n```")
         end = SessionEndInfo(
-            status=STATUS_SUCCESS if story.status == "done" else STATUS_FAILURE, end_time_secs=story.last
+            status=STATUS_SUCCESS if snapshot.status == "done" else STATUS_FAILURE,
+            end_time_secs=snapshot.last,
         )
-        records.append(_record(story.last, step=len(story.epochs), summary=text))
+        records.append(_record(snapshot.last, step=len(snapshot.epochs), summary=text))
         summary = _hparams(metadata.SESSION_END_INFO_TAG, session_end_info=end)
-        records.append(_record(story.last, summary=summary))
+        records.append(_record(snapshot.last, summary=summary))
     return b"".join(records)
 
 
@@ -182,58 +183,60 @@ class MLflow:
         self._status = ""
         self._there: set[tuple[str, int]] = set()  # names and epochs
 
-    def follow(self, story: Story) -> None:
+    def follow(self, snapshot: RunSnapshot) -> None:
         """Log what is missing."""
         from mlflow.entities import Metric
 
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # SQLAlchemy's, of how MLflow uses it
             if self._client is None:
-                self._open(story)
+                self._open(snapshot)
             metrics = [
                 Metric(name, value, round(1000 * at), epoch)
-                for epoch, at, values in story.epochs
+                for epoch, at, values in snapshot.epochs
                 for name, value in values.items()
                 if (name, epoch) not in self._there
             ]
             for k in range(0, len(metrics), MOST_METRICS):
                 self._client.log_batch(self._run, metrics=metrics[k : k + MOST_METRICS])
             self._there |= {(metric.key, metric.step) for metric in metrics}
-            if (status := self.STATUS[story.status]) != self._status:
-                if story.ended:
-                    self._client.set_tag(self._run, "noisylabels.result", story.result)
-                if story.status == "running":
+            if (status := self.STATUS[snapshot.status]) != self._status:
+                if snapshot.ended:
+                    self._client.set_tag(self._run, "noisylabels.result", snapshot.result)
+                if snapshot.status == "running":
                     self._client.update_run(self._run, status)
                 else:
-                    self._client.set_terminated(self._run, status, round(1000 * story.last))
+                    self._client.set_terminated(self._run, status, round(1000 * snapshot.last))
                 self._status = status
 
-    def _open(self, story: Story) -> None:
+    def _open(self, snapshot: RunSnapshot) -> None:
         """Find the run, or make it."""
         from mlflow import MlflowClient
         from mlflow.entities import Param
 
         logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)  # tables made: nothing to say
-        study = (story.out.parent / "study.json").exists()
-        folder = story.out.parent.resolve() if study else Path.cwd()
+        study = (snapshot.out.parent / "study.json").exists()
+        folder = snapshot.out.parent.resolve() if study else Path.cwd()
         uri = os.environ.get("MLFLOW_TRACKING_URI")
-        lock = (story.out.parent if uri else folder) / ".mlflow.lock"
+        lock = (snapshot.out.parent if uri else folder) / ".mlflow.lock"
         uri = uri or f"sqlite:///{(folder / 'mlflow.db').as_posix()}"
         name = os.environ.get("MLFLOW_EXPERIMENT_NAME") or (folder.name if study else "noisylabels")
         with alone(lock, seconds=60):  # MLflow makes its tables badly from two processes at once
             client = MlflowClient(uri)
             experiment = _experiment(client, name)
             run = None
-            for found in client.search_runs([experiment], f"tags.`{_RUN_ID}` = '{story.run_id}'"):
-                if run is None and (points := _points(client, found, story)) is not None:
+            for found in client.search_runs([experiment], f"tags.`{_RUN_ID}` = '{snapshot.run_id}'"):
+                if run is None and (points := _points(client, found, snapshot)) is not None:
                     run, self._there, self._status = found, points, found.info.status
                 else:
                     client.delete_run(found.info.run_id)
             if run is None:
-                tags = {_RUN_ID: story.run_id, "noisylabels.folder": str(story.out.resolve())}
-                run = client.create_run(experiment, round(1000 * story.began), tags, story.out.name)
+                tags = {_RUN_ID: snapshot.run_id, "noisylabels.folder": str(snapshot.out.resolve())}
+                run = client.create_run(experiment, round(1000 * snapshot.began), tags, snapshot.out.name)
         params = [
-            Param(name, str(value)) for name, value in story.settings.items() if name not in run.data.params
+            Param(name, str(value))
+            for name, value in snapshot.settings.items()
+            if name not in run.data.params
         ]
         if params:
             client.log_batch(run.info.run_id, params=params)
@@ -254,14 +257,14 @@ def _experiment(client: Any, name: str) -> str:
     return str(found.experiment_id)
 
 
-def _points(client: Any, run: Any, story: Story) -> set[tuple[str, int]] | None:
+def _points(client: Any, run: Any, snapshot: RunSnapshot) -> set[tuple[str, int]] | None:
     """Return names and epochs that an MLflow run has, or None if one of its numbers is not the story's."""
-    wanted = {(name, epoch): value for epoch, _, values in story.epochs for name, value in values.items()}
+    wanted = {(name, epoch): value for epoch, _, values in snapshot.epochs for name, value in values.items()}
     names = {name for name, _ in wanted}
-    last = story.epochs[-1][2] if story.epochs else {}
+    last = snapshot.epochs[-1][2] if snapshot.epochs else {}
     if (
-        story.ended
-        and run.info.status == MLflow.STATUS[story.status]
+        snapshot.ended
+        and run.info.status == MLflow.STATUS[snapshot.status]
         and last.items() <= run.data.metrics.items()
     ):
         return set(wanted)  # the status is set once all is logged: no need to ask for every number
@@ -340,12 +343,12 @@ class Tracked:
         """Bring trackers to what the folder says."""
         if not self.trackers:
             return
-        story = tell(self.out, self.class_names, status, result)
+        snapshot = read_snapshot(self.out, self.class_names, status, result)
         for name, tracker in self.trackers.items():
             if name in self.resting and status == "running":
                 continue
             try:
-                tracker.follow(story)
+                tracker.follow(snapshot)
                 self._tell(f"tracked: {tracker.where}")
             except Exception as error:  # whatever it is, the run is worth more
                 self.trackers[name] = TRACKERS[name]()  # which will look at what came of it

@@ -1,4 +1,4 @@
-"""Losses: per-label functions, three readings of them, weighted sums.
+"""Losses: per-label functions, three forms of them, weighted sums.
 
 ``noisylabels.losses.nce(logits, target)`` is the function, ``noisylabels.loss("nce")`` the module.
 Every loss of the catalog whose name is an identifier is here as a function, built in or registered by you.

@@ -1,7 +1,7 @@
 """The forms of the catalog: a row a per-label function, a row a wrapper, an entry a loss with a name.
 
 The content is in `entries.py`. A new per-label loss is one line in `pointwise.py` (or `vectorwise.py`) and
-one row there; it then has its readings, its function, its place in expressions, and its tests.
+one row there; it then has its forms, its function, its place in expressions, and its tests.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from torch import Tensor
 
 from noisylabels.core.checks import InputError, check_between, check_choice
 from noisylabels.core.registry import Registry
-from noisylabels.losses.forms import NEGATIVE, NORMALIZE, READINGS, SELECT, Label, Reading
+from noisylabels.losses.forms import FORMS, NEGATIVE, NORMALIZE, SELECT, Form, Label
 from noisylabels.losses.validation import check_domain, check_free, check_label_sum, check_shape, check_sloped
 
 Domain = Mapping[str, Mapping[str, Any]]
@@ -93,30 +93,30 @@ class PerLabel(Row):
     )
 
     @property
-    def readings(self) -> tuple[Reading, ...]:
-        """The readings that it has."""
-        return tuple(READINGS.values()) if self.pointwise else (SELECT,)
+    def forms(self) -> tuple[Form, ...]:
+        """The forms that it has."""
+        return tuple(FORMS.values()) if self.pointwise else (SELECT,)
 
-    def read_as(self, reading: Reading, text: str) -> str:
-        """Return how an expression says a reading of this function, whose own expression is `text`."""
-        return reading.prefix + text
+    def read_as(self, form: Form, text: str) -> str:
+        """Return how an expression says a form of this function, whose own expression is `text`."""
+        return form.prefix + text
 
     def total(self, num_classes: int, parameters: Mapping[str, float]) -> float | None:
         """Return the sum over all labels if it is constant, else None."""
         return None if self.label_sum is None else self.label_sum(num_classes, **parameters)
 
-    def read(self, reading: Reading, parameters: Mapping[str, float], l: Tensor, label: Label) -> Tensor:
-        """Return the values of a reading of this function with all its `parameters`: (N, d1, ...)."""
+    def read(self, form: Form, parameters: Mapping[str, float], l: Tensor, label: Label) -> Tensor:
+        """Return the values of a form of this function with all its `parameters`: (N, d1, ...)."""
         phi = partial(self.function, **parameters)
-        if reading is NORMALIZE:
+        if form is NORMALIZE:
             # The sum over the labels is a known constant (the paper's A.3): no pass over the classes,
             # and no rounding of 1 where the gradient is made of a small p.
             total = None if self.label_sum is None else self.label_sum(l.shape[1], **parameters)
             if total is not None:
                 return SELECT.apply(phi, l, label) / total
-        if reading is SELECT and self.pointwise and not label.soft:
+        if form is SELECT and self.pointwise and not label.soft:
             return phi(label.pick(l))  # one entry an example is enough
-        return reading.apply(phi, l, label)
+        return form.apply(phi, l, label)
 
 
 @dataclass(frozen=True, eq=False)
@@ -185,7 +185,7 @@ class Named:
 
     @property
     def is_sum(self) -> bool:
-        """Whether it is a sum, rather than one reading of a per-label function or a wrapper."""
+        """Whether it is a sum, rather than one form of a per-label function or a wrapper."""
         return self.template != self.name or not self.name.isidentifier()
 
     def check(self, given: Mapping[str, float]) -> None:
@@ -253,12 +253,12 @@ def _slot(node: ast.expr) -> float | str:
 
 LOSSES: Registry[Named] = Registry("loss")
 
-_READING_SOURCE = {
+_FORM_SOURCE = {
     SELECT.name: "{}",
     NORMALIZE.name: "{}; normalized: Ma et al. 2020",
     NEGATIVE.name: "{}; negative: Ye et al. 2023",
 }
-_READING_USE = {
+_FORM_USE = {
     SELECT.name: "{}",
     NORMALIZE.name: "Tolerant of label noise, but it underfits alone: combine it with a passive loss.",
     NEGATIVE.name: "The passive half of Active Negative Loss; use it beside a normalized loss.",
@@ -290,7 +290,7 @@ def register(
     views: bool = False,
     sloped: Callable[..., tuple[Tensor, Tensor | float]] | None = None,
 ) -> None:
-    """Enter a per-label function into the catalog, so that expressions know it and its readings.
+    """Enter a per-label function into the catalog, so that expressions know it and its forms.
 
     Args:
         name: a lower-case identifier, free in the catalog.
@@ -304,13 +304,13 @@ def register(
         label_sum: the sum over all labels as a function of K and the parameters, or None where it is not
             constant.
         pointwise: phi acts entry by entry, on tensors of any shape. If not, it takes (N, K, d1, ...), classes
-            on axis 1, and has no normalized and negative readings.
+            on axis 1, and has no normalized and negative forms.
         views: phi takes (V, N, K, d1, ...), V views of each example; implies pointwise=False.
         sloped: takes ``x = -log p``, p and the parameters, and returns phi and its derivative by x, entry by
             entry. With it the loss goes the fast way; without, autograd finds the slope.
 
     Raises:
-        InputError: the name, or one of its readings, is taken or no lower-case identifier; phi is no
+        InputError: the name, or one of its forms, is taken or no lower-case identifier; phi is no
             function, fails, or gives another shape; domain has a parameter or a word that there is not, or
             leaves a default out; phi does not sum to what label_sum says; sloped gives other costs than
             phi, or other slopes than autograd.
@@ -338,22 +338,22 @@ def register(
         views=views,
         sloped=sloped,
     )
-    check_free(name, [reading.prefix + name for reading in row.readings], LOSSES)
+    check_free(name, [form.prefix + name for form in row.forms], LOSSES)
     check_domain(row)
     check_shape(row)
     check_label_sum(row)
     check_sloped(row)
     PER_LABEL.add(name, row)
-    for reading in row.readings:
-        full_name = reading.prefix + name
+    for form in row.forms:
+        full_name = form.prefix + name
         LOSSES.add(
             full_name,
             Named(
                 full_name,
                 full_name,
-                reading.title.format(row.title),
-                _READING_SOURCE[reading.name].format(source),
-                _READING_USE[reading.name].format(use),
+                form.title.format(row.title),
+                _FORM_SOURCE[form.name].format(source),
+                _FORM_USE[form.name].format(use),
                 row.defaults,
             ),
         )
@@ -368,23 +368,23 @@ def register_wrapper(row: Wrapper) -> None:
 
 
 def unregister(name: str) -> None:
-    """Take a per-label function and its readings out of the catalog."""
+    """Take a per-label function and its forms out of the catalog."""
     if name in LOSSES and name not in PER_LABEL:
         if LOSSES[name].is_sum or name in WRAPPERS:
             raise InputError(f"{name!r} is no per-label function, expected one that was registered")
         whole = find(name)[1].name
-        raise InputError(f"{name!r} is a reading of {whole!r} and goes with it: unregister({whole!r})")
+        raise InputError(f"{name!r} is a form of {whole!r} and goes with it: unregister({whole!r})")
     PER_LABEL.remove(name)
-    for reading in READINGS.values():
-        if reading.prefix + name in LOSSES:
-            LOSSES.remove(reading.prefix + name)
+    for form in FORMS.values():
+        if form.prefix + name in LOSSES:
+            LOSSES.remove(form.prefix + name)
 
 
-def find(name: str) -> tuple[Reading, PerLabel]:
-    """Return the reading and the per-label function behind a name such as "nce"."""
-    for reading in READINGS.values():
-        stem = name.removeprefix(reading.prefix)
-        if name in LOSSES and name.startswith(reading.prefix) and stem in PER_LABEL:
-            return reading, PER_LABEL[stem]
+def find(name: str) -> tuple[Form, PerLabel]:
+    """Return the form and the per-label function behind a name such as "nce"."""
+    for form in FORMS.values():
+        stem = name.removeprefix(form.prefix)
+        if name in LOSSES and name.startswith(form.prefix) and stem in PER_LABEL:
+            return form, PER_LABEL[stem]
     check_choice(name, [n for n in LOSSES if n.isidentifier()], "loss")
     raise InputError(f"the loss {name!r} stands for {LOSSES[name].template!r}; write that")

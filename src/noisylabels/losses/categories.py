@@ -11,7 +11,7 @@ from dataclasses import replace
 from noisylabels.losses.expression import read_terms
 from noisylabels.losses.forms import NORMALIZE, SELECT
 from noisylabels.losses.terms import Term, canonical
-from noisylabels.losses.user_loss import unread_row
+from noisylabels.losses.user_loss import unresolved_row
 
 CATEGORIES = ("standard", "robust", "normalized", "combined")
 """In the order of the paper's tables: see `category`."""
@@ -20,7 +20,7 @@ CATEGORIES = ("standard", "robust", "normalized", "combined")
 def category(expression: str) -> str:
     """Return which of `CATEGORIES` a loss is of.
 
-    "combined": a sum of two terms or more. Of a single one "normalized" if it is a normalized reading,
+    "combined": a sum of two terms or more. Of a single one "normalized" if it is a normalized form,
     "robust" if its sum over the labels is constant without that (symmetric: Ghosh 2017), else "standard".
     Factors make no difference, and wrappers only where they take the symmetry away.
 
@@ -33,7 +33,7 @@ def category(expression: str) -> str:
     first, *others = _terms(expression)
     if others:
         return "combined"
-    if first.reading is NORMALIZE:
+    if first.form is NORMALIZE:
         return "normalized"
     return "standard" if first.label_sum(10) is None else "robust"
 
@@ -63,10 +63,10 @@ def normalized_of(expression: str) -> str | None:
     ('nce', 'nfl(gamma=2)', None, None)
     """
     first, *others = _terms(expression)
-    if others or first.wraps or first.reading is not SELECT or NORMALIZE not in first.row.readings:
+    if others or first.wraps or first.form is not SELECT or NORMALIZE not in first.row.forms:
         return None
-    return str(replace(first, weight=1.0, reading=NORMALIZE))
+    return str(replace(first, weight=1.0, form=NORMALIZE))
 
 
 def _terms(expression: str) -> tuple[Term, ...]:
-    return canonical(read_terms(expression, unread_row))
+    return canonical(read_terms(expression, unresolved_row))

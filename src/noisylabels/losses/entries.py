@@ -9,7 +9,7 @@ from noisylabels.losses import pointwise, vectorwise, wrappers
 from noisylabels.losses.catalog import LOSSES, Named, Wrapper, register, register_wrapper
 from noisylabels.losses.kernels import slopes
 
-# Limits keep every value, and its gradient, finite in float32, in all three readings.
+# Limits keep every value, and its gradient, finite in float32, in all three forms.
 _SHARE = {"low": 1e-6, "high": 1.0}
 _LOG_ZERO = {"low": -1e6, "high": -1e-6}
 _WEIGHT = {"low": 1e-12, "high": 1.0, "open_high": True}
@@ -19,7 +19,7 @@ register(
     pointwise.ce,
     sloped=slopes.ce,
     source="maximum likelihood",
-    use="The baseline: best on clean labels, memorises wrong ones.",
+    use="The baseline: best on clean labels, memorizes wrong ones.",
 )
 register(
     "fl",

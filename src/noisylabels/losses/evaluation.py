@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from noisylabels.core.checks import InputError
-from noisylabels.losses.forms import Hard, Label, Reading, Soft
+from noisylabels.losses.forms import Form, Hard, Label, Soft
 
 REDUCTIONS = ("mean", "sum", "none")
 
@@ -21,9 +21,9 @@ IGNORE = -100
 
 
 class Sloped(NamedTuple):
-    """A reading of a per-label function whose slope is known, for the fast path (`fused.py`)."""
+    """A form of a per-label function whose slope is known, for the fast path (`fused.py`)."""
 
-    reading: Reading
+    form: Form
     row: Any  # of the catalog, which is above this file
     parameters: Mapping[str, float]
 
@@ -43,7 +43,7 @@ class Part(NamedTuple):
     sloped: Sloped | None = None
 
 
-class Target(NamedTuple):
+class TargetOptions(NamedTuple):
     """How targets count, as in ``nn.CrossEntropyLoss``."""
 
     weight: Tensor | None
@@ -52,7 +52,9 @@ class Target(NamedTuple):
     label_smoothing: float
 
 
-def evaluate(parts: Sequence[Part], logits: Tensor | Sequence[Tensor], target: Tensor, how: Target) -> Tensor:
+def evaluate(
+    parts: Sequence[Part], logits: Tensor | Sequence[Tensor], target: Tensor, how: TargetOptions
+) -> Tensor:
     """Return the reduced weighted sum of the parts."""
     views = check_tensors(logits, target)
     check_shapes(views, target, how)
@@ -70,7 +72,7 @@ def evaluate(parts: Sequence[Part], logits: Tensor | Sequence[Tensor], target: T
     return result.squeeze(0) if single and how.reduction == "none" else result
 
 
-def _reduced(parts: Sequence[Part], views: list[Tensor], target: Tensor, how: Target) -> Tensor:
+def _reduced(parts: Sequence[Part], views: list[Tensor], target: Tensor, how: TargetOptions) -> Tensor:
     weight = None if how.weight is None else how.weight.to(views[0].dtype)
     valid = None
     label: Label
@@ -201,7 +203,7 @@ def check_ignore_index(ignore_index: int | None) -> int | None:
     return ignore_index
 
 
-def check_shapes(views: Sequence[Tensor], target: Tensor, how: Target) -> None:
+def check_shapes(views: Sequence[Tensor], target: Tensor, how: TargetOptions) -> None:
     """Check shapes and types, never values: that would wait for the device."""
     logits = views[0]
     classes = min(logits.ndim, 2) - 1

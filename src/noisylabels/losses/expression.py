@@ -23,19 +23,19 @@ from noisylabels.losses.forms import NEGATIVE, NORMALIZE, SELECT
 from noisylabels.losses.modules import Loss
 from noisylabels.losses.presets import PRESETS, preset
 from noisylabels.losses.terms import Term, Wrap, changed
-from noisylabels.losses.user_loss import ATOM, Own, check_term, own_row
+from noisylabels.losses.user_loss import ATOM, UserLoss, check_term, user_row
 
 _HELP = "expected a sum such as 'nce + 2*mae' or '2*nce + 0.5*rce(A=-4)'"
 
 _OWN = re.compile(rf"""'([^']*:[^\W\d]\w*)'|"([^"]*:[^\W\d]\w*)"|(?<![\w.~\\/-])({ATOM})""")
-_READINGS = {reading.name: reading for reading in (NORMALIZE, NEGATIVE)}
+_FORMS = {form.name: form for form in (NORMALIZE, NEGATIVE)}
 
 
 class _Source(NamedTuple):
     """A whole expression, for errors, and what makes rows of the user's own functions in it."""
 
     text: str
-    row: Callable[[str], Own]
+    row: Callable[[str], UserLoss]
 
     def __str__(self) -> str:
         return _cut(self.text)
@@ -89,7 +89,7 @@ def loss(
     )
 
 
-def read_terms(expression: str, row: Callable[[str], Own] = own_row) -> list[Term]:
+def read_terms(expression: str, row: Callable[[str], UserLoss] = user_row) -> list[Term]:
     """Return the terms of an expression; `row` gives the rows of functions of the user's own."""
     quoted = _OWN.sub(lambda found: repr(found[1] or found[2] or found[3]), expression.strip())
     try:
@@ -148,7 +148,7 @@ def _terms(node: ast.expr, whole: _Source) -> list[Term]:
             return [_own(spec, _given(spec, keywords, whole), whole)]
         case ast.Name(name):
             return _called(name.lower(), None, {}, whole)
-        case ast.Call(ast.Name(name), [inner], []) if name.lower() in _READINGS:
+        case ast.Call(ast.Name(name), [inner], []) if name.lower() in _FORMS:
             return [_read(name.lower(), _terms(inner, whole))]
         case ast.Call(ast.Name(name), args, keywords) if len(args) <= (name.lower() in WRAPPERS):
             return _called(name.lower(), args[0] if args else None, _given(name, keywords, whole), whole)
@@ -161,17 +161,17 @@ def _own(spec: str, given: dict[str, float], whole: _Source) -> Term:
 
 def _read(name: str, terms: list[Term]) -> Term:
     """Return the normalized or the negative form of a single loss; a factor cancels out."""
-    reading, (term, *others) = _READINGS[name], terms
+    form, (term, *others) = _FORMS[name], terms
     said = "+".join(map(str, terms))
-    if others or term.wraps or term.reading is not SELECT:
+    if others or term.wraps or term.form is not SELECT:
         raise InputError(
             f"{name}(...) is around {said!r}, expected a single loss, neither read nor wrapped already, such "
             f"as {name}(gce) or {name}(mine.py:bounded(a=2))"
         )
-    if reading not in term.row.readings:
+    if form not in term.row.forms:
         why = "it compares views" if term.row.views else "it looks at all probabilities"
-        raise InputError(f"the loss {said!r} has no {reading.title.format('form')}: {why}")
-    return check_term(replace(term, weight=1.0, reading=reading))
+        raise InputError(f"the loss {said!r} has no {form.title.format('form')}: {why}")
+    return check_term(replace(term, weight=1.0, form=form))
 
 
 def _preset(named: ast.expr, key: ast.expr, whole: _Source) -> list[Term]:
@@ -188,7 +188,7 @@ def _preset(named: ast.expr, key: ast.expr, whole: _Source) -> list[Term]:
 
 
 def _called(name: str, inner: ast.expr | None, given: dict[str, float], whole: _Source) -> list[Term]:
-    if name in _READINGS:
+    if name in _FORMS:
         raise InputError(f"the loss {whole} has {name!r} without a loss, expected such as {name}(gce)")
     if name in WRAPPERS:
         row = WRAPPERS[name]

@@ -1,8 +1,8 @@
-"""The label, hard or soft; the three readings of a per-label function at it; and the reduction.
+"""The label, hard or soft; the three forms of a per-label function at it; and the reduction.
 
 A per-label function gives **costs**, (N, K, d1, ...) with classes on axis 1: what each example (and
 position) would pay under each label. A **label** picks from them: a hard one takes the entry of its
-class, a soft one the mean under its weights, so that every loss is linear in the label. A **reading** is
+class, a soft one the mean under its weights, so that every loss is linear in the label. A **form** is
 what is picked: the cost itself, its share of the sum over the labels, or the negative of that. Each
 returns one value an example (and position): (N, d1, ...).
 """
@@ -19,7 +19,7 @@ from torch import Tensor
 Phi = Callable[[Tensor], Tensor]
 
 P_MIN = 1e-7
-"""The probability at which the negative reading takes its bound (Ye 2023, as in the authors' code)."""
+"""The probability at which the negative form takes its bound (Ye 2023, as in the authors' code)."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ def wider(l: Tensor) -> torch.dtype:
 
 
 @dataclass(frozen=True)
-class Reading:
+class Form:
     """A way to turn a per-label function into a loss."""
 
     name: str
@@ -105,9 +105,9 @@ class Reading:
         return self.name.upper()  # the name of the constant below: a copy or a pickle is the same object
 
 
-SELECT = Reading("select", "", "{}", "{y}", select)
-NORMALIZE = Reading("normalize", "n", "normalized {}", "[{y}] / Σ_k [{k}]", normalize)
-NEGATIVE = Reading(
+SELECT = Form("select", "", "{}", "{y}", select)
+NORMALIZE = Form("normalize", "n", "normalized {}", "[{y}] / Σ_k [{k}]", normalize)
+NEGATIVE = Form(
     "negative", "nn", "normalized negative {}", "1 - [B - ({y})] / Σ_k [B - ({k})],  B at p = 1e-7", negative
 )
-READINGS = {reading.name: reading for reading in (SELECT, NORMALIZE, NEGATIVE)}
+FORMS = {form.name: form for form in (SELECT, NORMALIZE, NEGATIVE)}

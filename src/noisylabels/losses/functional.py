@@ -14,7 +14,7 @@ from noisylabels.losses.catalog import LOSSES, WRAPPERS, Named, find
 from noisylabels.losses.evaluation import (
     IGNORE,
     REDUCTIONS,
-    Target,
+    TargetOptions,
     check_ignore_index,
     check_weight,
 )
@@ -77,7 +77,7 @@ def _made(entry: Named) -> Callable[..., Tensor]:
             plan = Plan([term.part for term in terms])
         if label_smoothing:
             check_smoothing(label_smoothing, terms)
-        how = Target(
+        how = TargetOptions(
             check_weight(weight, wait=False), reduction, check_ignore_index(ignore_index), label_smoothing
         )
         return evaluate(plan, logits, target, how)

@@ -20,7 +20,7 @@ from torch.utils.checkpoint import checkpoint
 
 from noisylabels.core.checks import InputError, check_whole
 from noisylabels.losses import evaluation
-from noisylabels.losses.evaluation import Target
+from noisylabels.losses.evaluation import TargetOptions
 from noisylabels.losses.expression import loss as read
 from noisylabels.losses.kernels import fused
 from noisylabels.losses.modules import Loss
@@ -37,7 +37,7 @@ def linear_loss(
 ) -> Tensor:
     """Return ``loss(features @ weight.T + bias, target)`` without ever holding all of the logits.
 
-    For very many classes: tokens, catalogues, faces. The memory beside the arguments and their gradients is
+    For very many classes: tokens, catalogs, faces. The memory beside the arguments and their gradients is
     that of a block of logits: 32 MiB, or half of what `weight` takes if that is more.
 
     Args:
@@ -82,7 +82,7 @@ def linear_loss(
             f"features are {features.dtype} and the weight is {weight.dtype}, expected the same; cast one of "
             "them, or use torch.autocast"
         )
-    how = Target(made.weight, made.reduction, made.ignore_index, made.label_smoothing)
+    how = TargetOptions(made.weight, made.reduction, made.ignore_index, made.label_smoothing)
     flat = target.flatten(0, features.ndim - 2) if features.ndim > 2 else target
     value = _evaluate(made._plan, features.reshape(-1, features.shape[-1]), weight, bias, flat, how)
     return value.reshape(features.shape[:-1]) if how.reduction == "none" else value
@@ -137,7 +137,7 @@ class LinearLoss(nn.Module):
 def block_rows(weight: Tensor, itemsize: int) -> int:
     """Return how many rows of logits are held at once, for a weight (K, D): at least one.
 
-    A product of few rows is bound by reading the weight, and half of that is little beside its gradient.
+    A product of few rows is bound by form the weight, and half of that is little beside its gradient.
     """
     classes, size = weight.shape
     return max(1, max(BLOCK_BYTES, itemsize * classes * size // 2) // (itemsize * classes))
@@ -176,7 +176,7 @@ def _check(features: Tensor, weight: Tensor, target: Tensor, bias: Tensor | None
 
 
 def _evaluate(
-    plan: fused.Plan, x: Tensor, weight: Tensor, bias: Tensor | None, target: Tensor, how: Target
+    plan: fused.Plan, x: Tensor, weight: Tensor, bias: Tensor | None, target: Tensor, how: TargetOptions
 ) -> Tensor:
     """Return the reduced loss of features (N, D)."""
     fast = (
@@ -226,7 +226,7 @@ class _Linear(torch.autograd.Function):
         bias: Tensor | None,
         target: Tensor,
         plan: fused.Plan,
-        how: Target,
+        how: TargetOptions,
         wants: tuple[bool, ...],
     ) -> Tensor:
         ctx.save_for_backward(x, weight, bias, target)
@@ -274,7 +274,7 @@ def _pass(
     weight: Tensor,
     bias: Tensor | None,
     target: Tensor,
-    how: Target,
+    how: TargetOptions,
     wants: tuple[bool, ...],
     up: Tensor | None = None,
 ) -> _Found:
@@ -346,7 +346,7 @@ def _add_product(total: Tensor, slopes: Tensor, features: Tensor, *, first: bool
             here.add_(product.float())  # adding another type directly is several times slower on the CPU
 
 
-def _count(target: Tensor, how: Target, kind: torch.dtype) -> Tensor | int:
+def _count(target: Tensor, how: TargetOptions, kind: torch.dtype) -> Tensor | int:
     """Return what a mean over these labels divides by."""
     valid = None if how.ignore_index is None else target != how.ignore_index
     if how.weight is None:
@@ -357,7 +357,7 @@ def _count(target: Tensor, how: Target, kind: torch.dtype) -> Tensor | int:
 
 
 def _reference(
-    plan: fused.Plan, x: Tensor, weight: Tensor, bias: Tensor | None, target: Tensor, how: Target
+    plan: fused.Plan, x: Tensor, weight: Tensor, bias: Tensor | None, target: Tensor, how: TargetOptions
 ) -> Tensor:
     """Return the same by the reference, a block at a time, each computed anew in the backward pass."""
     rows = block_rows(weight, max(4, x.dtype.itemsize))

@@ -1,4 +1,4 @@
-"""`Loss`: a weighted sum of readings of per-label functions, as an ``nn.Module`` with arithmetic."""
+"""`Loss`: a weighted sum of forms of per-label functions, as an ``nn.Module`` with arithmetic."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from noisylabels.losses.catalog import LOSSES, PerLabel
 from noisylabels.losses.evaluation import (
     IGNORE,
     REDUCTIONS,
-    Target,
+    TargetOptions,
     check_ignore_index,
     check_weight,
 )
-from noisylabels.losses.forms import NEGATIVE, NORMALIZE, SELECT, Reading
+from noisylabels.losses.forms import NEGATIVE, NORMALIZE, SELECT, Form
 from noisylabels.losses.kernels.fused import Plan, evaluate
 from noisylabels.losses.terms import Term, canonical, check_evening, check_smoothing, number
 
 
 class Loss(nn.Module):
-    r"""A weighted sum of readings of per-label functions: :math:`\sum_i w_i\, r_i(\phi_i)`.
+    r"""A weighted sum of forms of per-label functions: :math:`\sum_i w_i\, r_i(\phi_i)`.
 
-    Made by `noisylabels.loss`, by the readings of a function of your own, or by arithmetic:
+    Made by `noisylabels.loss`, by the forms of a function of your own, or by arithmetic:
     ``nce + 2 * mae``. It replaces ``nn.CrossEntropyLoss()`` in any loop.
 
     Args:
@@ -84,7 +84,7 @@ class Loss(nn.Module):
 
     def forward(self, logits: Tensor | Sequence[Tensor], target: Tensor) -> Tensor:
         """Return the reduced loss of `logits` (N, K, d1, ...) at `target` (N, d1, ...) or (N, K, d1, ...)."""
-        how = Target(self.weight, self.reduction, self.ignore_index, self.label_smoothing)
+        how = TargetOptions(self.weight, self.reduction, self.ignore_index, self.label_smoothing)
         return evaluate(self._plan, logits, target, how)
 
     def __add__(self, other: Loss | int) -> Loss:
@@ -162,9 +162,9 @@ class Loss(nn.Module):
                 for index in "yk"
             )
             weight = "" if term.weight == 1 else number(term.weight) + " "
-            body = term.reading.equation.format(y=y, k=k)
+            body = term.form.equation.format(y=y, k=k)
             signed = bool(parts) and body.startswith("-")
-            body = f"({body})" if (weight or signed) and term.reading is SELECT else body
+            body = f"({body})" if (weight or signed) and term.form is SELECT else body
             for wrap in reversed(term.wraps):
                 body = f"{wrap.row.name}({body})"
                 changes.append(f"in {wrap.row.name} {wrap.row.equation}")
@@ -185,7 +185,7 @@ class Loss(nn.Module):
 
         They are tight for a single term, and for a sum whose terms take their extremes together.
         Each part is taken at its extremes: label certain, label excluded with the rest on one
-        class, label excluded with the rest spread evenly, all even; at the same with the logits centred,
+        class, label excluded with the rest spread evenly, all even; at the same with the logits centered,
         because LogitClip sees their norm; and, for K of 1000 or less, where it is least and most over the
         logits of the label, of one rival, and of the others, these alike. Peer loss has no bounds of one
         example.
@@ -200,7 +200,7 @@ class Loss(nn.Module):
 
         Let labels 1 to K have the weights w (the shares in which an image's label is given, say) and w_m be
         the largest. If ``w_m >= c w_k`` for all other k, then the prediction that is certain of m, best
-        where all labels are m, minimises ``sum_k w_k L(p, k)`` too. The smallest such c, 1 or more, is
+        where all labels are m, minimizes ``sum_k w_k L(p, k)`` too. The smallest such c, 1 or more, is
         returned; inf if there is none, as for cross entropy, whose optimum is p = w. That says nothing of the
         optimum's largest class, which may be m at a smaller c too: for cross entropy it is at any. Nor need
         it be the only optimum: see `unique_optimum`.
@@ -215,7 +215,7 @@ class Loss(nn.Module):
         of yours that is NaN where p is 0 or 1.
 
         Source: Zhou et al. 2021, "Asymmetric loss functions for learning with noisy labels": a loss is
-        asymmetric for weights w if the two minimisers agree.
+        asymmetric for weights w if the two minimizers agree.
 
         >>> import noisylabels as nl
         >>> nl.loss("mae").dominance(10), nl.loss("ce").dominance(10)
@@ -267,13 +267,13 @@ def _same(a: Tensor | None, b: Tensor | None) -> bool:
     return a is b or (a is not None and b is not None and torch.equal(a, b))
 
 
-def _reading_of(reading: Reading, phi: Callable[..., Tensor], parameters: dict[str, float]) -> Loss:
+def _form_of(form: Form, phi: Callable[..., Tensor], parameters: dict[str, float]) -> Loss:
     name = getattr(phi, "__name__", type(phi).__name__)
     name = name if name.isidentifier() else "phi"
-    while reading.prefix + name in LOSSES:  # a function of yours called mae is not the catalog's mae
+    while form.prefix + name in LOSSES:  # a function of yours called mae is not the catalog's mae
         name = f"your_{name}"
     row = PerLabel(name, phi, name, "phi(p)", "yours", "")
-    return Loss([Term.of(1.0, reading, row, parameters)])
+    return Loss([Term.of(1.0, form, row, parameters)])
 
 
 def select(phi: Callable[..., Tensor], **parameters: float) -> Loss:
@@ -289,7 +289,7 @@ def select(phi: Callable[..., Tensor], **parameters: float) -> Loss:
     >>> nl.losses.select(power, q=3)
     Loss("power(q=3)")
     """
-    return _reading_of(SELECT, phi, parameters)
+    return _form_of(SELECT, phi, parameters)
 
 
 def normalize(phi: Callable[..., Tensor], **parameters: float) -> Loss:
@@ -300,7 +300,7 @@ def normalize(phi: Callable[..., Tensor], **parameters: float) -> Loss:
     >>> squared.label_sum(10)  # the paper's Eq. 1: sums to one over the labels, hence noise-tolerant
     1.0
     """
-    return _reading_of(NORMALIZE, phi, parameters)
+    return _form_of(NORMALIZE, phi, parameters)
 
 
 def negative(phi: Callable[..., Tensor], **parameters: float) -> Loss:
@@ -312,4 +312,4 @@ def negative(phi: Callable[..., Tensor], **parameters: float) -> Loss:
     >>> nl.losses.negative(lambda l: (1 - l.exp()) ** 2).label_sum(10)  # K - 1
     9.0
     """
-    return _reading_of(NEGATIVE, phi, parameters)
+    return _form_of(NEGATIVE, phi, parameters)

@@ -2,7 +2,7 @@
 
 Every function here takes ``l = log p``, a tensor of any shape with entries in (-inf, 0], and returns
 a tensor of the same shape: entry k is what the example would pay if its label were k. Parameters
-keep the letters of their papers. The readings (`readings.py`) turn a phi into losses; its row in
+keep the letters of their papers. The forms (`forms.py`) turn a phi into losses; its row in
 `entries.py` says what else is known of it. Functions that need the whole vector of probabilities are in
 `vectorwise.py`.
 """

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from noisylabels.losses.evaluation import Part, Target, evaluate
+from noisylabels.losses.evaluation import Part, TargetOptions, evaluate
 
 FAR = 1e30
 """A logit so low that even heavy tails (nce, the tempered softmax) are at their limit there."""
@@ -21,7 +21,7 @@ FAR = 1e30
 MANY = 1000
 """Up to so many classes the predictions between the corners are searched too."""
 
-_EACH = Target(None, "none", None, 0.0)
+_EACH = TargetOptions(None, "none", None, 0.0)
 
 
 def values_at(parts: Sequence[Part], logits: Tensor) -> Tensor:
@@ -47,10 +47,10 @@ def bounds(parts: Sequence[Part], num_classes: int) -> tuple[float, float]:
     corners[0, 1:] = -FAR  # label certain
     corners[1, [0, *range(2, k)]] = -FAR  # one other class certain
     corners[2, 0] = -FAR  # the others alike; the last: all alike
-    centred = corners - corners.mean(1, keepdim=True)
+    centered = corners - corners.mean(1, keepdim=True)
     pair = torch.zeros((1, k), dtype=torch.float64)
     pair[0, :2] = torch.tensor([-FAR, FAR])
-    ends = torch.cat([corners, centred, pair])
+    ends = torch.cat([corners, centered, pair])
     low = high = 0.0
     for part in parts:
         values = values_at([part], ends)

@@ -1,4 +1,4 @@
-"""The parts of a loss: readings of per-label functions with weights, parameters and wrappers."""
+"""The parts of a loss: forms of per-label functions with weights, parameters and wrappers."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor
 from noisylabels.core.checks import InputError, check_between
 from noisylabels.losses.catalog import PerLabel, Wrapper
 from noisylabels.losses.evaluation import Part, Sloped
-from noisylabels.losses.forms import NEGATIVE, NORMALIZE, Reading
+from noisylabels.losses.forms import NEGATIVE, NORMALIZE, Form
 
 
 def number(value: float) -> str:
@@ -48,10 +48,10 @@ class Wrap:
 
 @dataclass(frozen=True)
 class Term:
-    """One part of a loss: ``weight * reading(phi)``, with wrappers around it, the outermost first."""
+    """One part of a loss: ``weight * form(phi)``, with wrappers around it, the outermost first."""
 
     weight: float
-    reading: Reading
+    form: Form
     row: PerLabel
     given: Given = ()
     wraps: tuple[Wrap, ...] = ()
@@ -60,19 +60,19 @@ class Term:
         check_between(self.weight, f"the weight of {self.name!r}", low=0.0, open_low=True)
 
     @classmethod
-    def of(cls, weight: float, reading: Reading, row: PerLabel, parameters: Mapping[str, float]) -> Term:
+    def of(cls, weight: float, form: Form, row: PerLabel, parameters: Mapping[str, float]) -> Term:
         """Return the term with its parameters checked."""
-        return cls(float(weight), reading, row, changed(row, parameters))
+        return cls(float(weight), form, row, changed(row, parameters))
 
     @property
     def name(self) -> str:
-        """The reading of the function, by name: "nce"."""
-        return self.row.read_as(self.reading, self.row.name)
+        """The form of the function, by name: "nce"."""
+        return self.row.read_as(self.form, self.row.name)
 
     @property
     def kind(self) -> str:
-        """ "active" or "passive"; the negative reading is passive whatever it reads."""
-        return "passive" if self.reading is NEGATIVE else self.row.kind
+        """ "active" or "passive"; the negative form is passive whatever it reads."""
+        return "passive" if self.form is NEGATIVE else self.row.kind
 
     @property
     def parameters(self) -> dict[str, float]:
@@ -85,25 +85,25 @@ class Term:
         logits, label = (
             tuple(wrap for wrap in self.wraps if wrap.row.of == of) for of in ("logits", "label")
         )
-        read = partial(self.row.read, self.reading, self.parameters)
+        read = partial(self.row.read, self.form, self.parameters)
         known = self.row.sloped is not None and len(self.wraps) == 0
-        sloped = Sloped(self.reading, self.row, self.parameters) if known else None
+        sloped = Sloped(self.form, self.row, self.parameters) if known else None
         return Part(self.weight, read, logits, label, self.row.views, self.row.of_logits, sloped)
 
     def label_sum(self, num_classes: int) -> float | None:
         """Return the term's weight times its sum over all labels if that is constant, else None."""
         if any(wrap.row.batch for wrap in self.wraps):
             return None
-        if self.reading is NORMALIZE:
+        if self.form is NORMALIZE:
             part: float | None = 1.0
-        elif self.reading is NEGATIVE:
+        elif self.form is NEGATIVE:
             part = num_classes - 1.0
         else:
             part = self.row.total(num_classes, self.parameters)
         return None if part is None else self.weight * part
 
     def __str__(self) -> str:
-        text = self.row.read_as(self.reading, self.row.name + _in_brackets(self.given))
+        text = self.row.read_as(self.form, self.row.name + _in_brackets(self.given))
         for wrap in reversed(self.wraps):
             text = wrap.row.name + _in_brackets(wrap.given, text)
         return ("" if self.weight == 1 else number(self.weight) + "*") + text
@@ -147,13 +147,13 @@ def check_evening(terms: Sequence[Term]) -> None:
 
 def canonical(terms: Iterable[Term]) -> tuple[Term, ...]:
     """Merge equal terms and sort them: active before passive, then by name and parameters."""
-    weights: dict[tuple[Reading, PerLabel, Given, tuple[Wrap, ...]], list[float]] = defaultdict(list)
+    weights: dict[tuple[Form, PerLabel, Given, tuple[Wrap, ...]], list[float]] = defaultdict(list)
     for term in terms:
         if not isinstance(term, Term):
             raise InputError(
                 f"Loss takes the terms of another, and {term!r} is none; nl.loss('nce+mae') reads text"
             )
-        weights[term.reading, term.row, term.given, term.wraps].append(term.weight)
+        weights[term.form, term.row, term.given, term.wraps].append(term.weight)
     if not weights:
         raise InputError("a loss needs at least one term, such as 'ce'")
     # sorted: floating-point sums depend on the order, and equal losses must come out equal

@@ -4,7 +4,7 @@ The name is of one of two kinds of function, told apart by how many arguments ha
 
 - ``f(l)``: a per-label function, as those of `pointwise.py` and `vectorwise.py`;
 - ``f(logits, target)``: a loss in the usual form, one value an example. What it gives for every target are
-  its costs, which is all that a reading needs ("any loss can be normalized", the paper's Eq. 1).
+  its costs, which is all that a form needs ("any loss can be normalized", the paper's Eq. 1).
 
 Further arguments with numbers as defaults are its parameters. What it gives is tried once, on a few small
 predictions, so that a run that cannot go well ends before it begins.
@@ -27,7 +27,7 @@ from noisylabels.core.checks import InputError
 from noisylabels.core.files import file_digest
 from noisylabels.core.user_code import canonical_spec, code_file, failed, find, importable, split_spec
 from noisylabels.losses.catalog import PerLabel, said_of
-from noisylabels.losses.forms import NORMALIZE, READINGS, SELECT, Hard, Label, Reading
+from noisylabels.losses.forms import FORMS, NORMALIZE, SELECT, Form, Hard, Label
 from noisylabels.losses.terms import Term
 
 ATOM = r"(?:[A-Za-z]:(?=[\\/]))?[\w.~\\/-]+:[^\W\d]\w*"
@@ -38,23 +38,23 @@ _ROOM = 2**22
 
 
 @dataclass(frozen=True, eq=False)
-class Own(PerLabel):
+class UserLoss(PerLabel):
     """A per-label function that an expression names by where it is."""
 
     spec: str = ""  # canonical, as `noisylabels.core.user_code` reads it
     base: str = "."  # the folder that it is relative to
 
     def __reduce_ex__(self, protocol: Any) -> Any:
-        return own_row, (self.spec, self.base)  # by name, as the catalog's
+        return user_row, (self.spec, self.base)  # by name, as the catalog's
 
     @property
-    def readings(self) -> tuple[Reading, ...]:
+    def forms(self) -> tuple[Form, ...]:
         """All of them; but the negative one needs a function of p."""
-        return tuple(READINGS.values()) if self.pointwise else (SELECT, NORMALIZE)
+        return tuple(FORMS.values()) if self.pointwise else (SELECT, NORMALIZE)
 
-    def read_as(self, reading: Reading, text: str) -> str:
+    def read_as(self, form: Form, text: str) -> str:
         """Return a prefix as a word: where there is a path, nobody could tell it from the path."""
-        return text if reading is SELECT else f"{reading.name}({text})"
+        return text if form is SELECT else f"{form.name}({text})"
 
     def total(self, num_classes: int, parameters: Mapping[str, float]) -> float | None:
         """Return the sum over all labels if it is constant, found by computing it."""
@@ -62,15 +62,15 @@ class Own(PerLabel):
 
 
 @dataclass(frozen=True, eq=False)
-class OwnOfLogits(Own):
+class UserLogitLoss(UserLoss):
     """A loss of logits and target, read as a per-label function; `function` is a `_Called` of two tensors."""
 
-    def read(self, reading: Reading, parameters: Mapping[str, float], l: Tensor, label: Label) -> Tensor:
-        """Return the values of a reading at the logits `l`: (N, d1, ...)."""
-        if reading is SELECT and isinstance(label, Hard):
+    def read(self, form: Form, parameters: Mapping[str, float], l: Tensor, label: Label) -> Tensor:
+        """Return the values of a form at the logits `l`: (N, d1, ...)."""
+        if form is SELECT and isinstance(label, Hard):
             rows, back = _as_rows(l)
             return back(self.function(rows, label.target.reshape(-1), **parameters))
-        return reading.apply(lambda z: self.costs(z, parameters), l, label)
+        return form.apply(lambda z: self.costs(z, parameters), l, label)
 
     def costs(self, z: Tensor, parameters: Mapping[str, float]) -> Tensor:
         """Return what each example would pay under each label: (N, K, d1, ...), logits to costs."""
@@ -85,7 +85,7 @@ class OwnOfLogits(Own):
 
 
 @dataclass(frozen=True, eq=False)
-class Unread(Own):
+class Unresolved(UserLoss):
     """A function that is named and not imported: what it is called is all that is known of it."""
 
     def parameters(self, given: Mapping[str, float]) -> dict[str, float]:
@@ -158,10 +158,10 @@ def _signature(spec: str, function: Callable[..., Any]) -> tuple[bool, inspect.S
     return len(open_ones) == 2, signature, fixed
 
 
-_ROWS: dict[tuple[str, str, str | int], Own] = {}
+_ROWS: dict[tuple[str, str, str | int], UserLoss] = {}
 
 
-def own_row(spec: str, base: str | None = None) -> Own:
+def user_row(spec: str, base: str | None = None) -> UserLoss:
     """Return the row of a function of the user's own; the same one as long as its file stays as it is.
 
     Args:
@@ -175,7 +175,7 @@ def own_row(spec: str, base: str | None = None) -> Own:
     >>> own_row("torch.nn.functional:cross_entropy").of_logits
     True
     """
-    spec = own_spec(spec)
+    spec = user_spec(spec)
     folder = Path.cwd() if base is None else Path(base)
     file = code_file(spec, folder) if spec.rpartition(":")[0].endswith(".py") else None
     stamp: str | int = file_digest(file) if file is not None else 0
@@ -189,30 +189,30 @@ def own_row(spec: str, base: str | None = None) -> Own:
     return _ROWS[spec, str(folder), stamp]
 
 
-def own_spec(spec: str) -> str:
+def user_spec(spec: str) -> str:
     """Return a spec spelled canonically; nothing is imported."""
     if split_spec(spec) is None:
         raise InputError(f"the loss {spec!r} cannot be read, expected FILE.py:FUNCTION or MODULE:FUNCTION")
     return canonical_spec(spec)
 
 
-def unread_row(spec: str) -> Own:
+def unresolved_row(spec: str) -> UserLoss:
     """Return a row that stands for a function that must not be imported; equal ones are the same."""
-    return _unread(own_spec(spec))
+    return _unresolved(user_spec(spec))
 
 
 @lru_cache(maxsize=256)
-def _unread(spec: str) -> Own:
-    return Unread(spelled(spec), _never, spec, "phi(p)", "unknown", "", spec=spec)
+def _unresolved(spec: str) -> UserLoss:
+    return Unresolved(spelled(spec), _never, spec, "phi(p)", "unknown", "", spec=spec)
 
 
 def _never(*_: Any) -> Tensor:
     raise AssertionError("a loss that was not imported is asked for its values")
 
 
-def own_specs(terms: Iterable[Term]) -> list[str]:
+def user_specs(terms: Iterable[Term]) -> list[str]:
     """Return the specs of the functions of the user's own in a loss."""
-    return list(dict.fromkeys(term.row.spec for term in terms if isinstance(term.row, Own)))
+    return list(dict.fromkeys(term.row.spec for term in terms if isinstance(term.row, UserLoss)))
 
 
 def spelled(spec: str) -> str:
@@ -230,12 +230,12 @@ def spelled(spec: str) -> str:
     return f'"{spec}"' if "'" in spec else f"'{spec}'"
 
 
-def _row(spec: str, base: str, function: Callable[..., Any]) -> Own:
+def _row(spec: str, base: str, function: Callable[..., Any]) -> UserLoss:
     called = _Called(spec, function)
     pointwise = not called.of_logits and _is_pointwise(called)
     title, equation = said_of(function.forward if isinstance(function, nn.Module) else function)
     name = spec.rpartition(":")[2]
-    row = (OwnOfLogits if called.of_logits else Own)(
+    row = (UserLogitLoss if called.of_logits else UserLoss)(
         spelled(spec),
         called if pointwise or called.of_logits else _OnRows(called),
         title or name,
@@ -284,7 +284,7 @@ _TRIAL = [[0.3, -0.4, 1.1], [1.5, 0.2, -1.0], [-0.7, 0.6, 0.1], [0.0, 0.0, 0.0],
 
 def check_term(term: Term) -> Term:
     """Return a term whose function gives what it should, else raise an `InputError`."""
-    if isinstance(term.row, Own) and not isinstance(term.row, Unread):
+    if isinstance(term.row, UserLoss) and not isinstance(term.row, Unresolved):
         _check(replace(term, weight=1.0, wraps=()))
     return term
 
@@ -292,7 +292,7 @@ def check_term(term: Term) -> Term:
 @lru_cache(maxsize=256)
 def _check(term: Term) -> None:
     row = term.row
-    assert isinstance(row, Own)
+    assert isinstance(row, UserLoss)
     importing = importable(row.spec, Path(row.base))  # a function may import more when it is called
     with importing, torch.inference_mode(False), torch.enable_grad():
         for dtype in (torch.float32, torch.float64):
@@ -306,7 +306,7 @@ def _check(term: Term) -> None:
 
 def _check_shape(term: Term, l: Tensor) -> None:
     """Hold the function to the type and shape of what it gives, and to giving it again."""
-    row, said = term.row, f"the loss {str(replace(term, reading=SELECT))!r}"
+    row, said = term.row, f"the loss {str(replace(term, form=SELECT))!r}"
     target = torch.zeros(len(l), dtype=torch.int64, device="cpu")
     tensors = (l, target) if row.of_logits else (l,)
     found, again = (row.function(*tensors, **term.parameters) for _ in range(2))
@@ -372,12 +372,12 @@ def _is_pointwise(called: _Called) -> bool:
 
 
 @lru_cache(maxsize=1024)
-def _constant_sum(row: Own, num_classes: int, parameters: tuple[tuple[str, float], ...]) -> float | None:
+def _constant_sum(row: UserLoss, num_classes: int, parameters: tuple[tuple[str, float], ...]) -> float | None:
     """Return the sum of the costs over all labels if it is the same for many predictions."""
     generator = torch.Generator("cpu").manual_seed(0)
     z = 3 * torch.randn((8, num_classes), generator=generator, dtype=torch.float64, device="cpu")
     z[0] = 0.0
-    if isinstance(row, OwnOfLogits):
+    if isinstance(row, UserLogitLoss):
         costs = row.costs(z, dict(parameters))
     else:
         costs = row.function(torch.log_softmax(z, 1), **dict(parameters))

@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 
 
 def check_free(name: str, names: Iterable[str], losses: Container[str]) -> None:
-    """Hold a name and its readings to what expressions can say, and to what is free."""
+    """Hold a name and its forms to what expressions can say, and to what is free."""
     if not name.isidentifier() or keyword.iskeyword(name) or name != name.lower():
         raise InputError(f"a loss's name is {name!r}, expected a lower-case identifier such as 'sq'")
     if name in _WORDS:
-        raise InputError(f"{name!r} means a reading in expressions; choose another name for the loss")
+        raise InputError(f"{name!r} means a form in expressions; choose another name for the loss")
     for taken in (n for n in names if n in losses):
         raise InputError(f"the loss {taken!r} exists already; choose another name than {name!r}")
 
@@ -65,7 +65,7 @@ def check_shape(row: PerLabel) -> None:
 
 
 def check_label_sum(row: PerLabel) -> None:
-    """Hold phi to its claimed sum over the labels, which the normalized reading divides by."""
+    """Hold phi to its claimed sum over the labels, which the normalized form divides by."""
     for K in (2, 3, 7):
         claim = row.total(K, row.defaults)
         if claim is None:

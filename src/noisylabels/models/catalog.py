@@ -20,7 +20,7 @@ from noisylabels.models.mlp import mlp
 from noisylabels.models.output_check import try_out
 from noisylabels.models.preact import preact_resnet18, wide_resnet
 from noisylabels.models.resnet import cifar_resnet, imagenet_resnet50
-from noisylabels.models.user_model import build_own, canonical_own, check_own
+from noisylabels.models.user_model import build_user_model, canonical_user_model, check_user_model
 
 
 @dataclass(frozen=True)
@@ -138,7 +138,7 @@ MODELS: Registry[ModelRow] = Registry(
 )
 
 
-def is_own(name: str) -> bool:
+def is_user_model(name: str) -> bool:
     """Return whether a model's name is ``module:function``, code of the user's own."""
     return ":" in name and not name.startswith("timm:") and _sizes(name) is None
 
@@ -154,8 +154,8 @@ def canonical_model(name: str) -> str:
     if name.startswith("timm:"):
         backbone, pretrained = split_timm(name)
         return f"timm:{backbone},pretrained" if pretrained else f"timm:{backbone}"
-    if is_own(name):
-        return canonical_own(name)
+    if is_user_model(name):
+        return canonical_user_model(name)
     _row(name)
     return name
 
@@ -167,8 +167,8 @@ def check_model(name: str) -> None:
     """
     if name.startswith("timm:"):
         check_timm(name)
-    elif is_own(name):
-        check_own(name)
+    elif is_user_model(name):
+        check_user_model(name)
     elif name != "auto":
         _row(name)
 
@@ -207,7 +207,7 @@ def build_model(
     check_between(width, "width", low=0.0, open_low=True)
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(derive_seed(seed, "weights"))  # no GPU's, which stay as they are
-        if not name.startswith("timm:") and not is_own(name):
+        if not name.startswith("timm:") and not is_user_model(name):
             row = _row(name)
             if min(image_size) < row.smallest:
                 raise InputError(
@@ -216,8 +216,8 @@ def build_model(
                 )
             widths = tuple(max(1, round(w * width)) for w in row.widths)
             return row.build(channels, image_size, num_classes, widths=widths)
-        if is_own(name):
-            model = build_own(
+        if is_user_model(name):
+            model = build_user_model(
                 name,
                 channels=channels,
                 image_size=image_size,

@@ -15,7 +15,7 @@ ARGUMENTS = ("channels", "image_size", "num_classes", "width", "seed")
 """What a function may ask for, by the names of its parameters."""
 
 
-def build_own(spec: str, **offered: Any) -> nn.Module:
+def build_user_model(spec: str, **offered: Any) -> nn.Module:
     """Return what the function named by `spec` makes of those of `offered` that its signature names.
 
     Args:
@@ -26,7 +26,7 @@ def build_own(spec: str, **offered: Any) -> nn.Module:
         InputError: no such module, file or function; a parameter that is not offered; a width that
             the function does not take; an error of its own (with its line); anything but an nn.Module.
     """
-    canonical_own(spec)
+    canonical_user_model(spec)
     with importable(spec):
         function = find(spec, "model")
         given = _arguments(function, spec, offered)
@@ -40,14 +40,14 @@ def build_own(spec: str, **offered: Any) -> nn.Module:
     return model
 
 
-def check_own(spec: str) -> None:
-    """Raise the `InputError` that `build_own` would for a module or function that is not there."""
-    canonical_own(spec)
+def check_user_model(spec: str) -> None:
+    """Raise the `InputError` that `build_user_model` would for a module or function that is not there."""
+    canonical_user_model(spec)
     with importable(spec):
         find(spec, "model")
 
 
-def canonical_own(spec: str) -> str:
+def canonical_user_model(spec: str) -> str:
     """Return ``module:function`` or ``file.py:function`` spelled canonically; nothing is imported."""
     if split_spec(spec) is None:
         raise InputError(

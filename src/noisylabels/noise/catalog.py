@@ -14,7 +14,15 @@ from functools import partial
 from noisylabels.core.registry import Registry
 from noisylabels.noise import imbalance, label_sources
 from noisylabels.noise.instance import feature_projection, part_dependent
-from noisylabels.noise.transforms import Act, Flip, FlipEach, Keep, Load, Read, Swap
+from noisylabels.noise.transforms import (
+    Flip,
+    FlipPerExample,
+    LoadMatrix,
+    ReadLabels,
+    ReplaceImages,
+    Subset,
+    Transform,
+)
 from noisylabels.noise.transition import (
     asymmetric_rows,
     pairflip_rows,
@@ -36,7 +44,7 @@ class Convention:
 
     title: str
     source: str
-    act: Act
+    transform: Transform
 
 
 @dataclass(frozen=True)
@@ -85,7 +93,7 @@ KINDS.add(
         form="none",
         title="the labels as they are",
         equation="T = I",
-        default=Convention(title="nothing is flipped", source="", act=Flip(lambda K, rate, pairs: ())),
+        default=Convention(title="nothing is flipped", source="", transform=Flip(lambda K, rate, pairs: ())),
         takes="nothing",
     ),
 )
@@ -100,7 +108,7 @@ KINDS.add(
         default=Convention(
             title="each example by itself, always to another class: η is the share of wrong labels",
             source="the study, section 3.1; Ghosh et al. 2017",
-            act=_symmetric,
+            transform=_symmetric,
         ),
         conventions={
             # Their count is int(int(η N) / K) for every class; ours is floor(η n) of a class of n, the
@@ -109,12 +117,12 @@ KINDS.add(
             "exact": Convention(
                 title="an exact share of each class, floor(η n) of n, always to another class",
                 source="Ma et al. 2020, dataset.py",
-                act=Flip(_symmetric.matrices, exact=True),
+                transform=Flip(_symmetric.matrices, exact=True),
             ),
             "uniform": Convention(
                 title="the new label is drawn from all K classes: η (K - 1) / K of the labels are wrong",
                 source="Li et al. 2020 (DivideMix), dataloader_cifar.py",
-                act=Flip(lambda K, rate, pairs: (uniform_rows(K, rate),)),
+                transform=Flip(lambda K, rate, pairs: (uniform_rows(K, rate),)),
             ),
         },
     ),
@@ -129,14 +137,14 @@ KINDS.add(
         default=Convention(
             title="each example by itself, all pairs at once",
             source="the study, section 3.1 and appendix A.2; Patrini et al. 2017",
-            act=Flip(lambda K, rate, pairs: (asymmetric_rows(K, rate, pairs),)),
+            transform=Flip(lambda K, rate, pairs: (asymmetric_rows(K, rate, pairs),)),
         ),
         conventions={
             "sequential": Convention(
                 title="pair after pair, an exact share of the labels that the last pair left: "
                 "flipped cats can flip back as dogs",
                 source="Ma et al. 2020, dataset.py",
-                act=Flip(sequential_steps, exact=True),
+                transform=Flip(sequential_steps, exact=True),
             ),
         },
         takes_map=True,
@@ -152,7 +160,7 @@ KINDS.add(
         default=Convention(
             title="each example by itself",
             source="Han et al. 2018 (Co-teaching), section 4",
-            act=Flip(lambda K, rate, pairs: (pairflip_rows(K, rate),)),
+            transform=Flip(lambda K, rate, pairs: (pairflip_rows(K, rate),)),
         ),
     ),
 )
@@ -166,7 +174,7 @@ KINDS.add(
         default=Convention(
             title="each example by itself",
             source="Patrini et al. 2017",
-            act=Load(label_sources.transition_from),
+            transform=LoadMatrix(label_sources.transition_from),
         ),
         takes="file",
     ),
@@ -179,15 +187,15 @@ KINDS.add(
         title="each image flips with a probability of its own, to a class that its pixels choose",
         equation="q_n ~ N(η, 0.1²) cut to [0, 1], P(j | x_n, y) = q_n softmax_(j≠y)(x_n W_y)_j",
         default=Convention(
-            title="as the authors draw it, on standardised pixels",
+            title="as the authors draw it, on standardized pixels",
             source="Xia et al. 2020, part-dependent label noise, tools.py",
-            act=FlipEach(part_dependent),
+            transform=FlipPerExample(part_dependent),
         ),
         conventions={
             "parts": Convention(
                 title="the paper's picture drawn forward: ten parts by NMF, each with a matrix of its own",
                 source="Xia et al. 2020, section 3, read as a generator",
-                act=FlipEach(partial(part_dependent, parts=10)),
+                transform=FlipPerExample(partial(part_dependent, parts=10)),
             ),
         },
         needs="images",
@@ -203,7 +211,7 @@ KINDS.add(
         default=Convention(
             title="each example by itself",
             source="after Menon et al. 2018 and Zhang et al. 2021 (PMD)",
-            act=FlipEach(feature_projection),
+            transform=FlipPerExample(feature_projection),
         ),
         needs="images",
     ),
@@ -218,7 +226,7 @@ KINDS.add(
         default=Convention(
             title="columns aggre, worse, random1, random2, random3; fine, coarse",
             source="Wei et al. 2022 (CIFAR-N)",
-            act=Read(label_sources.human_labels),
+            transform=ReadLabels(label_sources.human_labels),
         ),
         takes="file",
         word="COLUMN",
@@ -236,7 +244,7 @@ KINDS.add(
         default=Convention(
             title="the labels of the set are taken to be true, unless the file has true ones",
             source="yours",
-            act=Read(label_sources.labels_from),
+            transform=ReadLabels(label_sources.labels_from),
         ),
         takes="file",
         first=True,
@@ -250,13 +258,15 @@ KINDS.add(
         title="images of another data set take the place of some, whose labels stay",
         equation="each image is foreign with probability η; a foreign image has no true class",
         default=Convention(
-            title="each example by itself", source="Wang et al. 2018 (open-set noisy labels)", act=Swap()
+            title="each example by itself",
+            source="Wang et al. 2018 (open-set noisy labels)",
+            transform=ReplaceImages(),
         ),
         conventions={
             "exact": Convention(
                 title="an exact share of each class, floor(η n) of n",
                 source="Wang et al. 2018, section 4",
-                act=Swap(exact=True),
+                transform=ReplaceImages(exact=True),
             ),
         },
         word="DATA",
@@ -275,13 +285,13 @@ KINDS.add(
         default=Convention(
             title="sizes fall exponentially",
             source="Cui et al. 2019; Cao et al. 2019 (LDAM)",
-            act=Keep(imbalance.long_tail),
+            transform=Subset(imbalance.long_tail),
         ),
         conventions={
             "step": Convention(
                 title="the second half of the classes keeps the share r",
                 source="Buda et al. 2018; Cao et al. 2019 (LDAM)",
-                act=Keep(imbalance.step),
+                transform=Subset(imbalance.step),
             ),
         },
         takes="ratio",

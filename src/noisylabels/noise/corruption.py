@@ -12,7 +12,7 @@ from noisylabels.noise.checks import Pairs, check_class_names, check_labels, che
 from noisylabels.noise.labels import NoisyLabels, steps_of
 from noisylabels.noise.sampling import rows_of
 from noisylabels.noise.spec import NoiseSpec, Stage
-from noisylabels.noise.transforms import Scene, State, flipped
+from noisylabels.noise.transforms import NoiseContext, NoiseState, flipped
 from noisylabels.noise.transition import chain, check_transition, matrix
 
 MOST_EXPECTED = 1000
@@ -88,15 +88,15 @@ def corrupt(
         check_num_classes(num_classes)
     true = check_labels(labels, num_classes)
     K = int(true.max()) + 1 if num_classes is None else int(num_classes)
-    scene = Scene(true, K, seed, names, images, ids, foreign, others)
-    state = State.of(true)
+    context = NoiseContext(true, K, seed, names, images, ids, foreign, others)
+    state = NoiseState.of(true)
     numbers: Pairs = ()
     if own is not None:
-        state, text = flipped(scene, state, (rows_of(own),)), "matrix"
+        state, text = flipped(context, state, (rows_of(own),)), "matrix"
     else:
         spec, each = _resolved(NoiseSpec.parse(spec), names, pairs, K)
         for stage, stage_pairs in zip(spec.stages, each, strict=True):
-            state = stage.convention.act(scene, state, stage, stage_pairs)
+            state = stage.convention.transform(context, state, stage, stage_pairs)
         text = str(spec)
         mapped = [numbers for numbers in each if numbers]
         numbers = mapped[0] if len(mapped) == 1 else ()  # of several, each stage's text has its own

@@ -17,17 +17,18 @@ from noisylabels.core.rng import uniforms
 from noisylabels.noise.checks import check_labels, check_labels_probs, check_num_classes, numbers
 from noisylabels.noise.neighbors import counted, first_guess, fitted, nearest, posterior
 
-METHODS = ("confident_joint", "anchor", "dual_t", "neighbours")
+METHODS = ("confident_joint", "anchor", "dual_t", "neighbors")
+ALIASES = {"neighbours": "neighbors"}  # as it was spelled up to version 0.1
 
 PERCENTILE = 97.0
 """Of the probability of a class: the examples above it are passed over, as outliers, by anchor points."""
 
 TRUSTED = 0.9
-"""The least trust of an estimate by neighbours that is to be believed, as measured in docs/noise.md: digits
+"""The least trust of an estimate by neighbors that is to be believed, as measured in docs/noise.md: digits
 with up to 40 % of wrong labels have more, photographs by their pixels less."""
 
 FURTHER = 10
-"""Neighbours beyond those of the fit by whose labels it is judged."""
+"""Neighbors beyond those of the fit by whose labels it is judged."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,9 +43,9 @@ class Estimate:
         interval: the level of the intervals, such as 0.95; None without them.
         rate_interval: lower and upper end for the rate, which lies at the samples' mean.
         transition_interval: (2, K, K), lower and upper ends for the matrix.
-        trust: of neighbours: how often the label of an example is foreseen from those of ten neighbours that
+        trust: of neighbors: how often the label of an example is foreseen from those of ten neighbors that
             the fit has not seen, over how often it would be if the model held. Well below 1, below `TRUSTED`
-            say, neighbours in these features are often of other classes, and the rate is too high. (Classes
+            say, neighbors in these features are often of other classes, and the rate is too high. (Classes
             that merely overlap count as wrong labels too, and trust need not show it.)
     """
 
@@ -99,7 +100,7 @@ class Estimate:
 
 
 def confident_joint(labels: object, probs: object) -> np.ndarray:
-    """Count the examples that look as if of class i and are labelled j.
+    """Count the examples that look as if of class i and are labeled j.
 
     C[i, j] = #{x of label j : i = argmax p_l(x) over the l with p_l(x) >= t_l},  t_l = mean p_l(x) of label l
 
@@ -162,7 +163,7 @@ def estimate_transition(
     method: str | None = None,
     num_classes: int | None = None,
     percentile: float = PERCENTILE,
-    neighbours: int = 2,
+    neighbors: int = 2,
     interval: float | None = None,
     bootstrap: int = 200,
     seed: int = 0,
@@ -174,21 +175,21 @@ def estimate_transition(
     | `confident_joint` | rows of the calibrated confident joint | Northcutt et al. 2021 |
     | `anchor` | T[i, :] = p(x_i), x_i the surest example of class i below a percentile | Liu and Tao 2016 |
     | `dual_t` | T = A B, A by anchors, B[l, j] the share of label j where l is predicted | Yao et al. 2020 |
-    | `neighbours` | P(a, b, c) = Σ π_k T[k, a] T[k, b] T[k, c], labels of neighbours | Zhu et al. 2021 |
+    | `neighbors` | P(a, b, c) = Σ π_k T[k, a] T[k, b] T[k, c], labels of neighbors | Zhu et al. 2021 |
 
     Args:
         labels: (N,) integers in [0, K): the labels given.
-        probs: (N, K) probabilities, rows sum to 1: for all methods but neighbours. Out of fold, since a model
+        probs: (N, K) probabilities, rows sum to 1: for all methods but neighbors. Out of fold, since a model
             that knows its labels by heart finds nothing wrong with them.
-        features: (N, D) numbers: for neighbours, by their Euclidean distance as they are.
-        method: one of `METHODS`; by default confident_joint if there are probabilities, else neighbours.
+        features: (N, D) numbers: for neighbors, by their Euclidean distance as they are.
+        method: one of `METHODS`; by default confident_joint if there are probabilities, else neighbors.
         num_classes: K; by default the columns of `probs`, or one more than the largest label.
         percentile: of anchor and dual_t; 100 takes the surest example itself.
-        neighbours: of each example, 2 at least.
+        neighbors: of each example, 2 at least.
         interval: the level of intervals, such as 0.95; None for none. They hold what sampling does, not how
             wrong the method is.
-        bootstrap: how many samples they come from: of examples, drawn with replacement; for neighbours of
-            labels, drawn anew from what was fitted, since examples have neighbours in common.
+        bootstrap: how many samples they come from: of examples, drawn with replacement; for neighbors of
+            labels, drawn anew from what was fitted, since examples have neighbors in common.
         seed: of these.
 
     Returns:
@@ -199,8 +200,8 @@ def estimate_transition(
 
     Where we differ: for `anchor` the class shares come from Σ_k π_k T[k, j] = the share of label j, by
     maximum likelihood; Patrini's and Xia's code sets the column of a class to zero where it looks for an
-    anchor, and so changes rows found later, which is not copied. For `neighbours` (HOC there) the fit
-    is by maximum likelihood with expectation and maximisation over all examples, where Zhu et al. match
+    anchor, and so changes rows found later, which is not copied. For `neighbors` (HOC there) the fit
+    is by maximum likelihood with expectation and maximization over all examples, where Zhu et al. match
     moments up to the third order by gradient descent over samples.
 
     >>> import noisylabels as nl
@@ -210,19 +211,19 @@ def estimate_transition(
     about 30 % of the labels look wrong
     """
     if method is None:
-        method = "confident_joint" if probs is not None else "neighbours"
-    check_choice(method, METHODS, "method")
+        method = "confident_joint" if probs is not None else "neighbors"
+    method = check_choice(ALIASES.get(method, method), METHODS, "method")
     check_between(percentile, "percentile", 0, 100, open_low=True)
-    check_whole(neighbours, "neighbours", 2)
+    check_whole(neighbors, "neighbors", 2)
     if interval is not None:
         check_between(interval, "interval", 0, 1, open_low=True, open_high=True)
         check_whole(bootstrap, "bootstrap", 2)
-    if method == "neighbours":
-        given, around = _around(labels, features, num_classes, neighbours + FURTHER)
-        fit, again = _by_neighbours(given, around, neighbours + 1, num_classes, seed)
+    if method == "neighbors":
+        given, around = _around(labels, features, num_classes, neighbors + FURTHER)
+        fit, again = _by_neighbors(given, around, neighbors + 1, num_classes, seed)
     else:
         if probs is None:
-            raise InputError(f"the method {method} needs probs, (N, K) probabilities; or take neighbours")
+            raise InputError(f"the method {method} needs probs, (N, K) probabilities; or take neighbors")
         p, given = check_labels_probs(labels, probs)
         if num_classes is not None and num_classes != p.shape[1]:
             raise InputError(f"num_classes is {num_classes}, but probs have {p.shape[1]} columns")
@@ -238,8 +239,8 @@ def estimate_transition(
 
     T, prior = found = fit()
     plain = Estimate(method, T, prior, len(given))
-    if method == "neighbours":
-        plain = replace(plain, trust=_trust(given, around[:, neighbours + 1 :], T, prior))
+    if method == "neighbors":
+        plain = replace(plain, trust=_trust(given, around[:, neighbors + 1 :], T, prior))
     if interval is None:
         return plain
     draws = [Estimate(method, *again(found, draw), len(given)) for draw in range(bootstrap)]
@@ -256,9 +257,9 @@ Found = tuple[np.ndarray, np.ndarray]
 def _around(
     labels: object, features: object, num_classes: int | None, count: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the labels, (N,), and the positions of each example and its neighbours, (N, up to 1 + count)."""
+    """Return the labels, (N,), and the positions of each example and its neighbors, (N, up to 1 + count)."""
     if features is None:
-        raise InputError("the method neighbours needs features, (N, D) numbers; or give probs")
+        raise InputError("the method neighbors needs features, (N, D) numbers; or give probs")
     given = check_labels(labels, num_classes)
     points = numbers(features, "features", "(N, D)", np.float32)
     if points.ndim < 2 or len(points) != len(given):
@@ -271,7 +272,7 @@ def _around(
     return given, np.concatenate([np.arange(len(given))[:, None], near], axis=1)
 
 
-def _by_neighbours(
+def _by_neighbors(
     given: np.ndarray, around: np.ndarray, size: int, num_classes: int | None, seed: int
 ) -> tuple[Callable[[], Found], Callable[[Found, int], Found]]:
     """Return how to fit, and how to fit once more to labels that are drawn from a fit."""
@@ -282,7 +283,7 @@ def _by_neighbours(
 
     def again(found: Found, draw: int) -> Found:
         T, prior = found
-        # by all the neighbours: fewer would give true classes that change from one neighbour to the next
+        # by all the neighbors: fewer would give true classes that change from one neighbor to the next
         true = posterior(given[around], T, prior).argmax(axis=1)
         u = uniforms(len(given), seed, "bootstrap", draw)
         drawn = (u[:, None] >= np.cumsum(T, axis=1)[true]).sum(axis=1).clip(max=K - 1)
@@ -292,7 +293,7 @@ def _by_neighbours(
 
 
 def _trust(given: np.ndarray, further: np.ndarray, T: np.ndarray, prior: np.ndarray) -> float | None:
-    """Return how often labels are foreseen from those of further neighbours, over how often they should."""
+    """Return how often labels are foreseen from those of further neighbors, over how often they should."""
     if not further.size:
         return None
     expected = posterior(given[further], T, prior) @ T

@@ -40,7 +40,7 @@ def part_dependent(
     q_n ~ N(rate, spread²) cut to [0, 1],   W_y ~ N(0, 1)^(S × K),
     P(y | x_n, y) = 1 - q_n,   P(j | x_n, y) = q_n softmax_{j ≠ y}(x_n W_y)_j
 
-    x_n are the S pixels of image n, each channel standardised over all images. With `parts` = r, the
+    x_n are the S pixels of image n, each channel standardized over all images. With `parts` = r, the
     paper's own picture of such noise is drawn forward instead: x_n ≈ Σ_p h_np part_p by non-negative
     matrix factorisation, h_n ≥ 0 scaled to sum to 1, and
 
@@ -53,7 +53,7 @@ def part_dependent(
         images: (N, C, H, W) uint8, array or tensor; or features (N, D), finite floats, each of which is then
             what a channel is of an image. They have no `parts`, which are of values from 0 up.
         labels: (N,) integers in [0, K), the true labels.
-        rate: the centre of the flip rates, in [0, 1]. Cutting moves their mean inwards near the ends:
+        rate: the center of the flip rates, in [0, 1]. Cutting moves their mean inwards near the ends:
             with the spread of 0.1 the rates 0.1, 0.2, 0.4 give 0.129, 0.206, 0.400 wrong labels.
         num_classes: K, 2 or more.
         seed: 0 or more.
@@ -77,7 +77,7 @@ def part_dependent(
 
     Where we differ from the code: it multiplies raw pixels, 0 to 255, by W, and their common mean sends
     most flips of a class to one class (on CIFAR-10 71 % of them, averaged over the classes, with
-    standardised pixels 26 %); we standardise. It computes in float32, and its random numbers are not
+    standardized pixels 26 %); we standardize. It computes in float32, and its random numbers are not
     ours, so the labels are not its labels number for number. In both, x_n W_y has a deviation of about
     √S, 55 for CIFAR, so that an image that flips goes to one certain class nearly surely.
 
@@ -102,7 +102,7 @@ def part_dependent(
         # A stream for every class: the matrix of class 7 is the same, whatever classes there are.
         W = normals(pixels[0].size * K, seed, *_STREAM, "projection", label).reshape(-1, K)
         for some in _chunks(members, pixels[0].size):
-            logits = _standardised(pixels[some], mean, deviation) @ W
+            logits = _standardized(pixels[some], mean, deviation) @ W
             rows[some] = _to_others(logits, label)
     rows *= flips[:, None]
     rows[np.arange(len(true)), true] = 1 - flips
@@ -123,8 +123,8 @@ def feature_projection(
     the flip probabilities is `rate`.
 
     Args:
-        images: (N, C, H, W) uint8, array or tensor; x_n are its S pixels, each channel standardised. Or
-            features (N, D), finite floats, standardised likewise.
+        images: (N, C, H, W) uint8, array or tensor; x_n are its S pixels, each channel standardized. Or
+            features (N, D), finite floats, standardized likewise.
         labels: (N,) integers in [0, K), the true labels, of two classes at least.
         rate: the expected share of wrong labels, in [0, 1], exactly (to 1e-12).
         num_classes: K, 2 or more. A class without images is never a runner-up.
@@ -162,14 +162,14 @@ def feature_projection(
         )
     R = normals(pixels[0].size * features, seed, *_STREAM, "features").reshape(-1, features)
     f = _projected(pixels, R / math.sqrt(features))
-    centres = np.stack([f[true == k].mean(axis=0) for k in present])
+    centers = np.stack([f[true == k].mean(axis=0) for k in present])
     own = np.searchsorted(present, true)
     everyone = np.arange(len(true))
-    distances = np.stack([((f - centre) ** 2).sum(axis=1) for centre in centres], axis=1)
+    distances = np.stack([((f - center) ** 2).sum(axis=1) for center in centers], axis=1)
     of_own = distances[everyone, own]
     distances[everyone, own] = np.inf
     runner_up = distances.argmin(axis=1)
-    gap = np.sqrt(((centres[runner_up] - centres[own]) ** 2).sum(axis=1))
+    gap = np.sqrt(((centers[runner_up] - centers[own]) ** 2).sum(axis=1))
     # Classes that lie on each other have no plane between them; every image is on it.
     margin = np.where(gap > 0, (distances[everyone, runner_up] - of_own) / (2 * np.where(gap > 0, gap, 1)), 0)
     flips = _calibrated(margin, rate)
@@ -279,7 +279,7 @@ def _moments(pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.array(means), np.array(deviations)
 
 
-def _standardised(pixels: np.ndarray, mean: np.ndarray, deviation: np.ndarray) -> np.ndarray:
+def _standardized(pixels: np.ndarray, mean: np.ndarray, deviation: np.ndarray) -> np.ndarray:
     """Return (n, C * H * W) float64 with mean 0 and deviation 1 in each channel of the whole set."""
     x: np.ndarray = (pixels - mean[:, None, None]) / deviation[:, None, None]
     return x.reshape(len(x), -1)
@@ -289,7 +289,7 @@ def _projected(pixels: np.ndarray, R: np.ndarray) -> np.ndarray:
     mean, deviation = _moments(pixels)
     f = np.empty((len(pixels), R.shape[1]))
     for some in _chunks(np.arange(len(pixels)), len(R)):
-        f[some] = _standardised(pixels[some], mean, deviation) @ R
+        f[some] = _standardized(pixels[some], mean, deviation) @ R
     return f
 
 

@@ -12,10 +12,10 @@ from noisylabels.noise import human
 from noisylabels.noise.checks import check_labels
 from noisylabels.noise.label_files import read_labels
 from noisylabels.noise.matrix_files import read_transition
-from noisylabels.noise.transforms import Scene, Taken
+from noisylabels.noise.transforms import LoadedLabels, NoiseContext
 
 
-def labels_from(path: str, word: str, scene: Scene) -> Taken:
+def labels_from(path: str, word: str, context: NoiseContext) -> LoadedLabels:
     """Return the labels of a file, in any of the forms of `read_labels`.
 
     Raises:
@@ -24,37 +24,37 @@ def labels_from(path: str, word: str, scene: Scene) -> Taken:
     """
     file = read_labels(
         path,
-        num_classes=scene.num_classes,
-        class_names=scene.class_names,
-        ids=None if scene.ids is None else list(scene.ids),
-        others=scene.others,
+        num_classes=context.num_classes,
+        class_names=context.class_names,
+        ids=None if context.ids is None else list(context.ids),
+        others=context.others,
     )
-    places = np.arange(len(scene.labels)) if file.index is None else file.index
-    if len(file.given) != len(places) or places.max() >= len(scene.labels):
+    places = np.arange(len(context.labels)) if file.index is None else file.index
+    if len(file.given) != len(places) or places.max() >= len(context.labels):
         raise InputError(
-            f"{path} has {len(file.given)} labels and the set has {len(scene.labels)} examples; "
+            f"{path} has {len(file.given)} labels and the set has {len(context.labels)} examples; "
             "give each one, or add a column of ids"
         )
     if file.true is not None and not file.by_ids:
-        agree = int((file.true == scene.labels[places]).sum())
+        agree = int((file.true == context.labels[places]).sum())
         if agree != len(places):
             raise InputError(
                 f"the true labels in {path} agree with those of the set for {agree} of {len(places)} "
                 "examples: it is of another set or in another order; add a column of ids, or take its true "
                 "labels out"
             )
-    return Taken(file.given, file.true, file.index)
+    return LoadedLabels(file.given, file.true, file.index)
 
 
-def human_labels(path: str, column: str, scene: Scene) -> Taken:
+def human_labels(path: str, column: str, context: NoiseContext) -> LoadedLabels:
     """Return people's labels of CIFAR-10N or CIFAR-100N, see `read_human`.
 
     Raises:
         InputError: as `read_human`; or the file's clean labels are not those of the set, in order.
     """
     found = human.read_human(path, column or None)
-    found.check_order(scene.labels, f"the labels in {path}")
-    return Taken(check_labels(found.given, scene.num_classes, f"the labels of {path}"))
+    found.check_order(context.labels, f"the labels in {path}")
+    return LoadedLabels(check_labels(found.given, context.num_classes, f"the labels of {path}"))
 
 
 def short_name(column: str) -> str:
@@ -74,6 +74,6 @@ def set_name(word: str) -> str:
     return os.path.join(".", normal) if word.startswith("./") and os.sep not in normal else normal
 
 
-def transition_from(path: str, scene: Scene) -> np.ndarray:
+def transition_from(path: str, context: NoiseContext) -> np.ndarray:
     """Return a transition matrix from a file, see `read_transition`."""
-    return read_transition(Path(path), scene.num_classes, scene.class_names)
+    return read_transition(Path(path), context.num_classes, context.class_names)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from noisylabels.core.checks import InputError
-from noisylabels.core.files import check_file, replacing
+from noisylabels.core.files import atomic_replace, check_file
 from noisylabels.core.rng import derive_seed
 from noisylabels.noise.checks import Pairs, check_labels, check_num_classes, check_pairs
 from noisylabels.noise.spec import NoiseSpec
@@ -46,7 +46,7 @@ class NoisyLabels:
     >>> labels = NoisyLabels([0, 1, 1, 0], [0, 0, 1, 1], "people", 0, 3)
     >>> labels
     NoisyLabels('people', seed=0: 2 of 4 labels wrong (50.00 %), 3 classes)
-    >>> labels.realised.tolist()
+    >>> labels.realized.tolist()
     [[0.5, 0.5, 0.0], [0.5, 0.5, 0.0], [0.0, 0.0, 1.0]]
     """
 
@@ -110,12 +110,12 @@ class NoisyLabels:
 
     @property
     def counts(self) -> np.ndarray:
-        """How many examples of class i are labelled j, (K, K) int64; foreign images are of no class."""
+        """How many examples of class i are labeled j, (K, K) int64; foreign images are of no class."""
         K, known = self.num_classes, self.true >= 0
         return np.bincount(self.true[known] * K + self.given[known], minlength=K * K).reshape(K, K)
 
     @property
-    def realised(self) -> np.ndarray:
+    def realized(self) -> np.ndarray:
         """The share of each true class that is given each label, (K, K) float64; rows sum to 1.
 
         A class without examples gets the row of the identity: nothing was seen to be wrong with it.
@@ -194,7 +194,7 @@ class NoisyLabels:
         columns |= {n: getattr(self, n) for n in ("index", "foreign") if getattr(self, n) is not None}
         table = pa.table(columns, metadata={_KEY: json.dumps(record)})
         # a file, not its path: Arrow takes no names but those in UTF-8
-        with replacing(Path(path)) as temporary, temporary.open("wb") as file:
+        with atomic_replace(Path(path)) as temporary, temporary.open("wb") as file:
             pq.write_table(table, file, compression="zstd")
 
     @classmethod
@@ -250,7 +250,7 @@ def steps_of(spec: str, num_classes: int, pairs: Pairs) -> tuple[Rows, ...] | No
     steps: list[Rows] = []
     for stage in stages:
         of_stage = stage.pairs or (pairs if stage.row.takes_map else ())
-        found = stage.convention.act.steps(num_classes, stage, of_stage)
+        found = stage.convention.transform.steps(num_classes, stage, of_stage)
         if found is None:
             return None
         steps += found

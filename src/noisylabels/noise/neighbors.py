@@ -1,4 +1,4 @@
-"""Noise estimated without any training: neighbours have one true class, and labels of their own."""
+"""Noise estimated without any training: neighbors have one true class, and labels of their own."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import numpy as np
 from noisylabels.core.checks import InputError
 
 ROUNDS = 300
-"""Most rounds of expectation and maximisation."""
+"""Most rounds of expectation and maximization."""
 
 _BLOCK_BYTES = 1 << 26  # of the distances that are held at once
 _LEAST = 1e-12
@@ -31,7 +31,7 @@ def nearest(features: np.ndarray, count: int) -> np.ndarray:
     """
     n = len(features)
     if not 1 <= count < n:
-        raise InputError(f"{n} examples have no {count} neighbours each; take more examples")
+        raise InputError(f"{n} examples have no {count} neighbors each; take more examples")
     points = np.asarray(features, dtype=np.float32)
     squares = (points * points).sum(axis=1)
     found = np.empty((n, count), dtype=np.int64)
@@ -50,7 +50,7 @@ def counted(groups: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the different groups of labels, whatever their order inside, and how often each is met.
 
     Args:
-        groups: (N, m) int64, the labels of an example and of its m - 1 neighbours.
+        groups: (N, m) int64, the labels of an example and of its m - 1 neighbors.
 
     Returns:
         (U, m) int64, each row sorted, and (U,) float64.
@@ -68,7 +68,7 @@ def first_guess(given: np.ndarray, num_classes: int) -> tuple[np.ndarray, np.nda
 def fitted(
     rows: np.ndarray, weights: np.ndarray, transition: np.ndarray, prior: np.ndarray, rounds: int = ROUNDS
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Fit class shares and transition to groups of labels, by expectation and maximisation.
+    """Fit class shares and transition to groups of labels, by expectation and maximization.
 
     P(y_1, ..., y_m) = Σ_k π_k T[k, y_1] ... T[k, y_m]
 
@@ -112,7 +112,7 @@ def fitted(
 
 
 def posterior(groups: np.ndarray, transition: np.ndarray, prior: np.ndarray) -> np.ndarray:
-    """Return the probability of each true class, given the labels of an example and its neighbours.
+    """Return the probability of each true class, given the labels of an example and its neighbors.
 
     Args:
         groups: (N, m) int64.

@@ -2,8 +2,8 @@
 
 A noise is a chain of stages. Each takes the **state** that the last one left (which examples there are,
 their labels, the truth) and gives the next; what it may look at beside that is the **scene**, the set as it
-was. `Flip` sends labels through transition matrices, `Load` through one from a file, `FlipEach` gives every
-example a row of its own, `Keep` keeps a part of the examples, `Read` takes labels from a file, `Swap` puts
+was. `Flip` sends labels through transition matrices, `LoadMatrix` through one from a file, `FlipPerExample` gives every
+example a row of its own, `Subset` keeps a part of the examples, `ReadLabels` takes labels from a file, `ReplaceImages` puts
 foreign images under labels.
 """
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, eq=False)
-class Scene:
+class NoiseContext:
     """The set that noise is made on, as it was before any stage.
 
     Args:
@@ -68,7 +68,7 @@ class Scene:
 
 
 @dataclass(frozen=True, eq=False)
-class State:
+class NoiseState:
     """What the stages so far have made of it, n examples.
 
     Args:
@@ -88,21 +88,21 @@ class State:
     steps: tuple[Rows, ...] | None = ()
 
     @classmethod
-    def of(cls, labels: np.ndarray) -> State:
+    def of(cls, labels: np.ndarray) -> NoiseState:
         """Return the state before the first stage."""
         return cls(np.arange(len(labels)), labels, labels, np.full(len(labels), -1, dtype=np.int64))
 
-    def take(self, chosen: np.ndarray) -> State:
+    def take(self, chosen: np.ndarray) -> NoiseState:
         """Return the state of a part of the examples, by places or as a mask."""
         names = ("index", "given", "true", "foreign")
         return replace(self, **{name: getattr(self, name)[chosen] for name in names})
 
 
-class Act(ABC):
+class Transform(ABC):
     """One form of what a stage does."""
 
     @abstractmethod
-    def __call__(self, scene: Scene, state: State, stage: Stage, pairs: Pairs) -> State:
+    def __call__(self, context: NoiseContext, state: NoiseState, stage: Stage, pairs: Pairs) -> NoiseState:
         """Return the next state; `pairs` is the stage's confusion map in class numbers, empty without one."""
 
     def steps(self, num_classes: int, stage: Stage, pairs: Pairs) -> tuple[Rows, ...] | None:
@@ -111,7 +111,7 @@ class Act(ABC):
 
 
 @dataclass(frozen=True)
-class Flip(Act):
+class Flip(Transform):
     """Labels go through transition matrices, one after the other.
 
     Args:
@@ -122,52 +122,54 @@ class Flip(Act):
     matrices: Callable[[int, float, Pairs], tuple[Rows, ...]]
     exact: bool = False
 
-    def __call__(self, scene: Scene, state: State, stage: Stage, pairs: Pairs) -> State:
+    def __call__(self, context: NoiseContext, state: NoiseState, stage: Stage, pairs: Pairs) -> NoiseState:
         """Draw the new labels."""
-        return flipped(scene, state, self.steps(scene.num_classes, stage, pairs), exact=self.exact)
+        return flipped(context, state, self.steps(context.num_classes, stage, pairs), exact=self.exact)
 
     def steps(self, num_classes: int, stage: Stage, pairs: Pairs) -> tuple[Rows, ...]:
         """Return the matrices' rows."""
         return self.matrices(num_classes, stage.rate, pairs)
 
 
-def flipped(scene: Scene, state: State, steps: Sequence[Rows], *, exact: bool = False) -> State:
+def flipped(
+    context: NoiseContext, state: NoiseState, steps: Sequence[Rows], *, exact: bool = False
+) -> NoiseState:
     """Return the state after labels went through `steps`."""
     given = state.given
     for rows in steps:
         # Drawn for the whole set, so that an example keeps its numbers whichever others are left.
-        given = sampling.flip(given, rows, *_numbers(scene, state), exact=exact)
+        given = sampling.flip(given, rows, *_numbers(context, state), exact=exact)
         state = replace(state, given=given, drawn=state.drawn + 1)
     return replace(state, steps=None if state.steps is None else (*state.steps, *steps))
 
 
-def _numbers(scene: Scene, state: State) -> tuple[np.ndarray, np.ndarray]:
+def _numbers(context: NoiseContext, state: NoiseState) -> tuple[np.ndarray, np.ndarray]:
     """Return two numbers in [0, 1) for each example: whether it flips, and where to."""
     step = (state.drawn,) if state.drawn else ()  # the one step of most noise needs no number in its name
-    n = len(scene.labels)
+    n = len(context.labels)
     whether, where = (
-        uniforms(n, scene.seed, "noise", word, *step)[state.index] for word in ("flip", "class")
+        uniforms(n, context.seed, "noise", word, *step)[state.index] for word in ("flip", "class")
     )
     return whether, where
 
 
 @dataclass(frozen=True)
-class Load(Act):
+class LoadMatrix(Transform):
     """Labels go through a transition matrix from a file.
 
     Args:
         read: (path, scene) -> the matrix, (K, K).
     """
 
-    read: Callable[[str, Scene], np.ndarray]
+    read: Callable[[str, NoiseContext], np.ndarray]
 
-    def __call__(self, scene: Scene, state: State, stage: Stage, pairs: Pairs) -> State:
+    def __call__(self, context: NoiseContext, state: NoiseState, stage: Stage, pairs: Pairs) -> NoiseState:
         """Read the matrix and draw the new labels."""
-        return flipped(scene, state, (sampling.rows_of(self.read(stage.file, scene)),))
+        return flipped(context, state, (sampling.rows_of(self.read(stage.file, context)),))
 
 
 @dataclass(frozen=True)
-class FlipEach(Act):
+class FlipPerExample(Transform):
     """Every example has a row of its own, made from its image and its label.
 
     Args:
@@ -176,9 +178,9 @@ class FlipEach(Act):
 
     rows: Callable[[object, np.ndarray, float, int, int], np.ndarray]
 
-    def __call__(self, scene: Scene, state: State, stage: Stage, pairs: Pairs) -> State:
+    def __call__(self, context: NoiseContext, state: NoiseState, stage: Stage, pairs: Pairs) -> NoiseState:
         """Make the rows and draw the new labels."""
-        if scene.images is None:
+        if context.images is None:
             raise InputError(
                 f"{stage.kind} noise looks at the images, and there are none; give images=, or take "
                 "nl.corrupt_set or the command line, which have them"
@@ -188,12 +190,12 @@ class FlipEach(Act):
                 f"{stage.kind} noise comes after foreign images, which it cannot see; put it first"
             )
         # Of the whole set, so that an example has the row that it would have with all the others there.
-        labels = scene.labels.copy()
+        labels = context.labels.copy()
         labels[state.index] = state.given
-        rows = self.rows(scene.images, labels, stage.rate, scene.num_classes, scene.seed)[state.index]
-        given = sampling.flip_each(state.given, rows, *_numbers(scene, state))
+        rows = self.rows(context.images, labels, stage.rate, context.num_classes, context.seed)[state.index]
+        given = sampling.flip_each(state.given, rows, *_numbers(context, state))
         # What is to be expected of the labels as the stages before drew them: exact where there are none.
-        unseen = np.eye(scene.num_classes)
+        unseen = np.eye(context.num_classes)
         means: dict[int, np.ndarray] = {
             true: rows[state.true == true].mean(axis=0) for true in np.unique(state.true).tolist()
         }
@@ -207,7 +209,7 @@ class FlipEach(Act):
 
 
 @dataclass(frozen=True)
-class Keep(Act):
+class Subset(Transform):
     """A part of each class is kept, the same for every set with these labels and this seed.
 
     Args:
@@ -216,11 +218,11 @@ class Keep(Act):
 
     counts: Callable[[np.ndarray, float], np.ndarray]
 
-    def __call__(self, scene: Scene, state: State, stage: Stage, pairs: Pairs) -> State:
+    def __call__(self, context: NoiseContext, state: NoiseState, stage: Stage, pairs: Pairs) -> NoiseState:
         """Keep the examples whose random numbers are the smallest of their class."""
-        sizes = np.bincount(state.given, minlength=scene.num_classes)
+        sizes = np.bincount(state.given, minlength=context.num_classes)
         counts = self.counts(sizes, stage.rate)
-        u = uniforms(len(scene.labels), scene.seed, "noise", stage.kind)[state.index]
+        u = uniforms(len(context.labels), context.seed, "noise", stage.kind)[state.index]
         kept = np.zeros(len(u), dtype=bool)
         for label, members in sampling.by_class(state.given):
             kept[members[np.argsort(u[members], kind="stable")[: counts[label]]]] = True
@@ -232,7 +234,7 @@ class Keep(Act):
 
 
 @dataclass(frozen=True)
-class Taken:
+class LoadedLabels:
     """Labels from outside: (N,) each in the order of the set, or (n,) with the places they belong to."""
 
     given: np.ndarray
@@ -241,20 +243,20 @@ class Taken:
 
 
 @dataclass(frozen=True)
-class Read(Act):
+class ReadLabels(Transform):
     """Labels come from a file, in place of those before.
 
     Args:
         read: (path, the qualifier or "", scene) -> the labels.
     """
 
-    read: Callable[[str, str, Scene], Taken]
+    read: Callable[[str, str, NoiseContext], LoadedLabels]
 
-    def __call__(self, scene: Scene, state: State, stage: Stage, pairs: Pairs) -> State:
+    def __call__(self, context: NoiseContext, state: NoiseState, stage: Stage, pairs: Pairs) -> NoiseState:
         """Put the file's labels in place."""
-        taken = self.read(stage.file, stage.word, scene)
-        places = np.arange(len(scene.labels)) if taken.index is None else taken.index
-        at = np.full(len(scene.labels), -1, dtype=np.int64)
+        taken = self.read(stage.file, stage.word, context)
+        places = np.arange(len(context.labels)) if taken.index is None else taken.index
+        at = np.full(len(context.labels), -1, dtype=np.int64)
         at[places] = np.arange(len(places))
         state = state.take(at[state.index] >= 0)
         rows = at[state.index]
@@ -263,7 +265,7 @@ class Read(Act):
 
 
 @dataclass(frozen=True)
-class Swap(Act):
+class ReplaceImages(Transform):
     """Foreign images take the place of some, whose labels stay.
 
     Args:
@@ -272,14 +274,14 @@ class Swap(Act):
 
     exact: bool = False
 
-    def __call__(self, scene: Scene, state: State, stage: Stage, pairs: Pairs) -> State:
+    def __call__(self, context: NoiseContext, state: NoiseState, stage: Stage, pairs: Pairs) -> NoiseState:
         """Choose the examples, and for each a foreign image that no other has."""
-        if scene.foreign is None:
+        if context.foreign is None:
             raise InputError(
                 f"{stage.kind} noise needs foreign images; give their number as foreign=, or take "
                 "nl.corrupt_set or the command line, which load them"
             )
-        u = uniforms(len(scene.labels), scene.seed, "noise", stage.kind)[state.index]
+        u = uniforms(len(context.labels), context.seed, "noise", stage.kind)[state.index]
         if self.exact:
             chosen = [
                 members[np.argsort(u[members], kind="stable")[: sampling.share(stage.rate, len(members))]]
@@ -288,14 +290,16 @@ class Swap(Act):
             swapped = np.concatenate(chosen)
         else:
             swapped = np.flatnonzero(u < stage.rate)
-        if len(swapped) > scene.foreign:
+        if len(swapped) > context.foreign:
             raise InputError(
-                f"{stage} puts {len(swapped)} foreign images into the set, and there are {scene.foreign}; "
+                f"{stage} puts {len(swapped)} foreign images into the set, and there are {context.foreign}; "
                 "take a lower rate or a larger foreign set"
             )
         # By rank, so that the images at a low rate are among those at a higher one, under the same labels.
         swapped = swapped[np.argsort(u[swapped], kind="stable")]
-        order = np.argsort(uniforms(scene.foreign, scene.seed, "noise", stage.kind, "image"), kind="stable")
+        order = np.argsort(
+            uniforms(context.foreign, context.seed, "noise", stage.kind, "image"), kind="stable"
+        )
         foreign, true = state.foreign.copy(), state.true.copy()
         foreign[swapped], true[swapped] = order[: len(swapped)], -1
         return replace(state, foreign=foreign, true=true)

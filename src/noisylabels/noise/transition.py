@@ -1,4 +1,4 @@
-"""Transition matrices: T[true, given], the probability that an example of class `true` is labelled `given`.
+"""Transition matrices: T[true, given], the probability that an example of class `true` is labeled `given`.
 
 Every model here is written as **rows**: a function from a class to its row of T, (K,) float64. A
 matrix is all of its rows. Sampling asks for one row at a time, so that labels of 20,000 classes can be
@@ -68,7 +68,7 @@ def uniform(num_classes: int, rate: float) -> np.ndarray:
 
 
 def asymmetric(num_classes: int, rate: float, pairs: Mapping[int, int]) -> np.ndarray:
-    """Some classes are taken for one other class each; the rest are labelled right.
+    """Some classes are taken for one other class each; the rest are labeled right.
 
     T[i, i] = 1 - η and T[i, pairs[i]] = η for i in pairs, T[i, i] = 1 for the others
 
@@ -99,7 +99,7 @@ def sequential(num_classes: int, rate: float, pairs: Mapping[int, int]) -> np.nd
     T = S_1 S_2 ... S_m, where S_k is the asymmetric matrix of the k-th pair alone
 
     A pair met twice in both directions (cat -> dog, then dog -> cat) sends some labels back: with
-    η = 0.4, 24 % of the cats are labelled dog at the end, and 40 % of the dogs cat.
+    η = 0.4, 24 % of the cats are labeled dog at the end, and 40 % of the dogs cat.
 
     Args:
         num_classes: K, 2 or more.

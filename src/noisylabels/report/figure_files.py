@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from noisylabels.core.files import replacing
+from noisylabels.core.files import atomic_replace
 from noisylabels.report.panels import VEGA_LITE, Figure
 from noisylabels.report.theme import import_altair
 
@@ -31,7 +31,7 @@ def draw(figure: Figure, folder: Path, suffixes: Sequence[str] = SUFFIXES) -> li
     paths = []
     for suffix in suffixes:
         path = folder / f"{figure.name}{suffix}"
-        with replacing(path) as temporary:
+        with atomic_replace(path) as temporary:
             temporary.write_bytes(made[suffix]())
         paths.append(path)
     return paths

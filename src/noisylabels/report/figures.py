@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from noisylabels.core.checks import InputError
-from noisylabels.core.files import check_target, replacing
-from noisylabels.report.theme import PALETTE, Looks, import_altair, styled
+from noisylabels.core.files import atomic_replace, check_target
+from noisylabels.report.theme import PALETTE, Theme, import_altair, styled
 
 FORMATS = {".svg": "svg", ".png": "png", ".html": "html", ".json": "json"}
 
@@ -121,7 +121,7 @@ def learning_curves(
     """Return two panels over the epochs: test accuracy, and the share of wrong labels learned by heart.
 
     Args:
-        histories: a loss's name to the rows of its run, with "epoch", "test_accuracy" and "memorised",
+        histories: a loss's name to the rows of its run, with "epoch", "test_accuracy" and "memorized",
             shares in [0, 1].
         title, subtitle: data, noise and model, in words.
 
@@ -132,7 +132,7 @@ def learning_curves(
     if not histories or not all(histories.values()):
         raise InputError("there is no history to draw, expected one or more losses with an epoch or more")
     rows = [
-        {"loss": name, "epoch": row["epoch"], "test": row["test_accuracy"], "heart": row["memorised"]}
+        {"loss": name, "epoch": row["epoch"], "test": row["test_accuracy"], "heart": row["memorized"]}
         for name, history in histories.items()
         for row in history
     ]
@@ -152,7 +152,7 @@ def learning_curves(
         ).properties(title=name, width=340, height=280)
         for key, name, axis in (
             ("test", "On clean test images", "test accuracy"),
-            ("heart", "On wrongly labelled training images", "wrong labels learned by heart"),
+            ("heart", "On wrongly labeled training images", "wrong labels learned by heart"),
         )
     ]
     heading = altair.TitleParams(title, subtitle=subtitle, anchor="start", offset=16)
@@ -163,11 +163,11 @@ MOST_DRAWN = 100
 """More classes than this make a picture of tens of thousands of dots that nobody can read."""
 
 
-def transition_matrices(realised: Any, nominal: Any, class_names: Sequence[str], title: str) -> Any:
+def transition_matrices(realized: Any, nominal: Any, class_names: Sequence[str], title: str) -> Any:
     """Return the matrix that came of a noise and, where there is one, that which was asked for, side by side.
 
     Args:
-        realised: (K, K) shares of each true class that are given each label.
+        realized: (K, K) shares of each true class that are given each label.
         nominal: (K, K) probabilities, or None.
         class_names: K names.
         title: data, noise and counts, in words; it is cut into lines.
@@ -184,7 +184,7 @@ def transition_matrices(realised: Any, nominal: Any, class_names: Sequence[str],
         raise InputError(
             f"there are {K} classes, and a picture holds {MOST_DRAWN} at the most; leave --plot out"
         )
-    named = {"realised": realised} | ({} if nominal is None else {"nominal": nominal})
+    named = {"realized": realized} | ({} if nominal is None else {"nominal": nominal})
     rows = [
         {"matrix": kind, "true": names[i], "given": names[j], "share": float(values[i][j])}
         for kind, values in named.items()
@@ -230,12 +230,12 @@ def transition_matrices(realised: Any, nominal: Any, class_names: Sequence[str],
 
 
 def _lines(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> Any:
-    """Return lines with one colour and one dash a loss; the axes are the caller's."""
+    """Return lines with one color and one dash a loss; the axes are the caller's."""
     altair = import_altair()
     return (
         altair.Chart(altair.Data(values=rows))
         .mark_line(clip=True, strokeWidth=2.5, strokeCap="butt", strokeJoin="round")
-        .encode(**Looks(names).encode("loss", names, "color", "strokeDash"))
+        .encode(**Theme(names).encode("loss", names, "color", "strokeDash"))
     )
 
 
@@ -252,7 +252,7 @@ def save(chart: Any, path: str | Path) -> None:
     import_altair()
     extras: dict[str, dict[str, Any]] = {".png": {"scale_factor": 2}, ".html": {"inline": True}}
     try:
-        with replacing(path) as temporary:
+        with atomic_replace(path) as temporary:
             # the format is named: the temporary file has another suffix
             chart.save(str(temporary), format=FORMATS[suffix], **extras.get(suffix, {}))
     except OSError as error:

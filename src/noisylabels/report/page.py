@@ -15,7 +15,7 @@ from typing import Any
 from noisylabels.core.checks import InputError
 from noisylabels.report.panels import DATA, Figure, Panel
 from noisylabels.report.tables import Table, hypertext
-from noisylabels.report.theme import CONFIG, Looks, import_altair
+from noisylabels.report.theme import CONFIG, Theme, import_altair
 
 
 @dataclass(frozen=True)
@@ -68,12 +68,12 @@ def page(content: Page) -> str:
         raise InputError("the page needs one more package: pip install 'noisylabels[report]'") from None
     import vl_convert
 
-    looks = Looks(content.losses)
+    theme = Theme(content.losses)
     environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
     files = resources.files("noisylabels.report")
     template = environment.from_string(files.joinpath("page.html.j2").read_text(encoding="utf-8"))
     swatches = [
-        {"name": loss, "color": looks.color(loss), "dash": " ".join(map(str, looks.dash(loss)))}
+        {"name": loss, "color": theme.color(loss), "dash": " ".join(map(str, theme.dash(loss)))}
         for loss in content.losses
     ]
     panels: list[dict[str, Any]] = []

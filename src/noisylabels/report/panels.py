@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from noisylabels.report.theme import CONFIG, GREY, Looks, import_altair
+from noisylabels.report.theme import CONFIG, GRAY, Theme, import_altair
 
 VEGA_LITE = "6.1"
 """The version of Vega-Lite that figures are written for: altair 6's."""
@@ -97,7 +97,7 @@ class Figure:
             datasets[f"{DATA}{number}"] = list(panel.rows)
             parts.append(part)
         widths = [panel.width + 60 for panel in self.panels[: self.columns]]
-        # a legend serves all panels, unless one has colours for numbers
+        # a legend serves all panels, unless one has colors for numbers
         shared = all(panel.losses for panel in self.panels)
         return {
             "$schema": "https://vega.github.io/schema/vega-lite/v6.json",
@@ -135,7 +135,7 @@ def chart() -> Any:
 def lines(
     title: str,
     rows: Rows,
-    looks: Looks,
+    theme: Theme,
     losses: Sequence[str],
     *,
     x_title: str,
@@ -173,19 +173,19 @@ def lines(
     base = chart().encode(x=x, y=y)
     legend = "points" if points else "lines"
     drawn = base.mark_line(clip=True, strokeWidth=2, strokeJoin="round").encode(
-        **looks.encode("loss", losses, "color", "strokeDash", legend=legend)
+        **theme.encode("loss", losses, "color", "strokeDash", legend=legend)
     )
     spread = base.transform_filter("isValid(datum.low)").encode(
         y=altair.Y("low:Q", title=y_title, scale=scale),
         y2="high:Q",
-        **looks.encode("loss", losses, "color", legend=legend),
+        **theme.encode("loss", losses, "color", legend=legend),
     )
     if points:
         marks = base.mark_point(clip=True, filled=True, size=60, opacity=1)
         layers = altair.layer(
             spread.mark_rule(clip=True, opacity=0.55),
             drawn,
-            marks.encode(**looks.encode("loss", losses, "color", "shape", legend=legend)),
+            marks.encode(**theme.encode("loss", losses, "color", "shape", legend=legend)),
         )
     else:
         layers = altair.layer(spread.mark_area(clip=True, opacity=0.15), drawn)
@@ -211,7 +211,7 @@ def _readings(losses: Sequence[str], format: str) -> Any:
             field=f"'loss' + indexof({json.dumps(list(losses))}, datum.loss)",
         )
         .transform_pivot("field", value="reading", groupby=["x"], op="min")  # of one text
-        .mark_rule(color=GREY)
+        .mark_rule(color=GRAY)
         .encode(
             x="x:Q",
             opacity=altair.condition(nearest, altair.value(0.6), altair.value(0)),
@@ -236,11 +236,11 @@ def heatmap(
 
     Args:
         title: of the panel.
-        rows: with name (its row), column, value (for the colour), text (what is printed), and reading (what a
+        rows: with name (its row), column, value (for the color), text (what is printed), and reading (what a
             pointer is shown); loss too, where a name is one.
         columns, names: in their order.
         x_title, y_title: of the axes.
-        domain: of the colours.
+        domain: of the colors.
         unit: of the numbers.
     """
     altair = import_altair()
@@ -289,7 +289,7 @@ def heatmap(
 def dots(
     title: str,
     rows: Rows,
-    looks: Looks,
+    theme: Theme,
     *,
     names: Sequence[str],
     x_title: str,
@@ -302,7 +302,7 @@ def dots(
     Args:
         title: of the panel.
         rows: with loss and x (a run's value), and on one row of each loss mean, low and high and reading.
-        looks: the colours.
+        looks: the colors.
         names: losses from top to bottom.
         x_title: of the axis, with its unit.
         format: of its numbers.
@@ -318,9 +318,9 @@ def dots(
         title=None,
         axis=altair.Axis(domain=False, ticks=False, labelLimit=200, grid=True),
     )
-    colour = looks.encode("loss", [n for n in looks.names if n in set(names)], "color", legend=None)
+    color = theme.encode("loss", [n for n in theme.names if n in set(names)], "color", legend=None)
     reading = altair.Tooltip("reading:N", title=" ")
-    base = chart().encode(y=y, tooltip=[reading], **colour)
+    base = chart().encode(y=y, tooltip=[reading], **color)
     means = base.transform_filter("isValid(datum.mean)")
     layers = [
         base.mark_tick(thickness=1.5, size=13, opacity=0.55).encode(x=x),
@@ -340,7 +340,7 @@ def dots(
 def pairs(
     title: str,
     rows: Rows,
-    looks: Looks,
+    theme: Theme,
     *,
     names: Sequence[str],
     x_title: str,
@@ -352,7 +352,7 @@ def pairs(
     Args:
         title: of the panel.
         rows: with loss, first, second and reading.
-        looks: the colours.
+        looks: the colors.
         names: losses from top to bottom.
         x_title: of the axis, with its unit.
         kinds: what the two are, for the title of the axis.
@@ -365,7 +365,7 @@ def pairs(
     base = chart().encode(
         y=altair.Y("loss:N", sort=list(names), title=None, axis=altair.Axis(domain=False, ticks=False)),
         tooltip=[altair.Tooltip("reading:N", title=" ")],
-        **looks.encode("loss", [n for n in looks.names if n in set(names)], "color", legend=None),
+        **theme.encode("loss", [n for n in theme.names if n in set(names)], "color", legend=None),
     )
     first = altair.X("first:Q", title=title_, scale=scale, axis=axis)
     second = altair.X("second:Q", title=title_, scale=scale, axis=axis)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from noisylabels.report.panels import Panel, chart
-from noisylabels.report.theme import GREY, import_altair
+from noisylabels.report.theme import GRAY, import_altair
 
 WIDTH, LINE = 640, 27
 """In pixels, in a file: of the whole, and of a line of text."""
@@ -66,8 +66,8 @@ def ranking(
         return kind(name).encode(tooltip=[altair.Tooltip("reading:N", title=" ")])
 
     layers = altair.layer(
-        kind("axis").mark_rule(color=GREY).encode(x2="x2:Q"),
-        kind("tick").mark_tick(color=GREY, size=7, thickness=1, orient="vertical"),
+        kind("axis").mark_rule(color=GRAY).encode(x2="x2:Q"),
+        kind("tick").mark_tick(color=GRAY, size=7, thickness=1, orient="vertical"),
         kind("tick").mark_text(dy=-13, fontSize=12, color="#333333").encode(text="name:N"),
         read("elbow").mark_line(color="#444444", strokeWidth=1.3).encode(detail="of:N", order="step:Q"),
         read("left").mark_text(align="right", dx=-4, fontSize=13).encode(text="name:N"),

@@ -1,4 +1,4 @@
-"""How every figure looks: colours, dashes, shapes, type."""
+"""How every figure looks: colors, dashes, shapes, type."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ PALETTE = (
     *("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C6D31"),
     *("#44AA99", "#332288", "#999933", "#882255"),
 )
-"""Okabe and Ito's colours, which people with any colour vision can tell apart, without the yellow that is
+"""Okabe and Ito's colors, which people with any color vision can tell apart, without the yellow that is
 lost on white, for which a brown stands in; then four of Paul Tol's, for the ninth to the twelfth line, in an
 order in which those that look alike to somebody have different dashes."""
 
 DASHES: tuple[tuple[int, ...], ...] = ((1, 0), (8, 3), (2, 2), (8, 3, 2, 3))
-"""A dash a line as well, so that lines that lie on each other, or a print in grey, can be read."""
+"""A dash a line as well, so that lines that lie on each other, or a print in gray, can be read."""
 
 SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down")
 
-GREY = "#666666"
+GRAY = "#666666"
 
 
 @dataclass(frozen=True)
-class Looks:
-    """One colour, dash and shape a name, the same in every figure that is drawn with it.
+class Theme:
+    """One color, dash and shape a name, the same in every figure that is drawn with it.
 
     Args:
         names: of lines, in the order of the legend.
@@ -35,13 +35,13 @@ class Looks:
     names: Sequence[str]
 
     def color(self, name: str) -> str:
-        """Return the colour of a line."""
+        """Return the color of a line."""
         return PALETTE[self.names.index(name) % len(PALETTE)]
 
     def dash(self, name: str) -> list[int]:
         """Return its dash."""
         place = self.names.index(name)
-        # moved on by one where the colours begin anew, so that no two of 48 lines look alike
+        # moved on by one where the colors begin anew, so that no two of 48 lines look alike
         return list(DASHES[(place + place // len(PALETTE)) % len(DASHES)])
 
     def shape(self, name: str) -> str:

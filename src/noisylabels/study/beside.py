@@ -181,7 +181,7 @@ def _our_side(run: Run, data: str, subject: Subject) -> Side:
         "batch_size": number(config["batch_size"]),
         "schedule": str(config["schedule"]),
         "clip": number(config["clip"]),
-        # as `default_augment` has it for colour and for grey images
+        # as `default_augment` has it for color and for gray images
         "augment": {"auto": "crop:4+flip" if photographs else "none"}.get(augment, augment),
         "precision": "float32" if config["precision"] == "float32" else "mixed",
         "besides": ", ".join(_besides(config)),

@@ -18,7 +18,7 @@ from noisylabels.study.results import (
     epoch_seconds,
     gap,
     instability,
-    memorised,
+    memorized,
 )
 from noisylabels.study.statistics import Summary, summarize
 
@@ -62,7 +62,7 @@ UNITS: dict[Measure, tuple[str, Unit]] = {
     accuracy: ("accuracy", POINTS),
     chosen_accuracy: ("accuracy of the chosen epoch", POINTS),
     gap: ("gap", POINTS),
-    memorised: ("memorised share", POINTS),
+    memorized: ("memorized share", POINTS),
     decline: ("decline", POINTS),
     instability: ("instability", Unit("points", 100, 2)),
     epoch_seconds: ("time of an epoch", PER_CENT),

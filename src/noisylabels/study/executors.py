@@ -156,7 +156,7 @@ def inline(work: Work) -> bool:
 
 def processes(work: Work, jobs: int, threads: int) -> None:
     """Carry out the cells in `jobs` processes of `threads` threads each."""
-    hands = [_Hand(work, threads) for _ in range(jobs)]
+    hands = [_Worker(work, threads) for _ in range(jobs)]
     for hand in hands:
         hand.start()
     told: float | None = None
@@ -173,7 +173,7 @@ def processes(work: Work, jobs: int, threads: int) -> None:
     work.view.tick()
 
 
-class _Hand(threading.Thread):
+class _Worker(threading.Thread):
     """A thread that hands cells to a process and starts another when that is killed."""
 
     def __init__(self, work: Work, threads: int) -> None:

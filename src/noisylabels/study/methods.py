@@ -16,7 +16,7 @@ from noisylabels.losses import PRESETS, Loss, loss
 from noisylabels.losses.expression import read_terms
 from noisylabels.losses.presets import preset, with_ln
 from noisylabels.losses.terms import canonical
-from noisylabels.losses.user_loss import unread_row
+from noisylabels.losses.user_loss import unresolved_row
 from noisylabels.report.published import Published
 
 SHAPES = {
@@ -125,7 +125,7 @@ def shape_of(expression: str) -> tuple[tuple[str, tuple[str, ...]], ...] | None:
     True
     """
     try:
-        terms = canonical(read_terms(expression, unread_row))
+        terms = canonical(read_terms(expression, unresolved_row))
     except InputError:  # of somebody's script, say
         return None
     return tuple(sorted((term.name, tuple(wrap.row.name for wrap in term.wraps)) for term in terms))

@@ -1,4 +1,4 @@
-"""Figures beyond the paper's: memorisation, classes, the chosen epoch, spread over seeds, ranks."""
+"""Figures beyond the paper's: memorization, classes, the chosen epoch, spread over seeds, ranks."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 from noisylabels.core.checks import InputError
 from noisylabels.report.panels import Figure, heatmap, pairs
 from noisylabels.report.ranking import ranking
-from noisylabels.report.theme import Looks
+from noisylabels.report.theme import Theme
 from noisylabels.study.families import CLEAN, noise_label
 from noisylabels.study.plotting import (
     SPREAD,
@@ -23,7 +23,7 @@ from noisylabels.study.plotting import (
     per_cent,
     runs_each,
 )
-from noisylabels.study.results import Results, accuracy, chosen_accuracy, dead, memorised
+from noisylabels.study.results import Results, accuracy, chosen_accuracy, dead, memorized
 from noisylabels.study.statistics import rank
 from noisylabels.training.metrics import DEAD_RECALL
 
@@ -31,29 +31,29 @@ MOST_CLASSES = 30
 """More do not fit into a figure beside each other."""
 
 
-def memorisation(results: Results, looks: Looks) -> Iterator[Figure]:
+def memorization(results: Results, theme: Theme) -> Iterator[Figure]:
     """Wrong labels learned by heart: at the end under every noise, and by epoch at the highest rate."""
     for family in results.families:
-        losses = measured(results, memorised, family.noises)
+        losses = measured(results, memorized, family.noises)
         if not losses:
             continue
         first = int(family.noises[0] == CLEAN)  # where no label is wrong
         noisy = replace(family, noises=family.noises[first:], rates=family.rates[first:])
         title, hardest = "wrong labels learned by heart", family.hardest
         by_epoch = curve_panel(
-            noise_label(hardest), results, looks, "memorised", losses, hardest, title, width=360
+            noise_label(hardest), results, theme, "memorized", losses, hardest, title, width=360
         )
         yield Figure(
-            file_name("memorised", family.key),
+            file_name("memorized", family.key),
             f"Wrong labels learned by heart, {family.title.lower()}",
             "Of the training examples with a wrong label, the share predicted as that label: per cent at "
             "the last epoch, and by epoch at the highest rate. Mean; "
             f"{runs_each(results, losses, noisy.noises)}.",
-            [grid(results, memorised, losses, noisy), *([by_epoch] if by_epoch else [])],
+            [grid(results, memorized, losses, noisy), *([by_epoch] if by_epoch else [])],
         )
 
 
-def per_class(results: Results, looks: Looks) -> Iterator[Figure]:
+def per_class(results: Results, theme: Theme) -> Iterator[Figure]:
     """Recall of every class at the highest rate, dead classes marked."""
     names = results.class_names
     if not 2 <= len(names) <= MOST_CLASSES:
@@ -84,7 +84,7 @@ def per_class(results: Results, looks: Looks) -> Iterator[Figure]:
             )
 
 
-def chosen(results: Results, looks: Looks) -> Iterator[Figure]:
+def chosen(results: Results, theme: Theme) -> Iterator[Figure]:
     """The last epoch beside the one that noisy validation chooses."""
     for family in results.families:
         panels = []
@@ -104,7 +104,7 @@ def chosen(results: Results, looks: Looks) -> Iterator[Figure]:
                 names = [str(row["loss"]) for row in rows]
                 kinds = ("last epoch", "chosen")
                 title = noise_label(noise)
-                panels.append(pairs(title, rows, looks, names=names, x_title="test accuracy", kinds=kinds))
+                panels.append(pairs(title, rows, theme, names=names, x_title="test accuracy", kinds=kinds))
         if panels:
             share = max(results.settings["validation"])
             n = runs_each(results, results.losses, family.noises)
@@ -117,7 +117,7 @@ def chosen(results: Results, looks: Looks) -> Iterator[Figure]:
             )
 
 
-def spread(results: Results, looks: Looks) -> Iterator[Figure]:
+def spread(results: Results, theme: Theme) -> Iterator[Figure]:
     """Every run's accuracy, under every noise of a family."""
     for family in results.families:
         panels = []
@@ -125,7 +125,7 @@ def spread(results: Results, looks: Looks) -> Iterator[Figure]:
             values = {loss: list(results.values(accuracy, loss, noise).values()) for loss in results.losses}
             if any(values.values()):
                 title = noise_label(noise)
-                panels.append(dots_of(values, looks, "test accuracy", title=title, zero=False, width=240))
+                panels.append(dots_of(values, theme, "test accuracy", title=title, zero=False, width=240))
         if panels:
             yield Figure(
                 file_name("spread", family.key),
@@ -137,7 +137,7 @@ def spread(results: Results, looks: Looks) -> Iterator[Figure]:
             )
 
 
-def ranks(results: Results, looks: Looks) -> Iterator[Figure]:
+def ranks(results: Results, theme: Theme) -> Iterator[Figure]:
     """Critical-difference diagram: mean ranks of the losses over noises, of each the mean of its seeds."""
     table: dict[str, dict[Hashable, float]] = {}
     for loss in results.losses:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from noisylabels.losses.categories import CATEGORIES
 from noisylabels.report.panels import SHARE, Figure, lines
-from noisylabels.report.theme import Looks
+from noisylabels.report.theme import Theme
 from noisylabels.study.families import CLEAN, Family, noise_label
 from noisylabels.study.plotting import (
     SPREAD,
@@ -19,7 +19,7 @@ from noisylabels.study.plotting import (
     dots_of,
     file_name,
     grid,
-    kin,
+    loss_family,
     measured,
     over_rates,
     runs_each,
@@ -47,7 +47,7 @@ def _numbered(title: str, kind: str, family: Family) -> str:
     return f"{title} ({'Figures' if ' ' in number else 'Figure'} {number})" if number else title
 
 
-def heatmaps(results: Results, looks: Looks) -> Iterator[Figure]:
+def heatmaps(results: Results, theme: Theme) -> Iterator[Figure]:
     """Figures 3a and 6a: mean accuracy of every loss under every noise."""
     for family in results.families:
         if losses := measured(results, accuracy, family.noises):
@@ -60,7 +60,7 @@ def heatmaps(results: Results, looks: Looks) -> Iterator[Figure]:
             )
 
 
-def against_rate(results: Results, looks: Looks) -> Iterator[Figure]:
+def against_rate(results: Results, theme: Theme) -> Iterator[Figure]:
     """Figures 3b and 6b: accuracy against the rate of noise."""
     for family in results.families:
         losses = measured(results, accuracy, family.noises)
@@ -70,7 +70,7 @@ def against_rate(results: Results, looks: Looks) -> Iterator[Figure]:
         panel = lines(
             family.title,
             rows,
-            looks,
+            theme,
             losses,
             x_title="noise rate",
             y_title="test accuracy",
@@ -86,22 +86,22 @@ def against_rate(results: Results, looks: Looks) -> Iterator[Figure]:
         )
 
 
-def normalization(results: Results, looks: Looks) -> Iterator[Figure]:
+def normalization(results: Results, theme: Theme) -> Iterator[Figure]:
     """Figures 3c, 3d, 6c and 6d: learning curves of losses and of their normalized forms, highest rate."""
-    forms = {loss: kin(loss).normalized for loss in results.losses}
+    forms = {loss: loss_family(loss).normalized for loss in results.losses}
     for family in results.families:
         noise = family.hardest
         groups: dict[str, list[str]] = {}
         for loss, form in forms.items():
             if noise != CLEAN and form and results.cell(loss, noise) and results.cell(form, noise):
-                groups.setdefault(kin(loss).category, []).extend([loss, form])
+                groups.setdefault(loss_family(loss).category, []).extend([loss, form])
         legend = [loss for loss in results.losses if any(loss in group for group in groups.values())]
         drawn = [
             panel
             for kind, group in groups.items()
             if (
                 panel := curve_panel(
-                    TITLES[kind], results, looks, "test_accuracy", group, noise, "test accuracy", legend
+                    TITLES[kind], results, theme, "test_accuracy", group, noise, "test accuracy", legend
                 )
             )
         ]
@@ -114,11 +114,11 @@ def normalization(results: Results, looks: Looks) -> Iterator[Figure]:
             )
 
 
-def gaps(results: Results, looks: Looks) -> Iterator[Figure]:
+def gaps(results: Results, theme: Theme) -> Iterator[Figure]:
     """Figures 4a and 7a: the overfitting gap."""
     return _at_the_highest_rate(
         results,
-        looks,
+        theme,
         gap,
         "gap",
         "Overfitting gap",
@@ -129,11 +129,11 @@ def gaps(results: Results, looks: Looks) -> Iterator[Figure]:
     )
 
 
-def stability(results: Results, looks: Looks) -> Iterator[Figure]:
+def stability(results: Results, theme: Theme) -> Iterator[Figure]:
     """Figures 4b and 7b: how much the accuracy still moves at the end of training."""
     return _at_the_highest_rate(
         results,
-        looks,
+        theme,
         instability,
         "stability",
         "Training stability",
@@ -145,7 +145,7 @@ def stability(results: Results, looks: Looks) -> Iterator[Figure]:
 
 def _at_the_highest_rate(
     results: Results,
-    looks: Looks,
+    theme: Theme,
     measure: Measure,
     kind: str,
     title: str,
@@ -163,13 +163,13 @@ def _at_the_highest_rate(
                 file_name(kind, family.key),
                 _numbered(f"{title}, {noise_label(noise)}", kind, family),
                 f"{caption} Ticks are runs, points their mean {SPREAD}; {n}.",
-                [dots_of(values, looks, x_title, format=format)],
+                [dots_of(values, theme, x_title, format=format)],
             )
 
 
-def synergy(results: Results, looks: Looks) -> Iterator[Figure]:
+def synergy(results: Results, theme: Theme) -> Iterator[Figure]:
     """Figures 5 and 7c to 7f: a sum of an active and a passive loss beside its two parts."""
-    sums = [(loss, inner) for loss in results.losses if len(inner := kin(loss).parts) == 2]
+    sums = [(loss, inner) for loss in results.losses if len(inner := loss_family(loss).parts) == 2]
     for family in results.families:
         if len(family.rates) < 2:
             continue
@@ -191,7 +191,7 @@ def synergy(results: Results, looks: Looks) -> Iterator[Figure]:
                 lines(
                     loss,
                     rows,
-                    looks,
+                    theme,
                     legend,
                     x_title="noise rate",
                     y_title="test accuracy",
@@ -204,7 +204,7 @@ def synergy(results: Results, looks: Looks) -> Iterator[Figure]:
         )
 
 
-def seconds(results: Results, looks: Looks) -> Iterator[Figure]:
+def seconds(results: Results, theme: Theme) -> Iterator[Figure]:
     """Figures 8a and 8b: seconds of training an epoch, over the noises of a family.
 
     Clean runs count with the symmetric ones, as in the paper.
@@ -226,13 +226,13 @@ def seconds(results: Results, looks: Looks) -> Iterator[Figure]:
             f"standard deviation over {len(noises)} noises and the seeds; "
             f"{runs_each(results, losses, noises)} a noise. {'; '.join(machines)}. Runs that share a machine "
             "slow each other.",
-            [dots_of(values, looks, "seconds an epoch", format="~g", descending=False, zero=False)],
+            [dots_of(values, theme, "seconds an epoch", format="~g", descending=False, zero=False)],
         )
 
 
-def learning_curves(results: Results, looks: Looks) -> Iterator[Figure]:
+def learning_curves(results: Results, theme: Theme) -> Iterator[Figure]:
     """Figures 10 to 18: test and training accuracy by epoch, a panel a category, a figure a noise."""
-    kinds = {loss: kin(loss).category for loss in results.losses}
+    kinds = {loss: loss_family(loss).category for loss in results.losses}
     columns = {"test_accuracy": "test accuracy", "given_accuracy": "training accuracy, labels given"}
     for noise in results.noises:
         losses = measured(results, accuracy, [noise])
@@ -242,7 +242,7 @@ def learning_curves(results: Results, looks: Looks) -> Iterator[Figure]:
             for column, y_title in columns.items()
             for kind, group in groups.items()
             if (
-                panel := curve_panel(TITLES[kind], results, looks, column, group, noise, y_title, losses, 230)
+                panel := curve_panel(TITLES[kind], results, theme, column, group, noise, y_title, losses, 230)
             )
         ]
         if panels:

@@ -12,7 +12,7 @@ import numpy as np
 from noisylabels.core.checks import InputError
 from noisylabels.losses import categories
 from noisylabels.report.panels import SHARE, Panel, dots, heatmap, lines
-from noisylabels.report.theme import Looks
+from noisylabels.report.theme import Theme
 from noisylabels.study.families import Family, noise_label
 from noisylabels.study.results import Measure, Results, accuracy
 from noisylabels.study.statistics import summarize
@@ -29,7 +29,7 @@ TITLES = {
 
 
 @dataclass(frozen=True)
-class Kin:
+class LossFamily:
     """How a loss is related to others: see `losses.kinship`."""
 
     category: str
@@ -37,12 +37,14 @@ class Kin:
     normalized: str | None
 
 
-def kin(loss: str) -> Kin:
+def loss_family(loss: str) -> LossFamily:
     """Return how a loss is related; one of somebody's script, whose name says nothing here, to no other."""
     try:
-        return Kin(categories.category(loss), tuple(categories.parts(loss)), categories.normalized_of(loss))
+        return LossFamily(
+            categories.category(loss), tuple(categories.parts(loss)), categories.normalized_of(loss)
+        )
     except InputError:
-        return Kin("standard", (loss,), None)
+        return LossFamily("standard", (loss,), None)
 
 
 def file_name(kind: str, what: str) -> str:
@@ -105,7 +107,7 @@ def _spread(mean: float, deviation: float | None) -> dict[str, float]:
 def curve_panel(
     title: str,
     results: Results,
-    looks: Looks,
+    theme: Theme,
     column: str,
     losses: Sequence[str],
     noise: str,
@@ -126,13 +128,13 @@ def curve_panel(
     if not rows:
         return None
     return lines(
-        title, rows, looks, legend or losses, x_title="epoch", y_title=y_title, domain=(0, 1), width=width
+        title, rows, theme, legend or losses, x_title="epoch", y_title=y_title, domain=(0, 1), width=width
     )
 
 
 def dots_of(
     values: Mapping[str, Sequence[float]],
-    looks: Looks,
+    theme: Theme,
     x_title: str,
     *,
     title: str = "",
@@ -152,4 +154,4 @@ def dots_of(
         for number, value in enumerate(values[loss]):
             rows.append({"loss": loss, "x": value, "reading": reading, **({} if number else mean)})
     order = sorted(found, key=lambda loss: found[loss].mean, reverse=descending)
-    return dots(title, rows, looks, names=order, x_title=x_title, format=format, zero=zero, width=width)
+    return dots(title, rows, theme, names=order, x_title=x_title, format=format, zero=zero, width=width)

@@ -13,12 +13,12 @@ from noisylabels.report.figure_files import SUFFIXES, draw
 from noisylabels.report.page import Page, Section, page
 from noisylabels.report.panels import Figure
 from noisylabels.report.tables import Table, comma_separated, latex, markdown
-from noisylabels.report.theme import Looks, import_altair
+from noisylabels.report.theme import Theme, import_altair
 from noisylabels.study import more_figures, paper_figures, result_tables
 from noisylabels.study.beside_tables import paper_table, tables_beside
 from noisylabels.study.claims import Claim, claims_table, judge
 from noisylabels.study.observations import OBSERVATIONS
-from noisylabels.study.plotting import TITLES, kin
+from noisylabels.study.plotting import TITLES, loss_family
 from noisylabels.study.results import Results
 
 Block = Table | Figure
@@ -45,11 +45,11 @@ def write_report(
     """
     import_altair()
     losses = list(dict.fromkeys(loss for each in results for loss in each.losses))
-    looks = Looks(losses)
+    theme = Theme(losses)
     sections = [
         section
         for number, each in enumerate(results, 1)
-        for section in _sections(each, looks, claims, f"{number}-" if len(results) > 1 else "")
+        for section in _sections(each, theme, claims, f"{number}-" if len(results) > 1 else "")
     ]
     sections = _apart(sections)
     blocks = [block for section in sections for block in section.blocks]
@@ -79,7 +79,7 @@ def _apart(sections: Sequence[Section]) -> list[Section]:
 
 
 def _page(results: Sequence[Results], losses: Sequence[str], sections: Sequence[Section]) -> Page:
-    kinds = {kind: [loss for loss in losses if kin(loss).category == kind] for kind in CATEGORIES}
+    kinds = {kind: [loss for loss in losses if loss_family(loss).category == kind] for kind in CATEGORIES}
     runs = [run for each in results for run in each.runs]
     done = sum(len(each.done) for each in results)
     noises = list(dict.fromkeys(noise for each in results for noise in each.noises))
@@ -100,12 +100,12 @@ def _page(results: Sequence[Results], losses: Sequence[str], sections: Sequence[
     )
 
 
-def _sections(results: Results, looks: Looks, claims: Sequence[Claim], prefix: str) -> Iterator[Section]:
+def _sections(results: Results, theme: Theme, claims: Sequence[Claim], prefix: str) -> Iterator[Section]:
     """Yield the parts of the page that are about some results; names get a prefix."""
 
-    def figures(*kinds: Callable[[Results, Looks], Iterable[Figure]]) -> list[Block]:
+    def figures(*kinds: Callable[[Results, Theme], Iterable[Figure]]) -> list[Block]:
         # the noises of a kind beside each other
-        return list(itertools.chain.from_iterable(kind(results, looks) for kind in kinds))
+        return list(itertools.chain.from_iterable(kind(results, theme) for kind in kinds))
 
     paper, more = paper_figures, more_figures
     beside, nothing = tables_beside(results)
@@ -120,9 +120,9 @@ def _sections(results: Results, looks: Looks, claims: Sequence[Claim], prefix: s
         ),
         (
             "overfitting",
-            "Overfitting, stability, memorisation",
+            "Overfitting, stability, memorization",
             [],
-            figures(paper.gaps, paper.stability, more.memorisation, more.chosen),
+            figures(paper.gaps, paper.stability, more.memorization, more.chosen),
         ),
         ("normalization", "What normalization does", [], figures(paper.normalization)),
         ("synergy", "Sums and their parts", [], figures(paper.synergy)),

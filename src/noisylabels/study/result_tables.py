@@ -17,7 +17,7 @@ from noisylabels.study.results import (
     epoch_seconds,
     gap,
     instability,
-    memorised,
+    memorized,
 )
 from noisylabels.study.statistics import Summary, compare, top
 
@@ -75,7 +75,7 @@ COLUMNS: Mapping[str, tuple[Measure, float, int]] = {
     "chosen epoch, %": (chosen_accuracy, 100.0, 2),
     "overfitting gap, points": (gap, 100.0, 2),
     f"deviation of the last {LAST_EPOCHS} epochs, points": (instability, 100.0, 2),
-    "wrong labels learned by heart, %": (memorised, 100.0, 2),
+    "wrong labels learned by heart, %": (memorized, 100.0, 2),
     "dead classes": (dead, 1.0, 1),
     "seconds an epoch": (epoch_seconds, 1.0, 3),
 }

@@ -110,9 +110,9 @@ def epoch_seconds(run: Run) -> float | None:
     return float(run.curves["train_seconds"].mean()) if len(run.curves.get("train_seconds", ())) else None
 
 
-def memorised(run: Run) -> float | None:
+def memorized(run: Run) -> float | None:
     """Return the share of wrong labels that the last epoch's model predicts as given; None without any."""
-    return run.last("memorised")
+    return run.last("memorized")
 
 
 def chosen_accuracy(run: Run) -> float | None:

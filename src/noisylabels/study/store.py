@@ -17,12 +17,12 @@ from typing import Any
 
 from noisylabels.core.checks import Busy, InputError
 from noisylabels.core.config import build, to_dict
-from noisylabels.core.files import alone, check_file, folder_for, held, replacing, write_json
+from noisylabels.core.files import alone, atomic_replace, check_file, folder_for, held, write_json
 from noisylabels.experiment import Notes, RunConfig, catch_up, read_result
 from noisylabels.experiment.config import code_digests
 from noisylabels.experiment.folder import check_ends, check_files, check_folder, empty_folder, read_object
 from noisylabels.study.grid import OWN, Cell
-from noisylabels.training.history import History
+from noisylabels.training.history import RENAMED, History, current_names
 
 STATES = ("done", "failed", "running", "begun", "waiting", "damaged")
 """Of a cell: it has a result; it failed or diverged; a process is at work on it; it was interrupted and goes
@@ -298,13 +298,17 @@ def row_of(out: Path) -> dict[str, Any]:
             return known | {"status": "failed"} | empty
         result = read_object(out / "result.json")
         names = ("run_id", "status", "message", "final", "noise", "class_names")
-        return {name: result[name] for name in names} | {
+        row = {name: result[name] for name in names}
+        row["final"] = current_names(row["final"]) if row["final"] else None
+        return row | {
             "config": read_object(out / "config.json"),
             "environment": read_object(out / "environment.json"),
             "history": History.read(out / "history.jsonl").rows,
         }
     except KeyError as error:
         raise InputError(f"the result in {out} lacks {error}; remove the folder or restore it") from None
+    except (TypeError, AttributeError):
+        raise InputError(f"the result in {out} is damaged; remove the folder or restore it") from None
 
 
 def export(rows: Iterable[dict[str, Any]], path: Path) -> int:
@@ -326,7 +330,7 @@ def export(rows: Iterable[dict[str, Any]], path: Path) -> int:
     columns["history"] = [row["history"] for row in rows]
     table = pa.table(columns).replace_schema_metadata({_KEY: json.dumps({"format": _FORMAT})})
     # a file, not its path: Arrow takes no names but those in UTF-8
-    with replacing(path) as temporary, temporary.open("wb") as file:
+    with atomic_replace(path) as temporary, temporary.open("wb") as file:
         pq.write_table(table, file, compression="zstd", compression_level=12)
     return len(rows)
 
@@ -362,12 +366,25 @@ def read_batches(path: Path) -> Iterator[tuple[list[dict[str, Any]], Any]]:
                 for row in rows:
                     for name in ("config", "final", "noise", "class_names", "environment"):
                         row[name] = json.loads(row[name])
-                yield rows, batch.column("history")
+                    row["final"] = current_names(row["final"]) if row["final"] else None
+                yield rows, _with_current_names(batch.column("history"))
     except InputError:
         raise
-    except (pa.ArrowException, OSError, ValueError, KeyError) as error:
+    except (pa.ArrowException, OSError, ValueError, KeyError, AttributeError) as error:
         reason = str(error).splitlines()[0]
         raise InputError(f"{path} is not a readable Parquet file ({reason}); export it anew") from None
+
+
+def _with_current_names(histories: Any) -> Any:
+    """Return an Arrow list array of histories whose columns have their names of today."""
+    import pyarrow as pa
+
+    rows = histories.values
+    old = [part.name for part in rows.type] if pa.types.is_struct(rows.type) else []
+    if not RENAMED.keys() & set(old):
+        return histories
+    names = [RENAMED.get(name, name) for name in old]
+    return pa.ListArray.from_arrays(histories.offsets, pa.StructArray.from_arrays(rows.flatten(), names))
 
 
 def _read_export(path: Path) -> Iterator[dict[str, Any]]:

@@ -30,7 +30,7 @@ def carry_out(config: dict[str, Any], stop: Any, track: Sequence[str] = ()) -> d
     and without the folder it can be run), full (the disk is), busy (another process is at work on it), or
     found (there is a result, which another process made meanwhile).
     """
-    from noisylabels.core.checks import Busy, Damaged, InputError, one_line
+    from noisylabels.core.checks import Busy, CorruptedFile, InputError, one_line
     from noisylabels.experiment import Notes, RunConfig, run
     from noisylabels.training.interrupt import Interrupted
 
@@ -56,7 +56,7 @@ def carry_out(config: dict[str, Any], stop: Any, track: Sequence[str] = ()) -> d
         return answer("interrupted", str(stopped))
     except Busy as error:
         return answer("busy", str(error))
-    except Damaged as error:
+    except CorruptedFile as error:
         return answer("damaged", str(error))
     except (Exception, SystemExit) as error:  # whatever it is, the study goes on
         if disk_is_full(error) or disk_is_full(error.__context__):

@@ -22,14 +22,14 @@ WARM_STEPS = 3
 KNOWN = ("noisylabels", "torch", "timm")
 """Packages whose modules do the same in every step, but for what their tensors hold and the device draws."""
 
-Taken = tuple[Tensor, Tensor]
+StepOutput = tuple[Tensor, Tensor]
 """What a step returns: the loss () and the logits (B, K)."""
 
 
 class Recorder(Protocol):
     """What records work on a device."""
 
-    def warm(self, work: Callable[[], Taken]) -> Taken:
+    def warm(self, work: Callable[[], StepOutput]) -> StepOutput:
         """Carry out `work` where it will be recorded, and return what it returns."""
 
     def record(self, work: Callable[[], None]) -> Callable[[], None]:
@@ -43,7 +43,7 @@ class CudaGraphs:
         self.device = device
         self.stream = torch.cuda.Stream(device)
 
-    def warm(self, work: Callable[[], Taken]) -> Taken:
+    def warm(self, work: Callable[[], StepOutput]) -> StepOutput:
         """Carry out `work` on the recording's stream, after what is under way and before what follows."""
         here = torch.cuda.current_stream(self.device)
         self.stream.wait_stream(here)
@@ -95,7 +95,7 @@ class Captured:
         self._batch: list[Tensor] = []  # images and target: what the recording reads
         self._taken: list[Tensor] = []  # loss and logits: where it writes
 
-    def __call__(self, images: Tensor, target: Tensor, lr: float) -> Taken:
+    def __call__(self, images: Tensor, target: Tensor, lr: float) -> StepOutput:
         """Update the weights once; what is returned holds until the next call."""
         if self.failed or len(images) != self.batch_size:
             return self.step(images, target, lr)
@@ -144,10 +144,10 @@ def does_the_same(model: nn.Module, loss: Callable[[Tensor, Tensor], Tensor]) ->
 
     A graph would freeze what code of one's own may decide anew in Python: a schedule, a draw, a counter.
     """
-    from noisylabels.losses.user_loss import own_specs
+    from noisylabels.losses.user_loss import user_specs
 
     terms = getattr(loss, "terms", ())
-    if own_specs(terms):
+    if user_specs(terms):
         return False
     parts: list[Any] = [*(term.row.function for term in terms), *map(type, model.modules())]
     parts.append(type(loss) if isinstance(loss, nn.Module) else loss)

@@ -8,8 +8,8 @@ from typing import Any
 
 import torch
 
-from noisylabels.core.checks import Damaged
-from noisylabels.core.files import replacing
+from noisylabels.core.checks import CorruptedFile
+from noisylabels.core.files import atomic_replace
 
 FORMAT = 2
 
@@ -19,7 +19,7 @@ def save_checkpoint(path: Path, state: dict[str, Any], device: torch.device) -> 
     random = {"cpu": torch.get_rng_state()}
     if device.type == "cuda":
         random["cuda"] = torch.cuda.get_rng_state(device)
-    with replacing(path) as temporary, temporary.open("wb") as file:
+    with atomic_replace(path) as temporary, temporary.open("wb") as file:
         try:
             torch.save({"format": FORMAT, "random": random, **state}, file)
         except RuntimeError as error:  # which names a place in torch's code, and not that the disk is full
@@ -49,9 +49,9 @@ def load_checkpoint(path: Path, device: torch.device) -> dict[str, Any] | None:
             if "cuda" in random and device.type == "cuda":
                 torch.cuda.set_rng_state(random["cuda"], device)
     except Exception:  # whatever unpickling a damaged file may raise: it is a long list
-        raise Damaged(
+        raise CorruptedFile(
             f"{path} is damaged or no checkpoint of this program; remove it to start over"
         ) from None
     if found != FORMAT:
-        raise Damaged(f"{path} has format {found!r}, expected {FORMAT}; remove it to start over")
+        raise CorruptedFile(f"{path} has format {found!r}, expected {FORMAT}; remove it to start over")
     return state

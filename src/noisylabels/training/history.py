@@ -12,12 +12,25 @@ from noisylabels.core.checks import InputError, check_choice
 from noisylabels.core.files import write_text
 
 
+RENAMED = {"memorised": "memorized", "corrected": "recovered"}
+"""Old name of a column -> its name today: histories, results, exports and checkpoints are read under both."""
+
+
+def current_names(row: dict[str, Any]) -> dict[str, Any]:
+    """Return a row of a history with every column under its name of today.
+
+    >>> current_names({"epoch": 1, "memorised": 0.25, "corrected": 0.5})
+    {'epoch': 1, 'memorized': 0.25, 'recovered': 0.5}
+    """
+    return {RENAMED.get(name, name): value for name, value in row.items()}
+
+
 @dataclass
 class History:
     """Rows of a run, one an epoch, in order.
 
     A row has: epoch (from 1), lr (at the epoch's start), train_loss (mean over the epoch's
-    steps), given_accuracy, true_accuracy, memorised and corrected (of the predictions made while
+    steps), given_accuracy, true_accuracy, memorized and recovered (of the predictions made while
     training, so on augmented images and with weights as they were at that step; see
     `metrics.label_metrics`), test_loss, test_accuracy, recall (a list, class by class),
     dead_classes (numbers), train_seconds, data_seconds (of these, waited for the next batch; rows of
@@ -69,8 +82,9 @@ class History:
         """Read what `write` wrote."""
         try:
             lines = path.read_text(encoding="utf-8").splitlines()
-            return cls(json.loads(f"[{','.join(lines)}]"))  # at once: a study has many of them
-        except (OSError, ValueError) as error:
+            rows = json.loads(f"[{','.join(lines)}]")  # at once: a study has many of them
+            return cls([current_names(row) for row in rows])
+        except (OSError, ValueError, AttributeError) as error:
             raise InputError(f"{path} is no history of a run ({error})") from None
 
 

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from noisylabels.core.checks import Damaged, InputError
+from noisylabels.core.checks import CorruptedFile, InputError
 from noisylabels.core.config import build, to_dict
 from noisylabels.core.rng import derive_seed
 from noisylabels.data.augment import parse_augment
@@ -26,11 +26,11 @@ from noisylabels.data.split import validation_split
 from noisylabels.noise.labels import NoisyLabels
 from noisylabels.training.capture import Captured, CudaGraphs, does_the_same
 from noisylabels.training.checkpoint import load_checkpoint, save_checkpoint
-from noisylabels.training.history import History
+from noisylabels.training.history import History, current_names
 from noisylabels.training.interrupt import Interrupted
 from noisylabels.training.metrics import Evaluation, dead_classes, evaluate, label_metrics, recall
 from noisylabels.training.optim import learning_rate
-from noisylabels.training.running_metrics import Tally
+from noisylabels.training.running_metrics import RunningMetrics
 from noisylabels.training.settings import HOW, Settings
 from noisylabels.training.step import Step
 
@@ -51,7 +51,7 @@ class Watcher(Protocol):
         """An epoch has ended; `row` is its line of the history."""
 
 
-class Diverged(RuntimeError):  # noqa: N818  a state of the run rather than of the program
+class TrainingDiverged(RuntimeError):  # noqa: N818  a state of the run rather than of the program
     """The loss or the logits stopped being finite."""
 
     def __init__(self, epoch: int, step: int, cause: str, history: History) -> None:
@@ -147,7 +147,7 @@ def fit(
     weights = _checked_weights(weights, train, loss, device)
     tell = getattr(watcher, "note", warnings.warn)
     step, update = _step(model, loss, use, device, train.num_classes, tell, weights is not None)
-    tally = Tally(len(train), device)
+    running = RunningMetrics(len(train), device)
     history = History()
     epoch = done = 0
     train_seconds = data_seconds = 0.0
@@ -158,27 +158,27 @@ def fit(
         if folder is not None:
             state: dict[str, Any] = {"made_for": made_for, "rows": history.rows}
             state |= {"epoch": epoch, "done": done, "seconds": train_seconds, "data_seconds": data_seconds}
-            state |= {"step": step.state_dict(), "tally": tally.state_dict()}
+            state |= {"step": step.state_dict(), "tally": running.state_dict()}
             save_checkpoint(folder / "checkpoint.pt", state, device)
 
     def measure(what: str, part: Batches) -> Evaluation:
         found = evaluate(step.evaluated, part, loss, step.autocast)
         if not (found.finite and math.isfinite(found.loss)):
-            raise Diverged(epoch + 1, steps, f"on the {what}, {_cause(found.finite, use)}", history)
+            raise TrainingDiverged(epoch + 1, steps, f"on the {what}, {_cause(found.finite, use)}", history)
         return found
 
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(derive_seed(use.seed, "model"))  # dropout, should the model have it
         if folder is not None and (state := load_checkpoint(folder / "checkpoint.pt", device)):
-            _restore(step, tally, state, made_for, folder)
+            _restore(step, running, state, made_for, folder)
             epoch, done, train_seconds = state["epoch"], state["done"], state["seconds"]
             data_seconds = state.get("data_seconds", 0.0)  # older checkpoints have none
-            history.rows = state["rows"]
+            history.rows = [current_names(row) for row in state["rows"]]
             history.write(folder / "history.jsonl")  # a killed run may have been an epoch further
         saved_at = time.monotonic()
         while epoch < use.epochs and not (history.rows and done == 0 and enough(history)):
             if done == 0:
-                tally.clear()
+                running.clear()
             model.train()
             began = _now(device)
             source = Timed(batches.epoch(epoch, start=done))
@@ -186,7 +186,7 @@ def fit(
                 if weights is not None:
                     step.weights = weights.index_select(0, index)
                 value, logits = update(images, target, learning_rate(use, epoch, done / steps))
-                tally.add(index, value, logits)
+                running.add(index, value, logits)
                 if observe is not None:
                     observe(epoch + 1, index, logits, target)
                 done += 1
@@ -194,7 +194,7 @@ def fit(
                     watcher.step(epoch + 1, done, steps)
                 stopping = stop()
                 if stopping or time.monotonic() - saved_at > use.checkpoint_minutes * 60:
-                    _check_finite(tally, epoch, done, use, history)  # and never save what has diverged
+                    _check_finite(running, epoch, done, use, history)  # and never save what has diverged
                     train_seconds += _now(device) - began
                     data_seconds += source.take()
                     save()
@@ -203,7 +203,7 @@ def fit(
                     saved_at, began = time.monotonic(), _now(device)
             train_seconds += _now(device) - began
             data_seconds += source.take()
-            _check_finite(tally, epoch, done, use, history)
+            _check_finite(running, epoch, done, use, history)
 
             began = _now(device)
             tested = measure("test set", test_batches) if test_batches is not None else None
@@ -211,8 +211,8 @@ def fit(
             row = {
                 "epoch": epoch + 1,
                 "lr": learning_rate(use, epoch, 0.0),
-                "train_loss": float(tally.loss_sum) / steps,
-                **label_metrics(tally.predicted.cpu()[kept], given, true),
+                "train_loss": float(running.loss_sum) / steps,
+                **label_metrics(running.predicted.cpu()[kept], given, true),
                 "test_loss": tested.loss if tested else None,
                 "test_accuracy": tested.accuracy if tested else None,
                 "recall": recalls,
@@ -340,7 +340,7 @@ def _batches(
 ) -> tuple[Batches, Batches | None, Batches | None]:
     """Return the batches to train on, to test with and to validate with, all normalized alike."""
     # of the whole training set: no label is in them, and a kept model knows no split
-    mean, std = train.pixel_mean_std()
+    mean, std = train.mean_std()
     make = functools.partial(
         Batches, device=device, mean=mean, std=std, seed=use.seed, channels_last=use.channels_last
     )
@@ -386,20 +386,22 @@ def loss_identity(loss: Callable[[Tensor, Tensor], Tensor]) -> str:
     return f"{loss!r} {numbers.hexdigest()[:8]}" if loss.state_dict() else repr(loss)
 
 
-def _restore(step: Step, tally: Tally, state: dict[str, Any], made_for: dict[str, Any], folder: Path) -> None:
+def _restore(
+    step: Step, running: RunningMetrics, state: dict[str, Any], made_for: dict[str, Any], folder: Path
+) -> None:
     """Bring step and tally to where the checkpoint is."""
     there = to_dict(Settings()) | UNLESS_SAID | state["made_for"]  # newer settings were at their defaults
     for name, value in made_for.items():
         if (was := there.get(name)) != value:
-            raise Damaged(
+            raise CorruptedFile(
                 f"the checkpoint in {folder} is of a run whose {name} is {was!r}, this one's is {value!r}; "
                 "take another folder, or remove checkpoint.pt to start over"
             )
     try:
         step.load_state_dict(state["step"])
-        tally.load_state_dict(state["tally"])
+        running.load_state_dict(state["tally"])
     except (RuntimeError, ValueError, KeyError):  # other shapes, other names, other numbers of them
-        raise Damaged(
+        raise CorruptedFile(
             f"the checkpoint in {folder} is of another model; "
             "take another folder, or remove checkpoint.pt to start over"
         ) from None
@@ -412,12 +414,12 @@ def _now(device: torch.device) -> float:
     return time.perf_counter()
 
 
-def _check_finite(tally: Tally, epoch: int, done: int, use: Settings, history: History) -> None:
-    """Raise `Diverged` if a loss or a logit of the epoch's steps so far was not finite."""
-    loss_steps, logits_steps = tally.finite_steps.tolist()
+def _check_finite(running: RunningMetrics, epoch: int, done: int, use: Settings, history: History) -> None:
+    """Raise `TrainingDiverged` if a loss or a logit of the epoch's steps so far was not finite."""
+    loss_steps, logits_steps = running.finite_steps.tolist()
     if min(loss_steps, logits_steps) < done:
         cause = _cause(logits_steps > loss_steps, use)
-        raise Diverged(epoch + 1, min(loss_steps, logits_steps) + 1, cause, history)
+        raise TrainingDiverged(epoch + 1, min(loss_steps, logits_steps) + 1, cause, history)
 
 
 def _cause(finite_logits: bool, use: Settings) -> str:

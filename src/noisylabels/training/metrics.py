@@ -26,21 +26,21 @@ def label_metrics(predicted: Tensor, given: Tensor, true: Tensor | None) -> dict
     Returns:
         given_accuracy: share predicted as the label given.
         true_accuracy: share predicted as the true label, of those that have one; None if that is unknown.
-        memorised: among wrongly labelled examples, the share predicted as the wrong label given;
+        memorized: among wrongly labeled examples, the share predicted as the wrong label given;
             None if there are none or it is unknown. Every label of an image of no class is wrong.
-        corrected: among the wrongly labelled that have a true class, the share predicted as it.
+        recovered: among the wrongly labeled that have a true class, the share predicted as it.
     """
     result: dict[str, float | None] = {
         "given_accuracy": float((predicted == given).double().mean()),
         "true_accuracy": None,
-        "memorised": None,
-        "corrected": None,
+        "memorized": None,
+        "recovered": None,
     }
     if true is not None:
         right, flipped, known = predicted == true, given != true, true >= 0
         result["true_accuracy"] = _share(right[known])
-        result["memorised"] = _share((predicted == given)[flipped])
-        result["corrected"] = _share(right[flipped & known])
+        result["memorized"] = _share((predicted == given)[flipped])
+        result["recovered"] = _share(right[flipped & known])
     return result
 
 
@@ -70,7 +70,7 @@ class Evaluation(NamedTuple):
 
     @property
     def accuracy(self) -> float:
-        """The share predicted as labelled."""
+        """The share predicted as labeled."""
         return float((self.predicted == self.labels).double().mean())
 
 

@@ -11,7 +11,7 @@ def zero_sum(device: torch.device) -> Tensor:
     return torch.zeros((), dtype=torch.float32 if device.type == "mps" else torch.float64, device=device)
 
 
-class Tally:
+class RunningMetrics:
     """Predictions, loss and finiteness of an epoch's steps: kept on the device, read at its end."""
 
     def __init__(self, n: int, device: torch.device) -> None:

@@ -32,8 +32,8 @@ def cache(tmp_path_factory, monkeypatch) -> None:
 def picture(seed: int, kind: str = "PNG", side: int = 24) -> bytes:
     """Return a small image file, another one for each seed."""
     buffer = io.BytesIO()
-    colour = np.random.default_rng(seed).integers(0, 256, (4, 4, 3), dtype=np.uint8)
-    Image.fromarray(colour).resize((side, side)).save(buffer, kind)
+    color = np.random.default_rng(seed).integers(0, 256, (4, 4, 3), dtype=np.uint8)
+    Image.fromarray(color).resize((side, side)).save(buffer, kind)
     return buffer.getvalue()
 
 

@@ -23,7 +23,7 @@ from noisylabels.data.catalog import load
 from noisylabels.data.corrections import read_corrections, settled
 from noisylabels.data.features import joined
 
-CHANGED, LEFT_OUT = 1, 2  # of the examples: one is labelled anew, one discarded, one kept, one skipped
+CHANGED, LEFT_OUT = 1, 2  # of the examples: one is labeled anew, one discarded, one kept, one skipped
 
 
 def reviewed(folder: Path) -> Session:

@@ -62,8 +62,8 @@ CONTRAST = """() => {
     const parse = (text) => text.match(/[\\d.]+/g).map(Number);
     const behind = (e) => {
         for (; e; e = e.parentElement) {
-            const colour = parse(getComputedStyle(e).backgroundColor);
-            if (colour.length < 4 || colour[3] === 1) return colour;
+            const color = parse(getComputedStyle(e).backgroundColor);
+            if (color.length < 4 || color[3] === 1) return color;
         }
         return [255, 255, 255];
     };

@@ -93,7 +93,7 @@ PATHS = [
     "/api/decisions",
     "/api/details?at=0",
     "/picture/0",
-    "/neighbours/0",
+    "/neighbors/0",
     "/corrected.csv",
 ]
 
@@ -244,7 +244,7 @@ def test_the_listing_and_the_details(client):
     assert (three["id"], three["why"]) == ("bird/00003.png", "reason 3")
     assert [label for label, _ in three["probable"]] == [1, 0, 2]
     assert three["chances"] == [three["probable"][1][1], three["probable"][0][1]]
-    assert three["neighbours"] == [[0, 3, 6, 9], [1, 4, 7, 10]]
+    assert three["neighbors"] == [[0, 3, 6, 9], [1, 4, 7, 10]]
     assert (three["values"], three["problem"]) == (None, "")
 
 
@@ -403,21 +403,21 @@ def test_an_image_outside_the_data_is_refused_unless_asked_for(audit, tmp_path):
     session.store.close()
 
 
-def test_the_neighbours_are_one_picture(audit, tmp_path):
-    colours = ["red", "lime", "blue", "white", "black", "yellow"]
+def test_the_neighbors_are_one_picture(audit, tmp_path):
+    colors = ["red", "lime", "blue", "white", "black", "yellow"]
     (tmp_path / "photos").mkdir()
-    for place, colour in enumerate(colours):
-        Image.new("RGB", (40, 20 + 10 * place), colour).save(tmp_path / "photos" / f"{place}.png")
+    for place, color in enumerate(colors):
+        Image.new("RGB", (40, 20 + 10 * place), color).save(tmp_path / "photos" / f"{place}.png")
     ids = [f"{place}.png" for place in range(6)]
     made = audit(ids, [0, 1] * 3, ("cat", "dog"), tmp_path / "photos")
-    made.neighbours[0] = ([2, 4], [1, 5, 3])
+    made.neighbors[0] = ([2, 4], [1, 5, 3])
     (tmp_path / "photos" / "5.png").unlink()
     session = Session(made.save(tmp_path / "audit"))
-    sheet = Image.open(io.BytesIO(session.pictures.neighbours(0)[0])).convert("RGB")
+    sheet = Image.open(io.BytesIO(session.pictures.neighbors(0)[0])).convert("RGB")
     cell = sheet.width // 6
     assert sheet.size == (6 * cell, 2 * cell)
-    grey = (128, 128, 128)
-    wanted = [[(0, 0, 255), (0, 0, 0), *[grey] * 4], [(0, 255, 0), grey, (255, 255, 255), *[grey] * 3]]
+    gray = (128, 128, 128)
+    wanted = [[(0, 0, 255), (0, 0, 0), *[gray] * 4], [(0, 255, 0), gray, (255, 255, 255), *[gray] * 3]]
     for row in range(2):
         for column in range(6):
             found = sheet.getpixel((column * cell + cell // 2, row * cell + cell // 2))
@@ -461,7 +461,7 @@ def test_photographs_are_upright_small_and_without_their_metadata(audit, tmp_pat
 
 
 def test_pixels_of_the_audited_set_where_there_are_no_files(audit, tmp_path):
-    """The digits, which scikit-learn carries: 8x8 grey."""
+    """The digits, which scikit-learn carries: 8x8 gray."""
     from noisylabels.data.catalog import load
     from noisylabels.data.features import joined
 

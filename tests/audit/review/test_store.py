@@ -14,7 +14,7 @@ import pytest
 
 import noisylabels
 from noisylabels.audit.review.store import OPEN, Decision, Store
-from noisylabels.core.checks import Damaged, InputError
+from noisylabels.core.checks import CorruptedFile, InputError
 
 
 @pytest.fixture
@@ -170,7 +170,7 @@ def test_what_was_said_to_be_saved_survives_a_kill(path):
 )
 def test_a_damaged_file_is_said_to_be(path, content):
     path.write_bytes(content)
-    with pytest.raises(Damaged, match=r"review\.sqlite is damaged .*; restore it") as told:
+    with pytest.raises(CorruptedFile, match=r"review\.sqlite is damaged .*; restore it") as told:
         Store(path)
     assert "\n" not in str(told.value)
     assert path.read_bytes() == content  # nothing is made of it
@@ -184,7 +184,7 @@ def test_a_page_torn_out_of_the_middle_is_found(path):
     content = bytearray(path.read_bytes())
     content[4096 * 3 : 4096 * 6] = b"\x5a" * (4096 * 3)
     path.write_bytes(content)
-    with pytest.raises(Damaged, match="damaged"):
+    with pytest.raises(CorruptedFile, match="damaged"):
         Store(path)
 
 

@@ -14,7 +14,7 @@ from torch import nn
 from noisylabels import losses
 from noisylabels.core.checks import InputError
 from noisylabels.losses import PAPER, PER_LABEL, evaluation, loss
-from noisylabels.losses.evaluation import Target
+from noisylabels.losses.evaluation import TargetOptions
 from noisylabels.losses.kernels import fused, native, slopes
 from noisylabels.losses.kernels.fused import Plan
 
@@ -52,7 +52,7 @@ def gradient(call, z, up=None):
 def both(text, z, t, up=None, **how):
     """Return value and gradient of the fast path and of the reference; both have been there."""
     made = loss(text, **how)
-    target = Target(made.weight, made.reduction, made.ignore_index, 0.0)
+    target = TargetOptions(made.weight, made.reduction, made.ignore_index, 0.0)
     assert fused._fitting(made._plan, z, t, target) is not None
     slow = gradient(lambda z: evaluation.evaluate(made._plan.parts, z, t, target), z, up)
     return gradient(lambda z: made(z, t), z, up), slow
@@ -327,7 +327,7 @@ def test_nothing_is_left_of_a_step():
 
 def test_what_it_does_not_know_goes_through_the_reference():
     z, t = batch(6, 5)
-    how = Target(None, "mean", -100, 0.0)
+    how = TargetOptions(None, "mean", -100, 0.0)
 
     def fits(text, z=z, t=t, how=how):
         return fused._fitting(loss(text)._plan, z, t, how) is not None
@@ -402,7 +402,7 @@ def test_in_a_network_it_is_the_reference():
     made(layer(x), t).backward()
     fast = layer.weight.grad.clone()
     layer.zero_grad()
-    evaluation.evaluate(made._plan.parts, layer(x), t, Target(None, "mean", -100, 0.0)).backward()
+    evaluation.evaluate(made._plan.parts, layer(x), t, TargetOptions(None, "mean", -100, 0.0)).backward()
     torch.testing.assert_close(fast, layer.weight.grad, rtol=1e-4, atol=1e-7)
 
 

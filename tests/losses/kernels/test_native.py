@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from noisylabels.losses import PAPER, evaluation, loss
-from noisylabels.losses.evaluation import Target
+from noisylabels.losses.evaluation import TargetOptions
 from noisylabels.losses.kernels import native
 from noisylabels.losses.kernels.compile_native import GENERATIONS, compile_native
 
@@ -72,7 +72,7 @@ def gradient(call, z, up=None):
 def right(made, z, t, up=None):
     """Value and gradient of the reference in double precision."""
     weight = None if made.weight is None else made.weight.double()
-    how = Target(weight, made.reduction, made.ignore_index, 0.0)
+    how = TargetOptions(weight, made.reduction, made.ignore_index, 0.0)
     up = None if up is None else up.double()
     return gradient(lambda z: evaluation.evaluate(made._plan.parts, z, t, how), z.double(), up)
 
@@ -162,7 +162,7 @@ def test_what_is_not_finite_shows(kernel):
 
 @pytest.mark.parametrize("text", ["nce+rce", "nfl+mae"])
 def test_the_gradient_may_take_the_place_of_the_logits(kernel, text):
-    how = Target(None, "sum", -100, 0.0)
+    how = TargetOptions(None, "sum", -100, 0.0)
     for classes in (10, 100):
         steps = loss(text)._plan.steps(classes)
         for dtype in (torch.float32, torch.bfloat16):
@@ -274,7 +274,7 @@ def test_labels_out_of_range_write_nothing(kernel):
     for bad in (5, -1):
         t[3] = bad
         with pytest.raises(IndexError):
-            native.run(loss("ce")._plan.steps(5).native, z, t, Target(None, "mean", None, 0.0), True)
+            native.run(loss("ce")._plan.steps(5).native, z, t, TargetOptions(None, "mean", None, 0.0), True)
 
 
 def test_the_compiler_is_named_when_it_fails(tmp_path, monkeypatch, capsys):
@@ -298,7 +298,7 @@ def test_the_compiler_is_named_when_it_fails(tmp_path, monkeypatch, capsys):
 
 
 def test_it_can_be_left_out():
-    code = "from noisylabels.losses import native; print(native.name())"
+    code = "from noisylabels.losses.kernels import native; print(native.name())"
     done = subprocess.run(
         [sys.executable, "-c", code], env={"NOISYLABELS_NATIVE": "0", "PYTHONPATH": ":".join(sys.path)},
         capture_output=True, text=True, check=True,

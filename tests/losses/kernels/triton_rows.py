@@ -14,13 +14,13 @@ import torch
 from torch.nn import functional
 
 from noisylabels.losses import PAPER, PER_LABEL, evaluation, linear_loss, loss
-from noisylabels.losses.evaluation import IGNORE, Target
+from noisylabels.losses.evaluation import IGNORE, TargetOptions
 from noisylabels.losses.kernels import fused
 
 SLOPED = [name for name, row in PER_LABEL.items() if row.sloped is not None]
 SUMS = [
     *PAPER,
-    *(reading + name for name in SLOPED for reading in ("", "n", "nn")),
+    *(form + name for name in SLOPED for form in ("", "n", "nn")),
     "gce+nnagce",
     "5*nfl+5*nnfl+2*nce+3*mae",
     "js+poly1+gce",
@@ -70,7 +70,7 @@ def gradient(call, z, up=None):
 
 def assert_same(text, z, t, up=None, rtol=1e-4, atol=2e-6, **how):
     made = loss(text, **how)
-    exact = Target(made.weight, made.reduction, made.ignore_index, 0.0)
+    exact = TargetOptions(made.weight, made.reduction, made.ignore_index, 0.0)
     found = gradient(lambda z: made(z, t), z, up)
     right = gradient(lambda z: evaluation.evaluate(made._plan.parts, z, t, exact), z.double(), up)
     assert found[0].dtype is torch.float32
@@ -149,7 +149,7 @@ def test_what_it_does_not_know_goes_the_other_way(kernels):
 
     def fits(text, z=z):
         made = loss(text)
-        how = Target(None, "mean", IGNORE, 0.0)
+        how = TargetOptions(None, "mean", IGNORE, 0.0)
         return kernels.run(made._plan.steps(19), z, t, how, True, None) is not None
 
     assert fits("nce+rce")

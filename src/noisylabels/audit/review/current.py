@@ -42,7 +42,7 @@ def current(session: Session, done: Exported) -> Iterator[tuple[str, str | None]
 
 
 def by_id(session: Session, done: Exported) -> dict[str, str | None]:
-    """Return what each id is labelled; without undecided ids that several examples have, which stay."""
+    """Return what each id is labeled; without undecided ids that several examples have, which stay."""
     found: dict[str, str | None] = {}
     unclear = set()
     for name, label in current(session, done):

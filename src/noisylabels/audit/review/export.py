@@ -9,7 +9,7 @@ from noisylabels.audit.review.current import Exported, current
 from noisylabels.core.cells import SUFFIXES as TABLES
 from noisylabels.core.cells import CellWriter
 from noisylabels.core.checks import InputError
-from noisylabels.core.files import check_target, replacing
+from noisylabels.core.files import atomic_replace, check_target
 
 if TYPE_CHECKING:
     from noisylabels.audit.review.session import Session
@@ -85,7 +85,7 @@ def write_rows(session: Session, text: TextIO, delimiter: str = ",") -> Exported
 
 
 def _write_labels(session: Session, target: Path) -> Exported:
-    with replacing(target) as temporary:
+    with atomic_replace(target) as temporary:
         if target.suffix.lower() in TABLES:
             with temporary.open("w", encoding="utf-8", newline="") as text:
                 done = write_rows(session, text, "\t" if target.suffix.lower() == ".tsv" else ",")

@@ -19,7 +19,7 @@ import numpy as np
 from noisylabels.audit.review.current import Exported, by_id, check_seen, shown
 from noisylabels.core.cells import SUFFIXES as TABLES
 from noisylabels.core.cells import CellWriter
-from noisylabels.core.files import check_target, read_text, replacing
+from noisylabels.core.files import atomic_replace, check_target, read_text
 
 if TYPE_CHECKING:
     from noisylabels.audit.review.session import Session
@@ -91,7 +91,7 @@ def _write_table(session: Session, source: Source, target: Path) -> Exported:
     check_seen(session, labels, seen, source.root)
     if not source.features and target.resolve().parent != source.root.resolve().parent:
         done.notes.append(f"its paths are relative to {source.root.parent}; put it there to train on it")
-    with replacing(target) as temporary:
+    with atomic_replace(target) as temporary:
         temporary.write_bytes("".join(written).encode("utf-8"))
     return done
 
@@ -222,7 +222,7 @@ def _write_parquet(session: Session, source: Source, target: Path) -> Exported:
 
     if root.is_file():
         check_target(target, (".parquet",), "Parquet file")
-        with replacing(target) as temporary:
+        with atomic_replace(target) as temporary:
             rewrite(root, temporary)
             check_seen(session, labels, seen, root)
         return done
@@ -349,6 +349,6 @@ def _write_archive(session: Session, source: Source, target: Path) -> Exported:
     check_seen(session, labels, seen, root)
     with zipfile.ZipFile(root) as archive_file:
         packed = any(entry.compress_type != zipfile.ZIP_STORED for entry in archive_file.infolist())
-    with replacing(target) as temporary, temporary.open("wb") as file:
+    with atomic_replace(target) as temporary, temporary.open("wb") as file:
         (np.savez_compressed if packed else np.savez)(file, **arrays)
     return done

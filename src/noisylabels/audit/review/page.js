@@ -125,10 +125,10 @@ function large(place) { // kept, so that it is there when it is wanted
   return img;
 }
 
-function sheet(place, known) { // the pictures of all neighbours in one
-  if (!sheets.has(place) && known.neighbours.some((row) => row.length)) {
+function sheet(place, known) { // the pictures of all neighbors in one
+  if (!sheets.has(place) && known.neighbors.some((row) => row.length)) {
     const img = new Image();
-    img.src = `/neighbours/${place}?v=${all.version}`;
+    img.src = `/neighbors/${place}?v=${all.version}`;
     sheets.set(place, img);
     if (sheets.size > 20) sheets.delete(sheets.keys().next().value);
   }
@@ -235,11 +235,11 @@ function drawCard(row, label, place, known) {
   const card = $(row ? "card-suggested" : "card-given");
   card.querySelector("bdi").textContent = nameOf(label);
   card.querySelector(".chance").textContent = known ? percent(known.chances[row]) : "";
-  const box = card.querySelector(".neighbours");
-  const beside = known && !known.problem && !known.values ? known.neighbours[row] : [];
+  const box = card.querySelector(".neighbors");
+  const beside = known && !known.problem && !known.values ? known.neighbors[row] : [];
   const url = beside.length ? sheet(place, known).src : "";
   box.replaceChildren(...beside.map((one, k) => {
-    const cell = make("span", undefined, { role: "img", "aria-label": "labelled " + nameOf(label), title: "labelled " + nameOf(label) });
+    const cell = make("span", undefined, { role: "img", "aria-label": "labeled " + nameOf(label), title: "labeled " + nameOf(label) });
     cell.style.backgroundImage = `url("${url}")`;
     cell.style.backgroundPosition = `${20 * k}% ${100 * row}%`; // 6 columns, 2 rows
     return cell;

@@ -29,9 +29,9 @@ SIDES = {"large": 512, "tile": 160}
 """Longest sides in pixels; smaller images stay as they are, the page enlarges them."""
 
 BESIDE = 6
-"""Neighbours of each class that are shown beside an example."""
+"""Neighbors of each class that are shown beside an example."""
 
-_CELL = 112  # pixels of the side of a neighbour
+_CELL = 112  # pixels of the side of a neighbor
 _CACHE_BYTES = 64 << 20
 _LOSSLESS = 128  # up to this side PNG: JPEG would show on every enlarged pixel
 _COLUMNS = 24  # of a row of values; more cannot be compared at a glance
@@ -89,13 +89,13 @@ class Pictures:
         """
         return self._keeping((position, size), lambda: self._picture(position, SIDES[size]))
 
-    def neighbours(self, position: int) -> tuple[bytes, str]:
-        """Return one picture of an example's neighbours, and its media type.
+    def neighbors(self, position: int) -> tuple[bytes, str]:
+        """Return one picture of an example's neighbors, and its media type.
 
-        It has `BESIDE` columns; the first row is of those labelled as it is given, the second as suggested.
+        It has `BESIDE` columns; the first row is of those labeled as it is given, the second as suggested.
         A request for each would take as long as all else that a decision takes.
         """
-        return self._keeping((position, "neighbours"), lambda: self._sheet(position))
+        return self._keeping((position, "neighbors"), lambda: self._sheet(position))
 
     def _keeping(self, key: tuple[int, str], make: Callable[[], Image.Image]) -> tuple[bytes, str]:
         with self._lock:
@@ -116,9 +116,9 @@ class Pictures:
         from PIL import Image, ImageOps
 
         sheet = Image.new("RGB", (BESIDE * _CELL, 2 * _CELL), (128, 128, 128))
-        for row, places in enumerate(self._audit.neighbours.get(position, ([], []))):
+        for row, places in enumerate(self._audit.neighbors.get(position, ([], []))):
             for column, place in enumerate(places[:BESIDE]):
-                with contextlib.suppress(NoPicture):  # it stays grey
+                with contextlib.suppress(NoPicture):  # it stays gray
                     picture = self._picture(place, SIDES["tile"])
                     # few pixels are shown as pixels, as the page does with the example itself
                     few = 2 * max(picture.size) <= _CELL

@@ -186,8 +186,8 @@ def application(session: Session, port: int, token: str, launch: set[str] | None
             return PlainTextResponse("there is no such picture\n", 404)
         return seen(request, lambda position: session.pictures.get(position, size))
 
-    def neighbours(request: Request) -> Response:
-        return seen(request, session.pictures.neighbours)
+    def neighbors(request: Request) -> Response:
+        return seen(request, session.pictures.neighbors)
 
     def seen(request: Request, make: Callable[[int], tuple[bytes, str]]) -> Response:
         position = request.path_params["position"]
@@ -250,7 +250,7 @@ def application(session: Session, port: int, token: str, launch: set[str] | None
             Route("/api/decide", changing(decide), methods=["POST"]),
             Route("/api/undo", changing(undo), methods=["POST"]),
             Route("/picture/{position:int}", picture),
-            Route("/neighbours/{position:int}", neighbours),
+            Route("/neighbors/{position:int}", neighbors),
             Route("/corrected.csv", corrected),
         ],
         middleware=[

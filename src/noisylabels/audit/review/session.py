@@ -12,7 +12,7 @@ import numpy as np
 
 from noisylabels.audit.result import Audit
 from noisylabels.audit.review.pictures import BESIDE, Pictures
-from noisylabels.audit.review.store import FILE, LABELLED, OPEN, Decision, Store
+from noisylabels.audit.review.store import FILE, LABELED, OPEN, Decision, Store
 from noisylabels.core.checks import InputError
 
 PROBABLE = 9
@@ -76,7 +76,7 @@ class Session:
             self._check(position)
             probs = audit.probs[position]
             likely = np.argsort(-probs, kind="stable")[:PROBABLE]
-            of_given, of_suggested = audit.neighbours.get(position, ([], []))
+            of_given, of_suggested = audit.neighbors.get(position, ([], []))
             found[position] = {
                 "id": audit.ids[position],
                 "why": audit.why[position],
@@ -84,7 +84,7 @@ class Session:
                     round(float(probs[k]), 4) for k in (audit.given[position], audit.suggested[position])
                 ],
                 "probable": [[int(k), round(float(probs[k]), 4)] for k in likely],
-                "neighbours": [list(of_given)[:BESIDE], list(of_suggested)[:BESIDE]],
+                "neighbors": [list(of_given)[:BESIDE], list(of_suggested)[:BESIDE]],
                 "values": self.pictures.values(position),
                 "problem": self.pictures.problem(),
             }
@@ -109,7 +109,7 @@ class Session:
         if action == "chosen":
             if not isinstance(label, int) or not 0 <= label < len(self.audit.class_names):
                 raise InputError(f"the class is {label!r}, expected 0 to {len(self.audit.class_names) - 1}")
-        elif action in LABELLED:
+        elif action in LABELED:
             label = int((self.audit.given if action == "keep" else self.audit.suggested)[position])
         else:
             label = None

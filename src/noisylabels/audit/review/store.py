@@ -19,11 +19,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from noisylabels.core.checks import Damaged, InputError
+from noisylabels.core.checks import CorruptedFile, InputError
 
 FILE = "review.sqlite"
 ACTIONS = ("keep", "suggested", "chosen", "skip", "discard")
-LABELLED = ("keep", "suggested", "chosen")
+LABELED = ("keep", "suggested", "chosen")
 """Actions that name a class; skip leaves the example open, discard takes it out of the data."""
 
 _APPLICATION = 0x6E6C7276  # "nlrv": tells this program's files from other SQLite files
@@ -132,13 +132,13 @@ class Store:
             event: an id of the client's own; the same one again is the same decision sent twice.
             example: the id of the example.
             action: one of `ACTIONS`.
-            label: the class name, for `LABELLED`.
+            label: the class name, for `LABELED`.
             reviewer: who decides; undo takes back one's own.
 
         Raises:
             InputError: another action, a label where none belongs, or the disk refuses.
         """
-        if action not in ACTIONS or (label is not None) != (action in LABELLED):
+        if action not in ACTIONS or (label is not None) != (action in LABELED):
             raise InputError(
                 f"{action!r} with the label {label!r} is no decision; known: {', '.join(ACTIONS)}"
             )
@@ -219,6 +219,6 @@ class Store:
         except sqlite3.OperationalError as error:  # locked, read-only, a full disk
             raise InputError(f"{self.path} cannot be used: {error}; free the file, or its disk") from None
         except sqlite3.DatabaseError as error:
-            raise Damaged(
+            raise CorruptedFile(
                 f"{self.path} is damaged ({error}); restore it from a copy, or move it away to begin anew"
             ) from None

@@ -10,7 +10,7 @@ With ``x = -log p``, ``h_k = dv/dx_k`` and ``H = Σ_k h_k`` the gradient of a va
 - a share of a sum over the labels, ``r = phi(x_y)/S``, has ``h_k = ([k=y] phi'(x_y) - r phi'(x_k))/S``. For
   cross entropy phi' is 1 and ``S = Σ_k x_k``: but for the label, h is constant. Others take phi and phi'
   over all classes;
-- the negative reading has the same h, with S the sum of its gains.
+- the negative form has the same h, with S the sum of its gains.
 
 So every sum of terms comes to ``p_j H + lift + Σ c phi'(x_j) - [j=y] rise``, a few numbers an example.
 
@@ -33,8 +33,8 @@ from torch import Tensor
 from torch.autograd import forward_ad
 
 from noisylabels.losses import evaluation, pointwise
-from noisylabels.losses.evaluation import Part, Target
-from noisylabels.losses.forms import NEGATIVE, NORMALIZE, P_MIN, SELECT, Reading, wider
+from noisylabels.losses.evaluation import Part, TargetOptions
+from noisylabels.losses.forms import NEGATIVE, NORMALIZE, P_MIN, SELECT, Form, wider
 from noisylabels.losses.kernels import native, slopes
 
 BLOCK = 2**17
@@ -57,8 +57,8 @@ class _Steps(NamedTuple):
     at_label: list[tuple[float, _Costs]]
     nce: float
     """The weight of normalized cross entropy, whose sum over the labels takes no pass of its own."""
-    shares: list[tuple[float, Callable[..., tuple[Tensor, Tensor]], Reading | None]]
-    """Of other sums over the labels, with the reading; None: `slopes.fl_share`, which comes last."""
+    shares: list[tuple[float, Callable[..., tuple[Tensor, Tensor]], Form | None]]
+    """Of other sums over the labels, with the form; None: `slopes.fl_share`, which comes last."""
     wants_p: bool
     native: Any = None
     """The same for the compiled kernel, if there is one and it knows all of it."""
@@ -95,17 +95,17 @@ class Plan:
 
 def _steps(parts: Sequence[Part], num_classes: int) -> _Steps:
     at_label: list[tuple[float, _Costs]] = []
-    shares: list[tuple[float, Any, Reading | None]] = []
+    shares: list[tuple[float, Any, Form | None]] = []
     nce = 0.0
     nfl = None
     wants_p = False
     for part in parts:
         assert part.sloped is not None
-        reading, row, parameters = part.sloped
+        form, row, parameters = part.sloped
         is_ce = row.function is pointwise.ce
         costs = partial(row.sloped, **parameters)
-        total = 1.0 if reading is SELECT else row.total(num_classes, parameters)
-        if reading is NEGATIVE:
+        total = 1.0 if form is SELECT else row.total(num_classes, parameters)
+        if form is NEGATIVE:
             shares.append((part.weight, costs, NEGATIVE))
         elif total is not None:  # the sum over the labels is constant
             at_label.append((part.weight / total, costs))
@@ -122,7 +122,7 @@ def _steps(parts: Sequence[Part], num_classes: int) -> _Steps:
     return _Steps(at_label, nce, shares, wants_p)
 
 
-def evaluate(plan: Plan, logits: Tensor | Sequence[Tensor], target: Tensor, how: Target) -> Tensor:
+def evaluate(plan: Plan, logits: Tensor | Sequence[Tensor], target: Tensor, how: TargetOptions) -> Tensor:
     """Return the reduced weighted sum of the parts of a plan, the fast way where there is one."""
     if type(logits) is Tensor and type(target) is Tensor:
         steps = _fitting(plan, logits, target, how)
@@ -139,7 +139,7 @@ def evaluate(plan: Plan, logits: Tensor | Sequence[Tensor], target: Tensor, how:
     return evaluation.evaluate(plan.parts, logits, target, how)
 
 
-def _fitting(plan: Plan, logits: Tensor, target: Tensor, how: Target) -> _Steps | None:
+def _fitting(plan: Plan, logits: Tensor, target: Tensor, how: TargetOptions) -> _Steps | None:
     """Return what to compute; None if it is for the reference, and so is whatever is wrong."""
     shape = logits.shape
     kind = target.dtype
@@ -181,7 +181,7 @@ class _Fused(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, logits: Tensor, target: Tensor, plan: Plan, how: Target) -> Tensor:
+    def forward(ctx: Any, logits: Tensor, target: Tensor, plan: Plan, how: TargetOptions) -> Tensor:
         steps = plan.steps(logits.shape[1])
         assert steps is not None
         value, ctx.gradient = _run(steps, logits, target, how, gradient=True)
@@ -214,7 +214,7 @@ class _Traced(torch.autograd.Function):
     """The same for torch.compile, which makes one graph of value and gradient: no second derivative."""
 
     @staticmethod
-    def forward(ctx: Any, logits: Tensor, target: Tensor, plan: Plan, how: Target) -> Tensor:
+    def forward(ctx: Any, logits: Tensor, target: Tensor, plan: Plan, how: TargetOptions) -> Tensor:
         steps = plan.steps(logits.shape[1])
         assert steps is not None
         value, gradient = _run(steps, logits, target, how, gradient=True)
@@ -250,7 +250,7 @@ def _run(
     steps: _Steps,
     logits: Tensor,
     target: Tensor,
-    how: Target,
+    how: TargetOptions,
     *,
     gradient: bool,
     into: Tensor | None = None,
@@ -305,7 +305,7 @@ def _reduced(
     logits: Tensor,
     target: Tensor,
     valid: Tensor | None,
-    how: Target,
+    how: TargetOptions,
     gradient: bool,
     into: Tensor | None,
 ) -> tuple[Tensor, Tensor | None]:
@@ -453,7 +453,7 @@ def _block(
 
 def _amounts(
     costs: Callable[..., Any],
-    kind: Reading | None,
+    kind: Form | None,
     x: Tensor,
     e: Tensor,
     s: Tensor,
@@ -469,7 +469,7 @@ def _amounts(
 
 
 def _gains(costs: _Costs, x: Tensor) -> tuple[Tensor, Tensor]:
-    """Return what the negative reading sums over the labels, and its slopes: phi at p of p_min, less phi."""
+    """Return what the negative form sums over the labels, and its slopes: phi at p of p_min, less phi."""
     floor, wide = -math.log(P_MIN), wider(x)
     low = torch.full((), floor, dtype=wide, device=x.device)
     bound, _ = costs(low, (-low).exp())

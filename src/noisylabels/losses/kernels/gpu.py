@@ -2,7 +2,7 @@
 
 The arithmetic is that of `fused.py`, which calls `run` for (N, K) logits on CUDA. A row of up to `WHOLE`
 classes is read once and stays in registers; a longer one is read once for its statistics (an online
-softmax), once more if sums over the labels need the probabilities (nfl, the negative reading), and once for
+softmax), once more if sums over the labels need the probabilities (nfl, the negative form), and once for
 the gradient. What the kernel does not know (float64, more terms than it has places for, functions of one's
 own) is the business of `fused.py`, and so is everything from the first failure of a kernel on, with one
 warning.
@@ -22,7 +22,7 @@ import torch
 import triton
 from torch import Tensor
 
-from noisylabels.losses.evaluation import Target
+from noisylabels.losses.evaluation import TargetOptions
 from noisylabels.losses.forms import NEGATIVE
 from noisylabels.losses.kernels import slopes, triton_kernels
 
@@ -50,7 +50,7 @@ _working = True
 def encode(steps: Any) -> tuple[list[int], list[float]] | None:
     """Return a loss as codes and numbers for the kernel, or None if it has no place for it.
 
-    Codes: a function for each place at the label; a function and whether its reading is negative for each
+    Codes: a function for each place at the label; a function and whether its form is negative for each
     place of a share. Numbers: the weight of nce, then weight, a, b of each place.
     """
     if len(steps.at_label) > LABEL_PLACES or len(steps.shares) > SHARE_PLACES:
@@ -66,11 +66,11 @@ def encode(steps: Any) -> tuple[list[int], list[float]] | None:
     missing = LABEL_PLACES - len(steps.at_label)
     codes += [0] * missing
     numbers += [0.0] * 3 * missing
-    for weight, costs, reading in steps.shares:
+    for weight, costs, form in steps.shares:
         found = _encode(costs)
         if found is None:
             return None
-        codes += [found[0], int(reading is NEGATIVE)]
+        codes += [found[0], int(form is NEGATIVE)]
         numbers += [weight, *found[1:]]
     missing = SHARE_PLACES - len(steps.shares)
     codes += [0, 0] * missing
@@ -223,7 +223,7 @@ def _(
 
 
 def run(
-    steps: Any, logits: Tensor, target: Tensor, how: Target, gradient: bool, into: Tensor | None
+    steps: Any, logits: Tensor, target: Tensor, how: TargetOptions, gradient: bool, into: Tensor | None
 ) -> tuple[Tensor, Tensor | None] | None:
     """Return the reduced value of (N, K) logits, and the gradient if wanted; None: not for the kernel."""
     global _working

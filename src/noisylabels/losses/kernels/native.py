@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from noisylabels.losses.evaluation import Target
+from noisylabels.losses.evaluation import TargetOptions
 from noisylabels.losses.kernels import slopes
 from noisylabels.losses.kernels.compile_native import source_number
 
@@ -154,7 +154,7 @@ def run(
     plan: _Plan,
     logits: Tensor,
     target: Tensor,
-    how: Target,
+    how: TargetOptions,
     gradient: bool,
     into: Tensor | None = None,
 ) -> tuple[Tensor, Tensor | None]:

@@ -23,7 +23,7 @@ JS = tl.constexpr(10)
 POLY1 = tl.constexpr(11)
 TAYLOR = tl.constexpr(100)
 
-_X_MOST = tl.constexpr(-math.log(P_MIN))  # x at p_min, where the negative reading is bounded
+_X_MOST = tl.constexpr(-math.log(P_MIN))  # x at p_min, where the negative form is bounded
 _TINY = tl.constexpr(1.1754943508222875e-38)
 _LEAST = tl.constexpr(-3.4028234663852886e38)
 
