@@ -144,7 +144,7 @@ def cases(options: Options) -> Iterator[tuple[str, str, int, np.ndarray, nl.Nois
     whole = {name: nl.corrupt_set(train, noise, seed=0)[1] for name, noise in noises.items()}
     for draw in range(options.draws):
         at = np.sort(np.random.default_rng(draw).permutation(len(train))[: options.examples])
-        features = principal(gradients(train.images[torch.from_numpy(at)]), 64)
+        features = principal(gradients(train.inputs[torch.from_numpy(at)]), 64)
         for noise, labels in whole.items():
             part = nl.NoisyLabels(
                 labels.given[at], labels.true[at], spec=labels.spec, seed=0, num_classes=labels.num_classes

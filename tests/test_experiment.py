@@ -22,7 +22,7 @@ from torch import nn
 from noisylabels.cli import main
 from noisylabels.cli.train import summary
 from noisylabels.core.checks import InputError
-from noisylabels.core.files import alone
+from noisylabels.core.files import exclusive_lock
 from noisylabels.experiment import (
     RunConfig,
     RunResult,
@@ -189,7 +189,7 @@ def test_a_loss_that_compares_views_is_refused():
 def test_a_second_process_in_the_same_folder_is_told_so(tmp_path):
     tmp_path.joinpath("run").mkdir()
     with (
-        alone(tmp_path / "run" / ".lock"),
+        exclusive_lock(tmp_path / "run" / ".lock"),
         pytest.raises(InputError, match=r"another process is at work in .*run"),
     ):
         run(fast(tmp_path / "run"))

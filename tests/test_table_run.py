@@ -61,7 +61,7 @@ def test_the_predictions_are_those_of_the_trained_model_on_its_own_rows(finished
     path, out = finished
     _, test = load_sets(load_config(None, data=str(path), label_column="diagnosis"))
     trained = load_model(out, "cpu")
-    probs = predict(trained, test.images)
+    probs = predict(trained, test.features)
     final = json.loads((out / "result.json").read_text())["final"]
     assert (probs.argmax(1) == test.labels).double().mean().item() == pytest.approx(final["test_accuracy"])
     notes: list[str] = []

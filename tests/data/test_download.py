@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from noisylabels.core.checks import InputError
-from noisylabels.core.files import alone
+from noisylabels.core.files import exclusive_lock
 from noisylabels.data import download
 from noisylabels.data.download import fetch
 
@@ -494,7 +494,7 @@ def test_an_interrupt_keeps_what_came(server, path):
 
 
 def hold(lock, ready, done):
-    with alone(lock):
+    with exclusive_lock(lock):
         ready.set()
         done.wait(30)
 

@@ -26,17 +26,17 @@ def test_columns_are_standardized_in_the_batches() -> None:
     table = rows()
     mean, std = table.mean_std()
     batches = Batches(
-        table.images, table.labels, batch_size=6, device="cpu", mean=mean, std=std, augment=None,
+        table.inputs, table.labels, batch_size=6, device="cpu", mean=mean, std=std, augment=None,
         shuffle=False, seed=0, channels_last=True,
     )  # fmt: skip
     (batch,) = batches
     x = np.arange(18.0).reshape(6, 3)
-    np.testing.assert_allclose(batch.images, (x - x.mean(0)) / x.std(0), rtol=1e-6)
+    np.testing.assert_allclose(batch.inputs, (x - x.mean(0)) / x.std(0), rtol=1e-6)
 
 
 def test_a_constant_column_becomes_zeros() -> None:
     table = feature_set([[3e8, 0.1], [3e8, 0.1], [3e8, 0.1]], [0, 1, 1], ("a", "b"))
-    assert normalize(table.images, *table.mean_std()).eq(0).all()
+    assert normalize(table.inputs, *table.mean_std()).eq(0).all()
 
 
 def test_the_digest_tells_sets_apart() -> None:
@@ -132,7 +132,7 @@ def test_sets_are_joined_in_order() -> None:
     both = joined(first, second)
     assert list(both.ids) == ["x", "y", "z"]
     assert both.labels.tolist() == [0, 1, 1]
-    assert both.images.sum() == 4
+    assert both.inputs.sum() == 4
     assert both.notes == ("odd",)
     with pytest.raises(InputError, match="cannot be joined"):
         joined(first, dataclasses.replace(second, class_names=("a", "c")))

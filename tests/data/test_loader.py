@@ -33,7 +33,7 @@ def by_example(batches, epoch):
     return {
         int(i): image
         for batch in batches.epoch(epoch)
-        for i, image in zip(batch.index, batch.images, strict=True)
+        for i, image in zip(batch.index, batch.inputs, strict=True)
     }
 
 
@@ -63,7 +63,7 @@ def test_the_images_are_the_set_s_normalized():
         0, 256, (23, 3, 6, 6), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
     )
     for batch in batches.epoch(0):
-        assert torch.equal(batch.images, normalize(images[batch.index], (0.4, 0.5, 0.6), (0.2, 0.3, 0.4)))
+        assert torch.equal(batch.inputs, normalize(images[batch.index], (0.4, 0.5, 0.6), (0.2, 0.3, 0.4)))
 
 
 def test_augmented_images_follow_the_draws():
@@ -74,7 +74,7 @@ def test_augmented_images_follow_the_draws():
     draws = augment.draw(23, 7, 4)
     for batch in make().epoch(4):
         expected = augment.apply(images[batch.index], draws.at(batch.index))
-        assert torch.equal(batch.images, normalize(expected, (0.4, 0.5, 0.6), (0.2, 0.3, 0.4)))
+        assert torch.equal(batch.inputs, normalize(expected, (0.4, 0.5, 0.6), (0.2, 0.3, 0.4)))
 
 
 @pytest.mark.parametrize("n", [20, 21, 23])
@@ -133,7 +133,7 @@ def test_the_images_of_a_part_are_not_copied():
     images = torch.zeros(6, 1, 2, 2, dtype=torch.uint8)
     how = {"batch_size": 2, "device": "cpu", "mean": [0.0], "std": [1.0], "augment": None, "seed": 0}
     part = Batches(images, torch.zeros(6).long(), shuffle=True, positions=torch.tensor([0, 3]), **how)
-    assert part.images.data_ptr() == images.data_ptr()
+    assert part.inputs.data_ptr() == images.data_ptr()
 
 
 def test_drop_last_leaves_out_what_is_not_full():
@@ -143,9 +143,9 @@ def test_drop_last_leaves_out_what_is_not_full():
 
 def test_channels_last_changes_the_layout_only():
     for one, other in zip(make().epoch(0), make(channels_last=True).epoch(0), strict=True):
-        assert torch.equal(one.images, other.images)
-        assert other.images.is_contiguous(memory_format=torch.channels_last)
-        assert one.images.is_contiguous()
+        assert torch.equal(one.inputs, other.inputs)
+        assert other.inputs.is_contiguous(memory_format=torch.channels_last)
+        assert one.inputs.is_contiguous()
 
 
 @pytest.mark.parametrize(
@@ -200,7 +200,7 @@ def test_batches_prepared_together_are_the_same(together, start):
     found = list(batches.epoch(1, start))
     for ours, theirs in zip(found, make(channels_last=True).epoch(1, start), strict=True):
         assert all(torch.equal(a, b) for a, b in zip(ours, theirs, strict=True))
-        assert ours.images.is_contiguous(memory_format=torch.channels_last)
+        assert ours.inputs.is_contiguous(memory_format=torch.channels_last)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
@@ -215,7 +215,7 @@ def test_a_gpu_sees_the_same_batches_without_synchronising(monkeypatch, fits):
     finally:
         torch.cuda.set_sync_debug_mode("default")
     for ours, theirs in zip(found, make().epoch(1), strict=True):
-        assert torch.allclose(ours.images.cpu(), theirs.images, atol=1e-6)
+        assert torch.allclose(ours.inputs.cpu(), theirs.inputs, atol=1e-6)
         assert torch.equal(ours.index.cpu(), theirs.index)
         assert torch.equal(ours.labels.cpu(), theirs.labels)
 

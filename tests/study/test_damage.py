@@ -16,7 +16,7 @@ import pytest
 
 from noisylabels.cli import main
 from noisylabels.core.checks import InputError
-from noisylabels.core.files import alone
+from noisylabels.core.files import exclusive_lock
 from noisylabels.experiment.folder import FILES
 from noisylabels.study import executors
 from noisylabels.study.executors import carry_out_all
@@ -187,7 +187,7 @@ def test_a_damaged_folder_is_not_moved_from_under_whoever_is_at_work_there(made,
     store = Store(tmp_path / "study")
     shutil.copytree(made / "begun", store.folder)
     (store.path(CELL) / "config.json").write_text("{")
-    with alone(store.path(CELL) / ".lock"):
+    with exclusive_lock(store.path(CELL) / ".lock"):
         assert store.state(CELL).state == "running"
         assert store.set_aside(CELL) is None
     assert store.set_aside(CELLS[1]) is None  # nor one that is whole
@@ -423,7 +423,7 @@ def test_a_checkpoint_for_which_there_is_no_room_is_an_error_of_the_system(tmp_p
             return open("/dev/full", mode, **given)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("noisylabels.training.checkpoint.replacing", lambda path: nullcontext(Full(path)))
+        patch.setattr("noisylabels.training.checkpoint.atomic_replace", lambda path: nullcontext(Full(path)))
         with pytest.raises(OSError, match="No space left"):
             save_checkpoint(tmp_path / "c.pt", {"w": torch.zeros(10**6)}, torch.device("cpu"))
 

@@ -14,7 +14,7 @@ import pytest
 from noisylabels.cli import main
 from noisylabels.cli.parser import VERBS, flags
 from noisylabels.core.checks import InputError
-from noisylabels.core.files import alone
+from noisylabels.core.files import exclusive_lock
 from noisylabels.experiment import read_result
 from noisylabels.prediction import load_model
 from noisylabels.study import restoring
@@ -232,7 +232,7 @@ def test_folders_that_are_done_or_in_use_stay_and_a_damaged_one_is_kept(begun, r
     (store.path(CELLS[1]) / "config.json").write_text("{")
     export(rows.values(), file)
     found = find([file], CELLS, "four")
-    with alone(store.path(CELL) / ".lock"):
+    with exclusive_lock(store.path(CELL) / ".lock"):
         before = files_in(store.path(CELL)), files_in(store.path(CELLS[1]))
         assert found.restore(store, CELLS[:2]) == (
             set(),
@@ -258,7 +258,7 @@ def test_what_another_runner_does_meanwhile_stays(begun, whole, rows, tmp_path, 
     export(rows.values(), tmp_path / "all.parquet")
     found = find([tmp_path / "all.parquet"], CELLS, "four")
     monkeypatch.setattr(Store, "state", lambda self, cell: CellState("waiting"))
-    with alone(store.path(CELL) / ".lock") if meanwhile == "at work" else nullcontext():
+    with exclusive_lock(store.path(CELL) / ".lock") if meanwhile == "at work" else nullcontext():
         assert found.restore(store, CELLS[:1])[0] == set()
     assert files_in(store.folder) == before
 

@@ -17,7 +17,7 @@ import torch
 
 from noisylabels.cli import main
 from noisylabels.core.checks import InputError
-from noisylabels.core.files import alone, held
+from noisylabels.core.files import exclusive_lock, is_locked
 from noisylabels.study.executors import carry_out_all
 from noisylabels.study.grid import from_table
 from noisylabels.study.plan import in_words, probe, read_seconds, shard
@@ -171,7 +171,7 @@ def test_an_unfinished_folder_that_is_damaged_or_of_another_run(whole, tmp_path)
     config = json.loads((store.path(CELLS[1]) / "config.json").read_text())
     (store.path(CELLS[1]) / "config.json").write_text(json.dumps(config | {"lr": 0.125}))
     assert [store.state(cell).state for cell in CELLS[:3]] == ["damaged", "damaged", "begun"]
-    with alone(store.path(CELLS[0]) / ".lock"):  # somebody is at work there: it is not to be moved
+    with exclusive_lock(store.path(CELLS[0]) / ".lock"):  # somebody is at work there: it is not to be moved
         assert store.state(CELLS[0]).state == "running"
 
 
@@ -179,13 +179,13 @@ def test_two_runners_do_not_run_the_same_cell(whole, tmp_path):
     store = Store(tmp_path / "study")
     out = store.path(CELLS[0])
     out.mkdir(parents=True)
-    with alone(out / ".lock"):
-        assert held(out / ".lock")
+    with exclusive_lock(out / ".lock"):
+        assert is_locked(out / ".lock")
         assert store.state(CELLS[0]).state == "running"
         view = Quiet()
         work = carry_out_all(store, CELLS[:2], view)
         assert work.elsewhere == [CELLS[0]]
-    assert not held(out / ".lock")
+    assert not is_locked(out / ".lock")
     assert [status for _, status in view.ends].count("done") == 1
     script = "import sys; from noisylabels.cli import main; sys.exit(main(sys.argv[1:]))"
     study = tmp_path / "six.toml"

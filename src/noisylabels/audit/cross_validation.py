@@ -17,7 +17,7 @@ from noisylabels.audit.scores import blended, rank, share_wrong
 from noisylabels.audit.training_dynamics import TrainingDynamics, features_of
 from noisylabels.core.checks import CorruptedFile, InputError, check_between, check_whole
 from noisylabels.core.config import build, to_dict
-from noisylabels.core.files import alone, atomic_replace, folder_for, read_json, write_json
+from noisylabels.core.files import atomic_replace, exclusive_lock, folder_for, read_json, write_json
 from noisylabels.core.rng import derive_seed, uniforms
 from noisylabels.experiment.reporter import Reporter, Silent
 from noisylabels.noise.checks import check_labels
@@ -144,7 +144,7 @@ def cross_validate(
     with contextlib.ExitStack() as stack:
         try:
             stack.enter_context(folder_for(folder))
-            stack.enter_context(alone(folder / ".lock"))
+            stack.enter_context(exclusive_lock(folder / ".lock"))
         except OSError as error:
             raise InputError(f"the folder {folder} cannot be written: {error.strerror}") from None
         return job.run(folder, stop)
@@ -212,7 +212,7 @@ class _Job:
         from noisylabels.training.loop import loss_identity, pick_device
 
         self.reporter = reporter
-        shape = tuple(data.images.shape[1:])
+        shape = tuple(data.inputs.shape[1:])
         image = isinstance(data, ImageSet)  # (C, H, W), not (D,)
         if averaged := [name for name in ("ema", "validation") if settings.get(name)]:
             raise InputError(
@@ -235,7 +235,7 @@ class _Job:
         self.mean_std = data.mean_std()
         self.data = dataclasses.replace(data, labels=torch.from_numpy(given), digest=digest)
         if self.device.type == "cuda":  # there once, for all folds
-            there: dict[str, Any] = {"images" if image else "features": self.batches(None).images}
+            there: dict[str, Any] = {"images" if image else "features": self.batches(None).inputs}
             self.data = dataclasses.replace(self.data, **there)
         if model == "auto":
             width = AUTO_WIDTH if width is None and image and min(shape[1:]) >= 16 else width
@@ -262,9 +262,9 @@ class _Job:
         from noisylabels.data.loader import Batches, evaluation_batch_size
 
         return Batches(
-            self.data.images,
+            self.data.inputs,
             self.data.labels,
-            batch_size=evaluation_batch_size(self.data.images),
+            batch_size=evaluation_batch_size(self.data.inputs),
             device=self.device,
             mean=self.mean_std[0],
             std=self.mean_std[1],

@@ -160,7 +160,7 @@ def _labeled(data: Any, labels: object, class_names: Sequence[str] | None) -> Ex
         made: Examples = data
         return made
     given, names = read_labels(labels, class_names or data.class_names)
-    return _of_array(data.images, given, names, data.ids, data.name)
+    return _of_array(data.inputs, given, names, data.ids, data.name)
 
 
 def _of_array(

@@ -44,8 +44,8 @@ def page(audit: Audit, examples: Examples | None, folder: Path) -> str:
         examples: the audited set, whose pictures are shown; None where there were labels alone.
         folder: of the audit, for the commands.
     """
-    pictures = examples is not None and examples.images.ndim == 4
-    tiny = pictures and examples is not None and max(examples.images.shape[2:]) < _TINY
+    pictures = examples is not None and examples.inputs.ndim == 4
+    tiny = pictures and examples is not None and max(examples.inputs.shape[2:]) < _TINY
 
     encoder = None if pictures else getattr(examples, "encoder", None)
 
@@ -60,9 +60,9 @@ def page(audit: Audit, examples: Examples | None, folder: Path) -> str:
         if audit.true is not None:
             made["true"] = int(audit.true[i])
         if pictures and examples is not None:
-            made["image"] = data_uri(examples.images[i].numpy())
+            made["image"] = data_uri(examples.inputs[i].numpy())
         elif encoder is not None and examples is not None:
-            made["values"] = _values(encoder, examples.images[i].numpy())
+            made["values"] = _values(encoder, examples.inputs[i].numpy())
         return made
 
     flagged = int(audit.flagged.sum())

@@ -26,7 +26,7 @@ from noisylabels.audit.result import FILES, Audit, audited_set
 from noisylabels.audit.scores import rank
 from noisylabels.core.checks import InputError, check_choice, check_whole
 from noisylabels.core.config import build
-from noisylabels.core.files import alone, check_file, file_digest, folder_for, write_json
+from noisylabels.core.files import check_file, exclusive_lock, file_digest, folder_for, write_json
 from noisylabels.experiment.auto_loss import AUTO
 from noisylabels.experiment.reporter import Notes, Reporter, Silent
 from noisylabels.noise.checks import check_labels_probs
@@ -143,7 +143,7 @@ def audit_labels(
     with contextlib.ExitStack() as stack:
         try:
             stack.enter_context(folder_for(folder))
-            stack.enter_context(alone(folder / ".lock"))
+            stack.enter_context(exclusive_lock(folder / ".lock"))
         except OSError as error:
             raise InputError(f"the audit's folder {folder} cannot be written: {error.strerror}") from None
         done = finished(folder, job.identity)  # again, now that nobody else can end it
@@ -254,7 +254,7 @@ class _Job:
         else:
             assert examples is not None
             said = self._train(examples, folder)
-        groups = [] if examples is None else find_duplicates(examples.images)
+        groups = [] if examples is None else find_duplicates(examples.inputs)
         kind = "labels" if examples is None else _kind(examples)
         estimated = issues.estimate(labels, said.probs, said.seen, self.subject.asked["seed"])
         same = "row" if kind == "features" else "picture"
@@ -356,7 +356,7 @@ def recipe_epochs() -> int:
 
 
 def _kind(examples: Examples) -> str:
-    return "images" if examples.images.ndim == 4 else "features"
+    return "images" if examples.inputs.ndim == 4 else "features"
 
 
 def _paths(data: str | None, ids: Sequence[str]) -> list[str | None]:

@@ -117,7 +117,7 @@ class TrainingDynamics:
         half, device = self.half, self.held.device.type
         self.model.eval()
         with torch.no_grad(), torch.autocast(device, dtype=half, enabled=half is not None):
-            each = [(self.model(batch.images).float().softmax(1), batch.labels) for batch in self.held]
+            each = [(self.model(batch.inputs).float().softmax(1), batch.labels) for batch in self.held]
         p, given = (torch.cat(part) for part in zip(*each, strict=True))
         if not bool(p.isfinite().all()):  # of the last step's weights, which no later step would notice
             cause = "on the fold held out, the logits were not finite; lower lr or set clip"
@@ -158,8 +158,8 @@ def features_of(model: nn.Module, batches: Batches) -> np.ndarray | None:
     try:
         with torch.no_grad():
             for batch in batches:
-                model(batch.images)
+                model(batch.inputs)
     finally:
         hook.remove()
     features = torch.cat(caught)
-    return features.numpy() if features.ndim == 2 and len(features) == len(batches.images) else None
+    return features.numpy() if features.ndim == 2 and len(features) == len(batches.inputs) else None

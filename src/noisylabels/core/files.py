@@ -53,7 +53,7 @@ def folder_for(path: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def alone(path: Path, seconds: float = 0.05) -> Iterator[None]:
+def exclusive_lock(path: Path, seconds: float = 0.05) -> Iterator[None]:
     """Hold the lock file `path` for the block; a process that waits for it so many seconds gets a `Busy`.
 
     The system lets go of the lock when the process ends, however it ends. Where there are no such
@@ -64,7 +64,7 @@ def alone(path: Path, seconds: float = 0.05) -> Iterator[None]:
     except ImportError:
         yield
         return
-    deadline = time.monotonic() + seconds  # never at once: `held` may be looking
+    deadline = time.monotonic() + seconds  # never at once: `is_locked` may be looking
     while True:
         with path.open("w") as file:
             try:
@@ -88,8 +88,8 @@ def alone(path: Path, seconds: float = 0.05) -> Iterator[None]:
             return
 
 
-def held(path: Path) -> bool:
-    """Return whether a process holds the lock file `path` by `alone`."""
+def is_locked(path: Path) -> bool:
+    """Return whether a process holds the lock file `path` by `exclusive_lock`."""
     try:
         import fcntl
 

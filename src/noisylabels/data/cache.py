@@ -35,7 +35,14 @@ import numpy as np
 import torch
 
 from noisylabels.core.checks import InputError
-from noisylabels.core.files import alone, atomic_replace, cache_root, file_digest, read_json, write_json
+from noisylabels.core.files import (
+    atomic_replace,
+    cache_root,
+    exclusive_lock,
+    file_digest,
+    read_json,
+    write_json,
+)
 from noisylabels.data import parallel_decoding
 from noisylabels.data.decode import MAX_UNASKED_BYTES, Progress, usable_cores
 from noisylabels.data.decode_workers import FACTS
@@ -259,7 +266,7 @@ def _store_files(folder: Path, plan: Plan, sources: Sources, progress: Progress 
     options = {name: value for name, value in plan.options.items() if name != "bad_images"}
     made_of = json.dumps([VERSION, os.fspath(plan.root.absolute()), options], sort_keys=True)
     part = folder / f".{hashlib.sha256(made_of.encode()).hexdigest()[:32]}.part"
-    with alone(part.with_suffix(".lock"), seconds=math.inf):
+    with exclusive_lock(part.with_suffix(".lock"), seconds=math.inf):
         sources.recall()  # whoever held the lock may have done it all
         if not sources.num_unknown and _open(entry := folder / sources.key(), plan):
             return entry

@@ -22,7 +22,7 @@ from urllib.parse import urlsplit
 
 from noisylabels import __version__
 from noisylabels.core.checks import InputError
-from noisylabels.core.files import alone, file_digest, folder_for, read_json, write_json
+from noisylabels.core.files import exclusive_lock, file_digest, folder_for, read_json, write_json
 
 Progress = Callable[[str, int, int], None]  # (what, done, total), here in bytes; a total of 0 is unknown
 
@@ -76,7 +76,7 @@ def fetch(
     """
     work = _Download(path, digest, progress, size, timeout, attempts, pause)
     try:
-        with folder_for(path.parent), alone(path.with_name(f".{path.name}.lock")):
+        with folder_for(path.parent), exclusive_lock(path.with_name(f".{path.name}.lock")):
             work.run(urls)
     except OSError as error:  # of the disk; those of the network do not come up to here
         kept = "; what has come is kept, and the same command goes on" if work.part.exists() else ""

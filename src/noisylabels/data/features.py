@@ -54,8 +54,8 @@ class FeatureSet:
         check_set_labels(len(self.features), self.labels, self.class_names, self.ids, "rows")
 
     @property
-    def images(self) -> torch.Tensor:
-        """The features, (N, D), under the name by which training asks any set for what a model sees."""
+    def inputs(self) -> torch.Tensor:
+        """What a model is given: the features, (N, D)."""
         return self.features
 
     @property
@@ -69,7 +69,7 @@ class FeatureSet:
     def mean_std(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
         """Return mean and population standard deviation of each column, D each; 1 for a constant column.
 
-        >>> feature_set([[0.0, 1.0], [2.0, 1.0]], [0, 1], ("a", "b")).pixel_mean_std()
+        >>> feature_set([[0.0, 1.0], [2.0, 1.0]], [0, 1], ("a", "b")).mean_std()
         ((1.0, 1.0), (1.0, 1.0))
         """
         columns = self.features.double()
@@ -110,7 +110,7 @@ def feature_set(
         InputError: what `FeatureSet` refuses.
 
     >>> pair = feature_set([[0.5, 1.0], [2.0, -1.0]], [0, 1], ("cat", "dog"))
-    >>> len(pair), pair.num_classes, tuple(pair.images.shape)
+    >>> len(pair), pair.num_classes, tuple(pair.features.shape)
     (2, 2, (2, 2))
     """
     rows = torch.as_tensor(features).to(torch.float32)
@@ -159,14 +159,14 @@ def joined(first: Examples, second: Examples) -> Examples:
     >>> len(joined(pair, pair))
     4
     """
-    size, other = tuple(first.images.shape[1:]), tuple(second.images.shape[1:])
+    size, other = tuple(first.inputs.shape[1:]), tuple(second.inputs.shape[1:])
     if type(first) is not type(second) or first.class_names != second.class_names or size != other:
         raise InputError(
             f"a set of {first.num_classes} classes and examples of {size} and one of {second.num_classes} "
             f"classes and {other} cannot be joined"
         )
     values, labels = (
-        torch.cat([getattr(part, name) for part in (first, second)]) for name in ("images", "labels")
+        torch.cat([getattr(part, name) for part in (first, second)]) for name in ("inputs", "labels")
     )
     ids, notes = [*first.ids, *second.ids], tuple(dict.fromkeys(first.notes + second.notes))
     if isinstance(first, FeatureSet):

@@ -50,6 +50,11 @@ class ImageSet:
         check_set_labels(len(self.images), self.labels, self.class_names, self.ids, "images")
 
     @property
+    def inputs(self) -> torch.Tensor:
+        """What a model is given: the images, (N, C, H, W)."""
+        return self.images
+
+    @property
     def num_classes(self) -> int:
         """The number of classes K."""
         return len(self.class_names)
@@ -68,7 +73,7 @@ class ImageSet:
             C means and C (population) standard deviations.
 
         >>> one = image_set(torch.tensor([0, 255], dtype=torch.uint8).view(2, 1, 1, 1), [0, 1], ("a", "b"))
-        >>> one.pixel_mean_std()
+        >>> one.mean_std()
         ((0.5,), (0.5,))
         """
         means, deviations = [], []

@@ -28,7 +28,7 @@ _AHEAD_BYTES = 1 << 30  # sets from this size: smaller ones stay in the system's
 class Batch(NamedTuple):
     """One step's examples, on the device."""
 
-    images: torch.Tensor  # float32, (B, C, H, W) or (B, D), normalized
+    inputs: torch.Tensor  # float32, (B, C, H, W) or (B, D), normalized
     labels: torch.Tensor  # int64, (B,)
     # int64, (B,): positions in the set. The name hides tuple.index, which nobody calls on a batch.
     index: torch.Tensor  # type: ignore[assignment]
@@ -74,7 +74,7 @@ class Batches:
         labels: int64, (N,).
         batch_size: examples in a batch, 1 or more.
         device: where the batches are wanted.
-        mean: C numbers in [0, 1], see `ImageSet.pixel_mean_std`; D of any size for features.
+        mean: C numbers in [0, 1], see `ImageSet.mean_std`; D of any size for features.
         std: C numbers above 0, or D.
         augment: None for none, as features must have.
         shuffle: a new order for each epoch; else that of the positions.
@@ -139,7 +139,7 @@ class Batches:
             raise InputError(f"features of {images.shape[1]} columns cannot be augmented; take augment none")
         self.resident = _fits(images, self.device)
         # where they are: a second `Batches` of the same images takes them from here, and none moves twice
-        self.images = images.to(self.device) if self.resident else images
+        self.inputs = images.to(self.device) if self.resident else images
         # what may not be in memory: gathered ahead
         self._from_disk = not self.resident or (self.device.type == "cpu" and images.nbytes >= _AHEAD_BYTES)
         self._positions = positions
@@ -187,7 +187,7 @@ class Batches:
             order = order[torch.randperm(len(order), generator=generator(self._seed, "order", epoch))]
         draws = None
         if self._augment:
-            draws = self._augment.draw(len(self.images), self._seed, epoch).to(self.device)
+            draws = self._augment.draw(len(self.inputs), self._seed, epoch).to(self.device)
         here = order.to(self.device)
         spans = list(zip([0, *self._ends[:-1]], self._ends, strict=True))[start:]
         gathered = self._ahead(order, spans) if self._from_disk else None
@@ -195,7 +195,7 @@ class Batches:
             first, last = block[0][0], block[-1][1]
             index = here[first:last]
             if gathered is None:
-                pixels = self.images.index_select(0, index)
+                pixels = self.inputs.index_select(0, index)
             else:
                 pixels = next(gathered).to(self.device, non_blocking=True)
             whole = Batch(self._prepare(pixels, index, draws), self._labels.index_select(0, index), index)
@@ -206,7 +206,7 @@ class Batches:
         """Give the pixels of the batches, each gathered by a thread while those before it are at work."""
 
         def gather(begin: int, end: int) -> torch.Tensor:
-            pixels = self.images.index_select(0, order[begin:end])
+            pixels = self.inputs.index_select(0, order[begin:end])
             return pixels if self.device.type == "cpu" else pixels.pin_memory()
 
         pool = ThreadPoolExecutor(_AHEAD_THREADS)

@@ -123,7 +123,7 @@ def choose(train: ImageSet | FeatureSet, given: np.ndarray | None = None, seed: 
         return Choice(loss, f"{few} to say how many labels are wrong, {why}")
     if not found.trusted:
         loss, why = choose_loss(K, None, n)
-        seen = "pixels" if train.images.ndim == 4 else "these columns"
+        seen = "pixels" if train.inputs.ndim == 4 else "these columns"
         return Choice(loss, f"how many labels are wrong cannot be told from {seen} alone, {why}", found)
     loss, why = choose_loss(K, found.rate, n)
     return Choice(loss, f"{found}, {why}", found)
@@ -155,14 +155,14 @@ def cheap_features(train: ImageSet | FeatureSet, at: np.ndarray) -> np.ndarray:
     import torch
 
     chosen = torch.from_numpy(at)
-    if train.images.ndim == 4:
-        height, width = (min(SIDE, side) for side in train.images.shape[2:])
+    if train.inputs.ndim == 4:
+        height, width = (min(SIDE, side) for side in train.inputs.shape[2:])
         small = [  # a part at a time: large images would take gigabytes as floats
             torch.nn.functional.adaptive_avg_pool2d(
-                train.images.index_select(0, part).float() / 255, (height, width)
+                train.inputs.index_select(0, part).float() / 255, (height, width)
             )
             for part in chosen.split(256)
         ]
         return np.asarray(torch.cat(small).flatten(1).numpy())
     mean, std = (torch.tensor(each, dtype=torch.float32) for each in train.mean_std())
-    return np.asarray(((train.images.index_select(0, chosen) - mean) / std).numpy())
+    return np.asarray(((train.inputs.index_select(0, chosen) - mean) / std).numpy())

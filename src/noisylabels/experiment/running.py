@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from noisylabels.core.checks import InputError
-from noisylabels.core.files import alone, check_file, file_digest, folder_for, write_json
+from noisylabels.core.files import check_file, exclusive_lock, file_digest, folder_for, write_json
 from noisylabels.experiment.auto_loss import AUTO, choose
 from noisylabels.experiment.config import RunConfig, canonical, code_digests, default_out, run_id
 from noisylabels.experiment.folder import (
@@ -80,7 +80,7 @@ def run(
     with contextlib.ExitStack() as stack:
         try:
             stack.enter_context(folder_for(out))
-            stack.enter_context(alone(out / ".lock"))
+            stack.enter_context(exclusive_lock(out / ".lock"))
         except OSError as error:
             raise InputError(f"the run's folder {out} cannot be written: {error.strerror}") from None
         # again, now that nobody else can end it
@@ -101,12 +101,12 @@ def model_shape(config: RunConfig, train: Examples) -> dict[str, Any]:
     from noisylabels.models.mlp import OF_TABLES
 
     more = {"num_classes": train.num_classes, "width": config.width}
-    if train.images.ndim == 4:
-        height, width = train.images.shape[2:]
+    if train.inputs.ndim == 4:
+        height, width = train.inputs.shape[2:]
         auto = "small-cnn" if min(height, width) < 16 else "cnn8"
         name = auto if config.model == "auto" else config.model
-        return {"name": name, "channels": train.images.shape[1], "image_size": (height, width), **more}
-    columns = train.images.shape[1]
+        return {"name": name, "channels": train.inputs.shape[1], "image_size": (height, width), **more}
+    columns = train.inputs.shape[1]
     name = OF_TABLES if config.model == "auto" else config.model
     if name.partition(":")[0] != "mlp" and not is_user_model(name):
         raise InputError(

@@ -139,7 +139,7 @@ def corrupt_set(
         seed=seed,
         class_names=None if numbered and train.name not in NUMBERED else train.class_names,
         pairs=pairs,
-        images=train.images,
+        images=train.inputs,
         ids=train.ids,
         foreign=None if foreign is None else len(foreign),
         others=() if test is None else test.ids,

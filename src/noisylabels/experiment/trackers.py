@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
 from noisylabels.core.checks import InputError, check_choice
-from noisylabels.core.files import alone, atomic_replace
+from noisylabels.core.files import atomic_replace, exclusive_lock
 from noisylabels.experiment.folder import RunResult
 from noisylabels.experiment.reporter import Reporter, Silent
 from noisylabels.experiment.snapshot import RunSnapshot, read_snapshot
@@ -221,7 +221,7 @@ class MLflow:
         lock = (snapshot.out.parent if uri else folder) / ".mlflow.lock"
         uri = uri or f"sqlite:///{(folder / 'mlflow.db').as_posix()}"
         name = os.environ.get("MLFLOW_EXPERIMENT_NAME") or (folder.name if study else "noisylabels")
-        with alone(lock, seconds=60):  # MLflow makes its tables badly from two processes at once
+        with exclusive_lock(lock, seconds=60):  # MLflow makes its tables badly from two processes at once
             client = MlflowClient(uri)
             experiment = _experiment(client, name)
             run = None
@@ -396,7 +396,7 @@ def catch_up(result: RunResult, names: Sequence[str], reporter: Reporter | None 
     tracked = Tracked(reporter or Silent(), names, result.path)
     if tracked.trackers:
         try:
-            with alone(result.path / ".lock"):  # two at once would make two runs in MLflow
+            with exclusive_lock(result.path / ".lock"):  # two at once would make two runs in MLflow
                 tracked.end(result)
         except OSError as error:
             raise InputError(f"the run's folder {result.path} cannot be written: {error.strerror}") from None

@@ -17,7 +17,14 @@ from typing import Any
 
 from noisylabels.core.checks import Busy, InputError
 from noisylabels.core.config import build, to_dict
-from noisylabels.core.files import alone, atomic_replace, check_file, folder_for, held, write_json
+from noisylabels.core.files import (
+    atomic_replace,
+    check_file,
+    exclusive_lock,
+    folder_for,
+    is_locked,
+    write_json,
+)
 from noisylabels.experiment import Notes, RunConfig, catch_up, read_result
 from noisylabels.experiment.config import code_digests
 from noisylabels.experiment.folder import check_ends, check_files, check_folder, empty_folder, read_object
@@ -72,7 +79,7 @@ class Store:
             if mine.keys() <= self._listed()["cells"].keys():
                 return None
         self.folder.mkdir(parents=True, exist_ok=True)
-        with alone(self.folder / ".lock", seconds=30):  # another runner may add others
+        with exclusive_lock(self.folder / ".lock", seconds=30):  # another runner may add others
             there: dict[str, Any] = {}
             if path.exists():
                 try:
@@ -115,7 +122,7 @@ class Store:
         """Return how far a cell is, from its files alone."""
         found = self._seen(cell)
         # whoever is at work in a folder knows better what is in it, and it must not be moved away
-        if found.state in ("begun", "waiting", "damaged") and held(self.path(cell) / ".lock"):
+        if found.state in ("begun", "waiting", "damaged") and is_locked(self.path(cell) / ".lock"):
             return replace(found, state="running", message="")
         return found
 
@@ -181,7 +188,7 @@ class Store:
         with contextlib.ExitStack() as stack:
             ours = True
             try:
-                stack.enter_context(alone(self.path(cell) / ".lock"))
+                stack.enter_context(exclusive_lock(self.path(cell) / ".lock"))
             except Busy:
                 ours = False
             except OSError:  # no folder, or one that may only be read: nobody can be at work there

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from noisylabels.core.checks import InputError, check_choice, check_whole
 from noisylabels.core.config import to_dict
-from noisylabels.core.files import alone, check_file, file_digest, folder_for, read_json, write_json
+from noisylabels.core.files import check_file, exclusive_lock, file_digest, folder_for, read_json, write_json
 from noisylabels.core.rng import derive_seed
 from noisylabels.experiment import Reporter, RunConfig, Silent, canonical, choose, corrupted, run, run_id
 from noisylabels.experiment.auto_loss import AUTO
@@ -135,7 +135,7 @@ def tune(
     with contextlib.ExitStack() as stack:
         try:
             stack.enter_context(folder_for(out))
-            stack.enter_context(alone(out / ".lock"))
+            stack.enter_context(exclusive_lock(out / ".lock"))
         except OSError as error:
             raise InputError(f"the folder {out} cannot be written: {error.strerror}") from None
         start, held = _begin(replace(config, out=str(out)), out, search, prune, reporter)

@@ -11,7 +11,6 @@ from typing import Any
 from noisylabels.core.checks import InputError, check_choice
 from noisylabels.core.files import write_text
 
-
 RENAMED = {"memorised": "memorized", "corrected": "recovered"}
 """Old name of a column -> its name today: histories, results, exports and checkpoints are read under both."""
 

@@ -345,14 +345,14 @@ def _batches(
         Batches, device=device, mean=mean, std=std, seed=use.seed, channels_last=use.channels_last
     )
     augment = parse_augment(use.augment)
-    at_once = evaluation_batch_size(train.images) * (EVALUATED_AT_ONCE if device.type == "cuda" else 1)
+    at_once = evaluation_batch_size(train.inputs) * (EVALUATED_AT_ONCE if device.type == "cuda" else 1)
     plain = functools.partial(make, batch_size=at_once, augment=None, shuffle=False)
     batches = make(
-        train.images, given, positions=kept, batch_size=use.batch_size, augment=augment, shuffle=True
+        train.inputs, given, positions=kept, batch_size=use.batch_size, augment=augment, shuffle=True
     )
-    test_batches = plain(test.images, test.labels) if test is not None else None
+    test_batches = plain(test.inputs, test.labels) if test is not None else None
     # the images from where training has put them, so that a device holds them once
-    held_batches = plain(batches.images, given, positions=held) if len(held) else None
+    held_batches = plain(batches.inputs, given, positions=held) if len(held) else None
     return batches, test_batches, held_batches
 
 

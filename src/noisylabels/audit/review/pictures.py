@@ -136,9 +136,9 @@ class Pictures:
         if self._base is not None:
             return None
         examples = self._examples()
-        if examples is None or examples.images.ndim == 4:
+        if examples is None or examples.inputs.ndim == 4:
             return None
-        table = np.asarray(examples.images)
+        table = np.asarray(examples.inputs)
         labels = (self._audit.given[position], self._audit.suggested[position])
         means = [self._mean(table, int(k)) for k in labels]
         chosen = np.arange(table.shape[1])
@@ -191,7 +191,7 @@ class Pictures:
             raise NoPicture(self._problem)
         from PIL import Image
 
-        pixels = np.asarray(examples.images[position])
+        pixels = np.asarray(examples.inputs[position])
         if pixels.ndim != 3:
             raise NoPicture("the example is a row of values")
         last = pixels[0] if len(pixels) == 1 else pixels.transpose(1, 2, 0)
