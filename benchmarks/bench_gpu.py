@@ -31,17 +31,19 @@ from torch import Tensor, nn
 from noisylabels.bench.machine import keep, processor, slug
 from noisylabels.bench.train import CLASSES, MEAN, SIDE, STD, examples
 from noisylabels.core.checks import one_line
+from noisylabels.core.device import pick_device
 from noisylabels.core.process import usable_cpus
 from noisylabels.data.augment import parse_augment
-from noisylabels.data.loader import Batches, evaluation_batch_size
+from noisylabels.data.loader import Batch, Batches, evaluation_batch_size
 from noisylabels.losses.expression import loss
+from noisylabels.methods.standard import Standard
 from noisylabels.models.catalog import build_model
 from noisylabels.training.capture import WARM_STEPS, Captured, CudaGraphs
-from noisylabels.training.loop import EVALUATED_AT_ONCE, pick_device
 from noisylabels.training.metrics import evaluate
 from noisylabels.training.running_metrics import RunningMetrics
 from noisylabels.training.settings import Settings
-from noisylabels.training.step import Step
+from noisylabels.training.training_data import EVALUATED_AT_ONCE
+from noisylabels.training.update import Updater
 
 FLOOR_SECONDS = 0.051  # of an epoch of 391 steps of the paper's network on an H200
 MODES = ("plain", "captured", "compiled", "compiled and captured")
@@ -106,12 +108,14 @@ class Run:
         if capturable and self.device.type != "cuda":
             raise NotImplementedError("there are CUDA graphs on a GPU only")
         trained = torch.compile(network) if "compiled" in mode else network
-        self.step = Step(trained, self.criterion, settings, self.device, capturable=capturable)
-        self.update: Callable[[Tensor, Tensor, float], tuple[Tensor, Tensor]] = self.step
+        method = Standard(trained, self.criterion)
+        self.network = trained
+        self.updater = Updater(method, settings, self.device, capturable=capturable)
+        self.update: Callable[[Batch, float], tuple[Tensor, Tensor]] = self.updater
         if capturable:
             graphs = CudaGraphs(self.device)
-            self.update = Captured(self.step, graphs, options.batch_size, self.notes.append)
-        self.tally = RunningMetrics(options.images, self.device)
+            self.update = Captured(self.updater, graphs, options.batch_size, self.notes.append)
+        self.running = RunningMetrics(options.images, self.device)
 
     def wait(self) -> None:
         """Wait until the device has done what it was given."""
@@ -120,13 +124,13 @@ class Run:
 
     def epoch(self, number: int, until: float = float("inf")) -> int:
         """Walk through an epoch, or as much of it as time allows; return the images seen."""
-        self.tally.clear()
-        self.step.model.train()
+        self.running.clear()
+        self.network.train()
         seen = 0
-        for images, target, index in self.batches.epoch(number):
-            value, logits = self.update(images, target, 0.01)
-            self.tally.add(index, value, logits)
-            seen += len(target)
+        for batch in self.batches.epoch(number):
+            value, logits = self.update(batch, 0.01)
+            self.running.add(batch.positions, value, logits)
+            seen += len(batch.target)
             if time.perf_counter() > until:
                 break
         self.wait()
@@ -136,7 +140,8 @@ class Run:
         """Return the seconds of an evaluation."""
         self.wait()
         began = time.perf_counter()
-        evaluate(self.step.model, self.tested, self.criterion, self.step.autocast)
+        self.network.eval()
+        evaluate(self.network, self.tested, self.criterion, self.updater.autocast)
         self.wait()
         return time.perf_counter() - began
 

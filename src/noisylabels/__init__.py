@@ -33,12 +33,12 @@ if TYPE_CHECKING:
     from noisylabels.losses.expression import loss as loss
     from noisylabels.losses.linear import LinearLoss as LinearLoss
     from noisylabels.losses.modules import Loss as Loss
+    from noisylabels.methods.fit import fit as fit
     from noisylabels.models.catalog import build_model as build_model
     from noisylabels.noise.corruption import corrupt as corrupt
     from noisylabels.noise.estimate import estimate_transition as estimate_transition
     from noisylabels.noise.labels import NoisyLabels as NoisyLabels
     from noisylabels.training.history import History as History
-    from noisylabels.training.loop import fit as fit
     from noisylabels.training.settings import Settings as Settings
 
 # Loaded on first use, so that `noisylabels --help` does not wait for torch.
@@ -59,7 +59,7 @@ _HOME = {
     "corrupt": "noise.corruption",
     "corrupt_set": "experiment",
     "estimate_transition": "noise.estimate",
-    "fit": "training.loop",
+    "fit": "methods.fit",
     "image_set": "data.images",
     "load": "data.catalog",
     "load_config": "experiment",

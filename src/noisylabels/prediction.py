@@ -60,10 +60,10 @@ def load_model(run: Path, device: str = "auto", model: str | None = None) -> Tra
     """
     from safetensors import SafetensorError, safe_open
 
+    from noisylabels.core.device import pick_device
     from noisylabels.data.encoding import Encoder
     from noisylabels.experiment.folder import read_result
     from noisylabels.models.catalog import build_model, is_user_model, untrained
-    from noisylabels.training.loop import pick_device
 
     path = run / "model.safetensors" if run.is_dir() else run
     if not path.exists():

@@ -15,6 +15,7 @@ from noisylabels.data.augment import normalize
 from noisylabels.data.features import FeatureSet, feature_set, joined
 from noisylabels.data.images import image_set
 from noisylabels.data.loader import Batches
+from noisylabels.training.callbacks import Callback, PauseWhen, StepResult, Stop
 from noisylabels.training.interrupt import Interrupted
 
 
@@ -87,12 +88,13 @@ def test_every_step_is_observed() -> None:
     table, seen = cancer(), []
     model = torch.nn.Linear(30, 2)
 
-    def observe(epoch: int, index: torch.Tensor, logits: torch.Tensor, target: torch.Tensor) -> None:
-        assert torch.equal(target, table.labels[index])
-        assert logits.shape == (len(index), 2)
-        seen.append((epoch, index.clone()))
+    class Observer(Callback):
+        def on_step(self, step: StepResult) -> None:
+            assert torch.equal(step.target, table.labels[step.positions])
+            assert step.logits.shape == (len(step.positions), 2)
+            seen.append((step.epoch, step.positions.clone()))
 
-    nl.fit(model, table, None, nl.loss("ce"), epochs=2, observe=observe)
+    nl.fit(model, table, None, nl.loss("ce"), epochs=2, callbacks=[Observer()])
     for epoch in (1, 2):
         index = torch.cat([part for which, part in seen if which == epoch])
         assert torch.equal(index.sort().values, torch.arange(len(table)))
@@ -101,14 +103,16 @@ def test_every_step_is_observed() -> None:
 def test_training_ends_when_it_is_enough(tmp_path) -> None:
     table = cancer()
 
-    def ended(history: nl.History) -> bool:
-        return len(history) >= 3
+    class Ended(Callback):
+        def should_stop(self, history: nl.History) -> Stop | None:
+            return Stop.FINISH if len(history) >= 3 else None
 
     def go(folder, stop=lambda: False) -> tuple[nl.History, torch.Tensor]:
         torch.manual_seed(0)
         model = torch.nn.Linear(30, 2)
+        callbacks = [Ended(), PauseWhen(stop)]
         history = nl.fit(
-            model, table, None, nl.loss("ce"), epochs=9, folder=folder, enough=ended, stop=stop, seed=3
+            model, table, None, nl.loss("ce"), epochs=9, folder=folder, callbacks=callbacks, seed=3
         )
         return history, model.weight.detach()
 

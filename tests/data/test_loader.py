@@ -33,7 +33,7 @@ def by_example(batches, epoch):
     return {
         int(i): image
         for batch in batches.epoch(epoch)
-        for i, image in zip(batch.index, batch.inputs, strict=True)
+        for i, image in zip(batch.positions, batch.inputs, strict=True)
     }
 
 
@@ -42,19 +42,19 @@ def by_example(batches, epoch):
 def test_every_example_comes_once(n, batch_size, shuffle):
     batches = make(n, batch_size=batch_size, shuffle=shuffle)
     found = list(batches.epoch(3))
-    index = torch.cat([batch.index for batch in found])
+    index = torch.cat([batch.positions for batch in found])
     assert sorted(index.tolist()) == list(range(n))
     assert len(found) == len(batches)
-    assert all(len(batch.index) == batch_size for batch in found[:-2])
+    assert all(len(batch.positions) == batch_size for batch in found[:-2])
     if shuffle and n > 1 and batch_size > 1:
         assert len(found[-1].index) > 1  # batch normalization cannot train on one example
-    assert torch.equal(torch.cat([batch.labels for batch in found]), index % 4)
+    assert torch.equal(torch.cat([batch.target for batch in found]), index % 4)
 
 
 def test_without_shuffling_the_order_is_the_set_s():
     batches = make(11, shuffle=False, augment=None)
-    assert [len(batch.index) for batch in batches] == [5, 5, 1]
-    assert torch.cat([batch.index for batch in batches]).tolist() == list(range(11))
+    assert [len(batch.positions) for batch in batches] == [5, 5, 1]
+    assert torch.cat([batch.positions for batch in batches]).tolist() == list(range(11))
 
 
 def test_the_images_are_the_set_s_normalized():
@@ -63,7 +63,7 @@ def test_the_images_are_the_set_s_normalized():
         0, 256, (23, 3, 6, 6), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
     )
     for batch in batches.epoch(0):
-        assert torch.equal(batch.inputs, normalize(images[batch.index], (0.4, 0.5, 0.6), (0.2, 0.3, 0.4)))
+        assert torch.equal(batch.inputs, normalize(images[batch.positions], (0.4, 0.5, 0.6), (0.2, 0.3, 0.4)))
 
 
 def test_augmented_images_follow_the_draws():
@@ -73,7 +73,7 @@ def test_augmented_images_follow_the_draws():
     augment = Augment(crop=2, flip=True)
     draws = augment.draw(23, 7, 4)
     for batch in make().epoch(4):
-        expected = augment.apply(images[batch.index], draws.at(batch.index))
+        expected = augment.apply(images[batch.positions], draws.at(batch.positions))
         assert torch.equal(batch.inputs, normalize(expected, (0.4, 0.5, 0.6), (0.2, 0.3, 0.4)))
 
 
@@ -113,11 +113,11 @@ PART = torch.tensor([1, 2, 5, 8, 9, 13, 14, 15, 18, 20, 22])
 def test_a_part_is_its_examples_as_they_are_in_the_whole(shuffle):
     """Labels, index and augmentation of an example go by its position in the set."""
     found = list(make(positions=PART, shuffle=shuffle).epoch(2))
-    assert [len(batch.index) for batch in found] == ([5, 6] if shuffle else [5, 5, 1])
-    index = torch.cat([batch.index for batch in found])
+    assert [len(batch.positions) for batch in found] == ([5, 6] if shuffle else [5, 5, 1])
+    index = torch.cat([batch.positions for batch in found])
     assert sorted(index.tolist()) == PART.tolist()
     assert torch.equal(index, PART) is not shuffle
-    assert torch.equal(torch.cat([batch.labels for batch in found]), index % 4)
+    assert torch.equal(torch.cat([batch.target for batch in found]), index % 4)
     whole, part = by_example(make(), 2), by_example(make(positions=PART, shuffle=shuffle), 2)
     assert all(torch.equal(part[i], whole[i]) for i in PART.tolist())
 
@@ -137,8 +137,8 @@ def test_the_images_of_a_part_are_not_copied():
 
 
 def test_drop_last_leaves_out_what_is_not_full():
-    assert [len(batch.index) for batch in make(23, drop_last=True).epoch(0)] == [5, 5, 5, 5]
-    assert [len(batch.index) for batch in make(21, drop_last=True).epoch(0)] == [5, 5, 5, 5]
+    assert [len(batch.positions) for batch in make(23, drop_last=True).epoch(0)] == [5, 5, 5, 5]
+    assert [len(batch.positions) for batch in make(21, drop_last=True).epoch(0)] == [5, 5, 5, 5]
 
 
 def test_channels_last_changes_the_layout_only():

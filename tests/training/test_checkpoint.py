@@ -11,9 +11,10 @@ import torch
 from torch import nn
 
 from noisylabels.core.checks import InputError
+from noisylabels.methods.fit import fit
+from noisylabels.training.callbacks import Callback, PauseWhen
 from noisylabels.training.history import History
 from noisylabels.training.interrupt import Interrupted
-from noisylabels.training.loop import fit
 
 RUN = {"epochs": 3, "batch_size": 16, "lr": 0.05, "device": "cpu", "seed": 2}  # 3 steps an epoch
 STATES = {
@@ -72,14 +73,16 @@ def test_a_run_stopped_after_every_step_is_the_undisturbed_one(train_one, tmp_pa
     expected, history = train_one(**state, folder=tmp_path / "undisturbed")
     if "scale" in state:  # the scaler has something to remember: steps were skipped
         saved = torch.load(tmp_path / "undisturbed" / "checkpoint.pt", weights_only=True)
-        assert saved["step"]["scaler"]["scale"] < 65536
+        assert saved["update"]["scaler"]["scale"] < 65536
     out = tmp_path / "stopped"
     stops = []
     while True:
         try:
             # other weights and another random state at each start: only the checkpoint counts
             torch.manual_seed(len(stops))
-            model, again = train_one(weights=len(stops), **state, folder=out, stop=lambda: True)
+            model, again = train_one(
+                weights=len(stops), **state, folder=out, callbacks=[PauseWhen(lambda: True)]
+            )
             break
         except Interrupted as stopped:
             stops.append((stopped.epoch, stopped.step))
@@ -103,7 +106,7 @@ def test_a_step_counts_its_time_once(train_one, tmp_path, monkeypatch):
         return False
 
     monkeypatch.setattr("noisylabels.training.loop.save_checkpoint", save)
-    _, history = train_one(folder=tmp_path, stop=stop, checkpoint_minutes=0.0)
+    _, history = train_one(folder=tmp_path, callbacks=[PauseWhen(stop)], checkpoint_minutes=0.0)
     assert history.column("train_seconds") == [3.0, 3.0, 3.0]
     assert history.column("eval_seconds") == [0.0, 0.0, 0.0]
 
@@ -131,26 +134,23 @@ def test_killed_after_a_row_and_before_its_checkpoint(train_one, tmp_path):
     class Killed(Exception):  # noqa: N818
         pass
 
-    class Watcher:
-        def step(self, epoch, done, total):
-            if (epoch, done) == (4, 1):
+    class Killer(Callback):
+        def on_step(self, step):
+            if (step.epoch, step.done) == (4, 1):
                 raise Killed
-
-        def epoch(self, row):
-            pass
 
     how = {"epochs": 5, "checkpoint_epochs": 2, "folder": tmp_path / "a"}
     with pytest.raises(Killed):
-        train_one(**how, watcher=Watcher())
+        train_one(**how, callbacks=[Killer()])
     assert len(History.read(tmp_path / "a" / "history.jsonl")) == 3
     assert torch.load(tmp_path / "a" / "checkpoint.pt", weights_only=True)["epoch"] == 2
     seen = []
 
-    class Reader(Watcher):
-        def step(self, epoch, done, total):
+    class Reader(Callback):
+        def on_step(self, step):
             seen.append(len(History.read(tmp_path / "a" / "history.jsonl")))
 
-    model, history = train_one(**how, watcher=Reader())
+    model, history = train_one(**how, callbacks=[Reader()])
     assert seen == [2] * 3 + [3] * 3 + [4] * 3  # the file never knows more than the run
     expected, undisturbed = train_one(epochs=5)
     assert without_times(history) == without_times(undisturbed)
@@ -170,7 +170,7 @@ def test_killed_between_the_last_checkpoint_and_the_result(train_one, tmp_path, 
 def test_how_it_is_carried_out_may_change_on_the_way(train_one, tmp_path):
     expected, _ = train_one()
     with pytest.raises(Interrupted):
-        train_one(folder=tmp_path, stop=lambda: True)
+        train_one(folder=tmp_path, callbacks=[PauseWhen(lambda: True)])
     model, _ = train_one(folder=tmp_path, checkpoint_epochs=3, checkpoint_minutes=1.0, device="auto")
     if not torch.cuda.is_available():
         assert all(torch.equal(a, b) for a, b in zip(model.parameters(), expected.parameters(), strict=True))
@@ -179,7 +179,7 @@ def test_how_it_is_carried_out_may_change_on_the_way(train_one, tmp_path):
 @pytest.fixture
 def saved(train_one, tmp_path) -> Path:
     with pytest.raises(Interrupted):
-        train_one(folder=tmp_path, stop=lambda: True)
+        train_one(folder=tmp_path, callbacks=[PauseWhen(lambda: True)])
     return tmp_path / "checkpoint.pt"
 
 
@@ -231,7 +231,7 @@ def test_a_checkpoint_of_other_data_or_labels_is_refused(saved, sets, model):
     ],
 )
 def test_a_checkpoint_of_another_model_is_refused(saved, sets, other):
-    with pytest.raises(InputError, match=r"is of another model; take another folder, or remove") as error:
+    with pytest.raises(InputError, match=r"is of another model or method; use another folder, or remove") as error:
         fit(other, *sets(channels=3), nn.CrossEntropyLoss(), folder=saved.parent, **RUN)
     assert "\n" not in str(error.value)
 
@@ -265,7 +265,7 @@ def test_a_foreign_torch_file_is_one_clear_line(saved, train_one, value):
 
 def test_a_checkpoint_of_another_format_is_one_clear_line(saved, train_one):
     torch.save({"format": 1, "random": {}}, saved)
-    refused(saved, train_one, "has format 1, expected 2; remove it to start over")
+    refused(saved, train_one, "has format 1, expected 3; remove it to start over")
 
 
 def test_a_checkpoint_cannot_run_code(saved, train_one, tmp_path):
@@ -288,7 +288,7 @@ def test_damaged_bytes_never_end_in_another_exception(saved, train_one):
             damaged[chance.randrange(len(damaged))] ^= 1 << chance.randrange(8)
         saved.write_bytes(bytes(damaged))
         with pytest.raises((InputError, Interrupted)):
-            train_one(folder=saved.parent, stop=lambda: True)
+            train_one(folder=saved.parent, callbacks=[PauseWhen(lambda: True)])
 
 
 def test_a_folder_of_another_loss_is_refused(sets, model, tmp_path):

@@ -6,7 +6,9 @@ import pytest
 import torch
 from torch import nn
 
-from noisylabels.training.loop import TrainingDiverged, fit
+from noisylabels.methods.fit import fit
+from noisylabels.training.callbacks import PauseWhen
+from noisylabels.training.loop import TrainingDiverged
 
 RUN = {"epochs": 3, "batch_size": 16, "lr": 0.05, "device": "cpu"}  # 3 steps an epoch
 
@@ -127,10 +129,10 @@ def test_a_run_stopped_after_it_has_diverged_and_never_saves_what_is_broken(sets
         steps += 1
         return steps == 5  # a step after the bad one
 
-    error = diverged(model(), sets(), Broken(4), folder=tmp_path, stop=stop)
+    error = diverged(model(), sets(), Broken(4), folder=tmp_path, callbacks=[PauseWhen(stop)])
     assert (error.epoch, error.step) == (2, 1)
     assert "the loss was not finite" in error.cause
     assert len(error.history) == 1
     saved = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
     assert (saved["epoch"], saved["done"]) == (1, 0)
-    assert all(value.isfinite().all() for value in saved["step"]["model"].values())
+    assert all(value.isfinite().all() for value in saved["update"]["method"].values())

@@ -12,16 +12,18 @@ import torch
 from torch import nn
 
 from noisylabels.core.checks import InputError
+from noisylabels.core.device import pick_device
 from noisylabels.core.rng import derive_seed
 from noisylabels.data.augment import parse_augment
 from noisylabels.data.images import image_set
 from noisylabels.data.loader import Batches
 from noisylabels.data.split import validation_split
 from noisylabels.losses.expression import loss as parse_loss
+from noisylabels.methods.fit import fit
 from noisylabels.models.catalog import build_model
 from noisylabels.noise.corruption import corrupt
 from noisylabels.noise.labels import NoisyLabels
-from noisylabels.training.loop import fit, pick_device
+from noisylabels.training.callbacks import Callback
 
 FAST = {"epochs": 2, "batch_size": 16, "lr": 0.05, "device": "cpu"}
 
@@ -40,7 +42,7 @@ def orders(n: int, batch_size: int, seed: int, epochs: int) -> list[list[torch.T
     batches = Batches(
         torch.zeros(n, 1, 1, 1, dtype=torch.uint8), torch.zeros(n).long(), batch_size=batch_size, **how
     )
-    return [[batch.index for batch in batches.epoch(epoch)] for epoch in range(epochs)]
+    return [[batch.positions for batch in batches.epoch(epoch)] for epoch in range(epochs)]
 
 
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
@@ -128,15 +130,22 @@ def test_a_row_has_what_is_promised_and_is_written_as_it_is(sets, model, tmp_pat
     told: list[dict] = []
     steps: list[tuple[int, int, int]] = []
 
-    class Watcher:
-        def step(self, epoch, done, total):
-            steps.append((epoch, done, total))
+    class Follower(Callback):
+        def on_step(self, step):
+            steps.append((step.epoch, step.done, step.total))
 
-        def epoch(self, row):
+        def on_epoch_end(self, row):
             told.append(row)
 
     history = fit(
-        model(), train, test, nn.CrossEntropyLoss(), labels=labels, folder=tmp_path, watcher=Watcher(), **FAST
+        model(),
+        train,
+        test,
+        nn.CrossEntropyLoss(),
+        labels=labels,
+        folder=tmp_path,
+        callbacks=[Follower()],
+        **FAST,
     )
     for row in history.rows:
         assert {name: type(value) for name, value in row.items()} == PROMISED
@@ -412,6 +421,11 @@ def test_a_part_of_a_set_is_trained_on_and_nothing_else_seen(sets, model):
     train, _ = sets(n=40)
     part = np.arange(40)[np.arange(40) % 4 != 1]
     seen = []
+
+    class Observer(Callback):
+        def on_step(self, step):
+            seen.append((step.epoch, step.positions.tolist()))
+
     net = model()
     fit(
         net,
@@ -419,7 +433,7 @@ def test_a_part_of_a_set_is_trained_on_and_nothing_else_seen(sets, model):
         None,
         nn.CrossEntropyLoss(),
         positions=part,
-        observe=lambda epoch, index, logits, target: seen.append((epoch, index.tolist())),
+        callbacks=[Observer()],
         **FAST,
     )
     for epoch in (1, 2):

@@ -91,7 +91,7 @@ def test_evaluate_against_a_naive_loop_whatever_the_batches(batch_size):
     logits = torch.randn(7, 4, generator=torch.Generator().manual_seed(0))
     labels = torch.tensor([0, 1, 2, 3, 0, 1, 2])
     off = torch.autocast("cpu", enabled=False)
-    said = evaluate(Fixed(logits), numbered(labels, batch_size), nn.CrossEntropyLoss(), off)
+    said = evaluate(Fixed(logits).eval(), numbered(labels, batch_size), nn.CrossEntropyLoss(), off)
     assert said.predicted.tolist() == [max(range(4), key=row.__getitem__) for row in logits.tolist()]
     assert said.labels.tolist() == labels.tolist()
     losses = [nn.functional.cross_entropy(logits[i], labels[i]).item() for i in range(7)]
@@ -105,11 +105,13 @@ def test_evaluate_sees_a_single_logit_that_is_not_finite(bad):
     logits[4, 1] = bad
     off = torch.autocast("cpu", enabled=False)
     # a loss that hides it
-    said = evaluate(Fixed(logits), numbered(torch.zeros(5).long(), 2), lambda l, t: torch.tensor(1.0), off)
+    said = evaluate(
+        Fixed(logits).eval(), numbered(torch.zeros(5).long(), 2), lambda l, t: torch.tensor(1.0), off
+    )
     assert (said.loss, said.finite) == (1.0, False)
 
 
-def test_a_tally_counts_the_steps_before_the_first_that_was_not_finite():
+def test_running_metrics_count_the_steps_before_the_first_that_was_not_finite():
     running = RunningMetrics(6, CPU)
     nan, one, fine = torch.tensor(float("nan")), torch.tensor(1.0), torch.tensor([[0.0, 1.0], [1.0, 0.0]])
     running.add(torch.tensor([4, 1]), one, fine)

@@ -11,8 +11,9 @@ from noisylabels.core.checks import InputError
 from noisylabels.core.rng import generator
 from noisylabels.data.split import validation_split
 from noisylabels.losses.expression import loss as parse_loss
+from noisylabels.methods.fit import fit
 from noisylabels.noise.corruption import corrupt
-from noisylabels.training.loop import TrainingDiverged, fit
+from noisylabels.training.loop import TrainingDiverged
 
 FAST = {"epochs": 2, "batch_size": 16, "lr": 0.05, "device": "cpu"}
 

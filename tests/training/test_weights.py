@@ -10,7 +10,7 @@ from torch import nn
 from noisylabels.core.checks import InputError
 from noisylabels.data.features import feature_set
 from noisylabels.losses.expression import loss as parse_loss
-from noisylabels.training.loop import fit
+from noisylabels.methods.fit import fit
 
 RUN = {"epochs": 3, "batch_size": 64, "lr": 0.1, "momentum": 0.0, "schedule": "constant", "device": "cpu"}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import dataclasses
 import hashlib
 import time
@@ -205,11 +206,12 @@ class _Job:
     ) -> None:
         import torch
 
+        from noisylabels.core.device import pick_device
         from noisylabels.data.catalog import default_augment
         from noisylabels.data.images import ImageSet
         from noisylabels.losses.expression import loss as read_loss
         from noisylabels.models.catalog import canonical_model, check_model
-        from noisylabels.training.loop import loss_identity, pick_device
+        from noisylabels.training.loop import loss_identity
 
         self.reporter = reporter
         shape = tuple(data.inputs.shape[1:])
@@ -300,8 +302,9 @@ class _Job:
         """Train on all folds but one; return what the model says of that one, and said of the others."""
         import torch
 
+        from noisylabels.methods.fit import fit
         from noisylabels.models.catalog import build_model
-        from noisylabels.training.loop import fit
+        from noisylabels.training.callbacks import PauseWhen
 
         began = time.perf_counter()
         held = np.flatnonzero(self.fold == fold)
@@ -311,20 +314,17 @@ class _Job:
         model = build_model(**self.shape, seed=seed)
         counts, before = (len(self.data), self.data.num_classes), fold * self.use.epochs
         batches = self.batches(torch.from_numpy(held))
-        watcher = TrainingDynamics(model, batches, counts, self.use.precision, before, self.reporter)
+        dynamics = TrainingDynamics(model, batches, counts, self.use.precision, before, self.reporter)
         fit(
             model,
             self.data,
             None,
-            self.criterion,
+            copy.deepcopy(self.criterion),  # a loss may have state, and folds share none
             positions=trained,
-            watcher=watcher,
-            observe=watcher.observe,
-            enough=watcher.enough,
-            stop=stop,
+            callbacks=[dynamics, PauseWhen(stop)],
             **(to_dict(self.use) | {"seed": seed}),
         )
-        part = watcher.result(torch.from_numpy(trained))
+        part = dynamics.result(torch.from_numpy(trained))
         if fold == self.folds - 1 and (features := features_of(model, self.batches(None))) is not None:
             part["features"] = features
         return part | {"held": held, "trained": trained, "seconds": np.array([time.perf_counter() - began])}

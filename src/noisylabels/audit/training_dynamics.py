@@ -1,4 +1,4 @@
-"""What is taken down of a fold while it is trained: the dynamics of each example, and what the model says."""
+"""Training dynamics of a fold: how its model predicts each example, epoch by epoch."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from noisylabels.experiment.reporter import Reporter
+from noisylabels.training.callbacks import Callback, StepResult, Stop
+from noisylabels.training.history import History
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -15,7 +17,7 @@ if TYPE_CHECKING:
 
 POWER = 16
 """Of the accuracy on the labels held out, right or wrong, the weight of an epoch: an epoch that predicts them
-a tenth worse than the best has a fifth of its weight. Early epochs have learnt too little, late ones too
+a tenth worse than the best has a fifth of its weight. Early epochs have learned too little, late ones too
 much, and when is which depends on data, noise and loss; this needs no clean label."""
 
 PATIENCE, PATIENT_STEPS = 4, 80
@@ -55,8 +57,8 @@ class EpochMean:
         return self.sum / self.weights
 
 
-class TrainingDynamics:
-    """Takes down what a fold's model says while it is trained, and hands on how far it is.
+class TrainingDynamics(Callback):
+    """Records how a fold's model predicts each example while it is trained, and reports progress.
 
     Args:
         model: in training.
@@ -82,42 +84,42 @@ class TrainingDynamics:
         self.half = {"bfloat16": torch.bfloat16, "float16": torch.float16}.get(precision)
         (n, K), device = counts, held.device
         self.dynamics = torch.zeros(3, n, device=device)
-        self.now = torch.zeros(n, K, device=device)  # what was said in the present epoch
+        self.now = torch.zeros(n, K, device=device)  # predictions of the present epoch
         self.seen = EpochMean(torch.zeros(n, K, device=device))
         self.probs: EpochMean | None = None
         self.epochs = self.since_best = 0
         self.steps = 1  # of an epoch
-        self.note = reporter.note
 
-    def observe(self, epoch: int, index: Tensor, logits: Tensor, target: Tensor) -> None:
-        """Add up the dynamics of a step's examples."""
+    def on_note(self, text: str) -> None:
+        """Pass a note on."""
+        self.reporter.note(text)
+
+    def on_step(self, step: StepResult) -> None:
+        """Add up the dynamics of a step's examples, and report progress over all folds."""
         import torch
 
+        logits, target, positions = step.logits, step.target, step.positions
         log_p = logits.float().log_softmax(1)
         p = log_p.exp()
         own = p.gather(1, target[:, None])[:, 0]
         others = p.scatter(1, target[:, None], -1.0).amax(1)
         loss = -log_p.gather(1, target[:, None])[:, 0]
         right = logits.argmax(1) == target
-        self.dynamics[:, index] += torch.stack([own - others, loss, right.float()])
-        self.now[index] = p
+        self.dynamics[:, positions] += torch.stack([own - others, loss, right.float()])
+        self.now[positions] = p
+        self.steps = step.total
+        self.reporter.step(self.before + step.epoch, step.done, step.total)
 
-    def step(self, epoch: int, done: int, total: int) -> None:
-        """Hand on how far the epoch is, counted through all folds."""
-        self.steps = total
-        self.reporter.step(self.before + epoch, done, total)
-
-    def epoch(self, row: dict[str, Any]) -> None:
-        """Judge the fold held out, and add the epoch to the means with the weight that this earns it."""
+    def on_epoch_end(self, row: dict[str, Any]) -> None:
+        """Predict the held-out fold, and add the epoch to the means with its weight."""
         import torch
 
-        from noisylabels.training.history import History
         from noisylabels.training.loop import TrainingDiverged
 
         half, device = self.half, self.held.device.type
         self.model.eval()
         with torch.no_grad(), torch.autocast(device, dtype=half, enabled=half is not None):
-            each = [(self.model(batch.inputs).float().softmax(1), batch.labels) for batch in self.held]
+            each = [(self.model(batch.inputs).float().softmax(1), batch.target) for batch in self.held]
         p, given = (torch.cat(part) for part in zip(*each, strict=True))
         if not bool(p.isfinite().all()):  # of the last step's weights, which no later step would notice
             cause = "on the fold held out, the logits were not finite; lower lr or set clip"
@@ -131,9 +133,9 @@ class TrainingDynamics:
         self.seen.add(accuracy, self.now)
         self.reporter.epoch(row | {"epoch": self.before + row["epoch"]})
 
-    def enough(self, _history: object) -> bool:
-        """Say whether more epochs no longer help."""
-        return self.since_best >= max(PATIENCE, PATIENT_STEPS / self.steps)
+    def should_stop(self, history: History) -> Stop | None:
+        """Stop early once the held-out accuracy has not improved for some epochs."""
+        return Stop.FINISH if self.since_best >= max(PATIENCE, PATIENT_STEPS / self.steps) else None
 
     def result(self, trained: Tensor) -> dict[str, np.ndarray]:
         """Return the means: `probs` of those held out, `seen` and `dynamics` of those trained on."""

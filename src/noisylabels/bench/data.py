@@ -208,7 +208,7 @@ def batch_rate(count: int = 50_000, *, batch_size: int = 128, seconds: float = 3
         given, epoch, began = 0, 1, time.perf_counter()
         while (passed := time.perf_counter() - began) < seconds:
             for batch in batches.epoch(epoch):
-                given += len(batch.labels)
+                given += len(batch.target)
                 if (passed := time.perf_counter() - began) >= seconds:
                     break
             epoch += 1

@@ -13,11 +13,12 @@ from torch.utils.data import DataLoader, Dataset
 
 from noisylabels.bench.timing import Ratio, compare
 from noisylabels.data.augment import parse_augment
-from noisylabels.data.loader import Batches
+from noisylabels.data.loader import Batch, Batches
 from noisylabels.losses.expression import loss
+from noisylabels.methods.standard import Standard
 from noisylabels.models.catalog import build_model
 from noisylabels.training.settings import Settings
-from noisylabels.training.step import Step
+from noisylabels.training.update import Updater
 
 EXAMPLES, SIDE, CLASSES = 2048, 32, 10
 MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
@@ -90,20 +91,18 @@ def our_step(
         seed=0,
         channels_last=True,
     )
-    step = Step(network.train(), criterion, settings, device)
+    update = Updater(Standard(network.train(), criterion), settings, device)
 
-    def endless() -> Iterator[tuple[Tensor, Tensor]]:
+    def endless() -> Iterator[Batch]:
         epoch = 0
         while True:
-            for images, target, _ in batches.epoch(epoch):
-                yield images, target
+            yield from batches.epoch(epoch)
             epoch += 1
 
     source = endless()
 
     def one() -> Tensor:
-        images, target = next(source)
-        return step(images, target, settings.lr)[0]
+        return update(next(source), settings.lr)[0]
 
     return one
 

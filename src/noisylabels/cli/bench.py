@@ -45,8 +45,8 @@ class Bench:
 
         from noisylabels.cli.terminal import console, table
         from noisylabels.core.checks import check_between
+        from noisylabels.core.device import pick_device
         from noisylabels.losses.kernels import native
-        from noisylabels.training.loop import pick_device
 
         torch.set_num_threads(int(check_between(self.threads, "--threads", 1, 1024)))
         check_between(self.rounds, "--rounds", 2)

@@ -52,19 +52,20 @@ class Augment:
         parts = ([f"crop:{self.crop}"] if self.crop else []) + (["flip"] if self.flip else [])
         return "+".join(parts) or "none"
 
-    def draw(self, n: int, seed: int, epoch: int) -> Draws:
+    def draw(self, n: int, seed: int, epoch: int, view: int = 0) -> Draws:
         """Draw what happens to each of the n examples of a set in `epoch`, on the CPU.
 
         Args:
             n: the number of examples in the set.
             seed: the run's seed; the draws come from its stream ("augment", epoch).
             epoch: 0 or more.
+            view: 0 or more; view k > 0 draws from the stream ("augment", epoch, k).
 
         Returns:
             `Draws` indexed by the example's position in the set. Flips are drawn first and always, so
             that the same images are mirrored with and without the crop.
         """
-        stream = generator(seed, "augment", epoch)
+        stream = generator(seed, "augment", epoch, *([view] if view else []))
         flip = torch.rand(n, generator=stream) < 0.5
         shift = torch.randint(0, 2 * self.crop + 1, (n, 2), generator=stream)
         return Draws(flip if self.flip else torch.zeros_like(flip), shift)

@@ -28,10 +28,16 @@ _AHEAD_BYTES = 1 << 30  # sets from this size: smaller ones stay in the system's
 class Batch(NamedTuple):
     """One step's examples, on the device."""
 
-    inputs: torch.Tensor  # float32, (B, C, H, W) or (B, D), normalized
-    labels: torch.Tensor  # int64, (B,)
-    # int64, (B,): positions in the set. The name hides tuple.index, which nobody calls on a batch.
-    index: torch.Tensor  # type: ignore[assignment]
+    inputs: torch.Tensor  # float32, (B, C, H, W) or (B, D), normalized: the first view
+    target: torch.Tensor  # int64, (B,): the given labels
+    positions: torch.Tensor  # int64, (B,): positions in the set
+    epoch: int = 0  # from 0
+    more_views: tuple[torch.Tensor, ...] = ()  # other augmentations of the same examples
+
+    @property
+    def views(self) -> tuple[torch.Tensor, ...]:
+        """Every augmented view of the examples."""
+        return (self.inputs, *self.more_views)
 
 
 class Timed:
@@ -78,9 +84,10 @@ class Batches:
         std: C numbers above 0, or D.
         augment: None for none, as features must have.
         shuffle: a new order for each epoch; else that of the positions.
-        seed: of the streams ("order", epoch) and ("augment", epoch).
-        positions: int64, (n,): the examples that make the part, each once; None for all N. A batch's `index`
-            and what augmentation draws for an example go by its position in the set, with or without it.
+        seed: of the streams ("order", epoch), ("augment", epoch), and ("augment", epoch, k) of view k > 0.
+        positions: int64, (n,): the examples that make the part, each once; None for all N. A batch's
+            `positions`, and what augmentation draws for an example, go by its position in the set either way.
+        views: how many augmented views of each example a batch holds, each from a random stream of its own.
         channels_last: give the images in the memory layout that convolutions prefer on recent hardware.
         drop_last: leave out a last batch that is not full. Otherwise it is kept; but when shuffling (that
             is, in training) a last batch of a single example joins the batch before it, because batch
@@ -93,7 +100,7 @@ class Batches:
     >>> pixels = torch.zeros(5, 1, 2, 2, dtype=torch.uint8)
     >>> batches = Batches(pixels, torch.arange(5), batch_size=2, device="cpu", mean=[0.0], std=[1.0],
     ...                   augment=None, shuffle=True, seed=0)
-    >>> [len(batch.labels) for batch in batches.epoch(0)]
+    >>> [len(batch.target) for batch in batches.epoch(0)]
     [2, 3]
     """
 
@@ -110,6 +117,7 @@ class Batches:
         shuffle: bool,
         seed: int,
         positions: torch.Tensor | None = None,
+        views: int = 1,
         channels_last: bool = False,
         drop_last: bool = False,
     ) -> None:
@@ -143,6 +151,7 @@ class Batches:
         # what may not be in memory: gathered ahead
         self._from_disk = not self.resident or (self.device.type == "cpu" and images.nbytes >= _AHEAD_BYTES)
         self._positions = positions
+        self._views = views
         self._labels = labels.to(self.device)
         self._mean = torch.tensor(mean, dtype=torch.float32, device=self.device)
         self._std = torch.tensor(std, dtype=torch.float32, device=self.device)
@@ -185,9 +194,10 @@ class Batches:
         order = self._positions
         if self._shuffle:
             order = order[torch.randperm(len(order), generator=generator(self._seed, "order", epoch))]
-        draws = None
+        draws: list[Draws | None] = [None] * self._views
         if self._augment:
-            draws = self._augment.draw(len(self.inputs), self._seed, epoch).to(self.device)
+            augment, n = self._augment, len(self.inputs)
+            draws = [augment.draw(n, self._seed, epoch, view).to(self.device) for view in range(self._views)]
         here = order.to(self.device)
         spans = list(zip([0, *self._ends[:-1]], self._ends, strict=True))[start:]
         gathered = self._ahead(order, spans) if self._from_disk else None
@@ -198,9 +208,12 @@ class Batches:
                 pixels = self.inputs.index_select(0, index)
             else:
                 pixels = next(gathered).to(self.device, non_blocking=True)
-            whole = Batch(self._prepare(pixels, index, draws), self._labels.index_select(0, index), index)
+            views = [self._prepare(pixels, index, drawn) for drawn in draws]
+            target = self._labels.index_select(0, index)
             for begin, end in block:
-                yield Batch(*(part[begin - first : end - first] for part in whole))
+                part = slice(begin - first, end - first)
+                one, *others = (view[part] for view in views)
+                yield Batch(one, target[part], index[part], epoch, tuple(others))
 
     def _ahead(self, order: torch.Tensor, spans: Sequence[tuple[int, int]]) -> Iterator[torch.Tensor]:
         """Give the pixels of the batches, each gathered by a thread while those before it are at work."""

@@ -16,8 +16,9 @@ from noisylabels.data.features import FeatureSet
 from noisylabels.data.images import ImageSet
 from noisylabels.data.loader import evaluation_batch_size
 from noisylabels.estimator.inputs import Examples
+from noisylabels.methods.fit import fit
+from noisylabels.training.callbacks import Callback, Stop
 from noisylabels.training.history import History
-from noisylabels.training.loop import fit
 
 
 @dataclass(frozen=True)
@@ -50,19 +51,18 @@ def class_probs(
     return torch.cat(parts).numpy()
 
 
-class Best:
-    """A watcher that keeps the network as it was after the epoch that did best on held-out examples.
+class BestEpoch(Callback):
+    """Keep the weights of the epoch that did best on held-out examples, and stop early.
 
-    What is measured is the mean probability of the label given: for the labels that the network would name
-        with
-    certainty it is the accuracy, and it moves more smoothly. It is 1 less half the mean absolute error, a
-    symmetric loss, whose order of models uniform label noise does not change (Ghosh 2017).
+    The measure is the mean probability of the given label: the accuracy, if every prediction were certain, but
+    smoother. It is 1 less half the mean absolute error, a symmetric loss, whose ranking of models uniform label
+    noise does not change (Ghosh 2017).
 
     Args:
         network: that is trained.
         held: the examples held out.
         mean, std: as the loop standardizes.
-        patience: epochs without a better one after which it is `enough`.
+        patience: epochs without a better one after which training stops.
     """
 
     def __init__(
@@ -79,11 +79,8 @@ class Best:
         self.since = 0
         self.state: dict[str, Tensor] = {}
 
-    def step(self, epoch: int, done: int, total: int) -> None:
-        """Nothing is done between epochs."""
-
-    def epoch(self, row: dict[str, Any]) -> None:
-        """Measure, write it into the row, and keep the weights if they are the best so far."""
+    def on_epoch_end(self, row: dict[str, Any]) -> None:
+        """Measure, add the measures to the row, and keep the weights if they are the best so far."""
         probs = class_probs(self.network, self.held.rows, self.mean, self.std)
         given = probs[np.arange(len(self.held)), self.held.labels]
         now = float(np.average(given, weights=self.held.weights))
@@ -95,9 +92,9 @@ class Best:
             self.found, self.since = now, 0
             self.state = copy.deepcopy(self.network.state_dict())
 
-    def enough(self, history: History) -> bool:
-        """Return whether it has been no better for `patience` epochs."""
-        return self.since >= self.patience
+    def should_stop(self, history: History) -> Stop | None:
+        """Stop after `patience` epochs without an improvement."""
+        return Stop.FINISH if self.since >= self.patience else None
 
 
 def train_member(
@@ -117,7 +114,7 @@ def train_member(
         part: what to train on.
         held: what to choose the epoch on.
         loss: as `fit` takes it.
-        patience: see `Best`; None: the last epoch is kept.
+        patience: see `BestEpoch`; None: the last epoch is kept.
         settings: of the loop.
     """
     seen = make(part)
@@ -127,9 +124,9 @@ def train_member(
         weights = torch.from_numpy(part.weights / part.weights.mean())
     best = None
     if patience is not None and held is not None:
-        best = Best(network, held, mean, std, patience)
-    more: dict[str, Any] = {"watcher": best, "enough": best.enough} if best is not None else {}
-    history = fit(network, seen, None, loss, weights=weights, **more, **settings)
+        best = BestEpoch(network, held, mean, std, patience)
+    callbacks = [best] if best is not None else []
+    history = fit(network, seen, None, loss, weights=weights, callbacks=callbacks, **settings)
     if best is not None:
         network.load_state_dict(best.state)
     # on the CPU a pickle from a GPU is read where there is none

@@ -77,7 +77,7 @@ class RunConfig(Settings, Subject):
 NOT_IDENTITY = ("out", "data_root", "download", *HOW)
 """Settings that say where and how a run is carried out, not what it is; they do not enter its id."""
 
-NEWER = ("validation", "labels", "label_column", "train_share")
+NEWER = ("validation", "labels", "label_column", "train_share", "loss_lr")
 """Settings that came after the first ids: at their defaults they do not enter an id, so that it stays."""
 
 

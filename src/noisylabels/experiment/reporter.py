@@ -41,9 +41,9 @@ class Silent:
 class Notes(Silent):
     """A reporter that hands notes to a function, and keeps the rest to itself."""
 
-    def __init__(self, read_snapshot: Callable[[str], None]) -> None:
-        self.read_snapshot = read_snapshot
+    def __init__(self, notify: Callable[[str], None]) -> None:
+        self.notify = notify
 
     def note(self, text: str) -> None:
         """Hand it on."""
-        self.read_snapshot(text)
+        self.notify(text)

@@ -57,14 +57,14 @@ def run(
         Interrupted: SIGINT or SIGTERM came, or `stop` said so; the checkpoint is written, and the same call
             goes on.
     """
+    from noisylabels.core.device import pick_device
     from noisylabels.losses.expression import loss
     from noisylabels.models.catalog import check_model
     from noisylabels.noise.spec import NoiseSpec
-    from noisylabels.training.loop import pick_device
 
     config = canonical(config)
     out = Path(config.out).expanduser() if config.out is not None else default_out(config)
-    tracked = Tracked(reporter or Silent(), track, out, config.checkpoint_epochs)
+    tracked = Tracked(reporter or Silent(), track, out)
     code = code_digests(config)
     if (finished := _finished(out, config, code, tracked)) is not None:
         catch_up(finished, track, reporter)
@@ -141,11 +141,13 @@ def _run_alone(
 
     from noisylabels.data.catalog import default_augment
     from noisylabels.losses.expression import loss
+    from noisylabels.methods.fit import fit
     from noisylabels.models.catalog import build_model
     from noisylabels.noise.spec import NoiseSpec
     from noisylabels.prediction import save_model
+    from noisylabels.training.callbacks import PauseWhen
     from noisylabels.training.interrupt import Interrupted, stop_on_signals
-    from noisylabels.training.loop import TrainingDiverged, fit
+    from noisylabels.training.loop import TrainingDiverged
 
     train, test, labels = corrupted(config, tracked)
     tracked.class_names = train.class_names
@@ -181,8 +183,7 @@ def _run_alone(
                 labels=labels if known else None,
                 positions=positions,
                 folder=out,
-                watcher=tracked,
-                stop=lambda: signals() or stop(),
+                callbacks=[tracked, PauseWhen(lambda: signals() or stop())],
                 **settings,
             )
         except InputError:  # the model does not fit the images, say: nothing has been trained

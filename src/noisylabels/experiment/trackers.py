@@ -24,6 +24,8 @@ from noisylabels.core.files import atomic_replace, exclusive_lock
 from noisylabels.experiment.folder import RunResult
 from noisylabels.experiment.reporter import Reporter, Silent
 from noisylabels.experiment.snapshot import RunSnapshot, read_snapshot
+from noisylabels.training.callbacks import Callback, StepResult
+from noisylabels.training.history import History
 
 MOST_METRICS = 1000
 """That MLflow takes at once."""
@@ -290,27 +292,24 @@ def _without_password(uri: str) -> str:
 TRACKERS: dict[str, Callable[[], Tracker]] = {"tensorboard": TensorBoard, "mlflow": MLflow}
 
 
-class Tracked:
-    """A reporter that passes everything on to another, and lets trackers follow the run.
+class Tracked(Callback):
+    """A callback that reports progress, and lets trackers follow the run after every checkpoint.
 
     A tracker that fails (a full disk, a server that has gone) does not end the run: a note says so, once,
     and it is tried again when the run ends.
 
     Args:
-        reporter: the other.
+        reporter: told how the run goes.
         names: of `TRACKERS`.
         out: the folder of the run.
-        every: epochs between checkpoints. What no checkpoint covers may be done again, in another time, and
-            waits for one.
 
     Raises:
         InputError: there is no such tracker, or its package is not installed.
     """
 
-    def __init__(self, reporter: Reporter, names: Sequence[str], out: Path, every: int = 1) -> None:
+    def __init__(self, reporter: Reporter, names: Sequence[str], out: Path) -> None:
         self.reporter = reporter
         self.out = out
-        self.every = every
         self.class_names: Sequence[str] = ()
         self.trackers = open_trackers(names)
         self.resting: set[str] = set()  # those that failed
@@ -329,10 +328,24 @@ class Tracked:
         self.reporter.step(epoch, done, total)
 
     def epoch(self, row: dict[str, Any]) -> None:
-        """Pass it on; trackers follow."""
+        """Pass it on."""
         self.reporter.epoch(row)
-        if row["epoch"] % self.every == 0:
-            self.follow("running")
+
+    def on_note(self, text: str) -> None:
+        """Pass a note on."""
+        self.reporter.note(text)
+
+    def on_step(self, step: StepResult) -> None:
+        """Report a step."""
+        self.reporter.step(step.epoch, step.done, step.total)
+
+    def on_epoch_end(self, row: dict[str, Any]) -> None:
+        """Report an epoch."""
+        self.reporter.epoch(row)
+
+    def on_saved(self, history: History) -> None:
+        """Let trackers follow up to the checkpoint: what comes after it may be done again, at another time."""
+        self.follow("running")
 
     def end(self, result: RunResult) -> None:
         """Let trackers follow a run to its end."""

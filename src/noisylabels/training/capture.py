@@ -14,7 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from noisylabels.core.checks import one_line
-from noisylabels.training.step import Step
+from noisylabels.data.loader import Batch
+from noisylabels.training.method import Method
+from noisylabels.training.update import Updater
 
 WARM_STEPS = 3
 """Steps before the recording: they make the state of the optimizer and let libraries choose their ways."""
@@ -69,88 +71,97 @@ class CudaGraphs:
 
 
 class Captured:
-    """A step that is replayed for every batch of the full size; it is called as the step is.
+    """An update that is replayed for every batch of the full size; it is called as the `Updater` is.
 
-    Batches of another size, and the first ones, go through the plain step. So do all if recording fails,
-    which is told once: where something waits for the device or a value is read into Python. What has been
-    loaded into the step must have been loaded before the first call.
+    Batches of another size, and the first ones, go through the plain update. So do all if recording fails,
+    which is reported once: where something waits for the device or a value is read into Python. Whatever is
+    loaded into the updater must be loaded before the first call.
 
     Args:
-        step: made with ``capturable=True``.
-        recorder: of the step's device.
+        updater: made with ``capturable=True``.
+        recorder: of the updater's device.
         batch_size: of the batches to replay.
-        tell: told why not, should recording fail.
+        note: called with the reason, should recording fail.
     """
 
     def __init__(
-        self, step: Step, recorder: Recorder, batch_size: int, tell: Callable[[str], object]
+        self, updater: Updater, recorder: Recorder, batch_size: int, note: Callable[[str], object]
     ) -> None:
-        self.step = step
+        self.updater = updater
         self.recorder = recorder
         self.batch_size = batch_size
-        self.tell = tell
+        self.note = note
         self.warmed = 0
         self.failed = False
         self._replay: Callable[[], None] | None = None
-        self._batch: list[Tensor] = []  # images and target: what the recording reads
-        self._taken: list[Tensor] = []  # loss and logits: where it writes
+        self._batch: Batch | None = None  # what the recording reads
+        self._output: list[Tensor] = []  # loss and logits: where it writes
 
-    def __call__(self, images: Tensor, target: Tensor, lr: float) -> StepOutput:
+    def __call__(self, batch: Batch, lr: float) -> StepOutput:
         """Update the weights once; what is returned holds until the next call."""
-        if self.failed or len(images) != self.batch_size:
-            return self.step(images, target, lr)
+        if self.failed or len(batch.target) != self.batch_size:
+            return self.updater(batch, lr)
         if self.warmed < WARM_STEPS:
             self.warmed += 1
-            return self.recorder.warm(lambda: self.step(images, target, lr))
+            return self.recorder.warm(lambda: self.updater(batch, lr))
         if self._replay is None:
-            self._record(images, target)
-        if self._replay is None:
-            return self.step(images, target, lr)
-        for kept, new in zip(self._batch, (images, target), strict=True):
+            self._record(batch)
+        if self._replay is None or self._batch is None:
+            return self.updater(batch, lr)
+        for kept, new in zip(_tensors(self._batch), _tensors(batch), strict=True):
             kept.copy_(new)
-        self.step.set_lr(lr)
+        self.updater.set_lr(lr)
         self._replay()
-        value, logits = self._taken
+        value, logits = self._output
         return value, logits
 
-    def _record(self, images: Tensor, target: Tensor) -> None:
-        step = self.step
-        self._batch = [images.clone(), target.clone()]  # a clone keeps the layout
-        scaler = step.scaler.state_dict()
+    def _record(self, batch: Batch) -> None:
+        updater = self.updater
+        views = [view.clone() for view in batch.views]  # a clone keeps the layout
+        kept = Batch(views[0], batch.target.clone(), batch.positions.clone(), batch.epoch, tuple(views[1:]))
+        scaler = updater.scaler.state_dict()
 
         def work() -> None:
-            self._taken = list(step.update(*self._batch))
+            self._output = list(updater.update(kept))
 
         try:
             # the gradients are then made in the recording's own memory, where each replay makes them anew
-            step.optimizer.zero_grad(set_to_none=True)
+            for optimizer in updater.optimizers:
+                optimizer.zero_grad(set_to_none=True)
             self._replay = self.recorder.record(work)
+            self._batch = kept
         except Exception as error:  # whatever the model or the loss does that cannot be recorded
             self.failed = True
-            self._batch, self._taken = [], []
-            step.optimizer.zero_grad(set_to_none=True)  # nothing has been written into these
-            step.renew_scaler(scaler)
+            self._output = []
+            for optimizer in updater.optimizers:  # nothing has been written into these gradients
+                optimizer.zero_grad(set_to_none=True)
+            updater.renew_scaler(scaler)
             first: BaseException = error
             while first.__context__ is not None:  # ending a broken recording raises errors of its own
                 first = first.__context__
-            self.tell(
-                "the training step cannot be captured as a CUDA graph, and is carried out operation by "
-                f"operation, more slowly ({one_line(first)}); --capture off says that this is meant"
+            self.note(
+                "the training step cannot be captured as a CUDA graph, and runs operation by operation, "
+                f"more slowly ({one_line(first)}); --capture off hides this note"
             )
 
 
-def does_the_same(model: nn.Module, loss: Callable[[Tensor, Tensor], Tensor]) -> bool:
-    """Return whether model and loss are known to do the same operations in every step.
+def _tensors(batch: Batch) -> tuple[Tensor, ...]:
+    return (*batch.views, batch.target, batch.positions)
 
-    A graph would freeze what code of one's own may decide anew in Python: a schedule, a draw, a counter.
+
+def is_static(method: Method) -> bool:
+    """Return whether method, networks and loss are known to run the same operations in every step.
+
+    A graph would freeze what user code may decide anew in Python: a schedule, a draw, a counter.
     """
     from noisylabels.losses.user_loss import user_specs
 
+    loss = method.loss
     terms = getattr(loss, "terms", ())
-    if user_specs(terms):
+    if not method.capturable or user_specs(terms):
         return False
-    parts: list[Any] = [*(term.row.function for term in terms), *map(type, model.modules())]
-    parts.append(type(loss) if isinstance(loss, nn.Module) else loss)
+    parts: list[Any] = [*(term.row.function for term in terms), *map(type, method.networks.modules())]
+    parts += [type(method), type(loss) if isinstance(loss, nn.Module) else loss]
     return all(_package(part) in KNOWN for part in parts)
 
 

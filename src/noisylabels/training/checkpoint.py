@@ -11,7 +11,8 @@ import torch
 from noisylabels.core.checks import CorruptedFile
 from noisylabels.core.files import atomic_replace
 
-FORMAT = 2
+FORMAT = 3
+READABLE = (2, FORMAT)
 
 
 def save_checkpoint(path: Path, state: dict[str, Any], device: torch.device) -> None:
@@ -44,7 +45,7 @@ def load_checkpoint(path: Path, device: torch.device) -> dict[str, Any] | None:
                 raise ValueError(f"{part} does not fit its checksum")
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
         found, random = state["format"], state["random"]
-        if found == FORMAT:
+        if found in READABLE:
             torch.set_rng_state(random["cpu"])
             if "cuda" in random and device.type == "cuda":
                 torch.cuda.set_rng_state(random["cuda"], device)
@@ -52,6 +53,26 @@ def load_checkpoint(path: Path, device: torch.device) -> dict[str, Any] | None:
         raise CorruptedFile(
             f"{path} is damaged or no checkpoint of this program; remove it to start over"
         ) from None
-    if found != FORMAT:
+    if found not in READABLE:
         raise CorruptedFile(f"{path} has format {found!r}, expected {FORMAT}; remove it to start over")
+    return state if found == FORMAT else _from_format_2(state, path)
+
+
+def _from_format_2(state: dict[str, Any], path: Path) -> dict[str, Any]:
+    """Return a checkpoint of version 0.1, which knew one network and one optimizer, in today's form."""
+    try:
+        step = state.pop("step")
+        averages = [step["ema"]] if step["ema"] is not None else []
+        network = {f"networks.0.{name}": value for name, value in step["model"].items()}
+        state["update"] = {
+            "method": network,
+            "optimizers": [step["optimizer"]],
+            "scaler": step["scaler"],
+            "averages": averages,
+        }
+        state["running_metrics"] = state.pop("tally")
+    except (KeyError, TypeError, AttributeError):
+        raise CorruptedFile(
+            f"{path} is damaged or no checkpoint of this program; remove it to start over"
+        ) from None
     return state

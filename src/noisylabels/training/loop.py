@@ -1,16 +1,14 @@
-"""The training loop."""
+"""The training loop: it knows no loss, model, data set or method by name."""
 
 from __future__ import annotations
 
-import copy
-import functools
 import hashlib
 import math
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,37 +16,26 @@ from torch import Tensor, nn
 
 from noisylabels.core.checks import CorruptedFile, InputError
 from noisylabels.core.config import build, to_dict
+from noisylabels.core.device import pick_device
 from noisylabels.core.rng import derive_seed
-from noisylabels.data.augment import parse_augment
-from noisylabels.data.features import Examples as Examples
-from noisylabels.data.loader import Batches, Timed, evaluation_batch_size
-from noisylabels.data.split import validation_split
+from noisylabels.data.features import Examples
+from noisylabels.data.loader import Batches, Timed
 from noisylabels.noise.labels import NoisyLabels
-from noisylabels.training.capture import Captured, CudaGraphs, does_the_same
+from noisylabels.training.callbacks import Callback, StepResult, Stop
+from noisylabels.training.capture import Captured, CudaGraphs, is_static
 from noisylabels.training.checkpoint import load_checkpoint, save_checkpoint
 from noisylabels.training.history import History, current_names
 from noisylabels.training.interrupt import Interrupted
+from noisylabels.training.method import LossFunction, Method, Setup
 from noisylabels.training.metrics import Evaluation, dead_classes, evaluate, label_metrics, recall
 from noisylabels.training.optim import learning_rate
 from noisylabels.training.running_metrics import RunningMetrics
 from noisylabels.training.settings import HOW, Settings
-from noisylabels.training.step import Step
+from noisylabels.training.training_data import DEFAULT_IDENTITY, TrainingData, training_data
+from noisylabels.training.update import Updater
 
-EVALUATED_AT_ONCE = 8
-"""Times as many images a batch of evaluation on a GPU as on a CPU, whose caches are small: 4,000 of 32x32."""
-
-UNLESS_SAID = {"part of the training set": "all of it", "weights": "equal"}
-"""What a checkpoint says of a training on all examples alike; older ones do not say it."""
-
-
-class Watcher(Protocol):
-    """Somebody who is told how the run goes."""
-
-    def step(self, epoch: int, done: int, total: int) -> None:
-        """`done` of `total` steps of `epoch` (from 1) are done."""
-
-    def epoch(self, row: dict[str, Any]) -> None:
-        """An epoch has ended; `row` is its line of the history."""
+UNLESS_SAID = DEFAULT_IDENTITY | {"method": "standard", "weights": "equal"}
+"""What a checkpoint was made with that does not mention these settings."""
 
 
 class TrainingDiverged(RuntimeError):  # noqa: N818  a state of the run rather than of the program
@@ -62,364 +49,317 @@ class TrainingDiverged(RuntimeError):  # noqa: N818  a state of the run rather t
         self.history = history
 
 
-def pick_device(name: str) -> torch.device:
-    """Return the device called `name`; "auto" is a GPU if there is one."""
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.zeros(1, device=device).item()
-    except (RuntimeError, AssertionError, NotImplementedError):
-        raise InputError(f"the device {name!r} is not usable here; try --device cpu or auto") from None
-    return device
-
-
-def fit(
-    model: nn.Module,
+def train_method(
+    method: Method,
     train: Examples,
     test: Examples | None,
-    loss: Callable[[Tensor, Tensor], Tensor],
     *,
     labels: NoisyLabels | None = None,
     positions: np.ndarray | None = None,
     folder: str | Path | None = None,
-    watcher: Watcher | None = None,
-    stop: Callable[[], bool] = lambda: False,
-    enough: Callable[[History], bool] = lambda history: False,
-    observe: Callable[[int, Tensor, Tensor, Tensor], object] | None = None,
-    weights: Tensor | None = None,
+    callbacks: Sequence[Callback] = (),
     **settings: Any,
 ) -> History:
-    """Train `model` in place, leave it in evaluation mode, and return its history, one row an epoch.
+    """Train a method's networks in place, leave them in evaluation mode, and return the history.
 
-    Args:
-        model: from images (B, C, H, W), normalized, to logits (B, K); from rows (B, D) of features.
-        train, test: the images, or features (`FeatureSet`). The test set is measured every epoch and selects
-            nothing; None for none.
-        loss: from logits (B, K) float32 and target (B,) int64 to a scalar mean: one of
-            `noisylabels.loss`, ``nn.CrossEntropyLoss()``, or any function.
-        labels: the labels to train on and the true ones; without it the labels of `train`, whose
-            truth is then unknown.
-        positions: (n,) int64 in rising order: the part of `train` to train on, whose pixels are not copied;
-            None for all of it. Images are normalized by the whole set.
-        folder: where to keep checkpoint.pt, which the same call goes on from (or, with other settings
-            or data, refuses), and history.jsonl.
-        watcher: told of every step and epoch.
-        stop: asked after every step; when it says yes the checkpoint is written, should there be a
-            folder, and `Interrupted` raised.
-        enough: asked after every epoch, with the history so far; when it says yes training ends there, as
-            early stopping does. It should depend on the history alone, which a resumed run has too.
-        observe: called after every step with the epoch (from 1), the examples' positions (B,), the logits
-            (B, K) and the labels (B,), all on the device and valid during the call only: the dynamics of each
-            example come at no cost but this.
-        weights: (N,), 0 or more, of each training example's loss: a step descends the mean of weight times
-            loss. The loss must have a reduction, as `noisylabels.loss` and torch's modules. Measures are
-            unweighted.
-        settings: any field of `Settings`: ``epochs=30, lr=0.1, precision="bfloat16"``. Images are not
-            augmented unless ``augment="crop:4+flip"`` or the like says so. ``validation=0.1`` holds a tenth
-            of the training set out, measures it every epoch on its given labels, and so lets an epoch be
-            chosen afterwards (`History.chosen`); the model is the last epoch's all the same.
-
-    Raises:
-        InputError: an unknown setting, a value out of range, labels that do not fit the images, a
-            validation split of no example, a checkpoint that is damaged or of another run, a model that
-            does not take the images or gives anything but K logits for each.
-        Diverged: the loss or the logits were not finite.
-        Interrupted: `stop` said so.
+    `noisylabels.fit` describes the arguments; it makes the method of a model and a loss.
     """
     use = build(Settings, settings)
-    if not callable(loss):
-        raise InputError(f"the loss is {loss!r}, expected a function or a module, such as nl.loss('nce+mae')")
-    if (reduction := getattr(loss, "reduction", "mean")) != "mean":
-        raise InputError(
-            f"the loss has reduction {reduction!r}, expected 'mean': a step and a history need it"
-        )
-    folder = Path(folder) if folder is not None else None
-    device = pick_device(use.device)
-    given, true = _labels_of(train, test, labels)
-    layout = torch.channels_last if use.channels_last else torch.contiguous_format
-    model.to(device=device, memory_format=layout)  # type: ignore[call-overload]
-    if isinstance(loss, nn.Module):
-        loss.to(device)  # it may hold class weights
-    kept, held = (torch.from_numpy(part) for part in _parts(len(train), positions, use))
-    batches, test_batches, held_batches = _batches(train, given, kept, held, test, use, device)
-    steps = len(batches)
-    weights = _checked_weights(weights, train, loss, device)
-    tell = getattr(watcher, "note", warnings.warn)
-    step, update = _step(model, loss, use, device, train.num_classes, tell, weights is not None)
-    running = RunningMetrics(len(train), device)
-    history = History()
-    epoch = done = 0
-    train_seconds = data_seconds = 0.0
-    made_for = _made_for(use, train, test, labels, positions, loss, weights)
-    given, true = given[kept], true[kept] if true is not None else None
+    run = _Run(method, train, test, labels, positions, folder, callbacks, use)
+    with torch.random.fork_rng(devices=[run.device] if run.device.type == "cuda" else []):
+        torch.manual_seed(derive_seed(use.seed, "model"))  # of dropout, and of a method's own draws
+        run.resume()
+        while run.epoch < use.epochs and not (run.at_epoch_start and run.asked_to(Stop.FINISH)):
+            run.train_epoch()
+            run.end_epoch()
+    for network, kept in zip(method.networks, run.updater.evaluated, strict=True):
+        if kept is not network:
+            network.load_state_dict(kept.state_dict())
+        network.eval()
+    return run.history
 
-    def save() -> None:
-        if folder is not None:
-            state: dict[str, Any] = {"made_for": made_for, "rows": history.rows}
-            state |= {"epoch": epoch, "done": done, "seconds": train_seconds, "data_seconds": data_seconds}
-            state |= {"step": step.state_dict(), "tally": running.state_dict()}
-            save_checkpoint(folder / "checkpoint.pt", state, device)
 
-    def measure(what: str, part: Batches) -> Evaluation:
-        found = evaluate(step.evaluated, part, loss, step.autocast)
+class _Run:
+    """The state of a run between two steps, and what moves it on."""
+
+    def __init__(
+        self,
+        method: Method,
+        train: Examples,
+        test: Examples | None,
+        labels: NoisyLabels | None,
+        positions: np.ndarray | None,
+        folder: str | Path | None,
+        callbacks: Sequence[Callback],
+        use: Settings,
+    ) -> None:
+        self.method, self.use, self.callbacks = method, use, list(callbacks)
+        self.folder = Path(folder) if folder is not None else None
+        self.device = device = pick_device(use.device)
+        layout = torch.channels_last if use.channels_last else torch.contiguous_format
+        method.networks.to(device=device, memory_format=layout)  # type: ignore[call-overload]
+        self.data = data = training_data(train, test, labels, positions, use, device, method.views)
+        self.steps = len(data.batches)
+        constants = _entries(method.loss)
+        method.prepare(_setup(data, use, self.steps, device))
+        method.to(device)  # what it has registered, and what the loss holds
+        method.check_logits(data.num_classes)
+        self.updater, self.update = self._updater()
+        self.running = RunningMetrics(data.num_examples, device)
+        self.history = History()
+        self.epoch = self.done = 0
+        self.train_seconds = self.data_seconds = 0.0
+        self.saved_at = time.monotonic()
+        self.loss_constants = constants
+        self.made_for = to_dict(use, HOW) | data.identity | {"weights": "equal"} | method.identity()
+        self.made_for["loss"] = _loss_name(method.loss)
+
+    def _updater(self) -> tuple[Updater, Callable[..., tuple[Tensor, Tensor]]]:
+        """Return the updater, and what is called to update: itself, or its recording on a GPU."""
+        use, device = self.use, self.device
+        wanted = use.capture == "on" or (use.capture == "auto" and is_static(self.method))
+        capturable = wanted and device.type == "cuda" and self.method.capturable
+        if use.capture == "on" and not capturable:
+            cuda = device.type == "cuda"
+            why = "this method is never captured" if cuda else f"this is {device}, no CUDA device"
+            self.note(f"capture on changes nothing: {why}")
+        updater = Updater(self.method, use, device, capturable=capturable)
+        if not capturable:
+            return updater, updater
+        return updater, Captured(updater, CudaGraphs(device), use.batch_size, self.note)
+
+    @property
+    def at_epoch_start(self) -> bool:
+        """Whether no step of the epoch has been done, and an epoch before it has."""
+        return self.done == 0 and bool(self.history.rows)
+
+    def note(self, text: str) -> None:
+        """Tell the callbacks, or warn where there are none."""
+        for callback in self.callbacks:
+            callback.on_note(text)
+        if not self.callbacks:
+            warnings.warn(text, stacklevel=2)
+
+    def asked_to(self, stop: Stop) -> bool:
+        """Return whether a callback asks to end the run this way."""
+        return stop in [callback.should_stop(self.history) for callback in self.callbacks]
+
+    def train_epoch(self) -> None:
+        """Do the steps of the epoch that are left."""
+        use = self.use
+        if self.done == 0:
+            self.running.clear()
+            self.method.begin_epoch(self.epoch)
+        for callback in self.callbacks:
+            callback.on_epoch_start(self.epoch + 1)
+        self.method.networks.train()
+        began = _now(self.device)
+        source = Timed(self.data.batches.epoch(self.epoch, start=self.done))
+        for batch in source:
+            value, logits = self.update(batch, learning_rate(use, self.epoch, self.done / self.steps))
+            self.running.add(batch.positions, value, logits)
+            self.done += 1
+            step = StepResult(
+                self.epoch + 1, self.done, self.steps, batch.positions, logits, batch.target, value
+            )
+            for callback in self.callbacks:
+                callback.on_step(step)
+            pause = self.asked_to(Stop.PAUSE)
+            if pause or time.monotonic() - self.saved_at > use.checkpoint_minutes * 60:
+                self.check_finite()  # what has diverged is never saved
+                self.train_seconds += _now(self.device) - began
+                self.data_seconds += source.take()
+                self.save()
+                if pause:
+                    raise Interrupted(self.epoch + 1, self.done)
+                began = _now(self.device)
+        self.train_seconds += _now(self.device) - began
+        self.data_seconds += source.take()
+        self.check_finite()
+
+    def end_epoch(self) -> None:
+        """Evaluate, add a row to the history, and write what is due."""
+        use, data = self.use, self.data
+        began = _now(self.device)
+        for network in (*self.method.networks, *self.updater.evaluated):
+            network.eval()
+        tested = self.evaluate("test set", data.test) if data.test is not None else None
+        recalls = recall(tested.predicted, tested.labels, data.num_classes) if tested else None
+        row = {
+            "epoch": self.epoch + 1,
+            "lr": learning_rate(use, self.epoch, 0.0),
+            "train_loss": float(self.running.loss_sum) / self.steps,
+            **label_metrics(self.running.predicted.cpu()[data.kept], data.given, data.true),
+            "test_loss": tested.loss if tested else None,
+            "test_accuracy": tested.accuracy if tested else None,
+            "recall": recalls,
+            "dead_classes": dead_classes(recalls or []),
+        }
+        if data.validation is not None:
+            validated = self.evaluate("validation split", data.validation)
+            row |= {"validation_loss": validated.loss, "validation_accuracy": validated.accuracy}
+        row |= {"train_seconds": self.train_seconds, "data_seconds": self.data_seconds}
+        row |= {"eval_seconds": _now(self.device) - began}
+        _add_columns(row, self.method.columns(), self.method)
+        for callback in self.callbacks:
+            names = dict(row)
+            callback.on_epoch_end(row)
+            _check_columns(row, names, callback)
+        self.history.rows.append(row)
+        if self.folder is not None:
+            self.history.write(self.folder / "history.jsonl")
+        self.epoch, self.done, self.train_seconds, self.data_seconds = self.epoch + 1, 0, 0.0, 0.0
+        last = self.epoch == use.epochs or self.asked_to(Stop.FINISH)
+        if last or self.epoch % use.checkpoint_epochs == 0:
+            self.save()
+
+    def evaluate(self, what: str, part: Batches) -> Evaluation:
+        """Evaluate the networks on a part of the data that is not trained on."""
+        updater = self.updater
+
+        def predict(inputs: Tensor) -> Tensor:
+            return self.method.predict(updater.evaluated, inputs)
+
+        found = evaluate(predict, part, self.method.evaluation_loss, updater.autocast)
         if not (found.finite and math.isfinite(found.loss)):
-            raise TrainingDiverged(epoch + 1, steps, f"on the {what}, {_cause(found.finite, use)}", history)
+            cause = f"on the {what}, {_cause(found.finite, self.use)}"
+            raise TrainingDiverged(self.epoch + 1, self.steps, cause, self.history)
         return found
 
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        torch.manual_seed(derive_seed(use.seed, "model"))  # dropout, should the model have it
-        if folder is not None and (state := load_checkpoint(folder / "checkpoint.pt", device)):
-            _restore(step, running, state, made_for, folder)
-            epoch, done, train_seconds = state["epoch"], state["done"], state["seconds"]
-            data_seconds = state.get("data_seconds", 0.0)  # older checkpoints have none
-            history.rows = [current_names(row) for row in state["rows"]]
-            history.write(folder / "history.jsonl")  # a killed run may have been an epoch further
-        saved_at = time.monotonic()
-        while epoch < use.epochs and not (history.rows and done == 0 and enough(history)):
-            if done == 0:
-                running.clear()
-            model.train()
-            began = _now(device)
-            source = Timed(batches.epoch(epoch, start=done))
-            for images, target, index in source:
-                if weights is not None:
-                    step.weights = weights.index_select(0, index)
-                value, logits = update(images, target, learning_rate(use, epoch, done / steps))
-                running.add(index, value, logits)
-                if observe is not None:
-                    observe(epoch + 1, index, logits, target)
-                done += 1
-                if watcher is not None:
-                    watcher.step(epoch + 1, done, steps)
-                stopping = stop()
-                if stopping or time.monotonic() - saved_at > use.checkpoint_minutes * 60:
-                    _check_finite(running, epoch, done, use, history)  # and never save what has diverged
-                    train_seconds += _now(device) - began
-                    data_seconds += source.take()
-                    save()
-                    if stopping:
-                        raise Interrupted(epoch + 1, done)
-                    saved_at, began = time.monotonic(), _now(device)
-            train_seconds += _now(device) - began
-            data_seconds += source.take()
-            _check_finite(running, epoch, done, use, history)
+    def check_finite(self) -> None:
+        """Raise `TrainingDiverged` if a loss or a logit of the epoch's steps so far was not finite."""
+        loss_steps, logits_steps = self.running.finite_steps.tolist()
+        if min(loss_steps, logits_steps) < self.done:
+            cause = _cause(logits_steps > loss_steps, self.use)
+            step = min(loss_steps, logits_steps) + 1
+            raise TrainingDiverged(self.epoch + 1, step, cause, self.history)
 
-            began = _now(device)
-            tested = measure("test set", test_batches) if test_batches is not None else None
-            recalls = recall(tested.predicted, tested.labels, train.num_classes) if tested else None
-            row = {
-                "epoch": epoch + 1,
-                "lr": learning_rate(use, epoch, 0.0),
-                "train_loss": float(running.loss_sum) / steps,
-                **label_metrics(running.predicted.cpu()[kept], given, true),
-                "test_loss": tested.loss if tested else None,
-                "test_accuracy": tested.accuracy if tested else None,
-                "recall": recalls,
-                "dead_classes": dead_classes(recalls or []),
-            }
-            if held_batches is not None:
-                validated = measure("validation split", held_batches)
-                row |= {"validation_loss": validated.loss, "validation_accuracy": validated.accuracy}
-            row |= {"train_seconds": train_seconds, "data_seconds": data_seconds}
-            row |= {"eval_seconds": _now(device) - began}
-            history.rows.append(row)
-            if folder is not None:
-                history.write(folder / "history.jsonl")
-            epoch, done, train_seconds, data_seconds = epoch + 1, 0, 0.0, 0.0
-            if epoch % use.checkpoint_epochs == 0 or epoch == use.epochs or enough(history):
-                save()
-                saved_at = time.monotonic()
-            if watcher is not None:
-                watcher.epoch(row)
-    if step.ema is not None:
-        model.load_state_dict(step.ema.model.state_dict())
-    model.eval()
-    return history
+    def save(self) -> None:
+        """Write a checkpoint, should there be a folder for it."""
+        self.saved_at = time.monotonic()
+        if self.folder is None:
+            return
+        now = _entries(self.method.loss)
+        same = {name: digest for name, digest in self.loss_constants.items() if now.get(name) == digest}
+        state: dict[str, Any] = {"made_for": self.made_for, "loss_constants": same}
+        state |= {"rows": self.history.rows, "epoch": self.epoch, "done": self.done}
+        state |= {"seconds": self.train_seconds, "data_seconds": self.data_seconds}
+        state |= {"update": self.updater.state_dict(), "running_metrics": self.running.state_dict()}
+        kept = {type(callback).__name__: callback.state_dict() for callback in self.callbacks}
+        state["callbacks"] = {name: each for name, each in kept.items() if each}
+        save_checkpoint(self.folder / "checkpoint.pt", state, self.device)
+        for callback in self.callbacks:
+            callback.on_saved(self.history)
 
-
-def _labels_of(
-    train: Examples, test: Examples | None, labels: NoisyLabels | None
-) -> tuple[Tensor, Tensor | None]:
-    """Return the labels to train on, and the true ones if they are known, both (N,) int64."""
-    if test is not None and test.num_classes != train.num_classes:
-        raise InputError(
-            f"the test set has {test.num_classes} classes and the training set {train.num_classes}"
-        )
-    if labels is None:
-        return train.labels, None
-    if not isinstance(labels, NoisyLabels):
-        raise InputError(
-            f"labels are a {type(labels).__name__}, expected NoisyLabels, as nl.corrupt gives them; "
-            "labels whose truth is unknown belong into the set"
-        )
-    if len(labels) != len(train) or labels.num_classes != train.num_classes:
-        hint = "corrupt the labels of this very set"
-        if labels.index is not None:
-            hint = "the noise leaves examples out: take the set that nl.corrupt_set gives with the labels"
-        raise InputError(
-            f"there are {len(labels)} labels of {labels.num_classes} classes for {len(train)} images "
-            f"of {train.num_classes} classes; {hint}"
-        )
-    if labels.arrangement != train.arranged:
-        raise InputError(
-            "the labels are for a set from which examples are left out or into which foreign images are put; "
-            "take the set that nl.corrupt_set gives with them"
-        )
-    return torch.from_numpy(labels.given), torch.from_numpy(labels.true)
-
-
-def _parts(n: int, positions: np.ndarray | None, use: Settings) -> tuple[np.ndarray, np.ndarray]:
-    """Return the positions to train on and those held out for validation."""
-    if positions is None:
-        return validation_split(n, use.validation, use.seed)
-    positions = np.asarray(positions)
-    if not (
-        positions.ndim == 1
-        and positions.dtype == np.int64
-        and len(positions)
-        and positions[0] >= 0
-        and positions[-1] < n
-        and (np.diff(positions) > 0).all()
-    ):
-        raise InputError(f"positions are not int64 numbers from 0 to {n - 1} in rising order, each once")
-    kept, held = validation_split(len(positions), use.validation, use.seed)
-    return positions[kept], positions[held]
-
-
-def _checked_weights(
-    weights: Tensor | None, train: Examples, loss: Callable[[Tensor, Tensor], Tensor], device: torch.device
-) -> Tensor | None:
-    """Return the weights of the examples, (N,) float32 on the device."""
-    if weights is None:
-        return None
-    if not hasattr(loss, "reduction"):
-        raise InputError(
-            "weights need the loss of each example, and this one has no reduction to set to 'none'; "
-            "take one of nl.loss or a module such as nn.CrossEntropyLoss()"
-        )
-    weights = torch.as_tensor(weights, dtype=torch.float32)
-    if weights.shape != (len(train),) or not bool(((weights >= 0) & weights.isfinite()).all()):
-        raise InputError(
-            f"weights of shape {tuple(weights.shape)} for {len(train)} examples, "
-            "expected a finite number of 0 or more for each"
-        )
-    return weights.to(device)
-
-
-def _step(
-    model: nn.Module,
-    loss: Callable[[Tensor, Tensor], Tensor],
-    use: Settings,
-    device: torch.device,
-    num_classes: int,
-    tell: Callable[[str], object],
-    weighted: bool,
-) -> tuple[Step, Callable[[Tensor, Tensor, float], tuple[Tensor, Tensor]]]:
-    """Return the step, and what is called to take it: itself, or its recording on a GPU."""
-    wanted = use.capture == "on" or (use.capture == "auto" and does_the_same(model, loss))
-    capturable = wanted and device.type == "cuda" and not weighted
-    if use.capture == "on" and not capturable:
-        why = "examples with weights are never captured" if weighted else f"this is {device}, no CUDA device"
-        tell(f"capture on changes nothing: {why}")
-    if weighted:
-        loss = copy.copy(loss)
-        loss.reduction = "none"  # type: ignore[attr-defined]
-    step = Step(model, loss, use, device, num_classes, capturable=capturable)
-    return step, Captured(step, CudaGraphs(device), use.batch_size, tell) if capturable else step
-
-
-def _batches(
-    train: Examples,
-    given: Tensor,
-    kept: Tensor,
-    held: Tensor,
-    test: Examples | None,
-    use: Settings,
-    device: torch.device,
-) -> tuple[Batches, Batches | None, Batches | None]:
-    """Return the batches to train on, to test with and to validate with, all normalized alike."""
-    # of the whole training set: no label is in them, and a kept model knows no split
-    mean, std = train.mean_std()
-    make = functools.partial(
-        Batches, device=device, mean=mean, std=std, seed=use.seed, channels_last=use.channels_last
-    )
-    augment = parse_augment(use.augment)
-    at_once = evaluation_batch_size(train.inputs) * (EVALUATED_AT_ONCE if device.type == "cuda" else 1)
-    plain = functools.partial(make, batch_size=at_once, augment=None, shuffle=False)
-    batches = make(
-        train.inputs, given, positions=kept, batch_size=use.batch_size, augment=augment, shuffle=True
-    )
-    test_batches = plain(test.inputs, test.labels) if test is not None else None
-    # the images from where training has put them, so that a device holds them once
-    held_batches = plain(batches.inputs, given, positions=held) if len(held) else None
-    return batches, test_batches, held_batches
-
-
-def _made_for(
-    use: Settings,
-    train: Examples,
-    test: Examples | None,
-    labels: NoisyLabels | None,
-    positions: np.ndarray | None,
-    loss: Callable[[Tensor, Tensor], Tensor],
-    weights: Tensor | None,
-) -> dict[str, str | int | float | bool]:
-    """Return what a checkpoint must agree on with the call that goes on from it."""
-    tested = test.digest if test is not None else "none"
-    data = {"training set": train.digest, "test set": tested, "loss": loss_identity(loss)}
-    data |= UNLESS_SAID
-    if positions is not None:
-        data["part of the training set"] = hashlib.sha256(positions.astype("<i8").tobytes()).hexdigest()
-    if weights is not None:
-        data["weights"] = hashlib.sha256(weights.cpu().numpy().tobytes()).hexdigest()
-    return to_dict(use, HOW) | data | {"labels": labels.digest if labels is not None else "the set's own"}
-
-
-def loss_identity(loss: Callable[[Tensor, Tensor], Tensor]) -> str:
-    """Return what tells a loss from another: its words, and of a module its numbers (class weights)."""
-    if not isinstance(loss, nn.Module):
-        return str(getattr(loss, "__qualname__", type(loss).__qualname__))
-    numbers = hashlib.sha256()
-    for tensor in loss.state_dict().values():
-        numbers.update(tensor.detach().cpu().contiguous().view(-1).double().numpy().tobytes())
-    return f"{loss!r} {numbers.hexdigest()[:8]}" if loss.state_dict() else repr(loss)
-
-
-def _restore(
-    step: Step, running: RunningMetrics, state: dict[str, Any], made_for: dict[str, Any], folder: Path
-) -> None:
-    """Bring step and tally to where the checkpoint is."""
-    there = to_dict(Settings()) | UNLESS_SAID | state["made_for"]  # newer settings were at their defaults
-    for name, value in made_for.items():
-        if (was := there.get(name)) != value:
+    def resume(self) -> None:
+        """Continue from the checkpoint in the folder, if there is one."""
+        if self.folder is None or not (state := load_checkpoint(self.folder / "checkpoint.pt", self.device)):
+            return
+        self._check_identity(state)
+        try:
+            self.updater.load_state_dict(state["update"])
+            self.running.load_state_dict(state["running_metrics"])
+        except (RuntimeError, ValueError, KeyError):  # other shapes, other names, other numbers of them
             raise CorruptedFile(
-                f"the checkpoint in {folder} is of a run whose {name} is {was!r}, this one's is {value!r}; "
-                "take another folder, or remove checkpoint.pt to start over"
+                f"the checkpoint in {self.folder} is of another model or method; "
+                "use another folder, or remove checkpoint.pt to start over"
+            ) from None
+        for callback in self.callbacks:
+            if (kept := state.get("callbacks", {}).get(type(callback).__name__)) is not None:
+                callback.load_state_dict(kept)
+        self.epoch, self.done, self.train_seconds = state["epoch"], state["done"], state["seconds"]
+        self.data_seconds = state.get("data_seconds", 0.0)  # older checkpoints have none
+        self.history.rows = [current_names(row) for row in state["rows"]]
+        self.history.write(self.folder / "history.jsonl")  # a killed run may have been an epoch further
+
+    def _check_identity(self, state: dict[str, Any]) -> None:
+        """Raise `CorruptedFile` if a checkpoint is of a run with other settings, data, loss or method."""
+        there = to_dict(Settings()) | UNLESS_SAID | state["made_for"]  # newer settings were at their defaults
+        wanted = dict(self.made_for)
+        if (
+            "loss_constants" not in state
+        ):  # version 0.1 had the digest of every number of the loss in its name
+            wanted["loss"] = loss_identity(self.method.loss)
+        elif any(self.loss_constants.get(name) != was for name, was in state["loss_constants"].items()):
+            wanted["loss"] += " with other numbers"
+        for name, value in wanted.items():
+            if (was := there.get(name)) != value:
+                raise CorruptedFile(
+                    f"the checkpoint in {self.folder} is of a run whose {name} is {was!r}, this one's is "
+                    f"{value!r}; use another folder, or remove checkpoint.pt to start over"
+                )
+
+
+def _setup(data: TrainingData, use: Settings, steps: int, device: torch.device) -> Setup:
+    return Setup(
+        num_examples=data.num_examples,
+        num_classes=data.num_classes,
+        labels=data.all_given.to(device),
+        positions=data.kept.to(device),
+        epochs=use.epochs,
+        steps=steps,
+        seed=use.seed,
+        device=device,
+        evaluation_batches=data.unaugmented,
+    )
+
+
+def _add_columns(row: dict[str, Any], columns: dict[str, float | None], source: object) -> None:
+    """Add a method's columns to a row."""
+    before = dict(row)
+    row |= columns
+    _check_columns(row, before, source)
+
+
+def _check_columns(row: dict[str, Any], before: dict[str, Any], source: object) -> None:
+    """Raise an `InputError` unless `source` has only added columns that hold finite numbers or None."""
+    who = type(source).__name__
+    for name, value in before.items():
+        if name not in row or (row[name] is not value and row[name] != value):
+            raise InputError(f"{who} changes the column {name!r} of the history; give its own another name")
+    for name in row.keys() - before.keys():
+        value = row[name]
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        if value is not None and not (number and math.isfinite(value)):
+            raise InputError(
+                f"{who} adds {value!r} as the column {name!r} of the history, expected a finite number or None"
             )
-    try:
-        step.load_state_dict(state["step"])
-        running.load_state_dict(state["tally"])
-    except (RuntimeError, ValueError, KeyError):  # other shapes, other names, other numbers of them
-        raise CorruptedFile(
-            f"the checkpoint in {folder} is of another model; "
-            "take another folder, or remove checkpoint.pt to start over"
-        ) from None
+
+
+def _loss_name(loss: LossFunction) -> str:
+    """Return the words that tell a loss from another."""
+    return repr(loss) if isinstance(loss, nn.Module) else _function_name(loss)
+
+
+def _function_name(function: LossFunction) -> str:
+    return str(getattr(function, "__qualname__", type(function).__qualname__))
+
+
+def _entries(loss: LossFunction) -> dict[str, str]:
+    """Return a digest of each tensor in a loss's state."""
+    if not isinstance(loss, nn.Module):
+        return {}
+    return {name: _digest([tensor]) for name, tensor in loss.state_dict().items() if torch.is_tensor(tensor)}
+
+
+def _digest(tensors: Sequence[Tensor]) -> str:
+    numbers = hashlib.sha256()
+    for tensor in tensors:
+        numbers.update(tensor.detach().cpu().contiguous().view(-1).double().numpy().tobytes())
+    return numbers.hexdigest()[:8]
+
+
+def loss_identity(loss: LossFunction) -> str:
+    """Return what tells a loss from another: its words, and a digest of a module's numbers (class weights)."""
+    state = loss.state_dict() if isinstance(loss, nn.Module) else {}
+    return f"{_loss_name(loss)} {_digest(list(state.values()))}" if state else _loss_name(loss)
 
 
 def _now(device: torch.device) -> float:
-    """Return the time in seconds once the device has done what it was given (so: once an epoch)."""
+    """Return the time in seconds once the device has done its work (so: once per epoch)."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     return time.perf_counter()
-
-
-def _check_finite(running: RunningMetrics, epoch: int, done: int, use: Settings, history: History) -> None:
-    """Raise `TrainingDiverged` if a loss or a logit of the epoch's steps so far was not finite."""
-    loss_steps, logits_steps = running.finite_steps.tolist()
-    if min(loss_steps, logits_steps) < done:
-        cause = _cause(logits_steps > loss_steps, use)
-        raise TrainingDiverged(epoch + 1, min(loss_steps, logits_steps) + 1, cause, history)
 
 
 def _cause(finite_logits: bool, use: Settings) -> str:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from noisylabels.data.loader import Batches
 from noisylabels.training.running_metrics import zero_sum
@@ -76,21 +77,27 @@ class Evaluation(NamedTuple):
 
 @torch.no_grad()
 def evaluate(
-    model: nn.Module,
+    predict: Callable[[Tensor], Tensor],
     batches: Batches,
     loss: Callable[[Tensor, Tensor], Tensor],
-    autocast: torch.autocast,
+    autocast: AbstractContextManager[object],
 ) -> Evaluation:
-    """Run the model over a set in evaluation mode."""
-    model.eval()
+    """Evaluate a model on a set.
+
+    Args:
+        predict: from inputs to logits (B, K), its networks in evaluation mode.
+        batches: of the set.
+        loss: from float32 logits and target to the mean of a batch.
+        autocast: the context that `predict` runs in.
+    """
     predicted, labels, finite = [], [], []
     total = zero_sum(batches.device)
-    for images, target, _ in batches:
+    for batch in batches:
         with autocast:
-            logits = model(images)
-        total += loss(logits.float(), target).to(total.dtype) * len(target)
+            logits = predict(batch.inputs)
+        total += loss(logits.float(), batch.target).to(total.dtype) * len(batch.target)
         predicted.append(logits.argmax(1))
-        labels.append(target)
+        labels.append(batch.target)
         finite.append(logits.isfinite().all())
     every = torch.cat(labels).cpu()
     return Evaluation(

@@ -4,56 +4,57 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 from torch import nn
 
 from noisylabels.training.settings import Settings
 
-HOW = ("foreach", "fused", "capturable")
+IMPLEMENTATION = ("foreach", "fused", "capturable")
 """Keys of an optimizer's groups that say how an update is carried out, not what it computes."""
 
 
 def build_optimizer(
-    parameters: Iterable[nn.Parameter],
+    groups: Iterable[nn.Parameter] | list[dict[str, Any]],
     settings: Settings,
     device: torch.device | None = None,
     *,
+    name: str | None = None,
     capturable: bool = False,
 ) -> torch.optim.Optimizer:
-    """Return the optimizer that the settings name.
+    """Return an optimizer of the settings' learning rate, momentum and decay.
 
     On a GPU it is one fused kernel, which also takes in the gradient scaler's verdict there: otherwise the
     host waits for that in every step. On a CPU fused kernels gain a thousandth of the paper's network's step
     (SGD) or a hundredth (AdamW), and round otherwise than the plain ones.
 
     Args:
-        parameters: of the model.
+        groups: parameters, or torch's parameter groups, whose lr, momentum and weight_decay come first.
         settings: name, rates and decays.
         device: where the parameters are.
+        name: "sgd" or "adamw"; None for the settings' own.
         capturable: let an update be recorded and replayed, its learning rate a tensor.
     """
     fused: bool | None = True if capturable or (device is not None and device.type == "cuda") else None
-    if settings.optimizer == "adamw":
+    common = {"lr": settings.lr, "weight_decay": settings.weight_decay, "fused": fused}
+    given: Any = [dict(group) if isinstance(group, dict) else group for group in groups]
+    if (name or settings.optimizer) == "adamw":
+        for group in given:
+            if isinstance(group, dict) and (first := group.pop("momentum", None)) is not None:
+                group["betas"] = (first, 0.999)
         return torch.optim.AdamW(
-            parameters,
-            lr=settings.lr,
+            given,
             betas=(settings.momentum, 0.999),
-            weight_decay=settings.weight_decay,
-            fused=fused,
             capturable=capturable,
+            **common,  # type: ignore[arg-type]
         )
-    optimizer = torch.optim.SGD(
-        parameters,
-        lr=settings.lr,
-        momentum=settings.momentum,
-        weight_decay=settings.weight_decay,
-        fused=fused,
-    )
-    if fused and settings.momentum:
+    optimizer = torch.optim.SGD(given, momentum=settings.momentum, **common)  # type: ignore[arg-type]
+    if fused:
         # a first step whose scaled gradients overflow would leave the memory of these as it found it
-        for parameter in optimizer.param_groups[0]["params"]:
-            optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+        for group in optimizer.param_groups:
+            for parameter in group["params"] if group["momentum"] else ():
+                optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
     return optimizer
 
 

@@ -29,6 +29,8 @@ class Settings:
     """sgd or adamw (the paper: sgd)"""
     lr: float = 0.01
     """peak learning rate (the paper: 0.01)"""
+    loss_lr: float | None = None
+    """peak learning rate of the loss's own parameters, if it has any (default: that of the network)"""
     momentum: float = 0.9
     """of sgd; the first beta of adamw (the paper: 0.9)"""
     weight_decay: float = 1e-4
@@ -73,6 +75,8 @@ class Settings:
         check_choice(self.precision, PRECISIONS, "precision")
         check_choice(self.capture, CAPTURES, "capture")
         check_between(self.lr, "lr", low=0.0, open_low=True)
+        if self.loss_lr is not None:
+            check_between(self.loss_lr, "loss_lr", low=0.0)
         for name in ("weight_decay", "l1", "clip", "warmup_epochs", "checkpoint_minutes"):
             check_between(getattr(self, name), name, low=0.0)
         check_between(self.validation, "validation", low=0.0, high=0.5)

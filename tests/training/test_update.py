@@ -8,8 +8,10 @@ import pytest
 import torch
 from torch import nn
 
+from noisylabels.data.loader import Batch
+from noisylabels.methods.standard import Standard
 from noisylabels.training.settings import Settings
-from noisylabels.training.step import Step
+from noisylabels.training.update import Updater
 
 CPU = torch.device("cpu")
 
@@ -17,14 +19,18 @@ CPU = torch.device("cpu")
 @pytest.fixture
 def batch():
     draw = torch.Generator().manual_seed(1)
-    return torch.randn(8, 1, 4, 4, generator=draw), torch.arange(8) % 3
+    return Batch(torch.randn(8, 1, 4, 4, generator=draw), torch.arange(8) % 3, torch.arange(8))
 
 
-def taken(model: nn.Module, batch, loss=None, steps: int = 1, **settings) -> tuple[Step, list[float]]:
+def made(model: nn.Module, loss=None, **settings) -> Updater:
+    return Updater(Standard(model, loss or nn.CrossEntropyLoss()), Settings(**settings), CPU)
+
+
+def taken(model: nn.Module, batch, loss=None, steps: int = 1, **settings) -> tuple[Updater, list[float]]:
     """Return the step after `steps` of lr 0.1, and its losses."""
-    step = Step(model, loss or nn.CrossEntropyLoss(), Settings(**settings), CPU)
+    step = made(model, loss, **settings)
     model.train()
-    return step, [step(*batch, 0.1)[0].item() for _ in range(steps)]
+    return step, [step(batch, 0.1)[0].item() for _ in range(steps)]
 
 
 def assert_close(model: nn.Module, reference: nn.Module, **tolerance) -> None:
@@ -38,7 +44,7 @@ def test_l1_and_l2_and_clip_against_autograd_of_the_penalties(model, batch):
     taken(ours, batch, momentum=0.0, l1=l1, weight_decay=l2, clip=clip)
 
     theirs.train()
-    images, target = batch
+    images, target = batch.inputs, batch.target
     value = nn.functional.cross_entropy(theirs(images), target)
     weights = list(theirs.parameters())
     value = value + l1 * sum(w.abs().sum() for w in weights)
@@ -81,22 +87,21 @@ def test_l1_leaves_weights_that_do_not_train_alone(model, batch):
 
 def test_the_average_against_a_hand_loop(model, batch):
     ours, decay = model(), 0.8
-    step = Step(ours, nn.CrossEntropyLoss(), Settings(ema=decay), CPU)
-    assert step.ema is not None
+    step = made(ours, ema=decay)
     ours.train()
     expected: dict[str, torch.Tensor] = {}
     for count in range(4):
-        step(*batch, 0.1)
+        step(batch, 0.1)
         for name, value in ours.state_dict().items():
             if count == 0 or not value.is_floating_point():
                 expected[name] = value.clone()
             else:
                 expected[name] = decay * expected[name] + (1 - decay) * value
-        averaged = step.evaluated.state_dict()
+        averaged = step.evaluated[0].state_dict()
         assert averaged.keys() == expected.keys()
         for name, value in expected.items():
             torch.testing.assert_close(averaged[name], value, rtol=1e-6, atol=1e-7)
-    assert not torch.equal(step.evaluated.state_dict()["0.weight"], ours.state_dict()["0.weight"])
+    assert not torch.equal(step.evaluated[0].state_dict()["0.weight"], ours.state_dict()["0.weight"])
 
 
 def test_the_average_is_the_one_of_torch(model, batch):
@@ -104,19 +109,19 @@ def test_the_average_is_the_one_of_torch(model, batch):
 
     ours = model()
     theirs = AveragedModel(ours, multi_avg_fn=get_ema_multi_avg_fn(0.9), use_buffers=True)
-    step = Step(ours, nn.CrossEntropyLoss(), Settings(ema=0.9), CPU)
+    step = made(ours, ema=0.9)
     ours.train()
     for _ in range(5):
-        step(*batch, 0.1)
+        step(batch, 0.1)
         theirs.update_parameters(ours)
-    for name, value in step.evaluated.state_dict().items():
+    for name, value in step.evaluated[0].state_dict().items():
         if value.is_floating_point():
             assert torch.equal(value, theirs.module.state_dict()[name]), name
 
 
 def test_the_average_holds_no_gradients(model, batch):
     step, _ = taken(model(), batch, steps=2, ema=0.5)
-    assert all(p.grad is None for p in step.evaluated.parameters())
+    assert all(p.grad is None for p in step.evaluated[0].parameters())
 
 
 def test_the_loss_sees_float32_whatever_the_precision(model, batch):
@@ -164,8 +169,8 @@ def test_a_step_whose_scaled_gradients_overflow_is_skipped_and_no_failure(model,
 
 
 def test_what_a_step_returns_holds_no_graph(model, batch):
-    step = Step(model(), nn.CrossEntropyLoss(), Settings(), CPU)
-    value, logits = step(*batch, 0.1)
+    step = made(model())
+    value, logits = step(batch, 0.1)
     assert (value.shape, logits.shape) == ((), (8, 3))
     assert not value.requires_grad
     assert not logits.requires_grad

@@ -1,0 +1,1 @@
+"""Training methods: what a step is, each in a file of its own."""

@@ -1,0 +1,16 @@
+"""The training methods by name: a row for each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from torch import nn
+
+from noisylabels.core.registry import Registry
+from noisylabels.methods.standard import Standard
+from noisylabels.training.method import LossFunction, Method
+
+MakeMethod = Callable[[nn.Module, LossFunction], Method]
+"""From a model and a loss to a method."""
+
+METHODS: Registry[MakeMethod] = Registry("method", {"standard": Standard})

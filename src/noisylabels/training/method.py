@@ -1,0 +1,160 @@
+"""The seam for training methods: a `Method` defines a step and owns the state that it needs."""
+
+from __future__ import annotations
+
+import contextlib
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from noisylabels.core.checks import InputError
+from noisylabels.data.loader import Batch, Batches
+from noisylabels.models.output_check import first_logits
+from noisylabels.training.settings import Settings
+
+LossFunction = Callable[[Tensor, Tensor], Tensor]
+"""From logits (B, K) and target (B,) to a scalar, or to (B,) where its reduction is "none"."""
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What a method learns before the first step.
+
+    Args:
+        num_examples: N, the size of the training set.
+        num_classes: K.
+        labels: int64, (N,): the given labels, on the device.
+        positions: int64, (n,): the examples that are trained on, on the device.
+        epochs: of the whole run.
+        steps: per epoch.
+        seed: of the run; `core.rng.derive_seed` makes a stream of one's own from it.
+        device: where everything is.
+        evaluation_batches: returns the examples that are trained on, unaugmented, in the order of `positions`.
+    """
+
+    num_examples: int
+    num_classes: int
+    labels: Tensor
+    positions: Tensor
+    epochs: int
+    steps: int
+    seed: int
+    device: torch.device
+    evaluation_batches: Callable[[], Batches]
+
+
+@dataclass(frozen=True)
+class ParameterGroup:
+    """Parameters that share optimizer settings.
+
+    Args:
+        parameters: at least one.
+        optimizer, lr, momentum, weight_decay: None for the run's own.
+        scheduled: whether `lr` follows the run's schedule; otherwise it is constant.
+    """
+
+    parameters: Sequence[nn.Parameter]
+    optimizer: str | None = None
+    lr: float | None = None
+    momentum: float | None = None
+    weight_decay: float | None = None
+    scheduled: bool = True
+
+
+class Method(nn.Module, ABC):
+    """A training method: its networks, its loss, its state, and what one step computes.
+
+    The loop does the rest for every method: batches, mixed precision, gradient scaling, clipping, the
+    optimizers, averages of the weights, CUDA graphs, history, checkpoints and resuming. Buffers and
+    parameters registered here, or in the loss, are in the checkpoint, and so is what
+    ``get_extra_state`` returns.
+
+    Args:
+        networks: from inputs (B, C, H, W) or (B, D) to logits (B, K); the first one is the user's model.
+        loss: from logits and target to a scalar. One that is a module may have parameters, which are
+            trained, and buffers.
+    """
+
+    views: ClassVar[int] = 1
+    """how many augmented views of each example a batch holds"""
+    capturable: ClassVar[bool] = False
+    """whether `step` runs the same operations every time, so that a CUDA graph may replay it"""
+
+    loss: LossFunction
+
+    def __init__(self, networks: Iterable[nn.Module], loss: LossFunction) -> None:
+        super().__init__()
+        self.networks = nn.ModuleList(networks)
+        self.loss = loss
+        self.autocast: contextlib.AbstractContextManager[Any] = contextlib.nullcontext()  # the loop sets it
+        self._num_classes: int | None = None
+        self._checked: set[int] = set()
+
+    # What a method defines ----------------------------------------------------------------------
+
+    @abstractmethod
+    def step(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Return the loss to descend, (), and the logits (B, K) that the run's measures are made from.
+
+        It runs outside autocast, so that losses compute in float32; `logits` runs a network within it.
+        """
+
+    def prepare(self, setup: Setup) -> None:
+        """Make per-example buffers, such as targets (N, K); called once, before a checkpoint is loaded."""
+
+    def begin_epoch(self, epoch: int) -> None:
+        """Prepare for `epoch`, from 0; a run that resumes within an epoch does not call it again for it."""
+
+    def parameter_groups(self, settings: Settings) -> list[ParameterGroup]:
+        """Return what is trained: the networks, and the loss's own parameters at `loss_lr` without decay."""
+        networks = trainable(self.networks)
+        if not networks:
+            raise InputError("the model has no parameters that require a gradient: there is nothing to train")
+        groups = [ParameterGroup(networks)]
+        if isinstance(self.loss, nn.Module) and (own := trainable([self.loss])):
+            groups.append(ParameterGroup(own, lr=settings.loss_lr, weight_decay=0.0))
+        return groups
+
+    def predict(self, networks: Sequence[nn.Module], inputs: Tensor) -> Tensor:
+        """Return logits (B, K) for evaluation; `networks` are the trained ones or their averages."""
+        logits: Tensor = networks[0](inputs)
+        return logits
+
+    def evaluation_loss(self, logits: Tensor, target: Tensor) -> Tensor:
+        """Return the mean loss, (), that is reported of held-out examples."""
+        return self.loss(logits, target)
+
+    def columns(self) -> dict[str, float | None]:
+        """Return columns to add to the history at the end of an epoch."""
+        return {}
+
+    def identity(self) -> dict[str, str]:
+        """Return what a checkpoint must agree on: the method's name with its parameters, by setting."""
+        return {"method": type(self).__name__.lower()}
+
+    # What a method uses -------------------------------------------------------------------------
+
+    def logits(self, inputs: Tensor, network: int = 0) -> Tensor:
+        """Return a network's logits (B, K) in float32, computed in the precision of the run."""
+        model = self.networks[network]
+        with self.autocast:
+            if self._num_classes is None or network in self._checked:
+                logits: Tensor = model(inputs)
+            else:
+                logits = first_logits(model, inputs, self._num_classes)
+                self._checked.add(network)
+        return logits.float()
+
+    def check_logits(self, num_classes: int) -> None:
+        """Check the shape of each network's first logits against `num_classes`."""
+        self._num_classes = num_classes
+
+
+def trainable(modules: Iterable[nn.Module]) -> list[nn.Parameter]:
+    """Return the parameters of modules that require a gradient, each once."""
+    every = [parameter for module in modules for parameter in module.parameters() if parameter.requires_grad]
+    return list(dict.fromkeys(every))

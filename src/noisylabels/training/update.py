@@ -1,0 +1,190 @@
+"""One update: the method's step, backward, penalties, clipping, optimizers, averages of the weights."""
+
+from __future__ import annotations
+
+import copy
+from itertools import chain
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
+
+from noisylabels.data.loader import Batch
+from noisylabels.training.method import Method, ParameterGroup, trainable
+from noisylabels.training.optim import IMPLEMENTATION, build_optimizer
+from noisylabels.training.settings import Settings
+
+
+class Updater:
+    """A method, its optimizers and all else that an update depends on; its state is saved and loaded.
+
+    Args:
+        method: what to train; its networks are on the device.
+        settings, device: of the run.
+        capturable: keep everything that changes between steps in tensors on the device, including the
+            learning rates, so that `update` can be recorded (`capture.py`).
+    """
+
+    def __init__(
+        self, method: Method, settings: Settings, device: torch.device, *, capturable: bool = False
+    ) -> None:
+        self.method = method
+        self.clip = settings.clip
+        self.l1 = settings.l1
+        self.parameters = [trainable([network]) for network in method.networks]
+        self.base_lr = self.lr = settings.lr
+        self._lr_is_set = True  # in tensors that a recording reads
+        self.optimizers = [
+            build_optimizer(groups, settings, device, name=name, capturable=capturable)
+            for name, groups in _by_optimizer(method.parameter_groups(settings), settings).items()
+        ]
+        if capturable:
+            for group in self._groups():
+                group["lr"] = torch.tensor(float(group["lr"]), device=device)
+        half = {"bfloat16": torch.bfloat16, "float16": torch.float16}.get(settings.precision)
+        self.autocast = method.autocast = torch.autocast(device.type, dtype=half, enabled=half is not None)
+        self.scaler = torch.amp.GradScaler(device.type, enabled=half is torch.float16)
+        self.averages = (
+            [Average(network, settings.ema) for network in method.networks] if settings.ema else []
+        )
+
+    @property
+    def evaluated(self) -> list[nn.Module]:
+        """The networks to evaluate and keep: the averaged ones if there are any."""
+        return [average.model for average in self.averages] or list(self.method.networks)
+
+    def _groups(self) -> list[dict[str, Any]]:
+        return [group for optimizer in self.optimizers for group in optimizer.param_groups]
+
+    def _lr_of(self, group: dict[str, Any]) -> float:
+        """Return a group's learning rate at the run's present one."""
+        if group["own_lr"] is None:
+            return self.lr
+        return float(group["own_lr"] * (self.lr / self.base_lr if group["scheduled"] else 1.0))
+
+    def __call__(self, batch: Batch, lr: float) -> tuple[Tensor, Tensor]:
+        """Update the weights once; return the loss () and the logits (B, K), both detached."""
+        self.set_lr(lr)
+        return self.update(batch)
+
+    def set_lr(self, lr: float) -> None:
+        """Set the run's learning rate for the next update."""
+        changed, self.lr, self._lr_is_set = lr != self.lr or not self._lr_is_set, lr, True
+        for group in self._groups():
+            if not isinstance(group["lr"], Tensor):
+                group["lr"] = self._lr_of(group)
+            elif changed:
+                group["lr"].fill_(self._lr_of(group))
+
+    def update(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Update the weights at the learning rate that was set; return loss and logits."""
+        value, logits = self.method.step(batch)
+        for optimizer in self.optimizers:
+            optimizer.zero_grad(set_to_none=True)
+        self.scaler.scale(value).backward()
+        if self.l1 or self.clip:
+            for optimizer in self.optimizers:
+                self.scaler.unscale_(optimizer)
+        for parameters in self.parameters:
+            if self.l1:  # the gradient of l1 * sum |w|
+                for parameter in parameters:
+                    if parameter.grad is not None:
+                        parameter.grad.add_(parameter.detach().sign(), alpha=self.l1)
+            if self.clip:
+                nn.utils.clip_grad_norm_(parameters, self.clip)
+        for optimizer in self.optimizers:
+            self.scaler.step(optimizer)
+        self.scaler.update()
+        for average in self.averages:
+            average.update()
+        return value.detach(), logits.detach()
+
+    def renew_scaler(self, state: dict[str, Any]) -> None:
+        """Replace a gradient scaler that was left in the middle of a step."""
+        self.scaler = torch.amp.GradScaler(self.scaler._device, enabled=self.scaler.is_enabled())
+        self.scaler.load_state_dict(state)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return everything that the next update depends on, except the random state."""
+        optimizers = [optimizer.state_dict() for optimizer in self.optimizers]
+        for state in optimizers:
+            for group in state["param_groups"]:
+                group["lr"] = self._lr_of(group)  # not a tensor of this device
+        return {
+            "method": self.method.state_dict(),
+            "optimizers": optimizers,
+            "scaler": self.scaler.state_dict(),
+            "averages": [average.state_dict() for average in self.averages],
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore what `state_dict` returned."""
+        current = self.method.state_dict()
+        # checkpoints of version 0.1 hold nothing of the loss, whose constants are those it was called with
+        constants = {name: value for name, value in current.items() if name.startswith("loss.")}
+        self.method.load_state_dict(constants | state["method"])
+        for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
+            # the state may be of another device, where the same update is carried out in another way
+            kept = (*IMPLEMENTATION, "own_lr", "scheduled")
+            ours = [{name: group[name] for name in kept if name in group} for group in optimizer.param_groups]
+            groups = [old | new for old, new in zip(saved["param_groups"], ours, strict=True)]
+            tensors = [group["lr"] for group in optimizer.param_groups]
+            optimizer.load_state_dict(saved | {"param_groups": groups})
+            for group, lr in zip(optimizer.param_groups, tensors, strict=True):
+                if isinstance(lr, Tensor):
+                    group["lr"] = lr
+        self._lr_is_set = False
+        self.scaler.load_state_dict(state["scaler"])
+        for average, saved in zip(self.averages, state["averages"], strict=True):
+            average.load_state_dict(saved)
+
+
+def _by_optimizer(groups: list[ParameterGroup], settings: Settings) -> dict[str, list[dict[str, Any]]]:
+    """Return torch's parameter groups by the name of their optimizer; the run's own is the first."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    for group in groups:
+        entry = {"params": list(group.parameters), "own_lr": group.lr, "scheduled": group.scheduled}
+        for name in ("lr", "momentum", "weight_decay"):
+            value = getattr(group, name)
+            entry[name] = getattr(settings, name) if value is None else value
+        found.setdefault(group.optimizer or settings.optimizer, []).append(entry)
+    return found
+
+
+class Average:
+    """The exponential moving average of a network's weights and buffers, as a network of its own.
+
+    ``average <- decay * average + (1 - decay) * model`` after every step; the first step's weights are
+    its start. torch's ``AveragedModel`` computes the same, but copies a counter to the GPU, and so
+    waits for it, in every step.
+    """
+
+    def __init__(self, model: nn.Module, decay: float) -> None:
+        self.model = copy.deepcopy(model)
+        self.decay = decay
+        self.started = False
+        pairs = list(zip(_tensors(self.model), _tensors(model), strict=True))
+        self.numbers = [pair for pair in pairs if pair[0].is_floating_point()]
+        self.counters = [pair for pair in pairs if not pair[0].is_floating_point()]
+
+    def update(self) -> None:
+        """Take in the model's present weights."""
+        average, model = ([pair[side] for pair in self.numbers] for side in (0, 1))
+        get_ema_multi_avg_fn(self.decay if self.started else 0.0)(average, model, None)
+        for counter, latest in self.counters:  # batch normalization's
+            counter.copy_(latest)
+        self.started = True
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return weights, buffers, and whether there was a step."""
+        return {"model": self.model.state_dict(), "started": self.started}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go back to what `state_dict` returned."""
+        self.model.load_state_dict(state["model"])
+        self.started = state["started"]
+
+
+def _tensors(model: nn.Module) -> list[Tensor]:
+    return [tensor.detach() for tensor in chain(model.parameters(), model.buffers())]
