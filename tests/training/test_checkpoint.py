@@ -231,7 +231,9 @@ def test_a_checkpoint_of_other_data_or_labels_is_refused(saved, sets, model):
     ],
 )
 def test_a_checkpoint_of_another_model_is_refused(saved, sets, other):
-    with pytest.raises(InputError, match=r"is of another model or method; use another folder, or remove") as error:
+    with pytest.raises(
+        InputError, match=r"is of another model or method; use another folder, or remove"
+    ) as error:
         fit(other, *sets(channels=3), nn.CrossEntropyLoss(), folder=saved.parent, **RUN)
     assert "\n" not in str(error.value)
 

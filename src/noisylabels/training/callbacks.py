@@ -56,7 +56,8 @@ class Callback:
     def should_stop(self, history: History) -> Stop | None:
         """Return how to end the run, or None to continue; asked after every step and every epoch.
 
-        `Stop.FINISH` should depend on `history` or on saved state, which a resumed run has too.
+        `Stop.PAUSE` counts after a step, `Stop.FINISH` after an epoch; it should depend on `history` or on
+        saved state, which a resumed run has too.
         """
         return None
 

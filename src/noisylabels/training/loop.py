@@ -69,7 +69,7 @@ def train_method(
     with torch.random.fork_rng(devices=[run.device] if run.device.type == "cuda" else []):
         torch.manual_seed(derive_seed(use.seed, "model"))  # of dropout, and of a method's own draws
         run.resume()
-        while run.epoch < use.epochs and not (run.at_epoch_start and run.asked_to(Stop.FINISH)):
+        while not run.finished:
             run.train_epoch()
             run.end_epoch()
     for network, kept in zip(method.networks, run.updater.evaluated, strict=True):
@@ -108,6 +108,7 @@ class _Run:
         self.running = RunningMetrics(data.num_examples, device)
         self.history = History()
         self.epoch = self.done = 0
+        self.finished = False
         self.train_seconds = self.data_seconds = 0.0
         self.saved_at = time.monotonic()
         self.loss_constants = constants
@@ -127,11 +128,6 @@ class _Run:
         if not capturable:
             return updater, updater
         return updater, Captured(updater, CudaGraphs(device), use.batch_size, self.note)
-
-    @property
-    def at_epoch_start(self) -> bool:
-        """Whether no step of the epoch has been done, and an epoch before it has."""
-        return self.done == 0 and bool(self.history.rows)
 
     def note(self, text: str) -> None:
         """Tell the callbacks, or warn where there are none."""
@@ -209,8 +205,8 @@ class _Run:
         if self.folder is not None:
             self.history.write(self.folder / "history.jsonl")
         self.epoch, self.done, self.train_seconds, self.data_seconds = self.epoch + 1, 0, 0.0, 0.0
-        last = self.epoch == use.epochs or self.asked_to(Stop.FINISH)
-        if last or self.epoch % use.checkpoint_epochs == 0:
+        self.finished = self.epoch == use.epochs or self.asked_to(Stop.FINISH)
+        if self.finished or self.epoch % use.checkpoint_epochs == 0:
             self.save()
 
     def evaluate(self, what: str, part: Batches) -> Evaluation:
@@ -271,6 +267,8 @@ class _Run:
         self.data_seconds = state.get("data_seconds", 0.0)  # older checkpoints have none
         self.history.rows = [current_names(row) for row in state["rows"]]
         self.history.write(self.folder / "history.jsonl")  # a killed run may have been an epoch further
+        if self.done == 0 and self.history.rows:
+            self.finished = self.epoch == self.use.epochs or self.asked_to(Stop.FINISH)
 
     def _check_identity(self, state: dict[str, Any]) -> None:
         """Raise `CorruptedFile` if a checkpoint is of a run with other settings, data, loss or method."""
