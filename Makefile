@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint docs clean
+.PHONY: demo test lint docs dist check-dist clean
 
 demo: .venv/ready
 	$(BIN)/noisylabels study run digits
@@ -21,8 +21,19 @@ lint: .venv/ready
 docs: .venv/ready
 	$(BIN)/python docs/make_site.py
 
+# The sdist from the working tree, and the wheel from the sdist.
+dist:
+	$(PYTHON) -m venv build/venv
+	build/venv/bin/python -m pip install --quiet build
+	rm -rf dist
+	build/venv/bin/python -m build --outdir dist
+
+# Installs both into empty environments and tries them there; some minutes, so no part of `make test`.
+check-dist: dist
+	$(PYTHON) tests/packaging/check_dist.py dist
+
 clean:
-	rm -rf .venv build site .mypy_cache .pytest_cache .ruff_cache .hypothesis src/noisylabels/losses/kernels/*.so
+	rm -rf .venv build dist site .mypy_cache .pytest_cache .ruff_cache .hypothesis src/noisylabels/losses/kernels/*.so
 
 # The interpreter is checked first: an old one fails later, and with many lines.
 .venv/ready: pyproject.toml constraints.txt hatch_build.py src/noisylabels/losses/kernels/native.c

@@ -1,0 +1,78 @@
+"""Install the wheel and the sdist of `make dist`, each into an empty environment, and try them.
+
+``python tests/packaging/check_dist.py dist`` (`make check-dist`) needs nothing but the standard library and
+a package index. `make dist` builds the wheel from the unpacked sdist with a C compiler, so the wheel shows
+that the kernel is compiled; the sdist is installed without one, so it shows that none is needed.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+import zipfile
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+SMOKE = Path(__file__).with_name("smoke.py")
+
+
+def the_only(folder: Path, pattern: str) -> Path:
+    """Return the one file of the folder that matches."""
+    found = sorted(folder.glob(pattern))
+    if len(found) != 1:
+        sys.exit(f"{folder} has {len(found)} files {pattern}, expected one; run `make dist`")
+    return found[0]
+
+
+def check_contents(wheel: Path) -> None:
+    """Check that the wheel holds every source file of the package, and compiled kernels besides."""
+    with zipfile.ZipFile(wheel) as archive:
+        names = {name for name in archive.namelist() if name.startswith("noisylabels/")}
+    source = ROOT / "src"
+    expected = {
+        path.relative_to(source).as_posix()
+        for path in (source / "noisylabels").rglob("*")
+        if path.is_file() and path.suffix not in {".pyc", ".so"}
+    }
+    extra = {name for name in names - expected if not name.startswith("noisylabels/losses/kernels/_native-")}
+    if expected - names or extra:
+        sys.exit(f"{wheel.name} lacks {sorted(expected - names)} and has beside them {sorted(extra)}")
+
+
+def install_and_try(archive: Path, kernel: str, compiler: str | None) -> None:
+    """Install the archive into a fresh environment and run `smoke.py` there.
+
+    Args:
+        archive: the wheel or the sdist.
+        kernel: "present" or "absent", as it must be afterwards.
+        compiler: the command in ``CC`` while it is installed; None leaves ``CC`` as it is.
+    """
+    print(f"{archive.name}: installed with CC={compiler or 'the default'}, kernel {kernel}", flush=True)
+    with tempfile.TemporaryDirectory() as folder:
+        environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+        if compiler is not None:
+            environment["CC"] = compiler
+        subprocess.run([sys.executable, "-m", "venv", f"{folder}/venv"], check=True)
+        python = str(Path(folder, "venv", "Scripts" if os.name == "nt" else "bin", "python"))
+        constraints = ["--constraint", str(ROOT / "constraints.txt")]
+        install = [python, "-m", "pip", "install", "--quiet", *constraints, str(archive.resolve())]
+        subprocess.run(install, check=True, cwd=folder, env=environment)
+        smoke = [python, "-W", "error", str(SMOKE), "--kernel", kernel]
+        subprocess.run(smoke, check=True, cwd=folder, env=environment)
+
+
+def main() -> None:
+    """Check what is in the folder that the command line names."""
+    if len(sys.argv) != 2:
+        sys.exit("usage: check_dist.py FOLDER")
+    wheel, sdist = (the_only(Path(sys.argv[1]), pattern) for pattern in ("*.whl", "*.tar.gz"))
+    check_contents(wheel)
+    install_and_try(wheel, "present", None)
+    install_and_try(sdist, "absent", "no-such-compiler")
+    print("wheel and sdist install and work")
+
+
+if __name__ == "__main__":
+    main()
