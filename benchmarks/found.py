@@ -1,9 +1,9 @@
-"""The tables and figures of docs/found.md and docs/measured-photographs.md, from runs and published numbers.
+"""The tables and figures of docs/found.md, from the runs in results/ and the published numbers.
 
     python benchmarks/found.py
 
 Nothing is trained: all is read off exported studies, whose rows hold every epoch, the configuration and the
-machine. A table goes into a document between its marks, <!-- NAME --> and <!-- /NAME -->, the figures into
+machine. A table goes into the document between its marks, <!-- NAME --> and <!-- /NAME -->, the figures into
 results/found.
 """
 
@@ -14,7 +14,7 @@ import itertools
 import json
 import math
 import statistics
-from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -52,9 +52,7 @@ class Options:
     results: Path = Path("results")
     """folder with paper, tenth, digits-study and what `found_runs` names, a runs.parquet in each"""
     document: Path = Path("docs/found.md")
-    """the document with the marks of every table"""
-    photographs: Path = Path("docs/measured-photographs.md")
-    """the document with the marks of the paper's column alone"""
+    """the document, which has the marks"""
 
 
 def tables(runs: Runs) -> list[Table]:
@@ -438,10 +436,14 @@ def texts(runs: Runs) -> Iterator[tuple[str, str]]:
     yield "seconds", seconds(runs.paper)
 
 
-def renewed(document: str, runs: Runs, names: Container[str] | None = None) -> str:
-    """Return the document with every table, or those named, between its marks as the runs have it."""
+PHOTOGRAPHS = Path("docs/measured-photographs.md")
+"""A second document, which shows the table `column` alone."""
+
+
+def renewed(document: str, runs: Runs, only: str = "") -> str:
+    """Return the document with every table, or one of them, between its markers rebuilt from the runs."""
     for name, text in texts(runs):
-        if names is not None and name not in names:
+        if only and name != only:
             continue
         begin, end = f"<!-- {name} -->\n", f"\n<!-- /{name} -->"
         before, marked, rest = document.partition(begin)
@@ -462,8 +464,8 @@ def digests(runs: Runs) -> dict[str, str]:
 
 def main(options: Options) -> None:
     runs, out = Runs(options.results), options.results / "found"
-    for path, names in ((options.document, None), (options.photographs, ("column",))):
-        write_text(path, renewed(path.read_text(encoding="utf-8"), runs, names))
+    write_text(options.document, renewed(options.document.read_text(encoding="utf-8"), runs))
+    write_text(PHOTOGRAPHS, renewed(PHOTOGRAPHS.read_text(encoding="utf-8"), runs, only="column"))
     out.mkdir(parents=True, exist_ok=True)
     write_json(out / "figures.json", digests(runs))
     for figure in figures(runs):

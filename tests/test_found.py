@@ -1,4 +1,4 @@
-"""docs/found.md and docs/measured-photographs.md say what the runs in results/ and the published numbers say."""
+"""docs/found.md and docs/measured-photographs.md agree with the runs in results/ and the published numbers."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_every_table_of_the_document_is_made_of_the_runs(runs):
 
 def test_the_page_of_photographs_has_the_column_of_the_paper(runs):
     document = (ROOT / "docs" / "measured-photographs.md").read_text(encoding="utf-8")
-    assert found.renewed(document, runs, ["column"]) == document
+    assert found.renewed(document, runs, only="column") == document
     assert markdown(found.column(runs.paper)) in document
 
 
