@@ -1,4 +1,4 @@
-"""docs/found.md and docs/measured-photographs.md agree with the runs in results/ and the published numbers."""
+"""docs/found.md and docs/measured-photographs.md agree with the runs in results/ and published numbers."""
 
 from __future__ import annotations
 
