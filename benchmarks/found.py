@@ -436,9 +436,15 @@ def texts(runs: Runs) -> Iterator[tuple[str, str]]:
     yield "seconds", seconds(runs.paper)
 
 
-def renewed(document: str, runs: Runs) -> str:
-    """Return the document with every table between its marks as the runs have it."""
+PHOTOGRAPHS = Path("docs/measured-photographs.md")
+"""A second document, which shows the table `column` alone."""
+
+
+def renewed(document: str, runs: Runs, only: str = "") -> str:
+    """Return the document with every table, or one of them, between its markers rebuilt from the runs."""
     for name, text in texts(runs):
+        if only and name != only:
+            continue
         begin, end = f"<!-- {name} -->\n", f"\n<!-- /{name} -->"
         before, marked, rest = document.partition(begin)
         _, closed, after = rest.partition(end)
@@ -459,6 +465,7 @@ def digests(runs: Runs) -> dict[str, str]:
 def main(options: Options) -> None:
     runs, out = Runs(options.results), options.results / "found"
     write_text(options.document, renewed(options.document.read_text(encoding="utf-8"), runs))
+    write_text(PHOTOGRAPHS, renewed(PHOTOGRAPHS.read_text(encoding="utf-8"), runs, only="column"))
     out.mkdir(parents=True, exist_ok=True)
     write_json(out / "figures.json", digests(runs))
     for figure in figures(runs):

@@ -24,6 +24,7 @@ DOCS = ROOT / "docs"
 MOVED = {
     "README.md": "index.md",
     "CONTRIBUTING.md": "contributing.md",
+    "docs/README.md": "pages.md",
     "docs/losses/README.md": "losses/all.md",
 }
 """Where documents go that do not lie in docs/, or whose page would stand in another's place."""

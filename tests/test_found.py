@@ -1,4 +1,4 @@
-"""docs/found.md and the README say what the runs in results/ and the published numbers say."""
+"""docs/found.md and docs/measured-photographs.md agree with the runs in results/ and published numbers."""
 
 from __future__ import annotations
 
@@ -38,8 +38,10 @@ def test_every_table_of_the_document_is_made_of_the_runs(runs):
         found.renewed("nothing", runs)
 
 
-def test_the_readme_has_the_column_of_the_paper(runs):
-    assert markdown(found.column(runs.paper)) in (ROOT / "README.md").read_text(encoding="utf-8")
+def test_the_page_of_photographs_has_the_column_of_the_paper(runs):
+    document = (ROOT / "docs" / "measured-photographs.md").read_text(encoding="utf-8")
+    assert found.renewed(document, runs, only="column") == document
+    assert markdown(found.column(runs.paper)) in document
 
 
 def test_the_figures_are_those_of_the_runs(runs):
