@@ -51,6 +51,7 @@ def test_a_documented_command_is_understood(command: str) -> None:
         ("docs/audit.md", 1),
         ("docs/claims.md", 1),
         ("docs/loops.md", 3),
+        ("docs/methods.md", 3),
         ("docs/estimator.md", 2),
         ("docs/noise.md", 2),
         ("docs/paper.md", 2),

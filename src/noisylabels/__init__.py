@@ -38,22 +38,28 @@ if TYPE_CHECKING:
     from noisylabels.noise.corruption import corrupt as corrupt
     from noisylabels.noise.estimate import estimate_transition as estimate_transition
     from noisylabels.noise.labels import NoisyLabels as NoisyLabels
+    from noisylabels.training.callbacks import Callback as Callback
+    from noisylabels.training.callbacks import Stop as Stop
     from noisylabels.training.history import History as History
+    from noisylabels.training.method import Method as Method
     from noisylabels.training.settings import Settings as Settings
 
 # Loaded on first use, so that `noisylabels --help` does not wait for torch.
 _HOME = {
     "Audit": "audit.result",
+    "Callback": "training.callbacks",
     "History": "training.history",
     "ImageSet": "data.images",
     "InputError": "core.checks",
     "LinearLoss": "losses.linear",
     "Loss": "losses.modules",
+    "Method": "training.method",
     "NoisyLabelClassifier": "estimator",
     "NoisyLabels": "noise.labels",
     "RunConfig": "experiment",
     "RunResult": "experiment",
     "Settings": "training.settings",
+    "Stop": "training.callbacks",
     "audit_labels": "audit.running",
     "build_model": "models.catalog",
     "corrupt": "noise.corruption",
@@ -70,16 +76,19 @@ _HOME = {
 
 __all__ = [
     "Audit",
+    "Callback",
     "History",
     "ImageSet",
     "InputError",
     "LinearLoss",
     "Loss",
+    "Method",
     "NoisyLabelClassifier",
     "NoisyLabels",
     "RunConfig",
     "RunResult",
     "Settings",
+    "Stop",
     "__version__",
     "audit_labels",
     "build_model",

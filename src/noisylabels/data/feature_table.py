@@ -108,7 +108,8 @@ def plan(path: Path, options: Options) -> TablePlan:
     becomes a feature a word, a missing cell the median of the training part, with a feature that says so;
     dates, constants, and words that nearly all differ are left out, see `Encoder`. The column of the labels
     is that of `options.label_column`, else one of `LABEL_COLUMNS`; labels are words or whole numbers. A
-    column "id" names the rows, one of `image_table.SPLIT_COLUMNS` divides them; without it a part is held out.
+    column "id" names the rows, one of `image_table.SPLIT_COLUMNS` divides them; without it a part is held
+    out.
 
     Args:
         path: what `find` gave.

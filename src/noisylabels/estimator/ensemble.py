@@ -54,9 +54,9 @@ def class_probs(
 class BestEpoch(Callback):
     """Keep the weights of the epoch that did best on held-out examples, and stop early.
 
-    The measure is the mean probability of the given label: the accuracy, if every prediction were certain, but
-    smoother. It is 1 less half the mean absolute error, a symmetric loss, whose ranking of models uniform label
-    noise does not change (Ghosh 2017).
+    The measure is the mean probability of the given label: the accuracy, if every prediction were certain,
+    but smoother. It is 1 less half the mean absolute error, a symmetric loss, whose ranking of models uniform
+    label noise does not change (Ghosh 2017).
 
     Args:
         network: that is trained.

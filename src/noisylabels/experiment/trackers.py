@@ -344,7 +344,7 @@ class Tracked(Callback):
         self.reporter.epoch(row)
 
     def on_saved(self, history: History) -> None:
-        """Let trackers follow up to the checkpoint: what comes after it may be done again, at another time."""
+        """Let trackers follow up to the checkpoint; what comes after it may be done again."""
         self.follow("running")
 
     def end(self, result: RunResult) -> None:

@@ -1,10 +1,10 @@
-"""What a kind of noise does to a set: six forms, of which every kind of the catalog is a case.
+"""The six transforms that every kind of noise in the catalog is a case of.
 
-A noise is a chain of stages. Each takes the **state** that the last one left (which examples there are,
-their labels, the truth) and gives the next; what it may look at beside that is the **scene**, the set as it
-was. `Flip` sends labels through transition matrices, `LoadMatrix` through one from a file, `FlipPerExample` gives every
-example a row of its own, `Subset` keeps a part of the examples, `ReadLabels` takes labels from a file, `ReplaceImages` puts
-foreign images under labels.
+A noise is a chain of stages. Each maps a `NoiseState` (which examples there are, their given and true labels)
+to the next one, and may use the `NoiseContext`, the set as it was before any stage. `Flip` sends labels
+through transition matrices, `LoadMatrix` through one from a file, `FlipPerExample` gives every example a row
+of its own, `Subset` keeps a part of the examples, `ReadLabels` reads labels from a file, and `ReplaceImages`
+puts foreign images under labels.
 """
 
 from __future__ import annotations

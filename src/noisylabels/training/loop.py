@@ -320,12 +320,12 @@ def _check_columns(row: dict[str, Any], before: dict[str, Any], source: object) 
         number = isinstance(value, int | float) and not isinstance(value, bool)
         if value is not None and not (number and math.isfinite(value)):
             raise InputError(
-                f"{who} adds {value!r} as the column {name!r} of the history, expected a finite number or None"
+                f"{who} adds {value!r} as the column {name!r} of the history, expected a number or None"
             )
 
 
 def _loss_name(loss: LossFunction) -> str:
-    """Return the words that tell a loss from another."""
+    """Return the expression or name of a loss."""
     return repr(loss) if isinstance(loss, nn.Module) else _function_name(loss)
 
 
@@ -348,7 +348,7 @@ def _digest(tensors: Sequence[Tensor]) -> str:
 
 
 def loss_identity(loss: LossFunction) -> str:
-    """Return what tells a loss from another: its words, and a digest of a module's numbers (class weights)."""
+    """Return what identifies a loss: its expression, and a digest of a module's numbers (class weights)."""
     state = loss.state_dict() if isinstance(loss, nn.Module) else {}
     return f"{_loss_name(loss)} {_digest(list(state.values()))}" if state else _loss_name(loss)
 

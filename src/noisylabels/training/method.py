@@ -33,7 +33,8 @@ class Setup:
         steps: per epoch.
         seed: of the run; `core.rng.derive_seed` makes a stream of one's own from it.
         device: where everything is.
-        evaluation_batches: returns the examples that are trained on, unaugmented, in the order of `positions`.
+        evaluation_batches: returns batches of the examples trained on, unaugmented, in the order of
+            `positions`.
     """
 
     num_examples: int

@@ -1,7 +1,7 @@
 """The GPU's kernel against the reference in float64: on a card, or through Triton's interpreter on the CPU.
 
 The interpreter is chosen before triton is imported, so that `test_triton.py` runs this file in a process of
-its own: TRITON_INTERPRET=1 python -m pytest tests/losses/kernels/triton_rows.py; without the variable on a card.
+its own: TRITON_INTERPRET=1 python -m pytest tests/losses/kernels/triton_rows.py; without it on a GPU.
 """
 
 from __future__ import annotations

@@ -1,0 +1,68 @@
+"""Adding a method is a file and a row: this does it, and counts."""
+
+from __future__ import annotations
+
+import ast
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import noisylabels
+
+PACKAGE = Path(noisylabels.__file__).parent
+
+METHOD = '''"""Training on smoothed logits."""
+
+from noisylabels.data.loader import Batch
+from noisylabels.training.method import Method
+
+
+class Cooled(Method):
+    """Descend the loss of halved logits."""
+
+    def __init__(self, model, loss):
+        super().__init__([model], loss)
+
+    def step(self, batch: Batch):
+        """Return the loss of the halved logits, and the logits."""
+        logits = self.logits(batch.inputs)
+        return self.loss(logits / 2, batch.target), logits
+'''
+
+USE = """
+import noisylabels as nl, torch
+train, test = nl.load("digits")
+model = nl.build_model("mlp", channels=1, image_size=(8, 8), num_classes=10)
+history = nl.fit(model, train, test, nl.loss("ce"), method="cooled", epochs=3, lr=0.2, device="cpu")
+assert history.final["test_accuracy"] > 0.8, history.final
+try:
+    nl.fit(model, train, test, nl.loss("ce"), method="coold")
+except nl.InputError as error:
+    print(error)
+"""
+
+
+def test_a_method_is_a_file_and_a_row(tmp_path):
+    copy = tmp_path / "noisylabels"
+    shutil.copytree(PACKAGE, copy, ignore=shutil.ignore_patterns("__pycache__"))
+    (copy / "methods" / "cooled.py").write_text(METHOD, encoding="utf-8")
+    catalog = copy / "methods" / "catalog.py"
+    before = catalog.read_text(encoding="utf-8")
+    after = before.replace('{"standard": Standard}', '{"standard": Standard, "cooled": Cooled}').replace(
+        "from noisylabels.methods.standard",
+        "from noisylabels.methods.cooled import Cooled\nfrom noisylabels.methods.standard",
+    )
+    changed = set(after.splitlines()) ^ set(before.splitlines())
+    assert len(changed) == 3  # an import, and a row in place of the one before
+    catalog.write_text(after, encoding="utf-8")
+    ast.parse(after)
+    done = subprocess.run(
+        [sys.executable, "-c", USE],
+        capture_output=True,
+        text=True,
+        env={"PYTHONPATH": str(tmp_path), "PATH": "", "OMP_NUM_THREADS": "1", "HOME": str(tmp_path)},
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "unknown method 'coold'; did you mean 'cooled'?"
