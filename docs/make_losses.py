@@ -132,8 +132,8 @@ def index() -> str:
     lines = [
         HEAD,
         "# All losses\n",
-        "Theoretical properties of every loss at 10 classes. [Choosing a loss](../losses.md) says which to",
-        "use; [Using losses](../loss-reference.md) says how.\n",
+        "Theoretical properties of every loss at 10 classes. See also [Choosing a loss](../losses.md)",
+        "and [Using losses](../loss-reference.md).\n",
         "- **symmetric**: the loss sums to a constant over the labels.",
         "- **asymmetric from**: the smallest c for which probability 1 for the true class is optimal",
         "  whenever the true label is given c times as often as any other (inf: for no c). A star marks",
