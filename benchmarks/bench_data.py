@@ -62,11 +62,12 @@ def measure(options: Options) -> list[dict[str, Any]]:
 def table(result: dict[str, Any]) -> str:
     """Return the Markdown of what was measured."""
     lines = [
-        f"Loading 32x32 images from files, all of it, against Pillow's own rate on {result['cores']} cores. "
-        f"Median of {result['rounds']} turns (quartiles). {result['processor']}, torch {result['torch']}, "
-        f"Pillow {result['pillow']}.",
+        f"Loading 32x32 images from files, end to end, relative to Pillow alone on {result['cores']} cores. "
+        f"Median of {result['rounds']} repetitions (quartiles). {result['processor']}, "
+        f"torch {result['torch']}, Pillow {result['pillow']}.",
         "",
-        "| files | form | images a second | of Pillow's rate | by processors' time | peak memory | load |",
+        "| files | format | images per second | relative to Pillow, wall clock "
+        "| relative to Pillow, CPU time | peak memory | load |",
         "|---:|---|---:|---:|---:|---:|---:|",
     ]
     for row in result["rows"]:
@@ -78,7 +79,10 @@ def table(result: dict[str, Any]) -> str:
             f"{1 / row['processor_ratio']:.2f} | {row['peak_bytes'] / 2**20:,.0f} MiB | "
             f"{row['load'][0]:.1f}, {row['load'][1]:.1f} |"
         )
-    lines += ["", f"Batches of 128 in random order, augmented: {result['batch_rate']:,.0f} images a second."]
+    lines += [
+        "",
+        f"Batches of 128 in random order, augmented: {result['batch_rate']:,.0f} images per second.",
+    ]
     return "\n".join(lines) + "\n"
 
 

@@ -1,7 +1,7 @@
-"""How wrong the estimates of noise are, where the noise is known.
+"""Measure the error of the noise estimates where the noise is known.
 
     python benchmarks/bench_estimate.py
-    python benchmarks/bench_estimate.py --cifar10 FOLDER --human cifar10n.parquet    # people's labels too
+    python benchmarks/bench_estimate.py --cifar10 FOLDER --human cifar10n.parquet    # human annotations too
 
 Each estimate is given the same labels. Three go by the same probabilities: out of fold, 5 folds, of
 scikit-learn's logistic regression with its defaults on standardized columns, a quick model, no network. Two
@@ -46,7 +46,7 @@ class Options:
     seeds: int = 3
     """draws of each noise on the digits, seeds 0, 1, ..."""
     cifar10: Path | None = None
-    """CIFAR-10 in a form that `noisylabels train --data` reads, for people's labels"""
+    """CIFAR-10 in a form that `noisylabels train --data` reads, for human annotations"""
     human: Path | None = None
     """CIFAR-10N as its authors publish it, or as Parquet"""
     examples: int = 5_000
@@ -139,7 +139,7 @@ def cases(options: Options) -> Iterator[tuple[str, str, int, np.ndarray, nl.Nois
         return
     train, _ = nl.load(options.cifar10)
     spec = f"human:{options.human}@"
-    noises = {"none": "none"} | {f"people, {name}": spec + name for name in PEOPLE}
+    noises = {"none": "none"} | {f"CIFAR-10N {name}": spec + name for name in PEOPLE}
     noises |= {"symmetric:0.4": "symmetric:0.4"}
     whole = {name: nl.corrupt_set(train, noise, seed=0)[1] for name, noise in noises.items()}
     for draw in range(options.draws):
@@ -186,7 +186,7 @@ def table(rows: list[dict[str, Any]]) -> str:
     """Return the errors as Markdown: of the rate and of the matrix, in points."""
     titles = {"confident_joint": "confident joint", "dual_t": "dual-T"}
     lines = [
-        "| data | noise | n | wrong | " + " | ".join(titles.get(way, way) for way in WAYS) + " | trust |"
+        "| data | noise | n | noise rate | " + " | ".join(titles.get(way, way) for way in WAYS) + " | trust |"
     ]
     lines.append("|---|---|---|---|" + "---|" * (len(WAYS) + 1))
     groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
@@ -217,7 +217,7 @@ def table(rows: list[dict[str, Any]]) -> str:
         matrix = [f"{100 * statistics.mean(row[way]['error'] for row in part):.1f}" for way in WAYS]
         cells = [f"{a}; {b}" for a, b in zip(off, matrix, strict=True)]
         lines.append(
-            f"| {data} | all with noise, size of the error | {len(part)} | | {' | '.join(cells)} | |"
+            f"| {data} | all with noise, mean absolute error | {len(part)} | | {' | '.join(cells)} | |"
         )
     return "\n".join(lines) + "\n"
 

@@ -148,10 +148,10 @@ def measure(options: Options) -> list[dict[str, Any]]:
 def table(result: dict[str, Any]) -> str:
     """Return the Markdown of what was measured."""
     lines = [
-        f"Forward and backward, F.cross_entropy(F.linear(...)) = 1: median time of {result['rounds']} turns "
-        f"(quartiles), then peak memory as a ratio and in GiB. {result['processor']}, {result['cores']} "
-        f"cores, {result['threads']} thread, torch {result['torch']}; load {result['load'][0]:.1f} before, "
-        f"{result['load'][1]:.1f} after.",
+        f"Forward and backward, F.cross_entropy(F.linear(...)) = 1: median time of {result['rounds']} "
+        f"repetitions (quartiles), then peak memory as a ratio and in GiB. {result['processor']}, "
+        f"{result['cores']} cores, {result['threads']} thread, torch {result['torch']}; "
+        f"load {result['load'][0]:.1f} before, {result['load'][1]:.1f} after.",
         "",
         "| N x K, D | type | " + " | ".join([*LOSSES, "torch"]) + " | baseline |",
         "|---|---|" + "---:|" * (len(LOSSES) + 2),

@@ -36,7 +36,9 @@ from noisylabels.losses import PAPER, evaluation
 from noisylabels.losses.kernels import native
 
 KINDS = {"operations": (2.5, 1.3, 1.3, 1.0), "reference": None, "compiled": None}
-"""What is measured beside the losses as installed, and what it is to reach."""
+"""What is measured beside the losses as installed, and the goal of each at the four shapes."""
+
+LABELS = {"operations": "torch operations", "reference": "reference", "compiled": "torch.compile"}
 
 Call = Callable[[Tensor, Tensor], Tensor]
 
@@ -116,7 +118,7 @@ def table(result: dict[str, Any]) -> str:
     cells = {(row["loss"], tuple(row["shape"])): row for row in result["rows"]}
     heads = [f"{n:,} x {k:,}" for n, k in SHAPES]
     lines = [
-        f"Forward and backward, F.cross_entropy = 1. Median of {result['rounds']} turns (quartiles). "
+        f"Forward and backward, F.cross_entropy = 1. Median of {result['rounds']} repetitions (quartiles). "
         f"{result['processor']}, {result['cores']} cores, {result['threads']} thread, "
         f"torch {result['torch']}, kernel {result['kernel']}; "
         f"load {result['load'][0]:.1f} before, {result['load'][1]:.1f} after.",
@@ -131,17 +133,21 @@ def table(result: dict[str, Any]) -> str:
         lines.append(f"| {name} | " + " | ".join([*texts, f"{memory:.2f}" if memory else ""]) + " |")
     lines.append("| goal |" + " 1.0 |" * (len(heads) + 1))
     others = [kind for kind in KINDS if kind in result["rows"][0]]
-    lines += ["", "The same, medians: " + ", ".join(others) + ".", ""]
+    lines += [
+        "",
+        "Medians of the other implementations: " + ", ".join(LABELS[kind] for kind in others) + ".",
+        "",
+    ]
     lines += ["| loss | " + " | ".join(heads) + " |", "|---|" + "---:|" * len(heads)]
     for name in PAPER:
         texts = [
             ", ".join(f"{cells[name, shape][kind]['median']:.2f}" for kind in others) for shape in SHAPES
         ]
         lines.append(f"| {name} | " + " | ".join(texts) + " |")
-    lines.append("| goal of operations | " + " | ".join(map(str, KINDS["operations"] or ())) + " |")
+    lines.append("| goal of torch operations | " + " | ".join(map(str, KINDS["operations"] or ())) + " |")
     if "compiled" in others:
         took = sorted(row["compiled"]["compile_seconds"] for row in result["rows"])
-        lines += ["", f"Compiling took {took[0]:.1f} to {took[-1]:.1f} s a loss and shape."]
+        lines += ["", f"Compiling took {took[0]:.1f} to {took[-1]:.1f} s per loss and shape."]
     return "\n".join(lines) + "\n"
 
 

@@ -160,12 +160,12 @@ def review(audit: Path, decisions: int) -> tuple[list[float], list[float], dict[
 def table(result: dict[str, Any]) -> str:
     """Return the Markdown of what was measured."""
     lines = [
-        f"Milliseconds a decision on the review page: {result['decisions']} by keyboard on "
+        f"Milliseconds per decision on the review page: {result['decisions']} decisions by keyboard on "
         f"{result['images']:,} JPEG images of {result['side']} x {result['side'] * 3 // 4}, Chromium, "
         f"headless. {result['processor']}, {result['cores']} cores; load {result['load'][0]:.1f} before, "
         f"{result['load'][1]:.1f} after.",
         "",
-        "| clock | median (quartiles) | 95 % below | worst | under 100 ms |",
+        "| clock | median (quartiles) | 95th percentile | worst | under 100 ms |",
         "|---|---:|---:|---:|---:|",
     ]
     for name, row in result["rows"].items():

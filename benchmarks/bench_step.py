@@ -131,21 +131,22 @@ def table(result: dict[str, Any]) -> str:
     lines = [
         f"{result['model']}, batch {result['batch_size']}; {result['processor']}, {result['cores']} cores, "
         f"{result['threads']} thread, torch {result['torch']}; load {result['load'][0]:.1f} before, "
-        f"{result['load'][1]:.1f} after. Medians (quartiles) of {step['n']} turns, for the "
-        f"losses of {next(iter(result['losses'].values()))['n']}.",
+        f"{result['load'][1]:.1f} after. Medians (quartiles) of {step['n']} repetitions; "
+        f"{next(iter(result['losses'].values()))['n']} for the losses.",
         "",
-        f"A step: {step['median']:.3f} ({step['low']:.3f}-{step['high']:.3f}) of the plain loop's, "
-        f"{1000 * step['ours_seconds']:.0f} ms for {1000 * step['plain_seconds']:.0f} ms (goal {GOAL_STEP}).",
+        f"One training step takes {step['median']:.3f} ({step['low']:.3f}-{step['high']:.3f}) "
+        f"of the plain loop's time: {1000 * step['ours_seconds']:.0f} ms against "
+        f"{1000 * step['plain_seconds']:.0f} ms (goal {GOAL_STEP}).",
         "",
-        "| loss | the whole step, with F.cross_entropy = 1 |",
+        "| loss | whole step, F.cross_entropy = 1 |",
         "|---|---:|",
     ]
     for name, row in result["losses"].items():
         lines.append(f"| {name} | {row['median']:.3f} ({row['low']:.3f}-{row['high']:.3f}) |")
     lines.append(f"| goal | {GOAL_LOSS} |")
     for name, rows in result.get("profile", {}).items():
-        lines += ["", f"An epoch of the {name} loop, by each operation's own time:", ""]
-        lines += ["| operation | ms a step | share | calls a step |", "|---|---:|---:|---:|"]
+        lines += ["", f"Profile of the {name} loop over one epoch, by self time:", ""]
+        lines += ["| operation | ms per step | share | calls per step |", "|---|---:|---:|---:|"]
         for row in rows:
             lines.append(
                 f"| {row['operation']} | {row['ms_a_step']:.1f} | {100 * row['share']:.1f} % | "

@@ -167,7 +167,7 @@ def table(result: dict[str, Any]) -> str:
     lines = [
         f"{result['data']}, {result['examples'][0]:,} images to train on and {result['examples'][1]:,} to "
         f"test on, {options['noise']}, {options['epochs']} epochs, {n} seeds: test accuracy in per cent, "
-        "mean and standard deviation; time: ours in times of the plain loop's, evaluation included.",
+        "mean ± standard deviation; time: ours divided by the plain loop's, evaluation included.",
         "",
         "| loss | ours (bfloat16) | plain (float32) | difference (standard error) | time |",
         "|---|---:|---:|---:|---:|",

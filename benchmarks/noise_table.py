@@ -1,7 +1,7 @@
-"""Every kind of noise, drawn: what share of the labels is wrong, against what was asked for.
+"""Draw every supported noise model and compare the realized noise rate with the nominal one.
 
     python benchmarks/noise_table.py
-    python benchmarks/noise_table.py --cifar10 FOLDER --human cifar10n.parquet    # people's labels too
+    python benchmarks/noise_table.py --cifar10 FOLDER --human cifar10n.parquet    # human annotations too
 
 Writes rows.json and table.md into results/noise. The noises are drawn on the digits, 20 seeds each. The last
 column is chi squared over its degrees of freedom, of the realized against the nominal matrix, all seeds
@@ -59,7 +59,7 @@ class Options:
     seeds: int = 20
     """draws of each noise, seeds 0, 1, ..."""
     cifar10: Path | None = None
-    """CIFAR-10 in a form that `noisylabels train --data` reads, for people's labels"""
+    """CIFAR-10 in a form that `noisylabels train --data` reads, for human annotations"""
     human: Path | None = None
     """CIFAR-10N as its authors publish it, or as Parquet"""
 
@@ -128,7 +128,7 @@ def row(noise: str, data: str, draws: list[nl.NoisyLabels]) -> dict[str, Any]:
 
 
 def people(options: Options) -> Iterator[dict[str, Any]]:
-    """Read the five sets of people's labels."""
+    """Read the five sets of human annotations."""
     if options.human is None or options.cifar10 is None:
         return
     train, _ = nl.load(options.cifar10)
@@ -142,7 +142,10 @@ def people(options: Options) -> Iterator[dict[str, Any]]:
 
 def table(rows: list[dict[str, Any]]) -> str:
     """Return the rows as Markdown."""
-    lines = ["| noise | data | examples | wrong, nominal | wrong, realized | χ²/df |", "|---" * 6 + "|"]
+    lines = [
+        "| noise | data | examples | nominal noise rate | realized noise rate | χ²/df |",
+        "|---" * 6 + "|",
+    ]
     for r in rows:
         mean = f"{100 * statistics.mean(r['realized']):.2f} %"
         if len(r["realized"]) > 1:

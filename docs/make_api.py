@@ -1,6 +1,6 @@
-"""Make the API reference from docstrings: Markdown, a page a room.
+"""Generate the API reference as Markdown from docstrings, one page per package.
 
-docs/make_site.py does this for the site; by itself: python docs/make_api.py FOLDER
+python docs/make_api.py FOLDER     docs/make_site.py runs this for the site
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ SECTIONS = {
 
 SCORES = ("rank", "self_confidence", "normalized_margin", "area_under_margin")
 
-LOSS_FUNCTION = "nce"  # all functions of losses have its arguments, and the parameters of their own
+LOSS_FUNCTION = "nce"  # all loss functions share its arguments and add their own parameters
 
 
 def pages() -> dict[str, str]:
-    """Return the reference: name of a page -> Markdown."""
+    """Return the Markdown of each page, by name."""
     top = importlib.import_module("noisylabels")
     losses = importlib.import_module("noisylabels.losses")
     noise = importlib.import_module("noisylabels.noise")
@@ -37,27 +37,27 @@ def pages() -> dict[str, str]:
         "noisylabels": (
             "import noisylabels as nl",
             "nl",
-            "The public names. What is neither here nor in the documents may change without notice.",
+            "The public API. Names that the documentation does not mention may change without notice.",
             {name: getattr(top, name) for name in names},
         ),
         "losses": (
             "import noisylabels as nl",
             "nl.losses",
-            "Every loss of the [catalog](../losses/all.md) whose name is an identifier is a function here: "
-            f"`nl.losses.{LOSS_FUNCTION}`, below, and the others alike, their parameters as keywords.",
+            "Every loss of the [catalog](../losses/all.md) whose name is an identifier is a function here. "
+            f"All work like `nl.losses.{LOSS_FUNCTION}` below and take their parameters as keywords.",
             {LOSS_FUNCTION: getattr(losses, LOSS_FUNCTION)}
             | {name: getattr(losses, name) for name in losses.__all__},
         ),
         "noise": (
             "from noisylabels import noise",
             "noise",
-            "Matrices are `T[true, given]`, rows sum to 1. [How noise is written](../noise.md).",
+            "Matrices are `T[true, given]`; rows sum to 1. Syntax: [Supported noise models](../noise.md).",
             {name: getattr(noise, name) for name in noise.__all__},
         ),
         "audit": (
             "from noisylabels.audit import scores",
             "scores",
-            "Of labels and anyone's probabilities: near 0 a label is probably wrong, near 1 right.",
+            "Label quality scores in [0, 1], from labels and predicted probabilities: 0 is likely wrong.",
             {name: getattr(scores, name) for name in SCORES},
         ),
     }
@@ -89,7 +89,7 @@ def _doc(thing: Any) -> str:
 
 
 def entry(name: str, thing: Any, at: str, level: int = 2) -> str:
-    """Return the reference of a function or class as Markdown."""
+    """Return the reference entry of a function or class as Markdown."""
     short = name.rpartition(".")[2]
     lines = [
         f"{'#' * level} `{short}` {{#{at}}}\n",
@@ -105,7 +105,7 @@ def entry(name: str, thing: Any, at: str, level: int = 2) -> str:
 
 
 def methods(cls: type) -> dict[str, Any]:
-    """Return the public methods and properties that a class itself documents."""
+    """Return the documented public methods and properties that a class defines itself."""
     found = {}
     for key, member in vars(cls).items():
         inner = getattr(member, "__func__", member)  # of class methods
@@ -117,7 +117,7 @@ def methods(cls: type) -> dict[str, Any]:
 
 
 def signature(name: str, thing: Any) -> str:
-    """Return a call as one writes it, an argument a line if it is long."""
+    """Return the signature as a call, with one argument per line if it is long."""
     if isinstance(thing, property):
         return name
     try:
@@ -139,7 +139,7 @@ def signature(name: str, thing: Any) -> str:
 
 
 def markdown(doc: str) -> str:
-    """Return a docstring as Markdown: sections as headed lists, examples as code, an equation as code."""
+    """Convert a docstring to Markdown: sections to lists, examples and equations to code blocks."""
     lines, out = doc.splitlines(), []
     at = 0
     while at < len(lines):
@@ -164,7 +164,7 @@ def markdown(doc: str) -> str:
 
 
 def _equation(text: list[str]) -> str:
-    """Return a paragraph that is an equation as code, or nothing: it has a sign of one and no sentence."""
+    """Return a paragraph as a code block if it looks like an equation and not like a sentence, else ""."""
     joined = " ".join(text)
     # only a paragraph of few lines that ends without a full stop
     if len(text) > 3 or joined.rstrip().endswith((".", ":", "?")) or joined.startswith("Source"):
@@ -175,7 +175,7 @@ def _equation(text: list[str]) -> str:
 
 
 def _items(lines: list[str]) -> str:
-    """Return the body of a section: a list where it is one."""
+    """Return the body of a section, as a list if its items are named."""
     text = inspect.cleandoc("\n".join(["", *lines]))
     items = re.split(r"\n(?=\S)", text)
     if not all(re.match(r"[*\w, `.|]+: ", item) for item in items):
@@ -188,7 +188,7 @@ def _items(lines: list[str]) -> str:
 
 
 def inline(text: str) -> str:
-    """Return inline marks as Markdown's; outside of code, what HTML and tables would take is escaped."""
+    """Convert inline markup to Markdown and escape HTML and table characters outside code."""
     text = re.sub(r":(?:math|class|func|meth|mod):`([^`]*)`", r"`\1`", text)
     for latex, plain in ((r"\sum", "Σ"), (r"\phi", "phi"), (r"\,", " ")):
         text = text.replace(latex, plain)
@@ -202,7 +202,7 @@ def _escaped(text: str) -> str:
 
 
 def main(folder: Path) -> None:
-    """Write the reference into a folder."""
+    """Write all pages into a folder."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, text in pages().items():
         (folder / f"{name}.md").write_text(text, encoding="utf-8")

@@ -1,8 +1,9 @@
-"""Make the pictures of the audit's and the review's page in docs/screenshots, in headless Chromium.
+"""Take the screenshots of the audit page and the review page in docs/screenshots with headless Chromium.
 
 python docs/make_screenshots.py
 
-Of the folder that docs/tutorial.md makes. It needs playwright and a Chromium or Chrome on the PATH.
+The screenshots show the folder that docs/tutorial.md creates. Requires playwright, and Chromium or Chrome on
+the PATH.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ SIZE = {"width": 1200, "height": 760}
 
 
 def shots(audit: Path, environment: dict[str, str]) -> dict[str, bytes]:
-    """Return PNGs of an audit's pages; some decisions are made on the review's first."""
+    """Return PNGs of the audit page and of the review page after some decisions."""
     from playwright.sync_api import sync_playwright
 
     browser_path = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))))
@@ -52,7 +53,7 @@ def shots(audit: Path, environment: dict[str, str]) -> dict[str, bytes]:
 
 
 def main() -> None:
-    """Make the folder of the tutorial, audit it, and write the pictures."""
+    """Create the folder of the tutorial, audit it, and write the screenshots."""
     from PIL import Image
 
     text = (DOCS / "tutorial.md").read_text(encoding="utf-8")

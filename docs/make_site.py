@@ -1,10 +1,10 @@
-"""Build the documentation's site in site/, by zensical, with warnings as errors: make docs.
+"""Build the documentation site in site/ with zensical, treating warnings as errors (make docs).
 
-The documents read well where they lie; for the site they are copied to build/docs with the README as its
-home, the pictures of results/ that they show, and the API reference made of docstrings. Links to what is
-not part of the site become plain text. Then every link and every anchor of the site is tried.
+The script copies the documents to build/docs, with the README as home page, the images of results/ that they
+show, and the API reference from docstrings. Links to files outside the site become plain text. It then checks
+every link and anchor of the built site.
 
-python docs/make_site.py [FOLDER]     build there, for tests; FOLDER/site is the result
+python docs/make_site.py [FOLDER]     build in FOLDER, for tests; the result is FOLDER/site
 """
 
 from __future__ import annotations
@@ -27,19 +27,19 @@ MOVED = {
     "docs/README.md": "pages.md",
     "docs/losses/README.md": "losses/all.md",
 }
-"""Where documents go that do not lie in docs/, or whose page would stand in another's place."""
+"""Site paths of documents outside docs/, and of those whose own path would clash with another page."""
 
 PICTURES = (".svg", ".png", ".webp")
 
 
 def documents() -> dict[str, str]:
-    """Return the documents: path in the repository -> path in the site's source."""
+    """Return the path of each document in the site's source, by its path in the repository."""
     found = [path.relative_to(ROOT).as_posix() for path in sorted(DOCS.rglob("*.md"))]
     return {name: name.removeprefix("docs/") for name in found} | MOVED
 
 
 def stage(target: Path) -> None:
-    """Copy documents and what they show, with links that fit the site."""
+    """Copy the documents and their images, and rewrite links for the site."""
     shutil.rmtree(target, ignore_errors=True)
     places = documents()
     for name, place in places.items():
@@ -55,7 +55,7 @@ def stage(target: Path) -> None:
 
 
 def _relinked(text: str, name: str, place: str, places: dict[str, str], target: Path) -> str:
-    """Return a document with links to where things are on the site; its code blocks are left alone."""
+    """Return a document with its links rewritten for the site; code blocks stay as they are."""
 
     def moved(found: re.Match[str]) -> str:
         mark, words, link = found[1], found[2], found[3]
@@ -70,7 +70,7 @@ def _relinked(text: str, name: str, place: str, places: dict[str, str], target: 
             there = inside.removeprefix("docs/")
             (target / there).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source, target / there)
-        elif words.startswith("`") or words.endswith(Path(inside).name):  # of the repository alone
+        elif words.startswith("`") or words.endswith(Path(inside).name):  # a file of the repository only
             return f"`{inside}`"
         else:
             return f"{words} (`{inside}`)"
@@ -85,7 +85,7 @@ def _relinked(text: str, name: str, place: str, places: dict[str, str], target: 
 
 
 class _Page(HTMLParser):
-    """What a page of the site links to, and what may be linked to on it."""
+    """Collect the links and the anchors of a page."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -94,7 +94,7 @@ class _Page(HTMLParser):
         self.feed(text)
 
     def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
-        """Keep links and anchors."""
+        """Record links and anchors."""
         for key, value in attributes:
             if key == "id" and value:
                 self.anchors.add(value)
@@ -103,7 +103,7 @@ class _Page(HTMLParser):
 
 
 def broken(site: Path) -> list[str]:
-    """Return a line for every link of a site that leads nowhere, and for every file loaded from elsewhere."""
+    """Return one line for each broken link or anchor of a site."""
     pages = {path: _Page(path.read_text(encoding="utf-8")) for path in sorted(site.rglob("*.html"))}
     lines = []
     for path, page in pages.items():
@@ -123,14 +123,14 @@ def broken(site: Path) -> list[str]:
 
 
 def build(folder: Path) -> Path:
-    """Build the site in a folder and return where it is; a warning or a broken link is an error."""
+    """Build the site in a folder and return its path; a warning or a broken link is an error."""
     stage(folder / "build" / "docs")
     if folder != ROOT:
         shutil.copyfile(ROOT / "zensical.toml", folder / "zensical.toml")
     command = [sys.executable, "-m", "zensical", "build", "--strict", "--clean"]
     plain = os.environ | {"NO_COLOR": "1"}
     done = subprocess.run(command, cwd=folder, env=plain, capture_output=True, text=True, check=False)
-    if done.returncode:  # what it says, without its traceback
+    if done.returncode:  # its output without the traceback
         raise SystemExit(f"{done.stdout}{done.stderr.partition('Traceback')[0]}")
     site = (folder / "site").resolve()
     if found := broken(site):

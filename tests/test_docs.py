@@ -49,16 +49,19 @@ def test_a_documented_command_is_understood(command: str) -> None:
     [
         ("README.md", 3),
         ("docs/audit.md", 1),
+        ("docs/choose-epoch.md", 1),
         ("docs/claims.md", 1),
+        ("docs/custom-model.md", 1),
         ("docs/loops.md", 3),
         ("docs/methods.md", 3),
         ("docs/estimator.md", 2),
-        ("docs/noise.md", 2),
+        ("docs/models.md", 1),
+        ("docs/noise.md", 1),
+        ("docs/noise-rate.md", 1),
         ("docs/paper.md", 2),
         ("docs/published.md", 1),
         ("docs/report.md", 1),
         ("docs/study.md", 2),
-        ("docs/training.md", 1),
     ],
 )
 def test_the_code_of_a_document_runs(name: str, number: int) -> None:
@@ -114,16 +117,23 @@ def test_the_loss_of_ones_own_goes_into_a_study(tmp_path: Path) -> None:
 TABLES = {
     "digits": "docs/digits.md",
     "digits-composites": "docs/digits.md",
-    "noise": "docs/noise.md",
+    "noise": "docs/measured-noise.md",
 }
 
 MEASURED = {
     "audit": "docs/measured-audit.md",
-    "default": "docs/training.md",
-    "estimate": "docs/noise.md",
+    "data": "docs/measured-speed-data.md",
+    "default": "docs/measured-default-loss.md",
+    "equal": "docs/measured-speed-training.md",
+    "estimate": "docs/measured-noise-estimates.md",
+    "linear": "docs/measured-speed-losses.md",
+    "losses": "docs/measured-speed-losses.md",
+    "review": "docs/measured-speed-data.md",
+    "start": "docs/measured-speed-training.md",
+    "step": "docs/measured-speed-training.md",
     "tables": "docs/measured-estimator.md",
 }
-"""Where the figures of a benchmark are, if not in docs/speed.md."""
+"""The page that shows the table of each benchmark, by the first word of its file name."""
 
 
 def test_the_tables_of_the_documents_are_those_of_the_results() -> None:
@@ -134,7 +144,7 @@ def test_the_tables_of_the_documents_are_those_of_the_results() -> None:
     measured = list((ROOT / "results" / "benchmarks").glob("*.md"))
     assert measured
     for path in measured:
-        home = MEASURED.get(path.name.partition("-")[0], "docs/speed.md")
+        home = MEASURED[re.split("[-.]", path.name)[0]]
         assert path.read_text(encoding="utf-8") in TEXTS[home], f"{home} lacks {path.name}"
 
 

@@ -43,7 +43,7 @@ for name, wanted in {
 }.items():
     function, module = getattr(nl.losses, name), nl.loss(name, reduction="none")
     assert function.__name__ == name and "Source: you, 2026" in function.__doc__
-    assert "q: default 2, of 1 or more." in function.__doc__
+    assert "q: default 2, range [1, inf)." in function.__doc__
     assert torch.allclose(module(z, t), wanted, rtol=1e-12)
     assert torch.equal(function(z, t, reduction="none", q=2.0), module(z, t))
     assert torch.autograd.gradcheck(lambda z: module(z, t), (z,))

@@ -181,14 +181,14 @@ def test_dominance_is_the_same_each_time_and_cheap_for_many_classes():
 
 
 def test_it_is_said_in_words():
-    assert explain(loss("nce+mae"))["certain optimum"].startswith(
-        "for symmetric noise up to 90 %, flips to one class up to 50 %"
+    assert explain(loss("nce+mae"))["noise tolerance"].startswith(
+        "symmetric noise up to 90 %, flips to one class up to 50 %"
     )
-    assert explain(loss("ngce+mae"))["certain optimum"].startswith(
-        "for symmetric noise up to 90 %, flips to one class at no rate"
+    assert explain(loss("ngce+mae"))["noise tolerance"].startswith(
+        "symmetric noise up to 90 %, flips to one class not at all"
     )
-    assert explain(loss("ce"))["certain optimum"].startswith("at no rate")
-    assert explain(loss("peer"))["certain optimum"] == "not known"
+    assert explain(loss("ce"))["noise tolerance"].startswith("none, in theory")
+    assert explain(loss("peer"))["noise tolerance"] == "unknown"
     assert "1.48 times as often" in explain(loss("agce"))["asymmetric"]
 
 
@@ -197,7 +197,7 @@ def test_functions_of_ones_own():
     assert select(lambda l: (1 - l.exp()) ** 2 + 1 - l.exp()).dominance(4) == pytest.approx(3)
     assert select(lambda l: 1 / l.exp()).dominance(4) == math.inf  # infinite at p = 0
     assert select(lambda l: l * l.exp() / l.exp()).dominance(4) is None  # 0 / 0 there
-    assert explain(select(lambda l: l * l.exp() / l.exp()))["certain optimum"] == "not known"
+    assert explain(select(lambda l: l * l.exp() / l.exp()))["noise tolerance"] == "unknown"
     assert select(lambda l: l * l.exp() / l.exp()).unique_optimum(4) is None
 
 
@@ -223,8 +223,8 @@ def test_a_steep_exponential_is_not_taken_for_none(a, K):
     assert loss(f"ael(a={a})").dominance(K) == pytest.approx(math.exp(1 / a), rel=1e-4)
 
 
-def test_the_largest_class_of_the_optimum_is_right_beyond_the_certain_optimum():
-    """What "certain optimum" does not say: by a fine grid of two classes."""
+def test_the_largest_class_of_the_optimum_is_right_beyond_the_noise_tolerance():
+    """Beyond the reported noise tolerance, on a fine grid of two classes."""
     p = torch.linspace(1e-6, 1 - 1e-6, 200_001, dtype=torch.float64)
     z = torch.stack([p.log(), torch.log1p(-p)], 1)
     for name, shares, best in (

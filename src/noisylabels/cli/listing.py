@@ -66,7 +66,7 @@ def _losses() -> tuple[list[str], list[list[str]]]:
                 row.source,
             ]
         )
-    own = ["FILE.py:FUNCTION", "your own; MODULE:FUNCTION too (docs/losses.md)"]
+    own = ["FILE.py:FUNCTION", "your own; MODULE:FUNCTION too (docs/custom-loss.md)"]
     rows.append([*own, "", "", "", "", "", "you"])
     # asymmetric: how many times the true label must outweigh any other for certainty of it to be an optimum
     asymmetric = "asymm. from (*: not the only one)"
@@ -124,7 +124,7 @@ def _models() -> tuple[list[str], list[list[str]]]:
         for row in MODELS.values()
     ]
     rows.append(["timm:NAME", "any model of timm; timm:NAME,pretrained with its weights", "", "", "timm"])
-    rows.append(["MODULE:FUNCTION", "your own; FILE.py:FUNCTION too (docs/models.md)", "", "", "you"])
+    rows.append(["MODULE:FUNCTION", "your own; FILE.py:FUNCTION too (docs/custom-model.md)", "", "", "you"])
     return ["name", "model", "parameters, K=10", "smallest image", "source"], rows
 
 

@@ -260,8 +260,8 @@ _FORM_SOURCE = {
 }
 _FORM_USE = {
     SELECT.name: "{}",
-    NORMALIZE.name: "Tolerant of label noise, but it underfits alone: combine it with a passive loss.",
-    NEGATIVE.name: "The passive half of Active Negative Loss; use it beside a normalized loss.",
+    NORMALIZE.name: "Noise-tolerant, but it underfits on its own: add a passive loss.",
+    NEGATIVE.name: "The passive term of Active Negative Loss: add it to a normalized loss.",
 }
 
 

@@ -1,4 +1,4 @@
-"""The content of the catalog: every loss that it knows, a row each."""
+"""The catalog of losses: one row per loss, with its source, its use and the limits of its parameters."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ register(
     pointwise.ce,
     sloped=slopes.ce,
     source="maximum likelihood",
-    use="The baseline: best on clean labels, memorizes wrong ones.",
+    use="The baseline: the best fit to clean labels, but it memorizes noisy ones.",
 )
 register(
     "fl",
     pointwise.fl,
     sloped=slopes.fl,
     source="Lin et al. 2017",
-    use="Weighs easy examples down; made for imbalance, not for noise. detach=1 takes the modulator out of "
-    "the graph, as the code of Ma et al. 2020 does.",
+    use="Gives easy examples less weight; made for class imbalance, not for label noise. detach=1 stops the "
+    "gradient through the modulating factor, as the code of Ma et al. 2020 does.",
     domain={"gamma": {"low": 0.0, "high": 100.0}, "detach": {"low": 0.0, "high": 1.0, "whole": True}},
 )
 register(
@@ -36,7 +36,7 @@ register(
     sloped=slopes.mae,
     kind="passive",
     source="Ghosh et al. 2017",
-    use="Provably noise-tolerant; slow to fit, and apt to lose whole classes.",
+    use="Provably noise-tolerant, but slow to fit and prone to losing whole classes.",
     label_sum=lambda K: 2.0 * (K - 1),
 )
 register(
@@ -45,7 +45,7 @@ register(
     sloped=slopes.rce,
     kind="passive",
     source="Wang et al. 2019, with log 0 = A",
-    use="MAE times -A/2: the passive partner of an active loss.",
+    use="MAE times -A/2. Use it as the passive term beside an active loss.",
     domain={"A": _LOG_ZERO},
     label_sum=lambda K, A: -A * (K - 1),
 )
@@ -54,7 +54,7 @@ register(
     pointwise.gce,
     sloped=slopes.gce,
     source="Zhang and Sabuncu 2018, Eq. 6",
-    use="Between cross entropy (q to 0) and half the MAE (q = 1): one number to tune.",
+    use="Ranges from cross entropy (q to 0) to half the MAE (q = 1), with one parameter to tune.",
     domain={"q": {"low": 1e-8, "high": 1.0}},
     label_sum=lambda K, q: K - 1.0 if q == 1 else None,
 )
@@ -64,7 +64,7 @@ register(
     sloped=slopes.taylor_ce,
     title="Taylor cross entropy",
     source="Feng et al. 2020",
-    use="Between half the MAE (t = 1) and cross entropy (t to infinity), in whole steps.",
+    use="Ranges from half the MAE (t = 1) to cross entropy (t to infinity); t is an integer.",
     domain={"t": {"low": 1.0, "high": 100.0, "whole": True}},
     label_sum=lambda K, t: K - 1.0 if t == 1 else None,
 )
@@ -73,7 +73,7 @@ register(
     pointwise.phuber_ce,
     sloped=slopes.phuber_ce,
     source="Menon et al. 2020; tau 2 for CIFAR-10, 10 for MNIST and CIFAR-100",
-    use="Cross entropy with a bounded gradient for labels that it finds unlikely.",
+    use="Cross entropy with a bounded gradient where the predicted probability of the label is low.",
     domain={"tau": {"low": 1.0, "open_low": True, "high": 1e30}},
 )
 register(
@@ -81,7 +81,7 @@ register(
     pointwise.agce,
     sloped=slopes.agce,
     source="Zhou et al. 2021",
-    use="Robust where the right label dominates; made to fit better than a symmetric loss.",
+    use="Robust where the true label is dominant; designed to fit better than a symmetric loss.",
     domain={"a": {"low": 1e-12, "high": 100.0}, "q": {"low": 1e-6, "high": 10.0}},
     label_sum=lambda K, a, q: K - 1.0 if q == 1 else None,
 )
@@ -90,7 +90,7 @@ register(
     pointwise.aul,
     sloped=slopes.aul,
     source="Zhou et al. 2021 (its q is the paper's p)",
-    use="Robust where the right label dominates; made to fit better than a symmetric loss.",
+    use="Robust where the true label is dominant; designed to fit better than a symmetric loss.",
     domain={"a": {"low": 1.001, "high": 100.0}, "q": {"low": 1e-6, "high": 10.0}},
     label_sum=lambda K, a, q: K - 1.0 if q == 1 else None,
 )
@@ -99,7 +99,7 @@ register(
     pointwise.ael,
     sloped=slopes.ael,
     source="Zhou et al. 2021",
-    use="Robust where the right label dominates; one parameter.",
+    use="Robust where the true label is dominant; has a single parameter.",
     domain={"a": {"low": 0.01, "high": 100.0}},
 )
 register(
@@ -108,7 +108,7 @@ register(
     sloped=slopes.js,
     title="Jensen-Shannon divergence",
     source="Englesson and Azizpour 2021, scaled as there; w is the weight of the label",
-    use="Between cross entropy (w to 0) and half the MAE (w to 1), bounded throughout.",
+    use="Ranges from cross entropy (w to 0) to half the MAE (w to 1), and is always bounded.",
     domain={"w": _WEIGHT},
 )
 register(
@@ -117,22 +117,22 @@ register(
     sloped=slopes.poly1,
     title="Poly-1 cross entropy",
     source="Leng et al. 2022, Eq. 5; epsilon 2 is theirs for ImageNet",
-    use="Cross entropy with a weight of its own on its first power, which is MAE; -1 takes that out.",
+    use="Cross entropy with a separate weight on its linear term in 1-p, the MAE; epsilon = -1 removes it.",
     domain={"epsilon": {"low": -1.0, "high": 1e6}},
 )
 register(
     "mse",
     vectorwise.mse,
     kind="passive",
-    source="Brier 1950; under label noise: Ghosh et al. 2017. Codes that take the mean have it over K",
-    use="Bounded, and its optimum is p = the shares of the labels, as cross entropy's.",
+    source="Brier 1950; under label noise: Ghosh et al. 2017. Code that averages over classes divides by K",
+    use="Bounded; like cross entropy, it is optimal where p equals the label frequencies.",
     pointwise=False,
 )
 register(
     "tgce",
     vectorwise.tgce,
-    source="Zhang and Sabuncu 2018, Eq. 8, without pruning: labels below k count alike and teach nothing",
-    use="After some epochs of gce or ce: keeps to what the network already believes.",
+    source="Zhang and Sabuncu 2018, Eq. 8, without pruning: no gradient where p_y is below k",
+    use="Use after some epochs of gce or ce: it trains only on labels that the network already finds likely.",
     domain={"q": {"low": 1e-8, "high": 1.0}, "k": {"low": 1e-3, "high": 0.99}},
     pointwise=False,
 )
@@ -140,17 +140,17 @@ register(
     "nl",
     vectorwise.nl,
     kind="passive",
-    source="Kim et al. 2019, NLNL: their code draws one other label a time and clamps 1-p to 1e-5; "
-    "this is the mean over the draws",
-    use="Learns what an image is not: slow, and unbounded where it is sure of a label not given.",
+    source="Kim et al. 2019, NLNL. Their code draws one complementary label at a time and clamps 1-p to "
+    "1e-5; this is the mean over the draws",
+    use="Trains on complementary labels (what an example is not): slow, and unbounded as another p_k grows.",
     pointwise=False,
 )
 register(
     "ldr_kl",
     vectorwise.ldr_kl,
     title="label-distributionally robust loss",
-    source="Zhu et al. 2023, LDR-KL; their code first divides softplus of the logits by its mean, not here",
-    use="Cross entropy with a margin c at the temperature lam; a large lam tells labels apart less.",
+    source="Zhu et al. 2023, LDR-KL; only their code first divides the softplus of the logits by its mean",
+    use="Cross entropy with margin c and temperature lam; a large lam flattens differences between labels.",
     domain={"lam": {"low": 0.1, "high": 1e3}, "c": {"low": 0.0, "high": 1.0}},
     pointwise=False,
 )
@@ -158,15 +158,15 @@ register(
     "conf_penalty",
     vectorwise.conf_penalty,
     source="Pereyra et al. 2017",
-    use="Cross entropy that keeps predictions less sure; against mild noise, as label smoothing.",
+    use="Cross entropy that penalizes confident predictions; for mild noise, like label smoothing.",
     domain={"beta": {"low": 0.0, "high": 10.0}},
     pointwise=False,
 )
 register(
     "boot_soft",
     vectorwise.boot_soft,
-    source="Reed et al. 2015, Eq. 6, the gradient flowing through the target as in a minimum-entropy penalty",
-    use="Mixes the prediction into the label; mild noise, and not from the first epoch.",
+    source="Reed et al. 2015, Eq. 6; the gradient flows through the target, as in a minimum-entropy penalty",
+    use="Mixes the predicted probabilities into the label; for mild noise, after some epochs of training.",
     domain={"beta": _SHARE},
     pointwise=False,
 )
@@ -174,7 +174,7 @@ register(
     "boot_hard",
     vectorwise.boot_hard,
     source="Reed et al. 2015, Eq. 7",
-    use="Mixes the predicted class into the label; mild noise, and not from the first epoch.",
+    use="Mixes the predicted class into the label; for mild noise, after some epochs of training.",
     domain={"beta": _SHARE},
     pointwise=False,
 )
@@ -183,15 +183,15 @@ register(
     vectorwise.amse,
     kind="passive",
     source="Wang et al. 2025, Joint Asymmetric Loss",
-    use="The passive half of Joint Asymmetric Loss; asymmetric if a is large enough for the noise.",
+    use="The passive term of Joint Asymmetric Loss; asymmetric if a is large enough for the noise rate.",
     domain={"a": {"low": 1.0, "high": 1e6}},
     pointwise=False,
 )
 register(
     "bi_tempered",
     vectorwise.bi_tempered,
-    source="Amid et al. 2019, Eq. 4 to 6; theirs has no defaults",
-    use="Bounded for t1 < 1 (far outliers), heavy-tailed for t2 > 1 (wrong labels near the boundary).",
+    source="Amid et al. 2019, Eq. 4 to 6, which give no defaults",
+    use="Bounded for t1 < 1 (distant outliers), heavy-tailed for t2 > 1 (noisy labels near the boundary).",
     domain={"t1": {"low": 0.0, "high": 1.0}, "t2": {"low": 0.1, "high": 10.0}},
     pointwise=False,
 )
@@ -199,7 +199,7 @@ register(
     "gjs",
     vectorwise.gjs,
     source="Englesson and Azizpour 2021, Eq. 3 and 5; w is the weight of the label",
-    use="Asks two augmentations of an image to agree; give it logits of both: (logits_1, logits_2).",
+    use="Also makes predictions for two augmentations of an image agree; pass both: (logits_1, logits_2).",
     domain={"w": _WEIGHT},
     views=True,
 )
@@ -207,8 +207,8 @@ register(
     "nrce_ma2020",
     vectorwise.nrce_ma2020,
     kind="passive",
-    source="Ma et al. 2020, loss.py: a slip of precedence; their text divides by 4 (K-1)",
-    use="To compare with numbers made by that code; else take nrce.",
+    source="Ma et al. 2020, loss.py, an operator-precedence bug: their text divides by 4 (K-1)",
+    use="Only to reproduce results of that code; otherwise use nrce.",
     domain={"A": _LOG_ZERO},
     label_sum=lambda K, A: -A * (K - 1) ** 2 / 4,
     pointwise=False,
@@ -221,7 +221,7 @@ register_wrapper(
         "label smoothing",
         "the label e_y becomes (1-r) e_y + r/K",
         "Szegedy et al. 2016; r < 0: Wei et al. 2022, negative label smoothing",
-        "r > 0 at low noise, r < 0 at high noise (then unbounded below); ls(LOSS) wraps any loss.",
+        "Use r > 0 at low noise rates, r < 0 at high ones (then it is unbounded below).",
         {"r": {"low": -100.0, "high": 1.0, "open_high": True}},
         of="label",
         evens=True,
@@ -233,8 +233,9 @@ register_wrapper(
         wrappers.peer,
         "peer loss",
         "the label e_y becomes e_y - alpha π,  π the share of each label in the batch",
-        "Liu and Guo 2020; Cheng et al. 2021. Their code draws random peers, this is the mean over the draws",
-        "Punishes blind agreement with labels. Unbounded below: raise alpha slowly, from a trained model.",
+        "Liu and Guo 2020; Cheng et al. 2021. Their code draws random peers; this is the mean over the draws",
+        "Penalizes blind agreement with the labels. Unbounded below: start from a trained model and raise "
+        "alpha slowly.",
         {"alpha": {"low": 0.0, "high": 1e3}},
         of="label",
         batch=True,
@@ -245,10 +246,10 @@ register_wrapper(
         "eps_softmax",
         wrappers.eps_softmax,
         "epsilon-softmax",
-        "p becomes (p + m onehot(argmax p))/(1+m), floor at least, summing to 1 again",
-        "Wang et al. 2024; the floor is that of their code and cuts the gradient where p_y < floor (1+m). "
-        "Here p sums to 1 again after it, there it does not: a difference of K floor at most",
-        "Symmetric in the limit of large m. Theirs is a sum with mae: see the presets.",
+        "p becomes (p + m onehot(argmax p))/(1+m), clamped to floor or more, renormalized",
+        "Wang et al. 2024; the floor is that of their code and stops the gradient where p_y < floor (1+m). "
+        "This version renormalizes p afterwards, theirs does not: a difference of at most K floor",
+        "Symmetric in the limit of large m. Its authors add mae: see the constants from the literature.",
         {"m": {"low": 0.0, "high": 1e12}, "floor": {"low": 0.0, "high": 1e-6}},
         of="logits",
     )
@@ -259,8 +260,8 @@ register_wrapper(
         wrappers.logit_clip,
         "LogitClip",
         "z becomes z min(1, tau/|z|_2)",
-        "Wei et al. 2023, as in their text; their code clips to 1/temp, where the norm is over temp",
-        "Bounds any loss, cross entropy too, by bounding the logits' norm.",
+        "Wei et al. 2023, as in their text; their code clips norms above temp to 1/temp",
+        "Bounds any loss, including cross entropy, by bounding the norm of the logits.",
         {"tau": {"low": 1e-6, "high": 1e6}},
         of="logits",
     )
@@ -271,9 +272,9 @@ register_wrapper(
         wrappers.logit_norm,
         "LogitNorm",
         "z becomes z/(tau |z|_2)",
-        "Wei et al. 2022, for detection of foreign images; tau 0.04 is theirs for CIFAR-10. Norms below 1e-3 "
-        "count as 1e-3, theirs get 1e-7 added",
-        "Takes the logits' length out of the loss, so that it cannot be lowered by being more sure.",
+        "Wei et al. 2022, for out-of-distribution detection; tau 0.04 is theirs for CIFAR-10. This version "
+        "clamps norms to 1e-3 or more; theirs adds 1e-7",
+        "Removes the norm of the logits from the loss, so that growing confidence cannot lower it.",
         {"tau": {"low": 0.01, "high": 100.0}},
         of="logits",
     )
@@ -285,23 +286,23 @@ register_wrapper(
         "temperature",
         "z becomes z/T",
         "Hinton et al. 2015",
-        "T > 1 flattens the softmax that the loss sees, T < 1 sharpens it.",
+        "T > 1 flattens the softmax inside the loss; T < 1 sharpens it.",
         {"T": {"low": 0.01, "high": 100.0}},
         of="logits",
     )
 )
 
 LN_1E_4 = math.log(1e-4)
-"""log 0 as the code of Wang 2019, and all after it, has it, by clamping the label to 1e-4."""
+"""The value of log 0 in the code of Wang 2019 and its successors, which clamp the label to 1e-4."""
 
 _APL = "Ma et al. 2020, Active Passive Loss (the paper's Eq. 2)"
-_APL_USE = "Active Passive Loss: tolerant and still able to fit. The first to try on noisy labels."
-_ALF = "Zhou et al. 2021; their constants: nce+agce@cifar10 and the like"
+_APL_USE = "Active Passive Loss: noise-tolerant, and it still fits the data. Try it first on noisy labels."
+_ALF = "Zhou et al. 2021; write @cifar10 and the like for their constants"
 _ALF_USE = (
-    "Robust where the right label dominates; meant for much noise, with the constants of its authors "
+    "Robust where the true label is dominant; meant for high noise rates, with the constants of its authors "
     "(Zhou et al. 2021)."
 )
-_ANL = "Ye et al. 2023, Active Negative Loss; with L1 on the weights in place of L2, see its presets"
+_ANL = "Ye et al. 2023, Active Negative Loss, which they train with an L1 penalty in place of weight decay"
 _JAL = "Wang et al. 2025, Joint Asymmetric Loss; a = 30 is theirs for CIFAR-10"
 
 
@@ -323,7 +324,7 @@ _named(
     "alpha*ce + beta*rce(A=A)",
     "symmetric cross entropy",
     "Wang et al. 2019; alpha and beta are theirs for CIFAR-10, A = -4.0 as in the study",
-    "Cross entropy that learns, reverse cross entropy that tolerates. The weight of the first decides.",
+    "Cross entropy fits the data, reverse cross entropy adds noise tolerance; alpha sets the balance.",
     {"alpha": 0.1, "beta": 1.0, "A": -4.0},
 )
 _GAMMA: tuple[tuple[str, str, dict[str, float]], ...] = (
@@ -336,7 +337,7 @@ for _half, _with, _given in _GAMMA:
         f"alpha*n{_half}{_with} + beta*nn{_half}{_with}",
         f"active negative loss of {LOSSES[_half].title}",
         _ANL,
-        "Normalized loss and its negative: tolerant, and made to fit better than a sum with MAE.",
+        "A normalized loss plus its negative form: noise-tolerant, made to fit better than a sum with MAE.",
         {"alpha": 5.0, "beta": 5.0, **_given},
     )
 for _active in ("nce", "nfl"):
@@ -349,7 +350,7 @@ for _half, _with, _given in _GAMMA:
         f"alpha*n{_half}{_with} + beta*amse(a=a)",
         f"joint asymmetric loss of {LOSSES['n' + _half].title}",
         _JAL,
-        "Active loss with an asymmetric passive one; a large a for much noise (Wang et al. 2025).",
+        "An active and an asymmetric passive loss; use a large a for high noise rates (Wang et al. 2025).",
         {"alpha": 1.0, "beta": 1.0, "a": 30.0, **_given},
     )
 

@@ -1,4 +1,4 @@
-"""A loss in words: what `noisylabels loss` prints and the pages of docs/losses say."""
+"""Describe a loss in words, for `noisylabels loss` and the pages of docs/losses."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from noisylabels.losses.terms import Term
 
 
 def explain(loss: Loss, num_classes: int = 10) -> dict[str, str]:
-    """Return what is known of a loss, head by head, in the order to read it.
+    """Return the known properties of a loss as headings and texts, in reading order.
 
     Args:
-        loss: any.
+        loss: any loss.
         num_classes: K, 2 or more; the range and the optimum under noise depend on it.
 
     >>> from noisylabels import loss
-    >>> explain(loss("agce"), 10)["certain optimum"]
-    'for symmetric noise up to 85.9 %, flips to one class up to 40.3 %, in theory, at 10 classes'
+    >>> explain(loss("agce"), 10)["noise tolerance"]
+    'symmetric noise up to 85.9 %, flips to one class up to 40.3 %, in theory, at 10 classes'
     """
     low, high = loss.bounds(num_classes)
     total = loss.label_sum(num_classes)
@@ -28,13 +28,13 @@ def explain(loss: Loss, num_classes: int = 10) -> dict[str, str]:
         "kind": loss.kind,
         "value at label y": loss.equation,
         "range": f"[{low:.4g}, {high:.4g}] for {num_classes} classes",
-        "symmetric": f"yes: it sums to {total:g} over the {num_classes} labels, whatever is predicted"
+        "symmetric": f"yes: it sums to {total:g} over the {num_classes} labels for every prediction"
         if total is not None
         else "no: its sum over the labels depends on the prediction",
         "asymmetric": asymmetric(times),
-        "certain optimum": certain_optimum(times, even, num_classes),
+        "noise tolerance": noise_tolerance(times, even, num_classes),
         **(
-            {"other optima": "a prediction whose largest class is wrong can be as good: beside it, not alone"}
+            {"other optima": "a prediction whose largest class is wrong can be equally good: use it in a sum"}
             if loss.unique_optimum(num_classes) is False
             else {}
         ),
@@ -44,45 +44,46 @@ def explain(loss: Loss, num_classes: int = 10) -> dict[str, str]:
 
 
 def asymmetric(times: float | None) -> str:
-    """Return in words what a `Loss.dominance` means."""
+    """Return the meaning of a `Loss.dominance` in words."""
     if times is None:
-        return "not known: it has no optimum of a single example"
+        return "unknown: a single example has no optimum of its own"
     if math.isinf(times):
-        return "no: the certain, right prediction is no optimum once there are wrong labels, however rare"
+        return "no: flips to one class, however rare, move the optimum from probability 1 for the true class"
     if share(times) == "1":
-        return "yes: the certain, right prediction is an optimum while no other label is given more often"
+        return "yes: probability 1 for the true class is optimal while no other label is given more often"
     return (
-        "yes: the certain, right prediction is an optimum while its label is given "
+        "yes: probability 1 for the true class is optimal while its label is given "
         f"{share(times)} times as often as any other"
     )
 
 
 def share(times: float) -> str:
-    """Return a dominance to three digits; rounding may leave it a little above or below."""
+    """Return a dominance rounded to three digits, which can be slightly above or below it."""
     return f"{times:.3g}"
 
 
-def certain_optimum(times: float | None, even: float | None, num_classes: int) -> str:
-    """Return up to which rates the certain, right prediction is an optimum.
+def noise_tolerance(times: float | None, even: float | None, num_classes: int) -> str:
+    """Return the noise rates up to which probability 1 for the true class is optimal.
 
-    There w_m = 1 - rate is c times any other weight. The largest class may be right beyond them.
+    At these rates the weight 1 - rate of the true label is c times any other. Beyond them the largest class
+    of the optimum may still be the true one.
     """
     if times is None or even is None:
-        return "not known"
+        return "unknown"
     if math.isinf(times) and math.isinf(even):
-        return "at no rate, in theory: wrong labels move it, if not its largest class"
+        return "none, in theory: any noise moves the optimum, though perhaps not its largest class"
     k = num_classes
     parts = [
-        f"{name} up to {100 * most:.3g} %" if most > 0 else f"{name} at no rate"
+        f"{name} up to {100 * most:.3g} %" if most > 0 else f"{name} not at all"
         for name, most in (
             ("symmetric noise", (k - 1) / (k - 1 + even)),
             ("flips to one class", 1 / (1 + times)),
         )
     ]
-    return f"for {', '.join(parts)}, in theory, at {k} classes"
+    return f"{', '.join(parts)}, in theory, at {k} classes"
 
 
 def _source(term: Term) -> str:
-    """Return what a term is and where it comes from."""
+    """Return the title and source of a term and of its wrappers."""
     rows = [LOSSES.get(term.name) or term.row, *(wrap.row for wrap in term.wraps)]
     return "; ".join(f"{row.name} is {row.title} ({row.source})" for row in rows)

@@ -1,8 +1,9 @@
-"""Every loss of the catalog as a function of logits and labels, made from its row."""
+"""Build the function of logits and labels for each loss of the catalog."""
 
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from typing import Any
@@ -32,8 +33,8 @@ Args:
     target: (N, d1, ...) integer labels in [0, K), or class probabilities in the shape of the logits.
     reduction: "mean", "sum" or "none".
     weight: (K,) class weights, or None.
-    ignore_index: a target that counts for nothing, or None.
-    label_smoothing: in [0, 1]; an error where the loss is symmetric, for which it means nothing.
+    ignore_index: a target to ignore, or None.
+    label_smoothing: in [0, 1]; an error for a symmetric loss, which it would only rescale.
 {parameters}
 Returns:
     A scalar, or (N, d1, ...) for reduction "none"; float32 for float16 and bfloat16 logits.
@@ -82,7 +83,7 @@ def _made(entry: Named) -> Callable[..., Tensor]:
         )
         return evaluate(plan, logits, target, how)
 
-    limits = {key: in_words(found) for key, found in domain(entry).items()}
+    limits = {key: interval(found) for key, found in domain(entry).items()}
     keywords = [
         inspect.Parameter(key, inspect.Parameter.KEYWORD_ONLY, default=value, annotation=float)
         for key, value in entry.defaults.items()
@@ -95,7 +96,7 @@ def _made(entry: Named) -> Callable[..., Tensor]:
         title=entry.title[0].upper() + entry.title[1:],
         equation=Loss(default).equation,
         parameters="".join(
-            f"    {key}: default {value:g}{f', {limits[key]}' if limits.get(key) else ''}.\n"
+            f"    {key}: default {value:g}{f', range {limits[key]}' if limits.get(key) else ''}.\n"
             for key, value in entry.defaults.items()
         ),
         use=entry.use,
@@ -119,11 +120,15 @@ def domain(entry: Named) -> dict[str, Mapping[str, Any]]:
     return limits
 
 
-def in_words(limits: Mapping[str, Any]) -> str:
-    """Return the limits of a parameter in words: "of 0 or more"."""
-    words = ["whole"] if limits.get("whole") else []
-    for end, direction in (("low", "more"), ("high", "less")):
-        if end in limits:
-            closed = f"of {limits[end]:g} or {direction}"
-            words.append(f"{direction} than {limits[end]:g}" if limits.get(f"open_{end}") else closed)
-    return " and ".join(words)
+def interval(limits: Mapping[str, Any]) -> str:
+    """Return the limits of a parameter as an interval, such as "[0, 1)"; empty if it has none.
+
+    >>> interval({"low": 0.0, "high": 1.0, "open_high": True}), interval({"low": 1, "whole": True})
+    ('[0, 1)', '[1, inf), integer')
+    """
+    if not limits.keys() & {"low", "high"}:
+        return "integer" if limits.get("whole") else ""
+    low, high = limits.get("low", -math.inf), limits.get("high", math.inf)
+    left = "(" if limits.get("open_low") or low == -math.inf else "["
+    right = ")" if limits.get("open_high") or high == math.inf else "]"
+    return f"{left}{low:g}, {high:g}{right}{', integer' if limits.get('whole') else ''}"

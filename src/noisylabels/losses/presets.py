@@ -1,11 +1,12 @@
-"""Constants of the literature, by loss and data set: ``nce+rce@cifar100``, ``nce+rce@ma2020``.
+"""Constants from the literature by loss and data set: ``nce+rce@cifar100``, ``nce+rce@ma2020``.
 
-A key is a data set; where a source has constants by noise, with that (``cifar10_sym40``: symmetric, 0.4), and
-where sources differ on one data set, the later with its name in front (``zhou2021_cifar100``).
+A key names a data set. Where a source has separate constants per noise model, the key ends in it
+(``cifar10_sym40``: symmetric, 0.4). Where sources differ on one data set, the later one puts its name first
+(``zhou2021_cifar100``).
 
-Weights belong to the units of the code that used them: its MAE is 1 - p (half of `mae` here), its RCE has
-log 0 = ln 1e-4. The expressions say the same in the units of this library. What training needs beside the
-loss (the L1 penalty of Active Negative Loss, say) is in `note`.
+Published weights refer to the code that used them, where MAE is 1 - p (half of `mae` here) and RCE has
+log 0 = ln 1e-4. The expressions here are converted to the units of this library. `note` has any other setting
+that the source trains with, such as the L1 penalty of Active Negative Loss.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ _GJS = "Englesson and Azizpour 2021, scripts of their code"
 
 @dataclass(frozen=True)
 class Preset:
-    """One loss with the constants of a source."""
+    """A loss with the constants of one source."""
 
     expression: str
     source: str
@@ -39,7 +40,7 @@ def _apl(active: str, a: float, passive: str, b: float, source: str = _APL) -> P
 
 
 PRESETS: dict[str, dict[str, Preset]] = {}
-"""The loss's name, then the preset's."""
+"""Presets by the name of the loss, then by key."""
 
 
 def _add(name: str, **presets: Preset) -> None:
@@ -145,7 +146,7 @@ _add("sce", clothing1m=Preset(f"10*ce + {_RCE}", _JAL, _CLOTHING))
 _add("nce+rce", clothing1m=Preset(f"10*nce + {_RCE}", _JAL, _CLOTHING))
 _add("nce+agce", clothing1m=Preset("50*nce + 0.1*agce(a=2.5,q=3)", _JAL, _CLOTHING))
 for _half, _active in (("ce", "ce"), ("fl", "fl(detach=1)")):
-    _negative = Preset(f"5*n{_active} + 0.1*nn{_active}", _JAL, f"{_CLOTHING}; p_min is 1e-8 there")
+    _negative = Preset(f"5*n{_active} + 0.1*nn{_active}", _JAL, f"{_CLOTHING}; p_min 1e-8 in their code")
     _add(f"anl_{_half}", clothing1m=_negative)
     _add(f"jal_{_half}", clothing1m=Preset(f"5*n{_active} + 0.1*amse(a=5)", _JAL, _CLOTHING))
 
@@ -190,7 +191,7 @@ _add("phuber_ce", cifar100=Preset("phuber_ce(tau=10)", "Menon et al. 2020, by a 
 
 
 def with_ln(expression: str) -> str:
-    """Return an expression with ``ln(1e-4)`` as such, which reads back as the same number."""
+    """Return an expression with ``ln(1e-4)`` written out, which parses to the same number."""
     return expression.replace(repr(math.log(1e-4)), "ln(1e-4)")
 
 
@@ -198,7 +199,7 @@ def preset(name: str, key: str) -> Preset:
     """Return the constants of `key` (a data set, or "ma2020") for the loss called `name`.
 
     Raises:
-        InputError: there are none for this loss or of this name; the message says which there are.
+        InputError: the loss has no presets, or none with this key; the message lists the valid ones.
     """
     if name not in PRESETS:
         having = ", ".join(PRESETS)

@@ -24,8 +24,8 @@ PERCENTILE = 97.0
 """Of the probability of a class: the examples above it are passed over, as outliers, by anchor points."""
 
 TRUSTED = 0.9
-"""The least trust of an estimate by neighbors that is to be believed, as measured in docs/noise.md: digits
-with up to 40 % of wrong labels have more, photographs by their pixels less."""
+"""The lowest trust at which to believe an estimate by neighbors (docs/measured-noise-estimates.md): digits
+with up to 40 % noisy labels are above it, photographs by their pixels below."""
 
 FURTHER = 10
 """Neighbors beyond those of the fit by whose labels it is judged."""
