@@ -121,8 +121,8 @@ def column(paper: Results) -> Table:
         rows,
         f"Test accuracy of the last of 120 epochs, per cent: {paper.data}, {_seeds(paper, [COLUMN])} "
         f"({machines(paper)}). {WANG}: CIFAR-10 itself, mean ± deviation of 3 runs, an exact share of each "
-        "class, gradients clipped, A = ln 1e-4 in RCE. Memorized: the share of the noisy training labels that "
-        "the last model predicts; recovered: the share for which it predicts the true class instead.",
+        "class, gradients clipped, A = ln 1e-4 in RCE. Memorized: the share of the noisy training labels "
+        "that the last model predicts; recovered: the share for which it predicts the true class instead.",
     )
 
 
@@ -220,8 +220,8 @@ def decided() -> Table:
         rows,
         "The number of the 66 pairs of losses in a column that differ by more than 1.96 √2 deviations of one "
         f"run: of {deviation:.1f} points, as estimated from the paper's twin rows (with their interval the "
-        f"limit is {1.96 * math.sqrt(2) * low:.1f} to {1.96 * math.sqrt(2) * high:.1f}), and of half a point, "
-        "as in the literature below a rate of 0.8. There is no correction for 66 comparisons.",
+        f"limit is {1.96 * math.sqrt(2) * low:.1f} to {1.96 * math.sqrt(2) * high:.1f}), and of half a "
+        "point, as in the literature below a rate of 0.8. There is no correction for 66 comparisons.",
     )
 
 
@@ -390,10 +390,10 @@ def forms(tenth: Results, tenth_rates: Mapping[str, float]) -> Table:
             "n",
         ],
         rows,
-        "The small study: noisy labels in per cent under the first and the second noise; test accuracy of the "
-        "last epoch in per cent, mean ± deviation; differences paired by seed with Student's interval. Human "
-        "annotations: CIFAR-10N's worst of three, of which a seed changes weights and order only. Their "
-        "matrix: class-conditional noise drawn from the transition matrix of these annotations.",
+        "The small study: noisy labels in per cent under the first and the second noise; test accuracy of "
+        "the last epoch in per cent, mean ± deviation; differences paired by seed with Student's interval. "
+        "Human annotations: CIFAR-10N's worst of three, of which a seed changes weights and order only. "
+        "Their matrix: class-conditional noise drawn from the transition matrix of these annotations.",
     )
 
 
