@@ -31,13 +31,11 @@ def shape(kind: int, size: float) -> np.ndarray:
 
 
 def make(images: int, seed: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, np.ndarray]:
-    """Return images (N, 1, SIDE, SIDE), classes and object ids (N, SIDE, SIDE), and the class of each object."""
+    """Return images (N, 1, SIDE, SIDE), classes and object ids (N, SIDE, SIDE), and each object's class."""
     draw = np.random.default_rng(seed)
     pixels = draw.normal(0, 0.2, (images, 1, SIDE, SIDE)).astype(np.float32)
     classes = np.zeros((images, SIDE, SIDE), dtype=np.int64)
-    numbers = np.zeros(
-        (images, SIDE, SIDE), dtype=np.int64
-    )  # 0 is the background; objects count from 1 across images
+    numbers = np.zeros((images, SIDE, SIDE), dtype=np.int64)  # 0: background; objects count from 1
     kinds = [0]
     for image in range(images):
         for corner in ((0, 0), (0, 1), (1, 0), (1, 1)):

@@ -2,8 +2,8 @@
 
 python examples/text.py
 
-The texts are the docstrings of numpy, scipy, scikit-learn and torch, which every machine that runs this has. The
-script reads them without importing them and downloads nothing. The model is a bag of word embeddings.
+The texts are the docstrings of numpy, scipy, scikit-learn and torch, which every machine that runs this has.
+The script reads them without importing them and downloads nothing. The model is a bag of word embeddings.
 """
 
 from __future__ import annotations

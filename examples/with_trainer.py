@@ -3,7 +3,7 @@
 pip install 'noisylabels[examples]'
 python examples/with_trainer.py
 
-The script builds the model from a configuration and downloads nothing; with `from_pretrained` the rest is the same.
+The script builds the model from a configuration and downloads nothing; `from_pretrained` works the same way.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ EPOCHS = 15
 class ComputeLoss:
     """A loss as Trainer calls it, correct with gradient accumulation and several devices.
 
-    In training, Trainer passes the number of labels in all batches of a step and adds up the returned values. In
-    evaluation it passes None and expects the mean over the batch.
+    In training, Trainer passes the number of labels in all batches of a step and adds up the returned values.
+    In evaluation it passes None and expects the mean over the batch.
     """
 
     def __init__(self, expression: str) -> None:
