@@ -380,7 +380,7 @@ def forms(tenth: Results, tenth_rates: Mapping[str, float]) -> Table:
         "forms",
         "Other noise of the same nominal rate",
         [
-            "noises",
+            "first noise, second noise",
             "noisy labels",
             "loss",
             "first",
