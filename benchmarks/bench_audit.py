@@ -1,18 +1,18 @@
-"""Finding wrong labels: the audit's scores beside cleanlab's, on noise whose truth is known.
+"""Compare how well the audit and cleanlab find label errors, on labels whose true class is known.
 
     pip install cleanlab==2.9.0
     python benchmarks/bench_audit.py
-    python benchmarks/bench_audit.py --cifar10 FOLDER --human cifar10n.parquet      # people's labels too
+    python benchmarks/bench_audit.py --cifar10 FOLDER --human cifar10n.parquet      # human annotations too
 
-Three ways, in one run, with the same network and recipe:
+One run compares three methods with the same network and recipe:
 
-- ours: `cross_validate` as it comes, its score and its estimate of the share of wrong labels;
-- (a): cleanlab given the out-of-fold probabilities of the same training;
-- (b): cleanlab given those of five-fold cross entropy (stratified folds, the last epoch's model).
+- ours: `cross_validate` at its defaults, with its label quality score and its estimate of the noise rate;
+- (a): cleanlab on the out-of-fold probabilities of the same training;
+- (b): cleanlab on those of five-fold cross entropy (stratified folds, the last epoch's model).
 
-cleanlab is asked for `get_label_quality_scores` and `find_label_issues`, at their defaults. Without it only
-ours is measured, and a line says so. Every cell is kept in a folder when it is done, so that the script
-may be stopped and started again. Writes audit-MACHINE.json and .md into results/benchmarks.
+cleanlab's `get_label_quality_scores` and `find_label_issues` run at their defaults. Without cleanlab, only
+ours is measured, with a notice. Each finished cell is saved, so you can interrupt the script and start it
+again. Writes audit-MACHINE.json and .md into results/benchmarks.
 """
 
 from __future__ import annotations
@@ -47,50 +47,50 @@ from noisylabels.data.images import image_set, subset
 NOISES = tuple(
     f"{kind}:{rate:g}" for kind in ("symmetric", "asymmetric", "instance") for rate in (0.1, 0.2, 0.4)
 )
-INSTALL = "cleanlab is not installed, so nothing is beside ours: pip install cleanlab==2.9.0"
+INSTALL = "cleanlab is not installed, so only ours is measured; to compare: pip install cleanlab==2.9.0"
 WAYS = ("ours", "a", "b")
 OF_A_CELL = ("images", "model", "width", "precision", "epochs", "folds")
 
 
 @dataclass
 class Options:
-    """What to measure and where to."""
+    """Choose what to measure and where the results go."""
 
     out: Path = Path("results/benchmarks")
     """folder for the results"""
     cells: Path = Path("runs/bench-audit")
-    """folder for the cells that are done"""
+    """folder for the finished cells"""
     machine: str = ""
-    """its name in the results; by default the processor's and how many cores there are"""
+    """name of the machine in the results (default: processor and number of cores)"""
     noises: tuple[str, ...] = NOISES
-    """on the digits, all 1,797 of them"""
+    """noises for the digits, all 1,797 of them"""
     seeds: int = 3
-    """how many, from 1: of noise, folds, weights and order"""
+    """number of seeds, from 1, each for noise, folds, weights and order"""
     cifar10: Path | None = None
-    """CIFAR-10 in a form that `noisylabels train --data` reads, for people's labels"""
+    """CIFAR-10 in a form that `noisylabels train --data` reads, for human annotations"""
     human: Path | None = None
     """CIFAR-10N as its authors publish it, or as Parquet"""
     columns: tuple[str, ...] = ("worse", "aggre")
-    """of the human labels"""
+    """label sets of the human annotations"""
     images: int = 2500
-    """of CIFAR-10's training images, drawn anew for each seed"""
+    """size of the sample of CIFAR-10's training images, drawn per seed"""
     model: str = "small-cnn"
-    """for CIFAR-10"""
+    """network for CIFAR-10"""
     width: float = 0.5
     """factor of its layers"""
     precision: str = "bfloat16"
-    """of its training"""
+    """precision of its training"""
     epochs: int = RECIPE["epochs"]
-    """of every training"""
+    """epochs of every training"""
     folds: int = 5
-    """of cross entropy"""
+    """folds of cross entropy"""
     only_done: bool = False
-    """measure nothing more: write down the cells that are done"""
+    """write the results of the finished cells, without measuring more"""
 
 
 @dataclass(frozen=True)
 class Subject:
-    """A set, the labels given, which of them are wrong, and how to train on it."""
+    """A data set, its given labels, which of them are wrong, and how to train on it."""
 
     name: str
     seed: int
@@ -122,13 +122,13 @@ def subjects(options: Options) -> Iterator[Subject]:
                 np.argsort(uniforms(len(cifar), seed, "part of the benchmark"))[: options.images]
             )
             shape = {"model": options.model, "width": options.width, "precision": options.precision}
-            name = f"{options.images:,} of {cifar.name}, people ({column})"
+            name = f"{options.images:,} of {cifar.name}, CIFAR-10N ({column})"
             part = subset(cifar, chosen)
             yield Subject(name, seed, part, noisy.given[chosen], noisy.flipped[chosen], shape)
 
 
 def cross_entropy(subject: Subject, options: Options) -> np.ndarray:
-    """Return out-of-fold probabilities as they are usually made: k folds, cross entropy, the last epoch."""
+    """Return the usual out-of-fold probabilities: k folds, cross entropy, the last epoch's model."""
     data = dataclasses.replace(subject.data, labels=torch.from_numpy(subject.given))
     folds = StratifiedKFold(options.folds, shuffle=True, random_state=subject.seed)
     probs = np.zeros((len(data), data.num_classes), dtype=np.float32)
@@ -154,7 +154,7 @@ def cross_entropy(subject: Subject, options: Options) -> np.ndarray:
 
 
 def judged(score: np.ndarray, flagged: np.ndarray, rate: float, wrong: np.ndarray) -> dict[str, float]:
-    """Return what is measured of a way: of its ranking, of what it flags, of its estimate."""
+    """Return the figures of one method: of its ranking, of its flags, and of its estimated rate."""
     return {
         "average_precision": float(average_precision_score(wrong, -score)),
         "flagged": float(flagged.mean()),
@@ -182,7 +182,7 @@ def by_cleanlab(given: np.ndarray, probs: np.ndarray, wrong: np.ndarray) -> dict
 
 
 def cell(subject: Subject, options: Options, beside: bool) -> dict[str, Any]:
-    """Return what is measured of a set under one seed."""
+    """Return the figures of every method on one data set and seed."""
     wrong = subject.wrong
     row: dict[str, Any] = {"name": subject.name, "seed": subject.seed, "rate": float(wrong.mean())}
     began = time.perf_counter(), time.process_time()
@@ -217,7 +217,7 @@ def cell(subject: Subject, options: Options, beside: bool) -> dict[str, Any]:
 
 
 def summary(rows: list[dict[str, Any]]) -> dict[str, dict[str, tuple[float, float]]]:
-    """Return mean and standard deviation over the seeds, of each way and measure."""
+    """Return mean and standard deviation over the seeds, by method and measure."""
 
     def both(values: list[float]) -> tuple[float, float]:
         return statistics.mean(values), statistics.stdev(values) if len(values) > 1 else 0.0
@@ -233,15 +233,16 @@ def summary(rows: list[dict[str, Any]]) -> dict[str, dict[str, tuple[float, floa
 
 
 def table(result: dict[str, Any]) -> str:
-    """Return the Markdown of what was measured; what misses a goal is marked."""
+    """Return the results as Markdown, with missed goals marked."""
     options, cells = result["options"], result["summary"]
     lines = [
         f"Mean ± standard deviation of n seeds; {options['epochs']} epochs at most; "
         f"{result['processor']}, {result['cores']} cores, 1 thread, torch {result['torch']}, cleanlab "
-        f"{result['cleanlab']}. Seconds are of the processor.",
+        f"{result['cleanlab']}. Seconds are CPU time.",
         "",
-        "| labels | n | wrong | average precision: ours | (a) | (b) | precision at the estimated count: ours "
-        "| (a) | (b) | error of the estimated share: ours | (a) | (b) | seconds: ours | (b) |",
+        "| labels | n | noise rate | average precision: ours | (a) | (b) | precision at the estimated "
+        "count: ours | (a) | (b) | error of the estimated noise rate: ours | (a) | (b) "
+        "| seconds: ours | (b) |",
         "|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
     ]
     missed = 0
@@ -272,8 +273,8 @@ def table(result: dict[str, Any]) -> str:
         lines.append(f"| {' | '.join([*head, *cellwise, *times])} |")
     lines += [
         "",
-        "In per cent but for the seconds. Goal: average precision above (b) and no less than (a), in fewer "
-        f"seconds than (b); missed {missed} times.",
+        "In per cent, except seconds. Goal: average precision above (b) and at least that of (a), in "
+        f"less time than (b); missed {missed} times.",
     ]
     return "\n".join(lines) + "\n"
 

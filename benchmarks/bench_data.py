@@ -1,11 +1,11 @@
-"""What it takes to load a folder of small images for the first time, beside Pillow's own decoding.
+"""Measure the first load of a folder of small images relative to Pillow's decoding.
 
     python benchmarks/bench_data.py
     python benchmarks/bench_data.py --files 1000000 --forms png --rounds 3   # 4 GB of files, 3 GB of pixels
 
-Writes data-MACHINE-FILES.json and .md into results/benchmarks. What is timed is `bench.data.decode`:
-all of `load` in a process of its own with an empty cache, against Pillow in a plain loop on one core, times
-the cores.
+Writes data-MACHINE-FILES.json and .md into results/benchmarks. `bench.data.decode` times all of `load` in its
+own process with an empty cache, and divides by the rate of Pillow in a plain loop on one core times the
+number of cores.
 """
 
 from __future__ import annotations
@@ -29,22 +29,22 @@ from noisylabels.core.files import write_text
 
 @dataclass
 class Options:
-    """What to measure and where to."""
+    """Choose what to measure and where the results go."""
 
     out: Path = Path("results/benchmarks")
     """folder for the results"""
     machine: str = ""
-    """its name in the results; by default the processor's and how many cores there are"""
+    """name of the machine in the results (default: processor and number of cores)"""
     files: int = 20_000
-    """how many files of each form"""
+    """number of files per format"""
     forms: tuple[str, ...] = ("png", "jpeg")
-    """png, jpeg"""
+    """formats: png, jpeg"""
     rounds: int = 7
-    """turns of each"""
+    """repetitions of each"""
     work: Path | None = None
-    """folder for the files while it runs; by default the system's for temporary files"""
+    """folder for the temporary files (default: the system's)"""
     kept: Path | None = None
-    """folder of class folders to measure instead of files made for it"""
+    """existing folder of class folders to measure instead"""
 
 
 def measure(options: Options) -> list[dict[str, Any]]:

@@ -1,15 +1,15 @@
-"""What the paper's network takes on a GPU: an epoch in each way of launching it, several runs at once.
+"""Measure epochs of the paper's network on a GPU, by launch mode, and several runs at once.
 
     python benchmarks/bench_gpu.py
-    python benchmarks/bench_gpu.py --device cpu --images 512 --model mlp --modes plain     # does it run
+    python benchmarks/bench_gpu.py --device cpu --images 512 --model mlp --modes plain     # a smoke test
 
 Writes gpu-MACHINE.json into results/benchmarks and prints two tables:
 
-- seconds an epoch of 50,000 random images at batch 128, augmented, tallied, without evaluation: launched
-  operation by operation (plain), replayed as a CUDA graph (captured), the network compiled by torch.compile
-  (compiled), and both; and the seconds of an evaluation of 10,000. The floor is 102 GFLOP a step at 790
-  TFLOP/s.
-- images a second of 1, 2, 4 such runs in processes of their own, that begin together once all are warm.
+- seconds per epoch of 50,000 random images at batch 128, with augmentation and running metrics, without
+  evaluation: launched operation by operation (plain), replayed as a CUDA graph (captured), with the network
+  compiled by torch.compile (compiled), and both; and seconds per evaluation of 10,000 images. The floor is
+  102 GFLOP per step at 790 TFLOP/s.
+- images per second of 1, 2 and 4 such runs in separate processes, which start together once all are warm.
 """
 
 from __future__ import annotations
@@ -51,12 +51,12 @@ MODES = ("plain", "captured", "compiled", "compiled and captured")
 
 @dataclass
 class Options:
-    """What to measure and where to."""
+    """Choose what to measure and where the results go."""
 
     out: Path = Path("results/benchmarks")
     """folder for the results"""
     machine: str = ""
-    """its name in the results; by default the GPU's or the processor's"""
+    """name of the machine in the results (default: that of the GPU or processor)"""
     device: str = "auto"
     """auto, cuda, cpu"""
     model: str = "cnn8"
@@ -66,23 +66,23 @@ class Options:
     precision: str = "bfloat16"
     """float32, bfloat16, float16"""
     images: int = 50_000
-    """of an epoch"""
+    """images per epoch"""
     batch_size: int = 128
-    """examples a step"""
+    """examples per step"""
     epochs: int = 7
-    """timed in each mode, after two that are not"""
+    """timed epochs per mode, after two that are not timed"""
     modes: tuple[Literal["plain", "captured", "compiled", "compiled and captured"], ...] = MODES
-    """ways of launching"""
+    """launch modes"""
     processes: tuple[int, ...] = (1, 2, 4)
-    """numbers of runs at once"""
+    """numbers of concurrent runs"""
     seconds: float = 10.0
-    """how long runs at once are measured"""
+    """seconds for which concurrent runs are measured"""
     child: bool = False
-    """be one of the runs at once, as this script starts them"""
+    """internal: be one of the concurrent runs"""
 
 
 class Run:
-    """A run's epochs, as `training.loop` walks through them."""
+    """The epochs of a run, as `training.loop` iterates over them."""
 
     def __init__(self, options: Options, mode: str) -> None:
         self.device = pick_device(options.device)
@@ -118,12 +118,12 @@ class Run:
         self.running = RunningMetrics(options.images, self.device)
 
     def wait(self) -> None:
-        """Wait until the device has done what it was given."""
+        """Wait until the device has finished."""
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
 
     def epoch(self, number: int, until: float = float("inf")) -> int:
-        """Walk through an epoch, or as much of it as time allows; return the images seen."""
+        """Train for an epoch, or until the time is up, and return the number of images seen."""
         self.running.clear()
         self.network.train()
         seen = 0
@@ -137,7 +137,7 @@ class Run:
         return seen
 
     def evaluation(self) -> float:
-        """Return the seconds of an evaluation."""
+        """Return the seconds that an evaluation takes."""
         self.wait()
         began = time.perf_counter()
         self.network.eval()
@@ -152,7 +152,7 @@ def quartiles(values: list[float]) -> dict[str, Any]:
 
 
 def epochs(options: Options, mode: str) -> dict[str, Any]:
-    """Return the seconds of an epoch and an evaluation in a mode; or why it cannot be had."""
+    """Return the seconds of an epoch and an evaluation in a mode, or why the mode is unavailable."""
     try:
         run = Run(options, mode)
         began = time.perf_counter()
@@ -165,7 +165,7 @@ def epochs(options: Options, mode: str) -> dict[str, Any]:
             run.epoch(2 + number)
             times.append(time.perf_counter() - began)
             evaluations.append(run.evaluation())
-    except Exception as error:  # a compiler that is not there, a device without graphs
+    except Exception as error:  # no compiler, or a device without graphs
         return {"missing": one_line(error)}
     found: dict[str, Any] = {"epoch": quartiles(times), "evaluation": quartiles(evaluations)}
     found |= {"first_two_seconds": ready, "notes": run.notes}
@@ -179,7 +179,7 @@ def best_mode(options: Options) -> str:
 
 
 def child(options: Options) -> None:
-    """Warm up, say so, wait for the word, walk through epochs for the time, and say how many images."""
+    """Warm up, report ready, wait for the start, train for the given time and print the image count."""
     torch.set_num_threads(max(1, usable_cpus() // options.processes[0]))
     run = Run(options, best_mode(options))
     for number in range(2 + WARM_STEPS):  # small sets have few batches an epoch
@@ -194,14 +194,14 @@ def child(options: Options) -> None:
 
 
 def at_once(options: Options, count: int) -> dict[str, Any]:
-    """Return the images a second of so many runs together."""
+    """Return the images per second of `count` concurrent runs."""
     words = [f"--{name.replace('_', '-')}={getattr(options, name)}" for name in CHILDS]
     command = [sys.executable, __file__, *words, "--processes", str(count), "--child"]
     pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
     children = [subprocess.Popen(command, **pipes) for _ in range(count)]
     for each in children:
         if each.stdout.readline() != "ready\n":  # type: ignore[union-attr]
-            raise SystemExit(f"one of {count} runs ended before it began; what it said is above")
+            raise SystemExit(f"one of {count} runs exited before the start; its output is above")
     for each in children:
         each.stdin.write("go\n")  # type: ignore[union-attr]
         each.stdin.flush()  # type: ignore[union-attr]
@@ -216,7 +216,7 @@ CHILDS = ("device", "model", "criterion", "precision", "images", "batch_size", "
 
 
 def floor(seconds: float, options: dict[str, Any]) -> str:
-    """Return an epoch's time in times of its floor, which is known for the paper's network."""
+    """Return an epoch's time divided by its floor, which is known only for the paper's network."""
     if options["model"] != "cnn8":
         return ""
     return f"{seconds / (FLOOR_SECONDS * options['images'] / 50_000):.1f}"

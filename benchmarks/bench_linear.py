@@ -1,12 +1,12 @@
-"""What linear_loss costs beside F.cross_entropy(F.linear(...)): forward and backward, and peak memory.
+"""Measure time and peak memory of linear_loss relative to F.cross_entropy(F.linear(...)).
 
     python benchmarks/bench_linear.py
 
-Writes linear-MACHINE.json and .md into results/benchmarks. Each figure is a ratio measured in one
-process: a step of ours and of the baseline take turns, and the median of the turns' ratios is given with its
-quartiles. "Peak memory" is how far a step goes beyond the memory in use, gradients of weight and features
-included, which no form can do without; "torch" is F.linear_cross_entropy in chunks of 256 rows, where torch
-has it (its own choice of chunks took up to 150 times as long as the baseline on a CPU).
+Writes linear-MACHINE.json and .md into results/benchmarks. Each figure is the median, with quartiles, of
+ratios measured in one process: a step of ours alternates with a step of the baseline, forward and backward.
+"Peak memory" is how far a step exceeds the memory in use, including the gradients of weight and features,
+which every implementation needs. "torch" is F.linear_cross_entropy in chunks of 256 rows, if torch has it
+(its default chunks took up to 150 times as long as the baseline on a CPU).
 """
 
 from __future__ import annotations
@@ -41,14 +41,14 @@ Call = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 @dataclass
 class Options:
-    """What to measure and where to."""
+    """Choose what to measure and where the results go."""
 
     out: Path = Path("results/benchmarks")
     """folder for the results"""
     machine: str = ""
-    """its name in the results; by default the processor's and how many cores there are"""
+    """name of the machine in the results (default: processor and number of cores)"""
     rounds: int = 5
-    """turns of each"""
+    """repetitions of each"""
     threads: int = 1
     """threads of torch"""
 
@@ -86,7 +86,7 @@ def seconds(call: Call, given: Batch) -> float:
 
 
 def peak_bytes(call: Call, given: Batch) -> int | None:
-    """Return how far one step goes beyond the memory in use, or None where Linux does not say."""
+    """Return how far one step exceeds the memory in use in bytes, or None where /proc is missing."""
     status = Path("/proc/self/status")
 
     def kilobytes(key: str) -> int:
@@ -95,7 +95,7 @@ def peak_bytes(call: Call, given: Batch) -> int | None:
     for one in given[:2]:
         one.grad = None
     try:
-        Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
+        Path("/proc/self/clear_refs").write_text("5")  # reset the peak
         before = kilobytes("VmRSS")
         step(call, given)
         return (kilobytes("VmHWM") - before) * 1024
@@ -139,7 +139,7 @@ def measure(options: Options) -> list[dict[str, Any]]:
                 if call is None:
                     continue
                 with warnings.catch_warnings():
-                    warnings.simplefilter("ignore")  # torch's own, of its prototype
+                    warnings.simplefilter("ignore")  # torch's warning about its prototype
                     row = compared(call, given, options.rounds)
                 rows.append({"loss": name, "shape": list(shape), "dtype": str(dtype)[6:], **row})
     return rows

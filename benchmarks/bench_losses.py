@@ -1,13 +1,13 @@
-"""What the paper's losses cost beside F.cross_entropy: forward and backward on the CPU, and peak memory.
+"""Measure time and peak memory of the paper's losses relative to F.cross_entropy on the CPU.
 
     python benchmarks/bench_losses.py
-    python benchmarks/bench_losses.py --no-compiled --rounds 5      # in a hurry
+    python benchmarks/bench_losses.py --no-compiled --rounds 5      # quick
 
-Writes losses-MACHINE.json and .md into results/benchmarks. Each figure is a ratio measured in one
-process: our loss and F.cross_entropy take turns, each for some 50 ms, and the median of the turns' ratios
-is given with its quartiles. "As installed" is what `nl.loss` gives, with the kernel that the installation
-compiled; "operations" the same without the kernel; "reference" this library's straightforward way
-(`losses/evaluation.py`); "compiled" torch.compile(loss), the seconds of its compilation apart.
+Writes losses-MACHINE.json and .md into results/benchmarks. Each figure is the median, with quartiles, of
+ratios measured in one process: our loss alternates with F.cross_entropy, each for some 50 ms, forward and
+backward. "As installed" is `nl.loss` with the kernel that the installation compiled; "operations" is the same
+without the kernel; "reference" is the straightforward implementation (`losses/evaluation.py`); "compiled" is
+torch.compile(loss), with its compilation timed separately.
 """
 
 from __future__ import annotations
@@ -45,22 +45,22 @@ Call = Callable[[Tensor, Tensor], Tensor]
 
 @dataclass
 class Options:
-    """What to measure and where to."""
+    """Choose what to measure and where the results go."""
 
     out: Path = Path("results/benchmarks")
     """folder for the results"""
     machine: str = ""
-    """its name in the results; by default the processor's and how many cores there are"""
+    """name of the machine in the results (default: processor and number of cores)"""
     rounds: int = 15
-    """turns of each"""
+    """repetitions of each"""
     threads: int = 1
     """threads of torch"""
     compiled: bool = True
-    """measure torch.compile(loss) too: some minutes more"""
+    """also measure torch.compile(loss), which takes some minutes more"""
 
 
 def peak_bytes(call: Call, shape: tuple[int, int]) -> int | None:
-    """Return how far one step goes beyond the memory in use, or None where Linux does not say."""
+    """Return how far one step exceeds the memory in use in bytes, or None where /proc is missing."""
     logits, target = draw(shape)
     step(call, *draw((2, 10)))
     status = Path("/proc/self/status")
@@ -69,7 +69,7 @@ def peak_bytes(call: Call, shape: tuple[int, int]) -> int | None:
         return int(re.search(rf"{key}:\s*(\d+) kB", status.read_text())[1])  # type: ignore[index]
 
     try:
-        Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
+        Path("/proc/self/clear_refs").write_text("5")  # reset the peak
         before = kilobytes("VmRSS")
         step(call, logits, target)
         return (kilobytes("VmHWM") - before) * 1024
@@ -83,7 +83,7 @@ def reference(made: nl.Loss) -> Call:
 
 
 def compiled(made: nl.Loss, shape: tuple[int, int]) -> tuple[Call, float]:
-    """Return torch.compile(loss) and the seconds until it had run once."""
+    """Return torch.compile(loss) and the seconds of its first call."""
     torch._dynamo.reset()
     call = torch.compile(made, dynamic=False)
     start = time.perf_counter()
@@ -154,7 +154,7 @@ def table(result: dict[str, Any]) -> str:
 def main(options: Options) -> None:
     torch.set_num_threads(options.threads)
     if native.name() is None:
-        sys.exit("this installation has no compiled kernel; install a C compiler and the package again")
+        sys.exit("this installation has no compiled kernel; install a C compiler, then reinstall the package")
     machine = options.machine or f"{processor()}-{os.cpu_count()}"
     result: dict[str, Any] = {
         "processor": processor(),

@@ -1,12 +1,12 @@
-"""How long a decision on the review page takes: by keyboard, in Chromium, on 10,000 images.
+"""Measure the time of a decision on the review page: by keyboard, in Chromium, on 10,000 images.
 
     python benchmarks/bench_review.py
 
-Makes a folder of photographs up (JPEG files with structure of their own), an audit of it, and reviews it as a
-person does, a key at a time, but without thinking. Writes review-MACHINE.json and .md into
-results/benchmarks. A decision begins with the key and ends when the next picture is painted and the decision
-is on the disk; both clocks are given: the page's own, from the event of the key to the frame with the next
-picture, and one outside of the browser, around all of that and the driving of it.
+The script makes a folder of synthetic photographs (JPEG files) and an audit of it, and reviews it one key at
+a time, without pauses to think. A decision starts with the key and ends when the next image is painted and
+the decision is saved. Two clocks measure it: the page's, from the key event to the frame with the next image,
+and one outside the browser, which includes the automation. Writes review-MACHINE.json and .md into
+results/benchmarks.
 """
 
 from __future__ import annotations
@@ -49,22 +49,22 @@ WATCH = """() => {
 
 @dataclass
 class Options:
-    """What to measure and where to."""
+    """Choose what to measure and where the results go."""
 
     out: Path = Path("results/benchmarks")
     """folder for the results"""
     machine: str = ""
-    """its name in the results; by default the processor's and how many cores there are"""
+    """name of the machine in the results (default: processor and number of cores)"""
     images: int = 10_000
-    """of the folder"""
+    """number of images in the folder"""
     side: int = 640
-    """their longer side in pixels"""
+    """longer side of the images in pixels"""
     decisions: int = 200
-    """to take"""
+    """number of decisions"""
 
 
 def photographs(root: Path, n: int, side: int) -> list[str]:
-    """Write n JPEG files into class folders, 200 different ones, and return their names."""
+    """Write n JPEG files, 200 of them distinct, into class folders and return their names."""
     rng = np.random.default_rng(0)
     size = (side, side * 3 // 4)
     made = []
@@ -85,7 +85,7 @@ def photographs(root: Path, n: int, side: int) -> list[str]:
 
 
 def audited(folder: Path, n: int, side: int) -> Path:
-    """Make images and an audit of them up, half of them doubtful, and return its folder."""
+    """Write synthetic images and an audit that flags half of them, and return its folder."""
     ids = photographs(folder / "photos", n, side)
     K, rng = len(CLASSES), np.random.default_rng(1)
     given = np.arange(n) % K
@@ -107,7 +107,7 @@ def audited(folder: Path, n: int, side: int) -> Path:
         "digest": "0" * 64,
         "rate": {"estimate": 0.5},
     }
-    why = ["made up"] * n
+    why = ["synthetic"] * n
     audit = Audit(
         "photos", CLASSES, ids, given, suggested, score, flagged, probs, why, summary, neighbors, ids
     )  # fmt: skip
@@ -115,12 +115,14 @@ def audited(folder: Path, n: int, side: int) -> Path:
 
 
 def review(audit: Path, decisions: int) -> tuple[list[float], list[float], dict[str, float]]:
-    """Return the milliseconds of each decision by the page's clock and by one outside, and of the start."""
+    """Return the milliseconds of each decision by the page's and the outside clock, and of the start."""
     from playwright.sync_api import sync_playwright
 
     browser = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
     if browser is None:
-        raise SystemExit("there is no chromium, chromium-browser or google-chrome on the PATH")
+        raise SystemExit(
+            "found no chromium, chromium-browser or google-chrome on the PATH; install one of them"
+        )
     began = time.perf_counter()
     process = subprocess.Popen(
         [sys.executable, "-m", "noisylabels", "review", str(audit), "--no-browser"],
@@ -138,7 +140,7 @@ def review(audit: Path, decisions: int) -> tuple[list[float], list[float], dict[
             page.goto(address)
             page.wait_for_selector("html[data-shown]")
             start["address to first picture"] = 1000 * (time.perf_counter() - began)
-            page.wait_for_timeout(1000)  # a person looks at the first one
+            page.wait_for_timeout(1000)  # as if looking at the first image
             page.evaluate(WATCH)
             outside = []
             for turn in track(range(decisions), description="decisions"):
@@ -147,7 +149,7 @@ def review(audit: Path, decisions: int) -> tuple[list[float], list[float], dict[
                 page.keyboard.press(KEYS[turn % len(KEYS)])
                 page.wait_for_selector(f'html:not([data-shown="{shown}"])', state="attached")
                 outside.append(1000 * (time.perf_counter() - began))
-                page.wait_for_timeout(100)  # ten a second is more than anybody does
+                page.wait_for_timeout(100)  # ten decisions per second, faster than any person
             page.wait_for_timeout(200)
             inside: list[float] = page.evaluate("window.times")
             launched.close()
@@ -186,7 +188,7 @@ def main(options: Options) -> None:
         saved = len(session.decisions())
         session.store.close()
     if saved != options.decisions or len(inside) != options.decisions:
-        raise SystemExit(f"{options.decisions} decisions were taken, {saved} are on the disk")
+        raise SystemExit(f"{options.decisions} decisions were made, {saved} were saved")
     rows = {}
     for name, times in (("the page's: key to painted frame", inside), ("outside, with the driving", outside)):
         low, median, high = statistics.quantiles(times, n=4)

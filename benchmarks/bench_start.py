@@ -1,10 +1,10 @@
-"""How long a command or an import takes to be there, in fresh processes.
+"""Measure the start-up time of commands and imports in fresh processes.
 
     python benchmarks/bench_start.py
 
-Writes start-MACHINE.json into results/benchmarks and prints a table. Every turn starts a process for each
-line of the table, one after the other, so that what slows one turn slows all its lines. What an import takes
-beyond torch is that process's own clock, from when `import torch` is done.
+Writes start-MACHINE.json and .md into results/benchmarks. Every repetition starts one process per line of the
+table, one after the other, so that a slow moment affects all lines alike. The process itself times an import
+beyond torch, starting when `import torch` has finished.
 """
 
 from __future__ import annotations
@@ -41,25 +41,25 @@ GOALS = {"noisylabels --help": 0.3, "import noisylabels, after torch": 0.1}
 
 @dataclass
 class Options:
-    """What to measure and where to."""
+    """Choose what to measure and where the results go."""
 
     out: Path = Path("results/benchmarks")
     """folder for the results"""
     machine: str = ""
-    """its name in the results; by default the processor's and how many cores there are"""
+    """name of the machine in the results (default: processor and number of cores)"""
     rounds: int = 15
-    """turns: fresh processes of each"""
+    """repetitions: fresh processes per line"""
 
 
 def python(*words: str) -> tuple[float, str]:
-    """Return how long a process took, from outside, and what it printed."""
+    """Return the wall-clock seconds of a Python process and its output."""
     began = time.perf_counter()
     done = subprocess.run([sys.executable, *words], check=True, capture_output=True, text=True)
     return time.perf_counter() - began, done.stdout
 
 
 def measure(rounds: int) -> dict[str, list[float]]:
-    """Return the seconds of every line of the table, a number a turn."""
+    """Return the seconds of every line of the table, one number per repetition."""
     found: dict[str, list[float]] = {"an empty Python": [], "import torch, its whole process": []}
     found |= {name: [] for name in (*COMMANDS, *IMPORTS)}
     for turn in track(range(rounds + 1), description="turns"):
@@ -67,7 +67,7 @@ def measure(rounds: int) -> dict[str, list[float]]:
         took["import torch, its whole process"] = python("-c", "import torch")[0]
         took |= {name: python("-m", "noisylabels", *words)[0] for name, words in COMMANDS.items()}
         took |= {name: float(python("-c", AFTER_TORCH.format(code))[1]) for name, code in IMPORTS.items()}
-        if turn:  # the first warms the disk's cache, and compiles
+        if turn:  # the first repetition fills the disk cache and compiles bytecode
             for name, value in took.items():
                 found[name].append(value)
     return found

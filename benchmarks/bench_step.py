@@ -1,17 +1,17 @@
-"""What a step of training takes: ours against the plain loop, and each loss against cross entropy.
+"""Measure a training step: ours relative to a plain loop, and each loss relative to cross entropy.
 
     python benchmarks/bench_step.py
-    python benchmarks/bench_step.py --rounds 10 --loss-rounds 10 --no-profile       # in a hurry
+    python benchmarks/bench_step.py --rounds 10 --loss-rounds 10 --no-profile       # quick
 
-Writes step-MACHINE.json into results/benchmarks and prints tables, and what takes the time in an epoch of the
-plain loop and of ours. The step is that of the paper's 8-layer network at batch 128, its data included. One
-thread: the clock is then the processor's, so that other processes disturb less (they still share its
-caches and memory: the load before and after is written down).
+Writes step-MACHINE.json and .md into results/benchmarks, with a profile of an epoch of the plain loop and of
+ours. A step trains the paper's 8-layer network on a batch of 128, including data loading. With one thread the
+clock is CPU time, which other processes disturb less (they still share caches and memory, so the load before
+and after is recorded).
 
-Against the plain loop the two take turns; both have the memory kept that they free, which the plain loop as
-most run it has not. Between the losses the steps differ by less than from one step to the next. So all
-losses take turns, in an order drawn anew for each round, with a step of F.cross_entropy between any two; a
-ratio is that of a loss's step to the mean of the two beside it.
+Ours and the plain loop alternate. Both keep freed memory in the process, which a plain loop usually does not.
+The losses' steps differ by less than one step from the next, so all losses are run in a new random order per
+repetition, with a step of F.cross_entropy between any two; each ratio divides a loss's step by the mean of
+its two neighbors.
 """
 
 from __future__ import annotations
@@ -42,24 +42,24 @@ GOAL_STEP, GOAL_LOSS = 0.38, 1.01
 
 @dataclass
 class Options:
-    """What to measure and where to."""
+    """Choose what to measure and where the results go."""
 
     out: Path = Path("results/benchmarks")
     """folder for the results"""
     machine: str = ""
-    """its name in the results; by default the processor's and how many cores there are"""
+    """name of the machine in the results (default: processor and number of cores)"""
     model: str = "cnn8"
     """network"""
     batch_size: int = 128
-    """examples a step"""
+    """examples per step"""
     rounds: int = 15
-    """turns of ours and of the plain loop's step"""
+    """repetitions of our step and the plain loop's"""
     loss_rounds: int = 25
-    """turns of each loss's step"""
+    """repetitions of each loss's step"""
     threads: int = 1
     """threads of torch"""
     profile: bool = True
-    """profile an epoch of both loops too"""
+    """also profile an epoch of both loops"""
 
 
 def quartiles(values: list[float]) -> dict[str, Any]:
@@ -75,7 +75,7 @@ def timed(call: Callable[[], object]) -> float:
 
 
 def against_plain(ours: Callable[[], object], plain: Callable[[], object], rounds: int) -> dict[str, Any]:
-    """Return the ratio of the two steps, in turns, and what each took."""
+    """Return the ratio of the two steps, run alternately, and the median seconds of each."""
     found: list[float] = []
     times: dict[str, list[float]] = {"ours": [], "plain": []}
     for turn in track(range(rounds + 2), description="against the plain loop"):
@@ -89,7 +89,7 @@ def against_plain(ours: Callable[[], object], plain: Callable[[], object], round
 
 
 def against_cross_entropy(steps: dict[str, Any], rounds: int) -> dict[str, dict[str, Any]]:
-    """Return the ratio of each loss's step to cross entropy's, all in turns."""
+    """Return the ratio of each loss's step to cross entropy's, run interleaved."""
     base = steps["F.cross_entropy"]
     names = [name for name in steps if name != "F.cross_entropy"]
     found: dict[str, list[float]] = {name: [] for name in names}
@@ -107,7 +107,7 @@ def against_cross_entropy(steps: dict[str, Any], rounds: int) -> dict[str, dict[
 
 
 def profiled(step: Callable[[], object], count: int) -> list[dict[str, Any]]:
-    """Return which operations take the time of `count` steps, by the time of their own, longest first."""
+    """Return the operations that take the most self time in `count` steps, longest first."""
     with profile(activities=[ProfilerActivity.CPU]) as seen:
         for _ in range(count):
             step()
@@ -160,7 +160,7 @@ def main(options: Options) -> None:
     before = load()
     cpu = torch.device("cpu")
     pixels, labels = loops.examples()
-    # first, while this process hands memory back as any does
+    # before keep_freed_memory, so that the plain loop is profiled as most run it
     plain = loops.plain_step(pixels, labels, options.model, options.batch_size, cpu)
     result: dict[str, Any] = {"profile": {}}
     epoch = len(labels) // options.batch_size

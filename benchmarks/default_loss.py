@@ -1,9 +1,9 @@
-"""The loss that is chosen with few classes, beside cross entropy where that should be the better one.
+"""Compare the default loss for few classes with cross entropy where cross entropy should do best.
 
     python benchmarks/default_loss.py
 
-Labels of the digits that are clean or nearly so, and sets of 200 of them: small-cnn, 60 epochs, the other
-settings at their defaults, test accuracy of the last epoch. Tables of more noise are in docs/digits.md.
+Digits with clean or nearly clean labels, all of them and subsets of 200: small-cnn, 60 epochs, the other
+settings at their defaults, test accuracy of the last epoch. docs/measured-digits.md covers more noise.
 Writes default-loss.json and default-loss.md into results/benchmarks.
 """
 
@@ -31,12 +31,12 @@ CASES = [
 
 @dataclass
 class Options:
-    """What to train and where the results go."""
+    """Choose what to train and where the results go."""
 
     seeds: int = 3
-    """of noise, weights, order, and which 200"""
+    """number of seeds, each for noise, weights, order and the subset of 200"""
     work: Path = Path("default-loss.jsonl")
-    """what is trained already, from which the same command goes on"""
+    """file of finished runs; repeat the command to resume"""
     out: Path = Path("results/benchmarks")
     """folder for the results"""
 

@@ -1,12 +1,12 @@
-"""Losses on the digits under label noise: a table of means over seeds.
+"""Write a table of losses on the digits under label noise, with means over seeds.
 
     python benchmarks/digits_table.py paper         # the paper's 12 losses, symmetric noise
-    python benchmarks/digits_table.py composites    # every sum that has a name, asymmetric noise too
+    python benchmarks/digits_table.py composites    # every named sum, asymmetric noise too
 
-Each cell is an ordinary run of the `digits` recipe in a folder of its own, so the script may be
-stopped and started again. It writes runs.json (a row a run, with the configuration and the machine) and
-table.md into results/digits or results/digits-composites. Figures are of the last epoch; the test set
-selects nothing.
+Each run is an ordinary run of the `digits` recipe in its own folder, so you can interrupt the script and
+start it again. It writes runs.json (one row per run, with the configuration and the machine) and table.md
+into results/digits or results/digits-composites. Accuracies are those of the last epoch; the test set selects
+nothing.
 """
 
 from __future__ import annotations
@@ -28,8 +28,7 @@ from noisylabels.losses import LOSSES, PAPER
 
 SYMMETRIC = tuple(f"symmetric:{rate:g}" for rate in (0.2, 0.4, 0.6, 0.8))
 ZHOU = ("nce+agce@cifar10", "nce+aul@cifar10", "nce+ael@cifar10")
-"""The authors' own constants, because with weights of 1 and the constants of their passive losses alone
-these sums are not what the authors propose."""
+"""Sums with their authors' constants: with weights of 1 they are not what the authors propose."""
 
 TABLES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "paper": (PAPER, ("none", *SYMMETRIC)),
@@ -38,14 +37,14 @@ TABLES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
         (*SYMMETRIC, "asymmetric:0.4"),
     ),
 }
-"""A table's losses and noises."""
+"""Losses and noises of each table."""
 
 MEASURED = ("test_accuracy", "given_accuracy", "true_accuracy", "memorized", "recovered", "dead_classes")
 
 
 @dataclass
 class Options:
-    """What to run and where to."""
+    """Choose what to run and where the results go."""
 
     table: Annotated[Literal["paper", "composites"], tyro.conf.Positional] = "paper"
     """which losses and noises"""
@@ -54,15 +53,15 @@ class Options:
     out: Path | None = None
     """folder for the results (default: results/digits, or results/digits-composites)"""
     seeds: int = 3
-    """runs a cell, seeds 1, 2, ..."""
+    """runs per cell, seeds 1, 2, ..."""
     jobs: int = 2
-    """processes, of one thread each"""
+    """processes, each with one thread"""
     epochs: int | None = None
-    """epochs a run (default: the recipe's)"""
+    """epochs per run (default: the recipe's)"""
 
 
 def cell(loss: str, noise: str, seed: int, options: Options) -> dict[str, Any]:
-    """Carry out one run and return its row."""
+    """Train once and return the row of the run."""
     import torch
 
     torch.set_num_threads(1)
@@ -82,19 +81,19 @@ def folder(loss: str, noise: str, seed: int, options: Options) -> Path:
 
 
 def mean_sd(values: Sequence[float]) -> str:
-    """Return mean and sample deviation of shares in per cent, "93.1 ± 0.4"."""
+    """Return mean and sample deviation of shares in per cent, such as "93.1 ± 0.4"."""
     spread = f" ± {100 * statistics.stdev(values):.1f}" if len(values) > 1 else ""
     return f"{100 * statistics.mean(values):.1f}{spread}"
 
 
 def table(rows: Sequence[dict[str, Any]], losses: Sequence[str], noises: Sequence[str]) -> str:
-    """Return the table as Markdown: losses down, noises across, a column's two best means bold, ties too."""
+    """Return a Markdown table of losses by noises, the two best means of each column bold, with ties."""
     cells = {
         (loss, noise): [r["test_accuracy"] for r in rows if (r["loss"], r["noise"]) == (loss, noise)]
         for loss in losses
         for noise in noises
     }
-    # as printed, so that losses that print alike are marked alike
+    # rounded as printed, so that losses that print alike are marked alike
     means = {key: round(100 * statistics.mean(values), 1) for key, values in cells.items()}
     second = {noise: sorted(means[loss, noise] for loss in losses)[-2] for noise in noises}
     heads = ["clean" if noise == "none" else noise.replace(":", " ") for noise in noises]

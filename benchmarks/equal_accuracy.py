@@ -1,12 +1,12 @@
-"""Accuracy does not pay for speed: this library's loop and a plain one train the same, seed by seed.
+"""Compare the accuracy of this library's loop with that of a plain PyTorch loop, paired by seed.
 
     python benchmarks/equal_accuracy.py
     python benchmarks/equal_accuracy.py --data FOLDER --examples 4000 --epochs 8 --width 0.25 --lr 0.05
 
-Ours: bfloat16, channels-last, batches augmented at once, the losses' fast path. The plain loop stands in this
-file: float32, a `Dataset` and a ``DataLoader``, each image augmented by itself, the losses as their papers
-write them (softmax, clamp, one-hot), ``torch.optim.SGD``. Both have the same noisy labels, first weights and
-recipe; the order of the examples is each loop's own. Writes equal-accuracy-DATA.json into results/benchmarks.
+Ours uses bfloat16, channels-last, augmentation per batch and the losses' fast path. The plain loop in this
+file uses float32, a `Dataset` and a ``DataLoader`` with augmentation per image, the losses as their papers
+write them (softmax, clamp, one-hot), and ``torch.optim.SGD``. Both get the same noisy labels, initial weights
+and recipe; each loop shuffles on its own. Writes equal-accuracy-DATA.json and .md into results/benchmarks.
 """
 
 from __future__ import annotations
@@ -34,30 +34,30 @@ from noisylabels.data.images import subset
 
 @dataclass
 class Options:
-    """What to train, and where the results go."""
+    """Choose what to train and where the results go."""
 
     data: str = "digits"
-    """a data set as `noisylabels train` takes it"""
+    """data set, as for `noisylabels train --data`"""
     noise: str = "symmetric:0.4"
-    """of the training labels"""
+    """noise of the training labels"""
     losses: tuple[str, ...] = ("ce", "nce+rce")
-    """of those that this file writes out"""
+    """losses, from those that this file implements"""
     seeds: int = 3
-    """how many, from 1"""
+    """number of seeds, from 1"""
     epochs: int = 30
     """passes over the training set"""
     lr: float = 0.05
     """peak learning rate; cosine"""
     examples: int = 0
-    """of the training set, the first in a drawn order; 0 for all; and half as many to test on"""
+    """size of a random training subset, and half as many to test on; 0 for all"""
     width: float = 1.0
-    """of the network: small-cnn for images below 16x16, else cnn8"""
+    """width of the network: small-cnn for images below 16x16, else cnn8"""
     out: Path = Path("results/benchmarks")
     """folder for the results"""
 
 
 def nce_and_rce(logits: Tensor, target: Tensor) -> Tensor:
-    """Normalized (Ma et al. 2020) and reverse cross entropy (Wang et al. 2019, log 0 = -4)."""
+    """Return normalized (Ma et al. 2020) plus reverse cross entropy (Wang et al. 2019, log 0 = -4)."""
     one_hot = F.one_hot(target, logits.shape[1]).float()
     log_p = F.log_softmax(logits, dim=1)
     nce = -(one_hot * log_p).sum(1) / -log_p.sum(1)
@@ -70,7 +70,7 @@ LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"ce": F.cross_entropy, 
 
 
 class Plain(Dataset[tuple[Tensor, int]]):
-    """Images one by one: cropped and flipped if that is wanted, scaled, standardized."""
+    """Images one by one: cropped and flipped if `augment`, scaled, standardized."""
 
     def __init__(self, images: Tensor, labels: Tensor, mean: Tensor, std: Tensor, augment: bool) -> None:
         self.images, self.labels, self.mean, self.std = images, labels.tolist(), mean, std
@@ -183,9 +183,9 @@ def table(result: dict[str, Any]) -> str:
 
 def main(options: Options) -> None:
     if options.seeds < 2:
-        raise SystemExit("--seeds is 1, expected 2 or more: there is no spread of one")
+        raise SystemExit(f"--seeds is {options.seeds}, expected 2 or more: one seed has no spread")
     if unknown := sorted(set(options.losses) - set(LOSSES)):
-        raise SystemExit(f"the losses {unknown} are not written out in this file; known: {', '.join(LOSSES)}")
+        raise SystemExit(f"the losses {unknown} are not implemented in this file; known: {', '.join(LOSSES)}")
     train, test = nl.load(options.data)
     if options.examples:
         draw = torch.Generator().manual_seed(0)

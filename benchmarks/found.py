@@ -1,10 +1,10 @@
-"""The tables and figures of docs/found.md, from the runs in results/ and the published numbers.
+"""Write the tables and figures of docs/found.md from the runs in results/ and the published numbers.
 
     python benchmarks/found.py
 
-Nothing is trained: all is read off exported studies, whose rows hold every epoch, the configuration and the
-machine. A table goes into the document between its marks, <!-- NAME --> and <!-- /NAME -->, the figures into
-results/found.
+The script trains nothing. It reads exported studies, whose rows hold every epoch, the configuration and the
+machine, writes each table into the document between its markers, <!-- NAME --> and <!-- /NAME -->, and draws
+the figures into results/found.
 """
 
 from __future__ import annotations
@@ -37,26 +37,26 @@ from noisylabels.study.statistics import Summary, compare
 from noisylabels.training.metrics import DEAD_RECALL
 
 COLUMN = "symmetric:0.4"
-"""The noise under which the paper's study has been run."""
+"""The noise that the paper's study has been run with so far."""
 
 WANG = "Wang 2024, Table 2"
 
 EARLY = 3
-"""Epochs in which any network may have a dead class."""
+"""Number of first epochs in which dead classes are not listed."""
 
 
 @dataclass
 class Options:
-    """Where the runs are and where the tables go."""
+    """Choose where the runs are and where the tables go."""
 
     results: Path = Path("results")
-    """folder with paper, tenth, digits-study and what `found_runs` names, a runs.parquet in each"""
+    """folder with the studies that `found_runs` names: paper, tenth, ..., each with a runs.parquet"""
     document: Path = Path("docs/found.md")
-    """the document, which has the marks"""
+    """the document with the markers"""
 
 
 def tables(runs: Runs) -> list[Table]:
-    """Return all of them."""
+    """Return every table of the document."""
     return [
         column(runs.paper),
         spread(runs),
@@ -74,7 +74,7 @@ def tables(runs: Runs) -> list[Table]:
 def cell(
     results: Results, measure: Measure, loss: str, noise: str, digits: int = 1, factor: float = 100
 ) -> Cell:
-    """Return mean and deviation of a measure, by default in per cent."""
+    """Return mean and deviation of a measure, in per cent unless `factor` is given."""
     found = results.summary(measure, loss, noise)
     if found is None:
         return None
@@ -83,14 +83,14 @@ def cell(
 
 
 def interval(found: Summary) -> str:
-    """Return the 95 % interval of a difference in points: "−2.8 to +6.8"."""
+    """Return the 95 % interval of a difference in points, as in "−2.8 to +6.8"."""
     if found.low is None or found.high is None:
         return ""
     return f"{100 * found.low:+.1f} to {100 * found.high:+.1f}".replace("-", "−")
 
 
 def _seeds(results: Results, noises: Sequence[str]) -> str:
-    """Say which seeds were run; under each noise, where they are not the same."""
+    """Return which seeds were run, per noise if they differ between noises."""
     found = {noise: sorted({run.seed for run in results.done if run.noise == noise}) for noise in noises}
     said = {noise: ", ".join(map(str, seeds)) for noise, seeds in found.items()}
     if len(set(said.values())) == 1:
@@ -100,7 +100,7 @@ def _seeds(results: Results, noises: Sequence[str]) -> str:
 
 
 def column(paper: Results) -> Table:
-    """The paper's study at symmetric 0.4, beside the paper and the literature."""
+    """Return the paper's study at symmetric 0.4 beside the paper and the literature."""
     where: dict[str, Any] = {"dataset": "CIFAR-10", "noise_type": "symmetric", "rate": 0.4}
     where["model"] = "8-layer CNN"
     theirs = {row.method.lower(): row.mean for row in published(collection="paper", **where)}
@@ -112,22 +112,22 @@ def column(paper: Results) -> Table:
         row += [Number(wang[loss].mean, wang[loss].deviation) if loss in wang else None]
         row += [f"{100 * np.mean([a.max() for a in best]):.2f}" if best else None]
         row += [span([int(a.argmax()) + 1 for a in best]) if best else None]
-        row += [cell(paper, measure, loss, COLUMN) for measure in (memorized, seen_through)]
+        row += [cell(paper, measure, loss, COLUMN) for measure in (memorized, recovered)]
         rows.append(row)
     return Table(
         "column",
         "The paper's setting, 40 % symmetric noise",
-        ["loss", "ours", "the paper's", WANG, "our best", "in epoch", "learned by heart", "seen through"],
+        ["loss", "ours", "the paper's", WANG, "our best", "in epoch", "memorized", "recovered"],
         rows,
         f"Test accuracy of the last of 120 epochs, per cent: {paper.data}, {_seeds(paper, [COLUMN])} "
         f"({machines(paper)}). {WANG}: CIFAR-10 itself, mean ± deviation of 3 runs, an exact share of each "
-        "class, gradients clipped, A = ln 1e-4 in RCE. Learned by heart: of the wrong training labels, the "
-        "share that the last model predicts; seen through: the share whose true class it predicts instead.",
+        "class, gradients clipped, A = ln 1e-4 in RCE. Memorized: the share of the noisy training labels "
+        "that the last model predicts; recovered: the share for which it predicts the true class instead.",
     )
 
 
-def seen_through(run: Run) -> float | None:
-    """Return the share of wrong labels whose true class the last epoch's model predicts."""
+def recovered(run: Run) -> float | None:
+    """Return the share of noisy labels whose true class the last epoch's model predicts."""
     return run.last("recovered")
 
 
@@ -135,15 +135,15 @@ def seen_through(run: Run) -> float | None:
 
 
 def twins() -> list[float]:
-    """Return NMAE less NRCE, two rows of one function, under each of the paper's noises."""
+    """Return NMAE minus NRCE, two rows of one function, for each noise of the paper."""
     rows = {(row.method, row.noise_type, row.rate): row.mean for row in published(collection="paper")}
     return [rows[key] - rows["NRCE", *key[1:]] for key in rows if key[0] == "NMAE"]
 
 
 def pooled(differences: Sequence[float]) -> tuple[float, float, float]:
-    """Return the deviation of one run that makes pairs of runs differ so, and its 95 % interval.
+    """Return the deviation of single runs estimated from the differences of pairs, and its 95 % interval.
 
-    ``s^2 = sum d^2 / 2n``, of n degrees of freedom, and ``n s^2 / sigma^2`` is χ² of so many.
+    ``s^2 = sum d^2 / 2n`` has n degrees of freedom, and ``n s^2 / sigma^2`` is χ² with as many.
     """
     n = len(differences)
     deviation = math.sqrt(sum(difference**2 for difference in differences) / (2 * n))
@@ -152,7 +152,7 @@ def pooled(differences: Sequence[float]) -> tuple[float, float, float]:
 
 
 def spread(runs: Runs) -> Table:
-    """How far apart runs of one cell are, by who ran them."""
+    """Return the deviation between runs of one cell, by source."""
     deviation, low, high = pooled(twins())
     largest = max(map(abs, twins()))
     without, *_ = pooled([difference for difference in twins() if abs(difference) != largest])
@@ -173,7 +173,7 @@ def spread(runs: Runs) -> Table:
     literature = published(collection="literature", dataset="CIFAR-10", model="8-layer CNN")
     for name, of_kind in kinds.items():
         found = [row.deviation for row in literature if row.deviation is not None and of_kind(row)]
-        rows.append(_spread_row(f"the literature: {name}", "3 runs and more", found))
+        rows.append(_spread_row(f"the literature: {name}", "3 runs or more", found))
     for title, results, noises in (
         ("a tenth", runs.tenth, TENTH_NOISES),
         ("digits", runs.digits, runs.digits.noises),
@@ -186,10 +186,10 @@ def spread(runs: Runs) -> Table:
     return Table(
         "spread",
         "The spread of one run",
-        ["who", "what", "deviation, points", ""],
+        ["source", "runs", "deviation, points", ""],
         rows,
         "Deviation of the last epoch's test accuracy, pooled: the root of the mean variance of the cells, "
-        "and the largest cell's. Of the paper, if its code is what its equations say: the root of half the "
+        "and the largest cell's. For the paper, if its code implements its equations: the root of half the "
         "mean square difference. The literature: losses on CIFAR-10 with the 8-layer CNN.",
     )
 
@@ -200,7 +200,7 @@ def _spread_row(who: str, what: str, deviations: Sequence[float]) -> list[Cell]:
 
 
 def decided() -> Table:
-    """How many of the paper's differences between losses one run of each can tell."""
+    """Return how many of the paper's differences between losses one run of each can resolve."""
     columns: dict[str, dict[str, float]] = {}
     for row in published(collection="paper"):
         name = f"{row.noise_type} {row.rate:g}" if row.rate else "clean"
@@ -215,13 +215,13 @@ def decided() -> Table:
         rows.append([name, *told, f"{best} {means[best]:.2f}, {second} {means[second]:.2f}"])
     return Table(
         "decided",
-        "Differences that one run of each can tell",
+        "Differences that one run of each can resolve",
         ["the paper's column", f"over {least[0]:.1f} points", f"over {least[1]:.1f} points", "the best two"],
         rows,
-        "Of the 66 pairs of losses in a column, how many differ by more than 1.96 √2 deviations of one run: "
-        f"of {deviation:.1f} points, as the paper's twin rows have it (with their interval the limit is "
-        f"{1.96 * math.sqrt(2) * low:.1f} to {1.96 * math.sqrt(2) * high:.1f}), and of half a point, as the "
-        "literature has it below a rate of 0.8. Nothing is corrected for there being 66.",
+        "The number of the 66 pairs of losses in a column that differ by more than 1.96 √2 deviations of one "
+        f"run: of {deviation:.1f} points, as estimated from the paper's twin rows (with their interval the "
+        f"limit is {1.96 * math.sqrt(2) * low:.1f} to {1.96 * math.sqrt(2) * high:.1f}), and of half a "
+        "point, as in the literature below a rate of 0.8. There is no correction for 66 comparisons.",
     )
 
 
@@ -229,7 +229,7 @@ def decided() -> Table:
 
 
 def short(tenth: Results) -> Table:
-    """The study on a tenth: accuracy and dead classes."""
+    """Return accuracy and dead classes of the study on a tenth."""
     rows: list[list[Cell]] = []
     for loss in PAPER:
         row: list[Cell] = [loss]
@@ -242,14 +242,14 @@ def short(tenth: Results) -> Table:
         ["loss", *(text for noise in TENTH_NOISES for text in (words(noise), "dead"))],
         rows,
         "5,000 images of cifar10-jpeg, the paper's network at a quarter of its widths, 20 epochs (800 "
-        "steps), bfloat16: test accuracy of the last epoch in per cent on all 10,000 test images, and how "
-        f"many classes are recalled to 1 % or less; mean ± deviation, {_seeds(tenth, TENTH_NOISES)} "
+        "steps), bfloat16: test accuracy of the last epoch in per cent on all 10,000 test images, and the "
+        f"number of classes with a recall of 1 % or less; mean ± deviation, {_seeds(tenth, TENTH_NOISES)} "
         f"({machines(tenth)}).",
     )
 
 
 def longer(runs: Runs) -> Table:
-    """What the length of training does to the losses, and to their order."""
+    """Return accuracy and memorization by length of training, and how the order of the losses changes."""
     lengths = {"800": runs.tenth, "4,000": runs.longer, "46,920": runs.paper}
     losses = runs.longer.losses
     rows: list[list[Cell]] = [[loss] for loss in losses]
@@ -265,19 +265,19 @@ def longer(runs: Runs) -> Table:
     return Table(
         "longer",
         f"The same losses after more steps, {words(COLUMN)}",
-        ["loss", *(text for steps in lengths for text in (f"{steps} steps", "by heart"))],
+        ["loss", *(text for steps in lengths for text in (f"{steps} steps", "memorized"))],
         rows,
-        "Test accuracy of the last epoch and share of the wrong labels learned by heart, per cent. A tenth "
+        "Test accuracy of the last epoch and share of the noisy labels memorized, per cent. A tenth "
         f"of the images for 20 epochs ({_seeds(runs.tenth, [COLUMN])}) and for 100 "
-        f"({_seeds(runs.longer, [COLUMN])}; {machines(runs.longer)}); all of them for 120 "
-        f"({_seeds(runs.paper, [COLUMN])}), by a network four times as wide. Kendall's τ of the order of "
-        f"these {len(losses)} losses with that at the end of the last: {said[0]} after 800 steps, {said[1]} "
-        "after 4,000.",
+        f"({_seeds(runs.longer, [COLUMN])}; {machines(runs.longer)}); all images for 120 "
+        f"({_seeds(runs.paper, [COLUMN])}), by a network four times as wide. Kendall's τ between the "
+        f"order of these {len(losses)} losses and their order after 46,920 steps: {said[0]} after 800 steps, "
+        f"{said[1]} after 4,000.",
     )
 
 
 def dying(runs: Runs) -> Table:
-    """How long classes are dead, by loss and noise."""
+    """Return how long classes are dead, by loss and noise."""
     found: dict[tuple[str, ...], list[str]] = {}
     for title, results in (
         ("all images", runs.paper),
@@ -295,14 +295,14 @@ def dying(runs: Runs) -> Table:
         "Dead classes",
         ["data", "noise", "loss", "at most", "last epoch with one", "at the end", "n"],
         [[title, noise, ", ".join(names), *rest] for (title, noise, *rest), names in found.items()],
-        "A class is dead while its recall on the test set is 1 % or less; least and most over the runs. All "
-        "images: 120 epochs of 391 steps; a tenth: 100 of 40; digits: 60 of 12. Losses that are not "
+        "A class is dead while its recall on the test set is 1 % or less; minimum and maximum over the runs. "
+        "All images: 120 epochs of 391 steps; a tenth: 100 of 40; digits: 60 of 12. Losses that are not "
         f"listed had none after epoch {EARLY}.",
     )
 
 
 def memory(runs: Runs) -> Table:
-    """What losses learn by heart."""
+    """Return the share of noisy labels that each loss memorizes."""
     where = [
         (results, noise, f"{title}, {words(noise)}")
         for title, results, noises in (
@@ -315,10 +315,10 @@ def memory(runs: Runs) -> Table:
     ]
     return Table(
         "memory",
-        "Learned by heart",
+        "Memorized noisy labels",
         ["loss", *(name for *_, name in where)],
         [[loss, *(cell(results, memorized, loss, noise) for results, noise, _ in where)] for loss in PAPER],
-        "Of the wrong training labels, the share that the last model predicts, per cent, mean ± deviation "
+        "The share of the noisy training labels that the last model predicts, per cent, mean ± deviation "
         "over the seeds. A model that guesses predicts 10 % of them.",
     )
 
@@ -327,7 +327,7 @@ def memory(runs: Runs) -> Table:
 
 
 def knob(results: Results) -> Table:
-    """Accuracy and memory over the weights of nce and mae."""
+    """Return accuracy and memorization by the weights of nce and mae."""
     equal = "nce+mae"
     rows: list[list[Cell]] = []
     for active, passive, loss in weights(results):
@@ -341,32 +341,32 @@ def knob(results: Results) -> Table:
         rows.append(row)
     columns = ["clean"]
     for noise in KNOB_NOISES[1:]:
-        columns += [words(noise), "from a = b = 1", "by heart"]
+        columns += [words(noise), "from a = b = 1", "memorized"]
     return Table(
         "knob",
         "a nce + b mae",
         ["a", "b", *columns],
         rows,
-        "Digits, small-cnn, 60 epochs: test accuracy of the last epoch and share of wrong labels learned by "
-        f"heart, per cent, mean ± deviation, {_seeds(results, KNOB_NOISES)} ({machines(results)}). From a = "
+        "Digits, small-cnn, 60 epochs: test accuracy of the last epoch and share of noisy labels memorized, "
+        f"per cent, mean ± deviation, {_seeds(results, KNOB_NOISES)} ({machines(results)}). From a = "
         "b = 1: the 95 % interval of the difference, seed by seed (Student).",
     )
 
 
 def forms(tenth: Results, tenth_rates: Mapping[str, float]) -> Table:
-    """Other noise of the same rate, seed by seed."""
-    people, matrix, pairs = (
+    """Return the differences between noises of the same rate, paired by seed."""
+    human, matrix, pairs = (
         next(noise for noise in tenth.noises if noise.startswith(kind))
         for kind in ("human:", "matrix:", "asymmetric:0.4@")
     )
     each = "asymmetric:0.4"
     questions = [
-        ("people's labels against symmetric", people, COLUMN),
-        ("people's labels against their matrix", people, matrix),
-        ("their matrix against symmetric", matrix, COLUMN),
-        ("asymmetric, pair after pair against each by itself", pairs, each),
+        ("human annotations, symmetric", human, COLUMN),
+        ("human annotations, their matrix", human, matrix),
+        ("their matrix, symmetric", matrix, COLUMN),
+        ("asymmetric in sequential pairs, asymmetric", pairs, each),
     ]
-    rates = {noise: f"{100 * tenth_rates[noise]:.1f}" for noise in (people, matrix, pairs, COLUMN, each)}
+    rates = {noise: f"{100 * tenth_rates[noise]:.1f}" for noise in (human, matrix, pairs, COLUMN, each)}
     rows: list[list[Cell]] = []
     for question, first, second in questions:
         for loss in ("ce", "nce+rce"):
@@ -380,20 +380,20 @@ def forms(tenth: Results, tenth_rates: Mapping[str, float]) -> Table:
         "forms",
         "Other noise of the same nominal rate",
         [
-            "what against what",
-            "wrong labels",
+            "first noise, second noise",
+            "noisy labels",
             "loss",
-            "the first",
-            "the second",
+            "first",
+            "second",
             "difference",
             "95 % interval",
             "n",
         ],
         rows,
-        "The small study: per cent of the labels wrong; test accuracy of the last epoch in per cent, mean ± "
-        "deviation; differences seed by seed with Student's interval. People's labels: CIFAR-10N's worst of "
-        "three; of these a seed changes weights and order only. Their matrix: labels drawn that go wrong as "
-        "often and into the same classes, for any image of a class alike.",
+        "The small study: noisy labels in per cent under the first and the second noise; test accuracy of "
+        "the last epoch in per cent, mean ± deviation; differences paired by seed with Student's interval. "
+        "Human annotations: CIFAR-10N's worst of three, of which a seed changes weights and order only. "
+        "Their matrix: class-conditional noise drawn from the transition matrix of these annotations.",
     )
 
 
@@ -401,7 +401,7 @@ def forms(tenth: Results, tenth_rates: Mapping[str, float]) -> Table:
 
 
 def claims(sets: Sequence[tuple[str, Results]]) -> Table:
-    """The verdict on every claim of the paper, by data."""
+    """Return the verdict on every claim of the paper, by data."""
     findings = {name: judge(OBSERVATIONS, results) for name, results in sets}
     rows: list[list[Cell]] = [
         [claim.name, claim.section, *(found[place].status for found in findings.values())]
@@ -418,19 +418,19 @@ def claims(sets: Sequence[tuple[str, Results]]) -> Table:
 
 
 def seconds(paper: Results) -> str:
-    """Say what an epoch took."""
+    """Return a sentence on what an epoch took."""
     every = [run.curves["train_seconds"] + run.curves["eval_seconds"] for run in paper.done]
-    # the first epochs record the graph; later ones of the last runs had the card to fewer
+    # the first epochs record the CUDA graph; in late epochs fewer runs shared the GPU
     epoch = statistics.median(np.concatenate([each[2:60] for each in every]))
     asked = statistics.median(np.concatenate([run.curves["data_seconds"][2:60] for run in paper.done]))
     return (
         f"An epoch with its evaluation, four runs at once ({machines(paper)}): {epoch:.2f} s, "
-        f"{epoch / 4:.3f} s a run; asking for batches took {100 * asked / epoch:.1f} % of it.\n"
+        f"{epoch / 4:.3f} s per run; waiting for batches took {100 * asked / epoch:.1f} % of it.\n"
     )
 
 
 def texts(runs: Runs) -> Iterator[tuple[str, str]]:
-    """Yield the name and the Markdown of everything but the figures."""
+    """Yield the name and the Markdown of every table and sentence."""
     for table in tables(runs):
         yield table.name, markdown(table)
     yield "seconds", seconds(runs.paper)
@@ -455,7 +455,7 @@ def renewed(document: str, runs: Runs, only: str = "") -> str:
 
 
 def digests(runs: Runs) -> dict[str, str]:
-    """Return what tells whether a figure is that of the runs: a digest of all that it shows."""
+    """Return a digest of the content of each figure, which changes when the runs do."""
     return {
         figure.name: hashlib.sha256(json.dumps(figure.spec(), sort_keys=True).encode()).hexdigest()
         for figure in figures(runs)

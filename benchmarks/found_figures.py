@@ -1,4 +1,4 @@
-"""The figures of docs/found.md; `found.py` draws them."""
+"""Build the figures of docs/found.md; `found.py` draws them."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ WIDTH = 260
 
 
 def figures(runs: Runs) -> list[Figure]:
-    """Return all of them."""
+    """Return every figure of the document."""
     return [memory(runs), dead(runs), knob(runs)]
 
 
 def memory(runs: Runs) -> Figure:
-    """What is learned, by epoch, at the paper's setting."""
+    """Return accuracy, memorization and recovery by epoch, in the paper's setting."""
     names = ["ce", "nce", "nmae", "mae", "nce+rce"]
     columns = {
         "test_accuracy": "Test accuracy",
-        "memorized": "Wrong labels learned by heart",
-        "recovered": "Wrong labels seen through",
+        "memorized": "Noisy labels memorized",
+        "recovered": "Noisy labels recovered",
     }
     style: dict[str, Any] = {"x_title": "epoch", "y_title": "share", "domain": (0, 1), "width": WIDTH}
     panels = []
@@ -36,16 +36,16 @@ def memory(runs: Runs) -> Figure:
         panels.append(lines(title, _rows(curves), Theme(names), names, **style))
     return Figure(
         "memory",
-        "40 % of the labels wrong: 120 epochs of the paper's study",
-        f"{runs.paper.data}, symmetric noise, the paper's network and recipe. Seen through: the true "
-        "class is predicted where the label given is another.",
+        "40 % noisy labels: 120 epochs of the paper's study",
+        f"{runs.paper.data}, symmetric noise, the paper's network and recipe. Recovered: the true "
+        "class is predicted although the given label is another.",
         panels,
         columns=3,
     )
 
 
 def dead(runs: Runs) -> Figure:
-    """Dead classes by epoch."""
+    """Return dead classes by epoch."""
     names = ["ce", "nce", "mae", "nmae", "nce+mae", "nce+rce"]
     places = [
         ("all images", runs.paper, "symmetric:0.4", 40),
@@ -69,7 +69,7 @@ def dead(runs: Runs) -> Figure:
     return Figure(
         "dead",
         "Dead classes",
-        "Of ten, those whose recall on the test set is 1 % or less, after each epoch; mean over the runs. "
+        "Number of classes, of ten, with a test recall of 1 % or less after each epoch; mean over the runs. "
         "All images: the first 40 of 120 epochs; a tenth: 20, and 100 of a longer run under symmetric noise.",
         panels,
         columns=3,
@@ -77,7 +77,7 @@ def dead(runs: Runs) -> Figure:
 
 
 def knob(runs: Runs) -> Figure:
-    """Accuracy over the passive weight, a line an active one."""
+    """Return accuracy by passive weight, one line per active weight."""
     names = [f"a = {a:g}" for a in sorted({a for a, b, _ in weights(runs.knob) if a and b})]
     style: dict[str, Any] = {"x_title": "log10 b", "y_title": "test accuracy", "width": WIDTH}
     domains = {"none": (0.9, 1.0), "symmetric:0.6": (0.4, 1.0), "asymmetric:0.4": (0.6, 0.9)}

@@ -1,4 +1,4 @@
-"""The runs that docs/found.md is about, and what its tables and figures share."""
+"""Read the runs behind docs/found.md, and name noises, weights and machines as its tables do."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ KNOB_NOISES = ("none", "symmetric:0.6", "asymmetric:0.4")
 
 @dataclass(frozen=True)
 class Runs:
-    """Exported studies in a folder: NAME/runs.parquet, read when they are asked for."""
+    """Exported studies in a folder, NAME/runs.parquet, each read on first use."""
 
     folder: Path
 
     def read(self, *names: str) -> Results:
-        """Return the runs of some studies, which must belong into one table."""
+        """Return the runs of some studies, which must belong to one set of results."""
         (results,) = read_results([self.folder / name / "runs.parquet" for name in names])
         return results
 
@@ -32,17 +32,17 @@ class Runs:
 
     @cached_property
     def tenth(self) -> Results:
-        """The same losses on a tenth of the images, and all that was run there besides."""
+        """The same losses on a tenth of the images, and the other noises run there."""
         return self.read("tenth", "forms-tenth")
 
     @cached_property
     def longer(self) -> Results:
-        """Most of these losses there at five times the length, under one noise."""
+        """Most of these losses on a tenth of the images for five times as long, under one noise."""
         return self.read("longer-tenth")
 
     @cached_property
     def tenth_rates(self) -> dict[str, float]:
-        """Noise -> the share of wrong labels there, mean over the seeds."""
+        """Noise -> share of noisy labels on a tenth of the images, mean over the seeds."""
         found: dict[str, list[float]] = {}
         for name in ("tenth", "forms-tenth"):
             for row in read_rows(self.folder / name / "runs.parquet"):
@@ -51,7 +51,7 @@ class Runs:
 
     @cached_property
     def digits(self) -> Results:
-        """The same losses on the digits: what `make demo` runs, and more seeds."""
+        """The same losses on the digits: the study of `make demo`, and more seeds."""
         return self.read("digits-study", "digits-more")
 
     @cached_property
@@ -61,12 +61,12 @@ class Runs:
 
 
 def words(noise: str) -> str:
-    """Return a noise as a table calls it: "symmetric 0.4"."""
+    """Return the name of a noise in tables, such as "symmetric 0.4"."""
     return "clean" if noise == "none" else noise.replace(":", " ")
 
 
 def weights(results: Results) -> list[tuple[float, float, str]]:
-    """Return a, b and the loss of every a nce + b mae in the results, by a and b."""
+    """Return (a, b, loss) of every a nce + b mae in the results, sorted by a and b."""
     found = []
     for loss in results.losses:
         factors = {"nce": 0.0, "mae": 0.0}
@@ -81,11 +81,11 @@ def weights(results: Results) -> list[tuple[float, float, str]]:
 
 
 def machines(results: Results) -> str:
-    """Return where runs were made."""
+    """Return the machines that made the runs."""
     return "; ".join(dict.fromkeys(run.machine for run in results.done))
 
 
 def span(values: list[int]) -> str:
-    """Return the least and the most: "5 to 6", or "5"."""
+    """Return minimum and maximum, as in "5 to 6", or "5" if they are equal."""
     low, high = min(values), max(values)
     return str(low) if low == high else f"{low} to {high}"

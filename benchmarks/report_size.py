@@ -1,10 +1,10 @@
-"""How long a report of many runs takes, and how much memory.
+"""Measure the time and memory of a report of many runs.
 
     python benchmarks/report_size.py                # 3,024 runs of 120 epochs, as one exported file
     python benchmarks/report_size.py --folders      # the same as folders of runs
 
-The runs are made up: 12 losses, 9 noises, 28 seeds, smooth histories with noise on them. The report is made
-by the command line in a process of its own, of which time and peak memory are printed.
+The runs are synthetic: 12 losses, 9 noises, 28 seeds, smooth histories with random variation. The command
+line makes the report in its own process, whose time and peak memory are printed.
 """
 
 from __future__ import annotations
@@ -32,19 +32,19 @@ CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "hors
 
 @dataclass
 class Options:
-    """How many runs, and in which form."""
+    """Choose how many runs to make, and their format."""
 
     seeds: int = 28
     """runs of each of the 108 losses and noises"""
     epochs: int = 120
     folders: bool = False
-    """as folders of runs in place of an exported file"""
+    """write folders of runs instead of an exported file"""
     keep: Path | None = None
     """folder for the runs and the report (default: a temporary one)"""
 
 
 def rows(options: Options) -> Iterator[dict[str, Any]]:
-    """Yield made-up runs of the paper's study."""
+    """Yield synthetic runs of the paper's study."""
     study = load_study("paper")
     draw = np.random.default_rng(0)
     number = 0
@@ -61,14 +61,14 @@ def rows(options: Options) -> Iterator[dict[str, Any]]:
                     "config": to_dict(config),
                     "noise": {"spec": noise, "seed": seed, "rate": 0.4, "digest": "0" * 64},
                     "class_names": list(CLASSES),
-                    "environment": {"noisylabels": "0", "processor": "made up", "threads": 1},
+                    "environment": {"noisylabels": "0", "processor": "synthetic", "threads": 1},
                     "history": (history := list(epochs(draw, last, options.epochs))),
                     "final": history[-1],
                 }
 
 
 def epochs(draw: np.random.Generator, last: float, count: int) -> Iterator[dict[str, Any]]:
-    """Yield the rows of a history that rises to `last`."""
+    """Yield the rows of a history that approaches `last`."""
     for epoch in range(1, count + 1):
         now = last * (1 - np.exp(-epoch / 15)) + draw.normal(0, 0.004)
         recall = np.clip(now + draw.normal(0, 0.05, len(CLASSES)), 0, 1).tolist()
@@ -89,7 +89,7 @@ def epochs(draw: np.random.Generator, last: float, count: int) -> Iterator[dict[
 
 
 def write_folders(made: Iterator[dict[str, Any]], folder: Path) -> None:
-    """Write runs as the folders that training leaves."""
+    """Write runs as training does, one folder per run."""
     for row in made:
         out = folder / row["run_id"]
         names = ("run_id", "status", "message", "final", "noise", "class_names")
@@ -100,7 +100,7 @@ def write_folders(made: Iterator[dict[str, Any]], folder: Path) -> None:
 
 
 def report(source: Path, out: Path) -> None:
-    """Make the report in a process of its own and print what it took."""
+    """Make the report in its own process and print its time, memory and size."""
     began = time.perf_counter()
     command = [sys.executable, "-m", "noisylabels", "report", str(source), "--out", str(out)]
     child = os.posix_spawn(sys.executable, command, os.environ)
@@ -112,12 +112,12 @@ def report(source: Path, out: Path) -> None:
     drawn = len(list((out / "figures").iterdir()))
     print(
         f"{time.perf_counter() - began:.1f} s, peak memory {peak:.2f} GB, "
-        f"page {page.stat().st_size / 1e6:.1f} MB, {drawn} files of figures, {os.cpu_count()} cores"
+        f"page {page.stat().st_size / 1e6:.1f} MB, {drawn} figure files, {os.cpu_count()} cores"
     )
 
 
 def main(options: Options) -> None:
-    """Make the runs up and report on them."""
+    """Make synthetic runs and report on them."""
     with tempfile.TemporaryDirectory() as temporary:
         base = options.keep or Path(temporary)
         source = base / ("runs" if options.folders else "runs.parquet")

@@ -1,9 +1,9 @@
-"""Dense prediction: logits (N, K, H, W), labels (N, H, W), 255 where there is none.
+"""Train a segmentation network: logits (N, K, H, W), labels (N, H, W), 255 for unlabeled pixels.
 
 python examples/segmentation.py
 
-The images are made here: discs, squares and triangles on a noisy ground. As people do, the
-annotator takes a whole object for another (30 % of them), and leaves a seam around each unlabeled.
+The script draws its images: discs, squares and triangles on a noisy background. Like a human annotator,
+the simulated one mislabels whole objects (30 % of them) and leaves a border around each unlabeled.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from torch import nn
 
 import noisylabels as nl
 
-CLASSES = ("ground", "disc", "square", "triangle")
+CLASSES = ("background", "disc", "square", "triangle")
 SIDE = 32
 UNLABELED = 255
 EPOCHS = 30
 
 
 def shape(kind: int, size: float) -> np.ndarray:
-    """Return where an object of a kind is, (2 SIDE, 2 SIDE) booleans around its center."""
+    """Return the mask of an object, (2 SIDE, 2 SIDE) booleans around its center."""
     y, x = np.mgrid[-SIDE:SIDE, -SIDE:SIDE] + 0.5
     if kind == 1:
         return x**2 + y**2 < size**2
@@ -31,11 +31,11 @@ def shape(kind: int, size: float) -> np.ndarray:
 
 
 def make(images: int, seed: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, np.ndarray]:
-    """Return images (N, 1, SIDE, SIDE), classes and object numbers (N, SIDE, SIDE), and objects' kinds."""
+    """Return images (N, 1, SIDE, SIDE), classes and object ids (N, SIDE, SIDE), and each object's class."""
     draw = np.random.default_rng(seed)
     pixels = draw.normal(0, 0.2, (images, 1, SIDE, SIDE)).astype(np.float32)
     classes = np.zeros((images, SIDE, SIDE), dtype=np.int64)
-    numbers = np.zeros((images, SIDE, SIDE), dtype=np.int64)  # 0: ground, then 1, 2, ... over all images
+    numbers = np.zeros((images, SIDE, SIDE), dtype=np.int64)  # 0: background; objects count from 1
     kinds = [0]
     for image in range(images):
         for corner in ((0, 0), (0, 1), (1, 0), (1, 1)):
@@ -49,20 +49,20 @@ def make(images: int, seed: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tens
     return torch.from_numpy(pixels), torch.from_numpy(classes), torch.from_numpy(numbers), np.array(kinds)
 
 
-def seam(numbers: torch.Tensor) -> torch.Tensor:
-    """Return which pixels touch a pixel of another object, (N, SIDE, SIDE)."""
+def border(numbers: torch.Tensor) -> torch.Tensor:
+    """Return which pixels are next to a pixel of another object, (N, SIDE, SIDE) booleans."""
     most = nn.functional.max_pool2d(numbers.float()[:, None], 3, 1, 1)
     least = -nn.functional.max_pool2d(-numbers.float()[:, None], 3, 1, 1)
     return (most != least)[:, 0]
 
 
 def block(before: int, after: int) -> nn.Module:
-    """Return a convolution with what belongs to it."""
+    """Return a convolution with batch normalization and ReLU."""
     return nn.Sequential(nn.Conv2d(before, after, 3, padding=1), nn.BatchNorm2d(after), nn.ReLU())
 
 
 class Network(nn.Module):
-    """A small fully convolutional network: coarse features see whole objects, fine ones their edges."""
+    """A small fully convolutional network of coarse features for objects and fine ones for their edges."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -85,7 +85,7 @@ class Network(nn.Module):
 
 
 def iou(predicted: torch.Tensor, classes: torch.Tensor) -> float:
-    """Return the mean over the classes of intersection over union."""
+    """Return the mean intersection over union of the classes."""
     pairs = [(predicted == k, classes == k) for k in range(len(CLASSES))]
     return float(np.mean([float((a & b).sum() / (a | b).sum()) for a, b in pairs]))
 
@@ -96,14 +96,12 @@ def main() -> None:
     test_images, test_classes, _, _ = make(128, seed=1)
     wrong = nl.corrupt(kinds[1:] - 1, "symmetric:0.3", num_classes=3, seed=0)
     given = torch.as_tensor(np.r_[0, 1 + wrong.given])[numbers]
-    given[seam(numbers)] = UNLABELED
+    given[border(numbers)] = UNLABELED
     blank = (given == UNLABELED).float().mean()
-    print(
-        f"{len(kinds) - 1} objects, {wrong.rate:.1%} with a wrong name; {blank:.1%} of the pixels unlabeled"
-    )
+    print(f"{len(kinds) - 1} objects, {wrong.rate:.1%} mislabeled; {blank:.1%} of the pixels unlabeled")
 
     for expression in ("ce", "nce+rce"):
-        criterion = nl.loss(expression, ignore_index=UNLABELED)  # the one line
+        criterion = nl.loss(expression, ignore_index=UNLABELED)  # the only line that changes
         torch.manual_seed(0)
         model = Network()
         optimizer = torch.optim.Adam(model.parameters(), lr=0.01)

@@ -1,9 +1,9 @@
-"""Text classification: from which library is this docstring? 40 % of the labels are wrong.
+"""Train a text classifier with 40 % noisy labels: which library is this docstring from?
 
 python examples/text.py
 
-The texts are the docstrings of numpy, scipy, scikit-learn and torch, which are on every machine that runs
-this; the model is a bag of word vectors. Nothing is imported of what is read, and nothing downloaded.
+The texts are the docstrings of numpy, scipy, scikit-learn and torch, which every machine that runs this has.
+The script reads them without importing them and downloads nothing. The model is a bag of word embeddings.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from torch import nn
 import noisylabels as nl
 
 LIBRARIES = ("numpy", "scipy", "sklearn", "torch")
-FILES = 120  # of each, the first ones
-WORDS = 80  # of each text, the first ones
+FILES = 120  # the first ones of each library
+WORDS = 80  # the first ones of each text
 EPOCHS = 12
 
 
 def docstrings(library: str) -> list[list[str]]:
-    """Return the docstrings of a library's functions and classes as words, without the libraries' names."""
+    """Return the distinct docstrings of a library as lists of words, without the libraries' names."""
     found = {}
     folder = Path(find_spec(library).origin).parent
     for path in [path for path in sorted(folder.rglob("*.py")) if "tests" not in path.parts][:FILES]:
@@ -36,12 +36,12 @@ def docstrings(library: str) -> list[list[str]]:
             if isinstance(node, ast.FunctionDef | ast.ClassDef) and (text := ast.get_docstring(node)):
                 words = [word for word in re.findall(r"[a-z]+", text.lower()) if word not in LIBRARIES]
                 if len(words) >= 8:
-                    found[tuple(words[:WORDS])] = None  # each once
+                    found[tuple(words[:WORDS])] = None  # a dict keeps each text once, in order
     return [list(words) for words in found]
 
 
 class BagOfWords(nn.Module):
-    """The mean of the vectors of a text's words, and two layers; word 0 is padding."""
+    """The mean of a text's word embeddings, and two layers; word 0 is padding."""
 
     def __init__(self, vocabulary: int, classes: int) -> None:
         super().__init__()
@@ -54,7 +54,7 @@ class BagOfWords(nn.Module):
 
 
 def encode(texts: list[list[str]], numbers: dict[str, int]) -> torch.Tensor:
-    """Return texts as word numbers, (N, WORDS); words that are not in the vocabulary are left out."""
+    """Return texts as word numbers, (N, WORDS), without the words that the vocabulary lacks."""
     rows = torch.zeros(len(texts), WORDS, dtype=torch.int64)
     for row, text in zip(rows, texts, strict=True):
         known = [numbers[word] for word in text if word in numbers]
@@ -76,11 +76,11 @@ def main() -> None:
     counts = Counter(word for text in train_texts for word in text)
     numbers = {word: i for i, word in enumerate((w for w, n in counts.items() if n > 1), start=1)}
     train, test = encode(train_texts, numbers), encode(test_texts, numbers)
-    print(f"{len(train)} texts of {len(numbers)} words, {noisy.rate:.1%} of the labels wrong")
+    print(f"{len(train)} texts of {len(numbers)} words, {noisy.rate:.1%} of the labels noisy")
 
     given, test_labels = torch.as_tensor(noisy.given), torch.as_tensor(test_labels)
     for expression in ("ce", "nce+rce"):
-        criterion = nl.loss(expression)  # the one line
+        criterion = nl.loss(expression)  # the only line that changes
         torch.manual_seed(0)
         model = BagOfWords(len(numbers) + 1, len(LIBRARIES))
         optimizer = torch.optim.Adam(model.parameters(), lr=0.003)

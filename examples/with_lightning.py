@@ -1,4 +1,4 @@
-"""Lightning: the loss is an attribute of the module. Digits, 40 % of them labeled wrong.
+"""Use a loss in Lightning, as an attribute of the module, on digits with 40 % noisy labels.
 
 pip install 'noisylabels[examples]'
 python examples/with_lightning.py
@@ -19,7 +19,7 @@ EPOCHS = 40
 
 
 class Digits(lightning.LightningModule):
-    """A small network with the loss that it was given."""
+    """A small network with a given loss."""
 
     def __init__(self, criterion: nn.Module) -> None:
         super().__init__()
@@ -32,12 +32,12 @@ class Digits(lightning.LightningModule):
         return self.criterion(self.net(images), labels)
 
     def test_step(self, batch: list[torch.Tensor], batch_idx: int) -> None:
-        """Keep the accuracy."""
+        """Log the accuracy of a batch."""
         images, labels = batch
         self.log("accuracy", (self.net(images).argmax(1) == labels).float().mean())
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        """Return plain SGD."""
+        """Return SGD with momentum."""
         return torch.optim.SGD(self.parameters(), lr=0.1, momentum=0.9, weight_decay=1e-4)
 
 
@@ -50,7 +50,7 @@ def main() -> None:
     test = TensorDataset(test_set.images / 255, test_set.labels)
     losses = {
         "ce": nn.CrossEntropyLoss(),
-        "nce+mae": nl.loss("nce+mae"),  # the one line
+        "nce+mae": nl.loss("nce+mae"),  # the only line that changes
     }
     for name, criterion in losses.items():
         lightning.seed_everything(0, verbose=False)

@@ -1,4 +1,4 @@
-"""A training loop of one's own, in plain PyTorch. Digits, 40 % of them labeled wrong.
+"""Use a loss in a plain PyTorch training loop, on digits with 40 % noisy labels.
 
 python examples/with_pytorch.py
 """
@@ -14,7 +14,7 @@ EPOCHS = 40
 
 
 def train(criterion: nn.Module, images: torch.Tensor, labels: torch.Tensor) -> nn.Module:
-    """Train a small network: any loop of yours; the loss is what was handed in."""
+    """Train a small network with any loss; the loop stands for your own."""
     torch.manual_seed(0)
     model = nn.Sequential(nn.Flatten(), nn.Linear(64, 256), nn.ReLU(), nn.Linear(256, 10))
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9, weight_decay=1e-4)
@@ -34,7 +34,7 @@ def main() -> None:
 
     losses = {
         "ce": nn.CrossEntropyLoss(),
-        "nce+mae": nl.loss("nce+mae"),  # the one line
+        "nce+mae": nl.loss("nce+mae"),  # the only line that changes
     }
     for name, criterion in losses.items():
         model = train(criterion, images, torch.as_tensor(noisy.given))

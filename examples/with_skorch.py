@@ -1,9 +1,9 @@
-"""skorch: the loss is the criterion, and one more parameter for scikit-learn's searches.
+"""Use a loss in skorch, as the criterion and as a parameter of scikit-learn's searches.
 
 pip install 'noisylabels[examples]'
 python examples/with_skorch.py
 
-Digits, 40 % labeled wrong. The search knows the noisy labels only, as yours would.
+The data are digits with 40 % noisy labels. The search sees only the noisy labels, as yours would.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ EPOCHS = 25
 
 
 def make_net(expression: str) -> NeuralNetClassifier:
-    """Return a scikit-learn classifier that trains a small network with a loss."""
+    """Return a scikit-learn classifier of a small network with a loss."""
     return NeuralNetClassifier(
         nn.Sequential(nn.Flatten(), nn.Linear(64, 256), nn.ReLU(), nn.Linear(256, 10)),
-        criterion=nl.loss,  # skorch calls it with what begins by criterion__
-        criterion__expression=expression,  # the one line
-        predict_nonlinearity=partial(torch.softmax, dim=-1),  # it guesses this for nn.CrossEntropyLoss only
+        criterion=nl.loss,  # skorch passes it the criterion__ parameters
+        criterion__expression=expression,  # the only line that changes
+        predict_nonlinearity=partial(torch.softmax, dim=-1),  # skorch infers it only for nn.CrossEntropyLoss
         optimizer=torch.optim.SGD,
         optimizer__momentum=0.9,
         lr=0.1,
@@ -40,7 +40,7 @@ def make_net(expression: str) -> NeuralNetClassifier:
 
 
 def main() -> None:
-    """Train with both losses, print the accuracy on clean test labels, and choose on noisy ones."""
+    """Train with both losses, print the accuracy on clean test labels, and select a loss on noisy ones."""
     train_set, test_set = nl.load("digits")
     noisy = nl.corrupt(train_set.labels, "symmetric:0.4", num_classes=10, seed=0)
     X, test_X = ((part.images / 255).numpy() for part in (train_set, test_set))

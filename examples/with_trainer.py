@@ -1,9 +1,9 @@
-"""Hugging Face's Trainer, its loss replaced by `compute_loss_func`: a tiny ResNet on digits.
+"""Use a loss in Hugging Face's Trainer through `compute_loss_func`: a tiny ResNet on digits.
 
 pip install 'noisylabels[examples]'
 python examples/with_trainer.py
 
-The model is made from a configuration, so that nothing is downloaded; with `from_pretrained` all else stays.
+The script builds the model from a configuration and downloads nothing; `from_pretrained` works the same way.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ EPOCHS = 15
 
 
 class ComputeLoss:
-    """A loss as Trainer calls it, right with gradient accumulation and several devices too.
+    """A loss as Trainer calls it, correct with gradient accumulation and several devices.
 
-    Trainer accumulates sums: it says how many labels all the batches of a step have, and takes the loss as it
-    is. In evaluation it says nothing, and the mean over the batch is meant.
+    In training, Trainer passes the number of labels in all batches of a step and adds up the returned values.
+    In evaluation it passes None and expects the mean over the batch.
     """
 
     def __init__(self, expression: str) -> None:
@@ -42,7 +42,7 @@ class ComputeLoss:
 
 
 class Rows(torch.utils.data.Dataset[dict[str, torch.Tensor]]):
-    """Images and labels, in the form in which Trainer wants them."""
+    """Images and labels in the form that Trainer expects."""
 
     def __init__(self, images: torch.Tensor, labels: torch.Tensor) -> None:
         self.images, self.labels = images / 127.5 - 1, labels
@@ -55,7 +55,7 @@ class Rows(torch.utils.data.Dataset[dict[str, torch.Tensor]]):
 
 
 def make_trainer(expression: str | None, folder: str, train: Rows, test: Rows, **arguments: Any) -> Trainer:
-    """Return a Trainer of a small model with a loss, or with the model's own (cross entropy) for None."""
+    """Return a Trainer of a small model with a loss, or with the model's own (cross entropy) if None."""
     set_seed(0)
     config = ResNetConfig(
         num_channels=1,
@@ -86,7 +86,7 @@ def make_trainer(expression: str | None, folder: str, train: Rows, test: Rows, *
         args=TrainingArguments(**(settings | arguments)),
         train_dataset=train,
         eval_dataset=test,
-        compute_loss_func=ComputeLoss(expression) if expression else None,  # the one line
+        compute_loss_func=ComputeLoss(expression) if expression else None,  # the only line that changes
         compute_metrics=lambda p: {"accuracy": np.mean(p.predictions.argmax(1) == p.label_ids)},
     )
 

@@ -682,7 +682,7 @@ def test_a_claim_may_bring_a_comparison_of_its_own() -> None:
 
 
 def test_the_claims_of_the_document_are_judged(tmp_path: Path) -> None:
-    document = Path(__file__).parents[2] / "docs" / "claims.md"
+    document = Path(__file__).parents[2] / "docs" / "claims-own.md"
     [block] = re.findall(r"```python\n(.*?)```", document.read_text(encoding="utf-8"), re.DOTALL)
     path = tmp_path / "mine.py"
     path.write_text(block, encoding="utf-8")

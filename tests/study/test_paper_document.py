@@ -1,4 +1,4 @@
-"""docs/paper.md against the code: each figure's and table's file, each claim, each number of the paper."""
+"""The pages on the paper against the code: each figure's and table's file, each claim, each number of the paper."""
 
 from __future__ import annotations
 
@@ -20,7 +20,10 @@ from noisylabels.study.grid import load_study
 from noisylabels.study.observations import OBSERVATIONS
 from noisylabels.study.results import Results, Run
 
-PAGE = (Path(__file__).parents[2] / "docs" / "paper.md").read_text(encoding="utf-8")
+DOCS = Path(__file__).parents[2] / "docs"
+PAGE = "\n".join(
+    (DOCS / name).read_text(encoding="utf-8") for name in ("paper.md", "paper-sections.md", "paper-claims.md")
+)
 DRAWN = (
     paper_figures.heatmaps,
     paper_figures.against_rate,

@@ -1,9 +1,9 @@
-"""Write the transition matrix of people's labels of CIFAR-10, for class-conditional noise like theirs.
+"""Write the transition matrix of CIFAR-10's human annotations, to draw class-conditional noise from it.
 
-    python benchmarks/people_matrix.py CIFAR-10_human.pt --column worse --out cifar10n-worse.csv
+    python benchmarks/human_matrix.py CIFAR-10_human.pt --column worse --out cifar10n-worse.csv
 
-Row i of the file is the share of each label among the images of class i, so that `--noise matrix:FILE` draws
-labels that go wrong as often, and into the same classes, but for any image of a class alike.
+Row i of the file is the distribution of the given labels of class i, so that `--noise matrix:FILE` draws
+noise with the same rates between classes, but independent of the image.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from noisylabels.noise.human import read_human
 
 @dataclass
 class Options:
-    """Which labels, and where the matrix goes."""
+    """Choose the annotations and the file of the matrix."""
 
     file: Annotated[Path, tyro.conf.Positional]
-    """people's labels: the authors' file, or Parquet with the same columns"""
+    """human annotations: the authors' file, or Parquet with the same columns"""
     column: str = "worse"
-    """which of them: worse, aggre, random1, random2, random3"""
+    """which label set: worse, aggre, random1, random2, random3"""
     out: Path = Path("cifar10n-worse.csv")
     """file for the matrix"""
 
@@ -34,14 +34,13 @@ class Options:
 def main(options: Options) -> None:
     labels = read_human(options.file, options.column)
     if labels.true is None:
-        raise InputError(f"{options.file} has no clean labels beside {options.column}")
+        raise InputError(f"{options.file} has no clean labels beside {options.column}; the matrix needs both")
     size = int(max(labels.true.max(), labels.given.max())) + 1
     counts = np.bincount(labels.true * size + labels.given, minlength=size**2).reshape(size, size)
     matrix = counts / counts.sum(axis=1, keepdims=True)
     np.savetxt(options.out, matrix, delimiter=",", fmt="%.10f")
-    print(
-        f"{1 - np.trace(counts) / counts.sum():.2%} of {counts.sum():,} labels wrong; matrix in {options.out}"
-    )
+    rate = 1 - np.trace(counts) / counts.sum()
+    print(f"noise rate {rate:.2%} over {counts.sum():,} labels; matrix in {options.out}")
 
 
 if __name__ == "__main__":
