@@ -77,8 +77,8 @@ def _of_classes(table: Table, class_names: Sequence[str]) -> np.ndarray:
     if wanted is None:
         missing = next(name for name in class_names if name not in names)
         raise InputError(
-            f"{table.source} has no column {missing!r}: its columns are {_some(table.names)}; expected one for "
-            f"each of the {len(class_names)} classes"
+            f"{table.source} has no column {missing!r}: its columns are {_some(table.names)}; expected one "
+            f"for each of the {len(class_names)} classes"
         )
     return np.stack([_numbers(table, name) for name in wanted], axis=1)
 

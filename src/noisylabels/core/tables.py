@@ -1,8 +1,8 @@
 """Tables: files as named columns, and the names by which a column's role is recognized.
 
-One table of names, `ROLES`, serves every reader: data sets, files of labels, corrections, probabilities, exports.
-Names are matched without regard to case. Where several columns have a name of one role, the first name in the
-order of the table is used and a note names the others; two columns of the same name are refused.
+One table of names, `ROLES`, serves every reader: data sets, files of labels, corrections, probabilities,
+exports. Names are matched without regard to case. Where several columns have a name of one role, the name
+that comes first in `ROLES` is used and a note names the others; two columns of the same name are refused.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ from noisylabels.core.delimited import SUFFIXES, read_cells
 
 TABLES = (*SUFFIXES, ".parquet")
 """What a file of named columns ends in."""
+
+_MOST_NAMED = 20  # columns that an error names
 
 _PATHS = (
     "path",
@@ -47,9 +49,9 @@ ROLES: Mapping[str, tuple[str, ...]] = MappingProxyType(
 )
 """Role -> the names of a column that has it, the preferred ones first.
 
-label: the class; where given labels are told from true ones, those to train on. given: labels that may be wrong.
-true: labels taken as right. id: what names an example. index: its position in the set, from 0. path: of an image
-file. image: an encoded image. split: train, val or test. A column of probabilities is called as its class.
+label: the class. given: labels to train on that may be wrong. true: labels taken as right. id: what names an
+example. index: its position in the set, from 0. path: of an image file. image: an encoded image. split:
+train, val or test. A column of probabilities has the name of its class.
 """
 
 PREFERENCES: Mapping[tuple[str, str], tuple[str, ...]] = MappingProxyType(
@@ -59,8 +61,8 @@ PREFERENCES: Mapping[tuple[str, str], tuple[str, ...]] = MappingProxyType(
         ("features", "label"): ("label", "class", "target", "class_name", "labels", "y"),
     }
 )
-"""(format, role) -> the names that count first in this format, in its own order; so that files written for it are
-read as ever. The other names of the role count where none of these is there; beside features they are features otherwise.
+"""(format, role) -> the names that come first in this format, in its own order, as its files have long been
+read. The other names of the role count where none of these is there; beside features they are features.
 """
 
 
@@ -123,7 +125,8 @@ def need_column(
     found = find_column(names, role, source, notes)
     if found is None:
         raise InputError(
-            f"{source} has no {role} column: its columns are {', '.join(names)}; "
+            f"{source} has no {role} column: its columns are {', '.join(names[:_MOST_NAMED])}"
+            f"{', ...' if len(names) > _MOST_NAMED else ''}; "
             f"call one {', '.join(ROLES[role][:-1])} or {ROLES[role][-1]}"
         )
     return found
@@ -287,7 +290,7 @@ def read_parquet_table(files: Sequence[Path], *, at_once: bool = False) -> Table
     return Table(files[0], names, lambda k: read(names[k]), place)
 
 
-# Cells --------------------------------------------------------------------------------------------------------
+# Cells --------------------------------------------------------------------------------------------------
 
 MISSING = frozenset(("", "na", "n/a", "nan", "null", "none", "?", "<na>", "#n/a"))
 """What a cell holds, in small letters, that holds nothing."""
