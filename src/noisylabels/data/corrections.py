@@ -53,9 +53,9 @@ def read_corrections(path: str | Path, class_names: Sequence[str]) -> Correction
     """Read a file of corrected labels.
 
     Args:
-        path: `.csv`, `.tsv` (the first line names the columns) or `.parquet`, with a column of the role id and
-            one of the role label, see `core.tables.ROLES`. A label is the name of a class; empty, the example is to
-            be left out.
+        path: `.csv`, `.tsv` (the first line names the columns) or `.parquet`, with a column of the role id
+            and one of the role label, see `core.tables.ROLES`. A label is the name of a class; empty, the
+            example is to be left out.
         class_names: the K names.
 
     Returns:
