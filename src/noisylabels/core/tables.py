@@ -58,6 +58,7 @@ PREFERENCES: Mapping[tuple[str, str], tuple[str, ...]] = MappingProxyType(
     {
         ("parquet", "label"): ("label", "labels", "fine_label", "target", "class"),
         ("arrays", "label"): ("labels", "y", "targets", "label"),
+        ("noise", "label"): ("label", "class", "target", "labels", "y", "targets"),
         ("features", "label"): ("label", "class", "target", "class_name", "labels", "y"),
     }
 )

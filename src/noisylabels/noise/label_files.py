@@ -133,7 +133,7 @@ def _choose(table: Table, have_ids: bool, notes: list[str]) -> tuple[int, int | 
         )
 
     def find(role: str) -> int | None:
-        return find_column(table.names, role, table.source, notes)
+        return find_column(table.names, role, table.source, notes, "noise")
 
     true, key, label = find("true"), _id_column(table, notes), find("given")
     # a column of given labels is the one to train on even beside a label, which may be the true one
