@@ -102,9 +102,9 @@ def plan(path: Path, options: Options) -> TablePlan:
     Columns of numbers are features as they are, words true and false are 1 and 0, a column of few words
     becomes a feature a word, a missing cell the median of the training part, with a feature that says so;
     dates, constants, and words that nearly all differ are left out, see `Encoder`. The column of the labels
-    is that of `options.label_column`, else one with a name of the role label (`core.tables.ROLES`); labels are
-    words or whole numbers. A column "id" names the rows, one of the role split divides them; without it a part
-    is held out.
+    is that of `options.label_column`, else one with a name of the role label (`core.tables.ROLES`); labels
+    are words or whole numbers. A column "id" names the rows, one of the role split divides them; without it a
+    part is held out.
 
     Args:
         path: what `find` gave.
