@@ -63,7 +63,7 @@ def shuffled(column: list[object]) -> list[object]:
     return [column[k] for k in ORDER]
 
 
-# Consumers: each writes a file with columns of the given names and returns what is read of it -----------------
+# Consumers: each writes a file with columns of the given names and returns what is read of it -------
 
 
 def image_table(folder: Path, path: str = "path", label: str = "label", split: str = "split") -> object:
@@ -96,8 +96,9 @@ def image_parquet(folder: Path, image: str = "image", label: str = "label") -> o
 
 def hub_set(folder: Path, label: str = "label") -> object:
     class Hub:
-        features = {"picture": type("Image", (), {"_type": "Image"}), label: type("Value", (), {})}
-        column_names = ["picture", label]
+        def __init__(self) -> None:
+            self.features = {"picture": type("Image", (), {"_type": "Image"}), label: type("Value", (), {})}
+            self.column_names = ["picture", label]
 
         def __len__(self) -> int:
             return 6

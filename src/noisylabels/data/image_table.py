@@ -54,9 +54,9 @@ def find(path: Path) -> Path | None:
 def plan(path: Path, options: Options) -> Plan:
     """Plan to read the images that a table names.
 
-    The first line names the columns: of the roles path, label and, if wanted, split with train, test or val in
-    each row; their names are those of `core.tables.ROLES`. Paths are relative to the table's folder. If all
-    labels are whole numbers they are class numbers, which count from 0; else they are the names of classes,
+    The first line names the columns: of the roles path, label and, if wanted, split with train, test or val
+    in each row; their names are those of `core.tables.ROLES`. Paths are relative to the table's folder. If
+    all labels are whole numbers they are class numbers, which count from 0; else they are the names of classes,
     which are sorted. Without rows for testing (or, failing that, for validation) a part is held out.
 
     Args:

@@ -1,4 +1,4 @@
-"""Sheets: all columns of a table as numbers or words, to make features of; from files, arrays or data frames."""
+"""Sheets: all columns of a table as numbers or words, to make features of."""
 
 from __future__ import annotations
 
