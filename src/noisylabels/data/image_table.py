@@ -56,8 +56,8 @@ def plan(path: Path, options: Options) -> Plan:
 
     The first line names the columns: of the roles path, label and, if wanted, split with train, test or val
     in each row; their names are those of `core.tables.ROLES`. Paths are relative to the table's folder. If
-    all labels are whole numbers they are class numbers, which count from 0; else they are the names of classes,
-    which are sorted. Without rows for testing (or, failing that, for validation) a part is held out.
+    all labels are whole numbers they are class numbers, which count from 0; else they are the names of
+    classes, which are sorted. Without rows for testing (or, failing that, for validation) a part is held out.
 
     Args:
         path: the table; fields are separated by tabs in a .tsv, else by commas or semicolons.

@@ -241,7 +241,7 @@ def _numbers(table: Table, column: np.ndarray, num_classes: int, names: tuple[st
             row = next(i for i, (a, b) in enumerate(zip(as_names, as_numbers, strict=True)) if a != b)
             raise InputError(
                 f"{table.row(row)} of {table.source} has the label {cells[row]!r}, which is the name of "
-                f"class {as_names[row]} and the number of another; save class numbers as integers (.npy, .parquet)"
+                f"class {as_names[row]} and the number of another; save numbers as integers (.npy, .parquet)"
             )
         return np.array(as_names, dtype=np.int64)
     if min(as_numbers) < 0:
