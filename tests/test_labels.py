@@ -103,7 +103,7 @@ def test_the_ids_of_runs_without_a_file_stay() -> None:
         ([("red/99.png", "red")], "corrected.csv, line 2: there is no example 'red/99.png' in the data"),
         ([("red/1.png", "rde")], "corrected.csv, line 2: unknown class 'rde'; did you mean 'red'?"),
         ([("red/1.png", "red"), ("red/1.png", "blue")], "corrected.csv, line 3: 'red/1.png' has another"),
-        ([], "corrected.csv is empty"),
+        ([], "corrected.csv has no rows"),
     ],
 )
 def test_a_wrong_file_is_one_line(

@@ -219,7 +219,7 @@ def test_truncated_files_are_named(cut, kind, tmp_path):
     np.save(tmp_path / "labels.npy", labels(N))
     path = tmp_path / f"images.{kind}"
     path.write_bytes(path.read_bytes()[:cut])
-    with pytest.raises(InputError, match=rf"images.{kind} cannot be read as NumPy's") as caught:
+    with pytest.raises(InputError, match=rf"images.{kind} cannot be read as a NumPy file") as caught:
         load(path)
     assert "\n" not in str(caught.value)
 
@@ -230,7 +230,7 @@ def test_damage_within_an_archive_is_named(tmp_path):
     content = bytearray(path.read_bytes())
     content[1000:1100] = bytes(100)
     path.write_bytes(content)
-    with pytest.raises(InputError, match=r"x of .*a.npz cannot be read as NumPy's"):
+    with pytest.raises(InputError, match=r"x of .*a.npz cannot be read as a NumPy file"):
         load(path)
 
 
@@ -255,7 +255,7 @@ def test_an_archive_under_the_name_of_an_array_is_none(tmp_path):
     np.savez(tmp_path / "a.npz", x=TRAIN)
     (tmp_path / "a.npz").rename(tmp_path / "images.npy")
     np.save(tmp_path / "labels.npy", labels(N))
-    with pytest.raises(InputError, match=r"images.npy cannot be read as NumPy's"):
+    with pytest.raises(InputError, match=r"images.npy cannot be read as a NumPy file"):
         load(tmp_path)
 
 
@@ -263,7 +263,7 @@ def test_another_file_in_an_archive_is_no_array(tmp_path):
     with zipfile.ZipFile(tmp_path / "a.npz", "w") as archive:
         archive.writestr("x", "pixels")
         archive.writestr("y", "labels")
-    with pytest.raises(InputError, match=r"x of .*a.npz cannot be read as NumPy's \(a file of the archive"):
+    with pytest.raises(InputError, match=r"x of .*a.npz cannot be read as a NumPy file \(it is no array"):
         load(tmp_path / "a.npz")
 
 

@@ -63,16 +63,16 @@ def test_a_class_may_be_called_nan(tmp_path: Path) -> None:
     ("text", "message"),
     [
         ("", "is empty"),
-        ("id,label\n", "is empty; expected a heading such as id,label and a line an example"),
+        ("id,label\n", "has no rows; expected one line per example below the heading"),
         ("id,label\na,cta\n", "line 2: unknown class 'cta'; did you mean 'cat'?"),
         ("id,label\na,cat\nb,dog\na,dog\n", "line 4: 'a' has another label in line 2; leave one of them"),
         ("id,label\na,cat\na,\n", "line 3: 'a' has another label in line 2"),
         ("id,label\n,cat\n", "line 2: the id is empty"),
         ("id,label\na,cat,dog\n", "line 2: 3 cells, but the heading has 2"),
-        ("name,label\na,cat\n", "has no column of ids: its columns are name, label; call one id or path"),
+        ("key,label\na,cat\n", "has no id column: its columns are key, label; call one id, path, file,"),
         ("id,label\na," + "9" * 5000 + "\n", "line 2: unknown class '999"),
-        ("id,label,Label\na,cat,dog\n", "has two columns called 'label'; leave one of them"),
-        ("id,given\na,cat\n", "has no column of labels: its columns are id, given; call one label or class"),
+        ("id,label,Label\na,cat,dog\n", "has two columns called 'label' and 'Label'; rename one"),
+        ("id,given\na,cat\n", "has no label column: its columns are id, given; call one label, class,"),
     ],
 )
 def test_what_is_wrong_with_a_file_is_one_line(tmp_path: Path, text: str, message: str) -> None:

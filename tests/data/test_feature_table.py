@@ -97,7 +97,7 @@ def test_the_user_names_the_column_of_the_labels(write):
 def test_what_would_tell_the_label_is_left_out(write):
     train, _ = load(write(x=AGES, label=["b", "a"] * 5, **{"class": ["B", "A"] * 5}, split=HALF))
     assert train.encoder.features == ("x", "x is missing")
-    assert "labels are those of the column 'label', 'class' left out" in train.notes
+    assert "label column 'label' used, 'class' ignored" in train.notes
 
 
 def test_without_a_label_the_columns_and_the_flag_are_named(write):

@@ -103,7 +103,7 @@ def test_another_table_in_a_folder_of_classes_is_not_in_the_way(tree):
 def test_of_two_columns_the_first_kind_is_used_and_a_note_says_so(table):
     text = lines([f"{label},0" for label in ANIMALS], "path,class,target")
     train, _ = load(table(text))
-    assert "labels are those of the column 'class', 'target' ignored" in train.notes
+    assert "label column 'class' used, 'target' ignored" in train.notes
 
 
 def test_absolute_paths(table, tmp_path):
@@ -138,7 +138,7 @@ def test_unreadable_images(table):
         (
             "name,kind\na.png,cat\n",
             "utf-8",
-            r"labels.csv has no column of paths: its first line is name",
+            r"labels.csv has no path column: its columns are name",
         ),
         ("path,label\na.png,cat\n", "utf-16", r"line 1 of \S*labels.csv is not UTF-8 text"),
     ],
@@ -163,11 +163,11 @@ def test_the_only_table_of_a_folder_is_named_where_it_cannot_be_read(text, encod
         ("path,label\n", r"names no image for training; add lines$"),
         (
             "a.png,cat\nb.png,dog\n",
-            r"no column of paths: its first line is a.png, cat; call one path, file, filename",
+            r"no path column: its columns are a.png, cat; call one path, file, filename",
         ),
         (
             "path,kind\na.png,cat\n",
-            r"no column of labels: its first line is path, kind; call one label, class, target",
+            r"no label column: its columns are path, kind; call one label, class, target",
         ),
         ("path,label\npictures/0.png,cat\npictures/1.png,\n", r"labels.csv, line 3: the label is missing"),
         ("path,label\npictures/0.png,NaN\n", r"line 2: the label is missing"),

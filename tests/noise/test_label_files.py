@@ -189,18 +189,17 @@ def test_a_file_without_ids_has_a_label_for_each(tmp_path: Path) -> None:
         ("label\n1\n\n0\n", "line 3 of labels.csv has no label; correct it"),
         ('label\n1\n""\n', "line 3 of labels.csv has no label; correct it"),
         ("id,label\na,1\nb,\n", "line 3 of labels.csv has no label; correct it"),
-        ("id,label\na,1\nb\n", "line 3 of labels.csv has 1 cells, the first line has 2"),
-        ("id,label\na,1\nb,1,1\n", "line 3 of labels.csv has 3 cells, the first line has 2"),
-        ("", "labels.csv holds no label"),
-        ("\n\n", "labels.csv holds no label"),
+        ("id,label\na,1\nb\n", "labels.csv, line 3: 1 cells, but the heading has 2"),
+        ("id,label\na,1\nb,1,1\n", "labels.csv, line 3: 3 cells, but the heading has 2"),
+        ("", "labels.csv is empty; expected a heading such as id,label"),
+        ("\n\n", "labels.csv is empty; expected a heading such as id,label"),
         ("label\n", "labels.csv holds no label"),
         ("a.png,1\nb.png,0\n", "labels.csv has 2 columns and no first line that names them; add"),
-        ("breed,size\ndog,1\n", "labels.csv has no column of labels that could be told apart "
+        ("breed,size\ndog,1\n", "labels.csv has no column known to be the labels "
          "(its columns: 'breed', 'size'); call one of them label"),
-        ("label,target\n1,1\n", "labels.csv has 2 columns of labels ('label', 'target'); leave one of them"),
-        ("label,Label\n1,1\n", "labels.csv has 2 columns of labels ('label', 'Label'); leave one of them"),
-        ("label,label\n1,1\n", "labels.csv has two columns called 'label'; leave one of them"),
-        ("true,id\n1,1\n", "labels.csv has no column of labels that could be told apart"),
+        ("label,Label\n1,1\n", "labels.csv has two columns called 'label' and 'Label'; rename one"),
+        ("label,label\n1,1\n", "labels.csv has two columns called 'label'; rename one"),
+        ("true,id\n1,1\n", "labels.csv has no column known to be the labels"),
         ("true,label\n5,1\n", "line 2 of labels.csv has the label '5', expected"),
         ('label\n"1\n2\n', "line 3 of labels.csv is not valid CSV"),
         (b"label\n\xff\n", "line 2 of labels.csv is not UTF-8 text; save the file as UTF-8"),
@@ -223,14 +222,14 @@ def test_wrong_csv(tmp_path: Path, content: object, message: str) -> None:
         ("a.json", "[1, [2]]", "entry 1 (from 0) of a.json has the label [2], expected"),
         ("a.json", "[1, NaN]", "entry 1 (from 0) of a.json has the label nan, expected"),
         ("a.json", "[]", "a.json holds no label"),
-        ("a.json", '{"a": 1}', "a.json holds a dict, expected a list with one label an example"),
-        ("a.json", "[1", "a.json is not a readable JSON file (Expecting"),
-        ("a.json", "[" * 200_000, "a.json is not a readable JSON file ("),
-        ("a.npy", b"", "a.npy is not a readable NumPy file ("),
-        ("a.npy", b"label\n1\n", "a.npy is not a readable NumPy file ("),
-        ("a.npz", b"PK\x03\x04nothing", "a.npz is not a readable NumPy file ("),
-        ("a.parquet", b"", "a.parquet is not a readable Parquet file ("),
-        ("a.parquet", b"PAR1 not at all PAR1", "a.parquet is not a readable Parquet file ("),
+        ("a.json", '{"a": 1}', "a.json holds a dict, expected a list with one label per example"),
+        ("a.json", "[1", "a.json cannot be read as JSON (Expecting"),
+        ("a.json", "[" * 200_000, "a.json cannot be read as JSON ("),
+        ("a.npy", b"", "a.npy cannot be read as a NumPy file ("),
+        ("a.npy", b"label\n1\n", "a.npy cannot be read as a NumPy file ("),
+        ("a.npz", b"PK\x03\x04nothing", "a.npz cannot be read as a NumPy file ("),
+        ("a.parquet", b"", "a.parquet cannot be read as Parquet ("),
+        ("a.parquet", b"PAR1 not at all PAR1", "a.parquet cannot be read as Parquet ("),
         (
             "a.pt",
             b"",
@@ -247,20 +246,20 @@ def test_wrong_files(tmp_path: Path, name: str, content: object, message: str) -
 @pytest.mark.parametrize(
     ("array", "message"),
     [
-        (np.array([0, 1, 3]), "entry 2 (from 0) of a.npy has the label 3, expected"),
-        (np.array([0, -1]), "entry 1 (from 0) of a.npy has the label -1, expected"),
-        (np.array([0.0, np.nan]), "entry 0 (from 0) of a.npy has the label 0.0, expected a class number"),
-        (np.array([True, False]), "entry 0 (from 0) of a.npy has the label True, expected"),
+        (np.array([0, 1, 3]), "row 2 of a.npy has the label 3, expected"),
+        (np.array([0, -1]), "row 1 of a.npy has the label -1, expected"),
+        (np.array([0.0, np.nan]), "row 1 of a.npy has no label"),
+        (np.array([True, False]), "row 0 of a.npy has the label True, expected"),
         (
             np.array([2**64 - 1], dtype=np.uint64),
-            "entry 0 (from 0) of a.npy has the label 18446744073709551615",
+            "row 0 of a.npy has the label 18446744073709551615",
         ),
-        (np.array([[0], [1]]), "a.npy: the array has the shape (2, 1), expected one label an example, (N,)"),
+        (np.array([[0], [1]]), "a.npy: the array has the shape (2, 1), expected one label per example, (N,)"),
         (np.array(1), "a.npy: the array has the shape ()"),
         (np.array([], dtype=int), "a.npy holds no label"),
         (
             np.array([0, "a"], dtype=object),
-            "a.npy is not a readable NumPy file (it holds Python objects, which are",
+            "a.npy holds Python objects, which are",
         ),
     ],
     ids=str,
@@ -278,13 +277,13 @@ def test_wrong_tables(tmp_path: Path) -> None:
     np.savez(tmp_path / "a.npz", a=np.zeros(3), b=np.zeros(3))
     assert "(its columns: 'a', 'b'); call one of them label" in complaint(tmp_path / "a.npz")
     np.savez(tmp_path / "a.npz", label=np.array([{}]))
-    assert "it holds Python objects, which are not read" in complaint(tmp_path / "a.npz")
+    assert "holds Python objects, which are not read" in complaint(tmp_path / "a.npz")
     np.savez(tmp_path / "a.npz")
     assert "(its columns: none)" in complaint(tmp_path / "a.npz")
     pq.write_table(pa.table({"label": [0, None, 1]}), tmp_path / "a.parquet")
-    assert complaint(tmp_path / "a.parquet") == "entry 1 (from 0) of a.parquet has no label; correct it"
+    assert complaint(tmp_path / "a.parquet") == "row 1 of a.parquet has no label; correct it"
     pq.write_table(pa.table([[0], [1]], names=["label", "label"]), tmp_path / "a.parquet")
-    assert complaint(tmp_path / "a.parquet") == "a.parquet has two columns of one name; leave one of them"
+    assert complaint(tmp_path / "a.parquet") == "a.parquet has two columns called 'label'; rename one"
 
 
 @pytest.mark.parametrize("name", ["a.npz", "a.parquet", "a.npy"])
@@ -330,7 +329,7 @@ def test_a_changed_byte_in_the_head_of_an_array(tmp_path: Path, at: int) -> None
 def test_another_file_in_an_archive(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "a.npz", "w") as archive:
         archive.writestr("label", "1")
-    message = "a.npz is not a readable NumPy file (a file of the archive is no array)"
+    message = "label of a.npz cannot be read as a NumPy file (it is no array)"
     assert complaint(tmp_path / "a.npz").startswith(message)
 
 

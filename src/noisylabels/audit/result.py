@@ -35,8 +35,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from noisylabels import __version__
-from noisylabels.core.cells import CellWriter
 from noisylabels.core.checks import CorruptedFile, InputError
+from noisylabels.core.delimited import CellWriter
 from noisylabels.core.files import atomic_replace, read_json, write_json, write_text
 
 if TYPE_CHECKING:

@@ -308,7 +308,10 @@ class _Job:
             return None
         values = self.probs
         if isinstance(values, (str, os.PathLike)):
-            values = read_probs(Path(values), names, ids, self.subject.name)
+            source, notes = Path(values), list[str]()
+            values = read_probs(source, names, ids, self.subject.name, notes)
+            for note in notes:
+                self.reporter.note(f"{source}: {note}")
         probs, _ = check_labels_probs(labels, values)
         if probs.shape[1] != len(names):
             raise InputError(

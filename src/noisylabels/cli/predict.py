@@ -42,7 +42,7 @@ class Predict:
 
     def run(self) -> int:
         """Predict and write."""
-        from noisylabels.core.cells import CellWriter
+        from noisylabels.core.delimited import CellWriter
         from noisylabels.core.files import write_text
         from noisylabels.prediction import load_model, predict_files, predict_table
 

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
 
 import numpy as np
 
+from noisylabels.core import columnar
 from noisylabels.core.checks import InputError
+from noisylabels.core.tables import role_names
 from noisylabels.data.image_decoding import resize_arrays
 from noisylabels.data.reader import Options, Plan, ReadResult, held_out_note, name_of, number_classes
 from noisylabels.data.split import hold_out
 
 IMAGES = ("images", "x", "data", "imgs", "features", "embeddings")  # the last two are of no images
-LABELS = ("labels", "y", "targets", "label")
 TEST_PARTS = ("test", "val", "valid", "validation")
 CLASS_NAMES = "class_names"
 LAYOUT = (
@@ -137,11 +136,7 @@ def name_of_arrays(path: Path) -> str:
 def _names(path: Path) -> tuple[list[str], dict[str, Path]]:
     """Return the names of the arrays, and the file of each where they are .npy files."""
     if path.suffix.lower() == ".npz":
-        try:
-            with zipfile.ZipFile(path) as archive:
-                return [name.removesuffix(".npy") for name in archive.namelist()], {}
-        except Exception as error:  # a damaged archive fails in any way
-            _damaged(path, error)
+        return columnar.array_names(path), {}
     folder = path if path.is_dir() else path.parent
     files = {file.stem: file for file in sorted(folder.glob("*.npy"))}
     return list(files), files
@@ -158,7 +153,7 @@ def _pairs(names: list[str]) -> dict[str, Part]:
                 (lower[n] for form in forms for kind in kinds if (n := form.format(part, kind)) in lower),
                 None,
             )
-            for kinds in (IMAGES, LABELS)
+            for kinds in (IMAGES, role_names("label", "arrays"))
         )
         if images and labels:
             found[part] = Part(part or "train", images, labels)
@@ -225,14 +220,9 @@ def _read(
 
 def read_array(path: Path, files: Mapping[str, Path], name: str) -> tuple[np.ndarray, str]:
     """Return an array of those at `path`, and what to call it in an error; nothing is unpickled."""
-    where = str(files[name]) if files else f"{name} of {path}"
-    try:
-        if files:
-            return np.lib.format.open_memmap(files[name], mode="r"), where
-        with np.load(path, allow_pickle=False) as arrays:
-            return _array(arrays[name]), where
-    except Exception as error:  # a damaged file fails in any way
-        _damaged(where, error)
+    if files:
+        return columnar.read_array(files[name], mapped=True), str(files[name])
+    return columnar.read_array(path, name), f"{name} of {path}"
 
 
 def rows_of(path: Path) -> tuple[np.ndarray, Path, str]:
@@ -307,18 +297,3 @@ def class_names_of(names: np.ndarray, where: str) -> tuple[str, ...]:
     if names.ndim != 1 or names.dtype.kind != "U" or not len(names):
         raise InputError(f"{where} is {names.dtype} of shape {names.shape}, expected a list of names as text")
     return tuple(map(str, names))
-
-
-def _array(value: object) -> np.ndarray:
-    """Return what an archive gave, which is bytes where a file in it is no array."""
-    if not isinstance(value, np.ndarray):
-        raise ValueError("a file of the archive is no array")
-    return value
-
-
-def _damaged(where: Path | str, error: Exception) -> NoReturn:
-    if "allow_pickle" in str(error) or "Python objects" in str(error):
-        raise InputError(
-            f"{where} holds Python objects, which are not read; save it with a plain type"
-        ) from None
-    raise InputError(f"{where} cannot be read as NumPy's ({error}); get or save it again") from None

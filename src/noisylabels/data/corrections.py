@@ -6,19 +6,16 @@ import dataclasses
 import difflib
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from noisylabels.core.cells import SUFFIXES, read_cells
 from noisylabels.core.checks import InputError, did_you_mean
 from noisylabels.core.files import check_file
+from noisylabels.core.tables import TABLES, Table, need_column, read_table, texts
 from noisylabels.data.features import Examples, subset_of, with_labels
-from noisylabels.data.image_table import LABEL_COLUMNS, PATH_COLUMNS
-
-ID_COLUMNS = ("id", *PATH_COLUMNS)
 
 LEFT_OUT = -1
 """The class of an example whose label is empty: it is left out."""
@@ -32,27 +29,33 @@ class Corrections:
     """Labels by id, as a file has them.
 
     Args:
-        path: the file.
         labels: id -> class number, or `LEFT_OUT`.
-        lines: id -> the line of the file, from 1; of Parquet the row.
+        rows: id -> row of the table, from 0.
+        table: the file.
+        notes: which columns were ignored where several would do.
     """
 
-    path: Path
     labels: Mapping[str, int]
-    lines: Mapping[str, int]
+    rows: Mapping[str, int]
+    table: Table
+    notes: tuple[str, ...] = ()
 
     def where(self, name: str) -> str:
         """Return the file and the line of an id."""
-        return _where(self.path, self.lines[name])
+        return self.table.where(self.rows[name])
+
+    def row(self, name: str) -> str:
+        """Return the line of an id: "line 3"."""
+        return self.table.row(self.rows[name])
 
 
 def read_corrections(path: str | Path, class_names: Sequence[str]) -> Corrections:
     """Read a file of corrected labels.
 
     Args:
-        path: `.csv`, `.tsv` (the first line names the columns) or `.parquet`, with one of the columns
-            `ID_COLUMNS` and one of `LABEL_COLUMNS`. A label is the name of a class; empty, the example is to
-            be left out.
+        path: `.csv`, `.tsv` (the first line names the columns) or `.parquet`, with a column of the role id
+            and one of the role label, see `core.tables.ROLES`. A label is the name of a class; empty, the
+            example is to be left out.
         class_names: the K names.
 
     Returns:
@@ -64,30 +67,33 @@ def read_corrections(path: str | Path, class_names: Sequence[str]) -> Correction
     """
     path = Path(path).expanduser()
     check_file(path)
-    if path.suffix.lower() not in (*SUFFIXES, ".parquet"):
+    if path.suffix.lower() not in TABLES:
         raise InputError(
-            f"{path} is no file of labels: expected .csv, .tsv or .parquet with columns id,label"
+            f"{path} is no file of labels: expected .csv, .tsv or .parquet with columns such as id,label"
         )
-    rows = _parquet_rows(path) if path.suffix.lower() == ".parquet" else _text_rows(path)
+    table, notes = read_table(path), list[str]()
+    key, column = (need_column(table.names, role, path, notes) for role in ("id", "label"))
     number = {name.strip(): k for k, name in enumerate(class_names)}  # as cells of text are read
     number |= {name: k for k, name in enumerate(class_names)}
     labels: dict[str, int] = {}
-    lines: dict[str, int] = {}
-    for line, name, word in rows:
-        if not name:
-            raise InputError(f"{_where(path, line)}: the id is empty; name an example or remove the line")
+    rows: dict[str, int] = {}
+    found = Corrections(labels, rows, table, tuple(notes))
+    names, words = table.cells(key), texts(table.cells(column))
+    for row, (name, word) in enumerate(zip(texts(names), words, strict=True)):
+        if name == "" or (name == "nan" and names.dtype.kind == "f"):
+            raise InputError(f"{table.where(row)}: the id is empty; name an example or remove the line")
         label = _class(word, number)
         if label is None:
-            raise InputError(f"{_where(path, line)}: unknown class {word!r}{did_you_mean(word, number)}")
+            raise InputError(f"{table.where(row)}: unknown class {word!r}{did_you_mean(word, number)}")
         if labels.get(name, label) != label:
             raise InputError(
-                f"{_where(path, line)}: {name!r} has another label in line {lines[name]}; leave one of them"
+                f"{table.where(row)}: {name!r} has another label in {found.row(name)}; leave one of them"
             )
         labels[name] = label
-        lines.setdefault(name, line)
+        rows.setdefault(name, row)
     if not labels:
-        raise InputError(f"{path} is empty; expected a heading such as id,label and a line an example")
-    return Corrections(path, labels, lines)
+        raise InputError(f"{path} has no rows; expected one line per example below the heading")
+    return found
 
 
 def settled(found: Corrections, ids: Iterable[str], folder: str | Path | None = None) -> dict[str, int]:
@@ -112,7 +118,7 @@ def settled(found: Corrections, ids: Iterable[str], folder: str | Path | None = 
             unknown.append(name)
         elif labels.get(own, label) != label:
             raise InputError(
-                f"{found.where(name)}: {name!r} has another label in line {found.lines[named[own]]}, as "
+                f"{found.where(name)}: {name!r} has another label in {found.row(named[own])}, as "
                 f"{named[own]!r}; leave one of them"
             )
         else:
@@ -164,55 +170,6 @@ def corrected(examples: Examples, labels: Mapping[str, int]) -> Examples:
     return dataclasses.replace(with_labels(rest, new[kept]), arranged=examples.arranged)
 
 
-def _text_rows(path: Path) -> Iterator[tuple[int, str, str]]:
-    """Give line, id and label of each row."""
-    columns: tuple[int, int] | None = None
-    width = 0
-    for line, cells in read_cells(path):
-        if not any(cells):
-            continue
-        if columns is None:
-            columns, width = _columns(path, cells), len(cells)
-        elif len(cells) != width:
-            raise InputError(f"{_where(path, line)}: {len(cells)} cells, but the heading has {width}")
-        else:
-            yield line, cells[columns[0]], cells[columns[1]]
-
-
-def _parquet_rows(path: Path) -> Iterator[tuple[int, str, str]]:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        file = pq.ParquetFile(path)
-        names = file.schema_arrow.names
-        key, label = (names[place] for place in _columns(path, names))
-        table = file.read(columns=[key, label])
-    except (pa.ArrowException, OSError) as error:
-        raise InputError(f"{path} cannot be read as Parquet: {str(error).splitlines()[0]}") from None
-    for row, (name, word) in enumerate(
-        zip(table[key].to_pylist(), table[label].to_pylist(), strict=True), start=1
-    ):
-        yield row, "" if name is None else str(name), "" if word is None else str(word)
-
-
-def _columns(path: Path, heading: Sequence[str]) -> tuple[int, int]:
-    """Return where ids and labels are."""
-    lower = [name.strip().lower() for name in heading]
-    places = []
-    for what, known in (("ids", ID_COLUMNS), ("labels", LABEL_COLUMNS)):
-        found = [lower.index(name) for name in known if name in lower]
-        if not found:
-            raise InputError(
-                f"{path} has no column of {what}: its columns are {', '.join(heading)}; "
-                f"call one {' or '.join(known[:2])}"
-            )
-        places.append(found[0])
-        if lower.count(lower[found[0]]) > 1:
-            raise InputError(f"{path} has two columns called {lower[found[0]]!r}; leave one of them")
-    return places[0], places[1]
-
-
 def _class(word: str, number: Mapping[str, int]) -> int | None:
     """Return the class that a cell names, or None."""
     if word in number:
@@ -222,10 +179,6 @@ def _class(word: str, number: Mapping[str, int]) -> int | None:
     if match := _NUMBER.fullmatch(word):  # where the classes are called by numbers
         return number.get(match[1].lstrip("0") or "0")
     return None
-
-
-def _where(path: Path, line: int) -> str:
-    return f"{path}, {'row' if path.suffix.lower() == '.parquet' else 'line'} {line}"
 
 
 def _below(name: str, folder: str | Path | None) -> str:

@@ -19,7 +19,7 @@ from noisylabels.data.cache import load_uncached
 from noisylabels.data.decode import NAMED, choose_shape
 from noisylabels.data.image_decoding import failure_reason, header_of, pixels_of
 from noisylabels.data.images import ImageSet
-from noisylabels.data.parquet import IMAGE_COLUMNS, LABEL_COLUMNS, TEST_SPLITS, TRAIN_SPLIT, choose_column
+from noisylabels.data.parquet import TEST_SPLITS, TRAIN_SPLIT, choose_column
 from noisylabels.data.reader import Options, Plan, ReadResult, held_out_note, number_classes
 from noisylabels.data.split import hold_out
 
@@ -125,10 +125,9 @@ class _Part:
         kinds = {column: getattr(kind, "_type", type(kind).__name__) for column, kind in features.items()}
         images = [column for column, kind in kinds.items() if kind == "Image"]
         named = [column for column, kind in kinds.items() if kind == "ClassLabel"]
-        labels = named + [column for column in LABEL_COLUMNS if column in kinds and column not in named]
         where = f"the {name} part"
-        image = choose_column(images, IMAGE_COLUMNS, "image", where, list(kinds), notes)
-        label = choose_column(labels, LABEL_COLUMNS, "label", where, list(kinds), notes)
+        image = choose_column(images, "image", where, list(kinds), notes)
+        label = choose_column(named, "label", where, list(kinds), notes)
         title = getattr(getattr(data, "info", None), "dataset_name", None) or type(data).__name__
         return cls(name, str(title), data, (image, label), tuple(getattr(features[label], "names", ())))
 

@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 
 from noisylabels.core.checks import InputError, did_you_mean
+from noisylabels.core.tables import is_missing, is_number, texts
 from noisylabels.data.reader import MOST_NOTES
-from noisylabels.data.sheets import Sheet, is_missing, is_number, texts
+from noisylabels.data.sheets import Sheet
 
 MOST_WORDS = 50
 """So many different words a column may have to become a column each; with more it is left out."""

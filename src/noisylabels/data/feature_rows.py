@@ -11,14 +11,13 @@ from typing import Any
 import numpy as np
 
 from noisylabels.core.checks import InputError, did_you_mean
+from noisylabels.core.tables import ROLES, is_missing, is_number, texts
 from noisylabels.data import image_table
 from noisylabels.data.encoding import Encoder
 from noisylabels.data.features import FeatureSet, feature_set
 from noisylabels.data.reader import class_notes, held_out_note, number_classes
-from noisylabels.data.sheets import Sheet, is_missing, is_number, of_array, of_frame, texts
+from noisylabels.data.sheets import Sheet, of_array, of_frame
 from noisylabels.data.split import hold_out
-
-ID_COLUMN = "id"
 
 
 @dataclass(frozen=True)
@@ -173,15 +172,24 @@ def classes_of(
     return labels.astype(np.int64), names
 
 
+def id_place(names: Sequence[str]) -> int | None:
+    """Return the position of the ids among the columns of a table of features; None where there are none.
+
+    Only the first name of the role counts: names of features are free, so that a name or an image_id is one.
+    """
+    return next((k for k, name in enumerate(names) if name.lower() == ROLES["id"][0]), None)
+
+
 def ids_of(sheet: Sheet) -> tuple[list[str], list[str]]:
     """Return the ids of a table's rows, and the column that gave them: "row:0", ... and none without one.
 
     Raises:
         InputError: an id is missing, or occurs twice.
     """
-    name = next((name for name in sheet.names if name.lower() == ID_COLUMN), None)
-    if name is None:
+    place = id_place(sheet.names)
+    if place is None:
         return [f"row:{row}" for row in range(len(sheet))], []
+    name = sheet.names[place]
     cells = texts(sheet[name])
     first: dict[str, int] = {}
     for row, (cell, missing) in enumerate(zip(cells, is_missing(sheet[name]), strict=True)):

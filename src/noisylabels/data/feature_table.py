@@ -10,23 +10,18 @@ from pathlib import Path
 
 import numpy as np
 
-from noisylabels.core.cells import SUFFIXES as TEXT
-from noisylabels.core.cells import read_cells
 from noisylabels.core.checks import InputError
+from noisylabels.core.columnar import open_parquet
+from noisylabels.core.delimited import SUFFIXES as TEXT
+from noisylabels.core.delimited import read_cells
+from noisylabels.core.tables import PREFERENCES, ROLES, check_once, passed_over, role_columns, texts
 from noisylabels.data import arrays, file_sources, image_table, parquet
 from noisylabels.data.encoding import Encoder
-from noisylabels.data.feature_rows import ID_COLUMN, Rows, ids_of, sets_of
+from noisylabels.data.feature_rows import Rows, id_place, ids_of, sets_of
 from noisylabels.data.features import FeatureSet
 from noisylabels.data.reader import Options, name_of
-from noisylabels.data.sheets import (
-    Sheet,
-    of_array,
-    of_parquet,
-    read_sheet,
-    texts,
-)
+from noisylabels.data.sheets import Sheet, of_array, of_parquet, read_sheet
 
-LABEL_COLUMNS = (*image_table.LABEL_COLUMNS, "labels", "y")
 LAYOUT = (
     "NAME.csv or .tsv without a column of paths, .parquet without one of images: columns of numbers and "
     "words, and one called label, class, target or y; or an .npz or .npy files of X (N, D) and y"
@@ -74,15 +69,15 @@ def _has_numbers(path: Path) -> bool:
     """Return whether a table in text is one of numbers: it has no column of paths, and names no image."""
     rows = (cells for _, cells in read_cells(path) if any(cells))
     heading, first = next(rows, []), next(rows, [])
-    if not heading or any(name.lower() in image_table.PATH_COLUMNS for name in heading):
+    if not heading or role_columns(heading, "path"):
         return False
     return not any(Path(cell).suffix.lower() in file_sources.SUFFIXES for cell in (*heading, *first))
 
 
 def _has_columns(file: Path) -> bool:
-    with parquet.opened(file) as opened:
+    with open_parquet(file) as opened:
         schema = opened.schema_arrow
-    return not parquet.image_columns(schema) and not set(schema.names) & set(parquet.IMAGE_COLUMNS)
+    return not parquet.image_columns(schema) and not set(schema.names) & set(ROLES["image"])
 
 
 def _is_flat(path: Path) -> bool:
@@ -107,9 +102,9 @@ def plan(path: Path, options: Options) -> TablePlan:
     Columns of numbers are features as they are, words true and false are 1 and 0, a column of few words
     becomes a feature a word, a missing cell the median of the training part, with a feature that says so;
     dates, constants, and words that nearly all differ are left out, see `Encoder`. The column of the labels
-    is that of `options.label_column`, else one of `LABEL_COLUMNS`; labels are words or whole numbers. A
-    column "id" names the rows, one of `image_table.SPLIT_COLUMNS` divides them; without it a part is held
-    out.
+    is that of `options.label_column`, else one with a name of the role label (`core.tables.ROLES`); labels
+    are words or whole numbers. A column "id" names the rows, one of the role split divides them; without it a
+    part is held out.
 
     Args:
         path: what `find` gave.
@@ -151,7 +146,7 @@ def _of_parquet(path: Path, label_column: str | None, notes: list[str]) -> Rows:
         return found
     sizes = [sum(map(parquet.num_rows, group)) for _, group in parts]
     numbered = [f"{name}:{row}" for (name, _), size in zip(parts, sizes, strict=True) for row in range(size)]
-    keys = found.keys if ID_COLUMN in map(str.lower, found.not_features) else numbered
+    keys = numbered if id_place(found.not_features) is None else found.keys
     rows = np.arange(sum(sizes))
     return dataclasses.replace(found, keys=keys, parts=(rows[: sizes[0]], rows[sizes[0] :]))
 
@@ -161,9 +156,8 @@ def _of_columns(sheet: Sheet, label_column: str | None, notes: list[str]) -> Row
     keys, named = ids_of(sheet)
     not_features = [label, *others, *named]
     parts = None
-    for name in sheet.names:
-        divides = name.lower() in image_table.SPLIT_COLUMNS and name not in not_features
-        if divides and (parts := _parts(sheet, name, notes)) is not None:
+    for name in (sheet.names[k] for k in role_columns(sheet.names, "split")):
+        if name not in not_features and (parts := _parts(sheet, name, notes)) is not None:
             not_features.append(name)
             break
     return Rows(sheet, sheet[label], sheet.classes.get(label, ()), keys, parts, not_features)
@@ -179,9 +173,10 @@ def _label_column(sheet: Sheet, wanted: str | None, notes: list[str]) -> tuple[s
                 "whole numbers"
             )
         return name, []
-    lower = {name.lower(): name for name in reversed(sheet.names)}
     found = [name for name in sheet.classes if name in sheet.names]
-    found += [lower[name] for name in LABEL_COLUMNS if name in lower and lower[name] not in found]
+    named = [sheet.names[k] for k in role_columns(sheet.names, "label", "features")]
+    if not found or any(name.lower() in PREFERENCES["features", "label"] for name in named):
+        found += [name for name in named if name not in found]
     if not found:
         more = ", ..." if len(sheet.names) > _MOST_NAMED else ""
         raise InputError(
@@ -189,9 +184,9 @@ def _label_column(sheet: Sheet, wanted: str | None, notes: list[str]) -> tuple[s
             f"{more}; name the one of the labels by --label-column (label_column=), or call it label; if "
             "it is a table of images, it has no column of paths (called path, file or image) either"
         )
+    check_once(sheet.names, sheet.names.index(found[0]), sheet.source)
     if len(found) > 1:
-        ignored = ", ".join(map(repr, found[1:]))
-        notes.append(f"labels are those of the column {found[0]!r}, {ignored} left out")
+        notes.append(passed_over("label", found))
     return found[0], found[1:]
 
 
@@ -199,7 +194,7 @@ def _parts(sheet: Sheet, name: str, notes: list[str]) -> tuple[np.ndarray, np.nd
     """Return the rows for training and testing by a column that divides; None if it holds something else."""
     words = [image_table.PARTS.get(cell.lower()) for cell in texts(sheet[name])]
     if None in words:
-        if name.lower() != image_table.SPLIT_COLUMNS[0]:
+        if name.lower() != ROLES["split"][0]:
             return None
         row = words.index(None)
         raise InputError(

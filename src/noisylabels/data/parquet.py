@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import re
 from collections.abc import Collection, Iterator, Sequence
@@ -13,13 +12,13 @@ from typing import Any
 import numpy as np
 
 from noisylabels.core.checks import InputError, did_you_mean
+from noisylabels.core.columnar import open_parquet
+from noisylabels.core.tables import PREFERENCES, ROLES, check_once, passed_over, role_columns, role_names
 from noisylabels.data.decode import Decoding, survey
 from noisylabels.data.image_decoding import Encoded
 from noisylabels.data.reader import Options, Plan, ReadResult, held_out_note, name_of, number_classes
 from noisylabels.data.split import hold_out
 
-IMAGE_COLUMNS = ("image", "img")
-LABEL_COLUMNS = ("label", "labels", "fine_label", "target", "class")
 TRAIN_SPLIT = "train"
 TEST_SPLITS = ("test", "validation", "valid", "val")
 LAYOUT = "*.parquet, <split>-*.parquet, the same in data/ or in the only folder with such files"
@@ -162,21 +161,21 @@ class Layout:
     @classmethod
     def of(cls, file: Path, notes: list[str], label_column: str | None = None) -> Layout:
         """Read the layout from a file's schema; say in `notes` which columns were passed over."""
-        with opened(file) as parquet:
+        with open_parquet(file) as parquet:
             schema = parquet.schema_arrow
-        image = choose_column(image_columns(schema), IMAGE_COLUMNS, "image", str(file), schema.names, notes)
+        image = choose_column(image_columns(schema), "image", str(file), schema.names, notes)
         named = class_label_names(schema)
-        labels = [*named, *(name for name in LABEL_COLUMNS if name in schema.names and name not in named)]
-        if label_column is not None:
-            labels = [check_column(label_column, schema.names, str(file))]
-        label = choose_column(labels, LABEL_COLUMNS, "label", str(file), schema.names, notes)
+        if label_column is None:
+            label = choose_column(list(named), "label", str(file), schema.names, notes)
+        else:
+            label = check_column(label_column, schema.names, str(file))
         return cls(image, label, named.get(label, ()))
 
     def labels(self, file: Path) -> np.ndarray:
         """Return the checked labels of a file, int64."""
         import pyarrow as pa
 
-        with opened(file) as parquet:
+        with open_parquet(file) as parquet:
             missing = [c for c in (self.image, self.label) if c not in parquet.schema_arrow.names]
             if missing:
                 raise InputError(f"{file} lacks the column {missing[0]!r} that the first file has")
@@ -219,7 +218,7 @@ class Images(Collection[Encoded]):
 
     def _batches(self, file: Path) -> Iterator[tuple[int, Any]]:
         first = 0
-        with opened(file) as parquet:
+        with open_parquet(file) as parquet:
             for batch in parquet.iter_batches(batch_size=_ROWS, columns=[self.column]):
                 yield first, batch.column(0)
                 first += len(batch)
@@ -234,26 +233,9 @@ class Images(Collection[Encoded]):
         return bytes(content)
 
 
-@contextlib.contextmanager
-def opened(file: Path) -> Iterator[Any]:
-    """Open a Parquet file; damage that shows then or while it is read is an `InputError`."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        with pq.ParquetFile(file) as parquet:
-            yield parquet
-    except InputError:
-        raise
-    # Arrow raises OSError and, for names that are not UTF-8, ValueError on top of its own exceptions
-    except (pa.ArrowException, OSError, ValueError) as error:
-        first_line = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InputError(f"{file} cannot be read as Parquet ({first_line}); get the file again") from None
-
-
 def num_rows(file: Path) -> int:
     """Return the number of rows of a file."""
-    with opened(file) as parquet:
+    with open_parquet(file) as parquet:
         return int(parquet.metadata.num_rows)
 
 
@@ -288,7 +270,7 @@ def _holds_images(field: Any, features: dict[str, dict[str, Any]]) -> bool:
         return True
     if pa.types.is_struct(field.type):
         return any(field.type.field(i).name == "bytes" for i in range(field.type.num_fields))
-    return field.name in IMAGE_COLUMNS and (
+    return field.name.lower() in ROLES["image"] and (
         pa.types.is_binary(field.type) or pa.types.is_large_binary(field.type)
     )
 
@@ -301,32 +283,34 @@ def check_column(name: str, columns: Sequence[str], where: str) -> str:
 
 
 def choose_column(
-    found: list[str],
-    preferred: Sequence[str],
-    what: str,
-    where: str,
-    columns: Sequence[str],
-    notes: list[str],
+    declared: Sequence[str], role: str, where: str, columns: Sequence[str], notes: list[str]
 ) -> str:
-    """Return the column of a kind to use; say in `notes` which others were passed over.
+    """Return the column to use for a role; say in `notes` which others were ignored.
 
     Args:
-        found: the columns that would do.
-        preferred: the usual names, best first.
-        what: "image" or "label".
+        declared: the columns that have the role by their type. An image column needs that; labels may also be
+            found by their names. A declared column is used before one with an unusual name, such as y.
+        role: "image" or "label".
         where: what to call the data in an error.
-        columns: all columns, for an error.
+        columns: all columns.
         notes: gets a line when several would do.
 
     Raises:
-        InputError: there is none.
+        InputError: there is none, or two of the same name.
     """
-    if not found:
+    named = [columns[k] for k in role_columns(columns, role, "parquet")]
+    if role == "image" or (
+        declared and not any(name.lower() in PREFERENCES["parquet", role] for name in named)
+    ):
+        named = [name for name in named if name in declared]
+    ranked = [*named, *(name for name in declared if name not in named)]
+    if not ranked:
+        names = role_names(role, "parquet")
         raise InputError(
-            f"{where} has no {what} column; it has {', '.join(columns)}, expected one called "
-            f"{' or '.join(preferred)}"
+            f"{where} has no {role} column; it has {', '.join(columns)}, expected one called "
+            f"{', '.join(names[:-1])} or {names[-1]}"
         )
-    ranked = sorted(found, key=lambda name: preferred.index(name) if name in preferred else len(preferred))
+    check_once(columns, columns.index(ranked[0]), where)
     if len(ranked) > 1:
-        notes.append(f"{what} column {ranked[0]!r} used, {', '.join(map(repr, ranked[1:]))} ignored")
+        notes.append(passed_over(role, ranked))
     return ranked[0]

@@ -67,14 +67,16 @@ def relabeled(
         for part in (train, test)
         for name, label in zip(part.ids, part.labels.tolist(), strict=True)
     }
-    labels = settled(read_corrections(config.labels, train.class_names), known, folder)
+    found = read_corrections(config.labels, train.class_names)
+    labels = settled(found, known, folder)
     new = corrected(train, labels), corrected(test, labels)
     out = sum(label == LEFT_OUT for label in labels.values())
     changed = sum(label not in (LEFT_OUT, known[name]) for name, label in labels.items())
     parts = [f"{changed:,} labels changed", f"{len(labels) - changed - out:,} as they were"]
     parts += [f"{out:,} left out"] if out else []
     parts += [f"{len(known) - len(labels):,} not named in it, and kept"] if len(known) > len(labels) else []
-    reporter.note(f"{config.labels}: {', '.join(parts)}")
+    for note in (*found.notes, ", ".join(parts)):
+        reporter.note(f"{config.labels}: {note}")
     return new
 
 
@@ -132,6 +134,7 @@ def corrupt_set(
         foreign = _foreign(train, spec.foreign, data_root, bad_images, download, reporter or Silent())
     # Names that are numbers say nothing of what the classes are, unless the set is known to be of digits.
     numbered = train.class_names == tuple(str(k) for k in range(train.num_classes))
+    notes: list[str] = []
     labels = corrupt(
         train.labels,
         spec,
@@ -143,7 +146,10 @@ def corrupt_set(
         ids=train.ids,
         foreign=None if foreign is None else len(foreign),
         others=() if test is None else test.ids,
+        notes=notes,
     )
+    for note in notes:
+        (reporter or Silent()).note(note)
     if labels.index is not None:
         train = subset_of(train, labels.index)
     if foreign is not None and labels.foreign is not None and isinstance(train, ImageSet):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, MutableSequence, Sequence
 
 import numpy as np
 
@@ -31,6 +31,7 @@ def corrupt(
     ids: Sequence[str] | None = None,
     foreign: int | None = None,
     others: Collection[str] = (),
+    notes: MutableSequence[str] | None = None,
 ) -> NoisyLabels:
     """Corrupt labels as a spec says, and keep the record of it.
 
@@ -57,6 +58,7 @@ def corrupt(
         foreign: how many foreign images there are, for open-set noise. Which of them stands where is in the
             result's `foreign`; `corrupt_set` puts them there.
         others: ids that a file of labels may name beside, such as those of test images.
+        notes: gets a line where a file of labels has several columns that would do.
 
     Returns:
         The noisy labels; their `spec` is canonical and names the map that was used. Where the noise
@@ -88,7 +90,7 @@ def corrupt(
         check_num_classes(num_classes)
     true = check_labels(labels, num_classes)
     K = int(true.max()) + 1 if num_classes is None else int(num_classes)
-    context = NoiseContext(true, K, seed, names, images, ids, foreign, others)
+    context = NoiseContext(true, K, seed, names, images, ids, foreign, others, [] if notes is None else notes)
     state = NoiseState.of(true)
     numbers: Pairs = ()
     if own is not None:

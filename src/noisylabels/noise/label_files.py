@@ -13,15 +13,9 @@ import numpy as np
 
 from noisylabels.core.checks import InputError
 from noisylabels.core.files import check_file, file_digest
+from noisylabels.core.tables import Table, check_once, find_column, passed_over, role_columns, texts
 from noisylabels.noise.checks import check_class_names, check_num_classes
-from noisylabels.noise.label_formats import (
-    GIVEN_COLUMNS,
-    ID_COLUMNS,
-    LABEL_COLUMNS,
-    READERS,
-    TRUE_COLUMNS,
-    Table,
-)
+from noisylabels.noise.label_formats import SUFFIXES, open_labels
 
 _INTEGER = re.compile(r"[+-]?[0-9]{1,18}")
 
@@ -38,6 +32,7 @@ class LabelFile:
         index: (N,) int64, the places of the examples in the set, where `NoisyLabels.save` wrote a part of
             it; None where there is a label for each.
         by_ids: whether the rows were found by ids rather than taken in order.
+        notes: which columns were ignored where several would do.
     """
 
     given: np.ndarray
@@ -46,6 +41,7 @@ class LabelFile:
     digest: str
     index: np.ndarray | None = None
     by_ids: bool = False
+    notes: tuple[str, ...] = ()
 
 
 def read_labels(
@@ -58,12 +54,12 @@ def read_labels(
 ) -> LabelFile:
     """Read the label of each example from a file.
 
-    - `.csv`, `.tsv`: a column given, noisy_label, label or target (or one column of any name), and, if
-      there is one, true or clean_label, and id, path, filename or image. Without a header: one column of
-      labels, or, with `ids`, two columns, the id and its label.
+    - `.csv`, `.tsv`: a column of the role given or label (or one column of any name), and, if there are
+      such, of the roles true and id; their names are those of `core.tables.ROLES`. Without a header: one
+      column of labels, or, with `ids`, two columns, the id and its label.
     - `.parquet`: the same columns; also what `NoisyLabels.save` wrote, whose digest is then checked.
     - `.npz`: the same names as keys, or a single key. `.npy`: the labels.
-    - `.txt`: a label a line. `.json`: a list of labels.
+    - `.txt`: one label per line. `.json`: a list of labels.
 
     A label is a class number or a class name. A column of text that can be read both ways, because
     classes are called by the numbers of other classes, is refused.
@@ -80,8 +76,8 @@ def read_labels(
         The labels in the order of `ids`, or in that of the file where `ids` or the column is missing.
 
     Raises:
-        InputError: there is no such file, it is damaged or of another kind; no column, or several, could
-            be the labels; a label is missing or is no class; an id is missing, double or unknown. The
+        InputError: there is no such file, it is damaged or of another kind; no column is known to be the
+            labels; a label is missing or is no class; an id is missing, double or unknown. The
             message names the row.
 
     >>> import tempfile
@@ -97,79 +93,101 @@ def read_labels(
     if names is not None and len(names) != num_classes:
         raise InputError(f"num_classes is {num_classes} and there are {len(names)} class names")
     check_file(path)
-    if path.suffix.lower() not in READERS:
+    if path.suffix.lower() not in SUFFIXES:
         hint = "; human labels in .pt files are read as human labels" if path.suffix == ".pt" else ""
-        raise InputError(f"{path} is not a file of labels: known are {', '.join(READERS)}{hint}")
+        raise InputError(f"{path} is not a file of labels: known are {', '.join(SUFFIXES)}{hint}")
     try:
         digest = file_digest(path)
-        table = READERS[path.suffix.lower()](path)
-        label, true, key = _choose(table, ids is not None)
-        columns = {name: table.read(name) for name in (label, true, key) if name is not None}
+        table, index = open_labels(path)
+        notes: list[str] = []
+        label, true, key = _choose(table, ids is not None, notes)
+        columns = {k: _column(table, k) for k in (label, true, key) if k is not None}
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror or error}") from None
     length = _length(table, columns)
-    if ids is not None and key is None and table.index is None and length != len(ids):
+    if ids is not None and key is None and index is None and length != len(ids):
         raise InputError(f"{path} has {length} labels and the set has {len(ids)} examples")
     given = _numbers(table, columns[label], num_classes, names)
     before = None if true is None else _numbers(table, columns[true], num_classes, names)
     if ids is not None and key is not None:
-        order = _order(table, key, columns[key], ids, frozenset(others))
+        order = _order(table, columns[key], ids, frozenset(others))
         given, before = given[order], None if before is None else before[order]
     by_ids = ids is not None and key is not None
-    return LabelFile(given, before, label if table.headed else "", digest, table.index, by_ids)
+    column = table.names[label] if table.headed else ""
+    return LabelFile(given, before, column, digest, index, by_ids, tuple(notes))
 
 
 # Which columns ------------------------------------------------------------------------------------
 
 
-def _choose(table: Table, have_ids: bool) -> tuple[str, str | None, str | None]:
-    """Return the names of the columns of labels, true labels and ids, as the file spells them."""
+def _choose(table: Table, have_ids: bool, notes: list[str]) -> tuple[int, int | None, int | None]:
+    """Return the positions of the columns of labels, true labels and ids."""
     if not table.headed:
         if len(table.names) == 1:
-            return table.names[0], None, None
-        if len(table.names) == 2 and have_ids:  # whose first column is then held against the ids
-            return table.names[1], None, table.names[0]
+            return 0, None, None
+        if len(table.names) == 2 and have_ids:  # whose first column is then matched with the ids
+            return 1, None, 0
         raise InputError(
-            f"{table.path} has {len(table.names)} columns and no first line that names them; "
+            f"{table.source} has {len(table.names)} columns and no first line that names them; "
             "add one, such as id,label"
         )
 
-    def find(known: tuple[str, ...], what: str) -> str | None:
-        found = [name for name in table.names if name.strip().lower() in known]
-        if len(found) > 1:
-            raise InputError(
-                f"{table.path} has {len(found)} columns of {what} "
-                f"({', '.join(map(repr, found))}); leave one of them"
-            )
-        return found[0] if found else None
+    def find(role: str) -> int | None:
+        return find_column(table.names, role, table.source, notes, "noise")
 
-    true = find(TRUE_COLUMNS, "true labels")
-    label = find(GIVEN_COLUMNS, "labels") or find(LABEL_COLUMNS, "labels")
-    key = find(ID_COLUMNS, "ids")
+    true, key, label = find("true"), _id_column(table, notes), find("given")
+    # a column of given labels is the one to train on even beside a label, which may be the true one
+    label = find("label") if label is None else label
     if label is None:
-        rest = [name for name in table.names if name not in (true, key)]
+        rest = [k for k in range(len(table.names)) if k not in (true, key)]
         if len(rest) != 1:
             listing = ", ".join(map(repr, table.names)) or "none"
             raise InputError(
-                f"{table.path} has no column of labels that could be told apart (its columns: {listing}); "
+                f"{table.source} has no column known to be the labels (its columns: {listing}); "
                 "call one of them label"
             )
         label = rest[0]
     return label, true, key
 
 
-def _length(table: Table, columns: Mapping[str, Any]) -> int:
-    lengths = {name: len(column) for name, column in columns.items()}
+def _id_column(table: Table, notes: list[str]) -> int | None:
+    """Return the position of the ids; a column of encoded images is none, whatever it is called."""
+    ranked = []
+    for place in role_columns(table.names, "id"):
+        cells = table.read(place)
+        if not isinstance(cells, str) and cells.ndim == 1:
+            ranked.append(place)
+    if not ranked:
+        return None
+    check_once(table.names, ranked[0], table.source)
+    if len(ranked) > 1:
+        notes.append(passed_over("id", [table.names[k] for k in ranked]))
+    return ranked[0]
+
+
+def _column(table: Table, place: int) -> np.ndarray:
+    """Return the cells of a column, (N,)."""
+    cells = table.cells(place)
+    if cells.ndim != 1:
+        name = repr(table.names[place]) if table.headed else "the array"
+        raise InputError(
+            f"{table.source}: {name} has the shape {cells.shape}, expected one label per example, (N,)"
+        )
+    return cells
+
+
+def _length(table: Table, columns: Mapping[int, np.ndarray]) -> int:
+    lengths = {table.names[k]: len(column) for k, column in columns.items()}
     if len(set(lengths.values())) > 1:
         listing = ", ".join(f"{name!r} has {n}" for name, n in lengths.items())
-        raise InputError(f"{table.path} has columns of different lengths: {listing}")
+        raise InputError(f"{table.source} has columns of different lengths: {listing}")
     length = next(iter(lengths.values()))
     if not length:
-        raise InputError(f"{table.path} holds no label")
+        raise InputError(f"{table.source} holds no label")
     return length
 
 
-def _order(table: Table, key: str, column: Any, ids: Sequence[str], others: Collection[str]) -> np.ndarray:
+def _order(table: Table, column: np.ndarray, ids: Sequence[str], others: Collection[str]) -> np.ndarray:
     """Return for each id of the set the row of the file that names it."""
     wanted = {name: i for i, name in enumerate(ids)}
     if len(wanted) != len(ids):
@@ -177,26 +195,25 @@ def _order(table: Table, key: str, column: Any, ids: Sequence[str], others: Coll
             "two examples of the set have the same id, so that its labels cannot be found by ids"
         )
     order = np.full(len(ids), -1, dtype=np.int64)
-    for row, cell in enumerate(_values(column)):
-        name = "" if cell is None else str(cell).strip()
+    for row, name in enumerate(cell.strip() for cell in texts(column)):
         place = wanted.get(name)
         if place is None and name in others:
             continue
         if place is None:
             raise InputError(
-                f"{table.row(row)} of {table.path} names {name!r}, which is no example of the set "
+                f"{table.row(row)} of {table.source} names {name!r}, which is no example of the set "
                 f"(an id of it: {ids[0]!r}); take the row out or correct it"
             )
         if order[place] >= 0:
             raise InputError(
-                f"{table.row(row)} of {table.path} names {name!r} again, after "
+                f"{table.row(row)} of {table.source} names {name!r} again, after "
                 f"{table.row(int(order[place]))}; leave one of them"
             )
         order[place] = row
     missing = np.flatnonzero(order < 0)
     if missing.size:
         raise InputError(
-            f"{table.path} has no label for {missing.size} of {len(ids)} examples, the first is "
+            f"{table.source} has no label for {missing.size} of {len(ids)} examples, the first is "
             f"{ids[int(missing[0])]!r}; add a row for each"
         )
     return order
@@ -205,17 +222,17 @@ def _order(table: Table, key: str, column: Any, ids: Sequence[str], others: Coll
 # From cells to class numbers ----------------------------------------------------------------------
 
 
-def _values(column: Any) -> list[Any]:
-    return column.tolist() if isinstance(column, np.ndarray) else list(column)
-
-
-def _numbers(table: Table, column: Any, num_classes: int, names: tuple[str, ...] | None) -> np.ndarray:
+def _numbers(table: Table, column: np.ndarray, num_classes: int, names: tuple[str, ...] | None) -> np.ndarray:
     """Return a column as class numbers, (N,) int64."""
-    if isinstance(column, np.ndarray) and column.dtype.kind in "iu":
+    if column.dtype.kind in "iu":
         bad = (column < 0) | (column >= num_classes)
         if not bad.any():
             return column.astype(np.int64)
-    cells = [cell.strip() if isinstance(cell, str) else cell for cell in _values(column)]
+    if column.dtype.kind == "f" and np.isnan(column).any():  # of integers too: a gap makes them float
+        raise InputError(
+            f"{table.row(int(np.isnan(column).argmax()))} of {table.source} has no label; correct it"
+        )
+    cells = [cell.strip() if isinstance(cell, str) else cell for cell in column.tolist()]
     by_name = {} if names is None else {text.strip(): k for k, text in enumerate(names)}
     as_names = [by_name.get(cell, -1) if isinstance(cell, str) else -1 for cell in cells]
     as_numbers = [_class_number(cell, num_classes) for cell in cells]
@@ -223,8 +240,8 @@ def _numbers(table: Table, column: Any, num_classes: int, names: tuple[str, ...]
         if min(as_numbers) >= 0 and as_names != as_numbers:
             row = next(i for i, (a, b) in enumerate(zip(as_names, as_numbers, strict=True)) if a != b)
             raise InputError(
-                f"{table.row(row)} of {table.path} has the label {cells[row]!r}, which is the name of class "
-                f"{as_names[row]} and the number of another; save class numbers as integers (.npy, .parquet)"
+                f"{table.row(row)} of {table.source} has the label {cells[row]!r}, which is the name of "
+                f"class {as_names[row]} and the number of another; save numbers as integers (.npy, .parquet)"
             )
         return np.array(as_names, dtype=np.int64)
     if min(as_numbers) < 0:
@@ -232,7 +249,7 @@ def _numbers(table: Table, column: Any, num_classes: int, names: tuple[str, ...]
         mostly_names = sum(k >= 0 for k in as_names) > sum(k >= 0 for k in as_numbers)
         first = (as_names if mostly_names else as_numbers).index(-1)
         raise InputError(
-            f"{table.row(first)} of {table.path} {_fault(cells[first], num_classes, names)}; correct it"
+            f"{table.row(first)} of {table.source} {_fault(cells[first], num_classes, names)}; correct it"
         )
     return np.array(as_numbers, dtype=np.int64)
 

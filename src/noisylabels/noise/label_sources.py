@@ -1,4 +1,4 @@
-"""What comes into a noise from files: labels, people's labels, transition matrices."""
+"""Noise from files: labels, human annotations, transition matrices."""
 
 from __future__ import annotations
 
@@ -29,6 +29,7 @@ def labels_from(path: str, word: str, context: NoiseContext) -> LoadedLabels:
         ids=None if context.ids is None else list(context.ids),
         others=context.others,
     )
+    context.notes.extend(f"{path}: {note}" for note in file.notes)
     places = np.arange(len(context.labels)) if file.index is None else file.index
     if len(file.given) != len(places) or places.max() >= len(context.labels):
         raise InputError(

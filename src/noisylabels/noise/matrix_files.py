@@ -7,12 +7,12 @@ from pathlib import Path
 
 import numpy as np
 
-from noisylabels.core import cells
+from noisylabels.core import columnar, delimited
 from noisylabels.core.checks import InputError, did_you_mean
 from noisylabels.core.files import check_file
 from noisylabels.noise.transition import check_transition
 
-SUFFIXES = (*cells.SUFFIXES, ".npy")
+SUFFIXES = (*delimited.SUFFIXES, ".npy")
 
 
 def read_transition(
@@ -21,8 +21,8 @@ def read_transition(
     """Read a transition matrix.
 
     Args:
-        path: a .npy file of a (K, K) array; or a .csv or .tsv file of K rows of K numbers, a row a true
-            class. A first line may name the columns and a first column the rows.
+        path: a .npy file of a (K, K) array; or a .csv or .tsv file of K rows of K numbers, one row per
+            true class. A first line may name the columns and a first column the rows.
         num_classes: K.
         class_names: K names, in the order of the class numbers. Names in the file are then looked up among
             them, so that they may stand in any order; without it they are passed over.
@@ -61,22 +61,16 @@ def _check_shape(path: Path, rows: int, columns: int, num_classes: int) -> None:
 
 
 def _from_array(path: Path, num_classes: int, class_names: Sequence[str] | None) -> np.ndarray:
-    try:
-        values = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise InputError(
-            f"{path} is not a readable NumPy file ({error}); save it anew with np.save"
-        ) from None
+    values = columnar.read_array(path)
     if values.shape != (num_classes, num_classes):
         raise InputError(
             f"{path} holds an array of shape {values.shape}, expected ({num_classes}, {num_classes})"
         )
-    found: np.ndarray = values
-    return found
+    return values
 
 
 def _from_cells(path: Path, num_classes: int, class_names: Sequence[str] | None) -> np.ndarray:
-    lines = [(number, row) for number, row in cells.read_cells(path) if any(row)]
+    lines = [(number, row) for number, row in delimited.read_cells(path) if any(row)]
     width = max((len(row) for _, row in lines), default=0)
     _check_shape(path, len(lines), width, num_classes)
     for number, row in lines:

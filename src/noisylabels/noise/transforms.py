@@ -10,8 +10,8 @@ puts foreign images under labels.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, MutableSequence, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -39,6 +39,7 @@ class NoiseContext:
         ids: N names of the examples, or None.
         foreign: how many foreign images there are, or None.
         others: ids that a file of labels may name beside.
+        notes: gets a line where a file has several columns that would do.
     """
 
     labels: np.ndarray
@@ -49,6 +50,7 @@ class NoiseContext:
     ids: Sequence[str] | None = None
     foreign: int | None = None
     others: Collection[str] = ()
+    notes: MutableSequence[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         for what, names in (("ids", self.ids), ("others", self.others)):

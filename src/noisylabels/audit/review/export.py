@@ -6,16 +6,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from noisylabels.audit.review.current import Exported, current
-from noisylabels.core.cells import SUFFIXES as TABLES
-from noisylabels.core.cells import CellWriter
 from noisylabels.core.checks import InputError
+from noisylabels.core.delimited import SUFFIXES, CellWriter
 from noisylabels.core.files import atomic_replace, check_target
+from noisylabels.core.tables import TABLES
 
 if TYPE_CHECKING:
     from noisylabels.audit.review.session import Session
 
-LABELS = (".csv", ".tsv", ".parquet")
-"""What a table of ids and labels may end in."""
 FORMS = ("auto", "labels", "input")
 
 
@@ -34,13 +32,13 @@ def export(session: Session, target: Path, form: str = "auto", overwrite: bool =
     Raises:
         InputError: the target is there already, is or lies in the data, or the form does not fit the data.
     """
-    table = target.suffix.lower() in LABELS
+    table = target.suffix.lower() in TABLES
     form = ("labels" if table else "input") if form == "auto" else form
     data = session.audit.summary.get("data")
     source = Path(data) if data and Path(data).exists() else None
     _check_free(target, source, overwrite)
     if form == "labels":
-        check_target(target, LABELS, "file of labels")
+        check_target(target, TABLES, "file of labels")
         return _noted(session, _write_labels(session, target))
     if source is None:
         raise InputError(
@@ -86,7 +84,7 @@ def write_rows(session: Session, text: TextIO, delimiter: str = ",") -> Exported
 
 def _write_labels(session: Session, target: Path) -> Exported:
     with atomic_replace(target) as temporary:
-        if target.suffix.lower() in TABLES:
+        if target.suffix.lower() in SUFFIXES:
             with temporary.open("w", encoding="utf-8", newline="") as text:
                 done = write_rows(session, text, "\t" if target.suffix.lower() == ".tsv" else ",")
         else:

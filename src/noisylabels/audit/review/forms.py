@@ -17,9 +17,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from noisylabels.audit.review.current import Exported, by_id, check_seen, shown
-from noisylabels.core.cells import SUFFIXES as TABLES
-from noisylabels.core.cells import CellWriter
+from noisylabels.core.columnar import open_parquet
+from noisylabels.core.delimited import SUFFIXES as TABLES
+from noisylabels.core.delimited import CellWriter, delimiter_of
 from noisylabels.core.files import atomic_replace, check_target, read_text
+from noisylabels.core.tables import role_columns, texts
 
 if TYPE_CHECKING:
     from noisylabels.audit.review.session import Session
@@ -64,7 +66,7 @@ def _write_table(session: Session, source: Source, target: Path) -> Exported:
     mark = "\ufeff" if source.root.read_bytes()[:3] == b"\xef\xbb\xbf" else ""
     lines = io.StringIO(text, newline="").readlines()
     ending = "\r\n" if lines and lines[0].endswith("\r\n") else "\n"
-    delimiter = _delimiter(source.root, lines)
+    delimiter = delimiter_of(source.root, lines)
     reader = csv.reader(lines, delimiter=delimiter, strict=True)
     columns: tuple[int | None, int] | None = None
     written, seen, at, number = [mark], set(), 0, 0
@@ -98,22 +100,13 @@ def _write_table(session: Session, source: Source, target: Path) -> Exported:
 
 def _columns(heading: list[str], source: Source) -> tuple[int | None, int]:
     """Return where a table has the ids of its rows, or None, and their labels."""
-    from noisylabels.data import feature_rows, feature_table, image_table
+    from noisylabels.data.feature_rows import id_place
 
-    lower = [name.lower() for name in heading]
-    keys = (feature_rows.ID_COLUMN,) if source.features else image_table.PATH_COLUMNS
-    known = feature_table.LABEL_COLUMNS if source.features else image_table.LABEL_COLUMNS
-    found = [lower.index(name) for name in known if name in lower]
-    label = heading.index(source.label_column) if source.label_column in heading else found[0]
-    return next((lower.index(name) for name in keys if name in lower), None), label
-
-
-def _delimiter(source: Path, lines: Collection[str]) -> str:
-    """Return what parts the cells, as `read_cells` finds it."""
-    first = next((line for line in lines if line.strip()), "")
-    if source.suffix.lower() == ".tsv":
-        return "\t"
-    return next((mark for mark in ",;\t" if mark in first), ",")
+    if source.label_column in heading:
+        label = heading.index(source.label_column)
+    else:
+        label = role_columns(heading, "label", "features" if source.features else "")[0]
+    return id_place(heading) if source.features else role_columns(heading, "path")[0], label
 
 
 def _says(cell: str, label: str, classes: Collection[str]) -> bool:
@@ -240,17 +233,18 @@ def _write_parquet(session: Session, source: Source, target: Path) -> Exported:
 
 def _parquet_columns(file: Path, source: Source) -> tuple[str, str | None]:
     """Return the names of the columns of the labels and, of rows of numbers, of the ids, or None."""
-    from noisylabels.data.parquet import Layout, class_label_names, opened
+    from noisylabels.data.feature_rows import id_place
+    from noisylabels.data.parquet import Layout, class_label_names
 
     if not source.features:
         return Layout.of(file, [], source.label_column).label, None
-    with opened(file) as parquet:
+    with open_parquet(file) as parquet:
         schema = parquet.schema_arrow
     key, label = (
         _columns(schema.names, source)
         if source.label_column or not class_label_names(schema)
         else (
-            next((k for k, name in enumerate(schema.names) if name.lower() == "id"), None),
+            id_place(schema.names),
             schema.names.index(next(iter(class_label_names(schema)))),
         )
     )
@@ -269,11 +263,10 @@ def _rewrite(
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    from noisylabels.data.parquet import class_label_names, opened
-    from noisylabels.data.sheets import texts
+    from noisylabels.data.parquet import class_label_names
 
     names: list[str] = []
-    with opened(file) as parquet:
+    with open_parquet(file) as parquet:
         schema, meta = parquet.schema_arrow, parquet.metadata
         codec = meta.row_group(0).column(0).compression if meta.num_row_groups else "SNAPPY"
         codec = "NONE" if codec == "UNCOMPRESSED" else codec

@@ -1,10 +1,10 @@
-"""Tables of cells: CSV and TSV as rows of text; what the cells mean is the caller's to say."""
+"""CSV and TSV as rows of cells; what the cells mean is the caller's to say."""
 
 from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TextIO
 
@@ -36,9 +36,7 @@ def read_cells(path: Path) -> Iterator[tuple[int, list[str]]]:
     [(1, ['id', 'label']), (2, ['1', 'cat']), (3, []), (4, ['2', 'eel'])]
     """
     text = read_text(path)
-    first = next((line for line in io.StringIO(text) if line.strip()), "")
-    tabs = path.suffix.lower() == ".tsv"
-    delimiter = "\t" if tabs else next((mark for mark in ",;\t" if mark in first), ",")
+    delimiter = delimiter_of(path, io.StringIO(text))
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     try:
         for row in reader:
@@ -46,6 +44,14 @@ def read_cells(path: Path) -> Iterator[tuple[int, list[str]]]:
             yield reader.line_num, [] if blank else [cell.strip() for cell in row]
     except csv.Error as error:
         raise InputError(f"line {reader.line_num} of {path} is not valid CSV ({error}); correct it") from None
+
+
+def delimiter_of(path: Path, lines: Iterable[str]) -> str:
+    """Return the delimiter of a table with these lines, as `read_cells` takes it."""
+    if path.suffix.lower() == ".tsv":
+        return "\t"
+    first = next((line for line in lines if line.strip()), "")
+    return next((mark for mark in ",;\t" if mark in first), ",")
 
 
 class CellWriter:

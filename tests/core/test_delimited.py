@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from noisylabels.core.cells import CellWriter, read_cells
 from noisylabels.core.checks import InputError
+from noisylabels.core.delimited import CellWriter, read_cells
 from noisylabels.core.files import read_text
 
 

@@ -1,0 +1,159 @@
+"""Parquet and NumPy files as columns: opened, checked and turned into arrays; nothing is unpickled."""
+
+from __future__ import annotations
+
+import contextlib
+import zipfile
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+import numpy as np
+
+from noisylabels.core.checks import InputError
+
+
+@contextlib.contextmanager
+def open_parquet(file: Path) -> Iterator[Any]:
+    """Open a Parquet file; damage that shows then or while it is read is an `InputError`."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        with pq.ParquetFile(file) as parquet:
+            yield parquet
+    except InputError:
+        raise
+    # Arrow raises OSError and, for names that are not UTF-8, ValueError on top of its own exceptions
+    except (pa.ArrowException, OSError, ValueError) as error:
+        first_line = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise InputError(f"{file} cannot be read as Parquet ({first_line}); get the file again") from None
+
+
+def parquet_columns(
+    files: Sequence[Path], *, at_once: bool = False
+) -> tuple[list[str], list[int], Callable[[str], np.ndarray | str]]:
+    """Return the names, the rows per file, and a reader of the columns of Parquet files.
+
+    Args:
+        files: parts of one table, which all have the columns of the first.
+        at_once: read all columns now instead of each when it is asked for.
+
+    Returns:
+        Names, numbers of rows, and a function from a name to the cells of that column, see `arrow_cells`.
+
+    Raises:
+        InputError: a file is damaged, or lacks a column that the first has.
+    """
+    import pyarrow as pa
+
+    names: list[str] = []
+    sizes, tables = [], []
+    for file in files:
+        with open_parquet(file) as parquet:
+            found = parquet.schema_arrow.names
+            names = names or list(found)
+            if lacking := [name for name in names if name not in found]:
+                raise InputError(f"{file} lacks the column {lacking[0]!r} that the first file has")
+            sizes.append(int(parquet.metadata.num_rows))
+            tables.append(parquet.read() if at_once else None)
+
+    def part(file: Path, table: Any, name: str) -> Any:
+        if table is not None:
+            return table.select([name])
+        with open_parquet(file) as parquet:
+            return parquet.read(columns=[name]).select([name])
+
+    def read(name: str) -> np.ndarray | str:
+        parts = [part(file, table, name) for file, table in zip(files, tables, strict=True)]
+        try:
+            # files of one set may have a column as integers, as floats, or as nothing at all
+            return arrow_cells(pa.concat_tables(parts, promote_options="permissive").column(0))
+        except (pa.ArrowException, TypeError, ValueError):
+            return str(parts[0].schema.field(0).type)
+
+    return names, sizes, read
+
+
+def arrow_cells(column: Any) -> np.ndarray | str:
+    """Return the cells of an Arrow column, or what it holds where that is neither numbers nor words.
+
+    Args:
+        column: a chunked array of N cells.
+
+    Returns:
+        (N,): integers or bool where no cell is missing; float64, NaN where a number is missing; object, text,
+        "" where it is missing. (N, D) float64 of lists of D numbers. Else a word such as "dates".
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    kind = column.type
+    if pa.types.is_null(kind):  # what a writer makes of a column in which nothing is
+        return np.full(len(column), np.nan)
+    if pa.types.is_dictionary(kind):
+        kind = kind.value_type
+        column = pa.chunked_array([chunk.dictionary_decode() for chunk in column.chunks], kind)
+    if pa.types.is_temporal(kind):
+        return "dates"
+    if (pa.types.is_boolean(kind) or pa.types.is_integer(kind)) and not column.null_count:
+        return np.asarray(column.to_numpy())
+    if pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind):
+        return np.asarray(pc.cast(column, pa.float64(), safe=False).to_numpy(), dtype=np.float64)
+    if pa.types.is_boolean(kind):
+        return np.asarray(pc.cast(pc.cast(column, pa.int8()), pa.float64()).to_numpy(), dtype=np.float64)
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+        return np.array([cell or "" for cell in column.to_pylist()], dtype=object)
+    listed = pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
+    if listed and (pa.types.is_floating(kind.value_type) or pa.types.is_integer(kind.value_type)):
+        if column.null_count:
+            return "lists, some of them missing"
+        lengths = pc.unique(pc.list_value_length(column)).to_pylist()
+        if len(lengths) != 1:
+            return f"lists of {min(lengths)} to {max(lengths)} numbers"
+        values = np.asarray(pc.cast(pc.list_flatten(column), pa.float64()).to_numpy(), dtype=np.float64)
+        return values.reshape(len(column), lengths[0])
+    return str(kind)
+
+
+def array_names(path: Path) -> list[str]:
+    """Return the names of the arrays in an .npz file; only its table of contents is read."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return [name.removesuffix(".npy") for name in archive.namelist()]
+    except Exception as error:  # a damaged archive fails in any way
+        _damaged(path, error)
+
+
+def read_array(path: Path, name: str | None = None, *, mapped: bool = False) -> np.ndarray:
+    """Return the array of an .npy file, or one of those of an .npz file.
+
+    Args:
+        path: the file.
+        name: of the array in an .npz file; None for an .npy file.
+        mapped: map an .npy file into memory instead of reading it.
+
+    Raises:
+        InputError: the file is damaged or not NumPy's, or holds Python objects.
+    """
+    try:
+        if mapped:
+            return np.lib.format.open_memmap(path, mode="r")
+        with path.open("rb") as file:  # opened here, because np.load leaves a damaged archive open
+            if name is None:
+                return np.asarray(np.lib.format.read_array(file, allow_pickle=False))
+            array = np.load(file, allow_pickle=False)[name]
+        if not isinstance(array, np.ndarray):  # bytes, of a file in the archive that is no array
+            raise ValueError("it is no array")
+        return array
+    except Exception as error:  # a damaged file fails in any way
+        _damaged(path if name is None else f"{name} of {path}", error)
+
+
+def _damaged(where: Path | str, error: Exception) -> NoReturn:
+    reason = str(error).strip().partition("\n")[0] or type(error).__name__
+    if "allow_pickle" in reason or "Python objects" in reason:
+        raise InputError(
+            f"{where} holds Python objects, which are not read; save it with a plain type"
+        ) from None
+    raise InputError(f"{where} cannot be read as a NumPy file ({reason}); get or save it again") from None

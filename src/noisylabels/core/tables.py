@@ -1,0 +1,335 @@
+"""Tables: files as named columns, and the names by which a column's role is recognized.
+
+One table of names, `ROLES`, serves every reader: data sets, files of labels, corrections, probabilities,
+exports. Names are matched without regard to case. Where several columns have a name of one role, the name
+that comes first in `ROLES` is used and a note names the others; two columns of the same name are refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, MutableSequence, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+
+import numpy as np
+
+from noisylabels.core.checks import InputError
+from noisylabels.core.columnar import array_names, parquet_columns, read_array
+from noisylabels.core.delimited import SUFFIXES, read_cells
+
+TABLES = (*SUFFIXES, ".parquet")
+"""What a file of named columns ends in."""
+
+_MOST_NAMED = 20  # columns that an error names
+
+_PATHS = (
+    "path",
+    "file",
+    "filename",
+    "file_name",
+    "filepath",
+    "file_path",
+    "image",
+    "img",
+    "image_path",
+)
+
+ROLES: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "label": ("label", "class", "target", "class_name", "labels", "y", "targets", "fine_label"),
+        "given": ("given", "given_label", "noisy", "noisy_label", "noisy_labels"),
+        "true": ("true", "true_label", "clean", "clean_label"),
+        "id": ("id", *_PATHS, "ids", "image_id", "name"),  # the id of an image is its path
+        "index": ("index",),
+        "path": _PATHS,
+        "image": ("image", "img"),  # of encoded images, within the table
+        "split": ("split", "part", "subset"),
+    }
+)
+"""Role -> the names of a column that has it, the preferred ones first.
+
+label: the class. given: labels to train on that may be wrong. true: labels taken as right. id: what names an
+example. index: its position in the set, from 0. path: of an image file. image: an encoded image. split:
+train, val or test. A column of probabilities has the name of its class.
+"""
+
+PREFERENCES: Mapping[tuple[str, str], tuple[str, ...]] = MappingProxyType(
+    {
+        ("parquet", "label"): ("label", "labels", "fine_label", "target", "class"),
+        ("arrays", "label"): ("labels", "y", "targets", "label"),
+        ("noise", "label"): ("label", "class", "target", "labels", "y", "targets"),
+        ("features", "label"): ("label", "class", "target", "class_name", "labels", "y"),
+    }
+)
+"""(format, role) -> the names that come first in this format, in its own order, as its files have long been
+read. The other names of the role count where none of these is there; beside features they are features.
+"""
+
+
+def role_names(role: str, form: str = "") -> tuple[str, ...]:
+    """Return all names of a role in the order in which a format prefers them.
+
+    >>> role_names("label", "arrays")[:5]
+    ('labels', 'y', 'targets', 'label', 'class')
+    """
+    return tuple(dict.fromkeys((*PREFERENCES.get((form, role), ()), *ROLES[role])))
+
+
+def role_columns(names: Sequence[str], role: str, form: str = "") -> list[int]:
+    """Return the positions of the columns that have a role by their names, the preferred one first.
+
+    >>> role_columns(["x", "Target", "class"], "label")
+    [2, 1]
+    """
+    lower = [name.strip().lower() for name in names]
+    preferred = PREFERENCES.get((form, role), ())
+    found = [lower.index(name) for name in preferred if name in lower]
+    return found or [lower.index(name) for name in ROLES[role] if name in lower]
+
+
+def find_column(
+    names: Sequence[str],
+    role: str,
+    source: Path | str,
+    notes: MutableSequence[str] | None = None,
+    form: str = "",
+) -> int | None:
+    """Return the position of the column that has a role by its name; None where there is none.
+
+    Args:
+        names: of the columns.
+        role: one of `ROLES`.
+        source: what to call the table in an error.
+        notes: gets a line where several columns would do.
+        form: the format whose `PREFERENCES` apply, if it has any.
+
+    Raises:
+        InputError: two columns have the name that is preferred.
+
+    >>> find_column(["image_id", "Labels"], "label", "t.csv")
+    1
+    """
+    found = role_columns(names, role, form)
+    if not found:
+        return None
+    check_once(names, found[0], source)
+    if len(found) > 1 and notes is not None:
+        notes.append(passed_over(role, [names[k] for k in found]))
+    return found[0]
+
+
+def need_column(
+    names: Sequence[str], role: str, source: Path | str, notes: MutableSequence[str] | None = None
+) -> int:
+    """Return what `find_column` returns, or raise an `InputError` that names what is accepted."""
+    found = find_column(names, role, source, notes)
+    if found is None:
+        raise InputError(
+            f"{source} has no {role} column: its columns are {', '.join(names[:_MOST_NAMED])}"
+            f"{', ...' if len(names) > _MOST_NAMED else ''}; "
+            f"call one {', '.join(ROLES[role][:-1])} or {ROLES[role][-1]}"
+        )
+    return found
+
+
+def passed_over(role: str, ranked: Sequence[str]) -> str:
+    """Return the note which of several columns of a role is used: the first."""
+    return f"{role} column {ranked[0]!r} used, {', '.join(map(repr, ranked[1:]))} ignored"
+
+
+def check_once(names: Sequence[str], place: int, source: Path | str) -> None:
+    """Raise an `InputError` if another column has the name of this one, also in other case."""
+    wanted = names[place].strip().lower()
+    twice = [name for name in names if name.strip().lower() == wanted]
+    if len(twice) > 1:
+        shown = repr(twice[0]) if twice[0] == twice[1] else f"{twice[0]!r} and {twice[1]!r}"
+        raise InputError(f"{source} has two columns called {shown}; rename one")
+
+
+@dataclass(frozen=True, eq=False)
+class Table:
+    """A file as named columns, each read when it is asked for.
+
+    Args:
+        source: the file, for an error.
+        names: of the columns; a name may occur twice, and is refused when it is asked for.
+        read: position -> cells (N,), or (N, ...) of arrays: text as written, integers or bool; float with NaN
+            for a missing number. A word such as "dates" where the column holds neither numbers nor text.
+        place: row -> the file and what to call the row in it: "line 3".
+        headed: whether the columns have names of their own.
+    """
+
+    source: Path
+    names: Sequence[str]
+    read: Callable[[int], np.ndarray | str]
+    place: Callable[[int], tuple[Path, str]]
+    headed: bool = True
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        """Return the cells of a column by its name.
+
+        Raises:
+            InputError: no or several columns have this name, or it holds neither numbers nor text.
+        """
+        places = [k for k, other in enumerate(self.names) if other == name]
+        if len(places) != 1:
+            found = "two columns" if places else "no column"
+            raise InputError(
+                f"{self.source} has {found} called {name!r}" + ("; rename one" if places else "")
+            )
+        return self.cells(places[0])
+
+    def cells(self, place: int) -> np.ndarray:
+        """Return the cells of a column by its position.
+
+        Raises:
+            InputError: it holds neither numbers nor text.
+        """
+        cells = self.read(place)
+        if isinstance(cells, str):
+            raise InputError(
+                f"{self.source}: the column {self.names[place]!r} holds {cells}, expected numbers or text"
+            )
+        return cells
+
+    def row(self, number: int) -> str:
+        """Return what to call a row, counted from 0, within its file."""
+        return self.place(number)[1]
+
+    def where(self, number: int) -> str:
+        """Return the file and the place of a row, counted from 0."""
+        return "{}, {}".format(*self.place(number))
+
+
+def read_table(path: Path) -> Table:
+    """Read a file of named columns by its suffix: .csv, .tsv, .parquet, .npy or .npz.
+
+    Columns of CSV and TSV are text as it is written, without the spaces around it. An .npy file is one column
+    without a name.
+
+    Raises:
+        InputError: another suffix, a file that cannot be read, a row of another length than the heading.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     size = Path(folder, "t.csv").write_text("id,Labels\\n1,07\\n")
+    ...     table = read_table(Path(folder, "t.csv"))
+    ...     table[table.names[find_column(table.names, "label", table.source)]]
+    array(['07'], dtype=object)
+    """
+    suffix = path.suffix.lower()
+    if suffix in SUFFIXES:
+        return read_text_table(path)
+    if suffix == ".parquet":
+        return read_parquet_table([path])
+    if suffix == ".npy":
+        return Table(path, [""], lambda _: read_array(path), lambda row: (path, f"row {row}"), headed=False)
+    if suffix == ".npz":
+        names = array_names(path)
+        return Table(path, names, lambda k: read_array(path, names[k]), lambda row: (path, f"row {row}"))
+    raise InputError(f"{path} is no table that can be read; expected .csv, .tsv, .parquet, .npy or .npz")
+
+
+def read_text_table(
+    path: Path,
+    *,
+    is_heading: Callable[[Sequence[Sequence[str]]], bool] | None = None,
+    keep_blank: bool = False,
+    columns: str = "id,label",
+) -> Table:
+    """Read a table in CSV or TSV.
+
+    Args:
+        path: the file.
+        is_heading: whether the first of all rows names the columns; without it, it does. Columns without
+            names are called "1", "2", ...
+        keep_blank: keep rows of which all cells are empty; lines at the end are dropped all the same. Else
+            they are passed over.
+        columns: an example of a heading, for an error.
+
+    Raises:
+        InputError: the file cannot be read or is empty, or a row has another length than the first.
+    """
+    lines: list[int] = []
+    rows: list[list[str]] = []
+    for line, cells in read_cells(path):
+        # an empty line separates rows, but in a lone column it is a cell that is missing
+        lone = bool(rows) and len(rows[0]) == 1
+        if any(cells) or (keep_blank and (len(cells) > 1 or lone)):
+            lines.append(line)
+            rows.append(cells)
+    while rows and not rows[-1]:  # editors leave empty lines at the end
+        rows.pop(), lines.pop()
+    if not rows:
+        raise InputError(f"{path} is empty; expected a heading such as {columns} and one line per row")
+    rows = [row or [""] for row in rows]
+    width = len(rows[0])
+    headed = is_heading is None or is_heading(rows)
+    for line, row in zip(lines, rows, strict=True):
+        if len(row) != width:
+            first = "heading" if headed else "first line"
+            raise InputError(f"{path}, line {line}: {len(row)} cells, but the {first} has {width}")
+    names = rows[0] if headed else [str(k + 1) for k in range(width)]
+    body, lines = (rows[1:], lines[1:]) if headed else (rows, lines)
+
+    def read(place: int) -> np.ndarray:
+        return np.array([row[place] for row in body], dtype=object)
+
+    return Table(path, names, read, lambda row: (path, f"line {lines[row]}"), headed)
+
+
+def read_parquet_table(files: Sequence[Path], *, at_once: bool = False) -> Table:
+    """Read Parquet files of the same columns as one table, see `parquet_columns`."""
+    names, sizes, read = parquet_columns(files, at_once=at_once)
+    ends = np.cumsum(sizes)
+
+    def place(row: int) -> tuple[Path, str]:
+        part = int(np.searchsorted(ends, row, side="right"))
+        return files[part], f"row {row - int(ends[part]) + sizes[part]}"
+
+    return Table(files[0], names, lambda k: read(names[k]), place)
+
+
+# Cells --------------------------------------------------------------------------------------------------
+
+MISSING = frozenset(("", "na", "n/a", "nan", "null", "none", "?", "<na>", "#n/a"))
+"""What a cell holds, in small letters, that holds nothing."""
+
+
+def is_missing(column: np.ndarray) -> np.ndarray:
+    """Return which cells of a column hold nothing, bool (N,).
+
+    >>> is_missing(np.array(["3", "", " NaN", "cat"], dtype=object))
+    array([False,  True,  True, False])
+    """
+    if column.dtype.kind == "f":
+        return np.asarray(np.isnan(column))
+    if column.dtype.kind != "O":
+        return np.zeros(len(column), dtype=bool)
+    # the words are short: most cells need no more than a look at their length
+    longest = max(map(len, MISSING))
+    found = (len(cell) <= longest and cell.lower() in MISSING for cell in map(str.strip, column))
+    return np.fromiter(found, dtype=bool, count=len(column))
+
+
+def is_number(word: str) -> bool:
+    """Return whether a word is a number as Python writes it, NaN and infinity among them."""
+    try:
+        float(word)
+    except ValueError:
+        return False
+    return True
+
+
+def texts(cells: np.ndarray) -> np.ndarray:
+    """Return cells as the words that they would be in a file of text."""
+    if cells.dtype.kind == "O":
+        return cells
+    if cells.dtype.kind == "b":
+        return np.where(cells, "true", "false").astype(object)
+    if cells.dtype.kind == "U":
+        return cells.astype(object)
+    if cells.dtype.kind in "iu":  # to the last digit: ids may be long
+        return np.array([str(value) for value in cells.tolist()], dtype=object)
+    return np.array([f"{value:.15g}" for value in cells.tolist()], dtype=object)
