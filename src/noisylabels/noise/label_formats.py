@@ -15,6 +15,8 @@ import numpy as np
 from noisylabels.core.cells import read_cells
 from noisylabels.core.checks import InputError
 from noisylabels.core.files import read_text
+from noisylabels.noise.checks import check_index
+from noisylabels.noise.saved_labels import KEY, read_saved
 
 # A name of the first group is the label to train on even beside one of the second, which then may be
 # the true label or another one: nothing says which.
@@ -25,7 +27,6 @@ ID_COLUMNS = ("id", "ids", "path", "filename", "file", "image", "image_id", "nam
 _KNOWN = {*GIVEN_COLUMNS, *LABEL_COLUMNS, *TRUE_COLUMNS, *ID_COLUMNS}
 
 _NUMBER = re.compile(r"[+-]?[0-9]+")
-_SAVED = b"noisylabels"  # the key in the metadata of a file that NoisyLabels.save wrote
 
 
 @dataclass(frozen=True)
@@ -152,26 +153,29 @@ def _read_parquet(path: Path) -> Table:
 
     with _readable(path, "Parquet file"):
         schema = pq.read_schema(path)
-    if _SAVED in (schema.metadata or {}):
-        # here, because what a noise may be is known by reading files, and this is a file of noise
-        from noisylabels.noise.labels import NoisyLabels
-
-        saved = NoisyLabels.load(path)  # which checks the digest
-        if saved.foreign is not None:
-            raise InputError(
-                f"{path} has labels of foreign images, which it does not hold; "
-                f"make the noise anew: {saved.spec}"
-            )
-        return Table(
-            path,
-            ["given", "true"],
-            {"given": saved.given, "true": saved.true}.__getitem__,
-            _entry,
-            index=saved.index,
-        )
+    if KEY in (schema.metadata or {}):
+        return _saved(path)
     if len(set(schema.names)) != len(schema.names):
         raise InputError(f"{path} has two columns of one name; leave one of them")
     return Table(path, schema.names, read, _entry)
+
+
+def _saved(path: Path) -> Table:
+    """Return the table of a file that `NoisyLabels.save` wrote."""
+    record, columns = read_saved(path)  # which checks the digest
+    if "foreign" in columns:
+        raise InputError(
+            f"{path} has labels of foreign images, which it does not hold; "
+            f"make the noise anew: {record['spec']}"
+        )
+    index = columns.get("index")
+    return Table(
+        path,
+        ["given", "true"],
+        columns.__getitem__,
+        _entry,
+        index=None if index is None else check_index(index, len(columns["given"])),
+    )
 
 
 READERS: dict[str, Callable[[Path], Table]] = {
