@@ -36,9 +36,9 @@ from noisylabels.experiment import (
     run,
     run_id,
 )
+from noisylabels.experiment.prediction import load_model, predict
 from noisylabels.experiment.sets import trained_on
 from noisylabels.noise.labels import NoisyLabels
-from noisylabels.prediction import load_model, predict
 from noisylabels.training.interrupt import Interrupted
 
 # a run of two epochs, 12 steps each

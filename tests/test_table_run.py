@@ -16,7 +16,7 @@ from noisylabels.cli import main
 from noisylabels.core.checks import InputError
 from noisylabels.data.features import FeatureSet, feature_set
 from noisylabels.experiment import corrupt_set, load_config, load_sets, run
-from noisylabels.prediction import load_model, predict, predict_table
+from noisylabels.experiment.prediction import load_model, predict, predict_table
 
 COLUMNS = 30
 

@@ -25,6 +25,7 @@ from noisylabels.experiment.reporter import Reporter, Silent
 from noisylabels.experiment.sets import corrupted, trained_on
 from noisylabels.experiment.trackers import Tracked, catch_up
 from noisylabels.training.settings import Settings
+from noisylabels.training.weights_file import save_model
 
 if TYPE_CHECKING:
     import torch
@@ -143,7 +144,6 @@ def _run_alone(
     from noisylabels.losses.expression import loss
     from noisylabels.models.catalog import build_model
     from noisylabels.noise.spec import NoiseSpec
-    from noisylabels.prediction import save_model
     from noisylabels.training.interrupt import Interrupted, stop_on_signals
     from noisylabels.training.loop import TrainingDiverged, fit
 
