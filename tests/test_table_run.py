@@ -200,7 +200,7 @@ def test_a_model_of_ones_own_gets_rows(finished, tmp_path):
 def test_the_same_run_of_a_table_is_done_once(finished, tmp_path):
     """Its id is that of the configuration, and the column of the labels is part of it."""
     first, second = (load_config(None, data="t.csv", label_column=name) for name in (None, "b"))
-    from noisylabels.experiment.config import run_id
+    from noisylabels.experiment import run_id
 
     assert run_id(first) == run_id(load_config(None, data="t.csv"))
     assert run_id(first) != run_id(second)

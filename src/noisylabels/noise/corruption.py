@@ -93,7 +93,7 @@ def corrupt(
     state = NoiseState.of(true)
     numbers: Pairs = ()
     if own is not None:
-        state, text = flipped(context, state, (rows_of(own),)), "matrix"
+        state, text, told = flipped(context, state, (rows_of(own),)), "matrix", False
     else:
         spec, each = _resolved(NoiseSpec.parse(spec), names, pairs, K)
         for stage, stage_pairs in zip(spec.stages, each, strict=True):
@@ -101,7 +101,7 @@ def corrupt(
         text = str(spec)
         mapped = [numbers for numbers in each if numbers]
         numbers = mapped[0] if len(mapped) == 1 else ()  # of several, each stage's text has its own
-    told = steps_of(text, K, numbers) is not None  # the text tells the matrix: it need not be kept
+        told = steps_of(spec, K, numbers) is not None  # the spec tells the matrix: it need not be kept
     expected = None
     if not told and state.steps is not None and K <= MOST_EXPECTED:
         expected = matrix(K, chain(K, state.steps))

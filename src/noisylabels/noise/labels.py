@@ -201,13 +201,13 @@ class NoisyLabels:
             raise InputError(f"{path} is damaged ({error}); restore it or make it anew") from None
 
 
-def steps_of(spec: str, num_classes: int, pairs: Pairs) -> tuple[Rows, ...] | None:
-    """Return the transition matrices that a spec's text tells of, as their rows; None if it does not.
+def steps_of(spec: str | NoiseSpec, num_classes: int, pairs: Pairs) -> tuple[Rows, ...] | None:
+    """Return the transition matrices that a spec names, as their rows; None if it names none.
 
     Args:
-        spec: the canonical text.
+        spec: the noise, or its canonical text.
         num_classes: K.
-        pairs: the numbers of the confusion map that the text names, if it names one.
+        pairs: the numbers of the confusion map that the spec names, if it names one.
     """
     try:
         stages = NoiseSpec.parse(spec).stages
