@@ -128,6 +128,52 @@ def test_every_file_keeps_to_its_floor():
     assert visited == sum(1 for _ in ROOT.rglob("*.py")) > 20
 
 
+CIRCLES = {
+    ("cli/completion.py", "cli/parser.py"),  # a verb that prints the parser's own completion
+    ("losses/catalog.py", "losses/validation.py"),  # a row, and the checks of a row, which name its type
+}
+"""Modules of one room that import each other."""
+
+
+def circles(files: dict[str, str]) -> set[tuple[str, ...]]:
+    """Return the groups of modules that import each other, in functions and for types too."""
+    names = {path.removesuffix(".py").replace("/", "."): path for path in files}
+    links: dict[str, set[str]] = {}
+    for path, source in files.items():
+        wanted = {name.removeprefix("noisylabels.") for name in imported(path, source)}
+        wanted |= {name.rpartition(".")[0] for name in wanted}
+        links[path] = {names[name] for name in wanted & names.keys()} - {path}
+
+    def reached(start: str) -> set[str]:
+        found: set[str] = set()
+        ahead = list(links[start])
+        while ahead:
+            if (path := ahead.pop()) not in found:
+                found.add(path)
+                ahead += links[path]
+        return found
+
+    ways = {path: reached(path) for path in files}
+    return {tuple(sorted({path, *(p for p in ways[path] if path in ways[p])})) for path in files} - {
+        (path,) for path in files
+    }
+
+
+def test_no_modules_import_each_other():
+    assert circles(sources()) <= CIRCLES
+
+
+def test_circles_are_found():
+    files = {
+        "noise/a.py": "from noisylabels.noise import b",
+        "noise/b.py": "def f():\n    from noisylabels.noise.c import x",
+        "noise/c.py": "if TYPE_CHECKING:\n    from .a import y",
+        "noise/d.py": "from noisylabels.noise.a import y\nimport noisylabels.noise.d",
+    }
+    assert circles(files) == {("noise/a.py", "noise/b.py", "noise/c.py")}
+    assert circles(files | {"noise/c.py": ""}) == set()
+
+
 def test_report_imports_nothing_of_the_project_but_core():
     for path, source in sources().items():
         if room_of(path) == "report":
