@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Trained:
-    """A model in evaluation mode, with what is needed to use it on images."""
+    """A model in evaluation mode, with what it needs to take images or the rows of a table."""
 
     model: nn.Module
     shape: dict[str, Any]  # the arguments of build_model
