@@ -27,6 +27,7 @@ import noisylabels as nl
 from noisylabels.core.files import write_text
 from noisylabels.data.images import ImageSet
 from noisylabels.noise import NoiseSpec
+from noisylabels.noise.spec import kind_of
 
 NOISES = (
     "symmetric:0.4",
@@ -70,7 +71,7 @@ def expected_rate(labels: nl.NoisyLabels) -> float | None:
         return None
     sizes = np.bincount(labels.true[labels.true >= 0], minlength=labels.num_classes)
     closed = float(((1 - labels.nominal.diagonal()) * sizes).sum() / sizes.sum())
-    foreign = [s.rate for s in NoiseSpec.parse(labels.spec).stages if s.row.needs == "foreign images"]
+    foreign = [s.rate for s in NoiseSpec.parse(labels.spec).stages if kind_of(s).needs == "foreign images"]
     return closed if not foreign else foreign[0] + (1 - foreign[0]) * closed
 
 

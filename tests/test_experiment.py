@@ -28,17 +28,17 @@ from noisylabels.experiment import (
     RunResult,
     Silent,
     canonical,
-    default_out,
     load_config,
     load_sets,
     read_result,
     recipes,
+    resolve,
     run,
     run_id,
 )
+from noisylabels.experiment.prediction import load_model, predict
 from noisylabels.experiment.sets import trained_on
 from noisylabels.noise.labels import NoisyLabels
-from noisylabels.prediction import load_model, predict
 from noisylabels.training.interrupt import Interrupted
 
 # a run of two epochs, 12 steps each
@@ -261,14 +261,14 @@ def test_the_recipes_that_come_with_the_package_load():
 def test_the_default_folder_is_readable_and_unlike_any_other(data):
     long = "+".join(["0.25*nce"] * 60)
     for loss in ("nce+mae", long):
-        out = default_out(load_config(None, data=data, loss=loss, noise="symmetric:0.4"))
+        out = resolve(load_config(None, data=data, loss=loss, noise="symmetric:0.4")).out
         assert out.parent == Path("runs")
         assert out.name.endswith(run_id(load_config(None, data=data, loss=loss, noise="symmetric:0.4")))
         assert len(out.name.encode()) < 255
         assert "/" not in out.name
         assert data == "/" or not out.name.startswith("-")
     short = load_config(None, data="digits", loss="nce+mae", noise="symmetric:0.4", seed=3)
-    assert default_out(short).name == f"digits-symmetric_0.4-nce+mae-seed3-{run_id(short)}"
+    assert resolve(short).out.name == f"digits-symmetric_0.4-nce+mae-seed3-{run_id(short)}"
 
 
 # --- a run --------------------------------------------------------------------------------------
@@ -753,6 +753,7 @@ def test_a_run_that_fails_later_keeps_its_history(tmp_path, monkeypatch):
         class Breaking(nn.Module):
             expression = "ce"
             needs = ()
+            terms = ()
 
             def forward(self, logits, target):
                 nonlocal steps

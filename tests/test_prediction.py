@@ -11,8 +11,9 @@ from safetensors.torch import save_file
 
 from noisylabels.core.checks import InputError
 from noisylabels.experiment import load_config, load_sets, run
+from noisylabels.experiment.prediction import load_model, predict, predict_files
 from noisylabels.models.catalog import build_model
-from noisylabels.prediction import load_model, predict, predict_files, save_model
+from noisylabels.training.weights_file import save_model
 
 SETTINGS = {
     "model": "small-cnn",

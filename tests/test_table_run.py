@@ -16,7 +16,7 @@ from noisylabels.cli import main
 from noisylabels.core.checks import InputError
 from noisylabels.data.features import FeatureSet, feature_set
 from noisylabels.experiment import corrupt_set, load_config, load_sets, run
-from noisylabels.prediction import load_model, predict, predict_table
+from noisylabels.experiment.prediction import load_model, predict, predict_table
 
 COLUMNS = 30
 
@@ -200,7 +200,7 @@ def test_a_model_of_ones_own_gets_rows(finished, tmp_path):
 def test_the_same_run_of_a_table_is_done_once(finished, tmp_path):
     """Its id is that of the configuration, and the column of the labels is part of it."""
     first, second = (load_config(None, data="t.csv", label_column=name) for name in (None, "b"))
-    from noisylabels.experiment.config import run_id
+    from noisylabels.experiment import run_id
 
     assert run_id(first) == run_id(load_config(None, data="t.csv"))
     assert run_id(first) != run_id(second)

@@ -17,9 +17,9 @@ from torch import nn
 from noisylabels.core.checks import InputError
 from noisylabels.core.files import read_json
 from noisylabels.experiment import load_config, load_sets, run
+from noisylabels.experiment.prediction import load_model, predict
 from noisylabels.models import build_model
 from noisylabels.models.catalog import check_model
-from noisylabels.prediction import load_model, predict
 
 SHAPE = {"channels": 1, "image_size": (8, 8), "num_classes": 10}
 

@@ -9,6 +9,7 @@ import pytest
 
 from noisylabels.core.checks import InputError
 from noisylabels.noise import KINDS, MAPS, NoiseSpec, corrupt
+from noisylabels.noise.spec import convention_of
 from noisylabels.noise.transforms import FlipPerExample, LoadMatrix, ReadLabels
 
 CIFAR10 = MAPS["cifar10"].class_names
@@ -262,7 +263,7 @@ def test_golden(spec: str, seed: int, given: str, digest: str) -> None:
 
 def test_every_convention_has_a_golden_entry() -> None:
     """But those that need a file, or arithmetic on images, which differs between machines in the last bit."""
-    seen = {id(stage.convention) for spec, *_ in GOLDEN for stage in NoiseSpec.parse(spec).stages}
+    seen = {id(convention_of(stage)) for spec, *_ in GOLDEN for stage in NoiseSpec.parse(spec).stages}
     seen.add(id(KINDS["none"].default))
     every = [c for row in KINDS.values() for c in (row.default, *row.conventions.values())]
     assert len(every) == 17

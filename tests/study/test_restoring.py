@@ -16,7 +16,7 @@ from noisylabels.cli.parser import VERBS, flags
 from noisylabels.core.checks import InputError
 from noisylabels.core.files import exclusive_lock
 from noisylabels.experiment import read_result
-from noisylabels.prediction import load_model
+from noisylabels.experiment.prediction import load_model
 from noisylabels.study import restoring
 from noisylabels.study.executors import carry_out_all
 from noisylabels.study.grid import from_table

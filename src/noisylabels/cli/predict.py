@@ -44,7 +44,7 @@ class Predict:
         """Predict and write."""
         from noisylabels.core.delimited import CellWriter
         from noisylabels.core.files import write_text
-        from noisylabels.prediction import load_model, predict_files, predict_table
+        from noisylabels.experiment.prediction import load_model, predict_files, predict_table
 
         if not self.images:
             raise InputError("no images or table: give files or folders after the run's folder")

@@ -1,9 +1,10 @@
 """From a configuration to a result: names become objects here and nowhere else."""
 
 from noisylabels.experiment.auto_loss import Choice, choose, choose_loss
-from noisylabels.experiment.config import RunConfig, canonical, default_out, load_config, recipes, run_id
+from noisylabels.experiment.config import RunConfig, load_config, recipes
 from noisylabels.experiment.folder import RunResult, read_result
 from noisylabels.experiment.reporter import Notes, Reporter, Silent
+from noisylabels.experiment.resolve import ResolvedRun, canonical, resolve, run_id
 from noisylabels.experiment.running import run
 from noisylabels.experiment.sets import corrupt_set, corrupted, load_sets
 from noisylabels.experiment.trackers import TRACKERS, catch_up, open_trackers
@@ -13,6 +14,7 @@ __all__ = [
     "Choice",
     "Notes",
     "Reporter",
+    "ResolvedRun",
     "RunConfig",
     "RunResult",
     "Silent",
@@ -22,12 +24,12 @@ __all__ = [
     "choose_loss",
     "corrupt_set",
     "corrupted",
-    "default_out",
     "load_config",
     "load_sets",
     "open_trackers",
     "read_result",
     "recipes",
+    "resolve",
     "run",
     "run_id",
 ]

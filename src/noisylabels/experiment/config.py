@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from noisylabels.core.checks import InputError, check_between
 from noisylabels.core.config import build, fingerprint, read_toml
-from noisylabels.core.files import file_digest
-from noisylabels.core.user_code import code_file
-from noisylabels.experiment.auto_loss import AUTO
 from noisylabels.training.settings import HOW, Settings
 
 
@@ -77,8 +73,13 @@ class RunConfig(Settings, Subject):
 NOT_IDENTITY = ("out", "data_root", "download", *HOW)
 """Settings that say where and how a run is carried out, not what it is; they do not enter its id."""
 
-NEWER = ("validation", "labels", "label_column", "train_share", "loss_lr")
-"""Settings that came after the first ids: at their defaults they do not enter an id, so that it stays."""
+FIRST_SETTINGS = frozenset(
+    {"data", "noise", "loss", "model", "width", "image_size", "bad_images", "augment", "epochs", "batch_size"}
+    | {"optimizer", "lr", "momentum", "weight_decay", "l1", "schedule", "warmup_epochs", "clip", "precision"}
+    | {"channels_last", "ema", "seed"}
+)
+"""The settings that the first ids were made of. This list never changes: a setting added later is left out of
+an id while it is at its default, so that ids stay as they are."""
 
 
 def recipes() -> dict[str, Path]:
@@ -119,82 +120,15 @@ def build_layer(path: Path) -> dict[str, Any]:
     return layer
 
 
-def canonical(config: RunConfig) -> RunConfig:
-    """Return the configuration spelled canonically: "MAE + NCE" is "nce+mae", "photos/" is "photos".
-
-    Raises:
-        InputError: a loss, a noise or an augmentation that cannot be read, an unknown model.
-    """
-    from noisylabels.data.augment import parse_augment
-    from noisylabels.data.catalog import DATA
-    from noisylabels.losses.expression import loss
-    from noisylabels.models.catalog import canonical_model
-    from noisylabels.noise.spec import NoiseSpec
-
-    expression = config.loss
-    if expression.strip().lower() == AUTO:
-        expression = AUTO
-    else:
-        criterion = loss(expression)
-        expression = criterion.expression
-    if expression != AUTO and "two views" in criterion.needs:
-        raise InputError(
-            f"the loss {config.loss!r} compares two views of each image, and a run has one (gjs is then js); "
-            "take js here, or train with gjs in a loop of your own"
-        )
-    data = config.data
-    if not data.strip():
-        raise InputError("the data set is empty text, expected a name or a path; for this folder write .")
-    if data not in DATA:
-        data = os.path.normpath(os.path.expanduser(data))
-        data = os.path.join(".", data) if data in DATA else data  # a folder called as a data set is
-    labels = config.labels
-    if labels is not None:
-        if not labels.strip():
-            raise InputError("the file of labels is empty text, expected a path such as corrected.csv")
-        labels = os.path.normpath(os.path.expanduser(labels))
-    return dataclasses.replace(
-        config,
-        data=data,
-        labels=labels,
-        model=canonical_model(config.model),
-        loss=expression,
-        noise=str(NoiseSpec.parse(config.noise)),
-        augment=config.augment if config.augment == "auto" else str(parse_augment(config.augment)),
-    )
-
-
-def code_digests(config: RunConfig) -> dict[str, str]:
-    """Return the sha256 of the files of the user's own code in a configuration, by file or module.
-
-    It is the file that is named, not what that imports.
-
-    Raises:
-        InputError: a loss that cannot be read.
-    """
-    from noisylabels.losses.expression import read_terms
-    from noisylabels.losses.user_loss import unresolved_row, user_specs
-    from noisylabels.models.catalog import is_user_model
-
-    specs = [] if config.loss == AUTO else user_specs(read_terms(config.loss, unresolved_row))
-    specs += [config.model] if is_user_model(config.model) else []
-    return {spec.rpartition(":")[0]: file_digest(path) for spec in specs if (path := code_file(spec))}
-
-
-def run_id(config: RunConfig) -> str:
-    """Return the id of a run: 12 hexadecimal digits of what it is, not of where it is carried out."""
-    return canonical_id(canonical(config))
-
-
 def canonical_id(config: RunConfig) -> str:
-    """Return the id of a run whose configuration is spelled canonically already."""
-    unused = [name for name in NEWER if getattr(config, name) == getattr(RunConfig, name)]
-    return fingerprint(config, (*NOT_IDENTITY, *unused))
+    """Return the id of a run whose configuration is spelled canonically already.
 
-
-def default_out(config: RunConfig) -> Path:
-    """Return the folder of a run that was not given one: readable, and unique by its id."""
-    words = [Path(config.data).resolve().name, config.noise, config.loss, f"seed{config.seed}"]
-    # cut, because a folder's name may not be longer than 255 bytes
-    name = "-".join("".join(c if c.isalnum() or c in "+.@" else "_" for c in word[:32]) for word in words)
-    return Path("runs") / f"{name}-{run_id(config)}"
+    A setting that is not of `FIRST_SETTINGS` enters it only where it is not at its default.
+    """
+    left_out = [
+        field.name
+        for field in dataclasses.fields(config)
+        if field.name in NOT_IDENTITY
+        or (field.name not in FIRST_SETTINGS and getattr(config, field.name) == field.default)
+    ]
+    return fingerprint(config, left_out)

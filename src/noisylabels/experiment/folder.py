@@ -18,6 +18,7 @@ from noisylabels.core.config import to_dict
 from noisylabels.core.files import file_digest, read_json, write_json
 from noisylabels.core.process import processor
 from noisylabels.experiment.config import NOT_IDENTITY, RunConfig
+from noisylabels.experiment.resolve import ResolvedRun
 from noisylabels.training.history import History, current_names
 
 if TYPE_CHECKING:
@@ -114,33 +115,29 @@ def changed_file(identity: dict[str, Any], code: dict[str, str]) -> str | None:
 
 
 def start_folder(
-    out: Path,
-    config: RunConfig,
+    resolved: ResolvedRun,
     labels: NoisyLabels,
     train: Examples,
     test: Examples,
     shape: dict[str, Any],
     augment: str,
-    files: dict[str, dict[str, str]],
     chosen: dict[str, Any] | None = None,
-    *,
-    device: torch.device,
 ) -> None:
     """Write what is known before the first step, or check that it is the same as at the first start.
 
-    The `device` is where it runs. What is `chosen`, a loss and why, is only written: who goes on takes it
-    from there, see `chosen_before`.
+    What is `chosen`, a loss and why, is only written: a resumed run takes it from there, see `chosen_before`.
     """
+    out = resolved.out
     identity: dict[str, Any] = {
         "data": {"name": train.name, "train": train.digest, "test": test.digest},
         "labels": labels.digest,
         "model": shape | {"image_size": list(shape["image_size"])},
         "augment": augment,
     }
-    identity |= {kind: digests for kind, digests in files.items() if digests}
+    identity |= {kind: digests for kind, digests in resolved.files.items() if digests}
     path = out / "environment.json"
     if path.exists():
-        check_files(out, files["code files"])
+        check_files(out, resolved.code_files)
         if read_object(path).get("identity") != identity:
             raise InputError(
                 f"the data or labels of {out} changed since the run began; restore them, "
@@ -149,11 +146,10 @@ def start_folder(
         _keep_labels(labels, out / "labels.parquet")
         return
     try:
-        write_json(out / "config.json", to_dict(config))  # first: it makes the folder this run's
+        write_json(out / "config.json", to_dict(resolved.config))  # first: it makes the folder this run's
         labels.save(out / "labels.parquet")
-        write_json(
-            path, environment(device) | {"identity": identity} | ({"chosen": chosen} if chosen else {})
-        )
+        about = environment(resolved.device) | {"identity": identity}
+        write_json(path, about | ({"chosen": chosen} if chosen else {}))
     except OSError as error:
         raise InputError(f"the run's folder {out} cannot be written: {error.strerror}") from None
 

@@ -1,16 +1,15 @@
-"""From a configuration to a result: the single place where names become objects."""
+"""Carry out a run: from a configuration to a result in its folder."""
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from noisylabels.core.checks import InputError
-from noisylabels.core.files import check_file, exclusive_lock, file_digest, folder_for, write_json
-from noisylabels.experiment.auto_loss import AUTO, choose
-from noisylabels.experiment.config import RunConfig, canonical, code_digests, default_out, run_id
+from noisylabels.core.files import exclusive_lock, folder_for, write_json
+from noisylabels.experiment.auto_loss import choose
+from noisylabels.experiment.config import RunConfig
 from noisylabels.experiment.folder import (
     RunResult,
     check_files,
@@ -22,13 +21,13 @@ from noisylabels.experiment.folder import (
     start_folder,
 )
 from noisylabels.experiment.reporter import Reporter, Silent
+from noisylabels.experiment.resolve import ResolvedRun, resolve
 from noisylabels.experiment.sets import corrupted, trained_on
 from noisylabels.experiment.trackers import Tracked, catch_up
 from noisylabels.training.settings import Settings
+from noisylabels.training.weights_file import save_model
 
 if TYPE_CHECKING:
-    import torch
-
     from noisylabels.data.features import Examples
 
 
@@ -57,26 +56,13 @@ def run(
         Interrupted: SIGINT or SIGTERM came, or `stop` said so; the checkpoint is written, and the same call
             goes on.
     """
-    from noisylabels.core.device import pick_device
-    from noisylabels.losses.expression import loss
-    from noisylabels.models.catalog import check_model
-    from noisylabels.noise.spec import NoiseSpec
-
-    config = canonical(config)
-    out = Path(config.out).expanduser() if config.out is not None else default_out(config)
+    resolved = resolve(config)
+    out = resolved.out
     tracked = Tracked(reporter or Silent(), track, out)
-    code = code_digests(config)
-    if (finished := _finished(out, config, code, tracked)) is not None:
+    if (finished := _finished(resolved, tracked)) is not None:
         catch_up(finished, track, reporter)
         return finished
-    # before any data are read, which may take long
-    check_model(config.model)
-    noise = {file: file_digest(check_file(Path(file))) for file in NoiseSpec.parse(config.noise).files}
-    own = {} if config.labels is None else {config.labels: file_digest(check_file(Path(config.labels)))}
-    files = {"noise files": noise, "label files": own, "code files": code}
-    device = pick_device(config.device)
-    if config.loss != AUTO:
-        loss(config.loss)  # an error in it is told now
+    resolved.check()  # before any data are read, which may take long
     with contextlib.ExitStack() as stack:
         try:
             stack.enter_context(folder_for(out))
@@ -84,9 +70,9 @@ def run(
         except OSError as error:
             raise InputError(f"the run's folder {out} cannot be written: {error.strerror}") from None
         # again, now that nobody else can end it
-        result = _finished(out, config, code, tracked)
+        result = _finished(resolved, tracked)
         if result is None:
-            result = _run_alone(config, out, device, files, tracked, stop)
+            result = _run_alone(resolved, tracked, stop)
         tracked.end(result)
         return result
 
@@ -116,11 +102,12 @@ def model_shape(config: RunConfig, train: Examples) -> dict[str, Any]:
     return {"name": name, "channels": 1, "image_size": (1, columns), **more}
 
 
-def _finished(out: Path, config: RunConfig, code: dict[str, str], reporter: Reporter) -> RunResult | None:
+def _finished(resolved: ResolvedRun, reporter: Reporter) -> RunResult | None:
     """Return the result of this run if it is done."""
-    finished = check_folder(out, config)
+    out = resolved.out
+    finished = check_folder(out, resolved.config)
     if finished is not None:
-        check_files(out, code)
+        check_files(out, resolved.code_files)
         state = "is done" if finished.status == "done" else "has failed"
         reporter.note(f"{out} {state} already; remove it to run it again")
         with contextlib.suppress(OSError):  # a folder that may only be read
@@ -128,14 +115,7 @@ def _finished(out: Path, config: RunConfig, code: dict[str, str], reporter: Repo
     return finished
 
 
-def _run_alone(
-    config: RunConfig,
-    out: Path,
-    device: torch.device,
-    files: dict[str, dict[str, str]],
-    tracked: Tracked,
-    stop: Callable[[], bool],
-) -> RunResult:
+def _run_alone(resolved: ResolvedRun, tracked: Tracked, stop: Callable[[], bool]) -> RunResult:
     """Carry out a run in a folder in which nobody else is at work."""
     import torch
 
@@ -143,13 +123,12 @@ def _run_alone(
     from noisylabels.losses.expression import loss
     from noisylabels.methods.fit import fit
     from noisylabels.models.catalog import build_model
-    from noisylabels.noise.spec import NoiseSpec
-    from noisylabels.prediction import save_model
     from noisylabels.training.callbacks import PauseWhen
     from noisylabels.training.interrupt import Interrupted, stop_on_signals
     from noisylabels.training.loop import TrainingDiverged
 
-    train, test, labels = corrupted(config, tracked)
+    config, out, device, criterion = resolved.config, resolved.out, resolved.device, resolved.loss
+    train, test, labels = corrupted(resolved, tracked)
     tracked.class_names = train.class_names
     positions = trained_on(config, train)
     if positions is not None:
@@ -158,18 +137,18 @@ def _run_alone(
     model = build_model(**shape, seed=config.seed)
     augment = default_augment(config.data, train) if config.augment == "auto" else config.augment
 
-    expression, chosen = config.loss, None
-    if config.loss == AUTO:
+    chosen = None
+    if criterion is None:
         chosen = chosen_before(out) or choose(train, labels.given, config.seed).to_dict()
-        expression = chosen["loss"]
-        tracked.note(f"loss {expression}: {chosen['why']}")
+        tracked.note(f"loss {chosen['loss']}: {chosen['why']}")
+        criterion = loss(chosen["loss"])
 
     fresh = not (out / "config.json").exists()
-    start_folder(out, config, labels, train, test, shape, augment, files, chosen, device=device)
+    start_folder(resolved, labels, train, test, shape, augment, chosen)
     settings = {name: getattr(config, name) for name in Settings.__dataclass_fields__} | {"augment": augment}
     result: dict[str, Any] = {"status": "done", "message": ""}
     # Without noise nothing is known of the truth of labels; and then they are those of the set.
-    known = NoiseSpec.parse(config.noise).changes_labels
+    known = resolved.noise.changes_labels
     noise = {"spec": labels.spec, "seed": labels.seed, "rate": labels.rate, "digest": labels.digest}
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)  # of what else this process did
@@ -179,7 +158,7 @@ def _run_alone(
                 model,
                 train,
                 test,
-                loss(expression),
+                criterion,
                 labels=labels if known else None,
                 positions=positions,
                 folder=out,
@@ -201,7 +180,7 @@ def _run_alone(
     if result["status"] == "done":
         save_model(out / "model.safetensors", model, shape, train)
     result |= {"final": history.rows[-1] if history.rows else None, "noise": noise, "device": str(device)}
-    result |= {"loss": expression, "run_id": run_id(config)}
+    result |= {"loss": chosen["loss"] if chosen else config.loss, "run_id": resolved.run_id}
     result |= {"epochs": len(history), "class_names": train.class_names}
     for name in ("train_seconds", "eval_seconds"):
         result[name] = sum(history.column(name)) if history.rows else 0.0

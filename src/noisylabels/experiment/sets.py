@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from noisylabels.core.checks import InputError
 from noisylabels.experiment.config import RunConfig
 from noisylabels.experiment.reporter import Reporter, Silent
+from noisylabels.experiment.resolve import ResolvedRun
 
 if TYPE_CHECKING:
     import numpy as np
@@ -212,12 +213,15 @@ def trained_on(config: RunConfig, train: Examples) -> np.ndarray | None:
     return class_share(train.labels.numpy(), train.ids, config.train_share)
 
 
-def corrupted(config: RunConfig, reporter: Reporter | None = None) -> tuple[Examples, Examples, NoisyLabels]:
-    """Return the sets that a configuration names, noise made on the first, and its labels."""
+def corrupted(
+    resolved: ResolvedRun, reporter: Reporter | None = None
+) -> tuple[Examples, Examples, NoisyLabels]:
+    """Return the sets of a run, noise made on the first, and its labels."""
+    config = resolved.config
     train, test = load_sets(config, reporter)
     train, labels = corrupt_set(
         train,
-        config.noise,
+        resolved.noise,
         seed=config.seed,
         test=test,
         data_root=config.data_root,

@@ -6,7 +6,8 @@ from noisylabels.noise.corruption import corrupt
 from noisylabels.noise.estimate import Estimate, calibrated_joint, confident_joint, estimate_transition
 from noisylabels.noise.labels import NoisyLabels
 from noisylabels.noise.sampling import sample
-from noisylabels.noise.spec import NoiseSpec, Stage
+from noisylabels.noise.spec import NoiseSpec
+from noisylabels.noise.stage import Stage
 from noisylabels.noise.transition import (
     asymmetric,
     check_transition,

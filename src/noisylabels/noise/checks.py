@@ -72,6 +72,21 @@ def check_labels(labels: object, num_classes: int | None = None, what: str = "la
     return array.astype(np.int64)
 
 
+def check_index(index: object, count: int) -> np.ndarray:
+    """Return the places in a set of `count` of its examples as a new (count,) int64 array.
+
+    Raises:
+        InputError: they are not so many whole numbers of 0 or more in ascending order.
+    """
+    try:
+        places = np.array(index, dtype=np.int64)
+    except (TypeError, ValueError):
+        raise InputError("index is not a list of places, whole numbers") from None
+    if places.shape != (count,) or (count and places[0] < 0) or (np.diff(places) <= 0).any():
+        raise InputError(f"index is not {count} places in ascending order")
+    return places
+
+
 def check_pairs(pairs: Mapping[int, int] | Iterable[tuple[int, int]], num_classes: int) -> Pairs:
     """Return (true, given) pairs as a tuple of ints, in their order.
 

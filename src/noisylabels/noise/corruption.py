@@ -11,7 +11,8 @@ from noisylabels.noise import confusion_maps
 from noisylabels.noise.checks import Pairs, check_class_names, check_labels, check_num_classes, check_pairs
 from noisylabels.noise.labels import NoisyLabels, steps_of
 from noisylabels.noise.sampling import rows_of
-from noisylabels.noise.spec import NoiseSpec, Stage
+from noisylabels.noise.spec import NoiseSpec, convention_of, kind_of, map_of
+from noisylabels.noise.stage import Stage
 from noisylabels.noise.transforms import NoiseContext, NoiseState, flipped
 from noisylabels.noise.transition import chain, check_transition, matrix
 
@@ -94,15 +95,15 @@ def corrupt(
     state = NoiseState.of(true)
     numbers: Pairs = ()
     if own is not None:
-        state, text = flipped(context, state, (rows_of(own),)), "matrix"
+        state, text, told = flipped(context, state, (rows_of(own),)), "matrix", False
     else:
         spec, each = _resolved(NoiseSpec.parse(spec), names, pairs, K)
         for stage, stage_pairs in zip(spec.stages, each, strict=True):
-            state = stage.convention.transform(context, state, stage, stage_pairs)
+            state = convention_of(stage).transform(context, state, stage, stage_pairs)
         text = str(spec)
         mapped = [numbers for numbers in each if numbers]
         numbers = mapped[0] if len(mapped) == 1 else ()  # of several, each stage's text has its own
-    told = steps_of(text, K, numbers) is not None  # the text tells the matrix: it need not be kept
+        told = steps_of(spec, K, numbers) is not None  # the spec tells the matrix: it need not be kept
     expected = None
     if not told and state.steps is not None and K <= MOST_EXPECTED:
         expected = matrix(K, chain(K, state.steps))
@@ -129,7 +130,7 @@ def _resolved(
     spec: NoiseSpec, names: tuple[str, ...] | None, pairs: Mapping[int, int] | None, num_classes: int
 ) -> tuple[NoiseSpec, list[Pairs]]:
     """Return the spec with its confusion maps written out, and for each stage its map in class numbers."""
-    taking = [stage for stage in spec.stages if stage.row.takes_map]
+    taking = [stage for stage in spec.stages if kind_of(stage).takes_map]
     if pairs is not None and not taking:
         raise InputError(f"pairs came, and {spec} noise takes none; write asymmetric:RATE or leave them out")
     found = [_with_pairs(stage, names, pairs, num_classes) for stage in spec.stages]
@@ -139,10 +140,10 @@ def _resolved(
 def _with_pairs(
     stage: Stage, names: tuple[str, ...] | None, pairs: Mapping[int, int] | None, num_classes: int
 ) -> tuple[Stage, Pairs]:
-    if not stage.row.takes_map:
+    if not kind_of(stage).takes_map:
         return stage, ()
     if pairs is not None:
-        if stage.map_name or stage.pairs:
+        if map_of(stage) or stage.pairs:
             raise InputError(
                 f"pairs came, and {str(stage)!r} names a confusion map too; leave one of them out"
             )
@@ -150,5 +151,5 @@ def _with_pairs(
         return stage.with_pairs(numbers), numbers
     if stage.pairs:
         return stage, check_pairs(stage.pairs, num_classes)
-    name, numbers = confusion_maps.resolve(stage.map_name, names, num_classes)
+    name, numbers = confusion_maps.resolve(map_of(stage), names, num_classes)
     return stage.with_map(name), numbers

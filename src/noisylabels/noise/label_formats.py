@@ -15,12 +15,13 @@ from noisylabels.core.checks import InputError
 from noisylabels.core.columnar import open_parquet
 from noisylabels.core.files import read_text
 from noisylabels.core.tables import ROLES, Table, read_table, read_text_table
+from noisylabels.noise.checks import check_index
+from noisylabels.noise.saved_labels import KEY, read_saved
 
 SUFFIXES = (".csv", ".tsv", ".txt", ".json", ".npy", ".npz", ".parquet")
 
 _KNOWN = {name for role in ("given", "label", "true", "id") for name in ROLES[role]}
 _NUMBER = re.compile(r"[+-]?[0-9]+")
-_SAVED = b"noisylabels"  # the key in the metadata of a file that NoisyLabels.save wrote
 
 
 def open_labels(path: Path) -> tuple[Table, np.ndarray | None]:
@@ -94,16 +95,17 @@ def _saved(path: Path) -> tuple[Table, np.ndarray | None] | None:
     """Return what `NoisyLabels.save` wrote; None if the file is another's."""
     with open_parquet(path) as parquet:
         metadata = parquet.schema_arrow.metadata or {}
-    if _SAVED not in metadata:
+    if KEY not in metadata:
         return None
-    # here, because what a noise may be is known by reading files, and this is a file of noise
-    from noisylabels.noise.labels import NoisyLabels
-
-    saved = NoisyLabels.load(path)  # which checks the digest
-    if saved.foreign is not None:
+    record, columns = read_saved(path)  # which checks the digest
+    if "foreign" in columns:
         raise InputError(
-            f"{path} has labels of foreign images, which it does not hold; make the noise anew: {saved.spec}"
+            f"{path} has labels of foreign images, which it does not hold; "
+            f"make the noise anew: {record['spec']}"
         )
-    columns = (saved.given, saved.true)
-    table = Table(path, ["given", "true"], columns.__getitem__, lambda row: (path, f"row {row}"))
-    return table, saved.index
+    given = columns["given"]
+    table = Table(
+        path, ["given", "true"], (given, columns["true"]).__getitem__, lambda row: (path, f"row {row}")
+    )
+    index = columns.get("index")
+    return table, None if index is None else check_index(index, len(given))

@@ -1,9 +1,8 @@
-"""Noisy labels as a value: what the labels are, what they were, and how they came to be; and its file."""
+"""Noisy labels as a value: what the labels are, what they were, and how they came to be."""
 
 from __future__ import annotations
 
 import hashlib
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,14 +10,11 @@ from typing import Any
 import numpy as np
 
 from noisylabels.core.checks import InputError
-from noisylabels.core.files import atomic_replace, check_file
 from noisylabels.core.rng import derive_seed
-from noisylabels.noise.checks import Pairs, check_labels, check_num_classes, check_pairs
-from noisylabels.noise.spec import NoiseSpec
+from noisylabels.noise.checks import Pairs, check_index, check_labels, check_num_classes, check_pairs
+from noisylabels.noise.saved_labels import digest_of, read_saved, write_saved
+from noisylabels.noise.spec import NoiseSpec, convention_of, kind_of, map_of
 from noisylabels.noise.transition import Rows, chain, check_transition, matrix
-
-_KEY = b"noisylabels"  # where the file keeps what is not a column
-_FORMAT = 1
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -68,13 +64,7 @@ class NoisyLabels:
         if len(self.given) != len(self.true):
             raise InputError(f"there are {len(self.given)} given labels and {len(self.true)} true ones")
         if self.index is not None:
-            try:
-                index = np.array(self.index, dtype=np.int64)
-            except (TypeError, ValueError):
-                raise InputError("index is not a list of places, whole numbers") from None
-            if index.shape != self.given.shape or index[0] < 0 or (np.diff(index) <= 0).any():
-                raise InputError(f"index is not {len(self.given)} places in ascending order")
-            object.__setattr__(self, "index", index)
+            object.__setattr__(self, "index", check_index(self.index, len(self.given)))
         if self.expected is not None:
             expected = check_transition(self.expected)
             if len(expected) != K:
@@ -154,12 +144,16 @@ class NoisyLabels:
     @property
     def digest(self) -> str:
         """The sha256 of all but `expected`, in hexadecimal: equal digests, equal labels and record."""
-        record: list[Any] = [self.spec, self.seed, self.num_classes, self.pairs, len(self.given)]
-        record += [name for name in ("index", "foreign") if getattr(self, name) is not None]
-        sha = hashlib.sha256(json.dumps(record).encode())
-        for labels in (self.given, self.true, self.index, self.foreign):
-            sha.update(b"" if labels is None else labels.astype("<i8").tobytes())
-        return sha.hexdigest()
+        return digest_of(self._record, self._columns)
+
+    @property
+    def _record(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in ("spec", "seed", "num_classes", "pairs")}
+
+    @property
+    def _columns(self) -> dict[str, np.ndarray]:
+        columns = {name: getattr(self, name) for name in ("given", "true", "index", "foreign")}
+        return {name: column for name, column in columns.items() if column is not None}
 
     def __len__(self) -> int:
         return len(self.given)
@@ -176,26 +170,12 @@ class NoisyLabels:
         Its columns are given, true and flipped, a row an example in order, and index and foreign where
         there are such; the record is JSON in the schema's metadata under the key `noisylabels`.
         """
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
-        record: dict[str, Any] = {
-            "format": _FORMAT,
-            "spec": self.spec,
-            "seed": self.seed,
-            "num_classes": self.num_classes,
-            "pairs": self.pairs,
-            "rate": self.rate,
-            "digest": self.digest,
-        }
+        record = self._record | {"rate": self.rate, "digest": self.digest}
         if self.expected is not None:
             record["expected"] = self.expected.tolist()
-        columns = {"given": self.given, "true": self.true, "flipped": self.flipped}
-        columns |= {n: getattr(self, n) for n in ("index", "foreign") if getattr(self, n) is not None}
-        table = pa.table(columns, metadata={_KEY: json.dumps(record)})
-        # a file, not its path: Arrow takes no names but those in UTF-8
-        with atomic_replace(Path(path)) as temporary, temporary.open("wb") as file:
-            pq.write_table(table, file, compression="zstd")
+        columns = self._columns
+        ordered = {"given": columns.pop("given"), "true": columns.pop("true"), "flipped": self.flipped}
+        write_saved(Path(path), record, ordered | columns)
 
     @classmethod
     def load(cls, path: str | Path) -> NoisyLabels:
@@ -204,14 +184,9 @@ class NoisyLabels:
         Raises:
             InputError: there is no such file, it is damaged, or it is of another kind.
         """
-        path = Path(path)
-        columns, record = _read(path)
-        if record.get("format") != _FORMAT:
-            raise InputError(
-                f"{path} has noisy labels of format {record.get('format')!r}, this version reads {_FORMAT}"
-            )
+        record, columns = read_saved(Path(path))
         try:
-            labels = cls(
+            return cls(
                 given=columns["given"],
                 true=columns["true"],
                 spec=record["spec"],
@@ -222,57 +197,30 @@ class NoisyLabels:
                 foreign=columns.get("foreign"),
                 expected=record.get("expected"),
             )
-            intact = labels.digest == record["digest"]
         except (KeyError, TypeError, ValueError) as error:
             raise InputError(f"{path} is damaged ({error}); restore it or make it anew") from None
-        if not intact:
-            raise InputError(
-                f"{path} is damaged: its labels do not fit its digest; restore it or make it anew"
-            )
-        return labels
 
 
-def steps_of(spec: str, num_classes: int, pairs: Pairs) -> tuple[Rows, ...] | None:
-    """Return the transition matrices that a spec's text tells of, as their rows; None if it does not.
+def steps_of(spec: str | NoiseSpec, num_classes: int, pairs: Pairs) -> tuple[Rows, ...] | None:
+    """Return the transition matrices that a spec names, as their rows; None if it names none.
 
     Args:
-        spec: the canonical text.
+        spec: the noise, or its canonical text.
         num_classes: K.
-        pairs: the numbers of the confusion map that the text names, if it names one.
+        pairs: the numbers of the confusion map that the spec names, if it names one.
     """
     try:
         stages = NoiseSpec.parse(spec).stages
     except InputError:  # labels from elsewhere, or a matrix that was handed over
         return None
-    mapped = [stage for stage in stages if stage.row.takes_map]
-    if len(mapped) > 1 and any(stage.map_name for stage in mapped):  # `pairs` holds one map
+    mapped = [stage for stage in stages if kind_of(stage).takes_map]
+    if len(mapped) > 1 and any(map_of(stage) for stage in mapped):  # `pairs` holds one map
         return None
     steps: list[Rows] = []
     for stage in stages:
-        of_stage = stage.pairs or (pairs if stage.row.takes_map else ())
-        found = stage.convention.transform.steps(num_classes, stage, of_stage)
+        of_stage = stage.pairs or (pairs if kind_of(stage).takes_map else ())
+        found = convention_of(stage).transform.steps(num_classes, stage, of_stage)
         if found is None:
             return None
         steps += found
     return tuple(steps)
-
-
-def _read(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return the columns of a Parquet file and the record in its metadata."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    check_file(path)
-    try:
-        with path.open("rb") as opened, pq.ParquetFile(opened) as file:
-            record = json.loads((file.schema_arrow.metadata or {}).get(_KEY, b"null"))
-            table = file.read()
-    # Arrow raises OSError and, for UTF-8 and JSON, ValueError on top of its own exceptions
-    except (pa.ArrowException, OSError, ValueError) as error:
-        reason = str(error).splitlines()[0]
-        raise InputError(
-            f"{path} is not a readable Parquet file ({reason}); restore it or make it anew"
-        ) from None
-    if not isinstance(record, dict):
-        raise InputError(f"{path} is a Parquet file, but not of noisy labels: NoisyLabels.save writes those")
-    return {name: table[name].to_numpy() for name in table.column_names}, record

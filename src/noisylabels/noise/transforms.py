@@ -12,7 +12,6 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, MutableSequence, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -20,10 +19,8 @@ from noisylabels.core.checks import InputError
 from noisylabels.core.rng import uniforms
 from noisylabels.noise import sampling
 from noisylabels.noise.checks import Pairs
+from noisylabels.noise.stage import Stage
 from noisylabels.noise.transition import Rows
-
-if TYPE_CHECKING:
-    from noisylabels.noise.spec import Stage
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,7 +105,7 @@ class Transform(ABC):
         """Return the next state; `pairs` is the stage's confusion map in class numbers, empty without one."""
 
     def steps(self, num_classes: int, stage: Stage, pairs: Pairs) -> tuple[Rows, ...] | None:
-        """Return the transition matrices that the act consists of; None if its text does not tell them."""
+        """Return the transition matrices that it consists of; None if the text does not name them."""
         return None
 
 
@@ -130,7 +127,7 @@ class Flip(Transform):
 
     def steps(self, num_classes: int, stage: Stage, pairs: Pairs) -> tuple[Rows, ...]:
         """Return the matrices' rows."""
-        return self.matrices(num_classes, stage.rate, pairs)
+        return self.matrices(num_classes, stage.rate or 0.0, pairs)
 
 
 def flipped(
@@ -160,7 +157,7 @@ class LoadMatrix(Transform):
     """Labels go through a transition matrix from a file.
 
     Args:
-        read: (path, scene) -> the matrix, (K, K).
+        read: (path, context) -> the matrix, (K, K).
     """
 
     read: Callable[[str, NoiseContext], np.ndarray]
@@ -194,7 +191,8 @@ class FlipPerExample(Transform):
         # Of the whole set, so that an example has the row that it would have with all the others there.
         labels = context.labels.copy()
         labels[state.index] = state.given
-        rows = self.rows(context.images, labels, stage.rate, context.num_classes, context.seed)[state.index]
+        rows = self.rows(context.images, labels, stage.rate or 0.0, context.num_classes, context.seed)
+        rows = rows[state.index]
         given = sampling.flip_each(state.given, rows, *_numbers(context, state))
         # What is to be expected of the labels as the stages before drew them: exact where there are none.
         unseen = np.eye(context.num_classes)
@@ -223,7 +221,7 @@ class Subset(Transform):
     def __call__(self, context: NoiseContext, state: NoiseState, stage: Stage, pairs: Pairs) -> NoiseState:
         """Keep the examples whose random numbers are the smallest of their class."""
         sizes = np.bincount(state.given, minlength=context.num_classes)
-        counts = self.counts(sizes, stage.rate)
+        counts = self.counts(sizes, stage.rate or 0.0)
         u = uniforms(len(context.labels), context.seed, "noise", stage.kind)[state.index]
         kept = np.zeros(len(u), dtype=bool)
         for label, members in sampling.by_class(state.given):
@@ -249,7 +247,7 @@ class ReadLabels(Transform):
     """Labels come from a file, in place of those before.
 
     Args:
-        read: (path, the qualifier or "", scene) -> the labels.
+        read: (path, the qualifier or "", context) -> the labels.
     """
 
     read: Callable[[str, str, NoiseContext], LoadedLabels]
@@ -283,15 +281,16 @@ class ReplaceImages(Transform):
                 f"{stage.kind} noise needs foreign images; give their number as foreign=, or take "
                 "nl.corrupt_set or the command line, which load them"
             )
+        rate = stage.rate or 0.0
         u = uniforms(len(context.labels), context.seed, "noise", stage.kind)[state.index]
         if self.exact:
             chosen = [
-                members[np.argsort(u[members], kind="stable")[: sampling.share(stage.rate, len(members))]]
+                members[np.argsort(u[members], kind="stable")[: sampling.share(rate, len(members))]]
                 for _, members in sampling.by_class(state.given)
             ]
             swapped = np.concatenate(chosen)
         else:
-            swapped = np.flatnonzero(u < stage.rate)
+            swapped = np.flatnonzero(u < rate)
         if len(swapped) > context.foreign:
             raise InputError(
                 f"{stage} puts {len(swapped)} foreign images into the set, and there are {context.foreign}; "

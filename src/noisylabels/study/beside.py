@@ -15,7 +15,8 @@ from noisylabels.core.config import to_dict
 from noisylabels.experiment import RunConfig
 from noisylabels.losses.presets import with_ln
 from noisylabels.noise import MAPS
-from noisylabels.noise.spec import NoiseSpec, Stage
+from noisylabels.noise.spec import NoiseSpec, kind_of, map_of
+from noisylabels.noise.stage import Stage
 from noisylabels.report.published import Published, published
 from noisylabels.study.methods import Method, method_of, shape_of
 from noisylabels.study.results import Results, Run, accuracy
@@ -123,7 +124,7 @@ def subject_of(dataset: str, noise: str) -> Subject | None:
         return None
     if dataset not in (*BY_CLASSES, "MNIST"):  # labels as they were found
         return None if stages else Subject(dataset, "real-world", None)
-    if not stages or (stages[0].row.takes == "rate" and stages[0].rate == 0):
+    if not stages or (kind_of(stages[0]).takes == "rate" and stages[0].rate == 0):
         return Subject(dataset, "clean", 0.0)
     stage = stages[0]
     if stage.kind == "human":
@@ -139,11 +140,11 @@ def subject_of(dataset: str, noise: str) -> Subject | None:
 
 def _convention(dataset: str, stage: Stage) -> str | None:
     """Return the key of `CONVENTIONS` for a stage, or None if it flips other classes than the literature."""
-    named = next((q for q in stage.qualifiers if q in stage.row.conventions), "")
+    named = next((q for q in stage.qualifiers if q in kind_of(stage).conventions), "")
     if stage.kind != "asymmetric":
         return named or "plain"
     own = OFFICIAL[dataset]
-    chosen = stage.map_name or own
+    chosen = map_of(stage) or own
     key = ",".join(filter(None, [chosen, named]))
     return key if not stage.pairs and key in CONVENTIONS and chosen.startswith(own) else None
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from noisylabels.noise.spec import NoiseSpec
+from noisylabels.noise.spec import NoiseSpec, kind_of
 
 CLEAN = "none"
 
@@ -65,7 +65,7 @@ def noise_label(noise: str) -> str:
 def _family_of(noise: str) -> tuple[str, float | None]:
     """Return what a noise shares with those of other rates, and its rate; None without one."""
     *before, last = NoiseSpec.parse(noise).stages
-    if last.row.takes != "rate" or not last.rate:  # a ratio is not the worse the larger it is
+    if kind_of(last).takes != "rate" or not last.rate:  # a ratio is not the worse the larger it is
         return "others", None
     kind, _, qualifiers = str(last).partition("@")
     name = kind.partition(":")[0] + (f" ({qualifiers})" if qualifiers else "")

@@ -32,7 +32,7 @@ from typing import Any
 
 from noisylabels.core.checks import InputError, did_you_mean
 from noisylabels.core.config import build, field_types, read_toml, to_dict
-from noisylabels.experiment import RunConfig, canonical, load_config, run_id
+from noisylabels.experiment import RunConfig, load_config, resolve
 
 KEYS = ("title", "recipe", "fixed", "axes", "exclude", "override")
 OWN = ("out", "data_root", "download", "device")
@@ -160,8 +160,8 @@ class Study:
             for when, then in self.override:
                 if self._fits(at, when):
                     settings |= then
-            config = canonical(build(RunConfig, base, self._filled(at, labels), settings, flags))
-            identity = run_id(config)
+            resolved = resolve(build(RunConfig, base, self._filled(at, labels), settings, flags))
+            identity = resolved.run_id
             words = [_word(axis, value) for axis, value in at.items()]
             name = "-".join(["-".join(words)[:LONGEST], identity])
             if identity in seen:
@@ -169,7 +169,7 @@ class Study:
                     f"the cells {seen[identity]} and {name} are one and the same run; leave one out"
                 )
             seen[identity] = name
-            yield Cell(name, at, config, identity)
+            yield Cell(name, at, resolved.config, identity)
         if not seen:
             raise InputError(
                 f"no cell of the study {self.name} is left; look at its exclusions and at --only"

@@ -14,8 +14,9 @@ from noisylabels.core.checks import InputError
 from noisylabels.core.config import build, to_dict
 from noisylabels.core.files import write_json
 from noisylabels.experiment import RunConfig
-from noisylabels.experiment.config import NOT_IDENTITY, canonical_id, code_digests
+from noisylabels.experiment.config import NOT_IDENTITY, canonical_id
 from noisylabels.experiment.folder import changed_file, empty_folder, remove_leftovers
+from noisylabels.experiment.resolve import code_digests
 from noisylabels.study.grid import Cell
 from noisylabels.study.store import CellState, Store, progress, read_batches
 from noisylabels.training.history import History

@@ -26,8 +26,8 @@ from noisylabels.core.files import (
     write_json,
 )
 from noisylabels.experiment import Notes, RunConfig, catch_up, read_result
-from noisylabels.experiment.config import code_digests
 from noisylabels.experiment.folder import check_ends, check_files, check_folder, empty_folder, read_object
+from noisylabels.experiment.resolve import code_digests
 from noisylabels.study.grid import OWN, Cell
 from noisylabels.training.history import RENAMED, History, current_names
 

@@ -12,9 +12,19 @@ from typing import TYPE_CHECKING, Any
 
 from noisylabels.core.checks import InputError, check_choice, check_whole
 from noisylabels.core.config import to_dict
-from noisylabels.core.files import check_file, exclusive_lock, file_digest, folder_for, read_json, write_json
+from noisylabels.core.files import exclusive_lock, folder_for, read_json, write_json
 from noisylabels.core.rng import derive_seed
-from noisylabels.experiment import Reporter, RunConfig, Silent, canonical, choose, corrupted, run, run_id
+from noisylabels.experiment import (
+    Reporter,
+    RunConfig,
+    Silent,
+    canonical,
+    choose,
+    corrupted,
+    resolve,
+    run,
+    run_id,
+)
 from noisylabels.experiment.auto_loss import AUTO
 from noisylabels.experiment.config import NOT_IDENTITY
 from noisylabels.experiment.sets import trained_on
@@ -222,14 +232,13 @@ def _begin(
 ) -> tuple[RunConfig, int]:
     """Return the configuration with its loss named, and how many labels a trial is judged by."""
     from noisylabels.data.split import validation_split
-    from noisylabels.noise.spec import NoiseSpec
 
-    read = [*NoiseSpec.parse(config.noise).files, *([] if config.labels is None else [config.labels])]
+    resolved = resolve(config)
     about: dict[str, Any] = {
         "config": to_dict(config, NOT_IDENTITY),
         "search": sorted(set(search)),
         "prune": prune,
-        "files": {file: file_digest(check_file(Path(file))) for file in read},
+        "files": resolved.files["noise files"] | resolved.files["label files"],
     }
     path = out / "tune.json"
     if path.exists():
@@ -246,7 +255,7 @@ def _begin(
         return replace(config, loss=there["loss"]), int(there["validation"])
     if any(not file.name.startswith(".") for file in out.iterdir()):
         raise InputError(f"{out} is not empty and holds no search; give another --out")
-    train, _, labels = corrupted(config, reporter)
+    train, _, labels = corrupted(resolved, reporter)
     if config.loss == AUTO:
         chosen = choose(train, labels.given, config.seed)
         reporter.note(str(chosen))
@@ -293,7 +302,7 @@ def _search(
             study.enqueue_trial(trial.params)
     ended = (TrialState.COMPLETE, TrialState.PRUNED)
     if 0 < len(study.get_trials(False, ended)) < trials:
-        digest = corrupted(start)[0].digest
+        digest = corrupted(resolve(start))[0].digest
         if read_json(out / "tune.json").get("data_digest", digest) != digest:
             raise InputError(f"{start.data} has changed since the trials in {out}; give another --out")
     while len(done := study.get_trials(False, ended)) < trials:

@@ -1,26 +1,26 @@
-"""A trained model as one file, and what it says of images or of the rows of a table."""
+"""Predictions of a trained model for images or for the rows of a table."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from noisylabels.core.checks import InputError
-from noisylabels.core.files import atomic_replace
+from noisylabels.core.files import check_file
+from noisylabels.experiment.folder import read_result
+from noisylabels.training.weights_file import damaged, read_model
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from noisylabels.data.encoding import Encoder
-    from noisylabels.data.features import Examples
 
 
 @dataclass(frozen=True)
 class Trained:
-    """A model in evaluation mode, with what is needed to use it on images."""
+    """A model in evaluation mode, with what it needs to take images or the rows of a table."""
 
     model: nn.Module
     shape: dict[str, Any]  # the arguments of build_model
@@ -28,20 +28,6 @@ class Trained:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     encoder: Encoder | None = None  # of a table's columns; None for images
-
-
-def save_model(path: Path, model: nn.Module, shape: dict[str, Any], train: Examples) -> None:
-    """Write weights, and in the header how to build the model and to normalize images, atomically."""
-    from safetensors.torch import save
-
-    mean, std = train.mean_std()
-    header = {"shape": shape, "class_names": train.class_names, "mean": mean, "std": std}
-    if (encoder := getattr(train, "encoder", None)) is not None:
-        header["encoder"] = encoder.to_json()
-    # clones, because a model of the user's own may have one tensor under two names, and a file cannot
-    weights = {name: value.detach().cpu().contiguous().clone() for name, value in model.state_dict().items()}
-    with atomic_replace(path) as temporary:  # not its own writing: a full disk is to be an OSError
-        temporary.write_bytes(save(weights, metadata={"noisylabels": json.dumps(header)}))
 
 
 def load_model(run: Path, device: str = "auto", model: str | None = None) -> Trained:
@@ -58,11 +44,8 @@ def load_model(run: Path, device: str = "auto", model: str | None = None) -> Tra
         InputError: no such run, a run that has not finished or has failed, a damaged file; a model of
             one's own that is not named, is no longer there, or is another than the trained one.
     """
-    from safetensors import SafetensorError, safe_open
-
     from noisylabels.core.device import pick_device
     from noisylabels.data.encoding import Encoder
-    from noisylabels.experiment.folder import read_result
     from noisylabels.models.catalog import build_model, is_user_model, untrained
 
     path = run / "model.safetensors" if run.is_dir() else run
@@ -79,28 +62,25 @@ def load_model(run: Path, device: str = "auto", model: str | None = None) -> Tra
             )
         raise InputError(f"{run} is no folder of a run; train one with `noisylabels train --out {run}`")
     where = pick_device(device)
+    saved = read_model(path)
     try:
-        with safe_open(path, framework="pt") as file:
-            header = json.loads((file.metadata() or {})["noisylabels"])
-            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  no mapping
-        shape = header["shape"] | {"image_size": tuple(header["shape"]["image_size"])}
-        recorded = shape["name"]
+        recorded = saved.shape["name"]
         if model is None and is_user_model(recorded):
             raise InputError(
                 f"the model of {path} is code of its author, {recorded!r}, which is run to load it; "
                 f"if you trust that code, say so: --model {recorded}"
             )
-        network = build_model(**shape | {"name": untrained(model or recorded)})
-        if model is not None and (unlike := _difference(network, weights)):
+        network = build_model(**saved.shape | {"name": untrained(model or recorded)})
+        if model is not None and (unlike := _difference(network, saved.weights)):
             raise InputError(f"the model {model!r} is not the one trained in {path}: {unlike}")
-        network.load_state_dict(weights)
-        names, mean, std = (tuple(header[name]) for name in ("class_names", "mean", "std"))
-        encoder = Encoder.of_json(header["encoder"]) if "encoder" in header else None
+        network.load_state_dict(saved.weights)
+        encoder = None if saved.encoder is None else Encoder.of_json(saved.encoder)
     except InputError:
         raise
-    except (SafetensorError, OSError, KeyError, TypeError, RuntimeError, ValueError, AttributeError):
-        raise InputError(f"{path} is damaged or no model of this program; train it again") from None
-    return Trained(network.to(where).eval(), shape, names, mean, std, encoder)
+    except (KeyError, TypeError, RuntimeError, ValueError, AttributeError):
+        raise damaged(path) from None
+    network = network.to(where).eval()
+    return Trained(network, saved.shape, saved.class_names, saved.mean, saved.std, encoder)
 
 
 def _difference(network: nn.Module, weights: dict[str, Tensor]) -> str:
@@ -177,7 +157,6 @@ def predict_table(trained: Trained, path: Path, notes: list[str]) -> tuple[list[
     """
     import torch
 
-    from noisylabels.core.files import check_file
     from noisylabels.data.feature_table import read_rows
 
     if trained.encoder is None:

@@ -1,0 +1,183 @@
+"""From a configuration to one value in which every name is an object: what all steps of a run take."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from noisylabels.core.checks import InputError
+from noisylabels.core.files import check_file, file_digest
+from noisylabels.core.user_code import code_file
+from noisylabels.experiment.auto_loss import AUTO
+from noisylabels.experiment.config import RunConfig, canonical_id
+
+if TYPE_CHECKING:
+    import torch
+
+    from noisylabels.losses.modules import Loss
+    from noisylabels.noise.spec import NoiseSpec
+
+
+@dataclass(frozen=True, eq=False)
+class ResolvedRun:
+    """A configuration whose names have become objects. Nothing after it parses an expression again.
+
+    What needs a file, a device or the user's model is found when it is first asked for, so that a finished
+    run is read without them; `check` asks for all of it.
+
+    Args:
+        config: the configuration, spelled canonically.
+        loss: the loss; None where it is chosen from the data.
+        noise: the label noise that is added.
+    """
+
+    config: RunConfig
+    loss: Loss | None
+    noise: NoiseSpec
+
+    @cached_property
+    def run_id(self) -> str:
+        """The id of the run."""
+        return canonical_id(self.config)
+
+    @cached_property
+    def out(self) -> Path:
+        """The folder of the run: the one that is set, or one whose name is readable, and unique by the id."""
+        config = self.config
+        if config.out is not None:
+            return Path(config.out).expanduser()
+        words = [Path(config.data).resolve().name, config.noise, config.loss, f"seed{config.seed}"]
+        # cut, because a folder's name may not be longer than 255 bytes
+        name = "-".join("".join(c if c.isalnum() or c in "+.@" else "_" for c in w[:32]) for w in words)
+        return Path("runs") / f"{name}-{self.run_id}"
+
+    @cached_property
+    def code_files(self) -> dict[str, str]:
+        """The sha256 of each file of the user's own code, by file or module: of no file that it imports."""
+        from noisylabels.losses.user_loss import user_specs
+
+        return _code_digests(self.config.model, [] if self.loss is None else user_specs(self.loss.terms))
+
+    @cached_property
+    def files(self) -> dict[str, dict[str, str]]:
+        """The sha256 of each file that the run is made of besides its data, by kind and file.
+
+        Raises:
+            InputError: one of them is missing.
+        """
+        labels = [] if self.config.labels is None else [self.config.labels]
+        digests = {
+            kind: {file: file_digest(check_file(Path(file))) for file in files}
+            for kind, files in (("noise files", self.noise.files), ("label files", labels))
+        }
+        return {**digests, "code files": self.code_files}
+
+    @cached_property
+    def device(self) -> torch.device:
+        """The device to run on.
+
+        Raises:
+            InputError: there is no such device.
+        """
+        from noisylabels.training.loop import pick_device
+
+        return pick_device(self.config.device)
+
+    def check(self) -> None:
+        """Raise the `InputError` of whatever can be known to be wrong before any data are read."""
+        from noisylabels.models.catalog import check_model
+
+        check_model(self.config.model)
+        _ = self.files, self.device
+
+
+def resolve(config: RunConfig) -> ResolvedRun:
+    """Return a configuration with its names resolved: each expression is parsed here, once.
+
+    Args:
+        config: in any spelling; "MAE + NCE" becomes "nce+mae", "photos/" becomes "photos".
+
+    Raises:
+        InputError: a loss, a noise or an augmentation that cannot be read, an unknown model; a loss that
+            compares two views.
+    """
+    from noisylabels.data.augment import parse_augment
+    from noisylabels.losses.expression import loss
+    from noisylabels.models.catalog import canonical_model
+    from noisylabels.noise.spec import NoiseSpec
+
+    criterion = None if config.loss.strip().lower() == AUTO else loss(config.loss)
+    if criterion is not None and "two views" in criterion.needs:
+        raise InputError(
+            f"the loss {config.loss!r} compares two views of each image, and a run has one (gjs is then js); "
+            "take js here, or train with gjs in a loop of your own"
+        )
+    data, labels = _data_name(config.data), _labels_path(config.labels)
+    noise = NoiseSpec.parse(config.noise)
+    spelled = replace(
+        config,
+        data=data,
+        labels=labels,
+        model=canonical_model(config.model),
+        loss=AUTO if criterion is None else criterion.expression,
+        noise=str(noise),
+        augment=config.augment if config.augment == "auto" else str(parse_augment(config.augment)),
+    )
+    return ResolvedRun(spelled, criterion, noise)
+
+
+def canonical(config: RunConfig) -> RunConfig:
+    """Return the configuration spelled canonically: "MAE + NCE" is "nce+mae", "photos/" is "photos".
+
+    Raises:
+        InputError: as `resolve`.
+    """
+    return resolve(config).config
+
+
+def run_id(config: RunConfig) -> str:
+    """Return the id of a run: 12 hexadecimal digits of what it is, not of where it is carried out."""
+    return resolve(config).run_id
+
+
+def code_digests(config: RunConfig) -> dict[str, str]:
+    """Return `ResolvedRun.code_files` of a configuration without running any of the code.
+
+    Raises:
+        InputError: a loss that cannot be read.
+    """
+    from noisylabels.losses.expression import read_terms
+    from noisylabels.losses.user_loss import unresolved_row, user_specs
+
+    specs = [] if config.loss == AUTO else user_specs(read_terms(config.loss, unresolved_row))
+    return _code_digests(config.model, specs)
+
+
+def _code_digests(model: str, losses: Iterable[str]) -> dict[str, str]:
+    from noisylabels.models.catalog import is_user_model
+
+    specs = [*losses, *([model] if is_user_model(model) else [])]
+    return {spec.rpartition(":")[0]: file_digest(path) for spec in specs if (path := code_file(spec))}
+
+
+def _data_name(data: str) -> str:
+    from noisylabels.data.catalog import DATA
+
+    if not data.strip():
+        raise InputError("the data set is empty text, expected a name or a path; for this folder write .")
+    if data in DATA:
+        return data
+    path = os.path.normpath(os.path.expanduser(data))
+    return os.path.join(".", path) if path in DATA else path  # a folder called as a data set is
+
+
+def _labels_path(labels: str | None) -> str | None:
+    if labels is None:
+        return None
+    if not labels.strip():
+        raise InputError("the file of labels is empty text, expected a path such as corrected.csv")
+    return os.path.normpath(os.path.expanduser(labels))

@@ -1,0 +1,81 @@
+"""The file of a trained model, model.safetensors: its weights, and in the header how to use them."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from noisylabels.core.checks import InputError
+from noisylabels.core.files import atomic_replace
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from noisylabels.data.features import Examples
+
+
+@dataclass(frozen=True, eq=False)
+class SavedModel:
+    """What the file of a trained model holds.
+
+    Args:
+        shape: the arguments of `build_model`.
+        class_names: K names.
+        mean, std: one per channel or column, by which inputs are normalized.
+        encoder: `Encoder.to_json` of a table's columns; None for images.
+        weights: the model's state, by name.
+    """
+
+    shape: dict[str, Any]
+    class_names: tuple[str, ...]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    encoder: dict[str, Any] | None
+    weights: dict[str, Tensor]
+
+
+def save_model(path: Path, model: nn.Module, shape: dict[str, Any], train: Examples) -> None:
+    """Write the weights of a model, with the header that `read_model` reads, atomically.
+
+    Args:
+        path: the file.
+        model: the trained model.
+        shape: the arguments of `build_model` that it was built with.
+        train: the set that it was trained on, for class names, normalization and a table's encoder.
+    """
+    from safetensors.torch import save
+
+    mean, std = train.mean_std()
+    header = {"shape": shape, "class_names": train.class_names, "mean": mean, "std": std}
+    if (encoder := getattr(train, "encoder", None)) is not None:
+        header["encoder"] = encoder.to_json()
+    # clones, because a model of the user's own may have one tensor under two names, and a file cannot
+    weights = {name: value.detach().cpu().contiguous().clone() for name, value in model.state_dict().items()}
+    with atomic_replace(path) as temporary:  # not safetensors' own writing: a full disk is to be an OSError
+        temporary.write_bytes(save(weights, metadata={"noisylabels": json.dumps(header)}))
+
+
+def read_model(path: Path) -> SavedModel:
+    """Read what `save_model` wrote.
+
+    Raises:
+        InputError: the file is damaged, or none of these.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as file:
+            header = json.loads((file.metadata() or {})["noisylabels"])
+            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  no mapping
+        shape = header["shape"] | {"image_size": tuple(header["shape"]["image_size"])}
+        names, mean, std = (tuple(header[name]) for name in ("class_names", "mean", "std"))
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError, AttributeError):
+        raise damaged(path) from None
+    return SavedModel(shape, names, mean, std, header.get("encoder"), weights)
+
+
+def damaged(path: Path) -> InputError:
+    """Return the error of a file that holds no model."""
+    return InputError(f"{path} is damaged or no model of this program; train it again")
