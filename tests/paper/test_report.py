@@ -121,7 +121,7 @@ def test_without_published_results_a_sentence_says_so(sections, made_up):
 
 
 def test_code_that_compared_runs_name_is_not_run(made_run, tmp_path, monkeypatch):
-    """Nor where there are published accuracies of the data, noise and model: CIFAR-10, the paper's network."""
+    """Nor where there are published accuracies to compare with: CIFAR-10 and the paper's network."""
     marker = tmp_path / "was-run"
     text = f"from pathlib import Path\nPath({str(marker)!r}).touch()\ndef f(l): return -l\n"
     (tmp_path / "mine.py").write_text(text)

@@ -166,7 +166,7 @@ def test_every_measure_of_the_hardest_noise(study, report):
 
 def test_a_failed_run_is_listed_and_counts_nowhere(report):
     (row,) = table(report, "failed")
-    assert row == {"loss": "mae", "noise": "clean", "seed": "1", "why": "no room <at> all"}
+    assert row == {"loss": "mae", "noise": "clean", "seed": "1", "reason": "no room <at> all"}
     page = (report / "index.html").read_text(encoding="utf-8")
     assert "<dd>12 done, 1 failed</dd>" in page
     assert "no room &lt;at&gt; all" in page
