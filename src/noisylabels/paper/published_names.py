@@ -126,7 +126,7 @@ def shape_of(expression: str) -> tuple[tuple[str, tuple[str, ...]], ...] | None:
     """
     try:
         terms = canonical(read_terms(expression, unresolved_row))
-    except InputError:  # of somebody's script, say
+    except InputError:  # of an unknown script, for example
         return None
     return tuple(sorted((term.name, tuple(wrap.row.name for wrap in term.wraps)) for term in terms))
 

@@ -267,8 +267,8 @@ def claims_table(findings: Sequence[Finding], name: str = "claims", title: str =
         f"Between the {len(findings)} claims nothing is corrected: where in truth there is no difference, "
         f"about one claim in forty still comes out supported and as many contradicted."
     )
-    told = sorted(findings, key=lambda finding: finding.status == "not measured")
-    rows = [[f"{f.claim.name}: {f.claim.statement}", f.status, f.claim.section, f.evidence] for f in told]
+    shown = sorted(findings, key=lambda finding: finding.status == "not measured")
+    rows = [[f"{f.claim.name}: {f.claim.statement}", f.status, f.claim.section, f.evidence] for f in shown]
     return Table(name, title, ("claim", "verdict", "section", "evidence"), rows, note)
 
 

@@ -140,12 +140,12 @@ def chosen(results: Results, theme: Theme) -> Iterator[Figure]:
                 last = results.summary(accuracy, loss, noise)
                 best = results.summary(chosen_accuracy, loss, noise)
                 if last and best:
-                    told = (
+                    accuracies = (
                         f"last {per_cent(last.mean, last.deviation)}, chosen "
                         f"{per_cent(best.mean, best.deviation)} (n = {best.n})"
                     )
                     row = {"loss": loss, "first": last.mean, "second": best.mean}
-                    rows.append(row | {"reading": f"{loss}: {told}"})
+                    rows.append(row | {"reading": f"{loss}: {accuracies}"})
             if rows:
                 names = [str(row["loss"]) for row in rows]
                 kinds = ("last epoch", "chosen")

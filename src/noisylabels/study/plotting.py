@@ -85,9 +85,12 @@ def grid(results: Results, measure: Measure, losses: Sequence[str], family: Fami
     for loss in losses:
         for noise, label in zip(family.noises, family.labels, strict=True):
             if found := results.summary(measure, loss, noise):
-                told = f"{per_cent(found.mean, found.deviation)} (n = {found.n})"
+                value_text = f"{per_cent(found.mean, found.deviation)} (n = {found.n})"
                 row = {"loss": loss, "name": loss, "column": label, "value": found.mean}
-                row |= {"text": f"{100 * found.mean:.1f}", "reading": f"{loss}, {noise_label(noise)}: {told}"}
+                row |= {
+                    "text": f"{100 * found.mean:.1f}",
+                    "reading": f"{loss}, {noise_label(noise)}: {value_text}",
+                }
                 rows.append(row)
     x_title = "noise rate" if family.rates else "noise"
     return heatmap(family.title, rows, columns=family.labels, names=losses, x_title=x_title)
@@ -147,9 +150,13 @@ def dots_of(
     found = {loss: summarize(each) for loss, each in values.items() if len(each)}
     rows: list[dict[str, Any]] = []
     for loss, summary in found.items():
-        told = per_cent if format.endswith("%") else in_seconds
-        words = told(summary.mean, summary.deviation, *([2] if told is per_cent else []))
-        reading = f"{loss}: {words} (n = {summary.n})"
+        share = format.endswith("%")
+        mean_text = (
+            per_cent(summary.mean, summary.deviation, 2)
+            if share
+            else in_seconds(summary.mean, summary.deviation)
+        )
+        reading = f"{loss}: {mean_text} (n = {summary.n})"
         mean = {"mean": summary.mean, **_spread(summary.mean, summary.deviation)}
         for number, value in enumerate(values[loss]):
             rows.append({"loss": loss, "x": value, "reading": reading, **({} if number else mean)})
