@@ -213,7 +213,7 @@ def studies() -> dict[str, Path]:
     package = Path(__file__).parents[1]
     # the paper's are in its own package, which may be absent
     folders = (package / "recipes" / "studies", package / "paper" / "studies")
-    return {path.stem: path for folder in folders for path in sorted(folder.glob("*.toml"))}
+    return dict(sorted((path.stem, path) for folder in folders for path in folder.glob("*.toml")))
 
 
 def load_study(source: str) -> Study:
