@@ -27,11 +27,11 @@ from scipy import stats
 
 from noisylabels.core.files import write_json, write_text
 from noisylabels.losses import PAPER
+from noisylabels.paper.observations import OBSERVATIONS
+from noisylabels.paper.published import Published, published
 from noisylabels.report.figure_files import draw
-from noisylabels.report.published import Published, published
 from noisylabels.report.tables import Cell, Number, Table, markdown
 from noisylabels.study.claims import judge
-from noisylabels.study.observations import OBSERVATIONS
 from noisylabels.study.results import Measure, Results, Run, accuracy, dead, memorized
 from noisylabels.study.statistics import Summary, compare
 from noisylabels.training.metrics import DEAD_RECALL

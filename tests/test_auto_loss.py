@@ -17,7 +17,7 @@ from noisylabels.data.images import image_set, subset
 from noisylabels.experiment import Notes, RunConfig, canonical, choose, choose_loss, load_config, run, run_id
 from noisylabels.experiment.auto_loss import CLEAN, EACH, FEW, MANY, MANY_CLASSES, MOST
 from noisylabels.experiment.snapshot import read_snapshot
-from noisylabels.report.published import published
+from noisylabels.paper.published import published
 from noisylabels.training.interrupt import Interrupted
 
 FAST = {

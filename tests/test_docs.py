@@ -14,10 +14,11 @@ import pytest
 import noisylabels
 from noisylabels.cli.parser import VERBS, parse
 from noisylabels.noise import KINDS, MAPS
+from noisylabels.paper.report import numbered
 from noisylabels.report.tables import markdown
-from noisylabels.study.result_tables import accuracies
 from noisylabels.study.results import read_results
 from noisylabels.study.store import read_rows
+from noisylabels.study.tables import accuracies
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")])
@@ -152,7 +153,7 @@ def test_the_tables_of_the_documents_are_those_of_the_results() -> None:
 def test_the_tables_of_the_study_are_made_of_its_runs() -> None:
     folder = ROOT / "results" / "digits-study"
     (results,) = read_results([folder / "runs.parquet"])
-    tables = {table.name: markdown(table) for table in accuracies(results)}
+    tables = {table.name: markdown(numbered(table)) for table in accuracies(results)}
     assert tables.keys() == {"accuracy-symmetric", "accuracy-asymmetric"}
     for name, text in tables.items():
         assert (folder / f"{name}.md").read_text(encoding="utf-8") == text

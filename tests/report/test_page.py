@@ -12,6 +12,7 @@ from playwright.sync_api import Page as Tab
 
 from noisylabels.losses import PAPER
 from noisylabels.noise import MAPS
+from noisylabels.paper.report import paper_sections
 from noisylabels.study.reporting import write_report
 from noisylabels.study.results import split
 
@@ -72,7 +73,8 @@ def runs(made_run):
 @pytest.fixture(scope="module")
 def path(runs, tmp_path_factory):
     (results,) = split(runs)
-    return write_report([results], tmp_path_factory.mktemp("page") / "a folder of ours", formats=())
+    out = tmp_path_factory.mktemp("page") / "a folder of ours"
+    return write_report([results], out, formats=(), sections=paper_sections)
 
 
 @pytest.fixture(scope="module")
@@ -430,7 +432,7 @@ def test_a_study_of_full_size(made_run, open_page, tmp_path):
         [made_run(loss, noise, seed, **settings) for loss in PAPER for noise in noises for seed in (1, 2, 3)]
     )
     assert len(results.done) == 324
-    page = write_report([results], tmp_path, formats=())
+    page = write_report([results], tmp_path, formats=(), sections=paper_sections)
     assert 1e6 < page.stat().st_size < 6e6
     opened = open_page(page)
     charts = opened.tab.evaluate("document.querySelectorAll('.chart').length")

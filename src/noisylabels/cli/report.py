@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import importlib.util
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
+
+if TYPE_CHECKING:
+    from noisylabels.study.reporting import Sections
 
 
 @dataclass
 class Report:
-    """Make tables, figures and one page of finished runs, and say where they are.
+    """Write the tables, figures and page of finished runs.
 
     noisylabels report runs/digits
 
@@ -22,11 +26,11 @@ class Report:
     runs: Annotated[tuple[Path, ...], tyro.conf.Positional]
     """folders of runs, and files of `noisylabels study export`"""
     out: Path | None = None
-    """folder to write into (default: beside the first of the runs, its name and -report)"""
+    """folder to write into (default: next to the first folder of runs, its name and -report)"""
     claims: Path | None = None
-    """Python file of claims of your own, tested beside the paper's"""
+    """Python file of your own claims, tested on the runs"""
     formats: tuple[Literal["svg", "png", "pdf"], ...] = ("svg", "png", "pdf")
-    """of the figures' files; --formats alone: the page and the tables only"""
+    """formats of the figure files; --formats alone writes the page and the tables only"""
 
     def run(self) -> int:
         """Write the report."""
@@ -40,8 +44,8 @@ class Report:
         first = self.runs[0].expanduser()
         whole = first.resolve()  # . has no name
         name = whole.name if whole.is_dir() else whole.stem
-        beside = first.parent if first.name == whole.name else whole.parent
-        out = (self.out or beside / f"{name}-report").expanduser()
+        parent = first.parent if first.name == whole.name else whole.parent
+        out = (self.out or parent / f"{name}-report").expanduser()
         claims = load_claims(self.claims) if self.claims is not None else []
         results = read_results(self.runs)
         shown = sys.stderr.isatty()
@@ -52,7 +56,8 @@ class Report:
                 print(f"\rfigures {done}/{total}", end=end, file=sys.stderr, flush=True)
 
         try:
-            path = write_report(results, out, claims, [f".{name}" for name in self.formats], progress)
+            formats = [f".{name}" for name in self.formats]
+            path = write_report(results, out, claims, formats, progress, _sections())
         except OSError as error:
             raise InputError(f"the report cannot be written into {out}: {error.strerror or error}") from None
         for each in results:
@@ -61,3 +66,12 @@ class Report:
         print(f"tables in {out / 'tables'}" + (f", figures in {out / 'figures'}" if self.formats else ""))
         print(f"page: {path.resolve()}")
         return 0
+
+
+def _sections() -> Sections | None:
+    """Return the maker of a report's sections: the paper's if its package is there, or None."""
+    if importlib.util.find_spec("noisylabels.paper") is None:
+        return None
+    from noisylabels.paper.report import paper_sections
+
+    return paper_sections

@@ -83,7 +83,7 @@ class ResolvedRun:
         Raises:
             InputError: there is no such device.
         """
-        from noisylabels.training.loop import pick_device
+        from noisylabels.core.device import pick_device
 
         return pick_device(self.config.device)
 

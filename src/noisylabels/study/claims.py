@@ -1,7 +1,7 @@
 """Claims about a study's results, judged: supported, contradicted, undecided or not measured.
 
-A claim is a sentence and what one expects if it is true, in the words of `expectations`. The paper's own are
-in `observations`; a file of one's own has functions under `claim`. See docs/claims.md.
+A claim is a sentence and the differences that are expected if it is true, in the terms of `expectations`. A
+user's file defines claims as functions under `@claim`. See docs/claims.md.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ class Claim:
 
     Args:
         name: short, for tables.
-        section: of the paper; "ours" or "own" for claims that are not the paper's.
+        section: of the text that makes the claim, such as "4.2" of a paper; "own" for a user's.
         statement: one sentence.
         expected: all of it must hold; or a function of the results that returns such a list.
         file: where the function comes from, if it is a user's.
@@ -191,8 +191,8 @@ def _judge(claim: Claim, results: Results) -> Finding:
     order: list[Status] = ["contradicted", "not measured", "undecided", "supported"]
     status = next(word for word in order if word in statuses)
     counts = {word: sum(c.status() == word for c in measured) for word in _ORDER}
-    said = ", ".join(f"{count} {word}" for word, count in counts.items() if count)
-    tally = f"of {len(measured)} comparisons {said}"
+    verdicts = ", ".join(f"{count} {word}" for word, count in counts.items() if count)
+    tally = f"of {len(measured)} comparisons {verdicts}"
     if status == "not measured":
         missing = some([word for comparison in comparisons for word in comparison.missing])
         evidence = f"missing: {missing}" + (f"; else {tally}" if measured else "")
@@ -267,8 +267,8 @@ def claims_table(findings: Sequence[Finding], name: str = "claims", title: str =
         f"Between the {len(findings)} claims nothing is corrected: where in truth there is no difference, "
         f"about one claim in forty still comes out supported and as many contradicted."
     )
-    told = sorted(findings, key=lambda finding: finding.status == "not measured")
-    rows = [[f"{f.claim.name}: {f.claim.statement}", f.status, f.claim.section, f.evidence] for f in told]
+    shown = sorted(findings, key=lambda finding: finding.status == "not measured")
+    rows = [[f"{f.claim.name}: {f.claim.statement}", f.status, f.claim.section, f.evidence] for f in shown]
     return Table(name, title, ("claim", "verdict", "section", "evidence"), rows, note)
 
 

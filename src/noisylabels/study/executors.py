@@ -1,4 +1,4 @@
-"""Who carries out the cells of a study: this process, or several that share the cores."""
+"""Run the cells of a study, in this process or in several worker processes."""
 
 from __future__ import annotations
 
@@ -23,35 +23,35 @@ from noisylabels.study.worker import STOP_SECONDS, carry_out, disk_is_full
 from noisylabels.training.interrupt import stop_on_signals
 
 TRIES = 3
-"""A cell whose worker is killed, or whose folder is damaged, so often is given up: it may need more memory
-than there is."""
+"""After this many tries that end in a killed worker or a damaged folder a cell has failed: it may need more
+memory than there is."""
 
 WAIT_SECONDS = 5.0
-"""How long to wait for cells that another process is at work on before saying so and ending."""
+"""How long to wait for cells that another process is running before ending."""
 
 
 class View(Protocol):
-    """Somebody who is shown how the study goes."""
+    """Receiver of the progress of a study."""
 
     def begun(self, cell: Cell) -> None:
-        """A cell is being carried out."""
+        """A cell has started."""
 
     def ended(self, cell: Cell, answer: dict[str, str]) -> None:
-        """It was; `answer` has its status, message and notes, as `worker.carry_out` gives them."""
+        """A cell has ended; `answer` is what `worker.carry_out` returned."""
 
     def tick(self) -> None:
-        """Time has passed: about twice a second."""
+        """Called about twice a second."""
 
 
 class Work:
-    """The cells of one call: what is left, what is being done, what came of them.
+    """The queue of cells of one call, shared by its workers, and the answers so far.
 
     Args:
-        store: where they are kept.
-        cells: what is to be run.
-        view: who is shown.
-        ended_by: says whether to end, such as because the time is up.
-        track: who gets the histories too.
+        store: of the cells.
+        cells: to run.
+        view: receives the progress.
+        ended_by: returns whether to end, such as because the time is up.
+        track: trackers that receive the histories too.
     """
 
     def __init__(
@@ -65,16 +65,16 @@ class Work:
         self.store = store
         self.view = view
         self.ended_by = ended_by
-        self.full = ""  # what to say of the disk
+        self.full = ""  # the message if the disk is full
         self.track = list(track)
         self.waiting = deque(cells)
-        self.elsewhere: list[Cell] = []  # another process is at work on them
-        self.tries: dict[str, int] = {}  # that came to nothing
+        self.elsewhere: list[Cell] = []  # running in another process
+        self.tries: dict[str, int] = {}  # failed tries by cell
         self.ended: dict[str, dict[str, str]] = {}
         self._lock = threading.Lock()
 
     def stop(self) -> bool:
-        """Say whether to end: nothing can be done on a full disk, and no cell is to fail for it."""
+        """Return whether to end: on a full disk no cell can run, and none should count as failed."""
         return bool(self.full) or self.ended_by()
 
     def take(self) -> Cell | None:
@@ -83,11 +83,11 @@ class Work:
             return self.waiting.popleft() if self.waiting and not self.stop() else None
 
     def config(self, cell: Cell) -> dict[str, Any]:
-        """Return what a worker is told."""
+        """Return the configuration that is sent to a worker."""
         return to_dict(cell.config) | {"out": str(self.store.path(cell))}
 
     def end(self, cell: Cell, answer: dict[str, str]) -> None:
-        """Take note of what came of a cell."""
+        """Record the answer for a cell."""
         answer, again = dict(answer), False
         try:
             if answer["status"] == "damaged":
@@ -115,13 +115,13 @@ class Work:
             self.view.ended(cell, answer)
 
     def _once_more(self, cell: Cell) -> bool:
-        """Count a try that came to nothing, and say whether there is to be another."""
+        """Count a failed try and return whether to try again."""
         with self._lock:
             tries = self.tries[cell.name] = self.tries.get(cell.name, 0) + 1
             return tries < TRIES
 
     def lose(self, cell: Cell, code: int) -> None:
-        """Take note that the worker of a cell was killed: it is tried again, from its checkpoint."""
+        """Record that the worker of a cell was killed: the cell is resumed from its checkpoint, or fails."""
         if self._once_more(cell):
             with self._lock:
                 self.waiting.append(cell)
@@ -131,7 +131,7 @@ class Work:
         self.end(cell, {"status": "refused", "message": f"its process ended {TRIES} times {how}"})
 
     def settle(self) -> bool:
-        """Look again at cells that were another's; return whether any has become ours."""
+        """Queue the cells that another process has left; return whether any cell is queued."""
         with self._lock:
             free = [cell for cell in self.elsewhere if self.store.state(cell).state != "running"]
             self.elsewhere = [cell for cell in self.elsewhere if cell not in free]
@@ -140,10 +140,7 @@ class Work:
 
 
 def inline(work: Work) -> bool:
-    """Carry out the cells in this process, one after the other; return whether one was stopped.
-
-    The run that is stopped by a signal sees it, and nobody else.
-    """
+    """Run the cells in this process, one after the other; return whether one was interrupted."""
     while (cell := work.take()) is not None:
         work.view.begun(cell)
         answer = carry_out(work.config(cell), work.stop, work.track)
@@ -155,26 +152,26 @@ def inline(work: Work) -> bool:
 
 
 def processes(work: Work, jobs: int, threads: int) -> None:
-    """Carry out the cells in `jobs` processes of `threads` threads each."""
-    hands = [_Worker(work, threads) for _ in range(jobs)]
-    for hand in hands:
-        hand.start()
-    told: float | None = None
-    while any(hand.is_alive() for hand in hands):
+    """Run the cells in `jobs` worker processes of `threads` threads each."""
+    workers = [_Worker(work, threads) for _ in range(jobs)]
+    for worker in workers:
+        worker.start()
+    stopped_at: float | None = None
+    while any(worker.is_alive() for worker in workers):
         work.view.tick()
-        if told is None and work.stop():
-            told = time.monotonic()
-            for hand in hands:
-                hand.tell_to_stop()
-        if told is not None and time.monotonic() - told > STOP_SECONDS:
-            for hand in hands:
-                hand.kill()
+        if stopped_at is None and work.stop():
+            stopped_at = time.monotonic()
+            for worker in workers:
+                worker.ask_to_stop()
+        if stopped_at is not None and time.monotonic() - stopped_at > STOP_SECONDS:
+            for worker in workers:
+                worker.kill()
         time.sleep(0.2)
     work.view.tick()
 
 
 class _Worker(threading.Thread):
-    """A thread that hands cells to a process and starts another when that is killed."""
+    """A thread that sends cells to a worker process and starts a new one if it is killed."""
 
     def __init__(self, work: Work, threads: int) -> None:
         super().__init__(daemon=True)
@@ -186,7 +183,7 @@ class _Worker(threading.Thread):
     def run(self) -> None:
         while (cell := self.work.take()) is not None:
             if self.process is None:
-                self.process = self._worker()
+                self.process = self._start_process()
             self.work.view.begun(cell)
             answer = self._ask(self.process, self.work.config(cell))
             if answer is not None:
@@ -195,11 +192,11 @@ class _Worker(threading.Thread):
                 self.work.end(cell, {"status": "interrupted", "message": "stopped"})
             else:
                 self.work.lose(cell, self.process.wait())
-                self._let_go()
-        self._let_go()
+                self._close()
+        self._close()
 
-    def _let_go(self) -> None:
-        """End the process: it goes when its input ends."""
+    def _close(self) -> None:
+        """End the process, which exits when its input is closed."""
         if self.process is not None:
             for pipe in (self.process.stdin, self.process.stdout):
                 with contextlib.suppress(OSError):
@@ -208,11 +205,11 @@ class _Worker(threading.Thread):
             self.process.wait()
             self.process = None
 
-    def tell_to_stop(self) -> None:
-        """Let the present run write its checkpoint."""
+    def ask_to_stop(self) -> None:
+        """Ask the worker process to write the checkpoint of its run and stop."""
         self.stopping = True
         if (process := self.process) is not None and process.stdin is not None:
-            with contextlib.suppress(OSError, ValueError):  # it may have gone already
+            with contextlib.suppress(OSError, ValueError):  # it may have ended
                 process.stdin.write('{"stop": true}\n')
                 process.stdin.flush()
 
@@ -230,15 +227,15 @@ class _Worker(threading.Thread):
             process.stdin.flush()
         except (OSError, ValueError):
             return None
-        if self.stopping:  # since the cell was taken, and perhaps before there was a process to tell
-            self.tell_to_stop()
+        if self.stopping:  # perhaps since before the process was started
+            self.ask_to_stop()
         try:
             answer: dict[str, str] = json.loads(process.stdout.readline())
         except ValueError:  # nothing, or half a line
             return None
         return answer
 
-    def _worker(self) -> subprocess.Popen[str]:
+    def _start_process(self) -> subprocess.Popen[str]:
         source = str(Path(noisylabels.__file__).parents[1])
         path = os.pathsep.join(filter(None, [source, os.environ.get("PYTHONPATH")]))
         limits = {name: str(self.threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
@@ -248,7 +245,7 @@ class _Worker(threading.Thread):
             stdout=subprocess.PIPE,
             text=True,
             env=os.environ | limits | {"PYTHONPATH": path},
-            start_new_session=True,  # Ctrl-C is ours to pass on
+            start_new_session=True,  # Ctrl-C reaches this process, which passes it on
         )
 
 
@@ -262,19 +259,19 @@ def carry_out_all(
     seconds: float | None = None,
     track: Sequence[str] = (),
 ) -> Work:
-    """Carry out cells until all are done, the time is up, or SIGINT or SIGTERM comes.
+    """Run cells until all are done, the time is up, or SIGINT or SIGTERM is received.
 
     Args:
-        store: where they are kept.
-        cells: what is to be run.
-        view: who is shown.
-        jobs: processes; 0 for this one.
+        store: of the cells.
+        cells: to run.
+        view: receives the progress.
+        jobs: worker processes; 0 for this process.
         threads: of each process.
-        seconds: after which running cells write their checkpoints and no other begins.
-        track: who gets the histories too: tensorboard, mlflow.
+        seconds: time after which running cells write their checkpoints and no other starts.
+        track: trackers that receive the histories too: tensorboard, mlflow.
 
     Returns:
-        What came of them: `ended`, `elsewhere` and `waiting`; `full` if the disk was, which ended it.
+        The work with its `ended`, `elsewhere` and `waiting` cells; `full` is a message if the disk was full.
     """
     deadline = None if seconds is None else time.monotonic() + seconds
     with stop_on_signals() as signals:

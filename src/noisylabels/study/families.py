@@ -43,7 +43,7 @@ class Family:
 
     @property
     def hardest(self) -> str:
-        """The noise of the highest rate, which the paper's close-ups show; the last of the others."""
+        """The noise of the highest rate; for noises without a rate, the last."""
         return self.noises[-1]
 
 

@@ -210,9 +210,10 @@ def _literal(pattern: str) -> str:
 
 def studies() -> dict[str, Path]:
     """Return the studies that come with the package, by name."""
-    return {
-        path.stem: path for path in sorted((Path(__file__).parents[1] / "recipes" / "studies").glob("*.toml"))
-    }
+    package = Path(__file__).parents[1]
+    # the paper's are in its own package, which may be absent
+    folders = (package / "recipes" / "studies", package / "paper" / "studies")
+    return dict(sorted((path.stem, path) for folder in folders for path in folder.glob("*.toml")))
 
 
 def load_study(source: str) -> Study:

@@ -1,4 +1,4 @@
-"""What figures of results share: panels of a measure over noises, losses and epochs."""
+"""The panels that figures share: a measure over noises, losses and epochs."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ TITLES = {
     "normalized": "Normalized losses",
     "combined": "Sums (Active Passive Loss)",
 }
-"""Of the categories of `losses.kinship`."""
+"""Category of `losses.categories` -> title."""
 
 
 @dataclass(frozen=True)
 class LossFamily:
-    """How a loss is related to others: see `losses.kinship`."""
+    """The relation of a loss to others: see `losses.categories`."""
 
     category: str
     parts: tuple[str, ...]
@@ -38,7 +38,7 @@ class LossFamily:
 
 
 def loss_family(loss: str) -> LossFamily:
-    """Return how a loss is related; one of somebody's script, whose name says nothing here, to no other."""
+    """Return the relation of a loss to others; a loss from an unknown script has none."""
     try:
         return LossFamily(
             categories.category(loss), tuple(categories.parts(loss)), categories.normalized_of(loss)
@@ -55,7 +55,7 @@ def file_name(kind: str, what: str) -> str:
 
 
 def runs_each(results: Results, losses: Sequence[str], noises: Sequence[str]) -> str:
-    """Return n in words: how many runs there are of each loss under each noise."""
+    """Return the number of runs of each loss under each noise: "n = 3"."""
     counts = {n for loss in losses for noise in noises if (n := len(results.cell(loss, noise)))}
     if len(counts) < 2:
         return f"n = {max(counts, default=0)}"
@@ -63,18 +63,18 @@ def runs_each(results: Results, losses: Sequence[str], noises: Sequence[str]) ->
 
 
 def measured(results: Results, measure: Measure, noises: Sequence[str]) -> list[str]:
-    """Return the losses of which something was measured under one of the noises."""
+    """Return the losses with a value of the measure under one of the noises."""
     return [loss for loss in results.losses if any(results.values(measure, loss, noise) for noise in noises)]
 
 
 def per_cent(value: float, deviation: float | None = None, digits: int = 1) -> str:
-    """Return a share, and its spread, in words."""
+    """Return a share and its spread as text."""
     mean = f"{100 * value:.{digits}f}"
     return f"{mean} %" if deviation is None else f"{mean} ± {100 * deviation:.{digits}f} %"
 
 
 def in_seconds(value: float, deviation: float | None = None) -> str:
-    """Return a time, and its spread, in words."""
+    """Return a time and its spread as text."""
     digits = 2 if value >= 1 else 4
     return f"{value:.{digits}f} s" if deviation is None else f"{value:.{digits}f} ± {deviation:.{digits}f} s"
 
@@ -85,9 +85,12 @@ def grid(results: Results, measure: Measure, losses: Sequence[str], family: Fami
     for loss in losses:
         for noise, label in zip(family.noises, family.labels, strict=True):
             if found := results.summary(measure, loss, noise):
-                told = f"{per_cent(found.mean, found.deviation)} (n = {found.n})"
+                value_text = f"{per_cent(found.mean, found.deviation)} (n = {found.n})"
                 row = {"loss": loss, "name": loss, "column": label, "value": found.mean}
-                row |= {"text": f"{100 * found.mean:.1f}", "reading": f"{loss}, {noise_label(noise)}: {told}"}
+                row |= {
+                    "text": f"{100 * found.mean:.1f}",
+                    "reading": f"{loss}, {noise_label(noise)}: {value_text}",
+                }
                 rows.append(row)
     x_title = "noise rate" if family.rates else "noise"
     return heatmap(family.title, rows, columns=family.labels, names=losses, x_title=x_title)
@@ -115,7 +118,7 @@ def curve_panel(
     legend: Sequence[str] | None = None,
     width: int = 300,
 ) -> Panel | None:
-    """Return a column of the history by epoch: the mean over the seeds and its spread; None where unknown."""
+    """Return a column of the history by epoch, mean and spread over the seeds; None if not recorded."""
     rows = []
     for loss in losses:
         values = results.curve(column, loss, noise)
@@ -143,13 +146,17 @@ def dots_of(
     zero: bool = True,
     width: int = 480,
 ) -> Panel:
-    """Return a line a loss with every run, their mean and its spread, ordered by the mean."""
+    """Return one line per loss with every run, their mean and its spread, ordered by the mean."""
     found = {loss: summarize(each) for loss, each in values.items() if len(each)}
     rows: list[dict[str, Any]] = []
     for loss, summary in found.items():
-        told = per_cent if format.endswith("%") else in_seconds
-        words = told(summary.mean, summary.deviation, *([2] if told is per_cent else []))
-        reading = f"{loss}: {words} (n = {summary.n})"
+        share = format.endswith("%")
+        mean_text = (
+            per_cent(summary.mean, summary.deviation, 2)
+            if share
+            else in_seconds(summary.mean, summary.deviation)
+        )
+        reading = f"{loss}: {mean_text} (n = {summary.n})"
         mean = {"mean": summary.mean, **_spread(summary.mean, summary.deviation)}
         for number, value in enumerate(values[loss]):
             rows.append({"loss": loss, "x": value, "reading": reading, **({} if number else mean)})

@@ -1,11 +1,12 @@
-"""A report: every table, every figure and the page of some results, written into one folder."""
+"""Write a report: the tables, the figures and the page of some results, in one folder."""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Protocol
 
 from noisylabels.core.files import write_text
 from noisylabels.losses.categories import CATEGORIES
@@ -14,14 +15,20 @@ from noisylabels.report.page import Page, Section, page
 from noisylabels.report.panels import Figure
 from noisylabels.report.tables import Table, comma_separated, latex, markdown
 from noisylabels.report.theme import Theme, import_altair
-from noisylabels.study import more_figures, paper_figures, result_tables
-from noisylabels.study.beside_tables import paper_table, tables_beside
+from noisylabels.study import figures, tables
 from noisylabels.study.claims import Claim, claims_table, judge
-from noisylabels.study.observations import OBSERVATIONS
 from noisylabels.study.plotting import TITLES, loss_family
 from noisylabels.study.results import Results
 
 Block = Table | Figure
+FigureKind = Callable[[Results, Theme], Iterable[Figure]]
+
+
+class Sections(Protocol):
+    """A function that returns the sections of a page about one set of results, such as `study_sections`."""
+
+    def __call__(self, results: Results, theme: Theme, claims: Sequence[Claim]) -> Sequence[Section]:
+        """Return the sections in reading order; those without text and blocks are left out of the page."""
 
 
 def write_report(
@@ -30,15 +37,17 @@ def write_report(
     claims: Sequence[Claim] = (),
     formats: Sequence[str] = SUFFIXES,
     progress: Callable[[int, int], None] = lambda done, total: None,
+    sections: Sections | None = None,
 ) -> Path:
     """Write tables/ (Markdown, LaTeX, CSV), figures/ and index.html, and return the page's path.
 
     Args:
-        results: as `read_results` gives them.
-        out: the folder; what is there is written over.
-        claims: the user's own, tested beside the paper's.
+        results: as `read_results` returns them.
+        out: the folder; existing files are overwritten.
+        claims: the user's own, tested on the results.
         formats: of figure files: ".svg", ".png", ".pdf"; none for the page alone.
-        progress: told of the figures drawn and of how many there are.
+        progress: called with the number of figures drawn and their total.
+        sections: makes the sections about one set of results (default: `study_sections`).
 
     Raises:
         InputError: a package for figures is not installed, or a claim of the user's cannot be tested.
@@ -46,27 +55,35 @@ def write_report(
     import_altair()
     losses = list(dict.fromkeys(loss for each in results for loss in each.losses))
     theme = Theme(losses)
-    sections = [
-        section
-        for number, each in enumerate(results, 1)
-        for section in _sections(each, theme, claims, f"{number}-" if len(results) > 1 else "")
-    ]
-    sections = _apart(sections)
-    blocks = [block for section in sections for block in section.blocks]
+    parts = _distinct_names(
+        [
+            _prefixed(section, f"{number}-", each.title) if len(results) > 1 else section
+            for number, each in enumerate(results, 1)
+            for section in (sections or study_sections)(each, theme, claims)
+            if section.text or section.blocks
+        ]
+    )
+    blocks = [block for section in parts for block in section.blocks]
     for table in (block for block in blocks if isinstance(block, Table)):
         for suffix, form in ((".md", markdown), (".tex", latex), (".csv", comma_separated)):
             write_text(out / "tables" / f"{table.name}{suffix}", form(table))
-    figures = [block for block in blocks if isinstance(block, Figure)]
-    for done, figure in enumerate(figures if formats else [], 1):
+    drawn = [block for block in blocks if isinstance(block, Figure)]
+    for done, figure in enumerate(drawn if formats else [], 1):
         draw(figure, out / "figures", formats)
-        progress(done, len(figures))
+        progress(done, len(drawn))
     path = out / "index.html"
-    write_text(path, page(_page(results, losses, sections)))
+    write_text(path, page(_page(results, losses, parts)))
     return path
 
 
-def _apart(sections: Sequence[Section]) -> list[Section]:
-    """Return sections whose blocks have names of their own, for their files: noises may be spelled alike."""
+def _prefixed(section: Section, prefix: str, title: str) -> Section:
+    """Return a section with its place among several sets of results in its title and all its names."""
+    blocks = [replace(block, name=prefix + block.name) for block in section.blocks]
+    return replace(section, name=prefix + section.name, title=f"{title}: {section.title}", blocks=blocks)
+
+
+def _distinct_names(sections: Sequence[Section]) -> list[Section]:
+    """Return sections without two blocks, and so files, of one name: noises may be spelled alike."""
     seen: dict[str, int] = {}
     made = []
     for section in sections:
@@ -100,65 +117,43 @@ def _page(results: Sequence[Results], losses: Sequence[str], sections: Sequence[
     )
 
 
-def _sections(results: Results, theme: Theme, claims: Sequence[Claim], prefix: str) -> Iterator[Section]:
-    """Yield the parts of the page that are about some results; names get a prefix."""
+def figure_blocks(results: Results, theme: Theme, *kinds: FigureKind) -> list[Block]:
+    """Return the figures of several kinds, one kind after the other."""
+    return list(itertools.chain.from_iterable(kind(results, theme) for kind in kinds))
 
-    def figures(*kinds: Callable[[Results, Theme], Iterable[Figure]]) -> list[Block]:
-        # the noises of a kind beside each other
-        return list(itertools.chain.from_iterable(kind(results, theme) for kind in kinds))
 
-    paper, more = paper_figures, more_figures
-    beside, nothing = tables_beside(results)
-    findings = judge([*OBSERVATIONS, *claims], results)
-    failed = result_tables.failures(results)
-    parts: list[tuple[str, str, list[str], list[Block]]] = [
-        (
+def study_sections(results: Results, theme: Theme, claims: Sequence[Claim] = ()) -> list[Section]:
+    """Return the sections of any study's report, in reading order; empty where nothing was measured."""
+
+    def drawn(*kinds: FigureKind) -> list[Block]:
+        return figure_blocks(results, theme, *kinds)
+
+    failed = tables.failures(results)
+    tested = [claims_table(judge(claims, results))] if claims else []
+    return [
+        Section(
             "accuracy",
             "Accuracy",
-            ["The test set is clean and selects nothing: every number is of the last epoch."],
-            [*result_tables.accuracies(results), *figures(paper.heatmaps, paper.against_rate)],
+            ["The test set is clean and selects nothing: every accuracy is that of the last epoch."],
+            [*tables.accuracies(results), *drawn(figures.heatmaps, figures.against_rate)],
         ),
-        (
+        Section(
             "overfitting",
-            "Overfitting, stability, memorization",
-            [],
-            figures(paper.gaps, paper.stability, more.memorization, more.chosen),
+            "Memorization and the chosen epoch",
+            blocks=drawn(figures.memorization, figures.chosen),
         ),
-        ("normalization", "What normalization does", [], figures(paper.normalization)),
-        ("synergy", "Sums and their parts", [], figures(paper.synergy)),
-        ("classes", "Classes", [], figures(more.per_class)),
-        (
+        Section("classes", "Classes", blocks=drawn(figures.per_class)),
+        Section(
             "spread",
             "Spread, differences, ranks",
-            [],
-            [*figures(more.spread), *result_tables.differences(results), *figures(more.ranks)],
+            blocks=[*drawn(figures.spread), *tables.differences(results), *drawn(figures.ranks)],
         ),
-        (
-            "tested",  # its table is called claims
-            "What the paper says, tested",
-            [],
-            [claims_table(findings)],
-        ),
-        (
-            "published",
-            "Beside the published numbers",
-            [nothing] if nothing else [],
-            [*beside, *([paper_table()] if beside else [])],
-        ),
-        ("time", "Training time", [], figures(paper.seconds)),
-        ("curves", "Learning curves", [], figures(paper.learning_curves)),
-        (
+        Section("tested", "Claims, tested", blocks=tested),  # its table is named claims
+        Section("time", "Training time", blocks=drawn(figures.seconds)),
+        Section("curves", "Learning curves", blocks=drawn(figures.learning_curves)),
+        Section(
             "details",
             "All measures, settings, failures",
-            [],
-            [*result_tables.details(results), result_tables.settings(results), *([failed] if failed else [])],
+            blocks=[*tables.details(results), tables.settings(results), *([failed] if failed else [])],
         ),
     ]
-    for name, title, text, blocks in parts:
-        if text or blocks:
-            yield Section(
-                prefix + name,
-                f"{results.title}: {title}" if prefix else title,
-                text,
-                [replace(block, name=prefix + block.name) for block in blocks],
-            )

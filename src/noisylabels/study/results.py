@@ -33,7 +33,7 @@ SAID = ("data", "model", "epochs")
 """Settings that every title of results names."""
 
 LAST_EPOCHS = 10
-"""Over how many epochs the paper measures stability (its Figures 4b and 7b)."""
+"""Number of last epochs over which the instability of a run is measured."""
 
 
 @dataclass(frozen=True)
@@ -89,12 +89,12 @@ Measure = Callable[[Run], float | None]
 
 
 def accuracy(run: Run) -> float | None:
-    """Return the test accuracy of the last epoch, which is what the paper reports."""
+    """Return the test accuracy of the last epoch."""
     return run.last("test_accuracy")
 
 
 def gap(run: Run) -> float | None:
-    """Return the paper's overfitting gap: accuracy on the labels given less test accuracy, last epoch."""
+    """Return the overfitting gap: accuracy on the given labels minus test accuracy, last epoch."""
     given, test = run.last("given_accuracy"), run.last("test_accuracy")
     return None if given is None or test is None else given - test
 

@@ -1,4 +1,4 @@
-"""Rows of published accuracies: read lazily from the package's CSV files, and checked as they are read."""
+"""Read published accuracies from the package's CSV files, lazily, and check each row."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ NOISES = ("clean", *RATED, *HUMAN, "real-world")
 
 @dataclass(frozen=True)
 class Source:
-    """Where numbers come from.
+    """The source of published accuracies.
 
     Args:
-        key: for short, such as "Wang 2024, Table 2".
-        text: in full.
-        constants: whose constants its losses have, as far as its code says; empty if that is not known.
-        code: where that code is; empty if none was read.
+        key: short name, such as "Wang 2024, Table 2".
+        text: full reference.
+        constants: whose constants its losses use, according to its code; empty if unknown.
+        code: address of that code; empty if none was read.
         symmetric, asymmetric, asymmetric_cifar100: how its text or its code as it comes applies a noise: what
             this library writes after the @, "plain" for each label by itself; empty if that is not known.
     """
@@ -63,7 +63,7 @@ class Published:
         runs: how many the mean is of; None if that is not stated.
         model, epochs, metric, setting: as stated; empty or None if not.
         source: where the number stands.
-        secondary: whether it was taken from somebody who quotes the source.
+        secondary: whether the number was taken from a publication that quotes the source.
         collection: "paper" or "literature".
     """
 

@@ -12,8 +12,8 @@ import pytest
 
 import noisylabels
 from noisylabels.core.checks import InputError
-from noisylabels.report.published import Published, Source, published, read_rows, read_sources
-from noisylabels.report.published.rows import COLUMNS, FOLDER, NOISES, SOURCE_COLUMNS
+from noisylabels.paper.published import Published, Source, published, read_rows, read_sources
+from noisylabels.paper.published.rows import COLUMNS, FOLDER, NOISES, SOURCE_COLUMNS
 
 
 def test_there_are_as_many_numbers_as_were_published():
@@ -111,7 +111,7 @@ def test_settings_are_read_from_what_a_source_says():
 
 def test_it_is_read_when_it_is_asked_for():
     code = (
-        "import sys, noisylabels.report.published as p; from noisylabels.report.published import rows; "
+        "import sys, noisylabels.paper.published as p; from noisylabels.paper.published import rows; "
         "print(rows._shipped.cache_info().currsize, 'torch' in sys.modules, 'numpy' in sys.modules)"
     )
     path = str(Path(noisylabels.__file__).parents[1])

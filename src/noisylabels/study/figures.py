@@ -1,4 +1,7 @@
-"""Figures beyond the paper's: memorization, classes, the chosen epoch, spread over seeds, ranks."""
+"""The figures of a study's report, for whatever losses and noises were run.
+
+Each function yields one kind, mostly one figure per family of noises, and none where nothing was measured.
+"""
 
 from __future__ import annotations
 
@@ -9,44 +12,87 @@ from typing import Any
 import numpy as np
 
 from noisylabels.core.checks import InputError
-from noisylabels.report.panels import Figure, heatmap, pairs
+from noisylabels.losses.categories import CATEGORIES
+from noisylabels.report.panels import Figure, heatmap, lines, pairs
 from noisylabels.report.ranking import ranking
 from noisylabels.report.theme import Theme
 from noisylabels.study.families import CLEAN, noise_label
 from noisylabels.study.plotting import (
     SPREAD,
+    TITLES,
     curve_panel,
     dots_of,
     file_name,
     grid,
+    loss_family,
     measured,
+    over_rates,
     per_cent,
     runs_each,
 )
-from noisylabels.study.results import Results, accuracy, chosen_accuracy, dead, memorized
+from noisylabels.study.results import Results, accuracy, chosen_accuracy, dead, epoch_seconds, memorized
 from noisylabels.study.statistics import rank
 from noisylabels.training.metrics import DEAD_RECALL
 
 MOST_CLASSES = 30
-"""More do not fit into a figure beside each other."""
+"""Largest number of classes that fit into one figure."""
+
+
+def heatmaps(results: Results, theme: Theme) -> Iterator[Figure]:
+    """Yield the mean accuracy of every loss under every noise, one heatmap per family of noises."""
+    for family in results.families:
+        if losses := measured(results, accuracy, family.noises):
+            n = runs_each(results, losses, family.noises)
+            yield Figure(
+                file_name("heatmap", family.key),
+                f"Test accuracy, {family.title.lower()}",
+                f"Mean test accuracy of the last epoch, per cent; {n} seeds.",
+                [grid(results, accuracy, losses, family)],
+            )
+
+
+def against_rate(results: Results, theme: Theme) -> Iterator[Figure]:
+    """Yield accuracy against the noise rate, one figure per family of noises."""
+    for family in results.families:
+        losses = measured(results, accuracy, family.noises)
+        if len(family.rates) < 2 or not losses:
+            continue
+        rows = [row for loss in losses for row in over_rates(results, loss, family)]
+        panel = lines(
+            family.title,
+            rows,
+            theme,
+            losses,
+            x_title="noise rate",
+            y_title="test accuracy",
+            points=True,
+            width=520,
+            ticks=family.rates,
+        )
+        yield Figure(
+            file_name("rates", family.key),
+            f"Test accuracy against noise, {family.title.lower()}",
+            f"Last epoch, mean {SPREAD}; {runs_each(results, losses, family.noises)}.",
+            [panel],
+        )
 
 
 def memorization(results: Results, theme: Theme) -> Iterator[Figure]:
-    """Wrong labels learned by heart: at the end under every noise, and by epoch at the highest rate."""
+    """Yield the share of memorized noisy labels: at the last epoch, and by epoch at the highest rate."""
     for family in results.families:
         losses = measured(results, memorized, family.noises)
         if not losses:
             continue
-        first = int(family.noises[0] == CLEAN)  # where no label is wrong
+        first = int(family.noises[0] == CLEAN)  # without noisy labels
         noisy = replace(family, noises=family.noises[first:], rates=family.rates[first:])
-        title, hardest = "wrong labels learned by heart", family.hardest
+        title, hardest = "memorized noisy labels", family.hardest
         by_epoch = curve_panel(
             noise_label(hardest), results, theme, "memorized", losses, hardest, title, width=360
         )
         yield Figure(
             file_name("memorized", family.key),
-            f"Wrong labels learned by heart, {family.title.lower()}",
-            "Of the training examples with a wrong label, the share predicted as that label: per cent at "
+            f"Memorized noisy labels, {family.title.lower()}",
+            "Of the training examples with a noisy label, the share predicted as that label: per cent at "
             "the last epoch, and by epoch at the highest rate. Mean; "
             f"{runs_each(results, losses, noisy.noises)}.",
             [grid(results, memorized, losses, noisy), *([by_epoch] if by_epoch else [])],
@@ -54,7 +100,7 @@ def memorization(results: Results, theme: Theme) -> Iterator[Figure]:
 
 
 def per_class(results: Results, theme: Theme) -> Iterator[Figure]:
-    """Recall of every class at the highest rate, dead classes marked."""
+    """Yield the recall of every class at the highest rate, dead classes marked."""
     names = results.class_names
     if not 2 <= len(names) <= MOST_CLASSES:
         return
@@ -85,7 +131,7 @@ def per_class(results: Results, theme: Theme) -> Iterator[Figure]:
 
 
 def chosen(results: Results, theme: Theme) -> Iterator[Figure]:
-    """The last epoch beside the one that noisy validation chooses."""
+    """Yield the accuracy of the last epoch and of the one chosen on noisy validation labels."""
     for family in results.families:
         panels = []
         for noise in family.noises:
@@ -94,12 +140,12 @@ def chosen(results: Results, theme: Theme) -> Iterator[Figure]:
                 last = results.summary(accuracy, loss, noise)
                 best = results.summary(chosen_accuracy, loss, noise)
                 if last and best:
-                    told = (
+                    accuracies = (
                         f"last {per_cent(last.mean, last.deviation)}, chosen "
                         f"{per_cent(best.mean, best.deviation)} (n = {best.n})"
                     )
                     row = {"loss": loss, "first": last.mean, "second": best.mean}
-                    rows.append(row | {"reading": f"{loss}: {told}"})
+                    rows.append(row | {"reading": f"{loss}: {accuracies}"})
             if rows:
                 names = [str(row["loss"]) for row in rows]
                 kinds = ("last epoch", "chosen")
@@ -110,7 +156,7 @@ def chosen(results: Results, theme: Theme) -> Iterator[Figure]:
             n = runs_each(results, results.losses, family.noises)
             yield Figure(
                 file_name("chosen", family.key),
-                f"The last epoch beside the chosen one, {family.title.lower()}",
+                f"The last epoch and the chosen one, {family.title.lower()}",
                 f"Chosen: the epoch with the best accuracy on the noisy labels of {share:.0%} of the "
                 f"training examples, held out; the test set selects nothing. Means; {n}.",
                 panels,
@@ -118,7 +164,7 @@ def chosen(results: Results, theme: Theme) -> Iterator[Figure]:
 
 
 def spread(results: Results, theme: Theme) -> Iterator[Figure]:
-    """Every run's accuracy, under every noise of a family."""
+    """Yield the accuracy of every run, under every noise of a family."""
     for family in results.families:
         panels = []
         for noise in family.noises:
@@ -138,7 +184,7 @@ def spread(results: Results, theme: Theme) -> Iterator[Figure]:
 
 
 def ranks(results: Results, theme: Theme) -> Iterator[Figure]:
-    """Critical-difference diagram: mean ranks of the losses over noises, of each the mean of its seeds."""
+    """Yield the critical-difference diagram: mean ranks over the noises of each loss's mean accuracy."""
     table: dict[str, dict[Hashable, float]] = {}
     for loss in results.losses:
         for noise in results.noises:
@@ -155,7 +201,56 @@ def ranks(results: Results, theme: Theme) -> Iterator[Figure]:
         "ranks",
         "Which losses differ: mean ranks and the critical difference",
         f"Rank of the mean test accuracy under each of {found.settings} noises, 1 the best; "
-        f"{runs_each(results, list(table), results.noises)} runs a mean. Friedman's test that all are alike: "
-        f"{p}. A bar joins losses that Nemenyi's test at 5 % does not tell apart.",
+        f"{runs_each(results, list(table), results.noises)} runs per mean. Friedman's test that all are "
+        f"equal: {p}. A bar joins losses that Nemenyi's test at 5 % does not distinguish.",
         [ranking("", found.mean, found.groups, found.critical)],
     )
+
+
+def seconds(results: Results, theme: Theme) -> Iterator[Figure]:
+    """Yield seconds of training per epoch over the noises of a family; clean runs count as symmetric."""
+    for family in results.families:
+        noises = [noise for noise in family.noises if noise != CLEAN or family.key == "symmetric"]
+        losses = measured(results, epoch_seconds, noises)
+        values = {
+            loss: [s for noise in noises for s in results.values(epoch_seconds, loss, noise).values()]
+            for loss in losses
+        }
+        if not values:
+            continue
+        machines = sorted({run.machine for run in results.done if run.noise in noises})
+        yield Figure(
+            file_name("seconds", family.key),
+            f"Training time, {family.title.lower()}",
+            "Seconds of training per epoch, without evaluation. Ticks are runs, points their mean ± one "
+            f"standard deviation over {len(noises)} noises and the seeds; "
+            f"{runs_each(results, losses, noises)} per noise. {'; '.join(machines)}. Runs that share a "
+            "machine slow each other down.",
+            [dots_of(values, theme, "seconds per epoch", format="~g", descending=False, zero=False)],
+        )
+
+
+def learning_curves(results: Results, theme: Theme) -> Iterator[Figure]:
+    """Yield test and training accuracy by epoch, one panel per category of loss, one figure per noise."""
+    kinds = {loss: loss_family(loss).category for loss in results.losses}
+    columns = {"test_accuracy": "test accuracy", "given_accuracy": "training accuracy, given labels"}
+    for noise in results.noises:
+        losses = measured(results, accuracy, [noise])
+        groups = {kind: [loss for loss in losses if kinds[loss] == kind] for kind in CATEGORIES}
+        panels = [
+            panel
+            for column, y_title in columns.items()
+            for kind, group in groups.items()
+            if (
+                panel := curve_panel(TITLES[kind], results, theme, column, group, noise, y_title, losses, 230)
+            )
+        ]
+        if panels:
+            yield Figure(
+                file_name("curves", noise_label(noise)),
+                f"Learning curves, {noise_label(noise)}",
+                "Above, accuracy on clean test data; below, on the given training labels. "
+                f"Mean {SPREAD}; {runs_each(results, losses, [noise])}.",
+                panels,
+                columns=max(sum(map(bool, groups.values())), 2),
+            )

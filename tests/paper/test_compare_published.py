@@ -1,4 +1,4 @@
-"""Ours beside published numbers: who is set beside whom, by hand; what differs is named."""
+"""Comparison with published accuracies: which are compared, checked by hand, and which settings differ."""
 
 from __future__ import annotations
 
@@ -13,20 +13,25 @@ from noisylabels.core.config import to_dict
 from noisylabels.experiment import load_config
 from noisylabels.losses import loss as read_loss
 from noisylabels.noise import MAPS
-from noisylabels.report.published import published
-from noisylabels.report.published.rows import Published
-from noisylabels.report.tables import comma_separated, hypertext, latex, markdown
-from noisylabels.study.beside import (
+from noisylabels.paper.compare_published import (
     CONVENTIONS,
-    Subject,
-    beside,
+    NoiseSetting,
+    compare_paper_with_literature,
+    compare_published,
     dataset_of,
-    nothing_published,
-    paper_beside_literature,
-    subject_of,
+    explain_no_comparison,
+    noise_setting,
 )
-from noisylabels.study.beside_tables import literature_table, paper_table, paper_tables, tables_beside
-from noisylabels.study.methods import NO_LOSS, SHAPES, method_of, shape_of
+from noisylabels.paper.published import published
+from noisylabels.paper.published.rows import Published
+from noisylabels.paper.published_names import NO_LOSS, SHAPES, published_method, shape_of
+from noisylabels.paper.published_tables import (
+    comparison_tables,
+    literature_table,
+    paper_literature_table,
+    paper_tables,
+)
+from noisylabels.report.tables import comma_separated, hypertext, latex, markdown
 from noisylabels.study.results import Results, Run, split
 
 CIFAR10 = MAPS["cifar10"].class_names
@@ -60,7 +65,7 @@ def test_every_method_for_an_8_layer_cnn_is_a_loss_of_ours_or_listed_as_none():
     none = {name for names in NO_LOSS.values() for name in names}
     found = Counter()
     for row in rows:
-        method = method_of(row)
+        method = published_method(row)
         if method is None:
             assert row.method in none
             found["no loss of ours"] += 1
@@ -73,12 +78,12 @@ def test_every_method_for_an_8_layer_cnn_is_a_loss_of_ours_or_listed_as_none():
     # one source: all but CE of 36 rows, all but CE and NCE of 8; then AMSE, AGCE+MAE, CE+LC
     unknown = 30 + 6 + 4 + 1 + 6
     assert found == {"loss of ours": 242 - unknown - 9, "constants not known": unknown, "no loss of ours": 9}
-    assert {row.method for row in rows if method_of(row) is None} == {"NLNL"}
+    assert {row.method for row in rows if published_method(row) is None} == {"NLNL"}
     assert len({row.method for row in rows}) == 25
 
 
 def test_every_method_of_every_model_is_read_too():
-    visited = [(row.method, method_of(row)) for row in published()]
+    visited = [(row.method, published_method(row)) for row in published()]
     assert len(visited) == 947
     assert {name for name, method in visited if method is None} == {
         n for names in NO_LOSS.values() for n in names
@@ -87,7 +92,7 @@ def test_every_method_of_every_model_is_read_too():
 
 def test_the_papers_methods_are_our_defaults():
     rows = published(collection="paper")
-    assert {method_of(row).expression for row in rows} == {row.method.lower() for row in rows}
+    assert {published_method(row).expression for row in rows} == {row.method.lower() for row in rows}
 
 
 # config.py of cswjl/eps-softmax, the constants of Ma et al. 2020 and of Active Negative Loss, by eye
@@ -123,7 +128,7 @@ def test_the_papers_methods_are_our_defaults():
 )  # fmt: skip
 def test_the_constants_of_a_source(source, dataset, method, noise, rate, expression):
     (row,) = published(source=source, dataset=dataset, method=method, noise_type=noise, rate=rate)
-    found = method_of(row).expression
+    found = published_method(row).expression
     if expression is None:
         assert found is None
     else:
@@ -134,7 +139,7 @@ def test_an_unknown_method_is_an_error_and_an_unreadable_loss_none():
     row = published()[0]
     odd = Published(**{**{f: getattr(row, f) for f in Published.__dataclass_fields__}, "method": "XYZ"})
     with pytest.raises(InputError, match="the method 'XYZ' is not known"):
-        method_of(odd)
+        published_method(odd)
     assert shape_of("mine_alone+ce") is None
     assert len(SHAPES) == 33
 
@@ -142,7 +147,7 @@ def test_an_unknown_method_is_an_error_and_an_unreadable_loss_none():
 # Data and noise ---------------------------------------------------------------------------------
 
 
-def test_data_are_told_by_their_classes():
+def test_data_are_recognized_by_their_classes():
     cell = ("ce", "none", [0.9])
     assert dataset_of(results(cell, data="some/copy", class_names=CIFAR10[::-1])) == "CIFAR-10"
     assert dataset_of(results(cell, data="x", class_names=tuple(map(str.upper, CIFAR10)))) == "CIFAR-10"
@@ -177,7 +182,7 @@ def test_data_are_told_by_their_classes():
     ],
 )
 def test_noise_in_the_literatures_words(dataset, noise, expected):
-    assert subject_of(dataset, noise) == (None if expected is None else Subject(*expected))
+    assert noise_setting(dataset, noise) == (None if expected is None else NoiseSetting(*expected))
 
 
 def test_the_conventions_of_sources_have_words():
@@ -187,14 +192,14 @@ def test_the_conventions_of_sources_have_words():
             assert getattr(row.source, name) in ("", *CONVENTIONS)
 
 
-# Beside -----------------------------------------------------------------------------------------
+# Comparisons -----------------------------------------------------------------------------------
 
 CE = ("ce", "symmetric:0.4", [0.51, 0.52, 0.53])
 
 
-def test_a_cell_beside_the_paper_by_hand():
+def test_a_cell_and_the_paper_by_hand():
     """CE at 0.4: the paper has 59.54; t of 2 degrees of freedom is 4.3027, sqrt(1/3 + 1) is 1.1547."""
-    (pair,) = beside(results(CE, precision="float16"), "paper")
+    (pair,) = compare_published(results(CE, precision="float16"), "paper")
     assert (pair.ours.mean, pair.ours.deviation, pair.ours.n) == pytest.approx((52.0, 1.0, 3))
     assert pair.published.mean == 59.54
     assert pair.contrast.difference == pytest.approx(-7.54)
@@ -204,9 +209,9 @@ def test_a_cell_beside_the_paper_by_hand():
     assert pair.unstated == ("clip", "augmentation")
 
 
-def test_a_cell_beside_the_literature_by_hand():
+def test_a_cell_and_the_literature_by_hand():
     """Wang 2024 have 58.46 ± 0.21 of 3 runs: standard error sqrt(1/3 + 0.0147), 2.176 degrees of freedom."""
-    pairs = {pair.published.source.key: pair for pair in beside(results(CE), "literature")}
+    pairs = {pair.published.source.key: pair for pair in compare_published(results(CE), "literature")}
     assert set(pairs) == {"Wang 2024, Table 2", "Wang 2025", "Curriculum, Table 4"}
     wang = pairs["Wang 2024, Table 2"]
     assert wang.contrast.difference == pytest.approx(-6.46)
@@ -226,14 +231,14 @@ def test_a_cell_beside_the_literature_by_hand():
 
 
 def test_exact_noise_and_clipping_as_theirs_leave_no_difference():
-    found = beside(results(("ce", "symmetric:0.4@exact", [0.5, 0.6]), clip=5.0), "literature")
+    found = compare_published(results(("ce", "symmetric:0.4@exact", [0.5, 0.6]), clip=5.0), "literature")
     wang = next(pair for pair in found if pair.published.source.key == "Wang 2024, Table 2")
     assert wang.differs == {}
     assert wang.contrast.verdict == "within the spread"
 
 
 def test_one_run_each_has_no_spread():
-    (pair,) = beside(results(("ce", "none", [0.9])), "paper")
+    (pair,) = compare_published(results(("ce", "none", [0.9])), "paper")
     assert pair.contrast.verdict == "no spread known"
     assert pair.contrast.difference == pytest.approx(-1.8)
 
@@ -252,7 +257,7 @@ def test_what_differs_is_named():
         ema=0.99,
         train_share=0.1,
     )
-    (pair,) = beside(found, "paper")
+    (pair,) = compare_published(found, "paper")
     assert list(pair.differs.values()) == [
         "data: ours cifar10-jpeg, theirs cifar10",
         "loss: ours nce+rce(A=ln(1e-4)), theirs nce+rce",
@@ -261,18 +266,18 @@ def test_what_differs_is_named():
         "epochs: ours 30, theirs 120",
         "lr: ours 0.05, theirs 0.01",
         "weight decay: ours 0, theirs 0.0001",
-        "besides: ours L1 5e-5, no weight decay, averaged weights (0.99), 0.1 of the training set, "
+        "other settings: ours L1 5e-5, no weight decay, averaged weights (0.99), 0.1 of the training set, "
         "theirs none",
     ]
 
 
 def test_constants_that_are_not_known_are_named_in_the_row():
-    pairs = beside(results(("gce", "none", [0.9])), "literature")
+    pairs = compare_published(results(("gce", "none", [0.9])), "literature")
     words = {pair.published.source.key: pair.differs.get("loss") for pair in pairs}
     assert words == {
         "Wang 2024, Table 2": None,
-        "Curriculum, Table 4": "loss: ours gce, theirs with constants that are not known",
-        "Curriculum, Table 2": "loss: ours gce, theirs with constants that are not known",
+        "Curriculum, Table 4": "loss: ours gce, theirs with unknown constants",
+        "Curriculum, Table 2": "loss: ours gce, theirs with unknown constants",
     }
 
 
@@ -280,23 +285,23 @@ def test_what_a_preset_adds_is_no_difference_if_ours_has_it():
     ours = ("anl_ce@cifar10", "symmetric:0.8", [0.6, 0.61])
     for settings, expected in (
         ({"l1": 5e-5, "weight_decay": 0.0}, set()),
-        ({}, {"besides: ours none, theirs L1 5e-5, no weight decay"}),
+        ({}, {"other settings: ours none, theirs L1 5e-5, no weight decay"}),
     ):
-        pairs = beside(results(ours, **settings), "literature")
+        pairs = compare_published(results(ours, **settings), "literature")
         assert {pair.published.source.key for pair in pairs} == {"Wang 2025", "Ye 2023"}
         for pair in pairs:
-            assert {word for name, word in pair.differs.items() if name == "besides"} == expected
+            assert {word for name, word in pair.differs.items() if name == "other settings"} == expected
 
 
-def test_a_loss_of_other_terms_stands_beside_nothing():
-    assert beside(results(("nce+gce", "none", [0.9]))) == []
-    assert beside(results(("poly1", "none", [0.9]))) == []
+def test_a_loss_of_other_terms_is_compared_with_nothing():
+    assert compare_published(results(("nce+gce", "none", [0.9]))) == []
+    assert compare_published(results(("poly1", "none", [0.9]))) == []
 
 
-def test_rows_of_other_models_only_beside_that_model():
+def test_rows_of_other_models_only_for_that_model():
     cell = ("ce", "human:CIFAR-10_human.pt@worse", [0.6, 0.61])
-    assert {pair.published.source.key for pair in beside(results(cell))} == {"Curriculum, Table 4"}
-    found = beside(results(cell, model="resnet34"))
+    assert {pair.published.source.key for pair in compare_published(results(cell))} == {"Curriculum, Table 4"}
+    found = compare_published(results(cell, model="resnet34"))
     assert {pair.published.model for pair in found} == {"ResNet-34"}
     assert {pair.published.source.key: pair.published.mean for pair in found}["Wang 2024, Table 4"] == 77.69
     wang = next(pair for pair in found if pair.published.source.key == "Wang 2024, Table 4")
@@ -314,7 +319,7 @@ GRID = [
 
 def test_the_tables_of_the_paper():
     symmetric, asymmetric = paper_tables(results(*GRID, data="cifar10-jpeg"))
-    assert symmetric.name == "beside-paper-symmetric"
+    assert symmetric.name == "comparison-paper-symmetric"
     assert [row[:2] for row in symmetric.rows] == [
         ("ce", "clean"),
         ("ce", "symmetric:0.4"),
@@ -323,7 +328,7 @@ def test_the_tables_of_the_paper():
     ]
     assert [row[:2] for row in asymmetric.rows] == [("ce", "asymmetric:0.4"), ("nce+mae", "asymmetric:0.4")]
     assert "In every row: data: ours cifar10-jpeg, theirs cifar10; precision: ours float32" in symmetric.note
-    assert "Not known of the paper: clip, augmentation." in symmetric.note
+    assert "Not stated by the paper: clip, augmentation." in symmetric.note
     assert "ce under symmetric:0.5" in symmetric.note.partition("Not in the paper: ")[2]
     assert "gce under clean" in symmetric.note
     row = next(row for row in asymmetric.rows if row[0] == "nce+mae")
@@ -344,25 +349,27 @@ def test_the_table_of_the_literature_lists_its_sources():
     assert "Wang et al., NeurIPS 2024" in sources
     assert {row[3] for row in table.rows if "Wang 2025" in row[3]} == {"Wang 2025 (quoted)"}
     assert "Wang 2024, Table 2: clip: ours 0, theirs 5." in table.note
-    assert len(table.rows) == len(beside(results(*GRID), "literature"))
+    assert len(table.rows) == len(compare_published(results(*GRID), "literature"))
 
 
 def test_where_nothing_is_published_one_sentence_says_so():
-    tables, sentence = tables_beside(
+    tables, sentence = comparison_tables(
         results(("ce", "none", [0.9]), data="digits", class_names=tuple("0123456789"))
     )
     assert tables == []
-    assert sentence.startswith("Nothing published stands beside these results: digits is none of CIFAR-10,")
-    assert "none with the model mlp" in nothing_published(results(("ce", "none", [0.9]), model="mlp"))
-    assert "no number with the model cnn8" in nothing_published(results(("poly1", "none", [0.9])))
-    tables, sentence = tables_beside(results(CE))
+    assert sentence.startswith("No published results to compare with: digits is none of CIFAR-10,")
+    assert "none uses the model mlp." in explain_no_comparison(results(("ce", "none", [0.9]), model="mlp"))
+    assert "none on CIFAR-10 uses the model cnn8 with these" in explain_no_comparison(
+        results(("poly1", "none", [0.9]))
+    )
+    tables, sentence = comparison_tables(results(CE))
     assert (len(tables), sentence) == (2, "")
 
 
-def test_the_paper_beside_the_literature():
-    pairs = paper_beside_literature()
+def test_the_paper_and_the_literature():
+    pairs = compare_paper_with_literature()
     assert {pair.published.collection for pair in pairs} == {"literature"}
-    assert len(pairs) == len(paper_table().rows) == 5 * 9 + (5 + 5) + 4 + (4 + 4 + 4) + 1
+    assert len(pairs) == len(paper_literature_table().rows) == 5 * 9 + (5 + 5) + 4 + (4 + 4 + 4) + 1
     by_hand = {
         # the paper's less theirs
         ("nce+mae", "symmetric 0.4", "Wang 2024, Table 2"): 85.53 - 83.60,

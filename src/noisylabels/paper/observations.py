@@ -1,9 +1,9 @@
-"""What the paper observes in its sections 4.2 to 4.5, in its order, as claims that results are held to.
+"""The paper's observations in its sections 4.2 to 4.5, in its order, as claims that are tested on results.
 
-Where the paper speaks of a high rate (its 0.8 symmetric, 0.4 asymmetric) the highest rate that was run
-is taken, from 0.6 and 0.3 on; where it names the rates of its top-two rows, those rates alone. Words such as
-"strong" or "clearly" have a number here, which the statement gives. Numbers of the paper are accuracies of
-its Tables 1 and 2, each from one run; where they speak against its own sentence the statement says so.
+Where the paper writes of a high rate (its 0.8 symmetric, 0.4 asymmetric), the claim is tested at the
+highest rate that was run, from 0.6 and 0.3 on; where it names the rates of its top-two rows, at those alone.
+Words such as "strong" or "clearly" have a threshold here, which the statement gives. Accuracies of the paper
+are from its Tables 1 and 2, one run each; where they contradict its own sentence, the statement says so.
 """
 
 from __future__ import annotations

@@ -1,40 +1,46 @@
-"""Tables: ours beside the paper's and the literature's numbers, the paper's beside the literature's."""
+"""Tables that compare a study with the paper and the literature, and the paper with the literature."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 
-from noisylabels.report.published import Source
+from noisylabels.paper.compare_published import (
+    PublishedComparison,
+    compare_paper_with_literature,
+    compare_published,
+    explain_no_comparison,
+)
+from noisylabels.paper.published import Source
 from noisylabels.report.tables import Cell, Number, Table
-from noisylabels.study.beside import Beside, beside, nothing_published, paper_beside_literature
 from noisylabels.study.families import CLEAN, Family, noise_label
 from noisylabels.study.results import Results, accuracy
 
 _HOW = (
-    "Test accuracy of the last epoch in %, mean ± sample deviation. The 95 % interval of the difference is "
-    "Welch's where both have a deviation and a number of runs; where one has, the other's runs are taken to "
-    "scatter as much, and a number without a count to be one run. Within the spread: it contains 0."
+    "Test accuracy of the last epoch in %, mean ± sample standard deviation. The 95 % interval of the "
+    "difference is Welch's where both sides state a deviation and a number of runs; where only one does, the "
+    "other is assumed to have the same deviation, and a number without a count to be one run. Within the "
+    "spread: the interval contains 0."
 )
 
 
-def tables_beside(results: Results) -> tuple[list[Table], str]:
-    """Return the tables of some results beside the paper and the literature; where none, why, in a sentence.
+def comparison_tables(results: Results) -> tuple[list[Table], str]:
+    """Return tables that compare results with the paper and the literature, or one sentence why none does.
 
     Args:
         results: of one data set and model.
 
     Returns:
-        A table for the paper of each family of noises, then one for the literature; and an empty text. Or no
-        table, and the sentence.
+        One table per family of noises for the paper, then one for the literature, and an empty text; or no
+        table and the sentence.
     """
     made = paper_tables(results)
     table = literature_table(results)
-    return [*made, *([table] if table else [])], nothing_published(results)
+    return [*made, *([table] if table else [])], explain_no_comparison(results)
 
 
 def paper_tables(results: Results) -> list[Table]:
-    """Return a table for each family of noises: ours, the paper's, the difference, whether it is within."""
-    pairs = beside(results, "paper")
+    """Return one table per family of noises: ours, the paper's, the difference and its interval."""
+    pairs = compare_published(results, "paper")
     made, shown = [], set()
     for family in results.families:
         # clean data belong to every family; once is enough
@@ -46,7 +52,9 @@ def paper_tables(results: Results) -> list[Table]:
     return made
 
 
-def _paper_table(results: Results, family: Family, noises: Sequence[str], pairs: list[Beside]) -> Table:
+def _paper_table(
+    results: Results, family: Family, noises: Sequence[str], pairs: list[PublishedComparison]
+) -> Table:
     have = {(pair.loss, pair.noise) for pair in pairs}
     lacking = [
         f"{loss} under {noise_label(noise)}"
@@ -64,8 +72,8 @@ def _paper_table(results: Results, family: Family, noises: Sequence[str], pairs:
         notes.append(f"Not in the paper: {', '.join(lacking)}.")
     slug = "".join(c if c.isalnum() else "-" for c in family.key).strip("-")
     return Table(
-        f"beside-paper-{slug}",
-        f"{family.title}: {results.data} beside the paper's CIFAR-10",
+        f"comparison-paper-{slug}",
+        f"{family.title}: {results.data}, compared with the paper's CIFAR-10",
         ("loss", "noise", "ours", "the paper's", "difference", "95 % interval", "verdict", "differs in"),
         rows,
         " ".join(filter(None, notes)),
@@ -73,28 +81,28 @@ def _paper_table(results: Results, family: Family, noises: Sequence[str], pairs:
 
 
 def literature_table(results: Results) -> Table | None:
-    """Return a row for each comparison with the literature, the sources under it; None if there is none."""
-    pairs = beside(results, "literature")
+    """Return one row per comparison with the literature, with the sources below; None if there is none."""
+    pairs = compare_published(results, "literature")
     if not pairs:
         return None
     return _literature_table(
-        "beside-literature", f"{results.title} beside the literature", "ours", pairs, noise_label
+        "comparison-literature", f"{results.title}, compared with the literature", "ours", pairs, noise_label
     )
 
 
-def paper_table() -> Table:
-    """Return the paper's numbers beside the literature's with the same model: how far they are apart."""
+def paper_literature_table() -> Table:
+    """Return the comparison of the paper's accuracies with the literature's for the same model."""
     return _literature_table(
-        "paper-beside-literature",
-        "The paper beside the literature: CIFAR-10, 8-layer CNN",
+        "comparison-paper-literature",
+        "The paper compared with the literature: CIFAR-10, 8-layer CNN",
         "the paper's",
-        paper_beside_literature(),
+        compare_paper_with_literature(),
         str,
     )
 
 
 def _literature_table(
-    name: str, title: str, ours: str, pairs: list[Beside], label: Callable[[str], str]
+    name: str, title: str, ours: str, pairs: list[PublishedComparison], label: Callable[[str], str]
 ) -> Table:
     differences, common = _differences(pairs)
     by_source: dict[str, list[int]] = {}
@@ -134,21 +142,22 @@ def _literature_table(
     return Table(name, title, (*columns, "differs in"), rows, " ".join(filter(None, notes)))
 
 
-def _numbers(pair: Beside) -> tuple[Cell, ...]:
-    """Return ours, the published, the difference, its interval and the verdict."""
-    ours, row, apart = pair.ours, pair.published, pair.contrast
-    interval = None if apart.low is None or apart.high is None else f"{apart.low:+.2f} to {apart.high:+.2f}"
+def _numbers(pair: PublishedComparison) -> tuple[Cell, ...]:
+    """Return both accuracies, the difference, its interval and the verdict."""
+    ours, row, contrast = pair.ours, pair.published, pair.contrast
+    known = contrast.low is not None and contrast.high is not None
+    interval = f"{contrast.low:+.2f} to {contrast.high:+.2f}" if known else None
     return (
         Number(ours.mean, ours.deviation, ours.low, ours.high, ours.n),
         Number(row.mean, row.deviation, n=row.runs),
-        Number(apart.difference, low=apart.low, high=apart.high, n=None, signed=True),
+        Number(contrast.difference, low=contrast.low, high=contrast.high, n=None, signed=True),
         interval,
-        apart.verdict,
+        contrast.verdict,
     )
 
 
-def _differences(pairs: Sequence[Beside]) -> tuple[list[list[str]], list[str]]:
-    """Return what each pair differs in beyond what all do, and that."""
+def _differences(pairs: Sequence[PublishedComparison]) -> tuple[list[list[str]], list[str]]:
+    """Return the differences of each pair that not all pairs share, and those that all share."""
     common = [word for word in pairs[0].differs.values() if all(word in p.differs.values() for p in pairs)]
     return [[word for word in pair.differs.values() if word not in common] for pair in pairs], common
 
@@ -157,12 +166,12 @@ def _in_all(common: Sequence[str]) -> str:
     return f"In every row: {'; '.join(common)}." if common else ""
 
 
-def _not_stated(pairs: Sequence[Beside], who: str) -> str:
-    """Return what is not known of a source in words: of every row, or of some."""
+def _not_stated(pairs: Sequence[PublishedComparison], who: str) -> str:
+    """Return which settings a source does not state, in every row or in some."""
     always = [name for name in pairs[0].unstated if all(name in pair.unstated for pair in pairs)]
     sometimes = dict.fromkeys(name for pair in pairs for name in pair.unstated if name not in always)
     words = [*always, *(f"{name} (in some rows)" for name in sometimes)]
-    return f"Not known of {who}: {', '.join(words)}." if words else ""
+    return f"Not stated by {who}: {', '.join(words)}." if words else ""
 
 
 def _sources(sources: Iterable[Source]) -> str:

@@ -11,28 +11,19 @@ import pytest
 from noisylabels.core.config import to_dict
 from noisylabels.losses import PAPER
 from noisylabels.noise import MAPS
+from noisylabels.paper.observations import OBSERVATIONS
+from noisylabels.paper.published import published
+from noisylabels.paper.published_tables import comparison_tables, paper_literature_table
+from noisylabels.paper.report import NUMBERS, paper_sections
 from noisylabels.report.panels import Figure
-from noisylabels.report.published import published
 from noisylabels.report.theme import Theme
-from noisylabels.study import paper_figures, result_tables
-from noisylabels.study.beside_tables import paper_table, tables_beside
+from noisylabels.study import tables
 from noisylabels.study.grid import load_study
-from noisylabels.study.observations import OBSERVATIONS
 from noisylabels.study.results import Results, Run
 
 DOCS = Path(__file__).parents[2] / "docs"
 PAGE = "\n".join(
     (DOCS / name).read_text(encoding="utf-8") for name in ("paper.md", "paper-sections.md", "paper-claims.md")
-)
-DRAWN = (
-    paper_figures.heatmaps,
-    paper_figures.against_rate,
-    paper_figures.normalization,
-    paper_figures.gaps,
-    paper_figures.stability,
-    paper_figures.synergy,
-    paper_figures.seconds,
-    paper_figures.learning_curves,
 )
 
 
@@ -76,15 +67,13 @@ def files(cell: str) -> list[str]:
 
 
 def test_every_figure_of_the_paper_is_listed_with_its_file(results: Results) -> None:
-    theme = Theme(results.losses)
+    blocks = [block for part in paper_sections(results, Theme(results.losses)) for block in part.blocks]
     found: dict[str, str] = {}
-    for kind in DRAWN:
-        for figure in kind(results, theme):
-            assert isinstance(figure, Figure)
-            numbers = re.search(r"\(Figures? ([^)]+)\)$", figure.title)
-            assert numbers, f"{figure.title} has no number"
+    for figure in (block for block in blocks if isinstance(block, Figure)):
+        if numbers := re.search(r"\(Figures? ([^)]+)\)$", figure.title):
             found[numbers[1]] = f"figures/{figure.name}"
     assert len(found) == 14 + 9
+    assert {block.name for block in blocks} >= NUMBERS.keys()
     listed: dict[str, str] = {}
     for number, cell, _ in rows("Tables and figures"):
         if "figures/" in cell:
@@ -96,15 +85,15 @@ def test_every_figure_of_the_paper_is_listed_with_its_file(results: Results) -> 
 
 
 def test_every_table_is_listed_with_its_file(results: Results) -> None:
-    accuracy = [table.name for table in result_tables.accuracies(results)]
-    beside, nothing = tables_beside(results)
-    assert nothing == ""
+    accuracy = [table.name for table in tables.accuracies(results)]
+    comparisons, reason = comparison_tables(results)
+    assert reason == ""
     listed = {name: files(cell) for name, cell, _ in rows("Tables and figures")}
     assert listed["Table 1"] + listed["Table 2"] == [f"tables/{name}" for name in accuracy]
-    to_the_paper = [f"tables/{table.name}" for table in beside if "paper" in table.name]
-    assert listed["Tables 1 and 2 beside ours"] == to_the_paper
+    to_the_paper = [f"tables/{table.name}" for table in comparisons if "paper" in table.name]
+    assert listed["Comparison with Tables 1 and 2"] == to_the_paper
     text = section("Tables and figures")
-    for table in [*beside, paper_table()]:
+    for table in [*comparisons, paper_literature_table()]:
         assert table.name in text
 
 

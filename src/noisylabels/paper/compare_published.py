@@ -1,8 +1,8 @@
-"""Ours beside what was published: the same data, noise, loss and model, and every setting that differs.
+"""Compare a study's accuracies with published ones, and name every setting that differs.
 
-Beside a cell of ours stands a published number of the same data set (told by its classes), noise (kind and
-rate), model, and loss (its terms). What then still differs, such as the loss's constants, the noise's
-convention or the weight decay, is named, and so is what a source does not say.
+A cell of the study is compared with the published accuracies of the same data set (recognized by its class
+names), noise (kind and rate), model, and loss (its terms). Other settings that differ, such as the loss's
+constants, the noise's convention or the weight decay, are named, and so are those that a source leaves out.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from noisylabels.losses.presets import with_ln
 from noisylabels.noise import MAPS
 from noisylabels.noise.spec import NoiseSpec, kind_of, map_of
 from noisylabels.noise.stage import Stage
-from noisylabels.report.published import Published, published
-from noisylabels.study.methods import Method, method_of, shape_of
+from noisylabels.paper.published import Published, published
+from noisylabels.paper.published_names import PublishedMethod, published_method, shape_of
 from noisylabels.study.results import Results, Run, accuracy
 from noisylabels.study.statistics import Contrast, Summary, contrast
 
 MODELS = {"cnn8": "8-layer CNN", "resnet34": "ResNet-34", "resnet50": "ResNet-50", "lenet": "LeNet-5"}
-"""Our model -> what the literature calls it."""
+"""Model of this library -> its name in the literature."""
 
 OFFICIAL = {
     "CIFAR-10": "cifar10",
@@ -33,9 +33,9 @@ OFFICIAL = {
     "Clothing1M": "clothing1m",
     "Animal-10N": "animal10n",
 }
-"""The literature's data set -> its name here."""
+"""Data set in the literature -> its name in this library."""
 BY_CLASSES = ("CIFAR-10", "CIFAR-100")
-"""Data sets told by their classes, whatever the copy is called; the others by their name."""
+"""Data sets recognized by their class names, whatever the copy is called; the others by their name."""
 
 _HUMAN = {
     "aggre": "aggre",
@@ -48,7 +48,7 @@ _HUMAN = {
 CONVENTIONS = {
     "plain": "each label by itself",
     "exact": "an exact share of each class",
-    "uniform": "drawn from all classes, the true one among them",
+    "uniform": "drawn from all classes, including the true one",
     "parts": "ten parts of the image, a matrix each",
     "cifar10": "each label by itself",
     "cifar10,sequential": "pair after pair, exact shares",
@@ -57,16 +57,16 @@ CONVENTIONS = {
     "cifar100-blocks": "each label by itself, within blocks of five classes",
     "cifar100-blocks,sequential": "pair after pair, exact shares, within blocks of five classes",
 }
-"""How a noise is applied, in words."""
+"""Key of a convention -> how the noise is applied."""
 
 
 @dataclass(frozen=True)
-class Subject:
-    """What a number is about, in the literature's words.
+class NoiseSetting:
+    """A data set and its label noise, in the literature's terms.
 
     Args:
         dataset, noise_type, rate: as in `Published`.
-        convention: a key of `CONVENTIONS`; empty where there is none, as for clean labels; None if not known.
+        convention: a key of `CONVENTIONS`; empty for noise without one and clean labels; None if unknown.
     """
 
     dataset: str
@@ -76,16 +76,18 @@ class Subject:
 
 
 @dataclass(frozen=True)
-class Beside:
-    """One of our cells beside one published number; or, of `paper_beside_literature`, two published ones.
+class PublishedComparison:
+    """One cell of a study compared with one published accuracy.
+
+    In `compare_paper_with_literature` an accuracy of the paper takes the place of the cell.
 
     Args:
-        loss, noise: ours.
+        loss, noise: of the cell.
         ours: test accuracy of the last epoch, summarized, in per cent.
-        published: the row.
-        contrast: ours less the published, in points.
-        differs: what differs, a setting -> words.
-        unstated: settings that one side does not say.
+        published: the published accuracy.
+        contrast: ours minus the published accuracy, in points.
+        differs: setting -> how it differs, in words.
+        unstated: settings that one side does not state.
     """
 
     loss: str
@@ -98,9 +100,9 @@ class Beside:
 
 
 def dataset_of(results: Results) -> str | None:
-    """Return what the literature calls the data of some results, or None if nothing is published about them.
+    """Return the literature's name of a study's data set, or None if no published accuracy is on it.
 
-    CIFAR-10 and CIFAR-100 are told by their class names, in any order; other sets by their names.
+    CIFAR-10 and CIFAR-100 are recognized by their class names, in any order; other sets by their names.
     """
     names = {_fold(name) for name in results.class_names}
     for dataset in BY_CLASSES:
@@ -111,35 +113,35 @@ def dataset_of(results: Results) -> str | None:
     return others.get(results.data)
 
 
-def subject_of(dataset: str, noise: str) -> Subject | None:
-    """Return a noise of ours as the literature has it, or None if it has no such noise.
+def noise_setting(dataset: str, noise: str) -> NoiseSetting | None:
+    """Return a noise of this library in the literature's terms, or None if the literature has none like it.
 
-    >>> subject_of("CIFAR-10", "symmetric:0.4@exact")
-    Subject(dataset='CIFAR-10', noise_type='symmetric', rate=0.4, convention='exact')
-    >>> subject_of("CIFAR-10", "human:CIFAR-10_human.pt@worse").noise_type
+    >>> noise_setting("CIFAR-10", "symmetric:0.4@exact")
+    NoiseSetting(dataset='CIFAR-10', noise_type='symmetric', rate=0.4, convention='exact')
+    >>> noise_setting("CIFAR-10", "human:CIFAR-10_human.pt@worse").noise_type
     'worst'
     """
     stages = NoiseSpec.parse(noise).stages
     if len(stages) > 1:
         return None
-    if dataset not in (*BY_CLASSES, "MNIST"):  # labels as they were found
-        return None if stages else Subject(dataset, "real-world", None)
+    if dataset not in (*BY_CLASSES, "MNIST"):  # real-world labels
+        return None if stages else NoiseSetting(dataset, "real-world", None)
     if not stages or (kind_of(stages[0]).takes == "rate" and stages[0].rate == 0):
-        return Subject(dataset, "clean", 0.0)
+        return NoiseSetting(dataset, "clean", 0.0)
     stage = stages[0]
     if stage.kind == "human":
         label_set = _HUMAN.get(stage.word)
         if label_set is None or (label_set == "noisy100") != (dataset == "CIFAR-100"):
             return None
-        return Subject(f"{dataset}N", label_set, None)
+        return NoiseSetting(f"{dataset}N", label_set, None)
     kinds = {"symmetric": "symmetric", "asymmetric": "asymmetric", "instance": "instance-dependent"}
     if stage.kind not in kinds or (convention := _convention(dataset, stage)) is None:
         return None
-    return Subject(dataset, kinds[stage.kind], stage.rate, convention)
+    return NoiseSetting(dataset, kinds[stage.kind], stage.rate, convention)
 
 
 def _convention(dataset: str, stage: Stage) -> str | None:
-    """Return the key of `CONVENTIONS` for a stage, or None if it flips other classes than the literature."""
+    """Return the key of `CONVENTIONS` of a stage, or None if it flips other classes than the literature."""
     named = next((q for q in stage.qualifiers if q in kind_of(stage).conventions), "")
     if stage.kind != "asymmetric":
         return named or "plain"
@@ -153,24 +155,25 @@ def _fold(name: str) -> str:
     return name.strip().casefold().replace("_", " ")
 
 
-# The two sides of a comparison: a setting -> words, None where a source does not say.
+# The settings of the two sides of a comparison
 
-Side = dict[str, str | None]
+Settings = dict[str, str | None]
+"""Setting -> its value in words; None where a source does not state it."""
 
 _STATED = (
     "optimizer", "lr", "momentum", "weight_decay", "batch_size", "schedule", "clip", "augment", "precision",
 )  # fmt: skip
 
 
-def _our_side(run: Run, data: str, subject: Subject) -> Side:
+def _our_settings(run: Run, data: str, setting: NoiseSetting) -> Settings:
     config: dict[str, Any] = {**to_dict(RunConfig()), **run.config}
-    photographs = subject.dataset != "MNIST"
+    photographs = setting.dataset != "MNIST"
     augment = str(config["augment"])
     number = "{:g}".format
     return {
         "data": data,
         "loss": with_ln(run.loss),
-        "noise": subject.convention,
+        "noise": setting.convention,
         "model": "" if config["width"] == 1 else f"width {config['width']:g}",
         "image size": "" if config["image_size"] is None else f"{config['image_size']}",
         "epochs": f"{config['epochs']}",
@@ -185,11 +188,11 @@ def _our_side(run: Run, data: str, subject: Subject) -> Side:
         # as `default_augment` has it for color and for gray images
         "augment": {"auto": "crop:4+flip" if photographs else "none"}.get(augment, augment),
         "precision": "float32" if config["precision"] == "float32" else "mixed",
-        "besides": ", ".join(_besides(config)),
+        "other settings": ", ".join(_other_settings(config)),
     }
 
 
-def _besides(config: Mapping[str, Any]) -> Iterable[str]:
+def _other_settings(config: Mapping[str, Any]) -> Iterable[str]:
     if config["l1"]:
         yield f"L1 {config['l1']:g}".replace("e-0", "e-")
         if not config["weight_decay"]:
@@ -204,7 +207,7 @@ def _besides(config: Mapping[str, Any]) -> Iterable[str]:
         yield f"{config['validation']:g} of the training set held out"
 
 
-def _their_side(row: Published, method: Method) -> Side:
+def _published_settings(row: Published, method: PublishedMethod) -> Settings:
     epoch = next((word for word in ("last", "best", "final") if word in row.metric), None)
     conventions = {
         "symmetric": row.source.symmetric,
@@ -220,7 +223,7 @@ def _their_side(row: Published, method: Method) -> Side:
         "epochs": None if row.epochs is None else f"{row.epochs}",
         "epoch": "last" if epoch == "final" else epoch,
         **{name: row.stated.get(name) for name in _STATED},
-        "besides": method.note,
+        "other settings": method.note,
     }
 
 
@@ -233,18 +236,18 @@ _TITLES = {
 _NAMES = {"noise": "how the noise is applied", "epoch": "which epoch"}
 
 
-def _apart(ours: Side, theirs: Side, who: tuple[str, str]) -> tuple[dict[str, str], tuple[str, ...]]:
-    """Return in what two sides differ, in words, and what one of them does not say."""
+def _compare_settings(
+    ours: Settings, theirs: Settings, who: tuple[str, str]
+) -> tuple[dict[str, str], tuple[str, ...]]:
+    """Return how the settings of two sides differ, in words, and which of them one side does not state."""
     differs, unstated = {}, []
     for name, mine in ours.items():
         other = theirs[name]
         title = _TITLES.get(name, name)
         if name == "epoch":
             mine, other = (f"{value} epoch" if value else None for value in (mine, other))
-        if (
-            name == "loss" and other is None
-        ):  # that numbers can be set side by side hangs on it: not in a note
-            differs[name] = f"loss: {who[0]} {mine}, {who[1]} with constants that are not known"
+        if name == "loss" and other is None:  # decides whether the accuracies are comparable: not for a note
+            differs[name] = f"loss: {who[0]} {mine}, {who[1]} with unknown constants"
         elif mine is None or other is None:
             unstated.append(_NAMES.get(name, title))
         elif mine != other:
@@ -267,7 +270,7 @@ def _our_model(run: Run) -> str | None:
 
 
 def percent(summary: Summary) -> Summary:
-    """Return shares as per cent."""
+    """Return a summary of shares in per cent."""
     values = (summary.mean, summary.deviation, summary.low, summary.high)
     mean, deviation, low, high = (None if value is None else 100 * value for value in values)
     assert mean is not None
@@ -275,18 +278,17 @@ def percent(summary: Summary) -> Summary:
 
 
 def as_summary(row: Published) -> Summary:
-    """Return a row as a summary; of how many runs it is, is taken to be 1 if it is not stated.
+    """Return a published accuracy as a summary of one run if the number of runs is not stated.
 
-    So a deviation over an unknown number of runs counts as none.
+    A deviation over an unknown number of runs then does not count.
     """
     return Summary(row.mean, row.deviation, None, None, row.runs or 1)
 
 
-def beside(results: Results, collection: str | None = None) -> list[Beside]:
-    """Return each cell of some results beside each published number of the same data, noise, loss and model.
+def compare_published(results: Results, collection: str | None = None) -> list[PublishedComparison]:
+    """Compare each cell with each published accuracy of the same data set, noise, loss and model.
 
-    Losses are the same if they have the same terms; where their constants differ, or are not known, that is
-    in `differs`.
+    Losses are the same if they have the same terms; constants that differ or are unknown are in `differs`.
 
     Args:
         results: of one data set and model.
@@ -300,65 +302,70 @@ def beside(results: Results, collection: str | None = None) -> list[Beside]:
     if dataset is None or model is None:
         return []
     rows = [row for row in published(collection=collection) if _model_of(row) == model]
-    subjects = {noise: subject_of(dataset, noise) for noise in results.noises}
+    noise_settings = {noise: noise_setting(dataset, noise) for noise in results.noises}
     found = []
     for loss in results.losses:
         shape = shape_of(loss)
-        for noise, subject in subjects.items():
+        for noise, setting in noise_settings.items():
             summary = results.summary(accuracy, loss, noise)
-            if subject is None or summary is None or shape is None:
+            if setting is None or summary is None or shape is None:
                 continue
-            what = (subject.dataset, subject.noise_type, subject.rate)
-            side = _our_side(results.cell(loss, noise)[0], results.data, subject)
+            wanted = (setting.dataset, setting.noise_type, setting.rate)
+            mine = _our_settings(results.cell(loss, noise)[0], results.data, setting)
             for row in rows:
-                method = method_of(row) if (row.dataset, row.noise_type, row.rate) == what else None
+                same = (row.dataset, row.noise_type, row.rate) == wanted
+                method = published_method(row) if same else None
                 if method is not None and method.shape == shape:
-                    ours, theirs = percent(summary), _their_side(row, method)
-                    apart = _apart(side, theirs, ("ours", "theirs"))
-                    found.append(Beside(loss, noise, ours, row, contrast(ours, as_summary(row)), *apart))
+                    ours, theirs = percent(summary), _published_settings(row, method)
+                    difference = contrast(ours, as_summary(row))
+                    settings = _compare_settings(mine, theirs, ("ours", "theirs"))
+                    found.append(PublishedComparison(loss, noise, ours, row, difference, *settings))
     return found
 
 
-def paper_beside_literature() -> list[Beside]:
-    """Return each number of the paper beside the literature's for the same noise, loss and model.
+def compare_paper_with_literature() -> list[PublishedComparison]:
+    """Compare each accuracy of the paper with the literature's for the same noise, loss and model.
 
-    What is "ours" in them is the paper's.
+    The paper's accuracies are `ours` in the comparisons.
     """
     literature = published(collection="literature", dataset="CIFAR-10")
     found = []
     for row in published(collection="paper"):
-        mine = method_of(row)
+        mine = published_method(row)
         assert mine is not None
         assert mine.expression is not None
         for other in literature:
             same = (other.noise_type, other.rate, _model_of(other)) == (row.noise_type, row.rate, row.model)
-            method = method_of(other) if same else None
+            method = published_method(other) if same else None
             if method is not None and method.shape == mine.shape:
-                apart = _apart(_their_side(row, mine), _their_side(other, method), ("the paper", "theirs"))
-                ours = as_summary(row)
-                noise = "clean" if not row.rate else f"{row.noise_type} {row.rate:g}"
-                found.append(
-                    Beside(mine.expression, noise, ours, other, contrast(ours, as_summary(other)), *apart)
+                settings = _compare_settings(
+                    _published_settings(row, mine),
+                    _published_settings(other, method),
+                    ("the paper", "theirs"),
                 )
+                ours = as_summary(row)
+                difference = contrast(ours, as_summary(other))
+                noise = "clean" if not row.rate else f"{row.noise_type} {row.rate:g}"
+                found.append(PublishedComparison(mine.expression, noise, ours, other, difference, *settings))
     return found
 
 
-def nothing_published(results: Results) -> str:
-    """Return one sentence on why nothing is published beside some results; empty if something is."""
-    if beside(results):
+def explain_no_comparison(results: Results) -> str:
+    """Return one sentence on why no published accuracy is comparable; empty if one is."""
+    if compare_published(results):
         return ""
     dataset = dataset_of(results)
     if dataset is None:
         known = ", ".join(OFFICIAL)
-        return f"Nothing published stands beside these results: {results.data} is none of {known}."
+        return f"No published results to compare with: {results.data} is none of {known}."
     what = str(results.runs[0].config["model"])
     if _our_model(results.runs[0]) is None:
         models = ", ".join(filter(None, dict.fromkeys(_model_of(row) for row in published(dataset=dataset))))
         return (
-            f"Nothing published stands beside these results: for {dataset} there are numbers with {models}, "
-            f"and none with the model {what}."
+            f"No published results to compare with: those on {dataset} use {models}, and none uses the model "
+            f"{what}."
         )
     return (
-        f"Nothing published stands beside these results: for {dataset} there is no number with the model "
-        f"{what} and these losses and noises."
+        f"No published results to compare with: none on {dataset} uses the model {what} with these losses "
+        "and noises."
     )

@@ -1,4 +1,4 @@
-"""The tables of results: accuracies as the paper has them, other measures, paired differences, failures."""
+"""The tables of a study's report: accuracies, other measures, paired differences, failures, settings."""
 
 from __future__ import annotations
 
@@ -21,14 +21,11 @@ from noisylabels.study.results import (
 )
 from noisylabels.study.statistics import Summary, compare, top
 
-NUMBERS = {"symmetric": "Table 1", "asymmetric": "Table 2"}
-"""Of the paper."""
-
 SPREAD = "mean ± standard deviation over the seeds"
 
 
 def accuracies(results: Results) -> Iterator[Table]:
-    """Yield Tables 1 and 2 of the paper, and one for every other family of noise."""
+    """Yield one table of accuracies per family of noises."""
     for family in results.families:
         losses = measured(results, accuracy, family.noises)
         if not losses:
@@ -47,10 +44,9 @@ def accuracies(results: Results) -> Iterator[Table]:
             [loss, *(_number(found.get((loss, noise)), loss in best[noise]) for noise in family.noises)]
             for loss in losses
         ]
-        number = NUMBERS.get(family.key)
         yield Table(
             file_name("accuracy", family.key),
-            f"Final test accuracy, {family.title.lower()}" + (f" ({number})" if number else ""),
+            f"Final test accuracy, {family.title.lower()}",
             ["loss", *family.labels],
             rows,
             f"{results.title}. Test accuracy of the last epoch, per cent, {SPREAD}; "
@@ -75,15 +71,15 @@ COLUMNS: Mapping[str, tuple[Measure, float, int]] = {
     "chosen epoch, %": (chosen_accuracy, 100.0, 2),
     "overfitting gap, points": (gap, 100.0, 2),
     f"deviation of the last {LAST_EPOCHS} epochs, points": (instability, 100.0, 2),
-    "wrong labels learned by heart, %": (memorized, 100.0, 2),
+    "memorized noisy labels, %": (memorized, 100.0, 2),
     "dead classes": (dead, 1.0, 1),
-    "seconds an epoch": (epoch_seconds, 1.0, 3),
+    "seconds per epoch": (epoch_seconds, 1.0, 3),
 }
-"""Title -> measure, factor of its unit, digits."""
+"""Title of a column -> measure, factor of its unit, digits."""
 
 
 def details(results: Results) -> Iterator[Table]:
-    """Yield a table for the highest rate of each family: everything that is measured of a run."""
+    """Yield one table per family of noises: every measure of a run at the highest rate."""
     for family in results.families:
         noise = family.hardest
         losses = measured(results, accuracy, [noise])
@@ -104,12 +100,12 @@ def details(results: Results) -> Iterator[Table]:
                     for loss in losses
                 ],
                 f"Last epoch, {SPREAD}; {runs_each(results, losses, [noise])}. Overfitting gap: accuracy on "
-                "the labels given less test accuracy. Chosen epoch: best on noisy validation.",
+                "the given labels minus test accuracy. Chosen epoch: best on noisy validation labels.",
             )
 
 
 def differences(results: Results, baseline: str = "ce") -> Iterator[Table]:
-    """Yield, for each family, what each loss does better than a baseline on the same noisy labels."""
+    """Yield, for each family, each loss's accuracy minus that of a baseline on the same noisy labels."""
     for family in results.families:
         losses = [loss for loss in measured(results, accuracy, family.noises) if loss != baseline]
         rows: list[list[Cell]] = []
@@ -123,10 +119,10 @@ def differences(results: Results, baseline: str = "ce") -> Iterator[Table]:
         if any(cell is not None for row in rows for cell in row[1:]):
             yield Table(
                 file_name(f"against-{baseline}", family.key),
-                f"Better than {baseline}, pair by pair, {family.title.lower()}",
+                f"Paired difference from {baseline}, {family.title.lower()}",
                 ["loss", *family.labels],
                 rows,
-                f"Test accuracy less that of {baseline} with the same seed, so on the same noisy labels: "
+                f"Test accuracy minus that of {baseline} with the same seed, so on the same noisy labels: "
                 "points, mean ± standard deviation of the differences; the 95 % interval (Student's t) under "
                 "the pointer and in the CSV.",
             )
@@ -139,21 +135,21 @@ def _difference(first: Mapping[int, float], second: Mapping[int, float]) -> Cell
 
 
 def failures(results: Results) -> Table | None:
-    """Return the runs that have no result, and why; None if there are none."""
+    """Return the runs without a result and the reasons; None if there are none."""
     if not results.failed:
         return None
     rows = [[run.loss, noise_label(run.noise), str(run.seed), run.message] for run in results.failed]
     return Table(
         "failed",
         "Runs without a result",
-        ["loss", "noise", "seed", "why"],
+        ["loss", "noise", "seed", "reason"],
         rows,
-        "They count in no mean. `noisylabels study run ... --retry` runs them again.",
+        "No mean includes them. `noisylabels study run ... --retry` runs them again.",
     )
 
 
 def settings(results: Results) -> Table:
-    """Return every setting of the runs, and where it differs between them."""
+    """Return every setting of the runs, with the noises under which it differs."""
     rows: list[list[Cell]] = []
     for name, values in results.settings.items():
         if len(values) == 1:

@@ -1,8 +1,8 @@
-"""Which of our losses a published method is: its expression with the constants of its source.
+"""The names of published methods as loss expressions of this library, with the constants of their sources.
 
-A name such as NCE+MAE says what is summed, not with which weights, and codes differ in what they call MAE. So
-a method has a shape, which its name says, and an expression only where the source, or the code that belongs
-to it, says the constants.
+A name such as NCE+MAE states what is summed but not the weights, and implementations differ in what they
+call MAE. So a method has a shape, given by its name, and an expression only where the source or its code
+states the constants.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from noisylabels.losses.expression import read_terms
 from noisylabels.losses.presets import preset, with_ln
 from noisylabels.losses.terms import canonical
 from noisylabels.losses.user_loss import unresolved_row
-from noisylabels.report.published import Published
+from noisylabels.paper.published import Published
 
 SHAPES = {
     "CE": "ce",
@@ -54,7 +54,7 @@ SHAPES = {
     "PHuber-CE": "phuber_ce",
     "Linear": "mae",
 }
-"""Method, without what it says in brackets or after a blank -> an expression of the same terms."""
+"""Method, without text in parentheses or after a blank -> an expression of the same terms."""
 
 NO_LOSS = {
     "trains in two phases: negative, then positive learning": ("NLNL",),
@@ -70,9 +70,9 @@ NO_LOSS = {
         "Co-teaching", "Co-teaching+", "JoCoR", "DivideMix", "CORES*", "CAL", "PES(semi)", "Proto-semi",
         "CE_eps+MAE(Semi)",
     ),
-    "remembers every example": ("ELR", "ELR+", "SOP", "SOP+"),
+    "keeps state per example": ("ELR", "ELR+", "SOP", "SOP+"),
 }  # fmt: skip
-"""Why a method of the literature is no loss of ours -> the methods."""
+"""Reason why a published method is no loss of this library -> the methods."""
 
 _SETS = {"CIFAR-10": "cifar10", "CIFAR-10N": "cifar10", "CIFAR-100": "cifar100", "CIFAR-100N": "cifar100"}
 _OTHER_SETS = {"WebVision-mini top1": "webvision", "ILSVRC12(from WebVision-mini) top1": "webvision"}
@@ -88,10 +88,10 @@ _ALWAYS = {
     "PHuber-CE tau=50": "phuber_ce(tau=50)",
     **{f"GCE(q={q})": f"gce(q={q})" for q in ("0.3", "0.5", "0.7", "0.9")},
 }
-"""Methods whose name says every constant."""
+"""Methods whose name states every constant."""
 
 _EVERYWHERE = {"MAE": "mae", "GCE": "gce", "FL": "fl@ma2020", "AUL": "aul", "AGCE": "agce"}
-"""What the code of Wang et al. 2024 has for CIFAR-10 and CIFAR-100 alike."""
+"""Losses in the code of Wang et al. 2024, the same for CIFAR-10 and CIFAR-100."""
 
 _NOTES = {
     "LDR-KL": "their code divides softplus of the logits by its mean first",
@@ -101,13 +101,13 @@ _LDR = {"cifar10": "ldr_kl(c=0.1,lam=10)", "cifar100": "ldr_kl(c=0.1,lam=1)", "c
 
 
 @dataclass(frozen=True)
-class Method:
-    """A published method as a loss of ours.
+class PublishedMethod:
+    """A published method as a loss of this library.
 
     Args:
-        expression: canonical, with the constants of the source; None where they are not known.
-        shape: its terms without any constant.
-        note: what belongs to it beside the loss, or how the source's code differs.
+        expression: canonical, with the constants of the source; None if they are unknown.
+        shape: its terms without constants.
+        note: what the method adds to the loss, or how the source's code differs.
     """
 
     expression: str | None
@@ -119,20 +119,20 @@ class Method:
 def shape_of(expression: str) -> tuple[tuple[str, tuple[str, ...]], ...] | None:
     """Return the names of a loss's terms and wrappers, without constants; None if it cannot be read.
 
-    Code of the user's own is not imported: an expression may come from the folder of somebody else's run.
+    The user's own code is not imported: an expression may come from the folder of somebody else's run.
 
     >>> shape_of("nce + 4*agce(a=6,q=1.5)") == shape_of("agce+nce")
     True
     """
     try:
         terms = canonical(read_terms(expression, unresolved_row))
-    except InputError:  # of somebody's script, say
+    except InputError:  # of an unknown script, for example
         return None
     return tuple(sorted((term.name, tuple(wrap.row.name for wrap in term.wraps)) for term in terms))
 
 
-def method_of(row: Published) -> Method | None:
-    """Return what a published row's method is in our losses, or None if it is none of them.
+def published_method(row: Published) -> PublishedMethod | None:
+    """Return a published row's method as a loss of this library, or None if it is none of them.
 
     Raises:
         InputError: a method that is neither in `SHAPES` nor in `NO_LOSS`.
@@ -147,7 +147,7 @@ def method_of(row: Published) -> Method | None:
     text, note = _with_constants(row)
     made = _read(text) if text is not None else None
     note = note or _NOTES.get(row.method, "")
-    return Method(with_ln(made.expression) if made is not None else None, shape, note)
+    return PublishedMethod(with_ln(made.expression) if made is not None else None, shape, note)
 
 
 @cache
@@ -159,7 +159,7 @@ def _read(text: str) -> Loss | None:
 
 
 def _with_constants(row: Published) -> tuple[str | None, str]:
-    """Return the method's expression with its source's constants, None if unknown; and its preset's note."""
+    """Return the expression with the constants of its source, None if unknown, and the note of its preset."""
     if row.method in _ALWAYS:
         return _ALWAYS[row.method], ""
     family = row.source.constants
@@ -177,7 +177,7 @@ def _with_constants(row: Published) -> tuple[str | None, str]:
 
 
 def _wang2024(row: Published, key: str) -> str | None:
-    """Return what config.py of their code has where no preset of ours has it by the method's name."""
+    """Return the expression in config.py of their code, where no preset of the method's name has it."""
     method, rate = row.method, row.rate or 0.0
     cifar = key in ("cifar10", "cifar100")
     if method in _EVERYWHERE and cifar:
