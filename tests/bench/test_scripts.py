@@ -21,7 +21,7 @@ TABLES = ["--methods", "NoisyLabelClassifier", "LogisticRegression", "RandomFore
 @pytest.mark.parametrize(
     ("script", "words", "file", "shown"),
     [
-        ("bench_start", ["--rounds=2"], "start-here.json", "| noisylabels --help |"),
+        ("bench_start", ["--rounds=1"], "start-here.json", "| noisylabels --help |"),
         (
             "bench_step",
             ["--model=mlp", "--batch-size=512", "--rounds=2", "--loss-rounds=2"],
@@ -30,7 +30,7 @@ TABLES = ["--methods", "NoisyLabelClassifier", "LogisticRegression", "RandomFore
         ),
         (
             "bench_gpu",
-            [*GPU, "--modes", "plain", "captured", "--processes", "1", "2"],
+            [*GPU, "--modes", "plain", "captured", "--processes", "2"],
             "gpu-here.json",
             "| captured | NotImplementedError: there are CUDA graphs on a GPU only |",
         ),
