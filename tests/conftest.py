@@ -15,6 +15,11 @@ import pytest
 os.environ["OMP_NUM_THREADS"] = "1"
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run slow tests first: of two processes, neither waits at the end for the other's long one."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
+
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Any]:
     """Return Chromium or Chrome, headless: one for all tests of a process, which can have no second one."""

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import noisylabels
+from noisylabels.cli import main
 from noisylabels.cli.parser import VERBS, parse
 from noisylabels.noise import KINDS, MAPS
 from noisylabels.paper.report import numbered
@@ -74,42 +75,43 @@ def test_the_code_of_a_document_runs(name: str, number: int) -> None:
         exec(compile(block, name, "exec"), names)
 
 
-def test_the_loss_of_ones_own_goes_into_a_study(tmp_path: Path) -> None:
-    """The files and commands of docs/study-own-loss.md, in fewer epochs."""
+@pytest.mark.slow
+def test_the_loss_of_ones_own_goes_into_a_study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The files and commands of docs/study-own-loss.md, in fewer epochs and in this process, which has torch."""
     section = TEXTS["docs/study-own-loss.md"]
     for kind, name in (("python", "mine.py"), ("toml", "mine.toml")):
         (block,) = re.findall(rf"```{kind}\n(.*?)```", section, re.DOTALL)
         assert block.startswith(f"# {name}\n")
         (tmp_path / name).write_text(block, encoding="utf-8")
     source = str(Path(noisylabels.__file__).parents[1])
+    monkeypatch.chdir(tmp_path)
 
-    def call(line: str) -> subprocess.CompletedProcess[str]:
+    def words_of(line: str) -> list[str]:
         words = shlex.split(line, comments=True)[1:]
         few = {
             "train": ["--epochs", "1", "--device", "cpu"],
             "study run": ["--set", "epochs=1", "device=cpu"],
         }
-        words += next((more for verb, more in few.items() if " ".join(words).startswith(verb)), [])
-        command, environment = (
-            [sys.executable, "-m", "noisylabels", *words],
-            os.environ | {"PYTHONPATH": source},
-        )
-        return subprocess.run(
-            command, capture_output=True, text=True, cwd=tmp_path, env=environment, check=False
-        )
+        return words + next((more for verb, more in few.items() if " ".join(words).startswith(verb)), [])
 
     (block,) = re.findall(r"```sh\n(.*?)```", section, re.DOTALL)
+    block = block.replace("--jobs 2", "--jobs 0")
     for line in block.splitlines():
-        done = call(line)
-        assert done.returncode == 0, f"{line}: {done.stderr}"
+        assert main(words_of(line)) == 0, line
     rows = read_rows(tmp_path / "mine.parquet")
     assert len(rows) == 4 * 2 * 3
     assert {row["status"] for row in rows} == {"done"}
     assert (tmp_path / "mine.svg").exists()
     # with another mine.py nothing is taken for done
     (tmp_path / "mine.py").write_text((tmp_path / "mine.py").read_text(encoding="utf-8") + "\n")
-    for line in block.splitlines()[1:3]:
-        done = call(line)
+    for line in block.splitlines()[1:3]:  # by a process that has not imported the first one
+        done = subprocess.run(
+            [sys.executable, "-m", "noisylabels", *words_of(line)],
+            capture_output=True,
+            text=True,
+            env=os.environ | {"PYTHONPATH": source},
+            check=False,
+        )
         assert done.returncode == 2
         assert re.fullmatch(
             r"noisylabels: mine.py has changed since the run in .*; restore it.*\n", done.stderr

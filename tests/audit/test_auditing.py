@@ -251,6 +251,7 @@ def test_what_stops_half_way_goes_on_after_the_folds_that_are_done(
     assert found.why == whole.why
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
 def test_a_killed_command_goes_on(tmp_path: Path, number: signal.Signals) -> None:
     words = ["digits", "--epochs", "40", "--folds", "2", "--model", "mlp", "--device", "cpu", "--out", "a"]

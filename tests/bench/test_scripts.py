@@ -30,7 +30,7 @@ TABLES = ["--methods", "NoisyLabelClassifier", "LogisticRegression", "RandomFore
         ),
         (
             "bench_gpu",
-            [*GPU, "--modes", "plain", "captured", "--processes", "1", "2"],
+            [*GPU, "--modes", "plain", "captured", "--processes", "2"],
             "gpu-here.json",
             "| captured | NotImplementedError: there are CUDA graphs on a GPU only |",
         ),

@@ -8,6 +8,8 @@ import sys
 from collections import Counter
 from pathlib import Path
 
+import pytest
+
 import noisylabels
 
 PROGRAM = """
@@ -43,6 +45,7 @@ def checked(parameters: str) -> list[list[str]]:
     return found
 
 
+@pytest.mark.slow
 def test_every_check_of_scikit_learn_passes() -> None:
     """Small only for speed: with the defaults the same checks pass, in a minute of a free core."""
     rows = checked('{"n_estimators": 2, "epochs": 10}')

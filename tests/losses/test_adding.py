@@ -58,6 +58,14 @@ try:
     nl.loss("sq(q=0.5)")
 except ValueError as error:
     assert "the parameter q of 'sq' is 0.5, expected a number in [1, inf)" in str(error)
+print(nl.__file__)
+"""
+VERBS = """
+from noisylabels.cli import main
+
+assert main(["list", "losses"]) == 0
+print("----")
+assert main(["loss", "nsq"]) == 0
 """
 
 
@@ -111,12 +119,10 @@ def test_a_loss_is_added_by_a_function_and_a_row(copy, capsys):
     }
     with capsys.disabled():
         print(f"\na loss of its own: {sum(map(len, added.values()))} lines in {len(added)} files")
-    where = run(copy, "-c", "import noisylabels; print(noisylabels.__file__)").strip()
+    where = run(copy, "-c", CHECK).strip()
     assert Path(where).parent == copy
-    run(copy, "-c", CHECK)
-    listed = run(copy, "-m", "noisylabels", "list", "losses")
+    listed, told = run(copy, "-c", VERBS).split("----")
     assert {"sq", "nsq", "nnsq"} <= {line.split()[0] for line in listed.splitlines() if line[:1].strip()}
-    told = run(copy, "-m", "noisylabels", "loss", "nsq")
     assert "[(1-p_y)^q] / Σ_k [(1-p_k)^q]" in told
     assert "sums to 1 over the 10 labels" in told
     assert "normalized power loss (you, 2026; normalized: Ma et al. 2020" in told

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import importlib.util
 import math
 import pickle
@@ -137,6 +138,8 @@ def test_value_and_gradient_equal_the_naive_loop_for_many_classes(name, classes)
     row, label = z[n].tolist(), int(t[n])
     wanted = naive.value(expression, row, label, t.tolist())
     assert value[n].item() == pytest.approx(wanted, rel=1e-9)
+    if classes > 1000:
+        return  # a slope is four values in plain Python; test_float32_is_precise compares slopes
     for k in (label, 0):
         # the step is wide: a central difference of a value near 1 has an error of 1e-16 / step
         wanted = naive.slope(expression, row, label, k, step=2e-2, labels=t.tolist())
@@ -280,8 +283,9 @@ HARD_IN_FLOAT32 = {
 }
 
 
+@functools.cache
 def scale_of(name, classes):
-    high = loss(name).bounds(classes)[1]
+    high = loss(name).bounds(min(classes, 100))[1]  # which are searched for, among as many predictions as K
     return high if math.isfinite(high) else 1.0
 
 
@@ -443,7 +447,7 @@ def _keep_the_global_random_state():
         yield
 
 
-@pytest.mark.parametrize("classes", [2, 3, 7, 100])
+@pytest.mark.parametrize("classes", [2, 3, 30])
 def test_the_sum_over_labels_is_constant_exactly_where_claimed(name, classes):
     certain = torch.zeros(1, classes, dtype=torch.float64)
     certain[0, 1] = 1e30  # heavy tails come near it only so far out
@@ -464,7 +468,7 @@ def test_the_sum_over_labels_is_constant_exactly_where_claimed(name, classes):
             torch.testing.assert_close(sums, torch.full_like(sums, claim), rtol=1e-9, atol=0)
 
 
-@pytest.mark.parametrize("classes", [2, 3, 7, 100])
+@pytest.mark.parametrize("classes", [2, 3, 30])
 def test_bounds_hold_and_are_tight(name, classes):
     random_z = predictions(classes)
     far = 1e30  # nce tends to 1 only as K log K / |log p| does to 0, and heavy tails take long
@@ -657,7 +661,12 @@ COMPILER_WARNS = pytest.mark.filterwarnings(
 )
 
 
+# forms and sums are the same code for every function: each function and wrapper is compiled, and some of them
+COMPILED = [name for name in ENTRIES if name in WRAPPERS or (name in SINGLE and not naive.stem(name)[0])]
+
+
 @COMPILER_WARNS
+@pytest.mark.parametrize("name", [*COMPILED, "nfl", "nnagce", "nce+rce", "anl_fl", "jal_ce"])
 def test_compiles_without_graph_breaks(name):
     z, t = logits_of(6, 5, dtype=torch.float32), labels_of(6, classes=5)
     expression = list(variants(name))[-1]
@@ -670,7 +679,10 @@ def test_compiles_without_graph_breaks(name):
 
 
 @COMPILER_WARNS
-@pytest.mark.parametrize("name", [*FUNCTIONS])
+@pytest.mark.parametrize(
+    "name",
+    [name for name in FUNCTIONS if name not in SINGLE or not naive.stem(name)[0] or name[-4:] == "ngce"],
+)
 def test_functions_compile_without_graph_breaks_whatever_their_parameters(name):
     z, t = logits_of(6, 5, dtype=torch.float32), labels_of(6, classes=5)
     w = torch.rand(5)

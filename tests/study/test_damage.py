@@ -299,6 +299,7 @@ def falls(image_size, channels, num_classes):
 """
 
 
+@pytest.mark.slow
 def test_code_that_ends_its_process_is_a_failed_cell(tmp_path, monkeypatch):
     (tmp_path / "own.py").write_text(ENDS)
     monkeypatch.chdir(tmp_path)

@@ -138,7 +138,7 @@ def test_a_failure_is_a_row_with_its_cause_and_can_be_retried(tmp_path):
         "    return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(n, num_classes))\n"
     )
     store.retry(cells[0])
-    carry_out_all(store, left(store, cells), Quiet(), jobs=1)
+    carry_out_all(store, left(store, cells), Quiet())
     assert store.state(cells[0]).state == "done"
 
 
@@ -175,6 +175,7 @@ def test_an_unfinished_folder_that_is_damaged_or_of_another_run(whole, tmp_path)
         assert store.state(CELLS[0]).state == "running"
 
 
+@pytest.mark.slow
 def test_two_runners_do_not_run_the_same_cell(whole, tmp_path):
     store = Store(tmp_path / "study")
     out = store.path(CELLS[0])
@@ -195,7 +196,7 @@ def test_two_runners_do_not_run_the_same_cell(whole, tmp_path):
     )
     command = [sys.executable, "-c", script, "study", "run", str(study), "--out", str(tmp_path / "both")]
     both = [
-        subprocess.Popen([*command, "--jobs", "1", "--device", "cpu"], stderr=subprocess.PIPE, text=True)
+        subprocess.Popen([*command, "--jobs", "0", "--device", "cpu"], stderr=subprocess.PIPE, text=True)
         for _ in range(2)
     ]
     lines = [line for process in both for line in process.communicate(timeout=300)[1].splitlines()]
@@ -306,7 +307,7 @@ def test_the_command_line(tmp_path, monkeypatch, capsys):
         assert message in error
 
 
-KILLS = 10
+KILLS = 4
 
 
 @pytest.mark.slow

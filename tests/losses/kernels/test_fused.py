@@ -412,7 +412,7 @@ COMPILER_WARNS = "ignore:.*Function.> should not be instantiated:DeprecationWarn
 @pytest.mark.filterwarnings(COMPILER_WARNS)
 @pytest.mark.parametrize("how", [{}, {"reduction": "none"}, {"ignore_index": 2, "reduction": "sum"}], ids=str)
 def test_a_compiler_traces_it(how):
-    for shape in ((6, 5), (3, 4, 2)):
+    for shape in ((6, 5), (3, 4, 2))[: 1 if how else 2]:  # other shapes are made rows of before
         z, t = batch(*shape, dtype=torch.float16)
         t.view(-1)[0] = how.get("ignore_index", -100)
         up = torch.rand(t.shape) if "none" in how.values() else torch.tensor(3.0)
