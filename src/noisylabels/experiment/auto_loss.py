@@ -76,7 +76,7 @@ def choose_loss(num_classes: int, rate: float | None, n: int) -> tuple[str, str]
 
     With few classes there is nothing to lose: on CIFAR-10 `nce+agce@cifar10` has 91.1 % with clean labels
     where cross entropy has 90.5, and 85.9 where it has 58.5 with 40 % wrong (Wang 2024, Table 2, means of 3
-    runs); on the digits it is above it at every rate, the clean one too (docs/digits.md,
+    runs); on the digits it is above it at every rate, the clean one too (docs/measured-digits.md,
     docs/measured-default-loss.md), and the best of the named sums under asymmetric noise. With many classes
     a robust loss costs some points on clean labels.
 
