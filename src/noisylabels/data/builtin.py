@@ -26,7 +26,7 @@ def digits(options: Options) -> tuple[ImageSet, ImageSet]:
     Returns:
         1,438 training and 359 test examples, ids "digits:0" to "digits:1796" in scikit-learn's order.
     """
-    table = np.loadtxt(_digits_file(), delimiter=",")  # whole numbers: 64 pixels and the label
+    table = _digits_table()
     images = np.floor(table[:, :-1] * 255 / 16 + 0.5).astype(np.uint8).reshape(-1, 1, 8, 8)
     if options.image_size is not None:
         images = resize_arrays(images, options.image_size)
@@ -46,9 +46,16 @@ def digits(options: Options) -> tuple[ImageSet, ImageSet]:
     return train, test
 
 
-def _digits_file() -> Path:
-    """Return the file that `load_digits` reads: importing scikit-learn takes longer than a short run."""
-    found = find_spec("sklearn")
-    assert found is not None  # a dependency
-    assert found.origin is not None
-    return Path(found.origin).parent / "datasets" / "data" / "digits.csv.gz"
+def _digits_table() -> np.ndarray:
+    """Return 64 pixels and the label per row, float64, as `sklearn.datasets.load_digits` reads them.
+
+    The file is read directly where it lies, because importing scikit-learn takes longer than a short run.
+    """
+    found = find_spec("sklearn")  # find_spec("sklearn.datasets") would import the package
+    file = Path(found.origin).parent / "datasets/data/digits.csv.gz" if found and found.origin else None
+    if file is not None and file.is_file():
+        return np.loadtxt(file, delimiter=",")
+    from sklearn.datasets import load_digits
+
+    data, target = load_digits(return_X_y=True)
+    return np.column_stack([data, target])
