@@ -6,7 +6,7 @@ from noisylabels.experiment.folder import RunResult, read_result
 from noisylabels.experiment.reporter import Notes, Reporter, Silent
 from noisylabels.experiment.running import run
 from noisylabels.experiment.sets import corrupt_set, corrupted, load_sets
-from noisylabels.experiment.trackers import TRACKERS, catch_up, open_trackers
+from noisylabels.experiment.trackers import TRACKERS, catch_up, check_trackers
 
 __all__ = [
     "TRACKERS",
@@ -18,6 +18,7 @@ __all__ = [
     "Silent",
     "canonical",
     "catch_up",
+    "check_trackers",
     "choose",
     "choose_loss",
     "corrupt_set",
@@ -25,7 +26,6 @@ __all__ = [
     "default_out",
     "load_config",
     "load_sets",
-    "open_trackers",
     "read_result",
     "recipes",
     "run",

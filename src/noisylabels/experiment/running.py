@@ -21,9 +21,9 @@ from noisylabels.experiment.folder import (
     remove_leftovers,
     start_folder,
 )
-from noisylabels.experiment.reporter import Reporter, Silent
+from noisylabels.experiment.reporter import Reporter, ReportProgress, Silent
 from noisylabels.experiment.sets import corrupted, trained_on
-from noisylabels.experiment.trackers import Tracked, catch_up
+from noisylabels.experiment.trackers import Tracker, catch_up, open_trackers
 from noisylabels.training.settings import Settings
 
 if TYPE_CHECKING:
@@ -42,14 +42,13 @@ def run(
 
     Everything that a user can get wrong is checked before anything is written. The folder then gets
     config.json, environment.json, labels.parquet, history.jsonl after every epoch, checkpoint.pt
-    while it runs, model.safetensors, and result.json, last. Trackers follow it.
+    while it runs, model.safetensors, and result.json, last.
 
     Args:
         config: what to run.
         reporter: told how it goes.
         stop: asked after every step, beside the signals; when it says yes the run stops as if one came.
-        track: who gets the history too, of `trackers.TRACKERS`: tensorboard, mlflow. No part of what the
-            run is.
+        track: trackers that get the history too: tensorboard, mlflow, wandb. No part of the run's id.
 
     Raises:
         InputError: a name, a value or a file is wrong; the folder holds another run.
@@ -64,9 +63,10 @@ def run(
 
     config = canonical(config)
     out = Path(config.out).expanduser() if config.out is not None else default_out(config)
-    tracked = Tracked(reporter or Silent(), track, out)
+    reporter = reporter or Silent()
+    trackers = open_trackers(track, out, reporter.note)
     code = code_digests(config)
-    if (finished := _finished(out, config, code, tracked)) is not None:
+    if (finished := _finished(out, config, code, reporter)) is not None:
         catch_up(finished, track, reporter)
         return finished
     # before any data are read, which may take long
@@ -83,11 +83,14 @@ def run(
             stack.enter_context(exclusive_lock(out / ".lock"))
         except OSError as error:
             raise InputError(f"the run's folder {out} cannot be written: {error.strerror}") from None
+        for tracker in trackers:
+            stack.callback(tracker.close)
         # again, now that nobody else can end it
-        result = _finished(out, config, code, tracked)
+        result = _finished(out, config, code, reporter)
         if result is None:
-            result = _run_alone(config, out, device, files, tracked, stop)
-        tracked.end(result)
+            result = _run_alone(config, out, device, files, reporter, trackers, stop)
+        for tracker in trackers:
+            tracker.end(result)
         return result
 
 
@@ -133,7 +136,8 @@ def _run_alone(
     out: Path,
     device: torch.device,
     files: dict[str, dict[str, str]],
-    tracked: Tracked,
+    reporter: Reporter,
+    trackers: Sequence[Tracker],
     stop: Callable[[], bool],
 ) -> RunResult:
     """Carry out a run in a folder in which nobody else is at work."""
@@ -149,11 +153,12 @@ def _run_alone(
     from noisylabels.training.interrupt import Interrupted, stop_on_signals
     from noisylabels.training.loop import TrainingDiverged
 
-    train, test, labels = corrupted(config, tracked)
-    tracked.class_names = train.class_names
+    train, test, labels = corrupted(config, reporter)
+    for tracker in trackers:
+        tracker.class_names = train.class_names
     positions = trained_on(config, train)
     if positions is not None:
-        tracked.note(f"trains on {len(positions):,} of {len(train):,} examples, the same whatever the seed")
+        reporter.note(f"trains on {len(positions):,} of {len(train):,} examples, the same whatever the seed")
     shape = model_shape(config, train)
     model = build_model(**shape, seed=config.seed)
     augment = default_augment(config.data, train) if config.augment == "auto" else config.augment
@@ -162,7 +167,7 @@ def _run_alone(
     if config.loss == AUTO:
         chosen = chosen_before(out) or choose(train, labels.given, config.seed).to_dict()
         expression = chosen["loss"]
-        tracked.note(f"loss {expression}: {chosen['why']}")
+        reporter.note(f"loss {expression}: {chosen['why']}")
 
     fresh = not (out / "config.json").exists()
     start_folder(out, config, labels, train, test, shape, augment, files, chosen, device=device)
@@ -183,7 +188,7 @@ def _run_alone(
                 labels=labels if known else None,
                 positions=positions,
                 folder=out,
-                callbacks=[tracked, PauseWhen(lambda: signals() or stop())],
+                callbacks=[ReportProgress(reporter), *trackers, PauseWhen(lambda: signals() or stop())],
                 **settings,
             )
         except InputError:  # the model does not fit the images, say: nothing has been trained
@@ -192,7 +197,8 @@ def _run_alone(
             raise
         except Interrupted as stopped:
             stopped.signal = signals.signal or stopped.signal
-            tracked.follow("stopped")
+            for tracker in trackers:
+                tracker.follow("stopped")
             raise
         except TrainingDiverged as error:
             history = error.history

@@ -271,7 +271,7 @@ def carry_out_all(
         jobs: processes; 0 for this one.
         threads: of each process.
         seconds: after which running cells write their checkpoints and no other begins.
-        track: who gets the histories too: tensorboard, mlflow.
+        track: trackers that get the histories too: tensorboard, mlflow, wandb.
 
     Returns:
         What came of them: `ended`, `elsewhere` and `waiting`; `full` if the disk was, which ended it.
