@@ -63,9 +63,12 @@ class WandB(Tracker):
         """Start or resume the W&B run, unless all of this snapshot is logged already."""
         self.close()
         self._epochs = 0
-        mode, root = _mode(), Path(os.environ.get("WANDB_DIR") or snapshot.out)
+        # absolute: wandb's service may have started in another working directory
+        mode, root = _mode(), Path(os.environ.get("WANDB_DIR") or snapshot.out).resolve()
         offline = mode in ("offline", "dryrun")
-        shown = root if os.environ.get("WANDB_DIR") else f"{shlex.quote(str(snapshot.out.parent))}/*"
+        shown = f"{shlex.quote(str(snapshot.out.parent))}/*"
+        if os.environ.get("WANDB_DIR"):
+            shown = shlex.quote(str(root))
         if offline:
             self.where = f"wandb sync {shown}/wandb/offline-run-*"
         else:
@@ -151,7 +154,7 @@ def _init(snapshot: RunSnapshot, root: Path, mode: str, run_id: str | None = Non
     if "WANDB_INIT_TIMEOUT" not in os.environ:
         settings["init_timeout"] = 20.0  # else a server that is gone delays the training by 90 seconds
     with _quiet():
-        return wandb.init(
+        run = wandb.init(
             id=run_id or snapshot.run_id,
             name=os.environ.get("WANDB_NAME") or snapshot.out.name,
             project=_project(snapshot),
@@ -171,6 +174,10 @@ def _init(snapshot: RunSnapshot, root: Path, mode: str, run_id: str | None = Non
                 **settings,
             ),
         )
+        if root not in Path(run.settings.sync_dir).resolve().parents:
+            run.finish(exit_code=1)
+            raise OSError(f"{root} cannot be written")  # wandb falls back to a temporary folder
+    return run
 
 
 def _agrees(summary: dict[str, Any], snapshot: RunSnapshot, epochs: int) -> bool:
