@@ -23,7 +23,7 @@ UPLOAD_SECONDS = 60.0
 """How long the end of a run waits for the upload."""
 
 MOST_ATTEMPTS = 20
-"""Runs of one configuration that started over, before the server is asked for no more of them."""
+"""How many runs of one id, of attempts that started over, are looked at on the server."""
 
 _MARK = "noisylabels.json"
 
@@ -81,7 +81,7 @@ class WandB(Tracker):
 
     def _resume(self, snapshot: RunSnapshot, root: Path, mode: str) -> Any:
         """Return the run on the server whose last epoch is the snapshot's, or a new one."""
-        for attempt in range(1, MOST_ATTEMPTS):
+        for attempt in range(1, MOST_ATTEMPTS + 1):
             run = _init(snapshot, root, mode, f"{snapshot.run_id}-{attempt}" if attempt > 1 else None)
             self._epochs = max(run.starting_step - 1, 0)
             if self._epochs == 0 or _agrees(dict(run.summary), snapshot, self._epochs):
@@ -89,7 +89,7 @@ class WandB(Tracker):
             # another attempt, with other numbers: W&B can neither take them back nor reuse a deleted id
             with _quiet():
                 run.finish(exit_code=0)
-        raise InputError(f"W&B has {MOST_ATTEMPTS - 1} runs {snapshot.run_id}, all with other numbers")
+        raise InputError(f"W&B has {MOST_ATTEMPTS} runs {snapshot.run_id}, all with other numbers")
 
     def add(self, snapshot: RunSnapshot) -> None:
         """Log the epochs that are missing, and finish the W&B run if the run has ended or was stopped."""
