@@ -75,7 +75,6 @@ PENDING = {
     "src/noisylabels/experiment/config.py",
     "src/noisylabels/experiment/folder.py",
     "src/noisylabels/experiment/reporter.py",
-    "src/noisylabels/experiment/trackers.py",
     "src/noisylabels/losses/catalog.py",
     "src/noisylabels/losses/kernels/fused.py",
     "src/noisylabels/models/mlp.py",

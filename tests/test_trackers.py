@@ -58,9 +58,10 @@ def fast(out: Path | str = "runs/a", **more):
 class Told(Silent):
     """A reporter that remembers notes, and does something when an epoch ends or a step is done."""
 
-    def __init__(self, epochs=None, signal_at: int | None = None) -> None:
+    def __init__(self, epochs=None, signal_at: int | None = None, steps=None) -> None:
         self.notes: list[str] = []
         self.epochs = epochs or {}
+        self.steps = steps or {}
         self.left = signal_at
 
     def note(self, text: str) -> None:
@@ -69,6 +70,7 @@ class Told(Silent):
     def step(self, epoch: int, done: int, total: int) -> None:
         if self.left is not None and (epoch - 1) * total + done == self.left:
             os.kill(os.getpid(), signal.SIGTERM)
+        self.steps.get((epoch - 1) * total + done, lambda: None)()
 
     def epoch(self, row: dict) -> None:
         self.epochs.get(row["epoch"], lambda: None)()
@@ -223,8 +225,8 @@ def kill() -> None:
 def test_an_epoch_that_no_checkpoint_covers_is_not_told_twice():
     config = fast(checkpoint_epochs=2)
     with pytest.raises(Killed):
-        run(config, Told({3: kill}), track=BOTH)
-    assert len(in_history("runs/a")["lr"]) == 3  # and the third will be done again, in another time
+        run(config, Told(steps={3 * STEPS + 1: kill}), track=BOTH)
+    assert len(in_history("runs/a")["lr"]) == 3  # and the third will be trained again, with another duration
     assert [len(found["lr"]) for found in (in_tensorboard("runs/a"), in_mlflow(*mlflow_runs()))] == [2, 2]
     assert mlflow_runs()[0].info.status == "RUNNING"
     run(config, track=BOTH)
@@ -253,6 +255,25 @@ def test_a_finished_run_is_followed_once():
         (file,) = Path("runs/a/tensorboard").iterdir()
         kept.append((file, file.read_bytes(), file.stat().st_mtime_ns, mlflow_runs()[0].info.run_id))
     assert kept[0] == kept[1]
+
+
+def test_a_run_that_was_half_tracked_under_old_names_ends_under_those_of_today(monkeypatch):
+    old = {"memorized": "memorised", "recovered": "corrected"}
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            "noisylabels.experiment.snapshot.numbers",
+            lambda row, names: {old.get(name, name): value for name, value in numbers(row, names).items()},
+        )
+        with pytest.raises(Interrupted):
+            run(fast(), Told(signal_at=2 * STEPS + 5), track=BOTH)
+    assert {"memorised", "corrected"} < in_tensorboard("runs/a").keys()
+    run(fast(), track=BOTH)
+    assert in_tensorboard("runs/a") == single(in_history("runs/a"))
+    (only,) = mlflow_runs()
+    there = in_mlflow(only)
+    assert [len(there.pop(name)) for name in old.values()] == [2, 2]  # MLflow cannot take them back
+    assert there == in_history("runs/a")
+    assert only.info.status == "FINISHED"
 
 
 def test_a_run_that_started_over_takes_the_place_of_the_first():
@@ -339,6 +360,7 @@ def test_the_cells_of_a_study_are_followed_by_their_processes(work, capsys):
         ("mlflow", "mlflow"),
         ("sqlalchemy", "mlflow"),
         ("alembic", "mlflow"),
+        ("wandb", "wandb"),
     ],
 )
 def test_a_missing_package_is_named_before_anything_is_written(monkeypatch, capsys, module, tracker):
@@ -355,8 +377,8 @@ def test_a_missing_package_is_named_before_anything_is_written(monkeypatch, caps
 def test_an_unknown_tracker_is_one_clear_line():
     with pytest.raises(InputError, match="unknown tracker 'tensorbord'; did you mean 'tensorboard'"):
         run(fast(), track=["tensorbord"])
-    with pytest.raises(InputError, match="unknown tracker 'wandb'; known: tensorboard, mlflow"):
-        run(fast(), track="wandb")
+    with pytest.raises(InputError, match="unknown tracker 'comet'; known: tensorboard, mlflow, wandb"):
+        run(fast(), track="comet")
     assert list(Path().iterdir()) == []
 
 

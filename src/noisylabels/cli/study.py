@@ -65,7 +65,7 @@ class StudyCommand:
     retry: bool = False
     """run cells again that failed"""
     track: tuple[str, ...] = ()
-    """tensorboard, mlflow, or both: get the history of every cell (pip install 'noisylabels[track]')"""
+    """any of tensorboard, mlflow, wandb: get the history of every cell (pip install 'noisylabels[track]')"""
     file: Path | None = None
     """file for export (default: the study's folder and .parquet)"""
 
@@ -174,7 +174,7 @@ class StudyCommand:
         from noisylabels.cli.progress import Progress
         from noisylabels.core.checks import InputError, check_whole
         from noisylabels.core.process import keep_freed_memory, limit_threads
-        from noisylabels.experiment import open_trackers
+        from noisylabels.experiment import check_trackers
         from noisylabels.study.executors import carry_out_all
         from noisylabels.study.plan import read_seconds, shard
 
@@ -182,7 +182,7 @@ class StudyCommand:
         jobs = self._jobs()
         check_whole(self.threads, "--threads", 1)
         study, cells, store = self._cells()
-        open_trackers(self.track)  # what is wrong with them is said before anything is begun
+        check_trackers(self.track)  # before anything is started
         found = self._found(study, cells)
         earlier = store.note(study.title, cells)
         cells = shard(cells, self.shard)

@@ -29,7 +29,7 @@ class Train:
     """digits, paper, or the path of a TOML file of settings"""
     settings: RunConfig = field(default_factory=RunConfig)
     track: tuple[str, ...] = ()
-    """tensorboard, mlflow, or both: get the same history (pip install 'noisylabels[track]')"""
+    """any of tensorboard, mlflow, wandb: get the same history (pip install 'noisylabels[track]')"""
 
     def recipe_config(self) -> RunConfig:
         """Return the settings of the recipe alone."""

@@ -7,7 +7,7 @@ from noisylabels.experiment.reporter import Notes, Reporter, Silent
 from noisylabels.experiment.resolve import ResolvedRun, canonical, resolve, run_id
 from noisylabels.experiment.running import run
 from noisylabels.experiment.sets import corrupt_set, corrupted, load_sets
-from noisylabels.experiment.trackers import TRACKERS, catch_up, open_trackers
+from noisylabels.experiment.trackers import TRACKERS, catch_up, check_trackers
 
 __all__ = [
     "TRACKERS",
@@ -20,13 +20,13 @@ __all__ = [
     "Silent",
     "canonical",
     "catch_up",
+    "check_trackers",
     "choose",
     "choose_loss",
     "corrupt_set",
     "corrupted",
     "load_config",
     "load_sets",
-    "open_trackers",
     "read_result",
     "recipes",
     "resolve",

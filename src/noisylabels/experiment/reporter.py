@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Protocol
 
+from noisylabels.training.callbacks import Callback, StepResult
+
 
 class Reporter(Protocol):
     """Somebody who is told how a run goes; the command line draws it."""
@@ -47,3 +49,22 @@ class Notes(Silent):
     def note(self, text: str) -> None:
         """Hand it on."""
         self.notify(text)
+
+
+class ReportProgress(Callback):
+    """A callback that passes notes, steps and epochs of the training on to a reporter."""
+
+    def __init__(self, reporter: Reporter) -> None:
+        self.reporter = reporter
+
+    def on_note(self, text: str) -> None:
+        """Pass a note on."""
+        self.reporter.note(text)
+
+    def on_step(self, step: StepResult) -> None:
+        """Report a step."""
+        self.reporter.step(step.epoch, step.done, step.total)
+
+    def on_epoch_end(self, row: dict[str, Any]) -> None:
+        """Report an epoch."""
+        self.reporter.epoch(row)

@@ -20,10 +20,10 @@ from noisylabels.experiment.folder import (
     remove_leftovers,
     start_folder,
 )
-from noisylabels.experiment.reporter import Reporter, Silent
+from noisylabels.experiment.reporter import Reporter, ReportProgress, Silent
 from noisylabels.experiment.resolve import ResolvedRun, resolve
 from noisylabels.experiment.sets import corrupted, trained_on
-from noisylabels.experiment.trackers import Tracked, catch_up
+from noisylabels.experiment.trackers import Tracker, catch_up, open_trackers
 from noisylabels.training.settings import Settings
 from noisylabels.training.weights_file import save_model
 
@@ -41,14 +41,13 @@ def run(
 
     Everything that a user can get wrong is checked before anything is written. The folder then gets
     config.json, environment.json, labels.parquet, history.jsonl after every epoch, checkpoint.pt
-    while it runs, model.safetensors, and result.json, last. Trackers follow it.
+    while it runs, model.safetensors, and result.json, last.
 
     Args:
         config: what to run.
         reporter: told how it goes.
         stop: asked after every step, beside the signals; when it says yes the run stops as if one came.
-        track: who gets the history too, of `trackers.TRACKERS`: tensorboard, mlflow. No part of what the
-            run is.
+        track: trackers that get the history too: tensorboard, mlflow, wandb. No part of the run's id.
 
     Raises:
         InputError: a name, a value or a file is wrong; the folder holds another run.
@@ -58,8 +57,9 @@ def run(
     """
     resolved = resolve(config)
     out = resolved.out
-    tracked = Tracked(reporter or Silent(), track, out)
-    if (finished := _finished(resolved, tracked)) is not None:
+    reporter = reporter or Silent()
+    trackers = open_trackers(track, out, reporter.note)
+    if (finished := _finished(resolved, reporter)) is not None:
         catch_up(finished, track, reporter)
         return finished
     resolved.check()  # before any data are read, which may take long
@@ -69,11 +69,14 @@ def run(
             stack.enter_context(exclusive_lock(out / ".lock"))
         except OSError as error:
             raise InputError(f"the run's folder {out} cannot be written: {error.strerror}") from None
+        for tracker in trackers:
+            stack.callback(tracker.close)
         # again, now that nobody else can end it
-        result = _finished(resolved, tracked)
+        result = _finished(resolved, reporter)
         if result is None:
-            result = _run_alone(resolved, tracked, stop)
-        tracked.end(result)
+            result = _run_alone(resolved, reporter, trackers, stop)
+        for tracker in trackers:
+            tracker.end(result)
         return result
 
 
@@ -115,7 +118,9 @@ def _finished(resolved: ResolvedRun, reporter: Reporter) -> RunResult | None:
     return finished
 
 
-def _run_alone(resolved: ResolvedRun, tracked: Tracked, stop: Callable[[], bool]) -> RunResult:
+def _run_alone(
+    resolved: ResolvedRun, reporter: Reporter, trackers: Sequence[Tracker], stop: Callable[[], bool]
+) -> RunResult:
     """Carry out a run in a folder in which nobody else is at work."""
     import torch
 
@@ -128,11 +133,12 @@ def _run_alone(resolved: ResolvedRun, tracked: Tracked, stop: Callable[[], bool]
     from noisylabels.training.loop import TrainingDiverged
 
     config, out, device, criterion = resolved.config, resolved.out, resolved.device, resolved.loss
-    train, test, labels = corrupted(resolved, tracked)
-    tracked.class_names = train.class_names
+    train, test, labels = corrupted(resolved, reporter)
+    for tracker in trackers:
+        tracker.class_names = train.class_names
     positions = trained_on(config, train)
     if positions is not None:
-        tracked.note(f"trains on {len(positions):,} of {len(train):,} examples, the same whatever the seed")
+        reporter.note(f"trains on {len(positions):,} of {len(train):,} examples, the same whatever the seed")
     shape = model_shape(config, train)
     model = build_model(**shape, seed=config.seed)
     augment = default_augment(config.data, train) if config.augment == "auto" else config.augment
@@ -140,7 +146,7 @@ def _run_alone(resolved: ResolvedRun, tracked: Tracked, stop: Callable[[], bool]
     chosen = None
     if criterion is None:
         chosen = chosen_before(out) or choose(train, labels.given, config.seed).to_dict()
-        tracked.note(f"loss {chosen['loss']}: {chosen['why']}")
+        reporter.note(f"loss {chosen['loss']}: {chosen['why']}")
         criterion = loss(chosen["loss"])
 
     fresh = not (out / "config.json").exists()
@@ -162,7 +168,7 @@ def _run_alone(resolved: ResolvedRun, tracked: Tracked, stop: Callable[[], bool]
                 labels=labels if known else None,
                 positions=positions,
                 folder=out,
-                callbacks=[tracked, PauseWhen(lambda: signals() or stop())],
+                callbacks=[ReportProgress(reporter), *trackers, PauseWhen(lambda: signals() or stop())],
                 **settings,
             )
         except InputError:  # the model does not fit the images, say: nothing has been trained
@@ -171,7 +177,8 @@ def _run_alone(resolved: ResolvedRun, tracked: Tracked, stop: Callable[[], bool]
             raise
         except Interrupted as stopped:
             stopped.signal = signals.signal or stopped.signal
-            tracked.follow("stopped")
+            for tracker in trackers:
+                tracker.follow("stopped")
             raise
         except TrainingDiverged as error:
             history = error.history

@@ -1,4 +1,4 @@
-"""What a run's folder says, for those who keep a copy of it elsewhere."""
+"""A snapshot of a run's folder, from which trackers keep their copies."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MOST_RECALLS = 100
 
 @dataclass(frozen=True)
 class RunSnapshot:
-    """What a run's folder says.
+    """What a run's folder holds.
 
     Args:
         out: the folder.
@@ -59,7 +59,7 @@ class RunSnapshot:
 def read_snapshot(
     out: Path, class_names: Sequence[str], status: str, result: RunResult | None = None
 ) -> RunSnapshot:
-    """Read the story of the run in `out`."""
+    """Read the snapshot of the run in `out`."""
     path = out / "history.jsonl"
     rows = History.read(path).rows if path.exists() else []
     began = at = (out / "config.json").stat().st_mtime

@@ -268,7 +268,7 @@ def carry_out_all(
         jobs: worker processes; 0 for this process.
         threads: of each process.
         seconds: time after which running cells write their checkpoints and no other starts.
-        track: trackers that receive the histories too: tensorboard, mlflow.
+        track: trackers that receive the histories too: tensorboard, mlflow, wandb.
 
     Returns:
         The work with its `ended`, `elsewhere` and `waiting` cells; `full` is a message if the disk was full.

@@ -244,7 +244,7 @@ class Store:
 
         Args:
             cells: those that have not ended are passed over.
-            track: tensorboard, mlflow.
+            track: tensorboard, mlflow, wandb.
             note: told where they are.
         """
         for cell in cells:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable
-from typing import Any, NamedTuple
-
-from torch import Tensor
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from noisylabels.training.history import History
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class Stop(enum.Enum):
