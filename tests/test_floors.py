@@ -35,6 +35,10 @@ FLOORS = {
 NEIGHBORS = {frozenset({"experiment", "prediction"})}
 """Rooms of one floor that may import each other."""
 
+KERNELS = "noisylabels.losses.kernels"
+FACE = ("DTYPES", "Plan", "evaluate", "is_transformed", "kernel_name", "slopes", "value_and_gradient")
+"""The public names of losses/kernels: losses/ uses these, and no other room imports the folder."""
+
 FREE = ("__init__.py", "__main__.py")
 """The package's front door, which shows names of every floor."""
 
@@ -106,6 +110,16 @@ def faults(path: str, source: str) -> list[str]:
     return found
 
 
+def past_the_face(path: str, source: str) -> list[str]:
+    """Return the imports of a file that reach into losses/kernels instead of using its public names."""
+    if path.startswith("losses/kernels/"):
+        return []
+    names = [f"{name}." for name in imported(path, source) if f"{name}.".startswith(f"{KERNELS}.")]
+    if room_of(path) != "losses":
+        return names
+    return [name for name in names if name.removeprefix(f"{KERNELS}.").split(".")[0] not in ("", *FACE)]
+
+
 def strangers(path: str, source: str) -> list[str]:
     """Return what a file of the bare rooms imports at module level beyond what a bare machine has."""
     if room_of(path) not in BARE_ROOMS:
@@ -136,6 +150,33 @@ def test_report_imports_nothing_of_the_project_but_core():
         if room_of(path) == "report":
             rooms = {name.split(".")[1] for name in imported(path, source) if name.startswith("noisylabels.")}
             assert rooms <= {"core", "report"}
+
+
+def test_only_losses_import_the_kernels_and_by_their_public_names():
+    from noisylabels.losses import kernels
+
+    assert tuple(kernels.__all__) == FACE
+    users = {path for path, source in sources().items() if any(KERNELS in n for n in imported(path, source))}
+    assert {path: found for path, source in sources().items() if (found := past_the_face(path, source))} == {}
+    assert users > {"losses/modules.py", "losses/linear.py"}
+
+
+@pytest.mark.parametrize(
+    ("path", "source", "count"),
+    [
+        ("losses/a.py", "from noisylabels.losses import kernels", 0),
+        ("losses/a.py", "from noisylabels.losses.kernels import Plan, evaluate", 0),
+        ("losses/a.py", "from noisylabels.losses.kernels import Plan, fused", 1),
+        ("losses/a.py", "from noisylabels.losses.kernels.fused import Plan", 1),
+        ("losses/a.py", "def f():\n    from .kernels import native", 1),
+        ("losses/kernels/a.py", "from noisylabels.losses.kernels import native", 0),
+        ("experiment/a.py", "from noisylabels.losses import kernel_name", 0),
+        ("experiment/a.py", "from noisylabels.losses.kernels import kernel_name", 1),
+        ("bench/a.py", "from noisylabels.losses import kernels", 1),
+    ],
+)
+def test_imports_past_the_public_names_are_found(path, source, count):
+    assert len(past_the_face(path, source)) == count
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from noisylabels.losses.evaluation import (
     check_weight,
 )
 from noisylabels.losses.expression import bind, read_terms
-from noisylabels.losses.kernels.fused import Plan, evaluate
+from noisylabels.losses.kernels import Plan, evaluate
 from noisylabels.losses.modules import Loss
 from noisylabels.losses.terms import check_smoothing
 

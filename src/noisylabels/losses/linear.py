@@ -19,10 +19,9 @@ from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
 from noisylabels.core.checks import InputError, check_whole
-from noisylabels.losses import evaluation
+from noisylabels.losses import evaluation, kernels
 from noisylabels.losses.evaluation import TargetOptions
 from noisylabels.losses.expression import loss as read
-from noisylabels.losses.kernels import fused
 from noisylabels.losses.modules import Loss
 
 BLOCK_BYTES = 2**25
@@ -176,7 +175,7 @@ def _check(features: Tensor, weight: Tensor, target: Tensor, bias: Tensor | None
 
 
 def _evaluate(
-    plan: fused.Plan, x: Tensor, weight: Tensor, bias: Tensor | None, target: Tensor, how: TargetOptions
+    plan: kernels.Plan, x: Tensor, weight: Tensor, bias: Tensor | None, target: Tensor, how: TargetOptions
 ) -> Tensor:
     """Return the reduced loss of features (N, D)."""
     fast = (
@@ -184,11 +183,11 @@ def _evaluate(
         and len(x) > 0
         and not target.is_floating_point()
         and not how.label_smoothing
-        and x.dtype in fused._TYPES
+        and x.dtype in kernels.DTYPES
         and (how.weight is None or not how.weight.requires_grad)
     )
-    if fused._transformed() or torch.compiler.is_compiling():
-        return fused.evaluate(plan, functional.linear(x, weight, bias), target, how)
+    if kernels.is_transformed() or torch.compiler.is_compiling():
+        return kernels.evaluate(plan, functional.linear(x, weight, bias), target, how)
     try:
         if not fast:
             return _reference(plan, x, weight, bias, target, how)
@@ -225,7 +224,7 @@ class _Linear(torch.autograd.Function):
         weight: Tensor,
         bias: Tensor | None,
         target: Tensor,
-        plan: fused.Plan,
+        plan: kernels.Plan,
         how: TargetOptions,
         wants: tuple[bool, ...],
     ) -> Tensor:
@@ -269,7 +268,7 @@ class _Linear(torch.autograd.Function):
 
 
 def _pass(
-    plan: fused.Plan,
+    plan: kernels.Plan,
     x: Tensor,
     weight: Tensor,
     bias: Tensor | None,
@@ -303,7 +302,7 @@ def _pass(
                 torch.mm(features, w.t(), out=logits)
             else:
                 torch.addmm(b, features, w.t(), out=logits)
-            value, slopes = fused._run(
+            value, slopes = kernels.value_and_gradient(
                 steps,
                 logits,
                 target[part],
@@ -357,7 +356,7 @@ def _count(target: Tensor, how: TargetOptions, kind: torch.dtype) -> Tensor | in
 
 
 def _reference(
-    plan: fused.Plan, x: Tensor, weight: Tensor, bias: Tensor | None, target: Tensor, how: TargetOptions
+    plan: kernels.Plan, x: Tensor, weight: Tensor, bias: Tensor | None, target: Tensor, how: TargetOptions
 ) -> Tensor:
     """Return the same by the reference, a block at a time, each computed anew in the backward pass."""
     rows = block_rows(weight, max(4, x.dtype.itemsize))

@@ -23,7 +23,7 @@ from noisylabels.losses.evaluation import (
     check_weight,
 )
 from noisylabels.losses.forms import NEGATIVE, NORMALIZE, SELECT, Form
-from noisylabels.losses.kernels.fused import Plan, evaluate
+from noisylabels.losses.kernels import Plan, evaluate
 from noisylabels.losses.terms import Term, canonical, check_evening, check_smoothing, number
 
 

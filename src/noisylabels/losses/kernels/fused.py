@@ -43,7 +43,7 @@ BLOCK = 2**17
 SMALL_BLOCK = 2**16
 """The same where costs of all classes are made of each block."""
 
-_TYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
+DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 
 KERNEL_DEVICES = ("cuda",)
 """Where `gpu.py` does the work, if there is triton."""
@@ -132,7 +132,7 @@ def evaluate(plan: Plan, logits: Tensor | Sequence[Tensor], target: Tensor, how:
                 if logits.requires_grad and torch.is_grad_enabled():
                     value: Tensor = function.apply(logits, target, plan, how)  # type: ignore[no-untyped-call]
                     return value
-                return _run(steps, logits, target, how, gradient=False)[0]
+                return value_and_gradient(steps, logits, target, how, gradient=False)[0]
             except (RuntimeError, IndexError):
                 evaluation.check_labels(target, logits.shape[1], how.ignore_index)
                 raise
@@ -147,12 +147,12 @@ def _fitting(plan: Plan, logits: Tensor, target: Tensor, how: TargetOptions) -> 
         len(shape) < 2
         or shape[1] < 2
         or target.shape != (shape[:1] if len(shape) == 2 else shape[:1] + shape[2:])
-        or logits.dtype not in _TYPES
+        or logits.dtype not in DTYPES
         or (kind is not torch.int64 and (kind.is_floating_point or kind.is_complex or kind is torch.bool))
         or how.label_smoothing
         or logits.device.type == "meta"
         or logits.numel() == 0
-        or _transformed()
+        or is_transformed()
     ):
         return None
     if how.weight is not None and (how.weight.requires_grad or how.weight.shape != shape[1:2]):
@@ -160,7 +160,7 @@ def _fitting(plan: Plan, logits: Tensor, target: Tensor, how: TargetOptions) -> 
     return plan.steps(shape[1])
 
 
-def _transformed() -> bool:
+def is_transformed() -> bool:
     """Return whether somebody looks at each operation: torch.func, forward-mode derivatives, tracers.
 
     There is no public name for these that costs as little; torch's own functions ask the same.
@@ -184,7 +184,7 @@ class _Fused(torch.autograd.Function):
     def forward(ctx: Any, logits: Tensor, target: Tensor, plan: Plan, how: TargetOptions) -> Tensor:
         steps = plan.steps(logits.shape[1])
         assert steps is not None
-        value, ctx.gradient = _run(steps, logits, target, how, gradient=True)
+        value, ctx.gradient = value_and_gradient(steps, logits, target, how, gradient=True)
         ctx.save_for_backward(logits, target)
         ctx.plan, ctx.how, ctx.dtype = plan, how, logits.dtype
         return value
@@ -200,7 +200,9 @@ class _Fused(torch.autograd.Function):
         gradient, ctx.gradient = ctx.gradient, None
         if gradient is None:
             logits, target = ctx.saved_tensors
-            gradient = _run(ctx.plan.steps(logits.shape[1]), logits, target, ctx.how, gradient=True)[1]
+            gradient = value_and_gradient(
+                ctx.plan.steps(logits.shape[1]), logits, target, ctx.how, gradient=True
+            )[1]
         if each:
             gradient = _product(gradient, up.unsqueeze(1))
         elif not _is_one(up):
@@ -217,7 +219,7 @@ class _Traced(torch.autograd.Function):
     def forward(ctx: Any, logits: Tensor, target: Tensor, plan: Plan, how: TargetOptions) -> Tensor:
         steps = plan.steps(logits.shape[1])
         assert steps is not None
-        value, gradient = _run(steps, logits, target, how, gradient=True)
+        value, gradient = value_and_gradient(steps, logits, target, how, gradient=True)
         ctx.save_for_backward(gradient)
         ctx.each, ctx.dtype = how.reduction == "none", logits.dtype
         return value
@@ -246,7 +248,7 @@ def _product(gradient: Tensor, up: Tensor) -> Tensor:
         return gradient * up
 
 
-def _run(
+def value_and_gradient(
     steps: _Steps,
     logits: Tensor,
     target: Tensor,
