@@ -88,7 +88,6 @@ PENDING = {
     "src/noisylabels/experiment/reporter.py",
     "src/noisylabels/experiment/trackers.py",
     "src/noisylabels/losses/catalog.py",
-    "src/noisylabels/losses/kernels/fused.py",
     "src/noisylabels/models/mlp.py",
     "src/noisylabels/noise/catalog.py",
     "src/noisylabels/noise/checks.py",

@@ -280,8 +280,8 @@ def test_labels_out_of_range_write_nothing(kernel):
 def test_the_compiler_is_named_when_it_fails(tmp_path, monkeypatch, capsys):
     script = str(Path(native.__file__).with_name("compile_native.py"))
     for compiler, words in (
-        ("no-such-compiler", "no C compiler"),
-        ("false", "could not be compiled by false"),
+        ("no-such-compiler", "no C compiler found"),
+        ("false", "false could not compile native.c"),
     ):
         copy = tmp_path / compiler
         copy.mkdir()
