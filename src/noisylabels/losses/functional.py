@@ -1,4 +1,4 @@
-"""Every loss of the catalog as a function of logits and labels, made from its row."""
+"""Every loss of the catalog as a function of logits and target, built from its row."""
 
 from __future__ import annotations
 
@@ -54,9 +54,9 @@ def function(name: str) -> Callable[..., Tensor]:
     return _made(LOSSES[name])
 
 
-@cache  # by the entry, not by the name: a name can be unregistered and taken anew
+@cache  # by entry, not by name: a name can be unregistered and used again
 def _made(entry: Named) -> Callable[..., Tensor]:
-    # No Loss inside: making one looks at the class weights, which would wait for the device.
+    # No Loss inside: its constructor reads the class weights, which would synchronize with the device.
     default = read_terms(entry.expression)
     default_plan = Plan([term.part for term in default])
 
@@ -105,7 +105,7 @@ def _made(entry: Named) -> Callable[..., Tensor]:
 
 
 def domain(entry: Named) -> dict[str, Mapping[str, Any]]:
-    """Return the limits of a loss's parameters, as a row of the catalog gives them."""
+    """Return the limits of a loss's parameters, as the `domain` of a row."""
     if entry.name in WRAPPERS:
         return dict(WRAPPERS[entry.name].domain)
     if not entry.is_sum:
@@ -120,7 +120,7 @@ def domain(entry: Named) -> dict[str, Mapping[str, Any]]:
 
 
 def in_words(limits: Mapping[str, Any]) -> str:
-    """Return the limits of a parameter in words: "of 0 or more"."""
+    """Return the limits of a parameter in words, such as "of 0 or more"."""
     words = ["whole"] if limits.get("whole") else []
     for end, direction in (("low", "more"), ("high", "less")):
         if end in limits:
