@@ -160,8 +160,8 @@ def check_tensors(logits: Tensor | Sequence[Tensor], target: Tensor) -> list[Ten
     for number, view in enumerate(logits):
         if not isinstance(view, Tensor):
             raise InputError(
-                f"view {number} of the logits is of type {_kind(view)}, expected a tensor; for a list of numbers "
-                "use torch.tensor(...)"
+                f"view {number} of the logits is of type {_kind(view)}, expected a tensor; for a list of "
+                "numbers use torch.tensor(...)"
             )
     return list(logits)
 
@@ -232,7 +232,8 @@ def check_shapes(views: Sequence[Tensor], target: Tensor, how: TargetOptions) ->
         )
     if how.weight is not None and how.weight.numel() != shape[classes]:
         raise InputError(
-            f"there are {how.weight.numel()} class weights for {shape[classes]} classes, expected one per class"
+            f"there are {how.weight.numel()} class weights for {shape[classes]} classes, expected one per "
+            "class"
         )
 
 

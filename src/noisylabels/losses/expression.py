@@ -165,8 +165,8 @@ def _read(name: str, terms: list[Term]) -> Term:
     said = "+".join(map(str, terms))
     if others or term.wraps or term.form is not SELECT:
         raise InputError(
-            f"{name}(...) contains {said!r}, expected a single loss in its plain form, without a wrapper, such "
-            f"as {name}(gce) or {name}(mine.py:bounded(a=2))"
+            f"{name}(...) contains {said!r}, expected a single loss in its plain form, without a wrapper, "
+            f"such as {name}(gce) or {name}(mine.py:bounded(a=2))"
         )
     if form not in term.row.forms:
         why = "it compares views" if term.row.views else "it uses the probabilities of all classes"

@@ -199,8 +199,7 @@ def _evaluate(
             torch.is_grad_enabled() and one is not None and one.requires_grad for one in (x, weight, bias)
         )
         if any(wants):
-            value: Tensor = _Linear.apply(x, weight, bias, target, plan, how, wants)  # type:
-                ignore[no-untyped-call]
+            value: Tensor = _Linear.apply(x, weight, bias, target, plan, how, wants)  # type: ignore[no-untyped-call]
             return value
         return _pass(plan, x, weight, bias, target, how, wants).value
     except (RuntimeError, IndexError):
@@ -209,7 +208,7 @@ def _evaluate(
 
 
 class _Found(NamedTuple):
-    """The result of a pass over all blocks; gradients are not yet divided by `divisor`, None if not required."""
+    """The result of a pass over all blocks; its gradients are not yet divided by `divisor`."""
 
     value: Tensor
     features: Tensor | None
@@ -220,7 +219,7 @@ class _Found(NamedTuple):
 
 
 class _Linear(torch.autograd.Function):
-    """The value, with its gradients computed in the forward pass, as `kernels.fused._Fused` does for logits."""
+    """The value, with its gradients computed in the forward pass, as in `kernels.fused._Fused`."""
 
     @staticmethod
     def forward(

@@ -73,7 +73,7 @@ class Loss(nn.Module):
         super().__init__()
         if not isinstance(terms, Iterable) or isinstance(terms, str):
             raise InputError(
-                f"Loss takes the terms of another loss, not {terms!r}; to parse an expression use nl.loss('nce+mae')"
+                f"Loss takes the terms of another loss, not {terms!r}; nl.loss('nce+mae') parses expressions"
             )
         self.terms = canonical(terms)
         check_evening(self.terms)
@@ -201,10 +201,11 @@ class Loss(nn.Module):
 
         Let labels 1 to K have the weights w (say, the frequencies of an image's given labels) and w_m be the
         largest. If ``w_m >= c w_k`` for all other k, then the prediction that is certain of m, the best one
-        if all labels are m, also minimizes ``sum_k w_k L(p, k)``. The result is the smallest such c, 1 or more;
-        inf if none exists, as for cross entropy, whose optimum is p = w. The largest class of the optimum may
-        be m at a smaller c too: for cross entropy it is at any c. The optimum need not be the only one: see
-        `unique_optimum`.
+        if all labels are m, also minimizes ``sum_k w_k L(p, k)``. The result is the smallest such c, 1 or
+        more; inf if none exists, as for cross entropy, whose optimum is p = w. The largest class of the
+        optimum may be m at a smaller c too: for cross entropy it is at any c. The optimum need not be the
+            only
+        one: see `unique_optimum`.
 
         With `even`, all other labels have the same weight, as under symmetric noise; the result is then 1 if
         and only if it suffices that the true label is the most frequent, as for every symmetric loss (Ghosh

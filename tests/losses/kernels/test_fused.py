@@ -388,7 +388,7 @@ def test_a_slope_of_ones_own():
     finally:
         losses.unregister("line")
     for wrong, words in ((lambda x, p: (p, p), "costs"), (lambda x, p: ((1 - p) ** 2, p), "slopes")):
-        with pytest.raises(InputError, match=f"sloped of 'sq' gives {words} other than phi's"):
+        with pytest.raises(InputError, match=f"sloped of 'sq' returns {words} that differ from phi's"):
             losses.register("sq", squared, sloped=wrong)
     with pytest.raises(InputError, match="acts entry by entry"):
         losses.register("sq", squared, sloped=sloped, pointwise=False)
