@@ -182,9 +182,9 @@ def test_presets_and_wrappers_in_expressions(text, canonical):
         ("logit_clip(ce, mae)", ", expected a sum such as"),
         (
             "nce+rce@cifar10@cifar100",
-            "has 'nce + rce @ cifar10' before '@cifar100', expected a loss and one name",
+            "has 'nce + rce @ cifar10' before '@cifar100', expected a loss and one preset",
         ),
-        ("nce@2", "before '@2', expected a loss and one name"),
+        ("nce@2", "before '@2', expected a loss and one preset"),
         ("nce@", "cannot be parsed"),
         ("2*nce+rce@cifar10", "the loss '2*nce+rce' has no presets"),
         ("js@cifar10", "did you mean 'cifar10_sym"),

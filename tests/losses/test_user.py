@@ -213,11 +213,11 @@ def test_other_mistakes():
         (
             lambda l: l.mean(),
             {},
-            "gives shape () for log-probabilities of shape (2, 3), expected a cost for every",
+            "returns shape () for log-probabilities of shape (2, 3), expected one cost per label",
         ),
-        (lambda l: 3.0, {}, "gives float for log-probabilities"),
-        (lambda l: l.sum(1), {"pointwise": False}, "gives shape (2,) for"),
-        (lambda l: l, {"views": True}, "gives shape (2, 2, 3) for log-probabilities of shape (2, 2, 3)"),
+        (lambda l: 3.0, {}, "returns float for log-probabilities"),
+        (lambda l: l.sum(1), {"pointwise": False}, "returns shape (2,) for"),
+        (lambda l: l, {"views": True}, "returns shape (2, 2, 3) for log-probabilities of shape (2, 2, 3)"),
     ],
 )
 def test_rows_that_would_fail_later_are_refused(phi, given, words):

@@ -217,11 +217,11 @@ def test_paths_of_all_kinds(here, folder):
         ("my_bad.py:number", "'my_bad.py:number' is a int, expected a function"),
         (
             "my_bad.py:mean",
-            "gives torch.float32 of shape () for logits of shape (5, 3), expected a value for every",
+            "returns torch.float32 of shape () for logits of shape (5, 3), expected one value per example",
         ),
-        ("my_bad.py:total", "expected a cost for every label: floating-point (5, 3)"),
-        ("my_bad.py:text", "gives a str for log-probabilities"),
-        ("my_bad.py:whole", "gives torch.int64 of shape (5, 3)"),
+        ("my_bad.py:total", "expected one cost per label: floating-point (5, 3)"),
+        ("my_bad.py:text", "returns a str for log-probabilities"),
+        ("my_bad.py:whole", "returns torch.int64 of shape (5, 3)"),
         ("my_bad.py:nan", "the loss 'my_bad.py:nan' is nan where the label has p = 0.27"),
         ("my_bad.py:focal", "the gradient of the loss 'my_bad.py:focal' is nan where the label has p = 1 "),
         ("my_bad.py:detached", "has no gradient; does it use argmax, detach or no_grad?"),
@@ -233,8 +233,8 @@ def test_paths_of_all_kinds(here, folder):
         ("my_bad.py:none", "has no argument without a default"),
         ("my_bad.py:keyword", "has l, q without a default"),
         ("my_bad.py:chance", "returns different values for the same input"),
-        ("my_bad.py:batch", "expected no mean or sum over the batch in it"),
-        ("my_bad.py:centered", "expected no mean or sum over the batch in it"),
+        ("my_bad.py:batch", "expected no mean or sum over the batch"),
+        ("my_bad.py:centered", "expected no mean or sum over the batch"),
         ("my_bad.py:raises", f"failed: KeyError: 'spam' (my_bad.py, line {RAISING})"),
         ("my_bad.py:single", "failed: RuntimeError: "),  # in float64
         (
@@ -248,7 +248,7 @@ def test_paths_of_all_kinds(here, folder):
         ("negative(mine.py:entropy)", "has no normalized negative form"),
         ("negative(mine.py:calm)", "has no normalized negative form"),
         ("normalize()", "has 'normalize' without a loss in it, expected, say, normalize(gce)"),
-        ("normalize(ce, q=2)", "has 'normalize(ce, q=2)' in it"),
+        ("normalize(ce, q=2)", "contains 'normalize(ce, q=2)'"),
         ("mae+normalize", "has 'normalize' without a loss"),
     ],
 )

@@ -1,7 +1,8 @@
 """Compare the GPU kernel with the reference in float64: on a GPU, or with Triton's interpreter on the CPU.
 
 The interpreter must be chosen before triton is imported, so `test_triton.py` runs this file in a process
-of its own: TRITON_INTERPRET=1 python -m pytest tests/losses/kernels/triton_rows.py; unset the variable on a GPU.
+of its own: TRITON_INTERPRET=1 python -m pytest tests/losses/kernels/triton_rows.py; on a GPU, unset the
+variable.
 """
 
 from __future__ import annotations
