@@ -93,8 +93,6 @@ PENDING = {
     "src/noisylabels/noise/label_sources.py",
     "src/noisylabels/noise/labels.py",
     "src/noisylabels/noise/matrix_files.py",
-    "src/noisylabels/report/figures.py",
-    "src/noisylabels/report/panels.py",
     "src/noisylabels/report/published/rows.py",
     "src/noisylabels/study/executors.py",
     "src/noisylabels/study/more_figures.py",
