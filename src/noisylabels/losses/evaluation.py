@@ -53,27 +53,27 @@ class TargetOptions(NamedTuple):
 
 
 def evaluate(
-    parts: Sequence[Part], logits: Tensor | Sequence[Tensor], target: Tensor, how: TargetOptions
+    parts: Sequence[Part], logits: Tensor | Sequence[Tensor], target: Tensor, options: TargetOptions
 ) -> Tensor:
     """Return the reduced weighted sum of the parts."""
     views = check_tensors(logits, target)
-    check_shapes(views, target, how)
+    check_shapes(views, target, options)
     if single := views[0].ndim == 1:
         views, target = [view.unsqueeze(0) for view in views], target.unsqueeze(0)
     # Half precision is computed and returned in float32: a sum over K log-probabilities, or 1 - p near 1, has
     # no meaning in 8 or 11 bits.
     views = [view.float() if view.dtype in (torch.float16, torch.bfloat16) else view for view in views]
     try:
-        result = _reduced(parts, views, target, how)
+        result = _reduced(parts, views, target, options)
     except (RuntimeError, IndexError):
         # Only after a failure: reading the values of a target synchronizes with a GPU.
-        check_labels(target, views[0].shape[1], how.ignore_index)
+        check_labels(target, views[0].shape[1], options.ignore_index)
         raise
-    return result.squeeze(0) if single and how.reduction == "none" else result
+    return result.squeeze(0) if single and options.reduction == "none" else result
 
 
-def _reduced(parts: Sequence[Part], views: list[Tensor], target: Tensor, how: TargetOptions) -> Tensor:
-    weight = None if how.weight is None else how.weight.to(views[0].dtype)
+def _reduced(parts: Sequence[Part], views: list[Tensor], target: Tensor, options: TargetOptions) -> Tensor:
+    weight = None if options.weight is None else options.weight.to(views[0].dtype)
     valid = None
     label: Label
     if target.is_floating_point():
@@ -81,16 +81,16 @@ def _reduced(parts: Sequence[Part], views: list[Tensor], target: Tensor, how: Ta
         count: Tensor | int = target.numel() // target.shape[1]
     else:
         target = target.long()
-        if how.ignore_index is not None:
-            valid = target != how.ignore_index
+        if options.ignore_index is not None:
+            valid = target != options.ignore_index
             target = torch.where(valid, target, 0)
         label = Hard(target)
         count = target.numel() if valid is None else valid.sum()
-    values = _values(parts, views, label, valid, weight, how.label_smoothing)
+    values = _values(parts, views, label, valid, weight, options.label_smoothing)
     if valid is not None:
         values = torch.where(valid, values, 0)
-    if how.reduction != "mean":
-        return values.sum() if how.reduction == "sum" else values
+    if options.reduction != "mean":
+        return values.sum() if options.reduction == "sum" else values
     if weight is not None and not label.soft:
         weights = weight[target]
         return values.sum() / (weights if valid is None else torch.where(valid, weights, 0)).sum()
@@ -201,7 +201,7 @@ def check_ignore_index(ignore_index: int | None) -> int | None:
     return ignore_index
 
 
-def check_shapes(views: Sequence[Tensor], target: Tensor, how: TargetOptions) -> None:
+def check_shapes(views: Sequence[Tensor], target: Tensor, options: TargetOptions) -> None:
     """Check shapes and types, never values: reading these would synchronize with the device."""
     logits = views[0]
     classes = min(logits.ndim, 2) - 1
@@ -225,14 +225,14 @@ def check_shapes(views: Sequence[Tensor], target: Tensor, how: TargetOptions) ->
             f"{(*shape[:classes], *shape[classes + 1 :])} or class probabilities of shape {shape} for logits "
             f"of shape {shape}"
         )
-    if soft and how.ignore_index not in (None, IGNORE):
+    if soft and options.ignore_index not in (None, IGNORE):
         raise InputError(
-            f"ignore_index is {how.ignore_index}, but the target is class probabilities, which name no class "
+            f"ignore_index is {options.ignore_index}, but the target is class probabilities, which name no class "
             "to ignore; leave out ignore_index and those examples"
         )
-    if how.weight is not None and how.weight.numel() != shape[classes]:
+    if options.weight is not None and options.weight.numel() != shape[classes]:
         raise InputError(
-            f"there are {how.weight.numel()} class weights for {shape[classes]} classes, expected one per "
+            f"there are {options.weight.numel()} class weights for {shape[classes]} classes, expected one per "
             "class"
         )
 

@@ -77,10 +77,10 @@ def _made(entry: Named) -> Callable[..., Tensor]:
             plan = Plan([term.part for term in terms])
         if label_smoothing:
             check_smoothing(label_smoothing, terms)
-        how = TargetOptions(
+        options = TargetOptions(
             check_weight(weight, wait=False), reduction, check_ignore_index(ignore_index), label_smoothing
         )
-        return evaluate(plan, logits, target, how)
+        return evaluate(plan, logits, target, options)
 
     limits = {key: in_words(found) for key, found in domain(entry).items()}
     keywords = [

@@ -82,10 +82,10 @@ def linear_loss(
             f"features are {features.dtype} and the weight is {weight.dtype}, expected the same; cast one of "
             "them, or use torch.autocast"
         )
-    how = TargetOptions(made.weight, made.reduction, made.ignore_index, made.label_smoothing)
+    options = TargetOptions(made.weight, made.reduction, made.ignore_index, made.label_smoothing)
     flat = target.flatten(0, features.ndim - 2) if features.ndim > 2 else target
-    value = _evaluate(made._plan, features.reshape(-1, features.shape[-1]), weight, bias, flat, how)
-    return value.reshape(features.shape[:-1]) if how.reduction == "none" else value
+    value = _evaluate(made._plan, features.reshape(-1, features.shape[-1]), weight, bias, flat, options)
+    return value.reshape(features.shape[:-1]) if options.reduction == "none" else value
 
 
 class LinearLoss(nn.Module):
@@ -179,31 +179,31 @@ def _check(features: Tensor, weight: Tensor, target: Tensor, bias: Tensor | None
 
 
 def _evaluate(
-    plan: kernels.Plan, x: Tensor, weight: Tensor, bias: Tensor | None, target: Tensor, how: TargetOptions
+    plan: kernels.Plan, x: Tensor, weight: Tensor, bias: Tensor | None, target: Tensor, options: TargetOptions
 ) -> Tensor:
     """Return the reduced loss of features (N, D)."""
     fast = (
         plan.fast
         and len(x) > 0
         and not target.is_floating_point()
-        and not how.label_smoothing
+        and not options.label_smoothing
         and x.dtype in kernels.DTYPES
-        and (how.weight is None or not how.weight.requires_grad)
+        and (options.weight is None or not options.weight.requires_grad)
     )
     if kernels.is_transformed() or torch.compiler.is_compiling():
-        return kernels.evaluate(plan, functional.linear(x, weight, bias), target, how)
+        return kernels.evaluate(plan, functional.linear(x, weight, bias), target, options)
     try:
         if not fast:
-            return _reference(plan, x, weight, bias, target, how)
+            return _reference(plan, x, weight, bias, target, options)
         wants = tuple(
             torch.is_grad_enabled() and one is not None and one.requires_grad for one in (x, weight, bias)
         )
         if any(wants):
-            value: Tensor = _Linear.apply(x, weight, bias, target, plan, how, wants)  # type: ignore[no-untyped-call]
+            value: Tensor = _Linear.apply(x, weight, bias, target, plan, options, wants)  # type: ignore[no-untyped-call]
             return value
-        return _pass(plan, x, weight, bias, target, how, wants).value
+        return _pass(plan, x, weight, bias, target, options, wants).value
     except (RuntimeError, IndexError):
-        evaluation.check_labels(target, len(weight), how.ignore_index)
+        evaluation.check_labels(target, len(weight), options.ignore_index)
         raise
 
 
@@ -229,15 +229,15 @@ class _Linear(torch.autograd.Function):
         bias: Tensor | None,
         target: Tensor,
         plan: kernels.Plan,
-        how: TargetOptions,
+        options: TargetOptions,
         wants: tuple[bool, ...],
     ) -> Tensor:
         ctx.save_for_backward(x, weight, bias, target)
-        ctx.plan, ctx.how, ctx.wants = plan, how, wants
-        if how.reduction == "none":  # the upstream gradient enters the sum over the rows
+        ctx.plan, ctx.options, ctx.wants = plan, options, wants
+        if options.reduction == "none":  # the upstream gradient enters the sum over the rows
             ctx.found = None
-            return _pass(plan, x, weight, bias, target, how, (False, False, False)).value
-        ctx.found = _pass(plan, x, weight, bias, target, how, wants)
+            return _pass(plan, x, weight, bias, target, options, (False, False, False)).value
+        ctx.found = _pass(plan, x, weight, bias, target, options, wants)
         value: Tensor = ctx.found.value
         return value
 
@@ -246,14 +246,16 @@ class _Linear(torch.autograd.Function):
         x, weight, bias, target = ctx.saved_tensors
         given = (x, weight, bias)
         if torch.is_grad_enabled():
-            value = evaluation.evaluate(ctx.plan.parts, functional.linear(x, weight, bias), target, ctx.how)
+            value = evaluation.evaluate(
+                ctx.plan.parts, functional.linear(x, weight, bias), target, ctx.options
+            )
             wanted = [one for one, wants in zip(given, ctx.wants, strict=True) if wants]
             derived = iter(torch.autograd.grad(value, wanted, up, create_graph=True))
             return *(next(derived) if wants else None for wants in ctx.wants), None, None, None, None
-        each = ctx.how.reduction == "none"
+        each = ctx.options.reduction == "none"
         found, ctx.found = ctx.found, None
         if found is None:
-            found = _pass(ctx.plan, x, weight, bias, target, ctx.how, ctx.wants, up if each else None)
+            found = _pass(ctx.plan, x, weight, bias, target, ctx.options, ctx.wants, up if each else None)
         factor: Tensor | None = None
         if not each:
             count = torch.as_tensor(found.divisor, device=up.device, dtype=up.dtype)
@@ -277,7 +279,7 @@ def _pass(
     weight: Tensor,
     bias: Tensor | None,
     target: Tensor,
-    how: TargetOptions,
+    options: TargetOptions,
     wants: tuple[bool, ...],
     up: Tensor | None = None,
 ) -> _Found:
@@ -287,7 +289,7 @@ def _pass(
     assert steps is not None
     wide = torch.float64 if kind is torch.float64 else torch.float32
     rows = min(len(x), block_rows(weight, kind.itemsize))
-    block_how = how if how.reduction == "none" else how._replace(reduction="sum")
+    block_options = options if options.reduction == "none" else options._replace(reduction="sum")
     wants_x, wants_weight, wants_bias = wants
     wants_any = any(wants)
     with torch.no_grad(), torch.autocast(x.device.type, enabled=False):
@@ -310,7 +312,7 @@ def _pass(
                 steps,
                 logits,
                 target[part],
-                block_how,
+                block_options,
                 gradient=wants_any,
                 into=logits if wants_any else None,
             )
@@ -325,12 +327,12 @@ def _pass(
                 torch.mm(slopes, w, out=grad_x[part])
             if grad_w is not None:
                 _add_product(grad_w, slopes, features, first=start == 0)
-        if how.reduction == "none":
+        if options.reduction == "none":
             return _Found(torch.cat(values), grad_x, grad_w, grad_b, 1)
         total = torch.stack(values).sum()
-        if how.reduction == "sum":
+        if options.reduction == "sum":
             return _Found(total, grad_x, grad_w, grad_b, 1)
-        count = _count(target, how, total.dtype)
+        count = _count(target, options, total.dtype)
         return _Found(total / count, grad_x, grad_w, grad_b, count)
 
 
@@ -349,22 +351,22 @@ def _add_product(total: Tensor, slopes: Tensor, features: Tensor, *, first: bool
             here.add_(product.float())  # adding another type directly is several times slower on the CPU
 
 
-def _count(target: Tensor, how: TargetOptions, kind: torch.dtype) -> Tensor | int:
+def _count(target: Tensor, options: TargetOptions, kind: torch.dtype) -> Tensor | int:
     """Return the divisor of a mean over these labels."""
-    valid = None if how.ignore_index is None else target != how.ignore_index
-    if how.weight is None:
+    valid = None if options.ignore_index is None else target != options.ignore_index
+    if options.weight is None:
         return target.numel() if valid is None else valid.sum()
     labels = target.long() if valid is None else torch.where(valid, target.long(), 0)
-    each = how.weight.to(kind)[labels]
+    each = options.weight.to(kind)[labels]
     return (each if valid is None else torch.where(valid, each, 0)).sum()
 
 
 def _reference(
-    plan: kernels.Plan, x: Tensor, weight: Tensor, bias: Tensor | None, target: Tensor, how: TargetOptions
+    plan: kernels.Plan, x: Tensor, weight: Tensor, bias: Tensor | None, target: Tensor, options: TargetOptions
 ) -> Tensor:
     """Return the same by the reference, block by block; the backward pass recomputes each block."""
     rows = block_rows(weight, max(4, x.dtype.itemsize))
-    each = how._replace(reduction="none")
+    each = options._replace(reduction="none")
     kind = x.dtype
     if kind.itemsize == 2:  # so that autograd sums the gradients of the blocks in float32
         weight, bias = weight.float(), None if bias is None else bias.float()
@@ -382,8 +384,8 @@ def _reference(
         else:
             values.append(block(*given))
     found = torch.cat(values)
-    if how.reduction != "mean":
-        return found.sum() if how.reduction == "sum" else found
+    if options.reduction != "mean":
+        return found.sum() if options.reduction == "sum" else found
     if target.is_floating_point():
         return found.sum() / len(x)
-    return found.sum() / _count(target, how, found.dtype)
+    return found.sum() / _count(target, options, found.dtype)

@@ -85,8 +85,8 @@ class Loss(nn.Module):
 
     def forward(self, logits: Tensor | Sequence[Tensor], target: Tensor) -> Tensor:
         """Return the reduced loss of `logits` (N, K, d1, ...) at `target` (N, d1, ...) or (N, K, d1, ...)."""
-        how = TargetOptions(self.weight, self.reduction, self.ignore_index, self.label_smoothing)
-        return evaluate(self._plan, logits, target, how)
+        options = TargetOptions(self.weight, self.reduction, self.ignore_index, self.label_smoothing)
+        return evaluate(self._plan, logits, target, options)
 
     def __add__(self, other: Loss | int) -> Loss:
         if isinstance(other, int) and other == 0:  # so that sum([a, b]) works

@@ -12,9 +12,9 @@ PALETTE = (
     *("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C6D31"),
     *("#44AA99", "#332288", "#999933", "#882255"),
 )
-"""Okabe and Ito's colors, which are distinct for any color vision, with a brown instead of their yellow, which
-is hard to see on white; then four of Paul Tol's for the ninth to the twelfth line, ordered so that colors that
-look alike with some color vision have different dashes."""
+"""Okabe and Ito's colors, which are distinct for any color vision, with a brown instead of their yellow,
+which is hard to see on white; then four of Paul Tol's for the ninth to the twelfth line, ordered so that
+colors that look alike with some color vision have different dashes."""
 
 DASHES: tuple[tuple[int, ...], ...] = ((1, 0), (8, 3), (2, 2), (8, 3, 2, 3))
 """Dashes tell lines apart as well, where lines overlap or a figure is printed in gray."""

@@ -124,24 +124,24 @@ def _steps(parts: Sequence[Part], num_classes: int) -> _Steps:
     return _Steps(at_label, nce, shares, wants_p)
 
 
-def evaluate(plan: Plan, logits: Tensor | Sequence[Tensor], target: Tensor, how: TargetOptions) -> Tensor:
+def evaluate(plan: Plan, logits: Tensor | Sequence[Tensor], target: Tensor, options: TargetOptions) -> Tensor:
     """Return the reduced weighted sum of a plan's parts, by the fast path where it supports them."""
     if type(logits) is Tensor and type(target) is Tensor:
-        steps = _fitting(plan, logits, target, how)
+        steps = _fitting(plan, logits, target, options)
         if steps is not None:
             function = _Traced if torch.compiler.is_compiling() else _Fused
             try:
                 if logits.requires_grad and torch.is_grad_enabled():
-                    value: Tensor = function.apply(logits, target, plan, how)  # type: ignore[no-untyped-call]
+                    value: Tensor = function.apply(logits, target, plan, options)  # type: ignore[no-untyped-call]
                     return value
-                return value_and_gradient(steps, logits, target, how, gradient=False)[0]
+                return value_and_gradient(steps, logits, target, options, gradient=False)[0]
             except (RuntimeError, IndexError):
-                evaluation.check_labels(target, logits.shape[1], how.ignore_index)
+                evaluation.check_labels(target, logits.shape[1], options.ignore_index)
                 raise
-    return evaluation.evaluate(plan.parts, logits, target, how)
+    return evaluation.evaluate(plan.parts, logits, target, options)
 
 
-def _fitting(plan: Plan, logits: Tensor, target: Tensor, how: TargetOptions) -> _Steps | None:
+def _fitting(plan: Plan, logits: Tensor, target: Tensor, options: TargetOptions) -> _Steps | None:
     """Return the steps for these arguments, or None to let the reference compute or refuse them."""
     shape = logits.shape
     kind = target.dtype
@@ -151,13 +151,13 @@ def _fitting(plan: Plan, logits: Tensor, target: Tensor, how: TargetOptions) -> 
         or target.shape != (shape[:1] if len(shape) == 2 else shape[:1] + shape[2:])
         or logits.dtype not in DTYPES
         or (kind is not torch.int64 and (kind.is_floating_point or kind.is_complex or kind is torch.bool))
-        or how.label_smoothing
+        or options.label_smoothing
         or logits.device.type == "meta"
         or logits.numel() == 0
         or is_transformed()
     ):
         return None
-    if how.weight is not None and (how.weight.requires_grad or how.weight.shape != shape[1:2]):
+    if options.weight is not None and (options.weight.requires_grad or options.weight.shape != shape[1:2]):
         return None
     return plan.steps(shape[1])
 
@@ -183,27 +183,27 @@ class _Fused(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, logits: Tensor, target: Tensor, plan: Plan, how: TargetOptions) -> Tensor:
+    def forward(ctx: Any, logits: Tensor, target: Tensor, plan: Plan, options: TargetOptions) -> Tensor:
         steps = plan.steps(logits.shape[1])
         assert steps is not None
-        value, ctx.gradient = value_and_gradient(steps, logits, target, how, gradient=True)
+        value, ctx.gradient = value_and_gradient(steps, logits, target, options, gradient=True)
         ctx.save_for_backward(logits, target)
-        ctx.plan, ctx.how, ctx.dtype = plan, how, logits.dtype
+        ctx.plan, ctx.options, ctx.dtype = plan, options, logits.dtype
         return value
 
     @staticmethod
     def backward(ctx: Any, up: Tensor) -> tuple[Tensor, None, None, None]:
-        each = ctx.how.reduction == "none"
+        each = ctx.options.reduction == "none"
         if torch.is_grad_enabled():
             logits, target = ctx.saved_tensors
-            value = evaluation.evaluate(ctx.plan.parts, logits, target, ctx.how)
+            value = evaluation.evaluate(ctx.plan.parts, logits, target, ctx.options)
             (gradient,) = torch.autograd.grad(value, logits, up, create_graph=True)
             return gradient, None, None, None
         gradient, ctx.gradient = ctx.gradient, None
         if gradient is None:
             logits, target = ctx.saved_tensors
             gradient = value_and_gradient(
-                ctx.plan.steps(logits.shape[1]), logits, target, ctx.how, gradient=True
+                ctx.plan.steps(logits.shape[1]), logits, target, ctx.options, gradient=True
             )[1]
         if each:
             gradient = _product(gradient, up.unsqueeze(1))
@@ -218,12 +218,12 @@ class _Traced(torch.autograd.Function):
     """The same for torch.compile, which puts value and gradient into one graph; no second derivative."""
 
     @staticmethod
-    def forward(ctx: Any, logits: Tensor, target: Tensor, plan: Plan, how: TargetOptions) -> Tensor:
+    def forward(ctx: Any, logits: Tensor, target: Tensor, plan: Plan, options: TargetOptions) -> Tensor:
         steps = plan.steps(logits.shape[1])
         assert steps is not None
-        value, gradient = value_and_gradient(steps, logits, target, how, gradient=True)
+        value, gradient = value_and_gradient(steps, logits, target, options, gradient=True)
         ctx.save_for_backward(gradient)
-        ctx.each, ctx.dtype = how.reduction == "none", logits.dtype
+        ctx.each, ctx.dtype = options.reduction == "none", logits.dtype
         return value
 
     @staticmethod
@@ -254,7 +254,7 @@ def value_and_gradient(
     steps: _Steps,
     logits: Tensor,
     target: Tensor,
-    how: TargetOptions,
+    options: TargetOptions,
     *,
     gradient: bool,
     into: Tensor | None = None,
@@ -265,30 +265,32 @@ def value_and_gradient(
     """
     kernels = _kernels(logits)
     if kernels is not None:
-        found: tuple[Tensor, Tensor | None] | None = kernels.run(steps, logits, target, how, gradient, into)
+        found: tuple[Tensor, Tensor | None] | None = kernels.run(
+            steps, logits, target, options, gradient, into
+        )
         if found is not None:
             return found
     if target.dtype is not torch.int64:
         target = target.long()
-    if steps.native is not None and native.takes(logits, target, how.weight, into):
-        return native.run(steps.native, logits, target, how, gradient, into)
-    ignore = how.ignore_index
+    if steps.native is not None and native.takes(logits, target, options.weight, into):
+        return native.run(steps.native, logits, target, options, gradient, into)
+    ignore = options.ignore_index
     if ignore is None:
-        return _reduced(steps, logits, target, None, how, gradient, into)
+        return _reduced(steps, logits, target, None, options, gradient, into)
     if logits.device.type != "cpu" or torch.compiler.is_compiling() or into is not None:
         valid = target != ignore  # computed first: logits that are overwritten cannot be tried again
     elif 0 <= ignore < logits.shape[1]:
         valid = target != ignore
         if bool(valid.all()):
-            return _reduced(steps, logits, target, None, how, gradient, into)
+            return _reduced(steps, logits, target, None, options, gradient, into)
     else:
         try:  # looking up an ignored label would fail
-            return _reduced(steps, logits, target, None, how, gradient, into)
+            return _reduced(steps, logits, target, None, options, gradient, into)
         except (RuntimeError, IndexError):
             valid = target != ignore
             if bool(valid.all()):
                 raise
-    return _reduced(steps, logits, torch.where(valid, target, 0), valid, how, gradient, into)
+    return _reduced(steps, logits, torch.where(valid, target, 0), valid, options, gradient, into)
 
 
 def _kernels(logits: Tensor) -> Any:
@@ -312,16 +314,16 @@ def _reduced(
     logits: Tensor,
     target: Tensor,
     valid: Tensor | None,
-    how: TargetOptions,
+    options: TargetOptions,
     gradient: bool,
     into: Tensor | None,
 ) -> tuple[Tensor, Tensor | None]:
-    mean = how.reduction == "mean"
+    mean = options.reduction == "mean"
     each: Tensor | None = None  # the weight of each value
     count: Any = target.numel()
-    if how.weight is not None:
+    if options.weight is not None:
         kind = logits.dtype if logits.dtype is torch.float64 else torch.float32
-        each = how.weight.to(kind).index_select(0, target.reshape(-1)).reshape(target.shape)
+        each = options.weight.to(kind).index_select(0, target.reshape(-1)).reshape(target.shape)
         each = each if valid is None else torch.where(valid, each, 0)
         count = each.sum()
     elif valid is not None:
@@ -343,7 +345,7 @@ def _reduced(
         values = torch.where(valid, values, 0)
     if each is not None:
         values = values * each
-    if how.reduction == "none":
+    if options.reduction == "none":
         return values, slopes
     if not mean:
         return values.sum(), slopes

@@ -222,7 +222,7 @@ def _(
 
 
 def run(
-    steps: Any, logits: Tensor, target: Tensor, how: TargetOptions, gradient: bool, into: Tensor | None
+    steps: Any, logits: Tensor, target: Tensor, options: TargetOptions, gradient: bool, into: Tensor | None
 ) -> tuple[Tensor, Tensor | None] | None:
     """Return the reduced value for (N, K) logits and, if `gradient`, the gradient; None if not supported."""
     global _working
@@ -233,11 +233,21 @@ def run(
         return None
     codes, numbers = encoded
     if torch.compiler.is_compiling():
-        value, found = rows(logits, target, how.weight, how.reduction, how.ignore_index, codes, numbers)
+        value, found = rows(
+            logits, target, options.weight, options.reduction, options.ignore_index, codes, numbers
+        )
         return value, found if gradient else None
     try:
         return _launch(
-            logits, target, how.weight, how.reduction, how.ignore_index, codes, numbers, gradient, into
+            logits,
+            target,
+            options.weight,
+            options.reduction,
+            options.ignore_index,
+            codes,
+            numbers,
+            gradient,
+            into,
         )
     except Exception as error:  # any error of the compiler, the driver or the card
         _fail(error)

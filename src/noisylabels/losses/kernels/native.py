@@ -159,7 +159,7 @@ def run(
     plan: _Plan,
     logits: Tensor,
     target: Tensor,
-    how: TargetOptions,
+    options: TargetOptions,
     gradient: bool,
     into: Tensor | None = None,
 ) -> tuple[Tensor, Tensor | None]:
@@ -171,8 +171,8 @@ def run(
     assert _LIBRARY is not None
     n, classes = logits.shape
     target = target.contiguous()
-    weight = None if how.weight is None else how.weight.detach().float().contiguous().resolve_neg()
-    each = how.reduction == "none"
+    weight = None if options.weight is None else options.weight.detach().float().contiguous().resolve_neg()
+    each = options.reduction == "none"
     # explicit, because torch's default dtype and device may be others
     value = torch.empty((n,) if each else (), dtype=torch.float32, device="cpu")
     slopes = into if gradient else None
@@ -189,9 +189,9 @@ def run(
         n,
         classes,
         _KINDS[logits.dtype],
-        how.ignore_index is not None,
-        how.ignore_index or 0,
-        how.reduction == "mean",
+        options.ignore_index is not None,
+        options.ignore_index or 0,
+        options.reduction == "mean",
         min(torch.get_num_threads(), max(1, n * classes // THREAD)),
     )
     if failed:
