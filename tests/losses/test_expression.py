@@ -1,4 +1,4 @@
-"""Expressions: what can be said, what comes back, and every way to get it wrong."""
+"""Expressions: the syntax, the canonical form, and the error messages."""
 
 from __future__ import annotations
 

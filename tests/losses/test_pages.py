@@ -1,4 +1,4 @@
-"""The pages of docs/losses are what docs/make_losses.py makes of the catalog today; their code runs."""
+"""The pages of docs/losses are what docs/make_losses.py generates from the catalog; their code runs."""
 
 from __future__ import annotations
 

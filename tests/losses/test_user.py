@@ -1,4 +1,4 @@
-"""A user's own per-label function: one line to a normalized loss, one more to a name."""
+"""User-defined per-label functions: their forms, and their registration under a name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A loss of the user's own in an expression: found, tried, read in every way, and never run unasked."""
+"""User-defined losses in expressions: found, checked, used in every form, and never run without need."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def entropy(logits, target, reduction="mean"):
     return functional.cross_entropy(logits, target, reduction=reduction)
 
 def size(logits, target):
-    """Needs the logits themselves: their softmax does not tell their size."""
+    """A loss that needs the logits themselves: their softmax does not determine their norm."""
     return logits.square().sum(1) / 100 + functional.cross_entropy(logits, target, reduction="none")
 
 class Entropy(torch.nn.Module):
@@ -92,7 +92,7 @@ RAISING = BAD.splitlines().index('    raise KeyError("spam")') + 1
 
 @pytest.fixture(autouse=True)
 def here(tmp_path, monkeypatch) -> Path:
-    """A current folder with losses of the user's; what they import is forgotten afterwards."""
+    """Change to a folder with user-defined losses; remove their imports afterwards."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "mine.py").write_text(MINE)
     (tmp_path / "my_bad.py").write_text(BAD)

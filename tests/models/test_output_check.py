@@ -1,4 +1,4 @@
-"""A model that does not fit the data is one clear line, from Python too."""
+"""A model that does not fit the data raises a one-line error, from Python too."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A model of the user's own: found, called, held to what it should give, and never run unasked."""
+"""User-defined models: found, called, checked, and never run without need."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ SHAPE = {"channels": 1, "image_size": (8, 8), "num_classes": 5}
 
 @pytest.fixture
 def here(tmp_path, monkeypatch) -> Path:
-    """A current folder with modules of the user's; what they import is forgotten afterwards."""
+    """Change to a folder with user-defined modules; remove their imports afterwards."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "my_nets.py").write_text(NETS)
     (tmp_path / "my_pkg").mkdir()

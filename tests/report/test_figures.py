@@ -1,4 +1,4 @@
-"""Figures: what is in the chart, and the files that it becomes."""
+"""Figures: the content of the charts, and the files written."""
 
 from __future__ import annotations
 
