@@ -35,7 +35,7 @@ class Hard:
 
     @property
     def total(self) -> float:
-        """What a cost of one under every label comes to."""
+        """The value at this label if all costs are 1."""
         return 1.0
 
 
@@ -52,7 +52,7 @@ class Soft:
 
     @property
     def total(self) -> Tensor:
-        """What a cost of one under every label comes to."""
+        """The value at this label if all costs are 1."""
         return self.weights.sum(1)
 
 

@@ -117,7 +117,7 @@ MODELS: Registry[ModelRow] = Registry(
             ModelRow(
                 "preact-resnet18@dividemix",
                 partial(preact_resnet18, dividemix=True),
-                "the same as DivideMix's and ELR+'s code has it",
+                "PreAct ResNet-18 as in the code of DivideMix and ELR+",
                 STAGES,
                 8,
                 "Li et al. 2020, code",

@@ -30,7 +30,7 @@ def loss_curves(curves: Mapping[str, Mapping[str, Sequence[float]]], num_classes
     """
     altair = import_altair()
     if not curves:
-        raise InputError("there is no curve to draw, expected one or more losses")
+        raise InputError("no curve to draw, expected one or more losses")
     rows = [
         {"loss": name, "p": p, "value": value, "gradient": gradient}
         for name, curve in curves.items()
@@ -74,7 +74,7 @@ def loss_sheet(curves: Mapping[str, Mapping[str, Sequence[float]]], num_classes:
     """
     altair = import_altair()
     if not curves:
-        raise InputError("there is no curve to draw, expected one or more losses")
+        raise InputError("no curve to draw, expected one or more losses")
     panels = []
     for key, axis in (("value", "value"), ("gradient", "gradient by its logit")):
         for name, curve in curves.items():
@@ -130,7 +130,7 @@ def learning_curves(
     """
     altair = import_altair()
     if not histories or not all(histories.values()):
-        raise InputError("there is no history to draw, expected one or more losses with an epoch or more")
+        raise InputError("no history to draw, expected one or more losses with an epoch or more")
     rows = [
         {"loss": name, "epoch": row["epoch"], "test": row["test_accuracy"], "memorized": row["memorized"]}
         for name, history in histories.items()

@@ -177,7 +177,7 @@ def is_transformed() -> bool:
 class _Fused(torch.autograd.Function):
     """The value, with its gradient with respect to the logits computed in the forward pass.
 
-    The first backward pass gives the gradient away. A second one through the same graph computes it again,
+    The first backward pass consumes the gradient. A second one through the same graph computes it again,
     and one with create_graph=True goes through the reference: both need the original logits, and torch raises
     an error if these have been changed in place.
     """
