@@ -227,13 +227,13 @@ def check_shapes(views: Sequence[Tensor], target: Tensor, options: TargetOptions
         )
     if soft and options.ignore_index not in (None, IGNORE):
         raise InputError(
-            f"ignore_index is {options.ignore_index}, but the target is class probabilities, which name no class "
-            "to ignore; leave out ignore_index and those examples"
+            f"ignore_index is {options.ignore_index}, but the target is class probabilities, which name no "
+            "class to ignore; leave out ignore_index and those examples"
         )
     if options.weight is not None and options.weight.numel() != shape[classes]:
         raise InputError(
-            f"there are {options.weight.numel()} class weights for {shape[classes]} classes, expected one per "
-            "class"
+            f"there are {options.weight.numel()} class weights for {shape[classes]} classes, expected one "
+            "per class"
         )
 
 
