@@ -153,7 +153,7 @@ def table(result: dict[str, Any]) -> str:
 
 def main(options: Options) -> None:
     torch.set_num_threads(options.threads)
-    if native.name() is None:
+    if nl.losses.kernel_name() is None:
         sys.exit("this installation has no compiled kernel; install a C compiler, then reinstall the package")
     machine = options.machine or f"{processor()}-{os.cpu_count()}"
     result: dict[str, Any] = {
@@ -161,7 +161,7 @@ def main(options: Options) -> None:
         "cores": os.cpu_count(),
         "threads": options.threads,
         "torch": torch.__version__,
-        "kernel": native.name(),
+        "kernel": nl.losses.kernel_name(),
         "load": [load()],
         "rounds": options.rounds,
         "rows": measure(options),

@@ -34,6 +34,10 @@ FLOORS = {
     "core": 0,
 }
 
+KERNELS = "noisylabels.losses.kernels"
+FACE = ("DTYPES", "Plan", "evaluate", "is_transformed", "kernel_name", "slopes", "value_and_gradient")
+"""The public names of losses/kernels: losses/ uses these, and no other room imports the folder."""
+
 FREE = ("__init__.py", "__main__.py")
 """The package's front door, which shows names of every floor."""
 
@@ -103,6 +107,16 @@ def faults(path: str, source: str) -> list[str]:
         elif FLOORS[other] >= FLOORS[room]:
             found.append(f"{path} on floor {FLOORS[room]} imports {name} on floor {FLOORS[other]}")
     return found
+
+
+def past_the_face(path: str, source: str) -> list[str]:
+    """Return the imports of a file that reach into losses/kernels instead of using its public names."""
+    if path.startswith("losses/kernels/"):
+        return []
+    names = [f"{name}." for name in imported(path, source) if f"{name}.".startswith(f"{KERNELS}.")]
+    if room_of(path) != "losses":
+        return names
+    return [name for name in names if name.removeprefix(f"{KERNELS}.").split(".")[0] not in ("", *FACE)]
 
 
 def strangers(path: str, source: str) -> list[str]:
@@ -192,6 +206,33 @@ def test_nothing_but_the_command_line_imports_the_paper():
         if name.startswith("noisylabels.paper")
     }
     assert importing == {"cli", "paper"}
+
+
+def test_only_losses_import_the_kernels_and_by_their_public_names():
+    from noisylabels.losses import kernels
+
+    assert tuple(kernels.__all__) == FACE
+    users = {path for path, source in sources().items() if any(KERNELS in n for n in imported(path, source))}
+    assert {path: found for path, source in sources().items() if (found := past_the_face(path, source))} == {}
+    assert users > {"losses/modules.py", "losses/linear.py"}
+
+
+@pytest.mark.parametrize(
+    ("path", "source", "count"),
+    [
+        ("losses/a.py", "from noisylabels.losses import kernels", 0),
+        ("losses/a.py", "from noisylabels.losses.kernels import Plan, evaluate", 0),
+        ("losses/a.py", "from noisylabels.losses.kernels import Plan, fused", 1),
+        ("losses/a.py", "from noisylabels.losses.kernels.fused import Plan", 1),
+        ("losses/a.py", "def f():\n    from .kernels import native", 1),
+        ("losses/kernels/a.py", "from noisylabels.losses.kernels import native", 0),
+        ("experiment/a.py", "from noisylabels.losses import kernel_name", 0),
+        ("experiment/a.py", "from noisylabels.losses.kernels import kernel_name", 1),
+        ("bench/a.py", "from noisylabels.losses import kernels", 1),
+    ],
+)
+def test_imports_past_the_public_names_are_found(path, source, count):
+    assert len(past_the_face(path, source)) == count
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The measurements measure; what they find is no test's business."""
+"""The benchmarks run; their results are not tested."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The scripts of benchmarks/ run to their end and write what they say; small, on a CPU."""
+"""The scripts of benchmarks/ run to completion and write their output; small, on a CPU."""
 
 from __future__ import annotations
 

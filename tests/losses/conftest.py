@@ -1,4 +1,4 @@
-"""The summary says how many entries of the catalog went through the contract."""
+"""Report in the summary how many entries of the catalog were tested by the contract."""
 
 from __future__ import annotations
 

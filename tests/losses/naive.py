@@ -1,4 +1,4 @@
-"""The losses once more, in plain Python and independent of the library: one example at a time.
+"""Independent implementations of the losses in plain Python, one example at a time.
 
 A loss that enters the catalog needs its formula here, as a function of log p and of 1 - p (handed in
 separately, so that both are exact at their ends), and may have a line of parameters to try.

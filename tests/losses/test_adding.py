@@ -1,4 +1,4 @@
-"""What it costs to add a loss: real edits of a copy of the package, counted; then all it comes with."""
+"""Add a loss to a copy of the package: count the edits, then test all that follows from them."""
 
 from __future__ import annotations
 

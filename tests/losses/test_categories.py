@@ -1,4 +1,4 @@
-"""How losses are related, held to the paper's own table and to hand-made cases."""
+"""Categories of and relations between losses, against the paper's tables and cases worked by hand."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How much a true label must outweigh the others: theory worked by hand, and a plain search."""
+"""Dominance and uniqueness of the optimum, against theory worked by hand and a plain search."""
 
 from __future__ import annotations
 

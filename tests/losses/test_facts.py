@@ -1,4 +1,4 @@
-"""The facts that bite (losses.md 1, 2, 6) and the paper's appendix A.3."""
+"""Facts about losses that are easy to get wrong (losses.md 1, 2, 6), and the paper's appendix A.3."""
 
 from __future__ import annotations
 

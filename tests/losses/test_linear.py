@@ -1,4 +1,4 @@
-"""Linear layer and loss in one, against the two apart: the same numbers, and never all logits."""
+"""`linear_loss` against a linear layer followed by the loss: the same numbers, without all logits."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def assert_same(made, x, w, b, t, up=None, **close):
 
 @pytest.fixture(params=[1, 3 * 7 * 8, 10**6], ids=["1 row", "3 rows", "all rows"])
 def blocks(request, monkeypatch):
-    """How many bytes a block has; the weight's half must not count, so it is left out."""
+    """Set the size of a block in bytes, without the lower limit of half the weight's size."""
     monkeypatch.setattr(linear, "BLOCK_BYTES", request.param)
     monkeypatch.setattr(
         linear, "block_rows", lambda weight, itemsize: max(1, request.param // (itemsize * len(weight)))
@@ -114,11 +114,13 @@ def test_what_is_frozen_gets_no_gradient(text, frozen, blocks, monkeypatch):
 
 def test_without_gradients_none_is_made(blocks, monkeypatch):
     asked = []
-    real = linear.fused._run
+    real = linear.kernels.value_and_gradient
     x, w, b, t = layer()
     right = loss("nfl+rce")(functional.linear(x, w, b), t).detach()
     monkeypatch.setattr(
-        linear.fused, "_run", lambda *a, **b: asked.append((b["gradient"], b["into"])) or real(*a, **b)
+        linear.kernels,
+        "value_and_gradient",
+        lambda *a, **b: asked.append((b["gradient"], b["into"])) or real(*a, **b),
     )
     with torch.no_grad():
         value = linear_loss("nfl+rce", x, w, t, b)

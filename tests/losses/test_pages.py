@@ -1,4 +1,4 @@
-"""The pages of docs/losses are those that docs/make_losses.py makes from the catalog; their code runs."""
+"""The pages of docs/losses are what docs/make_losses.py generates from the catalog; their code runs."""
 
 from __future__ import annotations
 

@@ -205,7 +205,9 @@ def test_what_is_no_tensor_is_named():
         with pytest.raises(InputError, match=f"target is of type {kind}, expected a tensor"):
             loss("ce")(z, bad)
     for bad in ("nce", None, 3, ["nce"], [loss("nce")]):
-        with pytest.raises(InputError, match=r"Loss takes the terms of another, .*nl.loss\('nce\+mae'\)"):
+        with pytest.raises(
+            InputError, match=r"Loss takes the terms of another loss, not .*nl.loss\('nce\+mae'\)"
+        ):
             losses.Loss(bad)
 
 

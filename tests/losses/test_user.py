@@ -1,4 +1,4 @@
-"""A user's own per-label function: one line to a normalized loss, one more to a name."""
+"""User-defined per-label functions: their forms, and their registration under a name."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def values(made):
     return losses.Loss(made.terms, reduction="none")(P.log(), T).tolist()
 
 
-def test_readings_of_a_lambda():
+def test_forms_of_a_lambda():
     def squared(p):
         return (1 - p) ** 2
 
@@ -104,7 +104,7 @@ def test_arithmetic_and_names():
     assert (mine + again).expression == "4*npower+2*mae"
 
 
-def test_gradients_of_the_readings():
+def test_gradients_of_the_forms():
     z = torch.randn(3, 4, dtype=torch.float64, requires_grad=True)
     t = torch.tensor([0, 1, 2])
     for form in (select, normalize, negative):
@@ -112,7 +112,7 @@ def test_gradients_of_the_readings():
         assert torch.autograd.gradcheck(lambda z, made=made: made(z, t), (z,))
 
 
-def test_registering_gives_all_three_readings(own):
+def test_registering_gives_all_three_forms(own):
     before = len(LOSSES)
     own(
         "power",
@@ -163,7 +163,7 @@ def test_taken_names(name):
         register(name, power)
 
 
-def test_names_whose_readings_are_taken(own):
+def test_names_whose_forms_are_taken(own):
     own("nsq", power)
     with pytest.raises(InputError, match="the loss 'nsq' exists already; choose another name than 'sq'"):
         register("sq", power)
@@ -180,7 +180,7 @@ def test_other_mistakes():
         register("sq", power, kind="activ")
     with pytest.raises(InputError, match="expected a function of log-probabilities"):
         register("sq", "power")
-    with pytest.raises(InputError, match="label_sum of 'sq' says 1 for 2 labels, but phi sums to"):
+    with pytest.raises(InputError, match="label_sum of 'sq' is 1 for 2 labels, but phi sums to"):
         register("sq", power, label_sum=lambda K, q: K - 1)
 
 
@@ -190,9 +190,9 @@ def test_other_mistakes():
         (
             lambda l: -l,
             {"domain": {"q": {"low": 1.0}}},
-            "names 'q', which phi does not take; its parameters: none",
+            "names 'q', which is not a parameter of phi; its parameters: none",
         ),
-        (power, {"domain": {"r": {}}}, "names 'r', which phi does not take; its parameters: q"),
+        (power, {"domain": {"r": {}}}, "names 'r', which is not a parameter of phi; its parameters: q"),
         (
             power,
             {"domain": {"q": {"lo": 1.0}}},
@@ -213,11 +213,11 @@ def test_other_mistakes():
         (
             lambda l: l.mean(),
             {},
-            "gives shape () for log-probabilities of shape (2, 3), expected a cost for every",
+            "returns shape () for log-probabilities of shape (2, 3), expected one cost per label",
         ),
-        (lambda l: 3.0, {}, "gives float for log-probabilities"),
-        (lambda l: l.sum(1), {"pointwise": False}, "gives shape (2,) for"),
-        (lambda l: l, {"views": True}, "gives shape (2, 2, 3) for log-probabilities of shape (2, 2, 3)"),
+        (lambda l: 3.0, {}, "returns float for log-probabilities"),
+        (lambda l: l.sum(1), {"pointwise": False}, "returns shape (2,) for"),
+        (lambda l: l, {"views": True}, "returns shape (2, 2, 3) for log-probabilities of shape (2, 2, 3)"),
     ],
 )
 def test_rows_that_would_fail_later_are_refused(phi, given, words):
@@ -228,10 +228,10 @@ def test_rows_that_would_fail_later_are_refused(phi, given, words):
 
 
 def test_what_cannot_be_taken_out():
-    with pytest.raises(InputError, match=r"'nce' is a form of 'ce' and goes with it: unregister\('ce'\)"):
+    with pytest.raises(InputError, match=r"'nce' is a form of 'ce'; remove both with unregister\('ce'\)"):
         unregister("nce")
     for name in ("sce", "nce+mae", "ls"):
-        with pytest.raises(InputError, match="is no per-label function"):
+        with pytest.raises(InputError, match="is not a per-label function"):
             unregister(name)
 
 

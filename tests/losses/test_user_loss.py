@@ -1,4 +1,4 @@
-"""A loss of the user's own in an expression: found, tried, read in every way, and never run unasked."""
+"""User-defined losses in expressions: found, checked, used in every form, and never run without need."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def entropy(logits, target, reduction="mean"):
     return functional.cross_entropy(logits, target, reduction=reduction)
 
 def size(logits, target):
-    """Needs the logits themselves: their softmax does not tell their size."""
+    """A loss that needs the logits themselves: their softmax does not determine their norm."""
     return logits.square().sum(1) / 100 + functional.cross_entropy(logits, target, reduction="none")
 
 class Entropy(torch.nn.Module):
@@ -92,7 +92,7 @@ RAISING = BAD.splitlines().index('    raise KeyError("spam")') + 1
 
 @pytest.fixture(autouse=True)
 def here(tmp_path, monkeypatch) -> Path:
-    """A current folder with losses of the user's; what they import is forgotten afterwards."""
+    """Change to a folder with user-defined losses; remove their imports afterwards."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "mine.py").write_text(MINE)
     (tmp_path / "my_bad.py").write_text(BAD)
@@ -197,7 +197,7 @@ def test_paths_of_all_kinds(here, folder):
         ("my_nothing:bounded", "there is no module 'my_nothing' for the loss"),
         ("mine.py:bonded", "mine.py has no function 'bonded'; did you mean 'bounded'?"),
         ("'my broken.py:f'", "SyntaxError: invalid syntax (my broken.py, line 3)"),
-        ("0:mae", "the loss '0:mae' cannot be read, expected FILE.py:FUNCTION or MODULE:FUNCTION"),
+        ("0:mae", "the loss '0:mae' cannot be parsed, expected FILE.py:FUNCTION or MODULE:FUNCTION"),
         ("mine.py", "expected a sum of losses such as mine.py:bounded"),
         ("my losses/mine.py:bounded", "in quotes if there are spaces or signs in the path"),
         ("mine.py : bounded", "expected a sum of losses such as mine.py:bounded"),
@@ -212,43 +212,43 @@ def test_paths_of_all_kinds(here, folder):
             "TypeError: 'float' object cannot be interpreted as an integer (mine.py, line",
         ),
         ("label:smoothing", "there is no module 'label'"),
-        ("mine.py:Entropy", "is a class; make an object of it in the file, mine = Entropy()"),
+        ("mine.py:Entropy", "is a class; create an object in the file, mine = Entropy()"),
         ("my_bad.py:state", "keeps the tensor 'weight'"),
         ("my_bad.py:number", "'my_bad.py:number' is a int, expected a function"),
         (
             "my_bad.py:mean",
-            "gives torch.float32 of shape () for logits of shape (5, 3), expected a value for every",
+            "returns torch.float32 of shape () for logits of shape (5, 3), expected one value per example",
         ),
-        ("my_bad.py:total", "expected a cost for every label: floating-point (5, 3)"),
-        ("my_bad.py:text", "gives a str for log-probabilities"),
-        ("my_bad.py:whole", "gives torch.int64 of shape (5, 3)"),
+        ("my_bad.py:total", "expected one cost per label: floating-point (5, 3)"),
+        ("my_bad.py:text", "returns a str for log-probabilities"),
+        ("my_bad.py:whole", "returns torch.int64 of shape (5, 3)"),
         ("my_bad.py:nan", "the loss 'my_bad.py:nan' is nan where the label has p = 0.27"),
         ("my_bad.py:focal", "the gradient of the loss 'my_bad.py:focal' is nan where the label has p = 1 "),
-        ("my_bad.py:detached", "has no gradient; is there an argmax, a detach or a no_grad in it?"),
+        ("my_bad.py:detached", "has no gradient; does it use argmax, detach or no_grad?"),
         ("my_bad.py:guess", "has no gradient"),
         (
             "my_bad.py:three",
-            "asks for a, b, c without a default, expected f(l) of log-probabilities, or f(logits",
+            "has a, b, c without a default, expected f(l) of log-probabilities, or f(logits",
         ),
-        ("my_bad.py:none", "asks for nothing without a default"),
-        ("my_bad.py:keyword", "asks for l, q without a default"),
-        ("my_bad.py:chance", "gives other values when asked again"),
-        ("my_bad.py:batch", "expected no mean or sum over the batch in it"),
-        ("my_bad.py:centered", "expected no mean or sum over the batch in it"),
+        ("my_bad.py:none", "has no argument without a default"),
+        ("my_bad.py:keyword", "has l, q without a default"),
+        ("my_bad.py:chance", "returns different values for the same input"),
+        ("my_bad.py:batch", "expected no mean or sum over the batch"),
+        ("my_bad.py:centered", "expected no mean or sum over the batch"),
         ("my_bad.py:raises", f"failed: KeyError: 'spam' (my_bad.py, line {RAISING})"),
         ("my_bad.py:single", "failed: RuntimeError: "),  # in float64
         (
             "normalize(nce)",
-            "normalize(...) is around 'nce', expected a single loss, neither read nor wrapped",
+            "normalize(...) contains 'nce', expected a single loss in its plain form, without a wrapper",
         ),
-        ("normalize(ce+mae)", "is around 'ce+mae', expected a single loss"),
-        ("normalize(logit_clip(ce))", "is around 'logit_clip(ce)', expected a single loss"),
-        ("normalize(mse)", "the loss 'mse' has no normalized form: it looks at all probabilities"),
+        ("normalize(ce+mae)", "contains 'ce+mae', expected a single loss"),
+        ("normalize(logit_clip(ce))", "contains 'logit_clip(ce)', expected a single loss"),
+        ("normalize(mse)", "the loss 'mse' has no normalized form: it uses the probabilities of all classes"),
         ("normalize(gjs)", "the loss 'gjs' has no normalized form: it compares views"),
         ("negative(mine.py:entropy)", "has no normalized negative form"),
         ("negative(mine.py:calm)", "has no normalized negative form"),
-        ("normalize()", "has 'normalize' without a loss, expected such as normalize(gce)"),
-        ("normalize(ce, q=2)", "has 'normalize(ce, q=2)' in it"),
+        ("normalize()", "has 'normalize' without a loss in it, expected, say, normalize(gce)"),
+        ("normalize(ce, q=2)", "contains 'normalize(ce, q=2)'"),
         ("mae+normalize", "has 'normalize' without a loss"),
     ],
 )
@@ -341,7 +341,7 @@ def test_a_pickle_finds_its_file_from_elsewhere(here):
     assert done.stdout.split() == ["normalize(mine.py:bounded)+my_losses.mine:likely", "1.75"]
 
 
-def test_kinship_reads_and_does_not_run(here):
+def test_categories_do_not_run_user_code(here):
     (here / "my_trap.py").write_text("from pathlib import Path\nPath('sprung').touch()\n" + MINE)
     for spec in ("my_trap.py:bounded", "my_trap:bounded"):
         assert category(f"{spec}(a=2)") == "standard"  # or robust: it is not known
@@ -356,7 +356,7 @@ def test_kinship_reads_and_does_not_run(here):
     assert (here / "sprung").exists()  # the trap works
 
 
-def test_the_words_of_readings_are_no_names():
+def test_names_of_forms_are_not_names_of_losses():
     with pytest.raises(InputError, match="'normalize' means a form in expressions"):
         register("normalize", lambda l: -l)
     assert math.isfinite(loss("mine.py:bounded")(Z, T))

@@ -118,7 +118,7 @@ def test_a_size_that_it_cannot_have(timm):
         InputError, match=r"for 9x9 images with 1 channels: ValueError: .* divisible by patch"
     ):
         build_model("timm:vit", **SHAPE | {"image_size": (9, 9)})
-    with pytest.raises(InputError, match=r"cannot take images of shape \(2, 1, 2, 2\)"):
+    with pytest.raises(InputError, match=r"fails on images of shape \(2, 1, 2, 2\)"):
         build_model("timm:conv", **SHAPE | {"image_size": (2, 2)})
     with pytest.raises(InputError, match=r"--width is 0\.5"):
         build_model("timm:conv", **SHAPE, width=0.5)
@@ -130,7 +130,7 @@ def test_weights_that_cannot_be_fetched(timm, monkeypatch):
 
     monkeypatch.setattr(timm, "create_model", offline)
     with pytest.raises(
-        InputError, match=r"cannot make 'timm:conv,pretrained'.*ConnectionError: no route to host$"
+        InputError, match=r"cannot build 'timm:conv,pretrained'.*ConnectionError: no route to host$"
     ):
         build_model("timm:conv,pretrained", **SHAPE)
 

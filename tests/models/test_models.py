@@ -224,7 +224,7 @@ def test_unknown_model():
 @pytest.mark.parametrize("name", ["mlp:", "mlp:0", "mlp:12,", "mlp:1.5", "mlp:-3", "resnet18:", ":", "a:b c"])
 def test_a_spec_that_cannot_be_read(name):
     for function in (build, canonical_model, check_model):
-        with pytest.raises(InputError, match="cannot be read") as error:
+        with pytest.raises(InputError, match="cannot be parsed") as error:
             function(name)
         assert "\n" not in str(error.value)
 

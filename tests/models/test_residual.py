@@ -45,7 +45,7 @@ def test_sizes_counted_by_hand():
 
 
 class Weights:
-    """Hands out a model's weights in the order in which its layers were made."""
+    """A model's weights, returned one by one in the order in which its layers were created."""
 
     def __init__(self, model: nn.Module) -> None:
         kinds = (nn.Conv2d, nn.BatchNorm2d, nn.Linear)

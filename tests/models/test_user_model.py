@@ -1,4 +1,4 @@
-"""A model of the user's own: found, called, held to what it should give, and never run unasked."""
+"""User-defined models: found, called, checked, and never run without need."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ SHAPE = {"channels": 1, "image_size": (8, 8), "num_classes": 5}
 
 @pytest.fixture
 def here(tmp_path, monkeypatch) -> Path:
-    """A current folder with modules of the user's; what they import is forgotten afterwards."""
+    """Change to a folder with user-defined modules; remove their imports afterwards."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "my_nets.py").write_text(NETS)
     (tmp_path / "my_pkg").mkdir()
@@ -152,15 +152,15 @@ def test_it_gets_what_it_asks_for(here):
         ("my_needy:build", ["No module named 'no_such_package'", "my_needy.py, line 1"]),
         ("my_nets:fails", ["KeyError: 'spam'", f"my_nets.py, line {FAILING}"]),
         ("my_nets:stops", ["SystemExit: 3"]),
-        ("my_nets:positional", ["wants channels", "by name"]),
-        ("my_nets:wants", ["wants depth, color"]),
+        ("my_nets:positional", ["requires channels", "by keyword"]),
+        ("my_nets:wants", ["requires depth, color"]),
         ("my_nets:nothing", ["returned a NoneType, expected an nn.Module"]),
         ("my_nets:a_class", ["returned the class Linear, expected an nn.Module"]),
-        ("my_nets:rgb_only", ["cannot take images of shape (2, 1, 8, 8)", "3 channels"]),
-        ("my_nets:ten", ["gives (2, 10) torch.float32", "logits of shape (2, 5)"]),
-        ("my_nets:pair", ["gives a tuple"]),
+        ("my_nets:rgb_only", ["fails on images of shape (2, 1, 8, 8)", "3 channels"]),
+        ("my_nets:ten", ["returns (2, 10) torch.float32", "logits of shape (2, 5)"]),
+        ("my_nets:pair", ["returns a tuple"]),
         ("my_nets:whole", ["torch.int64", "floating-point"]),
-        ("my_nets:remembers", ["'_extra_state'", "a dict", "tensors only"]),
+        ("my_nets:remembers", ["'_extra_state'", "a dict", "only tensors"]),
     ],
 )
 def test_whatever_is_wrong_is_one_clear_line(here, spec, words):
@@ -181,13 +181,13 @@ def test_a_file_that_is_no_text_has_no_line(tmp_path):
 
 def test_sizes_are_offered_where_they_cannot_be_read():
     with pytest.raises(
-        InputError, match=r"the model 'mlp:0' cannot be read; expected .* mlp:SIZE,SIZE, timm"
+        InputError, match=r"the model 'mlp:0' cannot be parsed; expected .* mlp:SIZE,SIZE, timm"
     ):
         build_model("mlp:0", **SHAPE)
 
 
 def test_a_width_that_it_does_not_take(here):
-    with pytest.raises(InputError, match=r"takes no width, and --width is 0\.5"):
+    with pytest.raises(InputError, match=r"has no argument width, but --width is 0\.5"):
         build_model("my_nets:build", **SHAPE, width=0.5)
 
 

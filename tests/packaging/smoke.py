@@ -15,7 +15,6 @@ from pathlib import Path
 import torch
 
 import noisylabels as nl
-from noisylabels.losses.kernels import native
 
 
 def check_origin() -> None:
@@ -27,7 +26,7 @@ def check_origin() -> None:
 
 def check_kernel(expected: str) -> None:
     """Check that the compiled kernel is in use, or that there is none."""
-    found = "present" if native.name() else "absent"
+    found = "present" if nl.losses.kernel_name() else "absent"
     assert found == expected, f"the compiled kernel is {found}, expected {expected}"
 
 

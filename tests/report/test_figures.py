@@ -1,4 +1,4 @@
-"""Figures: what is in the chart, and the files that it becomes."""
+"""Figures: the content of the charts, and the files written."""
 
 from __future__ import annotations
 
@@ -138,8 +138,8 @@ def test_learning_curves(tmp_path):
     drawn = learning_curves({"ce": rows, "mae": rows[:2]}, "digits", "40 % wrong")
     spec = drawn.to_dict()
     assert len(spec["data"]["values"]) == 5
-    assert spec["data"]["values"][2] == {"loss": "ce", "epoch": 3, "test": 0.6, "heart": 0.3}
-    assert [panel["encoding"]["y"]["field"] for panel in spec["hconcat"]] == ["test", "heart"]
+    assert spec["data"]["values"][2] == {"loss": "ce", "epoch": 3, "test": 0.6, "memorized": 0.3}
+    assert [panel["encoding"]["y"]["field"] for panel in spec["hconcat"]] == ["test", "memorized"]
     assert spec["title"]["text"] == "digits"
     save(drawn, tmp_path / "learning.svg")
     for nothing in ({}, {"ce": []}):
@@ -159,7 +159,7 @@ def test_transition_matrices(tmp_path):
     for suffix in (".svg", ".png", ".html"):
         save(chart, tmp_path / f"m{suffix}")
     drawn = (tmp_path / "m.svg").read_text()
-    for words in ("75.0", "80.0", "20.0", "true class", "label given", "cat", "dog"):
+    for words in ("75.0", "80.0", "20.0", "true class", "given label", "cat", "dog"):
         assert f">{words}<" in drawn
     assert ">0.0<" not in drawn  # a number that says nothing is left out
     alone = transition_matrices(realized, None, ["cat", "dog"], "people").to_dict()
@@ -172,5 +172,7 @@ def test_transition_matrices_of_many_classes(tmp_path):
     save(transition_matrices(matrix, matrix, [f"c{k}" for k in range(K)], "many"), tmp_path / "m.png")
     with Image.open(tmp_path / "m.png") as image:
         assert image.width > image.height > 1000
-    with pytest.raises(InputError, match="there are 101 classes, and a picture holds 100 at the most"):
+    with pytest.raises(
+        InputError, match="a figure of the transition matrix shows at most 100 classes, not 101"
+    ):
         transition_matrices([[1.0] * 101] * 101, None, ["c"] * 101, "too many")

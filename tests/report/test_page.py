@@ -84,7 +84,7 @@ def shared(path, open_page):
 
 @pytest.fixture
 def tab(shared):
-    """The page with all losses shown; afterwards it must have asked for nothing and said nothing."""
+    """Return the page with all losses shown; check afterwards that it requested and logged nothing."""
     shared.tab.locator("#filter button").first.click()
     settle(shared.tab)
     yield shared.tab

@@ -1,4 +1,4 @@
-"""Panels, the ranking diagram and looks: valid Vega-Lite that renders, whatever losses are called."""
+"""Panels, the ranking diagram and the theme: valid Vega-Lite that renders for any name of a loss."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tables as Markdown, LaTeX, CSV and HTML: written by hand, and read back by what reads such files."""
+"""Tables as Markdown, LaTeX, CSV and HTML, against text written by hand and programs that read them."""
 
 from __future__ import annotations
 

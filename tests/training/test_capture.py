@@ -35,7 +35,7 @@ def the_fast_path(monkeypatch):
 
     The processor's compiled kernel is no operation that a tape could see, and of no GPU.
     """
-    monkeypatch.setattr("noisylabels.losses.kernels.fused._transformed", lambda: False)
+    monkeypatch.setattr("noisylabels.losses.kernels.fused.is_transformed", lambda: False)
     monkeypatch.setattr("noisylabels.losses.kernels.native.takes", lambda *given: False)
 
 

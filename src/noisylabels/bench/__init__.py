@@ -1,1 +1,1 @@
-"""Measurements of speed: each a ratio in one process against a named baseline, with n and spread."""
+"""Speed benchmarks: ratios to a named baseline in the same process, with their spread over rounds."""

@@ -1,4 +1,4 @@
-"""Small images: read from files, against Pillow alone; batches in random order from the cache."""
+"""Benchmarks of reading small images from files, against Pillow, and of batches from the cache."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from noisylabels.data.loader import Batches
 
 SIDE = 32
 CLASSES = 10
-SAMPLE = 20_000  # files that Pillow reads in a turn
+SAMPLE = 20_000  # the most files that Pillow reads per round
 
 _LOAD = """
 import os, sys, time, torch
@@ -53,14 +53,14 @@ print(json.dumps([time.perf_counter() - began, time.process_time() - worked]))
 
 @dataclass(frozen=True)
 class Decoded:
-    """What reading a folder took.
+    """The time and memory that reading a folder takes.
 
     Args:
-        ratio: of our time to Pillow's on so many cores: below 1 is faster.
-        processor_ratio: median ratio of the processors' time, which other work on the machine changes less.
-        images: how many there are.
-        cores: how many this process may use.
-        peak_bytes: of memory, of our process and all that it started; 0 where it is not known.
+        ratio: of our time to Pillow's on `cores` cores; below 1 is faster.
+        processor_ratio: median ratio of CPU times, which depend less on other work on the machine.
+        images: number of images.
+        cores: number of cores that this process may use.
+        peak_bytes: peak memory of our process and its children; 0 if unknown.
     """
 
     ratio: Ratio
@@ -71,11 +71,11 @@ class Decoded:
 
 
 def write_images(folder: Path, count: int, form: str = "png", *, side: int = SIDE) -> None:
-    """Write images that a decoder finds as hard as photographs into `folder`/<class>/<number>.
+    """Write images that are as hard to decode as photographs to `folder`/<class>/<number>.
 
     Args:
-        folder: made if it is missing.
-        count: of the images, in 10 classes.
+        folder: created if it is missing.
+        count: number of images, in 10 classes.
         form: "png" or "jpeg".
         side: in pixels.
     """
@@ -93,16 +93,17 @@ def write_images(folder: Path, count: int, form: str = "png", *, side: int = SID
 
 
 def decode(folder: Path, *, rounds: int = 3) -> Decoded:
-    """Time how a folder of small images is loaded the first time, against Pillow's own reading of the files.
+    """Time the first load of a folder of small images, against Pillow reading the same files.
 
-    Ours is all of `load`: finding, reading, hashing and decoding the files, holding a test part out, storing
-    pixels and index, in a process of its own with an empty cache (the start of Python and torch apart).
-    Pillow's own: a process for each core that this one may use, all at once, open, convert and copy to NumPy
-    one image after the other. The files are in the system's cache, both take turns.
+    Ours is all of `load`: finding, reading, hashing and decoding the files, holding out a test part, and
+    storing pixels and index, in a separate process with an empty cache (not counting the start of Python and
+    torch). Pillow's is one process per core that this process may use, all at once, each of which opens,
+    converts and copies to NumPy one image after the other. The files are in the system's cache; the two
+    alternate.
 
     Args:
         folder: of class folders.
-        rounds: turns of each, 2 or more.
+        rounds: number of rounds of each, 2 or more.
     """
     paths = sorted(path for path in folder.rglob("*") if path.is_file())
     sample = [os.fspath(path) for path in paths[:: max(1, len(paths) // SAMPLE)]]
@@ -130,12 +131,12 @@ def decode(folder: Path, *, rounds: int = 3) -> Decoded:
 
 
 def decode_ratio(count: int = 20_000, *, form: str = "png", rounds: int = 7) -> Ratio:
-    """Return the ratio of `decode` for images that are made for it in a temporary folder.
+    """Return the ratio of `decode` for generated images in a temporary folder.
 
     Args:
-        count: images of 32x32 pixels.
+        count: number of images, of 32x32 pixels.
         form: "png" or "jpeg".
-        rounds: turns of each.
+        rounds: number of rounds of each.
     """
     with tempfile.TemporaryDirectory(prefix="noisylabels-bench-") as folder:
         write_images(Path(folder), count, form)
@@ -143,17 +144,17 @@ def decode_ratio(count: int = 20_000, *, form: str = "png", rounds: int = 7) -> 
 
 
 def _pillow(paths: list[str], cores: int) -> tuple[float, float]:
-    """Let one process a core read its share of the files with Pillow, all at once.
+    """Time one process per core that reads its share of the files with Pillow, all at once.
 
     Returns:
-        The seconds until the last has ended, and those of all processors; the start of Python apart.
+        The seconds until the last process is done, and their total CPU seconds, without the start of Python.
     """
     processes = [
         subprocess.Popen([sys.executable, "-c", _PILLOW], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         for _ in range(cores)
     ]
     shares = [json.dumps(paths[i::cores]).encode() + b"\n" for i in range(cores)]
-    for process in processes:  # all are ready before any begins
+    for process in processes:  # wait until all are ready
         assert process.stdout is not None
         process.stdout.readline()
     with ThreadPoolExecutor(cores) as pool:
@@ -163,10 +164,10 @@ def _pillow(paths: list[str], cores: int) -> tuple[float, float]:
 
 
 def _load(folder: Path, cache: Path) -> tuple[float, float, int, int]:
-    """Load a folder in a process of its own.
+    """Load a folder in a separate process.
 
     Returns:
-        The seconds, those of all processors, how many images there are, and the peak of the memory.
+        The seconds, the total CPU seconds, the number of images, and the peak memory in bytes.
     """
     here = {"NOISYLABELS_CACHE": os.fspath(cache), "PYTHONPATH": os.pathsep.join(sys.path)}
     command = [sys.executable, "-c", _LOAD, os.fspath(folder)]
@@ -180,12 +181,12 @@ def _load(folder: Path, cache: Path) -> tuple[float, float, int, int]:
 
 
 def batch_rate(count: int = 50_000, *, batch_size: int = 128, seconds: float = 3.0) -> float:
-    """Return how many images a second come out of a memory-mapped file in random order, augmented.
+    """Return the images per second from a memory-mapped file in random order, augmented.
 
     Args:
-        count: images of 32x32 pixels in the file.
-        batch_size: of the batches.
-        seconds: how long to measure, after one epoch that fills the system's cache.
+        count: number of images of 32x32 pixels in the file.
+        batch_size: images per batch.
+        seconds: duration of the measurement, after one epoch that fills the system's cache.
     """
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "images.npy")

@@ -1,4 +1,4 @@
-"""A loss, forward and backward, against ``F.cross_entropy``."""
+"""Benchmark of a loss, forward and backward, against ``F.cross_entropy``."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from noisylabels.bench.timing import Ratio, compare
 from noisylabels.losses.expression import loss
 
 SHAPES = ((128, 10), (4096, 10), (512, 1000), (256, 50_000))
-"""N and K: a batch of CIFAR-10, many of them, ImageNet, a language model's vocabulary."""
+"""N and K: a batch of CIFAR-10, a large one, ImageNet, a language model's vocabulary."""
 
 
 def loss_ratio(
@@ -24,7 +24,7 @@ def loss_ratio(
     dtype: torch.dtype = torch.float32,
     rounds: int = 11,
 ) -> Ratio:
-    """Return the time of a loss, its value and its gradient, against that of ``F.cross_entropy``.
+    """Return the time of a loss (value and gradient) relative to that of ``F.cross_entropy``.
 
     Args:
         which: the loss, as an expression or a function of logits and target.
@@ -44,7 +44,7 @@ def loss_ratio(
 def draw(
     shape: tuple[int, int], device: torch.device | None = None, dtype: torch.dtype = torch.float32
 ) -> tuple[Tensor, Tensor]:
-    """Return logits (N, K), which want a gradient, and labels (N,), the same every time."""
+    """Return logits (N, K) that require a gradient, and labels (N,), the same every time."""
     generator = torch.Generator().manual_seed(0)
     logits = torch.randn(shape, generator=generator).to(device=device, dtype=dtype)
     target = torch.randint(shape[1], shape[:1], generator=generator).to(device)

@@ -1,4 +1,4 @@
-"""The machine that is measured: its name, how busy it is, what processes take of its memory."""
+"""The machine of a benchmark: its name, its load, and the memory of processes."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ __all__ = ["keep", "load", "processor", "slug", "tree_bytes"]
 
 
 def load() -> float:
-    """Return how many processes wanted to run in the last minute."""
+    """Return the load average of the last minute, NaN if the system has none."""
     return os.getloadavg()[0] if hasattr(os, "getloadavg") else float("nan")
 
 
 def slug(machine: str) -> str:
-    """Return a machine's name as a part of a file's name.
+    """Return a machine's name in a form for file names.
 
     >>> slug("Some(R) Processor-2")
     'some-r-processor-2'
@@ -30,7 +30,7 @@ def slug(machine: str) -> str:
 
 
 def keep(out: Path, name: str, result: Mapping[str, Any], table: str) -> None:
-    """Write what was measured into the folder `out`: `name`.json, and for people `name`.md; print that."""
+    """Write a result to `name`.json and its table to `name`.md in the folder `out`, and print the table."""
     out.mkdir(parents=True, exist_ok=True)
     write_text(out / f"{name}.json", json.dumps(result, indent=1) + "\n")
     write_text(out / f"{name}.md", table)
@@ -38,9 +38,9 @@ def keep(out: Path, name: str, result: Mapping[str, Any], table: str) -> None:
 
 
 def tree_bytes(root: int) -> int:
-    """Return the memory of a process and all that it started, without what they share counted twice.
+    """Return the memory of a process and its descendants in bytes, counting shared memory once.
 
-    It is the proportional set size, files that are mapped included; 0 where Linux does not say.
+    It is the proportional set size, including mapped files; 0 if Linux does not report it.
     """
     parents = {}
     for status in Path("/proc").glob("[0-9]*/stat"):

@@ -1,4 +1,4 @@
-"""Two functions timed against each other, turn by turn, so that what slows one slows the other."""
+"""Time two functions in alternation, so that other load on the machine slows both alike."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from noisylabels.core.checks import check_between
 
 @dataclass(frozen=True)
 class Ratio:
-    """How long one thing takes, in times of another.
+    """The time of a function relative to that of a baseline.
 
     Args:
-        median: of the ratios of all rounds.
+        median: median of the ratios of all rounds.
         low, high: their quartiles.
-        rounds: how many.
-        seconds: the median time of one call.
-        baseline_seconds: that of one call of the baseline.
+        rounds: number of rounds.
+        seconds: median time of one call.
+        baseline_seconds: median time of one call of the baseline.
     """
 
     median: float
@@ -43,19 +43,19 @@ def compare(
     seconds: float = 0.05,
     device: torch.device | None = None,
 ) -> Ratio:
-    """Time two functions in turns.
+    """Time two functions in alternation.
 
     Args:
-        what, baseline: called again and again; what they return is dropped.
-        rounds: of both, one after the other, the order swapped each time.
-        seconds: how long a round of either takes at least; a call that takes longer is a round.
-        device: waited for at the ends of a round.
+        what, baseline: called repeatedly; their results are dropped.
+        rounds: number of rounds; each times both functions, in alternating order.
+        seconds: the least duration of a round of either; a longer call makes a round alone.
+        device: synchronized before and after a round if it is a GPU.
 
     >>> compare(lambda: sum(range(2000)), lambda: sum(range(1000)), rounds=3, seconds=0.001).rounds
     3
     """
     check_between(rounds, "rounds", low=2)
-    for function in (what, baseline):  # warm caches, and compile what compiles
+    for function in (what, baseline):  # warm up caches and compilers
         function()
         function()
     calls = [max(1, round(seconds / max(_time(function, 1, device), 1e-9))) for function in (what, baseline)]

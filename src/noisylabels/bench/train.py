@@ -1,4 +1,4 @@
-"""A step of training, data included, against the plain loop that most begin with."""
+"""Benchmark of a training step, data included, against a plain PyTorch loop."""
 
 from __future__ import annotations
 
@@ -33,19 +33,19 @@ def step_ratio(
     device: str = "cpu",
     rounds: int = 7,
 ) -> Ratio:
-    """Return the time of a step of ours against the plain loop's.
+    """Return the time of a step of our loop relative to that of the plain loop.
 
     The plain loop: images decoded beforehand, cropped and flipped one by one with Pillow in a `Dataset`, a
-    ``DataLoader`` in this process, float32 in torch's own layout, ``F.cross_entropy``, SGD. Ours: batches
-    augmented at once, channels-last, `precision`, and the loss of `expression`. The images are random; both
-    train the same model from the same weights on as many threads.
+    ``DataLoader`` in this process, float32 in torch's default layout, ``F.cross_entropy``, SGD. Ours: batches
+    augmented as a whole, channels-last, `precision`, and the loss of `expression`. The images are random;
+    both train the same model from the same weights with the same number of threads.
 
     Args:
         expression: of our loss.
-        model: a name of the catalog of models.
-        batch_size: examples a step.
+        model: name of a model of the catalog.
+        batch_size: examples per step.
         precision: of our loop; see `Settings`.
-        device: where both run.
+        device: on which both run.
         rounds: see `bench.timing.compare`.
     """
     where = torch.device(device)
@@ -55,7 +55,7 @@ def step_ratio(
 
 
 def examples(count: int = EXAMPLES) -> tuple[Tensor, Tensor]:
-    """Return random images, uint8 (N, 3, 32, 32), and labels of them."""
+    """Return random images, uint8 (N, 3, 32, 32), and their labels."""
     draw = np.random.default_rng(0)
     return (
         torch.from_numpy(draw.integers(0, 256, (count, 3, SIDE, SIDE), dtype=np.uint8)),
@@ -76,7 +76,7 @@ def our_step(
     precision: str,
     device: torch.device,
 ) -> Callable[[], object]:
-    """Return what takes the next step of our loop, its batch included."""
+    """Return a function that does the next step of our loop, including its batch."""
     settings = Settings(precision=precision, batch_size=batch_size, device=str(device))
     network = _model(model).to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     batches = Batches(
@@ -108,7 +108,7 @@ def our_step(
 
 
 class _Pictures(Dataset[tuple[Tensor, int]]):
-    """Pillow images, each cropped and flipped by itself when it is asked for."""
+    """Pillow images, each cropped and flipped when it is read."""
 
     def __init__(self, pixels: Tensor, labels: Tensor) -> None:
         self.pictures = [Image.fromarray(each.permute(1, 2, 0).numpy()) for each in pixels]
@@ -132,7 +132,7 @@ class _Pictures(Dataset[tuple[Tensor, int]]):
 def plain_step(
     pixels: Tensor, labels: Tensor, model: str, batch_size: int, device: torch.device
 ) -> Callable[[], object]:
-    """Return what takes the next step of the plain loop, its batch included."""
+    """Return a function that does the next step of the plain loop, including its batch."""
     network = _model(model).to(device).train()
     loader = DataLoader(_Pictures(pixels, labels), batch_size=batch_size, shuffle=True, drop_last=True)
     optimizer = torch.optim.SGD(network.parameters(), lr=0.01, momentum=0.9, weight_decay=1e-4)

@@ -46,7 +46,7 @@ class Bench:
         from noisylabels.cli.terminal import console, table
         from noisylabels.core.checks import check_between
         from noisylabels.core.device import pick_device
-        from noisylabels.losses.kernels import native
+        from noisylabels.losses import kernel_name
 
         torch.set_num_threads(int(check_between(self.threads, "--threads", 1, 1024)))
         check_between(self.rounds, "--rounds", 2)
@@ -57,7 +57,7 @@ class Bench:
         console().print(
             f"Median of {self.rounds} turns, and the quartiles; below 1 is faster than the baseline. torch "
             f"{torch.__version__}, {self.device}, {self.threads} thread(s), {os.cpu_count()} cores, "
-            f"losses' kernel {native.name() or 'none'}{load}.",
+            f"losses' kernel {kernel_name() or 'none'}{load}.",
             markup=False,
         )
         return 0

@@ -221,7 +221,7 @@ def environment(device: torch.device) -> dict[str, Any]:
 
     import torch
 
-    from noisylabels.losses.kernels import native
+    from noisylabels.losses import kernel_name
 
     packages = ("torch", "numpy", "pyarrow", "pillow", "scikit-learn")
     versions = {name: importlib.metadata.version(name) for name in packages}
@@ -236,7 +236,7 @@ def environment(device: torch.device) -> dict[str, Any]:
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "gpu": torch.cuda.get_device_name(device) if device.type == "cuda" else None,
-        "kernel": native.name(),  # of the losses; rounding differs from one to another
+        "kernel": kernel_name(),  # of the losses; rounding differs from one to another
     }
 
 

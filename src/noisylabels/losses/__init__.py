@@ -1,7 +1,7 @@
-"""Losses: per-label functions, three forms of them, weighted sums.
+"""Loss functions: per-label functions, their plain, normalized and negative forms, and weighted sums.
 
 ``noisylabels.losses.nce(logits, target)`` is the function, ``noisylabels.loss("nce")`` the module.
-Every loss of the catalog whose name is an identifier is here as a function, built in or registered by you.
+Every loss of the catalog whose name is an identifier is a function here, built in or registered.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from noisylabels.losses.catalog import LOSSES, PER_LABEL, WRAPPERS, register, un
 from noisylabels.losses.entries import PAPER
 from noisylabels.losses.expression import loss
 from noisylabels.losses.functional import function
+from noisylabels.losses.kernels import kernel_name
 from noisylabels.losses.linear import LinearLoss, linear_loss
 from noisylabels.losses.modules import Loss, negative, normalize, select
 from noisylabels.losses.presets import PRESETS
@@ -27,6 +28,7 @@ __all__ = [
     "LinearLoss",
     "Loss",
     "function",
+    "kernel_name",
     "linear_loss",
     "loss",
     "negative",

@@ -1,7 +1,7 @@
-"""The forms of the catalog: a row a per-label function, a row a wrapper, an entry a loss with a name.
+"""The catalog's types: one row per per-label function, one row per wrapper, one entry per named loss.
 
 The content is in `entries.py`. A new per-label loss is one line in `pointwise.py` (or `vectorwise.py`) and
-one row there; it then has its forms, its function, its place in expressions, and its tests.
+one row there; its forms, its function, its name in expressions and its tests follow from the row.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ Domain = Mapping[str, Mapping[str, Any]]
 
 @dataclass(frozen=True, eq=False)  # compared by identity, so that a row can be a key
 class Row:
-    """A function with parameters and what is known of it.
+    """A function with its parameters and documentation.
 
-    The keyword arguments of `function` are the parameters, their defaults the defaults. `domain` gives the
-    limits of each as keyword arguments of `check_between`, and "whole" where it is an integer.
+    The keyword arguments of `function` are the parameters, with their defaults. `domain` gives the limits of
+    each as keyword arguments of `check_between`, and "whole" for an integer.
     """
 
     name: str
@@ -37,9 +37,9 @@ class Row:
     title: str
     equation: str
     source: str
-    use: str  # when to take it, a sentence
+    use: str  # when to use it, a sentence
     domain: Domain = field(default_factory=dict)
-    defaults: Mapping[str, float] = field(init=False)  # the parameters, read off the function's signature
+    defaults: Mapping[str, float] = field(init=False)  # the parameters, from the function's signature
 
     def __post_init__(self) -> None:
         if not callable(self.function):
@@ -52,14 +52,14 @@ class Row:
         return self
 
     def __reduce_ex__(self, protocol: Any) -> Any:
-        # By name if the catalog has it: an unpickled loss then equals one made anew, and label_sum,
-        # often a lambda, need not be pickled.
+        # By name if it is in the catalog: an unpickled loss then equals a new one, and label_sum, often a
+        # lambda, need not be pickled.
         if _row(self.name) is self:
             return _row, (self.name,)
         return super().__reduce_ex__(protocol)
 
     def parameters(self, given: Mapping[str, float]) -> dict[str, float]:
-        """Return defaults with `given` over them, each name and value checked."""
+        """Return all parameters: the defaults overridden by `given`, each name and value checked."""
         for name, value in given.items():
             if name not in self.defaults:
                 takes = ", ".join(self.defaults) or "none"
@@ -76,56 +76,55 @@ class Row:
 
 @dataclass(frozen=True, eq=False)
 class PerLabel(Row):
-    """A per-label function: log-probabilities to costs, entry k what is paid if the label is k.
+    """A per-label function: log-probabilities to costs, entry k being the cost if the label is k.
 
     `equation` is a function of p if it is pointwise (acts entry by entry), else of p_y and p_k.
-    `label_sum(K, **parameters)` is the sum of the loss over all K labels where that is constant (then the
-    loss is symmetric, hence noise-tolerant: Ghosh 2017) and None where it is not.
+    `label_sum(K, **parameters)` is the sum of the loss over all K labels if that is constant (then the loss
+    is symmetric, hence noise-tolerant: Ghosh 2017), else None.
     """
 
     kind: str = "active"  # raises the probability of the label only; "passive" lowers the others too
     label_sum: Callable[..., float | None] | None = None
     pointwise: bool = True
-    views: bool = False  # compares several predictions for one example
-    of_logits: bool = False  # takes logits in the place of log-probabilities
-    sloped: Callable[..., tuple[Tensor, Tensor | float]] | None = (
-        None  # the costs with slopes: see `slopes.py`
-    )
+    views: bool = False  # compares several views of each example
+    of_logits: bool = False  # takes logits instead of log-probabilities
+    # costs and slopes, see `slopes.py`
+    sloped: Callable[..., tuple[Tensor, Tensor | float]] | None = None
 
     @property
     def forms(self) -> tuple[Form, ...]:
-        """The forms that it has."""
+        """The forms that the function has."""
         return tuple(FORMS.values()) if self.pointwise else (SELECT,)
 
     def read_as(self, form: Form, text: str) -> str:
-        """Return how an expression says a form of this function, whose own expression is `text`."""
+        """Return the expression of a form of this function, whose own expression is `text`."""
         return form.prefix + text
 
     def total(self, num_classes: int, parameters: Mapping[str, float]) -> float | None:
-        """Return the sum over all labels if it is constant, else None."""
+        """Return the sum of the costs over all labels if it is constant, else None."""
         return None if self.label_sum is None else self.label_sum(num_classes, **parameters)
 
     def read(self, form: Form, parameters: Mapping[str, float], l: Tensor, label: Label) -> Tensor:
-        """Return the values of a form of this function with all its `parameters`: (N, d1, ...)."""
+        """Return the values of a form of this function, given all its `parameters`: (N, d1, ...)."""
         phi = partial(self.function, **parameters)
         if form is NORMALIZE:
-            # The sum over the labels is a known constant (the paper's A.3): no pass over the classes,
-            # and no rounding of 1 where the gradient is made of a small p.
+            # The sum over the labels is a known constant (the paper's A.3): no pass over the classes, and no
+            # rounding to 1 where the gradient comes from a small p.
             total = None if self.label_sum is None else self.label_sum(l.shape[1], **parameters)
             if total is not None:
                 return SELECT.apply(phi, l, label) / total
         if form is SELECT and self.pointwise and not label.soft:
-            return phi(label.pick(l))  # one entry an example is enough
+            return phi(label.pick(l))  # one entry per example is enough
         return form.apply(phi, l, label)
 
 
 @dataclass(frozen=True, eq=False)
 class Wrapper(Row):
-    """A change of the logits (of "logits") or of the label's weights (of "label") around any loss."""
+    """A transform around any loss: of the logits (`of` "logits") or of the label's weights (`of` "label")."""
 
     of: str = "logits"
     batch: bool = False  # an example's value depends on the others of its batch
-    evens: bool = False  # mixes in the mean over the labels, a constant if what is inside is symmetric
+    evens: bool = False  # mixes in the mean over the labels, a constant if the wrapped loss is symmetric
 
 
 def _numeric_defaults(function: Callable[..., Tensor]) -> dict[str, float]:
@@ -150,7 +149,7 @@ def _row(name: str) -> Row | None:
 
 
 class Addend(NamedTuple):
-    """A part of a named sum; a string is a parameter of the sum."""
+    """One part of a named sum; a string names a parameter of the sum."""
 
     weight: float | str
     name: str
@@ -159,10 +158,10 @@ class Addend(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Named:
-    """A loss that the literature has a name for: an entry of the catalog.
+    """An entry of the catalog: a loss that the literature has a name for.
 
-    `template` is an expression. If it has parameters, it is a sum of ``weight * name(key=value, ...)`` in
-    which the names of `defaults` stand for numbers.
+    `template` is an expression. With parameters, it is a sum of ``weight * name(key=value, ...)`` in which
+    the names in `defaults` stand for numbers.
     """
 
     name: str
@@ -185,11 +184,11 @@ class Named:
 
     @property
     def is_sum(self) -> bool:
-        """Whether it is a sum, rather than one form of a per-label function or a wrapper."""
+        """True for a sum; False for a single form of a per-label function and for a wrapper."""
         return self.template != self.name or not self.name.isidentifier()
 
     def check(self, given: Mapping[str, float]) -> None:
-        """Raise an `InputError` if it has no such parameters."""
+        """Raise an `InputError` if `given` names a parameter that the loss does not have."""
         for name in given:
             if name not in self.defaults:
                 takes = ", ".join(self.defaults) or "none"
@@ -199,7 +198,7 @@ class Named:
                 )
 
     def with_parameters(self, given: Mapping[str, float]) -> str:
-        """Return the expression with `given` parameters over the defaults."""
+        """Return the expression with the defaults overridden by `given`."""
         self.check(given)
         if not self.is_sum:
             return _called(self.name, given)
@@ -208,7 +207,7 @@ class Named:
         return " + ".join(f"{weight!r}*" + _called(name, inner) for weight, name, inner in self.filled(given))
 
     def filled(self, given: Mapping[str, float]) -> list[tuple[float, str, dict[str, float]]]:
-        """Return the parts of a sum with parameters, with numbers in their places."""
+        """Return the parts of a sum with parameters: (weight, name, parameters), all numbers filled in."""
         self.check(given)
         values = {**self.defaults, **given}
 
@@ -237,9 +236,7 @@ def _addends(node: ast.expr) -> list[Addend]:
             return [Addend(1.0, name, {})]
         case ast.Call(ast.Name(name), [], keywords):
             return [Addend(1.0, name, {str(word.arg): _slot(word.value) for word in keywords})]
-    raise InputError(
-        f"a sum with parameters has {ast.unparse(node)!r} in it, expected weight*name(key=value)"
-    )
+    raise InputError(f"a sum with parameters contains {ast.unparse(node)!r}, expected weight*name(key=value)")
 
 
 def _slot(node: ast.expr) -> float | str:
@@ -248,7 +245,7 @@ def _slot(node: ast.expr) -> float | str:
             return name
         case ast.Constant(float() | int() as value):
             return float(value)
-    raise InputError(f"{ast.unparse(node)!r} is no number and no name of a parameter of the sum")
+    raise InputError(f"{ast.unparse(node)!r} is neither a number nor a parameter of the sum")
 
 
 LOSSES: Registry[Named] = Registry("loss")
@@ -265,14 +262,14 @@ _FORM_USE = {
 }
 
 
-_SAID = re.compile(r"(?P<title>[^`.(\n]+),\s+``(?P<equation>[^`]+)``")
-"""How a docstring names a function: a title, its equation."""
+_TITLE_AND_EQUATION = re.compile(r"(?P<title>[^`.(\n]+),\s+``(?P<equation>[^`]+)``")
+"""The beginning of a docstring such as "Cross entropy, ``-log p``"."""
 
 
-def said_of(function: Callable[..., Any]) -> tuple[str, str]:
-    """Return the title and the equation that a docstring begins with, or two empty texts."""
-    said = _SAID.match(inspect.getdoc(function) or "")
-    return (said["title"][0].lower() + said["title"][1:], said["equation"]) if said else ("", "")
+def title_and_equation(function: Callable[..., Any]) -> tuple[str, str]:
+    """Return the title and the equation that a docstring begins with, or two empty strings."""
+    found = _TITLE_AND_EQUATION.match(inspect.getdoc(function) or "")
+    return (found["title"][0].lower() + found["title"][1:], found["equation"]) if found else ("", "")
 
 
 def register(
@@ -290,30 +287,30 @@ def register(
     views: bool = False,
     sloped: Callable[..., tuple[Tensor, Tensor | float]] | None = None,
 ) -> None:
-    """Enter a per-label function into the catalog, so that expressions know it and its forms.
+    """Register a per-label function in the catalog, so that expressions can use it and its forms.
 
     Args:
-        name: a lower-case identifier, free in the catalog.
-        phi: from log-probabilities to costs, same shape; keyword arguments with float defaults are the
+        name: a lower-case identifier that is not yet in the catalog.
+        phi: maps log-probabilities to costs of the same shape; keyword arguments with float defaults are the
             loss's parameters.
-        title, equation: words for people; by default those of phi's docstring, if it begins as
+        title, equation: text for documentation; by default from phi's docstring, if it begins as
             "Cross entropy, ``-log p``". The equation is a function of p, or of p_y and p_k if not pointwise.
-        source, use: where it comes from; when to take it.
+        source, use: where it comes from; when to use it.
         kind: "active" or "passive".
         domain: limits of each parameter, as keyword arguments of `check_between`.
-        label_sum: the sum over all labels as a function of K and the parameters, or None where it is not
+        label_sum: the sum over all labels as a function of K and the parameters, or None if it is not
             constant.
         pointwise: phi acts entry by entry, on tensors of any shape. If not, it takes (N, K, d1, ...), classes
             on axis 1, and has no normalized and negative forms.
         views: phi takes (V, N, K, d1, ...), V views of each example; implies pointwise=False.
-        sloped: takes ``x = -log p``, p and the parameters, and returns phi and its derivative by x, entry by
-            entry. With it the loss goes the fast way; without, autograd finds the slope.
+        sloped: takes ``x = -log p``, p and the parameters, and returns phi and its derivative with respect to
+            x, entry by entry. With it the loss uses the fast path; without, autograd computes the slope.
 
     Raises:
-        InputError: the name, or one of its forms, is taken or no lower-case identifier; phi is no
-            function, fails, or gives another shape; domain has a parameter or a word that there is not, or
-            leaves a default out; phi does not sum to what label_sum says; sloped gives other costs than
-            phi, or other slopes than autograd.
+        InputError: the name, or that of one of its forms, is taken or not a lower-case identifier; phi is not
+            a function, fails, or returns another shape; domain has an unknown parameter or limit, or excludes
+            a default; phi does not sum to label_sum; sloped differs from phi in its costs, or from autograd
+            in its slopes.
 
     >>> import noisylabels as nl
     >>> nl.losses.register("sq", lambda l: (1 - l.exp()) ** 2)
@@ -323,12 +320,12 @@ def register(
     """
     check_choice(kind, ("active", "passive"), "kind of loss")
     pointwise = pointwise and not views
-    said = said_of(phi)
+    documented = title_and_equation(phi)
     row = PerLabel(
         name,
         phi,
-        title or said[0] or name,
-        equation or said[1] or "phi(p)",
+        title or documented[0] or name,
+        equation or documented[1] or "phi(p)",
         source,
         use,
         domain or {},
@@ -360,7 +357,7 @@ def register(
 
 
 def register_wrapper(row: Wrapper) -> None:
-    """Enter a wrapper into the catalog; by its name alone it is the wrapped cross entropy."""
+    """Register a wrapper in the catalog; its name alone means cross entropy in that wrapper."""
     check_free(row.name, [row.name], LOSSES)
     check_domain(row)
     WRAPPERS.add(row.name, row)
@@ -368,12 +365,12 @@ def register_wrapper(row: Wrapper) -> None:
 
 
 def unregister(name: str) -> None:
-    """Take a per-label function and its forms out of the catalog."""
+    """Remove a per-label function and its forms from the catalog."""
     if name in LOSSES and name not in PER_LABEL:
         if LOSSES[name].is_sum or name in WRAPPERS:
-            raise InputError(f"{name!r} is no per-label function, expected one that was registered")
+            raise InputError(f"{name!r} is not a per-label function, expected a registered one")
         whole = find(name)[1].name
-        raise InputError(f"{name!r} is a form of {whole!r} and goes with it: unregister({whole!r})")
+        raise InputError(f"{name!r} is a form of {whole!r}; remove both with unregister({whole!r})")
     PER_LABEL.remove(name)
     for form in FORMS.values():
         if form.prefix + name in LOSSES:
@@ -387,4 +384,4 @@ def find(name: str) -> tuple[Form, PerLabel]:
         if name in LOSSES and name.startswith(form.prefix) and stem in PER_LABEL:
             return form, PER_LABEL[stem]
     check_choice(name, [n for n in LOSSES if n.isidentifier()], "loss")
-    raise InputError(f"the loss {name!r} stands for {LOSSES[name].template!r}; write that")
+    raise InputError(f"the loss {name!r} stands for {LOSSES[name].template!r}; write that instead")

@@ -1,7 +1,7 @@
-"""How losses are related: of what kind one is, of which it is the sum, which is its normalized form.
+"""Relations between losses: the category of a loss, its terms, and its normalized form.
 
-All of it is read off the expression. Code of the user's own is not imported: an expression may come from the
-folder of somebody else's run. What such a function is like is then not known, and it counts as "standard".
+Everything is derived from the expression. User-defined functions are not imported, because the expression may
+come from the folder of another person's run. Their properties are unknown, so that they count as "standard".
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ CATEGORIES = ("standard", "robust", "normalized", "combined")
 
 
 def category(expression: str) -> str:
-    """Return which of `CATEGORIES` a loss is of.
+    """Return the category of a loss, one of `CATEGORIES`.
 
-    "combined": a sum of two terms or more. Of a single one "normalized" if it is a normalized form,
-    "robust" if its sum over the labels is constant without that (symmetric: Ghosh 2017), else "standard".
-    Factors make no difference, and wrappers only where they take the symmetry away.
+    A sum of two or more terms is "combined". A single term is "normalized" if it is a normalized form,
+    "robust" if its sum over the labels is constant otherwise (symmetric: Ghosh 2017), else "standard".
+    Factors make no difference, and wrappers only if they break the symmetry.
 
     Raises:
-        InputError: what cannot be read, as for `loss`.
+        InputError: the expression cannot be parsed, as for `loss`.
 
     >>> [category(text) for text in ("fl", "mae", "nfl", "nfl+mae")]
     ['standard', 'robust', 'normalized', 'combined']
@@ -42,7 +42,7 @@ def parts(expression: str) -> list[str]:
     """Return the canonical expressions of a loss's terms, without their factors.
 
     Raises:
-        InputError: what cannot be read, as for `loss`.
+        InputError: the expression cannot be parsed, as for `loss`.
 
     >>> parts("2*mae + nfl(gamma=2)")
     ['nfl(gamma=2)', 'mae']
@@ -51,13 +51,13 @@ def parts(expression: str) -> list[str]:
 
 
 def normalized_of(expression: str) -> str | None:
-    """Return the canonical expression of a loss's normalized form, or None where it has none of its own.
+    """Return the canonical expression of a loss's normalized form, or None if it has none.
 
-    That is: of a sum, of a loss in a wrapper, of one that is normalized or negative, and of one that looks at
-    all probabilities. A factor cancels out.
+    A sum, a wrapped loss, a normalized or negative form, and a function of all probabilities have none. A
+    factor cancels out.
 
     Raises:
-        InputError: what cannot be read, as for `loss`.
+        InputError: the expression cannot be parsed, as for `loss`.
 
     >>> normalized_of("ce"), normalized_of("fl(gamma=2)"), normalized_of("nce"), normalized_of("ce+mae")
     ('nce', 'nfl(gamma=2)', None, None)

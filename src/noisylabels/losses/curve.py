@@ -1,4 +1,4 @@
-"""A loss as a curve over the probability of the label: what `noisylabels loss` prints and draws."""
+"""A loss as a curve over the label's probability, as `noisylabels loss` prints and draws it."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from noisylabels.core.checks import check_whole
 from noisylabels.losses.modules import Loss
 
 END = 1e-4
-"""The first and the last p of a curve are this far inside (0, 1), where some losses are infinite."""
+"""The distance of the first and the last p of a curve from 0 and 1, where some losses are infinite."""
 
 
 def curve(loss: Loss, num_classes: int = 10, points: int = 201) -> dict[str, list[float]]:
     """Return the value and the gradient of `loss` for one example over the label's probability p.
 
-    The other classes share 1 - p evenly. Class weights and reduction are left aside. For a loss that depends
-    on the whole batch, every label is as frequent there as any other.
+    The other classes share 1 - p evenly. Class weights and reduction are ignored. For a loss that depends on
+    the whole batch, all labels are equally frequent in it.
 
     Args:
-        loss: any.
+        loss: any loss.
         num_classes: K, 2 or more.
-        points: how many p, evenly spaced from 0 to 1 (the ends 1e-4 inside), 2 or more.
+        points: the number of values of p, evenly spaced from 0 to 1 (the ends 1e-4 inside), 2 or more.
 
     Returns:
         Lists of `points` floats, computed in float64: "p"; "value"; "gradient", the derivative with
@@ -44,7 +44,7 @@ def curve(loss: Loss, num_classes: int = 10, points: int = 201) -> dict[str, lis
     labels = num_classes if "the whole batch" in loss.needs else 1
     target = torch.arange(labels).repeat_interleave(points)
     with torch.enable_grad():
-        # of an even batch, the examples that have the first label
+        # in a batch with all labels equally frequent, the examples of the first label
         values = Loss(loss.terms, reduction="none")(logits.repeat(labels, 1), target)[:points]
         (gradient,) = torch.autograd.grad(values.sum(), logits)
     return {"p": p.tolist(), "value": values.tolist(), "gradient": gradient[:, 0].tolist()}

@@ -1,6 +1,6 @@
-"""From logits and target to the reduced loss: the reference, for every loss and target.
+"""The reference computation of a reduced loss from logits and target, for every loss and target.
 
-Modules and functions call `fused.evaluate`, which comes here wherever its own way does not reach.
+Modules and functions call `kernels.evaluate`, which calls this one for what the fast path does not support.
 """
 
 from __future__ import annotations
@@ -17,21 +17,21 @@ from noisylabels.losses.forms import Form, Hard, Label, Soft
 REDUCTIONS = ("mean", "sum", "none")
 
 IGNORE = -100
-"""The target that ``nn.CrossEntropyLoss`` ignores unless told otherwise."""
+"""The target that ``nn.CrossEntropyLoss`` ignores by default."""
 
 
 class Sloped(NamedTuple):
     """A form of a per-label function whose slope is known, for the fast path (`fused.py`)."""
 
     form: Form
-    row: Any  # of the catalog, which is above this file
+    row: Any  # a `catalog.PerLabel`, which this file cannot import
     parameters: Mapping[str, float]
 
 
 class Part(NamedTuple):
-    """A term with everything bound: its values are ``weight * read(l, label)``.
+    """A term with all parameters bound: its values are ``weight * read(l, label)``.
 
-    Parts with equal changes of the logits share one softmax; one `of_logits` reads them as they are.
+    Parts with equal `logit_maps` share one softmax; a part `of_logits` reads the logits themselves.
     """
 
     weight: float
@@ -44,7 +44,7 @@ class Part(NamedTuple):
 
 
 class TargetOptions(NamedTuple):
-    """How targets count, as in ``nn.CrossEntropyLoss``."""
+    """Class weights, reduction, ignore_index and label_smoothing, as in ``nn.CrossEntropyLoss``."""
 
     weight: Tensor | None
     reduction: str
@@ -53,27 +53,27 @@ class TargetOptions(NamedTuple):
 
 
 def evaluate(
-    parts: Sequence[Part], logits: Tensor | Sequence[Tensor], target: Tensor, how: TargetOptions
+    parts: Sequence[Part], logits: Tensor | Sequence[Tensor], target: Tensor, options: TargetOptions
 ) -> Tensor:
     """Return the reduced weighted sum of the parts."""
     views = check_tensors(logits, target)
-    check_shapes(views, target, how)
+    check_shapes(views, target, options)
     if single := views[0].ndim == 1:
         views, target = [view.unsqueeze(0) for view in views], target.unsqueeze(0)
-    # Half precisions are computed, and returned, in float32: a sum over K log-probabilities, or 1 - p
-    # near 1, has no meaning in 8 or 11 bits.
+    # Half precision is computed and returned in float32: a sum over K log-probabilities, or 1 - p near 1, has
+    # no meaning in 8 or 11 bits.
     views = [view.float() if view.dtype in (torch.float16, torch.bfloat16) else view for view in views]
     try:
-        result = _reduced(parts, views, target, how)
+        result = _reduced(parts, views, target, options)
     except (RuntimeError, IndexError):
-        # Only once it has failed: looking at the values of a target costs a GPU a synchronisation.
-        check_labels(target, views[0].shape[1], how.ignore_index)
+        # Only after a failure: reading the values of a target synchronizes with a GPU.
+        check_labels(target, views[0].shape[1], options.ignore_index)
         raise
-    return result.squeeze(0) if single and how.reduction == "none" else result
+    return result.squeeze(0) if single and options.reduction == "none" else result
 
 
-def _reduced(parts: Sequence[Part], views: list[Tensor], target: Tensor, how: TargetOptions) -> Tensor:
-    weight = None if how.weight is None else how.weight.to(views[0].dtype)
+def _reduced(parts: Sequence[Part], views: list[Tensor], target: Tensor, options: TargetOptions) -> Tensor:
+    weight = None if options.weight is None else options.weight.to(views[0].dtype)
     valid = None
     label: Label
     if target.is_floating_point():
@@ -81,16 +81,16 @@ def _reduced(parts: Sequence[Part], views: list[Tensor], target: Tensor, how: Ta
         count: Tensor | int = target.numel() // target.shape[1]
     else:
         target = target.long()
-        if how.ignore_index is not None:
-            valid = target != how.ignore_index
+        if options.ignore_index is not None:
+            valid = target != options.ignore_index
             target = torch.where(valid, target, 0)
         label = Hard(target)
         count = target.numel() if valid is None else valid.sum()
-    values = _values(parts, views, label, valid, weight, how.label_smoothing)
+    values = _values(parts, views, label, valid, weight, options.label_smoothing)
     if valid is not None:
         values = torch.where(valid, values, 0)
-    if how.reduction != "mean":
-        return values.sum() if how.reduction == "sum" else values
+    if options.reduction != "mean":
+        return values.sum() if options.reduction == "sum" else values
     if weight is not None and not label.soft:
         weights = weight[target]
         return values.sum() / (weights if valid is None else torch.where(valid, weights, 0)).sum()
@@ -105,7 +105,7 @@ def _values(
     weight: Tensor | None,
     smoothing: float,
 ) -> Tensor:
-    """Return the weighted sum of the parts an example (and position), class weights applied."""
+    """Return the weighted sum of the parts per example (and position), class weights applied."""
     logs: list[tuple[tuple[Any, bool], list[Tensor]]] = []
     total: Tensor | None = None
     for part in parts:
@@ -145,25 +145,23 @@ def _weights(label: Label, like: Tensor) -> Tensor:
 
 
 def check_tensors(logits: Tensor | Sequence[Tensor], target: Tensor) -> list[Tensor]:
-    """Return the views, if these are tensors, else raise an `InputError` that says what they are."""
+    """Return the list of views if logits and target are tensors, else raise an `InputError`."""
     if not isinstance(target, Tensor):
-        raise InputError(
-            f"target is of type {_kind(target)}, expected a tensor; torch.as_tensor(...) makes one"
-        )
+        raise InputError(f"target is of type {_kind(target)}, expected a tensor; use torch.as_tensor(...)")
     if isinstance(logits, Tensor):
         return [logits]
     if not isinstance(logits, (list, tuple)):
         raise InputError(
-            f"logits are of type {_kind(logits)}, expected a tensor, or a tuple of them, one a view; "
-            "torch.as_tensor(...) makes one"
+            f"logits are of type {_kind(logits)}, expected a tensor, or a tuple with one per view; "
+            "use torch.as_tensor(...)"
         )
     if not logits:
         raise InputError("logits are an empty list, expected (N, K, ...) or a tuple of views of that shape")
     for number, view in enumerate(logits):
         if not isinstance(view, Tensor):
             raise InputError(
-                f"view {number} of the logits is of type {_kind(view)}, expected a tensor; torch.tensor(...) "
-                "makes logits of a list of numbers"
+                f"view {number} of the logits is of type {_kind(view)}, expected a tensor; for a list of "
+                "numbers use torch.tensor(...)"
             )
     return list(logits)
 
@@ -173,9 +171,9 @@ def _kind(value: Any) -> str:
 
 
 def check_weight(weight: Any, *, wait: bool) -> Tensor | None:
-    """Return class weights as a floating tensor if they are (K,) finite numbers of 0 or more, or None.
+    """Return class weights as a floating-point tensor if they are (K,) finite numbers of 0 or more, or None.
 
-    Without `wait`, values on a device that would have to be waited for are taken as they are.
+    Without `wait`, values on a GPU are not checked, because reading them would synchronize.
     """
     if weight is None:
         return None
@@ -203,8 +201,8 @@ def check_ignore_index(ignore_index: int | None) -> int | None:
     return ignore_index
 
 
-def check_shapes(views: Sequence[Tensor], target: Tensor, how: TargetOptions) -> None:
-    """Check shapes and types, never values: that would wait for the device."""
+def check_shapes(views: Sequence[Tensor], target: Tensor, options: TargetOptions) -> None:
+    """Check shapes and types, never values: reading these would synchronize with the device."""
     logits = views[0]
     classes = min(logits.ndim, 2) - 1
     if not logits.is_floating_point() or logits.ndim < 1 or logits.shape[classes] < 2:
@@ -216,7 +214,7 @@ def check_shapes(views: Sequence[Tensor], target: Tensor, how: TargetOptions) ->
         if view.shape != logits.shape or view.dtype != logits.dtype:
             raise InputError(
                 f"the views are {logits.dtype} of shape {tuple(logits.shape)} and {view.dtype} of shape "
-                f"{tuple(view.shape)}, expected all alike"
+                f"{tuple(view.shape)}, expected the same type and shape"
             )
     soft = target.is_floating_point()
     shape = tuple(logits.shape)
@@ -227,13 +225,16 @@ def check_shapes(views: Sequence[Tensor], target: Tensor, how: TargetOptions) ->
             f"{(*shape[:classes], *shape[classes + 1 :])} or class probabilities of shape {shape} for logits "
             f"of shape {shape}"
         )
-    if soft and how.ignore_index not in (None, IGNORE):
+    if soft and options.ignore_index not in (None, IGNORE):
         raise InputError(
-            f"ignore_index is {how.ignore_index}, but the target is class probabilities, which name no class "
-            "to ignore; leave it out, and these examples too"
+            f"ignore_index is {options.ignore_index}, but the target is class probabilities, which name no "
+            "class to ignore; leave out ignore_index and those examples"
         )
-    if how.weight is not None and how.weight.numel() != shape[classes]:
-        raise InputError(f"there are {how.weight.numel()} class weights for {shape[classes]} classes")
+    if options.weight is not None and options.weight.numel() != shape[classes]:
+        raise InputError(
+            f"there are {options.weight.numel()} class weights for {shape[classes]} classes, expected one "
+            "per class"
+        )
 
 
 def check_labels(target: Tensor, num_classes: int, ignore_index: int | None) -> None:

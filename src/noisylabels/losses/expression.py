@@ -1,8 +1,8 @@
-"""Expressions: ``"2*nce + 0.5*rce(A=-4)"`` to a `Loss`.
+"""Parse expressions such as ``"2*nce + 0.5*rce(A=-4)"`` into a `Loss`.
 
-The grammar is a part of Python's own (sums, products with a number, calls with keywords), so that
-Python's parser reads it; nothing is evaluated. Names may be written in capitals, as in the papers. A function
-of the user's own, ``mine.py:bounded``, is a string to the parser: it is put in quotes first.
+The grammar is a subset of Python's (sums, products with a number, calls with keywords), so that Python's
+parser reads it; nothing is evaluated. Names may be in capitals, as in the papers. A user-defined function,
+``mine.py:bounded``, is quoted first, so that the parser sees a string.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _FORMS = {form.name: form for form in (NORMALIZE, NEGATIVE)}
 
 
 class _Source(NamedTuple):
-    """A whole expression, for errors, and what makes rows of the user's own functions in it."""
+    """A whole expression, for error messages, and the function that makes rows of user-defined functions."""
 
     text: str
     row: Callable[[str], UserLoss]
@@ -56,18 +56,18 @@ def loss(
             optional parameters: ``"nce+mae"``, ``"2*nce + 0.5*rce(A=-4)"``, ``"sce(beta=2)"``; a wrapper
             around a loss: ``"logit_clip(nce+mae, tau=2)"``; or a loss with the constants of a source:
             ``"nce+rce@cifar100"``, ``"nfl@ma2020"`` (see `losses.PRESETS`). The key belongs to the sum
-            before it, up to a bracket: ``"logit_clip(nce+rce@cifar10) + mae"``. A function of yours is
+            before it, up to a bracket: ``"logit_clip(nce+rce@cifar10) + mae"``. A user-defined function is
             ``"mine.py:bounded"`` or ``"package.module:bounded"``, with its parameters in brackets
-            (``"mine.py:bounded(a=2)"``); its file is run. ``"normalize(...)"`` and ``"negative(...)"`` around
-            a single loss read it so; for those of the catalog the prefixes n and nn say the same.
+            (``"mine.py:bounded(a=2)"``); its file is executed. ``"normalize(...)"`` and ``"negative(...)"``
+            around a single loss are its forms; for losses of the catalog the prefixes n and nn mean the same.
         reduction: "mean", "sum" or "none".
         weight: (K,) class weights, as in ``nn.CrossEntropyLoss``.
         ignore_index, label_smoothing: as in ``nn.CrossEntropyLoss``; see `Loss`.
 
     Raises:
-        InputError: what cannot be read, an unknown loss, parameter or preset (with the nearest name), a
-            factor or a parameter outside its range, label_smoothing where it means nothing; anything wrong
-            with a function of yours, which is tried on a few predictions (see `losses.own`).
+        InputError: a syntax error, an unknown loss, parameter or preset (with the nearest name), a factor or
+            a parameter outside its range, label_smoothing of a symmetric loss, or any fault of a user-defined
+            function, which is tried on a few predictions (see `losses.user_loss`).
 
     >>> import torch
     >>> criterion = loss("NCE + MAE")
@@ -90,20 +90,20 @@ def loss(
 
 
 def read_terms(expression: str, row: Callable[[str], UserLoss] = user_row) -> list[Term]:
-    """Return the terms of an expression; `row` gives the rows of functions of the user's own."""
+    """Return the terms of an expression; `row` returns the rows of user-defined functions."""
     quoted = _OWN.sub(lambda found: repr(found[1] or found[2] or found[3]), expression.strip())
     try:
         return _terms(ast.parse(quoted, mode="eval").body, _Source(expression, row))
     except (SyntaxError, ValueError, OverflowError, RecursionError, MemoryError) as error:
         if isinstance(error, InputError):
             raise
-        raise InputError(f"the loss {_cut(expression)} cannot be read, {_help(expression)}") from None
+        raise InputError(f"the loss {_cut(expression)} cannot be parsed, {_help(expression)}") from None
 
 
 def bind(named: Named, given: Mapping[str, float]) -> list[Term]:
-    """Return the terms of a catalog's entry with `given` parameters, without the parser.
+    """Return the terms of an entry of the catalog with `given` parameters.
 
-    So it is quick, and torch.compile can trace it, whatever the numbers.
+    It does not use the parser, so that it is fast and torch.compile can trace it for any numbers.
     """
     if named.name in WRAPPERS:
         row = WRAPPERS[named.name]
@@ -123,13 +123,13 @@ def _help(text: str) -> str:
 
 
 def _cut(text: str) -> str:
-    """Return an expression in quotes, the middle of a long one left out."""
+    """Return an expression in quotes, a long one without its middle."""
     return repr(text if len(text) <= 90 else f"{text[:60]}...{text[-20:]}")
 
 
 def _terms(node: ast.expr, whole: _Source) -> list[Term]:
     match node:
-        # Python binds @ to the last loss before it; here it belongs to the sum up to there
+        # Python binds @ to the last loss before it; here it applies to the whole sum before it
         case ast.BinOp(left, ast.Add(), ast.BinOp(last, ast.MatMult(), key)):
             return _preset(ast.BinOp(left, ast.Add(), last), key, whole)
         case ast.BinOp(named, ast.MatMult(), key):
@@ -140,7 +140,7 @@ def _terms(node: ast.expr, whole: _Source) -> list[Term]:
             factor, inner = (left, right) if _number(left) is not None else (right, left)
             value = _number(factor)
             if value is None:
-                raise InputError(f"the loss {whole} multiplies by what is no number, {_HELP}")
+                raise InputError(f"the loss {whole} has a product without a number, {_HELP}")
             return [replace(term, weight=value * term.weight) for term in _terms(inner, whole)]
         case ast.Constant(str(spec)) if ":" in spec:
             return [_own(spec, {}, whole)]
@@ -152,7 +152,7 @@ def _terms(node: ast.expr, whole: _Source) -> list[Term]:
             return [_read(name.lower(), _terms(inner, whole))]
         case ast.Call(ast.Name(name), args, keywords) if len(args) <= (name.lower() in WRAPPERS):
             return _called(name.lower(), args[0] if args else None, _given(name, keywords, whole), whole)
-    raise InputError(f"the loss {whole} has {ast.unparse(node)!r} in it, {_help(whole.text)}")
+    raise InputError(f"the loss {whole} contains {ast.unparse(node)!r}, {_help(whole.text)}")
 
 
 def _own(spec: str, given: dict[str, float], whole: _Source) -> Term:
@@ -160,16 +160,16 @@ def _own(spec: str, given: dict[str, float], whole: _Source) -> Term:
 
 
 def _read(name: str, terms: list[Term]) -> Term:
-    """Return the normalized or the negative form of a single loss; a factor cancels out."""
+    """Return the normalized or negative form of a single loss; a factor cancels out."""
     form, (term, *others) = _FORMS[name], terms
     said = "+".join(map(str, terms))
     if others or term.wraps or term.form is not SELECT:
         raise InputError(
-            f"{name}(...) is around {said!r}, expected a single loss, neither read nor wrapped already, such "
-            f"as {name}(gce) or {name}(mine.py:bounded(a=2))"
+            f"{name}(...) contains {said!r}, expected a single loss in its plain form, without a wrapper, "
+            f"such as {name}(gce) or {name}(mine.py:bounded(a=2))"
         )
     if form not in term.row.forms:
-        why = "it compares views" if term.row.views else "it looks at all probabilities"
+        why = "it compares views" if term.row.views else "it uses the probabilities of all classes"
         raise InputError(f"the loss {said!r} has no {form.title.format('form')}: {why}")
     return check_term(replace(term, weight=1.0, form=form))
 
@@ -178,8 +178,8 @@ def _preset(named: ast.expr, key: ast.expr, whole: _Source) -> list[Term]:
     """Return the terms of ``named@key``."""
     if any(isinstance(part, ast.MatMult) for part in ast.walk(named)) or not isinstance(key, ast.Name):
         raise InputError(
-            f"the loss {whole} has {_cut(ast.unparse(named))} before '@{ast.unparse(key)}', expected a "
-            "loss and one name, as in 'nce+rce@cifar10' or '(nce+rce@cifar10) + mae'"
+            f"the loss {whole} has {_cut(ast.unparse(named))} before '@{ast.unparse(key)}', expected a loss "
+            "and one preset, as in 'nce+rce@cifar10' or '(nce+rce@cifar10) + mae'"
         )
     name = "".join(ast.unparse(named).split()).lower()
     if name not in PRESETS:  # as when it is written in another order
@@ -189,7 +189,7 @@ def _preset(named: ast.expr, key: ast.expr, whole: _Source) -> list[Term]:
 
 def _called(name: str, inner: ast.expr | None, given: dict[str, float], whole: _Source) -> list[Term]:
     if name in _FORMS:
-        raise InputError(f"the loss {whole} has {name!r} without a loss, expected such as {name}(gce)")
+        raise InputError(f"the loss {whole} has {name!r} without a loss in it, expected, say, {name}(gce)")
     if name in WRAPPERS:
         row = WRAPPERS[name]
         wrap = Wrap(row, changed(row, given))
@@ -207,7 +207,7 @@ def _given(name: str, keywords: list[ast.keyword], whole: _Source) -> dict[str, 
         value = _number(keyword.value)
         if keyword.arg is None or value is None:
             raise InputError(
-                f"a parameter of {name!r} in the loss {whole} is no number, expected gamma=2, say"
+                f"a parameter of {name!r} in the loss {whole} is not a number, expected, say, gamma=2"
             )
         if keyword.arg in given:
             raise InputError(f"the loss {whole} gives {name!r} the parameter {keyword.arg!r} twice")

@@ -1,10 +1,10 @@
-"""The label, hard or soft; the three forms of a per-label function at it; and the reduction.
+"""Hard and soft labels, and the three forms of a per-label function.
 
-A per-label function gives **costs**, (N, K, d1, ...) with classes on axis 1: what each example (and
-position) would pay under each label. A **label** picks from them: a hard one takes the entry of its
-class, a soft one the mean under its weights, so that every loss is linear in the label. A **form** is
-what is picked: the cost itself, its share of the sum over the labels, or the negative of that. Each
-returns one value an example (and position): (N, d1, ...).
+A per-label function returns **costs**, (N, K, d1, ...) with classes on axis 1: the cost of each example (and
+position) under each label. A **label** picks from them: a hard label the entry of its class, a soft label the
+mean under its weights, so that every loss is linear in the label. A **form** defines what is picked: the cost
+itself (plain), its share of the sum over the labels (normalized), or the negative of that share (negative).
+Each returns one value per example (and position): (N, d1, ...).
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from torch import Tensor
 Phi = Callable[[Tensor], Tensor]
 
 P_MIN = 1e-7
-"""The probability at which the negative form takes its bound (Ye 2023, as in the authors' code)."""
+"""The probability that defines the bound of the negative form (Ye 2023, as in the authors' code)."""
 
 
 @dataclass(frozen=True)
 class Hard:
-    """Class numbers: int64 (N, d1, ...)."""
+    """Labels as class indices: int64 (N, d1, ...)."""
 
     target: Tensor
     soft = False
@@ -35,13 +35,13 @@ class Hard:
 
     @property
     def total(self) -> float:
-        """What a cost of one under every label comes to."""
+        """The value at this label if all costs are 1."""
         return 1.0
 
 
 @dataclass(frozen=True)
 class Soft:
-    """The weight of each class: (N, K, d1, ...), probabilities times class weights."""
+    """Labels as a weight per class: (N, K, d1, ...), probabilities times class weights."""
 
     weights: Tensor
     soft = True
@@ -52,7 +52,7 @@ class Soft:
 
     @property
     def total(self) -> Tensor:
-        """What a cost of one under every label comes to."""
+        """The value at this label if all costs are 1."""
         return self.weights.sum(1)
 
 
@@ -60,18 +60,18 @@ Label = Hard | Soft
 
 
 def select(phi: Phi, l: Tensor, label: Label) -> Tensor:
-    """The plain loss: ``phi(l)[y]``."""
+    """Return the plain loss, ``phi(l)[y]``."""
     return label.pick(phi(l))
 
 
 def normalize(phi: Phi, l: Tensor, label: Label) -> Tensor:
-    """The normalized loss: ``phi(l)[y] / sum_k phi(l)[k]`` (Ma 2020; the paper's Eq. 1)."""
+    """Return the normalized loss, ``phi(l)[y] / sum_k phi(l)[k]`` (Ma 2020; the paper's Eq. 1)."""
     costs = phi(l)
     return label.pick(costs) / costs.sum(1)
 
 
 def negative(phi: Phi, l: Tensor, label: Label) -> Tensor:
-    """The normalized negative loss: ``1 - (B - phi(l)[y]) / sum_k (B - phi(l)[k])`` (Ye 2023).
+    """Return the normalized negative loss, ``1 - (B - phi(l)[y]) / sum_k (B - phi(l)[k])`` (Ye 2023).
 
     B is phi at p_min = 1e-7, and p is clamped to [p_min, 1].
     """
@@ -83,10 +83,10 @@ def negative(phi: Phi, l: Tensor, label: Label) -> Tensor:
 
 
 def wider(l: Tensor) -> torch.dtype:
-    """Return the type for gains: most of them are small differences of two large costs.
+    """Return the type for gains, float64: most gains are small differences of two large costs.
 
-    In float32 the digits that such a difference loses add up over the classes, and which ones it loses
-    depends on the processor. MPS has nothing wider.
+    In float32 the rounding errors of these differences add up over the classes, and depend on the CPU. MPS
+    has no float64.
     """
     return l.dtype if l.device.type == "mps" else torch.float64
 

@@ -1,4 +1,4 @@
-"""Build the function of logits and labels for each loss of the catalog."""
+"""Every loss of the catalog as a function of logits and target, built from its row."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from noisylabels.losses.evaluation import (
     check_weight,
 )
 from noisylabels.losses.expression import bind, read_terms
-from noisylabels.losses.kernels.fused import Plan, evaluate
+from noisylabels.losses.kernels import Plan, evaluate
 from noisylabels.losses.modules import Loss
 from noisylabels.losses.terms import check_smoothing
 
@@ -55,9 +55,9 @@ def function(name: str) -> Callable[..., Tensor]:
     return _made(LOSSES[name])
 
 
-@cache  # by the entry, not by the name: a name can be unregistered and taken anew
+@cache  # by entry, not by name: a name can be unregistered and used again
 def _made(entry: Named) -> Callable[..., Tensor]:
-    # No Loss inside: making one looks at the class weights, which would wait for the device.
+    # No Loss inside: its constructor reads the class weights, which would synchronize with the device.
     default = read_terms(entry.expression)
     default_plan = Plan([term.part for term in default])
 
@@ -78,10 +78,10 @@ def _made(entry: Named) -> Callable[..., Tensor]:
             plan = Plan([term.part for term in terms])
         if label_smoothing:
             check_smoothing(label_smoothing, terms)
-        how = TargetOptions(
+        options = TargetOptions(
             check_weight(weight, wait=False), reduction, check_ignore_index(ignore_index), label_smoothing
         )
-        return evaluate(plan, logits, target, how)
+        return evaluate(plan, logits, target, options)
 
     limits = {key: interval(found) for key, found in domain(entry).items()}
     keywords = [
@@ -106,7 +106,7 @@ def _made(entry: Named) -> Callable[..., Tensor]:
 
 
 def domain(entry: Named) -> dict[str, Mapping[str, Any]]:
-    """Return the limits of a loss's parameters, as a row of the catalog gives them."""
+    """Return the limits of a loss's parameters, as the `domain` of a row."""
     if entry.name in WRAPPERS:
         return dict(WRAPPERS[entry.name].domain)
     if not entry.is_sum:

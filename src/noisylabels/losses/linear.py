@@ -1,11 +1,11 @@
-"""A linear layer and its loss in one, for very many classes: never all N x K logits at once.
+"""A linear layer and its loss in one, for very many classes: it never holds all N x K logits at once.
 
-Logits go through in blocks of rows: one matrix product into a buffer, the loss's gradient over it in the
-same place (`fused.py`), and from that the gradients of features and weight by one product each, all within
-the forward pass. The backward pass multiplies them by what comes from above. So beside what any linear
-layer needs (the gradients of its weight and of its input) there is one block, bounded by `block_rows`.
+The forward pass works on blocks of rows: one matrix product writes logits to a buffer, the loss's gradient
+overwrites them (`kernels.value_and_gradient`), and one product each turns that into the gradients of features
+and weight. The backward pass multiplies these by the upstream gradient. So the memory beyond what any linear
+layer needs (the gradients of its weight and input) is one block, bounded by `block_rows`.
 
-What the fast path does not know goes through in the same blocks by the reference, each computed anew in the
+Losses that the fast path does not support use the reference in the same blocks, which are recomputed in the
 backward pass (``torch.utils.checkpoint``).
 """
 
@@ -19,17 +19,16 @@ from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
 from noisylabels.core.checks import InputError, check_whole
-from noisylabels.losses import evaluation
+from noisylabels.losses import evaluation, kernels
 from noisylabels.losses.evaluation import TargetOptions
 from noisylabels.losses.expression import loss as read
-from noisylabels.losses.kernels import fused
 from noisylabels.losses.modules import Loss
 
 BLOCK_BYTES = 2**25
-"""Of logits at once, or half of what the weight takes if that is more."""
+"""Size of a block of logits; half the size of the weight if that is larger."""
 
 SLICE = 2**18
-"""Numbers of the weight's gradient at once where a product in half precision is added to float32."""
+"""Elements of the weight's gradient per step when a half-precision product is added to float32."""
 
 
 def linear_loss(
@@ -37,14 +36,14 @@ def linear_loss(
 ) -> Tensor:
     """Return ``loss(features @ weight.T + bias, target)`` without ever holding all of the logits.
 
-    For very many classes: tokens, catalogs, faces. The memory beside the arguments and their gradients is
-    that of a block of logits: 32 MiB, or half of what `weight` takes if that is more.
+    For very many classes: tokens, products, faces. Beyond the arguments and their gradients it needs memory
+    for one block of logits: 32 MiB, or half the size of `weight` if that is larger.
 
     Args:
-        loss: a `Loss`, which has reduction, class weights and the like, or an expression.
+        loss: a `Loss`, with its reduction, class weights and other options, or an expression.
         features: (..., D) floating point.
-        weight: (K, D) of the linear layer, K of 2 or more, in the type of the features; under autocast both
-            are cast, and the products are of its type.
+        weight: (K, D) of the linear layer, K of 2 or more, of the features' type; under autocast both are
+            cast to its type.
         target: (...) integer labels in [0, K), or (..., K) class probabilities.
         bias: (K,) or None.
 
@@ -55,9 +54,10 @@ def linear_loss(
         InputError: a shape, type or (on the CPU) label that does not fit; a loss that needs two views or the
             whole batch.
 
-    Gradients are computed in the forward pass, of those of features, weight and bias that want one; for
-    "none", and for a second backward pass, anew in the backward pass. Gradients of weight and bias are summed
-    up in float32 (float64 for float64). Second derivatives and torch.func's transforms hold all logits.
+    The forward pass computes the gradients of features, weight and bias as far as they require one; the
+    backward pass computes them for "none", and again when it runs a second time. Gradients of weight and bias
+    are summed in float32 (float64 for float64). Second derivatives and torch.func's transforms hold all
+    logits.
 
     >>> import torch, noisylabels as nl
     >>> features, head = torch.randn(8, 16), torch.nn.Linear(16, 50_000)
@@ -71,7 +71,7 @@ def linear_loss(
     if made.needs:
         raise InputError(
             f"{made.expression!r} needs {' and '.join(made.needs)}, which blocks of rows do not have; "
-            "give it logits: loss(linear(features), target)"
+            "call it with logits: loss(linear(features), target)"
         )
     _check(features, weight, target, bias, made)
     if torch.is_autocast_enabled(features.device.type):
@@ -82,23 +82,23 @@ def linear_loss(
             f"features are {features.dtype} and the weight is {weight.dtype}, expected the same; cast one of "
             "them, or use torch.autocast"
         )
-    how = TargetOptions(made.weight, made.reduction, made.ignore_index, made.label_smoothing)
+    options = TargetOptions(made.weight, made.reduction, made.ignore_index, made.label_smoothing)
     flat = target.flatten(0, features.ndim - 2) if features.ndim > 2 else target
-    value = _evaluate(made._plan, features.reshape(-1, features.shape[-1]), weight, bias, flat, how)
-    return value.reshape(features.shape[:-1]) if how.reduction == "none" else value
+    value = _evaluate(made._plan, features.reshape(-1, features.shape[-1]), weight, bias, flat, options)
+    return value.reshape(features.shape[:-1]) if options.reduction == "none" else value
 
 
 class LinearLoss(nn.Module):
-    """A linear layer and its loss in one, for very many classes: see `linear_loss`.
+    """A linear layer and its loss in one module, for very many classes: see `linear_loss`.
 
     Args:
         loss: a `Loss`, or an expression such as "nce+mae".
         in_features: D, the size of a feature vector.
         num_classes: K of 2 or more.
-        bias: whether the layer has one.
+        bias: True for a layer with a bias.
         device, dtype: of the layer's parameters, as in ``nn.Linear``.
 
-    `linear` is the layer, an ordinary ``nn.Linear``, and `loss` the loss.
+    The attribute `linear` is the layer, an ``nn.Linear``, and `loss` is the loss.
 
     >>> import torch, noisylabels as nl
     >>> head = nl.LinearLoss("nce+mae", in_features=16, num_classes=50_000)
@@ -125,7 +125,7 @@ class LinearLoss(nn.Module):
         self.linear = nn.Linear(in_features, num_classes, bias, device=device, dtype=dtype)
 
     def forward(self, features: Tensor, target: Tensor) -> Tensor:
-        """Return the loss of `features` (..., D) at `target` (...), reduced as the loss says."""
+        """Return the loss of `features` (..., D) at `target` (...), with the loss's reduction."""
         return linear_loss(self.loss, features, self.linear.weight, target, self.linear.bias)
 
     def logits(self, features: Tensor) -> Tensor:
@@ -135,9 +135,10 @@ class LinearLoss(nn.Module):
 
 
 def block_rows(weight: Tensor, itemsize: int) -> int:
-    """Return how many rows of logits are held at once, for a weight (K, D): at least one.
+    """Return how many rows of logits make one block for a weight (K, D): at least one.
 
-    A product of few rows is bound by form the weight, and half of that is little beside its gradient.
+    A product of few rows is bound by reading the weight; half the weight's size is little beside its
+    gradient.
     """
     classes, size = weight.shape
     return max(1, max(BLOCK_BYTES, itemsize * classes * size // 2) // (itemsize * classes))
@@ -172,51 +173,53 @@ def _check(features: Tensor, weight: Tensor, target: Tensor, bias: Tensor | None
             f"{shape} or class probabilities of shape {(*shape, classes)}"
         )
     if loss.weight is not None and loss.weight.numel() != classes:
-        raise InputError(f"there are {loss.weight.numel()} class weights for {classes} classes")
+        raise InputError(
+            f"there are {loss.weight.numel()} class weights for {classes} classes, expected one per class"
+        )
 
 
 def _evaluate(
-    plan: fused.Plan, x: Tensor, weight: Tensor, bias: Tensor | None, target: Tensor, how: TargetOptions
+    plan: kernels.Plan, x: Tensor, weight: Tensor, bias: Tensor | None, target: Tensor, options: TargetOptions
 ) -> Tensor:
     """Return the reduced loss of features (N, D)."""
     fast = (
         plan.fast
         and len(x) > 0
         and not target.is_floating_point()
-        and not how.label_smoothing
-        and x.dtype in fused._TYPES
-        and (how.weight is None or not how.weight.requires_grad)
+        and not options.label_smoothing
+        and x.dtype in kernels.DTYPES
+        and (options.weight is None or not options.weight.requires_grad)
     )
-    if fused._transformed() or torch.compiler.is_compiling():
-        return fused.evaluate(plan, functional.linear(x, weight, bias), target, how)
+    if kernels.is_transformed() or torch.compiler.is_compiling():
+        return kernels.evaluate(plan, functional.linear(x, weight, bias), target, options)
     try:
         if not fast:
-            return _reference(plan, x, weight, bias, target, how)
+            return _reference(plan, x, weight, bias, target, options)
         wants = tuple(
             torch.is_grad_enabled() and one is not None and one.requires_grad for one in (x, weight, bias)
         )
         if any(wants):
-            value: Tensor = _Linear.apply(x, weight, bias, target, plan, how, wants)  # type: ignore[no-untyped-call]
+            value: Tensor = _Linear.apply(x, weight, bias, target, plan, options, wants)  # type: ignore[no-untyped-call]
             return value
-        return _pass(plan, x, weight, bias, target, how, wants).value
+        return _pass(plan, x, weight, bias, target, options, wants).value
     except (RuntimeError, IndexError):
-        evaluation.check_labels(target, len(weight), how.ignore_index)
+        evaluation.check_labels(target, len(weight), options.ignore_index)
         raise
 
 
 class _Found(NamedTuple):
-    """Of a pass over all blocks; gradients before division by `divisor`, None where none is wanted."""
+    """The result of a pass over all blocks; its gradients are not yet divided by `divisor`."""
 
     value: Tensor
     features: Tensor | None
     weight: Tensor | None
     bias: Tensor | None
     divisor: Tensor | int
-    """What a mean divides by; 1 for other reductions."""
+    """The divisor of a mean; 1 for other reductions."""
 
 
 class _Linear(torch.autograd.Function):
-    """The value, and the gradients in hand: as `fused._Fused` hands out that of the logits."""
+    """The value, with its gradients computed in the forward pass, as in `kernels.fused._Fused`."""
 
     @staticmethod
     def forward(
@@ -225,16 +228,16 @@ class _Linear(torch.autograd.Function):
         weight: Tensor,
         bias: Tensor | None,
         target: Tensor,
-        plan: fused.Plan,
-        how: TargetOptions,
+        plan: kernels.Plan,
+        options: TargetOptions,
         wants: tuple[bool, ...],
     ) -> Tensor:
         ctx.save_for_backward(x, weight, bias, target)
-        ctx.plan, ctx.how, ctx.wants = plan, how, wants
-        if how.reduction == "none":  # what comes from above belongs into the sum over the rows
+        ctx.plan, ctx.options, ctx.wants = plan, options, wants
+        if options.reduction == "none":  # the upstream gradient enters the sum over the rows
             ctx.found = None
-            return _pass(plan, x, weight, bias, target, how, (False, False, False)).value
-        ctx.found = _pass(plan, x, weight, bias, target, how, wants)
+            return _pass(plan, x, weight, bias, target, options, (False, False, False)).value
+        ctx.found = _pass(plan, x, weight, bias, target, options, wants)
         value: Tensor = ctx.found.value
         return value
 
@@ -243,18 +246,20 @@ class _Linear(torch.autograd.Function):
         x, weight, bias, target = ctx.saved_tensors
         given = (x, weight, bias)
         if torch.is_grad_enabled():
-            value = evaluation.evaluate(ctx.plan.parts, functional.linear(x, weight, bias), target, ctx.how)
+            value = evaluation.evaluate(
+                ctx.plan.parts, functional.linear(x, weight, bias), target, ctx.options
+            )
             wanted = [one for one, wants in zip(given, ctx.wants, strict=True) if wants]
             derived = iter(torch.autograd.grad(value, wanted, up, create_graph=True))
             return *(next(derived) if wants else None for wants in ctx.wants), None, None, None, None
-        each = ctx.how.reduction == "none"
+        each = ctx.options.reduction == "none"
         found, ctx.found = ctx.found, None
         if found is None:
-            found = _pass(ctx.plan, x, weight, bias, target, ctx.how, ctx.wants, up if each else None)
+            found = _pass(ctx.plan, x, weight, bias, target, ctx.options, ctx.wants, up if each else None)
         factor: Tensor | None = None
         if not each:
             count = torch.as_tensor(found.divisor, device=up.device, dtype=up.dtype)
-            factor = torch.where(count > 0, up / count, 0)  # all are ignored: nothing is to be learned
+            factor = torch.where(count > 0, up / count, 0)  # 0 if all labels are ignored
         gradients = (found.features, found.weight, found.bias)
         return (
             *(
@@ -269,22 +274,22 @@ class _Linear(torch.autograd.Function):
 
 
 def _pass(
-    plan: fused.Plan,
+    plan: kernels.Plan,
     x: Tensor,
     weight: Tensor,
     bias: Tensor | None,
     target: Tensor,
-    how: TargetOptions,
+    options: TargetOptions,
     wants: tuple[bool, ...],
     up: Tensor | None = None,
 ) -> _Found:
-    """Go through all blocks once; rows of gradients are multiplied by `up` (N,) if there is one."""
+    """Compute all blocks once; rows of gradients are multiplied by `up` (N,) if given."""
     classes, kind = len(weight), x.dtype
     steps = plan.steps(classes)
     assert steps is not None
     wide = torch.float64 if kind is torch.float64 else torch.float32
     rows = min(len(x), block_rows(weight, kind.itemsize))
-    block_how = how if how.reduction == "none" else how._replace(reduction="sum")
+    block_options = options if options.reduction == "none" else options._replace(reduction="sum")
     wants_x, wants_weight, wants_bias = wants
     wants_any = any(wants)
     with torch.no_grad(), torch.autocast(x.device.type, enabled=False):
@@ -303,11 +308,11 @@ def _pass(
                 torch.mm(features, w.t(), out=logits)
             else:
                 torch.addmm(b, features, w.t(), out=logits)
-            value, slopes = fused._run(
+            value, slopes = kernels.value_and_gradient(
                 steps,
                 logits,
                 target[part],
-                block_how,
+                block_options,
                 gradient=wants_any,
                 into=logits if wants_any else None,
             )
@@ -322,17 +327,17 @@ def _pass(
                 torch.mm(slopes, w, out=grad_x[part])
             if grad_w is not None:
                 _add_product(grad_w, slopes, features, first=start == 0)
-        if how.reduction == "none":
+        if options.reduction == "none":
             return _Found(torch.cat(values), grad_x, grad_w, grad_b, 1)
         total = torch.stack(values).sum()
-        if how.reduction == "sum":
+        if options.reduction == "sum":
             return _Found(total, grad_x, grad_w, grad_b, 1)
-        count = _count(target, how, total.dtype)
+        count = _count(target, options, total.dtype)
         return _Found(total / count, grad_x, grad_w, grad_b, count)
 
 
 def _add_product(total: Tensor, slopes: Tensor, features: Tensor, *, first: bool) -> None:
-    """Add ``slopes.T @ features`` to the float32 `total`, over whatever is in it if it is the first."""
+    """Add ``slopes.T @ features`` to the float32 `total`, or overwrite it if `first`."""
     if slopes.dtype is total.dtype:
         total.addmm_(slopes.t(), features, beta=0 if first else 1)
         return
@@ -346,24 +351,24 @@ def _add_product(total: Tensor, slopes: Tensor, features: Tensor, *, first: bool
             here.add_(product.float())  # adding another type directly is several times slower on the CPU
 
 
-def _count(target: Tensor, how: TargetOptions, kind: torch.dtype) -> Tensor | int:
-    """Return what a mean over these labels divides by."""
-    valid = None if how.ignore_index is None else target != how.ignore_index
-    if how.weight is None:
+def _count(target: Tensor, options: TargetOptions, kind: torch.dtype) -> Tensor | int:
+    """Return the divisor of a mean over these labels."""
+    valid = None if options.ignore_index is None else target != options.ignore_index
+    if options.weight is None:
         return target.numel() if valid is None else valid.sum()
     labels = target.long() if valid is None else torch.where(valid, target.long(), 0)
-    each = how.weight.to(kind)[labels]
+    each = options.weight.to(kind)[labels]
     return (each if valid is None else torch.where(valid, each, 0)).sum()
 
 
 def _reference(
-    plan: fused.Plan, x: Tensor, weight: Tensor, bias: Tensor | None, target: Tensor, how: TargetOptions
+    plan: kernels.Plan, x: Tensor, weight: Tensor, bias: Tensor | None, target: Tensor, options: TargetOptions
 ) -> Tensor:
-    """Return the same by the reference, a block at a time, each computed anew in the backward pass."""
+    """Return the same by the reference, block by block; the backward pass recomputes each block."""
     rows = block_rows(weight, max(4, x.dtype.itemsize))
-    each = how._replace(reduction="none")
+    each = options._replace(reduction="none")
     kind = x.dtype
-    if kind.itemsize == 2:  # so that autograd sums up the gradients of the blocks in float32
+    if kind.itemsize == 2:  # so that autograd sums the gradients of the blocks in float32
         weight, bias = weight.float(), None if bias is None else bias.float()
 
     def block(features: Tensor, weight: Tensor, bias: Tensor | None, target: Tensor) -> Tensor:
@@ -379,8 +384,8 @@ def _reference(
         else:
             values.append(block(*given))
     found = torch.cat(values)
-    if how.reduction != "mean":
-        return found.sum() if how.reduction == "sum" else found
+    if options.reduction != "mean":
+        return found.sum() if options.reduction == "sum" else found
     if target.is_floating_point():
         return found.sum() / len(x)
-    return found.sum() / _count(target, how, found.dtype)
+    return found.sum() / _count(target, options, found.dtype)

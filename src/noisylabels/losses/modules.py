@@ -23,33 +23,34 @@ from noisylabels.losses.evaluation import (
     check_weight,
 )
 from noisylabels.losses.forms import NEGATIVE, NORMALIZE, SELECT, Form
-from noisylabels.losses.kernels.fused import Plan, evaluate
+from noisylabels.losses.kernels import Plan, evaluate
 from noisylabels.losses.terms import Term, canonical, check_evening, check_smoothing, number
 
 
 class Loss(nn.Module):
     r"""A weighted sum of forms of per-label functions: :math:`\sum_i w_i\, r_i(\phi_i)`.
 
-    Made by `noisylabels.loss`, by the forms of a function of your own, or by arithmetic:
-    ``nce + 2 * mae``. It replaces ``nn.CrossEntropyLoss()`` in any loop.
+    Create one with `noisylabels.loss`, from your own function (`select`, `normalize`, `negative`), or by
+    arithmetic: ``nce + 2 * mae``. It replaces ``nn.CrossEntropyLoss()`` in any loop.
 
     Args:
-        terms: the parts; equal ones are merged, and they are kept in canonical order (active
-            before passive, then by name), so that equal losses have equal expressions.
+        terms: the parts; equal ones are merged and all are sorted (active before passive, then by name), so
+            that equal losses have equal expressions.
         reduction: "mean", "sum" or "none", as in ``nn.CrossEntropyLoss``.
         weight: (K,) finite class weights of 0 or more. Each value is multiplied by its label's
             weight, and "mean" divides by the sum of those weights.
-        ignore_index: an integer target that counts for nothing, and not in the mean; None: there is none.
-        label_smoothing: the target becomes (1 - s) target + s/K. An error where it means nothing: the
-            costs of a symmetric loss sum to a constant, so that smoothing would only scale it.
+        ignore_index: an integer target that is ignored, also by the mean; None for none.
+        label_smoothing: the target becomes (1 - s) target + s/K. An error for a symmetric loss: its costs
+            sum to a constant over the labels, so that smoothing would only scale it.
 
     Shape:
-        logits (N, K, d1, ...) or (K,) in any floating type, or a tuple of such for several views of each
-        example; target (N, d1, ...) integers in [0, K), or class probabilities in the shape of the logits.
-        To a scalar, or (N, d1, ...) for "none". float16 and bfloat16 are computed and returned in float32.
+        logits (N, K, d1, ...) or (K,) of any floating-point type, or a tuple of these with one per view of
+        each example; target (N, d1, ...) integers in [0, K), or class probabilities in the shape of the
+        logits. Returns a scalar, or (N, d1, ...) for "none". float16 and bfloat16 are computed and returned
+        in float32.
 
-    A loss is linear in its target: under probabilities it is the mean over labels drawn from them (which for
-    cross entropy is its usual soft form). Given several views, a loss that does not compare them is the
+    A loss is linear in its target: for class probabilities it is the mean over labels drawn from them (for
+    cross entropy, its usual soft form). Given several views, a loss that does not compare them returns the
     mean over them.
 
     >>> import noisylabels as nl
@@ -72,7 +73,7 @@ class Loss(nn.Module):
         super().__init__()
         if not isinstance(terms, Iterable) or isinstance(terms, str):
             raise InputError(
-                f"Loss takes the terms of another, and {terms!r} came; nl.loss('nce+mae') reads an expression"
+                f"Loss takes the terms of another loss, not {terms!r}; nl.loss('nce+mae') parses expressions"
             )
         self.terms = canonical(terms)
         check_evening(self.terms)
@@ -84,8 +85,8 @@ class Loss(nn.Module):
 
     def forward(self, logits: Tensor | Sequence[Tensor], target: Tensor) -> Tensor:
         """Return the reduced loss of `logits` (N, K, d1, ...) at `target` (N, d1, ...) or (N, K, d1, ...)."""
-        how = TargetOptions(self.weight, self.reduction, self.ignore_index, self.label_smoothing)
-        return evaluate(self._plan, logits, target, how)
+        options = TargetOptions(self.weight, self.reduction, self.ignore_index, self.label_smoothing)
+        return evaluate(self._plan, logits, target, options)
 
     def __add__(self, other: Loss | int) -> Loss:
         if isinstance(other, int) and other == 0:  # so that sum([a, b]) works
@@ -109,8 +110,8 @@ class Loss(nn.Module):
     def __mul__(self, factor: float | Tensor) -> Loss:
         if isinstance(factor, Tensor):
             raise InputError(
-                f"a loss is multiplied by a tensor of shape {tuple(factor.shape)}, expected a number: "
-                "float(...) of it; to weigh classes or examples, see weight and reduction='none'"
+                f"a loss is multiplied by a tensor of shape {tuple(factor.shape)}, expected a number, "
+                "such as float(tensor); to weight classes or examples, use weight or reduction='none'"
             )
         if isinstance(factor, bool) or not isinstance(factor, (int, float)):
             return NotImplemented
@@ -121,19 +122,19 @@ class Loss(nn.Module):
 
     def __truediv__(self, divisor: float | Tensor) -> Loss:
         if isinstance(divisor, Tensor):
-            return self * divisor  # says what is wrong
+            return self * divisor  # raises the error
         if isinstance(divisor, bool) or not isinstance(divisor, (int, float)):
             return NotImplemented
         if divisor == 0:
-            raise InputError("a loss is divided by 0, expected a number more than 0")
+            raise InputError("a loss is divided by 0, expected a number greater than 0")
         terms = [replace(term, weight=term.weight / divisor) for term in self.terms]
         return Loss(terms, **self._how())
 
     @property
     def expression(self) -> str:
-        """The canonical expression: equal losses of the catalog have equal ones, and `loss` reads it back.
+        """The canonical expression: equal losses of the catalog have equal ones, and `loss` parses it.
 
-        A function of your own is shown by its name; `register` it to have it read back.
+        Your own function is shown by its name; `loss` parses that once it is registered (`register`).
         """
         return "+".join(str(term) for term in self.terms)
 
@@ -144,7 +145,7 @@ class Loss(nn.Module):
 
     @property
     def needs(self) -> tuple[str, ...]:
-        """What it needs beside logits and labels: "two views", "the whole batch"."""
+        """What the loss needs besides logits and labels: "two views", "the whole batch"."""
         views = any(term.row.views for term in self.terms)
         batch = any(wrap.row.batch for term in self.terms for wrap in term.wraps)
         return ("two views",) * views + ("the whole batch",) * batch
@@ -172,9 +173,9 @@ class Loss(nn.Module):
         return ";  ".join([" + ".join(parts), *dict.fromkeys(changes)])
 
     def label_sum(self, num_classes: int) -> float | None:
-        """Return the loss summed over all labels if that is constant (the loss is symmetric), else None.
+        """Return the sum of the loss over all labels if it is constant (the loss is symmetric), else None.
 
-        As `bounds`, it is a property of the values before class weights.
+        Like `bounds`, it describes the values before class weights are applied.
         """
         check_whole(num_classes, "num_classes", 2)
         parts = [term.label_sum(num_classes) for term in self.terms]
@@ -183,12 +184,12 @@ class Loss(nn.Module):
     def bounds(self, num_classes: int) -> tuple[float, float]:
         """Return bounds (low, high) of the value of one example over all predictions.
 
-        They are tight for a single term, and for a sum whose terms take their extremes together.
-        Each part is taken at its extremes: label certain, label excluded with the rest on one
-        class, label excluded with the rest spread evenly, all even; at the same with the logits centered,
-        because LogitClip sees their norm; and, for K of 1000 or less, where it is least and most over the
-        logits of the label, of one rival, and of the others, these alike. Peer loss has no bounds of one
-        example.
+        They are tight for a single term, and for a sum whose terms have their extremes at the same
+        prediction. Each part is evaluated at its extremes: label certain; label excluded, the rest on one
+        class; label excluded, the rest spread evenly; all even. The same is done with centered logits,
+        because LogitClip depends on their norm. For K of 1000 or less, a search over the logits of the label,
+        of one rival and of all others together adds the least and greatest value found. Peer loss has no
+        bounds for one example.
         """
         check_whole(num_classes, "num_classes", 2)
         if "the whole batch" in self.needs:
@@ -196,23 +197,25 @@ class Loss(nn.Module):
         return properties.bounds(self._plan.parts, num_classes)
 
     def dominance(self, num_classes: int, *, even: bool = False) -> float | None:
-        """Return how many times the true label must outweigh every other one, for it to be the optimum.
+        """Return by what factor the true label must outweigh every other label to be the optimum.
 
-        Let labels 1 to K have the weights w (the shares in which an image's label is given, say) and w_m be
-        the largest. If ``w_m >= c w_k`` for all other k, then the prediction that is certain of m, best
-        where all labels are m, minimizes ``sum_k w_k L(p, k)`` too. The smallest such c, 1 or more, is
-        returned; inf if there is none, as for cross entropy, whose optimum is p = w. That says nothing of the
-        optimum's largest class, which may be m at a smaller c too: for cross entropy it is at any. Nor need
-        it be the only optimum: see `unique_optimum`.
+        Let labels 1 to K have the weights w (say, the frequencies of an image's given labels) and w_m be the
+        largest. If ``w_m >= c w_k`` for all other k, then the prediction that is certain of m, the best one
+        if all labels are m, also minimizes ``sum_k w_k L(p, k)``. The result is the smallest such c, 1 or
+        more; inf if none exists, as for cross entropy, whose optimum is p = w. The largest class of the
+        optimum may be m at a smaller c too: for cross entropy it is at any c. The optimum need not be the
+            only
+        one: see `unique_optimum`.
 
-        With `even`, all other labels weigh the same, as under symmetric noise; 1 if and only if it suffices
-        that the true label is the most frequent, as for every symmetric loss (Ghosh 2017).
+        With `even`, all other labels have the same weight, as under symmetric noise; the result is then 1 if
+        and only if it suffices that the true label is the most frequent, as for every symmetric loss (Ghosh
+        2017).
 
-        It is found over many predictions (float64, some 2,800 of them, the same each time), so that it is a
-        lower bound, tight in all cases that theory knows; a c above about 1e6 may come out as inf, and so may
-        one that is reached only within 1e-9 of certainty. None for
-        a loss that depends on the whole batch (its optimum is not that of one image), and for a function
-        of yours that is NaN where p is 0 or 1.
+        The search uses some 2,800 predictions (float64, the same each time), so that the result is a lower
+        bound; it is tight in all cases known from theory. A c above about 1e6, or one that is reached only
+        within 1e-9 of certainty, may be returned as inf. The result is None for a loss that depends on the
+        whole batch (it has no optimum for one image), and for a user-defined function that is NaN where p is
+        0 or 1.
 
         Source: Zhou et al. 2021, "Asymmetric loss functions for learning with noisy labels": a loss is
         asymmetric for weights w if the two minimizers agree.
@@ -232,9 +235,9 @@ class Loss(nn.Module):
     def unique_optimum(self, num_classes: int) -> bool | None:
         """Return whether every prediction that is best for a label has that label as its largest class.
 
-        It is not so for nce at 3 classes or more: its value tends to 0 also where p is large for a wrong
-        class and that of the label falls far less than those of the others. Found as `dominance` is, and
-        None where that is.
+        False for nce with 3 classes or more: its value also tends to 0 if p is large for a wrong class and
+        that of the label falls far less than those of the others. Computed like `dominance`, and None where
+        that is None.
 
         >>> import noisylabels as nl
         >>> nl.loss("nce").unique_optimum(10), nl.loss("nce+mae").unique_optimum(10)
@@ -247,7 +250,7 @@ class Loss(nn.Module):
         return None if found.dominance is None else found.unique
 
     def extra_repr(self) -> str:
-        """Show the expression where a module that holds this one is printed."""
+        """Return the expression, for the printout of a module that contains this one."""
         return self.expression
 
     def __repr__(self) -> str:
@@ -258,7 +261,7 @@ class Loss(nn.Module):
         return f'Loss("{self.expression}"{rest})'
 
 
-@lru_cache(maxsize=64)  # explaining a loss asks for each of its parts
+@lru_cache(maxsize=64)  # `explain` needs each of a loss's parts
 def _optimum(terms: tuple[Term, ...], num_classes: int) -> properties.Optimum:
     return properties.optimum([term.part for term in terms], num_classes)
 
@@ -270,18 +273,18 @@ def _same(a: Tensor | None, b: Tensor | None) -> bool:
 def _form_of(form: Form, phi: Callable[..., Tensor], parameters: dict[str, float]) -> Loss:
     name = getattr(phi, "__name__", type(phi).__name__)
     name = name if name.isidentifier() else "phi"
-    while form.prefix + name in LOSSES:  # a function of yours called mae is not the catalog's mae
+    while form.prefix + name in LOSSES:  # a user-defined function called mae is not the catalog's mae
         name = f"your_{name}"
     row = PerLabel(name, phi, name, "phi(p)", "yours", "")
     return Loss([Term.of(1.0, form, row, parameters)])
 
 
 def select(phi: Callable[..., Tensor], **parameters: float) -> Loss:
-    """Return the plain loss of a per-label function of your own: ``phi(l)[y]``.
+    """Return the plain loss of your own per-label function: ``phi(l)[y]``.
 
-    `phi` maps log-probabilities (any shape) to costs (same shape), entry by entry: any function, or
-    object that can be called. `parameters` are handed to it; those that it gives a number as default
-    can be set. To use it by name in expressions, `register` it.
+    `phi` is a callable that maps log-probabilities (any shape) to costs (same shape), entry by entry.
+    `parameters` override those of its arguments that have a number as default. To use it by name in
+    expressions, `register` it.
 
     >>> import noisylabels as nl
     >>> def power(l, q=2.0):
@@ -293,7 +296,7 @@ def select(phi: Callable[..., Tensor], **parameters: float) -> Loss:
 
 
 def normalize(phi: Callable[..., Tensor], **parameters: float) -> Loss:
-    """Return the normalized form of a per-label function of your own: ``phi(l)[y] / sum_k phi(l)[k]``.
+    """Return the normalized form of your own per-label function: ``phi(l)[y] / sum_k phi(l)[k]``.
 
     >>> import noisylabels as nl
     >>> squared = nl.losses.normalize(lambda l: (1 - l.exp()) ** 2)
@@ -304,7 +307,7 @@ def normalize(phi: Callable[..., Tensor], **parameters: float) -> Loss:
 
 
 def negative(phi: Callable[..., Tensor], **parameters: float) -> Loss:
-    """Return the normalized negative form of a per-label function of your own (Ye 2023).
+    """Return the normalized negative form of your own per-label function (Ye 2023).
 
     Its value is ``1 - (B - phi(l)[y]) / sum_k (B - phi(l)[k])`` with B = phi(log 1e-7).
 

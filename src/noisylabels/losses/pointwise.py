@@ -1,10 +1,9 @@
-"""The per-label functions phi that act entry by entry: one line each, from log p to what that label costs.
+"""Per-label functions phi that act entry by entry: from log-probabilities to costs, one line each.
 
-Every function here takes ``l = log p``, a tensor of any shape with entries in (-inf, 0], and returns
-a tensor of the same shape: entry k is what the example would pay if its label were k. Parameters
-keep the letters of their papers. The forms (`forms.py`) turn a phi into losses; its row in
-`entries.py` says what else is known of it. Functions that need the whole vector of probabilities are in
-`vectorwise.py`.
+Every function takes ``l = log p``, a tensor of any shape with entries in (-inf, 0], and returns a tensor of
+the same shape: entry k is the cost of the example if its label is k. Parameters keep the letters of their
+papers. The forms (`forms.py`) turn a phi into losses; its row in `entries.py` documents it. Functions that
+need the whole vector of probabilities are in `vectorwise.py`.
 """
 
 from __future__ import annotations
@@ -18,8 +17,8 @@ from torch import Tensor
 def one_minus_exp(x: Tensor) -> Tensor:
     """Return ``1 - e^x``, exact in value near x = 0 and in slope far from it.
 
-    expm1 alone would not do: its backward recovers e^x as (e^x - 1) + 1 and so loses all of it below
-    1e-7, while the backward of exp keeps its relative precision, which is what gradients are made of.
+    expm1 alone does not suffice: its backward pass recovers e^x as (e^x - 1) + 1, which loses all digits of
+    e^x below 1e-7, while that of exp keeps the relative precision that gradients need.
     """
     return torch.where(x > -1, -torch.expm1(x), 1 - x.exp())
 
@@ -32,8 +31,8 @@ def ce(l: Tensor) -> Tensor:
 def fl(l: Tensor, gamma: float = 0.5, detach: float = 0.0) -> Tensor:
     """Focal loss, ``-(1-p)^gamma log p``; detach=1 takes the modulator out of the graph."""
     # For gamma < 1 the slope of (1-p)^gamma is infinite at p = 1, and infinity times log p = 0 is NaN.
-    # The clamp keeps the power's slope finite (and passes no gradient below it), so that the product
-    # takes its limit, 0. expm1 keeps 1 - p exact where it is small.
+    # The clamp keeps the power's slope finite (and passes no gradient below it), so that the product has its
+    # limit, 0. expm1 keeps 1 - p exact where it is small.
     one_minus_p = (-torch.expm1(l.detach() if detach else l)).clamp_min(torch.finfo(l.dtype).tiny)
     return -(one_minus_p**gamma) * l
 
@@ -56,7 +55,7 @@ def gce(l: Tensor, q: float = 0.7) -> Tensor:
 def taylor_ce(l: Tensor, t: float = 2.0) -> Tensor:
     """Taylor cross entropy, ``Σ_(i=1..t) (1-p)^i/i``."""
     u = 1 - l.exp()
-    total = u / int(t)  # Horner's scheme, from the last power down
+    total = u / int(t)  # Horner's method, from the highest power
     for i in range(int(t) - 1, 0, -1):
         total = u * (total + 1 / i)
     return total
@@ -69,7 +68,7 @@ def phuber_ce(l: Tensor, tau: float = 2.0) -> Tensor:
 
 def agce(l: Tensor, a: float = 0.6, q: float = 0.6) -> Tensor:
     """Asymmetric generalized cross entropy, ``((a+1)^q - (a+p)^q)/q``."""
-    # (a+1)^q [1 - ((a+p)/(a+1))^q]: no digits are lost near p = 1, nor near 0 if a is tiny
+    # (a+1)^q [1 - ((a+p)/(a+1))^q]: exact near p = 1, and near 0 if a is tiny
     at_one: float = (a + 1) ** q
     near_one = torch.log1p(-one_minus_exp(l.clamp_min(-1)) / (a + 1))
     log_ratio = torch.where(l > -1, near_one, (a + l.exp()).log() - math.log1p(a))
@@ -95,7 +94,7 @@ def js(l: Tensor, w: float = 0.5) -> Tensor:
     """
     p, rest, Z = l.exp(), one_minus_exp(l), -(1 - w) * math.log1p(-w)
     m = w + (1 - w) * p
-    # Z is as small as w. Where p > w, m log m = m log p + m log(m/p), and (1-w) p log p goes out of it.
+    # Z is as small as w. Where p > w, m log m = m log p + m log(m/p), so that (1-w) p log p cancels.
     above = l.clamp_min(math.log(w))
     likely = w * above + (w + (1 - w) * above.exp()) * torch.log1p(w * torch.expm1(-above))
     log_m = torch.log1p(-(1 - w) * rest) if w > 0.5 else m.log()

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 ITERATIONS = 6
-"""Newton's steps. From the bound below the error at least squares in each; see the tests for what is left."""
+"""Newton steps. Each at least squares the error, starting from the bound below; the tests check the rest."""
 
 
 def log_tempered_softmax(z: Tensor, t: float) -> Tensor:
@@ -16,22 +16,22 @@ def log_tempered_softmax(z: Tensor, t: float) -> Tensor:
     the p_k sum to 1. t = 1 is the softmax; above it the tails are heavy, below it p_k can be 0.
 
     Args:
-        z: (N, K, d1, ...) logits or log-probabilities, which give the same.
-        t: the temperature, more than 0.
+        z: (N, K, d1, ...) logits or log-probabilities, which give the same result.
+        t: the temperature, greater than 0.
 
     Returns:
-        (N, K, d1, ...); the logarithm of the smallest normal number stands for that of 0.
+        (N, K, d1, ...), with the logarithm of the smallest normal number in place of log 0.
 
     Source: Amid et al. 2019, "Robust bi-tempered logistic loss based on Bregman divergences", Eq. 5 and
-    appendix A. Their code takes a fixed number of steps of a fixed-point iteration (t > 1) or of a
-    bisection (t < 1), and for the gradient a formula of its own. Here Newton's method solves
-    ``(sum_k p_k)^(1-t) = 1``, which is nearly linear in lambda: for t > 1 it is concave and for t < 1 convex,
-    so that the steps from ``lambda = max z`` approach the root from one side; one more step with
-    constant slope carries the gradient of the implicit function.
+    appendix A. Their code does a fixed number of steps of a fixed-point iteration (t > 1) or of a
+    bisection (t < 1), and uses a separate formula for the gradient. Here Newton's method solves
+    ``(sum_k p_k)^(1-t) = 1``, which is nearly linear in lambda: it is concave for t > 1 and convex for t < 1,
+    so that the steps from ``lambda = max z`` approach the root from one side. One more step with constant
+    slope gives autograd the gradient of the implicit function.
     """
     if t == 1:
         return torch.log_softmax(z, 1)
-    z = z - z.detach().amax(1, keepdim=True)  # it moves lambda along and nothing else
+    z = z - z.detach().amax(1, keepdim=True)  # this only shifts lambda
     with torch.no_grad():
         shift = torch.zeros_like(z[:, :1])
         for _ in range(ITERATIONS):

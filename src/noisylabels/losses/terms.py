@@ -1,4 +1,4 @@
-"""The parts of a loss: forms of per-label functions with weights, parameters and wrappers."""
+"""Terms of a loss: forms of per-label functions with weights, parameters and wrappers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from noisylabels.losses.forms import NEGATIVE, NORMALIZE, Form
 
 
 def number(value: float) -> str:
-    """Return the shortest decimal form that reads back as the same float: 2, 0.5, 1e-07."""
+    """Return the shortest decimal that parses to the same float: 2, 0.5, 1e-07."""
     text = repr(float(value))
     return text.removesuffix(".0")
 
@@ -26,7 +26,7 @@ Given = tuple[tuple[str, float], ...]
 
 
 def changed(row: PerLabel | Wrapper, parameters: Mapping[str, float]) -> Given:
-    """Check the parameters and keep those that differ from the defaults."""
+    """Return the parameters that differ from their defaults, after checking all."""
     full = row.parameters(parameters)
     return tuple((name, full[name]) for name in sorted(full) if full[name] != row.defaults.get(name))
 
@@ -39,7 +39,7 @@ class Wrap:
     given: Given = ()
 
     def __call__(self, values: Tensor) -> Tensor:
-        """Return the changed logits or label weights."""
+        """Return the transformed logits or label weights."""
         return self.row.function(values, **{**self.row.defaults, **dict(self.given)})
 
     def __str__(self) -> str:
@@ -66,12 +66,12 @@ class Term:
 
     @property
     def name(self) -> str:
-        """The form of the function, by name: "nce"."""
+        """The name of the form, such as "nce"."""
         return self.row.read_as(self.form, self.row.name)
 
     @property
     def kind(self) -> str:
-        """ "active" or "passive"; the negative form is passive whatever it reads."""
+        """ "active" or "passive"; the negative form of any function is passive."""
         return "passive" if self.form is NEGATIVE else self.row.kind
 
     @property
@@ -81,7 +81,7 @@ class Term:
 
     @property
     def part(self) -> Part:
-        """What `evaluate` computes: everything bound."""
+        """The term as `evaluate` computes it, with all parameters bound."""
         logits, label = (
             tuple(wrap for wrap in self.wraps if wrap.row.of == of) for of in ("logits", "label")
         )
@@ -115,7 +115,7 @@ def _in_brackets(given: Given, *first: str) -> str:
 
 
 def check_smoothing(label_smoothing: float, terms: Sequence[Term]) -> float:
-    """Return `label_smoothing` if it is in [0, 1] and means something for these terms."""
+    """Return `label_smoothing` if it is in [0, 1] and does not merely scale these terms."""
     check_between(label_smoothing, "label_smoothing", 0.0, 1.0)
     if label_smoothing and _symmetric_inside(terms):
         raise InputError(
@@ -126,12 +126,12 @@ def check_smoothing(label_smoothing: float, terms: Sequence[Term]) -> float:
 
 
 def _symmetric_inside(terms: Sequence[Term]) -> bool:
-    """Return whether the costs of every label sum to a constant, whatever is done to the label."""
+    """Return whether the costs sum to a constant over the labels, apart from any wrappers."""
     return None not in [replace(term, wraps=()).label_sum(3) for term in terms]
 
 
 def check_evening(terms: Sequence[Term]) -> None:
-    """Refuse what smooths labels of a symmetric loss and nothing else."""
+    """Raise an `InputError` for a wrapper that smooths the labels of a symmetric loss."""
     inside = defaultdict(list)
     for term in terms:
         for depth, wrap in enumerate(term.wraps, 1):
@@ -146,16 +146,16 @@ def check_evening(terms: Sequence[Term]) -> None:
 
 
 def canonical(terms: Iterable[Term]) -> tuple[Term, ...]:
-    """Merge equal terms and sort them: active before passive, then by name and parameters."""
+    """Return the terms, equal ones merged, sorted: active before passive, then by name and parameters."""
     weights: dict[tuple[Form, PerLabel, Given, tuple[Wrap, ...]], list[float]] = defaultdict(list)
     for term in terms:
         if not isinstance(term, Term):
             raise InputError(
-                f"Loss takes the terms of another, and {term!r} is none; nl.loss('nce+mae') reads text"
+                f"Loss takes the terms of another loss, not {term!r}; nl.loss('nce+mae') parses an expression"
             )
         weights[term.form, term.row, term.given, term.wraps].append(term.weight)
     if not weights:
         raise InputError("a loss needs at least one term, such as 'ce'")
-    # sorted: floating-point sums depend on the order, and equal losses must come out equal
+    # sorted, because floating-point sums depend on the order and equal losses must be equal
     merged = [Term(sum(sorted(parts)), *key) for key, parts in weights.items()]
     return tuple(sorted(merged, key=lambda term: (term.kind, term.name, term.given, str(term))))

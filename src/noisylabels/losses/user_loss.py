@@ -1,13 +1,13 @@
-"""A loss of the user's own in an expression: ``mine.py:bounded``, ``package.module:bounded``.
+"""User-defined losses in expressions: ``mine.py:bounded``, ``package.module:bounded``.
 
-The name is of one of two kinds of function, told apart by how many arguments have no default:
+The function has one of two signatures, distinguished by the number of arguments without a default:
 
-- ``f(l)``: a per-label function, as those of `pointwise.py` and `vectorwise.py`;
-- ``f(logits, target)``: a loss in the usual form, one value an example. What it gives for every target are
-  its costs, which is all that a form needs ("any loss can be normalized", the paper's Eq. 1).
+- ``f(l)``: a per-label function, like those of `pointwise.py` and `vectorwise.py`;
+- ``f(logits, target)``: a loss in the usual form, one value per example. Its values for every target are the
+  costs that a form needs ("any loss can be normalized", the paper's Eq. 1).
 
-Further arguments with numbers as defaults are its parameters. What it gives is tried once, on a few small
-predictions, so that a run that cannot go well ends before it begins.
+Further arguments with numbers as defaults are its parameters. The function is tried once, on a few small
+predictions, so that a faulty one stops a run before it begins.
 """
 
 from __future__ import annotations
@@ -26,44 +26,44 @@ from torch import Tensor, nn
 from noisylabels.core.checks import InputError
 from noisylabels.core.files import file_digest
 from noisylabels.core.user_code import canonical_spec, code_file, failed, find, importable, split_spec
-from noisylabels.losses.catalog import PerLabel, said_of
+from noisylabels.losses.catalog import PerLabel, title_and_equation
 from noisylabels.losses.forms import FORMS, NORMALIZE, SELECT, Form, Hard, Label
 from noisylabels.losses.terms import Term
 
 ATOM = r"(?:[A-Za-z]:(?=[\\/]))?[\w.~\\/-]+:[^\W\d]\w*"
-"""A spec that needs no quotes in an expression, a regular expression; the beginning may be Windows' C:\\."""
+"""A regular expression: a spec that needs no quotes in an expression; it may begin with Windows' C:\\."""
 
 _ROOM = 2**22
-"""How many logits a loss of logits and target is given at a time, where it is asked for every label."""
+"""The most logits per call of a loss of logits and target when its costs under all labels are computed."""
 
 
 @dataclass(frozen=True, eq=False)
 class UserLoss(PerLabel):
-    """A per-label function that an expression names by where it is."""
+    """A per-label function that an expression names by its file or module."""
 
     spec: str = ""  # canonical, as `noisylabels.core.user_code` reads it
     base: str = "."  # the folder that it is relative to
 
     def __reduce_ex__(self, protocol: Any) -> Any:
-        return user_row, (self.spec, self.base)  # by name, as the catalog's
+        return user_row, (self.spec, self.base)  # by name, like rows of the catalog
 
     @property
     def forms(self) -> tuple[Form, ...]:
-        """All of them; but the negative one needs a function of p."""
+        """All forms; the negative one only of a function that acts entry by entry."""
         return tuple(FORMS.values()) if self.pointwise else (SELECT, NORMALIZE)
 
     def read_as(self, form: Form, text: str) -> str:
-        """Return a prefix as a word: where there is a path, nobody could tell it from the path."""
+        """Return a form as a word, ``normalize(...)``: a prefix could not be told from the path."""
         return text if form is SELECT else f"{form.name}({text})"
 
     def total(self, num_classes: int, parameters: Mapping[str, float]) -> float | None:
-        """Return the sum over all labels if it is constant, found by computing it."""
+        """Return the sum of the costs over all labels if it is numerically constant, else None."""
         return _constant_sum(self, num_classes, tuple(sorted(parameters.items())))
 
 
 @dataclass(frozen=True, eq=False)
 class UserLogitLoss(UserLoss):
-    """A loss of logits and target, read as a per-label function; `function` is a `_Called` of two tensors."""
+    """A loss of logits and target as a per-label function; `function` is a `_Called` of two tensors."""
 
     def read(self, form: Form, parameters: Mapping[str, float], l: Tensor, label: Label) -> Tensor:
         """Return the values of a form at the logits `l`: (N, d1, ...)."""
@@ -73,7 +73,7 @@ class UserLogitLoss(UserLoss):
         return form.apply(lambda z: self.costs(z, parameters), l, label)
 
     def costs(self, z: Tensor, parameters: Mapping[str, float]) -> Tensor:
-        """Return what each example would pay under each label: (N, K, d1, ...), logits to costs."""
+        """Return the costs of each example under each label, (N, K, d1, ...), from logits of that shape."""
         rows, back = _as_rows(z)
         count, num_classes = rows.shape
         parts = []
@@ -86,25 +86,25 @@ class UserLogitLoss(UserLoss):
 
 @dataclass(frozen=True, eq=False)
 class Unresolved(UserLoss):
-    """A function that is named and not imported: what it is called is all that is known of it."""
+    """A function that is named but not imported, so that only its name is known."""
 
     def parameters(self, given: Mapping[str, float]) -> dict[str, float]:
-        """Return `given`: which parameters there are is not known."""
+        """Return `given`; the function's own parameters are unknown."""
         return {name: float(value) for name, value in given.items()}
 
     def total(self, num_classes: int, parameters: Mapping[str, float]) -> float | None:
-        """Return None: it is not known."""
+        """Return None; the sum is unknown."""
         return None
 
 
 class _Called:
-    """A function of the user's, called with its parameters; its errors are one line."""
+    """A user-defined function; calls pass its parameters, and errors become one line."""
 
     def __init__(self, spec: str, function: Callable[..., Any]) -> None:
         self.spec = spec
         self.function = function
         self.of_logits, self.__signature__, self.fixed = _signature(spec, function)
-        # range(t) wants the integer that the default is
+        # integers if the default is one, as range(t) requires
         self.whole = {
             name
             for name, parameter in self.__signature__.parameters.items()
@@ -125,19 +125,19 @@ class _Called:
 
 
 def _signature(spec: str, function: Callable[..., Any]) -> tuple[bool, inspect.Signature, dict[str, Any]]:
-    """Return whether it takes logits and target, its parameters, and what it is always given."""
+    """Return whether a function takes logits and target, its parameters, and its fixed arguments."""
     wants = (
         "expected f(l) of log-probabilities, or f(logits, target), its parameters with numbers as defaults"
     )
     if isinstance(function, type):
         raise InputError(
-            f"the loss {spec!r} is a class; make an object of it in the file, mine = {function.__name__}(), "
-            f"and name that; {wants}"
+            f"the loss {spec!r} is a class; create an object in the file, mine = {function.__name__}(), and "
+            f"name that; {wants}"
         )
     if isinstance(function, nn.Module) and (state := next(iter(function.state_dict()), None)):
         raise InputError(
-            f"the loss {spec!r} keeps the tensor {state!r}, which a run would neither train nor save; make "
-            "such tensors from the logits each time"
+            f"the loss {spec!r} keeps the tensor {state!r}, which a run would neither train nor save; "
+            "compute such tensors from the logits in every call"
         )
     try:
         signature = inspect.signature(function.forward if isinstance(function, nn.Module) else function)
@@ -150,10 +150,10 @@ def _signature(spec: str, function: Callable[..., Any]) -> tuple[bool, inspect.S
         if parameter.default is parameter.empty
         and parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
     ]
-    names = ", ".join(parameter.name for parameter in open_ones) or "nothing"
+    names = ", ".join(parameter.name for parameter in open_ones) or "no argument"
     if len(open_ones) not in (1, 2) or any(parameter.kind not in kinds for parameter in open_ones):
-        raise InputError(f"the loss {spec!r} asks for {names} without a default, {wants}")
-    # as those of torch.nn.functional have it; the mean of the batch is taken later
+        raise InputError(f"the loss {spec!r} has {names} without a default, {wants}")
+    # for functions like those of torch.nn.functional; the mean over the batch is computed later
     fixed = {"reduction": "none"} if "reduction" in signature.parameters else {}
     return len(open_ones) == 2, signature, fixed
 
@@ -162,17 +162,17 @@ _ROWS: dict[tuple[str, str, str | int], UserLoss] = {}
 
 
 def user_row(spec: str, base: str | None = None) -> UserLoss:
-    """Return the row of a function of the user's own; the same one as long as its file stays as it is.
+    """Return the row of a user-defined function; the same object as long as its file does not change.
 
     Args:
         spec: ``file.py:name``, or ``package.module:name`` (the current folder is searched first).
         base: the folder that it is relative to, if not the current one.
 
     Raises:
-        InputError: no such file, module or name (with the nearest); an error of the code's own, with its
-            line; a class, or arguments other than said above.
+        InputError: no such file, module or name (with the nearest); an error in the user's code, with its
+            line; a class, or a signature other than those above.
 
-    >>> own_row("torch.nn.functional:cross_entropy").of_logits
+    >>> user_row("torch.nn.functional:cross_entropy").of_logits
     True
     """
     spec = user_spec(spec)
@@ -182,7 +182,7 @@ def user_row(spec: str, base: str | None = None) -> UserLoss:
     if not stamp or (spec, str(folder), stamp) not in _ROWS:
         with importable(spec, folder):
             function = find(spec, "loss", folder)
-            # an imported module is the same until Python ends; a notebook's names are not
+            # an imported module stays the same until Python exits; names of a notebook may not
             stamp = stamp or id(function)
             if (spec, str(folder), stamp) not in _ROWS:
                 _ROWS[spec, str(folder), stamp] = _row(spec, str(folder), function)
@@ -190,14 +190,14 @@ def user_row(spec: str, base: str | None = None) -> UserLoss:
 
 
 def user_spec(spec: str) -> str:
-    """Return a spec spelled canonically; nothing is imported."""
+    """Return the canonical spelling of a spec, without importing anything."""
     if split_spec(spec) is None:
-        raise InputError(f"the loss {spec!r} cannot be read, expected FILE.py:FUNCTION or MODULE:FUNCTION")
+        raise InputError(f"the loss {spec!r} cannot be parsed, expected FILE.py:FUNCTION or MODULE:FUNCTION")
     return canonical_spec(spec)
 
 
 def unresolved_row(spec: str) -> UserLoss:
-    """Return a row that stands for a function that must not be imported; equal ones are the same."""
+    """Return a row for a function that must not be imported; the same object for equal specs."""
     return _unresolved(user_spec(spec))
 
 
@@ -211,12 +211,12 @@ def _never(*_: Any) -> Tensor:
 
 
 def user_specs(terms: Iterable[Term]) -> list[str]:
-    """Return the specs of the functions of the user's own in a loss."""
+    """Return the specs of the user-defined functions in a loss."""
     return list(dict.fromkeys(term.row.spec for term in terms if isinstance(term.row, UserLoss)))
 
 
 def spelled(spec: str) -> str:
-    """Return a spec as an expression has it: in quotes if it would not be read without them.
+    """Return a spec as it is written in an expression: in quotes if it needs them.
 
     >>> print(spelled("a/mine.py:f"), spelled("my losses.py:f"))
     a/mine.py:f 'my losses.py:f'
@@ -224,16 +224,14 @@ def spelled(spec: str) -> str:
     if re.fullmatch(ATOM, spec):
         return spec
     if "'" in spec and '"' in spec:
-        raise InputError(
-            f"the loss {spec!r} has both kinds of quotes in its path; give the file another name"
-        )
+        raise InputError(f"the loss {spec!r} has both kinds of quotes in its path; rename the file")
     return f'"{spec}"' if "'" in spec else f"'{spec}'"
 
 
 def _row(spec: str, base: str, function: Callable[..., Any]) -> UserLoss:
     called = _Called(spec, function)
     pointwise = not called.of_logits and _is_pointwise(called)
-    title, equation = said_of(function.forward if isinstance(function, nn.Module) else function)
+    title, equation = title_and_equation(function.forward if isinstance(function, nn.Module) else function)
     name = spec.rpartition(":")[2]
     row = (UserLogitLoss if called.of_logits else UserLoss)(
         spelled(spec),
@@ -247,12 +245,12 @@ def _row(spec: str, base: str, function: Callable[..., Any]) -> UserLoss:
         spec=spec,
         base=base,
     )
-    # Of p alone, and with a constant sum: affine in p, as mae and rce are, which lower the others as well.
+    # A function of p with a constant sum is affine in p, like mae and rce, which lower the other classes too.
     return replace(row, kind="passive") if pointwise and row.total(3, row.defaults) is not None else row
 
 
 class _OnRows:
-    """A function of whole vectors of probabilities, given (N, K) whatever the shape is."""
+    """A function of whole vectors of probabilities, called with (N, K) for inputs of any shape."""
 
     def __init__(self, called: _Called) -> None:
         self.called = called
@@ -265,7 +263,7 @@ class _OnRows:
 
 
 def _as_rows(l: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
-    """Return (N, K, d1, ...) as (M, K), and what gives (M,) or (M, K) the shape of `l` again."""
+    """Return (N, K, d1, ...) as (M, K), and the function that restores the shape of (M,) or (M, K)."""
     last = l.movedim(1, -1)
 
     def back(values: Tensor) -> Tensor:
@@ -276,14 +274,14 @@ def _as_rows(l: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
     return last.reshape(-1, l.shape[1]), back
 
 
-# What it gives, tried once -------------------------------------------------------------------------
+# The trial of a function -------------------------------------------------------------------------
 
 _TRIAL = [[0.3, -0.4, 1.1], [1.5, 0.2, -1.0], [-0.7, 0.6, 0.1], [0.0, 0.0, 0.0], [20.0, -20.0, -20.0]]
-"""Logits of 5 examples of 3 classes: some, all even, and one so sure that p is 1 in float32."""
+"""Logits of 5 examples for 3 classes, one of them all equal, one so certain that p is 1 in float32."""
 
 
 def check_term(term: Term) -> Term:
-    """Return a term whose function gives what it should, else raise an `InputError`."""
+    """Return the term if its function passes the trial, else raise an `InputError`."""
     if isinstance(term.row, UserLoss) and not isinstance(term.row, Unresolved):
         _check(replace(term, weight=1.0, wraps=()))
     return term
@@ -293,7 +291,7 @@ def check_term(term: Term) -> Term:
 def _check(term: Term) -> None:
     row = term.row
     assert isinstance(row, UserLoss)
-    importing = importable(row.spec, Path(row.base))  # a function may import more when it is called
+    importing = importable(row.spec, Path(row.base))  # a function may import modules when it is called
     with importing, torch.inference_mode(False), torch.enable_grad():
         for dtype in (torch.float32, torch.float64):
             z = torch.tensor(_TRIAL, dtype=dtype, device="cpu", requires_grad=True)
@@ -305,7 +303,7 @@ def _check(term: Term) -> None:
 
 
 def _check_shape(term: Term, l: Tensor) -> None:
-    """Hold the function to the type and shape of what it gives, and to giving it again."""
+    """Check the type and shape of the function's result, and that it is deterministic."""
     row, said = term.row, f"the loss {str(replace(term, form=SELECT))!r}"
     target = torch.zeros(len(l), dtype=torch.int64, device="cpu")
     tensors = (l, target) if row.of_logits else (l,)
@@ -316,26 +314,26 @@ def _check_shape(term: Term, l: Tensor) -> None:
         if isinstance(found, Tensor):
             came = f"{found.dtype} of shape {tuple(found.shape)}"
         takes = "log-probabilities"
-        wanted = "a cost for every label"
+        wanted = "one cost per label"
         if row.of_logits:
-            takes, wanted = "logits", "a value for every example, not their mean"
+            takes, wanted = "logits", "one value per example, not their mean"
         raise InputError(
-            f"{said} gives {came} for {takes} of shape {tuple(l.shape)}, expected {wanted}: "
+            f"{said} returns {came} for {takes} of shape {tuple(l.shape)}, expected {wanted}: "
             f"floating-point {shape}"
         )
     if not torch.equal(found.nan_to_num(), again.nan_to_num()):
-        raise InputError(f"{said} gives other values when asked again; expected no chance in it")
+        raise InputError(f"{said} returns different values for the same input; expected no randomness")
 
 
 def _check_values(term: Term, z: Tensor, l: Tensor, target: Tensor) -> None:
-    """Hold every value and its gradient by the logits to be finite, and to come of its own example alone."""
+    """Check that values and gradients are finite, and that each value depends on its own example alone."""
     said, read = f"the loss {str(term)!r}", term.part.read
     values = read(l, Hard(target))
     slopes = None
     if values.requires_grad:
         (slopes,) = torch.autograd.grad(values.sum(), z, retain_graph=True, allow_unused=True)
     if slopes is None:
-        raise InputError(f"{said} has no gradient; is there an argmax, a detach or a no_grad in it?")
+        raise InputError(f"{said} has no gradient; does it use argmax, detach or no_grad?")
     p = torch.softmax(z.detach(), 1).gather(1, target.unsqueeze(1)).squeeze(1)
     for what, numbers in ((said, values.detach()), (f"the gradient of {said}", slopes.abs().amax(1))):
         if len(bad := (~numbers.isfinite()).nonzero()):
@@ -347,8 +345,8 @@ def _check_values(term: Term, z: Tensor, l: Tensor, target: Tensor) -> None:
     alone = [read(l[n : n + 1], Hard(target[n : n + 1])) for n in range(len(l))]
     if not torch.allclose(torch.cat(alone), values, rtol=1e-3, atol=1e-5):
         raise InputError(
-            f"{said} gives an example another value among others than alone; expected no mean or sum over "
-            "the batch in it"
+            f"{said} returns values that depend on the rest of the batch; expected no mean or sum over the "
+            "batch"
         )
 
 
@@ -357,11 +355,11 @@ def _is_pointwise(called: _Called) -> bool:
     l = torch.log_softmax(torch.tensor(_TRIAL, dtype=torch.float64, device="cpu"), 1)
     whole = called(l)
     if not isinstance(whole, Tensor) or whole.shape != l.shape:
-        return True  # what is wrong is said by the check
+        return True  # the check reports the fault
     try:
         columns = [called(l[:, k]) for k in range(l.shape[1])]
         one = called(l[0, 0])
-    except InputError:  # it wants a whole vector, on axis 1
+    except InputError:  # it needs a whole vector, on axis 1
         return False
     same = all(isinstance(column, Tensor) and column.shape == l[:, 0].shape for column in columns)
     return (
@@ -373,7 +371,7 @@ def _is_pointwise(called: _Called) -> bool:
 
 @lru_cache(maxsize=1024)
 def _constant_sum(row: UserLoss, num_classes: int, parameters: tuple[tuple[str, float], ...]) -> float | None:
-    """Return the sum of the costs over all labels if it is the same for many predictions."""
+    """Return the sum of the costs over all labels if it is the same for several predictions, else None."""
     generator = torch.Generator("cpu").manual_seed(0)
     z = 3 * torch.randn((8, num_classes), generator=generator, dtype=torch.float64, device="cpu")
     z[0] = 0.0
@@ -382,7 +380,7 @@ def _constant_sum(row: UserLoss, num_classes: int, parameters: tuple[tuple[str, 
     else:
         costs = row.function(torch.log_softmax(z, 1), **dict(parameters))
     if not isinstance(costs, Tensor) or costs.shape != z.shape or not costs.is_floating_point():
-        return None  # what is wrong is said by the check
+        return None  # the check reports the fault
     sums = costs.detach().sum(1)
     off = float((sums - sums.mean()).abs().max())
     return float(sums.mean()) if off <= 1e-9 * float(costs.detach().abs().sum(1).max()) else None

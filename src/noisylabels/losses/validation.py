@@ -1,4 +1,4 @@
-"""What a row must hold to enter the catalog: a name, a domain, a function of the right shape, its sum."""
+"""Checks of a row before it enters the catalog: its name, domain, shape, sum over the labels and slopes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def check_free(name: str, names: Iterable[str], losses: Container[str]) -> None:
-    """Hold a name and its forms to what expressions can say, and to what is free."""
+    """Check that a name can be used in expressions, and that it and its forms are not taken."""
     if not name.isidentifier() or keyword.iskeyword(name) or name != name.lower():
         raise InputError(f"a loss's name is {name!r}, expected a lower-case identifier such as 'sq'")
     if name in _WORDS:
@@ -29,16 +29,17 @@ def check_free(name: str, names: Iterable[str], losses: Container[str]) -> None:
 _WORDS = ("normalize", "negative")
 
 _LIMITS = ("low", "high", "open_low", "open_high", "whole")
-"""What may be said of a parameter in a row's domain."""
+"""The limits of a parameter that a row's domain may give."""
 
 
 def check_domain(row: Row) -> None:
-    """Hold a domain to the parameters that there are, and the defaults to it."""
+    """Check that a domain names existing parameters and known limits, and that it includes the defaults."""
     for name, limits in row.domain.items():
         if name not in row.defaults:
             takes = ", ".join(row.defaults) or "none"
             raise InputError(
-                f"the domain of {row.name!r} names {name!r}, which phi does not take; its parameters: {takes}"
+                f"the domain of {row.name!r} names {name!r}, which is not a parameter of phi; "
+                f"its parameters: {takes}"
             )
         for word in limits:
             check_choice(word, _LIMITS, f"limit of the parameter {name} of {row.name!r}")
@@ -46,7 +47,7 @@ def check_domain(row: Row) -> None:
 
 
 def check_shape(row: PerLabel) -> None:
-    """Hold phi to the shape of what it gives, on two examples of three classes."""
+    """Check the shape of phi's result, for two examples and three classes."""
     l = torch.full((2, 2, 3) if row.views else (2, 3), -math.log(3), dtype=torch.float64)
     takes = f"log-probabilities of shape {tuple(l.shape)}"
     try:
@@ -60,12 +61,12 @@ def check_shape(row: PerLabel) -> None:
     if not isinstance(costs, Tensor) or costs.shape != (2, 3):
         came = f"shape {tuple(costs.shape)}" if isinstance(costs, Tensor) else type(costs).__name__
         raise InputError(
-            f"phi of {row.name!r} gives {came} for {takes}, expected a cost for every label: shape (2, 3)"
+            f"phi of {row.name!r} returns {came} for {takes}, expected one cost per label: shape (2, 3)"
         )
 
 
 def check_label_sum(row: PerLabel) -> None:
-    """Hold phi to its claimed sum over the labels, which the normalized form divides by."""
+    """Compare phi with its `label_sum`, by which the normalized form divides."""
     for K in (2, 3, 7):
         claim = row.total(K, row.defaults)
         if claim is None:
@@ -75,18 +76,18 @@ def check_label_sum(row: PerLabel) -> None:
         sums = row.function(p.log()).sum(1).tolist()
         if any(abs(found - claim) > 1e-6 * abs(claim) for found in sums):
             raise InputError(
-                f"label_sum of {row.name!r} says {claim:g} for {K} labels, but phi sums to {sums[0]:g} "
+                f"label_sum of {row.name!r} is {claim:g} for {K} labels, but phi sums to {sums[0]:g} "
                 f"at p rising as 1, 2, ..., {K} and to {sums[1]:g} at equal p"
             )
 
 
 def check_sloped(row: PerLabel) -> None:
-    """Hold the costs and slopes of the fast path to phi and to autograd."""
+    """Compare the costs and slopes of the fast path with phi and autograd."""
     if row.sloped is None:
         return
     if not row.pointwise:
         raise InputError(
-            f"{row.name!r} comes with sloped, expected so only of a phi that acts entry by entry"
+            f"{row.name!r} is registered with sloped, expected only for a phi that acts entry by entry"
         )
     l = torch.tensor([-0.01, -0.3, -1.0, -2.5, -9.0], dtype=torch.float64, requires_grad=True)
     with torch.enable_grad():
@@ -98,6 +99,6 @@ def check_sloped(row: PerLabel) -> None:
             torch.as_tensor(given).to(wanted).expand_as(wanted), wanted, rtol=1e-6, atol=1e-9
         ):
             raise InputError(
-                f"sloped of {row.name!r} gives {what} other than phi's: {given} for x = -log p = "
+                f"sloped of {row.name!r} returns {what} that differ from phi's: {given} for x = -log p = "
                 f"{(-l.detach()).tolist()}, expected {wanted.tolist()}"
             )

@@ -1,8 +1,8 @@
-"""The per-label functions that look at all probabilities at once.
+"""Per-label functions that need the whole vector of probabilities.
 
-As those of `pointwise.py` they take log-probabilities and give costs, entry k what the example would pay
-if its label were k, but they need the whole vector: ``l`` is (N, K, d1, ...), classes on axis 1. `gjs`
-takes V views of each example, (V, N, K, d1, ...), and gives (N, K, d1, ...) all the same.
+Like those of `pointwise.py` they map log-probabilities to costs, entry k being the cost of the example if its
+label is k, but they need all classes: ``l`` is (N, K, d1, ...), classes on axis 1. `gjs` takes V views of
+each example, (V, N, K, d1, ...), and returns (N, K, d1, ...).
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def bi_tempered(l: Tensor, t1: float = 0.8, t2: float = 1.2) -> Tensor:
 
     A tempered logarithm (t1) of a tempered softmax (t2).
     """
-    tempered = log_tempered_softmax(l, t2)  # softmax and log-probabilities differ by a constant: no matter
+    tempered = log_tempered_softmax(l, t2)  # logits and log-probabilities give the same
     rest = (((2 - t1) * tempered).exp().sum(1, keepdim=True) - 1) / (2 - t1)
     return rest - tempered if t1 == 1 else rest + gce(tempered, 1 - t1)
 
@@ -49,8 +49,8 @@ def gjs(l: Tensor, w: float = 0.5) -> Tensor:
 
     Of the label and V views, H the entropy; V = 1 gives `js`.
     """
-    # It is the divergence of the label from the mean of the views, and of the views among themselves. Z is as
-    # small as w: the second part is a sum of what is not negative, d e^d - e^d + 1, and 0 where views agree.
+    # The divergence of the label from the mean of the views, plus that of the views from their mean. Z is as
+    # small as w, so the second part is a sum of terms d e^d - e^d + 1 >= 0, which are 0 where views agree.
     top = l.detach().amax(0)
     mean = top + (l - top).exp().mean(0).log()
     d = l - mean
@@ -74,7 +74,7 @@ def tgce(l: Tensor, q: float = 0.7, k: float = 0.5) -> Tensor:
 def nl(l: Tensor) -> Tensor:
     """Negative learning, ``-1/(K-1) Σ_(k≠y) log(1-p_k)``: not that label, for any other at random."""
     first = torch.zeros_like(l, dtype=torch.bool).scatter(1, l.argmax(1, keepdim=True), True)
-    # 1 - p of the largest is the sum of all others: exact where p is 1
+    # 1 - p of the largest is the sum of all others, which is exact where p is 1
     largest = l.masked_fill(first, -math.inf).logsumexp(1, keepdim=True)
     rest = torch.log1p(-l.exp().masked_fill(first, 0))
     return (rest - rest.sum(1, keepdim=True) - largest.masked_fill(first, 0)) / (l.shape[1] - 1)

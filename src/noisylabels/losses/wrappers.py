@@ -1,8 +1,8 @@
-"""What can be put around any loss: changes of the logits ahead of it, and changes of its label.
+"""Wrappers around any loss: transforms of its logits, and transforms of its label.
 
-A change of the logits takes and gives (N, K, d1, ...). A change of the label takes and gives the weight of
-each class, (N, K, d1, ...): losses are linear in the label, so the loss of a changed label is the same sum of
-costs under other weights. Rows in `entries.py` say the rest.
+A transform of the logits maps (N, K, d1, ...) to the same shape. A transform of the label maps the weights of
+the classes, (N, K, d1, ...): losses are linear in the label, so that a transformed label means the same sum
+of costs with other weights. Their rows are in `entries.py`.
 """
 
 from __future__ import annotations

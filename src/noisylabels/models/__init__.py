@@ -1,4 +1,4 @@
-"""Models: convolutional and residual networks of the label-noise literature, timm's, the user's own."""
+"""Convolutional and residual networks of the label-noise literature, timm's models, and user-defined ones."""
 
 from __future__ import annotations
 

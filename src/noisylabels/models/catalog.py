@@ -1,4 +1,4 @@
-"""Models by name: a row each, and the one function that builds them."""
+"""The catalog of models, one row per model, and `build_model`, which builds any model by name."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ from noisylabels.models.user_model import build_user_model, canonical_user_model
 
 @dataclass(frozen=True)
 class ModelRow:
-    """A model and what a user needs to know to choose it."""
+    """A model of the catalog, with the facts by which users choose one."""
 
     name: str
     build: Callable[..., nn.Module]  # (channels, image_size, num_classes, *, widths)
     title: str
-    widths: tuple[int, ...]  # of all layers but the last, whose width is the number of classes
-    smallest: int  # the smallest height and width of image that it takes
+    widths: tuple[int, ...]  # of all layers but the last, which has one unit per class
+    smallest: int  # the smallest height and width of its images
     source: str
 
 
@@ -117,7 +117,7 @@ MODELS: Registry[ModelRow] = Registry(
             ModelRow(
                 "preact-resnet18@dividemix",
                 partial(preact_resnet18, dividemix=True),
-                "the same as DivideMix's and ELR+'s code has it",
+                "PreAct ResNet-18 as in the code of DivideMix and ELR+",
                 STAGES,
                 8,
                 "Li et al. 2020, code",
@@ -139,15 +139,17 @@ MODELS: Registry[ModelRow] = Registry(
 
 
 def is_user_model(name: str) -> bool:
-    """Return whether a model's name is ``module:function``, code of the user's own."""
+    """Return whether a model's name is that of a user-defined function, ``module:function``."""
     return ":" in name and not name.startswith("timm:") and _sizes(name) is None
 
 
 def canonical_model(name: str) -> str:
-    """Return a model's name spelled canonically; "auto" is left to who knows the images.
+    """Return the canonical spelling of a model's name, without importing anything.
+
+    "auto" is returned as it is, because its meaning depends on the data.
 
     Raises:
-        InputError: an unknown name, or a spec that cannot be read. Nothing is imported.
+        InputError: an unknown name, or a spec that cannot be parsed.
     """
     if name == "auto":
         return name
@@ -161,9 +163,9 @@ def canonical_model(name: str) -> str:
 
 
 def check_model(name: str) -> None:
-    """Raise the `InputError` that `build_model` would for what `name` alone gets wrong.
+    """Raise the `InputError` that `build_model` would raise because of `name` alone.
 
-    It imports timm or the user's module, so that a run that cannot begin ends before its data are read.
+    It imports timm or the user's module, so that a run with a wrong model fails before its data are read.
     """
     if name.startswith("timm:"):
         check_timm(name)
@@ -174,7 +176,7 @@ def check_model(name: str) -> None:
 
 
 def untrained(name: str) -> str:
-    """Return the name of the same model without pretrained weights, for weights of our own to go in."""
+    """Return the name of the same model without pretrained weights, into which trained ones are loaded."""
     return f"timm:{split_timm(name)[0]}" if name.startswith("timm:") else name
 
 
@@ -189,30 +191,29 @@ def build_model(
 ) -> nn.Module:
     """Return the model called `name`, its weights drawn from the stream "weights" of `seed`.
 
-    A model that is not of the catalog is shown two images at once, so that one that does not fit is
-    found out here.
+    A model from outside the catalog is tried on two images, so that an unsuitable one fails here.
 
     Args:
-        name: of the catalog, `noisylabels list models`; ``mlp:512,256``; ``timm:NAME`` or
-            ``timm:NAME,pretrained``; ``module:function`` or ``file.py:function``, which is called with
-            those of the arguments below that its signature names.
-        channels, image_size, num_classes: what the images and labels are.
-        width: factor of the width of every layer but the last, rounded, at least 1 unit.
-        seed: of the run; the global random state of the CPU is left as it was.
+        name: a name from `noisylabels list models`; ``mlp:512,256``; ``timm:NAME`` or
+            ``timm:NAME,pretrained``; ``module:function`` or ``file.py:function``, which is called with those
+            of the arguments below that its signature names.
+        channels, image_size, num_classes: of the images and labels; image_size is (height, width).
+        width: factor for the width of every layer but the last, rounded, at least 1 unit.
+        seed: of the run; the global random state of the CPU does not change.
 
     Raises:
         InputError: an unknown name, an image too small for the model, a width of 0 or less, timm not
-            installed, anything wrong with a function of the user's own.
+            installed, or any fault of a user-defined function.
     """
     check_between(width, "width", low=0.0, open_low=True)
     with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(derive_seed(seed, "weights"))  # no GPU's, which stay as they are
+        torch.default_generator.manual_seed(derive_seed(seed, "weights"))  # those of GPUs do not change
         if not name.startswith("timm:") and not is_user_model(name):
             row = _row(name)
             if min(image_size) < row.smallest:
                 raise InputError(
                     f"images of {image_size[0]}x{image_size[1]} are too small for the model {name!r}, "
-                    f"which takes {row.smallest}x{row.smallest} or more; take another --model or --image-size"
+                    f"which needs {row.smallest}x{row.smallest} or more; change --model or --image-size"
                 )
             widths = tuple(max(1, round(w * width)) for w in row.widths)
             return row.build(channels, image_size, num_classes, widths=widths)
@@ -240,7 +241,7 @@ def build_model(
 
 
 def parameter_count(name: str, channels: int = 3, side: int = 32, num_classes: int = 10) -> int:
-    """Return the number of parameters of a model of the catalog, without making their memory."""
+    """Return the number of parameters of a model of the catalog, without allocating them."""
     row = _row(name)
     with torch.device("meta"):
         size = max(side, row.smallest)

@@ -1,4 +1,4 @@
-"""Plain convolutional networks: the paper's eight layers, Co-teaching's nine, small ones for small images."""
+"""Plain convolutional networks: the paper's 8-layer CNN, Co-teaching's 9-layer CNN, and small networks."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def _cnn(
     widths: Sequence[int],
     depth: int,
 ) -> nn.Sequential:
-    """Return stages of `depth` convolution blocks, each ended by a 2x2 max-pool, and two linear layers."""
+    """Return stages of `depth` convolution blocks and a 2x2 max-pool each, then two linear layers."""
     *stages, hidden = widths
     layers: list[nn.Module] = []
     height, width = image_size
@@ -49,8 +49,8 @@ def cnn8(
 
     Six 3x3 convolutions in three pairs of equal width, each with bias, batch normalization and
     ReLU, a max-pool after each pair, then a linear layer with batch normalization and ReLU, and one
-    to the classes. For (3, 32, 32) the first linear layer takes
-    196 * 4 * 4 = 3136 numbers, as theirs; other image sizes of 8 or more work alike.
+    to the classes. For (3, 32, 32) the first linear layer has 196 * 4 * 4 = 3136 inputs, as in the paper;
+    other image sizes of 8 or more work too.
 
     Args:
         channels: of the images, 1 or 3.
@@ -87,17 +87,17 @@ def cnn9(
 
     Nine 3x3 convolutions, each with bias, batch normalization and LeakyReLU of slope 0.01; after the
     third and the sixth a 2x2 max-pool and dropout of a quarter of the channels; the last three without
-    padding; the mean over the image and a linear layer. JoCoR, Co-teaching+ and others took it over.
+    padding; the mean over the image and a linear layer. JoCoR, Co-teaching+ and others use it too.
 
     Args:
         channels: of the images, 1 or 3.
-        image_size: (height, width), each 28 or more: the last convolutions take 6 off a quarter of it.
+        image_size: (height, width), each 28 or more: the last convolutions reduce a quarter of it by 6.
         num_classes: K.
         widths: channels of the nine convolutions.
 
     Source: github.com/bhanML/Co-teaching, `model.py`; initial weights are PyTorch's defaults, as there.
-    Dropout is on in training and off in evaluation; their call leaves that to the default of
-    `F.dropout2d`, which was off in the PyTorch of then and is on now, in evaluation too.
+    Dropout is on in training and off in evaluation. Their code relies on the default of `F.dropout2d`, which
+    was off in the PyTorch of that time and is on today, in evaluation too.
     """
     layers: list[nn.Module] = []
     for i, width in enumerate(widths):
@@ -122,7 +122,7 @@ def lenet(
     """Return LeNet-5 as label-noise studies use it on MNIST, for images of 12x12 or more.
 
     Two 5x5 convolutions (the first with padding 2), each with ReLU and a 2x2 max-pool, and three linear
-    layers. For (1, 28, 28) the first linear layer takes 16 * 5 * 5 = 400 numbers.
+    layers. For (1, 28, 28) the first linear layer has 16 * 5 * 5 = 400 inputs.
 
     Args:
         channels: of the images, 1 or 3.

@@ -1,4 +1,4 @@
-"""What the models share: convolutions, the end of a network, the initial weights of the reference code."""
+"""Layers that the models share: convolutions, residual stages, the classifier head, and initial weights."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from torch.nn import functional
 
 
 def conv(channels_in: int, channels_out: int, kernel: int, stride: int = 1) -> nn.Conv2d:
-    """Return a convolution without bias, for batch normalization to follow; stride 1 keeps the size."""
+    """Return a convolution without bias, to be followed by batch normalization; stride 1 keeps the size."""
     return nn.Conv2d(channels_in, channels_out, kernel, stride, padding=kernel // 2, bias=False)
 
 
 class ConvBlock(nn.Sequential):
-    """A 3x3 convolution (with bias), batch normalization and ReLU; the size stays.
+    """A 3x3 convolution (with bias), batch normalization and ReLU; the image size does not change.
 
-    Batch normalization takes the mean of the batch off, and a bias with it, whose gradient is zero. On a GPU,
-    in training, the bias is therefore left out of the sum and added to the running mean alone: on an H200
-    adding it and summing its gradient up took a sixth of `cnn8`'s step.
+    Batch normalization subtracts the mean of the batch and with it the bias, whose gradient is zero. On a
+    GPU, in training, the bias is therefore not added to the output but only to the running mean: on an H200
+    adding it and summing its gradient took a sixth of `cnn8`'s step.
     """
 
     def __init__(self, channels_in: int, channels_out: int) -> None:
@@ -37,7 +37,7 @@ class ConvBlock(nn.Sequential):
         return out
 
     def bias_is_idle(self) -> bool:
-        """Return whether the normalization takes off the batch's own mean: not a frozen one, say."""
+        """Return whether the normalization subtracts the batch's own mean, which a frozen one does not."""
         normalize = self[1]
         return (
             type(normalize) is nn.BatchNorm2d
@@ -47,9 +47,9 @@ class ConvBlock(nn.Sequential):
         )
 
     def without_bias(self, images: Tensor) -> Tensor:
-        """Return what `forward` does where the bias is idle, up to rounding; the running statistics too.
+        """Return the same as `forward` up to rounding if the bias is idle; update the running statistics.
 
-        The bias's gradient is zero, not None: weight decay and all that waits for gradients find it.
+        The bias's gradient is zero, not None, so that weight decay and gradient hooks still apply to it.
         """
         convolution, normalize, activate = self
         assert isinstance(convolution, nn.Conv2d)
@@ -69,8 +69,8 @@ class ConvBlock(nn.Sequential):
             momentum=normalize.momentum,
             eps=normalize.eps,
         )
-        # `data`, because the backward pass has a claim on the buffer that this does not touch: it uses the
-        # batch's own mean
+        # `data`, because autograd saved this buffer; the backward pass uses the batch's own mean and is not
+        # affected
         mean.data.add_(bias.data, alpha=normalize.momentum)
         normalize.num_batches_tracked.add_(1)
         activated: Tensor = activate(out)
@@ -87,11 +87,11 @@ def stages(
     """Return stages of residual blocks; each stage but the first halves the image.
 
     Args:
-        block: makes a block of its channels, its width and its stride.
-        channels: that the first block gets.
-        widths: of the blocks of each stage.
-        blocks: how many each stage has.
-        expansion: how many times its width a block gives.
+        block: builds a block from its input channels, width and stride.
+        channels: input channels of the first block.
+        widths: width of the blocks of each stage.
+        blocks: number of blocks of each stage.
+        expansion: output channels of a block as a multiple of its width.
     """
     made: list[nn.Module] = []
     for stage, (width, count) in enumerate(zip(widths, blocks, strict=True)):
@@ -104,12 +104,12 @@ def stages(
 
 
 def pooled_head(channels: int, num_classes: int) -> list[nn.Module]:
-    """Return the mean over the image, whatever its size, and a linear layer to the classes."""
+    """Return the mean over an image of any size, and a linear layer to the classes."""
     return [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, num_classes)]
 
 
 def reset_weights(model: nn.Module) -> None:
-    """Draw the weights anew as Ma 2020 does: Kaiming-uniform convolutions, Xavier-uniform linears."""
+    """Initialize the weights as Ma 2020 does: convolutions Kaiming uniform, linear layers Xavier uniform."""
     for module in model.modules():
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_uniform_(module.weight, mode="fan_in", nonlinearity="relu")

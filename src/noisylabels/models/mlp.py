@@ -1,4 +1,4 @@
-"""A multi-layer perceptron on flattened images, or on rows of features."""
+"""A multi-layer perceptron for flattened images or rows of features."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import nn
 from noisylabels.models.layers import reset_weights
 
 OF_TABLES = "mlp:64,64"
-"""The model of a table unless another is named; wider ones learn wrong labels by heart sooner."""
+"""The default model for a table; wider ones memorize noisy labels sooner."""
 
 
 def mlp(

@@ -1,4 +1,4 @@
-"""Whether a model takes the images and gives the logits that it should, said in one line."""
+"""Check that a model accepts the images and returns logits of the right shape."""
 
 from __future__ import annotations
 
@@ -9,12 +9,11 @@ from noisylabels.core.checks import InputError, one_line
 
 
 def first_logits(model: nn.Module, images: Tensor, num_classes: int, name: str = "the model") -> Tensor:
-    """Return the model's logits (B, K) of images (B, C, H, W), the first that are asked of it.
+    """Return the model's logits (B, K) for its first images (B, C, H, W), after checking them.
 
     Raises:
-        InputError: the model fails on such images, or gives anything but B rows of K floating-point
-            numbers. The model's own error is its cause. A lack of memory is no fault of the model and
-            passes as it is.
+        InputError: the model fails on such images (its own error is the cause), or returns anything but
+            floating-point (B, K). An out-of-memory error is raised unchanged.
     """
     size = f"{tuple(images.shape)} {images.dtype}"
     try:
@@ -22,7 +21,7 @@ def first_logits(model: nn.Module, images: Tensor, num_classes: int, name: str =
     except Exception as error:
         if isinstance(error, InputError | MemoryError) or "memory" in str(error).lower():
             raise
-        raise InputError(f"{name} cannot take images of shape {size}: {one_line(error)}") from error
+        raise InputError(f"{name} fails on images of shape {size}: {one_line(error)}") from error
     wanted = (len(images), num_classes)
     if isinstance(logits, Tensor):
         if tuple(logits.shape) == wanted and logits.is_floating_point():
@@ -31,7 +30,7 @@ def first_logits(model: nn.Module, images: Tensor, num_classes: int, name: str =
     else:
         got = f"a {type(logits).__name__}"
     raise InputError(
-        f"{name} gives {got} for images of shape {size}, expected floating-point logits of shape {wanted}: "
+        f"{name} returns {got} for images of shape {size}, expected floating-point logits of shape {wanted}: "
         f"one for each of {num_classes} classes"
     )
 
@@ -39,14 +38,14 @@ def first_logits(model: nn.Module, images: Tensor, num_classes: int, name: str =
 def try_out(
     model: nn.Module, name: str, *, channels: int, image_size: tuple[int, int], num_classes: int
 ) -> None:
-    """Show a model that is not ours two black images, on the CPU, and see that it can be saved.
+    """Try a model from outside the catalog on two black images, on the CPU, and check that it can be saved.
 
-    A model with lazy layers is complete after it. What is one pixel high in one channel is no image but a
-    row of features, and comes as (B, D), as training gives it.
+    This also completes lazy layers. Inputs of one channel and height 1 are rows of features and are passed as
+    (B, D), as in training.
 
     Raises:
-        InputError: it does not take them, gives something else than (2, K), or keeps in its state
-            anything but tensors, which the file of a trained model could not hold.
+        InputError: the model fails, returns anything but (2, K), or has anything but tensors in its
+            state_dict, which the file of a trained model could not store.
     """
     training = {module: module.training for module in model.modules()}
     model.eval()
@@ -59,6 +58,6 @@ def try_out(
     for key, value in model.state_dict().items():
         if not isinstance(value, Tensor):
             raise InputError(
-                f"{name} keeps {key!r} in its state_dict, a {type(value).__name__}; expected tensors only, "
-                "which a model file can hold"
+                f"{name} has {key!r} in its state_dict, a {type(value).__name__}; expected only tensors, "
+                "which a model file can store"
             )

@@ -1,4 +1,4 @@
-"""Residual networks with the activation ahead of the convolution: PreAct ResNet-18, Wide ResNet."""
+"""Residual networks with pre-activation: PreAct ResNet-18 and Wide ResNet."""
 
 from __future__ import annotations
 
@@ -50,17 +50,17 @@ def preact_resnet18(
 ) -> nn.Module:
     """Return the "PreAct ResNet-18" for CIFAR, for any image of 8x8 or more.
 
-    A 3x3 stem, four stages of two blocks, the mean over the image. As in the code that the field takes
-    it from, the last sum goes to the classifier as it is; He et al. end with batch normalization and ReLU.
+    A 3x3 stem, four stages of two blocks, the mean over the image. As in the code that the field uses, the
+    last sum goes to the classifier directly; He et al. end with batch normalization and ReLU.
 
     Args:
         channels: of the images, 1 or 3.
         image_size: (height, width), each 8 or more.
         num_classes: K.
-        widths: channels of each stage; the stem has the first's.
-        dividemix: as DivideMix's code has it (`PreResNet.py`; ELR+ and others took it over): batch
-            normalization and ReLU after the stem too, and shortcuts that start after a block's first
-            ReLU even where they are the identity.
+        widths: channels of each stage; the stem has those of the first.
+        dividemix: build the variant of DivideMix's code (`PreResNet.py`, also used by ELR+ and others): batch
+            normalization and ReLU after the stem too, and shortcuts that start after a block's first ReLU
+            even where they are the identity.
 
     Source: He et al. 2016, *Identity Mappings*, as in github.com/kuangliu/pytorch-cifar; Li et al. 2020.
     Initial weights are PyTorch's defaults, as in both.
@@ -95,8 +95,8 @@ def wide_resnet(
         depth: 6 n + 4.
         widths: channels of the stem and of the three stages.
 
-    Source: Zagoruyko and Komodakis 2016; convolutions start as in their Lua code (normal, variance
-    2 / fan out), the classifier's bias at 0. Their batch normalization starts with gains uniform in
+    Source: Zagoruyko and Komodakis 2016; initial weights of convolutions as in their Lua code (normal,
+    variance 2 / fan out), the classifier's bias 0. Their batch normalization starts with gains uniform in
     [0, 1], the default of Torch 7; here they start at 1, as everywhere since.
     """
     stem, *rest = widths
@@ -109,7 +109,7 @@ def wide_resnet(
     )
     for module in model.modules():
         if isinstance(module, nn.Conv2d):
-            # fan out counts the kernel without its stride, as their n = kW * kH * nOutputPlane
+            # fan out ignores the stride, as their n = kW * kH * nOutputPlane does
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
         elif isinstance(module, nn.Linear):
             nn.init.zeros_(module.bias)

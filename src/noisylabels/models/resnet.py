@@ -1,4 +1,4 @@
-"""Residual networks: He et al.'s for small images (CIFAR) and for large ones (ImageNet)."""
+"""Residual networks of He et al. for small images (CIFAR) and large ones (ImageNet)."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def cifar_resnet(
         image_size: (height, width), each 8 or more.
         num_classes: K.
         blocks: blocks of each of the four stages: (2, 2, 2, 2) is ResNet-18, (3, 4, 6, 3) ResNet-34.
-        widths: channels of each stage; the stem has the first's.
+        widths: channels of each stage; the stem has those of the first.
 
     Source: He et al. 2016 as in github.com/kuangliu/pytorch-cifar. Initial weights as in Ma et al. 2020's
     code (Kaiming and Xavier uniform); kuangliu leaves PyTorch's defaults.
@@ -112,14 +112,14 @@ def imagenet_resnet50(
 ) -> nn.Module:
     """Return ImageNet's ResNet-50, for large images (WebVision, Clothing1M): 7x7 stem and max-pool.
 
-    The image reaches the last stage a 32nd of its size. With random weights: pretrained ones come from
+    The last stage works at a 32nd of the image size. The weights are random; for pretrained ones use
     `timm:resnet50,pretrained`.
 
     Args:
         channels: of the images, 1 or 3.
-        image_size: (height, width), each 64 or more: below, use the networks for CIFAR.
+        image_size: (height, width), each 64 or more; for smaller images use the networks for CIFAR.
         num_classes: K.
-        widths: inner channels of the bottlenecks of each stage; the stem has the first's.
+        widths: inner channels of the bottlenecks of each stage; the stem has those of the first.
 
     Source: He et al. 2016. Layers and initial weights as in torchvision (Kaiming normal, fan out).
     """

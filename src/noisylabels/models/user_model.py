@@ -1,4 +1,4 @@
-"""A model of the user's own: ``module:function`` or ``path/to/file.py:function``."""
+"""User-defined models: ``module:function`` or ``path/to/file.py:function``."""
 
 from __future__ import annotations
 
@@ -12,19 +12,20 @@ from noisylabels.core.checks import InputError
 from noisylabels.core.user_code import canonical_spec, failed, find, importable, split_spec
 
 ARGUMENTS = ("channels", "image_size", "num_classes", "width", "seed")
-"""What a function may ask for, by the names of its parameters."""
+"""The arguments that a function may have, by name."""
 
 
 def build_user_model(spec: str, **offered: Any) -> nn.Module:
-    """Return what the function named by `spec` makes of those of `offered` that its signature names.
+    """Return the model that the function `spec` builds from those arguments in `offered` that it names.
 
     Args:
         spec: ``module:function`` (the current folder is searched first), or ``file.py:function``.
         offered: `ARGUMENTS`, by name.
 
     Raises:
-        InputError: no such module, file or function; a parameter that is not offered; a width that
-            the function does not take; an error of its own (with its line); anything but an nn.Module.
+        InputError: no such module, file or function; a required parameter that is not offered; a width other
+            than 1 that the function does not use; an error in the user's code (with its line); a result
+            other than an nn.Module.
     """
     canonical_user_model(spec)
     with importable(spec):
@@ -41,30 +42,30 @@ def build_user_model(spec: str, **offered: Any) -> nn.Module:
 
 
 def check_user_model(spec: str) -> None:
-    """Raise the `InputError` that `build_user_model` would for a module or function that is not there."""
+    """Raise the `InputError` that `build_user_model` would raise for a missing module or function."""
     canonical_user_model(spec)
     with importable(spec):
         find(spec, "model")
 
 
 def canonical_user_model(spec: str) -> str:
-    """Return ``module:function`` or ``file.py:function`` spelled canonically; nothing is imported."""
+    """Return the canonical spelling of ``module:function`` or ``file.py:function``, importing nothing."""
     if split_spec(spec) is None:
         raise InputError(
-            f"the model {spec!r} cannot be read; expected a name of `noisylabels list models`, "
+            f"the model {spec!r} cannot be parsed; expected a name of `noisylabels list models`, "
             "mlp:SIZE,SIZE, timm:NAME, MODULE:FUNCTION or FILE.py:FUNCTION"
         )
     return canonical_spec(spec)
 
 
 def _arguments(function: Callable[..., Any], spec: str, offered: dict[str, Any]) -> dict[str, Any]:
-    """Return those of `offered` that the function takes by name."""
+    """Return those arguments in `offered` that the function accepts by name."""
     try:
         parameters = inspect.signature(function).parameters.values()
-    except (TypeError, ValueError):  # some of those written in C
+    except (TypeError, ValueError):  # some functions written in C
         raise InputError(f"{spec!r} has no signature; expected a function written in Python") from None
     by_name = {p.name: p for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
-    # that of nn.Module itself takes anything in its signature, and nothing in truth
+    # nn.Module's own __init__ accepts anything by its signature, and nothing in fact
     bare = isinstance(function, type) and function.__init__ is nn.Module.__init__  # type: ignore[misc]
     everything = not bare and any(p.kind is p.VAR_KEYWORD for p in parameters)
     given = {name: value for name, value in offered.items() if everything or name in by_name}
@@ -75,11 +76,11 @@ def _arguments(function: Callable[..., Any], spec: str, offered: dict[str, Any])
     ]
     if unknown:
         raise InputError(
-            f"the model {spec!r} wants {', '.join(unknown)}; a function is called with those of "
-            f"{', '.join(ARGUMENTS)} that it names, by name, and the rest needs defaults"
+            f"the model {spec!r} requires {', '.join(unknown)}; a function gets those of "
+            f"{', '.join(ARGUMENTS)} that it names, by keyword, and needs defaults for all others"
         )
     if "width" not in given and offered.get("width", 1.0) != 1.0:
         raise InputError(
-            f"the model {spec!r} takes no width, and --width is {offered['width']:g}; leave it out"
+            f"the model {spec!r} has no argument width, but --width is {offered['width']:g}; leave that out"
         )
     return given

@@ -1,1 +1,1 @@
-"""Reports: figures of what they are handed; they know nothing of losses, runs or studies."""
+"""Figures, tables and pages of given data, independent of losses, runs and studies."""

@@ -1,4 +1,4 @@
-"""Figures as files."""
+"""Write figures to files."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SUFFIXES = (".svg", ".png", ".pdf")
 def draw(figure: Figure, folder: Path, suffixes: Sequence[str] = SUFFIXES) -> list[Path]:
     """Write a figure as SVG, PNG and PDF, and return the paths.
 
-    Vega runs once, for the SVG; the others are made of that, text and all.
+    Vega runs once, for the SVG; the other formats are converted from it.
     """
     import_altair()
     import vl_convert
@@ -38,7 +38,7 @@ def draw(figure: Figure, folder: Path, suffixes: Sequence[str] = SUFFIXES) -> li
 
 
 WIDEST = 2000
-"""Of a PNG, in pixels: a figure is twice as fine as the screen's, unless that would be wider."""
+"""The greatest width of a PNG in pixels: it has twice the resolution of the SVG, unless that is wider."""
 
 
 def _scale(svg: str) -> float:

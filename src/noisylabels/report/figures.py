@@ -1,4 +1,4 @@
-"""Figures of losses, of noise and of single runs: declarative charts."""
+"""Figures of losses, label noise and single runs, as declarative charts."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ def loss_curves(curves: Mapping[str, Mapping[str, Sequence[float]]], num_classes
     """Return two panels: the value of each loss, and its gradient, over the label's probability p.
 
     Args:
-        curves: a loss's name to its "p", "value" and "gradient", lists of equal length, as
-            `noisylabels.losses.curve.curve` gives them.
+        curves: name of a loss -> its "p", "value" and "gradient", lists of equal length, as returned by
+            `noisylabels.losses.curve.curve`.
         num_classes: K, for the title.
 
     Returns:
@@ -30,7 +30,7 @@ def loss_curves(curves: Mapping[str, Mapping[str, Sequence[float]]], num_classes
     """
     altair = import_altair()
     if not curves:
-        raise InputError("there is no curve to draw, expected one or more losses")
+        raise InputError("no curve to draw, expected one or more losses")
     rows = [
         {"loss": name, "p": p, "value": value, "gradient": gradient}
         for name, curve in curves.items()
@@ -48,8 +48,8 @@ def loss_curves(curves: Mapping[str, Mapping[str, Sequence[float]]], num_classes
             y=altair.Y(f"{key}:Q", title=axis, scale=altair.Scale(domain=_domain(curves, key), nice=False))
         ).properties(title=title, width=340, height=280)
         for key, title, axis in (
-            ("value", "What an example pays", "loss"),
-            ("gradient", "How hard it pulls its label up", "gradient by the label's logit"),
+            ("value", "Loss of one example", "loss"),
+            ("gradient", "Gradient by the label's logit", "gradient by the label's logit"),
         )
     ]
     chart = altair.hconcat(*panels, spacing=40).properties(
@@ -64,17 +64,17 @@ def loss_curves(curves: Mapping[str, Mapping[str, Sequence[float]]], num_classes
 
 
 def loss_sheet(curves: Mapping[str, Mapping[str, Sequence[float]]], num_classes: int) -> Any:
-    """Return a column a loss, its value above its gradient, each on a scale of its own.
+    """Return one column per loss, its value above its gradient, each on its own scale.
 
-    For losses too unlike in size for the common axes of `loss_curves`: a loss and its readings, a sum and its
-    parts.
+    For losses that differ too much in size for the common axes of `loss_curves`: a loss and its forms, a sum
+    and its parts.
 
     Args:
         curves, num_classes: as in `loss_curves`.
     """
     altair = import_altair()
     if not curves:
-        raise InputError("there is no curve to draw, expected one or more losses")
+        raise InputError("no curve to draw, expected one or more losses")
     panels = []
     for key, axis in (("value", "value"), ("gradient", "gradient by its logit")):
         for name, curve in curves.items():
@@ -103,7 +103,7 @@ def loss_sheet(curves: Mapping[str, Mapping[str, Sequence[float]]], num_classes:
                     **({"title": altair.TitleParams(name, frame="group", offset=10)} if top else {}),
                 )
             )
-    # in a grid, rows and columns stay level
+    # a grid keeps rows and columns aligned
     sheet = altair.concat(*panels, columns=len(curves), spacing=24).properties(
         title=altair.TitleParams(
             f"Over the probability of the label, {num_classes} classes; each on its own scale",
@@ -118,21 +118,21 @@ def loss_sheet(curves: Mapping[str, Mapping[str, Sequence[float]]], num_classes:
 def learning_curves(
     histories: Mapping[str, Sequence[Mapping[str, Any]]], title: str, subtitle: str = ""
 ) -> Any:
-    """Return two panels over the epochs: test accuracy, and the share of wrong labels learned by heart.
+    """Return two panels over the epochs: test accuracy, and the share of noisy labels that are memorized.
 
     Args:
-        histories: a loss's name to the rows of its run, with "epoch", "test_accuracy" and "memorized",
+        histories: name of a loss -> the rows of its run, with "epoch", "test_accuracy" and "memorized",
             shares in [0, 1].
-        title, subtitle: data, noise and model, in words.
+        title, subtitle: text that describes data, noise and model.
 
     Returns:
         An altair chart with its data inside; `save` writes it.
     """
     altair = import_altair()
     if not histories or not all(histories.values()):
-        raise InputError("there is no history to draw, expected one or more losses with an epoch or more")
+        raise InputError("no history to draw, expected one or more losses with an epoch or more")
     rows = [
-        {"loss": name, "epoch": row["epoch"], "test": row["test_accuracy"], "heart": row["memorized"]}
+        {"loss": name, "epoch": row["epoch"], "test": row["test_accuracy"], "memorized": row["memorized"]}
         for name, history in histories.items()
         for row in history
     ]
@@ -141,7 +141,7 @@ def learning_curves(
         tooltip=[
             altair.Tooltip("loss:N"),
             altair.Tooltip("epoch:Q"),
-            *(altair.Tooltip(f"{key}:Q", format=".1%") for key in ("test", "heart")),
+            *(altair.Tooltip(f"{key}:Q", format=".1%") for key in ("test", "memorized")),
         ],
     )
     panels = [
@@ -152,7 +152,7 @@ def learning_curves(
         ).properties(title=name, width=340, height=280)
         for key, name, axis in (
             ("test", "On clean test images", "test accuracy"),
-            ("heart", "On wrongly labeled training images", "wrong labels learned by heart"),
+            ("memorized", "On training images with noisy labels", "noisy labels memorized"),
         )
     ]
     heading = altair.TitleParams(title, subtitle=subtitle, anchor="start", offset=16)
@@ -160,20 +160,20 @@ def learning_curves(
 
 
 MOST_DRAWN = 100
-"""More classes than this make a picture of tens of thousands of dots that nobody can read."""
+"""The most classes of a drawn matrix; more make tens of thousands of cells that are too small to read."""
 
 
 def transition_matrices(realized: Any, nominal: Any, class_names: Sequence[str], title: str) -> Any:
-    """Return the matrix that came of a noise and, where there is one, that which was asked for, side by side.
+    """Return the realized transition matrix and, if given, the nominal one, side by side.
 
     Args:
-        realized: (K, K) shares of each true class that are given each label.
-        nominal: (K, K) probabilities, or None.
+        realized: (K, K), entry (i, j) the share of true class i with given label j.
+        nominal: (K, K) probabilities of the noise model, or None.
         class_names: K names.
-        title: data, noise and counts, in words; it is cut into lines.
+        title: text that describes data, noise and counts; it is wrapped.
 
     Returns:
-        An altair chart with its data inside; `save` writes it. Up to 20 classes have their numbers in it.
+        An altair chart with its data inside; `save` writes it. Up to 20 classes show their numbers.
 
     Raises:
         InputError: more than 100 classes, or altair is not installed.
@@ -182,7 +182,7 @@ def transition_matrices(realized: Any, nominal: Any, class_names: Sequence[str],
     names, K = list(class_names), len(class_names)
     if K > MOST_DRAWN:
         raise InputError(
-            f"there are {K} classes, and a picture holds {MOST_DRAWN} at the most; leave --plot out"
+            f"a figure of the transition matrix shows at most {MOST_DRAWN} classes, not {K}; leave out --plot"
         )
     named = {"realized": realized} | ({} if nominal is None else {"nominal": nominal})
     rows = [
@@ -194,12 +194,12 @@ def transition_matrices(realized: Any, nominal: Any, class_names: Sequence[str],
     side = 420 if K <= 20 else 560
     axis = altair.Axis(labelAngle=-90, labelLimit=140, grid=False, domain=False, ticks=False)
     y_axis = altair.Axis(labelLimit=140, grid=False, domain=False, ticks=False)
-    if K > 50:  # names of which every second would be left out
+    if K > 50:  # too many names: every second would be left out
         axis, y_axis = (altair.Axis(labels=False, ticks=False, grid=False) for _ in range(2))
     panels = []
     for kind in named:
         base = altair.Chart(altair.Data(values=[row for row in rows if row["matrix"] == kind])).encode(
-            x=altair.X("given:N", sort=names, title="label given", axis=axis),
+            x=altair.X("given:N", sort=names, title="given label", axis=axis),
             y=altair.Y("true:N", sort=names, title="true class", axis=y_axis),
             tooltip=["true:N", "given:N", altair.Tooltip("share:Q", format=".2%")],
         )
@@ -230,7 +230,7 @@ def transition_matrices(realized: Any, nominal: Any, class_names: Sequence[str],
 
 
 def _lines(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> Any:
-    """Return lines with one color and one dash a loss; the axes are the caller's."""
+    """Return lines with one color and dash per loss, without axes."""
     altair = import_altair()
     return (
         altair.Chart(altair.Data(values=rows))
@@ -242,10 +242,10 @@ def _lines(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> Any:
 def save(chart: Any, path: str | Path) -> None:
     """Write a chart to `path`, whole or not at all, in the format of its suffix: svg, png, html, json.
 
-    The HTML carries its scripts inside and works offline; the JSON is the Vega-Lite specification.
+    The HTML includes its scripts and works offline; the JSON is the Vega-Lite specification.
 
     Raises:
-        InputError: an unknown suffix, a path that cannot be written, or the packages are missing.
+        InputError: an unknown suffix, a path that cannot be written, or missing packages.
     """
     path = check_target(Path(path), FORMATS, "figure")
     suffix = path.suffix.lower()
@@ -253,17 +253,17 @@ def save(chart: Any, path: str | Path) -> None:
     extras: dict[str, dict[str, Any]] = {".png": {"scale_factor": 2}, ".html": {"inline": True}}
     try:
         with atomic_replace(path) as temporary:
-            # the format is named: the temporary file has another suffix
+            # explicit format, because the temporary file has another suffix
             chart.save(str(temporary), format=FORMATS[suffix], **extras.get(suffix, {}))
     except OSError as error:
         raise InputError(f"the figure {path} cannot be written: {error.strerror or error}") from None
 
 
 def _domain(curves: Mapping[str, Mapping[str, Sequence[float]]], key: str) -> list[float]:
-    """Return the limits of an axis: all of the values, but a pole near an end does not flatten the rest.
+    """Return the limits of an axis for all values, without letting a pole at an end flatten the rest.
 
-    The outermost 5 % of p at either end may be cut off where what they add would more than double
-    the height of what lies between. Zero is on the axis, unless all values are far from it.
+    The outermost 5 % of p at either end are cut off if they would more than double the height of the rest.
+    The axis includes zero, unless all values are far from it.
     """
     lowest = min(min(curve[key]) for curve in curves.values())
     far = lowest > 0.5 * max(max(curve[key]) for curve in curves.values())

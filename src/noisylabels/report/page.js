@@ -4,7 +4,7 @@ const boxes = [...document.querySelectorAll("#filter input")];
 const views = new Map();
 let shown = null; // null: all
 
-// Figures: drawn when they come near, and the rest when there is nothing else to do, so that the page prints.
+// Figures are drawn when they come near the viewport, the rest when the browser is idle, so that printing is complete.
 
 function rowsOf(panel) {
   return panel.rows.map((row) => {
@@ -18,10 +18,10 @@ function draw(chart) {
   if (chart.dataset.begun) return Promise.resolve();
   chart.dataset.begun = "1";
   const panel = data.panels[chart.dataset.panel];
-  const description = chart.getAttribute("aria-label"); // Vega writes over it
+  const description = chart.getAttribute("aria-label"); // Vega overwrites it
   const spec = { ...panel.spec, description, datasets: { [panel.data]: rowsOf(panel) } };
   return vegaEmbed(chart, spec, { renderer: "svg", actions: false }).then((result) => {
-    views.set(chart, result.view.logLevel(1)); // errors alone: a filter may leave nothing to draw
+    views.set(chart, result.view.logLevel(1)); // errors only: a filter may leave nothing to draw
     chart.style.minHeight = "";
     return filterView(result.view);
   }).catch((error) => { chart.textContent = "This figure cannot be drawn: " + error.message; console.error(error); });
@@ -43,7 +43,7 @@ const idle = window.requestIdleCallback || ((call) => setTimeout(call, 50));
   else document.documentElement.dataset.drawn = "all";
 })(0);
 
-// The filter: figures and the rows of tables that are about a loss.
+// The filter hides losses in figures, and their rows in tables.
 
 function filter() {
   const names = boxes.filter((box) => box.checked).map((box) => box.value);
@@ -64,7 +64,7 @@ document.querySelectorAll("#filter button").forEach((button) => button.addEventL
 }));
 document.getElementById("filter").addEventListener("submit", (event) => event.preventDefault());
 
-// Tables sort by the column whose head is pressed, largest numbers first; empty cells stay last.
+// A click on a column's head sorts the table by it, largest numbers first; empty cells stay last.
 
 document.querySelectorAll("thead th").forEach((head) => head.firstElementChild.addEventListener("click", () => {
   const body = head.closest("table").tBodies[0];

@@ -1,6 +1,6 @@
-"""One page that holds everything: tables that sort, figures that answer the pointer, a filter of losses.
+"""A report as one HTML page: sortable tables, interactive figures, and a filter by loss.
 
-The page is one file. It asks for nothing from anywhere, carries Vega inside, and prints.
+The page is one file that includes Vega, loads nothing from elsewhere, and can be printed.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from noisylabels.report.theme import CONFIG, Theme, import_altair
 
 @dataclass(frozen=True)
 class Section:
-    """A part of a page.
+    """A section of a page.
 
     Args:
-        name: of its anchor.
+        name: the name of its anchor.
         title: one line.
-        text: paragraphs that say what is to be seen.
+        text: paragraphs that explain the blocks.
         blocks: tables and figures, in reading order.
     """
 
@@ -37,14 +37,14 @@ class Section:
 
 @dataclass(frozen=True)
 class Page:
-    """A page.
+    """The content of a page.
 
     Args:
         title: one line.
-        facts: name -> value: what was run, on what, n.
-        losses: those that the filter lists.
+        facts: name -> value, such as data, model and number of runs.
+        losses: the losses that the filter lists.
         sections: in reading order.
-        groups: words -> losses, which the filter chooses at once.
+        groups: text of a button -> the losses that it selects.
     """
 
     title: str
@@ -55,10 +55,10 @@ class Page:
 
 
 def page(content: Page) -> str:
-    """Return a page as HTML, complete in itself.
+    """Return a page as self-contained HTML.
 
     Raises:
-        InputError: jinja2 or what draws the figures is not installed.
+        InputError: jinja2 or a package that draws the figures is not installed.
     """
     import_altair()
     try:
@@ -108,12 +108,12 @@ def page(content: Page) -> str:
 
 
 def _escape(found: re.Match[str]) -> str:
-    """Return what would end a script or begin a comment in HTML as strings of JavaScript take it."""
+    """Return a match that would end a script or begin a comment in HTML as a JavaScript escape."""
     return "<\\/" if found[0] == "</" else "\\u003c"
 
 
 def _packed(panel: Panel) -> dict[str, Any]:
-    """Return a panel for the page's program: its specification, and its rows with their names once."""
+    """Return a panel for the page's script: its specification, and its rows without repeated column names."""
     spec = _without_legends(panel.for_page())  # the filter is the legend
     if any("loss" in row for row in panel.rows):
         spec = _filtered(spec)
@@ -126,7 +126,7 @@ def _packed(panel: Panel) -> dict[str, Any]:
 
 
 def _filtered(spec: Any) -> Any:
-    """Return a specification that shows the losses of the signal "shown" wherever it takes the rows."""
+    """Return a specification that filters the rows by the signal "shown" wherever it uses them."""
     if isinstance(spec, list):
         return [_filtered(value) for value in spec]
     if not isinstance(spec, dict):
@@ -145,5 +145,5 @@ def _without_legends(spec: Any) -> Any:
 
 
 def _short(value: Any) -> Any:
-    """Return a number with the digits that a screen can show."""
+    """Return a number rounded to the 5 digits that matter on a screen."""
     return float(f"{value:.5g}") if isinstance(value, float) else value

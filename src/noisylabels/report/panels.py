@@ -1,7 +1,7 @@
-"""The kinds of panels that figures of results are made of, and figures as sets of panels.
+"""Panels of figures of results (lines, heatmaps, dots, pairs), and figures as sets of panels.
 
-A panel is handed rows and knows nothing of runs. It stands alone on a page, where it takes the width there is
-and the page's own legend; in a file the panels of a figure stand side by side over one legend.
+A panel is drawn from given rows. On a page each panel stands alone, at the available width and with the
+page's legend; in a file the panels of a figure stand side by side and share one legend.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from typing import Any
 from noisylabels.report.theme import CONFIG, GRAY, Theme, import_altair
 
 VEGA_LITE = "6.1"
-"""The version of Vega-Lite that figures are written for: altair 6's."""
+"""The version of Vega-Lite of all figures: that of altair 6."""
 
 DATA = "rows"
-"""What the data of a panel are called."""
+"""The name of a panel's data."""
 
 WIDTH, HEIGHT = 300, 220
-"""Of a panel in a file, in pixels."""
+"""Size of a panel in a file, in pixels."""
 
 SHARE = ".0%"
 Rows = Sequence[Mapping[str, Any]]
@@ -34,11 +34,11 @@ class Panel:
 
     Args:
         title: one line.
-        chart: an altair chart whose data are called as `DATA` says; without a width.
+        chart: an altair chart of the named data `DATA`, without a width.
         rows: the data.
-        losses: names that the legend of a file must have; those of the page filter by the field "loss".
+        losses: names in the legend of a file; a page filters rows by their field "loss".
         width, height: in a file.
-        hover: a layer that only a page has use for.
+        hover: an interactive layer for pages only.
     """
 
     title: str
@@ -51,20 +51,20 @@ class Panel:
 
     @cached_property
     def _drawn(self) -> dict[str, Any]:
-        # Without altair's check against the schema of Vega-Lite, which a test makes: it takes seconds.
+        # Without altair's validation against the Vega-Lite schema, which takes seconds; a test does it.
         made: dict[str, Any] = self.chart.properties(height=self.height).to_dict(validate=False)
         return {key: value for key, value in made.items() if key not in ("$schema", "config")}
 
     def for_file(self, titled: bool) -> dict[str, Any]:
-        """Return the Vega-Lite specification without its data, its title above where it has one."""
+        """Return the Vega-Lite specification without its data, with the title if `titled`."""
         return self._drawn | {"width": self.width} | ({"title": self.title} if titled else {})
 
     def for_page(self) -> dict[str, Any]:
-        """Return the same for a page, which writes titles itself, as wide as there is room."""
+        """Return the specification for a page, as wide as its container, without a title."""
         made = self._drawn
         if self.hover is not None:
             layers = [made, self.hover.to_dict(validate=False)]
-            # what stands in a layer goes over what stands above it: the data that the page filters
+            # data in a layer would override those above, which the page filters
             above = ("$schema", "config", "data", "height")
             inner = [{key: value for key, value in each.items() if key not in above} for each in layers]
             made = {"data": made["data"], "height": self.height, "layer": inner}
@@ -76,11 +76,11 @@ class Figure:
     """Panels under one title.
 
     Args:
-        name: of its files, such as "fig4a-gap-symmetric".
+        name: the name of its files, such as "fig4a-gap-symmetric".
         title: one line.
-        caption: what is shown, with units and n.
+        caption: describes the content, with units and n.
         panels: in reading order.
-        columns: how many stand side by side in a file.
+        columns: number of panels side by side in a file.
     """
 
     name: str
@@ -97,7 +97,7 @@ class Figure:
             datasets[f"{DATA}{number}"] = list(panel.rows)
             parts.append(part)
         widths = [panel.width + 60 for panel in self.panels[: self.columns]]
-        # a legend serves all panels, unless one has colors for numbers
+        # all panels share a legend, unless the colors of one stand for numbers
         shared = all(panel.losses for panel in self.panels)
         return {
             "$schema": "https://vega.github.io/schema/vega-lite/v6.json",
@@ -117,7 +117,7 @@ class Figure:
 
 
 def _renamed(spec: Any, name: str) -> Any:
-    """Return a specification whose data are called otherwise."""
+    """Return a specification with its data renamed to `name`."""
     if isinstance(spec, dict):
         return {
             key: {"name": name} if key == "data" and value == {"name": DATA} else _renamed(value, name)
@@ -127,7 +127,7 @@ def _renamed(spec: Any, name: str) -> Any:
 
 
 def chart() -> Any:
-    """Return a chart of the rows that a panel is handed."""
+    """Return a chart of a panel's rows."""
     altair = import_altair()
     return altair.Chart(altair.NamedData(DATA))
 
@@ -146,16 +146,16 @@ def lines(
     width: int = WIDTH,
     ticks: Sequence[float] | None = None,
 ) -> Panel:
-    """Return lines over numbers, a band of spread around each where there is one.
+    """Return lines over a numeric axis, each with a band for its spread if given.
 
     Args:
         title: of the panel.
-        rows: with loss, x, y and, where there is a spread, low and high.
-        looks, losses: of the figure's legend.
+        rows: with loss, x, y and, for a spread, low and high.
+        theme, losses: colors and names of the figure's legend.
         x_title, y_title: of the axes, with units.
-        points: draw each, with a bar for its spread in place of the band; for few of them.
+        points: draw points with bars instead of a band; for few points.
         format: of numbers on the y axis.
-        domain: of the y axis; by default what the rows need.
+        domain: of the y axis; by default the range of the rows.
         width: in a file.
         ticks: of the x axis.
     """
@@ -189,18 +189,19 @@ def lines(
         )
     else:
         layers = altair.layer(spread.mark_area(clip=True, opacity=0.15), drawn)
-    return Panel(title, layers, rows, tuple(losses), width=width, hover=_readings(losses, format))
+    return Panel(title, layers, rows, tuple(losses), width=width, hover=_hover_rule(losses, format))
 
 
-def _readings(losses: Sequence[str], format: str) -> Any:
-    """Return a rule that follows the pointer and reads every line off where it stands."""
+def _hover_rule(losses: Sequence[str], format: str) -> Any:
+    """Return a rule that follows the pointer, with a tooltip of the values of all lines there."""
     altair = import_altair()
     nearest = altair.selection_point(
         name="at", fields=["x"], nearest=True, on="pointerover", clear="pointerout", empty=False
     )
     digits = ".1%" if format == SHARE else format
-    # Fields are numbered: in the name of one, Vega would read dots, brackets and quotes. The pointer meets a
-    # cell around the rule, whose datum is the rule. A loss that is filtered out is undefined, and not shown.
+    # Fields are numbered, because Vega would interpret dots, brackets and quotes in their names. The pointer
+    # hits a cell around the rule, whose datum is the rule. A loss that is filtered out is undefined, so it is
+    # not shown.
     fields = {"at": "format({}.x, '~g')"} | {loss: f"{{}}.loss{place}" for place, loss in enumerate(losses)}
     shown = ", ".join(f"{json.dumps(k)}: {v.format('(datum.datum || datum)')}" for k, v in fields.items())
     return (
@@ -210,7 +211,7 @@ def _readings(losses: Sequence[str], format: str) -> Any:
             f" + (isValid(datum.high) ? ' ± ' + format(datum.high - datum.y, '{digits}') : '')",
             field=f"'loss' + indexof({json.dumps(list(losses))}, datum.loss)",
         )
-        .transform_pivot("field", value="reading", groupby=["x"], op="min")  # of one text
+        .transform_pivot("field", value="reading", groupby=["x"], op="min")  # each group has one text
         .mark_rule(color=GRAY)
         .encode(
             x="x:Q",
@@ -232,15 +233,15 @@ def heatmap(
     domain: Sequence[float] = (0.0, 1.0),
     unit: str = "per cent",
 ) -> Panel:
-    """Return a grid of numbers, darker where they are larger.
+    """Return a grid of numbers, the larger the darker.
 
     Args:
         title: of the panel.
-        rows: with name (its row), column, value (for the color), text (what is printed), and reading (what a
-            pointer is shown); loss too, where a name is one.
-        columns, names: in their order.
+        rows: with name (the row of the grid), column, value (for the color), text (printed in the cell) and
+            reading (the tooltip); also loss if the names are losses.
+        columns, names: in order.
         x_title, y_title: of the axes.
-        domain: of the colors.
+        domain: range of values of the color scale.
         unit: of the numbers.
     """
     altair = import_altair()
@@ -297,16 +298,16 @@ def dots(
     zero: bool = True,
     width: int = WIDTH,
 ) -> Panel:
-    """Return a line a loss: its mean, a bar for its spread and a tick for every run.
+    """Return one row per loss: its mean, a bar for its spread and a tick per run.
 
     Args:
         title: of the panel.
-        rows: with loss and x (a run's value), and on one row of each loss mean, low and high and reading.
-        looks: the colors.
+        rows: with loss and x (the value of a run), and in one row per loss mean, low, high and reading.
+        theme: the colors.
         names: losses from top to bottom.
         x_title: of the axis, with its unit.
-        format: of its numbers.
-        zero: whether it has a line at 0.
+        format: of the axis's numbers.
+        zero: draw a line at 0.
         width: in a file.
     """
     altair = import_altair()
@@ -347,15 +348,15 @@ def pairs(
     kinds: tuple[str, str],
     format: str = SHARE,
 ) -> Panel:
-    """Return a line a loss between two values: the first a filled point, the second a hollow one.
+    """Return one line per loss between two values, the first a filled point, the second a hollow one.
 
     Args:
         title: of the panel.
         rows: with loss, first, second and reading.
-        looks: the colors.
+        theme: the colors.
         names: losses from top to bottom.
         x_title: of the axis, with its unit.
-        kinds: what the two are, for the title of the axis.
+        kinds: names of the two values, for the title of the axis.
         format: of numbers.
     """
     altair = import_altair()

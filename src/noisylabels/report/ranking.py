@@ -1,4 +1,4 @@
-"""The critical-difference diagram."""
+"""The critical-difference diagram of mean ranks."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from noisylabels.report.panels import Panel, chart
 from noisylabels.report.theme import GRAY, import_altair
 
 WIDTH, LINE = 640, 27
-"""In pixels, in a file: of the whole, and of a line of text."""
+"""Width of the diagram and height of a line of text in a file, in pixels."""
 
 
 def ranking(
     title: str, mean_ranks: Mapping[str, float], groups: Sequence[Sequence[str]], critical: float
 ) -> Panel:
-    """Return losses on an axis of mean ranks, the best at the left, a bar over those not told apart.
+    """Return losses on an axis of mean ranks, best at the left, with a bar over those that do not differ.
 
     Args:
         title: of the panel.
-        mean_ranks: loss -> mean rank, 1 the best.
-        groups: losses that do not differ, best first.
-        critical: the difference of mean ranks from which two do; drawn as a length.
+        mean_ranks: loss -> mean rank, 1 being the best.
+        groups: groups of losses that do not differ significantly, best first.
+        critical: the critical difference of mean ranks; drawn as a length.
 
     Source: Demšar, JMLR 2006, section 3.2.4.
     """
@@ -44,14 +44,14 @@ def ranking(
         rows.append({"kind": side, "name": text, "x": edge, "y": depth, "reading": reading})
     for level, group in enumerate(groups):
         bar = {"kind": "bar", "x": mean_ranks[group[0]] - 0.06, "x2": mean_ranks[group[-1]] + 0.06}
-        rows.append(bar | {"y": 0.6 * level + 0.6, "reading": f"not told apart: {', '.join(group)}"})
-    told = f"critical difference {critical:.2f}"
-    rows.append({"kind": "length", "x": 1.0, "x2": 1.0 + critical, "y": -1.9, "reading": told})
+        rows.append(bar | {"y": 0.6 * level + 0.6, "reading": f"no difference found: {', '.join(group)}"})
+    reading = f"critical difference {critical:.2f}"
+    rows.append({"kind": "length", "x": 1.0, "x2": 1.0 + critical, "y": -1.9, "reading": reading})
     text_at = {"kind": "length text", "x": 1.0 + critical / 2, "y": -1.9}
-    rows.append(text_at | {"name": f"CD = {critical:.2f}", "reading": told})
+    rows.append(text_at | {"name": f"CD = {critical:.2f}", "reading": reading})
 
     lowest = first + half - 0.4
-    # room for the longest name at either side, at 8 pixels a letter
+    # room for the longest name at either side, at 8 pixels per letter
     share = min(0.3, 8 * (max(map(len, order)) + 6) / WIDTH)
     room = (count - 0.2) * share / (1 - 2 * share)
     domain = [0.6 - room, count + 0.4 + room]

@@ -14,16 +14,16 @@ from noisylabels.core.checks import InputError
 
 @dataclass(frozen=True)
 class Number:
-    """A mean as a table shows it.
+    """A mean in a table.
 
     Args:
         mean: in the unit that is printed.
         deviation: sample standard deviation, or None for one value.
-        low, high: the 95 % interval of the mean, or None for one value; the CSV has it.
-        n: how many values; None if that is not known.
-        bold: whether it stands out.
-        signed: print a + before what is not negative.
-        digits: after the point.
+        low, high: the 95 % interval of the mean, or None for one value; written to the CSV.
+        n: number of values; None if unknown.
+        bold: True to print it in bold.
+        signed: print a + before numbers that are not negative.
+        digits: number of decimals.
     """
 
     mean: float
@@ -52,14 +52,14 @@ class Table:
     """A table.
 
     Args:
-        name: of its files, such as "table1-symmetric".
+        name: the name of its files, such as "table1-symmetric".
         title: one line.
-        columns: as many as each row has cells; the first is what a row is about.
-        rows: cells; None where there is nothing.
-        note: what a reader must know: unit, n, what is bold.
+        columns: one title per cell of a row; the first column names the rows.
+        rows: cells; None for an empty one.
+        note: facts that a reader needs: unit, n, the meaning of bold.
 
     Raises:
-        InputError: a row of another length.
+        InputError: a row with another number of cells.
     """
 
     name: str
@@ -95,8 +95,8 @@ def markdown(table: Table) -> str:
 
 
 _MARKDOWN = r"[\\*<|~\[]|&(?=#?\w+;)|(?<![^\W_])_|_(?![^\W_])"
-"""What has a meaning in a line of Markdown: so that 2*nce+0.5*rce is no emphasis. Underscores in words, and
-the backticks of commands in notes, stay."""
+"""Characters to escape in Markdown, so that 2*nce+0.5*rce is no emphasis. Underscores within words and the
+backticks of commands in notes are kept."""
 
 _LATEX = {
     "\\": r"\textbackslash{}",
@@ -119,14 +119,14 @@ def latex(table: Table) -> str:
     """Return a table as a LaTeX float; it needs the package booktabs."""
 
     def text(value: str) -> str:
-        return "".join(_LATEX.get(mark, mark) for mark in value).replace("--", "-{}-")  # no dash
+        return "".join(_LATEX.get(mark, mark) for mark in value).replace("--", "-{}-")  # no en dash
 
     def cell(value: Cell) -> str:
         written = "" if value is None else text(str(value))
         return rf"\textbf{{{written}}}" if isinstance(value, Number) and value.bold else written
 
     def row(cells: Iterable[str]) -> str:
-        # what follows \\ may be taken for its argument
+        # LaTeX could read [ or * after \\ as its argument
         return re.sub(r"^(?=[\[*])", "{}", " & ".join(cells)) + r" \\"
 
     numeric = _numeric(table)
@@ -150,7 +150,7 @@ def latex(table: Table) -> str:
 
 
 def comma_separated(table: Table) -> str:
-    """Return a table as CSV: a column of numbers becomes five, its mean, sd, low, high and n, unrounded."""
+    """Return a table as CSV; a column of numbers becomes five, unrounded: mean, sd, low, high and n."""
     numeric = _numeric(table)
     parts = ("mean", "sd", "low", "high", "n")
     out = io.StringIO()
@@ -180,11 +180,11 @@ def _numeric(table: Table) -> list[bool]:
 
 
 LONG = 60
-"""Text of so many letters makes a table wordy: one to read, whose rows are cards on a small screen."""
+"""A table with a longer text, in characters, shows its rows as cards on small screens."""
 
 
 def hypertext(table: Table) -> str:
-    """Return a table as HTML; a cell carries the value that it sorts by."""
+    """Return a table as HTML, in which each cell has the value to sort by."""
     texts = [cell for row in table.rows for cell in row if isinstance(cell, str)]
     wordy = any(len(text) > LONG for text in texts)
     small = not wordy and len(table.columns) <= 5

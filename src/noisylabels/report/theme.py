@@ -1,4 +1,4 @@
-"""How every figure looks: colors, dashes, shapes, type."""
+"""The theme of all figures: colors, dashes, shapes and fonts."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ PALETTE = (
     *("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C6D31"),
     *("#44AA99", "#332288", "#999933", "#882255"),
 )
-"""Okabe and Ito's colors, which people with any color vision can tell apart, without the yellow that is
-lost on white, for which a brown stands in; then four of Paul Tol's, for the ninth to the twelfth line, in an
-order in which those that look alike to somebody have different dashes."""
+"""Okabe and Ito's colors, which are distinct for any color vision, with a brown instead of their yellow,
+which is hard to see on white; then four of Paul Tol's for the ninth to the twelfth line, ordered so that
+colors that look alike with some color vision have different dashes."""
 
 DASHES: tuple[tuple[int, ...], ...] = ((1, 0), (8, 3), (2, 2), (8, 3, 2, 3))
-"""A dash a line as well, so that lines that lie on each other, or a print in gray, can be read."""
+"""Dashes tell lines apart as well, where lines overlap or a figure is printed in gray."""
 
 SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down")
 
@@ -26,10 +26,10 @@ GRAY = "#666666"
 
 @dataclass(frozen=True)
 class Theme:
-    """One color, dash and shape a name, the same in every figure that is drawn with it.
+    """One color, dash and shape per name, the same in every figure with this theme.
 
     Args:
-        names: of lines, in the order of the legend.
+        names: names of lines, in the order of the legend.
     """
 
     names: Sequence[str]
@@ -39,13 +39,13 @@ class Theme:
         return PALETTE[self.names.index(name) % len(PALETTE)]
 
     def dash(self, name: str) -> list[int]:
-        """Return its dash."""
+        """Return the dash of a line."""
         place = self.names.index(name)
-        # moved on by one where the colors begin anew, so that no two of 48 lines look alike
+        # shifted by one when the colors repeat, so that no two of 48 lines look alike
         return list(DASHES[(place + place // len(PALETTE)) % len(DASHES)])
 
     def shape(self, name: str) -> str:
-        """Return the shape of its points."""
+        """Return the shape of a line's points."""
         return SHAPES[self.names.index(name) % len(SHAPES)]
 
     def encode(
@@ -54,15 +54,15 @@ class Theme:
         """Return encodings of color, strokeDash or shape for some of the names.
 
         Args:
-            field: that holds the name.
-            names: those of the figure, which its legend lists.
-            channels: of "color", "strokeDash", "shape".
-            legend: "lines" or "points", or None for none. Layers must agree, and their legends are then one.
+            field: the field that contains the name.
+            names: the names in the figure, which its legend lists.
+            channels: any of "color", "strokeDash", "shape".
+            legend: "lines", "points", or None for no legend. Layers with the same value share one legend.
         """
         altair = import_altair()
         look = {"color": self.color, "strokeDash": self.dash, "shape": self.shape}
         make = {"color": altair.Color, "strokeDash": altair.StrokeDash, "shape": altair.Shape}
-        symbols: dict[str, Any] = {"symbolOpacity": 1}  # whatever the marks are
+        symbols: dict[str, Any] = {"symbolOpacity": 1}  # for any marks
         if legend == "lines":
             symbols |= {"symbolType": "stroke", "symbolSize": 500, "symbolStrokeWidth": 3}
         mute = {None: channels, "lines": (), "points": ("strokeDash",)}[legend]
@@ -79,7 +79,7 @@ class Theme:
 
 
 def import_altair() -> Any:
-    """Return altair, or raise an `InputError` that says how to get it."""
+    """Return altair, or raise an `InputError` that names the packages to install."""
     try:
         import altair
         import vl_convert  # noqa: F401  altair draws SVG and PNG with it
@@ -121,9 +121,9 @@ CONFIG: dict[str, Any] = {
         "offset": 24,
     },
 }
-"""The project's looks: readable type, quiet grid, white ground."""
+"""Vega-Lite configuration of all figures: readable fonts, light grid, white background."""
 
 
 def styled(chart: Any) -> Any:
-    """Return an altair chart with the project's looks."""
+    """Return an altair chart with this configuration."""
     return chart.configure(**CONFIG)

@@ -1,4 +1,4 @@
-"""The fast path, by torch's operations, against the reference: the same, whatever is asked for."""
+"""The fast path by torch's operations, against the reference, with all options."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def gradient(call, z, up=None):
 
 
 def both(text, z, t, up=None, **how):
-    """Return value and gradient of the fast path and of the reference; both have been there."""
+    """Return value and gradient of the fast path and of the reference, after checking that both were used."""
     made = loss(text, **how)
     target = TargetOptions(made.weight, made.reduction, made.ignore_index, 0.0)
     assert fused._fitting(made._plan, z, t, target) is not None
@@ -67,7 +67,7 @@ def assert_same(text, z, t, up=None, rtol=None, atol=None, **how):
 
 @pytest.fixture(autouse=True)
 def operations(monkeypatch):
-    """The compiled kernel has tests of its own (test_native.py)."""
+    """Disable the compiled kernel, which test_native.py tests."""
     monkeypatch.setattr(native, "takes", lambda *given: False)
 
 
@@ -388,7 +388,7 @@ def test_a_slope_of_ones_own():
     finally:
         losses.unregister("line")
     for wrong, words in ((lambda x, p: (p, p), "costs"), (lambda x, p: ((1 - p) ** 2, p), "slopes")):
-        with pytest.raises(InputError, match=f"sloped of 'sq' gives {words} other than phi's"):
+        with pytest.raises(InputError, match=f"sloped of 'sq' returns {words} that differ from phi's"):
             losses.register("sq", squared, sloped=wrong)
     with pytest.raises(InputError, match="acts entry by entry"):
         losses.register("sq", squared, sloped=sloped, pointwise=False)

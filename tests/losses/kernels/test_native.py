@@ -1,4 +1,4 @@
-"""The compiled kernel against the reference, for every generation of processors that can run here."""
+"""The compiled kernel against the reference, for every instruction set that this CPU supports."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ CLASSES = (2, 10, 31, 32, 33, 100, 1001)  # about where rows of few classes end
 
 @pytest.fixture(scope="session")
 def compiled(tmp_path_factory):
-    """The kernels, by generation."""
+    """Return the compiled kernels by instruction set."""
     made = compile_native(tmp_path_factory.mktemp("native"))
     return {file.stem.removeprefix("_native-"): file for file in made}
 
@@ -49,7 +49,7 @@ def kernel(request, compiled, monkeypatch):
 
 @pytest.fixture
 def ran(monkeypatch):
-    """What the kernel was called with."""
+    """Return the list of arguments of the kernel's calls."""
     calls = []
     run = native.run
     monkeypatch.setattr(native, "run", lambda *given: calls.append(given) or run(*given))
@@ -70,7 +70,7 @@ def gradient(call, z, up=None):
 
 
 def right(made, z, t, up=None):
-    """Value and gradient of the reference in double precision."""
+    """Return value and gradient of the reference in double precision."""
     weight = None if made.weight is None else made.weight.double()
     how = TargetOptions(weight, made.reduction, made.ignore_index, 0.0)
     up = None if up is None else up.double()
@@ -280,8 +280,8 @@ def test_labels_out_of_range_write_nothing(kernel):
 def test_the_compiler_is_named_when_it_fails(tmp_path, monkeypatch, capsys):
     script = str(Path(native.__file__).with_name("compile_native.py"))
     for compiler, words in (
-        ("no-such-compiler", "no C compiler"),
-        ("false", "could not be compiled by false"),
+        ("no-such-compiler", "no C compiler found"),
+        ("false", "false could not compile native.c"),
     ):
         copy = tmp_path / compiler
         copy.mkdir()

@@ -1,4 +1,4 @@
-"""The GPU's kernel: what it computes, on a card or through Triton's interpreter, and that it compiles."""
+"""The GPU kernel: its results, on a GPU or in Triton's interpreter, and that it compiles."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ triton = pytest.importorskip("triton")
 
 
 def rows(**environment):
-    """Run triton_rows.py in a process of its own: the interpreter is chosen before triton is imported."""
+    """Run triton_rows.py in a new process, because the interpreter is chosen before triton is imported."""
     source = str(Path(noisylabels.__file__).parents[1])
     file = Path(__file__).with_name("triton_rows.py")
     done = subprocess.run(
@@ -66,7 +66,7 @@ def compiled(kernel, arguments, constants, warps):
     "text", [*PAPER, "gce+nnagce", "5*nfl+5*nnfl+js", "ntaylor_ce(t=5)+phuber_ce+aul+ael"]
 )
 def test_it_compiles_for_a_card(text, tmp_path, monkeypatch):
-    """Types are looked at there, which the interpreter does not do."""
+    """The compiler checks types, which the interpreter does not."""
     monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
     from noisylabels.losses.kernels import gpu
     from noisylabels.losses.kernels import triton_kernels as kernels

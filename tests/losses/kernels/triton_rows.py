@@ -1,9 +1,9 @@
-"""The GPU's kernel against the reference in float64: on a card, or through Triton's interpreter on the CPU.
+"""Compare the GPU kernel with the reference in float64: on a GPU, or with Triton's interpreter on the CPU.
 
-The interpreter is chosen before triton is imported, so that `test_triton.py` runs this file in a process of
-its own: TRITON_INTERPRET=1 python -m pytest tests/losses/kernels/triton_rows.py; without it on a GPU.
-An interpreted row takes milliseconds, so that batches are of a few rows, and what all losses share is
-asked of few.
+The interpreter must be chosen before triton is imported, so `test_triton.py` runs this file in a process
+of its own: TRITON_INTERPRET=1 python -m pytest tests/losses/kernels/triton_rows.py; on a GPU, unset the
+variable. An interpreted row takes milliseconds, so
+batches have few rows, and what all losses share is asked of few.
 """
 
 from __future__ import annotations
@@ -199,7 +199,9 @@ def test_the_first_failure_warns_once_and_the_other_way_is_taken(kernels, monkey
         raise RuntimeError("no such card\nand more")
 
     monkeypatch.setattr(kernels, "_launch", fail)
-    with pytest.warns(RuntimeWarning, match=r"GPU kernel failed \(no such card\); the slower way is taken"):
+    with pytest.warns(
+        RuntimeWarning, match=r"failed \(no such card\); this process uses the slower torch operations"
+    ):
         found = gradient(lambda z: loss("nce+mae")(z, t), z)
     again = gradient(lambda z: loss("nce+mae")(z, t), z)
     for values in (found, again):

@@ -1,7 +1,7 @@
-"""Compiles `native.c` beside itself: when the package is installed, and by ``python compile_native.py``.
+"""Compile `native.c` beside itself: when the package is installed, or by ``python compile_native.py``.
 
-It takes nothing but the standard library and a C compiler: ``$CC``, or cc. Every generation of processors
-that the compiler knows gets a file of its own, and `native.py` takes the best that the machine can run.
+It needs nothing but the standard library and a C compiler: ``$CC``, or cc. It writes one file per instruction
+set that the compiler supports; `native.py` loads the fastest that the CPU supports.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 
-# No -ffast-math: infinities and NaN are to go through. No contraction: the source says where it is meant.
+# No -ffast-math: infinities and NaN must propagate. No contraction: the source uses FMA where it is meant.
 FLAGS = ("-std=c11", "-O3", "-fopenmp-simd", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=off")
 
 GENERATIONS = {
@@ -28,16 +28,16 @@ GENERATIONS = {
 
 
 def source_number() -> int:
-    """Return a number that tells `native.c` from other versions: compiled in, and asked for when loaded."""
+    """Return a checksum of `native.c`; it is compiled into the kernel and compared when that is loaded."""
     return zlib.crc32((HERE / "native.c").read_bytes()) & 0x7FFFFFFF
 
 
 def compile_native(folder: Path = HERE, generations: tuple[str, ...] = tuple(GENERATIONS)) -> list[Path]:
-    """Compile `native.c` for each generation into `folder`; return the files. What was there before goes.
+    """Compile `native.c` into `folder` once per instruction set, replacing old files; return the new ones.
 
     Raises:
-        OSError: there is no compiler.
-        subprocess.CalledProcessError: it could not compile what every processor can run.
+        OSError: no compiler was found.
+        subprocess.CalledProcessError: the version without special instructions did not compile.
     """
     compiler = shlex.split(os.environ.get("CC", "")) or ["cc"]
     intel = platform.machine().lower() in ("x86_64", "amd64")
@@ -48,7 +48,7 @@ def compile_native(folder: Path = HERE, generations: tuple[str, ...] = tuple(GEN
         file = folder / f"_native-{name}.so"
         if name != "plain" and not intel:
             continue
-        with tempfile.TemporaryDirectory(dir=folder) as room:  # no other process sees half a file
+        with tempfile.TemporaryDirectory(dir=folder) as room:  # other processes never read a partial file
             raw = Path(room) / "native.so"
             command = [*compiler, *FLAGS, *GENERATIONS[name], "-fPIC", "-shared", "-pthread"]
             command.append(f"-DABI={source_number()}")
@@ -57,21 +57,21 @@ def compile_native(folder: Path = HERE, generations: tuple[str, ...] = tuple(GEN
             if done.returncode == 0:
                 raw.replace(file)
                 made.append(file)
-            elif name == "plain":  # of the others an old compiler may know nothing
+            elif name == "plain":  # an old compiler may not support the others
                 raise subprocess.CalledProcessError(done.returncode, command, done.stdout, done.stderr)
     return made
 
 
 def main() -> None:
-    """Compile, or say in a line why not."""
+    """Compile the kernel, or exit with one line that gives the reason."""
     try:
         made = compile_native()
     except OSError as error:
         sys.exit(
-            f"no C compiler ({error}): the losses compute with torch's operations; install one, or set CC"
+            f"no C compiler found ({error}), so the losses use torch's operations; install one, or set CC"
         )
     except subprocess.CalledProcessError as error:
-        sys.exit(f"native.c could not be compiled by {error.cmd[0]}: {error.stderr.strip()}")
+        sys.exit(f"{error.cmd[0]} could not compile native.c: {error.stderr.strip()}")
     print("compiled", *(file.name for file in made))
 
 

@@ -1,24 +1,25 @@
-"""The fast path of the losses: the value, and from the same pass its gradient by the logits.
+"""The fast path of the losses: compute a value and its gradient with respect to the logits in one pass.
 
-It takes what training gives nearly always: integer labels, one view, no wrapper, no label smoothing, and
-per-label functions whose slopes are known (`slopes.py`). All else goes through `evaluation.py`, the
-reference, whose numbers these are up to rounding.
+It covers nearly all training: integer labels, one view, no wrapper, no label smoothing, and per-label
+functions whose slopes are known (`slopes.py`). Everything else goes through the reference, `evaluation.py`;
+the two agree up to rounding.
 
 With ``x = -log p``, ``h_k = dv/dx_k`` and ``H = Σ_k h_k`` the gradient of a value v is ``p_j H - h_j``, and
 
-- a cost at the label has ``h_k = [k=y] phi'(x_y)``: one number an example, whatever phi is;
+- a cost at the label has ``h_k = [k=y] phi'(x_y)``: one number per example for any phi;
 - a share of a sum over the labels, ``r = phi(x_y)/S``, has ``h_k = ([k=y] phi'(x_y) - r phi'(x_k))/S``. For
-  cross entropy phi' is 1 and ``S = Σ_k x_k``: but for the label, h is constant. Others take phi and phi'
-  over all classes;
+  cross entropy phi' is 1 and ``S = Σ_k x_k``: h is constant except at the label. Other functions need phi
+  and phi' for all classes;
 - the negative form has the same h, with S the sum of its gains.
 
-So every sum of terms comes to ``p_j H + lift + Σ c phi'(x_j) - [j=y] rise``, a few numbers an example.
+So the gradient of every sum of terms is ``p_j H + lift + Σ c phi'(x_j) - [j=y] rise``, where H, lift, c and
+rise are a few numbers per example.
 
-Rows go through in blocks that stay in the processor's cache, and the only N x K tensor is the gradient.
-The softmax is taken apart (maximum, difference, exponential, sum): its exponentials are the p that the
-gradient wants, and ``torch.log_softmax`` goes row by row, which is slow where classes are few.
+Rows are processed in blocks that stay in the CPU cache, and the only N x K tensor is the gradient. The
+softmax is split into its steps (maximum, difference, exponential, sum): its exponentials give the p that the
+gradient needs, and ``torch.log_softmax`` goes row by row, which is slow for few classes.
 
-On a processor the compiled kernel (`native.py`) does all this where it is installed and knows the loss.
+On the CPU, the compiled kernel (`native.py`) does all this if it is installed and supports the loss.
 """
 
 from __future__ import annotations
@@ -38,55 +39,56 @@ from noisylabels.losses.forms import NEGATIVE, NORMALIZE, P_MIN, SELECT, Form, w
 from noisylabels.losses.kernels import native, slopes
 
 BLOCK = 2**17
-"""Logits a block and thread: half a MB, so that a block and what is made of it fit a core's cache."""
+"""Logits per block and thread: half a MB, so that a block and its intermediates fit in a core's cache."""
 
 SMALL_BLOCK = 2**16
-"""The same where costs of all classes are made of each block."""
+"""The same for losses that need the costs of all classes."""
 
-_TYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
+DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
+"""Types of logits that the fast path supports."""
 
 KERNEL_DEVICES = ("cuda",)
-"""Where `gpu.py` does the work, if there is triton."""
+"""Device types on which `gpu.py` is used if triton is installed."""
 
 _Costs = Callable[[Tensor, Tensor], tuple[Tensor, Tensor | float]]
 
 
 class _Steps(NamedTuple):
-    """What to compute for a number of classes: weights and functions."""
+    """The weights and functions that a loss needs for one number of classes."""
 
     at_label: list[tuple[float, _Costs]]
     nce: float
-    """The weight of normalized cross entropy, whose sum over the labels takes no pass of its own."""
+    """The weight of normalized cross entropy, whose sum over the labels needs no extra pass."""
     shares: list[tuple[float, Callable[..., tuple[Tensor, Tensor]], Form | None]]
-    """Of other sums over the labels, with the form; None: `slopes.fl_share`, which comes last."""
+    """Weight, function and form of other shares of sums; a form of None means `slopes.fl_share`, the last."""
     wants_p: bool
     native: Any = None
-    """The same for the compiled kernel, if there is one and it knows all of it."""
+    """The same as the compiled kernel reads it; None if it is not installed or does not support the loss."""
 
 
 class Plan:
-    """The parts of a loss, and how the fast path computes them if it can."""
+    """The parts of a loss, and the fast path's steps for them per number of classes."""
 
     def __init__(self, parts: Sequence[Part]) -> None:
         self.parts = parts
         self._steps: dict[int, _Steps] = {}
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"parts": self.parts, "_steps": {}}  # what is kept is of this installation's kernel
+        return {"parts": self.parts, "_steps": {}}  # the steps depend on this installation's kernel
 
     @property
     def fast(self) -> bool:
-        """Whether the fast path knows all parts."""
+        """True if the fast path supports all parts."""
         return all(part.sloped is not None for part in self.parts)
 
     def steps(self, num_classes: int) -> _Steps | None:
-        """Return what to compute for so many classes; None if it goes through the reference."""
-        if torch.compiler.is_compiling():  # a compiler would guard what is kept
+        """Return the steps for `num_classes` classes, or None if the loss needs the reference."""
+        if torch.compiler.is_compiling():  # torch.compile would guard on the cached steps
             return _steps(self.parts, num_classes) if self.fast else None
         found = self._steps.get(num_classes)
         if found is None and self.fast:
             found = _steps(self.parts, num_classes)
-            if all(kind is None for _, _, kind in found.shares):  # at most one, of a focal loss
+            if all(kind is None for _, _, kind in found.shares):  # at most one, a focal loss's
                 nfl = found.shares[0][:2] if found.shares else None
                 found = found._replace(native=native.prepare(found.at_label, found.nce, nfl))
             self._steps[num_classes] = found
@@ -122,48 +124,48 @@ def _steps(parts: Sequence[Part], num_classes: int) -> _Steps:
     return _Steps(at_label, nce, shares, wants_p)
 
 
-def evaluate(plan: Plan, logits: Tensor | Sequence[Tensor], target: Tensor, how: TargetOptions) -> Tensor:
-    """Return the reduced weighted sum of the parts of a plan, the fast way where there is one."""
+def evaluate(plan: Plan, logits: Tensor | Sequence[Tensor], target: Tensor, options: TargetOptions) -> Tensor:
+    """Return the reduced weighted sum of a plan's parts, by the fast path where it supports them."""
     if type(logits) is Tensor and type(target) is Tensor:
-        steps = _fitting(plan, logits, target, how)
+        steps = _fitting(plan, logits, target, options)
         if steps is not None:
             function = _Traced if torch.compiler.is_compiling() else _Fused
             try:
                 if logits.requires_grad and torch.is_grad_enabled():
-                    value: Tensor = function.apply(logits, target, plan, how)  # type: ignore[no-untyped-call]
+                    value: Tensor = function.apply(logits, target, plan, options)  # type: ignore[no-untyped-call]
                     return value
-                return _run(steps, logits, target, how, gradient=False)[0]
+                return value_and_gradient(steps, logits, target, options, gradient=False)[0]
             except (RuntimeError, IndexError):
-                evaluation.check_labels(target, logits.shape[1], how.ignore_index)
+                evaluation.check_labels(target, logits.shape[1], options.ignore_index)
                 raise
-    return evaluation.evaluate(plan.parts, logits, target, how)
+    return evaluation.evaluate(plan.parts, logits, target, options)
 
 
-def _fitting(plan: Plan, logits: Tensor, target: Tensor, how: TargetOptions) -> _Steps | None:
-    """Return what to compute; None if it is for the reference, and so is whatever is wrong."""
+def _fitting(plan: Plan, logits: Tensor, target: Tensor, options: TargetOptions) -> _Steps | None:
+    """Return the steps for these arguments, or None to let the reference compute or refuse them."""
     shape = logits.shape
     kind = target.dtype
     if (
         len(shape) < 2
         or shape[1] < 2
         or target.shape != (shape[:1] if len(shape) == 2 else shape[:1] + shape[2:])
-        or logits.dtype not in _TYPES
+        or logits.dtype not in DTYPES
         or (kind is not torch.int64 and (kind.is_floating_point or kind.is_complex or kind is torch.bool))
-        or how.label_smoothing
+        or options.label_smoothing
         or logits.device.type == "meta"
         or logits.numel() == 0
-        or _transformed()
+        or is_transformed()
     ):
         return None
-    if how.weight is not None and (how.weight.requires_grad or how.weight.shape != shape[1:2]):
+    if options.weight is not None and (options.weight.requires_grad or options.weight.shape != shape[1:2]):
         return None
     return plan.steps(shape[1])
 
 
-def _transformed() -> bool:
-    """Return whether somebody looks at each operation: torch.func, forward-mode derivatives, tracers.
+def is_transformed() -> bool:
+    """Return whether torch intercepts single operations: torch.func, forward-mode derivatives, tracers.
 
-    There is no public name for these that costs as little; torch's own functions ask the same.
+    Public functions for these checks cost more; torch's own functions use the same private ones.
     """
     return bool(
         torch._C._are_functorch_transforms_active()
@@ -173,34 +175,36 @@ def _transformed() -> bool:
 
 
 class _Fused(torch.autograd.Function):
-    """The value, its gradient by the logits in hand.
+    """The value, with its gradient with respect to the logits computed in the forward pass.
 
-    The gradient is handed out once and then belongs to whoever has it. A second backward pass through the
-    same graph computes it anew, and one that shall itself be derived goes through the reference: both need
-    the logits as they were, and torch says so if these have been changed in place.
+    The first backward pass consumes the gradient. A second one through the same graph computes it again,
+    and one with create_graph=True goes through the reference: both need the original logits, and torch raises
+    an error if these have been changed in place.
     """
 
     @staticmethod
-    def forward(ctx: Any, logits: Tensor, target: Tensor, plan: Plan, how: TargetOptions) -> Tensor:
+    def forward(ctx: Any, logits: Tensor, target: Tensor, plan: Plan, options: TargetOptions) -> Tensor:
         steps = plan.steps(logits.shape[1])
         assert steps is not None
-        value, ctx.gradient = _run(steps, logits, target, how, gradient=True)
+        value, ctx.gradient = value_and_gradient(steps, logits, target, options, gradient=True)
         ctx.save_for_backward(logits, target)
-        ctx.plan, ctx.how, ctx.dtype = plan, how, logits.dtype
+        ctx.plan, ctx.options, ctx.dtype = plan, options, logits.dtype
         return value
 
     @staticmethod
     def backward(ctx: Any, up: Tensor) -> tuple[Tensor, None, None, None]:
-        each = ctx.how.reduction == "none"
+        each = ctx.options.reduction == "none"
         if torch.is_grad_enabled():
             logits, target = ctx.saved_tensors
-            value = evaluation.evaluate(ctx.plan.parts, logits, target, ctx.how)
+            value = evaluation.evaluate(ctx.plan.parts, logits, target, ctx.options)
             (gradient,) = torch.autograd.grad(value, logits, up, create_graph=True)
             return gradient, None, None, None
         gradient, ctx.gradient = ctx.gradient, None
         if gradient is None:
             logits, target = ctx.saved_tensors
-            gradient = _run(ctx.plan.steps(logits.shape[1]), logits, target, ctx.how, gradient=True)[1]
+            gradient = value_and_gradient(
+                ctx.plan.steps(logits.shape[1]), logits, target, ctx.options, gradient=True
+            )[1]
         if each:
             gradient = _product(gradient, up.unsqueeze(1))
         elif not _is_one(up):
@@ -211,15 +215,15 @@ class _Fused(torch.autograd.Function):
 
 
 class _Traced(torch.autograd.Function):
-    """The same for torch.compile, which makes one graph of value and gradient: no second derivative."""
+    """The same for torch.compile, which puts value and gradient into one graph; no second derivative."""
 
     @staticmethod
-    def forward(ctx: Any, logits: Tensor, target: Tensor, plan: Plan, how: TargetOptions) -> Tensor:
+    def forward(ctx: Any, logits: Tensor, target: Tensor, plan: Plan, options: TargetOptions) -> Tensor:
         steps = plan.steps(logits.shape[1])
         assert steps is not None
-        value, gradient = _run(steps, logits, target, how, gradient=True)
+        value, gradient = value_and_gradient(steps, logits, target, options, gradient=True)
         ctx.save_for_backward(gradient)
-        ctx.each, ctx.dtype = how.reduction == "none", logits.dtype
+        ctx.each, ctx.dtype = options.reduction == "none", logits.dtype
         return value
 
     @staticmethod
@@ -229,7 +233,7 @@ class _Traced(torch.autograd.Function):
 
 
 def _is_one(up: Tensor) -> bool:
-    """Return whether a number on the CPU is 1; a GPU would have to be waited for."""
+    """Return whether a number on the CPU is 1; reading one on a GPU would synchronize, so that is False."""
     try:
         return up.device.type == "cpu" and up.item() == 1
     except RuntimeError:  # several at once, by vmap
@@ -246,46 +250,51 @@ def _product(gradient: Tensor, up: Tensor) -> Tensor:
         return gradient * up
 
 
-def _run(
+def value_and_gradient(
     steps: _Steps,
     logits: Tensor,
     target: Tensor,
-    how: TargetOptions,
+    options: TargetOptions,
     *,
     gradient: bool,
     into: Tensor | None = None,
 ) -> tuple[Tensor, Tensor | None]:
-    """Return the reduced value, and its gradient if that is wanted: in `into`, which may be the logits."""
+    """Return the reduced value and, if `gradient`, its gradient.
+
+    The gradient is written to `into` if that is given, which may be the logits.
+    """
     kernels = _kernels(logits)
     if kernels is not None:
-        found: tuple[Tensor, Tensor | None] | None = kernels.run(steps, logits, target, how, gradient, into)
+        found: tuple[Tensor, Tensor | None] | None = kernels.run(
+            steps, logits, target, options, gradient, into
+        )
         if found is not None:
             return found
     if target.dtype is not torch.int64:
         target = target.long()
-    if steps.native is not None and native.takes(logits, target, how.weight, into):
-        return native.run(steps.native, logits, target, how, gradient, into)
-    ignore = how.ignore_index
+    if steps.native is not None and native.takes(logits, target, options.weight, into):
+        return native.run(steps.native, logits, target, options, gradient, into)
+    ignore = options.ignore_index
     if ignore is None:
-        return _reduced(steps, logits, target, None, how, gradient, into)
+        return _reduced(steps, logits, target, None, options, gradient, into)
     if logits.device.type != "cpu" or torch.compiler.is_compiling() or into is not None:
-        valid = target != ignore  # looked for first: what is written over cannot be tried again
+        valid = target != ignore  # computed first: logits that are overwritten cannot be tried again
     elif 0 <= ignore < logits.shape[1]:
         valid = target != ignore
         if bool(valid.all()):
-            return _reduced(steps, logits, target, None, how, gradient, into)
+            return _reduced(steps, logits, target, None, options, gradient, into)
     else:
-        try:  # no label that is ignored could be looked up
-            return _reduced(steps, logits, target, None, how, gradient, into)
+        try:  # looking up an ignored label would fail
+            return _reduced(steps, logits, target, None, options, gradient, into)
         except (RuntimeError, IndexError):
             valid = target != ignore
             if bool(valid.all()):
                 raise
-    return _reduced(steps, logits, torch.where(valid, target, 0), valid, how, gradient, into)
+    return _reduced(steps, logits, torch.where(valid, target, 0), valid, options, gradient, into)
 
 
 def _kernels(logits: Tensor) -> Any:
-    """Return the module of the GPU's kernels if these logits may be for it."""
+    """Return the module of the GPU kernels if it may support these logits, else None."""
     global _has_triton
     if logits.device.type not in KERNEL_DEVICES or logits.ndim != 2 or not _has_triton:
         return None
@@ -305,16 +314,16 @@ def _reduced(
     logits: Tensor,
     target: Tensor,
     valid: Tensor | None,
-    how: TargetOptions,
+    options: TargetOptions,
     gradient: bool,
     into: Tensor | None,
 ) -> tuple[Tensor, Tensor | None]:
-    mean = how.reduction == "mean"
-    each: Tensor | None = None  # what each value counts
+    mean = options.reduction == "mean"
+    each: Tensor | None = None  # the weight of each value
     count: Any = target.numel()
-    if how.weight is not None:
+    if options.weight is not None:
         kind = logits.dtype if logits.dtype is torch.float64 else torch.float32
-        each = how.weight.to(kind).index_select(0, target.reshape(-1)).reshape(target.shape)
+        each = options.weight.to(kind).index_select(0, target.reshape(-1)).reshape(target.shape)
         each = each if valid is None else torch.where(valid, each, 0)
         count = each.sum()
     elif valid is not None:
@@ -336,7 +345,7 @@ def _reduced(
         values = torch.where(valid, values, 0)
     if each is not None:
         values = values * each
-    if how.reduction == "none":
+    if options.reduction == "none":
         return values, slopes
     if not mean:
         return values.sum(), slopes
@@ -397,7 +406,7 @@ def _block(
     room: list[Tensor] | None,
     gradient: bool,
 ) -> tuple[Tensor, Tensor | None]:
-    """Return the values (n, 1, ...) of a block and, in `out` if there is one, the gradients times `scale`."""
+    """Return the values (n, 1, ...) of a block and, in `out` if given, the gradients times `scale`."""
     classes = z.shape[1]
     d = torch.sub(z, z.amax(1, keepdim=True), out=out)
     d_y = d.gather(1, y)
@@ -459,17 +468,17 @@ def _amounts(
     s: Tensor,
     room: list[Tensor] | None,
 ) -> tuple[Tensor, Tensor]:
-    """Return what is summed over the labels, and its slopes, which are the caller's to change."""
+    """Return the amounts to sum over the labels, and their slopes, which the caller may overwrite."""
     if kind is NEGATIVE:
         return _gains(costs, x)
     amounts, slope = costs(x, e / s) if kind else costs(x, e, s, room if room is None else room[1:])
-    if not isinstance(slope, Tensor) or slope is x or slope is amounts:  # as one's own may be
+    if not isinstance(slope, Tensor) or slope is x or slope is amounts:  # possible for user-defined functions
         slope = torch.zeros_like(x) + slope
     return amounts, slope
 
 
 def _gains(costs: _Costs, x: Tensor) -> tuple[Tensor, Tensor]:
-    """Return what the negative form sums over the labels, and its slopes: phi at p of p_min, less phi."""
+    """Return the negative form's amounts, phi at p_min minus phi, and their slopes."""
     floor, wide = -math.log(P_MIN), wider(x)
     low = torch.full((), floor, dtype=wide, device=x.device)
     bound, _ = costs(low, (-low).exp())
@@ -479,7 +488,7 @@ def _gains(costs: _Costs, x: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _plus(total: Tensor | float | None, x: Tensor | float, weight: float) -> Any:
-    """Return ``total + weight * x``; None is nothing yet. Numbers stay numbers: tensors cost time."""
+    """Return ``total + weight * x``; None stands for 0. Numbers stay numbers, because tensors cost time."""
     if total is None:
         return x if weight == 1 else x * weight
     if isinstance(x, Tensor) and isinstance(total, Tensor):

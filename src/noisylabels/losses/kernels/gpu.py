@@ -1,13 +1,12 @@
-"""The fast path on a GPU: one program a row, value and gradient from one launch.
+"""The fast path on a GPU: one program per row; one launch computes value and gradient.
 
 The arithmetic is that of `fused.py`, which calls `run` for (N, K) logits on CUDA. A row of up to `WHOLE`
 classes is read once and stays in registers; a longer one is read once for its statistics (an online
 softmax), once more if sums over the labels need the probabilities (nfl, the negative form), and once for
-the gradient. What the kernel does not know (float64, more terms than it has places for, functions of one's
-own) is the business of `fused.py`, and so is everything from the first failure of a kernel on, with one
-warning.
+the gradient. What the kernel does not support (float64, more terms than it has places for, user-defined
+functions) is left to `fused.py`. After the first failure of a kernel everything is, with one warning.
 
-Importing this file needs triton. A label out of range gives NaN: the values of labels are not looked at.
+Importing this file needs triton. A label out of range gives NaN: checking labels would synchronize.
 """
 
 from __future__ import annotations
@@ -27,28 +26,28 @@ from noisylabels.losses.forms import NEGATIVE
 from noisylabels.losses.kernels import slopes, triton_kernels
 
 WHOLE = 16_384
-"""Classes of a row that stays in registers."""
+"""The most classes of a row that stays in registers."""
 
 LOOP = 8192
-"""Classes at a time of a longer one."""
+"""Classes per pass of the loop over a longer row."""
 
 LABEL_PLACES, SHARE_PLACES = 3, 2
-"""How many terms at the label, and how many shares of sums over the labels, beside nce."""
+"""The most terms at the label, and the most shares of sums over the labels, besides nce."""
 
 MOST_TERMS = 32
-"""Of a Taylor cross entropy, each of which is written out."""
+"""The most terms of a Taylor cross entropy, whose loop is unrolled."""
 
 _TYPES = (torch.float32, torch.bfloat16, torch.float16)
 
 _working = True
-"""Whether no kernel has failed yet in this process."""
+"""False after the first failure of a kernel in this process."""
 
 
-# What a loss is, in numbers
+# A loss as numbers
 
 
 def encode(steps: Any) -> tuple[list[int], list[float]] | None:
-    """Return a loss as codes and numbers for the kernel, or None if it has no place for it.
+    """Return a loss as codes and numbers for the kernel, or None if it does not support the loss.
 
     Codes: a function for each place at the label; a function and whether its form is negative for each
     place of a share. Numbers: the weight of nce, then weight, a, b of each place.
@@ -79,7 +78,7 @@ def encode(steps: Any) -> tuple[list[int], list[float]] | None:
 
 
 def _encode(costs: Any) -> tuple[int, float, float] | None:
-    """Return the code of a function of `slopes.py` and its two numbers, or None for another function."""
+    """Return the code of a function of `slopes.py` and its two parameters, or None for any other function."""
     if not isinstance(costs, partial):
         return None
     given = costs.keywords
@@ -110,10 +109,10 @@ _CODES: dict[Any, tuple[int, tuple[str, ...]]] = {
 }
 
 
-# Their launches
+# Launches
 
 _NONE = -(2**62)
-"""Stands for no ignore_index."""
+"""Stands for ignore_index=None."""
 
 
 def _launch(
@@ -196,7 +195,7 @@ def rows(
     codes: Sequence[int],
     numbers: Sequence[float],
 ) -> tuple[Tensor, Tensor]:
-    """The value and the gradient of (N, K) logits as one operator, for torch.compile."""
+    """Return value and gradient of (N, K) logits; one operator, for torch.compile."""
     value, found = _launch(logits, target, weight, reduction, ignore_index, codes, numbers, True)
     assert found is not None
     return value, found
@@ -219,13 +218,13 @@ def _(
     )
 
 
-# What `fused.py` calls
+# The functions that `fused.py` calls
 
 
 def run(
-    steps: Any, logits: Tensor, target: Tensor, how: TargetOptions, gradient: bool, into: Tensor | None
+    steps: Any, logits: Tensor, target: Tensor, options: TargetOptions, gradient: bool, into: Tensor | None
 ) -> tuple[Tensor, Tensor | None] | None:
-    """Return the reduced value of (N, K) logits, and the gradient if wanted; None: not for the kernel."""
+    """Return the reduced value for (N, K) logits and, if `gradient`, the gradient; None if not supported."""
     global _working
     if not _working or logits.dtype not in _TYPES:
         return None
@@ -234,19 +233,29 @@ def run(
         return None
     codes, numbers = encoded
     if torch.compiler.is_compiling():
-        value, found = rows(logits, target, how.weight, how.reduction, how.ignore_index, codes, numbers)
+        value, found = rows(
+            logits, target, options.weight, options.reduction, options.ignore_index, codes, numbers
+        )
         return value, found if gradient else None
     try:
         return _launch(
-            logits, target, how.weight, how.reduction, how.ignore_index, codes, numbers, gradient, into
+            logits,
+            target,
+            options.weight,
+            options.reduction,
+            options.ignore_index,
+            codes,
+            numbers,
+            gradient,
+            into,
         )
-    except Exception as error:  # whatever a compiler, a driver or a card may say
+    except Exception as error:  # any error of the compiler, the driver or the card
         _fail(error)
         return None
 
 
 def multiply(gradient: Tensor, up: Tensor) -> bool:
-    """Multiply a contiguous gradient in place by the number `up` on its device; return whether it is done."""
+    """Multiply a contiguous gradient in place by `up`, a number on its device; return False if it cannot."""
     if not _working or gradient.dtype not in _TYPES or not gradient.is_contiguous() or up.numel() != 1:
         return False
     size = gradient.numel()
@@ -263,7 +272,7 @@ def _fail(error: Exception) -> None:
     _working = False
     said = (str(error).strip() or type(error).__name__).splitlines()[0]
     warnings.warn(
-        f"the losses' GPU kernel failed ({said}); the slower way is taken for the rest of this process",
+        f"the losses' GPU kernel failed ({said}); this process uses the slower torch operations from here on",
         RuntimeWarning,
         stacklevel=3,
     )

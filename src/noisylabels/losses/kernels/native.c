@@ -1,17 +1,17 @@
-/* The fast path's block (fused.py) for float32 logits on a processor: value and gradient of a weighted sum of
- * losses, a row at a time, all passes over a row while it is in the nearest cache. native.py calls it.
+/* The fast path (fused.py) on the CPU for float32, bfloat16 and float16 logits: value and gradient of a weighted sum
+ * of losses, row by row, with all passes over a row while it is in the L1 cache. native.py calls it.
  *
  * With m the largest logit, d = z - m, e = exp d, s the sum of e over the classes and x = -log p = log s - d,
  * the gradient of every sum of terms is
  *
  *     g_k = scale (e_k H/s + lift + f phi'(x_k) - [k = y] rise)
  *
- * (fused.py says how it comes about). At the label the terms are a few numbers a row, in double precision; over
- * the classes only normalized cross entropy (the sum of d) and one normalized focal loss (phi and phi' of each)
- * need a sum. Everything else goes through fused.py.
+ * (fused.py derives it). At the label the terms are a few numbers per row, in double precision; only normalized
+ * cross entropy (the sum of d) and one normalized focal loss (phi and phi' of each class) need a sum over the
+ * classes. Everything else is left to fused.py.
  *
- * A row depends on nothing but itself and sums go in a fixed order, so that the number of threads changes no bit.
- * Not to be compiled with -ffast-math: infinities and NaN go through as they do in torch.
+ * Rows are independent and sums have a fixed order, so that results do not depend on the number of threads.
+ * Do not compile with -ffast-math: infinities and NaN propagate as in torch.
  */
 
 #include <math.h>
@@ -20,52 +20,52 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* A processor without it would have it done in software. */
+/* Without hardware support fmaf would run in software. */
 #if defined(__FMA__) || defined(__ARM_FEATURE_FMA)
 #define FMA(a, b, c) fmaf(a, b, c)
 #else
 #define FMA(a, b, c) ((a) * (b) + (c))
 #endif
 
-#ifndef ABI /* what tells this source from another: compile_native.py says */
+#ifndef ABI /* the checksum of this source, see compile_native.py */
 #define ABI 0
 #endif
 
 enum { MAX_TERMS = 16, MAX_THREADS = 64, LANES = 16, NARROW = 32, CHUNK = 1024 };
 
-/* As in native.py, which numbers them by this order. */
+/* In the order of FUNCTIONS in native.py. */
 enum function { CE, FL, MAE, RCE, GCE, TAYLOR_CE, PHUBER_CE, AGCE, AUL, AEL, JS, POLY1 };
 
 typedef struct {
     int32_t function;
-    double weight; /* divided by the sum over the labels where that is constant */
+    double weight; /* already divided by the sum over the labels if that is constant */
     double a, b;   /* the function's parameters, in the order of its signature in pointwise.py */
 } term;
 
 typedef struct {
     int32_t count;
-    term terms[MAX_TERMS]; /* read at the label */
-    double nce;            /* the weight of normalized cross entropy; 0: none */
-    double nfl;            /* of the normalized focal loss; 0: none */
-    double gamma;          /* its parameters */
+    term terms[MAX_TERMS]; /* the terms at the label */
+    double nce;            /* weight of normalized cross entropy; 0: none */
+    double nfl;            /* weight of normalized focal loss; 0: none */
+    double gamma;          /* the focal loss's parameters */
     int32_t detach;
 } plan;
 
-/* Of the logits; the gradient is of the same, but float16's is float32: a gradient scaler multiplies it before it is
- * rounded. */
+/* Type of the logits and the gradient; the gradient of float16 logits is float32, because a gradient scaler
+ * multiplies it before it is rounded. */
 enum kind { FLOAT32, BFLOAT16, FLOAT16 };
 
-/* What a call works on. A row whose label is to be ignored has value and gradient 0. */
+/* The arguments of a call. A row with an ignored label has value and gradient 0. */
 typedef struct {
     const plan *plan;
     const void *logits;   /* rows x classes */
     const int64_t *label; /* rows */
     const float *weight;  /* classes; or NULL */
     double *values;       /* rows, class weights applied */
-    void *gradient;       /* rows x classes, or the logits, which it then takes the place of; or NULL */
+    void *gradient;       /* rows x classes; may be the logits, which it then overwrites; or NULL */
     int64_t rows, classes, ignore;
-    int32_t kind, ignores; /* whether `ignore` means anything */
-    double scale;          /* of gradients, beside the class weights */
+    int32_t kind, ignores; /* ignores: 1 if `ignore` is set */
+    double scale;          /* factor of gradients, besides the class weights */
 } work;
 
 static inline float as_float(uint32_t bits) {
@@ -80,7 +80,7 @@ static inline uint32_t as_bits(float x) {
     return bits;
 }
 
-/* A row of half precision to float32, and a row of float32 to bfloat16, to the nearest and of two to the even. */
+/* Convert a row of half precision to float32, and a row of float32 to bfloat16, rounding half to even. */
 static void widen(const uint16_t *restrict from, float *restrict to, int64_t n, int kind) {
     if (kind == BFLOAT16) {
 #pragma omp simd
@@ -89,7 +89,7 @@ static void widen(const uint16_t *restrict from, float *restrict to, int64_t n, 
 #pragma omp simd
         for (int64_t k = 0; k < n; k++) {
             uint32_t h = from[k], magnitude = (h & 0x7fffu) << 13;
-            uint32_t finite = as_bits(as_float(magnitude) * 0x1p112f); /* of the other bias, subnormal or not */
+            uint32_t finite = as_bits(as_float(magnitude) * 0x1p112f); /* rebiased; also for subnormals */
             to[k] = as_float((magnitude < 0x0f800000u ? finite : magnitude | 0x7f800000u) | (h & 0x8000u) << 16);
         }
     }
@@ -103,7 +103,7 @@ static void round_to_bfloat16(const float *restrict from, uint16_t *restrict to,
     }
 }
 
-/* e^d for d <= 0, to the last bit or two; 0 below the smallest normal number. */
+/* Return e^d for d <= 0, exact to the last bit or two; 0 below the smallest normal number. */
 static inline float exp_(float d) {
     const float magic = 12582912.0f; /* 1.5 * 2^23: adding it rounds to whole numbers, found in the low bits */
     float t = d * 1.44269504f + magic;
@@ -121,7 +121,7 @@ static inline float exp_(float d) {
     return d < -87.0f ? 0.0f : p * as_float((as_bits(t) << 23) + 0x3f800000u);
 }
 
-/* log x of a normal number. */
+/* Return log x of a normal number. */
 static inline float log_(float x) {
     uint32_t up = as_bits(x) + (0x3f800000u - 0x3f3504f3u); /* so that the mantissa is in [sqrt 1/2, sqrt 2) */
     float n = (float)((int32_t)(up >> 23) - 127), m = as_float((up & 0x007fffffu) + 0x3f3504f3u);
@@ -134,7 +134,7 @@ static inline float log_(float x) {
     return FMA(n, 0.693147181f, 2 * p);
 }
 
-/* phi and d phi/dx at the label, for x = -log p; slopes.py has the same. */
+/* Compute phi and d phi/dx at the label, for x = -log p, as slopes.py does. */
 static void at_label(const term *t, double x, double p, double *cost, double *slope) {
     const double a = t->a, b = t->b, u = 1 - p;
     double rest, power, sum, m;
@@ -144,7 +144,7 @@ static void at_label(const term *t, double x, double p, double *cost, double *sl
         return;
     case FL:
         rest = fmax(u, 1.17549435e-38);
-        power = a == 0.5 ? sqrt(rest) : a == 2 ? rest * rest : pow(rest, a); /* pow takes as long as all else */
+        power = a == 0.5 ? sqrt(rest) : a == 2 ? rest * rest : pow(rest, a); /* pow takes as long as everything else */
         *cost = power * x;
         *slope = b != 0 ? power : power + a * power * x * p / rest;
         return;
@@ -178,7 +178,7 @@ static void at_label(const term *t, double x, double p, double *cost, double *sl
     case AEL:
         *cost = exp(-p / a), *slope = *cost * p / a;
         return;
-    case JS: /* log(m/p) = log1p(w (e^x - 1)), which overflows where x is large */
+    case JS: /* log(m/p) = log1p(w (e^x - 1)), which overflows for large x */
         m = a + (1 - a) * p, sum = x < 60 ? log1p(a * expm1(x)) : x + log(a);
         *cost = p > a ? a * x - m * sum : -m * log(m) - (p > 0 ? (1 - a) * p * x : 0);
         *cost = u - *cost / ((1 - a) * log1p(-a));
@@ -190,7 +190,7 @@ static void at_label(const term *t, double x, double p, double *cost, double *sl
     }
 }
 
-/* What the passes over the classes find of a row, and what the terms come to. */
+/* The results of the passes over the classes of a row, and of its terms. */
 typedef struct {
     float max;
     double s, spread;      /* the sums of e and of d */
@@ -200,12 +200,12 @@ typedef struct {
 } sums;
 
 typedef struct {
-    double value, height, lift, factor, at_y; /* the last is the gradient there, less of a difference in double */
+    double value, height, lift, factor, at_y; /* at_y: the gradient at the label, in double to lose fewer digits */
 } outcome;
 
 static outcome terms(const plan *plan, const sums *r, int64_t classes) {
     outcome o = {0};
-    double rise = 0, fall = 0; /* the latter what normalized terms take off H */
+    double rise = 0, fall = 0; /* fall: the part of H that normalized terms subtract */
     const double log_s = log(r->s), d_y = r->z_y - r->max, x = log_s - d_y;
     const double p = d_y < -80 ? exp(-x) : r->e_y / r->s;
     for (int i = 0; i < plan->count; i++) {
@@ -229,14 +229,14 @@ static outcome terms(const plan *plan, const sums *r, int64_t classes) {
     return o;
 }
 
-/* The focal loss under a class, cost and slope times s^gamma, which a share of their sum does not see. */
+/* The focal loss of a class; cost and slope are multiplied by s^gamma, which cancels in a share of their sum. */
 typedef struct {
-    float gamma, free; /* the latter 0 if the modulator is out of the graph */
+    float gamma, free; /* free: 0 if the modulating factor is detached */
     enum { ROOT, SQUARE, ANY } power;
 } focal;
 
 static inline void focal_cost(const focal *f, float x, float e, float s, float *cost, float *slope) {
-    /* s - e is s (1 - p); of a larger s, so that it is never 0, by as much as s is uncertain anyway */
+    /* s - e is s (1 - p); s is increased by its own rounding error, so that the difference is never 0 */
     const float above = s + s * 1.1920929e-7f, rest = above - e;
     const float power = f->power == ROOT     ? sqrtf(rest)
                         : f->power == SQUARE ? rest * rest
@@ -250,12 +250,12 @@ static focal focal_of(const plan *plan) {
     return (focal){gamma, plan->detach ? 0 : gamma, gamma == 0.5f ? ROOT : gamma == 2.0f ? SQUARE : ANY};
 }
 
-/* Value and gradient of a row of many classes; the gradient, of `scale` times it, goes to `e`. `slope` is room for
- * as many floats as classes. */
+/* Compute value and gradient of a row of many classes; `scale` times the gradient is written to `e`. `slope` is a
+ * buffer with one float per class. */
 static double wide_row(const plan *plan, const float *restrict z, int64_t y, int64_t classes, float scale,
                        float *restrict e, float *restrict slope, int wanted) {
     float max = z[0];
-    double s = 0, spread = 0, costs = 0, slopes = 0; /* of chunks in float: one long sum would lose too much */
+    double s = 0, spread = 0, costs = 0, slopes = 0; /* over chunks in float: one long sum loses digits */
 #pragma omp simd reduction(max : max)
     for (int64_t k = 0; k < classes; k++) max = z[k] > max ? z[k] : max;
     for (int64_t from = 0; from < classes; from += CHUNK) {
@@ -284,7 +284,7 @@ static double wide_row(const plan *plan, const float *restrict z, int64_t y, int
         }                                                                                       \
         costs += part, slopes += differences;                                                   \
     }
-        if (f.power == ROOT) /* apart, so that each is one loop without a branch */
+        if (f.power == ROOT) /* separate loops without branches */
             PASS(ROOT)
         else if (f.power == SQUARE)
             PASS(SQUARE)
@@ -309,7 +309,7 @@ static double wide_row(const plan *plan, const float *restrict z, int64_t y, int
     return o.value;
 }
 
-/* The same of LANES rows of few classes, side by side: there a row is too short for the processor's vectors. */
+/* The same for LANES rows of few classes side by side, because one such row is too short for the vector units. */
 static void narrow_rows(const plan *plan, const float *const z[LANES], const int64_t y[LANES], int64_t classes,
                         const float scale[LANES], float *const gradient[LANES], double values[LANES],
                         int wanted) {
@@ -371,11 +371,11 @@ static void narrow_rows(const plan *plan, const float *const z[LANES], const int
     }
 }
 
-/* Some rows of the work, for a thread. */
+/* The rows of one thread. */
 typedef struct {
     const work *work;
     int64_t from, to;
-    int failed; /* for want of memory */
+    int failed; /* out of memory */
 } share;
 
 static void *rows(void *given) {
@@ -409,7 +409,7 @@ static void *rows(void *given) {
             found++;
         }
         if (found == 0) break;
-        for (int l = found; l < lanes; l++) /* lanes without a row do the first one's again */
+        for (int l = found; l < lanes; l++) /* lanes without a row repeat the first row */
             z[l] = z[0], y[l] = y[0], scale[l] = scale[0], gradient[l] = gradient[0];
         if (lanes > 1)
             narrow_rows(w->plan, z, y, classes, scale, gradient, values, w->gradient != NULL);
@@ -426,10 +426,11 @@ static void *rows(void *given) {
 
 int noisylabels_abi(void) { return ABI; }
 
-/* The loss of n rows of logits; returns 0; 1 if a label is out of range, and nothing is written; 2 for want of memory.
+/* Compute the loss of n rows of logits. Return 0; 1 if a label is out of range, and nothing is written; 2 if out of
+ * memory.
  *
- * weight: of the classes, or NULL. Written are the values, the gradients and, where `total` is not NULL, the sum of
- * the values alone, or under `mean` their mean over the rows that count, of which the gradients then are. */
+ * weight: per class, or NULL. Writes values and gradients; if `total` is not NULL, only the sum of the values, or
+ * for `mean` their mean over the rows that are not ignored, and the gradients of that. */
 int noisylabels_loss(const plan *plan, const void *logits, const int64_t *label, const float *weight,
                      float *values, void *gradient, float *total, int64_t n, int64_t classes, int32_t kind,
                      int32_t ignores, int64_t ignore, int32_t mean, int32_t threads) {
@@ -450,7 +451,7 @@ int noisylabels_loss(const plan *plan, const void *logits, const int64_t *label,
     threads = threads > n ? (int32_t)n : threads;
     for (int t = 0; t < threads; t++) {
         shares[t] = (share){&all, n * t / threads, n * (t + 1) / threads, 0};
-        /* the last part is this thread's, and so is what no thread could be had for */
+        /* this thread does the last part, and those for which no thread could be started */
         started[t] = t + 1 < threads && pthread_create(&ids[t], NULL, rows, &shares[t]) == 0;
         if (!started[t]) rows(&shares[t]);
     }

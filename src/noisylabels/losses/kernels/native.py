@@ -1,8 +1,8 @@
-"""The fast path's kernel for the processor (`native.c`), where the installation has it.
+"""The compiled CPU kernel of the fast path (`native.c`), if it is installed.
 
-It was compiled when the package was installed, once for each generation of processors, if there was a
-compiler (`compile_native.py`). Without it, and for whatever it does not know, `fused.py` does the same with
-torch's operations. ``NOISYLABELS_NATIVE=0`` in the environment leaves it out.
+It is compiled when the package is installed, once per instruction set, if a C compiler is found
+(`compile_native.py`). Without it, and for losses that it does not support, `fused.py` computes the same with
+torch's operations. Set ``NOISYLABELS_NATIVE=0`` in the environment to disable it.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from noisylabels.losses.kernels import slopes
 from noisylabels.losses.kernels.compile_native import source_number
 
 ABI = source_number()
-"""A kernel compiled from another `native.c` is not called."""
+"""The version of `native.c`: a kernel compiled from another one is not used."""
 
 FUNCTIONS = (
     slopes.ce,
@@ -39,13 +39,15 @@ FUNCTIONS = (
     slopes.js,
     slopes.poly1,
 )
-"""As numbered by `enum function`."""
+"""In the order of `enum function` in `native.c`."""
 
 _KINDS = {torch.float32: 0, torch.bfloat16: 1, torch.float16: 2}
 
 TERMS = 16
+"""The most terms that the kernel supports, `MAX_TERMS` in `native.c`."""
+
 THREAD = 2**18
-"""Logits that are worth a thread: some hundred microseconds of work, and a tenth of that to start one."""
+"""Logits per thread: a few hundred microseconds of work; starting a thread takes a tenth of that."""
 
 
 class _Term(ctypes.Structure):
@@ -69,12 +71,12 @@ class _Plan(ctypes.Structure):
 
 
 def load(file: Path) -> ctypes.CDLL | None:
-    """Return a compiled kernel; None if there is none that runs here."""
+    """Return a compiled kernel, or None if the file is missing, outdated or of another platform."""
     try:
         library = ctypes.CDLL(str(file))
         if library.noisylabels_abi() != ABI:
             return None
-    except (OSError, AttributeError):  # not there, or of another system
+    except (OSError, AttributeError):  # missing, or of another platform
         return None
     whole, size, at = ctypes.c_int32, ctypes.c_int64, ctypes.c_void_p
     library.noisylabels_loss.argtypes = (*[at] * 7, size, size, whole, whole, size, whole, whole)
@@ -82,7 +84,7 @@ def load(file: Path) -> ctypes.CDLL | None:
 
 
 def runnable() -> list[str]:
-    """Return the generations of `compile_native.py` that this processor can run, the best first."""
+    """Return the instruction sets of `compile_native.py` that this CPU supports, the fastest first."""
     least = {"AVX512": 0, "AVX2": 1}.get(torch.backends.cpu.get_cpu_capability(), 2)
     return ["avx512", "avx2", "plain"][least:]
 
@@ -98,14 +100,17 @@ _LIBRARY = _installed()
 
 
 def name() -> str | None:
-    """Return which of the compiled kernels is in use: "avx512", "avx2", "plain"; None: none."""
+    """Return the instruction set of the losses' compiled CPU kernel; None if no kernel is in use.
+
+    It is "avx512", "avx2" or "plain".
+    """
     return None if _LIBRARY is None else Path(_LIBRARY._name).stem.removeprefix("_native-")
 
 
 def prepare(
     at_label: Sequence[tuple[float, Callable[..., Any]]], nce: float, nfl: tuple[float, Any] | None
 ) -> _Plan | None:
-    """Return what the kernel reads of these steps (`fused._Steps`); None if it does not know them all."""
+    """Return these steps (`fused._Steps`) as the kernel reads them; None if it does not support them all."""
     if _LIBRARY is None or len(at_label) > TERMS:
         return None
     plan = _Plan(count=len(at_label), nce=nce)
@@ -122,7 +127,7 @@ def prepare(
 
 
 def takes(logits: Tensor, target: Tensor, weight: Tensor | None = None, into: Tensor | None = None) -> bool:
-    """Return whether the kernel reads such logits, labels and class weights, and writes such gradients."""
+    """Return whether the kernel supports these logits, labels, class weights and this gradient buffer."""
     return (
         logits.dtype in _KINDS
         and logits.ndim == 2
@@ -137,12 +142,12 @@ def takes(logits: Tensor, target: Tensor, weight: Tensor | None = None, into: Te
 
 
 def _is_tracing() -> bool:
-    """Return whether torch.jit traces, which would see no operation here."""
+    """Return whether torch.jit is tracing, which would record no operation of the kernel."""
     return bool(torch.jit.is_tracing())  # type: ignore[no-untyped-call, attr-defined]
 
 
 def _in_memory(tensor: Tensor) -> bool:
-    """Return whether a tensor's numbers lie where the processor reads them."""
+    """Return whether a tensor's values are in the CPU's memory."""
     return tensor.device.type == "cpu" and tensor.layout is torch.strided and tensor.data_ptr() != 0
 
 
@@ -154,11 +159,11 @@ def run(
     plan: _Plan,
     logits: Tensor,
     target: Tensor,
-    how: TargetOptions,
+    options: TargetOptions,
     gradient: bool,
     into: Tensor | None = None,
 ) -> tuple[Tensor, Tensor | None]:
-    """Return the reduced value and its gradient by the logits: in `into`, which may be the logits.
+    """Return the reduced value and its gradient: in `into` if given, which may be the logits.
 
     Raises:
         IndexError: a label is out of range; nothing is written.
@@ -166,9 +171,9 @@ def run(
     assert _LIBRARY is not None
     n, classes = logits.shape
     target = target.contiguous()
-    weight = None if how.weight is None else how.weight.detach().float().contiguous().resolve_neg()
-    each = how.reduction == "none"
-    # whatever torch's defaults are
+    weight = None if options.weight is None else options.weight.detach().float().contiguous().resolve_neg()
+    each = options.reduction == "none"
+    # explicit, because torch's default dtype and device may be others
     value = torch.empty((n,) if each else (), dtype=torch.float32, device="cpu")
     slopes = into if gradient else None
     if gradient and slopes is None:
@@ -184,9 +189,9 @@ def run(
         n,
         classes,
         _KINDS[logits.dtype],
-        how.ignore_index is not None,
-        how.ignore_index or 0,
-        how.reduction == "mean",
+        options.ignore_index is not None,
+        options.ignore_index or 0,
+        options.reduction == "mean",
         min(torch.get_num_threads(), max(1, n * classes // THREAD)),
     )
     if failed:

@@ -1,9 +1,9 @@
 """The per-label functions of `pointwise.py` with their slopes, for the fast path (`fused.py`).
 
-Each takes ``x = -log p`` (0 or more), ``p`` and the parameters, and returns the cost and its derivative by
-x, ``d phi / d x = -d phi / d log p``: in x both are positive for nearly all, and no pass over the
-classes is spent on signs. A slope may be a number. Nothing that came in is changed. Tests hold them to
-`pointwise.py` and to autograd.
+Each takes ``x = -log p`` (0 or more), ``p`` and the parameters, and returns the cost and its derivative with
+respect to x, ``d phi / d x = -d phi / d log p``: in x both are positive for nearly all functions, so that no
+pass over the classes is spent on signs. A slope may be a number. Arguments are not changed, except by
+`fl_share`. Tests compare all of them with `pointwise.py` and autograd.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ def ce(x: Tensor, p: Tensor) -> tuple[Tensor, float]:
 
 def fl(x: Tensor, p: Tensor, gamma: float = 0.5, detach: float = 0.0) -> tuple[Tensor, Tensor]:
     """Focal loss, slope ``(1-p)^gamma + gamma (1-p)^(gamma-1) p x``."""
-    # 1 - p needs no expm1 here: where it is small, p is the largest and 1 over the sum of the exponentials,
-    # and 1 - p is as exact as that sum. Where p is 1, x is 0 exactly, and so is its product.
+    # 1 - p needs no expm1 here: where it is small, p is the largest probability, 1 over the sum of the
+    # exponentials, and 1 - p is as exact as that sum. Where p is 1, x and its product are exactly 0.
     rest = torch.rsub(p, 1).clamp_min_(torch.finfo(p.dtype).tiny)
     power = rest**gamma
     cost = power * x
@@ -36,12 +36,12 @@ def fl(x: Tensor, p: Tensor, gamma: float = 0.5, detach: float = 0.0) -> tuple[T
 def fl_share(
     x: Tensor, e: Tensor, s: Tensor, room: list[Tensor] | None, gamma: float = 0.5, detach: float = 0.0
 ) -> tuple[Tensor, Tensor]:
-    """Focal loss for p = e/s, cost and slope times s^gamma, which a share of a sum does not see.
+    """Focal loss for p = e/s; cost and slope are multiplied by s^gamma, which cancels in a share of a sum.
 
-    Fewer passes than `fl`: it takes x over, and works in the two tensors of `room` if there are such.
+    It needs fewer passes than `fl`: it overwrites x, and works in the two tensors of `room` if given.
     """
     rest, power = (None, None) if room is None else room
-    # s - e is s (1 - p); of a larger s, so that it is never 0, by as much as s is uncertain anyway
+    # s - e is s (1 - p); s is increased by its own rounding error, so that the difference is never 0
     rest = torch.sub(torch.add(s, s, alpha=torch.finfo(s.dtype).eps), e, out=rest)
     power = torch.pow(rest, gamma, out=power)
     cost = x.mul_(power)
@@ -97,7 +97,7 @@ def ael(x: Tensor, p: Tensor, a: float = 2.5) -> tuple[Tensor, Tensor]:
 
 def js(x: Tensor, p: Tensor, w: float = 0.5) -> tuple[Tensor, Tensor]:
     """Jensen-Shannon divergence, slope ``p (1 - log(m/p)/log(1-w)),  m = w + (1-w) p``."""
-    # m/p = 1 + w (e^x - 1), which overflows where x is large; there 1 - w is nothing beside w e^x
+    # m/p = 1 + w (e^x - 1), which overflows for large x; there 1 - w is negligible beside w e^x
     far = 60.0
     log_ratio = torch.where(x < far, torch.log1p(w * torch.expm1(x.clamp_max(far))), x + math.log(w))
     return pointwise.js(-x, w), p * (1 - log_ratio / math.log1p(-w))

@@ -1,4 +1,4 @@
-"""The kernels of the fast path on a GPU, which triton compiles: `gpu.py` says what for, and calls them."""
+"""Triton kernels of the fast path on a GPU; `gpu.py` launches them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import triton.language as tl
 
 from noisylabels.losses.forms import P_MIN
 
-# Numbers of the functions, 0 being none; a Taylor cross entropy of t terms is TAYLOR + t.
+# Codes of the functions, 0 for none; a Taylor cross entropy of t terms is TAYLOR + t.
 CE = tl.constexpr(1)
 FL = tl.constexpr(2)
 MAE = tl.constexpr(3)
@@ -23,14 +23,14 @@ JS = tl.constexpr(10)
 POLY1 = tl.constexpr(11)
 TAYLOR = tl.constexpr(100)
 
-_X_MOST = tl.constexpr(-math.log(P_MIN))  # x at p_min, where the negative form is bounded
+_X_MOST = tl.constexpr(-math.log(P_MIN))  # x at p_min, the bound of the negative form
 _TINY = tl.constexpr(1.1754943508222875e-38)
 _LEAST = tl.constexpr(-3.4028234663852886e38)
 
 
 @triton.jit
 def _expm1(x):  # type: ignore[no-untyped-def]
-    # (e - 1) / log e changes slowly, so that the rounding of e = exp x does not matter
+    # (e - 1) / log e changes slowly, so that rounding e = exp x does not matter
     e = tl.exp(x)
     near = (e - 1) * x / tl.log(tl.where((e == 1) | (e == 0), 2.0, e))
     return tl.where(e == 1, x, tl.where(tl.abs(x) > 1, e - 1, near))
@@ -44,11 +44,11 @@ def _log1p(x):  # type: ignore[no-untyped-def]
 
 @triton.jit
 def _costs(CODE: tl.constexpr, x, p, a, b):  # type: ignore[no-untyped-def]
-    """Return a function of `slopes.py` and its slope: see there, and `pointwise.py`."""
+    """Return cost and slope of a function as in `slopes.py` and `pointwise.py`."""
     cost = x
     slope = x * 0 + 1
     if CODE == FL:
-        # 1 - p is x p or more: a bound where p has been rounded up to 1
+        # 1 - p is at least x p: a bound where p has been rounded up to 1
         rest = tl.maximum(tl.maximum(1 - p, x * p), _TINY)
         slope = tl.exp(a * tl.log(rest))
         cost = slope * x
@@ -103,11 +103,11 @@ def _costs(CODE: tl.constexpr, x, p, a, b):  # type: ignore[no-untyped-def]
 
 @triton.jit
 def _amounts(CODE: tl.constexpr, NEGATIVE: tl.constexpr, x, p, a, b):  # type: ignore[no-untyped-def]
-    """Return what a share is of the sum of, and its slope."""
+    """Return the amount that is summed over the labels, and its slope."""
     if NEGATIVE:
         near = tl.minimum(x, _X_MOST)
         cost, slope = _costs(CODE, near, tl.exp(-near), a, b)
-        # by the same arithmetic, so that the amount at p_min is 0 and not rounding times K
+        # by the same arithmetic, so that the amount at p_min is 0 and rounding does not add up over K classes
         most = a * 0 + _X_MOST
         bound, _ = _costs(CODE, most, tl.exp(-most), a, b)
         amount = bound - cost
@@ -119,7 +119,7 @@ def _amounts(CODE: tl.constexpr, NEGATIVE: tl.constexpr, x, p, a, b):  # type: i
 
 @triton.jit
 def _sums(CODE: tl.constexpr, NEGATIVE: tl.constexpr, x, p, mask, a, b):  # type: ignore[no-untyped-def]
-    """Return the sums over the labels of amounts and slopes."""
+    """Return the sums of amounts and slopes over the labels."""
     amount, slope = _amounts(CODE, NEGATIVE, x, p, a, b)
     return tl.sum(tl.where(mask, amount, 0.0)), tl.sum(tl.where(mask, slope, 0.0))
 
@@ -167,7 +167,7 @@ def rows(  # type: ignore[no-untyped-def]
     BLOCK: tl.constexpr,
     ONE: tl.constexpr,
 ):
-    """Values and gradients of a row; ONE: all its classes are in one block."""
+    """Store value and gradient of one row; ONE: all its classes are in one block."""
     row = tl.program_id(0).to(tl.int64)
     logits += row * stride
     gradient += row * gradient_stride
@@ -268,7 +268,7 @@ def rows(  # type: ignore[no-untyped-def]
             height += v1 * slope / total1 - factor1 * slopes1
 
     scale = tl.load(factor) if MEAN else 1.0
-    nothing = 0.0 * scale  # NaN where none counts, as a mean over none is
+    nothing = 0.0 * scale  # NaN if no label counts, like a mean over nothing
     if WEIGHTED:
         scale *= tl.load(weight + y, mask=inside, other=0.0).to(tl.float32)
     tl.store(values + row, tl.where(valid, value * scale, nothing))
@@ -307,7 +307,7 @@ def one_over_count(  # type: ignore[no-untyped-def]
     WEIGHTED: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
-    """1 over the number of labels that count, or over the sum of their weights."""
+    """Store 1 over the number of labels that are not ignored, or over the sum of their weights."""
     total = tl.zeros([BLOCK], dtype=tl.float32)
     for start in range(0, n, BLOCK):
         at = start + tl.arange(0, BLOCK)
@@ -323,7 +323,7 @@ def one_over_count(  # type: ignore[no-untyped-def]
 
 @triton.jit
 def multiply(x, up, size, BLOCK: tl.constexpr):  # type: ignore[no-untyped-def]
-    """Multiply by a number on the device, unless it is 1, as it is in most backward passes."""
+    """Multiply x in place by a number on the device; skip the work if it is 1, as in most backward passes."""
     by = tl.load(up).to(tl.float32)
     if by != 1:
         at = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
