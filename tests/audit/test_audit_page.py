@@ -24,7 +24,7 @@ NAMES = ("cat", HOSTILE, "a class of a very long name " * 4, "@title@")
 
 
 def audited(n: int = 200, K: int = 4, names: tuple[str, ...] = NAMES, side: int = 32):
-    """Return an audit of random pictures, and the set: two copies, labeled differently, among them."""
+    """Return an audit of random images, and the set, which has one pair of duplicates with other labels."""
     rng = np.random.default_rng(0)
     true = rng.integers(0, K, n)
     given = np.where(rng.random(n) < 0.2, rng.integers(0, K, n), true)
@@ -113,10 +113,13 @@ def test_a_model_that_knows_nothing_is_warned_of() -> None:
     labels = rng.integers(0, 10, 300)
     weak = audit_labels(labels=labels, probs=rng.dirichlet(np.ones(10), 300))
     good = audit_labels(labels=labels, probs=0.9 * np.eye(10)[labels] + 0.01)
-    assert re.match(r"The model agrees with only \d+ % of the labels.* too weak", warning(weak))
+    assert re.match(r"The models agree with only \d+ % of the given labels.* too weak", warning(weak))
     assert warning(good) == ""
-    assert lead(weak).startswith("How many of the 300 labels are wrong is not to be told: ")
-    assert lead(good).startswith("About 0.0 % (0.0 to 0.0 %) of the 300 labels look wrong, and 0 are flagged")
+    assert lead(weak).startswith("The models are too weak to estimate the noise rate of these 300 labels; ")
+    assert lead(good) == (
+        "The estimated noise rate is 0.0 % (95 % interval 0.0 to 0.0 %). "
+        "Of 300 labels, 0 are flagged as likely mislabeled."
+    )
     assert "too weak" in page(weak, None, Path("a"))
 
 
@@ -163,7 +166,7 @@ def test_it_works_in_a_browser(tmp_path: Path, browser: Any, width: int) -> None
 
     assert tab.locator("#matrix text", has_text=re.compile(r"^\d+\.\d$")).count() >= 4
     tab.locator("#matrix rect.hit").first.hover()
-    assert tab.locator("#pointed").inner_text().startswith("Of what truly is cat, ")
+    assert tab.locator("#pointed").inner_text().startswith("True class cat: ")
     expect(tab.locator(".group figure")).to_have_count(2)
     context.close()
     assert said == []

@@ -10,7 +10,7 @@ import torch
 from safetensors.numpy import load_file, save_file
 
 from noisylabels.audit import training_dynamics
-from noisylabels.audit.cross_validation import cross_validate, deal_folds
+from noisylabels.audit.cross_validation import assign_folds, cross_validate
 from noisylabels.audit.scores import blended, rank, share_wrong
 from noisylabels.audit.training_dynamics import EpochMean
 from noisylabels.core.checks import CorruptedFile, InputError
@@ -51,21 +51,21 @@ class Heard(Silent):
 
 def test_folds_are_even_in_all_and_in_each_class():
     labels = np.array([0] * 17 + [1] * 8 + [2] * 2 + [3])
-    fold = deal_folds(labels, 4, seed=5)
+    fold = assign_folds(labels, 4, seed=5)
     sizes = np.bincount(fold)
     assert sizes.max() - sizes.min() <= 1
     for k in range(4):
         each = np.bincount(fold[labels == k], minlength=4)
         assert each.max() - each.min() <= 1
-    assert (fold == deal_folds(labels, 4, seed=5)).all()
-    assert (fold != deal_folds(labels, 4, seed=6)).any()
+    assert (fold == assign_folds(labels, 4, seed=5)).all()
+    assert (fold != assign_folds(labels, 4, seed=6)).any()
 
 
 def test_more_folds_than_examples_are_refused():
-    with pytest.raises(InputError, match="there are 4 examples for 5 folds, expected 5 or more"):
-        deal_folds(np.zeros(4, int), 5, seed=0)
+    with pytest.raises(InputError, match="got 4 examples for 5 folds, expected 5 or more"):
+        assign_folds(np.zeros(4, int), 5, seed=0)
     with pytest.raises(InputError, match="folds is 1"):
-        deal_folds(np.zeros(4, int), 1, seed=0)
+        assign_folds(np.zeros(4, int), 1, seed=0)
 
 
 def test_no_example_is_judged_by_a_model_that_was_trained_on_its_label():
@@ -213,7 +213,7 @@ def test_a_damaged_fold_is_named(tmp_path, how):
     else:
         save_file({name: array[..., :3] for name, array in load_file(path).items()}, path)
     with pytest.raises(
-        CorruptedFile, match=r"fold-1.safetensors is damaged; remove it and its fold is trained again"
+        CorruptedFile, match=r"fold-1.safetensors is damaged; remove it to train its fold again"
     ):
         cross_validate(images(), folder=tmp_path, **FAST)
 
@@ -221,12 +221,12 @@ def test_a_damaged_fold_is_named(tmp_path, how):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"labels": [0, 1]}, "there are 2 labels for 60 examples"),
+        ({"labels": [0, 1]}, "got 2 labels for 60 examples"),
         ({"ema": 0.9}, "ema is 0.9, expected none"),
         ({"loss": "nec"}, "nec"),
         ({"model": "cnn88"}, "did you mean 'cnn8'"),
         ({"epoch": 3}, "epoch"),
-        ({"folds": 61}, "there are 60 examples for 61 folds"),
+        ({"folds": 61}, "got 60 examples for 61 folds"),
     ],
 )
 def test_what_cannot_be_is_refused_before_anything_is_written(tmp_path, change, words):
@@ -235,8 +235,8 @@ def test_what_cannot_be_is_refused_before_anything_is_written(tmp_path, change, 
     assert not (tmp_path / "folds").exists()
 
 
-def test_the_folds_of_a_loss_of_ones_own_are_gone_on_with(tmp_path):
-    """It is known by its name, not by where it lies in memory, which is elsewhere in every process."""
+def test_folds_of_a_user_defined_loss_are_resumed(tmp_path):
+    """The loss is identified by its name, not by its address in memory, which differs between processes."""
 
     def made():
         def bounded(logits, target):
@@ -249,7 +249,7 @@ def test_the_folds_of_a_loss_of_ones_own_are_gone_on_with(tmp_path):
     again = cross_validate(images(), folder=tmp_path, reporter=heard, **FAST, loss=made())
     assert heard.epochs == []
     np.testing.assert_array_equal(again.probs, first.probs)
-    # of the same words, but not the same
+    # the same name with other parameters
     cross_validate(images(), folder=tmp_path / "plain", **FAST, loss=torch.nn.CrossEntropyLoss())
     weighted = torch.nn.CrossEntropyLoss(torch.tensor([1.0, 2.0, 3.0]))
     with pytest.raises(InputError, match="whose loss is "):

@@ -79,9 +79,9 @@ def test_whoever_is_contradicted_by_copies_is_flagged_first() -> None:
     assert got.flagged[[7, 9]].all()
     assert not got.flagged[8]
     assert got.suggested[[7, 9]].tolist() == [0, 2]
-    assert got.why[7] == "same picture as 5.png, labeled cat"
-    assert got.why[9] == "same picture as 8.png, labeled eel"
-    assert "same picture" not in got.why[21]
+    assert got.why[7] == "same image as 5.png, labeled cat"
+    assert got.why[9] == "same image as 8.png, labeled eel"
+    assert "same image" not in got.why[21]
     order = np.lexsort((np.arange(600), got.score, ~got.flagged))
     assert set(order[:12].tolist()) == set(np.flatnonzero(got.flagged).tolist())
 
@@ -139,5 +139,5 @@ def test_there_is_no_interval_where_it_would_take_minutes(monkeypatch: pytest.Mo
 
 def test_scores_of_another_length_are_refused() -> None:
     labels, _, probs = drawn()
-    with pytest.raises(InputError, match="5 scores for 600 labels"):
+    with pytest.raises(InputError, match="got 5 scores for 600 labels"):
         find_issues(labels, probs, np.zeros(5), 0.1, NAMES, [""] * 600)

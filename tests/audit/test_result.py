@@ -85,13 +85,13 @@ def test_the_three_tables_say_the_same(tmp_path: Path) -> None:
 def test_what_is_no_audit_is_said_to_be_none(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "file").write_text("x")
-    with pytest.raises(InputError, match="is not there; make one with `noisylabels audit DATA"):
+    with pytest.raises(InputError, match="does not exist; run `noisylabels audit DATA"):
         Audit.load(tmp_path / "nothing")
     with pytest.raises(InputError, match="holds no audit"):
         Audit.load(tmp_path / "empty")
     with pytest.raises(InputError, match="is a file, expected a folder"):
         made().save(tmp_path / "file")
-    with pytest.raises(InputError, match="came as arrays"):
+    with pytest.raises(InputError, match="were arrays"):
         load_examples(made().save(tmp_path / "a"))
 
 
@@ -107,7 +107,7 @@ def test_files_of_two_audits_are_noticed(tmp_path: Path) -> None:
     made().save(tmp_path)
     head = json.loads((tmp_path / "audit.json").read_text())
     (tmp_path / "audit.json").write_text(json.dumps(head | {"n": 4}))
-    with pytest.raises(CorruptedFile, match="not of one audit"):
+    with pytest.raises(CorruptedFile, match="from different audits"):
         Audit.load(tmp_path)
     (tmp_path / "audit.json").write_text(json.dumps(head | {"format": 2}))
     with pytest.raises(InputError, match="format 2"):

@@ -259,7 +259,7 @@ def test_a_loss_may_be_an_object():
     [
         ({"loss": "nec"}, "did you mean 'nce'"),
         ({"loss": 3}, "loss is 3"),
-        ({"model": "resnet18"}, "not one of tables"),
+        ({"model": "resnet18"}, "the model is 'resnet18', expected auto, linear, mlp"),
         ({"model": "mlp:0"}, "mlp:0"),
         ({"n_estimators": 0}, "n_estimators"),
         ({"epochs": 1.5}, "epochs"),
@@ -267,7 +267,7 @@ def test_a_loss_may_be_an_object():
         ({"lr": 0.0}, "lr"),
         ({"dropout": 1.0}, "dropout"),
         ({"validation_fraction": 0.6}, "validation_fraction"),
-        ({"validation_fraction": 0.0}, "model 'auto' needs examples held out"),
+        ({"validation_fraction": 0.0}, "model 'auto' needs held-out examples"),
         ({"validation_fraction": 0.0, "model": "mlp", "calibrate": True}, "calibrate needs"),
         ({"n_iter_no_change": 0}, "n_iter_no_change"),
         ({"device": "warp"}, "device"),
@@ -312,7 +312,7 @@ def test_images_go_through_a_convolutional_network():
     assert found.model_ == "small-cnn"
     assert found.score(images[500:900], digits.target[500:900]) > 0.8
     assert found.n_features_in_ == 64
-    with pytest.raises(InputError, match="the shape trained on"):
+    with pytest.raises(InputError, match="as in training"):
         found.predict(images[:, :, :4])
     with pytest.raises(InputError, match="expected uint8"):
         NoisyLabelClassifier().fit(images.astype(float), digits.target)

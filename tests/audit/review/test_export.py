@@ -88,7 +88,7 @@ def test_ids_and_labels(photos, tmp_path, suffix, capsys):
     assert rows == [{"id": name, "label": label} for name, label in zip(ids, wanted, strict=True)]
     # what is there is not written over unless that is asked for
     assert main(["review", str(folder), "--export", str(target)]) == 2
-    assert "there already; name another, or replace it with --overwrite" in capsys.readouterr().err
+    assert "already exists; choose another, or replace it with --overwrite" in capsys.readouterr().err
     assert main(["review", str(folder), "--export", str(target), "--overwrite"]) == 0
 
 
@@ -190,11 +190,11 @@ def test_a_folder_becomes_a_new_folder(audited, tmp_path, parts, capsys):
     p = len(parts)
     assert counted == {"ant": 5 * p + 2, "bee": 6 * p - 3, "cat": 5 * p}
     assert load(out)[0].class_names == ("ant", "bee", "cat", "empty")
-    assert "another name" in said.err
+    assert "images were renamed" in said.err
     kept = next(iter(same))
     assert os.path.samefile(out / kept, root / kept)  # linked: no byte is there twice
     assert main(["review", str(folder), "--export", str(out), "--overwrite"]) == 2
-    assert "folders are not written over" in capsys.readouterr().err
+    assert "folders are not overwritten" in capsys.readouterr().err
     assert contents(out) == after
 
 
@@ -242,7 +242,7 @@ def test_a_table_keeps_all_but_the_labels(audited, tmp_path):
     assert (root / "fixed.csv").read_bytes().decode() == "".join(lines)  # the rest to the letter
     assert labels_of(root / "fixed.csv") == expected(labels_of(table), ids, classes)
     elsewhere = export(session, tmp_path / "fixed.csv", "input")
-    assert "put it there" in elsewhere.notes[0]
+    assert "move it there" in elsewhere.notes[0]
     with pytest.raises(InputError, match=r"\.csv"):
         export(session, root / "fixed.tsv", "input")
     with pytest.raises(InputError, match="which is never changed"):
@@ -422,7 +422,7 @@ def test_arrays_of_numbers(audited, tmp_path, words):
 def test_what_has_no_form_of_its_own_says_so(audit, photos, tmp_path, capsys):
     folder = audit(["a", "b"], [0, 1], ("ant", "bee"), "digits", paths=False).save(tmp_path / "audit")
     assert main(["review", str(folder), "--export", str(tmp_path / "new")]) == 2
-    assert "the audit is of digits, which has no form of its own" in capsys.readouterr().err
+    assert "the audited data are digits, which cannot be written as files" in capsys.readouterr().err
     assert not (tmp_path / "new").exists()
     assert main(["review", str(folder), "--export", str(tmp_path / "x.txt"), "--form", "labels"]) == 2
     assert "expected .csv, .tsv, .parquet" in capsys.readouterr().err
@@ -432,7 +432,7 @@ def test_data_that_have_changed_are_not_written(photos, tmp_path, capsys):
     folder = photos(9)
     (folder.parent / "photos" / "cat" / "00001.png").unlink()
     assert main(["review", str(folder), "--export", str(tmp_path / "new")]) == 2
-    assert "1 of 9 examples are not in it, first 'cat/00001.png'" in capsys.readouterr().err
+    assert "1 of 9 examples are missing, first 'cat/00001.png'" in capsys.readouterr().err
     assert not (tmp_path / "new").exists()
     assert not [name for name in os.listdir(tmp_path) if name.startswith(".new")]
 

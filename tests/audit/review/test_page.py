@@ -135,7 +135,7 @@ def test_every_key_does_what_it_says(opened):
         wanted[place] = (action, None if label is None else names[label])
         assert tab.text("#saved").startswith("saved: ")
         assert decided(folder) == wanted  # on the disk by now
-    assert tab.text("#count") == "6 of 20 flagged done"
+    assert tab.text("#count") == "6 of 20 flagged decided"
     assert tab.text("#precision") == "wrong so far: 50 % (19–81 %)"  # 3 of 6
     # choosing by name
     place = tab.shown()
@@ -288,12 +288,12 @@ def test_a_kill_loses_nothing_and_nothing_is_claimed(photos, serve, visit):
     assert tab.page.locator(f"[data-index='{place}'] .mark").count() == 0
     assert decided(folder).keys() == set(range(7))
     again = serve(folder, "--port", str(served.port))
-    in_time(lambda: "started anew" in tab.text("#gone"))  # the old page has no say there
+    in_time(lambda: "was restarted" in tab.text("#gone"))  # the new server refuses the old page
     tab.page.keyboard.press("k")
     assert decided(folder).keys() == set(range(7))
     new = visit(again.address)
     assert new.shown() == 7
-    assert new.text("#count") == "7 of 30 flagged done"
+    assert new.text("#count") == "7 of 30 flagged decided"
     new.press("k")
     in_time(lambda: decided(folder).keys() == set(range(8)))
 
@@ -358,7 +358,7 @@ def test_hostile_class_names_run_nothing(audit, serve, visit, tmp_path):
     in_time(lambda: tab.text("#saved") == "saved: kept " + HOSTILE)
     tab.press("s")
     in_time(lambda: len(decided(folder)) == 2)
-    assert "came as arrays" in tab.text("#stage")
+    assert "were arrays" in tab.text("#stage")
     assert tab.page.locator("img[src='x'], [onerror], [onclick]").count() == 0
     assert tab.page.locator("script").count() == 3
     assert tab.said == []

@@ -396,7 +396,7 @@ def test_an_image_outside_the_data_is_refused_unless_asked_for(audit, tmp_path):
         assert "outside the data's folder" in shown[name]
         assert str(tmp_path) not in shown[name]
     for name in ("cat/pipe.png", "cat/gone.png"):
-        assert "no longer there" in shown[name]
+        assert "no longer exists" in shown[name]
     session.store.close()
     session = Session(folder, outside=True)
     assert session.pictures.get(0, "large")[1] == "image/png"
@@ -480,8 +480,8 @@ def test_pixels_of_the_audited_set_where_there_are_no_files(audit, tmp_path):
 def test_why_there_is_nothing_to_see_is_said(audit, tmp_path):
     folder = audit(["a", "b"], [0, 1], ("cat", "dog"), None, paths=False).save(tmp_path / "audit")
     session = Session(folder)
-    assert "came as arrays" in session.details([0])[0]["problem"]
-    with pytest.raises(ValueError, match="came as arrays"):
+    assert "were arrays" in session.details([0])[0]["problem"]
+    with pytest.raises(ValueError, match="were arrays"):
         session.pictures.get(0, "large")
     session.store.close()
 

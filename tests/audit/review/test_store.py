@@ -94,7 +94,7 @@ def test_undo_takes_back_ones_own(path):
 )
 def test_what_is_no_decision_is_refused(path, action, label):
     store = Store(path)
-    with pytest.raises(InputError, match="is no decision"):
+    with pytest.raises(InputError, match="the action is"):
         store.save("e1", "a", action, label)
     assert store.changes() == (0, {})
     store.close()
@@ -192,7 +192,7 @@ def test_another_programs_database_is_left_alone(path):
     with sqlite3.connect(path) as connection:
         connection.execute("CREATE TABLE mine (x)")
     connection.close()
-    with pytest.raises(InputError, match="a database of something else"):
+    with pytest.raises(InputError, match="the database of another program"):
         Store(path)
     with sqlite3.connect(path) as connection:
         assert connection.execute("SELECT name FROM sqlite_master").fetchall() == [("mine",)]
