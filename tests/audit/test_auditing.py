@@ -244,7 +244,7 @@ def test_what_stops_half_way_goes_on_after_the_folds_that_are_done(
     from noisylabels.experiment import Notes
 
     found = audit_labels("photos", out="a", reporter=Notes(notes.append), **MODEL)
-    assert any("fold 1 of 2 is done already" in note for note in notes)
+    assert any("fold 1 of 2 is already trained" in note for note in notes)
     assert not Path("a/folds").exists()
     whole = audit_labels("photos", **MODEL)
     np.testing.assert_array_equal(found.score, whole.score)

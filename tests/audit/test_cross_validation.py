@@ -184,7 +184,7 @@ def test_a_stop_loses_no_fold_that_is_done(tmp_path):
     ]
     heard = Heard()
     found = cross_validate(images(), folder=tmp_path / "folds", reporter=heard, **FAST)
-    assert heard.notes == ["fold 1 of 3 is done already"]
+    assert heard.notes == ["fold 1 of 3 is already trained"]
     assert heard.epochs == list(range(5, 13))
     for name in ("probs", "seen", "margin", "loss", "agreement", "fold", "features"):
         np.testing.assert_array_equal(getattr(found, name), getattr(whole, name))
