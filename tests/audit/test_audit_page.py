@@ -42,7 +42,7 @@ def content(text: str) -> dict:
     return json.loads(found)
 
 
-def test_what_came_from_outside_stands_in_the_page_as_data_only() -> None:
+def test_untrusted_text_enters_the_page_as_data_only() -> None:
     found, examples = audited()
     text = page(found, examples, Path("an audit"))
     assert text.count("<script") == 2
@@ -56,7 +56,7 @@ def test_what_came_from_outside_stands_in_the_page_as_data_only() -> None:
     assert "default-src 'none'" in text
 
 
-def test_the_pictures_are_those_of_the_set() -> None:
+def test_the_page_has_the_images_of_the_set() -> None:
     found, examples = audited()
     item = content(page(found, examples, Path("a")))["items"][0]
     kind, _, coded = item["image"].partition(";base64,")
@@ -65,7 +65,7 @@ def test_the_pictures_are_those_of_the_set() -> None:
     np.testing.assert_array_equal(shown.transpose(2, 0, 1), examples.images[found.order[0]].numpy())
 
 
-def test_large_pictures_become_small_jpegs() -> None:
+def test_large_images_become_small_jpegs() -> None:
     kind, _, coded = data_uri(np.zeros((1, 400, 200), np.uint8)).partition(";base64,")
     assert kind == "data:image/jpeg"
     assert Image.open(io.BytesIO(base64.b64decode(coded))).size == (64, 128)
@@ -76,7 +76,7 @@ def test_json_cannot_end_its_script() -> None:
     assert "<" not in in_script({"a": HOSTILE})
 
 
-def test_labels_alone_and_features_have_a_page_without_pictures() -> None:
+def test_labels_alone_and_features_have_a_page_without_images() -> None:
     probs = np.array([[0.9, 0.1], [0.8, 0.2], [0.1, 0.9]])
     alone = audit_labels(labels=["cat", "dog", "dog"], probs=probs)
     text = page(alone, None, Path("a"))
@@ -97,7 +97,7 @@ def test_rows_of_a_table_are_shown_by_their_values(tmp_path: Path) -> None:
     assert said["row:19"] == "age 33, city Oslo, income 1,234,568"
 
 
-def test_the_next_steps_quote_what_a_shell_would_take_apart(tmp_path: Path) -> None:
+def test_the_next_steps_quote_paths_for_the_shell(tmp_path: Path) -> None:
     found, _ = audited()
     summary = found.summary | {"data": "/data/it's photos", "image_size": 32}
     steps = next_steps(Audit(**vars(found) | {"summary": summary}), Path("my audits/a"))
@@ -108,7 +108,7 @@ def test_the_next_steps_quote_what_a_shell_would_take_apart(tmp_path: Path) -> N
     ]
 
 
-def test_a_model_that_knows_nothing_is_warned_of() -> None:
+def test_a_weak_model_causes_a_warning() -> None:
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 10, 300)
     weak = audit_labels(labels=labels, probs=rng.dirichlet(np.ones(10), 300))

@@ -1,4 +1,4 @@
-"""From a folder to files; what stops half-way goes on; every mistake is one line and leaves nothing."""
+"""The audit from folder to files: resuming, and errors in one line that leave no files."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def photographs(root: Path, classes: tuple[str, ...] = ("cat", "dog"), each: int = 14) -> Path:
-    """Make a folder of bright and dark pictures, of which the last of each class lies with the next."""
+    """Create a folder of bright and dark images, the last of each class in the folder of the next."""
     rng = np.random.default_rng(0)
     for name in classes:
         (root / name).mkdir(parents=True)
@@ -99,7 +99,7 @@ def test_from_a_folder_to_files(tmp_path: Path, capsys: pytest.CaptureFixture[st
         assert {int(found.given[j]) for j in of_given} == {int(found.given[i])}
         assert {int(found.given[j]) for j in of_suggested} == {int(found.suggested[i])}
 
-    # once more: nothing is trained, and it is shown
+    # again: nothing is trained, and the result is printed
     stamps = {path: path.stat().st_mtime_ns for path in folder.iterdir()}
     assert main(["audit", "photos", *QUICK]) == 0
     again = capsys.readouterr()
@@ -113,7 +113,7 @@ def test_from_a_folder_to_files(tmp_path: Path, capsys: pytest.CaptureFixture[st
         load_examples(folder)
 
 
-def test_noise_on_a_clean_set_says_how_well_it_was_found(capsys: pytest.CaptureFixture[str]) -> None:
+def test_added_noise_is_measured_against_true_labels(capsys: pytest.CaptureFixture[str]) -> None:
     words = ["audit", "digits", "--noise", "symmetric:0.2", "--epochs", "6", "--folds", "2", "--out", "a"]
     assert main([*words, "--model", "mlp", "--batch-size", "32", "--device", "cpu"]) == 0
     assert "measured on true labels: noise rate 20" in capsys.readouterr().out
@@ -137,7 +137,7 @@ def test_the_training_part_alone() -> None:
 
 
 @pytest.mark.parametrize("suffix", ["npy", "csv", "parquet"])
-def test_given_probabilities_are_taken_and_nothing_is_trained(
+def test_supplied_probabilities_are_used_and_nothing_is_trained(
     tmp_path: Path, suffix: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     import pyarrow as pa
@@ -223,7 +223,7 @@ def test_arrays_sets_and_labels_alone() -> None:
     assert len(Audit.load("b")) == 10
 
 
-def test_what_stops_half_way_goes_on_after_the_folds_that_are_done(
+def test_an_interrupted_audit_resumes_after_the_finished_folds(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     photographs(tmp_path / "photos")
@@ -253,7 +253,7 @@ def test_what_stops_half_way_goes_on_after_the_folds_that_are_done(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
-def test_a_killed_command_goes_on(tmp_path: Path, number: signal.Signals) -> None:
+def test_a_killed_command_resumes(tmp_path: Path, number: signal.Signals) -> None:
     words = ["digits", "--epochs", "40", "--folds", "2", "--model", "mlp", "--device", "cpu", "--out", "a"]
     source = str(Path(nl.__file__).parents[1])
     command = [sys.executable, "-m", "noisylabels", "audit", *words]
@@ -303,12 +303,12 @@ def test_a_killed_command_goes_on(tmp_path: Path, number: signal.Signals) -> Non
         (["photos", "--probs", "wide.npy"], ["shape (28, 3), expected (28, 2)"]),
         (["photos", "--probs", "nan.npy"], ["row 3 of probs"]),
         (["photos", "--probs", "sum.npy"], ["row 0 of probs sums to 2"]),
-        (["photos", "--probs", "objects.npy"], ["no readable .npy of numbers"]),
+        (["photos", "--probs", "objects.npy"], ["objects.npy holds Python objects"]),
         (["photos", "--probs", "strange.csv"], ["has no column 'cat'", "eel, dog"]),
-        (["photos", "--probs", "words.csv"], ["row 1: the probability of 'cat' is 'much'"]),
+        (["photos", "--probs", "words.csv"], ["words.csv, line 2: the probability of 'cat' is 'much'"]),
         (["photos", "--probs", "ids.csv"], ["has no row for", "'id' holds a.png"]),
-        (["photos", "--probs", "ragged.csv"], ["line 3 of ragged.csv has 1 cells"]),
-        (["photos", "--probs", "damaged.parquet"], ["no readable Parquet file"]),
+        (["photos", "--probs", "ragged.csv"], ["ragged.csv, line 3: 1 cells, but the heading has 2"]),
+        (["photos", "--probs", "damaged.parquet"], ["damaged.parquet cannot be read as Parquet"]),
         (["photos", "--out", "photos"], ["photos is not empty and holds no audit"]),
         (["photos", "--out", "sum.npy"], ["sum.npy is a file, expected a folder"]),
     ],
@@ -379,21 +379,21 @@ def test_labels_are_numbers_or_words() -> None:
 
 
 @pytest.mark.parametrize("missing", [None, float("nan"), ""])
-def test_a_missing_label_is_no_class(missing: object) -> None:
+def test_a_missing_label_is_refused(missing: object) -> None:
     for labels in (["a", missing, "b"], np.array(["a", missing, "b"], dtype=object)):
         with pytest.raises(InputError, match=r"labels\[1\] is .*, expected a label; add one"):
             read_labels(labels, None)
 
 
 def test_numbers_as_objects_are_numbers() -> None:
-    # as words 10 would be the class before 2, and every column of probs from there another's
+    # sorted as words, 10 would precede 2, and shift the columns of probs
     K = 12
     found = audit_labels(labels=np.arange(K).astype(object), probs=0.5 * np.eye(K) + 0.5 / K)
     assert found.class_names == tuple(str(k) for k in range(K))
     assert found.flagged.sum() == 0
 
 
-def test_labels_alone_are_told_apart_by_the_names_of_their_classes() -> None:
+def test_class_names_are_part_of_the_identity() -> None:
     probs = [[0.9, 0.1], [0.1, 0.9]]
     audit_labels(labels=["cat", "dog"], probs=probs, out="found")
     with pytest.raises(InputError, match="holds another audit: its data is"):
@@ -411,7 +411,7 @@ def test_a_finished_audit_of_data_that_changed_is_not_shown(
     refused(capsys, ["photos", "--out", "found", *QUICK], "has changed since it was audited", "--out")
 
 
-def test_names_that_are_no_text_are_audited(tmp_path: Path) -> None:
+def test_file_names_that_are_not_utf8_are_audited(tmp_path: Path) -> None:
     root = photographs(tmp_path / "photos")
     os.rename(os.fsencode(root), b"ph\xff")
     os.rename(b"ph\xff/cat/cat 0.png", b"ph\xff/cat/\xff.png")

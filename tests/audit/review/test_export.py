@@ -1,4 +1,4 @@
-"""Corrected labels in each form, read again by what reads the data."""
+"""Corrected labels in each format, read back by the data readers."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ CHANGED, LEFT_OUT = 1, 2  # of the examples: one is labeled anew, one discarded,
 
 
 def reviewed(folder: Path) -> Session:
-    """Return a review of four decisions."""
+    """Return a review with four decisions."""
     session = Session(folder)
     for event, (place, action, label) in enumerate(
         [(0, "keep", None), (CHANGED, "chosen", 0), (LEFT_OUT, "discard", None), (3, "skip", None)]
@@ -44,7 +44,7 @@ def labels_of(source: Path) -> dict[str, str]:
 
 @pytest.fixture
 def audited(audit, tmp_path) -> Callable[..., Path]:
-    """Return a function that audits, or rather pretends to, what a path holds."""
+    """Return a function that writes a synthetic audit of the data at a path."""
 
     def make(source: Path, paths: bool = True, **options: Any) -> Path:
         whole = joined(*load(source))
@@ -86,7 +86,7 @@ def test_ids_and_labels(photos, tmp_path, suffix, capsys):
     wanted[CHANGED] = classes[0]
     wanted[LEFT_OUT] = None if suffix == ".parquet" else ""
     assert rows == [{"id": name, "label": label} for name, label in zip(ids, wanted, strict=True)]
-    # what is there is not written over unless that is asked for
+    # an existing file is overwritten only with --overwrite
     assert main(["review", str(folder), "--export", str(target)]) == 2
     assert "already exists; choose another, or replace it with --overwrite" in capsys.readouterr().err
     assert main(["review", str(folder), "--export", str(target), "--overwrite"]) == 0
@@ -127,7 +127,7 @@ def test_without_decisions_all_labels_are_as_they_were(photos, tmp_path):
     session.store.close()
 
 
-# The data's own form ------------------------------------------------------------------------------
+# The data's format --------------------------------------------------------------------------------
 
 
 def tree(root: Path, names: Sequence[str]) -> Path:
@@ -293,7 +293,7 @@ def test_parquet_files_are_streamed_with_another_column(audited, tmp_path):
     folder = audited(root, paths=False)
     session = Session(folder)
     ids = session.audit.ids
-    # the second file's rows go on where the first one's ended
+    # rows of the second file continue the numbering of the first
     session.decide("event-1", ids.index("train:10"), "chosen", 2)
     session.decide("event-2", ids.index("test:0"), "chosen", 1)
     session.decide("event-3", ids.index("train:3"), "discard")
@@ -419,7 +419,7 @@ def test_arrays_of_numbers(audited, tmp_path, words):
     session.store.close()
 
 
-def test_what_has_no_form_of_its_own_says_so(audit, photos, tmp_path, capsys):
+def test_data_without_files_are_exported_as_labels_only(audit, photos, tmp_path, capsys):
     folder = audit(["a", "b"], [0, 1], ("ant", "bee"), "digits", paths=False).save(tmp_path / "audit")
     assert main(["review", str(folder), "--export", str(tmp_path / "new")]) == 2
     assert "the audited data are digits, which cannot be written as files" in capsys.readouterr().err
@@ -428,7 +428,7 @@ def test_what_has_no_form_of_its_own_says_so(audit, photos, tmp_path, capsys):
     assert "expected .csv, .tsv, .parquet" in capsys.readouterr().err
 
 
-def test_data_that_have_changed_are_not_written(photos, tmp_path, capsys):
+def test_changed_data_are_not_exported(photos, tmp_path, capsys):
     folder = photos(9)
     (folder.parent / "photos" / "cat" / "00001.png").unlink()
     assert main(["review", str(folder), "--export", str(tmp_path / "new")]) == 2
