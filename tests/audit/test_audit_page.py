@@ -24,7 +24,7 @@ NAMES = ("cat", HOSTILE, "a class of a very long name " * 4, "@title@")
 
 
 def audited(n: int = 200, K: int = 4, names: tuple[str, ...] = NAMES, side: int = 32):
-    """Return an audit of random pictures, and the set: two copies, labeled differently, among them."""
+    """Return an audit of random images, and the set, which has one pair of duplicates with other labels."""
     rng = np.random.default_rng(0)
     true = rng.integers(0, K, n)
     given = np.where(rng.random(n) < 0.2, rng.integers(0, K, n), true)
@@ -42,7 +42,7 @@ def content(text: str) -> dict:
     return json.loads(found)
 
 
-def test_what_came_from_outside_stands_in_the_page_as_data_only() -> None:
+def test_untrusted_text_enters_the_page_as_data_only() -> None:
     found, examples = audited()
     text = page(found, examples, Path("an audit"))
     assert text.count("<script") == 2
@@ -56,7 +56,7 @@ def test_what_came_from_outside_stands_in_the_page_as_data_only() -> None:
     assert "default-src 'none'" in text
 
 
-def test_the_pictures_are_those_of_the_set() -> None:
+def test_the_page_has_the_images_of_the_set() -> None:
     found, examples = audited()
     item = content(page(found, examples, Path("a")))["items"][0]
     kind, _, coded = item["image"].partition(";base64,")
@@ -65,7 +65,7 @@ def test_the_pictures_are_those_of_the_set() -> None:
     np.testing.assert_array_equal(shown.transpose(2, 0, 1), examples.images[found.order[0]].numpy())
 
 
-def test_large_pictures_become_small_jpegs() -> None:
+def test_large_images_become_small_jpegs() -> None:
     kind, _, coded = data_uri(np.zeros((1, 400, 200), np.uint8)).partition(";base64,")
     assert kind == "data:image/jpeg"
     assert Image.open(io.BytesIO(base64.b64decode(coded))).size == (64, 128)
@@ -76,7 +76,7 @@ def test_json_cannot_end_its_script() -> None:
     assert "<" not in in_script({"a": HOSTILE})
 
 
-def test_labels_alone_and_features_have_a_page_without_pictures() -> None:
+def test_labels_alone_and_features_have_a_page_without_images() -> None:
     probs = np.array([[0.9, 0.1], [0.8, 0.2], [0.1, 0.9]])
     alone = audit_labels(labels=["cat", "dog", "dog"], probs=probs)
     text = page(alone, None, Path("a"))
@@ -97,7 +97,7 @@ def test_rows_of_a_table_are_shown_by_their_values(tmp_path: Path) -> None:
     assert said["row:19"] == "age 33, city Oslo, income 1,234,568"
 
 
-def test_the_next_steps_quote_what_a_shell_would_take_apart(tmp_path: Path) -> None:
+def test_the_next_steps_quote_paths_for_the_shell(tmp_path: Path) -> None:
     found, _ = audited()
     summary = found.summary | {"data": "/data/it's photos", "image_size": 32}
     steps = next_steps(Audit(**vars(found) | {"summary": summary}), Path("my audits/a"))
@@ -108,15 +108,18 @@ def test_the_next_steps_quote_what_a_shell_would_take_apart(tmp_path: Path) -> N
     ]
 
 
-def test_a_model_that_knows_nothing_is_warned_of() -> None:
+def test_a_weak_model_causes_a_warning() -> None:
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 10, 300)
     weak = audit_labels(labels=labels, probs=rng.dirichlet(np.ones(10), 300))
     good = audit_labels(labels=labels, probs=0.9 * np.eye(10)[labels] + 0.01)
-    assert re.match(r"The model agrees with only \d+ % of the labels.* too weak", warning(weak))
+    assert re.match(r"The models agree with only \d+ % of the given labels.* too weak", warning(weak))
     assert warning(good) == ""
-    assert lead(weak).startswith("How many of the 300 labels are wrong is not to be told: ")
-    assert lead(good).startswith("About 0.0 % (0.0 to 0.0 %) of the 300 labels look wrong, and 0 are flagged")
+    assert lead(weak).startswith("The models are too weak to estimate the noise rate of these 300 labels; ")
+    assert lead(good) == (
+        "The estimated noise rate is 0.0 % (95 % interval 0.0 to 0.0 %). "
+        "Of 300 labels, 0 are flagged as likely mislabeled."
+    )
     assert "too weak" in page(weak, None, Path("a"))
 
 
@@ -163,7 +166,7 @@ def test_it_works_in_a_browser(tmp_path: Path, browser: Any, width: int) -> None
 
     assert tab.locator("#matrix text", has_text=re.compile(r"^\d+\.\d$")).count() >= 4
     tab.locator("#matrix rect.hit").first.hover()
-    assert tab.locator("#pointed").inner_text().startswith("Of what truly is cat, ")
+    assert tab.locator("#pointed").inner_text().startswith("True class cat: ")
     expect(tab.locator(".group figure")).to_have_count(2)
     context.close()
     assert said == []

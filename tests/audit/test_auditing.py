@@ -1,4 +1,4 @@
-"""From a folder to files; what stops half-way goes on; every mistake is one line and leaves nothing."""
+"""The audit from folder to files: resuming, and errors in one line that leave no files."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def photographs(root: Path, classes: tuple[str, ...] = ("cat", "dog"), each: int = 14) -> Path:
-    """Make a folder of bright and dark pictures, of which the last of each class lies with the next."""
+    """Create a folder of bright and dark images, the last of each class in the folder of the next."""
     rng = np.random.default_rng(0)
     for name in classes:
         (root / name).mkdir(parents=True)
@@ -74,7 +74,7 @@ def test_from_a_folder_to_files(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert folder.name.startswith("photos-")
     assert {path.name for path in folder.iterdir()} == {*FILES, "settings.json"}
     assert f"noisylabels review audits/{folder.name}" in out
-    assert "28 labels look wrong" in out
+    assert "Of 28 labels, " in out
     assert "held out" not in err  # all of it is audited
     assert "note: loss gce: robust" in err
 
@@ -88,7 +88,7 @@ def test_from_a_folder_to_files(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert found.paths == found.ids
     given = [found.class_names[k] for k in found.given]
     assert given == [name.split("/")[0] for name in found.ids]
-    # the two that lie with the wrong class are the two most doubtful
+    # the two that lie in the wrong folder have the lowest label quality
     moved = {f"{HOSTILE}/cat 13.png", f"cat/{HOSTILE} 13.png"}
     assert {found.ids[i] for i in found.order[:2]} == moved
     rows = pq.read_table(folder / "labels.parquet").to_pylist()
@@ -99,12 +99,12 @@ def test_from_a_folder_to_files(tmp_path: Path, capsys: pytest.CaptureFixture[st
         assert {int(found.given[j]) for j in of_given} == {int(found.given[i])}
         assert {int(found.given[j]) for j in of_suggested} == {int(found.suggested[i])}
 
-    # once more: nothing is trained, and it is shown
+    # again: nothing is trained, and the result is printed
     stamps = {path: path.stat().st_mtime_ns for path in folder.iterdir()}
     assert main(["audit", "photos", *QUICK]) == 0
     again = capsys.readouterr()
     assert again.out == out
-    assert "is done already" in again.err
+    assert "already holds this audit" in again.err
     assert {path: path.stat().st_mtime_ns for path in folder.iterdir()} == stamps
 
     # the audit notices that its data have changed
@@ -113,10 +113,10 @@ def test_from_a_folder_to_files(tmp_path: Path, capsys: pytest.CaptureFixture[st
         load_examples(folder)
 
 
-def test_noise_on_a_clean_set_says_how_well_it_was_found(capsys: pytest.CaptureFixture[str]) -> None:
+def test_added_noise_is_measured_against_true_labels(capsys: pytest.CaptureFixture[str]) -> None:
     words = ["audit", "digits", "--noise", "symmetric:0.2", "--epochs", "6", "--folds", "2", "--out", "a"]
     assert main([*words, "--model", "mlp", "--batch-size", "32", "--device", "cpu"]) == 0
-    assert "the truth is known here: truly wrong 20" in capsys.readouterr().out
+    assert "measured on true labels: noise rate 20" in capsys.readouterr().out
     found = Audit.load("a")
     known = found.summary["known"]
     assert known["average_precision"] > 0.8
@@ -137,7 +137,7 @@ def test_the_training_part_alone() -> None:
 
 
 @pytest.mark.parametrize("suffix", ["npy", "csv", "parquet"])
-def test_given_probabilities_are_taken_and_nothing_is_trained(
+def test_supplied_probabilities_are_used_and_nothing_is_trained(
     tmp_path: Path, suffix: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     import pyarrow as pa
@@ -212,7 +212,7 @@ def test_arrays_sets_and_labels_alone() -> None:
     again = audit_labels(whole, out="a", **MODEL | {"epochs": 20}, batch_size=8, lr=0.1)
     np.testing.assert_array_equal(again.score, found.score)
     assert again.name == "rows"
-    with pytest.raises(InputError, match="came as arrays"):
+    with pytest.raises(InputError, match="were arrays"):
         load_examples(Path("a"))
 
     images = rng.integers(0, 256, (10, 8, 8, 3)).astype(np.uint8)
@@ -223,7 +223,7 @@ def test_arrays_sets_and_labels_alone() -> None:
     assert len(Audit.load("b")) == 10
 
 
-def test_what_stops_half_way_goes_on_after_the_folds_that_are_done(
+def test_an_interrupted_audit_resumes_after_the_finished_folds(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     photographs(tmp_path / "photos")
@@ -236,7 +236,7 @@ def test_what_stops_half_way_goes_on_after_the_folds_that_are_done(
     with pytest.raises(Interrupted):
         audit_labels("photos", out="a", stop=stop, **MODEL)
     assert not Path("a/audit.json").exists()
-    with pytest.raises(InputError, match="has not finished"):
+    with pytest.raises(InputError, match="holds an unfinished audit"):
         Audit.load("a")
     with pytest.raises(InputError, match="its epochs is 3, this one's 4"):
         audit_labels("photos", out="a", **MODEL | {"epochs": 4})
@@ -244,7 +244,7 @@ def test_what_stops_half_way_goes_on_after_the_folds_that_are_done(
     from noisylabels.experiment import Notes
 
     found = audit_labels("photos", out="a", reporter=Notes(notes.append), **MODEL)
-    assert any("fold 1 of 2 is done already" in note for note in notes)
+    assert any("fold 1 of 2 is already trained" in note for note in notes)
     assert not Path("a/folds").exists()
     whole = audit_labels("photos", **MODEL)
     np.testing.assert_array_equal(found.score, whole.score)
@@ -253,7 +253,7 @@ def test_what_stops_half_way_goes_on_after_the_folds_that_are_done(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
-def test_a_killed_command_goes_on(tmp_path: Path, number: signal.Signals) -> None:
+def test_a_killed_command_resumes(tmp_path: Path, number: signal.Signals) -> None:
     words = ["digits", "--epochs", "40", "--folds", "2", "--model", "mlp", "--device", "cpu", "--out", "a"]
     source = str(Path(nl.__file__).parents[1])
     command = [sys.executable, "-m", "noisylabels", "audit", *words]
@@ -273,10 +273,10 @@ def test_a_killed_command_goes_on(tmp_path: Path, number: signal.Signals) -> Non
     if number == signal.SIGINT:
         assert process.returncode == 130
         (line,) = [line for line in err.splitlines() if not line.startswith("note: ")]
-        assert line.endswith("the same command goes on from there")
+        assert line.endswith("the same command resumes from there")
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=240)
     assert done.returncode == 0, done.stderr
-    assert "fold 1 of 2 is done already" in done.stderr
+    assert "fold 1 of 2 is already trained" in done.stderr
     assert {path.name for path in Path("a").iterdir()} == {*FILES, "settings.json"}
 
 
@@ -299,16 +299,16 @@ def test_a_killed_command_goes_on(tmp_path: Path, number: signal.Signals) -> Non
         (["photos", "--labels", "nothing.csv"], ["there is no file", "nothing.csv"]),
         (["photos", "--probs", "nothing.npy"], ["there is no file nothing.npy"]),
         (["photos", "--probs", "probs.txt"], ["'.txt'"]),
-        (["photos", "--probs", "short.npy"], ["short.npy has 5 rows and photos 28 examples"]),
+        (["photos", "--probs", "short.npy"], ["short.npy has 5 rows, expected 28, one per example"]),
         (["photos", "--probs", "wide.npy"], ["shape (28, 3), expected (28, 2)"]),
         (["photos", "--probs", "nan.npy"], ["row 3 of probs"]),
         (["photos", "--probs", "sum.npy"], ["row 0 of probs sums to 2"]),
-        (["photos", "--probs", "objects.npy"], ["no readable .npy of numbers"]),
+        (["photos", "--probs", "objects.npy"], ["objects.npy holds Python objects"]),
         (["photos", "--probs", "strange.csv"], ["has no column 'cat'", "eel, dog"]),
-        (["photos", "--probs", "words.csv"], ["row 1: the probability of 'cat' is 'much'"]),
+        (["photos", "--probs", "words.csv"], ["words.csv, line 2: the probability of 'cat' is 'much'"]),
         (["photos", "--probs", "ids.csv"], ["has no row for", "'id' holds a.png"]),
-        (["photos", "--probs", "ragged.csv"], ["line 3 of ragged.csv has 1 cells"]),
-        (["photos", "--probs", "damaged.parquet"], ["no readable Parquet file"]),
+        (["photos", "--probs", "ragged.csv"], ["ragged.csv, line 3: 1 cells, but the heading has 2"]),
+        (["photos", "--probs", "damaged.parquet"], ["damaged.parquet cannot be read as Parquet"]),
         (["photos", "--out", "photos"], ["photos is not empty and holds no audit"]),
         (["photos", "--out", "sum.npy"], ["sum.npy is a file, expected a folder"]),
     ],
@@ -343,14 +343,14 @@ def test_a_mistake_is_one_line(
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        ({"data": np.zeros((3, 2), np.float32)}, "there are no labels"),
-        ({"labels": ["a", "b"]}, "labels but no data"),
-        ({"data": np.zeros((3, 2), np.float32), "labels": [0, 1]}, "2 labels for 3 examples"),
-        ({"data": {"a": 1}, "labels": [0, 1]}, "the data are a dict"),
+        ({"data": np.zeros((3, 2), np.float32)}, "labels are missing"),
+        ({"labels": ["a", "b"]}, "got labels but no data"),
+        ({"data": np.zeros((3, 2), np.float32), "labels": [0, 1]}, "got 2 labels for 3 examples"),
+        ({"data": {"a": 1}, "labels": [0, 1]}, "data are a dict"),
         ({"labels": ["a", "a"], "probs": [[1.0]]}, "a single class"),
         ({"labels": [0, 1], "probs": [[0.5, 0.5]]}, "2 labels and 1 rows"),
         ({"labels": [0, 1], "probs": "much"}, "there is no file much"),
-        ({"labels": [0, 1], "probs": [["x", "y"], ["x", "y"]]}, "no array of numbers"),
+        ({"labels": [0, 1], "probs": [["x", "y"], ["x", "y"]]}, "not an array of numbers"),
         ({"labels": ["a", "b"], "class_names": ["a", "c"], "probs": [[1, 0], [1, 0]]}, "a label is 'b'"),
         ({"data": "digits", "labels": [0, 1]}, "expected a file of corrected labels"),
         ({"data": np.zeros((2, 2), np.float32), "labels": [0, 1], "noise": "symmetric:0.1"}, "nl.corrupt"),
@@ -363,11 +363,11 @@ def test_a_mistake_in_a_call_is_one_line(arguments: dict[str, object], expected:
 
 
 def test_the_document_has_the_defaults_of_the_code() -> None:
-    text = (Path(__file__).parents[2] / "docs" / "audit.md").read_text(encoding="utf-8")
+    text = (Path(__file__).parents[2] / "docs" / "audit-files.md").read_text(encoding="utf-8")
     defaults = ", ".join(map(str, (FOLDS, *(RECIPE[name] for name in ("epochs", "batch_size", "lr")))))
     assert f"| of the training | {defaults} |" in text
-    assert f"The loss is `{LOSS}`" in text
-    assert f"most doubtful {SHOWN} " in text
+    assert f"| as in `noisylabels train` | `{LOSS}`;" in text
+    assert f"the {SHOWN} labels of lowest quality" in text
 
 
 def test_labels_are_numbers_or_words() -> None:
@@ -379,21 +379,21 @@ def test_labels_are_numbers_or_words() -> None:
 
 
 @pytest.mark.parametrize("missing", [None, float("nan"), ""])
-def test_a_missing_label_is_no_class(missing: object) -> None:
+def test_a_missing_label_is_refused(missing: object) -> None:
     for labels in (["a", missing, "b"], np.array(["a", missing, "b"], dtype=object)):
-        with pytest.raises(InputError, match=r"labels\[1\] is .*; give the example a label"):
+        with pytest.raises(InputError, match=r"labels\[1\] is .*, expected a label; add one"):
             read_labels(labels, None)
 
 
 def test_numbers_as_objects_are_numbers() -> None:
-    # as words 10 would be the class before 2, and every column of probs from there another's
+    # sorted as words, 10 would precede 2, and shift the columns of probs
     K = 12
     found = audit_labels(labels=np.arange(K).astype(object), probs=0.5 * np.eye(K) + 0.5 / K)
     assert found.class_names == tuple(str(k) for k in range(K))
     assert found.flagged.sum() == 0
 
 
-def test_labels_alone_are_told_apart_by_the_names_of_their_classes() -> None:
+def test_class_names_are_part_of_the_identity() -> None:
     probs = [[0.9, 0.1], [0.1, 0.9]]
     audit_labels(labels=["cat", "dog"], probs=probs, out="found")
     with pytest.raises(InputError, match="holds another audit: its data is"):
@@ -411,7 +411,7 @@ def test_a_finished_audit_of_data_that_changed_is_not_shown(
     refused(capsys, ["photos", "--out", "found", *QUICK], "has changed since it was audited", "--out")
 
 
-def test_names_that_are_no_text_are_audited(tmp_path: Path) -> None:
+def test_file_names_that_are_not_utf8_are_audited(tmp_path: Path) -> None:
     root = photographs(tmp_path / "photos")
     os.rename(os.fsencode(root), b"ph\xff")
     os.rename(b"ph\xff/cat/cat 0.png", b"ph\xff/cat/\xff.png")

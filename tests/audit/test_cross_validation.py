@@ -1,4 +1,4 @@
-"""Folds, what is seen of each example by whom, and going on after a stop."""
+"""Cross-validation: folds, out-of-fold predictions, training dynamics, and resuming."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 from safetensors.numpy import load_file, save_file
 
 from noisylabels.audit import training_dynamics
-from noisylabels.audit.cross_validation import cross_validate, deal_folds
+from noisylabels.audit.cross_validation import assign_folds, cross_validate
 from noisylabels.audit.scores import blended, rank, share_wrong
 from noisylabels.audit.training_dynamics import EpochMean
 from noisylabels.core.checks import CorruptedFile, InputError
@@ -34,7 +34,7 @@ def images(n=60, wrong=6, seed=0):
 
 
 class Heard(Silent):
-    """A reporter that remembers."""
+    """A reporter that records its calls."""
 
     def __init__(self):
         self.notes, self.steps, self.epochs = [], [], []
@@ -51,25 +51,25 @@ class Heard(Silent):
 
 def test_folds_are_even_in_all_and_in_each_class():
     labels = np.array([0] * 17 + [1] * 8 + [2] * 2 + [3])
-    fold = deal_folds(labels, 4, seed=5)
+    fold = assign_folds(labels, 4, seed=5)
     sizes = np.bincount(fold)
     assert sizes.max() - sizes.min() <= 1
     for k in range(4):
         each = np.bincount(fold[labels == k], minlength=4)
         assert each.max() - each.min() <= 1
-    assert (fold == deal_folds(labels, 4, seed=5)).all()
-    assert (fold != deal_folds(labels, 4, seed=6)).any()
+    assert (fold == assign_folds(labels, 4, seed=5)).all()
+    assert (fold != assign_folds(labels, 4, seed=6)).any()
 
 
 def test_more_folds_than_examples_are_refused():
-    with pytest.raises(InputError, match="there are 4 examples for 5 folds, expected 5 or more"):
-        deal_folds(np.zeros(4, int), 5, seed=0)
+    with pytest.raises(InputError, match="got 4 examples for 5 folds, expected 5 or more"):
+        assign_folds(np.zeros(4, int), 5, seed=0)
     with pytest.raises(InputError, match="folds is 1"):
-        deal_folds(np.zeros(4, int), 1, seed=0)
+        assign_folds(np.zeros(4, int), 1, seed=0)
 
 
-def test_no_example_is_judged_by_a_model_that_was_trained_on_its_label():
-    """Pixels are noise: what is held out cannot be known, what is trained on can be learned by heart."""
+def test_held_out_predictions_do_not_use_the_label():
+    """Pixels are noise: held-out labels cannot be predicted, training labels can be memorized."""
     draw = torch.Generator().manual_seed(1)
     pixels = torch.randint(0, 256, (90, 1, 4, 4), generator=draw, dtype=torch.uint8)
     labels = torch.randint(0, K, (90,), generator=draw)
@@ -79,8 +79,8 @@ def test_no_example_is_judged_by_a_model_that_was_trained_on_its_label():
     assert (found.probs.argmax(1) == found.labels).mean() < 0.55
 
 
-def test_dynamics_are_those_of_a_loop_that_writes_everything_down(monkeypatch):
-    """The same numbers from the logits of every step, kept by a loss of our own that sees them."""
+def test_dynamics_equal_those_of_recorded_logits(monkeypatch):
+    """Recompute them from the logits of every step, recorded by a user-defined loss."""
     monkeypatch.setattr(training_dynamics, "POWER", 0)  # all epochs alike
     data = images()
     kept = []
@@ -107,7 +107,7 @@ def test_dynamics_are_those_of_a_loop_that_writes_everything_down(monkeypatch):
 
 
 @pytest.mark.parametrize("accuracies", [[0.3, 0.6, 0.5], [0.9, 0.1], [1e-6, 2e-6, 1e-6], [1.0]])
-def test_epochs_that_predict_the_labels_held_out_have_the_weight(accuracies):
+def test_epochs_are_weighted_by_held_out_accuracy(accuracies):
     draw = torch.Generator().manual_seed(0)
     values = torch.rand(len(accuracies), 4, 3, generator=draw)
     mean = EpochMean(torch.zeros(4, 3))
@@ -118,7 +118,7 @@ def test_epochs_that_predict_the_labels_held_out_have_the_weight(accuracies):
     torch.testing.assert_close(mean.mean().double(), expected, atol=1e-6, rtol=0)
 
 
-def test_wrong_labels_are_found():
+def test_label_errors_are_found():
     data = images(n=240, wrong=24)
     found = cross_validate(data, **(FAST | {"epochs": 10}))
     wrong = np.arange(240) < 24
@@ -134,7 +134,7 @@ def test_wrong_labels_are_found():
         np.testing.assert_allclose(probs.sum(1), 1, atol=1e-5)
 
 
-def test_labels_of_ones_own_take_the_place_of_the_sets():
+def test_passed_labels_replace_those_of_the_set():
     data = images(wrong=0)
     given = data.labels.numpy().copy()
     given[:6] = (given[:6] + 1) % K
@@ -143,7 +143,7 @@ def test_labels_of_ones_own_take_the_place_of_the_sets():
     np.testing.assert_array_equal(ours.probs, cross_validate(images(wrong=6), **FAST).probs)
 
 
-def test_rows_of_features_are_taken():
+def test_rows_of_features_are_accepted():
     draw = np.random.default_rng(0)
     true = np.arange(60) % K
     rows = np.eye(K)[true] * 4 + draw.normal(size=(60, K))
@@ -154,7 +154,7 @@ def test_rows_of_features_are_taken():
     assert set(np.argsort(rank(given, found.probs))[:4]) == {0, 1, 2, 3}
 
 
-def test_a_class_of_one_example_is_said():
+def test_a_class_of_one_example_is_noted():
     data = images(wrong=0)
     given = np.where(data.labels.numpy() == 2, 0, data.labels.numpy())
     given[7] = 2
@@ -171,7 +171,7 @@ def test_progress_is_counted_through_the_folds():
     assert heard.steps[-1] == (12, 3, 3)
 
 
-def test_a_stop_loses_no_fold_that_is_done(tmp_path):
+def test_an_interruption_keeps_finished_folds(tmp_path):
     whole = cross_validate(images(), **FAST)
     heard = Heard()
     with pytest.raises(Interrupted):
@@ -184,7 +184,7 @@ def test_a_stop_loses_no_fold_that_is_done(tmp_path):
     ]
     heard = Heard()
     found = cross_validate(images(), folder=tmp_path / "folds", reporter=heard, **FAST)
-    assert heard.notes == ["fold 1 of 3 is done already"]
+    assert heard.notes == ["fold 1 of 3 is already trained"]
     assert heard.epochs == list(range(5, 13))
     for name in ("probs", "seen", "margin", "loss", "agreement", "fold", "features"):
         np.testing.assert_array_equal(getattr(found, name), getattr(whole, name))
@@ -213,7 +213,7 @@ def test_a_damaged_fold_is_named(tmp_path, how):
     else:
         save_file({name: array[..., :3] for name, array in load_file(path).items()}, path)
     with pytest.raises(
-        CorruptedFile, match=r"fold-1.safetensors is damaged; remove it and its fold is trained again"
+        CorruptedFile, match=r"fold-1.safetensors is damaged; remove it to train its fold again"
     ):
         cross_validate(images(), folder=tmp_path, **FAST)
 
@@ -221,22 +221,22 @@ def test_a_damaged_fold_is_named(tmp_path, how):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"labels": [0, 1]}, "there are 2 labels for 60 examples"),
+        ({"labels": [0, 1]}, "got 2 labels for 60 examples"),
         ({"ema": 0.9}, "ema is 0.9, expected none"),
         ({"loss": "nec"}, "nec"),
         ({"model": "cnn88"}, "did you mean 'cnn8'"),
         ({"epoch": 3}, "epoch"),
-        ({"folds": 61}, "there are 60 examples for 61 folds"),
+        ({"folds": 61}, "got 60 examples for 61 folds"),
     ],
 )
-def test_what_cannot_be_is_refused_before_anything_is_written(tmp_path, change, words):
+def test_invalid_arguments_are_refused_before_anything_is_written(tmp_path, change, words):
     with pytest.raises(InputError, match=words):
         cross_validate(images(), folder=tmp_path / "folds", **(FAST | change))
     assert not (tmp_path / "folds").exists()
 
 
-def test_the_folds_of_a_loss_of_ones_own_are_gone_on_with(tmp_path):
-    """It is known by its name, not by where it lies in memory, which is elsewhere in every process."""
+def test_folds_of_a_user_defined_loss_are_resumed(tmp_path):
+    """The loss is identified by its name, not by its address in memory, which differs between processes."""
 
     def made():
         def bounded(logits, target):
@@ -249,7 +249,7 @@ def test_the_folds_of_a_loss_of_ones_own_are_gone_on_with(tmp_path):
     again = cross_validate(images(), folder=tmp_path, reporter=heard, **FAST, loss=made())
     assert heard.epochs == []
     np.testing.assert_array_equal(again.probs, first.probs)
-    # of the same words, but not the same
+    # the same name with other parameters
     cross_validate(images(), folder=tmp_path / "plain", **FAST, loss=torch.nn.CrossEntropyLoss())
     weighted = torch.nn.CrossEntropyLoss(torch.tensor([1.0, 2.0, 3.0]))
     with pytest.raises(InputError, match="whose loss is "):

@@ -1,4 +1,4 @@
-"""Copies are found without a model, beside a search through all pairs."""
+"""Near-duplicates, compared with a search through all pairs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from noisylabels.audit.duplicates import Group, find_duplicates
 
 
 def pictures(n: int, side: int = 32, channels: int = 3, seed: int = 0) -> torch.Tensor:
-    """Return smooth random pictures, uint8 (N, C, side, side), of colors as pale as a photograph's."""
+    """Return smooth random images, uint8 (N, C, side, side), with the contrast of photographs."""
     rng = np.random.default_rng(seed)
     light = rng.uniform(20, 235, (n, 1, 6, 6)) + rng.uniform(-20, 20, (n, channels, 6, 6))
     coarse = torch.from_numpy(light.astype(np.float32))
@@ -31,7 +31,7 @@ def saved_again(image: torch.Tensor, quality: int = 60, side: int | None = None)
     return torch.from_numpy(np.array(Image.open(buffer))).permute(2, 0, 1)
 
 
-def test_copies_saved_again_are_found_and_nothing_else() -> None:
+def test_recompressed_images_are_found_and_nothing_else() -> None:
     images = pictures(500)
     images[100] = images[3]
     images[200] = images[3]
@@ -46,7 +46,7 @@ def test_copies_saved_again_are_found_and_nothing_else() -> None:
     ]
 
 
-def test_a_copy_of_a_copy_is_of_the_group() -> None:
+def test_a_copy_of_a_copy_joins_the_group() -> None:
     images = pictures(60)
     images[10] = images[2]
     images[11] = saved_again(images[2])
@@ -55,7 +55,7 @@ def test_a_copy_of_a_copy_is_of_the_group() -> None:
 
 
 def test_it_finds_what_a_search_through_all_pairs_finds() -> None:
-    """Pictures that shade into each other, so that many pairs lie on both sides of the bound."""
+    """Images that blend into each other, so that many pairs lie on both sides of the threshold."""
     ends = pictures(40, side=16, channels=1).float()
     shades = torch.linspace(0, 1, 25)[:, None, None, None]
     images = torch.cat([a + shades * (b - a) for a, b in zip(ends[::2], ends[1::2], strict=True)])
@@ -66,7 +66,7 @@ def test_it_finds_what_a_search_through_all_pairs_finds() -> None:
     alike = unit @ unit.T >= 0.99
     apart = torch.cdist(gray, gray) / 16
     close = (alike & (apart <= 20)).numpy()
-    # the finder looks at the nearest few of each: groups, which chains make, are the same
+    # the search inspects only the nearest few of each; the connected groups are the same
     reach = close
     for _ in range(6):
         reach = reach.astype(int) @ reach.astype(int) > 0
@@ -76,14 +76,14 @@ def test_it_finds_what_a_search_through_all_pairs_finds() -> None:
     assert len(got & naive) >= 0.9 * len(naive)  # thumbnails of 8x8 come first, and differ a little
 
 
-def test_flat_pictures_are_the_same_only_if_they_are_equal() -> None:
+def test_uniform_images_match_only_if_they_are_equal() -> None:
     images = torch.zeros(6, 3, 20, 20, dtype=torch.uint8)
     for i, shade in enumerate([10, 10, 11, 200, 30, 90]):
         images[i] = shade
     assert find_duplicates(images) == [Group((0, 1), True)]
 
 
-def test_one_picture_has_no_copy() -> None:
+def test_one_image_has_no_duplicate() -> None:
     assert find_duplicates(pictures(1)) == []
 
 
@@ -97,18 +97,18 @@ def test_rows_of_features() -> None:
     assert find_duplicates(wide) == [Group((7, 50), True), Group((8, 60), False)]
 
 
-def test_a_table_in_which_rows_repeat_says_nothing() -> None:
+def test_a_table_with_many_equal_rows_has_no_groups() -> None:
     rows = torch.from_numpy(np.random.default_rng(0).integers(0, 3, (300, 3)).astype(np.float32))
     assert find_duplicates(rows) == []
 
 
-def test_who_disagrees() -> None:
+def test_a_conflict_is_a_group_with_different_labels() -> None:
     labels = np.array([0, 1, 1, 1])
     assert Group((0, 1), True).conflicting(labels)
     assert not Group((1, 2, 3), True).conflicting(labels)
 
 
-def test_large_pictures_are_held_as_floats_a_few_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_large_images_are_converted_a_few_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     held: list[int] = []
     whole = duplicates._thumbnails
 

@@ -1,4 +1,4 @@
-"""What is made of labels and probabilities, beside naive loops."""
+"""Findings from labels and probabilities, compared with naive loops."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def found(labels: np.ndarray, probs: np.ndarray, rate: float, groups: list[Group
     return find_issues(labels, probs, score, rate, NAMES, ids, groups or [])
 
 
-def test_the_lowest_scores_are_flagged_as_many_as_are_estimated() -> None:
+def test_as_many_of_the_lowest_scores_are_flagged_as_are_estimated() -> None:
     labels, _, probs = drawn()
     got = found(labels, probs, 0.2)
     assert got.flagged.sum() == 120
@@ -57,7 +57,7 @@ def test_none_and_all_can_be_flagged(rate: float, count: int) -> None:
     [
         ([0.02, 0.95, 0.03], 1, "looks like dog (95 %), not cat (2 %)"),
         ([0.4, 0.55, 0.05], 1, "looks like dog (55 %) rather than cat (40 %)"),
-        ([0.5, 0.3, 0.2], 1, "looks like cat, but at 50 % only; next is dog (30 %)"),
+        ([0.5, 0.3, 0.2], 1, "looks like cat, but with only 50 %; next is dog (30 %)"),
         ([0.0, 1.0, 0.0], 1, "looks like dog (over 99 %), not cat (under 1 %)"),
         ([0.9, 0.1, 0.0], 0, "looks like cat (90 %), as labeled"),
         ([0.4, 0.5, 0.1], 0, "looks like dog (50 %) rather than cat (40 %), but not clearly"),
@@ -67,7 +67,7 @@ def test_the_reason_is_one_plain_clause(p: list[float], rate: float, why: str) -
     assert found(np.array([0]), np.array([p]), rate).why == [why]
 
 
-def test_whoever_is_contradicted_by_copies_is_flagged_first() -> None:
+def test_labels_that_contradict_near_duplicates_are_flagged_first() -> None:
     labels, _, probs = drawn()
     labels[[5, 6, 7]] = [0, 0, 1]  # 7 is outvoted
     probs[[5, 6, 7]] = [0.05, 0.9, 0.05]  # though all look like what it is labeled
@@ -79,21 +79,21 @@ def test_whoever_is_contradicted_by_copies_is_flagged_first() -> None:
     assert got.flagged[[7, 9]].all()
     assert not got.flagged[8]
     assert got.suggested[[7, 9]].tolist() == [0, 2]
-    assert got.why[7] == "same picture as 5.png, labeled cat"
-    assert got.why[9] == "same picture as 8.png, labeled eel"
-    assert "same picture" not in got.why[21]
+    assert got.why[7] == "same image as 5.png, labeled cat"
+    assert got.why[9] == "same image as 8.png, labeled eel"
+    assert "same image" not in got.why[21]
     order = np.lexsort((np.arange(600), got.score, ~got.flagged))
     assert set(order[:12].tolist()) == set(np.flatnonzero(got.flagged).tolist())
 
 
-def test_copies_are_flagged_even_where_no_noise_is_estimated() -> None:
+def test_contradicting_near_duplicates_are_flagged_at_noise_rate_0() -> None:
     labels, _, probs = drawn(rate=0)
     labels[[0, 1]] = [0, 1]
     got = found(labels, probs, 0.0, [Group((0, 1), True)])
     assert got.flagged.sum() == 1
 
 
-def test_pairs_are_counted_as_a_loop_counts_them() -> None:
+def test_class_pairs_equal_a_naive_count() -> None:
     labels, _, probs = drawn()
     got = found(labels, probs, 0.3)
     counts = Counter((NAMES[labels[i]], NAMES[got.suggested[i]]) for i in range(600) if got.flagged[i])
@@ -105,7 +105,7 @@ def test_pairs_are_counted_as_a_loop_counts_them() -> None:
         assert row["share"] == pytest.approx(row["count"] / size, abs=1e-6)
 
 
-def test_the_summary_knows_how_well_known_noise_was_found() -> None:
+def test_the_summary_measures_how_well_known_noise_is_found() -> None:
     labels, true, probs = drawn()
     estimate = issues.estimate(labels, probs)
     got = found(labels, probs, estimate.rate)
@@ -127,7 +127,7 @@ def test_the_summary_knows_how_well_known_noise_was_found() -> None:
         assert (row["count"], row["flagged"]) == ((labels == k).sum(), got.flagged[labels == k].sum())
 
 
-def test_there_is_no_interval_where_it_would_take_minutes(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_intervals_are_left_out_where_they_would_take_minutes(monkeypatch: pytest.MonkeyPatch) -> None:
     labels, _, probs = drawn()
     monkeypatch.setattr(issues, "_WORK", 1000)
     estimate = issues.estimate(labels, probs)
@@ -139,5 +139,5 @@ def test_there_is_no_interval_where_it_would_take_minutes(monkeypatch: pytest.Mo
 
 def test_scores_of_another_length_are_refused() -> None:
     labels, _, probs = drawn()
-    with pytest.raises(InputError, match="5 scores for 600 labels"):
+    with pytest.raises(InputError, match="got 5 scores for 600 labels"):
         find_issues(labels, probs, np.zeros(5), 0.1, NAMES, [""] * 600)

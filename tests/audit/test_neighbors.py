@@ -1,4 +1,4 @@
-"""Neighbors to compare with, beside a naive search."""
+"""Nearest neighbors, compared with a naive search."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from noisylabels.audit.duplicates import Group
 from noisylabels.audit.neighbors import SHOWN, find_neighbors
 
 
-def test_they_are_the_nearest_of_the_better_half_of_each_class() -> None:
+def test_neighbors_are_the_nearest_of_the_better_half_of_each_class() -> None:
     rng = np.random.default_rng(0)
     n, K = 400, 3
     labels, suggested = rng.integers(0, K, n), rng.integers(0, K, n)
@@ -34,7 +34,7 @@ def test_they_are_the_nearest_of_the_better_half_of_each_class() -> None:
             assert got[i][which] == naive
 
 
-def test_a_class_without_a_right_example_has_none() -> None:
+def test_a_class_without_correct_labels_has_no_neighbors() -> None:
     labels = np.array([0, 0, 1, 1])
     flagged = np.array([True, False, True, True])
     points = np.random.default_rng(0).normal(size=(4, 2))

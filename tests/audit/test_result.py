@@ -1,4 +1,4 @@
-"""An audit's folder holds what the audit held, and says in one line what is wrong with it."""
+"""An audit's folder: saving, loading, and errors in one line."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ def made(**changes: Any) -> Audit:
     return replace(audit, **changes)
 
 
-def test_the_order_is_by_doubt_and_flagged_come_first() -> None:
+def test_the_order_is_by_label_quality_flagged_first() -> None:
     assert made().order.tolist() == [3, 1, 4, 2, 0]
     assert [row["index"] for row in made().rows(2)] == [3, 1]
 
 
 @pytest.mark.parametrize("true", [None, np.array([0, 0, 2, -1, 1])])
-def test_what_is_saved_is_loaded(tmp_path: Path, true: np.ndarray | None) -> None:
+def test_a_saved_audit_is_loaded_unchanged(tmp_path: Path, true: np.ndarray | None) -> None:
     audit = made(true=true)
     audit.save(tmp_path / "a", "<p>page</p>")
     again = Audit.load(tmp_path / "a")
@@ -60,7 +60,7 @@ def test_what_is_saved_is_loaded(tmp_path: Path, true: np.ndarray | None) -> Non
         np.testing.assert_array_equal(again.true, true)
 
 
-def test_the_three_tables_say_the_same(tmp_path: Path) -> None:
+def test_the_three_tables_are_equal(tmp_path: Path) -> None:
     made().save(tmp_path)
     rows = pq.read_table(tmp_path / "labels.parquet").to_pylist()
     assert json.loads((tmp_path / "labels.json").read_text(encoding="utf-8")) == rows
@@ -82,16 +82,16 @@ def test_the_three_tables_say_the_same(tmp_path: Path) -> None:
     }
 
 
-def test_what_is_no_audit_is_said_to_be_none(tmp_path: Path) -> None:
+def test_a_folder_without_an_audit_is_refused(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "file").write_text("x")
-    with pytest.raises(InputError, match="is not there; make one with `noisylabels audit DATA"):
+    with pytest.raises(InputError, match="does not exist; run `noisylabels audit DATA"):
         Audit.load(tmp_path / "nothing")
     with pytest.raises(InputError, match="holds no audit"):
         Audit.load(tmp_path / "empty")
     with pytest.raises(InputError, match="is a file, expected a folder"):
         made().save(tmp_path / "file")
-    with pytest.raises(InputError, match="came as arrays"):
+    with pytest.raises(InputError, match="were arrays"):
         load_examples(made().save(tmp_path / "a"))
 
 
@@ -103,11 +103,11 @@ def test_a_damaged_file_is_named(tmp_path: Path, name: str) -> None:
         Audit.load(tmp_path)
 
 
-def test_files_of_two_audits_are_noticed(tmp_path: Path) -> None:
+def test_files_of_two_audits_are_refused(tmp_path: Path) -> None:
     made().save(tmp_path)
     head = json.loads((tmp_path / "audit.json").read_text())
     (tmp_path / "audit.json").write_text(json.dumps(head | {"n": 4}))
-    with pytest.raises(CorruptedFile, match="not of one audit"):
+    with pytest.raises(CorruptedFile, match="from different audits"):
         Audit.load(tmp_path)
     (tmp_path / "audit.json").write_text(json.dumps(head | {"format": 2}))
     with pytest.raises(InputError, match="format 2"):

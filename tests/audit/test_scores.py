@@ -1,4 +1,4 @@
-"""Scores against numbers worked out by hand, and what is refused."""
+"""Label quality scores, compared with numbers computed by hand, and refused input."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_normalized_margin_is_that_of_cleanlab():
 
 def test_sharpened():
     np.testing.assert_allclose(sharpened(LABELS, PROBS), [49 / 54, 4 / 54, 1 / 54, 4 / 9, 1.0])
-    # of the label's probability alone if there are two classes: all three rank alike
+    # with two classes it depends on the label's probability alone: all three rank alike
     two = np.linspace(0, 1, 30)
     pairs = np.stack([two, 1 - two], 1)
     orders = {tuple(rank(np.zeros(30, int), pairs, method).argsort(kind="stable")) for method in METHODS}
@@ -55,7 +55,7 @@ def test_every_score_is_in_range_and_that_of_a_naive_loop_over_examples(method):
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_a_label_that_is_sure_has_1_and_one_that_cannot_be_0(method):
+def test_a_certain_label_scores_1_and_an_impossible_one_0(method):
     assert rank([0, 1], [[1.0, 0.0], [1.0, 0.0]], method).tolist() == [1.0, 0.0]
 
 
@@ -86,7 +86,7 @@ def test_blended_is_a_weighted_mean():
 
 
 def naive_share(labels, probs):
-    """Northcutt et al. 2021, as their equations 1 to 3 and the words around them say it, in loops."""
+    """Return the noise rate by equations 1 to 3 of Northcutt et al. 2021, in loops."""
     n, K = len(labels), len(probs[0])
     threshold = [np.mean([probs[i][k] for i in range(n) if labels[i] == k] or [np.inf]) for k in range(K)]
     counts = np.zeros((K, K))  # true, given
@@ -102,13 +102,13 @@ def naive_share(labels, probs):
 
 
 @pytest.mark.parametrize("K", [2, 3, 10])
-def test_the_share_of_wrong_labels_is_that_of_the_confident_joint(K):
+def test_the_noise_rate_equals_that_of_the_confident_joint(K):
     draw = np.random.default_rng(K)
     probs = draw.dirichlet(np.full(K, 0.5), size=150)
     labels = np.where(draw.uniform(size=150) < 0.3, draw.integers(0, K, 150), probs.argmax(1))
     assert share_wrong(labels, probs) == pytest.approx(naive_share(labels, probs))
     seen = draw.dirichlet(np.full(K, 0.5), size=150)
-    # models that never come to see most of the labels are too weak to tell: theirs is not counted
+    # models that never learn most of the labels are too weak: their share is ignored
     found = share_wrong(labels, probs)
     assert (seen.argmax(1) != labels).mean() > found
     assert share_wrong(labels, probs, seen) == pytest.approx(found)
@@ -117,7 +117,7 @@ def test_the_share_of_wrong_labels_is_that_of_the_confident_joint(K):
     assert share_wrong(labels, probs, learned) == pytest.approx((found + 0.1) / 2)
 
 
-def test_the_share_of_wrong_labels_is_found_where_the_probabilities_are_right():
+def test_the_noise_rate_is_exact_for_exact_probabilities():
     draw = np.random.default_rng(0)
     true = draw.integers(0, 5, 2000)
     given = np.where(draw.uniform(size=2000) < 0.3, (true + draw.integers(1, 5, 2000)) % 5, true)
@@ -126,11 +126,11 @@ def test_the_share_of_wrong_labels_is_found_where_the_probabilities_are_right():
     assert share_wrong(true, probs) == 0.0
 
 
-def test_a_class_without_a_label_is_no_hindrance():
+def test_a_class_without_labels_is_accepted():
     assert share_wrong([0, 0, 1], [[0.8, 0.1, 0.1], [0.1, 0.8, 0.1], [0.1, 0.8, 0.1]]) == pytest.approx(1 / 3)
 
 
-def test_tensors_of_half_precision_are_taken():
+def test_half_precision_tensors_are_accepted():
     logits = torch.randn(50, 4, generator=torch.Generator().manual_seed(0)) * 4
     labels = torch.arange(50) % 4
     half = rank(labels, logits.softmax(1).bfloat16())
@@ -154,7 +154,7 @@ def test_tensors_of_half_precision_are_taken():
         ([0], [[0.5, 0.5], [1.0]], "probs are no array of numbers"),
     ],
 )
-def test_what_is_no_label_or_probability_is_refused_in_a_line(labels, probs, words):
+def test_invalid_labels_or_probabilities_are_refused_in_one_line(labels, probs, words):
     with pytest.raises(InputError, match=words) as refused:
         rank(labels, probs)
     assert "\n" not in str(refused.value)
@@ -168,6 +168,6 @@ def test_an_unknown_method_names_the_nearest():
 
 
 @pytest.mark.parametrize("margin", [[0.5, 0.5], [[1.5]], [[np.nan]], np.zeros((0, 3))])
-def test_what_is_no_margin_is_refused(margin):
+def test_invalid_margins_are_refused(margin):
     with pytest.raises(InputError, match="margins"):
         area_under_margin(margin)

@@ -1,4 +1,4 @@
-"""scikit-learn's own contract, whole."""
+"""All of scikit-learn's estimator checks."""
 
 from __future__ import annotations
 

@@ -32,8 +32,8 @@ def quick(**more: object) -> NoisyLabelClassifier:
 
 
 @pytest.mark.slow
-def test_it_learns_a_curved_border_from_wrong_labels():
-    """Two moons, which no straight line parts as well, were it drawn by the right labels."""
+def test_it_learns_a_curved_boundary_from_noisy_labels():
+    """Two moons, which no linear model separates as well, even one trained on true labels."""
     X, y = make_moons(700, noise=0.2, random_state=1)
     given = nl.corrupt(y[:400], "symmetric:0.2", num_classes=2, seed=1).given
     found = NoisyLabelClassifier(n_estimators=3, random_state=0).fit(X[:400], given)
@@ -43,7 +43,7 @@ def test_it_learns_a_curved_border_from_wrong_labels():
 
 
 @pytest.mark.slow
-def test_it_takes_a_line_where_the_border_is_one():
+def test_it_selects_the_linear_model_for_a_linear_boundary():
     """Thirty columns, two of which matter, and 200 rows: a network would learn the noise."""
     draw = np.random.default_rng(0)
     X = draw.normal(size=(1200, 30))
@@ -111,7 +111,7 @@ def test_a_table_keeps_its_names(kind):
         )
 
 
-def test_weights_are_repetitions_exactly_and_order_is_of_no_account():
+def test_weights_equal_repetitions_and_order_does_not_matter():
     X, y = blobs()
     draw = np.random.default_rng(1)
     weights = draw.integers(0, 4, len(y))
@@ -124,8 +124,8 @@ def test_weights_are_repetitions_exactly_and_order_is_of_no_account():
     assert np.abs(weighted.predict_proba(X) - plain.predict_proba(X)).max() > 1e-3
 
 
-def test_weights_tell_which_labels_count():
-    """Half of the labels are of a wrong rule; with little weight they hardly matter, with much they do."""
+def test_weights_control_which_labels_matter():
+    """Half of the labels follow a wrong rule; small weights make them hardly matter, large ones do."""
     draw = np.random.default_rng(0)
     X = draw.normal(size=(600, 3))
     right, wrong = (X[:, 0] > 0).astype(int), (X[:, 1] > 0).astype(int)
@@ -205,7 +205,7 @@ def test_early_stopping_goes_back_to_the_best_epoch():
 
 
 def test_calibration_brings_confidence_to_the_share_of_given_labels():
-    """Labels of which a third are wrong are predicted with about two thirds; uncalibrated, with more."""
+    """At a noise rate of a third the confidence is about two thirds; uncalibrated, it is higher."""
     X, y = make_blobs(1500, centers=3, n_features=4, cluster_std=1.0, random_state=0)
     given = nl.corrupt(y, "symmetric:0.3", num_classes=3, seed=0).given
     how = {"loss": "mae", "model": "mlp", "random_state": 0, "epochs": 15}
@@ -259,7 +259,7 @@ def test_a_loss_may_be_an_object():
     [
         ({"loss": "nec"}, "did you mean 'nce'"),
         ({"loss": 3}, "loss is 3"),
-        ({"model": "resnet18"}, "not one of tables"),
+        ({"model": "resnet18"}, "the model is 'resnet18', expected auto, linear, mlp"),
         ({"model": "mlp:0"}, "mlp:0"),
         ({"n_estimators": 0}, "n_estimators"),
         ({"epochs": 1.5}, "epochs"),
@@ -267,13 +267,13 @@ def test_a_loss_may_be_an_object():
         ({"lr": 0.0}, "lr"),
         ({"dropout": 1.0}, "dropout"),
         ({"validation_fraction": 0.6}, "validation_fraction"),
-        ({"validation_fraction": 0.0}, "model 'auto' needs examples held out"),
+        ({"validation_fraction": 0.0}, "model 'auto' needs held-out examples"),
         ({"validation_fraction": 0.0, "model": "mlp", "calibrate": True}, "calibrate needs"),
         ({"n_iter_no_change": 0}, "n_iter_no_change"),
         ({"device": "warp"}, "device"),
     ],
 )
-def test_what_is_wrong_is_said_in_one_line(parameters, words):
+def test_errors_are_one_line(parameters, words):
     X, y = blobs()
     with pytest.raises(InputError, match=words) as caught:
         quick(**parameters).fit(X, y)
@@ -290,7 +290,7 @@ def test_what_is_wrong_is_said_in_one_line(parameters, words):
         ([0.0] * 120, "zero"),
     ],
 )
-def test_weights_that_do_not_fit_are_refused(weights, words):
+def test_invalid_weights_are_refused(weights, words):
     X, y = blobs()
     with pytest.raises(InputError, match=words):
         quick().fit(X, y, sample_weight=weights)
@@ -312,7 +312,7 @@ def test_images_go_through_a_convolutional_network():
     assert found.model_ == "small-cnn"
     assert found.score(images[500:900], digits.target[500:900]) > 0.8
     assert found.n_features_in_ == 64
-    with pytest.raises(InputError, match="the shape trained on"):
+    with pytest.raises(InputError, match="as in training"):
         found.predict(images[:, :, :4])
     with pytest.raises(InputError, match="expected uint8"):
         NoisyLabelClassifier().fit(images.astype(float), digits.target)

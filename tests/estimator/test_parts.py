@@ -1,4 +1,4 @@
-"""What the estimator is made of: examples merged and sorted, parts held out, temperatures."""
+"""Parts of the estimator: distinct examples, held-out parts, temperatures."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_different_examples_are_those_of_a_dictionary(dtype):
         np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
 
 
-def test_both_zeros_are_one_number():
+def test_negative_zero_equals_zero():
     assert len(different(np.array([[0.0], [-0.0]]), np.array([1, 1]), np.ones(2))) == 1
 
 

@@ -1,1 +1,1 @@
-"""Which labels of a data set are probably wrong, how many, what they should be, and a page to see them."""
+"""The audit of a data set: likely mislabeled examples, the estimated noise rate, suggested labels, a page."""

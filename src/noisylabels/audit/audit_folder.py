@@ -1,4 +1,4 @@
-"""The folder of an audit while it is made: whose it is, and whether all is done."""
+"""The state of an audit's folder: which audit it belongs to, and whether that is finished."""
 
 from __future__ import annotations
 
@@ -12,36 +12,40 @@ from noisylabels.core.checks import InputError
 from noisylabels.core.files import read_json
 
 SETTINGS = "settings.json"
-"""What the audit is: written first, and kept, so that the same command finds its own folder."""
+"""Settings of the audit: written first and kept, so that the same command recognizes its folder."""
 
 FOLDER_OF_FOLDS = "folds"
-"""Where the folds are kept that are done, till all is."""
+"""Folder of the finished folds, removed when the audit is finished."""
 
 
 def finished(folder: Path, identity: dict[str, Any]) -> Audit | None:
-    """Return the audit in a folder if this very one is done there; anything else there is an error."""
+    """Return the audit in a folder if it is finished and has this identity; None if it is unfinished.
+
+    Raises:
+        InputError: the folder holds something else.
+    """
     if folder.exists() and not folder.is_dir():
-        raise InputError(f"{folder} is a file, expected a folder for the audit; give another --out")
+        raise InputError(f"{folder} is a file, expected a folder for the audit; choose another --out")
     if not (folder / SETTINGS).exists():
         if folder.exists() and any(not file.name.startswith(".") for file in folder.iterdir()):
-            raise InputError(f"{folder} is not empty and holds no audit; give another --out")
+            raise InputError(f"{folder} is not empty and holds no audit; choose another --out")
         return None
-    there = read_json(folder / SETTINGS)
-    if not isinstance(there, dict):
+    stored = read_json(folder / SETTINGS)
+    if not isinstance(stored, dict):
         raise InputError(f"{folder / SETTINGS} holds no settings; restore it, or remove {folder}")
-    for name in identity.keys() | there.keys():
-        was, wanted = there.get(name), json.loads(json.dumps(identity.get(name)))
+    for name in identity.keys() | stored.keys():
+        was, wanted = stored.get(name), json.loads(json.dumps(identity.get(name)))
         if was != wanted:
             raise InputError(
                 f"{folder} holds another audit: its {name} is {was!r}, this one's {wanted!r}; "
-                "give another --out"
+                "choose another --out"
             )
     if not (folder / "audit.json").exists():
         return None
     return Audit.load(folder)
 
 
-def emptied(folder: Path) -> None:
-    """Remove what an audit wrote from which nothing came."""
+def remove_unfinished(folder: Path) -> None:
+    """Remove the files of an audit that failed."""
     shutil.rmtree(folder / FOLDER_OF_FOLDS, ignore_errors=True)
     (folder / SETTINGS).unlink(missing_ok=True)

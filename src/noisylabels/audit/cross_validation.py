@@ -1,4 +1,4 @@
-"""Out-of-fold probabilities and the dynamics of every example, from one training of each fold."""
+"""Cross-validation with one model per fold: out-of-fold probabilities and training dynamics per example."""
 
 from __future__ import annotations
 
@@ -33,35 +33,36 @@ if TYPE_CHECKING:
 
 FOLDS = 4
 LOSS = "gce"
-"""Robust, and yet it learns in few steps, of which sums of normalized and passive losses need more."""
+"""A robust loss that learns in few steps; sums of normalized and passive losses need more."""
 
 RECIPE: dict[str, Any] = {"epochs": 20, "lr": 0.1, "batch_size": 64, "weight_decay": 1e-3}
-"""What differs from the settings of a run: an audit wants an answer in minutes, and needs no model."""
+"""Settings that differ from those of a run: an audit should take minutes, and its models are not kept."""
 
 SMALLEST_BATCH, BATCHES = 16, 20
-"""A set of fewer than so many batches of the recipe's size gets smaller ones, down to the first number."""
+"""A set that makes fewer than `BATCHES` batches gets smaller ones, of at least `SMALLEST_BATCH` examples."""
 
 AUTO_WIDTH = 0.5
-"""Of cnn8 where nobody named model or width: a step takes a third of the time."""
+"""Width of cnn8 if neither model nor width is set: a step takes a third of the time."""
 
 
 @dataclass(frozen=True, eq=False)
 class OutOfFold:
-    """What the models of a cross-validation say of each example.
+    """Predictions and training dynamics of a cross-validation, per example.
 
     Args:
-        labels: (N,) int64, the labels given.
-        probs: (N, K) float32, of the model that was not trained on the example, mean over the epochs, with
-            their weights (`watching.POWER`).
-        seen: (N, K) float32, of the models that were, while they were, with the same weights.
-        margin: (N,) float32, p_y - max_{k != y} p_k while trained on, mean over all epochs, in [-1, 1].
-        loss: (N,) float32, -log p_y while trained on, mean over them.
-        agreement: (N,) float32, the share of the epochs in which the prediction was the label given.
-        fold: (N,) int64, in which the example was held out.
-        features: (N, D) float32, what goes into the last linear layer of the last fold's model; None where
-            the model has no such layer.
-        settings: what the models were trained with.
-        seconds: how long that took, all folds together.
+        labels: (N,) int64, the given labels.
+        probs: (N, K) float32, probabilities of the model that was not trained on the example, weighted mean
+            over the epochs (`training_dynamics.POWER`).
+        seen: (N, K) float32, probabilities of the models trained on the example, during training, with the
+            same weights.
+        margin: (N,) float32, p_y - max_{k != y} p_k during training, mean over all epochs, in [-1, 1].
+        loss: (N,) float32, -log p_y during training, mean over all epochs.
+        agreement: (N,) float32, share of the epochs in which the prediction was the given label.
+        fold: (N,) int64, the fold in which the example was held out.
+        features: (N, D) float32, input of the last linear layer of the last fold's model; None if the model
+            has no such layer.
+        settings: settings of the training.
+        seconds: training time of all folds.
     """
 
     labels: np.ndarray
@@ -80,17 +81,17 @@ class OutOfFold:
 
     @property
     def judged(self) -> np.ndarray:
-        """All that the models say of each example, (N, K) float64: `scores.blended`."""
+        """Return both predictions blended, (N, K) float64: `scores.blended`."""
         return blended(self.probs, self.seen)
 
     @property
     def score(self) -> np.ndarray:
-        """How much each label is to be believed, (N,) float64: 0 probably wrong, 1 probably right."""
+        """Return the label quality scores, (N,) float64: 0 likely mislabeled, 1 likely correct."""
         return rank(self.labels, self.judged)
 
     @property
     def rate(self) -> float:
-        """The estimated share of wrong labels: `scores.share_wrong`."""
+        """Return the estimated noise rate: `scores.share_wrong`."""
         return share_wrong(self.labels, self.probs, self.seen)
 
 
@@ -107,30 +108,31 @@ def cross_validate(
     stop: Callable[[], bool] = lambda: False,
     **settings: Any,
 ) -> OutOfFold:
-    """Train a model for each fold on the other folds, and let it judge the fold that it has not seen.
+    """Train one model per fold on the other folds, and predict the held-out fold with it.
 
     Args:
-        data: images or features with the labels given; their pixels are shared by all folds.
-        labels: (N,) integers to take in their place.
-        folds: how many, each class dealt out evenly, from the stream "folds" of the seed.
-        loss: a robust one: an expression, or any function of logits and target.
-        model: of the catalog; auto is small-cnn for images below 16x16, cnn8 for others, mlp for features.
-        width: factor of the model's layer widths; 1, but `AUTO_WIDTH` for the cnn8 of auto.
-        folder: where each fold is kept when it is done, so that the same call goes on after it.
-        reporter: told how it goes: epochs are counted through all folds, of which each begins at a multiple
-            of `epochs`.
-        stop: asked after every step; when it says yes, `Interrupted` is raised.
-        settings: any field of `Settings`, over `RECIPE`. A fold ends before `epochs` when more of them no
-            longer help (`watching.PATIENCE`).
+        data: images or features with their given labels; all folds share the pixels.
+        labels: (N,) integers that replace the given labels.
+        folds: number of folds, stratified by class, drawn from the stream "folds" of the seed.
+        loss: a robust loss: an expression, or any function of logits and target.
+        model: name in the catalog; "auto" is small-cnn for images below 16x16, cnn8 for other images, and
+            mlp for features.
+        width: factor of the model's layer widths; by default 1, and `AUTO_WIDTH` for the cnn8 of "auto".
+        folder: where finished folds are stored, so that the same call resumes after them.
+        reporter: receives notes and progress; epochs count over all folds, and each fold begins at a
+            multiple of `epochs`.
+        stop: called after every step; `Interrupted` is raised once it returns true.
+        settings: any field of `Settings`; these override `RECIPE`. A fold stops before `epochs` when its
+            held-out accuracy no longer improves (`training_dynamics.PATIENCE`).
 
     Returns:
-        Probabilities and dynamics.
+        Probabilities and training dynamics.
 
     Raises:
-        InputError: an unknown name or setting, fewer examples than folds, a folder of another audit.
-        Busy: another process is at work in the folder.
-        Interrupted: SIGINT or SIGTERM came, or `stop` said so; the folds that are done are kept.
-        Diverged: a loss or a logit was not finite.
+        InputError: an unknown name or setting, fewer examples than folds, or a folder of another audit.
+        Busy: another process uses the folder.
+        Interrupted: SIGINT or SIGTERM arrived, or `stop` returned true; finished folds are kept.
+        TrainingDiverged: a loss or a logit was not finite.
 
     >>> import noisylabels as nl
     >>> train, _ = nl.load("digits")
@@ -152,7 +154,7 @@ def cross_validate(
 
 
 def batch_size(n: int) -> int:
-    """Return how many of n examples make a batch unless the user says otherwise.
+    """Return the default batch size for n examples.
 
     >>> batch_size(50), batch_size(800), batch_size(5000)
     (16, 40, 64)
@@ -160,30 +162,32 @@ def batch_size(n: int) -> int:
     return int(min(RECIPE["batch_size"], max(SMALLEST_BATCH, n // BATCHES)))
 
 
-def deal_folds(labels: np.ndarray, folds: int, seed: int) -> np.ndarray:
-    """Deal the examples of each class out to the folds in a drawn order, each class going on where one ended.
+def assign_folds(labels: np.ndarray, folds: int, seed: int) -> np.ndarray:
+    """Assign shuffled examples to folds round-robin, class by class, without restarting at a class.
 
-    So folds differ by at most one example, in all and of each class, and a class with fewer examples than
-    folds is in as many folds as it has examples.
+    Fold sizes therefore differ by at most one example, overall and per class, and a class with fewer examples
+    than folds is in as many folds as it has examples.
 
     Args:
         labels: (N,) int64.
         folds: 2 or more.
-        seed: of the stream "folds".
+        seed: seed of the stream "folds".
 
     Returns:
         (N,) int64, the fold of each example.
 
     Raises:
-        InputError: there are fewer examples than folds.
+        InputError: fewer examples than folds.
 
-    >>> deal_folds(np.array([0, 0, 1, 1, 1]), 2, seed=0).tolist().count(0)
+    >>> assign_folds(np.array([0, 0, 1, 1, 1]), 2, seed=0).tolist().count(0)
     3
     """
     check_whole(folds, "folds", 2)
     n = len(labels)
     if n < max(folds, 3):
-        raise InputError(f"there are {n} examples for {folds} folds, expected {max(folds, 3)} or more")
+        raise InputError(
+            f"got {n} examples for {folds} folds, expected {max(folds, 3)} or more; use fewer folds"
+        )
     order = np.lexsort((uniforms(n, seed, "folds"), labels))
     fold = np.empty(n, dtype=np.int64)
     fold[order] = np.arange(n) % folds
@@ -191,7 +195,7 @@ def deal_folds(labels: np.ndarray, folds: int, seed: int) -> np.ndarray:
 
 
 class _Job:
-    """A cross-validation, its arguments checked."""
+    """A cross-validation whose arguments have been checked."""
 
     def __init__(
         self,
@@ -218,8 +222,8 @@ class _Job:
         image = isinstance(data, ImageSet)  # (C, H, W), not (D,)
         if averaged := [name for name in ("ema", "validation") if settings.get(name)]:
             raise InputError(
-                f"{averaged[0]} is {settings[averaged[0]]!r}, expected none: every fold is judged by another "
-                "model, and by a mean over its epochs"
+                f"{averaged[0]} is {settings[averaged[0]]!r}, expected none; an audit averages the "
+                "predictions of each fold over its epochs, so leave it out"
             )
         if settings.get("augment", "auto") == "auto":
             found = default_augment(data.name, data) if isinstance(data, ImageSet) else "none"
@@ -230,15 +234,15 @@ class _Job:
         self.criterion = read_loss(loss) if isinstance(loss, str) else loss
         given = data.labels.numpy() if labels is None else check_labels(labels, data.num_classes)
         if len(given) != len(data):
-            raise InputError(f"there are {len(given)} labels for {len(data)} examples")
-        self.fold = deal_folds(given, folds, self.use.seed)
+            raise InputError(f"got {len(given)} labels for {len(data)} examples; pass one label per example")
+        self.fold = assign_folds(given, folds, self.use.seed)
         self.folds = folds
         digest = hashlib.sha256(data.digest.encode() + given.astype("<i8").tobytes()).hexdigest()
         self.mean_std = data.mean_std()
         self.data = dataclasses.replace(data, labels=torch.from_numpy(given), digest=digest)
-        if self.device.type == "cuda":  # there once, for all folds
-            there: dict[str, Any] = {"images" if image else "features": self.batches(None).inputs}
-            self.data = dataclasses.replace(self.data, **there)
+        if self.device.type == "cuda":  # one copy on the device for all folds
+            on_device: dict[str, Any] = {"images" if image else "features": self.batches(None).inputs}
+            self.data = dataclasses.replace(self.data, **on_device)
         if model == "auto":
             width = AUTO_WIDTH if width is None and image and min(shape[1:]) >= 16 else width
             model = "mlp" if not image else "small-cnn" if min(shape[1:]) < 16 else "cnn8"
@@ -256,11 +260,11 @@ class _Job:
         counts = np.bincount(given, minlength=data.num_classes)
         if few := [data.class_names[k] for k in np.flatnonzero(counts == 1)]:
             reporter.note(
-                f"{', '.join(map(repr, few))}: one example each, whose label nothing else can be held against"
+                f"{', '.join(map(repr, few))}: one example each, too few to estimate its label quality"
             )
 
     def batches(self, positions: Tensor | None) -> Batches:
-        """Return the batches of a part of the data to judge, which neither shuffles nor augments."""
+        """Return batches of a part of the data for evaluation, neither shuffled nor augmented."""
         from noisylabels.data.loader import Batches, evaluation_batch_size
 
         return Batches(
@@ -278,7 +282,7 @@ class _Job:
         )
 
     def run(self, folder: Path | None, stop: Callable[[], bool]) -> OutOfFold:
-        """Carry out the folds that are not done, and put all together."""
+        """Train the folds that are not finished, and return all of them combined."""
         from noisylabels.training.interrupt import Interrupted, stop_on_signals
 
         if folder is not None:
@@ -296,10 +300,10 @@ class _Job:
                     if folder is not None:
                         self._keep(folder, fold, part)
                 parts.append(part)
-        return self._together(parts)
+        return self._combined(parts)
 
     def _train(self, fold: int, stop: Callable[[], bool]) -> dict[str, np.ndarray]:
-        """Train on all folds but one; return what the model says of that one, and said of the others."""
+        """Train on all folds but one; return the predictions for that one, and the dynamics of the others."""
         import torch
 
         from noisylabels.methods.fit import fit
@@ -309,7 +313,7 @@ class _Job:
         began = time.perf_counter()
         held = np.flatnonzero(self.fold == fold)
         trained = np.flatnonzero(self.fold != fold)
-        # weights, order and augmentation of each fold from streams of their own
+        # each fold draws weights, order and augmentation from its own streams
         seed = derive_seed(self.use.seed, "fold", fold)
         model = build_model(**self.shape, seed=seed)
         counts, before = (len(self.data), self.data.num_classes), fold * self.use.epochs
@@ -319,7 +323,7 @@ class _Job:
             model,
             self.data,
             None,
-            copy.deepcopy(self.criterion),  # a loss may have state, and folds share none
+            copy.deepcopy(self.criterion),  # a loss may have state, which folds must not share
             positions=trained,
             callbacks=[dynamics, PauseWhen(stop)],
             **(to_dict(self.use) | {"seed": seed}),
@@ -329,7 +333,7 @@ class _Job:
             part["features"] = features
         return part | {"held": held, "trained": trained, "seconds": np.array([time.perf_counter() - began])}
 
-    def _together(self, parts: list[dict[str, np.ndarray]]) -> OutOfFold:
+    def _combined(self, parts: list[dict[str, np.ndarray]]) -> OutOfFold:
         n, K = len(self.data), self.data.num_classes
         probs, seen = np.zeros((n, K), np.float32), np.zeros((n, K), np.float32)
         dynamics = np.zeros((3, n), np.float32)
@@ -345,7 +349,7 @@ class _Job:
         )
 
     def _claim(self, folder: Path) -> None:
-        """Write down whose folds the folder is for, or see that it is ours."""
+        """Record which cross-validation the folder belongs to, or check that it is this one."""
         from noisylabels.training.loop import loss_identity
 
         identity = {"format": 1, "data": self.data.digest, **self.settings}
@@ -359,8 +363,8 @@ class _Job:
             if not isinstance(there, dict) or there.get(name) != value:
                 was = there.get(name) if isinstance(there, dict) else None
                 raise InputError(
-                    f"the folds in {folder} are of an audit whose {name} is {was!r}, this one's is "
-                    f"{value!r}; take another folder, or remove it to start over"
+                    f"the folds in {folder} belong to an audit whose {name} is {was!r}, this one's is "
+                    f"{value!r}; use another folder, or remove it to start over"
                 )
 
     def _keep(self, folder: Path, fold: int, part: dict[str, np.ndarray]) -> None:
@@ -370,7 +374,7 @@ class _Job:
             save_file({name: np.ascontiguousarray(array) for name, array in part.items()}, temporary)
 
     def _kept(self, folder: Path | None, fold: int) -> dict[str, np.ndarray] | None:
-        """Return what was kept of a fold; None if it is still to be trained."""
+        """Return the stored results of a fold; None if it has not been trained."""
         if folder is None or not (path := folder / f"fold-{fold}.safetensors").exists():
             return None
         from safetensors import SafetensorError
@@ -384,6 +388,6 @@ class _Job:
         except (SafetensorError, OSError, KeyError, ValueError, AttributeError):
             fits = False
         if not fits:
-            raise CorruptedFile(f"{path} is damaged; remove it and its fold is trained again")
-        self.reporter.note(f"fold {fold + 1} of {self.folds} is done already")
+            raise CorruptedFile(f"{path} is damaged; remove it to train its fold again")
+        self.reporter.note(f"fold {fold + 1} of {self.folds} is already trained")
         return part

@@ -1,9 +1,9 @@
-"""Pictures that are there twice, found without a model: copies, and copies saved again, resized, brightened.
+"""Near-duplicates, found without a model: identical images, and images recompressed, resized or brightened.
 
-Every image is made an 8x8 gray thumbnail of mean 0 and length 1, so that brightness and contrast do not
-count; a tree over the thumbnails' main directions gives each its nearest (a projection brings points
-nearer, never farther, so that it hides none); and the pairs are looked at again at 16x16 and in all their
-pixels. N log N in time, and nothing of N x N in memory.
+Each image becomes an 8x8 gray thumbnail of mean 0 and norm 1, which removes brightness and contrast. A k-d
+tree over the principal components of the thumbnails finds the nearest of each (a projection only shortens
+distances, so it misses no pair), and candidate pairs are checked at 16x16 and in all pixels. Time is N log N,
+and nothing of size N x N is held in memory.
 """
 
 from __future__ import annotations
@@ -19,38 +19,38 @@ import torch
 from noisylabels.core.rng import normals
 
 ALIKE = 0.99
-"""The least cosine of two thumbnails; of the same photograph as JPEG of quality 30 it is .995 (median)."""
+"""Smallest cosine of two thumbnails; a photograph and its JPEG of quality 30 have .995 (median)."""
 APART = 20.0
-"""The greatest root mean square difference of two images' pixels, of 255."""
+"""Largest root mean square difference of two images' pixels, of 255."""
 ROWS_APART = 1e-3
 """The same for rows of features, in standard deviations of their columns."""
 COMMON = 0.2
-"""Where more of a table's rows than this share are there twice, that is how the table is: it says nothing."""
+"""If a larger share of a table's rows have duplicates, these are normal for the table and not reported."""
 
 _DIRECTIONS, _NEAREST, _WIDE = 12, 8, 512
-_BLOCK_VALUES = 1 << 23  # of pixels that are held as floats at once
+_BLOCK_VALUES = 1 << 23  # pixels held as floats at once
 
 
 @dataclass(frozen=True)
 class Group:
-    """Examples that show the same: positions, ascending, and whether they are equal to the last bit."""
+    """A group of near-duplicates: positions, ascending, and whether all are equal to the last bit."""
 
     members: tuple[int, ...]
     exact: bool
 
     def conflicting(self, labels: np.ndarray) -> bool:
-        """Return whether they are labeled differently."""
+        """Return whether the labels of the members differ."""
         return len(set(labels[list(self.members)].tolist())) > 1
 
 
 def find_duplicates(examples: torch.Tensor) -> list[Group]:
-    """Return the groups of examples that show the same, by their first member.
+    """Return the groups of near-duplicates, sorted by their first member.
 
     Args:
         examples: images, uint8 (N, C, H, W), or rows of features, float32 (N, D).
 
     Returns:
-        Groups of two or more, each example in one at most; none for a table with many equal rows.
+        Groups of two or more, each example in at most one; no groups for a table with many equal rows.
 
     >>> images = torch.zeros(3, 1, 8, 8, dtype=torch.uint8)
     >>> images[2, 0, 2] = 255
@@ -72,7 +72,7 @@ def find_duplicates(examples: torch.Tensor) -> list[Group]:
 
 
 def _first_of_equals(examples: torch.Tensor) -> np.ndarray:
-    """Return for each example the position of the first that is equal to it."""
+    """Return for each example the position of the first example that equals it."""
     seen: dict[bytes, int] = {}
     first = np.empty(len(examples), np.int64)
     for i in range(len(examples)):
@@ -88,7 +88,7 @@ def _near(examples: torch.Tensor, places: np.ndarray) -> np.ndarray:
     images = examples.ndim == 4
     points = _in_blocks(examples, places, 8) if images else _standardized(examples)[places]
     within = float(np.sqrt(2 * (1 - ALIKE))) if images else ROWS_APART * float(np.sqrt(points.shape[1]))
-    if images:  # an image of one gray is like every other; only its copies are the same
+    if images:  # uniform images have no structure to compare; only exact copies of them count
         shown = np.linalg.norm(points, axis=1) > 0.5
         points, places = points[shown], places[shown]
     if len(points) < 2:
@@ -102,11 +102,11 @@ def _near(examples: torch.Tensor, places: np.ndarray) -> np.ndarray:
     candidates = np.unique(np.sort(np.stack([left[once], right[once]], axis=1), axis=1), axis=0)
     close = np.linalg.norm(points[candidates[:, 0]] - points[candidates[:, 1]], axis=1) <= within
     pairs = places[candidates[close]]
-    return _look_again(examples, pairs) if images and len(pairs) else pairs
+    return _verified(examples, pairs) if images and len(pairs) else pairs
 
 
-def _look_again(examples: torch.Tensor, pairs: np.ndarray) -> np.ndarray:
-    """Keep the pairs of images that are alike in finer thumbnails and in their pixels."""
+def _verified(examples: torch.Tensor, pairs: np.ndarray) -> np.ndarray:
+    """Return the pairs of images that also match in finer thumbnails and in their pixels."""
     kept = []
     for block in _blocks(examples, pairs):
         left, right = (_thumbnails(examples[torch.from_numpy(block[:, k])], 16) for k in (0, 1))
@@ -118,7 +118,7 @@ def _look_again(examples: torch.Tensor, pairs: np.ndarray) -> np.ndarray:
 
 
 def _thumbnails(images: torch.Tensor, side: int) -> torch.Tensor:
-    """Return gray thumbnails of mean 0 and length 1, (N, side²); zeros where there is nothing to be seen."""
+    """Return gray thumbnails of mean 0 and norm 1, (N, side²); zeros for uniform images."""
     gray = images.float().mean(1, keepdim=True)
     height, width = (min(side, size) for size in gray.shape[2:])
     small = torch.nn.functional.adaptive_avg_pool2d(gray, (height, width))
@@ -136,7 +136,7 @@ def _in_blocks(examples: torch.Tensor, places: np.ndarray, side: int) -> np.ndar
 
 
 def _blocks(examples: torch.Tensor, places: np.ndarray) -> Iterator[np.ndarray]:
-    """Give a part of the places at a time: fewer of large images."""
+    """Yield the places in blocks, smaller ones for large images."""
     step = max(1, _BLOCK_VALUES // examples[0].numel())
     for start in range(0, len(places), step):
         yield places[start : start + step]
@@ -150,8 +150,8 @@ def _standardized(rows: torch.Tensor) -> np.ndarray:
 
 
 def _projected(points: np.ndarray) -> np.ndarray:
-    """Return the points in their main directions, (N, 12 or fewer)."""
-    if points.shape[1] > _WIDE:  # finding the main directions would take longer than any others cost
+    """Return the points projected onto their principal components, (N, 12 or fewer)."""
+    if points.shape[1] > _WIDE:  # random directions: the principal ones would take longer than they save
         draws = normals(points.shape[1] * _DIRECTIONS, 0, "duplicates").reshape(-1, _DIRECTIONS)
         wide: np.ndarray = points @ np.linalg.qr(draws)[0].astype(np.float32)
         return wide
@@ -162,7 +162,7 @@ def _projected(points: np.ndarray) -> np.ndarray:
 
 
 def _connected(n: int, pairs: np.ndarray) -> list[list[int]]:
-    """Return the connected groups of two or more, each ascending, by their first members."""
+    """Return the connected components of two or more, each ascending, sorted by their first members."""
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 
@@ -174,14 +174,14 @@ def _connected(n: int, pairs: np.ndarray) -> list[list[int]]:
     return sorted(groups.values())
 
 
-def truer_label(labels: Sequence[int], support: np.ndarray) -> int:
-    """Return the label that speaks for a group: the commonest, and of equally common ones the likeliest.
+def consensus_label(labels: Sequence[int], support: np.ndarray) -> int:
+    """Return the most frequent label of a group, and among equally frequent ones the most probable.
 
     Args:
-        labels: of the group's members.
-        support: (K,) the sum of the members' probabilities.
+        labels: labels of the group's members.
+        support: (K,) sum of the members' probabilities.
 
-    >>> truer_label([0, 1, 1], np.array([3.0, 0.0])), truer_label([0, 1], np.array([0.5, 1.5]))
+    >>> consensus_label([0, 1, 1], np.array([3.0, 0.0])), consensus_label([0, 1], np.array([0.5, 1.5]))
     (1, 1)
     """
     return max(sorted(set(labels)), key=lambda label: (list(labels).count(label), support[label]))

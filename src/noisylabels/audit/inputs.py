@@ -1,4 +1,4 @@
-"""What is audited: a name, a path, a set, or arrays, made into one form before anything long begins."""
+"""Input of an audit: bring a name, a path, a set or arrays into one form before the slow work begins."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Subject:
-    """What is audited.
+    """The input of an audit.
 
     Args:
-        name: what to call it.
+        name: display name.
         asked: data, data_root, image_size, bad_images, label_column, part, noise, seed, labels, download;
             see `result`.
-        examples: the set, if it came as objects or arrays.
-        given: labels and class names where there is nothing else.
+        examples: the set, if the caller passed objects or arrays.
+        given: labels and class names, if the caller passed nothing else.
     """
 
     name: str
@@ -49,7 +49,7 @@ def read_subject(
     data_root: str | Path | None = None,
     download: bool = False,
 ) -> Subject:
-    """Return what is audited, checked as far as is possible without reading it; see `audit`."""
+    """Return the input of an audit, checked as far as possible without reading it; see `audit_labels`."""
     from noisylabels.noise.spec import NoiseSpec
 
     asked: dict[str, Any] = {
@@ -67,11 +67,13 @@ def read_subject(
     if isinstance(data, (str, os.PathLike)):
         return _by_name(str(data), labels, data_root, download, asked)
     if asked["noise"] != "none":
-        raise InputError(f"noise {noise!r} is added to data that are named; corrupt these by nl.corrupt")
+        raise InputError(
+            f"noise is {noise!r}, expected none for data passed as objects; add noise with nl.corrupt"
+        )
     if isinstance(name := getattr(data, "name", None), str) and hasattr(data, "digest"):  # a set
         return Subject(name, asked, examples=_labeled(data, labels, class_names))
     if labels is None:
-        raise InputError("there are no labels; hand them in beside the data: audit_labels(X, labels=y)")
+        raise InputError("labels are missing; pass them with the data: audit_labels(X, labels=y)")
     given, names = read_labels(labels, class_names)
     if data is None:
         return Subject("labels", asked, given=(given, names))
@@ -79,7 +81,7 @@ def read_subject(
 
 
 def read_labels(labels: Any, class_names: Sequence[str] | None) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Return labels as numbers, and the names of the classes, from numbers or words.
+    """Return numeric labels and class names from labels that are numbers or words.
 
     >>> read_labels(["dog", "cat", "dog"], None)
     (array([1, 0, 1]), ('cat', 'dog'))
@@ -94,7 +96,7 @@ def read_labels(labels: Any, class_names: Sequence[str] | None) -> tuple[np.ndar
         known = sorted({str(word) for word in words}) if class_names is None else list(class_names)
         number = {name: k for k, name in enumerate(known)}
         if missing := next((str(word) for word in words if str(word) not in number), None):
-            raise InputError(f"a label is {missing!r}, which is none of the class names {', '.join(known)}")
+            raise InputError(f"a label is {missing!r}, expected one of the class names {', '.join(known)}")
         check_class_names(known)
         return np.array([number[str(word)] for word in words], np.int64), tuple(known)
     given = check_labels(labels, None if class_names is None else len(class_names))
@@ -104,22 +106,22 @@ def read_labels(labels: Any, class_names: Sequence[str] | None) -> tuple[np.ndar
 
 
 def _words(labels: Any) -> list[str] | None:
-    """Return labels that are words; None if they are numbers, or nothing that labels can be."""
+    """Return labels that are words; None if they are numbers or cannot be labels."""
     try:
         array = np.asarray(labels)
         if array.dtype.kind == "U" and not isinstance(labels, np.ndarray):
-            array = np.asarray(labels, dtype=object)  # a NaN among words would have become one
+            array = np.asarray(labels, dtype=object)  # keeps a NaN among words from becoming the word "nan"
     except ValueError:  # lists of different lengths
         return None
     if array.ndim != 1 or array.dtype.kind not in "OU" or not len(array):
         return None
     values = array.tolist()
     if all(isinstance(value, (int, np.integer)) for value in values):
-        return None  # numbers as objects: as words 10 would come before 2
+        return None  # numbers as objects: sorted as words, 10 would precede 2
     for row, value in enumerate(values):
         text = isinstance(value, str)
         if value == "" if text else str(value) in ("None", "nan", "NaT", "<NA>"):
-            raise InputError(f"labels[{row}] is {value!r}; give the example a label, or leave it out")
+            raise InputError(f"labels[{row}] is {value!r}, expected a label; add one, or drop the example")
     return [str(value) for value in values]
 
 
@@ -138,14 +140,14 @@ def _by_name(
     if not named and not Path(source).exists():
         from noisylabels.data.catalog import load
 
-        load(source)  # which says what it takes for it
+        load(source)  # raises the error that explains it
     asked = asked | {"data": source if named else os.path.abspath(source), "download": download}
     asked["data_root"] = os.path.abspath(root) if named and root is not None else None
     if labels is not None:
         if not isinstance(labels, (str, os.PathLike)):
             raise InputError(
                 f"labels are a {type(labels).__name__}, expected a file of corrected labels for {data}; "
-                "arrays of labels go with arrays of data"
+                "pass an array of labels only with an array of data"
             )
         asked["labels"] = os.path.abspath(check_file(Path(labels).expanduser()))
     name = (
@@ -155,7 +157,7 @@ def _by_name(
 
 
 def _labeled(data: Any, labels: object, class_names: Sequence[str] | None) -> Examples:
-    """Return a set with other labels, if such are handed in."""
+    """Return the set, with its labels replaced if `labels` are passed."""
     if labels is None:
         made: Examples = data
         return made
@@ -179,15 +181,14 @@ def _of_array(
         values = data if isinstance(data, torch.Tensor) else torch.from_numpy(np.array(data))
     except (TypeError, ValueError):
         raise InputError(
-            f"the data are a {type(data).__name__}, expected a name, a path, a set, or an array of numbers"
+            f"data are a {type(data).__name__}, expected a name, a path, a set, or an array of numbers"
         ) from None
     if len(values) != len(given):
-        raise InputError(f"there are {len(given)} labels for {len(values)} examples")
+        raise InputError(f"got {len(given)} labels for {len(values)} examples; pass one label per example")
     target = torch.from_numpy(given)
     if values.ndim not in (2, 3, 4):
         raise InputError(
-            f"the data have shape {tuple(values.shape)}, expected rows of features (N, D) or images "
-            "(N, C, H, W)"
+            f"data have shape {tuple(values.shape)}, expected features (N, D) or images (N, C, H, W)"
         )
     if values.ndim == 2:
         return feature_set(values, target, names, ids, name)

@@ -1,7 +1,4 @@
-"""What is made of labels and probabilities: which labels are doubtful, what they should be, and why.
-
-All of it is arithmetic on arrays, and holds for anyone's probabilities.
-"""
+"""Findings derived from labels and probabilities: likely mislabeled examples, suggested labels, reasons."""
 
 from __future__ import annotations
 
@@ -11,29 +8,29 @@ from typing import Any
 
 import numpy as np
 
-from noisylabels.audit.duplicates import Group, truer_label
+from noisylabels.audit.duplicates import Group, consensus_label
 from noisylabels.audit.scores import share_wrong
 from noisylabels.core.checks import InputError
 from noisylabels.core.rng import uniforms
 from noisylabels.noise.estimate import Estimate, calibrated_joint, confident_joint
 
 LEVEL = 0.95
-"""Of the intervals."""
+"""Level of the intervals."""
 
-_WORK = 2e8  # values that the bootstrap may look at: some seconds
+_WORK = 2e8  # values that the bootstrap may read: some seconds
 _LEAST_DRAWS, _MOST_DRAWS = 40, 200
 
 
 @dataclass(frozen=True, eq=False)
 class Issues:
-    """What is said of each label.
+    """Findings per label.
 
     Args:
-        score: (N,) float64 in [0, 1], 0 probably wrong; of one that a copy contradicts no more than of the
-            last that is flagged.
-        suggested: (N,) int64.
-        flagged: (N,) bool.
-        why: N clauses.
+        score: (N,) float64 in [0, 1], label quality: 0 likely mislabeled; the score of a label that
+            contradicts its near-duplicates is at most that of the last flagged one.
+        suggested: (N,) int64, the suggested labels.
+        flagged: (N,) bool, whether likely mislabeled.
+        why: N clauses, the reasons.
     """
 
     score: np.ndarray
@@ -45,20 +42,20 @@ class Issues:
 def estimate(
     labels: np.ndarray, probs: np.ndarray, seen: np.ndarray | None = None, seed: int = 0
 ) -> Estimate:
-    """Return the share of wrong labels and the transition matrix, with bootstrap intervals.
+    """Estimate the noise rate and the transition matrix, with bootstrap intervals.
 
-    The share is that of `share_wrong`. The matrix is that of the calibrated confident joint, what is off its
-    diagonal scaled so that it comes to that share; each label stays as frequent as it is.
+    The rate is that of `share_wrong`. The matrix is derived from the calibrated confident joint, whose
+    off-diagonal entries are scaled to sum to the rate; the frequency of each given label stays as it is.
 
     Args:
         labels: (N,) int64 in [0, K).
         probs: (N, K), out of fold.
-        seen: (N, K), of models trained on the example, if there were such.
-        seed: of the samples, 200 or fewer; no intervals where 40 would take long: beyond some five million
-            probabilities.
+        seen: (N, K), of models trained on the example, if any.
+        seed: seed of the bootstrap samples, at most 200; no intervals are computed where 40 samples would be
+            slow: beyond about five million probabilities.
 
     Returns:
-        The estimate, by "confident_joint" or, where there is `seen`, "confident_joint, seen".
+        The estimate, by "confident_joint" or, with `seen`, "confident_joint, seen".
     """
     n, K = probs.shape
     method = "confident_joint" if seen is None else "confident_joint, seen"
@@ -70,7 +67,8 @@ def estimate(
         off = column - joint.diagonal()
         if (some := off > 1e-12).any():
             scale = share_wrong(given, p, None if seen is None else seen[at]) / off.sum()
-            joint = joint * min(scale, float((column[some] / off[some]).min()))  # no label beyond its count
+            # no more label errors than a label has examples
+            joint = joint * min(scale, float((column[some] / off[some]).min()))
         np.fill_diagonal(joint, 0.0)
         np.fill_diagonal(joint, np.maximum(column - joint.sum(axis=0), 0.0))
         prior = joint.sum(axis=1)
@@ -96,23 +94,23 @@ def find_issues(
     class_names: Sequence[str],
     ids: Sequence[str],
     groups: Sequence[Group] = (),
-    same: str = "picture",
+    same: str = "image",
 ) -> Issues:
-    """Flag as many labels as are estimated to be wrong, and say of each what it should be and why.
+    """Flag as many labels as are estimated to be wrong, with a suggested label and a reason for each.
 
     Args:
         labels: (N,) int64 in [0, K).
         probs: (N, K), out of fold.
-        score: (N,) in [0, 1], 0 probably wrong.
-        rate: the share of wrong labels; round(rate * N) are flagged, those of the lowest scores.
+        score: (N,) in [0, 1], label quality: 0 likely mislabeled.
+        rate: noise rate; the round(rate * N) labels of lowest score are flagged.
         class_names: K names.
         ids: N names.
-        groups: examples that show the same. Of those that are labeled differently, whoever has another
-            label than most of them (of two: than the likelier) is wrong without doubt, and is flagged too.
-        same: what the members of a group have in common.
+        groups: near-duplicates. If the labels of a group differ, the members that disagree with its
+            `consensus_label` are certainly wrong and are flagged too.
+        same: what the members of a group share, for the reason: "image" or "row".
 
     Returns:
-        Score, suggestion, flag and clause of each.
+        Score, suggested label, flag and reason of each label.
 
     >>> probs = np.array([[0.9, 0.1], [0.8, 0.2], [0.2, 0.8]])
     >>> found = find_issues(np.array([0, 1, 1]), probs, np.array([0.9, 0.2, 0.8]), 1 / 3, "ab", "xyz")
@@ -123,20 +121,20 @@ def find_issues(
     rows = np.arange(n)
     score = np.array(score, dtype=np.float64)
     if len(score) != n or not ((score >= 0) & (score <= 1)).all():
-        raise InputError(f"there are {len(score)} scores for {n} labels, expected one in [0, 1] for each")
-    contradicted: dict[int, int] = {}  # who -> by whom
+        raise InputError(f"got {len(score)} scores for {n} labels, expected one in [0, 1] per label")
+    contradicted: dict[int, int] = {}  # position -> a near-duplicate with the consensus label
     for group in groups:
         if group.conflicting(labels):
             members = list(group.members)
-            truth = truer_label(labels[members].tolist(), probs[members].sum(axis=0))
-            witness = next(i for i in members if labels[i] == truth)
-            contradicted |= {i: witness for i in members if labels[i] != truth}
+            consensus = consensus_label(labels[members].tolist(), probs[members].sum(axis=0))
+            witness = next(i for i in members if labels[i] == consensus)
+            contradicted |= {i: witness for i in members if labels[i] != consensus}
     count = min(n, max(round(rate * n), len(contradicted)))
     wrong = np.array(list(contradicted), dtype=np.int64)
     others = np.setdiff1d(np.lexsort((rows, score)), wrong, assume_unique=True)[: count - len(wrong)]
     flagged = np.zeros(n, bool)
     flagged[others] = flagged[wrong] = True
-    # who is contradicted is no less doubtful than the last that is flagged, or than all that are not
+    # a contradicted label ranks no higher than the last other flagged one, or than all unflagged ones
     last = score[others].max() if len(others) else score[~flagged].min(initial=1.0)
     score[wrong] = np.minimum(score[wrong], last)
 
@@ -164,12 +162,12 @@ def find_issues(
         elif q > p:
             why.append(f"looks like {other} ({percent(q)}), not {given} ({percent(p)})")
         else:
-            why.append(f"looks like {given}, but at {percent(p)} only; next is {other} ({percent(q)})")
+            why.append(f"looks like {given}, but with only {percent(p)}; next is {other} ({percent(q)})")
     return Issues(score, suggested.astype(np.int64), flagged, why)
 
 
 def percent(share: float) -> str:
-    """Return a probability as a person writes it; a model's 0 and 1 are rounded, and nothing is certain.
+    """Return a probability in per cent; near 0 and 1 as a bound, because no prediction is certain.
 
     >>> percent(0.934), percent(1.0), percent(0.0)
     ('93 %', 'over 99 %', 'under 1 %')
@@ -182,10 +180,11 @@ def percent(share: float) -> str:
 def confusable(
     labels: np.ndarray, suggested: np.ndarray, flagged: np.ndarray, class_names: Sequence[str]
 ) -> list[dict[str, Any]]:
-    """Return the ordered pairs of classes of the flagged, the most frequent first.
+    """Return the pairs of given and suggested class among the flagged examples, most frequent first.
 
     Returns:
-        Rows of given, suggested, count (of flagged examples), and share (of all that have the given label).
+        Rows of given, suggested, count of flagged examples, and their share of all examples with that given
+        label.
 
     >>> flags = np.array([True, True, False])
     >>> confusable(np.array([0, 0, 0]), np.array([1, 1, 0]), flags, ["cat", "dog"])
@@ -215,19 +214,22 @@ def summarize(
     groups: Sequence[Group] = (),
     true: np.ndarray | None = None,
 ) -> dict[str, Any]:
-    """Return the findings of the whole, as audit.json has them.
+    """Return the summary that audit.json stores.
 
     Returns:
-        flagged: how many.
-        agreement: as it was given: the share of labels that are the likeliest class out of fold.
-        rate: estimate, low, high, level (low, high and level null where there is no interval), method, count.
+        flagged: number of flagged labels.
+        agreement: the argument: the share of given labels that are the most probable class out of fold.
+        rate: estimate, low, high, level (low, high and level are null without an interval), method, count.
         transition: matrix T[true, given], low, high (K lists of K numbers; rows sum to 1).
-        classes: a row a class: name, count, flagged, wrong (the share of its labels estimated to be wrong).
+        classes: one row per class: name, count, flagged, wrong (the estimated share of its labels that are
+            wrong).
         pairs: see `confusable`.
-        duplicates: groups, how many, and copies, how many examples they could do without; conflicts: those
-            labeled differently, each with members (positions) and exact.
-        known: with true labels, the realized rate, average_precision of the ranking, and precision and
-            recall of the flagged; else null.
+        duplicates: groups, the number of groups of near-duplicates; copies, the number of examples beyond the
+            first of each group; conflicts, the groups with different labels, each with members (positions)
+            and exact.
+        known: with true labels, the noise rate, average_precision of the ranking, precision and recall of
+            the flagged labels, and suggestions, the share of correct suggested labels among the flagged label
+            errors; else null.
     """
     K, n = len(class_names), len(labels)
     joint = found.joint

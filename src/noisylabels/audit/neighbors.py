@@ -1,4 +1,4 @@
-"""Examples to compare a doubtful one with: what looks like it, of its given and of its suggested class."""
+"""Nearest neighbors of likely mislabeled examples, in their given and in their suggested class."""
 
 from __future__ import annotations
 
@@ -9,11 +9,9 @@ import numpy as np
 from noisylabels.audit.duplicates import Group
 
 SHOWN = 6
-"""Neighbors of each class."""
+"""Neighbors per class."""
 
-_CANDIDATES = (
-    3000  # of a class; more would hardly be nearer, and every doubtful example is compared with each
-)
+_CANDIDATES = 3000  # per class: more would hardly be nearer, and each is compared with every query
 _BLOCK = 1024
 
 
@@ -26,21 +24,21 @@ def find_neighbors(
     points: np.ndarray,
     groups: Sequence[Group] = (),
 ) -> dict[int, tuple[list[int], list[int]]]:
-    """Find up to 6 neighbors of the given and of the suggested class.
+    """Return up to 6 nearest neighbors with the given and with the suggested label.
 
-    They are the nearest of those that are probably labeled right: not flagged, and of the better half of
-    their class by score, where that has enough of them. Copies of the example itself are left out.
+    Candidates are likely labeled correctly: not flagged, and in the better half of their class by score if
+    the class is large enough. Near-duplicates of the example itself are left out.
 
     Args:
         wanted: positions, (W,).
         labels, suggested: (N,) int64.
-        score: (N,) float64.
+        score: (N,) float64, label quality.
         flagged: (N,) bool.
-        points: (N, D): where examples lie; nearness is the cosine.
-        groups: of copies.
+        points: (N, D), embedding of the examples, compared by cosine similarity.
+        groups: groups of near-duplicates.
 
     Returns:
-        Position -> (of the given class, of the suggested class), the nearest first.
+        Position -> (positions with the given label, positions with the suggested label), nearest first.
     """
     points = np.asarray(points, dtype=np.float32)
     points = points - points.mean(axis=0)
@@ -57,7 +55,7 @@ def find_neighbors(
             for start in range(0, len(asking), _BLOCK):
                 block = asking[start : start + _BLOCK]
                 near = points[block] @ there.T
-                some = min(len(exemplary), SHOWN + 8)  # itself and copies of it may be among them
+                some = min(len(exemplary), SHOWN + 8)  # the example and its near-duplicates may be among them
                 first = np.argpartition(-near, some - 1, axis=1)[:, :some]
                 for row, i in enumerate(block.tolist()):
                     nearest = first[row][np.lexsort((first[row], -near[row, first[row]]))]
@@ -68,7 +66,7 @@ def find_neighbors(
 
 
 def _exemplary(members: np.ndarray, score: np.ndarray) -> np.ndarray:
-    """Return the better half of a class, if that is enough of it, and of a large one every so many."""
+    """Return the better half of a class if it is large enough, subsampled to at most `_CANDIDATES`."""
     if len(members) >= 4 * SHOWN:
         members = members[score[members] >= np.median(score[members])]
     step = -(-len(members) // _CANDIDATES) if len(members) else 1

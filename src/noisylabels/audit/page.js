@@ -1,5 +1,5 @@
 "use strict";
-// Everything that came from outside is put into the page as text, never as HTML.
+// Names and other untrusted data enter the page as text, never as HTML.
 const data = JSON.parse(document.getElementById("data").textContent);
 const names = data.classes;
 const at = (id) => document.getElementById(id);
@@ -33,7 +33,7 @@ function labels(given, suggested) {
 
 function card(item) {
   const node = make("figure", "card");
-  if (item.image) node.append(picture(item.image, `${item.id}, labeled ${names[item.given]}`));
+  if (item.image) node.append(picture(item.image, `${item.id}, given label ${names[item.given]}`));
   node.append(labels(item.given, item.suggested));
   const score = make("div", "score");
   const bar = make("span", "bar");
@@ -41,13 +41,12 @@ function card(item) {
   filled.style.width = `${Math.round(100 * (1 - item.score))}%`;
   bar.append(filled);
   score.append(`${item.rank}.`, bar, item.score.toFixed(3));
-  score.title = "place in the list, doubt, score (0 probably wrong, 1 probably right)";
+  score.title = "rank and label quality score: 0 likely mislabeled, 1 likely correct; the bar is long for a low score";
   if (item.values) node.append(make("div", "values", item.values));
   node.append(score, make("div", "why", item.why.replaceAll(" %", "\u00a0%")));
   if (item.true !== undefined) {
-    const truly = item.true < 0 ? "of no class" : names[item.true];
-    const said = item.true === item.given ? "the label is right" : `truly ${truly}`;
-    node.append(make("div", "true", said));
+    const truth = item.true < 0 ? "none of the classes" : names[item.true];
+    node.append(make("div", "true", item.true === item.given ? "the given label is correct" : `true label: ${truth}`));
   }
   node.append(make("div", "id", item.id));
   return node;
@@ -70,7 +69,7 @@ function options(select, used) {
 }
 
 const ORDERS = {
-  doubt: (a, b) => a.rank - b.rank,
+  score: (a, b) => a.rank - b.rank,
   given: (a, b) => names[a.given].localeCompare(names[b.given]) || a.rank - b.rank,
   suggested: (a, b) => names[a.suggested].localeCompare(names[b.suggested]) || a.rank - b.rank,
   id: (a, b) => a.id.localeCompare(b.id, undefined, { numeric: true }) || a.rank - b.rank,
@@ -100,7 +99,7 @@ more.addEventListener("click", () => { shown += PAGE; draw(); });
 addEventListener("beforeprint", () => { shown = data.items.length; draw(); });
 draw();
 
-// The matrix: off the diagonal on a scale of its own, for there the noise is.
+// The transition matrix. Off-diagonal entries, the noise, have their own color scale.
 function drawMatrix() {
   const K = names.length, NS = "http://www.w3.org/2000/svg";
   const numbered = K <= 14, named = K <= 40;
@@ -123,9 +122,9 @@ function drawMatrix() {
   svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
   svg.setAttribute("width", width);
   svg.setAttribute("role", "img");
-  svg.setAttribute("aria-label", "estimated transition matrix; the table of pairs says the largest entries");
-  add("text", { x: left, y: 14, class: "axis" }, "labeled →");
-  add("text", { x: left - 6, y: 14, class: "axis", "text-anchor": "end" }, "truly ↓");
+  svg.setAttribute("aria-label", "estimated transition matrix; the table of class pairs lists the most frequent confusions");
+  add("text", { x: left, y: 14, class: "axis" }, "given →");
+  add("text", { x: left - 6, y: 14, class: "axis", "text-anchor": "end" }, "true ↓");
   add("rect", { x: left, y: 22, width: size, height: size, class: "frame" });
   const off = data.matrix.filter(([i, j]) => i !== j).map((entry) => entry[2]);
   const most = Math.max(0.02, ...off);
@@ -139,7 +138,7 @@ function drawMatrix() {
     }
     const hit = add("rect", { x, y, width: cell, height: cell, class: "hit" });
     const between = low === undefined ? "" : ` (${percent(low)} to ${percent(high)})`;
-    const words = `Of what truly is ${names[i]}, ${percent(value)}${between} are labeled ${names[j]}.`;
+    const words = `True class ${names[i]}: ${percent(value)}${between} have the given label ${names[j]}.`;
     hit.addEventListener("pointerenter", () => { at("pointed").textContent = words; });
   }
   if (named) {
@@ -179,7 +178,7 @@ data.pairs.forEach((pair, place) => {
     form.reset();
     at("by-given").value = names.indexOf(pair.given);
     at("by-suggested").value = names.indexOf(pair.suggested);
-    setTimeout(() => { at("doubtful").scrollIntoView(); });
+    setTimeout(() => { at("quality").scrollIntoView(); });
   });
   const there = data.items.some((item) => names[item.given] === pair.given && names[item.suggested] === pair.suggested);
   const line = row([pair.given, pair.suggested, number(pair.count), { number: percent(pair.share) }, there ? button : ""]);
@@ -202,6 +201,6 @@ for (const group of data.groups) {
     figure.append(make("div", "labels", names[member.given]), make("div", "id", member.id));
     inner.append(figure);
   }
-  box.append(make("div", "rank", group.exact ? "equal" : "nearly equal"), inner);
+  box.append(make("div", "rank", group.exact ? "identical" : "nearly identical"), inner);
   at("groups").append(box);
 }

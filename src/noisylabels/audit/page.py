@@ -1,7 +1,7 @@
-"""The audit's page: the most doubtful pictures, how noisy the labels are, what is taken for what.
+"""Write the audit page: labels of lowest quality, estimated noise, class pairs, near-duplicates.
 
-The page is one file. It asks for nothing from anywhere, carries its pictures inside, and prints. Text from
-outside, such as names of classes and files, reaches it as data only, which its script sets as text.
+The page is one file that works offline: it embeds its images, requests nothing, and can be printed. Untrusted
+text, such as names of classes and files, enters it as JSON only, which its script inserts as text.
 """
 
 from __future__ import annotations
@@ -25,29 +25,30 @@ if TYPE_CHECKING:
     from noisylabels.data.features import Examples
 
 SHOWN = 600
-"""Pictures on the page at most: with them it has some megabytes."""
+"""Most examples on the page, which then takes a few megabytes."""
 GROUPS = 60
+"""Most groups of near-duplicates on the page."""
 VALUES = 12
-"""Of a table's row at most: columns."""
+"""Most columns shown of a table's row."""
 SIDE = 128
-"""Of a picture, in pixels at most."""
+"""Longest side of an image on the page, in pixels."""
 
-_TINY = 24  # pixels: smaller ones are shown as squares, without smoothing
-_LOSSLESS = 40
+_TINY = 24  # pixels: smaller images are enlarged without smoothing
+_LOSSLESS = 40  # pixels: smaller images are stored as PNG, larger ones as JPEG
 
 
 def page(audit: Audit, examples: Examples | None, folder: Path) -> str:
-    """Return a page as HTML, complete in itself.
+    """Return the audit page as self-contained HTML.
 
     Args:
-        audit: what was found.
-        examples: the audited set, whose pictures are shown; None where there were labels alone.
-        folder: of the audit, for the commands.
+        audit: the audit.
+        examples: the audited set, whose images are shown; None for an audit of labels alone.
+        folder: folder of the audit, for the commands.
     """
-    pictures = examples is not None and examples.inputs.ndim == 4
-    tiny = pictures and examples is not None and max(examples.inputs.shape[2:]) < _TINY
+    images = examples is not None and examples.inputs.ndim == 4
+    tiny = images and examples is not None and max(examples.inputs.shape[2:]) < _TINY
 
-    encoder = None if pictures else getattr(examples, "encoder", None)
+    encoder = None if images else getattr(examples, "encoder", None)
 
     def item(i: int) -> dict[str, Any]:
         made: dict[str, Any] = {
@@ -59,7 +60,7 @@ def page(audit: Audit, examples: Examples | None, folder: Path) -> str:
         }
         if audit.true is not None:
             made["true"] = int(audit.true[i])
-        if pictures and examples is not None:
+        if images and examples is not None:
             made["image"] = data_uri(examples.inputs[i].numpy())
         elif encoder is not None and examples is not None:
             made["values"] = _values(encoder, examples.inputs[i].numpy())
@@ -81,44 +82,44 @@ def page(audit: Audit, examples: Examples | None, folder: Path) -> str:
         ],
     }
     files = resources.files("noisylabels.audit")
-    # replaced in one pass, so that nothing that is put in is taken for a place to put something
+    # replaced in one pass, so that inserted text is never taken for a placeholder
     parts = files.joinpath("page.html").read_text(encoding="utf-8").split("@")
     values = {
         "title": html.escape(f"Audit of {audit.name}"),
         "style": files.joinpath("page.css").read_text(encoding="utf-8"),
         "program": files.joinpath("page.js").read_text(encoding="utf-8"),
         "data": in_script(content),
-        "lead": html.escape(lead(audit)),
-        "warning": f'<p class="warning">{html.escape(doubt)}</p>' if (doubt := warning(audit)) else "",
+        "lead": _text(lead(audit)),
+        "warning": f'<p class="warning">{_text(found)}</p>' if (found := warning(audit)) else "",
         "facts": _terms(_facts(audit)),
-        "doubtful": html.escape(_doubtful(audit, count)),
+        "quality": html.escape(_quality(audit, count)),
         "noise": html.escape(_noise(audit)),
         "pairs": html.escape(_pairs(audit)),
-        "copies": html.escape(_copies(audit, pictures)),
-        "next": _next(audit, folder, pictures),
-        "made": _terms(_made(audit)),
+        "duplicates": html.escape(_duplicates(audit, images)),
+        "next": _next(audit, folder),
+        "method": _terms(_method(audit)),
         "limits": "".join(f"<p>{html.escape(line)}</p>" for line in _LIMITS),
     }
     return _plain("".join(values[part] if k % 2 else part for k, part in enumerate(parts)))
 
 
 def _values(encoder: Encoder, row: np.ndarray) -> str:
-    """Return a row of a table in words, of its first columns; the encoder made its features."""
-    said, place = [], 0
+    """Return the first values of a table's row as text, decoded from its features."""
+    shown, place = [], 0
     for column in encoder.columns[:VALUES]:
         own = row[place : place + len(column.features)]
         place += len(own)
         if column.marked and own[-1]:
-            said.append(f"{column.name} is missing")
+            shown.append(f"{column.name} is missing")
         elif column.kind == "words":
-            said += [f"{column.name} {word}" for word, here in zip(column.words, own, strict=False) if here]
+            shown += [f"{column.name} {word}" for word, here in zip(column.words, own, strict=False) if here]
         else:
-            said.append(f"{column.name} {float(f'{own[0]:.7g}'):,.12g}")  # the digits that float32 has
-    return ", ".join(said)
+            shown.append(f"{column.name} {float(f'{own[0]:.7g}'):,.12g}")  # the digits that float32 has
+    return ", ".join(shown)
 
 
 def in_script(value: Any) -> str:
-    """Return JSON that can stand in a script of a page, whatever is in it.
+    """Return JSON that is safe inside a script element, whatever text it contains.
 
     >>> in_script("</script><!--")
     '"\\\\u003c/script>\\\\u003c!--"'
@@ -127,7 +128,7 @@ def in_script(value: Any) -> str:
 
 
 def data_uri(pixels: np.ndarray) -> str:
-    """Return an image, uint8 (C, H, W) with C 1 or 3, as an address that holds it."""
+    """Return an image, uint8 (C, H, W) with C 1 or 3, as a data URI."""
     from PIL import Image
 
     image = Image.fromarray(
@@ -145,29 +146,27 @@ def data_uri(pixels: np.ndarray) -> str:
 
 
 WEAK = 0.5
-"""The share of labels that probabilities agree with, below which they are more likely weak than right."""
+"""Share of given labels that the models must predict; below it, they are more likely weak than right."""
 
 
 def lead(audit: Audit) -> str:
-    """Return the audit in a sentence."""
-    rate = audit.summary["rate"]
-    between = ""
+    """Return the main finding in one sentence or two."""
+    rate, n, flagged = audit.summary["rate"], len(audit), int(audit.flagged.sum())
+    estimate = f"{100 * rate['estimate']:.1f} %"
     if rate["low"] is not None:
-        between = f" ({100 * rate['low']:.1f} to {100 * rate['high']:.1f} %)"
-    flagged = f"{int(audit.flagged.sum()):,} are flagged"
+        ends = f"{100 * rate['low']:.1f} to {100 * rate['high']:.1f} %"
+        estimate += f" ({100 * rate['level']:.0f} % interval {ends})"
+    are = f"{flagged:,} {'is' if flagged == 1 else 'are'} flagged as likely mislabeled"
     if audit.summary["agreement"] < WEAK:
         return (
-            f"How many of the {len(audit):,} labels are wrong is not to be told: the models are too weak, "
-            f"and doubt {100 * rate['estimate']:.1f} %{between}. {flagged}; look at the first of them."
+            f"The models are too weak to estimate the noise rate of these {n:,} labels; the unreliable "
+            f"estimate is {estimate}. {are[0].upper()}{are[1:]}."
         )
-    return (
-        f"About {100 * rate['estimate']:.1f} %{between} of the {len(audit):,} labels look wrong, "
-        f"and {flagged}."
-    )
+    return f"The estimated noise rate is {estimate}. Of {n:,} labels, {are}."
 
 
 def warning(audit: Audit) -> str:
-    """Return what speaks against trusting the audit; "" if nothing does."""
+    """Return the reason not to trust the audit; "" if there is none."""
     agreement = audit.summary["agreement"]
     if agreement >= WEAK:
         return ""
@@ -175,8 +174,8 @@ def warning(audit: Audit) -> str:
     if audit.summary["method"]["probs"] == "given":
         ways = "probabilities of a better model"
     return (
-        f"The model agrees with only {100 * agreement:.0f} % of the labels. More likely than so many wrong "
-        f"labels is a model too weak to judge them: do not rely on these figures. Try {ways}."
+        f"The models agree with only {100 * agreement:.0f} % of the given labels. Most likely they are too "
+        f"weak to judge the labels, so do not rely on these results. Try {ways}."
     )
 
 
@@ -186,37 +185,40 @@ def _facts(audit: Audit) -> dict[str, str]:
         "examples": f"{len(audit):,}",
         "classes": f"{len(audit.class_names):,}",
         "flagged": f"{int(audit.flagged.sum()):,}",
-        "copies": f"{summary['duplicates']['copies']:,}",
-        "same, but labeled differently": f"{len(summary['duplicates']['conflicts']):,} groups",
+        "groups of near-duplicates": f"{summary['duplicates']['groups']:,}",
+        "groups with different labels": f"{len(summary['duplicates']['conflicts']):,}",
     }
     if known := summary.get("known"):
-        facts["truly wrong"] = f"{100 * known['rate']:.1f} %"
+        facts["true noise rate"] = f"{100 * known['rate']:.1f} %"
         if known["average_precision"] is not None:
             facts["average precision"] = f"{100 * known['average_precision']:.1f} %"
         if known["precision"] is not None:
-            facts["precision of the flagged"] = f"{100 * known['precision']:.1f} %"
+            facts["precision of the flags"] = f"{100 * known['precision']:.1f} %"
     return facts
 
 
-def _doubtful(audit: Audit, count: int) -> str:
+def _quality(audit: Audit, count: int) -> str:
     flagged = int(audit.flagged.sum())
     more = ""
     if flagged > count:
-        more = f" The first {count:,} of {flagged:,} flagged are here; all are in labels.csv."
+        more = f" The page shows the first {count:,} of {flagged:,} flagged labels; labels.csv has all."
+    elif not flagged:
+        more = " No label is flagged."
     elif count > flagged:
-        more = (
-            f" The first {flagged:,} are flagged; the others come next." if flagged else " None is flagged."
-        )
-    return f"Struck out: the label given. After it: what it looks like to the models.{more}"
+        more = f" The first {flagged:,} are flagged, the others are not."
+    return f"Each card shows the given label, struck out, and the suggested label.{more}"
 
 
 def _noise(audit: Audit) -> str:
     level = audit.summary["rate"]["level"]
-    words = "A row a class, a column a label; the paler diagonal is what is labeled right."
+    words = (
+        "One row per true class, one column per given label, in percent. The gray diagonal is the share of "
+        "correct labels."
+    )
     if level is not None:
         words += (
-            f" Point at a cell for its interval ({100 * level:.0f} %), which says how much it matters which "
-            "examples were drawn, and not how wrong the models are."
+            f" Point at a cell for its {100 * level:.0f} % interval, which covers the sampling of examples, "
+            "not the errors of the models."
         )
     return words
 
@@ -224,26 +226,28 @@ def _noise(audit: Audit) -> str:
 def _pairs(audit: Audit) -> str:
     pairs = audit.summary["pairs"]
     if not pairs:
-        return "Nothing is flagged."
-    more = " The first 100 are here; all are in audit.json." if len(pairs) > 100 else ""
-    return f"What the flagged are labeled, and what they look like to the models.{more}"
+        return "No label is flagged."
+    more = " The page shows the first 100 pairs; audit.json has all." if len(pairs) > 100 else ""
+    return f"Given and suggested labels of the flagged examples, most frequent pair first.{more}"
 
 
-def _copies(audit: Audit, pictures: bool) -> str:
+def _duplicates(audit: Audit, images: bool) -> str:
     found = audit.summary["duplicates"]
-    what = "pictures" if pictures else "rows"
+    what = "images" if images else "rows"
     if not found["groups"]:
-        return f"No {what} were found that are there twice."
-    words = f"{found['copies']:,} {what} are there again, equal or nearly so, in {found['groups']:,} groups."
+        return f"No identical or nearly identical {what} were found."
+    groups = "1 group" if found["groups"] == 1 else f"{found['groups']:,} groups"
+    words = f"{groups} of identical or nearly identical {what} ({found['copies']:,} could be removed)."
     conflicts = len(found["conflicts"])
     if not conflicts:
-        return f"{words} In none of them do the labels differ."
-    more = f", the first {GROUPS} of which are here" if conflicts > GROUPS else ""
-    return f"{words} In {conflicts:,} the labels differ{more}: one at least must be wrong."
+        return f"{words} The labels within {'it' if found['groups'] == 1 else 'each group'} agree."
+    where = "1 group" if conflicts == 1 else f"{conflicts:,} groups"
+    more = f" (the first {GROUPS} are shown)" if conflicts > GROUPS else ""
+    return f"{words} In {where}{more} the labels differ, so at least one label per group is wrong."
 
 
 def next_steps(audit: Audit, folder: Path) -> list[tuple[str, str]]:
-    """Return what to do next: what it is for, and the command."""
+    """Return the next steps, each with its purpose and command."""
     if audit.summary["data"] is None:
         return []
     place = shlex.quote(str(folder))
@@ -259,56 +263,62 @@ def next_steps(audit: Audit, folder: Path) -> list[tuple[str, str]]:
         more += f" --bad-images {audit.summary['bad_images']}"
     if audit.summary.get("label_column") is not None:
         more += f" --label-column {shlex.quote(audit.summary['label_column'])}"
-    steps = [("Go through the doubtful ones by keyboard", f"noisylabels review {place}")]
+    steps = [("Review the flagged labels by keyboard", f"noisylabels review {place}")]
     if audit.summary["noise"] == "none":
         steps += [
-            ("Write the corrected labels", f"noisylabels review {place} --export corrected.csv"),
-            ("Train on them", f"noisylabels train --data {data}{more} --labels corrected.csv"),
+            ("Export the corrected labels", f"noisylabels review {place} --export corrected.csv"),
+            (
+                "Train on the corrected labels",
+                f"noisylabels train --data {data}{more} --labels corrected.csv",
+            ),
         ]
     return steps
 
 
-def _next(audit: Audit, folder: Path, pictures: bool) -> str:
+def _next(audit: Audit, folder: Path) -> str:
     steps = next_steps(audit, folder)
     if not steps:
-        return "<p>labels.csv is in the order of doubt; correct the first ones in your own data.</p>"
+        return (
+            "<p>labels.csv lists all labels, lowest quality first. Correct the first ones in your data.</p>"
+        )
     return "".join(
         f"<p>{html.escape(words)}:</p><pre><code>{html.escape(command)}</code></pre>"
         for words, command in steps
     )
 
 
-def _made(audit: Audit) -> dict[str, str]:
+def _method(audit: Audit) -> dict[str, str]:
     summary, method = audit.summary, audit.summary["method"]
     made = {"data": str(summary["data"] or "arrays")}
-    made["part"] = {"all": "all of it", "train": "the training part"}[summary["part"]]
+    made["part"] = {"all": "all examples", "train": "the training part"}[summary["part"]]
     if summary["noise"] != "none":
         made["noise added"] = f"{summary['noise']}, seed {summary['seed']}"
     if summary["labels"] is not None:
         made["corrected labels"] = summary["labels"]
     if method["probs"] == "given":
-        made["probabilities"] = "given; nothing was trained"
+        made["probabilities"] = "supplied; no model was trained"
     else:
-        made["probabilities"] = f"of {method['folds']} models, each trained on all folds but one"
+        made["probabilities"] = f"{method['folds']}-fold cross-validation, one model per fold"
         for name in ("model", "loss", "epochs", "batch_size", "lr", "seed"):
             if name in method:
                 made["learning rate" if name == "lr" else name.replace("_", " ")] = str(method[name])
         if method["choice"] is not None:
             made["why this loss"] = method["choice"]["why"]
-        made["training"] = f"{method['train_seconds']:,.0f} s"
-    made["noise estimate"] = {
+        made["training time"] = f"{method['train_seconds']:,.0f} s"
+    made["noise rate estimate"] = {
         "confident_joint": "confident joint",
-        "confident_joint, seen": "between the confident joint, out of fold, and what the models came to see",
+        "confident_joint, seen": "mean of the confident joint (out of fold) and the share of labels that the "
+        "models did not learn",
     }[summary["rate"]["method"]]
-    made["program"] = f"noisylabels {__version__}"
+    made["version"] = f"noisylabels {__version__}"
     return made
 
 
 _LIMITS = (
-    "A model finds what stands out among labels. Where most examples of a kind are mislabeled in the same "
-    "way it learns the mistake; where a class is rare, or its pictures are hard, right labels are flagged "
-    "too. So look before you correct.",
-    "The share of wrong labels is an estimate through the same models, and is too high where they are weak.",
+    "The models find labels that do not fit the others. If most examples of a kind are mislabeled in the "
+    "same way, the models learn the mistake. If a class is rare or its examples are hard, correct labels are "
+    "flagged too. Inspect an example before you correct it.",
+    "The noise rate is estimated with the same models, and is too high where they are weak.",
 )
 
 
@@ -320,15 +330,20 @@ def _terms(values: dict[str, str]) -> str:
 
 
 def _entries(transition: dict[str, Any]) -> list[list[float]]:
-    """Return what is in a matrix as true, given, share and, where they are known, its ends."""
+    """Return the entries of a matrix as true class, given label, share and, if known, its interval."""
     values = np.array(transition["matrix"])
     places = np.argwhere(values > 0)
-    if len(values) > 200:  # the eye finds no more, and the page is to open
+    if len(values) > 200:  # more entries could not be told apart, and would slow the page down
         places = places[np.argsort(-values[tuple(places.T)], kind="stable")[: 20 * len(values)]]
     ends = [] if transition["low"] is None else [np.array(transition[name]) for name in ("low", "high")]
     return [
         [i, j, round(values[i, j], 5), *(round(end[i, j], 5) for end in ends)] for i, j in places.tolist()
     ]
+
+
+def _text(text: str) -> str:
+    """Return text as HTML in which no line breaks between a number and its percent sign."""
+    return html.escape(text).replace(" %", "&nbsp;%")
 
 
 def _plain(text: str) -> str:

@@ -1,4 +1,4 @@
-"""Probabilities from a file that another program wrote: .npy, .csv, .tsv or .parquet."""
+"""Read class probabilities from a file that another program wrote: .npy, .csv, .tsv or .parquet."""
 
 from __future__ import annotations
 
@@ -22,31 +22,31 @@ def read_probs(
     name: str = "the data",
     notes: MutableSequence[str] | None = None,
 ) -> np.ndarray:
-    """Read a probability of each class for each example, in the order of the examples.
+    """Return the probabilities in a file, one row per example in the order of the examples.
 
     Args:
         path: .npy, an array (N, K), K in the order of `class_names`; or a table (.csv, .tsv, .parquet) with
-            one column per class, called as the classes are, in any order, or by numbers 0 to K - 1. Other
-            columns are ignored, but for one of the roles id or index (see `core.tables.ROLES`), by which rows
-            in any order are matched; without one, they are in the set's order.
+            one column per class, named as the classes are, in any order, or by numbers 0 to K - 1. A column
+            with the role id or index (see `core.tables.ROLES`) matches rows in any order; without one, the
+            rows are in the order of the set. Other columns are ignored.
         class_names: K names.
         ids: N names.
-        name: what to call the set in an error.
-        notes: gets a line where several columns could name the rows.
+        name: name of the set in errors.
+        notes: receives a line if several columns could identify the rows.
 
     Returns:
-        (N, K) float64, as they stand in the file.
+        (N, K) float64, as in the file.
 
     Raises:
-        InputError: no such file, another form, a class or an example without probabilities.
+        InputError: no such file, another format, or a class or an example without probabilities.
     """
     path = check_file(Path(path).expanduser())
-    check_choice(path.suffix.lower(), SUFFIXES, f"kind of file of probabilities, {path.name!r} ends in")
+    check_choice(path.suffix.lower(), SUFFIXES, f"file type of {path.name!r}:")
     if path.suffix.lower() == ".npy":
         probs = read_array(path)
         if probs.dtype.kind not in "fiub":
             raise InputError(
-                f"{path} holds {probs.dtype}, expected numbers; write it by numpy.save(path, probs)"
+                f"{path} holds {probs.dtype}, expected numbers; write it with numpy.save(path, probs)"
             )
         probs = np.asarray(probs, dtype=np.float64)
         if probs.ndim != 2 or probs.shape[1] != len(class_names):
@@ -64,8 +64,8 @@ def read_probs(
                 return _in_order(table, probs, others[place], wanted, ids, name)
     if len(probs) != len(ids):
         raise InputError(
-            f"{path} has {len(probs)} rows and {name} {len(ids)} examples (the training part, then the test "
-            "part; --part train audits the first alone); give a row for each, or an id column"
+            f"{path} has {len(probs)} rows, expected {len(ids)}, one per example of {name} (training part, "
+            "then test part; --part train audits the training part alone); add rows, or an id column"
         )
     return probs
 
@@ -78,7 +78,7 @@ def _of_classes(table: Table, class_names: Sequence[str]) -> np.ndarray:
         missing = next(name for name in class_names if name not in names)
         raise InputError(
             f"{table.source} has no column {missing!r}: its columns are {_some(table.names)}; expected one "
-            f"for each of the {len(class_names)} classes"
+            f"column per class, {len(class_names)} in all"
         )
     return np.stack([_numbers(table, name) for name in wanted], axis=1)
 
@@ -102,11 +102,11 @@ def _numbers(table: Table, name: str) -> np.ndarray:
 def _in_order(
     table: Table, probs: np.ndarray, key: str, wanted: Sequence[str], ids: Sequence[str], name: str
 ) -> np.ndarray:
-    """Return the rows whose cells of a column are those wanted, in their order."""
+    """Return the rows in the order in which `wanted` lists their cells in the column `key`."""
     path, place = table.source, dict[str, int]()
     for row, word in enumerate(texts(table[key])):
         if place.setdefault(word, row) != row:
-            raise InputError(f"{path} has two rows for the {key} {word!r}; leave one of them")
+            raise InputError(f"{path} has two rows for the {key} {word!r}; remove one of them")
     rows = np.empty(len(ids), np.int64)
     for i, word in enumerate(wanted):
         row = place.get(word, -1)
@@ -119,5 +119,5 @@ def _in_order(
 
 
 def _some(words: Sequence[str]) -> str:
-    """Return the first few of many words."""
+    """Return the first few words, and the number of the others."""
     return ", ".join(map(str, words[:6])) + (f" and {len(words) - 6} more" if len(words) > 6 else "")

@@ -1,25 +1,25 @@
-"""An audit as a value and as a folder: every example with its score, and what is known of the whole.
+"""The result of an audit as a value and as a folder: label quality per example, and a summary.
 
-The folder, each file whole or not there, audit.json last (a folder without it is an audit under way):
+Files of the folder (each is written whole, audit.json last; a folder without it is an unfinished audit):
 
 =================== =====================================================================================
 audit.json          an object: "format" 1, "version" (of this program), "name", "class_names" (K), "n" (N),
                     and the summary: "data" (a name of `noisylabels list data`, the absolute path of the data,
-                    or null where they came as arrays), "data_root" (absolute, or null), "image_size",
+                    or null if they were arrays), "data_root" (absolute, or null), "image_size",
                     "bad_images", "label_column" (if one was named), "part" ("all": training part, then test
-                    part; "train"), "noise" (added to try the audit, else "none"), "seed", "labels" (absolute
+                    part; "train"), "noise" (added to test the audit, else "none"), "seed", "labels" (absolute
                     path of the corrected labels that were audited, or null), "digest" (of the audited set, or
                     null), and the findings of `issues.summarize`: "rate", "transition", "pairs", "classes",
                     "duplicates", "flagged", ...
-labels.parquet      a row an example, the most doubtful first: rank (from 1), index (position in the audited
-                    set), id, path (of the image file, relative to the folder "data", or to the folder of the
-                    file "data"; null where there is none), given, suggested (class names), score, flagged,
-                    why; and true, where noise was added to known labels
+labels.parquet      one row per example, lowest label quality first: rank (from 1), index (position in the
+                    audited set), id, path (of the image file, relative to the folder "data", or to the folder
+                    of the file "data"; null if there is none), given, suggested (class names), score,
+                    flagged, why; and true, if noise was added to known labels
 labels.csv, .json   the same rows
-probs.parquet       row i is example i of the audited set: a float32 column a class, in their order
-neighbors.parquet  index, of_given, of_suggested: positions of up to 6 examples that look like `index` and
-                    are labeled as it is given, and as is suggested; for the flagged and the most doubtful
-page.html           the audit's page
+probs.parquet       row i is example i of the audited set: one float32 column per class, in class order
+neighbors.parquet   index, of_given, of_suggested: positions of up to 6 nearest neighbors of `index` with its
+                    given and with its suggested label; for the flagged and those of lowest label quality
+page.html           the audit page
 =================== =====================================================================================
 """
 
@@ -55,31 +55,31 @@ FILES = (
     "page.html",
     "audit.json",
 )
-"""What the folder of a finished audit holds, in the order in which it is written."""
+"""Files of a finished audit, in the order in which they are written."""
 
 Neighbors = dict[int, tuple[list[int], list[int]]]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Audit:
-    """What an audit found.
+    """The result of an audit.
 
     Args:
-        name: of the data.
+        name: name of the data.
         class_names: K names.
         ids: N names of the examples.
-        given: (N,) int64: the labels as they are.
-        suggested: (N,) int64: what they should be; of a flagged example another class than the given one,
-            else the likeliest, which may be the given one.
-        score: (N,) float64 in [0, 1]: 0 the label is probably wrong, 1 probably right.
-        flagged: (N,) bool: the most doubtful, as many as there are estimated to be wrong.
-        probs: (N, K) float32: what the models say of each example, or the probabilities that were given.
-        why: N clauses: what speaks against the label, or for it.
-        summary: of the whole, as in audit.json.
-        neighbors: position -> positions of examples that look like it, labeled as it is given, and as
-            is suggested; for the flagged and the most doubtful.
+        given: (N,) int64: the given labels.
+        suggested: (N,) int64: the suggested labels; for a flagged example a class other than the given one,
+            otherwise the most probable class, which may be the given one.
+        score: (N,) float64 in [0, 1]: label quality; 0 likely mislabeled, 1 likely correct.
+        flagged: (N,) bool: whether likely mislabeled; as many as are estimated to be wrong.
+        probs: (N, K) float32: the models' probabilities, or those that the caller supplied.
+        why: N clauses: the reason for each score.
+        summary: the summary, as in audit.json.
+        neighbors: position -> nearest neighbors with the given and with the suggested label; for the flagged
+            examples and those of lowest label quality.
         paths: N paths of image files, relative to the data's folder; None for an example without one.
-        true: (N,) int64, where noise was added to known labels; -1 for a foreign image.
+        true: (N,) int64: true labels, if noise was added to known labels; -1 for a foreign image.
     """
 
     name: str
@@ -102,17 +102,17 @@ class Audit:
     def __repr__(self) -> str:
         rate = self.summary["rate"]["estimate"]
         return (
-            f"Audit({self.name!r}: {int(self.flagged.sum())} of {len(self)} labels flagged, about "
-            f"{100 * rate:.1f} % wrong, {len(self.class_names)} classes)"
+            f"Audit({self.name!r}: {int(self.flagged.sum())} of {len(self)} labels flagged, estimated noise "
+            f"rate {100 * rate:.1f} %, {len(self.class_names)} classes)"
         )
 
     @property
     def order(self) -> np.ndarray:
-        """Positions from the most doubtful to the surest, (N,) int64; of equal scores the first one first."""
+        """Return positions by label quality, flagged and lowest first, (N,) int64; ties by position."""
         return np.lexsort((np.arange(len(self)), self.score, ~self.flagged))
 
     def rows(self, count: int | None = None) -> Iterator[dict[str, Any]]:
-        """Give the rows of labels.csv, the most doubtful first; `count` of them, or all."""
+        """Yield the rows of labels.csv, lowest label quality first; all, or the first `count`."""
         names = self.class_names
         for rank, i in enumerate(self.order[:count].tolist(), 1):
             row = {
@@ -131,7 +131,7 @@ class Audit:
             yield row
 
     def save(self, folder: Path | str, page: str | None = None) -> Path:
-        """Write the files into a folder, and return it; `page` is the text of its page.
+        """Write the files into a folder and return it; `page` is the HTML of page.html.
 
         Raises:
             InputError: the folder cannot be written.
@@ -152,7 +152,7 @@ class Audit:
             head |= {"class_names": [_plain(name) for name in self.class_names], "n": len(self)}
             write_json(folder / "audit.json", head | self.summary)
         except (FileExistsError, NotADirectoryError):
-            raise InputError(f"{folder} is a file, expected a folder for the audit; name another") from None
+            raise InputError(f"{folder} is a file, expected a folder for the audit; choose another") from None
         except OSError as error:
             raise InputError(
                 f"the audit's folder {folder} cannot be written: {error.strerror or error}"
@@ -164,8 +164,8 @@ class Audit:
         """Read an audit from its folder.
 
         Raises:
-            InputError: the folder holds no finished audit, or one of a newer program.
-            Damaged: a file of it is missing, damaged or of another audit.
+            InputError: the folder holds no finished audit, or one of a newer version.
+            CorruptedFile: a file of it is missing, damaged or of another audit.
         """
         folder = Path(folder).expanduser()
         head = read_head(folder)
@@ -180,7 +180,7 @@ class Audit:
             rows = _read_table(folder / "labels.parquet")
             probs = _read_table(folder / "probs.parquet")
             old = folder / "neighbours.parquet"  # as it was spelled up to version 0.1
-            beside = _read_table(old if old.exists() else folder / "neighbors.parquet")
+            neighbors = _read_table(old if old.exists() else folder / "neighbors.parquet")
             places = rows["index"].to_numpy()
             back = np.argsort(places)
             if not np.array_equal(places[back], np.arange(n)) or probs.shape != (n, len(names)):
@@ -208,7 +208,7 @@ class Audit:
                 neighbors={
                     index: (of_given, of_suggested)
                     for index, of_given, of_suggested in zip(
-                        *(beside[name].to_pylist() for name in ("index", "of_given", "of_suggested")),
+                        *(neighbors[name].to_pylist() for name in ("index", "of_given", "of_suggested")),
                         strict=True,
                     )
                 },
@@ -219,7 +219,7 @@ class Audit:
             raise
         except (KeyError, TypeError, ValueError):
             raise CorruptedFile(
-                f"the files of {folder} are damaged or not of one audit; remove it and audit again"
+                f"the files in {folder} are damaged or from different audits; remove it and audit again"
             ) from None
 
     def _probs_table(self) -> pa.Table:
@@ -243,39 +243,37 @@ class Audit:
 
 
 def read_head(folder: Path) -> dict[str, Any]:
-    """Return what audit.json of an audit's folder holds.
+    """Return the content of an audit's audit.json.
 
     Raises:
-        InputError: there is no finished audit, or one of a newer program.
+        InputError: the folder holds no finished audit, or one of a newer version.
     """
     path = folder / "audit.json"
     if not path.is_file():
-        what = (
-            "is an audit that has not finished" if (folder / "settings.json").exists() else "holds no audit"
-        )
+        what = "holds an unfinished audit" if (folder / "settings.json").exists() else "holds no audit"
         if not folder.exists():
-            what = "is not there"
-        raise InputError(f"{folder} {what}; make one with `noisylabels audit DATA --out {folder}`")
+            what = "does not exist"
+        raise InputError(f"{folder} {what}; run `noisylabels audit DATA --out {folder}`")
     head = read_json(path)
     if not isinstance(head, dict) or not {"format", "name", "class_names", "n", "rate"} <= head.keys():
-        raise InputError(f"{path} is no summary of an audit; restore it, or remove {folder} and audit again")
+        raise InputError(f"{path} is not an audit's summary; restore it, or remove {folder} and audit again")
     if head["format"] != FORMAT:
         raise InputError(
-            f"{path} has the format {head['format']!r}, this program reads {FORMAT}; "
-            "take the version of noisylabels that wrote it"
+            f"{path} has format {head['format']!r}, this version reads {FORMAT}; "
+            "use the version of noisylabels that wrote it"
         )
     return head
 
 
 def load_examples(audit: Mapping[str, Any] | Path | str, reporter: Reporter | None = None) -> Examples:
-    """Return the set that was audited: its examples in their order, with the labels that were audited.
+    """Return the audited set: its examples in their order, with their given labels.
 
     Args:
-        audit: the folder of an audit, its audit.json, or what that holds.
-        reporter: told of the loading.
+        audit: the folder of an audit, its audit.json, or the content of that file.
+        reporter: receives notes and progress.
 
     Raises:
-        InputError: the data came as arrays, are no longer there, or have changed since.
+        InputError: the data were arrays, no longer exist, or have changed since.
     """
     if isinstance(audit, (str, Path)):
         path = Path(audit).expanduser()
@@ -284,14 +282,14 @@ def load_examples(audit: Mapping[str, Any] | Path | str, reporter: Reporter | No
         head = audit
     if head.get("data") is None:
         raise InputError(
-            f"the data of the audit {head['name']!r} came as arrays and are not kept in its folder; "
-            "audit a folder, a table or a named data set to see them again"
+            f"the data of the audit {head['name']!r} were arrays, which its folder does not store; "
+            "audit a folder, a table or a named data set to load them again"
         )
     examples, _ = audited_set(head, reporter)
     if examples.digest != head["digest"]:
         raise InputError(
-            f"{head['data']} has changed since it was audited; run `noisylabels audit` again into another "
-            "folder, or restore the data"
+            f"{head['data']} has changed since it was audited; restore the data, or run `noisylabels audit` "
+            "again with another --out"
         )
     return examples
 
@@ -299,11 +297,11 @@ def load_examples(audit: Mapping[str, Any] | Path | str, reporter: Reporter | No
 def audited_set(
     asked: Mapping[str, Any], reporter: Reporter | None = None
 ) -> tuple[Examples, np.ndarray | None]:
-    """Return a set to audit, and its true labels where noise is added.
+    """Return the set to audit, and its true labels if noise is added.
 
     Args:
         asked: data, data_root, image_size, bad_images, part, noise, seed, labels, as in audit.json.
-        reporter: told of the loading.
+        reporter: receives notes and progress.
     """
     from noisylabels.data.features import joined, with_labels
     from noisylabels.experiment import corrupt_set, load_config, load_sets
@@ -330,7 +328,7 @@ def audited_set(
 
 
 def _plain(value: Any) -> Any:
-    """Return text as UTF-8 can hold it: bytes of a file's name that are none are written as \\xff."""
+    """Return text that UTF-8 can encode: invalid bytes of a file's name are written as \\xff."""
     if isinstance(value, str):
         return value.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
     return value

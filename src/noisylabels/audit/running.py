@@ -1,4 +1,4 @@
-"""The audit from end to end: data, probabilities of models that have not seen them, findings, files."""
+"""The audit from end to end: read the data, get out-of-fold probabilities, find label errors, write files."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from noisylabels.audit import issues
-from noisylabels.audit.audit_folder import FOLDER_OF_FOLDS, SETTINGS, emptied, finished
+from noisylabels.audit.audit_folder import FOLDER_OF_FOLDS, SETTINGS, finished, remove_unfinished
 from noisylabels.audit.cross_validation import FOLDS, LOSS, RECIPE, cross_validate
 from noisylabels.audit.duplicates import find_duplicates
 from noisylabels.audit.inputs import Subject, read_subject
@@ -37,13 +37,13 @@ if TYPE_CHECKING:
 
 PARTS = ("all", "train")
 
-WHY = "robust, and learns in few epochs; an audit asks for what is learnt early"
-"""Why `LOSS` is the one that is taken where none is named."""
+WHY = "robust, and learns in the few epochs of an audit"
+"""Why `LOSS` is the default."""
 
 NEIGHBORED = 200
-"""Beside the flagged, so many of the most doubtful get neighbors to compare them with."""
+"""At least so many examples of lowest label quality get nearest neighbors, and all flagged ones."""
 
-_WHERE = ("data_root", "download")  # which say where things are, not what the audit is
+_WHERE = ("data_root", "download")  # these locate the data and do not define the audit
 
 
 def audit_labels(
@@ -69,48 +69,47 @@ def audit_labels(
     stop: Callable[[], bool] = lambda: False,
     **settings: Any,
 ) -> Audit:
-    """Say how noisy labels are, which are probably wrong, and what they should be.
+    """Estimate the noise rate, find likely mislabeled examples, and suggest their labels.
 
-    Models are trained on all folds but one with a robust loss, and judge the fold that they have not seen;
-    or the probabilities are given, and nothing is trained.
+    The audit trains one model per fold with a robust loss and compares each given label with what the models
+    predict. With `probs` it trains nothing.
 
     Args:
         data: a name of `noisylabels list data`, a path, an `ImageSet` or a `FeatureSet`; or an array: rows of
-            features, float (N, D), or images, uint8 (N, C, H, W), with `labels`. None with labels and
-            probabilities alone.
-        labels: of arrays, N numbers or words. Of a name or a path, a file of corrected labels (.csv or
-            .parquet of id and label), which replace those that were read.
-        class_names: of labels that are numbers; by default the numbers.
-        probs: (N, K) probabilities of models that were not trained on the example, or a file of them, see
-            `read_probs`.
-        out: folder to write into; nothing is written without one. The same call goes on in it after the
-            folds that are done, and returns what is there when all is done.
-        part: "all": the training part and then the test part; "train": the training part alone. Where a test
-            part was held out from one folder or table, its labels are as doubtful as the others.
-        noise: to add first, and see how well it is found: summary["known"] then says so.
-        folds: how many.
+            features, float (N, D), or images, uint8 (N, C, H, W), with `labels`. None with `labels` and
+            `probs` alone.
+        labels: for arrays, N numbers or words. For a name or a path, a file of corrected labels (.csv or
+            .parquet of id and label), which replace those of the data.
+        class_names: names of numeric labels; by default the numbers.
+        probs: (N, K) out-of-fold probabilities, or a file of them, see `read_probs`.
+        out: folder to write into; nothing is written without one. The same call resumes after the last
+            finished fold, and returns the audit once it is complete.
+        part: "all": the training part and then the test part; "train": the training part alone. A test part
+            that was held out from one folder or table has as many label errors as the rest.
+        noise: noise to add first; summary["known"] then reports how well it was found.
+        folds: number of folds.
         loss: "auto", or an expression.
-        model: as of a run.
+        model: name of a model, as in a run.
         width: factor of the model's layer widths.
-        seed: of folds, weights, order, augmentation and noise.
-        image_size, bad_images, label_column, data_root, download: as for `load`.
-        reporter: told how it goes.
-        stop: asked after every step; when it says yes, `Interrupted` is raised.
-        settings: of the training: epochs, batch_size, lr, device, ...; see `Settings`.
+        seed: seed of folds, weights, order, augmentation and noise.
+        image_size, bad_images, label_column, data_root, download: as in `load`.
+        reporter: receives notes and progress.
+        stop: called after every step; `Interrupted` is raised once it returns true.
+        settings: training settings: epochs, batch_size, lr, device, ...; see `Settings`.
 
     Returns:
         The audit.
 
     Raises:
-        InputError: what was handed in cannot be used; the message says what to do. Nothing is written then.
-        Diverged: a loss or a logit was not finite; nothing is written either.
-        Busy: another process is at work in `out`.
-        Interrupted: SIGINT or SIGTERM came, or `stop` said so; the same call goes on.
+        InputError: an argument cannot be used; nothing is written.
+        TrainingDiverged: a loss or a logit was not finite; nothing is written.
+        Busy: another process uses `out`.
+        Interrupted: SIGINT or SIGTERM arrived, or `stop` returned true; the same call resumes.
 
     >>> import noisylabels as nl
     >>> found = audit_labels(labels=["cat", "cat", "dog"], probs=[[0.9, 0.1], [0.1, 0.9], [0.2, 0.8]])
     >>> found
-    Audit('labels': 1 of 3 labels flagged, about 33.3 % wrong, 2 classes)
+    Audit('labels': 1 of 3 labels flagged, estimated noise rate 33.3 %, 2 classes)
     >>> found.why[1]
     'looks like dog (90 %), not cat (10 %)'
     """
@@ -146,12 +145,12 @@ def audit_labels(
             stack.enter_context(exclusive_lock(folder / ".lock"))
         except OSError as error:
             raise InputError(f"the audit's folder {folder} cannot be written: {error.strerror}") from None
-        done = finished(folder, job.identity)  # again, now that nobody else can end it
-        return job.carry_out(folder) if done is None else job.unchanged(done, folder)
+        done = finished(folder, job.identity)  # again, now that no other process can finish it
+        return job.run_in(folder) if done is None else job.unchanged(done, folder)
 
 
 def default_out(subject: Subject, how: dict[str, Any], probs: object = None) -> Path:
-    """Return the folder of an audit that was not given one: readable, and of its own."""
+    """Return the default folder of an audit: the name of the data and a hash of the settings."""
     job = _Job(subject, how, probs, Silent(), lambda: False)
     text = json.dumps(job.identity, sort_keys=True)
     name = "".join(c if c.isalnum() or c in "+.@" else "_" for c in subject.name[:64])
@@ -159,7 +158,7 @@ def default_out(subject: Subject, how: dict[str, Any], probs: object = None) -> 
 
 
 class _Job:
-    """An audit, its arguments read."""
+    """An audit whose arguments have been read."""
 
     def __init__(
         self,
@@ -182,14 +181,14 @@ class _Job:
             asked["data"] = hashlib.sha256(head + numbers.tobytes()).hexdigest()
         if probs is None:
             if subject.given is not None:
-                raise InputError("there are labels but no data; give data to train on, or probs")
+                raise InputError("got labels but no data; pass data to train on, or probs")
             self._check_names()
             self.identity = {**asked, "probs": None, **_without(self.how, "device", "num_workers")}
         else:
             self.identity = {**asked, "probs": _digest(probs)}
 
     def _check_names(self) -> None:
-        """Raise an `InputError` for a wrong name or setting before data are read, which may take long."""
+        """Raise an `InputError` for a wrong name or setting before the data are read, which may be slow."""
         from noisylabels.losses.expression import loss
         from noisylabels.models.catalog import canonical_model, check_model
 
@@ -197,15 +196,16 @@ class _Job:
             criterion = loss(self.how["loss"])
             if "two views" in criterion.needs:
                 raise InputError(
-                    f"the loss {self.how['loss']!r} compares two views of an image; take js here"
+                    f"the loss {self.how['loss']!r} compares two views of an image, but an audit has one; "
+                    "use js"
                 )
             self.how["loss"] = criterion.expression
         self.how["model"] = canonical_model(self.how["model"])
         check_model(self.how["model"])
         build(Settings, RECIPE, _without(self.how, "folds", "loss", "model", "width"))
 
-    def carry_out(self, folder: Path) -> Audit:
-        """Audit in a folder in which nobody else is at work, and write it."""
+    def run_in(self, folder: Path) -> Audit:
+        """Run the audit in a folder that no other process uses, write its files, and return it."""
         from noisylabels.audit.page import page
         from noisylabels.training.loop import TrainingDiverged
 
@@ -214,7 +214,7 @@ class _Job:
             found, examples = self.find(folder)
         except (InputError, TrainingDiverged):
             if fresh:
-                emptied(folder)
+                remove_unfinished(folder)
             raise
         for leftover in [file for name in FILES for file in folder.glob(f".{name}.*.tmp")]:
             leftover.unlink(missing_ok=True)
@@ -223,21 +223,21 @@ class _Job:
         return found
 
     def unchanged(self, done: Audit, folder: Path) -> Audit:
-        """Return an audit that is done, if its data, where they were read, are still what they were."""
+        """Return a finished audit after checking that its data have not changed."""
         if self.subject.asked["data"] is not None:
-            told = Notes(lambda _: None)  # as they were at first
-            told.decoding = self.reporter.decoding  # type: ignore[method-assign]
-            examples, _ = audited_set(self.subject.asked, told)
+            notes = Notes(lambda _: None)  # the first run has already printed them
+            notes.decoding = self.reporter.decoding  # type: ignore[method-assign]
+            examples, _ = audited_set(self.subject.asked, notes)
             if examples.digest != done.summary["digest"]:
                 raise InputError(
                     f"{self.subject.asked['data']} has changed since it was audited into {folder}; "
-                    "give another --out, or remove the folder"
+                    "choose another --out, or remove the folder"
                 )
-        self.reporter.note(f"{folder} is done already; remove it to audit again")
+        self.reporter.note(f"{folder} already holds this audit; remove the folder to audit again")
         return done
 
     def find(self, folder: Path | None) -> tuple[Audit, Examples | None]:
-        """Return the audit and what was audited."""
+        """Return the audit and the audited set."""
         began = time.perf_counter()
         examples, true = self._examples()
         if examples is None:
@@ -246,31 +246,33 @@ class _Job:
             ids: Sequence[str] = [str(i) for i in range(len(labels))]
         else:
             labels, names, ids = examples.labels.numpy(), examples.class_names, examples.ids
-        outside = self._outside(labels, names, ids)
+        probs = self._given_probs(labels, names, ids)
         if folder is not None and not (folder / SETTINGS).exists():
             write_json(folder / SETTINGS, self.identity)
-        if outside is not None:
-            said = _Said(outside, None, outside, rank(labels, outside), None, {"probs": "given"})
+        if probs is not None:
+            predicted = _Predictions(probs, None, probs, rank(labels, probs), None, {"probs": "given"})
         else:
             assert examples is not None
-            said = self._train(examples, folder)
+            predicted = self._train(examples, folder)
         groups = [] if examples is None else find_duplicates(examples.inputs)
         kind = "labels" if examples is None else _kind(examples)
-        estimated = issues.estimate(labels, said.probs, said.seen, self.subject.asked["seed"])
-        same = "row" if kind == "features" else "picture"
-        found = issues.find_issues(labels, said.judged, said.score, estimated.rate, names, ids, groups, same)
+        estimated = issues.estimate(labels, predicted.probs, predicted.seen, self.subject.asked["seed"])
+        same = "row" if kind == "features" else "image"
+        found = issues.find_issues(
+            labels, predicted.judged, predicted.score, estimated.rate, names, ids, groups, same
+        )
         order = np.lexsort((np.arange(len(labels)), found.score, ~found.flagged))
         wanted = order[: max(int(found.flagged.sum()), NEIGHBORED)]
-        beside = {}
+        neighbors = {}
         if examples is not None:
-            points = said.judged if said.points is None else said.points
-            beside = find_neighbors(
+            points = predicted.judged if predicted.points is None else predicted.points
+            neighbors = find_neighbors(
                 wanted, labels, found.suggested, found.score, found.flagged, points, groups
             )
-        agreement = float((said.probs.argmax(axis=1) == labels).mean())
+        agreement = float((predicted.probs.argmax(axis=1) == labels).mean())
         summary = {name: value for name, value in self.subject.asked.items() if name != "download"}
         summary |= {"digest": None if examples is None else examples.digest, "kind": kind}
-        summary |= {"method": said.method}
+        summary |= {"method": predicted.method}
         summary |= issues.summarize(labels, agreement, found, estimated, names, groups, true)
         for conflict in summary["duplicates"]["conflicts"]:
             conflict["ids"] = [ids[i] for i in conflict["members"]]
@@ -283,10 +285,10 @@ class _Job:
             suggested=found.suggested,
             score=found.score,
             flagged=found.flagged,
-            probs=np.asarray(said.judged, dtype=np.float32),
+            probs=np.asarray(predicted.judged, dtype=np.float32),
             why=found.why,
             summary=summary,
-            neighbors=beside,
+            neighbors=neighbors,
             paths=_paths(self.subject.asked["data"], ids),
             true=true,
         )
@@ -297,13 +299,15 @@ class _Job:
             return self.subject.examples, None
         if self.subject.asked["part"] == "train":
             return audited_set(self.subject.asked, self.reporter)
-        # that a test part was held out says nothing here: it is audited too
-        told = Notes(lambda text: None if "held out for testing" in text else self.reporter.note(text))
-        told.decoding = self.reporter.decoding  # type: ignore[method-assign]
-        return audited_set(self.subject.asked, told)
+        # the note about the held-out test part does not apply: the audit covers that part too
+        notes = Notes(lambda text: None if "held out for testing" in text else self.reporter.note(text))
+        notes.decoding = self.reporter.decoding  # type: ignore[method-assign]
+        return audited_set(self.subject.asked, notes)
 
-    def _outside(self, labels: np.ndarray, names: tuple[str, ...], ids: Sequence[str]) -> np.ndarray | None:
-        """Return the probabilities that were given; None if models are to be trained."""
+    def _given_probs(
+        self, labels: np.ndarray, names: tuple[str, ...], ids: Sequence[str]
+    ) -> np.ndarray | None:
+        """Return the probabilities that the caller supplied; None if models are to be trained."""
         if self.probs is None:
             return None
         values = self.probs
@@ -315,14 +319,16 @@ class _Job:
         probs, _ = check_labels_probs(labels, values)
         if probs.shape[1] != len(names):
             raise InputError(
-                f"probs have {probs.shape[1]} columns, expected one for each of {len(names)} classes; where "
-                "a class has no label, name all of them by class_names"
+                f"probs have {probs.shape[1]} columns, expected one for each of {len(names)} classes; if "
+                "a class has no examples, pass all names as class_names"
             )
         return probs
 
-    def _train(self, examples: Examples, folder: Path | None) -> _Said:
+    def _train(self, examples: Examples, folder: Path | None) -> _Predictions:
         if len(np.unique(examples.labels.numpy())) < 2:
-            raise InputError(f"all labels of {self.subject.name} are one class; an audit needs 2")
+            raise InputError(
+                f"all labels of {self.subject.name} are one class, expected 2 or more; add another class"
+            )
         how, choice = dict(self.how), None
         if how["loss"] == AUTO:
             how["loss"], choice = LOSS, {"loss": LOSS, "why": WHY}
@@ -337,12 +343,12 @@ class _Job:
         )
         method = {"probs": "trained", **known.settings, "train_seconds": round(known.seconds, 1)}
         method["choice"] = choice
-        return _Said(known.probs, known.seen, known.judged, known.score, known.features, method)
+        return _Predictions(known.probs, known.seen, known.judged, known.score, known.features, method)
 
 
 @dataclass(frozen=True, eq=False)
-class _Said:
-    """What models say of the examples: out of fold, while trained on them, both together, and the score."""
+class _Predictions:
+    """The models' predictions out of fold, during training, and both blended, with the label quality."""
 
     probs: np.ndarray
     seen: np.ndarray | None
@@ -363,7 +369,7 @@ def _kind(examples: Examples) -> str:
 
 
 def _paths(data: str | None, ids: Sequence[str]) -> list[str | None]:
-    """Return which ids are files below the folder of the data."""
+    """Return each id that is a file below the data's folder, and None for the others."""
     if data is None or not os.path.isabs(data):
         return [None] * len(ids)
     base = data if os.path.isdir(data) else os.path.dirname(data)
@@ -388,7 +394,7 @@ def _digest(probs: Any) -> str:
     try:
         return hashlib.sha256(np.ascontiguousarray(probs, dtype=np.float64).tobytes()).hexdigest()
     except (TypeError, ValueError):
-        raise InputError("probs are no array of numbers, expected shape (N, K)") from None
+        raise InputError("probs are not an array of numbers, expected shape (N, K)") from None
 
 
 def _without(values: dict[str, Any], *names: str) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""How much each label is to be believed: scores in [0, 1], pure functions of anyone's probabilities."""
+"""Label quality scores and the estimated noise rate: pure functions of labels and probabilities."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from noisylabels.noise.checks import check_labels_probs, check_probs, numbers
 from noisylabels.noise.estimate import calibrated_joint, confident_joint
 
 HELD_OUT = 0.25
-"""The weight of out-of-fold probabilities against those of models that were trained on the example."""
+"""Weight of out-of-fold probabilities against those of models that were trained on the example."""
 
 
 def rank(labels: object, probs: object, method: str = "sharpened") -> np.ndarray:
-    """Score labels: 0 probably wrong, 1 probably right.
+    """Return the label quality score of each label: 0 likely mislabeled, 1 likely correct.
 
     Args:
-        labels: (N,) integers in [0, K): the labels given.
-        probs: (N, K) probabilities of a model that was not trained on the example it judges, rows sum to 1.
+        labels: (N,) integers in [0, K): the given labels.
+        probs: (N, K) out-of-fold probabilities: the model was not trained on the example; rows sum to 1.
         method: one of `METHODS`.
 
     Returns:
-        (N,) float64 in [0, 1]; ``scores.argsort()`` has the most doubtful label first.
+        (N,) float64 in [0, 1]; ``scores.argsort()`` lists the lowest label quality first.
 
     Raises:
-        InputError: an unknown method; what the score refuses.
+        InputError: an unknown method, or input that the method refuses.
 
     >>> rank([0, 0], [[0.8, 0.2], [0.1, 0.9]]).round(2).tolist()
     [0.94, 0.01]
@@ -35,10 +35,12 @@ def rank(labels: object, probs: object, method: str = "sharpened") -> np.ndarray
 
 
 def sharpened(labels: object, probs: object) -> np.ndarray:
-    """Score a label by its share of the squares, p_y² / Σ_k p_k²: of two draws that agree, how often it is y.
+    """Score a label by its share of the squared probabilities, p_y² / Σ_k p_k².
 
-    A compromise of two: `normalized_margin` knows who the rival is, and is misled by a weak model that is
-    sure of the wrong class; `self_confidence` is not, and does not tell one rival from many small ones.
+    This is the probability that two independent draws that agree are both y. It is a compromise:
+    `normalized_margin` compares with the strongest rival class, and is misled by a weak model that is
+    confident in a wrong class; `self_confidence` is not, but cannot distinguish one strong rival from many
+    weak ones.
 
     Args:
         labels: (N,) integers in [0, K).
@@ -50,7 +52,7 @@ def sharpened(labels: object, probs: object) -> np.ndarray:
     Raises:
         InputError: as `self_confidence`.
 
-    Source: ours; `benchmarks/bench_audit.py`.
+    Source: ours; measured by `benchmarks/bench_audit.py`.
 
     >>> sharpened([0, 1], [[0.75, 0.25], [0.5, 0.5]]).tolist()
     [0.9, 0.5]
@@ -61,7 +63,7 @@ def sharpened(labels: object, probs: object) -> np.ndarray:
 
 
 def self_confidence(labels: object, probs: object) -> np.ndarray:
-    """Score a label by its own probability, p_y.
+    """Score a label by its predicted probability, p_y.
 
     Args:
         labels: (N,) integers in [0, K).
@@ -73,7 +75,7 @@ def self_confidence(labels: object, probs: object) -> np.ndarray:
     Raises:
         InputError: labels or probabilities out of range, or of different lengths.
 
-    Source: cleanlab's score of this name, its default; equal to it.
+    Source: equal to cleanlab's score of this name, its default.
 
     >>> self_confidence([0, 1], [[0.75, 0.25], [0.5, 0.5]]).tolist()
     [0.75, 0.5]
@@ -90,12 +92,12 @@ def normalized_margin(labels: object, probs: object) -> np.ndarray:
         probs: (N, K), rows sum to 1.
 
     Returns:
-        (N,) float64 in [0, 1]: below 0.5 where another class is the more probable.
+        (N,) float64 in [0, 1]: below 0.5 where another class is more probable.
 
     Raises:
         InputError: as `self_confidence`.
 
-    Source: cleanlab's score of this name; equal to it.
+    Source: equal to cleanlab's score of this name.
 
     >>> normalized_margin([0, 1], [[0.75, 0.25, 0.0], [0.75, 0.25, 0.0]]).tolist()
     [0.75, 0.25]
@@ -105,10 +107,10 @@ def normalized_margin(labels: object, probs: object) -> np.ndarray:
 
 
 def area_under_margin(margin: object) -> np.ndarray:
-    """Score examples by the mean of their margins over the epochs of a training, (mean_e m_e + 1) / 2.
+    """Score a label by its mean margin over the epochs of training, (mean_e m_e + 1) / 2.
 
     Args:
-        margin: (E, N), for each epoch p_y - max_{k != y} p_k, in [-1, 1].
+        margin: (E, N), p_y - max_{k != y} p_k in each epoch, in [-1, 1].
 
     Returns:
         (N,) float64 in [0, 1].
@@ -117,25 +119,25 @@ def area_under_margin(margin: object) -> np.ndarray:
         InputError: another shape, or values out of range.
 
     Source: Pleiss et al., "Identifying mislabeled data using the area under the margin ranking", 2020,
-    equation 1. Theirs is of logits, which have no bounds and grow with the training; ours of probabilities.
+    equation 1. They use logits, which are unbounded and grow during training; this uses probabilities.
 
     >>> area_under_margin([[0.5, -1.0], [1.0, 0.0]]).tolist()
     [0.875, 0.25]
     """
     m = numbers(margin, "margins", "(E, N)")
     if m.ndim != 2 or not m.size:
-        raise InputError(f"margins have shape {m.shape}, expected (E, N): a row an epoch")
+        raise InputError(f"margins have shape {m.shape}, expected (E, N): one row per epoch")
     if not (abs(m) <= 1 + 1e-6).all():
-        raise InputError("margins are not all in [-1, 1]; take them from probabilities, not from logits")
+        raise InputError("margins are not all in [-1, 1]; compute them from probabilities, not from logits")
     return np.asarray(np.clip((m.mean(axis=0) + 1) / 2, 0.0, 1.0))
 
 
 def blended(probs: object, seen: object) -> np.ndarray:
-    """Put together what is said of an example out of fold and while it is trained on: w p + (1 - w) p'.
+    """Return the weighted mean of out-of-fold and training-time probabilities: w p + (1 - w) p'.
 
-    A model that has not seen the label is impartial, but knows less of the example and its like; a robust
-    loss keeps one that has from learning a wrong label by heart. The two err on different examples, and
-    a score of both finds more wrong labels than one of either (`benchmarks/bench_audit.py`).
+    A model that was not trained on an example is unbiased by its label, but has learned less about it; a
+    robust loss keeps a model that was trained on it from memorizing a label error. The two err on different
+    examples, and a score of both finds more label errors than either alone (`benchmarks/bench_audit.py`).
 
     Args:
         probs: (N, K), out of fold, rows sum to 1.
@@ -145,7 +147,7 @@ def blended(probs: object, seen: object) -> np.ndarray:
         (N, K) float64, rows sum to 1; w is `HELD_OUT`.
 
     Raises:
-        InputError: what are no probabilities, or different shapes.
+        InputError: values that are not probabilities, or different shapes.
 
     >>> blended([[1.0, 0.0]], [[0.0, 1.0]]).tolist()
     [[0.25, 0.75]]
@@ -157,13 +159,13 @@ def blended(probs: object, seen: object) -> np.ndarray:
 
 
 def share_wrong(labels: object, probs: object, seen: object = None) -> float:
-    """Estimate the share of wrong labels.
+    """Estimate the noise rate: the share of given labels that are wrong.
 
-    By the confident joint C of the out-of-fold probabilities, 1 - Σ_k C[k, k] N_k / (N Σ_i C[i, k]), with N_k
-    examples of the label k. It counts among the wrong what the models cannot tell apart. Where there is
-    `seen`, the other end is the share whose label is not the most probable there: what was learnt by heart
-    is not in it. The estimate is then halfway; if that other end is the higher one, the models are too weak
-    to learn even what is right, and the first alone is taken.
+    The first estimate uses the confident joint C of the out-of-fold probabilities,
+    1 - Σ_k C[k, k] N_k / (N Σ_i C[i, k]), with N_k examples of the label k. It is too high: classes that the
+    models confuse count as label errors. With `seen`, the second is the share of labels that are not the most
+    probable class there. It is too low: memorized label errors are missing. The result is their mean; if the
+    second is higher, the models are too weak to learn even the correct labels, and the first is returned.
 
     Args:
         labels: (N,) integers in [0, K).
@@ -176,7 +178,7 @@ def share_wrong(labels: object, probs: object, seen: object = None) -> float:
     Raises:
         InputError: as `self_confidence`.
 
-    Source: the first, Northcutt et al., "Confident learning", 2021, equations 1 to 3; the other is ours.
+    Source: the first, Northcutt et al., "Confident learning", 2021, equations 1 to 3; the second is ours.
 
     >>> share_wrong([0, 0, 1, 1], [[0.9, 0.1], [0.1, 0.9], [0.2, 0.8], [0.1, 0.9]])
     0.25

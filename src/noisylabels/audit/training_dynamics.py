@@ -1,4 +1,4 @@
-"""Training dynamics of a fold: how its model predicts each example, epoch by epoch."""
+"""Record the training dynamics of a fold: what its model predicts for each example in each epoch."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ if TYPE_CHECKING:
     from noisylabels.data.loader import Batches
 
 POWER = 16
-"""Of the accuracy on the labels held out, right or wrong, the weight of an epoch: an epoch that predicts them
-a tenth worse than the best has a fifth of its weight. Early epochs have learned too little, late ones too
-much, and when is which depends on data, noise and loss; this needs no clean label."""
+"""Exponent of the held-out accuracy in the weight of an epoch: an accuracy a tenth below the best has a fifth
+of its weight. Early epochs have learned too little, late ones have memorized label errors, and where the
+change lies depends on data, noise and loss. The accuracy is on noisy labels; no clean label is needed."""
 
 PATIENCE, PATIENT_STEPS = 4, 80
-"""Epochs, and steps, without a better accuracy on the labels held out after which a fold ends."""
+"""Epochs, and steps, without an improvement of the held-out accuracy after which a fold stops."""
 
 
 class EpochMean:
-    """The mean of a tensor over epochs, Σ_e a_e^POWER x_e / Σ_e a_e^POWER, added up as they come.
+    """Running weighted mean of a tensor over epochs, Σ_e a_e^POWER x_e / Σ_e a_e^POWER.
 
     Args:
-        zero: where to add up.
+        zero: tensor of zeros that holds the sum.
 
     >>> import torch
     >>> mean = EpochMean(torch.zeros(1))
@@ -42,8 +42,8 @@ class EpochMean:
         self.sum, self.weights, self.best = zero, 0.0, 0.0
 
     def add(self, accuracy: float, value: Tensor) -> None:
-        """Add an epoch of such an accuracy, above 0."""
-        if accuracy > self.best:  # the best so far has the weight 1, so that nothing over- or underflows
+        """Add the value of an epoch with the given accuracy, which must be above 0."""
+        if accuracy > self.best:  # the best epoch so far has weight 1, so that nothing over- or underflows
             shrink = (self.best / accuracy) ** POWER if self.weights else 0.0
             self.sum *= shrink
             self.weights *= shrink
@@ -53,20 +53,20 @@ class EpochMean:
         self.weights += weight
 
     def mean(self) -> Tensor:
-        """Return it."""
+        """Return the weighted mean."""
         return self.sum / self.weights
 
 
 class TrainingDynamics(Callback):
-    """Records how a fold's model predicts each example while it is trained, and reports progress.
+    """Record what a fold's model predicts for each example during training, and report progress.
 
     Args:
-        model: in training.
-        held: the batches of the examples held out, on the device.
-        counts: the numbers of examples and of classes.
-        precision: of the training.
-        before: the epochs of the folds before.
-        reporter: told of steps and epochs.
+        model: the model in training.
+        held: batches of the held-out examples, on the device.
+        counts: number of examples and number of classes.
+        precision: precision of the training.
+        before: number of epochs in the previous folds.
+        reporter: receives steps and epochs.
     """
 
     def __init__(
@@ -84,18 +84,18 @@ class TrainingDynamics(Callback):
         self.half = {"bfloat16": torch.bfloat16, "float16": torch.float16}.get(precision)
         (n, K), device = counts, held.device
         self.dynamics = torch.zeros(3, n, device=device)
-        self.now = torch.zeros(n, K, device=device)  # predictions of the present epoch
+        self.now = torch.zeros(n, K, device=device)  # predictions of the current epoch
         self.seen = EpochMean(torch.zeros(n, K, device=device))
         self.probs: EpochMean | None = None
         self.epochs = self.since_best = 0
-        self.steps = 1  # of an epoch
+        self.steps = 1  # per epoch
 
     def on_note(self, text: str) -> None:
-        """Pass a note on."""
+        """Pass a note to the reporter."""
         self.reporter.note(text)
 
     def on_step(self, step: StepResult) -> None:
-        """Add up the dynamics of a step's examples, and report progress over all folds."""
+        """Add the dynamics of a step's examples, and report progress over all folds."""
         import torch
 
         logits, target, positions = step.logits, step.target, step.positions
@@ -121,8 +121,8 @@ class TrainingDynamics(Callback):
         with torch.no_grad(), torch.autocast(device, dtype=half, enabled=half is not None):
             each = [(self.model(batch.inputs).float().softmax(1), batch.target) for batch in self.held]
         p, given = (torch.cat(part) for part in zip(*each, strict=True))
-        if not bool(p.isfinite().all()):  # of the last step's weights, which no later step would notice
-            cause = "on the fold held out, the logits were not finite; lower lr or set clip"
+        if not bool(p.isfinite().all()):  # no later step would detect that the last one diverged
+            cause = "the logits of the held-out fold were not finite; lower lr or set clip"
             raise TrainingDiverged(row["epoch"], self.steps, cause, History([row]))
         accuracy = (float((p.argmax(1) == given).sum()) + 1) / (len(p) + 1)  # never 0
         self.epochs = row["epoch"]
@@ -134,11 +134,11 @@ class TrainingDynamics(Callback):
         self.reporter.epoch(row | {"epoch": self.before + row["epoch"]})
 
     def should_stop(self, history: History) -> Stop | None:
-        """Stop early once the held-out accuracy has not improved for some epochs."""
+        """Return `Stop.FINISH` once the held-out accuracy has not improved for some epochs."""
         return Stop.FINISH if self.since_best >= max(PATIENCE, PATIENT_STEPS / self.steps) else None
 
     def result(self, trained: Tensor) -> dict[str, np.ndarray]:
-        """Return the means: `probs` of those held out, `seen` and `dynamics` of those trained on."""
+        """Return the means: `probs` of held-out examples, `seen` and `dynamics` of trained ones."""
         assert self.probs is not None  # there was an epoch
         return {
             "probs": self.probs.mean().cpu().numpy(),
@@ -148,7 +148,7 @@ class TrainingDynamics(Callback):
 
 
 def features_of(model: nn.Module, batches: Batches) -> np.ndarray | None:
-    """Return what goes into the model's last linear layer, (N, D); None where there is none."""
+    """Return the input of the model's last linear layer, (N, D); None if the model has none."""
     import torch
     from torch import nn
 

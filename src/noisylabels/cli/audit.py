@@ -1,4 +1,4 @@
-"""``noisylabels audit``: how noisy labels are, which are probably wrong, and a page to see them."""
+"""``noisylabels audit``: estimate the noise rate and find likely mislabeled examples."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 
 @dataclass
 class AuditCommand:
-    """Say how noisy labels are, which are probably wrong, and what they should be.
+    """Estimate the noise rate, find likely mislabeled examples, and suggest their labels.
 
-    Models are trained on all folds but one and judge the one that they have not seen. The audit is a folder:
-    ranked labels as CSV, Parquet and JSON, and a page of the most doubtful pictures. The same command goes
-    on where a stopped one left off, and shows the result of a finished one.
+    Trains one model per fold and compares each given label with what the models predict. Writes a folder with
+    all labels ranked by quality, as CSV, Parquet and JSON, and a page of those of lowest quality. The same
+    command resumes a stopped audit, and shows the result of a finished one.
 
     noisylabels audit photos/
 
@@ -29,52 +29,52 @@ class AuditCommand:
     """
 
     data: Annotated[str, tyro.conf.Positional]
-    """a name of `noisylabels list data`, or a path in one of the forms of `noisylabels list formats`, such
-    as a folder with a folder a class"""
+    """name from `noisylabels list data`, or path in a format from `noisylabels list formats`, such as a
+    folder with one folder per class"""
     out: Path | None = None
-    """folder of the audit (default: audits/ and a name made of the data)"""
+    """folder of the audit (default: audits/, the name of the data, and a hash of the settings)"""
     probs: Path | None = None
-    """probabilities of your own model, out of fold: .npy (N, K), or .csv, .tsv, .parquet with a column a
-    class and perhaps id; then nothing is trained"""
+    """out-of-fold probabilities of your own model, instead of training: .npy (N, K), or .csv, .tsv, .parquet
+    with one column per class and optionally id"""
     noise: str = "none"
-    """noise to add to a clean set first, to see how well it is found"""
+    """noise to add to clean labels first, to measure how well it is found"""
     part: Literal["all", "train"] = "all"
-    """what to audit: all of it, or the training part alone"""
+    """what to audit: all examples, or the training part alone"""
     labels: Path | None = None
     """corrected labels (.csv or .parquet of id,label) to audit in place of those of the data"""
     folds: int = 4
-    """how many models are trained"""
+    """number of folds; one model is trained per fold"""
     epochs: int | None = None
-    """of each (default: those of an audit's recipe)"""
+    """epochs per fold (default: 20)"""
     loss: str = "auto"
-    """auto, or a loss as of `noisylabels train`; a robust one"""
+    """auto, or a robust loss, as in `noisylabels train`"""
     model: str = "auto"
-    """as of `noisylabels train`"""
+    """model, as in `noisylabels train`"""
     width: float | None = None
     """factor of the model's layer widths"""
     batch_size: int | None = None
-    """images a step"""
+    """examples per step"""
     lr: float | None = None
-    """learning rate at the start"""
+    """initial learning rate"""
     seed: int = 0
-    """of folds, weights, order, augmentation and noise"""
+    """seed of folds, weights, order, augmentation and noise"""
     image_size: int | None = None
-    """side in pixels to bring images to; needed only if they differ in size or are large"""
+    """side in pixels to resize images to; needed only if they differ in size or are large"""
     bad_images: str = "fail"
-    """what to do with images that cannot be read: fail, or skip"""
+    """what to do with unreadable images: fail, or skip"""
     label_column: str | None = None
-    """column of the labels in a table or in Parquet (default: the one called label, class, target or y)"""
+    """column of the labels in a table or in Parquet (default: the one named label, class, target or y)"""
     data_root: str | None = None
     """folder that holds the named data set, or to which the path is relative"""
     download: bool = False
-    """get the named data set if it is not there"""
+    """download the named data set if it is missing"""
     device: str = "auto"
     """auto, cpu, cuda"""
     precision: str | None = None
     """float32, bfloat16 or float16"""
 
     def run(self) -> int:
-        """Audit, with progress in a terminal, and print a summary."""
+        """Audit, report progress in the terminal, and print a summary."""
         from noisylabels.audit.inputs import read_subject
         from noisylabels.audit.running import audit_labels, default_out, recipe_epochs
         from noisylabels.cli.terminal import TerminalReporter
@@ -99,7 +99,7 @@ class AuditCommand:
                     self.data, out=out, probs=self.probs, reporter=reporter, **about, **how, **extra
                 )
         except Interrupted as stopped:
-            print(f"noisylabels: {stopped}; the same command goes on from there", file=sys.stderr)
+            print(f"noisylabels: {stopped}; the same command resumes from there", file=sys.stderr)
             return 128 + stopped.signal
         except TrainingDiverged as error:
             print(f"noisylabels: {error}", file=sys.stderr)
@@ -108,47 +108,49 @@ class AuditCommand:
         return 0
 
 
-DOUBTFUL, PAIRS = 10, 5
+LOWEST, PAIRS = 10, 5
+"""Most labels of lowest quality, and most class pairs, in the summary."""
 
 
 def summary(found: Audit, out: Path) -> str:
-    """Return what a person wants to know of an audit, a screenful."""
+    """Return a summary of an audit that fits on a screen."""
     from noisylabels.audit.page import lead, next_steps, warning
 
     about = found.summary
-    copies = about["duplicates"]
+    duplicates = about["duplicates"]
     lines = [f"{found.name}: {lead(found)[:1].lower()}{lead(found)[1:]}"]
-    if doubt := warning(found):
-        lines.append(f"  warning: {doubt}")
+    if text := warning(found):
+        lines.append(f"  warning: {text}")
     if known := about["known"]:
-        scores = [f"truly wrong {_percent(known['rate'])}"]
+        scores = [f"noise rate {_percent(known['rate'])}"]
         scores += [
             f"{words} {_percent(known[name])}"
             for name, words in (
                 ("average_precision", "average precision"),
-                ("precision", "precision of the flagged"),
-                ("recall", "found of the wrong"),
-                ("suggestions", "right suggestions"),
+                ("precision", "precision"),
+                ("recall", "recall"),
+                ("suggestions", "correct suggestions"),
             )
             if known[name] is not None
         ]
-        lines.append(f"  the truth is known here: {', '.join(scores)}")
+        lines.append(f"  measured on true labels: {', '.join(scores)}")
     if about["pairs"]:
-        lines.append("  most frequent among the flagged (labeled -> looks like):")
+        lines.append("  class pairs most often flagged (given -> suggested):")
         shown = about["pairs"][:PAIRS]
         names = [f"{_cut(pair['given'], 24)} -> {_cut(pair['suggested'], 24)}" for pair in shown]
         wide = max(map(len, names))
         for words, pair in zip(names, shown, strict=True):
             share = f"{_percent(pair['share'])} of all labeled {_cut(pair['given'], 24)}"
             lines.append(f"    {words:{wide}}  {pair['count']:>6,}  {share}")
-    if copies["groups"]:
-        count = len(copies["conflicts"])
-        differ = f", in {count} of them labeled differently" if count else ", always labeled the same"
-        groups = "1 group" if copies["groups"] == 1 else f"{copies['groups']:,} groups"
-        lines.append(f"  there more than once: {groups} of examples{differ}")
-    rows = list(found.rows(DOUBTFUL))
+    if duplicates["groups"]:
+        count = len(duplicates["conflicts"])
+        groups = "1 group" if duplicates["groups"] == 1 else f"{duplicates['groups']:,} groups"
+        lines.append(
+            f"  near-duplicates: {groups}, {f'{count:,}' if count else 'none'} with different labels"
+        )
+    rows = list(found.rows(LOWEST))
     if rows:
-        lines.append("  the most doubtful (score: 0 probably wrong, 1 probably right):")
+        lines.append("  lowest label quality (score: 0 likely mislabeled, 1 likely correct):")
         wide = max(len(_cut(row["id"], 40)) for row in rows)
         for row in rows:
             lines.append(f"    {row['score']:.3f}  {_cut(row['id'], 40):{wide}}  {_cut(row['why'], 90)}")
@@ -163,6 +165,6 @@ def _percent(share: float) -> str:
 
 
 def _cut(text: str, most: int) -> str:
-    """Return text on one line, its end cut off if it is long; the end of a file's name tells the most."""
+    """Return text on one line, its middle cut out if it is long: a file's name often differs at its end."""
     text = "".join(c if c.isprintable() else "?" for c in text)
     return text if len(text) <= most else f"{text[: most // 2 - 1]}...{text[-(most - most // 2 - 2) :]}"

@@ -1,3 +1,3 @@
-"""The scikit-learn face: `NoisyLabelClassifier`."""
+"""The scikit-learn interface: `NoisyLabelClassifier`."""
 
 from noisylabels.estimator.classifier import NoisyLabelClassifier as NoisyLabelClassifier

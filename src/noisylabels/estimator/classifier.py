@@ -1,4 +1,4 @@
-"""`NoisyLabelClassifier`: for tables, embeddings and small images whose labels are partly wrong."""
+"""`NoisyLabelClassifier`: a classifier for tables, embeddings and small images with noisy labels."""
 
 from __future__ import annotations
 
@@ -27,72 +27,71 @@ from noisylabels.losses.expression import loss as parse_loss
 from noisylabels.losses.modules import Loss
 from noisylabels.models.catalog import build_model
 
-_ALONE = threading.RLock()  # weights and dropout are drawn by torch's one generator, which threads share
+_ALONE = threading.RLock()  # weights and dropout use torch's global generator, which threads share
 
 FEWEST = 10
-"""Different examples below which none is held out."""
+"""With fewer distinct examples, none are held out."""
 
 
 class Candidate(NamedTuple):
-    """A kind of network and a loss that were tried, and how they did on examples held out."""
+    """A network and a loss that were tried, with their result on held-out examples."""
 
     model: str
     loss: str
-    cost: float  # minus the mean log-likelihood of the labels given, at the best temperature
+    cost: float  # mean negative log-likelihood of the given labels, at the best temperature
     temperature: float
 
 
 class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
-    r"""A scikit-learn classifier for labels that are partly wrong.
+    r"""A scikit-learn classifier for noisy labels.
 
-    The mean of a few small networks' probabilities, each trained by the library's loop on its own part of the
-    examples. By default two kinds are trained, multinomial logistic regression under cross entropy and a
-    small network with dropout under the generalized cross entropy (q = 0.7), and one is kept: that under
-    which the labels of held-out examples, as they were given, are likeliest,
+    It averages the probabilities of a few small networks, each trained on its own part of the examples. By
+    default it trains two candidates, multinomial logistic regression with cross entropy, and a small network
+    with dropout and generalized cross entropy (q = 0.7), and keeps the one that gives the given labels of
+    held-out examples the highest likelihood,
 
     .. math:: \min_c \min_T -\sum_i w_i \log p_{c,T}(y_i | x_i),
 
-    once its probabilities are tempered by the T that suits it best. No right label is needed for that: what
-    uniform noise adds to the cost it adds to all candidates' alike. Without T, which forgives a candidate
-    for being too sure, the choice is much worse, and so is a choice by accuracy. A few short, strongly
-    regularized networks leave wrong labels little chance to be learned by heart, and what each learns of
-    them is its own and averages out.
+    at its best temperature T. This needs no clean labels: uniform noise adds the same to the cost of all
+    candidates. Without T, which corrects overconfidence, the selection is much worse, and so is selection by
+    accuracy. A few short, strongly regularized networks memorize few label errors, and those that they
+    memorize differ between networks and average out.
 
-    The same rows and labels give the same model in whatever order they come. Equal examples are trained on
-    once, with the sum of their weights, so that a weight of 2 is exactly the same as giving an example twice.
+    The same rows and labels give the same model in any order. Equal examples are trained on once, with the
+    sum of their weights, so that a weight of 2 equals an example given twice.
 
-    There is no `partial_fit`: what is held out, how columns are scaled, the schedule of the learning rate
-    and the choice of the candidate all depend on the whole of the data, and one more pass over a part would
-    be another model than what `fit` makes of them all.
+    There is no `partial_fit`: the held-out examples, the scale of the columns, the learning rate schedule and
+    the selected candidate all depend on the whole data set.
 
     Args:
         loss: "auto", an expression such as "nce+mae" (`noisylabels list losses`), or a `Loss`.
-        model: "auto" (the choice above), "linear", "mlp" (64, 64), or such as "mlp:128,32"; for images (N,
-            C, H, W) a name of `noisylabels list models`, "auto" being small-cnn below 16x16 and else cnn8.
-        n_estimators: networks of a kind.
-        epochs: passes over the examples; "auto": as many as make some 300 steps, from 8 to 150.
-        batch_size: examples a step; "auto": an eighth of them, from 32 to 256.
-        lr: peak learning rate of AdamW on a one-cycle schedule; "auto": the kind's own.
-        weight_decay: decoupled; "auto": the kind's own.
-        dropout: share of hidden units left out in a step.
-        validation_fraction: share of the examples that each network does not train on, with the labels
-            given; with 5 networks 0.2 makes the folds of a cross-validation. They choose the candidate, the
+        model: "auto" (see above), "linear", "mlp" (64, 64), or such as "mlp:128,32"; for images (N, C, H, W)
+            a name of `noisylabels list models`, where "auto" is small-cnn below 16x16 and cnn8 otherwise.
+        n_estimators: networks per candidate.
+        epochs: passes over the examples; "auto": enough for about 300 steps (100 for "linear", 1500 for
+            images), from 8 to 150.
+        batch_size: examples per step; "auto": an eighth of them, from 32 to 256.
+        lr: peak learning rate of AdamW with a one-cycle schedule; "auto": depends on the candidate.
+        weight_decay: decoupled weight decay; "auto": depends on the candidate.
+        dropout: dropout rate of the hidden units.
+        validation_fraction: share of the examples that each network holds out, with their given labels; 0.2
+            with 5 networks makes the folds of a cross-validation. Held-out examples select the candidate, the
             epoch under early stopping, and the temperature.
-        n_iter_no_change: epochs without a better one after which a network stops, and goes back to its
-            best; None: all epochs. By default losses and few steps do the work: in our trials the best
+        n_iter_no_change: epochs without an improvement after which a network stops and returns to its best
+            epoch; None: all epochs. The default relies on the loss and few steps: in our trials the best
             epoch on few noisy labels was no better than the last.
-        calibrate: temper the probabilities by the best T above. They are then those of the labels as they
-            are given in data like these, noise included; the order of classes is the same.
-        random_state: of parts, weights, order and dropout.
-        device: "cpu", "cuda" or "auto"; a GPU does not pay for tables.
+        calibrate: apply the best T above to the probabilities. They then estimate the given labels in data
+            like these, noise included; the order of classes stays the same.
+        random_state: seed of held-out parts, weights, order and dropout.
+        device: "cpu", "cuda" or "auto"; for tables a GPU is not worth it.
 
     Attributes:
-        classes_: the labels, sorted.
-        n_features_in_, feature_names_in_: of the rows; names where a table had any.
-        model_, loss_: of the candidate kept.
-        candidates_: all of them with their cost and temperature.
-        temperature_: of the one kept.
-        history_: a row an epoch of every network, with its model, loss and member; see `History`.
+        classes_: the classes, sorted.
+        n_features_in_, feature_names_in_: number of columns, and their names if the table had any.
+        model_, loss_: model and loss of the selected candidate.
+        candidates_: all candidates with their cost and temperature.
+        temperature_: temperature of the selected candidate.
+        history_: one row per epoch and network, with its model, loss and member; see `History`.
 
     Source: noisy held-out labels as a criterion: Chen et al. 2021, "Robustness of accuracy metric and its
     inspirations in learning with noisy labels" (of accuracy). Generalized cross entropy: Zhang and Sabuncu
@@ -137,20 +136,20 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         self.device = device
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
-        """Train on rows and the labels given to them, right or wrong.
+        """Train on rows and their given labels, which may be wrong.
 
         Args:
             X: (N, D) numbers: an array, a pandas or polars table, embeddings; or uint8 images (N, C, H, W).
             y: (N,) labels: strings, numbers, anything that can be sorted.
-            sample_weight: (N,), 0 or more: what each example counts; 2 is the same as giving it twice, 0 as
-                leaving it out.
+            sample_weight: (N,), weight of each example, 0 or more; 2 equals an example given twice, 0 one
+                left out.
 
         Returns:
-            Itself.
+            The fitted estimator.
 
         Raises:
             InputError: a parameter out of range, an unknown loss or model, weights that are all zero.
-            ValueError: what scikit-learn refuses: NaN, lengths that differ, labels that are measurements.
+            ValueError: input that scikit-learn refuses: NaN, different lengths, continuous labels.
         """
         self._check()
         rows, labels = self._training_rows(X, y)
@@ -186,7 +185,7 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         }
         if not self.validation_fraction and any(needs.values()):
             name = next(name for name, on in needs.items() if on)
-            raise InputError(f"{name} needs examples held out; set validation_fraction above 0")
+            raise InputError(f"{name} needs held-out examples; set validation_fraction above 0")
         for name in ("lr", "weight_decay"):
             if getattr(self, name) != "auto":
                 check_between(getattr(self, name), name, low=0.0, open_low=name == "lr")
@@ -198,30 +197,30 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
             raise InputError(f"the loss has reduction {self.loss.reduction!r}, expected 'mean'")
 
     def _training_rows(self, X: Any, y: Any) -> tuple[np.ndarray, np.ndarray]:
-        """Return checked rows, or images, and labels; note what the rows are."""
+        """Return checked rows, or images, and labels, and set `image_shape_`."""
         if getattr(X, "ndim", 2) == 4:
             rows, labels = _images(X), np.asarray(y)
             if labels.shape != (len(rows),):
-                raise InputError(f"labels have the shape {labels.shape}, expected ({len(rows)},)")
+                raise InputError(f"labels have shape {labels.shape}, expected ({len(rows)},)")
             assert_all_finite(labels, input_name="y")
             self.image_shape_ = rows.shape[1:]
             self.n_features_in_ = math.prod(self.image_shape_)
         else:
             rows, labels = validate_data(self, X, y, dtype=np.float64, order="C")
             self.image_shape_ = ()
-        # scikit-learn takes objects for labels only if they are strings; sorting is all that is needed here
+        # scikit-learn accepts objects as labels only if they are strings; here they need only be sortable
         if labels.dtype.kind != "O":
             check_classification_targets(labels)
         return rows, labels
 
     def _standard(self, rows: np.ndarray) -> np.ndarray:
-        """Return rows with columns of mean 0 and deviation 1; what is absurdly far away is brought nearer."""
+        """Return rows with columns of mean 0 and standard deviation 1; extreme values are clipped."""
         with np.errstate(over="ignore"):
             standard: np.ndarray = np.clip((rows - self._mean) / self._scale, -1e6, 1e6)
         return standard
 
     def _train(self, examples: Examples, seed: int) -> None:
-        """Train all members of all candidates, and find how to blend them."""
+        """Train all members of all candidates, and select a candidate."""
         count = len(examples)
         share = self.validation_fraction if count >= FEWEST else 0.0
         order = np.argsort(uniforms(count, seed, "held out"), kind="stable")
@@ -229,7 +228,7 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         best = np.inf
         for recipe in recipes(self.model, self.image_shape_, self.loss):
             members, probs, times = self._ensemble(recipe, examples, parts, seed)
-            cost, temperature = -np.inf, 1.0  # with none held out the first is taken
+            cost, temperature = -np.inf, 1.0  # without held-out examples the first candidate is selected
             if (seen := times > 0).any():
                 shown = probs[seen] / times[seen, None]
                 temperature, cost = calibrate(shown, examples.labels[seen], examples.weights[seen])
@@ -241,11 +240,11 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
     def _ensemble(
         self, recipe: Recipe, examples: Examples, parts: list[np.ndarray], seed: int
     ) -> tuple[list[Member], np.ndarray, np.ndarray]:
-        """Train a candidate's members; return them and what those say of the examples that they held out.
+        """Train a candidate's members and predict the examples that they held out.
 
         Returns:
-            The members, the sum (N, K) of the probabilities that an example was given by members that had not
-            trained on it, and how many those are, (N,).
+            The members, the sum (N, K) of each example's probabilities over the members that held it out, and
+            the number of these members, (N,).
         """
         count, K = len(examples), len(self.classes_)
         names = [str(label) for label in range(K)]
@@ -288,7 +287,7 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         )
 
     def _settings(self, recipe: Recipe, count: int, seed: int) -> dict[str, Any]:
-        """Return the loop's settings for a network that trains on `count` examples."""
+        """Return the training settings of a network that trains on `count` examples."""
         size = self.batch_size
         if size == "auto":
             size = recipe.batch_size(count)
@@ -316,18 +315,18 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         return tempered(probs, self.temperature_) if self.calibrate else probs
 
     def predict(self, X: Any) -> np.ndarray:
-        """Return the likeliest label of each row, (N,)."""
+        """Return the most probable label of each row, (N,)."""
         probs = self.predict_proba(X)
         labels: np.ndarray = self.classes_[probs.argmax(1)]
         return labels
 
     def _rows(self, X: Any) -> np.ndarray:
-        """Return what the networks see of rows or images to predict."""
+        """Return the networks' input for rows or images to predict."""
         if self.image_shape_:
             images = _images(X)
             if images.shape[1:] != self.image_shape_:
                 raise InputError(
-                    f"images are {images.shape[1:]}, expected {self.image_shape_}, the shape trained on"
+                    f"images have shape {images.shape[1:]}, expected {self.image_shape_} as in training"
                 )
             return images
         return self._standard(validate_data(self, X, reset=False, dtype=np.float64, order="C"))
@@ -338,18 +337,18 @@ def _some(examples: Examples, which: np.ndarray) -> Examples:
 
 
 def _sorted(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the different labels, sorted, and the number of each example's."""
+    """Return the distinct labels, sorted, and the class number of each example."""
     try:
         return np.unique(labels, return_inverse=True)
     except TypeError:
         kinds = sorted({type(label).__name__ for label in labels})
         raise InputError(
-            f"labels of the types {', '.join(kinds)} cannot be sorted; give all one type, none missing"
+            f"labels of the types {', '.join(kinds)} cannot be sorted; use one type, with none missing"
         ) from None
 
 
 def _plain(value: Any) -> Any:
-    """Return NumPy's integers, which a parameter search hands over, as Python's."""
+    """Return a NumPy integer, which a parameter search may pass, as a Python integer."""
     return int(value) if isinstance(value, Integral) and value is not True and value is not False else value
 
 
@@ -358,7 +357,7 @@ def _images(X: Any) -> np.ndarray:
     if images.ndim != 4 or images.dtype != np.uint8 or not images.size:
         raise InputError(
             f"images are {images.dtype} of shape {images.shape}, expected uint8 (N, C, H, W); "
-            "scale them to 0..255, or flatten them to rows"
+            "scale them to 0..255, or flatten them into rows"
         )
     return images
 
@@ -371,9 +370,9 @@ def _weights(given: Any, count: int) -> np.ndarray:
     if weights.ndim == 0:
         weights = np.full(count, float(weights))
     if weights.shape != (count,):
-        raise InputError(f"sample_weight has the shape {weights.shape}, expected ({count},): one an example")
+        raise InputError(f"sample_weight has shape {weights.shape}, expected ({count},): one per example")
     if not np.isfinite(weights).all() or (weights < 0).any():
         raise InputError(f"a sample_weight is {weights.min():g} or not finite, expected 0 or more")
     if not weights.any():
-        raise InputError("every sample_weight is zero: there is nothing to learn from")
+        raise InputError("every sample_weight is zero, expected at least one above 0")
     return weights

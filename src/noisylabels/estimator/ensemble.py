@@ -1,4 +1,4 @@
-"""One network of the ensemble: trained on its part of the examples, by the library's one loop."""
+"""Train one network of the ensemble on its part of the examples, with the library's training loop."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from noisylabels.training.history import History
 
 @dataclass(frozen=True)
 class Member:
-    """A trained network and how what it sees is standardized."""
+    """A trained network with the mean and standard deviation that standardize its input."""
 
     network: nn.Module
     mean: tuple[float, ...]
@@ -39,7 +39,7 @@ def class_probs(
 ) -> np.ndarray:
     """Return a network's class probabilities, (N, K) float64.
 
-    They are computed in float64: float32's differ in the last digits with the number of rows at a time.
+    They are computed in float64, because float32 results vary in the last digits with the batch size.
     """
     network.eval()
     first = next(network.parameters())
@@ -52,17 +52,17 @@ def class_probs(
 
 
 class BestEpoch(Callback):
-    """Keep the weights of the epoch that did best on held-out examples, and stop early.
+    """Keep the weights of the epoch that is best on held-out examples, and stop early.
 
-    The measure is the mean probability of the given label: the accuracy, if every prediction were certain,
-    but smoother. It is 1 less half the mean absolute error, a symmetric loss, whose ranking of models uniform
-    label noise does not change (Ghosh 2017).
+    The metric is the mean probability of the given label, a smoother version of the accuracy. It equals 1
+    minus half the mean absolute error, a symmetric loss, so that uniform label noise does not change how it
+    ranks models (Ghosh 2017).
 
     Args:
-        network: that is trained.
-        held: the examples held out.
-        mean, std: as the loop standardizes.
-        patience: epochs without a better one after which training stops.
+        network: the network in training.
+        held: the held-out examples.
+        mean, std: mean and standard deviation with which the loop standardizes its input.
+        patience: epochs without an improvement after which training stops.
     """
 
     def __init__(
@@ -80,7 +80,7 @@ class BestEpoch(Callback):
         self.state: dict[str, Tensor] = {}
 
     def on_epoch_end(self, row: dict[str, Any]) -> None:
-        """Measure, add the measures to the row, and keep the weights if they are the best so far."""
+        """Evaluate, add the metrics to the row, and keep the weights if they are the best so far."""
         probs = class_probs(self.network, self.held.rows, self.mean, self.std)
         given = probs[np.arange(len(self.held)), self.held.labels]
         now = float(np.average(given, weights=self.held.weights))
@@ -93,7 +93,7 @@ class BestEpoch(Callback):
             self.state = copy.deepcopy(self.network.state_dict())
 
     def should_stop(self, history: History) -> Stop | None:
-        """Stop after `patience` epochs without an improvement."""
+        """Return `Stop.FINISH` after `patience` epochs without an improvement."""
         return Stop.FINISH if self.since >= self.patience else None
 
 
@@ -109,13 +109,13 @@ def train_member(
     """Train a network and return it, in evaluation mode, with its history.
 
     Args:
-        network: from rows (B, D) or images to logits (B, K); trained in place.
-        make: makes a set of examples.
-        part: what to train on.
-        held: what to choose the epoch on.
-        loss: as `fit` takes it.
-        patience: see `BestEpoch`; None: the last epoch is kept.
-        settings: of the loop.
+        network: maps rows (B, D) or images to logits (B, K); trained in place.
+        make: converts examples to a data set.
+        part: examples to train on.
+        held: held-out examples, on which the epoch is selected.
+        loss: a loss, as for `fit`.
+        patience: see `BestEpoch`; None keeps the last epoch.
+        settings: settings of the loop.
     """
     seen = make(part)
     mean, std = seen.mean_std()
@@ -129,6 +129,6 @@ def train_member(
     history = fit(network, seen, None, loss, weights=weights, callbacks=callbacks, **settings)
     if best is not None:
         network.load_state_dict(best.state)
-    # on the CPU a pickle from a GPU is read where there is none
+    # on the CPU, so that a pickled estimator loads on a machine without a GPU
     network = network.to("cpu", torch.float64 if isinstance(seen, FeatureSet) else torch.float32)
     return Member(network.eval(), mean, std), history.rows

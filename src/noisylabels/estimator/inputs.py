@@ -1,4 +1,4 @@
-"""What an estimator trains on: every different example once, in an order of its own, with its weight."""
+"""Training input of an estimator: distinct examples in a canonical order, with their weights."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from noisylabels.core.checks import InputError
 
 @dataclass(frozen=True)
 class Examples:
-    """Different examples with their labels and weights.
+    """Distinct examples with their labels and weights.
 
     Args:
         rows: float32 (N, D), standardized, or uint8 (N, C, H, W).
@@ -28,15 +28,15 @@ class Examples:
 
 
 def different(rows: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> Examples:
-    """Return each different pair of row and label once, in the order of their bytes, with the sum of weights.
+    """Return each distinct pair of row and label once, sorted by bytes, with the sum of its weights.
 
-    So training does not depend on the order in which the examples came, a weight of 2 is the same as giving
-    an example twice, and no example is both trained on and held out.
+    Training then does not depend on the order of the input, a weight of 2 equals an example given twice, and
+    no example is both trained on and held out.
 
     Args:
         rows: (N, ...) numbers.
         labels: int64, (N,).
-        weights: (N,), 0 or more; an example of weight 0 is left out.
+        weights: (N,), 0 or more; examples of weight 0 are left out.
 
     >>> found = different(np.array([[2.0], [1.0], [2.0]]), np.array([0, 1, 0]), np.array([1.0, 1.0, 1.0]))
     >>> sorted(zip(found.rows.ravel().tolist(), found.labels.tolist(), found.weights.tolist()))
@@ -45,47 +45,47 @@ def different(rows: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> Exam
     used = weights > 0
     rows, labels, weights = rows[used], labels[used], weights[used]
     flat = rows.reshape(len(rows), -1)
-    flat = flat + np.zeros(1, flat.dtype)  # -0.0 and 0.0 are one number
-    # a row as one string of bytes: sorting those is many times as fast as sorting by columns
+    flat = flat + np.zeros(1, flat.dtype)  # -0.0 becomes 0.0
+    # each row as one byte string: sorting those is many times faster than sorting by columns
     keys = np.ascontiguousarray(flat).view(np.dtype((np.void, flat.itemsize * flat.shape[1]))).ravel()
-    # by row, then label; the sort of strings of bytes is stable, and so equal ones stay sorted by label
+    # by row, then label: the sort by row is stable, so that equal rows stay sorted by label
     by_label = np.argsort(labels, kind="stable")
     order = by_label[np.argsort(keys[by_label], kind="stable")]
     new = np.ones(len(order), dtype=bool)
     new[1:] = (keys[order][1:] != keys[order][:-1]) | (labels[order][1:] != labels[order][:-1])
     place = np.cumsum(new) - 1
     first = order[new]
-    # sorted before they are added: the sum must not depend on the order in which they came
+    # weights are sorted before they are added: the sum must not depend on the order of the input
     by_weight = np.lexsort((weights[order], place))
     sums = np.bincount(place[by_weight], weights=weights[order][by_weight], minlength=len(first))
     return Examples(rows[first], labels[first], sums)
 
 
 def weighted_scale(rows: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return mean and standard deviation of each column, (D,) float64; the latter 1 for a constant one."""
+    """Return mean and standard deviation of each column, (D,) float64; the latter is 1 if constant."""
     share = weights / weights.sum()
     with np.errstate(over="ignore", invalid="ignore"):
         mean = share @ rows
         std = np.sqrt(share @ (rows - mean) ** 2)
     if not (np.isfinite(mean).all() and np.isfinite(std).all()):
         raise InputError(
-            "the numbers of a column are too large for float64: their squares overflow; scale them"
+            "the values of a column are too large, expected squares within float64; rescale the column"
         )
     # a column of one value may differ from its mean by rounding
     return mean, np.where(std <= 1e-12 * np.abs(mean), 1.0, np.where(std == 0, 1.0, std))
 
 
 def held_out(count: int, members: int, share: float, order: np.ndarray) -> list[np.ndarray]:
-    """Return which of the examples each member does not train on.
+    """Return the positions of the examples that each member holds out.
 
-    They are windows of `order`, spread so that the examples are held out as evenly as can be: five members
-    with a share of 0.2 are the five folds of a cross-validation.
+    They are windows of `order`, spread so that examples are held out as evenly as possible: five members with
+    a share of 0.2 form the five folds of a cross-validation.
 
     Args:
-        count: of examples.
-        members: of the ensemble.
-        share: of the examples that each holds out, in [0, 1); at least one and at most all but one are, if
-            it is not 0.
+        count: number of examples.
+        members: number of members of the ensemble.
+        share: share of the examples that each member holds out, in [0, 1); unless it is 0, at least one and
+            at most all but one example.
         order: (count,), a permutation.
 
     >>> [part.tolist() for part in held_out(4, 2, 0.5, np.arange(4))]

@@ -1,4 +1,4 @@
-"""Which candidate to keep, and how sure its predictions are: by examples held out, with the labels given."""
+"""Select and calibrate a candidate on held-out examples with their given labels."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import numpy as np
 from scipy.optimize import minimize_scalar
 
 TINY = 1e-12
-"""Probabilities are taken to be no less, so that their logarithm is finite."""
+"""Smallest probability, so that logarithms are finite."""
 
 
 def tempered(probs: np.ndarray, temperature: float) -> np.ndarray:
-    """Return the probabilities (N, K) of the logits divided by `temperature`: more even above 1.
+    """Return the probabilities (N, K) after dividing the logits by `temperature`: flatter above 1.
 
     >>> tempered(np.array([[0.8, 0.2]]), 1e9).round(3).tolist()
     [[0.5, 0.5]]
@@ -22,19 +22,19 @@ def tempered(probs: np.ndarray, temperature: float) -> np.ndarray:
 
 
 def calibrate(probs: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> tuple[float, float]:
-    r"""Return the temperature under which the labels are likeliest, and minus their mean log-likelihood then.
+    r"""Return the temperature that maximizes the likelihood of the labels, and the negative log-likelihood.
 
     The minimum over T, from 1/20 to 20, of :math:`-\sum_i w_i \log p_T(y_i | x_i) / \sum_i w_i`.
 
     Args:
-        probs: (N, K), of examples that the model has not trained on.
-        labels: int64, (N,), as given, right or wrong.
-        weights: (N,), of the examples.
+        probs: (N, K), probabilities of held-out examples.
+        labels: int64, (N,), the given labels.
+        weights: (N,), weights of the examples.
 
     Source: Guo et al. 2017, "On calibration of modern neural networks".
 
     >>> temperature, cost = calibrate(np.array([[0.9, 0.1]] * 4), np.array([0, 0, 0, 1]), np.ones(4))
-    >>> round(float(tempered(np.array([[0.9, 0.1]]), temperature)[0, 0]), 3)  # as often as it is right
+    >>> round(float(tempered(np.array([[0.9, 0.1]]), temperature)[0, 0]), 3)  # matches the accuracy
     0.75
     """
     at = np.arange(len(labels))

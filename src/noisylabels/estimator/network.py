@@ -1,4 +1,4 @@
-"""The networks of the ensemble, and how each kind is trained by default."""
+"""The networks of the ensemble and their default training settings."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from noisylabels.models.catalog import canonical_model
 
 @dataclass(frozen=True)
 class Recipe:
-    """A kind of network and its defaults.
+    """A kind of network and its default training settings.
 
     Args:
-        name: of the model.
-        widths: of the hidden layers of a network of tables; None for a model of images.
+        name: name of the model.
+        widths: widths of the hidden layers, for tables; None for an image model.
         loss: an expression.
-        lr, weight_decay: of AdamW under a one-cycle schedule.
-        steps: about how many to take in all.
+        lr, weight_decay: settings of AdamW with a one-cycle schedule.
+        steps: approximate number of training steps.
     """
 
     name: str
@@ -41,7 +41,7 @@ class Recipe:
         return min(256, max(32, count // 8))
 
     def epochs(self, count: int, batch_size: int) -> int:
-        """Return how many epochs make the steps."""
+        """Return the number of epochs that make about `steps` steps, from 8 to 150."""
         return min(150, max(8, math.ceil(self.steps / math.ceil(count / batch_size))))
 
 
@@ -51,15 +51,15 @@ IMAGES = Recipe("small-cnn", None, "nce+mae", 3e-3, 1e-2, 1500)
 
 
 def recipes(model: str, image_shape: tuple[int, ...], loss: str | Loss) -> list[Recipe]:
-    """Return the candidates that `model` and `loss` stand for.
+    """Return the candidates for the given `model` and `loss`.
 
     Args:
-        model: "auto", "linear", "mlp", "mlp:64,32"; for images of the models' catalog.
+        model: "auto", "linear", "mlp", or such as "mlp:64,32"; for images a name in the model catalog.
         image_shape: (C, H, W), or () for a table.
         loss: "auto", an expression, or a loss.
 
     Raises:
-        InputError: an unknown model or loss, or a model of images for a table.
+        InputError: an unknown model or loss, or an image model for a table.
     """
     if image_shape:
         if model == "auto":
@@ -75,13 +75,14 @@ def recipes(model: str, image_shape: tuple[int, ...], loss: str | Loss) -> list[
         found = [replace(MLP, name=name, widths=widths)]
     else:
         raise InputError(
-            f"the model {model!r} is not one of tables, expected auto, linear, mlp or such as mlp:64,32"
+            f"the model is {model!r}, expected auto, linear, mlp or such as mlp:64,32 for tables"
         )
     if loss != "auto":
         read = loss if isinstance(loss, Loss) else parse_loss(loss)
         if "two views" in read.needs:
             raise InputError(
-                f"the loss {read.expression!r} compares two views of an example; there is but one"
+                f"the loss {read.expression!r} compares two views of an example, but the estimator has one; "
+                "use another loss, such as js"
             )
         found = [replace(recipe, loss=read.expression) for recipe in found]
     return found
@@ -90,17 +91,17 @@ def recipes(model: str, image_shape: tuple[int, ...], loss: str | Loss) -> list[
 def table_network(
     columns: int, num_classes: int, widths: Sequence[int], dropout: float, seed: int
 ) -> nn.Module:
-    """Return linear layers of `widths` units, each with ReLU and dropout, and one to K.
+    """Return a multilayer perceptron: linear layers with ReLU and dropout, and a final one to K logits.
 
-    Without widths it is multinomial logistic regression. It has no batch normalization, whose statistics are
-    poor in the small batches of small tables.
+    Without hidden layers it is multinomial logistic regression. It has no batch normalization, whose
+    statistics are poor for the small batches of small tables.
 
     Args:
         columns: D.
         num_classes: K.
-        widths: of the hidden layers.
-        dropout: the share of hidden units that are left out in a step.
-        seed: of the weights; the global random state stays as it was.
+        widths: widths of the hidden layers.
+        dropout: dropout rate of the hidden units.
+        seed: seed of the weights; the global random state is left unchanged.
 
     >>> table_network(4, 3, (8,), 0.25, seed=0)(torch.zeros(2, 4)).shape
     torch.Size([2, 3])

@@ -1,4 +1,4 @@
-"""What the tests of the review share: audits made up, a server in a process of its own, a real browser."""
+"""Fixtures of the review tests: synthetic audits, a server process, a real browser."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def cache(tmp_path_factory, monkeypatch) -> None:
 
 
 def picture(seed: int, kind: str = "PNG", side: int = 24) -> bytes:
-    """Return a small image file, another one for each seed."""
+    """Return a small image file that depends on the seed."""
     buffer = io.BytesIO()
     color = np.random.default_rng(seed).integers(0, 256, (4, 4, 3), dtype=np.uint8)
     Image.fromarray(color).resize((side, side)).save(buffer, kind)
@@ -49,7 +49,7 @@ def made_up(
     digest: str = "0" * 64,
     **summary: Any,
 ) -> Audit:
-    """Return an audit that was never made: the first `flagged` (half) of the examples are doubtful."""
+    """Return a synthetic audit in which the first `flagged` (half) of the examples are flagged."""
     n, K = len(ids), len(classes)
     labels = np.array(given)
     wanted = (labels + 1) % K if suggested is None else np.array(suggested)
@@ -115,7 +115,7 @@ def photos(tmp_path_factory) -> Callable[..., Path]:
 
 @dataclass
 class Served:
-    """A server in a process of its own."""
+    """A review server in its own process."""
 
     process: subprocess.Popen[str]
     address: str
@@ -132,7 +132,7 @@ class Served:
         return self.address.partition("token=")[2]
 
     def kill(self) -> None:
-        """End it as a power cut would."""
+        """Kill the process, as a power cut would."""
         self.process.send_signal(signal.SIGKILL)
         self.process.wait(20)
 
@@ -171,19 +171,19 @@ def serve() -> Iterator[Callable[..., Served]]:
 
 @dataclass
 class Tab:
-    """A page in the browser, and what it said unasked."""
+    """A page in the browser, with its console messages."""
 
     page: Any
     said: list[str] = field(default_factory=list)
     requests: list[str] = field(default_factory=list)
 
     def shown(self) -> int:
-        """Return the example that is shown, once its picture is."""
+        """Return the current example once its image is shown."""
         self.page.wait_for_selector("html[data-shown]")
         return int(self.page.locator("html").get_attribute("data-shown"))
 
     def press(self, *keys: str) -> None:
-        """Press keys, and wait after each until what it does is saved."""
+        """Press keys, and wait after each until its decision is saved."""
         for key in keys:
             self.page.keyboard.press(key)
             self.page.wait_for_selector("#saved:not(.busy)", state="attached")
@@ -194,7 +194,7 @@ class Tab:
 
 @pytest.fixture
 def visit(browser) -> Iterator[Callable[..., Tab]]:
-    """Return a function that opens an address, in a browser of its own or beside another tab."""
+    """Return a function that opens an address, in a new browser or in a new tab."""
     contexts = []
 
     def opened(address: str, beside: Tab | None = None, **options: Any) -> Tab:

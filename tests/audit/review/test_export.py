@@ -1,4 +1,4 @@
-"""Corrected labels in each form, read again by what reads the data."""
+"""Corrected labels in each format, read back by the data readers."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ CHANGED, LEFT_OUT = 1, 2  # of the examples: one is labeled anew, one discarded,
 
 
 def reviewed(folder: Path) -> Session:
-    """Return a review of four decisions."""
+    """Return a review with four decisions."""
     session = Session(folder)
     for event, (place, action, label) in enumerate(
         [(0, "keep", None), (CHANGED, "chosen", 0), (LEFT_OUT, "discard", None), (3, "skip", None)]
@@ -44,7 +44,7 @@ def labels_of(source: Path) -> dict[str, str]:
 
 @pytest.fixture
 def audited(audit, tmp_path) -> Callable[..., Path]:
-    """Return a function that audits, or rather pretends to, what a path holds."""
+    """Return a function that writes a synthetic audit of the data at a path."""
 
     def make(source: Path, paths: bool = True, **options: Any) -> Path:
         whole = joined(*load(source))
@@ -86,9 +86,9 @@ def test_ids_and_labels(photos, tmp_path, suffix, capsys):
     wanted[CHANGED] = classes[0]
     wanted[LEFT_OUT] = None if suffix == ".parquet" else ""
     assert rows == [{"id": name, "label": label} for name, label in zip(ids, wanted, strict=True)]
-    # what is there is not written over unless that is asked for
+    # an existing file is overwritten only with --overwrite
     assert main(["review", str(folder), "--export", str(target)]) == 2
-    assert "there already; name another, or replace it with --overwrite" in capsys.readouterr().err
+    assert "already exists; choose another, or replace it with --overwrite" in capsys.readouterr().err
     assert main(["review", str(folder), "--export", str(target), "--overwrite"]) == 0
 
 
@@ -127,7 +127,7 @@ def test_without_decisions_all_labels_are_as_they_were(photos, tmp_path):
     session.store.close()
 
 
-# The data's own form ------------------------------------------------------------------------------
+# The data's format --------------------------------------------------------------------------------
 
 
 def tree(root: Path, names: Sequence[str]) -> Path:
@@ -190,11 +190,11 @@ def test_a_folder_becomes_a_new_folder(audited, tmp_path, parts, capsys):
     p = len(parts)
     assert counted == {"ant": 5 * p + 2, "bee": 6 * p - 3, "cat": 5 * p}
     assert load(out)[0].class_names == ("ant", "bee", "cat", "empty")
-    assert "another name" in said.err
+    assert "images were renamed" in said.err
     kept = next(iter(same))
     assert os.path.samefile(out / kept, root / kept)  # linked: no byte is there twice
     assert main(["review", str(folder), "--export", str(out), "--overwrite"]) == 2
-    assert "folders are not written over" in capsys.readouterr().err
+    assert "folders are not overwritten" in capsys.readouterr().err
     assert contents(out) == after
 
 
@@ -242,7 +242,7 @@ def test_a_table_keeps_all_but_the_labels(audited, tmp_path):
     assert (root / "fixed.csv").read_bytes().decode() == "".join(lines)  # the rest to the letter
     assert labels_of(root / "fixed.csv") == expected(labels_of(table), ids, classes)
     elsewhere = export(session, tmp_path / "fixed.csv", "input")
-    assert "put it there" in elsewhere.notes[0]
+    assert "move it there" in elsewhere.notes[0]
     with pytest.raises(InputError, match=r"\.csv"):
         export(session, root / "fixed.tsv", "input")
     with pytest.raises(InputError, match="which is never changed"):
@@ -293,7 +293,7 @@ def test_parquet_files_are_streamed_with_another_column(audited, tmp_path):
     folder = audited(root, paths=False)
     session = Session(folder)
     ids = session.audit.ids
-    # the second file's rows go on where the first one's ended
+    # rows of the second file continue the numbering of the first
     session.decide("event-1", ids.index("train:10"), "chosen", 2)
     session.decide("event-2", ids.index("test:0"), "chosen", 1)
     session.decide("event-3", ids.index("train:3"), "discard")
@@ -419,20 +419,20 @@ def test_arrays_of_numbers(audited, tmp_path, words):
     session.store.close()
 
 
-def test_what_has_no_form_of_its_own_says_so(audit, photos, tmp_path, capsys):
+def test_data_without_files_are_exported_as_labels_only(audit, photos, tmp_path, capsys):
     folder = audit(["a", "b"], [0, 1], ("ant", "bee"), "digits", paths=False).save(tmp_path / "audit")
     assert main(["review", str(folder), "--export", str(tmp_path / "new")]) == 2
-    assert "the audit is of digits, which has no form of its own" in capsys.readouterr().err
+    assert "the audited data are digits, which cannot be written as files" in capsys.readouterr().err
     assert not (tmp_path / "new").exists()
     assert main(["review", str(folder), "--export", str(tmp_path / "x.txt"), "--form", "labels"]) == 2
     assert "expected .csv, .tsv, .parquet" in capsys.readouterr().err
 
 
-def test_data_that_have_changed_are_not_written(photos, tmp_path, capsys):
+def test_changed_data_are_not_exported(photos, tmp_path, capsys):
     folder = photos(9)
     (folder.parent / "photos" / "cat" / "00001.png").unlink()
     assert main(["review", str(folder), "--export", str(tmp_path / "new")]) == 2
-    assert "1 of 9 examples are not in it, first 'cat/00001.png'" in capsys.readouterr().err
+    assert "1 of 9 examples are missing, first 'cat/00001.png'" in capsys.readouterr().err
     assert not (tmp_path / "new").exists()
     assert not [name for name in os.listdir(tmp_path) if name.startswith(".new")]
 

@@ -82,7 +82,7 @@ UNNAMED = """[...document.querySelectorAll("button, select, input, a")]
 
 
 def decided(folder: Path) -> dict[int, tuple[str, str | None]]:
-    """Return what is on the disk."""
+    """Return the decisions on disk."""
     session = Session(folder)
     found = {place: (one.action, one.label) for place, one in session.decisions().items()}
     session.store.close()
@@ -90,7 +90,7 @@ def decided(folder: Path) -> dict[int, tuple[str, str | None]]:
 
 
 def in_time(check: Any, seconds: float = 30) -> None:
-    """Wait until it holds."""
+    """Wait until the condition holds."""
     deadline = time.monotonic() + seconds
     while not check():
         assert time.monotonic() < deadline
@@ -99,7 +99,7 @@ def in_time(check: Any, seconds: float = 30) -> None:
 
 @pytest.fixture
 def opened(photos, serve, visit):
-    """Return a function that opens the page of a new review; afterwards it must have said nothing."""
+    """Return a function that opens the page of a new review; its console must stay empty."""
     tabs = []
 
     def make(n: int = 12, **options: Any) -> tuple[Any, Path, Any]:
@@ -116,7 +116,7 @@ def opened(photos, serve, visit):
         assert {url.split("/")[2].split(":")[0] for url in tab.requests} == {"127.0.0.1"}
 
 
-def test_every_key_does_what_it_says(opened):
+def test_every_key_has_its_documented_effect(opened):
     tab, folder, _ = opened(30, flagged=20)
     assert tab.shown() == 0
     assert tab.page.url.endswith("/")  # without the token
@@ -135,7 +135,7 @@ def test_every_key_does_what_it_says(opened):
         wanted[place] = (action, None if label is None else names[label])
         assert tab.text("#saved").startswith("saved: ")
         assert decided(folder) == wanted  # on the disk by now
-    assert tab.text("#count") == "6 of 20 flagged done"
+    assert tab.text("#count") == "6 of 20 flagged decided"
     assert tab.text("#precision") == "wrong so far: 50 % (19–81 %)"  # 3 of 6
     # choosing by name
     place = tab.shown()
@@ -157,7 +157,7 @@ def test_every_key_does_what_it_says(opened):
         place += step
         in_time(lambda place=place: tab.shown() == place)
     assert decided(folder) == wanted
-    # undo goes back to what it takes back, also after a reload
+    # undo returns to the example that it changes, even after a reload
     tab.press("u")
     assert tab.shown() == max(wanted)
     tab.page.reload()
@@ -168,7 +168,7 @@ def test_every_key_does_what_it_says(opened):
     assert decided(folder) == {}
     tab.press("u")
     assert tab.text("#saved") == "nothing to undo"
-    # few pixels are shown as such, or smooth
+    # small images are shown with sharp or smooth pixels
     look = "e => getComputedStyle(e).imageRendering"
     assert tab.page.locator("#stage img").evaluate(look) == "pixelated"
     tab.page.keyboard.press("z")
@@ -181,7 +181,7 @@ def test_every_key_does_what_it_says(opened):
     assert decided(folder) == {}
 
 
-def test_a_key_held_down_and_keys_with_control_decide_nothing_more(opened):
+def test_held_keys_and_control_keys_decide_nothing_more(opened):
     tab, folder, _ = opened()
     tab.shown()
     tab.page.keyboard.down("k")
@@ -194,7 +194,7 @@ def test_a_key_held_down_and_keys_with_control_decide_nothing_more(opened):
     assert len(decided(folder)) == 1
 
 
-def test_filters_show_what_they_say(opened):
+def test_filters_select_the_listed_examples(opened):
     tab, folder, _ = opened(30, flagged=20)
     tab.shown()
     select = tab.page.select_option
@@ -222,7 +222,7 @@ def test_filters_show_what_they_say(opened):
     in_time(lambda: tab.text("#range") == "1–24 of 24")
     select("#state", "any")
     in_time(lambda: tab.text("#range") == "1–30 of 30")
-    # a label that is not doubted can be changed too
+    # a label that is not flagged can be changed too
     tab.page.locator("[data-index='29']").click()
     in_time(lambda: tab.shown() == 29)
     assert not tab.page.locator("#card-suggested").is_visible()
@@ -230,7 +230,7 @@ def test_filters_show_what_they_say(opened):
     in_time(lambda: decided(folder).get(29) is not None)
 
 
-def test_the_mouse_does_it_too_and_leaves_the_keys_free(opened):
+def test_the_mouse_works_and_leaves_the_keys_usable(opened):
     tab, folder, _ = opened()
     tab.shown()
     tab.page.locator("[data-index='3']").click()
@@ -251,7 +251,7 @@ def test_two_tabs_lose_and_double_nothing(opened, visit):
             place = one.shown()
             one.press(key)
             in_time(lambda one=one, place=place: one.shown() != place)
-            # each learns what the other did, and does not go there again
+            # each receives the decisions of the other, and skips those examples
             seen = tab if one is other else other
             in_time(
                 lambda seen=seen, place=place: seen.page.locator(f"[data-index='{place}'] .mark").count() == 1
@@ -263,14 +263,14 @@ def test_two_tabs_lose_and_double_nothing(opened, visit):
     in_time(lambda: "kept" in other.text("#badge"))  # it is on the screen there, and says so
     other.press("s")
     in_time(lambda: decided(folder)[place][0] == "suggested")  # the last one holds
-    # undo takes back the last decision of this person, in whichever tab it was
+    # undo reverts the last decision of this reviewer, in any tab
     tab.press("u")
     in_time(lambda: decided(folder)[place][0] == "keep")
     assert tab.shown() == place
     assert other.said == []
 
 
-def test_a_kill_loses_nothing_and_nothing_is_claimed(photos, serve, visit):
+def test_a_killed_server_loses_no_saved_decision(photos, serve, visit):
     folder = photos(30, flagged=30)
     served = serve(folder)
     tab = visit(served.address)
@@ -288,18 +288,18 @@ def test_a_kill_loses_nothing_and_nothing_is_claimed(photos, serve, visit):
     assert tab.page.locator(f"[data-index='{place}'] .mark").count() == 0
     assert decided(folder).keys() == set(range(7))
     again = serve(folder, "--port", str(served.port))
-    in_time(lambda: "started anew" in tab.text("#gone"))  # the old page has no say there
+    in_time(lambda: "was restarted" in tab.text("#gone"))  # the new server refuses the old page
     tab.page.keyboard.press("k")
     assert decided(folder).keys() == set(range(7))
     new = visit(again.address)
     assert new.shown() == 7
-    assert new.text("#count") == "7 of 30 flagged done"
+    assert new.text("#count") == "7 of 30 flagged decided"
     new.press("k")
     in_time(lambda: decided(folder).keys() == set(range(8)))
 
 
-def test_an_answer_that_was_lost_is_not_sent_as_another_decision(opened):
-    """The server has saved it, the network fails: the same key again is the same event."""
+def test_a_repeated_decision_after_a_lost_answer_counts_once(opened):
+    """The server saves the decision and the network fails: the same key again is the same event."""
     tab, folder, _ = opened()
     tab.shown()
     lost = []
@@ -358,7 +358,7 @@ def test_hostile_class_names_run_nothing(audit, serve, visit, tmp_path):
     in_time(lambda: tab.text("#saved") == "saved: kept " + HOSTILE)
     tab.press("s")
     in_time(lambda: len(decided(folder)) == 2)
-    assert "came as arrays" in tab.text("#stage")
+    assert "were arrays" in tab.text("#stage")
     assert tab.page.locator("img[src='x'], [onerror], [onclick]").count() == 0
     assert tab.page.locator("script").count() == 3
     assert tab.said == []
@@ -372,7 +372,7 @@ def test_hostile_class_names_run_nothing(audit, serve, visit, tmp_path):
 
 
 def test_a_page_of_another_origin_reads_and_changes_nothing(opened, browser):
-    """In the same browser, which has the cookie."""
+    """It runs in the same browser, which has the cookie."""
     tab, folder, served = opened()
     tab.shown()
     page = tab.page.context.new_page()
@@ -393,7 +393,7 @@ def test_a_page_of_another_origin_reads_and_changes_nothing(opened, browser):
     assert decided(folder) == {}
 
 
-def test_pictures_come_before_they_are_wanted(opened):
+def test_images_are_preloaded(opened):
     tab, _, _ = opened(40, flagged=40)
     tab.shown()
     in_time(lambda: sum("size=large" in url for url in tab.requests) >= 8)
@@ -404,7 +404,7 @@ def test_pictures_come_before_they_are_wanted(opened):
 
 
 def test_thirty_decisions_on_ten_thousand_images(audit, photos, serve, visit):
-    """Each under 100 ms, as the page's own clock has it; benchmarks/bench_review.py makes 200."""
+    """Each takes less than 100 ms by the page's clock; benchmarks/bench_review.py makes 200."""
     n = 10_000
     folder = photos(40)
     ids = [f"{('bird', 'cat', 'dog')[i % 3]}/{i % 39 // 3 * 3 + i % 3:05d}.png" for i in range(n)]
@@ -427,7 +427,7 @@ def test_thirty_decisions_on_ten_thousand_images(audit, photos, serve, visit):
 
 
 @pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (800, "dark"), (400, "light")])
-def test_it_fits_and_can_be_read(opened, width, scheme):
+def test_the_page_fits_and_is_legible(opened, width, scheme):
     tab, _, _ = opened(60, viewport={"width": width, "height": 900}, color_scheme=scheme)
     tab.shown()
     assert tab.page.evaluate("document.documentElement.scrollWidth") <= width

@@ -1,4 +1,4 @@
-"""The server, spoken to as a browser, a page of another site and a program would."""
+"""The server, with requests as a browser, a page of another site and a program would send them."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ JSON = {"Content-Type": "application/json", "X-NoisyLabels": "review"}
 
 
 class Client:
-    """A program that speaks to a server, with its token unless told otherwise."""
+    """An HTTP client of a server, which sends its token by default."""
 
     def __init__(self, served: Any, token: bool = True) -> None:
         self.port = served.port
@@ -83,7 +83,7 @@ def client(served):
     return Client(served)
 
 
-# Who may ask --------------------------------------------------------------------------------------
+# Access ------------------------------------------------------------------------------------------
 
 
 PATHS = [
@@ -99,7 +99,7 @@ PATHS = [
 
 
 @pytest.mark.parametrize("path", PATHS)
-def test_without_the_token_nothing_is_told(served, path):
+def test_nothing_is_served_without_the_token(served, path):
     stranger = Client(served, token=False)
     for cookie in ("", f"noisylabels-review-{served.port}=wrong", f"noisylabels-review-{served.port}=", "x"):
         stranger.cookie = cookie
@@ -125,7 +125,7 @@ def test_without_the_token_nothing_is_told(served, path):
     ],
 )
 def test_a_host_that_is_not_this_server_is_refused(served, client, host):
-    """DNS rebinding: a name of somebody else's that points at 127.0.0.1."""
+    """DNS rebinding: a foreign name that resolves to 127.0.0.1."""
     host = host and host.format(port=served.port)
     assert client.ask("/api/audit", Host=host)[0] in (400, 403)
     assert client.ask("/?token=" + served.token, Host=host)[0] in (400, 403)
@@ -146,11 +146,11 @@ def test_a_foreign_origin_is_refused(served, client, origin):
     assert client.ask("/api/audit", Origin=f"http://127.0.0.1:{served.port}")[0] == 200
 
 
-def test_what_another_site_makes_a_browser_ask_is_refused(served, client):
+def test_requests_from_another_site_are_refused(served, client):
     for site in ("cross-site", "same-site"):
         assert client.ask("/picture/0", Sec_Fetch_Site=site)[0] == 403
         assert client.ask("/api/audit", Sec_Fetch_Site=site)[0] == 403
-        # but a link to the address with the token, in a terminal that is a page itself, is followed
+        # but a link to the address with the token is accepted, because a terminal may be a web page
         assert client.ask("/?token=" + served.token, Sec_Fetch_Site=site)[0] == 200
     assert client.ask("/picture/0", Sec_Fetch_Site="same-origin")[0] == 200
 
@@ -179,7 +179,7 @@ def test_other_methods_are_refused(client):
     assert client.ask("/api/audit", "POST", {})[0] == 405
 
 
-def test_the_address_gives_the_cookie_and_headers_keep_the_page_in(served):
+def test_the_address_sets_the_cookie_and_security_headers(served):
     status, headers, content = Client(served, token=False).ask("/?token=" + served.token)
     assert status == 200
     cookie = headers["Set-Cookie"]
@@ -210,7 +210,7 @@ def test_it_listens_on_loopback_only(served):
 
 
 def test_an_answer_does_not_wait_for_an_acknowledgement():
-    """With the protocol named asyncio sets TCP_NODELAY; without, an answer's body comes 40 ms late."""
+    """With an explicit protocol asyncio sets TCP_NODELAY; otherwise a body arrives 40 ms late."""
     with _listening(0) as listening, socket.create_connection(listening.getsockname()) as there:
         here, _ = listening.accept()
         with here:
@@ -218,8 +218,8 @@ def test_an_answer_does_not_wait_for_an_acknowledgement():
         assert there.getpeername()[0] == "127.0.0.1"
 
 
-def test_the_browsers_address_is_good_for_one_visit():
-    """It stands where other users of the machine may read it: among the arguments of the browser."""
+def test_the_launch_address_is_valid_once():
+    """Other users of the machine can read it among the arguments of the browser."""
     guard = Guard(None, 80, "secret", {"once"})
     scope = {"type": "http", "path": "/", "method": "GET", "query_string": b"token=once", "headers": []}
     assert guard._is_welcome(scope)
@@ -228,7 +228,7 @@ def test_the_browsers_address_is_good_for_one_visit():
     assert not guard._is_welcome(scope | {"query_string": b"token=secret", "path": "/api/audit"})
 
 
-# What is told -------------------------------------------------------------------------------------
+# Data --------------------------------------------------------------------------------------------
 
 
 def test_the_listing_and_the_details(client):
@@ -252,7 +252,7 @@ def test_the_listing_and_the_details(client):
     "path", ["/api/details?at=12", "/api/details?at=-1", "/api/details?at=1.5", "/api/details?at=" + "9" * 99,
              "/api/details?at=" + ",".join("1" * 201), "/api/decisions?since=x"]
 )  # fmt: skip
-def test_what_cannot_be_asked_is_one_line(client, path):
+def test_an_invalid_request_gets_one_line(client, path):
     status, _, content = client.ask(path)
     assert status == 400
     assert isinstance(json.loads(content)["error"], str)
@@ -281,13 +281,13 @@ def test_what_cannot_be_asked_is_one_line(client, path):
         b"[" * 20_000,
     ],
 )
-def test_what_is_no_decision_is_refused_and_not_saved(client, body):
+def test_an_invalid_decision_is_refused_and_not_saved(client, body):
     before = client.json("/api/decisions")
     assert client.ask("/api/decide", "POST", body)[0] == 400
     assert client.json("/api/decisions") == before
 
 
-def test_decisions_come_back_to_every_client(photos, serve):
+def test_every_client_receives_decisions(photos, serve):
     served = serve(photos())
     one, other = Client(served), Client(served)
     start = other.json("/api/decisions")
@@ -327,10 +327,10 @@ def test_many_at_once_lose_and_double_nothing(photos, serve):
     assert found["seq"] == 60
 
 
-# Pictures -----------------------------------------------------------------------------------------
+# Images -------------------------------------------------------------------------------------------
 
 
-def test_pictures_are_made_anew_and_kept_by_the_browser(client):
+def test_images_are_encoded_anew_and_cached_by_the_browser(client):
     status, headers, content = client.ask("/picture/3?size=large")
     assert (status, headers["Content-Type"]) == (200, "image/png")
     assert Image.open(io.BytesIO(content)).size == (24, 24)
@@ -396,14 +396,14 @@ def test_an_image_outside_the_data_is_refused_unless_asked_for(audit, tmp_path):
         assert "outside the data's folder" in shown[name]
         assert str(tmp_path) not in shown[name]
     for name in ("cat/pipe.png", "cat/gone.png"):
-        assert "no longer there" in shown[name]
+        assert "no longer exists" in shown[name]
     session.store.close()
     session = Session(folder, outside=True)
     assert session.pictures.get(0, "large")[1] == "image/png"
     session.store.close()
 
 
-def test_the_neighbors_are_one_picture(audit, tmp_path):
+def test_the_neighbors_are_one_image(audit, tmp_path):
     colors = ["red", "lime", "blue", "white", "black", "yellow"]
     (tmp_path / "photos").mkdir()
     for place, color in enumerate(colors):
@@ -461,7 +461,7 @@ def test_photographs_are_upright_small_and_without_their_metadata(audit, tmp_pat
 
 
 def test_pixels_of_the_audited_set_where_there_are_no_files(audit, tmp_path):
-    """The digits, which scikit-learn carries: 8x8 gray."""
+    """The digits of scikit-learn: 8x8 gray."""
     from noisylabels.data.catalog import load
     from noisylabels.data.features import joined
 
@@ -477,11 +477,11 @@ def test_pixels_of_the_audited_set_where_there_are_no_files(audit, tmp_path):
     session.store.close()
 
 
-def test_why_there_is_nothing_to_see_is_said(audit, tmp_path):
+def test_the_reason_for_a_missing_image_is_reported(audit, tmp_path):
     folder = audit(["a", "b"], [0, 1], ("cat", "dog"), None, paths=False).save(tmp_path / "audit")
     session = Session(folder)
-    assert "came as arrays" in session.details([0])[0]["problem"]
-    with pytest.raises(ValueError, match="came as arrays"):
+    assert "were arrays" in session.details([0])[0]["problem"]
+    with pytest.raises(ValueError, match="were arrays"):
         session.pictures.get(0, "large")
     session.store.close()
 
@@ -529,12 +529,12 @@ def test_decisions_hold_by_id_when_the_audit_is_run_again(audit, tmp_path):
     session = Session(folder)
     assert session.changes()["changes"] == []  # a is a dog, a class that is no more
     assert session.notes()[1].startswith(
-        "3 decisions are on examples or classes that this audit does not have"
+        "3 decisions concern examples or classes that this audit does not have"
     )
     session.store.close()
 
 
-def test_an_example_that_is_there_twice_is_decided_once(audit, tmp_path):
+def test_a_repeated_id_is_decided_once(audit, tmp_path):
     session = Session(
         audit(["a", "a", "b"], [0, 1, 0], ("cat", "dog"), None, paths=False).save(tmp_path / "audit")
     )
@@ -551,7 +551,7 @@ def test_two_servers_on_one_folder_see_each_other(photos, serve):
     assert len(one.json("/api/decisions")["changes"]) == 2
 
 
-def test_the_command_says_what_is_wrong_in_one_line(photos, tmp_path, capsys):
+def test_errors_of_the_command_are_one_line(photos, tmp_path, capsys):
     folder = photos()
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
@@ -559,7 +559,7 @@ def test_the_command_says_what_is_wrong_in_one_line(photos, tmp_path, capsys):
         port = taken.getsockname()[1]
         cases = {
             ("review", str(tmp_path / "none")): "noisylabels audit DATA",
-            ("review", str(folder), "--port", str(port)): f"port {port} cannot be had",
+            ("review", str(folder), "--port", str(port)): f"port {port} cannot be used",
             ("review", str(folder), "--port", "70000"): "expected 0 to 65535",
             ("review", str(folder), "--prt", "1"): "--port",
         }
@@ -583,7 +583,7 @@ def status_of(address: str) -> int:
 
 
 def test_it_opens_the_browser_and_ends_by_ctrl_c(photos, tmp_path):
-    """The browser gets an address of its own, which is good once; the summary says what to do next."""
+    """The browser gets an address that is valid once; the summary prints the next command."""
     seen = tmp_path / "address"
     (tmp_path / "browser").write_text(f'#!/bin/sh\necho "$1" > {seen}.part\nmv {seen}.part {seen}\n')
     (tmp_path / "browser").chmod(0o755)
@@ -614,16 +614,16 @@ def test_it_opens_the_browser_and_ends_by_ctrl_c(photos, tmp_path):
     assert f"`noisylabels review {folder} --export corrected.csv` writes the labels" in said
 
 
-def test_a_missing_package_is_said(photos, monkeypatch, capsys):
+def test_a_missing_package_is_reported(photos, monkeypatch, capsys):
     monkeypatch.setitem(__import__("sys").modules, "uvicorn", None)
     assert main(["review", str(photos())]) == 2
     assert capsys.readouterr().err == (
-        "noisylabels: the review needs two more packages: pip install 'noisylabels[review]'\n"
+        "noisylabels: the review needs more packages; run pip install 'noisylabels[review]'\n"
     )
 
 
-def test_a_review_waits_for_no_torch(photos):
-    """The page is there at once."""
+def test_a_review_does_not_import_torch(photos):
+    """The page opens at once."""
     code = (
         "import sys, pathlib\nfrom noisylabels.audit.review.session import Session\n"
         "from noisylabels.audit.review.server import application\n"

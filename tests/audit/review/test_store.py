@@ -1,4 +1,4 @@
-"""Decisions on disk: whatever happens, what was said to be saved is there, once."""
+"""Decisions on disk: whatever happens, a decision reported as saved is stored, once."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_an_event_sent_twice_counts_once(path):
     store.close()
 
 
-def test_undo_goes_back_one_by_one_and_brings_back_what_was_before(path):
+def test_undo_restores_earlier_decisions_one_by_one(path):
     store = Store(path)
     for number, (example, label) in enumerate([("a", "cat"), ("b", "dog"), ("a", "eel")]):
         store.save(f"e{number}", example, "chosen", label)
@@ -78,7 +78,7 @@ def test_undo_goes_back_one_by_one_and_brings_back_what_was_before(path):
     store.close()
 
 
-def test_undo_takes_back_ones_own(path):
+def test_undo_reverts_decisions_of_the_same_reviewer_only(path):
     store = Store(path)
     store.save("e1", "a", "keep", "cat", reviewer="ann")
     store.save("e2", "a", "chosen", "dog", reviewer="bob")
@@ -92,9 +92,9 @@ def test_undo_takes_back_ones_own(path):
 @pytest.mark.parametrize(
     ("action", "label"), [("keep", None), ("skip", "cat"), ("discard", "cat"), ("undo", None), ("drop", None)]
 )
-def test_what_is_no_decision_is_refused(path, action, label):
+def test_invalid_decisions_are_refused(path, action, label):
     store = Store(path)
-    with pytest.raises(InputError, match="is no decision"):
+    with pytest.raises(InputError, match="the action is"):
         store.save("e1", "a", action, label)
     assert store.changes() == (0, {})
     store.close()
@@ -141,7 +141,7 @@ for k in range(100000):
 """
 
 
-def test_what_was_said_to_be_saved_survives_a_kill(path):
+def test_saved_decisions_survive_a_kill(path):
     source = str(Path(noisylabels.__file__).parents[1])
     process = subprocess.Popen(
         [sys.executable, "-c", KILLED, str(path)],
@@ -168,7 +168,7 @@ def test_what_was_said_to_be_saved_survives_a_kill(path):
     "content",
     [b"no database at all, but long enough to be read as one" * 40, b"SQLite format 3\0" + b"\xff" * 5000],
 )
-def test_a_damaged_file_is_said_to_be(path, content):
+def test_a_damaged_file_is_reported(path, content):
     path.write_bytes(content)
     with pytest.raises(CorruptedFile, match=r"review\.sqlite is damaged .*; restore it") as told:
         Store(path)
@@ -176,7 +176,7 @@ def test_a_damaged_file_is_said_to_be(path, content):
     assert path.read_bytes() == content  # nothing is made of it
 
 
-def test_a_page_torn_out_of_the_middle_is_found(path):
+def test_a_damaged_page_in_the_middle_is_detected(path):
     store = Store(path)
     for k in range(500):
         store.save(f"e{k}", f"x{k}", "chosen", "cat" * 30)
@@ -192,7 +192,7 @@ def test_another_programs_database_is_left_alone(path):
     with sqlite3.connect(path) as connection:
         connection.execute("CREATE TABLE mine (x)")
     connection.close()
-    with pytest.raises(InputError, match="a database of something else"):
+    with pytest.raises(InputError, match="the database of another program"):
         Store(path)
     with sqlite3.connect(path) as connection:
         assert connection.execute("SELECT name FROM sqlite_master").fetchall() == [("mine",)]
@@ -208,7 +208,7 @@ def test_a_newer_file_is_not_written_to(path):
         Store(path)
 
 
-def test_a_place_that_cannot_be_written_is_said(tmp_path):
+def test_an_unwritable_folder_is_reported(tmp_path):
     with pytest.raises(InputError, match="cannot be used"):
         Store(tmp_path / "missing" / "review.sqlite")
 

@@ -1,1 +1,1 @@
-"""The review of an audit: a page on loopback, decisions on disk, corrected labels out of them."""
+"""The review of an audit: a page on the loopback interface, decisions on disk, export of corrected labels."""

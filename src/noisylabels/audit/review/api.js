@@ -1,23 +1,23 @@
 "use strict";
-// What is shown comes from the server's JSON and goes into the page as text: nothing here makes HTML of a name.
+// Names and other untrusted data from the server's JSON enter the page as text, never as HTML.
 
 const $ = (id) => document.getElementById(id);
-const TILES = 48; // a page of the grid
-const AHEAD = 8; // examples whose pictures are fetched before they are wanted; what is said of them, of three times as many
+const TILES = 48; // examples per page of the grid
+const AHEAD = 8; // examples whose images are preloaded; details are preloaded for three times as many
 const all = { index: [], given: [], suggested: [], score: [], classes: [], flagged: 0, version: "", name: "", ids: null, export: "" };
-const rankOf = new Map(); // position in the audited set -> place in the lists of `all`, the most doubtful first
+const rankOf = new Map(); // position in the audited set -> place in the lists of `all`, lowest label quality first
 const decisions = new Map(); // position -> { action, label }
-const details = new Map(); // position -> what the server says of it, or the promise of that
-const sheets = new Map(); // position -> an <img> with the pictures of its neighbors
-const pictures = new Map(); // position -> an <img> that is loaded, or on its way
-let seq = 0; // of the last event that is known
+const details = new Map(); // position -> the server's details, or the promise of them
+const sheets = new Map(); // position -> an <img> with the images of its nearest neighbors
+const pictures = new Map(); // position -> an <img> that is loaded or loading
+let seq = 0; // number of the last known event
 let progress = null;
 let queue = []; // ranks of the examples that the filters show
 let at = 0; // place in the queue
-let busy = false; // a decision is on its way
-let unsure = null; // one whose answer never came: sent again it is the same event
-let tab = null; // page of the grid that is drawn
-let plain = false; // there are no pictures: rows of values, or data that cannot be had
+let busy = false; // a decision is being saved
+let unsure = null; // a decision without an answer: sent again, it keeps its event id
+let tab = null; // page of the grid that is shown
+let plain = false; // there are no images: rows of values, or data that cannot be loaded
 
 function make(kind, text, attributes) {
   const made = document.createElement(kind);
@@ -26,22 +26,22 @@ function make(kind, text, attributes) {
   return made;
 }
 
-const percent = (share) => (share === null || share === undefined ? "" : (share < 0.01 ? "<1" : Math.round(100 * share)) + " %");
+const percent = (share) => (share === null || share === undefined ? "" : (share < 0.005 ? "<1" : share >= 0.995 ? ">99" : Math.round(100 * share)) + " %"); // no prediction is certain
 const position = () => (queue.length ? all.index[queue[at]] : null);
 const nameOf = (label) => all.classes[label];
 const number = (value) => value.toLocaleString("en");
 
-// Talking to the server ----------------------------------------------------------------------------
+// Requests to the server --------------------------------------------------------------------------
 
 async function ask(path, body, seconds = 15) {
   const options = { credentials: "same-origin", cache: "no-store", signal: AbortSignal.timeout(1000 * seconds), priority: "high" };
   if (body) Object.assign(options, { method: "POST", body: JSON.stringify(body), headers: { "Content-Type": "application/json", "X-NoisyLabels": "review" } });
   let answer;
   try { answer = await fetch(path, options); } catch (error) { throw new Gone(); }
-  if (answer.status === 403) throw new Gone("started anew");
+  if (answer.status === 403) throw new Gone("restarted");
   if (!answer.ok) {
     const said = await answer.json().catch(() => ({}));
-    throw new Error(said.error || "the server answered " + answer.status);
+    throw new Error(said.error || "the server returned status " + answer.status);
   }
   try { return await answer.json(); } catch (error) { throw new Gone(); } // cut off in the middle
 }
@@ -51,9 +51,9 @@ class Gone extends Error {}
 function gone(error) {
   const box = $("gone");
   if (!error) { box.hidden = true; return; }
-  box.textContent = error.message === "started anew"
-    ? "The server was started anew: open the address that it printed. Nothing is saved from this page."
-    : "The server does not answer: nothing can be saved. Start `noisylabels review` again and open the address that it prints. Everything that this page called saved is on the disk.";
+  box.textContent = error.message === "restarted"
+    ? "The server was restarted: open the address that it printed. Nothing can be saved from this page."
+    : "The server does not answer: nothing can be saved. Run `noisylabels review` again and open the address that it prints. Every decision that this page reported as saved is on disk.";
   box.hidden = false;
 }
 
@@ -63,8 +63,8 @@ function say(text, kind) {
   $("saved").className = kind || "";
 }
 
-function take(answer) { // what has changed, whoever changed it
-  if (answer.seq < seq) return; // it was overtaken by a later answer, which said all of this
+function take(answer) { // apply changes by this and other clients
+  if (answer.seq < seq) return; // a later answer, which includes this one, arrived first
   seq = answer.seq;
   progress = answer.progress;
   for (const [place, action, label] of answer.changes) {
@@ -88,7 +88,7 @@ function newEvent() {
 }
 
 async function send(path, body, done) {
-  if (busy) return; // the page shows what is not decided yet: a key pressed now was not meant for what comes next
+  if (busy) return; // the next example is not shown yet, so a key pressed now was not meant for it
   busy = true;
   say("saving …", "busy");
   const key = JSON.stringify([path, body]);
@@ -109,7 +109,7 @@ async function send(path, body, done) {
 
 function decide(action, label) {
   const place = position();
-  if (place === null || document.documentElement.dataset.shown !== String(place)) return; // not seen yet
+  if (place === null || document.documentElement.dataset.shown !== String(place)) return; // not shown yet
   if (action === "suggested" && all.suggested[queue[at]] === all.given[queue[at]]) action = "keep";
   const body = { index: place, action };
   if (action === "chosen") body.label = label;
@@ -123,7 +123,7 @@ function decide(action, label) {
 function undo() {
   send("/api/undo", {}, (answer) => {
     if (answer.nothing) { say("nothing to undo", "quiet"); return; }
-    say("saved: taken back");
+    say("saved: undone");
     if (answer.undone === null) return;
     const rank = rankOf.get(answer.undone);
     const place = queue.indexOf(rank);

@@ -1,4 +1,4 @@
-"""The labels as a review has them: those that were audited, with the decisions applied."""
+"""The current labels of a review: the given labels with the decisions applied."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class Exported:
-    """What was written: how many labels there are in it, changed ones and examples left out, and notes."""
+    """A finished export: its path, counts of labels, changed labels and left-out examples, and notes."""
 
     path: Path
     labels: int = 0
@@ -25,7 +25,7 @@ class Exported:
 
 
 def current(session: Session, done: Exported) -> Iterator[tuple[str, str | None]]:
-    """Give each example's id and label, None for what was discarded, in the order of the audited set."""
+    """Yield each example's id and label, None if discarded, in the order of the audited set."""
     audit, decisions = session.audit, session.decisions()
     for position, (name, given) in enumerate(zip(audit.ids, audit.given.tolist(), strict=True)):
         decision = decisions.get(position)
@@ -42,7 +42,7 @@ def current(session: Session, done: Exported) -> Iterator[tuple[str, str | None]
 
 
 def by_id(session: Session, done: Exported) -> dict[str, str | None]:
-    """Return what each id is labeled; without undecided ids that several examples have, which stay."""
+    """Return the label of each id, without ids that several examples share with different labels."""
     found: dict[str, str | None] = {}
     unclear = set()
     for name, label in current(session, done):
@@ -53,14 +53,14 @@ def by_id(session: Session, done: Exported) -> dict[str, str | None]:
 
 
 def check_seen(session: Session, labels: dict[str, str | None], seen: set[str], source: Path) -> None:
-    """Raise an `InputError` unless every example of the audit was met in the data."""
+    """Raise an `InputError` unless every example of the audit was found in the data."""
     if missing := [name for name in labels if name not in seen]:
         raise InputError(
             f"{source} has changed since it was audited: {len(missing):,} of {len(session.audit):,} examples "
-            f"are not in it, first {missing[0]!r}; run the audit again, or take --form labels"
+            f"are missing, first {missing[0]!r}; run the audit again, or use --form labels"
         )
 
 
 def shown(name: str) -> str:
-    r"""Return a file's name as the audit has it: bytes that are no UTF-8 are written as \xff."""
+    r"""Return a file's name as the audit stores it: bytes that are not UTF-8 are written as \xff."""
     return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")

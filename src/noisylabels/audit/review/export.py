@@ -1,4 +1,4 @@
-"""Corrected labels: as a table of ids, or in the form in which the data came; the data stay as they are."""
+"""Export corrected labels as a table of ids, or in the format of the data; the data stay unchanged."""
 
 from __future__ import annotations
 
@@ -18,19 +18,20 @@ FORMS = ("auto", "labels", "input")
 
 
 def export(session: Session, target: Path, form: str = "auto", overwrite: bool = False) -> Exported:
-    """Write the labels as the review has them.
+    """Write the current labels of a review.
 
     Args:
         session: the review.
-        target: what to write.
-        form: "labels": a .csv, .tsv or .parquet with the columns id and label, a row for every example of the
-            audited set, the label empty for those that were discarded. "input": the data's own form with
-            corrected labels and without what was discarded: a folder as a new folder, a table as a table,
-            Parquet as Parquet, .npz as .npz. "auto": labels for what ends as such a table, else input.
-        overwrite: replace a file that is there. A folder is never written over, and the data never.
+        target: file or folder to write.
+        form: "labels": a .csv, .tsv or .parquet with the columns id and label, one row per example of the
+            audited set, with an empty label for discarded examples. "input": the format of the data with
+            corrected labels and without discarded examples: a folder as a new folder, a table as a table,
+            Parquet as Parquet, .npz as .npz. "auto": "labels" if the name ends in .csv, .tsv or .parquet,
+            otherwise "input".
+        overwrite: replace an existing file. Folders and the audited data are never overwritten.
 
     Raises:
-        InputError: the target is there already, is or lies in the data, or the form does not fit the data.
+        InputError: the target exists, is or lies in the data, or the form does not fit the data.
     """
     table = target.suffix.lower() in TABLES
     form = ("labels" if table else "input") if form == "auto" else form
@@ -42,8 +43,8 @@ def export(session: Session, target: Path, form: str = "auto", overwrite: bool =
         return _noted(session, _write_labels(session, target))
     if source is None:
         raise InputError(
-            f"the audit is of {data or 'arrays'}, which has no form of its own to write; take a name that "
-            "ends in .csv or .parquet for a table of ids and labels"
+            f"the audited data are {data or 'arrays'}, which cannot be written as files; choose a name that "
+            "ends in .csv or .parquet to write a table of ids and labels"
         )
     from noisylabels.audit.review.forms import Source, writer_for
     from noisylabels.data.formats import plan_path
@@ -57,8 +58,8 @@ def export(session: Session, target: Path, form: str = "auto", overwrite: bool =
     write = writer_for(reader, plan.root)
     if write is None:
         raise InputError(
-            f"{source} is of a form that is not written; take --form labels with a name that ends in .csv or "
-            ".parquet"
+            f"{source} has a format that cannot be written; use --form labels with a name that ends in .csv "
+            "or .parquet"
         )
     return _noted(session, write(session, Source(plan.root, reader == "features", column), target))
 
@@ -66,9 +67,7 @@ def export(session: Session, target: Path, form: str = "auto", overwrite: bool =
 def _noted(session: Session, done: Exported) -> Exported:
     noise = session.audit.summary.get("noise") or "none"
     if noise != "none":
-        done.notes.append(
-            f"the audit added the noise {noise!r} to try it: labels that were not decided have it"
-        )
+        done.notes.append(f"the audit added the noise {noise!r}; labels without a decision still contain it")
     return done
 
 
@@ -105,12 +104,12 @@ def _check_free(target: Path, source: Path | None, overwrite: bool) -> None:
     if source is not None:
         whole, data = target.resolve(), source.resolve()
         if whole == data:
-            raise InputError(f"{target} is the audited data, which is never changed; name another target")
+            raise InputError(f"{target} is the audited data, which is never changed; choose another target")
         if source.is_dir() and whole.is_relative_to(data):
             raise InputError(
-                f"{target} lies within the audited data, which is never changed; name one beside {source}"
+                f"{target} lies within the audited data, which is never changed; choose one outside {source}"
             )
     if target.is_dir():
-        raise InputError(f"{target} is there already; folders are not written over, name another")
+        raise InputError(f"{target} already exists; folders are not overwritten, choose another")
     if target.exists() and not overwrite:
-        raise InputError(f"{target} is there already; name another, or replace it with --overwrite")
+        raise InputError(f"{target} already exists; choose another, or replace it with --overwrite")

@@ -1,4 +1,4 @@
-"""Corrected labels in the form in which the data came; each writer puts something new beside them."""
+"""Write a copy of the audited data, in their own format, with corrected labels."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Source:
-    """The data that were audited: where they are, whether they are rows of numbers, the column of labels."""
+    """The audited data: their path, whether they are rows of features, and the label column."""
 
     root: Path
     features: bool = False
@@ -40,7 +40,7 @@ Writer = Callable[["Session", Source, Path], Exported]
 
 
 def writer_for(reader: str, root: Path) -> Writer | None:
-    """Return what writes the form that a reader of the data room reads; None where nothing does."""
+    """Return the writer for the format of a reader in `noisylabels.data`; None if there is none."""
     from noisylabels.data.parquet import parquet_files
 
     if reader == "folders":
@@ -58,7 +58,7 @@ def writer_for(reader: str, root: Path) -> Writer | None:
 
 
 def _write_table(session: Session, source: Source, target: Path) -> Exported:
-    """Write the table anew; a row whose label stays is written as it was, to the letter."""
+    """Write a copy of the table; rows whose label stays are copied byte for byte."""
     check_target(target, (source.root.suffix.lower(),), "table")
     done = Exported(target)
     labels, classes = by_id(session, done), set(session.audit.class_names)
@@ -92,14 +92,14 @@ def _write_table(session: Session, source: Source, target: Path) -> Exported:
         written.append(raw)
     check_seen(session, labels, seen, source.root)
     if not source.features and target.resolve().parent != source.root.resolve().parent:
-        done.notes.append(f"its paths are relative to {source.root.parent}; put it there to train on it")
+        done.notes.append(f"its paths are relative to {source.root.parent}; move it there to train on it")
     with atomic_replace(target) as temporary:
         temporary.write_bytes("".join(written).encode("utf-8"))
     return done
 
 
 def _columns(heading: list[str], source: Source) -> tuple[int | None, int]:
-    """Return where a table has the ids of its rows, or None, and their labels."""
+    """Return the column positions of a table's ids, or None, and of its labels."""
     from noisylabels.data.feature_rows import id_place
 
     if source.label_column in heading:
@@ -110,7 +110,7 @@ def _columns(heading: list[str], source: Source) -> tuple[int | None, int]:
 
 
 def _says(cell: str, label: str, classes: Collection[str]) -> bool:
-    """Return whether a cell holds the label, also as 3.0 where the classes are whole numbers."""
+    """Return whether a cell holds the label, including 3.0 for the class 3."""
     if cell == label:
         return True
     with contextlib.suppress(ValueError):
@@ -118,11 +118,11 @@ def _says(cell: str, label: str, classes: Collection[str]) -> bool:
     return False
 
 
-# A folder with a folder a class ---------------------------------------------------------------------------
+# A folder with one folder per class -----------------------------------------------------------------------
 
 
 def _write_folder(session: Session, source: Source, target: Path) -> Exported:
-    """Write the tree anew, of links to the images' contents where the disk has such, else of copies."""
+    """Write a copy of the folder tree, with hard links to the images where the disk supports them."""
     from noisylabels.data.file_sources import folders_in, names_below
     from noisylabels.data.user_data import parts_of
 
@@ -140,7 +140,7 @@ def _write_folder(session: Session, source: Source, target: Path) -> Exported:
         above = name.split("/")[:-1]
         label = labels.get(shown(name), "") if len(above) > depth else ""
         if label == "" or (label is not None and classes.get(label, label) == above[depth]):
-            moves[name] = name  # it stays, or is none of the audit's
+            moves[name] = name  # the label stays, or the audit did not include the image
         elif label is not None:
             moving.append((name, classes.get(label, label)))
     taken = set(moves)
@@ -150,7 +150,9 @@ def _write_folder(session: Session, source: Source, target: Path) -> Exported:
         moves[name] = wanted if wanted not in taken else _free(wanted, parts_of_name[depth], taken)
         taken.add(moves[name])
     if renamed := sum(new.rpartition("/")[2] != old.rpartition("/")[2] for old, new in moves.items()):
-        done.notes.append(f"{renamed:,} images got another name: their new class had one of that name")
+        done.notes.append(
+            f"{renamed:,} images were renamed: their new class already had an image of that name"
+        )
     with _new_folder(target) as made:
         for folder in sorted(folders):  # an empty folder is a class too
             made.joinpath(folder).mkdir(parents=True, exist_ok=True)
@@ -161,7 +163,7 @@ def _write_folder(session: Session, source: Source, target: Path) -> Exported:
 
 
 def _free(wanted: str, before: str, taken: set[str]) -> str:
-    """Return a name that is not taken: that of the class it comes from is put behind it, or a number."""
+    """Return a free name: the wanted one with its previous class appended, and a number if needed."""
     stem, suffix = os.path.splitext(wanted)
     found, number = f"{stem}-from-{before}{suffix}", 2
     while found in taken:
@@ -170,7 +172,7 @@ def _free(wanted: str, before: str, taken: set[str]) -> str:
 
 
 def _link(source: Path, target: Path) -> None:
-    """Make `target` of what is in `source`, without its bytes twice where that can be."""
+    """Hard-link `target` to `source`, or copy it where links are not possible."""
     if not source.is_symlink():
         with contextlib.suppress(OSError):  # another disk, or one without links
             os.link(source, target)
@@ -180,7 +182,7 @@ def _link(source: Path, target: Path) -> None:
 
 @contextlib.contextmanager
 def _new_folder(target: Path) -> Iterator[Path]:
-    """Give a folder beside `target` to fill; when the block ends well it gets that name."""
+    """Yield a temporary folder beside `target`, renamed to it if the block succeeds."""
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as temporary:
         made = Path(temporary) / "made"
@@ -193,7 +195,7 @@ def _new_folder(target: Path) -> Iterator[Path]:
 
 
 def _write_parquet(session: Session, source: Source, target: Path) -> Exported:
-    """Write the files anew, a row group at a time, with another column of labels."""
+    """Write copies of the files, one row group at a time, with a corrected label column."""
     from noisylabels.data.parquet import choose_parts, parquet_files
 
     done = Exported(target)
@@ -232,7 +234,7 @@ def _write_parquet(session: Session, source: Source, target: Path) -> Exported:
 
 
 def _parquet_columns(file: Path, source: Source) -> tuple[str, str | None]:
-    """Return the names of the columns of the labels and, of rows of numbers, of the ids, or None."""
+    """Return the name of the label column and, for rows of features, of the id column, or None."""
     from noisylabels.data.feature_rows import id_place
     from noisylabels.data.parquet import Layout, class_label_names
 
@@ -296,7 +298,7 @@ def _rewrite(
 
 
 def _values(words: bool, truth: bool, named: Sequence[str]) -> Callable[[str], Any]:
-    """Return what makes a class's name into what stands for it in the data."""
+    """Return a function from a class name to its value in the data."""
     if named:
         return {name: k for k, name in enumerate(named)}.__getitem__
     if truth:
@@ -308,7 +310,7 @@ def _values(words: bool, truth: bool, named: Sequence[str]) -> Callable[[str], A
 
 
 def _write_archive(session: Session, source: Source, target: Path) -> Exported:
-    """Write the archive anew with corrected arrays of labels."""
+    """Write a copy of the archive with corrected label arrays."""
     from noisylabels.data.arrays import CLASS_NAMES, choose_arrays
 
     check_target(target, (".npz",), "archive")
@@ -335,7 +337,7 @@ def _write_archive(session: Session, source: Source, target: Path) -> Exported:
                 kept[row] = False
             else:
                 values[row] = value_of(label)
-        # text as long as its longest word, which may be a new one
+        # the width of the text must fit new labels too
         arrays[part.labels] = values[kept].astype(str if words else found.dtype)
         if not kept.all():
             arrays[part.images] = arrays[part.images][kept]

@@ -28,7 +28,7 @@ function offer() {
     row.append(make("bdi", nameOf(label)), make("span", percent(chances.get(label)), { class: "chance" }));
     row.addEventListener("click", () => { chosen = k; choose(); });
     return row;
-  }), ...(offered.length ? [] : [make("li", "no class has that in its name", { class: "none" })]));
+  }), ...(offered.length ? [] : [make("li", "no class name contains this", { class: "none" })]));
   point();
 }
 
@@ -51,7 +51,7 @@ $("wanted").addEventListener("keydown", (event) => {
   if (event.key === "Enter" && !event.isComposing) { event.preventDefault(); choose(); }
 });
 
-// Keys and presses ---------------------------------------------------------------------------------
+// Keys and buttons ---------------------------------------------------------------------------------
 
 const ACTIONS = {
   keep: () => decide("keep"),
@@ -67,7 +67,7 @@ document.addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey || event.isComposing || document.querySelector("dialog[open]")) return;
   const on = document.activeElement?.tagName;
   if (["INPUT", "SELECT", "TEXTAREA"].includes(on)) return;
-  if (["BUTTON", "A"].includes(on) && ["Enter", " "].includes(event.key)) return; // presses what has the focus
+  if (["BUTTON", "A"].includes(on) && ["Enter", " "].includes(event.key)) return; // the focused button or link handles these
   const key = event.key.length === 1 ? event.key.toLowerCase() : event.key;
   const columns = getComputedStyle($("grid")).gridTemplateColumns.split(" ").length;
   const step = { ArrowLeft: -1, ArrowRight: 1, ArrowUp: -columns, ArrowDown: columns, PageUp: -TILES, PageDown: TILES }[key];
@@ -77,7 +77,7 @@ document.addEventListener("keydown", (event) => {
   const digit = /^[1-9]$/.test(key) ? Number(key) : 0;
   if (!KEYS[key] && !digit) return;
   event.preventDefault();
-  if (event.repeat) return; // a key held down decides once
+  if (event.repeat) return; // a key that is held down decides once
   if (key !== "u" && !$("empty").hidden) return;
   if (digit) {
     const known = details.get(position());
@@ -105,10 +105,10 @@ $("close").addEventListener("click", () => $("help").close());
 for (const dialog of document.querySelectorAll("dialog")) dialog.addEventListener("close", () => $("current").focus());
 document.addEventListener("visibilitychange", () => { if (!document.hidden) ask("/api/decisions?since=" + seq).then(take, () => {}); });
 
-// The beginning ------------------------------------------------------------------------------------
+// Startup ------------------------------------------------------------------------------------------
 
 async function begin() {
-  if (location.search) history.replaceState(null, "", "/"); // the token need not stay in the address
+  if (location.search) history.replaceState(null, "", "/"); // remove the token from the address
   try {
     Object.assign(all, await ask("/api/audit"));
     all.index.forEach((place, rank) => rankOf.set(place, rank));

@@ -1,5 +1,5 @@
 "use strict";
-// What is in the list ------------------------------------------------------------------------------
+// The list of examples -----------------------------------------------------------------------------
 
 function stateOf(place) {
   const decision = decisions.get(place);
@@ -47,11 +47,11 @@ function list() {
   show();
 }
 
-function next() { // to the next one that is still to be done here
+function next() { // move to the next example in this list without a decision
   for (let step = 1; step <= queue.length; step++) {
     const place = (at + step) % queue.length;
     if (inState(queue[place])) {
-      if ($("state").value === "any" && place < at) break; // round once
+      if ($("state").value === "any" && place < at) break; // wrapped around once
       at = place;
       show();
       return;
@@ -100,15 +100,15 @@ function drawProgress() {
   $("bar").setAttribute("aria-valuemax", all.flagged);
   $("bar").setAttribute("aria-valuenow", progress.flagged);
   const more = progress.decided - progress.flagged;
-  $("count").textContent = `${number(progress.flagged)} of ${number(all.flagged)} flagged done` + (more ? `, ${number(more)} others` : "");
+  $("count").textContent = `${number(progress.flagged)} of ${number(all.flagged)} flagged decided` + (more ? `, ${number(more)} others` : "");
   $("precision").textContent = progress.precision
-    ? `wrong so far: ${percent(progress.precision[0])} (${progress.precision.slice(1).map((end) => Math.round(100 * end)).join("–")} %)`
+    ? `wrong so far: ${Math.round(100 * progress.precision[0])} % (${progress.precision.slice(1).map((end) => Math.round(100 * end)).join("–")} %)`
     : "";
 }
 
 function address(place, size) { return `/picture/${place}?size=${size}&v=${all.version}`; }
 
-function large(place) { // kept, so that it is there when it is wanted
+function large(place) { // cached, so that a preloaded image is shown at once
   let img = pictures.get(place);
   if (img) { pictures.delete(place); pictures.set(place, img); return img; }
   img = make("img", undefined, { draggable: "false" });
@@ -125,7 +125,7 @@ function large(place) { // kept, so that it is there when it is wanted
   return img;
 }
 
-function sheet(place, known) { // the pictures of all neighbors in one
+function sheet(place, known) { // the images of all nearest neighbors in one
   if (!sheets.has(place) && known.neighbors.some((row) => row.length)) {
     const img = new Image();
     img.src = `/neighbors/${place}?v=${all.version}`;
@@ -135,7 +135,7 @@ function sheet(place, known) { // the pictures of all neighbors in one
   return sheets.get(place);
 }
 
-function enlarge(img) { // few pixels are shown as pixels, each so many of the screen's, and not too large to be seen as one picture
+function enlarge(img) { // show small images as sharp pixels, enlarged by a whole factor, but not too large to recognize
   const side = Math.max(img.naturalWidth, img.naturalHeight);
   if (side > 128) return;
   const times = Math.max(1, Math.round(Math.min(512, Math.max(256, 10 * side)) / side));
@@ -161,7 +161,7 @@ function ahead() {
     if (inState(rank)) places.push(all.index[rank]);
   }
   const soon = places.slice(0, AHEAD);
-  if (soon.some((place) => !details.has(place))) fetchDetails(places); // a request for many decisions
+  if (soon.some((place) => !details.has(place))) fetchDetails(places); // one request serves many decisions
   soon.forEach((place, step) => Promise.resolve(details.get(place)).then((one) => {
     if (!one || one.values || one.problem) return;
     large(place);
@@ -195,12 +195,12 @@ function tile(rank, place) {
     const img = make("img", undefined, { alt: "", draggable: "false", class: "pic" });
     img.fetchPriority = "low";
     img.onload = () => img.classList.toggle("crisp", Math.max(img.naturalWidth, img.naturalHeight) <= 96);
-    img.onerror = () => img.replaceWith(make("span", "no picture", { class: "pic" }));
+    img.onerror = () => img.replaceWith(make("span", "no image", { class: "pic" }));
     img.src = address(index, "tile");
     button.append(img);
-  } else if (all.ids) button.append(make("bdi", all.ids[rank], { class: "words" })); // rows look all the same but for it
+  } else if (all.ids) button.append(make("bdi", all.ids[rank], { class: "words" })); // rows of a table have nothing else to tell them apart
   button.append(...words);
-  button.title = `${given} → ${suggested}, score ${all.score[rank]}`;
+  button.title = `${given} → ${suggested}, label quality ${all.score[rank]}`;
   button.addEventListener("click", () => { at = place; show(); $("current").focus(); });
   mark(button, index);
   return button;
@@ -212,7 +212,7 @@ function mark(button, place) {
   button.dataset.changed = isChanged(place);
   button.querySelector(".mark")?.remove();
   if (decision) {
-    const text = { skip: "later", discard: "✕" }[decision.action] || (isChanged(place) ? nameOf(decision.label) : "✓");
+    const text = { skip: "skipped", discard: "✕" }[decision.action] || (isChanged(place) ? nameOf(decision.label) : "✓");
     button.append(make("bdi", text, { class: "mark" }));
   }
   const rank = rankOf.get(place);
@@ -228,7 +228,7 @@ function drawMark(place) {
 function drawBadge() {
   const place = position(), decision = place === null ? null : decisions.get(place);
   $("badge").replaceChildren();
-  if (decision) $("badge").append(make("bdi", wording(place, decision)), " ", make("small", "decided, and can be decided anew"));
+  if (decision) $("badge").append(make("bdi", wording(place, decision)), " ", make("small", "decide again to change it"));
 }
 
 function drawCard(row, label, place, known) {
@@ -239,12 +239,13 @@ function drawCard(row, label, place, known) {
   const beside = known && !known.problem && !known.values ? known.neighbors[row] : [];
   const url = beside.length ? sheet(place, known).src : "";
   box.replaceChildren(...beside.map((one, k) => {
-    const cell = make("span", undefined, { role: "img", "aria-label": "labeled " + nameOf(label), title: "labeled " + nameOf(label) });
+    const cell = make("span", undefined, { role: "img", "aria-label": "nearest neighbor labeled " + nameOf(label), title: "nearest neighbor labeled " + nameOf(label) });
     cell.style.backgroundImage = `url("${url}")`;
     cell.style.backgroundPosition = `${20 * k}% ${100 * row}%`; // 6 columns, 2 rows
     return cell;
   }));
-  if (known && !known.values && !known.problem && !beside.length) box.append(make("p", "no examples to compare with were kept"));
+  if (beside.length) box.prepend(make("p", "nearest neighbors"));
+  if (known && !known.values && !known.problem && !beside.length) box.append(make("p", "no nearest neighbors were stored"));
 }
 
 function drawValues(place, known) {
@@ -261,15 +262,15 @@ function drawValues(place, known) {
   }
   table.append(make("thead"), body);
   table.tHead.append(head);
-  box.append(table, make("p", "Bold: the class whose mean is nearer to this row.", { class: "hint" }));
+  box.append(table, make("p", "Bold: the class mean closer to this row.", { class: "hint" }));
   return box;
 }
 
 function finish() {
   const left = $("which").value === "flagged" && all.flagged < all.index.length;
-  const words = queue.length || $("state").value === "open" ? "Nothing is left to do in this list." : "There is nothing of that kind.";
-  $("empty").replaceChildren(make("p", words), make("p", left ? "Other filters show more; “all” has also the labels that look right." : "Other filters show more."),
-    make("p", "This writes the corrected labels, as does CSV at the top:"), make("code", all.export));
+  const words = queue.length || $("state").value === "open" ? "All examples in this list are decided." : "No example matches these filters.";
+  $("empty").replaceChildren(make("p", words), make("p", left ? "Change the filters to see more; “all” includes labels that were not flagged." : "Change the filters to see more."),
+    make("p", "Download the corrected labels with CSV at the top, or export them with:"), make("code", all.export));
   $("empty").hidden = false;
   $("frame").hidden = $("panel").hidden = true;
   drawGrid();
@@ -301,7 +302,7 @@ function drawFacts(place, rank, known) {
   drawCard(0, given, place, known);
   drawCard(1, suggested, place, known);
   $("card-suggested").hidden = given === suggested;
-  $("score").textContent = `${all.score[rank].toFixed(3)} (0 probably wrong, 1 probably right)` + (rank < all.flagged ? "" : ", not flagged");
+  $("score").textContent = `${all.score[rank].toFixed(3)} (0 likely mislabeled, 1 likely correct)` + (rank < all.flagged ? "" : ", not flagged");
   $("why").textContent = known ? known.why : "";
   $("id").textContent = known ? known.id : "";
   $("probable").replaceChildren(...(known ? known.probable : []).map(([label, chance], k) => {
@@ -320,8 +321,8 @@ async function drawStage(place, known) {
   if (!img.complete) await img.loaded;
   if (position() !== place) return;
   if (!img.failed) { $("stage").replaceChildren(img); return; }
-  pictures.delete(place); // to be tried again when one comes back
-  let why = "the picture cannot be shown";
-  try { const answer = await fetch(img.src); if (answer.status === 404) why = await answer.text(); } catch (error) { /* said by the banner */ }
+  pictures.delete(place); // so that it is requested again on the next visit
+  let why = "the image cannot be shown";
+  try { const answer = await fetch(img.src); if (answer.status === 404) why = await answer.text(); } catch (error) { /* the banner reports it */ }
   if (position() === place) $("stage").replaceChildren(make("p", why.trim(), { class: "none" }));
 }

@@ -1,7 +1,7 @@
-"""What there is to see of an example: its own image file, else the pixels that were audited, else its values.
+"""Show an example: its image file if there is one, else the audited pixels, else its values.
 
-A picture is asked for by the position of its example. Which file that is says the audit; no name or path ever
-comes from a request. Files are decoded and encoded anew, so that the browser gets pixels and nothing else.
+Requests name an example by its position; the audit maps it to a file, so that no name or path ever comes from
+a request. Files are decoded and re-encoded, so that the browser receives pixels and nothing else.
 """
 
 from __future__ import annotations
@@ -26,28 +26,28 @@ if TYPE_CHECKING:
     from noisylabels.audit.result import Audit
 
 SIDES = {"large": 512, "tile": 160}
-"""Longest sides in pixels; smaller images stay as they are, the page enlarges them."""
+"""Longest sides in pixels; smaller images keep their size, and the page enlarges them."""
 
 BESIDE = 6
-"""Neighbors of each class that are shown beside an example."""
+"""Nearest neighbors per class shown beside an example."""
 
-_CELL = 112  # pixels of the side of a neighbor
+_CELL = 112  # pixels, side of a neighbor's image
 _CACHE_BYTES = 64 << 20
-_LOSSLESS = 128  # up to this side PNG: JPEG would show on every enlarged pixel
-_COLUMNS = 24  # of a row of values; more cannot be compared at a glance
+_LOSSLESS = 128  # pixels: up to this side PNG, because enlarged JPEG artifacts would be visible
+_COLUMNS = 24  # most columns of a row of values; more cannot be compared at a glance
 
 
 class NoPicture(InputError):  # noqa: N818  a state of the data rather than of the input
-    """There is nothing to see of an example; the message says why."""
+    """Raised if an example cannot be shown; the message gives the reason."""
 
 
 class Pictures:
-    """Pictures of the examples of an audit, made when they are asked for and kept for a while.
+    """Images of an audit's examples, rendered on request and cached.
 
     Args:
-        audit: whose examples.
-        folder: that of the audit, by which the audited set is loaded where there are no image files.
-        outside: show also files that lie outside the data's folder, by links or by paths such as ../1.jpg.
+        audit: the audit.
+        folder: folder of the audit, from which the audited set is loaded if there are no image files.
+        outside: also show files outside the data's folder, reached by links or paths such as ../1.jpg.
     """
 
     def __init__(self, audit: Audit, folder: Path, outside: bool = False) -> None:
@@ -61,39 +61,39 @@ class Pictures:
         self._kept: OrderedDict[tuple[int, str], tuple[bytes, str]] = OrderedDict()
         self._kept_bytes = 0
         self._lock = threading.Lock()
-        self._making = threading.Semaphore(max(1, usable_cpus() - 1))  # a processor is for the decisions
+        self._making = threading.Semaphore(max(1, usable_cpus() - 1))  # one CPU stays free for decisions
         self._loading = threading.Lock()
         self._loaded: Any = None
         self._problem = ""
-        self._means: dict[int, np.ndarray] = {}  # of a table's classes: a page asks for many examples
+        self._means: dict[int, np.ndarray] = {}  # class -> column means of a table, cached
         self._deviation: np.ndarray | None = None
 
     def prepare(self) -> None:
-        """Load what will be needed, in the background: the page is there before a large set is."""
+        """Load the audited set in the background if needed, so that the page need not wait for it."""
         if self._base is None:
             threading.Thread(target=self._examples, daemon=True).start()
 
     def problem(self) -> str:
-        """Return why there is nothing to see of any example, or ""; this waits for the loading."""
+        """Return why no example can be shown, or "" if they can; waits until the set is loaded."""
         return "" if self._base is not None or self._examples() is not None else self._problem
 
     def get(self, position: int, size: str) -> tuple[bytes, str]:
-        """Return an example's picture and its media type.
+        """Return an example's image and its media type.
 
         Args:
-            position: of the example in the audited set.
+            position: position of the example in the audited set.
             size: one of `SIDES`.
 
         Raises:
-            NoPicture: there is none, it cannot be read, or its file lies outside the data's folder.
+            NoPicture: the example has no image, it cannot be read, or it lies outside the data's folder.
         """
         return self._keeping((position, size), lambda: self._picture(position, SIDES[size]))
 
     def neighbors(self, position: int) -> tuple[bytes, str]:
-        """Return one picture of an example's neighbors, and its media type.
+        """Return one image of an example's nearest neighbors, and its media type.
 
-        It has `BESIDE` columns; the first row is of those labeled as it is given, the second as suggested.
-        A request for each would take as long as all else that a decision takes.
+        It has `BESIDE` columns and two rows: neighbors with the given label, and with the suggested label.
+        One request per neighbor would take as long as the rest of a decision.
         """
         return self._keeping((position, "neighbors"), lambda: self._sheet(position))
 
@@ -118,9 +118,9 @@ class Pictures:
         sheet = Image.new("RGB", (BESIDE * _CELL, 2 * _CELL), (128, 128, 128))
         for row, places in enumerate(self._audit.neighbors.get(position, ([], []))):
             for column, place in enumerate(places[:BESIDE]):
-                with contextlib.suppress(NoPicture):  # it stays gray
+                with contextlib.suppress(NoPicture):  # the cell stays gray
                     picture = self._picture(place, SIDES["tile"])
-                    # few pixels are shown as pixels, as the page does with the example itself
+                    # small images are enlarged without smoothing, as on the page
                     few = 2 * max(picture.size) <= _CELL
                     way = Image.Resampling.NEAREST if few else Image.Resampling.BICUBIC
                     cell = ImageOps.fit(picture, (_CELL, _CELL), way)
@@ -128,10 +128,10 @@ class Pictures:
         return sheet
 
     def values(self, position: int) -> list[tuple[str, float, float, float]] | None:
-        """Return a row of a table: name, value, and the means of the given and of the suggested class.
+        """Return a table's row: column name, value, and the means of the given and of the suggested class.
 
-        Of many columns those that tell the two classes apart best: by the difference of the means in units
-        of the column's deviation. None for an example with a picture.
+        Of many columns, return those that separate the two classes best, by the difference of the means in
+        standard deviations of the column. Return None for an example with an image.
         """
         if self._base is not None:
             return None
@@ -146,7 +146,7 @@ class Pictures:
             apart = np.abs(means[0] - means[1]) / self._spread(table)
             apart = apart if apart.any() else np.abs(table[position] - means[0])
             chosen = np.sort(np.argsort(-apart, kind="stable")[:_COLUMNS])
-        named = examples.encoder is not None  # it says how the columns became features
+        named = examples.encoder is not None  # the encoder knows the columns of the features
         names = examples.encoder.features if named else [f"x{c}" for c in range(table.shape[1])]
         return [
             (str(names[c]), float(table[position, c]), float(means[0][c]), float(means[1][c]))
@@ -166,7 +166,7 @@ class Pictures:
         return self._deviation
 
     def _examples(self) -> Any:
-        """Return the audited set, or None where it cannot be had; `_problem` says why."""
+        """Return the audited set, or None if it cannot be loaded; `_problem` then holds the reason."""
         with self._loading:
             if self._loaded is None and not self._problem:
                 from noisylabels.audit.result import load_examples
@@ -185,7 +185,7 @@ class Pictures:
             try:
                 return whole(file, side)
             except Exception as error:  # decoders raise anything for a damaged file
-                raise NoPicture(f"the picture cannot be read: {failure_reason(error, file)}") from None
+                raise NoPicture(f"the image cannot be read: {failure_reason(error, file)}") from None
         examples = self._examples()
         if examples is None:
             raise NoPicture(self._problem)
@@ -193,14 +193,14 @@ class Pictures:
 
         pixels = np.asarray(examples.inputs[position])
         if pixels.ndim != 3:
-            raise NoPicture("the example is a row of values")
+            raise NoPicture("the example is a row of values, which has no image")
         last = pixels[0] if len(pixels) == 1 else pixels.transpose(1, 2, 0)
         picture = Image.fromarray(np.ascontiguousarray(last))
         picture.thumbnail((side, side), Image.Resampling.LANCZOS)
         return picture
 
     def _file(self, position: int) -> Path:
-        """Return the image file of an example; one that is not below the data's folder is refused."""
+        """Return the image file of an example; refuse one outside the data's folder."""
         name = self._audit.paths[position]
         if name is None or self._base is None:
             raise NoPicture("the example has no image file")
@@ -208,10 +208,10 @@ class Pictures:
         file = Path(os.path.realpath(os.path.join(base, name)))
         if not self._outside and not file.is_relative_to(base):
             raise NoPicture(
-                "the picture lies outside the data's folder; start the review with --outside to see it"
+                "the image lies outside the data's folder; start the review with --outside to show it"
             )
-        if not file.is_file():  # nor a device or a pipe
-            raise NoPicture("the picture is no longer there")
+        if not file.is_file():  # not a device or a pipe either
+            raise NoPicture("the image file no longer exists")
         return file
 
 

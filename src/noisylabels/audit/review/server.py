@@ -1,9 +1,9 @@
-"""The review's server: one page and its data, on loopback, for whoever has the token.
+"""Serve the review page and its data on the loopback interface, to clients that know the token.
 
-What a page of another site could try is refused: a request needs the token (in the address once, then in a
-cookie that no script reads and no other site sends), a Host that is this server (a name that somebody points
-at 127.0.0.1 is not), an Origin that is this server, and to change anything a header that only a script of
-this page can send. The page may load nothing but this server's own files and run no script written in it.
+Requests from pages of other sites are refused. A request needs the token (once in the address, then in a
+cookie that no script can read and no other site can send), this server as Host (which stops DNS rebinding),
+this server as Origin, and, to change anything, a header that only a script of this page can send. The content
+security policy lets the page load only this server's files and forbids inline scripts.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 
 HOST = "127.0.0.1"
 HEADER = "x-noisylabels"
-MOST_BYTES = 1 << 16  # of a request's body
-MOST_DETAILS = 200  # examples a request
+MOST_BYTES = 1 << 16  # per request body
+MOST_DETAILS = 200  # examples per request
 
 SECURITY = {
     "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
@@ -53,13 +53,13 @@ _PAGE = {
 
 
 class Guard:
-    """Let through only what may come, and put the headers that tell browsers to keep it in.
+    """Middleware that refuses unauthorized requests and adds security headers to every response.
 
     Args:
-        app: what is behind.
-        port: of this server.
-        token: the secret that a request must know.
-        launch: addresses' tokens that are good for one visit; see `serve`.
+        app: the application to protect.
+        port: port of this server.
+        token: secret that a request must carry.
+        launch: tokens that are valid for one visit; see `serve`.
     """
 
     def __init__(self, app: ASGIApp, port: int, token: str, launch: set[str]) -> None:
@@ -70,7 +70,7 @@ class Guard:
         self._launch = launch
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer, or say why not."""
+        """Pass the request to the application, or refuse it with a reason."""
         if scope["type"] != "http":
             return
         from starlette.responses import PlainTextResponse
@@ -94,7 +94,7 @@ class Guard:
             await self._app(scope, receive, sent)
 
     def _is_welcome(self, scope: Scope) -> bool:
-        """Return whether this is a visit to the address with the token."""
+        """Return whether this request opens the address with the token."""
         if scope["path"] != "/" or scope["method"] != "GET":
             return False
         (given,) = parse_qs(scope["query_string"].decode("latin-1")).get("token", [""])[:1]
@@ -107,29 +107,29 @@ class Guard:
         return secrets.compare_digest(given.encode("utf-8", "replace"), self._token.encode())
 
     def _refusal(self, scope: Scope, welcome: bool) -> tuple[int, str] | None:
-        """Return status and reason of what is refused; None lets it through."""
+        """Return status and reason to refuse the request with; None to accept it."""
         headers: dict[str, str] = {}
         for name, value in scope["headers"]:
             key = name.decode("latin-1").lower()
             if key in headers and key in ("host", "origin", HEADER, "content-type"):
-                return 400, f"there are two headers {key}"
+                return 400, f"refused: two headers {key}"
             headers[key] = headers.get(key, "") + ("; " if key in headers else "") + value.decode("latin-1")
         if headers.get("host", "").lower() not in self._hosts:
-            return 403, "refused: the Host is not this server"
+            return 403, "refused: the header Host names another server"
         origin = headers.get("origin")
         if origin is not None and origin.lower() not in {f"http://{host}" for host in self._hosts}:
-            return 403, "refused: a page of another origin asks"
+            return 403, "refused: the request comes from a page of another origin"
         site = headers.get("sec-fetch-site", "none")
-        # the page itself, which holds nothing, may be gone to from anywhere: a terminal may be a page too
+        # the page itself, which holds no data, may be opened from any site: a terminal may be a web page
         if site not in ("same-origin", "none") and scope["path"] != "/":
-            return 403, "refused: a page of another site asks"
+            return 403, "refused: the request comes from a page of another site"
         if scope["method"] not in ("GET", "HEAD", "POST"):
-            return 405, f"refused: {scope['method']}"
+            return 405, f"refused: method {scope['method']}"
         if not (welcome or self._is_token(_cookies(headers.get("cookie", "")).get(self._cookie, ""))):
-            return 403, "refused: without its token; open the address that `noisylabels review` printed"
+            return 403, "refused: the token is missing; open the address that `noisylabels review` printed"
         if scope["method"] == "POST":
             if headers.get(HEADER) != "review":
-                return 403, f"refused: without the header {HEADER}"
+                return 403, f"refused: the header {HEADER} is missing"
             if headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
                 return 415, "refused: expected application/json"
             length = headers.get("content-length", "")
@@ -148,9 +148,9 @@ def application(session: Session, port: int, token: str, launch: set[str] | None
 
     Args:
         session: the review.
-        port: on which it will be served.
-        token: the secret.
-        launch: tokens that are good for one visit.
+        port: port of the server.
+        token: secret that a request must carry.
+        launch: tokens that are valid for one visit.
     """
     from starlette.applications import Starlette
     from starlette.concurrency import run_in_threadpool
@@ -159,7 +159,7 @@ def application(session: Session, port: int, token: str, launch: set[str] | None
     from starlette.responses import JSONResponse, PlainTextResponse, Response
     from starlette.routing import Route
 
-    version = secrets.token_hex(8)  # of the addresses of pictures, which browsers keep
+    version = secrets.token_hex(8)  # in the addresses of images, which browsers cache
     folder = Path(__file__).parent
     files = {path: ((folder / name).read_bytes(), kind) for path, (name, kind) in _PAGE.items()}
     listing = json.dumps(session.listing() | {"version": version}, separators=(",", ":")).encode()
@@ -177,22 +177,22 @@ def application(session: Session, port: int, token: str, launch: set[str] | None
     def details(request: Request) -> Response:
         asked = [_whole(word) for word in request.query_params.get("at", "").split(",") if word]
         if len(asked) > MOST_DETAILS:
-            raise InputError(f"{len(asked)} examples are asked for, expected {MOST_DETAILS} at most")
+            raise InputError(f"got {len(asked)} examples, expected at most {MOST_DETAILS} per request")
         return JSONResponse(_finite(session.details(asked)))
 
     def picture(request: Request) -> Response:
         size = request.query_params.get("size", "large")
         if size not in SIDES:
-            return PlainTextResponse("there is no such picture\n", 404)
-        return seen(request, lambda position: session.pictures.get(position, size))
+            return PlainTextResponse("no such image\n", 404)
+        return image(request, lambda position: session.pictures.get(position, size))
 
     def neighbors(request: Request) -> Response:
-        return seen(request, session.pictures.neighbors)
+        return image(request, session.pictures.neighbors)
 
-    def seen(request: Request, make: Callable[[int], tuple[bytes, str]]) -> Response:
+    def image(request: Request, make: Callable[[int], tuple[bytes, str]]) -> Response:
         position = request.path_params["position"]
         if not 0 <= position < len(session.audit):
-            return PlainTextResponse("there is no such picture\n", 404)
+            return PlainTextResponse("no such image\n", 404)
         try:
             content, kind = make(position)
         except NoPicture as error:
@@ -216,15 +216,15 @@ def application(session: Session, port: int, token: str, launch: set[str] | None
             try:
                 asked = json.loads(await request.body())
             except (ValueError, RecursionError):
-                raise InputError("the request is no JSON") from None
+                raise InputError("the request body is not JSON") from None
             if not isinstance(asked, dict) or not isinstance(asked.get("event"), str):
-                raise InputError("the request lacks the id of its event")
+                raise InputError("the request lacks its event id")
             if not (8 <= len(asked["event"]) <= 64 and asked["event"].isascii()):
-                raise InputError("the event's id is not of 8 to 64 characters of ASCII")
+                raise InputError("the event id is invalid, expected 8 to 64 ASCII characters")
             since = asked.get("since", 0)
             if not isinstance(since, int) or since < 0:
-                raise InputError("the number of the last event that is known is none")
-            # saved on another thread: a slow disk must not keep the pictures back
+                raise InputError("since is invalid, expected the number of an event, 0 or more")
+            # saved on another thread: a slow disk must not delay the images
             return JSONResponse(await run_in_threadpool(act, asked))
 
         return answer
@@ -232,7 +232,7 @@ def application(session: Session, port: int, token: str, launch: set[str] | None
     def decide(asked: dict[str, Any]) -> dict[str, Any]:
         position, action = asked.get("index"), asked.get("action")
         if not isinstance(position, int) or not isinstance(action, str):
-            raise InputError("the decision lacks the example's number or the action")
+            raise InputError("the decision lacks the example's position or the action")
         return session.decide(asked["event"], position, action, asked.get("label"), asked.get("since", 0))
 
     def undo(asked: dict[str, Any]) -> dict[str, Any]:
@@ -261,24 +261,24 @@ def application(session: Session, port: int, token: str, launch: set[str] | None
 
 
 def serve(session: Session, port: int = 0, announce: Callable[[str, str], None] | None = None) -> None:
-    """Serve a review on loopback until the process is interrupted.
+    """Serve a review on the loopback interface until the process is interrupted.
 
     Args:
         session: the review.
-        port: 0 takes a free one.
-        announce: called, once the server listens, with the address, and with another that is good for one
-            visit: what opens a browser puts the address where other users of the machine may read it.
+        port: port to listen on; 0 for a free one.
+        announce: called once the server listens, with its address and with an address that is valid for one
+            visit, for opening a browser: other users of the machine can read a browser's command line.
 
     Raises:
-        InputError: the port is taken, or a package is missing.
+        InputError: the port is in use, or a package is missing.
     """
     try:
         import uvicorn
-        from starlette.applications import Starlette  # noqa: F401  said at once rather than later
+        from starlette.applications import Starlette  # noqa: F401  fail here rather than later
     except ImportError:
-        raise InputError("the review needs two more packages: pip install 'noisylabels[review]'") from None
-    sys.setswitchinterval(0.0005)  # an answer to a decision does not wait while others make pictures
-    warnings.filterwarnings("ignore", module="PIL")  # metadata of pictures: the pixels are what counts
+        raise InputError("the review needs more packages; run pip install 'noisylabels[review]'") from None
+    sys.setswitchinterval(0.0005)  # answers to decisions must not wait for threads that render images
+    warnings.filterwarnings("ignore", module="PIL")  # about image metadata, which is not used
     with contextlib.closing(_listening(port)) as listening:
         port = listening.getsockname()[1]
         token, once = secrets.token_urlsafe(24), secrets.token_urlsafe(24)
@@ -296,18 +296,18 @@ def serve(session: Session, port: int = 0, announce: Callable[[str, str], None] 
         )
         session.pictures.prepare()
         if announce is not None:
-            # the socket listens already: a browser that is quicker than the server waits in its queue
+            # the socket already listens: a browser that is faster than the server waits in its queue
             announce(*(f"http://{HOST}:{port}/?token={word}" for word in (token, once)))
-        with contextlib.suppress(KeyboardInterrupt):  # uvicorn has shut down, and hands it on
+        with contextlib.suppress(KeyboardInterrupt):  # uvicorn raises it again after its shutdown
             uvicorn.Server(config).run(sockets=[listening])
 
 
 def _listening(port: int) -> socket.socket:
-    # With the protocol named asyncio sends at once (TCP_NODELAY); else the kernel holds the body of an answer
+    # With an explicit protocol asyncio sets TCP_NODELAY; otherwise the kernel holds the body of a response
     # back until its head is acknowledged, 40 ms later.
     made = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
-        if sys.platform != "win32":  # there it would let two servers share a port
+        if sys.platform != "win32":  # on Windows it would let two servers share a port
             made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         made.bind((HOST, port))
         made.listen(128)
@@ -316,19 +316,19 @@ def _listening(port: int) -> socket.socket:
         if isinstance(error, OverflowError):
             raise InputError(f"the port is {port}, expected 0 to 65535") from None
         raise InputError(
-            f"port {port} cannot be had ({error.strerror}); name another with --port, or leave it out"
+            f"port {port} cannot be used ({error.strerror}); choose another --port, or leave it out"
         ) from None
     return made
 
 
 def _whole(word: str) -> int:
     if not (word.isascii() and word.isdecimal() and len(word) < 16):
-        raise InputError(f"{word[:40]!r} is no number of an example or event")
+        raise InputError(f"got {word[:40]!r}, expected the number of an example or event")
     return int(word)
 
 
 def _finite(value: Any) -> Any:
-    """Return JSON's part of a value: None for NaN and infinity, which it does not have."""
+    """Return the value with None for NaN and infinity, which JSON cannot represent."""
     if isinstance(value, float):
         return value if value - value == 0 else None
     if isinstance(value, dict):

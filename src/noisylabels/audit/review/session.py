@@ -1,4 +1,4 @@
-"""A review under way: an audit, the decisions on it, and what a page needs to know of both."""
+"""A review session: an audit, the decisions on it, and the data that the page requests."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from noisylabels.audit.review.store import FILE, LABELED, OPEN, Decision, Store
 from noisylabels.core.checks import InputError
 
 PROBABLE = 9
-"""Classes that have a key of their own, 1 to 9."""
+"""Most probable classes, which have the keys 1 to 9."""
 
 
 class Session:
-    """The audit in a folder, and the decisions that are in it.
+    """An audit and the decisions stored in its folder.
 
     Args:
-        folder: that of the audit.
-        reviewer: who decides; undo takes back one's own.
+        folder: folder of the audit.
+        reviewer: name stored with each decision; undo reverts decisions of the same reviewer only.
         outside: see `Pictures`.
 
     Raises:
-        InputError: there is no audit, or its files or those of the decisions cannot be used.
+        InputError: the folder holds no audit, or its files or decisions cannot be used.
     """
 
     def __init__(self, folder: Path, reviewer: str = "", outside: bool = False) -> None:
@@ -50,7 +50,7 @@ class Session:
         self._catch_up()
 
     def listing(self) -> dict[str, Any]:
-        """Return what the page needs of all examples, the most doubtful first, a list a column."""
+        """Return the page's data for all examples, lowest label quality first, one list per column."""
         audit, order = self.audit, self.audit.order
         return {
             "name": audit.name,
@@ -66,10 +66,10 @@ class Session:
         }
 
     def details(self, positions: list[int]) -> dict[int, dict[str, Any]]:
-        """Return what the page needs of some examples beyond the listing.
+        """Return the page's data for some examples beyond the listing.
 
         Raises:
-            InputError: there is no such example.
+            InputError: no such example.
         """
         audit, found = self.audit, {}
         for position in positions:
@@ -96,14 +96,14 @@ class Session:
         """Save a decision, and return what has changed; see `Store.save` and `changes`.
 
         Args:
-            event: the client's own id of it.
-            position: of the example.
+            event: id of the decision, chosen by the client.
+            position: position of the example.
             action: keep, suggested, chosen, skip or discard.
-            label: the number of the chosen class.
-            since: the number of the last event that the client knows.
+            label: number of the chosen class.
+            since: number of the last event that the client knows.
 
         Raises:
-            InputError: no such example, action or class, or it could not be saved.
+            InputError: no such example, action or class, or the decision could not be saved.
         """
         self._check(position)
         if action == "chosen":
@@ -118,17 +118,16 @@ class Session:
         return self.changes(since)
 
     def undo(self, event: str, since: int = 0) -> dict[str, Any]:
-        """Take the reviewer's last decision back; "undone" is the example's position, or None.
+        """Undo the reviewer's last decision; "undone" is the example's position, or None.
 
-        "nothing" is true when there was none left to take back.
+        "nothing" is true if there was no decision left to undo.
         """
         example = self.store.undo(event, self.reviewer)
         places = self._places.get(example, []) if example is not None else []
         return self.changes(since) | {"undone": places[0] if places else None, "nothing": example is None}
 
     def changes(self, since: int = 0) -> dict[str, Any]:
-        """Return the number of the last event, what holds for examples with a later one than `since`,
-        and how far the review is.
+        """Return the number of the last event, the examples decided after `since`, and the progress.
 
         A row of "changes" is an example's position, the action and the number of the class, or -1.
         """
@@ -146,40 +145,39 @@ class Session:
             return {"seq": seq, "changes": changes, "progress": self._progress()}
 
     def decisions(self) -> dict[int, Decision]:
-        """Return what has been decided, by position."""
+        """Return the current decisions by position."""
         with self._lock:
             self._catch_up()
             return dict(self._decisions)
 
     def progress(self) -> dict[str, Any]:
-        """Return how far the review is; see `_progress`."""
+        """Return the progress of the review; see `_progress`."""
         with self._lock:
             self._catch_up()
             return self._progress()
 
     def notes(self) -> list[str]:
-        """Return what a person should know before the review: of decisions that fit this audit badly."""
+        """Return notes on stored decisions that do not fit this audit."""
         found = []
         if others := self.store.other_audits():
             found.append(
-                f"{others:,} decisions were made on an earlier state of the data; they hold by the "
-                "examples' ids"
+                f"{others:,} decisions were made on an earlier state of the data; they apply by example id"
             )
         if self._strange:
             found.append(
-                f"{len(self._strange):,} decisions are on examples or classes that this audit does not have; "
-                "they stay in the file and change nothing here"
+                f"{len(self._strange):,} decisions concern examples or classes that this audit does not "
+                "have; they are kept but not applied"
             )
         return found
 
     def _check(self, position: object) -> None:
         if isinstance(position, bool) or not isinstance(position, int):
-            raise InputError(f"the example is {position!r}, expected its number")
+            raise InputError(f"the example is {position!r}, expected its position, a whole number")
         if not 0 <= position < len(self.audit):
-            raise InputError(f"there is no example {position}; expected 0 to {len(self.audit) - 1}")
+            raise InputError(f"the example is {position}, expected 0 to {len(self.audit) - 1}")
 
     def _catch_up(self) -> int:
-        """Take in what this or another process has saved."""
+        """Apply the decisions that this or another process has saved since the last call."""
         self._seq, found = self.store.changes(self._seq)
         for position, decision in self._rows(found).items():
             if decision == OPEN:
@@ -199,13 +197,13 @@ class Session:
         return rows
 
     def _progress(self) -> dict[str, Any]:
-        """Count decisions; "precision" is of the flagged that were decided the share that was changed."""
+        """Count decisions; "precision" is the share changed among the flagged labels that were decided."""
         decided = changed = flagged = found = skipped = discarded = 0
         for position, decision in self._decisions.items():
             if decision.action == "skip":
                 skipped += 1
                 continue
-            wrong = decision.label != self._given[position]  # a discarded one too
+            wrong = decision.label != self._given[position]  # true for a discarded example too
             decided += 1
             changed += wrong
             discarded += decision.action == "discard"
@@ -224,10 +222,9 @@ class Session:
 
 
 def wilson(count: int, n: int, z: float = 1.959964) -> tuple[float, float]:
-    """Return the interval of 95 % for the probability of what happened `count` times in `n`.
+    """Return the 95 % Wilson score interval of a probability, observed `count` times in `n`.
 
-    It stays within [0, 1] and says something for few and for all, where count/n plus or minus twice its
-    deviation does not.
+    Unlike the normal approximation it stays within [0, 1] and is useful for small n and for count = 0 or n.
 
     Source: E. B. Wilson, "Probable inference, the law of succession, and statistical inference", 1927.
 

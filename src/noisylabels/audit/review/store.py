@@ -1,12 +1,12 @@
-"""Decisions of a review on disk: a log of events in SQLite that is only ever added to.
+"""Store the decisions of a review on disk: an append-only log of events in SQLite.
 
-    events   seq (in the order of saving), event (the client's own id of it: saved twice it counts once),
+    events   seq (in the order of saving), event (an id chosen by the client: saved twice it counts once),
              example (its id), action, label (a class name, or null), reviewer, undoes (the seq of the event
-             that it takes back, or null), audit (digest of the audited set), at (UTC)
+             that it undoes, or null), audit (digest of the audited set), at (UTC)
 
-What holds for an example is its last event that is not taken back. So the last writer wins, an undo brings
-back what was before, and nothing that a person ever said is lost. Examples are known by their ids and classes
-by their names: the file outlives an audit that is run again. Several processes may have it open.
+The current decision on an example is its last event that is not undone. So the last writer wins, an undo
+restores the previous decision, and no decision is ever lost. Examples are identified by id and classes by
+name, so that the file stays valid when the audit is run again. Several processes may have it open.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from noisylabels.core.checks import CorruptedFile, InputError
 FILE = "review.sqlite"
 ACTIONS = ("keep", "suggested", "chosen", "skip", "discard")
 LABELED = ("keep", "suggested", "chosen")
-"""Actions that name a class; skip leaves the example open, discard takes it out of the data."""
+"""Actions that name a class; skip leaves the example open, discard removes it from the data."""
 
-_APPLICATION = 0x6E6C7276  # "nlrv": tells this program's files from other SQLite files
+_APPLICATION = 0x6E6C7276  # "nlrv": distinguishes these files from other SQLite files
 _FORMAT = 1
 _TABLES = """
 CREATE TABLE IF NOT EXISTS events (
@@ -51,11 +51,11 @@ GROUP BY example
 
 @dataclass(frozen=True)
 class Decision:
-    """What holds for an example.
+    """The current decision on an example.
 
     Args:
-        action: one of `ACTIONS`; "" when nothing has been decided, or all of it was taken back.
-        label: the class name of a keep, suggested or chosen, else None.
+        action: one of `ACTIONS`; "" if nothing has been decided, or every decision was undone.
+        label: the class name for keep, suggested and chosen, else None.
     """
 
     action: str
@@ -66,15 +66,15 @@ OPEN = Decision("")
 
 
 class Store:
-    """The file of a review, opened.
+    """The open file of a review.
 
     Args:
-        path: the file; it is made if it is not there.
-        audit: digest of the audited set, kept with each event.
+        path: the file; created if it does not exist.
+        audit: digest of the audited set, stored with each event.
 
     Raises:
-        Damaged: it is no SQLite file, or a broken one.
-        InputError: it is another program's or a newer one's, or cannot be written.
+        CorruptedFile: it is not an SQLite file, or a damaged one.
+        InputError: another program or a newer version wrote it, or it cannot be written.
     """
 
     def __init__(self, path: Path, audit: str = "") -> None:
@@ -82,7 +82,7 @@ class Store:
         self._audit = audit
         self._lock = threading.Lock()  # the server's threads share one connection
         with self._explained():
-            # autocommit: transactions begin and end where the code says so
+            # autocommit: transactions begin and end explicitly
             self._connection = sqlite3.connect(
                 path, timeout=10, isolation_level=None, check_same_thread=False
             )
@@ -103,13 +103,15 @@ class Store:
         if (application, version) != (_APPLICATION, _FORMAT):
             ((tables,),) = call("SELECT count(*) FROM sqlite_master").fetchall()
             if application == _APPLICATION and version > _FORMAT:
-                raise InputError(f"{self.path} was written by a newer noisylabels; take that one")
+                raise InputError(
+                    f"{self.path} was written by a newer version of noisylabels; use that version"
+                )
             if tables:
                 raise InputError(
-                    f"{self.path} is a database of something else, expected the decisions of a review; "
-                    "move it away"
+                    f"{self.path} is the database of another program, expected the decisions of a review; "
+                    "move it elsewhere"
                 )
-        # A commit is on the disk before it returns: the log is written through (FULL) each time.
+        # FULL syncs the log at each commit, so that a decision is on disk when the commit returns
         call("PRAGMA journal_mode = WAL").fetchall()
         call("PRAGMA synchronous = FULL")
         with self._transaction():
@@ -119,36 +121,37 @@ class Store:
             call(f"PRAGMA user_version = {_FORMAT}")
 
     def close(self) -> None:
-        """Close the file; what was saved is saved whether or not this is called."""
+        """Close the file; saved decisions are on disk whether or not this is called."""
         with self._lock:
             self._connection.close()
 
     def save(
         self, event: str, example: str, action: str, label: str | None = None, reviewer: str = ""
     ) -> int:
-        """Put a decision on the disk and return its number; one that is there already is left as it is.
+        """Write a decision to disk and return its number; a decision already saved is left unchanged.
 
         Args:
-            event: an id of the client's own; the same one again is the same decision sent twice.
-            example: the id of the example.
+            event: an id chosen by the client; the same id is the same decision sent again.
+            example: id of the example.
             action: one of `ACTIONS`.
-            label: the class name, for `LABELED`.
-            reviewer: who decides; undo takes back one's own.
+            label: class name, for the actions in `LABELED`.
+            reviewer: who decides; undo reverts decisions of the same reviewer only.
 
         Raises:
-            InputError: another action, a label where none belongs, or the disk refuses.
+            InputError: an unknown action, a label missing or unexpected, or the file cannot be written.
         """
         if action not in ACTIONS or (label is not None) != (action in LABELED):
             raise InputError(
-                f"{action!r} with the label {label!r} is no decision; known: {', '.join(ACTIONS)}"
+                f"the action is {action!r} with label {label!r}, expected {', '.join(ACTIONS)}, and a label "
+                f"for {', '.join(LABELED)} only"
             )
         with self._lock, self._explained(), self._transaction():
             return self._add(event, example, action, label, reviewer, None)
 
     def undo(self, event: str, reviewer: str = "") -> str | None:
-        """Take back the reviewer's last decision and return the example's id; None if there is none left.
+        """Undo the reviewer's last decision and return the example's id; None if there is none left.
 
-        An undo that is sent twice, with the same `event`, takes one decision back.
+        An undo sent twice with the same `event` undoes one decision.
         """
         with self._lock, self._explained(), self._transaction():
             again = self._connection.execute(
@@ -167,7 +170,7 @@ class Store:
             return str(last[1])
 
     def changes(self, since: int = 0) -> tuple[int, dict[str, Decision]]:
-        """Return the number of the last event, and what holds now for each example with one after `since`."""
+        """Return the last event's number, and the current decisions of examples changed after `since`."""
         with self._lock, self._explained(), self._transaction("BEGIN"):
             ((last,),) = self._connection.execute("SELECT coalesce(max(seq), 0) FROM events").fetchall()
             if last <= since:
@@ -202,7 +205,7 @@ class Store:
 
     @contextlib.contextmanager
     def _transaction(self, begin: str = "BEGIN IMMEDIATE") -> Iterator[None]:
-        # at once for writing: two processes that both read first and then write would refuse each other
+        # IMMEDIATE: two processes that first read and then write would block each other
         self._connection.execute(begin)
         try:
             yield
@@ -217,8 +220,10 @@ class Store:
         try:
             yield
         except sqlite3.OperationalError as error:  # locked, read-only, a full disk
-            raise InputError(f"{self.path} cannot be used: {error}; free the file, or its disk") from None
+            raise InputError(
+                f"{self.path} cannot be used: {error}; check that it is writable and the disk is not full"
+            ) from None
         except sqlite3.DatabaseError as error:
             raise CorruptedFile(
-                f"{self.path} is damaged ({error}); restore it from a copy, or move it away to begin anew"
+                f"{self.path} is damaged ({error}); restore it from a copy, or move it away to start over"
             ) from None
