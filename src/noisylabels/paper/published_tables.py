@@ -18,8 +18,8 @@ from noisylabels.study.results import Results, accuracy
 _HOW = (
     "Test accuracy (%) at the last epoch, mean ± sample standard deviation. The 95 % confidence interval of "
     "the difference is Welch's where both sides report a standard deviation and a number of runs. Where only "
-    "one does, the other is assumed to have the same standard deviation; an accuracy without a number of runs "
-    "counts as one run. Not significant: the interval contains 0."
+    "one does, the other is assumed to have the same standard deviation; an accuracy without a number of "
+    "runs counts as one run. Not significant: the interval contains 0."
 )
 
 

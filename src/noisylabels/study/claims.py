@@ -264,8 +264,8 @@ def claims_table(findings: Sequence[Finding], name: str = "claims", title: str =
     note = (
         f"{tally}. Differences are paired by seed, and n is the number of seeds. Confidence intervals (CI) "
         "are Student's t at 95 % unless another level is stated; where one of several comparisons decides a "
-        "claim, its level is Bonferroni-corrected. A standard deviation counts as at least one unit of the last "
-        f"digit shown. There is no correction across the {len(findings)} claims: where there is no true "
+        "claim, its level is Bonferroni-corrected. A standard deviation counts as at least one unit of the "
+        f"last digit shown. There is no correction across the {len(findings)} claims: where there is no true "
         "difference, about one claim in forty is still supported and as many are contradicted."
     )
     shown = sorted(findings, key=lambda finding: finding.status == "not measured")

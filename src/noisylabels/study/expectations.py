@@ -2,8 +2,8 @@
 
 An expectation consists of a measure, one or two sides, the noises to test at, and the range expected of the
 difference: ``less(gap, "nce", "ce", highest("symmetric"))``. Compared with results it gives `Comparison`s
-with one difference per seed. Runs of the same seed share initial weights, order of examples and, under the same
-noise, the noisy labels, so sides are subtracted per seed; the seeds are the independent units, counted by n.
+with one difference per seed. Runs of the same seed share initial weights, order of examples and, under the
+same noise, the noisy labels, so sides are subtracted per seed; seeds are the independent units, counted by n.
 """
 
 from __future__ import annotations

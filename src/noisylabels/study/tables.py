@@ -51,10 +51,10 @@ def accuracies(results: Results) -> Iterator[Table]:
         ]
         yield Table(
             file_name("accuracy", family.key),
-            f"Final test accuracy (%) under {family.title.lower()}",
+            f"Final test accuracy under {family.title.lower()}",
             ["loss", *family.labels],
             rows,
-            f"{results.title}. Test accuracy at the last epoch, {SPREAD}; "
+            f"{results.title}. Test accuracy (%) at the last epoch, {SPREAD}; "
             f"{runs_each(results, losses, family.noises)}. The two best means per column, with ties, are in "
             "bold." + (" Columns are noise rates." if family.rates else ""),
         )
