@@ -87,10 +87,6 @@ PENDING = {
     "src/noisylabels/noise/labels.py",
     "src/noisylabels/report/figures.py",
     "src/noisylabels/report/panels.py",
-    "src/noisylabels/study/plan.py",
-    "src/noisylabels/study/restoring.py",
-    "src/noisylabels/study/store.py",
-    "src/noisylabels/study/worker.py",
     "src/noisylabels/training/history.py",
     "src/noisylabels/training/interrupt.py",
 }

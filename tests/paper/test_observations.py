@@ -198,7 +198,7 @@ def test_observations_without_their_runs_are_not_measured() -> None:
     low = {
         f.claim.name: f for f in judge(OBSERVATIONS, paper_rows(without=["symmetric:0.6", "symmetric:0.8"]))
     }
-    assert low["ce-fl-overfit"].evidence == "missing: runs at symmetric noise of a rate of 0.6 or more"
+    assert low["ce-fl-overfit"].evidence == "missing: runs at symmetric noise at a rate of 0.6 or more"
     assert low["nfl-rce-top2"].evidence == "missing: runs at symmetric:0.6, runs at symmetric:0.8"
     nothing = judge(OBSERVATIONS, Results([made("gce", "pairflip:0.2", 1)]))
     assert {f.status for f in nothing} == {"not measured"}

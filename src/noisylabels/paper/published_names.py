@@ -1,8 +1,8 @@
 """Map names of published methods to loss expressions of this library, with the constants of their sources.
 
 A name such as NCE+MAE gives the terms of a sum but not the weights, and implementations define MAE
-differently. A method therefore has a shape, given by its name, and an expression only if the source or its code states the
-constants.
+differently. A method therefore has a shape, given by its name, and an expression only if the source or its
+code states the constants.
 """
 
 from __future__ import annotations

@@ -121,7 +121,7 @@ class Work:
             return tries < TRIES
 
     def lose(self, cell: Cell, code: int) -> None:
-        """Record that the worker of a cell was killed: queue the cell again, or fail it after `TRIES` tries."""
+        """Record that the worker of a cell was killed: queue the cell again, or fail it after `TRIES`."""
         if self._once_more(cell):
             with self._lock:
                 self.waiting.append(cell)

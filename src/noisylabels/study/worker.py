@@ -19,16 +19,16 @@ from collections.abc import Sequence
 from typing import Any
 
 STOP_SECONDS = 120.0
-"""Time for a worker to stop, for example to finish an evaluation or to load data. A worker that takes longer is
-killed, and its cell resumes from the previous checkpoint."""
+"""Time for a worker to stop, for example to finish an evaluation or to load data. A worker that takes longer
+is killed, and its cell resumes from the previous checkpoint."""
 
 
 def carry_out(config: dict[str, Any], stop: Any, track: Sequence[str] = ()) -> dict[str, str]:
     """Run a configuration and return its status, a message and notes for the user, one per line.
 
-    The status is done, failed (training diverged), interrupted, refused (it cannot be run), damaged (a file in
-    its folder is corrupted; without the folder it can be run), full (the disk is full), busy (another process
-    is running it), or found (another process finished it in the meantime).
+    The status is done, failed (training diverged), interrupted, refused (it cannot be run), damaged (a file
+    in its folder is corrupted; without the folder it can be run), full (the disk is full), busy (another
+    process is running it), or found (another process finished it in the meantime).
     """
     from noisylabels.core.checks import Busy, CorruptedFile, InputError, one_line
     from noisylabels.experiment import Notes, RunConfig, run
