@@ -39,7 +39,6 @@ ALLOWED = {
 PENDING = {
     "CHANGELOG.md",
     "docs/audit.md",
-    "docs/measured-photographs.md",
     "docs/speed.md",
     "docs/study.md",
     "docs/tutorial.md",

@@ -215,7 +215,7 @@ def test_times_with_and_without_half_precision_need_both() -> None:
     [finding] = judge([BY_NAME["half-precision"]], results)
     assert (finding.status, finding.evidence) == (
         "not measured",
-        "missing: asymmetric noise in float32 beside symmetric noise of one rate in half precision",
+        "missing: asymmetric noise in float32 and symmetric noise in half precision at equal rates",
     )
 
 

@@ -355,10 +355,10 @@ def _no_number(row: dict) -> dict:
 @pytest.mark.parametrize(
     ("change", "why"),
     [
-        (_other_settings, "its settings are those of the run "),
+        (_other_settings, "its settings give the id "),
         (_newer_setting, "unknown setting 'brightness'"),
         (_other_end, "its history does not end with the final row of its result"),
-        (_no_end, "it is done without an epoch"),
+        (_no_end, "it is finished without an epoch"),
         (_nothing_known, "it cannot be read (KeyError: 'identity')"),
         (_no_number, "it cannot be read (ValueError: Out of range float"),
         (lambda row: row | {"status": "won"}, "its status is 'won'"),
@@ -447,7 +447,7 @@ def test_a_file_that_is_of_no_use_is_one_line(rows, study, tmp_path, capsys):
         ([tmp_path], "is a folder, expected a file"),
         ([tmp_path / "text.parquet"], "is not a readable Parquet file"),
         ([plain], "is a Parquet file, but not one of `noisylabels study export`"),
-        ([none], "shares no cell with the study four: it holds no run"),
+        ([none], "shares no cell with the study four: it contains no run"),
         ([other], f"{other} shares no cell with the study four: in its nearest run, "),
         ([other], "epochs is 3, expected 2; repeat the --data and --set of that run"),
         ([good, other], f"{other} shares no cell with the study four"),

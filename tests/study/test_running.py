@@ -296,7 +296,7 @@ def test_the_command_line(tmp_path, monkeypatch, capsys):
         (["study", "run", "digits", "--set", "loss=ce"], "loss is an axis"),
         (["study", "run", "digits", "--time-budget", "soon"], "expected a text such as 90s"),
         (["study", "run", "digits", "--shard", "7/2"], "expected a text such as 2/5"),
-        (["study", "run", "human"], "needs a file of labels"),
+        (["study", "run", "human"], "needs a label file"),
         (["study", "run", "digits", "--threads", "0"], "--threads is 0, expected an integer of 1 or more"),
         (["study", "run", "digits", "--jobs", "-1"], "--jobs is -1"),
         (["study", "walk", "digits"], "walk"),

@@ -62,8 +62,8 @@ def gaps(results: Results, theme: Theme) -> Iterator[Figure]:
         "gap",
         "Overfitting gap",
         "training accuracy on given labels − test accuracy",
-        "Training accuracy on the given labels minus test accuracy, at the last epoch. A positive gap means "
-        "that noisy labels are memorized.",
+        "Training accuracy on the given labels minus test accuracy, at the last epoch. A positive gap "
+        "indicates memorized noisy labels.",
         SHARE,
     )
 

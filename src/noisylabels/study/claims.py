@@ -215,7 +215,7 @@ def _judge(claim: Claim, results: Results) -> Finding:
 _INTRODUCED = {
     "supported": "smallest margin",
     "contradicted": "contradicted by",
-    "undecided": "undecided",
+    "undecided": "for example",
 }
 
 

@@ -158,7 +158,7 @@ def chosen(results: Results, theme: Theme) -> Iterator[Figure]:
                 file_name("chosen", family.key),
                 f"Last epoch versus chosen epoch, {family.title.lower()}",
                 "Mean test accuracy. The chosen epoch is the one with the highest accuracy on the noisy "
-                f"labels of a held-out {share:.0%} of the training set; no choice uses test data; {n}.",
+                f"labels of a held-out {100 * share:g} % of the training set; no choice uses test data; {n}.",
                 panels,
             )
 
@@ -223,7 +223,7 @@ def seconds(results: Results, theme: Theme) -> Iterator[Figure]:
             file_name("seconds", family.key),
             f"Training time per epoch, {family.title.lower()}",
             "Training time per epoch in seconds, without evaluation. Ticks are single runs, points are means "
-            f"± one sample standard deviation over {len(noises)} noises and all seeds; "
+            f"± one sample standard deviation over {len(noises)} noise{'' if len(noises) == 1 else 's'} and all seeds; "
             f"{runs_each(results, losses, noises)} per noise. Hardware: {'; '.join(machines)}. Runs that "
             "share a machine slow each other down.",
             [dots_of(values, theme, "seconds per epoch", format="~g", descending=False, zero=False)],
