@@ -61,10 +61,6 @@ PENDING = {
     "src/noisylabels/noise/instance.py",
     "src/noisylabels/noise/label_sources.py",
     "src/noisylabels/noise/labels.py",
-    "src/noisylabels/study/plan.py",
-    "src/noisylabels/study/restoring.py",
-    "src/noisylabels/study/store.py",
-    "src/noisylabels/study/worker.py",
     "src/noisylabels/training/history.py",
     "src/noisylabels/training/interrupt.py",
 }

@@ -138,7 +138,7 @@ def test_the_constants_of_a_source(source, dataset, method, noise, rate, express
 def test_an_unknown_method_is_an_error_and_an_unreadable_loss_none():
     row = published()[0]
     odd = Published(**{**{f: getattr(row, f) for f in Published.__dataclass_fields__}, "method": "XYZ"})
-    with pytest.raises(InputError, match="the method 'XYZ' is not known"):
+    with pytest.raises(InputError, match="unknown method 'XYZ'"):
         published_method(odd)
     assert shape_of("mine_alone+ce") is None
     assert len(SHAPES) == 33
@@ -218,7 +218,7 @@ def test_a_cell_and_the_literature_by_hand():
     # t of 2.176 degrees of freedom at 0.975: 3.985, times 0.58994
     assert (wang.contrast.low, wang.contrast.high) == pytest.approx((-8.811, -4.109), abs=2e-3)
     assert wang.differs == {
-        "noise": "noise: ours each label by itself, theirs an exact share of each class",
+        "noise": "noise: ours independent flips, theirs an exact share of each class",
         "clip": "clip: ours 0, theirs 5",
     }
     assert wang.unstated == ("precision",)
@@ -234,12 +234,12 @@ def test_exact_noise_and_clipping_as_theirs_leave_no_difference():
     found = compare_published(results(("ce", "symmetric:0.4@exact", [0.5, 0.6]), clip=5.0), "literature")
     wang = next(pair for pair in found if pair.published.source.key == "Wang 2024, Table 2")
     assert wang.differs == {}
-    assert wang.contrast.verdict == "within the spread"
+    assert wang.contrast.verdict == "not significant"
 
 
 def test_one_run_each_has_no_spread():
     (pair,) = compare_published(results(("ce", "none", [0.9])), "paper")
-    assert pair.contrast.verdict == "no spread known"
+    assert pair.contrast.verdict == "no interval"
     assert pair.contrast.difference == pytest.approx(-1.8)
 
 
@@ -261,7 +261,7 @@ def test_what_differs_is_named():
     assert list(pair.differs.values()) == [
         "data: ours cifar10-jpeg, theirs cifar10",
         "loss: ours nce+rce(A=ln(1e-4)), theirs nce+rce",
-        "noise: ours pair after pair, exact shares, theirs each label by itself",
+        "noise: ours exact shares, pair by pair, theirs independent flips",
         "model: ours width 0.5, theirs none",
         "epochs: ours 30, theirs 120",
         "lr: ours 0.05, theirs 0.01",
@@ -327,15 +327,18 @@ def test_the_tables_of_the_paper():
         ("nce+mae", "symmetric:0.4"),
     ]
     assert [row[:2] for row in asymmetric.rows] == [("ce", "asymmetric:0.4"), ("nce+mae", "asymmetric:0.4")]
-    assert "In every row: data: ours cifar10-jpeg, theirs cifar10; precision: ours float32" in symmetric.note
-    assert "Not stated by the paper: clip, augmentation." in symmetric.note
+    assert (
+        "Settings that differ in every row: data: ours cifar10-jpeg, theirs cifar10; precision: ours float32"
+        in symmetric.note
+    )
+    assert "Not reported by the paper: clip, augmentation." in symmetric.note
     assert "ce under symmetric:0.5" in symmetric.note.partition("Not in the paper: ")[2]
     assert "gce under clean" in symmetric.note
     row = next(row for row in asymmetric.rows if row[0] == "nce+mae")
     assert [str(cell) for cell in row[2:5]] == ["86.00 ± 1.00", "80.10", "+5.90"]
     assert row[6] == "higher"
     for write in (markdown, latex, comma_separated, hypertext):
-        assert "within the spread" in write(symmetric)
+        assert "not significant" in write(symmetric)
     assert re.search(r"nce\+mae,asymmetric:0.4,86\.0\d*,", comma_separated(asymmetric))
 
 
@@ -357,7 +360,9 @@ def test_where_nothing_is_published_one_sentence_says_so():
         results(("ce", "none", [0.9]), data="digits", class_names=tuple("0123456789"))
     )
     assert tables == []
-    assert sentence.startswith("No published results to compare with: digits is none of CIFAR-10,")
+    assert sentence.startswith(
+        "No published results to compare with: the data set digits is none of CIFAR-10,"
+    )
     assert "none uses the model mlp." in explain_no_comparison(results(("ce", "none", [0.9]), model="mlp"))
     assert "none on CIFAR-10 uses the model cnn8 with these" in explain_no_comparison(
         results(("poly1", "none", [0.9]))
@@ -384,6 +389,6 @@ def test_the_paper_and_the_literature():
     apart = found["nce+mae", "symmetric 0.4", "Wang 2024, Table 2"].contrast
     assert apart.high - apart.low == pytest.approx(2 * 0.6956, abs=1e-3)
     assert apart.verdict == "higher"
-    assert found["nce+rce", "symmetric 0.2", "Ma 2020, Table 2"].contrast.verdict == "no spread known"
+    assert found["nce+rce", "symmetric 0.2", "Ma 2020, Table 2"].contrast.verdict == "no interval"
     loss = found["nfl+rce", "asymmetric 0.4", "Wang 2024, Table 2"].differs["loss"]
     assert loss == "loss: the paper nfl+rce, theirs nfl(detach=1)+rce(A=ln(1e-4))"

@@ -198,7 +198,7 @@ def test_observations_without_their_runs_are_not_measured() -> None:
     low = {
         f.claim.name: f for f in judge(OBSERVATIONS, paper_rows(without=["symmetric:0.6", "symmetric:0.8"]))
     }
-    assert low["ce-fl-overfit"].evidence == "missing: runs at symmetric noise of a rate of 0.6 or more"
+    assert low["ce-fl-overfit"].evidence == "missing: runs at symmetric noise at a rate of 0.6 or more"
     assert low["nfl-rce-top2"].evidence == "missing: runs at symmetric:0.6, runs at symmetric:0.8"
     nothing = judge(OBSERVATIONS, Results([made("gce", "pairflip:0.2", 1)]))
     assert {f.status for f in nothing} == {"not measured"}
@@ -215,7 +215,7 @@ def test_times_with_and_without_half_precision_need_both() -> None:
     [finding] = judge([BY_NAME["half-precision"]], results)
     assert (finding.status, finding.evidence) == (
         "not measured",
-        "missing: asymmetric noise in float32 beside symmetric noise of one rate in half precision",
+        "missing: asymmetric noise in float32 and symmetric noise in half precision at equal rates",
     )
 
 

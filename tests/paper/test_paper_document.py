@@ -1,4 +1,4 @@
-"""The pages on the paper against the code: each figure's and table's file, each claim, each number of the paper."""
+"""The pages on the paper agree with the code: files of figures and tables, claims, numbers of the paper."""
 
 from __future__ import annotations
 

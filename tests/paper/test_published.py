@@ -158,11 +158,11 @@ def test_a_row_is_read(tmp_path):
         ("symmetric", "symetric", "did you mean 'symmetric'"),
         ("120", "12.5", "epochs is '12.5', expected an integer"),
         ("CE,", ",", "method is empty"),
-        ("somewhere", "elsewhere", "the source 'elsewhere' is not among"),
+        ("somewhere", "elsewhere", "unknown source 'elsewhere'"),
         ("False", "no", "unknown value of secondary 'no'"),
         (",False", "", "line 3: 11 cells, expected 12"),
-        ("CE", "CE", "line 3: CE of here is there in line 2 already"),
-        ("58.1", "60", "line 3: CE of here is 58.1, not 60 in line 2 already"),
+        ("CE", "CE", "line 3: CE of here is repeated; see line 2"),
+        ("58.1", "60", "line 3: CE of here was 58.1, now 60; see line 2"),
     ],
 )
 def test_a_row_with_a_fault_is_refused(tmp_path, old, new, message):
@@ -179,7 +179,7 @@ def test_other_columns_are_refused(tmp_path):
 def test_sources_are_checked(tmp_path):
     head = ",".join(SOURCE_COLUMNS)
     assert len(read_sources(FOLDER / "sources.csv")) == 18
-    with pytest.raises(InputError, match="line 3: the source 'a' comes twice"):
+    with pytest.raises(InputError, match="line 3: the source 'a' is repeated"):
         read_sources(write(tmp_path / "s.csv", "a,text,,,,,", "a,other,,,,,", head=head))
     with pytest.raises(InputError, match="needs a key and a text"):
         read_sources(write(tmp_path / "s.csv", ",text,,,,,", head=head))

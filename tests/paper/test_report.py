@@ -49,16 +49,16 @@ def figures(sections):
 def test_the_papers_sections_stand_among_the_studys(sections):
     assert {name: section.title for name, section in sections.items()} == {
         "accuracy": "Accuracy",
-        "overfitting": "Overfitting, stability, memorization",
-        "normalization": "What normalization does",
-        "synergy": "Sums and their parts",
-        "classes": "Classes",
-        "spread": "Spread, differences, ranks",
-        "tested": "Claims of the paper, tested",
+        "overfitting": "Overfitting, stability, memorization, epoch selection",
+        "normalization": "Effect of normalization",
+        "synergy": "Combined losses and their components",
+        "classes": "Per-class accuracy",
+        "spread": "Variation across seeds, paired differences, ranks",
+        "tested": "Tests of the paper's claims",
         "published": "Comparison with published results",
         "time": "Training time",
         "curves": "Learning curves",
-        "details": "All measures, settings, failures",
+        "details": "All measures, settings, failed runs",
     }
     kinds = [block.name.partition("-")[0] for block in sections["overfitting"].blocks]
     assert list(dict.fromkeys(kinds)) == ["gap", "stability", "memorized", "chosen"]
@@ -117,7 +117,11 @@ def test_the_papers_claims_come_before_the_users(sections):
 
 def test_without_published_results_a_sentence_says_so(sections, made_up):
     assert sections["published"].blocks == []
-    assert sections["published"].text[0].startswith("No published results to compare with: digits is none of")
+    assert (
+        sections["published"]
+        .text[0]
+        .startswith("No published results to compare with: the data set digits is none of")
+    )
 
 
 def test_code_that_compared_runs_name_is_not_run(made_run, tmp_path, monkeypatch):

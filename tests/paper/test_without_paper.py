@@ -94,5 +94,5 @@ def test_a_study_and_its_report_work_without_the_paper(package: Path, tmp_path: 
     assert {"accuracy-symmetric", "claims", "measures-symmetric", "settings"} <= tables
     assert "mine: NCE+MAE is more accurate than CE." in (report / "tables" / "claims.csv").read_text()
     page = (report / "index.html").read_text(encoding="utf-8")
-    assert "Memorization and the chosen epoch" in page
+    assert "Memorization and epoch selection" in page
     assert "(Table 1)" not in page

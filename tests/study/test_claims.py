@@ -106,7 +106,7 @@ def test_a_difference_with_its_interval_by_hand() -> None:
     assert finding.status == "undecided"
     assert (
         finding.evidence
-        == "accuracy of a less that of b at symmetric:0.4: +20.0 points (95 % interval −4.8 to +44.8, n = 3)"
+        == "accuracy of a minus that of b at symmetric:0.4: +20.0 points (95 % CI −4.8 to +44.8, n = 3)"
     )
 
 
@@ -147,7 +147,7 @@ def test_the_words_of_one_comparison(expectation: Any, status: str) -> None:
 def test_one_seed_has_no_interval_and_decides_nothing() -> None:
     finding = judged(rows({("a", S4): (90.0,), ("b", S4): (10.0,)}), more(accuracy, "a", "b", S4))
     assert finding.status == "undecided"
-    assert finding.evidence.endswith("at symmetric:0.4: +80.0 points (one seed, no interval)")
+    assert finding.evidence.endswith("at symmetric:0.4: +80.0 points (one seed, no CI)")
 
 
 def test_pairs_are_those_of_the_seeds_both_have() -> None:
@@ -157,7 +157,7 @@ def test_pairs_are_those_of_the_seeds_both_have() -> None:
     assert (found.mean, found.n) == (pytest.approx(0.1), 2)
     other = Results([made("a", S4, 1), made("b", S4, 2)])
     finding = judged(other, more(accuracy, "a", "b", S4))
-    assert (finding.status, finding.evidence) == ("not measured", "missing: a seed of both")
+    assert (finding.status, finding.evidence) == ("not measured", "missing: a common seed")
 
 
 def test_differences_that_are_all_alike_have_the_printed_digit_as_their_deviation() -> None:
@@ -175,14 +175,14 @@ def test_times_are_compared_as_shares_and_on_one_machine_only() -> None:
     results = rows({("a", S4): (11.0, 11.0), ("b", S4): (10.0, 10.0)}, of="seconds")
     finding = judged(results, not_more(epoch_seconds, "a", "b", S4, margin=0.12))
     assert finding.status == "supported"
-    assert "+10.0 per cent" in finding.evidence
-    assert finding.evidence.endswith("expected under +12.0)")
+    assert "+10.0 %" in finding.evidence
+    assert finding.evidence.endswith("expected below +12.0)")
     assert "seconds" in judged(results, positive(epoch_seconds, "a", S4)).evidence
     apart = Results([made("a", S4, 1, "one"), made("b", S4, 1, "other")])
     finding = judged(apart, less(epoch_seconds, "a", "b", S4))
     assert (finding.status, finding.evidence) == (
         "not measured",
-        "missing: a seed of both on the same machine",
+        "missing: a common seed on the same machine",
     )
 
 
@@ -197,7 +197,7 @@ def test_how_numbers_are_printed() -> None:
         return run.seed / 1000
 
     finding = judged(rows(CLOSE), positive(own, "a", S4))
-    assert finding.evidence.startswith("own of a at symmetric:0.4: +0.002 (95 % interval")
+    assert finding.evidence.startswith("own of a at symmetric:0.4: +0.002 (95 % CI")
 
 
 # Sides --------------------------------------------------------------------------------------------
@@ -213,7 +213,7 @@ def test_the_mean_and_the_best_of_several() -> None:
     found = judged(results, more(accuracy, "b", average("c", "d", "e"), S4)).comparisons[0]
     assert found.summary().mean == pytest.approx(0.2)
     found = judged(results, less(accuracy, "c", best("a", "b", "d"), S4)).comparisons[0]
-    assert (found.summary().mean, "a (the largest of a, b, d)" in found.words) == (pytest.approx(-0.2), True)
+    assert (found.summary().mean, "a (the highest of a, b, d)" in found.words) == (pytest.approx(-0.2), True)
     found = judged(results, more(accuracy, "c", lowest("a", "c", "d", "e", place=2), S4)).comparisons[0]
     assert found.summary().mean == pytest.approx(0.1)  # c itself is not among them
     assert "d (the 2nd lowest of a, d, e)" in found.words
@@ -258,18 +258,18 @@ def noises_of(where: Any, *run: str) -> list[tuple[str, str]]:
 def test_where_to_look() -> None:
     run = ("none", "symmetric:0.2", "symmetric:0.6", "asymmetric:0.2", "asymmetric:0.3")
     assert noises_of(highest("symmetric", 0.6), *run) == [("symmetric:0.6",) * 2]
-    assert noises_of(highest("symmetric", 0.7), *run) == [("symmetric noise of a rate of 0.7 or more",) * 2]
-    assert noises_of(highest("symmetric"), "none") == [("symmetric noise of a rate of 0 or more",) * 2]
+    assert noises_of(highest("symmetric", 0.7), *run) == [("symmetric noise at a rate of 0.7 or more",) * 2]
+    assert noises_of(highest("symmetric"), "none") == [("symmetric noise at a rate of 0 or more",) * 2]
     assert noises_of(each("asymmetric", clean=True), *run) == [
         (n, n) for n in ("none", "asymmetric:0.2", "asymmetric:0.3")
     ]
     assert noises_of(each("symmetric", most=0.5), *run) == [("symmetric:0.2",) * 2]
-    assert noises_of(each("symmetric", least=0.8), *run) == [("symmetric noise of a rate of 0.8 to 1",) * 2]
+    assert noises_of(each("symmetric", least=0.8), *run) == [("symmetric noise at rates of 0.8 to 1",) * 2]
     assert noises_of(rates("asymmetric", 0.3, 0.4), *run) == [(f"asymmetric:{r}",) * 2 for r in (0.3, 0.4)]
     assert noises_of(against(highest("symmetric"), "none"), *run) == [("symmetric:0.6", "none")]
     assert noises_of(equal_rates("asymmetric", "symmetric"), *run) == [("asymmetric:0.2", "symmetric:0.2")]
     assert noises_of(equal_rates("asymmetric", "symmetric"), "none") == [
-        ("asymmetric and symmetric noise of one rate",) * 2
+        ("asymmetric and symmetric noise at equal rates",) * 2
     ]
     assert noises_of(highest("symmetric"), "symmetric:0.4@exact") == [("symmetric:0.4@exact",) * 2]
 
@@ -278,7 +278,7 @@ def test_a_loss_against_itself_under_another_noise() -> None:
     results = rows({("ce", "none"): (90.0, 92.0), ("ce", S4): (50.0, 51.0)})
     finding = judged(results, differs(accuracy, "ce", against(S4, "none"), high=-0.2))
     assert finding.status == "supported"
-    assert "accuracy of ce at symmetric:0.4 less that at clean labels: −40.5 points" in finding.evidence
+    assert "accuracy of ce at symmetric:0.4 minus that at clean labels: −40.5 points" in finding.evidence
 
 
 # Several comparisons ------------------------------------------------------------------------------
@@ -317,20 +317,22 @@ def test_all_and_sometimes(differences: Any, all_of: str, one_of: str) -> None:
 
 def test_the_comparison_that_is_told_and_the_counts() -> None:
     finding = judged(several(UP, (19.0, 20.0, 21.0), UP), ALL)
-    assert finding.evidence.startswith("of 3 comparisons 3 supported; the narrowest: accuracy of a")
-    assert "+10.0 points (95 % interval +7.5 to +12.5, n = 3)" in finding.evidence
+    assert finding.evidence.startswith("3 comparisons: 3 supported; smallest margin: accuracy of a")
+    assert "+10.0 points (95 % CI +7.5 to +12.5, n = 3)" in finding.evidence
     finding = judged(several(UP, OPEN, DOWN), ALL)
     assert finding.evidence.startswith(
-        "of 3 comparisons 1 supported, 1 contradicted, 1 undecided; against it: accuracy of a less that of b "
-        "at symmetric:0.6: −10.0 points (98.33 % interval"
+        "3 comparisons: 1 supported, 1 contradicted, 1 undecided; contradicted by: accuracy of a minus "
+        "that of b at symmetric:0.6: −10.0 points (98.33 % CI"
     )
 
 
 def test_an_example_is_told_as_one() -> None:
     evidence = judged(several(UP, (19.0, 20.0, 21.0), DOWN), sometimes(ALL)).evidence
-    assert "an example: accuracy of a less that of b at symmetric:0.4: +20.0" in evidence
+    assert "example: accuracy of a minus that of b at symmetric:0.4: +20.0" in evidence
     evidence = judged(several(DOWN, (-21.0, -20.0, -19.0)), sometimes(ALL)).evidence
-    assert "against it: accuracy of a less that of b at symmetric:0.2: −10.0" in evidence  # its best chance
+    assert (
+        "contradicted by: accuracy of a minus that of b at symmetric:0.2: −10.0" in evidence
+    )  # its best chance
 
 
 def test_one_that_decides_alone_is_held_to_more() -> None:
@@ -339,8 +341,8 @@ def test_one_that_decides_alone_is_held_to_more() -> None:
     assert judged(several(UP, UP, weak), ALL).status == "contradicted"
     finding = judged(several(UP, UP, weaker), ALL)
     assert finding.status == "undecided"
-    assert "1 contradicted; not sure enough" in finding.evidence
-    assert "98.33 % interval −23.2 to +3.2" in finding.evidence
+    assert "1 contradicted; not significant after the correction" in finding.evidence
+    assert "98.33 % CI −23.2 to +3.2" in finding.evidence
     assert judged(several(weaker), ALL).status == "contradicted"  # the only one
 
 
@@ -348,7 +350,7 @@ def test_the_evidence_against_is_a_counterexample_not_the_lowest_mean() -> None:
     wide = (-90.0, 0.0, 0.0)  # −30 ± 129
     finding = judged(several(UP, wide, DOWN), ALL)
     assert finding.status == "contradicted"
-    assert "against it: accuracy of a less that of b at symmetric:0.6: −10.0 points" in finding.evidence
+    assert "contradicted by: accuracy of a minus that of b at symmetric:0.6: −10.0 points" in finding.evidence
     apart = [more(accuracy, "a", "b", noise) for noise in (S2, S4, S6)]  # the same, said one by one
     assert judged(several(UP, wide, DOWN), *apart).evidence == finding.evidence
 
@@ -358,7 +360,9 @@ def test_pooled_over_noises_is_one_mean_a_seed() -> None:
     finding = judged(results, pooled(ALL))
     assert finding.status == "supported"
     assert finding.comparisons[0].values == pytest.approx((0.15, 0.15, 0.15))
-    assert "accuracy of a less that of b, mean over symmetric:0.2, symmetric:0.4: +15.0" in finding.evidence
+    assert (
+        "accuracy of a minus that of b, averaged over symmetric:0.2, symmetric:0.4: +15.0" in finding.evidence
+    )
     results = several((0.0, 10.0), (30.0,))
     assert judged(results, pooled(ALL)).comparisons[0].values == pytest.approx((0.15,))
     with pytest.raises(InputError, match="differ in measure or range"):
@@ -370,7 +374,7 @@ def test_missing_runs_are_named_unless_a_counterexample_decides() -> None:
     finding = judged(several(UP), more_at)
     assert (finding.status, finding.evidence) == (
         "not measured",
-        "missing: runs at symmetric:0.8; else of 1 comparisons 1 supported",
+        "missing: runs at symmetric:0.8; 1 comparison: 1 supported",
     )
     assert judged(several(DOWN), more_at).status == "contradicted"
     assert judged(several(UP), sometimes(more_at)).status == "supported"
@@ -387,8 +391,8 @@ def test_the_table_of_findings() -> None:
     assert list(table.columns) == ["claim", "verdict", "section", "evidence"]
     assert [row[1] for row in table.rows] == ["supported", "not measured"]
     assert "1 supported, 0 contradicted, 0 undecided, 1 not measured" in table.note
-    assert "Between the 2 claims nothing is corrected" in table.note
-    assert "| first: One. | supported | 4.2 | of 2 comparisons" in markdown(table)
+    assert "no correction across the 2 claims" in table.note
+    assert "| first: One. | supported | 4.2 | 2 comparisons: 2 supported" in markdown(table)
 
 
 # A user's file ------------------------------------------------------------------------------------
@@ -428,12 +432,12 @@ def test_a_file_of_ones_own(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        (None, r"the file of claims .*mine.py is not there, expected a Python file"),
-        ("x = 1\n", r"mine.py holds no claim; put @claim\(NAME, STATEMENT\)"),
-        ("x = 1\ny = x / 0\n", r"the file of claims .* failed: ZeroDivisionError: .* \(mine.py, line 2\)"),
-        ("def f(:\n", r"the file of claims .* failed: SyntaxError: .* \(mine.py, line 1\)"),
+        (None, r"the claims file .*mine.py does not exist, expected a Python file"),
+        ("x = 1\n", r"mine.py defines no claim; decorate a function with @claim\(NAME, STATEMENT\)"),
+        ("x = 1\ny = x / 0\n", r"the claims file .* failed: ZeroDivisionError: .* \(mine.py, line 2\)"),
+        ("def f(:\n", r"the claims file .* failed: SyntaxError: .* \(mine.py, line 1\)"),
         ("import no_such_module\n", r"failed: ModuleNotFoundError: .*no_such_module.* \(mine.py, line 1\)"),
-        (OWN.replace("b-wins", "a-wins"), "mine.py has two claims of the name 'a-wins'"),
+        (OWN.replace("b-wins", "a-wins"), "mine.py has two claims named 'a-wins'"),
     ],
 )
 def test_a_file_that_cannot_be_loaded_is_one_line(tmp_path: Path, text: str | None, words: str) -> None:
@@ -486,9 +490,7 @@ def test_a_claim_may_bring_a_comparison_of_its_own() -> None:
     assert own.section == "own"
     [finding] = judge([own], rows(CLOSE))
     assert finding.status == "supported"
-    assert finding.evidence == (
-        "something: +2.000 (95 % interval −0.484 to +4.484, n = 3; expected over −2.000)"
-    )
+    assert finding.evidence == ("something: +2.000 (95 % CI −0.484 to +4.484, n = 3; expected above −2.000)")
 
 
 def test_the_claims_of_the_document_are_judged(tmp_path: Path) -> None:

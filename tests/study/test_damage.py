@@ -207,7 +207,7 @@ def test_a_damaged_list_of_cells_is_made_anew(made, study, tmp_path, capsys, way
         damage(folder / "study.json", way)
     capsys.readouterr()
     assert main(["study", "status", str(folder)]) == 2
-    assert "is no list of cells; `study run` makes it anew" in capsys.readouterr().err
+    assert "is not a list of cells; `study run` writes a new one" in capsys.readouterr().err
     assert main(study) == 0
     assert f"kept in {folder / 'damaged' / 'study.json'}.1" in capsys.readouterr().err
     assert main(["study", "status", str(folder)]) == 0
@@ -371,7 +371,7 @@ def test_a_failure_that_cannot_be_recorded_is_no_end_of_the_study(tmp_path):
     view = Quiet()
     carry_out_all(store, CELLS, view)
     assert [status for status, _ in view.ends] == ["refused", "done"]
-    assert "no record of it can be written: File exists" in view.ends[0][1]
+    assert "the failure cannot be recorded: File exists" in view.ends[0][1]
 
 
 def test_a_study_with_such_a_failure_says_so_by_its_exit_code(study, tmp_path, capsys, monkeypatch):
@@ -383,7 +383,7 @@ def test_a_study_with_such_a_failure_says_so_by_its_exit_code(study, tmp_path, c
     model = f"model={tmp_path / 'own.py'}:make"
     assert main([*study, "--set", model, "width=1.0"]) == 1
     said = capsys.readouterr().err
-    assert "no record of it can be written: Permission denied" in said
+    assert "the failure cannot be recorded: Permission denied" in said
     assert "2 are left" in said
 
 

@@ -65,7 +65,7 @@ def test_only_chooses_among_the_cells():
     ]
     with pytest.raises(InputError, match="no cell of the study two is left"):
         study.cells(only={"loss": "nce"})
-    with pytest.raises(InputError, match="'los' is no axis of the study two; did you mean 'loss'"):
+    with pytest.raises(InputError, match="'los' is not an axis of the study two; did you mean 'loss'"):
         study.cells(only={"los": "ce"})
 
 
@@ -108,7 +108,7 @@ def test_the_shipped_studies():
     human = load_study("human").cells(labels="h.pt")
     assert len(human) == 5 * 7 * 3
     assert human[0].config.noise == "human:h.pt@aggre"
-    with pytest.raises(InputError, match="the study human needs a file of labels; give --labels FILE"):
+    with pytest.raises(InputError, match="the study human needs a label file; give --labels FILE"):
         load_study("human").cells()
 
 
@@ -142,14 +142,14 @@ def test_the_studies_of_a_document():
         ({"axes": {"los": ["ce"]}}, "unknown axis 'los' of the study two; did you mean 'loss'"),
         ({"axes": {"loss": "ce"}}, "the axis 'loss' of the study two is 'ce', expected a list"),
         ({"axes": {"loss": []}}, "expected a list"),
-        ({"axes": {"loss": ["ce", "ce"]}}, "has a value twice"),
-        ({"axes": {"device": ["cpu"]}}, "device is no axis: it says where"),
-        ({"fixed": {"out": "x"}}, "out belongs to a machine"),
+        ({"axes": {"loss": ["ce", "ce"]}}, "has a duplicate value"),
+        ({"axes": {"device": ["cpu"]}}, "device cannot be an axis: it depends on the machine"),
+        ({"fixed": {"out": "x"}}, "out depends on the machine"),
         ({"fixed": {"epoch": 3}}, "unknown setting 'epoch'; did you mean 'epochs'"),
         ({"fixed": {"epochs": "many"}}, "'epochs' is 'many'"),
-        ({"exclude": [{"los": "ce"}]}, "names 'los', which is no axis; did you mean 'loss'"),
-        ({"exclude": {"loss": "ce"}}, "exclude of the study two is no list of tables"),
-        ({"exclude": ["ce"]}, "exclude of the study two is no list of tables; write [[exclude]]"),
+        ({"exclude": [{"los": "ce"}]}, "names 'los', which is not an axis; did you mean 'loss'"),
+        ({"exclude": {"loss": "ce"}}, "exclude of the study two is not a list of tables"),
+        ({"exclude": ["ce"]}, "exclude of the study two is not a list of tables; write [[exclude]]"),
         ({"override": [{"when": "ce", "set": {"lr": 1}}]}, "expected when ="),
         ({"override": [{"when": {"loss": "ce"}, "set": [1]}]}, "expected when ="),
         ({"override": [{"when": {}, "set": {"seed": 3}}]}, "sets 'seed', which is an axis"),
@@ -157,9 +157,9 @@ def test_the_studies_of_a_document():
         ({"recipe": 5}, "recipe of the study two is 5, expected a text"),
         ({"override": [{"when": {"loss": "ce"}}]}, "expected when ="),
         ({"override": [{"when": {"loss": "ce"}, "set": {"lrr": 1}}]}, "unknown setting 'lrr'"),
-        ({"axes": {"loss": ["ce", "1*ce"]}}, "are one and the same run; leave one out"),
+        ({"axes": {"loss": ["ce", "1*ce"]}}, "are the same run; leave one out"),
         ({"axes": {"loss": ["ce", "nec"]}}, "'nec'"),
-        ({"axes": {"seed": list(range(100_001))}}, "has 100,001 cells, expected 100,000 at the most"),
+        ({"axes": {"seed": list(range(100_001))}}, "has 100,001 cells, expected at most 100,000"),
         ({"recipe": "digit"}, "there is no recipe 'digit'"),
     ],
 )

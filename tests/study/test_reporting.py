@@ -83,7 +83,7 @@ def test_a_figure_opens_and_says_what_it_shows(report, name):
     assert re.search(r"\bn = 2\b", whole)
     assert "undefined" not in whole
     assert "NaN" not in whole
-    assert re.search(r"accuracy|per cent|seconds|share|deviation|rank", whole, re.IGNORECASE)
+    assert re.search(r"accuracy|seconds|share|deviation|rank", whole, re.IGNORECASE)
     for loss in ("ce", "nce", "nce+mae"):
         assert any(re.fullmatch(rf"(\d\.\d\d  )?{re.escape(loss)}(  \d\.\d\d)?", text) for text in texts), (
             loss
@@ -147,17 +147,17 @@ def test_every_measure_of_the_hardest_noise(study, report):
     ]
     chosen = [max(run, key=lambda row: row["validation_accuracy"])["test_accuracy"] for run in lines]
     wanted = {
-        "test accuracy, %": np.mean([100 * run[-1]["test_accuracy"] for run in lines]),
-        "chosen epoch, %": 100 * np.mean(chosen),
-        "overfitting gap, points": np.mean(
+        "test accuracy (%)": np.mean([100 * run[-1]["test_accuracy"] for run in lines]),
+        "accuracy at chosen epoch (%)": 100 * np.mean(chosen),
+        "overfitting gap (points)": np.mean(
             [100 * (run[-1]["given_accuracy"] - run[-1]["test_accuracy"]) for run in lines]
         ),
-        "deviation of the last 10 epochs, points": np.mean(
+        "SD over last 10 epochs (points)": np.mean(
             [100 * abs(run[0]["test_accuracy"] - run[1]["test_accuracy"]) / 2**0.5 for run in lines]
         ),
-        "memorized noisy labels, %": np.mean([100 * run[-1]["memorized"] for run in lines]),
+        "memorized noisy labels (%)": np.mean([100 * run[-1]["memorized"] for run in lines]),
         "dead classes": np.mean([sum(share <= 0.01 for share in run[-1]["recall"]) for run in lines]),
-        "seconds per epoch": np.mean([row["train_seconds"] for run in lines for row in run]),
+        "time per epoch (s)": np.mean([row["train_seconds"] for run in lines for row in run]),
     }
     assert {name.removesuffix(" mean") for name in rows["ce"] if name.endswith(" mean")} == wanted.keys()
     for name, value in wanted.items():
@@ -310,7 +310,7 @@ def test_a_report_of_every_family(made_up, tmp_path):
     assert columns == {"clean", "human:CIFAR-10_human.pt@worse", *HUMAN[1:]}
     assert "claims" not in names
     text = (tmp_path / "tables/accuracy-symmetric.md").read_text()
-    assert text.startswith("**Final test accuracy, symmetric noise**")
+    assert text.startswith("**Final test accuracy under symmetric noise**")
 
 
 def test_the_two_best_of_a_column_are_bold_ties_too(made_run, tmp_path):
@@ -320,6 +320,30 @@ def test_the_two_best_of_a_column_are_bold_ties_too(made_run, tmp_path):
     text = (tmp_path / "tables" / "accuracy-symmetric.md").read_text()
     assert re.findall(r"\*\*([\d.]+)\*\*", text) == ["90.00", "80.00", "80.00"]
     assert "| 10.00 |" in text
+
+
+def test_columns_added_to_some_histories_are_in_the_table_of_measures(made_run, tmp_path):
+    """`margin` is in two of three runs of ce and in none of mae; `never` is unknown at the last epoch."""
+    runs = [made_run(loss, seed=seed, epochs=2) for loss in ("ce", "mae") for seed in (1, 2)]
+    margins = {3: [0.9, 0.0123], 4: [0.8, 0.0321]}
+    runs += [
+        made_run("ce", seed=seed, epochs=2, curves={"margin": values, "never": [1, np.nan]})
+        for seed, values in margins.items()
+    ]
+    runs += [made_run("ce", "symmetric:0.2", 1, epochs=2, curves={"elsewhere": [1, 2]})]
+    write_report([Results(runs)], tmp_path, formats=())
+    rows = {row["loss"]: row for row in table(tmp_path, "measures-symmetric")}
+    last = [values[-1] for values in margins.values()]
+    assert float(rows["ce"]["margin mean"]) == pytest.approx(np.mean(last))
+    assert float(rows["ce"]["margin sd"]) == pytest.approx(np.std(last, ddof=1))
+    assert rows["ce"]["margin n"] == "2"
+    assert rows["mae"]["margin mean"] == ""
+    assert rows["ce"]["test accuracy (%) n"] == "4"
+    assert not [name for name in rows["ce"] if name.startswith(("never", "elsewhere"))]
+    text = (tmp_path / "tables" / "measures-symmetric.md").read_text()
+    assert "0.02220 ± 0.01400" in text  # four significant digits
+    assert "Added to the history by a method or callback: margin, over the runs with a value" in text
+    assert "Added to the history" in (tmp_path / "index.html").read_text()
 
 
 def test_one_run_of_one_seed_has_no_spread(made_run, tmp_path):
@@ -498,7 +522,7 @@ def test_errors_of_the_command(refused, tmp_path, study):
     refused([str(tmp_path / "text.md")], "text.md is not a readable Parquet file")
     refused([runs, "--ouf", "x"], "--ouf", "'--out'")
     refused([runs, "--formats", "gif"], "gif", "svg")
-    refused([runs, "--claims", str(tmp_path / "no.py")], "the file of claims", "is not there")
+    refused([runs, "--claims", str(tmp_path / "no.py")], "the claims file", "does not exist")
     refused(
         [runs, "--out", str(tmp_path / "file" / "deep"), "--formats"], "cannot be written into", "file/deep"
     )

@@ -132,7 +132,7 @@ def test_a_study_is_completed_from_a_file_and_exported_as_one(whole, rows, study
     # once more: nothing is written, and nothing is run
     before = files_in(store.folder)
     assert main(["study", "run", *study, "--from", str(file)]) == 0
-    assert f"0 cells from {file}; 3 others of it stay as they are here" in capsys.readouterr().err
+    assert f"0 cells from {file}; 3 others are kept as they are in this folder" in capsys.readouterr().err
     assert files_in(store.folder) == before
 
 
@@ -236,7 +236,7 @@ def test_folders_that_are_done_or_in_use_stay_and_a_damaged_one_is_kept(begun, r
         before = files_in(store.path(CELL)), files_in(store.path(CELLS[1]))
         assert found.restore(store, CELLS[:2]) == (
             set(),
-            [f"0 cells from {file}; 2 others of it stay as they are here"],
+            [f"0 cells from {file}; 2 others are kept as they are in this folder"],
         )
         assert (files_in(store.path(CELL)), files_in(store.path(CELLS[1]))) == before
     # by the command the damaged folder goes aside, and its cell is taken from the file
@@ -355,10 +355,10 @@ def _no_number(row: dict) -> dict:
 @pytest.mark.parametrize(
     ("change", "why"),
     [
-        (_other_settings, "its settings are those of the run "),
+        (_other_settings, "its settings give the id "),
         (_newer_setting, "unknown setting 'brightness'"),
-        (_other_end, "its history does not end as its result says"),
-        (_no_end, "it is done without an epoch"),
+        (_other_end, "its history does not end with the final row of its result"),
+        (_no_end, "it is finished without an epoch"),
         (_nothing_known, "it cannot be read (KeyError: 'identity')"),
         (_no_number, "it cannot be read (ValueError: Out of range float"),
         (lambda row: row | {"status": "won"}, "its status is 'won'"),
@@ -382,7 +382,7 @@ def test_a_row_that_cannot_be_its_cell_is_passed_over_and_the_cell_is_run(
     assert "4 cells, 1 to run" in shown
     assert main(["study", "run", *study, "--from", str(file)]) == 0
     said = capsys.readouterr()
-    assert f"{file}: passed over the run {CELL.run_id}: {why}" in said.err
+    assert f"{file}: skipped the run {CELL.run_id}: {why}" in said.err
     assert f"3 cells from {file}\n" in said.err
     assert "4 of 4 cells done" in said.out
 
@@ -446,14 +446,14 @@ def test_a_file_that_is_of_no_use_is_one_line(rows, study, tmp_path, capsys):
         ([tmp_path / "no.parquet"], "there is no file"),
         ([tmp_path], "is a folder, expected a file"),
         ([tmp_path / "text.parquet"], "is not a readable Parquet file"),
-        ([plain], "is a Parquet file, but none of `noisylabels study export`"),
-        ([none], "shares no cell with the study four: it holds no run"),
+        ([plain], "is a Parquet file, but not one of `noisylabels study export`"),
+        ([none], "shares no cell with the study four: it contains no run"),
         ([other], f"{other} shares no cell with the study four: in its nearest run, "),
-        ([other], "epochs is 3, in the study 2; give the --data and --set that it was made with"),
+        ([other], "epochs is 3, expected 2; repeat the --data and --set of that run"),
         ([good, other], f"{other} shares no cell with the study four"),
-        ([renamed], "under another id; it was changed, or is of another version"),
-        ([good, "--set", "lr=0.5"], "lr is 0.01, in the study 0.5"),
-        ([good, "--data", "cifar10"], "data is 'digits', in the study 'cifar10'"),
+        ([renamed], "under another id; it was edited, or is of another version"),
+        ([good, "--set", "lr=0.5"], "lr is 0.01, expected 0.5"),
+        ([good, "--data", "cifar10"], "data is 'digits', expected 'cifar10'"),
     ):
         for action in ("run", "show"):
             assert main(["study", action, *study, "--from", *map(str, words)]) == 2

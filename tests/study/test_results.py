@@ -15,6 +15,8 @@ import pytest
 from noisylabels.core.checks import InputError
 from noisylabels.study.families import Family, families, noise_label
 from noisylabels.study.results import (
+    LOOP_COLUMNS,
+    NOT_CURVES,
     Results,
     Run,
     accuracy,
@@ -129,6 +131,38 @@ def test_an_old_run_lacks_what_came_later(small_study, tmp_path):
         assert all(chosen_accuracy(other) is not None for other in apart[0.1].runs)
 
 
+def test_the_loop_writes_its_columns_and_no_others(small_study):
+    (results,) = read_results([small_study])
+    for path in small_study.rglob("history.jsonl"):
+        for line in path.read_text().splitlines():
+            assert json.loads(line).keys() == LOOP_COLUMNS
+    assert all(run.curves.keys() | set(NOT_CURVES) == LOOP_COLUMNS for run in results.runs)
+
+
+@pytest.mark.parametrize("form", ["folder", "file"])
+def test_a_column_of_some_runs_and_epochs_only(small_study, tmp_path, form):
+    """A callback's column: in both epochs of one run, from the second on in another, in no other run."""
+    source = shutil.copytree(small_study, tmp_path / "runs")
+    added = {1: [0.5, 0.25], 2: [None, 3]}
+    for seed, values in added.items():
+        path = clean_ce(source, seed) / "history.jsonl"
+        lines = [json.loads(line) for line in path.read_text().splitlines()]
+        for line, value in zip(lines, values, strict=True):
+            line |= {} if value is None else {"weight_norm": value}
+        path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    if form == "file":
+        export(read_rows(source), tmp_path / "all.parquet")
+        source = tmp_path / "all.parquet"
+    (results,) = read_results([source])
+    assert len(results.done) == 12
+    for run in results.done:
+        expected = added.get(run.seed, []) if (run.loss, run.noise) == ("ce", "none") else []
+        values = run.curves.get("weight_norm", np.full(2, np.nan))
+        np.testing.assert_array_equal(values, np.array(expected or [None, None], np.float64))
+        assert run.last("weight_norm") == (expected[-1] if expected else None)
+        assert run.last("test_accuracy") is not None
+
+
 @pytest.fixture
 def began_and_never(small_study, tmp_path):
     """A finished run, one that diverged in its first epoch, and one that could not begin."""
@@ -185,7 +219,7 @@ def test_what_is_no_source(small_study, tmp_path):
     with pytest.raises(InputError, match=r"text\.parquet is not a readable Parquet file"):
         read_results([tmp_path / "text.parquet"])
     pq.write_table(pa.table({"x": [1]}), tmp_path / "other.parquet")
-    with pytest.raises(InputError, match="is a Parquet file, but none of `noisylabels study export`"):
+    with pytest.raises(InputError, match="is a Parquet file, but not one of `noisylabels study export`"):
         read_results([tmp_path / "other.parquet"])
 
 

@@ -215,13 +215,17 @@ def test_a_loss_that_nobody_named_is_chosen_first() -> None:
         (
             {},
             {"by": "test_accuracy"},
-            "trials cannot be judged by 'test_accuracy': test data selects nothing",
+            "trials cannot be compared by 'test_accuracy': test data must not select",
         ),
-        ({}, {"by": "train_loss"}, "there is one criterion"),
+        ({}, {"by": "train_loss"}, "compared by 'train_loss': it is not supported"),
         ({}, {"search": ["lr", "weigths"]}, "unknown thing to search 'weigths'; did you mean 'weights'"),
-        ({"loss": "ce"}, {"search": ["weights"]}, "there is nothing to search in 'ce' by weights"),
+        (
+            {"loss": "ce"},
+            {"search": ["weights"]},
+            "'ce' has nothing to search among weights; add lr to --search",
+        ),
         ({}, {"trials": 0}, "trials is 0, expected an integer of 1 or more"),
-        ({"lr": 0.1}, {}, "search holds another search: its lr is 0.05, this one's 0.1; give another --out"),
+        ({"lr": 0.1}, {}, "search holds another search: its lr is 0.05, expected 0.1; give another --out"),
         ({}, {"search": ["lr"]}, "search holds another search: its search is"),
         ({"out": "full"}, {}, "full is not empty and holds no search"),
     ],
@@ -307,7 +311,9 @@ def test_a_time_budget_ends_a_search_that_goes_on_later(capsys: pytest.CaptureFi
 def test_a_folder_of_something_else_is_one_line(text: str) -> None:
     Path("search").mkdir()
     Path("search/tune.json").write_text(text)
-    with pytest.raises(InputError, match=r"tune.json is no record of a search; restore it, or give another"):
+    with pytest.raises(
+        InputError, match=r"tune.json is not the record of a search; restore it, or give another"
+    ):
         tune(fast(epochs=1), 1)
 
 

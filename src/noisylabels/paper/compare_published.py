@@ -1,8 +1,8 @@
-"""Compare a study's accuracies with published ones, and name every setting that differs.
+"""Compare a study's accuracies with published ones, and list all settings that differ.
 
-A cell of the study is compared with the published accuracies of the same data set (recognized by its class
-names), noise (kind and rate), model, and loss (its terms). Other settings that differ, such as the loss's
-constants, the noise's convention or the weight decay, are named, and so are those that a source leaves out.
+A cell of the study is compared with the published accuracies for the same data set (recognized by its class
+names), noise (kind and rate), model, and loss (its terms). Other settings that differ, such as the constants
+of the loss, the noise convention or the weight decay, are listed, and so are those that a source omits.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ OFFICIAL = {
 }
 """Data set in the literature -> its name in this library."""
 BY_CLASSES = ("CIFAR-10", "CIFAR-100")
-"""Data sets recognized by their class names, whatever the copy is called; the others by their name."""
+"""Data sets recognized by their class names, whatever name the copy has; others are matched by name."""
 
 _HUMAN = {
     "aggre": "aggre",
@@ -46,18 +46,18 @@ _HUMAN = {
     "fine": "noisy100",
 }
 CONVENTIONS = {
-    "plain": "each label by itself",
+    "plain": "independent flips",
     "exact": "an exact share of each class",
     "uniform": "drawn from all classes, including the true one",
-    "parts": "ten parts of the image, a matrix each",
-    "cifar10": "each label by itself",
-    "cifar10,sequential": "pair after pair, exact shares",
-    "cifar100": "each label by itself, within superclasses",
-    "cifar100,sequential": "pair after pair, exact shares, within superclasses",
-    "cifar100-blocks": "each label by itself, within blocks of five classes",
-    "cifar100-blocks,sequential": "pair after pair, exact shares, within blocks of five classes",
+    "parts": "ten image parts with one matrix each",
+    "cifar10": "independent flips",
+    "cifar10,sequential": "exact shares, pair by pair",
+    "cifar100": "independent flips within superclasses",
+    "cifar100,sequential": "exact shares, pair by pair, within superclasses",
+    "cifar100-blocks": "independent flips within blocks of five classes",
+    "cifar100-blocks,sequential": "exact shares, pair by pair, within blocks of five classes",
 }
-"""Key of a convention -> how the noise is applied."""
+"""Key of a noise convention -> description."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class NoiseSetting:
 
     Args:
         dataset, noise_type, rate: as in `Published`.
-        convention: a key of `CONVENTIONS`; empty for noise without one and clean labels; None if unknown.
+        convention: key of `CONVENTIONS`; empty for clean labels and noise without one; None if unknown.
     """
 
     dataset: str
@@ -79,15 +79,15 @@ class NoiseSetting:
 class PublishedComparison:
     """One cell of a study compared with one published accuracy.
 
-    In `compare_paper_with_literature` an accuracy of the paper takes the place of the cell.
+    In `compare_paper_with_literature`, an accuracy of the paper replaces the cell.
 
     Args:
-        loss, noise: of the cell.
-        ours: test accuracy of the last epoch, summarized, in per cent.
+        loss, noise: axes of the cell.
+        ours: summary of the test accuracy at the last epoch, in percent.
         published: the published accuracy.
         contrast: ours minus the published accuracy, in points.
-        differs: setting -> how it differs, in words.
-        unstated: settings that one side does not state.
+        differs: setting -> description of the difference.
+        unstated: settings that one side does not report.
     """
 
     loss: str
@@ -100,7 +100,7 @@ class PublishedComparison:
 
 
 def dataset_of(results: Results) -> str | None:
-    """Return the literature's name of a study's data set, or None if no published accuracy is on it.
+    """Return the literature's name of a study's data set, or None if it has no published accuracies.
 
     CIFAR-10 and CIFAR-100 are recognized by their class names, in any order; other sets by their names.
     """
@@ -114,7 +114,7 @@ def dataset_of(results: Results) -> str | None:
 
 
 def noise_setting(dataset: str, noise: str) -> NoiseSetting | None:
-    """Return a noise of this library in the literature's terms, or None if the literature has none like it.
+    """Return a noise of this library in the literature's terms, or None if it has no counterpart there.
 
     >>> noise_setting("CIFAR-10", "symmetric:0.4@exact")
     NoiseSetting(dataset='CIFAR-10', noise_type='symmetric', rate=0.4, convention='exact')
@@ -141,7 +141,7 @@ def noise_setting(dataset: str, noise: str) -> NoiseSetting | None:
 
 
 def _convention(dataset: str, stage: Stage) -> str | None:
-    """Return the key of `CONVENTIONS` of a stage, or None if it flips other classes than the literature."""
+    """Return the key of `CONVENTIONS` for a stage, or None if it flips other classes than the literature."""
     named = next((q for q in stage.qualifiers if q in kind_of(stage).conventions), "")
     if stage.kind != "asymmetric":
         return named or "plain"
@@ -158,7 +158,7 @@ def _fold(name: str) -> str:
 # The settings of the two sides of a comparison
 
 Settings = dict[str, str | None]
-"""Setting -> its value in words; None where a source does not state it."""
+"""Setting -> value as text; None if the source does not report it."""
 
 _STATED = (
     "optimizer", "lr", "momentum", "weight_decay", "batch_size", "schedule", "clip", "augment", "precision",
@@ -185,7 +185,7 @@ def _our_settings(run: Run, data: str, setting: NoiseSetting) -> Settings:
         "batch_size": number(config["batch_size"]),
         "schedule": str(config["schedule"]),
         "clip": number(config["clip"]),
-        # as `default_augment` has it for color and for gray images
+        # the defaults of `default_augment` for color and gray images
         "augment": {"auto": "crop:4+flip" if photographs else "none"}.get(augment, augment),
         "precision": "float32" if config["precision"] == "float32" else "mixed",
         "other settings": ", ".join(_other_settings(config)),
@@ -233,20 +233,20 @@ _TITLES = {
     "augment": "augmentation",
     "epoch": "metric",
 }
-_NAMES = {"noise": "how the noise is applied", "epoch": "which epoch"}
+_NAMES = {"noise": "noise convention", "epoch": "reported epoch"}
 
 
 def _compare_settings(
     ours: Settings, theirs: Settings, who: tuple[str, str]
 ) -> tuple[dict[str, str], tuple[str, ...]]:
-    """Return how the settings of two sides differ, in words, and which of them one side does not state."""
+    """Return descriptions of the settings that differ, and the settings that one side does not report."""
     differs, unstated = {}, []
     for name, mine in ours.items():
         other = theirs[name]
         title = _TITLES.get(name, name)
         if name == "epoch":
             mine, other = (f"{value} epoch" if value else None for value in (mine, other))
-        if name == "loss" and other is None:  # decides whether the accuracies are comparable: not for a note
+        if name == "loss" and other is None:  # essential for the comparison: listed even if unknown
             differs[name] = f"loss: {who[0]} {mine}, {who[1]} with unknown constants"
         elif mine is None or other is None:
             unstated.append(_NAMES.get(name, title))
@@ -265,12 +265,12 @@ def _model_of(row: Published) -> str:
 
 def _our_model(run: Run) -> str | None:
     name, side = str(run.config["model"]), run.config.get("image_size") or 32
-    # auto is cnn8 for the literature's data sets, whose images are not below 16x16 unless they are made so
+    # "auto" is cnn8 for the literature's data sets, whose images have at least 16x16 pixels unless resized
     return MODELS.get("cnn8" if name == "auto" and side >= 16 else name)
 
 
 def percent(summary: Summary) -> Summary:
-    """Return a summary of shares in per cent."""
+    """Convert a summary of shares to percent."""
     values = (summary.mean, summary.deviation, summary.low, summary.high)
     mean, deviation, low, high = (None if value is None else 100 * value for value in values)
     assert mean is not None
@@ -278,9 +278,9 @@ def percent(summary: Summary) -> Summary:
 
 
 def as_summary(row: Published) -> Summary:
-    """Return a published accuracy as a summary of one run if the number of runs is not stated.
+    """Return a published accuracy as a summary; an unknown number of runs counts as one.
 
-    A deviation over an unknown number of runs then does not count.
+    A deviation over an unknown number of runs is therefore not used.
     """
     return Summary(row.mean, row.deviation, None, None, row.runs or 1)
 
@@ -288,14 +288,14 @@ def as_summary(row: Published) -> Summary:
 def compare_published(results: Results, collection: str | None = None) -> list[PublishedComparison]:
     """Compare each cell with each published accuracy of the same data set, noise, loss and model.
 
-    Losses are the same if they have the same terms; constants that differ or are unknown are in `differs`.
+    Losses match if they have the same terms; constants that differ or are unknown are listed in `differs`.
 
     Args:
         results: of one data set and model.
         collection: "paper" or "literature"; None for both.
 
     Returns:
-        In the order of the results' losses and noises, the paper first.
+        The comparisons, in the order of the results' losses and noises, the paper first.
     """
     dataset = dataset_of(results)
     model = _our_model(results.runs[0]) if results.runs else None
@@ -324,9 +324,9 @@ def compare_published(results: Results, collection: str | None = None) -> list[P
 
 
 def compare_paper_with_literature() -> list[PublishedComparison]:
-    """Compare each accuracy of the paper with the literature's for the same noise, loss and model.
+    """Compare each accuracy of the paper with those of the literature for the same noise, loss and model.
 
-    The paper's accuracies are `ours` in the comparisons.
+    In these comparisons `ours` is the paper's accuracy.
     """
     literature = published(collection="literature", dataset="CIFAR-10")
     found = []
@@ -351,18 +351,18 @@ def compare_paper_with_literature() -> list[PublishedComparison]:
 
 
 def explain_no_comparison(results: Results) -> str:
-    """Return one sentence on why no published accuracy is comparable; empty if one is."""
+    """Return one sentence on why no published accuracy is comparable, or empty text if one is."""
     if compare_published(results):
         return ""
     dataset = dataset_of(results)
     if dataset is None:
         known = ", ".join(OFFICIAL)
-        return f"No published results to compare with: {results.data} is none of {known}."
+        return f"No published results to compare with: the data set {results.data} is none of {known}."
     what = str(results.runs[0].config["model"])
     if _our_model(results.runs[0]) is None:
         models = ", ".join(filter(None, dict.fromkeys(_model_of(row) for row in published(dataset=dataset))))
         return (
-            f"No published results to compare with: those on {dataset} use {models}, and none uses the model "
+            f"No published results to compare with: those on {dataset} use {models}; none uses the model "
             f"{what}."
         )
     return (

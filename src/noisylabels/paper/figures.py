@@ -1,6 +1,6 @@
-"""Figures of the paper that not every study needs: normalization, gap, stability, synergy.
+"""Figures specific to the paper: effect of normalization, overfitting gap, stability, synergy.
 
-Each function yields one kind, one figure per family of noises, and none where nothing was measured. What the
+Each function yields one kind of figure, one per noise family, and none where nothing was measured. What the
 paper shows at its highest rate, 0.8 or 0.4, is shown at the highest rate that was run.
 """
 
@@ -47,7 +47,7 @@ def normalization(results: Results, theme: Theme) -> Iterator[Figure]:
         if drawn:
             yield Figure(
                 file_name("normalization", family.key),
-                f"What normalization does, {noise_label(noise)}",
+                f"Effect of normalization, {noise_label(noise)}",
                 f"Test accuracy by epoch, mean {SPREAD}; {runs_each(results, legend, [noise])}.",
                 drawn,
             )
@@ -61,15 +61,15 @@ def gaps(results: Results, theme: Theme) -> Iterator[Figure]:
         gap,
         "gap",
         "Overfitting gap",
-        "accuracy on the given labels − test accuracy",
-        "Training accuracy on the given labels minus test accuracy, last epoch; above 0, noisy labels are "
-        "memorized.",
+        "training accuracy on given labels − test accuracy",
+        "Training accuracy on the given labels minus test accuracy, at the last epoch. A positive gap "
+        "indicates memorized noisy labels.",
         SHARE,
     )
 
 
 def stability(results: Results, theme: Theme) -> Iterator[Figure]:
-    """Yield the deviation of the test accuracy over the last epochs (Figures 4b and 7b)."""
+    """Yield the standard deviation of the test accuracy over the last epochs (Figures 4b and 7b)."""
     return _at_the_highest_rate(
         results,
         theme,
@@ -77,7 +77,8 @@ def stability(results: Results, theme: Theme) -> Iterator[Figure]:
         "stability",
         "Training stability",
         "standard deviation of test accuracy",
-        f"Deviation of the test accuracy over the last {LAST_EPOCHS} epochs of a run; small is stable.",
+        f"Sample standard deviation of the test accuracy over the last {LAST_EPOCHS} epochs of a run; lower "
+        "is more stable.",
         ".2%",
     )
 
@@ -101,13 +102,13 @@ def _at_the_highest_rate(
             yield Figure(
                 file_name(kind, family.key),
                 f"{title}, {noise_label(noise)}",
-                f"{caption} Ticks are runs, points their mean {SPREAD}; {n}.",
+                f"{caption} Ticks are single runs, points are means {SPREAD}; {n}.",
                 [dots_of(values, theme, x_title, format=format)],
             )
 
 
 def synergy(results: Results, theme: Theme) -> Iterator[Figure]:
-    """Yield sums of an active and a passive loss with their two parts (Figures 5 and 7c to 7f)."""
+    """Yield each sum of an active and a passive loss with its two components (Figures 5 and 7c to 7f)."""
     sums = [(loss, inner) for loss in results.losses if len(inner := loss_family(loss).parts) == 2]
     for family in results.families:
         if len(family.rates) < 2:
@@ -124,8 +125,8 @@ def synergy(results: Results, theme: Theme) -> Iterator[Figure]:
         least = min(row.get("low", row["y"]) for rows in drawn.values() for row in rows)
         yield Figure(
             file_name("synergy", family.key),
-            f"A sum and its parts, {family.title.lower()}",
-            f"Test accuracy of the last epoch, mean {SPREAD}; {runs_each(results, legend, family.noises)}.",
+            f"Combined losses and their components, {family.title.lower()}",
+            f"Test accuracy at the last epoch, mean {SPREAD}; {runs_each(results, legend, family.noises)}.",
             [
                 lines(
                     loss,

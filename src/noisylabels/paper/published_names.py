@@ -1,8 +1,8 @@
-"""The names of published methods as loss expressions of this library, with the constants of their sources.
+"""Map names of published methods to loss expressions of this library, with the constants of their sources.
 
-A name such as NCE+MAE states what is summed but not the weights, and implementations differ in what they
-call MAE. So a method has a shape, given by its name, and an expression only where the source or its code
-states the constants.
+A name such as NCE+MAE gives the terms of a sum but not the weights, and implementations define MAE
+differently. A method therefore has a shape, given by its name, and an expression only if the source or its
+code states the constants.
 """
 
 from __future__ import annotations
@@ -54,25 +54,25 @@ SHAPES = {
     "PHuber-CE": "phuber_ce",
     "Linear": "mae",
 }
-"""Method, without text in parentheses or after a blank -> an expression of the same terms."""
+"""Method name up to the first parenthesis or space -> an expression with the same terms."""
 
 NO_LOSS = {
-    "trains in two phases: negative, then positive learning": ("NLNL",),
-    "gradients clipped by the loss, from another base than cross entropy": ("PHuber-GCE tau=10",),
-    "a loss that its source changes, by what the table does not say": (
+    "trains in two phases: negative learning, then positive learning": ("NLNL",),
+    "clips gradients through a loss that is not based on cross entropy": ("PHuber-GCE tau=10",),
+    "a modified loss; the table does not state the modification": (
         "AGCE-shift", "AGCE-rescale", "MAE-shift", "MAE-rescale",
         "Negative-LS",
         "F-Div",
         "IDO",
     ),
     "estimates a transition matrix": ("Forward-T", "T-Revision", "VolMinNet"),
-    "selects or relabels examples, two networks, or semi-supervised": (
+    "selects or relabels examples, trains two networks, or is semi-supervised": (
         "Co-teaching", "Co-teaching+", "JoCoR", "DivideMix", "CORES*", "CAL", "PES(semi)", "Proto-semi",
         "CE_eps+MAE(Semi)",
     ),
     "keeps state per example": ("ELR", "ELR+", "SOP", "SOP+"),
 }  # fmt: skip
-"""Reason why a published method is no loss of this library -> the methods."""
+"""Reason why published methods cannot be expressed as a loss of this library -> the methods."""
 
 _SETS = {"CIFAR-10": "cifar10", "CIFAR-10N": "cifar10", "CIFAR-100": "cifar100", "CIFAR-100N": "cifar100"}
 _OTHER_SETS = {"WebVision-mini top1": "webvision", "ILSVRC12(from WebVision-mini) top1": "webvision"}
@@ -88,13 +88,13 @@ _ALWAYS = {
     "PHuber-CE tau=50": "phuber_ce(tau=50)",
     **{f"GCE(q={q})": f"gce(q={q})" for q in ("0.3", "0.5", "0.7", "0.9")},
 }
-"""Methods whose name states every constant."""
+"""Methods whose names determine all constants."""
 
 _EVERYWHERE = {"MAE": "mae", "GCE": "gce", "FL": "fl@ma2020", "AUL": "aul", "AGCE": "agce"}
-"""Losses in the code of Wang et al. 2024, the same for CIFAR-10 and CIFAR-100."""
+"""Losses with the same constants for CIFAR-10 and CIFAR-100 in the code of Wang et al. 2024."""
 
 _NOTES = {
-    "LDR-KL": "their code divides softplus of the logits by its mean first",
+    "LDR-KL": "their code first divides softplus of the logits by its mean",
     "CE+grad-clipping": "gradient clipping",
 }
 _LDR = {"cifar10": "ldr_kl(c=0.1,lam=10)", "cifar100": "ldr_kl(c=0.1,lam=1)", "clothing1m": "ldr_kl(c=0.1)"}
@@ -119,7 +119,7 @@ class PublishedMethod:
 def shape_of(expression: str) -> tuple[tuple[str, tuple[str, ...]], ...] | None:
     """Return the names of a loss's terms and wrappers, without constants; None if it cannot be read.
 
-    The user's own code is not imported: an expression may come from the folder of somebody else's run.
+    User code is not imported: the expression may come from an untrusted run folder.
 
     >>> shape_of("nce + 4*agce(a=6,q=1.5)") == shape_of("agce+nce")
     True
@@ -132,16 +132,16 @@ def shape_of(expression: str) -> tuple[tuple[str, tuple[str, ...]], ...] | None:
 
 
 def published_method(row: Published) -> PublishedMethod | None:
-    """Return a published row's method as a loss of this library, or None if it is none of them.
+    """Return a published row's method as a loss of this library, or None if it is not a loss.
 
     Raises:
-        InputError: a method that is neither in `SHAPES` nor in `NO_LOSS`.
+        InputError: the method is neither in `SHAPES` nor in `NO_LOSS`.
     """
     if any(row.method in methods for methods in NO_LOSS.values()):
         return None
     name = row.method if row.method in SHAPES else re.split(r"[( ]", row.method, maxsplit=1)[0]
     if name not in SHAPES:
-        raise InputError(f"the method {row.method!r} is not known; enter it in SHAPES or NO_LOSS")
+        raise InputError(f"unknown method {row.method!r}; add it to SHAPES or NO_LOSS")
     shape = shape_of(SHAPES[name])
     assert shape is not None
     text, note = _with_constants(row)
@@ -154,12 +154,12 @@ def published_method(row: Published) -> PublishedMethod | None:
 def _read(text: str) -> Loss | None:
     try:
         return loss(text)
-    except InputError:  # constants of which we have no loss
+    except InputError:  # constants that no loss of this library accepts
         return None
 
 
 def _with_constants(row: Published) -> tuple[str | None, str]:
-    """Return the expression with the constants of its source, None if unknown, and the note of its preset."""
+    """Return the expression with the source's constants (None if unknown) and the note of its preset."""
     if row.method in _ALWAYS:
         return _ALWAYS[row.method], ""
     family = row.source.constants
@@ -177,7 +177,7 @@ def _with_constants(row: Published) -> tuple[str | None, str]:
 
 
 def _wang2024(row: Published, key: str) -> str | None:
-    """Return the expression in config.py of their code, where no preset of the method's name has it."""
+    """Return the expression of config.py in their code, for methods without a preset of that name."""
     method, rate = row.method, row.rate or 0.0
     cifar = key in ("cifar10", "cifar100")
     if method in _EVERYWHERE and cifar:
@@ -187,7 +187,7 @@ def _wang2024(row: Published, key: str) -> str | None:
     if method == "LDR-KL":
         return _LDR.get(key)
     if method == "CE+LC" and key == "cifar10" and row.noise_type in ("clean", "symmetric") and rate < 0.5:
-        return "logit_clip@cifar10_sym"  # with other thresholds their code clips to another norm than it
+        return "logit_clip@cifar10_sym"  # with other thresholds, their code clips to a different norm
     if method in ("CE_eps+MAE", "FL_eps+MAE"):
         text = _eps_softmax(row, key, rate)
         # their eps-softmax of the focal loss has gamma 0.1, detached as in all their focal losses
@@ -198,14 +198,14 @@ def _wang2024(row: Published, key: str) -> str | None:
 
 
 def _eps_softmax(row: Published, key: str, rate: float) -> str | None:
-    """Return eps-softmax's CE + MAE with the constants for a noise; clean labels are symmetric noise of 0."""
+    """Return eps-softmax's CE + MAE with the constants for a noise; clean labels count as symmetric noise."""
     if key == "cifar100" and row.noise_type == "clean":
         return "0.1*eps_softmax(ce,m=1e4)+mae"
     kind = {"clean": "sym", "symmetric": "sym", "asymmetric": "asym", "instance-dependent": "instance"}.get(
         row.noise_type, ""
     )
     if key == "cifar100" and kind == "instance":
-        kind = "sym"  # in their code dependent noise goes with symmetric noise of the same rate
+        kind = "sym"  # their code uses the constants of symmetric noise at the same rate
     percent = f"{round(100 * rate)}"
     options = [key, f"{key}_{kind}", f"{key}_{kind}{percent}"]
     found = next((option for option in options if option in PRESETS["eps_softmax"]), None)

@@ -1,4 +1,4 @@
-"""Tables that compare a study with the paper and the literature, and the paper with the literature."""
+"""Tables that compare a study, or the paper itself, with published accuracies."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ from noisylabels.study.families import CLEAN, Family, noise_label
 from noisylabels.study.results import Results, accuracy
 
 _HOW = (
-    "Test accuracy of the last epoch in %, mean ± sample standard deviation. The 95 % interval of the "
-    "difference is Welch's where both sides state a deviation and a number of runs; where only one does, the "
-    "other is assumed to have the same deviation, and a number without a count to be one run. Within the "
-    "spread: the interval contains 0."
+    "Test accuracy (%) at the last epoch, mean ± sample standard deviation. The 95 % confidence interval of "
+    "the difference is Welch's where both sides report a standard deviation and a number of runs. Where only "
+    "one does, the other is assumed to have the same standard deviation; an accuracy without a number of "
+    "runs counts as one run. Not significant: the interval contains 0."
 )
 
 
 def comparison_tables(results: Results) -> tuple[list[Table], str]:
-    """Return tables that compare results with the paper and the literature, or one sentence why none does.
+    """Return tables that compare results with the paper and the literature, or the reason why none can.
 
     Args:
         results: of one data set and model.
 
     Returns:
-        One table per family of noises for the paper, then one for the literature, and an empty text; or no
-        table and the sentence.
+        The tables (one per noise family for the paper, then one for the literature) and an empty text; or no
+        table and a sentence with the reason.
     """
     made = paper_tables(results)
     table = literature_table(results)
@@ -39,11 +39,11 @@ def comparison_tables(results: Results) -> tuple[list[Table], str]:
 
 
 def paper_tables(results: Results) -> list[Table]:
-    """Return one table per family of noises: ours, the paper's, the difference and its interval."""
+    """Return one table per noise family: our accuracy, the paper's, the difference and its interval."""
     pairs = compare_published(results, "paper")
     made, shown = [], set()
     for family in results.families:
-        # clean data belong to every family; once is enough
+        # clean data belong to every family but are compared once
         noises = [noise for noise in family.noises if noise not in shown]
         shown |= {CLEAN}
         there = [pair for pair in pairs if pair.noise in noises]
@@ -73,29 +73,33 @@ def _paper_table(
     slug = "".join(c if c.isalnum() else "-" for c in family.key).strip("-")
     return Table(
         f"comparison-paper-{slug}",
-        f"{family.title}: {results.data}, compared with the paper's CIFAR-10",
-        ("loss", "noise", "ours", "the paper's", "difference", "95 % interval", "verdict", "differs in"),
+        f"{family.title}: ours on {results.data} versus the paper on CIFAR-10",
+        ("loss", "noise", "ours", "paper", "difference", "95 % CI", "verdict", "settings that differ"),
         rows,
         " ".join(filter(None, notes)),
     )
 
 
 def literature_table(results: Results) -> Table | None:
-    """Return one row per comparison with the literature, with the sources below; None if there is none."""
+    """Return one row per comparison with the literature and the references; None without comparisons."""
     pairs = compare_published(results, "literature")
     if not pairs:
         return None
     return _literature_table(
-        "comparison-literature", f"{results.title}, compared with the literature", "ours", pairs, noise_label
+        "comparison-literature",
+        f"{results.title}: comparison with the literature",
+        "ours",
+        pairs,
+        noise_label,
     )
 
 
 def paper_literature_table() -> Table:
-    """Return the comparison of the paper's accuracies with the literature's for the same model."""
+    """Return a table of the paper's accuracies and the literature's for the same model."""
     return _literature_table(
         "comparison-paper-literature",
-        "The paper compared with the literature: CIFAR-10, 8-layer CNN",
-        "the paper's",
+        "The paper versus the literature: CIFAR-10, 8-layer CNN",
+        "paper",
         compare_paper_with_literature(),
         str,
     )
@@ -136,14 +140,14 @@ def _literature_table(
         ours,
         "published",
         "difference",
-        "95 % interval",
+        "95 % CI",
         "verdict",
     )
-    return Table(name, title, (*columns, "differs in"), rows, " ".join(filter(None, notes)))
+    return Table(name, title, (*columns, "settings that differ"), rows, " ".join(filter(None, notes)))
 
 
 def _numbers(pair: PublishedComparison) -> tuple[Cell, ...]:
-    """Return both accuracies, the difference, its interval and the verdict."""
+    """Return the cells of both accuracies, the difference, its interval and the verdict."""
     ours, row, contrast = pair.ours, pair.published, pair.contrast
     known = contrast.low is not None and contrast.high is not None
     interval = f"{contrast.low:+.2f} to {contrast.high:+.2f}" if known else None
@@ -157,21 +161,21 @@ def _numbers(pair: PublishedComparison) -> tuple[Cell, ...]:
 
 
 def _differences(pairs: Sequence[PublishedComparison]) -> tuple[list[list[str]], list[str]]:
-    """Return the differences of each pair that not all pairs share, and those that all share."""
+    """Return the setting differences specific to each pair, and those that all pairs share."""
     common = [word for word in pairs[0].differs.values() if all(word in p.differs.values() for p in pairs)]
     return [[word for word in pair.differs.values() if word not in common] for pair in pairs], common
 
 
 def _in_all(common: Sequence[str]) -> str:
-    return f"In every row: {'; '.join(common)}." if common else ""
+    return f"Settings that differ in every row: {'; '.join(common)}." if common else ""
 
 
 def _not_stated(pairs: Sequence[PublishedComparison], who: str) -> str:
-    """Return which settings a source does not state, in every row or in some."""
+    """Return a sentence that lists the settings a source does not state, in all rows or in some."""
     always = [name for name in pairs[0].unstated if all(name in pair.unstated for pair in pairs)]
     sometimes = dict.fromkeys(name for pair in pairs for name in pair.unstated if name not in always)
     words = [*always, *(f"{name} (in some rows)" for name in sometimes)]
-    return f"Not stated by {who}: {', '.join(words)}." if words else ""
+    return f"Not reported by {who}: {', '.join(words)}." if words else ""
 
 
 def _sources(sources: Iterable[Source]) -> str:

@@ -1,4 +1,4 @@
-"""Add the paper's parts to a study's report: its claims, figures, numbering and published accuracies."""
+"""Add the paper's claims, figures, numbering and published accuracies to a study's report."""
 
 from __future__ import annotations
 
@@ -39,29 +39,33 @@ NUMBERS = {
 
 
 def paper_sections(results: Results, theme: Theme, claims: Sequence[Claim] = ()) -> list[Section]:
-    """Return the sections of a study's report together with the paper's.
+    """Return the sections of a study's report, extended by those of the paper.
 
     Args:
         results: of one data set and model.
-        theme: the look of the losses.
-        claims: the user's own, tested after the paper's.
+        theme: colors and line styles of the losses.
+        claims: user-defined claims, tested after the paper's.
     """
     found = {section.name: section for section in study_sections(results, theme, [*OBSERVATIONS, *claims])}
     before = figure_blocks(results, theme, gaps, stability)
     found["overfitting"] = replace(
         found["overfitting"],
-        title="Overfitting, stability, memorization",
+        title="Overfitting, stability, memorization, epoch selection",
         blocks=[*before, *found["overfitting"].blocks],
     )
-    found["tested"] = replace(found["tested"], title="Claims of the paper, tested")
+    found["tested"] = replace(found["tested"], title="Tests of the paper's claims")
     follow = {
         "overfitting": [
             Section(
                 "normalization",
-                "What normalization does",
+                "Effect of normalization",
                 blocks=figure_blocks(results, theme, normalization),
             ),
-            Section("synergy", "Sums and their parts", blocks=figure_blocks(results, theme, synergy)),
+            Section(
+                "synergy",
+                "Combined losses and their components",
+                blocks=figure_blocks(results, theme, synergy),
+            ),
         ],
         "tested": [_comparison(results)],
     }
@@ -73,7 +77,7 @@ def paper_sections(results: Results, theme: Theme, claims: Sequence[Claim] = ())
 
 
 def numbered(block: Block) -> Block:
-    """Return a table or figure with its number in the paper, if it has one, in the title."""
+    """Return a table or figure with its number in the paper, if any, added to the title."""
     number = NUMBERS.get(block.name)
     return replace(block, title=f"{block.title} ({number})") if number else block
 

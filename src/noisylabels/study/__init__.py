@@ -1,4 +1,4 @@
-"""Studies: many runs of one question. A grid of configurations, who carries them out, where they are kept."""
+"""Studies of many runs: a grid of configurations, executors that run them, and a store of the results."""
 
 from noisylabels.study.grid import Cell, Study, load_study, studies
 from noisylabels.study.store import Store, export, read_rows

@@ -1,7 +1,7 @@
-"""Claims about a study's results, judged: supported, contradicted, undecided or not measured.
+"""Test claims about a study's results: supported, contradicted, undecided or not measured.
 
-A claim is a sentence and the differences that are expected if it is true, in the terms of `expectations`. A
-user's file defines claims as functions under `@claim`. See docs/claims.md.
+A claim is a sentence with the differences that it implies, expressed by `expectations`. Users define claims
+as functions decorated with `@claim` in a Python file. See docs/claims.md.
 """
 
 from __future__ import annotations
@@ -73,19 +73,19 @@ Expected = Expectation | Sometimes | Pooled | Comparison
 Expects = Sequence[Expected] | Callable[[Results], Sequence[Expected]]
 
 OWN = "own"
-"""The section of a user's claims."""
+"""Section of user-defined claims."""
 
 
 @dataclass(frozen=True)
 class Claim:
-    """A sentence about results, and what is expected of them if it is true.
+    """A statement about results, and the expectations that must hold if it is true.
 
     Args:
-        name: short, for tables.
-        section: of the text that makes the claim, such as "4.2" of a paper; "own" for a user's.
+        name: short name for tables.
+        section: section of the text that makes the claim, such as "4.2"; "own" for user-defined claims.
         statement: one sentence.
-        expected: all of it must hold; or a function of the results that returns such a list.
-        file: where the function comes from, if it is a user's.
+        expected: expectations that must all hold, or a function from results to such a list.
+        file: the user's file that defines the claim, if any.
     """
 
     name: str
@@ -97,13 +97,13 @@ class Claim:
 
 @dataclass(frozen=True)
 class Finding:
-    """What results say to a claim.
+    """The verdict on a claim.
 
     Args:
         claim: the claim.
         status: supported, contradicted, undecided or not measured.
-        evidence: one sentence: the comparison that decides, or decides least, and how many there are.
-        comparisons: all of them.
+        evidence: one sentence: counts of the comparisons and the one that determines the verdict.
+        comparisons: all comparisons.
     """
 
     claim: Claim
@@ -115,7 +115,7 @@ class Finding:
 def claim(
     name: str, statement: str, section: str = OWN
 ) -> Callable[[Callable[[Results], Sequence[Expected]]], Claim]:
-    """Make a claim of a function from results to a list of expectations.
+    """Turn a function from results to a list of expectations into a claim.
 
     >>> from noisylabels.study.results import accuracy
     >>> @claim("gce-wins", "GCE is more accurate than CE.")
@@ -135,23 +135,23 @@ def claim(
 
 
 def judge(claims: Iterable[Claim], results: Results) -> list[Finding]:
-    """Return what results say to each claim.
+    """Return the verdict on each claim.
 
-    A claim is supported if everything that it expects is; contradicted if one of its comparisons lies wholly
-    outside what is expected, or for `sometimes` if all do; not measured if neither, and a run is missing; and
-    otherwise undecided. A comparison that decides alone (a counterexample, or an example of `sometimes`) is
-    held to the confidence ``1 - 0.05 / m``, m the comparisons of the claim (Bonferroni). Between
-    claims nothing is corrected.
+    A claim is supported if all its expectations are; contradicted if the interval of one comparison (of all,
+    for `sometimes`) lies entirely outside the expected range; not measured if neither holds and runs are
+    missing; otherwise undecided. A comparison that decides alone (a counterexample, or an example for
+    `sometimes`) is tested at the confidence level ``1 - 0.05 / m`` for m comparisons of the claim
+    (Bonferroni). There is no correction across claims.
 
     Raises:
-        InputError: what a user's claim does or returns is wrong.
+        InputError: a user-defined claim fails or returns something else than expectations.
     """
     return [_judge(claim, results) for claim in claims]
 
 
 @dataclass(frozen=True)
 class _Group:
-    """What is judged together: all of the comparisons must hold, or one."""
+    """Comparisons tested together: all must hold, or at least one (`one`)."""
 
     one: bool
     comparisons: list[Comparison]
@@ -167,15 +167,15 @@ class _Group:
             return "not measured"
         return together if set(usual) == {together} else "undecided"
 
-    def telling(self, status: Status, alone: float) -> tuple[Comparison, float]:
-        """Return the comparison that bears the status, and the confidence it is held to."""
+    def decisive(self, status: Status, alone: float) -> tuple[Comparison, float]:
+        """Return the comparison that determines the status, and the confidence level of its test."""
         measured = [c for c in self.comparisons if c.values]
         decisive = "supported" if self.one else "contradicted"
         together = "contradicted" if self.one else "supported"
         bearing, held = measured, CONFIDENCE
         if status == decisive:
             bearing, held = [c for c in measured if c.status(alone) == decisive], alone
-        elif status == "undecided":  # most tellingly what decides at 95 %, and not at what it is held to
+        elif status == "undecided":  # preferably one that is decided at 95 % but not after the correction
             nearly = [c for c in measured if c.status() == decisive]
             bearing = nearly or [c for c in measured if c.status() != together]
             held = alone if nearly else CONFIDENCE
@@ -192,34 +192,35 @@ def _judge(claim: Claim, results: Results) -> Finding:
     status = next(word for word in order if word in statuses)
     counts = {word: sum(c.status() == word for c in measured) for word in _ORDER}
     verdicts = ", ".join(f"{count} {word}" for word, count in counts.items() if count)
-    tally = f"of {len(measured)} comparisons {verdicts}"
+    count = f"{len(measured)} comparison{'' if len(measured) == 1 else 's'}"
+    tally = f"{count}: {verdicts}"
     if status == "not measured":
         missing = some([word for comparison in comparisons for word in comparison.missing])
-        evidence = f"missing: {missing}" + (f"; else {tally}" if measured else "")
+        evidence = f"missing: {missing}" + (f"; {tally}" if measured else "")
         return Finding(claim, status, evidence, tuple(comparisons))
     bearing = [group for group, word in zip(groups, statuses, strict=True) if word == status]
     bearing = [group for group in bearing if not group.one] or bearing
-    chosen, held = min((group.telling(status, alone) for group in bearing), key=lambda pair: pair[0].room)
+    chosen, held = min((group.decisive(status, alone) for group in bearing), key=lambda pair: pair[0].room)
     evidence = chosen.text(held)
     if len(comparisons) > 1:
         introduced = _INTRODUCED[status]
         if status == "supported" and bearing[0].one:
-            introduced = "an example"
+            introduced = "example"
         elif status == "undecided" and held > CONFIDENCE:
-            introduced = "not sure enough"
+            introduced = "not significant after the correction"
         evidence = f"{tally}; {introduced}: {evidence}"
     return Finding(claim, status, evidence, tuple(comparisons))
 
 
 _INTRODUCED = {
-    "supported": "the narrowest",
-    "contradicted": "against it",
-    "undecided": "not decided",
+    "supported": "smallest margin",
+    "contradicted": "contradicted by",
+    "undecided": "for example",
 }
 
 
 def _guarded(claim: Claim, results: Results) -> list[_Group]:
-    """Return the comparisons of a claim; an error in a user's code is one line."""
+    """Return the comparisons of a claim; report an error in the user's code in one line."""
     try:
         expected = claim.expected(results) if callable(claim.expected) else claim.expected
         _check_expected(claim, expected)
@@ -256,16 +257,16 @@ def _short(value: object) -> str:
 # Tables -------------------------------------------------------------------------------------------
 
 
-def claims_table(findings: Sequence[Finding], name: str = "claims", title: str = "Claims, tested") -> Table:
-    """Return findings as a table: claim, verdict, section, evidence; what was not measured comes last."""
+def claims_table(findings: Sequence[Finding], name: str = "claims", title: str = "Tests of claims") -> Table:
+    """Return findings as a table: claim, verdict, section, evidence; claims not measured come last."""
     counts = {word: sum(f.status == word for f in findings) for word in _ORDER}
     tally = ", ".join(f"{count} {word}" for word, count in counts.items())
     note = (
-        f"{tally}. Differences are taken seed by seed and n counts seeds; intervals are Student's, 95 % "
-        f"where none other is said. Where one comparison of several decides a claim it is held to more "
-        f"(Bonferroni). A deviation counts as one unit of the last digit shown at least. "
-        f"Between the {len(findings)} claims nothing is corrected: where in truth there is no difference, "
-        f"about one claim in forty still comes out supported and as many contradicted."
+        f"{tally}. Differences are paired by seed, and n is the number of seeds. Confidence intervals (CI) "
+        "are Student's t at 95 % unless another level is stated; where one of several comparisons decides a "
+        "claim, its level is Bonferroni-corrected. A standard deviation counts as at least one unit of the "
+        f"last digit shown. There is no correction across the {len(findings)} claims: where there is no true "
+        "difference, about one claim in forty is still supported and as many are contradicted."
     )
     shown = sorted(findings, key=lambda finding: finding.status == "not measured")
     rows = [[f"{f.claim.name}: {f.claim.statement}", f.status, f.claim.section, f.evidence] for f in shown]
@@ -279,31 +280,32 @@ _ORDER: tuple[Status, ...] = ("supported", "contradicted", "undecided", "not mea
 
 
 def load_claims(path: str | Path) -> list[Claim]:
-    """Return the claims of a Python file, in its order.
+    """Return the claims that a Python file defines, in order.
 
     Raises:
-        InputError: no such file; an error in it, with its line; no claim in it; two of one name.
+        InputError: no such file; an error in it, with its line; no claim; two claims of the same name.
     """
     file = Path(path).expanduser()
     if not file.is_file():
-        kind = "is a folder" if file.is_dir() else "is not there"
+        kind = "is a folder" if file.is_dir() else "does not exist"
         raise InputError(
-            f"the file of claims {path} {kind}, expected a Python file with functions under @claim"
+            f"the claims file {path} {kind}, expected a Python file with functions decorated with @claim"
         )
     with importable(f"{file}:claims"):
         try:
             module = run_file(file.resolve())
         except (Exception, SystemExit) as error:
             raise (
-                error if isinstance(error, InputError) else failed(str(path), "file of claims", error)
+                error if isinstance(error, InputError) else failed(str(path), "claims file", error)
             ) from error
     found = [value for value in vars(module).values() if isinstance(value, Claim)]
     if not found:
         raise InputError(
-            f"{path} holds no claim; put @claim(NAME, STATEMENT) of noisylabels.study.claims above a function"
+            f"{path} defines no claim; decorate a function with @claim(NAME, STATEMENT) "
+            "of noisylabels.study.claims"
         )
     names = [claim.name for claim in found]
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
-        raise InputError(f"{path} has two claims of the name {twice!r}; give each its own")
+        raise InputError(f"{path} has two claims named {twice!r}; give each its own name")
     return [replace(claim, file=file) for claim in found]

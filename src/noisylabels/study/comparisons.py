@@ -1,4 +1,4 @@
-"""A difference in numbers, the range in which it is expected, and whether it is there."""
+"""Comparisons: paired differences, the range expected of them, and the verdict."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ CONFIDENCE = 0.95
 
 @dataclass(frozen=True)
 class Unit:
-    """How a difference is printed.
+    """Unit in which a difference is printed.
 
     Args:
-        name: after the number.
-        scale: what it is multiplied by.
-        digits: after the point.
-        relative: the difference is a share of the second side.
+        name: printed after the number.
+        scale: factor from the measure's unit.
+        digits: number of decimals.
+        relative: whether the difference is relative to the second side.
     """
 
     name: str = ""
@@ -45,30 +45,30 @@ class Unit:
 
     @property
     def step(self) -> float:
-        """One unit of the last digit shown."""
+        """One unit of the last printed digit, in the measure's unit."""
         return 10.0**-self.digits / self.scale
 
     def show(self, value: float, name: bool = True) -> str:
-        """Return a value with its sign: ``−78.3 points``."""
+        """Return a value as text with its sign: ``−78.3 points``."""
         text = f"{value * self.scale:+.{self.digits}f}"
         text = text.lstrip("+-") if float(text) == 0 else text.replace("-", "−")
         return f"{text} {self.name}".rstrip() if name else text
 
 
 POINTS = Unit("points", 100, 1)
-PER_CENT = Unit("per cent", 100, 1, relative=True)
+PER_CENT = Unit("%", 100, 1, relative=True)
 
 UNITS: dict[Measure, tuple[str, Unit]] = {
     accuracy: ("accuracy", POINTS),
-    chosen_accuracy: ("accuracy of the chosen epoch", POINTS),
-    gap: ("gap", POINTS),
-    memorized: ("memorized share", POINTS),
+    chosen_accuracy: ("accuracy at the chosen epoch", POINTS),
+    gap: ("overfitting gap", POINTS),
+    memorized: ("memorized noisy labels", POINTS),
     decline: ("decline", POINTS),
     instability: ("instability", Unit("points", 100, 2)),
-    epoch_seconds: ("time of an epoch", PER_CENT),
+    epoch_seconds: ("time per epoch", PER_CENT),
     dead: ("dead classes", Unit("classes", 1, 1)),
 }
-"""Measure -> what it is called and the unit of its differences; others are bare numbers by their own name."""
+"""Measure -> name and unit of its differences; other measures have their function's name and no unit."""
 
 
 def called(measure: Measure) -> tuple[str, Unit]:
@@ -79,14 +79,14 @@ def called(measure: Measure) -> tuple[str, Unit]:
 
 @dataclass(frozen=True)
 class Comparison:
-    """A difference in numbers, and where it is expected.
+    """A paired difference and the range in which it is expected.
 
     Args:
-        words: what was compared.
-        unit: of the numbers.
-        values: one of each seed; empty if runs are missing.
-        low, high: expected is ``low < difference < high``.
-        missing: which runs are, in words.
+        words: description of the difference.
+        unit: unit in which it is printed.
+        values: one difference per seed; empty if runs are missing.
+        low, high: the expected range, ``low < difference < high``.
+        missing: descriptions of missing runs.
     """
 
     words: str
@@ -97,10 +97,10 @@ class Comparison:
     missing: tuple[str, ...] = ()
 
     def summary(self, confidence: float = CONFIDENCE) -> Summary:
-        """Return the mean of the differences and its interval by Student's t.
+        """Return the mean of the differences and its confidence interval by Student's t.
 
-        Accuracies come in steps of a test example, and of two or three seeds the differences are now and then
-        alike by chance: the deviation counts as one unit of the last digit shown at least.
+        The deviation counts as at least one unit of the last printed digit: accuracies change in steps of one
+        test example, so two or three differences can be equal by chance.
         """
         found = summarize(self.values, confidence)
         if found.deviation is None or found.deviation >= self.unit.step:
@@ -109,11 +109,11 @@ class Comparison:
         return replace(found, deviation=self.unit.step, low=found.mean - half, high=found.mean + half)
 
     def status(self, confidence: float = CONFIDENCE) -> Status:
-        """Return what the interval says: wholly inside the expected range, wholly outside, or neither.
+        """Return whether the interval lies entirely inside the expected range, entirely outside, or neither.
 
-        One seed has no interval and decides nothing.
+        A single seed has no interval and is undecided.
 
-        >>> Comparison("a less b", values=(0.2, 0.3, 0.25), low=0).status()
+        >>> Comparison("a minus b", values=(0.2, 0.3, 0.25), low=0).status()
         'supported'
         """
         if self.missing or not self.values:
@@ -127,25 +127,25 @@ class Comparison:
 
     @property
     def room(self) -> float:
-        """How far the mean is inside the expected range; negative outside."""
+        """Distance of the mean from the nearest limit of the expected range; negative outside."""
         mean = self.summary().mean
         return min(mean - self.low, self.high - mean)
 
     def text(self, confidence: float = CONFIDENCE) -> str:
-        """Return the comparison in one sentence: words, difference, interval, number of seeds.
+        """Return the comparison as text: description, difference, confidence interval, number of seeds.
 
         >>> Comparison("gap of nce", POINTS, (0.5, 0.25), high=0.0).text()
-        'gap of nce: +37.5 points (95 % interval −121.3 to +196.3, n = 2)'
+        'gap of nce: +37.5 points (95 % CI −121.3 to +196.3, n = 2)'
         """
         if self.missing or not self.values:
             return f"{self.words}: not measured, {some(self.missing)} missing"
         found = self.summary(confidence)
         show = self.unit.show
         if found.low is None or found.high is None:
-            spread = "one seed, no interval"
+            spread = "one seed, no CI"
         else:
             level = f"{100 * confidence:.4g} %"
-            spread = f"{level} interval {show(found.low, False)} to {show(found.high, False)}, n = {found.n}"
+            spread = f"{level} CI {show(found.low, False)} to {show(found.high, False)}, n = {found.n}"
         return f"{self.words}: {show(found.mean)} ({spread}{self._expected()})"
 
     def _expected(self) -> str:
@@ -154,12 +154,12 @@ class Comparison:
         if low and high:
             return f"; expected {show(self.low, False)} to {show(self.high, False)}"
         if low and self.low:
-            return f"; expected over {show(self.low, False)}"
-        return f"; expected under {show(self.high, False)}" if high and self.high else ""
+            return f"; expected above {show(self.low, False)}"
+        return f"; expected below {show(self.high, False)}" if high and self.high else ""
 
 
 def some(words: Sequence[str], count: int = 4) -> str:
-    """Return words in a row, the first few of many."""
+    """Return distinct words joined by commas, at most `count` of them."""
     words = list(dict.fromkeys(words))
     more = len(words) - count
     return ", ".join(words[:count]) + (f" and {more} more" if more > 0 else "")

@@ -23,35 +23,35 @@ from noisylabels.study.worker import STOP_SECONDS, carry_out, disk_is_full
 from noisylabels.training.interrupt import stop_on_signals
 
 TRIES = 3
-"""After this many tries that end in a killed worker or a damaged folder a cell has failed: it may need more
-memory than there is."""
+"""Number of tries ended by a killed worker or a damaged folder after which a cell fails: it may need too much
+memory."""
 
 WAIT_SECONDS = 5.0
 """How long to wait for cells that another process is running before ending."""
 
 
 class View(Protocol):
-    """Receiver of the progress of a study."""
+    """Interface of objects that display the progress of a study."""
 
     def begun(self, cell: Cell) -> None:
-        """A cell has started."""
+        """Handle the start of a cell."""
 
     def ended(self, cell: Cell, answer: dict[str, str]) -> None:
-        """A cell has ended; `answer` is what `worker.carry_out` returned."""
+        """Handle the end of a cell; `answer` is the result of `worker.carry_out`."""
 
     def tick(self) -> None:
-        """Called about twice a second."""
+        """Refresh the display; called several times per second."""
 
 
 class Work:
-    """The queue of cells of one call, shared by its workers, and the answers so far.
+    """Queue of the cells of one call, shared by its workers, with the answers so far.
 
     Args:
-        store: of the cells.
-        cells: to run.
+        store: store of the cells.
+        cells: cells to run.
         view: receives the progress.
-        ended_by: returns whether to end, such as because the time is up.
-        track: trackers that receive the histories too.
+        ended_by: returns whether to stop, for example because the time is up.
+        track: names of trackers that also receive the histories.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class Work:
         self._lock = threading.Lock()
 
     def stop(self) -> bool:
-        """Return whether to end: on a full disk no cell can run, and none should count as failed."""
+        """Return whether to stop; on a full disk no cell can run and none should count as failed."""
         return bool(self.full) or self.ended_by()
 
     def take(self) -> Cell | None:
@@ -99,13 +99,13 @@ class Work:
                     answer["status"] = "refused"
             if answer["status"] == "refused":
                 self.store.fail(cell, answer["message"], answer.get("trace", ""))
-        except OSError as error:  # such as a folder that may only be read
+        except OSError as error:  # a read-only folder, for example
             answer["status"], again = "full" if disk_is_full(error) else "refused", False
-            answer["message"] += f" (no record of it can be written: {error.strerror})"
+            answer["message"] += f" (the failure cannot be recorded: {error.strerror})"
         with self._lock:
             if answer["status"] == "full":
                 self.full, answer["status"] = answer["message"], "interrupted"
-            # a worker that alone got a signal is not the whole study
+            # a signal to one worker does not stop the study
             if again or (answer["status"] == "interrupted" and not self.stop()):
                 self.waiting.append(cell)
             elif answer["status"] == "busy":
@@ -121,7 +121,7 @@ class Work:
             return tries < TRIES
 
     def lose(self, cell: Cell, code: int) -> None:
-        """Record that the worker of a cell was killed: the cell is resumed from its checkpoint, or fails."""
+        """Record that the worker of a cell was killed: queue the cell again, or fail it after `TRIES`."""
         if self._once_more(cell):
             with self._lock:
                 self.waiting.append(cell)
@@ -131,7 +131,7 @@ class Work:
         self.end(cell, {"status": "refused", "message": f"its process ended {TRIES} times {how}"})
 
     def settle(self) -> bool:
-        """Queue the cells that another process has left; return whether any cell is queued."""
+        """Queue the cells that another process has left unfinished; return whether any cell is queued."""
         with self._lock:
             free = [cell for cell in self.elsewhere if self.store.state(cell).state != "running"]
             self.elsewhere = [cell for cell in self.elsewhere if cell not in free]
@@ -140,7 +140,7 @@ class Work:
 
 
 def inline(work: Work) -> bool:
-    """Run the cells in this process, one after the other; return whether one was interrupted."""
+    """Run the cells sequentially in this process; return whether one was interrupted."""
     while (cell := work.take()) is not None:
         work.view.begun(cell)
         answer = carry_out(work.config(cell), work.stop, work.track)
@@ -171,7 +171,7 @@ def processes(work: Work, jobs: int, threads: int) -> None:
 
 
 class _Worker(threading.Thread):
-    """A thread that sends cells to a worker process and starts a new one if it is killed."""
+    """A thread that sends cells to a worker process and replaces the process if it is killed."""
 
     def __init__(self, work: Work, threads: int) -> None:
         super().__init__(daemon=True)
@@ -209,12 +209,12 @@ class _Worker(threading.Thread):
         """Ask the worker process to write the checkpoint of its run and stop."""
         self.stopping = True
         if (process := self.process) is not None and process.stdin is not None:
-            with contextlib.suppress(OSError, ValueError):  # it may have ended
+            with contextlib.suppress(OSError, ValueError):  # the process may have ended
                 process.stdin.write('{"stop": true}\n')
                 process.stdin.flush()
 
     def kill(self) -> None:
-        """End a process that does not stop."""
+        """Kill a process that does not stop."""
         if (process := self.process) is not None:
             process.kill()
 
@@ -227,11 +227,11 @@ class _Worker(threading.Thread):
             process.stdin.flush()
         except (OSError, ValueError):
             return None
-        if self.stopping:  # perhaps since before the process was started
+        if self.stopping:  # possibly set before the process started
             self.ask_to_stop()
         try:
             answer: dict[str, str] = json.loads(process.stdout.readline())
-        except ValueError:  # nothing, or half a line
+        except ValueError:  # no answer, or a partial line
             return None
         return answer
 
@@ -262,13 +262,13 @@ def carry_out_all(
     """Run cells until all are done, the time is up, or SIGINT or SIGTERM is received.
 
     Args:
-        store: of the cells.
-        cells: to run.
+        store: store of the cells.
+        cells: cells to run.
         view: receives the progress.
-        jobs: worker processes; 0 for this process.
-        threads: of each process.
+        jobs: number of worker processes; 0 runs the cells in this process.
+        threads: number of threads per process.
         seconds: time after which running cells write their checkpoints and no other starts.
-        track: trackers that receive the histories too: tensorboard, mlflow, wandb.
+        track: names of trackers that also receive the histories, tensorboard, mlflow, wandb.
 
     Returns:
         The work with its `ended`, `elsewhere` and `waiting` cells; `full` is a message if the disk was full.

@@ -1,10 +1,9 @@
-"""What one expects of the runs of a study, in words of a line each, and what the runs say to it.
+"""Expectations about the runs of a study, and their comparison with results.
 
-An expectation names a measure, one or two sides and the noises to look at, and the range in which the
-difference is expected: ``less(gap, "nce", "ce", highest("symmetric"))``. Compared with results it gives
-`Comparison`s, a difference for each seed. Runs of one seed have the same first weights, the same order of
-examples and, under one noise, the same noisy labels, so that sides are subtracted seed by seed; the seeds
-are what is independent, and n counts them.
+An expectation consists of a measure, one or two sides, the noises to test at, and the range expected of the
+difference: ``less(gap, "nce", "ce", highest("symmetric"))``. Compared with results it gives `Comparison`s
+with one difference per seed. Runs of the same seed share initial weights, order of examples and, under the
+same noise, the noisy labels, so sides are subtracted per seed; seeds are the independent units, counted by n.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ from noisylabels.study.settings import Pairs, Where, noise_pairs
 
 @dataclass(frozen=True)
 class Average:
-    """The mean of several losses, seed by seed."""
+    """Mean of several losses within each seed."""
 
     losses: tuple[str, ...]
 
@@ -38,10 +37,10 @@ class Average:
 
 @dataclass(frozen=True)
 class Best:
-    """Among several losses the one whose mean takes a place, the largest or the lowest first.
+    """The loss at a given place among several, ranked by mean, highest or lowest first.
 
-    The first side is never among them. The choice is by the same runs: where losses are as good as each
-    other it takes the luckier, so that a side is compared with somewhat more than it should be.
+    The first side of a comparison is excluded. The same runs select the loss, which favors it: among equally
+    good losses the selected one was lucky.
     """
 
     losses: tuple[str, ...]
@@ -50,14 +49,14 @@ class Best:
 
     def __str__(self) -> str:
         order = {1: "", 2: "2nd ", 3: "3rd "}.get(self.place, f"{self.place}th ")
-        what = "lowest" if self.lowest else "largest"
+        what = "lowest" if self.lowest else "highest"
         among = ", ".join(self.losses) if len(self.losses) < 5 else f"{len(self.losses)} losses"
         return f"the {order}{what} of {among}"
 
 
 @dataclass(frozen=True)
 class _Itself:
-    """The first side again, under another noise."""
+    """The first side under another noise."""
 
 
 Side = str | Average | Best
@@ -74,16 +73,16 @@ def average(*losses: str) -> Average:
 
 
 def best(*losses: str, place: int = 1) -> Best:
-    """Return a side that is the largest of several losses, or the `place`-th."""
+    """Return a side that is the highest of several losses, or the `place`-th highest."""
     return _ranked(losses, place)
 
 
 def lowest(*losses: str, place: int = 1) -> Best:
-    """Return a side that is the lowest of several losses, or the `place`-th."""
+    """Return a side that is the lowest of several losses, or the `place`-th lowest."""
     return _ranked(losses, place, lowest=True)
 
 
-class _NotMeasured(Exception):  # noqa: N818  no error: a state of the results
+class _NotMeasured(Exception):  # noqa: N818  a state of the results, not an error
     def __init__(self, *missing: str) -> None:
         super().__init__()
         self.missing = missing
@@ -98,7 +97,7 @@ def _canonical(text: str) -> str:
 
 
 def _of_loss(results: Results, measure: Measure, name: str, noise: str) -> Values:
-    """Return what was measured of a loss: seed -> value; for times also by machine, as others compare not."""
+    """Return (seed, machine) -> value of a loss; the machine counts for times only, elsewhere it is ""."""
     if noise not in results.noises:
         raise _NotMeasured(f"runs at {noise}")
     name = name if name in results.losses else _canonical(name)
@@ -114,7 +113,7 @@ def _of_loss(results: Results, measure: Measure, name: str, noise: str) -> Value
 
 
 def _of_side(results: Results, measure: Measure, side: Side, noise: str) -> tuple[str, Values]:
-    """Return a side in words, and its values."""
+    """Return the description of a side and its values."""
     if isinstance(side, str):
         return side, _of_loss(results, measure, side, noise)
     each: dict[str, Values] = {}
@@ -128,10 +127,10 @@ def _of_side(results: Results, measure: Measure, side: Side, noise: str) -> tupl
         raise _NotMeasured(*missing)
     keys = _common(each.values())
     if not keys:
-        raise _NotMeasured(f"a seed of all of {', '.join(side.losses)} at {noise}")
+        raise _NotMeasured(f"a common seed of {', '.join(side.losses)} at {noise}")
     if isinstance(side, Average):
         return str(side), {key: float(np.mean([values[key] for values in each.values()])) for key in keys}
-    if side.place > len(each):  # among the top three of three losses is every one
+    if side.place > len(each):  # every loss is in the top three of three
         raise _NotMeasured(f"{side.place} losses to choose from at {noise}")
     means = {name: float(np.mean([values[key] for key in keys])) for name, values in each.items()}
     chosen = sorted(means, key=lambda name: means[name], reverse=not side.lowest)[side.place - 1]
@@ -148,7 +147,7 @@ def _common(values: Iterable[Values]) -> list[Hashable]:
 
 @dataclass(frozen=True)
 class _Case:
-    """One setting of an expectation: what is compared, where, and the difference seed by seed."""
+    """One case of an expectation: description, noise, and the difference per seed."""
 
     what: str
     general: str
@@ -158,21 +157,21 @@ class _Case:
 
 
 def _place(results: Results, noise: str) -> str:
-    """Return a noise as a sentence names it; what was not run may not even be the text of one."""
+    """Return a noise as text for a sentence; one that was not run may be a description, not a noise."""
     return "clean labels" if noise == CLEAN else noise_label(noise) if noise in results.noises else noise
 
 
 @dataclass(frozen=True)
 class Expectation:
-    """The difference of two sides, or a side alone, is in a range wherever one looks.
+    """Expect a difference of two sides, or one side, to be in a range at all selected noises.
 
     Args:
         measure: Run -> number or None.
-        firsts: each of them.
-        second: what is subtracted; None for nothing.
+        firsts: first sides, each tested.
+        second: the side that is subtracted, or None.
         where: the noises.
-        low, high: expected is ``low < difference < high``, in the measure's unit; of times the difference is
-            a share of the second side.
+        low, high: the expected range, ``low < difference < high``, in the measure's unit; differences of
+            times are relative to the second side.
     """
 
     measure: Measure
@@ -184,17 +183,17 @@ class Expectation:
 
     @property
     def unit(self) -> Unit:
-        """The unit of the difference."""
+        """Unit of the difference."""
         unit = called(self.measure)[1]
         return Unit("seconds", 1, 3) if unit.relative and self.second is None else unit
 
     def cases(self, results: Results) -> list[_Case]:
-        """Return a case for each of the first sides under each noise."""
+        """Return one case per first side and noise."""
         pairs = noise_pairs(results, self.where)
         return [self._case(results, first, *pair) for first in self.firsts for pair in pairs]
 
     def compare(self, results: Results) -> list[Comparison]:
-        """Return a comparison for each of the first sides under each noise."""
+        """Return one comparison per first side and noise."""
         return [
             Comparison(
                 f"{case.what}{case.noise}",
@@ -214,20 +213,20 @@ class Expectation:
             second = Best(tuple(x for x in second.losses if x != first), second.place, second.lowest)
         general = f"{name} of {first}"
         here, there = (_place(results, n) for n in (noise, other_noise))
-        place = f" at {here}" if noise == other_noise else f" at {here} less that at {there}"
+        place = f" at {here}" if noise == other_noise else f" at {here} minus that at {there}"
         if second is not None and not isinstance(second, _Itself):
-            general += f" less that of {second}"
+            general += f" minus that of {second}"
         try:
             words, values = _of_side(results, self.measure, first, noise)
             what = f"{name} of {words}"
             if second is not None:
                 side = first if isinstance(second, _Itself) else second
                 words, others = _of_side(results, self.measure, side, other_noise)
-                what += "" if isinstance(second, _Itself) else f" less that of {words}"
+                what += "" if isinstance(second, _Itself) else f" minus that of {words}"
                 values = self._difference(values, others)
                 if not values:
                     same = " on the same machine" if self.measure is epoch_seconds else ""
-                    raise _NotMeasured(f"a seed of both{same}")
+                    raise _NotMeasured(f"a common seed{same}")
         except _NotMeasured as error:
             return _Case(general, general, place, {}, error.missing)
         return _Case(what, general, place, values)
@@ -243,40 +242,40 @@ class Expectation:
 
 @dataclass(frozen=True)
 class Sometimes:
-    """At least one of the comparisons is as expected."""
+    """Expect at least one of the comparisons to hold."""
 
     expectations: tuple[Expectation, ...]
 
     def compare(self, results: Results) -> list[Comparison]:
-        """Return the comparisons of all."""
+        """Return the comparisons of all expectations."""
         return [comparison for each in self.expectations for comparison in each.compare(results)]
 
 
 @dataclass(frozen=True)
 class Pooled:
-    """The mean over all cases is as expected: one comparison.
+    """Expect the mean over all cases to be in the range: one comparison.
 
-    The cases are averaged within each seed and the seeds then summarized. Noises and losses are what the
-    claim speaks of, not a sample of others, and cases of one seed are not independent of each other;
-    pairs of noise and seed taken for as many runs would give intervals that are too narrow.
+    Cases are averaged within each seed, then summarized over seeds. Noises and losses are fixed by the claim,
+    not sampled, and cases of one seed are not independent: counting each pair of noise and seed as a run
+    would make intervals too narrow.
     """
 
     expectations: tuple[Expectation, ...]
 
     def compare(self, results: Results) -> list[Comparison]:
-        """Return one comparison over the seeds that all cases have.
+        """Return one comparison over the seeds common to all cases.
 
         Raises:
-            InputError: the expectations are not of one measure and range.
+            InputError: the expectations differ in measure or range.
         """
         first = self.expectations[0]
         if len({(e.measure, e.low, e.high, e.second is None) for e in self.expectations}) > 1:
-            raise InputError("pooled expectations differ in measure or range, expected one of both")
+            raise InputError("pooled expectations differ in measure or range, expected the same for all")
         cases = [case for expectation in self.expectations for case in expectation.cases(results)]
         missing = tuple(m for case in cases for m in case.missing)
         keys = [] if missing else _common(dict(case.values) for case in cases)
         if not missing and not keys:
-            missing = ("a seed that all cases have",)
+            missing = ("a seed common to all cases",)
         values = tuple(float(np.mean([case.values[key] for case in cases])) for key in keys)
         return [Comparison(self._words(cases), first.unit, values, first.low, first.high, missing)]
 
@@ -288,8 +287,8 @@ class Pooled:
         whats = list(dict.fromkeys(case.general for case in cases))
         where = f"over {', '.join(places)}" if len(places) < 5 else f"over {len(places)} noises"
         if len(whats) > 1:
-            return f"{whats[0]}, mean with {len(whats) - 1} more such {where}"
-        return f"{whats[0]}, mean {where}" if len(places) > 1 else f"{whats[0]} at {places[0]}"
+            return f"{whats[0]}, averaged with {len(whats) - 1} similar differences {where}"
+        return f"{whats[0]}, averaged {where}" if len(places) > 1 else f"{whats[0]} at {places[0]}"
 
 
 Losses = Side | Sequence[Side]
@@ -300,27 +299,27 @@ def _sides(losses: Losses) -> tuple[Side, ...]:
 
 
 def less(measure: Measure, first: Losses, second: Side, where: Where, *, by: float = 0.0) -> Expectation:
-    """Expect each of the first to be less than the second, by more than `by`."""
+    """Expect each first side to be less than the second, by more than `by`."""
     return Expectation(measure, _sides(first), second, where, high=-by)
 
 
 def more(measure: Measure, first: Losses, second: Side, where: Where, *, by: float = 0.0) -> Expectation:
-    """Expect each of the first to be more than the second, by more than `by`."""
+    """Expect each first side to be greater than the second, by more than `by`."""
     return Expectation(measure, _sides(first), second, where, low=by)
 
 
 def not_less(measure: Measure, first: Losses, second: Side, where: Where, *, margin: float) -> Expectation:
-    """Expect each of the first to be above the second, or less than `margin` below it."""
+    """Expect each first side to be above the second, or less than `margin` below it."""
     return Expectation(measure, _sides(first), second, where, low=-margin)
 
 
 def not_more(measure: Measure, first: Losses, second: Side, where: Where, *, margin: float) -> Expectation:
-    """Expect each of the first to be below the second, or less than `margin` above it."""
+    """Expect each first side to be below the second, or less than `margin` above it."""
     return Expectation(measure, _sides(first), second, where, high=margin)
 
 
 def alike(measure: Measure, first: Losses, second: Side, where: Where, *, within: float) -> Expectation:
-    """Expect each of the first to be nearer to the second than `within`, on either side."""
+    """Expect each first side to differ from the second by less than `within`, in either direction."""
     return Expectation(measure, _sides(first), second, where, -within, within)
 
 
@@ -332,39 +331,39 @@ def differs(
 
 
 def positive(measure: Measure, losses: Losses, where: Where, *, by: float = 0.0) -> Expectation:
-    """Expect each to be above `by`."""
+    """Expect the measure of each loss to be above `by`."""
     return Expectation(measure, _sides(losses), None, where, low=by)
 
 
 def negative(measure: Measure, losses: Losses, where: Where, *, by: float = 0.0) -> Expectation:
-    """Expect each to be below ``-by``."""
+    """Expect the measure of each loss to be below ``-by``."""
     return Expectation(measure, _sides(losses), None, where, high=-by)
 
 
 def between(measure: Measure, losses: Losses, where: Where, low: float, high: float) -> Expectation:
-    """Expect each to be between two numbers."""
+    """Expect the measure of each loss to be between `low` and `high`."""
     return Expectation(measure, _sides(losses), None, where, low, high)
 
 
 def among_top(
     measure: Measure, losses: Losses, count: int, where: Where, *, of: Sequence[str] = PAPER
 ) -> Expectation:
-    """Expect each to be among the `count` largest of `of`: more than the `count`-th largest of the others."""
+    """Expect each loss to be in the top `count` of `of`: above the `count`-th highest of the others."""
     return more(measure, losses, _ranked(of, count), where)
 
 
 def among_lowest(
     measure: Measure, losses: Losses, count: int, where: Where, *, of: Sequence[str] = PAPER
 ) -> Expectation:
-    """Expect each to be among the `count` lowest of `of`: less than the `count`-th lowest of the others."""
+    """Expect each loss to be among the `count` lowest of `of`: below the `count`-th lowest of the others."""
     return less(measure, losses, _ranked(of, count, lowest=True), where)
 
 
 def sometimes(*expectations: Expectation) -> Sometimes:
-    """Expect at least one of the comparisons to come out so."""
+    """Expect at least one of the comparisons to hold."""
     return Sometimes(expectations)
 
 
 def pooled(*expectations: Expectation) -> Pooled:
-    """Expect the mean over all cases, taken within each seed, to come out so."""
+    """Expect the mean over all cases, computed within each seed, to be in the range."""
     return Pooled(expectations)

@@ -1,4 +1,4 @@
-"""The noises of a study as its tables show them: a family is one kind at rising rates."""
+"""Group the noises of a study into families: one kind of noise at increasing rates."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ CLEAN = "none"
 
 @dataclass(frozen=True)
 class Family:
-    """Noises that differ in their rate alone, or those that have none.
+    """Noises that differ only in their rate, or all noises without a rate.
 
     Args:
-        key: what they share, such as "symmetric"; "others" for noises without a rate.
-        noises: their texts, in the order of their rates; clean data first, where it was run.
-        rates: as many; empty for "others".
+        key: the common part, such as "symmetric"; "others" for noises without a rate.
+        noises: specifications, by increasing rate; clean data first if they were run.
+        rates: one per noise; empty for "others".
     """
 
     key: str
@@ -27,15 +27,15 @@ class Family:
 
     @property
     def title(self) -> str:
-        """The family in words."""
+        """Title of the family."""
         return "Other noises" if self.key == "others" else f"{self.key[0].upper()}{self.key[1:]} noise"
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """Each noise as a column is called."""
+        """Column head of each noise."""
         if not self.rates:
             labels = [noise_label(noise) for noise in self.noises]
-            return tuple(  # two files may have one name
+            return tuple(  # two files may have the same name
                 label if labels.count(label) == 1 else noise
                 for label, noise in zip(labels, self.noises, strict=True)
             )
@@ -43,12 +43,12 @@ class Family:
 
     @property
     def hardest(self) -> str:
-        """The noise of the highest rate; for noises without a rate, the last."""
+        """The noise with the highest rate; the last one for noises without a rate."""
         return self.noises[-1]
 
 
 def noise_label(noise: str) -> str:
-    """Return a noise as a reader needs it: a file by its name alone.
+    """Return a short label of a noise, with file names in place of paths.
 
     >>> noise_label("human:data/CIFAR-10_human.pt@worse"), noise_label("none")
     ('human:CIFAR-10_human.pt@worse', 'clean')
@@ -63,9 +63,9 @@ def noise_label(noise: str) -> str:
 
 
 def _family_of(noise: str) -> tuple[str, float | None]:
-    """Return what a noise shares with those of other rates, and its rate; None without one."""
+    """Return the key of the family of a noise, and its rate or None."""
     *before, last = NoiseSpec.parse(noise).stages
-    if kind_of(last).takes != "rate" or not last.rate:  # a ratio is not the worse the larger it is
+    if kind_of(last).takes != "rate" or not last.rate:  # for a ratio, larger is not noisier
         return "others", None
     kind, _, qualifiers = str(last).partition("@")
     name = kind.partition(":")[0] + (f" ({qualifiers})" if qualifiers else "")
@@ -73,7 +73,7 @@ def _family_of(noise: str) -> tuple[str, float | None]:
 
 
 def families(noises: Iterable[str]) -> list[Family]:
-    """Return noises in families: symmetric first, then asymmetric, then the others as they come."""
+    """Group noises into families: symmetric, asymmetric, then the others in order of appearance."""
     found: dict[str, list[tuple[float, str]]] = {}
     others = []
     noises = list(dict.fromkeys(noises))

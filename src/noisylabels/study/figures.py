@@ -1,6 +1,6 @@
-"""The figures of a study's report, for whatever losses and noises were run.
+"""Figures of a study's report, for any losses and noises.
 
-Each function yields one kind, mostly one figure per family of noises, and none where nothing was measured.
+Each function yields one kind of figure, usually one per noise family, and none where nothing was measured.
 """
 
 from __future__ import annotations
@@ -35,24 +35,24 @@ from noisylabels.study.statistics import rank
 from noisylabels.training.metrics import DEAD_RECALL
 
 MOST_CLASSES = 30
-"""Largest number of classes that fit into one figure."""
+"""Largest number of classes that fit in one figure."""
 
 
 def heatmaps(results: Results, theme: Theme) -> Iterator[Figure]:
-    """Yield the mean accuracy of every loss under every noise, one heatmap per family of noises."""
+    """Yield heatmaps of the mean accuracy of every loss under every noise, one per noise family."""
     for family in results.families:
         if losses := measured(results, accuracy, family.noises):
             n = runs_each(results, losses, family.noises)
             yield Figure(
                 file_name("heatmap", family.key),
-                f"Test accuracy, {family.title.lower()}",
-                f"Mean test accuracy of the last epoch, per cent; {n} seeds.",
+                f"Test accuracy under {family.title.lower()}",
+                f"Mean test accuracy (%) at the last epoch; {n} runs per cell.",
                 [grid(results, accuracy, losses, family)],
             )
 
 
 def against_rate(results: Results, theme: Theme) -> Iterator[Figure]:
-    """Yield accuracy against the noise rate, one figure per family of noises."""
+    """Yield plots of accuracy versus noise rate, one per noise family."""
     for family in results.families:
         losses = measured(results, accuracy, family.noises)
         if len(family.rates) < 2 or not losses:
@@ -71,19 +71,19 @@ def against_rate(results: Results, theme: Theme) -> Iterator[Figure]:
         )
         yield Figure(
             file_name("rates", family.key),
-            f"Test accuracy against noise, {family.title.lower()}",
-            f"Last epoch, mean {SPREAD}; {runs_each(results, losses, family.noises)}.",
+            f"Test accuracy versus noise rate, {family.title.lower()}",
+            f"Test accuracy at the last epoch, mean {SPREAD}; {runs_each(results, losses, family.noises)}.",
             [panel],
         )
 
 
 def memorization(results: Results, theme: Theme) -> Iterator[Figure]:
-    """Yield the share of memorized noisy labels: at the last epoch, and by epoch at the highest rate."""
+    """Yield the share of noisy labels memorized at the last epoch, and by epoch at the highest rate."""
     for family in results.families:
         losses = measured(results, memorized, family.noises)
         if not losses:
             continue
-        first = int(family.noises[0] == CLEAN)  # without noisy labels
+        first = int(family.noises[0] == CLEAN)  # clean data have no noisy labels
         noisy = replace(family, noises=family.noises[first:], rates=family.rates[first:])
         title, hardest = "memorized noisy labels", family.hardest
         by_epoch = curve_panel(
@@ -91,16 +91,16 @@ def memorization(results: Results, theme: Theme) -> Iterator[Figure]:
         )
         yield Figure(
             file_name("memorized", family.key),
-            f"Memorized noisy labels, {family.title.lower()}",
-            "Of the training examples with a noisy label, the share predicted as that label: per cent at "
-            "the last epoch, and by epoch at the highest rate. Mean; "
+            f"Memorization of noisy labels, {family.title.lower()}",
+            "Share of the training examples with a noisy label that are predicted as that label: % at the "
+            "last epoch, and by epoch at the highest rate. Mean over seeds; "
             f"{runs_each(results, losses, noisy.noises)}.",
             [grid(results, memorized, losses, noisy), *([by_epoch] if by_epoch else [])],
         )
 
 
 def per_class(results: Results, theme: Theme) -> Iterator[Figure]:
-    """Yield the recall of every class at the highest rate, dead classes marked."""
+    """Yield the recall of every class at the highest rate, with dead classes marked."""
     names = results.class_names
     if not 2 <= len(names) <= MOST_CLASSES:
         return
@@ -109,7 +109,7 @@ def per_class(results: Results, theme: Theme) -> Iterator[Figure]:
         losses = measured(results, dead, [noise])
         rows: list[dict[str, Any]] = []
         for loss in losses:
-            # a folder of the same name elsewhere may have other classes
+            # a data folder of the same name on another machine may have other classes
             runs = [run for run in results.cell(loss, noise) if run.recall.shape[1:] == (len(names),)]
             for place, name in enumerate(names):
                 recalls = np.array([run.recall[-1, place] for run in runs])
@@ -122,16 +122,16 @@ def per_class(results: Results, theme: Theme) -> Iterator[Figure]:
         if rows:
             yield Figure(
                 file_name("classes", family.key),
-                f"Accuracy of each class, {noise_label(noise)}",
-                "Of each class's test examples, the share predicted as it: per cent, last epoch, mean; × "
-                f"marks a class that is dead ({100 * DEAD_RECALL:g} % or less) in a run. "
+                f"Per-class accuracy, {noise_label(noise)}",
+                "Recall (%) of each class on the test set at the last epoch, mean over seeds. × marks a "
+                f"class that is dead (recall of {100 * DEAD_RECALL:g} % or less) in at least one run; "
                 f"{runs_each(results, losses, [noise])}.",
                 [heatmap(noise_label(noise), rows, columns=names, names=losses, x_title="class")],
             )
 
 
 def chosen(results: Results, theme: Theme) -> Iterator[Figure]:
-    """Yield the accuracy of the last epoch and of the one chosen on noisy validation labels."""
+    """Yield the test accuracy at the last epoch and at the epoch chosen on noisy validation labels."""
     for family in results.families:
         panels = []
         for noise in family.noises:
@@ -156,15 +156,15 @@ def chosen(results: Results, theme: Theme) -> Iterator[Figure]:
             n = runs_each(results, results.losses, family.noises)
             yield Figure(
                 file_name("chosen", family.key),
-                f"The last epoch and the chosen one, {family.title.lower()}",
-                f"Chosen: the epoch with the best accuracy on the noisy labels of {share:.0%} of the "
-                f"training examples, held out; the test set selects nothing. Means; {n}.",
+                f"Last epoch versus chosen epoch, {family.title.lower()}",
+                "Mean test accuracy. The chosen epoch is the one with the highest accuracy on the noisy "
+                f"labels of a held-out {100 * share:g} % of the training set; no choice uses test data; {n}.",
                 panels,
             )
 
 
 def spread(results: Results, theme: Theme) -> Iterator[Figure]:
-    """Yield the accuracy of every run, under every noise of a family."""
+    """Yield the accuracy of every run under every noise of a family."""
     for family in results.families:
         panels = []
         for noise in family.noises:
@@ -175,8 +175,8 @@ def spread(results: Results, theme: Theme) -> Iterator[Figure]:
         if panels:
             yield Figure(
                 file_name("spread", family.key),
-                f"Spread over the seeds, {family.title.lower()}",
-                f"Test accuracy of the last epoch. Ticks are runs, points their mean {SPREAD}; "
+                f"Variation across seeds, {family.title.lower()}",
+                f"Test accuracy at the last epoch. Ticks are single runs, points are means {SPREAD}; "
                 f"{runs_each(results, results.losses, family.noises)}.",
                 panels,
                 columns=3,
@@ -184,7 +184,7 @@ def spread(results: Results, theme: Theme) -> Iterator[Figure]:
 
 
 def ranks(results: Results, theme: Theme) -> Iterator[Figure]:
-    """Yield the critical-difference diagram: mean ranks over the noises of each loss's mean accuracy."""
+    """Yield the critical-difference diagram of the mean ranks of losses over all noises."""
     table: dict[str, dict[Hashable, float]] = {}
     for loss in results.losses:
         for noise in results.noises:
@@ -192,23 +192,23 @@ def ranks(results: Results, theme: Theme) -> Iterator[Figure]:
                 table.setdefault(loss, {})[noise] = summary.mean
     try:
         found = rank(table)
-    except InputError:  # a single loss, or no noise that all have
+    except InputError:  # a single loss, or no noise under which all losses were run
         return
     if found.critical is None or found.p is None:
         return
     p = "p < 0.0001" if found.p < 1e-4 else f"p = {found.p:.4f}"
     yield Figure(
         "ranks",
-        "Which losses differ: mean ranks and the critical difference",
-        f"Rank of the mean test accuracy under each of {found.settings} noises, 1 the best; "
-        f"{runs_each(results, list(table), results.noises)} runs per mean. Friedman's test that all are "
-        f"equal: {p}. A bar joins losses that Nemenyi's test at 5 % does not distinguish.",
+        "Critical-difference diagram of the mean ranks",
+        f"Mean rank by mean test accuracy over {found.settings} noises (1 is best); "
+        f"{runs_each(results, list(table), results.noises)} runs per mean. Friedman test of equal ranks: "
+        f"{p}. Losses joined by a bar do not differ significantly (Nemenyi test, α = 0.05).",
         [ranking("", found.mean, found.groups, found.critical)],
     )
 
 
 def seconds(results: Results, theme: Theme) -> Iterator[Figure]:
-    """Yield seconds of training per epoch over the noises of a family; clean runs count as symmetric."""
+    """Yield training seconds per epoch over the noises of a family; clean runs count as symmetric."""
     for family in results.families:
         noises = [noise for noise in family.noises if noise != CLEAN or family.key == "symmetric"]
         losses = measured(results, epoch_seconds, noises)
@@ -221,17 +221,17 @@ def seconds(results: Results, theme: Theme) -> Iterator[Figure]:
         machines = sorted({run.machine for run in results.done if run.noise in noises})
         yield Figure(
             file_name("seconds", family.key),
-            f"Training time, {family.title.lower()}",
-            "Seconds of training per epoch, without evaluation. Ticks are runs, points their mean ± one "
-            f"standard deviation over {len(noises)} noises and the seeds; "
-            f"{runs_each(results, losses, noises)} per noise. {'; '.join(machines)}. Runs that share a "
-            "machine slow each other down.",
+            f"Training time per epoch, {family.title.lower()}",
+            "Training time per epoch in seconds, without evaluation. Ticks are single runs, points are means "
+            f"± one sample standard deviation over {len(noises)} noise{'' if len(noises) == 1 else 's'} and all seeds; "
+            f"{runs_each(results, losses, noises)} per noise. Hardware: {'; '.join(machines)}. Runs that "
+            "share a machine slow each other down.",
             [dots_of(values, theme, "seconds per epoch", format="~g", descending=False, zero=False)],
         )
 
 
 def learning_curves(results: Results, theme: Theme) -> Iterator[Figure]:
-    """Yield test and training accuracy by epoch, one panel per category of loss, one figure per noise."""
+    """Yield test and training accuracy by epoch, one figure per noise, one panel per category of loss."""
     kinds = {loss: loss_family(loss).category for loss in results.losses}
     columns = {"test_accuracy": "test accuracy", "given_accuracy": "training accuracy, given labels"}
     for noise in results.noises:
@@ -249,7 +249,7 @@ def learning_curves(results: Results, theme: Theme) -> Iterator[Figure]:
             yield Figure(
                 file_name("curves", noise_label(noise)),
                 f"Learning curves, {noise_label(noise)}",
-                "Above, accuracy on clean test data; below, on the given training labels. "
+                "Top: accuracy on the clean test set; bottom: accuracy on the given training labels. "
                 f"Mean {SPREAD}; {runs_each(results, losses, [noise])}.",
                 panels,
                 columns=max(sum(map(bool, groups.values())), 2),

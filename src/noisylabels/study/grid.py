@@ -1,4 +1,4 @@
-"""A study: fixed settings, axes, exclusions and overrides from a TOML file, expanded into cells.
+"""Read a study (fixed settings, axes, exclusions, overrides) from a TOML file and expand it into cells.
 
 title = "Two losses under two noises"
 recipe = "digits"                        # settings to start from, as in `noisylabels train RECIPE`
@@ -11,11 +11,11 @@ loss = ["ce", "nce+mae"]
 noise = ["symmetric:0.2", "symmetric:0.8"]
 seed = [1, 2, 3]
 
-[[exclude]]                              # but these; * stands for any text
+[[exclude]]                              # except these; * matches any text
 loss = "ce"
 noise = "symmetric:0.8"
 
-[[override]]                             # and these with other settings
+[[override]]                             # other settings in these cells
 when = { noise = "symmetric:*" }
 set = { precision = "bfloat16" }
 """
@@ -36,12 +36,12 @@ from noisylabels.experiment import RunConfig, load_config, resolve
 
 KEYS = ("title", "recipe", "fixed", "axes", "exclude", "override")
 OWN = ("out", "data_root", "download", "device")
-"""Settings that belong to a machine: a flag gives them, no study."""
+"""Settings that depend on the machine: given as flags, never by a study."""
 
 MOST_CELLS = 100_000
 
 LONGEST = 240
-"""Letters of a cell's axes in its name: a folder's name may not be longer than 255 bytes."""
+"""Maximum length of the axes in a cell's name: a folder name has at most 255 bytes."""
 
 
 @dataclass(frozen=True)
@@ -49,10 +49,10 @@ class Cell:
     """One run of a study.
 
     Args:
-        name: axes in words and the run's id, the name of its folder.
+        name: values of the axes and the run id; the name of the folder.
         axes: axis -> value.
-        config: canonical.
-        run_id: of the configuration.
+        config: canonical configuration.
+        run_id: id of the configuration.
     """
 
     name: str
@@ -63,19 +63,19 @@ class Cell:
 
 @dataclass(frozen=True)
 class Study:
-    """A study as its file says it; `cells` expands it.
+    """A study as defined by its file; `cells` expands it.
 
     Args:
-        name: of the file, or of the study that comes with the package.
-        title: one line for people.
+        name: name of the file without suffix, or of the built-in study.
+        title: one line that describes the study.
         recipe: settings to start from, or None.
         fixed: settings of every cell.
-        axes: setting -> values, in their order; the last varies first.
-        exclude: axis -> pattern; a cell that fits all patterns of one of them is left out.
-        override: pairs of (axis -> pattern, settings for the cells that fit); a later one wins.
+        axes: setting -> values, in order; the last axis varies fastest.
+        exclude: axis -> pattern; cells that match all patterns of one mapping are left out.
+        override: pairs of (axis -> pattern, settings of the matching cells); later ones take precedence.
 
     Raises:
-        InputError: an unknown setting, a wrong type, an empty axis, a pattern for what is no axis.
+        InputError: an unknown setting, a wrong type, an empty axis, or a pattern for an unknown axis.
     """
 
     name: str
@@ -92,27 +92,29 @@ class Study:
             if axis not in known:
                 raise InputError(f"unknown axis {axis!r} of the study {self.name}{did_you_mean(axis, known)}")
             if axis in OWN:
-                raise InputError(f"{axis} is no axis: it says where a run is carried out, not what it is")
+                raise InputError(f"{axis} cannot be an axis: it depends on the machine; give it as a flag")
             if not isinstance(values, list | tuple) or not values:
                 raise InputError(f"the axis {axis!r} of the study {self.name} is {values!r}, expected a list")
             if len(set(map(repr, values))) != len(values):
-                raise InputError(f"the axis {axis!r} of the study {self.name} has a value twice")
+                raise InputError(f"the axis {axis!r} of the study {self.name} has a duplicate value")
         if not self.axes:
-            raise InputError(f"the study {self.name} has no axes; give it [axes] with loss = [...], say")
+            raise InputError(f"the study {self.name} has no axes; add [axes] with, for example, loss = [...]")
         for where in (*self.exclude, *(when for when, _ in self.override)):
             for axis in where:
                 if axis not in self.axes:
                     raise InputError(
-                        f"a pattern of the study {self.name} names {axis!r}, which is no axis"
+                        f"a pattern of the study {self.name} names {axis!r}, which is not an axis"
                         + did_you_mean(axis, self.axes)
                     )
         for layer in (self.fixed, *(settings for _, settings in self.override)):
             for name in layer:
                 if name in OWN:
-                    raise InputError(f"{name} belongs to a machine and not into a study; give it as a flag")
+                    raise InputError(
+                        f"{name} depends on the machine and cannot be set by a study; give it as a flag"
+                    )
         for _, settings in self.override:
             for name in settings:
-                if name in self.axes:  # results would stand under a value that they are not of
+                if name in self.axes:  # the axis would show a value that was not used
                     raise InputError(f"an override of the study {self.name} sets {name!r}, which is an axis")
 
     def cells(
@@ -121,35 +123,33 @@ class Study:
         only: Mapping[str, Any] | None = None,
         labels: str | None = None,
     ) -> list[Cell]:
-        """Return the cells, the last axis varying first.
+        """Return the cells, with the last axis varying fastest.
 
         Args:
-            flags: settings over those of the study: data, device, epochs, ...
-            only: axis -> value, pattern or list of such: cells that fit all of them.
-            labels: the file that stands for ``{labels}`` in the values of axes.
+            flags: settings that take precedence over those of the study: data, device, epochs, ...
+            only: axis -> value, pattern or list of these; selects the cells that match all.
+            labels: file that replaces ``{labels}`` in the values of axes.
 
         Raises:
-            InputError: a value that a setting does not take, more than 100,000 cells, none, two that
-                are one and the same run, or an axis given by a flag.
+            InputError: an invalid value of a setting, more than 100,000 cells, no cells, two cells that
+                are the same run, or an axis given as a flag.
         """
         return list(self._cells(dict(flags or {}), dict(only or {}), labels))
 
     def _cells(self, flags: dict[str, Any], only: dict[str, Any], labels: str | None) -> Iterator[Cell]:
         for axis in flags:
             if axis in self.axes:
-                raise InputError(f"{axis} is an axis of the study {self.name}; choose its values by --only")
+                raise InputError(f"{axis} is an axis of the study {self.name}; select its values by --only")
         for axis in only:
             if axis not in self.axes:
                 raise InputError(
-                    f"{axis!r} is no axis of the study {self.name}{did_you_mean(axis, self.axes)}"
+                    f"{axis!r} is not an axis of the study {self.name}{did_you_mean(axis, self.axes)}"
                 )
         count = 1
         for values in self.axes.values():
             count *= len(values)
         if count > MOST_CELLS:
-            raise InputError(
-                f"the study {self.name} has {count:,} cells, expected {MOST_CELLS:,} at the most"
-            )
+            raise InputError(f"the study {self.name} has {count:,} cells, expected at most {MOST_CELLS:,}")
         base = to_dict(load_config(self.recipe, **dict(self.fixed)))
         seen: dict[str, str] = {}
         for values in itertools.product(*self.axes.values()):
@@ -165,68 +165,64 @@ class Study:
             words = [_word(axis, value) for axis, value in at.items()]
             name = "-".join(["-".join(words)[:LONGEST], identity])
             if identity in seen:
-                raise InputError(
-                    f"the cells {seen[identity]} and {name} are one and the same run; leave one out"
-                )
+                raise InputError(f"the cells {seen[identity]} and {name} are the same run; leave one out")
             seen[identity] = name
             yield Cell(name, at, resolved.config, identity)
         if not seen:
-            raise InputError(
-                f"no cell of the study {self.name} is left; look at its exclusions and at --only"
-            )
+            raise InputError(f"no cell of the study {self.name} is left; check its exclusions and --only")
 
     def _fits(self, at: Mapping[str, Any], patterns: Mapping[str, Any]) -> bool:
-        """Return whether the axes of a cell fit all patterns."""
+        """Return whether the axes of a cell match all patterns."""
 
         def one(axis: str, pattern: Any) -> bool:
             if isinstance(pattern, list | tuple):
                 return any(one(axis, each) for each in pattern)
             if at[axis] == pattern:
                 return True
-            if pattern in self.axes[axis]:  # "nce+2*mae" is a loss, and does not stand for nce+2.5*mae
+            if pattern in self.axes[axis]:  # "nce+2*mae" is a loss here and does not match nce+2.5*mae
                 return False
             return fnmatch.fnmatchcase(str(at[axis]), _literal(str(pattern)))
 
         return all(one(axis, pattern) for axis, pattern in patterns.items())
 
     def _filled(self, at: Mapping[str, Any], labels: str | None) -> dict[str, Any]:
-        """Return the values of axes with the file of labels in the place of ``{labels}``."""
+        """Return the values of axes with ``{labels}`` replaced by the file of labels."""
         if labels is None and any("{labels}" in str(value) for value in at.values()):
-            raise InputError(f"the study {self.name} needs a file of labels; give --labels FILE")
+            raise InputError(f"the study {self.name} needs a label file; give --labels FILE")
         fill = {name: str(value).replace("{labels}", labels or "") for name, value in at.items()}
         return {name: fill[name] if isinstance(value, str) else value for name, value in at.items()}
 
 
 def _word(axis: str, value: Any) -> str:
-    """Return a value as a part of a folder's name."""
+    """Return a value as a part of a folder name."""
     text = str(value) if isinstance(value, str) else f"{axis.replace('_', '')}{value}"
     return re.sub(r"[^A-Za-z0-9+.@]", "_", text)[:40]
 
 
 def _literal(pattern: str) -> str:
-    """Return a pattern in which nothing but * is special."""
+    """Escape all special characters of a pattern except *."""
     return pattern.replace("[", "[[]").replace("?", "[?]")
 
 
 def studies() -> dict[str, Path]:
-    """Return the studies that come with the package, by name."""
+    """Return name -> path of the built-in studies."""
     package = Path(__file__).parents[1]
-    # the paper's are in its own package, which may be absent
+    # the package of the paper may be absent
     folders = (package / "recipes" / "studies", package / "paper" / "studies")
     return dict(sorted((path.stem, path) for folder in folders for path in folder.glob("*.toml")))
 
 
 def load_study(source: str) -> Study:
-    """Return the study of that name, or of the TOML file at that path.
+    """Load a built-in study by name, or a study from a TOML file.
 
     Raises:
-        InputError: there is none, it is no TOML, or has an unknown key (with the nearest).
+        InputError: no such study, invalid TOML, or an unknown key (the message suggests the nearest).
     """
     shipped = studies()
     path = shipped.get(source, Path(source).expanduser())
     if not path.exists():
         raise InputError(
-            f"there is no study {source!r}: no file of that name, and none of: {', '.join(shipped)}"
+            f"there is no study {source!r}: expected a TOML file or one of {', '.join(shipped)}"
             + did_you_mean(source, shipped).partition("; known")[0]
         )
     return from_table(read_toml(path), path.stem)
@@ -246,7 +242,7 @@ def from_table(table: Mapping[str, Any], name: str) -> Study:
     for key in ("exclude", "override"):
         found = table.get(key, [])
         if not isinstance(found, list) or not all(isinstance(each, dict) for each in found):
-            raise InputError(f"{key} of the study {name} is no list of tables; write [[{key}]] over each")
+            raise InputError(f"{key} of the study {name} is not a list of tables; write [[{key}]] above each")
     override = []
     for each in table.get("override", []):
         if each.keys() != {"when", "set"} or not all(isinstance(part, dict) for part in each.values()):
@@ -266,10 +262,10 @@ def from_table(table: Mapping[str, Any], name: str) -> Study:
 
 
 def read_flags(words: Sequence[str], what: str = "--set") -> dict[str, Any]:
-    """Return settings from words such as ``epochs=5`` and ``loss=ce,mae``, each of the type of its setting.
+    """Parse words such as ``epochs=5`` into settings, each with the type of its setting.
 
     Raises:
-        InputError: a word without =, an unknown setting, a value of another type.
+        InputError: a word without =, an unknown setting, or a value of another type.
     """
     known = field_types(RunConfig)
     found: dict[str, Any] = {}
@@ -299,12 +295,12 @@ def _typed(name: str, text: str, kinds: tuple[type, ...], what: str) -> Any:
 
 
 def read_only(words: Sequence[str]) -> dict[str, list[str]]:
-    """Return patterns from words such as ``loss=ce,nce+mae`` and ``noise=symmetric:*``."""
+    """Parse words such as ``loss=ce,nce+mae`` and ``noise=symmetric:*`` into patterns."""
     found: dict[str, list[str]] = {}
     for word in words:
         axis, equals, text = word.partition("=")
         if not equals or not text:
             raise InputError(f"--only {word!r} names no values, expected AXIS=VALUE,VALUE")
-        # a comma inside parentheses is a loss's: "gce(q=0.7,k=0.5)"
+        # commas in parentheses separate parameters of a loss: "gce(q=0.7,k=0.5)"
         found.setdefault(axis.strip(), []).extend(part.strip() for part in re.split(r",(?![^()]*\))", text))
     return found

@@ -1,4 +1,4 @@
-"""What is decided before a study starts: which part of it, for how long, and how long it may take."""
+"""Plan a study before it starts: select a shard, read the time budget, estimate the duration."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "": 1.0}
 
 
 def read_seconds(text: str) -> float:
-    """Return the seconds that "90", "90s", "9m", "1.5h" or "1h30m" mean.
+    """Parse a duration such as "90", "90s", "9m", "1.5h" or "1h30m" into seconds.
 
     >>> read_seconds("1h30m"), read_seconds("9m"), read_seconds("0.5")
     (5400.0, 540.0, 0.5)
     """
     parts = re.findall(r"(\d+(?:\.\d+)?)\s*([hms]?)", text.strip().lower())
     if not parts or re.sub(r"\s", "", text.lower()) != "".join(number + unit for number, unit in parts):
-        raise InputError(f"the time {text!r} cannot be read, expected such as 90s, 9m, 1h30m")
+        raise InputError(f"the duration is {text!r}, expected a text such as 90s, 9m or 1h30m")
     return sum(float(number) * _UNITS[unit] for number, unit in parts)
 
 
 def in_words(seconds: float) -> str:
-    """Return a span of time for people.
+    """Return a duration as text.
 
     >>> in_words(42), in_words(540), in_words(9000)
     ('42 s', '9 min', '2 h 30 min')
@@ -42,21 +42,21 @@ def in_words(seconds: float) -> str:
 
 
 def shard(cells: Sequence[Cell], text: str | None) -> list[Cell]:
-    """Return the part of the cells that "2/5" means: the second of five, dealt out like cards.
+    """Return the shard of the cells given as "2/5": the second of five parts, assigned round-robin.
 
     Raises:
-        InputError: text of another form, or a part that there is not.
+        InputError: text of another form, or a part out of range.
     """
     if text is None:
         return list(cells)
     found = re.fullmatch(r"(\d+)/(\d+)", text.strip())
     if not found or not 1 <= int(found[1]) <= int(found[2]):
-        raise InputError(f"the shard is {text!r}, expected such as 2/5: the second of five parts")
+        raise InputError(f"the shard is {text!r}, expected a text such as 2/5, the second of five parts")
     return list(cells[int(found[1]) - 1 :: int(found[2])])
 
 
 class _Clock(Silent):
-    """Counts steps and ends the run when it has seen enough."""
+    """Count steps, and end the run when the time is up."""
 
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
@@ -66,7 +66,7 @@ class _Clock(Silent):
         self.total = 1
 
     def step(self, epoch: int, done: int, total: int) -> None:
-        """Take the time; the first step, which sets things up, counts for nothing."""
+        """Record the time of a step; the first step includes the setup and is not counted."""
         self.last, self.total = time.monotonic(), total
         if self.first is None:
             self.first = self.last
@@ -74,17 +74,17 @@ class _Clock(Silent):
             self.steps += 1
 
     def enough(self) -> bool:
-        """Say whether the time is up."""
+        """Return whether the time is up."""
         return self.first is not None and self.last - self.first > self.seconds
 
 
 def probe(cell: Cell, seconds: float = 10.0, threads: int = 1) -> float:
-    """Return about how many seconds a cell takes, from some seconds of it, in a folder that goes again.
+    """Estimate the seconds that a cell takes by running it briefly in a temporary folder.
 
     Args:
-        cell: the one that is tried.
-        seconds: how long.
-        threads: as many as its process would have.
+        cell: the cell to run.
+        seconds: duration of the probe.
+        threads: number of threads, as in the study.
     """
     import torch
 
@@ -102,10 +102,10 @@ def probe(cell: Cell, seconds: float = 10.0, threads: int = 1) -> float:
         whole = time.monotonic() - began
     if clock.first is None or not clock.steps:
         return whole * cell.config.epochs / min(cell.config.epochs, 3)
-    a_step = (clock.last - clock.first) / clock.steps  # with the evaluations in between, if it came so far
+    a_step = (clock.last - clock.first) / clock.steps  # includes evaluations, if the probe reached one
     return (clock.first - began) + a_step * clock.total * cell.config.epochs
 
 
 def estimate(each: float, cells: Sequence[Any], jobs: int, cores: int) -> float:
-    """Return about how many seconds all cells take in so many processes on so many cores."""
+    """Estimate the seconds that all cells take in `jobs` processes on `cores` cores."""
     return each * len(cells) / max(1, min(jobs, cores))

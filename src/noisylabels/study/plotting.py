@@ -1,4 +1,4 @@
-"""The panels that figures share: a measure over noises, losses and epochs."""
+"""Panels that figures share: a measure over noises, losses and epochs."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from noisylabels.study.families import Family, noise_label
 from noisylabels.study.results import Measure, Results, accuracy
 from noisylabels.study.statistics import summarize
 
-SPREAD = "± one standard deviation over the seeds"
+SPREAD = "± one sample standard deviation over seeds"
 
 TITLES = {
     "standard": "Standard losses",
     "robust": "Robust losses",
     "normalized": "Normalized losses",
-    "combined": "Sums (Active Passive Loss)",
+    "combined": "Combined losses (Active Passive Loss)",
 }
-"""Category of `losses.categories` -> title."""
+"""Category of `losses.categories` -> title of its panel."""
 
 
 @dataclass(frozen=True)
 class LossFamily:
-    """The relation of a loss to others: see `losses.categories`."""
+    """Category, components and normalized form of a loss; see `losses.categories`."""
 
     category: str
     parts: tuple[str, ...]
@@ -38,7 +38,7 @@ class LossFamily:
 
 
 def loss_family(loss: str) -> LossFamily:
-    """Return the relation of a loss to others; a loss from an unknown script has none."""
+    """Return the category, components and normalized form of a loss; unknown losses count as standard."""
     try:
         return LossFamily(
             categories.category(loss), tuple(categories.parts(loss)), categories.normalized_of(loss)
@@ -49,13 +49,13 @@ def loss_family(loss: str) -> LossFamily:
 
 def file_name(kind: str, what: str) -> str:
     """Return the name of a figure's files: "gap-symmetric"."""
-    # cut, because a file's name may not be longer than 255 bytes, and a noise may
+    # truncated: a file name has at most 255 bytes, a noise may be longer
     words = re.sub("[^A-Za-z0-9.]", "-", what[:80])
     return f"{kind}-{words}".rstrip("-.")
 
 
 def runs_each(results: Results, losses: Sequence[str], noises: Sequence[str]) -> str:
-    """Return the number of runs of each loss under each noise: "n = 3"."""
+    """Return the number of runs per loss and noise as text: "n = 3"."""
     counts = {n for loss in losses for noise in noises if (n := len(results.cell(loss, noise)))}
     if len(counts) < 2:
         return f"n = {max(counts, default=0)}"
@@ -63,24 +63,24 @@ def runs_each(results: Results, losses: Sequence[str], noises: Sequence[str]) ->
 
 
 def measured(results: Results, measure: Measure, noises: Sequence[str]) -> list[str]:
-    """Return the losses with a value of the measure under one of the noises."""
+    """Return the losses for which the measure is known under at least one of the noises."""
     return [loss for loss in results.losses if any(results.values(measure, loss, noise) for noise in noises)]
 
 
 def per_cent(value: float, deviation: float | None = None, digits: int = 1) -> str:
-    """Return a share and its spread as text."""
+    """Return a share and its standard deviation as text in percent."""
     mean = f"{100 * value:.{digits}f}"
     return f"{mean} %" if deviation is None else f"{mean} ± {100 * deviation:.{digits}f} %"
 
 
 def in_seconds(value: float, deviation: float | None = None) -> str:
-    """Return a time and its spread as text."""
+    """Return a time and its standard deviation as text."""
     digits = 2 if value >= 1 else 4
     return f"{value:.{digits}f} s" if deviation is None else f"{value:.{digits}f} ± {deviation:.{digits}f} s"
 
 
 def grid(results: Results, measure: Measure, losses: Sequence[str], family: Family) -> Panel:
-    """Return a heatmap of a share over losses and the noises of a family."""
+    """Return a heatmap of a share, one row per loss and one column per noise of a family."""
     rows = []
     for loss in losses:
         for noise, label in zip(family.noises, family.labels, strict=True):
@@ -97,7 +97,7 @@ def grid(results: Results, measure: Measure, losses: Sequence[str], family: Fami
 
 
 def over_rates(results: Results, loss: str, family: Family) -> Iterator[dict[str, Any]]:
-    """Yield the mean accuracy of a loss at every rate of a family, and its spread."""
+    """Yield the mean accuracy of a loss and its standard deviation at every rate of a family."""
     for noise, rate in zip(family.noises, family.rates, strict=True):
         if found := results.summary(accuracy, loss, noise):
             yield {"loss": loss, "x": rate, "y": found.mean, **_spread(found.mean, found.deviation)}
@@ -118,7 +118,7 @@ def curve_panel(
     legend: Sequence[str] | None = None,
     width: int = 300,
 ) -> Panel | None:
-    """Return a column of the history by epoch, mean and spread over the seeds; None if not recorded."""
+    """Return a history column by epoch, mean and standard deviation over seeds; None if not recorded."""
     rows = []
     for loss in losses:
         values = results.curve(column, loss, noise)
@@ -146,7 +146,7 @@ def dots_of(
     zero: bool = True,
     width: int = 480,
 ) -> Panel:
-    """Return one line per loss with every run, their mean and its spread, ordered by the mean."""
+    """Return one line per loss with all runs, their mean and standard deviation, ordered by the mean."""
     found = {loss: summarize(each) for loss, each in values.items() if len(each)}
     rows: list[dict[str, Any]] = []
     for loss, summary in found.items():

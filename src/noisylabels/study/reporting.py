@@ -1,4 +1,4 @@
-"""Write a report: the tables, the figures and the page of some results, in one folder."""
+"""Write a report on results: tables, figures and an HTML page, in one folder."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Sections(Protocol):
     """A function that returns the sections of a page about one set of results, such as `study_sections`."""
 
     def __call__(self, results: Results, theme: Theme, claims: Sequence[Claim]) -> Sequence[Section]:
-        """Return the sections in reading order; those without text and blocks are left out of the page."""
+        """Return the sections in reading order; the page omits those without text and blocks."""
 
 
 def write_report(
@@ -43,14 +43,14 @@ def write_report(
 
     Args:
         results: as `read_results` returns them.
-        out: the folder; existing files are overwritten.
-        claims: the user's own, tested on the results.
+        out: folder to write; existing files are overwritten.
+        claims: user-defined claims, tested on the results.
         formats: of figure files: ".svg", ".png", ".pdf"; none for the page alone.
-        progress: called with the number of figures drawn and their total.
-        sections: makes the sections about one set of results (default: `study_sections`).
+        progress: called with the number of figures drawn and the total.
+        sections: returns the sections about one set of results (default: `study_sections`).
 
     Raises:
-        InputError: a package for figures is not installed, or a claim of the user's cannot be tested.
+        InputError: a package for figures is not installed, or a user-defined claim cannot be tested.
     """
     import_altair()
     losses = list(dict.fromkeys(loss for each in results for loss in each.losses))
@@ -77,13 +77,13 @@ def write_report(
 
 
 def _prefixed(section: Section, prefix: str, title: str) -> Section:
-    """Return a section with its place among several sets of results in its title and all its names."""
+    """Return a section whose title and names identify one of several sets of results."""
     blocks = [replace(block, name=prefix + block.name) for block in section.blocks]
     return replace(section, name=prefix + section.name, title=f"{title}: {section.title}", blocks=blocks)
 
 
 def _distinct_names(sections: Sequence[Section]) -> list[Section]:
-    """Return sections without two blocks, and so files, of one name: noises may be spelled alike."""
+    """Return sections with distinct block names, which name files: two noises may share a label."""
     seen: dict[str, int] = {}
     made = []
     for section in sections:
@@ -118,12 +118,12 @@ def _page(results: Sequence[Results], losses: Sequence[str], sections: Sequence[
 
 
 def figure_blocks(results: Results, theme: Theme, *kinds: FigureKind) -> list[Block]:
-    """Return the figures of several kinds, one kind after the other."""
+    """Return the figures of several kinds in one list."""
     return list(itertools.chain.from_iterable(kind(results, theme) for kind in kinds))
 
 
 def study_sections(results: Results, theme: Theme, claims: Sequence[Claim] = ()) -> list[Section]:
-    """Return the sections of any study's report, in reading order; empty where nothing was measured."""
+    """Return the sections of a study's report in reading order; a section without results is empty."""
 
     def drawn(*kinds: FigureKind) -> list[Block]:
         return figure_blocks(results, theme, *kinds)
@@ -134,26 +134,26 @@ def study_sections(results: Results, theme: Theme, claims: Sequence[Claim] = ())
         Section(
             "accuracy",
             "Accuracy",
-            ["The test set is clean and selects nothing: every accuracy is that of the last epoch."],
+            ["Accuracies are measured on the clean test set at the last epoch. No choice uses test data."],
             [*tables.accuracies(results), *drawn(figures.heatmaps, figures.against_rate)],
         ),
         Section(
             "overfitting",
-            "Memorization and the chosen epoch",
+            "Memorization and epoch selection",
             blocks=drawn(figures.memorization, figures.chosen),
         ),
-        Section("classes", "Classes", blocks=drawn(figures.per_class)),
+        Section("classes", "Per-class accuracy", blocks=drawn(figures.per_class)),
         Section(
             "spread",
-            "Spread, differences, ranks",
+            "Variation across seeds, paired differences, ranks",
             blocks=[*drawn(figures.spread), *tables.differences(results), *drawn(figures.ranks)],
         ),
-        Section("tested", "Claims, tested", blocks=tested),  # its table is named claims
+        Section("tested", "Tests of claims", blocks=tested),  # the id "claims" is that of its table
         Section("time", "Training time", blocks=drawn(figures.seconds)),
         Section("curves", "Learning curves", blocks=drawn(figures.learning_curves)),
         Section(
             "details",
-            "All measures, settings, failures",
+            "All measures, settings, failed runs",
             blocks=[*tables.details(results), tables.settings(results), *([failed] if failed else [])],
         ),
     ]

@@ -1,4 +1,4 @@
-"""Cells that were done elsewhere: rows of exported files stand for them, and become their folders again."""
+"""Restore cells from exported files: match their rows to cells of a study and write the run folders."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from noisylabels.study.store import CellState, Store, progress, read_batches
 from noisylabels.training.history import History
 
 MOST_PAIRS = 100_000
-"""Of runs and cells that are compared to say what a foreign file differs in."""
+"""Limit on the pairs of runs and cells compared to find the setting in which a foreign file differs."""
 
 
 @dataclass(frozen=True)
 class Origin:
-    """Where a cell was done, or failed."""
+    """The exported file in which a cell is finished or failed."""
 
     file: Path
     status: str
@@ -39,20 +39,20 @@ class Found:
     """The runs of exported files that are cells of a study.
 
     Args:
-        origins: the id of a cell -> where it is from; of several files the first in which it is done.
-        notes: what is wrong with runs that no cell can be made of, a line a file.
+        origins: run id of a cell -> its file; of several files, the first in which it is finished.
+        notes: problems of runs that cannot be restored, one line per file.
     """
 
     origins: Mapping[str, Origin] = field(default_factory=dict)
     notes: Sequence[str] = ()
 
     def done(self, cell: Cell) -> Origin | None:
-        """Return where a cell is done, or None."""
+        """Return the origin of a cell if it is finished there, or None."""
         origin = self.origins.get(cell.run_id)
         return origin if origin is not None and origin.status == "done" else None
 
     def shown(self, cell: Cell, state: CellState) -> CellState:
-        """Return the state that a cell would have if it were restored; nothing is written."""
+        """Return the state that a cell would have after restoring, without writing anything."""
         if (origin := self.done(cell)) is not None and state.state not in ("done", "running"):
             return replace(state, state="done", message=f"in {origin.file}")
         if (origin := self.origins.get(cell.run_id)) is not None and state.state == "waiting":
@@ -62,12 +62,12 @@ class Found:
     def restore(
         self, store: Store, cells: Sequence[Cell], *, failed: bool = True
     ) -> tuple[set[str], list[str]]:
-        """Make the folders of cells that are not done in a store; return their ids, and a line a file.
+        """Write the folders of unfinished cells to a store; return their ids, and one line per file.
 
         Args:
-            store: where to.
-            cells: of which. Those that are done there stay, see `put`.
-            failed: restore those that failed too.
+            store: the store to write to.
+            cells: the cells to restore; finished cells of the store are kept, see `put`.
+            failed: also restore failed cells.
         """
         wanted: dict[Path, dict[str, Cell]] = {origin.file: {} for origin in self.origins.values()}
         for cell in cells:
@@ -79,7 +79,7 @@ class Found:
             open_cells = {i: cell for i, cell in there.items() if store.state(cell).state != "done"}
             counts: Counter[str] = Counter()
             for row, why in _rows(file, open_cells) if open_cells else ():
-                # a run that stands twice in a file is the one that was found
+                # of a run that is in a file twice, restore the one that `find` selected
                 same = not why and row["status"] == self.origins[row["run_id"]].status
                 if same and put(store, open_cells[row["run_id"]], row):
                     restored.add(row["run_id"])
@@ -87,24 +87,23 @@ class Found:
             line = f"{counts.total()} cells from {file}"
             line += f", {counts['failed']} of them failed" if counts["failed"] else ""
             kept = len(there) - counts.total()
-            said.append(line + (f"; {kept} others of it stay as they are here" if kept else ""))
+            said.append(line + (f"; {kept} others are kept as they are in this folder" if kept else ""))
         return restored, said
 
 
 def find(files: Sequence[Path], cells: Sequence[Cell], study: str) -> Found:
-    """Return the runs of exported files that are cells of a study.
+    """Find the runs of exported files that are cells of a study.
 
-    A run stands for the cell of its id, if its settings give that id. Another is passed over with a note, and
-    its cell is run: that costs time, where a wrong row would be a wrong number in a table, and the other rows
-    are none the worse for it.
+    A run matches the cell of its id if its settings give that id. Otherwise it is skipped with a note and its
+    cell is run, which costs time but puts no wrong number in a table; other rows are not affected.
 
     Args:
-        files: that `store.export` wrote.
-        cells: all of the study.
-        study: its name, for errors.
+        files: files written by `store.export`.
+        cells: all cells of the study.
+        study: name of the study, for errors.
 
     Raises:
-        InputError: a file is missing, is no export, or has no run of these cells.
+        InputError: a file is missing, is not an export, or has no run of these cells.
     """
     by_id = {cell.run_id: cell for cell in cells}
     origins: dict[str, Origin] = {}
@@ -121,12 +120,12 @@ def find(files: Sequence[Path], cells: Sequence[Cell], study: str) -> Found:
             raise InputError(_foreign(file, cells, study))
         if wrong:
             others = f", and {len(wrong) - 1} more" if len(wrong) > 1 else ""
-            notes.append(f"{file}: passed over the run {wrong[0]}{others}")
+            notes.append(f"{file}: skipped the run {wrong[0]}{others}")
     return Found(origins, notes)
 
 
 def _rows(file: Path, cells: Mapping[str, Cell]) -> Iterator[tuple[dict[str, Any], str]]:
-    """Yield the rows of a file that have the id of a cell, each with what is wrong with it, or ""."""
+    """Yield the rows of a file with the id of a cell, each with a description of its fault or ""."""
     for rows, histories in read_batches(file):
         for row, history in zip(rows, histories, strict=True):
             if row["run_id"] not in cells:
@@ -142,34 +141,34 @@ def _rows(file: Path, cells: Mapping[str, Cell]) -> Iterator[tuple[dict[str, Any
 
 
 def _without_gaps(rows: Sequence[Mapping[str, Any]], final: Collection[str]) -> list[dict[str, Any]]:
-    """Return a history without columns that only other runs of the file have, which are null in this one."""
+    """Return a history without the columns of other runs in the file, which are null in this one."""
     return [
         {name: value for name, value in row.items() if value is not None or name in final} for row in rows
     ]
 
 
 def _fault(row: Mapping[str, Any], cell: Cell) -> str:
-    """Say why no folder of a cell can be made of a row, or return ""."""
+    """Return why a row cannot be restored as the folder of a cell, or ""."""
     own = canonical_id(build(RunConfig, row["config"]))
     if own != row["run_id"]:
-        return f"its settings are those of the run {own}; it was changed, or is of another version"
+        return f"its settings give the id {own}; it was edited, or is of another version"
     if row["status"] not in ("done", "failed"):
         return f"its status is {row['status']!r}"
     if row["environment"] or row["status"] == "done":
         if row["final"] != (row["history"][-1] if row["history"] else None):
-            return "its history does not end as its result says"
+            return "its history does not end with the final row of its result"
         if (file := changed_file(row["environment"]["identity"], code_digests(cell.config))) is not None:
             return f"{file} has changed since"
         if progress(row["history"])[0] == 0 and row["status"] == "done":
-            return "it is done without an epoch"
+            return "it is finished without an epoch"
     if not isinstance(row["noise"], dict) or not isinstance(row["class_names"], list):
         return "its noise or its classes cannot be read"
-    json.dumps([row, _result(row)], allow_nan=False)  # NaN is no JSON
+    json.dumps([row, _result(row)], allow_nan=False)  # NaN is not valid JSON
     return ""
 
 
 def _foreign(file: Path, cells: Sequence[Cell], study: str) -> str:
-    """Say that a file has no run of a study, and the first setting in which its nearest run differs."""
+    """Return an error message with the first setting in which the nearest run of a file differs."""
     defaults = to_dict(RunConfig(), NOT_IDENTITY)
     mine = [(cell, set(_words(to_dict(cell.config, NOT_IDENTITY)))) for cell in cells]
     nearest, least = None, len(defaults) + 1
@@ -180,29 +179,29 @@ def _foreign(file: Path, cells: Sequence[Cell], study: str) -> str:
                 nearest, least = (row, cell), unlike
     start = f"{file} shares no cell with the study {study}"
     if nearest is None:
-        return f"{start}: it holds no run"
+        return f"{start}: it contains no run"
     row, cell = nearest
     theirs, ours = defaults | row["config"], to_dict(cell.config, NOT_IDENTITY)
     for name, wanted in ours.items():
         if theirs[name] != wanted:
             return (
-                f"{start}: in its nearest run, {row['run_id']}, {name} is {theirs[name]!r}, in the study "
-                f"{wanted!r}; give the --data and --set that it was made with, or leave out --from"
+                f"{start}: in its nearest run, {row['run_id']}, {name} is {theirs[name]!r}, expected "
+                f"{wanted!r}; repeat the --data and --set of that run, or omit --from"
             )
     return (
-        f"{start}: its run {row['run_id']} has the settings of {cell.name} under another id; it was changed, "
-        "or is of another version; leave out --from"
+        f"{start}: its run {row['run_id']} has the settings of {cell.name} under another id; it was edited, "
+        "or is of another version; omit --from"
     )
 
 
 def _first(file: Path, count: int) -> Iterator[dict[str, Any]]:
-    """Yield that many rows of a file, without their histories."""
+    """Yield the first `count` rows of a file, without their histories."""
     every = (row for rows, _ in read_batches(file) for row in rows if isinstance(row["config"], dict))
     return itertools.islice(every, count)
 
 
 def _words(settings: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Return settings so that they can be in a set, whatever a file holds."""
+    """Return settings as hashable pairs, whatever types a file holds."""
     return [(name, repr(value)) for name, value in settings.items()]
 
 
@@ -210,23 +209,21 @@ def _words(settings: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def put(store: Store, cell: Cell, row: Mapping[str, Any]) -> bool:
-    """Make the folder of a cell from its row of an exported file, and return whether that was done.
+    """Write the folder of a cell from its row of an exported file; return whether it was written.
 
-    Labels and weights are in no such file. A result stays as it is, and so does a folder that is damaged or
-    in which a process is at work; what was begun or has failed makes room for a run that was done, and
-    nothing does for one that failed.
+    Exported files hold no labels or weights. Finished cells are kept, and so are folders that are damaged
+    or in use. A finished run replaces an interrupted or failed one; a failed run replaces nothing.
     """
     out = store.path(cell)
     takes = ("waiting", "begun", "failed") if row["status"] == "done" else ("waiting",)
     with store.taking(cell, takes) as ours:
         if not ours:
             return False
-        if not row["environment"]:  # it could not be run
+        if not row["environment"]:  # the run could not start
             names = ("run_id", "message", "config")
             write_json(out / "failure.json", {name: row[name] for name in names} | {"trace": ""})
             return True
-        # A kill must leave a run that starts over: no checkpoint of one run beside files of another, and the
-        # result last.
+        # If killed here, the cell must start over: never mix files of two runs, and write the result last.
         empty_folder(out)
         here = {"out": str(out), "data_root": cell.config.data_root}
         write_json(out / "config.json", row["config"] | here)
@@ -239,8 +236,8 @@ def put(store: Store, cell: Cell, row: Mapping[str, Any]) -> bool:
 
 
 def _result(row: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a run's result.json says, as far as its row tells it."""
-    chosen = row["environment"].get("chosen") or row["config"]  # of the loss "auto"
+    """Return the content of a run's result.json, as far as it follows from its row."""
+    chosen = row["environment"].get("chosen") or row["config"]  # the loss selected by "auto"
     names = ("status", "message", "final", "noise", "run_id", "class_names")
     return {name: row[name] for name in names} | {
         "loss": chosen["loss"],

@@ -1,8 +1,8 @@
-"""The runs of a study as numbers: what one loss did under one noise, seed by seed.
+"""Results of a study as numbers: the runs of each loss under each noise, by seed.
 
-A run keeps its history as arrays, a column each, so that thousands of runs of a hundred epochs are tens of
-megabytes. Runs that may be averaged or compared are a `Results`; runs of another data set, model or setting
-are another.
+A run stores its history as one array per column, so that thousands of runs of a hundred epochs take tens of
+megabytes. Runs that may be averaged or compared form one `Results`; runs of another data set, model or
+setting form another.
 """
 
 from __future__ import annotations
@@ -27,13 +27,25 @@ from noisylabels.training.metrics import DEAD_RECALL
 
 SUBJECT = ("loss", "noise", "seed")
 ALWAYS_APART = ("data", "model", "width", "epochs", "image_size", "validation", "train_share")
-"""Settings whose runs are never put into one table, even where no two share loss, noise and seed."""
+"""Settings whose values never share a table, even where no two runs share loss, noise and seed."""
 
 SAID = ("data", "model", "epochs")
 """Settings that every title of results names."""
 
+NOT_CURVES = ("recall", "dead_classes")
+"""Columns of a history that hold lists."""
+
+LOOP_COLUMNS = frozenset(
+    {
+        *("epoch", "lr", "train_loss", "given_accuracy", "true_accuracy", "memorized", "recovered"),
+        *("test_loss", "test_accuracy", "validation_loss", "validation_accuracy"),
+        *("train_seconds", "data_seconds", "eval_seconds", *NOT_CURVES),
+    }
+)
+"""Columns of a history that the training loop writes; methods and callbacks add others."""
+
 LAST_EPOCHS = 10
-"""Number of last epochs over which the instability of a run is measured."""
+"""Number of final epochs over which the instability of a run is measured."""
 
 
 @dataclass(frozen=True)
@@ -42,12 +54,12 @@ class Run:
 
     Args:
         run_id, status, message: as in the run's result; status is done or failed.
-        config: every setting.
+        config: all settings.
         curves: column of the history -> (epochs,) float64, NaN where a value is unknown.
-        recall: (epochs, K) shares of each class's test examples that are predicted as it.
-        class_names: K names; empty if the run could not begin.
-        machine: the GPU, or the processor and its threads.
-        software: versions, one line.
+        recall: (epochs, K), recall of each class on the test set.
+        class_names: K names; empty if the run could not start.
+        machine: the GPU, or the processor and its number of threads.
+        software: versions, in one line.
     """
 
     run_id: str
@@ -62,61 +74,61 @@ class Run:
 
     @property
     def loss(self) -> str:
-        """The expression of the loss."""
+        """Expression of the loss."""
         return str(self.config["loss"])
 
     @property
     def noise(self) -> str:
-        """The text of the noise."""
+        """Specification of the noise."""
         return str(self.config["noise"])
 
     @property
     def seed(self) -> int:
-        """The seed."""
+        """Seed of the run."""
         return int(self.config["seed"])
 
     def last(self, column: str) -> float | None:
-        """Return a column's value of the last epoch, or None if it is unknown."""
+        """Return the value of a column at the last epoch, or None if it is unknown."""
         values = self.curves.get(column)
         if values is None or not len(values) or np.isnan(values[-1]):
             return None
         return float(values[-1])
 
 
-# What is measured of a run: Run -> number, or None where it was not measured. Accuracies are in [0, 1].
+# Measures of a run: Run -> number, or None where it was not measured. Accuracies are in [0, 1].
 
 Measure = Callable[[Run], float | None]
 
 
 def accuracy(run: Run) -> float | None:
-    """Return the test accuracy of the last epoch."""
+    """Return the test accuracy at the last epoch."""
     return run.last("test_accuracy")
 
 
 def gap(run: Run) -> float | None:
-    """Return the overfitting gap: accuracy on the given labels minus test accuracy, last epoch."""
+    """Return the overfitting gap at the last epoch: accuracy on the given labels minus test accuracy."""
     given, test = run.last("given_accuracy"), run.last("test_accuracy")
     return None if given is None or test is None else given - test
 
 
 def instability(run: Run) -> float | None:
-    """Return the sample deviation of the test accuracy over the last 10 epochs."""
+    """Return the sample standard deviation of the test accuracy over the last 10 epochs."""
     values = run.curves["test_accuracy"][-LAST_EPOCHS:]
     return float(np.std(values, ddof=1)) if len(values) > 1 else None
 
 
 def epoch_seconds(run: Run) -> float | None:
-    """Return the mean seconds of training an epoch, without evaluation."""
+    """Return the mean training seconds per epoch, without evaluation."""
     return float(run.curves["train_seconds"].mean()) if len(run.curves.get("train_seconds", ())) else None
 
 
 def memorized(run: Run) -> float | None:
-    """Return the share of wrong labels that the last epoch's model predicts as given; None without any."""
+    """Return the share of noisy labels memorized at the last epoch; None without noisy labels."""
     return run.last("memorized")
 
 
 def chosen_accuracy(run: Run) -> float | None:
-    """Return the test accuracy of the epoch that is best on noisy validation, the first of equals."""
+    """Return the test accuracy at the (first) epoch with the highest accuracy on noisy validation labels."""
     validation = run.curves.get("validation_accuracy")
     if validation is None or not len(validation) or np.isnan(validation).all():
         return None
@@ -124,13 +136,13 @@ def chosen_accuracy(run: Run) -> float | None:
 
 
 def decline(run: Run) -> float | None:
-    """Return how far the last epoch's test accuracy is below the best epoch's."""
+    """Return the decline of the test accuracy from the best epoch to the last."""
     values = run.curves["test_accuracy"]
     return float(values.max() - values[-1]) if len(values) else None
 
 
 def dead(run: Run) -> float | None:
-    """Return how many classes are dead in the last epoch: recalled to 1 % or less."""
+    """Return the number of dead classes at the last epoch: those with a recall of 1 % or less."""
     return float((run.recall[-1] <= DEAD_RECALL).sum()) if len(run.recall) else None
 
 
@@ -139,11 +151,11 @@ def dead(run: Run) -> float | None:
 
 @dataclass(frozen=True)
 class Results:
-    """Runs that belong into one table: of one data set, one model, one recipe.
+    """Runs that may share a table: one data set, one model, one recipe.
 
     Args:
-        runs: finished runs and failed ones.
-        apart: settings in which these runs differ from the other results of the same report.
+        runs: finished and failed runs.
+        apart: settings that distinguish these runs from the other results of the same report.
     """
 
     runs: Sequence[Run]
@@ -151,38 +163,38 @@ class Results:
 
     @cached_property
     def done(self) -> list[Run]:
-        """The runs that have a result."""
+        """Finished runs."""
         return [run for run in self.runs if run.status == "done" and len(run.curves.get("epoch", ()))]
 
     @cached_property
     def failed(self) -> list[Run]:
-        """The runs that have none: they diverged or could not begin."""
+        """Runs that diverged or could not start."""
         finished = {id(run) for run in self.done}
         return [run for run in self.runs if id(run) not in finished]
 
     @cached_property
     def losses(self) -> list[str]:
-        """Losses, the paper's first and in its order."""
+        """Losses, the paper's first, in its order."""
         there = dict.fromkeys(run.loss for run in self.runs)
         return [*(loss for loss in PAPER if loss in there), *(loss for loss in there if loss not in PAPER)]
 
     @cached_property
     def families(self) -> list[Family]:
-        """The noises of the runs, in families."""
+        """Noise families of the runs."""
         return families([run.noise for run in self.runs])
 
     def family(self, key: str) -> Family | None:
-        """Return the family whose key begins so, or None."""
+        """Return the first family whose key starts with `key`, or None."""
         return next((family for family in self.families if family.key.startswith(key)), None)
 
     @cached_property
     def noises(self) -> list[str]:
-        """Every noise once."""
+        """Distinct noises."""
         return list(dict.fromkeys(noise for family in self.families for noise in family.noises))
 
     @cached_property
     def seeds(self) -> list[int]:
-        """Every seed once, sorted."""
+        """Distinct seeds, sorted."""
         return sorted({run.seed for run in self.runs})
 
     @cached_property
@@ -197,17 +209,17 @@ class Results:
         return self._cells.get((loss, noise), [])
 
     def values(self, measure: Measure, loss: str, noise: str) -> dict[int, float]:
-        """Return seed -> value of the runs of which it was measured."""
+        """Return seed -> value for the finished runs in which it was measured."""
         found = {run.seed: measure(run) for run in self.cell(loss, noise)}
         return {seed: value for seed, value in found.items() if value is not None}
 
     def summary(self, measure: Measure, loss: str, noise: str) -> Summary | None:
-        """Return the values of a cell summarized, or None if there are none."""
+        """Return a summary of the values of a cell, or None if it has none."""
         values = self.values(measure, loss, noise)
         return summarize(list(values.values())) if values else None
 
     def curve(self, column: str, loss: str, noise: str) -> np.ndarray:
-        """Return a column of the history of every run of a cell, (runs, epochs), NaN where unknown."""
+        """Return a history column of all runs of a cell as (runs, epochs), NaN where unknown."""
         found = [run.curves[column] for run in self.cell(loss, noise) if column in run.curves]
         if not found:
             return np.zeros((0, 0))
@@ -216,7 +228,7 @@ class Results:
 
     @cached_property
     def settings(self) -> dict[str, list[Any]]:
-        """Every setting that enters a run's identity -> its values over the runs, in the order they come."""
+        """Setting that determines the run id -> its distinct values, in order of appearance."""
         names = [name for name in to_dict(RunConfig(), NOT_IDENTITY) if name not in SUBJECT]
         defaults = to_dict(RunConfig())
         return {
@@ -226,21 +238,21 @@ class Results:
 
     @property
     def data(self) -> str:
-        """The data set's name."""
+        """Name of the data set."""
         return Path(str(self.runs[0].config["data"])).name
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        """K names."""
+        """Names of the K classes."""
         return next((run.class_names for run in self.runs if run.class_names), ())
 
     @property
     def title(self) -> str:
-        """Data, model and epochs in words, and what sets these runs apart."""
+        """Data, model, epochs, and the settings that distinguish these results."""
         first = self.runs[0].config
         model = {"auto": "the default model"}.get(str(first["model"]), str(first["model"]))
         words = [self.data, model, f"{first['epochs']} epochs"]
-        # a reader must know of a smaller network and a smaller set whether or not others stand beside
+        # a reduced network or training set is always stated, even without other results to distinguish
         smaller = {name: first.get(name, 1.0) for name in ("width", "train_share")}
         others = {name: value for name, value in smaller.items() if value != 1} | dict(self.apart)
         words += [f"{name} {value}" for name, value in others.items() if name not in SAID]
@@ -248,10 +260,11 @@ class Results:
 
 
 def split(runs: Iterable[Run]) -> list[Results]:
-    """Return runs as results, those apart that may not be averaged or compared.
+    """Group runs into results, each of runs that may be averaged or compared.
 
-    Apart are runs of another data set or model (`ALWAYS_APART`), and those that share loss and noise and yet
-    differ in a setting; a setting that goes with the noise, as the paper's precision does, parts nothing.
+    Runs are separated by data set, model and the like (`ALWAYS_APART`), and by every setting in which runs of
+    the same loss and noise differ. A setting that follows from the noise, such as the paper's precision,
+    separates nothing.
     """
     runs = list(runs)
     defaults = to_dict(RunConfig())
@@ -278,17 +291,17 @@ def split(runs: Iterable[Run]) -> list[Results]:
 
 
 def read_results(sources: Sequence[str | Path]) -> list[Results]:
-    """Return the finished runs of folders and of exported files; a run that is in several counts once.
+    """Read the finished runs of folders and exported files; a run found in several sources counts once.
 
     Raises:
-        InputError: a source is not there, is of another kind, or holds no finished run.
+        InputError: a source does not exist, is of another kind, or holds no finished run.
     """
     found: dict[str, Run] = {}
     for source in sources:
         path = Path(source).expanduser()
         runs = _runs_of_folder(path) if path.is_dir() else _runs_of_export(path)
         count = 0
-        for count, run in enumerate(runs, 1):  # noqa: B007  the last count is wanted
+        for count, run in enumerate(runs, 1):  # noqa: B007  used after the loop
             found.setdefault(run.run_id, run)
         if not count:
             raise InputError(f"{path} holds no finished run; name a folder of runs, or an exported file")
@@ -299,7 +312,8 @@ def _runs_of_folder(folder: Path) -> Iterator[Run]:
     for row in iter_rows(folder):
         history = row["history"]
         try:
-            columns = history[0].keys() - {"recall", "dead_classes"} if history else ()
+            # a method or callback may add a column to some runs only, or only from some epoch on
+            columns = dict.fromkeys(name for each in history for name in each if name not in NOT_CURVES)
             curves = {name: np.array([each.get(name) for each in history], np.float64) for name in columns}
             recall = np.array([each["recall"] for each in history], np.float64) if history else None
         except (AttributeError, KeyError, TypeError, ValueError):
@@ -308,19 +322,17 @@ def _runs_of_folder(folder: Path) -> Iterator[Run]:
 
 
 def _runs_of_export(path: Path) -> Iterator[Run]:
-    """Read the histories column by column: 360,000 epochs as Python objects would be a gigabyte."""
+    """Read histories column by column: 360,000 epochs as Python objects would take a gigabyte."""
     for rows, lists in read_batches(path):
         ends = lists.offsets.to_numpy()
         inner = lists.values
-        # without a type where no run of the file began
+        # the list has no struct type if no run of the file has a history
         names = [part.name for part in inner.type] if inner.type.num_fields else []
-        columns = {
-            name: _floats(inner.field(name)) for name in names if name not in ("recall", "dead_classes")
-        }
+        columns = {name: _floats(inner.field(name)) for name in names if name not in NOT_CURVES}
         recalls = inner.field("recall") if "recall" in names else None
         bounds, shares = (recalls.offsets.to_numpy(), _floats(recalls.values)) if recalls else (None, None)
         for row, begin, end in zip(rows, ends[:-1], ends[1:], strict=True):
-            # copies: a view would keep the whole part in memory
+            # copies: a view would keep the whole batch in memory
             curves = {name: values[begin:end].copy() for name, values in columns.items() if end > begin}
             recall = None
             if end > begin and bounds is not None and shares is not None:
@@ -359,7 +371,7 @@ def _run(row: Mapping[str, Any], curves: Mapping[str, np.ndarray], recall: np.nd
 
 
 def _config(row: Mapping[str, Any]) -> dict[str, Any]:
-    """Return every setting of a run, checked; one that came after the run is at its default."""
+    """Return all settings of a run, checked; settings newer than the run are at their defaults."""
     found = {name: value for name, value in row["config"].items() if name in field_types(RunConfig)}
     try:
         if missing := [name for name in (*SUBJECT, "data", "model", "epochs") if name not in found]:

@@ -1,7 +1,7 @@
-"""Statistics over the rows of a study: means with intervals, paired comparisons, ranks.
+"""Statistics over the runs of a study: means with confidence intervals, paired comparisons, ranks.
 
-Pure functions of numbers. A cell is what one loss does under one noise, its runs those of several seeds;
-runs of two losses with the same seed have the same noisy labels, so that losses compare in pairs.
+Pure functions of numbers. A cell is one loss under one noise, with one run per seed. Runs of two losses with
+the same seed have the same noisy labels, so losses are compared in pairs.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ Key = TypeVar("Key", bound=Hashable)
 
 @dataclass(frozen=True)
 class Summary:
-    """Some runs in numbers: shares in [0, 1] where the values are such.
+    """Summary statistics of runs, in the unit of the values.
 
     Args:
         mean: of the values.
         deviation: their sample standard deviation; None for one value.
-        low, high: the interval in which the mean of many such runs lies, by Student's t; None for one value.
-        n: how many.
+        low, high: confidence interval of the mean by Student's t; None for one value.
+        n: number of values.
     """
 
     mean: float
@@ -38,10 +38,10 @@ class Summary:
 
 
 def summarize(values: Sequence[float], confidence: float = 0.95) -> Summary:
-    """Return mean, sample standard deviation and the interval ``mean ± t_(n-1) deviation / sqrt(n)``.
+    """Return mean, sample standard deviation s and confidence interval ``mean ± t_(n-1) s / sqrt(n)``.
 
     Raises:
-        InputError: no value, or one that is not finite.
+        InputError: no values, or a value that is not finite.
 
     >>> summarize([0.25, 0.5, 0.75]).mean, summarize([0.25, 0.5, 0.75]).deviation
     (0.5, 0.25)
@@ -58,12 +58,12 @@ def summarize(values: Sequence[float], confidence: float = 0.95) -> Summary:
 
 @dataclass(frozen=True)
 class Paired:
-    """What a loss does better than another, run for run.
+    """A paired comparison of two losses.
 
     Args:
-        difference: the first less the second, summarized.
-        p: of Student's paired test that there is none; None for fewer than two pairs.
-        better: in how many pairs the first is larger; ties count a half.
+        difference: summary of first minus second.
+        p: p-value of Student's paired t-test of no difference; None for fewer than two pairs.
+        better: number of pairs in which the first is larger; ties count as one half.
     """
 
     difference: Summary
@@ -72,27 +72,27 @@ class Paired:
 
 
 def compare(first: Mapping[Key, float], second: Mapping[Key, float], confidence: float = 0.95) -> Paired:
-    """Compare two losses over the runs that both have: the same noise, seed and settings.
+    """Compare two losses over their common runs: the same noise, seed and settings.
 
     Args:
-        first, second: what belongs together -> value.
+        first, second: key that identifies a pair, such as (noise, seed) -> value.
 
     Raises:
-        InputError: they have no run in common.
+        InputError: the two have no run in common.
 
     >>> compare({1: 0.9, 2: 0.8}, {1: 0.7, 2: 0.7, 3: 0.1}).better
     2.0
     """
     both = [key for key in first if key in second]
     if not both:
-        raise InputError("the two have no run in common: compare runs of the same noise and seed")
+        raise InputError("the two have no run in common; compare runs of the same noise and seed")
     differences = np.array([first[key] - second[key] for key in both])
     summary = summarize(differences.tolist(), confidence)
     better = float((differences > 0).sum() + 0.5 * (differences == 0).sum())
     p = None
     if len(both) > 1:
         spread = float(differences.std(ddof=1))
-        if spread == 0:  # all alike: as sure as can be, or no difference at all
+        if spread == 0:  # constant differences: t is infinite or undefined
             p = 1.0 if summary.mean == 0 else 0.0
         else:
             t = summary.mean / (spread / math.sqrt(len(both)))
@@ -102,11 +102,11 @@ def compare(first: Mapping[Key, float], second: Mapping[Key, float], confidence:
 
 @dataclass(frozen=True)
 class Contrast:
-    """How far one mean is from another that was found elsewhere.
+    """The difference of two means from independent runs.
 
     Args:
-        difference: the first less the second.
-        low, high: the interval in which it lies; None where neither side's spread is known.
+        difference: first minus second.
+        low, high: confidence interval; None if neither side has a standard deviation.
     """
 
     difference: float
@@ -115,25 +115,25 @@ class Contrast:
 
     @property
     def verdict(self) -> str:
-        """Whether 0 is in the interval: "within the spread", "higher", "lower" or "no spread known"."""
+        """Verdict: "higher", "lower", "not significant" (the interval contains 0) or "no interval"."""
         if self.low is None or self.high is None:
-            return "no spread known"
+            return "no interval"
         if self.low <= 0 <= self.high:
-            return "within the spread"
+            return "not significant"
         return "higher" if self.difference > 0 else "lower"
 
 
 def contrast(first: Summary, second: Summary, confidence: float = 0.95) -> Contrast:
-    """Set one mean against another that shares no run with it: ours against a published one.
+    """Compare two means of independent runs, such as ours and a published one.
 
-    Of each side only mean, deviation and n are used. Where both have a deviation over two or more runs, the
-    interval is Welch's: ``d ± t sqrt(s1^2/n1 + s2^2/n2)`` with Welch and Satterthwaite's degrees of freedom.
-    Where one side has (n runs) and the other has not (m runs), the other's runs are taken to scatter as much:
-    ``d ± t_(n-1) s sqrt(1/n + 1/m)``, which for m = 1 asks whether the single number lies where one more run
-    would. Where neither has, there is no interval.
+    Only mean, deviation and n of each side are used. If both have a deviation over two or more runs, the
+    interval is Welch's: ``d ± t sqrt(s1^2/n1 + s2^2/n2)`` with Welch-Satterthwaite degrees of freedom. If
+    only one has (n runs), the m runs of the other are assumed to have the same deviation:
+    ``d ± t_(n-1) s sqrt(1/n + 1/m)``; for m = 1 this is the prediction interval of one more run. If neither
+    has, there is no interval.
 
     >>> contrast(Summary(90.0, 1.0, None, None, 4), Summary(88.0, None, None, None, 1)).verdict
-    'within the spread'
+    'not significant'
     """
     check_between(confidence, "confidence", 0, 1, open_low=True, open_high=True)
     difference = first.mean - second.mean
@@ -157,14 +157,14 @@ def contrast(first: Summary, second: Summary, confidence: float = 0.95) -> Contr
 
 @dataclass(frozen=True)
 class Ranks:
-    """How losses rank over settings.
+    """Mean ranks of losses over settings.
 
     Args:
-        mean: loss -> mean rank, 1 the best; ties share.
-        settings: over how many.
-        p: of Friedman's test that all losses are alike; None for fewer than two settings or three losses.
-        critical: the difference of mean ranks from which two losses differ (Nemenyi); None likewise.
-        groups: losses, best first, none of which differs from the first of its group by as much.
+        mean: loss -> mean rank, 1 is best; ties get the average rank.
+        settings: number of settings.
+        p: p-value of Friedman's test of equal ranks; None for fewer than two settings or three losses.
+        critical: Nemenyi's critical difference of mean ranks; None likewise.
+        groups: losses, best first, whose mean ranks are within the critical difference of the first one's.
     """
 
     mean: dict[str, float]
@@ -175,14 +175,15 @@ class Ranks:
 
 
 def rank(table: Mapping[str, Mapping[Hashable, float]], alpha: float = 0.05) -> Ranks:
-    """Rank losses over the settings that all of them have, after Demšar 2006.
+    """Rank losses over their common settings, after Demšar 2006.
 
     Args:
-        table: loss -> setting -> value, the larger the better.
-        alpha: of the critical difference ``q_alpha sqrt(k (k + 1) / (6 N))`` of k losses over N settings.
+        table: loss -> setting -> value, larger is better.
+        alpha: significance level of the critical difference ``q_alpha sqrt(k (k + 1) / (6 N))`` of k losses
+            over N settings.
 
     Raises:
-        InputError: fewer than two losses, no setting that all have, or a value that is no number.
+        InputError: fewer than two losses, no common setting, or a value that is NaN.
 
     Source: Demšar, "Statistical comparisons of classifiers over multiple data sets", JMLR 2006, section 3.2.
 
@@ -191,14 +192,16 @@ def rank(table: Mapping[str, Mapping[Hashable, float]], alpha: float = 0.05) -> 
     """
     losses = list(table)
     if len(losses) < 2:
-        raise InputError(f"{len(losses)} losses cannot be ranked, expected two or more")
+        raise InputError(f"cannot rank {len(losses)} losses, expected two or more")
     settings = [setting for setting in table[losses[0]] if all(setting in table[loss] for loss in losses)]
     if not settings:
-        raise InputError("there is no setting that all losses have: ranks need the same noises and seeds")
+        raise InputError("no setting is common to all losses; ranks need runs of the same noises and seeds")
     values = np.array([[table[loss][setting] for setting in settings] for loss in losses])
     if np.isnan(values).any():
         missing = losses[int(np.isnan(values).any(axis=1).argmax())]
-        raise InputError(f"a value of {missing!r} is no number (nan): leave out what failed, or rank it last")
+        raise InputError(
+            f"a value of {missing!r} is nan, expected a number; leave out failed runs, or rank them last"
+        )
     ranks = stats.rankdata(-values, axis=0)
     means = ranks.mean(axis=1)
     order = sorted(range(len(losses)), key=lambda i: (means[i], losses[i]))
@@ -208,7 +211,7 @@ def rank(table: Mapping[str, Mapping[Hashable, float]], alpha: float = 0.05) -> 
     if n > 1 and k > 2:
         spread = float(((ranks - (k + 1) / 2) ** 2).sum())
         if spread > 0:
-            # Friedman's statistic with its correction for ties: 0 of them leaves the textbook's form
+            # Friedman's statistic, corrected for ties
             statistic = n * n * (k - 1) * float(((means - (k + 1) / 2) ** 2).sum()) / spread
             p = float(stats.chi2.sf(statistic, k - 1))
         else:
@@ -226,7 +229,7 @@ def rank(table: Mapping[str, Mapping[Hashable, float]], alpha: float = 0.05) -> 
 
 
 def top(means: Mapping[Key, float], count: int = 2, digits: int = 4) -> set[Key]:
-    """Return the keys of the `count` largest values; those that print alike with so many digits are alike.
+    """Return the keys of the `count` largest values; values equal when rounded to `digits` are ties.
 
     >>> sorted(top({"a": 0.9, "b": 0.8, "c": 0.80000001, "d": 0.1}))
     ['a', 'b', 'c']
@@ -241,5 +244,5 @@ def top(means: Mapping[Key, float], count: int = 2, digits: int = 4) -> set[Key]
 def _checked(values: Sequence[float]) -> np.ndarray:
     x = np.asarray(values, dtype=np.float64)
     if not x.size or not np.isfinite(x).all():
-        raise InputError(f"the values are {list(values)!r}, expected one finite number or more")
+        raise InputError(f"the values are {list(values)!r}, expected one or more finite numbers")
     return x

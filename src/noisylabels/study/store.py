@@ -1,8 +1,8 @@
-"""Where a study is kept: a folder with a folder a cell, and one compact file of it all.
+"""Store a study: one folder per cell, and export to one compact file.
 
-A cell's folder is an ordinary run (`experiment`), so that the study is what its folders are: copying the
-folders of several machines together merges them. Beside a run there may be `failure.json`, which says why
-the cell could not be run.
+The folder of a cell is an ordinary run (`experiment`), and the folders are the whole state of a study:
+copying those of several machines together merges them. A cell that could not be run has a `failure.json` with
+the reason.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ from noisylabels.study.grid import OWN, Cell
 from noisylabels.training.history import RENAMED, History, current_names
 
 STATES = ("done", "failed", "running", "begun", "waiting", "damaged")
-"""Of a cell: it has a result; it failed or diverged; a process is at work on it; it was interrupted and goes
-on from its checkpoint; nothing is there; its folder cannot be read."""
+"""States of a cell: finished; failed or diverged; being run by a process; interrupted, to be resumed from its
+checkpoint; not started; its folder is corrupted."""
 
 _KEY = b"noisylabels study"
 _FORMAT = 1
@@ -41,17 +41,17 @@ _FORMAT = 1
 
 @dataclass(frozen=True)
 class CellState:
-    """How far a cell is."""
+    """Progress of a cell."""
 
     state: str  # one of STATES
-    epoch: int = 0  # epochs that have ended
-    accuracy: float | None = None  # test accuracy of the last of them
-    seconds: float = 0.0  # of training and evaluation
+    epoch: int = 0  # number of finished epochs
+    accuracy: float | None = None  # test accuracy at the last finished epoch
+    seconds: float = 0.0  # training and evaluation
     message: str = ""
 
 
 def progress(rows: Sequence[Mapping[str, Any]]) -> tuple[int, float | None, float]:
-    """Return the last epoch of a history, its test accuracy, and the seconds of all of them."""
+    """Return the last epoch of a history, its test accuracy, and the total seconds of all epochs."""
     seen = [(int(row["epoch"]), float(row["test_accuracy"])) for row in rows]
     seconds = sum(float(row["train_seconds"]) + float(row["eval_seconds"]) for row in rows)
     return (*(seen[-1] if seen else (0, None)), seconds)
@@ -68,10 +68,12 @@ class Store:
     folder: Path
 
     def note(self, title: str, cells: Sequence[Cell]) -> Path | None:
-        """Keep the list of cells, so that the folder tells how far it is; those that it has already stay.
+        """Write the list of cells, so that the state of the study can be read from its folder.
+
+        Cells already in the list are kept.
 
         Returns:
-            Where an earlier list is that could not be read, or None.
+            Where an earlier, unreadable list was moved to, or None.
         """
         path, aside = self.folder / "study.json", None
         mine = {c.name: {"axes": dict(c.axes), "config": to_dict(c.config, OWN)} for c in cells}
@@ -79,7 +81,7 @@ class Store:
             if mine.keys() <= self._listed()["cells"].keys():
                 return None
         self.folder.mkdir(parents=True, exist_ok=True)
-        with exclusive_lock(self.folder / ".lock", seconds=30):  # another runner may add others
+        with exclusive_lock(self.folder / ".lock", seconds=30):  # another runner may add cells
             there: dict[str, Any] = {}
             if path.exists():
                 try:
@@ -90,9 +92,11 @@ class Store:
         return aside
 
     def noted(self) -> tuple[str, list[Cell]]:
-        """Return the title and the cells that `note` kept, and those that were copied into the folder."""
+        """Return the title and the cells written by `note`, and the cells copied into the folder."""
         if not (self.folder / "study.json").exists():
-            raise InputError(f"{self.folder} is no folder of a study; expected one that `study run` made")
+            raise InputError(
+                f"{self.folder} is not the folder of a study; expected one written by `study run`"
+            )
         found = self._listed()
         there = {config.parent.name: config for config in sorted(self.folder.glob("*/config.json"))}
         cells = []
@@ -111,7 +115,7 @@ class Store:
             for name, each in found["cells"].items():
                 _cell(name, each["axes"], each["config"])
         except (InputError, KeyError, TypeError, AttributeError):
-            raise InputError(f"{path} is no list of cells; `study run` makes it anew") from None
+            raise InputError(f"{path} is not a list of cells; `study run` writes a new one") from None
         return found
 
     def path(self, cell: Cell) -> Path:
@@ -119,15 +123,15 @@ class Store:
         return self.folder / cell.name
 
     def state(self, cell: Cell) -> CellState:
-        """Return how far a cell is, from its files alone."""
+        """Return the state of a cell, from its files alone."""
         found = self._seen(cell)
-        # whoever is at work in a folder knows better what is in it, and it must not be moved away
+        # a folder in use may look unfinished or damaged and must not be moved
         if found.state in ("begun", "waiting", "damaged") and is_locked(self.path(cell) / ".lock"):
             return replace(found, state="running", message="")
         return found
 
     def _seen(self, cell: Cell) -> CellState:
-        """Return the state of a folder in which nobody is at work."""
+        """Return the state of a folder that no process is using."""
         out = self.path(cell)
         try:
             if not (out / "result.json").exists() and (out / "failure.json").exists():
@@ -148,7 +152,8 @@ class Store:
                 return CellState("damaged", message=f"{out} holds the run {result.run_id}")
             if result.final != (history.rows[-1] if history.rows else None):
                 return CellState(
-                    "damaged", message=f"{out / 'history.jsonl'} does not end as the result says"
+                    "damaged",
+                    message=f"{out / 'history.jsonl'} does not end with the final row of the result",
                 )
             state = "done" if result.status == "done" else "failed"
             return CellState(state, epoch, accuracy, seconds, result.message)
@@ -160,18 +165,18 @@ class Store:
             return CellState("damaged", message=str(error))
 
     def set_aside(self, cell: Cell, *, damaged: bool = False) -> Path | None:
-        """Move a folder that is damaged out of the way, and return where it is; nothing is deleted.
+        """Move a damaged folder to damaged/ and return its new path; nothing is deleted.
 
         Args:
-            cell: whose folder it is.
-            damaged: it is, though `state` may not see it.
+            cell: the cell of the folder.
+            damaged: treat the folder as damaged although `state` may not detect it.
 
         Returns:
-            None if it is not damaged, or no longer, or another process is at work there.
+            None if the folder is not damaged (any more) or another process is using it.
         """
         out = self.path(cell)
         with self._alone(cell) as ours:
-            # again, now that nobody else can mend it
+            # check again now that no other process can repair it
             if not ours or not ((damaged and not (out / "result.json").exists()) or self._damaged(cell)):
                 return None
             aside = self._move_aside(out)
@@ -184,14 +189,14 @@ class Store:
 
     @contextlib.contextmanager
     def _alone(self, cell: Cell) -> Iterator[bool]:
-        """Keep other processes away from a cell; say whether nobody is at work there."""
+        """Lock a cell; yield whether no other process is using it."""
         with contextlib.ExitStack() as stack:
             ours = True
             try:
                 stack.enter_context(exclusive_lock(self.path(cell) / ".lock"))
             except Busy:
                 ours = False
-            except OSError:  # no folder, or one that may only be read: nobody can be at work there
+            except OSError:  # no folder, or a read-only one, which no process can be using
                 pass
             yield ours
 
@@ -204,9 +209,9 @@ class Store:
         return aside
 
     def check_code(self, cells: Iterable[Cell]) -> None:
-        """Raise an `InputError` if code of the user's own has changed since a cell was made of it.
+        """Raise an `InputError` if user code has changed since a cell was run with it.
 
-        Cells that failed may be those for which it was changed.
+        Failed cells are exempt: the change may be the fix.
         """
         for cell in cells:
             out, code = self.path(cell), code_digests(cell.config)
@@ -220,7 +225,7 @@ class Store:
         write_json(self.path(cell) / "failure.json", what)
 
     def retry(self, cell: Cell) -> None:
-        """Forget that a cell failed: it starts over, since it may have been for code that has changed."""
+        """Reset a failed cell so that it starts over, for example after a fix of user code."""
         with self._alone(cell) as ours:
             if not ours or self._seen(cell).state != "failed":
                 return
@@ -232,7 +237,7 @@ class Store:
 
     @contextlib.contextmanager
     def taking(self, cell: Cell, states: Collection[str]) -> Iterator[bool]:
-        """Keep other processes away from a cell; say whether it is ours, and in one of these states."""
+        """Lock a cell; yield whether the lock was acquired and the cell is in one of these states."""
         if self.state(cell).state not in states:  # before a folder is made
             yield False
             return
@@ -240,16 +245,16 @@ class Store:
             yield ours and self._seen(cell).state in states
 
     def catch_up(self, cells: Sequence[Cell], track: Sequence[str], note: Callable[[str], None]) -> None:
-        """Bring trackers to the cells that have ended, which no worker will see.
+        """Log finished cells to trackers, since no worker runs them again.
 
         Args:
-            cells: those that have not ended are passed over.
-            track: tensorboard, mlflow, wandb.
-            note: told where they are.
+            cells: the cells; unfinished ones are skipped.
+            track: names of trackers, tensorboard, mlflow, wandb.
+            note: called with a message on where the logs are.
         """
         for cell in cells:
             if (self.path(cell) / "result.json").exists() and self.state(cell).state in ("done", "failed"):
-                with contextlib.suppress(Busy):  # it is being done there
+                with contextlib.suppress(Busy):  # another process is doing it
                     catch_up(read_result(self.path(cell)), track, Notes(note))
 
 
@@ -257,14 +262,14 @@ class Store:
 
 
 def read_rows(source: str | Path) -> list[dict[str, Any]]:
-    """Return a row a finished run: from an exported file, or from a folder of runs and its subfolders.
+    """Return one row per finished run of an exported file, or of a folder and its subfolders.
 
-    A row has: run_id, config, status, message, final, noise, class_names, environment, history (rows),
-    each as in the run's folder. Of a cell that could not be run it has run_id, config, status and message,
-    and the rest is empty. Folders without a result are passed over.
+    A row has run_id, config, status, message, final, noise, class_names, environment and history (a list of
+    rows), each as in the run's folder. For a cell that could not be run, only run_id, config, status and
+    message are filled. Folders without a result are skipped.
 
     Raises:
-        InputError: there is nothing of that name, no finished run, or a file of another kind.
+        InputError: the source does not exist, holds no finished run, or is a file of another kind.
     """
     path = Path(source).expanduser()
     rows = list(iter_rows(path) if path.is_dir() else _read_export(path))
@@ -276,14 +281,14 @@ def read_rows(source: str | Path) -> list[dict[str, Any]]:
 def iter_rows(folder: Path) -> Iterator[dict[str, Any]]:
     """Yield the rows of `read_rows` from a folder, one at a time."""
     seen = set()
-    for name in ("result.json", "failure.json"):  # what was done somewhere did not fail
+    for name in ("result.json", "failure.json"):  # a result takes precedence over a failure elsewhere
         for path in sorted(folder.rglob(name)):
             if "damaged" in path.relative_to(folder).parts:
                 continue
             try:
                 row = row_of(path.parent)
             except InputError:
-                continue  # a half-written folder is no row; `study run` names it and runs it again
+                continue  # half-written: `study run` reports the folder and runs the cell again
             if row["run_id"] not in seen:
                 seen.add(row["run_id"])
                 yield row
@@ -319,10 +324,10 @@ def row_of(out: Path) -> dict[str, Any]:
 
 
 def export(rows: Iterable[dict[str, Any]], path: Path) -> int:
-    """Write rows into one Parquet file, whole or not at all, and return how many.
+    """Write rows to one Parquet file atomically, and return their number.
 
     Columns: run_id, status, message; config, final, noise, class_names and environment as JSON; history as a
-    list of structs with a field a column of the history.
+    list of structs with one field per column of the history, null in runs and epochs without that column.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -336,37 +341,37 @@ def export(rows: Iterable[dict[str, Any]], path: Path) -> int:
         columns[name] = pa.array(texts).dictionary_encode()
     columns["history"] = [row["history"] for row in rows]
     table = pa.table(columns).replace_schema_metadata({_KEY: json.dumps({"format": _FORMAT})})
-    # a file, not its path: Arrow takes no names but those in UTF-8
+    # an open file: Arrow accepts UTF-8 paths only
     with atomic_replace(path) as temporary, temporary.open("wb") as file:
         pq.write_table(table, file, compression="zstd", compression_level=12)
     return len(rows)
 
 
 def _portable(name: str, value: Any) -> Any:
-    """Return what is worth keeping: not where on a machine a run was carried out."""
+    """Return a value without paths of the machine that ran it."""
     if name == "config":
         return value | {"out": None, "data_root": None}
     return value
 
 
 def read_batches(path: Path) -> Iterator[tuple[list[dict[str, Any]], Any]]:
-    """Yield an exported file in parts: rows without their histories, and those as an Arrow list array.
+    """Read an exported file in batches of rows without histories, and their histories as an Arrow array.
 
     Raises:
-        InputError: there is no such file, or it is none that `export` wrote.
+        InputError: the file does not exist or was not written by `export`.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
-        # an open file: Arrow takes no name that is not UTF-8
+        # an open file: Arrow accepts UTF-8 paths only
         with check_file(path).open("rb") as opened, pq.ParquetFile(opened, pre_buffer=False) as file:
             head = json.loads((file.schema_arrow.metadata or {}).get(_KEY, b"null"))
             if not isinstance(head, dict):
-                raise InputError(f"{path} is a Parquet file, but none of `noisylabels study export`")
+                raise InputError(f"{path} is a Parquet file, but not one of `noisylabels study export`")
             if head.get("format") != _FORMAT:
                 raise InputError(
-                    f"{path} has the format {head.get('format')!r}, this version reads {_FORMAT}"
+                    f"{path} has the format {head.get('format')!r}, expected {_FORMAT}; export it again"
                 )
             for batch in file.iter_batches(batch_size=128):
                 rows: list[dict[str, Any]] = batch.drop_columns(["history"]).to_pylist()
@@ -379,11 +384,11 @@ def read_batches(path: Path) -> Iterator[tuple[list[dict[str, Any]], Any]]:
         raise
     except (pa.ArrowException, OSError, ValueError, KeyError, AttributeError) as error:
         reason = str(error).splitlines()[0]
-        raise InputError(f"{path} is not a readable Parquet file ({reason}); export it anew") from None
+        raise InputError(f"{path} is not a readable Parquet file ({reason}); export it again") from None
 
 
 def _with_current_names(histories: Any) -> Any:
-    """Return an Arrow list array of histories whose columns have their names of today."""
+    """Return an Arrow list array of histories with current column names."""
     import pyarrow as pa
 
     rows = histories.values
@@ -401,5 +406,5 @@ def _read_export(path: Path) -> Iterator[dict[str, Any]]:
 
 
 def left(store: Store, cells: Sequence[Cell]) -> list[Cell]:
-    """Return the cells that have neither been done nor failed."""
+    """Return the cells that are neither finished nor failed."""
     return [cell for cell in cells if store.state(cell).state not in ("done", "failed")]

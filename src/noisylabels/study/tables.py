@@ -1,16 +1,20 @@
-"""The tables of a study's report: accuracies, other measures, paired differences, failures, settings."""
+"""Tables of a study's report: accuracies, other measures, paired differences, failed runs, settings."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 
 from noisylabels.report.tables import Cell, Number, Table
 from noisylabels.study.families import noise_label
 from noisylabels.study.plotting import file_name, measured, runs_each
 from noisylabels.study.results import (
     LAST_EPOCHS,
+    LOOP_COLUMNS,
     Measure,
     Results,
+    Run,
     accuracy,
     chosen_accuracy,
     dead,
@@ -20,12 +24,13 @@ from noisylabels.study.results import (
     memorized,
 )
 from noisylabels.study.statistics import Summary, compare, top
+from noisylabels.training.metrics import DEAD_RECALL
 
-SPREAD = "mean ± standard deviation over the seeds"
+SPREAD = "mean ± sample standard deviation over seeds"
 
 
 def accuracies(results: Results) -> Iterator[Table]:
-    """Yield one table of accuracies per family of noises."""
+    """Yield one table of test accuracies per noise family."""
     for family in results.families:
         losses = measured(results, accuracy, family.noises)
         if not losses:
@@ -46,12 +51,12 @@ def accuracies(results: Results) -> Iterator[Table]:
         ]
         yield Table(
             file_name("accuracy", family.key),
-            f"Final test accuracy, {family.title.lower()}",
+            f"Final test accuracy under {family.title.lower()}",
             ["loss", *family.labels],
             rows,
-            f"{results.title}. Test accuracy of the last epoch, per cent, {SPREAD}; "
-            f"{runs_each(results, losses, family.noises)}. Bold: the two best means of a column, ties too. "
-            + ("Columns are noise rates." if family.rates else ""),
+            f"{results.title}. Test accuracy (%) at the last epoch, {SPREAD}; "
+            f"{runs_each(results, losses, family.noises)}. The two best means per column, with ties, are in "
+            "bold." + (" Columns are noise rates." if family.rates else ""),
         )
 
 
@@ -66,46 +71,98 @@ def _number(summary: Summary | None, bold: bool = False, factor: float = 100.0, 
     return Number(mean or 0.0, deviation, low, high, summary.n, bold, digits=digits)
 
 
-COLUMNS: Mapping[str, tuple[Measure, float, int]] = {
-    "test accuracy, %": (accuracy, 100.0, 2),
-    "chosen epoch, %": (chosen_accuracy, 100.0, 2),
-    "overfitting gap, points": (gap, 100.0, 2),
-    f"deviation of the last {LAST_EPOCHS} epochs, points": (instability, 100.0, 2),
-    "memorized noisy labels, %": (memorized, 100.0, 2),
+Spec = tuple[Measure, float, int]
+"""Measure, factor of its unit, digits."""
+
+COLUMNS: Mapping[str, Spec] = {
+    "test accuracy (%)": (accuracy, 100.0, 2),
+    "accuracy at chosen epoch (%)": (chosen_accuracy, 100.0, 2),
+    "overfitting gap (points)": (gap, 100.0, 2),
+    f"SD over last {LAST_EPOCHS} epochs (points)": (instability, 100.0, 2),
+    "memorized noisy labels (%)": (memorized, 100.0, 2),
     "dead classes": (dead, 1.0, 1),
-    "seconds per epoch": (epoch_seconds, 1.0, 3),
+    "time per epoch (s)": (epoch_seconds, 1.0, 3),
 }
-"""Title of a column -> measure, factor of its unit, digits."""
+"""Column head -> specification."""
+
+DEFINITIONS: Mapping[Measure, str] = {
+    chosen_accuracy: "Chosen epoch: highest accuracy on noisy validation labels.",
+    gap: "Overfitting gap: training accuracy on the given labels minus test accuracy.",
+    instability: f"SD over last {LAST_EPOCHS} epochs: standard deviation of the test accuracy of a run.",
+    memorized: "Memorized: training examples with a noisy label that are predicted as that label.",
+    dead: f"Dead class: recall of {100 * DEAD_RECALL:g} % or less.",
+}
+"""Measure -> its definition for the note of a table."""
 
 
 def details(results: Results) -> Iterator[Table]:
-    """Yield one table per family of noises: every measure of a run at the highest rate."""
+    """Yield one table per noise family: all measures of the runs at the highest rate.
+
+    Columns that a callback or a method added to the histories follow under their own names.
+    """
     for family in results.families:
         noise = family.hardest
         losses = measured(results, accuracy, [noise])
         columns = {name: spec for name, spec in COLUMNS.items() if measured(results, spec[0], [noise])}
+        added = _added_columns(results, losses, noise)
+        definitions = [
+            text for measure, text in DEFINITIONS.items() if measure in {spec[0] for spec in columns.values()}
+        ]
         if losses:
             yield Table(
                 file_name("measures", family.key),
-                f"Every measure, {noise_label(noise)}",
-                ["loss", *columns],
+                f"All measures under {noise_label(noise)}",
+                ["loss", *columns, *added],
                 [
                     [
                         loss,
                         *(
                             _number(results.summary(measure, loss, noise), False, factor, digits)
-                            for measure, factor, digits in columns.values()
+                            for measure, factor, digits in (*columns.values(), *added.values())
                         ),
                     ]
                     for loss in losses
                 ],
-                f"Last epoch, {SPREAD}; {runs_each(results, losses, [noise])}. Overfitting gap: accuracy on "
-                "the given labels minus test accuracy. Chosen epoch: best on noisy validation labels.",
+                " ".join(
+                    [
+                        f"Last epoch, {SPREAD}; {runs_each(results, losses, [noise])}.",
+                        *definitions,
+                        *([_added_note(added)] if added else []),
+                    ]
+                ),
             )
 
 
+def _added_columns(results: Results, losses: Sequence[str], noise: str) -> dict[str, Spec]:
+    """Return name -> specification of the history columns that the training loop does not write."""
+    runs = [run for loss in losses for run in results.cell(loss, noise)]
+    names = dict.fromkeys(name for run in runs for name in run.curves if name not in LOOP_COLUMNS)
+    found: dict[str, Spec] = {}
+    for name in sorted(names):
+        measure = partial(Run.last, column=name)
+        if means := [s.mean for loss in losses if (s := results.summary(measure, loss, noise))]:
+            found[name] = (measure, 1.0, _digits(max(map(abs, means))))
+    return found
+
+
+def _digits(value: float) -> int:
+    """Return the number of decimals that shows four significant digits: the unit is unknown.
+
+    >>> _digits(12.5), _digits(0.00125), _digits(1e6), _digits(0.0)
+    (2, 6, 0, 2)
+    """
+    return min(max(3 - math.floor(math.log10(value)), 0), 12) if value else 2
+
+
+def _added_note(names: Mapping[str, Spec]) -> str:
+    return (
+        f"Added to the history by a method or callback: {', '.join(names)}, over the runs with a value at "
+        "the last epoch (n in the CSV)."
+    )
+
+
 def differences(results: Results, baseline: str = "ce") -> Iterator[Table]:
-    """Yield, for each family, each loss's accuracy minus that of a baseline on the same noisy labels."""
+    """Yield, per noise family, accuracies minus those of a baseline on the same noisy labels."""
     for family in results.families:
         losses = [loss for loss in measured(results, accuracy, family.noises) if loss != baseline]
         rows: list[list[Cell]] = []
@@ -119,12 +176,12 @@ def differences(results: Results, baseline: str = "ce") -> Iterator[Table]:
         if any(cell is not None for row in rows for cell in row[1:]):
             yield Table(
                 file_name(f"against-{baseline}", family.key),
-                f"Paired difference from {baseline}, {family.title.lower()}",
+                f"Paired difference in test accuracy from {baseline}, {family.title.lower()}",
                 ["loss", *family.labels],
                 rows,
-                f"Test accuracy minus that of {baseline} with the same seed, so on the same noisy labels: "
-                "points, mean ± standard deviation of the differences; the 95 % interval (Student's t) under "
-                "the pointer and in the CSV.",
+                f"Test accuracy minus that of {baseline} with the same seed, and therefore the same noisy "
+                "labels, in points: mean ± sample standard deviation of the differences. The 95 % confidence "
+                "interval (Student's t) is shown on hover and in the CSV.",
             )
 
 
@@ -135,21 +192,21 @@ def _difference(first: Mapping[int, float], second: Mapping[int, float]) -> Cell
 
 
 def failures(results: Results) -> Table | None:
-    """Return the runs without a result and the reasons; None if there are none."""
+    """Return the failed runs with the reasons, or None if no run failed."""
     if not results.failed:
         return None
     rows = [[run.loss, noise_label(run.noise), str(run.seed), run.message] for run in results.failed]
     return Table(
         "failed",
-        "Runs without a result",
+        "Failed runs",
         ["loss", "noise", "seed", "reason"],
         rows,
-        "No mean includes them. `noisylabels study run ... --retry` runs them again.",
+        "Failed runs are excluded from all means. `noisylabels study run ... --retry` runs them again.",
     )
 
 
 def settings(results: Results) -> Table:
-    """Return every setting of the runs, with the noises under which it differs."""
+    """Return every setting of the runs; a setting with several values is listed with the noises of each."""
     rows: list[list[Cell]] = []
     for name, values in results.settings.items():
         if len(values) == 1:
@@ -162,7 +219,7 @@ def settings(results: Results) -> Table:
     rows += [["machine", value] for value in sorted({run.machine for run in results.done})]
     rows += [["software", value] for value in sorted({run.software for run in results.done if run.software})]
     seeds = ", ".join(map(str, results.seeds))
-    return Table("settings", "Settings of the runs", ["setting", "value"], [*rows, ["seeds", seeds]])
+    return Table("settings", "Experimental settings", ["setting", "value"], [*rows, ["seeds", seeds]])
 
 
 def _written(value: object) -> str:

@@ -1,4 +1,4 @@
-"""A search for the weights of a loss, a parameter of it and the learning rate, by noisy validation labels."""
+"""Search the weights and parameters of a loss and the learning rate on noisy validation labels."""
 
 from __future__ import annotations
 
@@ -35,21 +35,21 @@ if TYPE_CHECKING:
     from noisylabels.losses.terms import Term
 
 WHAT = ("weights", "parameters", "lr")
-"""What can be searched: the weights of the terms of a sum, the parameters of the terms, the learning rate."""
+"""Searchable settings: weights of the terms of a sum, parameters of the terms, learning rate."""
 
 VALIDATION = 0.1
-"""The share of the training set that trials are judged on, where the settings hold none out."""
+"""Default share of the training set that is held out to compare trials."""
 
 WEIGHTS, PARAMETERS, RATES = 10.0, 4.0, 10.0
-"""By which factor a value may be larger or smaller than where the search starts."""
+"""Maximum factor between a value and its start, in either direction."""
 
 STARTUP = 5
-"""Trials that nothing is pruned in: there is nothing yet to compare them with."""
+"""Number of first trials that are not pruned and are drawn at random."""
 
 
 @dataclass(frozen=True)
 class Dimension:
-    """A number that is searched, on a logarithmic scale."""
+    """A number to search on a logarithmic scale."""
 
     name: str
     start: float
@@ -59,23 +59,23 @@ class Dimension:
 
 @dataclass(frozen=True)
 class Tried:
-    """A trial: what it was and how it ended."""
+    """A trial and its outcome."""
 
     number: int
     state: str  # "whole", "pruned" or "failed"
-    value: float | None  # accuracy on the validation labels: of the last epoch, or of that of the pruning
+    value: float | None  # accuracy on the validation labels at the last epoch that was run
     config: RunConfig
 
 
 @dataclass(frozen=True)
 class Tuned:
-    """How a search stands.
+    """State of a search.
 
     Args:
-        start: the configuration that it began with, validation share and all, its loss named.
-        validation: how many labels a trial is judged by.
-        tried: the trials, in their order.
-        out: the folder.
+        start: the initial configuration, with its validation share and resolved loss.
+        validation: number of validation labels.
+        tried: the trials, in order.
+        out: the folder of the search.
     """
 
     start: RunConfig
@@ -85,13 +85,13 @@ class Tuned:
 
     @property
     def ranked(self) -> list[Tried]:
-        """The whole trials, the best first; of equals the earlier."""
+        """Complete trials, best first; ties in order of trial."""
         whole = [trial for trial in self.tried if trial.state == "whole" and trial.value is not None]
         return sorted(whole, key=lambda trial: -(trial.value or 0.0))
 
     @property
     def error(self) -> float:
-        """The standard error of the best accuracy, sqrt(p (1 - p) / n): trials within it are equals."""
+        """Standard error of the best accuracy, sqrt(p (1 - p) / n)."""
         best = self.ranked[0].value or 0.0
         return math.sqrt(best * (1 - best) / max(1, self.validation))
 
@@ -106,33 +106,33 @@ def tune(
     reporter: Reporter | None = None,
     stop: Callable[[], bool] = lambda: False,
 ) -> Tuned:
-    """Search, or go on with a search, or return one that is done.
+    """Start, resume or extend a search, and return its state.
 
-    The first trial is the configuration as it is; the next are drawn by Optuna's tree-structured Parzen
-    estimator. Each is an ordinary run in a folder below trials/, with the same noise, the same validation
-    split and the same first weights. A trial that is below the median of the others at an epoch, after a
-    quarter of them, is ended. A trial that was killed is taken up again from its checkpoint, and counts once.
+    The first trial is the given configuration; the next are drawn by Optuna's tree-structured Parzen
+    estimator. Each is an ordinary run in a folder below trials/, with the same noise, validation split and
+    initial weights. A trial that is below the median of the others at an epoch ends early, after a quarter of
+    its epochs at the soonest. A killed trial is resumed from its checkpoint and counts once.
 
     Args:
-        config: where to start. Its `out` is the folder of the search; where it holds no validation share out,
-            a tenth is. The loss "auto" is chosen first.
-        trials: how many, whole and pruned, in all.
-        search: of `WHAT`.
-        by: what is to be large: validation_accuracy, on the labels given, right or wrong. Symmetric noise
-            lowers it for every model alike, and so keeps the order; that is why it can be trusted without a
-            clean label. Test data selects nothing.
+        config: the configuration to start from. Its `out` is the folder of the search. If it has no
+            validation share, a tenth is held out. The loss "auto" is resolved first.
+        trials: total number of trials, complete and pruned.
+        search: names from `WHAT`.
+        by: the objective: validation_accuracy, on the given labels, correct or not. Symmetric noise lowers it
+            for all models alike and keeps their order in expectation, so no clean label is needed. Test data
+            are never used.
         prune: whether to end trials early.
-        reporter: told how it goes.
-        stop: asked after every step, beside the signals.
+        reporter: receives the progress.
+        stop: called after every step; return True to interrupt.
 
     Raises:
-        InputError: Optuna is not installed, nothing to search, another search in the folder, and whatever
-            `run` says.
-        Interrupted: SIGINT or SIGTERM came, or `stop` said so; the same call goes on.
+        InputError: Optuna is not installed, nothing to search, another search in the folder, or an error of
+            `run`.
+        Interrupted: SIGINT, SIGTERM or `stop`; the same call resumes the search.
     """
     if by != "validation_accuracy":
-        why = "test data selects nothing" if by.startswith("test") else "there is one criterion"
-        raise InputError(f"trials cannot be judged by {by!r}: {why}; leave it at validation_accuracy")
+        why = "test data must not select" if by.startswith("test") else "it is not supported"
+        raise InputError(f"trials cannot be compared by {by!r}: {why}; use validation_accuracy")
     check_whole(trials, "trials", 1)
     for name in search:
         check_choice(name, WHAT, "thing to search")
@@ -153,11 +153,11 @@ def tune(
 
 
 def dimensions(config: RunConfig, search: Sequence[str] = WHAT) -> list[Dimension]:
-    """Return what is searched around a configuration.
+    """Return the dimensions to search around a configuration.
 
-    Weights of a sum (of a single term the learning rate is the weight) and learning rate up to a factor of
-    10 either way, parameters up to a factor of 4 within their limits. Whole numbers stay, and so does A of
-    `rce`, which only scales it.
+    Weights of a sum (a single term is scaled by the learning rate instead) and learning rate vary by up to a
+    factor of 10 either way, parameters by up to a factor of 4 within their limits. Integers are fixed, and so
+    is A of `rce`, which only scales it.
 
     >>> [each.name for each in dimensions(RunConfig(loss="nce+agce@cifar10"))]
     ['weight of agce', 'weight of nce', 'a of agce', 'q of agce', 'lr']
@@ -172,7 +172,7 @@ def dimensions(config: RunConfig, search: Sequence[str] = WHAT) -> list[Dimensio
             limits = term.row.domain.get(key, {})
             if limits.get("whole") or value <= 0:
                 continue
-            # a little inside the limits, since values are rounded
+            # slightly inside the limits, because values are rounded
             low = max(value / PARAMETERS, min(value, 1.02 * limits.get("low", 0.0)))
             high = min(value * PARAMETERS, max(value, 0.98 * limits.get("high", math.inf)))
             found.append(Dimension(f"{key} of {name}", value, low, high))
@@ -182,7 +182,7 @@ def dimensions(config: RunConfig, search: Sequence[str] = WHAT) -> list[Dimensio
 
 
 def applied(config: RunConfig, values: dict[str, float]) -> RunConfig:
-    """Return a configuration with values of its dimensions, in three digits.
+    """Return a configuration with new values of its dimensions, rounded to three significant digits.
 
     >>> applied(RunConfig(loss="nce+mae"), {"weight of nce": 2.34567, "lr": 0.1}).loss
     '2.35*nce+mae'
@@ -206,7 +206,7 @@ def _terms(expression: str) -> tuple[Term, ...]:
 
 
 def _named(terms: Sequence[Term]) -> list[tuple[str, Term]]:
-    """Return each term with a name of its own: agce, or agce 1 and agce 2."""
+    """Return terms with unique names: agce, or agce 1 and agce 2."""
     names = [term.name for term in terms]
     return [
         (name if names.count(name) == 1 else f"{name} {names[: place + 1].count(name)}", term)
@@ -230,7 +230,7 @@ def _default_out(config: RunConfig) -> Path:
 def _begin(
     config: RunConfig, out: Path, search: Sequence[str], prune: bool, reporter: Reporter
 ) -> tuple[RunConfig, int]:
-    """Return the configuration with its loss named, and how many labels a trial is judged by."""
+    """Return the configuration with its loss resolved, and the number of validation labels."""
     from noisylabels.data.split import validation_split
 
     resolved = resolve(config)
@@ -244,12 +244,12 @@ def _begin(
     if path.exists():
         there = read_json(path)
         if not isinstance(there, dict) or not {"config", "loss", "validation"} <= there.keys():
-            raise InputError(f"{path} is no record of a search; restore it, or give another --out")
+            raise InputError(f"{path} is not the record of a search; restore it, or give another --out")
         was, now = ({**each, **each["config"], "config": None} for each in (there, about))
         for key, value in now.items():
             if was.get(key) != value:
                 raise InputError(
-                    f"{out} holds another search: its {key} is {was.get(key)!r}, this one's {value!r}; "
+                    f"{out} holds another search: its {key} is {was.get(key)!r}, expected {value!r}; "
                     "give another --out"
                 )
         return replace(config, loss=there["loss"]), int(there["validation"])
@@ -261,7 +261,9 @@ def _begin(
         reporter.note(str(chosen))
         config = canonical(replace(config, loss=chosen.loss))
     if not dimensions(config, search):
-        raise InputError(f"there is nothing to search in {config.loss!r} by {', '.join(search)}")
+        raise InputError(
+            f"{config.loss!r} has nothing to search among {', '.join(search)}; add lr to --search"
+        )
     positions = trained_on(config, train)
     count = len(train) if positions is None else len(positions)
     held = len(validation_split(count, config.validation, config.seed)[1])
@@ -279,7 +281,7 @@ def _search(
     reporter: Reporter,
     stop: Callable[[], bool],
 ) -> Tuned:
-    """Carry out what is missing of so many trials."""
+    """Run the missing trials, up to `trials` in total."""
     optuna = _optuna()
     from optuna.trial import TrialState
 
@@ -296,8 +298,8 @@ def _search(
     )
     if not study.get_trials(deepcopy=False):
         study.enqueue_trial({each.name: each.start for each in space})
-    for trial in study.get_trials(states=[TrialState.RUNNING]):  # of a process that was killed: nobody else
-        study.tell(trial.number, state=TrialState.FAIL)  # is at work here. Its run goes on under a new number
+    for trial in study.get_trials(states=[TrialState.RUNNING]):  # of a killed process: the folder is
+        study.tell(trial.number, state=TrialState.FAIL)  # locked; its run resumes under a new number
         if len(trial.params) == len(space):
             study.enqueue_trial(trial.params)
     ended = (TrialState.COMPLETE, TrialState.PRUNED)
@@ -306,7 +308,7 @@ def _search(
         if read_json(out / "tune.json").get("data_digest", digest) != digest:
             raise InputError(f"{start.data} has changed since the trials in {out}; give another --out")
     while len(done := study.get_trials(False, ended)) < trials:
-        # drawn anew for each trial, so that an interrupted search draws what a whole one does
+        # a new sampler per trial, so that a resumed search draws the same trials as an uninterrupted one
         seed = derive_seed(start.seed, "tune", len(done)) % 2**32
         study.sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=STARTUP)
         trial = study.ask()
@@ -325,7 +327,7 @@ def _carry_out(
     reporter: Reporter,
     stop: Callable[[], bool],
 ) -> None:
-    """Run a trial and tell the study how it ended; one that is interrupted stays open."""
+    """Run a trial and report its outcome to the study; an interrupted trial stays open."""
     from optuna.trial import TrialState
 
     from noisylabels.training.interrupt import Interrupted
@@ -341,12 +343,12 @@ def _carry_out(
         (Path(config.out or "") / "checkpoint.pt").unlink(missing_ok=True)
         return
     rows = result.history.rows if result.status == "done" else []
-    # one that diverged is as bad as can be, which the search should know
+    # a diverged trial gets the worst value, so that the search avoids its region
     study.tell(trial, float(rows[-1]["validation_accuracy"]) if rows else 0.0)
 
 
 class _Once:
-    """A reporter that passes everything on, but a note once: each trial reads the same data."""
+    """A reporter that forwards everything, each note only once, because all trials read the same data."""
 
     def __init__(self, reporter: Reporter) -> None:
         self.reporter = reporter
@@ -368,7 +370,7 @@ class _Once:
 
 
 class _Watch:
-    """A reporter that passes everything on, and shows the epochs to the pruner."""
+    """A reporter that forwards everything, and reports the epochs to the pruner."""
 
     def __init__(self, reporter: Reporter, trial: optuna.Trial) -> None:
         self.reporter = reporter
@@ -403,9 +405,9 @@ def _tried(study: optuna.Study, start: RunConfig) -> list[Tried]:
 
 
 class _HeldAlready:
-    """A lock for Optuna's journal that needs none: the folder is locked already, see `tune`.
+    """A no-op lock for Optuna's journal, because `tune` has locked the folder.
 
-    Optuna's own stays behind when its process is killed, and is then waited for.
+    Optuna's own lock persists when its process is killed and would then block.
     """
 
     def acquire(self) -> bool:
@@ -416,7 +418,7 @@ class _HeldAlready:
 
 
 def _mend(journal: Path) -> None:
-    """Cut off a last line that a killed process has left half written."""
+    """Truncate an incomplete last line that a killed process left."""
     if journal.exists():
         text = journal.read_bytes()
         if text and not text.endswith(b"\n"):

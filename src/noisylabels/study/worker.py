@@ -1,9 +1,9 @@
-"""A process that carries out cells one after the other, as it is told on its standard input.
+"""Worker process that runs the cells it receives on standard input, one after the other.
 
     {"config": {...}, "track": [...]}   ->   {"status": "done", "message": "", "notes": ""}
     {"stop": true}, or the end of the input: the run writes its checkpoint and the process ends.
 
-The input ends when whoever started the process has gone, however it went, so that no worker stays behind.
+The input ends when the parent process ends for any reason, so no worker outlives it.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from collections.abc import Sequence
 from typing import Any
 
 STOP_SECONDS = 120.0
-"""How long a worker that was told to stop may take: an evaluation, the loading of data. One that hangs goes
-without a checkpoint; its cell goes on from the one before."""
+"""Time for a worker to stop, for example to finish an evaluation or to load data. A worker that takes longer
+is killed, and its cell resumes from the previous checkpoint."""
 
 
 def carry_out(config: dict[str, Any], stop: Any, track: Sequence[str] = ()) -> dict[str, str]:
-    """Run a configuration and say how it ended, and, line by line, what the user should know of it.
+    """Run a configuration and return its status, a message and notes for the user, one per line.
 
-    done, failed (it diverged), interrupted, refused (it could not be run), damaged (a file in its folder is,
-    and without the folder it can be run), full (the disk is), busy (another process is at work on it), or
-    found (there is a result, which another process made meanwhile).
+    The status is done, failed (training diverged), interrupted, refused (it cannot be run), damaged (a file
+    in its folder is corrupted; without the folder it can be run), full (the disk is full), busy (another
+    process is running it), or found (another process finished it in the meantime).
     """
     from noisylabels.core.checks import Busy, CorruptedFile, InputError, one_line
     from noisylabels.experiment import Notes, RunConfig, run
@@ -49,7 +49,7 @@ def carry_out(config: dict[str, Any], stop: Any, track: Sequence[str] = ()) -> d
     try:
         result = run(RunConfig(**config), steps, stop, track)
         if result.status == "done" and not steps.taken:
-            notes.clear()  # whoever made it has told them
+            notes.clear()  # the other process has reported them
             return answer("found", "")
         return answer(result.status, result.message)
     except Interrupted as stopped:
@@ -58,7 +58,7 @@ def carry_out(config: dict[str, Any], stop: Any, track: Sequence[str] = ()) -> d
         return answer("busy", str(error))
     except CorruptedFile as error:
         return answer("damaged", str(error))
-    except (Exception, SystemExit) as error:  # whatever it is, the study goes on
+    except (Exception, SystemExit) as error:  # any failure of one cell must not stop the study
         if disk_is_full(error) or disk_is_full(error.__context__):
             return answer("full", f"the disk of {config['out']} is full")
         if isinstance(error, InputError):
@@ -67,12 +67,12 @@ def carry_out(config: dict[str, Any], stop: Any, track: Sequence[str] = ()) -> d
 
 
 def disk_is_full(error: BaseException | None) -> bool:
-    """Return whether an error says that there is no room on the disk."""
+    """Return whether an error means that the disk is full."""
     return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
 def main() -> None:
-    """Serve the standard input."""
+    """Run cells from standard input until it ends."""
     from noisylabels.core.process import keep_freed_memory
 
     keep_freed_memory()
@@ -90,7 +90,7 @@ def main() -> None:
         time.sleep(STOP_SECONDS)
         os._exit(1)
 
-    # a model that prints must not speak for us, nor one that reads hear what we are told
+    # user code that prints or reads must not interfere with the protocol
     orders, answers = os.fdopen(os.dup(0)), os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     with open(os.devnull) as nothing:

@@ -21,9 +21,9 @@ COLUMNS = (
 SOURCE_COLUMNS = ("key", "source", "constants", "code", "symmetric", "asymmetric", "asymmetric_cifar100")
 
 RATED = ("symmetric", "asymmetric", "instance-dependent")
-"""Noises that have a rate."""
+"""Noises with a rate."""
 HUMAN = ("aggre", "rand1", "rand2", "rand3", "worst", "noisy100")
-"""Label sets of CIFAR-10N and CIFAR-100N, which have none."""
+"""Label sets of CIFAR-10N and CIFAR-100N, which have no rate."""
 NOISES = ("clean", *RATED, *HUMAN, "real-world")
 
 
@@ -34,10 +34,10 @@ class Source:
     Args:
         key: short name, such as "Wang 2024, Table 2".
         text: full reference.
-        constants: whose constants its losses use, according to its code; empty if unknown.
+        constants: key of the constants that its losses use according to its code; empty if unknown.
         code: address of that code; empty if none was read.
-        symmetric, asymmetric, asymmetric_cifar100: how its text or its code as it comes applies a noise: what
-            this library writes after the @, "plain" for each label by itself; empty if that is not known.
+        symmetric, asymmetric, asymmetric_cifar100: noise convention of its text or released code, as this
+            library writes it after the @; "plain" for independent flips; empty if unknown.
     """
 
     key: str
@@ -54,16 +54,16 @@ class Published:
     """One published accuracy.
 
     Args:
-        dataset: as the literature calls it, such as "CIFAR-10", "CIFAR-10N".
+        dataset: name in the literature, such as "CIFAR-10", "CIFAR-10N".
         noise_type: one of `NOISES`.
-        rate: in [0, 1], 0 for clean labels; None for labels of people and of the real world.
-        method: as the source calls it.
-        mean: test accuracy in per cent.
-        deviation: as printed, in points; None if there is none.
-        runs: how many the mean is of; None if that is not stated.
-        model, epochs, metric, setting: as stated; empty or None if not.
-        source: where the number stands.
-        secondary: whether the number was taken from a publication that quotes the source.
+        rate: in [0, 1], 0 for clean labels; None for human annotations and real-world labels.
+        method: name in the source.
+        mean: test accuracy in percent.
+        deviation: standard deviation as printed, in points; None if not reported.
+        runs: number of runs behind the mean; None if not reported.
+        model, epochs, metric, setting: as reported; empty or None if not.
+        source: the source of the number.
+        secondary: whether the number was read from a publication that quotes the source.
         collection: "paper" or "literature".
     """
 
@@ -84,7 +84,7 @@ class Published:
 
     @cached_property
     def stated(self) -> Mapping[str, str]:
-        """What `setting` says, by this library's names of settings; what it leaves out is not there.
+        """Settings parsed from `setting` by this library's names; settings not reported are absent.
 
         >>> row = published(collection="paper", method="CE", noise_type="symmetric")[0]
         >>> row.stated["lr"], row.stated["weight_decay"], row.stated["precision"], "clip" in row.stated
@@ -127,17 +127,17 @@ def published(
     source: str | None = None,
     secondary: bool | None = None,
 ) -> tuple[Published, ...]:
-    """Return the published accuracies that have all the given properties; of none, every one.
+    """Return the published accuracies that match all given properties; all of them by default.
 
     Args:
         collection: "paper" or "literature".
-        dataset, noise_type, method, model: as in the rows; capitals do not matter.
+        dataset, noise_type, method, model: as in the rows, case-insensitive.
         rate: in [0, 1].
-        source: its key, such as "Wang 2024, Table 2".
-        secondary: False for numbers from the source itself only.
+        source: key of the source, such as "Wang 2024, Table 2".
+        secondary: False for numbers read from the source itself.
 
     Raises:
-        InputError: a name that no row has, with the nearest, or a rate outside [0, 1].
+        InputError: a name that no row has (the message suggests the nearest), or a rate outside [0, 1].
 
     >>> [row.mean for row in published(collection="paper", method="NCE+MAE", noise_type="asymmetric")]
     [89.31, 88.24, 85.28, 80.1]
@@ -179,10 +179,10 @@ def _shipped() -> tuple[Published, ...]:
 
 
 def read_sources(path: Path) -> dict[str, Source]:
-    """Return full text -> source, of a file with the columns of `sources.csv`.
+    """Read a file with the columns of `sources.csv` into full text -> source.
 
     Raises:
-        InputError: other columns, an empty key or text, one that comes twice.
+        InputError: other columns, an empty key or text, or a duplicate.
     """
     found: dict[str, Source] = {}
     for line, cells in _lines(path, SOURCE_COLUMNS):
@@ -190,22 +190,22 @@ def read_sources(path: Path) -> dict[str, Source]:
         if not source.key or not source.text:
             raise InputError(f"{path.name}, line {line}: a source needs a key and a text")
         if source.text in found or source.key in {each.key for each in found.values()}:
-            raise InputError(f"{path.name}, line {line}: the source {source.key!r} comes twice")
+            raise InputError(f"{path.name}, line {line}: the source {source.key!r} is repeated")
         found[source.text] = source
     return found
 
 
 def read_rows(path: Path, sources: Mapping[str, Source], collection: str) -> tuple[Published, ...]:
-    """Return the rows of a file with the columns of `literature.csv`, each checked.
+    """Read and check the rows of a file with the columns of `literature.csv`.
 
     Args:
         path: the file.
         sources: full text -> source; a row's source must be among them.
-        collection: what the rows belong to.
+        collection: name of the collection that the rows form.
 
     Raises:
-        InputError: other columns, a value that cannot be, a source that is not among `sources`, a row that
-            comes twice or contradicts an earlier one; the message names the line.
+        InputError: other columns, an invalid value, a source that is not among `sources`, or a row that
+            repeats or contradicts an earlier one; the message names the line.
     """
     found: list[Published] = []
     seen: dict[tuple[object, ...], tuple[int, Published]] = {}
@@ -217,9 +217,9 @@ def read_rows(path: Path, sources: Mapping[str, Source], collection: str) -> tup
         key = (row.dataset, row.noise_type, row.rate, row.method, row.model, row.epochs, row.source.key)
         if key in seen:
             before, earlier = seen[key]
-            what = "is there" if earlier.mean == row.mean else f"is {earlier.mean:g}, not {row.mean:g}"
+            what = "is repeated" if earlier.mean == row.mean else f"was {earlier.mean:g}, now {row.mean:g}"
             raise InputError(
-                f"{path.name}, line {line}: {row.method} of {row.source.key} {what} in line {before} already"
+                f"{path.name}, line {line}: {row.method} of {row.source.key} {what}; see line {before}"
             )
         seen[key] = (line, row)
         found.append(row)
@@ -227,7 +227,7 @@ def read_rows(path: Path, sources: Mapping[str, Source], collection: str) -> tup
 
 
 def _lines(path: Path, columns: tuple[str, ...]) -> list[tuple[int, dict[str, str]]]:
-    """Return (number, column -> text) of each line below the head."""
+    """Return (line number, column -> text) for each line below the header."""
     with path.open(encoding="utf-8", newline="") as file:
         reader = csv.reader(file)
         head = tuple(next(reader, ()))
@@ -258,7 +258,7 @@ def _row(cells: Mapping[str, str], sources: Mapping[str, Source], collection: st
     if epochs and (not epochs.isdecimal() or int(epochs) < 1):
         raise InputError(f"epochs is {epochs!r}, expected an integer of 1 or more, or nothing")
     if cells["source"] not in sources:
-        raise InputError(f"the source {cells['source']!r} is not among those that are known; enter it there")
+        raise InputError(f"unknown source {cells['source']!r}; add it to sources.csv")
     return Published(
         dataset=cells["dataset"],
         noise_type=noise,
