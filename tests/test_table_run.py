@@ -169,7 +169,7 @@ def test_instance_noise_depends_on_the_features():
         ),
         ({"augment": "flip"}, r"features of 34 columns cannot be augmented; take augment none"),
         ({"noise": "openset:0.2@digits"}, r"openset:0.2@digits puts foreign images .* is a table of numbers"),
-        ({"noise": "instance:0.2@parts"}, r"the parts of instance noise are of images"),
+        ({"noise": "instance:0.2@parts"}, r"@parts needs images, and these are features"),
         ({"image_size": 8}, r"is a table of numbers and has no images; leave out the image size"),
         (
             {"label_column": None},

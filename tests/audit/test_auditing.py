@@ -350,7 +350,7 @@ def test_a_mistake_is_one_line(
         ({"labels": ["a", "a"], "probs": [[1.0]]}, "a single class"),
         ({"labels": [0, 1], "probs": [[0.5, 0.5]]}, "2 labels and 1 rows"),
         ({"labels": [0, 1], "probs": "much"}, "there is no file much"),
-        ({"labels": [0, 1], "probs": [["x", "y"], ["x", "y"]]}, "no array of numbers"),
+        ({"labels": [0, 1], "probs": [["x", "y"], ["x", "y"]]}, "not an array of numbers"),
         ({"labels": ["a", "b"], "class_names": ["a", "c"], "probs": [[1, 0], [1, 0]]}, "a label is 'b'"),
         ({"data": "digits", "labels": [0, 1]}, "expected a file of corrected labels"),
         ({"data": np.zeros((2, 2), np.float32), "labels": [0, 1], "noise": "symmetric:0.1"}, "nl.corrupt"),

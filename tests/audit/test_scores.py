@@ -140,7 +140,7 @@ def test_tensors_of_half_precision_are_taken():
 @pytest.mark.parametrize(
     ("labels", "probs", "words"),
     [
-        ([0, 1], [[0.5, 0.5]], "there are 2 labels and 1 rows of probs; give each label its row"),
+        ([0, 1], [[0.5, 0.5]], "there are 2 labels and 1 rows of probs, expected one row per label"),
         ([0], [[0.5, np.nan]], "row 0 of probs holds nan, expected probabilities that sum to 1"),
         ([0, 0], [[0.5, 0.5], [0.5, 0.6]], "row 1 of probs sums to 1.1, expected"),
         ([0], [[3.0, -2.0]], "row 0 of probs holds -2, expected probabilities"),
@@ -150,8 +150,8 @@ def test_tensors_of_half_precision_are_taken():
         ([0], [0.5, 0.5], r"probs have shape \(2,\), expected \(N, K\)"),
         ([0], [[1.0]], r"probs have shape \(1, 1\), expected \(N, K\): a column a class, 2 or more"),
         ([], np.zeros((0, 2)), "probs have no row"),
-        ([0], [["a", "b"]], "probs are no array of numbers"),
-        ([0], [[0.5, 0.5], [1.0]], "probs are no array of numbers"),
+        ([0], [["a", "b"]], "probs are not an array of numbers"),
+        ([0], [[0.5, 0.5], [1.0]], "probs are not an array of numbers"),
     ],
 )
 def test_what_is_no_label_or_probability_is_refused_in_a_line(labels, probs, words):

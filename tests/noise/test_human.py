@@ -160,10 +160,11 @@ def test_no_column_is_chosen_silently(tmp_path: Path) -> None:
     with pytest.raises(InputError) as error:
         read_human(save(tmp_path, cifar10n(), "zip"))
     assert str(error.value).endswith(
-        "h.pt has 5 columns of labels; name one of: aggre (10.00 % wrong), worse (40.00 % wrong), "
-        "random1 (20.00 % wrong), random2 (21.00 % wrong), random3 (22.00 % wrong)"
+        "h.pt has 5 columns of labels, expected one; name one of: aggre (10.00 % noisy), "
+        "worse (40.00 % noisy), "
+        "random1 (20.00 % noisy), random2 (21.00 % noisy), random3 (22.00 % noisy)"
     )
-    with pytest.raises(InputError, match=r"name one of: fine \(30.00 % wrong\), coarse \(15.00 % wrong\)$"):
+    with pytest.raises(InputError, match=r"name one of: fine \(30.00 % noisy\), coarse \(15.00 % noisy\)$"):
         read_human(save(tmp_path, cifar100n(), "parquet"))
 
 
@@ -178,13 +179,13 @@ def test_a_single_column_needs_no_name(tmp_path: Path) -> None:
 def test_an_unknown_column(tmp_path: Path) -> None:
     path = save(tmp_path, cifar10n(), "parquet")
     with pytest.raises(
-        InputError, match=r"has no column 'wrose'; it has: aggre \(10.*; did you mean 'worse'\?$"
+        InputError, match=r"has no column 'wrose', only: aggre \(10.*; did you mean 'worse'\?$"
     ):
         read_human(path, "wrose")
-    with pytest.raises(InputError, match=r"has no column 'fine'; it has: aggre \(10.00 % wrong\), worse"):
+    with pytest.raises(InputError, match=r"has no column 'fine', only: aggre \(10.00 % noisy\), worse"):
         read_human(path, "fine")
     path = save(tmp_path, {"noisy_label": CLEAN}, "parquet")
-    with pytest.raises(InputError, match=r"has no column 'coarse'; it has: fine$"):
+    with pytest.raises(InputError, match=r"has no column 'coarse', only: fine$"):
         read_human(path, "coarse")
 
 
@@ -193,7 +194,7 @@ def test_the_order_is_checked() -> None:
     labels.check_order(CLEAN)
     labels.check_order(torch.from_numpy(CLEAN))
     with pytest.raises(
-        InputError, match=r"^h.npy are 100, the data set has 99 training examples; take the set"
+        InputError, match=r"^h.npy are 100, and the data set has 99 training examples; use the data set"
     ):
         labels.check_order(CLEAN[:99], "h.npy")
     other = CLEAN.copy()
@@ -277,7 +278,9 @@ def test_files_that_are_none(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r" is a folder, expected a file$"):
         read_human(tmp_path)
     (tmp_path / "h.csv").write_text("worse_label\n1\n")
-    with pytest.raises(InputError, match=r"is not a file of human labels: known are \.pt, \.pth, \.npy"):
+    with pytest.raises(
+        InputError, match=r"is not a file of human annotations, expected one of \.pt, \.pth, \.npy"
+    ):
         read_human(tmp_path / "h.csv")
     np.save(tmp_path / "order.npy", np.arange(5))
     with pytest.raises(InputError, match=r"holds an array of int64 of shape \(5,\)"):

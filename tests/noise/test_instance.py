@@ -211,7 +211,7 @@ def test_one_class() -> None:
     labels = np.full(30, 2)
     rows = part_dependent(images, labels, 0.4, 4, 0)
     assert np.allclose(rows.sum(axis=1), 1)
-    with pytest.raises(InputError, match=r"^all 30 labels are of class 2; .* two classes at least$"):
+    with pytest.raises(InputError, match=r"^all 30 labels are of class 2, expected two classes or more, .*$"):
         feature_projection(images, labels, 0.4, 4, 0)
 
 

@@ -117,7 +117,7 @@ def corrupt_set(
     >>> train, _ = nl.load("digits")
     >>> train, labels = corrupt_set(train, "longtail:0.1 | instance:0.3", seed=1)
     >>> len(train), labels
-    (588, NoisyLabels('longtail:0.1 | instance:0.3', seed=1: 175 of 588 labels wrong (29.76 %), 10 classes))
+    (588, NoisyLabels('longtail:0.1 | instance:0.3', seed=1: 175 of 588 labels noisy (29.76 %), 10 classes))
     """
     from noisylabels.data.features import subset_of
     from noisylabels.data.images import ImageSet, replaced
