@@ -148,7 +148,7 @@ def test_tensors_of_half_precision_are_taken():
         ([-1], [[0.5, 0.5]], r"labels\[0\] is -1, expected an integer from 0 to 1"),
         ([0.5], [[0.5, 0.5]], r"labels\[0\] is 0.5, expected an integer"),
         ([0], [0.5, 0.5], r"probs have shape \(2,\), expected \(N, K\)"),
-        ([0], [[1.0]], r"probs have shape \(1, 1\), expected \(N, K\): a column a class, 2 or more"),
+        ([0], [[1.0]], r"probs have shape \(1, 1\), expected \(N, K\): one column per class, 2 or more"),
         ([], np.zeros((0, 2)), "probs have no row"),
         ([0], [["a", "b"]], "probs are not an array of numbers"),
         ([0], [[0.5, 0.5], [1.0]], "probs are not an array of numbers"),

@@ -228,7 +228,7 @@ def test_noise_reads_the_images_that_train_would(
     assert "--bad-images skip" in capsys.readouterr().err
     assert main([*command, "--bad-images", "skip"]) == 0
     shown = capsys.readouterr()
-    assert "of 8 labels noisy" in shown.out
+    assert "of 8 labels wrong" in shown.out
     assert "cat/broken.png" in shown.err
 
 

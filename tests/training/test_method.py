@@ -281,8 +281,8 @@ def test_a_callback_adds_columns_keeps_its_state_and_ends_a_run(train_one, tmp_p
 @pytest.mark.parametrize(
     ("name", "value", "words"),
     [
-        ("mine", float("nan"), "adds nan as the column 'mine'"),
-        ("mine", [1.0], r"adds \[1.0\] as the column 'mine'"),
+        ("mine", float("nan"), "adds nan as the history's column 'mine'"),
+        ("mine", [1.0], r"adds \[1.0\] as the history's column 'mine'"),
         ("lr", 3.0, "changes the column 'lr'"),
     ],
 )
