@@ -1,4 +1,4 @@
-"""Labels in every form that is accepted, and what is said of every other."""
+"""Validation of labels: accepted forms, and the errors for all others."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Confusion maps: the numbers of the reference codes, and how a map is found by class names."""
+"""Confusion maps: the class numbers of the reference code, and matching by class names."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ CAT, DOG = 3, 5
 
 
 def within(realized: np.ndarray, expected: np.ndarray, n: np.ndarray, sigmas: float = 5) -> bool:
-    """Whether shares of n examples lie within so many binomial standard deviations of the expected."""
+    """Return whether shares of n examples lie within `sigmas` binomial deviations of the expected ones."""
     return bool((abs(realized - expected) <= sigmas * np.sqrt(expected * (1 - expected) / n) + 1e-12).all())
 
 
@@ -262,7 +262,7 @@ def test_golden(spec: str, seed: int, given: str, digest: str) -> None:
 
 
 def test_every_convention_has_a_golden_entry() -> None:
-    """But those that need a file, or arithmetic on images, which differs between machines in the last bit."""
+    """All models except those that need a file or image arithmetic, which differs in the last bits."""
     seen = {id(convention_of(stage)) for spec, *_ in GOLDEN for stage in NoiseSpec.parse(spec).stages}
     seen.add(id(KINDS["none"].default))
     every = [c for row in KINDS.values() for c in (row.default, *row.conventions.values())]

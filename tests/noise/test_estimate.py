@@ -1,4 +1,4 @@
-"""Estimates of noise against counts by hand, naive loops, and noise that is known."""
+"""Noise estimates against counts by hand, naive loops, and known noise."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def test_perfect_probabilities_give_the_matrix(method: str) -> None:
 
 
 def test_sure_probabilities_give_the_counts() -> None:
-    """A model that sees through the noise: the confident joint, dual-T and counting are one."""
+    """With predictions of the true classes, the confident joint, dual-T and counting agree."""
     sure = np.full((N, K), 0.01)
     sure[np.arange(N), TRUE] = 0.97
     counts = np.zeros((K, K))
@@ -179,7 +179,7 @@ def test_the_digits(noise: str) -> None:
 
 
 def test_an_estimate_by_features_that_say_little_is_not_trusted() -> None:
-    """Only the nearest are mostly of one class, as with photographs by their pixels."""
+    """Only the nearest neighbors mostly share a class, as with pixels of photographs."""
     rng = np.random.default_rng(0)
     spots = rng.normal(size=(N // 4, K)).repeat(4, axis=0) + 0.01 * rng.normal(size=(N, K))
     true = rng.integers(0, K, N // 4).repeat(4)

@@ -1,4 +1,4 @@
-"""Human labels: files as their authors wrote them, made here; the real ones where they are at hand."""
+"""Human annotations: files in the authors' formats, and the real ones if available."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ CLEAN = np.array([0, 1, 2, 3] * 25)
 
 
 def cifar10n() -> dict[str, np.ndarray]:
-    """A table as that of CIFAR-10N, with 10, 40, 20, 21 and 22 wrong labels of 100."""
+    """Return a table like CIFAR-10N's, with 10, 40, 20, 21 and 22 noisy labels of 100."""
     table = {"clean_label": CLEAN}
     wrong = {
         "aggre_label": 10,
@@ -48,7 +48,7 @@ def cifar100n() -> dict[str, np.ndarray]:
 
 
 def save(folder: Path, table: dict, kind: str) -> Path:
-    """Write a table in one of the forms in which human labels are found."""
+    """Write a table in one of the formats of published human annotations."""
     path = folder / {"parquet": "h.parquet", "ordered": "h_ordered.npy"}.get(kind, "h.pt")
     if kind == "parquet":
         pq.write_table(pa.table({name: values.astype(np.int8) for name, values in table.items()}), path)
@@ -62,7 +62,7 @@ def save(folder: Path, table: dict, kind: str) -> Path:
 
 
 def write_object(path: Path, value: object, protocol: int) -> None:
-    """Write what np.save writes, which chooses its protocol by its version."""
+    """Write the bytes of np.save, which chooses its pickle protocol by its version."""
     holder = np.empty((), dtype=object)
     holder[()] = value
     with path.open("wb") as file:
@@ -71,7 +71,7 @@ def write_object(path: Path, value: object, protocol: int) -> None:
 
 
 def in_other_words(path: Path, old: bytes, new: bytes) -> None:
-    """Put another name of the same meaning into the pickle of a file, as another NumPy would have."""
+    """Replace a name in the pickle of a file by its equivalent in another NumPy version."""
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
             entries = {name: archive.read(name) for name in archive.namelist()}
@@ -207,7 +207,7 @@ def test_the_order_is_checked() -> None:
 
 
 class Evil:
-    """Pickles into a call that would leave a mark."""
+    """Pickles into a call with a visible side effect."""
 
     def __init__(self, mark: Path) -> None:
         self.mark = mark

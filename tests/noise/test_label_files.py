@@ -1,4 +1,4 @@
-"""Labels from files: each format in good condition and in bad."""
+"""Labels from files: every format, intact and damaged."""
 
 from __future__ import annotations
 
@@ -313,7 +313,7 @@ def test_files_cut_short_or_changed(tmp_path: Path, name: str) -> None:
 
 @pytest.mark.parametrize("at", range(0, 128, 3))
 def test_a_changed_byte_in_the_head_of_an_array(tmp_path: Path, at: int) -> None:
-    """Python's own parser reads the head, and fails in many ways."""
+    """Python's own parser reads the header and can fail in many ways."""
     np.save(tmp_path / "a.npy", np.array(LABELS))
     whole = (tmp_path / "a.npy").read_bytes()
     errors = []

@@ -1,4 +1,4 @@
-"""NoisyLabels: what it says of itself, and its file in good and in bad condition."""
+"""NoisyLabels: properties, and its file, intact and damaged."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_the_digest_is_of_little_endian_bytes_and_a_json_record() -> None:
     assert labels.digest == hashlib.sha256(by_hand).hexdigest()
 
 
-def test_the_digest_tells_everything_apart() -> None:
+def test_the_digest_depends_on_every_field() -> None:
     base = {"given": [0, 1], "true": [0, 0], "spec": "annotators", "seed": 0, "num_classes": 2}
     variants = [
         base,
@@ -135,7 +135,7 @@ def test_a_file_of_another_kind(tmp_path: Path) -> None:
 
 
 def rewrite(path: Path, columns: dict | None = None, **changes: object) -> None:
-    """Change columns or entries of the record of a saved file; None takes an entry out."""
+    """Change columns or entries of the record of a saved file; None removes an entry."""
     table = pq.read_table(path)
     record = {**json.loads(table.schema.metadata[b"noisylabels"]), **changes}
     record = {key: value for key, value in record.items() if value is not None}

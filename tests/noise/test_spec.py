@@ -1,4 +1,4 @@
-"""The text of a noise: what it means, its canonical form, and what is said when it is wrong."""
+"""Noise specs: parsing, canonical form, and errors."""
 
 from __future__ import annotations
 
@@ -233,7 +233,7 @@ def test_a_text_that_is_no_chain(text: str, message: str) -> None:
     assert str(error.value) == message
 
 
-def test_what_a_chain_says_of_itself() -> None:
+def test_properties_of_a_chain() -> None:
     assert str(NoiseSpec()) == str(NoiseSpec.parse("none | clean")) == "none"
     assert not NoiseSpec.parse("longtail:0.1").changes_labels
     assert NoiseSpec.parse("longtail:0.1 | human:a.pt@worse").changes_labels

@@ -1,4 +1,4 @@
-"""Noises as chains of stages: what each form does, and what it leaves alone."""
+"""Chains of noise stages: what each transform changes, and what it leaves unchanged."""
 
 from __future__ import annotations
 

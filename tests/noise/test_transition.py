@@ -1,4 +1,4 @@
-"""Transition matrices against numbers worked out by hand, and every complaint about a bad one."""
+"""Transition matrices against values by hand, and the errors for invalid ones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Stopping and going on, at every step, under every kind of state; and checkpoints gone wrong."""
+"""Stopping and resuming at every step with every kind of state, and damaged checkpoints."""
 
 from __future__ import annotations
 

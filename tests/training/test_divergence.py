@@ -1,4 +1,4 @@
-"""A loss that turns non-finite: where, why, and what is left."""
+"""A loss that becomes non-finite: reported step, cause, and remaining files."""
 
 from __future__ import annotations
 

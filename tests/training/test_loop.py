@@ -1,4 +1,4 @@
-"""The loop against one written out in plain torch, and what it promises of its randomness."""
+"""The loop against a plain torch loop, and its guarantees about randomness."""
 
 from __future__ import annotations
 
@@ -159,7 +159,7 @@ def test_a_row_has_what_is_promised_and_is_written_as_it_is(sets, model, tmp_pat
 
 
 class Oracle(nn.Module):
-    """Says of every image the class that its (single, noise-free) pixel names; cannot learn."""
+    """Predicts the class encoded in each image's (single, noise-free) pixel; cannot learn."""
 
     def __init__(self, says: list[int], K: int) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""The seam for methods: state of every kind is trained, saved and resumed; losses may have state too."""
+"""The interface of methods: every kind of state is trained, saved and resumed, that of losses too."""
 
 from __future__ import annotations
 

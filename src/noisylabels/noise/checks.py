@@ -14,7 +14,7 @@ MAX_CLASSES = 1_000_000
 passed as labels, and would end in a MemoryError."""
 
 SUM_TOLERANCE = 1e-2
-"""How far from 1 the sum of a row of probabilities may be: in bfloat16 it is off by some thousandths."""
+"""Tolerance for the sum of a row of probabilities: in bfloat16 it is off by some thousandths."""
 
 Pairs = tuple[tuple[int, int], ...]
 """Class numbers (true, given), in the order in which `@sequential` applies them."""

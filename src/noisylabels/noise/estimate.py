@@ -60,7 +60,7 @@ class Estimate:
 
     @property
     def trusted(self) -> bool:
-        """Whether trust is unknown or at least `TRUSTED`."""
+        """Return whether trust is unknown or at least `TRUSTED`."""
         return self.trust is None or self.trust >= TRUSTED
 
     @property

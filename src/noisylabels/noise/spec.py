@@ -152,7 +152,7 @@ class NoiseSpec:
 
     @property
     def changes_labels(self) -> bool:
-        """Whether any stage can change labels."""
+        """Return whether any stage can change labels."""
         return any(kind_of(stage).takes != "ratio" for stage in self.stages)
 
     @property

@@ -17,7 +17,7 @@ Rows = Callable[[int], np.ndarray]
 """Class -> its row of a transition matrix, (K,) float64."""
 
 TOLERANCE = 1e-5
-"""How far a row's sum may be from 1: float32 matrices of thousands of classes pass, mistakes do not."""
+"""Tolerance for the sum of a row: float32 matrices of thousands of classes pass, mistakes do not."""
 
 
 def symmetric(num_classes: int, rate: float) -> np.ndarray:

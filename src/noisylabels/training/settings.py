@@ -19,7 +19,7 @@ HOW = ("device", "capture", "checkpoint_epochs", "checkpoint_minutes")
 
 @dataclass(frozen=True)
 class Settings:
-    """How to train. The defaults are the paper's recipe (its section 4.1)."""
+    """The settings of a training run. The defaults are the paper's recipe (its section 4.1)."""
 
     epochs: int = 120
     """passes over the training set (the paper: 120)"""
