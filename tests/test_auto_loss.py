@@ -1,4 +1,4 @@
-"""A loss for whoever named none: the rule, the noise it goes by, and runs that take it."""
+"""The automatic choice of a loss: the rule, the noise estimate behind it, and runs that use it."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def test_photographs_by_their_pixels_are_not_trusted() -> None:
     labels = np.where(rng.random(1200) < 0.8, classes, rng.integers(0, 40, 1200))
     found = choose(image_set(torch.from_numpy(pixels), labels, [str(k) for k in range(40)]))
     assert found.loss == MANY
-    assert "cannot be told from pixels alone" in found.why
+    assert "cannot be estimated from pixels alone" in found.why
     assert found.estimate is not None
     assert not found.estimate.trusted
 
@@ -102,7 +102,7 @@ def test_too_few_examples_are_said_to_be_too_few() -> None:
     train, _ = nl.load("digits")
     found = choose(subset(train, range(EACH * 10 - 1)))
     assert (found.loss, found.estimate) == (FEW, None)
-    assert "too few examples to say" in found.why
+    assert "too few examples to estimate the noise rate" in found.why
     assert choose(subset(train, range(EACH * 10))).estimate is not None
 
 
@@ -111,7 +111,7 @@ def test_too_many_classes_are_not_said_to_be_too_few_examples() -> None:
     labels = np.arange(EACH * K) % K
     found = choose(feature_set(labels[:, None], labels, [str(k) for k in range(K)]))
     assert (found.loss, found.estimate) == (MANY, None)
-    assert found.why.startswith("too many classes to say how many labels are wrong")
+    assert found.why.startswith("too many classes to estimate the noise rate")
 
 
 # --- runs that take it ---------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""From a configuration to a folder with a result."""
+"""Runs: from a configuration to a folder with a result."""
 
 from __future__ import annotations
 
@@ -309,7 +309,7 @@ def test_a_finished_run_is_returned_and_not_trained_again(done):
     before = {file.name: file.stat().st_mtime_ns for file in done.iterdir()}
     reporter = Notes()
     result = run(fast(done), reporter)
-    assert reporter.notes == [f"{done} is done already; remove it to run it again"]
+    assert reporter.notes == [f"{done} is done already; remove it to run again"]
     assert reporter.steps == 0
     assert {file.name: file.stat().st_mtime_ns for file in done.iterdir()} == before
     assert isinstance(result, RunResult)
@@ -446,7 +446,7 @@ def test_a_finished_run_does_not_answer_for_another_file_of_labels(tmp_path):
     run(config)
     run(config)
     np.save(tmp_path / "labels.npy", train.labels.flip(0).numpy())
-    with pytest.raises(InputError, match=r"labels.npy has changed since the run in .* was made of it"):
+    with pytest.raises(InputError, match=r"labels.npy has changed since the run in .* began; restore it"):
         run(config)
     (tmp_path / "labels.npy").unlink()
     assert run(config).status == "done"
@@ -462,7 +462,7 @@ def test_corrupt_set_takes_what_corrupt_takes():
     with pytest.raises(InputError, match="the foreign images of digits are those of the set itself"):
         nl.corrupt_set(train, "openset:0.1@digits")
     nameless = nl.image_set(train.images, train.labels, train.class_names, name="photos")
-    with pytest.raises(InputError, match="labels without class names find none; name one as @cifar10"):
+    with pytest.raises(InputError, match="labels without class names match none; name one as @cifar10"):
         nl.corrupt_set(nameless, "asymmetric:0.4")
     assert nl.corrupt_set(nameless, "asymmetric:0.4@digits")[1].rate > 0.1
     changed, labels = nl.corrupt_set(train, "longtail:0.5")
@@ -477,7 +477,7 @@ def test_a_file_of_labels_may_name_test_images(tmp_path):
     (tmp_path / "l.csv").write_text("id,label\n" + "".join(f"{name},3\n" for name in ids))
     result = run(fast(tmp_path / "run", noise=f"labels:{tmp_path / 'l.csv'}", epochs=1))
     assert result.noise["rate"] > 0.8
-    with pytest.raises(InputError, match="which is no example of the set"):
+    with pytest.raises(InputError, match="which is not in the set"):
         nl.corrupt_set(train, f"labels:{tmp_path / 'l.csv'}")
 
 
@@ -495,7 +495,7 @@ def test_images_that_are_not_square_take_no_foreign_ones(tmp_path):
     import noisylabels as nl
 
     wide = nl.image_set(torch.zeros(4, 1, 3, 5, dtype=torch.uint8), [0, 1, 0, 1], ("a", "b"))
-    with pytest.raises(InputError, match="the images are 3x5, and foreign images are brought to squares"):
+    with pytest.raises(InputError, match="the images are 3x5, and foreign images need square ones"):
         nl.corrupt_set(wide, "openset:0.5@digits")
     with pytest.raises(InputError, match="'digts' is neither a file or folder nor a known data set; did you"):
         nl.corrupt_set(dataclasses.replace(wide, images=wide.images[..., :3]), "openset:0.5@digts")
@@ -519,14 +519,14 @@ def test_a_model_that_cannot_be_trained_leaves_no_folder(tmp_path):
     ("wrong", "message"),
     [
         ({"loss": "nec"}, "'nec'"),
-        ({"data": " "}, "the data set is empty text"),
+        ({"data": " "}, "the data set is an empty text"),
         ({"noise": "symetric:0.4"}, "symetric"),
         ({"noise": "symmetric:1.4"}, "1.4"),
         ({"noise": "labels:nowhere.csv"}, "there is no file nowhere.csv"),
         ({"noise": "human:nowhere.pt@worse"}, "there is no file nowhere.pt"),
         ({"noise": "matrix:nowhere.csv"}, "there is no file nowhere.csv"),
         ({"noise": "openset:0.2@nowhere"}, "'nowhere' is neither a file or folder nor a known data set"),
-        ({"noise": "openset:0.9@digits | openset:0.1@digits"}, "foreign images come in twice"),
+        ({"noise": "openset:0.9@digits | openset:0.1@digits"}, "two stages add foreign images"),
         ({"noise": "symmetric:0.2 | longtail:0"}, "ratio is 0.0, expected a number in (0, 1]"),
         ({"model": "mpl"}, "unknown model 'mpl'; did you mean 'mlp'"),
         ({"model": "cnn8", "image_size": 4}, "too small for the model 'cnn8'"),
@@ -567,7 +567,7 @@ def test_a_file_and_a_parent_that_is_one_are_refused(tmp_path):
 
 def test_a_foreign_folder_is_refused_and_left_alone(tmp_path):
     (tmp_path / "thesis.tex").write_text("mine")
-    with pytest.raises(InputError, match="is not empty and holds no run; give another --out"):
+    with pytest.raises(InputError, match="is not empty and not the folder of a run; give another --out"):
         run(fast(tmp_path))
     assert [file.name for file in tmp_path.iterdir()] == ["thesis.tex"]
 
@@ -613,7 +613,7 @@ def test_a_damaged_json_file_is_one_clear_line(request, name, content):
 
 def test_a_result_of_something_else_is_one_clear_line(done):
     (done / "result.json").write_text('{"status": "done"}')
-    with pytest.raises(InputError, match=r"result\.json is no result of a run"):
+    with pytest.raises(InputError, match=r"result\.json is not the result of a run"):
         run(fast(done))
 
 
@@ -631,7 +631,7 @@ def test_a_checkpoint_of_another_model_is_one_clear_line(started, tmp_path):
     with pytest.raises(Interrupted):
         run(fast(tmp_path / "wide", width=0.2), Notes(stop_at=3))
     shutil.copy(tmp_path / "wide" / "checkpoint.pt", started / "checkpoint.pt")
-    with pytest.raises(InputError, match="is of another model; take another folder, or remove"):
+    with pytest.raises(InputError, match="is of another model or method; use another folder, or remove"):
         run(fast(started))
 
 
@@ -648,7 +648,7 @@ def test_data_that_changed_since_the_run_began_is_noticed(tmp_path):
     with pytest.raises(Interrupted):
         run(config, Notes(stop_at=1))
     Image.fromarray(np.zeros((8, 8), dtype=np.uint8)).save(photos / "cat" / "0.png")
-    with pytest.raises(InputError, match=r"the data or labels of .* changed since the run began"):
+    with pytest.raises(InputError, match=r"the data or labels of .* have changed since the run began"):
         run(config)
     shutil.rmtree(out)
     result = run(config)
@@ -669,7 +669,7 @@ def test_a_loss_of_ones_own_is_part_of_what_a_run_is(tmp_path, monkeypatch):
     assert json.loads(Path("run/environment.json").read_text())["identity"]["code files"] == {
         "own.py": digest
     }
-    changed = r"^own.py has changed since the run in run was made of it; restore it, give another --out, or"
+    changed = r"^own.py has changed since the run in run began; restore it, give another --out, or"
     (tmp_path / "own.py").write_text(OWN + "# another\n")
     with pytest.raises(InputError, match=changed):
         run(config)
@@ -731,7 +731,7 @@ def test_a_failed_run_says_so_and_is_not_run_again(tmp_path, capsys):
     reporter = Notes()
     assert run(explosive(out), reporter) == result
     assert reporter.steps == 0
-    assert reporter.notes == [f"{out} has failed already; remove it to run it again"]
+    assert reporter.notes == [f"{out} has failed already; remove it to run again"]
 
     capsys.readouterr()
     flags = [

@@ -49,9 +49,7 @@ def test_labels_of_both_parts_are_corrected_and_the_split_stays() -> None:
     write([(first, other[first]), (str(absolute), ""), (last, other[last]), kept])
     notes: list[str] = []
     new_train, new_test = load_sets(config(labels="corrected.csv"), Notes(notes.append))
-    assert notes[-1] == (
-        "corrected.csv: 2 labels changed, 1 as they were, 1 left out, 36 not named in it, and kept"
-    )
+    assert notes[-1] == ("corrected.csv: 2 labels changed, 1 unchanged, 1 left out, 36 not in it, and kept")
     assert list(new_train.ids) == [name for name in train.ids if name != second]
     assert list(new_test.ids) == list(test.ids)
     assert new_train.class_names[int(new_train.labels[0])] == other[first]
@@ -89,7 +87,7 @@ def test_the_file_is_part_of_what_a_run_is() -> None:
     assert list(identity["label files"]) == ["corrected.csv"]
     run(with_labels)
     write([(train.ids[0], "blue")])
-    with pytest.raises(InputError, match=r"corrected.csv has changed since the run in run was made of it"):
+    with pytest.raises(InputError, match=r"corrected.csv has changed since the run in run began; restore it"):
         run(with_labels)
 
 
@@ -123,4 +121,4 @@ def test_a_missing_file_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["train", "--data", "photos", "--labels", "none.csv", "--out", "run"]) == 2
     assert "there is no file none.csv" in capsys.readouterr().err
     assert main(["train", "--data", "photos", "--labels", " "]) == 2
-    assert "the file of labels is empty text" in capsys.readouterr().err
+    assert "the file of labels is an empty text" in capsys.readouterr().err

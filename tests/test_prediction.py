@@ -120,7 +120,7 @@ def test_no_images_give_no_probabilities(finished):
 
 def test_a_run_that_has_not_finished(copied):
     (copied / "model.safetensors").unlink()
-    with pytest.raises(InputError, match=r"is done, .* there is no model.safetensors"):
+    with pytest.raises(InputError, match=r"is done but has no weights, model.safetensors"):
         load_model(copied)
     (copied / "result.json").unlink()
     with pytest.raises(InputError, match="has not finished or has failed"):
@@ -136,7 +136,9 @@ def test_a_failed_run(tmp_path):
 
 def test_no_run_at_all(tmp_path):
     for path in (tmp_path, tmp_path / "nothing"):
-        with pytest.raises(InputError, match=r"is no folder of a run.*train one with `noisylabels train"):
+        with pytest.raises(
+            InputError, match=r"is not the folder of a run.*train one with `noisylabels train"
+        ):
             load_model(path)
 
 
@@ -145,7 +147,7 @@ def test_a_damaged_file_is_one_clear_line(copied, keep):
     path = copied / "model.safetensors"
     content = path.read_bytes()
     path.write_bytes(content[: int(keep * len(content)) if isinstance(keep, float) else keep])
-    with pytest.raises(InputError, match="is damaged or no model of this program; train it again") as error:
+    with pytest.raises(InputError, match="is damaged or not a noisylabels model; train it again") as error:
         load_model(copied, "cpu")
     assert "\n" not in str(error.value)
 
@@ -177,7 +179,7 @@ def test_safetensors_of_another_program_are_one_clear_line(tmp_path, header):
     path = tmp_path / "model.safetensors"
     metadata = None if header is None else {"noisylabels": json.dumps(header)}
     save_file({"weight": torch.zeros(3)}, path, metadata=metadata)
-    with pytest.raises(InputError, match="is damaged or no model of this program"):
+    with pytest.raises(InputError, match="is damaged or not a noisylabels model"):
         load_model(tmp_path, "cpu")
 
 

@@ -168,8 +168,8 @@ def test_instance_noise_depends_on_the_features():
             r"the model 'cnn8' takes images, and cancer is a table of 34 features; leave out",
         ),
         ({"augment": "flip"}, r"features of 34 columns cannot be augmented; take augment none"),
-        ({"noise": "openset:0.2@digits"}, r"openset:0.2@digits puts foreign images .* is a table of numbers"),
-        ({"noise": "instance:0.2@parts"}, r"the parts of instance noise are of images"),
+        ({"noise": "openset:0.2@digits"}, r"openset:0.2@digits adds foreign images, .* a table of numbers"),
+        ({"noise": "instance:0.2@parts"}, r"@parts needs images, and these are features"),
         ({"image_size": 8}, r"is a table of numbers and has no images; leave out the image size"),
         (
             {"label_column": None},

@@ -140,7 +140,7 @@ def test_half_precision_tensors_are_accepted():
 @pytest.mark.parametrize(
     ("labels", "probs", "words"),
     [
-        ([0, 1], [[0.5, 0.5]], "there are 2 labels and 1 rows of probs; give each label its row"),
+        ([0, 1], [[0.5, 0.5]], "there are 2 labels and 1 rows of probs, expected one row per label"),
         ([0], [[0.5, np.nan]], "row 0 of probs holds nan, expected probabilities that sum to 1"),
         ([0, 0], [[0.5, 0.5], [0.5, 0.6]], "row 1 of probs sums to 1.1, expected"),
         ([0], [[3.0, -2.0]], "row 0 of probs holds -2, expected probabilities"),
@@ -148,10 +148,10 @@ def test_half_precision_tensors_are_accepted():
         ([-1], [[0.5, 0.5]], r"labels\[0\] is -1, expected an integer from 0 to 1"),
         ([0.5], [[0.5, 0.5]], r"labels\[0\] is 0.5, expected an integer"),
         ([0], [0.5, 0.5], r"probs have shape \(2,\), expected \(N, K\)"),
-        ([0], [[1.0]], r"probs have shape \(1, 1\), expected \(N, K\): a column a class, 2 or more"),
+        ([0], [[1.0]], r"probs have shape \(1, 1\), expected \(N, K\): one column per class, 2 or more"),
         ([], np.zeros((0, 2)), "probs have no row"),
-        ([0], [["a", "b"]], "probs are no array of numbers"),
-        ([0], [[0.5, 0.5], [1.0]], "probs are no array of numbers"),
+        ([0], [["a", "b"]], "probs are not an array of numbers"),
+        ([0], [[0.5, 0.5], [1.0]], "probs are not an array of numbers"),
     ],
 )
 def test_invalid_labels_or_probabilities_are_refused_in_one_line(labels, probs, words):

@@ -122,7 +122,7 @@ def test_a_wrong_flag(
         (["train", "mnist"], ["no recipe 'mnist'", "the data set is --data mnist"]),
         (["train", "digits", "again"], ["again"]),
         (["predict"], ["folder of a finished run"]),
-        (["predict", "no/run", "image.jpg"], ["no/run", "is no folder of a run"]),
+        (["predict", "no/run", "image.jpg"], ["no/run", "is not the folder of a run"]),
         (["list", "loses"], ["'loses'", "losses"]),
         (["loss", "nce+"], ["'nce+'"]),
         (["loss", "nce", "--classes", "1"], ["--classes", "1"]),

@@ -47,7 +47,7 @@ def test_fit_says_what_does_not_fit_and_keeps_the_cause(tmp_path, model, words):
 def test_a_model_without_anything_to_train():
     train, test = nl.load("digits")
     frozen = digits().requires_grad_(False)
-    with pytest.raises(InputError, match="there is nothing to train"):
+    with pytest.raises(InputError, match="expected at least one to train"):
         nl.fit(frozen, train, test, nl.loss("ce"), epochs=1, device="cpu")
 
 

@@ -211,7 +211,7 @@ def test_a_run_with_it_and_what_it_takes_to_use_the_run(here, spec):
     name = result.config["model"]
     assert name == spec.removeprefix("./")
     _, test = load_sets(config)
-    with pytest.raises(InputError, match=rf"code of its author.*say so: --model {name}$"):
+    with pytest.raises(InputError, match=rf"user-defined code.*pass --model {name}$"):
         load_model(Path("run"), "cpu")
     probs = predict(load_model(Path("run"), "cpu", name), test.images)
     accuracy = (probs.argmax(1) == test.labels).double().mean().item()
@@ -236,7 +236,7 @@ def test_a_run_of_a_stranger_runs_no_code(here):
     for name in ("my_trap:build", "my_trap.py:build", "os:system", "mlp:build"):
         header["shape"]["name"] = name
         save_file(weights, file, metadata={"noisylabels": json.dumps(header)})
-        with pytest.raises(InputError, match="code of its author"):
+        with pytest.raises(InputError, match="user-defined code"):
             load_model(here / "run", "cpu")
     assert not (here / "sprung").exists()
     load_model(here / "run", "cpu", "mlp")  # the caller's word goes over the folder's

@@ -1,4 +1,4 @@
-"""Labels in every form that is accepted, and what is said of every other."""
+"""Validation of labels: accepted forms, and the errors for all others."""
 
 from __future__ import annotations
 
@@ -48,11 +48,11 @@ def test_labels_are_copied() -> None:
         (
             [[0, 1], [1, 0]],
             None,
-            "labels have shape (2, 2), expected one class number an example, shape (N,)",
+            "labels have shape (2, 2), expected one class number per example, shape (N,)",
         ),
-        (3, None, "labels have shape (), expected one class number an example, shape (N,)"),
-        ({0, 1}, None, "labels have shape (), expected one class number an example, shape (N,)"),
-        ([[0], [0, 1]], None, "labels are nested lists, expected one class number an example"),
+        (3, None, "labels have shape (), expected one class number per example, shape (N,)"),
+        ({0, 1}, None, "labels have shape (), expected one class number per example, shape (N,)"),
+        ([[0], [0, 1]], None, "labels are nested lists, expected one class number per example"),
         ([0, -1, -2], None, f"labels[1] is -1, {UNKNOWN}"),
         ([0, 3, 4], 3, "labels[1] is 3, expected an integer from 0 to 2"),
         ([0, 300], 256, "labels[1] is 300, expected an integer from 0 to 255"),

@@ -1,4 +1,4 @@
-"""Confusion maps: the numbers of the reference codes, and how a map is found by class names."""
+"""Confusion maps: the class numbers of the reference code, and matching by class names."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from noisylabels.noise import MAPS, ConfusionMap
 from noisylabels.noise.confusion_maps import resolve
 
 CIFAR10 = MAPS["cifar10"].class_names
-OWN = "give your own as pairs={3: 5, 5: 3}, or in the noise as @3to5,5to3"
+OWN = "give your own as pairs={3: 5, 5: 3}, or in the noise spec as @3to5,5to3"
 
 
 def test_every_map_is_sound() -> None:
@@ -70,28 +70,28 @@ def test_names_decide_even_where_the_number_of_classes_is_that_of_another_map() 
             None,
             None,
             10,
-            "asymmetric noise needs a confusion map, and labels without class names find none; "
+            "asymmetric noise needs a confusion map, and labels without class names match none; "
             f"name one as @cifar10 (known: {', '.join(MAPS)}) or {OWN}",
         ),
         (
             "cifar10",
             None,
             7,
-            "the confusion map 'cifar10' was written for 10 classes and num_classes is 7; "
-            "pass num_classes=10 if the labels are its data set's, or class_names",
+            "the confusion map 'cifar10' is for 10 classes and num_classes is 7; "
+            "pass num_classes=10 if the labels are those of its data set, or pass class_names",
         ),
         (
             None,
             ("apple", "pear"),
             2,
-            "asymmetric noise needs a confusion map, and none fits the classes apple, pear; "
+            "asymmetric noise needs a confusion map, and none matches the classes apple, pear; "
             f"known: {', '.join(MAPS)}; {OWN}",
         ),
         (
             None,
             (*CIFAR10, *MAPS["fashion-mnist"].class_names),
             20,
-            "asymmetric noise needs a confusion map, and more than one (cifar10, fashion-mnist) fits the "
+            "asymmetric noise needs a confusion map, and more than one (cifar10, fashion-mnist) matches the "
             "classes airplane, automobile, bird, cat, deer, dog, frog, horse, ship, truck, T-shirt/top, "
             f"Trouser, ... (20 classes); known: {', '.join(MAPS)}; {OWN}",
         ),
@@ -99,11 +99,11 @@ def test_names_decide_even_where_the_number_of_classes_is_that_of_another_map() 
             "cifar10",
             CIFAR10[:9],
             9,
-            "the confusion map 'cifar10' needs the classes truck, which are not among "
+            "the confusion map 'cifar10' needs the classes truck, missing from "
             "airplane, automobile, bird, cat, deer, dog, frog, horse, ship; "
             f"known: {', '.join(MAPS)}; {OWN}",
         ),
-        ("cifar10", (*CIFAR10, "Cat"), 11, "the class name 'cat' comes 2 times, expected once"),
+        ("cifar10", (*CIFAR10, "Cat"), 11, "the class name 'cat' occurs 2 times, expected once"),
     ],
 )
 def test_no_map(name, class_names, num_classes: int, message: str) -> None:
@@ -111,10 +111,10 @@ def test_no_map(name, class_names, num_classes: int, message: str) -> None:
         resolve(name, class_names, num_classes)
 
 
-def test_classes_called_by_numbers_are_digits_only_if_there_are_ten() -> None:
+def test_classes_named_by_numbers_are_digits_only_if_there_are_ten() -> None:
     assert resolve(None, list("0123456789"), 10)[0] == "digits"
     hundred = [str(k) for k in range(100)]
-    with pytest.raises(InputError, match="needs a confusion map, and none fits the classes 0, 1, 2"):
+    with pytest.raises(InputError, match="needs a confusion map, and none matches the classes 0, 1, 2"):
         resolve(None, hundred, 100)
     assert resolve("digits", hundred, 100)[0] == "digits"  # whoever names it knows
 

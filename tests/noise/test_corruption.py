@@ -18,7 +18,7 @@ CAT, DOG = 3, 5
 
 
 def within(realized: np.ndarray, expected: np.ndarray, n: np.ndarray, sigmas: float = 5) -> bool:
-    """Whether shares of n examples lie within so many binomial standard deviations of the expected."""
+    """Return whether shares of n examples lie within `sigmas` binomial deviations of the expected ones."""
     return bool((abs(realized - expected) <= sigmas * np.sqrt(expected * (1 - expected) / n) + 1e-12).all())
 
 
@@ -262,7 +262,7 @@ def test_golden(spec: str, seed: int, given: str, digest: str) -> None:
 
 
 def test_every_convention_has_a_golden_entry() -> None:
-    """But those that need a file, or arithmetic on images, which differs between machines in the last bit."""
+    """All models except those that need a file or image arithmetic, which differs in the last bits."""
     seen = {id(convention_of(stage)) for spec, *_ in GOLDEN for stage in NoiseSpec.parse(spec).stages}
     seen.add(id(KINDS["none"].default))
     every = [c for row in KINDS.values() for c in (row.default, *row.conventions.values())]
@@ -293,22 +293,22 @@ def test_every_kind_is_described() -> None:
         ({"labels": [0, 5], "num_classes": 5}, "labels[1] is 5, expected an integer from 0 to 4"),
         ({"labels": [0, 0]}, "num_classes is 1, expected an integer from 2 to 1,000,000"),
         ({"num_classes": 2.5}, "num_classes is 2.5, expected an integer from 1 to 1,000,000"),
-        ({"num_classes": 4, "class_names": ["a", "b"]}, "num_classes is 4 and there are 2 class names"),
-        ({"class_names": "ab"}, "class_names is the text 'ab', expected a list with one name a class"),
+        ({"num_classes": 4, "class_names": ["a", "b"]}, "num_classes is 4, expected 2 for 2 class names"),
+        ({"class_names": "ab"}, "class_names is the text 'ab', expected a list with one name per class"),
         ({"class_names": ["a"]}, "labels[1] is 1, expected an integer from 0 to 0"),
         ({"seed": -1}, "seed is -1, expected an integer of 0 or more"),
         ({"seed": 0.5, "spec": "none"}, "seed is 0.5, expected an integer of 0 or more"),
         (
             {"pairs": {0: 1}},
-            "pairs came, and symmetric:0.4 noise takes none; write asymmetric:RATE or leave them out",
+            "pairs are given, and symmetric:0.4 noise uses none; write asymmetric:RATE or leave them out",
         ),
         (
             {"pairs": {0: 1}, "spec": "asymmetric:0.1@0to1"},
-            "pairs came, and 'asymmetric:0.1@0to1' names a confusion map too; leave one of them out",
+            "pairs are given, and 'asymmetric:0.1@0to1' also names a confusion map; leave one of them out",
         ),
         (
             {"spec": "asymmetric:0.1@0to1,1to9"},
-            "the pair 1: 9 is not two class numbers from 0 to 1",
+            "the pair 1: 9 is not two class numbers, expected 0 to 1",
         ),
         (
             {"pairs": {}, "spec": "asymmetric:0.1"},

@@ -1,4 +1,4 @@
-"""Estimates of noise against counts by hand, naive loops, and noise that is known."""
+"""Noise estimates against counts by hand, naive loops, and known noise."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def test_perfect_probabilities_give_the_matrix(method: str) -> None:
 
 
 def test_sure_probabilities_give_the_counts() -> None:
-    """A model that sees through the noise: the confident joint, dual-T and counting are one."""
+    """With predictions of the true classes, the confident joint, dual-T and counting agree."""
     sure = np.full((N, K), 0.01)
     sure[np.arange(N), TRUE] = 0.97
     counts = np.zeros((K, K))
@@ -179,7 +179,7 @@ def test_the_digits(noise: str) -> None:
 
 
 def test_an_estimate_by_features_that_say_little_is_not_trusted() -> None:
-    """Only the nearest are mostly of one class, as with photographs by their pixels."""
+    """Only the nearest neighbors mostly share a class, as with pixels of photographs."""
     rng = np.random.default_rng(0)
     spots = rng.normal(size=(N // 4, K)).repeat(4, axis=0) + 0.01 * rng.normal(size=(N, K))
     true = rng.integers(0, K, N // 4).repeat(4)
@@ -195,7 +195,7 @@ def test_an_estimate_by_features_that_say_little_is_not_trusted() -> None:
     assert few.trust is None
 
 
-def test_a_rate_for_people() -> None:
+def test_the_rate_as_text() -> None:
     found = Estimate("anchor", T, PRIOR, N, 0.95, (0.2, 0.31), None)
     assert str(found) == f"about {100 * found.rate:.0f} % of the labels look wrong (20 to 31)"
     np.testing.assert_allclose(found.joint.sum(), 1)
@@ -213,7 +213,7 @@ def test_a_rate_for_people() -> None:
         (([0, 1], [[0.5, 0.5], [0.9, 0.9]]), "row 1 of probs sums to 1.8, expected probabilities"),
         (([0, 1], [0.5, 0.5]), r"probs have shape \(2,\), expected \(N, K\)"),
         (([0, 2], [[0.5, 0.5], [0.5, 0.5]]), r"labels\[1\] is 2, expected an integer from 0 to 1"),
-        (([0, 1], [["a", "b"], ["c", "d"]]), "probs are no array of numbers"),
+        (([0, 1], [["a", "b"], ["c", "d"]]), "probs are not an array of numbers"),
     ],
 )
 def test_wrong_probabilities_are_one_line(arguments: tuple[object, object], message: str) -> None:
@@ -229,8 +229,11 @@ def test_wrong_probabilities_are_one_line(arguments: tuple[object, object], mess
         ({"method": "anchor"}, "the method anchor needs probs"),
         ({}, "the method neighbors needs features"),
         ({"features": np.zeros((3, 2))}, r"features have shape \(3, 2\), expected \(4, D\)"),
-        ({"features": np.full((4, 2), np.nan)}, "features hold NaN"),
-        ({"features": np.zeros((4, 2)), "neighbors": 4}, "4 examples have no 4 neighbors each"),
+        ({"features": np.full((4, 2), np.nan)}, "features contain NaN"),
+        (
+            {"features": np.zeros((4, 2)), "neighbors": 4},
+            "there are 4 examples, expected more than 4 for 4 neighbors each",
+        ),
         (
             {"features": np.zeros((4, 2)), "neighbors": 1},
             "neighbors is 1, expected an integer",

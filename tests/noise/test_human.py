@@ -1,4 +1,4 @@
-"""Human labels: files as their authors wrote them, made here; the real ones where they are at hand."""
+"""Human annotations: files in the authors' formats, and the real ones if available."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ CLEAN = np.array([0, 1, 2, 3] * 25)
 
 
 def cifar10n() -> dict[str, np.ndarray]:
-    """A table as that of CIFAR-10N, with 10, 40, 20, 21 and 22 wrong labels of 100."""
+    """Return a table like CIFAR-10N's, with 10, 40, 20, 21 and 22 noisy labels of 100."""
     table = {"clean_label": CLEAN}
     wrong = {
         "aggre_label": 10,
@@ -48,7 +48,7 @@ def cifar100n() -> dict[str, np.ndarray]:
 
 
 def save(folder: Path, table: dict, kind: str) -> Path:
-    """Write a table in one of the forms in which human labels are found."""
+    """Write a table in one of the formats of published human annotations."""
     path = folder / {"parquet": "h.parquet", "ordered": "h_ordered.npy"}.get(kind, "h.pt")
     if kind == "parquet":
         pq.write_table(pa.table({name: values.astype(np.int8) for name, values in table.items()}), path)
@@ -62,7 +62,7 @@ def save(folder: Path, table: dict, kind: str) -> Path:
 
 
 def write_object(path: Path, value: object, protocol: int) -> None:
-    """Write what np.save writes, which chooses its protocol by its version."""
+    """Write the bytes of np.save, which chooses its pickle protocol by its version."""
     holder = np.empty((), dtype=object)
     holder[()] = value
     with path.open("wb") as file:
@@ -71,7 +71,7 @@ def write_object(path: Path, value: object, protocol: int) -> None:
 
 
 def in_other_words(path: Path, old: bytes, new: bytes) -> None:
-    """Put another name of the same meaning into the pickle of a file, as another NumPy would have."""
+    """Replace a name in the pickle of a file by its equivalent in another NumPy version."""
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
             entries = {name: archive.read(name) for name in archive.namelist()}
@@ -160,10 +160,11 @@ def test_no_column_is_chosen_silently(tmp_path: Path) -> None:
     with pytest.raises(InputError) as error:
         read_human(save(tmp_path, cifar10n(), "zip"))
     assert str(error.value).endswith(
-        "h.pt has 5 columns of labels; name one of: aggre (10.00 % wrong), worse (40.00 % wrong), "
-        "random1 (20.00 % wrong), random2 (21.00 % wrong), random3 (22.00 % wrong)"
+        "h.pt has 5 columns of labels, expected one; name one of: aggre (10.00 % noisy), "
+        "worse (40.00 % noisy), "
+        "random1 (20.00 % noisy), random2 (21.00 % noisy), random3 (22.00 % noisy)"
     )
-    with pytest.raises(InputError, match=r"name one of: fine \(30.00 % wrong\), coarse \(15.00 % wrong\)$"):
+    with pytest.raises(InputError, match=r"name one of: fine \(30.00 % noisy\), coarse \(15.00 % noisy\)$"):
         read_human(save(tmp_path, cifar100n(), "parquet"))
 
 
@@ -178,13 +179,13 @@ def test_a_single_column_needs_no_name(tmp_path: Path) -> None:
 def test_an_unknown_column(tmp_path: Path) -> None:
     path = save(tmp_path, cifar10n(), "parquet")
     with pytest.raises(
-        InputError, match=r"has no column 'wrose'; it has: aggre \(10.*; did you mean 'worse'\?$"
+        InputError, match=r"has no column 'wrose', only: aggre \(10.*; did you mean 'worse'\?$"
     ):
         read_human(path, "wrose")
-    with pytest.raises(InputError, match=r"has no column 'fine'; it has: aggre \(10.00 % wrong\), worse"):
+    with pytest.raises(InputError, match=r"has no column 'fine', only: aggre \(10.00 % noisy\), worse"):
         read_human(path, "fine")
     path = save(tmp_path, {"noisy_label": CLEAN}, "parquet")
-    with pytest.raises(InputError, match=r"has no column 'coarse'; it has: fine$"):
+    with pytest.raises(InputError, match=r"has no column 'coarse', only: fine$"):
         read_human(path, "coarse")
 
 
@@ -193,7 +194,7 @@ def test_the_order_is_checked() -> None:
     labels.check_order(CLEAN)
     labels.check_order(torch.from_numpy(CLEAN))
     with pytest.raises(
-        InputError, match=r"^h.npy are 100, the data set has 99 training examples; take the set"
+        InputError, match=r"^h.npy are 100, and the data set has 99 training examples; use the data set"
     ):
         labels.check_order(CLEAN[:99], "h.npy")
     other = CLEAN.copy()
@@ -206,7 +207,7 @@ def test_the_order_is_checked() -> None:
 
 
 class Evil:
-    """Pickles into a call that would leave a mark."""
+    """Pickles into a call with a visible side effect."""
 
     def __init__(self, mark: Path) -> None:
         self.mark = mark
@@ -277,7 +278,9 @@ def test_files_that_are_none(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r" is a folder, expected a file$"):
         read_human(tmp_path)
     (tmp_path / "h.csv").write_text("worse_label\n1\n")
-    with pytest.raises(InputError, match=r"is not a file of human labels: known are \.pt, \.pth, \.npy"):
+    with pytest.raises(
+        InputError, match=r"is not a file of human annotations, expected one of \.pt, \.pth, \.npy"
+    ):
         read_human(tmp_path / "h.csv")
     np.save(tmp_path / "order.npy", np.arange(5))
     with pytest.raises(InputError, match=r"holds an array of int64 of shape \(5,\)"):

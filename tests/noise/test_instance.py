@@ -33,14 +33,14 @@ def flips(rows: np.ndarray, labels: np.ndarray) -> np.ndarray:
 
 
 def shares(rows: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """How the flips of each image go to the other classes."""
+    """Return the distribution of each image's flips over the other classes."""
     others = rows.copy()
     others[np.arange(len(labels)), labels] = 0
     return others / others.sum(axis=1, keepdims=True)
 
 
 def standardize(images: np.ndarray) -> list[list[float]]:
-    """Every pixel less the mean of its channel, over its deviation, by plain Python."""
+    """Standardize every pixel by its channel, in plain Python."""
     N, C = images.shape[:2]
     flat = images.reshape(N, C, -1).tolist()
     result: list[list[float]] = [[] for _ in range(N)]
@@ -211,7 +211,7 @@ def test_one_class() -> None:
     labels = np.full(30, 2)
     rows = part_dependent(images, labels, 0.4, 4, 0)
     assert np.allclose(rows.sum(axis=1), 1)
-    with pytest.raises(InputError, match=r"^all 30 labels are of class 2; .* two classes at least$"):
+    with pytest.raises(InputError, match=r"^all 30 labels are of class 2, expected two classes or more, .*$"):
         feature_projection(images, labels, 0.4, 4, 0)
 
 
@@ -236,7 +236,7 @@ def test_tensors_and_other_sizes() -> None:
 
 
 def test_parts_mix_the_matrices_of_the_parts() -> None:
-    """Images made of two parts: pure ones give the matrices of the parts, mixtures lie between them."""
+    """Images composed of two parts: pure ones give the matrices of the parts, mixtures lie in between."""
     left, right = np.zeros((2, 1, 4, 4))
     left[..., :2], right[..., 2:] = 200, 200
     mix = np.linspace(0, 1, 41)

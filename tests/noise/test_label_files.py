@@ -1,4 +1,4 @@
-"""Labels from files: each format in good condition and in bad."""
+"""Labels from files: every format, intact and damaged."""
 
 from __future__ import annotations
 
@@ -145,16 +145,16 @@ def test_rows_find_their_examples(tmp_path: Path, key: str) -> None:
     [
         (
             "a.png,1\nb.png,0\nc.png,2\n",
-            "labels.csv has no label for 1 of 4 examples, the first is 'd.png'; add",
+            "labels.csv has no label for 1 of 4 examples, first 'd.png'; add",
         ),
         (
             "a.png,1\nx.png,0\n",
-            "line 3 of labels.csv names 'x.png', which is no example of the set (an id of it: 'a.",
+            "line 3 of labels.csv has the id 'x.png', which is not in the set (expected ids such as 'a.",
         ),
-        ("a.png,1\n,0\n", "line 3 of labels.csv names '', which is no example"),
+        ("a.png,1\n,0\n", "line 3 of labels.csv has the id '', which is not in the set"),
         (
             "a.png,1\nb.png,1\n\na.png,0\n",
-            "line 5 of labels.csv names 'a.png' again, after line 2; leave one",
+            "line 5 of labels.csv repeats the id 'a.png' of line 2; keep one",
         ),
     ],
 )
@@ -170,7 +170,7 @@ def test_ids_of_the_set_that_are_double(tmp_path: Path) -> None:
 def test_a_file_without_ids_has_a_label_for_each(tmp_path: Path) -> None:
     path = write(tmp_path, "1\n0\n2\n1\n")
     assert read(path, ids=IDS).given.tolist() == LABELS
-    assert complaint(path, ids=IDS[:3]) == "labels.csv has 4 labels and the set has 3 examples"
+    assert complaint(path, ids=IDS[:3]) == "labels.csv has 4 labels, expected 3, one per example of the set"
 
 
 @pytest.mark.parametrize(
@@ -193,13 +193,13 @@ def test_a_file_without_ids_has_a_label_for_each(tmp_path: Path) -> None:
         ("id,label\na,1\nb,1,1\n", "labels.csv, line 3: 3 cells, but the heading has 2"),
         ("", "labels.csv is empty; expected a heading such as id,label"),
         ("\n\n", "labels.csv is empty; expected a heading such as id,label"),
-        ("label\n", "labels.csv holds no label"),
-        ("a.png,1\nb.png,0\n", "labels.csv has 2 columns and no first line that names them; add"),
-        ("breed,size\ndog,1\n", "labels.csv has no column known to be the labels "
-         "(its columns: 'breed', 'size'); call one of them label"),
+        ("label\n", "labels.csv holds no labels, expected one per example"),
+        ("a.png,1\nb.png,0\n", "labels.csv has 2 columns and no header line; add"),
+        ("breed,size\ndog,1\n", "labels.csv has no column recognized as the labels "
+         "(its columns: 'breed', 'size'); name one of them label"),
         ("label,Label\n1,1\n", "labels.csv has two columns called 'label' and 'Label'; rename one"),
         ("label,label\n1,1\n", "labels.csv has two columns called 'label'; rename one"),
-        ("true,id\n1,1\n", "labels.csv has no column known to be the labels"),
+        ("true,id\n1,1\n", "labels.csv has no column recognized as the labels"),
         ("true,label\n5,1\n", "line 2 of labels.csv has the label '5', expected"),
         ('label\n"1\n2\n', "line 3 of labels.csv is not valid CSV"),
         (b"label\n\xff\n", "line 2 of labels.csv is not UTF-8 text; save the file as UTF-8"),
@@ -221,7 +221,7 @@ def test_wrong_csv(tmp_path: Path, content: object, message: str) -> None:
         ("a.json", "[1, true]", "entry 1 (from 0) of a.json has the label True, expected"),
         ("a.json", "[1, [2]]", "entry 1 (from 0) of a.json has the label [2], expected"),
         ("a.json", "[1, NaN]", "entry 1 (from 0) of a.json has the label nan, expected"),
-        ("a.json", "[]", "a.json holds no label"),
+        ("a.json", "[]", "a.json holds no labels, expected one per example"),
         ("a.json", '{"a": 1}', "a.json holds a dict, expected a list with one label per example"),
         ("a.json", "[1", "a.json cannot be read as JSON (Expecting"),
         ("a.json", "[" * 200_000, "a.json cannot be read as JSON ("),
@@ -233,9 +233,10 @@ def test_wrong_csv(tmp_path: Path, content: object, message: str) -> None:
         (
             "a.pt",
             b"",
-            "a.pt is not a file of labels: known are .csv, .tsv, .txt, .json, .npy, .npz, .parquet; human",
+            "a.pt is not a file of labels, expected one of .csv, .tsv, .txt, .json, .npy, .npz, .parquet; "
+            "read human annotations in .pt files as human:FILE",
         ),
-        ("labels", b"", "labels is not a file of labels: known are .csv"),
+        ("labels", b"", "labels is not a file of labels, expected one of .csv"),
     ],
     ids=lambda value: repr(value)[:40],
 )
@@ -256,7 +257,7 @@ def test_wrong_files(tmp_path: Path, name: str, content: object, message: str) -
         ),
         (np.array([[0], [1]]), "a.npy: the array has the shape (2, 1), expected one label per example, (N,)"),
         (np.array(1), "a.npy: the array has the shape ()"),
-        (np.array([], dtype=int), "a.npy holds no label"),
+        (np.array([], dtype=int), "a.npy holds no labels, expected one per example"),
         (
             np.array([0, "a"], dtype=object),
             "a.npy holds Python objects, which are",
@@ -275,7 +276,7 @@ def test_wrong_tables(tmp_path: Path) -> None:
         complaint(tmp_path / "a.npz") == "a.npz has columns of different lengths: 'label' has 3, 'true' has 2"
     )
     np.savez(tmp_path / "a.npz", a=np.zeros(3), b=np.zeros(3))
-    assert "(its columns: 'a', 'b'); call one of them label" in complaint(tmp_path / "a.npz")
+    assert "(its columns: 'a', 'b'); name one of them label" in complaint(tmp_path / "a.npz")
     np.savez(tmp_path / "a.npz", label=np.array([{}]))
     assert "holds Python objects, which are not read" in complaint(tmp_path / "a.npz")
     np.savez(tmp_path / "a.npz")
@@ -312,7 +313,7 @@ def test_files_cut_short_or_changed(tmp_path: Path, name: str) -> None:
 
 @pytest.mark.parametrize("at", range(0, 128, 3))
 def test_a_changed_byte_in_the_head_of_an_array(tmp_path: Path, at: int) -> None:
-    """Python's own parser reads the head, and fails in many ways."""
+    """Python's own parser reads the header and can fail in many ways."""
     np.save(tmp_path / "a.npy", np.array(LABELS))
     whole = (tmp_path / "a.npy").read_bytes()
     errors = []
@@ -339,15 +340,15 @@ def test_no_file(tmp_path: Path) -> None:
         read(tmp_path)
 
 
-def test_rows_of_other_examples_are_passed_over(tmp_path: Path) -> None:
+def test_rows_of_other_examples_are_ignored(tmp_path: Path) -> None:
     path = write(tmp_path, "id,label\nc.png,1\na.png,2\nb.png,0\n")
     read_it = {"num_classes": 3, "ids": ["a.png", "b.png"]}
     assert read_labels(path, **read_it, others=["c.png", "d.png"]).given.tolist() == [2, 0]
-    with pytest.raises(InputError, match=r"names 'c\.png', which is no example of the set"):
+    with pytest.raises(InputError, match=r"has the id 'c\.png', which is not in the set"):
         read_labels(path, **read_it, others=["d.png"])
 
 
-def test_classes_called_by_numbers(tmp_path: Path) -> None:
+def test_classes_named_by_numbers(tmp_path: Path) -> None:
     path = write(tmp_path, "label\n1\n2\n3\n")
     assert read(path, class_names=("1", "2", "3")).given.tolist() == [0, 1, 2]  # 3 is no class number
     assert read(path, class_names=("0", "1", "2", "3"), num_classes=4).given.tolist() == [1, 2, 3]
@@ -368,5 +369,7 @@ def test_without_class_names(tmp_path: Path) -> None:
     assert (
         message == "line 2 of labels.csv has the label 'dog', expected a class number from 0 to 2; correct it"
     )
-    assert "there are 2 class names" in complaint(tmp_path / "labels.csv", class_names=("a", "b"))
+    assert "num_classes is 3, expected 2 for 2 class names" in complaint(
+        tmp_path / "labels.csv", class_names=("a", "b")
+    )
     assert "num_classes is 0" in complaint(tmp_path / "labels.csv", num_classes=0)

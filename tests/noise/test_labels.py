@@ -1,4 +1,4 @@
-"""NoisyLabels: what it says of itself, and its file in good and in bad condition."""
+"""NoisyLabels: properties, and its file, intact and damaged."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def some() -> NoisyLabels:
 
 
 def test_properties_by_hand() -> None:
-    labels = NoisyLabels([0, 1, 1, 3, 0], [0, 0, 1, 1, 3], "people", 0, 5)
+    labels = NoisyLabels([0, 1, 1, 3, 0], [0, 0, 1, 1, 3], "annotators", 0, 5)
     assert labels.flipped.tolist() == [False, True, False, True, True]
     assert labels.rate == 0.6
     assert labels.counts.tolist() == [
@@ -39,7 +39,7 @@ def test_properties_by_hand() -> None:
     ]
     assert labels.nominal is None
     assert len(labels) == 5
-    assert repr(labels) == "NoisyLabels('people', seed=0: 3 of 5 labels wrong (60.00 %), 5 classes)"
+    assert repr(labels) == "NoisyLabels('annotators', seed=0: 3 of 5 labels noisy (60.00 %), 5 classes)"
 
 
 def test_nominal_is_the_matrix_of_the_spec() -> None:
@@ -52,13 +52,13 @@ def test_nominal_is_the_matrix_of_the_spec() -> None:
 
 
 def test_the_digest_is_of_little_endian_bytes_and_a_json_record() -> None:
-    labels = NoisyLabels([1, 0], [0, 0], "people", 7, 2)
-    by_hand = b'["people", 7, 2, [], 2]' + bytes([1, *[0] * 7, *[0] * 8]) + bytes(16)
+    labels = NoisyLabels([1, 0], [0, 0], "annotators", 7, 2)
+    by_hand = b'["annotators", 7, 2, [], 2]' + bytes([1, *[0] * 7, *[0] * 8]) + bytes(16)
     assert labels.digest == hashlib.sha256(by_hand).hexdigest()
 
 
-def test_the_digest_tells_everything_apart() -> None:
-    base = {"given": [0, 1], "true": [0, 0], "spec": "people", "seed": 0, "num_classes": 2}
+def test_the_digest_depends_on_every_field() -> None:
+    base = {"given": [0, 1], "true": [0, 0], "spec": "annotators", "seed": 0, "num_classes": 2}
     variants = [
         base,
         {**base, "given": [1, 0]},
@@ -74,14 +74,14 @@ def test_the_digest_tells_everything_apart() -> None:
 @pytest.mark.parametrize(
     ("given", "true", "message"),
     [
-        ([0, 1], [0], "there are 2 given labels and 1 true ones"),
+        ([0, 1], [0], "there are 2 given and 1 true labels, expected equally many"),
         ([0, 2], [0, 1], "given labels[1] is 2, expected an integer from 0 to 1"),
         ([0, 1], [-1, 1], "true labels[0] is -1, expected an integer from 0 to 1"),
     ],
 )
 def test_labels_that_do_not_fit(given, true, message: str) -> None:
     with pytest.raises(InputError) as error:
-        NoisyLabels(given, true, "people", 0, 2)
+        NoisyLabels(given, true, "annotators", 0, 2)
     assert str(error.value) == message
 
 
@@ -130,12 +130,12 @@ def test_a_file_of_another_kind(tmp_path: Path) -> None:
         NoisyLabels.load(text)
     foreign = tmp_path / "foreign.parquet"
     pq.write_table(pa.table({"given": [0], "true": [0]}), foreign)
-    with pytest.raises(InputError, match="is a Parquet file, but not of noisy labels"):
+    with pytest.raises(InputError, match="is a Parquet file without noisy labels, expected one that"):
         NoisyLabels.load(foreign)
 
 
 def rewrite(path: Path, columns: dict | None = None, **changes: object) -> None:
-    """Change columns or entries of the record of a saved file; None takes an entry out."""
+    """Change columns or entries of the record of a saved file; None removes an entry."""
     table = pq.read_table(path)
     record = {**json.loads(table.schema.metadata[b"noisylabels"]), **changes}
     record = {key: value for key, value in record.items() if value is not None}
@@ -170,7 +170,7 @@ def test_a_file_that_was_changed(tmp_path: Path, change: dict) -> None:
     path = tmp_path / "labels.parquet"
     some().save(path)
     rewrite(path, **change)
-    with pytest.raises(InputError, match=r"^[^\n]* is damaged[^\n]*; restore it or make it anew$"):
+    with pytest.raises(InputError, match=r"^[^\n]* is damaged[^\n]*; restore it or create it again$"):
         NoisyLabels.load(path)
 
 
@@ -178,7 +178,9 @@ def test_a_file_of_a_later_version(tmp_path: Path) -> None:
     path = tmp_path / "labels.parquet"
     some().save(path)
     rewrite(path, format=2)
-    with pytest.raises(InputError, match=r"has noisy labels of format 2, this version reads 1$"):
+    with pytest.raises(
+        InputError, match=r"has noisy labels of format 2, expected 1; create it again with this version$"
+    ):
         NoisyLabels.load(path)
 
 

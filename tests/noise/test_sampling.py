@@ -1,4 +1,4 @@
-"""The drawing of labels against loops in plain Python, which share with it the random numbers only."""
+"""Sampling of noisy labels against loops in plain Python that share only its random numbers."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from noisylabels.noise.sampling import flip
 
 
 def naive(labels: Sequence[int], T: Sequence[Sequence[float]], seed: int) -> list[int]:
-    """Every example by itself: flip if u1 < 1 - T[y, y], then walk along the other classes' shares."""
+    """Return labels by a loop: flip if u1 < 1 - T[y, y], then walk along the shares of the other classes."""
     u_flip = uniforms(len(labels), seed, "noise", "flip").tolist()
     u_class = uniforms(len(labels), seed, "noise", "class").tolist()
     given = []
@@ -32,7 +32,7 @@ def naive(labels: Sequence[int], T: Sequence[Sequence[float]], seed: int) -> lis
 
 
 def naive_sequential(labels: Sequence[int], pairs: Mapping[int, int], rate: float, seed: int) -> list[int]:
-    """The reference code's loop, in place, with our random numbers in place of np.random.choice."""
+    """Flip in place by the reference code's loop, with our random numbers instead of np.random.choice."""
     given = list(labels)
     for step, (source, target) in enumerate(pairs.items()):
         u = uniforms(len(labels), seed, "noise", "flip", *([step] if step else [])).tolist()
@@ -44,7 +44,7 @@ def naive_sequential(labels: Sequence[int], pairs: Mapping[int, int], rate: floa
 
 
 def some_labels(n: int, num_classes: int, seed: int = 5) -> np.ndarray:
-    """Unbalanced labels: class 0 is the most frequent by far, the last ones may be missing."""
+    """Return unbalanced labels: class 0 is by far the most frequent, the last may be missing."""
     return (uniforms(n, seed, "test") ** 2 * num_classes).astype(np.int64)
 
 

@@ -1,4 +1,4 @@
-"""The text of a noise: what it means, its canonical form, and what is said when it is wrong."""
+"""Noise specs: parsing, canonical form, and errors."""
 
 from __future__ import annotations
 
@@ -109,14 +109,14 @@ def test_what_a_spec_holds() -> None:
         ("matrix", "matrix takes a file; write matrix:FILE"),
         ("labels: ", "labels takes a file; write labels:FILE"),
         ("human:", "human takes a file; write human:FILE[@COLUMN]"),
-        ("openset:0.2", "openset needs DATA after an @; write openset:RATE@DATA[,exact]"),
-        ("openset:0.2@exact", "openset needs DATA after an @; write openset:RATE@DATA[,exact]"),
+        ("openset:0.2", "openset needs DATA after @; write openset:RATE@DATA[,exact]"),
+        ("openset:0.2@exact", "openset needs DATA after @; write openset:RATE@DATA[,exact]"),
         ("longtail:0", "ratio is 0.0, expected a number in (0, 1]"),
         ("longtail", "'longtail' has no ratio; write longtail:RATIO[@step], for example longtail:0.4"),
         ("longtail:x", "the ratio of 'longtail:x' is 'x', expected a number in [0, 1] such as 0.4"),
         (
             "pairflip:0.4@exact",
-            "the qualifier 'exact' fits symmetric and openset noise, not pairflip; write pairflip:RATE",
+            "the qualifier 'exact' belongs to symmetric and openset noise, not pairflip; write pairflip:RATE",
         ),
         (
             "symmetric",
@@ -149,8 +149,8 @@ def test_what_a_spec_holds() -> None:
         ("asymmetric:0.4@3>5", "unknown qualifier '3>5'; write a pair of classes as 3to5"),
         ("openset:0.2@photos,exat", "unknown qualifier 'exat' of openset noise; did you mean 'exact'?"),
         ("symmetric:-0.1", "rate is -0.1, expected a number in [0, 1]"),
-        ("none:0.4", "none takes no rate, and 'none:0.4' has one; write none"),
-        ("clean:", "none takes no rate, and 'clean:' has one; write none"),
+        ("none:0.4", "'none:0.4' has a rate, which none does not take; write none"),
+        ("clean:", "'clean:' has a rate, which none does not take; write none"),
         ("symmetric:0.4@exat", "unknown qualifier 'exat' of symmetric noise; did you mean 'exact'?"),
         ("symmetric:0.4@", "unknown qualifier '' of symmetric noise; known: exact, uniform"),
         ("symmetric:0.4@exact@x", "unknown qualifier 'exact@x' of symmetric noise; did you mean 'exact'?"),
@@ -160,33 +160,36 @@ def test_what_a_spec_holds() -> None:
         ),
         (
             "symmetric:0.4@sequential",
-            "the qualifier 'sequential' fits asymmetric noise, not symmetric; "
+            "the qualifier 'sequential' belongs to asymmetric noise, not symmetric; "
             "write symmetric:RATE[@exact|@uniform]",
         ),
         (
             "symmetric:0.4@cifar10",
-            "the qualifier 'cifar10' fits asymmetric noise, not symmetric; "
+            "the qualifier 'cifar10' belongs to asymmetric noise, not symmetric; "
             "write symmetric:RATE[@exact|@uniform]",
         ),
         (
             "symmetric:0.4@3to5",
-            "the qualifier '3to5' fits asymmetric noise, not symmetric; "
+            "the qualifier '3to5' belongs to asymmetric noise, not symmetric; "
             "write symmetric:RATE[@exact|@uniform]",
         ),
         (
             "asymmetric:0.4@exact",
-            "the qualifier 'exact' fits symmetric and openset noise, not asymmetric; "
+            "the qualifier 'exact' belongs to symmetric and openset noise, not asymmetric; "
             "write asymmetric:RATE[@MAP,sequential]",
         ),
-        ("none@fast", "none noise takes no qualifier, and 'fast' came; write none"),
-        ("symmetric:0.4@exact,uniform", "exact and uniform exclude each other; write one of them"),
+        ("none@fast", "the qualifier is 'fast', and none noise takes none; write none"),
+        (
+            "symmetric:0.4@exact,uniform",
+            "exact and uniform are two conventions, expected at most one; write one of them",
+        ),
         (
             "asymmetric:0.4@cifar10,digits",
-            "cifar10 and digits are two confusion maps; write one of them",
+            "cifar10 and digits are two confusion maps, expected at most one; write one of them",
         ),
         (
             "asymmetric:0.4@3to5,cifar10",
-            "cifar10 and 3to5 are two confusion maps; write one of them",
+            "cifar10 and 3to5 are two confusion maps, expected at most one; write one of them",
         ),
     ],
 )
@@ -202,26 +205,25 @@ def test_a_text_that_is_no_stage(text, message: str) -> None:
         (None, "noise is None, expected text such as 'symmetric:0.4'"),
         (
             "symmetric:0.4 |",
-            "a side of a | in 'symmetric:0.4 |' is empty; write a noise on both, or leave the | out",
+            "'symmetric:0.4 |' has an empty stage, expected one on both sides of |; add it, or leave out |",
         ),
         ("symmetric:0.4 | symetric:0.2", "unknown noise 'symetric'; did you mean 'symmetric'?"),
         (
             "symmetric:0.4 | labels:a.csv",
-            "labels:a.csv replaces all labels, so that symmetric:0.4 before it would be lost; put it first",
+            "labels:a.csv replaces all labels, including those of symmetric:0.4 before it; write it first",
         ),
         (
             "longtail:0.1 | human:a.pt@worse | labels:a.csv",
-            "labels:a.csv replaces all labels, so that human:a.pt@worse before it would be lost; "
-            "put it first",
+            "labels:a.csv replaces all labels, including those of human:a.pt@worse before it; write it first",
         ),
         (
             "symmetric:0.4 | longtail:0.1",
-            "longtail:0.1 chooses by the labels, so that symmetric:0.4 before it would not keep its rates; "
-            "put it first",
+            "longtail:0.1 selects examples by label, so symmetric:0.4 before it would not keep its rate; "
+            "write it first",
         ),
         (
             "openset:0.1@a | openset:0.2@b",
-            "foreign images come in twice, and one set of them can be handled; leave one out",
+            "two stages add foreign images, expected at most one; leave one out",
         ),
     ],
 )
@@ -231,7 +233,7 @@ def test_a_text_that_is_no_chain(text: str, message: str) -> None:
     assert str(error.value) == message
 
 
-def test_what_a_chain_says_of_itself() -> None:
+def test_properties_of_a_chain() -> None:
     assert str(NoiseSpec()) == str(NoiseSpec.parse("none | clean")) == "none"
     assert not NoiseSpec.parse("longtail:0.1").changes_labels
     assert NoiseSpec.parse("longtail:0.1 | human:a.pt@worse").changes_labels
@@ -240,7 +242,7 @@ def test_what_a_chain_says_of_itself() -> None:
 
 
 def test_a_stage_made_by_hand_is_checked_as_well() -> None:
-    with pytest.raises(InputError, match=r"^none takes no rate, and 0\.5 came; write none$"):
+    with pytest.raises(InputError, match=r"^the rate is 0\.5, and none takes none; write none$"):
         check_stage(Stage("none", 0.5))
     with pytest.raises(InputError, match=r"^rate is None, expected a number in \[0, 1\]$"):
         check_stage(Stage("symmetric", None))

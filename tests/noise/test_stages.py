@@ -1,4 +1,4 @@
-"""Noises as chains of stages: what each form does, and what it leaves alone."""
+"""Chains of noise stages: what each transform changes, and what it leaves unchanged."""
 
 from __future__ import annotations
 
@@ -146,8 +146,8 @@ def test_a_matrix_from_a_file(tmp_path: Path) -> None:
         ("1,0,0\n0,1,0\n0,0.2,nan", "row 2 of the transition matrix has nan at column 2, expected"),
         ("1,0,0\n0,1,0\n0,0.2,much", "line 3 of .* has 'much', expected a number in"),
         ("1,0,0\n0,1,0\n0,1", "line 3 of .* has 2 cells, expected 3"),
-        ("a,b,d\n1,0,0\n0,1,0\n0,0,1", "names 'd', which is no class; known: a, b, c"),
-        ("a,b,b\n1,0,0\n0,1,0\n0,0,1", "names the class 'b' 2 times, expected once"),
+        ("a,b,d\n1,0,0\n0,1,0\n0,0,1", "has the name 'd', which is no class; known: a, b, c"),
+        ("a,b,b\n1,0,0\n0,1,0\n0,0,1", "has the class 'b' 2 times, expected once"),
     ],
 )
 def test_a_file_that_is_no_matrix(tmp_path: Path, content: str, message: str) -> None:
@@ -162,17 +162,17 @@ def test_other_files_that_are_no_matrix(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"holds an array of shape \(2, 2\), expected \(3, 3\)$"):
         corrupt([0, 1, 2], f"matrix:{tmp_path / 'T.npy'}")
     np.save(tmp_path / "o.npy", np.array([object()]), allow_pickle=True)
-    with pytest.raises(InputError, match="is not a readable NumPy file"):
+    with pytest.raises(InputError, match=r"o\.npy holds Python objects, which are not read"):
         corrupt([0, 1, 2], f"matrix:{tmp_path / 'o.npy'}")
     with pytest.raises(InputError, match=r"^there is no file .*missing.csv$"):
         corrupt([0, 1, 2], f"matrix:{tmp_path / 'missing.csv'}")
     (tmp_path / "T.json").write_text("[]")
-    with pytest.raises(InputError, match=r"is not a file of a matrix: known are .csv, .tsv, .npy$"):
+    with pytest.raises(InputError, match=r"is not a file of a matrix, expected one of .csv, .tsv, .npy$"):
         corrupt([0, 1, 2], f"matrix:{tmp_path / 'T.json'}")
     for wrong in (None, 3.0):
         with pytest.raises(InputError, match=r"expected text such as 'symmetric:0.4' or a \(K, K\) matrix"):
             corrupt([0, 1, 2], wrong)
-    with pytest.raises(InputError, match="num_classes is 4 and there are 3 rows in the transition matrix"):
+    with pytest.raises(InputError, match="num_classes is 4, expected 3 for 3 rows in the transition matrix"):
         corrupt([0, 1, 2], T3, num_classes=4)
 
 
@@ -183,9 +183,7 @@ def test_names_in_a_file_that_are_numbers_of_other_classes(tmp_path: Path) -> No
     head = ",".join(map(str, range(12)))
     (tmp_path / "T.csv").write_text(head + "\n" + "\n".join(",".join(map(str, row)) for row in T.tolist()))
     spec = f"matrix:{tmp_path / 'T.csv'}"
-    with pytest.raises(
-        InputError, match="names '10', which is the name of class 2 and the number of another"
-    ):
+    with pytest.raises(InputError, match="has '10', which is the name of class 2 and the number of another"):
         corrupt(np.arange(12), spec, class_names=folders)
     by_number = corrupt(np.arange(12), spec, class_names=[f"c{k}" for k in range(12)])
     assert np.array_equal(by_number.nominal, T)
@@ -257,12 +255,14 @@ def test_images_after_and_before_other_noise(tmp_path: Path) -> None:
 
 def test_images_are_needed_and_must_fit() -> None:
     with pytest.raises(
-        InputError, match=r"^instance noise looks at the images, and there are none; give imag"
+        InputError, match=r"^instance noise depends on the images, and none are given; pass imag"
     ):
         corrupt(LABELS, "instance:0.3")
-    with pytest.raises(InputError, match=r"^there are 9 images and 6000 labels$"):
+    with pytest.raises(
+        InputError, match=r"^there are 9 images and 6000 labels, expected one label per image$"
+    ):
         corrupt(LABELS, "projection:0.3", images=images_of(LABELS)[:9])
-    with pytest.raises(InputError, match="comes after foreign images, which it cannot see; put it first"):
+    with pytest.raises(InputError, match="comes after foreign images, which it cannot use; write it first"):
         corrupt(LABELS, "openset:0.1@x | instance:0.3", images=images_of(LABELS), foreign=6000)
 
 
@@ -309,12 +309,11 @@ def test_foreign_images_among_other_noise() -> None:
 
 def test_foreign_images_are_needed_and_enough() -> None:
     with pytest.raises(
-        InputError, match=r"^openset noise needs foreign images; give their number as foreign="
+        InputError,
+        match=r"^openset noise needs foreign images, and none are given; pass their number as foreign=",
     ):
         corrupt(LABELS, "openset:0.3@other")
-    with pytest.raises(
-        InputError, match=r"^openset:0.3@other puts 18\d\d foreign images into the set, and there"
-    ):
+    with pytest.raises(InputError, match=r"^openset:0.3@other needs 18\d\d foreign images, and there"):
         corrupt(LABELS, "openset:0.3@other", foreign=100)
 
 
@@ -342,9 +341,11 @@ def test_labels_by_ids_bring_their_own_truth(tmp_path: Path) -> None:
     noisy = corrupt([0, 1, 0, 1], f"labels:{tmp_path / 'l.csv'}", class_names=["a", "b"], ids=ids)
     assert noisy.given.tolist() == [0, 1, 0, 1]
     assert noisy.true.tolist() == [1, 1, 0, 0]
-    with pytest.raises(InputError, match="agree with those of the set for 2 of 4 examples: it is of another"):
+    with pytest.raises(
+        InputError, match="agree with those of the set for 2 of 4 examples: the file belongs to another"
+    ):
         corrupt([0, 1, 0, 1], f"labels:{tmp_path / 'l.csv'}", class_names=["a", "b"])
-    with pytest.raises(InputError, match="there are 4 ids and 3 labels"):
+    with pytest.raises(InputError, match="there are 4 ids and 3 labels, expected one id per label"):
         corrupt([0, 1, 0], "none", ids=ids)
 
 
@@ -362,11 +363,11 @@ def test_labels_that_an_earlier_noise_saved(tmp_path: Path) -> None:
         assert set(tail.index.tolist()) <= kept
     with pytest.raises(InputError, match=r"the true labels in .* agree with those of the set for"):
         corrupt((np.arange(1000) + 1) % 10, f"labels:{tmp_path / 'l.parquet'}")
-    with pytest.raises(InputError, match=r"has [0-9]+ labels and the set has 20 examples"):
+    with pytest.raises(InputError, match=r"has [0-9]+ labels, expected 20, one per example"):
         corrupt(np.arange(20) % 10, f"labels:{tmp_path / 'l.parquet'}")
     corrupt(np.arange(1000) % 10, "openset:0.1@o", foreign=1000).save(tmp_path / "o.parquet")
     with pytest.raises(
-        InputError, match="has labels of foreign images, which it does not hold; make the noise"
+        InputError, match="has labels of foreign images, but not the images; generate the noise"
     ):
         corrupt(np.arange(1000) % 10, f"labels:{tmp_path / 'o.parquet'}")
 
@@ -382,7 +383,7 @@ def test_human_labels_by_name(tmp_path: Path) -> None:
     assert noisy.nominal is None
     with pytest.raises(InputError, match="agree with those of the data set for 0 of 50"):
         corrupt((clean + 1) % 10, f"human:{tmp_path / 'h.parquet'}@worse")
-    with pytest.raises(InputError, match=r"has no column 'wrose'; it has: worse .*; did you mean 'worse'"):
+    with pytest.raises(InputError, match=r"has no column 'wrose', only: worse .*; did you mean 'worse'"):
         corrupt(clean, f"human:{tmp_path / 'h.parquet'}@wrose")
 
 
@@ -405,7 +406,7 @@ def test_chains_are_saved_and_loaded_whole(tmp_path: Path) -> None:
 
 
 def test_the_digest_tells_index_and_foreign_apart() -> None:
-    base = {"given": [0, 1], "true": [0, 0], "spec": "people", "seed": 0, "num_classes": 2}
+    base = {"given": [0, 1], "true": [0, 0], "spec": "annotators", "seed": 0, "num_classes": 2}
     variants = [
         base,
         {**base, "index": [0, 1]},
@@ -421,21 +422,21 @@ def test_the_digest_tells_index_and_foreign_apart() -> None:
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        ({"index": [1, 0]}, "index is not 2 places in ascending order"),
-        ({"index": [0]}, "index is not 2 places in ascending order"),
-        ({"index": [-1, 0]}, "index is not 2 places in ascending order"),
-        ({"foreign": [-1, 0]}, "true labels are not -1 at the foreign images and only there"),
+        ({"index": [1, 0]}, "index is not 2 positions in ascending order"),
+        ({"index": [0]}, "index is not 2 positions in ascending order"),
+        ({"index": [-1, 0]}, "index is not 2 positions in ascending order"),
+        ({"foreign": [-1, 0]}, "true labels do not match the foreign images, expected -1 for exactly those"),
         (
             {"true": [-1, -1], "foreign": [-1, 0]},
-            "true labels are not -1 at the foreign images and only there",
+            "true labels do not match the foreign images, expected -1 for exactly those",
         ),
         ({"true": [-1, 0]}, "true labels[0] is -1, expected an integer from 0 to 1"),
-        ({"expected": np.eye(3)}, "the expected matrix has 3 rows for 2 classes"),
+        ({"expected": np.eye(3)}, "the expected matrix has 3 rows, expected 2 for 2 classes"),
         ({"expected": np.ones((2, 2))}, "row 0 of the transition matrix sums to 2, expected 1"),
     ],
 )
 def test_records_that_do_not_fit(more: dict, message: str) -> None:
-    base = {"given": [0, 1], "true": [0, 0], "spec": "people", "seed": 0, "num_classes": 2}
+    base = {"given": [0, 1], "true": [0, 0], "spec": "annotators", "seed": 0, "num_classes": 2}
     with pytest.raises(InputError) as error:
         NoisyLabels(**{**base, **more})
     assert message in str(error.value)
@@ -476,7 +477,7 @@ def test_realized_is_nominal_in_every_chain_of_two(tmp_path: Path, first: str, s
         first.startswith("openset") and second.startswith(("instance", "projection", "openset"))
     )
     if impossible:
-        with pytest.raises(InputError, match=r"put it first|leave one out"):
+        with pytest.raises(InputError, match=r"write it first|leave one out"):
             make()
         return
     noisy = make()
@@ -511,7 +512,7 @@ def test_pairs_and_a_named_map_in_one_chain() -> None:
         ({"foreign": [1]}, "foreign is list, expected the number"),
         ({"ids": 5}, "ids are a int, expected a list of names"),
         ({"ids": "ab"}, "ids are a str, expected a list of names"),
-        ({"spec": "instance:0.3", "images": 5}, "images are a int, expected an array or tensor"),
+        ({"spec": "instance:0.3", "images": 5}, "images are a int, expected a uint8 array or tensor"),
         ({"spec": {"a": 1}}, "the transition matrix is not an array of numbers"),
     ],
 )

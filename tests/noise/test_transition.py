@@ -1,4 +1,4 @@
-"""Transition matrices against numbers worked out by hand, and every complaint about a bad one."""
+"""Transition matrices against values by hand, and the errors for invalid ones."""
 
 from __future__ import annotations
 
@@ -83,14 +83,14 @@ def test_a_number_of_classes_that_is_none(num_classes) -> None:
     ("pairs", "message"),
     [
         ({}, "pairs are empty, expected at least one true class and the class given for it: {3: 5}"),
-        ({1: 1}, "the pair 1: 1 keeps its class; leave it out or name another class"),
-        ({1: 3}, "the pair 1: 3 is not two class numbers from 0 to 2"),
-        ({-1: 0}, "the pair -1: 0 is not two class numbers from 0 to 2"),
-        ({"0": "1"}, "the pair '0': '1' is not two class numbers from 0 to 2"),
-        ({0: 1.0}, "the pair 0: 1.0 is not two class numbers from 0 to 2"),
-        ([(0, 1), (0, 2)], "class 0 comes twice in the pairs; each class goes to one other class"),
-        ([0, 1], "pairs are [0, 1], expected true class: given class, as {3: 5, 5: 3}"),
-        (5, "pairs are 5, expected true class: given class, as {3: 5, 5: 3}"),
+        ({1: 1}, "the pair 1: 1 maps a class to itself; leave it out or name another class"),
+        ({1: 3}, "the pair 1: 3 is not two class numbers, expected 0 to 2"),
+        ({-1: 0}, "the pair -1: 0 is not two class numbers, expected 0 to 2"),
+        ({"0": "1"}, "the pair '0': '1' is not two class numbers, expected 0 to 2"),
+        ({0: 1.0}, "the pair 0: 1.0 is not two class numbers, expected 0 to 2"),
+        ([(0, 1), (0, 2)], "class 0 occurs twice in the pairs, expected one given class for each true class"),
+        ([0, 1], "pairs are [0, 1], expected true class: given class, such as {3: 5, 5: 3}"),
+        (5, "pairs are 5, expected true class: given class, such as {3: 5, 5: 3}"),
     ],
 )
 @pytest.mark.parametrize("model", [asymmetric, sequential])
@@ -120,7 +120,7 @@ def test_pairs_that_are_none(model, pairs, message: str) -> None:
         (
             [[0.9, 0.4], [0.1, 0.6]],
             "row 0 of the transition matrix sums to 1.3, expected 1; "
-            "its columns do: transpose it, T[true, given] is meant",
+            "its columns do: transpose it to T[true, given]",
         ),
     ],
 )

@@ -194,7 +194,7 @@ def test_a_restored_cell_is_a_run_like_others(whole, rows, study, tmp_path, caps
             assert {name: list(curve) for name, curve in run.curves.items()} == {
                 name: list(curve) for name, curve in same.curves.items()
             }
-    with pytest.raises(InputError, match="is done, but its weights are not in it"):
+    with pytest.raises(InputError, match="is done but has no weights"):
         load_model(out)
 
 

@@ -1,4 +1,4 @@
-"""What the tests of the training room share: tiny image sets, tiny models."""
+"""Fixtures of the training tests: tiny image sets and models."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Adding a method is a file and a row: this does it, and counts."""
+"""Adding a method takes one file and one row: this test does it and counts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Stopping and going on, at every step, under every kind of state; and checkpoints gone wrong."""
+"""Stopping and resuming at every step with every kind of state, and damaged checkpoints."""
 
 from __future__ import annotations
 
@@ -238,7 +238,7 @@ def test_a_checkpoint_of_another_model_is_refused(saved, sets, other):
     assert "\n" not in str(error.value)
 
 
-def refused(path: Path, train_one, message: str = "is damaged or no checkpoint of this program") -> None:
+def refused(path: Path, train_one, message: str = "is damaged or not a noisylabels checkpoint") -> None:
     with pytest.raises(InputError, match=f"{re.escape(str(path))} {message}") as error:
         train_one(folder=path.parent)
     assert "\n" not in str(error.value)

@@ -1,4 +1,4 @@
-"""A loss that turns non-finite: where, why, and what is left."""
+"""A loss that becomes non-finite: reported step, cause, and remaining files."""
 
 from __future__ import annotations
 
@@ -48,9 +48,7 @@ def test_weights_that_blow_up(sets, model):
     error = diverged(model(norm=False), sets(), nn.CrossEntropyLoss(), lr=1e30)
     # the first update makes them huge, the second step's logits overflow
     assert (error.epoch, error.step) == (1, 2)
-    assert "the logits were not finite: the weights have blown up at lr 1e+30; lower lr or set clip" in str(
-        error
-    )
+    assert "the logits were not finite: the weights diverged at lr 1e+30; lower lr or set clip" in str(error)
     assert "bfloat16" not in error.cause
 
 
@@ -83,7 +81,7 @@ def test_a_loss_that_is_not_finite_on_the_test_set(sets, model, value):
 def test_weights_that_the_last_update_of_an_epoch_broke(sets, model):
     error = diverged(model(norm=False), sets(n=16), nn.CrossEntropyLoss(), lr=1e38, weight_decay=1.0)
     assert (error.epoch, error.step) == (1, 1)
-    assert error.cause.startswith("on the test set, the logits were not finite: the weights have blown up")
+    assert error.cause.startswith("on the test set, the logits were not finite: the weights diverged")
 
 
 def test_test_logits_that_are_not_finite_behind_a_loss_that_hides_it(sets):
@@ -110,7 +108,7 @@ def test_float16_that_overflows_says_what_to_take_instead(sets):
             return self.linear(images.flatten(1)) * 1e6
 
     error = diverged(Large(), sets(), nn.CrossEntropyLoss(), precision="float16")
-    assert "take precision bfloat16 (float16 overflows at 65504)" in error.cause
+    assert "use precision bfloat16 (float16 overflows at 65504)" in error.cause
 
 
 def test_float16_steps_that_the_scaler_skips_are_no_failure(sets, model):

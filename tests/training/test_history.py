@@ -38,7 +38,7 @@ def test_an_empty_history(tmp_path):
 def test_a_damaged_or_missing_file_is_one_clear_line(tmp_path, content):
     if content is not None:
         (tmp_path / "h.jsonl").write_bytes(content)
-    with pytest.raises(InputError, match=r"h\.jsonl is no history of a run"):
+    with pytest.raises(InputError, match=r"h\.jsonl is not the history of a run"):
         History.read(tmp_path / "h.jsonl")
 
 

@@ -1,4 +1,4 @@
-"""The loop against one written out in plain torch, and what it promises of its randomness."""
+"""The loop against a plain torch loop, and its guarantees about randomness."""
 
 from __future__ import annotations
 
@@ -159,7 +159,7 @@ def test_a_row_has_what_is_promised_and_is_written_as_it_is(sets, model, tmp_pat
 
 
 class Oracle(nn.Module):
-    """Says of every image the class that its (single, noise-free) pixel names; cannot learn."""
+    """Predicts the class encoded in each image's (single, noise-free) pixel; cannot learn."""
 
     def __init__(self, says: list[int], K: int) -> None:
         super().__init__()
@@ -365,7 +365,7 @@ def test_wrong_settings_are_one_clear_line(sets, model, wrong, message):
 def test_labels_and_sets_must_fit_each_other(sets, model):
     train, test = sets()
     labels = corrupt(train.labels[:-1], "symmetric:0.4", num_classes=3)
-    with pytest.raises(InputError, match="39 labels of 3 classes for 40 images of 3 classes"):
+    with pytest.raises(InputError, match="39 labels of 3 classes, expected 40 of 3 classes"):
         fit(model(), train, test, nn.CrossEntropyLoss(), labels=labels, **FAST)
     labels = corrupt(train.labels, "symmetric:0.4", num_classes=4)
     with pytest.raises(InputError, match="40 labels of 4 classes for 40 images of 3 classes"):
@@ -410,11 +410,14 @@ def test_labels_and_losses_that_are_none_are_named(sets, model):
     refused("labels are a ndarray, expected NoisyLabels", labels=train.labels.numpy())
     tail = corrupt(train.labels, "longtail:0.1", num_classes=train.num_classes)
     assert len(tail) < 12
-    refused("leaves examples out: take the set that nl.corrupt_set gives", labels=tail)
+    refused("removes examples: use the set that nl.corrupt_set returns", labels=tail)
     swapped = corrupt(train.labels, "openset:0.5@x", num_classes=train.num_classes, foreign=12)
-    refused("foreign images are put; take the set that nl.corrupt_set gives with them", labels=swapped)
+    refused(
+        "removed examples or foreign images; use the set that nl.corrupt_set returns with them",
+        labels=swapped,
+    )
     other = corrupt([0, 1], "none", num_classes=train.num_classes)
-    refused("there are 2 labels of .* for 12 images .*; corrupt the labels of this very set", labels=other)
+    refused("there are 2 labels of .*, expected 12 of .*; corrupt the labels of this set", labels=other)
 
 
 def test_a_part_of_a_set_is_trained_on_and_nothing_else_seen(sets, model):
@@ -450,7 +453,9 @@ def test_a_part_of_a_set_is_trained_on_and_nothing_else_seen(sets, model):
 @pytest.mark.parametrize("positions", [[1, 0], [0, 0, 1], [-1, 2], [2, 40], [], [0.0, 1.0], [[0, 1]]])
 def test_positions_that_are_none_are_refused(sets, model, positions):
     train, _ = sets(n=40)
-    with pytest.raises(InputError, match="positions are not int64 numbers from 0 to 39 in rising order"):
+    with pytest.raises(
+        InputError, match="positions are invalid, expected int64 numbers from 0 to 39 in ascending order"
+    ):
         fit(model(), train, None, nn.CrossEntropyLoss(), positions=np.array(positions), **FAST)
 
 

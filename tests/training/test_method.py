@@ -1,4 +1,4 @@
-"""The seam for methods: state of every kind is trained, saved and resumed; losses may have state too."""
+"""The interface of methods: every kind of state is trained, saved and resumed, that of losses too."""
 
 from __future__ import annotations
 
@@ -281,8 +281,8 @@ def test_a_callback_adds_columns_keeps_its_state_and_ends_a_run(train_one, tmp_p
 @pytest.mark.parametrize(
     ("name", "value", "words"),
     [
-        ("mine", float("nan"), "adds nan as the column 'mine'"),
-        ("mine", [1.0], r"adds \[1.0\] as the column 'mine'"),
+        ("mine", float("nan"), "adds nan as the history's column 'mine'"),
+        ("mine", [1.0], r"adds \[1.0\] as the history's column 'mine'"),
         ("lr", 3.0, "changes the column 'lr'"),
     ],
 )

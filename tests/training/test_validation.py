@@ -1,4 +1,4 @@
-"""A part of the training set held out, with its noisy labels, to choose an epoch on."""
+"""A validation split with noisy labels, to choose an epoch."""
 
 from __future__ import annotations
 

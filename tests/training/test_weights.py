@@ -1,4 +1,4 @@
-"""Weights of examples in the loop, against a plain loop and against leaving examples out."""
+"""Example weights against a plain loop and against removing examples."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From a configuration to a result: names become objects here and nowhere else."""
+"""Runs: from a configuration to a result. Names are resolved to objects only here."""
 
 from noisylabels.experiment.auto_loss import Choice, choose, choose_loss
 from noisylabels.experiment.config import RunConfig, load_config, recipes

@@ -1,4 +1,4 @@
-"""A loss for whoever named none: by the number of classes, and by how many labels look wrong."""
+"""Choose a loss by the number of classes and the estimated noise rate, for runs that name none."""
 
 from __future__ import annotations
 
@@ -15,34 +15,34 @@ if TYPE_CHECKING:
     from noisylabels.noise.estimate import Estimate
 
 AUTO = "auto"
-"""What stands where a loss would, for one that is chosen."""
+"""The value of the setting `loss` for which a loss is chosen."""
 
 FEW, MANY = "nce+agce@cifar10", "nce+agce@cifar100"
 
 MANY_CLASSES = 32
-"""From how many classes the constants for 100 are taken, not those for 10; nothing was measured between, and
-this is the middle by factors."""
+"""Number of classes from which the constants for 100 classes are used, not those for 10: about the geometric
+mean of both, because nothing was measured between."""
 
 CLEAN = 0.035
-"""Below this share of wrong labels cross entropy is the better one, with many classes. On CIFAR-100 it has
-70.8 % with clean labels and 56.2 % with a fifth wrong, `nce+agce@cifar100` 68.8 and 65.3 (Wang 2024, Table
-2): straight lines through these meet at 3.6 %."""
+"""Noise rate below which cross entropy is better with many classes. On CIFAR-100 it reaches 70.8 % with clean
+labels and 56.2 % at a noise rate of 20 %, `nce+agce@cifar100` 68.8 and 65.3 (Wang 2024, Table 2): straight
+lines through these points cross at 3.6 %."""
 
 MOST, SIDE = 6000, 8
-"""Examples that the noise is estimated from, at most, and pixels that images are brought to for it."""
+"""Most examples to estimate the noise from, and the side in pixels to which their images are reduced."""
 
 EACH = 20
-"""Examples a class, of those looked at, below which nothing is estimated: never beyond 300 classes."""
+"""Examples per class, among `MOST`, below which nothing is estimated: always with more than 300 classes."""
 
 
 @dataclass(frozen=True, eq=False)
 class Choice:
-    """A loss that was chosen.
+    """A chosen loss, with the reason.
 
     Args:
         loss: its expression.
-        why: in words, for people.
-        estimate: of the noise; None if there are too few examples for one.
+        why: the reason, in words.
+        estimate: the noise estimate; None with too few examples.
     """
 
     loss: str
@@ -53,7 +53,7 @@ class Choice:
         return f"loss {self.loss}: {self.why}"
 
     def to_dict(self) -> dict[str, Any]:
-        """Return it as plain values, for JSON."""
+        """Return the choice as plain values, for JSON."""
         found = self.estimate
         ends = None if found is None or found.rate_interval is None else list(found.rate_interval)
         return {
@@ -66,27 +66,27 @@ class Choice:
 
 
 def choose_loss(num_classes: int, rate: float | None, n: int) -> tuple[str, str]:
-    """Return a loss and the reason for it.
+    """Return a loss for a number of classes and a noise rate, with the reason.
 
-    | classes | share of wrong labels | loss |
+    | classes | estimated noise rate | loss |
     |---|---|---|
     | fewer than 32 | any, or unknown | `nce+agce@cifar10` |
     | 32 or more | below 3.5 % | `ce` |
     | 32 or more | more, or unknown | `nce+agce@cifar100` |
 
-    With few classes there is nothing to lose: on CIFAR-10 `nce+agce@cifar10` has 91.1 % with clean labels
-    where cross entropy has 90.5, and 85.9 where it has 58.5 with 40 % wrong (Wang 2024, Table 2, means of 3
-    runs); on the digits it is above it at every rate, the clean one too (docs/measured-digits.md,
+    With few classes a robust loss costs nothing: on CIFAR-10 `nce+agce@cifar10` reaches 91.1 % with clean
+    labels and 85.9 % at 40 % noise, cross entropy 90.5 and 58.5 (Wang 2024, Table 2, means of 3 runs). On the
+    digits it is above cross entropy at every rate, with clean labels too (docs/measured-digits.md,
     docs/measured-default-loss.md), and the best of the named sums under asymmetric noise. With many classes
     a robust loss costs some points on clean labels.
 
     Args:
         num_classes: K.
-        rate: the estimated share of wrong labels; None if it is unknown.
-        n: how many examples there are to train on.
+        rate: the estimated noise rate; None if unknown.
+        n: the number of training examples.
 
     Returns:
-        An expression, and the reason, in words.
+        The expression of the loss, and the reason in words.
 
     >>> choose_loss(10, 0.3, 50_000)[0], choose_loss(100, 0.01, 50_000)[0], choose_loss(100, None, 50_000)[0]
     ('nce+agce@cifar10', 'ce', 'nce+agce@cifar100')
@@ -95,21 +95,21 @@ def choose_loss(num_classes: int, rate: float | None, n: int) -> tuple[str, str]
     if num_classes < MANY_CLASSES:
         return FEW, f"{classes}; robust, and with few classes no worse on clean labels"
     if rate is not None and rate < CLEAN:
-        return "ce", f"{classes}; with so many, a robust loss costs more than so few wrong labels do"
+        return "ce", f"{classes}; with so many, a robust loss costs more than so few noisy labels do"
     return MANY, f"{classes}; robust, with the constants for many classes"
 
 
 def choose(train: ImageSet | FeatureSet, given: np.ndarray | None = None, seed: int = 0) -> Choice:
-    """Choose a loss for a set, by noise that is estimated without training, within seconds.
+    """Return a loss for a set, by a noise estimate that takes seconds and no training.
 
-    The noise is that of `estimate_transition(method="neighbors")` on pixels of small images, or on
-    standardized columns, of 6,000 examples at most. If these features say too little, as pixels of
-    photographs do, the estimate is not trusted, and the loss is the one for an unknown share.
+    The estimate is `estimate_transition(method="neighbors")` on pixels of reduced images, or on standardized
+    columns, of at most 6,000 examples. If these features are uninformative, like pixels of photographs, the
+    estimate is not trusted, and the loss is that for an unknown noise rate.
 
     Args:
         train: the set to train on.
-        given: (N,) int64, its labels; by default those of the set.
-        seed: of the examples that are looked at, and of the intervals.
+        given: (N,) int64, the given labels; by default those of the set.
+        seed: of the selected examples and of the intervals.
 
     Returns:
         The loss, with the reason.
@@ -120,17 +120,17 @@ def choose(train: ImageSet | FeatureSet, given: np.ndarray | None = None, seed: 
     if found is None:
         loss, why = choose_loss(K, None, n)
         few = "too few examples" if n < EACH * K else "too many classes"
-        return Choice(loss, f"{few} to say how many labels are wrong, {why}")
+        return Choice(loss, f"{few} to estimate the noise rate, {why}")
     if not found.trusted:
         loss, why = choose_loss(K, None, n)
         seen = "pixels" if train.inputs.ndim == 4 else "these columns"
-        return Choice(loss, f"how many labels are wrong cannot be told from {seen} alone, {why}", found)
+        return Choice(loss, f"the noise rate cannot be estimated from {seen} alone, {why}", found)
     loss, why = choose_loss(K, found.rate, n)
     return Choice(loss, f"{found}, {why}", found)
 
 
 def estimate_noise(train: ImageSet | FeatureSet, given: np.ndarray, seed: int = 0) -> Estimate | None:
-    """Estimate the noise of a set without training; None with fewer than 20 a class of those looked at."""
+    """Estimate the noise of a set without training; None with fewer than 20 selected examples per class."""
     from noisylabels.noise.estimate import estimate_transition
 
     K, n = train.num_classes, len(train)
@@ -150,7 +150,7 @@ def estimate_noise(train: ImageSet | FeatureSet, given: np.ndarray, seed: int = 
 
 
 def cheap_features(train: ImageSet | FeatureSet, at: np.ndarray) -> np.ndarray:
-    """Return pixels of images that are brought to 8x8 at most, or standardized columns, (M, D) float32."""
+    """Return pixels of images reduced to at most 8x8, or standardized columns, (M, D) float32."""
     import numpy as np
     import torch
 

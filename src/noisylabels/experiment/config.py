@@ -1,4 +1,4 @@
-"""What a run is: its configuration, its id, and the recipes."""
+"""The configuration of a run, its id, and the recipes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from noisylabels.training.settings import HOW, Settings
 
 @dataclass(frozen=True)
 class Subject:
-    """What a run is about: data, noise, loss, model."""
+    """The subject of a run: data, noise, loss, model."""
 
     data: str = "digits"
     """a name of `noisylabels list data`, such as digits or cifar10, or a path in one of the forms of
@@ -59,8 +59,8 @@ class Subject:
 class RunConfig(Settings, Subject):
     """The settings of a run: the keys of a recipe file, the flags of the command line."""
 
-    # It extends two dataclasses instead of holding them so that keys are flat and every default stands
-    # in one place. Dataclasses gather fields from the last base first: the subject leads.
+    # It extends two dataclasses instead of holding them, so that keys are flat and every default has one
+    # place. Dataclasses collect fields from the last base first: those of the subject come first.
 
     augment: str = "auto"
     """auto (crop:4+flip for color images, else none), none, flip, crop:4, crop:4+flip"""
@@ -71,19 +71,19 @@ class RunConfig(Settings, Subject):
 
 
 NOT_IDENTITY = ("out", "data_root", "download", *HOW)
-"""Settings that say where and how a run is carried out, not what it is; they do not enter its id."""
+"""Settings of where and how a run executes; they are not part of its identity and do not enter its id."""
 
 FIRST_SETTINGS = frozenset(
     {"data", "noise", "loss", "model", "width", "image_size", "bad_images", "augment", "epochs", "batch_size"}
     | {"optimizer", "lr", "momentum", "weight_decay", "l1", "schedule", "warmup_epochs", "clip", "precision"}
     | {"channels_last", "ema", "seed"}
 )
-"""The settings that the first ids were made of. This list never changes: a setting added later is left out of
-an id while it is at its default, so that ids stay as they are."""
+"""The settings that the first ids were derived from. This set never changes: a setting added later enters an
+id only if it is not at its default, so that existing ids stay the same."""
 
 
 def recipes() -> dict[str, Path]:
-    """Return the recipes that come with the package, by name."""
+    """Return the paths of the built-in recipes, by name."""
     return {path.stem: path for path in sorted((Path(__file__).parents[1] / "recipes").glob("*.toml"))}
 
 
@@ -92,7 +92,7 @@ def load_config(recipe: str | None = None, **flags: Any) -> RunConfig:
 
     Args:
         recipe: a name of `recipes()`, or the path of a TOML file of settings.
-        flags: settings that go over the recipe's.
+        flags: settings that override those of the recipe.
 
     Raises:
         InputError: an unknown recipe or key, a wrong type, a value out of range.
@@ -106,24 +106,22 @@ def load_config(recipe: str | None = None, **flags: Any) -> RunConfig:
 
             hint = f"; the data set is --data {recipe}" if recipe in DATA else ""
             known = ", ".join(shipped)
-            raise InputError(
-                f"there is no recipe {recipe!r}: no file of that name, and none of: {known}{hint}"
-            )
+            raise InputError(f"there is no recipe {recipe!r}, expected a TOML file or one of: {known}{hint}")
         layer = build_layer(path)
     return build(RunConfig, layer, flags)
 
 
 def build_layer(path: Path) -> dict[str, Any]:
-    """Return the settings of a recipe file, each checked by name and type."""
+    """Return the settings of a recipe file, validated by name and type."""
     layer = read_toml(path)
     build(RunConfig, layer, origin=f"key of {path.name}")
     return layer
 
 
 def canonical_id(config: RunConfig) -> str:
-    """Return the id of a run whose configuration is spelled canonically already.
+    """Return the id of a run with a canonical configuration.
 
-    A setting that is not of `FIRST_SETTINGS` enters it only where it is not at its default.
+    A setting that is not one of `FIRST_SETTINGS` enters the id only if it is not at its default.
     """
     left_out = [
         field.name

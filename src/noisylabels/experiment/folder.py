@@ -1,4 +1,4 @@
-"""The folder of a run: what is in it, whose it is, how it ended."""
+"""The folder of a run: its files, checks of their identity, and its result."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ FILES = (
     "model.safetensors",
     "result.json",
 )
-"""What a run's folder holds, in the order in which it is written."""
+"""The files of a run's folder, in the order in which they are written."""
 
 
 @dataclass(frozen=True)
 class RunResult:
-    """How a run ended."""
+    """The result of a run."""
 
     status: str  # "done" or "failed"
     run_id: str
@@ -50,35 +50,35 @@ class RunResult:
     final: dict[str, Any] | None  # the last row of the history; None if no epoch ended
     noise: dict[str, Any]  # spec, seed, rate and digest of the labels
     class_names: tuple[str, ...]
-    message: str = ""  # why it failed
-    loss: str = ""  # what it was trained with, the one that was chosen if the configuration names none
+    message: str = ""  # the reason of a failure
+    loss: str = ""  # the loss it was trained with, also if it was chosen automatically
 
     @property
     def history(self) -> History:
-        """A row an epoch, read from the run's folder."""
+        """The history, one row per epoch, read from the run's folder."""
         return History.read(self.path / "history.jsonl")
 
 
 def remove_leftovers(out: Path) -> None:
-    """Remove what only an unfinished run needs, and what writes that were killed left."""
+    """Remove the checkpoint, and temporary files of interrupted writes."""
     for name in ("checkpoint.pt", *(f".{name}.*.tmp" for name in FILES)):
         for leftover in out.glob(name):
             leftover.unlink(missing_ok=True)
 
 
 def empty_folder(out: Path) -> None:
-    """Remove the files of a run from which nothing came."""
-    for name in reversed(FILES):  # so that what a kill leaves is an unfinished run
+    """Remove the files of a run that failed before its first step."""
+    for name in reversed(FILES):  # so that a kill in between leaves an unfinished run
         (out / name).unlink(missing_ok=True)
 
 
 def check_folder(out: Path, config: RunConfig) -> RunResult | None:
-    """Return the result in `out` if this very run is done there; another run there is an error."""
+    """Return the result in `out` if this run is done, else None; raise an `InputError` for another run."""
     if out.exists() and not out.is_dir():
         raise InputError(f"{out} is a file, expected a folder for the run; give another --out")
     if not (out / "config.json").exists():
         if out.exists() and any(not file.name.startswith(".") for file in out.iterdir()):
-            raise InputError(f"{out} is not empty and holds no run; give another --out")
+            raise InputError(f"{out} is not empty and not the folder of a run; give another --out")
         return None
     there = to_dict(RunConfig()) | read_object(out / "config.json")  # newer settings were at their defaults
     for name, wanted in to_dict(config, NOT_IDENTITY).items():
@@ -91,27 +91,27 @@ def check_folder(out: Path, config: RunConfig) -> RunResult | None:
 
 
 def check_files(out: Path, code: dict[str, str]) -> None:
-    """Raise an `InputError` if a file that a run was made of has changed since.
+    """Raise an `InputError` if an input file of a run has changed since it began.
 
     Args:
         out: the folder of a run that has begun.
-        code: digests of the user's own code as it is now, by file or module. They are the caller's, because
-            finding a module that the folder names may run its package, and it may be a stranger's folder.
+        code: current digests of the user's own code, by file or module. The caller computes them, because
+            finding a module named in the folder may run its package, and the folder may be a stranger's.
     """
     file = changed_file(read_object(out / "environment.json").get("identity", {}), code)
     if file is not None:
         raise InputError(
-            f"{file} has changed since the run in {out} was made of it; restore it, give another --out, "
+            f"{file} has changed since the run in {out} began; restore it, give another --out, "
             "or remove the run"
         )
 
 
 def changed_file(identity: dict[str, Any], code: dict[str, str]) -> str | None:
-    """Return a file that is another now than the one that a run of that identity was made of, or None."""
+    """Return an input file that has changed since the run with this identity began, or None."""
     read = identity.get("noise files", {}) | identity.get("label files", {})
     now = code | {file: file_digest(Path(file)) for file in read if Path(file).is_file()}
-    made_of = identity.get("code files", {}) | read
-    return next((file for file, digest in made_of.items() if now.get(file, digest) != digest), None)
+    inputs = identity.get("code files", {}) | read
+    return next((file for file, digest in inputs.items() if now.get(file, digest) != digest), None)
 
 
 def start_folder(
@@ -123,9 +123,9 @@ def start_folder(
     augment: str,
     chosen: dict[str, Any] | None = None,
 ) -> None:
-    """Write what is known before the first step, or check that it is the same as at the first start.
+    """Write configuration, labels and environment, or check that they match those of the first start.
 
-    What is `chosen`, a loss and why, is only written: a resumed run takes it from there, see `chosen_before`.
+    The automatically `chosen` loss is only written: a resumed run reads it back with `chosen_before`.
     """
     out = resolved.out
     identity: dict[str, Any] = {
@@ -140,13 +140,13 @@ def start_folder(
         check_files(out, resolved.code_files)
         if read_object(path).get("identity") != identity:
             raise InputError(
-                f"the data or labels of {out} changed since the run began; restore them, "
+                f"the data or labels of {out} have changed since the run began; restore them, "
                 "or remove the folder to start over"
             )
         _keep_labels(labels, out / "labels.parquet")
         return
     try:
-        write_json(out / "config.json", to_dict(resolved.config))  # first: it makes the folder this run's
+        write_json(out / "config.json", to_dict(resolved.config))  # first: it marks the folder as this run's
         labels.save(out / "labels.parquet")
         about = environment(resolved.device) | {"identity": identity}
         write_json(path, about | ({"chosen": chosen} if chosen else {}))
@@ -155,14 +155,14 @@ def start_folder(
 
 
 def chosen_before(out: Path) -> dict[str, Any] | None:
-    """Return the loss that was chosen when the run in `out` began, with the reason; None if it has not."""
+    """Return the loss chosen when the run in `out` began, with the reason; None if none was chosen."""
     path = out / "environment.json"
     chosen = read_object(path).get("chosen") if path.exists() else None
     return chosen if isinstance(chosen, dict) and isinstance(chosen.get("loss"), str) else None
 
 
 def _keep_labels(labels: NoisyLabels, path: Path) -> None:
-    """Write the labels again if they cannot be read: who audits the run later reads them."""
+    """Write the labels again if the file is missing or damaged: a later audit of the run reads it."""
     with contextlib.suppress(InputError):
         if type(labels).load(path).digest == labels.digest:
             return
@@ -170,10 +170,10 @@ def _keep_labels(labels: NoisyLabels, path: Path) -> None:
 
 
 def check_ends(out: Path, *names: str) -> None:
-    """Raise `CorruptedFile` if a binary file of a run is cut off or something else.
+    """Raise `CorruptedFile` if a binary file of a run is truncated or of another format.
 
-    Only heads and ends are looked at: a study has thousands of runs. A file that is not there is no damaged
-    one: weights may have been removed to save space.
+    Only the start and end of each file are checked, because a study has thousands of runs. A missing file is
+    no error: weights may have been removed to save space.
     """
     for name in names:
         path, whole = out / name, _ENDS[name]
@@ -213,9 +213,9 @@ _ENDS = {"labels.parquet": _parquet, "model.safetensors": _weights, "checkpoint.
 
 
 def environment(device: torch.device) -> dict[str, Any]:
-    """Return what a reader of the result needs to know of the machine and the software.
+    """Return the software versions and the hardware that a result was computed with.
 
-    Of GPUs only the one that the run uses.
+    It includes only the GPU that the run uses.
     """
     import importlib.metadata
 
@@ -236,7 +236,7 @@ def environment(device: torch.device) -> dict[str, Any]:
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "gpu": torch.cuda.get_device_name(device) if device.type == "cuda" else None,
-        "kernel": kernel_name(),  # of the losses; rounding differs from one to another
+        "kernel": kernel_name(),  # of the losses; kernels differ in rounding
     }
 
 
@@ -253,15 +253,15 @@ def read_result(out: Path) -> RunResult:
             noise=result["noise"],
             class_names=tuple(result["class_names"]),
             message=result["message"],
-            loss=result.get("loss", ""),  # older results have none, and a configuration that names one
+            loss=result.get("loss", ""),  # older results lack it; their configuration names the loss
         )
     except (KeyError, TypeError, AttributeError):
-        raise InputError(f"{out / 'result.json'} is no result of a run; remove it or restore it") from None
+        raise InputError(f"{out / 'result.json'} is not the result of a run; restore or remove it") from None
 
 
 def read_object(path: Path) -> dict[str, Any]:
-    """Read a JSON file that holds one object."""
+    """Return the object in a JSON file."""
     value = read_json(path)
     if not isinstance(value, dict):
-        raise InputError(f"{path} holds no JSON object; remove it or restore it")
+        raise InputError(f"{path} holds no JSON object; restore or remove it")
     return value

@@ -1,4 +1,4 @@
-"""Predictions of a trained model for images or for the rows of a table."""
+"""Predictions of a trained model for images or rows of a table."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Trained:
-    """A model in evaluation mode, with what it needs to take images or the rows of a table."""
+    """A trained model in evaluation mode, with the preprocessing of its inputs."""
 
     model: nn.Module
     shape: dict[str, Any]  # the arguments of build_model
@@ -36,13 +36,13 @@ def load_model(run: Path, device: str = "auto", model: str | None = None) -> Tra
     Args:
         run: the folder or file.
         device: "auto", "cpu", "cuda".
-        model: what builds the network, in place of the name that the run recorded. A run whose model is
-            code of the user's own (``module:function``) needs it: a folder may come from a stranger, and
-            what it names is imported only if the caller names it too.
+        model: the name or function that builds the network, in place of the one that the run recorded. A run
+            with a user-defined model (``module:function``) needs it: a folder may come from a stranger, and
+            code that it names is imported only if the caller names it too.
 
     Raises:
-        InputError: no such run, a run that has not finished or has failed, a damaged file; a model of
-            one's own that is not named, is no longer there, or is another than the trained one.
+        InputError: no such run, an unfinished or failed run, a damaged file; a user-defined model that is not
+            named, is missing, or differs from the trained one.
     """
     from noisylabels.core.device import pick_device
     from noisylabels.data.encoding import Encoder
@@ -52,23 +52,23 @@ def load_model(run: Path, device: str = "auto", model: str | None = None) -> Tra
     if not path.exists():
         if (run / "result.json").exists() and read_result(run).status == "done":
             raise InputError(
-                f"{run} is done, but its weights are not in it: there is no {path.name}; they were "
-                "removed, or the result came from an exported file; train it in another folder"
+                f"{run} is done but has no weights, {path.name}: they were removed, or the result came from "
+                "an exported file; train again in another folder"
             )
         if (run / "config.json").exists():
             raise InputError(
-                f"{run} has not finished or has failed: there is no {path.name} in it; "
-                "its `noisylabels train` command goes on with it, or says why it failed"
+                f"{run} has not finished or has failed: it has no {path.name}; "
+                "repeat its `noisylabels train` command to resume it or to see why it failed"
             )
-        raise InputError(f"{run} is no folder of a run; train one with `noisylabels train --out {run}`")
+        raise InputError(f"{run} is not the folder of a run; train one with `noisylabels train --out {run}`")
     where = pick_device(device)
     saved = read_model(path)
     try:
         recorded = saved.shape["name"]
         if model is None and is_user_model(recorded):
             raise InputError(
-                f"the model of {path} is code of its author, {recorded!r}, which is run to load it; "
-                f"if you trust that code, say so: --model {recorded}"
+                f"the model of {path} is user-defined code, {recorded!r}, which must run to load it; "
+                f"if you trust that code, pass --model {recorded}"
             )
         network = build_model(**saved.shape | {"name": untrained(model or recorded)})
         if model is not None and (unlike := _difference(network, saved.weights)):
@@ -84,22 +84,22 @@ def load_model(run: Path, device: str = "auto", model: str | None = None) -> Tra
 
 
 def _difference(network: nn.Module, weights: dict[str, Tensor]) -> str:
-    """Say in what the weights do not fit the network; "" if they do."""
+    """Return a description of how the weights do not match the network; "" if they do."""
     shapes = {name: tuple(value.shape) for name, value in network.state_dict().items()}
     for name, value in weights.items():
         if shapes.get(name) != tuple(value.shape):
-            return f"its {name} is {shapes.get(name, 'missing')}, the trained one {tuple(value.shape)}"
+            return f"its {name} is {shapes.get(name, 'missing')}, the trained one's {tuple(value.shape)}"
     missing = next((name for name in shapes if name not in weights), None)
-    return f"it has {missing}, which the trained one has not" if missing else ""
+    return f"it has {missing}, which the trained one lacks" if missing else ""
 
 
 def predict(trained: Trained, images: Tensor) -> Tensor:
     """Return class probabilities (N, K) float32 on the CPU for uint8 images (N, C, H, W).
 
-    A model that was trained on a table takes its rows, float32 (N, D), as the table's encoder gives them.
+    For a model trained on a table, `images` are encoded rows, float32 (N, D).
 
     Raises:
-        InputError: images or rows of another type or size than the model takes.
+        InputError: images or rows of another type or size than the model was trained on.
     """
     import torch
 
@@ -131,9 +131,9 @@ def predict(trained: Trained, images: Tensor) -> Tensor:
 def predict_files(
     trained: Trained, sources: Sequence[Path], bad_images: str = "fail", notes: list[str] | None = None
 ) -> tuple[list[str], Tensor]:
-    """Return the names (N) and class probabilities (N, K) of image files and of folders of them.
+    """Return the names (N) and class probabilities (N, K) of image files and folders of them.
 
-    What was left out is said in a line added to `notes`.
+    Skipped files are reported as lines added to `notes`.
     """
     from noisylabels.data.decode import read_images
 
@@ -150,16 +150,16 @@ def predict_files(
 def predict_table(trained: Trained, path: Path, notes: list[str]) -> tuple[list[str], Tensor]:
     """Return the ids (N) and class probabilities (N, K) of the rows of a table with the training columns.
 
-    What a user should know of its cells is said in lines added to `notes`.
+    Remarks about the table's cells are added to `notes`.
 
     Raises:
-        InputError: a model of images; a table that cannot be read or has other columns.
+        InputError: a model trained on images; a table that cannot be read or has other columns.
     """
     import torch
 
     from noisylabels.data.feature_table import read_rows
 
     if trained.encoder is None:
-        raise InputError(f"the model was trained on images, and {path} is a table; give images")
+        raise InputError(f"the model was trained on images, and {path} is a table; pass images")
     ids, rows = read_rows(check_file(path), trained.encoder, notes)
     return ids, predict(trained, torch.from_numpy(rows))

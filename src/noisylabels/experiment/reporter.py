@@ -1,4 +1,4 @@
-"""Who is told how a run goes."""
+"""Reporters: receivers of a run's progress and notes."""
 
 from __future__ import annotations
 
@@ -9,45 +9,45 @@ from noisylabels.training.callbacks import Callback, StepResult
 
 
 class Reporter(Protocol):
-    """Somebody who is told how a run goes; the command line draws it."""
+    """Receives the progress and notes of a run; the command line displays them."""
 
     def note(self, text: str) -> None:
-        """Something that the user should know, once."""
+        """Handle a message that the user should see once."""
 
     def decoding(self, what: str, done: int, total: int) -> None:
-        """`done` of `total` images are decoded, or files checked, or bytes downloaded, as `what` says."""
+        """Handle progress: `done` of `total` images, files or bytes; `what` describes them."""
 
     def step(self, epoch: int, done: int, total: int) -> None:
-        """`done` of `total` steps of `epoch` are done."""
+        """Handle a step: `done` of `total` steps of `epoch` are done."""
 
     def epoch(self, row: dict[str, Any]) -> None:
-        """An epoch has ended."""
+        """Handle the end of an epoch, with its row of the history."""
 
 
 class Silent:
-    """A reporter that keeps to itself."""
+    """A reporter that ignores everything."""
 
     def note(self, text: str) -> None:
-        """Say nothing."""
+        """Ignore the message."""
 
     def decoding(self, what: str, done: int, total: int) -> None:
-        """Say nothing."""
+        """Ignore the progress."""
 
     def step(self, epoch: int, done: int, total: int) -> None:
-        """Say nothing."""
+        """Ignore the step."""
 
     def epoch(self, row: dict[str, Any]) -> None:
-        """Say nothing."""
+        """Ignore the epoch."""
 
 
 class Notes(Silent):
-    """A reporter that hands notes to a function, and keeps the rest to itself."""
+    """A reporter that passes notes to a function and ignores the rest."""
 
     def __init__(self, notify: Callable[[str], None]) -> None:
         self.notify = notify
 
     def note(self, text: str) -> None:
-        """Hand it on."""
+        """Pass the message to the function."""
         self.notify(text)
 
 

@@ -1,4 +1,4 @@
-"""From a configuration to one value in which every name is an object: what all steps of a run take."""
+"""Resolve a configuration, once, into a value in which every name is an object."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class ResolvedRun:
-    """A configuration whose names have become objects. Nothing after it parses an expression again.
+    """A configuration with its names resolved to objects. No later code parses an expression again.
 
-    What needs a file, a device or the user's model is found when it is first asked for, so that a finished
-    run is read without them; `check` asks for all of it.
+    Whatever needs a file, a device or the user's model is computed on first access, so that the result of a
+    finished run can be read without them; `check` accesses all of it.
 
     Args:
-        config: the configuration, spelled canonically.
-        loss: the loss; None where it is chosen from the data.
-        noise: the label noise that is added.
+        config: the configuration, in canonical form.
+        loss: the loss; None if it is to be chosen from the data.
+        noise: the label noise to add.
     """
 
     config: RunConfig
@@ -46,25 +46,25 @@ class ResolvedRun:
 
     @cached_property
     def out(self) -> Path:
-        """The folder of the run: the one that is set, or one whose name is readable, and unique by the id."""
+        """The folder of the run: `config.out`, or one with a readable name that ends in the id."""
         config = self.config
         if config.out is not None:
             return Path(config.out).expanduser()
         words = [Path(config.data).resolve().name, config.noise, config.loss, f"seed{config.seed}"]
-        # cut, because a folder's name may not be longer than 255 bytes
+        # truncated, because a folder's name is limited to 255 bytes
         name = "-".join("".join(c if c.isalnum() or c in "+.@" else "_" for c in w[:32]) for w in words)
         return Path("runs") / f"{name}-{self.run_id}"
 
     @cached_property
     def code_files(self) -> dict[str, str]:
-        """The sha256 of each file of the user's own code, by file or module: of no file that it imports."""
+        """The sha256 of each file of the user's own code, by file or module, without their imports."""
         from noisylabels.losses.user_loss import user_specs
 
         return _code_digests(self.config.model, [] if self.loss is None else user_specs(self.loss.terms))
 
     @cached_property
     def files(self) -> dict[str, dict[str, str]]:
-        """The sha256 of each file that the run is made of besides its data, by kind and file.
+        """The sha256 of each input file besides the data, by kind and file.
 
         Raises:
             InputError: one of them is missing.
@@ -81,14 +81,14 @@ class ResolvedRun:
         """The device to run on.
 
         Raises:
-            InputError: there is no such device.
+            InputError: the device does not exist.
         """
         from noisylabels.core.device import pick_device
 
         return pick_device(self.config.device)
 
     def check(self) -> None:
-        """Raise the `InputError` of whatever can be known to be wrong before any data are read."""
+        """Raise an `InputError` for anything wrong that can be detected before reading the data."""
         from noisylabels.models.catalog import check_model
 
         check_model(self.config.model)
@@ -96,14 +96,13 @@ class ResolvedRun:
 
 
 def resolve(config: RunConfig) -> ResolvedRun:
-    """Return a configuration with its names resolved: each expression is parsed here, once.
+    """Return a configuration with its names resolved; each expression is parsed here, once.
 
     Args:
-        config: in any spelling; "MAE + NCE" becomes "nce+mae", "photos/" becomes "photos".
+        config: in any form; "MAE + NCE" becomes "nce+mae", "photos/" becomes "photos".
 
     Raises:
-        InputError: a loss, a noise or an augmentation that cannot be read, an unknown model; a loss that
-            compares two views.
+        InputError: an invalid loss, noise or augmentation, an unknown model; a loss that compares two views.
     """
     from noisylabels.data.augment import parse_augment
     from noisylabels.losses.expression import loss
@@ -114,7 +113,7 @@ def resolve(config: RunConfig) -> ResolvedRun:
     if criterion is not None and "two views" in criterion.needs:
         raise InputError(
             f"the loss {config.loss!r} compares two views of each image, and a run has one (gjs is then js); "
-            "take js here, or train with gjs in a loop of your own"
+            "use js here, or train with gjs in your own loop"
         )
     data, labels = _data_name(config.data), _labels_path(config.labels)
     noise = NoiseSpec.parse(config.noise)
@@ -131,7 +130,7 @@ def resolve(config: RunConfig) -> ResolvedRun:
 
 
 def canonical(config: RunConfig) -> RunConfig:
-    """Return the configuration spelled canonically: "MAE + NCE" is "nce+mae", "photos/" is "photos".
+    """Return the configuration in canonical form: "MAE + NCE" is "nce+mae", "photos/" is "photos".
 
     Raises:
         InputError: as `resolve`.
@@ -140,7 +139,7 @@ def canonical(config: RunConfig) -> RunConfig:
 
 
 def run_id(config: RunConfig) -> str:
-    """Return the id of a run: 12 hexadecimal digits of what it is, not of where it is carried out."""
+    """Return the id of a run: 12 hexadecimal digits of its identity, independent of where it executes."""
     return resolve(config).run_id
 
 
@@ -148,7 +147,7 @@ def code_digests(config: RunConfig) -> dict[str, str]:
     """Return `ResolvedRun.code_files` of a configuration without running any of the code.
 
     Raises:
-        InputError: a loss that cannot be read.
+        InputError: an invalid loss.
     """
     from noisylabels.losses.expression import read_terms
     from noisylabels.losses.user_loss import unresolved_row, user_specs
@@ -168,16 +167,18 @@ def _data_name(data: str) -> str:
     from noisylabels.data.catalog import DATA
 
     if not data.strip():
-        raise InputError("the data set is empty text, expected a name or a path; for this folder write .")
+        raise InputError(
+            "the data set is an empty text, expected a name or a path; for the current folder write ."
+        )
     if data in DATA:
         return data
     path = os.path.normpath(os.path.expanduser(data))
-    return os.path.join(".", path) if path in DATA else path  # a folder called as a data set is
+    return os.path.join(".", path) if path in DATA else path  # a folder with the name of a data set
 
 
 def _labels_path(labels: str | None) -> str | None:
     if labels is None:
         return None
     if not labels.strip():
-        raise InputError("the file of labels is empty text, expected a path such as corrected.csv")
+        raise InputError("the file of labels is an empty text, expected a path such as corrected.csv")
     return os.path.normpath(os.path.expanduser(labels))

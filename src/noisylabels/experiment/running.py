@@ -1,4 +1,4 @@
-"""Carry out a run: from a configuration to a result in its folder."""
+"""Run a configuration: train, and write the result to the run's folder."""
 
 from __future__ import annotations
 
@@ -37,23 +37,25 @@ def run(
     stop: Callable[[], bool] = lambda: False,
     track: Sequence[str] = (),
 ) -> RunResult:
-    """Carry out a run, or go on with it, or return its result if it is done.
+    """Start or resume a run, or return its result if it is done.
 
-    Everything that a user can get wrong is checked before anything is written. The folder then gets
-    config.json, environment.json, labels.parquet, history.jsonl after every epoch, checkpoint.pt
-    while it runs, model.safetensors, and result.json, last.
+    User errors are detected before anything is written. The folder then holds config.json, environment.json,
+    labels.parquet, history.jsonl after every epoch, checkpoint.pt while the run is unfinished,
+    model.safetensors, and result.json, written last.
 
     Args:
-        config: what to run.
-        reporter: told how it goes.
-        stop: asked after every step, beside the signals; when it says yes the run stops as if one came.
-        track: trackers that get the history too: tensorboard, mlflow, wandb. No part of the run's id.
+        config: the configuration.
+        reporter: receives progress and notes.
+        stop: called after every step; when it returns True the run stops as on a signal.
+        track: trackers that receive the history too: tensorboard, mlflow,
+            wandb. They are not
+            part of the run's identity.
 
     Raises:
-        InputError: a name, a value or a file is wrong; the folder holds another run.
-        Busy: another process is at work in the folder.
-        Interrupted: SIGINT or SIGTERM came, or `stop` said so; the checkpoint is written, and the same call
-            goes on.
+        InputError: a wrong name, value or file; the folder holds another run.
+        Busy: another process uses the folder.
+        Interrupted: SIGINT or SIGTERM arrived, or `stop` returned True; the checkpoint is written, and the
+            same call resumes.
     """
     resolved = resolve(config)
     out = resolved.out
@@ -62,7 +64,7 @@ def run(
     if (finished := _finished(resolved, reporter)) is not None:
         catch_up(finished, track, reporter)
         return finished
-    resolved.check()  # before any data are read, which may take long
+    resolved.check()  # before reading the data, which may take long
     with contextlib.ExitStack() as stack:
         try:
             stack.enter_context(folder_for(out))
@@ -71,7 +73,7 @@ def run(
             raise InputError(f"the run's folder {out} cannot be written: {error.strerror}") from None
         for tracker in trackers:
             stack.callback(tracker.close)
-        # again, now that nobody else can end it
+        # again: another process may have finished it before the lock
         result = _finished(resolved, reporter)
         if result is None:
             result = _run_alone(resolved, reporter, trackers, stop)
@@ -81,10 +83,10 @@ def run(
 
 
 def model_shape(config: RunConfig, train: Examples) -> dict[str, Any]:
-    """Return the arguments of `build_model`; rows of D features are of the size of images (1, 1, D).
+    """Return the arguments of `build_model`; rows of D features count as images of size (1, 1, D).
 
     Raises:
-        InputError: a model of the catalog that takes images is to take a table.
+        InputError: a model of the catalog for images, and a table.
     """
     from noisylabels.models.catalog import is_user_model
     from noisylabels.models.mlp import OF_TABLES
@@ -100,7 +102,7 @@ def model_shape(config: RunConfig, train: Examples) -> dict[str, Any]:
     if name.partition(":")[0] != "mlp" and not is_user_model(name):
         raise InputError(
             f"the model {name!r} takes images, and {train.name} is a table of {columns} features; leave out "
-            "--model, or take mlp, mlp:64,32 or a model of your own"
+            "--model, or use mlp, mlp:64,32 or your own model"
         )
     return {"name": name, "channels": 1, "image_size": (1, columns), **more}
 
@@ -112,8 +114,8 @@ def _finished(resolved: ResolvedRun, reporter: Reporter) -> RunResult | None:
     if finished is not None:
         check_files(out, resolved.code_files)
         state = "is done" if finished.status == "done" else "has failed"
-        reporter.note(f"{out} {state} already; remove it to run it again")
-        with contextlib.suppress(OSError):  # a folder that may only be read
+        reporter.note(f"{out} {state} already; remove it to run again")
+        with contextlib.suppress(OSError):  # a read-only folder
             remove_leftovers(out)
     return finished
 
@@ -121,7 +123,7 @@ def _finished(resolved: ResolvedRun, reporter: Reporter) -> RunResult | None:
 def _run_alone(
     resolved: ResolvedRun, reporter: Reporter, trackers: Sequence[Tracker], stop: Callable[[], bool]
 ) -> RunResult:
-    """Carry out a run in a folder in which nobody else is at work."""
+    """Run in a folder that this process has locked."""
     import torch
 
     from noisylabels.data.catalog import default_augment
@@ -138,7 +140,7 @@ def _run_alone(
         tracker.class_names = train.class_names
     positions = trained_on(config, train)
     if positions is not None:
-        reporter.note(f"trains on {len(positions):,} of {len(train):,} examples, the same whatever the seed")
+        reporter.note(f"trains on {len(positions):,} of {len(train):,} examples, the same for every seed")
     shape = model_shape(config, train)
     model = build_model(**shape, seed=config.seed)
     augment = default_augment(config.data, train) if config.augment == "auto" else config.augment
@@ -153,7 +155,7 @@ def _run_alone(
     start_folder(resolved, labels, train, test, shape, augment, chosen)
     settings = {name: getattr(config, name) for name in Settings.__dataclass_fields__} | {"augment": augment}
     result: dict[str, Any] = {"status": "done", "message": ""}
-    # Without noise nothing is known of the truth of labels; and then they are those of the set.
+    # Without added noise the true labels are unknown, and the given labels are those of the set.
     known = resolved.noise.changes_labels
     noise = {"spec": labels.spec, "seed": labels.seed, "rate": labels.rate, "digest": labels.digest}
     if device.type == "cuda":
@@ -171,7 +173,7 @@ def _run_alone(
                 callbacks=[ReportProgress(reporter), *trackers, PauseWhen(lambda: signals() or stop())],
                 **settings,
             )
-        except InputError:  # the model does not fit the images, say: nothing has been trained
+        except InputError:  # for example a model that does not match the images: nothing has been trained
             if fresh:
                 empty_folder(out)
             raise
@@ -182,7 +184,7 @@ def _run_alone(
             raise
         except TrainingDiverged as error:
             history = error.history
-            history.write(out / "history.jsonl")  # there is none yet if no epoch ended
+            history.write(out / "history.jsonl")  # missing if no epoch has ended
             result |= {"status": "failed", "message": str(error)}
     if result["status"] == "done":
         save_model(out / "model.safetensors", model, shape, train)

@@ -1,4 +1,4 @@
-"""The data of a run: its sets, and the noise that is made on the training set."""
+"""The data of a run: its sets, and the noise added to the training set."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def source_of(config: RunConfig) -> str:
-    """Return the name or the path of a configuration's data; a path may be relative to the data root."""
+    """Return the name or path of a configuration's data; a path may be relative to the data root."""
     from noisylabels.data.catalog import DATA
 
     if config.data in DATA or config.data_root is None:
@@ -32,7 +32,7 @@ def source_of(config: RunConfig) -> str:
 
 
 def load_sets(config: RunConfig, reporter: Reporter | None = None) -> tuple[Examples, Examples]:
-    """Return the training and the test set that a configuration names; their notes go to the reporter."""
+    """Return the training and the test set of a configuration; the reporter receives their notes."""
     from noisylabels.data.catalog import load
 
     reporter = reporter or Silent()
@@ -53,10 +53,10 @@ def load_sets(config: RunConfig, reporter: Reporter | None = None) -> tuple[Exam
 def relabeled(
     config: RunConfig, train: Examples, test: Examples, reporter: Reporter
 ) -> tuple[Examples, Examples]:
-    """Return both sets with the labels of a configuration's file over their own.
+    """Return both sets with the labels of a configuration's file in place of their own.
 
-    Which examples are held out for testing was decided by the labels that the data came with: a correction
-    moves none from one part to the other.
+    The original labels decided which examples are held out for testing; a correction does not move examples
+    between the parts.
     """
     from noisylabels.data.corrections import LEFT_OUT, corrected, read_corrections, settled
 
@@ -73,9 +73,9 @@ def relabeled(
     new = corrected(train, labels), corrected(test, labels)
     out = sum(label == LEFT_OUT for label in labels.values())
     changed = sum(label not in (LEFT_OUT, known[name]) for name, label in labels.items())
-    parts = [f"{changed:,} labels changed", f"{len(labels) - changed - out:,} as they were"]
+    parts = [f"{changed:,} labels changed", f"{len(labels) - changed - out:,} unchanged"]
     parts += [f"{out:,} left out"] if out else []
-    parts += [f"{len(known) - len(labels):,} not named in it, and kept"] if len(known) > len(labels) else []
+    parts += [f"{len(known) - len(labels):,} not in it, and kept"] if len(known) > len(labels) else []
     for note in (*found.notes, ", ".join(parts)):
         reporter.note(f"{config.labels}: {note}")
     return new
@@ -93,31 +93,31 @@ def corrupt_set(
     download: bool = False,
     reporter: Reporter | None = None,
 ) -> tuple[Examples, NoisyLabels]:
-    """Make any noise on a set: draw its labels, leave examples out, put foreign images in.
+    """Return a set with any noise added: noisy labels, removed examples, foreign images.
 
     Args:
-        train: the set; its labels are the true ones. (Those of foreign images of an earlier noise are not.)
+        train: the set; its labels count as true (except those of foreign images that earlier noise added).
         noise: as for `corrupt`: "longtail:0.1 | openset:0.2@cifar100 | symmetric:0.4", or a matrix.
         seed: of the noise; see `corrupt`.
-        pairs: a confusion map of your own; see `corrupt`.
-        test: the test set, whose ids a file of labels may name beside.
-        data_root, bad_images, download: as for `load`, for the data set that foreign images come from.
-        reporter: told of the notes and the progress of its loading.
+        pairs: your own confusion map; see `corrupt`.
+        test: the test set, whose ids a file of labels may also contain.
+        data_root, bad_images, download: as for `load`, for the data set of the foreign images.
+        reporter: receives notes, and the progress of loading foreign images.
 
     Returns:
         The set to train on, and its labels: `fit(model, train, test, loss, labels=labels)`. It is `train`
-        itself unless the noise changes which examples or images there are. Foreign images are the training
-        images of their set, brought to the size and the colors of this one.
+        itself unless the noise removes examples or replaces images. Foreign images are the training images
+        of their set, converted to the size and the colors of this one.
 
     Raises:
-        InputError: as for `corrupt` and `load`; foreign images for a set that is not square, or from
-            the set itself; asymmetric noise without a named map where the classes are called 0, 1, 2, ...
+        InputError: as for `corrupt` and `load`; foreign images for a set that is not square, or from the set
+            itself; asymmetric noise without a named map for classes named 0, 1, 2, ...
 
     >>> import noisylabels as nl
     >>> train, _ = nl.load("digits")
     >>> train, labels = corrupt_set(train, "longtail:0.1 | instance:0.3", seed=1)
     >>> len(train), labels
-    (588, NoisyLabels('longtail:0.1 | instance:0.3', seed=1: 175 of 588 labels wrong (29.76 %), 10 classes))
+    (588, NoisyLabels('longtail:0.1 | instance:0.3', seed=1: 175 of 588 labels noisy (29.76 %), 10 classes))
     """
     from noisylabels.data.features import subset_of
     from noisylabels.data.images import ImageSet, replaced
@@ -129,11 +129,10 @@ def corrupt_set(
     if isinstance(spec, NoiseSpec) and spec.foreign:
         if not isinstance(train, ImageSet):
             raise InputError(
-                f"{spec} puts foreign images into the set, and {train.name} is a table of numbers; "
-                "leave out openset"
+                f"{spec} adds foreign images, and {train.name} is a table of numbers; leave out openset"
             )
         foreign = _foreign(train, spec.foreign, data_root, bad_images, download, reporter or Silent())
-    # Names that are numbers say nothing of what the classes are, unless the set is known to be of digits.
+    # Class names that are numbers carry no meaning, except for sets that are known to hold digits.
     numbered = train.class_names == tuple(str(k) for k in range(train.num_classes))
     notes: list[str] = []
     labels = corrupt(
@@ -159,7 +158,7 @@ def corrupt_set(
 
 
 NUMBERED = ("digits", "mnist")
-"""Data sets whose classes are digits, and called so."""
+"""Data sets whose classes are digits and named by them."""
 
 
 def _foreign(
@@ -170,14 +169,14 @@ def _foreign(
     download: bool,
     reporter: Reporter,
 ) -> ImageSet:
-    """Return the foreign images that a noise names, in the size and the colors of the set."""
+    """Return the foreign images of a noise spec, in the size and the colors of the set."""
     from noisylabels.data.catalog import load
     from noisylabels.data.images import ImageSet, like
 
     height, width = train.images.shape[2:]
     if height != width:
         raise InputError(
-            f"the images are {height}x{width}, and foreign images are brought to squares; load the set with "
+            f"the images are {height}x{width}, and foreign images need square ones; load the set with "
             "an image size (--image-size)"
         )
     foreign, _ = load(
@@ -189,22 +188,22 @@ def _foreign(
         download=download,
     )
     if not isinstance(foreign, ImageSet):
-        raise InputError(f"{source} is a table of numbers, and foreign images are to come from it")
+        raise InputError(f"{source} is a table of numbers, expected a data set of images for foreign images")
     if foreign.digest == train.digest:
-        raise InputError(f"the foreign images of {source} are those of the set itself; take another data set")
+        raise InputError(f"the foreign images of {source} are those of the set itself; use another data set")
     both = sorted({*foreign.class_names} & {*train.class_names})
     if both:
         reporter.note(
-            f"{foreign.name}, of which foreign images are taken, has classes called as here: "
+            f"{foreign.name}, the source of foreign images, shares class names with this set: "
             + ", ".join(both)
         )
     return like(foreign, train)
 
 
 def trained_on(config: RunConfig, train: Examples) -> np.ndarray | None:
-    """Return the positions of the training examples that a configuration trains on; None: of all.
+    """Return the positions of the training examples that a configuration trains on; None for all.
 
-    Noise is made on the whole set before, so that an example has the label that it has in a run on all.
+    Noise is added to the whole set first, so an example has the same label as in a run on all examples.
     """
     from noisylabels.data.split import class_share
 
@@ -216,7 +215,7 @@ def trained_on(config: RunConfig, train: Examples) -> np.ndarray | None:
 def corrupted(
     resolved: ResolvedRun, reporter: Reporter | None = None
 ) -> tuple[Examples, Examples, NoisyLabels]:
-    """Return the sets of a run, noise made on the first, and its labels."""
+    """Return the training set of a run with noise added, its test set, and the labels."""
     config = resolved.config
     train, test = load_sets(config, reporter)
     train, labels = corrupt_set(

@@ -1,4 +1,4 @@
-"""A snapshot of a run's folder, from which trackers keep their copies."""
+"""A snapshot of a run's folder, for trackers that copy it elsewhere."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from noisylabels.experiment.folder import RunResult, chosen_before, read_object
 from noisylabels.training.history import History
 
 MOST_RECALLS = 100
-"""Classes up to which the recall of each is tracked: thousands of curves would drown the others."""
+"""Most classes for which the recall of each is tracked: thousands of curves would hide the others."""
 
 
 @dataclass(frozen=True)
 class RunSnapshot:
-    """What a run's folder holds.
+    """The state of a run, read from its folder.
 
     Args:
         out: the folder.
-        settings: what the run is: its configuration without where and how it is carried out.
-        began: when, in seconds since 1970.
-        epochs: of each its number, the seconds at which it ended if nothing had stopped the run, and its
-            numbers by name.
+        settings: the configuration without the settings of where and how the run executes.
+        began: the start of the run, in seconds since 1970.
+        epochs: per epoch its number, its end in seconds since 1970 as if the run had never paused, and its
+            values by name.
         status: running, stopped, done or failed.
-        result: what came of it, as JSON; empty while it runs.
+        result: the result as JSON; empty while the run is unfinished.
     """
 
     out: Path
@@ -47,19 +47,19 @@ class RunSnapshot:
 
     @property
     def ended(self) -> bool:
-        """Whether there is nothing more to come."""
+        """Return whether the run is done or failed."""
         return self.status in ("done", "failed")
 
     @property
     def last(self) -> float:
-        """When its last epoch ended."""
+        """The end of its last epoch, in seconds since 1970."""
         return self.epochs[-1][1] if self.epochs else self.began
 
 
 def read_snapshot(
     out: Path, class_names: Sequence[str], status: str, result: RunResult | None = None
 ) -> RunSnapshot:
-    """Read the snapshot of the run in `out`."""
+    """Return the snapshot of the run in `out`."""
     path = out / "history.jsonl"
     rows = History.read(path).rows if path.exists() else []
     began = at = (out / "config.json").stat().st_mtime
@@ -80,7 +80,7 @@ def read_snapshot(
 
 
 def numbers(row: dict[str, Any], class_names: Sequence[str]) -> dict[str, float]:
-    """Return every number of a row of the history by name; of dead classes how many, of recall one a class.
+    """Return the numbers in a row of the history by name: the count of dead classes, one recall per class.
 
     >>> numbers({"epoch": 1, "memorized": None, "recall": [1.0, 0.5], "dead_classes": []}, ["cat", "dog"])
     {'recall/0_cat': 1.0, 'recall/1_dog': 0.5, 'dead_classes': 0.0}
@@ -93,7 +93,7 @@ def numbers(row: dict[str, Any], class_names: Sequence[str]) -> dict[str, float]
             if len(value) <= MOST_RECALLS:
                 width = len(str(len(value) - 1))
                 for k, (share, label) in enumerate(zip(value, class_names, strict=True)):
-                    # MLflow takes letters, digits and these; the number keeps apart what becomes alike
+                    # MLflow allows only these characters; the number keeps names distinct
                     word = re.sub(r"[^\w.-]", "_", label)[:100]
                     found[f"recall/{k:0{width}}_{word}"] = share
         elif name != "epoch" and value is not None:

@@ -1,1 +1,1 @@
-"""Training methods: what a step is, each in a file of its own."""
+"""Training methods, one per file: each defines a training step."""

@@ -1,4 +1,4 @@
-"""The training methods by name: a row for each."""
+"""The training methods by name, one row each."""
 
 from __future__ import annotations
 
@@ -11,6 +11,6 @@ from noisylabels.methods.standard import Standard
 from noisylabels.training.method import LossFunction, Method
 
 MakeMethod = Callable[[nn.Module, LossFunction], Method]
-"""From a model and a loss to a method."""
+"""A function from a model and a loss to a method."""
 
 METHODS: Registry[MakeMethod] = Registry("method", {"standard": Standard})

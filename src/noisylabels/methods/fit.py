@@ -1,4 +1,4 @@
-"""`fit`: train a model on labels that may be wrong."""
+"""`fit`: train a model on noisy labels."""
 
 from __future__ import annotations
 
@@ -38,46 +38,46 @@ def fit(
 
     Args:
         model: from images (B, C, H, W), normalized, to logits (B, K); from rows (B, D) of features.
-        train, test: the images, or features (`FeatureSet`). The test set is measured every epoch and selects
-            nothing; None for none.
+        train, test: images, or features (`FeatureSet`). The test set is evaluated every epoch and selects
+            nothing; None for no test set.
         loss: from logits (B, K) float32 and target (B,) int64 to a scalar mean: one of
             `noisylabels.loss`, ``nn.CrossEntropyLoss()``, or any function. Parameters of a loss that is a
             module are trained, at ``loss_lr`` and without weight decay; its buffers are in the checkpoint.
         method: a name of `methods.catalog.METHODS`, or a function from model and loss to a `Method`.
-        labels: the labels to train on and the true ones; without it the labels of `train`, whose
-            true labels are then unknown.
-        positions: (n,) int64 in rising order: the part of `train` to train on, whose pixels are not copied;
-            None for all of it. Images are normalized by the whole set.
-        weights: (N,), 0 or more, of each training example's loss in the standard method: a step descends the
-            mean of weight times loss. The loss must have a reduction, as `noisylabels.loss` and torch's
-            modules have. Measures are unweighted.
-        folder: where to keep history.jsonl and checkpoint.pt. The same call resumes from the checkpoint, and
-            a call with other settings, data, loss or method is refused.
-        callbacks: follow the run, add columns to its history, and may end it.
+        labels: the given and true labels of `train`; None uses the set's own labels as given, with unknown
+            true labels.
+        positions: (n,) int64, ascending: the part of `train` to train on, whose pixels are not copied; None
+            for all of it. Images are normalized by the statistics of the whole set.
+        weights: (N,), 0 or more: a weight per training example for the standard method, which then minimizes
+            the mean of weight times loss. The loss must have a `reduction`, like `noisylabels.loss` and
+            torch's modules. Metrics are unweighted.
+        folder: the folder of history.jsonl and checkpoint.pt. The same call resumes from the checkpoint; a
+            call with other settings, data, loss or method raises.
+        callbacks: objects that follow the run, add columns to its history, and may end it.
         settings: any field of `Settings`: ``epochs=30, lr=0.1, precision="bfloat16"``. Images are not
-            augmented unless ``augment="crop:4+flip"`` or the like is given. ``validation=0.1`` holds a tenth
-            of the training set out, measures it every epoch on its given labels, and so lets an epoch be
-            chosen afterwards (`History.chosen`); the model is the last epoch's all the same.
+            augmented unless `augment` is set, such as ``augment="crop:4+flip"``. ``validation=0.1`` holds out
+            a tenth of the training set and evaluates it every epoch on its given labels, to choose an epoch
+            afterwards (`History.chosen`); the model is still that of the last epoch.
 
     Raises:
-        InputError: an unknown setting, a value out of range, labels that do not fit the images, a
+        InputError: an unknown setting, a value out of range, labels that do not match the images, a
             validation split without examples, a checkpoint that is damaged or of another run, a model that
-            does not take the images or does not give K logits for each.
+            does not accept the images or does not return K logits for each.
         TrainingDiverged: the loss or the logits were not finite.
-        Interrupted: a callback asked to pause; the checkpoint is written.
+        Interrupted: a callback paused the run; the checkpoint is written.
     """
     if not callable(loss):
         raise InputError(f"the loss is {loss!r}, expected a function or a module, such as nl.loss('nce+mae')")
     if (reduction := getattr(loss, "reduction", "mean")) != "mean":
-        raise InputError(
-            f"the loss has reduction {reduction!r}, expected 'mean': a step and a history need it"
-        )
+        raise InputError(f"the loss has reduction {reduction!r}, expected 'mean', a scalar loss per step")
     make = METHODS[method] if isinstance(method, str) else method
     if weights is not None and make is not Standard:
-        raise InputError("weights belong to the standard method; leave out weights or method")
-    made = Standard(model, loss, weights) if make is Standard else make(model, loss)
+        raise InputError(
+            "weights are given, and only the standard method uses them; leave out weights or method"
+        )
+    chosen = Standard(model, loss, weights) if make is Standard else make(model, loss)
     return train_method(
-        made,
+        chosen,
         train,
         test,
         labels=labels,

@@ -1,4 +1,4 @@
-"""Standard training: one network descends the loss of the given labels."""
+"""Standard training: one network minimizes the loss on the given labels."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from noisylabels.training.method import LossFunction, Method, Setup
 
 
 class Standard(Method):
-    """Descend the mean loss of a batch, ``mean_i w_i l(z_i, y_i)``, with weights w_i = 1 unless given.
+    """Minimizes the mean loss of a batch, ``mean_i w_i l(z_i, y_i)``, with weights w_i = 1 unless given.
 
     Args:
         model: from inputs to logits (B, K).
         loss: from logits and target to a scalar mean.
-        weights: (N,), 0 or more, of each training example's loss. The loss must have a reduction, as those of
-            `noisylabels.loss` and torch's modules have.
+        weights: (N,), 0 or more, one per training example. The loss must have a `reduction`, like those of
+            `noisylabels.loss` and torch's modules.
 
     Raises:
         InputError: weights that are negative or not finite, or a loss without a reduction to set.
@@ -39,13 +39,13 @@ class Standard(Method):
         self._per_example = (per_example,)  # a tuple hides it from state_dict: its state is that of `loss`
 
     def prepare(self, setup: Setup) -> None:
-        """Check that there is one weight per example."""
+        """Move the weights to the device, after checking that their number is that of the examples."""
         if self.weights is None:
             return
         if len(self.weights) != setup.num_examples:
             raise InputError(
-                f"weights of shape {tuple(self.weights.shape)} for {setup.num_examples} examples, "
-                "expected a finite number of 0 or more for each"
+                f"weights have shape {tuple(self.weights.shape)} for {setup.num_examples} examples, "
+                "expected one finite number of 0 or more per example"
             )
         self.weights = self.weights.to(setup.device)
 
@@ -59,7 +59,7 @@ class Standard(Method):
         return value, logits
 
     def identity(self) -> dict[str, str]:
-        """Return the name, and a digest of the weights if there are any."""
+        """Return the method's name, and a digest of the weights if they are given."""
         if self.weights is None:
             return super().identity()
         digest = hashlib.sha256(self.weights.cpu().numpy().tobytes()).hexdigest()
@@ -67,15 +67,15 @@ class Standard(Method):
 
 
 def _checked_weights(weights: Tensor, loss: LossFunction) -> Tensor:
-    """Return the weights as (N,) float32."""
+    """Return the weights as (N,) float32, checked."""
     if not hasattr(loss, "reduction"):
         raise InputError(
-            "weights need the loss of each example, and this one has no reduction to set to 'none'; "
+            "weights need a loss per example, and this loss has no reduction to set to 'none'; "
             "use one of nl.loss or a module such as nn.CrossEntropyLoss()"
         )
     weights = torch.as_tensor(weights, dtype=torch.float32)
     if weights.ndim != 1 or not bool(((weights >= 0) & weights.isfinite()).all()):
         raise InputError(
-            f"weights of shape {tuple(weights.shape)}, expected one finite number of 0 or more per example"
+            f"weights have shape {tuple(weights.shape)}, expected one finite number of 0 or more per example"
         )
     return weights

@@ -1,4 +1,4 @@
-"""Label noise: transition matrices, the kinds of noise by name, drawing it, and its record."""
+"""Label noise: noise models by name, transition matrices, sampling of noisy labels, and estimation."""
 
 from noisylabels.noise.catalog import KINDS, Convention, NoiseKind
 from noisylabels.noise.confusion_maps import MAPS, ConfusionMap

@@ -1,8 +1,8 @@
-"""The kinds of label noise: one row each, and the conventions in which codes apply them.
+"""The supported noise models, one row each, with the conventions under which published code applies them.
 
-A row says everything that the rest of the project knows about a kind: how it is written, what it
-means, where it comes from, and how it is drawn. The same rate means different labels under different
-conventions of the literature, so a convention is part of the name of the noise and of its record.
+A row holds everything that the rest of the project knows about a noise model: its syntax, its equation, its
+source, and how it is sampled. The same rate means different labels under different conventions of the
+literature, so the convention is part of the noise's name and of its record.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ from noisylabels.noise.transition import (
 
 @dataclass(frozen=True)
 class Convention:
-    """One way in which a kind of noise is applied.
+    """One convention for applying a noise model.
 
     Args:
-        title: one line for people.
+        title: one line for users.
         source: authors, year, and where.
-        act: what it does.
+        transform: how labels are changed.
     """
 
     title: str
@@ -49,21 +49,21 @@ class Convention:
 
 @dataclass(frozen=True)
 class NoiseKind:
-    """One kind of noise, as ``noisylabels list noise`` shows it.
+    """One noise model, as ``noisylabels list noise`` shows it.
 
     Args:
-        form: how it is written.
-        title: one line for people.
-        equation: its transition matrix, or what else defines it.
-        default: the convention that is meant when none is named.
+        form: its syntax.
+        title: one line for users.
+        equation: its transition matrix, or whatever else defines it.
+        default: the convention used when none is named.
         conventions: the others, by the word after the @.
-        takes: what stands after the colon: "rate", in [0, 1]; "ratio", in (0, 1]; "file"; "nothing".
-        takes_map: whether a confusion map belongs to it.
-        word: what a free word after the @ names, such as "COLUMN"; empty if there is none.
-        word_needed: whether the word must be there.
-        spell: gives the canonical form of that word.
-        needs: what it needs beside labels: "images", "foreign images"; empty for nothing.
-        first: whether no noise may stand before it, because it would be lost.
+        takes: the value after the colon: "rate", in [0, 1]; "ratio", in (0, 1]; "file"; "nothing".
+        takes_map: whether it uses a confusion map.
+        word: what a free word after the @ names, such as "COLUMN"; empty if none is allowed.
+        word_needed: whether the word is required.
+        spell: returns the canonical form of that word.
+        needs: what it needs besides labels: "images", "foreign images"; empty for nothing.
+        first: whether it must be the first stage that changes labels, because it replaces all of them.
     """
 
     form: str
@@ -91,9 +91,9 @@ KINDS.add(
     "none",
     NoiseKind(
         form="none",
-        title="the labels as they are",
+        title="no noise: the labels stay as they are",
         equation="T = I",
-        default=Convention(title="nothing is flipped", source="", transform=Flip(lambda K, rate, pairs: ())),
+        default=Convention(title="no label flips", source="", transform=Flip(lambda K, rate, pairs: ())),
         takes="nothing",
     ),
 )
@@ -103,24 +103,24 @@ KINDS.add(
     "symmetric",
     NoiseKind(
         form="symmetric:RATE[@exact|@uniform]",
-        title="each label flips with probability η, to any other class alike",
+        title="each label flips with probability η, uniformly to the other classes",
         equation="T[i, i] = 1 - η, T[i, j] = η / (K - 1)",
         default=Convention(
-            title="each example by itself, always to another class: η is the share of wrong labels",
-            source="the study, section 3.1; Ghosh et al. 2017",
+            title="independent per example, always to another class: η is the noise rate",
+            source="the paper, section 3.1; Ghosh et al. 2017",
             transform=_symmetric,
         ),
         conventions={
-            # Their count is int(int(η N) / K) for every class; ours is floor(η n) of a class of n, the
-            # same where classes are of one size, and defined where they are not. Where 0.29 * 100
-            # comes out as 28.999999999999996 they flip 28 and we 29.
+            # Their count is int(int(η N) / K) for every class; ours is floor(η n) for a class of n examples:
+            # equal for classes of equal size, and defined for others. Where 0.29 * 100 evaluates to
+            # 28.999999999999996, they flip 28 and we flip 29.
             "exact": Convention(
-                title="an exact share of each class, floor(η n) of n, always to another class",
+                title="exactly floor(η n) of the n labels of each class flip, always to another class",
                 source="Ma et al. 2020, dataset.py",
                 transform=Flip(_symmetric.matrices, exact=True),
             ),
             "uniform": Convention(
-                title="the new label is drawn from all K classes: η (K - 1) / K of the labels are wrong",
+                title="labels are redrawn from all K classes: the noise rate is η (K - 1) / K",
                 source="Li et al. 2020 (DivideMix), dataloader_cifar.py",
                 transform=Flip(lambda K, rate, pairs: (uniform_rows(K, rate),)),
             ),
@@ -132,17 +132,17 @@ KINDS.add(
     "asymmetric",
     NoiseKind(
         form="asymmetric:RATE[@MAP,sequential]",
-        title="some classes are taken for one similar class, with probability η",
+        title="labels of some classes flip to one similar class, with probability η",
         equation="T[i, i] = 1 - η, T[i, map(i)] = η for the classes of the map",
         default=Convention(
-            title="each example by itself, all pairs at once",
-            source="the study, section 3.1 and appendix A.2; Patrini et al. 2017",
+            title="independent per example, all pairs at once",
+            source="the paper, section 3.1 and appendix A.2; Patrini et al. 2017",
             transform=Flip(lambda K, rate, pairs: (asymmetric_rows(K, rate, pairs),)),
         ),
         conventions={
             "sequential": Convention(
-                title="pair after pair, an exact share of the labels that the last pair left: "
-                "flipped cats can flip back as dogs",
+                title="one pair after the other, each an exact share of the labels left by the one before: "
+                "cats flipped to dog can flip back",
                 source="Ma et al. 2020, dataset.py",
                 transform=Flip(sequential_steps, exact=True),
             ),
@@ -155,10 +155,10 @@ KINDS.add(
     "pairflip",
     NoiseKind(
         form="pairflip:RATE",
-        title="each class is taken for the next, with probability η",
+        title="labels flip to the next class, with probability η",
         equation="T[i, i] = 1 - η, T[i, (i + 1) mod K] = η",
         default=Convention(
-            title="each example by itself",
+            title="independent per example",
             source="Han et al. 2018 (Co-teaching), section 4",
             transform=Flip(lambda K, rate, pairs: (pairflip_rows(K, rate),)),
         ),
@@ -169,10 +169,10 @@ KINDS.add(
     "matrix",
     NoiseKind(
         form="matrix:FILE",
-        title="a transition matrix of your own, from a .csv, .tsv or .npy file",
+        title="your own transition matrix, from a .csv, .tsv or .npy file",
         equation="T[true, given] as in the file, rows sum to 1",
         default=Convention(
-            title="each example by itself",
+            title="independent per example",
             source="Patrini et al. 2017",
             transform=LoadMatrix(label_sources.transition_from),
         ),
@@ -184,17 +184,17 @@ KINDS.add(
     "instance",
     NoiseKind(
         form="instance:RATE[@parts]",
-        title="each image flips with a probability of its own, to a class that its pixels choose",
+        title="each image has its own flip probability, and its pixels choose the class",
         equation="q_n ~ N(η, 0.1²) cut to [0, 1], P(j | x_n, y) = q_n softmax_(j≠y)(x_n W_y)_j",
         default=Convention(
-            title="as the authors draw it, on standardized pixels",
+            title="the authors' generator, on standardized pixels",
             source="Xia et al. 2020, part-dependent label noise, tools.py",
             transform=FlipPerExample(part_dependent),
         ),
         conventions={
             "parts": Convention(
-                title="the paper's picture drawn forward: ten parts by NMF, each with a matrix of its own",
-                source="Xia et al. 2020, section 3, read as a generator",
+                title="their model as a generator: ten parts by NMF, each with its own transition matrix",
+                source="after Xia et al. 2020, section 3",
                 transform=FlipPerExample(partial(part_dependent, parts=10)),
             ),
         },
@@ -206,10 +206,10 @@ KINDS.add(
     "projection",
     NoiseKind(
         form="projection:RATE",
-        title="an image flips to the next class the more, the nearer it is to it in a random projection",
+        title="images near the boundary to the next class, in a random projection, flip most often",
         equation="P(s_n | x_n, y) = σ((b - m_n) / t), m_n the distance from the boundary, of mean η",
         default=Convention(
-            title="each example by itself",
+            title="independent per example",
             source="after Menon et al. 2018 and Zhang et al. 2021 (PMD)",
             transform=FlipPerExample(feature_projection),
         ),
@@ -221,8 +221,8 @@ KINDS.add(
     "human",
     NoiseKind(
         form="human:FILE[@COLUMN]",
-        title="people's labels of CIFAR-10 or CIFAR-100, from the authors' files or Parquet",
-        equation="none: they are what people said",
+        title="human annotations of CIFAR-10 or CIFAR-100, from the authors' files or Parquet",
+        equation="none: annotators' own labels",
         default=Convention(
             title="columns aggre, worse, random1, random2, random3; fine, coarse",
             source="Wei et al. 2022 (CIFAR-N)",
@@ -239,11 +239,11 @@ KINDS.add(
     "labels",
     NoiseKind(
         form="labels:FILE",
-        title="labels from a file (CSV, Parquet, NumPy, JSON, text), or those that an earlier noise saved",
-        equation="none: they are what the file says",
+        title="labels from a file (CSV, Parquet, NumPy, JSON, text), or saved by an earlier --out",
+        equation="none: the labels in the file",
         default=Convention(
-            title="the labels of the set are taken to be true, unless the file has true ones",
-            source="yours",
+            title="the labels of the set count as true, unless the file has true labels",
+            source="your own",
             transform=ReadLabels(label_sources.labels_from),
         ),
         takes="file",
@@ -255,16 +255,16 @@ KINDS.add(
     "openset",
     NoiseKind(
         form="openset:RATE@DATA[,exact]",
-        title="images of another data set take the place of some, whose labels stay",
-        equation="each image is foreign with probability η; a foreign image has no true class",
+        title="images of another data set replace some images, whose labels stay",
+        equation="each image is replaced with probability η; a foreign image has no true class",
         default=Convention(
-            title="each example by itself",
+            title="independent per example",
             source="Wang et al. 2018 (open-set noisy labels)",
             transform=ReplaceImages(),
         ),
         conventions={
             "exact": Convention(
-                title="an exact share of each class, floor(η n) of n",
+                title="exactly floor(η n) of the n images of each class",
                 source="Wang et al. 2018, section 4",
                 transform=ReplaceImages(exact=True),
             ),
@@ -280,16 +280,16 @@ KINDS.add(
     "longtail",
     NoiseKind(
         form="longtail:RATIO[@step]",
-        title="fewer examples of every next class, down to a share r of the first; no label changes",
+        title="class sizes decrease from the first to a share r of it; no label changes",
         equation="n_k = floor(n_max r^(k / (K - 1)))",
         default=Convention(
-            title="sizes fall exponentially",
+            title="sizes decrease exponentially",
             source="Cui et al. 2019; Cao et al. 2019 (LDAM)",
             transform=Subset(imbalance.long_tail),
         ),
         conventions={
             "step": Convention(
-                title="the second half of the classes keeps the share r",
+                title="the second half of the classes shrinks to the share r",
                 source="Buda et al. 2018; Cao et al. 2019 (LDAM)",
                 transform=Subset(imbalance.step),
             ),

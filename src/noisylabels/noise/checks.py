@@ -1,4 +1,4 @@
-"""Checks of the three things that every function of this room takes: classes, labels and pairs."""
+"""Validation of arguments shared by the functions of `noise`: classes, labels, pairs, probabilities."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ import numpy as np
 
 from noisylabels.core.checks import InputError
 
-# More classes than any data set has: a larger number means that something else, such as row
-# numbers, was handed in as labels, and would end in a MemoryError.
 MAX_CLASSES = 1_000_000
+"""More classes than any data set has: a larger number means that something else, such as row numbers, was
+passed as labels, and would end in a MemoryError."""
 
 SUM_TOLERANCE = 1e-2
-"""How far from 1 a row of probabilities may sum: those of bfloat16 are off by some thousandths."""
+"""Tolerance for the sum of a row of probabilities: in bfloat16 it is off by some thousandths."""
 
-# Which class is given for which, (true, given), in the order in which `@sequential` takes them.
 Pairs = tuple[tuple[int, int], ...]
+"""Class numbers (true, given), in the order in which `@sequential` applies them."""
 
 
 def check_num_classes(num_classes: int, *, least: int = 1) -> int:
-    """Return `num_classes` as an int if it is an integer between `least` and a million, else raise."""
+    """Return `num_classes` as an int; raise an `InputError` unless it is from `least` to a million."""
     if not _is_integer(num_classes) or not least <= num_classes <= MAX_CLASSES:
         raise InputError(
             f"num_classes is {num_classes!r}, expected an integer from {least} to {MAX_CLASSES:,}"
@@ -30,12 +30,12 @@ def check_num_classes(num_classes: int, *, least: int = 1) -> int:
 
 
 def check_labels(labels: object, num_classes: int | None = None, what: str = "labels") -> np.ndarray:
-    """Return class numbers as a new int64 array, whatever they came in.
+    """Return class numbers as a new int64 array.
 
     Args:
         labels: (N,) integers, N >= 1: a list, a NumPy array or a torch tensor on any device.
-        num_classes: K; every label lies in [0, K). None: any label of 0 or more will do.
-        what: what the labels are called in an error.
+        num_classes: K; every label must be in [0, K). None: any label of 0 or more.
+        what: the name of the labels in an error.
 
     Returns:
         (N,) int64, never a view of `labels`.
@@ -49,7 +49,9 @@ def check_labels(labels: object, num_classes: int | None = None, what: str = "la
     """
     array = _as_array(labels, what)
     if array.ndim != 1:
-        raise InputError(f"{what} have shape {array.shape}, expected one class number an example, shape (N,)")
+        raise InputError(
+            f"{what} have shape {array.shape}, expected one class number per example, shape (N,)"
+        )
     if not array.size:
         raise InputError(f"{what} are empty, expected at least one class number")
     limit = MAX_CLASSES if num_classes is None else num_classes
@@ -57,8 +59,8 @@ def check_labels(labels: object, num_classes: int | None = None, what: str = "la
     if array.dtype.kind in "iu":
         bad = (array < 0) | (array >= limit)
     else:
-        # Whole numbers stored as floats are refused too, for floats are how a missing label (NaN) or
-        # a score gets into a column of labels; but a value that is no class number is named first.
+        # Whole numbers stored as floats are rejected too, because floats let a missing label (NaN) or a
+        # score into a column of labels; a value that is no class number is reported first.
         values = array.tolist()
         bad = np.array([not _is_whole(value) or not 0 <= value < limit for value in values])
         if not bad.any():
@@ -73,25 +75,25 @@ def check_labels(labels: object, num_classes: int | None = None, what: str = "la
 
 
 def check_index(index: object, count: int) -> np.ndarray:
-    """Return the places in a set of `count` of its examples as a new (count,) int64 array.
+    """Return the positions of `count` examples in a set as a new (count,) int64 array.
 
     Raises:
-        InputError: they are not so many whole numbers of 0 or more in ascending order.
+        InputError: they are not `count` integers of 0 or more in ascending order.
     """
     try:
-        places = np.array(index, dtype=np.int64)
+        positions = np.array(index, dtype=np.int64)
     except (TypeError, ValueError):
-        raise InputError("index is not a list of places, whole numbers") from None
-    if places.shape != (count,) or (count and places[0] < 0) or (np.diff(places) <= 0).any():
-        raise InputError(f"index is not {count} places in ascending order")
-    return places
+        raise InputError("index is not a list of positions, expected integers") from None
+    if positions.shape != (count,) or (count and positions[0] < 0) or (np.diff(positions) <= 0).any():
+        raise InputError(f"index is not {count} positions in ascending order")
+    return positions
 
 
 def check_pairs(pairs: Mapping[int, int] | Iterable[tuple[int, int]], num_classes: int) -> Pairs:
-    """Return (true, given) pairs as a tuple of ints, in their order.
+    """Return (true, given) pairs as tuples of ints, in their order.
 
     Raises:
-        InputError: there is none, one is not two different classes, or a true class comes twice.
+        InputError: no pair, a pair that is not two different classes, or a true class that occurs twice.
 
     >>> check_pairs({3: 5, 5: 3}, num_classes=10)
     ((3, 5), (5, 3))
@@ -100,7 +102,7 @@ def check_pairs(pairs: Mapping[int, int] | Iterable[tuple[int, int]], num_classe
         items = [(true, given) for true, given in (pairs.items() if isinstance(pairs, Mapping) else pairs)]
     except (TypeError, ValueError):
         raise InputError(
-            f"pairs are {pairs!r}, expected true class: given class, as {{3: 5, 5: 3}}"
+            f"pairs are {pairs!r}, expected true class: given class, such as {{3: 5, 5: 3}}"
         ) from None
     if not items:
         raise InputError(
@@ -110,43 +112,49 @@ def check_pairs(pairs: Mapping[int, int] | Iterable[tuple[int, int]], num_classe
     for true, given in items:
         if not all(_is_integer(c) and 0 <= c < num_classes for c in (true, given)):
             raise InputError(
-                f"the pair {true!r}: {given!r} is not two class numbers from 0 to {num_classes - 1}"
+                f"the pair {true!r}: {given!r} is not two class numbers, expected 0 to {num_classes - 1}"
             )
         if true == given:
-            raise InputError(f"the pair {true}: {given} keeps its class; leave it out or name another class")
+            raise InputError(
+                f"the pair {true}: {given} maps a class to itself; leave it out or name another class"
+            )
         if true in seen:
-            raise InputError(f"class {true} comes twice in the pairs; each class goes to one other class")
+            raise InputError(
+                f"class {true} occurs twice in the pairs, expected one given class for each true class"
+            )
         seen.add(int(true))
     return tuple((int(true), int(given)) for true, given in items)
 
 
 def check_class_names(class_names: Sequence[str]) -> tuple[str, ...]:
-    """Return the names as a tuple of strings; a lone string is an error, for it is a sequence too."""
+    """Return the names as a tuple of strings; raise an `InputError` for a single string."""
     if isinstance(class_names, str):
-        raise InputError(f"class_names is the text {class_names!r}, expected a list with one name a class")
+        raise InputError(f"class_names is the text {class_names!r}, expected a list with one name per class")
     return tuple(str(name) for name in class_names)
 
 
 def check_labels_probs(labels: object, probs: object) -> tuple[np.ndarray, np.ndarray]:
-    """Return probabilities, (N, K) float64 whose rows sum to 1, and labels, (N,) int64.
+    """Return checked probabilities, (N, K) float64 with rows that sum to 1, and labels, (N,) int64.
 
     Raises:
-        InputError: what is handed in is something else; the message names the first row that is.
+        InputError: values of another form; the message names the first such row.
     """
     p = check_probs(probs, "probs")
     given = check_labels(labels, p.shape[1])
     if len(given) != len(p):
-        raise InputError(f"there are {len(given)} labels and {len(p)} rows of probs; give each label its row")
+        raise InputError(
+            f"there are {len(given)} labels and {len(p)} rows of probs, expected one row per label"
+        )
     return p, given
 
 
 def check_probs(values: object, what: str) -> np.ndarray:
-    """Return class probabilities, (N, K) float64, each row divided by its sum; `what` is for an error."""
+    """Return class probabilities, (N, K) float64, rows divided by their sum; `what` names them in errors."""
     p = numbers(values, what, "(N, K)")
     if p.ndim != 2 or p.shape[1] < 2:
-        raise InputError(f"{what} have shape {p.shape}, expected (N, K): a column a class, 2 or more")
+        raise InputError(f"{what} have shape {p.shape}, expected (N, K): one column per class, 2 or more")
     if len(p) == 0:
-        raise InputError(f"{what} have no row, expected one for each label")
+        raise InputError(f"{what} have no rows, expected one per label")
     sums = p.sum(axis=1)
     bad = ~((p >= 0).all(axis=1) & (abs(sums - 1) <= SUM_TOLERANCE))  # NaN is neither
     if bad.any():
@@ -159,24 +167,25 @@ def check_probs(values: object, what: str) -> np.ndarray:
 
 
 def numbers(values: Any, what: str, shape: str, kind: type = np.float64) -> np.ndarray:
-    """Return numbers as an array; of a torch tensor, told apart without importing torch, too."""
-    if hasattr(values, "detach"):  # NumPy has no bfloat16
+    """Return numbers, of a torch tensor too, as an array; `what` and `shape` describe them in errors."""
+    if hasattr(values, "detach"):  # a torch tensor, recognized without importing torch
+        # NumPy has no bfloat16
         values = values.detach().cpu()
         values = values.float() if kind is np.float32 else values.double()
     try:
         return np.asarray(values, dtype=kind)
     except (TypeError, ValueError):
-        raise InputError(f"{what} are no array of numbers, expected shape {shape}") from None
+        raise InputError(f"{what} are not an array of numbers, expected shape {shape}") from None
 
 
 def _as_array(labels: Any, what: str) -> np.ndarray:
-    if hasattr(labels, "detach"):  # a torch tensor, told apart without importing torch
+    if hasattr(labels, "detach"):  # a torch tensor, recognized without importing torch
         labels = labels.detach().cpu()
         labels = labels.double() if labels.is_floating_point() else labels  # NumPy has no bfloat16
     try:
         return np.asarray(labels)
     except ValueError:  # lists of different lengths
-        raise InputError(f"{what} are nested lists, expected one class number an example") from None
+        raise InputError(f"{what} are nested lists, expected one class number per example") from None
 
 
 def _is_integer(value: object) -> bool:

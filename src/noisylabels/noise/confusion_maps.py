@@ -1,7 +1,7 @@
-"""Confusion maps for asymmetric noise: which class is taken for which, in class names.
+"""Confusion maps for asymmetric noise: pairs of confused classes, by class name.
 
-A map is found by names, not by numbers: the folder of images whose classes are sorted by the alphabet
-gets the same confusions as the data set that the map was written for.
+A map is matched by names, not by numbers: a folder of images with alphabetically sorted classes gets the same
+confusions as the data set that the map was written for.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ class ConfusionMap:
     """One named confusion map.
 
     Args:
-        title: what it confuses, for people.
-        class_names: all classes of the data set that it was written for, in that data set's order;
-            they give the numbers where labels come without names.
-        pairs: (true, given) class names, in the order in which `@sequential` takes them.
+        title: one line for users.
+        class_names: all classes of the data set that it was written for, in that data set's order, which
+            numbers the classes of labels without class names.
+        pairs: (true, given) class names, in the order in which `@sequential` applies them.
         source: authors, year, and where.
-        automatic: whether it is taken where the classes fit and no map is named.
+        automatic: whether it is used where the classes match and no map is named.
     """
 
     title: str
@@ -35,25 +35,25 @@ class ConfusionMap:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The classes that take part, each once."""
+        """The classes of the pairs, each once."""
         return tuple(dict.fromkeys(name for pair in self.pairs for name in pair))
 
     def missing(self, class_names: Sequence[str]) -> list[str]:
-        """Return the classes that take part and are not among `class_names`."""
+        """Return the classes of the pairs that are not among `class_names`."""
         present = {_fold(name) for name in class_names}
         return [name for name in self.names if _fold(name) not in present]
 
     def fits(self, class_names: Sequence[str]) -> bool:
-        """Return whether the map may be taken for such classes without being named.
+        """Return whether the map applies to such classes without being named.
 
-        Classes that are called by numbers are called so by many sets: then the count must be the same too.
+        Many sets name their classes by numbers, so for such names the number of classes must match too.
         """
         numbered = all(name.isdecimal() for name in self.names)
         same = not numbered or len(class_names) == len(self.class_names)
         return self.automatic and same and not self.missing(class_names)
 
     def numbers(self, class_names: Sequence[str]) -> Pairs:
-        """Return the pairs as class numbers; every class that takes part is among `class_names`, once.
+        """Return the pairs as class numbers; each class of the pairs must be in `class_names` exactly once.
 
         >>> MAPS["cifar10"].numbers(MAPS["cifar10"].class_names)
         ((9, 1), (2, 0), (3, 5), (5, 3), (4, 7))
@@ -61,7 +61,7 @@ class ConfusionMap:
         folded = [_fold(name) for name in class_names]
         for name in self.names:
             if (times := folded.count(_fold(name))) != 1:
-                raise InputError(f"the class name {name!r} comes {times} times, expected once")
+                raise InputError(f"the class name {name!r} occurs {times} times, expected once")
         return tuple((folded.index(_fold(true)), folded.index(_fold(given))) for true, given in self.pairs)
 
 
@@ -70,7 +70,7 @@ MAPS: Registry[ConfusionMap] = Registry("confusion map")
 MAPS.add(
     "cifar10",
     ConfusionMap(
-        title="similar things of CIFAR-10",
+        title="similar classes of CIFAR-10",
         class_names=(
             "airplane",
             "automobile",
@@ -83,7 +83,7 @@ MAPS.add(
             "ship",
             "truck",
         ),
-        # the order of dataset.py of Ma et al. 2020; Patrini's does not matter, a matrix has none
+        # the order of dataset.py of Ma et al. 2020; for Patrini's transition matrix the order does not matter
         pairs=(
             ("truck", "automobile"),
             ("bird", "airplane"),
@@ -91,7 +91,7 @@ MAPS.add(
             ("dog", "cat"),
             ("deer", "horse"),
         ),
-        source="the study, appendix A.2; Patrini et al. 2017, section 4",
+        source="the paper, appendix A.2; Patrini et al. 2017, section 4",
     ),
 )
 
@@ -154,11 +154,11 @@ _CIFAR100 = (
     "bicycle bus motorcycle pickup_truck train",
     "lawn_mower rocket streetcar tank tractor",
 )
-"""The fine classes of each superclass of CIFAR-100, by number, which is by the alphabet."""
+"""The fine classes of each superclass of CIFAR-100, in the (alphabetical) order of the superclasses."""
 
 
 def _rings(groups: Iterable[Sequence[str]]) -> tuple[tuple[str, str], ...]:
-    """Return pairs in which each class goes to the next of its group and the last to the first."""
+    """Return pairs that map each class to the next of its group and the last to the first."""
     return tuple(
         (name, group[(place + 1) % len(group)]) for group in groups for place, name in enumerate(group)
     )
@@ -179,31 +179,31 @@ MAPS.add(
 MAPS.add(
     "cifar100-blocks",
     ConfusionMap(
-        title="each class of CIFAR-100 to the next within five consecutive numbers, which are no superclass",
+        title="each class of CIFAR-100 to the next of five consecutive numbers, which are not superclasses",
         class_names=_FINE,
         pairs=_rings(_FINE[start : start + 5] for start in range(0, 100, 5)),
         source="cifar100Nosiy in dataset.py of Ma et al. 2020, and with it most published tables",
-        automatic=False,  # what the papers say is the superclasses
+        automatic=False,  # the papers describe superclasses
     ),
 )
 
 ALIASES = {"mnist": "digits"}
 """Other names of maps."""
 
-_HOW = "give your own as pairs={3: 5, 5: 3}, or in the noise as @3to5,5to3"
+_HOW = "give your own as pairs={3: 5, 5: 3}, or in the noise spec as @3to5,5to3"
 
 
 def resolve(name: str | None, class_names: Sequence[str] | None, num_classes: int) -> tuple[str, Pairs]:
-    """Find a confusion map for some data and return its name and its pairs in the data's class numbers.
+    """Return the name of the confusion map for a data set, and its pairs in the data set's class numbers.
 
     Args:
-        name: the map that is asked for; None: the one whose classes the data have.
-        class_names: the data's K class names, in any order and case; None: they are not known, and
-            the order of the map's own data set is taken.
+        name: the map; None: the one that matches the class names.
+        class_names: the data's K class names, in any order and case; None if unknown, which assumes the
+            class order of the map's own data set.
         num_classes: K.
 
     Raises:
-        InputError: the data's classes are not the map's, or no map or more than one fits.
+        InputError: the data lack classes of the map, or no map or more than one matches.
 
     >>> resolve(None, ["Cat", "Dog", "Deer", "Horse", "Bird", "Airplane", "Truck", "Automobile"], 8)
     ('cifar10', ((6, 7), (4, 5), (0, 1), (1, 0), (2, 3)))
@@ -212,14 +212,14 @@ def resolve(name: str | None, class_names: Sequence[str] | None, num_classes: in
     if class_names is None:
         if name is None:
             raise InputError(
-                f"asymmetric noise needs a confusion map, and labels without class names find none; "
+                f"asymmetric noise needs a confusion map, and labels without class names match none; "
                 f"name one as @{next(iter(MAPS))} (known: {known}) or {_HOW}"
             )
         own = MAPS[name].class_names
         if len(own) != num_classes:
             raise InputError(
-                f"the confusion map {name!r} was written for {len(own)} classes and num_classes is "
-                f"{num_classes}; pass num_classes={len(own)} if the labels are its data set's, or class_names"
+                f"the confusion map {name!r} is for {len(own)} classes and num_classes is {num_classes}; "
+                f"pass num_classes={len(own)} if the labels are those of its data set, or pass class_names"
             )
         return name, MAPS[name].numbers(own)
     if name is None:
@@ -227,14 +227,14 @@ def resolve(name: str | None, class_names: Sequence[str] | None, num_classes: in
         if len(fits) != 1:
             found = f"more than one ({', '.join(fits)})" if fits else "none"
             raise InputError(
-                f"asymmetric noise needs a confusion map, and {found} fits the classes "
+                f"asymmetric noise needs a confusion map, and {found} matches the classes "
                 f"{_shortened(class_names)}; known: {known}; {_HOW}"
             )
         name = fits[0]
     lacking = MAPS[name].missing(class_names)
     if lacking:
         raise InputError(
-            f"the confusion map {name!r} needs the classes {', '.join(lacking)}, which are not among "
+            f"the confusion map {name!r} needs the classes {', '.join(lacking)}, missing from "
             f"{_shortened(class_names)}; known: {known}; {_HOW}"
         )
     return name, MAPS[name].numbers(class_names)

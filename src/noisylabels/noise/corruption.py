@@ -1,4 +1,4 @@
-"""From clean labels and the text of a noise to noisy labels."""
+"""Corrupt clean labels by a noise spec."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from noisylabels.noise.transforms import NoiseContext, NoiseState, flipped
 from noisylabels.noise.transition import chain, check_transition, matrix
 
 MOST_EXPECTED = 1000
-"""With more classes than this, a matrix that the spec's text does not give is not kept."""
+"""Most classes for which the expected matrix is stored where the spec does not define it."""
 
 
 def corrupt(
@@ -34,47 +34,46 @@ def corrupt(
     others: Collection[str] = (),
     notes: MutableSequence[str] | None = None,
 ) -> NoisyLabels:
-    """Corrupt labels as a spec says, and keep the record of it.
+    """Return labels corrupted by a noise spec, with a record of the corruption.
 
     P(given = j | true = i) = T[i, j], T the matrix of the spec
 
     Args:
         labels: (N,) integers in [0, K), N >= 1: list, NumPy array or torch tensor. They are copied.
         spec: such as "none", "symmetric:0.4", "symmetric:0.4@exact", "asymmetric:0.4@cifar10",
-            "human:CIFAR-10_human.pt@worse", or several, one after the other:
-            "longtail:0.1 | symmetric:0.4"; all kinds and conventions are in `noise.catalog.KINDS`. Or a
-            transition matrix, (K, K), T[true, given].
-        num_classes: K; by default as many as there are class names or rows of the matrix, else the
-            largest label + 1.
-        seed: 0 or more. Labels and spec being equal, the same seed gives the same noisy labels on
-            every platform. An example's random numbers are its own: the labels that are wrong at a rate are
-            among those that are wrong at a higher one, and the examples that a long tail keeps have the
-            labels that they would have without it (but for `@exact` and `@sequential`, which count within a
-            class, and for stages after the first).
-        class_names: K names, in the order of the class numbers; by them asymmetric noise finds its
-            confusion map, and a file of labels or a matrix may use them.
-        pairs: true class -> the class given for it, in place of a named map of asymmetric noise.
+            "human:CIFAR-10_human.pt@worse", or several stages, "longtail:0.1 | symmetric:0.4"; all noise
+            models and conventions are in `noise.catalog.KINDS`. Or a transition matrix, (K, K),
+            T[true, given].
+        num_classes: K; by default the number of class names or of rows of the matrix, else the largest
+            label + 1.
+        seed: 0 or more. The same labels, spec and seed give the same noisy labels on every platform. Each
+            example has its own random numbers: the noisy labels at one rate are a subset of those at a
+            higher rate, and the examples that a long tail keeps have the same labels as without it (except
+            under `@exact` and `@sequential`, which count within a class, and in stages after the first).
+        class_names: K names, in the order of the class numbers; they select the confusion map of asymmetric
+            noise, and a file of labels or a matrix may use them.
+        pairs: true class -> given class, in place of a named map of asymmetric noise.
         images: (N, C, H, W) uint8, for noise that depends on them.
-        ids: N names of the examples, by which a file of labels may name them.
-        foreign: how many foreign images there are, for open-set noise. Which of them stands where is in the
-            result's `foreign`; `corrupt_set` puts them there.
-        others: ids that a file of labels may name beside, such as those of test images.
-        notes: gets a line where a file of labels has several columns that would do.
+        ids: N names of the examples, which a file of labels may use.
+        foreign: the number of foreign images, for open-set noise. The result's `foreign` holds which of them
+            replaces which image; `corrupt_set` replaces them.
+        others: ids that a file of labels may also contain, such as those of test images.
+        notes: receives a line where several columns of a file of labels could be used.
 
     Returns:
-        The noisy labels; their `spec` is canonical and names the map that was used. Where the noise
-        leaves examples out, `index` says which are left, and where foreign images come in, `foreign`.
+        The noisy labels; their `spec` is canonical and names the map that was used. `index` holds the
+        remaining examples if the noise removes some, and `foreign` the foreign images if it adds any.
 
     Raises:
-        InputError: labels that are not class numbers, a spec that cannot be read, a map that does not
-            fit the classes, a file that is missing or does not fit, or what the noise needs is missing.
+        InputError: labels that are not class numbers, an invalid spec, a map that does not match the
+            classes, a file that is missing or does not match, or a missing input that the noise needs.
 
-    Source: the study, section 3.1 and appendix A.2. The codes that papers share differ from it and
-    from each other; their ways are conventions after the @, each with its source, in the catalog.
+    Source: the paper, section 3.1 and appendix A.2. Published implementations differ from it and from each
+    other; the catalog has each as a convention after the @, with its source.
 
     >>> noisy = corrupt([0, 1, 2] * 1000, "symmetric:0.5", seed=1)
     >>> noisy
-    NoisyLabels('symmetric:0.5', seed=1: 1463 of 3000 labels wrong (48.77 %), 3 classes)
+    NoisyLabels('symmetric:0.5', seed=1: 1463 of 3000 labels noisy (48.77 %), 3 classes)
     >>> corrupt([0, 1, 1], "asymmetric:1", pairs={1: 0}).given
     array([0, 0, 0])
     >>> corrupt([0, 1, 1], [[0, 1], [0, 1]]).given
@@ -85,7 +84,9 @@ def corrupt(
     for many, what in ((names, "class names"), (own, "rows in the transition matrix")):
         if many is not None:
             if num_classes not in (None, len(many)):
-                raise InputError(f"num_classes is {num_classes!r} and there are {len(many)} {what}")
+                raise InputError(
+                    f"num_classes is {num_classes!r}, expected {len(many)} for {len(many)} {what}"
+                )
             num_classes = len(many)
     if num_classes is not None:
         check_num_classes(num_classes)
@@ -95,7 +96,7 @@ def corrupt(
     state = NoiseState.of(true)
     numbers: Pairs = ()
     if own is not None:
-        state, text, told = flipped(context, state, (rows_of(own),)), "matrix", False
+        state, text, defined = flipped(context, state, (rows_of(own),)), "matrix", False
     else:
         spec, each = _resolved(NoiseSpec.parse(spec), names, pairs, K)
         for stage, stage_pairs in zip(spec.stages, each, strict=True):
@@ -103,9 +104,9 @@ def corrupt(
         text = str(spec)
         mapped = [numbers for numbers in each if numbers]
         numbers = mapped[0] if len(mapped) == 1 else ()  # of several, each stage's text has its own
-        told = steps_of(spec, K, numbers) is not None  # the spec tells the matrix: it need not be kept
+        defined = steps_of(spec, K, numbers) is not None  # the spec defines the matrix: no need to store it
     expected = None
-    if not told and state.steps is not None and K <= MOST_EXPECTED:
+    if not defined and state.steps is not None and K <= MOST_EXPECTED:
         expected = matrix(K, chain(K, state.steps))
     return NoisyLabels(
         state.given,
@@ -129,10 +130,12 @@ def _own_matrix(transition: object) -> np.ndarray:
 def _resolved(
     spec: NoiseSpec, names: tuple[str, ...] | None, pairs: Mapping[int, int] | None, num_classes: int
 ) -> tuple[NoiseSpec, list[Pairs]]:
-    """Return the spec with its confusion maps written out, and for each stage its map in class numbers."""
+    """Return the spec with its confusion maps named, and the map of each stage in class numbers."""
     taking = [stage for stage in spec.stages if kind_of(stage).takes_map]
     if pairs is not None and not taking:
-        raise InputError(f"pairs came, and {spec} noise takes none; write asymmetric:RATE or leave them out")
+        raise InputError(
+            f"pairs are given, and {spec} noise uses none; write asymmetric:RATE or leave them out"
+        )
     found = [_with_pairs(stage, names, pairs, num_classes) for stage in spec.stages]
     return NoiseSpec(tuple(stage for stage, _ in found)), [numbers for _, numbers in found]
 
@@ -145,7 +148,7 @@ def _with_pairs(
     if pairs is not None:
         if map_of(stage) or stage.pairs:
             raise InputError(
-                f"pairs came, and {str(stage)!r} names a confusion map too; leave one of them out"
+                f"pairs are given, and {str(stage)!r} also names a confusion map; leave one of them out"
             )
         numbers = check_pairs(pairs, num_classes)
         return stage.with_pairs(numbers), numbers

@@ -1,7 +1,7 @@
-"""How many labels are wrong, and which class is taken for which, estimated from the labels alone.
+"""Estimate the transition matrix and the noise rate from given labels, without clean labels.
 
-Three estimates go by probabilities that a model gave (out of fold: of examples that it was not trained on),
-one by features, without any training. Each returns an `Estimate`.
+Three methods use out-of-fold probabilities (of a model that was not trained on these examples); one uses
+features and needs no training. Each returns an `Estimate`.
 """
 
 from __future__ import annotations
@@ -21,32 +21,32 @@ METHODS = ("confident_joint", "anchor", "dual_t", "neighbors")
 ALIASES = {"neighbours": "neighbors"}  # as it was spelled up to version 0.1
 
 PERCENTILE = 97.0
-"""Of the probability of a class: the examples above it are passed over, as outliers, by anchor points."""
+"""Percentile of a class's probabilities above which examples are ignored as anchor points, as outliers."""
 
 TRUSTED = 0.9
 """The lowest trust at which to believe an estimate by neighbors (docs/measured-noise-estimates.md): digits
-with up to 40 % noisy labels are above it, photographs by their pixels below."""
+with noise rates up to 40 % are above it, pixels of photographs below."""
 
 FURTHER = 10
-"""Neighbors beyond those of the fit by whose labels it is judged."""
+"""Further neighbors, not used by the fit, whose labels measure its trust."""
 
 
 @dataclass(frozen=True, eq=False)
 class Estimate:
-    """What is believed of the noise.
+    """An estimate of the label noise of a data set.
 
     Args:
         method: one of `METHODS`.
         transition: (K, K) float64, T[true, given], rows sum to 1.
-        prior: (K,) float64, the shares of the true classes, which sum to 1.
-        n: how many labels it was estimated from.
+        prior: (K,) float64, the frequencies of the true classes, which sum to 1.
+        n: the number of labels it was estimated from.
         interval: the level of the intervals, such as 0.95; None without them.
-        rate_interval: lower and upper end for the rate, which lies at the samples' mean.
+        rate_interval: lower and upper end for the rate; the bootstrap's quantiles, centered on the estimate.
         transition_interval: (2, K, K), lower and upper ends for the matrix.
-        trust: of neighbors: how often the label of an example is foreseen from those of ten neighbors that
-            the fit has not seen, over how often it would be if the model held. Well below 1, below `TRUSTED`
-            say, neighbors in these features are often of other classes, and the rate is too high. (Classes
-            that merely overlap count as wrong labels too, and trust need not show it.)
+        trust: for neighbors: how often the labels of ten further neighbors, not used by the fit, predict an
+            example's label, relative to how often they should if the model held. If it is well below 1
+            (below `TRUSTED`), neighbors in these features often belong to other classes, and the estimated
+            rate is too high. (Classes that overlap look like noisy labels too, and trust may stay high.)
     """
 
     method: str
@@ -60,7 +60,7 @@ class Estimate:
 
     @property
     def trusted(self) -> bool:
-        """Whether nothing speaks against it."""
+        """Return whether trust is unknown or at least `TRUSTED`."""
         return self.trust is None or self.trust >= TRUSTED
 
     @property
@@ -70,16 +70,16 @@ class Estimate:
 
     @property
     def rate(self) -> float:
-        """The share of wrong labels, 1 - Σ_k π_k T[k, k]."""
+        """The noise rate, 1 - Σ_k π_k T[k, k]."""
         return min(1.0, max(0.0, 1 - float(self.prior @ self.transition.diagonal())))
 
     @property
     def joint(self) -> np.ndarray:
-        """The shares of each pair of classes, (K, K), Q[true, given] = π_true T[true, given]."""
+        """The joint distribution, (K, K), Q[true, given] = π_true T[true, given]."""
         return np.asarray(self.prior[:, None] * self.transition)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return it as plain lists and numbers, for JSON."""
+        """Return the estimate as plain lists and numbers, for JSON."""
         ends = self.transition_interval
         return {
             "method": self.method,
@@ -100,15 +100,15 @@ class Estimate:
 
 
 def confident_joint(labels: object, probs: object) -> np.ndarray:
-    """Count the examples that look as if of class i and are labeled j.
+    """Return the number of examples that appear to be of class i and are labeled j.
 
     C[i, j] = #{x of label j : i = argmax p_l(x) over the l with p_l(x) >= t_l},  t_l = mean p_l(x) of label l
 
-    An example that reaches no threshold is not counted. The counts are not yet shares: see
-    `calibrated_joint`.
+    An example that reaches no threshold is not counted. `calibrated_joint` turns the counts into a joint
+    distribution.
 
     Args:
-        labels: (N,) integers in [0, K): the labels given.
+        labels: (N,) integers in [0, K): the given labels.
         probs: (N, K), out of fold, rows sum to 1.
 
     Returns:
@@ -117,8 +117,8 @@ def confident_joint(labels: object, probs: object) -> np.ndarray:
     Raises:
         InputError: labels or probabilities out of range, or of different lengths.
 
-    Source: Northcutt, Jiang, Chuang, "Confident learning", 2021, equations 1 and 2. Their matrix, and
-    cleanlab's, has given labels down and true ones across.
+    Source: Northcutt, Jiang, Chuang, "Confident learning", 2021, equations 1 and 2. The rows of
+    their matrix, and of cleanlab's, are given labels and the columns true ones.
 
     >>> probs = [[0.9, 0.1], [0.8, 0.2], [0.3, 0.7], [0.9, 0.1], [0.2, 0.8]]
     >>> confident_joint([0, 0, 1, 1, 1], probs).tolist()
@@ -129,17 +129,16 @@ def confident_joint(labels: object, probs: object) -> np.ndarray:
 
 
 def calibrated_joint(counts: object, labels: object) -> np.ndarray:
-    """Scale counts of pairs of classes so that each label is as frequent as it is in the data.
+    """Return the joint distribution of true and given labels, scaled to the label frequencies of the data.
 
     Q[i, j] = (C[i, j] / Σ_k C[k, j]) N_j / N, where N_j examples have the label j
 
     Args:
-        counts: (K, K), C[true, given], as `confident_joint` gives them.
+        counts: (K, K), C[true, given], from `confident_joint`.
         labels: (N,) integers in [0, K).
 
     Returns:
-        (K, K) float64, Q[true, given], sums to 1. A label of which no example was counted is taken to be
-        right.
+        (K, K) float64, Q[true, given], sums to 1. A label without a counted example counts as correct.
 
     Raises:
         InputError: counts are not (K, K), or labels out of range.
@@ -151,7 +150,7 @@ def calibrated_joint(counts: object, labels: object) -> np.ndarray:
     """
     C = np.asarray(counts, dtype=np.float64)
     if C.ndim != 2 or C.shape[0] != C.shape[1] or not (C >= 0).all():
-        raise InputError(f"counts have shape {C.shape}, expected (K, K) counts of 0 or more")
+        raise InputError(f"counts have shape {C.shape}, expected (K, K) numbers of 0 or more")
     return _calibrated(C, check_labels(labels, len(C)))
 
 
@@ -168,41 +167,41 @@ def estimate_transition(
     bootstrap: int = 200,
     seed: int = 0,
 ) -> Estimate:
-    """Estimate the transition matrix, the class shares and the share of wrong labels.
+    """Estimate the transition matrix, the class frequencies and the noise rate.
 
     | method | T | source |
     |---|---|---|
     | `confident_joint` | rows of the calibrated confident joint | Northcutt et al. 2021 |
-    | `anchor` | T[i, :] = p(x_i), x_i the surest example of class i below a percentile | Liu and Tao 2016 |
-    | `dual_t` | T = A B, A by anchors, B[l, j] the share of label j where l is predicted | Yao et al. 2020 |
+    | `anchor` | T[i, :] = p(x_i), x_i the most confident example of i below a percentile | Liu and Tao 2016 |
+    | `dual_t` | T = A B, A by anchors, B[l, j] the share of label j among predictions l | Yao et al. 2020 |
     | `neighbors` | P(a, b, c) = Σ π_k T[k, a] T[k, b] T[k, c], labels of neighbors | Zhu et al. 2021 |
 
     Args:
-        labels: (N,) integers in [0, K): the labels given.
-        probs: (N, K) probabilities, rows sum to 1: for all methods but neighbors. Out of fold, since a model
-            that knows its labels by heart finds nothing wrong with them.
-        features: (N, D) numbers: for neighbors, by their Euclidean distance as they are.
-        method: one of `METHODS`; by default confident_joint if there are probabilities, else neighbors.
+        labels: (N,) integers in [0, K): the given labels.
+        probs: (N, K) probabilities, rows sum to 1, for all methods except neighbors. They must be out of
+            fold, because a model that has memorized its labels agrees with them.
+        features: (N, D) numbers, for neighbors, which compares them unscaled by Euclidean distance.
+        method: one of `METHODS`; by default confident_joint if `probs` is given, else neighbors.
         num_classes: K; by default the columns of `probs`, or one more than the largest label.
-        percentile: of anchor and dual_t; 100 takes the surest example itself.
-        neighbors: of each example, 2 at least.
-        interval: the level of intervals, such as 0.95; None for none. They hold what sampling does, not how
-            wrong the method is.
-        bootstrap: how many samples they come from: of examples, drawn with replacement; for neighbors of
-            labels, drawn anew from what was fitted, since examples have neighbors in common.
-        seed: of these.
+        percentile: for anchor and dual_t; 100 uses the most confident example itself.
+        neighbors: the number of neighbors per example, 2 or more.
+        interval: the level of intervals, such as 0.95; None for none. They cover sampling error, not the
+            bias of the method.
+        bootstrap: the number of bootstrap samples: of examples, drawn with replacement; for neighbors of
+            labels, drawn from the fitted model, because examples share neighbors.
+        seed: of the bootstrap.
 
     Returns:
         The estimate.
 
     Raises:
-        InputError: what the method goes by is missing or not of that form, or an argument out of range.
+        InputError: the input that the method needs is missing or malformed, or an argument is out of range.
 
-    Where we differ: for `anchor` the class shares come from Σ_k π_k T[k, j] = the share of label j, by
-    maximum likelihood; Patrini's and Xia's code sets the column of a class to zero where it looks for an
-    anchor, and so changes rows found later, which is not copied. For `neighbors` (HOC there) the fit
-    is by maximum likelihood with expectation and maximization over all examples, where Zhu et al. match
-    moments up to the third order by gradient descent over samples.
+    Where we differ: for `anchor` the class frequencies solve Σ_k π_k T[k, j] = the frequency of label j, by
+    maximum likelihood; Patrini's and Xia's code sets the column of a class to zero while it searches for an
+    anchor, which changes rows found later, and is not copied. `neighbors` (HOC in the source) is fitted by
+    maximum likelihood with expectation maximization over all examples, where Zhu et al. match moments up to
+    the third order by gradient descent over samples.
 
     >>> import noisylabels as nl
     >>> train, _ = nl.load("digits")
@@ -223,19 +222,21 @@ def estimate_transition(
         fit, again = _by_neighbors(given, around, neighbors + 1, num_classes, seed)
     else:
         if probs is None:
-            raise InputError(f"the method {method} needs probs, (N, K) probabilities; or take neighbors")
+            raise InputError(
+                f"the method {method} needs probs, (N, K) probabilities; or use method neighbors"
+            )
         p, given = check_labels_probs(labels, probs)
         if num_classes is not None and num_classes != p.shape[1]:
             raise InputError(f"num_classes is {num_classes}, but probs have {p.shape[1]} columns")
-        way = _BY_PROBS[method]
+        estimate = _BY_PROBS[method]
 
         def fit() -> tuple[np.ndarray, np.ndarray]:
-            return way(given, p, percentile)
+            return estimate(given, p, percentile)
 
         def again(found: tuple[np.ndarray, np.ndarray], draw: int) -> tuple[np.ndarray, np.ndarray]:
             del found
             chosen = (uniforms(len(given), seed, "bootstrap", draw) * len(given)).astype(np.int64)
-            return way(given[chosen], p[chosen], percentile)
+            return estimate(given[chosen], p[chosen], percentile)
 
     T, prior = found = fit()
     plain = Estimate(method, T, prior, len(given))
@@ -252,21 +253,24 @@ def estimate_transition(
 
 
 Found = tuple[np.ndarray, np.ndarray]
+"""Transition matrix (K, K) and class frequencies (K,)."""
 
 
 def _around(
     labels: object, features: object, num_classes: int | None, count: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the labels, (N,), and the positions of each example and its neighbors, (N, up to 1 + count)."""
+    """Return labels, (N,), and the positions of each example and its neighbors, (N, at most 1 + count)."""
     if features is None:
-        raise InputError("the method neighbors needs features, (N, D) numbers; or give probs")
+        raise InputError("the method neighbors needs features, (N, D) numbers; or pass probs")
     given = check_labels(labels, num_classes)
     points = numbers(features, "features", "(N, D)", np.float32)
     if points.ndim < 2 or len(points) != len(given):
-        raise InputError(f"features have shape {points.shape}, expected ({len(given)}, D): a row a label")
+        raise InputError(f"features have shape {points.shape}, expected ({len(given)}, D): one row per label")
     points = points.reshape(len(points), -1)
     if not np.isfinite(points).all():
-        raise InputError("features hold NaN or infinity; fill them in, or leave these examples out")
+        raise InputError(
+            "features contain NaN or infinity, expected finite numbers; impute them, or remove these examples"
+        )
     least = count - FURTHER
     near = nearest(points - points.mean(axis=0), max(least, min(count, len(given) - 1)))
     return given, np.concatenate([np.arange(len(given))[:, None], near], axis=1)
@@ -275,7 +279,7 @@ def _around(
 def _by_neighbors(
     given: np.ndarray, around: np.ndarray, size: int, num_classes: int | None, seed: int
 ) -> tuple[Callable[[], Found], Callable[[Found, int], Found]]:
-    """Return how to fit, and how to fit once more to labels that are drawn from a fit."""
+    """Return a function that fits the model, and one that fits it to labels drawn from a fit."""
     K = check_num_classes(max(2, int(given.max()) + 1) if num_classes is None else num_classes, least=2)
 
     def fit() -> Found:
@@ -283,7 +287,7 @@ def _by_neighbors(
 
     def again(found: Found, draw: int) -> Found:
         T, prior = found
-        # by all the neighbors: fewer would give true classes that change from one neighbor to the next
+        # from all neighbors: fewer would give true classes that change from one neighbor to the next
         true = posterior(given[around], T, prior).argmax(axis=1)
         u = uniforms(len(given), seed, "bootstrap", draw)
         drawn = (u[:, None] >= np.cumsum(T, axis=1)[true]).sum(axis=1).clip(max=K - 1)
@@ -293,7 +297,7 @@ def _by_neighbors(
 
 
 def _trust(given: np.ndarray, further: np.ndarray, T: np.ndarray, prior: np.ndarray) -> float | None:
-    """Return how often labels are foreseen from those of further neighbors, over how often they should."""
+    """Return how often labels are predicted from those of further neighbors, relative to the expectation."""
     if not further.size:
         return None
     expected = posterior(given[further], T, prior) @ T
@@ -302,7 +306,7 @@ def _trust(given: np.ndarray, further: np.ndarray, T: np.ndarray, prior: np.ndar
 
 
 def _joint(given: np.ndarray, p: np.ndarray, percentile: float) -> Found:
-    """T and prior of the calibrated confident joint; a class that nothing looks like keeps its labels."""
+    """Return T and prior of the calibrated confident joint; a class without counts keeps its labels."""
     del percentile
     Q = _calibrated(_confident_joint(given, p).astype(np.float64), given)
     prior = Q.sum(axis=1)
@@ -316,7 +320,7 @@ def _anchor(given: np.ndarray, p: np.ndarray, percentile: float) -> Found:
 
 
 def _dual_t(given: np.ndarray, p: np.ndarray, percentile: float) -> Found:
-    """T = A B; a class that is never predicted has the row of the identity in B."""
+    """Return T = A B and the prior; a class that is never predicted has the row of the identity in B."""
     K = p.shape[1]
     B = np.zeros((K, K))
     np.add.at(B, (p.argmax(axis=1), given), 1.0)
@@ -334,7 +338,7 @@ _BY_PROBS: dict[str, Callable[[np.ndarray, np.ndarray, float], Found]] = {
 
 
 def _anchors(p: np.ndarray, percentile: float) -> np.ndarray:
-    """Return the probabilities of an anchor of each class, (K, K), rows sum to 1."""
+    """Return the probabilities of an anchor point of each class, (K, K), rows sum to 1."""
     T = np.empty((p.shape[1], p.shape[1]))
     for k, column in enumerate(p.T):
         if percentile < 100:
@@ -344,7 +348,7 @@ def _anchors(p: np.ndarray, percentile: float) -> np.ndarray:
 
 
 def _prior(T: np.ndarray, given: np.ndarray, rounds: int = 1000) -> np.ndarray:
-    """Return the class shares under which the labels are the most likely, (K,)."""
+    """Return the class frequencies of maximum likelihood, (K,)."""
     share = np.bincount(given, minlength=len(T)) / len(given)
     prior = share.copy()
     for _ in range(rounds):

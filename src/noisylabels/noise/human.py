@@ -1,7 +1,7 @@
-"""Human labels of CIFAR-10 and CIFAR-100, from the files of their authors or from Parquet.
+"""Human annotations of CIFAR-10 and CIFAR-100, from the files of their authors or from Parquet.
 
-The labels are published under CC BY-NC 4.0 (no commercial use) and are not part of this project: a user gets
-them from the authors, github.com/UCSC-REAL/cifar-10-100n.
+The annotations are published under CC BY-NC 4.0 (no commercial use) and are not part of this project: users
+get them from the authors, github.com/UCSC-REAL/cifar-10-100n.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from noisylabels.core.files import check_file, file_digest
 from noisylabels.core.unpickle import damaged, read_saved, read_table
 from noisylabels.noise.checks import check_labels
 
-# The columns by the authors' names, and the clean labels that each is held against.
+# The columns by the authors' names, and the clean labels that belong to each.
 COLUMNS = {
     "aggre_label": "clean_label",
     "worse_label": "clean_label",
@@ -28,7 +28,7 @@ COLUMNS = {
     "noisy_label": "clean_label",
     "noisy_coarse_label": "clean_coarse_label",
 }
-# What the paper, its code's command line and its .npy files call them.
+# Names in the paper, its code's command line and its .npy files.
 ALIASES = {
     "aggre": "aggre_label",
     "aggregate": "aggre_label",
@@ -59,13 +59,13 @@ SHORT = {
 
 @dataclass(frozen=True, eq=False)
 class HumanLabels:
-    """The human labels of one file, each column (N,) int64, in the order of the file.
+    """The human annotations of one file, each column (N,) int64, in the order of the file.
 
     Args:
         columns: the columns by the authors' names, such as "worse_label".
-        true: the clean labels that belong to the chosen column; None where the file has none.
-        chosen: the authors' name of the column that was asked for.
-        digest: sha256 of the file, hexadecimal.
+        true: the clean labels that belong to the chosen column; None if the file has none.
+        chosen: the authors' name of the requested column.
+        digest: the sha256 of the file, in hexadecimal.
     """
 
     columns: Mapping[str, np.ndarray]
@@ -79,22 +79,22 @@ class HumanLabels:
         return self.columns[self.chosen]
 
     def check_order(self, labels: object, name: str = "the human labels") -> None:
-        """Raise an `InputError` unless the clean labels of the file are those of the data set, in order.
+        """Raise an `InputError` unless the file's clean labels equal those of the data set, in order.
 
-        A file in another order, such as the authors' *_ordered.npy files, which follow TensorFlow
-        Datasets, would otherwise look like very noisy labels.
+        A file in another order, such as the authors' *_ordered.npy files, which follow TensorFlow Datasets,
+        would otherwise look like very noisy labels.
         """
         expected = check_labels(labels)
         if len(expected) != len(self.given):
             raise InputError(
-                f"{name} are {len(self.given)}, the data set has {len(expected)} training examples; "
-                "take the set that they belong to"
+                f"{name} are {len(self.given)}, and the data set has {len(expected)} training examples; "
+                "use the data set that they belong to"
             )
         if self.true is not None and (agree := int((self.true == expected).sum())) != len(expected):
             raise InputError(
                 f"the clean labels that come with {name} agree with those of the data set for {agree} of "
-                f"{len(expected)} examples: the file is of another set or in another order (*_ordered.npy "
-                "is in that of TensorFlow Datasets); take the file whose order is that of the data set"
+                f"{len(expected)} examples: the file belongs to another set or order (*_ordered.npy follows "
+                "TensorFlow Datasets); use the file in the order of the data set"
             )
 
 
@@ -106,24 +106,24 @@ def read_human(path: str | Path, column: str | None = None) -> HumanLabels:
             Python version of CIFAR; `CIFAR-10_human_ordered.npy` or `CIFAR-100_human_ordered.npy`, in the
             order of TensorFlow Datasets; or Parquet with columns of the same names.
         column: for CIFAR-10N aggre (also aggregate), worse (worst), random1, random2 or random3; for
-            CIFAR-100N fine (noisy) or coarse; or the authors' own name. None only where there is a single
-            column: which labels are meant decides the noise rate, so none is chosen silently.
+            CIFAR-100N fine (noisy) or coarse; or the authors' own name. None only for a file with a single
+            column: the column determines the noise rate, so none is chosen silently.
 
     Returns:
-        All columns, and which one was chosen.
+        All columns, and the name of the chosen one.
 
     Raises:
-        InputError: there is no such file, it is damaged, asks to run something, or holds other things;
-            no or an unknown column is named, and then the columns are listed with their noise rates.
+        InputError: the file is missing, damaged, asks to run code, or holds something else; no column or an
+            unknown one is named, in which case the message lists the columns with their noise rates.
 
     Source: Wei et al. 2022, "Learning with Noisy Labels Revisited: A Study Using Real-World Human
-    Annotations". Their code unpickles the files freely; here only arrays can come out of them.
+    Annotations". Their code unpickles the files without restriction; here only arrays are read from them.
     """
     path = Path(path)
     check_file(path)
     readers = {".pt": read_saved, ".pth": read_saved, ".npy": _read_numpy, ".parquet": _read_parquet}
     if path.suffix.lower() not in readers:
-        raise InputError(f"{path} is not a file of human labels: known are {', '.join(readers)}")
+        raise InputError(f"{path} is not a file of human annotations, expected one of {', '.join(readers)}")
     try:
         digest = file_digest(path)
         table = readers[path.suffix.lower()](path)
@@ -139,13 +139,11 @@ def read_human(path: str | Path, column: str | None = None) -> HumanLabels:
                 raise InputError(f"{path}: {error}") from None
     if len({len(values) for values in labels.values()}) > 1:
         lengths = ", ".join(f"{name} {len(values)}" for name, values in labels.items())
-        raise InputError(f"{path} has columns of different lengths ({lengths}); get it anew")
+        raise InputError(f"{path} has columns of different lengths ({lengths}); download it again")
     columns = {name: labels[name] for name in COLUMNS if name in labels}
     if not columns:
-        found = ", ".join(map(str, table)) or "nothing"
-        raise InputError(
-            f"{path} has none of the columns of human labels ({', '.join(COLUMNS)}), but {found}"
-        )
+        found = ", ".join(map(str, table)) or "(none)"
+        raise InputError(f"{path} has the columns {found}, expected one of {', '.join(COLUMNS)}")
     chosen = _choose(path, column, columns, labels)
     return HumanLabels(columns, labels.get(COLUMNS[chosen]), chosen, digest)
 
@@ -159,16 +157,16 @@ def _choose(
         return name
     listing = ", ".join(_with_rate(known, values, labels) for known, values in columns.items())
     if column is None:
-        raise InputError(f"{path} has {len(columns)} columns of labels; name one of: {listing}")
+        raise InputError(f"{path} has {len(columns)} columns of labels, expected one; name one of: {listing}")
     shorts = [SHORT[known] for known in columns]
     near = did_you_mean(column, [*shorts, *columns])
     hint = near if near.startswith("; did") else ""
-    raise InputError(f"{path} has no column {column!r}; it has: {listing}{hint}")
+    raise InputError(f"{path} has no column {column!r}, only: {listing}{hint}")
 
 
 def _with_rate(name: str, values: np.ndarray, labels: Mapping[str, np.ndarray]) -> str:
     clean = labels.get(COLUMNS[name])
-    return SHORT[name] if clean is None else f"{SHORT[name]} ({100 * (values != clean).mean():.2f} % wrong)"
+    return SHORT[name] if clean is None else f"{SHORT[name]} ({100 * (values != clean).mean():.2f} % noisy)"
 
 
 # The formats --------------------------------------------------------------------------------------
@@ -188,7 +186,7 @@ def _read_parquet(path: Path) -> dict[Any, Any]:
 
 
 def _read_numpy(path: Path) -> dict[Any, Any]:
-    """Read the authors' .npy: a single object, a pickled table of columns."""
+    """Read the authors' .npy file: a single object, a pickled table of columns."""
     try:
         with path.open("rb") as file:
             version = np.lib.format.read_magic(file)
@@ -200,13 +198,13 @@ def _read_numpy(path: Path) -> dict[Any, Any]:
             content = file.read()
     except OSError:
         raise
-    except Exception as error:  # a damaged head fails in any way
+    except Exception as error:  # a damaged header can raise anything
         raise damaged(str(path), error) from None
     if dtype != np.dtype(object) or shape != ():
         raise InputError(
-            f"{path} holds an array of {dtype} of shape {shape}, and human labels are a table of columns; "
-            "labels alone are read as a file of labels"
+            f"{path} holds an array of {dtype} of shape {shape}, expected a table of columns; "
+            "read labels alone as labels:FILE"
         )
-    # NumPy's own reader of pickled objects runs whatever the file says, and torch's lacks the opcodes in
-    # which NumPy writes.
+    # NumPy's own reader of pickled objects runs any code in the file, and torch's lacks the opcodes that
+    # NumPy writes.
     return read_table(content, str(path), wrapped=True)

@@ -1,4 +1,4 @@
-"""Class imbalance: how many examples of each class are kept. Pure functions of the classes' sizes."""
+"""Class imbalance: the number of examples to keep of each class, as pure functions of the class sizes."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from noisylabels.noise.sampling import share
 
 
 def long_tail(sizes: np.ndarray, ratio: float) -> np.ndarray:
-    """Return sizes that fall exponentially from the first class to the last.
+    """Return class sizes that decrease exponentially from the first class to the last.
 
     n_k = floor(n_max r^(k / (K - 1))), n_max the size of the largest class
 
     Args:
-        sizes: (K,) whole numbers: how many examples there are.
-        ratio: r in (0, 1], the size of the last class over that of the first.
+        sizes: (K,) integers: the number of examples of each class.
+        ratio: r in (0, 1], the size of the last class relative to the first.
 
     Returns:
-        (K,) int64. A class keeps one example at least, and cannot get more than it has.
+        (K,) int64. A class keeps at least one example, and never more than it has.
 
     Source: Cao et al. 2019 (LDAM), imbalance_cifar.py, "exp"; 1 / r is the imbalance factor of Cui 2019.
 
@@ -31,7 +31,7 @@ def long_tail(sizes: np.ndarray, ratio: float) -> np.ndarray:
 
 
 def step(sizes: np.ndarray, ratio: float) -> np.ndarray:
-    """Return the sizes of the first half of the classes as they are, and a share of the largest for the rest.
+    """Return unchanged sizes for the first half of the classes, and a share of the largest for the rest.
 
     n_k = n_max for k < floor(K / 2), else floor(n_max r)
 

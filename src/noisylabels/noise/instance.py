@@ -1,9 +1,9 @@
-"""Instance-dependent noise: for every image a row of its own, P(given = j | image, true label).
+"""Instance-dependent noise: one row per image, P(given = j | image, true label).
 
-Each function is a pure function of arrays and a seed. Random numbers come from named streams, the same on
-every platform; logarithms, products of matrices and NMF differ between machines in the last bits, so that
-rows agree to about 12 digits everywhere, and labels drawn from them but for examples whose random number
-falls into such a gap.
+Each function is a pure function of arrays and a seed. Random numbers come from named streams and are the same
+on every platform. Logarithms, matrix products and NMF differ between machines in the last bits, so rows agree
+to about 12 digits everywhere; sampled labels differ only for an example whose random number falls into such a
+gap.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from noisylabels.core.rng import derive_seed, normals, uniforms
 from noisylabels.noise.checks import check_labels, check_num_classes
 
 _CHUNK_VALUES = 4_000_000  # pixels held as float64 at a time: 32 MB, whatever N and the size of an image
-_NMF_IMAGES = 2_000  # from which the parts are learned
+_NMF_IMAGES = 2_000  # that the parts are fitted to
 _FEATURES = 64
 _STREAM = ("noise", "instance")
 
@@ -35,14 +35,14 @@ def part_dependent(
     spread: float = 0.1,
     parts: int | None = None,
 ) -> np.ndarray:
-    """Return the rows of part-dependent noise: some images of a class flip more than others, each its way.
+    """Return the rows of part-dependent noise: each image has its own flip probability and target classes.
 
     q_n ~ N(rate, spread²) cut to [0, 1],   W_y ~ N(0, 1)^(S × K),
     P(y | x_n, y) = 1 - q_n,   P(j | x_n, y) = q_n softmax_{j ≠ y}(x_n W_y)_j
 
-    x_n are the S pixels of image n, each channel standardized over all images. With `parts` = r, the
-    paper's own picture of such noise is drawn forward instead: x_n ≈ Σ_p h_np part_p by non-negative
-    matrix factorisation, h_n ≥ 0 scaled to sum to 1, and
+    x_n are the S pixels of image n, each channel standardized over all images. With `parts` = r, the model
+    of the publication serves as the generator instead: x_n ≈ Σ_p h_np part_p by non-negative matrix
+    factorization, h_n ≥ 0 scaled to sum to 1, and
 
     P(j | x_n, y) = Σ_p h_np P_p[y, j],
 
@@ -50,36 +50,36 @@ def part_dependent(
     q_py as q_n above and z_py ~ N(0, 1)^K.
 
     Args:
-        images: (N, C, H, W) uint8, array or tensor; or features (N, D), finite floats, each of which is then
-            what a channel is of an image. They have no `parts`, which are of values from 0 up.
+        images: (N, C, H, W) uint8, array or tensor; or features (N, D), finite floats, each standardized like
+            a channel. Features cannot have `parts`, which need non-negative values.
         labels: (N,) integers in [0, K), the true labels.
-        rate: the center of the flip rates, in [0, 1]. Cutting moves their mean inwards near the ends:
-            with the spread of 0.1 the rates 0.1, 0.2, 0.4 give 0.129, 0.206, 0.400 wrong labels.
+        rate: the center of the flip rates, in [0, 1]. Truncation moves their mean inwards near the ends:
+            with a spread of 0.1 the rates 0.1, 0.2, 0.4 give noise rates of 0.129, 0.206, 0.400.
         num_classes: K, 2 or more.
         seed: 0 or more.
-        spread: of the flip rates, 0 or more; 0 gives every image `rate`. At the rates 0 and 1 there is
-            none either: no noise is no noise.
+        spread: the deviation of the flip rates, 0 or more; 0 gives every image `rate`. At the rates 0 and 1
+            the spread is 0.
         parts: r, 1 or more; None for the authors' generator.
 
     Returns:
-        (N, K) float64, rows sum to 1. q_n belongs to the place n, and the same u_n gives q_n at every
-        rate, so that rates compare in pairs; the shares of the other classes belong to the image. So a
-        permutation of images permutes the shares and leaves the flip rates where they are.
+        (N, K) float64, rows sum to 1. q_n belongs to the position n, and the same u_n gives q_n at every
+        rate, so that comparisons across rates are paired; the shares of the other classes belong to the
+        image. Permuting the images therefore permutes the shares but not the flip rates.
 
     Raises:
-        InputError: images that are not uint8 (N, C, H, W), labels that do not fit them, numbers out of
+        InputError: images that are not uint8 (N, C, H, W), labels that do not match them, numbers out of
             range.
 
     Source: Xia et al. 2020, "Part-dependent label noise: towards instance-dependent label noise"; code
-    xiaoboxia/Part-dependent-label-noise, tools.py, get_instance_noisy_label. That generator has no parts
-    in it: the parts and the combination of their matrices (section 3) are how the paper *estimates* such
-    noise. So `parts` is our forward reading of its model, not a benchmark of the field.
+    xiaoboxia/Part-dependent-label-noise, tools.py, get_instance_noisy_label. That generator has no parts:
+    the publication uses parts and the combination of their matrices (section 3) to *estimate* such noise.
+    `parts` uses its model as a generator, and is not a benchmark of the field.
 
     Where we differ from the code: it multiplies raw pixels, 0 to 255, by W, and their common mean sends
-    most flips of a class to one class (on CIFAR-10 71 % of them, averaged over the classes, with
-    standardized pixels 26 %); we standardize. It computes in float32, and its random numbers are not
-    ours, so the labels are not its labels number for number. In both, x_n W_y has a deviation of about
-    √S, 55 for CIFAR, so that an image that flips goes to one certain class nearly surely.
+    most flips of a class to one class (on CIFAR-10 71 % of them, averaged over the classes; with
+    standardized pixels 26 %); we standardize. It computes in float32 and draws other random numbers, so
+    the labels are not identical to its labels. In both, x_n W_y has a deviation of about √S, 55 for CIFAR,
+    so that each image has almost always a single class to flip to.
 
     >>> images = np.arange(4 * 12, dtype=np.uint8).reshape(4, 3, 2, 2) * 5
     >>> rows = part_dependent(images, [0, 0, 1, 2], 0.3, 3, seed=1)
@@ -112,37 +112,36 @@ def part_dependent(
 def feature_projection(
     images: object, labels: object, rate: float, num_classes: int, seed: int, *, features: int = _FEATURES
 ) -> np.ndarray:
-    """Return the rows of boundary noise: an image flips the more, the nearer it is to the next class.
+    """Return the rows of boundary noise: images near the boundary to the next class flip most often.
 
     f_n = x_n R,   R ~ N(0, 1/d)^(S × d),   c_k the mean of f over the images of class k,
     s_n = argmin_{k ≠ y} |f_n - c_k|,   m_n = (|f_n - c_s|² - |f_n - c_y|²) / (2 |c_s - c_y|),
     P(s_n | x_n, y) = σ((b - m_n) / t),   P(y | x_n, y) = 1 - P(s_n | x_n, y)
 
     m_n is the signed distance of the image from the plane midway between its own class and the
-    runner-up, negative beyond it; t its deviation over all images; b is solved for, so that the mean of
-    the flip probabilities is `rate`.
+    runner-up, negative beyond it; t is the deviation of m over all images; b is solved for so that the mean
+    flip probability is `rate`.
 
     Args:
         images: (N, C, H, W) uint8, array or tensor; x_n are its S pixels, each channel standardized. Or
             features (N, D), finite floats, standardized likewise.
-        labels: (N,) integers in [0, K), the true labels, of two classes at least.
-        rate: the expected share of wrong labels, in [0, 1], exactly (to 1e-12).
+        labels: (N,) integers in [0, K), the true labels, of at least two classes.
+        rate: the expected noise rate, in [0, 1], exact to 1e-12.
         num_classes: K, 2 or more. A class without images is never a runner-up.
-        seed: 0 or more; it chooses the projection R, and with it which images are hard.
+        seed: 0 or more; it determines the projection R, and thereby which images are hard.
         features: d, 1 or more.
 
     Returns:
-        (N, K) float64, rows sum to 1, with two entries each. They belong to the image, wherever it stands
-        among the others: a permutation of images permutes the rows.
+        (N, K) float64, rows sum to 1, with two nonzero entries each. Permuting the images permutes the rows.
 
     Raises:
         InputError: as for `part_dependent`; all labels are of one class.
 
-    Source: the flip probability that falls with the distance from the boundary is the boundary-consistent
+    Source: a flip probability that decreases with the distance from the boundary is the boundary-consistent
     noise of Menon et al. 2018, "Learning from binary labels with instance-dependent noise"; the runner-up
-    as the wrong label is that of Zhang et al. 2021, "Learning with feature-dependent label noise: a
-    progressive approach" (PMD noise). They take the posterior of a trained network where we take distances
-    from class means in a random projection, which need no training.
+    as the noisy label is from Zhang et al. 2021, "Learning with feature-dependent label noise: a
+    progressive approach" (PMD noise). They use the posterior of a trained network; we use distances from
+    class means in a random projection, which need no training.
 
     >>> images = np.repeat(np.array([0, 40, 120, 250], dtype=np.uint8), 12).reshape(4, 3, 2, 2)
     >>> rows = feature_projection(images, [0, 0, 1, 1], 0.25, 3, seed=0)
@@ -157,8 +156,8 @@ def feature_projection(
     present = np.unique(true)
     if len(present) < 2:
         raise InputError(
-            f"all {len(true)} labels are of class {int(present[0])}; this noise goes to the next class, so "
-            "it needs images of two classes at least"
+            f"all {len(true)} labels are of class {int(present[0])}, expected two classes or more, because "
+            "this noise flips to the nearest other class"
         )
     R = normals(pixels[0].size * features, seed, *_STREAM, "features").reshape(-1, features)
     f = _projected(pixels, R / math.sqrt(features))
@@ -170,7 +169,7 @@ def feature_projection(
     distances[everyone, own] = np.inf
     runner_up = distances.argmin(axis=1)
     gap = np.sqrt(((centers[runner_up] - centers[own]) ** 2).sum(axis=1))
-    # Classes that lie on each other have no plane between them; every image is on it.
+    # Classes with equal means have no plane between them: margin 0.
     margin = np.where(gap > 0, (distances[everyone, runner_up] - of_own) / (2 * np.where(gap > 0, gap, 1)), 0)
     flips = _calibrated(margin, rate)
     rows = np.zeros((len(true), K))
@@ -186,9 +185,7 @@ def _by_parts(
     if isinstance(parts, bool) or not isinstance(parts, int) or parts < 1:
         raise InputError(f"parts is {parts!r}, expected an integer of 1 or more")
     if pixels.dtype != np.uint8:
-        raise InputError(
-            "the parts of instance noise are of images, and these are features; leave out @parts"
-        )
+        raise InputError("@parts needs images, and these are features; leave out @parts")
     weights = _part_weights(pixels, parts, seed)
     flips = _flip_rates(parts * K, rate, spread, seed, *_STREAM, "parts", "rate").reshape(parts, K)
     z = normals(parts * K * K, seed, *_STREAM, "parts", "classes").reshape(parts, K, K)
@@ -201,14 +198,14 @@ def _by_parts(
 
 
 def _part_weights(pixels: np.ndarray, parts: int, seed: int) -> np.ndarray:
-    """Return h, (N, parts): how much of each part an image has, at least 0, summing to 1."""
+    """Return h, (N, parts): the share of each part in an image, 0 or more, rows sum to 1."""
     import warnings
 
     from sklearn.decomposition import NMF
     from sklearn.exceptions import ConvergenceWarning
 
     size = pixels[0].size
-    if not pixels.any():  # on which the factorisation divides by zero
+    if not pixels.any():  # NMF would divide by zero
         return np.full((len(pixels), parts), 1 / parts)
     model = NMF(
         parts,
@@ -219,7 +216,7 @@ def _part_weights(pixels: np.ndarray, parts: int, seed: int) -> np.ndarray:
     )
     spaced = np.unique(np.linspace(0, len(pixels) - 1, min(len(pixels), _NMF_IMAGES)).astype(np.int64))
     weights = np.empty((len(pixels), parts))
-    with warnings.catch_warnings():  # parts that are only nearly the best are parts
+    with warnings.catch_warnings():  # nearly optimal parts will do
         warnings.simplefilter("ignore", ConvergenceWarning)
         model.fit(pixels[spaced].reshape(len(spaced), size) / 255)
         for some in _chunks(np.arange(len(pixels)), size):
@@ -234,16 +231,16 @@ def _part_weights(pixels: np.ndarray, parts: int, seed: int) -> np.ndarray:
 
 
 def _pixels(images: Any) -> np.ndarray:
-    """Return images as an array (N, C, H, W), without a copy where there is one already."""
+    """Return images as an array (N, C, H, W), without a copy if they are one already."""
     if not hasattr(images, "shape"):
         raise InputError(
-            f"images are a {type(images).__name__}, expected an array or tensor, uint8 (N, C, H, W)"
+            f"images are a {type(images).__name__}, expected a uint8 array or tensor (N, C, H, W)"
         )
-    if hasattr(images, "detach"):  # a torch tensor, told apart without importing torch
+    if hasattr(images, "detach"):  # a torch tensor, recognized without importing torch
         images = images.detach().cpu().numpy()
     array = np.asarray(images)
     if array.ndim == 2 and array.dtype.kind == "f" and array.size and np.isfinite(array).all():
-        return array[:, :, None, None]  # of a feature a channel
+        return array[:, :, None, None]  # one channel per feature
     if array.ndim != 4 or array.dtype != np.uint8 or not array.size:
         raise InputError(
             f"images are {array.dtype} of shape {array.shape}, expected uint8 (N, C, H, W), N of 1 or more"
@@ -253,19 +250,22 @@ def _pixels(images: Any) -> np.ndarray:
 
 def _check_inputs(pixels: np.ndarray, true: np.ndarray, rate: float) -> None:
     if len(pixels) != len(true):
-        raise InputError(f"there are {len(pixels)} images and {len(true)} labels")
+        raise InputError(
+            f"there are {len(pixels)} images and {len(true)} labels, expected one label per image"
+        )
     check_between(rate, "rate", 0, 1)
 
 
 def _moments(pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return mean and deviation of each channel, (C,) float64.
 
-    Those of images are exact anywhere, from whole-number counts; of features numpy's own in float64.
+    Those of images come from integer counts and are identical on every machine; those of features are
+    NumPy's own in float64.
     """
     if pixels.dtype != np.uint8:
         columns = pixels.reshape(len(pixels), -1).astype(np.float64)
         spread = columns.std(axis=0)
-        constant = spread <= 1e-12 * np.abs(columns).max(axis=0)  # a constant but for rounding
+        constant = spread <= 1e-12 * np.abs(columns).max(axis=0)  # constant except for rounding
         return columns.mean(axis=0), np.where(constant, 1.0, spread)
     levels = np.arange(256)
     means, deviations = [], []
@@ -299,11 +299,11 @@ def _chunks(indices: np.ndarray, values_each: int) -> Iterator[np.ndarray]:
         yield indices[start : start + step]
 
 
-# The random numbers and what is made of them ------------------------------------------------------
+# Random numbers, and probabilities derived from them ---------------------------------------------
 
 
 def _flip_rates(n: int, rate: float, spread: float, seed: int, *name: str | int) -> np.ndarray:
-    """Return n draws from N(rate, spread²) cut to [0, 1], by the inverse of its distribution function."""
+    """Return n draws from N(rate, spread²) truncated to [0, 1], by the inverse distribution function."""
     if spread == 0 or rate in (0, 1):
         return np.full(n, float(rate))
     normal = NormalDist(rate, spread)
@@ -317,7 +317,7 @@ def _flip_rates(n: int, rate: float, spread: float, seed: int, *name: str | int)
 
 
 def _to_others(logits: np.ndarray, label: int) -> np.ndarray:
-    """Return softmax over all classes but `label`, which gets 0, (n, K); `logits` are used up."""
+    """Return softmax over all classes except `label`, which gets 0, (n, K); `logits` are overwritten."""
     logits[:, label] = -np.inf
     weights: np.ndarray = np.exp(logits - logits.max(axis=1, keepdims=True))
     weights /= weights.sum(axis=1, keepdims=True)
@@ -325,19 +325,19 @@ def _to_others(logits: np.ndarray, label: int) -> np.ndarray:
 
 
 def _calibrated(margin: np.ndarray, rate: float) -> np.ndarray:
-    """Return σ((b - margin) / t) with t the deviation of the margins and b such that the mean is `rate`."""
+    """Return σ((b - margin) / t), t the deviation of the margins, b such that the mean is `rate`."""
     deviation = float(margin.std())
     if rate in (0, 1) or deviation == 0:
         return np.full(len(margin), float(rate))
     scaled = margin / deviation
 
     def flips(b: float) -> np.ndarray:
-        # tanh neither overflows nor loses the small end to more than 1e-16
+        # tanh does not overflow, and its error at the small end is at most 1e-16
         return 0.5 * (1 + np.tanh((b - scaled) / 2))
 
-    logit = math.log(rate / (1 - rate))  # at which an image on margin b = 0 flips with the rate
+    logit = math.log(rate / (1 - rate))  # where b - margin equals it, an image flips at `rate`
     low, high = float(scaled.min()) + logit, float(scaled.max()) + logit
-    for _ in range(64):  # halves the interval until float64 has no number in between
+    for _ in range(64):  # bisection down to the resolution of float64
         middle = (low + high) / 2
         low, high = (middle, high) if flips(middle).mean() < rate else (low, middle)
     return flips((low + high) / 2)

@@ -1,4 +1,4 @@
-"""Labels from a file: which of its columns they are, whose labels, and which classes they say."""
+"""Read labels from a file: find their column, match rows with examples, and convert to class numbers."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ _INTEGER = re.compile(r"[+-]?[0-9]{1,18}")
 
 @dataclass(frozen=True, eq=False)
 class LabelFile:
-    """What a file of labels holds, in the order of the examples.
+    """The labels of a file, in the order of the examples.
 
     Args:
         given: (N,) int64 in [0, K).
-        true: (N,) int64 in [0, K), or None where the file has no column of true labels.
-        column: the name of the column that `given` came from; empty for a file of nothing but labels.
-        digest: sha256 of the file, hexadecimal.
-        index: (N,) int64, the places of the examples in the set, where `NoisyLabels.save` wrote a part of
-            it; None where there is a label for each.
-        by_ids: whether the rows were found by ids rather than taken in order.
-        notes: which columns were ignored where several would do.
+        true: (N,) int64 in [0, K), or None if the file has no column of true labels.
+        column: the name of the column of `given`; empty for a file that holds only labels.
+        digest: the sha256 of the file, in hexadecimal.
+        index: (N,) int64, the positions of the examples in the set, if `NoisyLabels.save` wrote part of a
+            set; None if every example has a label.
+        by_ids: whether rows were matched by ids rather than by order.
+        notes: the columns that were ignored, where several could be used.
     """
 
     given: np.ndarray
@@ -54,31 +54,30 @@ def read_labels(
 ) -> LabelFile:
     """Read the label of each example from a file.
 
-    - `.csv`, `.tsv`: a column of the role given or label (or one column of any name), and, if there are
-      such, of the roles true and id; their names are those of `core.tables.ROLES`. Without a header: one
-      column of labels, or, with `ids`, two columns, the id and its label.
-    - `.parquet`: the same columns; also what `NoisyLabels.save` wrote, whose digest is then checked.
+    - `.csv`, `.tsv`: a column of the role given or label (or one column of any name), and optional columns
+      of the roles true and id; `core.tables.ROLES` lists their names. Without a header: one column of
+      labels, or, with `ids`, two columns, the id and its label.
+    - `.parquet`: the same columns; also the file of `NoisyLabels.save`, whose digest is then verified.
     - `.npz`: the same names as keys, or a single key. `.npy`: the labels.
     - `.txt`: one label per line. `.json`: a list of labels.
 
-    A label is a class number or a class name. A column of text that can be read both ways, because
-    classes are called by the numbers of other classes, is refused.
+    A label is a class number or a class name. A column of text that can be read both ways, because classes
+    are named by the numbers of other classes, is an error.
 
     Args:
         path: the file.
         num_classes: K.
-        class_names: K names, for files that have names in place of numbers.
+        class_names: K names, for files with names in place of numbers.
         ids: N names of the examples in their order. A file with a column of ids may then have its rows in
             any order; one without must have N rows, in order.
-        others: ids that a file may name beside, such as those of test images; their rows are passed over.
+        others: ids that a file may also contain, such as those of test images; their rows are ignored.
 
     Returns:
-        The labels in the order of `ids`, or in that of the file where `ids` or the column is missing.
+        The labels in the order of `ids`, or in that of the file if `ids` or the column is missing.
 
     Raises:
-        InputError: there is no such file, it is damaged or of another kind; no column is known to be the
-            labels; a label is missing or is no class; an id is missing, double or unknown. The
-            message names the row.
+        InputError: the file is missing, damaged or of another kind; no column is recognized as the labels; a
+            label is missing or no class; an id is missing, duplicate or unknown. The message names the row.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -91,11 +90,11 @@ def read_labels(
     check_num_classes(num_classes)
     names = None if class_names is None else check_class_names(class_names)
     if names is not None and len(names) != num_classes:
-        raise InputError(f"num_classes is {num_classes} and there are {len(names)} class names")
+        raise InputError(f"num_classes is {num_classes}, expected {len(names)} for {len(names)} class names")
     check_file(path)
     if path.suffix.lower() not in SUFFIXES:
-        hint = "; human labels in .pt files are read as human labels" if path.suffix == ".pt" else ""
-        raise InputError(f"{path} is not a file of labels: known are {', '.join(SUFFIXES)}{hint}")
+        hint = "; read human annotations in .pt files as human:FILE" if path.suffix == ".pt" else ""
+        raise InputError(f"{path} is not a file of labels, expected one of {', '.join(SUFFIXES)}{hint}")
     try:
         digest = file_digest(path)
         table, index = open_labels(path)
@@ -106,7 +105,7 @@ def read_labels(
         raise InputError(f"{path} cannot be read: {error.strerror or error}") from None
     length = _length(table, columns)
     if ids is not None and key is None and index is None and length != len(ids):
-        raise InputError(f"{path} has {length} labels and the set has {len(ids)} examples")
+        raise InputError(f"{path} has {length} labels, expected {len(ids)}, one per example of the set")
     given = _numbers(table, columns[label], num_classes, names)
     before = None if true is None else _numbers(table, columns[true], num_classes, names)
     if ids is not None and key is not None:
@@ -117,41 +116,40 @@ def read_labels(
     return LabelFile(given, before, column, digest, index, by_ids, tuple(notes))
 
 
-# Which columns ------------------------------------------------------------------------------------
+# Columns ------------------------------------------------------------------------------------------
 
 
 def _choose(table: Table, have_ids: bool, notes: list[str]) -> tuple[int, int | None, int | None]:
-    """Return the positions of the columns of labels, true labels and ids."""
+    """Return the positions of the columns of labels, true labels and ids; None for a missing one."""
     if not table.headed:
         if len(table.names) == 1:
             return 0, None, None
-        if len(table.names) == 2 and have_ids:  # whose first column is then matched with the ids
+        if len(table.names) == 2 and have_ids:  # the first column is matched with the ids
             return 1, None, 0
         raise InputError(
-            f"{table.source} has {len(table.names)} columns and no first line that names them; "
-            "add one, such as id,label"
+            f"{table.source} has {len(table.names)} columns and no header line; add one, such as id,label"
         )
 
     def find(role: str) -> int | None:
         return find_column(table.names, role, table.source, notes, "noise")
 
     true, key, label = find("true"), _id_column(table, notes), find("given")
-    # a column of given labels is the one to train on even beside a label, which may be the true one
+    # a column of given labels takes precedence over a label column, which may hold the true labels
     label = find("label") if label is None else label
     if label is None:
         rest = [k for k in range(len(table.names)) if k not in (true, key)]
         if len(rest) != 1:
             listing = ", ".join(map(repr, table.names)) or "none"
             raise InputError(
-                f"{table.source} has no column known to be the labels (its columns: {listing}); "
-                "call one of them label"
+                f"{table.source} has no column recognized as the labels (its columns: {listing}); "
+                "name one of them label"
             )
         label = rest[0]
     return label, true, key
 
 
 def _id_column(table: Table, notes: list[str]) -> int | None:
-    """Return the position of the ids; a column of encoded images is none, whatever it is called."""
+    """Return the position of the ids; a column of encoded images never counts, whatever its name."""
     ranked = []
     for place in role_columns(table.names, "id"):
         cells = table.read(place)
@@ -183,17 +181,15 @@ def _length(table: Table, columns: Mapping[int, np.ndarray]) -> int:
         raise InputError(f"{table.source} has columns of different lengths: {listing}")
     length = next(iter(lengths.values()))
     if not length:
-        raise InputError(f"{table.source} holds no label")
+        raise InputError(f"{table.source} holds no labels, expected one per example")
     return length
 
 
 def _order(table: Table, column: np.ndarray, ids: Sequence[str], others: Collection[str]) -> np.ndarray:
-    """Return for each id of the set the row of the file that names it."""
+    """Return the row of the file for each id of the set."""
     wanted = {name: i for i, name in enumerate(ids)}
     if len(wanted) != len(ids):
-        raise InputError(
-            "two examples of the set have the same id, so that its labels cannot be found by ids"
-        )
+        raise InputError("two examples of the set have the same id, expected unique ids to match labels with")
     order = np.full(len(ids), -1, dtype=np.int64)
     for row, name in enumerate(cell.strip() for cell in texts(column)):
         place = wanted.get(name)
@@ -201,19 +197,19 @@ def _order(table: Table, column: np.ndarray, ids: Sequence[str], others: Collect
             continue
         if place is None:
             raise InputError(
-                f"{table.row(row)} of {table.source} names {name!r}, which is no example of the set "
-                f"(an id of it: {ids[0]!r}); take the row out or correct it"
+                f"{table.row(row)} of {table.source} has the id {name!r}, which is not in the set "
+                f"(expected ids such as {ids[0]!r}); remove the row or correct it"
             )
         if order[place] >= 0:
             raise InputError(
-                f"{table.row(row)} of {table.source} names {name!r} again, after "
-                f"{table.row(int(order[place]))}; leave one of them"
+                f"{table.row(row)} of {table.source} repeats the id {name!r} of "
+                f"{table.row(int(order[place]))}; keep one of them"
             )
         order[place] = row
     missing = np.flatnonzero(order < 0)
     if missing.size:
         raise InputError(
-            f"{table.source} has no label for {missing.size} of {len(ids)} examples, the first is "
+            f"{table.source} has no label for {missing.size} of {len(ids)} examples, first "
             f"{ids[int(missing[0])]!r}; add a row for each"
         )
     return order
@@ -228,7 +224,7 @@ def _numbers(table: Table, column: np.ndarray, num_classes: int, names: tuple[st
         bad = (column < 0) | (column >= num_classes)
         if not bad.any():
             return column.astype(np.int64)
-    if column.dtype.kind == "f" and np.isnan(column).any():  # of integers too: a gap makes them float
+    if column.dtype.kind == "f" and np.isnan(column).any():  # integers too: a missing value makes them floats
         raise InputError(
             f"{table.row(int(np.isnan(column).argmax()))} of {table.source} has no label; correct it"
         )
@@ -245,7 +241,7 @@ def _numbers(table: Table, column: np.ndarray, num_classes: int, names: tuple[st
             )
         return np.array(as_names, dtype=np.int64)
     if min(as_numbers) < 0:
-        # A row that fits the way in which most others are read is not the one to name.
+        # Report a row that cannot be read in the way in which most others can.
         mostly_names = sum(k >= 0 for k in as_names) > sum(k >= 0 for k in as_numbers)
         first = (as_names if mostly_names else as_numbers).index(-1)
         raise InputError(
@@ -255,7 +251,7 @@ def _numbers(table: Table, column: np.ndarray, num_classes: int, names: tuple[st
 
 
 def _class_number(cell: Any, num_classes: int) -> int:
-    """Return the class number that a cell says, or -1."""
+    """Return the class number in a cell, or -1."""
     if isinstance(cell, str):
         number = int(cell) if _INTEGER.fullmatch(cell) else -1
     else:

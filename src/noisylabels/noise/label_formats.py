@@ -1,4 +1,4 @@
-"""The formats of files of labels, each read as a table of named columns."""
+"""File formats of labels, each read as a table of named columns."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ def open_labels(path: Path) -> tuple[Table, np.ndarray | None]:
     """Open a file of labels by its suffix, one of `SUFFIXES`.
 
     Returns:
-        The table, and the places (N,) of its rows in the set, where `NoisyLabels.save` wrote a part of it.
+        The table, and the positions (N,) of its rows in the set, if `NoisyLabels.save` wrote part of a set.
 
     Raises:
-        InputError: the file is damaged, or holds no list of labels.
+        InputError: the file is damaged, or does not hold a list of labels.
     """
     suffix = path.suffix.lower()
     if suffix in (".csv", ".tsv"):
@@ -47,7 +47,7 @@ def open_labels(path: Path) -> tuple[Table, np.ndarray | None]:
 
 
 def _only(path: Path, labels: Sequence[Any], row: Callable[[int], str]) -> Table:
-    """Return the table of a file that holds labels and nothing else."""
+    """Return the table of a file that holds only labels."""
     cells = np.empty(len(labels), dtype=object)
     for i, label in enumerate(labels):
         cells[i] = label
@@ -60,17 +60,17 @@ def _from_json(path: Path) -> list[Any]:
     except (ValueError, RecursionError) as error:
         if isinstance(error, InputError):
             raise
-        raise InputError(f"{path} cannot be read as JSON ({error}); restore it or make it anew") from None
+        raise InputError(f"{path} cannot be read as JSON ({error}); restore it or create it again") from None
     if not isinstance(value, list):
         raise InputError(f"{path} holds a {type(value).__name__}, expected a list with one label per example")
     return value
 
 
 def _is_heading(rows: Sequence[Sequence[str]]) -> bool:
-    """Return whether the first row names the columns rather than being an example.
+    """Return whether the first row is a header rather than an example.
 
-    It does if it has a name that is known, or else if none of its cells is a number though the row below
-    has one. So a lone column of class names needs a known name, or none.
+    It is if it has a known name, or if none of its cells is a number although the next row has one. So the
+    header of a single column of class names must be a known name.
     """
     if any(cell.lower() in _KNOWN for cell in rows[0]):
         return True
@@ -79,7 +79,7 @@ def _is_heading(rows: Sequence[Sequence[str]]) -> bool:
 
 
 def _without_row_numbers(table: Table) -> Table:
-    """Return a table without the row numbers that a data frame writes unless told not to."""
+    """Return a table without the row numbers that pandas writes by default."""
     if "" not in table.names or len(table.names) < 2:
         return table
     place = list(table.names).index("")
@@ -92,16 +92,16 @@ def _without_row_numbers(table: Table) -> Table:
 
 
 def _saved(path: Path) -> tuple[Table, np.ndarray | None] | None:
-    """Return what `NoisyLabels.save` wrote; None if the file is another's."""
+    """Return the table of a file that `NoisyLabels.save` wrote; None for any other file."""
     with open_parquet(path) as parquet:
         metadata = parquet.schema_arrow.metadata or {}
     if KEY not in metadata:
         return None
-    record, columns = read_saved(path)  # which checks the digest
+    record, columns = read_saved(path)  # verifies the digest
     if "foreign" in columns:
         raise InputError(
-            f"{path} has labels of foreign images, which it does not hold; "
-            f"make the noise anew: {record['spec']}"
+            f"{path} has labels of foreign images, but not the images; "
+            f"generate the noise again: {record['spec']}"
         )
     given = columns["given"]
     table = Table(

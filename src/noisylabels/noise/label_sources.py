@@ -1,4 +1,4 @@
-"""Noise from files: labels, human annotations, transition matrices."""
+"""Noise from files: labels, human annotations and transition matrices."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from noisylabels.noise.transforms import LoadedLabels, NoiseContext
 
 
 def labels_from(path: str, word: str, context: NoiseContext) -> LoadedLabels:
-    """Return the labels of a file, in any of the forms of `read_labels`.
+    """Return the labels of a file, in any format of `read_labels`.
 
     Raises:
-        InputError: as `read_labels`; or the file has true labels and no ids, and they are not those of the
-            set in order, so that its rows may belong to other examples.
+        InputError: as `read_labels`; or the file has true labels but no ids, and they differ from those of
+            the set in order, so that its rows may belong to other examples.
     """
     file = read_labels(
         path,
@@ -33,25 +33,25 @@ def labels_from(path: str, word: str, context: NoiseContext) -> LoadedLabels:
     places = np.arange(len(context.labels)) if file.index is None else file.index
     if len(file.given) != len(places) or places.max() >= len(context.labels):
         raise InputError(
-            f"{path} has {len(file.given)} labels and the set has {len(context.labels)} examples; "
-            "give each one, or add a column of ids"
+            f"{path} has {len(file.given)} labels, expected {len(context.labels)}, one per example; "
+            "add the missing ones, or a column of ids"
         )
     if file.true is not None and not file.by_ids:
         agree = int((file.true == context.labels[places]).sum())
         if agree != len(places):
             raise InputError(
                 f"the true labels in {path} agree with those of the set for {agree} of {len(places)} "
-                "examples: it is of another set or in another order; add a column of ids, or take its true "
-                "labels out"
+                "examples: the file belongs to another set or order; add a column of ids, or remove its true "
+                "labels"
             )
     return LoadedLabels(file.given, file.true, file.index)
 
 
 def human_labels(path: str, column: str, context: NoiseContext) -> LoadedLabels:
-    """Return people's labels of CIFAR-10N or CIFAR-100N, see `read_human`.
+    """Return human annotations of CIFAR-10N or CIFAR-100N, see `read_human`.
 
     Raises:
-        InputError: as `read_human`; or the file's clean labels are not those of the set, in order.
+        InputError: as `read_human`; or the file's clean labels differ from those of the set, in order.
     """
     found = human.read_human(path, column or None)
     found.check_order(context.labels, f"the labels in {path}")
@@ -59,9 +59,9 @@ def human_labels(path: str, column: str, context: NoiseContext) -> LoadedLabels:
 
 
 def short_name(column: str) -> str:
-    """Return the short name of a column of human labels: "worse" for "worst" or "worse_label".
+    """Return the short name of a column of human annotations: "worse" for "worst" or "worse_label".
 
-    Any other name comes back in lower case, for `read_human` to say what the file has.
+    Any other name is returned in lower case; `read_human` then reports which columns the file has.
     """
     name = column.strip().lower()
     name = human.ALIASES.get(name, name)
@@ -71,7 +71,7 @@ def short_name(column: str) -> str:
 def set_name(word: str) -> str:
     """Return the canonical form of a data set's name or path: "photos" for "photos/"."""
     normal = os.path.normpath(os.path.expanduser(word))
-    # ./digits is a folder called as a named set is
+    # ./digits is a folder with the name of a data set
     return os.path.join(".", normal) if word.startswith("./") and os.sep not in normal else normal
 
 

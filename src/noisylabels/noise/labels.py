@@ -1,4 +1,4 @@
-"""Noisy labels as a value: what the labels are, what they were, and how they came to be."""
+"""`NoisyLabels`: given and true labels with the record of their corruption."""
 
 from __future__ import annotations
 
@@ -23,25 +23,24 @@ class NoisyLabels:
 
     Args:
         given: (N,) int64 in [0, K): the labels to train on.
-        true: (N,) int64 in [0, K): the labels before.
-        spec: the canonical text of the noise; of a kind that is not in the catalog where the labels
-            came from elsewhere, from people for example.
+        true: (N,) int64 in [0, K): the labels before corruption.
+        spec: the canonical spec of the noise; any text for labels from elsewhere, such as annotators.
         seed: 0 or more.
         num_classes: K.
         pairs: the confusion map in class numbers, (true, given); empty for noise without one.
-        index: (N,) int64, ascending: the places of the examples in the set, where some were left out; None
-            where there is one for each.
-        foreign: (N,) int64: the place of the foreign image under each label, or -1, `true` being -1 where
-            there is one; None where there are none.
-        expected: (K, K), what `nominal` is where the spec's text does not tell it; None where it does, or
-            where nothing is expected.
+        index: (N,) int64, ascending: the positions of the examples in the set, if some were left out; None
+            if all are there.
+        foreign: (N,) int64: the index of the foreign image under each label, or -1; where it is 0 or more,
+            `true` is -1. None without foreign images.
+        expected: (K, K), the value of `nominal` if the spec does not define it; None if it does, or if no
+            matrix is known.
 
     Raises:
-        InputError: labels that are not as above, or of different lengths; a wrong seed.
+        InputError: labels of another form, or of different lengths; an invalid seed.
 
-    >>> labels = NoisyLabels([0, 1, 1, 0], [0, 0, 1, 1], "people", 0, 3)
+    >>> labels = NoisyLabels([0, 1, 1, 0], [0, 0, 1, 1], "annotators", 0, 3)
     >>> labels
-    NoisyLabels('people', seed=0: 2 of 4 labels wrong (50.00 %), 3 classes)
+    NoisyLabels('annotators', seed=0: 2 of 4 labels noisy (50.00 %), 3 classes)
     >>> labels.realized.tolist()
     [[0.5, 0.5, 0.0], [0.5, 0.5, 0.0], [0.0, 0.0, 1.0]]
     """
@@ -62,53 +61,57 @@ class NoisyLabels:
         object.__setattr__(self, "given", check_labels(self.given, K, "given labels"))
         object.__setattr__(self, "true", self._checked_true(K))
         if len(self.given) != len(self.true):
-            raise InputError(f"there are {len(self.given)} given labels and {len(self.true)} true ones")
+            raise InputError(
+                f"there are {len(self.given)} given and {len(self.true)} true labels, expected equally many"
+            )
         if self.index is not None:
             object.__setattr__(self, "index", check_index(self.index, len(self.given)))
         if self.expected is not None:
             expected = check_transition(self.expected)
             if len(expected) != K:
-                raise InputError(f"the expected matrix has {len(expected)} rows for {K} classes")
+                raise InputError(
+                    f"the expected matrix has {len(expected)} rows, expected {K} for {K} classes"
+                )
             object.__setattr__(self, "expected", expected)
-        derive_seed(self.seed)  # raises on a seed that is none
+        derive_seed(self.seed)  # raises on an invalid seed
         object.__setattr__(self, "seed", int(self.seed))
         object.__setattr__(self, "spec", str(self.spec))
         object.__setattr__(self, "pairs", check_pairs(self.pairs, K) if self.pairs else ())
 
     def _checked_true(self, num_classes: int) -> np.ndarray:
-        """Return the true labels, -1 where a foreign image stands and nowhere else."""
+        """Return the true labels, checked to be -1 exactly where the image is foreign."""
         if self.foreign is None:
             return check_labels(self.true, num_classes, "true labels")
         foreign = np.asarray(self.foreign, dtype=np.int64)
         object.__setattr__(self, "foreign", foreign)
         true = np.array(self.true, dtype=np.int64)
         if foreign.shape != true.shape or ((foreign >= 0) != (true == -1)).any():
-            raise InputError("true labels are not -1 at the foreign images and only there")
+            raise InputError("true labels do not match the foreign images, expected -1 for exactly those")
         rest = check_labels(np.where(true == -1, 0, true), num_classes, "true labels")
         return np.where(true == -1, -1, rest)
 
     @property
     def flipped(self) -> np.ndarray:
-        """Which labels are wrong, (N,) bool; that of a foreign image always is."""
+        """A mask of the noisy labels, (N,) bool; that of a foreign image always is."""
         flipped: np.ndarray = self.given != self.true
         return flipped
 
     @property
     def rate(self) -> float:
-        """The share of wrong labels."""
+        """The noise rate: the share of noisy labels."""
         return float(np.count_nonzero(self.flipped)) / len(self.given)
 
     @property
     def counts(self) -> np.ndarray:
-        """How many examples of class i are labeled j, (K, K) int64; foreign images are of no class."""
+        """The number of examples of class i labeled j, (K, K) int64, without foreign images."""
         K, known = self.num_classes, self.true >= 0
         return np.bincount(self.true[known] * K + self.given[known], minlength=K * K).reshape(K, K)
 
     @property
     def realized(self) -> np.ndarray:
-        """The share of each true class that is given each label, (K, K) float64; rows sum to 1.
+        """The realized transition matrix: the share of each true class with each label, (K, K) float64.
 
-        A class without examples gets the row of the identity: nothing was seen to be wrong with it.
+        Rows sum to 1. A class without examples gets the row of the identity.
         """
         counts = self.counts
         totals = counts.sum(axis=1, keepdims=True)
@@ -116,12 +119,11 @@ class NoisyLabels:
 
     @property
     def nominal(self) -> np.ndarray | None:
-        """The matrix that was asked for, T[true, given] (K, K) float64; None where there is none.
+        """The nominal transition matrix, T[true, given] (K, K) float64; None for labels from elsewhere.
 
-        For a convention that flips exact counts it is the probability of each label for a randomly
-        chosen example of the class, up to the rounding of the counts. For noise that depends on the image
-        it is the mean over the images of the class, as the noises before it left them. There is none where
-        the labels came from elsewhere.
+        For a convention that flips exact counts it is the probability of each label for a randomly chosen
+        example of the class, up to the rounding of the counts. For instance-dependent noise it is the mean
+        over the images of the class, with the labels that the stages before left.
         """
         if self.expected is not None:
             return self.expected
@@ -130,9 +132,9 @@ class NoisyLabels:
 
     @property
     def arrangement(self) -> str:
-        """What changed in the set that these labels are for: a digest of `index` and `foreign`, or "".
+        """A digest of `index` and `foreign`; "" if the noise left the examples of the set unchanged.
 
-        The set that `corrupt_set` gives with them has the same word in `arranged`.
+        The set that `corrupt_set` returns with the labels has the same digest in `arranged`.
         """
         if self.index is None and self.foreign is None:
             return ""
@@ -143,7 +145,7 @@ class NoisyLabels:
 
     @property
     def digest(self) -> str:
-        """The sha256 of all but `expected`, in hexadecimal: equal digests, equal labels and record."""
+        """The sha256 of labels and record (except `expected`), in hexadecimal."""
         return digest_of(self._record, self._columns)
 
     @property
@@ -161,14 +163,14 @@ class NoisyLabels:
     def __repr__(self) -> str:
         return (
             f"NoisyLabels({self.spec!r}, seed={self.seed}: {np.count_nonzero(self.flipped)} of {len(self)} "
-            f"labels wrong ({100 * self.rate:.2f} %), {self.num_classes} classes)"
+            f"labels noisy ({100 * self.rate:.2f} %), {self.num_classes} classes)"
         )
 
     def save(self, path: str | Path) -> None:
-        """Write the labels to a Parquet file, whole or not at all.
+        """Write the labels to a Parquet file, atomically.
 
-        Its columns are given, true and flipped, a row an example in order, and index and foreign where
-        there are such; the record is JSON in the schema's metadata under the key `noisylabels`.
+        It has one row per example, in order, with the columns given, true and flipped, and index and foreign
+        if they are set; the record is JSON in the schema's metadata under the key `noisylabels`.
         """
         record = self._record | {"rate": self.rate, "digest": self.digest}
         if self.expected is not None:
@@ -179,10 +181,10 @@ class NoisyLabels:
 
     @classmethod
     def load(cls, path: str | Path) -> NoisyLabels:
-        """Read what `save` wrote.
+        """Return the labels that `save` wrote.
 
         Raises:
-            InputError: there is no such file, it is damaged, or it is of another kind.
+            InputError: the file is missing, damaged, or of another kind.
         """
         record, columns = read_saved(Path(path))
         try:
@@ -198,23 +200,23 @@ class NoisyLabels:
                 expected=record.get("expected"),
             )
         except (KeyError, TypeError, ValueError) as error:
-            raise InputError(f"{path} is damaged ({error}); restore it or make it anew") from None
+            raise InputError(f"{path} is damaged ({error}); restore it or create it again") from None
 
 
 def steps_of(spec: str | NoiseSpec, num_classes: int, pairs: Pairs) -> tuple[Rows, ...] | None:
-    """Return the transition matrices that a spec names, as their rows; None if it names none.
+    """Return the transition matrices that a spec defines, as functions of rows; None if it defines none.
 
     Args:
         spec: the noise, or its canonical text.
         num_classes: K.
-        pairs: the numbers of the confusion map that the spec names, if it names one.
+        pairs: the confusion map of the spec in class numbers, if it has one.
     """
     try:
         stages = NoiseSpec.parse(spec).stages
-    except InputError:  # labels from elsewhere, or a matrix that was handed over
+    except InputError:  # labels from elsewhere, or from a matrix passed as an array
         return None
     mapped = [stage for stage in stages if kind_of(stage).takes_map]
-    if len(mapped) > 1 and any(map_of(stage) for stage in mapped):  # `pairs` holds one map
+    if len(mapped) > 1 and any(map_of(stage) for stage in mapped):  # but `pairs` holds a single map
         return None
     steps: list[Rows] = []
     for stage in stages:

@@ -1,4 +1,4 @@
-"""Transition matrices from files."""
+"""Read transition matrices from files."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ SUFFIXES = (*delimited.SUFFIXES, ".npy")
 def read_transition(
     path: str | Path, num_classes: int, class_names: Sequence[str] | None = None
 ) -> np.ndarray:
-    """Read a transition matrix.
+    """Return the transition matrix in a file.
 
     Args:
         path: a .npy file of a (K, K) array; or a .csv or .tsv file of K rows of K numbers, one row per
             true class. A first line may name the columns and a first column the rows.
         num_classes: K.
-        class_names: K names, in the order of the class numbers. Names in the file are then looked up among
-            them, so that they may stand in any order; without it they are passed over.
+        class_names: K names, in the order of the class numbers. Names in the file are matched with them and
+            may be in any order; without it they are ignored.
 
     Returns:
         (K, K) float64, T[true, given], rows sum to 1 within 1e-5.
 
     Raises:
-        InputError: there is no such file, it is damaged, has other classes, or holds no transition matrix.
+        InputError: the file is missing or damaged, has other classes, or holds no transition matrix.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -43,7 +43,7 @@ def read_transition(
     path = Path(path)
     check_file(path)
     if path.suffix.lower() not in SUFFIXES:
-        raise InputError(f"{path} is not a file of a matrix: known are {', '.join(SUFFIXES)}")
+        raise InputError(f"{path} is not a file of a matrix, expected one of {', '.join(SUFFIXES)}")
     read = _from_array if path.suffix.lower() == ".npy" else _from_cells
     values = read(path, num_classes, class_names)
     try:
@@ -91,13 +91,13 @@ def _from_cells(path: Path, num_classes: int, class_names: Sequence[str] | None)
         return values
     columns = _order(path, lines[0][1][named:] if headed else None, class_names)
     rows = _order(path, [row[0] for _, row in body] if named else None, class_names)
-    # with names on one side only, the other side is in the same order
+    # if only rows or only columns are named, both are in the same order
     columns, rows = (columns if headed else rows), (rows if named else columns)
     return values if rows is None or columns is None else values[np.ix_(rows, columns)]
 
 
 def _order(path: Path, names: Sequence[str] | None, class_names: Sequence[str]) -> list[int] | None:
-    """Return for each class its place among `names`; None where there are none."""
+    """Return the position of each class among `names`; None without names."""
     if names is None:
         return None
     numbers = [str(k) for k in range(len(class_names))]
@@ -105,15 +105,17 @@ def _order(path: Path, names: Sequence[str] | None, class_names: Sequence[str]) 
         by_number = [names.index(number) for number in numbers]
         if set(names) != set(class_names):
             return by_number
-        if by_number != [names.index(name) for name in class_names]:  # folders called 0, 1, 10, 11, 2, ...
+        if by_number != [names.index(name) for name in class_names]:  # folders named 0, 1, 10, 11, 2, ...
             raise InputError(
-                f"{path} names {class_names[2]!r}, which is the name of class 2 and the number of another; "
+                f"{path} has {class_names[2]!r}, which is the name of class 2 and the number of another; "
                 "save the matrix without names, in the order of the class numbers"
             )
     for name in names:
         if name not in class_names:
-            raise InputError(f"{path} names {name!r}, which is no class{did_you_mean(name, class_names)}")
+            raise InputError(
+                f"{path} has the name {name!r}, which is no class{did_you_mean(name, class_names)}"
+            )
     for name in class_names:
         if names.count(name) != 1:
-            raise InputError(f"{path} names the class {name!r} {names.count(name)} times, expected once")
+            raise InputError(f"{path} has the class {name!r} {names.count(name)} times, expected once")
     return [names.index(name) for name in class_names]

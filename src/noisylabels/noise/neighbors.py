@@ -1,4 +1,4 @@
-"""Noise estimated without any training: neighbors have one true class, and labels of their own."""
+"""Noise estimation by nearest neighbors, which are assumed to share their true class; no training."""
 
 from __future__ import annotations
 
@@ -7,38 +7,42 @@ import numpy as np
 from noisylabels.core.checks import InputError
 
 ROUNDS = 300
-"""Most rounds of expectation and maximization."""
+"""Most rounds of expectation maximization."""
 
-_BLOCK_BYTES = 1 << 26  # of the distances that are held at once
+_BLOCK_BYTES = 1 << 26  # of distances in memory at once
 _LEAST = 1e-12
 
 
 def nearest(features: np.ndarray, count: int) -> np.ndarray:
-    """Return the nearest other examples of each example, by Euclidean distance, the nearest first.
+    """Return the nearest neighbors of each example, by Euclidean distance, nearest first.
 
     Args:
-        features: (N, D), compared as they are: scale the columns first.
-        count: how many, fewer than N.
+        features: (N, D), compared unscaled: standardize the columns first.
+        count: the number of neighbors, less than N.
 
     Returns:
         (N, count) int64.
 
     Raises:
-        InputError: there are not more examples than that.
+        InputError: N is not larger than `count`.
 
     >>> nearest(np.array([[0.0], [1.0], [5.0]]), 1).tolist()
     [[1], [0], [1]]
     """
     n = len(features)
     if not 1 <= count < n:
-        raise InputError(f"{n} examples have no {count} neighbors each; take more examples")
+        raise InputError(
+            f"there are {n} examples, expected more than {count} for {count} neighbors each; add examples"
+        )
     points = np.asarray(features, dtype=np.float32)
     squares = (points * points).sum(axis=1)
     found = np.empty((n, count), dtype=np.int64)
     step = max(1, _BLOCK_BYTES // (4 * n))
     for start in range(0, n, step):
         part = points[start : start + step]
-        distance = squares - 2 * part @ points.T  # but for the own square, which orders nothing
+        distance = (
+            squares - 2 * part @ points.T
+        )  # without the example's own square, which does not change the order
         distance[np.arange(len(part)), np.arange(start, start + len(part))] = np.inf
         near = np.argpartition(distance, count - 1, axis=1)[:, :count]
         order = np.take_along_axis(distance, near, axis=1).argsort(axis=1, kind="stable")
@@ -47,7 +51,7 @@ def nearest(features: np.ndarray, count: int) -> np.ndarray:
 
 
 def counted(groups: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the different groups of labels, whatever their order inside, and how often each is met.
+    """Return the distinct groups of labels, regardless of order within, and how often each occurs.
 
     Args:
         groups: (N, m) int64, the labels of an example and of its m - 1 neighbors.
@@ -60,7 +64,7 @@ def counted(groups: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def first_guess(given: np.ndarray, num_classes: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return where the fit starts: half of the labels right, the others like all labels."""
+    """Return the start of the fit: half of the labels correct, the others distributed like all labels."""
     prior = (np.bincount(given, minlength=num_classes) + 1.0) / (len(given) + num_classes)
     return 0.5 * np.eye(num_classes) + 0.5 * prior, prior
 
@@ -68,18 +72,18 @@ def first_guess(given: np.ndarray, num_classes: int) -> tuple[np.ndarray, np.nda
 def fitted(
     rows: np.ndarray, weights: np.ndarray, transition: np.ndarray, prior: np.ndarray, rounds: int = ROUNDS
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Fit class shares and transition to groups of labels, by expectation and maximization.
+    """Return transition matrix and class frequencies fitted to groups of labels by expectation maximization.
 
     P(y_1, ..., y_m) = Σ_k π_k T[k, y_1] ... T[k, y_m]
 
-    The likelihood is the same whatever the numbers of the true classes are; they are named so that the
-    share of right labels, Σ_k π_k T[k, k], is the largest.
+    The likelihood does not change under permutations of the true classes; they are numbered to maximize the
+    share of correct labels, Σ_k π_k T[k, k].
 
     Args:
-        rows: (U, m) int64, different groups.
-        weights: (U,) float64, how often each is met.
-        transition, prior: (K, K) and (K,), where to start.
-        rounds: the most.
+        rows: (U, m) int64, distinct groups.
+        weights: (U,) float64, how often each occurs.
+        transition, prior: (K, K) and (K,), the start.
+        rounds: the largest number of rounds.
 
     Returns:
         Transition (K, K), T[true, given], and prior (K,), float64.

@@ -1,4 +1,4 @@
-"""The Parquet file that `NoisyLabels.save` writes; `read_labels` takes it too."""
+"""The Parquet format of `NoisyLabels.save`, which `read_labels` reads too."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from noisylabels.core.checks import InputError
 from noisylabels.core.files import atomic_replace, check_file
 
 KEY = b"noisylabels"
-"""The key in the schema's metadata under which the record, what is not a column, stands as JSON."""
+"""The key in the schema's metadata that holds the record, everything but the columns, as JSON."""
 
 _FORMAT = 1
 
 
 def digest_of(record: Mapping[str, Any], columns: Mapping[str, np.ndarray]) -> str:
-    """Return the sha256 of noisy labels and of how they came to be, in hexadecimal.
+    """Return the sha256 of noisy labels and their record, in hexadecimal.
 
     Args:
         record: spec, seed, num_classes, pairs.
-        columns: given and true, (N,) integers, and index and foreign where there are such.
+        columns: given and true, (N,) integers, and index and foreign if they are set.
     """
     about: list[Any] = [record[name] for name in ("spec", "seed", "num_classes", "pairs")]
     about += [len(columns["given"]), *(name for name in ("index", "foreign") if name in columns)]
@@ -35,33 +35,36 @@ def digest_of(record: Mapping[str, Any], columns: Mapping[str, np.ndarray]) -> s
 
 
 def write_saved(path: Path, record: Mapping[str, Any], columns: Mapping[str, np.ndarray]) -> None:
-    """Write a record and its columns to a Parquet file, whole or not at all."""
+    """Write a record and its columns to a Parquet file, atomically."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     table = pa.table(dict(columns), metadata={KEY: json.dumps({"format": _FORMAT, **record})})
-    # a file, not its path: Arrow takes no names but those in UTF-8
+    # a file, not its path: Arrow accepts only paths in UTF-8
     with atomic_replace(path) as temporary, temporary.open("wb") as file:
         pq.write_table(table, file, compression="zstd")
 
 
 def read_saved(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """Return the record and the columns of a file that `write_saved` wrote, checked by its digest.
+    """Return the record and the columns of a file that `write_saved` wrote, verified by its digest.
 
     Raises:
-        InputError: there is no such file, it is damaged, or it is of another kind or format.
+        InputError: the file is missing, damaged, or of another kind or format.
     """
     record, columns = _read(path)
     if record.get("format") != _FORMAT:
         raise InputError(
-            f"{path} has noisy labels of format {record.get('format')!r}, this version reads {_FORMAT}"
+            f"{path} has noisy labels of format {record.get('format')!r}, expected {_FORMAT}; "
+            "create it again with this version"
         )
     try:
         intact = digest_of(record, columns) == record["digest"]
     except (KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{path} is damaged ({error}); restore it or make it anew") from None
+        raise InputError(f"{path} is damaged ({error}); restore it or create it again") from None
     if not intact:
-        raise InputError(f"{path} is damaged: its labels do not fit its digest; restore it or make it anew")
+        raise InputError(
+            f"{path} is damaged: its labels do not match its digest; restore it or create it again"
+        )
     return record, columns
 
 
@@ -74,12 +77,14 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         with path.open("rb") as opened, pq.ParquetFile(opened) as file:
             record = json.loads((file.schema_arrow.metadata or {}).get(KEY, b"null"))
             table = file.read()
-    # Arrow raises OSError and, for UTF-8 and JSON, ValueError on top of its own exceptions
+    # besides its own exceptions Arrow raises OSError and, for UTF-8 and JSON, ValueError
     except (pa.ArrowException, OSError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise InputError(
-            f"{path} is not a readable Parquet file ({reason}); restore it or make it anew"
+            f"{path} is not a readable Parquet file ({reason}); restore it or create it again"
         ) from None
     if not isinstance(record, dict):
-        raise InputError(f"{path} is a Parquet file, but not of noisy labels: NoisyLabels.save writes those")
+        raise InputError(
+            f"{path} is a Parquet file without noisy labels, expected one that NoisyLabels.save wrote"
+        )
     return record, {name: table[name].to_numpy() for name in table.column_names}

@@ -1,4 +1,4 @@
-"""The text that names a noise: ``symmetric:0.4``, ``longtail:0.1 | asymmetric:0.4@cifar10,sequential``."""
+"""Noise specs: ``symmetric:0.4``, ``longtail:0.1 | asymmetric:0.4@cifar10,sequential``."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ ALIASES = {"clean": "none"}
 
 
 def parse_stage(text: str) -> Stage:
-    """Read a stage from its text, and return it canonical.
+    """Return the canonical stage of a text.
 
-    A qualifier is a convention of the kind, a confusion map, pairs of class numbers (`3to5`) in place of a
-    map, or a word that the kind asks for.
+    A qualifier is a convention of the noise model, a confusion map, pairs of class numbers (`3to5`) in place
+    of a map, or a word that the model defines.
 
     Raises:
-        InputError: the text is not of the form that `Stage` names, or as `check_stage`.
+        InputError: the text does not have the syntax of `Stage`, or as `check_stage`.
 
     >>> str(parse_stage("asymmetric:0.40@sequential,cifar10"))
     'asymmetric:0.4@cifar10,sequential'
@@ -44,12 +44,12 @@ def parse_stage(text: str) -> Stage:
     number, at, tail = rest.partition("@")
     number = number.strip().lower()
     if colon and row.takes == "nothing":
-        raise InputError(f"{kind} takes no rate, and {text!r} has one; write {row.form}")
+        raise InputError(f"{text!r} has a rate, which {kind} does not take; write {row.form}")
     if row.takes != "nothing" and not number:
         raise InputError(f"{text!r} has no {row.takes}; write {row.form}, for example {kind}:0.4")
     parts = [part.strip() for part in tail.split(",")] if at else []
     word = ""
-    if row.word:  # the first that is no convention is the word
+    if row.word:  # the first part that is no convention
         word = next((part for part in parts if part.lower() not in row.conventions), "")
         parts = [part for part in parts if part != word]
     rate = _rate(number, text, row.takes) if number else None
@@ -60,15 +60,14 @@ def check_stage(stage: Stage) -> Stage:
     """Return a stage in its canonical form: aliases resolved, maps or pairs first, the convention last.
 
     Raises:
-        InputError: an unknown kind or qualifier, a rate outside its range, or a qualifier that does
-            not fit.
+        InputError: an unknown kind or qualifier, a rate out of range, or a qualifier of another kind.
     """
     row = KINDS[stage.kind]
     rate = _checked_rate(stage, row)
     if bool(stage.file) != (row.takes == "file"):
         raise InputError(f"{stage.kind} takes {'a' if row.takes == 'file' else 'no'} file; write {row.form}")
     if (stage.word and not row.word) or (row.word_needed and not stage.word):
-        what = f"needs {row.word} after an @" if row.word_needed else f"takes no {stage.word!r}"
+        what = f"needs {row.word} after @" if row.word_needed else f"takes no {stage.word!r}"
         raise InputError(f"{stage.kind} {what}; write {row.form}")
     return Stage(
         stage.kind,
@@ -80,12 +79,12 @@ def check_stage(stage: Stage) -> Stage:
 
 
 def kind_of(stage: Stage) -> NoiseKind:
-    """Return the catalog's row of a stage's kind."""
+    """Return the catalog's row for a stage."""
     return KINDS[stage.kind]
 
 
 def convention_of(stage: Stage) -> Convention:
-    """Return the convention that a stage names, or its kind's default."""
+    """Return the convention that a stage names, or the default."""
     row = KINDS[stage.kind]
     return next((row.conventions[q] for q in stage.qualifiers if q in row.conventions), row.default)
 
@@ -97,14 +96,13 @@ def map_of(stage: Stage) -> str | None:
 
 @dataclass(frozen=True)
 class NoiseSpec:
-    """A noise by name: stages that act one after the other, ``STAGE | STAGE | ...``; of no stage, none.
+    """A noise spec: stages applied one after the other, ``STAGE | STAGE | ...``; without stages, no noise.
 
     Args:
-        stages: in their order; those of the kind none are left out.
+        stages: in order of application; those of the kind none are dropped.
 
     Raises:
-        InputError: as for `check_stage`; a stage stands where it would undo another, or comes twice and may
-            not.
+        InputError: as for `check_stage`; a stage would undo an earlier one, or two stages add foreign images.
 
     >>> str(NoiseSpec.parse("longtail:0.10|symmetric:.4"))
     'longtail:0.1 | symmetric:0.4'
@@ -120,27 +118,25 @@ class NoiseSpec:
             lost = [other for other in before if kind_of(other).takes != "ratio"]
             if kind_of(stage).first and lost:
                 raise InputError(
-                    f"{stage} replaces all labels, so that {lost[0]} before it would be lost; put it first"
+                    f"{stage} replaces all labels, including those of {lost[0]} before it; write it first"
                 )
-            # It goes by the labels given: after them no class has the noise that was asked for.
+            # It selects by given labels: after flips, no class would keep the requested noise rate.
             flips = [other for other in lost if not kind_of(other).first]
             flips = [other for other in flips if kind_of(other).needs != "foreign images"]
             if kind_of(stage).takes == "ratio" and flips:
                 raise InputError(
-                    f"{stage} chooses by the labels, so that {flips[0]} before it would not keep its rates; "
-                    "put it first"
+                    f"{stage} selects examples by label, so {flips[0]} before it would not keep its rate; "
+                    "write it first"
                 )
         if sum(kind_of(stage).needs == "foreign images" for stage in stages) > 1:
-            raise InputError(
-                "foreign images come in twice, and one set of them can be handled; leave one out"
-            )
+            raise InputError("two stages add foreign images, expected at most one; leave one out")
 
     @classmethod
     def parse(cls, text: object) -> NoiseSpec:
-        """Read a spec from its text; a spec is returned as it is.
+        """Return the spec of a text; a `NoiseSpec` is returned unchanged.
 
         Raises:
-            InputError: as for the class and `parse_stage`.
+            InputError: as for `NoiseSpec` and `parse_stage`.
         """
         if isinstance(text, NoiseSpec):
             return text
@@ -149,22 +145,24 @@ class NoiseSpec:
             raise InputError(f"noise is {what}, expected text such as 'symmetric:0.4'")
         parts = text.split("|")
         if len(parts) > 1 and not all(part.strip() for part in parts):
-            raise InputError(f"a side of a | in {text!r} is empty; write a noise on both, or leave the | out")
+            raise InputError(
+                f"{text!r} has an empty stage, expected one on both sides of |; add it, or leave out |"
+            )
         return cls(tuple(map(parse_stage, parts)))
 
     @property
     def changes_labels(self) -> bool:
-        """Whether any stage can make a label wrong."""
+        """Return whether any stage can change labels."""
         return any(kind_of(stage).takes != "ratio" for stage in self.stages)
 
     @property
     def files(self) -> tuple[str, ...]:
-        """The files that it reads."""
+        """The files that the stages read."""
         return tuple(stage.file for stage in self.stages if stage.file)
 
     @property
     def foreign(self) -> str:
-        """The data set that foreign images are taken from; empty if there are none."""
+        """The data set of the foreign images; empty without any."""
         return next((stage.word for stage in self.stages if kind_of(stage).needs == "foreign images"), "")
 
     def __str__(self) -> str:
@@ -172,7 +170,7 @@ class NoiseSpec:
 
 
 def _file_and_word(text: str, row: NoiseKind) -> tuple[str, str]:
-    """Divide FILE@WORD; an @ in a folder's or file's name is part of the path."""
+    """Return the parts of FILE@WORD; an @ in a folder's or file's name belongs to the path."""
     path, at, word = text.strip().rpartition("@")
     if at and row.word and "/" not in word and "." not in word:
         return path.strip(), word.strip()
@@ -180,14 +178,14 @@ def _file_and_word(text: str, row: NoiseKind) -> tuple[str, str]:
 
 
 def _checked_rate(stage: Stage, row: NoiseKind) -> float | None:
-    """Return a rate or a ratio if it is in its range, and None for a kind that takes none.
+    """Return the rate or ratio of a stage, checked; None for a kind without one.
 
-    Numbers that are easily meant get a hint.
+    The error for a percentage or an imbalance factor suggests the number to write.
     """
     rate = stage.rate
     if row.takes not in ("rate", "ratio"):
         if rate:
-            raise InputError(f"{stage.kind} takes no rate, and {rate!r} came; write {row.form}")
+            raise InputError(f"the rate is {rate!r}, and {stage.kind} takes none; write {row.form}")
         return None
     try:
         checked = check_between(rate, row.takes, 0, 1, open_low=row.takes == "ratio")  # type: ignore[arg-type]
@@ -209,9 +207,14 @@ def _checked_qualifiers(stage: Stage, row: NoiseKind) -> tuple[str, ...]:
     pairs = [pair_text(pair) for q in qualifiers if (pair := read_pair(q)) is not None]  # 03to5 is 3to5
     named = [q for q in qualifiers if q not in conventions and read_pair(q) is None]
     if len(conventions) > 1:
-        raise InputError(f"{' and '.join(conventions)} exclude each other; write one of them")
+        raise InputError(
+            f"{' and '.join(conventions)} are two conventions, expected at most one; write one of them"
+        )
     if len(named) + bool(pairs) > 1:
-        raise InputError(f"{' and '.join([*named, *pairs[:1]])} are two confusion maps; write one of them")
+        raise InputError(
+            f"{' and '.join([*named, *pairs[:1]])} are two confusion maps, expected at most one; "
+            "write one of them"
+        )
     return (*named, *pairs, *conventions)
 
 
@@ -233,12 +236,13 @@ def _check_qualifier(kind: str, row: NoiseKind, qualifier: str) -> None:
         elsewhere = [name for name in KINDS if KINDS[name].takes_map]
     if elsewhere:
         raise InputError(
-            f"the qualifier {qualifier!r} fits {' and '.join(elsewhere)} noise, not {kind}; write {row.form}"
+            f"the qualifier {qualifier!r} belongs to {' and '.join(elsewhere)} noise, not {kind}; "
+            f"write {row.form}"
         )
     if row.takes_map and (found := re.fullmatch(r"(\d+)\W+(\d+)", qualifier)):
         raise InputError(
             f"unknown qualifier {qualifier!r}; write a pair of classes as {found[1]}to{found[2]}"
         )
     if not fits:
-        raise InputError(f"{kind} noise takes no qualifier, and {qualifier!r} came; write {row.form}")
+        raise InputError(f"the qualifier is {qualifier!r}, and {kind} noise takes none; write {row.form}")
     raise InputError(f"unknown qualifier {qualifier!r} of {kind} noise{did_you_mean(qualifier, fits)}")

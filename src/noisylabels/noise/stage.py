@@ -1,4 +1,4 @@
-"""One stage of a noise as a plain value; what its words mean is known by `noise.spec` and `noise.catalog`."""
+"""One stage of a noise spec as a plain value, which `noise.spec` and `noise.catalog` interpret."""
 
 from __future__ import annotations
 
@@ -7,25 +7,25 @@ from dataclasses import dataclass, replace
 
 from noisylabels.noise.checks import Pairs
 
-# "to" rather than ">": a shell would take asymmetric:0.4@3>5 for a file named 5
+# "to" rather than ">": a shell would redirect asymmetric:0.4@3>5 to a file named 5
 _PAIR = re.compile(r"(\d+)to(\d+)", re.ASCII)
 
 
 @dataclass(frozen=True)
 class Stage:
-    """One noise by name: its kind, its rate or file, and how it is applied.
+    """One stage of a noise spec: its kind, its rate or file, and its qualifiers.
 
         KIND[:RATE or :FILE][@QUALIFIER[,QUALIFIER...]]
 
-    `str()` gives this text. Nothing is checked here: `noise.spec.check_stage` returns the canonical stage,
-    and a `NoiseSpec` holds only such.
+    `str()` returns this text. Nothing is validated here: `noise.spec.check_stage` returns the canonical
+    stage, and a `NoiseSpec` holds only canonical ones.
 
     Args:
         kind: a name of `noise.catalog.KINDS`.
-        rate: in [0, 1], above 0 where it is a ratio; None for a kind that takes none.
-        qualifiers: a confusion map or pairs of class numbers (`3to5`) first, a convention of the kind last.
-        file: a path, for a kind that takes one.
-        word: what the kind's free qualifier names: a column, a data set.
+        rate: in [0, 1], above 0 for a ratio; None for a kind without one.
+        qualifiers: a confusion map or pairs of class numbers (`3to5`) first, a convention last.
+        file: a path, for a kind that reads one.
+        word: the kind's free qualifier: a column, a data set.
 
     >>> str(Stage("asymmetric", 0.4, ("cifar10", "sequential")))
     'asymmetric:0.4@cifar10,sequential'
@@ -39,15 +39,15 @@ class Stage:
 
     @property
     def pairs(self) -> Pairs:
-        """The pairs of class numbers that are written out, if any are."""
+        """The pairs of class numbers among the qualifiers."""
         return tuple(pair for qualifier in self.qualifiers if (pair := read_pair(qualifier)) is not None)
 
     def with_map(self, name: str) -> Stage:
-        """Return this stage with the confusion map called `name` written out."""
+        """Return this stage with the confusion map `name` as its qualifier."""
         return replace(self, qualifiers=(name, *(q for q in self.qualifiers if q != name)))
 
     def with_pairs(self, pairs: Pairs) -> Stage:
-        """Return this stage with the pairs written out."""
+        """Return this stage with the pairs as qualifiers."""
         return replace(self, qualifiers=(*map(pair_text, pairs), *self.qualifiers))
 
     def __str__(self) -> str:
@@ -57,7 +57,7 @@ class Stage:
 
 
 def read_pair(qualifier: str) -> tuple[int, int] | None:
-    """Return the classes of a pair, (true, given), or None for another qualifier.
+    """Return the classes (true, given) of a pair, or None for any other qualifier.
 
     >>> read_pair("03to5"), read_pair("cifar10")
     ((3, 5), None)

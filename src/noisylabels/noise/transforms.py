@@ -1,10 +1,9 @@
-"""The six transforms that every kind of noise in the catalog is a case of.
+"""The six transforms that every noise model of the catalog is an instance of.
 
-A noise is a chain of stages. Each maps a `NoiseState` (which examples there are, their given and true labels)
-to the next one, and may use the `NoiseContext`, the set as it was before any stage. `Flip` sends labels
-through transition matrices, `LoadMatrix` through one from a file, `FlipPerExample` gives every example a row
-of its own, `Subset` keeps a part of the examples, `ReadLabels` reads labels from a file, and `ReplaceImages`
-puts foreign images under labels.
+A noise is a chain of stages. Each maps a `NoiseState` (the remaining examples with their given and true
+labels) to the next one, and may use the `NoiseContext`, the set before any stage. `Flip` applies transition
+matrices, `LoadMatrix` one from a file, and `FlipPerExample` one row per example; `Subset` keeps part of the
+examples, `ReadLabels` reads labels from a file, and `ReplaceImages` replaces images by foreign ones.
 """
 
 from __future__ import annotations
@@ -25,18 +24,18 @@ from noisylabels.noise.transition import Rows
 
 @dataclass(frozen=True, eq=False)
 class NoiseContext:
-    """The set that noise is made on, as it was before any stage.
+    """The set that noise is added to, as it was before any stage.
 
     Args:
         labels: (N,) int64 in [0, K).
         num_classes: K.
-        seed: of every random number.
+        seed: of all random numbers.
         class_names: K names, or None.
         images: (N, C, H, W) uint8, array or tensor, or None.
         ids: N names of the examples, or None.
-        foreign: how many foreign images there are, or None.
-        others: ids that a file of labels may name beside.
-        notes: gets a line where a file has several columns that would do.
+        foreign: the number of foreign images, or None.
+        others: ids that a file of labels may also contain.
+        notes: receives a line where several columns of a file could be used.
     """
 
     labels: np.ndarray
@@ -54,7 +53,9 @@ class NoiseContext:
             if names is not None and (isinstance(names, str) or not isinstance(names, Collection)):
                 raise InputError(f"{what} are a {type(names).__name__}, expected a list of names")
         if self.ids is not None and len(self.ids) != len(self.labels):
-            raise InputError(f"there are {len(self.ids)} ids and {len(self.labels)} labels")
+            raise InputError(
+                f"there are {len(self.ids)} ids and {len(self.labels)} labels, expected one id per label"
+            )
         if self.foreign is not None and (
             isinstance(self.foreign, bool)
             or not isinstance(self.foreign, (int, np.integer))
@@ -68,15 +69,15 @@ class NoiseContext:
 
 @dataclass(frozen=True, eq=False)
 class NoiseState:
-    """What the stages so far have made of it, n examples.
+    """The n examples that the stages so far have left, with their labels.
 
     Args:
-        index: (n,) int64, places in the set, ascending.
+        index: (n,) int64, positions in the set, ascending.
         given: (n,) int64 in [0, K).
         true: (n,) int64 in [0, K), or -1 for a foreign image, which has no true class here.
-        foreign: (n,) int64, the place of the foreign image that stands here, or -1.
-        drawn: how many draws of flips there were; each has random numbers of its own.
-        steps: the transition matrices passed through, whose product is expected; None if there is none.
+        foreign: (n,) int64, the index of the foreign image at this position, or -1.
+        drawn: the number of flip steps so far; each has its own random numbers.
+        steps: the transition matrices applied so far, whose product is the nominal one; None if unknown.
     """
 
     index: np.ndarray
@@ -92,29 +93,29 @@ class NoiseState:
         return cls(np.arange(len(labels)), labels, labels, np.full(len(labels), -1, dtype=np.int64))
 
     def take(self, chosen: np.ndarray) -> NoiseState:
-        """Return the state of a part of the examples, by places or as a mask."""
+        """Return the state of part of the examples, chosen by positions or by a mask."""
         names = ("index", "given", "true", "foreign")
         return replace(self, **{name: getattr(self, name)[chosen] for name in names})
 
 
 class Transform(ABC):
-    """One form of what a stage does."""
+    """The change that a stage makes to a state."""
 
     @abstractmethod
     def __call__(self, context: NoiseContext, state: NoiseState, stage: Stage, pairs: Pairs) -> NoiseState:
         """Return the next state; `pairs` is the stage's confusion map in class numbers, empty without one."""
 
     def steps(self, num_classes: int, stage: Stage, pairs: Pairs) -> tuple[Rows, ...] | None:
-        """Return the transition matrices that it consists of; None if the text does not name them."""
+        """Return the transition matrices that it applies; None if the spec alone does not define them."""
         return None
 
 
 @dataclass(frozen=True)
 class Flip(Transform):
-    """Labels go through transition matrices, one after the other.
+    """Flips labels by transition matrices, one after the other.
 
     Args:
-        matrices: (num_classes, rate, pairs) -> their rows.
+        matrices: (num_classes, rate, pairs) -> the rows of each.
         exact: a step flips an exact count of each class instead of each example with a probability.
     """
 
@@ -126,25 +127,25 @@ class Flip(Transform):
         return flipped(context, state, self.steps(context.num_classes, stage, pairs), exact=self.exact)
 
     def steps(self, num_classes: int, stage: Stage, pairs: Pairs) -> tuple[Rows, ...]:
-        """Return the matrices' rows."""
+        """Return the rows of the matrices."""
         return self.matrices(num_classes, stage.rate or 0.0, pairs)
 
 
 def flipped(
     context: NoiseContext, state: NoiseState, steps: Sequence[Rows], *, exact: bool = False
 ) -> NoiseState:
-    """Return the state after labels went through `steps`."""
+    """Return the state with labels flipped by the transition matrices `steps`."""
     given = state.given
     for rows in steps:
-        # Drawn for the whole set, so that an example keeps its numbers whichever others are left.
+        # Drawn for the whole set, so that an example's numbers do not depend on which others are left.
         given = sampling.flip(given, rows, *_numbers(context, state), exact=exact)
         state = replace(state, given=given, drawn=state.drawn + 1)
     return replace(state, steps=None if state.steps is None else (*state.steps, *steps))
 
 
 def _numbers(context: NoiseContext, state: NoiseState) -> tuple[np.ndarray, np.ndarray]:
-    """Return two numbers in [0, 1) for each example: whether it flips, and where to."""
-    step = (state.drawn,) if state.drawn else ()  # the one step of most noise needs no number in its name
+    """Return two numbers in [0, 1) per example: whether it flips, and to which class."""
+    step = (state.drawn,) if state.drawn else ()  # the first step has no number in its stream's name
     n = len(context.labels)
     whether, where = (
         uniforms(n, context.seed, "noise", word, *step)[state.index] for word in ("flip", "class")
@@ -154,7 +155,7 @@ def _numbers(context: NoiseContext, state: NoiseState) -> tuple[np.ndarray, np.n
 
 @dataclass(frozen=True)
 class LoadMatrix(Transform):
-    """Labels go through a transition matrix from a file.
+    """Flips labels by a transition matrix from a file.
 
     Args:
         read: (path, context) -> the matrix, (K, K).
@@ -169,7 +170,7 @@ class LoadMatrix(Transform):
 
 @dataclass(frozen=True)
 class FlipPerExample(Transform):
-    """Every example has a row of its own, made from its image and its label.
+    """Flips each label by its own row, computed from image and label.
 
     Args:
         rows: (images, labels, rate, num_classes, seed) -> (n, K), rows sum to 1.
@@ -178,30 +179,30 @@ class FlipPerExample(Transform):
     rows: Callable[[object, np.ndarray, float, int, int], np.ndarray]
 
     def __call__(self, context: NoiseContext, state: NoiseState, stage: Stage, pairs: Pairs) -> NoiseState:
-        """Make the rows and draw the new labels."""
+        """Compute the rows and draw the new labels."""
         if context.images is None:
             raise InputError(
-                f"{stage.kind} noise looks at the images, and there are none; give images=, or take "
+                f"{stage.kind} noise depends on the images, and none are given; pass images=, or use "
                 "nl.corrupt_set or the command line, which have them"
             )
         if (state.foreign >= 0).any():
             raise InputError(
-                f"{stage.kind} noise comes after foreign images, which it cannot see; put it first"
+                f"{stage.kind} noise comes after foreign images, which it cannot use; write it first"
             )
-        # Of the whole set, so that an example has the row that it would have with all the others there.
+        # For the whole set, so that an example's row does not depend on which others are left.
         labels = context.labels.copy()
         labels[state.index] = state.given
         rows = self.rows(context.images, labels, stage.rate or 0.0, context.num_classes, context.seed)
         rows = rows[state.index]
         given = sampling.flip_each(state.given, rows, *_numbers(context, state))
-        # What is to be expected of the labels as the stages before drew them: exact where there are none.
-        unseen = np.eye(context.num_classes)
+        # The nominal rows given the labels that earlier stages drew; exact for the first stage.
+        identity = np.eye(context.num_classes)
         means: dict[int, np.ndarray] = {
             true: rows[state.true == true].mean(axis=0) for true in np.unique(state.true).tolist()
         }
 
         def expected(true: int) -> np.ndarray:
-            row: np.ndarray = means.get(true, unseen[true])
+            row: np.ndarray = means.get(true, identity[true])
             return row
 
         steps = None if state.steps is None else (expected,)
@@ -210,16 +211,16 @@ class FlipPerExample(Transform):
 
 @dataclass(frozen=True)
 class Subset(Transform):
-    """A part of each class is kept, the same for every set with these labels and this seed.
+    """Keeps part of each class, the same examples for the same labels and seed.
 
     Args:
-        counts: (sizes of the classes (K,), rate) -> how many of each are kept, (K,).
+        counts: (class sizes (K,), rate) -> the number of examples to keep of each class, (K,).
     """
 
     counts: Callable[[np.ndarray, float], np.ndarray]
 
     def __call__(self, context: NoiseContext, state: NoiseState, stage: Stage, pairs: Pairs) -> NoiseState:
-        """Keep the examples whose random numbers are the smallest of their class."""
+        """Keep the examples with the smallest random numbers of their class."""
         sizes = np.bincount(state.given, minlength=context.num_classes)
         counts = self.counts(sizes, stage.rate or 0.0)
         u = uniforms(len(context.labels), context.seed, "noise", stage.kind)[state.index]
@@ -229,13 +230,13 @@ class Subset(Transform):
         return state.take(kept)
 
     def steps(self, num_classes: int, stage: Stage, pairs: Pairs) -> tuple[Rows, ...]:
-        """Return none: labels stay."""
+        """Return no matrix: labels do not change."""
         return ()
 
 
 @dataclass(frozen=True)
 class LoadedLabels:
-    """Labels from outside: (N,) each in the order of the set, or (n,) with the places they belong to."""
+    """Labels from a file: (N,) in the order of the set, or (n,) with `index`, their positions in the set."""
 
     given: np.ndarray
     true: np.ndarray | None = None
@@ -244,7 +245,7 @@ class LoadedLabels:
 
 @dataclass(frozen=True)
 class ReadLabels(Transform):
-    """Labels come from a file, in place of those before.
+    """Replaces all labels by those of a file.
 
     Args:
         read: (path, the qualifier or "", context) -> the labels.
@@ -253,33 +254,33 @@ class ReadLabels(Transform):
     read: Callable[[str, str, NoiseContext], LoadedLabels]
 
     def __call__(self, context: NoiseContext, state: NoiseState, stage: Stage, pairs: Pairs) -> NoiseState:
-        """Put the file's labels in place."""
-        taken = self.read(stage.file, stage.word, context)
-        places = np.arange(len(context.labels)) if taken.index is None else taken.index
-        at = np.full(len(context.labels), -1, dtype=np.int64)
-        at[places] = np.arange(len(places))
-        state = state.take(at[state.index] >= 0)
-        rows = at[state.index]
-        true = state.true if taken.true is None else taken.true[rows]
-        return replace(state, given=taken.given[rows], true=true, steps=None)
+        """Read the labels, and drop examples without one."""
+        loaded = self.read(stage.file, stage.word, context)
+        positions = np.arange(len(context.labels)) if loaded.index is None else loaded.index
+        row_of = np.full(len(context.labels), -1, dtype=np.int64)
+        row_of[positions] = np.arange(len(positions))
+        state = state.take(row_of[state.index] >= 0)
+        rows = row_of[state.index]
+        true = state.true if loaded.true is None else loaded.true[rows]
+        return replace(state, given=loaded.given[rows], true=true, steps=None)
 
 
 @dataclass(frozen=True)
 class ReplaceImages(Transform):
-    """Foreign images take the place of some, whose labels stay.
+    """Replaces some images by foreign ones; their labels stay.
 
     Args:
-        exact: an exact share of each class instead of each example with a probability.
+        exact: replace an exact share of each class instead of each image with a probability.
     """
 
     exact: bool = False
 
     def __call__(self, context: NoiseContext, state: NoiseState, stage: Stage, pairs: Pairs) -> NoiseState:
-        """Choose the examples, and for each a foreign image that no other has."""
+        """Choose the examples, and a different foreign image for each."""
         if context.foreign is None:
             raise InputError(
-                f"{stage.kind} noise needs foreign images; give their number as foreign=, or take "
-                "nl.corrupt_set or the command line, which load them"
+                f"{stage.kind} noise needs foreign images, and none are given; pass their number as "
+                "foreign=, or use nl.corrupt_set or the command line, which load them"
             )
         rate = stage.rate or 0.0
         u = uniforms(len(context.labels), context.seed, "noise", stage.kind)[state.index]
@@ -288,23 +289,23 @@ class ReplaceImages(Transform):
                 members[np.argsort(u[members], kind="stable")[: sampling.share(rate, len(members))]]
                 for _, members in sampling.by_class(state.given)
             ]
-            swapped = np.concatenate(chosen)
+            replaced = np.concatenate(chosen)
         else:
-            swapped = np.flatnonzero(u < rate)
-        if len(swapped) > context.foreign:
+            replaced = np.flatnonzero(u < rate)
+        if len(replaced) > context.foreign:
             raise InputError(
-                f"{stage} puts {len(swapped)} foreign images into the set, and there are {context.foreign}; "
-                "take a lower rate or a larger foreign set"
+                f"{stage} needs {len(replaced)} foreign images, and there are {context.foreign}; "
+                "use a lower rate or a larger foreign set"
             )
-        # By rank, so that the images at a low rate are among those at a higher one, under the same labels.
-        swapped = swapped[np.argsort(u[swapped], kind="stable")]
+        # By rank, so that images replaced at a low rate are replaced by the same ones at a higher rate.
+        replaced = replaced[np.argsort(u[replaced], kind="stable")]
         order = np.argsort(
             uniforms(context.foreign, context.seed, "noise", stage.kind, "image"), kind="stable"
         )
         foreign, true = state.foreign.copy(), state.true.copy()
-        foreign[swapped], true[swapped] = order[: len(swapped)], -1
+        foreign[replaced], true[replaced] = order[: len(replaced)], -1
         return replace(state, foreign=foreign, true=true)
 
     def steps(self, num_classes: int, stage: Stage, pairs: Pairs) -> tuple[Rows, ...]:
-        """Return none: the labels of examples that have a true class stay."""
+        """Return no matrix: the labels of examples with a true class do not change."""
         return ()

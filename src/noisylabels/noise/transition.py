@@ -1,8 +1,7 @@
 """Transition matrices: T[true, given], the probability that an example of class `true` is labeled `given`.
 
-Every model here is written as **rows**: a function from a class to its row of T, (K,) float64. A
-matrix is all of its rows. Sampling asks for one row at a time, so that labels of 20,000 classes can be
-corrupted without a matrix of 3 GB.
+Every model is a function from a class to its row of T, (K,) float64 (`Rows`). Sampling uses one row at a
+time, so labels of 20,000 classes can be corrupted without a matrix of 3 GB.
 """
 
 from __future__ import annotations
@@ -15,19 +14,20 @@ from noisylabels.core.checks import InputError, check_between
 from noisylabels.noise.checks import check_num_classes, check_pairs
 
 Rows = Callable[[int], np.ndarray]
+"""Class -> its row of a transition matrix, (K,) float64."""
 
-# How far a row's sum may be from 1: float32 matrices of thousands of classes pass, mistakes do not.
 TOLERANCE = 1e-5
+"""Tolerance for the sum of a row: float32 matrices of thousands of classes pass, mistakes do not."""
 
 
 def symmetric(num_classes: int, rate: float) -> np.ndarray:
-    """Every label is wrong with the same probability and every wrong class is equally likely.
+    """Return the matrix of symmetric noise: labels flip with one probability, uniformly to the other classes.
 
     T[i, i] = 1 - η and T[i, j] = η / (K - 1) for j ≠ i
 
     Args:
         num_classes: K, 2 or more.
-        rate: η in [0, 1]: the share of wrong labels, since a flip always goes to another class.
+        rate: η in [0, 1], the noise rate, because a flip always goes to another class.
 
     Returns:
         (K, K) float64.
@@ -35,7 +35,7 @@ def symmetric(num_classes: int, rate: float) -> np.ndarray:
     Raises:
         InputError: fewer than two classes, or a rate outside [0, 1].
 
-    Source: section 3.1 of the study; Ghosh et al., "Robust loss functions under label noise", 2017.
+    Source: the paper, section 3.1; Ghosh et al., "Robust loss functions under label noise", 2017.
 
     >>> symmetric(3, 0.5).tolist()
     [[0.5, 0.25, 0.25], [0.25, 0.5, 0.25], [0.25, 0.25, 0.5]]
@@ -44,13 +44,13 @@ def symmetric(num_classes: int, rate: float) -> np.ndarray:
 
 
 def uniform(num_classes: int, rate: float) -> np.ndarray:
-    """A share of the labels is drawn anew from all classes, the true one included.
+    """Return the matrix of uniform noise: a share of the labels is redrawn from all classes.
 
     T[i, j] = (1 - η) [i = j] + η / K, which is symmetric noise of the rate η (K - 1) / K
 
     Args:
         num_classes: K, 2 or more.
-        rate: η in [0, 1]: the share of labels drawn anew, of which 1 in K stays right.
+        rate: η in [0, 1], the share of labels that are redrawn, of which 1 in K stays correct.
 
     Returns:
         (K, K) float64.
@@ -58,8 +58,8 @@ def uniform(num_classes: int, rate: float) -> np.ndarray:
     Raises:
         InputError: fewer than two classes, or a rate outside [0, 1].
 
-    Source: Li et al., "DivideMix", 2020, dataloader_cifar.py. Their code redraws an exact count of
-    int(η N) examples; here each example is redrawn with probability η, as everywhere in this room.
+    Source: Li et al., "DivideMix", 2020, dataloader_cifar.py. Their code redraws exactly int(η N)
+    examples; here each example is redrawn with probability η.
 
     >>> uniform(2, 0.5).tolist()
     [[0.75, 0.25], [0.25, 0.75]]
@@ -68,23 +68,23 @@ def uniform(num_classes: int, rate: float) -> np.ndarray:
 
 
 def asymmetric(num_classes: int, rate: float, pairs: Mapping[int, int]) -> np.ndarray:
-    """Some classes are taken for one other class each; the rest are labeled right.
+    """Return the matrix of asymmetric noise: some classes flip to one other class each; the rest do not flip.
 
     T[i, i] = 1 - η and T[i, pairs[i]] = η for i in pairs, T[i, i] = 1 for the others
 
     Args:
         num_classes: K, 2 or more.
         rate: η in [0, 1].
-        pairs: true class -> the class given for it.
+        pairs: true class -> given class.
 
     Returns:
         (K, K) float64.
 
     Raises:
-        InputError: fewer than two classes, a rate outside [0, 1], or pairs that are not two
-            different classes each.
+        InputError: fewer than two classes, a rate outside [0, 1], or pairs that are not two different
+            classes each.
 
-    Source: section 3.1 of the study; Patrini et al., "Making deep neural networks robust to label
+    Source: the paper, section 3.1; Patrini et al., "Making deep neural networks robust to label
     noise", 2017, section 4.
 
     >>> asymmetric(3, 0.25, {0: 2}).tolist()
@@ -94,17 +94,17 @@ def asymmetric(num_classes: int, rate: float, pairs: Mapping[int, int]) -> np.nd
 
 
 def sequential(num_classes: int, rate: float, pairs: Mapping[int, int]) -> np.ndarray:
-    """Asymmetric noise whose pairs act one after the other, each on the labels that the last one left.
+    """Return the matrix of asymmetric noise whose pairs are applied one after the other.
 
     T = S_1 S_2 ... S_m, where S_k is the asymmetric matrix of the k-th pair alone
 
-    A pair met twice in both directions (cat -> dog, then dog -> cat) sends some labels back: with
-    η = 0.4, 24 % of the cats are labeled dog at the end, and 40 % of the dogs cat.
+    Pairs in both directions (cat -> dog, then dog -> cat) flip some labels back: with η = 0.4, 24 % of the
+    cats are labeled dog at the end, and 40 % of the dogs cat.
 
     Args:
         num_classes: K, 2 or more.
         rate: η in [0, 1].
-        pairs: true class -> the class given for it, in the order in which they act.
+        pairs: true class -> given class, in the order in which they are applied.
 
     Returns:
         (K, K) float64.
@@ -112,8 +112,8 @@ def sequential(num_classes: int, rate: float, pairs: Mapping[int, int]) -> np.nd
     Raises:
         InputError: as for `asymmetric`.
 
-    Source: what the code of Ma et al., "Normalized loss functions", 2020 (dataset.py,
-    cifar10Nosiy) does, where its text gives the asymmetric matrix.
+    Source: the code of Ma et al., "Normalized loss functions", 2020 (dataset.py, cifar10Nosiy); their text
+    describes the matrix of `asymmetric`.
 
     >>> sequential(2, 0.5, {0: 1, 1: 0}).tolist()
     [[0.75, 0.25], [0.5, 0.5]]
@@ -122,13 +122,13 @@ def sequential(num_classes: int, rate: float, pairs: Mapping[int, int]) -> np.nd
 
 
 def pairflip(num_classes: int, rate: float) -> np.ndarray:
-    """Every class is taken for the next, and the last for the first.
+    """Return the matrix of pair-flip noise: labels flip to the next class, and from the last to the first.
 
     T[i, i] = 1 - η and T[i, (i + 1) mod K] = η
 
     Args:
         num_classes: K, 2 or more.
-        rate: η in [0, 1]; above 0.5 most labels of every class are wrong.
+        rate: η in [0, 1]; above 0.5 most labels of every class are noisy.
 
     Returns:
         (K, K) float64.
@@ -145,7 +145,7 @@ def pairflip(num_classes: int, rate: float) -> np.ndarray:
 
 
 def check_transition(transition: object) -> np.ndarray:
-    """Return a transition matrix as float64 if it is one, else raise an error that says why not.
+    """Return a transition matrix as float64; raise an `InputError` if it is none.
 
     Args:
         transition: (K, K) finite numbers of 0 or more, T[true, given]; rows sum to 1 within 1e-5.
@@ -154,16 +154,16 @@ def check_transition(transition: object) -> np.ndarray:
         (K, K) float64.
 
     Raises:
-        InputError: it is not square, an entry is negative or not finite, or a row does not sum to 1;
-            the message names the first such row. A matrix whose columns sum to 1 is T[given, true],
-            the way round of some other libraries, and the message says so.
+        InputError: it is not square, an entry is negative or not finite, or a row does not sum to 1; the
+            message names the first such row. For a matrix whose columns sum to 1, T[given, true] as in some
+            other libraries, it suggests the transpose.
 
     >>> check_transition([[0.9, 0.1], [0.3, 0.6]])
     Traceback (most recent call last):
     ...
     noisylabels.core.checks.InputError: row 1 of the transition matrix sums to 0.9, expected 1
     """
-    if hasattr(transition, "detach"):  # a torch tensor, told apart without importing torch
+    if hasattr(transition, "detach"):  # a torch tensor, recognized without importing torch
         transition = transition.detach().cpu()
     try:
         T = np.asarray(transition, dtype=np.float64)
@@ -182,7 +182,7 @@ def check_transition(transition: object) -> np.ndarray:
     if off.any():
         i = int(off.argmax())
         columns_do = bool((abs(T.sum(axis=0) - 1) <= TOLERANCE).all())
-        hint = "; its columns do: transpose it, T[true, given] is meant" if columns_do else ""
+        hint = "; its columns do: transpose it to T[true, given]" if columns_do else ""
         if not columns_do and T[i].max() > 1:
             hint = "; if these are counts, divide each row by its sum"
         raise InputError(f"row {i} of the transition matrix sums to {T[i].sum():g}, expected 1{hint}")
@@ -195,7 +195,7 @@ def matrix(num_classes: int, rows: Rows) -> np.ndarray:
 
 
 def chain(num_classes: int, steps: Sequence[Rows]) -> Rows:
-    """Return the rows of the matrix product of `steps`; of no steps, those of the identity."""
+    """Return the rows of the matrix product of `steps`, the identity without steps."""
 
     def row(i: int) -> np.ndarray:
         reached = _one_hot(num_classes, i)

@@ -1,1 +1,1 @@
-"""Training: one loop, its step, its metrics, its checkpoints. Knows no loss, model or data set by name."""
+"""Training: one loop, its updates, metrics, callbacks and checkpoints; no loss, model or data set."""

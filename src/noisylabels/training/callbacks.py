@@ -13,16 +13,16 @@ if TYPE_CHECKING:
 
 
 class Stop(enum.Enum):
-    """How a callback ends a run."""
+    """The ways in which a callback ends a run."""
 
     PAUSE = "pause"
-    """now: a checkpoint is written and `Interrupted` raised; the same call continues the run"""
+    """now: a checkpoint is written and `Interrupted` is raised; the same call resumes the run"""
     FINISH = "finish"
-    """after the current epoch, as early stopping does: the run is done"""
+    """after the current epoch, for early stopping: the run is done"""
 
 
 class StepResult(NamedTuple):
-    """One training step. Its tensors are on the device and hold until the next step."""
+    """One training step. Its tensors are on the device and valid until the next step."""
 
     epoch: int  # from 1
     done: int  # steps of this epoch, including this one
@@ -43,13 +43,13 @@ class Callback:
         """Handle a finished step. Reading a tensor's value here makes the host wait for the device."""
 
     def on_epoch_end(self, row: dict[str, Any]) -> None:
-        """Handle the end of an epoch. `row` is its row of the history; columns added here are kept.
+        """Handle the end of an epoch. `row` is its row of the history, to which columns may be added.
 
-        The networks are in evaluation mode. An added column holds a finite number or None.
+        The networks are in evaluation mode. An added value is a finite number or None.
         """
 
     def on_saved(self, history: History) -> None:
-        """Handle a checkpoint that was written: nothing in `history` will be trained again."""
+        """Handle a written checkpoint: no epoch in `history` will be trained again."""
 
     def on_note(self, text: str) -> None:
         """Handle a message that the user should see once."""
@@ -57,8 +57,8 @@ class Callback:
     def should_stop(self, history: History) -> Stop | None:
         """Return how to end the run, or None to continue; asked after every step and every epoch.
 
-        `Stop.PAUSE` counts after a step, `Stop.FINISH` after an epoch; it should depend on `history` or on
-        saved state, which a resumed run has too.
+        `Stop.PAUSE` takes effect after a step, `Stop.FINISH` after an epoch. The answer should depend only on
+        `history` or saved state, so that a resumed run gets the same.
         """
         return None
 

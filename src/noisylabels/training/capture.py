@@ -1,8 +1,8 @@
-"""A step recorded once as a CUDA graph and then replayed: one launch in place of some hundreds.
+"""Record a step once as a CUDA graph and replay it: one launch in place of some hundreds.
 
-A graph repeats the very operations that were recorded, on the very memory. So what changes from step to step
-lies in memory that stays: the batch is copied into it, the learning rate is a tensor, optimizer, gradient
-scaler and average are changed in place. What Python decides is decided once, while the step is recorded.
+A graph repeats the recorded operations on the same memory. Whatever changes between steps is therefore in
+fixed memory: the batch is copied into it, the learning rate is a tensor, and optimizer, gradient scaler and
+averages are updated in place. Decisions in Python are made once, during recording.
 """
 
 from __future__ import annotations
@@ -19,51 +19,51 @@ from noisylabels.training.method import Method
 from noisylabels.training.update import Updater
 
 WARM_STEPS = 3
-"""Steps before the recording: they make the state of the optimizer and let libraries choose their ways."""
+"""Steps before the recording: they create the optimizer's state and let libraries select their kernels."""
 
 KNOWN = ("noisylabels", "torch", "timm")
-"""Packages whose modules do the same in every step, but for what their tensors hold and the device draws."""
+"""Packages whose modules run the same operations in every step; only tensors and random draws differ."""
 
 StepOutput = tuple[Tensor, Tensor]
-"""What a step returns: the loss () and the logits (B, K)."""
+"""The result of a step: the loss () and the logits (B, K)."""
 
 
 class Recorder(Protocol):
-    """What records work on a device."""
+    """An object that records work on a device."""
 
     def warm(self, work: Callable[[], StepOutput]) -> StepOutput:
-        """Carry out `work` where it will be recorded, and return what it returns."""
+        """Run `work` on the stream where it will be recorded, and return its result."""
 
     def record(self, work: Callable[[], None]) -> Callable[[], None]:
-        """Record `work` without carrying it out; return what carries it out."""
+        """Record `work` without running it; return a function that runs it."""
 
 
 class CudaGraphs:
-    """Records on a stream of a GPU."""
+    """Records CUDA graphs on a stream of a GPU."""
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
         self.stream = torch.cuda.Stream(device)
 
     def warm(self, work: Callable[[], StepOutput]) -> StepOutput:
-        """Carry out `work` on the recording's stream, after what is under way and before what follows."""
+        """Run `work` on the recording stream, between earlier and later work of the current stream."""
         here = torch.cuda.current_stream(self.device)
         self.stream.wait_stream(here)
         with torch.cuda.stream(self.stream):
-            taken = work()
+            output = work()
         here.wait_stream(self.stream)
-        for tensor in taken:
+        for tensor in output:
             tensor.record_stream(here)
-        return taken
+        return output
 
     def record(self, work: Callable[[], None]) -> Callable[[], None]:
-        """Record `work`; the default generator's draws are new ones in each replay."""
+        """Record `work`; each replay draws new numbers from the default generator."""
         graph = torch.cuda.CUDAGraph()
         try:
             with torch.cuda.graph(graph, stream=self.stream):
                 work()
         except BaseException:
-            # a recording that broke off leaves the generator believing that it goes on; a copy does not
+            # a failed recording leaves the generator in recording mode; a copy of its state is not
             generator = torch.cuda.default_generators[self.stream.device.index]
             generator.graphsafe_set_state(generator.clone_state())
             raise
@@ -71,17 +71,17 @@ class CudaGraphs:
 
 
 class Captured:
-    """An update that is replayed for every batch of the full size; it is called as the `Updater` is.
+    """An update that is replayed for every full batch; it is called like an `Updater`.
 
-    Batches of another size, and the first ones, go through the plain update. So do all if recording fails,
-    which is reported once: where something waits for the device or a value is read into Python. Whatever is
-    loaded into the updater must be loaded before the first call.
+    Batches of another size, and the first ones, use the plain update. So do all batches if recording fails,
+    for example because an operation waits for the device or reads a value into Python; this is reported once.
+    Any state must be loaded into the updater before the first call.
 
     Args:
-        updater: made with ``capturable=True``.
+        updater: created with ``capturable=True``.
         recorder: of the updater's device.
         batch_size: of the batches to replay.
-        note: called with the reason, should recording fail.
+        note: called with the reason if recording fails.
     """
 
     def __init__(
@@ -94,11 +94,11 @@ class Captured:
         self.warmed = 0
         self.failed = False
         self._replay: Callable[[], None] | None = None
-        self._batch: Batch | None = None  # what the recording reads
-        self._output: list[Tensor] = []  # loss and logits: where it writes
+        self._batch: Batch | None = None  # the memory that the recording reads
+        self._output: list[Tensor] = []  # loss and logits, which it writes
 
     def __call__(self, batch: Batch, lr: float) -> StepOutput:
-        """Update the weights once; what is returned holds until the next call."""
+        """Update the weights once; the returned tensors are valid until the next call."""
         if self.failed or len(batch.target) != self.batch_size:
             return self.updater(batch, lr)
         if self.warmed < WARM_STEPS:
@@ -125,23 +125,23 @@ class Captured:
             self._output = list(updater.update(kept))
 
         try:
-            # the gradients are then made in the recording's own memory, where each replay makes them anew
+            # so that gradients are allocated in the recording's memory, where each replay writes them
             for optimizer in updater.optimizers:
                 optimizer.zero_grad(set_to_none=True)
             self._replay = self.recorder.record(work)
             self._batch = kept
-        except Exception as error:  # whatever the model or the loss does that cannot be recorded
+        except Exception as error:  # anything in model, loss or method that cannot be recorded
             self.failed = True
             self._output = []
             for optimizer in updater.optimizers:  # nothing has been written into these gradients
                 optimizer.zero_grad(set_to_none=True)
             updater.renew_scaler(scaler)
             first: BaseException = error
-            while first.__context__ is not None:  # ending a broken recording raises errors of its own
+            while first.__context__ is not None:  # ending a failed recording raises further errors
                 first = first.__context__
             self.note(
-                "the training step cannot be captured as a CUDA graph, and runs operation by operation, "
-                f"more slowly ({one_line(first)}); --capture off hides this note"
+                "the training step cannot be captured as a CUDA graph and runs without one, more slowly "
+                f"({one_line(first)}); --capture off hides this note"
             )
 
 
@@ -152,7 +152,7 @@ def _tensors(batch: Batch) -> tuple[Tensor, ...]:
 def is_static(method: Method) -> bool:
     """Return whether method, networks and loss are known to run the same operations in every step.
 
-    A graph would freeze what user code may decide anew in Python: a schedule, a draw, a counter.
+    A graph would freeze decisions that user code makes in Python: a schedule, a draw, a counter.
     """
     from noisylabels.losses.user_loss import user_specs
 
@@ -166,6 +166,6 @@ def is_static(method: Method) -> bool:
 
 
 def _package(part: Any) -> str:
-    """Return the package that a function or class, bound to arguments or not, comes from."""
+    """Return the package of a function, partial or class."""
     part = getattr(part, "func", part)
     return str(getattr(part, "__module__", None) or type(part).__module__).partition(".")[0]

@@ -1,4 +1,4 @@
-"""Checkpoints: written whole or not at all, read without unpickling objects."""
+"""Checkpoints: written atomically, read without unpickling objects."""
 
 from __future__ import annotations
 
@@ -23,35 +23,35 @@ def save_checkpoint(path: Path, state: dict[str, Any], device: torch.device) -> 
     with atomic_replace(path) as temporary, temporary.open("wb") as file:
         try:
             torch.save({"format": FORMAT, "random": random, **state}, file)
-        except RuntimeError as error:  # which names a place in torch's code, and not that the disk is full
+        except RuntimeError as error:  # its message names a line of torch, not the full disk
             if isinstance(error.__context__, OSError):
                 raise error.__context__ from None
             raise
 
 
 def load_checkpoint(path: Path, device: torch.device) -> dict[str, Any] | None:
-    """Read a checkpoint and restore the random state; None if there is none.
+    """Return a checkpoint and restore its random state; None if the file does not exist.
 
-    ``weights_only``: a checkpoint from elsewhere cannot run code.
+    It is read with ``weights_only``, so that a checkpoint from elsewhere cannot run code.
 
     Raises:
-        Damaged: it cannot be read, or has another format.
+        CorruptedFile: it cannot be read, or has another format.
     """
     if not path.exists():
         return None
     try:
         with zipfile.ZipFile(path) as archive:
-            if (part := archive.testzip()) is not None:  # torch does not look at the sums
-                raise ValueError(f"{part} does not fit its checksum")
+            if (part := archive.testzip()) is not None:  # torch does not verify checksums
+                raise ValueError(f"{part} does not match its checksum")
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
         found, random = state["format"], state["random"]
         if found in READABLE:
             torch.set_rng_state(random["cpu"])
             if "cuda" in random and device.type == "cuda":
                 torch.cuda.set_rng_state(random["cuda"], device)
-    except Exception:  # whatever unpickling a damaged file may raise: it is a long list
+    except Exception:  # unpickling a damaged file can raise almost anything
         raise CorruptedFile(
-            f"{path} is damaged or no checkpoint of this program; remove it to start over"
+            f"{path} is damaged or not a noisylabels checkpoint; remove it to start over"
         ) from None
     if found not in READABLE:
         raise CorruptedFile(f"{path} has format {found!r}, expected {FORMAT}; remove it to start over")
@@ -59,7 +59,7 @@ def load_checkpoint(path: Path, device: torch.device) -> dict[str, Any] | None:
 
 
 def _from_format_2(state: dict[str, Any], path: Path) -> dict[str, Any]:
-    """Return a checkpoint of version 0.1, which knew one network and one optimizer, in today's form."""
+    """Return a checkpoint of version 0.1, with one network and one optimizer, in the current format."""
     try:
         step = state.pop("step")
         averages = [step["ema"]] if step["ema"] is not None else []
@@ -73,6 +73,6 @@ def _from_format_2(state: dict[str, Any], path: Path) -> dict[str, Any]:
         state["running_metrics"] = state.pop("tally")
     except (KeyError, TypeError, AttributeError):
         raise CorruptedFile(
-            f"{path} is damaged or no checkpoint of this program; remove it to start over"
+            f"{path} is damaged or not a noisylabels checkpoint; remove it to start over"
         ) from None
     return state

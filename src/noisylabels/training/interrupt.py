@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM as a question that the loop asks between two steps."""
+"""SIGINT and SIGTERM, recorded for the loop to check between steps."""
 
 from __future__ import annotations
 
@@ -9,28 +9,28 @@ from contextlib import contextmanager
 from types import FrameType
 
 
-class Interrupted(Exception):  # noqa: N818  not an error: the run can go on
-    """The run was asked to stop, and has written its checkpoint."""
+class Interrupted(Exception):  # noqa: N818  not an error: the run can be resumed
+    """The run stopped on request, after writing its checkpoint."""
 
     def __init__(self, epoch: int, step: int) -> None:
         super().__init__(f"stopped in epoch {epoch}, after {step} steps of it")
         self.epoch = epoch
         self.step = step
-        self.signal = int(signal.SIGINT)  # whoever knows better says so
+        self.signal = int(signal.SIGINT)  # overwritten by a caller that knows the signal
 
 
 class StopSignals:
-    """Remembers the first SIGINT or SIGTERM; calling it says whether one came."""
+    """Records the first SIGINT or SIGTERM; calling it returns whether one arrived."""
 
     def __init__(self) -> None:
         self.signal: int | None = None
 
     def __call__(self) -> bool:
-        """Say whether one came."""
+        """Return whether a signal arrived."""
         return self.signal is not None
 
     def handle(self, number: int, _frame: FrameType | None) -> None:
-        """Take note; a second signal no longer waits for the step to end."""
+        """Record the signal; a second one raises `KeyboardInterrupt` at once."""
         if self.signal is not None:
             raise KeyboardInterrupt
         self.signal = number
@@ -38,7 +38,7 @@ class StopSignals:
 
 @contextmanager
 def stop_on_signals() -> Iterator[StopSignals]:
-    """Within the block, SIGINT and SIGTERM are noted instead of ending the process."""
+    """Record SIGINT and SIGTERM within the block instead of ending the process."""
     stop = StopSignals()
     if threading.current_thread() is not threading.main_thread():
         yield stop  # only the main thread may set handlers

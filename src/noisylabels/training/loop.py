@@ -1,4 +1,4 @@
-"""The training loop: it knows no loss, model, data set or method by name."""
+"""The training loop, which knows no loss, model, data set or method by name."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ from noisylabels.training.settings import HOW, Settings
 from noisylabels.training.training_data import DEFAULT_IDENTITY, TrainingData, training_data
 from noisylabels.training.update import Updater
 
-UNLESS_SAID = DEFAULT_IDENTITY | {"method": "standard", "weights": "equal"}
-"""What a checkpoint was made with that does not mention these settings."""
+FORMER_IDENTITY = DEFAULT_IDENTITY | {"method": "standard", "weights": "equal"}
+"""Identity of checkpoints from versions that did not record these entries."""
 
 
 class TrainingDiverged(RuntimeError):  # noqa: N818  a state of the run rather than of the program
@@ -62,12 +62,12 @@ def train_method(
 ) -> History:
     """Train a method's networks in place, leave them in evaluation mode, and return the history.
 
-    `noisylabels.fit` describes the arguments; it makes the method of a model and a loss.
+    `noisylabels.fit` describes the arguments, and creates the method from a model and a loss.
     """
     use = build(Settings, settings)
     run = _Run(method, train, test, labels, positions, folder, callbacks, use)
     with torch.random.fork_rng(devices=[run.device] if run.device.type == "cuda" else []):
-        torch.manual_seed(derive_seed(use.seed, "model"))  # of dropout, and of a method's own draws
+        torch.manual_seed(derive_seed(use.seed, "model"))  # for dropout, and a method's own draws
         run.resume()
         while not run.finished:
             run.train_epoch()
@@ -80,7 +80,7 @@ def train_method(
 
 
 class _Run:
-    """The state of a run between two steps, and what moves it on."""
+    """The state of a run between two steps, with the operations that advance it."""
 
     def __init__(
         self,
@@ -102,7 +102,7 @@ class _Run:
         self.steps = len(data.batches)
         constants = _entries(method.loss)
         method.prepare(_setup(data, use, self.steps, device))
-        method.to(device)  # what it has registered, and what the loss holds
+        method.to(device)  # its own buffers and parameters, and those of the loss
         method.check_logits(data.num_classes)
         self.updater, self.update = self._updater()
         self.running = RunningMetrics(data.num_examples, device)
@@ -116,21 +116,21 @@ class _Run:
         self.made_for["loss"] = _loss_name(method.loss)
 
     def _updater(self) -> tuple[Updater, Callable[..., tuple[Tensor, Tensor]]]:
-        """Return the updater, and what is called to update: itself, or its recording on a GPU."""
+        """Return the updater, and the callable that updates: itself, or its recording on a GPU."""
         use, device = self.use, self.device
         wanted = use.capture == "on" or (use.capture == "auto" and is_static(self.method))
         capturable = wanted and device.type == "cuda" and self.method.capturable
         if use.capture == "on" and not capturable:
             cuda = device.type == "cuda"
-            why = "this method is never captured" if cuda else f"this is {device}, no CUDA device"
-            self.note(f"capture on changes nothing: {why}")
+            why = "this method cannot be captured" if cuda else f"the device is {device}, not CUDA"
+            self.note(f"capture on has no effect: {why}")
         updater = Updater(self.method, use, device, capturable=capturable)
         if not capturable:
             return updater, updater
         return updater, Captured(updater, CudaGraphs(device), use.batch_size, self.note)
 
     def note(self, text: str) -> None:
-        """Tell the callbacks, or warn where there are none."""
+        """Pass a note to the callbacks, or issue a warning without any."""
         for callback in self.callbacks:
             callback.on_note(text)
         if not self.callbacks:
@@ -141,7 +141,7 @@ class _Run:
         return stop in [callback.should_stop(self.history) for callback in self.callbacks]
 
     def train_epoch(self) -> None:
-        """Do the steps of the epoch that are left."""
+        """Run the remaining steps of the epoch."""
         use = self.use
         if self.done == 0:
             self.running.clear()
@@ -162,7 +162,7 @@ class _Run:
                 callback.on_step(step)
             pause = self.asked_to(Stop.PAUSE)
             if pause or time.monotonic() - self.saved_at > use.checkpoint_minutes * 60:
-                self.check_finite()  # what has diverged is never saved
+                self.check_finite()  # a diverged state is never saved
                 self.train_seconds += _now(self.device) - began
                 self.data_seconds += source.take()
                 self.save()
@@ -174,7 +174,7 @@ class _Run:
         self.check_finite()
 
     def end_epoch(self) -> None:
-        """Evaluate, add a row to the history, and write what is due."""
+        """Evaluate, add a row to the history, and write history and checkpoint if due."""
         use, data = self.use, self.data
         began = _now(self.device)
         for network in (*self.method.networks, *self.updater.evaluated):
@@ -210,7 +210,7 @@ class _Run:
             self.save()
 
     def evaluate(self, what: str, part: Batches) -> Evaluation:
-        """Evaluate the networks on a part of the data that is not trained on."""
+        """Return the evaluation of the networks on data that is not trained on."""
         updater = self.updater
 
         def predict(inputs: Tensor) -> Tensor:
@@ -223,7 +223,7 @@ class _Run:
         return found
 
     def check_finite(self) -> None:
-        """Raise `TrainingDiverged` if a loss or a logit of the epoch's steps so far was not finite."""
+        """Raise `TrainingDiverged` if a loss or logit of the epoch's steps so far was not finite."""
         loss_steps, logits_steps = self.running.finite_steps.tolist()
         if min(loss_steps, logits_steps) < self.done:
             cause = _cause(logits_steps > loss_steps, self.use)
@@ -231,7 +231,7 @@ class _Run:
             raise TrainingDiverged(self.epoch + 1, step, cause, self.history)
 
     def save(self) -> None:
-        """Write a checkpoint, should there be a folder for it."""
+        """Write a checkpoint if the run has a folder."""
         self.saved_at = time.monotonic()
         if self.folder is None:
             return
@@ -255,7 +255,7 @@ class _Run:
         try:
             self.updater.load_state_dict(state["update"])
             self.running.load_state_dict(state["running_metrics"])
-        except (RuntimeError, ValueError, KeyError):  # other shapes, other names, other numbers of them
+        except (RuntimeError, ValueError, KeyError):  # other shapes, names or numbers of tensors
             raise CorruptedFile(
                 f"the checkpoint in {self.folder} is of another model or method; "
                 "use another folder, or remove checkpoint.pt to start over"
@@ -266,17 +266,18 @@ class _Run:
         self.epoch, self.done, self.train_seconds = state["epoch"], state["done"], state["seconds"]
         self.data_seconds = state.get("data_seconds", 0.0)  # older checkpoints have none
         self.history.rows = [current_names(row) for row in state["rows"]]
-        self.history.write(self.folder / "history.jsonl")  # a killed run may have been an epoch further
+        self.history.write(self.folder / "history.jsonl")  # a killed run may have written an epoch more
         if self.done == 0 and self.history.rows:
             self.finished = self.epoch == self.use.epochs or self.asked_to(Stop.FINISH)
 
     def _check_identity(self, state: dict[str, Any]) -> None:
         """Raise `CorruptedFile` if a checkpoint is of a run with other settings, data, loss or method."""
-        there = to_dict(Settings()) | UNLESS_SAID | state["made_for"]  # newer settings were at their defaults
+        there = (
+            to_dict(Settings()) | FORMER_IDENTITY | state["made_for"]
+        )  # newer settings were at their defaults
         wanted = dict(self.made_for)
-        if (
-            "loss_constants" not in state
-        ):  # version 0.1 had the digest of every number of the loss in its name
+        if "loss_constants" not in state:
+            # version 0.1 put a digest of all of the loss's numbers into its name
             wanted["loss"] = loss_identity(self.method.loss)
         elif any(self.loss_constants.get(name) != was for name, was in state["loss_constants"].items()):
             wanted["loss"] += " with other numbers"
@@ -303,7 +304,7 @@ def _setup(data: TrainingData, use: Settings, steps: int, device: torch.device) 
 
 
 def _add_columns(row: dict[str, Any], columns: dict[str, float | None], source: object) -> None:
-    """Add a method's columns to a row."""
+    """Add a method's columns to a row of the history."""
     before = dict(row)
     row |= columns
     _check_columns(row, before, source)
@@ -314,13 +315,15 @@ def _check_columns(row: dict[str, Any], before: dict[str, Any], source: object) 
     who = type(source).__name__
     for name, value in before.items():
         if name not in row or (row[name] is not value and row[name] != value):
-            raise InputError(f"{who} changes the column {name!r} of the history; give its own another name")
+            raise InputError(
+                f"{who} changes the column {name!r} of the history; use another name for its own column"
+            )
     for name in row.keys() - before.keys():
         value = row[name]
         number = isinstance(value, int | float) and not isinstance(value, bool)
         if value is not None and not (number and math.isfinite(value)):
             raise InputError(
-                f"{who} adds {value!r} as the column {name!r} of the history, expected a number or None"
+                f"{who} adds {value!r} as the history's column {name!r}, expected a finite number or None"
             )
 
 
@@ -348,13 +351,13 @@ def _digest(tensors: Sequence[Tensor]) -> str:
 
 
 def loss_identity(loss: LossFunction) -> str:
-    """Return what identifies a loss: its expression, and a digest of a module's numbers (class weights)."""
+    """Return the identity of a loss: its expression, and a digest of a module's tensors (class weights)."""
     state = loss.state_dict() if isinstance(loss, nn.Module) else {}
     return f"{_loss_name(loss)} {_digest(list(state.values()))}" if state else _loss_name(loss)
 
 
 def _now(device: torch.device) -> float:
-    """Return the time in seconds once the device has done its work (so: once per epoch)."""
+    """Return the time in seconds after waiting for the device (so: call it once per epoch)."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     return time.perf_counter()
@@ -362,8 +365,8 @@ def _now(device: torch.device) -> float:
 
 def _cause(finite_logits: bool, use: Settings) -> str:
     if finite_logits:
-        return "the loss was not finite although the logits were: look at the loss and its parameters"
-    cause = f"the logits were not finite: the weights have blown up at lr {use.lr:g}; lower lr or set clip"
+        return "the loss was not finite although the logits were; check the loss and its parameters"
+    cause = f"the logits were not finite: the weights diverged at lr {use.lr:g}; lower lr or set clip"
     if use.precision == "float16":
-        cause += ", or take precision bfloat16 (float16 overflows at 65504)"
+        cause += ", or use precision bfloat16 (float16 overflows at 65504)"
     return cause

@@ -1,4 +1,4 @@
-"""The seam for training methods: a `Method` defines a step and owns the state that it needs."""
+"""The interface of training methods: a `Method` defines a step and owns the state that it needs."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ LossFunction = Callable[[Tensor, Tensor], Tensor]
 
 @dataclass(frozen=True)
 class Setup:
-    """What a method learns before the first step.
+    """The facts about a run that a method is given before the first step.
 
     Args:
         num_examples: N, the size of the training set.
         num_classes: K.
         labels: int64, (N,): the given labels, on the device.
-        positions: int64, (n,): the examples that are trained on, on the device.
-        epochs: of the whole run.
-        steps: per epoch.
-        seed: of the run; `core.rng.derive_seed` makes a stream of one's own from it.
-        device: where everything is.
+        positions: int64, (n,): positions of the examples that are trained on, ascending, on the device.
+        epochs: epochs of the whole run.
+        steps: steps per epoch.
+        seed: the run's seed; `core.rng.derive_seed` derives a stream of its own for each purpose.
+        device: the device of networks, batches and labels.
         evaluation_batches: returns batches of the examples trained on, unaugmented, in the order of
             `positions`.
     """
@@ -54,7 +54,7 @@ class ParameterGroup:
 
     Args:
         parameters: at least one.
-        optimizer, lr, momentum, weight_decay: None for the run's own.
+        optimizer, lr, momentum, weight_decay: None for the run's settings.
         scheduled: whether `lr` follows the run's schedule; otherwise it is constant.
     """
 
@@ -69,21 +69,20 @@ class ParameterGroup:
 class Method(nn.Module, ABC):
     """A training method: its networks, its loss, its state, and what one step computes.
 
-    The loop does the rest for every method: batches, mixed precision, gradient scaling, clipping, the
-    optimizers, averages of the weights, CUDA graphs, history, checkpoints and resuming. Buffers and
-    parameters registered here, or in the loss, are in the checkpoint, and so is what
-    ``get_extra_state`` returns.
+    The loop provides the rest for every method: batches, mixed precision, gradient scaling, clipping,
+    optimizers, averages of the weights, CUDA graphs, history, checkpoints and resuming. Checkpoints contain
+    the buffers and parameters of the method and its loss, and the result of ``get_extra_state``.
 
     Args:
         networks: from inputs (B, C, H, W) or (B, D) to logits (B, K); the first one is the user's model.
-        loss: from logits and target to a scalar. One that is a module may have parameters, which are
-            trained, and buffers.
+        loss: from logits and target to a scalar. A module may have buffers, and parameters, which are
+            trained.
     """
 
     views: ClassVar[int] = 1
-    """how many augmented views of each example a batch holds"""
+    """number of augmented views of each example in a batch"""
     capturable: ClassVar[bool] = False
-    """whether `step` runs the same operations every time, so that a CUDA graph may replay it"""
+    """whether `step` runs the same operations every time, so that a CUDA graph can replay it"""
 
     loss: LossFunction
 
@@ -95,26 +94,28 @@ class Method(nn.Module, ABC):
         self._num_classes: int | None = None
         self._checked: set[int] = set()
 
-    # What a method defines ----------------------------------------------------------------------
+    # Defined by a method ------------------------------------------------------------------------
 
     @abstractmethod
     def step(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Return the loss to descend, (), and the logits (B, K) that the run's measures are made from.
+        """Return the loss to minimize, (), and the logits (B, K) that the run's metrics are computed from.
 
-        It runs outside autocast, so that losses compute in float32; `logits` runs a network within it.
+        It runs outside autocast, so that losses compute in float32; `logits` runs a network under autocast.
         """
 
     def prepare(self, setup: Setup) -> None:
-        """Make per-example buffers, such as targets (N, K); called once, before a checkpoint is loaded."""
+        """Create per-example buffers, such as targets (N, K); called once, before a checkpoint is loaded."""
 
     def begin_epoch(self, epoch: int) -> None:
-        """Prepare for `epoch`, from 0; a run that resumes within an epoch does not call it again for it."""
+        """Prepare for `epoch`, from 0; not called again when a run resumes within the epoch."""
 
     def parameter_groups(self, settings: Settings) -> list[ParameterGroup]:
-        """Return what is trained: the networks, and the loss's own parameters at `loss_lr` without decay."""
+        """Return the parameters to train: the networks', and the loss's at `loss_lr` without weight decay."""
         networks = trainable(self.networks)
         if not networks:
-            raise InputError("the model has no parameters that require a gradient: there is nothing to train")
+            raise InputError(
+                "the model has no parameters that require a gradient, expected at least one to train"
+            )
         groups = [ParameterGroup(networks)]
         if isinstance(self.loss, nn.Module) and (own := trainable([self.loss])):
             groups.append(ParameterGroup(own, lr=settings.loss_lr, weight_decay=0.0))
@@ -126,7 +127,7 @@ class Method(nn.Module, ABC):
         return logits
 
     def evaluation_loss(self, logits: Tensor, target: Tensor) -> Tensor:
-        """Return the mean loss, (), that is reported of held-out examples."""
+        """Return the mean loss, (), that is reported for held-out examples."""
         return self.loss(logits, target)
 
     def columns(self) -> dict[str, float | None]:
@@ -134,10 +135,10 @@ class Method(nn.Module, ABC):
         return {}
 
     def identity(self) -> dict[str, str]:
-        """Return what a checkpoint must agree on: the method's name with its parameters, by setting."""
+        """Return what a checkpoint must match: the method's name and its parameters, by setting."""
         return {"method": type(self).__name__.lower()}
 
-    # What a method uses -------------------------------------------------------------------------
+    # Used by a method ----------------------------------------------------------------------------
 
     def logits(self, inputs: Tensor, network: int = 0) -> Tensor:
         """Return a network's logits (B, K) in float32, computed in the precision of the run."""

@@ -1,4 +1,4 @@
-"""What is measured, as pure functions of predicted, given and true labels."""
+"""Metrics as pure functions of predicted, given and true labels, and the evaluation of a model."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from noisylabels.data.loader import Batches
 from noisylabels.training.running_metrics import zero_sum
 
 DEAD_RECALL = 0.01
-"""A class whose test recall is at or below this is dead: the model hardly ever predicts it."""
+"""A class with a test recall of at most this is dead: the model hardly ever predicts it."""
 
 
 def label_metrics(predicted: Tensor, given: Tensor, true: Tensor | None) -> dict[str, float | None]:
-    """Compare predictions of the training set with its given and its true labels, all (N,) int64.
+    """Return measures of training-set predictions against given and true labels, all (N,) int64.
 
     Args:
         predicted: classes.
         given: the labels trained on.
-        true: the true ones, -1 for an image that is of no class; None if they are unknown.
+        true: the true labels, -1 for an image of no class; None if unknown.
 
     Returns:
-        given_accuracy: share predicted as the label given.
-        true_accuracy: share predicted as the true label, of those that have one; None if that is unknown.
-        memorized: among wrongly labeled examples, the share predicted as the wrong label given;
-            None if there are none or it is unknown. Every label of an image of no class is wrong.
-        recovered: among the wrongly labeled that have a true class, the share predicted as it.
+        given_accuracy: the share predicted as the given label.
+        true_accuracy: the share predicted as the true label, among examples that have one; None if unknown.
+        memorized: the share of noisy labels predicted as given; None without noisy labels or if unknown.
+            Every label of an image of no class is noisy.
+        recovered: the share of noisy labels predicted as the true class, among examples that have one.
     """
     result: dict[str, float | None] = {
         "given_accuracy": float((predicted == given).double().mean()),
@@ -50,7 +50,7 @@ def _share(which: Tensor) -> float | None:
 
 
 def recall(predicted: Tensor, labels: Tensor, num_classes: int) -> list[float | None]:
-    """Return each class's recall, the share of its examples that are predicted as it; None without any."""
+    """Return the recall of each class, the share of its examples predicted as it; None without examples."""
     counts = torch.bincount(labels, minlength=num_classes).tolist()
     hits = torch.bincount(labels[predicted == labels], minlength=num_classes).tolist()
     return [hit / count if count else None for hit, count in zip(hits, counts, strict=True)]
@@ -62,16 +62,16 @@ def dead_classes(recalls: list[float | None]) -> list[int]:
 
 
 class Evaluation(NamedTuple):
-    """What a model says of a set."""
+    """The predictions of a model for a set, and their mean loss."""
 
     predicted: Tensor  # int64 (N,), on the CPU, in the order of the batches, as the labels
     labels: Tensor
-    loss: float  # the mean an example
-    finite: bool  # all logits
+    loss: float  # mean per example
+    finite: bool  # whether all logits are finite
 
     @property
     def accuracy(self) -> float:
-        """The share predicted as labeled."""
+        """The share predicted as the given label."""
         return float((self.predicted == self.labels).double().mean())
 
 
@@ -82,7 +82,7 @@ def evaluate(
     loss: Callable[[Tensor, Tensor], Tensor],
     autocast: AbstractContextManager[object],
 ) -> Evaluation:
-    """Evaluate a model on a set.
+    """Return the predictions and the loss of a model on a set.
 
     Args:
         predict: from inputs to logits (B, K), its networks in evaluation mode.

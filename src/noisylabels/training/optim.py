@@ -1,4 +1,4 @@
-"""Optimizers by name, and the learning rate as a pure function of the moment."""
+"""Optimizers by name, and the learning rate as a pure function of the time in a run."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import nn
 from noisylabels.training.settings import Settings
 
 IMPLEMENTATION = ("foreach", "fused", "capturable")
-"""Keys of an optimizer's groups that say how an update is carried out, not what it computes."""
+"""Keys of an optimizer's groups that select an implementation and do not change what it computes."""
 
 
 def build_optimizer(
@@ -23,18 +23,18 @@ def build_optimizer(
     name: str | None = None,
     capturable: bool = False,
 ) -> torch.optim.Optimizer:
-    """Return an optimizer of the settings' learning rate, momentum and decay.
+    """Return an optimizer with the settings' learning rate, momentum and weight decay.
 
-    On a GPU it is one fused kernel, which also takes in the gradient scaler's verdict there: otherwise the
-    host waits for that in every step. On a CPU fused kernels gain a thousandth of the paper's network's step
-    (SGD) or a hundredth (AdamW), and round otherwise than the plain ones.
+    On a GPU it is one fused kernel, which reads the gradient scaler's check for infinities on the device;
+    otherwise the host waits for it in every step. On a CPU, fused kernels save a thousandth (SGD) or a
+    hundredth (AdamW) of a step of the paper's network, and round differently.
 
     Args:
-        groups: parameters, or torch's parameter groups, whose lr, momentum and weight_decay come first.
-        settings: name, rates and decays.
-        device: where the parameters are.
-        name: "sgd" or "adamw"; None for the settings' own.
-        capturable: let an update be recorded and replayed, its learning rate a tensor.
+        groups: parameters, or torch's parameter groups, whose lr, momentum and weight_decay take precedence.
+        settings: name, learning rate, momentum and weight decay.
+        device: the device of the parameters.
+        name: "sgd" or "adamw"; None for that of the settings.
+        capturable: allow an update to be recorded and replayed, with a tensor as its learning rate.
     """
     fused: bool | None = True if capturable or (device is not None and device.type == "cuda") else None
     common = {"lr": settings.lr, "weight_decay": settings.weight_decay, "fused": fused}
@@ -51,7 +51,7 @@ def build_optimizer(
         )
     optimizer = torch.optim.SGD(given, momentum=settings.momentum, **common)  # type: ignore[arg-type]
     if fused:
-        # a first step whose scaled gradients overflow would leave the memory of these as it found it
+        # a first step whose scaled gradients overflow would leave these buffers uninitialized
         for group in optimizer.param_groups:
             for parameter in group["params"] if group["momentum"] else ():
                 optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
@@ -61,9 +61,9 @@ def build_optimizer(
 def learning_rate(settings: Settings, epoch: int, fraction: float) -> float:
     """Return the learning rate at `fraction` in [0, 1) of the way through `epoch` (from 0).
 
-    A pure function, so that a resumed run needs no scheduler state. Cosine moves once an epoch, as
-    ``CosineAnnealingLR(T_max=epochs)`` does in the reference code, ``lr (1 + cos(pi epoch/epochs))/2``;
-    warm-up and one-cycle move every step. One-cycle rises linearly from lr/25 over the first 30 %
+    A pure function, so that a resumed run needs no scheduler state. Cosine changes once per epoch, like
+    ``CosineAnnealingLR(T_max=epochs)`` in the reference code, ``lr (1 + cos(pi epoch/epochs))/2``; warm-up
+    and one-cycle change every step. One-cycle rises linearly from lr/25 over the first 30 %
     and falls by a cosine to lr/10,000 (after Smith & Topin 2018; PyTorch's ``OneCycleLR`` also rises by
     a cosine, and by default falls to lr/250,000).
     """

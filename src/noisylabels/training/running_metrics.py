@@ -1,4 +1,4 @@
-"""What the steps of an epoch leave behind."""
+"""Metrics accumulated on the device over the steps of an epoch."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from torch import Tensor
 
 
 def zero_sum(device: torch.device) -> Tensor:
-    """Return a zero to add many numbers to: float64, but for MPS, which has none."""
+    """Return a zero to accumulate into: float64, but float32 on MPS, which lacks float64."""
     return torch.zeros((), dtype=torch.float32 if device.type == "mps" else torch.float64, device=device)
 
 
 class RunningMetrics:
-    """Predictions, loss and finiteness of an epoch's steps: kept on the device, read at its end."""
+    """Predictions, loss and finiteness of an epoch's steps, kept on the device and read at its end."""
 
     def __init__(self, n: int, device: torch.device) -> None:
         self.predicted = torch.full((n,), -1, device=device)
         self.loss_sum = zero_sum(device)
-        # of the loss and of the logits: finite in every step so far, and for how many steps
+        # of loss and logits: whether finite in every step so far, and for how many steps
         self.finite = torch.ones(2, dtype=torch.bool, device=device)
         self.finite_steps = torch.zeros(2, dtype=torch.int64, device=device)
 
@@ -28,7 +28,7 @@ class RunningMetrics:
         self.finite_steps.zero_()
 
     def add(self, index: Tensor, value: Tensor, logits: Tensor) -> None:
-        """Take note of a step: the examples' positions (B,), the loss () and the logits (B, K)."""
+        """Add a step: the examples' positions (B,), the loss () and the logits (B, K)."""
         self.predicted[index] = logits.argmax(1)
         self.loss_sum += value
         self.finite &= torch.stack([value.isfinite(), logits.isfinite().all()])
@@ -39,6 +39,6 @@ class RunningMetrics:
         return dict(vars(self))
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
-        """Go back to what `state_dict` returned."""
+        """Restore what `state_dict` returned."""
         for name, tensor in vars(self).items():
             tensor.copy_(state[name])

@@ -14,12 +14,12 @@ PRECISIONS = ("float32", "bfloat16", "float16")
 CAPTURES = ("auto", "on", "off")
 
 HOW = ("device", "capture", "checkpoint_epochs", "checkpoint_minutes")
-"""Settings that say how training is carried out, not what it computes: a run may go on under others."""
+"""Settings that do not change what training computes: a run may resume with other values."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """How to train. The defaults are the paper's recipe (its section 4.1)."""
+    """The settings of a training run. The defaults are the paper's recipe (its section 4.1)."""
 
     epochs: int = 120
     """passes over the training set (the paper: 120)"""
@@ -87,5 +87,5 @@ class Settings:
                 f"warmup_epochs is {self.warmup_epochs:g}, expected less than the {self.epochs} epochs"
             )
         if self.warmup_epochs and self.schedule == "onecycle":
-            raise InputError("onecycle warms up by itself; leave out warmup_epochs or take another schedule")
+            raise InputError("onecycle has its own warm-up; leave out warmup_epochs or use another schedule")
         derive_seed(self.seed)  # raises on a negative seed

@@ -1,4 +1,4 @@
-"""What a training run reads: its labels, the parts of its sets, their batches, and their identity."""
+"""The data of a training run: labels, parts of the sets, their batches, and their identity."""
 
 from __future__ import annotations
 
@@ -20,26 +20,26 @@ from noisylabels.noise.labels import NoisyLabels
 from noisylabels.training.settings import Settings
 
 EVALUATED_AT_ONCE = 8
-"""Times as many images per evaluation batch on a GPU as on a CPU, whose caches are small: 4,000 of 32x32."""
+"""Factor on the CPU's evaluation batch size, limited by small caches, for a GPU: 4,000 images of 32x32."""
 
 DEFAULT_IDENTITY = {"part of the training set": "all of it"}
-"""What a checkpoint that does not mention these settings was made with."""
+"""Identity of checkpoints from versions that did not record these entries."""
 
 
 @dataclass(frozen=True)
 class TrainingData:
-    """The sets of a run as batches, with the labels that its measures compare predictions with.
+    """The sets of a run as batches, with the labels that its metrics compare predictions with.
 
     Args:
-        batches: to train on, shuffled and augmented.
-        test, validation: to evaluate on; None without such examples.
-        kept: int64, (n,): positions that are trained on.
-        given, true: int64, (n,): their labels; `true` is None where it is unknown.
+        batches: training batches, shuffled and augmented.
+        test, validation: evaluation batches; None without such examples.
+        kept: int64, (n,): positions of the examples that are trained on.
+        given, true: int64, (n,): their labels; `true` is None if unknown.
         all_given: int64, (N,): the given labels of the whole set.
         num_examples: N.
         num_classes: K.
-        unaugmented: makes batches of the examples trained on, in order.
-        identity: what a checkpoint must agree on.
+        unaugmented: returns batches of the examples trained on, unaugmented, in order.
+        identity: what a checkpoint must match.
     """
 
     batches: Batches
@@ -64,14 +64,14 @@ def training_data(
     device: torch.device,
     views: int = 1,
 ) -> TrainingData:
-    """Check sets and labels against each other, and make batches of them, all normalized alike.
+    """Return the batches of a run, all normalized alike, after checking that sets and labels match.
 
     Raises:
-        InputError: labels that do not fit the sets, positions out of range, a part without examples.
+        InputError: labels that do not match the sets, positions out of range, a part without examples.
     """
     given, true = _labels_of(train, test, labels)
     kept, held = (torch.from_numpy(part) for part in _parts(len(train), positions, use))
-    # of the whole training set: no label is in them, and a saved model knows no split
+    # of the whole training set: they depend on no label, and a saved model is independent of the split
     mean, std = train.mean_std()
     make = partial(Batches, device=device, mean=mean, std=std, seed=use.seed, channels_last=use.channels_last)
     at_once = evaluation_batch_size(train.inputs) * (EVALUATED_AT_ONCE if device.type == "cuda" else 1)
@@ -85,7 +85,7 @@ def training_data(
         shuffle=True,
         views=views,
     )
-    # inputs from where training has put them, so that a device holds them once
+    # `batches.inputs` is already on the device: it holds the images once
     return TrainingData(
         batches=batches,
         test=plain(test.inputs, test.labels) if test is not None else None,
@@ -119,30 +119,30 @@ def _identity(
 def _labels_of(
     train: Examples, test: Examples | None, labels: NoisyLabels | None
 ) -> tuple[Tensor, Tensor | None]:
-    """Return the labels to train on, and the true ones if they are known, both (N,) int64."""
+    """Return the given labels, and the true ones if known, both (N,) int64."""
     if test is not None and test.num_classes != train.num_classes:
         raise InputError(
-            f"the test set has {test.num_classes} classes and the training set {train.num_classes}"
+            f"the test set has {test.num_classes} classes, expected {train.num_classes} like the training set"
         )
     if labels is None:
         return train.labels, None
     if not isinstance(labels, NoisyLabels):
         raise InputError(
-            f"labels are a {type(labels).__name__}, expected NoisyLabels, as nl.corrupt gives them; "
-            "labels without known true labels belong in the set"
+            f"labels are a {type(labels).__name__}, expected NoisyLabels from nl.corrupt; "
+            "without known true labels, put the given labels into the set"
         )
     if len(labels) != len(train) or labels.num_classes != train.num_classes:
-        hint = "corrupt the labels of this very set"
+        hint = "corrupt the labels of this set"
         if labels.index is not None:
-            hint = "the noise leaves examples out: take the set that nl.corrupt_set gives with the labels"
+            hint = "the noise removes examples: use the set that nl.corrupt_set returns with the labels"
         raise InputError(
-            f"there are {len(labels)} labels of {labels.num_classes} classes for {len(train)} images "
-            f"of {train.num_classes} classes; {hint}"
+            f"there are {len(labels)} labels of {labels.num_classes} classes, expected {len(train)} of "
+            f"{train.num_classes} classes for the training set; {hint}"
         )
     if labels.arrangement != train.arranged:
         raise InputError(
-            "the labels are for a set from which examples are left out or into which foreign images are put; "
-            "take the set that nl.corrupt_set gives with them"
+            "the labels belong to a set with removed examples or foreign images; use the set that "
+            "nl.corrupt_set returns with them"
         )
     return torch.from_numpy(labels.given), torch.from_numpy(labels.true)
 
@@ -160,6 +160,8 @@ def _parts(n: int, positions: np.ndarray | None, use: Settings) -> tuple[np.ndar
         and positions[-1] < n
         and (np.diff(positions) > 0).all()
     ):
-        raise InputError(f"positions are not int64 numbers from 0 to {n - 1} in rising order, each once")
+        raise InputError(
+            f"positions are invalid, expected int64 numbers from 0 to {n - 1} in ascending order, each once"
+        )
     kept, held = validation_split(len(positions), use.validation, use.seed)
     return positions[kept], positions[held]

@@ -17,10 +17,10 @@ from noisylabels.training.settings import Settings
 
 
 class Updater:
-    """A method, its optimizers and all else that an update depends on; its state is saved and loaded.
+    """A method with its optimizers and everything else that an update depends on, saved and loaded as one.
 
     Args:
-        method: what to train; its networks are on the device.
+        method: the method to train; its networks are on the device.
         settings, device: of the run.
         capturable: keep everything that changes between steps in tensors on the device, including the
             learning rates, so that `update` can be recorded (`capture.py`).
@@ -34,7 +34,7 @@ class Updater:
         self.l1 = settings.l1
         self.parameters = [trainable([network]) for network in method.networks]
         self.base_lr = self.lr = settings.lr
-        self._lr_is_set = True  # in tensors that a recording reads
+        self._lr_is_set = True  # whether the tensors that a recording reads hold it
         self.optimizers = [
             build_optimizer(groups, settings, device, name=name, capturable=capturable)
             for name, groups in _by_optimizer(method.parameter_groups(settings), settings).items()
@@ -51,14 +51,14 @@ class Updater:
 
     @property
     def evaluated(self) -> list[nn.Module]:
-        """The networks to evaluate and keep: the averaged ones if there are any."""
+        """The networks to evaluate and keep: the averaged ones if averaging is on."""
         return [average.model for average in self.averages] or list(self.method.networks)
 
     def _groups(self) -> list[dict[str, Any]]:
         return [group for optimizer in self.optimizers for group in optimizer.param_groups]
 
     def _lr_of(self, group: dict[str, Any]) -> float:
-        """Return a group's learning rate at the run's present one."""
+        """Return a group's learning rate at the run's current one."""
         if group["own_lr"] is None:
             return self.lr
         return float(group["own_lr"] * (self.lr / self.base_lr if group["scheduled"] else 1.0))
@@ -78,7 +78,7 @@ class Updater:
                 group["lr"].fill_(self._lr_of(group))
 
     def update(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Update the weights at the learning rate that was set; return loss and logits."""
+        """Update the weights at the current learning rate; return loss and logits."""
         value, logits = self.method.step(batch)
         for optimizer in self.optimizers:
             optimizer.zero_grad(set_to_none=True)
@@ -101,7 +101,7 @@ class Updater:
         return value.detach(), logits.detach()
 
     def renew_scaler(self, state: dict[str, Any]) -> None:
-        """Replace a gradient scaler that was left in the middle of a step."""
+        """Replace a gradient scaler that was left in the middle of a step, restoring `state`."""
         self.scaler = torch.amp.GradScaler(self.scaler._device, enabled=self.scaler.is_enabled())
         self.scaler.load_state_dict(state)
 
@@ -121,11 +121,11 @@ class Updater:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore what `state_dict` returned."""
         current = self.method.state_dict()
-        # checkpoints of version 0.1 hold nothing of the loss, whose constants are those it was called with
+        # checkpoints of version 0.1 lack the loss; its constants are those that it was created with
         constants = {name: value for name, value in current.items() if name.startswith("loss.")}
         self.method.load_state_dict(constants | state["method"])
         for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
-            # the state may be of another device, where the same update is carried out in another way
+            # the state may come from another device, with another implementation of the same update
             kept = (*IMPLEMENTATION, "own_lr", "scheduled")
             ours = [{name: group[name] for name in kept if name in group} for group in optimizer.param_groups]
             groups = [old | new for old, new in zip(saved["param_groups"], ours, strict=True)]
@@ -141,7 +141,7 @@ class Updater:
 
 
 def _by_optimizer(groups: list[ParameterGroup], settings: Settings) -> dict[str, list[dict[str, Any]]]:
-    """Return torch's parameter groups by the name of their optimizer; the run's own is the first."""
+    """Return torch's parameter groups by the name of their optimizer, in order of appearance."""
     found: dict[str, list[dict[str, Any]]] = {}
     for group in groups:
         entry = {"params": list(group.parameters), "own_lr": group.lr, "scheduled": group.scheduled}
@@ -153,11 +153,11 @@ def _by_optimizer(groups: list[ParameterGroup], settings: Settings) -> dict[str,
 
 
 class Average:
-    """The exponential moving average of a network's weights and buffers, as a network of its own.
+    """The exponential moving average of a network's weights and buffers, as a separate network.
 
-    ``average <- decay * average + (1 - decay) * model`` after every step; the first step's weights are
-    its start. torch's ``AveragedModel`` computes the same, but copies a counter to the GPU, and so
-    waits for it, in every step.
+    ``average <- decay * average + (1 - decay) * model`` after every step, starting from the weights after the
+    first step. torch's ``AveragedModel`` computes the same, but copies a counter to the GPU in every step,
+    which waits for the device.
     """
 
     def __init__(self, model: nn.Module, decay: float) -> None:
@@ -169,7 +169,7 @@ class Average:
         self.counters = [pair for pair in pairs if not pair[0].is_floating_point()]
 
     def update(self) -> None:
-        """Take in the model's present weights."""
+        """Update the average with the model's current weights."""
         average, model = ([pair[side] for pair in self.numbers] for side in (0, 1))
         get_ema_multi_avg_fn(self.decay if self.started else 0.0)(average, model, None)
         for counter, latest in self.counters:  # batch normalization's
@@ -177,11 +177,11 @@ class Average:
         self.started = True
 
     def state_dict(self) -> dict[str, Any]:
-        """Return weights, buffers, and whether there was a step."""
+        """Return weights, buffers, and whether the average has started."""
         return {"model": self.model.state_dict(), "started": self.started}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go back to what `state_dict` returned."""
+        """Restore what `state_dict` returned."""
         self.model.load_state_dict(state["model"])
         self.started = state["started"]
 

@@ -1,4 +1,4 @@
-"""The file of a trained model, model.safetensors: its weights, and in the header how to use them."""
+"""Model files, model.safetensors: the weights, and a header that describes the model and its inputs."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class SavedModel:
-    """What the file of a trained model holds.
+    """The content of a model file.
 
     Args:
         shape: the arguments of `build_model`.
         class_names: K names.
-        mean, std: one per channel or column, by which inputs are normalized.
+        mean, std: one per channel or column, to normalize inputs with.
         encoder: `Encoder.to_json` of a table's columns; None for images.
         weights: the model's state, by name.
     """
@@ -37,7 +37,7 @@ class SavedModel:
 
 
 def save_model(path: Path, model: nn.Module, shape: dict[str, Any], train: Examples) -> None:
-    """Write the weights of a model, with the header that `read_model` reads, atomically.
+    """Write the weights and the header of a trained model, atomically.
 
     Args:
         path: the file.
@@ -51,24 +51,24 @@ def save_model(path: Path, model: nn.Module, shape: dict[str, Any], train: Examp
     header = {"shape": shape, "class_names": train.class_names, "mean": mean, "std": std}
     if (encoder := getattr(train, "encoder", None)) is not None:
         header["encoder"] = encoder.to_json()
-    # clones, because a model of the user's own may have one tensor under two names, and a file cannot
+    # clones, because a user-defined model may share one tensor under two names, and the file format may not
     weights = {name: value.detach().cpu().contiguous().clone() for name, value in model.state_dict().items()}
-    with atomic_replace(path) as temporary:  # not safetensors' own writing: a full disk is to be an OSError
+    with atomic_replace(path) as temporary:  # not safetensors' save_file, so that a full disk raises OSError
         temporary.write_bytes(save(weights, metadata={"noisylabels": json.dumps(header)}))
 
 
 def read_model(path: Path) -> SavedModel:
-    """Read what `save_model` wrote.
+    """Return the model that `save_model` wrote.
 
     Raises:
-        InputError: the file is damaged, or none of these.
+        InputError: the file is damaged or no model file.
     """
     from safetensors import SafetensorError, safe_open
 
     try:
         with safe_open(path, framework="pt") as file:
             header = json.loads((file.metadata() or {})["noisylabels"])
-            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  no mapping
+            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  not a mapping
         shape = header["shape"] | {"image_size": tuple(header["shape"]["image_size"])}
         names, mean, std = (tuple(header[name]) for name in ("class_names", "mean", "std"))
     except (SafetensorError, OSError, KeyError, TypeError, ValueError, AttributeError):
@@ -77,5 +77,5 @@ def read_model(path: Path) -> SavedModel:
 
 
 def damaged(path: Path) -> InputError:
-    """Return the error of a file that holds no model."""
-    return InputError(f"{path} is damaged or no model of this program; train it again")
+    """Return the error for a file without a model."""
+    return InputError(f"{path} is damaged or not a noisylabels model; train it again")
