@@ -23,7 +23,8 @@ STRAY = 0.1
 """Up to this share of cells that are not numbers, a column counts as one of numbers with errors."""
 
 FEW_WORDS, TIMES_EACH = 20, 4
-"""A column with at most so many different words, each so often on average, always counts as one of words."""
+"""A column with at most `FEW_WORDS` different words, each `TIMES_EACH` times on average, holds words
+even if most of them are numbers."""
 
 COUNTED_FROM = 20
 """From this number of rows on, a column that counts the rows is left out: it only holds their order."""

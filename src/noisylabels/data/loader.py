@@ -259,7 +259,7 @@ def _fits(images: torch.Tensor, device: torch.device) -> bool:
 
 
 def _together(resident: bool, device: torch.device, numbers: int) -> int:
-    """Return how many batches, of so many numbers each, are prepared at once.
+    """Return how many batches of `numbers` numbers each are prepared at once.
 
     On a GPU a kernel launch costs more than the work on a small batch; images on the host are gathered batch
     by batch.
