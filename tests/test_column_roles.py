@@ -1,4 +1,4 @@
-"""Every name of every role, at every consumer that reads the role: it is accepted and means the same."""
+"""Every name of every role, in every consumer of the role, is accepted with the same meaning."""
 
 from __future__ import annotations
 

@@ -190,7 +190,7 @@ def test_a_second_process_in_the_same_folder_is_told_so(tmp_path):
     tmp_path.joinpath("run").mkdir()
     with (
         exclusive_lock(tmp_path / "run" / ".lock"),
-        pytest.raises(InputError, match=r"another process is at work in .*run"),
+        pytest.raises(InputError, match=r"another process is working in .*run"),
     ):
         run(fast(tmp_path / "run"))
     assert run(fast(tmp_path / "run")).status == "done"

@@ -1,4 +1,4 @@
-"""Runs whose labels a file corrects."""
+"""Runs with corrected labels from a file."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def labels_of(part: object) -> list[tuple[str, int]]:
 
 
 def test_a_run_learns_the_corrected_labels(capsys: pytest.CaptureFixture[str]) -> None:
-    """Everything is called the other way round, and so is what the model then says."""
+    """All labels are swapped, and so are the model's predictions."""
     train, test = load_sets(config())
     swapped = {"red": "blue", "blue": "red"}
     write([(n, swapped[train.class_names[k]]) for part in (train, test) for n, k in labels_of(part)])

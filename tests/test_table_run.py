@@ -1,4 +1,4 @@
-"""A table from the file to the predictions: trained on, noise made on it, new rows predicted."""
+"""A table of features from file to predictions: training, noise, prediction of new rows."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def finished(tmp_path_factory) -> tuple[Path, Path]:
     return path, out
 
 
-def test_a_table_is_learned_through_wrong_labels(finished):
+def test_a_table_is_learned_despite_noisy_labels(finished):
     _, out = finished
     final = json.loads((out / "result.json").read_text())["final"]
     assert final["test_accuracy"] > 0.87
@@ -93,10 +93,10 @@ def test_new_rows_are_predicted_from_the_command_line(finished, tmp_path, capsys
         [[float(cell) for cell in line[3:]] for line in lines[1:]], expected, atol=1e-6
     )
     assert "such as 'both'" in printed.err
-    assert "missing where the training part misses nothing: 'mean radius' (1)" in printed.err
+    assert "missing cells in columns without any in training: 'mean radius' (1)" in printed.err
 
 
-def test_what_predict_says_of_wrong_input(finished, tmp_path, capsys):
+def test_predict_reports_wrong_input(finished, tmp_path, capsys):
     path, out = finished
     head, first, *_ = path.read_text().splitlines()
     for text, message in (
@@ -104,7 +104,7 @@ def test_what_predict_says_of_wrong_input(finished, tmp_path, capsys):
             f"{head.replace('mean area', 'area')}\n{first}\n",
             "lacks the column 'mean area' of the training table",
         ),
-        (f"{head},more\n{first},1\n", "has the column 'more', which the training table has not"),
+        (f"{head},more\n{first},1\n", "has the column 'more', which the training table lacks"),
         (f"{head}\n{first.replace('17.99', 'large')}\n", "line 2: 'large' in the column 'mean radius'"),
     ):
         (tmp_path / "new.csv").write_text(text)
@@ -167,13 +167,13 @@ def test_instance_noise_depends_on_the_features():
             {"model": "cnn8"},
             r"the model 'cnn8' takes images, and cancer is a table of 34 features; leave out",
         ),
-        ({"augment": "flip"}, r"features of 34 columns cannot be augmented; take augment none"),
-        ({"noise": "openset:0.2@digits"}, r"openset:0.2@digits adds foreign images, .* a table of numbers"),
+        ({"augment": "flip"}, r"features of 34 columns cannot be augmented; use augment none"),
+        ({"noise": "openset:0.2@digits"}, r"openset:0.2@digits adds foreign images, .* a table of features"),
         ({"noise": "instance:0.2@parts"}, r"@parts needs images, and these are features"),
-        ({"image_size": 8}, r"is a table of numbers and has no images; leave out the image size"),
+        ({"image_size": 8}, r"is a table of features and has no images; leave out the image size"),
         (
             {"label_column": None},
-            r"no column of labels: .*, \.\.\.; name the one of the labels by --label-column",
+            r"no label column: .*, \.\.\.; name it with --label-column",
         ),
     ],
 )

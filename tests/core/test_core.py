@@ -136,7 +136,7 @@ def test_wrong_settings(layer, words):
 
 
 def test_fingerprint_is_stable():
-    """A change here gives every run that anybody has a new id."""
+    """A change here changes the ids of all existing runs."""
     text = b'{"amp": false, "epochs": 10, "lr": 0.1, "name": "x", "out": null}'
     assert fingerprint(Settings()) == hashlib.sha256(text).hexdigest()[:12] == "7c970d6c617e"
     assert fingerprint(build(Settings, {"lr": 1})) == fingerprint(Settings(lr=1.0))
@@ -286,7 +286,7 @@ def test_seeds_are_integers_of_0_or_more(seed):
 
 
 def test_uniforms_are_the_same_for_ever():
-    """A change here changes the labels of every study that anybody has run."""
+    """A change here changes the labels of all existing studies."""
     found = uniforms(9, 0, "noise")
     assert found.tolist() == [word / 2**53 for word in (w >> 11 for w in philox(SEED_OF_NOISE, 9))]
     assert found[:3].tolist() == FIRST_UNIFORMS

@@ -1,4 +1,4 @@
-"""Tables of cells, held against what was written."""
+"""CSV and TSV cells, compared with what was written."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Processors as the kernel grants them, on made-up trees of control groups."""
+"""Usable processors under simulated trees of control groups."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def test_threads_are_lowered_to_the_processors_but_not_what_the_user_counted(mon
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the GNU C library")
 def test_freed_memory_is_kept():
-    """A block that is freed and asked for again costs no page anew."""
+    """A block that is freed and allocated again causes no new page faults."""
     code = """
 import resource, torch
 from noisylabels.core.process import keep_freed_memory

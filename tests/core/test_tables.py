@@ -103,7 +103,7 @@ def test_what_is_wrong_with_a_file_is_one_line(tmp_path: Path) -> None:
     assert read_table(path)["b"].tolist() == ["3"]  # a double name matters where it is asked for
     with pytest.raises(InputError, match="has two columns called 'a'; rename one"):
         read_table(path)["a"]
-    with pytest.raises(InputError, match="is no table that can be read"):
+    with pytest.raises(InputError, match="is not a readable table"):
         read_table(tmp_path / "t.xlsx")
 
 
@@ -131,6 +131,6 @@ def test_a_column_is_found_by_the_first_name_of_its_role() -> None:
     with pytest.raises(InputError, match=r"^t.csv has two columns called 'Y' and 'y'; rename one$"):
         find_column(["Y", "y"], "label", "t.csv")
     with pytest.raises(
-        InputError, match=r"^t.csv has no split column: its columns are a, b; call one split, part or"
+        InputError, match=r"^t.csv has no split column: its columns are a, b; name one of them split, part or"
     ):
         need_column(["a", "b"], "split", "t.csv")

@@ -67,7 +67,7 @@ def test_code_is_named_and_not_run(function, asked, protocol, tmp_path):
     command = code if function in (builtins.eval, builtins.exec) else f"touch {trace}"
     content = pickle.dumps({"data": Calls(function, command)}, protocol)
     with pytest.raises(
-        InputError, match=f"^a file asks for {asked}, which data have no need of; nothing was run"
+        InputError, match=f"^a file asks for {asked}, which data does not need; nothing was run"
     ):
         read_table(content, "a file")
     assert not trace.exists()

@@ -1,4 +1,4 @@
-"""What the tests of the data room share: a cache of their own, and image files made on the spot."""
+"""Fixtures of the data tests: a separate cache, and generated image files."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def encode() -> Callable[..., bytes]:
 
 @pytest.fixture
 def tree(tmp_path, pixels, encode) -> Callable[..., Path]:
-    """Write a folder of images: names are made into files, each with pixels of its own."""
+    """Write a folder of images: one file per name, with different pixels."""
 
     def make(*names: str, root: str = "photos", **shape: object) -> Path:
         folder = tmp_path / root

@@ -88,7 +88,9 @@ def test_a_truncated_batch_is_named(batches, tmp_path):
 
 def test_other_labels_are_refused(batches, tmp_path):
     batches({"data_batch_1.bin": 4, "test_batch.bin": 4}, labels=10)
-    with pytest.raises(InputError, match=r"data_batch_1.bin has labels that are not 0 to 9"):
+    with pytest.raises(
+        InputError, match=r"data_batch_1.bin is not a batch of ANIMAL-10N: it has labels other than 0 to 9"
+    ):
         load(tmp_path)
 
 

@@ -164,7 +164,7 @@ def test_other_images_are_refused(values, message, tmp_path):
     ("values", "message"),
     [
         (labels(N - 1), r"has 29 labels for 30 images"),
-        (np.eye(3)[labels(N)], r"shape \(30, 3\), expected one class number an image, .*argmax"),
+        (np.eye(3)[labels(N)], r"shape \(30, 3\), expected one class number per image, .*argmax"),
         (np.where(labels(N) == 2, np.nan, labels(N)), r"a.npz, row 2: the label is nan, expected 0 or more"),
         (labels(N) - 1, r"row 0: the label is -1, expected 0 or more; -1 marks"),
         (labels(N) + 0.5, r"row 0: the label is 0.5"),
@@ -185,7 +185,7 @@ def test_other_labels_are_refused(values, message, tmp_path):
     ("names", "message"),
     [
         (("pictures", "answers"), r"a.npz holds pictures, answers; expected an .npz file"),
-        (("x_test", "y_test"), r"has the parts test, but no part for training such as x_train"),
+        (("x_test", "y_test"), r"has the parts test but no training part, such as x_train"),
     ],
 )
 def test_other_names_are_refused(names, message, tmp_path):
@@ -263,7 +263,7 @@ def test_another_file_in_an_archive_is_no_array(tmp_path):
     with zipfile.ZipFile(tmp_path / "a.npz", "w") as archive:
         archive.writestr("x", "pixels")
         archive.writestr("y", "labels")
-    with pytest.raises(InputError, match=r"x of .*a.npz cannot be read as a NumPy file \(it is no array"):
+    with pytest.raises(InputError, match=r"x of .*a.npz cannot be read as a NumPy file \(not an array"):
         load(tmp_path / "a.npz")
 
 

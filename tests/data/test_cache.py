@@ -31,7 +31,7 @@ def root(tree):
 
 @pytest.fixture
 def work(monkeypatch):
-    """Counts what is done: files hashed, images decoded."""
+    """Counts of the work done: files hashed, images decoded."""
     counts = {"hashed": 0, "decoded": 0}
 
     def counted(owner, name, what):
@@ -280,7 +280,7 @@ def test_a_killed_writer_leaves_no_entry(root, cache, work):
 
 @pytest.mark.parametrize("load_plan", [module.load_cached, module.load_uncached])
 def test_images_and_labels_are_as_many(load_plan, cache):
-    """As in a Parquet file with a changed byte, whose columns say different lengths."""
+    """As in a Parquet file with a changed byte, whose columns state different lengths."""
     few = np.zeros((3, 1, 2, 2), dtype=np.uint8)
 
     def read():
@@ -299,7 +299,7 @@ def test_a_writer_leaves_the_work_of_others_alone(root, cache):
 
 
 def test_two_writers_at_once_agree(root, cache, monkeypatch):
-    """The other process finishes between our reading and our renaming."""
+    """The other process finishes between this one's reading and renaming."""
     real = module._finish
 
     def slow(*arguments):

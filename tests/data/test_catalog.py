@@ -39,7 +39,7 @@ def test_an_unknown_source_is_explained(source, message, tmp_path, monkeypatch):
     [
         ({"image_size": 0}, "image_size is 0, expected a number in"),
         ({"image_size": 5000}, "image_size is 5000"),
-        ({"image_size": 32.0}, "image_size is 32.0, expected a whole number"),
+        ({"image_size": 32.0}, "image_size is 32.0, expected an integer number"),
         ({"image_size": True}, "image_size is True"),
         ({"bad_images": "ignore"}, "unknown treatment of bad images 'ignore'; known: fail, skip"),
         ({"test_fraction": 0}, "test_fraction is 0"),

@@ -21,7 +21,7 @@ FILES = (*CIFAR10.train_files, CIFAR10.test_file)
 
 
 class Python2Pickler(pickle._Pickler):
-    """Writes what Python 2 wrote: protocol 2, all strings as byte strings, NumPy's old module names."""
+    """Pickler that writes as Python 2 did: protocol 2, byte strings, and NumPy's old module names."""
 
     dispatch = dict(pickle._Pickler.dispatch)  # noqa: RUF012
 
@@ -53,7 +53,7 @@ def batch(number):
 
 
 def official(root, contents, monkeypatch, release=CIFAR10):
-    """Lay out a folder and an archive as the authors do, and let the table of checksums agree."""
+    """Write the authors' folder and archive, with a matching table of checksums."""
     folder = root / release.folder
     folder.mkdir(parents=True)
     sums = {name: hashlib.md5(content).hexdigest() for name, content in contents.items()}
@@ -122,7 +122,7 @@ def test_not_found_says_where_and_how(tmp_path, monkeypatch):
     for words in ("noisylabels download cifar10", "get https://", "--data-root, root=", "NOISYLABELS_DATA"):
         assert words in str(caught.value)
     monkeypatch.setenv("NOISYLABELS_DATA", str(tmp_path / "gone"))
-    with pytest.raises(InputError, match=r"no cifar10 in .*gone; let `noisylabels download .* get https://"):
+    with pytest.raises(InputError, match=r"no cifar10 in .*gone; run `noisylabels download .* get https://"):
         load("cifar10")
 
 
@@ -198,9 +198,9 @@ def test_names_in_an_archive_reach_no_disk(root, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"labels": None}, "labels that are not whole numbers 0 to 9"),
-        ({"labels": [10] * ROWS}, "labels that are not whole numbers 0 to 9"),
-        ({"labels": [0.0] * ROWS}, "labels that are not whole numbers 0 to 9"),
+        ({"labels": None}, "labels that are not integers 0 to 9"),
+        ({"labels": [10] * ROWS}, "labels that are not integers 0 to 9"),
+        ({"labels": [0.0] * ROWS}, "labels that are not integers 0 to 9"),
         ({"labels": [0]}, "does not hold 1 rows of 3072 bytes"),
         ({"data": np.zeros((ROWS, 3072), dtype=np.int32)}, "does not hold 20 rows"),
         ({"data": np.zeros((ROWS, 9), dtype=np.uint8)}, "does not hold 20 rows"),
@@ -225,7 +225,7 @@ def test_code_in_a_batch_is_not_run(contents, tmp_path, monkeypatch):
 
 def test_missing_keys_are_an_error(contents, tmp_path, monkeypatch):
     contents["test_batch"] = Python2Pickler.dumps({"data": batch(1)["data"]})
-    with pytest.raises(InputError, match="holds no data and labels"):
+    with pytest.raises(InputError, match="lacks data or labels"):
         load("cifar10", official(tmp_path / "sets", contents, monkeypatch))
 
 
@@ -252,7 +252,7 @@ def test_the_command_line_trains_on_it(root, form, tmp_path, monkeypatch, capsys
     assert environment["identity"]["data"]["train"] == train.digest
 
 
-# CIFAR-100: the same code, told by another row of the table
+# CIFAR-100: the same code with another row of the table
 
 
 @pytest.fixture
@@ -336,14 +336,14 @@ def test_labels_beyond_the_names_are_an_error(labels, tmp_path, monkeypatch):
     table = {"fine_labels": labels, "data": np.zeros((ROWS, 3072), dtype=np.uint8)}
     contents = {name: Python2Pickler.dumps(table) for name in ("train", "test")}
     root = official(tmp_path / "sets", contents, monkeypatch, CIFAR100)
-    with pytest.raises(InputError, match=r"^train of .* labels that are not whole numbers 0 to 99"):
+    with pytest.raises(InputError, match=r"^train of .* labels that are not integers 0 to 99"):
         load("cifar100", root)
-    with pytest.raises(InputError, match="holds no data and coarse_labels"):
+    with pytest.raises(InputError, match="lacks data or coarse_labels"):
         load("cifar100-coarse", root)
 
 
 def test_the_published_checksums():
-    """As in torchvision's cifar.py; a slip here would refuse the true files."""
+    """As in torchvision's cifar.py; an error here would refuse the published files."""
     known = {
         CIFAR10: "c58f30108f718f92721af3b95e74349a",
         CIFAR100: "eb9058c3a382ffc7106e4002c42a8d85",

@@ -14,7 +14,7 @@ def kv(table):
 
 @pytest.fixture
 def clothing(tree):
-    """The authors' layout: three noisy training images, two clean ones for testing, two left aside."""
+    """The authors' layout: three noisy training images, two clean test images, two unused."""
 
     def make(lists="", images="images/"):
         used = [*NOISY, *CLEAN]
@@ -43,8 +43,8 @@ def test_noisy_labels_train_and_clean_ones_test(lists, images, clothing):
     assert list(test.ids) == [images + name for name in ("5/6/f.jpg", "5/6/e.jpg")]
     assert test.labels.tolist() == [0, 1]
     assert train.notes[:2] == (
-        "clean labels that are not used: 1 (clean_train_key_list.txt)",
-        "clean labels that are not used: 1 (clean_val_key_list.txt)",
+        "unused clean labels: 1 (clean_train_key_list.txt)",
+        "unused clean labels: 1 (clean_val_key_list.txt)",
     )
 
 

@@ -1,4 +1,4 @@
-"""Corrected labels go over those of a set, by id; what a file can have wrong is told with its line."""
+"""Corrected labels replace those of a set, by id; errors in a file are reported with their line."""
 
 from __future__ import annotations
 
@@ -65,14 +65,20 @@ def test_a_class_may_be_called_nan(tmp_path: Path) -> None:
         ("", "is empty"),
         ("id,label\n", "has no rows; expected one line per example below the heading"),
         ("id,label\na,cta\n", "line 2: unknown class 'cta'; did you mean 'cat'?"),
-        ("id,label\na,cat\nb,dog\na,dog\n", "line 4: 'a' has another label in line 2; leave one of them"),
+        ("id,label\na,cat\nb,dog\na,dog\n", "line 4: 'a' has another label in line 2; keep one of them"),
         ("id,label\na,cat\na,\n", "line 3: 'a' has another label in line 2"),
         ("id,label\n,cat\n", "line 2: the id is empty"),
         ("id,label\na,cat,dog\n", "line 2: 3 cells, but the heading has 2"),
-        ("key,label\na,cat\n", "has no id column: its columns are key, label; call one id, path, file,"),
+        (
+            "key,label\na,cat\n",
+            "has no id column: its columns are key, label; name one of them id, path, file,",
+        ),
         ("id,label\na," + "9" * 5000 + "\n", "line 2: unknown class '999"),
         ("id,label,Label\na,cat,dog\n", "has two columns called 'label' and 'Label'; rename one"),
-        ("id,given\na,cat\n", "has no label column: its columns are id, given; call one label, class,"),
+        (
+            "id,given\na,cat\n",
+            "has no label column: its columns are id, given; name one of them label, class,",
+        ),
     ],
 )
 def test_what_is_wrong_with_a_file_is_one_line(tmp_path: Path, text: str, message: str) -> None:
@@ -85,7 +91,7 @@ def test_what_is_wrong_with_a_file_is_one_line(tmp_path: Path, text: str, messag
 
 def test_what_is_no_file_of_labels_is_refused(tmp_path: Path) -> None:
     for name, text in (("a.json", "{}"), ("a.parquet", "no")):
-        with pytest.raises(InputError, match=r"no file of labels|cannot be read as Parquet"):
+        with pytest.raises(InputError, match=r"not a file of labels|cannot be read as Parquet"):
             read_corrections(write(tmp_path, text, name), NAMES)
     with pytest.raises(InputError, match="there is no file"):
         read_corrections(tmp_path / "none.csv", NAMES)

@@ -252,17 +252,17 @@ FLOAT = torch.zeros(3, 5, 6)
         ({"train": HubStream()}, r"without streaming=True"),
         (
             3,
-            r"the train part is a int, expected a data set with a length, whose examples can be .* number$",
+            r"the train part is a int, expected a data set with a length and examples that can be indexed$",
         ),
         (None, r"the train part is a NoneType"),
         (Pairs([], []), r"the train part, a Pairs, is empty"),
         ((Pairs(ARRAYS, LABELS),), r"tuple of 1, expected the pair \(train, test\)"),
         ((Pairs(ARRAYS, LABELS), "digits"), r"the test part is a str"),
         ({"test": Pairs(ARRAYS, LABELS)}, r"the parts test, but no 'train'; pass the pair"),
-        (ARRAYS, r"train:0 is a ndarray, expected \(image, label\); arrays .* by noisylabels.image_set"),
+        (ARRAYS, r"train:0 is a ndarray, expected \(image, label\); for arrays .* use noisylabels.image_set"),
         (
             Pairs([FLOAT] * 10, LABELS),
-            r"train:0: the image is float32, expected uint8 0 to 255; take .*ToTensor",
+            r"train:0: the image is float32, expected uint8 0 to 255; remove ToTensor",
         ),
         (
             Pairs([torch.zeros(3, 0, 6, dtype=torch.uint8)] * 4, [0, 1] * 2),
@@ -275,7 +275,10 @@ FLOAT = torch.zeros(3, 5, 6)
         (Pairs([ARRAYS[0], "a.png"], [0, 1]), r"train:1: the image is a str, expected a PIL image"),
         (Pairs([torch.zeros(5, 6, 3, dtype=torch.uint8)], [0]), r"shape \(5, 6, 3\), expected .*\(C, H, W\)"),
         (Pairs([np.zeros((3, 5, 6), np.uint8)], [0]), r"shape \(3, 5, 6\), expected .*\(H, W, C\)"),
-        (Pairs(ARRAYS, ["cat"] * 10), r"train:0: the label is 'cat' \(str\), .* in its attribute classes"),
+        (
+            Pairs(ARRAYS, ["cat"] * 10),
+            r"train:0: the label is 'cat' \(str\), .* store the names in .* attribute classes",
+        ),
         (Pairs(ARRAYS, [0, 0.5] * 5), r"train:1: the label is '0.5' \(float\), expected a class number"),
         (Pairs(ARRAYS, [0, None] * 5), r"train:1: the label is 'None'"),
         (Pairs(ARRAYS, [True, False] * 5), r"the label is 'True' \(bool\)"),

@@ -21,7 +21,7 @@ def chw(array):
 
 @pytest.fixture
 def broken(pixels, encode):
-    """Name -> bytes that are no readable image, and what should be said of them."""
+    """Name -> bytes of an unreadable image, and the expected reason."""
     jpeg, png = encode(pixels(1, 64, 64), "JPEG"), encode(pixels(1, 64, 64))
     return {
         "nothing": (b"", "0 bytes"),
@@ -153,7 +153,7 @@ def test_read_images_explains_what_is_wrong(tree, tmp_path):
         read_images([root / "a.png", root / "gone.png"], **shape)
     (tmp_path / "empty").mkdir()
     for nothing in (tmp_path / "empty", []):
-        with pytest.raises(InputError, match="no image found in"):
+        with pytest.raises(InputError, match="no images found in"):
             read_images(nothing, **shape)
     with pytest.raises(InputError, match="unknown treatment of bad images 'skp'; did you mean 'skip'"):
         read_images(root, bad_images="skp", **shape)

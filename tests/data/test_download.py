@@ -25,7 +25,7 @@ FAST = {"timeout": 0.3, "attempts": 3, "pause": 0.0}
 
 
 class Server(http.server.ThreadingHTTPServer):
-    """Serves `content` at every path; the n-th request is answered by the n-th act, the last one stays."""
+    """Server of `content` at every path; the n-th act answers the n-th request, the last act all others."""
 
     daemon_threads = True
     request_queue_size = 16
@@ -67,13 +67,13 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
 
 def whole(handler, content, **headers):
-    """Ignore ranges: everything, with 200."""
+    """Ignore ranges: send everything with status 200."""
     handler.begin(200, len(content), **headers)
     handler.wfile.write(content)
 
 
 def ranges(handler, content, stop=None, **headers):
-    """Answer ranges; send no further than `stop`, then break."""
+    """Answer ranges; send up to `stop`, then break the connection."""
     start = handler.start()
     if "Range" not in handler.headers:
         handler.begin(200, len(content), **headers)
@@ -95,7 +95,7 @@ def code(number, **headers):
 
 
 def stall(handler, content):
-    """Send a part and then stand still."""
+    """Send a part and then stall."""
     handler.begin(200, len(content))
     handler.wfile.write(content[:1_000_000])
     handler.wfile.flush()
@@ -107,7 +107,7 @@ def silence(handler, content):
 
 
 def chunked_and_cut(handler, content):
-    """No length, and the end never comes."""
+    """Send without a length and without an end."""
     handler.begin(200, None, Transfer_Encoding="chunked")
     handler.wfile.write(b"%x\r\n" % 1000 + content[:1000] + b"\r\n%x\r\n" % 1000 + content[1000:1500])
 
@@ -140,7 +140,7 @@ def path(tmp_path):
 
 @pytest.fixture
 def closed():
-    """The address of a port where nobody listens."""
+    """Return the address of a port without a listener."""
     with socket.socket() as one:
         one.bind(("127.0.0.1", 0))
         yield f"http://127.0.0.1:{one.getsockname()[1]}/file.bin"
@@ -206,7 +206,7 @@ def test_without_a_proof_of_the_version_the_digest_decides(version, server, path
 def test_another_call_goes_on_where_one_gave_up(server, path):
     server.acts = [breaking(1_000_000, ETag='"abc"'), code(503)]
     with pytest.raises(
-        InputError, match=r"HTTP 503 .*; try again, which goes on from the 1,000,000 bytes that came, or get"
+        InputError, match=r"HTTP 503 .*; try again, which resumes after the 1,000,000 bytes received, or get"
     ):
         fetch([server.url()], path, DIGEST, **FAST)
     assert left(path) == ["file.bin.part", "file.bin.part.json"]
@@ -276,7 +276,7 @@ def test_a_server_that_always_breaks_at_the_same_place_is_given_up(server, path)
     server.acts = [lambda handler, content: (handler.begin(200, len(content)), handler.wfile.write(b"x" * 9))]
     with pytest.raises(
         InputError,
-        match=r"the connection ended after 9 of 3,000,000 bytes\); try again, which goes on from the 9 bytes",
+        match=r"ended after 9 of 3,000,000 bytes\); try again, which resumes after the 9 bytes received",
     ):
         fetch([server.url()], path, DIGEST, **FAST)
     assert len(server.asked) == 3
@@ -307,7 +307,7 @@ def test_wrong_bytes_of_the_right_length_are_removed_and_told(server, path):
     assert "another file of 3,000,000 bytes" in message
     assert hashlib.md5(lie).hexdigest() in message
     assert DIGEST.removeprefix("md5:") in message
-    assert f"get {server.url()} by hand and save it as {path}" in message
+    assert f"get {server.url()} manually and save it as {path}" in message
     assert left(path) == []
     assert len(server.asked) == 1  # another try would bring the same
 
@@ -331,11 +331,11 @@ def test_a_server_that_breaks_and_lies_comes_to_an_end(server, path):
 
 
 def test_a_web_page_destroys_no_part(server, path):
-    """A hotel's log-in page comes with 200 in any server's name."""
+    """A captive portal answers for any server with status 200."""
     page = b"<!DOCTYPE html><title>Please log in</title>"
     server.acts = [breaking(1_000_000), says(page, Content_Type="text/html; charset=utf-8")]
     with pytest.raises(
-        InputError, match=r"a web page instead of the file.* from the 1,000,000 bytes that came"
+        InputError, match=r"a web page instead of the file.* after the 1,000,000 bytes received"
     ):
         fetch([server.url()], path, DIGEST, **FAST)
     server.acts = [ranges]
@@ -422,7 +422,7 @@ def test_nobody_listens(closed, path, monkeypatch):
     message = str(caught.value)
     assert "\n" not in message
     assert message.count("refused") == 2
-    assert f"; get {closed} by hand and save it as {path}" in message
+    assert f"; get {closed} manually and save it as {path}" in message
     assert left(path) == []
 
 
@@ -462,7 +462,7 @@ def test_a_full_disk_is_one_line_and_keeps_what_came(server, path, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(type(path), "open", open_)
         with pytest.raises(
-            InputError, match=r"cannot be written to .*No space left on device\); what has come"
+            InputError, match=r"cannot be written to .*No space left on device\); received bytes are kept"
         ):
             fetch([server.url()], path, DIGEST, **FAST)
     assert left(path) == ["file.bin.part", "file.bin.part.json"]
@@ -507,7 +507,7 @@ def test_a_second_process_is_sent_away(server, path):
     other.start()
     try:
         assert ready.wait(60)
-        with pytest.raises(InputError, match="another process is at work"):
+        with pytest.raises(InputError, match="another process is working"):
             fetch([server.url()], path, DIGEST, **FAST)
         assert server.asked == []
     finally:

@@ -1,4 +1,4 @@
-"""Tables of numbers as data sets: what is recognized, how cells become features, what is refused."""
+"""Tables of features: recognition, encoding of cells, and errors."""
 
 from __future__ import annotations
 
@@ -59,8 +59,8 @@ def test_cells_become_features_by_the_training_part(write, tmp_path):
     assert (train.class_names, train.labels.tolist()) == (("no", "yes"), [0, 1] * 3)
     assert (train.name, list(train.ids)) == (tmp_path.name, [f"row:{i}" for i in range(6)])
     assert train.notes == (
-        "a feature for each word of 'pet' (2)",
-        "missing cells are filled by the median and marked in a feature of their own: 'age' (1), 'pet' (1)",
+        "one feature per word of 'pet' (2)",
+        "missing cells are filled with the median and marked in an additional feature: 'age' (1), 'pet' (1)",
     )
     assert train.digest != test.digest
 
@@ -74,7 +74,7 @@ def test_a_part_is_held_out_of_each_class(write):
         rows = [int(name.removeprefix("row:")) for name in part.ids]
         assert part.features[:, 0].tolist() == [i * i for i in rows]
         assert part.labels.tolist() == [i % 2 for i in rows]
-    assert train.notes[0].startswith("there is no test part: 10 rows (0.2 of each class) are held out")
+    assert train.notes[0].startswith("no test part found: 10 rows (0.2 of each class) are held out")
 
 
 @pytest.mark.parametrize("name", ["label", "Class", "TARGET", "class_name", "y", "labels"])
@@ -90,7 +90,7 @@ def test_the_user_names_the_column_of_the_labels(write):
     train, _ = load(path, label_column="truth")
     assert train.class_names == ("u", "v")
     assert train.encoder.features[-2:] == ("label=a", "label=b")  # then a feature as others
-    with pytest.raises(InputError, match=r"has no column 'truht' of labels; did you mean 'truth'\?"):
+    with pytest.raises(InputError, match=r"has no label column 'truht'; did you mean 'truth'\?"):
         load(path, label_column="truht")
 
 
@@ -102,7 +102,7 @@ def test_what_would_tell_the_label_is_left_out(write):
 
 def test_without_a_label_the_columns_and_the_flag_are_named(write):
     with pytest.raises(
-        InputError, match=r"no column of labels: its columns are x, kind; name .* --label-column"
+        InputError, match=r"no label column: its columns are x, kind; name it with --label-column"
     ):
         load(write(x=AGES, kind=PETS))
 
@@ -127,9 +127,7 @@ def test_ids_are_those_of_the_column(write):
     train, test = load(write(ID=ids, **animals()))
     assert [*train.ids, *test.ids] == ids
     assert "p0" not in str(train.encoder.features)
-    with pytest.raises(
-        InputError, match=r"data.csv, line 11: the id 'p0' is that of \S*data.csv, line 2 too"
-    ):
+    with pytest.raises(InputError, match=r"data.csv, line 11: \S*data.csv, line 2 has the id 'p0' too"):
         load(write(id=[*ids[:9], "p0"], **animals()))
     with pytest.raises(InputError, match=r"line 4: the id is missing"):
         load(write(id=[*ids[:2], "", *ids[3:]], **animals()))
@@ -138,7 +136,7 @@ def test_ids_are_those_of_the_column(write):
 def test_validation_is_left_aside_where_there_is_a_test_part(write):
     parts = ["train"] * 6 + ["val"] * 2 + ["test"] * 2
     train, test = load(write(x=AGES, label=["a", "b"] * 5, split=parts))
-    assert "ignored 2 rows for validation" in train.notes
+    assert "ignored 2 validation rows" in train.notes
     assert list(test.ids) == ["row:8", "row:9"]
     assert list(load(write(x=AGES, label=["a", "b"] * 5, split=parts[:8] + ["val"] * 2))[1].ids) == [
         f"row:{i}" for i in (6, 7, 8, 9)
@@ -172,12 +170,12 @@ def test_columns_without_use_are_left_out_with_the_reason(write):
     assert train.encoder.features == ("x", "flag")
     assert set(train.features[:, 1].tolist()) == {0.0, 1.0}
     for note in (
-        "left out, the number of the row: 'column 1'",
-        "left out, of one value: 'same', 'word'",
+        "left out, row numbers: 'column 1'",
+        "left out, a single value: 'same', 'word'",
         "left out, empty: 'nothing'",
-        "left out, dates (days since one of them would be numbers): 'when', 'day'",
+        "left out, dates (convert them to numbers, such as days since a date): 'when', 'day'",
         "left out, all words differ: 'name'",
-        "if 'name' names the rows, call the column id; they are row:0, row:1, ... now",
+        "if 'name' identifies the rows, name it id; their ids are row:0, row:1, ... now",
         f"left out, more than {MOST_WORDS} different words: 'city'",
     ):
         assert note in train.notes
@@ -230,7 +228,7 @@ def test_numbers_with_a_comma_are_called_so(tmp_path):
     (tmp_path / "t.csv").write_text("size;x;label\n" + lines)
     train, _ = load(tmp_path / "t.csv")
     assert train.encoder.features == ("x",)
-    assert "left out, numbers with a comma, which should be a decimal point: 'size'" in train.notes
+    assert "left out, numbers with a decimal comma instead of a point: 'size'" in train.notes
 
 
 def test_ids_of_parquet_are_kept_to_the_last_digit(tmp_path):
@@ -323,7 +321,7 @@ ROWS = "x,pet,label\n1,cat,a\n2,dog,b\n30,cat,a\n4,dog,b\n"
         ("x,label\n1,0.5\n2,1\n3,2.5\n", r"data.csv, line 2: the label is 0.5, expected a class"),
         (
             "x,label\n" + "".join(f"{i * i},{i}\n" for i in range(9)),
-            r"the labels of 9 rows are 9 different ones",
+            r"9 rows have 9 different labels",
         ),
         ("x,label\n1,a\n2,b\n", r"there are 2 rows and no class has two"),
         (
@@ -332,7 +330,7 @@ ROWS = "x,pet,label\n1,cat,a\n2,dog,b\n30,cat,a\n4,dog,b\n"
         ),
         (
             "x,label,split\n1,a,test\n2,b,test\n",
-            r"data.csv has no row for training; add rows with split train",
+            r"data.csv has no training rows; add rows with split train",
         ),
         (
             "label,name\n" + "a,u\nb,v\n" * 1 + "a,w\nb,z\n",
@@ -368,9 +366,9 @@ def test_what_is_wrong_is_named_with_its_line(text, message, tmp_path):
         ({"x": np.zeros((4, 2)), "y": np.zeros((4, 2))}, r"y of \S*a.npz has the shape \(4, 2\)"),
         ({"x": np.zeros((4, 2)), "y": np.array([0.5, 1, 2, 3])}, r"row 0: the label is 0.5, expected"),
         ({"x": np.array([["a"]] * 4), "y": np.arange(4)}, r"x of \S*a.npz is <U1 of shape \(4, 1\)"),
-        ({"x": np.zeros((4, 2)), "y": np.array([b"a"] * 4)}, r"y holds \|S1, expected whole numbers or text"),
+        ({"x": np.zeros((4, 2)), "y": np.array([b"a"] * 4)}, r"y holds \|S1, expected integers or text"),
         ({"x_train": np.zeros((4, 2)), "y_train": np.arange(4) % 2, "x_test": np.zeros((4, 3)),
-          "y_test": np.arange(4) % 2}, r"rows of 2 numbers for training and of 3 for testing"),
+          "y_test": np.arange(4) % 2}, r"training rows have 2 numbers and test rows 3, expected the same"),
         ({"x": np.zeros((4, 2)), "y": np.array([0, 1, 2, 1]), "class_names": np.array(["u", "v"])},
          r"row 2: the label is 2, expected 0 to 1"),
     ],
@@ -384,20 +382,18 @@ def test_wrong_arrays(arrays, message, tmp_path):
 def test_options_that_are_of_others(write, tmp_path, tree):
     path = write(**animals())
     with pytest.raises(
-        InputError, match=r"is a table of numbers and has no images; leave out the image size"
+        InputError, match=r"is a table of features and has no images; leave out the image size"
     ):
         load(path, image_size=8)
-    assert "bad_images changes nothing: this is a table of numbers" in load(path, bad_images="skip")[0].notes
-    with pytest.raises(InputError, match=r"the data set digits has no columns .* leave out --label-column"):
-        load("digits", label_column="y")
+    assert "bad_images has no effect on a table of features" in load(path, bad_images="skip")[0].notes
     with pytest.raises(
-        InputError, match=r"is images, a folder a class, of which no column is that of the labels"
+        InputError, match=r"the data set digits has no named columns; leave out --label-column"
     ):
+        load("digits", label_column="y")
+    with pytest.raises(InputError, match=r"\(images, one folder per class\) has no label column to choose"):
         load(tree("a/1.png", "b/1.png"), label_column="y")
     np.savez(tmp_path / "a.npz", x=np.zeros((4, 2)), y=np.arange(4) % 2)
-    with pytest.raises(
-        InputError, match=r"is a table of numbers in arrays|holds arrays, which have no columns"
-    ):
+    with pytest.raises(InputError, match=r"holds arrays, which have no named columns"):
         load(tmp_path / "a.npz", label_column="y")
 
 
@@ -415,7 +411,7 @@ def _labeled(sets):
 
 @pytest.fixture
 def trained(write):
-    """The encoder of a table of an age that is never missing, a flag and a pet."""
+    """Return the encoder of a table with an age without missing cells, a flag and a pet."""
     path = write(
         "old.csv", id=range(10), age=[f"{i * i}" for i in range(10)], flag=["true", "false"] * 5,
         pet=["cat", "dog"] * 5, name=[f"n{i}" for i in range(10)], label=["a", "b"] * 5,
@@ -433,8 +429,8 @@ def test_new_rows_are_encoded_as_those_of_training(write, trained, tmp_path):
     assert rows.tolist() == [[-1, 0, 0, 0], [middle, 1, 0, 1], [4.5, 0.5, 0, 0]]
     assert ids == ["row:0", "row:1", "row:2"]
     assert notes == [
-        "words that the training part has not, taken for none: 'pet' (1, such as 'eel')",
-        "missing where the training part misses nothing: 'age' (1), 'flag' (1), 'pet' (1)",
+        "words unknown from training, encoded as none: 'pet' (1, such as 'eel')",
+        "missing cells in columns without any in training: 'age' (1), 'flag' (1), 'pet' (1)",
     ]
     parquet = table_of(
         tmp_path, {"id": ["u", "v"], "age": [1, 2], "flag": [True, False], "pet": ["cat", None]}
@@ -459,7 +455,7 @@ def test_new_rows_may_have_ids_where_those_of_training_had_none(write):
         ({"age": ["1"], "flag": ["true"]}, r"new.csv lacks the column 'pet' of the training table"),
         ({"agee": ["1"], "flag": ["true"], "pet": ["cat"]}, r"lacks the column 'age'.* mean 'agee'\?"),
         ({"age": ["1"], "flag": ["true"], "pet": ["cat"], "size": ["1"]},
-         r"has the column 'size', which the training table has not; remove it"),
+         r"has the column 'size', which the training table lacks; remove it"),
         ({"age": ["1", "old"], "flag": ["true"] * 2, "pet": ["cat"] * 2},
          r"new.csv, line 3: 'old' in the column 'age', whose other cells are numbers; correct it or leave"),
         ({"age": ["1"], "flag": ["maybe"], "pet": ["cat"]},
@@ -474,10 +470,10 @@ def test_new_rows_that_do_not_fit(columns, message, write, trained):
 
 def test_new_files_that_do_not_fit(tmp_path, trained):
     (tmp_path / "a.txt").write_text("x")
-    with pytest.raises(InputError, match=r"is no table that can be read; expected .csv, .tsv or .parquet"):
+    with pytest.raises(InputError, match=r"is not a readable table; expected .csv, .tsv or .parquet"):
         read_rows(tmp_path / "a.txt", trained, [])
     path = table_of(tmp_path, {"age": [datetime.date(2024, 1, 1)], "flag": [True], "pet": ["cat"]})
-    with pytest.raises(InputError, match=r"the column 'age' is of dates, expected numbers as in training"):
+    with pytest.raises(InputError, match=r"the column 'age' holds dates, expected numbers as in training"):
         read_rows(path, trained, [])
 
 
@@ -518,7 +514,7 @@ def test_rows_and_labels_that_are_objects():
         rows = [int(name.removeprefix("row:")) for name in train.ids]
         np.testing.assert_array_equal(train.features, X[rows].astype(np.float32))
     with pytest.raises(
-        InputError, match=r"y has the shape \(19,\), expected a label for each of the 20 rows"
+        InputError, match=r"y has the shape \(19,\), expected one label for each of the 20 rows"
     ):
         load((X, y[1:]))
     for nothing in (None, float("nan")):

@@ -23,5 +23,5 @@ def test_a_link_back_up_is_followed_once(tree):
 
 def test_what_cannot_be_listed_is_an_error(tmp_path):
     for walk in (folders_in, lambda path: list(images_below(path))):
-        with pytest.raises(InputError, match=r"cannot look into .*gone \(No such file or directory\)"):
+        with pytest.raises(InputError, match=r"cannot list the folder .*gone \(No such file or directory\)"):
             walk(tmp_path / "gone")

@@ -47,14 +47,14 @@ def test_food_101_tests(test, prefix, food):
     assert tests.labels.tolist() == [0, 2]
     assert (
         train.notes[0]
-        == "3 labels are verified by hand, 1 of them as wrong (verified_train.tsv); this is not used"
+        == "3 labels are human-verified, 1 of them as wrong (verified_train.tsv); this is not used"
     )
 
 
 def test_without_food_101_a_part_is_held_out(food):
     train, test = load(food())
     assert test.labels.bincount().tolist() == [1, 1, 1]
-    assert any("Food-101, whose test part is the one to use, is not there" in note for note in train.notes)
+    assert any("Food-101, whose test part should be used, is missing" in note for note in train.notes)
     assert any("3 images (0.2 of each class) are held out" in note for note in train.notes)
 
 
@@ -69,9 +69,9 @@ def test_by_name(food, tmp_path):
         (
             "meta/imagelist.tsv",
             "class_name/key\nramen/000.jpg\npizza/1.jpg\n",
-            r"imagelist.tsv, line 3: 'pizza/1.jpg' is not <class>/<image> with a class of classes.txt",
+            r"imagelist.tsv, line 3: 'pizza/1.jpg', expected <class>/<image> with a class of classes.txt",
         ),
-        ("meta/imagelist.tsv", "class_name/key\nramen\n", r"line 2: 'ramen' is not <class>/<image>"),
+        ("meta/imagelist.tsv", "class_name/key\nramen\n", r"line 2: 'ramen', expected <class>/<image>"),
         (
             "meta/imagelist.tsv",
             "class_name/key\nramen/gone.jpg\nramen/000.jpg\n",

@@ -1,4 +1,4 @@
-"""IDX files: MNIST's layout, made up small, and what can be wrong with it."""
+"""IDX files: MNIST's layout, generated at small size, and its possible defects."""
 
 import dataclasses
 import gzip
@@ -60,7 +60,7 @@ def md5(content):
 
 @pytest.fixture
 def mnist(monkeypatch):
-    """Let the tables of checksums agree with the small files."""
+    """Replace the tables of checksums by those of the small files."""
     files = contents().values()
     known = dataclasses.replace(
         idx.MNIST,
@@ -133,7 +133,7 @@ def test_classes_that_begin_with_1_and_several_sets_as_in_emnist(tmp_path):
         "emnist-digits-",
     )
     with pytest.raises(
-        InputError, match=r"holds 2 sets \('emnist-digits', 'emnist-letters'\); give the path of"
+        InputError, match=r"holds 2 sets \('emnist-digits', 'emnist-letters'\); name the file of"
     ):
         load(tmp_path / "gzip")
     train, test = load(tmp_path / "gzip" / "emnist-letters-train-images-idx3-ubyte.gz")
@@ -214,20 +214,28 @@ def broken(name, change):
 @pytest.mark.parametrize(
     ("name", "change", "message"),
     [
-        (NAMES[0], lambda c: c[:-1], r"is not whole: .* 40 x 28 x 28 .* 31,376 bytes, and it has 31,375"),
-        (NAMES[0], lambda c: c + b"\0", r"train-images\S* is not whole: .* and it has more"),
-        (NAMES[3], lambda c: c[:-3], r"t10k-labels\S* is not whole: .* 28 bytes, and it has 25"),
-        (NAMES[0], lambda c: c[:9], r"train-images\S* is not whole: it ends within its head"),
-        (NAMES[0], lambda c: b"", r"train-images\S* is no IDX file: it is empty"),
-        (NAMES[1], lambda c: b"\x89PNG\r\n", r"train-labels\S* is no IDX file: it begins with b'.x89PNG"),
-        (NAMES[1], lambda c: b"<!DOCTYPE html><html>", r"no IDX file: it begins with b'<!DOC.* \(a web page"),
+        (
+            NAMES[0],
+            lambda c: c[:-1],
+            r"is incomplete or damaged: .* 40 x 28 x 28 .* 31,376 bytes, but it has 31,375",
+        ),
+        (NAMES[0], lambda c: c + b"\0", r"train-images\S* is incomplete or damaged: .* but it has more"),
+        (NAMES[3], lambda c: c[:-3], r"t10k-labels\S* is incomplete or damaged: .* 28 bytes, but it has 25"),
+        (NAMES[0], lambda c: c[:9], r"train-images\S* is incomplete: it ends within its header"),
+        (NAMES[0], lambda c: b"", r"train-images\S* is not an IDX file: it is empty"),
+        (NAMES[1], lambda c: b"\x89PNG\r\n", r"train-labels\S* is not an IDX file: it begins with b'.x89PNG"),
+        (
+            NAMES[1],
+            lambda c: b"<!DOCTYPE html><html>",
+            r"not an IDX file: it begins with b'<!DOC.* \(probably a web page",
+        ),
         (NAMES[0], lambda c: head((40, 28, 28), 13) + bytes(125440), r"holds float32, expected unsigned"),
-        (NAMES[0], lambda c: head((40, 28, 28), 7) + c[16:], r"no IDX file"),
+        (NAMES[0], lambda c: head((40, 28, 28), 7) + c[16:], r"not an IDX file"),
         (NAMES[0], lambda c: head((40, 28, 28, 3)) + bytes(94080), r"has 4 dimensions, expected 3"),
         (NAMES[0], lambda c: head((0, 28, 28)), r"is empty: its dimensions are 0 x 28 x 28"),
-        (NAMES[2], lambda c: head((2**32 - 1,) * 3) + c[16:], r"t10k-images\S* is not whole"),
+        (NAMES[2], lambda c: head((2**32 - 1,) * 3) + c[16:], r"t10k-images\S* is incomplete or damaged"),
         (NAMES[1], lambda c: head((39,)) + c[8:47], r"has 40 images and train-labels\S* 39 labels"),
-        (NAMES[2], lambda c: head((20, 14, 56)) + c[16:], r"are 28x28, those for testing 14x56"),
+        (NAMES[2], lambda c: head((20, 14, 56)) + c[16:], r"are 28x28, the test images 14x56"),
     ],
 )  # fmt: skip
 def test_a_wrong_file_is_one_line(name, change, message, suffix, tmp_path):
@@ -271,7 +279,9 @@ def test_a_web_page_saved_as_gz(mnist, tmp_path):
     folder = write(tmp_path / "sets", contents(), ".gz")
     (folder / f"{NAMES[0]}.gz").write_bytes(b"<html><body>404</body></html>")
     for source, root in ((folder, None), ("mnist", folder)):
-        with pytest.raises(InputError, match=r"train-images-idx3-ubyte\.gz is no IDX file: .* \(a web page"):
+        with pytest.raises(
+            InputError, match=r"train-images-idx3-ubyte\.gz is not an IDX file: .* \(probably a web page"
+        ):
             load(source, root)
 
 
@@ -279,7 +289,7 @@ def test_a_head_that_promises_much_reserves_no_memory(tmp_path):
     path = tmp_path / "bomb.gz"
     path.write_bytes(gzip.compress(head((2**31, 2**10, 2**10)) + bytes(1000)))
     tracemalloc.start()
-    with pytest.raises(InputError, match="not whole"):
+    with pytest.raises(InputError, match="incomplete or damaged"):
         idx.read_idx(path, 3)
     assert tracemalloc.get_traced_memory()[1] < 20_000_000
     tracemalloc.stop()
@@ -319,7 +329,7 @@ def test_an_unreadable_file_is_named(tmp_path, monkeypatch):
 
 
 def test_values_come_as_they_lie():
-    """A file written by hand, byte for byte as the format's description has it."""
+    """A file written byte by byte after the description of the format."""
     assert head((2, 1, 2)).hex(" ") == "00 00 08 03 00 00 00 02 00 00 00 01 00 00 00 02"
 
 
@@ -330,7 +340,7 @@ def test_bytes_by_hand(tmp_path):
 
 
 def test_the_published_sums_and_places():
-    """As in torchvision's mnist.py; a slip here would refuse the true files."""
+    """As in torchvision's mnist.py; an error here would refuse the published files."""
     assert [file.digest for file in idx.MNIST.files] == [
         "md5:f68b3c2dcbeaaa9fbdd348bbdeb94873",
         "md5:d53e105ee54ea40749a09fcbcd1e9432",

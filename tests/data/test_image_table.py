@@ -58,7 +58,7 @@ def test_a_column_divides_the_set(words, table):
 def test_validation_is_left_aside_where_there_is_a_test_part(table):
     train, test = load(table(split(ANIMALS, ["train"] * 6 + ["val"] * 3 + ["test"] * 3)))
     assert list(test.ids) == NAMES[9:]
-    assert train.notes == ("ignored 3 images for validation",)
+    assert train.notes == ("ignored 3 validation images",)
 
 
 @pytest.mark.parametrize(("name", "comma"), [("data.tsv", "\t"), ("labels.csv", ";"), ("data.CSV", ",")])
@@ -160,14 +160,14 @@ def test_the_only_table_of_a_folder_is_named_where_it_cannot_be_read(text, encod
     [
         ("", r"labels.csv is empty; expected a heading such as path,label"),
         ("\n\n", r"labels.csv is empty"),
-        ("path,label\n", r"names no image for training; add lines$"),
+        ("path,label\n", r"names no training images; add lines$"),
         (
             "a.png,cat\nb.png,dog\n",
-            r"no path column: its columns are a.png, cat; call one path, file, filename",
+            r"no path column: its columns are a.png, cat; name one of them path, file, filename",
         ),
         (
             "path,kind\na.png,cat\n",
-            r"no label column: its columns are path, kind; call one label, class, target",
+            r"no label column: its columns are path, kind; name one of them label, class, target",
         ),
         ("path,label\npictures/0.png,cat\npictures/1.png,\n", r"labels.csv, line 3: the label is missing"),
         ("path,label\npictures/0.png,NaN\n", r"line 2: the label is missing"),
@@ -190,12 +190,12 @@ def test_the_only_table_of_a_folder_is_named_where_it_cannot_be_read(text, encod
         ),
         (
             "path,label,split\npictures/0.png,cat,test\n",
-            r"names no image for training; add lines with split train",
+            r"names no training images; add lines with split train",
         ),
         ('path,label\n"pictures/0.png,cat\n', r"line 2 of \S*labels.csv is not valid CSV"),
         (
             "path,label\ngone.png,cat\nlost.png,dog\n",
-            r"none of the 2 images listed in labels.csv is there: no gone.png",
+            r"all 2 images listed in labels.csv are missing: no gone.png",
         ),
     ],
 )

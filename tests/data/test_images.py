@@ -145,5 +145,7 @@ def test_colors_are_brought_to_those_of_another_set(monkeypatch):
     r, g, b = color.images.long().unbind(1)
     assert torch.equal(like(color, gray).images[:, 0].long(), (299 * r + 587 * g + 114 * b) // 1000)
     small = image_set(torch.zeros(2, 1, 3, 3, dtype=torch.uint8), [0, 1], NAMES, name="small")
-    with pytest.raises(InputError, match="the images of small are 3x3, those of images are 5x6; bring both"):
+    with pytest.raises(
+        InputError, match="the images of small are 3x3, those of images are 5x6; load both with"
+    ):
         like(small, gray)

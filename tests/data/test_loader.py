@@ -22,14 +22,17 @@ def make(n=23, **changes):
     return Batches(images, torch.arange(n) % 4, **options)
 
 
+def same_batch(one, other):
+    fields = [(*batch.views, batch.target, batch.positions) for batch in (one, other)]
+    return one.epoch == other.epoch and all(torch.equal(a, b) for a, b in zip(*fields, strict=True))
+
+
 def same(one, other):
-    return len(one) == len(other) and all(
-        torch.equal(a, b) for x, y in zip(one, other, strict=True) for a, b in zip(x, y, strict=True)
-    )
+    return len(one) == len(other) and all(map(same_batch, one, other))
 
 
 def by_example(batches, epoch):
-    """Each example's image, whatever batch it came in."""
+    """Return the image of each example, independent of batches."""
     return {
         int(i): image
         for batch in batches.epoch(epoch)
@@ -47,7 +50,7 @@ def test_every_example_comes_once(n, batch_size, shuffle):
     assert len(found) == len(batches)
     assert all(len(batch.positions) == batch_size for batch in found[:-2])
     if shuffle and n > 1 and batch_size > 1:
-        assert len(found[-1].index) > 1  # batch normalization cannot train on one example
+        assert len(found[-1].positions) > 1  # batch normalization cannot train on one example
     assert torch.equal(torch.cat([batch.target for batch in found]), index % 4)
 
 
@@ -78,7 +81,7 @@ def test_augmented_images_follow_the_draws():
 
 
 @pytest.mark.parametrize("n", [20, 21, 23])
-def test_going_on_from_any_batch_equals_the_rest_of_the_epoch(n):
+def test_resuming_from_any_batch_equals_the_rest_of_the_epoch(n):
     whole = list(make(n).epoch(5))
     for start in range(len(whole) + 1):
         assert same(list(make(n).epoch(5, start)), whole[start:])
@@ -86,11 +89,11 @@ def test_going_on_from_any_batch_equals_the_rest_of_the_epoch(n):
 
 def test_order_differs_by_epoch_and_seed_and_repeats():
     orders = {
-        key: tuple(torch.cat([b.index for b in make(seed=key[0]).epoch(key[1])]).tolist())
+        key: tuple(torch.cat([b.positions for b in make(seed=key[0]).epoch(key[1])]).tolist())
         for key in itertools.product((0, 1), (0, 1, 2))
     }
     assert len(set(orders.values())) == 6
-    assert orders[1, 2] == tuple(torch.cat([b.index for b in make(seed=1).epoch(2)]).tolist())
+    assert orders[1, 2] == tuple(torch.cat([b.positions for b in make(seed=1).epoch(2)]).tolist())
 
 
 def test_augmentation_does_not_depend_on_batches_or_order():
@@ -103,7 +106,7 @@ def test_augmentation_does_not_depend_on_batches_or_order():
 
 def test_the_order_does_not_depend_on_augmentation():
     plain, augmented = make(augment=None).epoch(1), make().epoch(1)
-    assert all(torch.equal(a.index, b.index) for a, b in zip(plain, augmented, strict=True))
+    assert all(torch.equal(a.positions, b.positions) for a, b in zip(plain, augmented, strict=True))
 
 
 PART = torch.tensor([1, 2, 5, 8, 9, 13, 14, 15, 18, 20, 22])
@@ -122,7 +125,7 @@ def test_a_part_is_its_examples_as_they_are_in_the_whole(shuffle):
     assert all(torch.equal(part[i], whole[i]) for i in PART.tolist())
 
 
-def test_a_part_that_is_the_whole_changes_nothing_and_going_on_works_in_a_part():
+def test_a_part_that_is_the_whole_changes_nothing_and_resuming_works_in_a_part():
     assert same(list(make(positions=torch.arange(23)).epoch(3)), list(make().epoch(3)))
     whole = list(make(positions=PART).epoch(4))
     for start in range(3):
@@ -154,7 +157,7 @@ def test_channels_last_changes_the_layout_only():
         ({"batch_size": 0}, "batch size is 0"),
         ({"batch_size": 24, "drop_last": True}, "do not fill a batch of 24"),
         ({"positions": torch.arange(4), "drop_last": True}, "4 examples do not fill a batch of 5"),
-        ({"positions": torch.arange(0)}, "the part of the 23 images has none of them"),
+        ({"positions": torch.arange(0)}, "the part of the 23 images is empty"),
         ({"mean": (0.5,)}, "one for each of 3 channels"),
         ({"n": 0}, "0 images"),
     ],
@@ -164,8 +167,8 @@ def test_errors_say_what_is_wrong(changes, message):
         make(**changes)
 
 
-def test_one_label_an_image_is_demanded():
-    with pytest.raises(InputError, match="expected one label an image"):
+def test_one_label_per_image_is_required():
+    with pytest.raises(InputError, match="expected one label per image"):
         Batches(torch.zeros(3, 1, 2, 2, dtype=torch.uint8), torch.zeros(2), batch_size=1, device="cpu",
                 mean=[0.0], std=[1.0], augment=None, shuffle=False, seed=0)  # fmt: skip
 
@@ -199,13 +202,13 @@ def test_batches_prepared_together_are_the_same(together, start):
     batches._together = together
     found = list(batches.epoch(1, start))
     for ours, theirs in zip(found, make(channels_last=True).epoch(1, start), strict=True):
-        assert all(torch.equal(a, b) for a, b in zip(ours, theirs, strict=True))
+        assert same_batch(ours, theirs)
         assert ours.inputs.is_contiguous(memory_format=torch.channels_last)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize("fits", [True, False])
-def test_a_gpu_sees_the_same_batches_without_synchronising(monkeypatch, fits):
+def test_a_gpu_sees_the_same_batches_without_synchronizing(monkeypatch, fits):
     monkeypatch.setattr(loader, "_fits", lambda images, device: fits or device.type == "cpu")
     walk = make(device="cuda").epoch(1)
     first = next(walk)  # the epoch's draws are moved here, once
@@ -216,13 +219,13 @@ def test_a_gpu_sees_the_same_batches_without_synchronising(monkeypatch, fits):
         torch.cuda.set_sync_debug_mode("default")
     for ours, theirs in zip(found, make().epoch(1), strict=True):
         assert torch.allclose(ours.inputs.cpu(), theirs.inputs, atol=1e-6)
-        assert torch.equal(ours.index.cpu(), theirs.index)
-        assert torch.equal(ours.labels.cpu(), theirs.labels)
+        assert torch.equal(ours.positions.cpu(), theirs.positions)
+        assert torch.equal(ours.target.cpu(), theirs.target)
 
 
 @pytest.mark.parametrize("start", [0, 1, 9, 10, 13])
 def test_batches_gathered_ahead_are_the_same(start, monkeypatch):
-    """Also those after a start half-way, and fewer than are gathered at once."""
+    """Also when resuming, and with fewer batches than are gathered at once."""
 
     def epoch():
         return make(100, batch_size=8).epoch(2, start=start)
@@ -232,7 +235,7 @@ def test_batches_gathered_ahead_are_the_same(start, monkeypatch):
     found = list(loader.Timed(epoch()))
     assert len(found) == len(expected) == 13 - start
     for mine, theirs in zip(found, expected, strict=True):
-        assert all(torch.equal(a, b) for a, b in zip(mine, theirs, strict=True))
+        assert same_batch(mine, theirs)
     left_early = epoch()
     next(left_early, None)
     left_early.close()

@@ -1,4 +1,4 @@
-"""Large sets of files: read by processes, gone on from where they were cut, never from what is not whole."""
+"""Large sets of files: decoded by processes, resumed after an interruption, never from damaged chunks."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def root(tree):
 
 @pytest.fixture
 def decoded(monkeypatch):
-    """The positions of the chunks that were decoded since the last call."""
+    """Return the positions of the chunks decoded since the last call."""
     starts: list[int] = []
     real = decode_workers.Worker.decode
 
@@ -70,7 +70,7 @@ def facts(loaded):
 
 
 def by_threads(monkeypatch, root, tmp_path, **options):
-    """What the other way of reading gives."""
+    """Return the sets read without processes."""
     with monkeypatch.context() as context:
         context.setattr(cache_module, "PROCESSES_FROM", 10**9)
         context.setenv("NOISYLABELS_CACHE", str(tmp_path / "other"))
@@ -78,7 +78,7 @@ def by_threads(monkeypatch, root, tmp_path, **options):
 
 
 def cut_after(monkeypatch, root, count, **options):
-    """Load, interrupted when so many chunks are finished."""
+    """Load, and interrupt after so many finished chunks."""
 
     def progress(what, done, total):
         if what == "decoding" and done >= min(8 * count, total):
@@ -97,7 +97,7 @@ def test_processes_and_threads_give_the_same(options, root, monkeypatch, tmp_pat
 
 
 def test_sizes_and_colors_of_all_kinds_give_the_same(root, tree, encode, pixels, monkeypatch, tmp_path):
-    """What a few headers have said is not true of all: another size late, then a color among gray ones."""
+    """The headers read first are not representative: another size late, then a color among gray ones."""
     for path in root.rglob("*.png"):
         path.write_bytes(encode(pixels(1, gray=True)))
     assert load(root)[0].images.shape[1:] == (1, 12, 12)
@@ -118,11 +118,11 @@ def test_bad_images_are_named_or_left_out(root, monkeypatch, tmp_path, decoded):
         load(root)
     decoded()
     found = facts(load(root, bad_images="skip"))
-    assert decoded() == []  # it went on from what was decoded before
+    assert decoded() == []  # it resumed from the images decoded before
     assert found == by_threads(monkeypatch, root, tmp_path, bad_images="skip")
 
 
-def test_an_interrupted_start_is_gone_on_from(root, cache, monkeypatch, tmp_path, decoded):
+def test_an_interrupted_run_is_resumed(root, cache, monkeypatch, tmp_path, decoded):
     cut_after(monkeypatch, root, 3)
     [part] = (path for path in (cache / "data").iterdir() if path.suffix == ".part")
     there = sorted(int(path.stem) for path in (part / "chunks").glob("*.npz"))
@@ -181,7 +181,7 @@ load(sys.argv[1], progress=kill)
 """
 
 
-def test_a_killed_start_is_gone_on_from_and_leaves_no_orphan(root, cache, monkeypatch, tmp_path, decoded):
+def test_a_killed_run_is_resumed_and_leaves_no_orphan(root, cache, monkeypatch, tmp_path, decoded):
     process = subprocess.Popen([sys.executable, "-c", KILLED, str(root)], env=environment())
     assert process.wait() == -signal.SIGKILL
     deadline = time.monotonic() + 20
@@ -193,7 +193,7 @@ def test_a_killed_start_is_gone_on_from_and_leaves_no_orphan(root, cache, monkey
 
 
 def workers_of(cache):
-    """Processes that hold a file of the cache open."""
+    """Return the processes that hold a file of the cache open."""
     found = []
     for link in Path("/proc").glob("[0-9]*/fd/*"):
         try:

@@ -246,7 +246,7 @@ def test_damage_in_the_middle_is_named(some, tmp_path):
     [
         (
             {"text": ["a", "b", "c", "d"], "label": [0, 1, 0, 1]},
-            r"no column to learn from beside that of the labels \(all words differ: 'text'\)",
+            r"no column to learn from besides the labels \(all words differ: 'text'\)",
         ),
         (
             {"image": [b"1", b"2"], "kind": [0, 1]},
@@ -286,7 +286,7 @@ def test_no_rows_are_an_error(with_test, some, tmp_path):
     write(tmp_path / "train.parquet", [], [], features(), kind=pa.int64())
     if with_test:
         write(tmp_path / "test.parquet", some(0, 2), [0, 1], features())
-    with pytest.raises(InputError, match=r"no training image is left|0 images and no class has two"):
+    with pytest.raises(InputError, match=r"no training images are left|0 images and no class has two"):
         load(tmp_path)
 
 

@@ -1,4 +1,4 @@
-"""Sets by name: where they are looked for, and the download of what is missing."""
+"""Named data sets: where they are searched for, and the download of missing files."""
 
 import dataclasses
 import gzip
@@ -24,7 +24,7 @@ def idx_bytes(array):
 
 @pytest.fixture
 def served(tmp_path, monkeypatch):
-    """A small mnist on a server of this machine; gives the folder served, in which files can be changed."""
+    """A small mnist on a server of this machine; yields the served folder, whose files can be changed."""
     folder = tmp_path / "served"
     folder.mkdir()
     random = np.random.default_rng(3)
@@ -66,7 +66,7 @@ def served(tmp_path, monkeypatch):
 
 def test_load_downloads_into_the_cache_and_finds_it_there(served, cache):
     with pytest.raises(
-        InputError, match=r"mnist needs a folder: let `noisylabels download mnist` or --download"
+        InputError, match=r"mnist needs a folder: run `noisylabels download mnist` or use --download"
     ):
         load("mnist")
     train, test = nl.load("mnist", download=True)
@@ -84,7 +84,7 @@ def test_a_folder_named_by_the_variable_comes_first(served, cache, tmp_path, mon
     assert download("mnist") == tmp_path / "mine" / "mnist"
     assert not (cache / "downloads").exists()
     monkeypatch.setenv("NOISYLABELS_DATA", str(tmp_path / "empty"))
-    with pytest.raises(InputError, match=r"no mnist in .*empty or, within it, mnist/.*; let `noisylabels"):
+    with pytest.raises(InputError, match=r"no mnist in .*empty or, within it, mnist/.*; run `noisylabels"):
         load("mnist")
     monkeypatch.delenv("NOISYLABELS_DATA")
     download("mnist")
@@ -131,7 +131,7 @@ def test_an_incomplete_copy_is_passed_over_once_there_is_a_whole_one(served, tmp
     [
         ("minst", "unknown data set 'minst'; did you mean 'mnist'"),
         ("digits", "digits comes with scikit-learn; there is nothing to download"),
-        ("clothing1m", "clothing1m is not downloaded: get http"),
+        ("clothing1m", "clothing1m cannot be downloaded automatically: get http"),
     ],
 )
 def test_what_is_not_downloaded(name, message, tmp_path, capsys):
@@ -146,7 +146,7 @@ def test_what_is_not_downloaded_may_be_there(tree, tmp_path):
     root = tree(*(f"training/{i}_{i}.jpg" for i in range(3)), "testing/0_9.jpg", root="ANIMAL-10N")
     assert download("animal10n", root.parent) == root
     assert len(load("animal10n", root.parent, download=True)[0]) == 3
-    with pytest.raises(InputError, match="is not downloaded: get http"):
+    with pytest.raises(InputError, match="cannot be downloaded automatically: get http"):
         load("animal10n", tmp_path / "elsewhere", download=True)
 
 
@@ -165,7 +165,7 @@ def test_the_verb_says_where_it_is_and_where_it_failed(served, tmp_path, capsys)
     shown = capsys.readouterr()
     assert shown.out == ""
     assert shown.err.count("\n") == 1
-    for words in ("404", "<html>not here", "by hand", str(tmp_path / "other" / "mnist")):
+    for words in ("404", "<html>not here", "manually", str(tmp_path / "other" / "mnist")):
         assert words in shown.err
 
 

@@ -22,7 +22,7 @@ def test_each_kind_of_gap_is_named():
 
 
 def test_the_note_on_held_out_images_gives_the_numbers():
-    assert held_out_note(12, 0.25).startswith("there is no test part: 12 images (0.25 of each class)")
+    assert held_out_note(12, 0.25).startswith("no test part found: 12 images (0.25 of each class)")
 
 
 @pytest.mark.parametrize(

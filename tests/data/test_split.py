@@ -23,7 +23,7 @@ def test_a_class_is_never_emptied():
 
 
 def test_the_choice_is_fixed():
-    """Golden values: another choice would change what every published result was measured on."""
+    """Golden values: another choice would change the test set of all published results."""
     _, test = hold_out(np.zeros(20, dtype=np.int64), [f"train:{i}" for i in range(20)], 0.25)
     assert test.tolist() == [0, 7, 13, 14, 16]
 
@@ -62,7 +62,7 @@ def test_a_validation_split_parts_the_set(n, share, seed):
 
 
 def test_a_validation_split_is_drawn_by_the_seed_and_grows_with_the_share():
-    """Golden values: another choice would change what every result with a split was measured on."""
+    """Golden values: another choice would change the validation set of all existing results."""
     assert validation_split(20, 0.2, 0)[1].tolist() == [7, 8, 10, 14]
     few, more = (set(validation_split(1000, share, 3)[1].tolist()) for share in (0.1, 0.2))
     assert few < more
@@ -73,7 +73,9 @@ def test_a_validation_split_is_drawn_by_the_seed_and_grows_with_the_share():
 
 @pytest.mark.parametrize(("n", "share"), [(4, 0.1), (1, 0.5), (1, 0.1), (3, 0.9)])
 def test_a_validation_split_of_none_or_all_is_an_error(n, share):
-    with pytest.raises(InputError, match=rf"a validation share of {share:g} of {n} training .* take another"):
+    with pytest.raises(
+        InputError, match=rf"a validation share of {share:g} of {n} training .* choose another"
+    ):
         validation_split(n, share, 0)
 
 

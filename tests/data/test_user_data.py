@@ -53,8 +53,8 @@ def test_without_a_test_part_some_of_each_class_is_held_out(tree):
     assert test.labels.bincount().tolist() == [2, 4]
     assert train.labels.bincount().tolist() == [8, 16]
     assert set(train.ids) | set(test.ids) == {*ten("cat"), *ten("dog", 20)}
-    assert "no test part: 6 images (0.2 of each class) are held out" in train.notes[0]
-    assert "as doubtful" in train.notes[0]
+    assert "no test part found: 6 images (0.2 of each class) are held out" in train.notes[0]
+    assert "may be as noisy as the others" in train.notes[0]
     assert load(root, test_fraction=0.5)[1].labels.bincount().tolist() == [5, 10]
     assert torch.equal(test.images, by_pillow(root, test.ids))
 
@@ -126,14 +126,14 @@ def test_many_empty_classes_are_counted(tree):
 @pytest.mark.parametrize(
     ("names", "message"),
     [
-        ([], "photos is a folder of no known format; looked for CIFAR-10 .*; images, a folder a class; "),
+        ([], "photos is a folder of no known format; looked for CIFAR-10 .*; images, one folder per class; "),
         (["1.png", "2.png"], "holds 2 images but not in class folders; expected ROOT/<class>"),
-        (["cat/", "dog/"], "holds no image in class folders"),
+        (["cat/", "dog/"], "holds no images in class folders"),
         (["cat/1.png", "cat/2.png"], "has a single class, 'cat'"),
         (["train/cat/1.png", "test/cat/2.png"], "has a single class, 'cat'"),
         (["cat/1.png", "dog/1.png"], "no class has two"),
-        (["train/cat/", "train/dog/", "test/cat/1.png"], "no training image is left"),
-        (["train/cat/1.png", "train/dog/1.png", "test/cat/"], "no test image is left"),
+        (["train/cat/", "train/dog/", "test/cat/1.png"], "no training images are left"),
+        (["train/cat/1.png", "train/dog/1.png", "test/cat/"], "no test images are left"),
     ],
 )
 def test_a_folder_of_another_shape_is_explained(names, message, tree):
@@ -202,5 +202,5 @@ def test_a_folder_that_cannot_be_listed_is_an_error(tree, monkeypatch):
         return real(path)
 
     monkeypatch.setattr(os, "scandir", refuse)
-    with pytest.raises(InputError, match=r"cannot look into .*dog \(Permission denied\)"):
+    with pytest.raises(InputError, match=r"cannot list the folder .*dog \(Permission denied\)"):
         load(root)

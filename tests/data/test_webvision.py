@@ -97,7 +97,7 @@ def test_without_any_image_the_folder_is_named(webvision):
     root = webvision()
     for name in [*root.glob("google/*/*"), *root.glob("val_images_256/*")]:
         name.unlink()
-    with pytest.raises(InputError, match=r"none of the 11 images .* is there: no google/q0000/0.jpg in"):
+    with pytest.raises(InputError, match=r"all 11 images .* are missing: no google/q0000/0.jpg in"):
         load(root, bad_images="skip")
 
 
@@ -110,11 +110,15 @@ def test_without_any_image_the_folder_is_named(webvision):
         (
             "val_filelist.txt",
             "a.jpg 0\nb.jpg\n",
-            r"val_filelist.txt, line 2: 'b.jpg' is no image and class number",
+            r"val_filelist.txt, line 2: 'b.jpg', expected an image and a class number",
         ),
-        ("val_filelist.txt", "a.jpg 0\nb.jpg x\n", r"line 2: 'b.jpg x' is no image and class number"),
-        ("val_filelist.txt", "a.jpg " + "9" * 5000, r"line 1: 'a.jpg 9{74}' is no image"),
-        ("val_filelist.txt", "a.jpg -1\n", r"line 1: 'a.jpg -1' is no image"),
+        (
+            "val_filelist.txt",
+            "a.jpg 0\nb.jpg x\n",
+            r"line 2: 'b.jpg x', expected an image and a class number",
+        ),
+        ("val_filelist.txt", "a.jpg " + "9" * 5000, r"line 1: 'a.jpg 9{74}', expected an image"),
+        ("val_filelist.txt", "a.jpg -1\n", r"line 1: 'a.jpg -1', expected an image"),
         (
             "val_filelist.txt",
             "a.jpg 0\n\nb.jpg 4\n",

@@ -235,7 +235,7 @@ def test_nothing_is_run(tmp_path: Path, kind: str) -> None:
             read_human(path, "aggre")
         message = str(error.value)
         assert "\n" not in message
-        assert f"{asked}, which data have no need of; nothing was run" in message
+        assert f"{asked}, which data does not need; nothing was run" in message
         assert not mark.exists()
     pickle.loads(pickle.dumps(Evil(mark)))  # it would have
     assert mark.exists()
@@ -288,7 +288,7 @@ def test_files_that_are_none(tmp_path: Path) -> None:
     for name in ("h.pt", "h.npy", "h.parquet"):
         for content in (b"", b"labels", b"\x93NUMPY\x09\x09", b"PK\x03\x04" + bytes(60)):
             (tmp_path / name).write_bytes(content)
-            with pytest.raises(InputError, match=r"is damaged \([^\n]*\); get it anew$"):
+            with pytest.raises(InputError, match=r"is damaged \([^\n]*\); download it again$"):
                 read_human(tmp_path / name)
 
 
@@ -299,7 +299,7 @@ def test_a_file_cut_short(tmp_path: Path, kind: str) -> None:
     # The last tenth of a file may hold nothing that the labels need.
     for at in range(1, len(whole) * 9 // 10, max(1, len(whole) // 40)):
         path.write_bytes(whole[:at])
-        with pytest.raises(InputError, match=r"^[^\n]*; get it anew$"):
+        with pytest.raises(InputError, match=r"^[^\n]*; download it again$"):
             read_human(path, "worse")
 
 

@@ -330,7 +330,7 @@ def test_a_changed_byte_in_the_head_of_an_array(tmp_path: Path, at: int) -> None
 def test_another_file_in_an_archive(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "a.npz", "w") as archive:
         archive.writestr("label", "1")
-    message = "label of a.npz cannot be read as a NumPy file (it is no array)"
+    message = "label of a.npz cannot be read as a NumPy file (not an array)"
     assert complaint(tmp_path / "a.npz").startswith(message)
 
 

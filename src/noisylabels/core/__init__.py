@@ -1,1 +1,1 @@
-"""Floor 0: checks, registry, configuration, random streams, files. Imports nothing of the project."""
+"""Floor 0: checks, registry, configuration, random streams, files. Imports nothing else of the project."""

@@ -1,4 +1,4 @@
-"""Checks of what a user hands in, and the one exception that they raise."""
+"""Input checks and the exception that they raise, `InputError`."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from collections.abc import Iterable
 
 
 class InputError(ValueError):
-    """Something that the user handed in is wrong; the message is one line that says what to do.
+    """An invalid input; the message is one line that says what to do.
 
-    The command line prints it without a traceback and exits with code 2. An exception of any
-    other type is a fault of this library and is reported as one.
+    The command line prints the message without a traceback and exits with code 2. An exception
+    of any other type is a bug in this library and is reported as one.
     """
 
 
 class CorruptedFile(InputError):  # noqa: N818  a state of the folder rather than of the input
-    """A file of this program's own making is damaged; without it the work can be done anew."""
+    """A file that this program wrote is damaged; once it is removed, the work can be repeated."""
 
 
 class Busy(InputError):  # noqa: N818  a state of the folder rather than of the input
-    """Another process is at work where this one would be."""
+    """Another process is using the folder that this process needs."""
 
 
 def did_you_mean(name: str, options: Iterable[str]) -> str:
@@ -32,7 +32,7 @@ def did_you_mean(name: str, options: Iterable[str]) -> str:
     '; known: nce, mae'
     """
     known = list(options)
-    near = [option for option in known if sorted(option) == sorted(name.lower())]  # letters in another order
+    near = [option for option in known if sorted(option) == sorted(name.lower())]  # same letters, other order
     near = near or difflib.get_close_matches(name.lower(), known, n=1, cutoff=0.6)
     if near:
         return f"; did you mean {near[0]!r}?"
@@ -40,14 +40,14 @@ def did_you_mean(name: str, options: Iterable[str]) -> str:
 
 
 def one_line(error: BaseException) -> str:
-    """Return the type and the words of an error in one line of reasonable length."""
+    """Return the type and the message of an error as one line, cut at 300 characters."""
     words = " ".join(str(error).split())
     kind = type(error).__name__
     return f"{kind}: {words if len(words) <= 300 else words[:297] + '...'}" if words else kind
 
 
 def check_choice(value: str, options: Iterable[str], what: str) -> str:
-    """Return `value` if it is one of `options`, else raise an `InputError` that names the nearest."""
+    """Return `value` if it is one of `options`, else raise an `InputError` that suggests the nearest."""
     known = list(options)
     if value not in known:
         raise InputError(f"unknown {what} {value!r}{did_you_mean(str(value), known)}")

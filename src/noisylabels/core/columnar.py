@@ -1,4 +1,4 @@
-"""Parquet and NumPy files as columns: opened, checked and turned into arrays; nothing is unpickled."""
+"""Readers of Parquet and NumPy files as columns; nothing is unpickled."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from noisylabels.core.checks import InputError
 
 @contextlib.contextmanager
 def open_parquet(file: Path) -> Iterator[Any]:
-    """Open a Parquet file; damage that shows then or while it is read is an `InputError`."""
+    """Open a Parquet file; damage found on opening or reading raises an `InputError`."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -24,7 +24,7 @@ def open_parquet(file: Path) -> Iterator[Any]:
             yield parquet
     except InputError:
         raise
-    # Arrow raises OSError and, for names that are not UTF-8, ValueError on top of its own exceptions
+    # besides its own exceptions, Arrow raises OSError and, for names that are not UTF-8, ValueError
     except (pa.ArrowException, OSError, ValueError) as error:
         first_line = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(f"{file} cannot be read as Parquet ({first_line}); get the file again") from None
@@ -33,14 +33,15 @@ def open_parquet(file: Path) -> Iterator[Any]:
 def parquet_columns(
     files: Sequence[Path], *, at_once: bool = False
 ) -> tuple[list[str], list[int], Callable[[str], np.ndarray | str]]:
-    """Return the names, the rows per file, and a reader of the columns of Parquet files.
+    """Return the column names, the row counts and a column reader of Parquet files.
 
     Args:
-        files: parts of one table, which all have the columns of the first.
-        at_once: read all columns now instead of each when it is asked for.
+        files: the parts of one table; each has the columns of the first.
+        at_once: read all columns now instead of each on demand.
 
     Returns:
-        Names, numbers of rows, and a function from a name to the cells of that column, see `arrow_cells`.
+        The names, the number of rows of each file, and a function that returns the cells of a named column,
+        see `arrow_cells`.
 
     Raises:
         InputError: a file is damaged, or lacks a column that the first has.
@@ -67,7 +68,7 @@ def parquet_columns(
     def read(name: str) -> np.ndarray | str:
         parts = [part(file, table, name) for file, table in zip(files, tables, strict=True)]
         try:
-            # files of one set may have a column as integers, as floats, or as nothing at all
+            # a column may hold integers in one file, floats in another and only nulls in a third
             return arrow_cells(pa.concat_tables(parts, promote_options="permissive").column(0))
         except (pa.ArrowException, TypeError, ValueError):
             return str(parts[0].schema.field(0).type)
@@ -76,20 +77,20 @@ def parquet_columns(
 
 
 def arrow_cells(column: Any) -> np.ndarray | str:
-    """Return the cells of an Arrow column, or what it holds where that is neither numbers nor words.
+    """Return the cells of an Arrow column, or its type in words if it holds neither numbers nor text.
 
     Args:
         column: a chunked array of N cells.
 
     Returns:
-        (N,): integers or bool where no cell is missing; float64, NaN where a number is missing; object, text,
-        "" where it is missing. (N, D) float64 of lists of D numbers. Else a word such as "dates".
+        (N,): integers or bool if no cell is missing; float64 with NaN for missing numbers; object, text with
+        "" for missing cells. (N, D): float64, for lists of D numbers. Otherwise a word such as "dates".
     """
     import pyarrow as pa
     import pyarrow.compute as pc
 
     kind = column.type
-    if pa.types.is_null(kind):  # what a writer makes of a column in which nothing is
+    if pa.types.is_null(kind):  # how writers store a column of nulls
         return np.full(len(column), np.nan)
     if pa.types.is_dictionary(kind):
         kind = kind.value_type
@@ -117,24 +118,24 @@ def arrow_cells(column: Any) -> np.ndarray | str:
 
 
 def array_names(path: Path) -> list[str]:
-    """Return the names of the arrays in an .npz file; only its table of contents is read."""
+    """Return the names of the arrays in an .npz file, reading only its directory."""
     try:
         with zipfile.ZipFile(path) as archive:
             return [name.removesuffix(".npy") for name in archive.namelist()]
-    except Exception as error:  # a damaged archive fails in any way
+    except Exception as error:  # a damaged archive can raise anything
         _damaged(path, error)
 
 
 def read_array(path: Path, name: str | None = None, *, mapped: bool = False) -> np.ndarray:
-    """Return the array of an .npy file, or one of those of an .npz file.
+    """Return the array in an .npy file, or one of the arrays in an .npz file.
 
     Args:
         path: the file.
-        name: of the array in an .npz file; None for an .npy file.
+        name: the name of the array in an .npz file; None for an .npy file.
         mapped: map an .npy file into memory instead of reading it.
 
     Raises:
-        InputError: the file is damaged or not NumPy's, or holds Python objects.
+        InputError: the file is damaged or not a NumPy file, or holds Python objects.
     """
     try:
         if mapped:
@@ -143,10 +144,10 @@ def read_array(path: Path, name: str | None = None, *, mapped: bool = False) -> 
             if name is None:
                 return np.asarray(np.lib.format.read_array(file, allow_pickle=False))
             array = np.load(file, allow_pickle=False)[name]
-        if not isinstance(array, np.ndarray):  # bytes, of a file in the archive that is no array
-            raise ValueError("it is no array")
+        if not isinstance(array, np.ndarray):  # the bytes of another file in the archive
+            raise ValueError("not an array")
         return array
-    except Exception as error:  # a damaged file fails in any way
+    except Exception as error:  # a damaged file can raise anything
         _damaged(path if name is None else f"{name} of {path}", error)
 
 
@@ -154,6 +155,6 @@ def _damaged(where: Path | str, error: Exception) -> NoReturn:
     reason = str(error).strip().partition("\n")[0] or type(error).__name__
     if "allow_pickle" in reason or "Python objects" in reason:
         raise InputError(
-            f"{where} holds Python objects, which are not read; save it with a plain type"
+            f"{where} holds Python objects, which are not read; save it with a numeric or string dtype"
         ) from None
     raise InputError(f"{where} cannot be read as a NumPy file ({reason}); get or save it again") from None

@@ -1,4 +1,4 @@
-"""Configuration: flat, typed, frozen; an unknown key or a wrong type is an error that names it."""
+"""Flat, typed, frozen configurations; errors name an unknown key or a value of the wrong type."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Config = TypeVar("Config")
 
 @functools.cache  # a study builds thousands of configurations
 def field_types(cls: Any) -> dict[str, tuple[type, ...]]:
-    """Return the types that each field of a dataclass takes: ``str | None`` is (str, NoneType)."""
+    """Return the types that each field of a dataclass accepts: ``str | None`` is (str, NoneType)."""
     hints = typing.get_type_hints(cls)
     names = [field.name for field in dataclasses.fields(cls)]
     return {
@@ -31,12 +31,12 @@ def field_types(cls: Any) -> dict[str, tuple[type, ...]]:
 
 
 def build(cls: type[Config], *layers: Mapping[str, Any], origin: str = "setting") -> Config:
-    """Return an instance of the dataclass `cls`: its defaults, with each layer over the one before.
+    """Return an instance of the dataclass `cls`: its defaults, overridden by each layer in turn.
 
     Args:
-        cls: a frozen dataclass whose fields are bool, int, float, str or one of them or None.
+        cls: a frozen dataclass whose fields are bool, int, float or str, or one of them or None.
         layers: key to value; a later layer wins.
-        origin: what a key is called in an error, "setting" or the name of a file.
+        origin: what an error calls a key: "setting", or the name of a file.
 
     Raises:
         InputError: an unknown key (with the nearest known one) or a value of the wrong type.
@@ -84,6 +84,6 @@ def to_dict(config: Any, leave_out: Collection[str] = ()) -> dict[str, Any]:
 
 
 def fingerprint(config: Any, leave_out: Collection[str] = ()) -> str:
-    """Return 12 hexadecimal digits that are the same for equal configurations, whatever the order."""
+    """Return 12 hexadecimal digits that are the same for equal configurations in any order."""
     text = json.dumps(to_dict(config, leave_out), sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:12]

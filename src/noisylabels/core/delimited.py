@@ -1,4 +1,4 @@
-"""CSV and TSV as rows of cells; what the cells mean is the caller's to say."""
+"""Reading and writing CSV and TSV as rows of cells, without interpreting them."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ SUFFIXES = (".csv", ".tsv")
 
 
 def read_cells(path: Path) -> Iterator[tuple[int, list[str]]]:
-    r"""Give the line number, from 1, and the cells of each row of a table in UTF-8.
+    r"""Yield the line number, from 1, and the cells of each row of a UTF-8 table.
 
-    Cells are stripped of spaces around them. An empty line is a row without cells: between rows it means
-    nothing, but in a table of one column it is a cell that is missing, so it is the caller's to judge. A row
-    that spreads over several lines has the number of the last. The file is read when the first row is asked
-    for, and rows are made one at a time.
+    Spaces around a cell are stripped. An empty line gives a row without cells: between rows it means nothing,
+    but in a table of one column it is a missing cell, so the caller decides. A row that spans several lines
+    has the number of its last line. The file is read when the first row is requested; rows are then parsed
+    one at a time.
 
     Args:
-        path: cells are separated by tabs in a .tsv; else by commas or, where the first line that is not
-            empty has none, by semicolons or else by tabs.
+        path: the file. Cells are separated by tabs in a .tsv; otherwise by the first of comma, semicolon and
+            tab that occurs in the first line that is not empty.
 
     Raises:
-        InputError: the file cannot be read, is not UTF-8, or has a quote that does not end.
+        InputError: the file cannot be read, is not UTF-8, or has an unterminated quote.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -40,14 +40,14 @@ def read_cells(path: Path) -> Iterator[tuple[int, list[str]]]:
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     try:
         for row in reader:
-            blank = len(row) == 1 and row[0].isspace()  # "" in quotes is a cell, though an empty one
+            blank = len(row) == 1 and row[0].isspace()  # a quoted empty string is a cell
             yield reader.line_num, [] if blank else [cell.strip() for cell in row]
     except csv.Error as error:
         raise InputError(f"line {reader.line_num} of {path} is not valid CSV ({error}); correct it") from None
 
 
 def delimiter_of(path: Path, lines: Iterable[str]) -> str:
-    """Return the delimiter of a table with these lines, as `read_cells` takes it."""
+    """Return the delimiter that `read_cells` uses for a table with these lines."""
     if path.suffix.lower() == ".tsv":
         return "\t"
     first = next((line for line in lines if line.strip()), "")
@@ -55,12 +55,12 @@ def delimiter_of(path: Path, lines: Iterable[str]) -> str:
 
 
 class CellWriter:
-    r"""Writes rows of cells as CSV, so that they are read again as they were.
+    r"""Writer of rows as CSV that reads back unchanged.
 
     Args:
-        text: where to.
-        delimiter: between cells.
-        ending: of lines.
+        text: the file to write to.
+        delimiter: the character between cells.
+        ending: the line ending.
 
     >>> CellWriter(text := io.StringIO()).row(["a", "b\r"])
     >>> text.getvalue()
@@ -75,6 +75,6 @@ class CellWriter:
 
     def row(self, cells: Sequence[object]) -> None:
         """Write a row."""
-        # before Python 3.13 a carriage return, which ends a line when read, does not count as one to quote
+        # a carriage return ends a line on reading, but csv does not quote it before Python 3.13
         unquoted = any("\r" in cell for cell in cells if isinstance(cell, str))
         (self._quoted if unquoted else self._plain).writerow(cells)

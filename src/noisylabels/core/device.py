@@ -1,4 +1,4 @@
-"""The device to compute on."""
+"""Choice of the compute device."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def pick_device(name: str) -> torch.device:
-    """Return the device called `name`; "auto" is a GPU if there is one."""
+    """Return the device `name`; "auto" is a GPU if one is available."""
     import torch
 
     if name == "auto":

@@ -1,4 +1,4 @@
-"""Files: written whole or not at all, read with one clear line when they are damaged."""
+"""Atomic file writes, file locks, and readers that report damage in one line."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from noisylabels.core.checks import Busy, InputError, did_you_mean
 
 @contextlib.contextmanager
 def atomic_replace(path: Path) -> Iterator[Path]:
-    """Give a temporary path beside `path`; when the block ends well, rename it over `path`.
+    """Yield a temporary path beside `path`, and rename it over `path` if the block succeeds.
 
-    A reader sees the old file or the new one, never a part, and an error leaves the old one alone.
-    The bytes are on the disk before the name is, so that a power cut cannot leave an empty file.
+    A reader sees the old file or the new one, never a partial file; an error leaves the old file
+    unchanged. The data is flushed to disk before the rename, so a power failure leaves no empty file.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
@@ -28,7 +28,7 @@ def atomic_replace(path: Path) -> Iterator[Path]:
     temporary = Path(name)
     try:
         yield temporary
-        # mkstemp makes files private; give the result what a plain open() would
+        # mkstemp creates private files; give the result the permissions of a plain open()
         umask = os.umask(0)
         os.umask(umask)
         temporary.chmod(0o666 & ~umask)
@@ -41,7 +41,7 @@ def atomic_replace(path: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def folder_for(path: Path) -> Iterator[None]:
-    """Make the folder `path` for the block; if nothing came of it, it and what was made for it goes again."""
+    """Create the folder `path` for the block; if it is empty afterwards, remove it and its new parents."""
     made = [folder for folder in (path, *path.parents) if not folder.exists()]
     path.mkdir(parents=True, exist_ok=True)
     try:
@@ -54,17 +54,17 @@ def folder_for(path: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def exclusive_lock(path: Path, seconds: float = 0.05) -> Iterator[None]:
-    """Hold the lock file `path` for the block; a process that waits for it so many seconds gets a `Busy`.
+    """Hold the lock file `path` for the block; raise `Busy` if another process holds it for `seconds`.
 
-    The system lets go of the lock when the process ends, however it ends. Where there are no such
-    locks (Windows), nothing is held.
+    The operating system releases the lock when the process ends, however it ends. On systems without
+    such locks (Windows) nothing is locked.
     """
     try:
         import fcntl
     except ImportError:
         yield
         return
-    deadline = time.monotonic() + seconds  # never at once: `is_locked` may be looking
+    deadline = time.monotonic() + seconds  # never 0: `is_locked` may hold the lock for a moment
     while True:
         with path.open("w") as file:
             try:
@@ -74,11 +74,11 @@ def exclusive_lock(path: Path, seconds: float = 0.05) -> Iterator[None]:
                     time.sleep(0.02)
                     continue
                 raise Busy(
-                    f"another process is at work in {path.parent}; wait for it, or name another folder"
+                    f"another process is working in {path.parent}; wait for it, or name another folder"
                 ) from None
             except OSError:
                 pass  # a file system without locks
-            # Whoever held it before removed the file at the end: a lock on a file without a name is none.
+            # The previous holder removes the file at the end: a lock on an unlinked file protects nothing.
             if not _same_file(file.fileno(), path):
                 continue
             try:
@@ -89,7 +89,7 @@ def exclusive_lock(path: Path, seconds: float = 0.05) -> Iterator[None]:
 
 
 def is_locked(path: Path) -> bool:
-    """Return whether a process holds the lock file `path` by `exclusive_lock`."""
+    """Return whether a process holds the lock file `path`, see `exclusive_lock`."""
     try:
         import fcntl
 
@@ -97,7 +97,7 @@ def is_locked(path: Path) -> bool:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
-    except (ImportError, OSError):  # there is no lock, or there are no locks here
+    except (ImportError, OSError):  # no lock file, or a system without locks
         return False
     return False
 
@@ -110,7 +110,7 @@ def _same_file(descriptor: int, path: Path) -> bool:
 
 
 def check_file(path: Path) -> Path:
-    """Return `path` if it is a file, else raise an `InputError` that says what it is."""
+    """Return `path` if it is a file, else raise an `InputError` that says what is there."""
     if path.is_dir():
         raise InputError(f"{path} is a folder, expected a file")
     if not path.is_file():
@@ -119,7 +119,7 @@ def check_file(path: Path) -> Path:
 
 
 def check_target(path: Path, suffixes: Collection[str], what: str) -> Path:
-    """Return `path` if a file of one of the `suffixes` can be meant by it, else raise an `InputError`."""
+    """Return `path` if it can name a file with one of the `suffixes`, else raise an `InputError`."""
     if path.suffix.lower() not in suffixes:
         raise InputError(
             f"the {what} {path} ends in {path.suffix!r}, expected {', '.join(suffixes)}"
@@ -154,7 +154,7 @@ def read_json(path: Path) -> Any:
 
 
 def read_text(path: Path) -> str:
-    """Read a text in UTF-8, with or without a byte order mark; line ends stay as they are.
+    """Return the text of a UTF-8 file, with or without a byte order mark; line endings are kept.
 
     Raises:
         InputError: the file is missing, cannot be read, or is not UTF-8.

@@ -1,4 +1,4 @@
-"""A process and its machine: the processor, how many of it may be used, how memory is kept."""
+"""The process and its machine: usable processors, threads, the processor's name, freed memory."""
 
 from __future__ import annotations
 
@@ -14,12 +14,11 @@ from pathlib import Path
 def usable_cpus(proc: Path = Path("/proc"), groups: Path = Path("/sys/fs/cgroup")) -> int:
     """Return how many processors this process may keep busy, 1 or more.
 
-    The machine's, less those that its affinity excludes (taskset, a batch system), and no more than the time
-    that its control group gets (a container's ``--cpus``), rounded up: beyond either, threads wait for each
-    other.
+    These are the processors in its affinity mask (taskset, a batch system), at most the CPU quota of its
+    control group (a container's ``--cpus``), rounded up: more threads than that wait for each other.
 
     Args:
-        proc, groups: where Linux shows processes and control groups.
+        proc, groups: the folders in which Linux shows processes and control groups.
 
     >>> 1 <= usable_cpus() <= os.cpu_count()
     True
@@ -29,19 +28,19 @@ def usable_cpus(proc: Path = Path("/proc"), groups: Path = Path("/sys/fs/cgroup"
 
 
 def _quota(proc: Path, groups: Path) -> float:
-    """Return for how many processors the control groups of this process have time; inf without a limit."""
+    """Return the CPU quota of this process's control groups, in processors; inf without a limit."""
     try:
         lines = (proc / "self" / "cgroup").read_text().splitlines()
-    except OSError:  # no Linux
+    except OSError:  # not Linux
         return math.inf
     least = math.inf
     for line in lines:
         _, controllers, path = line.split(":", 2)
         if controllers and "cpu" not in controllers.split(","):
             continue
-        top = groups / controllers if controllers else groups  # the first version has a tree a controller
+        top = groups / controllers if controllers else groups  # version 1 has one tree per controller
         group = top / path.lstrip("/")
-        # a limit above holds below; inside a container the path may be the host's, and only the top is there
+        # limits hold for all groups below; in a container the path may be the host's, and only the top exists
         for folder in [group, *group.parents]:
             least = min(least, _limit(folder))
             if folder == top:
@@ -50,7 +49,7 @@ def _quota(proc: Path, groups: Path) -> float:
 
 
 def _limit(folder: Path) -> float:
-    """Return the limit of one control group, in either version's files."""
+    """Return the CPU quota of one control group, in processors, from the files of either version."""
     try:
         if (file := folder / "cpu.max").exists():
             quota, period = file.read_text().split()
@@ -67,16 +66,16 @@ def processor() -> str:
     """Return the processor's name."""
     try:
         text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
-    except OSError:  # no Linux
+    except OSError:  # not Linux
         text = ""
     found = re.search(r"^model name\s*:\s*(.*)", text, re.MULTILINE)
     return found[1].strip() if found else platform.processor() or platform.machine()
 
 
 def limit_threads() -> int:
-    """Let torch start no more threads than there are processors to use; return how many it may.
+    """Limit torch's threads to the usable processors; return the number of threads.
 
-    What OMP_NUM_THREADS says stays: the user has counted.
+    If OMP_NUM_THREADS is set, the user's choice stands.
     """
     import torch
 
@@ -86,19 +85,19 @@ def limit_threads() -> int:
 
 
 def keep_freed_memory() -> bool:
-    """Let this process keep the memory that it frees for what it needs next; return whether it can.
+    """Let this process keep freed memory for reuse; return whether it can.
 
-    A step of training frees and asks for the same hundreds of MB. The GNU C library hands large blocks back
-    to the system, which then fills each page with zeros anew: a tenth of the step of the paper's network on a
-    CPU. What has been needed once is given back when the process ends. For programs, not for a library: it
-    holds for the whole process.
+    A training step frees and allocates the same hundreds of MB. The GNU C library returns large blocks to the
+    system, which then fills each page with zeros again: a tenth of the step time of the paper's network on a
+    CPU. Memory allocated once is then released only when the process ends. This is for programs, not for a
+    library: it affects the whole process.
     """
     if not sys.platform.startswith("linux"):
         return False
-    trim_threshold, mmap_threshold = -1, -3  # their numbers in malloc.h
+    trim_threshold, mmap_threshold = -1, -3  # as in malloc.h
     try:
         mallopt = ctypes.CDLL(None).mallopt
-        # both, for setting one ends the adjustment of the other; older libraries take no more than 32 MB
+        # both, because setting one stops the adjustment of the other; older libraries accept up to 32 MB
         large = any(mallopt(mmap_threshold, most) for most in (2**30, 2**25))
         return bool(large and mallopt(trim_threshold, 2**31 - 1))
     except (AttributeError, OSError):  # another C library

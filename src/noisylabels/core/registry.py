@@ -1,4 +1,4 @@
-"""A table of named rows: what every catalog of the project is."""
+"""The table of named rows on which every catalog of the project is built."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Row = TypeVar("Row")
 
 
 class Registry(Mapping[str, Row], Generic[Row]):
-    """An ordered mapping from name to row; an unknown name is an error that names the nearest.
+    """An ordered mapping from name to row; the error for an unknown name suggests the nearest.
 
     >>> colors = Registry("color", {"red": 1})
     >>> colors["read"]
@@ -25,20 +25,20 @@ class Registry(Mapping[str, Row], Generic[Row]):
         self._rows: dict[str, Row] = dict(rows or {})
 
     def add(self, name: str, row: Row) -> Row:
-        """Enter `row` under `name`, which must be free."""
+        """Add `row` under `name`, which must be unused."""
         if name in self._rows:
             raise InputError(f"the {self.what} {name!r} exists already; choose another name")
         self._rows[name] = row
         return row
 
     def remove(self, name: str) -> None:
-        """Take the row called `name` out again."""
+        """Remove the row called `name`."""
         del self._rows[check_choice(name, self._rows, self.what)]
 
     def __getitem__(self, name: str) -> Row:
         return self._rows[check_choice(name, self._rows, self.what)]
 
-    # Mapping's own would call __getitem__, which raises no KeyError
+    # Mapping's own method expects __getitem__ to raise KeyError
     def __contains__(self, name: object) -> bool:
         return name in self._rows
 

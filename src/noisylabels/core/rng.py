@@ -1,9 +1,9 @@
-"""Random streams: one seed, many named streams that do not disturb each other.
+"""Random streams: many independent, named streams derived from one seed.
 
-Noise, weights, order and augmentation each draw from a stream of their own, named by words and
-numbers, for example ``("order", epoch)``. A stream's seed is a hash of the user's seed and its name,
-so that adding a stream, or drawing more from one, leaves every other as it was, and a run can go on
-from the middle without any saved generator state: the stream of epoch 7 is found by its name.
+Noise, weights, order and augmentation each draw from their own stream, named by words and numbers,
+for example ``("order", epoch)``. A stream's seed is a hash of the user's seed and its name. So adding
+a stream, or drawing more from one, leaves all others unchanged, and a run resumes from the middle
+without saved generator state: the stream of epoch 7 is derived from its name.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def derive_seed(seed: int, *name: str | int) -> int:
     >>> derive_seed(0, "noise") == derive_seed(0, "noise") != derive_seed(0, "order")
     True
     """
-    came: object = seed  # NumPy's integers are of numbers.Integral too
+    came: object = seed  # NumPy's integers are numbers.Integral too
     if isinstance(came, bool) or not isinstance(came, Integral) or seed < 0:
         raise InputError(f"seed is {seed!r}, expected an integer of 0 or more")
     text = "/".join([str(int(seed)), *(str(part) for part in name)])
@@ -35,7 +35,7 @@ def derive_seed(seed: int, *name: str | int) -> int:
 
 
 def derive_seeds(seed: int, *name: str | int, last: Iterable[str], count: int) -> np.ndarray:
-    """Return `derive_seed` of many names that differ in their last part, as int64, (count,).
+    """Return the seeds of `count` streams whose names differ in the last part, int64, (count,).
 
     >>> derive_seeds(0, "noise", last=["a", "b"], count=2).tolist()[1] == derive_seed(0, "noise", "b")
     True
@@ -55,19 +55,19 @@ def derive_seeds(seed: int, *name: str | int, last: Iterable[str], count: int) -
 def uniforms(n: int, seed: int, *name: str | int) -> np.ndarray:
     """Return n float64 numbers in [0, 1) from the stream called `name`, the same on every platform.
 
-    They are made from the raw output of a counter-based bit generator (Philox), the part of NumPy's
-    random numbers whose stream is guaranteed not to change between releases.
+    They are computed from the raw output of a counter-based bit generator (Philox), the part of
+    NumPy's random numbers that is guaranteed not to change between releases.
     """
-    import numpy as np  # here, because a seed is checked where help is printed, and NumPy takes long
+    import numpy as np  # late: printing help checks a seed, and NumPy is slow to import
 
     raw = np.random.Philox(key=derive_seed(seed, *name)).random_raw(n)
     return (raw >> np.uint64(11)).astype(np.float64) * 2.0**-53
 
 
 def normals(n: int, seed: int, *name: str | int) -> np.ndarray:
-    """Return n standard normal float64 numbers of a stream, by the transform of Box and Muller (1958).
+    """Return n standard normal float64 numbers of a stream, by the Box-Muller transform (1958).
 
-    Logarithms and sines differ between machines in the last bits, and so do these numbers.
+    The last bits of logarithms and sines, and so of these numbers, differ between machines.
     """
     import numpy as np
 

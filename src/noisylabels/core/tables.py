@@ -1,8 +1,8 @@
-"""Tables: files as named columns, and the names by which a column's role is recognized.
+"""Tables: files as named columns, and the column names that identify each role.
 
-One table of names, `ROLES`, serves every reader: data sets, files of labels, corrections, probabilities,
-exports. Names are matched without regard to case. Where several columns have a name of one role, the name
-that comes first in `ROLES` is used and a note names the others; two columns of the same name are refused.
+Every reader uses one table of names, `ROLES`: data sets, label files, corrections, probabilities, exports.
+Case does not matter. If several columns match a role, the one whose name comes first in `ROLES` is used and a
+note names the others; two columns with the same name are an error.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from noisylabels.core.columnar import array_names, parquet_columns, read_array
 from noisylabels.core.delimited import SUFFIXES, read_cells
 
 TABLES = (*SUFFIXES, ".parquet")
-"""What a file of named columns ends in."""
+"""The suffixes of files with named columns."""
 
 _MOST_NAMED = 20  # columns that an error names
 
@@ -40,17 +40,17 @@ ROLES: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "label": ("label", "class", "target", "class_name", "labels", "y", "targets", "fine_label"),
         "given": ("given", "given_label", "noisy", "noisy_label", "noisy_labels"),
         "true": ("true", "true_label", "clean", "clean_label"),
-        "id": ("id", *_PATHS, "ids", "image_id", "name"),  # the id of an image is its path
+        "id": ("id", *_PATHS, "ids", "image_id", "name"),  # an image's path is its id
         "index": ("index",),
         "path": _PATHS,
-        "image": ("image", "img"),  # of encoded images, within the table
+        "image": ("image", "img"),  # encoded images inside the table
         "split": ("split", "part", "subset"),
     }
 )
-"""Role -> the names of a column that has it, the preferred ones first.
+"""Role -> the column names that identify it, the preferred ones first.
 
-label: the class. given: labels to train on that may be wrong. true: labels taken as right. id: what names an
-example. index: its position in the set, from 0. path: of an image file. image: an encoded image. split:
+label: the class. given: the given label, which may be noisy. true: the true label. id: the id of an example.
+index: its position in the set, from 0. path: the path of an image file. image: an encoded image. split:
 train, val or test. A column of probabilities has the name of its class.
 """
 
@@ -62,8 +62,9 @@ PREFERENCES: Mapping[tuple[str, str], tuple[str, ...]] = MappingProxyType(
         ("features", "label"): ("label", "class", "target", "class_name", "labels", "y"),
     }
 )
-"""(format, role) -> the names that come first in this format, in its own order, as its files have long been
-read. The other names of the role count where none of these is there; beside features they are features.
+"""(format, role) -> the names that this format prefers, in the order in which its files were always read. The
+role's other names count only if none of these occurs; beside one of these, a table of features has them as
+features.
 """
 
 
@@ -77,7 +78,7 @@ def role_names(role: str, form: str = "") -> tuple[str, ...]:
 
 
 def role_columns(names: Sequence[str], role: str, form: str = "") -> list[int]:
-    """Return the positions of the columns that have a role by their names, the preferred one first.
+    """Return the positions of the columns whose names identify a role, the preferred one first.
 
     >>> role_columns(["x", "Target", "class"], "label")
     [2, 1]
@@ -95,17 +96,17 @@ def find_column(
     notes: MutableSequence[str] | None = None,
     form: str = "",
 ) -> int | None:
-    """Return the position of the column that has a role by its name; None where there is none.
+    """Return the position of the column whose name identifies a role, or None.
 
     Args:
-        names: of the columns.
+        names: the column names.
         role: one of `ROLES`.
-        source: what to call the table in an error.
-        notes: gets a line where several columns would do.
+        source: what an error calls the table.
+        notes: receives a line if several columns match.
         form: the format whose `PREFERENCES` apply, if it has any.
 
     Raises:
-        InputError: two columns have the name that is preferred.
+        InputError: two columns have the preferred name.
 
     >>> find_column(["image_id", "Labels"], "label", "t.csv")
     1
@@ -122,24 +123,24 @@ def find_column(
 def need_column(
     names: Sequence[str], role: str, source: Path | str, notes: MutableSequence[str] | None = None
 ) -> int:
-    """Return what `find_column` returns, or raise an `InputError` that names what is accepted."""
+    """Return the position that `find_column` finds, or raise an `InputError` with the accepted names."""
     found = find_column(names, role, source, notes)
     if found is None:
         raise InputError(
             f"{source} has no {role} column: its columns are {', '.join(names[:_MOST_NAMED])}"
             f"{', ...' if len(names) > _MOST_NAMED else ''}; "
-            f"call one {', '.join(ROLES[role][:-1])} or {ROLES[role][-1]}"
+            f"name one of them {', '.join(ROLES[role][:-1])} or {ROLES[role][-1]}"
         )
     return found
 
 
 def passed_over(role: str, ranked: Sequence[str]) -> str:
-    """Return the note which of several columns of a role is used: the first."""
+    """Return the note that the first of several columns of a role is used."""
     return f"{role} column {ranked[0]!r} used, {', '.join(map(repr, ranked[1:]))} ignored"
 
 
 def check_once(names: Sequence[str], place: int, source: Path | str) -> None:
-    """Raise an `InputError` if another column has the name of this one, also in other case."""
+    """Raise an `InputError` if another column has the same name, ignoring case."""
     wanted = names[place].strip().lower()
     twice = [name for name in names if name.strip().lower() == wanted]
     if len(twice) > 1:
@@ -149,15 +150,15 @@ def check_once(names: Sequence[str], place: int, source: Path | str) -> None:
 
 @dataclass(frozen=True, eq=False)
 class Table:
-    """A file as named columns, each read when it is asked for.
+    """A file as named columns, each read on demand.
 
     Args:
-        source: the file, for an error.
-        names: of the columns; a name may occur twice, and is refused when it is asked for.
-        read: position -> cells (N,), or (N, ...) of arrays: text as written, integers or bool; float with NaN
-            for a missing number. A word such as "dates" where the column holds neither numbers nor text.
-        place: row -> the file and what to call the row in it: "line 3".
-        headed: whether the columns have names of their own.
+        source: the file, for errors.
+        names: the column names; a name that occurs twice is an error only when it is requested.
+        read: position -> cells, (N,), or (N, ...) for arrays: text as written, integers, bool, or float with
+            NaN for missing numbers. A word such as "dates" if the column holds neither numbers nor text.
+        place: row -> the file, and what the row is called in it: "line 3".
+        headed: whether the file names its columns.
     """
 
     source: Path
@@ -194,7 +195,7 @@ class Table:
         return cells
 
     def row(self, number: int) -> str:
-        """Return what to call a row, counted from 0, within its file."""
+        """Return what a row, counted from 0, is called within its file."""
         return self.place(number)[1]
 
     def where(self, number: int) -> str:
@@ -205,11 +206,12 @@ class Table:
 def read_table(path: Path) -> Table:
     """Read a file of named columns by its suffix: .csv, .tsv, .parquet, .npy or .npz.
 
-    Columns of CSV and TSV are text as it is written, without the spaces around it. An .npy file is one column
+    Columns of CSV and TSV are text as written, without the spaces around it. An .npy file is one column
     without a name.
 
     Raises:
-        InputError: another suffix, a file that cannot be read, a row of another length than the heading.
+        InputError: the suffix is another, the file cannot be read, or a row's length differs from the
+            heading's.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -228,7 +230,7 @@ def read_table(path: Path) -> Table:
     if suffix == ".npz":
         names = array_names(path)
         return Table(path, names, lambda k: read_array(path, names[k]), lambda row: (path, f"row {row}"))
-    raise InputError(f"{path} is no table that can be read; expected .csv, .tsv, .parquet, .npy or .npz")
+    raise InputError(f"{path} is not a readable table; expected .csv, .tsv, .parquet, .npy or .npz")
 
 
 def read_text_table(
@@ -238,23 +240,23 @@ def read_text_table(
     keep_blank: bool = False,
     columns: str = "id,label",
 ) -> Table:
-    """Read a table in CSV or TSV.
+    """Read a CSV or TSV table.
 
     Args:
         path: the file.
-        is_heading: whether the first of all rows names the columns; without it, it does. Columns without
-            names are called "1", "2", ...
-        keep_blank: keep rows of which all cells are empty; lines at the end are dropped all the same. Else
-            they are passed over.
-        columns: an example of a heading, for an error.
+        is_heading: decides from all rows whether the first names the columns; None: it does. Unnamed columns
+            are called "1", "2", ...
+        keep_blank: keep rows whose cells are all empty instead of skipping them; empty lines at the end are
+            always dropped.
+        columns: an example of a heading, for errors.
 
     Raises:
-        InputError: the file cannot be read or is empty, or a row has another length than the first.
+        InputError: the file cannot be read or is empty, or a row's length differs from the first row's.
     """
     lines: list[int] = []
     rows: list[list[str]] = []
     for line, cells in read_cells(path):
-        # an empty line separates rows, but in a lone column it is a cell that is missing
+        # an empty line separates rows, but in a table of one column it is a missing cell
         lone = bool(rows) and len(rows[0]) == 1
         if any(cells) or (keep_blank and (len(cells) > 1 or lone)):
             lines.append(line)
@@ -280,7 +282,7 @@ def read_text_table(
 
 
 def read_parquet_table(files: Sequence[Path], *, at_once: bool = False) -> Table:
-    """Read Parquet files of the same columns as one table, see `parquet_columns`."""
+    """Read Parquet files with the same columns as one table, see `parquet_columns`."""
     names, sizes, read = parquet_columns(files, at_once=at_once)
     ends = np.cumsum(sizes)
 
@@ -294,11 +296,11 @@ def read_parquet_table(files: Sequence[Path], *, at_once: bool = False) -> Table
 # Cells --------------------------------------------------------------------------------------------------
 
 MISSING = frozenset(("", "na", "n/a", "nan", "null", "none", "?", "<na>", "#n/a"))
-"""What a cell holds, in small letters, that holds nothing."""
+"""The contents of a missing cell, in lower case."""
 
 
 def is_missing(column: np.ndarray) -> np.ndarray:
-    """Return which cells of a column hold nothing, bool (N,).
+    """Return which cells of a column are missing, bool (N,).
 
     >>> is_missing(np.array(["3", "", " NaN", "cat"], dtype=object))
     array([False,  True,  True, False])
@@ -307,14 +309,14 @@ def is_missing(column: np.ndarray) -> np.ndarray:
         return np.asarray(np.isnan(column))
     if column.dtype.kind != "O":
         return np.zeros(len(column), dtype=bool)
-    # the words are short: most cells need no more than a look at their length
+    # these words are short, so for most cells the length alone decides
     longest = max(map(len, MISSING))
     found = (len(cell) <= longest and cell.lower() in MISSING for cell in map(str.strip, column))
     return np.fromiter(found, dtype=bool, count=len(column))
 
 
 def is_number(word: str) -> bool:
-    """Return whether a word is a number as Python writes it, NaN and infinity among them."""
+    """Return whether Python reads a word as a number, NaN and infinity included."""
     try:
         float(word)
     except ValueError:
@@ -323,13 +325,13 @@ def is_number(word: str) -> bool:
 
 
 def texts(cells: np.ndarray) -> np.ndarray:
-    """Return cells as the words that they would be in a file of text."""
+    """Return cells as they would be written in a text file."""
     if cells.dtype.kind == "O":
         return cells
     if cells.dtype.kind == "b":
         return np.where(cells, "true", "false").astype(object)
     if cells.dtype.kind == "U":
         return cells.astype(object)
-    if cells.dtype.kind in "iu":  # to the last digit: ids may be long
+    if cells.dtype.kind in "iu":  # all digits: ids may be long
         return np.array([str(value) for value in cells.tolist()], dtype=object)
     return np.array([f"{value:.15g}" for value in cells.tolist()], dtype=object)

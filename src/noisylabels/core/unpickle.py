@@ -1,9 +1,9 @@
-"""A reader of pickles that can build arrays and plain containers and can run nothing.
+"""A safe reader of pickles that builds arrays and plain containers and runs no code.
 
-A pickle is a program: it may name any function and have it called. This one answers to the few names that
-arrays of numbers are pickled with, and gives stand-ins written here for them. So not even NumPy's own
-reconstruction, which trusts the state that it is handed, sees anything from the file before it is plain
-bytes of a known type.
+A pickle is a program: it may name any function and have it called. This reader accepts only the few names
+that arrays of numbers are pickled with, and replaces them by the stand-ins below. So even NumPy's own
+reconstruction, which trusts the state that it receives, sees nothing from the file but plain bytes of a known
+type.
 """
 
 from __future__ import annotations
@@ -29,17 +29,17 @@ def read_table(content: bytes, what: str, *, wrapped: bool = False) -> dict[Any,
     """Read a pickled dict of numeric NumPy arrays, plain containers, numbers and strings.
 
     Args:
-        content: the pickle; strings that Python 2 wrote come out as bytes.
-        what: what to call it in an error.
-        wrapped: the dict is the one object of an array without dimensions, as in the .npy file that
-            `numpy.save` makes of a dict; lists of NumPy's own numbers are then admitted too.
+        content: the pickle; strings that Python 2 wrote are returned as bytes.
+        what: what an error calls it.
+        wrapped: the dict is the single object of a 0-dimensional array, as in the .npy file that
+            `numpy.save` writes for a dict; lists of NumPy scalars are then accepted too.
 
     Returns:
-        The dict. Its values are checked no further than that nothing in them can run.
+        The dict. Its values cannot run code; nothing else about them is checked.
 
     Raises:
-        InputError: the pickle is damaged, is no dict, or asks for anything else, which is named and was
-            not run.
+        InputError: the pickle is damaged, is not a dict, or asks for anything else, which the message names
+            and which was not run.
 
     >>> read_table(pickle.dumps({"labels": [3, 1]}), "a batch")
     {'labels': [3, 1]}
@@ -53,14 +53,14 @@ def read_table(content: bytes, what: str, *, wrapped: bool = False) -> dict[Any,
         raise
     except _RefusedError as error:
         raise _refused(what, str(error)) from None
-    except Exception as error:  # a damaged program fails in any way
+    except Exception as error:  # a damaged pickle can raise anything
         raise damaged(what, error) from None
 
 
 def read_saved(path: Path) -> dict[Any, Any]:
     """Read a dict of tensors and NumPy arrays that `torch.save` wrote, in either of its formats.
 
-    Torch's own reader admits tensors and runs nothing; to it are added the stand-ins for the names of arrays.
+    Torch's own reader accepts tensors and runs no code; this adds the stand-ins for arrays.
 
     Raises:
         InputError: as for `read_table`.
@@ -70,11 +70,11 @@ def read_saved(path: Path) -> dict[Any, Any]:
     names: list[Any] = [(given, ".".join(name)) for name, given in _SAVED.items()]
     try:
         with warnings.catch_warnings(), torch.serialization.safe_globals(names):
-            warnings.simplefilter("ignore")  # of pickle protocols; the reader refuses what it cannot read
+            warnings.simplefilter("ignore")  # about pickle protocols; the reader refuses what it cannot read
             return _table(torch.load(path, map_location="cpu", weights_only=True), str(path))
     except InputError:
         raise
-    except Exception as error:  # a damaged program fails in any way
+    except Exception as error:  # a damaged pickle can raise anything
         if asked := re.search(r"GLOBAL (\S+)", str(error)):
             raise _refused(str(path), asked[1]) from None
         if isinstance(error, _RefusedError):
@@ -89,22 +89,22 @@ def _table(value: object, what: str) -> dict[Any, Any]:
 
 
 def _refused(what: str, asked: str) -> InputError:
-    return InputError(f"{what} asks for {asked}, which data have no need of; nothing was run")
+    return InputError(f"{what} asks for {asked}, which data does not need; nothing was run")
 
 
 def damaged(what: str, error: Exception) -> InputError:
     """Return the error about a file whose reader failed with `error`."""
     reason = " ".join(str(error).split())
     reason = reason if len(reason) < 120 else reason[:117] + "..."
-    return InputError(f"{what} is damaged ({type(error).__name__}: {reason}); get it anew")
+    return InputError(f"{what} is damaged ({type(error).__name__}: {reason}); download it again")
 
 
 class _RefusedError(Exception):
-    """The pickle asks for what this reader does not give; the message is what it asked for."""
+    """The pickle asks for something that this reader refuses; the message names it."""
 
 
 class _Dtype:
-    """Stands for numpy.dtype: a number type, nothing with fields or objects."""
+    """Stand-in for numpy.dtype: a number type without fields or objects."""
 
     __slots__ = ("kind", "order")
     kinds = _NUMBERS
@@ -129,14 +129,14 @@ class _Dtype:
 
 
 class _AnyDtype(_Dtype):
-    """Stands for numpy.dtype where there may be objects too."""
+    """Stand-in for numpy.dtype that accepts objects too."""
 
     __slots__ = ()
     kinds = _NUMBERS | _OBJECTS
 
 
 class _Array:
-    """Stands for an array while the pickle is being read."""
+    """Stand-in for an array while the pickle is being read."""
 
     __slots__ = ("value",)
 
@@ -160,21 +160,21 @@ class _Array:
         self.value = flat.reshape(shape, order="F" if by_columns else "C")
 
     def numbers(self) -> np.ndarray:
-        """Return the array, which is to be one of numbers."""
+        """Return the array, or refuse one of objects."""
         if not isinstance(self.value, np.ndarray):
             raise _RefusedError("an array of objects")
         return self.value
 
     def only(self) -> Any:
-        """Return the one object of an array of objects; else the array."""
+        """Return the single object of an array of objects, or the array."""
         return self.value[0] if isinstance(self.value, list) else self.value
 
 
 class _Call:
-    """A function that a pickle may call.
+    """A function that a pickle may call, and not modify.
 
-    A pickle can also write to what it is given by name: to the defaults of a plain function, for example,
-    which would outlive the file. There is nothing here to write to.
+    A pickle can also modify the objects that it names, such as the defaults of a plain function, and the
+    change would outlast the reading. This object has nothing to modify.
     """
 
     __slots__ = ("_function",)
@@ -200,7 +200,7 @@ def _scalar(dtype: object, content: object) -> Any:
 
 
 def _encode(text: object, encoding: object) -> bytes:
-    """Stand for _codecs.encode, by which protocol 2 writes bytes."""
+    """Return what _codecs.encode, which protocol 2 writes for bytes, would return."""
     if type(text) is not str or encoding not in ("latin1", b"latin1"):
         raise _RefusedError("text in place of bytes")
     return text.encode("latin1")
@@ -219,7 +219,7 @@ _WRAPPED = {
     ("_codecs", "encode"): _Call(_encode),
     **{(core, "scalar"): _Call(_scalar) for core in _CORES},
 }
-# By classes, for torch's reader lets a pickle fill what is of a class that it was given, and nothing else.
+# Classes, because torch's reader lets a pickle set the state only of instances of classes that it was given.
 _SAVED: dict[tuple[str, str], Any] = {**_PLAIN, ("numpy", "ndarray"): _Array, ("numpy", "dtype"): _Dtype}
 
 

@@ -1,4 +1,4 @@
-"""Code of the user's own, by name: ``package.module:name``, or ``path/to/file.py:name``."""
+"""User-defined code, named as ``package.module:name`` or ``path/to/file.py:name``."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from noisylabels.core.checks import InputError, did_you_mean, one_line
 
 
 def split_spec(spec: str) -> tuple[str, str] | None:
-    """Return the module or file, and the name in it; None for what is no such text.
+    """Return the module or file and the name in it, or None if the text has another form.
 
     >>> split_spec("C:/nets/mine.py:build"), split_spec("mine:build"), split_spec("mlp:512")
     (('C:/nets/mine.py', 'build'), ('mine', 'build'), None)
@@ -29,7 +29,7 @@ def split_spec(spec: str) -> tuple[str, str] | None:
 
 
 def canonical_spec(spec: str) -> str:
-    """Return a text that `split_spec` reads with its path spelled canonically; nothing is imported.
+    """Return a text that `split_spec` accepts with its path normalized; nothing is imported.
 
     >>> canonical_spec("./nets//mine.py:build")
     'nets/mine.py:build'
@@ -40,14 +40,14 @@ def canonical_spec(spec: str) -> str:
 
 @contextlib.contextmanager
 def importable(spec: str, base: Path | None = None) -> Iterator[None]:
-    """Search the file's folder first for modules, as `python FILE` does; or `base`, for a module.
+    """Import modules from the file's folder first, as `python FILE` does; for a module, from `base`.
 
-    `base` is the current folder unless given, and the one that the path of a file is relative to.
+    `base` is the current folder by default; the path of a file is relative to it.
     """
     where = spec.rpartition(":")[0]
     base = base or Path.cwd()
     folder = str(_path(where, base).parent if where.endswith(".py") else base)
-    importlib.invalidate_caches()  # the file may be younger than the last look
+    importlib.invalidate_caches()  # the file may be newer than the caches
     sys.path.insert(0, folder)
     try:
         yield
@@ -57,18 +57,18 @@ def importable(spec: str, base: Path | None = None) -> Iterator[None]:
 
 
 def find(spec: str, what: str, base: Path | None = None) -> Callable[..., Any]:
-    """Import the module, or run the file, and return what is called so in it.
+    """Import the module, or run the file, and return the object with the given name.
 
-    Use it, and what it returns, within `importable`: functions may import more when they are called.
+    Use this function and its result within `importable`: functions may import more when they are called.
 
     Args:
-        spec: what `split_spec` reads.
+        spec: a text that `split_spec` accepts.
         what: "model" or the like, for messages.
         base: as for `importable`.
 
     Raises:
-        InputError: no such module, file or name (with the nearest); an error of the code's own (with its
-            line); something that cannot be called.
+        InputError: the module, file or name does not exist (with the nearest name); the code raises an error
+            (with its line); the object cannot be called.
     """
     where, _, name = spec.rpartition(":")
     try:
@@ -83,7 +83,7 @@ def find(spec: str, what: str, base: Path | None = None) -> Callable[..., Any]:
         if missing and f"{where}.".startswith(f"{missing}."):
             raise InputError(
                 f"there is no module {missing!r} for the {what} {spec!r}: neither in {base or Path.cwd()} "
-                "nor where Python looks"
+                "nor on Python's search path"
             ) from None
         raise failed(spec, what, error) from error
     found = getattr(module, name, None)
@@ -98,9 +98,9 @@ def find(spec: str, what: str, base: Path | None = None) -> Callable[..., Any]:
 
 
 def code_file(spec: str, base: Path | None = None) -> Path | None:
-    """Return the file that the code is in, or None if there is none to be found.
+    """Return the file that holds the code, or None if it cannot be found.
 
-    It runs nothing but, of ``a.b:name``, the package a.
+    This runs no code but, for ``a.b:name``, that of the package a.
     """
     where = spec.rpartition(":")[0]
     if where.endswith(".py"):
@@ -109,7 +109,7 @@ def code_file(spec: str, base: Path | None = None) -> Path | None:
     with importable(spec, base):
         try:
             found = importlib.util.find_spec(where)
-        except Exception:  # no such package, or whatever it does when it is imported
+        except Exception:  # no such package, or its import fails
             return None
     # a module that has been imported is found even when its file is gone
     origin = found.origin if found is not None and found.has_location else None
@@ -117,7 +117,7 @@ def code_file(spec: str, base: Path | None = None) -> Path | None:
 
 
 def failed(spec: str, what: str, error: BaseException) -> InputError:
-    """Return the one line on an error of the user's code: its type, its words, its place."""
+    """Return an `InputError` about an error in the user's code: its type, message and line."""
     if isinstance(error, SyntaxError):
         file, line = error.filename, error.lineno
     else:
@@ -126,9 +126,9 @@ def failed(spec: str, what: str, error: BaseException) -> InputError:
         frames = traceback.extract_tb(error.__traceback__)
         own = [frame for frame in frames if not frame.filename.startswith(foreign)]
         file, line = (own or frames)[-1].filename, (own or frames)[-1].lineno
-    # a syntax error's words end with its place, which follows anyway
+    # the message of a syntax error ends with its place, which follows anyway
     words = f"SyntaxError: {error.msg}" if isinstance(error, SyntaxError) else one_line(error)
-    place = f" ({Path(file).name}, line {line})" if file and line else ""  # bytes that are no text have none
+    place = f" ({Path(file).name}, line {line})" if file and line else ""  # none for undecodable source
     return InputError(f"the {what} {spec!r} failed: {words}{place}")
 
 
@@ -139,16 +139,16 @@ def _path(where: str, base: Path) -> Path:
 def _file(spec: str, what: str, base: Path) -> Path:
     where = spec.rpartition(":")[0]
     if not (path := _path(where, base)).is_file():
-        kind = "is a folder, expected a file" if path.is_dir() else "is not there"
+        kind = "is a folder, expected a file" if path.is_dir() else "does not exist"
         raise InputError(f"there is no file {where} for the {what} {spec!r}: {path} {kind}")
     return path
 
 
 def run_file(path: Path) -> ModuleType:
-    """Run a Python file as a module of its own and return it; its errors are passed on.
+    """Run a Python file as a separate module and return the module; its errors propagate.
 
     Raises:
-        InputError: it is no Python file.
+        InputError: the path is not a Python file.
     """
     name = f"noisylabels_own_{path.stem}"
     found = importlib.util.spec_from_file_location(name, path)
@@ -156,7 +156,7 @@ def run_file(path: Path) -> ModuleType:
         raise InputError(f"{path} cannot be imported; expected a Python file, NAME.py")
     module = importlib.util.module_from_spec(found)
     before = sys.modules.get(name)
-    sys.modules[name] = module  # dataclasses and pickling look a class's module up
+    sys.modules[name] = module  # dataclasses and pickle look up a class's module
     try:
         found.loader.exec_module(module)
     except BaseException:

@@ -1,1 +1,1 @@
-"""Data: image sets from names, folders and files, and the batches that a training loop draws from them."""
+"""Data: image and feature sets from names, files, folders and objects, and batches for the training loop."""

@@ -1,4 +1,4 @@
-"""ANIMAL-10N as its authors publish it: image files that begin with their label, or binary batches."""
+"""ANIMAL-10N as its authors publish it: image files named after their label, or binary batches."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _RECORDS_AT_ONCE = 1024
 
 
 def find(path: Path) -> Path | None:
-    """Return `path` if it holds the two folders or the batches."""
+    """Return `path` if it holds the two folders or the batches, else None."""
     first = path / "data_batch_1.bin"
     if (path / TEST_FILE).is_file() and first.is_file():
         size = first.stat().st_size
@@ -44,12 +44,12 @@ def find(path: Path) -> Path | None:
 
 
 def plan(path: Path, options: Options) -> Plan:
-    """Plan to read ANIMAL-10N: 50,000 labels by people for training, 5,000 checked ones for testing.
+    """Plan to read ANIMAL-10N: 50,000 human annotations for training, 5,000 checked labels for testing.
 
-    The image form has files "3_img_17.jpg" or the like, whose first digit is the label. The binary form has
-    records of an image number and a label, 4 bytes each, and 64x64 red, green and blue values, 12,296 bytes
-    in all. The authors' reader takes the label as a big-endian number; as this page of theirs does not say
-    so, a little-endian one is understood too, which cannot be confused with it for labels 0 to 9.
+    In the image form, files have names such as "3_img_17.jpg", whose first digit is the label. In the binary
+    form, a record of 12,296 bytes holds an image number and a label, 4 bytes each, and 64x64 red, green and
+    blue values. The authors' reader takes the label to be big-endian; their page does not say so, and
+    little-endian labels are read too, since the two cannot be confused for labels 0 to 9.
 
     Args:
         path: the folder with training/ and testing/, or with the batches.
@@ -59,7 +59,7 @@ def plan(path: Path, options: Options) -> Plan:
         The plan. Ids are the files' names, or "data_batch_1.bin:0".
 
     Raises:
-        InputError: a file is no image with a label 0 to 9, or (later) a batch is damaged.
+        InputError: a file name has no label 0 to 9, or (later) a batch is damaged.
 
     Source: H. Song, M. Kim, J.-G. Lee, "SELFIE: Refurbishing Unclean Samples for Robust Deep Learning",
     ICML 2019; README and reader/image_input_reader.py of the authors' repository kaist-dmlab/SELFIE.
@@ -79,7 +79,7 @@ def plan(path: Path, options: Options) -> Plan:
             names.append(f"{part}/{file}")
             labels.append(int(found[1]))
         if len(names) == (ends[-1] if ends else 0):
-            raise InputError(f"{path / part} holds no image; get {URL} again")
+            raise InputError(f"{path / part} holds no images; get {URL} again")
         ends.append(len(names))
     listing = Listing(path, names, np.array(labels, dtype=np.int64), CLASS_NAMES, ends[0])
     return plan_listing(listing, options, name=name_of(path), root=path, reader="animal10n")
@@ -126,9 +126,7 @@ def _labels(path: Path) -> np.ndarray:
         labels = raw.view(order)[:, 0].astype(np.int64)
         if labels.max() < len(CLASS_NAMES):
             return labels
-    raise InputError(
-        f"{path} has labels that are not 0 to 9, so it is no batch of ANIMAL-10N; get {URL} again"
-    )
+    raise InputError(f"{path} is not a batch of ANIMAL-10N: it has labels other than 0 to 9; get {URL} again")
 
 
 def _records(path: Path) -> Iterator[np.ndarray]:

@@ -1,4 +1,4 @@
-"""NumPy arrays of images and labels: an .npz file, or .npy files side by side."""
+"""Image sets in NumPy arrays: an .npz file, or .npy files in one folder."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from noisylabels.data.image_decoding import resize_arrays
 from noisylabels.data.reader import Options, Plan, ReadResult, held_out_note, name_of, number_classes
 from noisylabels.data.split import hold_out
 
-IMAGES = ("images", "x", "data", "imgs", "features", "embeddings")  # the last two are of no images
+IMAGES = ("images", "x", "data", "imgs", "features", "embeddings")  # the last two hold no images
 TEST_PARTS = ("test", "val", "valid", "validation")
 CLASS_NAMES = "class_names"
 LAYOUT = (
@@ -23,7 +23,7 @@ LAYOUT = (
     "train_images, train_labels, ...; or NAME.npy beside labels.npy"
 )
 
-_NAMELESS = ("images", "data", "x", "arrays", "dataset", "train")  # the folder says more
+_NAMELESS = ("images", "data", "x", "arrays", "dataset", "train")  # such a file is called after its folder
 _CHUNK_BYTES = 1 << 24
 
 
@@ -41,7 +41,7 @@ def find(path: Path) -> Path | None:
 
 @dataclass(frozen=True)
 class Part:
-    """The arrays of a part, by name."""
+    """The names of the arrays of a part."""
 
     name: str  # train, test, ...
     images: str
@@ -50,11 +50,11 @@ class Part:
 
 @dataclass(frozen=True)
 class Chosen:
-    """The arrays that a path holds."""
+    """The arrays of a path that belong together."""
 
-    parts: list[Part]  # that for training and, where there is one, that for testing
-    files: dict[str, Path]  # of each array where they are .npy files
-    named: bool  # whether there are names of classes
+    parts: list[Part]  # the training part and, if there is one, the test part
+    files: dict[str, Path]  # the file of each array if they are .npy files
+    named: bool  # whether class names are among the arrays
     notes: tuple[str, ...]
 
     @property
@@ -67,11 +67,12 @@ class Chosen:
 def plan(path: Path, options: Options) -> Plan:
     """Plan to read images and labels from arrays.
 
-    Arrays are named as NumPy users name them (images, labels; x, y), as Keras does (x_train, y_train, x_test,
-    y_test) or as MedMNIST does (train_images, train_labels, val_images, ...). A set has a train part or a
-    single one; test, or else val, is for testing, or else a part is held out. CIFAR-10-C has one labels.npy
-    beside many arrays (fog.npy, ...); name one of them. An array class_names holds the names, else they are
-    numbers. Arrays of Python objects are refused, because reading them would run what is in the file.
+    Arrays may be named as is usual with NumPy (images, labels; x, y), as in Keras (x_train, y_train, x_test,
+    y_test) or as in MedMNIST (train_images, train_labels, val_images, ...). The training part is the one
+    called train, or the only one. The part called test, or else val, is for testing; without either, some
+    examples are held out. CIFAR-10-C has one labels.npy beside many arrays (fog.npy, ...); name one of these.
+    The array class_names holds the names of the classes; without it they are called by their numbers. Arrays
+    of Python objects are refused, because reading them would run code from the file.
 
     Args:
         path: an .npz file, an .npy file of images, or a folder of .npy files.
@@ -82,8 +83,8 @@ def plan(path: Path, options: Options) -> Plan:
         (N,) or (N, 1), whole numbers. Ids are "train:0" and so on.
 
     Raises:
-        InputError: no such arrays are there; later, when it is read: a file is damaged, an array has
-            another type or shape, or a label is missing.
+        InputError: the arrays are missing; later, on reading: a file is damaged, an array has another
+            type or shape, or a label is missing.
 
     Source: keras.datasets; J. Yang et al., "MedMNIST v2", 2023; D. Hendrycks, T. Dietterich,
     "Benchmarking Neural Network Robustness", 2019 (CIFAR-10-C).
@@ -106,10 +107,10 @@ def plan(path: Path, options: Options) -> Plan:
 
 
 def choose_arrays(path: Path) -> Chosen:
-    """Return which of the arrays at `path` belong together; the names are those that `plan` describes.
+    """Return which of the arrays at `path` belong together, by the names that `plan` describes.
 
     Raises:
-        InputError: there are none, or none for training.
+        InputError: no arrays belong together, or none are for training.
     """
     names, files = _names(path)
     found = _pairs(names)
@@ -121,7 +122,7 @@ def choose_arrays(path: Path) -> Chosen:
         raise InputError(f"{path} holds {', '.join(names) or 'no arrays'}; expected {LAYOUT}")
     train = found.pop("train", None) or found.pop("", None)
     if train is None:
-        raise InputError(f"{path} has the parts {', '.join(found)}, but no part for training such as x_train")
+        raise InputError(f"{path} has the parts {', '.join(found)} but no training part, such as x_train")
     test = next((found.pop(name) for name in TEST_PARTS if name in found), None)
     ignored = [name or "the unnamed one" for name in found]
     notes = (f"ignored the parts {', '.join(ignored)} of {path.name}",) if ignored else ()
@@ -129,12 +130,12 @@ def choose_arrays(path: Path) -> Chosen:
 
 
 def name_of_arrays(path: Path) -> str:
-    """Return what to call the set of the arrays at `path`."""
+    """Return the name of the set whose arrays are at `path`."""
     return name_of(path.parent if path.is_file() and path.stem.lower() in _NAMELESS else path)
 
 
 def _names(path: Path) -> tuple[list[str], dict[str, Path]]:
-    """Return the names of the arrays, and the file of each where they are .npy files."""
+    """Return the names of the arrays, and the file of each if they are .npy files."""
     if path.suffix.lower() == ".npz":
         return columnar.array_names(path), {}
     folder = path if path.is_dir() else path.parent
@@ -143,7 +144,7 @@ def _names(path: Path) -> tuple[list[str], dict[str, Path]]:
 
 
 def _pairs(names: list[str]) -> dict[str, Part]:
-    """Find the arrays of images and labels that belong together, by part ("" for a single one)."""
+    """Return the arrays of images and labels that belong together, by part; "" is an unnamed part."""
     lower = {name.lower(): name for name in names}
     found = {}
     for part in ("train", "", *TEST_PARTS):
@@ -167,7 +168,7 @@ def _beside(path: Path, names: list[str]) -> dict[str, Part]:
 
 
 def _single(path: Path, names: list[str]) -> dict[str, Part]:
-    """Take the one array beside labels.npy."""
+    """Return the part whose images are the only array beside labels.npy."""
     others = [name for name in names if name != "labels"]
     if len(others) != 1:
         listed = ", ".join(f"{name}.npy" for name in others[:5]) or "nothing"
@@ -219,14 +220,14 @@ def _read(
 
 
 def read_array(path: Path, files: Mapping[str, Path], name: str) -> tuple[np.ndarray, str]:
-    """Return an array of those at `path`, and what to call it in an error; nothing is unpickled."""
+    """Return one of the arrays at `path` and its name for errors; nothing is unpickled."""
     if files:
         return columnar.read_array(files[name], mapped=True), str(files[name])
     return columnar.read_array(path, name), f"{name} of {path}"
 
 
 def rows_of(path: Path) -> tuple[np.ndarray, Path, str]:
-    """Return the array of rows in a file without labels, the file, and what to call it in an error."""
+    """Return the array of rows in a file without labels, the file, and the array's name for errors."""
     names, files = _names(path)
     if path.suffix.lower() == ".npy":
         found = [path.stem]
@@ -240,19 +241,20 @@ def rows_of(path: Path) -> tuple[np.ndarray, Path, str]:
 
 
 def channels_first(images: np.ndarray, where: str) -> np.ndarray:
-    """Return a view (N, C, H, W) of uint8 images in any of the usual orders.
+    """Return uint8 images in any of the usual orders of axes as a view (N, C, H, W).
 
     Args:
         images: uint8, (N, H, W), (N, H, W, C) or (N, C, H, W).
-        where: what to call the array in an error.
+        where: what an error calls the array.
 
     Raises:
-        InputError: another type, no image, another number of channels, or an order that cannot be told.
+        InputError: the type is not uint8, the array is empty, the number of channels is not 1 or 3, or the
+            order is ambiguous.
     """
     if images.dtype != np.uint8:
         scale = "(255 * x).round()" if images.dtype.kind == "f" else "x"
         raise InputError(
-            f"{where}: images are {images.dtype}, expected uint8 0 to 255; where they are "
+            f"{where}: images are {images.dtype}, expected uint8 0 to 255; if they are "
             f"{'0 to 1' if images.dtype.kind == 'f' else 'within 0 to 255'}, save {scale}.astype(numpy.uint8)"
         )
     shape = images.shape
@@ -273,14 +275,14 @@ def channels_first(images: np.ndarray, where: str) -> np.ndarray:
     return images if first else images.transpose(0, 3, 1, 2)
 
 
-def one_each(labels: np.ndarray, where: str, what: str = "number an image") -> np.ndarray:
-    """Return labels as (N,), also where they are a column (N, 1), as Keras and MedMNIST have them."""
+def one_each(labels: np.ndarray, where: str, what: str = "number per image") -> np.ndarray:
+    """Return labels as (N,), also from a column (N, 1) as in Keras and MedMNIST."""
     if labels.ndim == 2 and labels.shape[1] == 1:
         labels = labels[:, 0]
     if labels.ndim != 1:
         raise InputError(
             f"{where} has the shape {labels.shape}, expected one class {what}, (N,); "
-            "where they are one-hot, save labels.argmax(1)"
+            "if they are one-hot, save labels.argmax(1)"
         )
     return labels
 
@@ -293,7 +295,7 @@ def _flat(labels: np.ndarray, where: str) -> np.ndarray:
 
 
 def class_names_of(names: np.ndarray, where: str) -> tuple[str, ...]:
-    """Return the names of the classes that an array holds."""
+    """Return the class names that an array holds."""
     if names.ndim != 1 or names.dtype.kind != "U" or not len(names):
         raise InputError(f"{where} is {names.dtype} of shape {names.shape}, expected a list of names as text")
     return tuple(map(str, names))

@@ -1,7 +1,7 @@
 """Augmentation: padded random crops and flips, drawn on the CPU and applied on the device.
 
-What happens to an example in an epoch depends on the seed, the epoch and the example's position in its
-set, and on nothing else: not on the batch size, the order, the device, or where a run was resumed.
+How an example is augmented in an epoch depends only on the seed, the epoch and the example's position in its
+set: not on the batch size, the order, the device, or where a run was resumed.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from torch.nn import functional
 from noisylabels.core.checks import InputError, did_you_mean
 from noisylabels.core.rng import generator
 
-MAX_CROP = 1024  # a padding beyond any image; refused so that a typo does not fill the memory
+MAX_CROP = 1024  # more padding than any image needs; a typo must not fill the memory
 
 
 class Draws(NamedTuple):
-    """What happens to each of n examples in one epoch."""
+    """The augmentation of each of n examples in one epoch."""
 
     flip: torch.Tensor  # bool, (n,): mirrored left to right
     shift: torch.Tensor  # int64, (n, 2): first row and column of the window in the padded image
@@ -36,10 +36,10 @@ class Draws(NamedTuple):
 
 @dataclass(frozen=True)
 class Augment:
-    """Random crop after padding with `crop` black pixels on each side, then a flip of half the images.
+    """Random crop after padding with `crop` black pixels on each side, then a flip with probability 1/2.
 
-    That is the order and the padding of Ma et al. (2020), who crop and flip before normalizing: the
-    border is black, not gray.
+    The order and the padding are those of Ma et al. (2020), who crop and flip before normalizing, so
+    the border is black, not gray.
     """
 
     crop: int = 0
@@ -53,7 +53,7 @@ class Augment:
         return "+".join(parts) or "none"
 
     def draw(self, n: int, seed: int, epoch: int, view: int = 0) -> Draws:
-        """Draw what happens to each of the n examples of a set in `epoch`, on the CPU.
+        """Draw the augmentation of each of the n examples of a set in `epoch`, on the CPU.
 
         Args:
             n: the number of examples in the set.
@@ -62,7 +62,7 @@ class Augment:
             view: 0 or more; view k > 0 draws from the stream ("augment", epoch, k).
 
         Returns:
-            `Draws` indexed by the example's position in the set. Flips are drawn first and always, so
+            `Draws` indexed by the example's position in the set. Flips are always drawn, and first, so
             that the same images are mirrored with and without the crop.
         """
         stream = generator(seed, "augment", epoch, *([view] if view else []))
@@ -78,7 +78,7 @@ class Augment:
             draws: the draws of these B examples, on the same device.
 
         Returns:
-            The same dtype and shape. There is no loop over examples and no synchronisation.
+            The same dtype and shape; without a loop over examples or a synchronization.
         """
         if not self:
             return images
@@ -88,23 +88,23 @@ class Augment:
         rows = torch.arange(H, device=images.device) + draws.shift[:, :1]
         columns = torch.arange(W, device=images.device) + draws.shift[:, 1:]
         columns = torch.where(draws.flip[:, None], columns.flip(1), columns)
-        # one gather on the flattened image: 5 times as fast on a CPU as indexing with four broadcast tensors
+        # one gather on the flattened image is 5 times as fast on a CPU as indexing with 4 broadcast tensors
         window = rows[:, :, None] * (W + 2 * pad) + columns[:, None, :]
         window = window.view(B, 1, H * W).expand(B, C, H * W)
         return padded.reshape(B, C, -1).gather(2, window).view(B, C, H, W)
 
 
 def parse_augment(spec: str) -> Augment:
-    """Read an augmentation from its text form.
+    """Parse an augmentation.
 
     Args:
         spec: "none", "flip", "crop:P" (P pixels of padding), or both joined with "+".
 
     Returns:
-        The augmentation; its `str` is the text form again.
+        The augmentation; its `str` gives the text again.
 
     Raises:
-        InputError: a part is unknown, given twice, or its padding is not a whole number of 1 or more.
+        InputError: a part is unknown or repeated, or its padding is not an integer of 1 or more.
 
     >>> parse_augment("crop:4+flip")
     Augment(crop=4, flip=True)
@@ -145,7 +145,7 @@ def normalize(
     Args:
         images: uint8, (B, C, H, W), or float32, (B, C).
         mean: C numbers in [0, 1].
-        std: C numbers above 0. Tensors on the images' device save a copy for each call.
+        std: C numbers above 0. Tensors on the images' device save a copy per call.
         dtype: of the result; the arithmetic itself is done in float32.
 
     Returns:

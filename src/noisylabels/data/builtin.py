@@ -1,4 +1,4 @@
-"""Data sets that a dependency carries, so that everything can be tried without a download."""
+"""Data sets included in a dependency, so that everything can be tried without a download."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ def digits(options: Options) -> tuple[ImageSet, ImageSet]:
     """Read scikit-learn's 1,797 handwritten digits, 8x8 gray pixels (UCI, Alpaydin and Kaynak 1998).
 
     The values 0..16 (pen-stroke pixels counted in blocks of 4x4) become round(value * 255 / 16). The set
-    has no official division; 20 in 100 of each class are for testing, the same whatever the run's seed.
+    has no official split; 20% of each class are for testing, independent of the run's seed.
 
     Args:
-        options: `image_size` is honored; the files cannot be bad and the test part is fixed.
+        options: only `image_size` has an effect; the files are intact and the test part is fixed.
 
     Returns:
         1,438 training and 359 test examples, ids "digits:0" to "digits:1796" in scikit-learn's order.

@@ -1,18 +1,18 @@
-"""The cache: a data set is decoded once; the next start finds the arrays and maps them into memory.
+"""The cache of decoded data sets: a set is decoded once, and later runs map its arrays into memory.
 
 `cache_root()/data/<key>/` holds images.npy, labels.npy, ids and meta.json. The key is a hash of the options
-and of every source file's name and content, so a changed file can never give old pixels. Content hashes are
-remembered in `cache_root()/digests/` by size and time of change, so that unchanged files are not read.
+and of the name and content of every source file, so a changed file never gives old pixels. Content hashes are
+stored in `cache_root()/digests/` with the file's size and modification time, so unchanged files are not read.
 
-A truncated or otherwise broken entry is noticed and made again; single changed bytes among the pixels are
-not looked for, because that would mean reading all of them at every start.
+A truncated or otherwise damaged entry is detected and rebuilt; single changed bytes among the pixels are not,
+because that would require reading all of them at every start.
 
-An entry is written into a folder of another name and renamed when it is whole. Whatever is wrong with the
-cache, a damaged entry, a full disk, a folder that cannot be written, costs time and never the run, unless the
+An entry is written into a folder with another name and renamed when it is complete. A problem with the cache
+(a damaged entry, a full disk, a folder that is not writable) costs time but does not stop the run, unless the
 set is too large to be held in memory instead.
 
 Small sets are read by threads, in three passes: hashes, sizes, pixels. Large sets of image files are read
-once, by processes (`chunks`), into a folder that is kept when the work is cut; the next start goes on there.
+once, by processes, into a folder that is kept if the work is interrupted; the next run resumes from it.
 """
 
 from __future__ import annotations
@@ -51,27 +51,27 @@ from noisylabels.data.images import ImageSet, content_digest, digest_of
 from noisylabels.data.names import Names
 from noisylabels.data.reader import Plan, ReadResult, class_notes
 
-VERSION = 2  # raise it when the same files must give other arrays than before
-PROCESSES_FROM = 5000  # image files: for fewer, to start processes takes longer than they save
+VERSION = 2  # increase it when the same files must give other arrays than before
+PROCESSES_FROM = 5000  # image files: with fewer, starting processes takes longer than they save
 
 _PIECE_BYTES = 1 << 24
-_STALE_SECONDS = 86_400  # half-written folders of killed processes are removed at this age
-_KEPT_SECONDS = 7 * 86_400  # and this long they are kept where the next start can go on
+_STALE_SECONDS = 86_400  # partial folders of killed processes are removed at this age
+_KEPT_SECONDS = 7 * 86_400  # and at this age if a later run could have resumed from them
 
 
 def load_cached(plan: Plan, progress: Progress | None = None) -> tuple[ImageSet, ImageSet]:
-    """Return the training and the test set of `plan`, from the cache or else by reading and storing them.
+    """Return the training and the test set of `plan` from the cache, reading and storing them if necessary.
 
     Args:
-        plan: what a reader found.
+        plan: the plan of a reader.
         progress: called with (what, done, total) while files are checked and decoded.
 
     Returns:
-        Training and test set; their pixels are memory-mapped unless the cache could not be written. All
-        notes are on the training set.
+        Training and test set; their pixels are memory-mapped unless the cache could not be written. The
+        training set has all notes.
 
     Raises:
-        InputError: whatever the reader finds wrong with the files; or a large set cannot be stored.
+        InputError: the reader refuses the files, or a large set cannot be stored.
     """
     folder = cache_root() / "data"
     sources = Sources(plan)
@@ -79,7 +79,7 @@ def load_cached(plan: Plan, progress: Progress | None = None) -> tuple[ImageSet,
         plan.ordered is not None and len(sources) >= PROCESSES_FROM and parallel_decoding.can_use_processes()
     )
     found = None
-    if not (large and sources.num_unknown >= PROCESSES_FROM):  # else they are hashed while they are decoded
+    if not (large and sources.num_unknown >= PROCESSES_FROM):  # otherwise they are hashed while being decoded
         sources.look(progress)
         found = _open(folder / sources.key(), plan)
     if found is None:
@@ -89,17 +89,17 @@ def load_cached(plan: Plan, progress: Progress | None = None) -> tuple[ImageSet,
             else:
                 entry = folder / sources.key()
                 _store(entry, plan.start())
-        except OSError as error:  # of the cache; readers turn those of the source into InputError
+        except OSError as error:  # of the cache; readers raise InputError for those of the source
             return _in_memory(plan, f"{error.strerror or error}: {cache_root()}")
         found = _open(entry, plan)
-    return found or _in_memory(plan, f"what was written cannot be read: {entry}")
+    return found or _in_memory(plan, f"the stored entry cannot be read: {entry}")
 
 
 class Sources:
-    """The files of a plan as they are now, with what is remembered of them.
+    """The files of a plan in their current state, with the digests stored by earlier runs.
 
     Args:
-        plan: what a reader found.
+        plan: the plan of a reader.
     """
 
     def __init__(self, plan: Plan) -> None:
@@ -115,20 +115,20 @@ class Sources:
 
     @property
     def num_unknown(self) -> int:
-        """How many files have not been read since they changed."""
+        """The number of files that have not been read since they changed."""
         return int(self._unknown().sum())
 
     def recall(self) -> None:
-        """Take the digests of files that have not changed from what is remembered."""
+        """Use the stored digests of files that have not changed."""
         known = self._read_index()
-        if not known["time"].any():  # none is: nobody needs to look at them
+        if not known["time"].any():  # no file is known, so none need be inspected
             return
         self._stat()
         same = (known["size"] == self._facts["size"]) & (known["time"] == self._facts["time"])
         self._facts["digest"] = np.where(same[:, None], known["digest"], 0)
 
     def look(self, progress: Progress | None) -> None:
-        """Read the files that are unknown, and remember them; one that cannot be read stays unknown."""
+        """Read the unknown files and store their digests; a file that cannot be read stays unknown."""
         if self.num_unknown:
             if not self._facts["time"].any():
                 self._stat()
@@ -136,14 +136,14 @@ class Sources:
             self._remember()
 
     def learn(self, places: np.ndarray, facts: np.ndarray) -> None:
-        """Take what was found of the files at `places` when they were read, and remember it."""
+        """Store the facts about the files at `places` that were found when they were read."""
         self._facts[places] = facts
-        self._hash(None)  # lists, and files that could not be read then
+        self._hash(None)  # the lists, and files that could not be read before
         self._remember()
 
     def _stat(self) -> None:
         for place, path in enumerate(self._plan.files.values()):
-            with contextlib.suppress(OSError):  # the reader will say which cannot be read
+            with contextlib.suppress(OSError):  # the reader reports files that cannot be read
                 found = path.stat()
                 self._facts[place] = (found.st_size, found.st_mtime_ns, 0)
 
@@ -155,7 +155,7 @@ class Sources:
             self._facts["digest"][place] = np.frombuffer(next(digests), dtype=np.uint8)
 
     def key(self) -> str:
-        """Return what the name and content of all files and the options give as the entry's name."""
+        """Return the entry's name, a hash of the options and of the names and contents of all files."""
         digest = hashlib.sha256(json.dumps([VERSION, self._plan.options], sort_keys=True).encode())
         digest.update(self._names.digest())
         digest.update(self._facts["digest"].tobytes())
@@ -185,12 +185,12 @@ class Sources:
         settled = self._facts["time"] < time.time_ns() - parallel_decoding.SETTLED_NS
         kept = np.flatnonzero(settled & ~self._unknown())
         with contextlib.suppress(OSError), atomic_replace(self._index) as path, path.open("wb") as file:
-            self._names.take(kept).save(file)  # without it the next start reads the files again
+            self._names.take(kept).save(file)  # without it the next run reads the files again
             np.save(file, self._facts[kept])
 
 
 def _digests_of(paths: Iterator[Path], count: int, progress: Progress | None) -> Iterator[bytes]:
-    """Give the sha256 of each file, zeros for one that cannot be read."""
+    """Yield the sha256 of each file, zeros for one that cannot be read."""
 
     def digest(path: Path) -> bytes:
         try:
@@ -215,7 +215,7 @@ def _open(entry: Path, plan: Plan) -> tuple[ImageSet, ImageSet] | None:
         with (entry / "ids").open("rb") as file:
             ids = Names.load(file)
         labels = np.load(entry / "labels.npy")
-        # "c": private to this process, and writable as torch demands of an array it is to share
+        # "c": private to this process, and writable, as torch requires of an array that it shares
         images = np.load(entry / "images.npy", mmap_mode="c")
         if hashlib.sha256(labels.tobytes()).hexdigest() != meta["labels_sha256"]:
             return None
@@ -238,7 +238,7 @@ def _two_sets(
 
 
 def _store(entry: Path, reading: ReadResult) -> None:
-    """Write an entry: all of it or nothing."""
+    """Write an entry completely or not at all."""
     folder = entry.parent
     folder.mkdir(parents=True, exist_ok=True)
     _remove_stale(folder)
@@ -254,9 +254,9 @@ def _store(entry: Path, reading: ReadResult) -> None:
 
 
 def _store_files(folder: Path, plan: Plan, sources: Sources, progress: Progress | None) -> Path:
-    """Write the entry of a large set of files, going on from where an earlier start was cut; return it.
+    """Write the entry of a large set of files, resuming an interrupted run; return its folder.
 
-    One process does it; others that want the same wait for it.
+    One process does the work; others that need the same set wait for it.
     """
     assert plan.ordered is not None
     files = plan.ordered()
@@ -264,17 +264,17 @@ def _store_files(folder: Path, plan: Plan, sources: Sources, progress: Progress 
     folder.mkdir(parents=True, exist_ok=True)
     _remove_stale(folder)
     options = {name: value for name, value in plan.options.items() if name != "bad_images"}
-    made_of = json.dumps([VERSION, os.fspath(plan.root.absolute()), options], sort_keys=True)
-    part = folder / f".{hashlib.sha256(made_of.encode()).hexdigest()[:32]}.part"
+    inputs = json.dumps([VERSION, os.fspath(plan.root.absolute()), options], sort_keys=True)
+    part = folder / f".{hashlib.sha256(inputs.encode()).hexdigest()[:32]}.part"
     with exclusive_lock(part.with_suffix(".lock"), seconds=math.inf):
-        sources.recall()  # whoever held the lock may have done it all
+        sources.recall()  # the previous holder of the lock may have finished the work
         if not sources.num_unknown and _open(entry := folder / sources.key(), plan):
             return entry
         try:
             decoded = parallel_decoding.decode_files(files, part, progress)
             sources.learn(files.places, decoded.facts)
             entry = folder / sources.key()
-            if _open(entry, plan):  # the same files at another place
+            if _open(entry, plan):  # the same files in another folder
                 shutil.rmtree(part, ignore_errors=True)
                 return entry
             shutil.rmtree(entry, ignore_errors=True)  # damaged, or it would have been used
@@ -301,14 +301,15 @@ def _store_files(folder: Path, plan: Plan, sources: Sources, progress: Progress 
                 raise
             raise InputError(
                 f"the decoded images cannot be stored in {folder} ({error.strerror or error}; "
-                f"{parallel_decoding.room_in_words(folder, room)}): make room, or let NOISYLABELS_CACHE "
-                "name a folder on another disk; what is decoded is kept, and the next start goes on there"
+                f"{parallel_decoding.room_in_words(folder, room)}): free some space, or set "
+                "NOISYLABELS_CACHE to a folder on another disk; decoded images are kept, and the next run "
+                "resumes from them"
             ) from None
     return entry
 
 
 def _complete(folder: Path, labels: np.ndarray, ids: Names, meta: dict[str, Any]) -> None:
-    """Write what belongs to an entry beside its pixels."""
+    """Write the files of an entry other than its pixels."""
     meta["digests"] = _file_digests(folder / "images.npy", labels, meta)
     np.save(folder / "labels.npy", labels)
     with (folder / "ids").open("wb") as file:
@@ -320,15 +321,15 @@ def _rename(folder: Path, entry: Path) -> None:
     try:
         folder.rename(entry)
     except OSError:
-        if not entry.is_dir():  # else another process has just stored the same
+        if not entry.is_dir():  # otherwise another process has just stored the same entry
             raise
 
 
 def _write_pixels(path: Path, reading: ReadResult) -> int:
-    """Write images.npy one piece after the other, and return how many images there are.
+    """Write images.npy piece by piece, and return the number of images.
 
-    Plain writes and not a memory map, because a full disk is then an error that can be handled, and
-    not the signal SIGBUS. NumPy leaves room in the header for another number of rows.
+    With plain writes a full disk raises an error that can be handled; with a memory map it would be the
+    signal SIGBUS. NumPy leaves room in the header for another number of rows.
     """
     rows = 0
     with path.open("wb") as file:
@@ -339,7 +340,7 @@ def _write_pixels(path: Path, reading: ReadResult) -> int:
         file.seek(0)
         _write_header(file, (rows, *reading.shape))
         file.flush()
-        os.fsync(file.fileno())  # the pixels are on the disk before the name is
+        os.fsync(file.fileno())  # the pixels are on disk before the entry gets its name
     return rows
 
 
@@ -348,13 +349,13 @@ def _write_header(file: Any, shape: tuple[int, ...]) -> None:
 
 
 def _finish(reading: ReadResult, rows: int) -> tuple[np.ndarray, Names, dict[str, Any]]:
-    """Return the labels, the ids and the facts of the images that could be read."""
+    """Return the labels, the ids and the metadata of the images that could be read."""
     kept = np.delete(np.arange(len(reading.labels)), sorted(reading.bad))
     labels = np.ascontiguousarray(reading.labels[kept], dtype=np.int64)
     num_train = int((kept < reading.num_train).sum())
     if not 0 < num_train < len(kept):
         part = "training" if num_train == 0 else "test"
-        raise InputError(f"no {part} image is left; " + "; ".join(reading.notes or ["add images"]))
+        raise InputError(f"no {part} images are left; " + "; ".join(reading.notes or ["add images"]))
     if rows != len(kept):  # a damaged Parquet file may have columns of different lengths
         raise InputError(f"there are {rows} images and {len(kept)} labels; get the files again")
     meta = {
@@ -367,7 +368,7 @@ def _finish(reading: ReadResult, rows: int) -> tuple[np.ndarray, Names, dict[str
 
 
 def _file_digests(path: Path, labels: np.ndarray, meta: dict[str, Any]) -> list[str]:
-    """Return the digests of both sets, read and not mapped: a large set must not fill the memory."""
+    """Return the digests of both sets; the file is read, not mapped, so a large set does not fill memory."""
     n, names = meta["num_train"], meta["class_names"]
 
     def digest(part: slice) -> str:
@@ -388,11 +389,11 @@ def load_uncached(plan: Plan, note: str = "") -> tuple[ImageSet, ImageSet]:
     """Return the training and the test set of `plan`, read into memory and not stored.
 
     Args:
-        plan: what a reader found.
+        plan: the plan of a reader.
         note: a line for the user, or "".
 
     Raises:
-        InputError: whatever the reader finds wrong.
+        InputError: the reader refuses the files.
     """
     reading = plan.start()
     pieces = list(reading.pieces())
@@ -410,8 +411,8 @@ def load_uncached(plan: Plan, note: str = "") -> tuple[ImageSet, ImageSet]:
 def _in_memory(plan: Plan, reason: str) -> tuple[ImageSet, ImageSet]:
     return load_uncached(
         plan,
-        f"the decoded images could not be stored ({reason}), so the next start decodes them again; "
-        "NOISYLABELS_CACHE names another folder",
+        f"the decoded images could not be stored ({reason}), so the next run decodes them again; "
+        "set NOISYLABELS_CACHE to another folder",
     )
 
 

@@ -1,4 +1,4 @@
-"""The data sets by name, and the recognition of what a path holds."""
+"""The catalog of named data sets, and loading by name, from a path or from an object."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ MAX_IMAGE_SIZE = 4096
 
 @dataclass(frozen=True)
 class DataSet:
-    """A row of the catalog.
+    """A named data set, one row of the catalog.
 
     Args:
-        name: what a user writes.
-        title: one line on what it is.
-        source: how to get it.
-        license: under which terms.
-        augment: what training does to the images by default, see `parse_augment`.
-        read: gives training and test set; the first argument is the folder that the user named, or None.
-        published: how it is found and downloaded, unless a dependency carries it.
+        name: the name that users write.
+        title: a description in one line.
+        source: where it comes from.
+        license: its terms of use.
+        augment: the default augmentation in training, see `parse_augment`.
+        read: returns training and test set; the first argument is the folder that the user named, or None.
+        published: how it is found and downloaded, unless a dependency includes it.
     """
 
     name: str
@@ -55,14 +55,14 @@ def _published(published: Published, title: str, source: str, license: str, augm
     return DataSet(published.name, title, source, license, augment, published.read, published)
 
 
-_HERE = f"; or by hand into the folder of --data-root or that named by {ROOT_VARIABLE}"
+_HERE = f"; or manually into the folder of --data-root or {ROOT_VARIABLE}"
 
 
 DATA: Registry[DataSet] = Registry("data set")
 for _row in (
     DataSet(
         name="digits",
-        title="1,797 handwritten digits, 8x8 gray, 10 classes; a try-out in seconds",
+        title="1,797 handwritten digits, 8x8 gray, 10 classes; for a first try in seconds",
         source="comes with scikit-learn",
         license="CC BY 4.0 (UCI Optical Recognition of Handwritten Digits, Alpaydin and Kaynak 1998)",
         augment="none",
@@ -105,7 +105,7 @@ for _row in (
             ("fashion-mnist", "FashionMNIST", "FashionMNIST/raw", "data/fashion"),
             idx.FASHION_MNIST.files,
         ),
-        title="70,000 pictures of clothing, 28x28 gray, 10 classes (Xiao et al. 2017)",
+        title="70,000 images of clothing, 28x28 gray, 10 classes (Xiao et al. 2017)",
         source=f"`noisylabels download fashion-mnist` from {idx.FASHION_MNIST.urls[1]}{_HERE}",
         license="MIT (Zalando SE)",
         augment="none",  # as Xia et al. 2020, main.py of part-dependent label noise
@@ -128,7 +128,7 @@ for _row in (
         Published("clothing1m", clothing1m.URL, clothing1m.find, clothing1m.plan, clothing1m.FOLDERS),
         title="a million photographs of clothing from shops, 14 classes (Xiao et al. 2015)",
         source=f"{clothing1m.URL}: its authors send a link; lists and images into one folder",
-        license="non-commercial research and education, not to be passed on",
+        license="non-commercial research and education, no redistribution",
         augment="crop:4+flip",
     ),
     _published(
@@ -160,30 +160,30 @@ def load(
     progress: Progress | None = None,
     download: bool = False,
 ) -> tuple[Examples, Examples]:
-    """Load a data set by its name, from a path, or from an object that holds one.
+    """Load a data set by name, from a path, or from an object.
 
     Args:
-        source: a name of `DATA`; the path of something that is in `FORMATS`, such as a folder with a folder
-            for each class; or a data set of Hugging Face or PyTorch, or a pair (train, test) of such, see
-            `load_object`; or a pair (X, y) of rows and labels, see `load_rows`. A name wins over a folder of
-            the same name; write "./digits" for the folder.
-        root: where a named data set lies; by default the folder that NOISYLABELS_DATA names, and else
+        source: a name in `DATA`; a path in one of the `FORMATS`, such as a folder with one folder per class;
+            a Hugging Face or PyTorch data set or a pair (train, test) of them, see `load_object`; or a pair
+            (X, y) of rows and labels, see `load_rows`. A name takes precedence over a folder of the same
+            name; write "./digits" for the folder.
+        root: the folder of a named data set; by default the one that NOISYLABELS_DATA names, or else
             `downloads` in the cache (NOISYLABELS_CACHE, or ~/.cache/noisylabels).
         image_size: side of square images in pixels, 1 to 4096: the shorter side is resized to it and the
-            center square kept. None keeps a size that all images share, and else makes it 64.
+            center square kept. None keeps the size if all images have the same, and uses 64 otherwise.
         bad_images: "fail" refuses a set with an unreadable image, "skip" leaves such images out.
-        test_fraction: share of each class to hold out, in (0, 1); used when there is no test part.
-        label_column: the column of the labels in a table or in Parquet; by default it is known by its name.
+        test_fraction: share of each class to hold out, in (0, 1), if the data has no test part.
+        label_column: the column of the labels in a table or in Parquet; by default chosen by its name.
         progress: called with (what, done, total) during long work.
-        download: get a named data set if it is missing, see `download`; nothing for one that is carried by
-            a dependency, a path or an object.
+        download: download a named data set if it is missing, see `download`; no effect on a set that a
+            dependency includes, a path or an object.
 
     Returns:
-        Training set and test set: images, or of a table of numbers the rows (`FeatureSet`). `notes` of the
-        training set says what the user should know.
+        Training set and test set: an `ImageSet` each, or a `FeatureSet` each for rows of numbers. `notes` of
+        the training set has the lines that the user should read.
 
     Raises:
-        InputError: nothing is there, or it cannot be used; the message says what to do.
+        InputError: the data does not exist or cannot be used; the message says what to do.
 
     >>> train, test = load("digits")
     >>> len(train), len(test), tuple(train.images.shape[1:])
@@ -192,7 +192,7 @@ def load(
     if image_size is not None:
         check_between(image_size, "image_size", 1, MAX_IMAGE_SIZE)
         if not isinstance(image_size, int):
-            raise InputError(f"image_size is {image_size!r}, expected a whole number of pixels")
+            raise InputError(f"image_size is {image_size!r}, expected an integer number of pixels")
     check_choice(bad_images, ("fail", "skip"), "treatment of bad images")
     check_between(test_fraction, "test_fraction", 0, 1, open_low=True, open_high=True)
     options = Options(image_size, bad_images, test_fraction, label_column, progress)
@@ -217,24 +217,24 @@ def load(
 
 def _check_no_column(label_column: str | None, what: str) -> None:
     if label_column is not None:
-        raise InputError(f"{what} has no columns to name one of; leave out --label-column (label_column=)")
+        raise InputError(f"{what} has no named columns; leave out --label-column (label_column=)")
 
 
 def download(name: str, root: str | Path | None = None, progress: Progress | None = None) -> Path:
-    """Download a named data set, unless it is there already.
+    """Download a named data set, unless it is already present.
 
     Args:
-        name: a name of `DATA`.
-        root: the folder for it; by default the folder that NOISYLABELS_DATA names, and else `downloads` in
-            the cache. `load` looks there too.
-        progress: called with ("downloading NAME", bytes there, bytes in all or 0 if unknown).
+        name: a name in `DATA`.
+        root: the folder to download to; by default the one that NOISYLABELS_DATA names, or else `downloads`
+            in the cache. `load` searches the same folders.
+        progress: called with ("downloading NAME", bytes received, bytes in total or 0 if unknown).
 
     Returns:
-        Where it lies.
+        The path of the data set.
 
     Raises:
-        InputError: an unknown name, a set that is not downloaded, no network, a server that gives another
-            file; the message says what to fetch by hand and where to put it.
+        InputError: the name is unknown, the set cannot be downloaded, the network fails, or a server sends
+            another file; the message says what to download manually and where to save it.
     """
     row = DATA[name]
     if row.published is None:
@@ -243,15 +243,15 @@ def download(name: str, root: str | Path | None = None, progress: Progress | Non
 
 
 def default_augment(source: str | Path | object, examples: Examples) -> str:
-    """Return the augmentation that training uses unless the user says otherwise.
+    """Return the default augmentation of a data set.
 
     Args:
-        source: what `load` was given.
-        examples: what it returned.
+        source: the argument of `load`.
+        examples: the set that `load` returned.
 
     Returns:
-        A named set's own default; else "crop:4+flip" for color images and "none" for gray ones,
-        because what is gray is often writing, which a mirror makes wrong, and for rows of numbers.
+        The default of a named set; otherwise "crop:4+flip" for color images and "none" for rows of
+        numbers and for gray images, which are often writing that mirroring would distort.
     """
     if isinstance(source, str) and source in DATA:
         return DATA[source].augment

@@ -21,7 +21,7 @@ CLASS_NAMES = (
     "airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck",
 )  # fmt: skip
 
-# The order of the names in CIFAR-100's file "meta", which is that of the labels: the alphabet's.
+# The order of the labels, as in CIFAR-100's file "meta": alphabetical.
 FINE_NAMES = (
     "apple", "aquarium_fish", "baby", "bear", "beaver", "bed", "bee", "beetle", "bicycle", "bottle",
     "bowl", "boy", "bridge", "bus", "butterfly", "camel", "can", "castle", "caterpillar", "cattle",
@@ -43,8 +43,8 @@ COARSE_NAMES = (
     "vehicles_1", "vehicles_2",
 )  # fmt: skip
 
-# The archives' are on their authors' page, those of the files are in torchvision. Human labels for these
-# images and every published figure assume exactly these files, in this order.
+# From the authors' page for the archives and from torchvision for the files. Human annotations of these
+# images and all published results assume exactly these files, in this order.
 MD5 = {
     "cifar-10-python.tar.gz": "c58f30108f718f92721af3b95e74349a",
     "data_batch_1": "c99cafc152244af753f735de768cd75f",
@@ -62,15 +62,15 @@ SIZE = {"cifar-10-python.tar.gz": 170_498_071, "cifar-100-python.tar.gz": 169_00
 
 @dataclass(frozen=True)
 class Release:
-    """What one of the published sets is made of.
+    """The files of one of the published sets.
 
     Args:
-        name: what a user calls it.
+        name: the name that users write.
         archive: the archive's name.
         folder: the folder within it.
         train_files: the training files, in the order in which examples are counted.
         test_file: the test file.
-        known_by: files that a folder of another name is recognized by.
+        known_by: files that identify a folder with another name.
         labels: the key of the labels in a file.
         class_names: the classes' names, in the order of the labels.
     """
@@ -86,29 +86,29 @@ class Release:
 
     @property
     def url(self) -> str:
-        """Where its authors publish it."""
+        """The address at which the authors publish the archive."""
         return f"https://www.cs.toronto.edu/~kriz/{self.archive}"
 
     @property
     def layout(self) -> str:
-        """What a path is known by, in words."""
+        """The files and folders that identify the set, in words."""
         return f"{self.archive}, {self.folder}/ or {', '.join(self.known_by)}"
 
     @property
     def files(self) -> tuple[File, ...]:
-        """What a download consists of."""
-        # In 2026 the first leads to the second.
+        """The files of a download."""
+        # In 2026 the first address redirects to the second.
         urls = (self.url, f"https://cave.cs.toronto.edu/kriz/{self.archive}")
         return (File(self.archive, urls, f"md5:{MD5[self.archive]}", SIZE[self.archive]),)
 
     def find(self, path: Path) -> Path | None:
-        """Return the official folder or archive that `path` is or holds, whole or damaged, or None."""
+        """Return the official folder or archive that `path` is or holds, complete or damaged, or None."""
         if path.is_file():
             return path if path.name == self.archive else None
         known = path.name == self.folder or all((path / name).is_file() for name in self.known_by)
         places = [path / self.folder, *([path] if known else []), path / self.archive]
         there = [place for place in places if place.exists()]
-        # a folder that lacks a file gives way to an archive, but is named if there is nothing better
+        # an archive is preferred to an incomplete folder, which is returned only if nothing else exists
         return next((place for place in there if self._is_whole(place)), there[0] if there else None)
 
     def _is_whole(self, place: Path) -> bool:
@@ -118,12 +118,12 @@ class Release:
     def plan(self, path: Path, options: Options) -> Plan:
         """Plan to read the official folder or archive at `path`.
 
-        The labels stand for `class_names`; the ids "train:0", "train:1", ... count through the training
-        files in their order, which is the order that lists of human labels refer to.
+        Labels are positions in `class_names`; the ids "train:0", "train:1", ... count through the training
+        files in their order, to which published human annotations refer.
 
         Raises:
-            InputError: later, when it is read: a file is missing, is not the published one, or holds
-                something else.
+            InputError: later, on reading: a file is missing, is not the published one, or has other
+                content.
         """
         inside = {name: path / name for name in (*self.train_files, self.test_file)}
         return Plan(
@@ -167,7 +167,7 @@ class Release:
         return contents
 
     def _from_archive(self, path: Path) -> dict[str, bytes]:
-        """Read the members' bytes; nothing is unpacked, so no name in the archive can reach the disk."""
+        """Return the contents of the archive's files; nothing is unpacked to disk."""
         try:
             self._check(str(path), file_digest(path, "md5"), MD5[self.archive], path.stat().st_size)
             contents = {}
@@ -187,16 +187,14 @@ class Release:
             )
 
     def _batch(self, content: bytes, what: str) -> tuple[np.ndarray, np.ndarray]:
-        """Return images (n, 3, 32, 32) and labels (n,) of one file."""
+        """Return the images (n, 3, 32, 32) and labels (n,) of one file."""
         table = read_table(content, what)
         key = self.labels.encode()
         if not {b"data", key} <= table.keys():
-            raise InputError(f"{what} holds no data and {self.labels}; get {self.url} again")
+            raise InputError(f"{what} lacks data or {self.labels}; get {self.url} again")
         data, classes, K = table[b"data"], table[key], len(self.class_names)
         if not (isinstance(classes, list) and all(type(k) is int and 0 <= k < K for k in classes)):
-            raise InputError(
-                f"{what} has labels that are not whole numbers 0 to {K - 1}; get {self.url} again"
-            )
+            raise InputError(f"{what} has labels that are not integers 0 to {K - 1}; get {self.url} again")
         shape = (len(classes), 3 * 32 * 32)
         if not (isinstance(data, np.ndarray) and data.dtype == np.uint8 and data.shape == shape):
             raise InputError(
@@ -215,7 +213,7 @@ CIFAR10 = Release(
     labels="labels",
     class_names=CLASS_NAMES,
 )
-# The third published file, meta, holds the names that stand above and is not needed to read the images.
+# The third published file, meta, holds the class names above and is not needed to read the images.
 CIFAR100 = Release(
     name="cifar100",
     archive="cifar-100-python.tar.gz",

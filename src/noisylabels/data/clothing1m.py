@@ -1,4 +1,4 @@
-"""Clothing1M in the folders and lists of its authors: a million noisy labels, some thousand clean ones."""
+"""Clothing1M in its authors' folders and lists: a million noisy labels and some thousand clean ones."""
 
 from __future__ import annotations
 
@@ -17,38 +17,38 @@ TRAIN_LABELS = "noisy_label_kv.txt"
 TEST_LIST = "clean_test_key_list.txt"
 TEST_LABELS = "clean_label_kv.txt"
 CLASS_LIST = "category_names_eng.txt"
-CLEAN_LISTS = ("clean_train_key_list.txt", "clean_val_key_list.txt")  # not used, but counted
+CLEAN_LISTS = ("clean_train_key_list.txt", "clean_val_key_list.txt")  # counted, not used
 LAYOUT = f"{TRAIN_LIST}, {TRAIN_LABELS}, {TEST_LIST}, {TEST_LABELS}, {CLASS_LIST} and images/"
 
 
 def find(path: Path) -> Path | None:
-    """Return `path` if it, or its folder annotations/, holds the list of the noisy training images."""
+    """Return `path` if it, or annotations/ in it, holds the list of noisy training images, else None."""
     return path if any((folder / TRAIN_LIST).is_file() for folder in (path, path / "annotations")) else None
 
 
 def plan(path: Path, options: Options) -> Plan:
     """Plan to read Clothing1M: the noisy labels for training, the clean test part for testing.
 
-    The key lists name the images of a part, one a line ("images/7/12/x.jpg"); the two files of labels have
+    The key lists name the images of a part, one per line ("images/7/12/x.jpg"); the two label files have
     lines "images/7/12/x.jpg 3" for all images with a noisy or a clean label. Line k of category_names_eng.txt
-    is the name of class k. The lists may lie in annotations/, and the images outside of images/, as
-    "7/12/x.jpg", which is how the archives unpack. The clean training and validation parts are left aside, as
-    studies of label noise do; a note says how many clean labels there are.
+    is the name of class k. The lists may be in annotations/, and the images outside of images/, as
+    "7/12/x.jpg", which is how the archives unpack. The clean training and validation parts are not used, as
+    in studies of label noise; a note counts their labels.
 
     Args:
         path: the folder with the lists and images.
         options: see `Options`.
 
     Returns:
-        The plan; its notes count what is missing and what has clean labels.
+        The plan; its notes count missing images and unused clean labels.
 
     Raises:
-        InputError: a list is missing or damaged, an image has no label, or images are missing and not to be
+        InputError: a list is missing or damaged, an image has no label, or images are missing and may not be
             left out.
 
     Source: T. Xiao et al., "Learning from Massive Noisy Labeled Data for Image Classification", CVPR 2015,
-    and the README of the set; read as DivideMix's dataloader_clothing1M.py (J. Li et al. 2020) does, which
-    draws a balanced part for each epoch where this takes all.
+    and the README of the set; read as in DivideMix's dataloader_clothing1M.py (J. Li et al. 2020), which
+    draws a balanced part per epoch where this reader uses all images.
     """
     lists = path if (path / TRAIN_LIST).is_file() else path / "annotations"
     prefix = "" if (path / "images").is_dir() else "images/"
@@ -56,7 +56,7 @@ def plan(path: Path, options: Options) -> Plan:
     images, labels = _part(lists / TRAIN_LIST, lists / TRAIN_LABELS, len(names))
     tests, test_labels = _part(lists / TEST_LIST, lists / TEST_LABELS, len(names))
     notes = [
-        f"clean labels that are not used: {sum(1 for _ in numbered_lines(lists / name)):,} ({name})"
+        f"unused clean labels: {sum(1 for _ in numbered_lines(lists / name)):,} ({name})"
         for name in CLEAN_LISTS
         if (lists / name).is_file()
     ]

@@ -1,4 +1,4 @@
-"""Corrected labels: a file of ids and labels that goes over the labels of a set."""
+"""Corrected labels: a file of ids and labels that replace the labels of a set."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ from noisylabels.core.tables import TABLES, Table, need_column, read_table, text
 from noisylabels.data.features import Examples, subset_of, with_labels
 
 LEFT_OUT = -1
-"""The class of an example whose label is empty: it is left out."""
+"""The class number of an example to leave out, whose label is empty in the file."""
 
-_NUMBER = re.compile(r"(\d+)(\.0*)?", re.ASCII)  # a column of numbers with a gap in it is written "3.0"
-_COMPARED = 100_000  # ids that an unknown one is compared with, to name the nearest
+_NUMBER = re.compile(r"(\d+)(\.0*)?", re.ASCII)  # integers with a missing cell are written as "3.0"
+_COMPARED = 100_000  # the most ids with which an unknown one is compared to suggest the nearest
 
 
 @dataclass(frozen=True)
 class Corrections:
-    """Labels by id, as a file has them.
+    """The corrected labels of a file, by id.
 
     Args:
         labels: id -> class number, or `LEFT_OUT`.
         rows: id -> row of the table, from 0.
         table: the file.
-        notes: which columns were ignored where several would do.
+        notes: lines on columns that were ignored because several matched.
     """
 
     labels: Mapping[str, int]
@@ -41,7 +41,7 @@ class Corrections:
     notes: tuple[str, ...] = ()
 
     def where(self, name: str) -> str:
-        """Return the file and the line of an id."""
+        """Return the file and the line of an id: "fixed.csv, line 3"."""
         return self.table.where(self.rows[name])
 
     def row(self, name: str) -> str:
@@ -54,26 +54,26 @@ def read_corrections(path: str | Path, class_names: Sequence[str]) -> Correction
 
     Args:
         path: `.csv`, `.tsv` (the first line names the columns) or `.parquet`, with a column of the role id
-            and one of the role label, see `core.tables.ROLES`. A label is the name of a class; empty, the
-            example is to be left out.
+            and one of the role label, see `core.tables.ROLES`. A label is the name of a class; an example
+            with an empty label is left out.
         class_names: the K names.
 
     Returns:
         The labels.
 
     Raises:
-        InputError: no such file, no such column, no row, an unknown class, an id with two labels; the message
-            names the line.
+        InputError: the file or a column does not exist, there are no rows, a class is unknown, or an id has
+            two labels; the message names the line.
     """
     path = Path(path).expanduser()
     check_file(path)
     if path.suffix.lower() not in TABLES:
         raise InputError(
-            f"{path} is no file of labels: expected .csv, .tsv or .parquet with columns such as id,label"
+            f"{path} is not a file of labels: expected .csv, .tsv or .parquet with columns such as id,label"
         )
     table, notes = read_table(path), list[str]()
     key, column = (need_column(table.names, role, path, notes) for role in ("id", "label"))
-    number = {name.strip(): k for k, name in enumerate(class_names)}  # as cells of text are read
+    number = {name.strip(): k for k, name in enumerate(class_names)}  # cells of text are stripped when read
     number |= {name: k for k, name in enumerate(class_names)}
     labels: dict[str, int] = {}
     rows: dict[str, int] = {}
@@ -87,7 +87,7 @@ def read_corrections(path: str | Path, class_names: Sequence[str]) -> Correction
             raise InputError(f"{table.where(row)}: unknown class {word!r}{did_you_mean(word, number)}")
         if labels.get(name, label) != label:
             raise InputError(
-                f"{table.where(row)}: {name!r} has another label in {found.row(name)}; leave one of them"
+                f"{table.where(row)}: {name!r} has another label in {found.row(name)}; keep one of them"
             )
         labels[name] = label
         rows.setdefault(name, row)
@@ -97,18 +97,18 @@ def read_corrections(path: str | Path, class_names: Sequence[str]) -> Correction
 
 
 def settled(found: Corrections, ids: Iterable[str], folder: str | Path | None = None) -> dict[str, int]:
-    """Return the labels by the ids of a set, in which paths may be written in more than one way.
+    """Return the labels by the ids of a set; the file may write paths in other ways.
 
     Args:
-        found: the labels by what the file calls the examples.
+        found: the labels by the names in the file.
         ids: all ids of the data, training and test part.
-        folder: where the data lies; a path may be absolute below it, or begin with "./".
+        folder: the folder of the data; a path may be absolute below it, or begin with "./".
 
     Raises:
-        InputError: an id that the data does not have, or an example with two labels.
+        InputError: the data does not have an id, or an example has two labels.
     """
     known = set(ids)
-    bare = {name.strip(): name for name in known if name != name.strip()}  # cells of text are read so
+    bare = {name.strip(): name for name in known if name != name.strip()}  # cells of text are stripped
     labels: dict[str, int] = {}
     named: dict[str, str] = {}
     unknown: list[str] = []
@@ -119,7 +119,7 @@ def settled(found: Corrections, ids: Iterable[str], folder: str | Path | None = 
         elif labels.get(own, label) != label:
             raise InputError(
                 f"{found.where(name)}: {name!r} has another label in {found.row(named[own])}, as "
-                f"{named[own]!r}; leave one of them"
+                f"{named[own]!r}; keep one of them"
             )
         else:
             labels[own] = label
@@ -135,18 +135,18 @@ def settled(found: Corrections, ids: Iterable[str], folder: str | Path | None = 
 
 
 def corrected(examples: Examples, labels: Mapping[str, int]) -> Examples:
-    """Return a set with other labels, and without the examples that are to be left out.
+    """Return a set with corrected labels and without the examples to leave out.
 
     Args:
         examples: an `ImageSet` or a `FeatureSet`.
-        labels: id -> class number, or `LEFT_OUT`; what it does not name stays as it is, what the set does not
-            have is passed over.
+        labels: id -> class number, or `LEFT_OUT`; other examples stay unchanged, and ids that the set does
+            not have are ignored.
 
     Returns:
         The set, in the same order; itself if nothing changes.
 
     Raises:
-        InputError: a label out of range, or nothing would be left.
+        InputError: a label is out of range, or no example would be left.
 
     >>> import torch
     >>> from noisylabels.data.images import image_set
@@ -171,18 +171,18 @@ def corrected(examples: Examples, labels: Mapping[str, int]) -> Examples:
 
 
 def _class(word: str, number: Mapping[str, int]) -> int | None:
-    """Return the class that a cell names, or None."""
+    """Return the number of the class that a cell names, or None."""
     if word in number:
         return number[word]
     if word.lower() in ("", "nan"):
         return LEFT_OUT
-    if match := _NUMBER.fullmatch(word):  # where the classes are called by numbers
+    if match := _NUMBER.fullmatch(word):  # classes may be named by numbers
         return number.get(match[1].lstrip("0") or "0")
     return None
 
 
 def _below(name: str, folder: str | Path | None) -> str:
-    """Return a path as the ids have it: relative to the folder of the data, with slashes."""
+    """Return a path in the form of the ids: relative to the folder of the data, with slashes."""
     plain = os.path.normpath(name)
     if folder is not None and os.path.isabs(plain):
         base = os.path.abspath(folder)
@@ -194,7 +194,7 @@ def _below(name: str, folder: str | Path | None) -> str:
 
 
 def _nearest(name: str, known: set[str]) -> str:
-    """Return a hint at the nearest id, or an example of what ids look like."""
+    """Return a hint with the nearest id, or with an example of an id."""
     tail = name.rsplit("/", 1)[-1]
     same = sorted(other for other in known if other.rsplit("/", 1)[-1] == tail)
     near = same[:1] or (difflib.get_close_matches(name, known, n=1) if len(known) <= _COMPARED else [])

@@ -1,7 +1,7 @@
-"""Data sets that are Python objects: those of Hugging Face's `datasets` and any map-style one of PyTorch.
+"""Data sets that are Python objects: from Hugging Face's `datasets`, or any map-style PyTorch data set.
 
-Neither library's classes are imported: an object is known by what it has. Nothing is cached, for an object
-has no files whose contents could be known again.
+`datasets` is not imported: objects are recognized by their attributes. Nothing is cached, because an object
+has no files that would identify its content.
 """
 
 from __future__ import annotations
@@ -27,30 +27,31 @@ if TYPE_CHECKING:
     from PIL import Image
 
 _PIECE = 256  # images held at a time
-_DAMAGE = (OSError, SyntaxError)  # of Pillow for damaged images; anything else is a fault of the object
+_DAMAGE = (OSError, SyntaxError)  # from Pillow for damaged images; anything else is a bug in the object
 
 
 def load_object(source: object, options: Options) -> tuple[ImageSet, ImageSet]:
-    """Read a data set from an object; each image is asked for twice, the first time for its size.
+    """Read a data set from an object; each image is requested twice, first for its size.
 
     Args:
         source: one of
             - a `datasets.Dataset`: the image and label columns are chosen as in Parquet files, and the
               ClassLabel has the names of the classes;
-            - a `datasets.DatasetDict`: the parts train, and test or else validation;
+            - a `datasets.DatasetDict` with the parts train, and test or else validation;
             - a map-style PyTorch data set: `source[i]` gives (image, label) for i from 0 to
               `len(source) - 1`, with a PIL image, a uint8 tensor (H, W) or (C, H, W), or a uint8 array
-              (H, W) or (H, W, C); `classes` or `class_to_idx` has the names, also behind a
-              `torch.utils.data.Subset`;
+              (H, W) or (H, W, C); `classes` or `class_to_idx`, also of the data set within a
+              `torch.utils.data.Subset`, has the names;
             - a pair (train, test) of the above.
-            From one part alone, some is held out for testing.
+            Without a test part, some examples are held out for testing.
         options: see `Options`.
 
     Returns:
         Training and test set, with ids such as "train:0".
 
     Raises:
-        InputError: it is none of these, streams without a length, gives floats, or a label has no class.
+        InputError: the object is none of these, has no length (streaming), gives floats, or a label has no
+            class.
 
     >>> gray = [torch.full((4, 4), i, dtype=torch.uint8) for i in range(10)]
     >>> train, test = load_object([(image, i % 2) for i, image in enumerate(gray)], Options())
@@ -72,7 +73,7 @@ def load_object(source: object, options: Options) -> tuple[ImageSet, ImageSet]:
 
 
 def _named_parts(source: Any, notes: list[str]) -> list[tuple[str, Any]]:
-    """Return the part for training and, where there is one, that for testing."""
+    """Return the training part and, if there is one, the test part."""
     if isinstance(source, Mapping):
         if TRAIN_SPLIT not in source:
             listed = ", ".join(map(str, source)) or "none"
@@ -92,23 +93,23 @@ def _named_parts(source: Any, notes: list[str]) -> list[tuple[str, Any]]:
 
 @dataclass(frozen=True)
 class _Part:
-    """A part, seen the same way whichever library it is from."""
+    """A part with the same interface for either library."""
 
     name: str  # train, test, ...
     title: str  # of the whole set
     data: Any
-    columns: tuple[str, str] | None  # image and label, where a row is a mapping
-    class_names: tuple[str, ...]  # empty when the object does not say
+    columns: tuple[str, str] | None  # image and label, if a row is a mapping
+    class_names: tuple[str, ...]  # empty if the object has none
 
     @classmethod
     def of(cls, name: str, data: Any, notes: list[str]) -> _Part:
         kind = type(data)
         if not (hasattr(kind, "__len__") and hasattr(kind, "__getitem__")) or isinstance(data, (str, bytes)):
             streams = hasattr(kind, "__iter__") and not isinstance(data, (str, bytes))
-            hint = "; one that streams has to be loaded whole, without streaming=True" if streams else ""
+            hint = "; load a streaming data set completely, without streaming=True" if streams else ""
             raise InputError(
-                f"the {name} part is a {kind.__name__}, expected a data set with a length, "
-                f"whose examples can be asked for by number{hint}"
+                f"the {name} part is a {kind.__name__}, expected a data set with a length and "
+                f"examples that can be indexed{hint}"
             )
         if len(data) == 0:
             raise InputError(f"the {name} part, a {kind.__name__}, is empty")
@@ -140,8 +141,8 @@ class _Part:
             image, label = got[0], got[1]
         else:
             raise InputError(
-                f"{self.name}:{row} is a {type(got).__name__}, expected (image, label); arrays of images and "
-                "labels become a set by noisylabels.image_set"
+                f"{self.name}:{row} is a {type(got).__name__}, expected (image, label); for arrays of images "
+                "and labels use noisylabels.image_set"
             )
         return _picture(image, f"{self.name}:{row}"), label
 
@@ -158,7 +159,7 @@ def _class_names(data: Any) -> tuple[str, ...]:
 
 
 def _picture(value: Any, where: str) -> Image.Image:
-    """Return an image of any kind as one of Pillow's, decoded."""
+    """Return an image of any supported type as a decoded Pillow image."""
     from PIL import Image
 
     if isinstance(value, Image.Image):
@@ -170,8 +171,8 @@ def _picture(value: Any, where: str) -> Image.Image:
         )
     if value.dtype not in (torch.uint8, np.uint8):
         raise InputError(
-            f"{where}: the image is {str(value.dtype).removeprefix('torch.')}, expected uint8 0 to 255; take "
-            "what makes it float (ToTensor, Normalize) out of the transform; training scales and normalizes"
+            f"{where}: the image is {str(value.dtype).removeprefix('torch.')}, expected uint8 0 to 255; "
+            "remove ToTensor, Normalize and the like from the transform: training scales and normalizes"
         )
     is_tensor = isinstance(value, torch.Tensor)
     pixels: np.ndarray = value.cpu().numpy() if isinstance(value, torch.Tensor) else value
@@ -195,9 +196,9 @@ def _number(label: Any, where: str, columns: tuple[str, str] | None) -> int:
     hint = ""
     if isinstance(label, str):
         hint = (
-            f"; dataset.class_encode_column({columns[1]!r}) makes class numbers of names"
+            f"; dataset.class_encode_column({columns[1]!r}) turns names into class numbers"
             if columns
-            else "; let the data set give numbers and have the names in its attribute classes"
+            else "; return class numbers, and store the names in the data set's attribute classes"
         )
     raise InputError(
         f"{where}: the label is {str(label)[:60]!r} ({type(label).__name__}), expected a class number{hint}"
@@ -260,14 +261,14 @@ def _pixels(part: _Part, row: int, channels: int, size: tuple[int, int]) -> np.n
     image = part.item(row)[0]
     try:
         return pixels_of(image, channels, size)
-    except ValueError as error:  # of pixels that are not 8 or 16 bits
+    except ValueError as error:  # pixels that are not 8 or 16 bits
         raise InputError(
             f"{part.name}:{row}: the image is in the mode {image.mode}: {error}; convert it to L or RGB"
         ) from None
 
 
 def _judge(bad: list[str], total: int, options: Options) -> list[str]:
-    """Return a note on images that cannot be read, or raise if they may not be left out."""
+    """Return a note on unreadable images, or raise an `InputError` if they may not be left out."""
     if not bad:
         return []
     more = f" and {len(bad) - NAMED} more" if len(bad) > NAMED else ""

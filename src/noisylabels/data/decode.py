@@ -1,4 +1,4 @@
-"""Decoding many images: in parallel, in order, with a list of those that cannot be read."""
+"""Decoding of many images by threads, in order, with a record of those that cannot be read."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from noisylabels.data.image_decoding import Encoded, Header, failure_reason, rea
 Progress = Callable[[str, int, int], None]  # (what, done, total)
 Result = TypeVar("Result")
 
-DEFAULT_SIZE = 64  # the side to which images of several sizes are brought when the user names none
-MAX_UNASKED_BYTES = 2 << 30  # photographs straight from a camera are not kept at full size unasked
-NAMED = 3  # how many bad images a message names
+DEFAULT_SIZE = 64  # images of several sizes are resized to this side if the user names none
+MAX_UNASKED_BYTES = 2 << 30  # a larger set, such as camera photographs, needs an explicit image size
+NAMED = 3  # the number of bad images that a message names
 
-_BLOCK = 32  # images a task: a task a small image would spend its time on queueing
+_BLOCK = 32  # images per task: with one small image per task, queueing would take most of the time
 
 
 @dataclass
@@ -32,7 +32,7 @@ class Decoding:
     """The images of a set, decoded in order and given piece by piece.
 
     Args:
-        images: the encoded images; walked through once for each pass.
+        images: the encoded images; iterated over once per pass.
         ids: their names.
         shape: channels, height and width of every result.
         bad_images: "fail" or "skip".
@@ -48,13 +48,13 @@ class Decoding:
     bad: dict[int, str] = field(default_factory=dict)
 
     def pieces(self) -> Iterator[np.ndarray]:
-        """Decode everything, in order; call it once.
+        """Decode all images in order; call it once.
 
         Returns:
             An iterator over uint8 arrays (n, C, H, W). Bad images are left out.
 
         Raises:
-            InputError: at the end, when there are bad images and they are not to be skipped, or no other.
+            InputError: at the end, if images are bad and may not be skipped, or if all are.
         """
         channels, height, width = self.shape
 
@@ -75,12 +75,12 @@ class Decoding:
         judge(self.bad, self.ids, self.bad_images)
 
     def note(self) -> str:
-        """Name the images that were left out; empty when there are none."""
+        """Return a note that names the images left out, or "" if there are none."""
         return left_out(self.bad, self.ids) if self.bad else ""
 
 
 def judge(bad: Mapping[int, str], ids: Sequence[str], bad_images: str) -> None:
-    """Raise an `InputError` if images cannot be read and are not to be skipped, or if there is no other."""
+    """Raise an `InputError` if images cannot be read and may not be skipped, or if none can be read."""
     if bad and len(bad) == len(ids):
         raise InputError(f"none of the {len(ids)} images can be read: {_named(bad, ids)}")
     if bad and bad_images == "fail":
@@ -91,7 +91,7 @@ def judge(bad: Mapping[int, str], ids: Sequence[str], bad_images: str) -> None:
 
 
 def left_out(bad: Mapping[int, str], ids: Sequence[str]) -> str:
-    """Name the images that are left out."""
+    """Return a note that names the images left out."""
     return f"left out {len(bad)} of {len(ids)} images that cannot be read: {_named(bad, ids)}"
 
 
@@ -110,15 +110,15 @@ def survey(
 
     Args:
         images: the encoded images.
-        image_size: side of the square that the user wants, or None to keep a common size.
+        image_size: side of the square images, or None to keep a common size.
         progress: called with ("reading sizes", done, total).
 
     Returns:
-        Channels, height and width (1 channel when every readable image is gray), and a note on resizing
+        Channels, height and width (1 channel if every readable image is gray), and a note on resizing
         or "".
 
     Raises:
-        InputError: images of one size would take too much room at that size, and no size was asked for.
+        InputError: images of one size would take too much memory at that size, and `image_size` is None.
     """
     sizes: set[tuple[int, int]] = set()
     gray = True
@@ -135,7 +135,7 @@ def choose_shape(
     """Choose the shape of a set of n images from their widths and heights; see `survey`."""
     channels = 1 if gray else 3
     if image_size is None and len(sizes) <= 1:
-        width, height = next(iter(sizes), (1, 1))  # no size at all: nothing is readable, decoding will say so
+        width, height = next(iter(sizes), (1, 1))  # no sizes: no image is readable, as decoding reports
         room = n * channels * height * width
         if room > MAX_UNASKED_BYTES and width * height > DEFAULT_SIZE**2:
             raise InputError(
@@ -164,21 +164,21 @@ def read_images(
     progress: Progress | None = None,
     notes: list[str] | None = None,
 ) -> tuple[torch.Tensor, list[str]]:
-    """Read image files in the shape that a model takes.
+    """Read image files in the shape that a model expects.
 
     Args:
-        paths: image files, and folders whose images, at any depth, are wanted; or one of either.
+        paths: image files, and folders of images at any depth; or one of either.
         channels: 1 for gray, 3 for RGB.
         image_size: height and width; images are resized to cover it and cropped to the center.
-        bad_images: "fail", or "skip" to leave out what cannot be read.
+        bad_images: "fail", or "skip" to leave out unreadable images.
         progress: called with ("decoding", done, total).
-        notes: gets a line that names and counts the images that were left out, if there are any.
+        notes: receives a line that names and counts the images left out, if any.
 
     Returns:
         uint8 (N, channels, H, W), and the paths of the N images that were read.
 
     Raises:
-        InputError: there is no such file or folder, no image, or an image that cannot be read.
+        InputError: a file or folder does not exist, there are no images, or an image cannot be read.
     """
     check_choice(bad_images, ("fail", "skip"), "treatment of bad images")
     given = [Path(path).expanduser() for path in ([paths] if isinstance(paths, (str, Path)) else paths)]
@@ -187,7 +187,7 @@ def read_images(
     files = [file for path in given for file in (images_below(path) if path.is_dir() else [path])]
     if not files:
         places = ", ".join(str(path) for path in given[:NAMED]) or "an empty list"
-        raise InputError(f"no image found in {places}; known are {', '.join(sorted(SUFFIXES))}")
+        raise InputError(f"no images found in {places}; expected files in {', '.join(sorted(SUFFIXES))}")
     ids = [str(file) for file in files]
     decoding = Decoding(files, ids, (channels, *image_size), bad_images, progress)
     images = np.concatenate(list(decoding.pieces()))
@@ -208,14 +208,14 @@ def _in_parallel(
     what: str,
     progress: Progress | None,
 ) -> Iterator[list[Result | str]]:
-    """Give the results of `work` in order, some hundred at a time; a failure is given as its reason."""
+    """Yield the results of `work` in order, some hundred at a time; a failure yields its reason as text."""
 
     def run(block: list[Encoded]) -> list[Result | str]:
         results: list[Result | str] = []
         for encoded in block:
             try:
                 results.append(work(encoded))
-            except Exception as error:  # decoders raise anything for a damaged file
+            except Exception as error:  # decoders can raise anything for a damaged file
                 results.append(failure_reason(error, encoded))
         return results
 

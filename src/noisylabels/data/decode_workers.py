@@ -1,10 +1,10 @@
-"""Processes that decode image files: both ends of the line between them and the one that started them.
+"""Worker processes that decode image files: the worker itself, and its handle in the parent process.
 
-A program that is started anew, not a copy of this process: a copy would inherit the locks of torch's
-threads, and what `multiprocessing` starts runs the user's script a second time. It imports neither torch nor
-the rest of the library. It gets a line of JSON for each chunk, writes the pixels into the file that all share
-and what it found into a file of its own, and answers with a line. When whoever started it is gone, however it
-went, there is nothing more to read, and it ends.
+A worker is a new program, not a fork of this process: a fork would inherit the locks of torch's threads, and
+`multiprocessing` would run the user's script a second time. It imports neither torch nor the rest of the
+library. It receives one line of JSON per chunk, writes the pixels into the file that all workers share and
+the record into a file per chunk, and answers with one line. When the parent ends, for whatever reason, the
+worker's input ends and so does the worker.
 """
 
 from __future__ import annotations
@@ -28,39 +28,39 @@ from noisylabels.data.image_decoding import failure_reason, read_both
 
 UNREADABLE = b"\0" * 32  # in place of the digest of a file that cannot be read
 FACTS = np.dtype([("size", "<i8"), ("time", "<i8"), ("digest", "u1", 32)])
-"""Of a file: its size and time of change, in nanoseconds, and the sha256 of its content."""
+"""The facts about a file: size, modification time in nanoseconds, and sha256 of its content."""
 
 
 class Chunk(NamedTuple):
-    """What is known of a finished chunk of images."""
+    """The record of a finished chunk of images."""
 
     files: np.ndarray  # FACTS, (n,)
     sizes: list[list[int]]  # the widths and heights that occur
-    gray: bool  # all that can be read are gray
+    gray: bool  # whether all readable images are gray
     bad: dict[int, str]  # reason by position in the chunk, for those that cannot be read
     names_digest: str
-    pixels_sum: int  # their CRC-32: pages that were never written are to be noticed, no ill will
+    pixels_sum: int  # their CRC-32, against pages that were never written, not against tampering
 
 
 class Task(NamedTuple):
-    """What all chunks of a set have in common."""
+    """The parameters shared by all chunks of a set."""
 
     base: str  # the folder that the names are relative to
     target: str  # the file of all pixels
-    offset: int  # where in it the first image begins
+    offset: int  # where the first image begins in it
     shape: tuple[int, int, int]
-    records: str  # the folder for what is found
+    records: str  # the folder of the chunks' records
 
 
 class Worker:
-    """A process that decodes chunks, one at a time.
+    """The parent's handle of a process that decodes chunks, one at a time.
 
     Args:
         task: see `Task`.
     """
 
     def __init__(self, task: Task) -> None:
-        # found as this process found it, whatever the working directory and PYTHONPATH are
+        # the same package as in this process, independent of the working directory and PYTHONPATH
         root = os.fspath(Path(__file__).resolve().parents[2])
         run = "from noisylabels.data.decode_workers import main; main()"
         code = f"import sys; sys.path.insert(0, {root!r}); {run}"
@@ -74,12 +74,12 @@ class Worker:
         self._send(task._asdict())
 
     def decode(self, start: int, names: Sequence[str]) -> None:
-        """Have the images `names`, which begin at position `start` of the set, decoded; wait until they are.
+        """Decode the images `names`, which begin at position `start` of the set, and wait for the result.
 
         Raises:
             OSError: their pixels cannot be written.
             Died: the process has ended.
-            RuntimeError: it failed, which is a fault of the program.
+            RuntimeError: the process failed because of a bug.
         """
         assert self._process.stdout is not None
         try:
@@ -92,7 +92,7 @@ class Worker:
         if "errno" in answer:
             raise OSError(answer["errno"], os.strerror(answer["errno"]))
         if "fault" in answer:
-            raise RuntimeError(f"a process that decodes images failed:\n{answer['fault']}")
+            raise RuntimeError(f"an image decoding process failed:\n{answer['fault']}")
 
     def end(self) -> None:
         """End the process at once."""
@@ -106,7 +106,7 @@ class Worker:
 
 
 class Died(RuntimeError):  # noqa: N818  a state of the process rather than of the program
-    """A process ended without an answer; `code` is its exit code, below 0 the signal that ended it."""
+    """A process ended without an answer; `code` is its exit code, or minus the signal that ended it."""
 
     def __init__(self, code: int) -> None:
         super().__init__(f"signal {-code}" if code < 0 else f"exit code {code}")
@@ -114,12 +114,12 @@ class Died(RuntimeError):  # noqa: N818  a state of the process rather than of t
 
 
 def main() -> None:
-    """Decode what the lines of standard input ask for, until there are no more."""
+    """Decode the chunks that the lines of standard input name, until the input ends."""
     import signal
 
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for whoever started it
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent
     answers = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # what a library prints is no answer
+    os.dup2(2, 1)  # output of libraries must not mix with the answers
     warnings.simplefilter("ignore")
     task = Task(**json.loads(sys.stdin.buffer.readline()))
     target = os.open(task.target, os.O_WRONLY | getattr(os, "O_BINARY", 0))
@@ -155,7 +155,7 @@ def decode_chunk(task: Task, target: int, start: int, names: list[str]) -> None:
             if isinstance(found, Exception):
                 raise found
             pixels[place] = found
-        except Exception as error:  # decoders raise anything for a damaged file
+        except Exception as error:  # decoders can raise anything for a damaged file
             bad[place] = failure_reason(error, Path(task.base, name) if content is None else content)
         facts.append(stamp)
         digests.append(digest)
@@ -164,7 +164,7 @@ def decode_chunk(task: Task, target: int, start: int, names: list[str]) -> None:
     files["digest"] = np.frombuffer(b"".join(digests), dtype=np.uint8).reshape(-1, 32)
     view = pixels.reshape(-1).data
     written = 0
-    while written < len(view):  # a plain write: where a disk is full a memory map ends the process by SIGBUS
+    while written < len(view):  # not a memory map, which on a full disk ends the process by SIGBUS
         written += os.pwrite(target, view[written:], task.offset + start * pixels[0].nbytes + written)
     chunk = Chunk(
         files, [list(size) for size in sorted(sizes)], gray, bad, names_digest(names), zlib.crc32(view)
@@ -173,7 +173,7 @@ def decode_chunk(task: Task, target: int, start: int, names: list[str]) -> None:
 
 
 def read_file(path: str) -> tuple[bytes, tuple[int, int]]:
-    """Return a file's content, its size and its time of change in nanoseconds.
+    """Return a file's content, its size and its modification time in nanoseconds.
 
     Raises:
         OSError: it cannot be read.
@@ -184,12 +184,12 @@ def read_file(path: str) -> tuple[bytes, tuple[int, int]]:
 
 
 def names_digest(names: Sequence[str]) -> str:
-    """Return what tells a list of names from another."""
+    """Return a digest that identifies a list of names."""
     return hashlib.sha256("\0".join(names).encode("utf-8", "surrogateescape")).hexdigest()
 
 
 def write_chunk(path: Path, chunk: Chunk) -> None:
-    """Write what is known of a chunk, atomically; `read_chunk` notices any damage."""
+    """Write the record of a chunk, atomically; `read_chunk` detects damage."""
     rest = json.dumps(chunk._replace(files=np.empty(0))._asdict() | {"files": None}).encode()
     handle, name = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
     try:
@@ -202,14 +202,14 @@ def write_chunk(path: Path, chunk: Chunk) -> None:
 
 
 def read_chunk(path: Path) -> Chunk:
-    """Read what `write_chunk` wrote; the file is a ZIP archive with a checksum.
+    """Read the record that `write_chunk` wrote; the file is a ZIP archive with a checksum.
 
     Raises:
-        Exception: of many types, where it is missing or damaged.
+        Exception: of many types, if the file is missing or damaged.
     """
     with path.open("rb") as file, np.load(file) as stored:
         files, rest = stored["files"], json.loads(stored["rest"].tobytes())
     if files.dtype != FACTS:
-        raise ValueError(f"{path} is no record of a chunk")
+        raise ValueError(f"{path} is not the record of a chunk")
     rest |= {"files": files, "bad": {int(place): reason for place, reason in rest["bad"].items()}}
     return Chunk(**rest)

@@ -1,8 +1,8 @@
-"""Download of one file: resumed where it broke off, from the next mirror where one fails, checked at the end.
+"""Download of one file: resumed after a failure, tried from several mirrors, checked at the end.
 
-Nothing here knows of data sets. Bytes are gathered in `NAME.part` beside the file to be, which stays when the
-download is interrupted and is taken up by the next call, in this process or another. The name is given only
-to a file whose digest fits. Proxies are taken from the environment as `urllib` does.
+This module does not depend on data sets. Bytes are collected in `NAME.part` beside the final file; it is kept
+when the download is interrupted, and the next call, in this process or another, resumes from it. Only a file
+with the expected digest gets its final name. Proxies are read from the environment as in `urllib`.
 """
 
 from __future__ import annotations
@@ -24,20 +24,20 @@ from noisylabels import __version__
 from noisylabels.core.checks import InputError
 from noisylabels.core.files import exclusive_lock, file_digest, folder_for, read_json, write_json
 
-Progress = Callable[[str, int, int], None]  # (what, done, total), here in bytes; a total of 0 is unknown
+Progress = Callable[[str, int, int], None]  # (what, done, total) in bytes; a total of 0 is unknown
 
 CHUNK = 1 << 20
-LONGEST_PAUSE = 60.0  # seconds; whatever a server asks for
+LONGEST_PAUSE = 60.0  # seconds, even if a server asks for more
 
-_PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})  # HTTP codes of what may be better in a moment
+_PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})  # HTTP codes of temporary failures
 
 
 class _RefusedError(Exception):
-    """A server cannot be reached or will not give the file: asking it again would be no better."""
+    """A server cannot be reached or does not send the file, so that another try is pointless."""
 
 
 class _BrokenError(Exception):
-    """A transfer failed on its way; the next try may go on from there."""
+    """A transfer failed on the way; the next try may resume from there."""
 
     def __init__(self, reason: str, pause: float = 0.0) -> None:
         super().__init__(reason)
@@ -55,38 +55,39 @@ def fetch(
     attempts: int = 4,
     pause: float = 1.0,
 ) -> None:
-    """Bring the file with `digest` to `path`, unless it is there already.
+    """Download the file with `digest` to `path`, unless it is already there.
 
     Args:
-        urls: where it is to be had, tried in turn.
-        path: where it goes; its folder is made. What lies there with another digest is replaced, at the end.
-        digest: the algorithm of `hashlib` and its hexadecimal value, as in
+        urls: the addresses of the file, tried in order.
+        path: the target; its folder is created. A file there with another digest is replaced at the end.
+        digest: an algorithm of `hashlib` and its hexadecimal value, as in
             "md5:c58f30108f718f92721af3b95e74349a".
-        progress: called with ("downloading NAME", bytes there, bytes in all or 0 if unknown).
-        size: how many bytes the file has: a server that offers more is passed over, and one that sends more
+        progress: called with ("downloading NAME", bytes received, bytes in total or 0 if unknown).
+        size: the number of bytes of the file: a server that offers more is skipped, and one that sends more
             is cut off. None: any number.
-        timeout: seconds that a connection may stand still, above 0.
-        attempts: how often in succession one server may fail on the way without sending as much as `CHUNK`, 1
-            or more. One that cannot be reached or refuses is not asked again.
+        timeout: seconds for which a connection may stall, above 0.
+        attempts: the number of consecutive failures of one server, each with less than `CHUNK` received,
+            after which the next is tried, 1 or more. A server that cannot be reached or refuses is not asked
+            again.
         pause: seconds before the second attempt; doubled before each further one.
 
     Raises:
-        InputError: no server gave it, the folder cannot be written, or another process is at it; the
-            message says why, and what to fetch by hand and where to put it.
+        InputError: no server sent the file, the folder is not writable, or another process is downloading it;
+            the message says why, what to download manually and where to save it.
     """
     work = _Download(path, digest, progress, size, timeout, attempts, pause)
     try:
         with folder_for(path.parent), exclusive_lock(path.with_name(f".{path.name}.lock")):
             work.run(urls)
-    except OSError as error:  # of the disk; those of the network do not come up to here
-        kept = "; what has come is kept, and the same command goes on" if work.part.exists() else ""
+    except OSError as error:  # of the disk; network errors are handled below
+        kept = "; received bytes are kept, and the same command resumes" if work.part.exists() else ""
         raise InputError(
             f"{path.name} cannot be written to {path.parent} ({error.strerror or error}){kept}"
         ) from None
 
 
 class _Download:
-    """One file on its way."""
+    """The download of one file."""
 
     def __init__(
         self,
@@ -100,7 +101,7 @@ class _Download:
     ) -> None:
         self.path = path
         self.part = path.with_name(f"{path.name}.part")
-        self.state = path.with_name(f"{path.name}.part.json")  # from where the part is, and which version
+        self.state = path.with_name(f"{path.name}.part.json")  # the part's URL and version
         self.algorithm, _, self.expected = digest.partition(":")
         self.progress = progress
         self.size = size
@@ -116,20 +117,20 @@ class _Download:
             reason = self._from_server(url)
             if reason is None:
                 with self.part.open("rb") as file:
-                    os.fsync(file.fileno())  # the bytes are on the disk before the name is
+                    os.fsync(file.fileno())  # the bytes are on disk before the file gets its name
                 self.part.replace(self.path)
                 self.state.unlink(missing_ok=True)
                 return
             reasons.append(f"{urlsplit(url).netloc}: {reason}")
         there = self._size()
-        kept = f"try again, which goes on from the {there:,} bytes that came, or " if there else ""
+        kept = f"try again, which resumes after the {there:,} bytes received, or " if there else ""
         raise InputError(
             f"could not download {self.path.name} ({'; '.join(reasons)}); "
-            f"{kept}get {urls[0]} by hand and save it as {self.path}"
+            f"{kept}get {urls[0]} manually and save it as {self.path}"
         )
 
     def _from_server(self, url: str) -> str | None:
-        """Complete the part from one server; return None if its digest fits, else what went wrong."""
+        """Complete the part from one server; return None if its digest matches, else why it failed."""
         failures, best, again = 0, self._size(), True
         while True:
             try:
@@ -137,7 +138,7 @@ class _Download:
             except _RefusedError as error:
                 return str(error)
             except _BrokenError as error:
-                # a long file over a bad line may break often, as long as it grows
+                # a long file over a bad connection may fail often, as long as it grows
                 failures = 1 if self._size() >= best + CHUNK else failures + 1
                 best = max(best, self._size())
                 if failures >= self.attempts:
@@ -151,10 +152,10 @@ class _Download:
             self._drop()
             if not (resumed and again):
                 return reason
-            again = False  # the bad bytes may be those of before: once more, from the start
+            again = False  # the bad bytes may be earlier ones: try once more from the start
 
     def _transfer(self, url: str) -> bool:
-        """Ask for what is missing and write what comes; say whether it was added to bytes of before."""
+        """Request and write the missing bytes; return whether they were added to earlier bytes."""
         start = self._size()
         headers = {"User-Agent": f"noisylabels/{__version__}", "Accept-Encoding": "identity"}
         if start:
@@ -189,11 +190,11 @@ class _Download:
         return offset > 0
 
     def _extent(self, response: Any, start: int) -> tuple[int, int | None]:
-        """Return at which byte a response begins, and how many bytes the whole file has."""
+        """Return the byte at which a response begins, and the number of bytes of the whole file."""
         if response.headers.get_content_type() == "text/html":
-            # before anything is thrown away: hotels and firewalls answer so in any server's name
+            # before anything is deleted: captive portals and firewalls answer for any server
             raise _RefusedError("it answered with a web page instead of the file")
-        if response.status == 200:  # no range asked for, or none supported, or the file is another now
+        if response.status == 200:  # no range requested, none supported, or the file has changed
             length = response.headers.get("Content-Length", "")
             return 0, self._total(length if length.isdigit() else "*")
         found = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", response.headers.get("Content-Range", "").strip())
@@ -201,19 +202,19 @@ class _Download:
             raise _RefusedError(f"it answered with HTTP {response.status}, expected 200 or 206")
         if int(found[1]) != start or not start:
             self._drop()
-            raise _BrokenError(f"it sent bytes from {int(found[1]):,} on, asked for {start:,}")
+            raise _BrokenError(f"it sent bytes from {int(found[1]):,} on, expected {start:,}")
         return start, self._total(found[2])
 
-    def _total(self, said: str) -> int | None:
-        """Return how many bytes the whole file has, as the server says, or "*", or as is known."""
-        if said == "*":
+    def _total(self, stated: str) -> int | None:
+        """Return the number of bytes of the whole file: as the server states, or for "*" as known."""
+        if stated == "*":
             return self.size
-        if self.size is not None and int(said) > self.size:
-            raise _RefusedError(f"it offers a file of {int(said):,} bytes, expected {self.size:,}")
-        return int(said)  # one that is too short is looked at, for the error to show what it is
+        if self.size is not None and int(stated) > self.size:
+            raise _RefusedError(f"it offers a file of {int(stated):,} bytes, expected {self.size:,}")
+        return int(stated)  # a file that is too short is downloaded, so that the error shows what it is
 
     def _write(self, response: Any, offset: int, total: int | None) -> int:
-        """Write what comes to the part, at once, so that nothing is lost when the process ends."""
+        """Write received bytes to the part immediately, so that none are lost when the process ends."""
         done = offset
         with self.part.open("ab" if offset else "wb") as file:
             while True:
@@ -234,16 +235,16 @@ class _Download:
         raise _RefusedError(f"it sent more than the {self.size:,} bytes of the file")
 
     def _nothing_more(self, headers: Message, start: int) -> bool:
-        """Handle an answer that the file has no bytes beyond those of the part."""
+        """Handle the answer that the file has no bytes beyond those of the part."""
         if headers.get("Content-Range", "").replace(" ", "") == f"bytes*/{start}":
-            return True  # the part is whole; its digest decides
+            return True  # the part is complete; its digest decides
         self._drop()
-        raise _BrokenError("it has fewer bytes than were there")
+        raise _BrokenError("its file has fewer bytes than were received before")
 
     def _remember(self, url: str, headers: Message) -> None:
-        """Note which version of the file the part is of, if the server says."""
+        """Store which version of the file the part belongs to, if the server states one."""
         etag = headers.get("ETag", "")
-        version = etag if etag.startswith('"') else headers.get("Last-Modified")  # a weak tag is no proof
+        version = etag if etag.startswith('"') else headers.get("Last-Modified")  # not a weak tag
         if version:
             write_json(self.state, {"url": url, "version": version})
         else:
@@ -275,7 +276,7 @@ class _Download:
 
 
 def _words(error: object) -> str:
-    """Return why something failed, on one line."""
+    """Return the reason of a failure in one line."""
     if isinstance(error, TimeoutError):
         return "timed out"
     text = getattr(error, "strerror", None) or str(error) or type(error).__name__

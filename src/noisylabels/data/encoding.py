@@ -1,4 +1,4 @@
-"""From columns of numbers and words to rows of floats, the same way for new rows as for those of training."""
+"""Encoding of table columns, numbers or words, as float features, the same for training rows and new rows."""
 
 from __future__ import annotations
 
@@ -16,17 +16,18 @@ from noisylabels.data.reader import MOST_NOTES
 from noisylabels.data.sheets import Sheet
 
 MOST_WORDS = 50
-"""So many different words a column may have to become a column each; with more it is left out."""
+"""The most different words of a one-hot encoded column; a column with more is left out."""
 _ALL_DIFFER = "all words differ"
 
 STRAY = 0.1
-"""Up to this share of cells that are no numbers, a column is one of numbers with mistakes in it."""
+"""Up to this share of cells that are not numbers, a column counts as one of numbers with errors."""
 
 FEW_WORDS, TIMES_EACH = 20, 4
-"""A column of at most so many words, each of them so often on average, is one of words in any case."""
+"""A column with at most `FEW_WORDS` different words, each `TIMES_EACH` times on average, holds words
+even if most of them are numbers."""
 
 COUNTED_FROM = 20
-"""In a table of so many rows, a column that counts them is seen as such: it only tells their order."""
+"""From this number of rows on, a column that counts the rows is left out: it only holds their order."""
 
 _DATE = re.compile(r"\d{4}-\d\d?-\d\d?([ T].*)?|\d{4}/\d\d?/\d\d?( .*)?|\d\d?[./-]\d\d?[./-]\d{2,4}( .*)?")
 _TRUTH = {"true": 1.0, "false": 0.0}
@@ -35,14 +36,14 @@ _LARGEST = float(np.finfo(np.float32).max)
 
 @dataclass(frozen=True)
 class Column:
-    """How a column is encoded.
+    """The encoding of one column.
 
     Args:
         name: its heading.
-        kind: "number"; "truth", which is words true and false, as 1 and 0; "words", as a feature a word.
-        median: what stands for a missing number, the median of the training part.
-        words: sorted; others become zeros in all features of the column.
-        marked: whether one more feature, 1 or 0, says that the cell is missing.
+        kind: "number"; "truth", the words true and false as 1 and 0; "words", one-hot: one feature per word.
+        median: the value for a missing number, the median of the training part.
+        words: the known words, sorted; any other gives zeros in all features of the column.
+        marked: whether one more feature, 1 or 0, marks a missing cell.
     """
 
     name: str
@@ -53,18 +54,18 @@ class Column:
 
     @property
     def features(self) -> tuple[str, ...]:
-        """What the features of the column are called."""
+        """The names of the column's features."""
         own = tuple(f"{self.name}={word}" for word in self.words) if self.kind == "words" else (self.name,)
         return (*own, f"{self.name} is missing") if self.marked else own
 
 
 @dataclass(frozen=True)
 class Encoder:
-    """How the cells of a table become features; a plain value, kept in the file of a trained model.
+    """The encoding of a table's cells as features; a plain value, stored with a trained model.
 
     Args:
-        columns: those that are encoded, in their order.
-        ignored: other columns that a table may have: labels, ids, what was left out.
+        columns: the encoded columns, in order.
+        ignored: other columns that a table may have: labels, ids, columns left out.
     """
 
     columns: tuple[Column, ...]
@@ -82,16 +83,16 @@ class Encoder:
 
     @classmethod
     def fit(cls, sheet: Sheet, rows: np.ndarray, not_features: Collection[str], notes: list[str]) -> Encoder:
-        """Choose how the columns of a sheet are encoded, by the rows of the training part alone.
+        """Return the encoding of a sheet's columns, chosen from the rows of the training part only.
 
         Args:
             sheet: the table.
             rows: positions of the training rows, (n,).
-            not_features: columns that are something else, such as the labels.
-            notes: get a line on each kind of thing that a user should know.
+            not_features: columns that are not features, such as the labels.
+            notes: receives a line on each decision that a user should know.
 
         Raises:
-            InputError: a column of numbers has a cell that is none, or no column is left.
+            InputError: a column of numbers has a cell that is not a number, or no column is left.
         """
         columns: list[Column] = []
         left: dict[str, list[str]] = {}
@@ -109,22 +110,20 @@ class Encoder:
         notes += [f"left out, {why}: {_listed(names)}" for why, names in left.items()]
         if _ALL_DIFFER in left and not any(name.lower() == "id" for name in not_features):
             first = left[_ALL_DIFFER][0]
-            notes.append(f"if {first!r} names the rows, call the column id; they are row:0, row:1, ... now")
+            notes.append(f"if {first!r} identifies the rows, name it id; their ids are row:0, row:1, ... now")
         if not columns:
-            why = (
-                "; ".join(f"{why}: {_listed(names)}" for why, names in left.items()) or "there are no others"
-            )
+            why = "; ".join(f"{why}: {_listed(names)}" for why, names in left.items()) or "it has no others"
             raise InputError(
-                f"{sheet.source} has no column to learn from beside that of the labels ({why}); add columns "
-                "of numbers or of few words"
+                f"{sheet.source} has no column to learn from besides the labels ({why}); add columns of "
+                "numbers or of few different words"
             )
         if of_words := [f"{c.name!r} ({len(c.words)})" for c in columns if c.kind == "words"]:
-            notes.append(f"a feature for each word of {_listed(of_words, quoted=True)}")
+            notes.append(f"one feature per word of {_listed(of_words, quoted=True)}")
         counts = [(c.name, int(is_missing(sheet[c.name])[rows].sum())) for c in columns if c.marked]
         if marked := [f"{name!r} ({count})" for name, count in counts]:
             listed = _listed(marked, quoted=True)
             notes.append(
-                f"missing cells are filled by the median and marked in a feature of their own: {listed}"
+                f"missing cells are filled with the median and marked in an additional feature: {listed}"
             )
         ignored = tuple(dict.fromkeys([*not_features, *(name for names in left.values() for name in names)]))
         return cls(tuple(columns), ignored)
@@ -133,12 +132,12 @@ class Encoder:
         """Return the rows of a table as features, float32 (N, D).
 
         Args:
-            sheet: a table with the same columns in any order; `ignored` ones may be there or not.
-            notes: get a line on words that were not there in training, and on cells that are missing in
-                columns where none was.
+            sheet: a table with the same columns in any order; `ignored` ones are optional.
+            notes: receives a line on words that did not occur in training, and on missing cells in
+                columns that had none.
 
         Raises:
-            InputError: a column is missing or unknown, or a cell is no number where numbers are expected.
+            InputError: a column is missing or unknown, or a cell is not a number where one is expected.
         """
         self._check_columns(sheet)
         features: list[np.ndarray] = []
@@ -162,11 +161,9 @@ class Encoder:
             elif missing.any():
                 filled.append(f"{column.name!r} ({int(missing.sum())})")
         if notes is not None and unseen:
-            notes.append(
-                f"words that the training part has not, taken for none: {_listed(unseen, quoted=True)}"
-            )
+            notes.append(f"words unknown from training, encoded as none: {_listed(unseen, quoted=True)}")
         if notes is not None and filled:
-            notes.append(f"missing where the training part misses nothing: {_listed(filled, quoted=True)}")
+            notes.append(f"missing cells in columns without any in training: {_listed(filled, quoted=True)}")
         return np.stack([feature.astype(np.float32) for feature in features], axis=1)
 
     def _check_columns(self, sheet: Sheet) -> None:
@@ -174,7 +171,7 @@ class Encoder:
         for column in self.columns:
             if column.name in sheet.unfit:
                 raise InputError(
-                    f"{sheet.source}: the column {column.name!r} is of {sheet.unfit[column.name]}, expected "
+                    f"{sheet.source}: the column {column.name!r} holds {sheet.unfit[column.name]}, expected "
                     f"{'words' if column.kind == 'words' else 'numbers'} as in training"
                 )
             if column.name not in there:
@@ -186,25 +183,25 @@ class Encoder:
         strange = [name for name in (*sheet.names, *sheet.unfit) if name not in known]
         if strange:
             raise InputError(
-                f"{sheet.source} has the column {strange[0]!r}, which the training table has not; remove it"
+                f"{sheet.source} has the column {strange[0]!r}, which the training table lacks; remove it"
             )
 
     def to_json(self) -> dict[str, Any]:
-        """Return the encoder as what JSON can hold."""
+        """Return the encoder as a dict that JSON can hold."""
         return {"columns": [dataclasses.asdict(c) for c in self.columns], "ignored": list(self.ignored)}
 
     @classmethod
     def of_json(cls, value: Mapping[str, Any]) -> Encoder:
-        """Return the encoder that `to_json` told; KeyError, TypeError or ValueError if it is none.
+        """Return the encoder that `to_json` returned; KeyError, TypeError or ValueError if it is invalid.
 
         >>> encoder = Encoder((Column("pet", "words", words=("cat", "dog")),), ("label",))
         >>> Encoder.of_json(encoder.to_json()) == encoder
         True
         """
         columns = []
-        for told in value["columns"]:
+        for fields in value["columns"]:
             column = Column(
-                **told | {"words": tuple(map(str, told["words"])), "median": float(told["median"])}
+                **fields | {"words": tuple(map(str, fields["words"])), "median": float(fields["median"])}
             )
             if column.kind not in ("number", "truth", "words"):
                 raise ValueError(f"a column is of the kind {column.kind!r}")
@@ -213,7 +210,7 @@ class Encoder:
 
 
 def _choose(name: str, cells: np.ndarray, rows: np.ndarray, sheet: Sheet) -> Column | str:
-    """Return how to encode a column, or why it is left out."""
+    """Return the encoding of a column, or the reason for leaving it out."""
     lacking = is_missing(cells)
     missing = lacking[rows]
     there, marked = cells[rows][~missing], bool(missing.any())
@@ -234,26 +231,26 @@ def _choose(name: str, cells: np.ndarray, rows: np.ndarray, sheet: Sheet) -> Col
     values = _numbers(column, cells, lacking, sheet)
     known = values[rows][~missing]
     if not marked and bool((known == known[0]).all()):
-        return "of one value"
+        return "a single value"
     if len(cells) >= COUNTED_FROM and bool((np.diff(values) == 1).all()):
-        return "the number of the row"
+        return "row numbers"
     return dataclasses.replace(column, median=float(np.median(known)))
 
 
 def _of_words(name: str, words: Sequence[str], n: int, marked: bool) -> Column | str:
     if all(_DATE.fullmatch(word) for word in words):
-        return "dates (days since one of them would be numbers)"
+        return "dates (convert them to numbers, such as days since a date)"
     if len(words) == 1 and not marked:
-        return "of one value"
+        return "a single value"
     if len(words) == n or len(words) > MOST_WORDS:
         if all(_is_pointed(word) for word in words):
-            return "numbers with a comma, which should be a decimal point"
+            return "numbers with a decimal comma instead of a point"
         return _ALL_DIFFER if len(words) == n else f"more than {MOST_WORDS} different words"
     return Column(name, "words", words=tuple(words), marked=marked)
 
 
 def _numbers(column: Column, cells: np.ndarray, missing: np.ndarray, sheet: Sheet) -> np.ndarray:
-    """Return the cells of a column of numbers, float64 (N,), NaN where one is missing."""
+    """Return the cells of a column of numbers, float64 (N,), NaN for missing cells."""
     if cells.dtype.kind != "O":
         values = cells.astype(np.float64)
     else:
@@ -279,17 +276,17 @@ def _numbers(column: Column, cells: np.ndarray, missing: np.ndarray, sheet: Shee
 
 
 def _is_pointed(cell: str) -> bool:
-    """Return whether a word is a number once its points are left out and its comma is a point."""
+    """Return whether a word is a number, possibly with a decimal comma and points between thousands."""
     return is_number(cell) or is_number(cell.replace(".", "").replace(",", "."))
 
 
 def _hint(cell: str) -> str:
     if _is_pointed(cell):
-        return "; write numbers with a decimal point and nothing between the thousands"
+        return "; write numbers with a decimal point and without thousands separators"
     return "; correct it or leave it empty"
 
 
 def _listed(names: Sequence[str], quoted: bool = False) -> str:
-    """Return the first names, and how many more there are."""
+    """Return the first names and the number of others as text."""
     some = ", ".join(name if quoted else repr(name) for name in names[:MOST_NOTES])
     return f"{some} and {len(names) - MOST_NOTES} more" if len(names) > MOST_NOTES else some

@@ -1,4 +1,4 @@
-"""Rows of numbers or words with labels, from memory or a file: classes, ids, and two sets of features."""
+"""From labeled rows of numbers or words, in memory or from a file, to two feature sets."""
 
 from __future__ import annotations
 
@@ -22,13 +22,15 @@ from noisylabels.data.split import hold_out
 
 @dataclass(frozen=True)
 class Rows:
-    """A table on its way to features, training and test rows in any order.
+    """A table before its encoding, with training and test rows in any order.
 
     Args:
-        labels: a cell a row.
+        sheet: the columns, (N,) each.
+        labels: one cell per row, (N,).
         class_names: K names, if they come with the labels.
         keys: ids of the rows.
-        parts: positions of the training and of the test rows; None where a part is to be held out.
+        parts: positions of the training and of the test rows; None if a part is to be held out.
+        not_features: columns that are not features, such as the labels.
     """
 
     sheet: Sheet
@@ -40,7 +42,7 @@ class Rows:
 
 
 def sets_of(rows: Rows, name: str, fraction: float, notes: list[str]) -> tuple[FeatureSet, FeatureSet]:
-    """Encode a table by its training rows, and divide it."""
+    """Return the training and the test set of a table, encoded according to its training rows."""
     sheet = rows.sheet
     if not len(sheet):
         raise InputError(f"{sheet.source} has no rows; add lines below the heading")
@@ -69,8 +71,8 @@ def load_rows(X: Any, y: Any, fraction: float) -> tuple[FeatureSet, FeatureSet]:
 
     Args:
         X: (N, D), an array or tensor of numbers, or a data frame of pandas or polars.
-        y: (N,), an array, tensor, series or list of words or whole numbers.
-        fraction: of each class, to be held out.
+        y: (N,), an array, tensor, series or list of words or integers.
+        fraction: the share of each class to hold out.
 
     Raises:
         InputError: as for a file.
@@ -84,10 +86,10 @@ def load_rows(X: Any, y: Any, fraction: float) -> tuple[FeatureSet, FeatureSet]:
     labels = np.asarray(y)
     if labels.ndim != 1 or len(labels) != len(sheet):
         raise InputError(
-            f"y has the shape {labels.shape}, expected a label for each of the {len(sheet)} rows of X"
+            f"y has the shape {labels.shape}, expected one label for each of the {len(sheet)} rows of X"
         )
     if labels.dtype.kind not in "iufbUO":
-        raise InputError(f"y holds {labels.dtype}, expected words or whole numbers")
+        raise InputError(f"y holds {labels.dtype}, expected words or integers")
     words = (
         np.array([_word(label) for label in labels], dtype=object)
         if labels.dtype.kind == "O"
@@ -98,13 +100,13 @@ def load_rows(X: Any, y: Any, fraction: float) -> tuple[FeatureSet, FeatureSet]:
 
 
 def _word(label: object) -> str:
-    """Return a label as a word, "" where it is one of the objects that stand for none."""
+    """Return a label as a word, "" for an object that marks a missing value."""
     word = str(label)
     return "" if label is None or word in ("<NA>", "NaT") else word
 
 
 def is_rows(source: object) -> bool:
-    """Return whether an object is a pair of rows (N, D) and one label each, as scikit-learn has them."""
+    """Return whether an object is a pair (X, y) as in scikit-learn: rows (N, D) and one label per row."""
     if not isinstance(source, tuple) or len(source) != 2:
         return False
     shapes = [getattr(part, "shape", None) for part in source]
@@ -118,18 +120,18 @@ def classes_of(
 ) -> tuple[np.ndarray, tuple[str, ...]]:
     """Return class numbers, int64 (N,), and the names of the classes.
 
-    Whole numbers are classes in their order, called by them, unless names are given, which they count from 0;
-    words are classes in theirs.
+    Integers are sorted and name their classes, unless names are given, which they then index from 0. Words
+    are sorted and name their classes.
 
     Args:
         cells: labels, (N,): text, numbers or truth values.
         class_names: K names, or none.
-        where: says which row is number i, for an error.
-        source: what to call the table in an error.
+        where: position -> what an error calls the row.
+        source: what an error calls the table.
 
     Raises:
-        InputError: a label is missing, has no class or measures something; there is a single class, or nearly
-            as many as rows.
+        InputError: a label is missing, has no class or is a measurement; or the labels have a single class,
+            or nearly as many classes as rows.
 
     >>> classes_of(np.array([-1, 1, -1]), (), str, "t")
     (array([0, 1, 0]), ('-1', '1'))
@@ -153,35 +155,35 @@ def classes_of(
         if all(map(is_number, words)):
             row = numbers.index(None)
             raise InputError(
-                f"{where(row)}: the label is {words[row]}, expected a class: a whole number or a word; "
+                f"{where(row)}: the label is {words[row]}, expected a class: an integer or a word; "
                 "divide a quantity into classes first"
             )
         names = class_names or tuple(sorted(set(words)))
         number = {name: k for k, name in enumerate(names)}
         if strange := [row for row, word in enumerate(words) if word not in number]:
             hint = did_you_mean(words[strange[0]], names)
-            raise InputError(f"{where(strange[0])}: there is no class {words[strange[0]]!r}{hint}")
+            raise InputError(f"{where(strange[0])}: unknown class {words[strange[0]]!r}{hint}")
         labels = np.array([number[word] for word in words])
     if len(names) == 1:
         raise InputError(f"{source} has a single class, {names[0]!r}; a classifier needs 2")
     if len(names) > max(2, len(cells) // 2):
         raise InputError(
-            f"{source}: the labels of {len(cells):,} rows are {len(names):,} different ones; name the column "
-            "of the labels by --label-column (label_column=)"
+            f"{source}: {len(cells):,} rows have {len(names):,} different labels; name the column of the "
+            "labels with --label-column (label_column=)"
         )
     return labels.astype(np.int64), names
 
 
 def id_place(names: Sequence[str]) -> int | None:
-    """Return the position of the ids among the columns of a table of features; None where there are none.
+    """Return the position of the id column of a table of features, or None.
 
-    Only the first name of the role counts: names of features are free, so that a name or an image_id is one.
+    Only the role's first name counts: features may have any name, so "name" or "image_id" is a feature.
     """
     return next((k for k, name in enumerate(names) if name.lower() == ROLES["id"][0]), None)
 
 
 def ids_of(sheet: Sheet) -> tuple[list[str], list[str]]:
-    """Return the ids of a table's rows, and the column that gave them: "row:0", ... and none without one.
+    """Return the ids of a table's rows and the column that holds them; without one, "row:0", ... and none.
 
     Raises:
         InputError: an id is missing, or occurs twice.
@@ -199,7 +201,7 @@ def ids_of(sheet: Sheet) -> tuple[list[str], list[str]]:
             )
         if (before := first.setdefault(cell, row)) != row:
             raise InputError(
-                f"{sheet.where(row)}: the id {cell!r} is that of {sheet.where(before)} too; give each row "
-                f"its own, or rename the column {name!r} if it is something else"
+                f"{sheet.where(row)}: {sheet.where(before)} has the id {cell!r} too; give each row its own "
+                f"id, or rename the column {name!r} if it holds something else"
             )
     return list(first), [name]

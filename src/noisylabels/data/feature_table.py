@@ -1,4 +1,4 @@
-"""A table of numbers: rows of features with labels, in CSV, TSV, Parquet without images, or NumPy arrays."""
+"""Tables of features: labeled rows in CSV, TSV, Parquet without images, or NumPy arrays."""
 
 from __future__ import annotations
 
@@ -23,22 +23,22 @@ from noisylabels.data.reader import Options, name_of
 from noisylabels.data.sheets import Sheet, of_array, of_parquet, read_sheet
 
 LAYOUT = (
-    "NAME.csv or .tsv without a column of paths, .parquet without one of images: columns of numbers and "
+    "NAME.csv or .tsv without a column of paths, or .parquet without one of images: columns of numbers and "
     "words, and one called label, class, target or y; or an .npz or .npy files of X (N, D) and y"
 )
 
-_MOST_NAMED = 20  # columns that an error names
+_MOST_NAMED = 20  # the most columns that an error names
 
 
 @dataclass(frozen=True)
 class TablePlan:
-    """What was found of a table of numbers; it is read directly, without the cache, which is for pixels.
+    """The plan of reading a table of features, without the cache, which is for pixels.
 
     Args:
-        name: what to call the set.
+        name: the name of the set.
         root: the folder or file that the user named.
-        read: gives the training and the test set.
-        notes: what the user should know beside what the sets say.
+        read: notes -> the training and the test set.
+        notes: lines for the user in addition to those of the sets.
     """
 
     name: str
@@ -47,12 +47,12 @@ class TablePlan:
     notes: tuple[str, ...] = ()
 
     def load(self) -> tuple[FeatureSet, FeatureSet]:
-        """Read the sets; all notes are on the training set."""
+        """Return training and test set; the training set has all notes."""
         return self.read(self.notes)
 
 
 def find(path: Path) -> Path | None:
-    """Return the table of numbers that `path` is, or holds; what cannot be read is left to other formats."""
+    """Return the table of features that `path` is or holds, or None, also if it cannot be read."""
     try:
         if (place := image_table.find(path)) is not None:
             return place if _has_numbers(place) else None
@@ -66,7 +66,7 @@ def find(path: Path) -> Path | None:
 
 
 def _has_numbers(path: Path) -> bool:
-    """Return whether a table in text is one of numbers: it has no column of paths, and names no image."""
+    """Return whether a text table holds features: it has no column of paths and names no images."""
     rows = (cells for _, cells in read_cells(path) if any(cells))
     heading, first = next(rows, []), next(rows, [])
     if not heading or role_columns(heading, "path"):
@@ -81,7 +81,7 @@ def _has_columns(file: Path) -> bool:
 
 
 def _is_flat(path: Path) -> bool:
-    """Return whether the arrays that training would take are rows of numbers instead of images."""
+    """Return whether the training arrays are rows of numbers rather than images."""
     chosen = arrays.choose_arrays(path)
     name = chosen.parts[0].images
     if chosen.files:
@@ -97,30 +97,30 @@ def _is_flat(path: Path) -> bool:
 
 
 def plan(path: Path, options: Options) -> TablePlan:
-    """Plan to read a table of numbers.
+    """Plan to read a table of features.
 
-    Columns of numbers are features as they are, words true and false are 1 and 0, a column of few words
-    becomes a feature a word, a missing cell the median of the training part, with a feature that says so;
-    dates, constants, and words that nearly all differ are left out, see `Encoder`. The column of the labels
-    is that of `options.label_column`, else one with a name of the role label (`core.tables.ROLES`); labels
-    are words or whole numbers. A column "id" names the rows, one of the role split divides them; without it a
-    part is held out.
+    Columns of numbers are features unchanged, the words true and false are 1 and 0, and a column of few
+    different words is one-hot encoded. A missing number becomes the median of the training part and is marked
+    in an additional feature. Dates, constants and words that nearly all differ are left out, see `Encoder`.
+    The labels are in `options.label_column`, or else in a column with a name of the role label
+    (`core.tables.ROLES`); they are words or integers. A column "id" holds ids, and one of the role split
+    divides the rows; without it a part is held out.
 
     Args:
-        path: what `find` gave.
+        path: the path that `find` returned.
         options: see `Options`.
 
     Raises:
-        InputError: an image size is asked for; later, when it is read: no labels, a label that is missing or
-            measures something, a single class, a cell that is no number (with the line's number).
+        InputError: an image size is set; later, on reading: the labels are missing, a label is missing or a
+            measurement, there is a single class, or a cell is not a number (with its line).
     """
     if options.image_size is not None:
         raise InputError(
-            f"{path} is a table of numbers and has no images; leave out the image size (--image-size)"
+            f"{path} is a table of features and has no images; leave out the image size (--image-size)"
         )
     notes: tuple[str, ...] = ()
     if options.bad_images != "fail":
-        notes = ("bad_images changes nothing: this is a table of numbers",)
+        notes = ("bad_images has no effect on a table of features",)
     if path.is_file() and path.suffix.lower() in TEXT:
         name, rows = name_of(path.parent if path.stem.lower() in image_table.NAMELESS else path), _of_text
     elif parquet.parquet_files(path):
@@ -128,9 +128,9 @@ def plan(path: Path, options: Options) -> TablePlan:
     else:
         name, rows = arrays.name_of_arrays(path), _of_arrays
 
-    def read(told: Sequence[str]) -> tuple[FeatureSet, FeatureSet]:
-        mine = list(told)
-        return sets_of(rows(path, options.label_column, mine), name, options.test_fraction, mine)
+    def read(first: Sequence[str]) -> tuple[FeatureSet, FeatureSet]:
+        all_notes = list(first)
+        return sets_of(rows(path, options.label_column, all_notes), name, options.test_fraction, all_notes)
 
     return TablePlan(name, path, read, notes)
 
@@ -164,13 +164,13 @@ def _of_columns(sheet: Sheet, label_column: str | None, notes: list[str]) -> Row
 
 
 def _label_column(sheet: Sheet, wanted: str | None, notes: list[str]) -> tuple[str, list[str]]:
-    """Return the column of the labels, and others that would have done and so are no features."""
+    """Return the column of the labels, and other candidates, which are not features either."""
     if wanted is not None:
         name = parquet.check_column(wanted, [*sheet.names, *sheet.unfit], str(sheet.source))
         if name in sheet.unfit:
             raise InputError(
-                f"{sheet.source}: the column {name!r} of labels is of {sheet.unfit[name]}, expected words or "
-                "whole numbers"
+                f"{sheet.source}: the label column {name!r} holds {sheet.unfit[name]}, expected words or "
+                "integers"
             )
         return name, []
     found = [name for name in sheet.classes if name in sheet.names]
@@ -180,9 +180,9 @@ def _label_column(sheet: Sheet, wanted: str | None, notes: list[str]) -> tuple[s
     if not found:
         more = ", ..." if len(sheet.names) > _MOST_NAMED else ""
         raise InputError(
-            f"{sheet.source} has no column of labels: its columns are {', '.join(sheet.names[:_MOST_NAMED])}"
-            f"{more}; name the one of the labels by --label-column (label_column=), or call it label; if "
-            "it is a table of images, it has no column of paths (called path, file or image) either"
+            f"{sheet.source} has no label column: its columns are {', '.join(sheet.names[:_MOST_NAMED])}"
+            f"{more}; name it with --label-column (label_column=), or rename it to label; a table of images "
+            "also needs a column of paths (path, file or image)"
         )
     check_once(sheet.names, sheet.names.index(found[0]), sheet.source)
     if len(found) > 1:
@@ -191,7 +191,7 @@ def _label_column(sheet: Sheet, wanted: str | None, notes: list[str]) -> tuple[s
 
 
 def _parts(sheet: Sheet, name: str, notes: list[str]) -> tuple[np.ndarray, np.ndarray] | None:
-    """Return the rows for training and testing by a column that divides; None if it holds something else."""
+    """Return the training and test rows according to a split column; None if it holds something else."""
     words = [image_table.PARTS.get(cell.lower()) for cell in texts(sheet[name])]
     if None in words:
         if name.lower() != ROLES["split"][0]:
@@ -203,9 +203,9 @@ def _parts(sheet: Sheet, name: str, notes: list[str]) -> tuple[np.ndarray, np.nd
     part = np.array(words, dtype=object)
     train, val, test = (np.flatnonzero(part == word) for word in ("train", "val", "test"))
     if not len(train):
-        raise InputError(f"{sheet.source} has no row for training; add rows with {name} train")
+        raise InputError(f"{sheet.source} has no training rows; add rows with {name} train")
     if len(val) and len(test):
-        notes.append(f"ignored {len(val):,} rows for validation")
+        notes.append(f"ignored {len(val):,} validation rows")
     used = test if len(test) else val
     return (train, used) if len(used) else None
 
@@ -213,8 +213,8 @@ def _parts(sheet: Sheet, name: str, notes: list[str]) -> tuple[np.ndarray, np.nd
 def _of_arrays(path: Path, label_column: str | None, notes: list[str]) -> Rows:
     if label_column is not None:
         raise InputError(
-            f"{path} holds arrays, which have no columns with names; call the array of the labels y, and "
-            "leave out --label-column"
+            f"{path} holds arrays, which have no named columns; name the array of the labels y, and leave "
+            "out --label-column"
         )
     chosen = arrays.choose_arrays(path)
     notes += chosen.notes
@@ -225,18 +225,20 @@ def _of_arrays(path: Path, label_column: str | None, notes: list[str]) -> Rows:
     for part in chosen.parts:
         values, where = arrays.read_array(path, chosen.files, part.images)
         sheets.append(of_array(values, path, where))
-        cells = arrays.one_each(*arrays.read_array(path, chosen.files, part.labels), "a row")
+        cells = arrays.one_each(*arrays.read_array(path, chosen.files, part.labels), "per row")
         if len(cells) != len(values):
             raise InputError(f"{path}: {part.labels} has {len(cells):,} labels for {len(values):,} rows")
         if cells.dtype.kind not in "iufbU":
-            raise InputError(f"{path}: {part.labels} holds {cells.dtype}, expected whole numbers or text")
+            raise InputError(f"{path}: {part.labels} holds {cells.dtype}, expected integers or text")
         labels.append(texts(cells))
         keys += [f"{part.name if len(chosen.parts) > 1 else 'row'}:{row}" for row in range(len(cells))]
     if len(sheets) == 1:
         return Rows(sheets[0], labels[0], names, keys, None)
     widths = [len(sheet.names) for sheet in sheets]
     if widths[0] != widths[1]:
-        raise InputError(f"{path}: rows of {widths[0]} numbers for training and of {widths[1]} for testing")
+        raise InputError(
+            f"{path}: training rows have {widths[0]} numbers and test rows {widths[1]}, expected the same"
+        )
     first, rows = len(sheets[0]), np.arange(len(keys))
     joined = Sheet(
         path,
@@ -248,21 +250,21 @@ def _of_arrays(path: Path, label_column: str | None, notes: list[str]) -> Rows:
 
 
 def read_rows(path: Path, encoder: Encoder, notes: list[str]) -> tuple[list[str], np.ndarray]:
-    """Return ids and features, float32 (N, D), of the rows of a table without labels, for a trained model.
+    """Return ids and features, float32 (N, D), of the rows of an unlabeled table, for a trained model.
 
     Args:
-        path: .csv, .tsv, .parquet, or .npy, or .npz with an array of rows such as X.
-        encoder: of the training table.
+        path: .csv, .tsv, .parquet, .npy, or .npz with an array of rows such as X.
+        encoder: the encoder of the training table.
         notes: see `Encoder.encode`.
 
     Raises:
-        InputError: what cannot be read, has no rows, or has other columns than the training table.
+        InputError: the table cannot be read, has no rows, or has other columns than the training table.
     """
     array = path.suffix.lower() in (".npy", ".npz")
     sheet = of_array(*arrays.rows_of(path)) if array else read_sheet(path)
     if not len(sheet):
         raise InputError(f"{path} has no rows; add lines below the heading")
     ids, named = ids_of(sheet)
-    # new rows may have ids where those of training had none
+    # new rows may have ids although the training rows had none
     known = dataclasses.replace(encoder, ignored=(*encoder.ignored, *named))
     return ids, known.encode(sheet, notes)

@@ -1,4 +1,4 @@
-"""FeatureSet: rows of numbers with labels, the sibling of ImageSet for tables and embeddings."""
+"""FeatureSet: labeled rows of numbers, the counterpart of ImageSet for tables and embeddings."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ from noisylabels.data.images import ImageSet, check_set_labels, image_set, subse
 
 @dataclass(frozen=True, eq=False)
 class FeatureSet:
-    """Rows of features with their labels, checked once when the set is made.
+    """Rows of features with their labels, checked once on construction.
 
-    Training takes it wherever it takes an `ImageSet`: what a model sees are the columns, standardized.
+    It can be used in place of an `ImageSet` in training; models receive the standardized columns.
 
     Args:
         features: float32, (N, D), finite; may be memory-mapped.
         labels: int64, (N,), 0 <= label < K.
-        class_names: the K names; K is at least 2. A class may have no example here.
-        ids: N names by which a user finds a row again.
-        name: what to call the set.
+        class_names: the K names; K is at least 2. A class may have no example in this set.
+        ids: N names that identify the rows for the user.
+        name: the name of the set.
         digest: sha256 (hexadecimal) of shape, features, labels and class names; `feature_set` computes it.
-        notes: one line each about what a user should know.
-        arranged: what noise changed in which examples there are, `NoisyLabels.arrangement`; "" for nothing.
-        encoder: how the columns of a table became these features, by which new rows do too; None for features
-            that came as they are.
+        notes: lines that a user should read.
+        arranged: how noise changed which examples the set has, `NoisyLabels.arrangement`; "" for not at all.
+        encoder: the encoding of table columns as these features, for new rows; None for features that were
+            not encoded.
 
     Raises:
         InputError: a tensor has another type, shape or length, a value is not finite, or a label is outside
@@ -55,7 +55,7 @@ class FeatureSet:
 
     @property
     def inputs(self) -> torch.Tensor:
-        """What a model is given: the features, (N, D)."""
+        """The inputs of a model: the features, (N, D)."""
         return self.features
 
     @property
@@ -67,7 +67,7 @@ class FeatureSet:
         return len(self.features)
 
     def mean_std(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
-        """Return mean and population standard deviation of each column, D each; 1 for a constant column.
+        """Return D means and D population standard deviations of the columns; 1 for a constant column.
 
         >>> feature_set([[0.0, 1.0], [2.0, 1.0]], [0, 1], ("a", "b")).mean_std()
         ((1.0, 1.0), (1.0, 1.0))
@@ -80,7 +80,7 @@ class FeatureSet:
 
 
 Examples = ImageSet | FeatureSet
-"""What training takes."""
+"""A set that training accepts."""
 
 
 def feature_set(
@@ -92,22 +92,22 @@ def feature_set(
     notes: Sequence[str] = (),
     encoder: Encoder | None = None,
 ) -> FeatureSet:
-    """Make a `FeatureSet` and compute its digest.
+    """Return a `FeatureSet` with its digest.
 
     Args:
         features: (N, D) numbers; kept as float32.
         labels: N integers in 0..K-1.
         class_names: the K names.
         ids: N names of the rows; by default "0", "1", ...
-        name: what to call the set.
-        notes: lines that the user should see.
-        encoder: what made the features of a table.
+        name: the name of the set.
+        notes: lines that the user should read.
+        encoder: the encoder that computed the features from a table.
 
     Returns:
         The set.
 
     Raises:
-        InputError: what `FeatureSet` refuses.
+        InputError: as for `FeatureSet`.
 
     >>> pair = feature_set([[0.5, 1.0], [2.0, -1.0]], [0, 1], ("cat", "dog"))
     >>> len(pair), pair.num_classes, tuple(pair.features.shape)
@@ -132,7 +132,7 @@ def feature_set(
 
 
 def subset_of(examples: Examples, index: Sequence[int] | np.ndarray) -> Examples:
-    """Return the part of a set of rows or images that `index` names, in its order.
+    """Return the examples of a set at the positions `index`, in that order.
 
     >>> pair = feature_set([[0.5], [2.0]], [0, 1], ("cat", "dog"))
     >>> list(subset_of(pair, [1]).ids)
@@ -153,7 +153,7 @@ def subset_of(examples: Examples, index: Sequence[int] | np.ndarray) -> Examples
 
 
 def joined(first: Examples, second: Examples) -> Examples:
-    """Return the examples of one set and after them those of another of the same kind, classes and size.
+    """Return the examples of one set followed by those of another of the same kind, classes and size.
 
     >>> pair = feature_set([[0.5], [2.0]], [0, 1], ("cat", "dog"))
     >>> len(joined(pair, pair))
@@ -198,7 +198,7 @@ def _check_features(features: torch.Tensor) -> None:
         raise InputError(f"features are {found}, expected a torch.float32 tensor (N, D)")
     if features.ndim != 2:
         raise InputError(
-            f"features have the shape {tuple(features.shape)}, expected (N, D): a row an example"
+            f"features have the shape {tuple(features.shape)}, expected (N, D): one row per example"
         )
     if features.numel() == 0:
         raise InputError(f"the feature set is empty: its shape is {tuple(features.shape)}; add a row")

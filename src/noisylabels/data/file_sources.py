@@ -1,4 +1,4 @@
-"""What lies in a user's folders: class folders and images."""
+"""Listing of the class folders and image files below a user's folder."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", 
 
 
 def images_below(folder: Path) -> Iterator[Path]:
-    """Give the image files in a folder and in the folders within it, sorted, hidden ones left out.
+    """Return an iterator over the image files at any depth in a folder, sorted, without hidden ones.
 
     Raises:
-        InputError: a folder cannot be listed; it must not pass for an empty one.
+        InputError: a folder cannot be listed, which must not look like an empty one.
     """
     return (folder / name for name in names_below(folder))
 
 
 def names_below(folder: Path) -> Iterator[str]:
-    """Give the names of those image files, relative to the folder and with "/"; see `images_below`.
+    """Yield the names of these image files, relative to the folder and with "/"; see `images_below`.
 
-    Text, because a million paths take a minute and half a gigabyte to make.
+    They are text, because a million `Path` objects take a minute and half a gigabyte.
     """
     seen = set()
     root = os.fspath(folder)
     for place, folders, files in os.walk(folder, onerror=_refuse, followlinks=True):
         identity = os.stat(place)
-        if (identity.st_dev, identity.st_ino) in seen:  # a link that leads back up
+        if (identity.st_dev, identity.st_ino) in seen:  # a link to a folder above
             folders.clear()
             continue
         seen.add((identity.st_dev, identity.st_ino))
@@ -42,7 +42,7 @@ def names_below(folder: Path) -> Iterator[str]:
 
 
 def folders_in(path: Path) -> list[str]:
-    """Return the sorted names of the folders directly in `path`, hidden ones left out.
+    """Return the sorted names of the folders directly in `path`, without hidden ones.
 
     Raises:
         InputError: `path` cannot be listed.
@@ -58,4 +58,4 @@ def _is_hidden(name: str) -> bool:
 
 
 def _refuse(error: OSError) -> NoReturn:
-    raise InputError(f"cannot look into {error.filename} ({error.strerror})") from None
+    raise InputError(f"cannot list the folder {error.filename} ({error.strerror})") from None

@@ -1,4 +1,4 @@
-"""Food-101N in the folders and lists of its authors, tested on the test images of Food-101."""
+"""Food-101N in its authors' folders and lists, tested on the test images of Food-101."""
 
 from __future__ import annotations
 
@@ -22,30 +22,30 @@ LAYOUT = f"{TRAIN_LIST}, {CLASS_LIST}, images/<class>/, and {TEST_FOLDERS[0]}/{T
 
 
 def find(path: Path) -> Path | None:
-    """Return `path` if it holds the list of Food-101N's images."""
+    """Return `path` if it holds the list of Food-101N's images, else None."""
     return path if (path / TRAIN_LIST).is_file() else None
 
 
 def plan(path: Path, options: Options) -> Plan:
-    """Plan to read Food-101N, with the test images of Food-101 where they are given.
+    """Plan to read Food-101N, with the test images of Food-101 if they are present.
 
-    imagelist.tsv has the heading "class_name/key" and a line "apple_pie/x.jpg" for each of images/; the
-    folder is the label. classes.txt has the heading "class_name" and a class a line, which numbers them.
-    Food-101's meta/test.txt has lines "apple_pie/1011328", images/apple_pie/1011328.jpg; it is looked for in
-    `path`, in food-101/ within it, and in food-101/ beside it. Without it a part is held out, whose labels
-    are as noisy as the others. verified_train.tsv and verified_val.tsv mark for some images whether the
-    label is right (1) or wrong (0); they are not used, but a note counts them.
+    imagelist.tsv has the heading "class_name/key" and one line "apple_pie/x.jpg" per file of images/; the
+    folder is the label. classes.txt has the heading "class_name" and one class per line, in the order of the
+    class numbers. Food-101's meta/test.txt has lines "apple_pie/1011328" for images/apple_pie/1011328.jpg; it
+    is searched for in `path`, in food-101/ within it, and in food-101/ beside it. Without it a part with
+    equally noisy labels is held out. verified_train.tsv and verified_val.tsv record for some images whether
+    the label is correct (1) or not (0); they are not used, but a note counts them.
 
     Args:
         path: the folder that holds meta/ and images/.
         options: see `Options`.
 
     Returns:
-        The plan; its notes count what is missing and what is verified.
+        The plan; its notes count missing images and verified labels.
 
     Raises:
         InputError: a list is missing or damaged, a class is not in classes.txt, or images are missing and
-            not to be left out.
+            may not be left out.
 
     Source: K.-H. Lee et al., "CleanNet: Transfer Learning for Scalable Image Classifier Training with Label
     Noise", CVPR 2018, and the README of the set; L. Bossard et al., "Food-101", ECCV 2014.
@@ -63,9 +63,7 @@ def plan(path: Path, options: Options) -> Plan:
         more = _listed(lists[-1], names, "images/" if test == "." else f"{test}/images/", ".jpg")
         images, labels = images + more[0], labels + more[1]
     else:
-        notes.append(
-            "Food-101, whose test part is the one to use, is not there: put food-101/ beside this set"
-        )
+        notes.append("Food-101, whose test part should be used, is missing: store food-101/ beside this set")
     listing = Listing(path, images, np.array(labels, dtype=np.int64), names, num_train)
     return plan_listing(
         drop_missing(listing, " and ".join(p.name for p in lists if p.name != "classes.txt"), options, notes),
@@ -93,7 +91,7 @@ def _listed(
         name = line.partition("/")[0]
         if name not in known or name == line:
             raise InputError(
-                f"{path}, line {number}: {line[:80]!r} is not <class>/<image> with a class of classes.txt"
+                f"{path}, line {number}: {line[:80]!r}, expected <class>/<image> with a class of classes.txt"
             )
         images.append(f"{prefix}{line}{suffix}")
         labels.append(known[name])
@@ -101,12 +99,12 @@ def _listed(
 
 
 def _verified(path: Path) -> str:
-    """Count the images whose label was looked at; empty when there is no such list."""
+    """Return a note that counts the verified labels, or "" without such a list."""
     if not path.is_file():
         return ""
     marks = [line.rsplit(maxsplit=1)[-1] for _, line in numbered_lines(path)]
     right, wrong = marks.count("1"), marks.count("0")
     return (
-        f"{right + wrong:,} labels are verified by hand, {wrong:,} of them as wrong ({path.name}); "
+        f"{right + wrong:,} labels are human-verified, {wrong:,} of them as wrong ({path.name}); "
         "this is not used"
     )

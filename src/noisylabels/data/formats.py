@@ -1,7 +1,4 @@
-"""What a path may hold: a row for each form in which data sets are kept on disk.
-
-A new form is a file with `find` and `plan`, and a row here.
-"""
+"""The registry of data formats on disk; a new one is a file with `find` and `plan`, and a row here."""
 
 from __future__ import annotations
 
@@ -31,16 +28,16 @@ from noisylabels.data.reader import Options, Plan
 
 @dataclass(frozen=True)
 class Format:
-    """A row of the table.
+    """A format on disk, one row of the registry.
 
     Args:
-        name: what to call it.
-        title: one line on what it is.
-        layout: the files and folders by which it is known, in words.
-        find: gives the place that `plan` wants if a path is or holds this, else None; looks at names and
-            headings only.
-        plan: makes the plan of reading what was found.
-        columns: whether it has columns with names, of which one may be named for the labels.
+        name: its name.
+        title: a description in one line.
+        layout: the files and folders that identify it, in words.
+        find: returns the path to pass to `plan` if a path is or holds this format, else None; inspects
+            only names and headings.
+        plan: returns the plan of reading the path that was found.
+        columns: whether it has named columns, so that the user may name that of the labels.
     """
 
     name: str
@@ -52,13 +49,13 @@ class Format:
 
 
 FORMATS: Registry[Format] = Registry("format")
-# The order decides: what is known by names of its own comes before what many folders look like.
+# The first match counts: formats with distinctive file names come before those that many folders resemble.
 for _row in (
     *(
         Format(one.name, f"{title} as its authors publish it", one.layout, one.find, one.plan)
         for one, title in ((cifar.CIFAR10, "CIFAR-10"), (cifar.CIFAR100, "CIFAR-100"))
     ),
-    Format("idx", "IDX files, as of MNIST and its kin", idx.LAYOUT, idx.find, idx.plan),
+    Format("idx", "IDX files, as of MNIST and similar sets", idx.LAYOUT, idx.find, idx.plan),
     Format("webvision", "WebVision 1.0, the Google images", webvision.LAYOUT, webvision.find, webvision.plan),
     Format("clothing1m", "Clothing1M", clothing1m.LAYOUT, clothing1m.find, clothing1m.plan),
     Format("food101n", "Food-101N, with Food-101 for testing", food101n.LAYOUT, food101n.find, food101n.plan),
@@ -67,7 +64,7 @@ for _row in (
     ),
     Format(
         "features",
-        "a table of numbers",
+        "a table of features",
         feature_table.LAYOUT,
         feature_table.find,
         feature_table.plan,
@@ -83,32 +80,32 @@ for _row in (
         image_table.plan,
         columns=True,
     ),
-    Format("folders", "images, a folder a class", user_data.LAYOUT, user_data.find, user_data.plan),
+    Format("folders", "images, one folder per class", user_data.LAYOUT, user_data.find, user_data.plan),
 ):
     FORMATS.add(_row.name, _row)
 
 
 def plan_path(path: Path, options: Options) -> Plan | TablePlan:
-    """Return the plan of the first format that knows `path`.
+    """Return the plan of the first format that recognizes `path`.
 
     Args:
         path: a file or folder that exists.
         options: see `Options`.
 
     Raises:
-        InputError: no format knows it; or the one that does finds something wrong with it.
+        InputError: no format recognizes it, or the one that does refuses it.
     """
     for row in FORMATS.values():
         if (place := row.find(path)) is not None:
             if options.label_column is not None and not row.columns:
                 raise InputError(
-                    f"{path} is {row.title}, of which no column is that of the labels; leave out "
-                    "--label-column (label_column=)"
+                    f"{path} ({row.title}) has no label column to choose; leave out --label-column "
+                    "(label_column=)"
                 )
             plan = row.plan(place, options)
             if place.parent != path or not place.is_file():
                 return plan
-            # one file decides over all else that the folder holds, so the user should know
+            # one file is used and all others in the folder are ignored, so the user should know
             return dataclasses.replace(plan, notes=(f"read {place.name} in {path}", *plan.notes))
     looked = "; ".join(row.title for row in FORMATS.values())
     what = "a file" if path.is_file() else "a folder"

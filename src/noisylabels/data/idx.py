@@ -1,7 +1,7 @@
-"""IDX files, the format of MNIST, and the sets that are published in it.
+"""IDX files, the format of MNIST, and the sets published in it.
 
-An IDX file is a head of big-endian numbers (two zero bytes, a type, the number of dimensions, each of them)
-and then the values. A set is four such files: images and labels, for training and for testing.
+An IDX file is a big-endian header (two zero bytes, a type, the number of dimensions, the size of each)
+followed by the values. A set is four such files: images and labels, for training and for testing.
 """
 
 from __future__ import annotations
@@ -31,21 +31,21 @@ FILES = ("train-images", "train-labels", "test-images", "test-labels")
 _NAME = re.compile(r"(.*?)(train|t10k|test)-(images|labels)[-.]idx[13]-ubyte(?:\.gz)?")
 _TYPES = {8: "uint8", 9: "int8", 11: "int16", 12: "int32", 13: "float32", 14: "float64"}
 _GZIP = b"\x1f\x8b"
-_STEP = 1 << 20  # bytes read at a time: a head that lies about the size reserves no memory
-_PIECE = 8192  # images brought to another size at a time
+_STEP = 1 << 20  # bytes read at a time, so that a header with a wrong size allocates no memory
+_PIECE = 8192  # images resized at a time
 
 
 @dataclass(frozen=True)
 class Known:
-    """A set that is published in this format.
+    """A set published in this format.
 
     Args:
-        name: what a user calls it.
+        name: the name that users write.
         class_names: the classes' names, in the order of the labels.
-        urls: folders of the four files, the first choice first.
+        urls: addresses of folders with the four files, the preferred one first.
         packed: the MD5 of each of `FILES` as published, compressed.
-        sizes: the bytes of each of these.
-        content: the MD5 of each of `FILES` unpacked.
+        sizes: the number of bytes of each of these.
+        content: the MD5 of each of `FILES` uncompressed.
     """
 
     name: str
@@ -57,7 +57,7 @@ class Known:
 
     @property
     def files(self) -> tuple[File, ...]:
-        """What a download consists of: the files of sets have the same names, so each gets a folder."""
+        """The files of a download, in a folder per set because all sets use the same file names."""
         names = [
             f"{part}-{what}.gz"
             for part in ("train", "t10k")
@@ -69,12 +69,12 @@ class Known:
         )
 
     def plan(self, place: Path, options: Options) -> Plan:
-        """Plan to read this very set from `place`; see `plan`."""
+        """Plan to read exactly this set from `place`; see `plan`."""
         return plan(place, options, self)
 
 
-# The MD5 of the compressed files are those of torchvision; those of their content were found, the same, in
-# several independent projects that check the unpacked files.
+# The MD5 of the compressed files are from torchvision; those of the content agree in several independent
+# projects that check the uncompressed files.
 MNIST = Known(
     name="mnist",
     class_names=tuple("0123456789"),
@@ -124,7 +124,7 @@ KNOWN = (MNIST, FASHION_MNIST)
 
 
 def find(path: Path) -> Path | None:
-    """Return `path` if it is a set's file or a folder of such, its folder `raw` if that is, or None."""
+    """Return `path` if it is a file or folder of a set, its folder `raw` if that is one, or None."""
     if path.is_file():
         return path if _NAME.fullmatch(path.name) else None
     return next((place for place in (path, path / "raw") if _sets(place)), None)
@@ -134,24 +134,24 @@ def plan(place: Path, options: Options, known: Known | None = None) -> Plan:
     """Plan to read the four files at `place`, or the two of a training part alone.
 
     Args:
-        place: a folder of one set, or a file of the set that is meant.
+        place: a folder with one set, or a file of a set.
         options: see `Options`.
-        known: the set that it must be. None takes any; one of `KNOWN` is known by its files, and any other
-            is called after its folder or the files' prefix, unchecked, its classes after their numbers.
+        known: the expected set. None accepts any: one of `KNOWN` is recognized by its files; any other is
+            not checked and is named after its folder or the files' prefix, its classes after their numbers.
 
     Returns:
         The plan; the ids are "train:0", "train:1", ..., "test:0", ... in the order of the files.
 
     Raises:
-        InputError: a file is missing, or several sets lie there. Later, when it is read: a file is not
-            what its name or its checksum says.
+        InputError: a file is missing, or the folder holds several sets. Later, on reading: a file does not
+            match its name or its checksum.
     """
     folder, prefix, files = _one_set(place)
     wanted = FILES if known or "test-images" in files or "test-labels" in files else FILES[:2]
     for name in wanted:
         if name not in files:
             there = ", ".join(path.name for path in files.values())
-            raise InputError(f"{folder} holds {there} but no {prefix}{name} file; get it and put it there")
+            raise InputError(f"{folder} holds {there} but no {prefix}{name} file; get it and store it there")
     files = {name: files[name] for name in wanted}
     known = known or next((one for one in KNOWN if _is(one, files)), None)
     named = prefix.strip("-._") or name_of(folder.parent if folder.name == "raw" else folder)
@@ -171,18 +171,18 @@ def plan(place: Path, options: Options, known: Known | None = None) -> Plan:
 
 
 def read_idx(path: Path, dimensions: int, md5: str | None = None) -> np.ndarray:
-    """Read an IDX file of unsigned bytes, compressed or not, whatever its name says.
+    """Read an IDX file of unsigned bytes, compressed or not, whatever its suffix.
 
     Args:
         path: the file.
-        dimensions: how many it must have.
-        md5: what its content must have, unpacked, or None.
+        dimensions: the number of dimensions that it must have.
+        md5: the MD5 that its uncompressed content must have, or None.
 
     Returns:
-        uint8, of as many dimensions; read-only.
+        uint8, with that number of dimensions; read-only.
 
     Raises:
-        InputError: the file cannot be read, is no such file, or is longer or shorter than its head says.
+        InputError: the file cannot be read, is not such a file, or its length differs from its header.
     """
     try:
         with path.open("rb") as file:
@@ -198,21 +198,21 @@ def read_idx(path: Path, dimensions: int, md5: str | None = None) -> np.ndarray:
     if len(content) != head + math.prod(shape):
         size = "more" if len(content) > head + math.prod(shape) else f"{len(content):,}"
         raise InputError(
-            f"{path} is not whole: its head promises {' x '.join(map(str, shape))} values, so "
-            f"{head + math.prod(shape):,} bytes, and it has {size}; get it again"
+            f"{path} is incomplete or damaged: by its header it has {' x '.join(map(str, shape))} values, so "
+            f"{head + math.prod(shape):,} bytes, but it has {size}; get it again"
         )
     if md5 is not None:
         found = hashlib.md5(content, usedforsecurity=False).hexdigest()
         if found != md5:
             raise InputError(
                 f"{path} is not the published file: the md5 of its content is {found}, expected {md5}; "
-                "get it again, or give its folder as a path to read it unchecked"
+                "get it again, or load its folder by its path to read it unchecked"
             )
     return np.frombuffer(content, dtype=np.uint8, offset=head).reshape(shape)
 
 
 def _content(file: BinaryIO | gzip.GzipFile, path: Path, dimensions: int) -> bytes:
-    """Return what a file holds, unpacked, but no more than a byte beyond what its head promises."""
+    """Return a file's uncompressed content, at most one byte more than its header states."""
     content = bytearray(file.read(4 + 4 * dimensions))
     size = len(content) + math.prod(_shape(bytes(content), path, dimensions))
     while len(content) <= size and (piece := file.read(min(_STEP, size + 1 - len(content)))):
@@ -221,11 +221,11 @@ def _content(file: BinaryIO | gzip.GzipFile, path: Path, dimensions: int) -> byt
 
 
 def _shape(head: bytes, path: Path, dimensions: int) -> tuple[int, ...]:
-    """Return the dimensions that a head tells."""
+    """Return the sizes of the dimensions that a header states."""
     if len(head) < 4 or head[:2] != b"\0\0" or head[2] not in _TYPES:
         what = f"begins with {head[:16]!r}" if head else "is empty"
-        page = " (a web page, saved in its place)" if head.lstrip()[:1] == b"<" else ""
-        raise InputError(f"{path} is no IDX file: it {what}{page}; get it again")
+        page = " (probably a web page)" if head.lstrip()[:1] == b"<" else ""
+        raise InputError(f"{path} is not an IDX file: it {what}{page}; get it again")
     if head[2] != 8:
         raise InputError(f"{path} holds {_TYPES[head[2]]}, expected unsigned bytes (uint8)")
     if head[3] != dimensions:
@@ -233,11 +233,10 @@ def _shape(head: bytes, path: Path, dimensions: int) -> tuple[int, ...]:
         what = f", as {names[head[3]]} have" if head[3] in names else ""
         raise InputError(
             f"{path} has {head[3]} dimension{'s' * (head[3] != 1)}{what}, expected {dimensions} for "
-            f"{names[dimensions]}; "
-            "are two files swapped?"
+            f"{names[dimensions]}; check whether two files are swapped"
         )
     if len(head) < 4 + 4 * dimensions:
-        raise InputError(f"{path} is not whole: it ends within its head; get it again")
+        raise InputError(f"{path} is incomplete: it ends within its header; get it again")
     shape = tuple(int.from_bytes(head[i : i + 4], "big") for i in range(4, 4 + 4 * dimensions, 4))
     if not all(shape):
         raise InputError(f"{path} is empty: its dimensions are {' x '.join(map(str, shape))}; get it again")
@@ -259,13 +258,13 @@ def _read(
             one, other = files[f"{name}-images"], files[f"{name}-labels"]
             raise InputError(
                 f"{one} has {len(pixels):,} images and {other.name} {len(classes):,} labels; "
-                "they are not of one set"
+                "get both files of the same set"
             )
         if pixels.shape[1:] != images[0].shape[1:]:
             sizes = ["x".join(map(str, part.shape[1:])) for part in (images[0], pixels)]
             raise InputError(
-                f"the images of {files['train-images']} are {sizes[0]}, those for testing {sizes[1]}; "
-                "they are not of one set"
+                f"the images of {files['train-images']} are {sizes[0]}, the test images {sizes[1]}; "
+                "get both files of the same set"
             )
     classes = np.concatenate(labels).astype(np.int64)
     names, classes = _classes(classes, known, files)
@@ -302,18 +301,18 @@ def _classes(
                 f"get {known.name} again"
             )
         return known.class_names, labels
-    first, last = int(labels.min()), int(labels.max())  # the letters of EMNIST begin with 1
+    first, last = int(labels.min()), int(labels.max())  # the classes of EMNIST's letters begin at 1
     return tuple(str(k) for k in range(first, last + 1)), labels - first
 
 
 def _sets(folder: Path) -> dict[str, dict[str, Path]]:
-    """Return the files of each set in a folder, by the prefix of their names and by what they are."""
+    """Return the files of each set in a folder, by prefix of the file names and by part."""
     found: dict[str, dict[str, Path]] = {}
     try:
         paths = list(folder.iterdir())
-    except OSError:  # no folder, or one that the reader of folders will say more of
+    except OSError:  # no folder, or one about which the reader of folders reports more
         return found
-    # the longer name first, so that an unpacked file, which is faster to read, wins over a packed one
+    # longer names first, so that an uncompressed file, which is faster to read, replaces a compressed one
     for path in sorted(paths, key=lambda path: (-len(path.name), path.name)):
         if (match := _NAME.fullmatch(path.name)) and path.is_file():
             prefix, part, what = match.groups()
@@ -322,7 +321,7 @@ def _sets(folder: Path) -> dict[str, dict[str, Path]]:
 
 
 def _one_set(place: Path) -> tuple[Path, str, dict[str, Path]]:
-    """Return the folder, the prefix and the files of the set that is meant."""
+    """Return the folder, the prefix and the files of the set at `place`."""
     folder = place.parent if place.is_file() else place
     sets = _sets(folder)
     if place.is_file() and (match := _NAME.fullmatch(place.name)):
@@ -330,18 +329,18 @@ def _one_set(place: Path) -> tuple[Path, str, dict[str, Path]]:
     if len(sets) > 1:
         names = ", ".join(sorted(repr(prefix.strip("-._")) for prefix in sets))
         raise InputError(
-            f"{folder} holds {len(sets)} sets ({names}); give the path of one's file of training images"
+            f"{folder} holds {len(sets)} sets ({names}); name the file of training images of one of them"
         )
     prefix, files = next(iter(sets.items()), ("", {}))
     return folder, prefix, files
 
 
 def _is(known: Known, files: dict[str, Path]) -> bool:
-    """Say whether these are a known set's files, packed or not; labels first, which are small."""
+    """Return whether these are a known set's files, compressed or not; labels first, which are small."""
     order = sorted(range(len(FILES)), key=lambda i: FILES[i].endswith("images"))
     try:
         return len(files) == len(FILES) and all(
             file_digest(files[FILES[i]], "md5") in (known.packed[i], known.content[i]) for i in order
         )
     except OSError:
-        return False  # reading will say what is wrong
+        return False  # reading reports the reason

@@ -1,9 +1,9 @@
-"""One encoded image of any mode and size becomes a uint8 array of the wanted shape.
+"""Decoding of one image of any mode and size to a uint8 array of a given shape.
 
-Every mode that Pillow reads has a defined answer. Gray of any depth (1, 8 or 16 bit, or a palette of grays)
+Every mode that Pillow reads has a defined result. Gray of any depth (1, 8 or 16 bit, or a palette of grays)
 is gray; everything else is RGB. Alpha is composited on white, 16-bit gray is scaled to 8 bit, the EXIF
-orientation is applied, an animation gives its first frame. Images are resized so that the target is
-covered, and cropped to its center.
+orientation is applied, and of an animation the first frame is used. Images are resized to cover the target
+size and cropped to its center.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ import numpy as np
 if TYPE_CHECKING:
     from PIL import Image
 
-Encoded = bytes | Path  # an image file's bytes, or where they are
+Encoded = bytes | Path  # the bytes of an image file, or its path
 
-# Only formats whose decoders are meant for untrusted files: Pillow would also start Ghostscript for EPS.
+# Only formats whose decoders are made for untrusted files: for EPS, Pillow would start Ghostscript.
 _FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
 _GRAY_MODES = frozenset({"1", "L", "LA", "I", "I;16", "I;16L", "I;16B", "I;16N", "F"})
 _ORIENTATION = 0x0112
-# Without one of these Pillow finds no orientation in a file of these formats, and looking takes its time.
+# Without one of these keys Pillow finds no orientation in files of these formats, and searching is slow.
 _METADATA = ("exif", "xmp", "XML:com.adobe.xmp", "Raw profile type exif")
 _PLAIN = frozenset({"JPEG", "PNG"})
 
 
 class Header(NamedTuple):
-    """What is known of an image before its pixels are decoded."""
+    """The facts about an image that are known before its pixels are decoded."""
 
     width: int  # after the EXIF orientation
     height: int
@@ -46,7 +46,7 @@ def header_of(image: Image.Image) -> Header:
     """Return the size of an open image and whether it is gray."""
     width, height = image.size
     if _is_sideways(image):
-        if image.format == "TIFF":  # Pillow has swapped the sides or will, depending on its version
+        if image.format == "TIFF":  # Pillow swaps the sides now or later, depending on its version
             image.load()
             width, height = image.size
         else:
@@ -73,22 +73,22 @@ def read_pixels(encoded: Encoded, channels: int, size: tuple[int, int]) -> np.nd
 
 
 def read_both(content: bytes, channels: int, size: tuple[int, int]) -> tuple[Header, np.ndarray | Exception]:
-    """Read the header of an image and decode it in one go; see `read_header` and `read_pixels`.
+    """Read the header of an image and decode it in one pass; see `read_header` and `read_pixels`.
 
     Returns:
-        The header, and the pixels or what was raised for them: a damaged file may have a whole header.
+        The header, and the pixels or the exception: a damaged file may have an intact header.
     """
     with _open(content) as image:
         header = header_of(image)
         try:
             return header, _load(image, channels, size)
-        except Exception as error:  # decoders raise anything for a damaged file
+        except Exception as error:  # decoders can raise anything for a damaged file
             return header, error
 
 
 def _load(image: Image.Image, channels: int, size: tuple[int, int]) -> np.ndarray:
-    # A JPEG can be decoded at 1/2, 1/4 or 1/8 of its size, much faster; twice the target is enough
-    # for a resize that cannot be told from one of the full image. Other formats ignore this.
+    # A JPEG can be decoded at 1/2, 1/4 or 1/8 of its size, much faster. At twice the target, resizing
+    # looks the same as from the full image. Other formats ignore this.
     if image.format == "JPEG":
         image.draft(None, (2 * max(size), 2 * max(size)))
     image.load()
@@ -105,11 +105,11 @@ def pixels_of(image: Image.Image, channels: int, size: tuple[int, int]) -> np.nd
 
         flat = ImageOps.fit(flat, (width, height), method=Resampling.BICUBIC)
     array = np.asarray(flat, dtype=np.uint8).reshape(height, width, channels)
-    return array.transpose(2, 0, 1)  # a view: whoever puts it among the others copies it
+    return array.transpose(2, 0, 1)  # a view, which the caller copies
 
 
 def whole(encoded: Encoded, side: int) -> Image.Image:
-    """Return an image for people to look at: upright, all of it, L or RGB, no side longer than `side`.
+    """Return an uncropped image for display: upright, mode L or RGB, no side longer than `side`.
 
     Raises:
         Exception: of any type that a Pillow decoder raises for a damaged file.
@@ -119,7 +119,7 @@ def whole(encoded: Encoded, side: int) -> Image.Image:
     with _open(encoded) as image:
         gray = image.mode in _GRAY_MODES
         if image.format == "JPEG":
-            image.draft(None, (side, side))  # the decoder's own averages are good enough for the eye
+            image.draft(None, (side, side))  # good enough for display
         image.load()
         flat = _flatten(_upright(image), 1 if gray else 3)
         flat = flat.copy() if flat is image else flat  # thumbnail() changes it in place
@@ -128,7 +128,7 @@ def whole(encoded: Encoded, side: int) -> Image.Image:
 
 
 def resize_arrays(images: np.ndarray, side: int) -> np.ndarray:
-    """Bring uint8 images (n, C, H, W) to (n, C, side, side) as `read_pixels` does."""
+    """Resize uint8 images (n, C, H, W) to (n, C, side, side) as `read_pixels` does."""
     from PIL import Image, ImageOps
 
     n, C, H, W = images.shape
@@ -150,14 +150,14 @@ def _open(encoded: Encoded) -> Image.Image:
 
 
 def _turn(image: Image.Image) -> Image.Transpose | None:
-    """Return what makes the image upright, or None."""
+    """Return the transposition that makes the image upright, or None."""
     if image.format in _PLAIN and not any(name in image.info for name in _METADATA):
         return None
     from PIL.Image import Transpose
 
     try:
         orientation = image.getexif().get(_ORIENTATION)
-    except Exception:  # damaged metadata, raised as anything; the pixels may be whole all the same
+    except Exception:  # damaged metadata can raise anything; the pixels may be intact
         return None
     return {
         2: Transpose.FLIP_LEFT_RIGHT,
@@ -177,7 +177,7 @@ def _upright(image: Image.Image) -> Image.Image:
 
 def _is_sideways(image: Image.Image) -> bool:
     if image.format == "PNG" and "exif" not in image.info:
-        return False  # getexif() would decode the whole image to look behind its pixels
+        return False  # getexif() would decode the whole image to search behind its pixels
     if image.format in _PLAIN and not any(name in image.info for name in _METADATA):
         return False
     from PIL.Image import Transpose
@@ -222,12 +222,12 @@ def _eight_bit(values: np.ndarray) -> np.ndarray:
 
 
 def failure_reason(error: Exception, encoded: Encoded) -> str:
-    """Say in a few words why `read_header` or `read_pixels` failed."""
+    """Return in a few words why `read_header` or `read_pixels` failed."""
     from PIL import UnidentifiedImageError
 
     if isinstance(error, UnidentifiedImageError):
         size = encoded.stat().st_size if isinstance(encoded, Path) else len(encoded)
         return "not an image" if size else "0 bytes"
     if isinstance(error, OSError) and error.strerror:
-        return error.strerror  # without the path, which the id gives
+        return error.strerror  # without the path, which the id already names
     return " ".join(str(error).split()) or type(error).__name__

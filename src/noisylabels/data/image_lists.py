@@ -1,4 +1,4 @@
-"""Images that are named one by one: what folders, lists and tables of files have in common."""
+"""Image sets given as lists of files, which readers of folders, lists and tables share."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ _NUMBER = re.compile("[0-9]{1,18}")
 
 @dataclass(frozen=True)
 class Listing:
-    """Image files with a label each, training examples first.
+    """Labeled image files, training examples first.
 
     Args:
         base: the folder that the names are relative to.
-        names: N paths as text, relative to `base` or absolute; `Names` where there may be a million.
+        names: N paths as text, relative to `base` or absolute; `Names` for up to millions.
         labels: int64, (N,).
         class_names: K names.
-        num_train: how many of the N are for training; None when a test part is to be held out.
+        num_train: the number of training examples; None if a test part is to be held out.
         keys: N names by which the held-out examples are chosen; by default `names`.
     """
 
@@ -55,12 +55,12 @@ def plan_listing(
     """Plan to read the images of a listing.
 
     Args:
-        listing: what to read.
+        listing: the images.
         options: see `Options`.
-        name: what to call the set.
-        root: what the user named.
+        name: the name of the set.
+        root: the folder or file that the user named.
         reader: the format's name.
-        lists: the files that the labels come from; they decide the result as the images do.
+        lists: the files that the labels come from; like the images they determine the result.
         notes: see `Plan`.
 
     Returns:
@@ -89,21 +89,21 @@ def plan_listing(
 
 
 def drop_missing(listing: Listing, source: str, options: Options, notes: list[str]) -> Listing:
-    """Return the listing without the files that are not there, if they may be left out.
+    """Return the listing without missing files, if they may be left out.
 
-    They are looked for before anything is decoded, because decoding may take hours.
+    Missing files are found before any image is decoded, because decoding may take hours.
 
     Args:
-        listing: what a list names.
-        source: what to call the list.
+        listing: the images of a list.
+        source: what messages call the list.
         options: `bad_images` "skip" leaves missing files out.
-        notes: gets a line with the count and the first of them.
+        notes: receives a line with their number and the first of them.
 
     Returns:
-        The listing of what is there.
+        The listing of existing files.
 
     Raises:
-        InputError: files are missing and are not to be left out, or none is there.
+        InputError: files are missing and may not be left out, or all are missing.
     """
     base = os.fspath(listing.base)
     there = np.fromiter((os.path.isfile(os.path.join(base, name)) for name in listing.names), dtype=bool)
@@ -113,10 +113,10 @@ def drop_missing(listing: Listing, source: str, options: Options, notes: list[st
     first = listing.names[int(np.flatnonzero(~there)[0])]
     what = f"{missing:,} of the {len(there):,} images listed in {source} are missing, first {first}"
     if missing == len(there):
-        raise InputError(f"none of the {missing:,} images listed in {source} is there: no {first} in {base}")
+        raise InputError(f"all {missing:,} images listed in {source} are missing: no {first} in {base}")
     if options.bad_images == "fail":
         raise InputError(
-            f"{what} in {base}; unpack all of the set, or leave them out with --bad-images skip "
+            f"{what} in {base}; unpack the complete set, or leave them out with --bad-images skip "
             "(bad_images='skip')"
         )
     notes.append(f"left out: {what}")
@@ -132,10 +132,10 @@ def drop_missing(listing: Listing, source: str, options: Options, notes: list[st
 
 
 def numbered_lines(path: Path) -> Iterator[tuple[int, str]]:
-    """Give the lines of a text file that are not empty, stripped, with their numbers from 1.
+    """Yield the non-empty lines of a text file, stripped, with their numbers from 1.
 
     Raises:
-        InputError: the file is missing, cannot be read, is not UTF-8, or has no such line.
+        InputError: the file is missing, cannot be read, is not UTF-8, or is empty.
     """
     found = False
     try:
@@ -153,15 +153,15 @@ def numbered_lines(path: Path) -> Iterator[tuple[int, str]]:
 
 
 def numbered_pairs(path: Path, num_classes: int) -> Iterator[tuple[int, str, int]]:
-    """Give line number, image and class number of each line "IMAGE LABEL" of a list.
+    """Yield line number, image and class number of each line "IMAGE LABEL" of a list.
 
     Raises:
-        InputError: what `numbered_lines` refuses, or a line without a class number 0 to num_classes - 1.
+        InputError: as for `numbered_lines`, or a line has no class number 0 to num_classes - 1.
     """
     for number, line in numbered_lines(path):
         name, _, label = line.replace("\t", " ").rpartition(" ")
         if not (name and _NUMBER.fullmatch(label)):
-            raise InputError(f"{path}, line {number}: {line[:80]!r} is no image and class number")
+            raise InputError(f"{path}, line {number}: {line[:80]!r}, expected an image and a class number")
         if int(label) >= num_classes:
             raise InputError(
                 f"{path}, line {number}: the label is {label}, expected 0 to {num_classes - 1} "
@@ -171,7 +171,7 @@ def numbered_pairs(path: Path, num_classes: int) -> Iterator[tuple[int, str, int
 
 
 def _ordered(listing: Listing, names: Names, options: Options, lists: int) -> Files:
-    """Return the files as they are stored; among those of the plan so many `lists` come before them."""
+    """Return the files in the order of storage; in the plan, `lists` other files precede them."""
     labels, num_train, order = listing.labels, listing.num_train, np.arange(len(names))
     notes = []
     if num_train is None:
@@ -203,7 +203,7 @@ def _read(files: Files, options: Options) -> ReadResult:
 
 @dataclass(frozen=True)
 class _Paths(Collection[Encoded]):
-    """The files of a listing, made into paths one at a time."""
+    """The paths of a listing's files, created one at a time."""
 
     base: Path
     names: Sequence[str]
@@ -219,12 +219,12 @@ class _Paths(Collection[Encoded]):
 
 
 class Below(Mapping[str, Path]):
-    """Lists and images by name, made into paths when they are asked for."""
+    """A mapping from names to the paths of lists and images, which are created on demand."""
 
     def __init__(self, base: Path, names: Names, lists: Sequence[Path]) -> None:
         self._base = base
         self._lists = {os.path.relpath(path, base): path for path in lists}
-        self.names = names.after(Names.of(self._lists))  # all of them
+        self.names = names.after(Names.of(self._lists))  # lists and images
 
     def __getitem__(self, name: str) -> Path:
         return self._lists.get(name) or self._base / name

@@ -1,4 +1,4 @@
-"""A table of paths and labels: CSV or TSV with a heading."""
+"""Image sets given as a CSV or TSV table of paths and labels."""
 
 from __future__ import annotations
 
@@ -17,23 +17,21 @@ from noisylabels.data.image_lists import Listing, drop_missing, plan_listing
 from noisylabels.data.parquet import check_column
 from noisylabels.data.reader import Options, Plan, name_of, number_classes
 
-LAYOUT = "NAME.csv or .tsv, itself or alone in its folder, with the columns path, label and, if wanted, split"
+LAYOUT = "NAME.csv or .tsv, itself or the only one in a folder, with columns path, label and optionally split"
 
 PARTS = {
     "train": "train", "training": "train", "test": "test", "testing": "test",
     "val": "val", "valid": "val", "validation": "val",
 }  # fmt: skip
-NUMBER = re.compile(
-    r"([+-]?\d{1,18})(\.0*)?", re.ASCII
-)  # "3.0" is how a column of numbers with a gap in it is written
-NAMELESS = ("labels", "label", "data", "index", "metadata", "images", "train")  # the folder says more
+NUMBER = re.compile(r"([+-]?\d{1,18})(\.0*)?", re.ASCII)  # integers with a missing cell are written as "3.0"
+NAMELESS = ("labels", "label", "data", "index", "metadata", "images", "train")  # called after its folder
 
 
 def find(path: Path) -> Path | None:
-    """Return the table that `path` is, or that is the only one in it and has the columns of one.
+    """Return the table that `path` is, or the only one in it if that has the required columns, else None.
 
-    One without them is given too where there are no folders beside it: the folder can be nothing else, and
-    what is wrong with its table is the thing to say.
+    If the folder holds no other folders, the table is returned even without these columns: the folder can be
+    in no other format, and the error should be about its table.
     """
     if path.is_file():
         return path if path.suffix.lower() in SUFFIXES else None
@@ -54,21 +52,21 @@ def find(path: Path) -> Path | None:
 def plan(path: Path, options: Options) -> Plan:
     """Plan to read the images that a table names.
 
-    The first line names the columns: of the roles path, label and, if wanted, split with train, test or val
-    in each row; their names are those of `core.tables.ROLES`. Paths are relative to the table's folder. If
-    all labels are whole numbers they are class numbers, which count from 0; else they are the names of
-    classes, which are sorted. Without rows for testing (or, failing that, for validation) a part is held out.
+    The first line names the columns, with the roles path, label and optionally split (train, test or val in
+    each row); `core.tables.ROLES` has the accepted names. Paths are relative to the table's folder. If all
+    labels are integers they are class numbers from 0; otherwise they are class names, which are sorted. The
+    test rows, or else the validation rows, are for testing; without either, a part is held out.
 
     Args:
-        path: the table; fields are separated by tabs in a .tsv, else by commas or semicolons.
+        path: the table; cells are separated by tabs in a .tsv, else by commas or semicolons.
         options: see `Options`.
 
     Returns:
-        The plan; a note says which columns were passed over where several would do.
+        The plan; a note names the columns that were ignored because several matched.
 
     Raises:
-        InputError: a column or a cell is missing, a label or split cannot be used (with the line's number),
-            there is a single class, or images are missing and not to be left out.
+        InputError: a column or a cell is missing, a label or split is invalid (with its line), there is a
+            single class, or images are missing and may not be left out.
     """
     notes: list[str] = []
     table = read_text_table(path, columns="path,label")
@@ -96,11 +94,11 @@ def plan(path: Path, options: Options) -> Plan:
         parts.setdefault(part, []).append((name, word, row))
     if "train" not in parts:
         raise InputError(
-            f"{path} names no image for training; add lines" + ("" if split is None else " with split train")
+            f"{path} names no training images; add lines" + ("" if split is None else " with split train")
         )
     test = next((part for part in ("test", "val") if part in parts), None)
     if test == "test" and "val" in parts:
-        notes.append(f"ignored {len(parts['val']):,} images for validation")
+        notes.append(f"ignored {len(parts['val']):,} validation images")
     used = parts["train"] + (parts[test] if test else [])
     labels, names = _classes(path, [word for _, word, _ in used], lambda i: table.where(used[i][2]))
     listing = Listing(
@@ -125,7 +123,7 @@ def plan(path: Path, options: Options) -> Plan:
 
 
 def _classes(path: Path, words: list[str], where: Callable[[int], str]) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Return class numbers and names of the classes."""
+    """Return the labels as class numbers, and the class names."""
     numbers = [NUMBER.fullmatch(word) for word in words]
     if all(numbers):
         values = np.array([int(found[1]) for found in numbers if found], dtype=np.int64)

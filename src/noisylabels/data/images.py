@@ -1,4 +1,4 @@
-"""ImageSet: the one form in which every data set reaches the rest of the library."""
+"""ImageSet: labeled images in memory, the common form of all image data sets."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ import torch
 
 from noisylabels.core.checks import InputError
 
-_CHUNK_BYTES = 1 << 24  # memory-mapped sets are walked in pieces of about this size
+_CHUNK_BYTES = 1 << 24  # memory-mapped sets are processed in pieces of about this size
 
 
 @dataclass(frozen=True, eq=False)
 class ImageSet:
-    """Images with their labels, checked once when the set is made.
+    """Images with their labels, checked once on construction.
 
     Args:
         images: uint8, (N, C, H, W) with C 1 (gray) or 3 (RGB); may be memory-mapped.
         labels: int64, (N,), 0 <= label < K.
-        class_names: the K names; K is at least 2. A class may have no example here.
-        ids: N names by which a user finds an example again, such as "train/cat/001.jpg" or "train:17".
-        name: what to call the set: "digits", "cifar10", or the folder's name.
+        class_names: the K names; K is at least 2. A class may have no example in this set.
+        ids: N names that identify the examples for the user, such as "train/cat/001.jpg" or "train:17".
+        name: the name of the set: "digits", "cifar10", or the folder's name.
         digest: sha256 (hexadecimal) of shape, pixels, labels and class names; `image_set` computes it.
-        notes: one line each about what a user should know: images left out, resized, empty classes.
-        arranged: what noise changed in which images there are, `NoisyLabels.arrangement`; "" for nothing.
+        notes: lines that a user should read: images left out or resized, empty classes.
+        arranged: how noise changed which images the set has, `NoisyLabels.arrangement`; "" for not at all.
 
     Raises:
         InputError: a tensor has another type, shape or length, or a label is outside 0..K-1.
@@ -51,7 +51,7 @@ class ImageSet:
 
     @property
     def inputs(self) -> torch.Tensor:
-        """What a model is given: the images, (N, C, H, W)."""
+        """The inputs of a model: the images, (N, C, H, W)."""
         return self.images
 
     @property
@@ -65,9 +65,9 @@ class ImageSet:
     def mean_std(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
         """Return mean and standard deviation of each channel over all pixels, in units of [0, 1].
 
-        They come from an integer histogram and exact integer sums, so every platform and every number
-        of threads gives the same floats. A channel of one constant value has the deviation 1, so that
-        normalizing it gives zeros instead of NaN.
+        They are computed from an integer histogram with exact integer sums, so they are identical on every
+        platform and with any number of threads. A constant channel has the deviation 1, so that normalizing
+        it gives zeros instead of NaN.
 
         Returns:
             C means and C (population) standard deviations.
@@ -95,21 +95,21 @@ def image_set(
     name: str = "images",
     notes: Sequence[str] = (),
 ) -> ImageSet:
-    """Make an `ImageSet` from tensors and compute its digest.
+    """Return an `ImageSet` of tensors with its digest.
 
     Args:
         images: uint8, (N, C, H, W), C 1 or 3.
         labels: N integers in 0..K-1.
         class_names: the K names.
         ids: N names of the examples; by default "0", "1", ...
-        name: what to call the set.
-        notes: lines that the user should see.
+        name: the name of the set.
+        notes: lines that the user should read.
 
     Returns:
         The set.
 
     Raises:
-        InputError: what `ImageSet` refuses.
+        InputError: as for `ImageSet`.
 
     >>> pair = image_set(torch.zeros(2, 3, 4, 4, dtype=torch.uint8), [0, 1], ("cat", "dog"))
     >>> len(pair), pair.num_classes, list(pair.ids)
@@ -123,12 +123,12 @@ def image_set(
         name=name,
         digest="",
         notes=tuple(notes),
-    )  # checked before hashing: the digest of a wrong array helps nobody
+    )  # checked before hashing: the digest of an invalid array has no use
     return dataclasses.replace(made, digest=content_digest(images, made.labels, made.class_names))
 
 
 def subset(images: ImageSet, index: Sequence[int] | np.ndarray) -> ImageSet:
-    """Return the part of a set that `index` names, in its order; a class may be left without an example.
+    """Return the examples of a set at the positions `index`, in that order; classes may become empty.
 
     >>> pair = image_set(torch.zeros(2, 3, 4, 4, dtype=torch.uint8), [0, 1], ("cat", "dog"))
     >>> list(subset(pair, [1]).ids)
@@ -146,9 +146,9 @@ def subset(images: ImageSet, index: Sequence[int] | np.ndarray) -> ImageSet:
 
 
 def replaced(images: ImageSet, places: np.ndarray, foreign: ImageSet) -> ImageSet:
-    """Return a set in which images of another stand where `places`, (N,), is not -1 but says which.
+    """Return a set with images of another: at i, image `places[i]` of `foreign`, or for -1 its own.
 
-    Labels stay; the id of a foreign image is its own, behind the name of its set.
+    Labels stay unchanged; the id of a foreign image is "SET:ID", with the name of its set.
     """
     at = torch.as_tensor(places, dtype=torch.int64)
     here = (at >= 0).nonzero().squeeze(1)
@@ -165,13 +165,13 @@ def like(images: ImageSet, other: ImageSet) -> ImageSet:
     """Return a set with the channels of another: gray repeated, or color as its luma (ITU-R BT.601).
 
     Raises:
-        InputError: images of another size.
+        InputError: the images have different sizes.
     """
     size, wanted = tuple(images.images.shape[2:]), tuple(other.images.shape[2:])
     if size != wanted:
         raise InputError(
             f"the images of {images.name} are {size[0]}x{size[1]}, those of {other.name} are "
-            f"{wanted[0]}x{wanted[1]}; bring both to one size"
+            f"{wanted[0]}x{wanted[1]}; load both with the same image_size"
         )
     channels = other.images.shape[1]
     if images.images.shape[1] == channels:
@@ -201,7 +201,7 @@ def digest_of(
     class_names: Sequence[str],
     pixels: Iterable[bytes | memoryview],
 ) -> str:
-    """Return the `content_digest` of images of the `shape` (N, C, H, W) whose pixels come in pieces."""
+    """Return the `content_digest` of images of the `shape` (N, C, H, W) from pieces of their pixels."""
     head = json.dumps({"shape": list(shape), "classes": list(class_names)})
     digest = hashlib.sha256(head.encode())
     digest.update(labels.astype("<i8").tobytes())
@@ -217,7 +217,7 @@ def _pieces(images: torch.Tensor) -> Iterator[torch.Tensor]:
 
 
 def _histograms(images: torch.Tensor) -> list[list[int]]:
-    """Count every value of every channel: C lists of 256."""
+    """Return the counts of the values of each channel: C lists of 256."""
     channels = images.shape[1]
     counts = torch.zeros(channels, 256, dtype=torch.int64)
     for piece in _pieces(images):
@@ -231,9 +231,9 @@ def check_class_names(class_names: Sequence[str]) -> None:
     """Raise an `InputError` unless there are two or more names, all different."""
     if len(class_names) < 2:
         found = f"a single class, {class_names[0]!r}" if class_names else "no class"
-        raise InputError(f"there is {found}; a classifier needs 2 at least")
+        raise InputError(f"there is {found}; a classifier needs at least 2")
     if twice := [name for name, count in Counter(class_names).items() if count > 1]:
-        raise InputError(f"the class name {twice[0]!r} occurs twice; give every class a name of its own")
+        raise InputError(f"the class name {twice[0]!r} occurs twice; give each class its own name")
 
 
 def _check_images(images: torch.Tensor) -> None:
@@ -251,7 +251,7 @@ def _check_images(images: torch.Tensor) -> None:
         )
     if images.ndim != 4 or images.shape[1] not in (1, 3):
         raise InputError(
-            f"images have the shape {tuple(images.shape)}, expected (N, C, H, W) with 1 or 3 channels second"
+            f"images have the shape {tuple(images.shape)}, expected (N, C, H, W) with 1 or 3 channels"
         )
     if images.numel() == 0:
         raise InputError(f"the image set is empty: its shape is {tuple(images.shape)}; add an image")
@@ -260,7 +260,7 @@ def _check_images(images: torch.Tensor) -> None:
 def check_set_labels(
     n: int, labels: torch.Tensor, class_names: tuple[str, ...], ids: Sequence[str], what: str
 ) -> None:
-    """Raise an `InputError` unless labels, names and ids fit `n` examples, which an error calls `what`."""
+    """Raise an `InputError` unless labels, names and ids match `n` examples, which an error calls `what`."""
     if not isinstance(labels, torch.Tensor) or labels.dtype != torch.int64:
         found = str(labels.dtype) if isinstance(labels, torch.Tensor) else type(labels).__name__
         raise InputError(f"labels are {found}, expected a torch.int64 tensor of class numbers")
@@ -269,7 +269,7 @@ def check_set_labels(
             f"labels have the shape {tuple(labels.shape)}, expected ({n},): one for each of the {what}"
         )
     if len(ids) != n:
-        raise InputError(f"there are {len(ids)} ids for {n} {what}; give each one")
+        raise InputError(f"there are {len(ids)} ids for {n} {what}, expected one for each")
     check_class_names(class_names)
     K = len(class_names)
     wrong = (labels < 0) | (labels >= K)

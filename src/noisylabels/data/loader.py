@@ -1,8 +1,8 @@
-"""Batches: examples of a set in a drawn order, augmented and normalized on the device.
+"""Batches of a set in random order, augmented and normalized on the device.
 
-Everything random in an epoch is drawn on the CPU when the epoch starts and moved to the device once. So
-there is no transfer and no synchronisation between batches, a CPU and a GPU see the same batches, and a
-run goes on from any batch of any epoch without saved generator state.
+All random numbers of an epoch are drawn on the CPU when the epoch starts and moved to the device once. So
+batches need no transfer or synchronization between them, a CPU and a GPU use the same batches, and a run
+resumes from any batch of any epoch without saved generator state.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from noisylabels.core.checks import InputError
 from noisylabels.core.rng import generator
 from noisylabels.data.augment import Augment, Draws, normalize
 
-_AHEAD = 8  # batches that are gathered before they are asked for
-_AHEAD_THREADS = 4  # a disk answers several at once
-_BLOCK_NUMBERS = 1 << 23  # that a GPU prepares at once: some twenty batches of 128 images of 32x32
-_AHEAD_BYTES = 1 << 30  # sets from this size: smaller ones stay in the system's cache
+_AHEAD = 8  # batches gathered in advance
+_AHEAD_THREADS = 4  # a disk serves several requests at once
+_BLOCK_NUMBERS = 1 << 23  # numbers that a GPU prepares at once: about twenty batches of 128 images of 32x32
+_AHEAD_BYTES = 1 << 30  # sets of at least this size: smaller ones stay in the system's cache
 
 
 class Batch(NamedTuple):
-    """One step's examples, on the device."""
+    """The examples of one training step, on the device."""
 
     inputs: torch.Tensor  # float32, (B, C, H, W) or (B, D), normalized: the first view
     target: torch.Tensor  # int64, (B,): the given labels
@@ -36,17 +36,17 @@ class Batch(NamedTuple):
 
     @property
     def views(self) -> tuple[torch.Tensor, ...]:
-        """Every augmented view of the examples."""
+        """All augmented views of the examples."""
         return (self.inputs, *self.more_views)
 
 
 class Timed:
-    """An iterator over batches that measures how long they are waited for.
+    """An iterator over batches that measures the time spent waiting for them.
 
-    Of batches that a GPU prepares it is the time to ask for them: nothing waits for the device.
+    For batches that a GPU prepares this is the time to launch the work, since nothing waits for the device.
 
     Args:
-        batches: what to give.
+        batches: the iterator to wrap.
     """
 
     def __init__(self, batches: Iterator[Batch]) -> None:
@@ -70,28 +70,29 @@ class Timed:
 
 
 class Batches:
-    """The batches of a set, or of a part of it, epoch after epoch.
+    """The batches of a set, or of a part of it, for each epoch.
 
-    The images are put on the device once. Where they would take more than half of a GPU's free memory
+    The images are moved to the device once. If they would take more than half of a GPU's free memory
     they stay on the host, and each batch is copied through pinned memory while the GPU computes.
 
     Args:
         images: uint8, (N, C, H, W), or features, float32 (N, D); may be memory-mapped.
         labels: int64, (N,).
-        batch_size: examples in a batch, 1 or more.
-        device: where the batches are wanted.
+        batch_size: examples per batch, 1 or more.
+        device: the device of the batches.
         mean: C numbers in [0, 1], see `ImageSet.mean_std`; D of any size for features.
         std: C numbers above 0, or D.
-        augment: None for none, as features must have.
-        shuffle: a new order for each epoch; else that of the positions.
-        seed: of the streams ("order", epoch), ("augment", epoch), and ("augment", epoch, k) of view k > 0.
-        positions: int64, (n,): the examples that make the part, each once; None for all N. A batch's
-            `positions`, and what augmentation draws for an example, go by its position in the set either way.
-        views: how many augmented views of each example a batch holds, each from a random stream of its own.
-        channels_last: give the images in the memory layout that convolutions prefer on recent hardware.
-        drop_last: leave out a last batch that is not full. Otherwise it is kept; but when shuffling (that
-            is, in training) a last batch of a single example joins the batch before it, because batch
-            normalization cannot train on one.
+        augment: the augmentation; None for none, as required for features.
+        shuffle: use a new order in each epoch instead of that of the positions.
+        seed: the seed of the streams ("order", epoch), ("augment", epoch), and ("augment", epoch, k) for view
+            k > 0.
+        positions: int64, (n,): the examples of the part, without repetition; None for all N. A batch's
+            `positions` and the augmentation of an example always refer to its position in the set.
+        views: the number of augmented views of each example in a batch, each from its own random stream.
+        channels_last: return images in the memory layout that convolutions prefer on recent hardware.
+        drop_last: leave out an incomplete last batch. Otherwise it is kept, except that when shuffling (in
+            training) a last batch of a single example is merged into the previous one, because batch
+            normalization cannot train on a single example.
 
     Raises:
         InputError: lengths or channels differ, the batch size is below 1, the part is empty, or no batch
@@ -124,16 +125,16 @@ class Batches:
         n = len(images)
         if n == 0 or labels.shape != (n,):
             raise InputError(
-                f"{n} images and labels of shape {tuple(labels.shape)}, expected one label an image"
+                f"{n} images and labels of shape {tuple(labels.shape)}, expected one label per image"
             )
         if batch_size < 1:
             raise InputError(f"the batch size is {batch_size}, expected 1 or more")
         positions = torch.arange(n) if positions is None else positions
         if len(positions) == 0:
-            raise InputError(f"the part of the {n} images has none of them, expected 1 position or more")
+            raise InputError(f"the part of the {n} images is empty, expected 1 position or more")
         if drop_last and len(positions) < batch_size:
             raise InputError(
-                f"{len(positions)} examples do not fill a batch of {batch_size} and drop_last leaves it out; "
+                f"{len(positions)} examples do not fill a batch of {batch_size}, which drop_last leaves out; "
                 "lower the batch size"
             )
         if not len(mean) == len(std) == images.shape[1]:
@@ -144,11 +145,11 @@ class Batches:
         self.device = torch.device(device)
         self.batch_size = batch_size
         if augment and images.ndim != 4:
-            raise InputError(f"features of {images.shape[1]} columns cannot be augmented; take augment none")
+            raise InputError(f"features of {images.shape[1]} columns cannot be augmented; use augment none")
         self.resident = _fits(images, self.device)
-        # where they are: a second `Batches` of the same images takes them from here, and none moves twice
+        # a second `Batches` of the same images uses these, so that none is moved twice
         self.inputs = images.to(self.device) if self.resident else images
-        # what may not be in memory: gathered ahead
+        # inputs that may not be in memory are gathered in advance
         self._from_disk = not self.resident or (self.device.type == "cpu" and images.nbytes >= _AHEAD_BYTES)
         self._positions = positions
         self._views = views
@@ -167,16 +168,16 @@ class Batches:
         return len(self._ends)
 
     def __iter__(self) -> Iterator[Batch]:
-        """Walk through epoch 0: what an evaluation wants, which neither shuffles nor augments."""
+        """Iterate over epoch 0, for evaluation, which neither shuffles nor augments."""
         return self.epoch(0)
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         """Return the batches of an epoch.
 
         Args:
-            epoch: 0 or more; it names the order and the augmentation.
-            start: the first batch to give; a run that was stopped after k batches goes on with start=k and
-                sees exactly what it would have seen.
+            epoch: 0 or more; it determines the order and the augmentation.
+            start: the first batch to return; a run stopped after k batches resumes with start=k and gets
+                exactly the batches that it would have had.
 
         Returns:
             An iterator over `len(self) - start` batches.
@@ -216,7 +217,7 @@ class Batches:
                 yield Batch(one, target[part], index[part], epoch, tuple(others))
 
     def _ahead(self, order: torch.Tensor, spans: Sequence[tuple[int, int]]) -> Iterator[torch.Tensor]:
-        """Give the pixels of the batches, each gathered by a thread while those before it are at work."""
+        """Yield the pixels of the batches, gathered by threads while earlier batches are in use."""
 
         def gather(begin: int, end: int) -> torch.Tensor:
             pixels = self.inputs.index_select(0, order[begin:end])
@@ -230,7 +231,7 @@ class Batches:
                 if span is not None:
                     waiting.append(pool.submit(gather, *span))
                 yield pixels
-        finally:  # an epoch that is left early waits for no more than what is being gathered
+        finally:  # an epoch that ends early waits only for the batches being gathered
             pool.shutdown(cancel_futures=True)
 
     def _prepare(self, pixels: torch.Tensor, index: torch.Tensor, draws: Draws | None) -> torch.Tensor:
@@ -240,10 +241,10 @@ class Batches:
 
 
 def evaluation_batch_size(images: torch.Tensor) -> int:
-    """Return how many of the images (N, C, H, W) a model takes at once when it only predicts.
+    """Return the batch size for prediction on images (N, C, H, W) or features (N, D).
 
-    500 images up to 32x32, and fewer of larger ones, so that a batch stays at half a million pixels: 10
-    at 224x224. Of features (N, D) as many rows as make half a million numbers, 8,192 at most.
+    It is 500 for images up to 32x32 and smaller for larger images, so that a batch stays at half a million
+    pixels: 10 at 224x224. For features it is half a million numbers, at most 8,192 rows.
     """
     if images.ndim == 2:
         return max(1, min(8192, 2**19 // images.shape[1]))
@@ -258,16 +259,16 @@ def _fits(images: torch.Tensor, device: torch.device) -> bool:
 
 
 def _together(resident: bool, device: torch.device, numbers: int) -> int:
-    """Return how many batches of so many numbers are prepared at once.
+    """Return how many batches of `numbers` numbers each are prepared at once.
 
-    On a GPU a launch costs more than what it does with a small batch; what is on the host is gathered one by
-    one.
+    On a GPU a kernel launch costs more than the work on a small batch; images on the host are gathered batch
+    by batch.
     """
     return max(1, _BLOCK_NUMBERS // max(1, numbers)) if resident and device.type == "cuda" else 1
 
 
 def _batch_ends(n: int, batch_size: int, *, drop_last: bool, merge_single: bool) -> list[int]:
-    """Return where each batch ends in the order."""
+    """Return the end of each batch in the order of examples."""
     ends = list(range(batch_size, n + 1, batch_size))
     rest = n - (ends[-1] if ends else 0)
     if rest and not drop_last:

@@ -1,4 +1,4 @@
-"""Names of very many examples, held as bytes: a million Python strings take 100 MB and this a quarter."""
+"""Names of very many examples, stored as bytes in a quarter of the 100 MB of a million Python strings."""
 
 from __future__ import annotations
 
@@ -13,12 +13,11 @@ _BLOCK = 4096  # names made into strings at a time
 
 
 class Names(Sequence[str]):
-    """A sequence of strings that cannot be changed.
+    """An immutable sequence of strings.
 
     Args:
-        content: uint8, the names' bytes in UTF-8, one behind the other; bytes of a file's name that are no
-            UTF-8 stand for themselves.
-        starts, ends: int64, (N,): where each name lies.
+        content: uint8, the concatenated names in UTF-8; bytes of file names that are not UTF-8 are kept.
+        starts, ends: int64, (N,): the range of each name in `content`.
 
     >>> names = Names.of(["cat/1.png", "dog/2.png", "eel/3.png"])
     >>> names[1], list(names[::-2]), len(names)
@@ -32,7 +31,7 @@ class Names(Sequence[str]):
 
     @classmethod
     def of(cls, names: Iterable[str]) -> Names:
-        """Make it from strings, which are walked through once."""
+        """Return `Names` of strings, which are iterated over once."""
         if isinstance(names, Names):
             return names
         content, ends = bytearray(), array("q")
@@ -72,7 +71,7 @@ class Names(Sequence[str]):
         return f"Names({len(self)}: {', '.join(shown)})"
 
     def digest(self) -> bytes:
-        """Return the sha256 of the names, in their order."""
+        """Return the sha256 of the names in order."""
         found = hashlib.sha256((self._ends - self._starts).astype("<i8").tobytes())
         for piece in self._joined():
             found.update(piece)
@@ -83,7 +82,7 @@ class Names(Sequence[str]):
         return self._part(index)
 
     def after(self, first: Names) -> Names:
-        """Return these names behind those of `first`."""
+        """Return the names of `first` followed by these."""
         if not len(first):
             return self
         more = len(first._content)
@@ -94,7 +93,7 @@ class Names(Sequence[str]):
         )
 
     def without_prefix(self, prefix: str) -> Names:
-        """Return the names, `prefix` cut from those that begin with it; the bytes are shared."""
+        """Return the names with `prefix` removed from those that begin with it; the bytes are shared."""
         wanted = np.frombuffer(prefix.encode(), dtype=np.uint8)
         has = self._ends - self._starts >= len(wanted)
         for place, byte in enumerate(wanted):
@@ -102,11 +101,11 @@ class Names(Sequence[str]):
         return self.without_start(len(wanted) * has)
 
     def without_start(self, count: np.ndarray) -> Names:
-        """Return the names, the first `count` bytes, (N,), cut from each; the bytes are shared."""
+        """Return the names without the first `count` bytes, (N,), of each; the bytes are shared."""
         return Names(self._content, self._starts + count, self._ends)
 
     def save(self, file: BinaryIO) -> None:
-        """Write the names to a file opened for it; see `load`."""
+        """Write the names to an open binary file; see `load`."""
         ends = np.cumsum(self._ends - self._starts)
         np.save(file, ends)
         np.lib.format.write_array_header_1_0(
@@ -117,21 +116,21 @@ class Names(Sequence[str]):
 
     @classmethod
     def load(cls, file: BinaryIO) -> Names:
-        """Read what `save` wrote.
+        """Return the names that `save` wrote.
 
         Raises:
             OSError, ValueError, EOFError: the file is damaged.
         """
         ends, content = np.load(file), np.load(file)
         if ends.ndim != 1 or ends.dtype != np.int64 or content.dtype != np.uint8:
-            raise ValueError("no names")
+            raise ValueError("not a file of names")
         starts = _starts(ends)
         if (starts > ends).any() or (ends[-1] if len(ends) else 0) != len(content):
-            raise ValueError("names that do not fit their size")
+            raise ValueError("the names do not match their sizes")
         return cls(content, starts, ends)
 
     def _joined(self) -> Iterator[bytes | memoryview]:
-        """Give the bytes of all names, one behind the other, in pieces."""
+        """Yield the concatenated bytes of all names in pieces."""
         if len(self) and (self._starts[1:] == self._ends[:-1]).all():
             yield self._content[self._starts[0] : self._ends[-1]].data
         else:
@@ -139,7 +138,7 @@ class Names(Sequence[str]):
                 yield b"".join(self._block(at))
 
     def _block(self, at: int) -> list[bytes]:
-        """Return the bytes of each of the names from `at` on, a block of them."""
+        """Return the bytes of each name of the block that starts at `at`."""
         starts, ends = self._starts[at : at + _BLOCK], self._ends[at : at + _BLOCK]
         low, high = int(starts.min()), int(ends.max())
         if high - low > 8 * int((ends - starts).sum()):  # far apart

@@ -1,9 +1,9 @@
-"""Decoding of very many files by processes, chunk by chunk into one file; it can go on where it was cut.
+"""Decoding of very many files by processes, chunk by chunk into one file; an interrupted run is resumed.
 
-A chunk is finished when its record is there: which files it was made of (names, sizes, times of change and
-digests) and the checksum of its pixels. Whoever goes on looks at all of that, and decodes a chunk anew
-whose record is missing or damaged, whose pixels are not those that were written, or one of whose files is
-another by now. What is held in memory is the names, 48 bytes a file, and a chunk in each process.
+A chunk is finished when its record exists: the files it was decoded from (names, sizes, modification times
+and digests) and the checksum of its pixels. A resumed run checks all of these, and decodes a chunk again if
+its record is missing or damaged, its pixels are not those that were written, or one of its files has changed.
+Memory holds the names, 48 bytes per file, and one chunk per process.
 """
 
 from __future__ import annotations
@@ -30,28 +30,28 @@ from noisylabels.data.decode_workers import FACTS, Chunk, Died, Task, Worker, na
 from noisylabels.data.image_decoding import Header, read_header
 from noisylabels.data.names import Names
 
-SETTLED_NS = 2_000_000_000  # a file changed within this time may change again with the same time stamp
+SETTLED_NS = 2_000_000_000  # a file changed this recently may change again with the same time stamp
 MOST_WORKERS = 16
 
 _CHUNK_IMAGES = 2048
 _CHUNK_BYTES = 1 << 24  # of pixels that a process holds
-_LOOKED_AT = 32  # images whose headers are read to guess the shape
+_SAMPLED = 32  # images whose headers are read to guess the shape
 
 
 @dataclass
 class Files:
-    """Image files with a label each, in the order in which they are to be stored: training examples first.
+    """Labeled image files in the order of storage, training examples first.
 
     Args:
         base: the folder that the names are relative to.
-        names: N of them; a name may be absolute.
-        places: int64, (N,): of each its number among the files of the plan.
+        names: N names; a name may be absolute.
+        places: int64, (N,): the position of each among the files of the plan.
         labels: int64, (N,).
         class_names: K names.
-        num_train: how many of the N are for training.
-        image_size: as of `Options`.
-        bad_images: as of `Options`.
-        notes: what the user should know.
+        num_train: the number of training examples.
+        image_size: as in `Options`.
+        bad_images: as in `Options`.
+        notes: lines that the user should read.
     """
 
     base: Path
@@ -66,19 +66,19 @@ class Files:
 
     @property
     def ids(self) -> Names:
-        """Their names as examples."""
+        """The ids of the examples."""
         return self.names.without_prefix("../")
 
 
 @dataclass
 class Decoded:
-    """What became of the files.
+    """The result of decoding files.
 
     Args:
         shape: channels, height, width.
-        facts: FACTS, (N,), of each file as it was when it was decoded.
-        bad: reason by position of those that cannot be read; their pixels are missing.
-        note: on resizing, or "".
+        facts: FACTS, (N,), of each file when it was decoded.
+        bad: the reason by position for unreadable images, whose pixels are missing.
+        note: a line on resizing, or "".
     """
 
     shape: tuple[int, int, int]
@@ -91,17 +91,17 @@ def decode_files(files: Files, folder: Path, progress: Progress | None = None) -
     """Decode all files into `folder`/images.npy, except those that an earlier call has already decoded.
 
     Args:
-        files: what to decode.
-        folder: for the pixels and, in `folder`/chunks, the records; one process at a time may use it.
+        files: the files.
+        folder: the folder of the pixels and, in `folder`/chunks, the records; for one process at a time.
         progress: called with ("decoding", done, total).
 
     Returns:
-        What became of them.
+        The facts about the files and the images that could not be read.
 
     Raises:
-        InputError: images that cannot be read and are not to be left out, or none that can; images that
-            would take too much room unasked; a process was killed.
-        OSError: the pixels cannot be stored; it says how much room they take.
+        InputError: images cannot be read and may not be left out, or none can be read; images would take
+            too much memory and no size was set; a process was killed.
+        OSError: the pixels cannot be stored.
     """
     records = folder / "chunks"
     records.mkdir(parents=True, exist_ok=True)
@@ -109,14 +109,14 @@ def decode_files(files: Files, folder: Path, progress: Progress | None = None) -
     sizes = {(header.width, header.height) for header in headers}
     gray = all(header.gray for header in headers)
     shape = choose_shape(len(files.names), sizes, gray, files.image_size)[0]
-    while True:  # until no image says that the shape must be another: three times at most
+    while True:  # until no image requires another shape: three times at most
         facts = np.zeros(len(files.names), dtype=FACTS)
         bad: dict[int, str] = {}
         done = 0
         for start, chunk in _chunks(files, shape, folder, records):
             facts[start : start + len(chunk.files)] = chunk.files
             bad |= {start + place: reason for place, reason in chunk.bad.items()}
-            # all readable images count, as in `survey`: what was guessed from some must hold for all
+            # as in `survey` all readable images count; the shape was guessed from some of them
             sizes.update((width, height) for width, height in chunk.sizes)
             gray = gray and chunk.gray
             wanted, note = choose_shape(len(files.names), sizes, gray, files.image_size)
@@ -133,7 +133,7 @@ def decode_files(files: Files, folder: Path, progress: Progress | None = None) -
 
 
 def keep_rows(path: Path, shape: tuple[int, int, int], rows: int, bad: dict[int, str]) -> None:
-    """Close the gaps that bad images have left among the `rows` of images.npy, and bring it to the disk."""
+    """Remove the gaps of bad images from the `rows` of images.npy, and flush it to disk."""
     row_bytes = int(np.prod(shape))
     with path.open("r+b") as file:
         _write_header(file, (rows - len(bad), *shape))
@@ -148,21 +148,21 @@ def keep_rows(path: Path, shape: tuple[int, int, int], rows: int, bad: dict[int,
                 file.write(piece)
         file.truncate(offset + (rows - len(bad)) * row_bytes)
         file.flush()
-        os.fsync(file.fileno())  # the pixels are on the disk before the name is
+        os.fsync(file.fileno())  # the pixels are on disk before the entry gets its name
 
 
 def left_out_note(files: Files, decoded: Decoded) -> list[str]:
-    """Return a line on the images that are left out, if there are any."""
+    """Return a line on the images left out, or no line if there are none."""
     return [left_out(decoded.bad, files.ids)] if decoded.bad else []
 
 
 def can_use_processes() -> bool:
-    """Return whether processes can be started and can write into one file."""
+    """Return whether worker processes can be started and can write into one file."""
     return bool(sys.executable) and hasattr(os, "pwrite")
 
 
 def row_bytes(folder: Path) -> int:
-    """Return how much room an image takes in `folder`/images.npy; 0 while that is not there."""
+    """Return the bytes per image in `folder`/images.npy, 0 if that does not exist."""
     try:
         with (folder / "images.npy").open("rb") as file:
             np.lib.format.read_magic(file)
@@ -172,21 +172,21 @@ def row_bytes(folder: Path) -> int:
 
 
 def room_in_words(folder: Path, needed: int) -> str:
-    """Say how much room the pixels take and how much there is."""
+    """Return in words how much space the pixels take and how much is free."""
     free = shutil.disk_usage(folder).free
     return f"they take {needed / 2**30:.1f} GiB, and {free / 2**30:.1f} GiB are free"
 
 
 def _some_headers(files: Files) -> Iterator[Header]:
-    for place in np.unique(np.linspace(0, len(files.names) - 1, _LOOKED_AT, dtype=np.int64)):
-        with contextlib.suppress(Exception):  # whoever decodes it says what is wrong with it
+    for place in np.unique(np.linspace(0, len(files.names) - 1, _SAMPLED, dtype=np.int64)):
+        with contextlib.suppress(Exception):  # decoding reports the reason
             yield read_header(files.base / files.names[int(place)])
 
 
 def _chunks(
     files: Files, shape: tuple[int, int, int], folder: Path, records: Path
 ) -> Iterator[tuple[int, Chunk]]:
-    """Give each chunk with its position, those that are there first."""
+    """Yield each chunk with its position, finished ones first."""
     n = len(files.names)
     target = folder / "images.npy"
     rows = _rows_a_chunk(shape)
@@ -195,7 +195,7 @@ def _chunks(
         offset = file.tell()
         needed = offset + n * int(np.prod(shape))
         have = os.fstat(file.fileno()).st_blocks * 512 if hasattr(os.stat_result, "st_blocks") else 0
-        if shutil.disk_usage(folder).free < needed - have:  # better now than after an hour
+        if shutil.disk_usage(folder).free < needed - have:  # fail now rather than after an hour
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         file.truncate(needed)
     task = Task(os.fspath(files.base.absolute()), os.fspath(target.absolute()), offset, shape, str(records))
@@ -213,7 +213,7 @@ def _chunks(
 
 
 def _by_workers(task: Task, names: Names, todo: list[int], rows: int) -> Iterator[tuple[int, Chunk]]:
-    """Have the chunks that begin at `todo` decoded, and give them as they are finished."""
+    """Decode the chunks that begin at `todo` in worker processes, and yield each when it is finished."""
     waiting: queue.SimpleQueue[int] = queue.SimpleQueue()
     for start in todo:
         waiting.put(start)
@@ -229,7 +229,7 @@ def _by_workers(task: Task, names: Names, todo: list[int], rows: int) -> Iterato
                 results.put((start, read_chunk(Path(task.records, f"{start}.npz"))))
         except queue.Empty:
             return
-        except BaseException as error:  # handed to whoever takes the results
+        except BaseException as error:  # raised by the consumer of the results
             results.put((start, error))
 
     threads = [threading.Thread(target=serve, args=(worker,), daemon=True) for worker in workers]
@@ -241,9 +241,9 @@ def _by_workers(task: Task, names: Names, todo: list[int], rows: int) -> Iterato
             if isinstance(result, Died):
                 last = min(start + rows, len(names)) - 1
                 raise InputError(
-                    f"a process that decodes images ended ({result}) at one of {names[start]} to "
-                    f"{names[last]}: too little memory, or a file that crashes its decoder; start again, "
-                    "it goes on from there, or move the file away"
+                    f"an image decoding process ended ({result}) at one of {names[start]} to "
+                    f"{names[last]}: too little memory, or a file that crashes its decoder; start again to "
+                    "resume from there, or remove the file"
                 )
             if isinstance(result, BaseException):
                 raise result
@@ -258,7 +258,7 @@ def _by_workers(task: Task, names: Names, todo: list[int], rows: int) -> Iterato
 def _finished(
     record: Path, names: Names, base: Path, file: Any, offset: int, start: int, shape: tuple[int, int, int]
 ) -> Chunk | None:
-    """Return a chunk that was decoded before, if nothing has changed since."""
+    """Return a chunk that was decoded before, or None if it is missing, damaged or outdated."""
     if not record.exists():
         return None
     try:
@@ -270,7 +270,7 @@ def _finished(
         return None
     for place, name in enumerate(names):
         if place in chunk.bad and not chunk.files["size"][place] and not chunk.files["time"][place]:
-            return None  # it could not be opened; it may be there now
+            return None  # it could not be opened before, but may be readable now
         try:
             found = os.stat(base / name)
         except OSError:
@@ -293,6 +293,6 @@ def _write_header(file: Any, shape: tuple[int, ...]) -> None:
 
 
 def age_seconds(folder: Path) -> float:
-    """Return for how long nobody has finished a chunk in the folder."""
+    """Return the seconds since a chunk was last finished in the folder."""
     newest = max(path.stat().st_mtime for path in (folder, folder / "chunks") if path.exists())
     return time.time() - newest

@@ -1,4 +1,4 @@
-"""Hugging Face image Parquet: an image column of encoded bytes and a column of class numbers."""
+"""Image sets in Parquet as on the Hugging Face hub: encoded images and class numbers in columns."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from noisylabels.data.split import hold_out
 
 TRAIN_SPLIT = "train"
 TEST_SPLITS = ("test", "validation", "valid", "val")
-LAYOUT = "*.parquet, <split>-*.parquet, the same in data/ or in the only folder with such files"
+LAYOUT = "*.parquet or <split>-*.parquet, also in data/ or in the only folder with such files"
 
-_ROWS = 256  # rows of image bytes held at a time
-_SHARD = re.compile(r"[-_.]?\d+-of-\d+.*$")  # what follows the split's name in "train-00000-of-00002-0a1b"
+_ROWS = 256  # rows of image bytes in memory at a time
+_SHARD = re.compile(r"[-_.]?\d+-of-\d+.*$")  # the rest after the split in "train-00000-of-00002-0a1b"
 
 
 def parquet_files(path: Path) -> list[Path]:
-    """Return the Parquet files that `path` means: itself, those in it, in data/, or in its one other folder.
+    """Return the Parquet files of `path`: itself, those in it, in data/, or in the only folder with any.
 
-    The last is how the hub stores a data set of one configuration, such as plain_text/.
+    The hub stores a data set with a single configuration in such a folder, for example plain_text/.
     """
     if path.is_file():
         return [path] if path.suffix == ".parquet" else []
@@ -47,22 +47,22 @@ def parquet_files(path: Path) -> list[Path]:
 
 
 def find(path: Path) -> Path | None:
-    """Return `path` if it means Parquet files."""
+    """Return `path` if it is or holds Parquet files, else None."""
     return path if parquet_files(path) else None
 
 
 def plan(path: Path, options: Options) -> Plan:
-    """Find the parts of the Parquet data set at `path`.
+    """Plan to read the Parquet data set at `path`.
 
     Args:
-        path: a file, or a folder of files called <split>-*.parquet.
+        path: a file, or a folder of files named <split>-*.parquet.
         options: see `Options`.
 
     Returns:
         The plan.
 
     Raises:
-        InputError: there is no training part; later, when it is read: a file is damaged, a column is
+        InputError: the training part is missing; later, on reading: a file is damaged, a column is
             missing, or a row has no image or no valid label.
     """
     notes: list[str] = []
@@ -88,9 +88,9 @@ def plan(path: Path, options: Options) -> Plan:
 
 
 def choose_parts(path: Path, notes: list[str]) -> list[tuple[str, list[Path]]]:
-    """Return name and files of the part for training and, where there is one, of that for testing.
+    """Return name and files of the training part and, if there is one, of the test part.
 
-    What is passed over is said in `notes`.
+    `notes` receives a line on ignored parts.
 
     Raises:
         InputError: there are several parts, and none is called train.
@@ -111,7 +111,7 @@ def choose_parts(path: Path, notes: list[str]) -> list[tuple[str, list[Path]]]:
 
 
 def split_name(file: Path) -> str:
-    """Return the part that a file belongs to: "train" of train-00000-of-00002.parquet."""
+    """Return the part that a file belongs to: "train" for train-00000-of-00002.parquet."""
     first = file.stem.split("-")[0]
     return first if first in (TRAIN_SPLIT, *TEST_SPLITS) else _SHARD.sub("", file.stem)
 
@@ -152,15 +152,15 @@ def _read(
 
 @dataclass(frozen=True)
 class Layout:
-    """Which columns of a data set's files hold images and labels, and what the classes are called."""
+    """The image and label columns of a data set's files, and the class names."""
 
     image: str
     label: str
-    class_names: tuple[str, ...]  # empty when the files do not say
+    class_names: tuple[str, ...]  # empty if the files name none
 
     @classmethod
     def of(cls, file: Path, notes: list[str], label_column: str | None = None) -> Layout:
-        """Read the layout from a file's schema; say in `notes` which columns were passed over."""
+        """Return the layout according to a file's schema; `notes` receives a line on ignored columns."""
         with open_parquet(file) as parquet:
             schema = parquet.schema_arrow
         image = choose_column(image_columns(schema), "image", str(file), schema.names, notes)
@@ -194,11 +194,11 @@ class Layout:
 
 @dataclass(frozen=True)
 class Images(Collection[Encoded]):
-    """The image bytes of chosen rows, streamed from the files each time they are walked through."""
+    """The image bytes of chosen rows, streamed from the files in each iteration."""
 
     column: str
     files: Sequence[Path]
-    rows: Sequence[np.ndarray]  # groups, each in rising order; one pass over the files for each
+    rows: Sequence[np.ndarray]  # groups in ascending order; each takes one pass over the files
 
     def __len__(self) -> int:
         return sum(len(group) for group in self.rows)
@@ -240,7 +240,7 @@ def num_rows(file: Path) -> int:
 
 
 def _features(schema: Any) -> dict[str, dict[str, Any]]:
-    """Return the hub's description of the columns; empty when there is none or it cannot be read."""
+    """Return the hub's description of the columns, empty if it is missing or invalid."""
     try:
         features = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
         return {name: kind for name, kind in features.items() if isinstance(kind, dict)}
@@ -255,7 +255,7 @@ def image_columns(schema: Any) -> list[str]:
 
 
 def class_label_names(schema: Any) -> dict[str, tuple[str, ...]]:
-    """Return the columns that the hub calls labels, with the names of their classes if it gives them."""
+    """Return the columns that the hub declares as labels, with their class names, if any."""
     return {
         name: tuple(kind.get("names") or ())
         for name, kind in _features(schema).items()
@@ -276,27 +276,27 @@ def _holds_images(field: Any, features: dict[str, dict[str, Any]]) -> bool:
 
 
 def check_column(name: str, columns: Sequence[str], where: str) -> str:
-    """Return the column that a user named for the labels, or raise an `InputError` with the nearest."""
+    """Return the label column that a user named, or raise an `InputError` with the nearest name."""
     if name not in columns:
-        raise InputError(f"{where} has no column {name!r} of labels{did_you_mean(name, columns)}")
+        raise InputError(f"{where} has no label column {name!r}{did_you_mean(name, columns)}")
     return name
 
 
 def choose_column(
     declared: Sequence[str], role: str, where: str, columns: Sequence[str], notes: list[str]
 ) -> str:
-    """Return the column to use for a role; say in `notes` which others were ignored.
+    """Return the column to use for a role; `notes` receives a line on ignored ones.
 
     Args:
-        declared: the columns that have the role by their type. An image column needs that; labels may also be
-            found by their names. A declared column is used before one with an unusual name, such as y.
+        declared: the columns that have the role by their type. Image columns must; label columns may also be
+            found by name. A declared column is preferred to one with an unusual name, such as y.
         role: "image" or "label".
-        where: what to call the data in an error.
+        where: what an error calls the data.
         columns: all columns.
-        notes: gets a line when several would do.
+        notes: receives a line if several columns match.
 
     Raises:
-        InputError: there is none, or two of the same name.
+        InputError: no column matches, or two have the same name.
     """
     named = [columns[k] for k in role_columns(columns, role, "parquet")]
     if role == "image" or (

@@ -1,4 +1,4 @@
-"""Published data sets that the user asks for by name: where they lie, and how they come there."""
+"""Published data sets: where they are searched for, and how they are downloaded."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ class File:
     """A file of a published data set.
 
     Args:
-        name: where it goes, relative to the root.
-        urls: where it is to be had, the first choice first.
-        digest: what it must be, as in "md5:c58f30108f718f92721af3b95e74349a".
-        size: how many bytes it has.
+        name: its path relative to the root.
+        urls: its addresses, the preferred one first.
+        digest: the expected digest, as in "md5:c58f30108f718f92721af3b95e74349a".
+        size: the number of bytes.
     """
 
     name: str
@@ -40,12 +40,12 @@ class Published:
     """A data set in the files that its authors publish.
 
     Args:
-        name: what the user asks for.
-        url: where to get it.
-        find: gives the place that `plan` wants if a path is or holds it, else None; see `Format`.
-        plan: makes the plan of reading what was found.
-        folders: its usual folders, looked for in the root.
-        files: what a download consists of; empty if its authors want to be asked first.
+        name: the name that users write.
+        url: the address at which to get it.
+        find: returns the path to pass to `plan` if a path is or holds the set, else None; see `Format`.
+        plan: returns the plan of reading the path that was found.
+        folders: its usual folders, searched for in the root.
+        files: the files of a download; empty if users must ask the authors for it.
     """
 
     name: str
@@ -56,14 +56,14 @@ class Published:
     files: tuple[File, ...] = ()
 
     def read(self, root: Path | None, options: Options) -> tuple[ImageSet, ImageSet]:
-        """Return training and test set, from the cache or else from where it lies."""
+        """Return training and test set, from the cache or else from the files."""
         return load_cached(self.plan(self.locate(root), options), options.progress)
 
     def locate(self, root: Path | None) -> Path:
-        """Return where it lies: in `root`, or without one in one of `roots`.
+        """Return the path of the set in `root`, or by default in one of `roots`.
 
         Raises:
-            InputError: it is not there; the message says where it was looked for and how to get it.
+            InputError: the set is missing; the message names the searched folders and how to get it.
         """
         places = roots(root)
         for place in places:
@@ -71,11 +71,11 @@ class Published:
                 return found
         get = f"get {self.url}"
         if self.files:
-            get = f"let `noisylabels download {self.name}` or --download get it, or {get}"
+            get = f"run `noisylabels download {self.name}` or use --download, or {get}"
         if root is None and not os.environ.get(ROOT_VARIABLE):
             raise InputError(
-                f"{self.name} needs a folder: {get}, and give its folder by --data-root, root=, "
-                f"or the variable {ROOT_VARIABLE}"
+                f"{self.name} needs a folder: {get}, and name its folder with --data-root, root=, "
+                f"or the environment variable {ROOT_VARIABLE}"
             )
         looked = ", ".join(f"{folder}/" for folder in self.folders)
         raise InputError(
@@ -83,18 +83,20 @@ class Published:
         )
 
     def obtain(self, root: Path | None, progress: Progress | None = None) -> Path:
-        """Download what is missing or damaged, and return where it lies.
+        """Download missing or damaged files, and return the path of the set.
 
-        Into `root`, else into the folder that NOISYLABELS_DATA names, else into the cache's. A copy that
-        the user unpacked or got otherwise is left as it is.
+        The target is `root`, else the folder that NOISYLABELS_DATA names, else `downloads` in the cache. A
+        copy that the user unpacked or obtained otherwise is not changed.
 
         Raises:
-            InputError: it is not to be downloaded, or could not be.
+            InputError: the set cannot be downloaded by this program, or the download failed.
         """
         places = roots(root)
         if not self.files:
             if not any(self._in(place) for place in places):
-                raise InputError(f"{self.name} is not downloaded: get {self.url} under its authors' terms")
+                raise InputError(
+                    f"{self.name} cannot be downloaded automatically: get {self.url} under its authors' terms"
+                )
             return self.locate(root)
         target = places[0]
         for place in places:
@@ -109,14 +111,14 @@ class Published:
         return self.locate(target)
 
     def _in(self, root: Path) -> Path | None:
-        # its own folders first: sets of one family have files of the same names
+        # its own folders first: sets of one family have files with the same names
         for place in (*(root / folder for folder in self.folders), root):
             if (found := self.find(place)) is not None:
                 return found
         return None
 
     def _parts(self, place: Path) -> set[Path]:
-        """Return the files of a copy, none if one is missing; what they hold is checked by reading."""
+        """Return the files of a copy, or none if one is missing; reading checks their content."""
         try:
             parts = set(self.plan(place, Options()).files.values())
         except InputError:
@@ -125,10 +127,10 @@ class Published:
 
 
 def roots(root: Path | None) -> list[Path]:
-    """Return the folders in which named data sets are looked for; the first is where downloads go.
+    """Return the folders in which named data sets are searched for; downloads go to the first.
 
-    `root` alone if the user named one, else the folder that NOISYLABELS_DATA names, and `downloads` in the
-    cache.
+    They are `root` alone if the user named one, else the folder that NOISYLABELS_DATA names, if any, and
+    `downloads` in the cache.
     """
     if root is not None:
         return [root]

@@ -1,4 +1,4 @@
-"""What the readers of files have in common: the options they take and the form in which they answer."""
+"""The interface of data readers: their options, plans and results, and checks that they share."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from noisylabels.data.decode import Decoding, Progress
 from noisylabels.data.images import check_class_names
 from noisylabels.data.parallel_decoding import Files
 
-MOST_CLASSES = 100_000  # of classes that are numbers without names; more is a column of something else
-MOST_NOTES = 5  # lines of one kind; a set with hundreds of empty classes gets a count instead
+MOST_CLASSES = 100_000  # classes without names; a column with more holds something else than labels
+MOST_NOTES = 5  # lines of one kind; a set with hundreds of empty classes then gets a count
 
 
 @dataclass(frozen=True)
 class Options:
-    """How data are to be read; `catalog.load` documents and checks each field."""
+    """Options of reading data; `catalog.load` documents and checks each field."""
 
     image_size: int | None = None
     bad_images: str = "fail"
@@ -31,18 +31,18 @@ class Options:
 
 @dataclass
 class ReadResult:
-    """A data set on its way from files to arrays: training examples first, then test examples.
+    """A data set whose pixels are still to be read: training examples first, then test examples.
 
     Args:
         shape: channels, height, width.
-        pieces: gives the pixels in order, uint8 (n, C, H, W) at a time; called once.
+        pieces: returns an iterator over the pixels in order, uint8 (n, C, H, W) at a time; called once.
         labels: int64, (N,).
         ids: N names.
         class_names: K names.
-        num_train: how many of the N examples are for training.
-        notes: what the user should know; complete once the pieces are taken.
-        bad: positions of images that could not be read, with the reasons; filled while the pieces are
-            taken. They are missing from the pieces.
+        num_train: the number of training examples.
+        notes: lines that the user should read; complete at the end of the iteration.
+        bad: positions of images that could not be read, with the reasons; filled during the iteration. The
+            pieces do not contain them.
     """
 
     shape: tuple[int, int, int]
@@ -63,7 +63,7 @@ class ReadResult:
         num_train: int,
         notes: list[str],
     ) -> ReadResult:
-        """Make a reading whose pixels come from encoded images."""
+        """Return a result whose pixels are decoded from encoded images."""
 
         def pieces() -> Iterator[np.ndarray]:
             yield from decoding.pieces()
@@ -75,18 +75,18 @@ class ReadResult:
 
 @dataclass(frozen=True)
 class Plan:
-    """What a reader has found before it reads anything large.
+    """The plan of a reader, made before it reads anything large.
 
     Args:
-        name: what to call the set.
+        name: the name of the set.
         root: the folder or file that the user named.
-        files: the files that decide the result, by name relative to `root`.
-        options: everything else that decides the result, as JSON.
+        files: the files that determine the result, by name relative to `root`.
+        options: everything else that determines the result, as JSON.
         read: starts reading.
-        notes: what the user should know of things that do not decide the result, such as ignored files;
-            unlike a reading's own notes they are not stored.
-        ordered: gives the image files in the order in which they are stored, for a set that is nothing but
-            image files and lists of them; those of a large one are read by processes. None for others.
+        notes: lines for the user on things that do not affect the result, such as ignored files; unlike
+            the notes of a `ReadResult` they are not stored in the cache.
+        ordered: returns the image files in the order of storage, for a set that consists of image files and
+            lists of them; if it is large, processes read it. None for other sets.
     """
 
     name: str
@@ -98,7 +98,7 @@ class Plan:
     ordered: Callable[[], Files] | None = None
 
     def start(self) -> ReadResult:
-        """Start reading, and see to it that there are classes before pixels are decoded for nothing."""
+        """Start reading, and check the classes before any pixels are decoded."""
         reading = self.read()
         self.check(reading.class_names)
         return reading
@@ -112,7 +112,7 @@ class Plan:
 
 
 def name_of(path: Path) -> str:
-    """Return what to call the data set at `path`, also where that is "." or a link."""
+    """Return the name of the data set at `path`, also if that is "." or a link."""
     absolute = Path(os.path.abspath(path))
     return absolute.name if path.is_dir() else absolute.stem
 
@@ -125,13 +125,13 @@ def number_classes(
     Args:
         values: numbers of any type, (N,).
         class_names: K names, or none, which makes the names "0", "1", ... up to the highest label.
-        where: says which example is number i, for an error.
+        where: position -> what an error calls the example.
 
     Returns:
         The labels as int64, and the names.
 
     Raises:
-        InputError: a label is not a whole number, or has no class.
+        InputError: a label is not an integer, or has no class.
 
     >>> number_classes(np.array([0.0, 2.0]), (), str)
     (array([0, 2]), ('0', '1', '2'))
@@ -152,17 +152,17 @@ def number_classes(
 
 
 def held_out_note(num_test: int, fraction: float, what: str = "images") -> str:
-    """Say that the test part was split off, and what that means."""
+    """Return the note that a test part was held out, and what that means."""
     return (
-        f"there is no test part: {num_test} {what} ({fraction:g} of each class) are held out for testing; "
-        "their labels are as doubtful as the others"
+        f"no test part found: {num_test} {what} ({fraction:g} of each class) are held out for testing; "
+        "their labels may be as noisy as the others"
     )
 
 
 def class_notes(
     labels: np.ndarray, num_train: int, class_names: tuple[str, ...], what: str = "image"
 ) -> list[str]:
-    """Name the classes that the training or the test part lacks.
+    """Return notes on the classes that the training or the test part lacks.
 
     >>> class_notes(np.array([0, 0, 1]), 2, ("cat", "dog", "eel"))[0]
     "no image at all: class 'eel'"

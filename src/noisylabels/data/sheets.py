@@ -1,4 +1,4 @@
-"""Sheets: all columns of a table as numbers or words, to make features of."""
+"""Sheets: all columns of a table as numbers or words, before they are encoded as features."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from noisylabels.core.delimited import SUFFIXES
 from noisylabels.core.tables import Table, read_parquet_table, read_text_table
 from noisylabels.data.parquet import class_label_names
 
-INDEX = "__index_level_"  # how pandas calls an index that it writes into Parquet
+INDEX = "__index_level_"  # the name of an index that pandas writes into Parquet
 
 
 @dataclass(frozen=True, eq=False)
 class Sheet:
-    """Rows of cells under names.
+    """Named columns of cells.
 
     Args:
-        source: the file, for an error.
-        names: of the columns, all different.
-        columns: of each (N,): float with NaN for a missing number, int, bool, or object: text, as read.
-        where: says which row is number i, for an error.
-        unfit: columns of which no numbers can be made, each with the reason; they are not in `names`.
-        classes: the names of classes of the columns that come with them.
+        source: the file, for errors.
+        names: the column names, all different.
+        columns: the cells of each, (N,): float with NaN for missing numbers, int, bool, or text as object.
+        where: position -> what an error calls the row.
+        unfit: columns that cannot be features, not in `names`, each with what it holds.
+        classes: the class names of columns that declare them.
     """
 
     source: Path
@@ -56,8 +56,8 @@ def read_sheet(path: Path) -> Sheet:
     """Read a file of columns by its suffix: .csv, .tsv or .parquet.
 
     Raises:
-        InputError: another suffix, a file that cannot be read, a row of another length than the heading, a
-            name that occurs twice.
+        InputError: the suffix is another, the file cannot be read, a row's length differs from the heading's,
+            or a name occurs twice.
     """
     suffix = path.suffix.lower()
     if suffix in SUFFIXES:
@@ -66,11 +66,11 @@ def read_sheet(path: Path) -> Sheet:
         return _of_table(dataclasses.replace(table, names=names))
     if suffix == ".parquet":
         return of_parquet([path])
-    raise InputError(f"{path} is no table that can be read; expected .csv, .tsv or .parquet")
+    raise InputError(f"{path} is not a readable table; expected .csv, .tsv or .parquet")
 
 
 def of_parquet(files: Sequence[Path]) -> Sheet:
-    """Read Parquet files of the same columns as one sheet; a list of D numbers becomes D columns.
+    """Read Parquet files with the same columns as one sheet; lists of D numbers become D columns.
 
     Raises:
         InputError: a file is damaged, or lacks a column that the first has.
@@ -99,7 +99,7 @@ def of_array(values: np.ndarray, source: Path, name: str) -> Sheet:
     """Return an array (N, D) of numbers as a sheet whose columns are called "0", "1", ...
 
     Raises:
-        InputError: another shape, or an array of something else than numbers.
+        InputError: the shape is another, or the array does not hold numbers.
     """
     if values.ndim != 2 or values.dtype.kind not in "iufb" or not values.size:
         raise InputError(
@@ -111,19 +111,19 @@ def of_array(values: np.ndarray, source: Path, name: str) -> Sheet:
 
 
 def of_frame(frame: Any, source: Path) -> Sheet:
-    """Return a data frame of pandas or polars as a sheet; neither is imported."""
+    """Return a pandas or polars data frame as a sheet; neither library is imported."""
     names: list[str] = []
     columns: list[np.ndarray] = []
     unfit: dict[str, str] = {}
     _check_names(source, [str(label) for label in frame.columns])
-    for label in frame.columns:  # of pandas they may be numbers or tuples
+    for label in frame.columns:  # in pandas they may be numbers or tuples
         name, cells = str(label), np.asarray(frame[label].to_numpy())
         if cells.dtype.kind in "mM":
             unfit[name] = "dates"
             continue
         if cells.dtype.kind in "iu":
             cells = cells.astype(np.float64)
-        elif cells.dtype.kind not in "fb":  # text, or anything with gaps in it
+        elif cells.dtype.kind not in "fb":  # text, or any type with missing cells
             cells = np.array(["" if cell is None else str(cell) for cell in cells.tolist()], dtype=object)
         names.append(name)
         columns.append(cells)

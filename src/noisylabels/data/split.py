@@ -1,4 +1,4 @@
-"""Parts of a set: held out for testing where it has no test part, for validation, and a share to train on."""
+"""Splits of a set: held-out test and validation parts, and a share of the training part."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from noisylabels.core.rng import derive_seeds, uniforms
 def hold_out(
     labels: np.ndarray, keys: Sequence[str], fraction: float, what: str = "images"
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Choose `fraction` of each class as the test part; the choice does not depend on a run's seed.
+    """Return training and test positions, `fraction` of each class for testing, independent of a run's seed.
 
-    Each example draws its place in the queue from a stream of seed 0 that is named by its key, not by its
-    position. So an image that is added, removed or moved to another class because its label was
-    corrected does not reshuffle the others, and results before and after stay comparable.
+    The rank of each example is drawn from a stream of seed 0 that is named by its key, not by its position.
+    So an image that is added, removed, or moved to another class because its label was corrected does not
+    reshuffle the others, and results before and after stay comparable.
 
     Args:
         labels: integers, (N,).
@@ -26,8 +26,8 @@ def hold_out(
         what: what an error calls the examples.
 
     Returns:
-        Positions of the training and of the test examples, int64, each in rising order. A class of n >= 2
-        examples gives round(fraction * n) to the test, at least 1 and at most n - 1; a class of 1 none.
+        Positions of the training and of the test examples, int64, each in ascending order. A class of n >= 2
+        examples has round(fraction * n) test examples, at least 1 and at most n - 1; a class of 1 has none.
 
     Raises:
         InputError: no class has two examples, so nothing can be held out.
@@ -51,16 +51,16 @@ def hold_out(
 
 
 def class_share(labels: np.ndarray, keys: Sequence[str], share: float) -> np.ndarray:
-    """Choose `share` of each class to train on; the choice does not depend on a run's seed.
+    """Return the positions of `share` of each class, for training, independent of a run's seed.
 
     Args:
         labels: integers, (N,).
-        keys: N names; each example's place in the queue is drawn by its own, as in `hold_out`, so that a
-            larger share holds a smaller one's examples too.
+        keys: N names, from which the ranks of the examples are drawn as in `hold_out`, so that a larger share
+            includes the examples of a smaller one.
         share: in (0, 1].
 
     Returns:
-        Their positions, int64, in rising order: round(share * n) of a class of n examples, at least 1.
+        The positions, int64, in ascending order: round(share * n) of a class of n examples, at least 1.
 
     >>> class_share(np.array([0, 0, 0, 0, 1, 1]), list("abcdef"), 0.5).tolist()
     [0, 2, 4]
@@ -76,20 +76,20 @@ def class_share(labels: np.ndarray, keys: Sequence[str], share: float) -> np.nda
 
 
 def validation_split(n: int, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Choose `share` of n training examples, whatever their labels, for validation.
+    """Return training and validation positions, with `share` of n examples, regardless of labels, held out.
 
     Args:
         n: the number of examples.
         share: in [0, 1); 0 holds nothing out.
-        seed: the run's; each example draws its place in the queue from the stream "validation" of it, so
-            that the choice is the same for every loss, and a larger share holds a smaller one's examples too.
+        seed: the run's seed; the ranks of the examples are drawn from its stream "validation", so that the
+            choice is the same for every loss, and a larger share includes the examples of a smaller one.
 
     Returns:
-        Positions of those to train on and of those held out, int64, each in rising order; of the latter
-        there are round(share * n).
+        Positions of the training and of the round(share * n) held-out examples, int64, each in ascending
+        order.
 
     Raises:
-        InputError: a share above 0 comes to no example, or to all.
+        InputError: a share above 0 amounts to no examples, or to all.
 
     >>> kept, held = validation_split(10, 0.3, seed=0)
     >>> len(kept), len(held), sorted([*kept, *held]) == list(range(10))
@@ -99,7 +99,7 @@ def validation_split(n: int, share: float, seed: int) -> tuple[np.ndarray, np.nd
     if share and not 0 < count < n:
         raise InputError(
             f"a validation share of {share:g} of {n} training examples is {count}, expected 1 to {n - 1}; "
-            "take another share, or 0 for no validation"
+            "choose another share, or 0 for no validation"
         )
     queue = np.argsort(uniforms(n, seed, "validation"), kind="stable")
     return np.sort(queue[count:]), np.sort(queue[:count])

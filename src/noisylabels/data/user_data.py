@@ -1,4 +1,4 @@
-"""A user's own images: a folder with a folder for each class."""
+"""User-provided image sets: a folder with one folder per class."""
 
 from __future__ import annotations
 
@@ -21,34 +21,35 @@ LAYOUT = "ROOT/<class>/*.jpg, or ROOT/train/<class>/*.jpg and ROOT/test/<class>/
 
 
 def find(path: Path) -> Path | None:
-    """Return `path` if it is a folder that holds a folder or an image."""
+    """Return `path` if it is a folder that holds a folder or an image, else None."""
     if not path.is_dir():
         return None
     return path if folders_in(path) or any(True for _ in images_below(path)) else None
 
 
 def plan(path: Path, options: Options) -> Plan:
-    """Find classes and images below `path`.
+    """Plan to read the classes and images below `path`.
 
     Args:
         path: a folder of class folders, or of the folders train and test (or validation, valid, val) with
-            class folders. Images may lie in folders within a class folder. Other files and hidden ones
-            are passed over.
+            class folders. Images may be at any depth in a class folder. Other files and hidden ones are
+            ignored.
         options: see `Options`.
 
     Returns:
         The plan. Classes are the sorted union of both parts' folder names; an empty folder is a class.
 
     Raises:
-        InputError: there is no folder, no image, or a single class; the message shows the layout.
+        InputError: the folder does not exist, or holds no images or a single class; the message shows the
+            layout.
     """
     if not path.is_dir():
         raise InputError(f"{path} is not a folder; expected {LAYOUT}")
     parts, notes = parts_of(path)
     classes = sorted({name for folder in parts for name in folders_in(folder)})
     number = {name: k for k, name in enumerate(classes)}
-    ends: list[int] = []  # of each part
-    labels, above = array("q"), array("q")  # of each image its class, and the bytes of the folders above it
+    ends: list[int] = []  # the end of each part
+    labels, above = array("q"), array("q")  # per image its class, and the bytes of its class folder's path
 
     def walk() -> Iterator[str]:
         for folder in parts:
@@ -64,9 +65,9 @@ def plan(path: Path, options: Options) -> Plan:
     names = Names.of(walk())
     if not names:
         loose = sum(1 for _ in images_below(path))
-        what = f"{loose} images but not in class folders" if loose else "no image in class folders"
+        what = f"{loose} images but not in class folders" if loose else "no images in class folders"
         raise InputError(
-            f"{path} holds {what}; expected {LAYOUT}; known are {', '.join(sorted(SUFFIXES))}; "
+            f"{path} holds {what}; expected {LAYOUT}, files in {', '.join(sorted(SUFFIXES))}; "
             "noisylabels list formats shows other layouts"
         )
     if len(classes) == 1:
@@ -79,17 +80,17 @@ def plan(path: Path, options: Options) -> Plan:
         labels=np.array(labels, dtype=np.int64),
         class_names=tuple(classes),
         num_train=ends[0] if len(parts) > 1 else None,
-        # within the class folder: an image moved to another class stays in its part
+        # relative to the class folder, so that an image moved to another class stays in its part
         keys=names.without_start(np.array(above, dtype=np.int64)),
     )
     return plan_listing(listing, options, name=name_of(path), root=path, reader="folders", notes=notes)
 
 
 def parts_of(root: Path) -> tuple[list[Path], list[str]]:
-    """Return the folders of the training and, where there is one, the test part, and notes."""
+    """Return the folders of the training and, if there is one, the test part, and notes."""
     here = {folder.lower(): root / folder for folder in reversed(folders_in(root))}
     train = here.get(TRAIN_FOLDER)
-    if train is None or not folders_in(train):  # without folders of its own, "train" is a class of trains
+    if train is None or not folders_in(train):  # without folders in it, "train" is a class of trains
         return [root], []
     test = next((here[name] for name in TEST_FOLDERS if name in here and folders_in(here[name])), None)
     ignored = sorted(folder.name for folder in here.values() if folder not in (train, test))

@@ -1,4 +1,4 @@
-"""WebVision 1.0 in the folders and lists of its authors, whole or the first 50 classes ("mini")."""
+"""WebVision 1.0 in its authors' folders and lists, complete or the first 50 classes ("mini")."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ FOLDERS = ("webvision", "WebVision", "webvision1.0")
 TRAIN_LIST = "info/train_filelist_google.txt"
 TEST_LIST = "info/val_filelist.txt"
 CLASS_LIST = "info/synsets.txt"
-TEST_FOLDERS = ("val_images_256", "val_images")  # resized to 256 pixels, or as they were found
+TEST_FOLDERS = ("val_images_256", "val_images")  # resized to 256 pixels, or original
 MINI_CLASSES = 50
 LAYOUT = f"{TRAIN_LIST}, {TEST_LIST}, {CLASS_LIST}, google/, and {TEST_FOLDERS[0]}/ or {TEST_FOLDERS[1]}/"
 
 
 def find(path: Path) -> Path | None:
-    """Return `path` if it holds the list of WebVision's Google images."""
+    """Return `path` if it holds the list of WebVision's Google images, else None."""
     return path if (path / TRAIN_LIST).is_file() else None
 
 
@@ -31,23 +31,23 @@ def plan(path: Path, options: Options, num_classes: int | None = None) -> Plan:
 
     A line of a list is "google/q0001/x.jpg 0": an image relative to the root (validation images: to their
     own folder) and its class, the number of a line of synsets.txt, such as "n01440764 tench, Tinca tinca".
-    The class is called by its first word or words ("tench"), with the synset where two would be the same.
-    Training labels are the search words, none of them checked; validation labels are by hand. The Flickr
-    half of the training images is not used, nor in the usual studies of mini-WebVision.
+    A class is named by its first term ("tench"), with the synset added if two classes share it. Training
+    labels are the search terms, unchecked; validation labels are human annotations. The Flickr half of the
+    training images is not used, as in the usual studies of mini-WebVision.
 
     Args:
         path: the folder that holds info/.
         options: see `Options`.
-        num_classes: use the first so many classes only; mini-WebVision has 50 (Jiang et al. 2018).
+        num_classes: the number of classes to use, from the first; mini-WebVision has 50 (Jiang et al. 2018).
 
     Returns:
-        The plan; its notes count what is missing.
+        The plan; its notes count missing images.
 
     Raises:
-        InputError: a list is missing or damaged, or images are missing and not to be left out.
+        InputError: a list is missing or damaged, or images are missing and may not be left out.
 
     Source: W. Li, L. Wang, W. Li, E. Agustsson, L. Van Gool, "WebVision Database", 2017, and its README;
-    read as DivideMix's dataloader_webvision.py (J. Li et al. 2020) does.
+    read as in DivideMix's dataloader_webvision.py (J. Li et al. 2020).
     """
     notes: list[str] = []
     names = class_names(path / CLASS_LIST)
@@ -84,7 +84,7 @@ def class_names(path: Path) -> tuple[str, ...]:
     """
     synsets = [line.partition(" ") for _, line in numbered_lines(path)]
     names = [words.split(",")[0].strip() or synset for synset, _, words in synsets]
-    count = Counter(names)  # "crane" is a bird and a machine, "maillot" is there twice
+    count = Counter(names)  # "crane" is a bird and a machine, "maillot" occurs twice
     return tuple(
         f"{name} ({synset})" if count[name] > 1 else name
         for name, (synset, _, _) in zip(names, synsets, strict=True)

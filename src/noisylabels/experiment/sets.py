@@ -129,7 +129,7 @@ def corrupt_set(
     if isinstance(spec, NoiseSpec) and spec.foreign:
         if not isinstance(train, ImageSet):
             raise InputError(
-                f"{spec} adds foreign images, and {train.name} is a table of numbers; leave out openset"
+                f"{spec} adds foreign images, and {train.name} is a table of features; leave out openset"
             )
         foreign = _foreign(train, spec.foreign, data_root, bad_images, download, reporter or Silent())
     # Class names that are numbers carry no meaning, except for sets that are known to hold digits.
@@ -188,7 +188,7 @@ def _foreign(
         download=download,
     )
     if not isinstance(foreign, ImageSet):
-        raise InputError(f"{source} is a table of numbers, expected a data set of images for foreign images")
+        raise InputError(f"{source} is a table of features, expected a data set of images for foreign images")
     if foreign.digest == train.digest:
         raise InputError(f"the foreign images of {source} are those of the set itself; use another data set")
     both = sorted({*foreign.class_names} & {*train.class_names})
