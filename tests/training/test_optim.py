@@ -133,7 +133,7 @@ def test_the_optimizers_take_momentum_and_decay(name):
         ({"batch_size": 1}, "batch_size is 1"),
         ({"checkpoint_epochs": 0}, "checkpoint_epochs is 0"),
         ({"warmup_epochs": 120.0}, "warmup_epochs is 120, expected less than the 120 epochs"),
-        ({"warmup_epochs": 1.0, "schedule": "onecycle"}, "onecycle warms up by itself"),
+        ({"warmup_epochs": 1.0, "schedule": "onecycle"}, "onecycle has a warm-up of its own"),
         ({"seed": -1}, "seed is -1"),
     ],
 )

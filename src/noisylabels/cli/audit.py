@@ -1,4 +1,4 @@
-"""``noisylabels audit``: how noisy labels are, which are probably wrong, and a page to see them."""
+"""``noisylabels audit``: estimate the noise rate and rank labels by quality."""
 
 from __future__ import annotations
 
@@ -15,61 +15,61 @@ if TYPE_CHECKING:
 
 @dataclass
 class AuditCommand:
-    """Say how noisy labels are, which are probably wrong, and what they should be.
+    """Estimate the noise rate, rank labels by quality and suggest corrections.
 
-    Models are trained on all folds but one and judge the one that they have not seen. The audit is a folder:
-    ranked labels as CSV, Parquet and JSON, and a page of the most doubtful pictures. The same command goes
-    on where a stopped one left off, and shows the result of a finished one.
+    The audit trains one model per fold on the other folds and compares its held-out predictions with the
+    given labels. It writes a folder: the ranked labels as CSV, Parquet and JSON, and a page of the labels of
+    lowest quality. Running the same command again resumes a stopped audit, or shows the result of a
+    finished one.
 
-    noisylabels audit photos/
-
-    noisylabels audit photos/ --probs probs.csv --out audits/photos
-
-    noisylabels audit digits --noise symmetric:0.2
+    For example:
+        noisylabels audit photos/
+        noisylabels audit photos/ --probs probs.csv --out audits/photos
+        noisylabels audit digits --noise symmetric:0.2
     """
 
-    data: Annotated[str, tyro.conf.Positional]
-    """a name of `noisylabels list data`, or a path in one of the forms of `noisylabels list formats`, such
-    as a folder with a folder a class"""
+    data: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="DATA")]
+    """data set: a name in `noisylabels list data`, or a path in a format of `noisylabels list formats`, such
+    as a folder of images with one folder per class"""
     out: Path | None = None
-    """folder of the audit (default: audits/ and a name made of the data)"""
+    """folder of the audit (default: audits/ and a name derived from the data)"""
     probs: Path | None = None
-    """probabilities of your own model, out of fold: .npy (N, K), or .csv, .tsv, .parquet with a column a
-    class and perhaps id; then nothing is trained"""
+    """held-out probabilities of your own model, so that none is trained: .npy (N, K), or .csv, .tsv or
+    .parquet with one column per class and optionally an id column"""
     noise: str = "none"
-    """noise to add to a clean set first, to see how well it is found"""
+    """noise to add to a clean data set first, to measure how well the audit finds it"""
     part: Literal["all", "train"] = "all"
-    """what to audit: all of it, or the training part alone"""
+    """part to audit: all examples, or only the training set"""
     labels: Path | None = None
-    """corrected labels (.csv or .parquet of id,label) to audit in place of those of the data"""
+    """file with corrected labels (.csv or .parquet with columns id,label) to audit in place of the data's"""
     folds: int = 4
-    """how many models are trained"""
+    """number of folds; one model is trained per fold"""
     epochs: int | None = None
-    """of each (default: those of an audit's recipe)"""
+    """epochs per model (default: those of the audit's recipe)"""
     loss: str = "auto"
-    """auto, or a loss as of `noisylabels train`; a robust one"""
+    """auto, or a robust loss as in `noisylabels train`"""
     model: str = "auto"
-    """as of `noisylabels train`"""
+    """as in `noisylabels train`"""
     width: float | None = None
-    """factor of the model's layer widths"""
+    """multiplier of the model's layer widths"""
     batch_size: int | None = None
-    """images a step"""
+    """examples per step"""
     lr: float | None = None
-    """learning rate at the start"""
+    """peak learning rate"""
     seed: int = 0
-    """of folds, weights, order, augmentation and noise"""
+    """seed of the folds, initial weights, order, augmentation and noise"""
     image_size: int | None = None
-    """side in pixels to bring images to; needed only if they differ in size or are large"""
+    """side in pixels to resize images to; needed only if their sizes differ or are large"""
     bad_images: str = "fail"
-    """what to do with images that cannot be read: fail, or skip"""
+    """fail or skip: what to do with images that cannot be read"""
     label_column: str | None = None
-    """column of the labels in a table or in Parquet (default: the one called label, class, target or y)"""
+    """column of labels in a table or Parquet file (default: the one named label, class, target or y)"""
     data_root: str | None = None
-    """folder that holds the named data set, or to which the path is relative"""
+    """folder that contains the named data set, or to which the path is relative"""
     download: bool = False
-    """get the named data set if it is not there"""
+    """download the named data set if it is missing"""
     device: str = "auto"
-    """auto, cpu, cuda"""
+    """auto, cpu or cuda"""
     precision: str | None = None
     """float32, bfloat16 or float16"""
 
@@ -99,7 +99,7 @@ class AuditCommand:
                     self.data, out=out, probs=self.probs, reporter=reporter, **about, **how, **extra
                 )
         except Interrupted as stopped:
-            print(f"noisylabels: {stopped}; the same command goes on from there", file=sys.stderr)
+            print(f"noisylabels: {stopped}; run the same command again to resume", file=sys.stderr)
             return 128 + stopped.signal
         except TrainingDiverged as error:
             print(f"noisylabels: {error}", file=sys.stderr)
