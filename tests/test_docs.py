@@ -77,7 +77,7 @@ def test_the_code_of_a_document_runs(name: str, number: int) -> None:
 
 @pytest.mark.slow
 def test_the_loss_of_ones_own_goes_into_a_study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The files and commands of docs/study-own-loss.md, in fewer epochs and in this process, which has torch."""
+    """The files and commands of docs/study-own-loss.md, with fewer epochs and in this process."""
     section = TEXTS["docs/study-own-loss.md"]
     for kind, name in (("python", "mine.py"), ("toml", "mine.toml")):
         (block,) = re.findall(rf"```{kind}\n(.*?)```", section, re.DOTALL)

@@ -145,7 +145,6 @@ def test_every_file_keeps_to_its_floor():
 
 
 CIRCLES = {
-    ("cli/completion.py", "cli/parser.py"),  # a verb that prints the parser's own completion
     ("losses/catalog.py", "losses/validation.py"),  # a row, and the checks of a row, which name its type
 }
 """Modules of one room that import each other."""

@@ -113,7 +113,7 @@ def test_predict_reports_wrong_input(finished, tmp_path, capsys):
         assert message in printed
         assert printed.count("\n") == 1
     assert main(["predict", str(out), str(path), str(path)]) == 2
-    assert "the run is of a table, and 2 came" in capsys.readouterr().err
+    assert "the run was trained on a table, and 2 paths were given" in capsys.readouterr().err
     assert main(["predict", str(out), str(tmp_path / "nowhere.csv")]) == 2
     assert "there is no file" in capsys.readouterr().err
 

@@ -273,7 +273,7 @@ def test_a_killed_command_resumes(tmp_path: Path, number: signal.Signals) -> Non
     if number == signal.SIGINT:
         assert process.returncode == 130
         (line,) = [line for line in err.splitlines() if not line.startswith("note: ")]
-        assert line.endswith("the same command resumes from there")
+        assert line.endswith("run the same command again to resume")
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=240)
     assert done.returncode == 0, done.stderr
     assert "fold 1 of 2 is already trained" in done.stderr

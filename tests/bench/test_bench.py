@@ -49,13 +49,13 @@ def test_the_verb_prints_a_table(capsys):
     shown = capsys.readouterr().out
     assert "8 x 3" in shown
     assert "mae" in shown
-    assert "2 turns" in shown
+    assert "2 rounds" in shown
 
 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["losses", "--shapes", "128"], "expected N and K"),
+        (["losses", "--shapes", "128"], "expected NxK"),
         (["losses", "--shapes", "8x1"], "K of 2 or more"),
         (["losses", "--loss", "nec"], "did you mean 'nce'"),
         (["train", "--model", "cnn99"], "cnn99"),

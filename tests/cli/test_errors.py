@@ -1,4 +1,4 @@
-"""Everything a user can get wrong on the command line: one line, exit code 2, nothing written."""
+"""Errors of a user on the command line: one line, exit code 2, nothing written."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def photographs(root: Path, classes: tuple[str, ...] = ("cat", "dog"), each: int = 6) -> Path:
-    """Make a folder of small JPEGs, a folder a class."""
+    """Make a folder of small JPEGs, one folder per class."""
     rng = np.random.default_rng(0)
     for name in classes:
         (root / name).mkdir(parents=True)
@@ -119,7 +119,7 @@ def test_a_wrong_flag(
     [
         (["trian"], ["'trian'", "'train'"]),
         (["train", "no-such-recipe"], ["no-such-recipe", "digits"]),
-        (["train", "mnist"], ["no recipe 'mnist'", "the data set is --data mnist"]),
+        (["train", "mnist"], ["no recipe 'mnist'", "for the data set, use --data mnist"]),
         (["train", "digits", "again"], ["again"]),
         (["predict"], ["folder of a finished run"]),
         (["predict", "no/run", "image.jpg"], ["no/run", "is not the folder of a run"]),
@@ -147,7 +147,7 @@ def test_a_wrong_command(
     request: pytest.FixtureRequest,
 ) -> None:
     if "--plot" in arguments or arguments[0] == "noise":
-        # these print what they found before they are refused the file
+        # these print their result before they try to write the file
         assert main(arguments) == 2
         err = capsys.readouterr().err
         assert err.count("\n") == 1
@@ -250,7 +250,7 @@ def test_a_folder_of_something_else_is_left_alone(capsys: pytest.CaptureFixture[
     assert (tmp_path / "thesis.tex").read_text() == "precious"
 
 
-def test_a_fault_of_the_program_is_said_to_be_one(
+def test_an_internal_error_is_reported_as_one(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from noisylabels.cli import parser
@@ -261,7 +261,7 @@ def test_a_fault_of_the_program_is_said_to_be_one(
     monkeypatch.setattr(parser, "parse", broken)
     assert main(["train"]) == 70
     err = capsys.readouterr().err
-    assert "fault of the program" in err
+    assert "internal error, not caused by your input" in err
     assert "ZeroDivisionError" in err
     with pytest.raises(ZeroDivisionError):
         main(["train", "--debug"])

@@ -110,7 +110,7 @@ def test_a_damaged_file_is_named_and_the_study_ends_complete(made, study, tmp_pa
         assert main(study) == 0
         said = capsys.readouterr()
         assert "2 of 2 cells done" in said.out
-        assert f"kept in {folder / 'damaged' / CELL.name}.1, run again" in said.err
+        assert f"moved to {folder / 'damaged' / CELL.name}.1, to be run again" in said.err
         assert measured(folder) == measured(made / "done")
     assert seen == {"done": 6, "begun": 5}[kind] - ((kind, way) == ("begun", "empty"))
 
@@ -164,7 +164,7 @@ def test_a_checkpoint_with_a_bit_turned_is_found_and_the_cell_starts_over(made, 
         assert main([*study, "--jobs", jobs]) == 0
         said = capsys.readouterr().err
         assert f"{CELL.name} is damaged" in said
-        assert f"kept in {folder / 'damaged' / CELL.name}.1, run again" in said
+        assert f"moved to {folder / 'damaged' / CELL.name}.1, to be run again" in said
         assert measured(folder) == measured(made / "done")
 
 
@@ -209,7 +209,7 @@ def test_a_damaged_list_of_cells_is_made_anew(made, study, tmp_path, capsys, way
     assert main(["study", "status", str(folder)]) == 2
     assert "is not a list of cells; `study run` writes a new one" in capsys.readouterr().err
     assert main(study) == 0
-    assert f"kept in {folder / 'damaged' / 'study.json'}.1" in capsys.readouterr().err
+    assert f"moved to {folder / 'damaged' / 'study.json'}.1" in capsys.readouterr().err
     assert main(["study", "status", str(folder)]) == 0
     assert "2 cells: 2 done" in capsys.readouterr().out
 
@@ -337,7 +337,7 @@ def test_a_signal_ends_a_study_in_one_process_and_not_just_its_cell(study, tmp_p
     process.send_signal(signal.SIGINT)
     said, _ = process.communicate(timeout=60)
     assert process.returncode == 130, said
-    assert "2 are left; the same command goes on" in said
+    assert "2 left; run the same command again to resume" in said
     assert len(list((tmp_path / "study").glob("*/checkpoint.pt"))) == 1
     assert len(list((tmp_path / "study").glob("*/config.json"))) == 1
 
@@ -384,7 +384,7 @@ def test_a_study_with_such_a_failure_says_so_by_its_exit_code(study, tmp_path, c
     assert main([*study, "--set", model, "width=1.0"]) == 1
     said = capsys.readouterr().err
     assert "the failure cannot be recorded: Permission denied" in said
-    assert "2 are left" in said
+    assert "2 left" in said
 
 
 def test_a_full_disk_ends_the_study_and_fails_no_cell(study, tmp_path, capsys, monkeypatch):
@@ -400,8 +400,8 @@ def test_a_full_disk_ends_the_study_and_fails_no_cell(study, tmp_path, capsys, m
         monkeypatch.setattr(os, "fsync", lambda fd, room=room: next(room, full)(fd))
         assert main(study) == 2
         said = capsys.readouterr().err
-        assert "2 are left" in said
-        assert said.endswith("is full; make room\n")
+        assert "2 left" in said
+        assert said.endswith("is full; free some space\n")
         monkeypatch.setattr(os, "fsync", fsync)
         assert main(study) == 0
         assert "2 of 2 cells done" in capsys.readouterr().out

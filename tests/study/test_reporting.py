@@ -516,7 +516,7 @@ def test_errors_of_the_command(refused, tmp_path, study):
     (tmp_path / "text.md").write_text("# no runs")
     (tmp_path / "file").write_text("")
     runs = str(study)
-    refused([], "nothing to report on; name a folder of runs")
+    refused([], "nothing to report on; give a folder of runs")
     refused([str(tmp_path / "nowhere")], "there is no file", "nowhere")
     refused([str(tmp_path / "empty")], "holds no finished run")
     refused([str(tmp_path / "text.md")], "text.md is not a readable Parquet file")
@@ -524,9 +524,11 @@ def test_errors_of_the_command(refused, tmp_path, study):
     refused([runs, "--formats", "gif"], "gif", "svg")
     refused([runs, "--claims", str(tmp_path / "no.py")], "the claims file", "does not exist")
     refused(
-        [runs, "--out", str(tmp_path / "file" / "deep"), "--formats"], "cannot be written into", "file/deep"
+        [runs, "--out", str(tmp_path / "file" / "deep"), "--formats"],
+        "cannot write the report to",
+        "file/deep",
     )
-    refused([runs, "--out", str(tmp_path / "file"), "--formats"], "cannot be written into")
+    refused([runs, "--out", str(tmp_path / "file"), "--formats"], "cannot write the report to")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["empty", "file", "text.md"]
 
 

@@ -242,7 +242,7 @@ def test_folders_that_are_done_or_in_use_stay_and_a_damaged_one_is_kept(begun, r
     # by the command the damaged folder goes aside, and its cell is taken from the file
     assert main(["study", "run", *study, "--from", str(file)]) == 0
     said = capsys.readouterr().err
-    assert f"kept in {folder / 'damaged' / CELLS[1].name}.1, taken from {file}" in said
+    assert f"moved to {folder / 'damaged' / CELLS[1].name}.1, restored from {file}" in said
     assert f"4 cells from {file}\n" in said
     assert "test accuracy" not in said
     assert (folder / "damaged" / f"{CELLS[1].name}.1" / "checkpoint.pt").exists()
@@ -463,7 +463,7 @@ def test_a_file_that_is_of_no_use_is_one_line(rows, study, tmp_path, capsys):
     assert not (tmp_path / "study").exists()
     for action in ("status", "export"):
         assert main(["study", action, *study[:1], "--from", str(good)]) == 2
-        assert f"--from is for run and show, and this is {action}" in capsys.readouterr().err
+        assert f"--from belongs to run and show, not to {action}" in capsys.readouterr().err
     assert "--from" in flags(VERBS["study"])
     assert main(["study", "run", "digits", "--form", "x"]) == 2
     assert "did you mean '--from'" in capsys.readouterr().err

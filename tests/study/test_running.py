@@ -270,7 +270,7 @@ def test_a_cell_that_cannot_be_probed_is_no_fault_of_the_program(tmp_path, monke
     said = capsys.readouterr()
     assert "1 cells, 1 to run" in said.out
     assert said.err.count("\n") == 1
-    assert "no time is known: own.py_make-" in said.err
+    assert "cannot estimate the time, because own.py_make-" in said.err
 
 
 def test_the_command_line(tmp_path, monkeypatch, capsys):
@@ -281,13 +281,13 @@ def test_the_command_line(tmp_path, monkeypatch, capsys):
     assert "2 cells, 2 to run, in runs/digits" in out
     assert "about " in out
     assert main(["study", "run", "digits", *flags, "--jobs", "0", "--time-budget", "0s"]) == 0
-    assert "2 are left; the same command goes on" in capsys.readouterr().err
+    assert "2 left; run the same command again to resume" in capsys.readouterr().err
     assert main(["study", "run", "digits", *flags, "--jobs", "0"]) == 0
     assert "2 of 2 cells done, in runs/digits" in capsys.readouterr().out
     assert main(["study", "status", "digits"]) == 0
     assert "2 cells: 2 done" in capsys.readouterr().out
     assert main(["study", "export", "runs/digits", "--file", "d.parquet"]) == 0
-    assert "2 runs in d.parquet" in capsys.readouterr().out
+    assert "wrote 2 runs to d.parquet" in capsys.readouterr().out
     for words, message in (
         (["study", "run", "digit"], "did you mean 'digits'"),
         (["study", "status", "nowhere"], "is not the folder of a study"),

@@ -265,8 +265,8 @@ def test_the_command_prints_the_best_and_how_to_train_it(capsys: pytest.CaptureF
     words += ["--model", "mlp", "--width", "0.1", "--trials", "2", "--out", "search", "--device", "cpu"]
     assert main(words) == 0
     shown = capsys.readouterr().out
-    assert "2 trials: 2 whole, 0 ended early, 0 diverged" in shown
-    assert "best, on 144 validation labels" in shown
+    assert "2 trials: 2 complete, 0 stopped early, 0 diverged" in shown
+    assert "% on 144 noisy validation labels" in shown
     assert "test" not in shown
     line = next(line for line in shown.splitlines() if "noisylabels train" in line)
     command = parse(shlex.split(line)[1:])
@@ -295,15 +295,15 @@ def test_equals_of_the_best_are_counted() -> None:
     assert found.error == pytest.approx(0.02)
     text = summary(found, replace(config, validation=0.0))
     assert "60.00 %" in text
-    assert "2.00 points: another trial is as good" in text
-    assert "6 trials: 5 whole, 1 ended early, 0 diverged" in text
+    assert "2.00 points (standard error): 1 other trial is within it" in text
+    assert "6 trials: 5 complete, 1 stopped early, 0 diverged" in text
 
 
 def test_a_time_budget_ends_a_search_that_goes_on_later(capsys: pytest.CaptureFixture[str]) -> None:
     words = ["tune", "--model", "mlp", "--width", "0.1", "--epochs", "500", "--loss", "ce"]
     words += ["--trials", "2", "--out", "search", "--time-budget", "1s"]
     assert main([*words, "--device", "cpu"]) == 0
-    assert "the time is up; the same command goes on from there" in capsys.readouterr().err
+    assert "the time is up; run the same command again to resume" in capsys.readouterr().err
     assert [trial.state.name for trial in journal()] == ["RUNNING"]
 
 

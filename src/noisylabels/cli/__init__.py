@@ -1,7 +1,7 @@
-"""The command line: verbs, one file each; no logic.
+"""The command line: one file per verb, without logic of its own.
 
-Exit codes: 0 done, 1 the run failed (the loss diverged), 2 something in the input is wrong (one
-line says what), 130 or 143 stopped by a signal (the same command goes on).
+Exit codes: 0 done; 1 the run failed (training diverged); 2 invalid input, named in one line; 70 an internal
+error; 130 or 143 stopped by a signal (the same command resumes).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Carry out one command and return its exit code."""
+    """Run one command and return its exit code."""
     from noisylabels.cli.parser import parse
     from noisylabels.core.checks import InputError
 
@@ -27,10 +27,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         print(f"noisylabels: {error}", file=sys.stderr)
         return 2
-    except BrokenPipeError:  # the reader of our output, such as head, has gone
+    except BrokenPipeError:  # the reader of the output, such as head, has closed it
         sys.stderr.close()
         return 0
-    except OSError as error:  # a full disk, a forbidden folder
+    except OSError as error:  # a full disk, a folder without permission
         if debug:
             raise
         where = f"{error.filename}: " if error.filename else ""
@@ -45,13 +45,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         kind = type(error).__name__
         if re.search("out of memory|not enough memory|allocate memory", str(error), re.IGNORECASE):
             print(
-                "noisylabels: not enough memory; take a smaller --image-size, --width or --batch-size",
+                "noisylabels: out of memory; reduce --image-size, --width or --batch-size",
                 file=sys.stderr,
             )
             return 2
         print(
-            f"noisylabels: this is a fault of the program, not of your input: {kind}: {error}; "
-            "please report it with what --debug shows",
+            f"noisylabels: internal error, not caused by your input: {kind}: {error}; "
+            "please report it with the output of --debug",
             file=sys.stderr,
         )
         return 70

@@ -1,4 +1,4 @@
-"""``noisylabels audit``: estimate the noise rate and find likely mislabeled examples."""
+"""``noisylabels audit``: estimate the noise rate and rank labels by quality."""
 
 from __future__ import annotations
 
@@ -15,61 +15,61 @@ if TYPE_CHECKING:
 
 @dataclass
 class AuditCommand:
-    """Estimate the noise rate, find likely mislabeled examples, and suggest their labels.
+    """Estimate the noise rate, rank labels by quality and suggest corrections.
 
-    Trains one model per fold and compares each given label with what the models predict. Writes a folder with
-    all labels ranked by quality, as CSV, Parquet and JSON, and a page of those of lowest quality. The same
-    command resumes a stopped audit, and shows the result of a finished one.
+    The audit trains one model per fold on the other folds and compares its held-out predictions with the
+    given labels. It writes a folder: the ranked labels as CSV, Parquet and JSON, and a page of the labels of
+    lowest quality. Running the same command again resumes a stopped audit, or shows the result of a
+    finished one.
 
-    noisylabels audit photos/
-
-    noisylabels audit photos/ --probs probs.csv --out audits/photos
-
-    noisylabels audit digits --noise symmetric:0.2
+    For example:
+        noisylabels audit photos/
+        noisylabels audit photos/ --probs probs.csv --out audits/photos
+        noisylabels audit digits --noise symmetric:0.2
     """
 
-    data: Annotated[str, tyro.conf.Positional]
-    """name from `noisylabels list data`, or path in a format from `noisylabels list formats`, such as a
-    folder with one folder per class"""
+    data: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="DATA")]
+    """data set: a name in `noisylabels list data`, or a path in a format of `noisylabels list formats`, such
+    as a folder of images with one folder per class"""
     out: Path | None = None
-    """folder of the audit (default: audits/, the name of the data, and a hash of the settings)"""
+    """folder of the audit (default: audits/ and a name derived from the data)"""
     probs: Path | None = None
-    """out-of-fold probabilities of your own model, instead of training: .npy (N, K), or .csv, .tsv, .parquet
-    with one column per class and optionally id"""
+    """held-out probabilities of your own model, so that none is trained: .npy (N, K), or .csv, .tsv or
+    .parquet with one column per class and optionally an id column"""
     noise: str = "none"
-    """noise to add to clean labels first, to measure how well it is found"""
+    """noise to add to a clean data set first, to measure how well the audit finds it"""
     part: Literal["all", "train"] = "all"
-    """what to audit: all examples, or the training part alone"""
+    """part to audit: all examples, or only the training set"""
     labels: Path | None = None
-    """corrected labels (.csv or .parquet of id,label) to audit in place of those of the data"""
+    """file with corrected labels (.csv or .parquet with columns id,label) to audit in place of the data's"""
     folds: int = 4
     """number of folds; one model is trained per fold"""
     epochs: int | None = None
-    """epochs per fold (default: 20)"""
+    """epochs per model (default: those of the audit's recipe)"""
     loss: str = "auto"
-    """auto, or a robust loss, as in `noisylabels train`"""
+    """auto, or a robust loss as in `noisylabels train`"""
     model: str = "auto"
-    """model, as in `noisylabels train`"""
+    """as in `noisylabels train`"""
     width: float | None = None
-    """factor of the model's layer widths"""
+    """multiplier of the model's layer widths"""
     batch_size: int | None = None
     """examples per step"""
     lr: float | None = None
-    """initial learning rate"""
+    """peak learning rate"""
     seed: int = 0
-    """seed of folds, weights, order, augmentation and noise"""
+    """seed of the folds, initial weights, order, augmentation and noise"""
     image_size: int | None = None
-    """side in pixels to resize images to; needed only if they differ in size or are large"""
+    """side in pixels to resize images to; needed only if their sizes differ or are large"""
     bad_images: str = "fail"
-    """what to do with unreadable images: fail, or skip"""
+    """fail or skip: what to do with images that cannot be read"""
     label_column: str | None = None
-    """column of the labels in a table or in Parquet (default: the one named label, class, target or y)"""
+    """column of labels in a table or Parquet file (default: the one named label, class, target or y)"""
     data_root: str | None = None
-    """folder that holds the named data set, or to which the path is relative"""
+    """folder that contains the named data set, or to which the path is relative"""
     download: bool = False
     """download the named data set if it is missing"""
     device: str = "auto"
-    """auto, cpu, cuda"""
+    """auto, cpu or cuda"""
     precision: str | None = None
     """float32, bfloat16 or float16"""
 
@@ -99,7 +99,7 @@ class AuditCommand:
                     self.data, out=out, probs=self.probs, reporter=reporter, **about, **how, **extra
                 )
         except Interrupted as stopped:
-            print(f"noisylabels: {stopped}; the same command resumes from there", file=sys.stderr)
+            print(f"noisylabels: {stopped}; run the same command again to resume", file=sys.stderr)
             return 128 + stopped.signal
         except TrainingDiverged as error:
             print(f"noisylabels: {error}", file=sys.stderr)

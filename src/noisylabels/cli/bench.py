@@ -1,4 +1,4 @@
-"""``noisylabels bench``: how fast it is here, against what most begin with."""
+"""``noisylabels bench``: measure speed on this machine, relative to common baselines."""
 
 from __future__ import annotations
 
@@ -10,32 +10,32 @@ import tyro
 
 @dataclass
 class Bench:
-    """Measure speed on this machine, each figure a ratio to a named baseline in the same process.
+    """Measure speed on this machine as time relative to a baseline in the same process.
 
-    noisylabels bench losses
-
-    noisylabels bench train --loss nce+rce --threads 2
-
-    noisylabels bench data
+    For example:
+        noisylabels bench losses
+        noisylabels bench train --loss nce+rce --threads 2
+        noisylabels bench data
     """
 
     what: Annotated[Literal["losses", "train", "data"], tyro.conf.Positional]
-    """losses: forward and backward, against F.cross_entropy; train: a step with its data, against the plain
-    loop of a DataLoader over Pillow images in float32; data: small images read from files, against Pillow"""
+    """losses: forward and backward pass, relative to F.cross_entropy; train: a training step with its data,
+    relative to a plain float32 loop with a DataLoader over Pillow images; data: reading small images from
+    files, relative to Pillow"""
     loss: tuple[str, ...] = ()
-    """losses to measure (default: the paper's 12; for train nce+mae)"""
+    """losses to measure (default: the paper's 12; for train: nce+mae)"""
     shapes: tuple[str, ...] = ()
-    """for losses: N and K of the logits, as in --shapes 128x10 512x1000"""
+    """for losses: shapes NxK of the logits, as in --shapes 128x10 512x1000"""
     model: str = "cnn8"
-    """for train: a name of `noisylabels list models`"""
+    """for train: a name in `noisylabels list models`"""
     precision: tuple[str, ...] = ("float32", "bfloat16")
-    """for train: of our loop; the baseline is in float32"""
+    """for train: precisions of our loop; the baseline always uses float32"""
     device: str = "cpu"
-    """cpu, cuda, ..."""
+    """cpu, cuda, cuda:1 or mps"""
     threads: int = 1
-    """of this process"""
+    """threads of this process"""
     rounds: int = 11
-    """in how many turns each pair is timed"""
+    """number of times that each pair is timed, alternating"""
 
     def run(self) -> int:
         """Measure, and print a table."""
@@ -55,9 +55,9 @@ class Bench:
         console().print(table(head, rows))
         load = f", load {os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else ""
         console().print(
-            f"Median of {self.rounds} turns, and the quartiles; below 1 is faster than the baseline. torch "
+            f"Median of {self.rounds} rounds (quartiles); below 1 is faster than the baseline. torch "
             f"{torch.__version__}, {self.device}, {self.threads} thread(s), {os.cpu_count()} cores, "
-            f"losses' kernel {kernel_name() or 'none'}{load}.",
+            f"loss kernel {kernel_name() or 'none'}{load}.",
             markup=False,
         )
         return 0
@@ -85,7 +85,7 @@ class Bench:
                 )
                 times = [f"{1000 * found.seconds:.0f} ms", f"{1000 * found.baseline_seconds:.0f} ms"]
                 rows.append([name, precision, str(found), *times])
-        return ["loss", "precision", "a step against the plain loop's", "ours", "plain"], rows
+        return ["loss", "precision", "time per step, plain loop = 1", "ours", "plain loop"], rows
 
     def _data(self) -> tuple[list[str], list[list[str]]]:
         from noisylabels.bench.data import batch_rate, decode_ratio
@@ -93,15 +93,15 @@ class Bench:
         rows = []
         for form in ("png", "jpeg"):
             found = decode_ratio(form=form, rounds=self.rounds)
-            rows.append([f"decoding {form}, against Pillow on as many cores", str(found)])
-        return ["what", ""], [*rows, ["batches from the cache", f"{batch_rate():,.0f} images a second"]]
+            rows.append([f"time to decode {form}, Pillow on as many cores = 1", str(found)])
+        return ["measured", "result"], [*rows, ["batches from the cache", f"{batch_rate():,.0f} images/s"]]
 
 
 def read_shape(text: str) -> tuple[int, int]:
-    """Return N and K of "128x10"."""
+    """Return N and K from text such as "128x10"."""
     from noisylabels.core.checks import InputError
 
     first, _, second = text.lower().partition("x")
     if not (first.isdigit() and second.isdigit() and int(first) >= 1 and int(second) >= 2):
-        raise InputError(f"--shapes has {text!r}, expected N and K as in 512x1000, K of 2 or more")
+        raise InputError(f"--shapes has {text!r}, expected NxK such as 512x1000, with K of 2 or more")
     return int(first), int(second)

@@ -1,4 +1,4 @@
-"""``noisylabels download``: get a published data set."""
+"""``noisylabels download``: download a published data set."""
 
 from __future__ import annotations
 
@@ -12,20 +12,22 @@ import tyro
 
 @dataclass
 class Download:
-    """Download a published data set, checked by its checksums; a download that broke off goes on.
+    """Download a published data set and verify its checksums.
 
-    noisylabels download cifar10
+    Running the same command again resumes an interrupted download.
 
-    noisylabels download mnist --root ~/data
+    For example:
+        noisylabels download cifar10
+        noisylabels download mnist --root ~/data
     """
 
-    name: Annotated[str, tyro.conf.Positional]
-    """cifar10, cifar100, mnist, fashion-mnist; see `noisylabels list data`"""
+    name: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="NAME")]
+    """cifar10, cifar100, mnist or fashion-mnist; see `noisylabels list data`"""
     root: Path | None = None
-    """folder for it (default: the one that NOISYLABELS_DATA names, else downloads in the cache)"""
+    """folder to download to (default: the one that NOISYLABELS_DATA names, or else downloads in the cache)"""
 
     def run(self) -> int:
-        """Download, with progress in a terminal, and say where it lies."""
+        """Download, with progress in a terminal, and print the folder."""
         from noisylabels.cli.terminal import TerminalReporter
         from noisylabels.data.catalog import download
 
@@ -33,7 +35,7 @@ class Download:
             with TerminalReporter(epochs=0) as reporter:
                 place = download(self.name, self.root, reporter.decoding)
         except KeyboardInterrupt:
-            print("noisylabels: stopped; the same command goes on from there", file=sys.stderr)
+            print("noisylabels: stopped; run the same command again to resume", file=sys.stderr)
             return 130
         print(f"{self.name} is in {place}")
         return 0

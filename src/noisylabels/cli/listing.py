@@ -1,4 +1,4 @@
-"""``noisylabels list``: what there is, by name."""
+"""``noisylabels list``: list everything that has a name."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ import tyro
 
 @dataclass
 class List:
-    """List losses, kinds of noise, data sets, formats of data, models, presets, recipes.
+    """List losses, noise models, data sets, data formats, network models, presets or recipes.
 
-    noisylabels list losses
+    For example:
+        noisylabels list losses
     """
 
     what: Annotated[
@@ -53,32 +54,33 @@ def _losses() -> tuple[list[str], list[list[str]]]:
         defaults = ", ".join(f"{k}={v:g}" for k, v in row.defaults.items())
         symmetric = "yes" if made.label_sum(10) is not None else "no"
         times = made.dominance(10)
-        beside = " *" if made.unique_optimum(10) is False else ""  # a wrong prediction can be as good
+        mark = " *" if made.unique_optimum(10) is False else ""  # a wrong prediction can have the same loss
         rows.append(
             [
                 row.name,
                 "; ".join([row.title, *(f"needs {need}" for need in made.needs)]),
                 made.kind,
                 symmetric,
-                ("?" if times is None else share(times)) + beside,
+                ("?" if times is None else share(times)) + mark,
                 f"[{low:.3g}, {high:.3g}]",
                 defaults,
                 row.source,
             ]
         )
-    own = ["FILE.py:FUNCTION", "your own; MODULE:FUNCTION too (docs/custom-loss.md)"]
+    own = ["FILE.py:FUNCTION", "your own loss; also MODULE:FUNCTION (docs/custom-loss.md)"]
     rows.append([*own, "", "", "", "", "", "you"])
-    # asymmetric: how many times the true label must outweigh any other for certainty of it to be an optimum
-    asymmetric = "asymm. from (*: not the only one)"
-    heads = ["name", "loss", "kind", "symm.", asymmetric, "range, K=10", "defaults", "source"]
-    return heads, rows
+    # asymmetric from: how many times as frequent as any other label the true one must be, for probability 1
+    # of it to be optimal
+    asymmetric = "asymmetric from (*: other optima)"
+    headers = ["name", "loss", "kind", "symmetric", asymmetric, "range, K=10", "defaults", "source"]
+    return headers, rows
 
 
 def _presets() -> tuple[list[str], list[list[str]]]:
     from noisylabels.losses import PRESETS, loss
     from noisylabels.losses.presets import with_ln
 
-    return ["name", "loss", "beside it", "source"], [
+    return ["name", "loss", "used with", "source"], [
         [f"{name}@{key}", with_ln(loss(row.expression).expression), row.note, row.source]
         for name, presets in PRESETS.items()
         for key, row in presets.items()
@@ -103,7 +105,7 @@ def _noise() -> tuple[list[str], list[list[str]]]:
 def _data() -> tuple[list[str], list[list[str]]]:
     from noisylabels.data.catalog import DATA
 
-    return ["name", "data", "how to get it", "license"], [
+    return ["name", "data set", "how to get it", "license"], [
         [row.name, row.title, row.source, row.license] for row in DATA.values()
     ]
 
@@ -111,7 +113,7 @@ def _data() -> tuple[list[str], list[list[str]]]:
 def _formats() -> tuple[list[str], list[list[str]]]:
     from noisylabels.data.formats import FORMATS
 
-    return ["name", "format", "a path is read so if it is or holds"], [
+    return ["name", "format", "recognized by"], [
         [row.name, row.title, row.layout] for row in FORMATS.values()
     ]
 
@@ -123,8 +125,10 @@ def _models() -> tuple[list[str], list[list[str]]]:
         [row.name, row.title, f"{parameter_count(row.name):,}", f"{row.smallest}x{row.smallest}", row.source]
         for row in MODELS.values()
     ]
-    rows.append(["timm:NAME", "any model of timm; timm:NAME,pretrained with its weights", "", "", "timm"])
-    rows.append(["MODULE:FUNCTION", "your own; FILE.py:FUNCTION too (docs/custom-model.md)", "", "", "you"])
+    rows.append(["timm:NAME", "any model of timm; timm:NAME,pretrained loads its weights", "", "", "timm"])
+    rows.append(
+        ["MODULE:FUNCTION", "your own model; also FILE.py:FUNCTION (docs/custom-model.md)", "", "", "you"]
+    )
     return ["name", "model", "parameters, K=10", "smallest image", "source"], rows
 
 
@@ -136,4 +140,4 @@ def _recipes() -> tuple[list[str], list[list[str]]]:
     for name, path in recipes().items():
         settings = ", ".join(f"{key}={value}" for key, value in read_toml(path).items())
         rows.append([name, path.read_text(encoding="utf-8").splitlines()[0].lstrip("# "), settings])
-    return ["name", "recipe", "differs from the defaults in"], rows
+    return ["name", "recipe", "settings that differ from the defaults"], rows

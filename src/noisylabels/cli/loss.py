@@ -1,4 +1,4 @@
-"""``noisylabels loss``: what a loss is, in words, numbers and a picture."""
+"""``noisylabels loss``: explain a loss in words, numbers and a plot."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ import tyro
 
 @dataclass
 class LossCommand:
-    """Explain losses: equation, range, tolerance to noise, source, values, and a plot.
+    """Explain losses: equation, range, noise tolerance, source, values and a plot.
 
-    noisylabels loss "nce + 2*mae" --plot loss.svg
-
-    noisylabels loss ce mae nce+mae --plot losses.png
+    For example:
+        noisylabels loss "nce + 2*mae" --plot loss.svg
+        noisylabels loss ce mae nce+mae --plot losses.png
     """
 
-    expressions: Annotated[tuple[str, ...], tyro.conf.Positional]
-    """one or more losses, such as ce, nce+mae, "2*nce + 0.5*rce(A=-4)", or mine.py:bounded of your own"""
+    expressions: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="LOSS [LOSS ...]")]
+    """one or more losses, such as ce, nce+mae, "2*nce + 0.5*rce(A=-4)", or your own as mine.py:bounded"""
     classes: int = 10
     """number of classes K"""
     plot: Path | None = None
-    """file for a plot of value and gradient over p: .svg, .png or .html"""
+    """file (.svg, .png or .html) for a plot of value and gradient against the probability of the label"""
 
     def run(self) -> int:
-        """Print, and draw if asked."""
+        """Print the explanation and write the plot."""
         from noisylabels.cli.terminal import console, table
         from noisylabels.core.checks import InputError, check_between
         from noisylabels.losses import loss
@@ -38,7 +38,7 @@ class LossCommand:
         k = int(check_between(self.classes, "--classes", low=2))
         losses = [loss(text) for text in self.expressions]
         curves = {made.expression: curve(made, k) for made in losses}
-        if self.plot is not None:  # before anything is printed, which a closed pipe may cut short
+        if self.plot is not None:  # first, because a closed pipe ends the printing
             from noisylabels.report.figures import loss_curves, save
 
             save(loss_curves(curves, k), self.plot.expanduser())
@@ -61,5 +61,5 @@ class LossCommand:
             console().print(table(rows[0], rows[1:]))
             console().print()
         if self.plot is not None:
-            print(f"plot in {self.plot}")
+            print(f"wrote the plot to {self.plot}")
         return 0

@@ -1,4 +1,4 @@
-"""``noisylabels noise``: what a label noise does to the labels of a data set."""
+"""``noisylabels noise``: add label noise to a data set and show its transition matrix."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ if TYPE_CHECKING:
     from noisylabels.noise.labels import NoisyLabels
 
 MOST_PAIRS = 20
-MOST_COLUMNS = 60  # more fit no terminal, and a table of a thousand takes long to lay out
+MOST_COLUMNS = 60  # no terminal is wider, and the layout of a thousand columns is slow
 
 
 @dataclass
 class Noise:
-    """Make label noise on a data set; show the matrix that came of it beside the one asked for.
+    """Add label noise to a data set and compare its realized with its nominal transition matrix.
 
-    noisylabels noise asymmetric:0.4 --data digits --plot noise.svg
-
-    noisylabels noise "longtail:0.1 | symmetric:0.4" --out labels.parquet
+    For example:
+        noisylabels noise asymmetric:0.4 --data digits --plot noise.svg
+        noisylabels noise "longtail:0.1 | symmetric:0.4" --out labels.parquet
     """
 
-    spec: Annotated[str, tyro.conf.Positional]
-    """such as symmetric:0.4, asymmetric:0.4, human:FILE@worse, or several, divided by |; see
-    `noisylabels list noise`"""
+    spec: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="NOISE")]
+    """noise such as symmetric:0.4, asymmetric:0.4 or human:FILE@worse, or a chain of several, separated by |;
+    see `noisylabels list noise`"""
     data: str = "digits"
     """as in `noisylabels train`"""
     data_root: str | None = None
@@ -34,27 +34,27 @@ class Noise:
     image_size: int | None = None
     """as in `noisylabels train`"""
     bad_images: str = "fail"
-    """as in `noisylabels train`: which images are read decides which labels there are"""
+    """as in `noisylabels train`; skipped images have no labels"""
     label_column: str | None = None
     """as in `noisylabels train`"""
     seed: int = 0
-    """of the noise; a run with this seed trains on these labels"""
+    """seed of the noise; a run with this seed trains on these labels"""
     download: bool = False
     """as in `noisylabels train`"""
     out: Path | None = None
-    """Parquet file for the labels: given, true, flipped"""
+    """Parquet file for the labels, with columns given, true and flipped"""
     plot: Path | None = None
-    """file for a picture of both matrices: .svg, .png or .html"""
+    """file (.svg, .png or .html) for a plot of both matrices"""
 
     def run(self) -> int:
-        """Print rate and matrices."""
+        """Print the noise rate and the matrices."""
         from noisylabels.cli.terminal import TerminalReporter, console
         from noisylabels.core.files import check_target
         from noisylabels.experiment import RunConfig, corrupt_set, load_sets
         from noisylabels.noise.spec import NoiseSpec
         from noisylabels.report.figures import FORMATS, save, transition_matrices
 
-        # what can be said before data are read, which may take long
+        # errors that need no data come before the reading, which can be slow
         NoiseSpec.parse(self.spec)
         if self.plot is not None:
             check_target(self.plot.expanduser(), FORMATS, "figure")
@@ -81,7 +81,7 @@ class Noise:
                 reporter=reporter,
             )
         summary = _summary(whole.name, len(whole), labels)
-        # before anything is printed, which a closed pipe may cut short
+        # first, because a closed pipe ends the printing
         if self.plot is not None:
             drawn = transition_matrices(labels.realized, labels.nominal, whole.class_names, summary)
             save(drawn, self.plot.expanduser())
@@ -92,23 +92,23 @@ class Noise:
             _print_pairs(labels, whole.class_names)
         for what, file in (("labels", self.out), ("plot", self.plot)):
             if file is not None:
-                print(f"{what} in {file}")
+                print(f"wrote the {what} to {file}")
         return 0
 
 
 def _summary(name: str, examples: int, labels: NoisyLabels) -> str:
     wrong = int(labels.flipped.sum())
-    text = f"{name}, {labels.spec}, seed {labels.seed}: {wrong} of {len(labels)} labels wrong"
+    text = f"{name}, {labels.spec}, seed {labels.seed}: {wrong} of {len(labels)} labels are noisy"
     text += f" ({100 * labels.rate:.2f} %)"
     if labels.foreign is not None:
-        text += f", {int((labels.foreign >= 0).sum())} of them under foreign images"
+        text += f", {int((labels.foreign >= 0).sum())} of them with foreign images"
     if labels.index is not None:
         text += f"; {len(labels)} of {examples} examples kept"
     return text
 
 
 def _print_matrices(labels: NoisyLabels, names: tuple[str, ...]) -> bool:
-    """Print the matrices side by side, or else one below the other; return whether they are narrow enough."""
+    """Print the matrices side by side or one below the other; return False if they are too wide for that."""
     from rich.table import Table
 
     from noisylabels.cli.terminal import console, matrix
@@ -116,9 +116,9 @@ def _print_matrices(labels: NoisyLabels, names: tuple[str, ...]) -> bool:
     if len(names) > MOST_COLUMNS:
         return False
     sizes = labels.counts.sum(axis=1).tolist()
-    matrices = [matrix(labels.realized.tolist(), names, "realized, per cent", sizes)]
+    matrices = [matrix(labels.realized.tolist(), names, "realized (%)", sizes)]
     if labels.nominal is not None:
-        matrices.append(matrix(labels.nominal.tolist(), names, "nominal, per cent"))
+        matrices.append(matrix(labels.nominal.tolist(), names, "nominal (%)"))
     unbounded = console().options.update(width=10_000)
     widths = [console().measure(one, options=unbounded).maximum for one in matrices]
     if max(widths) > console().width:
@@ -134,7 +134,7 @@ def _print_matrices(labels: NoisyLabels, names: tuple[str, ...]) -> bool:
 
 
 def _print_pairs(labels: NoisyLabels, names: tuple[str, ...]) -> None:
-    """Print how much of the classes is wrong, and the confusions that most examples have."""
+    """Print the noise rates of the classes and the most frequent confusions."""
     import numpy as np
 
     from noisylabels.cli.terminal import console, table
@@ -156,9 +156,9 @@ def _print_pairs(labels: NoisyLabels, names: tuple[str, ...]) -> None:
     ]
     wrong = np.sort(100 * (1 - realized.diagonal()))
     console().print(
-        f"wrong labels of a class: {wrong[0]:.1f} % at the least, {np.median(wrong):.1f} % in the middle, "
-        f"{wrong[-1]:.1f} % at the most",
+        f"noise rate per class: minimum {wrong[0]:.1f} %, median {np.median(wrong):.1f} %, "
+        f"maximum {wrong[-1]:.1f} %",
         markup=False,
     )
-    console().print(f"the {len(rows)} most frequent of {len(names)} x {len(names)}:", markup=False)
+    console().print(f"the {len(rows)} most frequent confusions of {len(names)} classes:", markup=False)
     console().print(table(["true", "given", "examples", "realized", "nominal"], rows))

@@ -1,4 +1,4 @@
-"""From words to a command: tyro reads the flags, and every error becomes one line."""
+"""Turn the words of a command line into a command; tyro reads the flags, and every error is one line."""
 
 from __future__ import annotations
 
@@ -7,14 +7,16 @@ import dataclasses
 import io
 import re
 import typing
-from collections.abc import Sequence
-from typing import Annotated, Any, Protocol, Union
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from types import UnionType
+from typing import Annotated, Any, Literal, Protocol, Union
 
 import tyro
+from tyro.constructors import ConstructorRegistry, StructConstructorSpec, StructFieldSpec, StructTypeInfo
 
 from noisylabels.cli.audit import AuditCommand
 from noisylabels.cli.bench import Bench
-from noisylabels.cli.completion import Completion
 from noisylabels.cli.download import Download
 from noisylabels.cli.listing import List
 from noisylabels.cli.loss import LossCommand
@@ -26,6 +28,24 @@ from noisylabels.cli.study import StudyCommand
 from noisylabels.cli.train import Train
 from noisylabels.cli.tune import Tune
 from noisylabels.core.checks import InputError, check_choice, did_you_mean
+
+
+@dataclass
+class Completion:
+    """Print a script that completes commands and flags in your shell.
+
+    For example:
+        noisylabels completion bash > ~/.local/share/bash-completion/completions/noisylabels
+    """
+
+    shell: Annotated[Literal["bash", "zsh", "fish"], tyro.conf.Positional]
+    """your shell"""
+
+    def run(self) -> int:
+        """Print the script; tyro writes it and exits."""
+        _tyro(every_verb(), ["--tyro-print-completion", self.shell])
+        return 0
+
 
 VERBS: dict[str, type] = {
     "train": Train,
@@ -43,24 +63,26 @@ VERBS: dict[str, type] = {
     "completion": Completion,
 }
 
-DESCRIPTION = """Train classifiers on data whose labels are partly wrong.
+DESCRIPTION = """Train classifiers on data whose labels are partly wrong, and find the wrong labels.
 
-noisylabels train digits --noise symmetric:0.4 --loss nce+mae
+Examples:
+    noisylabels train digits --noise symmetric:0.4 --loss nce+mae
+    noisylabels audit photos/
 
-trains on handwritten digits of which 40 % are labeled wrong, and says how it went. Take your own
-images with --data FOLDER (a folder a class). `noisylabels VERB --help` explains each verb; add
---debug to any command to see a full traceback."""
+The first trains on handwritten digits with 40 % noisy labels; the second lists the likely label errors in
+your own folder of images (one folder per class). `noisylabels VERB --help` explains each verb. Add --debug
+to any command for a full traceback."""
 
 
 class Command(Protocol):
-    """What a verb's arguments are: they know how to carry themselves out."""
+    """The parsed arguments of a verb, which can run it."""
 
     def run(self) -> int:
-        """Carry out the command and return the exit code."""
+        """Run the command and return the exit code."""
 
 
 def parse(words: Sequence[str]) -> Command:
-    """Return the command that the words describe; help is printed by tyro, which then exits."""
+    """Return the command that the words describe; for help, tyro prints it and exits."""
     if list(words) == ["--version"]:
         words = ["list", "version"]
     if not words or words[0].startswith("-"):
@@ -69,7 +91,7 @@ def parse(words: Sequence[str]) -> Command:
     _check_flags(verb, rest)
     command = _tyro(VERBS[verb], rest, verb)
     if isinstance(command, (Train, Tune)) and command.recipe is not None:
-        # Again, now with the recipe's settings as the defaults that flags go over.
+        # parse again with the recipe's settings as defaults, over which flags take precedence
         default = type(command)(recipe=command.recipe, settings=command.recipe_config())
         command = _tyro(type(command), rest, verb, default=default)
     return typing.cast(Command, command)
@@ -85,7 +107,7 @@ def every_verb() -> Any:
 
 
 def _tyro(what: Any, words: list[str], verb: str = "", **options: Any) -> Any:
-    """Parse with tyro; what it says of an error in a box becomes the message of an `InputError`."""
+    """Parse with tyro and turn the error that it prints in a box into an `InputError`."""
     captured = io.StringIO()
     try:
         with contextlib.redirect_stderr(captured):
@@ -94,12 +116,57 @@ def _tyro(what: Any, words: list[str], verb: str = "", **options: Any) -> Any:
                 prog=f"noisylabels {verb}".strip(),
                 args=words,
                 config=(tyro.conf.OmitArgPrefixes,),
+                registry=_registry(),
                 **options,
             )
     except SystemExit as stop:
         if stop.code in (0, None):
             raise
         raise InputError(_one_line(captured.getvalue(), verb)) from None
+
+
+def _registry() -> ConstructorRegistry:
+    """Return tyro's rules with ours for the help of a field: flowing text, and no default of None."""
+    registry, within = ConstructorRegistry(), False
+
+    @registry.struct_rule
+    def rule(info: StructTypeInfo) -> StructConstructorSpec | None:
+        nonlocal within
+        if within or not dataclasses.is_dataclass(info.type):
+            return None
+        within = True  # the next call finds tyro's own rule
+        try:
+            spec = ConstructorRegistry.get_struct_spec(info)
+        finally:
+            within = False
+        if not isinstance(spec, StructConstructorSpec):
+            return None
+        return dataclasses.replace(spec, fields=tuple(map(_explained, spec.fields)))
+
+    return registry
+
+
+def _explained(field: StructFieldSpec) -> StructFieldSpec:
+    """Return a field whose help has no line breaks of the source, no default of None and no type None."""
+    kind: Any = field.type
+    if field.default is None or field.default == ():  # the text says what that means
+        kind = Annotated[kind, tyro.conf.arg(help_behavior_hint="")]
+    elif field.default is tyro.MISSING_NONPROP:
+        kind = Annotated[kind, tyro.conf.arg(help_behavior_hint="(required)")]
+    if typing.get_origin(field.type) is UnionType:
+        names = [each.__name__.upper() for each in typing.get_args(field.type) if each is not type(None)]
+        kind = Annotated[kind, tyro.conf.arg(metavar="|".join(names))]
+    return dataclasses.replace(field, type=kind, helptext=_flowing(field.helptext))
+
+
+def _flowing(text: str | Callable[[], str | None] | None) -> Callable[[], str | None]:
+    """Return a function that reads a help text as one line; tyro keeps the breaks of a docstring."""
+
+    def read() -> str | None:
+        found = text() if callable(text) else text
+        return None if found is None else " ".join(found.split())
+
+    return read
 
 
 def _one_line(box: str, verb: str) -> str:
@@ -111,23 +178,35 @@ def _one_line(box: str, verb: str) -> str:
             lines.append(text)
         elif lines:  # a rule; a terminal without box characters has one at the top too
             break
-    text = re.sub(r"\s+", " ", " ".join(lines)).rstrip(". ") or "the command could not be read"
-    if found := re.match(r"Error parsing (?!--)\S+: (.*)", text):  # from a check of our own: it says it all
+    text = re.sub(r"\s+", " ", " ".join(lines)).rstrip(". ") or "the command could not be parsed"
+    if found := re.match(r"Error parsing (?!--)\S+: (.*)", text):  # from a check of our own: complete
         return found[1]
     if found := re.match(r"Error parsing (--\S+): .*('.*')", text):
         return f"{found[1]} is {found[2]}, expected {_expected(found[1], verb)}"
+    if found := re.match(r"invalid choice ('.*') for argument '(.*)'\. Expected one of \((.*)\)", text):
+        return f"{found[2]} is {found[1]}, expected one of {found[3].rstrip(',')}"
+    for pattern, words in TYRO_ERRORS.items():
+        text = re.sub(f"^{pattern}$", words, text)
     return f"{text}; see `noisylabels {verb} --help`".replace("  ", " ")
 
 
+TYRO_ERRORS = {
+    r"Missing from noisylabels \S+: (.*?) (.*) \(required\)": r"\1 is missing: \2",
+    r"Missing value for argument '(\S+)'\. Expected .*": r"\1 has no value",
+    r"Unrecognized options: (.*)": r"unexpected argument: \1",
+}
+"""Errors of tyro, as patterns -> our words for them."""
+
+
 def _expected(flag: str, verb: str) -> str:
-    """Say in words what type a flag takes."""
+    """Return in words the type of a flag's value."""
     types = flags(VERBS[verb])
     names = {int: "a whole number", float: "a number", bool: "no value"}
     return next((word for kind, word in names.items() if kind in types.get(flag, ())), "another value")
 
 
 def _check_flags(verb: str, words: list[str]) -> None:
-    """Raise an `InputError` for a flag that the verb does not have, with the nearest that it has."""
+    """Raise an `InputError` for a flag that the verb does not have, and suggest the nearest that it has."""
     known = ["--help", "-h", *flags(VERBS[verb])]
     for word in words:
         flag = word.partition("=")[0].replace("_", "-")
@@ -136,14 +215,14 @@ def _check_flags(verb: str, words: list[str]) -> None:
 
 
 def flags(cls: type) -> dict[str, tuple[Any, ...]]:
-    """Return the flags of a verb, those of a configuration inside it included, and their types."""
+    """Return the flags of a verb, including those of a configuration inside it, and their types."""
     found: dict[str, tuple[Any, ...]] = {}
     for name, hint in typing.get_type_hints(cls, include_extras=True).items():
         plain = typing.get_args(hint)[0] if typing.get_origin(hint) is Annotated else hint
         if dataclasses.is_dataclass(plain):
             found |= flags(typing.cast(type, plain))
         elif tyro.conf.Positional not in getattr(hint, "__metadata__", ()):
-            flag = name.rstrip("_").replace("_", "-")  # from_: a keyword takes no other name
+            flag = name.rstrip("_").replace("_", "-")  # from_: `from` is a keyword
             found[f"--{flag}"] = typing.get_args(plain) or (plain,)
             if plain is bool:
                 found[f"--no-{flag}"] = (bool,)

@@ -1,4 +1,4 @@
-"""``noisylabels predict``: labels and probabilities of images or of the rows of a table, as CSV."""
+"""``noisylabels predict``: write labels and probabilities of images or of rows of a table as CSV."""
 
 from __future__ import annotations
 
@@ -15,45 +15,47 @@ from noisylabels.core.checks import InputError
 
 @dataclass
 class Predict:
-    """Predict the labels of images with a trained run, as CSV: image,label,probability.
+    """Predict the labels of images or of the rows of a table with a trained run.
 
-    noisylabels predict runs/photos new-photos/ --out labels.csv
+    The result is CSV: image,label,probability for images, id,label,probability for a table.
 
-    A run of a table predicts those of the rows of a table: id,label,probability.
-
-    noisylabels predict runs/table new.csv --out labels.csv
+    For example:
+        noisylabels predict runs/photos new-photos/ --out labels.csv
+        noisylabels predict runs/table new.csv --out labels.csv
     """
 
-    run_folder: Annotated[Path, tyro.conf.Positional]
+    run_folder: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
     """folder of a finished run"""
-    images: Annotated[tuple[Path, ...], tyro.conf.Positional]
-    """image files, or folders of them (searched through); or one table with the columns of training"""
+    images: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="PATH [PATH ...]")]
+    """image files, or folders that are searched for them; or one table with the columns of training"""
     out: Path | None = None
-    """file to write (default: print)"""
+    """file to write (default: standard output)"""
     all_classes: bool = False
     """add a column with the probability of every class"""
     bad_images: str = "fail"
-    """what to do with images that cannot be read: fail, or skip"""
+    """fail or skip: what to do with images that cannot be read"""
     device: str = "auto"
-    """auto, cpu, cuda"""
+    """auto, cpu or cuda"""
     model: str | None = None
-    """what builds the network; only for a run with a model of your own (MODULE:FUNCTION): naming it here
-    is what allows its code to run"""
+    """only for a run with your own model: the MODULE:FUNCTION that builds it; naming it here allows its code
+    to run"""
 
     def run(self) -> int:
-        """Predict and write."""
+        """Predict, and write or print the predictions."""
         from noisylabels.core.delimited import CellWriter
         from noisylabels.core.files import write_text
         from noisylabels.experiment.prediction import load_model, predict_files, predict_table
 
         if not self.images:
-            raise InputError("no images or table: give files or folders after the run's folder")
+            raise InputError("no images or table; give files or folders after the folder of the run")
         trained = load_model(self.run_folder.expanduser(), self.device, self.model)
         notes: list[str] = []
         if trained.encoder is None:
             names, probs = predict_files(trained, self.images, self.bad_images, notes)
         elif len(self.images) > 1:
-            raise InputError(f"the run is of a table, and {len(self.images)} came to be predicted; give one")
+            raise InputError(
+                f"the run was trained on a table, and {len(self.images)} paths were given; give one table"
+            )
         else:
             names, probs = predict_table(trained, self.images[0].expanduser(), notes)
         for note in notes:
@@ -70,5 +72,5 @@ class Predict:
             sys.stdout.write(text.getvalue())
         else:
             write_text(self.out.expanduser(), text.getvalue())
-            print(f"{len(names)} predictions in {self.out}")
+            print(f"wrote {len(names)} predictions to {self.out}")
         return 0

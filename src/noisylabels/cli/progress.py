@@ -1,4 +1,4 @@
-"""How a study goes, in a terminal: a bar, the cells that are running, the time left."""
+"""Progress of a study in a terminal: a bar, the running cells, the remaining time."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
 
 
 class Progress:
-    """Shows a study on standard error: live in a terminal, a line a cell elsewhere."""
+    """Report a study on standard error: live in a terminal, elsewhere one line per finished cell."""
 
     def __init__(self, store: Store, states: Sequence[str]) -> None:
         self.store = store
         self.total = len(states)
         self.console = Console(stderr=True, highlight=False)
-        self.running: dict[str, tuple[Cell, int]] = {}  # with the epochs that it had when it was taken up
+        self.running: dict[str, tuple[Cell, int]] = {}  # with the epochs that were done before
         self.done, self.failed = states.count("done"), states.count("failed")
         self.ended_before = self.done + self.failed
         self.noted: set[str] = set()
@@ -45,11 +45,11 @@ class Progress:
             self._live.stop()
 
     def say(self, text: str) -> None:
-        """Print a line that stays."""
+        """Print a line above the live display."""
         self.console.print(text, markup=False, soft_wrap=True)
 
     def note(self, text: str) -> None:
-        """Print a note, once: what is true of one cell is often true of all."""
+        """Print a note once, because many cells give the same one."""
         with self._lock:
             new = text not in self.noted
             self.noted.add(text)
@@ -57,13 +57,13 @@ class Progress:
             self.say(f"note: {text}")
 
     def begun(self, cell: Cell) -> None:
-        """Take note of a cell that is being carried out."""
+        """Record that a cell has started."""
         epoch = self.store.state(cell).epoch
         with self._lock:
             self.running[cell.name] = cell, epoch
 
     def ended(self, cell: Cell, answer: dict[str, str]) -> None:
-        """Take note of what came of it."""
+        """Record the outcome of a cell and print it."""
         with self._lock:
             self.running.pop(cell.name, None)
             status, message = answer["status"], answer["message"]
@@ -80,7 +80,7 @@ class Progress:
             self.say(f"{self.done}/{self.total} {cell.name}: test accuracy {100 * accuracy:.2f} %")
 
     def tick(self) -> None:
-        """Draw anew."""
+        """Redraw the live display."""
         if self.console.is_terminal:
             self._live.update(self._drawn())
 
@@ -102,7 +102,7 @@ class Progress:
         left = total - self.done - self.failed - part
         words = f"{self.done} of {total} cells done" + (f", {self.failed} failed" if self.failed else "")
         if made > 0.2:
-            words += f", {3600 * made / elapsed:,.0f} an hour, about {in_words(left * elapsed / made)} left"
+            words += f", {3600 * made / elapsed:,.0f} per hour, about {in_words(left * elapsed / made)} left"
         head = Table.grid(padding=(0, 1))
         head.add_row(ProgressBar(total=total, completed=self.done + self.failed + part, width=30), words)
         return Group(head, table(["running", "epoch", "test accuracy"], rows) if rows else Text(""))

@@ -1,4 +1,4 @@
-"""``noisylabels report``: tables, figures and a page from runs."""
+"""``noisylabels report``: write tables, figures and an HTML page from finished runs."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ if TYPE_CHECKING:
 
 @dataclass
 class Report:
-    """Write the tables, figures and page of finished runs.
+    """Write tables, figures and an HTML page from finished runs.
 
-    noisylabels report runs/digits
-
-    noisylabels report results/digits.parquet --out report --claims mine.py
+    For example:
+        noisylabels report runs/digits
+        noisylabels report results/digits.parquet --out report --claims mine.py
     """
 
-    runs: Annotated[tuple[Path, ...], tyro.conf.Positional]
-    """folders of runs, and files of `noisylabels study export`"""
+    runs: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="RUNS [RUNS ...]")]
+    """folders of runs, and files written by `noisylabels study export`"""
     out: Path | None = None
-    """folder to write into (default: next to the first folder of runs, its name and -report)"""
+    """folder to write to (default: next to the first folder of runs, with its name and -report)"""
     claims: Path | None = None
-    """Python file of your own claims, tested on the runs"""
+    """Python file with your own claims, which are tested on the runs"""
     formats: tuple[Literal["svg", "png", "pdf"], ...] = ("svg", "png", "pdf")
-    """formats of the figure files; --formats alone writes the page and the tables only"""
+    """formats of the figure files; --formats without a value writes only the page and the tables"""
 
     def run(self) -> int:
         """Write the report."""
@@ -40,9 +40,9 @@ class Report:
         from noisylabels.study.results import read_results
 
         if not self.runs:
-            raise InputError("there is nothing to report on; name a folder of runs, or an exported file")
+            raise InputError("nothing to report on; give a folder of runs or an exported file")
         first = self.runs[0].expanduser()
-        whole = first.resolve()  # . has no name
+        whole = first.resolve()  # "." has no name
         name = whole.name if whole.is_dir() else whole.stem
         parent = first.parent if first.name == whole.name else whole.parent
         out = (self.out or parent / f"{name}-report").expanduser()
@@ -59,17 +59,17 @@ class Report:
             formats = [f".{name}" for name in self.formats]
             path = write_report(results, out, claims, formats, progress, _sections())
         except OSError as error:
-            raise InputError(f"the report cannot be written into {out}: {error.strerror or error}") from None
+            raise InputError(f"cannot write the report to {out}: {error.strerror or error}") from None
         for each in results:
             failed = f", {len(each.failed)} failed" if each.failed else ""
             print(f"{each.title}: {len(each.done)} runs{failed}")
-        print(f"tables in {out / 'tables'}" + (f", figures in {out / 'figures'}" if self.formats else ""))
+        print(f"tables: {out / 'tables'}" + (f", figures: {out / 'figures'}" if self.formats else ""))
         print(f"page: {path.resolve()}")
         return 0
 
 
 def _sections() -> Sections | None:
-    """Return the maker of a report's sections: the paper's if its package is there, or None."""
+    """Return the function that adds the paper's sections to a report, or None without that package."""
     if importlib.util.find_spec("noisylabels.paper") is None:
         return None
     from noisylabels.paper.report import paper_sections

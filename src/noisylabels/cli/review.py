@@ -1,4 +1,4 @@
-"""``noisylabels review``: a page on which a person goes through the doubtful labels, and their export."""
+"""``noisylabels review``: serve a page to correct likely mislabeled examples, and export the labels."""
 
 from __future__ import annotations
 
@@ -19,35 +19,36 @@ if TYPE_CHECKING:
 
 @dataclass
 class Review:
-    """Go through the doubtful labels of an audit by keyboard, in the browser; write corrected labels.
+    """Review likely label errors of an audit in the browser, by keyboard, and export corrected labels.
 
-    noisylabels review photos-audit
+    Each decision is saved at once in the folder of the audit (review.sqlite). The page can be reached only
+    from this machine.
 
-    noisylabels review photos-audit --export corrected.csv
-
-    noisylabels review photos-audit --export photos-corrected
-
-    Decisions are saved one by one in the audit's folder (review.sqlite). The page is for this machine only.
+    For example:
+        noisylabels review photos-audit
+        noisylabels review photos-audit --export corrected.csv
+        noisylabels review photos-audit --export photos-corrected
     """
 
-    audit: Annotated[Path, tyro.conf.Positional]
-    """folder that `noisylabels audit` wrote"""
+    audit: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="AUDIT")]
+    """folder written by `noisylabels audit`"""
     export: Path | None = None
-    """write corrected labels there instead of serving the page: NAME.csv, .tsv or .parquet with the columns
-    id,label; any other name the data's own form (a folder of images as a new folder, .npz as .npz)"""
+    """write the corrected labels to this path instead of serving the page: NAME.csv, .tsv or .parquet gets
+    columns id,label; any other name gets a copy of the data in its own format (a new folder of images, an
+    .npz file)"""
     form: Literal["auto", "labels", "input"] = "auto"
-    """of the export: labels (id,label), input (the data's own: also a table as that table, Parquet as that
-    Parquet), or auto, by the name"""
+    """format of the export: labels (columns id,label), input (that of the data, tables and Parquet included),
+    or auto (by the file name)"""
     overwrite: bool = False
-    """let the export replace a file that is there"""
+    """replace an existing file of the export"""
     port: int = 0
-    """of the page on 127.0.0.1 (0: a free one)"""
+    """port of the page on 127.0.0.1 (0: any free port)"""
     browser: bool = True
     """open the page in the browser"""
     outside: bool = False
-    """show also pictures that lie outside the data's folder, by links or by paths such as ../1.jpg"""
+    """also show images outside the folder of the data, reached by links or paths such as ../1.jpg"""
     reviewer: str = ""
-    """who decides; undo takes back one's own (default: the user's name)"""
+    """your name; undo affects only your own decisions (default: the name of the user)"""
 
     def run(self) -> int:
         """Serve the page until Ctrl-C, or export."""
@@ -82,7 +83,7 @@ class Review:
         def announce(address: str, once: str) -> None:
             print(f"{session.audit.name}: {_state(session)}", flush=True)
             print(f"review at {address}", flush=True)
-            print("Ctrl-C ends it; every decision is saved at once", flush=True)
+            print("Press Ctrl-C to stop; each decision is saved at once", flush=True)
             if self.browser and _has_display():
                 import webbrowser
 
@@ -90,7 +91,8 @@ class Review:
 
         serve(session, self.port, announce)
         print(
-            f"\n{_state(session)}; `noisylabels review {self.audit} --export corrected.csv` writes the labels"
+            f"\n{_state(session)}; to export the labels: noisylabels review {self.audit} "
+            "--export corrected.csv"
         )
         return 0
 
@@ -106,12 +108,12 @@ def _state(session: Session) -> str:
 def _user() -> str:
     try:
         return getpass.getuser()
-    except (OSError, KeyError, ImportError):  # a container's user without a name
+    except (OSError, KeyError, ImportError):  # the user of a container can have no name
         return ""
 
 
 def _has_display() -> bool:
-    """Return whether a browser would have a window; without one Python may start one in the terminal."""
+    """Return whether a browser can open a window; without one, Python may start a browser in the terminal."""
     if not sys.platform.startswith("linux"):
         return True
     return bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))

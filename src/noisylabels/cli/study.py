@@ -1,4 +1,4 @@
-"""``noisylabels study``: many runs of one question."""
+"""``noisylabels study``: run a grid of losses, noises and seeds."""
 
 from __future__ import annotations
 
@@ -17,29 +17,28 @@ if TYPE_CHECKING:
 
 @dataclass
 class StudyCommand:
-    """Run a whole study: losses, noises and seeds, each cell once, whatever stops it.
+    """Run a study: every combination of its losses, noises and seeds.
 
-    noisylabels study show digits
+    Each combination (a cell) is a run. Running the same command again resumes a stopped study and repeats no
+    finished cell.
 
-    noisylabels study run digits --jobs 2
-
-    noisylabels study run paper --data cifar10 --time-budget 9m --shard 2/5
-
-    noisylabels study run paper --data cifar10 --from paper.parquet
-
-    noisylabels study status runs/digits
-
-    noisylabels study export runs/digits --file digits.parquet
+    For example:
+        noisylabels study show digits
+        noisylabels study run digits --jobs 2
+        noisylabels study run paper --data cifar10 --time-budget 9m --shard 2/5
+        noisylabels study run paper --data cifar10 --from paper.parquet
+        noisylabels study status runs/digits
+        noisylabels study export runs/digits --file digits.parquet
     """
 
     action: Annotated[Literal["run", "show", "status", "export"], tyro.conf.Positional]
-    """run: carry it out, or go on; show: its cells and about how long they take; status: how far it is;
-    export: all its results in one file"""
-    study: Annotated[str, tyro.conf.Positional]
-    """digits, tenth, paper, ma2020, human, or the path of a TOML file; for status and export the folder
-    will do"""
+    """run: start or resume the study; show: list its cells and estimate their time; status: report its
+    progress; export: write all results to one file"""
+    study: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="STUDY")]
+    """digits, tenth, paper, ma2020, human, or the path of a TOML file; for status and export also the folder
+    of a study"""
     out: Path | None = None
-    """folder of the study (default: runs/ and its name); copy such folders together to merge them"""
+    """folder of the study (default: runs/ and its name); to merge such folders, copy them into one"""
     data: str | None = None
     """as in `noisylabels train`"""
     data_root: str | None = None
@@ -47,36 +46,39 @@ class StudyCommand:
     device: str | None = None
     """as in `noisylabels train`"""
     labels: str | None = None
-    """file of people's labels, for a study that wants one"""
+    """file of human annotations, for a study that needs one"""
     set: tuple[str, ...] = ()
-    """settings over those of the study: --set epochs=5 precision=bfloat16"""
+    """settings that override those of the study, as in --set epochs=5 precision=bfloat16"""
     only: tuple[str, ...] = ()
-    """values of axes, * for any text: --only loss=ce,nce+mae noise=symmetric:* seed=1"""
+    """select cells by values of the axes (* matches any text), as in --only loss=ce,nce+mae noise=symmetric:*
+    seed=1"""
     jobs: int | None = None
-    """processes (default: one a core that it may use, 2 on a GPU; 0: this process, for debugging)"""
+    """number of processes (default: one per usable core, 2 on a GPU; 0: this process, for debugging)"""
     threads: int = 1
-    """threads of each process; 1 gives the same numbers whatever --jobs; more round otherwise"""
+    """threads per process; with 1, results do not depend on --jobs; with more, rounding differs"""
     time_budget: str | None = None
-    """90s, 9m, 1h30m: then checkpoints are written, and the same command goes on"""
+    """time after which checkpoints are written and the study stops, such as 90s, 9m or 1h30m; the same
+    command resumes it"""
     shard: str | None = None
-    """2/5: the second of five parts, for as many machines"""
+    """run one part of the cells, such as 2/5, the second of five, to divide a study among machines"""
     from_: Annotated[tuple[Path, ...], tyro.conf.arg(name="from")] = ()
-    """files of `study export`, for run and show: cells that are done in them are not run again"""
+    """for run and show: files written by `study export`, whose finished cells are restored, not run"""
     retry: bool = False
-    """run cells again that failed"""
+    """run failed cells again"""
     track: tuple[str, ...] = ()
-    """any of tensorboard, mlflow, wandb: get the history of every cell (pip install 'noisylabels[track]')"""
+    """trackers that also receive the history of every cell: any of tensorboard, mlflow, wandb (pip install
+    'noisylabels[track]')"""
     file: Path | None = None
-    """file for export (default: the study's folder and .parquet)"""
+    """for export: the file (default: the folder of the study with the suffix .parquet)"""
 
     def run(self) -> int:
-        """Do what `action` says."""
+        """Run the chosen action."""
         from noisylabels.core.checks import InputError
 
         if self.from_ and self.action not in ("run", "show"):
             raise InputError(
-                f"--from is for run and show, and this is {self.action}; `study run` puts the cells of a "
-                "file into the study's folder"
+                f"--from belongs to run and show, not to {self.action}; `study run` first restores the cells "
+                "of a file into the folder of the study"
             )
         return {"run": self._run, "show": self._show, "status": self._status, "export": self._export}[
             self.action
@@ -97,7 +99,7 @@ class StudyCommand:
         return study, cells, Store((self.out or Path("runs") / study.name).expanduser())
 
     def _found(self, study: Study, cells: list[Cell]) -> Found:
-        """Return what the files of --from have of a study; they are of the study, not of the part --only."""
+        """Return the cells of the whole study, not only those of --only, that the files of --from contain."""
         from noisylabels.study.restoring import Found, find
 
         if not self.from_:
@@ -120,7 +122,7 @@ class StudyCommand:
         return 2 if on_gpu else usable_cpus()
 
     def _folder(self) -> Store:
-        """Return the store that is meant: --out, a folder, or that of a study's name."""
+        """Return the store at --out, at a folder given in place of a study, or of a study's name."""
         from noisylabels.study.grid import studies
         from noisylabels.study.store import Store
 
@@ -158,14 +160,16 @@ class StudyCommand:
         if open_cells:
             try:
                 each = probe(open_cells[0], threads=self.threads)
-            except (Exception, SystemExit) as error:  # whatever the user's own code does
+            except (Exception, SystemExit) as error:  # the user's own code can raise anything
                 why = str(error) if isinstance(error, InputError) else one_line(error)
-                raise InputError(f"no time is known: {open_cells[0].name} cannot be tried: {why}") from None
+                raise InputError(
+                    f"cannot estimate the time, because {open_cells[0].name} fails: {why}"
+                ) from None
             jobs = self._jobs()
             total = estimate(each, open_cells, jobs, usable_cpus())
             console().print(
-                f"about {in_words(total)}: a cell takes about {in_words(each)} here, by some seconds of the "
-                f"first ({open_cells[0].name}), and {jobs or 1} run at a time",
+                f"about {in_words(total)}: {in_words(each)} per cell, estimated from a few seconds of "
+                f"{open_cells[0].name}, {jobs or 1} at a time",
                 markup=False,
             )
         return 0
@@ -182,14 +186,14 @@ class StudyCommand:
         jobs = self._jobs()
         check_whole(self.threads, "--threads", 1)
         study, cells, store = self._cells()
-        check_trackers(self.track)  # before anything is started
+        check_trackers(self.track)  # raises before anything starts
         found = self._found(study, cells)
         earlier = store.note(study.title, cells)
         cells = shard(cells, self.shard)
         said = []
         if earlier is not None:
-            said.append(f"the list of cells cannot be read; kept in {earlier}, made anew")
-        # thousands of finished cells are looked at once
+            said.append(f"the list of cells could not be read: it was moved to {earlier} and written again")
+        # each of thousands of finished cells is inspected once
         states = [self._mended(store, cell, found, said) for cell in cells]
         restored, lines = found.restore(store, cells, failed=not self.retry)
         said += [*found.notes, *lines]
@@ -231,19 +235,19 @@ class StudyCommand:
             if state.state == "failed":
                 print(f"  failed: {cell.name}: {state.message}")
         if running:
-            print(f"{running} are being run by another process")
+            print(f"{running} running in another process")
         if unfinished := len(cells) - done - failed - running:
-            print(f"{unfinished} are left; the same command goes on", file=sys.stderr)
+            print(f"{unfinished} left; run the same command again to resume", file=sys.stderr)
             if work.full:
-                raise InputError(f"{work.full}; make room")
-            # failures of which no record could be written are none that a signal made
+                raise InputError(f"{work.full}; free some space")
+            # failures that could not be recorded are not the effect of a signal
             if any(work.ended.get(cell.name, {}).get("status") == "refused" for cell in rest):
                 return 1
             return 130 if seconds is None else 0
         return 1 if failed else 0
 
     def _mended(self, store: Store, cell: Cell, found: Found, said: list[str]) -> CellState:
-        """Set a damaged folder aside, forget a failure if --retry says so, and return how far the cell is."""
+        """Move a damaged folder away, clear a failure with --retry, and return the state of the cell."""
         state = store.state(cell)
         if state.state == "failed" and self.retry:
             store.retry(cell)
@@ -254,8 +258,8 @@ class StudyCommand:
         try:
             aside = store.set_aside(cell)
             origin = found.done(cell)
-            again = "run again" if origin is None else f"taken from {origin.file}"
-            said[-1] += "" if aside is None else f"; kept in {aside}, {again}"
+            again = "to be run again" if origin is None else f"restored from {origin.file}"
+            said[-1] += "" if aside is None else f"; moved to {aside}, {again}"
         except OSError as error:
             said[-1] += f"; it cannot be moved: {error.strerror}"
         return store.state(cell)
@@ -292,5 +296,5 @@ class StudyCommand:
         file = (self.file or store.folder.with_name(store.folder.name + ".parquet")).expanduser()
         check_target(file, (".parquet",), "file for the export")
         count = export(read_rows(store.folder), file)
-        print(f"{count} runs in {file} ({file.stat().st_size / 1000:,.0f} kB)")
+        print(f"wrote {count} runs to {file} ({file.stat().st_size / 1000:,.0f} kB)")
         return 0

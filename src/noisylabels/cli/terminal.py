@@ -1,4 +1,4 @@
-"""How things look in a terminal: progress bars, tables, shaded matrices."""
+"""Output in a terminal: progress bars, tables, shaded matrices."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ from rich.text import Text
 
 
 class _Output(Console):
-    """Rich's console, but that a reader who has seen enough, such as head, is no failure."""
+    """Rich's console, except that a closed pipe, as after head, is no failure."""
 
     def on_broken_pipe(self) -> None:
-        """End quietly; what is left in the buffer goes nowhere."""
+        """Exit without an error and discard what is left in the buffer."""
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(0)
 
 
 @cache
 def console() -> Console:
-    """Return the console for results: standard output, wide enough for a table when it is a pipe."""
+    """Return the console for results: standard output, wide enough for a table if it is a pipe."""
     return _Output(soft_wrap=False, highlight=False, width=None if sys.stdout.isatty() else 140)
 
 
 class TerminalReporter:
-    """Shows a run on standard error: bars in a terminal, only the notes elsewhere."""
+    """Report a run on standard error: progress bars and notes in a terminal, elsewhere only the notes."""
 
     def __init__(self, epochs: int) -> None:
         self.epochs = epochs
@@ -61,14 +61,14 @@ class TerminalReporter:
         self.console.print(f"note: {text}", markup=False, soft_wrap=True)
 
     def decoding(self, what: str, done: int, total: int) -> None:
-        """Move the bar of a download, of the check of files, or of the decoding."""
+        """Advance the bar of a download, of the check of files, or of decoding."""
         if what.startswith("downloading"):
             self._bar(what, done / 1e6, total / 1e6, "MB")  # a total of 0 is unknown
         else:
             self._bar(what, done, total, "files" if "files" in what else "images")
 
     def step(self, epoch: int, done: int, total: int) -> None:
-        """Move the bar of the training, over all epochs."""
+        """Advance the bar of training, over all epochs."""
         words = f"epoch {epoch}/{self.epochs}"
         for part in ("test", "validation"):
             if self.last is not None and (accuracy := self.last.get(f"{part}_accuracy")) is not None:
@@ -77,14 +77,14 @@ class TerminalReporter:
         self._bar("training", (epoch - 1) * total + done, self.epochs * total, "steps", words)
 
     def epoch(self, row: dict[str, Any]) -> None:
-        """Remember the last epoch's row for the bar."""
+        """Store the last epoch's row for the bar."""
         self.last = row
 
     def _bar(self, what: str, done: float, total: float, unit: str, words: str = "") -> None:
         if self.progress.disable:
             return
         if what not in self.tasks:
-            # the first call may come late, in a resumed run: the rate counts from there
+            # in a resumed run the first call is not step 0; the rate counts from there
             self.tasks[what] = self.progress.add_task(what, total=total, completed=int(done), rate="")
         task = self.tasks[what]
         self.progress.update(task, completed=done, description=words or what)
@@ -105,9 +105,9 @@ def table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
 def matrix(
     values: Sequence[Sequence[float]], names: Sequence[str], title: str, sizes: Sequence[int] | None = None
 ) -> Table:
-    """Return a matrix of shares in per cent, true classes down, given classes across, shaded.
+    """Return a shaded matrix of shares in per cent, one row per true and one column per given class.
 
-    With `sizes` the examples of each true class stand beside its name.
+    With `sizes`, the number of examples of each true class follows its name.
     """
     result = Table(
         title=title, title_justify="left", box=None, pad_edge=False, header_style="bold", padding=(0, 0)
@@ -124,11 +124,11 @@ def matrix(
 
 
 def _shaded(value: float) -> Text:
-    """Return a share in per cent on a ground that is the darker the larger it is."""
+    """Return a share in per cent on a background that darkens with it."""
     if value == 0:
         return Text("·", style="dim")
     light = round(255 - 190 * min(1.0, value))
     ground = f"rgb({light},{light},255)" if value < 1 else "rgb(65,65,255)"
     ink = "black" if light > 150 else "white"
-    text = f"{100 * value:5.1f}" if value < 0.9995 else "  100"  # which leaves a gap to the cell before
+    text = f"{100 * value:5.1f}" if value < 0.9995 else "  100"  # leaves a gap to the cell before
     return Text(text, style=f"{ink} on {ground}")

@@ -1,4 +1,4 @@
-"""``noisylabels train``: train on noisy labels and say how it went."""
+"""``noisylabels train``: train on noisy labels and print a summary."""
 
 from __future__ import annotations
 
@@ -14,25 +14,26 @@ from noisylabels.experiment import RunConfig, RunResult, load_config
 
 @dataclass
 class Train:
-    """Train a classifier on partly wrong labels, and say how it went.
+    """Train a classifier on noisy labels and print a summary.
 
-    Settings come from the defaults (the paper's recipe), then from the recipe, then from flags.
-    The run is a folder. The same command goes on where a stopped one left off, to the same end, and
-    shows the result of a finished one.
+    Defaults (the paper's recipe) are overridden by the recipe, and the recipe by flags. The run is saved in a
+    folder. Running the same command again resumes a stopped run, with the same final weights as an
+    uninterrupted one, or shows the result of a finished one.
 
-    noisylabels train digits --noise symmetric:0.4 --loss ce
-
-    noisylabels train --data photos/ --loss nce+rce --epochs 30 --out runs/photos
+    For example:
+        noisylabels train digits --noise symmetric:0.4 --loss ce
+        noisylabels train --data photos/ --loss nce+rce --epochs 30 --out runs/photos
     """
 
     recipe: Annotated[str | None, tyro.conf.Positional, tyro.conf.arg(metavar="[RECIPE]")] = None
     """digits, paper, or the path of a TOML file of settings"""
     settings: RunConfig = field(default_factory=RunConfig)
     track: tuple[str, ...] = ()
-    """any of tensorboard, mlflow, wandb: get the same history (pip install 'noisylabels[track]')"""
+    """trackers that also receive the history: any of tensorboard, mlflow, wandb (pip install
+    'noisylabels[track]')"""
 
     def recipe_config(self) -> RunConfig:
-        """Return the settings of the recipe alone."""
+        """Return the settings of the recipe, without flags."""
         return load_config(self.recipe)
 
     def run(self) -> int:
@@ -42,7 +43,7 @@ class Train:
         from noisylabels.experiment import run
         from noisylabels.training.interrupt import Interrupted
 
-        # a flag's value went past the checks of a file's: types are tyro's, ranges the dataclass's
+        # flags skip the checks of a recipe file: tyro checks only types, the dataclass only ranges
         config = load_config(
             None, **{f.name: getattr(self.settings, f.name) for f in dataclasses.fields(RunConfig)}
         )
@@ -52,7 +53,7 @@ class Train:
             with TerminalReporter(config.epochs) as reporter:
                 result = run(config, reporter, track=self.track)
         except Interrupted as stopped:
-            print(f"noisylabels: {stopped}; the same command goes on from there", file=sys.stderr)
+            print(f"noisylabels: {stopped}; run the same command again to resume", file=sys.stderr)
             return 128 + stopped.signal
         if result.status == "failed":
             print(f"noisylabels: {result.message} (recorded in {result.path})", file=sys.stderr)
@@ -61,44 +62,44 @@ class Train:
         return 0
 
 
-WAITING_SHARE, WAITING_SECONDS = 0.1, 10.0  # beyond both the summary says so
+WAITING_SHARE, WAITING_SECONDS = 0.1, 10.0  # beyond both, the summary reports the wait
 
 
 def summary(result: RunResult) -> str:
-    """Return what a person wants to know of a finished run, a few lines."""
+    """Return the summary of a finished run, a few lines."""
     final, noise = result.final or {}, result.noise
 
     def percent(name: str) -> str:
         return "unknown" if final.get(name) is None else f"{100 * final[name]:.2f} %"
 
-    added = f"noise {noise['spec']} ({100 * noise['rate']:.2f} % of the labels wrong)"
+    added = f"noise {noise['spec']} ({100 * noise['rate']:.2f} % noisy labels)"
     if noise["spec"] == "none":
-        added = "no noise added"  # which says nothing of how many labels were wrong before
+        added = "no noise added"  # the data's own label errors are unknown
     names = result.class_names
     dead = ", ".join(names[k] for k in final["dead_classes"]) or "none"
     chosen = []
     if result.config.get("validation") and (row := result.history.chosen) is not None:
-        words = f"  at epoch {row['epoch']}, best on validation"
-        chosen = [f"{words:38} {100 * row['test_accuracy']:.2f} %"]
+        words = f"at epoch {row['epoch']}, best on validation"
+        chosen = [f"  {words:36} {100 * row['test_accuracy']:.2f} %"]
     loss = result.loss or result.config["loss"]
     lines = [
         f"{result.config['data']}, {added}, loss {loss}, epoch {final['epoch']}",
         f"  test accuracy                        {percent('test_accuracy')}",
         *chosen,
-        f"  training set, on the labels given    {percent('given_accuracy')}",
+        f"  training set: given labels           {percent('given_accuracy')}",
     ]
     if final["memorized"] is not None:
         lines += [
-            f"  training set, on the true labels     {percent('true_accuracy')}",
-            f"  wrong labels: learned by heart       {percent('memorized')}",
-            f"  wrong labels: seen through           {percent('recovered')}",
+            f"  training set: true labels            {percent('true_accuracy')}",
+            f"  noisy labels: memorized              {percent('memorized')} (predicted as given)",
+            f"  noisy labels: recovered              {percent('recovered')} (predicted as their true class)",
         ]
     lines.append(f"  dead classes (recall at most 1 %)    {dead}")
     seconds, share = result.history.waited()
     if share > WAITING_SHARE and seconds > WAITING_SECONDS:
         lines.append(
-            f"  waited for data                      {100 * share:.0f} % of the training time; a faster disk "
-            "for NOISYLABELS_CACHE, more memory, a smaller image_size or less augmentation would help"
+            f"  waited for data                      {100 * share:.0f} % of the training time; use a faster "
+            "disk for NOISYLABELS_CACHE, more memory, a smaller image_size or less augmentation"
         )
     lines.append(f"  saved in {result.path}")
     return "\n".join(lines)

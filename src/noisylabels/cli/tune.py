@@ -1,4 +1,4 @@
-"""``noisylabels tune``: search weights, parameters and learning rate by noisy validation labels."""
+"""``noisylabels tune``: search loss weights, parameters and learning rate on noisy validation labels."""
 
 from __future__ import annotations
 
@@ -16,42 +16,43 @@ if TYPE_CHECKING:
     from noisylabels.study.tune import Tuned
 
 SHOWN = 5
-"""Trials in the table."""
+"""Number of trials in the table."""
 
 
 @dataclass
 class Tune:
-    """Search the weights of a loss, its parameters and the learning rate, without a clean label.
+    """Tune the weights and parameters of a loss and the learning rate without clean labels.
 
-    Trials are judged by their accuracy on labels that are held out of the training set, right or wrong; test
-    data has no part in it. Settings are those of `train`; the same command goes on where a stopped one left
-    off. Needs Optuna (pip install 'noisylabels[tune]').
+    Trials are compared by accuracy on a held-out share of the training set with its given labels, correct or
+    not; test data play no part. The settings are those of `train`. Running the same command again resumes a
+    stopped search. Needs Optuna (pip install 'noisylabels[tune]').
 
-    noisylabels tune digits --noise symmetric:0.4 --epochs 20 --trials 30
-
-    noisylabels tune --data photos/ --loss nce+agce --epochs 10 --out tunes/photos
+    For example:
+        noisylabels tune digits --noise symmetric:0.4 --epochs 20 --trials 30
+        noisylabels tune --data photos/ --loss nce+agce --epochs 10 --out tunes/photos
     """
 
     recipe: Annotated[str | None, tyro.conf.Positional, tyro.conf.arg(metavar="[RECIPE]")] = None
     """digits, paper, or the path of a TOML file of settings"""
     settings: RunConfig = field(default_factory=RunConfig)
     trials: int = 20
-    """how many, in all"""
+    """total number of trials"""
     search: tuple[str, ...] = ("weights", "parameters", "lr")
-    """what to search: weights, parameters, lr"""
+    """what to search: any of weights, parameters, lr"""
     by: str = "validation_accuracy"
-    """what trials are judged by; test data is refused"""
+    """measure by which trials are compared; measures on test data are refused"""
     prune: bool = True
-    """end trials early that are below the median of the others"""
+    """stop trials early that are below the median of the others"""
     time_budget: str | None = None
-    """90s, 9m, 1h30m: then a checkpoint is written, and the same command goes on"""
+    """time after which a checkpoint is written and the search stops, such as 90s, 9m or 1h30m; the same
+    command resumes it"""
 
     def recipe_config(self) -> RunConfig:
-        """Return the settings of the recipe alone."""
+        """Return the settings of the recipe, without flags."""
         return load_config(self.recipe)
 
     def run(self) -> int:
-        """Search, with progress in a terminal, and print the best."""
+        """Search, with progress in a terminal, and print the best trials."""
         import time
 
         from noisylabels.cli.terminal import TerminalReporter, console
@@ -79,12 +80,12 @@ class Tune:
                 )
         except Interrupted as stopped:
             if time.monotonic() > until:
-                print("noisylabels: the time is up; the same command goes on from there", file=sys.stderr)
+                print("noisylabels: the time is up; run the same command again to resume", file=sys.stderr)
                 return 0
-            print(f"noisylabels: {stopped}; the same command goes on from there", file=sys.stderr)
+            print(f"noisylabels: {stopped}; run the same command again to resume", file=sys.stderr)
             return 128 + stopped.signal
         if not tuned.ranked:
-            print(f"noisylabels: no trial in {tuned.out} came to an end", file=sys.stderr)
+            print(f"noisylabels: no trial in {tuned.out} finished", file=sys.stderr)
             return 1
         console().print(best(tuned), markup=False, soft_wrap=True)
         console().print(summary(tuned, config), markup=False, soft_wrap=True)
@@ -103,30 +104,30 @@ def best(tuned: Tuned) -> object:
 
 
 def summary(tuned: Tuned, wanted: RunConfig) -> str:
-    """Return what a person wants to know of a search, with the command that trains the best in full."""
+    """Return the summary of a search, with the command that trains the best settings in full."""
     ranked = tuned.ranked
     count = {
         state: sum(trial.state == state for trial in tuned.tried) for state in ("whole", "pruned", "failed")
     }
     first, value, error = ranked[0], ranked[0].value or 0.0, tuned.error
     equal = sum((trial.value or 0.0) >= value - error for trial in ranked[1:])
-    others = {0: "no other trial is", 1: "another trial is"}.get(equal, f"{equal} other trials are")
+    others = {0: "no other trial is", 1: "1 other trial is"}.get(equal, f"{equal} other trials are")
     full = dataclasses.replace(first.config, validation=wanted.validation)
     lines = [
         "",
-        f"{len(tuned.tried)} trials: {count['whole']} whole, {count['pruned']} ended early, "
+        f"{len(tuned.tried)} trials: {count['whole']} complete, {count['pruned']} stopped early, "
         f"{count['failed']} diverged",
-        f"  best, on {tuned.validation:,} validation labels   {100 * value:.2f} %, one run with one seed",
-        f"  standard error with so few   {100 * error:.2f} points: {others} as good, for all one can tell",
-        "  these labels are as noisy as the others: the best of many is a little lucky, and no accuracy",
-        "  train it in full, to see how good it is:",
+        f"  best trial    {100 * value:.2f} % on {tuned.validation:,} noisy validation labels, one seed",
+        f"  uncertainty   {100 * error:.2f} points (standard error): {others} within it",
+        "  This is not an accuracy: the labels are noisy, and the best of many trials is partly luck.",
+        "  To measure how good the settings are, train them in full:",
         f"  {command_line(full)}",
     ]
     return "\n".join(lines)
 
 
 def command_line(config: RunConfig) -> str:
-    """Return the command that trains a configuration: what differs from the defaults.
+    """Return the command that trains a configuration, with the settings that differ from the defaults.
 
     >>> command_line(RunConfig(loss="ce", lr=0.5, channels_last=False))
     'noisylabels train --loss ce --lr 0.5 --no-channels-last'

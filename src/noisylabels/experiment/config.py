@@ -14,41 +14,41 @@ from noisylabels.training.settings import HOW, Settings
 
 @dataclass(frozen=True)
 class Subject:
-    """The subject of a run: data, noise, loss, model."""
+    """The data, noise, loss and model of a run."""
 
     data: str = "digits"
-    """a name of `noisylabels list data`, such as digits or cifar10, or a path in one of the forms of
-    `noisylabels list formats`, such as a folder with a folder a class"""
+    """data set: a name in `noisylabels list data`, such as digits or cifar10, or a path in a format of
+    `noisylabels list formats`, such as a folder of images with one folder per class"""
     noise: str = "none"
-    """label noise to add: none, symmetric:0.4, asymmetric:0.4, ..., or several in a row, as in
+    """label noise to add: none, symmetric:0.4, asymmetric:0.4, ..., or a chain such as
     "longtail:0.1 | symmetric:0.4"; see `noisylabels list noise`"""
     loss: str = "auto"
-    """auto (chosen by the number of classes and the share of labels that look wrong), or a loss or a sum of
-    losses: ce, nce+mae, 2*nce+0.5*rce; see `noisylabels list losses`; FILE.py:FUNCTION or MODULE:FUNCTION in
-    it is of your own"""
+    """auto (chosen by the number of classes and the estimated noise rate), or a loss or a weighted sum: ce,
+    nce+mae, 2*nce+0.5*rce; see `noisylabels list losses`; FILE.py:FUNCTION or MODULE:FUNCTION stands for
+    your own loss"""
     model: str = "auto"
-    """auto (small-cnn for images below 16x16, else cnn8; a small mlp for a table), one of `noisylabels list
-    models`, timm:NAME, or MODULE:FUNCTION or FILE.py:FUNCTION of your own"""
+    """auto (small-cnn for images below 16x16, else cnn8; a small mlp for a table), a name in
+    `noisylabels list models`, timm:NAME, or your own as MODULE:FUNCTION or FILE.py:FUNCTION"""
     width: float = 1.0
-    """factor of the model's layer widths"""
+    """multiplier of the model's layer widths"""
     out: str | None = None
-    """folder of the run (default: runs/ and a name made of the configuration)"""
+    """folder of the run (default: runs/ and a name derived from the configuration)"""
     data_root: str | None = None
-    """folder that holds the named data set, or to which the path of --data is relative (else the one that
-    NOISYLABELS_DATA names, else downloads in the cache)"""
+    """folder that contains the named data set, or to which the path in --data is relative (default: the
+    folder that NOISYLABELS_DATA names, or else downloads in the cache)"""
     download: bool = False
-    """get the named data set if it is not there"""
+    """download the named data set if it is missing"""
     image_size: int | None = None
-    """side in pixels to bring images to; needed only if they differ in size or are large"""
+    """side in pixels to resize images to; needed only if their sizes differ or are large"""
     bad_images: str = "fail"
-    """what to do with images that cannot be read: fail, or skip"""
+    """fail or skip: what to do with images that cannot be read"""
     labels: str | None = None
-    """CSV or Parquet file of id (or path) and label, such as corrected.csv: these labels replace those that
-    were read; an example with an empty one is left out"""
+    """CSV or Parquet file with columns id (or path) and label, such as corrected.csv: these labels replace
+    those of the data; examples with an empty label are left out"""
     label_column: str | None = None
-    """column of the labels in a table or in Parquet (default: the one called label, class, target or y)"""
+    """column of labels in a table or Parquet file (default: the one named label, class, target or y)"""
     train_share: float = 1.0
-    """share of each class's training examples to train on, the same ones whatever the seed; the test set
+    """share of each class's training examples to train on, the same examples for every seed; the test set
     stays whole"""
 
     def __post_init__(self) -> None:
@@ -57,13 +57,14 @@ class Subject:
 
 @dataclass(frozen=True)
 class RunConfig(Settings, Subject):
-    """The settings of a run: the keys of a recipe file, the flags of the command line."""
+    """All settings of a run: the keys of a recipe file and the flags of the command line."""
 
-    # It extends two dataclasses instead of holding them, so that keys are flat and every default has one
-    # place. Dataclasses collect fields from the last base first: those of the subject come first.
+    # It extends two dataclasses instead of holding them, so that keys are flat and every default is written
+    # once. Dataclasses collect fields from the last base first: those of the subject come first.
 
     augment: str = "auto"
-    """auto (crop:4+flip for color images, else none), none, flip, crop:4, crop:4+flip"""
+    """random changes of training images: auto (crop:4+flip for color images, else none), none, flip, crop:4,
+    crop:4+flip"""
 
     def __post_init__(self) -> None:
         Settings.__post_init__(self)
@@ -71,15 +72,15 @@ class RunConfig(Settings, Subject):
 
 
 NOT_IDENTITY = ("out", "data_root", "download", *HOW)
-"""Settings of where and how a run executes; they are not part of its identity and do not enter its id."""
+"""Settings of where and how a run is executed, not of what it computes; they do not enter its id."""
 
 FIRST_SETTINGS = frozenset(
     {"data", "noise", "loss", "model", "width", "image_size", "bad_images", "augment", "epochs", "batch_size"}
     | {"optimizer", "lr", "momentum", "weight_decay", "l1", "schedule", "warmup_epochs", "clip", "precision"}
     | {"channels_last", "ema", "seed"}
 )
-"""The settings that the first ids were derived from. This set never changes: a setting added later enters an
-id only if it is not at its default, so that existing ids stay the same."""
+"""The settings from which the first ids were computed. This list never changes: a setting added later enters
+an id only where it is not at its default, so that earlier ids stay valid."""
 
 
 def recipes() -> dict[str, Path]:
@@ -91,8 +92,8 @@ def load_config(recipe: str | None = None, **flags: Any) -> RunConfig:
     """Return defaults < recipe < flags as one configuration.
 
     Args:
-        recipe: a name of `recipes()`, or the path of a TOML file of settings.
-        flags: settings that override those of the recipe.
+        recipe: a name in `recipes()`, or the path of a TOML file of settings.
+        flags: settings that take precedence over the recipe's.
 
     Raises:
         InputError: an unknown recipe or key, a wrong type, a value out of range.
@@ -104,24 +105,26 @@ def load_config(recipe: str | None = None, **flags: Any) -> RunConfig:
         if not path.exists():
             from noisylabels.data.catalog import DATA
 
-            hint = f"; the data set is --data {recipe}" if recipe in DATA else ""
+            hint = f"; for the data set, use --data {recipe}" if recipe in DATA else ""
             known = ", ".join(shipped)
-            raise InputError(f"there is no recipe {recipe!r}, expected a TOML file or one of: {known}{hint}")
+            raise InputError(
+                f"there is no recipe {recipe!r}: no such file, and the built-in recipes are {known}{hint}"
+            )
         layer = build_layer(path)
     return build(RunConfig, layer, flags)
 
 
 def build_layer(path: Path) -> dict[str, Any]:
-    """Return the settings of a recipe file, validated by name and type."""
+    """Return the settings of a recipe file, after checking their names and types."""
     layer = read_toml(path)
     build(RunConfig, layer, origin=f"key of {path.name}")
     return layer
 
 
 def canonical_id(config: RunConfig) -> str:
-    """Return the id of a run with a canonical configuration.
+    """Return the id of a run whose configuration is in canonical spelling.
 
-    A setting that is not one of `FIRST_SETTINGS` enters the id only if it is not at its default.
+    A setting outside `FIRST_SETTINGS` enters it only where it is not at its default.
     """
     left_out = [
         field.name

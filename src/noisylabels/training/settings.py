@@ -1,4 +1,4 @@
-"""The settings of a training run: flat, typed, each default with its reason."""
+"""The settings of training: flat, typed, with the reason for each default."""
 
 from __future__ import annotations
 
@@ -14,61 +14,63 @@ PRECISIONS = ("float32", "bfloat16", "float16")
 CAPTURES = ("auto", "on", "off")
 
 HOW = ("device", "capture", "checkpoint_epochs", "checkpoint_minutes")
-"""Settings that do not change what training computes: a run may resume with other values."""
+"""Settings of how training is executed, not of what it computes: a run may resume under others."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """The settings of a training run. The defaults are the paper's recipe (its section 4.1)."""
+    """The settings of training. The defaults are the paper's recipe (its section 4.1)."""
 
     epochs: int = 120
     """passes over the training set (the paper: 120)"""
     batch_size: int = 128
-    """examples a step (the paper: 128)"""
+    """examples per step (the paper: 128)"""
     optimizer: str = "sgd"
     """sgd or adamw (the paper: sgd)"""
     lr: float = 0.01
     """peak learning rate (the paper: 0.01)"""
     loss_lr: float | None = None
-    """peak learning rate of the loss's own parameters, if it has any (default: that of the network)"""
+    """peak learning rate of the loss's own parameters, if any (default: that of the network)"""
     momentum: float = 0.9
-    """of sgd; the first beta of adamw (the paper: 0.9)"""
+    """momentum of sgd, or the first beta of adamw (the paper: 0.9)"""
     weight_decay: float = 1e-4
-    """L2 penalty of sgd, decoupled decay of adamw, on all weights (the paper: 1e-4)"""
+    """on all weights: the L2 penalty of sgd, or the decoupled decay of adamw (the paper: 1e-4)"""
     l1: float = 0.0
     """L1 penalty on all weights (Active Negative Loss uses 5e-5 on CIFAR-10)"""
     schedule: str = "cosine"
-    """cosine (to 0, an epoch at a time, the paper's), constant, step (a tenth at 1/2 and 3/4), onecycle"""
+    """learning rate schedule: cosine (to 0, stepped per epoch, as in the paper), constant, step (to a tenth
+    at 1/2 and 3/4 of the epochs), onecycle"""
     warmup_epochs: float = 0.0
-    """epochs over which the learning rate rises from 0 (the paper: none)"""
+    """epochs in which the learning rate rises from 0 (the paper: none)"""
     clip: float = 0.0
-    """largest norm of the gradient, 0 for no limit (the paper says none, Ma 2020's code 5)"""
+    """maximum norm of the gradient, 0 for no limit (the paper: none mentioned; code of Ma et al. 2020: 5)"""
     augment: str = "none"
     """random changes of training images: none, flip, crop:4, crop:4+flip"""
     precision: str = "float32"
-    """float32, or autocast in bfloat16 or float16 with loss scaling (the paper: mixed for symmetric noise)"""
+    """float32, or autocast in bfloat16 or in float16 with loss scaling (the paper: mixed precision under
+    symmetric noise)"""
     channels_last: bool = True
-    """memory layout of images and convolutions; faster on CPUs and on GPUs"""
+    """memory layout of images and convolutions: faster on CPUs and GPUs"""
     validation: float = 0.0
-    """share of the training set, at most 0.5, held out with the labels given, right or wrong, to choose an
-    epoch on; 0 for none (the paper: none)"""
+    """share of the training set, at most 0.5, held out with its given labels, correct or not, to select an
+    epoch; 0 for none (the paper: none)"""
     ema: float = 0.0
-    """decay of the exponential average of the weights that is evaluated and kept, 0 for none"""
+    """decay of an exponential moving average of the weights, which is then evaluated and saved; 0 for none"""
     seed: int = 0
-    """of noise, validation split, weights, order and augmentation, each from its own stream"""
+    """seed of the noise, validation split, initial weights, order and augmentation, one random stream each"""
     device: str = "auto"
     """auto (a GPU if there is one), cpu, cuda, cuda:1, mps"""
     capture: str = "auto"
-    """record the step once as a CUDA graph and replay it, on a GPU: auto (unless model or loss is code of
-    your own, whose decisions in Python would be frozen), on, off"""
+    """on a GPU, record the step once as a CUDA graph and replay it: auto (unless the model or loss is your
+    own code, because a graph freezes its decisions in Python), on, off"""
     checkpoint_epochs: int = 1
     """epochs between checkpoints"""
     checkpoint_minutes: float = 5.0
-    """minutes after which a checkpoint is written even inside an epoch"""
+    """minutes after which a checkpoint is written, within an epoch too"""
 
     def __post_init__(self) -> None:
         check_between(self.epochs, "epochs", low=1)
-        check_between(self.batch_size, "batch_size", low=2)  # batch normalization has no use for one example
+        check_between(self.batch_size, "batch_size", low=2)  # batch normalization needs two
         check_between(self.checkpoint_epochs, "checkpoint_epochs", low=1)
         check_choice(self.optimizer, OPTIMIZERS, "optimizer")
         check_choice(self.schedule, SCHEDULES, "schedule")
