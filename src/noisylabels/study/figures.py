@@ -223,7 +223,7 @@ def seconds(results: Results, theme: Theme) -> Iterator[Figure]:
             file_name("seconds", family.key),
             f"Training time per epoch, {family.title.lower()}",
             "Training time per epoch in seconds, without evaluation. Ticks are single runs, points are means "
-            f"± one sample standard deviation over {len(noises)} noise{'' if len(noises) == 1 else 's'} and all seeds; "
+            f"± one sample standard deviation over {len(noises)} noise{'s'[: len(noises) > 1]} and all seeds; "
             f"{runs_each(results, losses, noises)} per noise. Hardware: {'; '.join(machines)}. Runs that "
             "share a machine slow each other down.",
             [dots_of(values, theme, "seconds per epoch", format="~g", descending=False, zero=False)],
