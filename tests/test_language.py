@@ -40,7 +40,6 @@ PENDING = {
     "CHANGELOG.md",
     "docs/audit.md",
     "docs/speed.md",
-    "docs/study.md",
     "docs/tutorial.md",
     "src/noisylabels/audit/cross_validation.py",
     "src/noisylabels/audit/issues.py",
