@@ -219,12 +219,12 @@ def seconds(results: Results, theme: Theme) -> Iterator[Figure]:
         if not values:
             continue
         machines = sorted({run.machine for run in results.done if run.noise in noises})
+        over = f"{len(noises)} noises" if len(noises) > 1 else "one noise"
         yield Figure(
             file_name("seconds", family.key),
             f"Training time per epoch, {family.title.lower()}",
             "Training time per epoch in seconds, without evaluation. Ticks are single runs, points are means "
-            f"± one sample standard deviation over {len(noises)} noise{'' if len(noises) == 1 else 's'} and all "
-            "seeds; "
+            f"± one sample standard deviation over {over} and all seeds; "
             f"{runs_each(results, losses, noises)} per noise. Hardware: {'; '.join(machines)}. Runs that "
             "share a machine slow each other down.",
             [dots_of(values, theme, "seconds per epoch", format="~g", descending=False, zero=False)],
