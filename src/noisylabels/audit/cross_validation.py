@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import dataclasses
 import hashlib
@@ -18,7 +17,12 @@ from noisylabels.audit.scores import blended, rank, share_wrong
 from noisylabels.audit.training_dynamics import TrainingDynamics, features_of
 from noisylabels.core.checks import CorruptedFile, InputError, check_between, check_whole
 from noisylabels.core.config import build, to_dict
-from noisylabels.core.files import atomic_replace, exclusive_lock, folder_for, read_json, write_json
+from noisylabels.core.files import (
+    atomic_replace,
+    locked_folder,
+    read_json,
+    write_json,
+)
 from noisylabels.core.rng import derive_seed, uniforms
 from noisylabels.experiment.reporter import Reporter, Silent
 from noisylabels.noise.checks import check_labels
@@ -144,12 +148,7 @@ def cross_validate(
     if folder is None:
         return job.run(None, stop)
     folder = Path(folder)
-    with contextlib.ExitStack() as stack:
-        try:
-            stack.enter_context(folder_for(folder))
-            stack.enter_context(exclusive_lock(folder / ".lock"))
-        except OSError as error:
-            raise InputError(f"the folder {folder} cannot be written: {error.strerror}") from None
+    with locked_folder(folder, "the folder"):
         return job.run(folder, stop)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import os
@@ -26,7 +25,12 @@ from noisylabels.audit.result import FILES, Audit, audited_set
 from noisylabels.audit.scores import rank
 from noisylabels.core.checks import InputError, check_choice, check_whole
 from noisylabels.core.config import build
-from noisylabels.core.files import check_file, exclusive_lock, file_digest, folder_for, write_json
+from noisylabels.core.files import (
+    check_file,
+    file_digest,
+    locked_folder,
+    write_json,
+)
 from noisylabels.experiment.auto_loss import AUTO
 from noisylabels.experiment.reporter import Notes, Reporter, Silent
 from noisylabels.noise.checks import check_labels_probs
@@ -139,12 +143,7 @@ def audit_labels(
     folder = Path(out).expanduser()
     if (done := finished(folder, job.identity)) is not None:
         return job.unchanged(done, folder)
-    with contextlib.ExitStack() as stack:
-        try:
-            stack.enter_context(folder_for(folder))
-            stack.enter_context(exclusive_lock(folder / ".lock"))
-        except OSError as error:
-            raise InputError(f"the audit's folder {folder} cannot be written: {error.strerror}") from None
+    with locked_folder(folder, "the audit's folder"):
         done = finished(folder, job.identity)  # again, now that no other process can finish it
         return job.run_in(folder) if done is None else job.unchanged(done, folder)
 

@@ -88,6 +88,27 @@ def exclusive_lock(path: Path, seconds: float = 0.05) -> Iterator[None]:
             return
 
 
+@contextlib.contextmanager
+def locked_folder(path: Path, what: str) -> Iterator[None]:
+    """Create the folder `path` and hold its lock for the block.
+
+    Args:
+        path: the folder; it is removed again if nothing is written to it.
+        what: what the folder is called in an error, such as "the run's folder".
+
+    Raises:
+        InputError: the folder cannot be written.
+        Busy: another process holds the lock.
+    """
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(folder_for(path))
+            stack.enter_context(exclusive_lock(path / ".lock"))
+        except OSError as error:
+            raise InputError(f"{what} {path} cannot be written: {error.strerror}") from None
+        yield
+
+
 def is_locked(path: Path) -> bool:
     """Return whether a process holds the lock file `path`, see `exclusive_lock`."""
     try:

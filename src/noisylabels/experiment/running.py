@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from noisylabels.core.checks import InputError
-from noisylabels.core.files import exclusive_lock, folder_for, write_json
+from noisylabels.core.files import locked_folder, write_json
 from noisylabels.experiment.auto_loss import choose
 from noisylabels.experiment.config import RunConfig
 from noisylabels.experiment.folder import (
@@ -65,12 +65,7 @@ def run(
         catch_up(finished, track, reporter)
         return finished
     resolved.check()  # before reading the data, which may take long
-    with contextlib.ExitStack() as stack:
-        try:
-            stack.enter_context(folder_for(out))
-            stack.enter_context(exclusive_lock(out / ".lock"))
-        except OSError as error:
-            raise InputError(f"the run's folder {out} cannot be written: {error.strerror}") from None
+    with locked_folder(out, "the run's folder"), contextlib.ExitStack() as stack:
         for tracker in trackers:
             stack.callback(tracker.close)
         # again: another process may have finished it before the lock

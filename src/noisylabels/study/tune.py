@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import math
 from collections.abc import Callable, Sequence
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from noisylabels.core.checks import InputError, check_choice, check_whole
 from noisylabels.core.config import to_dict
-from noisylabels.core.files import exclusive_lock, folder_for, read_json, write_json
+from noisylabels.core.files import locked_folder, read_json, write_json
 from noisylabels.core.rng import derive_seed
 from noisylabels.experiment import (
     Reporter,
@@ -142,12 +141,7 @@ def tune(
     if config.validation == 0:
         config = replace(config, validation=VALIDATION)
     out = Path(config.out).expanduser() if config.out is not None else _default_out(config)
-    with contextlib.ExitStack() as stack:
-        try:
-            stack.enter_context(folder_for(out))
-            stack.enter_context(exclusive_lock(out / ".lock"))
-        except OSError as error:
-            raise InputError(f"the folder {out} cannot be written: {error.strerror}") from None
+    with locked_folder(out, "the folder"):
         start, held = _begin(replace(config, out=str(out)), out, search, prune, reporter)
         return _search(start, held, out, trials, search, prune, reporter, stop)
 
