@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -185,6 +186,100 @@ def test_views_come_from_streams_of_their_own(sets):
         assert not torch.equal(three.views[0], three.views[1])
 
 
+class Alternating(Method):
+    """Two networks with an optimizer each; every step trains one of them."""
+
+    def __init__(self, model: nn.Module, loss: LossFunction) -> None:
+        super().__init__([model, nn.Sequential(nn.Flatten(), nn.Linear(48, 3))], loss)
+        self.steps = 0
+
+    def parameter_groups(self, settings: Settings) -> list[ParameterGroup]:
+        first, second = self.networks
+        return [
+            ParameterGroup(list(first.parameters())),
+            ParameterGroup(list(second.parameters()), "adamw", lr=0.01),
+        ]
+
+    def step(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        self.steps += 1
+        logits = self.logits(batch.inputs, network=self.steps % 2)
+        return self.loss(logits, batch.target), logits
+
+    def predict(self, networks: list[nn.Module], inputs: Tensor) -> Tensor:
+        return self.logits(inputs) + self.logits(inputs, network=1)  # each enters autocast again
+
+
+@pytest.mark.parametrize("precision", ["float16", "bfloat16"])
+def test_an_optimizer_may_have_nothing_to_do_in_a_step(train_one, precision):
+    method, history = train_one(Alternating, precision=precision, clip=1.0)
+    assert method.steps == 9
+    assert history.final["test_accuracy"] > 0.4
+    assert not torch.is_autocast_enabled("cpu")
+
+
+class Modes(Standard):
+    """Evaluates in `begin_epoch`, and records the mode in which each step finds the network."""
+
+    def __init__(self, model: nn.Module, loss: LossFunction) -> None:
+        super().__init__(model, loss)
+        self.modes: list[bool] = []
+
+    def begin_epoch(self, epoch: int) -> None:
+        self.modes.append(self.networks[0].training)
+        self.networks.eval()
+
+    def step(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        self.modes.append(self.networks[0].training)
+        return super().step(batch)
+
+
+def test_networks_are_in_training_mode_before_and_after_an_epoch_begins(train_one):
+    method, _ = train_one(Modes)
+    assert method.modes == [True] * (3 * (1 + 3))
+
+
+class Forgetful(Standard):
+    """Has a parameter that no group trains."""
+
+    def __init__(self, model: nn.Module, loss: LossFunction) -> None:
+        super().__init__(model, loss)
+        self.u = nn.Parameter(torch.zeros(3))
+
+
+class Unreduced(Standard):
+    def step(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        logits = self.logits(batch.inputs)
+        return nn.functional.cross_entropy(logits, batch.target, reduction="none"), logits
+
+
+class Flat(Standard):
+    def step(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        value, logits = super().step(batch)
+        return value, logits.argmax(1)
+
+
+class Pickled(Standard):
+    def get_extra_state(self) -> object:
+        return np.float64(1.0)
+
+    def set_extra_state(self, state: object) -> None:
+        pass
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [
+        (Forgetful, "the parameter 'u' of the method Forgetful is in no parameter group"),
+        (Unreduced, r"the step of Unreduced returns the loss \(16,\), expected a scalar tensor"),
+        (Flat, r"the step of Flat returns logits \(16,\) for 16 examples, expected \(B, K\)"),
+        (Pickled, r"'_extra_state' is a float64, which a checkpoint cannot hold"),
+    ],
+)
+def test_a_method_that_would_fail_later_is_refused_at_once(train_one, tmp_path, kind, words):
+    with pytest.raises(InputError, match=words):
+        train_one(kind, folder=tmp_path)
+
+
 # Losses with state --------------------------------------------------------------------------------
 
 
@@ -276,6 +371,32 @@ def test_a_callback_adds_columns_keeps_its_state_and_ends_a_run(train_one, tmp_p
         )
     _, resumed = train_one(Standard, folder=tmp_path / "part", callbacks=[Counting(2)])
     assert without_times(resumed) == without_times(history)
+
+
+def test_two_callbacks_of_a_class_keep_a_state_each(train_one, tmp_path):
+    class Offset(Counting):
+        def on_epoch_end(self, row) -> None:
+            row[f"steps_{self.last}"] = self.steps
+
+    steps = iter(range(100))
+    first = [Offset(50), Offset(60), PauseWhen(lambda: next(steps) >= 4)]
+    first[1].steps = 1000
+    with pytest.raises(Interrupted):
+        train_one(Standard, folder=tmp_path, callbacks=first)
+    _, history = train_one(Standard, folder=tmp_path, callbacks=[Offset(50), Offset(60)])
+    assert history.column("steps_50") == [3, 6, 9]
+    assert history.column("steps_60") == [1003, 1006, 1009]
+
+
+def test_a_column_may_begin_later(train_one):
+    class Late(Callback):
+        def on_epoch_end(self, row) -> None:
+            if row["epoch"] == 2:
+                row["late"] = np.float64(0.5)
+
+    _, history = train_one(Standard, callbacks=[Late()])
+    assert history.column("late") == [None, 0.5, None]
+    assert type(history.rows[1]["late"]) is float
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import functools
+
 import pytest
 import torch
 from hypothesis import given as hypothesis_given
@@ -90,7 +92,7 @@ def numbered(labels: torch.Tensor, batch_size: int) -> Batches:
 def test_evaluate_against_a_naive_loop_whatever_the_batches(batch_size):
     logits = torch.randn(7, 4, generator=torch.Generator().manual_seed(0))
     labels = torch.tensor([0, 1, 2, 3, 0, 1, 2])
-    off = torch.autocast("cpu", enabled=False)
+    off = functools.partial(torch.autocast, "cpu", enabled=False)
     said = evaluate(Fixed(logits).eval(), numbered(labels, batch_size), nn.CrossEntropyLoss(), off)
     assert said.predicted.tolist() == [max(range(4), key=row.__getitem__) for row in logits.tolist()]
     assert said.labels.tolist() == labels.tolist()
@@ -103,7 +105,7 @@ def test_evaluate_against_a_naive_loop_whatever_the_batches(batch_size):
 def test_evaluate_sees_a_single_logit_that_is_not_finite(bad):
     logits = torch.zeros(5, 3)
     logits[4, 1] = bad
-    off = torch.autocast("cpu", enabled=False)
+    off = functools.partial(torch.autocast, "cpu", enabled=False)
     # a loss that hides it
     said = evaluate(
         Fixed(logits).eval(), numbered(torch.zeros(5).long(), 2), lambda l, t: torch.tensor(1.0), off

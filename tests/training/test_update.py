@@ -135,7 +135,7 @@ def test_the_loss_sees_float32_whatever_the_precision(model, batch):
         step, _ = taken(trained, batch, loss, precision=precision)
         assert seen == [(torch.float32, False)]
         assert {p.dtype for p in trained.parameters()} == {torch.float32}
-        with step.autocast:
+        with step.autocast():
             assert trained(batch[0]).dtype == getattr(torch, precision)
 
 

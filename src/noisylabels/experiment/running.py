@@ -169,7 +169,7 @@ def _run_alone(
                 **settings,
             )
         except InputError:  # for example a model that does not match the images: nothing has been trained
-            if fresh:
+            if fresh and not (out / "checkpoint.pt").exists():
                 empty_folder(out)
             raise
         except Interrupted as stopped:

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from noisylabels.core.checks import CorruptedFile
+from noisylabels.core.checks import CorruptedFile, InputError
 from noisylabels.core.files import atomic_replace
 
 FORMAT = 3
@@ -17,6 +17,7 @@ READABLE = (2, FORMAT)
 
 def save_checkpoint(path: Path, state: dict[str, Any], device: torch.device) -> None:
     """Write tensors and plain values to `path`, with the random state of PyTorch, atomically."""
+    _check_plain(state, "the checkpoint")
     random = {"cpu": torch.get_rng_state()}
     if device.type == "cuda":
         random["cuda"] = torch.cuda.get_rng_state(device)
@@ -27,6 +28,21 @@ def save_checkpoint(path: Path, state: dict[str, Any], device: torch.device) -> 
             if isinstance(error.__context__, OSError):
                 raise error.__context__ from None
             raise
+
+
+def _check_plain(value: Any, where: str) -> None:
+    """Raise an `InputError` if a value could not be read back with ``weights_only``."""
+    if isinstance(value, dict):
+        for key, each in value.items():
+            _check_plain(each, f"{where}, {key!r}")
+    elif isinstance(value, list | tuple):
+        for place, each in enumerate(value):
+            _check_plain(each, f"{where}, {place}")
+    elif not (value is None or type(value) in (bool, int, float, str, bytes) or torch.is_tensor(value)):
+        raise InputError(
+            f"{where} is a {type(value).__name__}, which a checkpoint cannot hold; keep tensors, "
+            "numbers, text, and lists or dictionaries of them"
+        )
 
 
 def load_checkpoint(path: Path, device: torch.device) -> dict[str, Any] | None:

@@ -68,8 +68,9 @@ class History:
     def column(self, name: str) -> list[Any]:
         """Return one value per epoch, such as ``history.column("test_accuracy")``."""
         if self.rows:
-            check_choice(name, self.rows[0], "column of the history")
-        return [row[name] for row in self.rows]
+            every = dict.fromkeys(column for row in self.rows for column in row)
+            check_choice(name, every, "column of the history")
+        return [row.get(name) for row in self.rows]
 
     def write(self, path: Path) -> None:
         """Write one JSON line per epoch, atomically."""

@@ -6,7 +6,8 @@ import hashlib
 import math
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -103,6 +104,9 @@ class _Run:
         constants = _entries(method.loss)
         method.prepare(_setup(data, use, self.steps, device))
         method.to(device)  # its own buffers and parameters, and those of the loss
+        method.networks.to(memory_format=layout)  # type: ignore[call-overload]  # those made in prepare too
+        if method.views > 1 and use.augment == "none":
+            self.note(f"the {method.views} views of each example are equal: nothing is augmented")
         method.check_logits(data.num_classes)
         self.updater, self.update = self._updater()
         self.running = RunningMetrics(data.num_examples, device)
@@ -143,13 +147,14 @@ class _Run:
     def train_epoch(self) -> None:
         """Run the remaining steps of the epoch."""
         use = self.use
+        began = _now(self.device)
+        self.method.networks.train()
         if self.done == 0:
             self.running.clear()
             self.method.begin_epoch(self.epoch)
+            self.method.networks.train()  # a run that resumes within the epoch finds the same mode
         for callback in self.callbacks:
             callback.on_epoch_start(self.epoch + 1)
-        self.method.networks.train()
-        began = _now(self.device)
         source = Timed(self.data.batches.epoch(self.epoch, start=self.done))
         for batch in source:
             value, logits = self.update(batch, learning_rate(use, self.epoch, self.done / self.steps))
@@ -241,7 +246,7 @@ class _Run:
         state |= {"rows": self.history.rows, "epoch": self.epoch, "done": self.done}
         state |= {"seconds": self.train_seconds, "data_seconds": self.data_seconds}
         state |= {"update": self.updater.state_dict(), "running_metrics": self.running.state_dict()}
-        kept = {type(callback).__name__: callback.state_dict() for callback in self.callbacks}
+        kept = {name: callback.state_dict() for name, callback in _by_name(self.callbacks)}
         state["callbacks"] = {name: each for name, each in kept.items() if each}
         save_checkpoint(self.folder / "checkpoint.pt", state, self.device)
         for callback in self.callbacks:
@@ -260,9 +265,10 @@ class _Run:
                 f"the checkpoint in {self.folder} is of another model or method; "
                 "use another folder, or remove checkpoint.pt to start over"
             ) from None
-        for callback in self.callbacks:
-            if (kept := state.get("callbacks", {}).get(type(callback).__name__)) is not None:
+        for name, callback in _by_name(self.callbacks):
+            if (kept := state.get("callbacks", {}).get(name)) is not None:
                 callback.load_state_dict(kept)
+        self.loss_constants = state.get("loss_constants", self.loss_constants)
         self.epoch, self.done, self.train_seconds = state["epoch"], state["done"], state["seconds"]
         self.data_seconds = state.get("data_seconds", 0.0)  # older checkpoints have none
         self.history.rows = [current_names(row) for row in state["rows"]]
@@ -272,9 +278,8 @@ class _Run:
 
     def _check_identity(self, state: dict[str, Any]) -> None:
         """Raise `CorruptedFile` if a checkpoint is of a run with other settings, data, loss or method."""
-        there = (
-            to_dict(Settings()) | FORMER_IDENTITY | state["made_for"]
-        )  # newer settings were at their defaults
+        # newer settings were at their defaults
+        there = to_dict(Settings()) | FORMER_IDENTITY | state["made_for"]
         wanted = dict(self.made_for)
         if "loss_constants" not in state:
             # version 0.1 put a digest of all of the loss's numbers into its name
@@ -303,6 +308,15 @@ def _setup(data: TrainingData, use: Settings, steps: int, device: torch.device) 
     )
 
 
+def _by_name(callbacks: Sequence[Callback]) -> Iterator[tuple[str, Callback]]:
+    """Yield callbacks with the names of their states: the class, numbered from the second of a class on."""
+    counts: Counter[str] = Counter()
+    for callback in callbacks:
+        name = type(callback).__name__
+        counts[name] += 1
+        yield (name if counts[name] == 1 else f"{name}-{counts[name]}"), callback
+
+
 def _add_columns(row: dict[str, Any], columns: dict[str, float | None], source: object) -> None:
     """Add a method's columns to a row of the history."""
     before = dict(row)
@@ -325,6 +339,8 @@ def _check_columns(row: dict[str, Any], before: dict[str, Any], source: object) 
             raise InputError(
                 f"{who} adds {value!r} as the history's column {name!r}, expected a finite number or None"
             )
+        if value is not None and type(value) not in (int, float):
+            row[name] = float(value)  # NumPy's float64 is a float, but no plain one
 
 
 def _loss_name(loss: LossFunction) -> str:

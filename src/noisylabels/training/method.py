@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -82,7 +82,8 @@ class Method(nn.Module, ABC):
     views: ClassVar[int] = 1
     """number of augmented views of each example in a batch"""
     capturable: ClassVar[bool] = False
-    """whether `step` runs the same operations every time, so that a CUDA graph can replay it"""
+    """whether `step` runs the same operations every time, so that a CUDA graph can replay it: state changes in
+    place, and no Python number, such as `batch.epoch`, decides what a step computes"""
 
     loss: LossFunction
 
@@ -90,7 +91,7 @@ class Method(nn.Module, ABC):
         super().__init__()
         self.networks = nn.ModuleList(networks)
         self.loss = loss
-        self.autocast: contextlib.AbstractContextManager[Any] = contextlib.nullcontext()  # the loop sets it
+        self.autocast: Callable[[], AbstractContextManager[Any]] = nullcontext  # the loop sets it
         self._num_classes: int | None = None
         self._checked: set[int] = set()
 
@@ -143,7 +144,7 @@ class Method(nn.Module, ABC):
     def logits(self, inputs: Tensor, network: int = 0) -> Tensor:
         """Return a network's logits (B, K) in float32, computed in the precision of the run."""
         model = self.networks[network]
-        with self.autocast:
+        with self.autocast():
             if self._num_classes is None or network in self._checked:
                 logits: Tensor = model(inputs)
             else:

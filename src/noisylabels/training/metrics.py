@@ -80,7 +80,7 @@ def evaluate(
     predict: Callable[[Tensor], Tensor],
     batches: Batches,
     loss: Callable[[Tensor, Tensor], Tensor],
-    autocast: AbstractContextManager[object],
+    autocast: Callable[[], AbstractContextManager[object]],
 ) -> Evaluation:
     """Return the predictions and the loss of a model on a set.
 
@@ -93,7 +93,7 @@ def evaluate(
     predicted, labels, finite = [], [], []
     total = zero_sum(batches.device)
     for batch in batches:
-        with autocast:
+        with autocast():
             logits = predict(batch.inputs)
         total += loss(logits.float(), batch.target).to(total.dtype) * len(batch.target)
         predicted.append(logits.argmax(1))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 from itertools import chain
 from typing import Any
 
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
+from noisylabels.core.checks import InputError
 from noisylabels.data.loader import Batch
 from noisylabels.training.method import Method, ParameterGroup, trainable
 from noisylabels.training.optim import IMPLEMENTATION, build_optimizer
@@ -35,15 +37,21 @@ class Updater:
         self.parameters = [trainable([network]) for network in method.networks]
         self.base_lr = self.lr = settings.lr
         self._lr_is_set = True  # whether the tensors that a recording reads hold it
+        groups = method.parameter_groups(settings)
+        _check_complete(method, groups)
         self.optimizers = [
-            build_optimizer(groups, settings, device, name=name, capturable=capturable)
-            for name, groups in _by_optimizer(method.parameter_groups(settings), settings).items()
+            build_optimizer(found, settings, device, name=name, capturable=capturable)
+            for name, found in _by_optimizer(groups, settings).items()
         ]
+        self._checked = False
         if capturable:
             for group in self._groups():
                 group["lr"] = torch.tensor(float(group["lr"]), device=device)
         half = {"bfloat16": torch.bfloat16, "float16": torch.float16}.get(settings.precision)
-        self.autocast = method.autocast = torch.autocast(device.type, dtype=half, enabled=half is not None)
+        # a new context for each use: one that is entered twice would leave autocast on
+        self.autocast = method.autocast = functools.partial(
+            torch.autocast, device.type, dtype=half, enabled=half is not None
+        )
         self.scaler = torch.amp.GradScaler(device.type, enabled=half is torch.float16)
         self.averages = (
             [Average(network, settings.ema) for network in method.networks] if settings.ema else []
@@ -80,11 +88,16 @@ class Updater:
     def update(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Update the weights at the current learning rate; return loss and logits."""
         value, logits = self.method.step(batch)
+        if not self._checked:
+            _check_step(value, logits, batch, self.method)
+            self._checked = True
         for optimizer in self.optimizers:
             optimizer.zero_grad(set_to_none=True)
         self.scaler.scale(value).backward()
+        # a gradient scaler refuses an optimizer none of whose parameters had a gradient in this step
+        used = [optimizer for optimizer in self.optimizers if _has_gradient(optimizer)]
         if self.l1 or self.clip:
-            for optimizer in self.optimizers:
+            for optimizer in used:
                 self.scaler.unscale_(optimizer)
         for parameters in self.parameters:
             if self.l1:  # the gradient of l1 * sum |w|
@@ -93,7 +106,7 @@ class Updater:
                         parameter.grad.add_(parameter.detach().sign(), alpha=self.l1)
             if self.clip:
                 nn.utils.clip_grad_norm_(parameters, self.clip)
-        for optimizer in self.optimizers:
+        for optimizer in used:
             self.scaler.step(optimizer)
         self.scaler.update()
         for average in self.averages:
@@ -138,6 +151,34 @@ class Updater:
         self.scaler.load_state_dict(state["scaler"])
         for average, saved in zip(self.averages, state["averages"], strict=True):
             average.load_state_dict(saved)
+
+
+def _has_gradient(optimizer: torch.optim.Optimizer) -> bool:
+    return any(p.grad is not None for group in optimizer.param_groups for p in group["params"])
+
+
+def _check_complete(method: Method, groups: list[ParameterGroup]) -> None:
+    """Raise an `InputError` if a parameter of the method or its loss would never be trained."""
+    given = {id(parameter) for group in groups for parameter in group.parameters}
+    for name, parameter in method.named_parameters():
+        if parameter.requires_grad and id(parameter) not in given:
+            raise InputError(
+                f"the parameter {name!r} of the method {type(method).__name__} is in no parameter group "
+                "and would never be trained; return it from parameter_groups, or call requires_grad_(False)"
+            )
+
+
+def _check_step(value: Tensor, logits: Tensor, batch: Batch, method: Method) -> None:
+    """Raise an `InputError` unless a step returned a scalar loss and one row of logits per example."""
+    who = type(method).__name__
+    if not isinstance(value, Tensor) or value.ndim != 0:
+        shape = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
+        raise InputError(f"the step of {who} returns the loss {shape}, expected a scalar tensor, ()")
+    if not isinstance(logits, Tensor) or logits.ndim != 2 or len(logits) != len(batch.target):
+        shape = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+        raise InputError(
+            f"the step of {who} returns logits {shape} for {len(batch.target)} examples, expected (B, K)"
+        )
 
 
 def _by_optimizer(groups: list[ParameterGroup], settings: Settings) -> dict[str, list[dict[str, Any]]]:
