@@ -82,8 +82,8 @@ class Method(nn.Module, ABC):
     views: ClassVar[int] = 1
     """number of augmented views of each example in a batch"""
     capturable: ClassVar[bool] = False
-    """whether `step` runs the same operations every time, so that a CUDA graph can replay it: state changes in
-    place, and no Python number, such as `batch.epoch`, decides what a step computes"""
+    """whether `step` runs the same operations every time, so that a CUDA graph can replay it: state
+    changes in place, and no Python number, such as `batch.epoch`, decides what a step computes"""
 
     loss: LossFunction
 
