@@ -149,7 +149,7 @@ def _registry() -> ConstructorRegistry:
 def _explained(field: StructFieldSpec) -> StructFieldSpec:
     """Return a field whose help has no line breaks of the source, no default of None and no type None."""
     kind: Any = field.type
-    if field.default is None or field.default == ():  # the text says what that means
+    if field.default is None or field.default in ((), ""):  # the text says what that means
         kind = Annotated[kind, tyro.conf.arg(help_behavior_hint="")]
     elif field.default is tyro.MISSING_NONPROP:
         kind = Annotated[kind, tyro.conf.arg(help_behavior_hint="(required)")]

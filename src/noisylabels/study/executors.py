@@ -94,7 +94,7 @@ class Work:
                 again = self._once_more(cell)
                 aside = self.store.set_aside(cell, damaged=True) if again else None
                 if aside is not None:
-                    answer["message"] += f"; kept in {aside}, run again"
+                    answer["message"] += f"; moved to {aside}, to be run again"
                 elif not again:
                     answer["status"] = "refused"
             if answer["status"] == "refused":
