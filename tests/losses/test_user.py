@@ -131,7 +131,7 @@ def test_registering_gives_all_three_forms(own):
     assert losses.npower(P.log(), T, q=1.0) == pytest.approx(losses.nmae(P.log(), T).item())
     assert "npower" in dir(losses)
     assert "Normalized power loss." in losses.npower.__doc__
-    assert "q: default 2, more than 0." in losses.npower.__doc__
+    assert "q: default 2, range (0, inf)." in losses.npower.__doc__
     assert loss("2 * npower").equation == "2 [(1-p_y)^q] / Σ_k [(1-p_k)^q]"
     with pytest.raises(
         InputError, match=r"the parameter q of 'power' is 0.0, expected a number in \(0, inf\)"

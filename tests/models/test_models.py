@@ -57,7 +57,7 @@ def test_the_smallest_image_and_one_too_small(name):
     assert model(torch.randn(1, 3, low, low)).shape == (1, 10)  # a batch of one, in evaluation mode
     if low > 1:
         with pytest.raises(
-            InputError, match=rf"images of 80x{low - 1} are too small .* takes {low}x{low} or more"
+            InputError, match=rf"images of 80x{low - 1} are too small .* which needs {low}x{low} or more"
         ):
             build(name, image_size=(80, low - 1))
 
