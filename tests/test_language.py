@@ -40,7 +40,7 @@ ALLOWED = {
 
 def files() -> Iterator[Path]:
     """Yield every file that a user or a contributor reads."""
-    yield from (ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md"))
+    yield from (ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md"))
     yield from sorted((ROOT / "docs").rglob("*.md"))
     for suffix in ("py", "js", "html"):
         yield from sorted((ROOT / "src" / "noisylabels").rglob(f"*.{suffix}"))

@@ -184,7 +184,7 @@ def test_the_tutorial_does_what_it_says(tmp_path, monkeypatch, capsys) -> None:
         assert done.returncode == 0, f"{line}: {done.stderr}"
         printed[line] = done.stdout + done.stderr
     audited = printed["noisylabels audit photos/ --out photos-audit"]
-    low, high = map(float, re.search(r"\(([\d.]+) to ([\d.]+) %\)", audited).groups())
+    low, high = map(float, re.search(r"interval ([\d.]+) to ([\d.]+) %\)", audited).groups())
     assert low < 15 < high
     labels, corrected = re.search(
         r"corrected.csv: ([\d,]+) labels, (\d+) of them corrected",

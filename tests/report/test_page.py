@@ -247,13 +247,13 @@ def test_groups_and_all(tab):
         "Standard losses",
         "Robust losses",
         "Normalized losses",
-        "Sums (Active Passive Loss)",
+        "Combined losses (Active Passive Loss)",
     ]
     wanted = {
         "Normalized losses": ["nce", "nfl"],
         "Robust losses": ["mae"],
         "Standard losses": ["ce", HOSTILE],  # of which nothing is known
-        "Sums (Active Passive Loss)": ["nce+mae"],
+        "Combined losses (Active Passive Loss)": ["nce+mae"],
         "all": LOSSES,
     }
     for words, losses in wanted.items():
@@ -358,7 +358,7 @@ def test_charts_have_names_for_those_who_do_not_see_them(tab):
         title = chart.locator("xpath=ancestor::figure//figcaption").inner_text().split("\n")[0]
         assert chart.get_attribute("aria-label").startswith(title)
     names = [chart.get_attribute("aria-label") for chart in charts.all()]
-    assert "A sum and its parts, symmetric noise (Figure 5): nce+mae" in names
+    assert "Combined losses and their components, symmetric noise (Figure 5): nce+mae" in names
     assert {chart.get_attribute("role") for chart in charts.all()} == {"graphics-document"}
 
 

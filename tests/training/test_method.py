@@ -226,16 +226,15 @@ class Modes(Standard):
 
     def begin_epoch(self, epoch: int) -> None:
         self.modes.append(self.networks[0].training)
-        self.networks.eval()
 
     def step(self, batch: Batch) -> tuple[Tensor, Tensor]:
         self.modes.append(self.networks[0].training)
         return super().step(batch)
 
 
-def test_networks_are_in_training_mode_before_and_after_an_epoch_begins(train_one):
+def test_an_epoch_begins_in_evaluation_mode_and_trains_in_training_mode(train_one):
     method, _ = train_one(Modes)
-    assert method.modes == [True] * (3 * (1 + 3))
+    assert method.modes == [False, True, True, True] * 3
 
 
 class Forgetful(Standard):
@@ -271,7 +270,7 @@ class Pickled(Standard):
     [
         (Forgetful, "the parameter 'u' of the method Forgetful is in no parameter group"),
         (Unreduced, r"the step of Unreduced returns the loss \(16,\), expected a scalar tensor"),
-        (Flat, r"the step of Flat returns logits \(16,\) for 16 examples, expected \(B, K\)"),
+        (Flat, r"the step of Flat returns logits \(16,\), expected \(16, 3\)"),
         (Pickled, r"'_extra_state' is a float64, which a checkpoint cannot hold"),
     ],
 )
@@ -371,6 +370,117 @@ def test_a_callback_adds_columns_keeps_its_state_and_ends_a_run(train_one, tmp_p
         )
     _, resumed = train_one(Standard, folder=tmp_path / "part", callbacks=[Counting(2)])
     assert without_times(resumed) == without_times(history)
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        ({"callbacks": [Counting]}, "expected an instance of a subclass of nl.Callback"),
+        ({"callbacks": [lambda row: None]}, r"callbacks\[0\] is <function"),
+    ],
+)
+def test_what_is_no_callback_is_refused(train_one, more, words):
+    with pytest.raises(InputError, match=words):
+        train_one(Standard, **more)
+
+
+@pytest.mark.parametrize(
+    ("method", "words"),
+    [
+        (None, "the method is None, expected a name or a callable"),
+        ("stanard", "unknown method 'stanard'; did you mean 'standard'?"),
+        (lambda model, loss: model, "the method returns a Sequential, expected an nl.Method"),
+    ],
+)
+def test_what_is_no_method_is_refused(sets, model, method, words):
+    train, test = sets()
+    with pytest.raises(InputError, match=re.escape(words)):
+        fit(model(), train, test, nn.CrossEntropyLoss(), method=method, epochs=1)
+
+
+def test_a_wrong_answer_of_a_callback_is_refused(train_one):
+    class Yes(Callback):
+        def should_stop(self, history):
+            return True
+
+    with pytest.raises(InputError, match=r"should_stop of Yes returns True, expected nl\.Stop\.PAUSE"):
+        train_one(Standard, callbacks=[Yes()])
+
+
+def test_a_note_that_no_callback_handles_is_a_warning(train_one):
+    with pytest.warns(UserWarning, match="loss_lr has no effect"):
+        train_one(Standard, loss_lr=0.1, callbacks=[Counting()])
+
+
+@pytest.mark.parametrize(
+    ("group", "words"),
+    [
+        ({"optimizer": "adm"}, "unknown optimizer of a parameter group 'adm'"),
+        ({"lr": -1.0}, "lr of a parameter group is -1"),
+        ({"parameters": []}, "a parameter group has no parameters"),
+    ],
+)
+def test_a_wrong_parameter_group_is_refused(group, words):
+    with pytest.raises(InputError, match=words):
+        ParameterGroup(**{"parameters": [nn.Parameter(torch.zeros(1))], **group})
+
+
+class Twice(Standard):
+    def parameter_groups(self, settings: Settings) -> list[ParameterGroup]:
+        every = list(self.networks.parameters())
+        return [ParameterGroup(every), ParameterGroup(every[:1], "adamw")]
+
+
+class Wide(Standard):
+    def predict(self, networks: list[nn.Module], inputs: Tensor) -> Tensor:
+        return networks[0](inputs).repeat(1, 2)
+
+
+class Detached(Standard):
+    def step(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        value, logits = super().step(batch)
+        return value.detach(), logits
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [
+        (Twice, "is in 2 parameter groups, expected one"),
+        (Wide, r"predict of Wide returns \(20, 6\), expected logits \(20, 3\)"),
+        (Detached, "has no gradient; do not detach it"),
+    ],
+)
+def test_other_mistakes_of_a_method_are_refused(train_one, kind, words):
+    with pytest.raises(InputError, match=words):
+        train_one(kind)
+
+
+class Drawn(Standard):
+    def prepare(self, setup: Setup) -> None:
+        self.register_buffer("draw", torch.rand(4))
+
+
+def test_draws_in_prepare_follow_from_the_seed(train_one):
+    draws = [
+        train_one(Drawn, start=start, seed=seed, epochs=1)[0].draw for start, seed in ((1, 5), (2, 5), (2, 6))
+    ]
+    assert torch.equal(draws[0], draws[1])
+    assert not torch.equal(draws[0], draws[2])
+
+
+def test_a_loss_with_state_learns_nothing_from_the_test_set(train_one):
+    class Counts(nn.Module):
+        reduction = "mean"
+        seen = 0
+
+        def forward(self, logits: Tensor, target: Tensor) -> Tensor:
+            self.seen += len(target) if self.training else 0
+            return nn.functional.cross_entropy(logits, target)
+
+    loss = Counts()
+    train_one(Standard, loss)
+    assert loss.seen == 3 * 40
+    assert loss.training
 
 
 def test_two_callbacks_of_a_class_keep_a_state_each(train_one, tmp_path):

@@ -17,7 +17,7 @@ from noisylabels.noise.labels import NoisyLabels
 from noisylabels.training.callbacks import Callback
 from noisylabels.training.history import History
 from noisylabels.training.loop import train_method
-from noisylabels.training.method import LossFunction
+from noisylabels.training.method import LossFunction, Method
 
 
 def fit(
@@ -75,7 +75,14 @@ def fit(
         raise InputError(
             "weights are given, and only the standard method uses them; leave out weights or method"
         )
+    if isinstance(make, Method) or not callable(make):
+        raise InputError(
+            f"the method is {make!r}, expected a name or a callable from model and loss to a method, such "
+            "as a class derived from nl.Method"
+        )
     chosen = Standard(model, loss, weights) if make is Standard else make(model, loss)
+    if not isinstance(chosen, Method):
+        raise InputError(f"the method returns a {type(chosen).__name__}, expected an nl.Method")
     return train_method(
         chosen,
         train,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import numbers
 import time
 import warnings
 from collections import Counter
@@ -27,7 +28,7 @@ from noisylabels.training.capture import Captured, CudaGraphs, is_static
 from noisylabels.training.checkpoint import load_checkpoint, save_checkpoint
 from noisylabels.training.history import History, current_names
 from noisylabels.training.interrupt import Interrupted
-from noisylabels.training.method import LossFunction, Method, Setup
+from noisylabels.training.method import LossFunction, Method, Setup, trainable
 from noisylabels.training.metrics import Evaluation, dead_classes, evaluate, label_metrics, recall
 from noisylabels.training.optim import learning_rate
 from noisylabels.training.running_metrics import RunningMetrics
@@ -66,9 +67,17 @@ def train_method(
     `noisylabels.fit` describes the arguments, and creates the method from a model and a loss.
     """
     use = build(Settings, settings)
-    run = _Run(method, train, test, labels, positions, folder, callbacks, use)
-    with torch.random.fork_rng(devices=[run.device] if run.device.type == "cuda" else []):
-        torch.manual_seed(derive_seed(use.seed, "model"))  # for dropout, and a method's own draws
+    device = pick_device(use.device)
+    for place, callback in enumerate(callbacks):
+        if not isinstance(callback, Callback):
+            raise InputError(
+                f"callbacks[{place}] is {callback!r}, expected an instance of a subclass of nl.Callback"
+            )
+    loss_mode = getattr(method.loss, "training", None)
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(derive_seed(use.seed, "model", "prepare"))  # for what a method draws in `prepare`
+        run = _Run(method, train, test, labels, positions, folder, callbacks, use, device)
+        torch.manual_seed(derive_seed(use.seed, "model"))  # for dropout, and a method's draws in its steps
         run.resume()
         while not run.finished:
             run.train_epoch()
@@ -77,6 +86,8 @@ def train_method(
         if kept is not network:
             network.load_state_dict(kept.state_dict())
         network.eval()
+    if loss_mode is not None and isinstance(method.loss, nn.Module):
+        method.loss.train(loss_mode)  # as the caller left it
     return run.history
 
 
@@ -93,10 +104,11 @@ class _Run:
         folder: str | Path | None,
         callbacks: Sequence[Callback],
         use: Settings,
+        device: torch.device,
     ) -> None:
         self.method, self.use, self.callbacks = method, use, list(callbacks)
         self.folder = Path(folder) if folder is not None else None
-        self.device = device = pick_device(use.device)
+        self.device = device
         layout = torch.channels_last if use.channels_last else torch.contiguous_format
         method.networks.to(device=device, memory_format=layout)  # type: ignore[call-overload]
         self.data = data = training_data(train, test, labels, positions, use, device, method.views)
@@ -107,6 +119,9 @@ class _Run:
         method.networks.to(memory_format=layout)  # type: ignore[call-overload]  # those made in prepare too
         if method.views > 1 and use.augment == "none":
             self.note(f"the {method.views} views of each example are equal: nothing is augmented")
+        own = isinstance(method.loss, nn.Module) and trainable([method.loss])
+        if use.loss_lr is not None and not own:
+            self.note("loss_lr has no effect: the loss has no parameters of its own")
         method.check_logits(data.num_classes)
         self.updater, self.update = self._updater()
         self.running = RunningMetrics(data.num_examples, device)
@@ -134,25 +149,33 @@ class _Run:
         return updater, Captured(updater, CudaGraphs(device), use.batch_size, self.note)
 
     def note(self, text: str) -> None:
-        """Pass a note to the callbacks, or issue a warning without any."""
-        for callback in self.callbacks:
+        """Pass a note to the callbacks that handle notes, or else issue a warning."""
+        listening = [each for each in self.callbacks if type(each).on_note is not Callback.on_note]
+        for callback in listening:
             callback.on_note(text)
-        if not self.callbacks:
+        if not listening:
             warnings.warn(text, stacklevel=2)
 
     def asked_to(self, stop: Stop) -> bool:
         """Return whether a callback asks to end the run this way."""
-        return stop in [callback.should_stop(self.history) for callback in self.callbacks]
+        answers = [callback.should_stop(self.history) for callback in self.callbacks]
+        for callback, answer in zip(self.callbacks, answers, strict=True):
+            if answer is not None and not isinstance(answer, Stop):
+                raise InputError(
+                    f"should_stop of {type(callback).__name__} returns {answer!r}, expected nl.Stop.PAUSE, "
+                    "nl.Stop.FINISH or None"
+                )
+        return stop in answers
 
     def train_epoch(self) -> None:
         """Run the remaining steps of the epoch."""
         use = self.use
         began = _now(self.device)
-        self.method.networks.train()
         if self.done == 0:
             self.running.clear()
+            self.method.eval()
             self.method.begin_epoch(self.epoch)
-            self.method.networks.train()  # a run that resumes within the epoch finds the same mode
+        self.method.train()
         for callback in self.callbacks:
             callback.on_epoch_start(self.epoch + 1)
         source = Timed(self.data.batches.epoch(self.epoch, start=self.done))
@@ -182,7 +205,8 @@ class _Run:
         """Evaluate, add a row to the history, and write history and checkpoint if due."""
         use, data = self.use, self.data
         began = _now(self.device)
-        for network in (*self.method.networks, *self.updater.evaluated):
+        self.method.eval()  # a loss with state learns nothing from test examples
+        for network in self.updater.evaluated:
             network.eval()
         tested = self.evaluate("test set", data.test) if data.test is not None else None
         recalls = recall(tested.predicted, tested.labels, data.num_classes) if tested else None
@@ -219,7 +243,14 @@ class _Run:
         updater = self.updater
 
         def predict(inputs: Tensor) -> Tensor:
-            return self.method.predict(updater.evaluated, inputs)
+            logits = self.method.predict(updater.evaluated, inputs)
+            wanted = (len(inputs), self.data.num_classes)
+            if not isinstance(logits, Tensor) or tuple(logits.shape) != wanted:
+                shape = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+                raise InputError(
+                    f"predict of {type(self.method).__name__} returns {shape}, expected logits {wanted}"
+                )
+            return logits
 
         found = evaluate(predict, part, self.method.evaluation_loss, updater.autocast)
         if not (found.finite and math.isfinite(found.loss)):
@@ -285,7 +316,7 @@ class _Run:
             # version 0.1 put a digest of all of the loss's numbers into its name
             wanted["loss"] = loss_identity(self.method.loss)
         elif any(self.loss_constants.get(name) != was for name, was in state["loss_constants"].items()):
-            wanted["loss"] += " with other numbers"
+            wanted["loss"] += " with other numbers (create the loss anew if training has changed it)"
         for name, value in wanted.items():
             if (was := there.get(name)) != value:
                 raise CorruptedFile(
@@ -334,13 +365,13 @@ def _check_columns(row: dict[str, Any], before: dict[str, Any], source: object) 
             )
     for name in row.keys() - before.keys():
         value = row[name]
-        number = isinstance(value, int | float) and not isinstance(value, bool)
+        number = isinstance(value, numbers.Real) and not isinstance(value, bool)
         if value is not None and not (number and math.isfinite(value)):
             raise InputError(
                 f"{who} adds {value!r} as the history's column {name!r}, expected a finite number or None"
             )
         if value is not None and type(value) not in (int, float):
-            row[name] = float(value)  # NumPy's float64 is a float, but no plain one
+            row[name] = float(value)  # from NumPy
 
 
 def _loss_name(loss: LossFunction) -> str:

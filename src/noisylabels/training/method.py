@@ -11,10 +11,10 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from noisylabels.core.checks import InputError
+from noisylabels.core.checks import InputError, check_between, check_choice
 from noisylabels.data.loader import Batch, Batches
 from noisylabels.models.output_check import first_logits
-from noisylabels.training.settings import Settings
+from noisylabels.training.settings import OPTIMIZERS, Settings
 
 LossFunction = Callable[[Tensor, Tensor], Tensor]
 """From logits (B, K) and target (B,) to a scalar, or to (B,) where its reduction is "none"."""
@@ -65,6 +65,15 @@ class ParameterGroup:
     weight_decay: float | None = None
     scheduled: bool = True
 
+    def __post_init__(self) -> None:
+        if not self.parameters:
+            raise InputError("a parameter group has no parameters; leave it out")
+        if self.optimizer is not None:
+            check_choice(self.optimizer, OPTIMIZERS, "optimizer of a parameter group")
+        for name in ("lr", "momentum", "weight_decay"):
+            if (value := getattr(self, name)) is not None:
+                check_between(value, f"{name} of a parameter group", low=0.0)
+
 
 class Method(nn.Module, ABC):
     """A training method: its networks, its loss, its state, and what one step computes.
@@ -92,7 +101,7 @@ class Method(nn.Module, ABC):
         self.networks = nn.ModuleList(networks)
         self.loss = loss
         self.autocast: Callable[[], AbstractContextManager[Any]] = nullcontext  # the loop sets it
-        self._num_classes: int | None = None
+        self.num_classes: int | None = None
         self._checked: set[int] = set()
 
     # Defined by a method ------------------------------------------------------------------------
@@ -145,16 +154,16 @@ class Method(nn.Module, ABC):
         """Return a network's logits (B, K) in float32, computed in the precision of the run."""
         model = self.networks[network]
         with self.autocast():
-            if self._num_classes is None or network in self._checked:
+            if self.num_classes is None or network in self._checked:
                 logits: Tensor = model(inputs)
             else:
-                logits = first_logits(model, inputs, self._num_classes)
+                logits = first_logits(model, inputs, self.num_classes)
                 self._checked.add(network)
         return logits.float()
 
     def check_logits(self, num_classes: int) -> None:
         """Check the shape of each network's first logits against `num_classes`."""
-        self._num_classes = num_classes
+        self.num_classes = num_classes
 
 
 def trainable(modules: Iterable[nn.Module]) -> list[nn.Parameter]:

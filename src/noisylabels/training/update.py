@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import functools
+from collections import Counter
 from itertools import chain
 from typing import Any
 
@@ -87,10 +88,11 @@ class Updater:
 
     def update(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Update the weights at the current learning rate; return loss and logits."""
-        value, logits = self.method.step(batch)
+        taken = self.method.step(batch)
         if not self._checked:
-            _check_step(value, logits, batch, self.method)
+            _check_step(taken, batch, self.method)
             self._checked = True
+        value, logits = taken
         for optimizer in self.optimizers:
             optimizer.zero_grad(set_to_none=True)
         self.scaler.scale(value).backward()
@@ -159,8 +161,13 @@ def _has_gradient(optimizer: torch.optim.Optimizer) -> bool:
 
 def _check_complete(method: Method, groups: list[ParameterGroup]) -> None:
     """Raise an `InputError` if a parameter of the method or its loss would never be trained."""
-    given = {id(parameter) for group in groups for parameter in group.parameters}
+    given = Counter(id(parameter) for group in groups for parameter in group.parameters)
     for name, parameter in method.named_parameters():
+        if given[id(parameter)] > 1:
+            raise InputError(
+                f"the parameter {name!r} of the method {type(method).__name__} is in {given[id(parameter)]} "
+                "parameter groups, expected one"
+            )
         if parameter.requires_grad and id(parameter) not in given:
             raise InputError(
                 f"the parameter {name!r} of the method {type(method).__name__} is in no parameter group "
@@ -168,16 +175,29 @@ def _check_complete(method: Method, groups: list[ParameterGroup]) -> None:
             )
 
 
-def _check_step(value: Tensor, logits: Tensor, batch: Batch, method: Method) -> None:
+def _check_step(taken: tuple[Tensor, Tensor], batch: Batch, method: Method) -> None:
     """Raise an `InputError` unless a step returned a scalar loss and one row of logits per example."""
     who = type(method).__name__
+    if not isinstance(taken, tuple) or len(taken) != 2:
+        raise InputError(
+            f"the step of {who} returns a {type(taken).__name__}, expected the loss and the logits"
+        )
+    value, logits = taken
     if not isinstance(value, Tensor) or value.ndim != 0:
         shape = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
         raise InputError(f"the step of {who} returns the loss {shape}, expected a scalar tensor, ()")
-    if not isinstance(logits, Tensor) or logits.ndim != 2 or len(logits) != len(batch.target):
+    if not value.requires_grad:
+        raise InputError(f"the loss that the step of {who} returns has no gradient; do not detach it")
+    K = method.num_classes
+    if (
+        not isinstance(logits, Tensor)
+        or logits.ndim != 2
+        or len(logits) != len(batch.target)
+        or (K is not None and logits.shape[1] != K)
+    ):
         shape = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
         raise InputError(
-            f"the step of {who} returns logits {shape} for {len(batch.target)} examples, expected (B, K)"
+            f"the step of {who} returns logits {shape}, expected ({len(batch.target)}, {K or 'K'})"
         )
 
 

@@ -611,7 +611,7 @@ def test_it_opens_the_browser_and_ends_by_ctrl_c(photos, tmp_path):
     said, complaints = process.communicate(timeout=20)
     assert process.returncode == 0
     assert complaints == ""
-    assert f"`noisylabels review {folder} --export corrected.csv` writes the labels" in said
+    assert f"to export the labels: noisylabels review {folder} --export corrected.csv" in said
 
 
 def test_a_missing_package_is_reported(photos, monkeypatch, capsys):
