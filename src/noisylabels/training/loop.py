@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 import numbers
 import time
@@ -28,7 +27,8 @@ from noisylabels.training.capture import Captured, CudaGraphs, is_static
 from noisylabels.training.checkpoint import load_checkpoint, save_checkpoint
 from noisylabels.training.history import History, current_names
 from noisylabels.training.interrupt import Interrupted
-from noisylabels.training.method import LossFunction, Method, Setup, trainable
+from noisylabels.training.loss_identity import loss_identity, loss_name, state_digests
+from noisylabels.training.method import Method, Setup, trainable
 from noisylabels.training.metrics import Evaluation, dead_classes, evaluate, label_metrics, recall
 from noisylabels.training.optim import learning_rate
 from noisylabels.training.running_metrics import RunningMetrics
@@ -113,7 +113,7 @@ class _Run:
         method.networks.to(device=device, memory_format=layout)  # type: ignore[call-overload]
         self.data = data = training_data(train, test, labels, positions, use, device, method.views)
         self.steps = len(data.batches)
-        constants = _entries(method.loss)
+        constants = state_digests(method.loss)
         method.prepare(_setup(data, use, self.steps, device))
         method.to(device)  # its own buffers and parameters, and those of the loss
         method.networks.to(memory_format=layout)  # type: ignore[call-overload]  # those made in prepare too
@@ -132,7 +132,7 @@ class _Run:
         self.saved_at = time.monotonic()
         self.loss_constants = constants
         self.made_for = to_dict(use, HOW) | data.identity | {"weights": "equal"} | method.identity()
-        self.made_for["loss"] = _loss_name(method.loss)
+        self.made_for["loss"] = loss_name(method.loss)
 
     def _updater(self) -> tuple[Updater, Callable[..., tuple[Tensor, Tensor]]]:
         """Return the updater, and the callable that updates: itself, or its recording on a GPU."""
@@ -271,7 +271,7 @@ class _Run:
         self.saved_at = time.monotonic()
         if self.folder is None:
             return
-        now = _entries(self.method.loss)
+        now = state_digests(self.method.loss)
         same = {name: digest for name, digest in self.loss_constants.items() if now.get(name) == digest}
         state: dict[str, Any] = {"made_for": self.made_for, "loss_constants": same}
         state |= {"rows": self.history.rows, "epoch": self.epoch, "done": self.done}
@@ -372,35 +372,6 @@ def _check_columns(row: dict[str, Any], before: dict[str, Any], source: object) 
             )
         if value is not None and type(value) not in (int, float):
             row[name] = float(value)  # from NumPy
-
-
-def _loss_name(loss: LossFunction) -> str:
-    """Return the expression or name of a loss."""
-    return repr(loss) if isinstance(loss, nn.Module) else _function_name(loss)
-
-
-def _function_name(function: LossFunction) -> str:
-    return str(getattr(function, "__qualname__", type(function).__qualname__))
-
-
-def _entries(loss: LossFunction) -> dict[str, str]:
-    """Return a digest of each tensor in a loss's state."""
-    if not isinstance(loss, nn.Module):
-        return {}
-    return {name: _digest([tensor]) for name, tensor in loss.state_dict().items() if torch.is_tensor(tensor)}
-
-
-def _digest(tensors: Sequence[Tensor]) -> str:
-    numbers = hashlib.sha256()
-    for tensor in tensors:
-        numbers.update(tensor.detach().cpu().contiguous().view(-1).double().numpy().tobytes())
-    return numbers.hexdigest()[:8]
-
-
-def loss_identity(loss: LossFunction) -> str:
-    """Return the identity of a loss: its expression, and a digest of a module's tensors (class weights)."""
-    state = loss.state_dict() if isinstance(loss, nn.Module) else {}
-    return f"{_loss_name(loss)} {_digest(list(state.values()))}" if state else _loss_name(loss)
 
 
 def _now(device: torch.device) -> float:
