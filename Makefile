@@ -10,7 +10,7 @@ demo: .venv/ready
 	$(BIN)/noisylabels report runs/digits
 
 test: .venv/ready lint
-	$(BIN)/python -m pytest --doctest-modules --ignore-glob='*/triton_kernels.py' --ignore-glob='*/kernels/gpu.py' src/noisylabels
+	$(BIN)/python -m pytest -n 2 --doctest-modules --ignore-glob='*/triton_kernels.py' --ignore-glob='*/kernels/gpu.py' src/noisylabels
 	$(BIN)/python -m pytest -n 2 --dist worksteal tests
 
 lint: .venv/ready

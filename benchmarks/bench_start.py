@@ -93,7 +93,7 @@ def main(options: Options) -> None:
     before = load()
     rows = {}
     for name, times in measure(options.rounds).items():
-        low, median, high = statistics.quantiles(times, n=4)
+        low, median, high = statistics.quantiles(times, n=4) if len(times) > 1 else 3 * times
         rows[name] = {"median": median, "low": low, "high": high, "n": len(times)}
     result = {
         "processor": processor(),

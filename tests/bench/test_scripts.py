@@ -21,7 +21,7 @@ TABLES = ["--methods", "NoisyLabelClassifier", "LogisticRegression", "RandomFore
 @pytest.mark.parametrize(
     ("script", "words", "file", "shown"),
     [
-        ("bench_start", ["--rounds=2"], "start-here.json", "| noisylabels --help |"),
+        ("bench_start", ["--rounds=1"], "start-here.json", "| noisylabels --help |"),
         (
             "bench_step",
             ["--model=mlp", "--batch-size=512", "--rounds=2", "--loss-rounds=2"],

@@ -328,7 +328,7 @@ def peak_bytes(text, n, k, d, apart=False):
 
 
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="the kernel does not say the peak")
-@pytest.mark.parametrize("text", ["nce+rce", "nfl+mae", "nce+amse"])
+@pytest.mark.parametrize("text", ["nfl+mae", "nce+amse"])  # through a kernel, and by autograd
 def test_never_all_logits(text):
     n, k, d = 1024, 131_072, 16
     all_logits, weight = 4 * n * k, 4 * k * d

@@ -370,12 +370,14 @@ def _finish(reading: ReadResult, rows: int) -> tuple[np.ndarray, Names, dict[str
 def _file_digests(path: Path, labels: np.ndarray, meta: dict[str, Any]) -> list[str]:
     """Return the digests of both sets; the file is read, not mapped, so a large set does not fill memory."""
     n, names = meta["num_train"], meta["class_names"]
+    with path.open("rb") as file:  # here: Python 3.11 cannot parse two headers at once in two threads
+        np.lib.format.read_magic(file)
+        shape = np.lib.format.read_array_header_1_0(file)[0][1:]
+        first = file.tell()
 
     def digest(part: slice) -> str:
         with path.open("rb") as file:
-            np.lib.format.read_magic(file)
-            shape = np.lib.format.read_array_header_1_0(file)[0][1:]
-            begin, end = (file.tell() + at * math.prod(shape) for at in (part.start, part.stop))
+            begin, end = (first + at * math.prod(shape) for at in (part.start, part.stop))
             file.seek(begin)
             sizes = (min(_PIECE_BYTES, end - at) for at in range(begin, end, _PIECE_BYTES))
             mine = labels[part]
