@@ -59,7 +59,9 @@ def _png(picture: np.ndarray) -> bytes:
 
 def _text(folder: Path, labels: Values, name: str, delimiter: str) -> Made:
     lines = [["u", "v", "w", "label"]]
-    lines += [[*map(str, row), str(label)] for row, label in zip(rows_of(labels).tolist(), labels, strict=True)]
+    lines += [
+        [*map(str, row), str(label)] for row, label in zip(rows_of(labels).tolist(), labels, strict=True)
+    ]
     path = folder / name
     path.write_text("".join(delimiter.join(line) + "\n" for line in lines))
     return Made(path, list(labels), _rows(labels))
@@ -155,14 +157,14 @@ def pandas_frame(folder: Path, labels: Values) -> Made:
 def polars(folder: Path, labels: Values) -> Made:
     import polars as pl
 
-    frame = pl.DataFrame({name: column for name, column in zip("uvw", rows_of(labels).T, strict=True)})
+    frame = pl.DataFrame(dict(zip("uvw", rows_of(labels).T, strict=True)))
     return Made((frame, pl.Series("label", list(labels))), list(labels), _rows(labels))
 
 
 def polars_frame(folder: Path, labels: Values) -> Made:
     import polars as pl
 
-    frame = pl.DataFrame({name: column for name, column in zip("uvw", rows_of(labels).T, strict=True)})
+    frame = pl.DataFrame(dict(zip("uvw", rows_of(labels).T, strict=True)))
     return Made(frame.with_columns(pl.Series("label", list(labels))), list(labels), _rows(labels))
 
 
