@@ -390,7 +390,7 @@ def test_options_that_are_of_others(write, tmp_path, tree):
         InputError, match=r"the data set digits has no named columns; leave out --label-column"
     ):
         load("digits", label_column="y")
-    with pytest.raises(InputError, match=r"\(images, one folder per class\) has no label column to choose"):
+    with pytest.raises(InputError, match=r"\(images, one folder per class\) has no named columns; leave out --label-column"):
         load(tree("a/1.png", "b/1.png"), label_column="y")
     np.savez(tmp_path / "a.npz", x=np.zeros((4, 2)), y=np.arange(4) % 2)
     with pytest.raises(InputError, match=r"holds arrays, which have no named columns"):

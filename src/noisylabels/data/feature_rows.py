@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,8 +14,10 @@ import numpy as np
 from noisylabels.core.checks import InputError, did_you_mean
 from noisylabels.core.tables import ROLES, is_missing, is_number, texts
 from noisylabels.data import image_table
+from noisylabels.data.cells import Cells
 from noisylabels.data.encoding import Encoder
 from noisylabels.data.features import FeatureSet, feature_set
+from noisylabels.data.parquet import check_column
 from noisylabels.data.reader import class_notes, held_out_note, number_classes
 from noisylabels.data.sheets import Sheet, of_array, of_frame
 from noisylabels.data.split import hold_out
@@ -31,6 +34,8 @@ class Rows:
         keys: ids of the rows.
         parts: positions of the training and of the test rows; None if a part is to be held out.
         not_features: columns that are not features, such as the labels.
+        shown: those of them that hold the labels and the ids, which are shown with every example.
+        id_column: the column of ids, if the user named it.
     """
 
     sheet: Sheet
@@ -39,10 +44,28 @@ class Rows:
     keys: Sequence[str]
     parts: tuple[np.ndarray, np.ndarray] | None
     not_features: Sequence[str] = ()
+    shown: Sequence[str] = ()
+    id_column: str | None = None
 
 
-def sets_of(rows: Rows, name: str, fraction: float, notes: list[str]) -> tuple[FeatureSet, FeatureSet]:
-    """Return the training and the test set of a table, encoded according to its training rows."""
+def sets_of(
+    rows: Rows,
+    name: str,
+    fraction: float,
+    notes: list[str],
+    again: Callable[[], Sheet] | None = None,
+    need_features: bool = True,
+) -> tuple[FeatureSet, FeatureSet]:
+    """Return the training and the test set of a table, encoded according to its training rows.
+
+    Args:
+        rows: the table.
+        name: the name of the sets.
+        fraction: the share of each class to hold out if the table has no test rows.
+        notes: receives the lines that a user should read, which the training set gets.
+        again: reads the table again, when a row is to be shown; None keeps it in memory.
+        need_features: see `Encoder.fit`.
+    """
     sheet = rows.sheet
     if not len(sheet):
         raise InputError(f"{sheet.source} has no rows; add lines below the heading")
@@ -54,12 +77,24 @@ def sets_of(rows: Rows, name: str, fraction: float, notes: list[str]) -> tuple[F
     train, test = rows.parts or hold_out(labels, rows.keys, fraction, "rows")
     if rows.parts is None:
         notes.append(held_out_note(len(test), fraction, "rows"))
-    encoder = Encoder.fit(sheet, train, rows.not_features, notes)
+    encoder = Encoder.fit(sheet, train, rows.not_features, notes, need_features)
+    encoder = dataclasses.replace(encoder, id_column=rows.id_column)
     features = encoder.encode(sheet)
     notes += class_notes(np.concatenate([labels[train], labels[test]]), len(train), class_names, "row")
+    # a table of texts alone stays in memory: its cells are all that the sets have
+    read = functools.cache(again) if again is not None and features.shape[1] else lambda: sheet
+    cells = Cells(
+        read, np.arange(len(sheet)), len(sheet), tuple(rows.shown), tuple(c.name for c in encoder.columns)
+    )
     first, second = (
         feature_set(
-            features[part], labels[part], class_names, [rows.keys[i] for i in part], name, encoder=encoder
+            features[part],
+            labels[part],
+            class_names,
+            [rows.keys[i] for i in part],
+            name,
+            encoder=encoder,
+            cells=cells.take(part),
         )
         for part in (train, test)
     )
@@ -182,16 +217,26 @@ def id_place(names: Sequence[str]) -> int | None:
     return next((k for k, name in enumerate(names) if name.lower() == ROLES["id"][0]), None)
 
 
-def ids_of(sheet: Sheet) -> tuple[list[str], list[str]]:
+def ids_of(sheet: Sheet, wanted: str | None = None) -> tuple[list[str], list[str]]:
     """Return the ids of a table's rows and the column that holds them; without one, "row:0", ... and none.
 
+    Args:
+        sheet: the table.
+        wanted: the name of the column; by default that of `id_place`.
+
     Raises:
-        InputError: an id is missing, or occurs twice.
+        InputError: there is no such column, or an id is missing or occurs twice.
     """
-    place = id_place(sheet.names)
-    if place is None:
+    if wanted is not None:
+        name = check_column(wanted, [*sheet.names, *sheet.unfit], str(sheet.source), "id")
+        if name in sheet.unfit:
+            raise InputError(
+                f"{sheet.source}: the id column {name!r} holds {sheet.unfit[name]}, expected text or integers"
+            )
+    elif (place := id_place(sheet.names)) is None:
         return [f"row:{row}" for row in range(len(sheet))], []
-    name = sheet.names[place]
+    else:
+        name = sheet.names[place]
     cells = texts(sheet[name])
     first: dict[str, int] = {}
     for row, (cell, missing) in enumerate(zip(cells, is_missing(sheet[name]), strict=True)):

@@ -103,8 +103,8 @@ def plan(path: Path, options: Options) -> TablePlan:
     different words is one-hot encoded. A missing number becomes the median of the training part and is marked
     in an additional feature. Dates, constants and words that nearly all differ are left out, see `Encoder`.
     The labels are in `options.label_column`, or else in a column with a name of the role label
-    (`core.tables.ROLES`); they are words or integers. A column "id" holds ids, and one of the role split
-    divides the rows; without it a part is held out.
+    (`core.tables.ROLES`); they are words or integers. The ids are in `options.id_column`, or else in a
+    column "id". A column of the role split divides the rows; without it a part is held out.
 
     Args:
         path: the path that `find` returned.
@@ -130,37 +130,49 @@ def plan(path: Path, options: Options) -> TablePlan:
 
     def read(first: Sequence[str]) -> tuple[FeatureSet, FeatureSet]:
         all_notes = list(first)
-        return sets_of(rows(path, options.label_column, all_notes), name, options.test_fraction, all_notes)
+        return sets_of(
+            rows(path, options, all_notes),
+            name,
+            options.test_fraction,
+            all_notes,
+            lambda: rows(path, options, []).sheet,
+            options.need_features,
+        )
 
     return TablePlan(name, path, read, notes)
 
 
-def _of_text(path: Path, label_column: str | None, notes: list[str]) -> Rows:
-    return _of_columns(read_sheet(path), label_column, notes)
+def _of_text(path: Path, options: Options, notes: list[str]) -> Rows:
+    return _of_columns(read_sheet(path), options, notes)
 
 
-def _of_parquet(path: Path, label_column: str | None, notes: list[str]) -> Rows:
+def _of_parquet(path: Path, options: Options, notes: list[str]) -> Rows:
     parts = parquet.choose_parts(path, notes)
-    found = _of_columns(of_parquet([file for _, group in parts for file in group]), label_column, notes)
+    found = _of_columns(of_parquet([file for _, group in parts for file in group]), options, notes)
     if len(parts) == 1:
         return found
     sizes = [sum(map(parquet.num_rows, group)) for _, group in parts]
     numbered = [f"{name}:{row}" for (name, _), size in zip(parts, sizes, strict=True) for row in range(size)]
-    keys = numbered if id_place(found.not_features) is None else found.keys
+    named = options.id_column is not None or id_place(found.not_features) is not None
+    keys = found.keys if named else numbered
     rows = np.arange(sum(sizes))
     return dataclasses.replace(found, keys=keys, parts=(rows[: sizes[0]], rows[sizes[0] :]))
 
 
-def _of_columns(sheet: Sheet, label_column: str | None, notes: list[str]) -> Rows:
-    label, others = _label_column(sheet, label_column, notes)
-    keys, named = ids_of(sheet)
-    not_features = [label, *others, *named]
+def _of_columns(sheet: Sheet, options: Options, notes: list[str]) -> Rows:
+    label, others = _label_column(sheet, options.label_column, notes)
+    keys, named = ids_of(sheet, options.id_column)
+    shown, not_features = [label, *named], [label, *others, *named]
+    if (place := id_place(sheet.names)) is not None and sheet.names[place] not in not_features:
+        not_features.append(sheet.names[place])
+        notes.append(passed_over("id", [*named, sheet.names[place]]))
     parts = None
     for name in (sheet.names[k] for k in role_columns(sheet.names, "split")):
         if name not in not_features and (parts := _parts(sheet, name, notes)) is not None:
             not_features.append(name)
             break
-    return Rows(sheet, sheet[label], sheet.classes.get(label, ()), keys, parts, not_features)
+    classes = sheet.classes.get(label, ())
+    return Rows(sheet, sheet[label], classes, keys, parts, not_features, shown, options.id_column)
 
 
 def _label_column(sheet: Sheet, wanted: str | None, notes: list[str]) -> tuple[str, list[str]]:
@@ -210,12 +222,14 @@ def _parts(sheet: Sheet, name: str, notes: list[str]) -> tuple[np.ndarray, np.nd
     return (train, used) if len(used) else None
 
 
-def _of_arrays(path: Path, label_column: str | None, notes: list[str]) -> Rows:
-    if label_column is not None:
+def _of_arrays(path: Path, options: Options, notes: list[str]) -> Rows:
+    if options.label_column is not None:
         raise InputError(
             f"{path} holds arrays, which have no named columns; name the array of the labels y, and leave "
             "out --label-column"
         )
+    if options.id_column is not None:
+        raise InputError(f"{path} holds arrays, which have no named columns; leave out --id-column")
     chosen = arrays.choose_arrays(path)
     notes += chosen.notes
     names: tuple[str, ...] = ()
@@ -249,13 +263,16 @@ def _of_arrays(path: Path, label_column: str | None, notes: list[str]) -> Rows:
     return Rows(joined, np.concatenate(labels), names, keys, (rows[:first], rows[first:]))
 
 
-def read_rows(path: Path, encoder: Encoder, notes: list[str]) -> tuple[list[str], np.ndarray]:
+def read_rows(
+    path: Path, encoder: Encoder, notes: list[str], id_column: str | None = None
+) -> tuple[list[str], np.ndarray]:
     """Return ids and features, float32 (N, D), of the rows of an unlabeled table, for a trained model.
 
     Args:
         path: .csv, .tsv, .parquet, .npy, or .npz with an array of rows such as X.
         encoder: the encoder of the training table.
         notes: see `Encoder.encode`.
+        id_column: the column of ids; by default that of the training table if the user named it, else "id".
 
     Raises:
         InputError: the table cannot be read, has no rows, or has other columns than the training table.
@@ -264,7 +281,8 @@ def read_rows(path: Path, encoder: Encoder, notes: list[str]) -> tuple[list[str]
     sheet = of_array(*arrays.rows_of(path)) if array else read_sheet(path)
     if not len(sheet):
         raise InputError(f"{path} has no rows; add lines below the heading")
-    ids, named = ids_of(sheet)
+    known_ids = encoder.id_column if encoder.id_column in sheet.names else None
+    ids, named = ids_of(sheet, id_column or known_ids)
     # new rows may have ids although the training rows had none
     known = dataclasses.replace(encoder, ignored=(*encoder.ignored, *named))
     return ids, known.encode(sheet, notes)

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from noisylabels.core.checks import InputError
+from noisylabels.data.cells import Cells
 from noisylabels.data.encoding import Encoder
 from noisylabels.data.images import ImageSet, check_set_labels, image_set, subset
 
@@ -23,16 +24,18 @@ class FeatureSet:
     It can be used in place of an `ImageSet` in training; models receive the standardized columns.
 
     Args:
-        features: float32, (N, D), finite; may be memory-mapped.
+        features: float32, (N, D), finite; may be memory-mapped. D is 0 only for a table of texts, see `cells`.
         labels: int64, (N,), 0 <= label < K.
         class_names: the K names; K is at least 2. A class may have no example in this set.
         ids: N names that identify the rows for the user.
         name: the name of the set.
-        digest: sha256 (hexadecimal) of shape, features, labels and class names; `feature_set` computes it.
+        digest: sha256 (hexadecimal) of shape, features, labels and class names, and of the cells if there
+            are no features; `feature_set` computes it.
         notes: lines that a user should read.
         arranged: how noise changed which examples the set has, `NoisyLabels.arrangement`; "" for not at all.
         encoder: the encoding of table columns as these features, for new rows; None for features that were
             not encoded.
+        cells: the rows as they are written in their table, for a person to read; None without a table.
 
     Raises:
         InputError: a tensor has another type, shape or length, a value is not finite, or a label is outside
@@ -48,9 +51,10 @@ class FeatureSet:
     notes: tuple[str, ...] = ()
     arranged: str = ""
     encoder: Encoder | None = None
+    cells: Cells | None = None
 
     def __post_init__(self) -> None:
-        _check_features(self.features)
+        _check_features(self.features, self.cells is not None)
         check_set_labels(len(self.features), self.labels, self.class_names, self.ids, "rows")
 
     @property
@@ -72,6 +76,11 @@ class FeatureSet:
         >>> feature_set([[0.0, 1.0], [2.0, 1.0]], [0, 1], ("a", "b")).mean_std()
         ((1.0, 1.0), (1.0, 1.0))
         """
+        if not self.features.shape[1]:
+            raise InputError(
+                f"{self.name} has only texts and no column to learn from; add columns of numbers or of few "
+                "different words, or audit it with probabilities of your own (probs=)"
+            )
         columns = self.features.double()
         mean, std = columns.mean(0), columns.std(0, correction=0)
         # in float32 a column of one value may differ from its mean by rounding
@@ -91,6 +100,7 @@ def feature_set(
     name: str = "features",
     notes: Sequence[str] = (),
     encoder: Encoder | None = None,
+    cells: Cells | None = None,
 ) -> FeatureSet:
     """Return a `FeatureSet` with its digest.
 
@@ -102,6 +112,7 @@ def feature_set(
         name: the name of the set.
         notes: lines that the user should read.
         encoder: the encoder that computed the features from a table.
+        cells: the rows as they are written in the table.
 
     Returns:
         The set.
@@ -123,11 +134,15 @@ def feature_set(
         digest="",
         notes=tuple(notes),
         encoder=encoder,
+        cells=cells,
     )
     head = json.dumps({"features": list(rows.shape), "classes": list(made.class_names)})
     digest = hashlib.sha256(head.encode())
     digest.update(made.labels.numpy().astype("<i8").tobytes())
-    digest.update(np.ascontiguousarray(rows.numpy()).data)
+    if cells is not None and not rows.shape[1]:
+        digest.update(cells.digest())
+    else:
+        digest.update(np.ascontiguousarray(rows.numpy()).data)
     return dataclasses.replace(made, digest=digest.hexdigest())
 
 
@@ -149,6 +164,7 @@ def subset_of(examples: Examples, index: Sequence[int] | np.ndarray) -> Examples
         examples.name,
         examples.notes,
         examples.encoder,
+        None if examples.cells is None else examples.cells.take(at.numpy()),
     )
 
 
@@ -169,8 +185,9 @@ def joined(first: Examples, second: Examples) -> Examples:
         torch.cat([getattr(part, name) for part in (first, second)]) for name in ("inputs", "labels")
     )
     ids, notes = [*first.ids, *second.ids], tuple(dict.fromkeys(first.notes + second.notes))
-    if isinstance(first, FeatureSet):
-        return feature_set(values, labels, first.class_names, ids, first.name, notes, first.encoder)
+    if isinstance(first, FeatureSet) and isinstance(second, FeatureSet):
+        cells = None if first.cells is None else first.cells.followed_by(second.cells)
+        return feature_set(values, labels, first.class_names, ids, first.name, notes, first.encoder, cells)
     return image_set(values, labels, first.class_names, ids, first.name, notes)
 
 
@@ -185,14 +202,21 @@ def with_labels(examples: Examples, labels: np.ndarray) -> Examples:
     made: Examples
     if isinstance(examples, FeatureSet):
         made = feature_set(
-            examples.features, torch.as_tensor(labels), names, ids, name, notes, examples.encoder
+            examples.features,
+            torch.as_tensor(labels),
+            names,
+            ids,
+            name,
+            notes,
+            examples.encoder,
+            examples.cells,
         )
     else:
         made = image_set(examples.images, torch.as_tensor(labels), names, ids, name, notes)
     return dataclasses.replace(made, arranged=examples.arranged)
 
 
-def _check_features(features: torch.Tensor) -> None:
+def _check_features(features: torch.Tensor, written: bool) -> None:
     if not isinstance(features, torch.Tensor) or features.dtype != torch.float32:
         found = str(features.dtype) if isinstance(features, torch.Tensor) else type(features).__name__
         raise InputError(f"features are {found}, expected a torch.float32 tensor (N, D)")
@@ -200,7 +224,7 @@ def _check_features(features: torch.Tensor) -> None:
         raise InputError(
             f"features have the shape {tuple(features.shape)}, expected (N, D): one row per example"
         )
-    if features.numel() == 0:
+    if not len(features) or not (features.shape[1] or written):
         raise InputError(f"the feature set is empty: its shape is {tuple(features.shape)}; add a row")
     finite = features.isfinite()
     if not bool(finite.all()):

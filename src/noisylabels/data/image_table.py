@@ -53,7 +53,8 @@ def plan(path: Path, options: Options) -> Plan:
     """Plan to read the images that a table names.
 
     The first line names the columns, with the roles path, label and optionally split (train, test or val in
-    each row); `core.tables.ROLES` has the accepted names. Paths are relative to the table's folder. If all
+    each row); `core.tables.ROLES` has the accepted names. Paths are relative to the table's folder, and are
+    the ids unless `options.id_column` names another column. If all
     labels are integers they are class numbers from 0; otherwise they are class names, which are sorted. The
     test rows, or else the validation rows, are for testing; without either, a part is held out.
 
@@ -77,6 +78,8 @@ def plan(path: Path, options: Options) -> Plan:
     else:
         label = heading.index(check_column(options.label_column, heading, str(path)))
     split = find_column(heading, "split", path, notes)
+    key = options.id_column
+    keys = None if key is None else table.cells(heading.index(check_column(key, heading, str(path), "id")))
     images, words = (table.cells(k) for k in (image, label))
     splits = ["train"] * len(words) if split is None else table.cells(split)
     parts: dict[str, list[tuple[str, str, int]]] = {}  # image, label, row
@@ -91,6 +94,8 @@ def plan(path: Path, options: Options) -> Plan:
         part = PARTS.get(divided.lower())
         if part is None:
             raise InputError(f"{where}: the split is {divided!r}, expected train, test or val")
+        if keys is not None and not keys[row]:
+            raise InputError(f"{where}: the id is missing; give the image one")
         parts.setdefault(part, []).append((name, word, row))
     if "train" not in parts:
         raise InputError(
@@ -107,6 +112,7 @@ def plan(path: Path, options: Options) -> Plan:
         labels=labels,
         class_names=names,
         num_train=len(parts["train"]) if test else None,
+        ids=None if keys is None else [keys[row] for _, _, row in used],
     )
     planned = plan_listing(
         drop_missing(listing, path.name, options, notes),
@@ -117,9 +123,7 @@ def plan(path: Path, options: Options) -> Plan:
         lists=[path],
         notes=notes,
     )
-    if options.label_column is None:
-        return planned
-    return dataclasses.replace(planned, options={**planned.options, "label_column": options.label_column})
+    return dataclasses.replace(planned, options={**planned.options, **options.columns})
 
 
 def _classes(path: Path, words: list[str], where: Callable[[int], str]) -> tuple[np.ndarray, tuple[str, ...]]:

@@ -52,6 +52,7 @@ class Files:
         image_size: as in `Options`.
         bad_images: as in `Options`.
         notes: lines that the user should read.
+        own_ids: N ids that differ from the names; None if the names are the ids.
     """
 
     base: Path
@@ -63,11 +64,12 @@ class Files:
     image_size: int | None
     bad_images: str
     notes: list[str] = field(default_factory=list)
+    own_ids: Names | None = None
 
     @property
     def ids(self) -> Names:
         """The ids of the examples."""
-        return self.names.without_prefix("../")
+        return self.names.without_prefix("../") if self.own_ids is None else self.own_ids
 
 
 @dataclass

@@ -12,8 +12,17 @@ from typing import Any
 import numpy as np
 
 from noisylabels.core.checks import InputError, did_you_mean
-from noisylabels.core.columnar import open_parquet
-from noisylabels.core.tables import PREFERENCES, ROLES, check_once, passed_over, role_columns, role_names
+from noisylabels.core.columnar import open_parquet, parquet_columns
+from noisylabels.core.tables import (
+    PREFERENCES,
+    ROLES,
+    check_once,
+    is_missing,
+    passed_over,
+    role_columns,
+    role_names,
+    texts,
+)
 from noisylabels.data.decode import Decoding, survey
 from noisylabels.data.image_decoding import Encoded
 from noisylabels.data.reader import Options, Plan, ReadResult, held_out_note, name_of, number_classes
@@ -69,7 +78,6 @@ def plan(path: Path, options: Options) -> Plan:
     parts = choose_parts(path, notes)
     (train, train_files), (test, test_files) = parts[0], parts[1] if len(parts) > 1 else (None, [])
     base = path if path.is_dir() else path.parent
-    column = {} if options.label_column is None else {"label_column": options.label_column}
     return Plan(
         name=name_of(path),
         root=path,
@@ -80,7 +88,7 @@ def plan(path: Path, options: Options) -> Plan:
             "image_size": options.image_size,
             "bad_images": options.bad_images,
             "test_fraction": None if test else options.test_fraction,
-            **column,
+            **options.columns,
         },
         read=lambda: _read(train_files, test_files, train, test, options),
         notes=tuple(notes),
@@ -125,11 +133,17 @@ def _read(
 ) -> ReadResult:
     notes: list[str] = []
     layout = Layout.of(train_files[0], notes, options.label_column)
+    key = options.id_column
+    if key is not None:
+        check_column(key, layout.columns, str(train_files[0]), "id")
     parts = [(train, train_files)] + ([(test, test_files)] if test else [])
     labels, ids = [], []
     for split, files in parts:
         of_split = np.concatenate([layout.labels(file) for file in files])
-        ids += [f"{split}:{row}" for row in range(len(of_split))]
+        if key is None:
+            ids += [f"{split}:{row}" for row in range(len(of_split))]
+        else:
+            ids += [name for file in files for name in ids_in(file, key)]
         labels.append(of_split)
     y = np.concatenate(labels)
     class_names = layout.class_names or tuple(str(k) for k in range(int(y.max(initial=-1)) + 1))
@@ -157,6 +171,7 @@ class Layout:
     image: str
     label: str
     class_names: tuple[str, ...]  # empty if the files name none
+    columns: tuple[str, ...]
 
     @classmethod
     def of(cls, file: Path, notes: list[str], label_column: str | None = None) -> Layout:
@@ -169,7 +184,7 @@ class Layout:
             label = choose_column(list(named), "label", str(file), schema.names, notes)
         else:
             label = check_column(label_column, schema.names, str(file))
-        return cls(image, label, named.get(label, ()))
+        return cls(image, label, named.get(label, ()), tuple(schema.names))
 
     def labels(self, file: Path) -> np.ndarray:
         """Return the checked labels of a file, int64."""
@@ -190,6 +205,24 @@ class Layout:
             raise InputError(f"{file}, row {row}: the label is missing; remove the row or give it a label")
         values = column.to_numpy()
         return number_classes(values, self.class_names, lambda row: f"{file}, row {row}")[0]
+
+
+def ids_in(file: Path, column: str) -> list[str]:
+    """Return the ids in a column of a file as text.
+
+    Raises:
+        InputError: the file lacks the column, it holds neither text nor numbers, or an id is missing.
+    """
+    names, _, read = parquet_columns([file])
+    if column not in names:
+        raise InputError(f"{file} lacks the column {column!r} that the first file has")
+    cells = read(column)
+    if isinstance(cells, str) or cells.ndim != 1:
+        what = cells if isinstance(cells, str) else "lists"
+        raise InputError(f"{file}: the id column {column!r} holds {what}, expected text or integers")
+    if (missing := is_missing(cells)).any():
+        raise InputError(f"{file}, row {int(missing.argmax())}: the id is missing; give the row one")
+    return list(texts(cells))
 
 
 @dataclass(frozen=True)
@@ -275,10 +308,10 @@ def _holds_images(field: Any, features: dict[str, dict[str, Any]]) -> bool:
     )
 
 
-def check_column(name: str, columns: Sequence[str], where: str) -> str:
-    """Return the label column that a user named, or raise an `InputError` with the nearest name."""
+def check_column(name: str, columns: Sequence[str], where: str, role: str = "label") -> str:
+    """Return the column that a user named for a role, or raise an `InputError` with the nearest name."""
     if name not in columns:
-        raise InputError(f"{where} has no label column {name!r}{did_you_mean(name, columns)}")
+        raise InputError(f"{where} has no {role} column {name!r}{did_you_mean(name, columns)}")
     return name
 
 

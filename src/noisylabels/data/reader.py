@@ -27,6 +27,21 @@ class Options:
     test_fraction: float = 0.2
     label_column: str | None = None
     progress: Progress | None = None
+    id_column: str | None = None
+    need_features: bool = True
+
+    @property
+    def columns(self) -> dict[str, str]:
+        """The columns that the user named, by the field of these options."""
+        named = {"label_column": self.label_column, "id_column": self.id_column}
+        return {field: column for field, column in named.items() if column is not None}
+
+
+def check_no_column(options: Options, what: str) -> None:
+    """Raise an `InputError` if the user named a column of data without named columns."""
+    for field in options.columns:
+        flag = "--" + field.replace("_", "-")
+        raise InputError(f"{what} has no named columns; leave out {flag} ({field}=)")
 
 
 @dataclass

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from noisylabels.core.checks import InputError
-from noisylabels.core.columnar import open_parquet
+from noisylabels.core.columnar import column_texts, open_parquet
 from noisylabels.core.delimited import SUFFIXES
 from noisylabels.core.tables import Table, read_parquet_table, read_text_table
 from noisylabels.data.parquet import class_label_names
@@ -32,6 +32,7 @@ class Sheet:
         where: position -> what an error calls the row.
         unfit: columns that cannot be features, not in `names`, each with what it holds.
         classes: the class names of columns that declare them.
+        unfit_cells: name of an unfit column -> its cells as text, (N,).
     """
 
     source: Path
@@ -40,12 +41,26 @@ class Sheet:
     where: Callable[[int], str]
     unfit: Mapping[str, str] = field(default_factory=dict)
     classes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    unfit_cells: Callable[[str], np.ndarray] | None = None
 
     def __len__(self) -> int:
         return len(self.columns[0]) if self.columns else 0
 
     def __getitem__(self, name: str) -> np.ndarray:
         return self.columns[self._places[name]]
+
+    def column(self, name: str) -> np.ndarray:
+        """Return the cells of a column, also of one that cannot be a feature; those are text, (N,)."""
+        if name in self._places:
+            return self[name]
+        if name not in self._texts:
+            nothing = np.full(len(self), "", dtype=object)
+            self._texts[name] = nothing if self.unfit_cells is None else self.unfit_cells(name)
+        return self._texts[name]
+
+    @functools.cached_property
+    def _texts(self) -> dict[str, np.ndarray]:
+        return {}
 
     @functools.cached_property
     def _places(self) -> dict[str, int]:
@@ -77,7 +92,8 @@ def of_parquet(files: Sequence[Path]) -> Sheet:
     """
     with open_parquet(files[0]) as parquet:
         classes = class_label_names(parquet.schema_arrow)
-    return _of_table(read_parquet_table(files, at_once=True), classes)
+    sheet = _of_table(read_parquet_table(files, at_once=True), classes)
+    return dataclasses.replace(sheet, unfit_cells=lambda name: column_texts(files, name))
 
 
 def _of_table(table: Table, classes: Mapping[str, tuple[str, ...]] = MappingProxyType({})) -> Sheet:
@@ -127,7 +143,12 @@ def of_frame(frame: Any, source: Path) -> Sheet:
             cells = np.array(["" if cell is None else str(cell) for cell in cells.tolist()], dtype=object)
         names.append(name)
         columns.append(cells)
-    return Sheet(source, names, columns, lambda row: f"{source}, row {row}", unfit)
+    def unfit_cells(name: str) -> np.ndarray:
+        label = next(label for label in frame.columns if str(label) == name)
+        cells = frame[label].to_numpy().astype(str)
+        return np.where(cells == "NaT", "", cells).astype(object)
+
+    return Sheet(source, names, columns, lambda row: f"{source}, row {row}", unfit, unfit_cells=unfit_cells)
 
 
 def _check_names(path: Path, names: Sequence[str]) -> None:

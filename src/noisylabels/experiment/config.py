@@ -47,6 +47,8 @@ class Subject:
     those of the data; examples with an empty label are left out"""
     label_column: str | None = None
     """column of labels in a table or Parquet file (default: the one named label, class, target or y)"""
+    id_column: str | None = None
+    """column of ids in a table or Parquet file (default: id; for images their paths, or their rows)"""
     train_share: float = 1.0
     """share of each class's training examples to train on, the same examples for every seed; the test set
     stays whole"""
