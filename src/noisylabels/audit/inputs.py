@@ -23,8 +23,8 @@ class Subject:
 
     Args:
         name: display name.
-        asked: data, data_root, image_size, bad_images, label_column, part, noise, seed, labels, download;
-            see `result`.
+        asked: data, data_root, image_size, bad_images, label_column, id_column, part, noise, seed, labels,
+            download; see `result`.
         examples: the set, if the caller passed objects or arrays.
         given: labels and class names, if the caller passed nothing else.
     """
@@ -46,6 +46,7 @@ def read_subject(
     image_size: int | None = None,
     bad_images: str = "fail",
     label_column: str | None = None,
+    id_column: str | None = None,
     data_root: str | Path | None = None,
     download: bool = False,
 ) -> Subject:
@@ -64,6 +65,8 @@ def read_subject(
     }
     if label_column is not None:
         asked["label_column"] = label_column
+    if id_column is not None:
+        asked["id_column"] = id_column
     if isinstance(data, (str, os.PathLike)):
         return _by_name(str(data), labels, data_root, download, asked)
     if asked["noise"] != "none":
@@ -133,7 +136,8 @@ def _by_name(
     from noisylabels.experiment.sets import source_of
 
     root = None if data_root is None else str(Path(data_root).expanduser())
-    kept = {name: asked.get(name) for name in ("image_size", "bad_images", "label_column", "noise", "seed")}
+    names = ("image_size", "bad_images", "label_column", "id_column", "noise", "seed")
+    kept = {name: asked.get(name) for name in names}
     config = canonical(load_config(None, data=data, data_root=root, **kept))
     source = source_of(config)
     named = source in DATA

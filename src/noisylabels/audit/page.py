@@ -20,7 +20,10 @@ import numpy as np
 from noisylabels import __version__
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from noisylabels.audit.result import Audit
+    from noisylabels.data.cells import Cell
     from noisylabels.data.encoding import Encoder
     from noisylabels.data.features import Examples
 
@@ -30,6 +33,8 @@ GROUPS = 60
 """Most groups of near-duplicates on the page."""
 VALUES = 12
 """Most columns shown of a table's row."""
+LONGEST = 5000
+"""Most characters shown of a cell; the review shows more."""
 SIDE = 128
 """Longest side of an image on the page, in pixels."""
 
@@ -49,6 +54,7 @@ def page(audit: Audit, examples: Examples | None, folder: Path) -> str:
     tiny = images and examples is not None and max(examples.inputs.shape[2:]) < _TINY
 
     encoder = None if images else getattr(examples, "encoder", None)
+    cells = getattr(examples, "cells", None)
 
     def item(i: int) -> dict[str, Any]:
         made: dict[str, Any] = {
@@ -62,8 +68,12 @@ def page(audit: Audit, examples: Examples | None, folder: Path) -> str:
             made["true"] = int(audit.true[i])
         if images and examples is not None:
             made["image"] = data_uri(examples.inputs[i].numpy())
+        elif cells is not None:
+            made |= row_of(cells.row(i), VALUES, LONGEST)
         elif encoder is not None and examples is not None:
             made["values"] = _values(encoder, examples.inputs[i].numpy())
+        if audit.trusted is not None and audit.trusted[i]:
+            made["trusted"] = True
         return made
 
     flagged = int(audit.flagged.sum())
@@ -101,6 +111,23 @@ def page(audit: Audit, examples: Examples | None, folder: Path) -> str:
         "limits": "".join(f"<p>{html.escape(line)}</p>" for line in _LIMITS),
     }
     return _plain("".join(values[part] if k % 2 else part for k, part in enumerate(parts)))
+
+
+def row_of(cells: Sequence[Cell], most: int, longest: int) -> dict[str, Any]:
+    """Return a table's row for a page: "cells", pairs of column and content, and "more", the columns left out.
+
+    Free text comes first. A longer content is cut, and says so at its end.
+    """
+    made = [
+        [
+            cell.column,
+            cell.content
+            if len(cell.content) <= longest
+            else f"{cell.content[:longest]} … ({len(cell.content):,} characters in all)",
+        ]
+        for cell in cells[:most]
+    ]
+    return {"cells": made, "more": max(0, len(cells) - most)}
 
 
 def _values(encoder: Encoder, row: np.ndarray) -> str:
@@ -162,7 +189,23 @@ def lead(audit: Audit) -> str:
             f"The models are too weak to estimate the noise rate of these {n:,} labels; the unreliable "
             f"estimate is {estimate}. {are[0].upper()}{are[1:]}."
         )
+    if checked := audit.summary.get("trusted"):
+        rest = n - checked["count"]
+        return (
+            f"The estimated noise rate of the {rest:,} labels not checked by hand is {estimate}. Of them, {are}."
+        )
     return f"The estimated noise rate is {estimate}. Of {n:,} labels, {are}."
+
+
+def trusted_line(checked: dict[str, Any]) -> str:
+    """Return how many labels were checked by hand, and how many of them the models predict."""
+    count = "1 label" if checked["count"] == 1 else f"{checked['count']:,} labels"
+    share = f"{100 * checked['agreement']:.1f} %"
+    ends = f"{100 * checked['low']:.1f} to {100 * checked['high']:.1f} %"
+    return (
+        f"checked by hand: {count} ({checked['from']}); out of fold, {share} of them are predicted as checked "
+        f"({100 * checked['level']:.0f} % interval {ends})"
+    )
 
 
 def warning(audit: Audit) -> str:
@@ -188,6 +231,9 @@ def _facts(audit: Audit) -> dict[str, str]:
         "groups of near-duplicates": f"{summary['duplicates']['groups']:,}",
         "groups with different labels": f"{len(summary['duplicates']['conflicts']):,}",
     }
+    if checked := summary.get("trusted"):
+        facts["checked by hand"] = f"{checked['count']:,}"
+        facts["of them predicted as checked"] = f"{100 * checked['agreement']:.1f} %"
     if known := summary.get("known"):
         facts["true noise rate"] = f"{100 * known['rate']:.1f} %"
         if known["average_precision"] is not None:
@@ -263,6 +309,8 @@ def next_steps(audit: Audit, folder: Path) -> list[tuple[str, str]]:
         more += f" --bad-images {audit.summary['bad_images']}"
     if audit.summary.get("label_column") is not None:
         more += f" --label-column {shlex.quote(audit.summary['label_column'])}"
+    if audit.summary.get("id_column") is not None:
+        more += f" --id-column {shlex.quote(audit.summary['id_column'])}"
     steps = [("Review the flagged labels by keyboard", f"noisylabels review {place}")]
     if audit.summary["noise"] == "none":
         steps += [
@@ -295,6 +343,8 @@ def _method(audit: Audit) -> dict[str, str]:
         made["noise added"] = f"{summary['noise']}, seed {summary['seed']}"
     if summary["labels"] is not None:
         made["corrected labels"] = summary["labels"]
+    if checked := summary.get("trusted"):
+        made["trusted labels"] = trusted_line(checked).removeprefix("checked by hand: ")
     if method["probs"] == "given":
         made["probabilities"] = "supplied; no model was trained"
     else:

@@ -6,15 +6,16 @@ Files of the folder (each is written whole, audit.json last; a folder without it
 audit.json          an object: "format" 1, "version" (of this program), "name", "class_names" (K), "n" (N),
                     and the summary: "data" (a name of `noisylabels list data`, the absolute path of the data,
                     or null if they were arrays), "data_root" (absolute, or null), "image_size",
-                    "bad_images", "label_column" (if one was named), "part" ("all": training part, then test
-                    part; "train"), "noise" (added to test the audit, else "none"), "seed", "labels" (absolute
+                    "bad_images", "label_column", "id_column" (if they were named), "part" ("all": training part,
+                    then test part; "train"), "noise" (added to test the audit, else "none"), "seed", "labels" (absolute
                     path of the corrected labels that were audited, or null), "digest" (of the audited set, or
                     null), and the findings of `issues.summarize`: "rate", "transition", "pairs", "classes",
                     "duplicates", "flagged", ...
 labels.parquet      one row per example, lowest label quality first: rank (from 1), index (position in the
                     audited set), id, path (of the image file, relative to the folder "data", or to the folder
                     of the file "data"; null if there is none), given, suggested (class names), score,
-                    flagged, why; and true, if noise was added to known labels
+                    flagged, why; trusted, if labels checked by hand were named; and true, if noise was added
+                    to known labels
 labels.csv, .json   the same rows
 probs.parquet       row i is example i of the audited set: one float32 column per class, in class order
 neighbors.parquet   index, of_given, of_suggested: positions of up to 6 nearest neighbors of `index` with its
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from noisylabels.data.features import Examples
+    from noisylabels.experiment import RunConfig
     from noisylabels.experiment.reporter import Reporter
 
 FORMAT = 1
@@ -80,6 +82,7 @@ class Audit:
             examples and those of lowest label quality.
         paths: N paths of image files, relative to the data's folder; None for an example without one.
         true: (N,) int64: true labels, if noise was added to known labels; -1 for a foreign image.
+        trusted: (N,) bool: labels checked by hand, which are never flagged; None if none were named.
     """
 
     name: str
@@ -95,6 +98,7 @@ class Audit:
     neighbors: Neighbors = field(default_factory=dict)
     paths: Sequence[str | None] = ()
     true: np.ndarray | None = None
+    trusted: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.given)
@@ -126,6 +130,8 @@ class Audit:
                 "flagged": bool(self.flagged[i]),
                 "why": self.why[i],
             }
+            if self.trusted is not None:
+                row["trusted"] = bool(self.trusted[i])
             if self.true is not None:
                 row["true"] = names[self.true[i]] if self.true[i] >= 0 else None
             yield row
@@ -140,7 +146,7 @@ class Audit:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             rows = [{name: _plain(value) for name, value in row.items()} for row in self.rows()]
-            _write_table(folder / "labels.parquet", _labels_table(rows, self.true is not None))
+            _write_table(folder / "labels.parquet", _labels_table(rows))
             write_text(folder / "labels.csv", _comma_separated(rows))
             lines = ",\n".join(json.dumps(row, ensure_ascii=False) for row in rows)
             write_text(folder / "labels.json", f"[\n{lines}\n]\n")
@@ -214,6 +220,7 @@ class Audit:
                 },
                 paths=texts("path"),
                 true=numbers("true") if "true" in rows.column_names else None,
+                trusted=np.array(texts("trusted"), dtype=bool) if "trusted" in rows.column_names else None,
             )
         except InputError:
             raise
@@ -285,7 +292,8 @@ def load_examples(audit: Mapping[str, Any] | Path | str, reporter: Reporter | No
             f"the data of the audit {head['name']!r} were arrays, which its folder does not store; "
             "audit a folder, a table or a named data set to load them again"
         )
-    examples, _ = audited_set(head, reporter)
+    given = head.get("method", {}).get("probs") == "given"
+    examples, _ = audited_set(head, reporter, need_features=not given)
     if examples.digest != head["digest"]:
         raise InputError(
             f"{head['data']} has changed since it was audited; restore the data, or run `noisylabels audit` "
@@ -294,24 +302,32 @@ def load_examples(audit: Mapping[str, Any] | Path | str, reporter: Reporter | No
     return examples
 
 
+def config_of(asked: Mapping[str, Any]) -> RunConfig:
+    """Return the configuration that reads the data of an audit; see `audited_set`."""
+    from noisylabels.experiment import load_config
+
+    names = (
+        *("data", "data_root", "image_size", "bad_images", "label_column", "id_column"),
+        *("noise", "seed", "labels", "download"),
+    )
+    return load_config(None, **{name: asked[name] for name in names if asked.get(name) is not None})
+
+
 def audited_set(
-    asked: Mapping[str, Any], reporter: Reporter | None = None
+    asked: Mapping[str, Any], reporter: Reporter | None = None, need_features: bool = True
 ) -> tuple[Examples, np.ndarray | None]:
     """Return the set to audit, and its true labels if noise is added.
 
     Args:
         asked: data, data_root, image_size, bad_images, part, noise, seed, labels, as in audit.json.
         reporter: receives notes and progress.
+        need_features: as in `load`; False for an audit of given probabilities.
     """
     from noisylabels.data.features import joined, with_labels
-    from noisylabels.experiment import corrupt_set, load_config, load_sets
+    from noisylabels.experiment import corrupt_set, load_sets
 
-    names = (
-        *("data", "data_root", "image_size", "bad_images", "label_column"),
-        *("noise", "seed", "labels", "download"),
-    )
-    config = load_config(None, **{name: asked[name] for name in names if asked.get(name) is not None})
-    train, test = load_sets(config, reporter)
+    config = config_of(asked)
+    train, test = load_sets(config, reporter, need_features)
     examples = joined(train, test) if asked["part"] == "all" else train
     if asked["noise"] == "none":
         return examples, None
@@ -334,7 +350,7 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def _labels_table(rows: Sequence[Mapping[str, Any]], true: bool) -> pa.Table:
+def _labels_table(rows: Sequence[Mapping[str, Any]]) -> pa.Table:
     import pyarrow as pa
 
     kinds: dict[str, Callable[[], pa.DataType]] = {
@@ -347,9 +363,11 @@ def _labels_table(rows: Sequence[Mapping[str, Any]], true: bool) -> pa.Table:
         "score": pa.float64,
         "flagged": pa.bool_,
         "why": pa.string,
+        "trusted": pa.bool_,
+        "true": pa.string,
     }
-    kinds |= {"true": pa.string} if true else {}
-    return pa.table({name: pa.array([row[name] for row in rows], kind()) for name, kind in kinds.items()})
+    there = {name: kind for name, kind in kinds.items() if name in rows[0]}
+    return pa.table({name: pa.array([row[name] for row in rows], kind()) for name, kind in there.items()})
 
 
 def _comma_separated(rows: Sequence[Mapping[str, Any]]) -> str:

@@ -55,6 +55,16 @@ class Cells:
             made.append(Cell(name, written(cells[row]), free))
         return made
 
+    @property
+    def names(self) -> list[str]:
+        """The names of all columns, also of those that are not shown."""
+        return [*self._sheet.names, *self._sheet.unfit]
+
+    def column(self, name: str) -> list[str]:
+        """Return the cells of one column as they are written, one per example."""
+        cells = self._sheet.column(name)
+        return [written(cells[row]) for row in self.rows.tolist()]
+
     def take(self, index: np.ndarray) -> Cells:
         """Return the cells of the examples at `index`, in that order."""
         return dataclasses.replace(self, rows=self.rows[index])

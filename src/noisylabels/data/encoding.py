@@ -91,6 +91,7 @@ class Encoder:
         not_features: Collection[str],
         notes: list[str],
         need_features: bool = True,
+        id_column: str | None = None,
     ) -> Encoder:
         """Return the encoding of a sheet's columns, chosen from the rows of the training part only.
 
@@ -100,6 +101,7 @@ class Encoder:
             not_features: columns that are not features, such as the labels.
             notes: receives a line on each decision that a user should know.
             need_features: False leaves out a column that cannot be read, even if no column is left.
+            id_column: the column of ids, if the user named it.
 
         Raises:
             InputError: a column of numbers has a cell that is not a number, or no column is left.
@@ -123,9 +125,13 @@ class Encoder:
             else:
                 columns.append(chosen)
         notes += [f"left out, {why}: {_listed(names)}" for why, names in left.items()]
-        if _ALL_DIFFER in left and not any(name.lower() == "id" for name in not_features):
+        named = id_column is not None or any(name.lower() == "id" for name in not_features)
+        if _ALL_DIFFER in left and not named:
             first = left[_ALL_DIFFER][0]
-            notes.append(f"if {first!r} identifies the rows, name it id; their ids are row:0, row:1, ... now")
+            notes.append(
+                f"if {first!r} identifies the rows, name it with --id-column (id_column=), or call it id; "
+                "their ids are row:0, row:1, ... now"
+            )
         if not columns and need_features:
             why = "; ".join(f"{why}: {_listed(names)}" for why, names in left.items()) or "it has no others"
             raise InputError(
@@ -141,7 +147,7 @@ class Encoder:
                 f"missing cells are filled with the median and marked in an additional feature: {listed}"
             )
         ignored = tuple(dict.fromkeys([*not_features, *(name for names in left.values() for name in names)]))
-        return cls(tuple(columns), ignored)
+        return cls(tuple(columns), ignored, id_column)
 
     def encode(self, sheet: Sheet, notes: list[str] | None = None) -> np.ndarray:
         """Return the rows of a table as features, float32 (N, D).

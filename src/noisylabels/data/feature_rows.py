@@ -77,8 +77,7 @@ def sets_of(
     train, test = rows.parts or hold_out(labels, rows.keys, fraction, "rows")
     if rows.parts is None:
         notes.append(held_out_note(len(test), fraction, "rows"))
-    encoder = Encoder.fit(sheet, train, rows.not_features, notes, need_features)
-    encoder = dataclasses.replace(encoder, id_column=rows.id_column)
+    encoder = Encoder.fit(sheet, train, rows.not_features, notes, need_features, rows.id_column)
     features = encoder.encode(sheet)
     notes += class_notes(np.concatenate([labels[train], labels[test]]), len(train), class_names, "row")
     # a table of texts alone stays in memory: its cells are all that the sets have

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -166,10 +166,18 @@ def number_classes(
     return labels, class_names or tuple(str(k) for k in range(int(labels.max(initial=-1)) + 1))
 
 
+_HELD_OUT = "are held out for testing"
+
+
+def was_held_out(notes: Iterable[str]) -> bool:
+    """Return whether the test part of a set was held out, according to the set's notes."""
+    return any(_HELD_OUT in note for note in notes)
+
+
 def held_out_note(num_test: int, fraction: float, what: str = "images") -> str:
     """Return the note that a test part was held out, and what that means."""
     return (
-        f"no test part found: {num_test} {what} ({fraction:g} of each class) are held out for testing; "
+        f"no test part found: {num_test} {what} ({fraction:g} of each class) {_HELD_OUT}; "
         "their labels may be as noisy as the others"
     )
 
