@@ -34,8 +34,8 @@ function labels(given, suggested) {
 const LONG = 220; // characters of a cell that are shown before a click
 function cells(item) {
   const list = make("div", "cells");
-  for (const [name, content] of item.cells) {
-    const line = make("div", content.length > 60 || content.includes("\n") ? "text" : "");
+  for (const [name, content, free] of item.cells) {
+    const line = make("div", free ? "text" : "");
     line.append(make("span", "name", name), " ", content === "" ? make("span", "name", "(empty)") : make("bdi", "", content));
     list.append(line);
     if (content.length > LONG) {
@@ -62,7 +62,6 @@ function card(item) {
   score.append(`${item.rank}.`, bar, item.score.toFixed(3));
   score.title = "rank and label quality score: 0 likely mislabeled, 1 likely correct; the bar is long for a low score";
   if (item.cells) node.append(cells(item));
-  if (item.values) node.append(make("div", "values", item.values));
   node.append(score, make("div", "why", item.why.replaceAll(" %", "\u00a0%")));
   if (item.trusted) node.append(make("div", "checked", "checked by hand"));
   if (item.true !== undefined) {

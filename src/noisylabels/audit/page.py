@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
     from noisylabels.audit.result import Audit
     from noisylabels.data.cells import Cell
-    from noisylabels.data.encoding import Encoder
     from noisylabels.data.features import Examples
 
 SHOWN = 600
@@ -53,7 +52,6 @@ def page(audit: Audit, examples: Examples | None, folder: Path) -> str:
     images = examples is not None and examples.inputs.ndim == 4
     tiny = images and examples is not None and max(examples.inputs.shape[2:]) < _TINY
 
-    encoder = None if images else getattr(examples, "encoder", None)
     cells = getattr(examples, "cells", None)
 
     def item(i: int) -> dict[str, Any]:
@@ -70,8 +68,6 @@ def page(audit: Audit, examples: Examples | None, folder: Path) -> str:
             made["image"] = data_uri(examples.inputs[i].numpy())
         elif cells is not None:
             made |= row_of(cells.row(i), VALUES, LONGEST)
-        elif encoder is not None and examples is not None:
-            made["values"] = _values(encoder, examples.inputs[i].numpy())
         if audit.trusted is not None and audit.trusted[i]:
             made["trusted"] = True
         return made
@@ -114,9 +110,11 @@ def page(audit: Audit, examples: Examples | None, folder: Path) -> str:
 
 
 def row_of(cells: Sequence[Cell], most: int, longest: int) -> dict[str, Any]:
-    """Return a table's row for a page: "cells", pairs of column and content, and "more", the columns left out.
+    """Return a table's row for a page.
 
-    Free text comes first. A longer content is cut, and says so at its end.
+    Returns:
+        "cells": lists of column, content (cut beyond `longest` characters, which its end says), and whether the
+        column holds free text; "more": the number of columns beyond `most`.
     """
     made = [
         [
@@ -124,25 +122,11 @@ def row_of(cells: Sequence[Cell], most: int, longest: int) -> dict[str, Any]:
             cell.content
             if len(cell.content) <= longest
             else f"{cell.content[:longest]} … ({len(cell.content):,} characters in all)",
+            cell.free,
         ]
         for cell in cells[:most]
     ]
     return {"cells": made, "more": max(0, len(cells) - most)}
-
-
-def _values(encoder: Encoder, row: np.ndarray) -> str:
-    """Return the first values of a table's row as text, decoded from its features."""
-    shown, place = [], 0
-    for column in encoder.columns[:VALUES]:
-        own = row[place : place + len(column.features)]
-        place += len(own)
-        if column.marked and own[-1]:
-            shown.append(f"{column.name} is missing")
-        elif column.kind == "words":
-            shown += [f"{column.name} {word}" for word, here in zip(column.words, own, strict=False) if here]
-        else:
-            shown.append(f"{column.name} {float(f'{own[0]:.7g}'):,.12g}")  # the digits that float32 has
-    return ", ".join(shown)
 
 
 def in_script(value: Any) -> str:
@@ -191,9 +175,7 @@ def lead(audit: Audit) -> str:
         )
     if checked := audit.summary.get("trusted"):
         rest = n - checked["count"]
-        return (
-            f"The estimated noise rate of the {rest:,} labels not checked by hand is {estimate}. Of them, {are}."
-        )
+        return f"The estimated noise rate of the {rest:,} labels not checked by hand is {estimate}. Of them, {are}."
     return f"The estimated noise rate is {estimate}. Of {n:,} labels, {are}."
 
 

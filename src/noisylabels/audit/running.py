@@ -156,9 +156,7 @@ def audit_labels(
         return job.run_in(folder) if done is None else job.unchanged(done, folder)
 
 
-def default_out(
-    subject: Subject, how: dict[str, Any], probs: object = None, trusted: object = None
-) -> Path:
+def default_out(subject: Subject, how: dict[str, Any], probs: object = None, trusted: object = None) -> Path:
     """Return the default folder of an audit: the name of the data and a hash of the settings."""
     job = _Job(subject, how, probs, Silent(), lambda: False, trusted)
     text = json.dumps(job.identity, sort_keys=True)

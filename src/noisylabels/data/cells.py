@@ -14,6 +14,9 @@ from noisylabels.core.checks import InputError
 from noisylabels.core.tables import is_number
 from noisylabels.data.sheets import Sheet
 
+FREE_TEXT = 30
+"""Mean number of characters from which a column of words that is no feature holds free text."""
+
 
 @dataclass(frozen=True)
 class Cell:
@@ -43,7 +46,7 @@ class Cells:
     encoded: tuple[str, ...] = ()
 
     def row(self, position: int) -> list[Cell]:
-        """Return the cells of an example: free text first, then the other columns in their order.
+        """Return the cells of an example: words that are no features, the longest first, then the others.
 
         Raises:
             InputError: the table cannot be read, or has another number of rows by now.
@@ -96,7 +99,7 @@ class Cells:
 
     @functools.cached_property
     def _columns(self) -> list[tuple[str, bool]]:
-        """The shown columns, each with whether it holds free text; the longest texts first."""
+        """The shown columns, each with whether it holds free text; words that are no features come first."""
         sheet = self._sheet
         free: dict[str, float] = {}
         others = []
@@ -108,8 +111,8 @@ class Cells:
                 free[name] = length
             else:
                 others.append(name)
-        texts = sorted(free, key=lambda name: -free[name])
-        return [*((name, True) for name in texts), *((name, False) for name in others)]
+        words = sorted(free, key=lambda name: -free[name])
+        return [*((name, free[name] >= FREE_TEXT) for name in words), *((name, False) for name in others)]
 
 
 def _mean_length(cells: np.ndarray) -> float:
@@ -130,6 +133,6 @@ def written(cell: object) -> str:
     if isinstance(cell, (float, np.floating)):
         if np.isnan(cell):
             return ""
-        if abs(cell) < 1e15 and cell == int(cell):
-            return str(int(cell))
+        if (value := float(cell)).is_integer() and abs(value) < 1e15:
+            return str(int(value))
     return "" if cell is None else str(cell)

@@ -143,6 +143,7 @@ def of_frame(frame: Any, source: Path) -> Sheet:
             cells = np.array(["" if cell is None else str(cell) for cell in cells.tolist()], dtype=object)
         names.append(name)
         columns.append(cells)
+
     def unfit_cells(name: str) -> np.ndarray:
         label = next(label for label in frame.columns if str(label) == name)
         cells = frame[label].to_numpy().astype(str)

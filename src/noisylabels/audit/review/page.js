@@ -253,8 +253,8 @@ function drawCard(row, label, place, known) {
 
 function drawRow(known) { // a row as it is written in the table, free text first
   const list = make("dl", undefined, { class: "row" });
-  for (const [name, content] of known.row.cells) {
-    const line = make("div", undefined, content.length > 60 || content.includes("\n") ? { class: "text" } : {});
+  for (const [name, content, free] of known.row.cells) {
+    const line = make("div", undefined, free ? { class: "text" } : {});
     const cell = make("dd");
     cell.append(content === "" ? make("span", "(empty)", { class: "hint" }) : make("bdi", content));
     line.append(make("dt", name), cell);
