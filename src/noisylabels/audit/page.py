@@ -113,8 +113,8 @@ def row_of(cells: Sequence[Cell], most: int, longest: int) -> dict[str, Any]:
     """Return a table's row for a page.
 
     Returns:
-        "cells": lists of column, content (cut beyond `longest` characters, which its end says), and whether the
-        column holds free text; "more": the number of columns beyond `most`.
+        "cells": lists of column, content (cut beyond `longest` characters, which its end says), and whether
+        the column holds free text; "more": the number of columns beyond `most`.
     """
     made = [
         [
@@ -167,16 +167,17 @@ def lead(audit: Audit) -> str:
     if rate["low"] is not None:
         ends = f"{100 * rate['low']:.1f} to {100 * rate['high']:.1f} %"
         estimate += f" ({100 * rate['level']:.0f} % interval {ends})"
+    checked = audit.summary.get("trusted")
+    judged = f"{n - checked['count']:,} labels not checked by hand" if checked else f"{n:,} labels"
     are = f"{flagged:,} {'is' if flagged == 1 else 'are'} flagged as likely mislabeled"
     if audit.summary["agreement"] < WEAK:
         return (
-            f"The models are too weak to estimate the noise rate of these {n:,} labels; the unreliable "
+            f"The models are too weak to estimate the noise rate of these {judged}; the unreliable "
             f"estimate is {estimate}. {are[0].upper()}{are[1:]}."
         )
-    if checked := audit.summary.get("trusted"):
-        rest = n - checked["count"]
-        return f"The estimated noise rate of the {rest:,} labels not checked by hand is {estimate}. Of them, {are}."
-    return f"The estimated noise rate is {estimate}. Of {n:,} labels, {are}."
+    if checked:
+        return f"The estimated noise rate of the {judged} is {estimate}. Of them, {are}."
+    return f"The estimated noise rate is {estimate}. Of {judged}, {are}."
 
 
 def trusted_line(checked: dict[str, Any]) -> str:
@@ -185,8 +186,8 @@ def trusted_line(checked: dict[str, Any]) -> str:
     share = f"{100 * checked['agreement']:.1f} %"
     ends = f"{100 * checked['low']:.1f} to {100 * checked['high']:.1f} %"
     return (
-        f"checked by hand: {count} ({checked['from']}); out of fold, {share} of them are predicted as checked "
-        f"({100 * checked['level']:.0f} % interval {ends})"
+        f"checked by hand: {count} ({checked['from']}); out of fold, {share} of them are predicted as "
+        f"checked ({100 * checked['level']:.0f} % interval {ends})"
     )
 
 

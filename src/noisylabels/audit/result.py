@@ -6,11 +6,12 @@ Files of the folder (each is written whole, audit.json last; a folder without it
 audit.json          an object: "format" 1, "version" (of this program), "name", "class_names" (K), "n" (N),
                     and the summary: "data" (a name of `noisylabels list data`, the absolute path of the data,
                     or null if they were arrays), "data_root" (absolute, or null), "image_size",
-                    "bad_images", "label_column", "id_column" (if they were named), "part" ("all": training part,
-                    then test part; "train"), "noise" (added to test the audit, else "none"), "seed", "labels" (absolute
-                    path of the corrected labels that were audited, or null), "digest" (of the audited set, or
-                    null), and the findings of `issues.summarize`: "rate", "transition", "pairs", "classes",
-                    "duplicates", "flagged", ...
+                    "bad_images", "label_column", "id_column" (if they were named), "part" ("all": training
+                    part, then test part; "train"), "noise" (added to test the audit, else "none"), "seed",
+                    "labels" (absolute path of the corrected labels that were audited, or null), "digest" (of
+                    the audited set, or null), and the findings of `issues.summarize`: "rate", "transition",
+                    "pairs", "classes", "duplicates", "flagged", ...; "trusted" (see `trusted.summary_of`, if
+                    labels checked by hand were named)
 labels.parquet      one row per example, lowest label quality first: rank (from 1), index (position in the
                     audited set), id, path (of the image file, relative to the folder "data", or to the folder
                     of the file "data"; null if there is none), given, suggested (class names), score,

@@ -121,8 +121,8 @@ def _listed(trusted: object) -> np.ndarray:
         if values.ndim == 1 and not len(values):
             return values.astype(str)
         raise InputError(
-            f"trusted is {values.dtype} of shape {values.shape}, expected a mask, bool (N,), a list of ids, a "
-            "part or a file"
+            f"trusted is {values.dtype} of shape {values.shape}, expected a mask, bool (N,), a list of ids, "
+            "a part or a file"
         )
     return values.astype(bool) if all(isinstance(v, bool) for v in values.tolist()) else values
 
@@ -132,8 +132,8 @@ def _of_values(values: np.ndarray, audited: Audited) -> tuple[np.ndarray, str]:
     if values.dtype.kind == "b" and len(values):
         if audited.asked.get("data") is not None:
             raise InputError(
-                f"trusted is a mask, which does not say which examples of {audited.name} it means; pass their "
-                "ids, a part or a column"
+                f"trusted is a mask, which does not say which examples of {audited.name} it means; pass "
+                "their ids, a part or a column"
             )
         if len(values) != n:
             raise InputError(f"trusted is a mask of {len(values):,} values for {n:,} labels; pass one each")
@@ -207,15 +207,19 @@ def _mask(audited: Audited, ids: set[str]) -> np.ndarray:
 def _by_word(word: str, audited: Audited) -> tuple[np.ndarray, str]:
     """Return the labels of a part, or those that a column marks."""
     part = PARTS.get(word.lower())
-    if part is not None:
-        if (found := _of_part(part, audited)) is not None:
-            return found, f"part {part}"
-    cells = column_of(word, audited.asked, audited.examples, audited.ids)
+    if part is not None and (found := _of_part(part, audited)) is not None:
+        return found, f"part {part}"
+    cells = None
+    try:
+        cells = column_of(word, audited.asked, audited.examples, audited.ids)
+    except InputError:  # there is no such column
+        if part is None:
+            raise
     if cells is None:
         if part is not None:
             raise InputError(
-                f"{audited.name} has no {part} part of its own to trust (--trusted {word}); give a column, or a "
-                "file of ids"
+                f"{audited.name} has no {part} part of its own to trust (--trusted {word}); give a column, or "
+                "a file of ids"
             )
         raise InputError(f"trusted is {word!r}, but {audited.name} has no columns; {EXPECTED}")
     lower = [cell.strip().lower() for cell in cells]
