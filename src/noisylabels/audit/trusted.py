@@ -218,8 +218,8 @@ def _by_word(word: str, audited: Audited) -> tuple[np.ndarray, str]:
     if cells is None:
         if part is not None:
             raise InputError(
-                f"{audited.name} has no {part} part of its own to trust (--trusted {word}); give a column, or "
-                "a file of ids"
+                f"{audited.name} has no {part} part of its own to trust (--trusted {word}); give a column, "
+                "or a file of ids"
             )
         raise InputError(f"trusted is {word!r}, but {audited.name} has no columns; {EXPECTED}")
     lower = [cell.strip().lower() for cell in cells]
