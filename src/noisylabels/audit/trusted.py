@@ -226,7 +226,7 @@ def _by_word(word: str, audited: Audited) -> tuple[np.ndarray, str]:
     for name, cell in zip(audited.ids, lower, strict=True):
         if cell not in YES and cell not in NO:
             raise InputError(
-                f"the column {word!r} holds {cell[:40]!r} at {name!r}, expected true or false for each example"
+                f"the column {word!r} holds {cell[:40]!r} at {name!r}, expected true or false per example"
             )
     return np.array([cell in YES for cell in lower]), f"column {word}"
 
