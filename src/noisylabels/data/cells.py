@@ -123,7 +123,7 @@ def _mean_length(cells: np.ndarray) -> float:
 
 
 def written(cell: object) -> str:
-    """Return a cell as a person would write it: no digits beyond those that its type has.
+    """Return a cell as a person would write it: no digits beyond those that its type had.
 
     >>> written(np.float32(0.1)), written(np.float64(3)), written(np.bool_(True)), written(float("nan"))
     ('0.1', '3', 'true', '')
@@ -135,4 +135,6 @@ def written(cell: object) -> str:
             return ""
         if (value := float(cell)).is_integer() and abs(value) < 1e15:
             return str(int(value))
+        if np.float32(value) == value:  # a float32, which Parquet's reader widened
+            return str(np.float32(value))
     return "" if cell is None else str(cell)

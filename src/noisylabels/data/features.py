@@ -24,7 +24,7 @@ class FeatureSet:
     It can be used in place of an `ImageSet` in training; models receive the standardized columns.
 
     Args:
-        features: float32, (N, D), finite; may be memory-mapped. D is 0 only for a table of texts, see `cells`.
+        features: float32, (N, D), finite; may be memory-mapped. D is 0 only for a table of texts.
         labels: int64, (N,), 0 <= label < K.
         class_names: the K names; K is at least 2. A class may have no example in this set.
         ids: N names that identify the rows for the user.

@@ -39,9 +39,9 @@ class Options:
 
 def check_no_column(options: Options, what: str) -> None:
     """Raise an `InputError` if the user named a column of data without named columns."""
-    for field in options.columns:
-        flag = "--" + field.replace("_", "-")
-        raise InputError(f"{what} has no named columns; leave out {flag} ({field}=)")
+    for option in options.columns:
+        flag = "--" + option.replace("_", "-")
+        raise InputError(f"{what} has no named columns; leave out {flag} ({option}=)")
 
 
 @dataclass
