@@ -224,7 +224,8 @@ def test_the_folder_and_the_command(probs: Path, tmp_path: Path, capsys: pytest.
         "checked by hand: 6 labels (part test); out of fold, 0.0 % of them are predicted as checked" in said
     )
     found = Audit.load(tmp_path / "a")
-    assert found.trusted.sum() == 6 and "not checked by hand" in lead(found)
+    assert found.trusted.sum() == 6
+    assert "not checked by hand" in lead(found)
     for name in ("labels.csv", "labels.json"):
         assert "trusted" in (tmp_path / "a" / name).read_text(encoding="utf-8")
     assert "checked by hand" in (tmp_path / "a" / "page.html").read_text(encoding="utf-8")

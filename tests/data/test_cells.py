@@ -35,7 +35,7 @@ def test_cells_are_as_written(tmp_path: Path) -> None:
     found = by_id(*load(tmp_path / "t.csv"))
     assert found["row:0"] == {"day": "2024-01-01", "n": "0", "code": "1e3", "city": ""}
     assert found["row:8"] == {"day": "2024-01-09", "n": "8", "code": "007", "city": "Oslo"}
-    assert list(found["row:0"])[0] == "day"  # words that are no features come first
+    assert next(iter(found["row:0"])) == "day"  # words that are no features come first
 
 
 def test_parquet_shows_dates_lists_and_numbers_without_new_digits(tmp_path: Path) -> None:
@@ -51,7 +51,8 @@ def test_parquet_shows_dates_lists_and_numbers_without_new_digits(tmp_path: Path
     pq.write_table(pa.table(table), tmp_path / "t.parquet")
     found = by_id(*load(tmp_path / "t.parquet"))
     assert found["row:0"] == {"x": "0.1", "whole": "", "flag": "true", "day": "2024-01-01", "tags": "[]"}
-    assert found["row:4"]["whole"] == "4" and found["row:4"]["tags"] == "['a']"
+    assert found["row:4"]["whole"] == "4"
+    assert found["row:4"]["tags"] == "['a']"
 
 
 @pytest.mark.parametrize("library", ["pandas", "polars"])
@@ -60,7 +61,8 @@ def test_frames(library: str) -> None:
     columns["when"] = [datetime.datetime(2024, 1, i + 1) for i in range(8)]
     frame = pd.DataFrame(columns) if library == "pandas" else pl.DataFrame(columns)
     found = by_id(*load((frame, [i % 2 for i in range(8)])))
-    assert found["row:3"]["x"] == "9" and found["row:3"]["note"] == "note 3"
+    assert found["row:3"]["x"] == "9"
+    assert found["row:3"]["note"] == "note 3"
     assert found["row:3"]["when"].startswith("2024-01-04")
 
 
@@ -77,14 +79,15 @@ def test_sets_made_of_sets_keep_the_rows(tmp_path: Path) -> None:
         for i, name in enumerate(made.ids):
             assert rows(made, i) == {"text": f"text number {name[1:]}", "x": str(int(name[1:]) ** 2)}
     again = joined(train, load(tmp_path / "t.csv")[1])
-    assert isinstance(again, FeatureSet) and again.cells is None  # of two readings
+    assert isinstance(again, FeatureSet)
+    assert again.cells is None
 
 
 def test_a_table_of_texts_is_read_only_when_asked_for(tmp_path: Path) -> None:
     lines = [f"text number {i},{'ab'[i % 2]}" for i in range(12)]
     path = tmp_path / "t.csv"
     path.write_text("\n".join(["text,label", *lines]) + "\n", encoding="utf-8")
-    with pytest.raises(InputError, match="no column to learn from .* or audit it with probabilities"):
+    with pytest.raises(InputError, match=r"no column to learn from .* or audit it with probabilities"):
         load(path)
     train, test = load(path, need_features=False)
     whole = joined(train, test)

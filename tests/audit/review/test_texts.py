@@ -79,7 +79,9 @@ def test_from_a_table_of_texts_to_the_corrected_table(suffix: str, tmp_path: Pat
     assert main(["audit", str(data), "--probs", str(tmp_path / "probs.csv"), "--label-column", "feeling",
                  "--id-column", "key", "--out", str(folder)]) == 0  # fmt: skip
     page = (folder / "page.html").read_text("utf-8")
-    assert "The end." in page and page.count("<script") == 2 and "<img" not in page
+    assert "The end." in page
+    assert page.count("<script") == 2
+    assert "<img" not in page
     assert re.search(r"--label-column feeling --id-column key --labels corrected.csv", page)
     session = Session(folder)
     at = {name: position for position, name in enumerate(session.audit.ids)}
@@ -89,8 +91,10 @@ def test_from_a_table_of_texts_to_the_corrected_table(suffix: str, tmp_path: Pat
         ["day", "2024-05-06", False],
         ["author", "Author 5", False],
     ]
-    assert shown["values"] == [] and shown["problem"] == ""
-    assert len(shown["near"][0]) == 6 and all(
+    assert shown["values"] == []
+    assert shown["problem"] == ""
+    assert len(shown["near"][0]) == 6
+    assert all(
         text.startswith(("Comment", "A long")) for text in shown["near"][0]
     )
     assert session.details([at["k02"]])[at["k02"]]["row"]["cells"][0][1] == LONG
@@ -120,7 +124,8 @@ def test_nothing_is_trained_on_texts(tmp_path: Path, capsys: Any) -> None:
     for verb in (["train", "--data"], ["audit"]):
         assert main([*verb, str(data), "--label-column", "feeling", "--out", str(tmp_path / "out")]) == 2
         (line,) = capsys.readouterr().err.splitlines()
-        assert "no column to learn from" in line and "--probs" in line
+        assert "no column to learn from" in line
+        assert "--probs" in line
 
 
 def test_a_column_that_cannot_be_read_does_not_stop_given_probabilities(tmp_path: Path) -> None:
@@ -138,7 +143,8 @@ def test_the_pages_show_texts_and_run_nothing(serve: Any, visit: Any, tmp_path: 
     tab.press("ArrowRight")
     tab.page.wait_for_timeout(300)
     seen.append(tab.text("#stage"))
-    assert any(HOSTILE in text for text in seen) and any("Comment number 8" in text for text in seen)
+    assert any(HOSTILE in text for text in seen)
+    assert any("Comment number 8" in text for text in seen)
     assert "Comment number" in tab.text("#card-suggested .neighbors")
     assert tab.page.locator("img[src='x'], [onerror]").count() == 0
     assert tab.page.evaluate("window.hacked") is None
