@@ -94,9 +94,7 @@ def test_from_a_table_of_texts_to_the_corrected_table(suffix: str, tmp_path: Pat
     assert shown["values"] == []
     assert shown["problem"] == ""
     assert len(shown["near"][0]) == 6
-    assert all(
-        text.startswith(("Comment", "A long")) for text in shown["near"][0]
-    )
+    assert all(text.startswith(("Comment", "A long")) for text in shown["near"][0])
     assert session.details([at["k02"]])[at["k02"]]["row"]["cells"][0][1] == LONG
     session.decide("event-0000", at["k05"], "chosen", session.audit.class_names.index("good"))
     session.decide("event-0001", at["k07"], "discard")
