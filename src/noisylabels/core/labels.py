@@ -237,7 +237,7 @@ def _plain(cell: Any, where: str) -> Any:
     try:
         if (number := float(cell)).is_integer():
             return int(number)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, RuntimeError):  # the last from a tensor of several elements
         raise InputError(_strange(cell, where)) from None
     raise InputError(f"{where}: the label is {cell}, {_QUANTITY}")
 
@@ -246,7 +246,8 @@ _NO_LABEL = "{}: the label is missing; remove the row or give it a label"
 
 
 def _strange(cell: Any, where: str) -> str:
-    return f"{where}: the label is {str(cell)[:60]!r} ({type(cell).__name__}), expected text, an integer or a bool"
+    kind = type(cell).__name__
+    return f"{where}: the label is {str(cell)[:60]!r} ({kind}), expected text, an integer or a bool"
 
 
 def _refuse(missing: np.ndarray, where: Callable[[int], str]) -> None:
@@ -316,7 +317,7 @@ def check_names(class_names: Sequence[object]) -> tuple[str, ...]:
     names = tuple(map(name_of, class_names))
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
-        raise InputError(f"class_names has {twice!r} twice, expected different names")
+        raise InputError(f"the class name {twice!r} occurs twice; give each class its own name")
     return names
 
 
