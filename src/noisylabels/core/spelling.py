@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
@@ -97,3 +98,28 @@ def spelling_notes(codes: np.ndarray, class_names: Sequence[str]) -> list[str]:
     if len(strange) > MOST_NOTES:
         notes.append(f"{len(strange) - MOST_NOTES} more classes look like missing labels")
     return notes
+
+
+def padding_notes(written: Sequence[str]) -> list[str]:
+    """Return notes on labels of a text table that differ from others only in the spaces around them.
+
+    Args:
+        written: N cells with the spaces around them, which are not part of a label.
+
+    >>> padding_notes(["cat", "cat ", "cat ", " dog"])
+    ["spaces around a label are ignored: 'cat ' (2) is read as 'cat'"]
+    """
+    counts = Counter(written)
+    if not any(cell != cell.strip() for cell in counts):
+        return []
+    ways: dict[str, list[str]] = {}
+    for cell in counts:
+        ways.setdefault(cell.strip(), []).append(cell)
+    notes = []
+    for name, cells in ways.items():
+        if name and len(cells) > 1:
+            shown = ", ".join(f"{cell!r} ({counts[cell]:,})" for cell in cells if cell != name)
+            verb = "is" if sum(cell != name for cell in cells) == 1 else "are"
+            notes.append(f"spaces around a label are ignored: {shown} {verb} read as {name!r}")
+    more = [f"spaces around a label are ignored: {len(notes) - MOST_NOTES} more classes"]
+    return notes[:MOST_NOTES] + (more if len(notes) > MOST_NOTES else [])

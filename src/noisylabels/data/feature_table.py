@@ -14,6 +14,7 @@ from noisylabels.core.checks import InputError
 from noisylabels.core.columnar import open_parquet
 from noisylabels.core.delimited import SUFFIXES as TEXT
 from noisylabels.core.delimited import read_cells
+from noisylabels.core.spelling import padding_notes
 from noisylabels.core.tables import PREFERENCES, ROLES, check_once, passed_over, role_columns, texts
 from noisylabels.data import arrays, file_sources, image_table, parquet
 from noisylabels.data.encoding import Encoder
@@ -153,6 +154,8 @@ def _of_parquet(path: Path, label_column: str | None, notes: list[str]) -> Rows:
 
 def _of_columns(sheet: Sheet, label_column: str | None, notes: list[str]) -> Rows:
     label, others = _label_column(sheet, label_column, notes)
+    if sheet.written is not None:
+        notes[:0] = padding_notes(sheet.written(label))
     keys, named = ids_of(sheet)
     not_features = [label, *others, *named]
     parts = None

@@ -11,6 +11,7 @@ import numpy as np
 from noisylabels.core.checks import InputError
 from noisylabels.core.delimited import SUFFIXES, read_cells
 from noisylabels.core.labels import read_labels
+from noisylabels.core.spelling import padding_notes
 from noisylabels.core.tables import find_column, need_column, read_text_table, role_columns
 from noisylabels.data.file_sources import folders_in
 from noisylabels.data.image_lists import Listing, drop_missing, plan_listing
@@ -100,6 +101,8 @@ def plan(path: Path, options: Options) -> Plan:
         notes.append(f"ignored {len(parts['val']):,} validation images")
     used = parts["train"] + (parts[test] if test else [])
     labels, names = _classes(path, [word for _, word, _ in used], lambda i: table.where(used[i][2]))
+    if table.written is not None:
+        notes[:0] = padding_notes(table.written(label))
     listing = Listing(
         base=path.parent,
         names=[name for name, _, _ in used],

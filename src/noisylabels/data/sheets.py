@@ -33,6 +33,7 @@ class Sheet:
         unfit: columns that cannot be features, not in `names`, each with what it holds.
         classes: the class names of columns that declare them.
         raw: the cells of columns that were converted, as they came.
+        written: column -> its cells with the spaces around them, for a text table.
     """
 
     source: Path
@@ -42,6 +43,7 @@ class Sheet:
     unfit: Mapping[str, str] = field(default_factory=dict)
     classes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     raw: Mapping[str, np.ndarray] = field(default_factory=dict)
+    written: Callable[[str], list[str]] | None = None
 
     def __len__(self) -> int:
         return len(self.columns[0]) if self.columns else 0
@@ -98,7 +100,9 @@ def _of_table(table: Table, classes: Mapping[str, tuple[str, ...]] = MappingProx
             continue
         names += [name] if cells.ndim == 1 else [f"{name}[{i}]" for i in range(cells.shape[1])]
         columns += [cells] if cells.ndim == 1 else list(cells.T)
-    return Sheet(table.source, names, columns, table.where, unfit, classes)
+    of_column = table.written
+    written = None if of_column is None else lambda name: of_column(list(table.names).index(name))
+    return Sheet(table.source, names, columns, table.where, unfit, classes, written=written)
 
 
 def of_array(values: np.ndarray, source: Path, name: str) -> Sheet:
