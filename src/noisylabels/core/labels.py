@@ -54,6 +54,7 @@ def read_labels(
     *,
     where: Callable[[int], str] | None = None,
     what: str = "labels",
+    indexed: bool = False,
 ) -> Labels:
     """Return labels as class numbers, with the names and values of the classes.
 
@@ -64,6 +65,7 @@ def read_labels(
             integers themselves, rather than text, are values of the labels). None: the labels that occur.
         where: row -> what an error calls the label; by default "labels[3]".
         what: what an error calls all labels.
+        indexed: whether integers are known to index the class names, also if these are integers.
 
     Raises:
         InputError: a label is missing, a quantity, or not among the class names; labels are one-hot, or of
@@ -77,7 +79,7 @@ def read_labels(
     cells = as_cells(labels, what)
     place = where or (lambda row: f"{what}[{row}]")
     found = _occurring(cells, place, what)
-    return found if class_names is None else _among(found, class_names, place, what)
+    return found if class_names is None else _among(found, class_names, place, what, indexed)
 
 
 def number_labels(
@@ -89,8 +91,8 @@ def number_labels(
 ) -> Labels:
     """Return labels as `read_labels` does, where the number of classes may be known but not their names.
 
-    With `num_classes` K, integers within [0, K) are class numbers; other labels must be of exactly K
-    different values.
+    With `num_classes` K, integers within [0, K) are class numbers, whatever the names; other labels must be
+    of exactly K different values.
 
     Raises:
         InputError: as `read_labels`; or the labels are not of K classes.
@@ -98,7 +100,7 @@ def number_labels(
     >>> number_labels([0, 2], 3).class_names, number_labels([1, 2, 3], 3).class_names
     (('0', '1', '2'), ('1', '2', '3'))
     """
-    found = read_labels(labels, class_names, what=what)
+    found = read_labels(labels, class_names, what=what, indexed=num_classes is not None)
     if num_classes is None or class_names is not None:
         return found
     values = found.values
@@ -321,7 +323,9 @@ def check_names(class_names: Sequence[object]) -> tuple[str, ...]:
     return names
 
 
-def _among(found: Labels, class_names: Sequence[object], where: Callable[[int], str], what: str) -> Labels:
+def _among(
+    found: Labels, class_names: Sequence[object], where: Callable[[int], str], what: str, indexed: bool
+) -> Labels:
     """Return labels in the classes that are given by name."""
     names = check_names(class_names)
     number = {name: k for k, name in enumerate(names)}
@@ -330,14 +334,17 @@ def _among(found: Labels, class_names: Sequence[object], where: Callable[[int], 
     if values.dtype.kind in "iuf":
         in_range = (values >= 0) & (values < K)
         by_number = np.where(in_range, values, -1).astype(np.int64)
-        named = not all(isinstance(name, str) for name in class_names)  # [2019, 2020]: values of labels
-        both = (by_name >= 0).all() and (by_number >= 0).all() and (by_name != by_number).any()
+        # [2019, 2020] are values of the labels, ["2019", "2020"] may be
+        named = not indexed and not all(isinstance(name, str) for name in class_names)
+        both = (
+            not indexed and (by_name >= 0).all() and (by_number >= 0).all() and (by_name != by_number).any()
+        )
         if both and not named:
             raise InputError(
                 f"{what} are the integers {some(found.class_names)}, which are numbers as well as names of "
                 f"the classes {some(names)}; pass them as text if they are names"
             )
-        if named or ((by_name >= 0).all() and (by_number < 0).any()):
+        if named or (not indexed and (by_name >= 0).all() and (by_number < 0).any()):
             return _taken(found, by_name, names, where)
         if (by_number < 0).any():
             row = int((by_number[found.codes] < 0).argmax())

@@ -199,7 +199,8 @@ def _read(
     def place(row: int) -> str:
         return f"{places[0]}, row {row}" if row < first else f"{places[1]}, row {row - first}"
 
-    found = read_labels(np.concatenate(values), class_names or None, where=place, what=f"labels of {path}")
+    what = f"the labels of {path}"
+    found = read_labels(np.concatenate(values), class_names or None, where=place, what=what, indexed=True)
     y, names = found.codes, found.class_names
     num_train, notes = len(images[0]), []
     order = [np.arange(len(part)) for part in images]

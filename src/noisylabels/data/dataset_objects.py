@@ -230,7 +230,7 @@ def _read(parts: list[_Part], options: Options) -> ReadResult:
     ids = [f"{part.name}:{row}" for part, row in rows]
     column = np.empty(len(cells), dtype=object)
     column[:] = cells
-    found = read_labels(column, next(iter(named), None), where=ids.__getitem__)
+    found = read_labels(column, next(iter(named), None), where=ids.__getitem__, indexed=True)
     labels, class_names = found.codes, found.class_names
     num_train = sum(part is parts[0] for part, _ in rows)
     if len(parts) == 1:

@@ -122,7 +122,8 @@ def classes_of(
     >>> classes_of(np.array([-1, 1, -1]), (), str, "t")
     (array([0, 1, 0]), ('-1', '1'))
     """
-    found = read_labels(cells, class_names or None, where=where, what=f"the labels of {source}")
+    what = f"the labels of {source}"
+    found = read_labels(cells, class_names or None, where=where, what=what, indexed=True)
     names = found.class_names
     if len(names) == 1:
         raise InputError(f"{source} has a single class, {names[0]!r}; a classifier needs 2")

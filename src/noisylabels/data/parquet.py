@@ -138,8 +138,8 @@ def _read(
         part = int(np.searchsorted(ends, row, side="right"))
         return f"{(train_files + test_files)[part]}, row {row - int(ends[part]) + len(cells[part])}"
 
-    what = f"labels of {train_files[0]}"
-    found = read_labels(np.concatenate(cells), layout.class_names or None, where=where, what=what)
+    what, named = f"the labels of {train_files[0]}", layout.class_names or None
+    found = read_labels(np.concatenate(cells), named, where=where, what=what, indexed=True)
     y, class_names = found.codes, found.class_names
     num_train = int(ends[len(train_files) - 1])
     images: Collection[Encoded]
