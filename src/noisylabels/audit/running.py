@@ -31,6 +31,7 @@ from noisylabels.core.files import (
     locked_folder,
     write_json,
 )
+from noisylabels.core.probabilities import match_columns
 from noisylabels.experiment.auto_loss import AUTO
 from noisylabels.experiment.reporter import Notes, Reporter, Silent
 from noisylabels.noise.checks import check_labels_probs
@@ -82,10 +83,12 @@ def audit_labels(
         data: a name of `noisylabels list data`, a path, an `ImageSet` or a `FeatureSet`; or an array: rows of
             features, float (N, D), or images, uint8 (N, C, H, W), with `labels`. None with `labels` and
             `probs` alone.
-        labels: for arrays, N numbers or words. For a name or a path, a file of corrected labels (.csv or
-            .parquet of id and label), which replace those of the data.
-        class_names: names of numeric labels; by default the numbers.
-        probs: (N, K) out-of-fold probabilities, or a file of them, see `read_probs`.
+        labels: for arrays, N labels of any kind, see `core.labels.read_labels`. For a name or a path, a file
+            of corrected labels (.csv or .parquet of id and label), which replace those of the data.
+        class_names: names of numeric labels, which index them from 0; by default the labels themselves.
+        probs: (N, K) out-of-fold probabilities, or a file of them, see `read_probs`. The columns of a frame
+            are matched with the classes by name, and its rows with labels that have an index by that; the
+            columns of an array are in the order of the sorted classes. See `core.probabilities.match_probs`.
         out: folder to write into; nothing is written without one. The same call resumes after the last
             finished fold, and returns the audit once it is complete.
         part: "all": the training part and then the test part; "train": the training part alone. A test part
@@ -125,6 +128,7 @@ def audit_labels(
         data,
         labels=labels,
         class_names=class_names,
+        probs=probs,
         part=part,
         noise=noise,
         seed=seed,
@@ -136,7 +140,7 @@ def audit_labels(
     )
     how: dict[str, Any] = {"folds": folds, "loss": loss, "model": model, "width": width}
     how |= {name: value for name, value in settings.items() if value is not None}
-    job = _Job(subject, how, probs, reporter, stop)
+    job = _Job(subject, how, subject.probs, reporter, stop)
     if out is None:
         found, _ = job.find(None)
         return found
@@ -315,7 +319,7 @@ class _Job:
             values = read_probs(source, names, ids, self.subject.name, notes)
             for note in notes:
                 self.reporter.note(f"{source}: {note}")
-        probs, _ = check_labels_probs(labels, values)
+        probs, _ = check_labels_probs(labels, match_columns(values, names))
         if probs.shape[1] != len(names):
             raise InputError(
                 f"probs have {probs.shape[1]} columns, expected one for each of {len(names)} classes; if "
