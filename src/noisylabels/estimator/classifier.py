@@ -20,7 +20,7 @@ from noisylabels.core.rng import derive_seed, uniforms
 from noisylabels.data.features import FeatureSet, feature_set
 from noisylabels.data.images import ImageSet, image_set
 from noisylabels.estimator.ensemble import Member, train_member
-from noisylabels.estimator.inputs import Examples, different, held_out, weighted_scale
+from noisylabels.estimator.inputs import Examples, different, held_out, in_values, weighted_scale
 from noisylabels.estimator.model_selection import calibrate, tempered
 from noisylabels.estimator.network import Recipe, recipes, table_network
 from noisylabels.losses.expression import loss as parse_loss
@@ -86,7 +86,7 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         device: "cpu", "cuda" or "auto"; for tables a GPU is not worth it.
 
     Attributes:
-        classes_: the classes, sorted.
+        classes_: the classes, sorted, in the values of `y`.
         n_features_in_, feature_names_in_: number of columns, and their names if the table had any.
         model_, loss_: model and loss of the selected candidate.
         candidates_: all candidates with their cost and temperature.
@@ -140,7 +140,7 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
 
         Args:
             X: (N, D) numbers: an array, a pandas or polars table, embeddings; or uint8 images (N, C, H, W).
-            y: (N,) labels: strings, numbers, anything that can be sorted.
+            y: (N,) labels: strings, numbers, bool, also nullable or categorical; anything that can be sorted.
             sample_weight: (N,), weight of each example, 0 or more; 2 equals an example given twice, 0 one
                 left out.
 
@@ -152,6 +152,7 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
             ValueError: input that scikit-learn refuses: NaN, different lengths, continuous labels.
         """
         self._check()
+        y = in_values(y)
         rows, labels = self._training_rows(X, y)
         weights = _weights(sample_weight, len(rows))
         used = weights > 0
