@@ -43,6 +43,7 @@ from noisylabels.core.files import (
     read_json,
     write_json,
 )
+from noisylabels.core.spelling import spelling_notes
 from noisylabels.data import parallel_decoding
 from noisylabels.data.decode import MAX_UNASKED_BYTES, Progress, usable_cores
 from noisylabels.data.decode_workers import FACTS
@@ -230,7 +231,7 @@ def _two_sets(
     pixels, classes = torch.from_numpy(images), torch.from_numpy(labels)
     n, names = meta["num_train"], tuple(meta["class_names"])
     train_digest, test_digest = meta["digests"]
-    notes = (*plan.notes, *meta["notes"])
+    notes = (*spelling_notes(labels, names), *plan.notes, *meta["notes"])
     return (
         ImageSet(pixels[:n], classes[:n], names, ids[:n], plan.name, train_digest, notes),
         ImageSet(pixels[n:], classes[n:], names, ids[n:], plan.name, test_digest),
