@@ -10,6 +10,7 @@ import torch
 
 from noisylabels.data.image_decoding import resize_arrays
 from noisylabels.data.images import ImageSet, image_set
+from noisylabels.data.positions import Positions
 from noisylabels.data.reader import Options
 from noisylabels.data.split import hold_out
 
@@ -40,6 +41,7 @@ def digits(options: Options) -> tuple[ImageSet, ImageSet]:
             names,
             [ids[i] for i in part],
             "digits",
+            positions=Positions(part, len(labels), whole=False),
         )
         for part in hold_out(labels, ids, 0.2)
     )

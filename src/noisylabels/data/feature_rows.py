@@ -15,6 +15,7 @@ from noisylabels.core.tables import ROLES, is_missing, is_number, texts
 from noisylabels.data import image_table
 from noisylabels.data.encoding import Encoder
 from noisylabels.data.features import FeatureSet, feature_set
+from noisylabels.data.positions import Positions, own, separate
 from noisylabels.data.reader import class_notes, held_out_note, number_classes
 from noisylabels.data.sheets import Sheet, of_array, of_frame
 from noisylabels.data.split import hold_out
@@ -31,6 +32,8 @@ class Rows:
         keys: ids of the rows.
         parts: positions of the training and of the test rows; None if a part is to be held out.
         not_features: columns that are not features, such as the labels.
+        positions: where the rows lie in their source; None for the order of the sheet.
+        separate: whether the training and the test part have a source each, from which they are in order.
     """
 
     sheet: Sheet
@@ -39,6 +42,8 @@ class Rows:
     keys: Sequence[str]
     parts: tuple[np.ndarray, np.ndarray] | None
     not_features: Sequence[str] = ()
+    positions: Positions | None = None
+    separate: bool = False
 
 
 def sets_of(rows: Rows, name: str, fraction: float, notes: list[str]) -> tuple[FeatureSet, FeatureSet]:
@@ -59,11 +64,25 @@ def sets_of(rows: Rows, name: str, fraction: float, notes: list[str]) -> tuple[F
     notes += class_notes(np.concatenate([labels[train], labels[test]]), len(train), class_names, "row")
     first, second = (
         feature_set(
-            features[part], labels[part], class_names, [rows.keys[i] for i in part], name, encoder=encoder
+            features[part],
+            labels[part],
+            class_names,
+            [rows.keys[i] for i in part],
+            name,
+            encoder=encoder,
+            positions=places,
         )
-        for part in (train, test)
+        for part, places in zip((train, test), _positions(rows, train, test), strict=True)
     )
     return dataclasses.replace(first, notes=tuple(dict.fromkeys(notes))), second
+
+
+def _positions(rows: Rows, train: np.ndarray, test: np.ndarray) -> tuple[Positions, Positions]:
+    """Return where the training and the test rows lie in their source."""
+    if rows.separate:
+        return separate(len(train)), separate(len(test), train=False)
+    both = (rows.positions or own(len(rows.sheet))).take(np.concatenate([train, test]))
+    return dataclasses.replace(both, whole=rows.parts is not None).parts(len(train))
 
 
 def load_rows(X: Any, y: Any, fraction: float) -> tuple[FeatureSet, FeatureSet]:

@@ -29,6 +29,7 @@ from noisylabels.data.decode import Progress, choose_shape, judge, left_out, usa
 from noisylabels.data.decode_workers import FACTS, Chunk, Died, Task, Worker, names_digest, read_chunk
 from noisylabels.data.image_decoding import Header, read_header
 from noisylabels.data.names import Names
+from noisylabels.data.positions import Positions
 
 SETTLED_NS = 2_000_000_000  # a file changed this recently may change again with the same time stamp
 MOST_WORKERS = 16
@@ -52,6 +53,7 @@ class Files:
         image_size: as in `Options`.
         bad_images: as in `Options`.
         notes: lines that the user should read.
+        positions: where the files lie in their source.
     """
 
     base: Path
@@ -63,6 +65,7 @@ class Files:
     image_size: int | None
     bad_images: str
     notes: list[str] = field(default_factory=list)
+    positions: Positions | None = None
 
     @property
     def ids(self) -> Names:
