@@ -10,7 +10,7 @@ import torch
 
 from noisylabels.data.image_decoding import resize_arrays
 from noisylabels.data.images import ImageSet, image_set
-from noisylabels.data.positions import Positions
+from noisylabels.core.positions import Positions
 from noisylabels.data.reader import Options
 from noisylabels.data.split import hold_out
 

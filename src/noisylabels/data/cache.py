@@ -51,7 +51,7 @@ from noisylabels.data.decode_workers import FACTS
 from noisylabels.data.image_lists import Below
 from noisylabels.data.images import ImageSet, content_digest, digest_of
 from noisylabels.data.names import Names
-from noisylabels.data.positions import Positions
+from noisylabels.core.positions import Positions
 from noisylabels.data.reader import Plan, ReadResult, class_notes
 
 VERSION = 2  # increase it when the same files must give other arrays than before

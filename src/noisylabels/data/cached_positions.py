@@ -12,7 +12,7 @@ import numpy as np
 
 from noisylabels.core.files import atomic_replace, write_json
 from noisylabels.data.names import Names
-from noisylabels.data.positions import Positions
+from noisylabels.core.positions import Positions
 from noisylabels.data.reader import Plan
 
 KEY = "positions"

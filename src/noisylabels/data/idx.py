@@ -22,7 +22,7 @@ from noisylabels.core.checks import InputError
 from noisylabels.core.files import file_digest
 from noisylabels.data.image_decoding import resize_arrays
 from noisylabels.data.published import File
-from noisylabels.data.positions import Positions
+from noisylabels.core.positions import Positions
 from noisylabels.data.reader import Options, Plan, ReadResult, held_out_note, name_of
 from noisylabels.data.split import hold_out
 

@@ -16,7 +16,7 @@ from noisylabels.data.decode import Decoding, survey
 from noisylabels.data.image_decoding import Encoded
 from noisylabels.data.names import Names
 from noisylabels.data.parallel_decoding import Files
-from noisylabels.data.positions import Positions, by_path
+from noisylabels.core.positions import Positions, by_path
 from noisylabels.data.reader import Options, Plan, ReadResult, held_out_note
 from noisylabels.data.split import hold_out
 

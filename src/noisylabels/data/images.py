@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from noisylabels.core.checks import InputError
-from noisylabels.data.positions import Positions, check_positions, own
+from noisylabels.core.positions import Positions, check_positions, own
 
 _CHUNK_BYTES = 1 << 24  # memory-mapped sets are processed in pieces of about this size
 

@@ -13,7 +13,7 @@ from noisylabels.core.checks import InputError
 from noisylabels.data.decode import Decoding, Progress
 from noisylabels.data.images import check_class_names
 from noisylabels.data.parallel_decoding import Files
-from noisylabels.data.positions import Positions, separate
+from noisylabels.core.positions import Positions, separate
 
 MOST_CLASSES = 100_000  # classes without names; a column with more holds something else than labels
 MOST_NOTES = 5  # lines of one kind; a set with hundreds of empty classes then gets a count

@@ -16,8 +16,8 @@ class Positions:
     """The place of each example in its source: the row of the file, or the place among the sorted paths.
 
     Args:
-        rows: int64, (N,), from 0, None if the examples have no single order, such as those of
-            a training and a test array.
+        rows: int64, (N,), from 0; None if the examples have no single order, such as those of a training and
+            of a test array.
         total: how many examples the source has, those that the set lacks included; None without `rows`.
         whole: whether these are all examples of the source, or all of a part that the user made; False for a
             part that `load` has drawn, because nobody else knows its examples, and where some are left out.
@@ -53,6 +53,23 @@ class Positions:
             for part in (slice(num_train), slice(num_train, None))
         )
         return train, test
+
+    def among(self, count: int) -> np.ndarray | None:
+        """Return which of `count` values in the order of the source belong to the examples, (N,) int64.
+
+        The values must be those of all examples of the source, or of a part that the user made; for any other
+        count the result is None.
+
+        >>> Positions(np.array([0, 2]), 3, whole=False).among(3)
+        array([0, 2])
+        """
+        if self.rows is None or self.doubt:
+            return None
+        if count == self.total:
+            return self.rows
+        if self.whole and count == len(self.rows):
+            return np.argsort(np.argsort(self.rows))
+        return None
 
     def joined(self, other: Positions) -> Positions:
         """Return the positions of these examples followed by others; without `rows` for another source.
