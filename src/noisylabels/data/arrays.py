@@ -11,6 +11,7 @@ import numpy as np
 from noisylabels.core import columnar
 from noisylabels.core.checks import InputError
 from noisylabels.core.labels import read_labels
+from noisylabels.core.positions import Positions
 from noisylabels.core.tables import role_names
 from noisylabels.data.image_decoding import resize_arrays
 from noisylabels.data.reader import LABELS, Options, Plan, ReadResult, held_out_note, name_of
@@ -203,12 +204,13 @@ def _read(
     found = read_labels(np.concatenate(values), class_names or None, where=place, what=what, indexed=True)
     y, names = found.codes, found.class_names
     num_train, notes = len(images[0]), []
-    order = [np.arange(len(part)) for part in images]
+    order, positions = [np.arange(len(part)) for part in images], None
     if len(parts) == 1:
         order = list(hold_out(y, ids, options.test_fraction))
         chosen = np.concatenate(order)
         num_train, y, ids = len(order[0]), y[chosen], [ids[i] for i in chosen]
         images = [images[0], images[0]]
+        positions = Positions(chosen, len(chosen), whole=False)
         notes.append(held_out_note(len(order[1]), options.test_fraction))
     shapes = {part.shape[1:] for part in images}
     if len(shapes) > 1 and (options.image_size is None or len({shape[0] for shape in shapes}) > 1):
@@ -226,7 +228,8 @@ def _read(
                 piece = part[rows[start : start + step]]
                 yield piece if side is None else resize_arrays(piece, side)
 
-    return ReadResult((C, side or H, side or W), pieces, y, ids, names, num_train, notes)
+    shape = (C, side or H, side or W)
+    return ReadResult(shape, pieces, y, ids, names, num_train, notes, positions=positions)
 
 
 def read_array(path: Path, files: Mapping[str, Path], name: str) -> tuple[np.ndarray, str]:

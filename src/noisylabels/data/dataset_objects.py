@@ -16,6 +16,7 @@ import torch
 
 from noisylabels.core.checks import InputError
 from noisylabels.core.labels import read_labels
+from noisylabels.core.positions import Positions, separate
 from noisylabels.data.cache import load_uncached
 from noisylabels.data.decode import NAMED, choose_shape
 from noisylabels.data.image_decoding import failure_reason, header_of, pixels_of
@@ -233,11 +234,20 @@ def _read(parts: list[_Part], options: Options) -> ReadResult:
     found = read_labels(column, next(iter(named), None), where=ids.__getitem__, indexed=True)
     labels, class_names = found.codes, found.class_names
     num_train = sum(part is parts[0] for part, _ in rows)
+    positions: Positions | tuple[Positions, Positions]
+    places = np.array([row for _, row in rows])
     if len(parts) == 1:
         train, test = hold_out(labels, ids, options.test_fraction)
         order, num_train = np.concatenate([train, test]), len(train)
         labels, rows, ids = labels[order], [rows[i] for i in order], [ids[i] for i in order]
+        positions = Positions(places[order], total, whole=False)
         notes.append(held_out_note(len(test), options.test_fraction))
+    else:
+        counts = [len(part.data) for part in parts]
+        positions = (
+            separate(counts[0]).take(places[:num_train]),
+            separate(counts[1], train=False).take(places[num_train:]),
+        )
     (C, H, W), resized = choose_shape(len(rows), sizes, gray, options.image_size)
     notes += [resized] if resized else []
 
@@ -248,7 +258,7 @@ def _read(parts: list[_Part], options: Options) -> ReadResult:
             if options.progress:
                 options.progress("decoding", start + len(some), len(rows))
 
-    return ReadResult((C, H, W), pieces, labels, ids, class_names, num_train, notes)
+    return ReadResult((C, H, W), pieces, labels, ids, class_names, num_train, notes, positions=positions)
 
 
 def _pixels(part: _Part, row: int, channels: int, size: tuple[int, int]) -> np.ndarray:

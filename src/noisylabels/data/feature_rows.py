@@ -12,6 +12,7 @@ import numpy as np
 
 from noisylabels.core.checks import InputError
 from noisylabels.core.labels import as_cells, read_labels
+from noisylabels.core.positions import Positions, own, separate
 from noisylabels.core.spelling import spelling_notes
 from noisylabels.core.tables import ROLES, is_missing, texts
 from noisylabels.data.encoding import Encoder
@@ -32,6 +33,8 @@ class Rows:
         keys: ids of the rows.
         parts: positions of the training and of the test rows; None if a part is to be held out.
         not_features: columns that are not features, such as the labels.
+        positions: where the rows lie in their source; None for the order of the sheet.
+        separate: whether the training and the test part have a source each, from which they are in order.
     """
 
     sheet: Sheet
@@ -40,6 +43,8 @@ class Rows:
     keys: Sequence[str]
     parts: tuple[np.ndarray, np.ndarray] | None
     not_features: Sequence[str] = ()
+    positions: Positions | None = None
+    separate: bool = False
 
 
 def sets_of(rows: Rows, name: str, fraction: float, notes: list[str]) -> tuple[FeatureSet, FeatureSet]:
@@ -62,11 +67,25 @@ def sets_of(rows: Rows, name: str, fraction: float, notes: list[str]) -> tuple[F
     notes += class_notes(both, len(train), class_names, "row")
     first, second = (
         feature_set(
-            features[part], labels[part], class_names, [rows.keys[i] for i in part], name, encoder=encoder
+            features[part],
+            labels[part],
+            class_names,
+            [rows.keys[i] for i in part],
+            name,
+            encoder=encoder,
+            positions=places,
         )
-        for part in (train, test)
+        for part, places in zip((train, test), _positions(rows, train, test), strict=True)
     )
     return dataclasses.replace(first, notes=tuple(dict.fromkeys(notes))), second
+
+
+def _positions(rows: Rows, train: np.ndarray, test: np.ndarray) -> tuple[Positions, Positions]:
+    """Return where the training and the test rows lie in their source."""
+    if rows.separate:
+        return separate(len(train)), separate(len(test), train=False)
+    both = (rows.positions or own(len(rows.sheet))).take(np.concatenate([train, test]))
+    return dataclasses.replace(both, whole=rows.parts is not None).parts(len(train))
 
 
 def load_rows(X: Any, y: Any, fraction: float) -> tuple[FeatureSet, FeatureSet]:

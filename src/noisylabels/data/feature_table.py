@@ -144,12 +144,15 @@ def _of_parquet(path: Path, label_column: str | None, notes: list[str]) -> Rows:
     parts = parquet.choose_parts(path, notes)
     found = _of_columns(of_parquet([file for _, group in parts for file in group]), label_column, notes)
     if len(parts) == 1:
-        return found
+        return dataclasses.replace(found, positions=parquet.positions_in(path, parts[0][1]))
     sizes = [sum(map(parquet.num_rows, group)) for _, group in parts]
     numbered = [f"{name}:{row}" for (name, _), size in zip(parts, sizes, strict=True) for row in range(size)]
     keys = numbered if id_place(found.not_features) is None else found.keys
     rows = np.arange(sum(sizes))
-    return dataclasses.replace(found, keys=keys, parts=(rows[: sizes[0]], rows[sizes[0] :]))
+    positions = parquet.positions_in(path, [file for _, group in parts for file in group])
+    return dataclasses.replace(
+        found, keys=keys, parts=(rows[: sizes[0]], rows[sizes[0] :]), positions=positions
+    )
 
 
 def _of_columns(sheet: Sheet, label_column: str | None, notes: list[str]) -> Rows:
@@ -247,7 +250,7 @@ def _of_arrays(path: Path, label_column: str | None, notes: list[str]) -> Rows:
         [np.concatenate(pair) for pair in zip(sheets[0].columns, sheets[1].columns, strict=True)],
         lambda row: sheets[0].where(row) if row < first else sheets[1].where(row - first),
     )
-    return Rows(joined, np.concatenate(labels), names, keys, (rows[:first], rows[first:]))
+    return Rows(joined, np.concatenate(labels), names, keys, (rows[:first], rows[first:]), separate=True)
 
 
 def read_rows(path: Path, encoder: Encoder, notes: list[str]) -> tuple[list[str], np.ndarray]:

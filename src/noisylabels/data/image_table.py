@@ -11,6 +11,7 @@ import numpy as np
 from noisylabels.core.checks import InputError
 from noisylabels.core.delimited import SUFFIXES, read_cells
 from noisylabels.core.labels import read_labels
+from noisylabels.core.positions import Positions
 from noisylabels.core.spelling import padding_notes
 from noisylabels.core.tables import find_column, need_column, read_text_table, role_columns
 from noisylabels.data.file_sources import folders_in
@@ -109,6 +110,7 @@ def plan(path: Path, options: Options) -> Plan:
         labels=labels,
         class_names=names,
         num_train=len(parts["train"]) if test else None,
+        positions=Positions(np.array([row for _, _, row in used]), len(images)),
     )
     planned = plan_listing(
         drop_missing(listing, path.name, options, notes),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 from collections.abc import Collection, Iterator, Sequence
@@ -14,6 +15,7 @@ import numpy as np
 from noisylabels.core.checks import InputError, did_you_mean
 from noisylabels.core.columnar import arrow_cells, open_parquet
 from noisylabels.core.labels import read_labels
+from noisylabels.core.positions import Positions
 from noisylabels.core.tables import PREFERENCES, ROLES, check_once, passed_over, role_columns, role_names
 from noisylabels.data.decode import Decoding, survey
 from noisylabels.data.image_decoding import Encoded
@@ -84,7 +86,7 @@ def plan(path: Path, options: Options) -> Plan:
             "test_fraction": None if test else options.test_fraction,
             **column,
         },
-        read=lambda: _read(train_files, test_files, train, test, options),
+        read=lambda: _read(path, train_files, test_files, train, test, options),
         notes=tuple(notes),
     )
 
@@ -118,7 +120,21 @@ def split_name(file: Path) -> str:
     return first if first in (TRAIN_SPLIT, *TEST_SPLITS) else _SHARD.sub("", file.stem)
 
 
+def positions_in(path: Path, files: Sequence[Path]) -> Positions:
+    """Return where the rows of some files lie among those of all Parquet files of `path`, sorted by path.
+
+    These are the rows of `pandas.read_parquet(path)`.
+    """
+    start, spans = 0, dict[Path, np.ndarray]()
+    for file in parquet_files(path):
+        count = num_rows(file)
+        spans[file] = np.arange(start, start + count)
+        start += count
+    return Positions(np.concatenate([spans[file] for file in files]), start)
+
+
 def _read(
+    path: Path,
     train_files: list[Path],
     test_files: list[Path],
     train: str,
@@ -143,6 +159,7 @@ def _read(
     y, class_names = found.codes, found.class_names
     num_train = int(ends[len(train_files) - 1])
     images: Collection[Encoded]
+    positions = positions_in(path, train_files + test_files)
     if test:
         images = Images(layout.image, train_files + test_files, [np.arange(len(y))])
     else:
@@ -150,12 +167,13 @@ def _read(
         order = np.concatenate(chosen)
         num_train = len(chosen[0])
         y, ids = y[order], [ids[i] for i in order]
+        positions = dataclasses.replace(positions.take(order), whole=False)
         images = Images(layout.image, train_files, chosen)
         notes.append(held_out_note(len(chosen[1]), options.test_fraction))
     shape, resized = survey(images, options.image_size, options.progress)
     notes += [resized] if resized else []
     decoding = Decoding(images, ids, shape, options.bad_images, options.progress)
-    return ReadResult.of_encoded(decoding, y, class_names, num_train, notes)
+    return ReadResult.of_encoded(decoding, y, class_names, num_train, notes, positions)
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from noisylabels.core.checks import InputError
+from noisylabels.core.positions import Positions, separate
 from noisylabels.data.decode import Decoding, Progress
 from noisylabels.data.images import check_class_names
 from noisylabels.data.parallel_decoding import Files
@@ -45,6 +46,8 @@ class ReadResult:
         notes: lines that the user should read; complete at the end of the iteration.
         bad: positions of images that could not be read, with the reasons; filled during the iteration. The
             pieces do not contain them.
+        positions: where the examples lie in their source; a pair if the training and the test part have a
+            source each, and None if they also are in its order.
     """
 
     shape: tuple[int, int, int]
@@ -55,6 +58,7 @@ class ReadResult:
     num_train: int
     notes: list[str] = field(default_factory=list)
     bad: dict[int, str] = field(default_factory=dict)
+    positions: Positions | tuple[Positions, Positions] | None = None
 
     @classmethod
     def of_encoded(
@@ -64,6 +68,7 @@ class ReadResult:
         class_names: tuple[str, ...],
         num_train: int,
         notes: list[str],
+        positions: Positions | None = None,
     ) -> ReadResult:
         """Return a result whose pixels are decoded from encoded images."""
 
@@ -72,7 +77,16 @@ class ReadResult:
             if decoding.bad:
                 notes.append(decoding.note())
 
-        return cls(decoding.shape, pieces, labels, decoding.ids, class_names, num_train, notes, decoding.bad)
+        ids, bad = decoding.ids, decoding.bad
+        return cls(decoding.shape, pieces, labels, ids, class_names, num_train, notes, bad, positions)
+
+    def places(self) -> tuple[Positions, Positions]:
+        """Return the positions of the training and of the test examples, unreadable ones included."""
+        if isinstance(self.positions, tuple):
+            return self.positions
+        if self.positions is not None:
+            return self.positions.parts(self.num_train)
+        return separate(self.num_train), separate(len(self.labels) - self.num_train, train=False)
 
 
 @dataclass(frozen=True)
