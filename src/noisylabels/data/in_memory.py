@@ -1,0 +1,194 @@
+"""Rows and labels in memory as columns of cells: arrays, tensors, lists, frames, sparse matrices.
+
+Every door that takes objects (`load`, `audit_labels`, `NoisyLabelClassifier`) converts them here. Neither
+pandas, polars, SciPy nor `datasets` is imported: objects are recognized by their attributes.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, NoReturn
+
+import numpy as np
+import torch
+
+from noisylabels.core.checks import InputError
+from noisylabels.core.tables import Table
+from noisylabels.data.sheets import Sheet, cells_of, of_array, of_arrow, of_frame, of_table
+
+MOST_DENSE_BYTES = 2 << 30
+"""The largest sparse matrix that is made dense."""
+
+
+def sheet_of(X: Any, source: Path) -> Sheet:
+    """Return rows in memory as a sheet; the columns of an array are called "0", "1", ...
+
+    Args:
+        X: (N, D), see `recognize`.
+        source: what an error calls the rows.
+
+    Raises:
+        InputError: the shape or the type is another.
+    """
+    if hasattr(X, "collect") and hasattr(X, "collect_schema"):
+        raise InputError(f"{source} is a {type(X).__name__}; pass its rows, {source}.collect()")
+    if _is_hub(X):
+        classes = {
+            name: tuple(kind.names)
+            for name, kind in dict(X.features).items()
+            if getattr(kind, "_type", "") == "ClassLabel"
+        }
+        return of_arrow(X.with_format("arrow")[:], source, classes)
+    if _is_arrow(X):
+        return of_arrow(X, source, {})
+    if _is_frame(X):
+        return of_frame(X, source)
+    values = array_of(X)
+    if values.dtype.kind in "UOT" and values.ndim == 1:
+        raise InputError(
+            f"{source} is {'text' if values.size and isinstance(values[0], str) else 'objects'} of the shape "
+            f"{values.shape}, expected rows (N, D); turn each text into numbers first, such as its embedding"
+        )
+    if values.dtype.kind in "UOT" and values.ndim == 2:
+        names = [str(k) for k in range(values.shape[1])]
+        columns = Table(
+            source, names, lambda k: cells_of(values[:, k].tolist()), lambda row: (source, f"row {row}")
+        )
+        return of_table(columns)
+    return of_array(values, source, str(source))
+
+
+def array_of(X: Any) -> np.ndarray:
+    """Return an array, a tensor, a list of lists or a sparse matrix as a dense array.
+
+    Raises:
+        InputError: a sparse matrix is too large to be made dense, or the rows differ in length.
+    """
+    if is_sparse(X):
+        return dense_of(X)
+    if isinstance(X, torch.Tensor):
+        X = X.detach().cpu()
+        X = X.float() if X.dtype == torch.bfloat16 else X
+    try:
+        return np.asarray(X)
+    except ValueError:
+        raise InputError(
+            f"X is a {type(X).__name__} of rows of different lengths, expected the shape (N, D)"
+        ) from None
+
+
+def is_sparse(X: Any) -> bool:
+    """Return whether an object is a sparse matrix or array of SciPy."""
+    return hasattr(X, "tocsr") and hasattr(X, "toarray")
+
+
+def dense_of(matrix: Any) -> np.ndarray:
+    """Return a sparse matrix as a dense array of the same type.
+
+    Raises:
+        InputError: it would take more than `MOST_DENSE_BYTES`.
+    """
+    size = int(np.prod(matrix.shape, dtype=np.int64)) * matrix.dtype.itemsize
+    if size > MOST_DENSE_BYTES:
+        raise InputError(
+            f"the sparse matrix {tuple(matrix.shape)} would take {size / 2**30:.1f} GiB as dense rows, "
+            f"expected at most {MOST_DENSE_BYTES / 2**30:.0f}; reduce its columns first, such as with "
+            "sklearn.decomposition.TruncatedSVD(100)"
+        )
+    return np.asarray(matrix.toarray())
+
+
+def label_cells(y: Any, name: str = "y") -> np.ndarray:
+    """Return labels in memory as one cell per example, (N,), also from a column (N, 1).
+
+    Args:
+        y: a list, tuple, array, tensor, series, or a data frame of one column.
+        name: what an error calls the labels.
+
+    Raises:
+        InputError: the labels are one-hot, have another shape, or hold something else, such as dates.
+
+    >>> label_cells([[1], [0]]).tolist(), label_cells(("a", "b")).tolist()
+    ([1, 0], ['a', 'b'])
+    """
+    if is_table(y):
+        columns = [y[label] for label in getattr(y, "column_names", None) or y.columns]
+        if len(columns) != 1:
+            _refuse_shape(np.column_stack([np.asarray(column) for column in columns]), name, "idxmax(axis=1)")
+        y = columns[0]
+    if is_sparse(y):
+        y = dense_of(y)
+    if isinstance(y, (list, tuple)) and all(isinstance(cell, (list, tuple)) for cell in y):
+        y = np.array([*y]) if len({len(cell) for cell in y}) == 1 else y
+    if isinstance(y, torch.Tensor):
+        y = y.detach().cpu().numpy()
+    shape = getattr(y, "shape", None)
+    if shape is not None and len(shape) != 1:
+        values = np.asarray(y)
+        if values.ndim != 2 or values.shape[1] != 1:
+            _refuse_shape(values, name, "argmax(axis=1)")
+        y = values[:, 0]
+    if not hasattr(y, "__len__") or isinstance(y, (str, bytes)):
+        raise InputError(f"{name} is a {type(y).__name__}, expected one label per example")
+    cells = cells_of(y)
+    if isinstance(cells, str) or cells.ndim != 1:
+        held = cells if isinstance(cells, str) else "lists of numbers"
+        raise InputError(f"{name} holds {held}, expected words or integers")
+    return cells
+
+
+def _refuse_shape(values: np.ndarray, name: str, how: str) -> NoReturn:
+    """Raise an `InputError` for labels that are not one per example."""
+    if _is_one_hot(values):
+        raise InputError(
+            f"{name} is one-hot, of the shape {values.shape}, expected one label per example; pass "
+            f"{name}.{how}"
+        )
+    raise InputError(
+        f"{name} has the shape {values.shape}, expected one label per example, (N,) or (N, 1); for "
+        f"probabilities of the classes, pass {name}.{how}"
+        if values.ndim == 2
+        else f"{name} has the shape {values.shape}, expected one label per example, (N,) or (N, 1)"
+    )
+
+
+def is_array(value: Any) -> bool:
+    """Return whether an object is an array, a tensor, a series or a sparse matrix."""
+    return len(getattr(value, "shape", ())) > 0 and not is_table(value)
+
+
+def _is_one_hot(values: np.ndarray) -> bool:
+    if values.ndim != 2 or values.shape[1] < 2 or values.dtype.kind not in "iufb":
+        return False
+    return bool((((values == 0) | (values == 1)).all(1) & (values.sum(1) == 1)).all())
+
+
+def is_table(value: Any) -> bool:
+    """Return whether an object has named columns: a data frame, an Arrow table or a `datasets.Dataset`."""
+    return _is_frame(value) or _is_arrow(value) or (_is_hub(value) and not _has_images(value))
+
+
+def _is_frame(value: Any) -> bool:
+    return hasattr(value, "columns") and hasattr(value, "__getitem__") and not hasattr(value, "column_names")
+
+
+def _is_arrow(value: Any) -> bool:
+    return hasattr(value, "column_names") and hasattr(value, "to_pandas") and hasattr(value, "column")
+
+
+def _is_hub(value: Any) -> bool:
+    return all(hasattr(value, name) for name in ("features", "column_names", "with_format", "__len__"))
+
+
+def _has_images(value: Any) -> bool:
+    return any(getattr(kind, "_type", "") == "Image" for kind in dict(value.features).values())
+
+
+def column_names(table: Any) -> list[str]:
+    """Return the names of a table's columns."""
+    return [str(name) for name in (getattr(table, "column_names", None) or table.columns)]
+
+
+def is_scalar(value: Any) -> bool:
+    """Return whether an object is a word, a number or a missing value."""
+    return value is None or isinstance(value, (str, bool, int, float)) or getattr(value, "ndim", 1) == 0
