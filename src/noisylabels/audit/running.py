@@ -79,17 +79,19 @@ def audit_labels(
     predict. With `probs` it trains nothing.
 
     Args:
-        data: a name of `noisylabels list data`, a path, an `ImageSet` or a `FeatureSet`; or an array: rows of
-            features, float (N, D), or images, uint8 (N, C, H, W), with `labels`. None with `labels` and
-            `probs` alone.
-        labels: for arrays, N numbers or words. For a name or a path, a file of corrected labels (.csv or
+        data: what `load` takes: a name of `noisylabels list data`, a path, a pair (X, y), a data frame, a
+            Hugging Face or PyTorch data set, a pair (train, test); or an `ImageSet` or a `FeatureSet`; or X
+            alone, with `labels`. Examples in memory are audited in their order, and their ids are those of a
+            column "id", or row:0, row:1, ... None with `labels` and `probs` alone.
+        labels: for X alone, N numbers or words. For a name or a path, a file of corrected labels (.csv or
             .parquet of id and label), which replace those of the data.
         class_names: names of numeric labels; by default the numbers.
         probs: (N, K) out-of-fold probabilities, or a file of them, see `read_probs`.
         out: folder to write into; nothing is written without one. The same call resumes after the last
             finished fold, and returns the audit once it is complete.
         part: "all": the training part and then the test part; "train": the training part alone. A test part
-            that was held out from one folder or table has as many label errors as the rest.
+            that was held out from one folder or table has as many label errors as the rest; nothing is held
+            out from examples in memory.
         noise: noise to add first; summary["known"] then reports how well it was found.
         folds: number of folds.
         loss: "auto", or an expression.
@@ -295,6 +297,8 @@ class _Job:
 
     def _examples(self) -> tuple[Examples | None, np.ndarray | None]:
         if self.subject.asked["data"] is None:
+            for note in () if self.subject.examples is None else self.subject.examples.notes:
+                self.reporter.note(note)
             return self.subject.examples, None
         if self.subject.asked["part"] == "train":
             return audited_set(self.subject.asked, self.reporter)

@@ -48,7 +48,12 @@ def load_in_memory(source: Any, options: Options) -> tuple[Examples, Examples]:
 
 
 def whole_in_memory(
-    source: Any, options: Options, class_names: Sequence[str] | None = None, part: str = "all"
+    source: Any,
+    options: Options,
+    *,
+    labels: Any = None,
+    class_names: Sequence[str] | None = None,
+    part: str = "all",
 ) -> Examples:
     """Return all examples in memory as one set, in the order in which they are given.
 
@@ -58,6 +63,7 @@ def whole_in_memory(
     Args:
         source: see `recognize` and `load_object`.
         options: see `Options`.
+        labels: the labels, if `source` has the rows or images alone.
         class_names: K names, which integer labels index from 0; by default the labels name the classes.
         part: "all", or "train" for the training part alone if the object has parts.
 
@@ -69,7 +75,13 @@ def whole_in_memory(
     ([0, 1, 1, 0], ['row:0', 'row:1', 'row:2', 'row:3'])
     """
     notes: list[str] = []
+    source = source if labels is None else (source, labels)
     found = recognize(source, options.label_column, notes)
+    if found is None and labels is not None:
+        raise InputError(
+            f"the data are a {type(source[0]).__name__}, expected rows (N, D) or images with the labels that "
+            "are passed; leave labels out for a data set that has its own"
+        )
     names = tuple(class_names or ())
     if isinstance(found, Rows):
         _check_options(options, notes)

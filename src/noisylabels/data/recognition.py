@@ -83,9 +83,7 @@ def recognize(source: Any, label_column: str | None, notes: list[str]) -> Rows |
     pictures = [_pictures(part.X) for part in parts]
     if all(found is not None for found in pictures):
         _refuse_column(label_column)
-        cells = [
-            _labels_of(part.y, len(found), "images") for part, found in zip(parts, pictures, strict=True)
-        ]
+        cells = [_labels_of(part.y, len(found)) for part, found in zip(parts, pictures, strict=True)]
         return Pictures(tuple(pictures), _all(cells), parts[0].class_names)
     sheets = [
         sheet_of(part.X, Path("X" if part.y is not None else part.name or "the data frame")) for part in parts
@@ -102,7 +100,7 @@ def recognize(source: Any, label_column: str | None, notes: list[str]) -> Rows |
         _refuse_column(label_column)
         for part in parts:
             _check_index(part.X, part.y)
-        cells = _all([_labels_of(part.y, n, "rows of X") for part, n in zip(parts, sizes, strict=True)])
+        cells = _all([_labels_of(part.y, n) for part, n in zip(parts, sizes, strict=True)])
         keys, named = ids_of(sheet) if is_table(parts[0].X) else (_numbered("row", len(sheet)), [])
         repeated = _repeated(sheet, cells, notes) if is_table(parts[0].X) else []
         rows = Rows(sheet, cells, parts[0].class_names, keys, None, [*named, *repeated])
@@ -119,12 +117,10 @@ def recognize(source: Any, label_column: str | None, notes: list[str]) -> Rows |
     return dataclasses.replace(rows, keys=keys, parts=(place[: sizes[0]], place[sizes[0] :]))
 
 
-def _labels_of(y: Any, count: int, what: str) -> np.ndarray:
+def _labels_of(y: Any, count: int) -> np.ndarray:
     cells = label_cells(y)
     if len(cells) != count:
-        raise InputError(
-            f"y has the shape ({len(cells)},), expected one label for each of the {count} {what}"
-        )
+        raise InputError(f"got {len(cells)} labels for {count} examples; pass one label per example")
     return cells
 
 
@@ -153,9 +149,13 @@ def _parts_of(source: Any, notes: list[str]) -> list[_Part] | None:
         return [_Part("", source[0], source[1])]
     if isinstance(source, tuple) and len(source) == 2 and all(map(_is_pair, source)):
         return _both(source)
-    if hasattr(source, "shape"):
-        raise InputError(f"the data are an array {tuple(source.shape)} without labels; pass the pair (X, y)")
+    if hasattr(source, "shape") and hasattr(source, "dtype"):
+        raise InputError(f"labels are missing: got {_called(source)} alone; pass the pair (X, y)")
     return None
+
+
+def _called(array: Any) -> str:
+    return f"a {type(array).__name__} of the shape {tuple(array.shape)}"
 
 
 def _both(parts: Sequence[Any]) -> list[_Part]:
