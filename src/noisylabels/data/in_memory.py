@@ -139,7 +139,7 @@ def label_cells(y: Any, name: str = "y") -> np.ndarray:
 
 def _refuse_shape(values: np.ndarray, name: str, how: str) -> NoReturn:
     """Raise an `InputError` for labels that are not one per example."""
-    if _is_one_hot(values):
+    if is_one_hot(values):
         raise InputError(
             f"{name} is one-hot, of the shape {values.shape}, expected one label per example; pass "
             f"{name}.{how}"
@@ -157,8 +157,12 @@ def is_array(value: Any) -> bool:
     return len(getattr(value, "shape", ())) > 0 and not is_table(value)
 
 
-def _is_one_hot(values: np.ndarray) -> bool:
-    if values.ndim != 2 or values.shape[1] < 2 or values.dtype.kind not in "iufb":
+def is_one_hot(values: Any) -> bool:
+    """Return whether an array (N, K) of labels has a single 1 in each row, and 0 elsewhere."""
+    if getattr(values, "ndim", 0) != 2 or values.shape[1] < 2 or not len(values):
+        return False
+    values = np.asarray(values)
+    if values.dtype.kind not in "iufb":
         return False
     return bool((((values == 0) | (values == 1)).all(1) & (values.sum(1) == 1)).all())
 
