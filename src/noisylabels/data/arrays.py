@@ -118,6 +118,11 @@ def choose_arrays(path: Path) -> Chosen:
         found = _beside(path, names)
     elif not found and path.is_dir():
         found = _single(path, names)
+    if not found and {"data", "indices", "indptr", "shape"} <= set(names):
+        raise InputError(
+            f"{path} is a sparse matrix without labels; pass nl.load or nl.audit_labels the pair "
+            "(scipy.sparse.load_npz(path), y)"
+        )
     if not found:
         raise InputError(f"{path} holds {', '.join(names) or 'no arrays'}; expected {LAYOUT}")
     train = found.pop("train", None) or found.pop("", None)

@@ -30,8 +30,6 @@ def sheet_of(X: Any, source: Path) -> Sheet:
     Raises:
         InputError: the shape or the type is another.
     """
-    if hasattr(X, "collect") and hasattr(X, "collect_schema"):
-        raise InputError(f"{source} is a {type(X).__name__}; pass its rows, {source}.collect()")
     if _is_hub(X):
         classes = {
             name: tuple(kind.names)
@@ -144,17 +142,15 @@ def _refuse_shape(values: np.ndarray, name: str, how: str) -> NoReturn:
             f"{name} is one-hot, of the shape {values.shape}, expected one label per example; pass "
             f"{name}.{how}"
         )
+    hint = f"; for probabilities of the classes, pass {name}.{how}" if values.dtype.kind == "f" else ""
     raise InputError(
-        f"{name} has the shape {values.shape}, expected one label per example, (N,) or (N, 1); for "
-        f"probabilities of the classes, pass {name}.{how}"
-        if values.ndim == 2
-        else f"{name} has the shape {values.shape}, expected one label per example, (N,) or (N, 1)"
+        f"{name} has the shape {values.shape}, expected one label per example, (N,) or (N, 1){hint}"
     )
 
 
 def is_array(value: Any) -> bool:
     """Return whether an object is an array, a tensor, a series or a sparse matrix."""
-    return len(getattr(value, "shape", ())) > 0 and not is_table(value)
+    return hasattr(value, "dtype") and len(getattr(value, "shape", ())) > 0 and not is_table(value)
 
 
 def is_one_hot(values: Any) -> bool:
@@ -173,6 +169,8 @@ def is_table(value: Any) -> bool:
 
 
 def _is_frame(value: Any) -> bool:
+    if hasattr(type(value), "collect") and hasattr(type(value), "collect_schema"):  # its columns cost time
+        raise InputError(f"got a {type(value).__name__}, expected a data frame with its rows; call collect()")
     return hasattr(value, "columns") and hasattr(value, "__getitem__") and not hasattr(value, "column_names")
 
 

@@ -146,6 +146,8 @@ def _parts_of(source: Any, notes: list[str]) -> list[_Part] | None:
         if len(names[1]) > 1 and set(names[0]) == set(names[1]):
             return _both(source)
     if _is_pair(source):
+        if source[1] is None:
+            raise InputError("labels are missing: y is None; pass the pair (X, y)")
         return [_Part("", source[0], source[1])]
     if isinstance(source, tuple) and len(source) == 2 and all(map(_is_pair, source)):
         return _both(source)
