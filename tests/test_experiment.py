@@ -247,7 +247,7 @@ def test_data_in_place_of_a_recipe_are_named(tmp_path):
         (tmp_path / name).touch()
         with pytest.raises(InputError, match=f"{name} is {what}, .* did you mean --data .*{name}"):
             load_config(str(tmp_path / name))
-    with pytest.raises(InputError, match="is a folder, .* did you mean --data "):
+    with pytest.raises(InputError, match=r"is a folder, .* did you mean --data "):
         load_config(str(tmp_path))
     for wrong, right in (("digts", "'digits'"), ("cifar1", "--data cifar10")):
         with pytest.raises(InputError, match=rf"no recipe '{wrong}'.*; did you mean {right}\?"):
