@@ -24,7 +24,7 @@ from noisylabels.audit.result import FILES, Audit, load_examples
 from noisylabels.audit.running import audit_labels
 from noisylabels.cli import main
 from noisylabels.core.checks import InputError
-from noisylabels.data.features import feature_set
+from noisylabels.data.features import feature_set, joined
 from noisylabels.training.interrupt import Interrupted
 
 HOSTILE = "<img src=x onerror=alert(1)>"
@@ -122,7 +122,7 @@ def test_added_noise_is_measured_against_true_labels(capsys: pytest.CaptureFixtu
     assert known["average_precision"] > 0.8
     assert known["precision"] > 0.7
     train, test = nl.load("digits")
-    true = np.concatenate([train.labels.numpy(), test.labels.numpy()])
+    true = joined(train, test, by_rows=True).labels.numpy()
     np.testing.assert_array_equal(found.true, true)
     assert known["rate"] == pytest.approx(np.mean(found.given != true), abs=1e-6)
     np.testing.assert_array_equal(load_examples(Path("a")).labels.numpy(), found.given)
@@ -130,9 +130,10 @@ def test_added_noise_is_measured_against_true_labels(capsys: pytest.CaptureFixtu
 
 
 def test_the_training_part_alone() -> None:
-    probs = np.eye(10)[nl.load("digits")[0].labels]
+    train, test = nl.load("digits")
+    probs = np.eye(10)[joined(train, test, by_rows=True).labels]
     found = audit_labels("digits", part="train", probs=probs, out="a")
-    assert len(found) == len(probs) == len(load_examples(Path("a")))
+    assert len(found) == len(train) == len(load_examples(Path("a")))
     assert found.summary["flagged"] == 0
 
 
@@ -143,8 +144,7 @@ def test_supplied_probabilities_are_used_and_nothing_is_trained(
     import pyarrow as pa
 
     photographs(tmp_path / "photos")
-    train, test = nl.load("photos")
-    ids = [*train.ids, *test.ids]
+    ids = sorted(path.relative_to("photos").as_posix() for path in Path("photos").rglob("*.png"))
     truth = np.array([float(name.split("/")[1].startswith("dog")) for name in ids])
     table = {"cat": 0.9 - 0.8 * truth, "dog": 0.1 + 0.8 * truth}
     if suffix == "npy":
@@ -301,8 +301,8 @@ def test_a_killed_command_resumes(tmp_path: Path, number: signal.Signals) -> Non
         (["photos", "--probs", "probs.txt"], ["'.txt'"]),
         (["photos", "--probs", "short.npy"], ["short.npy has 5 rows, expected 28, one per example"]),
         (["photos", "--probs", "wide.npy"], ["shape (28, 3), expected (28, 2)"]),
-        (["photos", "--probs", "nan.npy"], ["row 3 of probs"]),
-        (["photos", "--probs", "sum.npy"], ["row 0 of probs sums to 2"]),
+        (["photos", "--probs", "nan.npy"], ["nan.npy, row 3: the probabilities hold NaN"]),
+        (["photos", "--probs", "sum.npy"], ["sum.npy, row 0: the probabilities sum to 2"]),
         (["photos", "--probs", "objects.npy"], ["objects.npy holds Python objects"]),
         (["photos", "--probs", "strange.csv"], ["has no column 'cat'", "eel, dog"]),
         (["photos", "--probs", "words.csv"], ["words.csv, line 2: the probability of 'cat' is 'much'"]),

@@ -7,12 +7,13 @@ pandas, polars, SciPy nor `datasets` is imported: objects are recognized by thei
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 import torch
 
 from noisylabels.core.checks import InputError
+from noisylabels.core.labels import as_cells
 from noisylabels.core.tables import Table
 from noisylabels.data.sheets import Sheet, cells_of, of_array, of_arrow, of_frame, of_table
 
@@ -96,71 +97,30 @@ def dense_of(matrix: Any) -> np.ndarray:
     return np.asarray(matrix.toarray())
 
 
-def label_cells(y: Any, name: str = "y") -> np.ndarray:
-    """Return labels in memory as one cell per example, (N,), also from a column (N, 1).
+def label_cells(y: Any) -> np.ndarray:
+    """Return labels in memory as one cell per example, (N,), also from a column (N, 1); see `as_cells`.
 
     Args:
-        y: a list, tuple, array, tensor, series, or a data frame of one column.
-        name: what an error calls the labels.
+        y: what `as_cells` takes, a table of one column, or a sparse matrix of one.
 
     Raises:
-        InputError: the labels are one-hot, have another shape, or hold something else, such as dates.
+        InputError: as `as_cells`.
 
     >>> label_cells([[1], [0]]).tolist(), label_cells(("a", "b")).tolist()
     ([1, 0], ['a', 'b'])
     """
-    if is_table(y):
-        columns = [y[label] for label in getattr(y, "column_names", None) or y.columns]
-        if len(columns) != 1:
-            _refuse_shape(np.column_stack([np.asarray(column) for column in columns]), name, "idxmax(axis=1)")
-        y = columns[0]
+    if is_table(y) and not _is_frame(y):
+        y = np.stack([np.asarray(y[name]) for name in column_names(y)], axis=1)
     if is_sparse(y):
         y = dense_of(y)
-    if isinstance(y, (list, tuple)) and all(isinstance(cell, (list, tuple)) for cell in y):
-        y = np.array([*y]) if len({len(cell) for cell in y}) == 1 else y
-    if isinstance(y, torch.Tensor):
-        y = y.detach().cpu().numpy()
-    shape = getattr(y, "shape", None)
-    if shape is not None and len(shape) != 1:
-        values = np.asarray(y)
-        if values.ndim != 2 or values.shape[1] != 1:
-            _refuse_shape(values, name, "argmax(axis=1)")
-        y = values[:, 0]
     if not hasattr(y, "__len__") or isinstance(y, (str, bytes)):
-        raise InputError(f"{name} is a {type(y).__name__}, expected one label per example")
-    cells = cells_of(y)
-    if isinstance(cells, str) or cells.ndim != 1:
-        held = cells if isinstance(cells, str) else "lists of numbers"
-        raise InputError(f"{name} holds {held}, expected words or integers")
-    return cells
-
-
-def _refuse_shape(values: np.ndarray, name: str, how: str) -> NoReturn:
-    """Raise an `InputError` for labels that are not one per example."""
-    if is_one_hot(values):
-        raise InputError(
-            f"{name} is one-hot, of the shape {values.shape}, expected one label per example; pass "
-            f"{name}.{how}"
-        )
-    hint = f"; for probabilities of the classes, pass {name}.{how}" if values.dtype.kind == "f" else ""
-    raise InputError(
-        f"{name} has the shape {values.shape}, expected one label per example, (N,) or (N, 1){hint}"
-    )
+        raise InputError(f"y is a {type(y).__name__}, expected one label per example")
+    return as_cells(y, "the labels y")
 
 
 def is_array(value: Any) -> bool:
     """Return whether an object is an array, a tensor, a series or a sparse matrix."""
     return hasattr(value, "dtype") and len(getattr(value, "shape", ())) > 0 and not is_table(value)
-
-
-def is_one_hot(values: Any) -> bool:
-    """Return whether an array (N, K) of labels has a single 1 in each row, and 0 elsewhere."""
-    if getattr(values, "ndim", 0) != 2 or values.shape[1] < 2 or not len(values):
-        return False
-    values = np.asarray(values)
-    if values.dtype.kind not in "iufb":
-        return False
-    return bool((((values == 0) | (values == 1)).all(1) & (values.sum(1) == 1)).all())
 
 
 def is_table(value: Any) -> bool:

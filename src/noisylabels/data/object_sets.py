@@ -11,6 +11,8 @@ import numpy as np
 import torch
 
 from noisylabels.core.checks import InputError
+from noisylabels.core.positions import NO_ORDER
+from noisylabels.core.spelling import spelling_notes
 from noisylabels.data.dataset_objects import load_object
 from noisylabels.data.encoding import Encoder
 from noisylabels.data.feature_rows import Rows, classes_of, sets_of
@@ -94,21 +96,12 @@ def whole_in_memory(
     elif names:
         raise InputError("class_names has no effect on this data set, which names its classes; leave it out")
     train, test = _load_images(source, found, options)
-    if part == "train" and list(test.ids[:1]) != [id for id in test.ids[:1] if id.startswith("train:")]:
+    own_test = train.rows is None or train.source_rows == len(train)
+    if part == "train" and own_test:
         return train
-    together = joined(train, test)
-    assert isinstance(together, ImageSet)
-    # held out examples have the ids of the same part as the others, and return to their places
-    places = [id.rpartition(":") for id in together.ids]
-    order = sorted(range(len(places)), key=lambda k: (places[k][0] != "train", int(places[k][2])))
-    return image_set(
-        together.images[order],
-        together.labels[order],
-        together.class_names,
-        [together.ids[k] for k in order],
-        together.name,
-        [note for note in together.notes if "held out for testing" not in note],
-    )
+    together = joined(train, test, by_rows=True)
+    notes = [note for note in together.notes if "held out for testing" not in note]
+    return dataclasses.replace(together, notes=tuple(notes))
 
 
 def _whole_table(source: Any, found: Rows, names: tuple[str, ...], part: str, notes: list[str]) -> FeatureSet:
@@ -126,8 +119,12 @@ def _whole_table(source: Any, found: Rows, names: tuple[str, ...], part: str, no
     if values is None:
         encoder = Encoder.fit(sheet, used, found.not_features, notes)
         values = encoder.encode(sheet)
-    keys = [found.keys[row] for row in used]
-    return feature_set(values[used], labels, names, keys, "data", tuple(dict.fromkeys(notes)), encoder)
+    keys = [found.keys[row] for row in used.tolist()]
+    notes[:0] = spelling_notes(labels, names)
+    # rows of two parts have no single order
+    positions = NO_ORDER if found.separate and part != "train" else None
+    notes = list(dict.fromkeys(notes))
+    return feature_set(values[used], labels, names, keys, "data", notes, encoder, positions)
 
 
 def _is_plain(source: Any) -> bool:
@@ -190,7 +187,9 @@ def _whole_images(found: Pictures, parts: list[np.ndarray], part: str) -> ImageS
         parts = parts[:1]
     ids = [f"{name}:{row}" for name, some in zip(PARTS, parts, strict=False) for row in range(len(some))]
     images = np.concatenate(parts) if len(parts) > 1 else parts[0]
-    return image_set(images, torch.from_numpy(labels[: len(images)]), names, ids, "data")
+    positions = None if len(parts) == 1 else NO_ORDER
+    given = torch.from_numpy(labels[: len(images)])
+    return image_set(images, given, names, ids, "data", positions=positions)
 
 
 def _numbered(found: Pictures) -> tuple[np.ndarray, tuple[str, ...]]:

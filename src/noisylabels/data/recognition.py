@@ -12,7 +12,8 @@ import numpy as np
 import torch
 
 from noisylabels.core.checks import InputError
-from noisylabels.core.tables import role_columns, texts
+from noisylabels.core.labels import name_of
+from noisylabels.core.tables import role_columns
 from noisylabels.data import arrays
 from noisylabels.data.dataset_objects import named_parts
 from noisylabels.data.feature_rows import Rows, ids_of
@@ -26,7 +27,7 @@ from noisylabels.data.in_memory import (
     label_cells,
     sheet_of,
 )
-from noisylabels.data.sheets import Sheet, joined, stacked
+from noisylabels.data.sheets import Sheet, as_objects, joined
 
 PARTS = ("train", "test")
 
@@ -100,10 +101,10 @@ def recognize(source: Any, label_column: str | None, notes: list[str]) -> Rows |
         _refuse_column(label_column)
         for part in parts:
             _check_index(part.X, part.y)
-        cells = _all([_labels_of(part.y, n) for part, n in zip(parts, sizes, strict=True)])
+        labels = _all([_labels_of(part.y, n) for part, n in zip(parts, sizes, strict=True)])
         keys, named = ids_of(sheet) if is_table(parts[0].X) else (_numbered("row", len(sheet)), [])
-        repeated = _repeated(sheet, cells, notes) if is_table(parts[0].X) else []
-        rows = Rows(sheet, cells, parts[0].class_names, keys, None, [*named, *repeated])
+        repeated = _repeated(sheet, labels, notes) if is_table(parts[0].X) else []
+        rows = Rows(sheet, labels, parts[0].class_names, keys, None, [*named, *repeated])
     if any(_has_named_index(part.X) for part in parts):
         notes.append(
             "the index of the data frame is not used; frame.reset_index(names='id') makes it the ids"
@@ -111,10 +112,10 @@ def recognize(source: Any, label_column: str | None, notes: list[str]) -> Rows |
     if len(sheets) == 1:
         return rows
     place = np.arange(sum(sizes))
-    keys = rows.keys
-    if list(keys[:1]) == ["row:0"]:
+    keys = list(rows.keys)
+    if keys[:1] == ["row:0"]:
         keys = [key for name, n in zip(PARTS, sizes, strict=True) for key in _numbered(name, n)]
-    return dataclasses.replace(rows, keys=keys, parts=(place[: sizes[0]], place[sizes[0] :]))
+    return dataclasses.replace(rows, keys=keys, parts=(place[: sizes[0]], place[sizes[0] :]), separate=True)
 
 
 def _labels_of(y: Any, count: int) -> np.ndarray:
@@ -266,8 +267,9 @@ def _has_named_index(frame: Any) -> bool:
 
 def _repeated(sheet: Sheet, cells: np.ndarray, notes: list[str]) -> list[str]:
     """Return the columns called as labels are that repeat the labels; they would be learned as features."""
+    words = [*map(name_of, cells.tolist())]
     named = [sheet.names[k] for k in role_columns(sheet.names, "label")]
-    found = [name for name in named if bool((texts(sheet[name]) == texts(cells)).all())]
+    found = [name for name in named if [*map(name_of, sheet.as_read(name).tolist())] == words]
     if found:
         notes.append(f"left out, the column repeats the labels: {', '.join(map(repr, found))}")
     return found
@@ -281,7 +283,7 @@ def _refuse_column(label_column: str | None) -> None:
 
 
 def _all(cells: list[np.ndarray]) -> np.ndarray:
-    return cells[0] if len(cells) == 1 else stacked(*cells)
+    return cells[0] if len(cells) == 1 else as_objects(*cells)
 
 
 def _numbered(name: str, count: int) -> list[str]:

@@ -32,6 +32,8 @@ class Sheet:
         where: position -> what an error calls the row.
         unfit: columns that cannot be features, not in `names`, each with what it holds.
         classes: the class names of columns that declare them.
+        raw: the cells of columns that were converted, as they came.
+        written: column -> its cells with the spaces around them, for a text table.
     """
 
     source: Path
@@ -40,12 +42,18 @@ class Sheet:
     where: Callable[[int], str]
     unfit: Mapping[str, str] = field(default_factory=dict)
     classes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    raw: Mapping[str, np.ndarray] = field(default_factory=dict)
+    written: Callable[[str], list[str]] | None = None
 
     def __len__(self) -> int:
         return len(self.columns[0]) if self.columns else 0
 
     def __getitem__(self, name: str) -> np.ndarray:
         return self.columns[self._places[name]]
+
+    def as_read(self, name: str) -> np.ndarray:
+        """Return the cells of a column as they came, for labels: integers as integers, objects as objects."""
+        return self.raw[name] if name in self.raw else self[name]
 
     @functools.cached_property
     def _places(self) -> dict[str, int]:
@@ -93,7 +101,9 @@ def of_table(table: Table, classes: Mapping[str, tuple[str, ...]] = MappingProxy
             continue
         names += [name] if cells.ndim == 1 else [f"{name}[{i}]" for i in range(cells.shape[1])]
         columns += [cells] if cells.ndim == 1 else list(cells.T)
-    return Sheet(table.source, names, columns, table.where, unfit, classes)
+    of_column = table.written
+    written = None if of_column is None else lambda name: of_column(list(table.names).index(name))
+    return Sheet(table.source, names, columns, table.where, unfit, classes, written=written)
 
 
 def of_array(values: np.ndarray, source: Path, name: str) -> Sheet:
@@ -122,9 +132,10 @@ def of_frame(frame: Any, source: Path) -> Sheet:
     labels = list(frame.columns)  # in pandas they may be numbers or tuples
     names = [str(label) for label in labels]
     _check_names(source, names)
-    return of_table(
-        Table(source, names, lambda k: cells_of(frame[labels[k]]), lambda row: (source, f"row {row}"))
-    )
+    table = Table(source, names, lambda k: cells_of(frame[labels[k]]), lambda row: (source, f"row {row}"))
+    values = {name: frame[label].to_numpy() for name, label in zip(names, labels, strict=True)}
+    mixed = {name: cells for name, cells in values.items() if np.asarray(cells).dtype.kind == "O"}
+    return dataclasses.replace(of_table(table), raw=mixed)
 
 
 def of_arrow(table: Any, source: Path, classes: Mapping[str, tuple[str, ...]]) -> Sheet:
@@ -199,7 +210,14 @@ def joined(first: Sheet, second: Sheet) -> Sheet:
         lambda row: first.where(row) if row < n else second.where(row - n),
         unfit,
         {**second.classes, **first.classes},
+        {name: as_objects(first.as_read(name), second.as_read(name)) for name in {*first.raw, *second.raw}},
     )
+
+
+def as_objects(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Return the cells of two columns as one, in which each keeps its type."""
+    alike = first.dtype.kind == second.dtype.kind
+    return np.concatenate([first, second] if alike else [first.astype(object), second.astype(object)])
 
 
 def stacked(first: np.ndarray, second: np.ndarray) -> np.ndarray:

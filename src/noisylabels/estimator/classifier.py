@@ -20,13 +20,14 @@ from noisylabels.core.rng import derive_seed, uniforms
 from noisylabels.data.encoding import Encoder
 from noisylabels.data.features import FeatureSet, feature_set
 from noisylabels.data.images import ImageSet, image_set
-from noisylabels.data.in_memory import array_of, column_names, is_one_hot, is_table
+from noisylabels.data.in_memory import array_of, column_names, is_table
 from noisylabels.estimator.ensemble import Member, train_member
 from noisylabels.estimator.frames import (
     checked_labels,
     encoded,
     filled,
     fit_encoder,
+    is_one_hot,
     sheet_to_encode,
     text_names,
 )

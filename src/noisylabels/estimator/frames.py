@@ -16,6 +16,20 @@ from noisylabels.data.in_memory import column_names, is_table, sheet_of
 from noisylabels.data.sheets import Sheet
 
 
+def is_one_hot(values: Any) -> bool:
+    """Return whether an array (N, K) of labels has a single 1 in each row, and 0 elsewhere.
+
+    >>> is_one_hot(np.eye(3)), is_one_hot(np.zeros((3, 1)))
+    (True, False)
+    """
+    if getattr(values, "ndim", 0) != 2 or values.shape[1] < 2 or not len(values):
+        return False
+    values = np.asarray(values)
+    if values.dtype.kind not in "iufb":
+        return False
+    return bool((((values == 0) | (values == 1)).all(1) & (values.sum(1) == 1)).all())
+
+
 def sheet_to_encode(X: Any) -> Sheet | None:
     """Return a data frame as a sheet if a column holds something else than numbers, or lacks some.
 
