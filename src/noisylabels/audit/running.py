@@ -82,10 +82,11 @@ def audit_labels(
     predict. With `probs` it trains nothing.
 
     Args:
-        data: a name of `noisylabels list data`, a path, an `ImageSet` or a `FeatureSet`; or an array: rows of
-            features, float (N, D), or images, uint8 (N, C, H, W), with `labels`. None with `labels` and
-            `probs` alone.
-        labels: for arrays, N labels of any kind, see `core.labels.read_labels`. For a name or a path, a file
+        data: what `load` takes: a name of `noisylabels list data`, a path, a pair (X, y), a data frame, a
+            Hugging Face or PyTorch data set, a pair (train, test); or an `ImageSet` or a `FeatureSet`; or X
+            alone, with `labels`. Examples in memory are audited in their order, and their ids are those of a
+            column "id", or row:0, row:1, ... None with `labels` and `probs` alone.
+        labels: for X alone, N labels of any kind, see `core.labels.read_labels`. For a name or a path, a file
             of corrected labels (.csv or .parquet of id and label), which replace those of the data.
         class_names: names of numeric labels, which index them from 0; by default the labels themselves.
         probs: (N, K) out-of-fold probabilities, or a file of them, see `read_probs`. The columns of a frame
@@ -97,7 +98,7 @@ def audit_labels(
             finished fold, and returns the audit once it is complete.
         part: "all": training and test part, in the order of the file or of the sorted paths; "train": the
             training part alone. A test part that was held out from one folder or table has as many label
-            errors as the rest.
+            errors as the rest; nothing is held out from examples in memory.
         noise: noise to add first; summary["known"] then reports how well it was found.
         folds: number of folds.
         loss: "auto", or an expression.
@@ -317,6 +318,8 @@ class _Job:
 
     def _examples(self) -> tuple[Examples | None, np.ndarray | None]:
         if self.subject.asked["data"] is None:
+            for note in () if self.subject.examples is None else self.subject.examples.notes:
+                self.reporter.note(note)
             return self.subject.examples, None
         if self.subject.asked["part"] == "train":
             return audited_set(self.subject.asked, self.reporter)

@@ -37,7 +37,7 @@ def find(path: Path) -> Path | None:
         return None
     files = sorted(file for file in path.iterdir() if file.suffix in (".npz", ".npy") and file.is_file())
     if any(file.suffix == ".npy" for file in files):
-        return path if _pairs([file.stem for file in files]) or path / "labels.npy" in files else None
+        return path if pairs([file.stem for file in files]) or path / "labels.npy" in files else None
     return files[0] if len(files) == 1 else None
 
 
@@ -117,11 +117,16 @@ def choose_arrays(path: Path) -> Chosen:
         InputError: no arrays belong together, or none are for training.
     """
     names, files = _names(path)
-    found = _pairs(names)
+    found = pairs(names)
     if path.suffix == ".npy" and not any(path.stem == part.images for part in found.values()):
         found = _beside(path, names)
     elif not found and path.is_dir():
         found = _single(path, names)
+    if not found and {"data", "indices", "indptr", "shape"} <= set(names):
+        raise InputError(
+            f"{path} is a sparse matrix without labels; pass nl.load or nl.audit_labels the pair "
+            "(scipy.sparse.load_npz(path), y)"
+        )
     if not found:
         raise InputError(f"{path} holds {', '.join(names) or 'no arrays'}; expected {LAYOUT}")
     train = found.pop("train", None) or found.pop("", None)
@@ -147,8 +152,8 @@ def _names(path: Path) -> tuple[list[str], dict[str, Path]]:
     return list(files), files
 
 
-def _pairs(names: list[str]) -> dict[str, Part]:
-    """Return the arrays of images and labels that belong together, by part; "" is an unnamed part."""
+def pairs(names: list[str]) -> dict[str, Part]:
+    """Return the names of the arrays of images and labels that belong together, by part; "" is unnamed."""
     lower = {name.lower(): name for name in names}
     found = {}
     for part in ("train", "", *TEST_PARTS):

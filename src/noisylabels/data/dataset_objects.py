@@ -61,7 +61,7 @@ def load_object(source: object, options: Options) -> tuple[ImageSet, ImageSet]:
     (8, 2, ('0', '1'))
     """
     notes: list[str] = []
-    parts = [_Part.of(name, data, notes) for name, data in _named_parts(source, notes)]
+    parts = [_Part.of(name, data, notes) for name, data in named_parts(source, notes)]
     name = parts[0].title
     plan = Plan(
         name=name,
@@ -74,7 +74,7 @@ def load_object(source: object, options: Options) -> tuple[ImageSet, ImageSet]:
     return load_uncached(plan)
 
 
-def _named_parts(source: Any, notes: list[str]) -> list[tuple[str, Any]]:
+def named_parts(source: Any, notes: list[str]) -> list[tuple[str, Any]]:
     """Return the training part and, if there is one, the test part."""
     if isinstance(source, Mapping):
         if TRAIN_SPLIT not in source:
@@ -143,8 +143,8 @@ class _Part:
             image, label = got[0], got[1]
         else:
             raise InputError(
-                f"{self.name}:{row} is a {type(got).__name__}, expected (image, label); for arrays of images "
-                "and labels use noisylabels.image_set"
+                f"{self.name}:{row} is a {type(got).__name__}, expected (image, label); pass arrays as the "
+                "pair (images, labels)"
             )
         return _picture(image, f"{self.name}:{row}"), label
 

@@ -1,4 +1,4 @@
-"""From labeled rows of numbers or words, in memory or from a file, to two feature sets."""
+"""From a table of labeled rows, in memory or from a file, to two feature sets."""
 
 from __future__ import annotations
 
@@ -6,19 +6,18 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from noisylabels.core.checks import InputError
-from noisylabels.core.labels import as_cells, read_labels
+from noisylabels.core.labels import read_labels
 from noisylabels.core.positions import Positions, own, separate
 from noisylabels.core.spelling import spelling_notes
 from noisylabels.core.tables import ROLES, is_missing, texts
 from noisylabels.data.encoding import Encoder
 from noisylabels.data.features import FeatureSet, feature_set
 from noisylabels.data.reader import class_notes, held_out_note
-from noisylabels.data.sheets import Sheet, of_array, of_frame
+from noisylabels.data.sheets import Sheet
 from noisylabels.data.split import hold_out
 
 
@@ -86,42 +85,6 @@ def _positions(rows: Rows, train: np.ndarray, test: np.ndarray) -> tuple[Positio
         return separate(len(train)), separate(len(test), train=False)
     both = (rows.positions or own(len(rows.sheet))).take(np.concatenate([train, test]))
     return dataclasses.replace(both, whole=rows.parts is not None).parts(len(train))
-
-
-def load_rows(X: Any, y: Any, fraction: float) -> tuple[FeatureSet, FeatureSet]:
-    """Return a training and a test set of rows of numbers or words and their labels.
-
-    Args:
-        X: (N, D), an array or tensor of numbers, or a data frame of pandas or polars.
-        y: (N,), an array, tensor, series or list of labels, see `core.labels.read_labels`.
-        fraction: the share of each class to hold out.
-
-    Raises:
-        InputError: as for a file.
-
-    >>> train, test = load_rows([[0.0], [1.0], [2.0], [3.0]], ["u", "v", "u", "v"], 0.5)
-    >>> train.class_names, test.features.shape
-    (('u', 'v'), torch.Size([2, 1]))
-    """
-    place = Path("X")
-    sheet = of_frame(X, place) if hasattr(X, "columns") else of_array(np.asarray(X), place, "X")
-    labels = as_cells(y, "y")
-    if len(labels) != len(sheet):
-        raise InputError(
-            f"y has the shape {labels.shape}, expected one label for each of the {len(sheet)} rows of X"
-        )
-    rows = Rows(sheet, labels, (), [f"row:{row}" for row in range(len(sheet))], None)
-    return sets_of(rows, "table", fraction, [])
-
-
-def is_rows(source: object) -> bool:
-    """Return whether an object is a pair (X, y) as in scikit-learn: rows (N, D) and one label per row."""
-    if not isinstance(source, tuple) or len(source) != 2:
-        return False
-    shapes = [getattr(part, "shape", None) for part in source]
-    if isinstance(source[1], list) and not isinstance(source[0], list):
-        shapes[1] = (len(source[1]),)
-    return all(shape is not None for shape in shapes) and [len(shape) for shape in shapes if shape] == [2, 1]
 
 
 def classes_of(

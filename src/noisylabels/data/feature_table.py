@@ -137,12 +137,12 @@ def plan(path: Path, options: Options) -> TablePlan:
 
 
 def _of_text(path: Path, label_column: str | None, notes: list[str]) -> Rows:
-    return _of_columns(read_sheet(path), label_column, notes)
+    return labeled_rows(read_sheet(path), label_column, notes)
 
 
 def _of_parquet(path: Path, label_column: str | None, notes: list[str]) -> Rows:
     parts = parquet.choose_parts(path, notes)
-    found = _of_columns(of_parquet([file for _, group in parts for file in group]), label_column, notes)
+    found = labeled_rows(of_parquet([file for _, group in parts for file in group]), label_column, notes)
     if len(parts) == 1:
         return dataclasses.replace(found, positions=parquet.positions_in(path, parts[0][1]))
     sizes = [sum(map(parquet.num_rows, group)) for _, group in parts]
@@ -155,7 +155,8 @@ def _of_parquet(path: Path, label_column: str | None, notes: list[str]) -> Rows:
     )
 
 
-def _of_columns(sheet: Sheet, label_column: str | None, notes: list[str]) -> Rows:
+def labeled_rows(sheet: Sheet, label_column: str | None, notes: list[str]) -> Rows:
+    """Return the rows of a sheet whose labels are in a column; see `plan` for the columns with a role."""
     label, others = _label_column(sheet, label_column, notes)
     if sheet.written is not None:
         notes[:0] = padding_notes(sheet.written(label))

@@ -105,8 +105,8 @@ class ImageSet:
 
 
 def image_set(
-    images: torch.Tensor,
-    labels: torch.Tensor | Sequence[int],
+    images: torch.Tensor | np.ndarray,
+    labels: torch.Tensor | np.ndarray | Sequence[int],
     class_names: Sequence[str],
     ids: Sequence[str] | None = None,
     name: str = "images",
@@ -116,7 +116,7 @@ def image_set(
     """Return an `ImageSet` of tensors with its digest.
 
     Args:
-        images: uint8, (N, C, H, W), C 1 or 3.
+        images: uint8, (N, C, H, W), C 1 or 3; as an array also (N, H, W) or (N, H, W, C).
         labels: N integers in 0..K-1.
         class_names: the K names.
         ids: N names of the examples; by default "0", "1", ...
@@ -134,6 +134,12 @@ def image_set(
     >>> len(pair), pair.num_classes, list(pair.ids)
     (2, 2, ['0', '1'])
     """
+    if isinstance(images, np.ndarray):
+        if images.ndim == 4 and images.shape[1] not in (1, 3) and images.shape[3] in (1, 3):
+            images = images.transpose(0, 3, 1, 2)
+        pixels = np.ascontiguousarray(images[:, None] if images.ndim == 3 else images)
+        # torch warns of memory that must not be written, such as a file's
+        images = torch.from_numpy(pixels if pixels.flags.writeable else pixels.copy())
     made = ImageSet(
         images=images,
         labels=torch.as_tensor(labels),
