@@ -35,7 +35,7 @@ def read_probs(
         notes: receives a line if several columns could identify the rows.
 
     Returns:
-        (N, K) float64, as in the file.
+        (N, K), as in the file; a .npy file is mapped into memory, not read.
 
     Raises:
         InputError: no such file, another format, or a class or an example without probabilities.
@@ -43,12 +43,11 @@ def read_probs(
     path = check_file(Path(path).expanduser())
     check_choice(path.suffix.lower(), SUFFIXES, f"file type of {path.name!r}:")
     if path.suffix.lower() == ".npy":
-        probs = read_array(path)
+        probs = read_array(path, mapped=True)
         if probs.dtype.kind not in "fiub":
             raise InputError(
                 f"{path} holds {probs.dtype}, expected numbers; write it with numpy.save(path, probs)"
             )
-        probs = np.asarray(probs, dtype=np.float64)
         if probs.ndim != 2 or probs.shape[1] != len(class_names):
             raise InputError(
                 f"{path} holds an array of shape {probs.shape}, expected ({len(ids)}, {len(class_names)}): "
