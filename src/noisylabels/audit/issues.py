@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -14,7 +15,7 @@ from noisylabels.audit.scores import noise_rate
 from noisylabels.core.checks import InputError
 from noisylabels.noise.checked_probs import CheckedProbs
 from noisylabels.noise.checks import check_labels_probs
-from noisylabels.noise.confident_joint import JointSample, joint_samples
+from noisylabels.noise.confident_joint import JointSample, calibrated, joint_samples
 from noisylabels.noise.estimate import Estimate
 
 LEVEL = 0.95
@@ -25,6 +26,7 @@ _OPEN = 20_000_000  # probabilities that decide otherwise in one sample than in 
 _CELLS = 4e7  # matrix entries of all samples: a third of a gigabyte
 _LEAST_DRAWS, _MOST_DRAWS = 40, 200
 _BLOCK = 1024  # rows
+_BATCH = 1 << 18  # matrix entries that are scaled at once
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,39 +74,50 @@ def estimate(
     method = "confident_joint" if seen is None else "confident_joint, seen"
     differs = None if seen is None else check_labels_probs(labels, seen)[0].likeliest != given
 
-    def fitted(sample: JointSample) -> Estimate:
-        differing = None if differs is None else float(sample.weights[differs].sum() / n)
-        return Estimate(method, *_scaled(sample.joint, differing), n)
+    def share(sample: JointSample) -> float:
+        """Return the share of labels that are not the most probable class during training, 0 if unknown."""
+        some = differs if differs is None or sample.chosen is None else differs[sample.chosen]
+        return 0.0 if some is None else float(some.mean())
+
+    def fitted(samples: list[JointSample], shares: list[float]) -> tuple[np.ndarray, np.ndarray]:
+        counts, sizes = (np.stack(each) for each in zip(*((s.counts, s.sizes) for s in samples), strict=True))
+        return _scaled(calibrated(counts, sizes), None if differs is None else np.array(shares))
 
     draws = min(_MOST_DRAWS, int(_WORK // n))
     draws = draws if draws >= _LEAST_DRAWS else 0
     samples = joint_samples(given, p, draws, seed, most=_OPEN)
-    plain = fitted(next(samples))
+    whole = next(samples)
+    (T,), (prior,) = fitted([whole], [share(whole)])
+    plain = Estimate(method, T, prior, n)
     rates, matrices = [], []
-    for each in map(fitted, samples):
-        rates.append(each.rate)
+    while batch := [(each, share(each)) for each in itertools.islice(samples, 1 + _BATCH // K**2)]:
+        Ts, priors = fitted(*map(list, zip(*batch, strict=True)))
+        rates.extend(1 - (priors * Ts.diagonal(axis1=1, axis2=2)).sum(axis=1))
         if draws * K * K <= _CELLS:
-            matrices.append(each.transition)
-    if not rates:
+            matrices.append(Ts)
+    if not draws or len(rates) < draws:
         return plain
     ends = [(1 - LEVEL) / 2, (1 + LEVEL) / 2]
-    low, high = np.quantile(rates, ends).tolist()
-    between = np.quantile(np.stack(matrices), ends, axis=0, overwrite_input=True) if matrices else None
+    low, high = np.clip(np.quantile(rates, ends), 0, 1).tolist()
+    between = np.quantile(np.concatenate(matrices), ends, axis=0, overwrite_input=True) if matrices else None
     return replace(plain, interval=LEVEL, rate_interval=(low, high), transition_interval=between)
 
 
-def _scaled(joint: np.ndarray, differing: float | None) -> tuple[np.ndarray, np.ndarray]:
-    """Return T and prior of a calibrated joint after scaling its off-diagonal entries to the noise rate."""
-    column = joint.sum(axis=0)
-    off = column - joint.diagonal()
-    if (some := off > 1e-12).any():
-        scale = noise_rate(joint, differing) / off.sum()
-        # no more label errors than a label has examples
-        joint = joint * min(scale, float((column[some] / off[some]).min()))
-    np.fill_diagonal(joint, 0.0)
-    np.fill_diagonal(joint, np.maximum(column - joint.sum(axis=0), 0.0))
-    prior = joint.sum(axis=1)
-    T = np.where(prior[:, None] > 0, joint / np.where(prior > 0, prior, 1)[:, None], np.eye(len(joint)))
+def _scaled(joint: np.ndarray, differing: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+    """Return T and prior of calibrated joints, (..., K, K), with off-diagonal entries scaled to the noise rate."""
+    K = joint.shape[-1]
+    diagonal = (..., range(K), range(K))
+    column = joint.sum(axis=-2)
+    off = column - joint[diagonal]
+    some = off > 1e-12
+    scale = noise_rate(joint, differing) / np.where(some.any(axis=-1), off.sum(axis=-1), 1)
+    # no more label errors than a label has examples
+    scale = np.minimum(scale, np.where(some, column / np.where(some, off, 1), np.inf).min(axis=-1))
+    joint = joint * scale[..., None, None]
+    joint[diagonal] = 0
+    joint[diagonal] = np.maximum(column - joint.sum(axis=-2), 0)
+    prior = joint.sum(axis=-1)
+    T = np.where(prior[..., None] > 0, joint / np.where(prior > 0, prior, 1)[..., None], np.eye(K))
     return T, prior
 
 

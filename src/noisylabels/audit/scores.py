@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
 from noisylabels.core.checks import InputError, check_choice
 from noisylabels.noise.checks import check_labels_probs, check_probs, numbers
-from noisylabels.noise.confident_joint import joint_samples
+from noisylabels.noise.confident_joint import calibrated, joint_samples
 
 HELD_OUT = 0.25
 """Weight of out-of-fold probabilities against those of models that were trained on the example."""
@@ -188,22 +189,23 @@ def share_wrong(labels: object, probs: object, seen: object = None) -> float:
     0.25
     """
     p, given = check_labels_probs(labels, probs)
-    joint = next(joint_samples(given, p)).joint
+    whole = next(joint_samples(given, p))
+    joint = calibrated(whole.counts, whole.sizes)
     if seen is None:
-        return noise_rate(joint)
+        return float(noise_rate(joint))
     inside, _ = check_labels_probs(labels, seen)
-    return noise_rate(joint, float((inside.likeliest != given).mean()))
+    return float(noise_rate(joint, (inside.likeliest != given).mean()))
 
 
-def noise_rate(joint: np.ndarray, disagreement: float | None = None) -> float:
-    """Return the noise rate of `share_wrong`.
+def noise_rate(joint: np.ndarray, disagreement: Any = None) -> Any:
+    """Return the noise rates of `share_wrong`, (...).
 
     Args:
-        joint: (K, K), the calibrated confident joint.
-        disagreement: share of labels that are not the most probable class during training, if known.
+        joint: (..., K, K), calibrated confident joints.
+        disagreement: (...), shares of labels that are not the most probable class during training, if known.
     """
-    found = float(np.clip(1 - joint.trace(), 0.0, 1.0))
-    return found if disagreement is None else (found + min(found, disagreement)) / 2
+    found = np.clip(1 - joint.trace(axis1=-2, axis2=-1), 0.0, 1.0)
+    return found if disagreement is None else (found + np.minimum(found, disagreement)) / 2
 
 
 def margins(p: np.ndarray, given: np.ndarray) -> np.ndarray:

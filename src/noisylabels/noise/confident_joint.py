@@ -12,9 +12,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from noisylabels.core.checks import InputError
-from noisylabels.core.rng import uniforms
+from noisylabels.core.rng import resample
 from noisylabels.noise.checked_probs import CheckedProbs
 from noisylabels.noise.checks import check_labels, check_labels_probs
+
+_ERRORS = 6  # standard errors within which the thresholds of samples are expected
+_FEW = 30  # examples: a sample lacks them all with a probability of e^-30
+_ROUNDING = 1e-9
 
 
 def confident_joint(labels: object, probs: object) -> np.ndarray:
@@ -69,7 +73,7 @@ def calibrated_joint(counts: object, labels: object) -> np.ndarray:
     C = np.asarray(counts, dtype=np.float64)
     if C.ndim != 2 or C.shape[0] != C.shape[1] or not (C >= 0).all():
         raise InputError(f"counts have shape {C.shape}, expected (K, K) numbers of 0 or more")
-    return _calibrated(C, np.bincount(check_labels(labels, len(C)), minlength=len(C)))
+    return calibrated(C, np.bincount(check_labels(labels, len(C)), minlength=len(C)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,17 +83,12 @@ class JointSample:
     Args:
         counts: (K, K) int64, C[true, given].
         sizes: (K,) int64, the examples per given label.
-        weights: (N,) uint8, how often each example is in the sample.
+        chosen: (N,) int64, the positions in the sample, valid until the next sample is drawn; None for all.
     """
 
     counts: np.ndarray
     sizes: np.ndarray
-    weights: np.ndarray
-
-    @property
-    def joint(self) -> np.ndarray:
-        """The calibrated joint distribution, (K, K): `calibrated_joint`."""
-        return _calibrated(self.counts, self.sizes)
+    chosen: np.ndarray | None = None
 
 
 def joint_samples(
@@ -102,90 +101,142 @@ def joint_samples(
         probs: (N, K), out of fold.
         draws: number of bootstrap samples, drawn from the streams ("bootstrap", draw) of the seed.
         seed: seed of the samples.
-        most: the number of values, about 16 bytes each, that may depend on the sample; if there are more,
-            because most predictions are alike, the bootstrap samples are left out.
+        most: the number of probabilities, 24 bytes each, that may be open, see `_Groups`; if there are more,
+            because most predictions are alike, fewer samples or none are yielded.
     """
     n, K = probs.shape
     own = probs.at(given)
-    weights = np.ones((1 + draws, n), np.uint8)  # a weight beyond 255 is as good as impossible
-    thresholds = np.empty((1 + draws, K))
-    sizes = np.empty((1 + draws, K), np.int64)
-    sizes[0], thresholds[0] = _thresholds(given, own, K)
+    sums = np.bincount(given, weights=own, minlength=K)
+    sizes = np.bincount(given, minlength=K)
+    threshold = _thresholds(sums, sizes)
+    low, high, least = _bounds(given, own, sizes, threshold) if draws else (threshold, threshold, threshold)
+    groups = _grouped(probs, given, low, high, most)
+    if groups is None:
+        draws, groups = 0, _grouped(probs, given, threshold, threshold, None)
+        assert groups is not None
+    yield JointSample(groups.counts(np.bincount(groups.group, minlength=groups.total), threshold), sizes)
+    chosen, member, labels, values = np.empty((4, n), np.int64)  # written by each draw
+    values = values.view(np.float64)
     for draw in range(draws):
-        chosen = (uniforms(n, seed, "bootstrap", draw) * n).astype(np.int64)
-        weights[1 + draw] = np.bincount(chosen, minlength=n)
-        sizes[1 + draw], thresholds[1 + draw] = _thresholds(given[chosen], own[chosen], K)
-    found = _assigned(probs, thresholds.min(axis=0), thresholds.max(axis=0), most)
-    if found is None:
-        found = _assigned(probs, thresholds[0], thresholds[0], None)
-        draws = 0
-    assert found is not None
-    settled = np.where(found.settled >= 0, found.settled * K + given, K * K)
-    labels = given[found.rows]
-    for w, size, threshold in zip(*(each[: 1 + draws] for each in (weights, sizes, thresholds)), strict=True):
-        counts = np.bincount(settled, weights=w, minlength=K * K + 1)[:-1]
-        reached = np.flatnonzero(found.values >= threshold[found.classes])
-        rows = found.rows[reached]
-        first = reached[np.append(True, rows[1:] != rows[:-1])[: len(rows)]]  # of each row: its largest value
-        code = found.classes[first] * K + labels[first]
-        counts += np.bincount(code, weights=w[found.rows[first]], minlength=K * K)
-        yield JointSample(counts.reshape(K, K).astype(np.int64), size, w)
+        resample(n, seed, "bootstrap", draw, out=chosen)
+        sums = np.bincount(
+            np.take(given, chosen, out=labels, mode="clip"),
+            weights=np.take(own, chosen, out=values, mode="clip"),
+            minlength=K,
+        )
+        weights = np.bincount(np.take(groups.group, chosen, out=member, mode="clip"), minlength=groups.total)
+        sizes = groups.sizes(weights)
+        threshold = _thresholds(sums, sizes)
+        outside = (threshold < low) | (threshold > high)
+        if outside.any():  # rare
+            low, high = np.where(outside, least, low), np.where(outside, np.inf, high)
+            groups = _grouped(probs, given, low, high, most)
+            if groups is None:
+                return
+            weights = np.bincount(groups.group[chosen], minlength=groups.total)
+        yield JointSample(groups.counts(weights, threshold), sizes, chosen)
 
 
 @dataclass(frozen=True, eq=False)
-class _Assigned:
-    """The classes of examples for all thresholds between two bounds.
+class _Groups:
+    """The examples in groups whose class is the same for all thresholds between two bounds.
 
     Args:
-        settled: (N,) the class that an example has whatever the thresholds; -1 if it has none, or if it
-            depends on the thresholds.
-        rows, classes, values: (M,) the probabilities on which the class of an example depends, sorted by row,
-            then by value, largest first: its class is the first whose threshold is reached.
+        group: (N,) int64: true * K + given; K * K + given for an example that reaches no threshold; and from
+            K * K + K a group of its own for each open example, whose class depends on the thresholds.
+        total: number of groups.
+        given: (O,) the given labels of the open examples.
+        rows, codes, classes, values: (M,) the probabilities on which the class of an open example, 0 to O - 1,
+            depends, sorted by example, then by value, largest first: the first that reaches the threshold of
+            its class decides. codes are true * K + given.
     """
 
-    settled: np.ndarray
+    group: np.ndarray
+    total: int
+    given: np.ndarray
     rows: np.ndarray
+    codes: np.ndarray
     classes: np.ndarray
     values: np.ndarray
+    num_classes: int
+
+    def sizes(self, weights: np.ndarray) -> np.ndarray:
+        """Return the examples per given label, (K,), of a sample with so many examples per group."""
+        K = self.num_classes
+        sizes: np.ndarray = weights[: K * K + K].reshape(K + 1, K).sum(axis=0)
+        np.add.at(sizes, self.given, weights[K * K + K :])
+        return sizes
+
+    def counts(self, weights: np.ndarray, threshold: np.ndarray) -> np.ndarray:
+        """Return the confident joint, (K, K), of a sample with so many examples per group."""
+        K = self.num_classes
+        counts = weights[: K * K].copy()
+        reached = np.flatnonzero(self.values >= threshold[self.classes])
+        rows = self.rows[reached]
+        first = reached[np.append(True, rows[1:] != rows[:-1])[: len(rows)]]
+        np.add.at(counts, self.codes[first], weights[K * K + K + self.rows[first]])
+        return counts.reshape(K, K)
 
 
-def _assigned(probs: CheckedProbs, low: np.ndarray, high: np.ndarray, most: int | None) -> _Assigned | None:
-    """Return the classes of all examples for thresholds in [low, high]; None if more than `most` are open."""
-    settled = np.full(len(probs), -1, np.int64)
+def _grouped(
+    probs: CheckedProbs, given: np.ndarray, low: np.ndarray, high: np.ndarray, most: int | None
+) -> _Groups | None:
+    """Return the groups for thresholds in [low, high]; None if more than `most` probabilities are open."""
+    K = len(low)
+    group = K * K + given
     parts, count = [(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0))], 0
     for span, p in probs.blocks():
         possible = np.where(p >= low, p, -1.0)
         best = possible.argmax(axis=1)
         top = possible[np.arange(len(p)), best]
         certain = (top >= 0) & (top >= high[best])
-        settled[span][certain] = best[certain]
-        open_rows = np.flatnonzero((top >= 0) & ~certain)
-        if not len(open_rows):
+        group[span][certain] = best[certain] * K + given[span][certain]
+        rows = np.flatnonzero((top >= 0) & ~certain)
+        if not len(rows):
             continue
-        at, classes = np.nonzero(possible[open_rows] >= 0)
-        values = possible[open_rows[at], classes]
+        at, classes = np.nonzero(possible[rows] >= 0)
+        values = possible[rows[at], classes]
         order = np.lexsort((classes, -values, at))
         at, classes, values = at[order], classes[order], values[order]
         # what follows a value that reaches its threshold in every sample decides nothing
         passed = np.cumsum(values >= high[classes]) - (values >= high[classes])
         start = np.flatnonzero(np.append(True, at[1:] != at[:-1]))
         kept = passed == np.repeat(passed[start], np.diff(np.append(start, len(at))))
-        parts.append((open_rows[at[kept]] + span.start, classes[kept], values[kept]))
+        parts.append((rows[at[kept]] + span.start, classes[kept], values[kept]))
         count += int(kept.sum())
         if most is not None and count > most:
             return None
     rows, classes, values = (np.concatenate(each) for each in zip(*parts, strict=True))
-    return _Assigned(settled, rows, classes, values)
+    places, rows = np.unique(rows, return_inverse=True)
+    group[places] = K * K + K + np.arange(len(places))
+    labels = given[places]
+    total = K * K + K + len(places)
+    return _Groups(group, total, labels, rows, classes * K + labels[rows], classes, values, K)
 
 
-def _thresholds(given: np.ndarray, own: np.ndarray, K: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the examples per label, and the mean probability of the label; infinity without an example."""
-    sizes = np.bincount(given, minlength=K)
-    sums = np.bincount(given, weights=own, minlength=K)
-    return sizes, np.where(sizes > 0, sums / np.maximum(sizes, 1), np.inf)
+def _thresholds(sums: np.ndarray, sizes: np.ndarray) -> np.ndarray:
+    """Return the mean probability of each label; infinity for one without an example."""
+    return np.where(sizes > 0, sums / np.maximum(sizes, 1), np.inf)
 
 
-def _calibrated(C: np.ndarray, sizes: np.ndarray) -> np.ndarray:
-    seen = C.sum(axis=0)
-    columns = np.where(seen > 0, C / np.where(seen > 0, seen, 1), np.eye(len(C)))
-    return np.asarray(columns * (sizes / sizes.sum()))
+def _bounds(
+    given: np.ndarray, own: np.ndarray, sizes: np.ndarray, mean: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return bounds that the thresholds of samples hardly ever leave, and their smallest possible values."""
+    K, some = len(sizes), sizes > 0
+    squares = np.bincount(given, weights=np.square(own), minlength=K) / np.maximum(sizes, 1)
+    center = np.where(some, mean, 0.0)
+    far = _ERRORS * np.sqrt(np.maximum(squares - center**2, 0) / np.maximum(sizes, 1)) + _ROUNDING
+    least = np.full(K, np.inf)
+    np.minimum.at(least, given, own)
+    least -= _ROUNDING
+    many = sizes > _FEW  # a sample may lack a label with few examples
+    low = np.where(some, np.where(many, np.maximum(center - far, least), least), np.inf)
+    return low, np.where(many, center + far, np.inf), least
+
+
+def calibrated(counts: np.ndarray, sizes: np.ndarray) -> np.ndarray:
+    """Return calibrated joint distributions, (..., K, K), of counts and label counts, (..., K)."""
+    seen = counts.sum(axis=-2, keepdims=True)
+    columns = np.where(seen > 0, counts / np.maximum(seen, 1), np.eye(counts.shape[-1]))
+    return np.asarray(columns * (sizes / sizes.sum(axis=-1, keepdims=True))[..., None, :])

@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 
 from noisylabels.core.checks import InputError, check_between, check_choice, check_whole
-from noisylabels.core.rng import uniforms
+from noisylabels.core.rng import resample, uniforms
 from noisylabels.noise.checks import check_labels, check_labels_probs, check_num_classes, numbers
-from noisylabels.noise.confident_joint import JointSample, joint_samples
+from noisylabels.noise.confident_joint import JointSample, calibrated, joint_samples
 from noisylabels.noise.neighbors import counted, first_guess, fitted, nearest, posterior
 
 METHODS = ("confident_joint", "anchor", "dual_t", "neighbors")
@@ -244,7 +244,7 @@ def _trust(given: np.ndarray, further: np.ndarray, T: np.ndarray, prior: np.ndar
 
 def _of_joint(sample: JointSample) -> Found:
     """Return T and prior of the calibrated confident joint; a class without counts keeps its labels."""
-    Q = sample.joint
+    Q = calibrated(sample.counts, sample.sizes)
     prior = Q.sum(axis=1)
     T = np.where(prior[:, None] > 0, Q / np.where(prior > 0, prior, 1)[:, None], np.eye(len(Q)))
     return T, prior
@@ -257,7 +257,7 @@ def _by_anchors(
     estimate = _dual_t if dual else _anchor
     yield estimate(given, p, percentile)
     for draw in itertools.count():
-        chosen = (uniforms(len(given), seed, "bootstrap", draw) * len(given)).astype(np.int64)
+        chosen = resample(len(given), seed, "bootstrap", draw)
         yield estimate(given[chosen], p[chosen], percentile)
 
 
