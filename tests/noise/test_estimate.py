@@ -9,7 +9,7 @@ import pytest
 
 import noisylabels as nl
 from noisylabels.core.checks import InputError
-from noisylabels.noise.confident_joint import calibrated_joint, confident_joint
+from noisylabels.noise.confident_learning import calibrated_joint, confident_joint
 from noisylabels.noise.estimate import METHODS, Estimate, estimate_transition
 from noisylabels.noise.neighbors import nearest
 

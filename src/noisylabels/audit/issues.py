@@ -15,7 +15,7 @@ from noisylabels.audit.scores import noise_rate
 from noisylabels.core.checks import InputError
 from noisylabels.noise.checked_probs import CheckedProbs
 from noisylabels.noise.checks import check_labels_probs
-from noisylabels.noise.confident_joint import JointSample, calibrated, joint_samples
+from noisylabels.noise.confident_learning import JointSample, calibrated, joint_samples
 from noisylabels.noise.estimate import Estimate
 
 LEVEL = 0.95

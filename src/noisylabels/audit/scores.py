@@ -9,7 +9,7 @@ import numpy as np
 
 from noisylabels.core.checks import InputError, check_choice
 from noisylabels.noise.checks import check_labels_probs, check_probs, numbers
-from noisylabels.noise.confident_joint import calibrated, joint_samples
+from noisylabels.noise.confident_learning import calibrated, joint_samples
 
 HELD_OUT = 0.25
 """Weight of out-of-fold probabilities against those of models that were trained on the example."""

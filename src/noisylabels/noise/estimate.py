@@ -16,7 +16,7 @@ import numpy as np
 from noisylabels.core.checks import InputError, check_between, check_choice, check_whole
 from noisylabels.core.rng import resample, uniforms
 from noisylabels.noise.checks import check_labels, check_labels_probs, check_num_classes, numbers
-from noisylabels.noise.confident_joint import JointSample, calibrated, joint_samples
+from noisylabels.noise.confident_learning import JointSample, calibrated, joint_samples
 from noisylabels.noise.neighbors import counted, first_guess, fitted, nearest, posterior
 
 METHODS = ("confident_joint", "anchor", "dual_t", "neighbors")

@@ -115,16 +115,15 @@ def joint_samples(
         draws, groups = 0, _grouped(probs, given, threshold, threshold, None)
         assert groups is not None
     yield JointSample(groups.counts(np.bincount(groups.group, minlength=groups.total), threshold), sizes)
-    chosen, member, labels, values = np.empty((4, n), np.int64)  # written by each draw
-    values = values.view(np.float64)
+    chosen, member, labels = np.empty((3, n), np.int64)  # written by each draw
+    values = np.empty(n)
     for draw in range(draws):
         resample(n, seed, "bootstrap", draw, out=chosen)
-        sums = np.bincount(
-            np.take(given, chosen, out=labels, mode="clip"),
-            weights=np.take(own, chosen, out=values, mode="clip"),
-            minlength=K,
-        )
-        weights = np.bincount(np.take(groups.group, chosen, out=member, mode="clip"), minlength=groups.total)
+        np.take(groups.group, chosen, out=member, mode="clip")
+        np.take(groups.given, member, out=labels, mode="clip")  # from fewer places than from `given`: faster
+        np.take(own, chosen, out=values, mode="clip")
+        sums = np.bincount(labels, weights=values, minlength=K)
+        weights = np.bincount(member, minlength=groups.total)
         sizes = groups.sizes(weights)
         threshold = _thresholds(sums, sizes)
         outside = (threshold < low) | (threshold > high)
@@ -142,40 +141,41 @@ class _Groups:
     """The examples in groups whose class is the same for all thresholds between two bounds.
 
     Args:
-        group: (N,) int64: true * K + given; K * K + given for an example that reaches no threshold; and from
-            K * K + K a group of its own for each open example, whose class depends on the thresholds.
-        total: number of groups.
-        given: (O,) the given labels of the open examples.
-        rows, codes, classes, values: (M,) the probabilities on which the class of an open example, 0 to O - 1,
-            depends, sorted by example, then by value, largest first: the first that reaches the threshold of
-            its class decides. codes are true * K + given.
+        group: (N,) int64, the number of each example's group, 0 to G - 1. The groups are sorted by given label;
+            those of a label are: one for each true class, one for examples that reach no threshold, and one
+            for each open example, whose class depends on the thresholds.
+        given: (G,) the given label of each group.
+        starts: (K,) the first group of each given label.
+        opened, classes, values: (M,) the probabilities on which the class of an open example depends: its
+            group, the class and the probability, sorted by group, then by probability, largest first; the
+            first that reaches the threshold of its class decides.
     """
 
     group: np.ndarray
-    total: int
     given: np.ndarray
-    rows: np.ndarray
-    codes: np.ndarray
+    starts: np.ndarray
+    opened: np.ndarray
     classes: np.ndarray
     values: np.ndarray
-    num_classes: int
+
+    @property
+    def total(self) -> int:
+        """The number of groups G."""
+        return len(self.given)
 
     def sizes(self, weights: np.ndarray) -> np.ndarray:
         """Return the examples per given label, (K,), of a sample with so many examples per group."""
-        K = self.num_classes
-        sizes: np.ndarray = weights[: K * K + K].reshape(K + 1, K).sum(axis=0)
-        np.add.at(sizes, self.given, weights[K * K + K :])
-        return sizes
+        return np.add.reduceat(weights, self.starts)
 
     def counts(self, weights: np.ndarray, threshold: np.ndarray) -> np.ndarray:
         """Return the confident joint, (K, K), of a sample with so many examples per group."""
-        K = self.num_classes
-        counts = weights[: K * K].copy()
+        counts: np.ndarray = weights[np.arange(len(self.starts))[:, None] + self.starts]
         reached = np.flatnonzero(self.values >= threshold[self.classes])
-        rows = self.rows[reached]
-        first = reached[np.append(True, rows[1:] != rows[:-1])[: len(rows)]]
-        np.add.at(counts, self.codes[first], weights[K * K + K + self.rows[first]])
-        return counts.reshape(K, K)
+        opened = self.opened[reached]
+        first = np.flatnonzero(np.diff(opened, prepend=-1))
+        opened = opened[first]
+        np.add.at(counts, (self.classes[reached[first]], self.given[opened]), weights[opened])
+        return counts
 
 
 def _grouped(
@@ -183,14 +183,14 @@ def _grouped(
 ) -> _Groups | None:
     """Return the groups for thresholds in [low, high]; None if more than `most` probabilities are open."""
     K = len(low)
-    group = K * K + given
+    group = np.full(len(given), K)  # the true class, or K
     parts, count = [(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0))], 0
     for span, p in probs.blocks():
         possible = np.where(p >= low, p, -1.0)
         best = possible.argmax(axis=1)
         top = possible[np.arange(len(p)), best]
         certain = (top >= 0) & (top >= high[best])
-        group[span][certain] = best[certain] * K + given[span][certain]
+        group[span][certain] = best[certain]
         rows = np.flatnonzero((top >= 0) & ~certain)
         if not len(rows):
             continue
@@ -207,11 +207,17 @@ def _grouped(
         if most is not None and count > most:
             return None
     rows, classes, values = (np.concatenate(each) for each in zip(*parts, strict=True))
-    places, rows = np.unique(rows, return_inverse=True)
-    group[places] = K * K + K + np.arange(len(places))
-    labels = given[places]
-    total = K * K + K + len(places)
-    return _Groups(group, total, labels, rows, classes * K + labels[rows], classes, values, K)
+    places = np.flatnonzero(np.bincount(rows, minlength=len(given)))
+    sizes = K + 1 + np.bincount(given[places], minlength=K)
+    starts = np.cumsum(sizes) - sizes
+    group += starts[given]
+    places = places[np.argsort(given[places], kind="stable")]
+    group[places] = np.delete(np.arange(sizes.sum()), (starts[:, None] + np.arange(K + 1)).reshape(-1))
+    opened = group[rows]
+    order = np.argsort(opened, kind="stable")
+    return _Groups(
+        group, np.repeat(np.arange(K), sizes), starts, opened[order], classes[order], values[order]
+    )
 
 
 def _thresholds(sums: np.ndarray, sizes: np.ndarray) -> np.ndarray:
