@@ -80,9 +80,11 @@ def resample(n: int, seed: int, *name: str | int, out: np.ndarray | None = None)
 
     bits = np.random.Philox(key=derive_seed(seed, *name))
     made = np.empty(n, np.int64) if out is None else out
+    piece = np.empty(min(n, _PIECE))
     for start in range(0, n, _PIECE):
-        raw = bits.random_raw(min(_PIECE, n - start)) >> np.uint64(11)
-        u = raw.view(np.int64).astype(np.float64)  # signed: faster to convert
+        raw = bits.random_raw(min(_PIECE, n - start))
+        raw >>= np.uint64(11)
+        np.copyto(u := piece[: len(raw)], raw.view(np.int64))  # signed numbers are faster to convert
         u *= n * 2.0**-53
         made[start : start + _PIECE] = u
     return made

@@ -146,9 +146,9 @@ class _Groups:
             for each open example, whose class depends on the thresholds.
         given: (G,) the given label of each group.
         starts: (K,) the first group of each given label.
-        opened, classes, values: (M,) the probabilities on which the class of an open example depends: its
-            group, the class and the probability, sorted by group, then by probability, largest first; the
-            first that reaches the threshold of its class decides.
+        opened, classes, codes, values: (M,) the probabilities on which the class of an open example depends:
+            its group, the class, class * K + given label, and the probability, sorted by group, then by
+            probability, largest first; the first that reaches the threshold of its class decides.
     """
 
     group: np.ndarray
@@ -156,6 +156,7 @@ class _Groups:
     starts: np.ndarray
     opened: np.ndarray
     classes: np.ndarray
+    codes: np.ndarray
     values: np.ndarray
 
     @property
@@ -169,13 +170,14 @@ class _Groups:
 
     def counts(self, weights: np.ndarray, threshold: np.ndarray) -> np.ndarray:
         """Return the confident joint, (K, K), of a sample with so many examples per group."""
-        counts: np.ndarray = weights[np.arange(len(self.starts))[:, None] + self.starts]
+        K = len(self.starts)
+        counts: np.ndarray = weights[np.arange(K)[:, None] + self.starts].reshape(-1)
         reached = np.flatnonzero(self.values >= threshold[self.classes])
         opened = self.opened[reached]
-        first = np.flatnonzero(np.diff(opened, prepend=-1))
-        opened = opened[first]
-        np.add.at(counts, (self.classes[reached[first]], self.given[opened]), weights[opened])
-        return counts
+        first = np.ones(len(opened), bool)
+        first[1:] = opened[1:] != opened[:-1]
+        np.add.at(counts, self.codes[reached[first]], weights[opened[first]])
+        return counts.reshape(K, K)
 
 
 def _grouped(
@@ -214,10 +216,10 @@ def _grouped(
     places = places[np.argsort(given[places], kind="stable")]
     group[places] = np.delete(np.arange(sizes.sum()), (starts[:, None] + np.arange(K + 1)).reshape(-1))
     opened = group[rows]
+    codes = classes * K + given[rows]
     order = np.argsort(opened, kind="stable")
-    return _Groups(
-        group, np.repeat(np.arange(K), sizes), starts, opened[order], classes[order], values[order]
-    )
+    sorted_values = (each[order] for each in (opened, classes, codes, values))
+    return _Groups(group, np.repeat(np.arange(K), sizes), starts, *sorted_values)
 
 
 def _thresholds(sums: np.ndarray, sizes: np.ndarray) -> np.ndarray:
