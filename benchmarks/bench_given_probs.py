@@ -1,13 +1,13 @@
-"""Measure the audit of given probabilities, beside cleanlab in the same process, and its memory on a large file.
+"""Measure the audit of given probabilities beside cleanlab in one process, and its memory on a large file.
 
     python benchmarks/bench_given_probs.py            # 50,000 x 10, in memory
-    python benchmarks/bench_given_probs.py --memory   # and 1,000,000 x 1,000 from a memory-mapped file of 4 GB
+    python benchmarks/bench_given_probs.py --memory   # and 1,000,000 x 1,000 from a mapped file of 4 GB
 
 Writes given-probs-MACHINE.json and .md into results/benchmarks. The audit estimates the noise rate and the
-transition matrix with 95 % intervals, scores and flags labels, and suggests others; cleanlab's `find_label_issues`
-flags labels. Rounds alternate, so that other load on the machine affects both alike. The first round of each, which
-imports modules, is left out. Memory is the peak of anonymous memory (RssAnon) of a process of its own, which also
-holds PyTorch; pages of the file are not part of it.
+transition matrix with 95 % intervals, scores and flags labels, and suggests others; cleanlab's
+`find_label_issues` flags labels. Rounds alternate, so that other load on the machine affects both alike. The
+first round of each, which imports modules, is left out. Memory is the peak of anonymous memory (RssAnon) of a
+process of its own, which also holds PyTorch; pages of the file are not part of it.
 """
 
 from __future__ import annotations
@@ -140,7 +140,12 @@ def audit_mapped(folder: Path) -> None:
     done.set()
     thread.join()
     rate = found.summary["rate"]
-    made = {"seconds": seconds, "cpu_seconds": cpu, "before_bytes": before, "peak_bytes": max(peak, anonymous())}
+    made = {
+        "seconds": seconds,
+        "cpu_seconds": cpu,
+        "before_bytes": before,
+        "peak_bytes": max(peak, anonymous()),
+    }
     (folder / "mapped.json").write_text(json.dumps(made | {"rate": rate}))
 
 
@@ -161,8 +166,8 @@ def table(result: dict[str, Any]) -> str:
     versions = ", ".join(f"{name} {version}" for name, version in result["versions"].items())
     lines = [
         f"{result['examples']:,} examples, {result['classes']} classes, in memory. Seconds, median of "
-        f"{result['rounds']} rounds (quartiles), in one process. {result['processor']}, {result['cores']} cores, "
-        f"{versions}; load {result['load'][0]:.1f} before, {result['load'][1]:.1f} after.",
+        f"{result['rounds']} rounds (quartiles), in one process. {result['processor']}, {result['cores']} "
+        f"cores, {versions}; load {result['load'][0]:.1f} before, {result['load'][1]:.1f} after.",
         "",
         "| call | seconds | noisylabels takes |",
         "|---|---:|---:|",
@@ -175,9 +180,9 @@ def table(result: dict[str, Any]) -> str:
     if (large := result.get("mapped")) is not None:
         lines += [
             "",
-            f"{large['examples']:,} x {large['classes']:,} float32 from a file of {large['file_bytes'] / 1e9:.1f} GB: "
-            f"{large['seconds']:.0f} s ({large['cpu_seconds']:.0f} s of CPU), {large['peak_bytes'] / 2**20:,.0f} MiB "
-            f"of anonymous memory at most, {large['before_bytes'] / 2**20:,.0f} MiB before the audit.",
+            f"{large['examples']:,} x {large['classes']:,} float32 from a file of "
+            f"{large['file_bytes'] / 1e9:.1f} GB: {large['seconds']:.0f} s ({large['cpu_seconds']:.0f} s of CPU), "
+            f"{large['peak_bytes'] / 2**20:,.0f} MiB of anonymous memory at most, {large['before_bytes'] / 2**20:,.0f} MiB before the audit.",
         ]
     return "\n".join(lines) + "\n"
 

@@ -66,7 +66,13 @@ def test_half_precision_is_normalized(kind: torch.dtype) -> None:
 
 def test_the_identity_of_probabilities_is_that_of_their_float64_values() -> None:
     _, probs = problem(3000, 3)
-    kinds = [probs, probs.astype(np.float64), np.asfortranarray(probs), probs.tolist(), torch.from_numpy(probs)]
+    kinds = [
+        probs,
+        probs.astype(np.float64),
+        np.asfortranarray(probs),
+        probs.tolist(),
+        torch.from_numpy(probs),
+    ]
     assert len({_digest(each) for each in kinds}) == 1
     assert _digest([[0.25, 0.75]]) == "a084810e7c2a939ffa5af0a8540ded8acccd39d21be922c668a89bfaa4b98e9c"
 

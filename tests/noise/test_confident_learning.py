@@ -36,7 +36,7 @@ def naive_samples(given: np.ndarray, p: np.ndarray, draws: int, seed: int) -> li
 
 
 def dyadic(rng: np.random.Generator, n: int, K: int) -> np.ndarray:
-    """Return probabilities in 64ths: their sums are exact, and many are equal to each other and to thresholds."""
+    """Return probabilities in 64ths: their sums are exact, and many equal each other or a threshold."""
     cuts = np.sort(rng.integers(0, 65, (n, K - 1)), axis=1)
     ends = np.concatenate([np.zeros((n, 1)), cuts, np.full((n, 1), 64)], axis=1)
     return np.diff(ends, axis=1) / 64
@@ -116,7 +116,9 @@ def test_the_estimate_of_the_audit_is_that_of_samples_of_rows(
         rate = share_wrong(given, p, None if seen is None else seen[at])
         if off.sum() > 0:
             scale = rate / off.sum()
-            off *= min(scale, *(column[k] / off[:, k].sum() for k in range(len(off)) if off[:, k].sum() > 1e-12))
+            off *= min(
+                scale, *(column[k] / off[:, k].sum() for k in range(len(off)) if off[:, k].sum() > 1e-12)
+            )
         joint = off + np.diag(np.maximum(column - off.sum(axis=0), 0))
         rates.append(1 - joint.trace())
         matrices.append(

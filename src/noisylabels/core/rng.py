@@ -70,8 +70,8 @@ def resample(n: int, seed: int, *name: str | int, out: np.ndarray | None = None)
     """Return n positions in [0, n), drawn with replacement: floor(n u), with u from `uniforms`; int64.
 
     Args:
-        out: (n,) int64, the array to write to and return. Many samples into one array take half the time, because
-            the system need not clear memory for each.
+        out: (n,) int64, the array to write to and return. Many samples into one array take half the time,
+            because the system need not clear memory for each.
 
     >>> resample(4, 0, "bootstrap", 1).tolist() == (uniforms(4, 0, "bootstrap", 1) * 4).astype(int).tolist()
     True

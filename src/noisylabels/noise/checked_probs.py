@@ -1,4 +1,4 @@
-"""Class probabilities that are checked once and then read in blocks of rows, also from a file larger than memory."""
+"""Class probabilities, checked once and then read in blocks of rows: a file may be larger than memory."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """The confident joint of given labels and out-of-fold probabilities, and its bootstrap samples.
 
-A bootstrap sample changes the thresholds a little, and so the class of few examples. All samples together read
-the probabilities once: they are needed only where some sample decides otherwise than another.
+A bootstrap sample changes the thresholds a little, and so the class of few examples. The probabilities are read
+once for all samples; each sample then decides on these few examples and counts the others.
 """
 
 from __future__ import annotations
@@ -141,9 +141,9 @@ class _Groups:
     """The examples in groups whose class is the same for all thresholds between two bounds.
 
     Args:
-        group: (N,) int64, the number of each example's group, 0 to G - 1. The groups are sorted by given label;
-            those of a label are: one for each true class, one for examples that reach no threshold, and one
-            for each open example, whose class depends on the thresholds.
+        group: (N,) int64, the number of each example's group, 0 to G - 1. The groups are sorted by given
+            label; those of a label are: one for each true class, one for examples that reach no threshold,
+            and one for each open example, whose class depends on the thresholds.
         given: (G,) the given label of each group.
         starts: (K,) the first group of each given label.
         opened, classes, codes, values: (M,) the probabilities on which the class of an open example depends:
@@ -201,11 +201,12 @@ def _grouped(
         order = np.lexsort((classes, -values, at))
         at, classes, values = at[order], classes[order], values[order]
         # what follows a value that reaches its threshold in every sample decides nothing
-        passed = np.cumsum(values >= high[classes]) - (values >= high[classes])
-        start = np.flatnonzero(np.append(True, at[1:] != at[:-1]))
-        kept = passed == np.repeat(passed[start], np.diff(np.append(start, len(at))))
+        sure = (values >= high[classes]).astype(np.int64)
+        passed: np.ndarray = np.cumsum(sure) - sure
+        start = np.searchsorted(at, np.arange(len(rows)))
+        kept = np.flatnonzero(passed == passed[start][at])
         parts.append((rows[at[kept]] + span.start, classes[kept], values[kept]))
-        count += int(kept.sum())
+        count += len(kept)
         if most is not None and count > most:
             return None
     rows, classes, values = (np.concatenate(each) for each in zip(*parts, strict=True))
