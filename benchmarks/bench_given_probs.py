@@ -178,11 +178,12 @@ def table(result: dict[str, Any]) -> str:
         ratio = statistics.median(a / b for a, b in zip(ours, each, strict=True))
         lines.append(f"| {name} | {median:.3f} ({low:.3f}-{high:.3f}) | {ratio:.2f} times |")
     if (large := result.get("mapped")) is not None:
+        peak, before = (round(large[name] / 2**20) for name in ("peak_bytes", "before_bytes"))
         lines += [
             "",
-            f"{large['examples']:,} x {large['classes']:,} float32 from a file of "
-            f"{large['file_bytes'] / 1e9:.1f} GB: {large['seconds']:.0f} s ({large['cpu_seconds']:.0f} s of CPU), "
-            f"{large['peak_bytes'] / 2**20:,.0f} MiB of anonymous memory at most, {large['before_bytes'] / 2**20:,.0f} MiB before the audit.",
+            f"{large['examples']:,} x {large['classes']:,} float32, a file of "
+            f"{large['file_bytes'] / 1e9:.1f} GB: {large['seconds']:.0f} s ({large['cpu_seconds']:.0f} s of "
+            f"CPU), {peak:,} MiB of anonymous memory at most, {before:,} MiB before the audit.",
         ]
     return "\n".join(lines) + "\n"
 

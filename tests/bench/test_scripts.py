@@ -44,7 +44,7 @@ TABLES = ["--methods", "NoisyLabelClassifier", "LogisticRegression", "RandomFore
             "bench_given_probs",
             ["--rounds=2", "--examples=500", "--memory", "--mapped-examples=900", "--mapped-classes=20"],
             "given-probs-here.json",
-            "MiB of anonymous memory at most",
+            "MiB before the audit",
         ),
         (
             "bench_review",

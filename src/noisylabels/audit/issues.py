@@ -104,7 +104,7 @@ def estimate(
 
 
 def _scaled(joint: np.ndarray, differing: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
-    """Return T and prior of calibrated joints, (..., K, K), whose other classes are scaled to the noise rate."""
+    """Return T and prior of calibrated joints, (..., K, K), after scaling them to the noise rate."""
     K = joint.shape[-1]
     diagonal = (..., range(K), range(K))
     column = joint.sum(axis=-2)

@@ -1,7 +1,7 @@
 """The confident joint of given labels and out-of-fold probabilities, and its bootstrap samples.
 
-A bootstrap sample changes the thresholds a little, and so the class of few examples. The probabilities are read
-once for all samples; each sample then decides on these few examples and counts the others.
+A bootstrap sample changes the thresholds a little, and so the class of few examples. The probabilities are
+read once for all samples; each sample then decides on these few examples and counts the others.
 """
 
 from __future__ import annotations
