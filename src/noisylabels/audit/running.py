@@ -276,7 +276,9 @@ class _Job:
         wanted = order[: max(int(found.flagged.sum()), NEIGHBORED)]
         neighbors = {}
         if examples is not None:
-            points = np.asarray(predicted.judged, np.float32) if predicted.points is None else predicted.points
+            points = (
+                np.asarray(predicted.judged, np.float32) if predicted.points is None else predicted.points
+            )
             neighbors = find_neighbors(
                 wanted, labels, found.suggested, found.score, found.flagged, points, groups
             )
