@@ -32,11 +32,13 @@ class GivenProbs:
 
     Args:
         probs: (N, K), out of fold.
-        seen: (N, K), of models during training, if an audit wrote the file; else None.
+        seen: (N, K), of models during training, if an audit that trained wrote the file; else None.
+        of_audit: whether an audit wrote the file, so that the same values give the same audit.
     """
 
     probs: np.ndarray
     seen: np.ndarray | None = None
+    of_audit: bool = False
 
 
 def read_probs(
@@ -148,14 +150,14 @@ def _of_audit(
     probs = saved_probs.values_of(layout.path)[at][:, order]
     _checked(probs, lambda i: f"{table.where(int(at[i]))} ({key} {keys[at[i]]!r})")
     if layout.seen is None:
-        return GivenProbs(probs)
+        return GivenProbs(probs, of_audit=True)
     if layout.lacks_seen:
         notes.append(
             f"{saved_probs.SEEN}, which belongs to it, is missing: the audit uses the out-of-fold "
             "probabilities alone, so its scores differ"
         )
-        return GivenProbs(probs)
-    return GivenProbs(probs, saved_probs.values_of(layout.seen)[at][:, order])
+        return GivenProbs(probs, of_audit=True)
+    return GivenProbs(probs, saved_probs.values_of(layout.seen)[at][:, order], of_audit=True)
 
 
 def _of_classes(table: Table, class_names: Sequence[str]) -> np.ndarray:
@@ -265,7 +267,7 @@ def _by_order(source: Path | str, count: int, positions: Positions, n: int, name
             "add a column of ids (id), or audit one part (--part train)"
         )
     if positions.doubt and count in (n, positions.total):
-        raise InputError(f"{start}, but {positions.doubt} for {name}; add a column of ids (id)")
+        raise InputError(f"{start}, and {positions.doubt}; add a column of ids (id)")
     audited = "" if n == positions.total else f" ({n:,} of them are audited)"
     raise InputError(
         f"{source} has {count:,} rows, expected {positions.total:,}, one per example of {name}{audited} in the "
