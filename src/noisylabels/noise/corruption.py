@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping, MutableSequence, Sequence
 import numpy as np
 
 from noisylabels.core.checks import InputError
+from noisylabels.core.positions import Positions
 from noisylabels.noise import confusion_maps
 from noisylabels.noise.checks import Pairs, check_class_names, check_labels, check_num_classes, check_pairs
 from noisylabels.noise.labels import NoisyLabels, steps_of
@@ -33,6 +34,7 @@ def corrupt(
     foreign: int | None = None,
     others: Collection[str] = (),
     notes: MutableSequence[str] | None = None,
+    positions: Positions | None = None,
 ) -> NoisyLabels:
     """Return labels corrupted by a noise spec, with a record of the corruption.
 
@@ -59,6 +61,8 @@ def corrupt(
             replaces which image; `corrupt_set` replaces them.
         others: ids that a file of labels may also contain, such as those of test images.
         notes: receives a line where several columns of a file of labels could be used.
+        positions: where the examples lie in the data whose order a file of labels without ids has; by default
+            the data are these examples.
 
     Returns:
         The noisy labels; their `spec` is canonical and names the map that was used. `index` holds the
@@ -92,7 +96,8 @@ def corrupt(
         check_num_classes(num_classes)
     true = check_labels(labels, num_classes)
     K = int(true.max()) + 1 if num_classes is None else int(num_classes)
-    context = NoiseContext(true, K, seed, names, images, ids, foreign, others, [] if notes is None else notes)
+    notes = [] if notes is None else notes
+    context = NoiseContext(true, K, seed, names, images, ids, foreign, others, notes, positions)
     state = NoiseState.of(true)
     numbers: Pairs = ()
     if own is not None:
