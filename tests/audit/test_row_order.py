@@ -1,4 +1,4 @@
-"""Rows of files, ids and probabilities belong to the same examples, in every form in which users bring data."""
+"""Rows of files, ids and probabilities belong to the same examples, in every form of data."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from data_forms import FILES, FORMS, Made, pictures_of
 from PIL import Image
 
 import noisylabels as nl
+from data_forms import FILES, FORMS, Made, pictures_of
 from noisylabels.audit.result import Audit, load_examples
 from noisylabels.audit.running import audit_labels
 from noisylabels.core.checks import InputError
@@ -182,14 +182,16 @@ def test_rows_may_have_gaps(tmp_path: Path) -> None:
         if part == "train":  # a part that the user made has an order
             assert not audit_labels("t.csv", probs="q.npy", part=part).flagged.any()
         else:
-            with pytest.raises(InputError, match=r"q.npy has 30 rows, expected 40, .*\(30 of them are audited"):
+            with pytest.raises(
+                InputError, match=r"q.npy has 30 rows, expected 40, .*\(30 of them are audited"
+            ):
                 audit_labels("t.csv", probs="q.npy", part=part)
 
 
 def test_unreadable_images_count(tmp_path: Path) -> None:
     made, source = make("image_folder", tmp_path)
     (source / made.ids[3]).write_bytes(b"no image")
-    probs, names = one_hot(made.labels)
+    probs, _ = one_hot(made.labels)
     np.save("p.npy", probs)
     found = audit_labels(source, probs="p.npy", bad_images="skip", out="a")
     assert not found.flagged.any()
@@ -233,7 +235,9 @@ def test_two_ways_to_sort_paths_need_ids(tmp_path: Path) -> None:
     made = FORMS["image_folder"](tmp_path, labels)
     probs, names = one_hot(made.labels)
     np.save("p.npy", probs)
-    with pytest.raises(InputError, match="has 12 rows without ids, and paths sorted as text and paths sorted by"):
+    with pytest.raises(
+        InputError, match="has 12 rows without ids, and paths sorted as text and paths sorted by"
+    ):
         audit_labels(made.source, probs="p.npy")
     found = audit_labels(made.source, probs=write(probs, names, made.ids, "ids.csv"))
     assert not found.flagged.any()
@@ -273,7 +277,9 @@ def test_a_part_that_load_has_drawn_needs_all_rows_or_ids(tmp_path: Path) -> Non
     assert not audit_labels(train, probs=probs[train.rows]).flagged.any()
     assert not audit_labels(train, probs=probs).flagged.any()
     turned = subset_of(joined(*nl.load(source)), np.arange(40)[::-1].copy())
-    with pytest.raises(InputError, match="has 40 rows without ids, and the set is in another order than its file"):
+    with pytest.raises(
+        InputError, match="has 40 rows without ids, and the set is in another order than its file"
+    ):
         audit_labels(turned, probs=probs)
 
 
@@ -289,13 +295,15 @@ def test_errors_name_the_row_of_the_file(tmp_path: Path) -> None:
     frame.drop(columns="id").to_parquet("p.parquet")
     with pytest.raises(InputError, match=r"p.parquet, row 7: the probabilities sum to 2.7"):
         audit_labels(source, probs="p.parquet")
-    with pytest.raises(InputError, match="row 7 of probs sums to 2.7"):
+    with pytest.raises(InputError, match=r"row 7 of probs sums to 2.7"):
         audit_labels(source, probs=bad, part="train")
     twice = pd.DataFrame(probs, columns=names).assign(id=["row:0", *made.ids[:-1]])
     twice.to_csv("p.csv", index=False)
-    with pytest.raises(InputError, match="p.csv, line 3: line 2 has the id 'row:0' too; remove one"):
+    with pytest.raises(InputError, match=r"p.csv, line 3: line 2 has the id 'row:0' too; remove one"):
         audit_labels(source, probs="p.csv")
-    more = pd.DataFrame(np.vstack([probs, probs[:2]]), columns=names).assign(id=[*made.ids, "row:50", "row:51"])
+    more = pd.DataFrame(np.vstack([probs, probs[:2]]), columns=names).assign(
+        id=[*made.ids, "row:50", "row:51"]
+    )
     more.to_csv("p.csv", index=False)
     notes: list[str] = []
     audit_labels(source, probs="p.csv", reporter=Notes(notes.append))

@@ -140,8 +140,8 @@ def _of_audit(
     plain = [_plain(word) for word in class_names]
     if strange := sorted(set(plain) ^ set(layout.classes)):
         raise InputError(
-            f"{layout.path} has the classes {_some(layout.classes)}, and {name} {_some(plain)}: {strange[0]!r} "
-            "is not in both; audit the same data"
+            f"{layout.path} has the classes {_some(layout.classes)}, and {name} has {_some(plain)}; "
+            f"{strange[0]!r} is not in both, so audit the same data"
         )
     order = [layout.classes.index(word) for word in plain]
     keys = texts(table[layout.id])
@@ -270,8 +270,8 @@ def _by_order(source: Path | str, count: int, positions: Positions, n: int, name
         raise InputError(f"{start}, and {positions.doubt}; add a column of ids (id)")
     audited = "" if n == positions.total else f" ({n:,} of them are audited)"
     raise InputError(
-        f"{source} has {count:,} rows, expected {positions.total:,}, one per example of {name}{audited} in the "
-        "order of the file or of the sorted paths; add rows, or a column of ids (id)"
+        f"{source} has {count:,} rows, expected {positions.total:,}, one per example of {name}{audited} in "
+        "the order of the file or of the sorted paths; add rows, or a column of ids (id)"
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -36,7 +37,9 @@ class Positions:
         if self.rows is None or self.total is None:
             return
         if len(self.rows) and not (self.rows.min() >= 0 and self.rows.max() < self.total):
-            raise InputError(f"rows are {self.rows.min()} to {self.rows.max()}, expected 0 to {self.total - 1}")
+            raise InputError(
+                f"rows are {self.rows.min()} to {self.rows.max()}, expected 0 to {self.total - 1}"
+            )
 
     def take(self, index: Sequence[int] | np.ndarray | slice) -> Positions:
         """Return the positions of some examples."""
@@ -120,6 +123,6 @@ def by_path(names: Sequence[str]) -> Positions:
     rows = np.empty(len(words), dtype=np.int64)
     rows[order] = np.arange(len(words))
     folders = [words[i].split("/") for i in order.tolist()]
-    unlike = any(before > after for before, after in zip(folders, folders[1:], strict=False))
+    unlike = any(before > after for before, after in itertools.pairwise(folders))
     doubt = "paths sorted as text and paths sorted by folder have different orders" if unlike else ""
     return Positions(rows, len(words), doubt=doubt)

@@ -10,9 +10,9 @@ import numpy as np
 
 from noisylabels.core import columnar
 from noisylabels.core.checks import InputError
+from noisylabels.core.positions import Positions
 from noisylabels.core.tables import role_names
 from noisylabels.data.image_decoding import resize_arrays
-from noisylabels.core.positions import Positions
 from noisylabels.data.reader import Options, Plan, ReadResult, held_out_note, name_of, number_classes
 from noisylabels.data.split import hold_out
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from noisylabels.core.positions import Positions
 from noisylabels.data.image_decoding import resize_arrays
 from noisylabels.data.images import ImageSet, image_set
-from noisylabels.core.positions import Positions
 from noisylabels.data.reader import Options
 from noisylabels.data.split import hold_out
 

@@ -44,6 +44,7 @@ from noisylabels.core.files import (
     read_json,
     write_json,
 )
+from noisylabels.core.positions import Positions
 from noisylabels.data import parallel_decoding
 from noisylabels.data.cached_positions import KEY, completed, read_positions, write_positions
 from noisylabels.data.decode import MAX_UNASKED_BYTES, Progress, usable_cores
@@ -51,7 +52,6 @@ from noisylabels.data.decode_workers import FACTS
 from noisylabels.data.image_lists import Below
 from noisylabels.data.images import ImageSet, content_digest, digest_of
 from noisylabels.data.names import Names
-from noisylabels.core.positions import Positions
 from noisylabels.data.reader import Plan, ReadResult, class_notes
 
 VERSION = 2  # increase it when the same files must give other arrays than before

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from noisylabels.core.files import atomic_replace, write_json
-from noisylabels.data.names import Names
 from noisylabels.core.positions import Positions
+from noisylabels.data.names import Names
 from noisylabels.data.reader import Plan
 
 KEY = "positions"

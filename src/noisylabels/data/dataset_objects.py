@@ -15,12 +15,12 @@ import numpy as np
 import torch
 
 from noisylabels.core.checks import InputError
+from noisylabels.core.positions import Positions, separate
 from noisylabels.data.cache import load_uncached
 from noisylabels.data.decode import NAMED, choose_shape
 from noisylabels.data.image_decoding import failure_reason, header_of, pixels_of
 from noisylabels.data.images import ImageSet
 from noisylabels.data.parquet import TEST_SPLITS, TRAIN_SPLIT, choose_column
-from noisylabels.core.positions import Positions, separate
 from noisylabels.data.reader import Options, Plan, ReadResult, held_out_note, number_classes
 from noisylabels.data.split import hold_out
 

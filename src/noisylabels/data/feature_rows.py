@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 
 from noisylabels.core.checks import InputError, did_you_mean
+from noisylabels.core.positions import Positions, own, separate
 from noisylabels.core.tables import ROLES, is_missing, is_number, texts
 from noisylabels.data import image_table
 from noisylabels.data.encoding import Encoder
 from noisylabels.data.features import FeatureSet, feature_set
-from noisylabels.core.positions import Positions, own, separate
 from noisylabels.data.reader import class_notes, held_out_note, number_classes
 from noisylabels.data.sheets import Sheet, of_array, of_frame
 from noisylabels.data.split import hold_out

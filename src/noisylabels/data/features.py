@@ -12,9 +12,9 @@ import numpy as np
 import torch
 
 from noisylabels.core.checks import InputError
+from noisylabels.core.positions import Positions, check_positions, own
 from noisylabels.data.encoding import Encoder
 from noisylabels.data.images import ImageSet, check_set_labels, image_set, subset
-from noisylabels.core.positions import Positions, check_positions, own
 
 
 @dataclass(frozen=True, eq=False)

@@ -20,9 +20,9 @@ import numpy as np
 
 from noisylabels.core.checks import InputError
 from noisylabels.core.files import file_digest
+from noisylabels.core.positions import Positions
 from noisylabels.data.image_decoding import resize_arrays
 from noisylabels.data.published import File
-from noisylabels.core.positions import Positions
 from noisylabels.data.reader import Options, Plan, ReadResult, held_out_note, name_of
 from noisylabels.data.split import hold_out
 

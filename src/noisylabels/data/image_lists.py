@@ -12,11 +12,11 @@ from pathlib import Path
 import numpy as np
 
 from noisylabels.core.checks import InputError
+from noisylabels.core.positions import Positions, by_path
 from noisylabels.data.decode import Decoding, survey
 from noisylabels.data.image_decoding import Encoded
 from noisylabels.data.names import Names
 from noisylabels.data.parallel_decoding import Files
-from noisylabels.core.positions import Positions, by_path
 from noisylabels.data.reader import Options, Plan, ReadResult, held_out_note
 from noisylabels.data.split import hold_out
 

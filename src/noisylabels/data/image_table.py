@@ -11,11 +11,11 @@ import numpy as np
 
 from noisylabels.core.checks import InputError
 from noisylabels.core.delimited import SUFFIXES, read_cells
+from noisylabels.core.positions import Positions
 from noisylabels.core.tables import find_column, need_column, read_text_table, role_columns
 from noisylabels.data.file_sources import folders_in
 from noisylabels.data.image_lists import Listing, drop_missing, plan_listing
 from noisylabels.data.parquet import check_column
-from noisylabels.core.positions import Positions
 from noisylabels.data.reader import Options, Plan, name_of, number_classes
 
 LAYOUT = "NAME.csv or .tsv, itself or the only one in a folder, with columns path, label and optionally split"

@@ -25,11 +25,11 @@ from typing import Any
 import numpy as np
 
 from noisylabels.core.checks import InputError
+from noisylabels.core.positions import Positions
 from noisylabels.data.decode import Progress, choose_shape, judge, left_out, usable_cores
 from noisylabels.data.decode_workers import FACTS, Chunk, Died, Task, Worker, names_digest, read_chunk
 from noisylabels.data.image_decoding import Header, read_header
 from noisylabels.data.names import Names
-from noisylabels.core.positions import Positions
 
 SETTLED_NS = 2_000_000_000  # a file changed this recently may change again with the same time stamp
 MOST_WORKERS = 16

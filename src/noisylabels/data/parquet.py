@@ -14,10 +14,10 @@ import numpy as np
 
 from noisylabels.core.checks import InputError, did_you_mean
 from noisylabels.core.columnar import open_parquet
+from noisylabels.core.positions import Positions
 from noisylabels.core.tables import PREFERENCES, ROLES, check_once, passed_over, role_columns, role_names
 from noisylabels.data.decode import Decoding, survey
 from noisylabels.data.image_decoding import Encoded
-from noisylabels.core.positions import Positions
 from noisylabels.data.reader import Options, Plan, ReadResult, held_out_note, name_of, number_classes
 from noisylabels.data.split import hold_out
 

@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 
 from noisylabels.core.checks import InputError
+from noisylabels.core.positions import Positions, separate
 from noisylabels.data.decode import Decoding, Progress
 from noisylabels.data.images import check_class_names
 from noisylabels.data.parallel_decoding import Files
-from noisylabels.core.positions import Positions, separate
 
 MOST_CLASSES = 100_000  # classes without names; a column with more holds something else than labels
 MOST_NOTES = 5  # lines of one kind; a set with hundreds of empty classes then gets a count

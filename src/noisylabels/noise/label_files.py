@@ -134,8 +134,8 @@ def rows_in_order(source: Path | str, count: int, positions: Positions) -> np.nd
         return rows
     if positions.rows is None:
         raise InputError(
-            f"{source} has {count} labels without ids, and the set has no single order (a training and a test "
-            "part); add a column of ids (id)"
+            f"{source} has {count} labels without ids, and the set has no single order (a training and a "
+            "test part); add a column of ids (id)"
         )
     if positions.doubt and count in (len(positions.rows), positions.total):
         raise InputError(

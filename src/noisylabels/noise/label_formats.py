@@ -36,7 +36,11 @@ def open_labels(path: Path) -> tuple[Table, np.ndarray | None, bool]:
     """
     suffix = path.suffix.lower()
     if suffix in (".csv", ".tsv"):
-        return _without_row_numbers(read_text_table(path, is_heading=_is_heading, keep_blank=True)), None, False
+        return (
+            _without_row_numbers(read_text_table(path, is_heading=_is_heading, keep_blank=True)),
+            None,
+            False,
+        )
     if suffix == ".txt":
         lines = re.split("\r\n?|\n", read_text(path).rstrip())
         return _only(path, lines, lambda i: f"line {i + 1}"), None, False

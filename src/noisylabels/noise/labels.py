@@ -185,7 +185,9 @@ class NoisyLabels:
         """
         for name, values in (("ids", ids), ("rows", rows)):
             if values is not None and len(values) != len(self):
-                raise InputError(f"there are {len(values)} {name} for {len(self)} labels, expected one per label")
+                raise InputError(
+                    f"there are {len(values)} {name} for {len(self)} labels, expected one per label"
+                )
         record = self._record | {"rate": self.rate, "digest": self.digest}
         if self.expected is not None:
             record["expected"] = self.expected.tolist()
@@ -193,7 +195,9 @@ class NoisyLabels:
         ordered = {"given": columns.pop("given"), "true": columns.pop("true"), "flipped": self.flipped}
         if ids is not None:
             # bytes of file names that are not UTF-8 are written as \xff
-            plain = (name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace") for name in ids)
+            plain = (
+                name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace") for name in ids
+            )
             columns["id"] = np.array(list(plain), dtype=object)
         if rows is not None:
             columns["row"] = rows

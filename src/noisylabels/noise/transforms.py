@@ -15,9 +15,9 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from noisylabels.core.checks import InputError
+from noisylabels.core.positions import Positions
 from noisylabels.core.rng import uniforms
 from noisylabels.noise import sampling
-from noisylabels.core.positions import Positions
 from noisylabels.noise.checks import Pairs
 from noisylabels.noise.stage import Stage
 from noisylabels.noise.transition import Rows
