@@ -9,9 +9,9 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from data_forms import FORMS
 
 import noisylabels as nl
+from data_forms import FORMS
 from noisylabels.core.checks import InputError
 from noisylabels.core.positions import Positions, by_path
 from noisylabels.data.features import feature_set, joined, subset_of

@@ -45,6 +45,7 @@ from noisylabels.core.files import (
     write_json,
 )
 from noisylabels.core.positions import Positions
+from noisylabels.core.spelling import spelling_notes
 from noisylabels.data import parallel_decoding
 from noisylabels.data.cached_positions import KEY, completed, read_positions, write_positions
 from noisylabels.data.decode import MAX_UNASKED_BYTES, Progress, usable_cores
@@ -241,7 +242,7 @@ def _two_sets(
     pixels, classes = torch.from_numpy(images), torch.from_numpy(labels)
     n, names = meta["num_train"], tuple(meta["class_names"])
     train_digest, test_digest = meta["digests"]
-    notes = (*plan.notes, *meta["notes"])
+    notes = (*spelling_notes(labels, names), *plan.notes, *meta["notes"])
     return (
         ImageSet(
             pixels[:n], classes[:n], names, ids[:n], plan.name, train_digest, notes, positions=places[0]

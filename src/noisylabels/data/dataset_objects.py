@@ -15,13 +15,14 @@ import numpy as np
 import torch
 
 from noisylabels.core.checks import InputError
+from noisylabels.core.labels import read_labels
 from noisylabels.core.positions import Positions, separate
 from noisylabels.data.cache import load_uncached
 from noisylabels.data.decode import NAMED, choose_shape
 from noisylabels.data.image_decoding import failure_reason, header_of, pixels_of
 from noisylabels.data.images import ImageSet
 from noisylabels.data.parquet import TEST_SPLITS, TRAIN_SPLIT, choose_column
-from noisylabels.data.reader import Options, Plan, ReadResult, held_out_note, number_classes
+from noisylabels.data.reader import Options, Plan, ReadResult, held_out_note
 from noisylabels.data.split import hold_out
 
 if TYPE_CHECKING:
@@ -189,21 +190,11 @@ def _picture(value: Any, where: str) -> Image.Image:
     return Image.fromarray(np.ascontiguousarray(pixels))
 
 
-def _number(label: Any, where: str, columns: tuple[str, str] | None) -> int:
-    if isinstance(label, (torch.Tensor, np.ndarray, np.generic)) and label.ndim == 0:
-        label = label.item()
-    if isinstance(label, int) and not isinstance(label, bool):
-        return label
-    hint = ""
-    if isinstance(label, str):
-        hint = (
-            f"; dataset.class_encode_column({columns[1]!r}) turns names into class numbers"
-            if columns
-            else "; return class numbers, and store the names in the data set's attribute classes"
-        )
-    raise InputError(
-        f"{where}: the label is {str(label)[:60]!r} ({type(label).__name__}), expected a class number{hint}"
-    )
+def _scalar(label: Any) -> object:
+    """Return the label in an array or tensor of one element, such as (1,); other labels unchanged."""
+    if isinstance(label, (torch.Tensor, np.ndarray, np.generic)) and np.prod(label.shape) == 1:
+        return label.item()
+    return label
 
 
 def _read(parts: list[_Part], options: Options) -> ReadResult:
@@ -216,7 +207,7 @@ def _read(parts: list[_Part], options: Options) -> ReadResult:
     sizes: set[tuple[int, int]] = set()
     gray = True
     rows: list[tuple[_Part, int]] = []
-    numbers: list[int] = []
+    cells: list[object] = []
     bad: list[str] = []
     total = sum(len(part.data) for part in parts)
     for part in parts:
@@ -232,13 +223,16 @@ def _read(parts: list[_Part], options: Options) -> ReadResult:
                 raise InputError(f"{part.name}:{row}: the image has no pixels, its size is {size}")
             sizes.add((header.width, header.height))
             gray = gray and header.gray
-            numbers.append(_number(label, f"{part.name}:{row}", part.columns))
+            cells.append(_scalar(label))
             rows.append((part, row))
             if options.progress and len(rows) % _PIECE == 0:
                 options.progress("reading sizes", len(rows), total)
     notes = _judge(bad, total, options)
     ids = [f"{part.name}:{row}" for part, row in rows]
-    labels, class_names = number_classes(np.array(numbers), next(iter(named), ()), ids.__getitem__)
+    column = np.empty(len(cells), dtype=object)
+    column[:] = cells
+    found = read_labels(column, next(iter(named), None), where=ids.__getitem__, indexed=True)
+    labels, class_names = found.codes, found.class_names
     num_train = sum(part is parts[0] for part, _ in rows)
     positions: Positions | tuple[Positions, Positions]
     places = np.array([row for _, row in rows])

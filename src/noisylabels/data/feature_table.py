@@ -14,6 +14,7 @@ from noisylabels.core.checks import InputError
 from noisylabels.core.columnar import open_parquet
 from noisylabels.core.delimited import SUFFIXES as TEXT
 from noisylabels.core.delimited import read_cells
+from noisylabels.core.spelling import padding_notes
 from noisylabels.core.tables import PREFERENCES, ROLES, check_once, passed_over, role_columns, texts
 from noisylabels.data import arrays, file_sources, image_table, parquet
 from noisylabels.data.encoding import Encoder
@@ -156,6 +157,8 @@ def _of_parquet(path: Path, label_column: str | None, notes: list[str]) -> Rows:
 
 def _of_columns(sheet: Sheet, label_column: str | None, notes: list[str]) -> Rows:
     label, others = _label_column(sheet, label_column, notes)
+    if sheet.written is not None:
+        notes[:0] = padding_notes(sheet.written(label))
     keys, named = ids_of(sheet)
     not_features = [label, *others, *named]
     parts = None
@@ -163,7 +166,7 @@ def _of_columns(sheet: Sheet, label_column: str | None, notes: list[str]) -> Row
         if name not in not_features and (parts := _parts(sheet, name, notes)) is not None:
             not_features.append(name)
             break
-    return Rows(sheet, sheet[label], sheet.classes.get(label, ()), keys, parts, not_features)
+    return Rows(sheet, sheet.as_read(label), sheet.classes.get(label, ()), keys, parts, not_features)
 
 
 def _label_column(sheet: Sheet, wanted: str | None, notes: list[str]) -> tuple[str, list[str]]:
@@ -231,9 +234,7 @@ def _of_arrays(path: Path, label_column: str | None, notes: list[str]) -> Rows:
         cells = arrays.one_each(*arrays.read_array(path, chosen.files, part.labels), "per row")
         if len(cells) != len(values):
             raise InputError(f"{path}: {part.labels} has {len(cells):,} labels for {len(values):,} rows")
-        if cells.dtype.kind not in "iufbU":
-            raise InputError(f"{path}: {part.labels} holds {cells.dtype}, expected integers or text")
-        labels.append(texts(cells))
+        labels.append(cells)
         keys += [f"{part.name if len(chosen.parts) > 1 else 'row'}:{row}" for row in range(len(cells))]
     if len(sheets) == 1:
         return Rows(sheets[0], labels[0], names, keys, None)

@@ -13,12 +13,13 @@ from typing import Any
 import numpy as np
 
 from noisylabels.core.checks import InputError, did_you_mean
-from noisylabels.core.columnar import open_parquet
+from noisylabels.core.columnar import arrow_cells, open_parquet
+from noisylabels.core.labels import read_labels
 from noisylabels.core.positions import Positions
 from noisylabels.core.tables import PREFERENCES, ROLES, check_once, passed_over, role_columns, role_names
 from noisylabels.data.decode import Decoding, survey
 from noisylabels.data.image_decoding import Encoded
-from noisylabels.data.reader import Options, Plan, ReadResult, held_out_note, name_of, number_classes
+from noisylabels.data.reader import LABELS, Options, Plan, ReadResult, held_out_note, name_of
 from noisylabels.data.split import hold_out
 
 TRAIN_SPLIT = "train"
@@ -78,6 +79,7 @@ def plan(path: Path, options: Options) -> Plan:
         files={file.relative_to(base).as_posix(): file for file in train_files + test_files},
         options={
             "reader": "parquet",
+            "labels": LABELS,
             "splits": [train, test],
             "image_size": options.image_size,
             "bad_images": options.bad_images,
@@ -142,14 +144,20 @@ def _read(
     notes: list[str] = []
     layout = Layout.of(train_files[0], notes, options.label_column)
     parts = [(train, train_files)] + ([(test, test_files)] if test else [])
-    labels, ids = [], []
+    cells, ids = [], list[str]()
     for split, files in parts:
-        of_split = np.concatenate([layout.labels(file) for file in files])
-        ids += [f"{split}:{row}" for row in range(len(of_split))]
-        labels.append(of_split)
-    y = np.concatenate(labels)
-    class_names = layout.class_names or tuple(str(k) for k in range(int(y.max(initial=-1)) + 1))
-    num_train = len(labels[0])
+        cells += [layout.labels(file) for file in files]
+        ids += [f"{split}:{row}" for row in range(sum(map(len, cells)) - len(ids))]
+    ends = np.cumsum([len(part) for part in cells])
+
+    def where(row: int) -> str:
+        part = int(np.searchsorted(ends, row, side="right"))
+        return f"{(train_files + test_files)[part]}, row {row - int(ends[part]) + len(cells[part])}"
+
+    what, named = f"the labels of {train_files[0]}", layout.class_names or None
+    found = read_labels(np.concatenate(cells), named, where=where, what=what, indexed=True)
+    y, class_names = found.codes, found.class_names
+    num_train = int(ends[len(train_files) - 1])
     images: Collection[Encoded]
     positions = positions_in(path, train_files + test_files)
     if test:
@@ -190,24 +198,19 @@ class Layout:
         return cls(image, label, named.get(label, ()))
 
     def labels(self, file: Path) -> np.ndarray:
-        """Return the checked labels of a file, int64."""
-        import pyarrow as pa
-
+        """Return the labels of a file as they are stored, see `arrow_cells`."""
         with open_parquet(file) as parquet:
             missing = [c for c in (self.image, self.label) if c not in parquet.schema_arrow.names]
             if missing:
                 raise InputError(f"{file} lacks the column {missing[0]!r} that the first file has")
             column = parquet.read(columns=[self.label]).column(self.label)
-        kind = column.type
-        if not (pa.types.is_integer(kind) or pa.types.is_floating(kind)):
+        cells = arrow_cells(column)
+        if isinstance(cells, str) or cells.ndim != 1:
+            held = cells if isinstance(cells, str) else "lists of numbers"
             raise InputError(
-                f"{file}: the column {self.label!r} holds {kind}, expected class numbers 0, 1, ..."
+                f"{file}: the column {self.label!r} holds {held}, expected class names or numbers"
             )
-        if column.null_count:
-            row = int(np.flatnonzero(column.is_null().to_numpy())[0])
-            raise InputError(f"{file}, row {row}: the label is missing; remove the row or give it a label")
-        values = column.to_numpy()
-        return number_classes(values, self.class_names, lambda row: f"{file}, row {row}")[0]
+        return cells
 
 
 @dataclass(frozen=True)

@@ -32,6 +32,8 @@ class Sheet:
         where: position -> what an error calls the row.
         unfit: columns that cannot be features, not in `names`, each with what it holds.
         classes: the class names of columns that declare them.
+        raw: the cells of columns that were converted, as they came.
+        written: column -> its cells with the spaces around them, for a text table.
     """
 
     source: Path
@@ -40,12 +42,18 @@ class Sheet:
     where: Callable[[int], str]
     unfit: Mapping[str, str] = field(default_factory=dict)
     classes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    raw: Mapping[str, np.ndarray] = field(default_factory=dict)
+    written: Callable[[str], list[str]] | None = None
 
     def __len__(self) -> int:
         return len(self.columns[0]) if self.columns else 0
 
     def __getitem__(self, name: str) -> np.ndarray:
         return self.columns[self._places[name]]
+
+    def as_read(self, name: str) -> np.ndarray:
+        """Return the cells of a column as they came, for labels: integers as integers, objects as objects."""
+        return self.raw[name] if name in self.raw else self[name]
 
     @functools.cached_property
     def _places(self) -> dict[str, int]:
@@ -92,7 +100,9 @@ def _of_table(table: Table, classes: Mapping[str, tuple[str, ...]] = MappingProx
             continue
         names += [name] if cells.ndim == 1 else [f"{name}[{i}]" for i in range(cells.shape[1])]
         columns += [cells] if cells.ndim == 1 else list(cells.T)
-    return Sheet(table.source, names, columns, table.where, unfit, classes)
+    of_column = table.written
+    written = None if of_column is None else lambda name: of_column(list(table.names).index(name))
+    return Sheet(table.source, names, columns, table.where, unfit, classes, written=written)
 
 
 def of_array(values: np.ndarray, source: Path, name: str) -> Sheet:
@@ -115,19 +125,22 @@ def of_frame(frame: Any, source: Path) -> Sheet:
     names: list[str] = []
     columns: list[np.ndarray] = []
     unfit: dict[str, str] = {}
+    raw: dict[str, np.ndarray] = {}
     _check_names(source, [str(label) for label in frame.columns])
     for label in frame.columns:  # in pandas they may be numbers or tuples
         name, cells = str(label), np.asarray(frame[label].to_numpy())
         if cells.dtype.kind in "mM":
             unfit[name] = "dates"
             continue
+        if cells.dtype.kind not in "fb":
+            raw[name] = cells
         if cells.dtype.kind in "iu":
             cells = cells.astype(np.float64)
         elif cells.dtype.kind not in "fb":  # text, or any type with missing cells
             cells = np.array(["" if cell is None else str(cell) for cell in cells.tolist()], dtype=object)
         names.append(name)
         columns.append(cells)
-    return Sheet(source, names, columns, lambda row: f"{source}, row {row}", unfit)
+    return Sheet(source, names, columns, lambda row: f"{source}, row {row}", unfit, raw=raw)
 
 
 def _check_names(path: Path, names: Sequence[str]) -> None:

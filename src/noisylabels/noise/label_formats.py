@@ -14,6 +14,7 @@ import numpy as np
 from noisylabels.core.checks import InputError
 from noisylabels.core.columnar import open_parquet
 from noisylabels.core.files import read_text
+from noisylabels.core.labels import name_of
 from noisylabels.core.tables import ROLES, Table, read_table, read_text_table
 from noisylabels.noise.checks import check_index
 from noisylabels.noise.saved_labels import KEY, read_saved
@@ -108,8 +109,11 @@ def _saved(path: Path) -> tuple[Table, np.ndarray | None] | None:
             f"{path} has labels of foreign images, but not the images; "
             f"generate the noise again: {record['spec']}"
         )
-    given, index = columns["given"], columns.get("index")
+    columns, index = dict(columns), columns.get("index")
+    if "classes" in record:
+        values = np.array([name_of(value) for value in record["classes"]], dtype=object)
+        columns |= {name: values[columns[name]] for name in ("given", "true")}
     # rows of a part of a set are found by their positions, those of a whole set by ids, if there are any
     names = ["given", "true", *(["id"] if "id" in columns and index is None else [])]
     table = Table(path, names, lambda k: columns[names[k]], lambda row: (path, f"row {row}"))
-    return table, None if index is None else check_index(index, len(given))
+    return table, None if index is None else check_index(index, len(columns["given"]))
