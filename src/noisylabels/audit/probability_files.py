@@ -31,11 +31,13 @@ class GivenProbs:
 
     Args:
         probs: (N, K), out of fold, checked.
-        seen: (N, K), of models during training, if an audit wrote the file; else None.
+        seen: (N, K), of models during training, if an audit that trained wrote the file; else None.
+        of_audit: whether an audit wrote the file, so that the same values give the same audit.
     """
 
     probs: CheckedProbs
     seen: np.ndarray | None = None
+    of_audit: bool = False
 
 
 def read_probs(
@@ -138,8 +140,8 @@ def _of_audit(
     plain = [_plain(word) for word in class_names]
     if strange := sorted(set(plain) ^ set(layout.classes)):
         raise InputError(
-            f"{layout.path} has the classes {_some(layout.classes)}, and {name} {_some(plain)}: {strange[0]!r} "
-            "is not in both; audit the same data"
+            f"{layout.path} has the classes {_some(layout.classes)}, and {name} has {_some(plain)}; "
+            f"{strange[0]!r} is not in both, so audit the same data"
         )
     order = [layout.classes.index(word) for word in plain]
     keys = texts(table[layout.id])
@@ -148,14 +150,14 @@ def _of_audit(
     values = saved_probs.values_of(layout.path)[at][:, order]
     probs = CheckedProbs(values, lambda i: f"{table.where(int(at[i]))} ({key} {keys[at[i]]!r})")
     if layout.seen is None:
-        return GivenProbs(probs)
+        return GivenProbs(probs, of_audit=True)
     if layout.lacks_seen:
         notes.append(
             f"{saved_probs.SEEN}, which belongs to it, is missing: the audit uses the out-of-fold "
             "probabilities alone, so its scores differ"
         )
-        return GivenProbs(probs)
-    return GivenProbs(probs, saved_probs.values_of(layout.seen)[at][:, order])
+        return GivenProbs(probs, of_audit=True)
+    return GivenProbs(probs, saved_probs.values_of(layout.seen)[at][:, order], of_audit=True)
 
 
 def _of_classes(table: Table, class_names: Sequence[str]) -> np.ndarray:
@@ -265,11 +267,11 @@ def _by_order(source: Path | str, count: int, positions: Positions, n: int, name
             "add a column of ids (id), or audit one part (--part train)"
         )
     if positions.doubt and count in (n, positions.total):
-        raise InputError(f"{start}, but {positions.doubt} for {name}; add a column of ids (id)")
+        raise InputError(f"{start}, and {positions.doubt}; add a column of ids (id)")
     audited = "" if n == positions.total else f" ({n:,} of them are audited)"
     raise InputError(
-        f"{source} has {count:,} rows, expected {positions.total:,}, one per example of {name}{audited} in the "
-        "order of the file or of the sorted paths; add rows, or a column of ids (id)"
+        f"{source} has {count:,} rows, expected {positions.total:,}, one per example of {name}{audited} in "
+        "the order of the file or of the sorted paths; add rows, or a column of ids (id)"
     )
 
 

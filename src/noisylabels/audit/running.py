@@ -355,7 +355,7 @@ class _Job:
             return own(n)
         if (np.diff(found.rows) > 0).all():
             return replace(found, whole=True, doubt="")
-        return replace(own(n), doubt="the set is not in the order of its file")
+        return replace(own(n), doubt="the set is in another order than its file")
 
     def _given_probs(
         self, labels: np.ndarray, names: tuple[str, ...], ids: Sequence[str], positions: Positions
@@ -369,7 +369,7 @@ class _Job:
             found = read_probs(source, names, ids, self.subject.name, notes, positions)
             for note in notes:
                 self.reporter.note(f"{source}: {note}")
-            if found.seen is not None:  # as an audit wrote them
+            if found.of_audit:  # dividing by the sums once more could change the last bit
                 return found
             values = found.probs
         else:
