@@ -18,7 +18,6 @@ from PIL import Image
 
 import noisylabels as nl
 from noisylabels.audit.cross_validation import FOLDS, LOSS, RECIPE
-from noisylabels.audit.inputs import read_labels
 from noisylabels.audit.page import SHOWN
 from noisylabels.audit.result import FILES, Audit, load_examples
 from noisylabels.audit.running import audit_labels
@@ -351,7 +350,10 @@ def test_a_mistake_is_one_line(
         ({"labels": [0, 1], "probs": [[0.5, 0.5]]}, "2 labels and 1 rows"),
         ({"labels": [0, 1], "probs": "much"}, "there is no file much"),
         ({"labels": [0, 1], "probs": [["x", "y"], ["x", "y"]]}, "not an array of numbers"),
-        ({"labels": ["a", "b"], "class_names": ["a", "c"], "probs": [[1, 0], [1, 0]]}, "a label is 'b'"),
+        (
+            {"labels": ["a", "b"], "class_names": ["a", "c"], "probs": [[1, 0], [1, 0]]},
+            "unknown class 'b'; known: a, c",
+        ),
         ({"data": "digits", "labels": [0, 1]}, "expected a file of corrected labels"),
         ({"data": np.zeros((2, 2), np.float32), "labels": [0, 1], "noise": "symmetric:0.1"}, "nl.corrupt"),
     ],
@@ -368,21 +370,6 @@ def test_the_document_has_the_defaults_of_the_code() -> None:
     assert f"fewer with early stopping) | {defaults} |" in text
     assert f"| as in `noisylabels train` | `{LOSS}`;" in text
     assert f"the {SHOWN} labels of lowest quality" in text
-
-
-def test_labels_are_numbers_or_words() -> None:
-    given, names = read_labels(np.array(["b", "a", "b"], dtype=object), None)
-    assert (given.tolist(), names) == ([1, 0, 1], ("a", "b"))
-    given, names = read_labels(torch.tensor([2, 0]), None)
-    assert (given.tolist(), names) == ([2, 0], ("0", "1", "2"))
-    assert read_labels([1, 0], ["cat", "dog"])[1] == ("cat", "dog")
-
-
-@pytest.mark.parametrize("missing", [None, float("nan"), ""])
-def test_a_missing_label_is_refused(missing: object) -> None:
-    for labels in (["a", missing, "b"], np.array(["a", missing, "b"], dtype=object)):
-        with pytest.raises(InputError, match=r"labels\[1\] is .*, expected a label; add one"):
-            read_labels(labels, None)
 
 
 def test_numbers_as_objects_are_numbers() -> None:

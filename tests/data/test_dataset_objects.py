@@ -259,7 +259,10 @@ FLOAT = torch.zeros(3, 5, 6)
         ((Pairs(ARRAYS, LABELS),), r"tuple of 1, expected the pair \(train, test\)"),
         ((Pairs(ARRAYS, LABELS), "digits"), r"the test part is a str"),
         ({"test": Pairs(ARRAYS, LABELS)}, r"the parts test, but no 'train'; pass the pair"),
-        (ARRAYS, r"train:0 is a ndarray, expected \(image, label\); pass arrays as the pair \(images, labels\)"),
+        (
+            ARRAYS,
+            r"train:0 is a ndarray, expected \(image, label\); pass arrays as the pair \(images, labels\)",
+        ),
         (
             Pairs([FLOAT] * 10, LABELS),
             r"train:0: the image is float32, expected uint8 0 to 255; remove ToTensor",

@@ -33,6 +33,7 @@ from noisylabels.core.files import (
     write_json,
 )
 from noisylabels.core.positions import Positions, own
+from noisylabels.core.probabilities import match_columns
 from noisylabels.experiment.auto_loss import AUTO
 from noisylabels.experiment.reporter import Notes, Reporter, Silent
 from noisylabels.noise.checks import check_labels_probs, check_probs
@@ -85,11 +86,14 @@ def audit_labels(
             Hugging Face or PyTorch data set, a pair (train, test); or an `ImageSet` or a `FeatureSet`; or X
             alone, with `labels`. Examples in memory are audited in their order, and their ids are those of a
             column "id", or row:0, row:1, ... None with `labels` and `probs` alone.
-        labels: for X alone, N numbers or words. For a name or a path, a file of corrected labels (.csv or
-            .parquet of id and label), which replace those of the data.
-        class_names: names of numeric labels; by default the numbers.
-        probs: (N, K) out-of-fold probabilities, or a file of them, see `read_probs`. Rows without ids are in
-            the order of the arrays, of the rows of the file, or of the sorted paths of the images.
+        labels: for X alone, N labels of any kind, see `core.labels.read_labels`. For a name or a path, a file
+            of corrected labels (.csv or .parquet of id and label), which replace those of the data.
+        class_names: names of numeric labels, which index them from 0; by default the labels themselves.
+        probs: (N, K) out-of-fold probabilities, or a file of them, see `read_probs`. The columns of a frame
+            are matched with the classes by name, and its rows with labels that have an index by that; the
+            columns of an array are in the order of the sorted classes, see `core.probabilities.match_probs`.
+            Rows without ids are in the order of the arrays, of the rows of the file, or of the sorted paths
+            of the images.
         out: folder to write into; nothing is written without one. The same call resumes after the last
             finished fold, and returns the audit once it is complete.
         part: "all": training and test part, in the order of the file or of the sorted paths; "train": the
@@ -130,6 +134,7 @@ def audit_labels(
         data,
         labels=labels,
         class_names=class_names,
+        probs=probs,
         part=part,
         noise=noise,
         seed=seed,
@@ -141,7 +146,7 @@ def audit_labels(
     )
     how: dict[str, Any] = {"folds": folds, "loss": loss, "model": model, "width": width}
     how |= {name: value for name, value in settings.items() if value is not None}
-    job = _Job(subject, how, probs, reporter, stop)
+    job = _Job(subject, how, subject.probs, reporter, stop)
     if out is None:
         found, _ = job.find(None)
         return found
@@ -351,9 +356,11 @@ class _Job:
             if found.seen is not None:  # as an audit wrote them
                 return found
             values = found.probs
-        elif self.subject.examples is not None or self.subject.asked["data"] is not None:
-            # each row is checked before some are selected, so that an error names the row as passed
-            values = select(check_probs(values, "probs"), positions, self.subject.name)
+        else:
+            values = match_columns(values, names)
+            if self.subject.examples is not None or self.subject.asked["data"] is not None:
+                # each row is checked before some are selected, so that an error names the row as passed
+                values = select(check_probs(values, "probs"), positions, self.subject.name)
         probs, _ = check_labels_probs(labels, values)
         if probs.shape[1] != len(names):
             raise InputError(

@@ -31,7 +31,7 @@ from noisylabels.estimator.frames import (
     sheet_to_encode,
     text_names,
 )
-from noisylabels.estimator.inputs import Examples, different, held_out, weighted_scale
+from noisylabels.estimator.inputs import Examples, different, held_out, in_values, weighted_scale
 from noisylabels.estimator.model_selection import calibrate, tempered
 from noisylabels.estimator.network import Recipe, recipes, table_network
 from noisylabels.losses.expression import loss as parse_loss
@@ -97,7 +97,7 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         device: "cpu", "cuda" or "auto"; for tables a GPU is not worth it.
 
     Attributes:
-        classes_: the classes, sorted.
+        classes_: the classes, sorted, in the values of `y`.
         n_features_in_, feature_names_in_: number of columns, and their names if the table had any.
         model_, loss_: model and loss of the selected candidate.
         candidates_: all candidates with their cost and temperature.
@@ -159,7 +159,7 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
             X: (N, D) numbers: an array, embeddings, a sparse matrix, which is made dense; a pandas or polars
                 data frame, in which words, categories, truth values and missing cells are encoded as in a
                 table for `nl.load`, see `Encoder`; or uint8 images (N, C, H, W).
-            y: (N,) labels: strings, numbers, anything that can be sorted.
+            y: (N,) labels: strings, numbers, bool, also nullable or categorical; anything that can be sorted.
             sample_weight: (N,), weight of each example, 0 or more; 2 equals an example given twice, 0 one
                 left out.
 
@@ -172,6 +172,7 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
             ValueError: input that scikit-learn refuses: NaN in an array, another length, continuous labels.
         """
         self._check()
+        y = in_values(y)
         rows, labels = self._training_rows(X, y, sample_weight)
         weights = _weights(sample_weight, len(rows))
         used = weights > 0

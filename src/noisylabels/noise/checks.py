@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from noisylabels.core.checks import InputError
+from noisylabels.core.probabilities import column_names, match_probs
 
 MAX_CLASSES = 1_000_000
 """More classes than any data set has: a larger number means that something else, such as row numbers, was
@@ -139,6 +140,9 @@ def check_labels_probs(labels: object, probs: object) -> tuple[np.ndarray, np.nd
     Raises:
         InputError: values of another form; the message names the first such row.
     """
+    if column_names(probs) is not None:  # a frame, whose columns have names
+        found, probs = match_probs(labels, probs)
+        labels = found.codes
     p = check_probs(probs, "probs")
     given = check_labels(labels, p.shape[1])
     if len(given) != len(p):
