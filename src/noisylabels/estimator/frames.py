@@ -96,9 +96,7 @@ def filled(rows: np.ndarray, medians: np.ndarray) -> np.ndarray:
     missing = np.isnan(rows)
     if not missing.any():
         return rows
-    _warn(
-        [f"{missing.sum():,} missing numbers, in columns without any in training, are filled with the median"]
-    )
+    _warn([f"missing numbers ({missing.sum():,}), of which training had none, are filled with the median"])
     return np.where(missing, medians, rows)
 
 
