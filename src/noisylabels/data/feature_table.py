@@ -15,10 +15,11 @@ from noisylabels.core.columnar import open_parquet
 from noisylabels.core.delimited import SUFFIXES as TEXT
 from noisylabels.core.delimited import read_cells
 from noisylabels.core.tables import PREFERENCES, ROLES, check_once, passed_over, role_columns, texts
-from noisylabels.data import arrays, file_sources, image_table, parquet
+from noisylabels.data import arrays, image_table, parquet
 from noisylabels.data.encoding import Encoder
 from noisylabels.data.feature_rows import Rows, id_place, ids_of, sets_of
 from noisylabels.data.features import FeatureSet
+from noisylabels.data.image_formats import suffixes
 from noisylabels.data.reader import Options, name_of
 from noisylabels.data.sheets import Sheet, of_array, of_parquet, read_sheet
 
@@ -71,7 +72,7 @@ def _has_numbers(path: Path) -> bool:
     heading, first = next(rows, []), next(rows, [])
     if not heading or role_columns(heading, "path"):
         return False
-    return not any(Path(cell).suffix.lower() in file_sources.SUFFIXES for cell in (*heading, *first))
+    return not any(Path(cell).suffix.lower() in suffixes() for cell in (*heading, *first))
 
 
 def _has_columns(file: Path) -> bool:

@@ -195,10 +195,11 @@ def _ordered(listing: Listing, names: Names, options: Options, lists: int) -> Fi
 
 def _read(files: Files, options: Options) -> ReadResult:
     paths = _Paths(files.base, files.names)
-    shape, resized = survey(paths, options.image_size, options.progress)
-    notes = files.notes + ([resized] if resized else [])
-    decoding = Decoding(paths, files.ids, shape, options.bad_images, options.progress)
-    return ReadResult.of_encoded(decoding, files.labels, files.class_names, files.num_train, notes)
+    found = survey(paths, options.image_size, options.progress)
+    decoding = Decoding(paths, files.ids, found.shape, options.bad_images, options.progress, found.white)
+    return ReadResult.of_encoded(
+        decoding, files.labels, files.class_names, files.num_train, files.notes + found.notes
+    )
 
 
 @dataclass(frozen=True)

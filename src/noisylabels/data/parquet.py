@@ -144,9 +144,9 @@ def _read(
         y, ids = y[order], [ids[i] for i in order]
         images = Images(layout.image, train_files, chosen)
         notes.append(held_out_note(len(chosen[1]), options.test_fraction))
-    shape, resized = survey(images, options.image_size, options.progress)
-    notes += [resized] if resized else []
-    decoding = Decoding(images, ids, shape, options.bad_images, options.progress)
+    found = survey(images, options.image_size, options.progress)
+    notes += found.notes
+    decoding = Decoding(images, ids, found.shape, options.bad_images, options.progress, found.white)
     return ReadResult.of_encoded(decoding, y, class_names, num_train, notes)
 
 
