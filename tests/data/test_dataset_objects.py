@@ -155,7 +155,7 @@ def test_a_hub_dictionary_names_its_parts():
     parts = {"train": hub(slice(0, 6)), "validation": hub(slice(6, 10)), "unsupervised": hub()}
     train, test = load(parts)
     assert list(test.ids) == [f"validation:{i}" for i in range(4)]
-    assert train.notes == ("ignored the parts unsupervised",)
+    assert train.notes == ("ignored the parts unsupervised (10 examples)",)
     alone, held_out = load({"train": hub()})
     assert (len(alone), len(held_out)) == (8, 2)
 

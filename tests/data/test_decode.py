@@ -30,8 +30,8 @@ def broken(pixels, encode):
         "truncated png": (png[: len(png) // 2], "truncated"),
         "bomb": (b"P6\n60000 60000\n255\n", "decompression bomb"),
         "postscript": (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "not an image"),
-        "float": (encode(np.ones(SIZE, dtype=np.float32), "TIFF"), "floating-point"),
-        "wide": (encode(np.full(SIZE, 70_000, dtype=np.int32), "TIFF"), "32-bit gray"),
+        "float": (encode(np.full(SIZE, 300, dtype=np.float32), "TIFF"), "floating-point pixels beyond 0..1"),
+        "wide": (encode(np.full(SIZE, 70_000, dtype=np.int32), "TIFF"), "integer pixels beyond 0..65535"),
     }
 
 

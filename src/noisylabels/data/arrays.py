@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,9 +14,9 @@ from noisylabels.core.tables import role_names
 from noisylabels.data.image_decoding import resize_arrays
 from noisylabels.data.reader import Options, Plan, ReadResult, held_out_note, name_of, number_classes
 from noisylabels.data.split import hold_out
+from noisylabels.data.splits import TEST, TRAIN, VAL, by_split, split_of
 
 IMAGES = ("images", "x", "data", "imgs", "features", "embeddings")  # the last two hold no images
-TEST_PARTS = ("test", "val", "valid", "validation")
 CLASS_NAMES = "class_names"
 LAYOUT = (
     "an .npz file or .npy files of images and labels, of x_train, y_train, x_test and y_test, or of "
@@ -69,8 +69,8 @@ def plan(path: Path, options: Options) -> Plan:
 
     Arrays may be named as is usual with NumPy (images, labels; x, y), as in Keras (x_train, y_train, x_test,
     y_test) or as in MedMNIST (train_images, train_labels, val_images, ...). The training part is the one
-    called train, or the only one. The part called test, or else val, is for testing; without either, some
-    examples are held out. CIFAR-10-C has one labels.npy beside many arrays (fog.npy, ...); name one of these.
+    called train, or the only one; `splits.split_of` has the names of the parts. The part called test, or else
+    val, is for testing; without either, some examples are held out. CIFAR-10-C has one labels.npy beside many arrays (fog.npy, ...); name one of these.
     The array class_names holds the names of the classes; without it they are called by their numbers. Arrays
     of Python objects are refused, because reading them would run code from the file.
 
@@ -120,10 +120,11 @@ def choose_arrays(path: Path) -> Chosen:
         found = _single(path, names)
     if not found:
         raise InputError(f"{path} holds {', '.join(names) or 'no arrays'}; expected {LAYOUT}")
-    train = found.pop("train", None) or found.pop("", None)
+    named = by_split(found, path)
+    train = found.pop(named.get(TRAIN, ""), None)
     if train is None:
         raise InputError(f"{path} has the parts {', '.join(found)} but no training part, such as x_train")
-    test = next((found.pop(name) for name in TEST_PARTS if name in found), None)
+    test = next((found.pop(named[split]) for split in (TEST, VAL) if split in named), None)
     ignored = [name or "the unnamed one" for name in found]
     notes = (f"ignored the parts {', '.join(ignored)} of {path.name}",) if ignored else ()
     return Chosen([train, test] if test else [train], files, CLASS_NAMES in names, notes)
@@ -145,19 +146,22 @@ def _names(path: Path) -> tuple[list[str], dict[str, Path]]:
 
 def _pairs(names: list[str]) -> dict[str, Part]:
     """Return the arrays of images and labels that belong together, by part; "" is an unnamed part."""
-    lower = {name.lower(): name for name in names}
-    found = {}
-    for part in ("train", "", *TEST_PARTS):
-        forms = ("{0}_{1}", "{1}_{0}") if part else ("{1}",)
-        images, labels = (
-            next(
-                (lower[n] for form in forms for kind in kinds if (n := form.format(part, kind)) in lower),
-                None,
-            )
-            for kinds in (IMAGES, role_names("label", "arrays"))
-        )
-        if images and labels:
-            found[part] = Part(part or "train", images, labels)
+    images, labels = (_by_part(names, kinds) for kinds in (IMAGES, role_names("label", "arrays")))
+    order = (TRAIN, None, TEST, VAL)
+    parts = sorted(images.keys() & labels.keys(), key=lambda part: (order.index(split_of(part)), part))
+    return {part: Part(part or "train", images[part], labels[part]) for part in parts}
+
+
+def _by_part(names: list[str], kinds: Sequence[str]) -> dict[str, str]:
+    """Return part -> the array of one of these kinds: "train" -> "x_train" for the kind x."""
+    found: dict[str, str] = {}
+    for cut in (str.removesuffix, str.removeprefix):
+        for kind in kinds:
+            for name in names:
+                lower = name.lower()
+                part = cut(lower, kind).strip("_-. ")
+                if lower == kind or (part != lower and split_of(part)):
+                    found.setdefault("" if lower == kind else part, name)
     return found
 
 

@@ -19,9 +19,10 @@ from noisylabels.data.cache import load_uncached
 from noisylabels.data.decode import NAMED, choose_shape
 from noisylabels.data.image_decoding import failure_reason, header_of, pixels_of
 from noisylabels.data.images import ImageSet
-from noisylabels.data.parquet import TEST_SPLITS, TRAIN_SPLIT, choose_column
+from noisylabels.data.parquet import choose_column
 from noisylabels.data.reader import Options, Plan, ReadResult, held_out_note, number_classes
 from noisylabels.data.split import hold_out
+from noisylabels.data.splits import TEST, TRAIN, VAL, by_split
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -75,20 +76,22 @@ def load_object(source: object, options: Options) -> tuple[ImageSet, ImageSet]:
 def _named_parts(source: Any, notes: list[str]) -> list[tuple[str, Any]]:
     """Return the training part and, if there is one, the test part."""
     if isinstance(source, Mapping):
-        if TRAIN_SPLIT not in source:
+        named = by_split(source, "the data set")
+        if TRAIN not in named:
             listed = ", ".join(map(str, source)) or "none"
             raise InputError(
                 f"the data set has the parts {listed}, but no 'train'; pass the pair (train, test)"
             )
-        test = next((name for name in TEST_SPLITS if name in source), None)
-        if ignored := sorted(str(name) for name in source if name not in (TRAIN_SPLIT, test)):
-            notes.append(f"ignored the parts {', '.join(ignored)}")
-        return [(name, source[name]) for name in (TRAIN_SPLIT, test) if name]
+        test = next((named[split] for split in (TEST, VAL) if split in named), None)
+        if ignored := sorted(str(name) for name in source if name not in (named[TRAIN], test)):
+            counts = (f"{name} ({len(source[name]):,} examples)" for name in ignored)
+            notes.append(f"ignored the parts {', '.join(counts)}")
+        return [(name, source[name]) for name in (named[TRAIN], test) if name]
     if isinstance(source, tuple):
         if len(source) != 2:
             raise InputError(f"load got a tuple of {len(source)}, expected the pair (train, test)")
-        return [(TRAIN_SPLIT, source[0]), (TEST_SPLITS[0], source[1])]
-    return [(TRAIN_SPLIT, source)]
+        return [(TRAIN, source[0]), (TEST, source[1])]
+    return [(TRAIN, source)]
 
 
 @dataclass(frozen=True)

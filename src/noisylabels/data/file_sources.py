@@ -90,8 +90,11 @@ def names_below(folder: Path, passed: PassedOver | None = None) -> Iterator[str]
     known = suffixes()
     while waiting:
         below = waiting.pop()
-        place = os.path.join(folder, below)
-        identity = os.stat(place)
+        place = os.path.join(folder, below[:-1]) if below else os.fspath(folder)
+        try:
+            identity = os.stat(place)
+        except OSError as error:
+            _refuse(error)
         if (identity.st_dev, identity.st_ino) in seen:  # a link to a folder above
             continue
         seen.add((identity.st_dev, identity.st_ino))

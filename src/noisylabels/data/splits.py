@@ -43,7 +43,7 @@ def all_splits(names: Sequence[str]) -> bool:
 
 
 def by_split(names: Iterable[str], where: object) -> dict[str, str]:
-    """Return split -> the name that means it, of the names that mean one.
+    """Return split -> the name that means it, of the names that mean one; "test" goes before "test2".
 
     Args:
         names: the names.
@@ -60,10 +60,18 @@ def by_split(names: Iterable[str], where: object) -> dict[str, str]:
         split = split_of(name)
         if split is None:
             continue
-        if split in found:
+        other = found.get(split)
+        if other is not None and _is_plain(other) != _is_plain(name):
+            found[split] = other if _is_plain(other) else name  # the caller lists the other as ignored
+            continue
+        if other is not None:
             raise InputError(
-                f"{where} has {found[split]!r} and {name!r}, which both name the {split} part; "
+                f"{where} has {other!r} and {name!r}, which both name the {split} part; "
                 "merge them or move one of them elsewhere"
             )
         found[split] = name
     return found
+
+
+def _is_plain(name: object) -> bool:
+    return str(name).casefold() in (TRAIN, TEST, VAL, "valid", "validation")
