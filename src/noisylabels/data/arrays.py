@@ -11,7 +11,9 @@ import numpy as np
 from noisylabels.core import columnar
 from noisylabels.core.checks import InputError
 from noisylabels.core.tables import role_names
+from noisylabels.data.image_arrays import channels_first, range_of
 from noisylabels.data.image_decoding import resize_arrays
+from noisylabels.data.pixel_range import Peaks, to_bytes, white_of
 from noisylabels.data.reader import Options, Plan, ReadResult, held_out_note, name_of, number_classes
 from noisylabels.data.split import hold_out
 from noisylabels.data.splits import TEST, TRAIN, VAL, by_split, split_of
@@ -79,8 +81,8 @@ def plan(path: Path, options: Options) -> Plan:
         options: see `Options`.
 
     Returns:
-        The plan. Images are uint8 (N, H, W), (N, H, W, C) or (N, C, H, W) with C 1 or 3; labels are
-        (N,) or (N, 1), whole numbers. Ids are "train:0" and so on.
+        The plan. Images are (N, H, W), (N, H, W, C) or (N, C, H, W) with C 1 or 3: uint8, or numbers that
+        `pixel_range` scales to it; labels are (N,) or (N, 1), whole numbers. Ids are "train:0" and so on.
 
     Raises:
         InputError: the arrays are missing; later, on reading: a file is damaged, an array has another
@@ -185,8 +187,11 @@ def _read(
 ) -> ReadResult:
     class_names = class_names_of(*read_array(path, files, CLASS_NAMES)) if named else ()
     images, values, ids = [], [], []
+    peaks = Peaks()
     for part in parts:
-        pixels = channels_first(*read_array(path, files, part.images))
+        found, place = read_array(path, files, part.images)
+        pixels = channels_first(found, place)
+        peaks = peaks.joined(range_of(pixels, place))
         labels, where = read_array(path, files, part.labels)
         flat = _flat(labels, where)
         if len(flat) != len(pixels):
@@ -196,7 +201,7 @@ def _read(
         ids += [f"{part.name}:{i}" for i in range(len(flat))]
     y = np.concatenate([labels for labels, _ in values])
     names = max((names for _, names in values), key=len)
-    num_train, notes = len(images[0]), []
+    num_train, notes = len(images[0]), peaks.notes()
     order = [np.arange(len(part)) for part in images]
     if len(parts) == 1:
         order = list(hold_out(y, ids, options.test_fraction))
@@ -211,13 +216,13 @@ def _read(
             f"{path}: images of {listed} (channels, height, width) in one set; choose an image_size"
         )
     C, H, W = images[0].shape[1:]
-    side = options.image_size
+    side, white = options.image_size, white_of(peaks)
 
     def pieces() -> Iterator[np.ndarray]:
         step = max(1, _CHUNK_BYTES // (C * H * W))
         for part, rows in zip(images, order, strict=True):
             for start in range(0, len(rows), step):
-                piece = part[rows[start : start + step]]
+                piece = to_bytes(part[rows[start : start + step]], white)
                 yield piece if side is None else resize_arrays(piece, side)
 
     return ReadResult((C, side or H, side or W), pieces, y, ids, names, num_train, notes)
@@ -242,41 +247,6 @@ def rows_of(path: Path) -> tuple[np.ndarray, Path, str]:
         raise InputError(f"{path} holds {', '.join(names) or 'no arrays'}; expected an array X of the rows")
     values, where = read_array(path, files, found[0])
     return values, path, where
-
-
-def channels_first(images: np.ndarray, where: str) -> np.ndarray:
-    """Return uint8 images in any of the usual orders of axes as a view (N, C, H, W).
-
-    Args:
-        images: uint8, (N, H, W), (N, H, W, C) or (N, C, H, W).
-        where: what an error calls the array.
-
-    Raises:
-        InputError: the type is not uint8, the array is empty, the number of channels is not 1 or 3, or the
-            order is ambiguous.
-    """
-    if images.dtype != np.uint8:
-        scale = "(255 * x).round()" if images.dtype.kind == "f" else "x"
-        raise InputError(
-            f"{where}: images are {images.dtype}, expected uint8 0 to 255; if they are "
-            f"{'0 to 1' if images.dtype.kind == 'f' else 'within 0 to 255'}, save {scale}.astype(numpy.uint8)"
-        )
-    shape = images.shape
-    if images.size == 0:
-        raise InputError(f"{where} is empty: its shape is {shape}")
-    if len(shape) == 3:
-        return images[:, None]
-    first, last = (len(shape) == 4 and shape[axis] in (1, 3) for axis in (1, -1))
-    if first and last:
-        raise InputError(
-            f"{where} has the shape {shape}: both the second and the last axis could be the channels; "
-            "save gray images as (N, H, W), or images of other sizes"
-        )
-    if not (first or last):
-        raise InputError(
-            f"{where} has the shape {shape}, expected (N, H, W), (N, H, W, C) or (N, C, H, W) with C 1 or 3"
-        )
-    return images if first else images.transpose(0, 3, 1, 2)
 
 
 def one_each(labels: np.ndarray, where: str, what: str = "number per image") -> np.ndarray:

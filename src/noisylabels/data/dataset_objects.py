@@ -16,10 +16,12 @@ import torch
 
 from noisylabels.core.checks import InputError
 from noisylabels.data.cache import load_uncached
-from noisylabels.data.decode import NAMED, choose_shape
-from noisylabels.data.image_decoding import failure_reason, header_of, pixels_of
+from noisylabels.data.decode import NAMED, choose_shape, pixel_notes
+from noisylabels.data.image_arrays import range_of
+from noisylabels.data.image_decoding import Header, failure_reason, header_of, pixels_of
 from noisylabels.data.images import ImageSet
 from noisylabels.data.parquet import choose_column
+from noisylabels.data.pixel_range import Peaks, White, to_bytes, white_of
 from noisylabels.data.reader import Options, Plan, ReadResult, held_out_note, number_classes
 from noisylabels.data.split import hold_out
 from noisylabels.data.splits import TEST, TRAIN, VAL, by_split
@@ -40,8 +42,8 @@ def load_object(source: object, options: Options) -> tuple[ImageSet, ImageSet]:
               ClassLabel has the names of the classes;
             - a `datasets.DatasetDict` with the parts train, and test or else validation;
             - a map-style PyTorch data set: `source[i]` gives (image, label) for i from 0 to
-              `len(source) - 1`, with a PIL image, a uint8 tensor (H, W) or (C, H, W), or a uint8 array
-              (H, W) or (H, W, C); `classes` or `class_to_idx`, also of the data set within a
+              `len(source) - 1`, with a PIL image, a tensor (H, W) or (C, H, W), or an array (H, W) or
+              (H, W, C): uint8, or numbers that `pixel_range` scales to it; `classes` or `class_to_idx`, also of the data set within a
               `torch.utils.data.Subset`, has the names;
             - a pair (train, test) of the above.
             Without a test part, some examples are held out for testing.
@@ -135,8 +137,8 @@ class _Part:
         title = getattr(getattr(data, "info", None), "dataset_name", None) or type(data).__name__
         return cls(name, str(title), data, (image, label), tuple(getattr(features[label], "names", ())))
 
-    def item(self, row: int) -> tuple[Image.Image, object]:
-        """Return the image and the label of an example."""
+    def item(self, row: int) -> tuple[Image.Image | np.ndarray, object]:
+        """Return the image, see `_values`, and the label of an example."""
         got = self.data[row]
         if self.columns:
             image, label = (got[column] for column in self.columns)
@@ -147,7 +149,7 @@ class _Part:
                 f"{self.name}:{row} is a {type(got).__name__}, expected (image, label); for arrays of images "
                 "and labels use noisylabels.image_set"
             )
-        return _picture(image, f"{self.name}:{row}"), label
+        return _values(image, f"{self.name}:{row}"), label
 
 
 def _class_names(data: Any) -> tuple[str, ...]:
@@ -161,8 +163,8 @@ def _class_names(data: Any) -> tuple[str, ...]:
     return ()
 
 
-def _picture(value: Any, where: str) -> Image.Image:
-    """Return an image of any supported type as a decoded Pillow image."""
+def _values(value: Any, where: str) -> Image.Image | np.ndarray:
+    """Return an image of any supported type as a decoded Pillow image, or an array (H, W) or (H, W, 3)."""
     from PIL import Image
 
     if isinstance(value, Image.Image):
@@ -172,23 +174,33 @@ def _picture(value: Any, where: str) -> Image.Image:
         raise InputError(
             f"{where}: the image is a {type(value).__name__}, expected a PIL image or uint8 tensor or array"
         )
-    if value.dtype not in (torch.uint8, np.uint8):
-        raise InputError(
-            f"{where}: the image is {str(value.dtype).removeprefix('torch.')}, expected uint8 0 to 255; "
-            "remove ToTensor, Normalize and the like from the transform: training scales and normalizes"
-        )
     is_tensor = isinstance(value, torch.Tensor)
-    pixels: np.ndarray = value.cpu().numpy() if isinstance(value, torch.Tensor) else value
+    if isinstance(value, torch.Tensor):
+        value = (value.float() if value.is_floating_point() else value).detach().cpu().numpy()
+    if value.dtype.kind not in "biuf":
+        raise InputError(f"{where}: the image holds {value.dtype}, expected numbers, such as uint8 0 to 255")
     axis = 0 if is_tensor else -1
-    if pixels.ndim == 3 and pixels.shape[axis] in (1, 3):
-        pixels = np.moveaxis(pixels, axis, -1)
-        pixels = pixels[:, :, 0] if pixels.shape[-1] == 1 else pixels
-    elif pixels.ndim != 2:
+    if value.ndim == 3 and value.shape[axis] in (1, 3):
+        pixels = np.moveaxis(value, axis, -1)
+        return pixels[:, :, 0] if pixels.shape[-1] == 1 else pixels
+    if value.ndim != 2:
         order = "(H, W) or (C, H, W)" if is_tensor else "(H, W) or (H, W, C)"
         raise InputError(
             f"{where}: the image has the shape {tuple(value.shape)}, expected {order} with 1 or 3 channels"
         )
-    return Image.fromarray(np.ascontiguousarray(pixels))
+    return value
+
+
+def _header(image: Image.Image | np.ndarray, where: str) -> Header:
+    if not isinstance(image, np.ndarray):
+        header = header_of(image)
+    else:
+        height, width = image.shape[:2]
+        peaks = range_of(image[None], f"{where}: the image") if image.size else Peaks()
+        header = Header(width, height, image.ndim == 2, peaks=peaks)
+    if not (header.width and header.height):
+        raise InputError(f"{where}: the image has no pixels, its size is {header.width}x{header.height}")
+    return header
 
 
 def _number(label: Any, where: str, columns: tuple[str, str] | None) -> int:
@@ -216,7 +228,7 @@ def _read(parts: list[_Part], options: Options) -> ReadResult:
             f"{', '.join(parts[0].class_names[:5])}, ... and {', '.join(parts[1].class_names[:5])}, ..."
         )
     sizes: set[tuple[int, int]] = set()
-    gray = True
+    gray, peaks, paged = True, Peaks(), 0
     rows: list[tuple[_Part, int]] = []
     numbers: list[int] = []
     bad: list[str] = []
@@ -228,10 +240,8 @@ def _read(parts: list[_Part], options: Options) -> ReadResult:
             except _DAMAGE as error:
                 bad.append(f"{part.name}:{row} ({failure_reason(error, b'something')})")
                 continue
-            header = header_of(image)
-            if not (header.width and header.height):
-                size = f"{header.width}x{header.height}"
-                raise InputError(f"{part.name}:{row}: the image has no pixels, its size is {size}")
+            header = _header(image, f"{part.name}:{row}")
+            peaks, paged = peaks.joined(header.peaks), paged + (header.pages > 1)
             sizes.add((header.width, header.height))
             gray = gray and header.gray
             numbers.append(_number(label, f"{part.name}:{row}", part.columns))
@@ -248,25 +258,31 @@ def _read(parts: list[_Part], options: Options) -> ReadResult:
         labels, rows, ids = labels[order], [rows[i] for i in order], [ids[i] for i in order]
         notes.append(held_out_note(len(test), options.test_fraction))
     (C, H, W), resized = choose_shape(len(rows), sizes, gray, options.image_size)
-    notes += [resized] if resized else []
+    notes += pixel_notes(resized, peaks, paged)
+    white = white_of(peaks)
 
     def pieces() -> Iterator[np.ndarray]:
         for start in range(0, len(rows), _PIECE):
             some = rows[start : start + _PIECE]
-            yield np.stack([_pixels(part, row, C, (H, W)) for part, row in some])
+            yield np.stack([_pixels(part, row, C, (H, W), white) for part, row in some])
             if options.progress:
                 options.progress("decoding", start + len(some), len(rows))
 
     return ReadResult((C, H, W), pieces, labels, ids, class_names, num_train, notes)
 
 
-def _pixels(part: _Part, row: int, channels: int, size: tuple[int, int]) -> np.ndarray:
-    image = part.item(row)[0]
+def _pixels(part: _Part, row: int, channels: int, size: tuple[int, int], white: White) -> np.ndarray:
+    from PIL import Image
+
+    found = part.item(row)[0]
     try:
-        return pixels_of(image, channels, size)
-    except ValueError as error:  # pixels that are not 8 or 16 bits
+        if isinstance(found, np.ndarray):
+            found = Image.fromarray(np.ascontiguousarray(to_bytes(found, white)))
+        return pixels_of(found, channels, size, white)
+    except ValueError as error:
+        mode = f"in the mode {found.mode}" if isinstance(found, Image.Image) else str(found.dtype)
         raise InputError(
-            f"{part.name}:{row}: the image is in the mode {image.mode}: {error}; convert it to L or RGB"
+            f"{part.name}:{row}: the image is {mode}: {error}; convert it to 8 bits"
         ) from None
 
 

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from noisylabels.core.checks import InputError
+from noisylabels.data.image_arrays import as_bytes
 
 _CHUNK_BYTES = 1 << 24  # memory-mapped sets are processed in pieces of about this size
 
@@ -88,17 +89,18 @@ class ImageSet:
 
 
 def image_set(
-    images: torch.Tensor,
+    images: torch.Tensor | np.ndarray,
     labels: torch.Tensor | Sequence[int],
     class_names: Sequence[str],
     ids: Sequence[str] | None = None,
     name: str = "images",
     notes: Sequence[str] = (),
 ) -> ImageSet:
-    """Return an `ImageSet` of tensors with its digest.
+    """Return an `ImageSet` of tensors or arrays with its digest.
 
     Args:
-        images: uint8, (N, C, H, W), C 1 or 3.
+        images: uint8, (N, C, H, W), C 1 or 3. A NumPy array may also be (N, H, W) or (N, H, W, C), and hold
+            bool, wider integers or floats, which are scaled to uint8 with a note.
         labels: N integers in 0..K-1.
         class_names: the K names.
         ids: N names of the examples; by default "0", "1", ...
@@ -115,6 +117,9 @@ def image_set(
     >>> len(pair), pair.num_classes, list(pair.ids)
     (2, 2, ['0', '1'])
     """
+    if isinstance(images, np.ndarray):
+        pixels, scaled = as_bytes(images, "the array of images")
+        images, notes = torch.from_numpy(np.array(pixels)), (*notes, *scaled)
     made = ImageSet(
         images=images,
         labels=torch.as_tensor(labels),

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-DEPTHS = (8, 10, 12, 14, 16)
+DEPTHS = (1, 8, 10, 12, 14, 16)
 _HIGH = 63  # an upper byte that never exceeds this belongs to values of at most 14 bits
 
 
@@ -36,8 +36,8 @@ class Peaks(NamedTuple):
         if self.deep and white.deep < 65535:
             bits = white.deep.bit_length()
             notes.append(
-                f"images of 16 bits whose largest value is {self.deep:,} are read as images of {bits} bits: "
-                f"{white.deep:,} becomes 255"
+                f"images of more than 8 bits, whose largest value is {self.deep:,}, are read as images of {bits} "
+                f"bit{'' if bits == 1 else 's'}: {white.deep:,} becomes 255"
             )
         if self.real:
             notes.append(f"images of floats are read as 0 to {white.real:g}, which becomes 255")
