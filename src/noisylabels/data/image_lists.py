@@ -32,6 +32,7 @@ class Listing:
         class_names: K names.
         num_train: the number of training examples; None if a test part is to be held out.
         keys: N names by which the held-out examples are chosen; by default `names`.
+        ids: N different ids, if a name occurs twice; by default `names`.
     """
 
     base: Path
@@ -40,6 +41,7 @@ class Listing:
     class_names: tuple[str, ...]
     num_train: int | None
     keys: Sequence[str] | None = None
+    ids: Sequence[str] | None = None
 
 
 def plan_listing(
@@ -128,6 +130,7 @@ def drop_missing(listing: Listing, source: str, options: Options, notes: list[st
         listing.class_names,
         None if listing.num_train is None else int(there[: listing.num_train].sum()),
         None if listing.keys is None else [listing.keys[i] for i in kept],
+        None if listing.ids is None else [listing.ids[i] for i in kept],
     )
 
 
@@ -173,12 +176,13 @@ def numbered_pairs(path: Path, num_classes: int) -> Iterator[tuple[int, str, int
 def _ordered(listing: Listing, names: Names, options: Options, lists: int) -> Files:
     """Return the files in the order of storage; in the plan, `lists` other files precede them."""
     labels, num_train, order = listing.labels, listing.num_train, np.arange(len(names))
+    ids = names if listing.ids is None else Names.of(listing.ids)
     notes = []
     if num_train is None:
         train, test = hold_out(labels, listing.keys or names, options.test_fraction)
         num_train = len(train)
         order = np.concatenate([train, test])
-        labels, names = labels[order], names.take(order)
+        labels, names, ids = labels[order], names.take(order), ids.take(order)
         notes.append(held_out_note(len(test), options.test_fraction))
     return Files(
         listing.base,
@@ -190,6 +194,7 @@ def _ordered(listing: Listing, names: Names, options: Options, lists: int) -> Fi
         options.image_size,
         options.bad_images,
         notes,
+        ids.without_prefix("../"),
     )
 
 

@@ -19,7 +19,7 @@ import threading
 import time
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +54,7 @@ class Files:
         image_size: as in `Options`.
         bad_images: as in `Options`.
         notes: lines that the user should read.
+        ids: the ids of the examples, N different ones.
     """
 
     base: Path
@@ -64,12 +65,8 @@ class Files:
     num_train: int
     image_size: int | None
     bad_images: str
-    notes: list[str] = field(default_factory=list)
-
-    @property
-    def ids(self) -> Names:
-        """The ids of the examples."""
-        return self.names.without_prefix("../")
+    notes: list[str]
+    ids: Names
 
 
 @dataclass
