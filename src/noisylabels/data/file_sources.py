@@ -49,8 +49,9 @@ class PassedOver:
                 f"{'images' if count > 1 else 'image'}: {self.in_words()}"
             )
         if self.special:
+            count = len(self.special)
             lines.append(
-                f"left out {len(self.special):,} special files (named pipes, sockets or devices), "
+                f"left out {count:,} special file{'' if count == 1 else 's'} (named pipes, sockets or devices), "
                 f"first {self.special[0]}"
             )
         return lines
@@ -112,18 +113,15 @@ def names_below(folder: Path, passed: PassedOver | None = None) -> Iterator[str]
         waiting += [below + name + "/" for name in reversed(folders)]
 
 
-def images_in(folder: Path, passed: PassedOver | None = None) -> int:
-    """Return the number of image files directly in a folder, without those in folders below it."""
+def image_names_in(folder: Path) -> list[str]:
+    """Return the sorted names of the image files directly in a folder, without those in folders below it."""
     files, _ = _entries(os.fspath(folder))
     known = suffixes()
-    count = 0
-    for entry in files:
-        ending = os.path.splitext(entry.name)[1].lower()
-        if not _is_special(entry) and ending in known:
-            count += 1
-        elif passed is not None and not _is_special(entry):
-            passed.endings[ending] += 1
-    return count
+    return [
+        entry.name
+        for entry in files
+        if os.path.splitext(entry.name)[1].lower() in known and not _is_special(entry)
+    ]
 
 
 def folders_in(path: Path) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +13,7 @@ import numpy as np
 from noisylabels.core.checks import InputError
 from noisylabels.core.delimited import SUFFIXES, read_cells
 from noisylabels.core.tables import Table, find_column, need_column, read_text_table, role_columns
-from noisylabels.data.file_sources import folders_in
+from noisylabels.data.file_sources import folders_in, image_names_in
 from noisylabels.data.image_lists import Listing, drop_missing, plan_listing
 from noisylabels.data.names import unique_names
 from noisylabels.data.parquet import check_column
@@ -122,7 +122,7 @@ def plan(path: Path, options: Options) -> Plan:
         notes.append(f"ignored {len(parts['val']):,} validation images")
     used = parts["train"] + (parts[test] if test else [])
     labels, names = _classes(path, [word for _, word, _ in used], lambda i: table.where(used[i][2]))
-    ids = _ids(table, images, words, notes)
+    ids, names_once = _ids(table, images, words, notes)
     listing = Listing(
         base=base,
         names=[name for name, _, _ in used],
@@ -131,8 +131,10 @@ def plan(path: Path, options: Options) -> Plan:
         num_train=len(parts["train"]) if test else None,
         ids=[ids[row] for _, _, row in used],
     )
+    listing = drop_missing(listing, path.name, options, notes)
+    notes += _unlisted(base, names_once, table)
     planned = plan_listing(
-        drop_missing(listing, path.name, options, notes),
+        listing,
         options,
         name=name_of(path.parent if path.is_file() and path.stem.lower() in NAMELESS else path),
         root=path,
@@ -145,8 +147,13 @@ def plan(path: Path, options: Options) -> Plan:
     return dataclasses.replace(planned, options={**planned.options, "label_column": options.label_column})
 
 
-def _ids(table: Table, images: Sequence[str], words: Sequence[str], notes: list[str]) -> list[str]:
-    """Return a different id per row, its path; `notes` receives a line on images that several rows name."""
+def _ids(
+    table: Table, images: Sequence[str], words: Sequence[str], notes: list[str]
+) -> tuple[list[str], Collection[str]]:
+    """Return a different id per row, its path, and the normalized paths, each once.
+
+    `notes` receives a line on images that several rows name.
+    """
     ids, _ = unique_names(images)
     first: dict[str, int] = {}
     plain = (os.path.normpath(name) for name in images)
@@ -159,7 +166,24 @@ def _ids(table: Table, images: Sequence[str], words: Sequence[str], notes: list[
             f"row names, {other:,} with another label; first {ids[row]} ({table.row(row)}) as in "
             f"{table.row(before)}; all are read"
         )
-    return ids
+    return ids, first
+
+
+def _unlisted(base: Path, listed: Collection[str], table: Table) -> list[str]:
+    """Return a note on the images beside the listed ones that no row names; folders below are not searched."""
+    count, some = 0, ""
+    for folder in sorted({os.path.dirname(name) for name in listed}):
+        place = base / folder
+        if not place.is_dir():
+            continue
+        for name in image_names_in(place):
+            path = os.path.join(folder, name)
+            if path not in listed:
+                count, some = count + 1, some or path
+    if not count:
+        return []
+    what = "1 image" if count == 1 else f"{count:,} images"
+    return [f"{what} beside the listed ones {'is' if count == 1 else 'are'} not in {table.source.name}, first {some}"]
 
 
 def _classes(path: Path, words: list[str], where: Callable[[int], str]) -> tuple[np.ndarray, tuple[str, ...]]:

@@ -78,13 +78,13 @@ def read_split_tables(folder: Path, label_column: str | None, form: str, columns
         other = read_text_table(named[split], columns=columns)
         if not _label(other.names, label_column, form) and _label(train.names, label_column, form):
             notes.append(
-                f"ignored {named[split].name} ({_rows(other):,} rows): it has no labels; noisylabels predict "
+                f"ignored {named[split].name} ({_counted(other)}): it has no labels; noisylabels predict "
                 "reads such rows"
             )
         elif test is None:
             test, part = other, split
         else:
-            notes.append(f"ignored {named[split].name} ({_rows(other):,} rows) beside {test.source.name}")
+            notes.append(f"ignored {named[split].name} ({_counted(other)}) beside {test.source.name}")
     if strange := [file.name for file in tables_in(folder) if file not in named.values()]:
         notes.append(f"ignored {', '.join(strange)} beside {named[TRAIN].name}")
     if test is None:
@@ -117,6 +117,11 @@ def _joined(train: Table, test: Table) -> tuple[Table, list[str]]:
         return train.place(row) if row < first else test.place(row - first)
 
     return Table(train.source.parent, train.names, read, place_of), notes
+
+
+def _counted(table: Table) -> str:
+    count = _rows(table)
+    return f"{count:,} row{'' if count == 1 else 's'}"
 
 
 def _rows(table: Table) -> int:

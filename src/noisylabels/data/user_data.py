@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from noisylabels.core.checks import InputError
-from noisylabels.data.file_sources import PassedOver, folders_in, images_below, images_in, names_below
+from noisylabels.data.file_sources import PassedOver, folders_in, image_names_in, images_below, names_below
 from noisylabels.data.image_formats import some_suffixes
 from noisylabels.data.image_lists import Listing, plan_listing
 from noisylabels.data.names import Names
@@ -119,11 +119,11 @@ def parts_of(root: Path) -> tuple[list[Path], list[str]]:
     kinds = {split_of(name) for name in named}
     if others and not of_classes and not (TRAIN in kinds and len(kinds) > 1):
         return [root], []  # a class of trains among cars and planes
-    if others and of_classes == named and len(named) == 1 and images_in(root / named[0]) and kinds == {TRAIN}:
+    if others and of_classes == named and len(named) == 1 and image_names_in(root / named[0]) and kinds == {TRAIN}:
         return [root], []  # the same with folders in the class
     parts = by_split(of_classes, root)
     if TRAIN not in parts:
-        loose = {name: images_in(root / name) for name in named}
+        loose = {name: len(image_names_in(root / name)) for name in named}
         inside = ", ".join(f"{count:,} images straight in {name}" for name, count in loose.items() if count)
         raise InputError(
             f"{root} holds the folders {_listed(folders)}, but no training part with class folders"
@@ -144,7 +144,7 @@ def _loose(root: Path, parts: list[Path]) -> list[str]:
     """Return notes on images that lie straight in a folder of class folders, and so have no class."""
     notes = []
     for folder in dict.fromkeys((root, *parts)):
-        if count := images_in(folder):
+        if count := len(image_names_in(folder)):
             what = f"{count:,} image{'s' if count > 1 else ''} straight in {_shown(folder)}"
             notes.append(f"left out {what}, which {'have' if count > 1 else 'has'} no class folder")
     return notes
