@@ -88,8 +88,8 @@ def test_pillow_s_warnings_stay_inside(monkeypatch, pixels, encode):
 
 
 def test_a_common_size_is_kept(pixels, encode):
-    assert survey([encode(pixels(i, 9, 14)) for i in range(3)]) [:2] == ((3, 9, 14), [])
-    assert survey([encode(pixels(i, 9, 14, gray=True)) for i in range(3)]) [:2] == ((1, 9, 14), [])
+    assert survey([encode(pixels(i, 9, 14)) for i in range(3)])[:2] == ((3, 9, 14), [])
+    assert survey([encode(pixels(i, 9, 14, gray=True)) for i in range(3)])[:2] == ((1, 9, 14), [])
 
 
 def test_one_color_image_makes_the_set_color(pixels, encode):
@@ -108,12 +108,12 @@ def test_several_sizes_are_brought_to_one(pixels, encode):
 
 def test_an_asked_size_is_given(pixels, encode):
     same = [encode(pixels(i)) for i in range(2)]
-    assert survey(same, image_size=12) [:2] == ((3, 12, 12), [])
+    assert survey(same, image_size=12)[:2] == ((3, 12, 12), [])
     assert survey(same, image_size=8)[0] == (3, 8, 8)
 
 
 def test_unreadable_headers_do_not_decide_the_size(pixels, encode):
-    assert survey([b"", encode(pixels(1)), b"x"]) [:2] == ((3, 12, 12), [])
+    assert survey([b"", encode(pixels(1)), b"x"])[:2] == ((3, 12, 12), [])
 
 
 def test_camera_photographs_are_not_kept_whole_unasked(monkeypatch, pixels, encode):

@@ -30,7 +30,9 @@ def ten(kind, n=10):
 def gradient():
     """A smooth picture, which lossy formats keep nearly."""
     rows = np.linspace(40, 200, 16).astype(np.uint8)
-    return np.stack([np.tile(rows, (16, 1)), np.tile(rows[:, None], (1, 16)), np.full((16, 16), 120, np.uint8)], 2)
+    return np.stack(
+        [np.tile(rows, (16, 1)), np.tile(rows[:, None], (1, 16)), np.full((16, 16), 120, np.uint8)], 2
+    )
 
 
 @pytest.mark.parametrize("suffix", LOSSLESS + LOSSY)

@@ -84,7 +84,11 @@ def test_colors_of_16_bits_that_are_nearly_black_are_named(tmp_path):
 
     def png(values):  # Pillow writes no PNG of 16 bits per channel
         rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)
-        parts = (b"IHDR" + struct.pack(">IIBBBBB", 6, 6, 16, 2, 0, 0, 0), b"IDAT" + zlib.compress(rows), b"IEND")
+        parts = (
+            b"IHDR" + struct.pack(">IIBBBBB", 6, 6, 16, 2, 0, 0, 0),
+            b"IDAT" + zlib.compress(rows),
+            b"IEND",
+        )
         made = (struct.pack(">I", len(p) - 4) + p + struct.pack(">I", zlib.crc32(p)) for p in parts)
         return b"\x89PNG\r\n\x1a\n" + b"".join(made)
 
@@ -146,7 +150,9 @@ def test_arrays_of_any_type_have_their_values(form, kind, tmp_path):
     assert said == (kind not in ("uint8", "bool", "16 bits"))
 
 
-@pytest.mark.parametrize("values", [-BYTES.astype(float), BYTES * 1000.0, BYTES / 255 - 0.5, BYTES.astype(int) - 9])
+@pytest.mark.parametrize(
+    "values", [-BYTES.astype(float), BYTES * 1000.0, BYTES / 255 - 0.5, BYTES.astype(int) - 9]
+)
 def test_arrays_of_no_defined_range_are_refused(values, tmp_path):
     np.savez(tmp_path / "a.npz", x=values, y=np.arange(12) % 2)
     for act in (
@@ -160,7 +166,11 @@ def test_arrays_of_no_defined_range_are_refused(values, tmp_path):
 
 def test_arrays_of_any_order_of_axes_make_an_image_set():
     gray = BYTES[..., 0]
-    for values, shape in ((BYTES, (12, 3, 6, 6)), (BYTES.transpose(0, 3, 1, 2), (12, 3, 6, 6)), (gray, (12, 1, 6, 6))):
+    for values, shape in (
+        (BYTES, (12, 3, 6, 6)),
+        (BYTES.transpose(0, 3, 1, 2), (12, 3, 6, 6)),
+        (gray, (12, 1, 6, 6)),
+    ):
         assert tuple(image_set(values, [0, 1] * 6, ("a", "b")).images.shape) == shape
     assert torch.equal(
         image_set(BYTES, [0, 1] * 6, ("a", "b")).images, torch.from_numpy(BYTES).permute(0, 3, 1, 2)

@@ -27,7 +27,9 @@ SPELLINGS = [
 LABELS = ["cat", "dog"] * 4
 
 
-@pytest.mark.parametrize("name", ["trains", "trainer", "steam train", "contest", "invalid", "cat", "", "1", "device"])
+@pytest.mark.parametrize(
+    "name", ["trains", "trainer", "steam train", "contest", "invalid", "cat", "", "1", "device"]
+)
 def test_other_names_are_no_splits(name):
     assert split_of(name) is None
 
@@ -73,7 +75,9 @@ def image_files(root, train, test):
         for row, label in enumerate(LABELS):
             Image.fromarray(picture(row)).save(root / f"{part}-{row}.png")
             lines.append(f"{part}-{row}.png,{label}\n")
-        (root / f"{part}.tsv").write_text("path,label\n".replace(",", "\t") + "".join(lines).replace(",", "\t"))
+        (root / f"{part}.tsv").write_text(
+            "path,label\n".replace(",", "\t") + "".join(lines).replace(",", "\t")
+        )
     return root
 
 
@@ -122,7 +126,9 @@ def test_every_spelling_divides_every_form(form, train, test, tmp_path):
 
 
 def test_two_names_of_one_split_are_an_error():
-    with pytest.raises(InputError, match="photos has 'training' and 'train_set', which both name the train part"):
+    with pytest.raises(
+        InputError, match="photos has 'training' and 'train_set', which both name the train part"
+    ):
         by_split(["training", "train_set"], "photos")
     assert by_split(["test2", "test", "train"], "x") == {"test": "test", "train": "train"}
     assert all_splits(["seg_train", "seg_test"])
@@ -131,7 +137,10 @@ def test_two_names_of_one_split_are_an_error():
 @pytest.mark.parametrize(
     ("names", "message"),
     [
-        (["train/1.png", "test/2.png"], r"the folders test, train, but no training part with class folders \(1 im"),
+        (
+            ["train/1.png", "test/2.png"],
+            r"the folders test, train, but no training part with class folders \(1 im",
+        ),
         (["Training/1.png", "Validation/2.png"], "no training part with class folders"),
         (["train/1.png", "test/2.png", "raw/1.png"], "no training part with class folders"),
         (["test/cat/1.png", "test/dog/1.png"], "holds the folders test, but no training part"),
@@ -139,7 +148,10 @@ def test_two_names_of_one_split_are_an_error():
         (["cat/1.png", "dog/1.png", "test/cat/1.png", "test/dog/2.png"], "but no training part"),
         (["seg_train/1.png", "seg_test/2.png"], "which name parts of a set instead of classes"),
         (["train/train/1.png", "train/test/2.png"], "train holds the folders test, train, which name parts"),
-        (["photos/cat/1.png", "photos/dog/1.png"], r"single class, 'photos'.*; did you mean \S*photos/photos\?"),
+        (
+            ["photos/cat/1.png", "photos/dog/1.png"],
+            r"single class, 'photos'.*; did you mean \S*photos/photos\?",
+        ),
     ],
 )
 def test_parts_without_classes_are_shown(names, message, tree):

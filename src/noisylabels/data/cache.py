@@ -290,9 +290,7 @@ def _store_files(folder: Path, plan: Plan, sources: Sources, progress: Progress 
                 files.ids,
                 files.class_names,
                 files.num_train,
-                files.notes
-                + decoded.notes
-                + parallel_decoding.left_out_note(files, decoded),
+                files.notes + decoded.notes + parallel_decoding.left_out_note(files, decoded),
                 decoded.bad,
             )
             _complete(part, *_finish(reading, rows - len(decoded.bad)))

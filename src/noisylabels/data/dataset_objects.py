@@ -281,9 +281,7 @@ def _pixels(part: _Part, row: int, channels: int, size: tuple[int, int], white: 
         return pixels_of(found, channels, size, white)
     except ValueError as error:
         mode = f"in the mode {found.mode}" if isinstance(found, Image.Image) else str(found.dtype)
-        raise InputError(
-            f"{part.name}:{row}: the image is {mode}: {error}; convert it to 8 bits"
-        ) from None
+        raise InputError(f"{part.name}:{row}: the image is {mode}: {error}; convert it to 8 bits") from None
 
 
 def _judge(bad: list[str], total: int, options: Options) -> list[str]:

@@ -143,7 +143,9 @@ def survey(
 
 def pixel_notes(resized: str, peaks: Peaks, paged: int) -> list[str]:
     """Return lines on resizing, on the range of values, and on the number of files with several pages."""
-    pages = f"{paged:,} TIFF {'file has' if paged == 1 else 'files have'} several pages; only the first is read"
+    pages = (
+        f"{paged:,} TIFF {'file has' if paged == 1 else 'files have'} several pages; only the first is read"
+    )
     return [*([resized] if resized else []), *peaks.notes(), *([pages] if paged else [])]
 
 

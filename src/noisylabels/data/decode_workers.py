@@ -177,9 +177,7 @@ def decode_chunk(task: Task, target: int, start: int, names: list[str]) -> None:
     while written < len(view):  # not a memory map, which on a full disk ends the process by SIGBUS
         written += os.pwrite(target, view[written:], task.offset + start * pixels[0].nbytes + written)
     shapes = [list(size) for size in sorted(sizes)]
-    chunk = Chunk(
-        files, shapes, gray, bad, names_digest(names), zlib.crc32(view), paged, peaks, task.white
-    )
+    chunk = Chunk(files, shapes, gray, bad, names_digest(names), zlib.crc32(view), paged, peaks, task.white)
     write_chunk(Path(task.records, f"{start}.npz"), chunk)
 
 

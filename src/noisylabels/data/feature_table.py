@@ -215,9 +215,7 @@ def _parts(sheet: Sheet, name: str, notes: list[str]) -> tuple[np.ndarray, np.nd
         if name.lower() != ROLES["split"][0]:
             return None
         row = words.index(None)
-        raise InputError(
-            f"{sheet.where(row)}: the split is {cells[row]!r}, expected train, test or val"
-        )
+        raise InputError(f"{sheet.where(row)}: the split is {cells[row]!r}, expected train, test or val")
     part = np.array(words, dtype=object)
     train, val, test = (np.flatnonzero(part == word) for word in ("train", "val", "test"))
     if not len(train):

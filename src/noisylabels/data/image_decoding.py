@@ -73,9 +73,7 @@ def _is_deep(image: Image.Image) -> bool:
     return image.mode in ("I", "F") or image.mode.startswith("I;16")
 
 
-def read_pixels(
-    encoded: Encoded, channels: int, size: tuple[int, int], white: White = _WHITE
-) -> np.ndarray:
+def read_pixels(encoded: Encoded, channels: int, size: tuple[int, int], white: White = _WHITE) -> np.ndarray:
     """Decode one image.
 
     Args:
@@ -124,9 +122,7 @@ def _load(image: Image.Image, channels: int, size: tuple[int, int], white: White
     return pixels_of(image, channels, size, white)
 
 
-def pixels_of(
-    image: Image.Image, channels: int, size: tuple[int, int], white: White = _WHITE
-) -> np.ndarray:
+def pixels_of(image: Image.Image, channels: int, size: tuple[int, int], white: White = _WHITE) -> np.ndarray:
     """Return the pixels of an open image, see `read_pixels`."""
     height, width = size
     flat = _flatten(_upright(image), channels, white)

@@ -157,7 +157,9 @@ def _ids(
     ids, _ = unique_names(images)
     first: dict[str, int] = {}
     plain = (os.path.normpath(name) for name in images)
-    again = [(row, before) for row, name in enumerate(plain) if (before := first.setdefault(name, row)) != row]
+    again = [
+        (row, before) for row, name in enumerate(plain) if (before := first.setdefault(name, row)) != row
+    ]
     if again:
         other = sum(words[row] != words[before] for row, before in again)
         row, before = again[0]
@@ -183,7 +185,9 @@ def _unlisted(base: Path, listed: Collection[str], table: Table) -> list[str]:
     if not count:
         return []
     what = "1 image" if count == 1 else f"{count:,} images"
-    return [f"{what} beside the listed ones {'is' if count == 1 else 'are'} not in {table.source.name}, first {some}"]
+    return [
+        f"{what} beside the listed ones {'is' if count == 1 else 'are'} not in {table.source.name}, first {some}"
+    ]
 
 
 def _classes(path: Path, words: list[str], where: Callable[[int], str]) -> tuple[np.ndarray, tuple[str, ...]]:

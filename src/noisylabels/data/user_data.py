@@ -119,7 +119,13 @@ def parts_of(root: Path) -> tuple[list[Path], list[str]]:
     kinds = {split_of(name) for name in named}
     if others and not of_classes and not (TRAIN in kinds and len(kinds) > 1):
         return [root], []  # a class of trains among cars and planes
-    if others and of_classes == named and len(named) == 1 and image_names_in(root / named[0]) and kinds == {TRAIN}:
+    if (
+        others
+        and of_classes == named
+        and len(named) == 1
+        and image_names_in(root / named[0])
+        and kinds == {TRAIN}
+    ):
         return [root], []  # the same with folders in the class
     parts = by_split(of_classes, root)
     if TRAIN not in parts:
