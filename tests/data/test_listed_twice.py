@@ -1,4 +1,4 @@
-"""An example that is listed twice is read twice, under different ids, with a note; two labels are a finding."""
+"""An example that is listed twice is read twice, under different ids, with a note; two labels are found."""
 
 import os
 
@@ -64,7 +64,8 @@ def test_corrections_of_each_are_read_back(tmp_path):
     fixed = corrected(
         whole, settled(read_corrections(tmp_path / "fixed.csv", whole.class_names), whole.ids, tmp_path)
     )
-    assert "p/3.png#2" not in fixed.ids and len(fixed) == 10
+    assert "p/3.png#2" not in fixed.ids
+    assert len(fixed) == 10
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".tsv", ".parquet"])

@@ -101,11 +101,10 @@ def test_colors_of_16_bits_that_are_nearly_black_are_named(tmp_path):
         images, notes = loaded(tmp_path / str(bits))
         assert np.array_equal(images, (values >> 8).transpose(0, 3, 1, 2))
         said = [note for note in notes if "16 bits per channel" in note]
-        assert said == (
-            ["12 color images of 16 bits per channel hold at most 12 bits, and only their upper 8 bits are read: "
-             "their values end at 15 of 255; save them with 8 bits per channel"]
-            if bits == 12 else []
-        )  # fmt: skip
+        assert len(said) == (bits == 12)
+        if said:
+            assert said[0].startswith("12 color images of 16 bits per channel hold at most 12 bits, and only")
+            assert "their values end at 15 of 255" in said[0]
 
 
 BYTES = np.random.default_rng(0).integers(2, 256, (12, 6, 6, 3)).astype(np.uint8)

@@ -113,8 +113,16 @@ def mapping(root, train, test):
 
 
 FORMS = (
-    folder, image_column, feature_column, feature_files, image_files, parquet, image_arrays, row_arrays, mapping,
-)  # fmt: skip
+    folder,
+    image_column,
+    feature_column,
+    feature_files,
+    image_files,
+    parquet,
+    image_arrays,
+    row_arrays,
+    mapping,
+)
 
 
 @pytest.mark.parametrize("form", FORMS, ids=lambda form: form.__name__)

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from noisylabels.core.checks import InputError
-from noisylabels.data.image_formats import suffixes
 from noisylabels.data.image_decoding import resize_arrays
+from noisylabels.data.image_formats import suffixes
 from noisylabels.data.image_lists import Listing, plan_listing
 from noisylabels.data.reader import Options, Plan, ReadResult, name_of
 

@@ -72,9 +72,10 @@ def plan(path: Path, options: Options) -> Plan:
     Arrays may be named as is usual with NumPy (images, labels; x, y), as in Keras (x_train, y_train, x_test,
     y_test) or as in MedMNIST (train_images, train_labels, val_images, ...). The training part is the one
     called train, or the only one; `splits.split_of` has the names of the parts. The part called test, or else
-    val, is for testing; without either, some examples are held out. CIFAR-10-C has one labels.npy beside many arrays (fog.npy, ...); name one of these.
-    The array class_names holds the names of the classes; without it they are called by their numbers. Arrays
-    of Python objects are refused, because reading them would run code from the file.
+    val, is for testing; without either, some examples are held out. CIFAR-10-C has one labels.npy beside many
+    arrays (fog.npy, ...); name one of these. The array class_names holds the names of the classes; without it
+    they are called by their numbers. Arrays of Python objects are refused, because reading them would run
+    code from the file.
 
     Args:
         path: an .npz file, an .npy file of images, or a folder of .npy files.

@@ -43,8 +43,8 @@ def load_object(source: object, options: Options) -> tuple[ImageSet, ImageSet]:
             - a `datasets.DatasetDict` with the parts train, and test or else validation;
             - a map-style PyTorch data set: `source[i]` gives (image, label) for i from 0 to
               `len(source) - 1`, with a PIL image, a tensor (H, W) or (C, H, W), or an array (H, W) or
-              (H, W, C): uint8, or numbers that `pixel_range` scales to it; `classes` or `class_to_idx`, also of the data set within a
-              `torch.utils.data.Subset`, has the names;
+              (H, W, C): uint8, or numbers that `pixel_range` scales to it; `classes` or `class_to_idx`,
+              also of the data set within a `torch.utils.data.Subset`, has the names;
             - a pair (train, test) of the above.
             Without a test part, some examples are held out for testing.
         options: see `Options`.
@@ -168,8 +168,9 @@ def _values(value: Any, where: str) -> Image.Image | np.ndarray:
     from PIL import Image
 
     if isinstance(value, Image.Image):
-        value.load()
-        return value
+        image: Image.Image = value
+        image.load()
+        return image
     if not isinstance(value, (torch.Tensor, np.ndarray)):
         raise InputError(
             f"{where}: the image is a {type(value).__name__}, expected a PIL image or uint8 tensor or array"
@@ -179,16 +180,17 @@ def _values(value: Any, where: str) -> Image.Image | np.ndarray:
         value = (value.float() if value.is_floating_point() else value).detach().cpu().numpy()
     if value.dtype.kind not in "biuf":
         raise InputError(f"{where}: the image holds {value.dtype}, expected numbers, such as uint8 0 to 255")
+    pixels: np.ndarray = value
     axis = 0 if is_tensor else -1
-    if value.ndim == 3 and value.shape[axis] in (1, 3):
-        pixels = np.moveaxis(value, axis, -1)
+    if pixels.ndim == 3 and pixels.shape[axis] in (1, 3):
+        pixels = np.moveaxis(pixels, axis, -1)
         return pixels[:, :, 0] if pixels.shape[-1] == 1 else pixels
-    if value.ndim != 2:
+    if pixels.ndim != 2:
         order = "(H, W) or (C, H, W)" if is_tensor else "(H, W) or (H, W, C)"
         raise InputError(
             f"{where}: the image has the shape {tuple(value.shape)}, expected {order} with 1 or 3 channels"
         )
-    return value
+    return pixels
 
 
 def _header(image: Image.Image | np.ndarray, where: str) -> Header:

@@ -17,7 +17,7 @@ from noisylabels.core.checks import InputError, check_choice
 from noisylabels.data.file_sources import PassedOver, images_below
 from noisylabels.data.image_decoding import Encoded, Header, failure_reason, read_header, read_pixels
 from noisylabels.data.image_formats import some_suffixes
-from noisylabels.data.pixel_range import Peaks, White, white_of
+from noisylabels.data.pixel_range import FULL, Peaks, White, white_of
 
 Progress = Callable[[str, int, int], None]  # (what, done, total)
 Result = TypeVar("Result")
@@ -48,7 +48,7 @@ class Decoding:
     shape: tuple[int, int, int]
     bad_images: str
     progress: Progress | None = None
-    white: White = White()
+    white: White = FULL
     bad: dict[int, str] = field(default_factory=dict)
 
     def pieces(self) -> Iterator[np.ndarray]:

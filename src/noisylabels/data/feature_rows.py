@@ -198,13 +198,14 @@ def ids_of(sheet: Sheet, notes: list[str] | None = None) -> tuple[list[str], lis
     missing = is_missing(sheet[name])
     if missing.any():
         raise InputError(
-            f"{sheet.where(int(missing.argmax()))}: the id is missing; give the row one, or rename the column "
-            f"{name!r}"
+            f"{sheet.where(int(missing.argmax()))}: the id is missing; give the row one, or rename the "
+            f"column {name!r}"
         )
     ids, again = unique_names(texts(sheet[name]))
     if again and notes is not None:
         count = f"{len(again):,} {'row has' if len(again) == 1 else 'rows have'}"
         notes.append(
-            f"{count} an id that an earlier row has, first {ids[again[0]]} ({sheet.where(again[0])}); all are read"
+            f"{count} an id that an earlier row has, first {ids[again[0]]} ({sheet.where(again[0])}); "
+            "all are read"
         )
     return ids, [name]

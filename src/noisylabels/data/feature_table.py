@@ -27,7 +27,8 @@ from noisylabels.data.splits import TRAIN, split_of
 
 LAYOUT = (
     "NAME.csv or .tsv without a column of paths, or .parquet without one of images: columns of numbers and "
-    "words, and one called label, class, target or y; a folder with train.csv and test.csv; or an .npz or .npy files of X (N, D) and y"
+    "words, and one called label, class, target or y; a folder with train.csv and test.csv; or an .npz or "
+    ".npy files of X (N, D) and y"
 )
 
 _MOST_NAMED = 20  # the most columns that an error names

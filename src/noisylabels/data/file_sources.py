@@ -51,8 +51,8 @@ class PassedOver:
         if self.special:
             count = len(self.special)
             lines.append(
-                f"left out {count:,} special file{'' if count == 1 else 's'} (named pipes, sockets or devices), "
-                f"first {self.special[0]}"
+                f"left out {count:,} special file{'' if count == 1 else 's'} (named pipes, sockets or "
+                f"devices), first {self.special[0]}"
             )
         return lines
 
@@ -165,7 +165,7 @@ def _entries(place: str) -> tuple[list[os.DirEntry[str]], list[str]]:
 
 
 def _is_special(entry: os.DirEntry[str]) -> bool:
-    """Return whether an entry that is no folder is no file either; a link that leads nowhere counts as one."""
+    """Return whether an entry that is no folder is no file either; a link to nothing counts as a file."""
     if entry.is_file():
         return False
     return not entry.is_symlink() or os.path.exists(entry.path)

@@ -62,8 +62,8 @@ def range_of(images: np.ndarray, where: str) -> Peaks:
         if not (low >= 0 and high <= most):  # NaN fails too
             expected = "0 to 1 or 0 to 255" if most == _REAL else "0 to 255 or 0 to 65535"
             raise InputError(
-                f"{where} holds {images.dtype} values from {low:g} to {high:g}, expected {expected}; scale the "
-                "images, or leave out what normalizes them: training normalizes by itself"
+                f"{where} holds {images.dtype} values from {low:g} to {high:g}, expected {expected}; scale "
+                "the images, or leave out what normalizes them: training normalizes by itself"
             )
         found = found.joined(peaks_of(piece))
     return found
@@ -95,4 +95,4 @@ def _pieces(images: np.ndarray) -> Iterator[np.ndarray]:
 
 
 def _step(images: np.ndarray) -> int:
-    return max(1, _CHUNK_BYTES // max(1, images[0].nbytes))
+    return max(1, _CHUNK_BYTES // max(1, int(images[0].nbytes)))

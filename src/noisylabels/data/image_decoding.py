@@ -16,7 +16,7 @@ import numpy as np
 
 from noisylabels.data.file_sources import check_regular
 from noisylabels.data.image_formats import openers
-from noisylabels.data.pixel_range import Peaks, White, peaks_of, to_bytes, white_of
+from noisylabels.data.pixel_range import FULL, Peaks, White, peaks_of, to_bytes, white_of
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -28,7 +28,6 @@ _ORIENTATION = 0x0112
 # Without one of these keys Pillow finds no orientation in files of these formats, and searching is slow.
 _METADATA = ("exif", "xmp", "XML:com.adobe.xmp", "Raw profile type exif")
 _PLAIN = frozenset({"JPEG", "PNG"})
-_WHITE = White()
 
 
 class Header(NamedTuple):
@@ -73,7 +72,7 @@ def _is_deep(image: Image.Image) -> bool:
     return image.mode in ("I", "F") or image.mode.startswith("I;16")
 
 
-def read_pixels(encoded: Encoded, channels: int, size: tuple[int, int], white: White = _WHITE) -> np.ndarray:
+def read_pixels(encoded: Encoded, channels: int, size: tuple[int, int], white: White = FULL) -> np.ndarray:
     """Decode one image.
 
     Args:
@@ -93,7 +92,7 @@ def read_pixels(encoded: Encoded, channels: int, size: tuple[int, int], white: W
 
 
 def read_both(
-    content: bytes, channels: int, size: tuple[int, int], white: White = _WHITE, suffix: str = ""
+    content: bytes, channels: int, size: tuple[int, int], white: White = FULL, suffix: str = ""
 ) -> tuple[Header, np.ndarray | Exception]:
     """Read the header of an image and decode it in one pass; see `read_header` and `read_pixels`.
 
@@ -122,7 +121,7 @@ def _load(image: Image.Image, channels: int, size: tuple[int, int], white: White
     return pixels_of(image, channels, size, white)
 
 
-def pixels_of(image: Image.Image, channels: int, size: tuple[int, int], white: White = _WHITE) -> np.ndarray:
+def pixels_of(image: Image.Image, channels: int, size: tuple[int, int], white: White = FULL) -> np.ndarray:
     """Return the pixels of an open image, see `read_pixels`."""
     height, width = size
     flat = _flatten(_upright(image), channels, white)
@@ -145,7 +144,7 @@ def whole(encoded: Encoded, side: int) -> Image.Image:
 
     with _open(encoded) as image:
         gray = image.mode in _GRAY_MODES
-        white = white_of(_peaks(image)) if _is_deep(image) else _WHITE
+        white = white_of(_peaks(image)) if _is_deep(image) else FULL
         if image.format == "JPEG":
             image.draft(None, (side, side))  # good enough for display
         image.load()

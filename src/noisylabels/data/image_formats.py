@@ -33,7 +33,7 @@ def _by_suffix() -> dict[str, str]:
     with _lock:
         Image.init()
         if util.find_spec("pillow_heif") is not None:
-            import pillow_heif
+            import pillow_heif  # type: ignore[import-not-found,unused-ignore]
 
             pillow_heif.register_heif_opener()
         known = {suffix.lower(): _SAME.get(name, name) for suffix, name in Image.EXTENSION.items()}

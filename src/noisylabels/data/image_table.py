@@ -22,8 +22,8 @@ from noisylabels.data.split_tables import read_split_tables, split_tables, table
 from noisylabels.data.splits import TRAIN, split_of
 
 LAYOUT = (
-    "NAME.csv or .tsv, itself or the only one in a folder, with columns path, label and optionally split; or a "
-    "folder with train.csv and test.csv"
+    "NAME.csv or .tsv, itself or the only one in a folder, with columns path, label and optionally split; "
+    "or a folder with train.csv and test.csv"
 )
 
 NUMBER = re.compile(r"([+-]?\d{1,18})(\.0*)?", re.ASCII)  # integers with a missing cell are written as "3.0"
@@ -62,10 +62,11 @@ def plan(path: Path, options: Options) -> Plan:
     """Plan to read the images that a table names.
 
     The first line names the columns, with the roles path, label and optionally split (train, test or val in
-    each row, in any spelling of `splits.split_of`); `core.tables.ROLES` has the accepted names. Paths are relative to the table's folder. If all
-    labels are integers they are class numbers from 0; otherwise they are class names, which are sorted. The
-    test rows, or else the validation rows, are for testing; without either, a part is held out. An image that
-    several rows name is read for each of them, under ids such as a.png and a.png#2, with a note.
+    each row, in any spelling of `splits.split_of`); `core.tables.ROLES` has the accepted names. Paths are
+    relative to the table's folder. If all labels are integers they are class numbers from 0; otherwise they
+    are class names, which are sorted. The test rows, or else the validation rows, are for testing; without
+    either, a part is held out. An image that several rows name is read for each of them, under ids such as
+    a.png and a.png#2, with a note.
 
     Args:
         path: the table, or a folder with one table per split; cells are separated by tabs in a .tsv, else by
@@ -94,11 +95,8 @@ def plan(path: Path, options: Options) -> Plan:
     else:
         label = heading.index(check_column(options.label_column, heading, str(path)))
     split = find_column(heading, "split", path, notes)
-    images, words = (table.cells(k) for k in (image, label))
-    if found:
-        splits = found.splits
-    else:
-        splits = ["train"] * len(words) if split is None else table.cells(split)
+    images, words = (table.cells(k).tolist() for k in (image, label))
+    splits = found.splits if found else ["train"] * len(words) if split is None else table.cells(split)
     kinds = {divided: split_of(divided) for divided in set(splits)}
     parts: dict[str, list[tuple[str, str, int]]] = {}  # image, label, row
     for row, (name, word, divided) in enumerate(zip(images, words, splits, strict=True)):
@@ -164,15 +162,15 @@ def _ids(
         other = sum(words[row] != words[before] for row, before in again)
         row, before = again[0]
         notes.append(
-            f"{len(again):,} {'row names an image' if len(again) == 1 else 'rows name images'} that an earlier "
-            f"row names, {other:,} with another label; first {ids[row]} ({table.row(row)}) as in "
+            f"{len(again):,} {'row names an image' if len(again) == 1 else 'rows name images'} that an "
+            f"earlier row names, {other:,} with another label; first {ids[row]} ({table.row(row)}) as in "
             f"{table.row(before)}; all are read"
         )
     return ids, first
 
 
 def _unlisted(base: Path, listed: Collection[str], table: Table) -> list[str]:
-    """Return a note on the images beside the listed ones that no row names; folders below are not searched."""
+    """Return a note on the images beside the listed ones that no row names, not searching below."""
     count, some = 0, ""
     for folder in sorted({os.path.dirname(name) for name in listed}):
         place = base / folder
@@ -185,9 +183,8 @@ def _unlisted(base: Path, listed: Collection[str], table: Table) -> list[str]:
     if not count:
         return []
     what = "1 image" if count == 1 else f"{count:,} images"
-    return [
-        f"{what} beside the listed ones {'is' if count == 1 else 'are'} not in {table.source.name}, first {some}"
-    ]
+    what += f" beside the listed ones {'is' if count == 1 else 'are'}"
+    return [f"{what} not in {table.source.name}, first {some}"]
 
 
 def _classes(path: Path, words: list[str], where: Callable[[int], str]) -> tuple[np.ndarray, tuple[str, ...]]:

@@ -1,7 +1,8 @@
 """The range of pixel values beyond 8 bits, decided once for all images of a set, and their scaling to 8 bits.
 
 Cameras and scanners write 10, 12 or 14 bits into files of 16, and libraries write floats from 0 to 1. The
-largest value of the set decides which of these it is; a range per image would change their relative brightness.
+largest value of the set decides which of these it is; a range per image would change how bright one image is
+beside another.
 """
 
 from __future__ import annotations
@@ -28,7 +29,12 @@ class Peaks(NamedTuple):
         >>> Peaks(deep=900).joined(Peaks(deep=4000)).deep
         4000
         """
-        return Peaks(*map(max, self[:3], other[:3]), self.colors + other.colors)
+        return Peaks(
+            max(self.deep, other.deep),
+            max(self.real, other.real),
+            max(self.high, other.high),
+            self.colors + other.colors,
+        )
 
     def notes(self) -> list[str]:
         """Return lines on how the values are scaled, unless they use the whole range of their type."""
@@ -36,16 +42,16 @@ class Peaks(NamedTuple):
         if self.deep and white.deep < 65535:
             bits = white.deep.bit_length()
             notes.append(
-                f"images of more than 8 bits, whose largest value is {self.deep:,}, are read as images of {bits} "
-                f"bit{'' if bits == 1 else 's'}: {white.deep:,} becomes 255"
+                f"images of more than 8 bits, whose largest value is {self.deep:,}, are read as images of "
+                f"{bits} bit{'' if bits == 1 else 's'}: {white.deep:,} becomes 255"
             )
         if self.real:
             notes.append(f"images of floats are read as 0 to {white.real:g}, which becomes 255")
         if self.colors and self.high <= _HIGH:
+            bits = 8 + self.high.bit_length()
             notes.append(
-                f"{self.colors:,} color images of 16 bits per channel hold at most {8 + self.high.bit_length()} "
-                f"bits, and only their upper 8 bits are read: their values end at {self.high} of 255; save them "
-                "with 8 bits per channel"
+                f"{self.colors:,} color images of 16 bits per channel hold at most {bits} bits, and only their "
+                f"upper 8 bits are read: their values end at {self.high} of 255; save them with 8 bits each"
             )
         return notes
 
@@ -55,6 +61,10 @@ class White(NamedTuple):
 
     deep: int = 65535
     real: float = 1.0
+
+
+FULL = White()
+"""The whole range of 16 bits, and floats from 0 to 1."""
 
 
 def white_of(peaks: Peaks) -> White:
@@ -85,8 +95,10 @@ def to_bytes(values: np.ndarray, white: White) -> np.ndarray:
     Raises:
         ValueError: a value is negative, not finite, or beyond white.
 
-    >>> to_bytes(np.array([0.0, 0.5, 1.0]), White()).tolist(), to_bytes(np.array([0, 4095]), White(4095)).tolist()
-    ([0, 128, 255], [0, 255])
+    >>> to_bytes(np.array([0.0, 0.5, 1.0]), White()).tolist()
+    [0, 128, 255]
+    >>> to_bytes(np.array([0, 4095]), White(deep=4095)).tolist()
+    [0, 255]
     """
     if values.dtype == np.uint8:
         return values

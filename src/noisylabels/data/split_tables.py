@@ -102,8 +102,8 @@ def read_split_tables(folder: Path, label_column: str | None, form: str, columns
 def _joined(train: Table, test: Table) -> tuple[Table, list[str]]:
     if missing := [name for name in train.names if name not in test.names]:
         raise InputError(
-            f"{test.source} lacks the column {missing[0]!r} that {train.source.name} has; add it, or name the "
-            "table to use"
+            f"{test.source} lacks the column {missing[0]!r} that {train.source.name} has; add it, or name "
+            "the table to use"
         )
     unused = [name for name in test.names if name not in train.names]
     notes = [f"ignored the columns {', '.join(unused)}, which only {test.source.name} has"] if unused else []

@@ -15,7 +15,10 @@ _WORDS = {
     VAL: "val|valid|validate|validation|dev|development|eval|evaluation",
 }
 _SPLITS = "|".join(f"(?P<{split}>{words})" for split, words in _WORDS.items())
-_NOUNS = "sets?|data|datasets?|splits?|parts?|folds?|images?|imgs?|pictures?|photos?|examples?|samples?|rows|files|labels"
+_NOUNS = (
+    "sets?|data|datasets?|splits?|parts?|folds?|images?|imgs?|pictures?|photos?|examples?|samples?|rows|files|"
+    "labels"
+)
 _NAME = re.compile(rf"(?:(?:{_NOUNS})_)?(?:{_SPLITS})(?:_?(?:{_NOUNS}))*_?\d*")
 _BREAKS = re.compile(r"[\s\-_.]+")
 
@@ -23,8 +26,8 @@ _BREAKS = re.compile(r"[\s\-_.]+")
 def split_of(name: object) -> str | None:
     """Return the split that a name means, "train", "test" or "val", or None if it names no split.
 
-    Upper and lower case, spaces, dashes, dots and underscores make no difference, and neither do nouns such as
-    set, data or images, nor a number at the end.
+    Upper and lower case, spaces, dashes, dots and underscores make no difference, and neither do nouns such
+    as set, data or images, nor a number at the end.
 
     >>> [split_of(name) for name in ("Training-Set", "test data", "validation", "dev", "val2017", "trains")]
     ['train', 'test', 'val', 'val', 'val', None]

@@ -103,8 +103,8 @@ def plan(path: Path, options: Options) -> Plan:
 def parts_of(root: Path) -> tuple[list[Path], list[str]]:
     """Return the folders of the training and, if there is one, the test part, and notes.
 
-    A folder called like a part is one of the parts, with one exception: a folder of images called "train", say,
-    among other folders that are not called like parts is a class.
+    A folder called like a part is one of the parts, with one exception: a folder of images called "train",
+    say, among other folders that are not called like parts is a class.
 
     Raises:
         InputError: folders are called like parts, but there is none for training, or it holds no class
