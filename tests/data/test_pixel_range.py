@@ -163,6 +163,19 @@ def test_arrays_of_no_defined_range_are_refused(values, tmp_path):
             act()
 
 
+@pytest.mark.parametrize("most", [1.5, 16, 100])
+def test_floats_that_end_elsewhere_are_refused(most, tmp_path, monkeypatch):
+    values = (BYTES / 255 * most).astype(np.float32)
+    np.savez(tmp_path / "a.npz", x=values, y=np.arange(12) % 2)
+    files = gray_files(tmp_path / "set", values[..., 0], ".tif")
+    for source in (tmp_path / "a.npz", list(zip(values, [0, 1] * 6, strict=True)), files):
+        with pytest.raises(InputError, match=r"floats from 0 to .*, expected 0 to 1 or 0 to 255; scale them"):
+            load(source)
+    monkeypatch.setattr(cache, "PROCESSES_FROM", 1)
+    with pytest.raises(InputError, match=r"floats from 0 to .*, expected 0 to 1 or 0 to 255; scale them"):
+        load(files)
+
+
 def test_arrays_of_any_order_of_axes_make_an_image_set():
     gray = BYTES[..., 0]
     for values, shape in (

@@ -13,7 +13,7 @@ from noisylabels.core.checks import InputError
 from noisylabels.core.tables import role_names
 from noisylabels.data.image_arrays import channels_first, range_of
 from noisylabels.data.image_decoding import resize_arrays
-from noisylabels.data.pixel_range import Peaks, to_bytes, white_of
+from noisylabels.data.pixel_range import Peaks, to_bytes, white_of_all
 from noisylabels.data.reader import Options, Plan, ReadResult, held_out_note, name_of, number_classes
 from noisylabels.data.split import hold_out
 from noisylabels.data.splits import TEST, TRAIN, VAL, by_split, split_of
@@ -217,7 +217,7 @@ def _read(
             f"{path}: images of {listed} (channels, height, width) in one set; choose an image_size"
         )
     C, H, W = images[0].shape[1:]
-    side, white = options.image_size, white_of(peaks)
+    side, white = options.image_size, white_of_all(peaks)
 
     def pieces() -> Iterator[np.ndarray]:
         step = max(1, _CHUNK_BYTES // (C * H * W))

@@ -21,7 +21,7 @@ from noisylabels.data.image_arrays import range_of
 from noisylabels.data.image_decoding import Header, failure_reason, header_of, pixels_of
 from noisylabels.data.images import ImageSet
 from noisylabels.data.parquet import choose_column
-from noisylabels.data.pixel_range import Peaks, White, to_bytes, white_of
+from noisylabels.data.pixel_range import Peaks, White, to_bytes, white_of_all
 from noisylabels.data.reader import Options, Plan, ReadResult, held_out_note, number_classes
 from noisylabels.data.split import hold_out
 from noisylabels.data.splits import TEST, TRAIN, VAL, by_split
@@ -261,7 +261,7 @@ def _read(parts: list[_Part], options: Options) -> ReadResult:
         notes.append(held_out_note(len(test), options.test_fraction))
     (C, H, W), resized = choose_shape(len(rows), sizes, gray, options.image_size)
     notes += pixel_notes(resized, peaks, paged)
-    white = white_of(peaks)
+    white = white_of_all(peaks)
 
     def pieces() -> Iterator[np.ndarray]:
         for start in range(0, len(rows), _PIECE):

@@ -17,7 +17,7 @@ from noisylabels.core.checks import InputError, check_choice
 from noisylabels.data.file_sources import PassedOver, images_below
 from noisylabels.data.image_decoding import Encoded, Header, failure_reason, read_header, read_pixels
 from noisylabels.data.image_formats import some_suffixes
-from noisylabels.data.pixel_range import FULL, Peaks, White, white_of
+from noisylabels.data.pixel_range import FULL, Peaks, White, white_of_all
 
 Progress = Callable[[str, int, int], None]  # (what, done, total)
 Result = TypeVar("Result")
@@ -138,7 +138,7 @@ def survey(
         for header in headers:
             peaks = peaks.joined(header.peaks)
     shape, resized = choose_shape(len(images), sizes, gray, image_size)
-    return Survey(shape, pixel_notes(resized, peaks, paged), white_of(peaks))
+    return Survey(shape, pixel_notes(resized, peaks, paged), white_of_all(peaks))
 
 
 def pixel_notes(resized: str, peaks: Peaks, paged: int) -> list[str]:

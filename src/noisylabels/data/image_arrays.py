@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from noisylabels.core.checks import InputError
-from noisylabels.data.pixel_range import Peaks, White, peaks_of, to_bytes, white_of
+from noisylabels.data.pixel_range import Peaks, White, peaks_of, to_bytes, white_of_all
 
 _CHUNK_BYTES = 1 << 24
 _REAL, _DEEP = 255, 65535  # the largest values that have a defined range
@@ -78,7 +78,7 @@ def as_bytes(images: np.ndarray, where: str) -> tuple[np.ndarray, list[str]]:
     """
     view = channels_first(images, where)
     peaks = range_of(view, where)
-    white: White = white_of(peaks)
+    white: White = white_of_all(peaks)
     if view.dtype == np.uint8:
         return np.ascontiguousarray(view), []
     scaled = np.empty(view.shape, dtype=np.uint8)

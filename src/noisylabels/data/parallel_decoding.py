@@ -30,7 +30,7 @@ from noisylabels.data.decode import Progress, choose_shape, judge, left_out, pix
 from noisylabels.data.decode_workers import FACTS, Chunk, Died, Task, Worker, names_digest, read_chunk
 from noisylabels.data.image_decoding import Header, read_header
 from noisylabels.data.names import Names
-from noisylabels.data.pixel_range import Peaks, White, white_of
+from noisylabels.data.pixel_range import Peaks, White, white_of, white_of_all
 
 SETTLED_NS = 2_000_000_000  # a file changed this recently may change again with the same time stamp
 MOST_WORKERS = 16
@@ -133,6 +133,7 @@ def decode_files(files: Files, folder: Path, progress: Progress | None = None) -
             break
         shape, white = wanted, white_of(peaks)
     judge(bad, files.ids, files.bad_images)
+    white_of_all(peaks)
     return Decoded(shape, facts, bad, pixel_notes(note, peaks, paged))
 
 

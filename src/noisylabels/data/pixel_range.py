@@ -11,7 +11,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from noisylabels.core.checks import InputError
+
 DEPTHS = (1, 8, 10, 12, 14, 16)
+_SURELY_TO_255 = 128  # floats that end between 1 and this, such as at 16, have some other range
 _HIGH = 63  # an upper byte that never exceeds this belongs to values of at most 14 bits
 
 
@@ -50,8 +53,8 @@ class Peaks(NamedTuple):
         if self.colors and self.high <= _HIGH:
             bits = 8 + self.high.bit_length()
             notes.append(
-                f"{self.colors:,} color images of 16 bits per channel hold at most {bits} bits, and only their "
-                f"upper 8 bits are read: their values end at {self.high} of 255; save them with 8 bits each"
+                f"{self.colors:,} color images of 16 bits per channel hold at most {bits} bits, and only "
+                f"their upper 8 bits are read: their values end at {self.high} of 255; save them as 8 bits"
             )
         return notes
 
@@ -77,6 +80,20 @@ def white_of(peaks: Peaks) -> White:
     """
     deep = next((2**bits - 1 for bits in DEPTHS if peaks.deep < 2**bits), 65535) if peaks.deep else 65535
     return White(deep, 255.0 if peaks.real > 1 else 1.0)
+
+
+def white_of_all(peaks: Peaks) -> White:
+    """Return the values that become 255, as `white_of`, when the peaks are those of the whole set.
+
+    Raises:
+        InputError: floats end at a value from which 0 to 1 and 0 to 255 cannot be told apart.
+    """
+    if 1 < peaks.real < _SURELY_TO_255:
+        raise InputError(
+            f"the images are floats from 0 to {peaks.real:g}, expected 0 to 1 or 0 to 255; scale them, or "
+            "save them as uint8: (255 * x / x.max()).round().astype(numpy.uint8)"
+        )
+    return white_of(peaks)
 
 
 def peaks_of(values: np.ndarray) -> Peaks:
