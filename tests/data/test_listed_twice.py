@@ -89,6 +89,18 @@ def test_rows_with_the_same_id_are_named(suffix, tmp_path):
     assert dict(zip(whole.ids, whole.labels.tolist(), strict=True))["a#2"] == 1
 
 
+def test_links_to_images_of_the_same_folder_are_named(tmp_path):
+    listed(tmp_path / "set", [(f"{CLASSES[i % 2]}/{i}.png", "x") for i in range(10)], "list.txt")
+    listed(tmp_path, [("elsewhere.png", "x")], "list.txt")
+    for target, link in (("ant/2.png", "bee/link.png"), ("../elsewhere.png", "ant/first.png")):
+        os.symlink(tmp_path / "set" / target, tmp_path / "set" / link)
+    notes = load(tmp_path / "set")[0].notes
+    assert "1 link leads to an image that is read under another name too, first bee/link.png" in notes
+    os.symlink(tmp_path / "elsewhere.png", tmp_path / "set" / "bee" / "second.png")
+    notes = load(tmp_path / "set")[0].notes
+    assert any("2 links lead to images that are read under another name too" in note for note in notes)
+
+
 def test_two_labels_of_one_image_are_a_finding_of_the_audit(tmp_path):
     import noisylabels as nl
 

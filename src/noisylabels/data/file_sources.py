@@ -25,16 +25,19 @@ class PassedOver:
         endings: ending -> the number of files that are no readable images.
         special: named pipes, sockets and devices, which opening could block.
         empty: lines on class folders without a readable image.
+        links: images that are links, which are read.
     """
 
     endings: Counter[str] = field(default_factory=Counter)
     special: list[str] = field(default_factory=list)
     empty: list[str] = field(default_factory=list)
+    links: list[str] = field(default_factory=list)
 
     def add(self, other: PassedOver, place: str) -> None:
         """Add the files passed over below a folder whose path is `place`."""
         self.endings.update(other.endings)
         self.special += [place + name for name in other.special]
+        self.links += [place + name for name in other.links]
 
     def notes(self) -> list[str]:
         """Return lines that count the files by ending.
@@ -107,6 +110,8 @@ def names_below(folder: Path, passed: PassedOver | None = None) -> Iterator[str]
                 if passed is not None:
                     passed.special.append(name)
             elif ending in known:
+                if passed is not None and entry.is_symlink():
+                    passed.links.append(name)
                 yield name
             elif passed is not None:
                 passed.endings[ending] += 1

@@ -96,7 +96,9 @@ def plan(path: Path, options: Options) -> Plan:
         # relative to the class folder, so that an image moved to another class stays in its part
         keys=names.without_start(np.array(above, dtype=np.int64)),
     )
-    notes += _loose(path, parts) + passed.empty[:MOST_NOTES] + passed.notes()
+    notes += (
+        _loose(path, parts) + _linked(path, parts, passed.links) + passed.empty[:MOST_NOTES] + passed.notes()
+    )
     return plan_listing(listing, options, name=name_of(path), root=path, reader="folders", notes=notes)
 
 
@@ -154,6 +156,26 @@ def _loose(root: Path, parts: list[Path]) -> list[str]:
             what = f"{count:,} image{'s' if count > 1 else ''} straight in {_shown(folder)}"
             notes.append(f"left out {what}, which {'have' if count > 1 else 'has'} no class folder")
     return notes
+
+
+def _linked(root: Path, parts: list[Path], links: list[str]) -> list[str]:
+    """Return a note on the links to images that are read under another name too."""
+    within = tuple(os.path.realpath(folder) + os.sep for folder in parts)
+    seen: set[str] = set()
+    again = []
+    for link in links:
+        target = os.path.realpath(root / link)
+        if target in seen or target.startswith(within):
+            again.append(link)
+        seen.add(target)
+    if not again:
+        return []
+    what = (
+        "1 link leads to an image that is"
+        if len(again) == 1
+        else f"{len(again):,} links lead to images that are"
+    )
+    return [f"{what} read under another name too, first {again[0]}"]
 
 
 def _count(folder: Path) -> str:
