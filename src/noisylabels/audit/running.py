@@ -6,6 +6,7 @@ import functools
 import hashlib
 import json
 import os
+import re
 import shutil
 import time
 from collections.abc import Callable, Sequence
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     from noisylabels.data.features import Examples
 
 PARTS = ("all", "train")
+_AGAIN = re.compile(r"#\d+$")
 
 WHY = "robust, and learns in the few epochs of an audit"
 """Why `LOSS` is the default."""
@@ -435,9 +437,11 @@ def _paths(data: str | None, ids: Sequence[str]) -> list[str | None]:
     if data is None or not os.path.isabs(data):
         return [None] * len(ids)
     base = data if os.path.isdir(data) else os.path.dirname(data)
+    # an image that a list names twice has the ids a.png and a.png#2
+    names = [one if "#" not in one or _is_file(base, one) else _AGAIN.sub("", one) for one in ids]
     return [
         one if ".." not in one.split("/") and not os.path.isabs(one) and _is_file(base, one) else None
-        for one in ids
+        for one in names
     ]
 
 
