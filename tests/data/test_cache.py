@@ -74,7 +74,7 @@ def test_the_second_start_reads_and_decodes_nothing(root, work, cache):
     assert work() == (0, 0)
     assert first == second
     there = sorted(path.name for path in entry(cache).iterdir())
-    assert there == ["ids", "images.npy", "labels.npy", "meta.json"]
+    assert there == ["ids", "images.npy", "labels.npy", "meta.json", "rows.npy"]
     assert np.load(entry(cache) / "images.npy").shape == (12, 3, 12, 12)
 
 

@@ -9,7 +9,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,9 +21,10 @@ from noisylabels.audit.cross_validation import FOLDS, LOSS, RECIPE, cross_valida
 from noisylabels.audit.duplicates import find_duplicates
 from noisylabels.audit.inputs import Subject, read_subject
 from noisylabels.audit.neighbors import find_neighbors
-from noisylabels.audit.probability_files import read_probs
+from noisylabels.audit.probability_files import GivenProbs, read_probs, select
 from noisylabels.audit.result import FILES, Audit, audited_set
-from noisylabels.audit.scores import rank
+from noisylabels.audit.saved_probs import digest_of
+from noisylabels.audit.scores import blended, rank
 from noisylabels.core.checks import InputError, check_choice, check_whole
 from noisylabels.core.config import build
 from noisylabels.core.files import (
@@ -32,10 +33,12 @@ from noisylabels.core.files import (
     locked_folder,
     write_json,
 )
+from noisylabels.core.positions import Positions, own
+from noisylabels.core.probabilities import match_columns
 from noisylabels.experiment.auto_loss import AUTO
 from noisylabels.experiment.reporter import Notes, Reporter, Silent
 from noisylabels.noise.checked_probs import CheckedProbs
-from noisylabels.noise.checks import check_labels_probs, numbers
+from noisylabels.noise.checks import check_labels_probs, check_probs, numbers
 from noisylabels.training.settings import Settings
 
 if TYPE_CHECKING:
@@ -86,17 +89,23 @@ def audit_labels(
     predict. With `probs` it trains nothing.
 
     Args:
-        data: a name of `noisylabels list data`, a path, an `ImageSet` or a `FeatureSet`; or an array: rows of
-            features, float (N, D), or images, uint8 (N, C, H, W), with `labels`. None with `labels` and
-            `probs` alone.
-        labels: for arrays, N numbers or words. For a name or a path, a file of corrected labels (.csv or
-            .parquet of id and label), which replace those of the data.
-        class_names: names of numeric labels; by default the numbers.
-        probs: (N, K) out-of-fold probabilities, or a file of them, see `read_probs`.
+        data: what `load` takes: a name of `noisylabels list data`, a path, a pair (X, y), a data frame, a
+            Hugging Face or PyTorch data set, a pair (train, test); or an `ImageSet` or a `FeatureSet`; or X
+            alone, with `labels`. Examples in memory are audited in their order, and their ids are those of a
+            column "id", or row:0, row:1, ... None with `labels` and `probs` alone.
+        labels: for X alone, N labels of any kind, see `core.labels.read_labels`. For a name or a path, a file
+            of corrected labels (.csv or .parquet of id and label), which replace those of the data.
+        class_names: names of numeric labels, which index them from 0; by default the labels themselves.
+        probs: (N, K) out-of-fold probabilities, or a file of them, see `read_probs`. The columns of a frame
+            are matched with the classes by name, and its rows with labels that have an index by that; the
+            columns of an array are in the order of the sorted classes, see `core.probabilities.match_probs`.
+            Rows without ids are in the order of the arrays, of the rows of the file, or of the sorted paths
+            of the images.
         out: folder to write into; nothing is written without one. The same call resumes after the last
             finished fold, and returns the audit once it is complete.
-        part: "all": the training part and then the test part; "train": the training part alone. A test part
-            that was held out from one folder or table has as many label errors as the rest.
+        part: "all": training and test part, in the order of the file or of the sorted paths; "train": the
+            training part alone. A test part that was held out from one folder or table has as many label
+            errors as the rest; nothing is held out from examples in memory.
         noise: noise to add first; summary["known"] then reports how well it was found.
         folds: number of folds.
         loss: "auto", or an expression.
@@ -132,6 +141,7 @@ def audit_labels(
         data,
         labels=labels,
         class_names=class_names,
+        probs=probs,
         part=part,
         noise=noise,
         seed=seed,
@@ -143,7 +153,7 @@ def audit_labels(
     )
     how: dict[str, Any] = {"folds": folds, "loss": loss, "model": model, "width": width}
     how |= {name: value for name, value in settings.items() if value is not None}
-    job = _Job(subject, how, probs, reporter, stop)
+    job = _Job(subject, how, subject.probs, reporter, stop)
     if out is None:
         found, _ = job.find(None)
         return found
@@ -238,7 +248,13 @@ class _Job:
         if self.subject.asked["data"] is not None:
             notes = Notes(lambda _: None)  # the first run has already printed them
             notes.decoding = self.reporter.decoding  # type: ignore[method-assign]
-            examples, _ = audited_set(self.subject.asked, notes)
+            rows = "source_rows" in done.summary
+            if not rows and done.summary["method"]["probs"] == "given":
+                raise InputError(
+                    f"{folder} holds an audit of version 0.1, which read rows without ids in the order of a "
+                    "hidden split; remove the folder, or choose another --out"
+                )
+            examples, _ = audited_set(self.subject.asked, notes, by_rows=rows)
             if examples.digest != done.summary["digest"]:
                 raise InputError(
                     f"{self.subject.asked['data']} has changed since it was audited into {folder}; "
@@ -257,11 +273,17 @@ class _Job:
             ids: Sequence[str] = [str(i) for i in range(len(labels))]
         else:
             labels, names, ids = examples.labels.numpy(), examples.class_names, examples.ids
-        probs = self._given_probs(labels, names, ids)
+        positions = own(len(labels)) if examples is None else self._positions(examples)
+        probs = self._given_probs(labels, names, ids, positions)
         if folder is not None and not (folder / SETTINGS).exists():
             write_json(folder / SETTINGS, self.identity)
         if probs is not None:
-            predicted = _Predictions(probs, None, probs, rank(labels, probs), None, {"probs": "given"})
+            outside, _ = check_labels_probs(labels, probs.probs)
+            judged = outside
+            if probs.seen is not None:
+                judged, _ = check_labels_probs(labels, blended(probs.probs, probs.seen))
+            score, method = rank(labels, judged), {"probs": "given"}
+            predicted = _Predictions(outside, probs.seen, judged, score, None, method)
         else:
             assert examples is not None
             predicted = self._train(examples, folder)
@@ -285,6 +307,7 @@ class _Job:
         agreement = float((predicted.probs.likeliest == labels).mean())
         summary = {name: value for name, value in self.subject.asked.items() if name != "download"}
         summary |= {"digest": None if examples is None else examples.digest, "kind": kind}
+        summary |= {"source_rows": positions.total}
         summary |= {"method": predicted.method}
         summary |= issues.summarize(labels, agreement, found, estimated, names, groups, true)
         for conflict in summary["duplicates"]["conflicts"]:
@@ -304,11 +327,16 @@ class _Job:
             neighbors=neighbors,
             paths=_paths(self.subject.asked["data"], ids),
             true=true,
+            index=positions.rows,
+            out_of_fold=None if predicted.judged is predicted.probs else predicted.probs.values,
+            seen=predicted.seen,
         )
         return made, examples
 
     def _examples(self) -> tuple[Examples | None, np.ndarray | None]:
         if self.subject.asked["data"] is None:
+            for note in () if self.subject.examples is None else self.subject.examples.notes:
+                self.reporter.note(note)
             return self.subject.examples, None
         if self.subject.asked["part"] == "train":
             return audited_set(self.subject.asked, self.reporter)
@@ -317,25 +345,46 @@ class _Job:
         notes.decoding = self.reporter.decoding  # type: ignore[method-assign]
         return audited_set(self.subject.asked, notes)
 
+    def _positions(self, examples: Examples) -> Positions:
+        """Return where the examples lie in the data; a set that was passed is in an order of its own."""
+        n, found = len(examples), examples.positions
+        if found is None:
+            return own(n)
+        if self.subject.asked["data"] is not None:
+            return found
+        if found.rows is None:
+            return own(n)
+        if (np.diff(found.rows) > 0).all():
+            return replace(found, whole=True, doubt="")
+        return replace(own(n), doubt="the set is not in the order of its file")
+
     def _given_probs(
-        self, labels: np.ndarray, names: tuple[str, ...], ids: Sequence[str]
-    ) -> CheckedProbs | None:
+        self, labels: np.ndarray, names: tuple[str, ...], ids: Sequence[str], positions: Positions
+    ) -> GivenProbs | None:
         """Return the probabilities that the caller supplied; None if models are to be trained."""
         if self.probs is None:
             return None
         values = self.probs
         if isinstance(values, (str, os.PathLike)):
             source, notes = Path(values), list[str]()
-            values = read_probs(source, names, ids, self.subject.name, notes)
+            found = read_probs(source, names, ids, self.subject.name, notes, positions)
             for note in notes:
                 self.reporter.note(f"{source}: {note}")
+            if found.seen is not None:  # as an audit wrote them
+                return found
+            values = found.probs
+        else:
+            values = match_columns(values, names)
+            if self.subject.examples is not None or self.subject.asked["data"] is not None:
+                # each row is checked before some are selected, so that an error names the row as passed
+                values = select(check_probs(values, "probs"), positions, self.subject.name)
         probs, _ = check_labels_probs(labels, values)
         if probs.shape[1] != len(names):
             raise InputError(
                 f"probs have {probs.shape[1]} columns, expected one for each of {len(names)} classes; if "
                 "a class has no examples, pass all names as class_names"
             )
-        return probs
+        return GivenProbs(probs)
 
     def _train(self, examples: Examples, folder: Path | None) -> _Predictions:
         if len(np.unique(examples.labels.numpy())) < 2:
@@ -402,7 +451,7 @@ def _is_file(base: str, name: str) -> bool:
 
 def _digest(probs: Any) -> str:
     if isinstance(probs, (str, os.PathLike)):
-        return file_digest(check_file(Path(probs).expanduser()))
+        return digest_of(check_file(Path(probs).expanduser()))
     values = numbers(probs, "probs", "(N, K)", None)
     made = hashlib.sha256()
     for start in range(0, len(values) if values.ndim else 0, _BLOCK):  # as float64, without a copy of all

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from noisylabels.core.checks import InputError, check_choice
+from noisylabels.core.probabilities import match_probs
 from noisylabels.noise.checks import check_labels_probs, check_probs, numbers
 from noisylabels.noise.confident_learning import calibrated, joint_samples
 
@@ -15,13 +16,22 @@ HELD_OUT = 0.25
 """Weight of out-of-fold probabilities against those of models that were trained on the example."""
 
 
-def rank(labels: object, probs: object, method: str = "sharpened") -> np.ndarray:
+def rank(
+    labels: object,
+    probs: object,
+    method: str = "sharpened",
+    *,
+    class_names: Sequence[object] | None = None,
+) -> np.ndarray:
     """Return the label quality score of each label: 0 likely mislabeled, 1 likely correct.
 
     Args:
-        labels: (N,) integers in [0, K): the given labels.
-        probs: (N, K) out-of-fold probabilities: the model was not trained on the example; rows sum to 1.
+        labels: the N given labels: class numbers, or labels of any kind, see `core.labels.read_labels`.
+        probs: (N, K) out-of-fold probabilities: the model was not trained on the example; rows sum to 1. The
+            columns of a frame are matched with the classes by name, those of an array are in the order of the
+            sorted classes; see `core.probabilities.match_probs`.
         method: one of `METHODS`.
+        class_names: K names in the order of the class numbers, for labels that do not have all classes.
 
     Returns:
         (N,) float64 in [0, 1]; ``scores.argsort()`` lists the lowest label quality first.
@@ -31,8 +41,12 @@ def rank(labels: object, probs: object, method: str = "sharpened") -> np.ndarray
 
     >>> rank([0, 0], [[0.8, 0.2], [0.1, 0.9]]).round(2).tolist()
     [0.94, 0.01]
+    >>> rank(["dog", "cat"], [[0.8, 0.2], [0.1, 0.9]]).round(2).tolist()
+    [0.06, 0.01]
     """
-    return METHODS[check_choice(method, METHODS, "method")](labels, probs)
+    check_choice(method, METHODS, "method")
+    found, values = match_probs(labels, probs, class_names)
+    return METHODS[method](found.codes, values)
 
 
 def sharpened(labels: object, probs: object) -> np.ndarray:

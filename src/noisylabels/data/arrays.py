@@ -10,9 +10,11 @@ import numpy as np
 
 from noisylabels.core import columnar
 from noisylabels.core.checks import InputError
+from noisylabels.core.labels import read_labels
+from noisylabels.core.positions import Positions
 from noisylabels.core.tables import role_names
 from noisylabels.data.image_decoding import resize_arrays
-from noisylabels.data.reader import Options, Plan, ReadResult, held_out_note, name_of, number_classes
+from noisylabels.data.reader import LABELS, Options, Plan, ReadResult, held_out_note, name_of
 from noisylabels.data.split import hold_out
 
 IMAGES = ("images", "x", "data", "imgs", "features", "embeddings")  # the last two hold no images
@@ -35,7 +37,7 @@ def find(path: Path) -> Path | None:
         return None
     files = sorted(file for file in path.iterdir() if file.suffix in (".npz", ".npy") and file.is_file())
     if any(file.suffix == ".npy" for file in files):
-        return path if _pairs([file.stem for file in files]) or path / "labels.npy" in files else None
+        return path if pairs([file.stem for file in files]) or path / "labels.npy" in files else None
     return files[0] if len(files) == 1 else None
 
 
@@ -71,8 +73,9 @@ def plan(path: Path, options: Options) -> Plan:
     y_test) or as in MedMNIST (train_images, train_labels, val_images, ...). The training part is the one
     called train, or the only one. The part called test, or else val, is for testing; without either, some
     examples are held out. CIFAR-10-C has one labels.npy beside many arrays (fog.npy, ...); name one of these.
-    The array class_names holds the names of the classes; without it they are called by their numbers. Arrays
-    of Python objects are refused, because reading them would run code from the file.
+    The array class_names holds the names of the classes, which integer labels index from 0; without it the
+    labels are the names, see `core.labels`. Arrays of Python objects are refused, because reading them would
+    run code from the file.
 
     Args:
         path: an .npz file, an .npy file of images, or a folder of .npy files.
@@ -80,7 +83,7 @@ def plan(path: Path, options: Options) -> Plan:
 
     Returns:
         The plan. Images are uint8 (N, H, W), (N, H, W, C) or (N, C, H, W) with C 1 or 3; labels are
-        (N,) or (N, 1), whole numbers. Ids are "train:0" and so on.
+        (N,) or (N, 1): whole numbers, text or bool. Ids are "train:0" and so on.
 
     Raises:
         InputError: the arrays are missing; later, on reading: a file is damaged, an array has another
@@ -97,6 +100,7 @@ def plan(path: Path, options: Options) -> Plan:
         files={name: files[name] for name in chosen.used} if files else {path.name: path},
         options={
             "reader": "arrays",
+            "labels": LABELS,
             "arrays": chosen.used,
             "image_size": options.image_size,
             "test_fraction": None if len(parts) > 1 else options.test_fraction,
@@ -113,11 +117,16 @@ def choose_arrays(path: Path) -> Chosen:
         InputError: no arrays belong together, or none are for training.
     """
     names, files = _names(path)
-    found = _pairs(names)
+    found = pairs(names)
     if path.suffix == ".npy" and not any(path.stem == part.images for part in found.values()):
         found = _beside(path, names)
     elif not found and path.is_dir():
         found = _single(path, names)
+    if not found and {"data", "indices", "indptr", "shape"} <= set(names):
+        raise InputError(
+            f"{path} is a sparse matrix without labels; pass nl.load or nl.audit_labels the pair "
+            "(scipy.sparse.load_npz(path), y)"
+        )
     if not found:
         raise InputError(f"{path} holds {', '.join(names) or 'no arrays'}; expected {LAYOUT}")
     train = found.pop("train", None) or found.pop("", None)
@@ -143,8 +152,8 @@ def _names(path: Path) -> tuple[list[str], dict[str, Path]]:
     return list(files), files
 
 
-def _pairs(names: list[str]) -> dict[str, Part]:
-    """Return the arrays of images and labels that belong together, by part; "" is an unnamed part."""
+def pairs(names: list[str]) -> dict[str, Part]:
+    """Return the names of the arrays of images and labels that belong together, by part; "" is unnamed."""
     lower = {name.lower(): name for name in names}
     found = {}
     for part in ("train", "", *TEST_PARTS):
@@ -180,25 +189,33 @@ def _read(
     path: Path, files: Mapping[str, Path], parts: list[Part], named: bool, options: Options
 ) -> ReadResult:
     class_names = class_names_of(*read_array(path, files, CLASS_NAMES)) if named else ()
-    images, values, ids = [], [], []
+    images, values, places, ids = [], [], list[str](), list[str]()
     for part in parts:
         pixels = channels_first(*read_array(path, files, part.images))
         labels, where = read_array(path, files, part.labels)
-        flat = _flat(labels, where)
+        flat = one_each(labels, where)
         if len(flat) != len(pixels):
             raise InputError(f"{where} has {len(flat):,} labels for {len(pixels):,} images")
         images.append(pixels)
-        values.append(number_classes(flat, class_names, lambda row, where=where: f"{where}, row {row}"))  # type: ignore[misc]
+        values.append(flat)
+        places.append(where)
         ids += [f"{part.name}:{i}" for i in range(len(flat))]
-    y = np.concatenate([labels for labels, _ in values])
-    names = max((names for _, names in values), key=len)
+    first = len(values[0])
+
+    def place(row: int) -> str:
+        return f"{places[0]}, row {row}" if row < first else f"{places[1]}, row {row - first}"
+
+    what = f"the labels of {path}"
+    found = read_labels(np.concatenate(values), class_names or None, where=place, what=what, indexed=True)
+    y, names = found.codes, found.class_names
     num_train, notes = len(images[0]), []
-    order = [np.arange(len(part)) for part in images]
+    order, positions = [np.arange(len(part)) for part in images], None
     if len(parts) == 1:
         order = list(hold_out(y, ids, options.test_fraction))
         chosen = np.concatenate(order)
         num_train, y, ids = len(order[0]), y[chosen], [ids[i] for i in chosen]
         images = [images[0], images[0]]
+        positions = Positions(chosen, len(chosen), whole=False)
         notes.append(held_out_note(len(order[1]), options.test_fraction))
     shapes = {part.shape[1:] for part in images}
     if len(shapes) > 1 and (options.image_size is None or len({shape[0] for shape in shapes}) > 1):
@@ -216,7 +233,8 @@ def _read(
                 piece = part[rows[start : start + step]]
                 yield piece if side is None else resize_arrays(piece, side)
 
-    return ReadResult((C, side or H, side or W), pieces, y, ids, names, num_train, notes)
+    shape = (C, side or H, side or W)
+    return ReadResult(shape, pieces, y, ids, names, num_train, notes, positions=positions)
 
 
 def read_array(path: Path, files: Mapping[str, Path], name: str) -> tuple[np.ndarray, str]:
@@ -284,13 +302,6 @@ def one_each(labels: np.ndarray, where: str, what: str = "number per image") -> 
             f"{where} has the shape {labels.shape}, expected one class {what}, (N,); "
             "if they are one-hot, save labels.argmax(1)"
         )
-    return labels
-
-
-def _flat(labels: np.ndarray, where: str) -> np.ndarray:
-    labels = one_each(labels, where)
-    if labels.dtype.kind not in "iuf":
-        raise InputError(f"{where} holds {labels.dtype}, expected class numbers 0, 1, ...")
     return labels
 
 

@@ -15,12 +15,14 @@ import numpy as np
 import torch
 
 from noisylabels.core.checks import InputError
+from noisylabels.core.labels import read_labels
+from noisylabels.core.positions import Positions, separate
 from noisylabels.data.cache import load_uncached
 from noisylabels.data.decode import NAMED, choose_shape
 from noisylabels.data.image_decoding import failure_reason, header_of, pixels_of
 from noisylabels.data.images import ImageSet
 from noisylabels.data.parquet import TEST_SPLITS, TRAIN_SPLIT, choose_column
-from noisylabels.data.reader import Options, Plan, ReadResult, held_out_note, number_classes
+from noisylabels.data.reader import Options, Plan, ReadResult, held_out_note
 from noisylabels.data.split import hold_out
 
 if TYPE_CHECKING:
@@ -59,7 +61,7 @@ def load_object(source: object, options: Options) -> tuple[ImageSet, ImageSet]:
     (8, 2, ('0', '1'))
     """
     notes: list[str] = []
-    parts = [_Part.of(name, data, notes) for name, data in _named_parts(source, notes)]
+    parts = [_Part.of(name, data, notes) for name, data in named_parts(source, notes)]
     name = parts[0].title
     plan = Plan(
         name=name,
@@ -72,7 +74,7 @@ def load_object(source: object, options: Options) -> tuple[ImageSet, ImageSet]:
     return load_uncached(plan)
 
 
-def _named_parts(source: Any, notes: list[str]) -> list[tuple[str, Any]]:
+def named_parts(source: Any, notes: list[str]) -> list[tuple[str, Any]]:
     """Return the training part and, if there is one, the test part."""
     if isinstance(source, Mapping):
         if TRAIN_SPLIT not in source:
@@ -141,8 +143,8 @@ class _Part:
             image, label = got[0], got[1]
         else:
             raise InputError(
-                f"{self.name}:{row} is a {type(got).__name__}, expected (image, label); for arrays of images "
-                "and labels use noisylabels.image_set"
+                f"{self.name}:{row} is a {type(got).__name__}, expected (image, label); pass arrays as the "
+                "pair (images, labels)"
             )
         return _picture(image, f"{self.name}:{row}"), label
 
@@ -188,21 +190,11 @@ def _picture(value: Any, where: str) -> Image.Image:
     return Image.fromarray(np.ascontiguousarray(pixels))
 
 
-def _number(label: Any, where: str, columns: tuple[str, str] | None) -> int:
-    if isinstance(label, (torch.Tensor, np.ndarray, np.generic)) and label.ndim == 0:
-        label = label.item()
-    if isinstance(label, int) and not isinstance(label, bool):
-        return label
-    hint = ""
-    if isinstance(label, str):
-        hint = (
-            f"; dataset.class_encode_column({columns[1]!r}) turns names into class numbers"
-            if columns
-            else "; return class numbers, and store the names in the data set's attribute classes"
-        )
-    raise InputError(
-        f"{where}: the label is {str(label)[:60]!r} ({type(label).__name__}), expected a class number{hint}"
-    )
+def _scalar(label: Any) -> object:
+    """Return the label in an array or tensor of one element, such as (1,); other labels unchanged."""
+    if isinstance(label, (torch.Tensor, np.ndarray, np.generic)) and np.prod(label.shape) == 1:
+        return label.item()
+    return label
 
 
 def _read(parts: list[_Part], options: Options) -> ReadResult:
@@ -215,7 +207,7 @@ def _read(parts: list[_Part], options: Options) -> ReadResult:
     sizes: set[tuple[int, int]] = set()
     gray = True
     rows: list[tuple[_Part, int]] = []
-    numbers: list[int] = []
+    cells: list[object] = []
     bad: list[str] = []
     total = sum(len(part.data) for part in parts)
     for part in parts:
@@ -231,19 +223,31 @@ def _read(parts: list[_Part], options: Options) -> ReadResult:
                 raise InputError(f"{part.name}:{row}: the image has no pixels, its size is {size}")
             sizes.add((header.width, header.height))
             gray = gray and header.gray
-            numbers.append(_number(label, f"{part.name}:{row}", part.columns))
+            cells.append(_scalar(label))
             rows.append((part, row))
             if options.progress and len(rows) % _PIECE == 0:
                 options.progress("reading sizes", len(rows), total)
     notes = _judge(bad, total, options)
     ids = [f"{part.name}:{row}" for part, row in rows]
-    labels, class_names = number_classes(np.array(numbers), next(iter(named), ()), ids.__getitem__)
+    column = np.empty(len(cells), dtype=object)
+    column[:] = cells
+    found = read_labels(column, next(iter(named), None), where=ids.__getitem__, indexed=True)
+    labels, class_names = found.codes, found.class_names
     num_train = sum(part is parts[0] for part, _ in rows)
+    positions: Positions | tuple[Positions, Positions]
+    places = np.array([row for _, row in rows])
     if len(parts) == 1:
         train, test = hold_out(labels, ids, options.test_fraction)
         order, num_train = np.concatenate([train, test]), len(train)
         labels, rows, ids = labels[order], [rows[i] for i in order], [ids[i] for i in order]
+        positions = Positions(places[order], total, whole=False)
         notes.append(held_out_note(len(test), options.test_fraction))
+    else:
+        counts = [len(part.data) for part in parts]
+        positions = (
+            separate(counts[0]).take(places[:num_train]),
+            separate(counts[1], train=False).take(places[num_train:]),
+        )
     (C, H, W), resized = choose_shape(len(rows), sizes, gray, options.image_size)
     notes += [resized] if resized else []
 
@@ -254,7 +258,7 @@ def _read(parts: list[_Part], options: Options) -> ReadResult:
             if options.progress:
                 options.progress("decoding", start + len(some), len(rows))
 
-    return ReadResult((C, H, W), pieces, labels, ids, class_names, num_train, notes)
+    return ReadResult((C, H, W), pieces, labels, ids, class_names, num_train, notes, positions=positions)
 
 
 def _pixels(part: _Part, row: int, channels: int, size: tuple[int, int]) -> np.ndarray:

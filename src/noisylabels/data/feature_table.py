@@ -14,6 +14,7 @@ from noisylabels.core.checks import InputError
 from noisylabels.core.columnar import open_parquet
 from noisylabels.core.delimited import SUFFIXES as TEXT
 from noisylabels.core.delimited import read_cells
+from noisylabels.core.spelling import padding_notes
 from noisylabels.core.tables import PREFERENCES, ROLES, check_once, passed_over, role_columns, texts
 from noisylabels.data import arrays, file_sources, image_table, parquet
 from noisylabels.data.encoding import Encoder
@@ -136,23 +137,29 @@ def plan(path: Path, options: Options) -> TablePlan:
 
 
 def _of_text(path: Path, label_column: str | None, notes: list[str]) -> Rows:
-    return _of_columns(read_sheet(path), label_column, notes)
+    return labeled_rows(read_sheet(path), label_column, notes)
 
 
 def _of_parquet(path: Path, label_column: str | None, notes: list[str]) -> Rows:
     parts = parquet.choose_parts(path, notes)
-    found = _of_columns(of_parquet([file for _, group in parts for file in group]), label_column, notes)
+    found = labeled_rows(of_parquet([file for _, group in parts for file in group]), label_column, notes)
     if len(parts) == 1:
-        return found
+        return dataclasses.replace(found, positions=parquet.positions_in(path, parts[0][1]))
     sizes = [sum(map(parquet.num_rows, group)) for _, group in parts]
     numbered = [f"{name}:{row}" for (name, _), size in zip(parts, sizes, strict=True) for row in range(size)]
     keys = numbered if id_place(found.not_features) is None else found.keys
     rows = np.arange(sum(sizes))
-    return dataclasses.replace(found, keys=keys, parts=(rows[: sizes[0]], rows[sizes[0] :]))
+    positions = parquet.positions_in(path, [file for _, group in parts for file in group])
+    return dataclasses.replace(
+        found, keys=keys, parts=(rows[: sizes[0]], rows[sizes[0] :]), positions=positions
+    )
 
 
-def _of_columns(sheet: Sheet, label_column: str | None, notes: list[str]) -> Rows:
+def labeled_rows(sheet: Sheet, label_column: str | None, notes: list[str]) -> Rows:
+    """Return the rows of a sheet whose labels are in a column; see `plan` for the columns with a role."""
     label, others = _label_column(sheet, label_column, notes)
+    if sheet.written is not None:
+        notes[:0] = padding_notes(sheet.written(label))
     keys, named = ids_of(sheet)
     not_features = [label, *others, *named]
     parts = None
@@ -160,7 +167,7 @@ def _of_columns(sheet: Sheet, label_column: str | None, notes: list[str]) -> Row
         if name not in not_features and (parts := _parts(sheet, name, notes)) is not None:
             not_features.append(name)
             break
-    return Rows(sheet, sheet[label], sheet.classes.get(label, ()), keys, parts, not_features)
+    return Rows(sheet, sheet.as_read(label), sheet.classes.get(label, ()), keys, parts, not_features)
 
 
 def _label_column(sheet: Sheet, wanted: str | None, notes: list[str]) -> tuple[str, list[str]]:
@@ -228,9 +235,7 @@ def _of_arrays(path: Path, label_column: str | None, notes: list[str]) -> Rows:
         cells = arrays.one_each(*arrays.read_array(path, chosen.files, part.labels), "per row")
         if len(cells) != len(values):
             raise InputError(f"{path}: {part.labels} has {len(cells):,} labels for {len(values):,} rows")
-        if cells.dtype.kind not in "iufbU":
-            raise InputError(f"{path}: {part.labels} holds {cells.dtype}, expected integers or text")
-        labels.append(texts(cells))
+        labels.append(cells)
         keys += [f"{part.name if len(chosen.parts) > 1 else 'row'}:{row}" for row in range(len(cells))]
     if len(sheets) == 1:
         return Rows(sheets[0], labels[0], names, keys, None)
@@ -246,7 +251,7 @@ def _of_arrays(path: Path, label_column: str | None, notes: list[str]) -> Rows:
         [np.concatenate(pair) for pair in zip(sheets[0].columns, sheets[1].columns, strict=True)],
         lambda row: sheets[0].where(row) if row < first else sheets[1].where(row - first),
     )
-    return Rows(joined, np.concatenate(labels), names, keys, (rows[:first], rows[first:]))
+    return Rows(joined, np.concatenate(labels), names, keys, (rows[:first], rows[first:]), separate=True)
 
 
 def read_rows(path: Path, encoder: Encoder, notes: list[str]) -> tuple[list[str], np.ndarray]:

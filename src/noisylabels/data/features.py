@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from noisylabels.core.checks import InputError
+from noisylabels.core.positions import Positions, check_positions, own
 from noisylabels.data.encoding import Encoder
 from noisylabels.data.images import ImageSet, check_set_labels, image_set, subset
 
@@ -33,6 +34,7 @@ class FeatureSet:
         arranged: how noise changed which examples the set has, `NoisyLabels.arrangement`; "" for not at all.
         encoder: the encoding of table columns as these features, for new rows; None for features that were
             not encoded.
+        positions: where the rows lie in their source; None for a set that is its own source.
 
     Raises:
         InputError: a tensor has another type, shape or length, a value is not finite, or a label is outside
@@ -48,15 +50,27 @@ class FeatureSet:
     notes: tuple[str, ...] = ()
     arranged: str = ""
     encoder: Encoder | None = None
+    positions: Positions | None = None
 
     def __post_init__(self) -> None:
         _check_features(self.features)
         check_set_labels(len(self.features), self.labels, self.class_names, self.ids, "rows")
+        check_positions(len(self.features), self.positions)
 
     @property
     def inputs(self) -> torch.Tensor:
         """The inputs of a model: the features, (N, D)."""
         return self.features
+
+    @property
+    def rows(self) -> np.ndarray | None:
+        """The position of each example in its source, int64 (N,), see `ImageSet.rows`."""
+        return np.arange(len(self)) if self.positions is None else self.positions.rows
+
+    @property
+    def source_rows(self) -> int | None:
+        """How many examples the source has in all; None without `rows`."""
+        return len(self) if self.positions is None else self.positions.total
 
     @property
     def num_classes(self) -> int:
@@ -91,6 +105,7 @@ def feature_set(
     name: str = "features",
     notes: Sequence[str] = (),
     encoder: Encoder | None = None,
+    positions: Positions | None = None,
 ) -> FeatureSet:
     """Return a `FeatureSet` with its digest.
 
@@ -102,6 +117,7 @@ def feature_set(
         name: the name of the set.
         notes: lines that the user should read.
         encoder: the encoder that computed the features from a table.
+        positions: where the rows lie in their source; None for a set that is its own source.
 
     Returns:
         The set.
@@ -123,6 +139,7 @@ def feature_set(
         digest="",
         notes=tuple(notes),
         encoder=encoder,
+        positions=positions,
     )
     head = json.dumps({"features": list(rows.shape), "classes": list(made.class_names)})
     digest = hashlib.sha256(head.encode())
@@ -149,11 +166,16 @@ def subset_of(examples: Examples, index: Sequence[int] | np.ndarray) -> Examples
         examples.name,
         examples.notes,
         examples.encoder,
+        (examples.positions or own(len(examples))).take(at.numpy()),
     )
 
 
-def joined(first: Examples, second: Examples) -> Examples:
+def joined(first: Examples, second: Examples, by_rows: bool = False) -> Examples:
     """Return the examples of one set followed by those of another of the same kind, classes and size.
+
+    Args:
+        first, second: two sets, such as the training and the test set.
+        by_rows: sort the examples by their `rows`, if both have them in the same source.
 
     >>> pair = feature_set([[0.5], [2.0]], [0, 1], ("cat", "dog"))
     >>> len(joined(pair, pair))
@@ -165,30 +187,55 @@ def joined(first: Examples, second: Examples) -> Examples:
             f"a set of {first.num_classes} classes and examples of {size} and one of {second.num_classes} "
             f"classes and {other} cannot be joined"
         )
-    values, labels = (
-        torch.cat([getattr(part, name) for part in (first, second)]) for name in ("inputs", "labels")
-    )
     ids, notes = [*first.ids, *second.ids], tuple(dict.fromkeys(first.notes + second.notes))
+    positions = (first.positions or own(len(first))).joined(second.positions or own(len(second)))
+    place = torch.arange(len(ids))  # of each example in the result
+    if by_rows and positions.rows is not None:
+        order = np.argsort(positions.rows)
+        place[torch.from_numpy(order)] = torch.arange(len(ids))
+        ids, positions = [ids[i] for i in order.tolist()], positions.take(order)
+    values = torch.empty((len(ids), *size), dtype=first.inputs.dtype)
+    labels = torch.empty(len(ids), dtype=torch.int64)
+    for part, at in ((first, place[: len(first)]), (second, place[len(first) :])):
+        values[at], labels[at] = part.inputs, part.labels
     if isinstance(first, FeatureSet):
-        return feature_set(values, labels, first.class_names, ids, first.name, notes, first.encoder)
-    return image_set(values, labels, first.class_names, ids, first.name, notes)
+        return feature_set(
+            values, labels, first.class_names, ids, first.name, notes, first.encoder, positions
+        )
+    return image_set(values, labels, first.class_names, ids, first.name, notes, positions)
 
 
-def with_labels(examples: Examples, labels: np.ndarray) -> Examples:
-    """Return the same examples with other labels, (N,) integers.
+def with_labels(
+    examples: Examples, labels: np.ndarray, class_names: tuple[str, ...] | None = None
+) -> Examples:
+    """Return the same examples with other labels, (N,) integers, and perhaps other names of the classes.
 
     >>> pair = feature_set([[0.5], [2.0]], [0, 1], ("cat", "dog"))
     >>> with_labels(pair, np.array([1, 1])).labels.tolist()
     [1, 1]
     """
-    names, ids, name, notes = examples.class_names, examples.ids, examples.name, examples.notes
+    names, ids, name, notes = (
+        class_names or examples.class_names,
+        examples.ids,
+        examples.name,
+        examples.notes,
+    )
     made: Examples
     if isinstance(examples, FeatureSet):
         made = feature_set(
-            examples.features, torch.as_tensor(labels), names, ids, name, notes, examples.encoder
+            examples.features,
+            torch.as_tensor(labels),
+            names,
+            ids,
+            name,
+            notes,
+            examples.encoder,
+            examples.positions,
         )
     else:
-        made = image_set(examples.images, torch.as_tensor(labels), names, ids, name, notes)
+        made = image_set(
+            examples.images, torch.as_tensor(labels), names, ids, name, notes, examples.positions
+        )
     return dataclasses.replace(made, arranged=examples.arranged)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,11 +10,14 @@ import numpy as np
 
 from noisylabels.core.checks import InputError
 from noisylabels.core.delimited import SUFFIXES, read_cells
+from noisylabels.core.labels import read_labels
+from noisylabels.core.positions import Positions
+from noisylabels.core.spelling import padding_notes
 from noisylabels.core.tables import find_column, need_column, read_text_table, role_columns
 from noisylabels.data.file_sources import folders_in
 from noisylabels.data.image_lists import Listing, drop_missing, plan_listing
 from noisylabels.data.parquet import check_column
-from noisylabels.data.reader import Options, Plan, name_of, number_classes
+from noisylabels.data.reader import LABELS, Options, Plan, name_of
 
 LAYOUT = "NAME.csv or .tsv, itself or the only one in a folder, with columns path, label and optionally split"
 
@@ -23,7 +25,6 @@ PARTS = {
     "train": "train", "training": "train", "test": "test", "testing": "test",
     "val": "val", "valid": "val", "validation": "val",
 }  # fmt: skip
-NUMBER = re.compile(r"([+-]?\d{1,18})(\.0*)?", re.ASCII)  # integers with a missing cell are written as "3.0"
 NAMELESS = ("labels", "label", "data", "index", "metadata", "images", "train")  # called after its folder
 
 
@@ -53,9 +54,9 @@ def plan(path: Path, options: Options) -> Plan:
     """Plan to read the images that a table names.
 
     The first line names the columns, with the roles path, label and optionally split (train, test or val in
-    each row); `core.tables.ROLES` has the accepted names. Paths are relative to the table's folder. If all
-    labels are integers they are class numbers from 0; otherwise they are class names, which are sorted. The
-    test rows, or else the validation rows, are for testing; without either, a part is held out.
+    each row); `core.tables.ROLES` has the accepted names. Paths are relative to the folder. Labels are
+    the names of the classes, as they are written, see `core.labels`. The test rows, or else the validation
+    rows, are for testing; without either, a part is held out.
 
     Args:
         path: the table; cells are separated by tabs in a .tsv, else by commas or semicolons.
@@ -101,12 +102,15 @@ def plan(path: Path, options: Options) -> Plan:
         notes.append(f"ignored {len(parts['val']):,} validation images")
     used = parts["train"] + (parts[test] if test else [])
     labels, names = _classes(path, [word for _, word, _ in used], lambda i: table.where(used[i][2]))
+    if table.written is not None:
+        notes[:0] = padding_notes(table.written(label))
     listing = Listing(
         base=path.parent,
         names=[name for name, _, _ in used],
         labels=labels,
         class_names=names,
         num_train=len(parts["train"]) if test else None,
+        positions=Positions(np.array([row for _, _, row in used]), len(images)),
     )
     planned = plan_listing(
         drop_missing(listing, path.name, options, notes),
@@ -117,21 +121,14 @@ def plan(path: Path, options: Options) -> Plan:
         lists=[path],
         notes=notes,
     )
-    if options.label_column is None:
-        return planned
-    return dataclasses.replace(planned, options={**planned.options, "label_column": options.label_column})
+    column = {} if options.label_column is None else {"label_column": options.label_column}
+    return dataclasses.replace(planned, options={**planned.options, "labels": LABELS, **column})
 
 
 def _classes(path: Path, words: list[str], where: Callable[[int], str]) -> tuple[np.ndarray, tuple[str, ...]]:
     """Return the labels as class numbers, and the class names."""
-    numbers = [NUMBER.fullmatch(word) for word in words]
-    if all(numbers):
-        values = np.array([int(found[1]) for found in numbers if found], dtype=np.int64)
-        labels, names = number_classes(values, (), where)
-    else:
-        names = tuple(sorted(set(words)))
-        number = {name: k for k, name in enumerate(names)}
-        labels = np.array([number[word] for word in words], dtype=np.int64)
+    found = read_labels(np.array(words, dtype=object), where=where, what=f"the labels of {path}")
+    names = found.class_names
     if len(names) == 1:
         raise InputError(f"{path} has a single class, {names[0]!r}; a classifier needs 2")
-    return labels, names
+    return found.codes, names

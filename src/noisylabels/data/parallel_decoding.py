@@ -25,6 +25,7 @@ from typing import Any
 import numpy as np
 
 from noisylabels.core.checks import InputError
+from noisylabels.core.positions import Positions
 from noisylabels.data.decode import Progress, choose_shape, judge, left_out, usable_cores
 from noisylabels.data.decode_workers import FACTS, Chunk, Died, Task, Worker, names_digest, read_chunk
 from noisylabels.data.image_decoding import Header, read_header
@@ -52,6 +53,7 @@ class Files:
         image_size: as in `Options`.
         bad_images: as in `Options`.
         notes: lines that the user should read.
+        positions: where the files lie in their source.
     """
 
     base: Path
@@ -63,6 +65,7 @@ class Files:
     image_size: int | None
     bad_images: str
     notes: list[str] = field(default_factory=list)
+    positions: Positions | None = None
 
     @property
     def ids(self) -> Names:

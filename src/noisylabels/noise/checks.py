@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from noisylabels.core.checks import InputError
+from noisylabels.core.probabilities import column_names, match_probs
 from noisylabels.noise.checked_probs import CheckedProbs
 
 MAX_CLASSES = 1_000_000
@@ -137,6 +138,9 @@ def check_labels_probs(labels: object, probs: object) -> tuple[CheckedProbs, np.
     Raises:
         InputError: values of another form; the message names the first such row.
     """
+    if column_names(probs) is not None:  # a frame, whose columns have names
+        found, probs = match_probs(labels, probs)
+        labels = found.codes
     p = _checked(probs, "probs")
     given = check_labels(labels, p.shape[1])
     if len(given) != len(p):

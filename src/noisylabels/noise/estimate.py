@@ -7,13 +7,15 @@ features and needs no training. Each returns an `Estimate`.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from noisylabels.core.checks import InputError, check_between, check_choice, check_whole
+from noisylabels.core.labels import number_labels
+from noisylabels.core.probabilities import match_probs
 from noisylabels.core.rng import resample, uniforms
 from noisylabels.noise.checks import check_labels, check_labels_probs, check_num_classes, numbers
 from noisylabels.noise.confident_learning import JointSample, calibrated, joint_samples
@@ -108,6 +110,7 @@ def estimate_transition(
     *,
     method: str | None = None,
     num_classes: int | None = None,
+    class_names: Sequence[object] | None = None,
     percentile: float = PERCENTILE,
     neighbors: int = 2,
     interval: float | None = None,
@@ -124,12 +127,15 @@ def estimate_transition(
     | `neighbors` | P(a, b, c) = Σ π_k T[k, a] T[k, b] T[k, c], labels of neighbors | Zhu et al. 2021 |
 
     Args:
-        labels: (N,) integers in [0, K): the given labels.
+        labels: the N given labels: class numbers, or labels of any kind, see `core.labels.read_labels`; the
+            classes are sorted.
         probs: (N, K) probabilities, rows sum to 1, for all methods except neighbors. They must be out of
-            fold, because a model that has memorized its labels agrees with them.
+            fold, because a model that has memorized its labels agrees with them. The columns of a frame are
+            matched with the classes by name, see `core.probabilities.match_probs`.
         features: (N, D) numbers, for neighbors, which compares them unscaled by Euclidean distance.
         method: one of `METHODS`; by default confident_joint if `probs` is given, else neighbors.
-        num_classes: K; by default the columns of `probs`, or one more than the largest label.
+        num_classes: K; by default the columns of `probs`, or the number of different labels.
+        class_names: K names in the order of the class numbers, for labels that do not have all classes.
         percentile: for anchor and dual_t; 100 uses the most confident example itself.
         neighbors: the number of neighbors per example, 2 or more.
         interval: the level of intervals, such as 0.95; None for none. They cover sampling error, not the
@@ -165,14 +171,17 @@ def estimate_transition(
         check_between(interval, "interval", 0, 1, open_low=True, open_high=True)
         check_whole(bootstrap, "bootstrap", 2)
     if method == "neighbors":
-        given, around = _around(labels, features, num_classes, neighbors + FURTHER)
-        fits = _by_neighbors(given, around, neighbors + 1, num_classes, seed)
+        found_labels = number_labels(labels, num_classes, class_names)
+        num_classes = found_labels.num_classes if num_classes is None else num_classes
+        given, around = _around(found_labels.codes, features, max(2, num_classes), neighbors + FURTHER)
+        fits = _by_neighbors(given, around, neighbors + 1, max(2, num_classes), seed)
     else:
         if probs is None:
             raise InputError(
                 f"the method {method} needs probs, (N, K) probabilities; or use method neighbors"
             )
-        checked, given = check_labels_probs(labels, probs)
+        found_labels, probs = match_probs(labels, probs, class_names)
+        checked, given = check_labels_probs(found_labels.codes, probs)
         if num_classes is not None and num_classes != checked.shape[1]:
             raise InputError(f"num_classes is {num_classes}, but probs have {checked.shape[1]} columns")
         if method == "confident_joint":

@@ -14,6 +14,7 @@ import numpy as np
 from noisylabels.core.checks import InputError
 from noisylabels.core.columnar import open_parquet
 from noisylabels.core.files import read_text
+from noisylabels.core.labels import name_of
 from noisylabels.core.tables import ROLES, Table, read_table, read_text_table
 from noisylabels.noise.checks import check_index
 from noisylabels.noise.saved_labels import KEY, read_saved
@@ -103,9 +104,10 @@ def _saved(path: Path) -> tuple[Table, np.ndarray | None] | None:
             f"{path} has labels of foreign images, but not the images; "
             f"generate the noise again: {record['spec']}"
         )
-    given = columns["given"]
-    table = Table(
-        path, ["given", "true"], (given, columns["true"]).__getitem__, lambda row: (path, f"row {row}")
-    )
+    given, true = columns["given"], columns["true"]
+    if "classes" in record:
+        names = np.array([name_of(value) for value in record["classes"]], dtype=object)
+        given, true = names[given], names[true]
+    table = Table(path, ["given", "true"], (given, true).__getitem__, lambda row: (path, f"row {row}"))
     index = columns.get("index")
     return table, None if index is None else check_index(index, len(given))

@@ -256,7 +256,7 @@ def test_a_table_of_numbers(audited, tmp_path):
     session = reviewed(audited(root / "t.tsv"))
     export(session, root / "new.tsv", "input")
     assert (root / "new.tsv").read_text().splitlines()[1:] == [
-        "0.png\t0.0", "1.png\t0", "3.png\t1.0", "4.png\t0.0", "5.png\t1.0"
+        "0.png\t0.0", "1.png\t0.0", "3.png\t1.0", "4.png\t0.0", "5.png\t1.0"
     ]  # fmt: skip
     session.store.close()
 

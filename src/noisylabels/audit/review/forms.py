@@ -302,8 +302,12 @@ def _values(words: bool, truth: bool, named: Sequence[str]) -> Callable[[str], A
     if named:
         return {name: k for k, name in enumerate(named)}.__getitem__
     if truth:
-        return lambda label: label == "true"
-    return str if words else lambda label: int(float(label))
+        return lambda label: label.lower() == "true"
+    return str if words else _integer
+
+
+def _integer(label: str) -> int:
+    return int(float(label)) if "." in label else int(label)  # floats would change a number of 17 digits
 
 
 # NumPy's archives -----------------------------------------------------------------------------------------
@@ -324,7 +328,7 @@ def _write_archive(session: Session, source: Source, target: Path) -> Exported:
     for part in chosen.parts:
         prefix = "row" if source.features and len(chosen.parts) == 1 else part.name
         found = arrays[part.labels]
-        words = found.dtype.kind == "U"
+        words = found.dtype.kind in "US"
         value_of = _values(words, found.dtype.kind == "b", () if words else named)
         values = found.astype(object)
         kept = np.ones(len(values), dtype=bool)
@@ -336,9 +340,10 @@ def _write_archive(session: Session, source: Source, target: Path) -> Exported:
             if (label := labels[name]) is None:
                 kept[row] = False
             else:
-                values[row] = value_of(label)
+                value = value_of(label)
+                values[row] = value.encode() if found.dtype.kind == "S" else value
         # the width of the text must fit new labels too
-        arrays[part.labels] = values[kept].astype(str if words else found.dtype)
+        arrays[part.labels] = values[kept].astype(found.dtype.kind if words else found.dtype)
         if not kept.all():
             arrays[part.images] = arrays[part.images][kept]
     check_seen(session, labels, seen, root)
