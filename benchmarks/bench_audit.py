@@ -49,7 +49,7 @@ NOISES = tuple(
 )
 INSTALL = "cleanlab is not installed, so only ours is measured; to compare: pip install cleanlab==2.9.0"
 WAYS = ("ours", "a", "b")
-OF_A_CELL = ("images", "model", "width", "precision", "epochs", "folds")
+OF_A_CELL = ("images", "epochs", "folds")
 
 
 @dataclass
@@ -74,12 +74,6 @@ class Options:
     """label sets of the human annotations"""
     images: int = 2500
     """size of the sample of CIFAR-10's training images, drawn per seed"""
-    model: str = "small-cnn"
-    """network for CIFAR-10"""
-    width: float = 0.5
-    """factor of its layers"""
-    precision: str = "bfloat16"
-    """precision of its training"""
     epochs: int = RECIPE["epochs"]
     """epochs of every training"""
     folds: int = 5
@@ -90,14 +84,13 @@ class Options:
 
 @dataclass(frozen=True)
 class Subject:
-    """A data set, its given labels, which of them are wrong, and how to train on it."""
+    """A data set, its given labels, and which of them are wrong."""
 
     name: str
     seed: int
     data: nl.ImageSet
     given: np.ndarray
     wrong: np.ndarray
-    model: dict[str, Any]
 
 
 def subjects(options: Options) -> Iterator[Subject]:
@@ -107,9 +100,7 @@ def subjects(options: Options) -> Iterator[Subject]:
     for noise in options.noises:
         for seed in range(1, options.seeds + 1):
             _, noisy = nl.corrupt_set(digits, noise, seed=seed)
-            yield Subject(
-                f"digits, {noise}", seed, digits, noisy.given, noisy.flipped, {"model": "small-cnn"}
-            )
+            yield Subject(f"digits, {noise}", seed, digits, noisy.given, noisy.flipped)
     if options.cifar10 is None or options.human is None:
         return
     cifar, _ = nl.load(str(options.cifar10))
@@ -121,35 +112,33 @@ def subjects(options: Options) -> Iterator[Subject]:
             chosen = np.sort(
                 np.argsort(uniforms(len(cifar), seed, "part of the benchmark"))[: options.images]
             )
-            shape = {"model": options.model, "width": options.width, "precision": options.precision}
             name = f"{options.images:,} of {cifar.name}, CIFAR-10N ({column})"
             part = subset(cifar, chosen)
-            yield Subject(name, seed, part, noisy.given[chosen], noisy.flipped[chosen], shape)
+            yield Subject(name, seed, part, noisy.given[chosen], noisy.flipped[chosen])
 
 
-def cross_entropy(subject: Subject, options: Options) -> np.ndarray:
-    """Return the usual out-of-fold probabilities: k folds, cross entropy, the last epoch's model."""
+def cross_entropy(subject: Subject, model: dict[str, Any], options: Options) -> np.ndarray:
+    """Return the usual out-of-fold probabilities: k folds, cross entropy, the last epoch's `model`."""
     data = dataclasses.replace(subject.data, labels=torch.from_numpy(subject.given))
     folds = StratifiedKFold(options.folds, shuffle=True, random_state=subject.seed)
     probs = np.zeros((len(data), data.num_classes), dtype=np.float32)
     mean, std = (torch.tensor(each).view(1, -1, 1, 1) for each in data.mean_std())
     recipe = RECIPE | {"epochs": options.epochs, "augment": default_augment(data.name, data)}
-    recipe["precision"] = subject.model.get("precision", "float32")
     for fold, (rest, held) in enumerate(folds.split(subject.given, subject.given)):
         seed = derive_seed(subject.seed, "cross entropy", fold)
-        model = nl.build_model(
-            subject.model["model"],
+        network = nl.build_model(
+            model["model"],
             channels=data.images.shape[1],
             image_size=tuple(data.images.shape[2:]),
             num_classes=data.num_classes,
-            width=subject.model.get("width", 1.0),
+            width=model["width"],
             seed=seed,
         )
-        nl.fit(model, data, None, nn.CrossEntropyLoss(), positions=rest, seed=seed, device="cpu", **recipe)
+        nl.fit(network, data, None, nn.CrossEntropyLoss(), positions=rest, seed=seed, device="cpu", **recipe)
         with torch.no_grad():
             for part in np.array_split(held, max(1, len(held) // 500)):
                 pixels = (data.images[part].float() / 255 - mean) / std
-                probs[part] = model(pixels).softmax(1).numpy()
+                probs[part] = network(pixels).softmax(1).numpy()
     return probs
 
 
@@ -192,7 +181,6 @@ def cell(subject: Subject, options: Options, beside: bool) -> dict[str, Any]:
         seed=subject.seed,
         device="cpu",
         epochs=options.epochs,
-        **subject.model,
     )
     score, rate = found.score, found.rate
     row |= {"seconds": time.perf_counter() - began[0], "cpu_seconds": time.process_time() - began[1]}
@@ -210,7 +198,7 @@ def cell(subject: Subject, options: Options, beside: bool) -> dict[str, Any]:
     if beside:
         row["a"] = by_cleanlab(subject.given, found.probs, wrong)
         began = time.perf_counter(), time.process_time()
-        probs = cross_entropy(subject, options)
+        probs = cross_entropy(subject, found.settings, options)
         row["b"] = by_cleanlab(subject.given, probs, wrong)
         row["b"] |= {"seconds": time.perf_counter() - began[0], "cpu_seconds": time.process_time() - began[1]}
     return row

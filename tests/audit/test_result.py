@@ -47,7 +47,7 @@ def test_a_saved_audit_is_loaded_unchanged(tmp_path: Path, true: np.ndarray | No
     audit = made(true=true)
     audit.save(tmp_path / "a", "<p>page</p>")
     again = Audit.load(tmp_path / "a")
-    assert {path.name for path in (tmp_path / "a").iterdir()} == set(FILES)
+    assert {path.name for path in (tmp_path / "a").iterdir()} == {*FILES} - {"seen.parquet"}
     for name in ("given", "suggested", "score", "flagged", "probs", "order"):
         np.testing.assert_array_equal(getattr(again, name), getattr(audit, name))
         assert getattr(again, name).dtype == getattr(audit, name).dtype
@@ -109,6 +109,6 @@ def test_files_of_two_audits_are_refused(tmp_path: Path) -> None:
     (tmp_path / "audit.json").write_text(json.dumps(head | {"n": 4}))
     with pytest.raises(CorruptedFile, match="from different audits"):
         Audit.load(tmp_path)
-    (tmp_path / "audit.json").write_text(json.dumps(head | {"format": 2}))
-    with pytest.raises(InputError, match="format 2"):
+    (tmp_path / "audit.json").write_text(json.dumps(head | {"format": 3}))
+    with pytest.raises(InputError, match="format 3"):
         Audit.load(tmp_path)

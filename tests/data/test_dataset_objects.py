@@ -155,7 +155,7 @@ def test_a_hub_dictionary_names_its_parts():
     parts = {"train": hub(slice(0, 6)), "validation": hub(slice(6, 10)), "unsupervised": hub()}
     train, test = load(parts)
     assert list(test.ids) == [f"validation:{i}" for i in range(4)]
-    assert train.notes == ("ignored the parts unsupervised",)
+    assert train.notes == ("ignored the parts unsupervised (10 examples)",)
     alone, held_out = load({"train": hub()})
     assert (len(alone), len(held_out)) == (8, 2)
 
@@ -239,7 +239,7 @@ class HubStream:
         return iter([])
 
 
-FLOAT = torch.zeros(3, 5, 6)
+FLOAT = torch.linspace(-2, 2, 90).view(3, 5, 6)
 
 
 @pytest.mark.parametrize(
@@ -259,34 +259,39 @@ FLOAT = torch.zeros(3, 5, 6)
         ((Pairs(ARRAYS, LABELS),), r"tuple of 1, expected the pair \(train, test\)"),
         ((Pairs(ARRAYS, LABELS), "digits"), r"the test part is a str"),
         ({"test": Pairs(ARRAYS, LABELS)}, r"the parts test, but no 'train'; pass the pair"),
-        (ARRAYS, r"train:0 is a ndarray, expected \(image, label\); for arrays .* use noisylabels.image_set"),
+        (
+            ARRAYS,
+            r"train:0 is a ndarray, expected \(image, label\); pass arrays as the pair \(images, labels\)",
+        ),
         (
             Pairs([FLOAT] * 10, LABELS),
-            r"train:0: the image is float32, expected uint8 0 to 255; remove ToTensor",
+            r"train:0: the image holds float32 values from -2 to 2, expected 0 to 1 or 0 to 255; .*normalize",
         ),
         (
             Pairs([torch.zeros(3, 0, 6, dtype=torch.uint8)] * 4, [0, 1] * 2),
             r"train:0: the image has no pixels, its size is 6x0",
         ),
         (
-            Pairs([Image.fromarray(np.zeros((5, 6), np.float32))] * 4, [0, 1] * 2),
-            r"train:\d: the image is in the mode F: floating-point pixels .*; convert it to L or RGB",
+            Pairs([Image.fromarray(np.full((5, 6), 300, np.float32))] * 4, [0, 1] * 2),
+            r"train:\d: the image is in the mode F: floating-point pixels .*; convert it to 8 bits",
         ),
         (Pairs([ARRAYS[0], "a.png"], [0, 1]), r"train:1: the image is a str, expected a PIL image"),
         (Pairs([torch.zeros(5, 6, 3, dtype=torch.uint8)], [0]), r"shape \(5, 6, 3\), expected .*\(C, H, W\)"),
         (Pairs([np.zeros((3, 5, 6), np.uint8)], [0]), r"shape \(3, 5, 6\), expected .*\(H, W, C\)"),
         (
-            Pairs(ARRAYS, ["cat"] * 10),
-            r"train:0: the label is 'cat' \(str\), .* store the names in .* attribute classes",
+            Pairs(ARRAYS, ["cat", {}] * 5),
+            r"train:1: the label is '\{\}' \(dict\), expected text, an integer or a bool",
         ),
-        (Pairs(ARRAYS, [0, 0.5] * 5), r"train:1: the label is '0.5' \(float\), expected a class number"),
-        (Pairs(ARRAYS, [0, None] * 5), r"train:1: the label is 'None'"),
-        (Pairs(ARRAYS, [True, False] * 5), r"the label is 'True' \(bool\)"),
+        (Pairs(ARRAYS, [0, 0.5] * 5), r"train:1: the label is 0.5, expected a class"),
+        (Pairs(ARRAYS, [0, None] * 5), r"train:1: the label is missing"),
         (
             Pairs(ARRAYS, [torch.tensor([0, 1])] * 10),
             r"train:0: the label is 'tensor\(\[0, 1\]\)' \(Tensor\)",
         ),
-        (Pairs(ARRAYS, [0, -1] * 5), r"train:1: the label is -1, expected 0 or more"),
+        (
+            Pairs(ARRAYS, [0, -1] * 5, classes=NAMES),
+            r"train:1: the label is -1, .*; -1 marks an unlabeled row",
+        ),
         (Pairs(ARRAYS, [0, 2] * 5, classes=NAMES), r"train:1: the label is 2, expected 0 to 1"),
         (Pairs(ARRAYS, [0] * 10), r"a single class, '0'"),
         (
@@ -306,10 +311,10 @@ FLOAT = torch.zeros(3, 5, 6)
         ),
         (
             HubSet(
-                {"img": [png(ARRAYS[0])], "label": ["cat"]},
-                {"img": Feature("Image"), "label": Feature("Value")},
+                {"img": [png(ARRAYS[0])] * 2, "label": ["cat", "cart"]},
+                {"img": Feature("Image"), "label": Feature("ClassLabel", NAMES)},
             ),
-            r"train:0: the label is 'cat' \(str\), .* dataset.class_encode_column\('label'\)",
+            r"train:1: unknown class 'cart'; did you mean 'cat'\?",
         ),
     ],
 )
@@ -322,3 +327,18 @@ def test_what_cannot_be_used_is_explained(source, message):
 def test_a_stream_of_pytorch_is_refused():
     with pytest.raises(InputError, match=r"the train part is a Stream, expected a data set with a length"):
         load(Stream())
+
+
+@pytest.mark.parametrize(
+    ("labels", "names"),
+    [
+        (["cat", "dog"] * 5, ("cat", "dog")),
+        ([True, False] * 5, ("False", "True")),
+        ([np.int8(1), np.int8(2)] * 5, ("1", "2")),
+        ([torch.tensor([7]), torch.tensor([9])] * 5, ("7", "9")),
+    ],
+)
+def test_labels_of_any_kind_are_classes(labels, names):
+    train, test = load(Pairs(ARRAYS, labels))
+    assert train.class_names == names
+    assert set(train.labels.tolist()) == set(test.labels.tolist()) == {0, 1}

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from noisylabels.core.checks import InputError
-from noisylabels.noise import KINDS, MAPS, NoiseSpec, corrupt
+from noisylabels.noise import KINDS, MAPS, NoiseSpec, NoisyLabels, corrupt
 from noisylabels.noise.spec import convention_of
 from noisylabels.noise.transforms import FlipPerExample, LoadMatrix, ReadLabels
 
@@ -290,12 +290,16 @@ def test_every_kind_is_described() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"labels": [0, 5], "num_classes": 5}, "labels[1] is 5, expected an integer from 0 to 4"),
+        (
+            {"labels": [0, 5], "num_classes": 5},
+            "labels[1] is 5, and they are of 2 different classes (0, 5), expected 5, or class numbers from 0 "
+            "to 4; pass the names of all classes as class_names",
+        ),
         ({"labels": [0, 0]}, "num_classes is 1, expected an integer from 2 to 1,000,000"),
         ({"num_classes": 2.5}, "num_classes is 2.5, expected an integer from 1 to 1,000,000"),
         ({"num_classes": 4, "class_names": ["a", "b"]}, "num_classes is 4, expected 2 for 2 class names"),
         ({"class_names": "ab"}, "class_names is the text 'ab', expected a list with one name per class"),
-        ({"class_names": ["a"]}, "labels[1] is 1, expected an integer from 0 to 0"),
+        ({"class_names": ["a"]}, "labels[1]: the label is 1, expected 0 to 0"),
         ({"seed": -1}, "seed is -1, expected an integer of 0 or more"),
         ({"seed": 0.5, "spec": "none"}, "seed is 0.5, expected an integer of 0 or more"),
         (
@@ -321,3 +325,67 @@ def test_wrong_arguments(arguments: dict, message: str) -> None:
     with pytest.raises(InputError) as error:
         corrupt(arguments.pop("labels"), arguments.pop("spec"), **arguments)
     assert str(error.value) == message
+
+
+KINDS_OF_LABELS = [
+    ["cat", "dog"],
+    ["01", "02"],
+    ["1.0", "2.0"],
+    ["TRUE", "FALSE"],
+    [1, 2],
+    [2019, 2020],
+    [-1, 1],
+    [True, False],
+    [0, 1],
+    [1.0, 2.0],
+]
+
+
+@pytest.mark.parametrize("kind", KINDS_OF_LABELS, ids=str)
+@pytest.mark.parametrize("box", [list, np.array, lambda y: np.array(y)[:, None]])
+def test_labels_of_any_kind_come_back_in_their_values(kind, box, tmp_path) -> None:
+    labels = kind * 50
+    noisy = corrupt(box(labels), "symmetric:0.4", seed=3)
+    assert noisy.num_classes == 2
+    assert noisy.true.tolist() == labels
+    assert set(noisy.given.tolist()) == set(labels)
+    assert noisy.counts.sum() == 100
+    assert int((noisy.given != noisy.true).sum()) == noisy.flipped.sum() > 0
+    noisy.save(tmp_path / "labels.parquet")
+    again = NoisyLabels.load(tmp_path / "labels.parquet")
+    assert (again.given.tolist(), again.true.tolist()) == (noisy.given.tolist(), labels)
+    assert (again.digest, again.given.dtype) == (noisy.digest, noisy.given.dtype)
+
+
+def test_noise_does_not_depend_on_what_the_classes_are_called() -> None:
+    plain = corrupt([0, 1, 2] * 50, "symmetric:0.4", seed=3)
+    for kind in (["a", "b", "c"], [1, 2, 3], [2019, 2020, 2021]):
+        noisy = corrupt(kind * 50, "symmetric:0.4", seed=3)
+        assert noisy.given_codes.tolist() == plain.given.tolist()
+        assert noisy.given.tolist() == [kind[k] for k in plain.given.tolist()]
+
+
+@pytest.mark.parametrize(
+    ("labels", "pairs", "given"),
+    [
+        (["cat", "dog", "eel"], {"cat": "eel"}, ["eel", "dog", "eel"]),
+        ([2019, 2020, 2021], {2019: 2021}, [2021, 2020, 2021]),
+        ([0, 1, 2], {0: 2}, [2, 1, 2]),
+    ],
+)
+def test_pairs_are_in_the_values_of_the_labels(labels, pairs, given) -> None:
+    assert corrupt(labels, "asymmetric:1", pairs=pairs).given.tolist() == given
+
+
+def test_class_numbers_and_values_are_not_confused() -> None:
+    with pytest.raises(InputError, match=r"names class numbers, and the labels are the integers 1, 2, 3"):
+        corrupt([1, 2, 3], "asymmetric:1@1to2")
+    with pytest.raises(InputError, match=r"pairs name 0, expected one of the classes 1, 2, 3"):
+        corrupt([1, 2, 3], "asymmetric:1", pairs={0: 1})
+
+
+def test_foreign_images_have_no_true_class_among_values() -> None:
+    noisy = corrupt(["cat", "dog"] * 20, "openset:0.5@cifar10", foreign=30)
+    assert {None, "cat", "dog"} == set(noisy.true.tolist())
+    assert ((noisy.true_codes == -1) == [label is None for label in noisy.true]).all()
+    assert noisy.flipped[noisy.true_codes == -1].all()

@@ -177,9 +177,9 @@ def test_a_file_that_was_changed(tmp_path: Path, change: dict) -> None:
 def test_a_file_of_a_later_version(tmp_path: Path) -> None:
     path = tmp_path / "labels.parquet"
     some().save(path)
-    rewrite(path, format=2)
+    rewrite(path, format=3)
     with pytest.raises(
-        InputError, match=r"has noisy labels of format 2, expected 1; create it again with this version$"
+        InputError, match=r"has noisy labels of format 3, expected 1 or 2; create it again with this version$"
     ):
         NoisyLabels.load(path)
 

@@ -46,7 +46,8 @@ SMALLEST_BATCH, BATCHES = 16, 20
 """A set that makes fewer than `BATCHES` batches gets smaller ones, of at least `SMALLEST_BATCH` examples."""
 
 AUTO_WIDTH = 0.5
-"""Width of cnn8 if neither model nor width is set: a step takes a third of the time."""
+"""Width of small-cnn for images of 16x16 and larger if neither model nor width is set: a step takes about a
+third of the time of the full width."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,9 +120,9 @@ def cross_validate(
         labels: (N,) integers that replace the given labels.
         folds: number of folds, stratified by class, drawn from the stream "folds" of the seed.
         loss: a robust loss: an expression, or any function of logits and target.
-        model: name in the catalog; "auto" is small-cnn for images below 16x16, cnn8 for other images, and
-            mlp for features.
-        width: factor of the model's layer widths; by default 1, and `AUTO_WIDTH` for the cnn8 of "auto".
+        model: name in the catalog; "auto" is small-cnn for images and mlp for features.
+        width: factor of the model's layer widths; by default 1, and `AUTO_WIDTH` for the small-cnn of "auto"
+            on images of 16x16 and larger.
         folder: where finished folds are stored, so that the same call resumes after them.
         reporter: receives notes and progress; epochs count over all folds, and each fold begins at a
             multiple of `epochs`.
@@ -244,7 +245,7 @@ class _Job:
             self.data = dataclasses.replace(self.data, **on_device)
         if model == "auto":
             width = AUTO_WIDTH if width is None and image and min(shape[1:]) >= 16 else width
-            model = "mlp" if not image else "small-cnn" if min(shape[1:]) < 16 else "cnn8"
+            model = "small-cnn" if image else "mlp"
         self.shape: dict[str, Any] = {
             "name": canonical_model(model),
             "channels": shape[0] if image else 1,

@@ -1,18 +1,43 @@
-"""Read class probabilities from a file that another program wrote: .npy, .csv, .tsv or .parquet."""
+"""Read class probabilities from a file that another program wrote: .npy, .csv, .tsv or .parquet.
+
+A row belongs to an example by its id, by its row in the data, or by its place in the order of the data. The
+order is that of the file or of the sorted paths; where the data have no such order, ids are needed.
+"""
 
 from __future__ import annotations
 
 from collections.abc import MutableSequence, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from noisylabels.audit import saved_probs
 from noisylabels.core.checks import InputError, check_choice
 from noisylabels.core.columnar import read_array
 from noisylabels.core.files import check_file
-from noisylabels.core.tables import TABLES, Table, find_column, read_table, texts
+from noisylabels.core.positions import Positions, own
+from noisylabels.core.tables import ROLES, TABLES, Table, find_column, read_table, texts
+from noisylabels.noise.checked_probs import CheckedProbs
 
 SUFFIXES = (".npy", *TABLES)
+
+_NAMED = 6  # columns or ids that a message names
+
+
+@dataclass(frozen=True, eq=False)
+class GivenProbs:
+    """The probabilities in a file, in the order of the examples.
+
+    Args:
+        probs: (N, K), out of fold, checked.
+        seen: (N, K), of models during training, if an audit that trained wrote the file; else None.
+        of_audit: whether an audit wrote the file, so that the same values give the same audit.
+    """
+
+    probs: CheckedProbs
+    seen: np.ndarray | None = None
+    of_audit: bool = False
 
 
 def read_probs(
@@ -21,53 +46,118 @@ def read_probs(
     ids: Sequence[str],
     name: str = "the data",
     notes: MutableSequence[str] | None = None,
-) -> np.ndarray:
+    positions: Positions | None = None,
+) -> GivenProbs:
     """Return the probabilities in a file, one row per example in the order of the examples.
 
     Args:
         path: .npy, an array (N, K), K in the order of `class_names`; or a table (.csv, .tsv, .parquet) with
             one column per class, named as the classes are, in any order, or by numbers 0 to K - 1. A column
-            with the role id or index (see `core.tables.ROLES`) matches rows in any order; without one, the
-            rows are in the order of the set. Other columns are ignored.
+            with the role id or index (see `core.tables.ROLES`) matches rows in any order: id the ids, index
+            the rows of the data. Without one, the rows are those of all examples of the data, or of the
+            part that the user made, in the order of the data. Also the probs.parquet of an audit, with the
+            seen.parquet beside it. Other columns are ignored.
         class_names: K names.
         ids: N names.
         name: name of the set in errors.
-        notes: receives a line if several columns could identify the rows.
+        notes: receives lines on columns and rows that are not used.
+        positions: where the examples lie in their source; by default in this order.
 
     Returns:
-        (N, K) float64, as in the file.
+        The probabilities, each row checked; a .npy file is mapped into memory, not read.
 
     Raises:
-        InputError: no such file, another format, or a class or an example without probabilities.
+        InputError: no such file, another format, a class or an example without probabilities, an id that
+            occurs twice, rows whose order is unknown, or a row that does not hold probabilities (with its
+            line).
     """
     path = check_file(Path(path).expanduser())
     check_choice(path.suffix.lower(), SUFFIXES, f"file type of {path.name!r}:")
+    positions = own(len(ids)) if positions is None else positions
+    notes = [] if notes is None else notes
     if path.suffix.lower() == ".npy":
-        probs = read_array(path)
-        if probs.dtype.kind not in "fiub":
-            raise InputError(
-                f"{path} holds {probs.dtype}, expected numbers; write it with numpy.save(path, probs)"
-            )
-        probs = np.asarray(probs, dtype=np.float64)
-        if probs.ndim != 2 or probs.shape[1] != len(class_names):
-            raise InputError(
-                f"{path} holds an array of shape {probs.shape}, expected ({len(ids)}, {len(class_names)}): "
-                f"one row per example of {name}, one column per class"
-            )
-    else:
-        table = read_table(path)
-        probs = _of_classes(table, class_names)
-        others = [column for column in table.names if column not in class_names]
-        for role in ("id", "index"):
-            if (place := find_column(others, role, path, notes)) is not None:
-                wanted = list(ids) if role == "id" else list(map(str, range(len(ids))))
-                return _in_order(table, probs, others[place], wanted, ids, name)
-    if len(probs) != len(ids):
+        probs = _of_array(path, len(class_names), len(ids), name)
+        at = _by_order(path, len(probs), positions, len(ids), name)
+        return GivenProbs(CheckedProbs(_taken(probs, at), lambda i: f"{path}, row {at[i]}"))
+    table = read_table(path)
+    layout = saved_probs.layout_of(path)
+    if layout is not None:
+        return _of_audit(layout, table, class_names, ids, name, notes, positions)
+    probs = _of_classes(table, class_names)
+    key, at = _rows_of(table, len(probs), class_names, ids, name, notes, positions)
+    _note_ignored(table, class_names, key, notes)
+    words = None if key is None else texts(table[key])
+
+    def where(i: int) -> str:
+        named = "" if words is None else f" ({key} {words[at[i]]!r})"
+        return f"{table.where(int(at[i]))}{named}"
+
+    return GivenProbs(CheckedProbs(probs[at], where))
+
+
+def select(probs: CheckedProbs, positions: Positions, name: str) -> CheckedProbs:
+    """Return the rows of probabilities that belong to the examples, in their order.
+
+    Raises:
+        InputError: there is another number of rows, or their order is unknown.
+    """
+    n = len(probs) if positions.rows is None else len(positions.rows)
+    values = _taken(probs.values, _by_order("the array of probs", len(probs), positions, n, name))
+    return probs if values is probs.values else CheckedProbs(values, "probs")
+
+
+def _taken(values: np.ndarray, at: np.ndarray) -> np.ndarray:
+    """Return rows of an array; itself if they are all rows in order, because it may be memory-mapped."""
+    if len(at) == len(values) and (at == np.arange(len(at))).all():
+        return values
+    return np.asarray(values[at])
+
+
+def _of_array(path: Path, K: int, n: int, name: str) -> np.ndarray:
+    probs = read_array(path, mapped=True)
+    if probs.dtype.kind not in "fiub":
         raise InputError(
-            f"{path} has {len(probs)} rows, expected {len(ids)}, one per example of {name} (training part, "
-            "then test part; --part train audits the training part alone); add rows, or an id column"
+            f"{path} holds {probs.dtype}, expected numbers; write it with numpy.save(path, probs)"
+        )
+    if probs.ndim != 2 or probs.shape[1] != K:
+        raise InputError(
+            f"{path} holds an array of shape {probs.shape}, expected ({n}, {K}): one row per example of "
+            f"{name}, one column per class"
         )
     return probs
+
+
+def _of_audit(
+    layout: saved_probs.Layout,
+    table: Table,
+    class_names: Sequence[str],
+    ids: Sequence[str],
+    name: str,
+    notes: MutableSequence[str],
+    positions: Positions,
+) -> GivenProbs:
+    """Return the probabilities in a file of an audit; its ids may occur twice, as those of the data may."""
+    plain = [_plain(word) for word in class_names]
+    if strange := sorted(set(plain) ^ set(layout.classes)):
+        raise InputError(
+            f"{layout.path} has the classes {_some(layout.classes)}, and {name} has {_some(plain)}; "
+            f"{strange[0]!r} is not in both, so audit the same data"
+        )
+    order = [layout.classes.index(word) for word in plain]
+    keys = texts(table[layout.id])
+    key = layout.id if len(set(keys)) == len(keys) else layout.index
+    at = _by_key(table, key, _wanted(key == layout.id, ids, positions), ids, name, notes)
+    values = saved_probs.values_of(layout.path)[at][:, order]
+    probs = CheckedProbs(values, lambda i: f"{table.where(int(at[i]))} ({key} {keys[at[i]]!r})")
+    if layout.seen is None:
+        return GivenProbs(probs, of_audit=True)
+    if layout.lacks_seen:
+        notes.append(
+            f"{saved_probs.SEEN}, which belongs to it, is missing: the audit uses the out-of-fold "
+            "probabilities alone, so its scores differ"
+        )
+        return GivenProbs(probs, of_audit=True)
+    return GivenProbs(probs, saved_probs.values_of(layout.seen)[at][:, order], of_audit=True)
 
 
 def _of_classes(table: Table, class_names: Sequence[str]) -> np.ndarray:
@@ -99,25 +189,108 @@ def _numbers(table: Table, name: str) -> np.ndarray:
     return made
 
 
-def _in_order(
-    table: Table, probs: np.ndarray, key: str, wanted: Sequence[str], ids: Sequence[str], name: str
+# The row of each example ----------------------------------------------------------------------------------
+
+
+def _rows_of(
+    table: Table,
+    count: int,
+    class_names: Sequence[str],
+    ids: Sequence[str],
+    name: str,
+    notes: MutableSequence[str],
+    positions: Positions,
+) -> tuple[str | None, np.ndarray]:
+    """Return the column that identifies rows, or None, and the row of each example."""
+    others = [column for column in table.names if column not in class_names]
+    for role in ("id", "index"):
+        if (place := find_column(others, role, table.source, notes)) is not None:
+            key = others[place]
+            return key, _by_key(table, key, _wanted(role == "id", ids, positions), ids, name, notes)
+    return None, _by_order(table.source, count, positions, len(ids), name)
+
+
+def _wanted(by_id: bool, ids: Sequence[str], positions: Positions) -> Sequence[str]:
+    """Return the cell of the key column of each example."""
+    if by_id:
+        return ids
+    rows = np.arange(len(ids)) if positions.rows is None else positions.rows
+    return [str(row) for row in rows.tolist()]
+
+
+def _by_key(
+    table: Table,
+    key: str,
+    wanted: Sequence[str],
+    ids: Sequence[str],
+    name: str,
+    notes: MutableSequence[str],
 ) -> np.ndarray:
-    """Return the rows in the order in which `wanted` lists their cells in the column `key`."""
-    path, place = table.source, dict[str, int]()
+    """Return the row whose cell in the column `key` is the wanted one of each example."""
+    place = dict[str, int]()
     for row, word in enumerate(texts(table[key])):
-        if place.setdefault(word, row) != row:
-            raise InputError(f"{path} has two rows for the {key} {word!r}; remove one of them")
-    rows = np.empty(len(ids), np.int64)
-    for i, word in enumerate(wanted):
-        row = place.get(word, -1)
-        if row < 0:
+        if (before := place.setdefault(word, row)) != row:
             raise InputError(
-                f"{path} has no row for {ids[i]!r} of {name}: its column {key!r} holds {_some(list(place))}"
+                f"{table.where(row)}: {table.row(before)} has the {key} {word!r} too; remove one of them"
             )
+    rows = np.empty(len(wanted), np.int64)
+    missing: list[int] = []
+    for i, word in enumerate(wanted):
+        row = next((place[w] for w in (word, word.strip(), _plain(word)) if w in place), -1)
         rows[i] = row
-    return probs[rows]
+        if row < 0:
+            missing.append(i)
+    if missing:
+        more = f" (nor for {len(missing) - 1:,} others)" if len(missing) > 1 else ""
+        raise InputError(
+            f"{table.source} has no row for {ids[missing[0]]!r} of {name}{more}: its column {key!r} holds "
+            f"{_some(list(place))}"
+        )
+    if unused := len(place) - len(np.unique(rows)):
+        notes.append(f"{unused:,} of {len(place):,} rows are not used: their {key} is not among the audited")
+    return rows
+
+
+def _by_order(source: Path | str, count: int, positions: Positions, n: int, name: str) -> np.ndarray:
+    """Return the row of each example where rows have no ids.
+
+    Raises:
+        InputError: there are more or fewer rows than examples, or the order of the examples is unknown.
+    """
+    at = positions.among(count)
+    if at is not None:
+        return at
+    start = f"{source} has {count:,} rows without ids"
+    if positions.rows is None:
+        raise InputError(
+            f"{start}, and the {n:,} examples of {name} have no single order (a training and a test part); "
+            "add a column of ids (id), or audit one part (--part train)"
+        )
+    if positions.doubt and count in (n, positions.total):
+        raise InputError(f"{start}, and {positions.doubt}; add a column of ids (id)")
+    audited = "" if n == positions.total else f" ({n:,} of them are audited)"
+    raise InputError(
+        f"{source} has {count:,} rows, expected {positions.total:,}, one per example of {name}{audited} in "
+        "the order of the file or of the sorted paths; add rows, or a column of ids (id)"
+    )
+
+
+def _note_ignored(
+    table: Table, class_names: Sequence[str], key: str | None, notes: MutableSequence[str]
+) -> None:
+    """Add a note on columns that are neither probabilities nor known to hold something else."""
+    known = {name for names in ROLES.values() for name in names} | {"", "probability", "unnamed: 0"}
+    used = {*class_names, key} | {str(k) for k in range(len(class_names))}
+    if ignored := [name for name in table.names if name not in used and name.strip().lower() not in known]:
+        notes.append(f"ignored columns, which no class is called by: {_some(ignored)}")
+
+
+def _plain(word: str) -> str:
+    r"""Return an id or a class as an audit stores it: bytes that are not UTF-8 are written as \xff."""
+    return word.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def _some(words: Sequence[str]) -> str:
     """Return the first few words, and the number of the others."""
-    return ", ".join(map(str, words[:6])) + (f" and {len(words) - 6} more" if len(words) > 6 else "")
+    more = f" and {len(words) - _NAMED} more" if len(words) > _NAMED else ""
+    return ", ".join(map(str, words[:_NAMED])) + more

@@ -3,26 +3,35 @@
 Files of the folder (each is written whole, audit.json last; a folder without it is an unfinished audit):
 
 =================== =====================================================================================
-audit.json          an object: "format" 1, "version" (of this program), "name", "class_names" (K), "n" (N),
+audit.json          an object: "format" 2, "version" (of this program), "name", "class_names" (K), "n" (N),
                     and the summary: "data" (a name of `noisylabels list data`, the absolute path of the data,
                     or null if they were arrays), "data_root" (absolute, or null), "image_size",
-                    "bad_images", "label_column", "id_column" (if they were named), "part" ("all": training
-                    part, then test part; "train"), "noise" (added to test the audit, else "none"), "seed",
-                    "labels" (absolute path of the corrected labels that were audited, or null), "digest" (of
-                    the audited set, or null), and the findings of `issues.summarize`: "rate", "transition",
-                    "pairs", "classes", "duplicates", "flagged", ...; "trusted" (see `trusted.summary_of`, if
-                    labels checked by hand were named)
-labels.parquet      one row per example, lowest label quality first: rank (from 1), index (position in the
-                    audited set), id, path (of the image file, relative to the folder "data", or to the folder
-                    of the file "data"; null if there is none), given, suggested (class names), score,
+                    "bad_images", "label_column", "id_column" (if they were named), "part" ("all"; "train"),
+                    "noise" (added to test the audit, else "none"), "seed", "labels" (absolute path of the
+                    corrected labels that were audited, or null), "digest" (of the audited set, or null),
+                    "source_rows" (how many examples the data have in all, or null if they have no single
+                    order), and the findings of `issues.summarize`: "rate", "transition", "pairs", "classes",
+                    "duplicates", "flagged", ...; the "members" of duplicates are of the column index;
+                    "trusted" (see `trusted.summary_of`, if labels checked by hand were named)
+labels.parquet      one row per example, lowest label quality first: rank (from 1), index (the row of the file
+                    from 0, or the place among the sorted paths; where "source_rows" is null, the position in
+                    the audited set), id, path (of the image file, relative to the folder "data", or to the
+                    folder of the file "data"; null if there is none), given, suggested (class names), score,
                     flagged, why; trusted, if labels checked by hand were named; and true, if noise was added
                     to known labels
 labels.csv, .json   the same rows
-probs.parquet       row i is example i of the audited set: one float32 column per class, in class order
-neighbors.parquet   index, of_given, of_suggested: positions of up to 6 nearest neighbors of `index` with its
-                    given and with its suggested label; for the flagged and those of lowest label quality
+probs.parquet       one row per example in the order of index: id, index, and one column per class, in class
+                    order: the probabilities out of fold, or those of the caller; a class called id or index
+                    makes that key column id_ or index_
+seen.parquet        the same columns: the probabilities during training, if models were trained
+neighbors.parquet   index, of_given, of_suggested: index of up to 6 nearest neighbors of the example `index`
+                    with its given and with its suggested label; for the flagged and those of lowest label
+                    quality
 page.html           the audit page
 =================== =====================================================================================
+
+Format 1 (version 0.1) differs: index is the position in "training part, then test part", or in the training
+part; probs.parquet has no ids, and holds the two kinds of probabilities blended. It is still read.
 """
 
 from __future__ import annotations
@@ -37,6 +46,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from noisylabels import __version__
+from noisylabels.audit import saved_probs
+from noisylabels.audit.scores import blended
 from noisylabels.core.checks import CorruptedFile, InputError
 from noisylabels.core.delimited import CellWriter
 from noisylabels.core.files import atomic_replace, read_json, write_json, write_text
@@ -48,17 +59,18 @@ if TYPE_CHECKING:
     from noisylabels.experiment import RunConfig
     from noisylabels.experiment.reporter import Reporter
 
-FORMAT = 1
+FORMAT = 2
 FILES = (
     "labels.parquet",
     "labels.csv",
     "labels.json",
+    "seen.parquet",
     "probs.parquet",
     "neighbors.parquet",
     "page.html",
     "audit.json",
 )
-"""Files of a finished audit, in the order in which they are written."""
+"""Files of a finished audit, in the order in which they are written; seen.parquet only if it trained."""
 
 Neighbors = dict[int, tuple[list[int], list[int]]]
 
@@ -76,13 +88,19 @@ class Audit:
             otherwise the most probable class, which may be the given one.
         score: (N,) float64 in [0, 1]: label quality; 0 likely mislabeled, 1 likely correct.
         flagged: (N,) bool: whether likely mislabeled; as many as are estimated to be wrong.
-        probs: (N, K) float32: the models' probabilities, or those that the caller supplied.
+        probs: (N, K) float32: the models' probabilities, those out of fold and those during training blended,
+            or those that the caller supplied; if these are in a memory-mapped file of more than 67 million
+            values, that file as it is.
         why: N clauses: the reason for each score.
         summary: the summary, as in audit.json.
         neighbors: position -> nearest neighbors with the given and with the suggested label; for the flagged
             examples and those of lowest label quality.
         paths: N paths of image files, relative to the data's folder; None for an example without one.
         true: (N,) int64: true labels, if noise was added to known labels; -1 for a foreign image.
+        index: (N,) int64, ascending: the row of each example in the file, from 0, or its place among the
+            sorted paths; None for the positions in the audited set, where the data have no single order.
+        out_of_fold: (N, K): the probabilities out of fold; None if `probs` are these.
+        seen: (N, K): the probabilities during training; None without training.
         trusted: (N,) bool: labels checked by hand, which are never flagged; None if none were named.
     """
 
@@ -99,6 +117,9 @@ class Audit:
     neighbors: Neighbors = field(default_factory=dict)
     paths: Sequence[str | None] = ()
     true: np.ndarray | None = None
+    index: np.ndarray | None = None
+    out_of_fold: np.ndarray | None = None
+    seen: np.ndarray | None = None
     trusted: np.ndarray | None = None
 
     def __len__(self) -> int:
@@ -118,11 +139,11 @@ class Audit:
 
     def rows(self, count: int | None = None) -> Iterator[dict[str, Any]]:
         """Yield the rows of labels.csv, lowest label quality first; all, or the first `count`."""
-        names = self.class_names
+        names, index = self.class_names, self._index
         for rank, i in enumerate(self.order[:count].tolist(), 1):
             row = {
                 "rank": rank,
-                "index": i,
+                "index": int(index[i]),
                 "id": self.ids[i],
                 "path": self.paths[i] if self.paths else None,
                 "given": names[self.given[i]],
@@ -151,13 +172,20 @@ class Audit:
             write_text(folder / "labels.csv", _comma_separated(rows))
             lines = ",\n".join(json.dumps(row, ensure_ascii=False) for row in rows)
             write_text(folder / "labels.json", f"[\n{lines}\n]\n")
-            _write_table(folder / "probs.parquet", self._probs_table())
+            saved_probs.write_probs(
+                folder,
+                [_plain(name) for name in self.ids],
+                self._index,
+                [_plain(name) for name in self.class_names],
+                self.probs if self.out_of_fold is None else self.out_of_fold,
+                self.seen,
+            )
             _write_table(folder / "neighbors.parquet", self._neighbors_table())
             if page is not None:
                 write_text(folder / "page.html", page)
             head = {"format": FORMAT, "version": __version__, "name": _plain(self.name)}
             head |= {"class_names": [_plain(name) for name in self.class_names], "n": len(self)}
-            write_json(folder / "audit.json", head | self.summary)
+            write_json(folder / "audit.json", head | _with_members(self.summary, self._index.tolist()))
         except (FileExistsError, NotADirectoryError):
             raise InputError(f"{folder} is a file, expected a folder for the audit; choose another") from None
         except OSError as error:
@@ -183,14 +211,25 @@ class Audit:
         }
         names, n = tuple(head["class_names"]), head["n"]
         number = {name: k for k, name in enumerate(names)}
+        old = head["format"] == 1
         try:
             rows = _read_table(folder / "labels.parquet")
-            probs = _read_table(folder / "probs.parquet")
-            old = folder / "neighbours.parquet"  # as it was spelled up to version 0.1
-            neighbors = _read_table(old if old.exists() else folder / "neighbors.parquet")
-            places = rows["index"].to_numpy()
-            back = np.argsort(places)
-            if not np.array_equal(places[back], np.arange(n)) or probs.shape != (n, len(names)):
+            spelled = folder / "neighbours.parquet"  # up to version 0.1
+            neighbors = _read_table(spelled if spelled.exists() else folder / "neighbors.parquet")
+            index = rows["index"].to_numpy()
+            back = np.argsort(index)
+            index = index[back]
+            place = {row: position for position, row in enumerate(index.tolist())}
+            numbered = head.get("source_rows") is None  # by positions in the audited set
+            if len(place) != n or (numbered and not np.array_equal(index, np.arange(n))):
+                raise ValueError  # of another audit
+            outside, seen = (None, None) if old else saved_probs.read_probs(folder, len(names))
+            if outside is None:
+                table = _read_table(folder / "probs.parquet")
+                probs = np.stack([column.to_numpy() for column in table.columns], axis=1)
+            else:
+                probs = np.asarray(outside if seen is None else blended(outside, seen), dtype=np.float32)
+            if probs.shape != (n, len(names)):
                 raise ValueError  # of another audit
 
             def numbers(column: str) -> np.ndarray:
@@ -209,18 +248,21 @@ class Audit:
                 suggested=numbers("suggested"),
                 score=rows["score"].to_numpy()[back],
                 flagged=np.array(texts("flagged"), dtype=bool),
-                probs=np.stack([column.to_numpy() for column in probs.columns], axis=1),
+                probs=probs,
                 why=texts("why"),
-                summary=summary,
+                summary=_with_members(summary, place),
                 neighbors={
-                    index: (of_given, of_suggested)
-                    for index, of_given, of_suggested in zip(
+                    place[row]: ([place[r] for r in of_given], [place[r] for r in of_suggested])
+                    for row, of_given, of_suggested in zip(
                         *(neighbors[name].to_pylist() for name in ("index", "of_given", "of_suggested")),
                         strict=True,
                     )
                 },
                 paths=texts("path"),
                 true=numbers("true") if "true" in rows.column_names else None,
+                index=None if numbered else index,
+                out_of_fold=outside,
+                seen=seen,
                 trusted=np.array(texts("trusted"), dtype=bool) if "trusted" in rows.column_names else None,
             )
         except InputError:
@@ -230,24 +272,19 @@ class Audit:
                 f"the files in {folder} are damaged or from different audits; remove it and audit again"
             ) from None
 
-    def _probs_table(self) -> pa.Table:
-        import pyarrow as pa
-
-        names = [_plain(name) for name in self.class_names]
-        columns = [pa.array(np.ascontiguousarray(column, np.float32)) for column in self.probs.T]
-        return pa.Table.from_arrays(columns, names=names)
+    @property
+    def _index(self) -> np.ndarray:
+        """The column index of the files, (N,) int64."""
+        return np.arange(len(self)) if self.index is None else self.index
 
     def _neighbors_table(self) -> pa.Table:
         import pyarrow as pa
 
-        whole = pa.list_(pa.int64())
-        return pa.table(
-            {
-                "index": pa.array(list(self.neighbors), pa.int64()),
-                "of_given": pa.array([pair[0] for pair in self.neighbors.values()], whole),
-                "of_suggested": pa.array([pair[1] for pair in self.neighbors.values()], whole),
-            }
-        )
+        whole, index = pa.list_(pa.int64()), self._index
+        columns = {"index": pa.array(index[list(self.neighbors)], pa.int64())}
+        for k, name in enumerate(("of_given", "of_suggested")):
+            columns[name] = pa.array([index[pair[k]].tolist() for pair in self.neighbors.values()], whole)
+        return pa.table(columns)
 
 
 def read_head(folder: Path) -> dict[str, Any]:
@@ -265,9 +302,9 @@ def read_head(folder: Path) -> dict[str, Any]:
     head = read_json(path)
     if not isinstance(head, dict) or not {"format", "name", "class_names", "n", "rate"} <= head.keys():
         raise InputError(f"{path} is not an audit's summary; restore it, or remove {folder} and audit again")
-    if head["format"] != FORMAT:
+    if head["format"] not in (1, FORMAT):
         raise InputError(
-            f"{path} has format {head['format']!r}, this version reads {FORMAT}; "
+            f"{path} has format {head['format']!r}, this version reads 1 and {FORMAT}; "
             "use the version of noisylabels that wrote it"
         )
     return head
@@ -294,7 +331,8 @@ def load_examples(audit: Mapping[str, Any] | Path | str, reporter: Reporter | No
             "audit a folder, a table or a named data set to load them again"
         )
     given = head.get("method", {}).get("probs") == "given"
-    examples, _ = audited_set(head, reporter, need_features=not given)
+    rows = "source_rows" in head
+    examples, _ = audited_set(head, reporter, by_rows=rows, need_features=not given)
     if examples.digest != head["digest"]:
         raise InputError(
             f"{head['data']} has changed since it was audited; restore the data, or run `noisylabels audit` "
@@ -315,21 +353,28 @@ def config_of(asked: Mapping[str, Any]) -> RunConfig:
 
 
 def audited_set(
-    asked: Mapping[str, Any], reporter: Reporter | None = None, need_features: bool = True
+    asked: Mapping[str, Any],
+    reporter: Reporter | None = None,
+    by_rows: bool = True,
+    need_features: bool = True,
 ) -> tuple[Examples, np.ndarray | None]:
-    """Return the set to audit, and its true labels if noise is added.
+    """Return the set to audit, in the order of its rows, and its true labels if noise is added.
 
     Args:
         asked: data, data_root, image_size, bad_images, part, noise, seed, labels, as in audit.json.
         reporter: receives notes and progress.
+        by_rows: False for the order of format 1: training part, then test part.
         need_features: as in `load`; False for an audit of given probabilities.
     """
-    from noisylabels.data.features import joined, with_labels
+    from noisylabels.data.features import joined, subset_of, with_labels
     from noisylabels.experiment import corrupt_set, load_sets
 
     config = config_of(asked)
     train, test = load_sets(config, reporter, need_features)
-    examples = joined(train, test) if asked["part"] == "all" else train
+    examples = joined(train, test, by_rows) if asked["part"] == "all" else train
+    rows = examples.rows
+    if by_rows and rows is not None and (np.diff(rows) < 0).any():
+        examples = subset_of(examples, np.argsort(rows))
     if asked["noise"] == "none":
         return examples, None
     examples, labels = corrupt_set(
@@ -342,6 +387,15 @@ def audited_set(
         reporter=reporter,
     )
     return with_labels(examples, labels.given), labels.true
+
+
+def _with_members(summary: dict[str, Any], names: Sequence[int] | Mapping[int, int]) -> dict[str, Any]:
+    """Return a summary whose conflicting near-duplicates are named otherwise: by index, or by position."""
+    found = summary.get("duplicates")
+    if not found or not found["conflicts"]:
+        return summary
+    conflicts = [one | {"members": [names[i] for i in one["members"]]} for one in found["conflicts"]]
+    return summary | {"duplicates": found | {"conflicts": conflicts}}
 
 
 def _plain(value: Any) -> Any:

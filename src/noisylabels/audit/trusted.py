@@ -17,7 +17,7 @@ from noisylabels.audit.wilson import wilson
 from noisylabels.core.checks import InputError
 from noisylabels.core.files import check_file, file_digest, read_text
 from noisylabels.core.tables import TABLES, Table, find_column, read_table, texts
-from noisylabels.data.image_table import PARTS
+from noisylabels.data.splits import split_of
 from noisylabels.noise.estimate import Estimate
 
 if TYPE_CHECKING:
@@ -206,7 +206,7 @@ def _mask(audited: Audited, ids: set[str]) -> np.ndarray:
 
 def _by_word(word: str, audited: Audited) -> tuple[np.ndarray, str]:
     """Return the labels of a part, or those that a column marks."""
-    part = PARTS.get(word.lower())
+    part = split_of(word)
     if part is not None and (found := _of_part(part, audited)) is not None:
         return found, f"part {part}"
     cells = None
@@ -258,10 +258,10 @@ def _of_part(part: str, audited: Audited) -> np.ndarray | None:
 def _own_part(test: Examples, audited: Audited) -> str | None:
     """Return what the data call the part for testing, "test" or "val"; None if that is unknown."""
     first = str(test.ids[0])
-    found = PARTS.get(re.split("[/:]", first)[0].lower())
+    found = split_of(re.split("[/:]", first)[0])
     if found is None:
         cells = column_of("split", audited.asked, test, [first], any_name=True)
-        found = None if cells is None else PARTS.get(cells[0].strip().lower())
+        found = None if cells is None else split_of(cells[0])
     return found
 
 
@@ -288,7 +288,7 @@ def reasons(
     class_names: Sequence[str],
 ) -> list[str]:
     """Return the reasons with those of trusted labels replaced."""
-    from noisylabels.audit.issues import percent
+    from noisylabels.audit.reasons import percent
 
     made, probs = list(why), np.asarray(probs)
     for i in np.flatnonzero(trusted).tolist():

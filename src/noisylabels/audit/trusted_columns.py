@@ -71,18 +71,23 @@ def _of_list(
 ) -> tuple[list[str], list[str]] | None:
     """Return the ids and the cells of a table of image paths."""
     from noisylabels.data import image_table
+    from noisylabels.data.names import unique_names
+    from noisylabels.data.split_tables import read_split_tables
 
     place = image_table.find(data)
     if place is None:
         return None
-    table: Table = read_text_table(place)
+    if place.is_dir():  # a table per split
+        table: Table = read_split_tables(place, asked.get("label_column"), "", "path,label").table
+    else:
+        table = read_text_table(place)
     name = _named(column, table.names, any_name, asked)
     if name is None:
         return None
     if (key := asked.get("id_column")) is None:
-        images = table.cells(need_column(table.names, "path", place))
-        return [str(image).removeprefix("../") for image in images], list(table[name])
-    return list(table[key]), list(table[name])
+        images = unique_names(table.cells(need_column(table.names, "path", place)))[0]
+        return [image.removeprefix("../") for image in images], list(table[name])
+    return unique_names(table[key])[0], list(table[name])
 
 
 def _of_parquet(
@@ -91,6 +96,7 @@ def _of_parquet(
     """Return the ids and the cells of Parquet files of images."""
     from noisylabels.core.columnar import open_parquet
     from noisylabels.data import parquet
+    from noisylabels.data.names import unique_names
 
     if not parquet.parquet_files(data):
         return None
@@ -109,4 +115,4 @@ def _of_parquet(
             ids += [f"{part}:{row}" for row in range(len(found))]
         else:
             ids += [one for file in files for one in parquet.ids_in(file, key)]
-    return ids, list(np.concatenate(cells))
+    return unique_names(ids)[0], list(np.concatenate(cells))

@@ -14,13 +14,13 @@ from noisylabels.core.files import read_text
 SUFFIXES = (".csv", ".tsv")
 
 
-def read_cells(path: Path) -> Iterator[tuple[int, list[str]]]:
+def read_cells(path: Path, *, strip: bool = True) -> Iterator[tuple[int, list[str]]]:
     r"""Yield the line number, from 1, and the cells of each row of a UTF-8 table.
 
-    Spaces around a cell are stripped. An empty line gives a row without cells: between rows it means nothing,
-    but in a table of one column it is a missing cell, so the caller decides. A row that spans several lines
-    has the number of its last line. The file is read when the first row is requested; rows are then parsed
-    one at a time.
+    Spaces around a cell are stripped, unless `strip` is false. An empty line gives a row without cells:
+    between rows it means nothing, but in a table of one column it is a missing cell, so the caller decides. A
+    row that spans several lines has the number of its last line. The file is read when the first row is
+    requested; rows are then parsed one at a time.
 
     Args:
         path: the file. Cells are separated by tabs in a .tsv; otherwise by the first of comma, semicolon and
@@ -41,7 +41,7 @@ def read_cells(path: Path) -> Iterator[tuple[int, list[str]]]:
     try:
         for row in reader:
             blank = len(row) == 1 and row[0].isspace()  # a quoted empty string is a cell
-            yield reader.line_num, [] if blank else [cell.strip() for cell in row]
+            yield reader.line_num, [] if blank else [cell.strip() for cell in row] if strip else row
     except csv.Error as error:
         raise InputError(f"line {reader.line_num} of {path} is not valid CSV ({error}); correct it") from None
 

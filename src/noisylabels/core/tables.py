@@ -50,7 +50,7 @@ ROLES: Mapping[str, tuple[str, ...]] = MappingProxyType(
 """Role -> the column names that identify it, the preferred ones first.
 
 label: the class. given: the given label, which may be noisy. true: the true label. id: the id of an example.
-index: its position in the set, from 0. path: the path of an image file. image: an encoded image. split:
+index: its row in the data, from 0. path: the path of an image file. image: an encoded image. split:
 train, val or test. A column of probabilities has the name of its class.
 """
 
@@ -159,6 +159,7 @@ class Table:
             NaN for missing numbers. A word such as "dates" if the column holds neither numbers nor text.
         place: row -> the file, and what the row is called in it: "line 3".
         headed: whether the file names its columns.
+        written: position -> the cells of a text table with the spaces around them; None for other files.
     """
 
     source: Path
@@ -166,6 +167,7 @@ class Table:
     read: Callable[[int], np.ndarray | str]
     place: Callable[[int], tuple[Path, str]]
     headed: bool = True
+    written: Callable[[int], list[str]] | None = None
 
     def __getitem__(self, name: str) -> np.ndarray:
         """Return the cells of a column by its name.
@@ -244,8 +246,8 @@ def read_text_table(
 
     Args:
         path: the file.
-        is_heading: decides from all rows whether the first names the columns; None: it does. Unnamed columns
-            are called "1", "2", ...
+        is_heading: decides from the first two rows whether the first names the columns; None: it does.
+            Unnamed columns are called "1", "2", ...
         keep_blank: keep rows whose cells are all empty instead of skipping them; empty lines at the end are
             always dropped.
         columns: an example of a heading, for errors.
@@ -255,10 +257,10 @@ def read_text_table(
     """
     lines: list[int] = []
     rows: list[list[str]] = []
-    for line, cells in read_cells(path):
+    for line, cells in read_cells(path, strip=False):
         # an empty line separates rows, but in a table of one column it is a missing cell
         lone = bool(rows) and len(rows[0]) == 1
-        if any(cells) or (keep_blank and (len(cells) > 1 or lone)):
+        if any(map(str.strip, cells)) or (keep_blank and (len(cells) > 1 or lone)):
             lines.append(line)
             rows.append(cells)
     while rows and not rows[-1]:  # editors leave empty lines at the end
@@ -267,18 +269,22 @@ def read_text_table(
         raise InputError(f"{path} is empty; expected a heading such as {columns} and one line per row")
     rows = [row or [""] for row in rows]
     width = len(rows[0])
-    headed = is_heading is None or is_heading(rows)
+    first = [cell.strip() for cell in rows[0]]
+    headed = is_heading is None or is_heading([first, *([c.strip() for c in row] for row in rows[1:2])])
     for line, row in zip(lines, rows, strict=True):
         if len(row) != width:
-            first = "heading" if headed else "first line"
-            raise InputError(f"{path}, line {line}: {len(row)} cells, but the {first} has {width}")
-    names = rows[0] if headed else [str(k + 1) for k in range(width)]
+            what = "heading" if headed else "first line"
+            raise InputError(f"{path}, line {line}: {len(row)} cells, but the {what} has {width}")
+    names = first if headed else [str(k + 1) for k in range(width)]
     body, lines = (rows[1:], lines[1:]) if headed else (rows, lines)
 
-    def read(place: int) -> np.ndarray:
-        return np.array([row[place] for row in body], dtype=object)
+    def written(place: int) -> list[str]:
+        return [row[place] for row in body]
 
-    return Table(path, names, read, lambda row: (path, f"line {lines[row]}"), headed)
+    def read(place: int) -> np.ndarray:
+        return np.array([row[place].strip() for row in body], dtype=object)
+
+    return Table(path, names, read, lambda row: (path, f"line {lines[row]}"), headed, written)
 
 
 def read_parquet_table(files: Sequence[Path], *, at_once: bool = False) -> Table:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from noisylabels.core.positions import Positions
 from noisylabels.data.image_decoding import resize_arrays
 from noisylabels.data.images import ImageSet, image_set
 from noisylabels.data.reader import Options
@@ -40,6 +41,7 @@ def digits(options: Options) -> tuple[ImageSet, ImageSet]:
             names,
             [ids[i] for i in part],
             "digits",
+            positions=Positions(part, len(labels), whole=False),
         )
         for part in hold_out(labels, ids, 0.2)
     )

@@ -1,8 +1,9 @@
 """The cache of decoded data sets: a set is decoded once, and later runs map its arrays into memory.
 
-`cache_root()/data/<key>/` holds images.npy, labels.npy, ids and meta.json. The key is a hash of the options
-and of the name and content of every source file, so a changed file never gives old pixels. Content hashes are
-stored in `cache_root()/digests/` with the file's size and modification time, so unchanged files are not read.
+`cache_root()/data/<key>/` holds images.npy, labels.npy, rows.npy (see `cached_positions`), ids and meta.json.
+The key is a hash of the options and of the name and content of every source file, so a changed file never
+gives old pixels. Content hashes are stored in `cache_root()/digests/` with the file's size and modification
+time, so unchanged files are not read.
 
 A truncated or otherwise damaged entry is detected and rebuilt; single changed bytes among the pixels are not,
 because that would require reading all of them at every start.
@@ -43,15 +44,19 @@ from noisylabels.core.files import (
     read_json,
     write_json,
 )
+from noisylabels.core.positions import Positions
+from noisylabels.core.spelling import spelling_notes
 from noisylabels.data import parallel_decoding
+from noisylabels.data.cached_positions import KEY, completed, read_positions, write_positions
 from noisylabels.data.decode import MAX_UNASKED_BYTES, Progress, usable_cores
 from noisylabels.data.decode_workers import FACTS
+from noisylabels.data.file_sources import check_regular
 from noisylabels.data.image_lists import Below
 from noisylabels.data.images import ImageSet, content_digest, digest_of
 from noisylabels.data.names import Names
 from noisylabels.data.reader import Plan, ReadResult, class_notes
 
-VERSION = 2  # increase it when the same files must give other arrays than before
+VERSION = 3  # increase it when the same files must give other arrays than before
 PROCESSES_FROM = 5000  # image files: with fewer, starting processes takes longer than they save
 
 _PIECE_BYTES = 1 << 24
@@ -194,6 +199,7 @@ def _digests_of(paths: Iterator[Path], count: int, progress: Progress | None) ->
 
     def digest(path: Path) -> bytes:
         try:
+            check_regular(path)
             return bytes.fromhex(file_digest(path))
         except OSError:
             return bytes(32)
@@ -215,25 +221,35 @@ def _open(entry: Path, plan: Plan) -> tuple[ImageSet, ImageSet] | None:
         with (entry / "ids").open("rb") as file:
             ids = Names.load(file)
         labels = np.load(entry / "labels.npy")
+        places = read_positions(entry, meta) if KEY in meta else completed(entry, plan, ids, meta)
+        if places is None:
+            return None
         # "c": private to this process, and writable, as torch requires of an array that it shares
         images = np.load(entry / "images.npy", mmap_mode="c")
         if hashlib.sha256(labels.tobytes()).hexdigest() != meta["labels_sha256"]:
             return None
-        return _two_sets(images, labels, ids, meta, plan)
+        return _two_sets(images, labels, ids, meta, plan, places)
     except (OSError, ValueError, TypeError, LookupError, EOFError):
         return None
 
 
 def _two_sets(
-    images: np.ndarray, labels: np.ndarray, ids: Sequence[str], meta: dict[str, Any], plan: Plan
+    images: np.ndarray,
+    labels: np.ndarray,
+    ids: Sequence[str],
+    meta: dict[str, Any],
+    plan: Plan,
+    places: Sequence[Positions],
 ) -> tuple[ImageSet, ImageSet]:
     pixels, classes = torch.from_numpy(images), torch.from_numpy(labels)
     n, names = meta["num_train"], tuple(meta["class_names"])
     train_digest, test_digest = meta["digests"]
-    notes = (*plan.notes, *meta["notes"])
+    notes = (*spelling_notes(labels, names), *plan.notes, *meta["notes"])
     return (
-        ImageSet(pixels[:n], classes[:n], names, ids[:n], plan.name, train_digest, notes),
-        ImageSet(pixels[n:], classes[n:], names, ids[n:], plan.name, test_digest),
+        ImageSet(
+            pixels[:n], classes[:n], names, ids[:n], plan.name, train_digest, notes, positions=places[0]
+        ),
+        ImageSet(pixels[n:], classes[n:], names, ids[n:], plan.name, test_digest, positions=places[1]),
     )
 
 
@@ -288,10 +304,9 @@ def _store_files(folder: Path, plan: Plan, sources: Sources, progress: Progress 
                 files.ids,
                 files.class_names,
                 files.num_train,
-                files.notes
-                + ([decoded.note] if decoded.note else [])
-                + parallel_decoding.left_out_note(files, decoded),
+                files.notes + decoded.notes + parallel_decoding.left_out_note(files, decoded),
                 decoded.bad,
+                files.positions,
             )
             _complete(part, *_finish(reading, rows - len(decoded.bad)))
             _rename(part, entry)
@@ -308,8 +323,11 @@ def _store_files(folder: Path, plan: Plan, sources: Sources, progress: Progress 
     return entry
 
 
-def _complete(folder: Path, labels: np.ndarray, ids: Names, meta: dict[str, Any]) -> None:
+def _complete(
+    folder: Path, labels: np.ndarray, ids: Names, meta: dict[str, Any], places: Sequence[Positions]
+) -> None:
     """Write the files of an entry other than its pixels."""
+    write_positions(folder, places, meta)
     meta["digests"] = _file_digests(folder / "images.npy", labels, meta)
     np.save(folder / "labels.npy", labels)
     with (folder / "ids").open("wb") as file:
@@ -348,8 +366,10 @@ def _write_header(file: Any, shape: tuple[int, ...]) -> None:
     np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
 
 
-def _finish(reading: ReadResult, rows: int) -> tuple[np.ndarray, Names, dict[str, Any]]:
-    """Return the labels, the ids and the metadata of the images that could be read."""
+def _finish(
+    reading: ReadResult, rows: int
+) -> tuple[np.ndarray, Names, dict[str, Any], tuple[Positions, Positions]]:
+    """Return the labels, the ids, the metadata and the positions of the images that could be read."""
     kept = np.delete(np.arange(len(reading.labels)), sorted(reading.bad))
     labels = np.ascontiguousarray(reading.labels[kept], dtype=np.int64)
     num_train = int((kept < reading.num_train).sum())
@@ -364,7 +384,9 @@ def _finish(reading: ReadResult, rows: int) -> tuple[np.ndarray, Names, dict[str
         "notes": reading.notes + class_notes(labels, num_train, reading.class_names),
         "labels_sha256": hashlib.sha256(labels.tobytes()).hexdigest(),
     }
-    return labels, Names.of(reading.ids).take(kept), meta
+    train, test = reading.places()
+    places = train.take(kept[:num_train]), test.take(kept[num_train:] - reading.num_train)
+    return labels, Names.of(reading.ids).take(kept), meta, places
 
 
 def _file_digests(path: Path, labels: np.ndarray, meta: dict[str, Any]) -> list[str]:
@@ -399,7 +421,7 @@ def load_uncached(plan: Plan, note: str = "") -> tuple[ImageSet, ImageSet]:
     """
     reading = plan.start()
     pieces = list(reading.pieces())
-    labels, ids, meta = _finish(reading, sum(map(len, pieces)))
+    labels, ids, meta, places = _finish(reading, sum(map(len, pieces)))
     images = np.concatenate(pieces)
     pixels, classes, n = torch.from_numpy(images), torch.from_numpy(labels), meta["num_train"]
     meta["digests"] = [
@@ -407,7 +429,7 @@ def load_uncached(plan: Plan, note: str = "") -> tuple[ImageSet, ImageSet]:
         for part in (slice(n), slice(n, None))
     ]
     meta["notes"] += [note] if note else []
-    return _two_sets(images, labels, ids, meta, plan)
+    return _two_sets(images, labels, ids, meta, plan, places)
 
 
 def _in_memory(plan: Plan, reason: str) -> tuple[ImageSet, ImageSet]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import os
-import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,13 +14,13 @@ import numpy as np
 
 from noisylabels.core.checks import InputError, did_you_mean
 from noisylabels.core.files import check_file
+from noisylabels.core.labels import INTEGER
 from noisylabels.core.tables import TABLES, Table, need_column, read_table, texts
 from noisylabels.data.features import Examples, subset_of, with_labels
 
 LEFT_OUT = -1
 """The class number of an example to leave out, whose label is empty in the file."""
 
-_NUMBER = re.compile(r"(\d+)(\.0*)?", re.ASCII)  # integers with a missing cell are written as "3.0"
 _COMPARED = 100_000  # the most ids with which an unknown one is compared to suggest the nearest
 
 
@@ -54,8 +54,9 @@ def read_corrections(path: str | Path, class_names: Sequence[str]) -> Correction
 
     Args:
         path: `.csv`, `.tsv` (the first line names the columns) or `.parquet`, with a column of the role id
-            and one of the role label, see `core.tables.ROLES`. A label is the name of a class; an example
-            with an empty label is left out.
+            and one of the role label, see `core.tables.ROLES`. A label is the name of a class; "3.0" or
+            "03" also stand for a class "3", and "TRUE" for "True", as spreadsheets write them, unless
+            several classes could be meant. An example with an empty label is left out.
         class_names: the K names.
 
     Returns:
@@ -73,18 +74,20 @@ def read_corrections(path: str | Path, class_names: Sequence[str]) -> Correction
         )
     table, notes = read_table(path), list[str]()
     key, column = (need_column(table.names, role, path, notes) for role in ("id", "label"))
-    number = {name.strip(): k for k, name in enumerate(class_names)}  # cells of text are stripped when read
-    number |= {name: k for k, name in enumerate(class_names)}
+    number = class_finder(class_names)
     labels: dict[str, int] = {}
     rows: dict[str, int] = {}
     found = Corrections(labels, rows, table, tuple(notes))
-    names, words = table.cells(key), texts(table.cells(column))
+    names = table.cells(key)
+    words = texts(table.cells(column)) if table.written is None else table.written(column)
     for row, (name, word) in enumerate(zip(texts(names), words, strict=True)):
         if name == "" or (name == "nan" and names.dtype.kind == "f"):
             raise InputError(f"{table.where(row)}: the id is empty; name an example or remove the line")
-        label = _class(word, number)
+        label = number(word)
         if label is None:
-            raise InputError(f"{table.where(row)}: unknown class {word!r}{did_you_mean(word, number)}")
+            raise InputError(
+                f"{table.where(row)}: unknown class {word.strip()!r}{did_you_mean(word.strip(), class_names)}"
+            )
         if labels.get(name, label) != label:
             raise InputError(
                 f"{table.where(row)}: {name!r} has another label in {found.row(name)}; keep one of them"
@@ -170,15 +173,33 @@ def corrected(examples: Examples, labels: Mapping[str, int]) -> Examples:
     return dataclasses.replace(with_labels(rest, new[kept]), arranged=examples.arranged)
 
 
-def _class(word: str, number: Mapping[str, int]) -> int | None:
-    """Return the number of the class that a cell names, or None."""
-    if word in number:
-        return number[word]
-    if word.lower() in ("", "nan"):
-        return LEFT_OUT
-    if match := _NUMBER.fullmatch(word):  # classes may be named by numbers
-        return number.get(match[1].lstrip("0") or "0")
-    return None
+def class_finder(class_names: Sequence[str]) -> Callable[[str], int | None]:
+    """Return a function from a cell to the number of the class that it names, or None.
+
+    >>> find = class_finder(["01", "2", "2.0", "True", "cat "])
+    >>> [find(cell) for cell in ("01", "1", "2", "02", "TRUE", "cat", "")]
+    [0, 0, 1, None, 3, 4, -1]
+    """
+    exact = {name: k for k, name in enumerate(class_names)}
+    ways = Counter(map(_loosely, class_names))
+    loose = {key: k for k, name in enumerate(class_names) if ways[key := _loosely(name)] == 1}
+
+    def find(cell: str) -> int | None:
+        if cell in exact:
+            return exact[cell]
+        if (bare := cell.strip()) in exact:
+            return exact[bare]
+        return LEFT_OUT if bare.lower() in ("", "nan") else loose.get(_loosely(cell))
+
+    return find
+
+
+def _loosely(word: str) -> str | int:
+    """Return what a spreadsheet may have rewritten: a number without its form, a truth value without case."""
+    bare = word.strip()
+    if INTEGER.fullmatch(bare):
+        return int(bare.partition(".")[0])
+    return bare.lower() if bare.lower() in ("true", "false") else bare
 
 
 def _below(name: str, folder: str | Path | None) -> str:

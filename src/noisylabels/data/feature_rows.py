@@ -1,4 +1,4 @@
-"""From labeled rows of numbers or words, in memory or from a file, to two feature sets."""
+"""From a table of labeled rows, in memory or from a file, to two feature sets."""
 
 from __future__ import annotations
 
@@ -7,19 +7,21 @@ import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from noisylabels.core.checks import InputError, did_you_mean
-from noisylabels.core.tables import ROLES, is_missing, is_number, texts
-from noisylabels.data import image_table
+from noisylabels.core.checks import InputError
+from noisylabels.core.labels import read_labels
+from noisylabels.core.positions import Positions, own, separate
+from noisylabels.core.spelling import spelling_notes
+from noisylabels.core.tables import ROLES, is_missing, texts
 from noisylabels.data.cells import Cells
 from noisylabels.data.encoding import Encoder
 from noisylabels.data.features import FeatureSet, feature_set
+from noisylabels.data.names import unique_names
 from noisylabels.data.parquet import check_column
-from noisylabels.data.reader import class_notes, held_out_note, number_classes
-from noisylabels.data.sheets import Sheet, of_array, of_frame
+from noisylabels.data.reader import class_notes, held_out_note
+from noisylabels.data.sheets import Sheet
 from noisylabels.data.split import hold_out
 
 
@@ -34,6 +36,8 @@ class Rows:
         keys: ids of the rows.
         parts: positions of the training and of the test rows; None if a part is to be held out.
         not_features: columns that are not features, such as the labels.
+        positions: where the rows lie in their source; None for the order of the sheet.
+        separate: whether the training and the test part have a source each, from which they are in order.
         shown: those of them that hold the labels and the ids, which are shown with every example.
         id_column: the column of ids, if the user named it.
     """
@@ -44,6 +48,8 @@ class Rows:
     keys: Sequence[str]
     parts: tuple[np.ndarray, np.ndarray] | None
     not_features: Sequence[str] = ()
+    positions: Positions | None = None
+    separate: bool = False
     shown: Sequence[str] = ()
     id_column: str | None = None
 
@@ -79,7 +85,9 @@ def sets_of(
         notes.append(held_out_note(len(test), fraction, "rows"))
     encoder = Encoder.fit(sheet, train, rows.not_features, notes, need_features, rows.id_column)
     features = encoder.encode(sheet)
-    notes += class_notes(np.concatenate([labels[train], labels[test]]), len(train), class_names, "row")
+    both = np.concatenate([labels[train], labels[test]])
+    notes[:0] = spelling_notes(both, class_names)
+    notes += class_notes(both, len(train), class_names, "row")
     # a table of texts alone stays in memory: its cells are all that the sets have
     read = functools.cache(again) if again is not None and features.shape[1] else lambda: sheet
     cells = Cells(
@@ -94,68 +102,25 @@ def sets_of(
             name,
             encoder=encoder,
             cells=cells.take(part),
+            positions=places,
         )
-        for part in (train, test)
+        for part, places in zip((train, test), _positions(rows, train, test), strict=True)
     )
     return dataclasses.replace(first, notes=tuple(dict.fromkeys(notes))), second
 
 
-def load_rows(X: Any, y: Any, fraction: float) -> tuple[FeatureSet, FeatureSet]:
-    """Return a training and a test set of rows of numbers or words and their labels.
-
-    Args:
-        X: (N, D), an array or tensor of numbers, or a data frame of pandas or polars.
-        y: (N,), an array, tensor, series or list of words or integers.
-        fraction: the share of each class to hold out.
-
-    Raises:
-        InputError: as for a file.
-
-    >>> train, test = load_rows([[0.0], [1.0], [2.0], [3.0]], ["u", "v", "u", "v"], 0.5)
-    >>> train.class_names, test.features.shape
-    (('u', 'v'), torch.Size([2, 1]))
-    """
-    place = Path("X")
-    sheet = of_frame(X, place) if hasattr(X, "columns") else of_array(np.asarray(X), place, "X")
-    labels = np.asarray(y)
-    if labels.ndim != 1 or len(labels) != len(sheet):
-        raise InputError(
-            f"y has the shape {labels.shape}, expected one label for each of the {len(sheet)} rows of X"
-        )
-    if labels.dtype.kind not in "iufbUO":
-        raise InputError(f"y holds {labels.dtype}, expected words or integers")
-    words = (
-        np.array([_word(label) for label in labels], dtype=object)
-        if labels.dtype.kind == "O"
-        else texts(labels)
-    )
-    rows = Rows(sheet, words, (), [f"row:{row}" for row in range(len(sheet))], None)
-    return sets_of(rows, "table", fraction, [])
-
-
-def _word(label: object) -> str:
-    """Return a label as a word, "" for an object that marks a missing value."""
-    word = str(label)
-    return "" if label is None or word in ("<NA>", "NaT") else word
-
-
-def is_rows(source: object) -> bool:
-    """Return whether an object is a pair (X, y) as in scikit-learn: rows (N, D) and one label per row."""
-    if not isinstance(source, tuple) or len(source) != 2:
-        return False
-    shapes = [getattr(part, "shape", None) for part in source]
-    if isinstance(source[1], list) and not isinstance(source[0], list):
-        shapes[1] = (len(source[1]),)
-    return all(shape is not None for shape in shapes) and [len(shape) for shape in shapes if shape] == [2, 1]
+def _positions(rows: Rows, train: np.ndarray, test: np.ndarray) -> tuple[Positions, Positions]:
+    """Return where the training and the test rows lie in their source."""
+    if rows.separate:
+        return separate(len(train)), separate(len(test), train=False)
+    both = (rows.positions or own(len(rows.sheet))).take(np.concatenate([train, test]))
+    return dataclasses.replace(both, whole=rows.parts is not None).parts(len(train))
 
 
 def classes_of(
     cells: np.ndarray, class_names: tuple[str, ...], where: Callable[[int], str], source: Path | str
 ) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Return class numbers, int64 (N,), and the names of the classes.
-
-    Integers are sorted and name their classes, unless names are given, which they then index from 0. Words
-    are sorted and name their classes.
+    """Return class numbers, int64 (N,), and the names of the classes, see `core.labels.read_labels`.
 
     Args:
         cells: labels, (N,): text, numbers or truth values.
@@ -164,40 +129,14 @@ def classes_of(
         source: what an error calls the table.
 
     Raises:
-        InputError: a label is missing, has no class or is a measurement; or the labels have a single class,
-            or nearly as many classes as rows.
+        InputError: as `read_labels`; or the labels have a single class, or nearly as many classes as rows.
 
     >>> classes_of(np.array([-1, 1, -1]), (), str, "t")
     (array([0, 1, 0]), ('-1', '1'))
     """
-    missing = (
-        is_missing(cells) if cells.dtype.kind != "O" else np.isin([c.lower() for c in cells], ("", "nan"))
-    )
-    if missing.any():
-        raise InputError(
-            f"{where(int(missing.argmax()))}: the label is missing; remove the row or give it a label"
-        )
-    words = texts(cells)
-    numbers = [image_table.NUMBER.fullmatch(word) for word in words]
-    if all(numbers):
-        values = np.array([int(found[1]) for found in numbers if found], dtype=np.int64)
-        if class_names:
-            return number_classes(values, class_names, where)
-        kinds, labels = np.unique(values, return_inverse=True)
-        names = tuple(map(str, kinds.tolist()))
-    else:
-        if all(map(is_number, words)):
-            row = numbers.index(None)
-            raise InputError(
-                f"{where(row)}: the label is {words[row]}, expected a class: an integer or a word; "
-                "divide a quantity into classes first"
-            )
-        names = class_names or tuple(sorted(set(words)))
-        number = {name: k for k, name in enumerate(names)}
-        if strange := [row for row, word in enumerate(words) if word not in number]:
-            hint = did_you_mean(words[strange[0]], names)
-            raise InputError(f"{where(strange[0])}: unknown class {words[strange[0]]!r}{hint}")
-        labels = np.array([number[word] for word in words])
+    what = f"the labels of {source}"
+    found = read_labels(cells, class_names or None, where=where, what=what, indexed=True)
+    names = found.class_names
     if len(names) == 1:
         raise InputError(f"{source} has a single class, {names[0]!r}; a classifier needs 2")
     if len(names) > max(2, len(cells) // 2):
@@ -205,7 +144,7 @@ def classes_of(
             f"{source}: {len(cells):,} rows have {len(names):,} different labels; name the column of the "
             "labels with --label-column (label_column=)"
         )
-    return labels.astype(np.int64), names
+    return found.codes, names
 
 
 def id_place(names: Sequence[str]) -> int | None:
@@ -216,15 +155,20 @@ def id_place(names: Sequence[str]) -> int | None:
     return next((k for k, name in enumerate(names) if name.lower() == ROLES["id"][0]), None)
 
 
-def ids_of(sheet: Sheet, wanted: str | None = None) -> tuple[list[str], list[str]]:
+def ids_of(
+    sheet: Sheet, notes: list[str] | None = None, wanted: str | None = None
+) -> tuple[list[str], list[str]]:
     """Return the ids of a table's rows and the column that holds them; without one, "row:0", ... and none.
+
+    The second row with an id "a" gets the id "a#2", and `notes` receives a line on such rows.
 
     Args:
         sheet: the table.
+        notes: see above.
         wanted: the name of the column; by default that of `id_place`.
 
     Raises:
-        InputError: there is no such column, or an id is missing or occurs twice.
+        InputError: there is no such column, or an id is missing.
     """
     if wanted is not None:
         name = check_column(wanted, [*sheet.names, *sheet.unfit], str(sheet.source), "id")
@@ -236,16 +180,17 @@ def ids_of(sheet: Sheet, wanted: str | None = None) -> tuple[list[str], list[str
         return [f"row:{row}" for row in range(len(sheet))], []
     else:
         name = sheet.names[place]
-    cells = texts(sheet[name])
-    first: dict[str, int] = {}
-    for row, (cell, missing) in enumerate(zip(cells, is_missing(sheet[name]), strict=True)):
-        if missing:
-            raise InputError(
-                f"{sheet.where(row)}: the id is missing; give the row one, or rename the column {name!r}"
-            )
-        if (before := first.setdefault(cell, row)) != row:
-            raise InputError(
-                f"{sheet.where(row)}: {sheet.where(before)} has the id {cell!r} too; give each row its own "
-                f"id, or rename the column {name!r} if it holds something else"
-            )
-    return list(first), [name]
+    missing = is_missing(sheet[name])
+    if missing.any():
+        raise InputError(
+            f"{sheet.where(int(missing.argmax()))}: the id is missing; give the row one, or rename the "
+            f"column {name!r}"
+        )
+    ids, again = unique_names(texts(sheet[name]))
+    if again and notes is not None:
+        count = f"{len(again):,} {'row has' if len(again) == 1 else 'rows have'}"
+        notes.append(
+            f"{count} an id that an earlier row has, first {ids[again[0]]} ({sheet.where(again[0])}); "
+            "all are read"
+        )
+    return ids, [name]

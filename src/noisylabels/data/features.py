@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from noisylabels.core.checks import InputError
+from noisylabels.core.positions import Positions, check_positions, own
 from noisylabels.data.cells import Cells
 from noisylabels.data.encoding import Encoder
 from noisylabels.data.images import ImageSet, check_set_labels, image_set, subset
@@ -35,6 +36,7 @@ class FeatureSet:
         arranged: how noise changed which examples the set has, `NoisyLabels.arrangement`; "" for not at all.
         encoder: the encoding of table columns as these features, for new rows; None for features that were
             not encoded.
+        positions: where the rows lie in their source; None for a set that is its own source.
         cells: the rows as they are written in their table, for a person to read; None without a table.
 
     Raises:
@@ -51,16 +53,28 @@ class FeatureSet:
     notes: tuple[str, ...] = ()
     arranged: str = ""
     encoder: Encoder | None = None
+    positions: Positions | None = None
     cells: Cells | None = None
 
     def __post_init__(self) -> None:
         _check_features(self.features, self.cells is not None)
         check_set_labels(len(self.features), self.labels, self.class_names, self.ids, "rows")
+        check_positions(len(self.features), self.positions)
 
     @property
     def inputs(self) -> torch.Tensor:
         """The inputs of a model: the features, (N, D)."""
         return self.features
+
+    @property
+    def rows(self) -> np.ndarray | None:
+        """The position of each example in its source, int64 (N,), see `ImageSet.rows`."""
+        return np.arange(len(self)) if self.positions is None else self.positions.rows
+
+    @property
+    def source_rows(self) -> int | None:
+        """How many examples the source has in all; None without `rows`."""
+        return len(self) if self.positions is None else self.positions.total
 
     @property
     def num_classes(self) -> int:
@@ -100,6 +114,7 @@ def feature_set(
     name: str = "features",
     notes: Sequence[str] = (),
     encoder: Encoder | None = None,
+    positions: Positions | None = None,
     cells: Cells | None = None,
 ) -> FeatureSet:
     """Return a `FeatureSet` with its digest.
@@ -112,6 +127,7 @@ def feature_set(
         name: the name of the set.
         notes: lines that the user should read.
         encoder: the encoder that computed the features from a table.
+        positions: where the rows lie in their source; None for a set that is its own source.
         cells: the rows as they are written in the table.
 
     Returns:
@@ -134,6 +150,7 @@ def feature_set(
         digest="",
         notes=tuple(notes),
         encoder=encoder,
+        positions=positions,
         cells=cells,
     )
     head = json.dumps({"features": list(rows.shape), "classes": list(made.class_names)})
@@ -164,12 +181,17 @@ def subset_of(examples: Examples, index: Sequence[int] | np.ndarray) -> Examples
         examples.name,
         examples.notes,
         examples.encoder,
+        (examples.positions or own(len(examples))).take(at.numpy()),
         None if examples.cells is None else examples.cells.take(at.numpy()),
     )
 
 
-def joined(first: Examples, second: Examples) -> Examples:
+def joined(first: Examples, second: Examples, by_rows: bool = False) -> Examples:
     """Return the examples of one set followed by those of another of the same kind, classes and size.
+
+    Args:
+        first, second: two sets, such as the training and the test set.
+        by_rows: sort the examples by their `rows`, if both have them in the same source.
 
     >>> pair = feature_set([[0.5], [2.0]], [0, 1], ("cat", "dog"))
     >>> len(joined(pair, pair))
@@ -181,24 +203,42 @@ def joined(first: Examples, second: Examples) -> Examples:
             f"a set of {first.num_classes} classes and examples of {size} and one of {second.num_classes} "
             f"classes and {other} cannot be joined"
         )
-    values, labels = (
-        torch.cat([getattr(part, name) for part in (first, second)]) for name in ("inputs", "labels")
-    )
     ids, notes = [*first.ids, *second.ids], tuple(dict.fromkeys(first.notes + second.notes))
+    positions = (first.positions or own(len(first))).joined(second.positions or own(len(second)))
+    place = torch.arange(len(ids))  # of each example in the result
+    order = np.arange(len(ids))
+    if by_rows and positions.rows is not None:
+        order = np.argsort(positions.rows)
+        place[torch.from_numpy(order)] = torch.arange(len(ids))
+        ids, positions = [ids[i] for i in order.tolist()], positions.take(order)
+    values = torch.empty((len(ids), *size), dtype=first.inputs.dtype)
+    labels = torch.empty(len(ids), dtype=torch.int64)
+    for part, at in ((first, place[: len(first)]), (second, place[len(first) :])):
+        values[at], labels[at] = part.inputs, part.labels
     if isinstance(first, FeatureSet) and isinstance(second, FeatureSet):
         cells = None if first.cells is None else first.cells.followed_by(second.cells)
-        return feature_set(values, labels, first.class_names, ids, first.name, notes, first.encoder, cells)
-    return image_set(values, labels, first.class_names, ids, first.name, notes)
+        cells = None if cells is None else cells.take(order)
+        return feature_set(
+            values, labels, first.class_names, ids, first.name, notes, first.encoder, positions, cells
+        )
+    return image_set(values, labels, first.class_names, ids, first.name, notes, positions)
 
 
-def with_labels(examples: Examples, labels: np.ndarray) -> Examples:
-    """Return the same examples with other labels, (N,) integers.
+def with_labels(
+    examples: Examples, labels: np.ndarray, class_names: tuple[str, ...] | None = None
+) -> Examples:
+    """Return the same examples with other labels, (N,) integers, and perhaps other names of the classes.
 
     >>> pair = feature_set([[0.5], [2.0]], [0, 1], ("cat", "dog"))
     >>> with_labels(pair, np.array([1, 1])).labels.tolist()
     [1, 1]
     """
-    names, ids, name, notes = examples.class_names, examples.ids, examples.name, examples.notes
+    names, ids, name, notes = (
+        class_names or examples.class_names,
+        examples.ids,
+        examples.name,
+        examples.notes,
+    )
     made: Examples
     if isinstance(examples, FeatureSet):
         made = feature_set(
@@ -209,10 +249,13 @@ def with_labels(examples: Examples, labels: np.ndarray) -> Examples:
             name,
             notes,
             examples.encoder,
+            examples.positions,
             examples.cells,
         )
     else:
-        made = image_set(examples.images, torch.as_tensor(labels), names, ids, name, notes)
+        made = image_set(
+            examples.images, torch.as_tensor(labels), names, ids, name, notes, examples.positions
+        )
     return dataclasses.replace(made, arranged=examples.arranged)
 
 

@@ -20,6 +20,7 @@ import numpy as np
 
 from noisylabels.core.checks import InputError
 from noisylabels.core.files import file_digest
+from noisylabels.core.positions import Positions
 from noisylabels.data.image_decoding import resize_arrays
 from noisylabels.data.published import File
 from noisylabels.data.reader import Options, Plan, ReadResult, held_out_note, name_of
@@ -269,13 +270,14 @@ def _read(
     classes = np.concatenate(labels).astype(np.int64)
     names, classes = _classes(classes, known, files)
     notes = []
-    order = None
+    positions = None
     num_train = len(labels[0])
     ids = [f"train:{i}" for i in range(num_train)] + [f"test:{i}" for i in range(len(classes) - num_train)]
     if test_fraction is not None:
         train, test = hold_out(classes, ids, test_fraction)
         order = np.concatenate([train, test])
         num_train, classes, ids = len(train), classes[order], [ids[i] for i in order]
+        positions = Positions(order, len(order), whole=False)
         images = [images[0][order]]
         notes.append(held_out_note(len(test), test_fraction))
 
@@ -286,7 +288,8 @@ def _read(
                 yield resize_arrays(piece, image_size) if image_size else piece
 
     height, width = (image_size, image_size) if image_size else images[0].shape[1:]
-    return ReadResult((1, height, width), pieces, classes, ids, names, num_train, notes)
+    shape = (1, height, width)
+    return ReadResult(shape, pieces, classes, ids, names, num_train, notes, positions=positions)
 
 
 def _classes(

@@ -14,6 +14,8 @@ import numpy as np
 import torch
 
 from noisylabels.core.checks import InputError
+from noisylabels.core.positions import Positions, check_positions, own
+from noisylabels.data.image_arrays import as_bytes
 
 _CHUNK_BYTES = 1 << 24  # memory-mapped sets are processed in pieces of about this size
 
@@ -31,6 +33,7 @@ class ImageSet:
         digest: sha256 (hexadecimal) of shape, pixels, labels and class names; `image_set` computes it.
         notes: lines that a user should read: images left out or resized, empty classes.
         arranged: how noise changed which images the set has, `NoisyLabels.arrangement`; "" for not at all.
+        positions: where the examples lie in their source; None for a set that is its own source.
 
     Raises:
         InputError: a tensor has another type, shape or length, or a label is outside 0..K-1.
@@ -44,15 +47,30 @@ class ImageSet:
     digest: str
     notes: tuple[str, ...] = ()
     arranged: str = ""
+    positions: Positions | None = None
 
     def __post_init__(self) -> None:
         _check_images(self.images)
         check_set_labels(len(self.images), self.labels, self.class_names, self.ids, "images")
+        check_positions(len(self.images), self.positions)
 
     @property
     def inputs(self) -> torch.Tensor:
         """The inputs of a model: the images, (N, C, H, W)."""
         return self.images
+
+    @property
+    def rows(self) -> np.ndarray | None:
+        """The position of each example in its source, int64 (N,); None without a single order.
+
+        It is the row of the file from 0, without its heading, or the place among the sorted relative paths.
+        """
+        return np.arange(len(self)) if self.positions is None else self.positions.rows
+
+    @property
+    def source_rows(self) -> int | None:
+        """How many examples the source has in all, unreadable ones included; None without `rows`."""
+        return len(self) if self.positions is None else self.positions.total
 
     @property
     def num_classes(self) -> int:
@@ -88,22 +106,25 @@ class ImageSet:
 
 
 def image_set(
-    images: torch.Tensor,
-    labels: torch.Tensor | Sequence[int],
+    images: torch.Tensor | np.ndarray,
+    labels: torch.Tensor | np.ndarray | Sequence[int],
     class_names: Sequence[str],
     ids: Sequence[str] | None = None,
     name: str = "images",
     notes: Sequence[str] = (),
+    positions: Positions | None = None,
 ) -> ImageSet:
-    """Return an `ImageSet` of tensors with its digest.
+    """Return an `ImageSet` of tensors or arrays with its digest.
 
     Args:
-        images: uint8, (N, C, H, W), C 1 or 3.
+        images: uint8, (N, C, H, W), C 1 or 3. A NumPy array may also be (N, H, W) or (N, H, W, C), and hold
+            bool, wider integers or floats, which are scaled to uint8 with a note.
         labels: N integers in 0..K-1.
         class_names: the K names.
         ids: N names of the examples; by default "0", "1", ...
         name: the name of the set.
         notes: lines that the user should read.
+        positions: where the examples lie in their source; None for a set that is its own source.
 
     Returns:
         The set.
@@ -115,6 +136,11 @@ def image_set(
     >>> len(pair), pair.num_classes, list(pair.ids)
     (2, 2, ['0', '1'])
     """
+    if isinstance(images, np.ndarray):
+        pixels, scaled = as_bytes(images, "the array of images")
+        # torch warns of memory that must not be written, such as a file's
+        images = torch.from_numpy(pixels if pixels.flags.writeable else pixels.copy())
+        notes = (*notes, *scaled)
     made = ImageSet(
         images=images,
         labels=torch.as_tensor(labels),
@@ -123,6 +149,7 @@ def image_set(
         name=name,
         digest="",
         notes=tuple(notes),
+        positions=positions,
     )  # checked before hashing: the digest of an invalid array has no use
     return dataclasses.replace(made, digest=content_digest(images, made.labels, made.class_names))
 
@@ -142,6 +169,7 @@ def subset(images: ImageSet, index: Sequence[int] | np.ndarray) -> ImageSet:
         [images.ids[i] for i in at.tolist()],
         images.name,
         images.notes,
+        (images.positions or own(len(images))).take(at.numpy()),
     )
 
 
@@ -158,7 +186,9 @@ def replaced(images: ImageSet, places: np.ndarray, foreign: ImageSet) -> ImageSe
         own if place < 0 else f"{foreign.name}:{foreign.ids[place]}"
         for own, place in zip(images.ids, at.tolist(), strict=True)
     ]
-    return image_set(pixels, images.labels, images.class_names, ids, images.name, images.notes)
+    return image_set(
+        pixels, images.labels, images.class_names, ids, images.name, images.notes, images.positions
+    )
 
 
 def like(images: ImageSet, other: ImageSet) -> ImageSet:
@@ -186,7 +216,9 @@ def like(images: ImageSet, other: ImageSet) -> ImageSet:
                 for piece in _pieces(images.images)
             ]
         )
-    return image_set(pixels, images.labels, images.class_names, images.ids, images.name, images.notes)
+    return image_set(
+        pixels, images.labels, images.class_names, images.ids, images.name, images.notes, images.positions
+    )
 
 
 def content_digest(images: torch.Tensor, labels: torch.Tensor, class_names: Sequence[str]) -> str:

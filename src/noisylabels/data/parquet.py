@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 from collections.abc import Collection, Iterator, Sequence
@@ -12,7 +13,9 @@ from typing import Any
 import numpy as np
 
 from noisylabels.core.checks import InputError, did_you_mean
-from noisylabels.core.columnar import open_parquet, parquet_columns
+from noisylabels.core.columnar import arrow_cells, open_parquet, parquet_columns
+from noisylabels.core.labels import read_labels
+from noisylabels.core.positions import Positions
 from noisylabels.core.tables import (
     PREFERENCES,
     ROLES,
@@ -25,11 +28,11 @@ from noisylabels.core.tables import (
 )
 from noisylabels.data.decode import Decoding, survey
 from noisylabels.data.image_decoding import Encoded
-from noisylabels.data.reader import Options, Plan, ReadResult, held_out_note, name_of, number_classes
+from noisylabels.data.names import unique_names
+from noisylabels.data.reader import LABELS, Options, Plan, ReadResult, held_out_note, name_of
 from noisylabels.data.split import hold_out
+from noisylabels.data.splits import TEST, TRAIN, VAL, by_split, split_of
 
-TRAIN_SPLIT = "train"
-TEST_SPLITS = ("test", "validation", "valid", "val")
 LAYOUT = "*.parquet or <split>-*.parquet, also in data/ or in the only folder with such files"
 
 _ROWS = 256  # rows of image bytes in memory at a time
@@ -84,13 +87,14 @@ def plan(path: Path, options: Options) -> Plan:
         files={file.relative_to(base).as_posix(): file for file in train_files + test_files},
         options={
             "reader": "parquet",
+            "labels": LABELS,
             "splits": [train, test],
             "image_size": options.image_size,
             "bad_images": options.bad_images,
             "test_fraction": None if test else options.test_fraction,
             **options.columns,
         },
-        read=lambda: _read(train_files, test_files, train, test, options),
+        read=lambda: _read(path, train_files, test_files, train, test, options),
         notes=tuple(notes),
     )
 
@@ -106,25 +110,40 @@ def choose_parts(path: Path, notes: list[str]) -> list[tuple[str, list[Path]]]:
     splits: dict[str, list[Path]] = {}
     for file in parquet_files(path):
         splits.setdefault(split_name(file), []).append(file)
-    if len(splits) == 1:
-        train = next(iter(splits))
-    elif TRAIN_SPLIT in splits:
-        train = TRAIN_SPLIT
-    else:
+    named = by_split(splits, path)
+    train, test = named.get(TRAIN), next((named[split] for split in (TEST, VAL) if split in named), None)
+    if len(splits) == 1 and (path.is_file() or not test):
+        train, test = next(iter(splits)), None
+    elif train is None:
         raise InputError(f"{path} has the parts {', '.join(splits)} but none called train-*.parquet")
-    test = next((name for name in TEST_SPLITS if name in splits and name != train), None)
     if ignored := sorted(set(splits) - {train, test}):
-        notes.append(f"ignored the parts {', '.join(ignored)} of {name_of(path)}")
+        counts = [f"{name} ({sum(map(num_rows, splits[name])):,} rows)" for name in ignored]
+        notes.append(f"ignored the parts {', '.join(counts)} of {name_of(path)}")
     return [(name, splits[name]) for name in (train, test) if name]
 
 
 def split_name(file: Path) -> str:
     """Return the part that a file belongs to: "train" for train-00000-of-00002.parquet."""
-    first = file.stem.split("-")[0]
-    return first if first in (TRAIN_SPLIT, *TEST_SPLITS) else _SHARD.sub("", file.stem)
+    first, whole = file.stem.split("-")[0], _SHARD.sub("", file.stem)
+    name = whole if split_of(whole) or not split_of(first) else first
+    return re.sub(r"[-_.]?\d+$", "", name) if split_of(name) else name
+
+
+def positions_in(path: Path, files: Sequence[Path]) -> Positions:
+    """Return where the rows of some files lie among those of all Parquet files of `path`, sorted by path.
+
+    These are the rows of `pandas.read_parquet(path)`.
+    """
+    start, spans = 0, dict[Path, np.ndarray]()
+    for file in parquet_files(path):
+        count = num_rows(file)
+        spans[file] = np.arange(start, start + count)
+        start += count
+    return Positions(np.concatenate([spans[file] for file in files]), start)
 
 
 def _read(
+    path: Path,
     train_files: list[Path],
     test_files: list[Path],
     train: str,
@@ -137,18 +156,30 @@ def _read(
     if key is not None:
         check_column(key, layout.columns, str(train_files[0]), "id")
     parts = [(train, train_files)] + ([(test, test_files)] if test else [])
-    labels, ids = [], []
+    cells, ids = [], list[str]()
     for split, files in parts:
-        of_split = np.concatenate([layout.labels(file) for file in files])
+        of_split = [layout.labels(file) for file in files]
+        cells += of_split
         if key is None:
-            ids += [f"{split}:{row}" for row in range(len(of_split))]
+            ids += [f"{split}:{row}" for row in range(sum(map(len, of_split)))]
         else:
             ids += [name for file in files for name in ids_in(file, key)]
-        labels.append(of_split)
-    y = np.concatenate(labels)
-    class_names = layout.class_names or tuple(str(k) for k in range(int(y.max(initial=-1)) + 1))
-    num_train = len(labels[0])
+    if key is not None:
+        ids, again = unique_names(ids)
+        if again:
+            notes.append(f"{len(again):,} ids occur again, first {ids[again[0]]}")
+    ends = np.cumsum([len(part) for part in cells])
+
+    def where(row: int) -> str:
+        part = int(np.searchsorted(ends, row, side="right"))
+        return f"{(train_files + test_files)[part]}, row {row - int(ends[part]) + len(cells[part])}"
+
+    what, named = f"the labels of {train_files[0]}", layout.class_names or None
+    found = read_labels(np.concatenate(cells), named, where=where, what=what, indexed=True)
+    y, class_names = found.codes, found.class_names
+    num_train = int(ends[len(train_files) - 1])
     images: Collection[Encoded]
+    positions = positions_in(path, train_files + test_files)
     if test:
         images = Images(layout.image, train_files + test_files, [np.arange(len(y))])
     else:
@@ -156,12 +187,14 @@ def _read(
         order = np.concatenate(chosen)
         num_train = len(chosen[0])
         y, ids = y[order], [ids[i] for i in order]
+        positions = dataclasses.replace(positions.take(order), whole=False)
         images = Images(layout.image, train_files, chosen)
         notes.append(held_out_note(len(chosen[1]), options.test_fraction))
-    shape, resized = survey(images, options.image_size, options.progress)
-    notes += [resized] if resized else []
-    decoding = Decoding(images, ids, shape, options.bad_images, options.progress)
-    return ReadResult.of_encoded(decoding, y, class_names, num_train, notes)
+    found_sizes = survey(images, options.image_size, options.progress)
+    notes += found_sizes.notes
+    white = found_sizes.white
+    decoding = Decoding(images, ids, found_sizes.shape, options.bad_images, options.progress, white)
+    return ReadResult.of_encoded(decoding, y, class_names, num_train, notes, positions)
 
 
 @dataclass(frozen=True)
@@ -187,24 +220,19 @@ class Layout:
         return cls(image, label, named.get(label, ()), tuple(schema.names))
 
     def labels(self, file: Path) -> np.ndarray:
-        """Return the checked labels of a file, int64."""
-        import pyarrow as pa
-
+        """Return the labels of a file as they are stored, see `arrow_cells`."""
         with open_parquet(file) as parquet:
             missing = [c for c in (self.image, self.label) if c not in parquet.schema_arrow.names]
             if missing:
                 raise InputError(f"{file} lacks the column {missing[0]!r} that the first file has")
             column = parquet.read(columns=[self.label]).column(self.label)
-        kind = column.type
-        if not (pa.types.is_integer(kind) or pa.types.is_floating(kind)):
+        cells = arrow_cells(column)
+        if isinstance(cells, str) or cells.ndim != 1:
+            held = cells if isinstance(cells, str) else "lists of numbers"
             raise InputError(
-                f"{file}: the column {self.label!r} holds {kind}, expected class numbers 0, 1, ..."
+                f"{file}: the column {self.label!r} holds {held}, expected class names or numbers"
             )
-        if column.null_count:
-            row = int(np.flatnonzero(column.is_null().to_numpy())[0])
-            raise InputError(f"{file}, row {row}: the label is missing; remove the row or give it a label")
-        values = column.to_numpy()
-        return number_classes(values, self.class_names, lambda row: f"{file}, row {row}")[0]
+        return cells
 
 
 def ids_in(file: Path, column: str) -> list[str]:

@@ -10,11 +10,14 @@ from pathlib import Path
 import numpy as np
 
 from noisylabels.core.checks import InputError
+from noisylabels.core.positions import Positions, separate
 from noisylabels.data.decode import Decoding, Progress
 from noisylabels.data.images import check_class_names
 from noisylabels.data.parallel_decoding import Files
 
-MOST_CLASSES = 100_000  # classes without names; a column with more holds something else than labels
+LABELS = 1
+"""The version of the rule of `core.labels`, in the options of readers whose files may have any labels: the
+cache then serves no set that was stored with other class names."""
 MOST_NOTES = 5  # lines of one kind; a set with hundreds of empty classes then gets a count
 
 
@@ -58,6 +61,8 @@ class ReadResult:
         notes: lines that the user should read; complete at the end of the iteration.
         bad: positions of images that could not be read, with the reasons; filled during the iteration. The
             pieces do not contain them.
+        positions: where the examples lie in their source; a pair if the training and the test part have a
+            source each, and None if they also are in its order.
     """
 
     shape: tuple[int, int, int]
@@ -68,6 +73,7 @@ class ReadResult:
     num_train: int
     notes: list[str] = field(default_factory=list)
     bad: dict[int, str] = field(default_factory=dict)
+    positions: Positions | tuple[Positions, Positions] | None = None
 
     @classmethod
     def of_encoded(
@@ -77,6 +83,7 @@ class ReadResult:
         class_names: tuple[str, ...],
         num_train: int,
         notes: list[str],
+        positions: Positions | None = None,
     ) -> ReadResult:
         """Return a result whose pixels are decoded from encoded images."""
 
@@ -85,7 +92,16 @@ class ReadResult:
             if decoding.bad:
                 notes.append(decoding.note())
 
-        return cls(decoding.shape, pieces, labels, decoding.ids, class_names, num_train, notes, decoding.bad)
+        ids, bad = decoding.ids, decoding.bad
+        return cls(decoding.shape, pieces, labels, ids, class_names, num_train, notes, bad, positions)
+
+    def places(self) -> tuple[Positions, Positions]:
+        """Return the positions of the training and of the test examples, unreadable ones included."""
+        if isinstance(self.positions, tuple):
+            return self.positions
+        if self.positions is not None:
+            return self.positions.parts(self.num_train)
+        return separate(self.num_train), separate(len(self.labels) - self.num_train, train=False)
 
 
 @dataclass(frozen=True)
@@ -130,40 +146,6 @@ def name_of(path: Path) -> str:
     """Return the name of the data set at `path`, also if that is "." or a link."""
     absolute = Path(os.path.abspath(path))
     return absolute.name if path.is_dir() else absolute.stem
-
-
-def number_classes(
-    values: np.ndarray, class_names: tuple[str, ...], where: Callable[[int], str]
-) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Check labels that are numbers.
-
-    Args:
-        values: numbers of any type, (N,).
-        class_names: K names, or none, which makes the names "0", "1", ... up to the highest label.
-        where: position -> what an error calls the example.
-
-    Returns:
-        The labels as int64, and the names.
-
-    Raises:
-        InputError: a label is not an integer, or has no class.
-
-    >>> number_classes(np.array([0.0, 2.0]), (), str)
-    (array([0, 2]), ('0', '1', '2'))
-    """
-    highest = len(class_names) - 1 if class_names else MOST_CLASSES - 1
-    whole = np.isfinite(values) & (values == np.floor(values)) if values.dtype.kind == "f" else True
-    wrong = ~((values >= 0) & (values <= highest) & whole)
-    if wrong.any():
-        row = int(np.flatnonzero(wrong)[0])
-        value = values[row]
-        expected = f"0 to {highest}" if class_names else "0 or more"
-        if not class_names and value > highest:
-            expected = f"0 to {highest}, or names"
-        hint = "; -1 marks an unlabeled row" if value == -1 else ""
-        raise InputError(f"{where(row)}: the label is {value}, expected {expected}{hint}")
-    labels = np.asarray(values, dtype=np.int64)
-    return labels, class_names or tuple(str(k) for k in range(int(labels.max(initial=-1)) + 1))
 
 
 _HELD_OUT = "are held out for testing"

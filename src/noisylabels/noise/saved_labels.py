@@ -16,17 +16,18 @@ from noisylabels.core.files import atomic_replace, check_file
 KEY = b"noisylabels"
 """The key in the schema's metadata that holds the record, everything but the columns, as JSON."""
 
-_FORMAT = 1
+_FORMATS = (1, 2)  # the second has labels that are values of classes, which the record holds
 
 
 def digest_of(record: Mapping[str, Any], columns: Mapping[str, np.ndarray]) -> str:
     """Return the sha256 of noisy labels and their record, in hexadecimal.
 
     Args:
-        record: spec, seed, num_classes, pairs.
+        record: spec, seed, num_classes, pairs, and classes if the labels are not class numbers.
         columns: given and true, (N,) integers, and index and foreign if they are set.
     """
     about: list[Any] = [record[name] for name in ("spec", "seed", "num_classes", "pairs")]
+    about += [record["classes"]] if "classes" in record else []
     about += [len(columns["given"]), *(name for name in ("index", "foreign") if name in columns)]
     sha = hashlib.sha256(json.dumps(about).encode())
     for name in ("given", "true", "index", "foreign"):
@@ -39,7 +40,8 @@ def write_saved(path: Path, record: Mapping[str, Any], columns: Mapping[str, np.
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    table = pa.table(dict(columns), metadata={KEY: json.dumps({"format": _FORMAT, **record})})
+    form = _FORMATS["classes" in record]
+    table = pa.table(dict(columns), metadata={KEY: json.dumps({"format": form, **record})})
     # a file, not its path: Arrow accepts only paths in UTF-8
     with atomic_replace(path) as temporary, temporary.open("wb") as file:
         pq.write_table(table, file, compression="zstd")
@@ -52,10 +54,10 @@ def read_saved(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         InputError: the file is missing, damaged, or of another kind or format.
     """
     record, columns = _read(path)
-    if record.get("format") != _FORMAT:
+    if record.get("format") not in _FORMATS:
         raise InputError(
-            f"{path} has noisy labels of format {record.get('format')!r}, expected {_FORMAT}; "
-            "create it again with this version"
+            f"{path} has noisy labels of format {record.get('format')!r}, expected "
+            f"{' or '.join(map(str, _FORMATS))}; create it again with this version"
         )
     try:
         intact = digest_of(record, columns) == record["digest"]

@@ -144,7 +144,7 @@ def _labels_of(
             "the labels belong to a set with removed examples or foreign images; use the set that "
             "nl.corrupt_set returns with them"
         )
-    return torch.from_numpy(labels.given), torch.from_numpy(labels.true)
+    return torch.from_numpy(labels.given_codes), torch.from_numpy(labels.true_codes)
 
 
 def _parts(n: int, positions: np.ndarray | None, use: Settings) -> tuple[np.ndarray, np.ndarray]:

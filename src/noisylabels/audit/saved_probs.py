@@ -1,0 +1,169 @@
+"""The probabilities in an audit's folder: probs.parquet, out of fold, and seen.parquet, during training.
+
+Both have the columns id and index and one column per class, so that pandas reads them as they are. If a class
+has the name of a key column, that column gets underscores: "id_". The schema's metadata says which columns
+are which, and that the two files belong together.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from noisylabels.core.checks import CorruptedFile, InputError
+from noisylabels.core.columnar import open_parquet
+from noisylabels.core.files import atomic_replace, check_file, file_digest
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+PROBS, SEEN = "probs.parquet", "seen.parquet"
+_KEY = b"noisylabels.probs"
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The columns of a file of probabilities that an audit wrote.
+
+    Args:
+        path: the file.
+        id, index: the names of the key columns.
+        classes: K names.
+        seen: the file beside it with the probabilities during training, or None if there are none.
+        pair: a hash of both files' probabilities.
+    """
+
+    path: Path
+    id: str
+    index: str
+    classes: tuple[str, ...]
+    seen: Path | None
+    pair: str
+
+    @property
+    def lacks_seen(self) -> bool:
+        """Whether the file that belongs to this one is missing, or is that of another audit."""
+        if self.seen is None:
+            return False
+        other = layout_of(self.seen) if self.seen.is_file() else None
+        return other is None or other.pair != self.pair
+
+
+def layout_of(path: Path) -> Layout | None:
+    """Return the columns of a file that `write_probs` wrote; None for any other file."""
+    if path.suffix.lower() != ".parquet":
+        return None
+    with open_parquet(path) as parquet:
+        schema = parquet.schema_arrow
+    about = (schema.metadata or {}).get(_KEY)
+    if about is None or len(schema.names) < 4:
+        return None
+    try:
+        known: dict[str, Any] = json.loads(about)
+        seen = path.with_name(SEEN) if known["seen"] else None
+        pair = str(known["pair"])
+    except (ValueError, KeyError, TypeError):
+        return None
+    key, index, *classes = schema.names
+    return Layout(path, key, index, tuple(classes), seen, pair)
+
+
+def digest_of(path: Path) -> str:
+    """Return a hash of a file of probabilities and of the one that belongs to it."""
+    layout = layout_of(path)
+    if layout is None or layout.seen is None or layout.lacks_seen:
+        return file_digest(path)
+    both = file_digest(path) + file_digest(layout.seen)
+    return hashlib.sha256(both.encode()).hexdigest()
+
+
+def write_probs(
+    folder: Path,
+    ids: Sequence[str],
+    index: np.ndarray,
+    class_names: Sequence[str],
+    probs: np.ndarray,
+    seen: np.ndarray | None,
+) -> None:
+    """Write probs.parquet and, if there are probabilities during training, seen.parquet.
+
+    Args:
+        folder: the folder of the audit.
+        ids: N names.
+        index: int64, (N,), see `Audit.index`.
+        class_names: K names.
+        probs: (N, K); float64 is kept only if float32 would change a value.
+        seen: (N, K), or None.
+    """
+    found = hashlib.sha256()
+    for values in (probs, seen):
+        found.update(b"-" if values is None else np.ascontiguousarray(values).data)
+    about = {"seen": seen is not None, "pair": found.hexdigest()[:32]}
+    for name, values in ((SEEN, seen), (PROBS, probs)):
+        if values is None:
+            (folder / name).unlink(missing_ok=True)
+        else:
+            _write(folder / name, _table(ids, index, class_names, values, about))
+
+
+def read_probs(folder: Path, num_classes: int) -> tuple[np.ndarray, np.ndarray | None]:
+    """Return the probabilities out of fold and during training, (N, K) each, that `write_probs` wrote.
+
+    Raises:
+        CorruptedFile: a file is missing, damaged or of another audit.
+    """
+    try:
+        layout = layout_of(check_file(folder / PROBS))
+        if layout is not None and not layout.lacks_seen and len(layout.classes) == num_classes:
+            return values_of(layout.path), None if layout.seen is None else values_of(layout.seen)
+        which = PROBS if layout is None or not layout.lacks_seen else SEEN
+        reason = f"{folder / which} is missing or of another audit"
+    except InputError as error:
+        reason = str(error).partition(";")[0]
+    raise CorruptedFile(f"{reason}; remove {folder} and audit again")
+
+
+def values_of(path: Path) -> np.ndarray:
+    """Return the probabilities in a file that `write_probs` wrote, (N, K)."""
+    with open_parquet(path) as parquet:
+        table = parquet.read()
+    return np.stack([column.to_numpy() for column in table.columns[2:]], axis=1)
+
+
+def _table(
+    ids: Sequence[str],
+    index: np.ndarray,
+    class_names: Sequence[str],
+    values: np.ndarray,
+    about: dict[str, Any],
+) -> pa.Table:
+    import pyarrow as pa
+
+    single = np.asarray(values, dtype=np.float32)
+    lossless = values.dtype == np.float32 or np.array_equal(single, values)
+    columns = np.ascontiguousarray((single if lossless else values).T)
+    keys = [_free(name, class_names) for name in ("id", "index")]
+    return pa.Table.from_arrays(
+        [pa.array(ids, pa.string()), pa.array(index, pa.int64()), *map(pa.array, columns)],
+        names=[*keys, *class_names],
+    ).replace_schema_metadata({_KEY: json.dumps(about)})
+
+
+def _free(name: str, taken: Sequence[str]) -> str:
+    """Return a name of a key column that no class has."""
+    while name in taken:
+        name += "_"
+    return name
+
+
+def _write(path: Path, table: pa.Table) -> None:
+    import pyarrow.parquet as pq
+
+    with atomic_replace(path) as temporary:
+        pq.write_table(table, temporary)
