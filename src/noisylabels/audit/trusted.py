@@ -18,6 +18,7 @@ from noisylabels.core.checks import InputError
 from noisylabels.core.files import check_file, file_digest, read_text
 from noisylabels.core.tables import TABLES, Table, find_column, read_table, texts
 from noisylabels.data.splits import split_of
+from noisylabels.noise.checked_probs import CheckedProbs
 from noisylabels.noise.estimate import Estimate
 
 if TYPE_CHECKING:
@@ -269,7 +270,11 @@ def _own_part(test: Examples, audited: Audited) -> str | None:
 
 
 def estimate_others(
-    labels: np.ndarray, probs: np.ndarray, seen: np.ndarray | None, seed: int, trusted: np.ndarray | None
+    labels: np.ndarray,
+    probs: np.ndarray | CheckedProbs,
+    seen: np.ndarray | None,
+    seed: int,
+    trusted: np.ndarray | None,
 ) -> Estimate:
     """Return the estimate of `issues.estimate` for the labels that are not trusted."""
     from noisylabels.audit.issues import estimate
@@ -284,26 +289,28 @@ def reasons(
     why: Sequence[str],
     trusted: np.ndarray,
     labels: np.ndarray,
-    probs: np.ndarray,
+    probs: np.ndarray | CheckedProbs,
     class_names: Sequence[str],
 ) -> list[str]:
     """Return the reasons with those of trusted labels replaced."""
     from noisylabels.audit.reasons import percent
 
-    made, probs = list(why), np.asarray(probs)
+    made, p = list(why), np.asarray(probs)
     for i in np.flatnonzero(trusted).tolist():
-        given, likeliest = int(labels[i]), int(probs[i].argmax())
+        given, likeliest = int(labels[i]), int(p[i].argmax())
         if given == likeliest:
-            made[i] = f"checked by hand; looks like {class_names[given]} ({percent(probs[i, given])})"
+            made[i] = f"checked by hand; looks like {class_names[given]} ({percent(p[i, given])})"
         else:
             made[i] = (
-                f"checked by hand as {class_names[given]} ({percent(probs[i, given])}); looks like "
-                f"{class_names[likeliest]} ({percent(probs[i, likeliest])})"
+                f"checked by hand as {class_names[given]} ({percent(p[i, given])}); looks like "
+                f"{class_names[likeliest]} ({percent(p[i, likeliest])})"
             )
     return made
 
 
-def summary_of(trusted: np.ndarray, source: str, labels: np.ndarray, probs: np.ndarray) -> dict[str, Any]:
+def summary_of(
+    trusted: np.ndarray, source: str, labels: np.ndarray, probs: np.ndarray | CheckedProbs
+) -> dict[str, Any]:
     """Return the entry of audit.json: count, from, and agreement with its interval.
 
     The agreement is the share of trusted labels that are the most probable class out of fold: the accuracy of
