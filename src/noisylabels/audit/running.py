@@ -34,7 +34,7 @@ from noisylabels.core.files import (
 from noisylabels.experiment.auto_loss import AUTO
 from noisylabels.experiment.reporter import Notes, Reporter, Silent
 from noisylabels.noise.checks import check_labels_probs
-from noisylabels.training.settings import Settings
+from noisylabels.training.settings import HOW, Settings
 
 if TYPE_CHECKING:
     from noisylabels.data.features import Examples
@@ -86,8 +86,8 @@ def audit_labels(
             .parquet of id and label), which replace those of the data.
         class_names: names of numeric labels; by default the numbers.
         probs: (N, K) out-of-fold probabilities, or a file of them, see `read_probs`.
-        out: folder to write into; nothing is written without one. The same call resumes after the last
-            finished fold, and returns the audit once it is complete.
+        out: folder to write into; nothing is written without one. The same call resumes a stopped audit from
+            the last checkpoint of the current fold, and returns the audit once it is complete.
         part: "all": the training part and then the test part; "train": the training part alone. A test part
             that was held out from one folder or table has as many label errors as the rest.
         noise: noise to add first; summary["known"] then reports how well it was found.
@@ -182,7 +182,7 @@ class _Job:
             if subject.given is not None:
                 raise InputError("got labels but no data; pass data to train on, or probs")
             self._check_names()
-            self.identity = {**asked, "probs": None, **_without(self.how, "device", "num_workers")}
+            self.identity = {**asked, "probs": None, **_without(self.how, *HOW)}
         else:
             self.identity = {**asked, "probs": _digest(probs)}
 

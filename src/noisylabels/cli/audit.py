@@ -99,7 +99,7 @@ class AuditCommand:
                     self.data, out=out, probs=self.probs, reporter=reporter, **about, **how, **extra
                 )
         except Interrupted as stopped:
-            print(f"noisylabels: {stopped}; run the same command again to resume", file=sys.stderr)
+            print(f"noisylabels: {stopped}; run the same command again to resume there", file=sys.stderr)
             return 128 + stopped.signal
         except TrainingDiverged as error:
             print(f"noisylabels: {error}", file=sys.stderr)
