@@ -46,8 +46,8 @@ SMALLEST_BATCH, BATCHES = 16, 20
 """A set that makes fewer than `BATCHES` batches gets smaller ones, of at least `SMALLEST_BATCH` examples."""
 
 CHECKPOINT_MINUTES, CHECKPOINT_BYTES = 0.25, 6e6
-"""Minutes between the checkpoints of a fold, and how many bytes of checkpoint each second of training pays for:
-at 200 MB per second, writing them takes 3 % of the time."""
+"""Minutes between the checkpoints of a fold, and how many of its bytes a second of training may write: at 200
+MB per second, checkpoints take 3 % of the time."""
 
 AUTO_WIDTH = 0.5
 """Width of cnn8 if neither model nor width is set: a step takes a third of the time."""
