@@ -16,17 +16,17 @@ from noisylabels.study.estimate import Estimate, Kind, estimate, kinds
 from noisylabels.study.grid import from_table, load_study
 from noisylabels.study.probe import KNOWN, Measured, Shape, measure, random_set, shape_of
 
-SMALL = {"data": "digits", "model": "small-cnn", "width": 0.5, "lr": 0.05, "device": "cpu"}
+SMALL = {"data": "digits", "model": "small-cnn", "width": 0.5, "lr": 0.05}
 
 
 def cells(**axes):
     table = {"fixed": {**SMALL, "epochs": 10}, "axes": {"seed": [1], **axes}}
-    return [(cell, 10) for cell in from_table(table, "some").cells({})]
+    return [(cell, 10) for cell in from_table(table, "some").cells({"device": "cpu"})]
 
 
 def test_an_estimate_is_within_a_factor_of_two_of_the_run(tmp_path):
     """Measured before and after, because the load of the machine may change."""
-    config = load_config(None, **SMALL, epochs=12, loss="ce")
+    config = load_config(None, **SMALL, device="cpu", epochs=12, loss="ce")
     before = measure(config, 2.0)
     began = time.perf_counter()
     run(dataclasses.replace(config, out=str(tmp_path / "run")))
@@ -37,7 +37,7 @@ def test_an_estimate_is_within_a_factor_of_two_of_the_run(tmp_path):
 
 
 def test_an_epoch_from_steps_agrees_with_whole_epochs(monkeypatch):
-    config = load_config(None, **SMALL)
+    config = load_config(None, **SMALL, device="cpu")
     whole = measure(config, 2.0)
     assert whole.how.endswith(" epochs")
     monkeypatch.setattr("noisylabels.study.probe.MOST_BYTES", 1)
@@ -60,8 +60,8 @@ def test_shapes_are_known_without_the_data(tmp_path, monkeypatch):
 
 
 def test_a_table_of_ones_own_is_read_for_its_shape(tmp_path):
-    rows = "\n".join(f"{i % 7},{i % 5},{'ab'[i % 2]}" for i in range(40))
-    (tmp_path / "t.csv").write_text(f"x,y,label\n{rows}\n")
+    rows = "\n".join(f"{i * 0.37:.2f},{i**0.5:.3f},{'ab'[i % 2]}" for i in range(40))
+    (tmp_path / "t.csv").write_text(f"height,weight,label\n{rows}\n")
     config = load_config(None, data=str(tmp_path / "t.csv"), device="cpu", epochs=2)
     assert shape_of(config)[0:2] == ((2,), 2)
     assert measure(config, 0.2).epoch > 0

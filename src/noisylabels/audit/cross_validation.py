@@ -303,6 +303,11 @@ class _Job:
 
         if folder is not None:
             self._claim(folder)
+        name, classes = self.shape["name"], self.data.num_classes
+        self.reporter.start(
+            f"training {name} on {len(self.data):,} examples in {classes} classes: "
+            f"{self.folds} folds of at most {self.use.epochs} epochs on {self.device}"
+        )
         parts = []
         with stop_on_signals() as signals:
             for fold in range(self.folds):

@@ -94,7 +94,7 @@ class AuditCommand:
         keep_freed_memory()
         limit_threads()
         try:
-            with TerminalReporter(self.folds * (self.epochs or recipe_epochs())) as reporter:
+            with TerminalReporter(self.epochs or recipe_epochs(), self.folds) as reporter:
                 found = audit_labels(
                     self.data, out=out, probs=self.probs, reporter=reporter, **about, **how, **extra
                 )

@@ -196,6 +196,7 @@ class StudyCommand:
         view = Progress(store, [state.state for state in states])
         for line in said:
             view.say(line)
+        view.say(f"{len(cells)} cells, {len(rest)} to run in {store.folder}, {max(jobs, 1)} at a time")
         if jobs == 0:
             keep_freed_memory()
             limit_threads()

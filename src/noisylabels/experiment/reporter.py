@@ -11,6 +11,9 @@ from noisylabels.training.callbacks import Callback, StepResult
 class Reporter(Protocol):
     """Receives the progress and notes of a run; the command line displays them."""
 
+    def start(self, text: str) -> None:
+        """Handle a line about the training that is about to start."""
+
     def note(self, text: str) -> None:
         """Handle a message that the user should see once."""
 
@@ -26,6 +29,9 @@ class Reporter(Protocol):
 
 class Silent:
     """A reporter that ignores everything."""
+
+    def start(self, text: str) -> None:
+        """Ignore the line."""
 
     def note(self, text: str) -> None:
         """Ignore the message."""

@@ -149,6 +149,11 @@ def _run_alone(
     fresh = not (out / "config.json").exists()
     start_folder(resolved, labels, train, test, shape, augment, chosen)
     settings = {name: getattr(config, name) for name in Settings.__dataclass_fields__} | {"augment": augment}
+    count = len(train) if positions is None else len(positions)
+    reporter.start(
+        f"training {shape['name']} on {count:,} examples in {train.num_classes} classes of {config.data}: "
+        f"{config.epochs} epochs on {device}"
+    )
     result: dict[str, Any] = {"status": "done", "message": ""}
     # Without added noise the true labels are unknown, and the given labels are those of the set.
     known = resolved.noise.changes_labels

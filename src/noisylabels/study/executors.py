@@ -149,9 +149,14 @@ def worker_environment(threads: int) -> dict[str, str]:
 
 def inline(work: Work) -> bool:
     """Run the cells sequentially in this process; return whether one was interrupted."""
+
+    def stop() -> bool:  # asked after every step
+        work.view.tick()
+        return work.stop()
+
     while (cell := work.take()) is not None:
         work.view.begun(cell)
-        answer = carry_out(work.config(cell), work.stop, work.track)
+        answer = carry_out(work.config(cell), stop, work.track)
         work.end(cell, answer)
         work.view.tick()
         if answer["status"] in ("interrupted", "full"):

@@ -353,6 +353,9 @@ class _Once:
             self.said.add(text)
             self.reporter.note(text)
 
+    def start(self, text: str) -> None:
+        self.reporter.start(text)
+
     def decoding(self, what: str, done: int, total: int) -> None:
         self.reporter.decoding(what, done, total)
 
@@ -373,6 +376,9 @@ class _Watch:
 
     def note(self, text: str) -> None:
         self.reporter.note(text)
+
+    def start(self, text: str) -> None:
+        self.reporter.start(text)
 
     def decoding(self, what: str, done: int, total: int) -> None:
         self.reporter.decoding(what, done, total)
