@@ -83,10 +83,15 @@ def test_the_accuracy_stands_beside_the_epoch(capsys: pytest.CaptureFixture[str]
 
 def test_nothing_says_it_ended_that_was_stopped(capsys: pytest.CaptureFixture[str]) -> None:
     clock = Clock()
-    with pytest.raises(KeyboardInterrupt), TerminalReporter(3, clock=clock) as reporter:
-        clock.now += 61
-        reporter.step(1, 1, 9)
-        raise KeyboardInterrupt
+
+    def stopped() -> None:
+        with TerminalReporter(3, clock=clock) as reporter:
+            clock.now += 61
+            reporter.step(1, 1, 9)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        stopped()
     assert lines(capsys) == ["epoch 1/3"]
 
 

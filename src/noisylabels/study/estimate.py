@@ -31,8 +31,10 @@ START_SECONDS = 5.0
 MOST_PROCESSES = 8
 """Processes that measure at the same time, because the cells of a study slow each other down."""
 
-_SAME = ("noise", "loss", "seed", "out", "lr", "loss_lr", "momentum", "weight_decay", "schedule")
-_SAME += ("warmup_epochs", "epochs", "download", "checkpoint_epochs", "checkpoint_minutes")
+_SAME = frozenset(
+    {"noise", "loss", "seed", "out", "lr", "loss_lr", "momentum", "weight_decay", "schedule"}
+    | {"warmup_epochs", "epochs", "download", "checkpoint_epochs", "checkpoint_minutes"}
+)
 """Settings that hardly change the duration of an epoch."""
 
 
