@@ -143,7 +143,7 @@ def kinds(work: Sequence[tuple[Cell, int]]) -> list[Kind]:
 
 
 def estimate(
-    work: Sequence[tuple[Cell, int]], jobs: int, threads: int = 1, seconds: float = PROBE_SECONDS
+    work: Sequence[tuple[Cell, int]], jobs: int, threads: int = 1, seconds: float | None = None
 ) -> Estimate:
     """Estimate the time of cells by measuring a few steps of each kind, in processes like those of the study.
 
@@ -151,7 +151,8 @@ def estimate(
         work: the cells, 1 or more, and the number of epochs that each still has to run.
         jobs: number of processes of the study.
         threads: threads per process.
-        seconds: most seconds for all measurements; kinds that are not reached count like the others.
+        seconds: most seconds for all measurements, by default `PROBE_SECONDS`; kinds that are not reached
+            count like the others.
 
     Raises:
         InputError: a cell fails.
@@ -159,7 +160,10 @@ def estimate(
     began = time.monotonic()
     found = kinds(work)
     workers = max(1, min(jobs, usable_cpus(), len(work)))
-    probes = [_Probe(found, threads, began + seconds) for _ in range(min(workers, MOST_PROCESSES))]
+    probes = [
+        _Probe(found, threads, began + (seconds or PROBE_SECONDS))
+        for _ in range(min(workers, MOST_PROCESSES))
+    ]
     for probe in probes:
         probe.start()
     for probe in probes:
