@@ -162,7 +162,7 @@ def measure(config: RunConfig, seconds: float, began: Callable[[], None] = lambd
     evaluated = shape.test + total - kept
     torch.manual_seed(0)
     epoch = batches * step + evaluated * example_seconds(model, test, config)
-    return Measured(epoch, setup, f"{steps} of {batches} steps of an epoch, {1000 * step:,.0f} ms each")
+    return Measured(epoch, setup, f"{steps} steps of {1000 * step:,.0f} ms, {batches} per epoch")
 
 
 def random_set(shape: Shape, count: int) -> Examples:
