@@ -1,4 +1,4 @@
-"""Progress: a line a minute in a log, with fold, epoch, rate and time left."""
+"""Progress: one line per minute in a log, with fold, epoch, rate and time left."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def lines(capsys: pytest.CaptureFixture[str]) -> list[str]:
     return printed.err.splitlines()
 
 
-def test_a_log_gets_a_line_a_minute(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_log_gets_one_line_per_minute(capsys: pytest.CaptureFixture[str]) -> None:
     clock = Clock()
     with TerminalReporter(20, 4, clock) as reporter:
         reporter.start("training cnn8 on 3,500 examples")

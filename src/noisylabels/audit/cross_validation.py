@@ -24,7 +24,7 @@ from noisylabels.core.files import (
     write_json,
 )
 from noisylabels.core.rng import derive_seed, uniforms
-from noisylabels.experiment.reporter import Reporter, Silent
+from noisylabels.experiment.reporter import Reporter, Silent, announce
 from noisylabels.noise.checks import check_labels
 from noisylabels.training.settings import HOW, Settings
 
@@ -304,9 +304,10 @@ class _Job:
         if folder is not None:
             self._claim(folder)
         name, classes = self.shape["name"], self.data.num_classes
-        self.reporter.start(
+        announce(
+            self.reporter,
             f"training {name} on {len(self.data):,} examples in {classes} classes: "
-            f"{self.folds} folds of at most {self.use.epochs} epochs on {self.device}"
+            f"{self.folds} folds of at most {self.use.epochs} epochs on {self.device}",
         )
         parts = []
         with stop_on_signals() as signals:

@@ -61,7 +61,7 @@ class Pace:
 
 
 class LogLines:
-    """Writes lines of progress into a log, at most one a minute.
+    """Writes lines of progress into a log, at most one per minute.
 
     Args:
         write: writes a line.

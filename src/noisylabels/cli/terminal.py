@@ -34,7 +34,7 @@ def console() -> Console:
 
 
 class TerminalReporter:
-    """Report a run on standard error: progress bars in a terminal, elsewhere a line a minute.
+    """Report a run on standard error: progress bars in a terminal, elsewhere one line per minute.
 
     Args:
         epochs: epochs of the run, or of each fold.

@@ -27,6 +27,12 @@ class Reporter(Protocol):
         """Handle the end of an epoch, with its row of the history."""
 
 
+def announce(reporter: Reporter, text: str) -> None:
+    """Tell a reporter what will be trained; reporters written for version 0.1 have no `start`."""
+    if callable(start := getattr(reporter, "start", None)):
+        start(text)
+
+
 class Silent:
     """A reporter that ignores everything."""
 

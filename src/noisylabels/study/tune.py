@@ -26,6 +26,7 @@ from noisylabels.experiment import (
 )
 from noisylabels.experiment.auto_loss import AUTO
 from noisylabels.experiment.config import NOT_IDENTITY
+from noisylabels.experiment.reporter import announce
 from noisylabels.experiment.sets import trained_on
 
 if TYPE_CHECKING:
@@ -354,7 +355,7 @@ class _Once:
             self.reporter.note(text)
 
     def start(self, text: str) -> None:
-        self.reporter.start(text)
+        announce(self.reporter, text)
 
     def decoding(self, what: str, done: int, total: int) -> None:
         self.reporter.decoding(what, done, total)
@@ -378,7 +379,7 @@ class _Watch:
         self.reporter.note(text)
 
     def start(self, text: str) -> None:
-        self.reporter.start(text)
+        announce(self.reporter, text)
 
     def decoding(self, what: str, done: int, total: int) -> None:
         self.reporter.decoding(what, done, total)
