@@ -24,7 +24,7 @@ from noisylabels.core.files import (
     write_json,
 )
 from noisylabels.core.rng import derive_seed, uniforms
-from noisylabels.experiment.reporter import Reporter, Silent, announce
+from noisylabels.experiment.reporter import Announce, Reporter, Silent
 from noisylabels.noise.checks import check_labels
 from noisylabels.training.settings import HOW, Settings
 
@@ -304,7 +304,7 @@ class _Job:
         if folder is not None:
             self._claim(folder)
         name, classes = self.shape["name"], self.data.num_classes
-        announce(
+        self.announce = Announce(
             self.reporter,
             f"training {name} on {len(self.data):,} examples in {classes} classes: "
             f"{self.folds} folds of at most {self.use.epochs} epochs on {self.device}",
@@ -362,7 +362,7 @@ class _Job:
                 copy.deepcopy(self.criterion),  # a loss may have state, which folds must not share
                 positions=trained,
                 folder=checkpoints,
-                callbacks=[dynamics, PauseWhen(stop)],
+                callbacks=[self.announce, dynamics, PauseWhen(stop)],
                 **(to_dict(self.use) | {"seed": seed} | how),
             )
         except Interrupted as stopped:

@@ -27,7 +27,7 @@ MOST_NAMED = 3
 
 
 class Progress:
-    """Report a study on standard error: live in a terminal, elsewhere one line per finished cell and per minute.
+    """Report a study on standard error: live in a terminal, else one line per finished cell and per minute.
 
     Args:
         store: store of the cells.

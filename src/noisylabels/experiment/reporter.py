@@ -80,3 +80,21 @@ class ReportProgress(Callback):
     def on_epoch_end(self, row: dict[str, Any]) -> None:
         """Report an epoch."""
         self.reporter.epoch(row)
+
+
+class Announce(Callback):
+    """A callback that tells a reporter, when the first epoch starts, what is trained.
+
+    Args:
+        reporter: the reporter.
+        text: the line.
+    """
+
+    def __init__(self, reporter: Reporter, text: str) -> None:
+        self.reporter, self.text = reporter, text
+
+    def on_epoch_start(self, epoch: int) -> None:
+        """Report the line, once."""
+        if self.text:
+            announce(self.reporter, self.text)
+        self.text = ""
