@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -83,6 +84,17 @@ for _row in (
     Format("folders", "images, one folder per class", user_data.LAYOUT, user_data.find, user_data.plan),
 ):
     FORMATS.add(_row.name, _row)
+
+
+def is_table(path: Path) -> bool:
+    """Return whether `path` is or holds a table of features; it reads at most the heading."""
+    for row in FORMATS.values():
+        with contextlib.suppress(InputError, OSError):  # `plan_path` reports it
+            if row.find(path) is not None:
+                return row.name == "features"
+        if row.name == "features":  # no format after it is of features
+            break
+    return False
 
 
 def plan_path(path: Path, options: Options) -> Plan | TablePlan:

@@ -14,6 +14,7 @@ from noisylabels.core.files import check_file, file_digest
 from noisylabels.core.user_code import code_file
 from noisylabels.experiment.auto_loss import AUTO
 from noisylabels.experiment.config import RunConfig, canonical_id
+from noisylabels.experiment.table_recipe import canonical_names
 
 if TYPE_CHECKING:
     import torch
@@ -124,6 +125,7 @@ def resolve(config: RunConfig) -> ResolvedRun:
         model=canonical_model(config.model),
         loss=AUTO if criterion is None else criterion.expression,
         noise=str(noise),
+        table_recipe=canonical_names(config.table_recipe),
         augment=config.augment if config.augment == "auto" else str(parse_augment(config.augment)),
     )
     return ResolvedRun(spelled, criterion, noise)

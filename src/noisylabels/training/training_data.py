@@ -37,6 +37,7 @@ class TrainingData:
         given, true: int64, (n,): their labels; `true` is None if unknown.
         all_given: int64, (N,): the given labels of the whole set.
         num_examples: N.
+        num_validation: number of validation examples.
         num_classes: K.
         unaugmented: returns batches of the examples trained on, unaugmented, in order.
         identity: what a checkpoint must match.
@@ -50,6 +51,7 @@ class TrainingData:
     true: Tensor | None
     all_given: Tensor
     num_examples: int
+    num_validation: int
     num_classes: int
     unaugmented: functools.partial[Batches]
     identity: dict[str, str] = field(default_factory=dict)
@@ -95,6 +97,7 @@ def training_data(
         true=true[kept] if true is not None else None,
         all_given=given,
         num_examples=len(train),
+        num_validation=len(held),
         num_classes=train.num_classes,
         unaugmented=partial(plain, batches.inputs, given, positions=kept),
         identity=_identity(train, test, labels, positions),
