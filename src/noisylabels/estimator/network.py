@@ -16,7 +16,6 @@ from noisylabels.losses.modules import Loss
 from noisylabels.models.catalog import canonical_model
 from noisylabels.models.mlp import dropout_mlp
 
-
 IMAGES = Recipe("small-cnn", None, "nce+mae", 3e-3, 1e-2, 1500)
 
 

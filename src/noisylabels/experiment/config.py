@@ -9,7 +9,7 @@ from typing import Any
 
 from noisylabels.core.checks import InputError, check_between
 from noisylabels.core.config import build, fingerprint, read_toml
-from noisylabels.experiment.table_recipe import decided, is_table
+from noisylabels.experiment.table_settings import decided
 from noisylabels.training.settings import HOW, Settings
 
 
@@ -24,8 +24,8 @@ class Subject:
     """label noise to add: none, symmetric:0.4, asymmetric:0.4, ..., or a chain such as
     "longtail:0.1 | symmetric:0.4"; see `noisylabels list noise`"""
     loss: str = "auto"
-    """auto (chosen by the number of classes and the estimated noise rate; for a table together with the model),
-    or a loss or a weighted sum: ce, nce+mae, 2*nce+0.5*rce; see `noisylabels list losses`;
+    """auto (chosen by the number of classes and the estimated noise rate; for a table with the model), or
+    a loss or a weighted sum: ce, nce+mae, 2*nce+0.5*rce; see `noisylabels list losses`;
     FILE.py:FUNCTION or MODULE:FUNCTION stands for your own loss"""
     model: str = "auto"
     """auto (small-cnn for images below 16x16, else cnn8; for a table linear or mlp@dropout, chosen on
@@ -125,6 +125,24 @@ def load_config(recipe: str | None = None, **flags: Any) -> RunConfig:
     if "table_recipe" not in given and is_table(found):
         found = dataclasses.replace(found, table_recipe=decided(given))
     return found
+
+
+def source_of(config: RunConfig) -> str:
+    """Return the name or path of a configuration's data; a path may be relative to the data root."""
+    from noisylabels.data.catalog import DATA
+
+    if config.data in DATA or config.data_root is None:
+        return config.data
+    below = Path(config.data_root).expanduser() / config.data
+    return str(below) if below.exists() else config.data
+
+
+def is_table(config: RunConfig) -> bool:
+    """Return whether the data of a configuration are a table of features; it reads at most the heading."""
+    from noisylabels.data.catalog import DATA
+    from noisylabels.data.formats import is_table
+
+    return config.data not in DATA and is_table(Path(source_of(config)).expanduser())
 
 
 def build_layer(path: Path) -> dict[str, Any]:

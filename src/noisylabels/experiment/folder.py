@@ -54,7 +54,7 @@ class RunResult:
     loss: str = ""  # the loss it was trained with, also if it was chosen automatically
     model: str = ""  # the name of the model, also if it was chosen automatically
     kept: dict[str, Any] | None = None  # the row of the epoch that keep_epoch "best" kept
-    test: dict[str, Any] | None = None  # examples: their number; held_out: whether from data without a test part
+    test: dict[str, Any] | None = None  # number of examples; held_out: whether the data had no test part
 
     @property
     def history(self) -> History:

@@ -14,7 +14,7 @@ from noisylabels.core.files import check_file, file_digest
 from noisylabels.core.user_code import code_file
 from noisylabels.experiment.auto_loss import AUTO
 from noisylabels.experiment.config import RunConfig, canonical_id
-from noisylabels.experiment.table_recipe import canonical_names
+from noisylabels.experiment.table_settings import canonical_names
 
 if TYPE_CHECKING:
     import torch

@@ -4,31 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from noisylabels.core.checks import InputError, check_choice
+from noisylabels.core.checks import InputError
 from noisylabels.core.rng import derive_seed, uniforms
+from noisylabels.experiment.table_settings import DECIDED
 
 if TYPE_CHECKING:
     import numpy as np
 
     from noisylabels.data.features import Examples, FeatureSet
     from noisylabels.experiment.config import RunConfig
-
-DECIDED = (
-    "epochs",
-    "batch_size",
-    "optimizer",
-    "lr",
-    "weight_decay",
-    "schedule",
-    "validation",
-    "keep_epoch",
-)
-"""The settings that the recipe can decide; a model or a loss that is named is also left as it is."""
 
 VALIDATION, FEWEST_HELD = 0.1, 10
 """Share of the rows that is held out to select an epoch, unless that is fewer than `FEWEST_HELD` rows."""
@@ -90,46 +78,6 @@ MLP = Recipe("mlp", (64, 64), "gce(q=0.7)", 5e-3, 1e-2, 300)
 
 MODELS = {"linear": "linear", "mlp": "mlp@dropout"}
 """Name of a recipe -> name of its model in the catalog."""
-
-
-def is_table(config: RunConfig) -> bool:
-    """Return whether the data of a configuration are a table of features; it reads at most the heading."""
-    from noisylabels.data.catalog import DATA
-    from noisylabels.data.formats import is_table
-    from noisylabels.experiment.sets import source_of
-
-    return config.data not in DATA and is_table(Path(source_of(config)).expanduser())
-
-
-def decided(given: Collection[str] = ()) -> str:
-    """Return the names of the settings that the recipe decides: all that are not given.
-
-    The learning rate, weight decay and schedule are those of AdamW, so a given optimizer leaves them out too.
-
-    >>> decided(["epochs", "optimizer"])
-    'batch_size,validation,keep_epoch'
-    """
-    out = set(given)
-    if "optimizer" in out:
-        out |= {"lr", "weight_decay", "schedule"}
-    if "warmup_epochs" in out:  # a one-cycle schedule has its own
-        out.add("schedule")
-    return ",".join(name for name in DECIDED if name not in out)
-
-
-def canonical_names(text: str) -> str:
-    """Return names separated by commas in their canonical order, "" for none.
-
-    Raises:
-        InputError: a setting that the recipe does not decide.
-
-    >>> canonical_names("lr, epochs"), canonical_names("none")
-    ('epochs,lr', '')
-    """
-    if text.strip().lower() in ("", "none"):
-        return ""
-    names = [check_choice(name.strip(), DECIDED, "setting of table_recipe") for name in text.split(",")]
-    return ",".join(name for name in DECIDED if name in names)
 
 
 @dataclass(frozen=True)
