@@ -12,6 +12,7 @@ from sklearn.datasets import make_classification
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
+import noisylabels as nl
 from noisylabels.cli import main
 from noisylabels.core.checks import InputError
 from noisylabels.data.formats import is_table
@@ -116,5 +117,18 @@ def test_a_stopped_run_of_a_table_goes_on_as_if_it_had_not_stopped(customers, tm
 
 def test_the_epoch_to_keep_needs_a_validation_split():
     with pytest.raises(InputError, match="needs validation examples"):
-        RunConfig(keep_epoch="best")
+        resolve(RunConfig(keep_epoch="best"))
+    free = resolve(RunConfig(keep_epoch="best", table_recipe="validation")).config
+    assert free.table_recipe == "validation"
+    train, _ = nl.load("digits")
+    model = nl.build_model("linear", channels=1, image_size=(8, 8), num_classes=10)
+    with pytest.raises(InputError, match="needs validation examples"):
+        nl.fit(model, train, None, nl.loss("ce"), keep_epoch="best", epochs=1)
     assert best_epoch([{"epoch": 1}], 10) is None
+
+
+def test_diverging_training_is_a_failed_run(customers, tmp_path):
+    config = load_config(
+        None, data=str(customers), lr=1e38, epochs=2, out=str(tmp_path / "run"), device="cpu"
+    )
+    assert run(config).status == "failed"

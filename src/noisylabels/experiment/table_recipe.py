@@ -200,7 +200,7 @@ def held_out_cost(
 ) -> float:
     """Return the cost of a candidate: the negative log-likelihood of the given labels of held-out rows.
 
-    It is the mean over a cross-validation, at the best temperature.
+    It is the mean over a cross-validation, at the best temperature; infinite if training diverges.
 
     Args:
         candidate, config, stop: see `choose_for_table`.
@@ -216,6 +216,7 @@ def held_out_cost(
     from noisylabels.methods.fit import fit
     from noisylabels.models.catalog import build_model
     from noisylabels.training.callbacks import PauseWhen
+    from noisylabels.training.loop import TrainingDiverged
     from noisylabels.training.settings import Settings
 
     some = at[np.argsort(uniforms(len(at), config.seed, "choice"), kind="stable")[:MOST]]
@@ -230,7 +231,10 @@ def held_out_cost(
         use = every | candidate.recipe.settings(len(rest), _given(config))
         use |= {"validation": 0.0, "keep_epoch": "last", "augment": "none", "seed": seed}
         model = build_model(**shape, seed=seed)
-        fit(model, train, None, loss(candidate.loss), positions=rest, callbacks=[PauseWhen(stop)], **use)
+        try:
+            fit(model, train, None, loss(candidate.loss), positions=rest, callbacks=[PauseWhen(stop)], **use)
+        except TrainingDiverged:
+            return math.inf
         trained = Trained(model, shape, train.class_names, mean, std)
         probs[held] = predict(trained, train.features.index_select(0, torch.from_numpy(held))).numpy()
     labels = train.labels.numpy()[some]

@@ -88,8 +88,6 @@ class Settings:
         for name in ("weight_decay", "l1", "clip", "warmup_epochs", "checkpoint_minutes"):
             check_between(getattr(self, name), name, low=0.0)
         check_between(self.validation, "validation", low=0.0, high=0.5)
-        if self.keep_epoch == "best" and not self.validation:
-            raise InputError("keep_epoch best needs validation examples; set validation, such as 0.1")
         for name in ("momentum", "ema"):
             check_between(getattr(self, name), name, low=0.0, high=1.0, open_high=True)
         if self.warmup_epochs >= self.epochs:

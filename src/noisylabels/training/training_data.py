@@ -69,8 +69,11 @@ def training_data(
     """Return the batches of a run, all normalized alike, after checking that sets and labels match.
 
     Raises:
-        InputError: labels that do not match the sets, positions out of range, a part without examples.
+        InputError: labels that do not match the sets, positions out of range, a part without examples, an
+            epoch to keep without validation examples.
     """
+    if use.keep_epoch == "best" and not use.validation:
+        raise InputError("keep_epoch best needs validation examples; set validation, such as 0.1")
     given, true = _labels_of(train, test, labels)
     kept, held = (torch.from_numpy(part) for part in _parts(len(train), positions, use))
     # of the whole training set: they depend on no label, and a saved model is independent of the split
