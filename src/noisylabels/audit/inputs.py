@@ -116,7 +116,7 @@ def _by_name(
 ) -> Subject:
     from noisylabels.data.catalog import DATA
     from noisylabels.experiment import canonical, load_config
-    from noisylabels.experiment.sets import source_of
+    from noisylabels.experiment.config import source_of
 
     root = None if data_root is None else str(Path(data_root).expanduser())
     kept = {name: asked.get(name) for name in ("image_size", "bad_images", "label_column", "noise", "seed")}

@@ -89,6 +89,10 @@ class TerminalReporter:
         else:
             self._bar(what, done, total, "files" if "files" in what else "images")
 
+    def begin(self, epochs: int) -> None:
+        """Store the number of epochs, which the recipe for tables may have changed."""
+        self.epochs = epochs
+
     def step(self, epoch: int, done: int, total: int) -> None:
         """Advance the bar of training, over all epochs."""
         self.pace.step(epoch, done, total)

@@ -20,6 +20,9 @@ class Reporter(Protocol):
     def decoding(self, what: str, done: int, total: int) -> None:
         """Handle progress: `done` of `total` images, files or bytes; `what` describes them."""
 
+    def begin(self, epochs: int) -> None:
+        """Handle the start of training, which takes at most `epochs` epochs."""
+
     def step(self, epoch: int, done: int, total: int) -> None:
         """Handle a step: `done` of `total` steps of `epoch` are done."""
 
@@ -44,6 +47,9 @@ class Silent:
 
     def decoding(self, what: str, done: int, total: int) -> None:
         """Ignore the progress."""
+
+    def begin(self, epochs: int) -> None:
+        """Ignore the start."""
 
     def step(self, epoch: int, done: int, total: int) -> None:
         """Ignore the step."""
