@@ -111,7 +111,7 @@ def summary(result: RunResult) -> str:
 
 def _tested_on(result: RunResult) -> str:
     """Return a remark on the test labels if a part of the data was held out, else ""."""
-    if not (result.test or {}).get("held_out"):
+    if result.test is None or not result.test["held_out"]:
         return ""
     labels = "whose labels may be as noisy as the others"
     if result.noise["spec"] != "none":
