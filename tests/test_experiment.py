@@ -23,6 +23,7 @@ from noisylabels.cli import main
 from noisylabels.cli.train import summary
 from noisylabels.core.checks import InputError
 from noisylabels.core.files import exclusive_lock
+from noisylabels.data.features import joined
 from noisylabels.experiment import (
     RunConfig,
     RunResult,
@@ -242,6 +243,18 @@ def test_a_wrong_recipe_is_one_clear_line(tmp_path, text, message):
         load_config(str(tmp_path / "mine.toml"))
 
 
+def test_data_in_place_of_a_recipe_are_named(tmp_path):
+    for name, what in (("e.csv", "a table"), ("E.Parquet", "a table"), ("a.npz", "a file of arrays")):
+        (tmp_path / name).touch()
+        with pytest.raises(InputError, match=f"{name} is {what}, .* did you mean --data .*{name}"):
+            load_config(str(tmp_path / name))
+    with pytest.raises(InputError, match=r"is a folder, .* did you mean --data "):
+        load_config(str(tmp_path))
+    for wrong, right in (("digts", "'digits'"), ("cifar1", "--data cifar10")):
+        with pytest.raises(InputError, match=rf"no recipe '{wrong}'.*; did you mean {right}\?"):
+            load_config(wrong)
+
+
 def test_a_missing_recipe_names_those_there_are():
     with pytest.raises(InputError, match=r"there is no recipe 'papr'.*digits.*paper"):
         load_config("papr")
@@ -440,12 +453,12 @@ def test_labels_of_a_run_serve_another(tmp_path):
 def test_a_finished_run_does_not_answer_for_another_file_of_labels(tmp_path):
     import noisylabels as nl
 
-    train, _ = nl.load("digits")
-    np.save(tmp_path / "labels.npy", train.labels.numpy())
+    whole = joined(*nl.load("digits"), by_rows=True)
+    np.save(tmp_path / "labels.npy", whole.labels.numpy())
     config = fast(tmp_path / "run", noise=f"labels:{tmp_path / 'labels.npy'}", epochs=1)
     run(config)
     run(config)
-    np.save(tmp_path / "labels.npy", train.labels.flip(0).numpy())
+    np.save(tmp_path / "labels.npy", whole.labels.flip(0).numpy())
     with pytest.raises(InputError, match=r"labels.npy has changed since the run in .* began; restore it"):
         run(config)
     (tmp_path / "labels.npy").unlink()

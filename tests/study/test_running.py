@@ -292,7 +292,7 @@ def test_the_command_line(tmp_path, monkeypatch, capsys):
         (["study", "run", "digit"], "did you mean 'digits'"),
         (["study", "status", "nowhere"], "is not the folder of a study"),
         (["study", "export", "nowhere"], "nowhere"),
-        (["study", "run", "digits", "--only", "loss=xx"], "no cell of the study digits is left"),
+        (["study", "run", "digits", "--only", "loss=xx"], "no loss of the study digits is 'xx'; known: "),
         (["study", "run", "digits", "--set", "loss=ce"], "loss is an axis"),
         (["study", "run", "digits", "--time-budget", "soon"], "expected a text such as 90s"),
         (["study", "run", "digits", "--shard", "7/2"], "expected a text such as 2/5"),

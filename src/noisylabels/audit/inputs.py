@@ -76,12 +76,23 @@ def read_subject(
     if isinstance(name := getattr(data, "name", None), str) and hasattr(data, "digest"):  # a set
         examples, probs = _labeled(data, labels, class_names, probs)
         return Subject(name, asked, examples=examples, probs=probs)
-    if labels is None:
-        raise InputError("labels are missing; pass them with the data: audit_labels(X, labels=y)")
-    given, names, probs = _matched(labels, probs, class_names)
     if data is None:
+        if labels is None:
+            raise InputError("labels are missing; pass them with the data: audit_labels(X, labels=y)")
+        given, names, probs = _matched(labels, probs, class_names)
         return Subject("labels", asked, given=(given, names), probs=probs)
-    return Subject("data", asked, examples=_of_array(data, given, names), probs=probs)
+    from noisylabels.data.object_sets import whole_in_memory
+    from noisylabels.data.reader import Options
+
+    options = Options(image_size, bad_images, label_column=label_column)
+    if labels is None:
+        examples = whole_in_memory(data, options, class_names=class_names, part=part)
+        # rows are matched by the index of y, or of the frame that has the labels among its columns
+        like = data[1] if isinstance(data, (tuple, list)) and len(data) == 2 else data
+        return Subject("data", asked, examples=examples, probs=_of_examples(like, probs, examples))
+    given, names, probs = _matched(labels, probs, class_names)
+    examples = whole_in_memory(data, options, labels=given, class_names=names, part=part)
+    return Subject("data", asked, examples=examples, probs=probs)
 
 
 def _matched(
@@ -135,41 +146,20 @@ def _labeled(
     data: Any, labels: object, class_names: Sequence[str] | None, probs: object
 ) -> tuple[Examples, object]:
     """Return the set, with its labels replaced if `labels` are passed, and the probabilities."""
+    from noisylabels.data.features import with_labels
+
     if labels is None:
-        return data, probs
+        return data, _of_examples(None, probs, data)
     given, names, probs = _matched(labels, probs, class_names or data.class_names)
-    return _of_array(data.inputs, given, names, data.ids, data.name), probs
+    if len(given) != len(data):
+        raise InputError(f"got {len(given)} labels for {len(data)} examples; pass one label per example")
+    return with_labels(data, given, names), probs
 
 
-def _of_array(
-    data: Any,
-    given: np.ndarray,
-    names: tuple[str, ...],
-    ids: Sequence[str] | None = None,
-    name: str = "data",
-) -> Examples:
-    import torch
+def _of_examples(like: object, probs: object, examples: Examples) -> object:
+    """Return probabilities, if they are no file, in the order of the classes and of the examples."""
+    from noisylabels.core.probabilities import match_frame
 
-    from noisylabels.data.features import feature_set
-    from noisylabels.data.images import image_set
-
-    try:
-        values = data if isinstance(data, torch.Tensor) else torch.from_numpy(np.array(data))
-    except (TypeError, ValueError):
-        raise InputError(
-            f"data are a {type(data).__name__}, expected a name, a path, a set, or an array of numbers"
-        ) from None
-    if len(values) != len(given):
-        raise InputError(f"got {len(given)} labels for {len(values)} examples; pass one label per example")
-    target = torch.from_numpy(given)
-    if values.ndim not in (2, 3, 4):
-        raise InputError(
-            f"data have shape {tuple(values.shape)}, expected features (N, D) or images (N, C, H, W)"
-        )
-    if values.ndim == 2:
-        return feature_set(values, target, names, ids, name)
-    if values.ndim == 4 and values.shape[1] not in (1, 3) and values.shape[3] in (1, 3):
-        values = values.permute(0, 3, 1, 2).contiguous()
-    if values.ndim == 3:
-        values = values[:, None]
-    return image_set(values, target, names, ids, name)
+    if probs is None or isinstance(probs, (str, os.PathLike)):
+        return probs
+    return match_frame(like, probs, examples.class_names)

@@ -42,6 +42,22 @@ def match_probs(labels: Any, probs: Any, class_names: Sequence[object] | None = 
     return found, values if rows is None else values[rows]
 
 
+def match_frame(like: Any, probs: Any, class_names: Sequence[str]) -> Any:
+    """Return the probabilities of examples whose classes are known; an array as it is.
+
+    Args:
+        like: an object with the index of the examples, such as their frame; others have none.
+        probs: as for `match_probs`.
+        class_names: the K names.
+
+    Raises:
+        InputError: as `match_probs`.
+    """
+    rows = _rows(like, probs)
+    values = match_columns(probs, class_names)
+    return values if rows is None else values[rows]
+
+
 def match_columns(probs: Any, class_names: Sequence[str]) -> Any:
     """Return probabilities with the columns of a frame in the order of the classes; an array as it is.
 
@@ -143,10 +159,10 @@ def _within(found: Labels, names: list[str]) -> Labels:
 
 def _of_array(labels: Any, probs: Any, class_names: Sequence[object] | None) -> Labels:
     """Return labels in the classes of the K columns of an array."""
-    shape = getattr(probs, "shape", None)
+    shape: tuple[int, ...] | None = getattr(probs, "shape", None)
     if shape is None:
         try:
-            shape = np.shape(probs)
+            shape = tuple(np.shape(probs))
         except ValueError:  # lists of different lengths, which the check of probabilities explains
             shape = ()
     if len(shape) != 2 or shape[1] < 2:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from noisylabels.core.checks import InputError, check_between
+from noisylabels.core.checks import InputError, check_between, did_you_mean
 from noisylabels.core.config import build, fingerprint, read_toml
 from noisylabels.training.settings import HOW, Settings
 
@@ -83,6 +83,13 @@ FIRST_SETTINGS = frozenset(
 an id only where it is not at its default, so that earlier ids stay valid."""
 
 
+DATA_FILES = {
+    **dict.fromkeys((".csv", ".tsv", ".parquet"), "a table"),
+    **dict.fromkeys((".npz", ".npy"), "a file of arrays"),
+}
+"""Suffixes of data, which a recipe never has, and what such a file is."""
+
+
 def recipes() -> dict[str, Path]:
     """Return the paths of the built-in recipes, by name."""
     return {path.stem: path for path in sorted((Path(__file__).parents[1] / "recipes").glob("*.toml"))}
@@ -100,18 +107,32 @@ def load_config(recipe: str | None = None, **flags: Any) -> RunConfig:
     """
     layer: dict[str, Any] = {}
     if recipe is not None:
-        shipped = recipes()
-        path = shipped.get(recipe, Path(recipe))
-        if not path.exists():
-            from noisylabels.data.catalog import DATA
-
-            hint = f"; for the data set, use --data {recipe}" if recipe in DATA else ""
-            known = ", ".join(shipped)
-            raise InputError(
-                f"there is no recipe {recipe!r}: no such file, and the built-in recipes are {known}{hint}"
-            )
-        layer = build_layer(path)
+        layer = build_layer(_recipe_file(recipe))
     return build(RunConfig, layer, flags)
+
+
+def _recipe_file(recipe: str) -> Path:
+    """Return the file of a recipe, or raise an `InputError` that says what the word could mean instead."""
+    from noisylabels.data.catalog import DATA
+
+    shipped = recipes()
+    if recipe in shipped:
+        return shipped[recipe]
+    path = Path(recipe)
+    kind = "a folder" if path.is_dir() else DATA_FILES.get(path.suffix.lower())
+    if kind is not None:
+        raise InputError(f"{recipe} is {kind}, expected a recipe; did you mean --data {recipe}?")
+    if path.exists():
+        return path
+    hint = f"; for the data set, use --data {recipe}" if recipe in DATA else ""
+    near = did_you_mean(recipe, [*shipped, *DATA])
+    if not hint and "did you mean" in near:
+        named = near.partition("'")[2].partition("'")[0]
+        hint = near if named in shipped else f"; did you mean --data {named}?"
+    known = ", ".join(shipped)
+    raise InputError(
+        f"there is no recipe {recipe!r}: no such file, and the built-in recipes are {known}{hint}"
+    )
 
 
 def build_layer(path: Path) -> dict[str, Any]:

@@ -145,6 +145,10 @@ class Study:
                 raise InputError(
                     f"{axis!r} is not an axis of the study {self.name}{did_you_mean(axis, self.axes)}"
                 )
+            for pattern in only[axis] if isinstance(only[axis], list | tuple) else [only[axis]]:
+                if not any(self._fits({axis: value}, {axis: pattern}) for value in self.axes[axis]):
+                    hint = did_you_mean(str(pattern), map(str, self.axes[axis]))
+                    raise InputError(f"no {axis} of the study {self.name} is {str(pattern)!r}{hint}")
         count = 1
         for values in self.axes.values():
             count *= len(values)
