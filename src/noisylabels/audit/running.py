@@ -36,6 +36,7 @@ from noisylabels.core.files import (
 )
 from noisylabels.core.positions import Positions, own
 from noisylabels.core.probabilities import match_columns
+from noisylabels.core.spelling import spelling_notes
 from noisylabels.experiment.auto_loss import AUTO
 from noisylabels.experiment.reporter import Notes, Reporter, Silent
 from noisylabels.noise.checked_probs import CheckedProbs
@@ -272,6 +273,8 @@ class _Job:
         if examples is None:
             assert self.subject.given is not None
             labels, names = self.subject.given
+            for note in spelling_notes(labels, names):
+                self.reporter.note(note)
             ids: Sequence[str] = [str(i) for i in range(len(labels))]
         else:
             labels, names, ids = examples.labels.numpy(), examples.class_names, examples.ids

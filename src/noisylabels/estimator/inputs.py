@@ -30,13 +30,14 @@ def in_values(y: Any) -> Any:
         cells = as_cells(y, "y")
     except InputError:
         return y  # the checks of scikit-learn explain it
-    if cells.dtype.kind not in "UOT":
-        return cells if hasattr(y, "to_numpy") and np.ndim(y) == 1 else y
+    series = hasattr(y, "to_numpy") and np.ndim(y) == 1
+    if cells.dtype.kind not in "UOT" or (not series and np.asarray(y).dtype.kind not in "UO"):
+        return cells if series else y
     known = (str, bytes, Number, type(None))
     if not all(isinstance(c, known) or str(c) in ("<NA>", "NaT") for c in cells.tolist()):
         return y
     found = read_labels(cells, what="y")
-    return found.values[found.codes]
+    return y if isinstance(y, np.ndarray) else found.values[found.codes]
 
 
 @dataclass(frozen=True)
