@@ -243,6 +243,18 @@ def test_a_wrong_recipe_is_one_clear_line(tmp_path, text, message):
         load_config(str(tmp_path / "mine.toml"))
 
 
+def test_data_in_place_of_a_recipe_are_named(tmp_path):
+    for name, what in (("e.csv", "a table"), ("E.Parquet", "a table"), ("a.npz", "a file of arrays")):
+        (tmp_path / name).touch()
+        with pytest.raises(InputError, match=f"{name} is {what}, .* did you mean --data .*{name}"):
+            load_config(str(tmp_path / name))
+    with pytest.raises(InputError, match=r"is a folder, .* did you mean --data "):
+        load_config(str(tmp_path))
+    for wrong, right in (("digts", "'digits'"), ("cifar1", "--data cifar10")):
+        with pytest.raises(InputError, match=rf"no recipe '{wrong}'.*; did you mean {right}\?"):
+            load_config(wrong)
+
+
 def test_a_missing_recipe_names_those_there_are():
     with pytest.raises(InputError, match=r"there is no recipe 'papr'.*digits.*paper"):
         load_config("papr")

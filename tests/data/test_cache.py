@@ -151,7 +151,7 @@ def test_a_note_on_what_is_ignored_is_not_stored(tree, work):
     assert load(root)[0].notes == ()
     work()
     (root / "raw").mkdir()
-    assert load(root)[0].notes == ("ignored the folders raw beside train",)
+    assert load(root)[0].notes == ("ignored the folder raw (0 images) beside train",)
     assert work()[1] == 0
 
 

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+import scipy.sparse
 
 from noisylabels.core.checks import InputError
 from noisylabels.data import user_data
@@ -45,6 +46,34 @@ def test_an_unknown_path_is_told_what_was_looked_for(name, tmp_path):
     assert all(row.title in message for row in FORMATS.values())
     assert "noisylabels list formats" in message
     assert user_data.LAYOUT in message
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("t.csv.gz", "a compressed table, .* unpack it first, to NAME.csv"),
+        ("t.XLSX", "a spreadsheet, .* save it as CSV"),
+        ("t.json", "pandas.read_json"),
+        ("t.jsonl", "pandas.read_json"),
+        ("t.feather", "pandas.read_feather"),
+        ("t.pkl", "would run code"),
+        ("photos.zip", "an archive, .* unpack it"),
+        ("photos.tar.gz", "an archive, .* unpack it"),
+    ],
+)
+def test_a_file_of_another_kind_is_told_what_to_convert_it_to(name, message, tmp_path):
+    (tmp_path / name).write_bytes(b"x")
+    with pytest.raises(InputError, match=message) as caught:
+        load(tmp_path / name)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_sparse_matrix_without_labels(tmp_path):
+    scipy.sparse.save_npz(tmp_path / "X.npz", scipy.sparse.eye_array(4, format="csr"))
+    with pytest.raises(
+        InputError, match=r"sparse matrix without labels; .* \(scipy.sparse.load_npz\(path\), y\)"
+    ):
+        load(tmp_path / "X.npz")
 
 
 def test_a_new_format_is_a_row(tmp_path):

@@ -21,8 +21,8 @@ rows = check_estimator(NoisyLabelClassifier(**json.loads(sys.argv[1])), on_fail=
 keys = ("check_name", "status", "expected_to_fail", "exception")
 print(json.dumps([[row[key] if row[key] is None else str(row[key]) for key in keys] for row in rows]))
 """
-CHECKS = 62
-"""Of scikit-learn 1.9 for a classifier of dense rows that takes weights."""
+CHECKS = 63
+"""Of scikit-learn 1.9 for a classifier of dense and sparse rows that takes weights."""
 
 
 def checked(parameters: str) -> list[list[str]]:
@@ -52,4 +52,5 @@ def test_every_check_of_scikit_learn_passes() -> None:
     assert [row for row in rows if row[1] != "passed" or row[2] != "False"] == []
     assert Counter(row[1] for row in rows) == {"passed": CHECKS}
     names = {row[0] for row in rows}
-    assert {"check_sample_weight_equivalence_on_dense_data", "check_array_api_input"} <= names
+    equivalence = {f"check_sample_weight_equivalence_on_{kind}_data" for kind in ("dense", "sparse")}
+    assert equivalence | {"check_array_api_input"} <= names

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import datetime
+
 import numpy as np
+import pandas as pd
+import polars as pl
 import pytest
 from scipy.optimize import brentq
 
-from noisylabels.estimator.inputs import different, held_out, weighted_scale
-from noisylabels.estimator.model_selection import calibrate, tempered
-from noisylabels.estimator.network import LINEAR, MLP, table_network
+from noisylabels.core.checks import InputError
+from noisylabels.estimator.inputs import different, held_out, in_values, weighted_scale
+from noisylabels.estimator.network import table_network
+from noisylabels.experiment.model_selection import calibrate, tempered
+from noisylabels.experiment.table_recipe import LINEAR, MLP
 
 
 def merged_naively(rows, labels, weights):
@@ -114,3 +120,35 @@ def test_steps_stay_bounded(count):
         assert steps >= min(recipe.steps, 150)
         if epochs > 8:
             assert steps <= 2 * recipe.steps
+
+
+@pytest.mark.parametrize(
+    ("y", "values"),
+    [
+        (pd.Series([2, 1], dtype="Int64"), [2, 1]),
+        (pd.Series([True, False], dtype="boolean"), [True, False]),
+        (pd.Series(["b", "a"], dtype="category"), ["b", "a"]),
+        (pd.Series([2, 1], dtype="category"), [2, 1]),
+        (pd.Series(["01", "02"], dtype="string"), ["01", "02"]),
+        (pl.Series(["b", "a"]), ["b", "a"]),
+        (["b", "a"], ["b", "a"]),
+        (np.array(["b", "a"], dtype=object), ["b", "a"]),
+    ],
+)
+def test_labels_keep_their_values(y, values):
+    found = in_values(y)
+    assert found.tolist() == values
+    assert found.dtype.kind == np.array(values).dtype.kind
+
+
+@pytest.mark.parametrize("missing", [None, float("nan"), "", pd.NA])
+def test_a_missing_label_is_not_a_class(missing):
+    with pytest.raises(InputError, match=r"y\[1\]: the label is missing"):
+        in_values(["a", missing, "b"])
+
+
+def test_labels_that_can_only_be_sorted_stay_as_they_are():
+    dates = [datetime.date(2020, 1, 1), datetime.date(2020, 1, 2)]
+    assert in_values(dates) is dates
+    numbers = np.array([0.5, 1.0])
+    assert in_values(numbers) is numbers

@@ -292,8 +292,8 @@ def test_every_kind_is_described() -> None:
     [
         (
             {"labels": [0, 5], "num_classes": 5},
-            "labels are of 2 different classes (0, 5), expected 5; class numbers are 0 to 4; "
-            "pass the names of all classes as class_names",
+            "labels[1] is 5, and they are of 2 different classes (0, 5), expected 5, or class numbers from 0 "
+            "to 4; pass the names of all classes as class_names",
         ),
         ({"labels": [0, 0]}, "num_classes is 1, expected an integer from 2 to 1,000,000"),
         ({"num_classes": 2.5}, "num_classes is 2.5, expected an integer from 1 to 1,000,000"),

@@ -60,11 +60,13 @@ def test_exclusions_and_overrides():
 def test_only_chooses_among_the_cells():
     study = from_table(TWO, "two")
     assert len(names(study, only={"seed": [2]})) == 4
-    assert names(study, only=read_only(["loss=ce,rce", "noise=*:0.3", "seed=1"])) == [
-        ("ce", "asymmetric:0.3", 1)
-    ]
+    assert names(study, only=read_only(["loss=ce", "noise=*:0.3", "seed=1"])) == [("ce", "asymmetric:0.3", 1)]
+    for strange in ({"loss": "cee"}, read_only(["loss=ce,cee"])):  # none is dropped without a word
+        with pytest.raises(InputError, match="no loss of the study two is 'cee'; did you mean 'ce'"):
+            study.cells(only=strange)
+    without = from_table(TWO | {"exclude": [{"loss": "ce"}]}, "two")
     with pytest.raises(InputError, match="no cell of the study two is left"):
-        study.cells(only={"loss": "nce"})
+        without.cells(only={"loss": "ce"})
     with pytest.raises(InputError, match="'los' is not an axis of the study two; did you mean 'loss'"):
         study.cells(only={"los": "ce"})
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,12 +27,14 @@ class Subject:
             see `result`.
         examples: the set, if the caller passed objects or arrays.
         given: labels and class names, if the caller passed nothing else.
+        probs: the probabilities that the caller passed, or a file of them; None without any.
     """
 
     name: str
     asked: dict[str, Any]
     examples: Examples | None = None
     given: tuple[np.ndarray, tuple[str, ...]] | None = None
+    probs: object = None
 
 
 def read_subject(
@@ -40,6 +42,7 @@ def read_subject(
     *,
     labels: object = None,
     class_names: Sequence[str] | None = None,
+    probs: object = None,
     part: str = "all",
     noise: str = "none",
     seed: int = 0,
@@ -65,64 +68,47 @@ def read_subject(
     if label_column is not None:
         asked["label_column"] = label_column
     if isinstance(data, (str, os.PathLike)):
-        return _by_name(str(data), labels, data_root, download, asked)
+        return replace(_by_name(str(data), labels, data_root, download, asked), probs=probs)
     if asked["noise"] != "none":
         raise InputError(
             f"noise is {noise!r}, expected none for data passed as objects; add noise with nl.corrupt"
         )
     if isinstance(name := getattr(data, "name", None), str) and hasattr(data, "digest"):  # a set
-        return Subject(name, asked, examples=_labeled(data, labels, class_names))
-    if labels is None:
-        raise InputError("labels are missing; pass them with the data: audit_labels(X, labels=y)")
-    given, names = read_labels(labels, class_names)
+        examples, probs = _labeled(data, labels, class_names, probs)
+        return Subject(name, asked, examples=examples, probs=probs)
     if data is None:
-        return Subject("labels", asked, given=(given, names))
-    return Subject("data", asked, examples=_of_array(data, given, names))
+        if labels is None:
+            raise InputError("labels are missing; pass them with the data: audit_labels(X, labels=y)")
+        given, names, probs = _matched(labels, probs, class_names)
+        return Subject("labels", asked, given=(given, names), probs=probs)
+    from noisylabels.data.object_sets import whole_in_memory
+    from noisylabels.data.reader import Options
+
+    options = Options(image_size, bad_images, label_column=label_column)
+    if labels is None:
+        examples = whole_in_memory(data, options, class_names=class_names, part=part)
+        # rows are matched by the index of y, or of the frame that has the labels among its columns
+        like = data[1] if isinstance(data, (tuple, list)) and len(data) == 2 else data
+        return Subject("data", asked, examples=examples, probs=_of_examples(like, probs, examples))
+    given, names, probs = _matched(labels, probs, class_names)
+    examples = whole_in_memory(data, options, labels=given, class_names=names, part=part)
+    return Subject("data", asked, examples=examples, probs=probs)
 
 
-def read_labels(labels: Any, class_names: Sequence[str] | None) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Return numeric labels and class names from labels that are numbers or words.
-
-    >>> read_labels(["dog", "cat", "dog"], None)
-    (array([1, 0, 1]), ('cat', 'dog'))
-    """
+def _matched(
+    labels: object, probs: object, class_names: Sequence[str] | None
+) -> tuple[np.ndarray, tuple[str, ...], object]:
+    """Return class numbers, class names, and probabilities that are matched with them if they are no file."""
+    from noisylabels.core.labels import read_labels
+    from noisylabels.core.probabilities import match_probs
     from noisylabels.data.images import check_class_names
-    from noisylabels.noise.checks import check_labels
 
-    if hasattr(labels, "detach"):
-        labels = labels.detach().cpu().numpy()
-    words = _words(labels)
-    if words is not None:
-        known = sorted({str(word) for word in words}) if class_names is None else list(class_names)
-        number = {name: k for k, name in enumerate(known)}
-        if missing := next((str(word) for word in words if str(word) not in number), None):
-            raise InputError(f"a label is {missing!r}, expected one of the class names {', '.join(known)}")
-        check_class_names(known)
-        return np.array([number[str(word)] for word in words], np.int64), tuple(known)
-    given = check_labels(labels, None if class_names is None else len(class_names))
-    names = tuple(str(k) for k in range(int(given.max()) + 1)) if class_names is None else tuple(class_names)
-    check_class_names(names)
-    return given, names
-
-
-def _words(labels: Any) -> list[str] | None:
-    """Return labels that are words; None if they are numbers or cannot be labels."""
-    try:
-        array = np.asarray(labels)
-        if array.dtype.kind == "U" and not isinstance(labels, np.ndarray):
-            array = np.asarray(labels, dtype=object)  # keeps a NaN among words from becoming the word "nan"
-    except ValueError:  # lists of different lengths
-        return None
-    if array.ndim != 1 or array.dtype.kind not in "OU" or not len(array):
-        return None
-    values = array.tolist()
-    if all(isinstance(value, (int, np.integer)) for value in values):
-        return None  # numbers as objects: sorted as words, 10 would precede 2
-    for row, value in enumerate(values):
-        text = isinstance(value, str)
-        if value == "" if text else str(value) in ("None", "nan", "NaT", "<NA>"):
-            raise InputError(f"labels[{row}] is {value!r}, expected a label; add one, or drop the example")
-    return [str(value) for value in values]
+    if probs is None or isinstance(probs, (str, os.PathLike)):
+        found = read_labels(labels, class_names)
+    else:
+        found, probs = match_probs(labels, probs, class_names)
+    check_class_names(found.class_names)
+    return found.codes, found.class_names, probs
 
 
 def _by_name(
@@ -130,7 +116,7 @@ def _by_name(
 ) -> Subject:
     from noisylabels.data.catalog import DATA
     from noisylabels.experiment import canonical, load_config
-    from noisylabels.experiment.sets import source_of
+    from noisylabels.experiment.config import source_of
 
     root = None if data_root is None else str(Path(data_root).expanduser())
     kept = {name: asked.get(name) for name in ("image_size", "bad_images", "label_column", "noise", "seed")}
@@ -156,44 +142,24 @@ def _by_name(
     return Subject(name or "data", asked)
 
 
-def _labeled(data: Any, labels: object, class_names: Sequence[str] | None) -> Examples:
-    """Return the set, with its labels replaced if `labels` are passed."""
+def _labeled(
+    data: Any, labels: object, class_names: Sequence[str] | None, probs: object
+) -> tuple[Examples, object]:
+    """Return the set, with its labels replaced if `labels` are passed, and the probabilities."""
+    from noisylabels.data.features import with_labels
+
     if labels is None:
-        made: Examples = data
-        return made
-    given, names = read_labels(labels, class_names or data.class_names)
-    return _of_array(data.inputs, given, names, data.ids, data.name)
+        return data, _of_examples(None, probs, data)
+    given, names, probs = _matched(labels, probs, class_names or data.class_names)
+    if len(given) != len(data):
+        raise InputError(f"got {len(given)} labels for {len(data)} examples; pass one label per example")
+    return with_labels(data, given, names), probs
 
 
-def _of_array(
-    data: Any,
-    given: np.ndarray,
-    names: tuple[str, ...],
-    ids: Sequence[str] | None = None,
-    name: str = "data",
-) -> Examples:
-    import torch
+def _of_examples(like: object, probs: object, examples: Examples) -> object:
+    """Return probabilities, if they are no file, in the order of the classes and of the examples."""
+    from noisylabels.core.probabilities import match_frame
 
-    from noisylabels.data.features import feature_set
-    from noisylabels.data.images import image_set
-
-    try:
-        values = data if isinstance(data, torch.Tensor) else torch.from_numpy(np.array(data))
-    except (TypeError, ValueError):
-        raise InputError(
-            f"data are a {type(data).__name__}, expected a name, a path, a set, or an array of numbers"
-        ) from None
-    if len(values) != len(given):
-        raise InputError(f"got {len(given)} labels for {len(values)} examples; pass one label per example")
-    target = torch.from_numpy(given)
-    if values.ndim not in (2, 3, 4):
-        raise InputError(
-            f"data have shape {tuple(values.shape)}, expected features (N, D) or images (N, C, H, W)"
-        )
-    if values.ndim == 2:
-        return feature_set(values, target, names, ids, name)
-    if values.ndim == 4 and values.shape[1] not in (1, 3) and values.shape[3] in (1, 3):
-        values = values.permute(0, 3, 1, 2).contiguous()
-    if values.ndim == 3:
-        values = values[:, None]
-    return image_set(values, target, names, ids, name)
+    if probs is None or isinstance(probs, (str, os.PathLike)):
+        return probs
+    return match_frame(like, probs, examples.class_names)

@@ -101,8 +101,11 @@ def number_labels(
     (('0', '1', '2'), ('1', '2', '3'))
     """
     found = read_labels(labels, class_names, what=what, indexed=num_classes is not None)
-    if num_classes is None or class_names is not None:
-        return found
+    return found if num_classes is None or class_names is not None else of_count(found, num_classes, what)
+
+
+def of_count(found: Labels, num_classes: int, what: str = "labels") -> Labels:
+    """Return labels whose classes are those that occur in K classes; see `number_labels`."""
     values = found.values
     if values.dtype.kind in "iuf" and ((values >= 0) & (values < num_classes)).all():
         codes = values.astype(np.int64)[found.codes]
@@ -110,11 +113,16 @@ def number_labels(
     if values.dtype.kind == "b" and num_classes == 2:
         return Labels(values.astype(np.int64)[found.codes], ("False", "True"), np.array([False, True]))
     if found.num_classes != num_classes:
-        shown = some(found.class_names)
-        hint = f"; class numbers are 0 to {num_classes - 1}" if values.dtype.kind in "iuf" else ""
+        start, or_ = f"{what} are", ""
+        if values.dtype.kind in "iuf":
+            outside = (values < 0) | (values >= num_classes)
+            row = int(outside[found.codes].argmax())
+            start = f"{what}[{row}] is {found.class_names[int(found.codes[row])]}, and they are"
+            or_ = f", or class numbers from 0 to {num_classes - 1}"
+        different = "one class" if found.num_classes == 1 else f"{found.num_classes} different classes"
         raise InputError(
-            f"{what} are of {found.num_classes} different classes ({shown}), expected {num_classes}{hint}; "
-            "pass the names of all classes as class_names"
+            f"{start} of {different} ({some(found.class_names)}), expected {num_classes}{or_}; pass the "
+            "names of all classes as class_names"
         )
     return found
 

@@ -11,13 +11,12 @@ from noisylabels.core.checks import InputError, check_between, check_choice, did
 from noisylabels.core.registry import Registry
 from noisylabels.data import animal10n, builtin, cifar, clothing1m, food101n, idx, webvision
 from noisylabels.data.cache import load_cached
-from noisylabels.data.dataset_objects import load_object
 from noisylabels.data.decode import Progress
-from noisylabels.data.feature_rows import is_rows, load_rows
 from noisylabels.data.feature_table import TablePlan
 from noisylabels.data.features import Examples
 from noisylabels.data.formats import plan_path
 from noisylabels.data.images import ImageSet
+from noisylabels.data.object_sets import load_in_memory
 from noisylabels.data.published import ROOT_VARIABLE, Published
 from noisylabels.data.reader import Options
 
@@ -164,9 +163,10 @@ def load(
 
     Args:
         source: a name in `DATA`; a path in one of the `FORMATS`, such as a folder with one folder per class;
-            a Hugging Face or PyTorch data set or a pair (train, test) of them, see `load_object`; or a pair
-            (X, y) of rows and labels, see `load_rows`. A name takes precedence over a folder of the same
-            name; write "./digits" for the folder.
+            a pair (X, y) of rows or images and their labels, a data frame with a column of labels, or a
+            pair (train, test) of these, see `recognize`; or a Hugging Face or PyTorch data set or a pair of
+            them, see `load_object`. A name takes precedence over a folder of the same name; write "./digits"
+            for the folder.
         root: the folder of a named data set; by default the one that NOISYLABELS_DATA names, or else
             `downloads` in the cache (NOISYLABELS_CACHE, or ~/.cache/noisylabels).
         image_size: side of square images in pixels, 1 to 4096: the shorter side is resized to it and the
@@ -203,10 +203,7 @@ def load(
             row.published.obtain(place, progress)
         return row.read(place, options)
     if not isinstance(source, (str, os.PathLike)):
-        _check_no_column(label_column, "an object")
-        if isinstance(source, tuple) and is_rows(source):
-            return load_rows(source[0], source[1], test_fraction)
-        return load_object(source, options)
+        return load_in_memory(source, options)
     path = Path(source).expanduser()
     if not str(source) or not path.exists():
         hint = did_you_mean(str(source), DATA)

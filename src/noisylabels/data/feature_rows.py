@@ -1,4 +1,4 @@
-"""From labeled rows of numbers or words, in memory or from a file, to two feature sets."""
+"""From a table of labeled rows, in memory or from a file, to two feature sets."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from noisylabels.core.checks import InputError
-from noisylabels.core.labels import as_cells, read_labels
+from noisylabels.core.labels import read_labels
 from noisylabels.core.positions import Positions, own, separate
 from noisylabels.core.spelling import spelling_notes
 from noisylabels.core.tables import ROLES, is_missing, texts
 from noisylabels.data.encoding import Encoder
 from noisylabels.data.features import FeatureSet, feature_set
+from noisylabels.data.names import unique_names
 from noisylabels.data.reader import class_notes, held_out_note
-from noisylabels.data.sheets import Sheet, of_array, of_frame
+from noisylabels.data.sheets import Sheet
 from noisylabels.data.split import hold_out
 
 
@@ -88,42 +88,6 @@ def _positions(rows: Rows, train: np.ndarray, test: np.ndarray) -> tuple[Positio
     return dataclasses.replace(both, whole=rows.parts is not None).parts(len(train))
 
 
-def load_rows(X: Any, y: Any, fraction: float) -> tuple[FeatureSet, FeatureSet]:
-    """Return a training and a test set of rows of numbers or words and their labels.
-
-    Args:
-        X: (N, D), an array or tensor of numbers, or a data frame of pandas or polars.
-        y: (N,), an array, tensor, series or list of labels, see `core.labels.read_labels`.
-        fraction: the share of each class to hold out.
-
-    Raises:
-        InputError: as for a file.
-
-    >>> train, test = load_rows([[0.0], [1.0], [2.0], [3.0]], ["u", "v", "u", "v"], 0.5)
-    >>> train.class_names, test.features.shape
-    (('u', 'v'), torch.Size([2, 1]))
-    """
-    place = Path("X")
-    sheet = of_frame(X, place) if hasattr(X, "columns") else of_array(np.asarray(X), place, "X")
-    labels = as_cells(y, "y")
-    if len(labels) != len(sheet):
-        raise InputError(
-            f"y has the shape {labels.shape}, expected one label for each of the {len(sheet)} rows of X"
-        )
-    rows = Rows(sheet, labels, (), [f"row:{row}" for row in range(len(sheet))], None)
-    return sets_of(rows, "table", fraction, [])
-
-
-def is_rows(source: object) -> bool:
-    """Return whether an object is a pair (X, y) as in scikit-learn: rows (N, D) and one label per row."""
-    if not isinstance(source, tuple) or len(source) != 2:
-        return False
-    shapes = [getattr(part, "shape", None) for part in source]
-    if isinstance(source[1], list) and not isinstance(source[0], list):
-        shapes[1] = (len(source[1]),)
-    return all(shape is not None for shape in shapes) and [len(shape) for shape in shapes if shape] == [2, 1]
-
-
 def classes_of(
     cells: np.ndarray, class_names: tuple[str, ...], where: Callable[[int], str], source: Path | str
 ) -> tuple[np.ndarray, tuple[str, ...]]:
@@ -162,26 +126,29 @@ def id_place(names: Sequence[str]) -> int | None:
     return next((k for k, name in enumerate(names) if name.lower() == ROLES["id"][0]), None)
 
 
-def ids_of(sheet: Sheet) -> tuple[list[str], list[str]]:
+def ids_of(sheet: Sheet, notes: list[str] | None = None) -> tuple[list[str], list[str]]:
     """Return the ids of a table's rows and the column that holds them; without one, "row:0", ... and none.
 
+    The second row with an id "a" gets the id "a#2", and `notes` receives a line on such rows.
+
     Raises:
-        InputError: an id is missing, or occurs twice.
+        InputError: an id is missing.
     """
     place = id_place(sheet.names)
     if place is None:
         return [f"row:{row}" for row in range(len(sheet))], []
     name = sheet.names[place]
-    cells = texts(sheet[name])
-    first: dict[str, int] = {}
-    for row, (cell, missing) in enumerate(zip(cells, is_missing(sheet[name]), strict=True)):
-        if missing:
-            raise InputError(
-                f"{sheet.where(row)}: the id is missing; give the row one, or rename the column {name!r}"
-            )
-        if (before := first.setdefault(cell, row)) != row:
-            raise InputError(
-                f"{sheet.where(row)}: {sheet.where(before)} has the id {cell!r} too; give each row its own "
-                f"id, or rename the column {name!r} if it holds something else"
-            )
-    return list(first), [name]
+    missing = is_missing(sheet[name])
+    if missing.any():
+        raise InputError(
+            f"{sheet.where(int(missing.argmax()))}: the id is missing; give the row one, or rename the "
+            f"column {name!r}"
+        )
+    ids, again = unique_names(texts(sheet[name]))
+    if again and notes is not None:
+        count = f"{len(again):,} {'row has' if len(again) == 1 else 'rows have'}"
+        notes.append(
+            f"{count} an id that an earlier row has, first {ids[again[0]]} ({sheet.where(again[0])}); "
+            "all are read"
+        )
+    return ids, [name]

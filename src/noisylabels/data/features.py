@@ -205,14 +205,21 @@ def joined(first: Examples, second: Examples, by_rows: bool = False) -> Examples
     return image_set(values, labels, first.class_names, ids, first.name, notes, positions)
 
 
-def with_labels(examples: Examples, labels: np.ndarray) -> Examples:
-    """Return the same examples with other labels, (N,) integers.
+def with_labels(
+    examples: Examples, labels: np.ndarray, class_names: tuple[str, ...] | None = None
+) -> Examples:
+    """Return the same examples with other labels, (N,) integers, and perhaps other names of the classes.
 
     >>> pair = feature_set([[0.5], [2.0]], [0, 1], ("cat", "dog"))
     >>> with_labels(pair, np.array([1, 1])).labels.tolist()
     [1, 1]
     """
-    names, ids, name, notes = examples.class_names, examples.ids, examples.name, examples.notes
+    names, ids, name, notes = (
+        class_names or examples.class_names,
+        examples.ids,
+        examples.name,
+        examples.notes,
+    )
     made: Examples
     if isinstance(examples, FeatureSet):
         made = feature_set(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -85,6 +86,47 @@ for _row in (
     FORMATS.add(_row.name, _row)
 
 
+_FRAME = "pass it as a data frame to nl.load or nl.audit_labels, or write it with frame.to_csv('NAME.csv')"
+
+CONVERT = {
+    **{
+        f"{end}{packed}": f"a compressed table, which is not read; unpack it first, to NAME{end}"
+        for end in (".csv", ".tsv")
+        for packed in (".gz", ".bz2", ".xz", ".zip", ".zst")
+    },
+    **dict.fromkeys((".xlsx", ".xls", ".ods"), "a spreadsheet, which is not read; save it as CSV"),
+    **dict.fromkeys(
+        (".json", ".jsonl", ".ndjson"),
+        f"JSON, which is not read; use pandas.read_json(path) and {_FRAME}",
+    ),
+    **dict.fromkeys(
+        (".feather", ".arrow"),
+        f"an Arrow file, which is not read; use pandas.read_feather(path) and {_FRAME}",
+    ),
+    **dict.fromkeys(
+        (".pkl", ".pickle"),
+        "a pickle, which is not read, because reading it would run code from the file; save its arrays with "
+        "numpy.savez(path, X=X, y=y)",
+    ),
+    **dict.fromkeys((".h5", ".hdf5", ".mat"), "not read; save its arrays with numpy.savez(path, X=X, y=y)"),
+    **dict.fromkeys(
+        (".zip", ".tar", ".tar.gz", ".tgz"), "an archive, which is not read; unpack it and pass the folder"
+    ),
+}
+"""Ending of a file that no format reads -> what it is and what to do."""
+
+
+def is_table(path: Path) -> bool:
+    """Return whether `path` is or holds a table of features; it reads at most the heading."""
+    for row in FORMATS.values():
+        with contextlib.suppress(InputError, OSError):  # `plan_path` reports it
+            if row.find(path) is not None:
+                return row.name == "features"
+        if row.name == "features":  # no format after it is of features
+            break
+    return False
+
+
 def plan_path(path: Path, options: Options) -> Plan | TablePlan:
     """Return the plan of the first format that recognizes `path`.
 
@@ -107,6 +149,9 @@ def plan_path(path: Path, options: Options) -> Plan | TablePlan:
                 return plan
             # one file is used and all others in the folder are ignored, so the user should know
             return dataclasses.replace(plan, notes=(f"read {place.name} in {path}", *plan.notes))
+    ending = next((end for end in CONVERT if path.name.lower().endswith(end)), None)
+    if ending is not None and path.is_file():
+        raise InputError(f"{path} is {CONVERT[ending]}")
     looked = "; ".join(row.title for row in FORMATS.values())
     what = "a file" if path.is_file() else "a folder"
     raise InputError(

@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from noisylabels.core.checks import InputError
-from noisylabels.core.columnar import open_parquet
+from noisylabels.core.checks import InputError, did_you_mean
+from noisylabels.core.columnar import arrow_cells, open_parquet
 from noisylabels.core.delimited import SUFFIXES
-from noisylabels.core.tables import Table, read_parquet_table, read_text_table
+from noisylabels.core.tables import Table, read_parquet_table, read_text_table, texts
 from noisylabels.data.parquet import class_label_names
 
 INDEX = "__index_level_"  # the name of an index that pandas writes into Parquet
@@ -69,12 +69,16 @@ def read_sheet(path: Path) -> Sheet:
     """
     suffix = path.suffix.lower()
     if suffix in SUFFIXES:
-        table = read_text_table(path, columns="age,height,label")
-        names = [name or f"column {k}" for k, name in enumerate(table.names, start=1)]
-        return _of_table(dataclasses.replace(table, names=names))
+        return of_text(read_text_table(path, columns="age,height,label"))
     if suffix == ".parquet":
         return of_parquet([path])
     raise InputError(f"{path} is not a readable table; expected .csv, .tsv or .parquet")
+
+
+def of_text(table: Table) -> Sheet:
+    """Return a CSV or TSV table as a sheet; columns without a name are called "column 2" and so on."""
+    names = [name or f"column {k}" for k, name in enumerate(table.names, start=1)]
+    return of_table(dataclasses.replace(table, names=names))
 
 
 def of_parquet(files: Sequence[Path]) -> Sheet:
@@ -85,10 +89,11 @@ def of_parquet(files: Sequence[Path]) -> Sheet:
     """
     with open_parquet(files[0]) as parquet:
         classes = class_label_names(parquet.schema_arrow)
-    return _of_table(read_parquet_table(files, at_once=True), classes)
+    return of_table(read_parquet_table(files, at_once=True), classes)
 
 
-def _of_table(table: Table, classes: Mapping[str, tuple[str, ...]] = MappingProxyType({})) -> Sheet:
+def of_table(table: Table, classes: Mapping[str, tuple[str, ...]] = MappingProxyType({})) -> Sheet:
+    """Return all columns of a table as a sheet; lists of D numbers become D columns."""
     _check_names(table.source, table.names)
     names: list[str] = []
     columns: list[np.ndarray] = []
@@ -121,26 +126,109 @@ def of_array(values: np.ndarray, source: Path, name: str) -> Sheet:
 
 
 def of_frame(frame: Any, source: Path) -> Sheet:
-    """Return a pandas or polars data frame as a sheet; neither library is imported."""
-    names: list[str] = []
-    columns: list[np.ndarray] = []
-    unfit: dict[str, str] = {}
-    raw: dict[str, np.ndarray] = {}
-    _check_names(source, [str(label) for label in frame.columns])
-    for label in frame.columns:  # in pandas they may be numbers or tuples
-        name, cells = str(label), np.asarray(frame[label].to_numpy())
-        if cells.dtype.kind in "mM":
-            unfit[name] = "dates"
-            continue
-        if cells.dtype.kind not in "fb":
-            raw[name] = cells
-        if cells.dtype.kind in "iu":
-            cells = cells.astype(np.float64)
-        elif cells.dtype.kind not in "fb":  # text, or any type with missing cells
-            cells = np.array(["" if cell is None else str(cell) for cell in cells.tolist()], dtype=object)
-        names.append(name)
-        columns.append(cells)
-    return Sheet(source, names, columns, lambda row: f"{source}, row {row}", unfit, raw=raw)
+    """Return a pandas or polars data frame as the sheet that a Parquet file of it would be.
+
+    Neither library is imported. The index of a pandas frame is not a column.
+
+    Raises:
+        InputError: two columns have the same name.
+    """
+    labels = list(frame.columns)  # in pandas they may be numbers or tuples
+    names = [str(label) for label in labels]
+    _check_names(source, names)
+    table = Table(source, names, lambda k: cells_of(frame[labels[k]]), lambda row: (source, f"row {row}"))
+    values = {name: frame[label].to_numpy() for name, label in zip(names, labels, strict=True)}
+    mixed = {name: cells for name, cells in values.items() if np.asarray(cells).dtype.kind == "O"}
+    return dataclasses.replace(of_table(table), raw=mixed)
+
+
+def of_arrow(table: Any, source: Path, classes: Mapping[str, tuple[str, ...]]) -> Sheet:
+    """Return an Arrow table as a sheet; `classes` has the class names of columns that declare them."""
+    return of_table(
+        Table(
+            source,
+            list(table.column_names),
+            lambda k: arrow_cells(table.column(k)),
+            lambda row: (source, f"row {row}"),
+        ),
+        classes,
+    )
+
+
+def cells_of(values: Any) -> np.ndarray | str:
+    """Return a column in memory with the cells that it would have in a Parquet file, see `arrow_cells`.
+
+    Args:
+        values: (N,), a list, tuple, array, tensor, or a series of pandas or polars. None, NaN, NA and NaT are
+            missing cells. Values of several types are text.
+
+    >>> cells_of(["a", None]).tolist(), cells_of([1, None]).tolist()
+    (['a', ''], [1.0, nan])
+    """
+    import pyarrow as pa
+
+    if hasattr(values, "detach"):
+        values = values.detach().cpu().numpy()
+    if isinstance(values, (list, tuple)):  # of tensors or NumPy numbers, perhaps
+        values = [cell.item() if getattr(cell, "ndim", 1) == 0 else cell for cell in values]
+    if isinstance(values, np.ndarray) and not values.dtype.isnative:
+        values = values.astype(values.dtype.newbyteorder("="))
+    try:
+        arrow = values.to_arrow() if hasattr(values, "to_arrow") else pa.array(values, from_pandas=True)
+    except (pa.ArrowException, TypeError, ValueError, OverflowError):
+        return _mixed_cells(np.asarray(values, dtype=None if hasattr(values, "dtype") else object))
+    chunks = arrow.chunks if isinstance(arrow, pa.ChunkedArray) else [arrow]
+    return arrow_cells(pa.chunked_array(chunks, type=arrow.type))
+
+
+def _mixed_cells(values: np.ndarray) -> np.ndarray | str:
+    """Return cells of several types as text, or what they hold in words."""
+    if values.dtype.kind == "O" and values.ndim == 1:
+        nothing = ("None", "nan", "<NA>", "NaT")
+        words = (
+            "" if not isinstance(cell, str) and str(cell) in nothing else str(cell)
+            for cell in values.tolist()
+        )
+        return np.fromiter(words, dtype=object, count=len(values))
+    return values if values.dtype.kind in "iufb" and values.ndim == 1 else str(values.dtype)
+
+
+def joined(first: Sheet, second: Sheet) -> Sheet:
+    """Return the rows of two sheets with the same columns, in any order, as one sheet.
+
+    Raises:
+        InputError: a column is in one of them alone.
+    """
+    for one, other in ((first, second), (second, first)):
+        names = [*other.names, *other.unfit]
+        if lacking := next((name for name in (*one.names, *one.unfit) if name not in names), None):
+            hint = did_you_mean(lacking, [name for name in names if name not in one.names])
+            raise InputError(f"{other.source} lacks the column {lacking!r} that {one.source} has{hint}")
+    n = len(first)
+    unfit = {**second.unfit, **first.unfit}
+    names = [name for name in first.names if name not in unfit]
+    return Sheet(
+        first.source,
+        names,
+        [stacked(first[name], second[name]) for name in names],
+        lambda row: first.where(row) if row < n else second.where(row - n),
+        unfit,
+        {**second.classes, **first.classes},
+        {name: as_objects(first.as_read(name), second.as_read(name)) for name in {*first.raw, *second.raw}},
+    )
+
+
+def as_objects(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Return the cells of two columns as one, in which each keeps its type."""
+    alike = first.dtype.kind == second.dtype.kind
+    return np.concatenate([first, second] if alike else [first.astype(object), second.astype(object)])
+
+
+def stacked(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Return the cells of two columns as one, as text if either is text."""
+    if "O" in (first.dtype.kind, second.dtype.kind):
+        first, second = texts(first), texts(second)
+    return np.concatenate([first, second])
 
 
 def _check_names(path: Path, names: Sequence[str]) -> None:

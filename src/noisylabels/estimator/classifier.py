@@ -17,12 +17,24 @@ from torch import nn
 
 from noisylabels.core.checks import InputError, check_between, check_whole
 from noisylabels.core.rng import derive_seed, uniforms
+from noisylabels.data.encoding import Encoder
 from noisylabels.data.features import FeatureSet, feature_set
 from noisylabels.data.images import ImageSet, image_set
+from noisylabels.data.in_memory import array_of, column_names, is_table
 from noisylabels.estimator.ensemble import Member, train_member
-from noisylabels.estimator.inputs import Examples, different, held_out, weighted_scale
-from noisylabels.estimator.model_selection import calibrate, tempered
-from noisylabels.estimator.network import Recipe, recipes, table_network
+from noisylabels.estimator.frames import (
+    checked_labels,
+    encoded,
+    filled,
+    fit_encoder,
+    is_one_hot,
+    sheet_to_encode,
+    text_names,
+)
+from noisylabels.estimator.inputs import Examples, different, held_out, in_values, weighted_scale
+from noisylabels.estimator.network import recipes, table_network
+from noisylabels.experiment.model_selection import calibrate, tempered
+from noisylabels.experiment.table_recipe import Recipe
 from noisylabels.losses.expression import loss as parse_loss
 from noisylabels.losses.modules import Loss
 from noisylabels.models.catalog import build_model
@@ -86,7 +98,7 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         device: "cpu", "cuda" or "auto"; for tables a GPU is not worth it.
 
     Attributes:
-        classes_: the classes, sorted.
+        classes_: the classes, sorted, in the values of `y`.
         n_features_in_, feature_names_in_: number of columns, and their names if the table had any.
         model_, loss_: model and loss of the selected candidate.
         candidates_: all candidates with their cost and temperature.
@@ -135,12 +147,20 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         self.random_state = random_state
         self.device = device
 
+    def __sklearn_tags__(self) -> Any:
+        """Return scikit-learn's description of what the estimator takes."""
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        return tags
+
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
         """Train on rows and their given labels, which may be wrong.
 
         Args:
-            X: (N, D) numbers: an array, a pandas or polars table, embeddings; or uint8 images (N, C, H, W).
-            y: (N,) labels: strings, numbers, anything that can be sorted.
+            X: (N, D) numbers: an array, embeddings, a sparse matrix, which is made dense; a pandas or polars
+                data frame, in which words, categories, truth values and missing cells are encoded as in a
+                table for `nl.load`, see `Encoder`; or uint8 images (N, C, H, W).
+            y: (N,) labels: strings, numbers, bool, also nullable or categorical; anything that can be sorted.
             sample_weight: (N,), weight of each example, 0 or more; 2 equals an example given twice, 0 one
                 left out.
 
@@ -148,11 +168,13 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
             The fitted estimator.
 
         Raises:
-            InputError: a parameter out of range, an unknown loss or model, weights that are all zero.
-            ValueError: input that scikit-learn refuses: NaN, different lengths, continuous labels.
+            InputError: a parameter out of range, an unknown loss or model, weights that are all zero, one-hot
+                labels, a sparse matrix too large to be made dense, a frame without a column to learn from.
+            ValueError: input that scikit-learn refuses: NaN in an array, another length, continuous labels.
         """
         self._check()
-        rows, labels = self._training_rows(X, y)
+        y = in_values(y)
+        rows, labels = self._training_rows(X, y, sample_weight)
         weights = _weights(sample_weight, len(rows))
         used = weights > 0
         self.classes_, numbers = _sorted(labels[used])
@@ -196,8 +218,14 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         if isinstance(self.loss, Loss) and self.loss.reduction != "mean":
             raise InputError(f"the loss has reduction {self.loss.reduction!r}, expected 'mean'")
 
-    def _training_rows(self, X: Any, y: Any) -> tuple[np.ndarray, np.ndarray]:
-        """Return checked rows, or images, and labels, and set `image_shape_`."""
+    def _training_rows(self, X: Any, y: Any, sample_weight: Any) -> tuple[np.ndarray, np.ndarray]:
+        """Return checked rows, or images, and labels, and set `image_shape_` and the encoding of columns."""
+        if is_one_hot(y):
+            raise InputError(
+                f"y is one-hot, of the shape {y.shape}, expected one label per row; pass y.argmax(axis=1)"
+            )
+        self._encoder: Encoder | None = None
+        self._medians: np.ndarray | None = None
         if getattr(X, "ndim", 2) == 4:
             rows, labels = _images(X), np.asarray(y)
             if labels.shape != (len(rows),):
@@ -205,9 +233,22 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
             assert_all_finite(labels, input_name="y")
             self.image_shape_ = rows.shape[1:]
             self.n_features_in_ = math.prod(self.image_shape_)
-        else:
-            rows, labels = validate_data(self, X, y, dtype=np.float64, order="C")
+        elif (sheet := sheet_to_encode(X)) is not None:
+            labels = checked_labels(sheet, y)
+            used = np.flatnonzero(_weights(sample_weight, len(sheet)))
+            self._encoder, rows = fit_encoder(sheet, used)
             self.image_shape_ = ()
+            self.n_features_in_ = len(column_names(X))
+            if names := text_names(X):
+                self.feature_names_in_ = np.array(names, dtype=object)
+            elif hasattr(self, "feature_names_in_"):
+                del self.feature_names_in_
+        else:
+            rows, labels = validate_data(self, X, y, dtype=np.float64, order="C", accept_sparse="csr")
+            rows = array_of(rows)
+            self.image_shape_ = ()
+            if is_table(X):
+                self._medians = np.median(rows, axis=0)
         # scikit-learn accepts objects as labels only if they are strings; here they need only be sortable
         if labels.dtype.kind != "O":
             check_classification_targets(labels)
@@ -288,25 +329,16 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
 
     def _settings(self, recipe: Recipe, count: int, seed: int) -> dict[str, Any]:
         """Return the training settings of a network that trains on `count` examples."""
-        size = self.batch_size
-        if size == "auto":
-            size = recipe.batch_size(count)
-        epochs = self.epochs
-        if epochs == "auto":
-            epochs = recipe.epochs(count, int(size))
-        return {
-            "epochs": int(epochs),
-            "batch_size": int(size),
-            "optimizer": "adamw",
-            "schedule": "onecycle",
-            "lr": float(recipe.lr if self.lr == "auto" else self.lr),
-            "weight_decay": float(recipe.weight_decay if self.weight_decay == "auto" else self.weight_decay),
-            "seed": seed,
-            "device": self.device,
-        }
+        kinds = {"epochs": int, "batch_size": int, "lr": float, "weight_decay": float}
+        given = {name: getattr(self, name) for name in kinds}
+        own = {name: kinds[name](value) for name, value in given.items() if value != "auto"}
+        return recipe.settings(count, own) | {"seed": seed, "device": self.device}
 
     def predict_proba(self, X: Any) -> np.ndarray:
-        """Return class probabilities, (N, K) float64, columns in the order of `classes_`."""
+        """Return class probabilities, (N, K) float64, columns in the order of `classes_`.
+
+        Columns of a data frame that was encoded in training are matched by name, in any order.
+        """
         check_is_fitted(self)
         rows = self._rows(X)
         if len(self.classes_) == 1:
@@ -329,7 +361,21 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
                     f"images have shape {images.shape[1:]}, expected {self.image_shape_} as in training"
                 )
             return images
-        return self._standard(validate_data(self, X, reset=False, dtype=np.float64, order="C"))
+        if self._encoder is not None:
+            return self._standard(encoded(self._encoder, X))
+        may_lack = self._medians is not None and is_table(X)
+        rows = validate_data(
+            self,
+            X,
+            reset=False,
+            dtype=np.float64,
+            order="C",
+            accept_sparse="csr",
+            ensure_all_finite="allow-nan" if may_lack else True,
+        )
+        return self._standard(
+            array_of(rows) if self._medians is None else filled(array_of(rows), self._medians)
+        )
 
 
 def _some(examples: Examples, which: np.ndarray) -> Examples:

@@ -3,10 +3,40 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from numbers import Number
+from typing import Any
 
 import numpy as np
 
 from noisylabels.core.checks import InputError
+from noisylabels.core.labels import as_cells, read_labels
+
+
+def in_values(y: Any) -> Any:
+    """Return labels as an array that keeps their values, for scikit-learn to check further.
+
+    Nullable and categorical series become integers, bool or text rather than floats, and a missing label in a
+    list of words does not become a word. Labels that are neither text nor numbers stay as they are.
+
+    Raises:
+        InputError: a label is missing.
+
+    >>> in_values(["b", "a"])
+    array(['b', 'a'], dtype='<U1')
+    """
+    if isinstance(y, np.ndarray) and y.dtype.kind not in "UO":
+        return y
+    try:
+        cells = as_cells(y, "y")
+    except InputError:
+        return y  # the checks of scikit-learn explain it
+    if cells.dtype.kind not in "UOT":
+        return cells if hasattr(y, "to_numpy") and np.ndim(y) == 1 else y
+    known = (str, bytes, Number, type(None))
+    if not all(isinstance(c, known) or str(c) in ("<NA>", "NaT") for c in cells.tolist()):
+        return y
+    found = read_labels(cells, what="y")
+    return found.values[found.codes]
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from noisylabels.core.checks import InputError, check_between
+from noisylabels.core.checks import InputError, check_between, did_you_mean
 from noisylabels.core.config import build, fingerprint, read_toml
+from noisylabels.experiment.table_settings import decided
 from noisylabels.training.settings import HOW, Settings
 
 
@@ -23,12 +24,13 @@ class Subject:
     """label noise to add: none, symmetric:0.4, asymmetric:0.4, ..., or a chain such as
     "longtail:0.1 | symmetric:0.4"; see `noisylabels list noise`"""
     loss: str = "auto"
-    """auto (chosen by the number of classes and the estimated noise rate), or a loss or a weighted sum: ce,
-    nce+mae, 2*nce+0.5*rce; see `noisylabels list losses`; FILE.py:FUNCTION or MODULE:FUNCTION stands for
-    your own loss"""
+    """auto (chosen by the number of classes and the estimated noise rate; for a table with the model), or
+    a loss or a weighted sum: ce, nce+mae, 2*nce+0.5*rce; see `noisylabels list losses`;
+    FILE.py:FUNCTION or MODULE:FUNCTION stands for your own loss"""
     model: str = "auto"
-    """auto (small-cnn for images below 16x16, else cnn8; a small mlp for a table), a name in
-    `noisylabels list models`, timm:NAME, or your own as MODULE:FUNCTION or FILE.py:FUNCTION"""
+    """auto (small-cnn for images below 16x16, else cnn8; for a table linear or mlp@dropout, chosen on
+    held-out rows), a name in `noisylabels list models`, timm:NAME, or your own as MODULE:FUNCTION or
+    FILE.py:FUNCTION"""
     width: float = 1.0
     """multiplier of the model's layer widths"""
     out: str | None = None
@@ -47,6 +49,10 @@ class Subject:
     those of the data; examples with an empty label are left out"""
     label_column: str | None = None
     """column of labels in a table or Parquet file (default: the one named label, class, target or y)"""
+    table_recipe: str = ""
+    """for a table of features: the settings that its recipe decides, separated by commas, or none (default:
+    those of epochs, batch_size, optimizer, lr, weight_decay, schedule, validation and keep_epoch that are
+    not set)"""
     train_share: float = 1.0
     """share of each class's training examples to train on, the same examples for every seed; the test set
     stays whole"""
@@ -83,6 +89,13 @@ FIRST_SETTINGS = frozenset(
 an id only where it is not at its default, so that earlier ids stay valid."""
 
 
+DATA_FILES = {
+    **dict.fromkeys((".csv", ".tsv", ".parquet"), "a table"),
+    **dict.fromkeys((".npz", ".npy"), "a file of arrays"),
+}
+"""Suffixes of data, which a recipe never has, and what such a file is."""
+
+
 def recipes() -> dict[str, Path]:
     """Return the paths of the built-in recipes, by name."""
     return {path.stem: path for path in sorted((Path(__file__).parents[1] / "recipes").glob("*.toml"))}
@@ -90,6 +103,9 @@ def recipes() -> dict[str, Path]:
 
 def load_config(recipe: str | None = None, **flags: Any) -> RunConfig:
     """Return defaults < recipe < flags as one configuration.
+
+    If the data are a table of features, the recipe for tables decides the settings that are not given
+    (`table_recipe`).
 
     Args:
         recipe: a name in `recipes()`, or the path of a TOML file of settings.
@@ -100,18 +116,54 @@ def load_config(recipe: str | None = None, **flags: Any) -> RunConfig:
     """
     layer: dict[str, Any] = {}
     if recipe is not None:
-        shipped = recipes()
-        path = shipped.get(recipe, Path(recipe))
-        if not path.exists():
-            from noisylabels.data.catalog import DATA
+        layer = build_layer(_recipe_file(recipe))
+    found = build(RunConfig, layer, flags)
+    given = layer.keys() | flags.keys()
+    if "table_recipe" not in given and is_table(found):
+        found = dataclasses.replace(found, table_recipe=decided(given))
+    return found
 
-            hint = f"; for the data set, use --data {recipe}" if recipe in DATA else ""
-            known = ", ".join(shipped)
-            raise InputError(
-                f"there is no recipe {recipe!r}: no such file, and the built-in recipes are {known}{hint}"
-            )
-        layer = build_layer(path)
-    return build(RunConfig, layer, flags)
+
+def source_of(config: RunConfig) -> str:
+    """Return the name or path of a configuration's data; a path may be relative to the data root."""
+    from noisylabels.data.catalog import DATA
+
+    if config.data in DATA or config.data_root is None:
+        return config.data
+    below = Path(config.data_root).expanduser() / config.data
+    return str(below) if below.exists() else config.data
+
+
+def is_table(config: RunConfig) -> bool:
+    """Return whether the data of a configuration are a table of features; it reads at most the heading."""
+    from noisylabels.data.catalog import DATA
+    from noisylabels.data.formats import is_table
+
+    return config.data not in DATA and is_table(Path(source_of(config)).expanduser())
+
+
+def _recipe_file(recipe: str) -> Path:
+    """Return the file of a recipe, or raise an `InputError` that says what the word could mean instead."""
+    from noisylabels.data.catalog import DATA
+
+    shipped = recipes()
+    if recipe in shipped:
+        return shipped[recipe]
+    path = Path(recipe)
+    kind = "a folder" if path.is_dir() else DATA_FILES.get(path.suffix.lower())
+    if kind is not None:
+        raise InputError(f"{recipe} is {kind}, expected a recipe; did you mean --data {recipe}?")
+    if path.exists():
+        return path
+    hint = f"; for the data set, use --data {recipe}" if recipe in DATA else ""
+    near = did_you_mean(recipe, [*shipped, *DATA])
+    if not hint and "did you mean" in near:
+        named = near.partition("'")[2].partition("'")[0]
+        hint = near if named in shipped else f"; did you mean --data {named}?"
+    known = ", ".join(shipped)
+    raise InputError(
+        f"there is no recipe {recipe!r}: no such file, and the built-in recipes are {known}{hint}"
+    )
 
 
 def build_layer(path: Path) -> dict[str, Any]:

@@ -111,7 +111,7 @@ class NoisyLabels:
         true: Any = self.true
         if self.foreign is not None:
             cells = as_cells(true, "true labels")
-            foreign = np.equal(cells.astype(object), None)
+            foreign = np.array([cell is None for cell in cells.tolist()])
             codes = np.full(len(cells), -1, dtype=np.int64)
             if not foreign.all():
                 codes[~foreign] = codes_of(cells[~foreign], names, "true labels")
@@ -296,7 +296,7 @@ def codes_of(values: object, class_names: Sequence[str], what: str) -> np.ndarra
         if name not in number:
             row = int((found.codes == k).argmax())
             raise InputError(f"{what}[{row}] is {name!r}, expected one of the classes {some(class_names)}")
-    return np.array([number[name] for name in found.class_names], dtype=np.int64)[found.codes]
+    return np.asarray(np.array([number[name] for name in found.class_names], dtype=np.int64)[found.codes])
 
 
 def steps_of(spec: str | NoiseSpec, num_classes: int, pairs: Pairs) -> tuple[Rows, ...] | None:

@@ -145,12 +145,17 @@ class Study:
                 raise InputError(
                     f"{axis!r} is not an axis of the study {self.name}{did_you_mean(axis, self.axes)}"
                 )
+            for pattern in only[axis] if isinstance(only[axis], list | tuple) else [only[axis]]:
+                if not any(self._fits({axis: value}, {axis: pattern}) for value in self.axes[axis]):
+                    hint = did_you_mean(str(pattern), map(str, self.axes[axis]))
+                    raise InputError(f"no {axis} of the study {self.name} is {str(pattern)!r}{hint}")
         count = 1
         for values in self.axes.values():
             count *= len(values)
         if count > MOST_CELLS:
             raise InputError(f"the study {self.name} has {count:,} cells, expected at most {MOST_CELLS:,}")
-        base = to_dict(load_config(self.recipe, **dict(self.fixed)))
+        # cells are compared, so the recipe for tables, which may choose another model for each, plays no part
+        base = to_dict(load_config(self.recipe, **{"table_recipe": "none", **dict(self.fixed)}))
         seen: dict[str, str] = {}
         for values in itertools.product(*self.axes.values()):
             at = dict(zip(self.axes, values, strict=True))

@@ -1,0 +1,244 @@
+"""Match probabilities with labels: columns with classes, by name where they have names, and rows with rows.
+
+Nothing is matched by a guess. A frame of probabilities must name the classes of the labels; an array has one
+column per class in the order of `core.labels`, and what could be read in two ways is refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from noisylabels.core.checks import InputError
+from noisylabels.core.labels import Labels, in_order, name_of, of_count, read_labels, some
+
+
+def match_probs(labels: Any, probs: Any, class_names: Sequence[object] | None = None) -> tuple[Labels, Any]:
+    """Return labels as class numbers and probabilities whose columns are in the order of the classes.
+
+    Args:
+        labels: N labels of any kind, see `core.labels.read_labels`.
+        probs: (N, K): an array or tensor, returned as it is; or a frame of pandas, polars or Arrow, whose
+            columns are matched with the classes by name. Columns named 0 to K - 1, as in a frame made from an
+            array, are in the order of the classes, unless these have other integers as names. If labels and
+            probabilities both have an index of pandas, rows are matched by it.
+        class_names: K names in the order of the class numbers; needed where the labels do not show all
+            classes, or not their order.
+
+    Raises:
+        InputError: as `read_labels`; or columns, classes or rows do not match, or in more than one way.
+
+    >>> match_probs(["b", "a"], [[0.9, 0.1], [0.2, 0.8]])[0].codes
+    array([1, 0])
+    """
+    rows = _rows(labels, probs)
+    names = column_names(probs)
+    if names is None:
+        return _of_array(labels, probs, class_names), probs
+    found = _of_frame(labels, names, class_names)
+    values = match_columns(probs, found.class_names)
+    return found, values if rows is None else values[rows]
+
+
+def match_frame(like: Any, probs: Any, class_names: Sequence[str]) -> Any:
+    """Return the probabilities of examples whose classes are known; an array as it is.
+
+    Args:
+        like: an object with the index of the examples, such as their frame; others have none.
+        probs: as for `match_probs`.
+        class_names: the K names.
+
+    Raises:
+        InputError: as `match_probs`.
+    """
+    rows = _rows(like, probs)
+    values = match_columns(probs, class_names)
+    return values if rows is None else values[rows]
+
+
+def match_columns(probs: Any, class_names: Sequence[str]) -> Any:
+    """Return probabilities with the columns of a frame in the order of the classes; an array as it is.
+
+    Raises:
+        InputError: the columns do not name the classes.
+    """
+    names = column_names(probs)
+    if names is None:
+        return probs
+    order = _order(names, class_names)
+    if order is None:
+        raise InputError(
+            f"probs have the columns {some(names)}, and the classes are {some(class_names)}; name the "
+            "columns as the classes are, or pass an array with one column per class"
+        )
+    values = _values(probs, names)
+    return values if order == list(range(len(order))) else values[:, order]
+
+
+def column_names(probs: Any) -> list[str] | None:
+    """Return the names of the columns of a frame as names of classes; None for an array.
+
+    Raises:
+        InputError: two columns have the same name.
+    """
+    found = getattr(probs, "column_names", None)  # of an Arrow table, whose columns are arrays
+    found = getattr(probs, "columns", None) if found is None else found
+    if found is None or callable(found):
+        return None
+    names = list(map(name_of, found))
+    if twice := [name for name in names if names.count(name) > 1] if len(set(names)) < len(names) else []:
+        raise InputError(f"probs have two columns called {twice[0]!r}; name each column as its class")
+    return names
+
+
+def _values(probs: Any, names: list[str]) -> np.ndarray:
+    """Return the numbers of a frame, (N, K)."""
+    if hasattr(probs, "to_numpy"):
+        values = np.asarray(probs.to_numpy())
+    else:
+        values = np.stack([np.asarray(column) for column in probs.columns], axis=1)
+    if values.dtype.kind == "O":
+        try:
+            return values.astype(np.float64)
+        except (TypeError, ValueError):
+            raise InputError(
+                f"probs are a frame with the columns {some(names)}, not all of numbers; leave the others out"
+            ) from None
+    return values
+
+
+def _order(names: list[str], class_names: Sequence[str]) -> list[int] | None:
+    """Return the column of each class; None if columns do not match the classes."""
+    if len(names) == len(class_names) and set(names) == set(class_names):
+        place = {name: k for k, name in enumerate(names)}
+        return [place[name] for name in class_names]
+    if names == _numbers(len(class_names)) and not all(map(_is_integer, class_names)):
+        return list(range(len(names)))
+    return None
+
+
+def _numbers(count: int) -> list[str]:
+    return [str(k) for k in range(count)]
+
+
+def _is_integer(name: str) -> bool:
+    return name.lstrip("-").isdecimal()
+
+
+def _of_frame(labels: Any, names: list[str], class_names: Sequence[object] | None) -> Labels:
+    """Return labels in the classes that the columns of a frame name."""
+    if class_names is not None:
+        return read_labels(labels, class_names)
+    found = read_labels(labels)
+    if set(found.class_names) <= set(names):
+        return _within(found, in_order(names))
+    if names == _numbers(len(names)) and not all(map(_is_integer, found.class_names)):
+        return _of_positions(labels, found, len(names), "columns named 0, 1, ...")
+    hint = ""
+    if found.values.dtype.kind in "iuf":
+        hint = ", or pass class_names in the order of the class numbers"
+    raise InputError(
+        f"probs have the columns {some(names)}, and the labels are of the classes {some(found.class_names)}; "
+        f"name the columns as the classes are{hint}; or pass an array in the order of the sorted classes"
+    )
+
+
+def _within(found: Labels, names: list[str]) -> Labels:
+    """Return labels in more classes than occur."""
+    number = {name: k for k, name in enumerate(names)}
+    places = np.array([number[name] for name in found.class_names], dtype=np.int64)
+    values = np.array(names, dtype=object)
+    if found.values.dtype.kind in "iuf" and all(map(_is_integer, names)):
+        values = np.array([int(name) for name in names])
+    elif len(names) == found.num_classes:
+        values = found.values
+    return Labels(places[found.codes], tuple(names), values)
+
+
+def _of_array(labels: Any, probs: Any, class_names: Sequence[object] | None) -> Labels:
+    """Return labels in the classes of the K columns of an array."""
+    shape: tuple[int, ...] | None = getattr(probs, "shape", None)
+    if shape is None:
+        try:
+            shape = tuple(np.shape(probs))
+        except ValueError:  # lists of different lengths, which the check of probabilities explains
+            shape = ()
+    if len(shape) != 2 or shape[1] < 2:
+        return read_labels(labels, class_names)
+    K = int(shape[1])
+    if class_names is None:
+        return _of_positions(labels, read_labels(labels), K, "an array without names")
+    found = read_labels(labels, class_names)
+    if found.num_classes != K:
+        raise InputError(
+            f"probs have {K} columns, expected one for each of {found.num_classes} classes, "
+            f"{some(found.class_names)}"
+        )
+    return found
+
+
+def _of_positions(labels: Any, found: Labels, K: int, what: str) -> Labels:
+    """Return labels in the classes of K columns that have no names, if there is only one way to do so."""
+    text = found.values.dtype.kind in "UO"
+    if (declared := _categories(labels)) is not None:
+        if text and declared == in_order(declared) and len(declared) == K:
+            return read_labels(labels, declared)
+        if declared != in_order(declared) and set(found.class_names) <= set(declared):
+            raise InputError(
+                f"labels are categories in the order {some(declared)}, and probs are {what}, whose columns "
+                "may have this order or the sorted one; pass class_names in the order of the columns"
+            )
+    if text and found.num_classes != K:
+        raise InputError(
+            f"labels are of {found.num_classes} classes, {some(found.class_names)}, and probs have {K} "
+            "columns without names; pass the names of all classes in the order of the columns as class_names"
+        )
+    if text and list(found.class_names) != sorted(found.class_names):  # "10" follows "9", or precedes "2"
+        raise InputError(
+            f"labels are the numbers {some(found.class_names)} as text, and probs are {what}, whose columns "
+            "may be sorted by value or as text; pass class_names in the order of the columns"
+        )
+    return of_count(found, K)
+
+
+def _categories(labels: Any) -> list[str] | None:
+    """Return the categories of a categorical series of pandas in their order; None for others."""
+    found = getattr(getattr(labels, "cat", labels), "categories", None)
+    return None if found is None or isinstance(labels, np.ndarray) else list(map(name_of, found))
+
+
+# Rows -----------------------------------------------------------------------------------------------------
+
+
+def _rows(labels: Any, probs: Any) -> np.ndarray | None:
+    """Return the row of probs of each label if both have an index of pandas that says so; None: in order.
+
+    Raises:
+        InputError: the indexes differ, or it is unclear whether they count.
+    """
+    mine, theirs = (_index(each) for each in (labels, probs))
+    if mine is None or theirs is None or len(mine) != len(theirs) or mine.equals(theirs):
+        return None
+    same = mine.is_unique and theirs.is_unique and bool(mine.isin(theirs).all())
+    default = _is_default(mine) or _is_default(theirs)
+    if default and not same:  # one of them was made from an array and has no index of its own
+        return None
+    if default or not same:
+        how = "the same index in another order" if same else "different indexes"
+        raise InputError(
+            f"labels and probs have {how}; if rows belong together by index, pass probs.loc[labels.index], "
+            "and if by position, probs.to_numpy()"
+        )
+    return np.asarray(theirs.get_indexer(mine))
+
+
+def _index(values: Any) -> Any:
+    """Return the index of a series or frame of pandas; None for others."""
+    found = getattr(values, "index", None)
+    return found if hasattr(found, "get_indexer") else None
+
+
+def _is_default(index: Any) -> bool:
+    return type(index).__name__ == "RangeIndex" and index.start == 0 and index.step == 1

@@ -1,0 +1,156 @@
+"""Rows and labels in memory as columns of cells: arrays, tensors, lists, frames, sparse matrices.
+
+Every door that takes objects (`load`, `audit_labels`, `NoisyLabelClassifier`) converts them here. Neither
+pandas, polars, SciPy nor `datasets` is imported: objects are recognized by their attributes.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from noisylabels.core.checks import InputError
+from noisylabels.core.labels import as_cells
+from noisylabels.core.tables import Table
+from noisylabels.data.sheets import Sheet, cells_of, of_array, of_arrow, of_frame, of_table
+
+MOST_DENSE_BYTES = 2 << 30
+"""The largest sparse matrix that is made dense."""
+
+
+def sheet_of(X: Any, source: Path) -> Sheet:
+    """Return rows in memory as a sheet; the columns of an array are called "0", "1", ...
+
+    Args:
+        X: (N, D), see `recognize`.
+        source: what an error calls the rows.
+
+    Raises:
+        InputError: the shape or the type is another.
+    """
+    if _is_hub(X):
+        classes = {
+            name: tuple(kind.names)
+            for name, kind in dict(X.features).items()
+            if getattr(kind, "_type", "") == "ClassLabel"
+        }
+        return of_arrow(X.with_format("arrow")[:], source, classes)
+    if _is_arrow(X):
+        return of_arrow(X, source, {})
+    if _is_frame(X):
+        return of_frame(X, source)
+    values = array_of(X)
+    if values.dtype.kind in "UOT" and values.ndim == 1:
+        raise InputError(
+            f"{source} is {'text' if values.size and isinstance(values[0], str) else 'objects'} of the shape "
+            f"{values.shape}, expected rows (N, D); turn each text into numbers first, such as its embedding"
+        )
+    if values.dtype.kind in "UOT" and values.ndim == 2:
+        names = [str(k) for k in range(values.shape[1])]
+        columns = Table(
+            source, names, lambda k: cells_of(values[:, k].tolist()), lambda row: (source, f"row {row}")
+        )
+        return of_table(columns)
+    return of_array(values, source, str(source))
+
+
+def array_of(X: Any) -> np.ndarray:
+    """Return an array, a tensor, a list of lists or a sparse matrix as a dense array.
+
+    Raises:
+        InputError: a sparse matrix is too large to be made dense, or the rows differ in length.
+    """
+    if is_sparse(X):
+        return dense_of(X)
+    if isinstance(X, torch.Tensor):
+        X = X.detach().cpu()
+        X = X.float() if X.dtype == torch.bfloat16 else X
+    try:
+        return np.asarray(X)
+    except ValueError:
+        raise InputError(
+            f"X is a {type(X).__name__} of rows of different lengths, expected the shape (N, D)"
+        ) from None
+
+
+def is_sparse(X: Any) -> bool:
+    """Return whether an object is a sparse matrix or array of SciPy."""
+    return hasattr(X, "tocsr") and hasattr(X, "toarray")
+
+
+def dense_of(matrix: Any) -> np.ndarray:
+    """Return a sparse matrix as a dense array of the same type.
+
+    Raises:
+        InputError: it would take more than `MOST_DENSE_BYTES`.
+    """
+    size = int(np.prod(matrix.shape, dtype=np.int64)) * matrix.dtype.itemsize
+    if size > MOST_DENSE_BYTES:
+        raise InputError(
+            f"the sparse matrix {tuple(matrix.shape)} would take {size / 2**30:.1f} GiB as dense rows, "
+            f"expected at most {MOST_DENSE_BYTES / 2**30:.0f}; reduce its columns first, such as with "
+            "sklearn.decomposition.TruncatedSVD(100)"
+        )
+    return np.asarray(matrix.toarray())
+
+
+def label_cells(y: Any) -> np.ndarray:
+    """Return labels in memory as one cell per example, (N,), also from a column (N, 1); see `as_cells`.
+
+    Args:
+        y: what `as_cells` takes, a table of one column, or a sparse matrix of one.
+
+    Raises:
+        InputError: as `as_cells`.
+
+    >>> label_cells([[1], [0]]).tolist(), label_cells(("a", "b")).tolist()
+    ([1, 0], ['a', 'b'])
+    """
+    if is_table(y) and not _is_frame(y):
+        y = np.stack([np.asarray(y[name]) for name in column_names(y)], axis=1)
+    if is_sparse(y):
+        y = dense_of(y)
+    if not hasattr(y, "__len__") or isinstance(y, (str, bytes)):
+        raise InputError(f"y is a {type(y).__name__}, expected one label per example")
+    return as_cells(y, "the labels y")
+
+
+def is_array(value: Any) -> bool:
+    """Return whether an object is an array, a tensor, a series or a sparse matrix."""
+    return hasattr(value, "dtype") and len(getattr(value, "shape", ())) > 0 and not is_table(value)
+
+
+def is_table(value: Any) -> bool:
+    """Return whether an object has named columns: a data frame, an Arrow table or a `datasets.Dataset`."""
+    return _is_frame(value) or _is_arrow(value) or (_is_hub(value) and not _has_images(value))
+
+
+def _is_frame(value: Any) -> bool:
+    if hasattr(type(value), "collect") and hasattr(type(value), "collect_schema"):  # its columns cost time
+        raise InputError(f"got a {type(value).__name__}, expected a data frame with its rows; call collect()")
+    return hasattr(value, "columns") and hasattr(value, "__getitem__") and not hasattr(value, "column_names")
+
+
+def _is_arrow(value: Any) -> bool:
+    return hasattr(value, "column_names") and hasattr(value, "to_pandas") and hasattr(value, "column")
+
+
+def _is_hub(value: Any) -> bool:
+    return all(hasattr(value, name) for name in ("features", "column_names", "with_format", "__len__"))
+
+
+def _has_images(value: Any) -> bool:
+    return any(getattr(kind, "_type", "") == "Image" for kind in dict(value.features).values())
+
+
+def column_names(table: Any) -> list[str]:
+    """Return the names of a table's columns."""
+    return [str(name) for name in (getattr(table, "column_names", None) or table.columns)]
+
+
+def is_scalar(value: Any) -> bool:
+    """Return whether an object is a word, a number or a missing value."""
+    return value is None or isinstance(value, (str, bool, int, float)) or getattr(value, "ndim", 1) == 0

@@ -1,0 +1,293 @@
+"""Recognition of labeled examples in memory: pairs (X, y), data frames, mappings, and parts of these."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from noisylabels.core.checks import InputError
+from noisylabels.core.labels import name_of
+from noisylabels.core.tables import role_columns
+from noisylabels.data import arrays
+from noisylabels.data.dataset_objects import named_parts
+from noisylabels.data.feature_rows import Rows, ids_of
+from noisylabels.data.feature_table import labeled_rows
+from noisylabels.data.image_arrays import channels_first
+from noisylabels.data.in_memory import (
+    array_of,
+    column_names,
+    is_array,
+    is_scalar,
+    is_table,
+    label_cells,
+    sheet_of,
+)
+from noisylabels.data.sheets import Sheet, as_objects, joined
+from noisylabels.data.splits import TEST, TRAIN, VAL, by_split
+
+PARTS = ("train", "test")
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Images and their labels in memory, before the classes are numbered.
+
+    Args:
+        parts: the training images and, if there are any, the test images: each uint8 (n, C, H, W), or a list
+            of pictures that `load_object` reads.
+        labels: one cell per image, (N,), training part first.
+        class_names: K names, if they come with the labels.
+    """
+
+    parts: tuple[Any, ...]
+    labels: np.ndarray
+    class_names: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class _Part:
+    """A part of what the user passed; without labels they are a column of `X`."""
+
+    name: str
+    X: Any
+    y: Any = None
+    class_names: tuple[str, ...] = ()
+
+
+def recognize(source: Any, label_column: str | None, notes: list[str]) -> Rows | Pictures | None:
+    """Return the labeled rows or images that an object holds; None for another object.
+
+    Args:
+        source: one of
+            - a pair (X, y), also as a list or as a `TensorDataset`. X: rows (N, D) in an array, a tensor, a
+              list of lists, a data frame of pandas or polars, an Arrow table or a sparse matrix of SciPy; or
+              uint8 images (N, H, W), (N, H, W, C) or (N, C, H, W), or a list of images. y: one label per
+              example, (N,) or a column (N, 1), in an array, a tensor, a list, a series or a data frame;
+            - a data frame, an Arrow table, or a `datasets.Dataset` without images, with the labels in a
+              column: `label_column`, or one with a name of the role label (`core.tables.ROLES`);
+            - a pair (train, test) of the above, or a mapping of parts such as a `datasets.DatasetDict`;
+            - a mapping of arrays called as those of an .npz file: X and y, x_train, y_train, ...
+            A column "id" holds the ids of the rows; the index of a pandas frame is not used.
+        label_column: the column of the labels in a frame.
+        notes: receives the lines that the user should read.
+
+    Raises:
+        InputError: X and y do not fit together, or the labels are one-hot or missing.
+    """
+    parts = _parts_of(source, notes)
+    if parts is None:
+        return None
+    pictures = [_pictures(part.X) for part in parts]
+    if all(found is not None for found in pictures):
+        _refuse_column(label_column)
+        cells = [_labels_of(part.y, len(found)) for part, found in zip(parts, pictures, strict=True)]
+        return Pictures(tuple(pictures), _all(cells), parts[0].class_names)
+    sheets = [
+        sheet_of(part.X, Path("X" if part.y is not None else part.name or "the data frame")) for part in parts
+    ]
+    sizes = [len(sheet) for sheet in sheets]
+    sheet = sheets[0] if len(sheets) == 1 else joined(*sheets)
+    if parts[0].y is None:
+        rows = labeled_rows(sheet, label_column, notes)
+        if rows.parts is not None and len(sheets) > 1:
+            raise InputError(
+                "the data have a train and a test part and a split column; leave out one of the two"
+            )
+    else:
+        _refuse_column(label_column)
+        for part in parts:
+            _check_index(part.X, part.y)
+        labels = _all([_labels_of(part.y, n) for part, n in zip(parts, sizes, strict=True)])
+        keys, named = ids_of(sheet) if is_table(parts[0].X) else (_numbered("row", len(sheet)), [])
+        repeated = _repeated(sheet, labels, notes) if is_table(parts[0].X) else []
+        rows = Rows(sheet, labels, parts[0].class_names, keys, None, [*named, *repeated])
+    if any(_has_named_index(part.X) for part in parts):
+        notes.append(
+            "the index of the data frame is not used; frame.reset_index(names='id') makes it the ids"
+        )
+    if len(sheets) == 1:
+        return rows
+    place = np.arange(sum(sizes))
+    keys = list(rows.keys)
+    if keys[:1] == ["row:0"]:
+        keys = [key for name, n in zip(PARTS, sizes, strict=True) for key in _numbered(name, n)]
+    return dataclasses.replace(rows, keys=keys, parts=(place[: sizes[0]], place[sizes[0] :]), separate=True)
+
+
+def _labels_of(y: Any, count: int) -> np.ndarray:
+    cells = label_cells(y)
+    if len(cells) != count:
+        raise InputError(f"got {len(cells)} labels for {count} examples; pass one label per example")
+    return cells
+
+
+# Recognition --------------------------------------------------------------------------------------------
+
+
+def _parts_of(source: Any, notes: list[str]) -> list[_Part] | None:
+    """Return the training part and, if there is one, the test part; None for another object."""
+    if is_table(source):
+        return [_Part("", source)]
+    if isinstance(source, Mapping):
+        if found := _named_arrays(source, notes):
+            return found
+        if not all(is_table(part) or _is_pair(part) for part in source.values()):
+            return None
+        named = named_parts(source, notes)
+        return _both([part for _, part in named]) if len(named) > 1 else _parts_of(named[0][1], notes)
+    tensors = getattr(source, "tensors", None)  # of a torch.utils.data.TensorDataset
+    if isinstance(tensors, tuple) and len(tensors) == 2 and tensors[0].ndim == 2:
+        source = tensors
+    if isinstance(source, tuple) and len(source) == 2 and all(map(is_table, source)):
+        names = [column_names(part) for part in source]
+        if len(names[1]) > 1 and set(names[0]) == set(names[1]):
+            return _both(source)
+    if _is_pair(source):
+        if source[1] is None:
+            raise InputError("labels are missing: y is None; pass the pair (X, y)")
+        return [_Part("", source[0], source[1])]
+    if isinstance(source, tuple) and len(source) == 2 and all(map(_is_pair, source)):
+        return _both(source)
+    if hasattr(source, "shape") and hasattr(source, "dtype"):
+        raise InputError(f"labels are missing: got {_called(source)} alone; pass the pair (X, y)")
+    return None
+
+
+def _called(array: Any) -> str:
+    return f"a {type(array).__name__} of the shape {tuple(array.shape)}"
+
+
+def _both(parts: Sequence[Any]) -> list[_Part]:
+    if len({is_table(part) for part in parts}) > 1:
+        raise InputError(
+            "one part has its labels in a column, the other is a pair (X, y); pass two of a kind"
+        )
+    return [
+        _Part(f"the {name} part", part) if is_table(part) else _Part(f"the {name} part", *part)
+        for name, part in zip(PARTS, parts, strict=True)
+    ]
+
+
+def _named_arrays(source: Mapping[Any, Any], notes: list[str]) -> list[_Part]:
+    """Return the parts of a mapping of arrays with the names of an .npz file, or of scikit-learn's Bunch."""
+    names = [name for name in source if isinstance(name, str)]
+    found = arrays.pairs([name for name in names if name != "images" or "data" not in names])
+    named = by_split(found, "the mapping")
+    train = found.pop(named.get(TRAIN, ""), None)
+    if train is None:
+        return []
+    test = next((found.pop(named[split]) for split in (TEST, VAL) if split in named), None)
+    if found:
+        notes.append(f"ignored the parts {', '.join(found)}")
+    given = source.get(arrays.CLASS_NAMES, source.get("target_names"))
+    words = tuple(map(str, given)) if given is not None and not isinstance(given, str) else ()
+    return [
+        _Part(part.name, source[part.images], source[part.labels], words) for part in (train, test) if part
+    ]
+
+
+def _is_pair(source: Any) -> bool:
+    """Return whether an object is a pair (X, y)."""
+    if not isinstance(source, (tuple, list)) or len(source) != 2:
+        return False
+    X, y = source
+    if isinstance(source, list) and not hasattr(X, "shape"):  # a list of two examples
+        return False
+    return (is_array(X) or is_table(X) or _is_listed(X, y)) and (
+        is_array(y) or is_table(y) or isinstance(y, (list, tuple)) or y is None
+    )
+
+
+def _is_listed(X: Any, y: Any) -> bool:
+    """Return whether X is a list of rows, images or texts, and y has a single label for each.
+
+    A list of (image, label) is a data set.
+    """
+    if not isinstance(X, (list, tuple)) or not len(X) or not (is_array(y) or isinstance(y, (list, tuple))):
+        return False
+    if isinstance(y, (list, tuple)) and not all(map(_is_label, y)):
+        return False
+    return all(
+        is_scalar(row)
+        or _is_picture(row)
+        or getattr(row, "ndim", 0) == 1
+        or (isinstance(row, (list, tuple)) and all(map(is_scalar, row)))
+        for row in X
+    )
+
+
+def _is_label(value: Any) -> bool:
+    return is_scalar(value) or (isinstance(value, list) and len(value) == 1 and is_scalar(value[0]))
+
+
+def _is_picture(value: Any) -> bool:
+    return hasattr(value, "getbands") or getattr(value, "ndim", 0) in (2, 3)
+
+
+def _pictures(X: Any) -> Any:
+    """Return images as uint8 (N, C, H, W) or a list of pictures; None for rows."""
+    if isinstance(X, (list, tuple)):
+        return X if X and all(map(_is_picture, X)) else None
+    if is_table(X) or len(getattr(X, "shape", ())) < 3:
+        return None
+    if isinstance(X, torch.Tensor) and X.ndim == 4 and X.shape[1] in (1, 3) and X.dtype == torch.uint8:
+        return array_of(X)  # the order of tensors is never in doubt
+    return channels_first(array_of(X), "X")
+
+
+# Checks -------------------------------------------------------------------------------------------------
+
+
+def _check_index(X: Any, y: Any) -> None:
+    """Raise an `InputError` if pandas objects have the same index in another order."""
+    one, other = getattr(X, "index", None), getattr(y, "index", None)
+    if not all(hasattr(index, "sort_values") for index in (one, other)) or one.equals(other):  # type: ignore[union-attr]
+        return
+    try:
+        same = len(one) == len(other) and one.sort_values().equals(other.sort_values())  # type: ignore[union-attr,arg-type]
+    except TypeError:  # an index of several types
+        return
+    if same:
+        raise InputError(
+            "X and y have the same index in another order; pass y.loc[X.index] to match them by it, or "
+            "y.to_numpy() if the rows already match"
+        )
+
+
+def _has_named_index(frame: Any) -> bool:
+    """Return whether a pandas frame has an index of words or with a name, by which a user knows the rows."""
+    index = getattr(frame, "index", None)
+    if not hasattr(index, "sort_values"):
+        return False
+    return any(name is not None for name in index.names) or index.dtype.kind not in "iu"  # type: ignore[union-attr]
+
+
+def _repeated(sheet: Sheet, cells: np.ndarray, notes: list[str]) -> list[str]:
+    """Return the columns called as labels are that repeat the labels; they would be learned as features."""
+    words = [*map(name_of, cells.tolist())]
+    named = [sheet.names[k] for k in role_columns(sheet.names, "label")]
+    found = [name for name in named if [*map(name_of, sheet.as_read(name).tolist())] == words]
+    if found:
+        notes.append(f"left out, the column repeats the labels: {', '.join(map(repr, found))}")
+    return found
+
+
+def _refuse_column(label_column: str | None) -> None:
+    if label_column is not None:
+        raise InputError(
+            "label_column names a column of labels, but the labels are passed as y; leave out one of the two"
+        )
+
+
+def _all(cells: list[np.ndarray]) -> np.ndarray:
+    return cells[0] if len(cells) == 1 else as_objects(*cells)
+
+
+def _numbered(name: str, count: int) -> list[str]:
+    return [f"{name}:{row}" for row in range(count)]
