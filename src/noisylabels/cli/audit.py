@@ -35,7 +35,8 @@ class AuditCommand:
     """folder of the audit (default: audits/ and a name derived from the data)"""
     probs: Path | None = None
     """held-out probabilities of your own model, so that none is trained: .npy (N, K), or .csv, .tsv or
-    .parquet with one column per class and optionally an id column"""
+    .parquet with one column per class and an id column; without one, rows are in the order of the file or of
+    the sorted paths"""
     noise: str = "none"
     """noise to add to a clean data set first, to measure how well the audit finds it"""
     part: Literal["all", "train"] = "all"
