@@ -271,7 +271,7 @@ def model():
     return nl.NoisyLabelClassifier(n_estimators=2, epochs=6, random_state=0)
 
 
-@pytest.mark.filterwarnings("ignore:X. left out")
+@pytest.mark.filterwarnings("ignore:X. left out", "ignore:X. missing cells")
 def test_the_estimator_encodes_a_frame(model):
     X, y = table().drop(columns="label"), table()["label"]
     probs = model.fit(X, y).predict_proba(X)
