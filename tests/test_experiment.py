@@ -23,6 +23,7 @@ from noisylabels.cli import main
 from noisylabels.cli.train import summary
 from noisylabels.core.checks import InputError
 from noisylabels.core.files import exclusive_lock
+from noisylabels.data.features import joined
 from noisylabels.experiment import (
     RunConfig,
     RunResult,
@@ -452,12 +453,12 @@ def test_labels_of_a_run_serve_another(tmp_path):
 def test_a_finished_run_does_not_answer_for_another_file_of_labels(tmp_path):
     import noisylabels as nl
 
-    train, _ = nl.load("digits")
-    np.save(tmp_path / "labels.npy", train.labels.numpy())
+    whole = joined(*nl.load("digits"), by_rows=True)
+    np.save(tmp_path / "labels.npy", whole.labels.numpy())
     config = fast(tmp_path / "run", noise=f"labels:{tmp_path / 'labels.npy'}", epochs=1)
     run(config)
     run(config)
-    np.save(tmp_path / "labels.npy", train.labels.flip(0).numpy())
+    np.save(tmp_path / "labels.npy", whole.labels.flip(0).numpy())
     with pytest.raises(InputError, match=r"labels.npy has changed since the run in .* began; restore it"):
         run(config)
     (tmp_path / "labels.npy").unlink()

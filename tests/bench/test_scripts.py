@@ -41,6 +41,12 @@ TABLES = ["--methods", "NoisyLabelClassifier", "LogisticRegression", "RandomFore
             "| digits, symmetric:0.2 |",
         ),
         (
+            "bench_given_probs",
+            ["--rounds=2", "--examples=500", "--memory", "--mapped-examples=900", "--mapped-classes=20"],
+            "given-probs-here.json",
+            "MiB before the audit",
+        ),
+        (
             "bench_review",
             ["--images=80", "--side=64", "--decisions=12"],
             "review-here.json",

@@ -147,11 +147,13 @@ def test_the_channels_are_found(shape, expected):
         (images(4, 6, 1, 8, 8), r"shape \(4, 6, 1, 8, 8\), expected"),
         (images(0, 8, 8), r"a.npz is empty: its shape is \(0, 8, 8\)"),
         (
-            np.zeros((4, 8, 8), np.float32),
-            r"images are float32, expected uint8 .* 0 to 1, save \(255 \* x\).round",
+            np.full((4, 8, 8), -0.5, np.float32),
+            r"x of .*a.npz holds float32 values from -0.5 to -0.5, expected 0 to 1 or 0 to 255",
         ),
-        (np.zeros((4, 8, 8), np.int64), r"images are int64, expected uint8 .* save x.astype\(numpy.uint8\)"),
-        (np.zeros((4, 8, 8), bool), r"images are bool"),
+        (np.full((4, 8, 8), np.nan), r"holds float64 values from nan to nan"),
+        (np.full((4, 8, 8), 256.0), r"from 256 to 256, expected 0 to 1 or 0 to 255"),
+        (np.full((4, 8, 8), 65536), r"from 65536 to 65536, expected 0 to 255 or 0 to 65535"),
+        (np.zeros((4, 8, 8), "M8[s]"), r"images are datetime64\[s\], expected numbers"),
     ],
 )
 def test_other_images_are_refused(values, message, tmp_path):

@@ -151,7 +151,7 @@ def test_a_note_on_what_is_ignored_is_not_stored(tree, work):
     assert load(root)[0].notes == ()
     work()
     (root / "raw").mkdir()
-    assert load(root)[0].notes == ("ignored the folders raw beside train",)
+    assert load(root)[0].notes == ("ignored the folder raw (0 images) beside train",)
     assert work()[1] == 0
 
 
@@ -318,3 +318,31 @@ def test_progress_is_told(root):
     told = []
     load(root, progress=lambda *what: told.append(what))
     assert told == [("checking files", 12, 12), ("reading sizes", 12, 12), ("decoding", 12, 12)]
+
+
+def test_an_entry_of_an_older_version_gets_its_positions(root, work, cache):
+    """Check that entries without rows.npy are completed from the paths, or read again."""
+    before = load(root, bad_images="skip")
+    work()
+    assert sorted([*before[0].rows, *before[1].rows]) == list(range(12))
+
+    def age():
+        meta = json.loads((entry(cache) / "meta.json").read_text())
+        for name in ("positions", "rows_sha256"):
+            del meta[name]
+        (entry(cache) / "meta.json").write_text(json.dumps(meta))
+        (entry(cache) / "rows.npy").unlink()
+
+    age()
+    again = load(root, bad_images="skip")
+    assert work() == (0, 0)
+    for old, new in zip(before, again, strict=True):
+        assert old.rows.tolist() == new.rows.tolist()
+        assert (new.source_rows, new.positions.whole) == (12, False)
+    assert (entry(cache) / "rows.npy").exists()
+
+
+def test_damaged_positions_are_read_again(root, cache):
+    before = load(root)
+    np.save(entry(cache) / "rows.npy", np.arange(12)[::-1])
+    assert [part.rows.tolist() for part in load(root)] == [part.rows.tolist() for part in before]

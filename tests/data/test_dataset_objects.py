@@ -155,7 +155,7 @@ def test_a_hub_dictionary_names_its_parts():
     parts = {"train": hub(slice(0, 6)), "validation": hub(slice(6, 10)), "unsupervised": hub()}
     train, test = load(parts)
     assert list(test.ids) == [f"validation:{i}" for i in range(4)]
-    assert train.notes == ("ignored the parts unsupervised",)
+    assert train.notes == ("ignored the parts unsupervised (10 examples)",)
     alone, held_out = load({"train": hub()})
     assert (len(alone), len(held_out)) == (8, 2)
 
@@ -239,7 +239,7 @@ class HubStream:
         return iter([])
 
 
-FLOAT = torch.zeros(3, 5, 6)
+FLOAT = torch.linspace(-2, 2, 90).view(3, 5, 6)
 
 
 @pytest.mark.parametrize(
@@ -265,15 +265,15 @@ FLOAT = torch.zeros(3, 5, 6)
         ),
         (
             Pairs([FLOAT] * 10, LABELS),
-            r"train:0: the image is float32, expected uint8 0 to 255; remove ToTensor",
+            r"train:0: the image holds float32 values from -2 to 2, expected 0 to 1 or 0 to 255; .*normalize",
         ),
         (
             Pairs([torch.zeros(3, 0, 6, dtype=torch.uint8)] * 4, [0, 1] * 2),
             r"train:0: the image has no pixels, its size is 6x0",
         ),
         (
-            Pairs([Image.fromarray(np.zeros((5, 6), np.float32))] * 4, [0, 1] * 2),
-            r"train:\d: the image is in the mode F: floating-point pixels .*; convert it to L or RGB",
+            Pairs([Image.fromarray(np.full((5, 6), 300, np.float32))] * 4, [0, 1] * 2),
+            r"train:\d: the image is in the mode F: floating-point pixels .*; convert it to 8 bits",
         ),
         (Pairs([ARRAYS[0], "a.png"], [0, 1]), r"train:1: the image is a str, expected a PIL image"),
         (Pairs([torch.zeros(5, 6, 3, dtype=torch.uint8)], [0]), r"shape \(5, 6, 3\), expected .*\(C, H, W\)"),

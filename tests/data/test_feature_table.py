@@ -127,8 +127,9 @@ def test_ids_are_those_of_the_column(write):
     train, test = load(write(ID=ids, **animals()))
     assert [*train.ids, *test.ids] == ids
     assert "p0" not in str(train.encoder.features)
-    with pytest.raises(InputError, match=r"data.csv, line 11: \S*data.csv, line 2 has the id 'p0' too"):
-        load(write(id=[*ids[:9], "p0"], **animals()))
+    train, test = load(write(ID=[*ids[:9], "p0"], **animals()))
+    assert [*train.ids, *test.ids] == [*ids[:9], "p0#2"]
+    assert any("1 row has an id that an earlier row has, first p0#2" in note for note in train.notes)
     with pytest.raises(InputError, match=r"line 4: the id is missing"):
         load(write(id=[*ids[:2], "", *ids[3:]], **animals()))
 

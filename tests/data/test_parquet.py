@@ -77,7 +77,7 @@ def test_other_parts_are_named_and_ignored(some, tmp_path):
         write(tmp_path / f"{part}-00000-of-00001.parquet", some(0, 3), [0, 1, 2], features())
     train, test = load(tmp_path)
     assert test.ids[0] == "test:0"
-    assert train.notes[0].startswith("ignored the parts unsupervised, validation of ")
+    assert train.notes[0].startswith("ignored the parts unsupervised (3 rows), validation (3 rows) of ")
 
 
 def test_without_a_test_part_some_rows_are_held_out(some, tmp_path, monkeypatch):

@@ -44,7 +44,7 @@ def test_test_comes_before_validation_and_the_rest_is_named(tree):
     )
     train, test = load(root)
     assert [name.split("/")[0] for name in test.ids] == ["test", "test"]
-    assert train.notes == ("ignored the folders raw, val beside train",)
+    assert train.notes == ("ignored the folders raw (1 image), val (1 image) beside train",)
 
 
 def test_without_a_test_part_some_of_each_class_is_held_out(tree):

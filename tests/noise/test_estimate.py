@@ -9,13 +9,8 @@ import pytest
 
 import noisylabels as nl
 from noisylabels.core.checks import InputError
-from noisylabels.noise.estimate import (
-    METHODS,
-    Estimate,
-    calibrated_joint,
-    confident_joint,
-    estimate_transition,
-)
+from noisylabels.noise.confident_learning import calibrated_joint, confident_joint
+from noisylabels.noise.estimate import METHODS, Estimate, estimate_transition
 from noisylabels.noise.neighbors import nearest
 
 RNG = np.random.default_rng(0)

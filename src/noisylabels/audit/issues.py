@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from noisylabels.audit.duplicates import Group, consensus_label
-from noisylabels.audit.scores import share_wrong
+from noisylabels.audit.reasons import Reasons
+from noisylabels.audit.scores import noise_rate
 from noisylabels.core.checks import InputError
-from noisylabels.core.rng import uniforms
-from noisylabels.noise.estimate import Estimate, calibrated_joint, confident_joint
+from noisylabels.noise.checked_probs import CheckedProbs
+from noisylabels.noise.checks import check_labels_probs
+from noisylabels.noise.confident_learning import JointSample, calibrated, joint_samples
+from noisylabels.noise.estimate import Estimate
 
 LEVEL = 0.95
 """Level of the intervals."""
 
-_WORK = 2e8  # values that the bootstrap may read: some seconds
+_WORK = 2e8  # examples that the bootstrap may draw: some seconds, and as many bytes
+_OPEN = 20_000_000  # probabilities that decide otherwise in one sample than in another: half a gigabyte
+_CELLS = 4e7  # matrix entries of all samples: a third of a gigabyte
 _LEAST_DRAWS, _MOST_DRAWS = 40, 200
+_BLOCK = 1024  # rows
+_BATCH = 1 << 18  # matrix entries that are scaled at once
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,11 +44,14 @@ class Issues:
     score: np.ndarray
     suggested: np.ndarray
     flagged: np.ndarray
-    why: list[str]
+    why: Sequence[str]
 
 
 def estimate(
-    labels: np.ndarray, probs: np.ndarray, seen: np.ndarray | None = None, seed: int = 0
+    labels: np.ndarray,
+    probs: np.ndarray | CheckedProbs,
+    seen: np.ndarray | CheckedProbs | None = None,
+    seed: int = 0,
 ) -> Estimate:
     """Estimate the noise rate and the transition matrix, with bootstrap intervals.
 
@@ -51,44 +62,68 @@ def estimate(
         labels: (N,) int64 in [0, K).
         probs: (N, K), out of fold.
         seen: (N, K), of models trained on the example, if any.
-        seed: seed of the bootstrap samples, at most 200; no intervals are computed where 40 samples would be
-            slow: beyond about five million probabilities.
+        seed: seed of the bootstrap samples: 200, fewer beyond a million examples. No intervals are computed
+            beyond five million examples, where 40 samples would be slow, and none for the matrix where the
+            samples' matrices would take much memory: beyond 447 classes with 200 samples.
 
     Returns:
         The estimate, by "confident_joint" or, with `seen`, "confident_joint, seen".
     """
-    n, K = probs.shape
+    p, given = check_labels_probs(labels, probs)
+    n, K = p.shape
     method = "confident_joint" if seen is None else "confident_joint, seen"
+    differs = None if seen is None else check_labels_probs(labels, seen)[0].likeliest != given
 
-    def fitted(at: np.ndarray | slice) -> tuple[np.ndarray, np.ndarray]:
-        given, p = labels[at], probs[at]
-        joint = calibrated_joint(confident_joint(given, p), given)
-        column = joint.sum(axis=0)
-        off = column - joint.diagonal()
-        if (some := off > 1e-12).any():
-            scale = share_wrong(given, p, None if seen is None else seen[at]) / off.sum()
-            # no more label errors than a label has examples
-            joint = joint * min(scale, float((column[some] / off[some]).min()))
-        np.fill_diagonal(joint, 0.0)
-        np.fill_diagonal(joint, np.maximum(column - joint.sum(axis=0), 0.0))
-        prior = joint.sum(axis=1)
-        T = np.where(prior[:, None] > 0, joint / np.where(prior > 0, prior, 1)[:, None], np.eye(K))
-        return T, prior
+    def share(sample: JointSample) -> float:
+        """Return the share of labels that are not the most probable class during training, 0 if unknown."""
+        some = differs if differs is None or sample.chosen is None else differs[sample.chosen]
+        return 0.0 if some is None else float(some.mean())
 
-    T, prior = fitted(slice(None))
-    draws = min(_MOST_DRAWS, int(_WORK // probs.size))
-    if draws < _LEAST_DRAWS:
-        return Estimate(method, T, prior, n)
-    samples = [fitted((uniforms(n, seed, "bootstrap", draw) * n).astype(np.int64)) for draw in range(draws)]
+    def fitted(samples: list[JointSample], shares: list[float]) -> tuple[np.ndarray, np.ndarray]:
+        counts, sizes = (np.stack(each) for each in zip(*((s.counts, s.sizes) for s in samples), strict=True))
+        return _scaled(calibrated(counts, sizes), None if differs is None else np.array(shares))
+
+    draws = min(_MOST_DRAWS, int(_WORK // n))
+    draws = draws if draws >= _LEAST_DRAWS else 0
+    samples = joint_samples(given, p, draws, seed, most=_OPEN)
+    whole = next(samples)
+    (T,), (prior,) = fitted([whole], [share(whole)])
+    plain = Estimate(method, T, prior, n)
+    rates, matrices = [], []
+    while batch := [(each, share(each)) for each in itertools.islice(samples, 1 + _BATCH // K**2)]:
+        Ts, priors = fitted(*map(list, zip(*batch, strict=True)))
+        rates.extend(1 - (priors * Ts.diagonal(axis1=1, axis2=2)).sum(axis=1))
+        if draws * K * K <= _CELLS:
+            matrices.append(Ts)
+    if not draws or len(rates) < draws:
+        return plain
     ends = [(1 - LEVEL) / 2, (1 + LEVEL) / 2]
-    low, high = np.quantile([Estimate(method, *each, n).rate for each in samples], ends).tolist()
-    matrices = np.quantile(np.stack([each[0] for each in samples]), ends, axis=0)
-    return Estimate(method, T, prior, n, LEVEL, (low, high), matrices)
+    low, high = np.clip(np.quantile(rates, ends), 0, 1).tolist()
+    between = np.quantile(np.concatenate(matrices), ends, axis=0, overwrite_input=True) if matrices else None
+    return replace(plain, interval=LEVEL, rate_interval=(low, high), transition_interval=between)
+
+
+def _scaled(joint: np.ndarray, differing: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+    """Return T and prior of calibrated joints, (..., K, K), after scaling them to the noise rate."""
+    K = joint.shape[-1]
+    diagonal = (..., range(K), range(K))
+    column = joint.sum(axis=-2)
+    off = column - joint[diagonal]
+    some = off > 1e-12
+    scale = noise_rate(joint, differing) / np.where(some.any(axis=-1), off.sum(axis=-1), 1)
+    # no more label errors than a label has examples
+    scale = np.minimum(scale, np.where(some, column / np.where(some, off, 1), np.inf).min(axis=-1))
+    joint = joint * scale[..., None, None]
+    joint[diagonal] = 0
+    joint[diagonal] = np.maximum(column - joint.sum(axis=-2), 0)
+    prior = joint.sum(axis=-1)
+    T = np.where(prior[..., None] > 0, joint / np.where(prior > 0, prior, 1)[..., None], np.eye(K))
+    return T, prior
 
 
 def find_issues(
     labels: np.ndarray,
-    probs: np.ndarray,
+    probs: np.ndarray | CheckedProbs,
     score: np.ndarray,
     rate: float,
     class_names: Sequence[str],
@@ -118,7 +153,7 @@ def find_issues(
     ([False, True, False], [0, 0, 1], 'looks like a (80 %), not b (20 %)')
     """
     n = len(labels)
-    rows = np.arange(n)
+    checked, _ = check_labels_probs(labels, probs)
     score = np.array(score, dtype=np.float64)
     if len(score) != n or not ((score >= 0) & (score <= 1)).all():
         raise InputError(f"got {len(score)} scores for {n} labels, expected one in [0, 1] per label")
@@ -126,55 +161,37 @@ def find_issues(
     for group in groups:
         if group.conflicting(labels):
             members = list(group.members)
-            consensus = consensus_label(labels[members].tolist(), probs[members].sum(axis=0))
+            consensus = consensus_label(labels[members].tolist(), checked.take(np.array(members)).sum(axis=0))
             witness = next(i for i in members if labels[i] == consensus)
             contradicted |= {i: witness for i in members if labels[i] != consensus}
     count = min(n, max(round(rate * n), len(contradicted)))
     wrong = np.array(list(contradicted), dtype=np.int64)
-    others = np.setdiff1d(np.lexsort((rows, score)), wrong, assume_unique=True)[: count - len(wrong)]
+    others = np.setdiff1d(np.argsort(score, kind="stable"), wrong, assume_unique=True)[: count - len(wrong)]
     flagged = np.zeros(n, bool)
     flagged[others] = flagged[wrong] = True
     # a contradicted label ranks no higher than the last other flagged one, or than all unflagged ones
     last = score[others].max() if len(others) else score[~flagged].min(initial=1.0)
     score[wrong] = np.minimum(score[wrong], last)
 
-    rest = np.array(probs, dtype=np.float64)
-    likeliest = rest.argmax(axis=1)
-    rest[rows, labels] = -1.0
-    suggested = np.where(flagged, rest.argmax(axis=1), likeliest)
+    suggested = checked.likeliest.copy()
+    for some in np.array_split(np.flatnonzero(flagged), 1 + count // _BLOCK):
+        rest = checked.take(some)
+        rest[np.arange(len(some)), labels[some]] = -1.0
+        suggested[some] = rest.argmax(axis=1)
     for i, witness in contradicted.items():
         suggested[i] = labels[witness]
-    why = []
-    for i in range(n):
-        given, other = class_names[labels[i]], class_names[suggested[i]]
-        p, q = float(probs[i, labels[i]]), float(probs[i, suggested[i]])
-        if i in contradicted:
-            witness = contradicted[i]
-            why.append(f"same {same} as {ids[witness]}, labeled {class_names[labels[witness]]}")
-        elif suggested[i] == labels[i]:
-            why.append(f"looks like {given} ({percent(p)}), as labeled")
-        elif not flagged[i]:
-            why.append(
-                f"looks like {other} ({percent(q)}) rather than {given} ({percent(p)}), but not clearly"
-            )
-        elif q > p and p >= 0.25:
-            why.append(f"looks like {other} ({percent(q)}) rather than {given} ({percent(p)})")
-        elif q > p:
-            why.append(f"looks like {other} ({percent(q)}), not {given} ({percent(p)})")
-        else:
-            why.append(f"looks like {given}, but with only {percent(p)}; next is {other} ({percent(q)})")
-    return Issues(score, suggested.astype(np.int64), flagged, why)
-
-
-def percent(share: float) -> str:
-    """Return a probability in per cent; near 0 and 1 as a bound, because no prediction is certain.
-
-    >>> percent(0.934), percent(1.0), percent(0.0)
-    ('93 %', 'over 99 %', 'under 1 %')
-    """
-    if share >= 0.995:
-        return "over 99 %"
-    return "under 1 %" if share < 0.005 else f"{100 * share:.0f} %"
+    why = Reasons(
+        class_names,
+        ids,
+        labels,
+        suggested,
+        flagged,
+        checked.at(labels),
+        checked.at(suggested),
+        contradicted,
+        same,
+    )
+    return Issues(score, suggested, flagged, why)
 
 
 def confusable(

@@ -6,7 +6,7 @@ order is that of the file or of the sorted paths; where the data have no such or
 
 from __future__ import annotations
 
-from collections.abc import Callable, MutableSequence, Sequence
+from collections.abc import MutableSequence, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,11 +18,10 @@ from noisylabels.core.columnar import read_array
 from noisylabels.core.files import check_file
 from noisylabels.core.positions import Positions, own
 from noisylabels.core.tables import ROLES, TABLES, Table, find_column, read_table, texts
-from noisylabels.noise.checks import SUM_TOLERANCE
+from noisylabels.noise.checked_probs import CheckedProbs
 
 SUFFIXES = (".npy", *TABLES)
 
-_BLOCK = 65_536  # rows checked at a time
 _NAMED = 6  # columns or ids that a message names
 
 
@@ -31,12 +30,14 @@ class GivenProbs:
     """The probabilities in a file, in the order of the examples.
 
     Args:
-        probs: (N, K), out of fold.
-        seen: (N, K), of models during training, if an audit wrote the file; else None.
+        probs: (N, K), out of fold, checked.
+        seen: (N, K), of models during training, if an audit that trained wrote the file; else None.
+        of_audit: whether an audit wrote the file, so that the same values give the same audit.
     """
 
-    probs: np.ndarray
+    probs: CheckedProbs
     seen: np.ndarray | None = None
+    of_audit: bool = False
 
 
 def read_probs(
@@ -63,7 +64,7 @@ def read_probs(
         positions: where the examples lie in their source; by default in this order.
 
     Returns:
-        The probabilities as in the file, each row checked.
+        The probabilities, each row checked; a .npy file is mapped into memory, not read.
 
     Raises:
         InputError: no such file, another format, a class or an example without probabilities, an id that
@@ -77,7 +78,7 @@ def read_probs(
     if path.suffix.lower() == ".npy":
         probs = _of_array(path, len(class_names), len(ids), name)
         at = _by_order(path, len(probs), positions, len(ids), name)
-        return GivenProbs(_checked(_taken(probs, at), lambda i: f"{path}, row {at[i]}"))
+        return GivenProbs(CheckedProbs(_taken(probs, at), lambda i: f"{path}, row {at[i]}"))
     table = read_table(path)
     layout = saved_probs.layout_of(path)
     if layout is not None:
@@ -91,17 +92,18 @@ def read_probs(
         named = "" if words is None else f" ({key} {words[at[i]]!r})"
         return f"{table.where(int(at[i]))}{named}"
 
-    return GivenProbs(_checked(probs[at], where))
+    return GivenProbs(CheckedProbs(probs[at], where))
 
 
-def select(values: np.ndarray, positions: Positions, name: str) -> np.ndarray:
-    """Return the rows of an array of probabilities that belong to the examples, in their order.
+def select(probs: CheckedProbs, positions: Positions, name: str) -> CheckedProbs:
+    """Return the rows of probabilities that belong to the examples, in their order.
 
     Raises:
-        InputError: the array has another number of rows, or their order is unknown.
+        InputError: there is another number of rows, or their order is unknown.
     """
-    n = len(values) if positions.rows is None else len(positions.rows)
-    return _taken(values, _by_order("the array of probs", len(values), positions, n, name))
+    n = len(probs) if positions.rows is None else len(positions.rows)
+    values = _taken(probs.values, _by_order("the array of probs", len(probs), positions, n, name))
+    return probs if values is probs.values else CheckedProbs(values, "probs")
 
 
 def _taken(values: np.ndarray, at: np.ndarray) -> np.ndarray:
@@ -138,24 +140,24 @@ def _of_audit(
     plain = [_plain(word) for word in class_names]
     if strange := sorted(set(plain) ^ set(layout.classes)):
         raise InputError(
-            f"{layout.path} has the classes {_some(layout.classes)}, and {name} {_some(plain)}: {strange[0]!r} "
-            "is not in both; audit the same data"
+            f"{layout.path} has the classes {_some(layout.classes)}, and {name} has {_some(plain)}; "
+            f"{strange[0]!r} is not in both, so audit the same data"
         )
     order = [layout.classes.index(word) for word in plain]
     keys = texts(table[layout.id])
     key = layout.id if len(set(keys)) == len(keys) else layout.index
     at = _by_key(table, key, _wanted(key == layout.id, ids, positions), ids, name, notes)
-    probs = saved_probs.values_of(layout.path)[at][:, order]
-    _checked(probs, lambda i: f"{table.where(int(at[i]))} ({key} {keys[at[i]]!r})")
+    values = saved_probs.values_of(layout.path)[at][:, order]
+    probs = CheckedProbs(values, lambda i: f"{table.where(int(at[i]))} ({key} {keys[at[i]]!r})")
     if layout.seen is None:
-        return GivenProbs(probs)
+        return GivenProbs(probs, of_audit=True)
     if layout.lacks_seen:
         notes.append(
             f"{saved_probs.SEEN}, which belongs to it, is missing: the audit uses the out-of-fold "
             "probabilities alone, so its scores differ"
         )
-        return GivenProbs(probs)
-    return GivenProbs(probs, saved_probs.values_of(layout.seen)[at][:, order])
+        return GivenProbs(probs, of_audit=True)
+    return GivenProbs(probs, saved_probs.values_of(layout.seen)[at][:, order], of_audit=True)
 
 
 def _of_classes(table: Table, class_names: Sequence[str]) -> np.ndarray:
@@ -265,11 +267,11 @@ def _by_order(source: Path | str, count: int, positions: Positions, n: int, name
             "add a column of ids (id), or audit one part (--part train)"
         )
     if positions.doubt and count in (n, positions.total):
-        raise InputError(f"{start}, but {positions.doubt} for {name}; add a column of ids (id)")
+        raise InputError(f"{start}, and {positions.doubt}; add a column of ids (id)")
     audited = "" if n == positions.total else f" ({n:,} of them are audited)"
     raise InputError(
-        f"{source} has {count:,} rows, expected {positions.total:,}, one per example of {name}{audited} in the "
-        "order of the file or of the sorted paths; add rows, or a column of ids (id)"
+        f"{source} has {count:,} rows, expected {positions.total:,}, one per example of {name}{audited} in "
+        "the order of the file or of the sorted paths; add rows, or a column of ids (id)"
     )
 
 
@@ -281,27 +283,6 @@ def _note_ignored(
     used = {*class_names, key} | {str(k) for k in range(len(class_names))}
     if ignored := [name for name in table.names if name not in used and name.strip().lower() not in known]:
         notes.append(f"ignored columns, which no class is called by: {_some(ignored)}")
-
-
-# Checks ---------------------------------------------------------------------------------------------------
-
-
-def _checked(probs: np.ndarray, where: Callable[[int], str]) -> np.ndarray:
-    """Return the probabilities after checking each row; an error names the row by `where`."""
-    for start in range(0, len(probs), _BLOCK):
-        block = np.asarray(probs[start : start + _BLOCK], dtype=np.float64)
-        sums = block.sum(axis=1)
-        bad = ~((block >= 0).all(axis=1) & (abs(sums - 1) <= SUM_TOLERANCE))  # NaN is neither
-        if bad.any():
-            row = int(bad.argmax())
-            found = f"sum to {sums[row]:g}"
-            if not (block[row] >= 0).all():
-                found = "hold NaN" if np.isnan(block[row]).any() else f"hold {block[row].min():g}"
-            raise InputError(
-                f"{where(start + row)}: the probabilities {found}, expected numbers from 0 to 1 that sum to "
-                "1; give softmax(logits)"
-            )
-    return probs
 
 
 def _plain(word: str) -> str:

@@ -86,7 +86,8 @@ class Audit:
         score: (N,) float64 in [0, 1]: label quality; 0 likely mislabeled, 1 likely correct.
         flagged: (N,) bool: whether likely mislabeled; as many as are estimated to be wrong.
         probs: (N, K) float32: the models' probabilities, those out of fold and those during training blended,
-            or those that the caller supplied.
+            or those that the caller supplied; if these are in a memory-mapped file of more than 67 million
+            values, that file as it is.
         why: N clauses: the reason for each score.
         summary: the summary, as in audit.json.
         neighbors: position -> nearest neighbors with the given and with the suggested label; for the flagged

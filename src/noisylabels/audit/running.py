@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import os
+import re
 import shutil
 import time
 from collections.abc import Callable, Sequence
@@ -36,19 +38,26 @@ from noisylabels.core.positions import Positions, own
 from noisylabels.core.probabilities import match_columns
 from noisylabels.experiment.auto_loss import AUTO
 from noisylabels.experiment.reporter import Notes, Reporter, Silent
-from noisylabels.noise.checks import check_labels_probs, check_probs
-from noisylabels.training.settings import Settings
+from noisylabels.noise.checked_probs import CheckedProbs
+from noisylabels.noise.checks import as_checked, check_labels_probs, numbers
+from noisylabels.training.settings import HOW, Settings
 
 if TYPE_CHECKING:
     from noisylabels.data.features import Examples
 
 PARTS = ("all", "train")
+_AGAIN = re.compile(r"#\d+$")
 
 WHY = "robust, and learns in the few epochs of an audit"
 """Why `LOSS` is the default."""
 
 NEIGHBORED = 200
 """At least so many examples of lowest label quality get nearest neighbors, and all flagged ones."""
+
+MAPPED_BYTES = 1 << 28
+"""Memory-mapped probabilities whose float32 copy would be larger stay in their file."""
+
+_BLOCK = 1024  # rows
 
 _WHERE = ("data_root", "download")  # these locate the data and do not define the audit
 
@@ -94,8 +103,8 @@ def audit_labels(
             columns of an array are in the order of the sorted classes, see `core.probabilities.match_probs`.
             Rows without ids are in the order of the arrays, of the rows of the file, or of the sorted paths
             of the images.
-        out: folder to write into; nothing is written without one. The same call resumes after the last
-            finished fold, and returns the audit once it is complete.
+        out: folder to write into; nothing is written without one. The same call resumes a stopped audit from
+            the last checkpoint of the current fold, and returns the audit once it is complete.
         part: "all": training and test part, in the order of the file or of the sorted paths; "train": the
             training part alone. A test part that was held out from one folder or table has as many label
             errors as the rest; nothing is held out from examples in memory.
@@ -188,13 +197,18 @@ class _Job:
             numbers, names = subject.given
             head = json.dumps(names).encode()
             asked["data"] = hashlib.sha256(head + numbers.tobytes()).hexdigest()
+        self.asked = asked
         if probs is None:
             if subject.given is not None:
                 raise InputError("got labels but no data; pass data to train on, or probs")
             self._check_names()
-            self.identity = {**asked, "probs": None, **_without(self.how, "device", "num_workers")}
-        else:
-            self.identity = {**asked, "probs": _digest(probs)}
+
+    @functools.cached_property
+    def identity(self) -> dict[str, Any]:
+        """The settings and the content of the data that define the audit; needed only for a folder."""
+        if self.probs is None:
+            return {**self.asked, "probs": None, **_without(self.how, *HOW)}
+        return {**self.asked, "probs": _digest(self.probs)}
 
     def _check_names(self) -> None:
         """Raise an `InputError` for a wrong name or setting before the data are read, which may be slow."""
@@ -266,7 +280,9 @@ class _Job:
         if folder is not None and not (folder / SETTINGS).exists():
             write_json(folder / SETTINGS, self.identity)
         if probs is not None:
-            judged = probs.probs if probs.seen is None else blended(probs.probs, probs.seen)
+            judged = probs.probs
+            if probs.seen is not None:
+                judged = CheckedProbs(blended(judged, probs.seen), "probs")
             score, method = rank(labels, judged), {"probs": "given"}
             predicted = _Predictions(probs.probs, probs.seen, judged, score, None, method)
         else:
@@ -283,11 +299,13 @@ class _Job:
         wanted = order[: max(int(found.flagged.sum()), NEIGHBORED)]
         neighbors = {}
         if examples is not None:
-            points = predicted.judged if predicted.points is None else predicted.points
+            points = (
+                np.asarray(predicted.judged, np.float32) if predicted.points is None else predicted.points
+            )
             neighbors = find_neighbors(
                 wanted, labels, found.suggested, found.score, found.flagged, points, groups
             )
-        agreement = float((predicted.probs.argmax(axis=1) == labels).mean())
+        agreement = float((predicted.probs.likeliest == labels).mean())
         summary = {name: value for name, value in self.subject.asked.items() if name != "download"}
         summary |= {"digest": None if examples is None else examples.digest, "kind": kind}
         summary |= {"source_rows": positions.total}
@@ -304,14 +322,14 @@ class _Job:
             suggested=found.suggested,
             score=found.score,
             flagged=found.flagged,
-            probs=np.asarray(predicted.judged, dtype=np.float32),
+            probs=_kept(predicted.judged),
             why=found.why,
             summary=summary,
             neighbors=neighbors,
             paths=_paths(self.subject.asked["data"], ids),
             true=true,
             index=positions.rows,
-            out_of_fold=predicted.probs,
+            out_of_fold=predicted.probs.values,
             seen=predicted.seen,
         )
         return made, examples
@@ -339,7 +357,7 @@ class _Job:
             return own(n)
         if (np.diff(found.rows) > 0).all():
             return replace(found, whole=True, doubt="")
-        return replace(own(n), doubt="the set is not in the order of its file")
+        return replace(own(n), doubt="the set is in another order than its file")
 
     def _given_probs(
         self, labels: np.ndarray, names: tuple[str, ...], ids: Sequence[str], positions: Positions
@@ -353,14 +371,14 @@ class _Job:
             found = read_probs(source, names, ids, self.subject.name, notes, positions)
             for note in notes:
                 self.reporter.note(f"{source}: {note}")
-            if found.seen is not None:  # as an audit wrote them
+            if found.of_audit:  # dividing by the sums once more could change the last bit
                 return found
             values = found.probs
         else:
             values = match_columns(values, names)
             if self.subject.examples is not None or self.subject.asked["data"] is not None:
                 # each row is checked before some are selected, so that an error names the row as passed
-                values = select(check_probs(values, "probs"), positions, self.subject.name)
+                values = select(as_checked(values, "probs"), positions, self.subject.name)
         probs, _ = check_labels_probs(labels, values)
         if probs.shape[1] != len(names):
             raise InputError(
@@ -388,16 +406,17 @@ class _Job:
         )
         method = {"probs": "trained", **known.settings, "train_seconds": round(known.seconds, 1)}
         method["choice"] = choice
-        return _Predictions(known.probs, known.seen, known.judged, known.score, known.features, method)
+        (probs, _), (judged, _) = (check_labels_probs(known.labels, p) for p in (known.probs, known.judged))
+        return _Predictions(probs, known.seen, judged, known.score, known.features, method)
 
 
 @dataclass(frozen=True, eq=False)
 class _Predictions:
     """The models' predictions out of fold, during training, and both blended, with the label quality."""
 
-    probs: np.ndarray
+    probs: CheckedProbs
     seen: np.ndarray | None
-    judged: np.ndarray
+    judged: CheckedProbs
     score: np.ndarray
     points: np.ndarray | None
     method: dict[str, Any]
@@ -418,9 +437,11 @@ def _paths(data: str | None, ids: Sequence[str]) -> list[str | None]:
     if data is None or not os.path.isabs(data):
         return [None] * len(ids)
     base = data if os.path.isdir(data) else os.path.dirname(data)
+    # an image that a list names twice has the ids a.png and a.png#2
+    names = [one if "#" not in one or _is_file(base, one) else _AGAIN.sub("", one) for one in ids]
     return [
         one if ".." not in one.split("/") and not os.path.isabs(one) and _is_file(base, one) else None
-        for one in ids
+        for one in names
     ]
 
 
@@ -434,12 +455,18 @@ def _is_file(base: str, name: str) -> bool:
 def _digest(probs: Any) -> str:
     if isinstance(probs, (str, os.PathLike)):
         return digest_of(check_file(Path(probs).expanduser()))
-    if hasattr(probs, "detach"):
-        probs = probs.detach().cpu().double().numpy()
-    try:
-        return hashlib.sha256(np.ascontiguousarray(probs, dtype=np.float64).tobytes()).hexdigest()
-    except (TypeError, ValueError):
-        raise InputError("probs are not an array of numbers, expected shape (N, K)") from None
+    values = numbers(probs, "probs", "(N, K)", None)
+    made = hashlib.sha256()
+    for start in range(0, len(values) if values.ndim else 0, _BLOCK):  # as float64, without a copy of all
+        made.update(np.ascontiguousarray(values[start : start + _BLOCK], dtype=np.float64).data)
+    return made.hexdigest()
+
+
+def _kept(probs: CheckedProbs) -> np.ndarray:
+    """Return the probabilities to keep in the audit: a float32 copy, or a large memory-mapped file itself."""
+    if isinstance(probs.values, np.memmap) and probs.values.size * 4 > MAPPED_BYTES:
+        return probs.values
+    return np.asarray(probs, dtype=np.float32)
 
 
 def _without(values: dict[str, Any], *names: str) -> dict[str, Any]:

@@ -103,7 +103,7 @@ def write_probs(
     """
     found = hashlib.sha256()
     for values in (probs, seen):
-        found.update(b"-" if values is None else np.ascontiguousarray(values).tobytes())
+        found.update(b"-" if values is None else np.ascontiguousarray(values).data)
     about = {"seen": seen is not None, "pair": found.hexdigest()[:32]}
     for name, values in ((SEEN, seen), (PROBS, probs)):
         if values is None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
 from noisylabels.core.checks import InputError, check_choice
 from noisylabels.core.probabilities import match_probs
 from noisylabels.noise.checks import check_labels_probs, check_probs, numbers
-from noisylabels.noise.estimate import calibrated_joint, confident_joint
+from noisylabels.noise.confident_learning import calibrated, joint_samples
 
 HELD_OUT = 0.25
 """Weight of out-of-fold probabilities against those of models that were trained on the example."""
@@ -72,8 +73,12 @@ def sharpened(labels: object, probs: object) -> np.ndarray:
     [0.9, 0.5]
     """
     p, given = check_labels_probs(labels, probs)
-    squares = np.square(p)
-    return np.asarray(squares[np.arange(len(p)), given] / squares.sum(axis=1))
+
+    def shares(block: np.ndarray, y: np.ndarray) -> np.ndarray:
+        squares = np.square(block)
+        return np.asarray(squares[np.arange(len(y)), y] / squares.sum(axis=1))
+
+    return p.per_row(shares, given)
 
 
 def self_confidence(labels: object, probs: object) -> np.ndarray:
@@ -95,7 +100,7 @@ def self_confidence(labels: object, probs: object) -> np.ndarray:
     [0.75, 0.5]
     """
     p, given = check_labels_probs(labels, probs)
-    return np.asarray(p[np.arange(len(p)), given])
+    return p.at(given)
 
 
 def normalized_margin(labels: object, probs: object) -> np.ndarray:
@@ -117,7 +122,7 @@ def normalized_margin(labels: object, probs: object) -> np.ndarray:
     [0.75, 0.25]
     """
     p, given = check_labels_probs(labels, probs)
-    return np.asarray((margins(p, given) + 1) / 2)
+    return (p.per_row(margins, given) + 1) / 2
 
 
 def area_under_margin(margin: object) -> np.ndarray:
@@ -198,12 +203,23 @@ def share_wrong(labels: object, probs: object, seen: object = None) -> float:
     0.25
     """
     p, given = check_labels_probs(labels, probs)
-    joint = calibrated_joint(confident_joint(given, p), given)
-    found = float(np.clip(1 - joint.trace(), 0.0, 1.0))
+    whole = next(joint_samples(given, p))
+    joint = calibrated(whole.counts, whole.sizes)
     if seen is None:
-        return found
+        return float(noise_rate(joint))
     inside, _ = check_labels_probs(labels, seen)
-    return (found + min(found, float((inside.argmax(axis=1) != given).mean()))) / 2
+    return float(noise_rate(joint, (inside.likeliest != given).mean()))
+
+
+def noise_rate(joint: np.ndarray, disagreement: Any = None) -> Any:
+    """Return the noise rates of `share_wrong`, (...).
+
+    Args:
+        joint: (..., K, K), calibrated confident joints.
+        disagreement: (...), shares of labels that are not the most probable class during training, if known.
+    """
+    found = np.clip(1 - joint.trace(axis1=-2, axis2=-1), 0.0, 1.0)
+    return found if disagreement is None else (found + np.minimum(found, disagreement)) / 2
 
 
 def margins(p: np.ndarray, given: np.ndarray) -> np.ndarray:

@@ -94,12 +94,12 @@ class AuditCommand:
         keep_freed_memory()
         limit_threads()
         try:
-            with TerminalReporter(self.folds * (self.epochs or recipe_epochs())) as reporter:
+            with TerminalReporter(self.epochs or recipe_epochs(), self.folds) as reporter:
                 found = audit_labels(
                     self.data, out=out, probs=self.probs, reporter=reporter, **about, **how, **extra
                 )
         except Interrupted as stopped:
-            print(f"noisylabels: {stopped}; run the same command again to resume", file=sys.stderr)
+            print(f"noisylabels: {stopped}; run the same command again to resume there", file=sys.stderr)
             return 128 + stopped.signal
         except TrainingDiverged as error:
             print(f"noisylabels: {error}", file=sys.stderr)

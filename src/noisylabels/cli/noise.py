@@ -70,7 +70,7 @@ class Noise:
         )
         with TerminalReporter(config.epochs) as reporter:
             whole, test = load_sets(config, reporter)
-            _, labels = corrupt_set(
+            changed, labels = corrupt_set(
                 whole,
                 self.spec,
                 seed=self.seed,
@@ -86,7 +86,7 @@ class Noise:
             drawn = transition_matrices(labels.realized, labels.nominal, whole.class_names, summary)
             save(drawn, self.plot.expanduser())
         if self.out is not None:
-            labels.save(self.out.expanduser())
+            labels.save(self.out.expanduser(), changed.ids, changed.rows)
         console().print(summary, markup=False, soft_wrap=True)
         if not _print_matrices(labels, whole.class_names):
             _print_pairs(labels, whole.class_names)

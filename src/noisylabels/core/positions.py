@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -122,6 +123,6 @@ def by_path(names: Sequence[str]) -> Positions:
     rows = np.empty(len(words), dtype=np.int64)
     rows[order] = np.arange(len(words))
     folders = [words[i].split("/") for i in order.tolist()]
-    unlike = any(before > after for before, after in zip(folders, folders[1:], strict=False))
+    unlike = any(before > after for before, after in itertools.pairwise(folders))
     doubt = "paths sorted as text and paths sorted by folder have different orders" if unlike else ""
     return Positions(rows, len(words), doubt=doubt)

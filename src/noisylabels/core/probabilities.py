@@ -159,10 +159,10 @@ def _within(found: Labels, names: list[str]) -> Labels:
 
 def _of_array(labels: Any, probs: Any, class_names: Sequence[object] | None) -> Labels:
     """Return labels in the classes of the K columns of an array."""
-    shape = getattr(probs, "shape", None)
+    shape: tuple[int, ...] | None = getattr(probs, "shape", None)
     if shape is None:
         try:
-            shape = np.shape(probs)
+            shape = tuple(np.shape(probs))
         except ValueError:  # lists of different lengths, which the check of probabilities explains
             shape = ()
     if len(shape) != 2 or shape[1] < 2:

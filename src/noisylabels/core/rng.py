@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     import numpy as np
     import torch
 
+_PIECE = 8192  # numbers drawn at once: a processor's cache holds them
+
 
 def derive_seed(seed: int, *name: str | int) -> int:
     """Return the seed, in [0, 2**63), of the stream called `name` under the user's `seed`.
@@ -62,6 +64,30 @@ def uniforms(n: int, seed: int, *name: str | int) -> np.ndarray:
 
     raw = np.random.Philox(key=derive_seed(seed, *name)).random_raw(n)
     return (raw >> np.uint64(11)).astype(np.float64) * 2.0**-53
+
+
+def resample(n: int, seed: int, *name: str | int, out: np.ndarray | None = None) -> np.ndarray:
+    """Return n positions in [0, n), drawn with replacement: floor(n u), with u from `uniforms`; int64.
+
+    Args:
+        out: (n,) int64, the array to write to and return. Many samples into one array take half the time,
+            because the system need not clear memory for each.
+
+    >>> resample(4, 0, "bootstrap", 1).tolist() == (uniforms(4, 0, "bootstrap", 1) * 4).astype(int).tolist()
+    True
+    """
+    import numpy as np
+
+    bits = np.random.Philox(key=derive_seed(seed, *name))
+    made = np.empty(n, np.int64) if out is None else out
+    piece = np.empty(min(n, _PIECE))
+    for start in range(0, n, _PIECE):
+        raw = bits.random_raw(min(_PIECE, n - start))
+        raw >>= np.uint64(11)
+        np.copyto(u := piece[: len(raw)], raw.view(np.int64))  # signed numbers are faster to convert
+        u *= n * 2.0**-53
+        made[start : start + _PIECE] = u
+    return made
 
 
 def normals(n: int, seed: int, *name: str | int) -> np.ndarray:

@@ -50,7 +50,7 @@ ROLES: Mapping[str, tuple[str, ...]] = MappingProxyType(
 """Role -> the column names that identify it, the preferred ones first.
 
 label: the class. given: the given label, which may be noisy. true: the true label. id: the id of an example.
-index: its position in the set, from 0. path: the path of an image file. image: an encoded image. split:
+index: its row in the data, from 0. path: the path of an image file. image: an encoded image. split:
 train, val or test. A column of probabilities has the name of its class.
 """
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from noisylabels.core.checks import InputError
-from noisylabels.data.file_sources import SUFFIXES
 from noisylabels.data.image_decoding import resize_arrays
+from noisylabels.data.image_formats import suffixes
 from noisylabels.data.image_lists import Listing, plan_listing
 from noisylabels.data.reader import Options, Plan, ReadResult, name_of
 
@@ -71,7 +71,7 @@ def plan(path: Path, options: Options) -> Plan:
     ends: list[int] = []
     for part in PARTS:
         for file in sorted(os.listdir(path / part)):
-            if file.startswith(".") or os.path.splitext(file)[1].lower() not in SUFFIXES:
+            if file.startswith(".") or os.path.splitext(file)[1].lower() not in suffixes():
                 continue
             found = _NAME.match(file)
             if not found:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,12 +13,14 @@ from noisylabels.core.checks import InputError
 from noisylabels.core.labels import read_labels
 from noisylabels.core.positions import Positions
 from noisylabels.core.tables import role_names
+from noisylabels.data.image_arrays import channels_first, range_of
 from noisylabels.data.image_decoding import resize_arrays
+from noisylabels.data.pixel_range import Peaks, to_bytes, white_of_all
 from noisylabels.data.reader import LABELS, Options, Plan, ReadResult, held_out_note, name_of
 from noisylabels.data.split import hold_out
+from noisylabels.data.splits import TEST, TRAIN, VAL, by_split, split_of
 
 IMAGES = ("images", "x", "data", "imgs", "features", "embeddings")  # the last two hold no images
-TEST_PARTS = ("test", "val", "valid", "validation")
 CLASS_NAMES = "class_names"
 LAYOUT = (
     "an .npz file or .npy files of images and labels, of x_train, y_train, x_test and y_test, or of "
@@ -71,19 +73,20 @@ def plan(path: Path, options: Options) -> Plan:
 
     Arrays may be named as is usual with NumPy (images, labels; x, y), as in Keras (x_train, y_train, x_test,
     y_test) or as in MedMNIST (train_images, train_labels, val_images, ...). The training part is the one
-    called train, or the only one. The part called test, or else val, is for testing; without either, some
-    examples are held out. CIFAR-10-C has one labels.npy beside many arrays (fog.npy, ...); name one of these.
-    The array class_names holds the names of the classes, which integer labels index from 0; without it the
-    labels are the names, see `core.labels`. Arrays of Python objects are refused, because reading them would
-    run code from the file.
+    called train, or the only one; `splits.split_of` has the names of the parts. The part called test, or else
+    val, is for testing; without either, some examples are held out. CIFAR-10-C has one labels.npy beside many
+    arrays (fog.npy, ...); name one of these. The array class_names holds the names of the classes, which
+    integer labels index from 0; without it the labels are the names, see `core.labels`. Arrays of Python
+    objects are refused, because reading them would run code from the file.
 
     Args:
         path: an .npz file, an .npy file of images, or a folder of .npy files.
         options: see `Options`.
 
     Returns:
-        The plan. Images are uint8 (N, H, W), (N, H, W, C) or (N, C, H, W) with C 1 or 3; labels are
-        (N,) or (N, 1): whole numbers, text or bool. Ids are "train:0" and so on.
+        The plan. Images are (N, H, W), (N, H, W, C) or (N, C, H, W) with C 1 or 3: uint8, or numbers that
+        `pixel_range` scales to it; labels are (N,) or (N, 1): whole numbers, text or bool. Ids are "train:0"
+        and so on.
 
     Raises:
         InputError: the arrays are missing; later, on reading: a file is damaged, an array has another
@@ -129,10 +132,11 @@ def choose_arrays(path: Path) -> Chosen:
         )
     if not found:
         raise InputError(f"{path} holds {', '.join(names) or 'no arrays'}; expected {LAYOUT}")
-    train = found.pop("train", None) or found.pop("", None)
+    named = by_split(found, path)
+    train = found.pop(named.get(TRAIN, ""), None)
     if train is None:
         raise InputError(f"{path} has the parts {', '.join(found)} but no training part, such as x_train")
-    test = next((found.pop(name) for name in TEST_PARTS if name in found), None)
+    test = next((found.pop(named[split]) for split in (TEST, VAL) if split in named), None)
     ignored = [name or "the unnamed one" for name in found]
     notes = (f"ignored the parts {', '.join(ignored)} of {path.name}",) if ignored else ()
     return Chosen([train, test] if test else [train], files, CLASS_NAMES in names, notes)
@@ -153,20 +157,23 @@ def _names(path: Path) -> tuple[list[str], dict[str, Path]]:
 
 
 def pairs(names: list[str]) -> dict[str, Part]:
-    """Return the names of the arrays of images and labels that belong together, by part; "" is unnamed."""
-    lower = {name.lower(): name for name in names}
-    found = {}
-    for part in ("train", "", *TEST_PARTS):
-        forms = ("{0}_{1}", "{1}_{0}") if part else ("{1}",)
-        images, labels = (
-            next(
-                (lower[n] for form in forms for kind in kinds if (n := form.format(part, kind)) in lower),
-                None,
-            )
-            for kinds in (IMAGES, role_names("label", "arrays"))
-        )
-        if images and labels:
-            found[part] = Part(part or "train", images, labels)
+    """Return the arrays of images and labels that belong together, by part; "" is an unnamed part."""
+    images, labels = (_by_part(names, kinds) for kinds in (IMAGES, role_names("label", "arrays")))
+    order = (TRAIN, None, TEST, VAL)
+    parts = sorted(images.keys() & labels.keys(), key=lambda part: (order.index(split_of(part)), part))
+    return {part: Part(part or "train", images[part], labels[part]) for part in parts}
+
+
+def _by_part(names: list[str], kinds: Sequence[str]) -> dict[str, str]:
+    """Return part -> the array of one of these kinds: "train" -> "x_train" for the kind x."""
+    found: dict[str, str] = {}
+    for cut in (str.removesuffix, str.removeprefix):
+        for kind in kinds:
+            for name in names:
+                lower = name.lower()
+                part = cut(lower, kind).strip("_-. ")
+                if lower == kind or (part != lower and split_of(part)):
+                    found.setdefault("" if lower == kind else part, name)
     return found
 
 
@@ -190,8 +197,11 @@ def _read(
 ) -> ReadResult:
     class_names = class_names_of(*read_array(path, files, CLASS_NAMES)) if named else ()
     images, values, places, ids = [], [], list[str](), list[str]()
+    peaks = Peaks()
     for part in parts:
-        pixels = channels_first(*read_array(path, files, part.images))
+        found, place = read_array(path, files, part.images)
+        pixels = channels_first(found, place)
+        peaks = peaks.joined(range_of(pixels, place))
         labels, where = read_array(path, files, part.labels)
         flat = one_each(labels, where)
         if len(flat) != len(pixels):
@@ -202,13 +212,13 @@ def _read(
         ids += [f"{part.name}:{i}" for i in range(len(flat))]
     first = len(values[0])
 
-    def place(row: int) -> str:
+    def where_of(row: int) -> str:
         return f"{places[0]}, row {row}" if row < first else f"{places[1]}, row {row - first}"
 
     what = f"the labels of {path}"
-    found = read_labels(np.concatenate(values), class_names or None, where=place, what=what, indexed=True)
-    y, names = found.codes, found.class_names
-    num_train, notes = len(images[0]), []
+    read = read_labels(np.concatenate(values), class_names or None, where=where_of, what=what, indexed=True)
+    y, names = read.codes, read.class_names
+    num_train, notes = len(images[0]), peaks.notes()
     order, positions = [np.arange(len(part)) for part in images], None
     if len(parts) == 1:
         order = list(hold_out(y, ids, options.test_fraction))
@@ -224,13 +234,13 @@ def _read(
             f"{path}: images of {listed} (channels, height, width) in one set; choose an image_size"
         )
     C, H, W = images[0].shape[1:]
-    side = options.image_size
+    side, white = options.image_size, white_of_all(peaks)
 
     def pieces() -> Iterator[np.ndarray]:
         step = max(1, _CHUNK_BYTES // (C * H * W))
         for part, rows in zip(images, order, strict=True):
             for start in range(0, len(rows), step):
-                piece = part[rows[start : start + step]]
+                piece = to_bytes(part[rows[start : start + step]], white)
                 yield piece if side is None else resize_arrays(piece, side)
 
     shape = (C, side or H, side or W)
@@ -256,41 +266,6 @@ def rows_of(path: Path) -> tuple[np.ndarray, Path, str]:
         raise InputError(f"{path} holds {', '.join(names) or 'no arrays'}; expected an array X of the rows")
     values, where = read_array(path, files, found[0])
     return values, path, where
-
-
-def channels_first(images: np.ndarray, where: str) -> np.ndarray:
-    """Return uint8 images in any of the usual orders of axes as a view (N, C, H, W).
-
-    Args:
-        images: uint8, (N, H, W), (N, H, W, C) or (N, C, H, W).
-        where: what an error calls the array.
-
-    Raises:
-        InputError: the type is not uint8, the array is empty, the number of channels is not 1 or 3, or the
-            order is ambiguous.
-    """
-    if images.dtype != np.uint8:
-        scale = "(255 * x).round()" if images.dtype.kind == "f" else "x"
-        raise InputError(
-            f"{where}: images are {images.dtype}, expected uint8 0 to 255; if they are "
-            f"{'0 to 1' if images.dtype.kind == 'f' else 'within 0 to 255'}, save {scale}.astype(numpy.uint8)"
-        )
-    shape = images.shape
-    if images.size == 0:
-        raise InputError(f"{where} is empty: its shape is {shape}")
-    if len(shape) == 3:
-        return images[:, None]
-    first, last = (len(shape) == 4 and shape[axis] in (1, 3) for axis in (1, -1))
-    if first and last:
-        raise InputError(
-            f"{where} has the shape {shape}: both the second and the last axis could be the channels; "
-            "save gray images as (N, H, W), or images of other sizes"
-        )
-    if not (first or last):
-        raise InputError(
-            f"{where} has the shape {shape}, expected (N, H, W), (N, H, W, C) or (N, C, H, W) with C 1 or 3"
-        )
-    return images if first else images.transpose(0, 3, 1, 2)
 
 
 def one_each(labels: np.ndarray, where: str, what: str = "number per image") -> np.ndarray:

@@ -50,12 +50,13 @@ from noisylabels.data import parallel_decoding
 from noisylabels.data.cached_positions import KEY, completed, read_positions, write_positions
 from noisylabels.data.decode import MAX_UNASKED_BYTES, Progress, usable_cores
 from noisylabels.data.decode_workers import FACTS
+from noisylabels.data.file_sources import check_regular
 from noisylabels.data.image_lists import Below
 from noisylabels.data.images import ImageSet, content_digest, digest_of
 from noisylabels.data.names import Names
 from noisylabels.data.reader import Plan, ReadResult, class_notes
 
-VERSION = 2  # increase it when the same files must give other arrays than before
+VERSION = 3  # increase it when the same files must give other arrays than before
 PROCESSES_FROM = 5000  # image files: with fewer, starting processes takes longer than they save
 
 _PIECE_BYTES = 1 << 24
@@ -198,6 +199,7 @@ def _digests_of(paths: Iterator[Path], count: int, progress: Progress | None) ->
 
     def digest(path: Path) -> bytes:
         try:
+            check_regular(path)
             return bytes.fromhex(file_digest(path))
         except OSError:
             return bytes(32)
@@ -302,9 +304,7 @@ def _store_files(folder: Path, plan: Plan, sources: Sources, progress: Progress 
                 files.ids,
                 files.class_names,
                 files.num_train,
-                files.notes
-                + ([decoded.note] if decoded.note else [])
-                + parallel_decoding.left_out_note(files, decoded),
+                files.notes + decoded.notes + parallel_decoding.left_out_note(files, decoded),
                 decoded.bad,
                 files.positions,
             )

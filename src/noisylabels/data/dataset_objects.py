@@ -18,12 +18,15 @@ from noisylabels.core.checks import InputError
 from noisylabels.core.labels import read_labels
 from noisylabels.core.positions import Positions, separate
 from noisylabels.data.cache import load_uncached
-from noisylabels.data.decode import NAMED, choose_shape
-from noisylabels.data.image_decoding import failure_reason, header_of, pixels_of
+from noisylabels.data.decode import NAMED, choose_shape, pixel_notes
+from noisylabels.data.image_arrays import range_of
+from noisylabels.data.image_decoding import Header, failure_reason, header_of, pixels_of
 from noisylabels.data.images import ImageSet
-from noisylabels.data.parquet import TEST_SPLITS, TRAIN_SPLIT, choose_column
+from noisylabels.data.parquet import choose_column
+from noisylabels.data.pixel_range import Peaks, White, to_bytes, white_of_all
 from noisylabels.data.reader import Options, Plan, ReadResult, held_out_note
 from noisylabels.data.split import hold_out
+from noisylabels.data.splits import TEST, TRAIN, VAL, by_split
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -41,9 +44,9 @@ def load_object(source: object, options: Options) -> tuple[ImageSet, ImageSet]:
               ClassLabel has the names of the classes;
             - a `datasets.DatasetDict` with the parts train, and test or else validation;
             - a map-style PyTorch data set: `source[i]` gives (image, label) for i from 0 to
-              `len(source) - 1`, with a PIL image, a uint8 tensor (H, W) or (C, H, W), or a uint8 array
-              (H, W) or (H, W, C); `classes` or `class_to_idx`, also of the data set within a
-              `torch.utils.data.Subset`, has the names;
+              `len(source) - 1`, with a PIL image, a tensor (H, W) or (C, H, W), or an array (H, W) or
+              (H, W, C): uint8, or numbers that `pixel_range` scales to it; `classes` or `class_to_idx`,
+              also of the data set within a `torch.utils.data.Subset`, has the names;
             - a pair (train, test) of the above.
             Without a test part, some examples are held out for testing.
         options: see `Options`.
@@ -77,20 +80,22 @@ def load_object(source: object, options: Options) -> tuple[ImageSet, ImageSet]:
 def named_parts(source: Any, notes: list[str]) -> list[tuple[str, Any]]:
     """Return the training part and, if there is one, the test part."""
     if isinstance(source, Mapping):
-        if TRAIN_SPLIT not in source:
+        named = by_split(source, "the data set")
+        if TRAIN not in named:
             listed = ", ".join(map(str, source)) or "none"
             raise InputError(
                 f"the data set has the parts {listed}, but no 'train'; pass the pair (train, test)"
             )
-        test = next((name for name in TEST_SPLITS if name in source), None)
-        if ignored := sorted(str(name) for name in source if name not in (TRAIN_SPLIT, test)):
-            notes.append(f"ignored the parts {', '.join(ignored)}")
-        return [(name, source[name]) for name in (TRAIN_SPLIT, test) if name]
+        test = next((named[split] for split in (TEST, VAL) if split in named), None)
+        if ignored := sorted(str(name) for name in source if name not in (named[TRAIN], test)):
+            counts = (f"{name} ({len(source[name]):,} examples)" for name in ignored)
+            notes.append(f"ignored the parts {', '.join(counts)}")
+        return [(name, source[name]) for name in (named[TRAIN], test) if name]
     if isinstance(source, tuple):
         if len(source) != 2:
             raise InputError(f"load got a tuple of {len(source)}, expected the pair (train, test)")
-        return [(TRAIN_SPLIT, source[0]), (TEST_SPLITS[0], source[1])]
-    return [(TRAIN_SPLIT, source)]
+        return [(TRAIN, source[0]), (TEST, source[1])]
+    return [(TRAIN, source)]
 
 
 @dataclass(frozen=True)
@@ -134,8 +139,8 @@ class _Part:
         title = getattr(getattr(data, "info", None), "dataset_name", None) or type(data).__name__
         return cls(name, str(title), data, (image, label), tuple(getattr(features[label], "names", ())))
 
-    def item(self, row: int) -> tuple[Image.Image, object]:
-        """Return the image and the label of an example."""
+    def item(self, row: int) -> tuple[Image.Image | np.ndarray, object]:
+        """Return the image, see `_values`, and the label of an example."""
         got = self.data[row]
         if self.columns:
             image, label = (got[column] for column in self.columns)
@@ -146,7 +151,7 @@ class _Part:
                 f"{self.name}:{row} is a {type(got).__name__}, expected (image, label); pass arrays as the "
                 "pair (images, labels)"
             )
-        return _picture(image, f"{self.name}:{row}"), label
+        return _values(image, f"{self.name}:{row}"), label
 
 
 def _class_names(data: Any) -> tuple[str, ...]:
@@ -160,34 +165,46 @@ def _class_names(data: Any) -> tuple[str, ...]:
     return ()
 
 
-def _picture(value: Any, where: str) -> Image.Image:
-    """Return an image of any supported type as a decoded Pillow image."""
+def _values(value: Any, where: str) -> Image.Image | np.ndarray:
+    """Return an image of any supported type as a decoded Pillow image, or an array (H, W) or (H, W, 3)."""
     from PIL import Image
 
     if isinstance(value, Image.Image):
-        value.load()
-        return value
+        image: Image.Image = value
+        image.load()
+        return image
     if not isinstance(value, (torch.Tensor, np.ndarray)):
         raise InputError(
             f"{where}: the image is a {type(value).__name__}, expected a PIL image or uint8 tensor or array"
         )
-    if value.dtype not in (torch.uint8, np.uint8):
-        raise InputError(
-            f"{where}: the image is {str(value.dtype).removeprefix('torch.')}, expected uint8 0 to 255; "
-            "remove ToTensor, Normalize and the like from the transform: training scales and normalizes"
-        )
     is_tensor = isinstance(value, torch.Tensor)
-    pixels: np.ndarray = value.cpu().numpy() if isinstance(value, torch.Tensor) else value
+    if isinstance(value, torch.Tensor):
+        value = (value.float() if value.is_floating_point() else value).detach().cpu().numpy()
+    if value.dtype.kind not in "biuf":
+        raise InputError(f"{where}: the image holds {value.dtype}, expected numbers, such as uint8 0 to 255")
+    pixels: np.ndarray = value
     axis = 0 if is_tensor else -1
     if pixels.ndim == 3 and pixels.shape[axis] in (1, 3):
         pixels = np.moveaxis(pixels, axis, -1)
-        pixels = pixels[:, :, 0] if pixels.shape[-1] == 1 else pixels
-    elif pixels.ndim != 2:
+        return pixels[:, :, 0] if pixels.shape[-1] == 1 else pixels
+    if pixels.ndim != 2:
         order = "(H, W) or (C, H, W)" if is_tensor else "(H, W) or (H, W, C)"
         raise InputError(
             f"{where}: the image has the shape {tuple(value.shape)}, expected {order} with 1 or 3 channels"
         )
-    return Image.fromarray(np.ascontiguousarray(pixels))
+    return pixels
+
+
+def _header(image: Image.Image | np.ndarray, where: str) -> Header:
+    if not isinstance(image, np.ndarray):
+        header = header_of(image)
+    else:
+        height, width = image.shape[:2]
+        peaks = range_of(image[None], f"{where}: the image") if image.size else Peaks()
+        header = Header(width, height, image.ndim == 2, peaks=peaks)
+    if not (header.width and header.height):
+        raise InputError(f"{where}: the image has no pixels, its size is {header.width}x{header.height}")
+    return header
 
 
 def _scalar(label: Any) -> object:
@@ -205,7 +222,7 @@ def _read(parts: list[_Part], options: Options) -> ReadResult:
             f"{', '.join(parts[0].class_names[:5])}, ... and {', '.join(parts[1].class_names[:5])}, ..."
         )
     sizes: set[tuple[int, int]] = set()
-    gray = True
+    gray, peaks, paged = True, Peaks(), 0
     rows: list[tuple[_Part, int]] = []
     cells: list[object] = []
     bad: list[str] = []
@@ -217,10 +234,8 @@ def _read(parts: list[_Part], options: Options) -> ReadResult:
             except _DAMAGE as error:
                 bad.append(f"{part.name}:{row} ({failure_reason(error, b'something')})")
                 continue
-            header = header_of(image)
-            if not (header.width and header.height):
-                size = f"{header.width}x{header.height}"
-                raise InputError(f"{part.name}:{row}: the image has no pixels, its size is {size}")
+            header = _header(image, f"{part.name}:{row}")
+            peaks, paged = peaks.joined(header.peaks), paged + (header.pages > 1)
             sizes.add((header.width, header.height))
             gray = gray and header.gray
             cells.append(_scalar(label))
@@ -249,26 +264,30 @@ def _read(parts: list[_Part], options: Options) -> ReadResult:
             separate(counts[1], train=False).take(places[num_train:]),
         )
     (C, H, W), resized = choose_shape(len(rows), sizes, gray, options.image_size)
-    notes += [resized] if resized else []
+    notes += pixel_notes(resized, peaks, paged)
+    white = white_of_all(peaks)
 
     def pieces() -> Iterator[np.ndarray]:
         for start in range(0, len(rows), _PIECE):
             some = rows[start : start + _PIECE]
-            yield np.stack([_pixels(part, row, C, (H, W)) for part, row in some])
+            yield np.stack([_pixels(part, row, C, (H, W), white) for part, row in some])
             if options.progress:
                 options.progress("decoding", start + len(some), len(rows))
 
     return ReadResult((C, H, W), pieces, labels, ids, class_names, num_train, notes, positions=positions)
 
 
-def _pixels(part: _Part, row: int, channels: int, size: tuple[int, int]) -> np.ndarray:
-    image = part.item(row)[0]
+def _pixels(part: _Part, row: int, channels: int, size: tuple[int, int], white: White) -> np.ndarray:
+    from PIL import Image
+
+    found = part.item(row)[0]
     try:
-        return pixels_of(image, channels, size)
-    except ValueError as error:  # pixels that are not 8 or 16 bits
-        raise InputError(
-            f"{part.name}:{row}: the image is in the mode {image.mode}: {error}; convert it to L or RGB"
-        ) from None
+        if isinstance(found, np.ndarray):
+            found = Image.fromarray(np.ascontiguousarray(to_bytes(found, white)))
+        return pixels_of(found, channels, size, white)
+    except ValueError as error:
+        mode = f"in the mode {found.mode}" if isinstance(found, Image.Image) else str(found.dtype)
+        raise InputError(f"{part.name}:{row}: the image is {mode}: {error}; convert it to 8 bits") from None
 
 
 def _judge(bad: list[str], total: int, options: Options) -> list[str]:

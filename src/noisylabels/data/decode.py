@@ -8,14 +8,16 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence, S
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import torch
 
 from noisylabels.core.checks import InputError, check_choice
-from noisylabels.data.file_sources import SUFFIXES, images_below
+from noisylabels.data.file_sources import PassedOver, images_below
 from noisylabels.data.image_decoding import Encoded, Header, failure_reason, read_header, read_pixels
+from noisylabels.data.image_formats import some_suffixes
+from noisylabels.data.pixel_range import FULL, Peaks, White, white_of_all
 
 Progress = Callable[[str, int, int], None]  # (what, done, total)
 Result = TypeVar("Result")
@@ -37,6 +39,7 @@ class Decoding:
         shape: channels, height and width of every result.
         bad_images: "fail" or "skip".
         progress: called with ("decoding", done, total).
+        white: the values that become 255 in images of more than 8 bits.
         bad: reason by position for images that cannot be read; filled while decoding.
     """
 
@@ -45,6 +48,7 @@ class Decoding:
     shape: tuple[int, int, int]
     bad_images: str
     progress: Progress | None = None
+    white: White = FULL
     bad: dict[int, str] = field(default_factory=dict)
 
     def pieces(self) -> Iterator[np.ndarray]:
@@ -59,7 +63,7 @@ class Decoding:
         channels, height, width = self.shape
 
         def work(encoded: Encoded) -> np.ndarray:
-            return read_pixels(encoded, channels, (height, width))
+            return read_pixels(encoded, channels, (height, width), self.white)
 
         done = 0
         for results in _in_parallel(work, self.images, "decoding", self.progress):
@@ -101,32 +105,48 @@ def _named(bad: Mapping[int, str], ids: Sequence[str]) -> str:
     return ", ".join(first) + (f" and {more} more" if more else "")
 
 
+class Survey(NamedTuple):
+    """What the headers of a set's images decide."""
+
+    shape: tuple[int, int, int]  # channels (1 if every readable image is gray), height and width
+    notes: list[str]  # on resizing, the range of values, and pages that are not read
+    white: White
+
+
 def survey(
     images: Collection[Encoded],
     image_size: int | None = None,
     progress: Progress | None = None,
-) -> tuple[tuple[int, int, int], str]:
-    """Choose the shape of a set from the headers of its images.
+) -> Survey:
+    """Choose the shape and the range of values of a set from the headers of its images.
 
     Args:
         images: the encoded images.
         image_size: side of the square images, or None to keep a common size.
         progress: called with ("reading sizes", done, total).
 
-    Returns:
-        Channels, height and width (1 channel if every readable image is gray), and a note on resizing
-        or "".
-
     Raises:
         InputError: images of one size would take too much memory at that size, and `image_size` is None.
     """
     sizes: set[tuple[int, int]] = set()
-    gray = True
+    gray, peaks, paged = True, Peaks(), 0
     for results in _in_parallel(read_header, images, "reading sizes", progress):
         headers = [result for result in results if isinstance(result, Header)]
         sizes.update((header.width, header.height) for header in headers)
         gray = gray and all(header.gray for header in headers)
-    return choose_shape(len(images), sizes, gray, image_size)
+        paged += sum(header.pages > 1 for header in headers)
+        for header in headers:
+            peaks = peaks.joined(header.peaks)
+    shape, resized = choose_shape(len(images), sizes, gray, image_size)
+    return Survey(shape, pixel_notes(resized, peaks, paged), white_of_all(peaks))
+
+
+def pixel_notes(resized: str, peaks: Peaks, paged: int) -> list[str]:
+    """Return lines on resizing, on the range of values, and on the number of files with several pages."""
+    pages = (
+        f"{paged:,} TIFF {'file has' if paged == 1 else 'files have'} several pages; only the first is read"
+    )
+    return [*([resized] if resized else []), *peaks.notes(), *([pages] if paged else [])]
 
 
 def choose_shape(
@@ -184,15 +204,17 @@ def read_images(
     given = [Path(path).expanduser() for path in ([paths] if isinstance(paths, (str, Path)) else paths)]
     if missing := [path for path in given if not path.exists()]:
         raise InputError(f"there is no file or folder {missing[0]} ({len(missing)} such in all)")
-    files = [file for path in given for file in (images_below(path) if path.is_dir() else [path])]
+    passed = PassedOver()
+    files = [file for path in given for file in (images_below(path, passed) if path.is_dir() else [path])]
     if not files:
         places = ", ".join(str(path) for path in given[:NAMED]) or "an empty list"
-        raise InputError(f"no images found in {places}; expected files in {', '.join(sorted(SUFFIXES))}")
+        raise InputError(f"no images found in {places}; expected files such as {some_suffixes()}")
     ids = [str(file) for file in files]
-    decoding = Decoding(files, ids, (channels, *image_size), bad_images, progress)
+    _, ranges, white = survey(files, image_size[0], None)
+    decoding = Decoding(files, ids, (channels, *image_size), bad_images, progress, white)
     images = np.concatenate(list(decoding.pieces()))
-    if notes is not None and decoding.bad:
-        notes.append(decoding.note())
+    if notes is not None:
+        notes += [*passed.notes(), *ranges, *([decoding.note()] if decoding.bad else [])]
     return torch.from_numpy(images), [name for i, name in enumerate(ids) if i not in decoding.bad]
 
 

@@ -24,7 +24,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from noisylabels.data.file_sources import check_regular
 from noisylabels.data.image_decoding import failure_reason, read_both
+from noisylabels.data.pixel_range import Peaks, White
 
 UNREADABLE = b"\0" * 32  # in place of the digest of a file that cannot be read
 FACTS = np.dtype([("size", "<i8"), ("time", "<i8"), ("digest", "u1", 32)])
@@ -40,6 +42,9 @@ class Chunk(NamedTuple):
     bad: dict[int, str]  # reason by position in the chunk, for those that cannot be read
     names_digest: str
     pixels_sum: int  # their CRC-32, against pages that were never written, not against tampering
+    paged: int = 0  # the number of files with several pages
+    peaks: Peaks = Peaks()
+    white: White = White()  # the values that became 255 in images of more than 8 bits
 
 
 class Task(NamedTuple):
@@ -50,6 +55,7 @@ class Task(NamedTuple):
     offset: int  # where the first image begins in it
     shape: tuple[int, int, int]
     records: str  # the folder of the chunks' records
+    white: White = White()
 
 
 class Worker:
@@ -122,6 +128,7 @@ def main() -> None:
     os.dup2(2, 1)  # output of libraries must not mix with the answers
     warnings.simplefilter("ignore")
     task = Task(**json.loads(sys.stdin.buffer.readline()))
+    task = task._replace(white=White(*task.white))
     target = os.open(task.target, os.O_WRONLY | getattr(os, "O_BINARY", 0))
     for line in sys.stdin.buffer:
         asked = json.loads(line)
@@ -143,15 +150,18 @@ def decode_chunk(task: Task, target: int, start: int, names: list[str]) -> None:
     facts: list[tuple[int, int]] = []
     digests: list[bytes] = []
     sizes: set[tuple[int, int]] = set()
-    gray, bad = True, {}
+    gray, bad, paged, peaks = True, {}, 0, Peaks()
     for place, name in enumerate(names):
         content, stamp, digest = None, (0, 0), UNREADABLE
         try:
             content, stamp = read_file(os.path.join(task.base, name))
             digest = hashlib.sha256(content).digest()
-            header, found = read_both(content, channels, (size[0], size[1]))
+            suffix = os.path.splitext(name)[1]
+            header, found = read_both(content, channels, (size[0], size[1]), task.white, suffix)
             sizes.add((header.width, header.height))
             gray = gray and header.gray
+            paged += header.pages > 1
+            peaks = peaks.joined(header.peaks)
             if isinstance(found, Exception):
                 raise found
             pixels[place] = found
@@ -166,9 +176,8 @@ def decode_chunk(task: Task, target: int, start: int, names: list[str]) -> None:
     written = 0
     while written < len(view):  # not a memory map, which on a full disk ends the process by SIGBUS
         written += os.pwrite(target, view[written:], task.offset + start * pixels[0].nbytes + written)
-    chunk = Chunk(
-        files, [list(size) for size in sorted(sizes)], gray, bad, names_digest(names), zlib.crc32(view)
-    )
+    shapes = [list(size) for size in sorted(sizes)]
+    chunk = Chunk(files, shapes, gray, bad, names_digest(names), zlib.crc32(view), paged, peaks, task.white)
     write_chunk(Path(task.records, f"{start}.npz"), chunk)
 
 
@@ -178,6 +187,7 @@ def read_file(path: str) -> tuple[bytes, tuple[int, int]]:
     Raises:
         OSError: it cannot be read.
     """
+    check_regular(path)
     with open(path, "rb", buffering=0) as file:
         found = os.fstat(file.fileno())
         return file.read(), (found.st_size, found.st_mtime_ns)
@@ -212,4 +222,5 @@ def read_chunk(path: Path) -> Chunk:
     if files.dtype != FACTS:
         raise ValueError(f"{path} is not the record of a chunk")
     rest |= {"files": files, "bad": {int(place): reason for place, reason in rest["bad"].items()}}
+    rest |= {name: kind(*rest[name]) for name, kind in (("peaks", Peaks), ("white", White)) if name in rest}
     return Chunk(**rest)

@@ -16,6 +16,7 @@ from noisylabels.core.spelling import spelling_notes
 from noisylabels.core.tables import ROLES, is_missing, texts
 from noisylabels.data.encoding import Encoder
 from noisylabels.data.features import FeatureSet, feature_set
+from noisylabels.data.names import unique_names
 from noisylabels.data.reader import class_notes, held_out_note
 from noisylabels.data.sheets import Sheet
 from noisylabels.data.split import hold_out
@@ -125,26 +126,29 @@ def id_place(names: Sequence[str]) -> int | None:
     return next((k for k, name in enumerate(names) if name.lower() == ROLES["id"][0]), None)
 
 
-def ids_of(sheet: Sheet) -> tuple[list[str], list[str]]:
+def ids_of(sheet: Sheet, notes: list[str] | None = None) -> tuple[list[str], list[str]]:
     """Return the ids of a table's rows and the column that holds them; without one, "row:0", ... and none.
 
+    The second row with an id "a" gets the id "a#2", and `notes` receives a line on such rows.
+
     Raises:
-        InputError: an id is missing, or occurs twice.
+        InputError: an id is missing.
     """
     place = id_place(sheet.names)
     if place is None:
         return [f"row:{row}" for row in range(len(sheet))], []
     name = sheet.names[place]
-    cells = texts(sheet[name])
-    first: dict[str, int] = {}
-    for row, (cell, missing) in enumerate(zip(cells, is_missing(sheet[name]), strict=True)):
-        if missing:
-            raise InputError(
-                f"{sheet.where(row)}: the id is missing; give the row one, or rename the column {name!r}"
-            )
-        if (before := first.setdefault(cell, row)) != row:
-            raise InputError(
-                f"{sheet.where(row)}: {sheet.where(before)} has the id {cell!r} too; give each row its own "
-                f"id, or rename the column {name!r} if it holds something else"
-            )
-    return list(first), [name]
+    missing = is_missing(sheet[name])
+    if missing.any():
+        raise InputError(
+            f"{sheet.where(int(missing.argmax()))}: the id is missing; give the row one, or rename the "
+            f"column {name!r}"
+        )
+    ids, again = unique_names(texts(sheet[name]))
+    if again and notes is not None:
+        count = f"{len(again):,} {'row has' if len(again) == 1 else 'rows have'}"
+        notes.append(
+            f"{count} an id that an earlier row has, first {ids[again[0]]} ({sheet.where(again[0])}); "
+            "all are read"
+        )
+    return ids, [name]

@@ -16,16 +16,20 @@ from noisylabels.core.delimited import SUFFIXES as TEXT
 from noisylabels.core.delimited import read_cells
 from noisylabels.core.spelling import padding_notes
 from noisylabels.core.tables import PREFERENCES, ROLES, check_once, passed_over, role_columns, texts
-from noisylabels.data import arrays, file_sources, image_table, parquet
+from noisylabels.data import arrays, image_table, parquet
 from noisylabels.data.encoding import Encoder
 from noisylabels.data.feature_rows import Rows, id_place, ids_of, sets_of
 from noisylabels.data.features import FeatureSet
+from noisylabels.data.image_formats import suffixes
 from noisylabels.data.reader import Options, name_of
-from noisylabels.data.sheets import Sheet, of_array, of_parquet, read_sheet
+from noisylabels.data.sheets import Sheet, of_array, of_parquet, of_text, read_sheet
+from noisylabels.data.split_tables import read_split_tables, split_tables
+from noisylabels.data.splits import TRAIN, split_of
 
 LAYOUT = (
     "NAME.csv or .tsv without a column of paths, or .parquet without one of images: columns of numbers and "
-    "words, and one called label, class, target or y; or an .npz or .npy files of X (N, D) and y"
+    "words, and one called label, class, target or y; a folder with train.csv and test.csv; or an .npz or "
+    ".npy files of X (N, D) and y"
 )
 
 _MOST_NAMED = 20  # the most columns that an error names
@@ -56,7 +60,7 @@ def find(path: Path) -> Path | None:
     """Return the table of features that `path` is or holds, or None, also if it cannot be read."""
     try:
         if (place := image_table.find(path)) is not None:
-            return place if _has_numbers(place) else None
+            return place if _has_numbers(split_tables(place)[TRAIN] if place.is_dir() else place) else None
         if place := parquet.find(path):
             return place if _has_columns(parquet.parquet_files(place)[0]) else None
         if (place := arrays.find(path)) is not None:
@@ -72,7 +76,7 @@ def _has_numbers(path: Path) -> bool:
     heading, first = next(rows, []), next(rows, [])
     if not heading or role_columns(heading, "path"):
         return False
-    return not any(Path(cell).suffix.lower() in file_sources.SUFFIXES for cell in (*heading, *first))
+    return not any(Path(cell).suffix.lower() in suffixes() for cell in (*heading, *first))
 
 
 def _has_columns(file: Path) -> bool:
@@ -122,7 +126,9 @@ def plan(path: Path, options: Options) -> TablePlan:
     notes: tuple[str, ...] = ()
     if options.bad_images != "fail":
         notes = ("bad_images has no effect on a table of features",)
-    if path.is_file() and path.suffix.lower() in TEXT:
+    if path.is_dir() and split_tables(path):
+        name, rows = name_of(path), _of_split_tables
+    elif path.is_file() and path.suffix.lower() in TEXT:
         name, rows = name_of(path.parent if path.stem.lower() in image_table.NAMELESS else path), _of_text
     elif parquet.parquet_files(path):
         name, rows = name_of(path), _of_parquet
@@ -140,19 +146,31 @@ def _of_text(path: Path, label_column: str | None, notes: list[str]) -> Rows:
     return labeled_rows(read_sheet(path), label_column, notes)
 
 
+def _of_split_tables(path: Path, label_column: str | None, notes: list[str]) -> Rows:
+    found = read_split_tables(path, label_column, "features", "age,height,label")
+    notes += found.notes
+    rows = labeled_rows(of_text(found.table), label_column, notes)
+    # the rows of two files have no single order
+    return _in_parts(dataclasses.replace(rows, separate=len(found.parts) > 1), found.parts, found.sizes)
+
+
 def _of_parquet(path: Path, label_column: str | None, notes: list[str]) -> Rows:
     parts = parquet.choose_parts(path, notes)
-    found = labeled_rows(of_parquet([file for _, group in parts for file in group]), label_column, notes)
-    if len(parts) == 1:
-        return dataclasses.replace(found, positions=parquet.positions_in(path, parts[0][1]))
+    files = [file for _, group in parts for file in group]
+    found = labeled_rows(of_parquet(files), label_column, notes)
+    found = dataclasses.replace(found, positions=parquet.positions_in(path, files))
     sizes = [sum(map(parquet.num_rows, group)) for _, group in parts]
-    numbered = [f"{name}:{row}" for (name, _), size in zip(parts, sizes, strict=True) for row in range(size)]
+    return _in_parts(found, [name for name, _ in parts], sizes)
+
+
+def _in_parts(found: Rows, names: Sequence[str], sizes: Sequence[int]) -> Rows:
+    """Return rows whose training and test part have these names and numbers of rows."""
+    if len(names) == 1:
+        return found
+    numbered = [f"{name}:{row}" for name, size in zip(names, sizes, strict=True) for row in range(size)]
     keys = numbered if id_place(found.not_features) is None else found.keys
     rows = np.arange(sum(sizes))
-    positions = parquet.positions_in(path, [file for _, group in parts for file in group])
-    return dataclasses.replace(
-        found, keys=keys, parts=(rows[: sizes[0]], rows[sizes[0] :]), positions=positions
-    )
+    return dataclasses.replace(found, keys=keys, parts=(rows[: sizes[0]], rows[sizes[0] :]))
 
 
 def labeled_rows(sheet: Sheet, label_column: str | None, notes: list[str]) -> Rows:
@@ -160,7 +178,7 @@ def labeled_rows(sheet: Sheet, label_column: str | None, notes: list[str]) -> Ro
     label, others = _label_column(sheet, label_column, notes)
     if sheet.written is not None:
         notes[:0] = padding_notes(sheet.written(label))
-    keys, named = ids_of(sheet)
+    keys, named = ids_of(sheet, notes)
     not_features = [label, *others, *named]
     parts = None
     for name in (sheet.names[k] for k in role_columns(sheet.names, "split")):
@@ -199,14 +217,14 @@ def _label_column(sheet: Sheet, wanted: str | None, notes: list[str]) -> tuple[s
 
 def _parts(sheet: Sheet, name: str, notes: list[str]) -> tuple[np.ndarray, np.ndarray] | None:
     """Return the training and test rows according to a split column; None if it holds something else."""
-    words = [image_table.PARTS.get(cell.lower()) for cell in texts(sheet[name])]
+    cells = texts(sheet[name])
+    kinds = {cell: split_of(cell) for cell in set(cells)}
+    words = [kinds[cell] for cell in cells]
     if None in words:
         if name.lower() != ROLES["split"][0]:
             return None
         row = words.index(None)
-        raise InputError(
-            f"{sheet.where(row)}: the split is {texts(sheet[name])[row]!r}, expected train, test or val"
-        )
+        raise InputError(f"{sheet.where(row)}: the split is {cells[row]!r}, expected train, test or val")
     part = np.array(words, dtype=object)
     train, val, test = (np.flatnonzero(part == word) for word in ("train", "val", "test"))
     if not len(train):
@@ -269,7 +287,7 @@ def read_rows(path: Path, encoder: Encoder, notes: list[str]) -> tuple[list[str]
     sheet = of_array(*arrays.rows_of(path)) if array else read_sheet(path)
     if not len(sheet):
         raise InputError(f"{path} has no rows; add lines below the heading")
-    ids, named = ids_of(sheet)
+    ids, named = ids_of(sheet, notes)
     # new rows may have ids although the training rows had none
     known = dataclasses.replace(encoder, ignored=(*encoder.ignored, *named))
     return ids, known.encode(sheet, notes)

@@ -1,9 +1,9 @@
 """Decoding of one image of any mode and size to a uint8 array of a given shape.
 
 Every mode that Pillow reads has a defined result. Gray of any depth (1, 8 or 16 bit, or a palette of grays)
-is gray; everything else is RGB. Alpha is composited on white, 16-bit gray is scaled to 8 bit, the EXIF
-orientation is applied, and of an animation the first frame is used. Images are resized to cover the target
-size and cropped to its center.
+is gray; everything else is RGB. Alpha is composited on white, gray of more than 8 bits and floats are scaled
+to 8 bits (`pixel_range`), the EXIF orientation is applied, and of an animation or a file of several pages the
+first is used. Images are resized to cover the target size and cropped to its center.
 """
 
 from __future__ import annotations
@@ -14,13 +14,15 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from noisylabels.data.file_sources import check_regular
+from noisylabels.data.image_formats import openers
+from noisylabels.data.pixel_range import FULL, Peaks, White, peaks_of, to_bytes, white_of
+
 if TYPE_CHECKING:
     from PIL import Image
 
 Encoded = bytes | Path  # the bytes of an image file, or its path
 
-# Only formats whose decoders are made for untrusted files: for EPS, Pillow would start Ghostscript.
-_FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
 _GRAY_MODES = frozenset({"1", "L", "LA", "I", "I;16", "I;16L", "I;16B", "I;16N", "F"})
 _ORIENTATION = 0x0112
 # Without one of these keys Pillow finds no orientation in files of these formats, and searching is slow.
@@ -34,6 +36,8 @@ class Header(NamedTuple):
     width: int  # after the EXIF orientation
     height: int
     gray: bool
+    pages: int = 1  # of a TIFF file
+    peaks: Peaks = Peaks()  # of pixels with more than 8 bits, which are decoded for it
 
 
 def read_header(encoded: Encoded) -> Header:
@@ -44,6 +48,7 @@ def read_header(encoded: Encoded) -> Header:
 
 def header_of(image: Image.Image) -> Header:
     """Return the size of an open image and whether it is gray."""
+    pages = int(getattr(image, "n_frames", 1)) if image.format == "TIFF" else 1
     width, height = image.size
     if _is_sideways(image):
         if image.format == "TIFF":  # Pillow swaps the sides now or later, depending on its version
@@ -51,16 +56,30 @@ def header_of(image: Image.Image) -> Header:
             width, height = image.size
         else:
             width, height = height, width
-    return Header(width, height, image.mode in _GRAY_MODES or _has_gray_palette(image))
+    gray = image.mode in _GRAY_MODES or _has_gray_palette(image)
+    return Header(width, height, gray, pages, _peaks(image))
 
 
-def read_pixels(encoded: Encoded, channels: int, size: tuple[int, int]) -> np.ndarray:
+def _peaks(image: Image.Image) -> Peaks:
+    if _is_deep(image):
+        return peaks_of(np.asarray(image))
+    if any(";16" in str(tile[-1]) for tile in getattr(image, "tile", ())):  # RGB;16B
+        return Peaks(high=int(np.asarray(image.convert("RGB")).max(initial=0)), colors=1)
+    return Peaks()
+
+
+def _is_deep(image: Image.Image) -> bool:
+    return image.mode in ("I", "F") or image.mode.startswith("I;16")
+
+
+def read_pixels(encoded: Encoded, channels: int, size: tuple[int, int], white: White = FULL) -> np.ndarray:
     """Decode one image.
 
     Args:
         encoded: the bytes of an image file, or its path.
         channels: 1 for gray, 3 for RGB.
         size: height and width of the result.
+        white: the values that become 255 in images of more than 8 bits.
 
     Returns:
         uint8, (channels, height, width).
@@ -69,36 +88,43 @@ def read_pixels(encoded: Encoded, channels: int, size: tuple[int, int]) -> np.nd
         Exception: of any type that a Pillow decoder raises for a damaged file.
     """
     with _open(encoded) as image:
-        return _load(image, channels, size)
+        return _load(image, channels, size, white)
 
 
-def read_both(content: bytes, channels: int, size: tuple[int, int]) -> tuple[Header, np.ndarray | Exception]:
+def read_both(
+    content: bytes, channels: int, size: tuple[int, int], white: White = FULL, suffix: str = ""
+) -> tuple[Header, np.ndarray | Exception]:
     """Read the header of an image and decode it in one pass; see `read_header` and `read_pixels`.
+
+    Args:
+        content: the bytes of an image file.
+        channels, size, white: as in `read_pixels`.
+        suffix: the ending of the file's name.
 
     Returns:
         The header, and the pixels or the exception: a damaged file may have an intact header.
     """
-    with _open(content) as image:
+    with _open(content, suffix) as image:
         header = header_of(image)
         try:
-            return header, _load(image, channels, size)
+            return header, _load(image, channels, size, white)
         except Exception as error:  # decoders can raise anything for a damaged file
             return header, error
 
 
-def _load(image: Image.Image, channels: int, size: tuple[int, int]) -> np.ndarray:
+def _load(image: Image.Image, channels: int, size: tuple[int, int], white: White) -> np.ndarray:
     # A JPEG can be decoded at 1/2, 1/4 or 1/8 of its size, much faster. At twice the target, resizing
     # looks the same as from the full image. Other formats ignore this.
     if image.format == "JPEG":
         image.draft(None, (2 * max(size), 2 * max(size)))
     image.load()
-    return pixels_of(image, channels, size)
+    return pixels_of(image, channels, size, white)
 
 
-def pixels_of(image: Image.Image, channels: int, size: tuple[int, int]) -> np.ndarray:
+def pixels_of(image: Image.Image, channels: int, size: tuple[int, int], white: White = FULL) -> np.ndarray:
     """Return the pixels of an open image, see `read_pixels`."""
     height, width = size
-    flat = _flatten(_upright(image), channels)
+    flat = _flatten(_upright(image), channels, white)
     if flat.size != (width, height):
         from PIL import ImageOps
         from PIL.Image import Resampling
@@ -118,10 +144,11 @@ def whole(encoded: Encoded, side: int) -> Image.Image:
 
     with _open(encoded) as image:
         gray = image.mode in _GRAY_MODES
+        white = white_of(_peaks(image)) if _is_deep(image) else FULL
         if image.format == "JPEG":
             image.draft(None, (side, side))  # good enough for display
         image.load()
-        flat = _flatten(_upright(image), 1 if gray else 3)
+        flat = _flatten(_upright(image), 1 if gray else 3, white)
         flat = flat.copy() if flat is image else flat  # thumbnail() changes it in place
     flat.thumbnail((side, side), Resampling.LANCZOS)
     return flat
@@ -142,11 +169,13 @@ def resize_arrays(images: np.ndarray, side: int) -> np.ndarray:
     return resized
 
 
-def _open(encoded: Encoded) -> Image.Image:
+def _open(encoded: Encoded, suffix: str = "") -> Image.Image:
     from PIL import Image
 
-    source = encoded if isinstance(encoded, Path) else io.BytesIO(encoded)
-    return Image.open(source, formats=_FORMATS)
+    if isinstance(encoded, Path):
+        check_regular(encoded)
+        return Image.open(encoded, formats=openers(encoded.suffix))
+    return Image.open(io.BytesIO(encoded), formats=openers(suffix))
 
 
 def _turn(image: Image.Image) -> Image.Transpose | None:
@@ -197,28 +226,19 @@ def _has_gray_palette(image: Image.Image) -> bool:
     return bool((colors == colors[:, :1]).all())
 
 
-def _flatten(image: Image.Image, channels: int) -> Image.Image:
+def _flatten(image: Image.Image, channels: int, white: White) -> Image.Image:
     """Return the image in mode L or RGB."""
     wanted = "L" if channels == 1 else "RGB"
     if image.mode == wanted and "transparency" not in image.info:
         return image
     from PIL import Image
 
-    if image.mode == "F":
-        raise ValueError("floating-point pixels have no defined range")
-    if image.mode == "I" or image.mode.startswith("I;16"):
-        image = Image.fromarray(_eight_bit(np.asarray(image)))
+    if _is_deep(image):
+        image = Image.fromarray(to_bytes(np.asarray(image), white))
     elif image.mode in ("LA", "PA", "RGBA") or "transparency" in image.info:
-        white = Image.new("RGBA", image.size, "white")
-        image = Image.alpha_composite(white, image.convert("RGBA"))
+        paper = Image.new("RGBA", image.size, "white")
+        image = Image.alpha_composite(paper, image.convert("RGBA"))
     return image.convert(wanted)
-
-
-def _eight_bit(values: np.ndarray) -> np.ndarray:
-    wide = values.astype(np.int64)
-    if wide.min() < 0 or wide.max() > 65535:
-        raise ValueError("32-bit gray pixels beyond 0..65535 have no defined range")
-    return ((wide * 255 + 32767) // 65535).astype(np.uint8)
 
 
 def failure_reason(error: Exception, encoded: Encoded) -> str:

@@ -35,6 +35,7 @@ class Listing:
         num_train: the number of training examples; None if a test part is to be held out.
         keys: N names by which the held-out examples are chosen; by default `names`.
         positions: where the images lie in their source; by default their place among the sorted names.
+        ids: N different ids, if a name occurs twice; by default `names`.
     """
 
     base: Path
@@ -44,6 +45,7 @@ class Listing:
     num_train: int | None
     keys: Sequence[str] | None = None
     positions: Positions | None = None
+    ids: Sequence[str] | None = None
 
 
 def plan_listing(
@@ -133,6 +135,7 @@ def drop_missing(listing: Listing, source: str, options: Options, notes: list[st
         None if listing.num_train is None else int(there[: listing.num_train].sum()),
         None if listing.keys is None else [listing.keys[i] for i in kept],
         (listing.positions or by_path(listing.names)).take(kept),
+        None if listing.ids is None else [listing.ids[i] for i in kept],
     )
 
 
@@ -178,13 +181,14 @@ def numbered_pairs(path: Path, num_classes: int) -> Iterator[tuple[int, str, int
 def _ordered(listing: Listing, names: Names, options: Options, lists: int) -> Files:
     """Return the files in the order of storage; in the plan, `lists` other files precede them."""
     labels, num_train, order = listing.labels, listing.num_train, np.arange(len(names))
+    ids = names if listing.ids is None else Names.of(listing.ids)
     notes = []
     positions = listing.positions or by_path(names)
     if num_train is None:
         train, test = hold_out(labels, listing.keys or names, options.test_fraction)
         num_train = len(train)
         order = np.concatenate([train, test])
-        labels, names = labels[order], names.take(order)
+        labels, names, ids = labels[order], names.take(order), ids.take(order)
         positions = dataclasses.replace(positions.take(order), whole=False)
         notes.append(held_out_note(len(test), options.test_fraction))
     return Files(
@@ -197,15 +201,16 @@ def _ordered(listing: Listing, names: Names, options: Options, lists: int) -> Fi
         options.image_size,
         options.bad_images,
         notes,
+        ids.without_prefix("../"),
         positions,
     )
 
 
 def _read(files: Files, options: Options) -> ReadResult:
     paths = _Paths(files.base, files.names)
-    shape, resized = survey(paths, options.image_size, options.progress)
-    notes = files.notes + ([resized] if resized else [])
-    decoding = Decoding(paths, files.ids, shape, options.bad_images, options.progress)
+    found = survey(paths, options.image_size, options.progress)
+    decoding = Decoding(paths, files.ids, found.shape, options.bad_images, options.progress, found.white)
+    notes = files.notes + found.notes
     return ReadResult.of_encoded(
         decoding, files.labels, files.class_names, files.num_train, notes, files.positions
     )

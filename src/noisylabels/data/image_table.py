@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,25 +12,29 @@ import numpy as np
 from noisylabels.core.checks import InputError
 from noisylabels.core.delimited import SUFFIXES, read_cells
 from noisylabels.core.labels import read_labels
-from noisylabels.core.positions import Positions
+from noisylabels.core.positions import NO_ORDER, Positions
 from noisylabels.core.spelling import padding_notes
-from noisylabels.core.tables import find_column, need_column, read_text_table, role_columns
-from noisylabels.data.file_sources import folders_in
+from noisylabels.core.tables import Table, find_column, need_column, read_text_table, role_columns
+from noisylabels.data.file_sources import folders_in, image_names_in
 from noisylabels.data.image_lists import Listing, drop_missing, plan_listing
+from noisylabels.data.names import unique_names
 from noisylabels.data.parquet import check_column
 from noisylabels.data.reader import LABELS, Options, Plan, name_of
+from noisylabels.data.split_tables import read_split_tables, split_tables, tables_in
+from noisylabels.data.splits import TRAIN, split_of
 
-LAYOUT = "NAME.csv or .tsv, itself or the only one in a folder, with columns path, label and optionally split"
+LAYOUT = (
+    "NAME.csv or .tsv, itself or the only one in a folder, with columns path, label and optionally split; "
+    "or a folder with train.csv and test.csv"
+)
 
-PARTS = {
-    "train": "train", "training": "train", "test": "test", "testing": "test",
-    "val": "val", "valid": "val", "validation": "val",
-}  # fmt: skip
 NAMELESS = ("labels", "label", "data", "index", "metadata", "images", "train")  # called after its folder
 
 
 def find(path: Path) -> Path | None:
     """Return the table that `path` is, or the only one in it if that has the required columns, else None.
+
+    A folder with one table per split, such as train.csv and test.csv, is returned itself.
 
     If the folder holds no other folders, the table is returned even without these columns: the folder can be
     in no other format, and the error should be about its table.
@@ -38,39 +43,51 @@ def find(path: Path) -> Path | None:
         return path if path.suffix.lower() in SUFFIXES else None
     if not path.is_dir():
         return None
-    tables = [file for file in sorted(path.iterdir()) if file.suffix.lower() in SUFFIXES and file.is_file()]
-    if len(tables) != 1:
+    tables, place = tables_in(path), path
+    if len(tables) == 1:
+        place = tables[0]
+    elif not (named := split_tables(path)):
         return None
+    else:
+        tables = [named[TRAIN]]
     if not folders_in(path):
-        return tables[0]
+        return place
     try:
         heading: list[str] = next((cells for _, cells in read_cells(tables[0]) if any(cells)), [])
     except InputError:
         return None
-    return tables[0] if role_columns(heading, "path") and role_columns(heading, "label") else None
+    return place if role_columns(heading, "path") and role_columns(heading, "label") else None
 
 
 def plan(path: Path, options: Options) -> Plan:
     """Plan to read the images that a table names.
 
     The first line names the columns, with the roles path, label and optionally split (train, test or val in
-    each row); `core.tables.ROLES` has the accepted names. Paths are relative to the folder. Labels are
-    the names of the classes, as they are written, see `core.labels`. The test rows, or else the validation
-    rows, are for testing; without either, a part is held out.
+    each row, in any spelling of `splits.split_of`); `core.tables.ROLES` has the accepted names. Paths are
+    relative to the folder. Labels are the names of the classes, as they are written, see `core.labels`. The
+    test rows, or else the validation rows, are for testing; without either, a part is held out. An image that
+    several rows name is read for each of them, under ids such as a.png and a.png#2, with a note.
 
     Args:
-        path: the table; cells are separated by tabs in a .tsv, else by commas or semicolons.
+        path: the table, or a folder with one table per split; cells are separated by tabs in a .tsv, else by
+            commas or semicolons.
         options: see `Options`.
 
     Returns:
-        The plan; a note names the columns that were ignored because several matched.
+        The plan; notes name the columns that were ignored because several matched, and count the images that
+        are listed twice.
 
     Raises:
         InputError: a column or a cell is missing, a label or split is invalid (with its line), there is a
             single class, or images are missing and may not be left out.
     """
     notes: list[str] = []
-    table = read_text_table(path, columns="path,label")
+    base, lists, found = path.parent, [path], None
+    if path.is_dir():
+        found = read_split_tables(path, options.label_column, "", "path,label")
+        base, lists = path, list(found.files)
+        notes += found.notes
+    table = found.table if found else read_text_table(path, columns="path,label")
     heading = table.names
     image = need_column(heading, "path", path, notes)
     if options.label_column is None:
@@ -78,8 +95,9 @@ def plan(path: Path, options: Options) -> Plan:
     else:
         label = heading.index(check_column(options.label_column, heading, str(path)))
     split = find_column(heading, "split", path, notes)
-    images, words = (table.cells(k) for k in (image, label))
-    splits = ["train"] * len(words) if split is None else table.cells(split)
+    images, words = (table.cells(k).tolist() for k in (image, label))
+    splits = found.splits if found else ["train"] * len(words) if split is None else table.cells(split)
+    kinds = {divided: split_of(divided) for divided in set(splits)}
     parts: dict[str, list[tuple[str, str, int]]] = {}  # image, label, row
     for row, (name, word, divided) in enumerate(zip(images, words, splits, strict=True)):
         where = table.where(row)
@@ -89,7 +107,7 @@ def plan(path: Path, options: Options) -> Plan:
             )
         if word.lower() in ("", "nan"):
             raise InputError(f"{where}: the label is missing; remove the line or give it a label")
-        part = PARTS.get(divided.lower())
+        part = kinds[divided]
         if part is None:
             raise InputError(f"{where}: the split is {divided!r}, expected train, test or val")
         parts.setdefault(part, []).append((name, word, row))
@@ -104,25 +122,73 @@ def plan(path: Path, options: Options) -> Plan:
     labels, names = _classes(path, [word for _, word, _ in used], lambda i: table.where(used[i][2]))
     if table.written is not None:
         notes[:0] = padding_notes(table.written(label))
+    ids, names_once = _ids(table, images, words, notes)
     listing = Listing(
-        base=path.parent,
+        base=base,
         names=[name for name, _, _ in used],
         labels=labels,
         class_names=names,
         num_train=len(parts["train"]) if test else None,
-        positions=Positions(np.array([row for _, _, row in used]), len(images)),
+        positions=NO_ORDER
+        if len(lists) > 1
+        else Positions(np.array([row for _, _, row in used]), len(images)),
+        ids=[ids[row] for _, _, row in used],
     )
+    listing = drop_missing(listing, path.name, options, notes)
+    notes += _unlisted(base, names_once, table)
     planned = plan_listing(
-        drop_missing(listing, path.name, options, notes),
+        listing,
         options,
-        name=name_of(path.parent if path.stem.lower() in NAMELESS else path),
+        name=name_of(path.parent if path.is_file() and path.stem.lower() in NAMELESS else path),
         root=path,
         reader="table",
-        lists=[path],
+        lists=lists,
         notes=notes,
     )
     column = {} if options.label_column is None else {"label_column": options.label_column}
     return dataclasses.replace(planned, options={**planned.options, "labels": LABELS, **column})
+
+
+def _ids(
+    table: Table, images: Sequence[str], words: Sequence[str], notes: list[str]
+) -> tuple[list[str], Collection[str]]:
+    """Return a different id per row, its path, and the normalized paths, each once.
+
+    `notes` receives a line on images that several rows name.
+    """
+    ids, _ = unique_names(images)
+    first: dict[str, int] = {}
+    plain = (os.path.normpath(name) for name in images)
+    again = [
+        (row, before) for row, name in enumerate(plain) if (before := first.setdefault(name, row)) != row
+    ]
+    if again:
+        other = sum(words[row] != words[before] for row, before in again)
+        row, before = again[0]
+        notes.append(
+            f"{len(again):,} {'row names an image' if len(again) == 1 else 'rows name images'} that an "
+            f"earlier row names, {other:,} with another label; first {ids[row]} ({table.row(row)}) as in "
+            f"{table.row(before)}; all are read"
+        )
+    return ids, first
+
+
+def _unlisted(base: Path, listed: Collection[str], table: Table) -> list[str]:
+    """Return a note on the images beside the listed ones that no row names, not searching below."""
+    count, some = 0, ""
+    for folder in sorted({os.path.dirname(name) for name in listed}):
+        place = base / folder
+        if not place.is_dir():
+            continue
+        for name in image_names_in(place):
+            path = os.path.join(folder, name)
+            if path not in listed:
+                count, some = count + 1, some or path
+    if not count:
+        return []
+    what = "1 image" if count == 1 else f"{count:,} images"
+    what += f" beside the listed ones {'is' if count == 1 else 'are'}"
+    return [f"{what} not in {table.source.name}, first {some}"]
 
 
 def _classes(path: Path, words: list[str], where: Callable[[int], str]) -> tuple[np.ndarray, tuple[str, ...]]:

@@ -15,6 +15,7 @@ import torch
 
 from noisylabels.core.checks import InputError
 from noisylabels.core.positions import Positions, check_positions, own
+from noisylabels.data.image_arrays import as_bytes
 
 _CHUNK_BYTES = 1 << 24  # memory-mapped sets are processed in pieces of about this size
 
@@ -113,10 +114,11 @@ def image_set(
     notes: Sequence[str] = (),
     positions: Positions | None = None,
 ) -> ImageSet:
-    """Return an `ImageSet` of tensors with its digest.
+    """Return an `ImageSet` of tensors or arrays with its digest.
 
     Args:
-        images: uint8, (N, C, H, W), C 1 or 3; as an array also (N, H, W) or (N, H, W, C).
+        images: uint8, (N, C, H, W), C 1 or 3. A NumPy array may also be (N, H, W) or (N, H, W, C), and hold
+            bool, wider integers or floats, which are scaled to uint8 with a note.
         labels: N integers in 0..K-1.
         class_names: the K names.
         ids: N names of the examples; by default "0", "1", ...
@@ -135,11 +137,10 @@ def image_set(
     (2, 2, ['0', '1'])
     """
     if isinstance(images, np.ndarray):
-        if images.ndim == 4 and images.shape[1] not in (1, 3) and images.shape[3] in (1, 3):
-            images = images.transpose(0, 3, 1, 2)
-        pixels = np.ascontiguousarray(images[:, None] if images.ndim == 3 else images)
+        pixels, scaled = as_bytes(images, "the array of images")
         # torch warns of memory that must not be written, such as a file's
         images = torch.from_numpy(pixels if pixels.flags.writeable else pixels.copy())
+        notes = (*notes, *scaled)
     made = ImageSet(
         images=images,
         labels=torch.as_tensor(labels),

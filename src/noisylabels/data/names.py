@@ -157,3 +157,29 @@ def _starts(ends: np.ndarray) -> np.ndarray:
 
 def _text(name: bytes) -> str:
     return name.decode("utf-8", "surrogateescape")
+
+
+def unique_names(names: Iterable[str]) -> tuple[list[str], list[int]]:
+    """Return names made unique, and the positions of those that an earlier one has already.
+
+    The second "a.png" is called "a.png#2".
+
+    >>> unique_names(["a.png", "b.png", "a.png"])
+    (['a.png', 'b.png', 'a.png#2'], [2])
+    """
+    given = list(names)
+    taken = set(given)
+    if len(taken) == len(given):
+        return given, []
+    seen: dict[str, int] = {}
+    repeated = []
+    for place, name in enumerate(given):
+        seen[name] = count = seen.get(name, 0) + 1
+        if count == 1:
+            continue
+        repeated.append(place)
+        while f"{name}#{count}" in taken:
+            count += 1
+        given[place] = f"{name}#{count}"
+        taken.add(given[place])
+    return given, repeated

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import os
 import queue
 import shutil
@@ -18,7 +19,7 @@ import threading
 import time
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +27,11 @@ import numpy as np
 
 from noisylabels.core.checks import InputError
 from noisylabels.core.positions import Positions
-from noisylabels.data.decode import Progress, choose_shape, judge, left_out, usable_cores
+from noisylabels.data.decode import Progress, choose_shape, judge, left_out, pixel_notes, usable_cores
 from noisylabels.data.decode_workers import FACTS, Chunk, Died, Task, Worker, names_digest, read_chunk
 from noisylabels.data.image_decoding import Header, read_header
 from noisylabels.data.names import Names
+from noisylabels.data.pixel_range import Peaks, White, white_of, white_of_all
 
 SETTLED_NS = 2_000_000_000  # a file changed this recently may change again with the same time stamp
 MOST_WORKERS = 16
@@ -53,6 +55,7 @@ class Files:
         image_size: as in `Options`.
         bad_images: as in `Options`.
         notes: lines that the user should read.
+        ids: the ids of the examples, N different ones.
         positions: where the files lie in their source.
     """
 
@@ -64,13 +67,9 @@ class Files:
     num_train: int
     image_size: int | None
     bad_images: str
-    notes: list[str] = field(default_factory=list)
+    notes: list[str]
+    ids: Names
     positions: Positions | None = None
-
-    @property
-    def ids(self) -> Names:
-        """The ids of the examples."""
-        return self.names.without_prefix("../")
 
 
 @dataclass
@@ -81,13 +80,13 @@ class Decoded:
         shape: channels, height, width.
         facts: FACTS, (N,), of each file when it was decoded.
         bad: the reason by position for unreadable images, whose pixels are missing.
-        note: a line on resizing, or "".
+        notes: lines on resizing, the range of values, and pages that are not read.
     """
 
     shape: tuple[int, int, int]
     facts: np.ndarray
     bad: dict[int, str]
-    note: str
+    notes: list[str]
 
 
 def decode_files(files: Files, folder: Path, progress: Progress | None = None) -> Decoded:
@@ -111,28 +110,34 @@ def decode_files(files: Files, folder: Path, progress: Progress | None = None) -
     headers = list(_some_headers(files))
     sizes = {(header.width, header.height) for header in headers}
     gray = all(header.gray for header in headers)
+    peaks = functools.reduce(Peaks.joined, (header.peaks._replace(colors=0) for header in headers), Peaks())
+    white = white_of(peaks)
     shape = choose_shape(len(files.names), sizes, gray, files.image_size)[0]
-    while True:  # until no image requires another shape: three times at most
+    while True:  # until no image requires another shape or range of values: a few times at most
         facts = np.zeros(len(files.names), dtype=FACTS)
         bad: dict[int, str] = {}
-        done = 0
-        for start, chunk in _chunks(files, shape, folder, records):
+        done = paged = 0
+        peaks = peaks._replace(colors=0)
+        for start, chunk in _chunks(files, shape, white, folder, records):
             facts[start : start + len(chunk.files)] = chunk.files
             bad |= {start + place: reason for place, reason in chunk.bad.items()}
             # as in `survey` all readable images count; the shape was guessed from some of them
             sizes.update((width, height) for width, height in chunk.sizes)
             gray = gray and chunk.gray
+            peaks = peaks.joined(chunk.peaks)
+            paged += chunk.paged
             wanted, note = choose_shape(len(files.names), sizes, gray, files.image_size)
-            if wanted != shape:
+            if (wanted, white_of(peaks)) != (shape, white):
                 break
             done += len(chunk.files)
             if progress:
                 progress("decoding", done, len(files.names))
-        if wanted == shape:
+        if (wanted, white_of(peaks)) == (shape, white):
             break
-        shape = wanted
+        shape, white = wanted, white_of(peaks)
     judge(bad, files.ids, files.bad_images)
-    return Decoded(shape, facts, bad, note)
+    white_of_all(peaks)
+    return Decoded(shape, facts, bad, pixel_notes(note, peaks, paged))
 
 
 def keep_rows(path: Path, shape: tuple[int, int, int], rows: int, bad: dict[int, str]) -> None:
@@ -187,7 +192,7 @@ def _some_headers(files: Files) -> Iterator[Header]:
 
 
 def _chunks(
-    files: Files, shape: tuple[int, int, int], folder: Path, records: Path
+    files: Files, shape: tuple[int, int, int], white: White, folder: Path, records: Path
 ) -> Iterator[tuple[int, Chunk]]:
     """Yield each chunk with its position, finished ones first."""
     n = len(files.names)
@@ -201,13 +206,14 @@ def _chunks(
         if shutil.disk_usage(folder).free < needed - have:  # fail now rather than after an hour
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         file.truncate(needed)
-    task = Task(os.fspath(files.base.absolute()), os.fspath(target.absolute()), offset, shape, str(records))
+    base, pixels = os.fspath(files.base.absolute()), os.fspath(target.absolute())
+    task = Task(base, pixels, offset, shape, str(records), white)
     todo = []
     with target.open("rb") as file:
         for start in range(0, n, rows):
             names = files.names[start : start + rows]
             found = _finished(records / f"{start}.npz", names, files.base, file, offset, start, shape)
-            if found is None:
+            if found is None or (found.white != white and (found.peaks.deep or found.peaks.real)):
                 todo.append(start)
             else:
                 yield start, found

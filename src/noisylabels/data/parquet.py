@@ -21,9 +21,8 @@ from noisylabels.data.decode import Decoding, survey
 from noisylabels.data.image_decoding import Encoded
 from noisylabels.data.reader import LABELS, Options, Plan, ReadResult, held_out_note, name_of
 from noisylabels.data.split import hold_out
+from noisylabels.data.splits import TEST, TRAIN, VAL, by_split, split_of
 
-TRAIN_SPLIT = "train"
-TEST_SPLITS = ("test", "validation", "valid", "val")
 LAYOUT = "*.parquet or <split>-*.parquet, also in data/ or in the only folder with such files"
 
 _ROWS = 256  # rows of image bytes in memory at a time
@@ -102,22 +101,23 @@ def choose_parts(path: Path, notes: list[str]) -> list[tuple[str, list[Path]]]:
     splits: dict[str, list[Path]] = {}
     for file in parquet_files(path):
         splits.setdefault(split_name(file), []).append(file)
-    if len(splits) == 1:
-        train = next(iter(splits))
-    elif TRAIN_SPLIT in splits:
-        train = TRAIN_SPLIT
-    else:
+    named = by_split(splits, path)
+    train, test = named.get(TRAIN), next((named[split] for split in (TEST, VAL) if split in named), None)
+    if len(splits) == 1 and (path.is_file() or not test):
+        train, test = next(iter(splits)), None
+    elif train is None:
         raise InputError(f"{path} has the parts {', '.join(splits)} but none called train-*.parquet")
-    test = next((name for name in TEST_SPLITS if name in splits and name != train), None)
     if ignored := sorted(set(splits) - {train, test}):
-        notes.append(f"ignored the parts {', '.join(ignored)} of {name_of(path)}")
+        counts = [f"{name} ({sum(map(num_rows, splits[name])):,} rows)" for name in ignored]
+        notes.append(f"ignored the parts {', '.join(counts)} of {name_of(path)}")
     return [(name, splits[name]) for name in (train, test) if name]
 
 
 def split_name(file: Path) -> str:
     """Return the part that a file belongs to: "train" for train-00000-of-00002.parquet."""
-    first = file.stem.split("-")[0]
-    return first if first in (TRAIN_SPLIT, *TEST_SPLITS) else _SHARD.sub("", file.stem)
+    first, whole = file.stem.split("-")[0], _SHARD.sub("", file.stem)
+    name = whole if split_of(whole) or not split_of(first) else first
+    return re.sub(r"[-_.]?\d+$", "", name) if split_of(name) else name
 
 
 def positions_in(path: Path, files: Sequence[Path]) -> Positions:
@@ -170,9 +170,10 @@ def _read(
         positions = dataclasses.replace(positions.take(order), whole=False)
         images = Images(layout.image, train_files, chosen)
         notes.append(held_out_note(len(chosen[1]), options.test_fraction))
-    shape, resized = survey(images, options.image_size, options.progress)
-    notes += [resized] if resized else []
-    decoding = Decoding(images, ids, shape, options.bad_images, options.progress)
+    found_sizes = survey(images, options.image_size, options.progress)
+    notes += found_sizes.notes
+    white = found_sizes.white
+    decoding = Decoding(images, ids, found_sizes.shape, options.bad_images, options.progress, white)
     return ReadResult.of_encoded(decoding, y, class_names, num_train, notes, positions)
 
 

@@ -18,6 +18,7 @@ from noisylabels.data import arrays
 from noisylabels.data.dataset_objects import named_parts
 from noisylabels.data.feature_rows import Rows, ids_of
 from noisylabels.data.feature_table import labeled_rows
+from noisylabels.data.image_arrays import channels_first
 from noisylabels.data.in_memory import (
     array_of,
     column_names,
@@ -28,6 +29,7 @@ from noisylabels.data.in_memory import (
     sheet_of,
 )
 from noisylabels.data.sheets import Sheet, as_objects, joined
+from noisylabels.data.splits import TEST, TRAIN, VAL, by_split
 
 PARTS = ("train", "test")
 
@@ -176,10 +178,11 @@ def _named_arrays(source: Mapping[Any, Any], notes: list[str]) -> list[_Part]:
     """Return the parts of a mapping of arrays with the names of an .npz file, or of scikit-learn's Bunch."""
     names = [name for name in source if isinstance(name, str)]
     found = arrays.pairs([name for name in names if name != "images" or "data" not in names])
-    train = found.pop("train", None) or found.pop("", None)
+    named = by_split(found, "the mapping")
+    train = found.pop(named.get(TRAIN, ""), None)
     if train is None:
         return []
-    test = next((found.pop(name) for name in arrays.TEST_PARTS if name in found), None)
+    test = next((found.pop(named[split]) for split in (TEST, VAL) if split in named), None)
     if found:
         notes.append(f"ignored the parts {', '.join(found)}")
     given = source.get(arrays.CLASS_NAMES, source.get("target_names"))
@@ -235,7 +238,7 @@ def _pictures(X: Any) -> Any:
         return None
     if isinstance(X, torch.Tensor) and X.ndim == 4 and X.shape[1] in (1, 3) and X.dtype == torch.uint8:
         return array_of(X)  # the order of tensors is never in doubt
-    return arrays.channels_first(array_of(X), "X")
+    return channels_first(array_of(X), "X")
 
 
 # Checks -------------------------------------------------------------------------------------------------

@@ -69,12 +69,16 @@ def read_sheet(path: Path) -> Sheet:
     """
     suffix = path.suffix.lower()
     if suffix in SUFFIXES:
-        table = read_text_table(path, columns="age,height,label")
-        names = [name or f"column {k}" for k, name in enumerate(table.names, start=1)]
-        return of_table(dataclasses.replace(table, names=names))
+        return of_text(read_text_table(path, columns="age,height,label"))
     if suffix == ".parquet":
         return of_parquet([path])
     raise InputError(f"{path} is not a readable table; expected .csv, .tsv or .parquet")
+
+
+def of_text(table: Table) -> Sheet:
+    """Return a CSV or TSV table as a sheet; columns without a name are called "column 2" and so on."""
+    names = [name or f"column {k}" for k, name in enumerate(table.names, start=1)]
+    return of_table(dataclasses.replace(table, names=names))
 
 
 def of_parquet(files: Sequence[Path]) -> Sheet:

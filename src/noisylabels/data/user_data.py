@@ -10,13 +10,13 @@ from pathlib import Path
 import numpy as np
 
 from noisylabels.core.checks import InputError
-from noisylabels.data.file_sources import SUFFIXES, folders_in, images_below, names_below
+from noisylabels.data.file_sources import PassedOver, folders_in, image_names_in, images_below, names_below
+from noisylabels.data.image_formats import some_suffixes
 from noisylabels.data.image_lists import Listing, plan_listing
 from noisylabels.data.names import Names
-from noisylabels.data.reader import Options, Plan, name_of
+from noisylabels.data.reader import MOST_NOTES, Options, Plan, name_of
+from noisylabels.data.splits import TEST, TRAIN, VAL, all_splits, by_split, split_of
 
-TRAIN_FOLDER = "train"
-TEST_FOLDERS = ("test", "validation", "valid", "val")
 LAYOUT = "ROOT/<class>/*.jpg, or ROOT/train/<class>/*.jpg and ROOT/test/<class>/*.jpg"
 
 
@@ -31,23 +31,29 @@ def plan(path: Path, options: Options) -> Plan:
     """Plan to read the classes and images below `path`.
 
     Args:
-        path: a folder of class folders, or of the folders train and test (or validation, valid, val) with
-            class folders. Images may be at any depth in a class folder. Other files and hidden ones are
-            ignored.
+        path: a folder of class folders, or of the folders of the training and the test part (or validation
+            part) with class folders; `splits.split_of` has their names. Images may be at any depth in a class
+            folder. Hidden files are ignored; notes count the others that are no readable images.
         options: see `Options`.
 
     Returns:
         The plan. Classes are the sorted union of both parts' folder names; an empty folder is a class.
 
     Raises:
-        InputError: the folder does not exist, or holds no images or a single class; the message shows the
-            layout.
+        InputError: the folder does not exist, or holds no images, a single class, or folders called like
+            parts that hold no class folders; the message shows the layout.
     """
     if not path.is_dir():
         raise InputError(f"{path} is not a folder; expected {LAYOUT}")
     parts, notes = parts_of(path)
     classes = sorted({name for folder in parts for name in folders_in(folder)})
+    if all_splits(classes):
+        raise InputError(
+            f"{_shown(parts[0])} holds the folders {_listed(classes)}, which name parts of a set instead of "
+            f"classes; expected {LAYOUT}"
+        )
     number = {name: k for k, name in enumerate(classes)}
+    passed = PassedOver()
     ends: list[int] = []  # the end of each part
     labels, above = array("q"), array("q")  # per image its class, and the bytes of its class folder's path
 
@@ -56,23 +62,30 @@ def plan(path: Path, options: Options) -> Plan:
             for name in folders_in(folder):
                 place = (folder / name).relative_to(path).as_posix() + "/"
                 label, length = number[name], len(os.fsencode(place))
-                for file in names_below(folder / name):
+                own = PassedOver()
+                before = len(labels)
+                for file in names_below(folder / name, own):
                     labels.append(label)
                     above.append(length)
                     yield place + file
+                if len(labels) == before and own.endings:
+                    passed.empty.append(f"no readable image in the class folder {place}: {own.in_words()}")
+                passed.add(own, place)
             ends.append(len(labels))
 
     names = Names.of(walk())
     if not names:
         loose = sum(1 for _ in images_below(path))
         what = f"{loose} images but not in class folders" if loose else "no images in class folders"
+        found = f" ({passed.in_words()})" if passed.endings else ""
         raise InputError(
-            f"{path} holds {what}; expected {LAYOUT}, files in {', '.join(sorted(SUFFIXES))}; "
+            f"{path} holds {what}{found}; expected {LAYOUT}, files such as {some_suffixes()}; "
             "noisylabels list formats shows other layouts"
         )
     if len(classes) == 1:
         raise InputError(
             f"{path} has a single class, {classes[0]!r}; a classifier needs 2; expected {LAYOUT}"
+            + _wrapped(parts[0] / classes[0])
         )
     listing = Listing(
         base=path,
@@ -83,16 +96,102 @@ def plan(path: Path, options: Options) -> Plan:
         # relative to the class folder, so that an image moved to another class stays in its part
         keys=names.without_start(np.array(above, dtype=np.int64)),
     )
+    notes += (
+        _loose(path, parts) + _linked(path, parts, passed.links) + passed.empty[:MOST_NOTES] + passed.notes()
+    )
     return plan_listing(listing, options, name=name_of(path), root=path, reader="folders", notes=notes)
 
 
 def parts_of(root: Path) -> tuple[list[Path], list[str]]:
-    """Return the folders of the training and, if there is one, the test part, and notes."""
-    here = {folder.lower(): root / folder for folder in reversed(folders_in(root))}
-    train = here.get(TRAIN_FOLDER)
-    if train is None or not folders_in(train):  # without folders in it, "train" is a class of trains
+    """Return the folders of the training and, if there is one, the test part, and notes.
+
+    A folder called like a part is one of the parts, with one exception: a folder of images called "train",
+    say, among other folders that are not called like parts is a class.
+
+    Raises:
+        InputError: folders are called like parts, but there is none for training, or it holds no class
+            folders; the message shows the layout.
+    """
+    folders = folders_in(root)
+    named = [name for name in folders if split_of(name)]
+    if not named:
         return [root], []
-    test = next((here[name] for name in TEST_FOLDERS if name in here and folders_in(here[name])), None)
-    ignored = sorted(folder.name for folder in here.values() if folder not in (train, test))
-    notes = [f"ignored the folders {', '.join(ignored)} beside {train.name}"] if ignored else []
+    of_classes = [name for name in named if folders_in(root / name)]
+    others = [name for name in folders if name not in named]
+    kinds = {split_of(name) for name in named}
+    if others and not of_classes and not (TRAIN in kinds and len(kinds) > 1):
+        return [root], []  # a class of trains among cars and planes
+    if (
+        others
+        and of_classes == named
+        and len(named) == 1
+        and image_names_in(root / named[0])
+        and kinds == {TRAIN}
+    ):
+        return [root], []  # the same with folders in the class
+    parts = by_split(of_classes, root)
+    if TRAIN not in parts:
+        loose = {name: len(image_names_in(root / name)) for name in named}
+        inside = ", ".join(f"{count:,} images straight in {name}" for name, count in loose.items() if count)
+        raise InputError(
+            f"{root} holds the folders {_listed(folders)}, but no training part with class folders"
+            f"{f' ({inside})' if inside else ''}; expected {LAYOUT}"
+        )
+    train, test = root / parts[TRAIN], next((root / parts[k] for k in (TEST, VAL) if k in parts), None)
+    ignored = [name for name in folders if root / name not in (train, test)]
+    notes = []
+    if ignored:
+        listed = ", ".join(f"{name} ({_count(root / name)})" for name in ignored[:MOST_NOTES])
+        more = f" and {len(ignored) - MOST_NOTES} more" if len(ignored) > MOST_NOTES else ""
+        what = f"folder{'s' if len(ignored) > 1 else ''}"
+        notes = [f"ignored the {what} {listed}{more} beside {train.name}"]
     return [train, test] if test else [train], notes
+
+
+def _loose(root: Path, parts: list[Path]) -> list[str]:
+    """Return notes on images that lie straight in a folder of class folders, and so have no class."""
+    notes = []
+    for folder in dict.fromkeys((root, *parts)):
+        if count := len(image_names_in(folder)):
+            what = f"{count:,} image{'s' if count > 1 else ''} straight in {_shown(folder)}"
+            notes.append(f"left out {what}, which {'have' if count > 1 else 'has'} no class folder")
+    return notes
+
+
+def _linked(root: Path, parts: list[Path], links: list[str]) -> list[str]:
+    """Return a note on the links to images that are read under another name too."""
+    within = tuple(os.path.realpath(folder) + os.sep for folder in parts)
+    seen: set[str] = set()
+    again = []
+    for link in links:
+        target = os.path.realpath(root / link)
+        if target in seen or target.startswith(within):
+            again.append(link)
+        seen.add(target)
+    if not again:
+        return []
+    what = (
+        "1 link leads to an image that is"
+        if len(again) == 1
+        else f"{len(again):,} links lead to images that are"
+    )
+    return [f"{what} read under another name too, first {again[0]}"]
+
+
+def _count(folder: Path) -> str:
+    count = sum(1 for _ in names_below(folder))
+    return f"{count:,} image{'' if count == 1 else 's'}"
+
+
+def _wrapped(folder: Path) -> str:
+    """Return a hint if a single class folder holds class folders itself."""
+    return f"; did you mean {folder}?" if len(folders_in(folder)) > 1 else ""
+
+
+def _shown(folder: Path) -> str:
+    return folder.name or str(folder)
+
+
+def _listed(names: list[str]) -> str:
+    more = f" and {len(names) - MOST_NOTES} more" if len(names) > MOST_NOTES else ""
+    return ", ".join(names[:MOST_NOTES]) + more

@@ -143,11 +143,11 @@ def start_folder(
                 f"the data or labels of {out} have changed since the run began; restore them, "
                 "or remove the folder to start over"
             )
-        _keep_labels(labels, out / "labels.parquet")
+        _keep_labels(labels, out / "labels.parquet", train)
         return
     try:
         write_json(out / "config.json", to_dict(resolved.config))  # first: it marks the folder as this run's
-        labels.save(out / "labels.parquet")
+        labels.save(out / "labels.parquet", train.ids, train.rows)
         about = environment(resolved.device) | {"identity": identity}
         write_json(path, about | ({"chosen": chosen} if chosen else {}))
     except OSError as error:
@@ -161,12 +161,12 @@ def chosen_before(out: Path) -> dict[str, Any] | None:
     return chosen if isinstance(chosen, dict) and isinstance(chosen.get("loss"), str) else None
 
 
-def _keep_labels(labels: NoisyLabels, path: Path) -> None:
+def _keep_labels(labels: NoisyLabels, path: Path, train: Examples) -> None:
     """Write the labels again if the file is missing or damaged: a later audit of the run reads it."""
     with contextlib.suppress(InputError):
         if type(labels).load(path).digest == labels.digest:
             return
-    labels.save(path)
+    labels.save(path, train.ids, train.rows)
 
 
 def check_ends(out: Path, *names: str) -> None:

@@ -11,6 +11,9 @@ from noisylabels.training.callbacks import Callback, StepResult
 class Reporter(Protocol):
     """Receives the progress and notes of a run; the command line displays them."""
 
+    def start(self, text: str) -> None:
+        """Handle a line about the training that is about to start."""
+
     def note(self, text: str) -> None:
         """Handle a message that the user should see once."""
 
@@ -24,8 +27,17 @@ class Reporter(Protocol):
         """Handle the end of an epoch, with its row of the history."""
 
 
+def announce(reporter: Reporter, text: str) -> None:
+    """Tell a reporter what will be trained; reporters written for version 0.1 have no `start`."""
+    if callable(start := getattr(reporter, "start", None)):
+        start(text)
+
+
 class Silent:
     """A reporter that ignores everything."""
+
+    def start(self, text: str) -> None:
+        """Ignore the line."""
 
     def note(self, text: str) -> None:
         """Ignore the message."""
@@ -68,3 +80,21 @@ class ReportProgress(Callback):
     def on_epoch_end(self, row: dict[str, Any]) -> None:
         """Report an epoch."""
         self.reporter.epoch(row)
+
+
+class Announce(Callback):
+    """A callback that tells a reporter, when the first epoch starts, what is trained.
+
+    Args:
+        reporter: the reporter.
+        text: the line.
+    """
+
+    def __init__(self, reporter: Reporter, text: str) -> None:
+        self.reporter, self.text = reporter, text
+
+    def on_epoch_start(self, epoch: int) -> None:
+        """Report the line, once."""
+        if self.text:
+            announce(self.reporter, self.text)
+        self.text = ""

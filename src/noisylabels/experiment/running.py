@@ -20,7 +20,7 @@ from noisylabels.experiment.folder import (
     remove_leftovers,
     start_folder,
 )
-from noisylabels.experiment.reporter import Reporter, ReportProgress, Silent
+from noisylabels.experiment.reporter import Announce, Reporter, ReportProgress, Silent
 from noisylabels.experiment.resolve import ResolvedRun, resolve
 from noisylabels.experiment.sets import corrupted, trained_on
 from noisylabels.experiment.trackers import Tracker, catch_up, open_trackers
@@ -149,6 +149,11 @@ def _run_alone(
     fresh = not (out / "config.json").exists()
     start_folder(resolved, labels, train, test, shape, augment, chosen)
     settings = {name: getattr(config, name) for name in Settings.__dataclass_fields__} | {"augment": augment}
+    count = len(train) if positions is None else len(positions)
+    what = (
+        f"training {shape['name']} on {count:,} examples in {train.num_classes} classes of {config.data}: "
+        f"{config.epochs} epochs on {device}"
+    )
     result: dict[str, Any] = {"status": "done", "message": ""}
     # Without added noise the true labels are unknown, and the given labels are those of the set.
     known = resolved.noise.changes_labels
@@ -165,7 +170,12 @@ def _run_alone(
                 labels=labels if known else None,
                 positions=positions,
                 folder=out,
-                callbacks=[ReportProgress(reporter), *trackers, PauseWhen(lambda: signals() or stop())],
+                callbacks=[
+                    Announce(reporter, what),
+                    ReportProgress(reporter),
+                    *trackers,
+                    PauseWhen(lambda: signals() or stop()),
+                ],
                 **settings,
             )
         except InputError:  # for example a model that does not match the images: nothing has been trained

@@ -147,6 +147,7 @@ def corrupt_set(
         foreign=None if foreign is None else len(foreign),
         others=() if test is None else test.ids,
         notes=notes,
+        positions=train.positions,
     )
     for note in notes:
         (reporter or Silent()).note(note)

@@ -1,9 +1,10 @@
 """Label noise: noise models by name, transition matrices, sampling of noisy labels, and estimation."""
 
 from noisylabels.noise.catalog import KINDS, Convention, NoiseKind
+from noisylabels.noise.confident_learning import calibrated_joint, confident_joint
 from noisylabels.noise.confusion_maps import MAPS, ConfusionMap
 from noisylabels.noise.corruption import corrupt
-from noisylabels.noise.estimate import Estimate, calibrated_joint, confident_joint, estimate_transition
+from noisylabels.noise.estimate import Estimate, estimate_transition
 from noisylabels.noise.labels import NoisyLabels
 from noisylabels.noise.sampling import sample
 from noisylabels.noise.spec import NoiseSpec

@@ -9,13 +9,11 @@ import numpy as np
 
 from noisylabels.core.checks import InputError
 from noisylabels.core.probabilities import column_names, match_probs
+from noisylabels.noise.checked_probs import CheckedProbs
 
 MAX_CLASSES = 1_000_000
 """More classes than any data set has: a larger number means that something else, such as row numbers, was
 passed as labels, and would end in a MemoryError."""
-
-SUM_TOLERANCE = 1e-2
-"""Tolerance for the sum of a row of probabilities: in bfloat16 it is off by some thousandths."""
 
 Pairs = tuple[tuple[int, int], ...]
 """Class numbers (true, given), in the order in which `@sequential` applies them."""
@@ -134,8 +132,8 @@ def check_class_names(class_names: Sequence[str]) -> tuple[str, ...]:
     return tuple(str(name) for name in class_names)
 
 
-def check_labels_probs(labels: object, probs: object) -> tuple[np.ndarray, np.ndarray]:
-    """Return checked probabilities, (N, K) float64 with rows that sum to 1, and labels, (N,) int64.
+def check_labels_probs(labels: object, probs: object) -> tuple[CheckedProbs, np.ndarray]:
+    """Return checked probabilities, (N, K), and labels, (N,) int64; `CheckedProbs` are not checked again.
 
     Raises:
         InputError: values of another form; the message names the first such row.
@@ -143,7 +141,7 @@ def check_labels_probs(labels: object, probs: object) -> tuple[np.ndarray, np.nd
     if column_names(probs) is not None:  # a frame, whose columns have names
         found, probs = match_probs(labels, probs)
         labels = found.codes
-    p = check_probs(probs, "probs")
+    p = as_checked(probs, "probs")
     given = check_labels(labels, p.shape[1])
     if len(given) != len(p):
         raise InputError(
@@ -154,29 +152,35 @@ def check_labels_probs(labels: object, probs: object) -> tuple[np.ndarray, np.nd
 
 def check_probs(values: object, what: str) -> np.ndarray:
     """Return class probabilities, (N, K) float64, rows divided by their sum; `what` names them in errors."""
-    p = numbers(values, what, "(N, K)")
+    return np.asarray(as_checked(values, what))
+
+
+def as_checked(values: object, what: str) -> CheckedProbs:
+    """Return class probabilities, (N, K), checked; `what` names them in errors."""
+    if isinstance(values, CheckedProbs):
+        return values
+    p = numbers(values, what, "(N, K)", None)
     if p.ndim != 2 or p.shape[1] < 2:
         raise InputError(f"{what} have shape {p.shape}, expected (N, K): one column per class, 2 or more")
     if len(p) == 0:
         raise InputError(f"{what} have no rows, expected one per label")
-    sums = p.sum(axis=1)
-    bad = ~((p >= 0).all(axis=1) & (abs(sums - 1) <= SUM_TOLERANCE))  # NaN is neither
-    if bad.any():
-        row = int(bad.argmax())
-        found = f"sums to {sums[row]:g}" if (p[row] >= 0).all() else f"holds {p[row].min():g}"
-        raise InputError(
-            f"row {row} of {what} {found}, expected probabilities that sum to 1; give softmax(logits)"
-        )
-    return np.asarray(p / sums[:, None])
+    return CheckedProbs(p, what)
 
 
-def numbers(values: Any, what: str, shape: str, kind: type = np.float64) -> np.ndarray:
-    """Return numbers, of a torch tensor too, as an array; `what` and `shape` describe them in errors."""
+def numbers(values: Any, what: str, shape: str, kind: type | None = np.float64) -> np.ndarray:
+    """Return numbers, of a torch tensor too, as an array; `what` and `shape` describe them in errors.
+
+    With `kind` None, floats and integers stay as they are stored, without a copy; others become float64.
+    """
     if hasattr(values, "detach"):  # a torch tensor, recognized without importing torch
         # NumPy has no bfloat16
         values = values.detach().cpu()
-        values = values.float() if kind is np.float32 else values.double()
+        if kind is not None or str(values.dtype) == "torch.bfloat16":
+            values = values.double() if kind is np.float64 else values.float()
     try:
+        if kind is None:
+            array = values if isinstance(values, np.memmap) else np.asarray(values)
+            return array if array.dtype.kind in "fiub" else array.astype(np.float64)
         return np.asarray(values, dtype=kind)
     except (TypeError, ValueError):
         raise InputError(f"{what} are not an array of numbers, expected shape {shape}") from None

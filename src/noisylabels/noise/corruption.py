@@ -9,6 +9,7 @@ import numpy as np
 
 from noisylabels.core.checks import InputError
 from noisylabels.core.labels import Labels, name_of, number_labels, some
+from noisylabels.core.positions import Positions
 from noisylabels.noise import confusion_maps
 from noisylabels.noise.checks import Pairs, check_class_names, check_num_classes, check_pairs
 from noisylabels.noise.labels import NoisyLabels, steps_of, values_of
@@ -35,6 +36,7 @@ def corrupt(
     foreign: int | None = None,
     others: Collection[str] = (),
     notes: MutableSequence[str] | None = None,
+    positions: Positions | None = None,
 ) -> NoisyLabels:
     """Return labels corrupted by a noise spec, with a record of the corruption.
 
@@ -63,6 +65,8 @@ def corrupt(
             replaces which image; `corrupt_set` replaces them.
         others: ids that a file of labels may also contain, such as those of test images.
         notes: receives a line where several columns of a file of labels could be used.
+        positions: where the examples lie in the data whose order a file of labels without ids has; by default
+            the data are these examples.
 
     Returns:
         The noisy labels, `given` and `true` in the values of `labels`, with class numbers in `given_codes`
@@ -102,7 +106,8 @@ def corrupt(
     known = names if found.numbered else found.class_names  # what a file calls the classes
     if not found.numbered and found.values.dtype.kind not in "iufb":
         names = found.class_names
-    context = NoiseContext(true, K, seed, known, images, ids, foreign, others, [] if notes is None else notes)
+    notes = [] if notes is None else notes
+    context = NoiseContext(true, K, seed, known, images, ids, foreign, others, notes, positions)
     state = NoiseState.of(true)
     numbers: Pairs = ()
     if own is not None:

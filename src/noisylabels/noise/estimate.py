@@ -6,7 +6,8 @@ features and needs no training. Each returns an `Estimate`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import itertools
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,8 +16,9 @@ import numpy as np
 from noisylabels.core.checks import InputError, check_between, check_choice, check_whole
 from noisylabels.core.labels import number_labels
 from noisylabels.core.probabilities import match_probs
-from noisylabels.core.rng import uniforms
+from noisylabels.core.rng import resample, uniforms
 from noisylabels.noise.checks import check_labels, check_labels_probs, check_num_classes, numbers
+from noisylabels.noise.confident_learning import JointSample, calibrated, joint_samples
 from noisylabels.noise.neighbors import counted, first_guess, fitted, nearest, posterior
 
 METHODS = ("confident_joint", "anchor", "dual_t", "neighbors")
@@ -101,61 +103,6 @@ class Estimate:
         return f"about {100 * self.rate:.0f} % of the labels look wrong{between}"
 
 
-def confident_joint(labels: object, probs: object) -> np.ndarray:
-    """Return the number of examples that appear to be of class i and are labeled j.
-
-    C[i, j] = #{x of label j : i = argmax p_l(x) over the l with p_l(x) >= t_l},  t_l = mean p_l(x) of label l
-
-    An example that reaches no threshold is not counted. `calibrated_joint` turns the counts into a joint
-    distribution.
-
-    Args:
-        labels: (N,) integers in [0, K): the given labels.
-        probs: (N, K), out of fold, rows sum to 1.
-
-    Returns:
-        (K, K) int64, C[true, given].
-
-    Raises:
-        InputError: labels or probabilities out of range, or of different lengths.
-
-    Source: Northcutt, Jiang, Chuang, "Confident learning", 2021, equations 1 and 2. The rows of
-    their matrix, and of cleanlab's, are given labels and the columns true ones.
-
-    >>> probs = [[0.9, 0.1], [0.8, 0.2], [0.3, 0.7], [0.9, 0.1], [0.2, 0.8]]
-    >>> confident_joint([0, 0, 1, 1, 1], probs).tolist()
-    [[1, 1], [0, 2]]
-    """
-    p, given = check_labels_probs(labels, probs)
-    return _confident_joint(given, p)
-
-
-def calibrated_joint(counts: object, labels: object) -> np.ndarray:
-    """Return the joint distribution of true and given labels, scaled to the label frequencies of the data.
-
-    Q[i, j] = (C[i, j] / Σ_k C[k, j]) N_j / N, where N_j examples have the label j
-
-    Args:
-        counts: (K, K), C[true, given], from `confident_joint`.
-        labels: (N,) integers in [0, K).
-
-    Returns:
-        (K, K) float64, Q[true, given], sums to 1. A label without a counted example counts as correct.
-
-    Raises:
-        InputError: counts are not (K, K), or labels out of range.
-
-    Source: Northcutt et al. 2021, equation 3.
-
-    >>> calibrated_joint([[1, 1], [0, 2]], [0, 0, 1, 1, 1]).round(2).tolist()
-    [[0.4, 0.2], [0.0, 0.4]]
-    """
-    C = np.asarray(counts, dtype=np.float64)
-    if C.ndim != 2 or C.shape[0] != C.shape[1] or not (C >= 0).all():
-        raise InputError(f"counts have shape {C.shape}, expected (K, K) numbers of 0 or more")
-    return _calibrated(C, check_labels(labels, len(C)))
-
-
 def estimate_transition(
     labels: object,
     probs: object = None,
@@ -227,37 +174,32 @@ def estimate_transition(
         found_labels = number_labels(labels, num_classes, class_names)
         num_classes = found_labels.num_classes if num_classes is None else num_classes
         given, around = _around(found_labels.codes, features, max(2, num_classes), neighbors + FURTHER)
-        fit, again = _by_neighbors(given, around, neighbors + 1, max(2, num_classes), seed)
+        fits = _by_neighbors(given, around, neighbors + 1, max(2, num_classes), seed)
     else:
         if probs is None:
             raise InputError(
                 f"the method {method} needs probs, (N, K) probabilities; or use method neighbors"
             )
         found_labels, probs = match_probs(labels, probs, class_names)
-        p, given = check_labels_probs(found_labels.codes, probs)
-        if num_classes is not None and num_classes != p.shape[1]:
-            raise InputError(f"num_classes is {num_classes}, but probs have {p.shape[1]} columns")
-        estimate = _BY_PROBS[method]
-
-        def fit() -> tuple[np.ndarray, np.ndarray]:
-            return estimate(given, p, percentile)
-
-        def again(found: tuple[np.ndarray, np.ndarray], draw: int) -> tuple[np.ndarray, np.ndarray]:
-            del found
-            chosen = (uniforms(len(given), seed, "bootstrap", draw) * len(given)).astype(np.int64)
-            return estimate(given[chosen], p[chosen], percentile)
-
-    T, prior = found = fit()
+        checked, given = check_labels_probs(found_labels.codes, probs)
+        if num_classes is not None and num_classes != checked.shape[1]:
+            raise InputError(f"num_classes is {num_classes}, but probs have {checked.shape[1]} columns")
+        if method == "confident_joint":
+            draws = 0 if interval is None else bootstrap
+            fits = map(_of_joint, joint_samples(given, checked, draws, seed))
+        else:
+            fits = _by_anchors(given, np.asarray(checked), percentile, method == "dual_t", seed)
+    T, prior = next(fits)
     plain = Estimate(method, T, prior, len(given))
     if method == "neighbors":
         plain = replace(plain, trust=_trust(given, around[:, neighbors + 1 :], T, prior))
     if interval is None:
         return plain
-    draws = [Estimate(method, *again(found, draw), len(given)) for draw in range(bootstrap)]
+    samples = [Estimate(method, *found, len(given)) for found in itertools.islice(fits, bootstrap)]
     ends = [(1 - interval) / 2, (1 + interval) / 2]
-    rates = np.array([each.rate for each in draws])
+    rates = np.array([each.rate for each in samples])
     low, high = np.clip(np.quantile(rates, ends) + plain.rate - rates.mean(), 0, 1).tolist()
-    matrices = np.quantile(np.stack([each.transition for each in draws]), ends, axis=0)
+    matrices = np.quantile(np.stack([each.transition for each in samples]), ends, axis=0)
     return replace(plain, interval=interval, rate_interval=(low, high), transition_interval=matrices)
 
 
@@ -287,22 +229,17 @@ def _around(
 
 def _by_neighbors(
     given: np.ndarray, around: np.ndarray, size: int, num_classes: int | None, seed: int
-) -> tuple[Callable[[], Found], Callable[[Found, int], Found]]:
-    """Return a function that fits the model, and one that fits it to labels drawn from a fit."""
+) -> Iterator[Found]:
+    """Yield the fitted model, then, without end, models fitted to labels drawn from it."""
     K = check_num_classes(max(2, int(given.max()) + 1) if num_classes is None else num_classes, least=2)
-
-    def fit() -> Found:
-        return fitted(*counted(given[around[:, :size]]), *first_guess(given, K))
-
-    def again(found: Found, draw: int) -> Found:
-        T, prior = found
-        # from all neighbors: fewer would give true classes that change from one neighbor to the next
-        true = posterior(given[around], T, prior).argmax(axis=1)
+    T, prior = fitted(*counted(given[around[:, :size]]), *first_guess(given, K))
+    yield T, prior
+    # from all neighbors: fewer would give true classes that change from one neighbor to the next
+    true = posterior(given[around], T, prior).argmax(axis=1)
+    for draw in itertools.count():
         u = uniforms(len(given), seed, "bootstrap", draw)
         drawn = (u[:, None] >= np.cumsum(T, axis=1)[true]).sum(axis=1).clip(max=K - 1)
-        return fitted(*counted(drawn[around[:, :size]]), T, prior)
-
-    return fit, again
+        yield fitted(*counted(drawn[around[:, :size]]), T, prior)
 
 
 def _trust(given: np.ndarray, further: np.ndarray, T: np.ndarray, prior: np.ndarray) -> float | None:
@@ -314,13 +251,23 @@ def _trust(given: np.ndarray, further: np.ndarray, T: np.ndarray, prior: np.ndar
     return right / float(expected.max(axis=1).mean())
 
 
-def _joint(given: np.ndarray, p: np.ndarray, percentile: float) -> Found:
+def _of_joint(sample: JointSample) -> Found:
     """Return T and prior of the calibrated confident joint; a class without counts keeps its labels."""
-    del percentile
-    Q = _calibrated(_confident_joint(given, p).astype(np.float64), given)
+    Q = calibrated(sample.counts, sample.sizes)
     prior = Q.sum(axis=1)
     T = np.where(prior[:, None] > 0, Q / np.where(prior > 0, prior, 1)[:, None], np.eye(len(Q)))
     return T, prior
+
+
+def _by_anchors(
+    given: np.ndarray, p: np.ndarray, percentile: float, dual: bool, seed: int
+) -> Iterator[Found]:
+    """Yield T and prior by anchors or dual-T, then, without end, those of bootstrap samples."""
+    estimate = _dual_t if dual else _anchor
+    yield estimate(given, p, percentile)
+    for draw in itertools.count():
+        chosen = resample(len(given), seed, "bootstrap", draw)
+        yield estimate(given[chosen], p[chosen], percentile)
 
 
 def _anchor(given: np.ndarray, p: np.ndarray, percentile: float) -> Found:
@@ -337,13 +284,6 @@ def _dual_t(given: np.ndarray, p: np.ndarray, percentile: float) -> Found:
     B = np.where(seen > 0, B / np.maximum(seen, 1), np.eye(K))
     T = _anchors(p, percentile) @ B
     return T, _prior(T, given)
-
-
-_BY_PROBS: dict[str, Callable[[np.ndarray, np.ndarray, float], Found]] = {
-    "confident_joint": _joint,
-    "anchor": _anchor,
-    "dual_t": _dual_t,
-}
 
 
 def _anchors(p: np.ndarray, percentile: float) -> np.ndarray:
@@ -367,22 +307,3 @@ def _prior(T: np.ndarray, given: np.ndarray, rounds: int = 1000) -> np.ndarray:
         if abs(prior - before).max() < 1e-9:
             break
     return prior
-
-
-def _confident_joint(given: np.ndarray, p: np.ndarray) -> np.ndarray:
-    n, K = p.shape
-    sizes = np.bincount(given, minlength=K)
-    own = np.bincount(given, weights=p[np.arange(n), given], minlength=K)
-    threshold = np.where(sizes > 0, own / np.maximum(sizes, 1), np.inf)
-    sure = np.where(p >= threshold, p, -1.0)
-    true = sure.argmax(axis=1)
-    counts = np.zeros((K, K), dtype=np.int64)
-    chosen = sure.max(axis=1) >= 0
-    np.add.at(counts, (true[chosen], given[chosen]), 1)
-    return counts
-
-
-def _calibrated(C: np.ndarray, given: np.ndarray) -> np.ndarray:
-    seen = C.sum(axis=0)
-    columns = np.where(seen > 0, C / np.where(seen > 0, seen, 1), np.eye(len(C)))
-    return np.asarray(columns * (np.bincount(given, minlength=len(C)) / len(given)))

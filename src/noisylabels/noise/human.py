@@ -7,7 +7,7 @@ get them from the authors, github.com/UCSC-REAL/cifar-10-100n.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +77,11 @@ class HumanLabels:
     def given(self) -> np.ndarray:
         """The labels of the chosen column."""
         return self.columns[self.chosen]
+
+    def take(self, rows: np.ndarray) -> HumanLabels:
+        """Return the annotations of some rows."""
+        columns = {name: column[rows] for name, column in self.columns.items()}
+        return replace(self, columns=columns, true=None if self.true is None else self.true[rows])
 
     def check_order(self, labels: object, name: str = "the human labels") -> None:
         """Raise an `InputError` unless the file's clean labels equal those of the data set, in order.

@@ -13,6 +13,7 @@ import numpy as np
 
 from noisylabels.core.checks import InputError
 from noisylabels.core.files import check_file, file_digest
+from noisylabels.core.positions import Positions, own
 from noisylabels.core.tables import Table, check_once, find_column, passed_over, role_columns, texts
 from noisylabels.noise.checks import check_class_names, check_num_classes
 from noisylabels.noise.label_formats import SUFFIXES, open_labels
@@ -51,6 +52,7 @@ def read_labels(
     class_names: Sequence[str] | None = None,
     ids: Sequence[str] | None = None,
     others: Collection[str] = (),
+    positions: Positions | None = None,
 ) -> LabelFile:
     """Read the label of each example from a file.
 
@@ -69,8 +71,10 @@ def read_labels(
         num_classes: K.
         class_names: K names, for files with names in place of numbers.
         ids: N names of the examples in their order. A file with a column of ids may then have its rows in
-            any order; one without must have N rows, in order.
+            any order; one without must have a row for each example of the data, or of the part that the user
+            made, in the order of the data.
         others: ids that a file may also contain, such as those of test images; their rows are ignored.
+        positions: where the examples lie in the data; by default the data are these examples in this order.
 
     Returns:
         The labels in the order of `ids`, or in that of the file if `ids` or the column is missing.
@@ -97,23 +101,52 @@ def read_labels(
         raise InputError(f"{path} is not a file of labels, expected one of {', '.join(SUFFIXES)}{hint}")
     try:
         digest = file_digest(path)
-        table, index = open_labels(path)
+        table, index, saved = open_labels(path)
         notes: list[str] = []
         label, true, key = _choose(table, ids is not None, notes)
         columns = {k: _column(table, k) for k in (label, true, key) if k is not None}
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror or error}") from None
     length = _length(table, columns)
-    if ids is not None and key is None and index is None and length != len(ids):
-        raise InputError(f"{path} has {length} labels, expected {len(ids)}, one per example of the set")
+    order = None  # the row of each example
+    if ids is not None and key is None and index is None:
+        # what `NoisyLabels.save` wrote is in the order of the training examples
+        order = rows_in_order(path, length, own(len(ids)) if saved or positions is None else positions)
     given = _numbers(table, columns[label], num_classes, names)
     before = None if true is None else _numbers(table, columns[true], num_classes, names)
     if ids is not None and key is not None:
         order = _order(table, columns[key], ids, frozenset(others))
+    if order is not None:
         given, before = given[order], None if before is None else before[order]
     by_ids = ids is not None and key is not None
     column = table.names[label] if table.headed else ""
     return LabelFile(given, before, column, digest, index, by_ids, tuple(notes))
+
+
+def rows_in_order(source: Path | str, count: int, positions: Positions) -> np.ndarray:
+    """Return the row of each example, (N,), in a file of `count` labels without ids.
+
+    Raises:
+        InputError: there are more or fewer labels than examples, or the order of the examples is unknown.
+    """
+    rows = positions.among(count)
+    if rows is not None:
+        return rows
+    if positions.rows is None:
+        raise InputError(
+            f"{source} has {count} labels without ids, and the set has no single order (a training and a "
+            "test part); add a column of ids (id)"
+        )
+    if positions.doubt and count in (len(positions.rows), positions.total):
+        raise InputError(
+            f"{source} has {count} labels without ids, and {positions.doubt}; add a column of ids (id)"
+        )
+    used = len(positions.rows)
+    part = "" if used == positions.total else f", {used} of which are used, in the order of the file"
+    hint = "; add a column of ids (id)" if part else ""
+    raise InputError(
+        f"{source} has {count} labels, expected {positions.total}, one per example of the set{part}{hint}"
+    )
 
 
 # Columns ------------------------------------------------------------------------------------------

@@ -25,26 +25,31 @@ _KNOWN = {name for role in ("given", "label", "true", "id") for name in ROLES[ro
 _NUMBER = re.compile(r"[+-]?[0-9]+")
 
 
-def open_labels(path: Path) -> tuple[Table, np.ndarray | None]:
+def open_labels(path: Path) -> tuple[Table, np.ndarray | None, bool]:
     """Open a file of labels by its suffix, one of `SUFFIXES`.
 
     Returns:
-        The table, and the positions (N,) of its rows in the set, if `NoisyLabels.save` wrote part of a set.
+        The table; the positions (N,) of its rows in the set, if `NoisyLabels.save` wrote part of a set; and
+        whether `NoisyLabels.save` wrote the file, so that its rows are in the order of the set.
 
     Raises:
         InputError: the file is damaged, or does not hold a list of labels.
     """
     suffix = path.suffix.lower()
     if suffix in (".csv", ".tsv"):
-        return _without_row_numbers(read_text_table(path, is_heading=_is_heading, keep_blank=True)), None
+        return (
+            _without_row_numbers(read_text_table(path, is_heading=_is_heading, keep_blank=True)),
+            None,
+            False,
+        )
     if suffix == ".txt":
         lines = re.split("\r\n?|\n", read_text(path).rstrip())
-        return _only(path, lines, lambda i: f"line {i + 1}"), None
+        return _only(path, lines, lambda i: f"line {i + 1}"), None, False
     if suffix == ".json":
-        return _only(path, _from_json(path), lambda i: f"entry {i} (from 0)"), None
+        return _only(path, _from_json(path), lambda i: f"entry {i} (from 0)"), None, False
     if suffix == ".parquet" and (saved := _saved(path)) is not None:
-        return saved
-    return read_table(path), None
+        return *saved, True
+    return read_table(path), None, False
 
 
 def _only(path: Path, labels: Sequence[Any], row: Callable[[int], str]) -> Table:
@@ -104,10 +109,11 @@ def _saved(path: Path) -> tuple[Table, np.ndarray | None] | None:
             f"{path} has labels of foreign images, but not the images; "
             f"generate the noise again: {record['spec']}"
         )
-    given, true = columns["given"], columns["true"]
+    columns, index = dict(columns), columns.get("index")
     if "classes" in record:
-        names = np.array([name_of(value) for value in record["classes"]], dtype=object)
-        given, true = names[given], names[true]
-    table = Table(path, ["given", "true"], (given, true).__getitem__, lambda row: (path, f"row {row}"))
-    index = columns.get("index")
-    return table, None if index is None else check_index(index, len(given))
+        values = np.array([name_of(value) for value in record["classes"]], dtype=object)
+        columns |= {name: values[columns[name]] for name in ("given", "true")}
+    # rows of a part of a set are found by their positions, those of a whole set by ids, if there are any
+    names = ["given", "true", *(["id"] if "id" in columns and index is None else [])]
+    table = Table(path, names, lambda k: columns[names[k]], lambda row: (path, f"row {row}"))
+    return table, None if index is None else check_index(index, len(columns["given"]))

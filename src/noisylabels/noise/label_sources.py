@@ -10,7 +10,7 @@ import numpy as np
 from noisylabels.core.checks import InputError
 from noisylabels.noise import human
 from noisylabels.noise.checks import check_labels
-from noisylabels.noise.label_files import read_labels
+from noisylabels.noise.label_files import read_labels, rows_in_order
 from noisylabels.noise.matrix_files import read_transition
 from noisylabels.noise.transforms import LoadedLabels, NoiseContext
 
@@ -28,6 +28,7 @@ def labels_from(path: str, word: str, context: NoiseContext) -> LoadedLabels:
         class_names=context.class_names,
         ids=None if context.ids is None else list(context.ids),
         others=context.others,
+        positions=context.positions,
     )
     context.notes.extend(f"{path}: {note}" for note in file.notes)
     places = np.arange(len(context.labels)) if file.index is None else file.index
@@ -51,9 +52,12 @@ def human_labels(path: str, column: str, context: NoiseContext) -> LoadedLabels:
     """Return human annotations of CIFAR-10N or CIFAR-100N, see `read_human`.
 
     Raises:
-        InputError: as `read_human`; or the file's clean labels differ from those of the set, in order.
+        InputError: as `read_human`; the file has another number of rows than the data, whose order it has; or
+            its clean labels differ from those of the set.
     """
     found = human.read_human(path, column or None)
+    if context.positions is not None:
+        found = found.take(rows_in_order(path, len(found.given), context.positions))
     found.check_order(context.labels, f"the labels in {path}")
     return LoadedLabels(check_labels(found.given, context.num_classes, f"the labels of {path}"))
 

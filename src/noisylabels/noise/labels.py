@@ -111,7 +111,7 @@ class NoisyLabels:
         true: Any = self.true
         if self.foreign is not None:
             cells = as_cells(true, "true labels")
-            foreign = np.equal(cells.astype(object), None)
+            foreign = np.array([cell is None for cell in cells.tolist()])
             codes = np.full(len(cells), -1, dtype=np.int64)
             if not foreign.all():
                 codes[~foreign] = codes_of(cells[~foreign], names, "true labels")
@@ -210,18 +210,41 @@ class NoisyLabels:
             f"labels noisy ({100 * self.rate:.2f} %), {self.num_classes} classes)"
         )
 
-    def save(self, path: str | Path) -> None:
+    def save(
+        self, path: str | Path, ids: Sequence[str] | None = None, rows: np.ndarray | None = None
+    ) -> None:
         """Write the labels to a Parquet file, atomically.
 
         It has one row per example, in order, with the columns given, true and flipped, and index and foreign
         if they are set; the record is JSON in the schema's metadata under the key `noisylabels`. Labels are
         written as class numbers, and the record has the values of the classes if labels are other values.
+
+        Args:
+            path: the file.
+            ids: N names of the examples, for a column id; a reader then needs no order.
+            rows: int64, (N,), the rows of the examples in the file that they come from, for a column row.
+
+        Raises:
+            InputError: more or fewer ids or rows than labels.
         """
+        for name, values in (("ids", ids), ("rows", rows)):
+            if values is not None and len(values) != len(self):
+                raise InputError(
+                    f"there are {len(values)} {name} for {len(self)} labels, expected one per label"
+                )
         record = self._record | {"rate": self.rate, "digest": self.digest}
         if self.expected is not None:
             record["expected"] = self.expected.tolist()
         columns = self._columns
         ordered = {"given": columns.pop("given"), "true": columns.pop("true"), "flipped": self.flipped}
+        if ids is not None:
+            # bytes of file names that are not UTF-8 are written as \xff
+            plain = (
+                name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace") for name in ids
+            )
+            columns["id"] = np.array(list(plain), dtype=object)
+        if rows is not None:
+            columns["row"] = rows
         write_saved(Path(path), record, ordered | columns)
 
     @classmethod
@@ -273,7 +296,7 @@ def codes_of(values: object, class_names: Sequence[str], what: str) -> np.ndarra
         if name not in number:
             row = int((found.codes == k).argmax())
             raise InputError(f"{what}[{row}] is {name!r}, expected one of the classes {some(class_names)}")
-    return np.array([number[name] for name in found.class_names], dtype=np.int64)[found.codes]
+    return np.asarray(np.array([number[name] for name in found.class_names], dtype=np.int64)[found.codes])
 
 
 def steps_of(spec: str | NoiseSpec, num_classes: int, pairs: Pairs) -> tuple[Rows, ...] | None:

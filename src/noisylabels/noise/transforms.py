@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from noisylabels.core.checks import InputError
+from noisylabels.core.positions import Positions
 from noisylabels.core.rng import uniforms
 from noisylabels.noise import sampling
 from noisylabels.noise.checks import Pairs
@@ -36,6 +37,7 @@ class NoiseContext:
         foreign: the number of foreign images, or None.
         others: ids that a file of labels may also contain.
         notes: receives a line where several columns of a file could be used.
+        positions: where the examples lie in the data, or None.
     """
 
     labels: np.ndarray
@@ -47,6 +49,7 @@ class NoiseContext:
     foreign: int | None = None
     others: Collection[str] = ()
     notes: MutableSequence[str] = field(default_factory=list)
+    positions: Positions | None = None
 
     def __post_init__(self) -> None:
         for what, names in (("ids", self.ids), ("others", self.others)):

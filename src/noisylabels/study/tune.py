@@ -26,6 +26,7 @@ from noisylabels.experiment import (
 )
 from noisylabels.experiment.auto_loss import AUTO
 from noisylabels.experiment.config import NOT_IDENTITY
+from noisylabels.experiment.reporter import announce
 from noisylabels.experiment.sets import trained_on
 
 if TYPE_CHECKING:
@@ -353,6 +354,9 @@ class _Once:
             self.said.add(text)
             self.reporter.note(text)
 
+    def start(self, text: str) -> None:
+        announce(self.reporter, text)
+
     def decoding(self, what: str, done: int, total: int) -> None:
         self.reporter.decoding(what, done, total)
 
@@ -373,6 +377,9 @@ class _Watch:
 
     def note(self, text: str) -> None:
         self.reporter.note(text)
+
+    def start(self, text: str) -> None:
+        announce(self.reporter, text)
 
     def decoding(self, what: str, done: int, total: int) -> None:
         self.reporter.decoding(what, done, total)

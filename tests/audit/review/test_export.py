@@ -437,17 +437,36 @@ def test_changed_data_are_not_exported(photos, tmp_path, capsys):
     assert not [name for name in os.listdir(tmp_path) if name.startswith(".new")]
 
 
-def test_a_file_named_twice_keeps_what_it_was_unless_decided(audit, tmp_path):
-    root = tree(tmp_path / "photos", ["a.png", "b.png"])
-    (root / "t.csv").write_text("path,label\na.png,ant\na.png,bee\nb.png,bee\n")
-    folder = audit(["a.png", "a.png", "b.png"], [0, 1, 1], ("ant", "bee"), root / "t.csv").save(
-        tmp_path / "audit"
-    )
-    session = Session(folder)
-    session.decide("event-1", 2, "chosen", 0)
+def test_each_row_of_a_file_named_twice_has_its_own_label(audited, tmp_path):
+    root = tree(tmp_path / "photos", ["a.png", "b.png", "c.png"])
+    rows = ["a.png,ant", "a.png,bee", "b.png,bee", "c.png,ant"]
+    (root / "t.csv").write_text("path,label\n" + "".join(f"{row}\n" for row in rows))
+    session = Session(audited(root / "t.csv"))
+    assert session.audit.ids == ["a.png", "a.png#2", "b.png", "c.png"]
+    session.decide("event-1", 1, "chosen", 0)
     export(session, root / "one.csv", "input")
-    assert (root / "one.csv").read_text() == "path,label\na.png,ant\na.png,bee\nb.png,ant\n"
-    session.decide("event-2", 0, "chosen", 1)
+    assert (root / "one.csv").read_text() == "path,label\na.png,ant\na.png,ant\nb.png,bee\nc.png,ant\n"
+    session.decide("event-2", 0, "discard", None)
     export(session, root / "two.csv", "input")
-    assert (root / "two.csv").read_text() == "path,label\na.png,bee\na.png,bee\nb.png,ant\n"
+    assert (root / "two.csv").read_text() == "path,label\na.png,ant\nb.png,bee\nc.png,ant\n"
+    export(session, root / "ids.csv", "labels")
+    whole = joined(*load(root / "t.csv"))
+    labels = settled(read_corrections(root / "ids.csv", whole.class_names), whole.ids, root)
+    assert labels == {"a.png": -1, "a.png#2": 0, "b.png": 1, "c.png": 0}
+    session.store.close()
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+def test_each_row_with_the_same_id_has_its_own_label(audited, tmp_path, suffix):
+    path = tmp_path / f"t{suffix}"
+    names, labels = ["a", "b", "a", "c"], ["ant", "bee", "bee", "ant"]
+    if suffix == ".parquet":
+        pq.write_table(pa.table({"id": names, "x": [1.5, 2, 3, 4], "label": labels}), path)
+    else:
+        rows = zip(names, "1234", labels, strict=True)
+        path.write_text("id,x,label\n" + "".join(",".join(row) + "\n" for row in rows))
+    session = Session(audited(path, paths=False))
+    session.decide("event-1", session.audit.ids.index("a#2"), "chosen", 0)
+    export(session, tmp_path / f"new{suffix}", "input")
+    assert labels_of(tmp_path / f"new{suffix}") == {"a": "ant", "b": "bee", "a#2": "ant", "c": "ant"}
     session.store.close()

@@ -69,17 +69,15 @@ def _write_table(session: Session, source: Source, target: Path) -> Exported:
     delimiter = delimiter_of(source.root, lines)
     reader = csv.reader(lines, delimiter=delimiter, strict=True)
     columns: tuple[int | None, int] | None = None
-    written, seen, at, number = [mark], set(), 0, 0
+    ids = iter(_ids_of_lines(source, lines, delimiter))
+    written, seen, at = [mark], set(), 0
     for row in reader:
         raw, at = "".join(lines[at : reader.line_num]), reader.line_num
         cells = [cell.strip() for cell in row]
         if columns is None and any(cells):
             columns = _columns(cells, source)
         elif columns is not None and any(cells):
-            key, label = columns
-            name = f"row:{number}" if key is None else shown(cells[key])
-            name = name if source.features else name.removeprefix("../")
-            number += 1
+            label, name = columns[1], next(ids)
             if name in labels:
                 seen.add(name)
                 if (wanted := labels[name]) is None:
@@ -96,6 +94,19 @@ def _write_table(session: Session, source: Source, target: Path) -> Exported:
     with atomic_replace(target) as temporary:
         temporary.write_bytes("".join(written).encode("utf-8"))
     return done
+
+
+def _ids_of_lines(source: Source, lines: list[str], delimiter: str) -> list[str]:
+    """Return the id of each row, which is numbered where an earlier row has the same."""
+    from noisylabels.data.names import unique_names
+
+    reader = csv.reader(lines, delimiter=delimiter, strict=True)
+    rows = [cells for row in reader if any(cells := [cell.strip() for cell in row])]
+    key = _columns(rows[0], source)[0]
+    if key is None:
+        return [f"row:{number}" for number in range(len(rows) - 1)]
+    names, _ = unique_names(cells[key] for cells in rows[1:])
+    return [shown(name if source.features else name.removeprefix("../")) for name in names]
 
 
 def _columns(heading: list[str], source: Source) -> tuple[int | None, int]:
@@ -208,10 +219,11 @@ def _write_parquet(session: Session, source: Source, target: Path) -> Exported:
         prefix = "row" if source.features and len(parts) == 1 else name
         used |= dict.fromkeys(files, prefix)
     starts = dict.fromkeys(used.values(), 0)
+    ids = {} if key is None else _ids_of_files(list(used), key)
 
     def rewrite(file: Path, to: Path) -> None:
         prefix = used[file]
-        names = _rewrite(file, to, column, key, (prefix, starts[prefix]), labels)
+        names = _rewrite(file, to, column, ids.get(file), (prefix, starts[prefix]), labels)
         starts[prefix] += len(names)
         seen.update(names)
 
@@ -253,11 +265,23 @@ def _parquet_columns(file: Path, source: Source) -> tuple[str, str | None]:
     return schema.names[label], None if key is None else schema.names[key]
 
 
+def _ids_of_files(files: Sequence[Path], key: str) -> dict[Path, list[str]]:
+    """Return the ids of each file's rows, which are numbered where an earlier row has the same."""
+    from noisylabels.data.names import unique_names
+
+    columns = []
+    for file in files:
+        with open_parquet(file) as parquet:
+            columns.append(texts(parquet.read(columns=[key]).column(0).to_numpy()))
+    names = iter(unique_names(name for column in columns for name in column)[0])
+    return {file: [next(names) for _ in column] for file, column in zip(files, columns, strict=True)}
+
+
 def _rewrite(
     file: Path,
     to: Path,
     column: str,
-    key: str | None,
+    ids: Sequence[str] | None,
     numbered: tuple[str, int],
     labels: dict[str, str | None],
 ) -> list[str]:
@@ -279,11 +303,11 @@ def _rewrite(
         with pq.ParquetWriter(to, schema, compression=codec) as writer:
             for group in range(meta.num_row_groups):
                 rows = parquet.read_row_group(group)
-                if key is None:
-                    first = numbered[1] + len(names)
+                first = numbered[1] + len(names)
+                if ids is None:
                     of_group = [f"{numbered[0]}:{row}" for row in range(first, first + len(rows))]
                 else:
-                    of_group = list(texts(rows.column(key).to_numpy()))
+                    of_group = list(ids[len(names) : len(names) + len(rows)])
                 names += of_group
                 values = rows.column(place).to_pylist()
                 kept = np.ones(len(rows), dtype=bool)

@@ -1,0 +1,80 @@
+"""Names of the parts of a data set, as people write them in folders, files, columns and keys."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+
+from noisylabels.core.checks import InputError
+
+TRAIN, TEST, VAL = "train", "test", "val"
+
+_WORDS = {
+    TRAIN: "train|training|trn",
+    TEST: "test|tests|testing|tst",
+    VAL: "val|valid|validate|validation|dev|development|eval|evaluation",
+}
+_SPLITS = "|".join(f"(?P<{split}>{words})" for split, words in _WORDS.items())
+_NOUNS = (
+    "sets?|data|datasets?|splits?|parts?|folds?|images?|imgs?|pictures?|photos?|examples?|samples?|rows|files|"
+    "labels"
+)
+_NAME = re.compile(rf"(?:(?:{_NOUNS})_)?(?:{_SPLITS})(?:_?(?:{_NOUNS}))*_?\d*")
+_BREAKS = re.compile(r"[\s\-_.]+")
+
+
+def split_of(name: object) -> str | None:
+    """Return the split that a name means, "train", "test" or "val", or None if it names no split.
+
+    Upper and lower case, spaces, dashes, dots and underscores make no difference, and neither do nouns such
+    as set, data or images, nor a number at the end.
+
+    >>> [split_of(name) for name in ("Training-Set", "test data", "validation", "dev", "val2017", "trains")]
+    ['train', 'test', 'val', 'val', 'val', None]
+    """
+    found = _NAME.fullmatch(_BREAKS.sub("_", str(name).strip().casefold()).strip("_"))
+    return None if found is None else found.lastgroup
+
+
+def all_splits(names: Sequence[str]) -> bool:
+    """Return whether every name is, or ends in, the name of a split: "seg_train" and "seg_test", for example.
+
+    >>> all_splits(["seg_train", "seg_test"]), all_splits(["train", "plane"])
+    (True, False)
+    """
+    return bool(names) and all(split_of(name) or split_of(_BREAKS.split(name.strip())[-1]) for name in names)
+
+
+def by_split(names: Iterable[str], where: object) -> dict[str, str]:
+    """Return split -> the name that means it, of the names that mean one; "test" goes before "test2".
+
+    Args:
+        names: the names.
+        where: what an error calls the place that holds them.
+
+    Raises:
+        InputError: two names mean the same split.
+
+    >>> by_split(["Training", "dev", "raw"], "photos")
+    {'train': 'Training', 'val': 'dev'}
+    """
+    found: dict[str, str] = {}
+    for name in names:
+        split = split_of(name)
+        if split is None:
+            continue
+        other = found.get(split)
+        if other is not None and _is_plain(other) != _is_plain(name):
+            found[split] = other if _is_plain(other) else name  # the caller lists the other as ignored
+            continue
+        if other is not None:
+            raise InputError(
+                f"{where} has {other!r} and {name!r}, which both name the {split} part; "
+                "merge them or move one of them elsewhere"
+            )
+        found[split] = name
+    return found
+
+
+def _is_plain(name: object) -> bool:
+    return str(name).casefold() in (TRAIN, TEST, VAL, "valid", "validation")

@@ -1,0 +1,97 @@
+"""Audits of given probabilities: the same from every kind of array, and without a copy of a large file."""
+
+from __future__ import annotations
+
+import tracemalloc
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import noisylabels as nl
+from noisylabels.audit import issues, running
+from noisylabels.audit.running import _digest
+
+
+def problem(n: int, K: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Return labels and float32 probabilities that are mostly right."""
+    rng = np.random.default_rng(seed)
+    true = rng.integers(0, K, n)
+    probs = rng.random((n, K), dtype=np.float32) ** 8
+    probs[np.arange(n), true] += K * 0.1
+    probs /= probs.sum(axis=1, keepdims=True)
+    return np.where(rng.random(n) < 0.1, rng.integers(0, K, n), true), probs
+
+
+def test_all_kinds_of_arrays_give_the_same_audit(tmp_path: Path) -> None:
+    labels, probs = problem(700, 5)
+    np.save(tmp_path / "c.npy", probs)
+    np.save(tmp_path / "fortran.npy", np.asfortranarray(probs))
+    expected = nl.audit_labels(labels=labels, probs=probs.astype(np.float64))
+    kinds = [
+        probs,
+        probs.tolist(),
+        torch.from_numpy(probs),
+        np.load(tmp_path / "c.npy", mmap_mode="r"),
+        np.load(tmp_path / "fortran.npy", mmap_mode="r"),
+        tmp_path / "c.npy",
+        str(tmp_path / "fortran.npy"),
+    ]
+    for given in kinds:
+        found = nl.audit_labels(labels=labels, probs=given)
+        np.testing.assert_allclose(found.score, expected.score, rtol=1e-12)
+        np.testing.assert_allclose(found.probs, expected.probs, rtol=1e-6)
+        assert type(found.probs) is np.ndarray
+        assert found.probs.dtype == np.float32
+        for name in ("flagged", "suggested"):
+            assert getattr(found, name).tolist() == getattr(expected, name).tolist()
+        assert found.why == expected.why
+        assert found.why[3:5] == list(found.why)[3:5]
+        assert found.summary["rate"] == expected.summary["rate"]
+        assert found.summary["transition"] == expected.summary["transition"]
+
+
+@pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16])
+def test_half_precision_is_normalized(kind: torch.dtype) -> None:
+    labels, probs = problem(700, 5)
+    rounded = torch.from_numpy(probs).to(kind)
+    values = rounded.double().numpy()
+    found = nl.audit_labels(labels=labels, probs=rounded)
+    expected = nl.audit_labels(labels=labels, probs=values / values.sum(axis=1, keepdims=True))
+    assert found.flagged.tolist() == expected.flagged.tolist()
+    assert found.summary["rate"] == expected.summary["rate"]
+    np.testing.assert_allclose(found.probs.sum(axis=1), 1, atol=1e-6)
+
+
+def test_the_identity_of_probabilities_is_that_of_their_float64_values() -> None:
+    _, probs = problem(3000, 3)
+    kinds = [
+        probs,
+        probs.astype(np.float64),
+        np.asfortranarray(probs),
+        probs.tolist(),
+        torch.from_numpy(probs),
+    ]
+    assert len({_digest(each) for each in kinds}) == 1
+    assert _digest([[0.25, 0.75]]) == "a084810e7c2a939ffa5af0a8540ded8acccd39d21be922c668a89bfaa4b98e9c"
+
+
+def test_a_large_mapped_file_is_not_copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    n, K = 100_000, 200  # 80 MB as float32, 160 as float64
+    made = np.lib.format.open_memmap(tmp_path / "p.npy", "w+", np.float32, (n, K))
+    labels = np.empty(n, np.int64)
+    for start in range(0, n, 20_000):
+        part = slice(start, start + 20_000)
+        labels[part], made[part] = problem(20_000, K, start)
+    made.flush()
+    monkeypatch.setattr(running, "MAPPED_BYTES", 1 << 20)
+    monkeypatch.setattr(issues, "_MOST_DRAWS", 40)  # their matrices take 13 MB
+    nl.audit_labels(labels=labels[:100] % 2, probs=np.full((100, 2), 0.5))  # imports
+    tracemalloc.start()
+    found = nl.audit_labels(labels=labels, probs=tmp_path / "p.npy", class_names=[str(k) for k in range(K)])
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 55e6, f"{peak / 1e6:.0f} MB"
+    assert isinstance(found.probs, np.memmap)
+    assert found.summary["rate"]["low"] < 0.1 < found.summary["rate"]["estimate"] + 0.01
