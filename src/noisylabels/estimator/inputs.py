@@ -7,6 +7,7 @@ from numbers import Number
 from typing import Any
 
 import numpy as np
+from sklearn.utils import column_or_1d
 
 from noisylabels.core.checks import InputError
 from noisylabels.core.labels import as_cells, read_labels
@@ -26,6 +27,8 @@ def in_values(y: Any) -> Any:
     """
     if isinstance(y, np.ndarray) and y.dtype.kind not in "UO":
         return y
+    if getattr(y, "ndim", 1) == 2 and y.shape[1] == 1:
+        y = column_or_1d(y, warn=True)
     try:
         cells = as_cells(y, "y")
     except InputError:
