@@ -287,10 +287,10 @@ def test_errors_name_the_row_of_the_file(tmp_path: Path) -> None:
     bad[7] = 0.9
     frame = pd.DataFrame(bad, columns=names).assign(id=made.ids)
     frame.iloc[::-1].to_csv("p.csv", index=False)
-    with pytest.raises(InputError, match=r"p.csv, line 34 \(id 'row:7'\): the probabilities sum to 2.7"):
+    with pytest.raises(InputError, match=r"p.csv, line 34 \(id 'row:7'\) sums to 2.7"):
         audit_labels(source, probs="p.csv")
     frame.drop(columns="id").to_parquet("p.parquet")
-    with pytest.raises(InputError, match=r"p.parquet, row 7: the probabilities sum to 2.7"):
+    with pytest.raises(InputError, match=r"p.parquet, row 7 sums to 2.7"):
         audit_labels(source, probs="p.parquet")
     with pytest.raises(InputError, match=r"row 7 of probs sums to 2.7"):
         audit_labels(source, probs=bad, part="train")
