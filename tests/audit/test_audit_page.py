@@ -92,9 +92,9 @@ def test_rows_of_a_table_are_shown_by_their_values(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text("\n".join(["age,city,income,label", *lines]) + "\n", encoding="utf-8")
     audit_labels(str(tmp_path / "t.csv"), out=tmp_path / "a", folds=2, epochs=1)
     items = content((tmp_path / "a" / "page.html").read_text(encoding="utf-8"))["items"]
-    said = {item["id"]: item["values"] for item in items}
-    assert said["row:0"] == "age 20, city Rome, income is missing"
-    assert said["row:19"] == "age 33, city Oslo, income 1,234,568"
+    said = {item["id"]: item["cells"] for item in items}
+    assert said["row:0"] == [["age", "20", False], ["city", "Rome", False], ["income", "", False]]
+    assert said["row:19"] == [["age", "33", False], ["city", "Oslo", False], ["income", "1234567.5", False]]
 
 
 def test_the_next_steps_quote_paths_for_the_shell(tmp_path: Path) -> None:

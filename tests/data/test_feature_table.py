@@ -176,7 +176,8 @@ def test_columns_without_use_are_left_out_with_the_reason(write):
         "left out, empty: 'nothing'",
         "left out, dates (convert them to numbers, such as days since a date): 'when', 'day'",
         "left out, all words differ: 'name'",
-        "if 'name' identifies the rows, name it id; their ids are row:0, row:1, ... now",
+        "if 'name' identifies the rows, name it with --id-column (id_column=), or call it id; their ids are "
+        "row:0, row:1, ... now",
         f"left out, more than {MOST_WORDS} different words: 'city'",
     ):
         assert note in train.notes
@@ -391,7 +392,7 @@ def test_options_that_are_of_others(write, tmp_path, tree):
         InputError, match=r"the data set digits has no named columns; leave out --label-column"
     ):
         load("digits", label_column="y")
-    with pytest.raises(InputError, match=r"\(images, one folder per class\) has no label column to choose"):
+    with pytest.raises(InputError, match=r"\(images, one folder per class\) has no named columns; leave out"):
         load(tree("a/1.png", "b/1.png"), label_column="y")
     np.savez(tmp_path / "a.npz", x=np.zeros((4, 2)), y=np.arange(4) % 2)
     with pytest.raises(InputError, match=r"holds arrays, which have no named columns"):

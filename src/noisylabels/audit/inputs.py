@@ -23,8 +23,8 @@ class Subject:
 
     Args:
         name: display name.
-        asked: data, data_root, image_size, bad_images, label_column, part, noise, seed, labels, download;
-            see `result`.
+        asked: data, data_root, image_size, bad_images, label_column, id_column, part, noise, seed, labels,
+            download; see `result`.
         examples: the set, if the caller passed objects or arrays.
         given: labels and class names, if the caller passed nothing else.
         probs: the probabilities that the caller passed, or a file of them; None without any.
@@ -49,6 +49,7 @@ def read_subject(
     image_size: int | None = None,
     bad_images: str = "fail",
     label_column: str | None = None,
+    id_column: str | None = None,
     data_root: str | Path | None = None,
     download: bool = False,
 ) -> Subject:
@@ -67,6 +68,8 @@ def read_subject(
     }
     if label_column is not None:
         asked["label_column"] = label_column
+    if id_column is not None:
+        asked["id_column"] = id_column
     if isinstance(data, (str, os.PathLike)):
         return replace(_by_name(str(data), labels, data_root, download, asked), probs=probs)
     if asked["noise"] != "none":
@@ -84,7 +87,13 @@ def read_subject(
     from noisylabels.data.object_sets import whole_in_memory
     from noisylabels.data.reader import Options
 
-    options = Options(image_size, bad_images, label_column=label_column)
+    options = Options(
+        image_size,
+        bad_images,
+        label_column=label_column,
+        id_column=id_column,
+        need_features=probs is None,
+    )
     if labels is None:
         examples = whole_in_memory(data, options, class_names=class_names, part=part)
         # rows are matched by the index of y, or of the frame that has the labels among its columns
@@ -119,7 +128,8 @@ def _by_name(
     from noisylabels.experiment.config import source_of
 
     root = None if data_root is None else str(Path(data_root).expanduser())
-    kept = {name: asked.get(name) for name in ("image_size", "bad_images", "label_column", "noise", "seed")}
+    names = ("image_size", "bad_images", "label_column", "id_column", "noise", "seed")
+    kept = {name: asked.get(name) for name in names}
     config = canonical(load_config(None, data=data, data_root=root, **kept))
     source = source_of(config)
     named = source in DATA

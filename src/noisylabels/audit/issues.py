@@ -130,6 +130,7 @@ def find_issues(
     ids: Sequence[str],
     groups: Sequence[Group] = (),
     same: str = "image",
+    trusted: np.ndarray | None = None,
 ) -> Issues:
     """Flag as many labels as are estimated to be wrong, with a suggested label and a reason for each.
 
@@ -137,12 +138,15 @@ def find_issues(
         labels: (N,) int64 in [0, K).
         probs: (N, K), out of fold.
         score: (N,) in [0, 1], label quality: 0 likely mislabeled.
-        rate: noise rate; the round(rate * N) labels of lowest score are flagged.
+        rate: noise rate of the labels that are not trusted; the round(rate * N) ones of lowest score among
+            these N are flagged.
         class_names: K names.
         ids: N names.
         groups: near-duplicates. If the labels of a group differ, the members that disagree with its
             `consensus_label` are certainly wrong and are flagged too.
         same: what the members of a group share, for the reason: "image" or "row".
+        trusted: (N,) bool, labels checked by hand. None of them is flagged, and those of a group decide its
+            consensus.
 
     Returns:
         Score, suggested label, flag and reason of each label.
@@ -157,16 +161,20 @@ def find_issues(
     score = np.array(score, dtype=np.float64)
     if len(score) != n or not ((score >= 0) & (score <= 1)).all():
         raise InputError(f"got {len(score)} scores for {n} labels, expected one in [0, 1] per label")
+    spared = set() if trusted is None else set(np.flatnonzero(trusted).tolist())
     contradicted: dict[int, int] = {}  # position -> a near-duplicate with the consensus label
     for group in groups:
         if group.conflicting(labels):
             members = list(group.members)
-            consensus = consensus_label(labels[members].tolist(), checked.take(np.array(members)).sum(axis=0))
-            witness = next(i for i in members if labels[i] == consensus)
-            contradicted |= {i: witness for i in members if labels[i] != consensus}
-    count = min(n, max(round(rate * n), len(contradicted)))
+            sure = [i for i in members if i in spared] or members
+            consensus = consensus_label(labels[sure].tolist(), checked.take(np.array(sure)).sum(axis=0))
+            witness = next(i for i in sure if labels[i] == consensus)
+            contradicted |= {i: witness for i in members if labels[i] != consensus and i not in spared}
+    judged = n - len(spared)
+    count = min(judged, max(round(rate * judged), len(contradicted)))
     wrong = np.array(list(contradicted), dtype=np.int64)
-    others = np.setdiff1d(np.argsort(score, kind="stable"), wrong, assume_unique=True)[: count - len(wrong)]
+    apart = np.concatenate([wrong, np.array(list(spared), dtype=np.int64)])
+    others = np.setdiff1d(np.argsort(score, kind="stable"), apart, assume_unique=True)[: count - len(wrong)]
     flagged = np.zeros(n, bool)
     flagged[others] = flagged[wrong] = True
     # a contradicted label ranks no higher than the last other flagged one, or than all unflagged ones
@@ -180,6 +188,7 @@ def find_issues(
         suggested[some] = rest.argmax(axis=1)
     for i, witness in contradicted.items():
         suggested[i] = labels[witness]
+    suggested[list(spared)] = labels[list(spared)]
     why = Reasons(
         class_names,
         ids,
@@ -236,7 +245,8 @@ def summarize(
     Returns:
         flagged: number of flagged labels.
         agreement: the argument: the share of given labels that are the most probable class out of fold.
-        rate: estimate, low, high, level (low, high and level are null without an interval), method, count.
+        rate: estimate, low, high, level (low, high and level are null without an interval), method, count; of
+            the labels that are not trusted.
         transition: matrix T[true, given], low, high (K lists of K numbers; rows sum to 1).
         classes: one row per class: name, count, flagged, wrong (the estimated share of its labels that are
             wrong).
@@ -248,7 +258,7 @@ def summarize(
             the flagged labels, and suggestions, the share of correct suggested labels among the flagged label
             errors; else null.
     """
-    K, n = len(class_names), len(labels)
+    K = len(class_names)
     joint = found.joint
     column = joint.sum(axis=0)
     wrong = np.where(column > 0, 1 - joint.diagonal() / np.where(column > 0, column, 1), 0.0)
@@ -266,7 +276,7 @@ def summarize(
             "high": high if high is None else _short(high),
             "level": found.interval,
             "method": found.method,
-            "count": round(found.rate * n),
+            "count": round(found.rate * found.n),
         },
         "transition": {
             "matrix": _rows(found.transition),

@@ -31,6 +31,25 @@ function labels(given, suggested) {
   return line;
 }
 
+const LONG = 220; // characters of a cell that are shown before a click
+function cells(item) {
+  const list = make("div", "cells");
+  for (const [name, content, free] of item.cells) {
+    const line = make("div", free ? "text" : "");
+    line.append(make("span", "name", name), " ", content === "" ? make("span", "name", "(empty)") : make("bdi", "", content));
+    list.append(line);
+    if (content.length > LONG) {
+      line.classList.add("cut");
+      const all = make("button", "all", "show all");
+      all.type = "button";
+      all.addEventListener("click", () => { all.textContent = line.classList.toggle("cut") ? "show all" : "show less"; });
+      list.append(all);
+    }
+  }
+  if (item.more) list.append(make("div", "name", `and ${item.more.toLocaleString("en")} more columns`));
+  return list;
+}
+
 function card(item) {
   const node = make("figure", "card");
   if (item.image) node.append(picture(item.image, `${item.id}, given label ${names[item.given]}`));
@@ -42,8 +61,9 @@ function card(item) {
   bar.append(filled);
   score.append(`${item.rank}.`, bar, item.score.toFixed(3));
   score.title = "rank and label quality score: 0 likely mislabeled, 1 likely correct; the bar is long for a low score";
-  if (item.values) node.append(make("div", "values", item.values));
+  if (item.cells) node.append(cells(item));
   node.append(score, make("div", "why", item.why.replaceAll(" %", "\u00a0%")));
+  if (item.trusted) node.append(make("div", "checked", "checked by hand"));
   if (item.true !== undefined) {
     const truth = item.true < 0 ? "none of the classes" : names[item.true];
     node.append(make("div", "true", item.true === item.given ? "the given label is correct" : `true label: ${truth}`));
@@ -75,13 +95,18 @@ const ORDERS = {
   id: (a, b) => a.id.localeCompare(b.id, undefined, { numeric: true }) || a.rank - b.rank,
 };
 
+if (data.items.some((item) => item.cells)) {
+  grid.classList.add("rows");
+  at("by-id").previousSibling.textContent = "name or text contains ";
+}
+
 function draw() {
   const given = at("by-given").value, suggested = at("by-suggested").value;
   const word = at("by-id").value.toLowerCase();
   const chosen = data.items
     .filter((item) => given === "" || item.given === Number(given))
     .filter((item) => suggested === "" || item.suggested === Number(suggested))
-    .filter((item) => item.id.toLowerCase().includes(word))
+    .filter((item) => [item.id, ...(item.cells || []).map((cell) => cell[1])].some((text) => text.toLowerCase().includes(word)))
     .sort(ORDERS[at("by-order").value]);
   const drawn = chosen.slice(0, shown);
   for (const item of drawn) if (!cards.has(item)) cards.set(item, card(item));
@@ -198,7 +223,10 @@ for (const group of data.groups) {
   for (const member of group.members) {
     const figure = make("figure");
     if (member.image) figure.append(picture(member.image, member.id));
-    figure.append(make("div", "labels", names[member.given]), make("div", "id", member.id));
+    figure.append(make("div", "labels", names[member.given]));
+    if (member.cells) figure.append(cells(member));
+    if (member.trusted) figure.append(make("div", "checked", "checked by hand"));
+    figure.append(make("div", "id", member.id));
     inner.append(figure);
   }
   box.append(make("div", "rank", group.exact ? "identical" : "nearly identical"), inner);

@@ -20,8 +20,10 @@ import numpy as np
 from noisylabels import __version__
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from noisylabels.audit.result import Audit
-    from noisylabels.data.encoding import Encoder
+    from noisylabels.data.cells import Cell
     from noisylabels.data.features import Examples
 
 SHOWN = 600
@@ -30,6 +32,8 @@ GROUPS = 60
 """Most groups of near-duplicates on the page."""
 VALUES = 12
 """Most columns shown of a table's row."""
+LONGEST = 5000
+"""Most characters shown of a cell; the review shows more."""
 SIDE = 128
 """Longest side of an image on the page, in pixels."""
 
@@ -48,7 +52,7 @@ def page(audit: Audit, examples: Examples | None, folder: Path) -> str:
     images = examples is not None and examples.inputs.ndim == 4
     tiny = images and examples is not None and max(examples.inputs.shape[2:]) < _TINY
 
-    encoder = None if images else getattr(examples, "encoder", None)
+    cells = getattr(examples, "cells", None)
 
     def item(i: int) -> dict[str, Any]:
         made: dict[str, Any] = {
@@ -62,8 +66,10 @@ def page(audit: Audit, examples: Examples | None, folder: Path) -> str:
             made["true"] = int(audit.true[i])
         if images and examples is not None:
             made["image"] = data_uri(examples.inputs[i].numpy())
-        elif encoder is not None and examples is not None:
-            made["values"] = _values(encoder, examples.inputs[i].numpy())
+        elif cells is not None:
+            made |= row_of(cells.row(i), VALUES, LONGEST)
+        if audit.trusted is not None and audit.trusted[i]:
+            made["trusted"] = True
         return made
 
     flagged = int(audit.flagged.sum())
@@ -103,19 +109,24 @@ def page(audit: Audit, examples: Examples | None, folder: Path) -> str:
     return _plain("".join(values[part] if k % 2 else part for k, part in enumerate(parts)))
 
 
-def _values(encoder: Encoder, row: np.ndarray) -> str:
-    """Return the first values of a table's row as text, decoded from its features."""
-    shown, place = [], 0
-    for column in encoder.columns[:VALUES]:
-        own = row[place : place + len(column.features)]
-        place += len(own)
-        if column.marked and own[-1]:
-            shown.append(f"{column.name} is missing")
-        elif column.kind == "words":
-            shown += [f"{column.name} {word}" for word, here in zip(column.words, own, strict=False) if here]
-        else:
-            shown.append(f"{column.name} {float(f'{own[0]:.7g}'):,.12g}")  # the digits that float32 has
-    return ", ".join(shown)
+def row_of(cells: Sequence[Cell], most: int, longest: int) -> dict[str, Any]:
+    """Return a table's row for a page.
+
+    Returns:
+        "cells": lists of column, content (cut beyond `longest` characters, which its end says), and whether
+        the column holds free text; "more": the number of columns beyond `most`.
+    """
+    made = [
+        [
+            cell.column,
+            cell.content
+            if len(cell.content) <= longest
+            else f"{cell.content[:longest]} … ({len(cell.content):,} characters in all)",
+            cell.free,
+        ]
+        for cell in cells[:most]
+    ]
+    return {"cells": made, "more": max(0, len(cells) - most)}
 
 
 def in_script(value: Any) -> str:
@@ -156,13 +167,28 @@ def lead(audit: Audit) -> str:
     if rate["low"] is not None:
         ends = f"{100 * rate['low']:.1f} to {100 * rate['high']:.1f} %"
         estimate += f" ({100 * rate['level']:.0f} % interval {ends})"
+    checked = audit.summary.get("trusted")
+    judged = f"{n - checked['count']:,} labels not checked by hand" if checked else f"{n:,} labels"
     are = f"{flagged:,} {'is' if flagged == 1 else 'are'} flagged as likely mislabeled"
     if audit.summary["agreement"] < WEAK:
         return (
-            f"The models are too weak to estimate the noise rate of these {n:,} labels; the unreliable "
+            f"The models are too weak to estimate the noise rate of these {judged}; the unreliable "
             f"estimate is {estimate}. {are[0].upper()}{are[1:]}."
         )
-    return f"The estimated noise rate is {estimate}. Of {n:,} labels, {are}."
+    if checked:
+        return f"The estimated noise rate of the {judged} is {estimate}. Of them, {are}."
+    return f"The estimated noise rate is {estimate}. Of {judged}, {are}."
+
+
+def trusted_line(checked: dict[str, Any]) -> str:
+    """Return how many labels were checked by hand, and how many of them the models predict."""
+    count = "1 label" if checked["count"] == 1 else f"{checked['count']:,} labels"
+    share = f"{100 * checked['agreement']:.1f} %"
+    ends = f"{100 * checked['low']:.1f} to {100 * checked['high']:.1f} %"
+    return (
+        f"checked by hand: {count} ({checked['from']}); out of fold, {share} of them are predicted as "
+        f"checked ({100 * checked['level']:.0f} % interval {ends})"
+    )
 
 
 def warning(audit: Audit) -> str:
@@ -188,6 +214,9 @@ def _facts(audit: Audit) -> dict[str, str]:
         "groups of near-duplicates": f"{summary['duplicates']['groups']:,}",
         "groups with different labels": f"{len(summary['duplicates']['conflicts']):,}",
     }
+    if checked := summary.get("trusted"):
+        facts["checked by hand"] = f"{checked['count']:,}"
+        facts["of them predicted as checked"] = f"{100 * checked['agreement']:.1f} %"
     if known := summary.get("known"):
         facts["true noise rate"] = f"{100 * known['rate']:.1f} %"
         if known["average_precision"] is not None:
@@ -263,6 +292,8 @@ def next_steps(audit: Audit, folder: Path) -> list[tuple[str, str]]:
         more += f" --bad-images {audit.summary['bad_images']}"
     if audit.summary.get("label_column") is not None:
         more += f" --label-column {shlex.quote(audit.summary['label_column'])}"
+    if audit.summary.get("id_column") is not None:
+        more += f" --id-column {shlex.quote(audit.summary['id_column'])}"
     steps = [("Review the flagged labels by keyboard", f"noisylabels review {place}")]
     if audit.summary["noise"] == "none":
         steps += [
@@ -295,6 +326,8 @@ def _method(audit: Audit) -> dict[str, str]:
         made["noise added"] = f"{summary['noise']}, seed {summary['seed']}"
     if summary["labels"] is not None:
         made["corrected labels"] = summary["labels"]
+    if checked := summary.get("trusted"):
+        made["trusted labels"] = trusted_line(checked).removeprefix("checked by hand: ")
     if method["probs"] == "given":
         made["probabilities"] = "supplied; no model was trained"
     else:

@@ -6,17 +6,19 @@ Files of the folder (each is written whole, audit.json last; a folder without it
 audit.json          an object: "format" 2, "version" (of this program), "name", "class_names" (K), "n" (N),
                     and the summary: "data" (a name of `noisylabels list data`, the absolute path of the data,
                     or null if they were arrays), "data_root" (absolute, or null), "image_size",
-                    "bad_images", "label_column" (if one was named), "part" ("all"; "train"), "noise" (added
-                    to test the audit, else "none"), "seed", "labels" (absolute path of the corrected labels
-                    that were audited, or null), "digest" (of the audited set, or null), "source_rows" (how
-                    many examples the data have in all, or null if they have no single order), and the
-                    findings of `issues.summarize`: "rate", "transition", "pairs", "classes", "duplicates",
-                    "flagged", ...; the "members" of duplicates are of the column index
+                    "bad_images", "label_column", "id_column" (if they were named), "part" ("all"; "train"),
+                    "noise" (added to test the audit, else "none"), "seed", "labels" (absolute path of the
+                    corrected labels that were audited, or null), "digest" (of the audited set, or null),
+                    "source_rows" (how many examples the data have in all, or null if they have no single
+                    order), and the findings of `issues.summarize`: "rate", "transition", "pairs", "classes",
+                    "duplicates", "flagged", ...; the "members" of duplicates are of the column index;
+                    "trusted" (see `trusted.summary_of`, if labels checked by hand were named)
 labels.parquet      one row per example, lowest label quality first: rank (from 1), index (the row of the file
                     from 0, or the place among the sorted paths; where "source_rows" is null, the position in
                     the audited set), id, path (of the image file, relative to the folder "data", or to the
                     folder of the file "data"; null if there is none), given, suggested (class names), score,
-                    flagged, why; and true, if noise was added to known labels
+                    flagged, why; trusted, if labels checked by hand were named; and true, if noise was added
+                    to known labels
 labels.csv, .json   the same rows
 probs.parquet       one row per example in the order of index: id, index, and one column per class, in class
                     order: the probabilities out of fold, or those of the caller; a class called id or index
@@ -54,6 +56,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from noisylabels.data.features import Examples
+    from noisylabels.experiment import RunConfig
     from noisylabels.experiment.reporter import Reporter
 
 FORMAT = 2
@@ -98,6 +101,7 @@ class Audit:
             sorted paths; None for the positions in the audited set, where the data have no single order.
         out_of_fold: (N, K): the probabilities out of fold; None if `probs` are these.
         seen: (N, K): the probabilities during training; None without training.
+        trusted: (N,) bool: labels checked by hand, which are never flagged; None if none were named.
     """
 
     name: str
@@ -116,6 +120,7 @@ class Audit:
     index: np.ndarray | None = None
     out_of_fold: np.ndarray | None = None
     seen: np.ndarray | None = None
+    trusted: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.given)
@@ -147,6 +152,8 @@ class Audit:
                 "flagged": bool(self.flagged[i]),
                 "why": self.why[i],
             }
+            if self.trusted is not None:
+                row["trusted"] = bool(self.trusted[i])
             if self.true is not None:
                 row["true"] = names[self.true[i]] if self.true[i] >= 0 else None
             yield row
@@ -161,7 +168,7 @@ class Audit:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             rows = [{name: _plain(value) for name, value in row.items()} for row in self.rows()]
-            _write_table(folder / "labels.parquet", _labels_table(rows, self.true is not None))
+            _write_table(folder / "labels.parquet", _labels_table(rows))
             write_text(folder / "labels.csv", _comma_separated(rows))
             lines = ",\n".join(json.dumps(row, ensure_ascii=False) for row in rows)
             write_text(folder / "labels.json", f"[\n{lines}\n]\n")
@@ -256,6 +263,7 @@ class Audit:
                 index=None if numbered else index,
                 out_of_fold=outside,
                 seen=seen,
+                trusted=np.array(texts("trusted"), dtype=bool) if "trusted" in rows.column_names else None,
             )
         except InputError:
             raise
@@ -322,7 +330,9 @@ def load_examples(audit: Mapping[str, Any] | Path | str, reporter: Reporter | No
             f"the data of the audit {head['name']!r} were arrays, which its folder does not store; "
             "audit a folder, a table or a named data set to load them again"
         )
-    examples, _ = audited_set(head, reporter, by_rows="source_rows" in head)
+    given = head.get("method", {}).get("probs") == "given"
+    rows = "source_rows" in head
+    examples, _ = audited_set(head, reporter, by_rows=rows, need_features=not given)
     if examples.digest != head["digest"]:
         raise InputError(
             f"{head['data']} has changed since it was audited; restore the data, or run `noisylabels audit` "
@@ -331,8 +341,22 @@ def load_examples(audit: Mapping[str, Any] | Path | str, reporter: Reporter | No
     return examples
 
 
+def config_of(asked: Mapping[str, Any]) -> RunConfig:
+    """Return the configuration that reads the data of an audit; see `audited_set`."""
+    from noisylabels.experiment import load_config
+
+    names = (
+        *("data", "data_root", "image_size", "bad_images", "label_column", "id_column"),
+        *("noise", "seed", "labels", "download"),
+    )
+    return load_config(None, **{name: asked[name] for name in names if asked.get(name) is not None})
+
+
 def audited_set(
-    asked: Mapping[str, Any], reporter: Reporter | None = None, by_rows: bool = True
+    asked: Mapping[str, Any],
+    reporter: Reporter | None = None,
+    by_rows: bool = True,
+    need_features: bool = True,
 ) -> tuple[Examples, np.ndarray | None]:
     """Return the set to audit, in the order of its rows, and its true labels if noise is added.
 
@@ -340,16 +364,13 @@ def audited_set(
         asked: data, data_root, image_size, bad_images, part, noise, seed, labels, as in audit.json.
         reporter: receives notes and progress.
         by_rows: False for the order of format 1: training part, then test part.
+        need_features: as in `load`; False for an audit of given probabilities.
     """
     from noisylabels.data.features import joined, subset_of, with_labels
-    from noisylabels.experiment import corrupt_set, load_config, load_sets
+    from noisylabels.experiment import corrupt_set, load_sets
 
-    names = (
-        *("data", "data_root", "image_size", "bad_images", "label_column"),
-        *("noise", "seed", "labels", "download"),
-    )
-    config = load_config(None, **{name: asked[name] for name in names if asked.get(name) is not None})
-    train, test = load_sets(config, reporter)
+    config = config_of(asked)
+    train, test = load_sets(config, reporter, need_features)
     examples = joined(train, test, by_rows) if asked["part"] == "all" else train
     rows = examples.rows
     if by_rows and rows is not None and (np.diff(rows) < 0).any():
@@ -384,7 +405,7 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def _labels_table(rows: Sequence[Mapping[str, Any]], true: bool) -> pa.Table:
+def _labels_table(rows: Sequence[Mapping[str, Any]]) -> pa.Table:
     import pyarrow as pa
 
     kinds: dict[str, Callable[[], pa.DataType]] = {
@@ -397,9 +418,11 @@ def _labels_table(rows: Sequence[Mapping[str, Any]], true: bool) -> pa.Table:
         "score": pa.float64,
         "flagged": pa.bool_,
         "why": pa.string,
+        "trusted": pa.bool_,
+        "true": pa.string,
     }
-    kinds |= {"true": pa.string} if true else {}
-    return pa.table({name: pa.array([row[name] for row in rows], kind()) for name, kind in kinds.items()})
+    there = {name: kind for name, kind in kinds.items() if name in rows[0]}
+    return pa.table({name: pa.array([row[name] for row in rows], kind()) for name, kind in there.items()})
 
 
 def _comma_separated(rows: Sequence[Mapping[str, Any]]) -> str:

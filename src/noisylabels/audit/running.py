@@ -26,6 +26,7 @@ from noisylabels.audit.probability_files import GivenProbs, read_probs, select
 from noisylabels.audit.result import FILES, Audit, audited_set
 from noisylabels.audit.saved_probs import digest_of
 from noisylabels.audit.scores import blended, rank
+from noisylabels.audit.trusted import Audited, estimate_others, find_trusted, identity, reasons, summary_of
 from noisylabels.core.checks import InputError, check_choice, check_whole
 from noisylabels.core.config import build
 from noisylabels.core.files import (
@@ -80,6 +81,8 @@ def audit_labels(
     image_size: int | None = None,
     bad_images: str = "fail",
     label_column: str | None = None,
+    id_column: str | None = None,
+    trusted: object = None,
     data_root: str | Path | None = None,
     download: bool = False,
     reporter: Reporter | None = None,
@@ -115,7 +118,11 @@ def audit_labels(
         model: name of a model, as in a run.
         width: factor of the model's layer widths.
         seed: seed of folds, weights, order, augmentation and noise.
-        image_size, bad_images, label_column, data_root, download: as in `load`.
+        image_size, bad_images, label_column, id_column, data_root, download: as in `load`.
+        trusted: labels that people have checked: a part of the data ("test"), a column of their table whose
+            cells are true or false, a file of ids, or a list of ids; for arrays also a mask, bool (N,). They
+            are never flagged, the estimated noise rate is that of the others, and summary["trusted"] reports
+            how many of them the models predict.
         reporter: receives notes and progress.
         stop: called after every step; `Interrupted` is raised once it returns true.
         settings: training settings: epochs, batch_size, lr, device, ...; see `Settings`.
@@ -151,12 +158,13 @@ def audit_labels(
         image_size=image_size,
         bad_images=bad_images,
         label_column=label_column,
+        id_column=id_column,
         data_root=data_root,
         download=download,
     )
     how: dict[str, Any] = {"folds": folds, "loss": loss, "model": model, "width": width}
     how |= {name: value for name, value in settings.items() if value is not None}
-    job = _Job(subject, how, subject.probs, reporter, stop)
+    job = _Job(subject, how, subject.probs, reporter, stop, trusted)
     if out is None:
         found, _ = job.find(None)
         return found
@@ -168,9 +176,9 @@ def audit_labels(
         return job.run_in(folder) if done is None else job.unchanged(done, folder)
 
 
-def default_out(subject: Subject, how: dict[str, Any], probs: object = None) -> Path:
+def default_out(subject: Subject, how: dict[str, Any], probs: object = None, trusted: object = None) -> Path:
     """Return the default folder of an audit: the name of the data and a hash of the settings."""
-    job = _Job(subject, how, probs, Silent(), lambda: False)
+    job = _Job(subject, how, probs, Silent(), lambda: False, trusted)
     text = json.dumps(job.identity, sort_keys=True)
     name = "".join(c if c.isalnum() or c in "+.@" else "_" for c in subject.name[:64])
     return Path("audits") / f"{name}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
@@ -186,9 +194,10 @@ class _Job:
         probs: object,
         reporter: Reporter,
         stop: Callable[[], bool],
+        trusted: object = None,
     ) -> None:
         self.subject, self.how, self.reporter, self.stop = subject, dict(how), reporter, stop
-        self.probs = probs
+        self.probs, self.trusted = probs, trusted
         asked = {name: value for name, value in subject.asked.items() if name not in _WHERE}
         if (labels := asked["labels"]) is not None:
             asked["labels"] = [labels, file_digest(Path(labels))]
@@ -198,6 +207,12 @@ class _Job:
             numbers, names = subject.given
             head = json.dumps(names).encode()
             asked["data"] = hashlib.sha256(head + numbers.tobytes()).hexdigest()
+        if trusted is not None:
+            if asked["noise"] != "none":
+                raise InputError(
+                    "noise is added to all labels, so none can be trusted; leave out --noise or --trusted"
+                )
+            asked["trusted"] = identity(trusted)
         self.asked = asked
         if probs is None:
             if subject.given is not None:
@@ -257,7 +272,9 @@ class _Job:
                     f"{folder} holds an audit of version 0.1, which read rows without ids in the order of a "
                     "hidden split; remove the folder, or choose another --out"
                 )
-            examples, _ = audited_set(self.subject.asked, notes, by_rows=rows)
+            examples, _ = audited_set(
+                self.subject.asked, notes, by_rows=rows, need_features=self.probs is None
+            )
             if examples.digest != done.summary["digest"]:
                 raise InputError(
                     f"{self.subject.asked['data']} has changed since it was audited into {folder}; "
@@ -278,6 +295,10 @@ class _Job:
             ids: Sequence[str] = [str(i) for i in range(len(labels))]
         else:
             labels, names, ids = examples.labels.numpy(), examples.class_names, examples.ids
+        trusted, source = None, ""
+        if self.trusted is not None:
+            about = Audited(self.subject.asked, examples, ids, labels, tuple(names), self.subject.name)
+            trusted, source = find_trusted(self.trusted, about)
         positions = own(len(labels)) if examples is None else self._positions(examples)
         probs = self._given_probs(labels, names, ids, positions)
         if folder is not None and not (folder / SETTINGS).exists():
@@ -293,10 +314,11 @@ class _Job:
             predicted = self._train(examples, folder)
         groups = [] if examples is None else find_duplicates(examples.inputs)
         kind = "labels" if examples is None else _kind(examples)
-        estimated = issues.estimate(labels, predicted.probs, predicted.seen, self.subject.asked["seed"])
+        seed = self.subject.asked["seed"]
+        estimated = estimate_others(labels, predicted.probs, predicted.seen, seed, trusted)
         same = "row" if kind == "features" else "image"
         found = issues.find_issues(
-            labels, predicted.judged, predicted.score, estimated.rate, names, ids, groups, same
+            labels, predicted.judged, predicted.score, estimated.rate, names, ids, groups, same, trusted
         )
         order = np.lexsort((np.arange(len(labels)), found.score, ~found.flagged))
         wanted = order[: max(int(found.flagged.sum()), NEIGHBORED)]
@@ -314,6 +336,10 @@ class _Job:
         summary |= {"source_rows": positions.total}
         summary |= {"method": predicted.method}
         summary |= issues.summarize(labels, agreement, found, estimated, names, groups, true)
+        why: Sequence[str] = found.why
+        if trusted is not None:
+            summary["trusted"] = summary_of(trusted, source, labels, predicted.probs)
+            why = reasons(why, trusted, labels, predicted.judged, names)
         for conflict in summary["duplicates"]["conflicts"]:
             conflict["ids"] = [ids[i] for i in conflict["members"]]
         summary["seconds"] = round(time.perf_counter() - began, 1)
@@ -326,11 +352,12 @@ class _Job:
             score=found.score,
             flagged=found.flagged,
             probs=_kept(predicted.judged),
-            why=found.why,
+            why=why,
             summary=summary,
             neighbors=neighbors,
             paths=_paths(self.subject.asked["data"], ids),
             true=true,
+            trusted=trusted,
             index=positions.rows,
             out_of_fold=predicted.probs.values,
             seen=predicted.seen,
@@ -343,11 +370,11 @@ class _Job:
                 self.reporter.note(note)
             return self.subject.examples, None
         if self.subject.asked["part"] == "train":
-            return audited_set(self.subject.asked, self.reporter)
+            return audited_set(self.subject.asked, self.reporter, need_features=self.probs is None)
         # the note about the held-out test part does not apply: the audit covers that part too
         notes = Notes(lambda text: None if "held out for testing" in text else self.reporter.note(text))
         notes.decoding = self.reporter.decoding  # type: ignore[method-assign]
-        return audited_set(self.subject.asked, notes)
+        return audited_set(self.subject.asked, notes, need_features=self.probs is None)
 
     def _positions(self, examples: Examples) -> Positions:
         """Return where the examples lie in the data; a set that was passed is in an order of its own."""
@@ -394,6 +421,10 @@ class _Job:
         if len(np.unique(examples.labels.numpy())) < 2:
             raise InputError(
                 f"all labels of {self.subject.name} are one class, expected 2 or more; add another class"
+            )
+        if examples.inputs.ndim == 2 and not examples.inputs.shape[1]:
+            raise InputError(
+                f"{self.subject.name} has only texts and no column to learn from; pass probabilities (probs=)"
             )
         how, choice = dict(self.how), None
         if how["loss"] == AUTO:

@@ -65,6 +65,11 @@ class AuditCommand:
     """fail or skip: what to do with images that cannot be read"""
     label_column: str | None = None
     """column of labels in a table or Parquet file (default: the one named label, class, target or y)"""
+    id_column: str | None = None
+    """column of ids in a table or Parquet file (default: id; for images their paths, or their rows)"""
+    trusted: str | None = None
+    """labels checked by hand, which are never flagged: a part of the data (train, test, val), a column of the
+    table whose cells are true or false, or a file of ids (.csv, .tsv, .txt, .parquet)"""
     data_root: str | None = None
     """folder that contains the named data set, or to which the path is relative"""
     download: bool = False
@@ -83,21 +88,30 @@ class AuditCommand:
         from noisylabels.training.interrupt import Interrupted
         from noisylabels.training.loop import TrainingDiverged
 
-        names = ("part", "noise", "seed", "image_size", "bad_images", "label_column", "data_root", "download")
-        about: dict[str, Any] = {name: getattr(self, name) for name in (*names, "labels")}
+        names = ("part", "noise", "seed", "image_size", "bad_images", "label_column", "id_column")
+        about: dict[str, Any] = {
+            name: getattr(self, name) for name in (*names, "data_root", "download", "labels")
+        }
         how: dict[str, Any] = {name: getattr(self, name) for name in ("folds", "loss", "model", "width")}
         extra = {
             name: getattr(self, name)
             for name in ("epochs", "batch_size", "lr", "device", "precision")
             if getattr(self, name) is not None
         }
-        out = self.out or default_out(read_subject(self.data, **about), how | extra, self.probs)
+        out = self.out or default_out(read_subject(self.data, **about), how | extra, self.probs, self.trusted)
         keep_freed_memory()
         limit_threads()
         try:
             with TerminalReporter(self.epochs or recipe_epochs(), self.folds) as reporter:
                 found = audit_labels(
-                    self.data, out=out, probs=self.probs, reporter=reporter, **about, **how, **extra
+                    self.data,
+                    out=out,
+                    probs=self.probs,
+                    trusted=self.trusted,
+                    reporter=reporter,
+                    **about,
+                    **how,
+                    **extra,
                 )
         except Interrupted as stopped:
             print(f"noisylabels: {stopped}; run the same command again to resume there", file=sys.stderr)
@@ -115,7 +129,7 @@ LOWEST, PAIRS = 10, 5
 
 def summary(found: Audit, out: Path) -> str:
     """Return a summary of an audit that fits on a screen."""
-    from noisylabels.audit.page import lead, next_steps, warning
+    from noisylabels.audit.page import lead, next_steps, trusted_line, warning
 
     about = found.summary
     duplicates = about["duplicates"]
@@ -135,6 +149,8 @@ def summary(found: Audit, out: Path) -> str:
             if known[name] is not None
         ]
         lines.append(f"  measured on true labels: {', '.join(scores)}")
+    if checked := about.get("trusted"):
+        lines.append(f"  {trusted_line(checked)}")
     if about["pairs"]:
         lines.append("  class pairs most often flagged (given -> suggested):")
         shown = about["pairs"][:PAIRS]

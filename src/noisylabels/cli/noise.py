@@ -37,6 +37,8 @@ class Noise:
     """as in `noisylabels train`; skipped images have no labels"""
     label_column: str | None = None
     """as in `noisylabels train`"""
+    id_column: str | None = None
+    """as in `noisylabels train`"""
     seed: int = 0
     """seed of the noise; a run with this seed trains on these labels"""
     download: bool = False
@@ -66,6 +68,7 @@ class Noise:
             image_size=self.image_size,
             bad_images=self.bad_images,
             label_column=self.label_column,
+            id_column=self.id_column,
             download=self.download,
         )
         with TerminalReporter(config.epochs) as reporter:

@@ -34,6 +34,8 @@ class Predict:
     """add a column with the probability of every class"""
     bad_images: str = "fail"
     """fail or skip: what to do with images that cannot be read"""
+    id_column: str | None = None
+    """column of ids in a table (default: that of the training table)"""
     device: str = "auto"
     """auto, cpu or cuda"""
     model: str | None = None
@@ -50,6 +52,8 @@ class Predict:
             raise InputError("no images or table; give files or folders after the folder of the run")
         trained = load_model(self.run_folder.expanduser(), self.device, self.model)
         notes: list[str] = []
+        if trained.encoder is None and self.id_column is not None:
+            raise InputError("images have no columns; leave out --id-column")
         if trained.encoder is None:
             names, probs = predict_files(trained, self.images, self.bad_images, notes)
         elif len(self.images) > 1:
@@ -57,7 +61,7 @@ class Predict:
                 f"the run was trained on a table, and {len(self.images)} paths were given; give one table"
             )
         else:
-            names, probs = predict_table(trained, self.images[0].expanduser(), notes)
+            names, probs = predict_table(trained, self.images[0].expanduser(), notes, self.id_column)
         for note in notes:
             print(f"note: {note}", file=sys.stderr)
         best, label = probs.max(1)

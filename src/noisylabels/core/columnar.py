@@ -117,6 +117,16 @@ def arrow_cells(column: Any) -> np.ndarray | str:
     return str(kind)
 
 
+def column_texts(files: Sequence[Path], name: str) -> np.ndarray:
+    """Return the cells of one column of Parquet files as text, object (N,); "" for missing cells."""
+    cells: list[str] = []
+    for file in files:
+        with open_parquet(file) as parquet:
+            for cell in parquet.read(columns=[name]).column(name).to_pylist():
+                cells.append("" if cell is None else str(cell))
+    return np.array(cells, dtype=object)
+
+
 def array_names(path: Path) -> list[str]:
     """Return the names of the arrays in an .npz file, reading only its directory."""
     try:

@@ -18,7 +18,7 @@ from noisylabels.data.formats import plan_path
 from noisylabels.data.images import ImageSet
 from noisylabels.data.object_sets import load_in_memory
 from noisylabels.data.published import ROOT_VARIABLE, Published
-from noisylabels.data.reader import Options
+from noisylabels.data.reader import Options, check_no_column
 
 MAX_IMAGE_SIZE = 4096
 
@@ -156,6 +156,8 @@ def load(
     bad_images: str = "fail",
     test_fraction: float = 0.2,
     label_column: str | None = None,
+    id_column: str | None = None,
+    need_features: bool = True,
     progress: Progress | None = None,
     download: bool = False,
 ) -> tuple[Examples, Examples]:
@@ -174,6 +176,10 @@ def load(
         bad_images: "fail" refuses a set with an unreadable image, "skip" leaves such images out.
         test_fraction: share of each class to hold out, in (0, 1), if the data has no test part.
         label_column: the column of the labels in a table or in Parquet; by default chosen by its name.
+        id_column: the column of the ids in a table or in Parquet; by default "id" in a table of features, and
+            the paths in a table of images.
+        need_features: False also reads a table without a column to learn from, such as one of texts, as sets
+            of 0 features whose `cells` have the texts; nothing can be trained on them.
         progress: called with (what, done, total) during long work.
         download: download a named data set if it is missing, see `download`; no effect on a set that a
             dependency includes, a path or an object.
@@ -195,9 +201,9 @@ def load(
             raise InputError(f"image_size is {image_size!r}, expected an integer number of pixels")
     check_choice(bad_images, ("fail", "skip"), "treatment of bad images")
     check_between(test_fraction, "test_fraction", 0, 1, open_low=True, open_high=True)
-    options = Options(image_size, bad_images, test_fraction, label_column, progress)
+    options = Options(image_size, bad_images, test_fraction, label_column, progress, id_column, need_features)
     if isinstance(source, str) and source in DATA:
-        _check_no_column(label_column, f"the data set {source}")
+        check_no_column(options, f"the data set {source}")
         row, place = DATA[source], Path(root).expanduser() if root is not None else None
         if download and row.published is not None:
             row.published.obtain(place, progress)
@@ -210,11 +216,6 @@ def load(
         raise InputError(f"{str(source)!r} is neither a file or folder nor a known data set{hint}")
     plan = plan_path(path, options)
     return plan.load() if isinstance(plan, TablePlan) else load_cached(plan, progress)
-
-
-def _check_no_column(label_column: str | None, what: str) -> None:
-    if label_column is not None:
-        raise InputError(f"{what} has no named columns; leave out --label-column (label_column=)")
 
 
 def download(name: str, root: str | Path | None = None, progress: Progress | None = None) -> Path:

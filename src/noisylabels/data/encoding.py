@@ -66,10 +66,12 @@ class Encoder:
     Args:
         columns: the encoded columns, in order.
         ignored: other columns that a table may have: labels, ids, columns left out.
+        id_column: the column of ids, if the user named it.
     """
 
     columns: tuple[Column, ...]
     ignored: tuple[str, ...] = ()
+    id_column: str | None = None
 
     @property
     def features(self) -> tuple[str, ...]:
@@ -82,7 +84,15 @@ class Encoder:
         return tuple(name for column in self.columns for name in column.features)
 
     @classmethod
-    def fit(cls, sheet: Sheet, rows: np.ndarray, not_features: Collection[str], notes: list[str]) -> Encoder:
+    def fit(
+        cls,
+        sheet: Sheet,
+        rows: np.ndarray,
+        not_features: Collection[str],
+        notes: list[str],
+        need_features: bool = True,
+        id_column: str | None = None,
+    ) -> Encoder:
         """Return the encoding of a sheet's columns, chosen from the rows of the training part only.
 
         Args:
@@ -90,6 +100,8 @@ class Encoder:
             rows: positions of the training rows, (n,).
             not_features: columns that are not features, such as the labels.
             notes: receives a line on each decision that a user should know.
+            need_features: False leaves out a column that cannot be read, even if no column is left.
+            id_column: the column of ids, if the user named it.
 
         Raises:
             InputError: a column of numbers has a cell that is not a number, or no column is left.
@@ -102,20 +114,29 @@ class Encoder:
         for name, cells in zip(sheet.names, sheet.columns, strict=True):
             if name in not_features:
                 continue
-            chosen = _choose(name, cells, rows, sheet)
+            try:
+                chosen = _choose(name, cells, rows, sheet)
+            except InputError as error:
+                if need_features:
+                    raise
+                chosen = str(error)
             if isinstance(chosen, str):
                 left.setdefault(chosen, []).append(name)
             else:
                 columns.append(chosen)
         notes += [f"left out, {why}: {_listed(names)}" for why, names in left.items()]
-        if _ALL_DIFFER in left and not any(name.lower() == "id" for name in not_features):
+        named = id_column is not None or any(name.lower() == "id" for name in not_features)
+        if _ALL_DIFFER in left and not named:
             first = left[_ALL_DIFFER][0]
-            notes.append(f"if {first!r} identifies the rows, name it id; their ids are row:0, row:1, ... now")
-        if not columns:
+            notes.append(
+                f"if {first!r} identifies the rows, name it with --id-column (id_column=), or call it id; "
+                "their ids are row:0, row:1, ... now"
+            )
+        if not columns and need_features:
             why = "; ".join(f"{why}: {_listed(names)}" for why, names in left.items()) or "it has no others"
             raise InputError(
                 f"{sheet.source} has no column to learn from besides the labels ({why}); add columns of "
-                "numbers or of few different words"
+                "numbers or of few different words, or audit it with probabilities of your own (--probs)"
             )
         if of_words := [f"{c.name!r} ({len(c.words)})" for c in columns if c.kind == "words"]:
             notes.append(f"one feature per word of {_listed(of_words, quoted=True)}")
@@ -126,7 +147,7 @@ class Encoder:
                 f"missing cells are filled with the median and marked in an additional feature: {listed}"
             )
         ignored = tuple(dict.fromkeys([*not_features, *(name for names in left.values() for name in names)]))
-        return cls(tuple(columns), ignored)
+        return cls(tuple(columns), ignored, id_column)
 
     def encode(self, sheet: Sheet, notes: list[str] | None = None) -> np.ndarray:
         """Return the rows of a table as features, float32 (N, D).
@@ -164,6 +185,8 @@ class Encoder:
             notes.append(f"words unknown from training, encoded as none: {_listed(unseen, quoted=True)}")
         if notes is not None and filled:
             notes.append(f"missing cells in columns without any in training: {_listed(filled, quoted=True)}")
+        if not features:
+            return np.empty((len(sheet), 0), np.float32)
         return np.stack([feature.astype(np.float32) for feature in features], axis=1)
 
     def _check_columns(self, sheet: Sheet) -> None:
@@ -188,7 +211,9 @@ class Encoder:
 
     def to_json(self) -> dict[str, Any]:
         """Return the encoder as a dict that JSON can hold."""
-        return {"columns": [dataclasses.asdict(c) for c in self.columns], "ignored": list(self.ignored)}
+        named = {} if self.id_column is None else {"id_column": self.id_column}
+        columns = [dataclasses.asdict(c) for c in self.columns]
+        return {"columns": columns, "ignored": list(self.ignored), **named}
 
     @classmethod
     def of_json(cls, value: Mapping[str, Any]) -> Encoder:
@@ -206,7 +231,8 @@ class Encoder:
             if column.kind not in ("number", "truth", "words"):
                 raise ValueError(f"a column is of the kind {column.kind!r}")
             columns.append(column)
-        return cls(tuple(columns), tuple(map(str, value["ignored"])))
+        named = value.get("id_column")
+        return cls(tuple(columns), tuple(map(str, value["ignored"])), None if named is None else str(named))
 
 
 def _choose(name: str, cells: np.ndarray, rows: np.ndarray, sheet: Sheet) -> Column | str:

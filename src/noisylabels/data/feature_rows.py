@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,9 +15,11 @@ from noisylabels.core.labels import read_labels
 from noisylabels.core.positions import Positions, own, separate
 from noisylabels.core.spelling import spelling_notes
 from noisylabels.core.tables import ROLES, is_missing, texts
+from noisylabels.data.cells import Cells
 from noisylabels.data.encoding import Encoder
 from noisylabels.data.features import FeatureSet, feature_set
 from noisylabels.data.names import unique_names
+from noisylabels.data.parquet import check_column
 from noisylabels.data.reader import class_notes, held_out_note
 from noisylabels.data.sheets import Sheet
 from noisylabels.data.split import hold_out
@@ -35,6 +38,8 @@ class Rows:
         not_features: columns that are not features, such as the labels.
         positions: where the rows lie in their source; None for the order of the sheet.
         separate: whether the training and the test part have a source each, from which they are in order.
+        shown: those of them that hold the labels and the ids, which are shown with every example.
+        id_column: the column of ids, if the user named it.
     """
 
     sheet: Sheet
@@ -45,10 +50,28 @@ class Rows:
     not_features: Sequence[str] = ()
     positions: Positions | None = None
     separate: bool = False
+    shown: Sequence[str] = ()
+    id_column: str | None = None
 
 
-def sets_of(rows: Rows, name: str, fraction: float, notes: list[str]) -> tuple[FeatureSet, FeatureSet]:
-    """Return the training and the test set of a table, encoded according to its training rows."""
+def sets_of(
+    rows: Rows,
+    name: str,
+    fraction: float,
+    notes: list[str],
+    again: Callable[[], Sheet] | None = None,
+    need_features: bool = True,
+) -> tuple[FeatureSet, FeatureSet]:
+    """Return the training and the test set of a table, encoded according to its training rows.
+
+    Args:
+        rows: the table.
+        name: the name of the sets.
+        fraction: the share of each class to hold out if the table has no test rows.
+        notes: receives the lines that a user should read, which the training set gets.
+        again: reads the table again, when a row is to be shown; None keeps it in memory.
+        need_features: see `Encoder.fit`.
+    """
     sheet = rows.sheet
     if not len(sheet):
         raise InputError(f"{sheet.source} has no rows; add lines below the heading")
@@ -60,11 +83,16 @@ def sets_of(rows: Rows, name: str, fraction: float, notes: list[str]) -> tuple[F
     train, test = rows.parts or hold_out(labels, rows.keys, fraction, "rows")
     if rows.parts is None:
         notes.append(held_out_note(len(test), fraction, "rows"))
-    encoder = Encoder.fit(sheet, train, rows.not_features, notes)
+    encoder = Encoder.fit(sheet, train, rows.not_features, notes, need_features, rows.id_column)
     features = encoder.encode(sheet)
     both = np.concatenate([labels[train], labels[test]])
     notes[:0] = spelling_notes(both, class_names)
     notes += class_notes(both, len(train), class_names, "row")
+    # a table of texts alone stays in memory: its cells are all that the sets have
+    read = functools.cache(again) if again is not None and features.shape[1] else lambda: sheet
+    cells = Cells(
+        read, np.arange(len(sheet)), len(sheet), tuple(rows.shown), tuple(c.name for c in encoder.columns)
+    )
     first, second = (
         feature_set(
             features[part],
@@ -73,6 +101,7 @@ def sets_of(rows: Rows, name: str, fraction: float, notes: list[str]) -> tuple[F
             [rows.keys[i] for i in part],
             name,
             encoder=encoder,
+            cells=cells.take(part),
             positions=places,
         )
         for part, places in zip((train, test), _positions(rows, train, test), strict=True)
@@ -126,18 +155,31 @@ def id_place(names: Sequence[str]) -> int | None:
     return next((k for k, name in enumerate(names) if name.lower() == ROLES["id"][0]), None)
 
 
-def ids_of(sheet: Sheet, notes: list[str] | None = None) -> tuple[list[str], list[str]]:
+def ids_of(
+    sheet: Sheet, notes: list[str] | None = None, wanted: str | None = None
+) -> tuple[list[str], list[str]]:
     """Return the ids of a table's rows and the column that holds them; without one, "row:0", ... and none.
 
     The second row with an id "a" gets the id "a#2", and `notes` receives a line on such rows.
 
+    Args:
+        sheet: the table.
+        notes: see above.
+        wanted: the name of the column; by default that of `id_place`.
+
     Raises:
-        InputError: an id is missing.
+        InputError: there is no such column, or an id is missing.
     """
-    place = id_place(sheet.names)
-    if place is None:
+    if wanted is not None:
+        name = check_column(wanted, [*sheet.names, *sheet.unfit], str(sheet.source), "id")
+        if name in sheet.unfit:
+            raise InputError(
+                f"{sheet.source}: the id column {name!r} holds {sheet.unfit[name]}, expected text or integers"
+            )
+    elif (place := id_place(sheet.names)) is None:
         return [f"row:{row}" for row in range(len(sheet))], []
-    name = sheet.names[place]
+    else:
+        name = sheet.names[place]
     missing = is_missing(sheet[name])
     if missing.any():
         raise InputError(

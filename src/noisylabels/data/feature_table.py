@@ -108,8 +108,8 @@ def plan(path: Path, options: Options) -> TablePlan:
     different words is one-hot encoded. A missing number becomes the median of the training part and is marked
     in an additional feature. Dates, constants and words that nearly all differ are left out, see `Encoder`.
     The labels are in `options.label_column`, or else in a column with a name of the role label
-    (`core.tables.ROLES`); they are words or integers. A column "id" holds ids, and one of the role split
-    divides the rows; without it a part is held out.
+    (`core.tables.ROLES`); they are words or integers. The ids are in `options.id_column`, or else in a
+    column "id". A column of the role split divides the rows; without it a part is held out.
 
     Args:
         path: the path that `find` returned.
@@ -137,27 +137,34 @@ def plan(path: Path, options: Options) -> TablePlan:
 
     def read(first: Sequence[str]) -> tuple[FeatureSet, FeatureSet]:
         all_notes = list(first)
-        return sets_of(rows(path, options.label_column, all_notes), name, options.test_fraction, all_notes)
+        return sets_of(
+            rows(path, options, all_notes),
+            name,
+            options.test_fraction,
+            all_notes,
+            lambda: rows(path, options, []).sheet,
+            options.need_features,
+        )
 
     return TablePlan(name, path, read, notes)
 
 
-def _of_text(path: Path, label_column: str | None, notes: list[str]) -> Rows:
-    return labeled_rows(read_sheet(path), label_column, notes)
+def _of_text(path: Path, options: Options, notes: list[str]) -> Rows:
+    return labeled_rows(read_sheet(path), options.label_column, notes, options.id_column)
 
 
-def _of_split_tables(path: Path, label_column: str | None, notes: list[str]) -> Rows:
-    found = read_split_tables(path, label_column, "features", "age,height,label")
+def _of_split_tables(path: Path, options: Options, notes: list[str]) -> Rows:
+    found = read_split_tables(path, options.label_column, "features", "age,height,label")
     notes += found.notes
-    rows = labeled_rows(of_text(found.table), label_column, notes)
+    rows = labeled_rows(of_text(found.table), options.label_column, notes, options.id_column)
     # the rows of two files have no single order
     return _in_parts(dataclasses.replace(rows, separate=len(found.parts) > 1), found.parts, found.sizes)
 
 
-def _of_parquet(path: Path, label_column: str | None, notes: list[str]) -> Rows:
+def _of_parquet(path: Path, options: Options, notes: list[str]) -> Rows:
     parts = parquet.choose_parts(path, notes)
     files = [file for _, group in parts for file in group]
-    found = labeled_rows(of_parquet(files), label_column, notes)
+    found = labeled_rows(of_parquet(files), options.label_column, notes, options.id_column)
     found = dataclasses.replace(found, positions=parquet.positions_in(path, files))
     sizes = [sum(map(parquet.num_rows, group)) for _, group in parts]
     return _in_parts(found, [name for name, _ in parts], sizes)
@@ -168,24 +175,39 @@ def _in_parts(found: Rows, names: Sequence[str], sizes: Sequence[int]) -> Rows:
     if len(names) == 1:
         return found
     numbered = [f"{name}:{row}" for name, size in zip(names, sizes, strict=True) for row in range(size)]
-    keys = numbered if id_place(found.not_features) is None else found.keys
+    named = found.id_column is not None or id_place(found.not_features) is not None
+    keys = found.keys if named else numbered
     rows = np.arange(sum(sizes))
     return dataclasses.replace(found, keys=keys, parts=(rows[: sizes[0]], rows[sizes[0] :]))
 
 
-def labeled_rows(sheet: Sheet, label_column: str | None, notes: list[str]) -> Rows:
+def labeled_rows(
+    sheet: Sheet, label_column: str | None, notes: list[str], id_column: str | None = None
+) -> Rows:
     """Return the rows of a sheet whose labels are in a column; see `plan` for the columns with a role."""
     label, others = _label_column(sheet, label_column, notes)
     if sheet.written is not None:
         notes[:0] = padding_notes(sheet.written(label))
-    keys, named = ids_of(sheet, notes)
-    not_features = [label, *others, *named]
+    keys, named = ids_of(sheet, notes, id_column)
+    shown, not_features = [label, *named], [label, *others, *named]
+    if (place := id_place(sheet.names)) is not None and sheet.names[place] not in not_features:
+        not_features.append(sheet.names[place])
+        notes.append(passed_over("id", [*named, sheet.names[place]]))
     parts = None
     for name in (sheet.names[k] for k in role_columns(sheet.names, "split")):
         if name not in not_features and (parts := _parts(sheet, name, notes)) is not None:
             not_features.append(name)
             break
-    return Rows(sheet, sheet.as_read(label), sheet.classes.get(label, ()), keys, parts, not_features)
+    return Rows(
+        sheet,
+        sheet.as_read(label),
+        sheet.classes.get(label, ()),
+        keys,
+        parts,
+        not_features,
+        shown=shown,
+        id_column=id_column,
+    )
 
 
 def _label_column(sheet: Sheet, wanted: str | None, notes: list[str]) -> tuple[str, list[str]]:
@@ -235,12 +257,14 @@ def _parts(sheet: Sheet, name: str, notes: list[str]) -> tuple[np.ndarray, np.nd
     return (train, used) if len(used) else None
 
 
-def _of_arrays(path: Path, label_column: str | None, notes: list[str]) -> Rows:
-    if label_column is not None:
+def _of_arrays(path: Path, options: Options, notes: list[str]) -> Rows:
+    if options.label_column is not None:
         raise InputError(
             f"{path} holds arrays, which have no named columns; name the array of the labels y, and leave "
             "out --label-column"
         )
+    if options.id_column is not None:
+        raise InputError(f"{path} holds arrays, which have no named columns; leave out --id-column")
     chosen = arrays.choose_arrays(path)
     notes += chosen.notes
     names: tuple[str, ...] = ()
@@ -272,13 +296,16 @@ def _of_arrays(path: Path, label_column: str | None, notes: list[str]) -> Rows:
     return Rows(joined, np.concatenate(labels), names, keys, (rows[:first], rows[first:]), separate=True)
 
 
-def read_rows(path: Path, encoder: Encoder, notes: list[str]) -> tuple[list[str], np.ndarray]:
+def read_rows(
+    path: Path, encoder: Encoder, notes: list[str], id_column: str | None = None
+) -> tuple[list[str], np.ndarray]:
     """Return ids and features, float32 (N, D), of the rows of an unlabeled table, for a trained model.
 
     Args:
         path: .csv, .tsv, .parquet, .npy, or .npz with an array of rows such as X.
         encoder: the encoder of the training table.
         notes: see `Encoder.encode`.
+        id_column: the column of ids; by default that of the training table if the user named it, else "id".
 
     Raises:
         InputError: the table cannot be read, has no rows, or has other columns than the training table.
@@ -287,7 +314,8 @@ def read_rows(path: Path, encoder: Encoder, notes: list[str]) -> tuple[list[str]
     sheet = of_array(*arrays.rows_of(path)) if array else read_sheet(path)
     if not len(sheet):
         raise InputError(f"{path} has no rows; add lines below the heading")
-    ids, named = ids_of(sheet, notes)
+    known_ids = encoder.id_column if encoder.id_column in sheet.names else None
+    ids, named = ids_of(sheet, notes, id_column or known_ids)
     # new rows may have ids although the training rows had none
     known = dataclasses.replace(encoder, ignored=(*encoder.ignored, *named))
     return ids, known.encode(sheet, notes)

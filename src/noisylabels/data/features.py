@@ -13,6 +13,7 @@ import torch
 
 from noisylabels.core.checks import InputError
 from noisylabels.core.positions import Positions, check_positions, own
+from noisylabels.data.cells import Cells
 from noisylabels.data.encoding import Encoder
 from noisylabels.data.images import ImageSet, check_set_labels, image_set, subset
 
@@ -24,17 +25,19 @@ class FeatureSet:
     It can be used in place of an `ImageSet` in training; models receive the standardized columns.
 
     Args:
-        features: float32, (N, D), finite; may be memory-mapped.
+        features: float32, (N, D), finite; may be memory-mapped. D is 0 only for a table of texts.
         labels: int64, (N,), 0 <= label < K.
         class_names: the K names; K is at least 2. A class may have no example in this set.
         ids: N names that identify the rows for the user.
         name: the name of the set.
-        digest: sha256 (hexadecimal) of shape, features, labels and class names; `feature_set` computes it.
+        digest: sha256 (hexadecimal) of shape, features, labels and class names, and of the cells if there
+            are no features; `feature_set` computes it.
         notes: lines that a user should read.
         arranged: how noise changed which examples the set has, `NoisyLabels.arrangement`; "" for not at all.
         encoder: the encoding of table columns as these features, for new rows; None for features that were
             not encoded.
         positions: where the rows lie in their source; None for a set that is its own source.
+        cells: the rows as they are written in their table, for a person to read; None without a table.
 
     Raises:
         InputError: a tensor has another type, shape or length, a value is not finite, or a label is outside
@@ -51,9 +54,10 @@ class FeatureSet:
     arranged: str = ""
     encoder: Encoder | None = None
     positions: Positions | None = None
+    cells: Cells | None = None
 
     def __post_init__(self) -> None:
-        _check_features(self.features)
+        _check_features(self.features, self.cells is not None)
         check_set_labels(len(self.features), self.labels, self.class_names, self.ids, "rows")
         check_positions(len(self.features), self.positions)
 
@@ -86,6 +90,11 @@ class FeatureSet:
         >>> feature_set([[0.0, 1.0], [2.0, 1.0]], [0, 1], ("a", "b")).mean_std()
         ((1.0, 1.0), (1.0, 1.0))
         """
+        if not self.features.shape[1]:
+            raise InputError(
+                f"{self.name} has only texts and no column to learn from; add columns of numbers or of few "
+                "different words, or audit it with probabilities of your own (probs=)"
+            )
         columns = self.features.double()
         mean, std = columns.mean(0), columns.std(0, correction=0)
         # in float32 a column of one value may differ from its mean by rounding
@@ -106,6 +115,7 @@ def feature_set(
     notes: Sequence[str] = (),
     encoder: Encoder | None = None,
     positions: Positions | None = None,
+    cells: Cells | None = None,
 ) -> FeatureSet:
     """Return a `FeatureSet` with its digest.
 
@@ -118,6 +128,7 @@ def feature_set(
         notes: lines that the user should read.
         encoder: the encoder that computed the features from a table.
         positions: where the rows lie in their source; None for a set that is its own source.
+        cells: the rows as they are written in the table.
 
     Returns:
         The set.
@@ -140,11 +151,15 @@ def feature_set(
         notes=tuple(notes),
         encoder=encoder,
         positions=positions,
+        cells=cells,
     )
     head = json.dumps({"features": list(rows.shape), "classes": list(made.class_names)})
     digest = hashlib.sha256(head.encode())
     digest.update(made.labels.numpy().astype("<i8").tobytes())
-    digest.update(np.ascontiguousarray(rows.numpy()).data)
+    if cells is not None and not rows.shape[1]:
+        digest.update(cells.digest())
+    else:
+        digest.update(np.ascontiguousarray(rows.numpy()).data)
     return dataclasses.replace(made, digest=digest.hexdigest())
 
 
@@ -167,6 +182,7 @@ def subset_of(examples: Examples, index: Sequence[int] | np.ndarray) -> Examples
         examples.notes,
         examples.encoder,
         (examples.positions or own(len(examples))).take(at.numpy()),
+        None if examples.cells is None else examples.cells.take(at.numpy()),
     )
 
 
@@ -190,6 +206,7 @@ def joined(first: Examples, second: Examples, by_rows: bool = False) -> Examples
     ids, notes = [*first.ids, *second.ids], tuple(dict.fromkeys(first.notes + second.notes))
     positions = (first.positions or own(len(first))).joined(second.positions or own(len(second)))
     place = torch.arange(len(ids))  # of each example in the result
+    order = np.arange(len(ids))
     if by_rows and positions.rows is not None:
         order = np.argsort(positions.rows)
         place[torch.from_numpy(order)] = torch.arange(len(ids))
@@ -198,9 +215,11 @@ def joined(first: Examples, second: Examples, by_rows: bool = False) -> Examples
     labels = torch.empty(len(ids), dtype=torch.int64)
     for part, at in ((first, place[: len(first)]), (second, place[len(first) :])):
         values[at], labels[at] = part.inputs, part.labels
-    if isinstance(first, FeatureSet):
+    if isinstance(first, FeatureSet) and isinstance(second, FeatureSet):
+        cells = None if first.cells is None else first.cells.followed_by(second.cells)
+        cells = None if cells is None else cells.take(order)
         return feature_set(
-            values, labels, first.class_names, ids, first.name, notes, first.encoder, positions
+            values, labels, first.class_names, ids, first.name, notes, first.encoder, positions, cells
         )
     return image_set(values, labels, first.class_names, ids, first.name, notes, positions)
 
@@ -231,6 +250,7 @@ def with_labels(
             notes,
             examples.encoder,
             examples.positions,
+            examples.cells,
         )
     else:
         made = image_set(
@@ -239,7 +259,7 @@ def with_labels(
     return dataclasses.replace(made, arranged=examples.arranged)
 
 
-def _check_features(features: torch.Tensor) -> None:
+def _check_features(features: torch.Tensor, written: bool) -> None:
     if not isinstance(features, torch.Tensor) or features.dtype != torch.float32:
         found = str(features.dtype) if isinstance(features, torch.Tensor) else type(features).__name__
         raise InputError(f"features are {found}, expected a torch.float32 tensor (N, D)")
@@ -247,7 +267,7 @@ def _check_features(features: torch.Tensor) -> None:
         raise InputError(
             f"features have the shape {tuple(features.shape)}, expected (N, D): one row per example"
         )
-    if features.numel() == 0:
+    if not len(features) or not (features.shape[1] or written):
         raise InputError(f"the feature set is empty: its shape is {tuple(features.shape)}; add a row")
     finite = features.isfinite()
     if not bool(finite.all()):

@@ -24,7 +24,7 @@ from noisylabels.data import (
     webvision,
 )
 from noisylabels.data.feature_table import TablePlan
-from noisylabels.data.reader import Options, Plan
+from noisylabels.data.reader import Options, Plan, check_no_column
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Format:
         find: returns the path to pass to `plan` if a path is or holds this format, else None; inspects
             only names and headings.
         plan: returns the plan of reading the path that was found.
-        columns: whether it has named columns, so that the user may name that of the labels.
+        columns: whether it has named columns, so that the user may name those of labels and ids.
     """
 
     name: str
@@ -139,11 +139,8 @@ def plan_path(path: Path, options: Options) -> Plan | TablePlan:
     """
     for row in FORMATS.values():
         if (place := row.find(path)) is not None:
-            if options.label_column is not None and not row.columns:
-                raise InputError(
-                    f"{path} ({row.title}) has no label column to choose; leave out --label-column "
-                    "(label_column=)"
-                )
+            if not row.columns:
+                check_no_column(options, f"{path} ({row.title})")
             plan = row.plan(place, options)
             if place.parent != path or not place.is_file():
                 return plan

@@ -64,9 +64,10 @@ def plan(path: Path, options: Options) -> Plan:
 
     The first line names the columns, with the roles path, label and optionally split (train, test or val in
     each row, in any spelling of `splits.split_of`); `core.tables.ROLES` has the accepted names. Paths are
-    relative to the folder. Labels are the names of the classes, as they are written, see `core.labels`. The
-    test rows, or else the validation rows, are for testing; without either, a part is held out. An image that
-    several rows name is read for each of them, under ids such as a.png and a.png#2, with a note.
+    relative to the folder, and are the ids unless `options.id_column` names another column. Labels are the
+    names of the classes, as they are written, see `core.labels`. The test rows, or else the validation rows,
+    are for testing; without either, a part is held out. An image that several rows name is read for each of
+    them, under ids such as a.png and a.png#2, with a note.
 
     Args:
         path: the table, or a folder with one table per split; cells are separated by tabs in a .tsv, else by
@@ -95,6 +96,8 @@ def plan(path: Path, options: Options) -> Plan:
     else:
         label = heading.index(check_column(options.label_column, heading, str(path)))
     split = find_column(heading, "split", path, notes)
+    key = options.id_column
+    keys = None if key is None else table.cells(heading.index(check_column(key, heading, str(path), "id")))
     images, words = (table.cells(k).tolist() for k in (image, label))
     splits = found.splits if found else ["train"] * len(words) if split is None else table.cells(split)
     kinds = {divided: split_of(divided) for divided in set(splits)}
@@ -110,6 +113,8 @@ def plan(path: Path, options: Options) -> Plan:
         part = kinds[divided]
         if part is None:
             raise InputError(f"{where}: the split is {divided!r}, expected train, test or val")
+        if keys is not None and not keys[row]:
+            raise InputError(f"{where}: the id is missing; give the image one")
         parts.setdefault(part, []).append((name, word, row))
     if "train" not in parts:
         raise InputError(
@@ -123,6 +128,10 @@ def plan(path: Path, options: Options) -> Plan:
     if table.written is not None:
         notes[:0] = padding_notes(table.written(label))
     ids, names_once = _ids(table, images, words, notes)
+    if keys is not None:
+        ids, again = unique_names(keys)
+        if again:
+            notes.append(f"{len(again):,} ids occur again, first {ids[again[0]]} ({table.row(again[0])})")
     listing = Listing(
         base=base,
         names=[name for name, _, _ in used],
@@ -145,8 +154,7 @@ def plan(path: Path, options: Options) -> Plan:
         lists=lists,
         notes=notes,
     )
-    column = {} if options.label_column is None else {"label_column": options.label_column}
-    return dataclasses.replace(planned, options={**planned.options, "labels": LABELS, **column})
+    return dataclasses.replace(planned, options={**planned.options, "labels": LABELS, **options.columns})
 
 
 def _ids(

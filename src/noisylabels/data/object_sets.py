@@ -13,12 +13,13 @@ import torch
 from noisylabels.core.checks import InputError
 from noisylabels.core.positions import NO_ORDER
 from noisylabels.core.spelling import spelling_notes
+from noisylabels.data.cells import Cells
 from noisylabels.data.dataset_objects import load_object
 from noisylabels.data.encoding import Encoder
 from noisylabels.data.feature_rows import Rows, classes_of, sets_of
 from noisylabels.data.features import Examples, FeatureSet, feature_set, joined
 from noisylabels.data.images import ImageSet, image_set
-from noisylabels.data.reader import Options
+from noisylabels.data.reader import Options, check_no_column
 from noisylabels.data.recognition import PARTS, Pictures, recognize
 
 
@@ -42,10 +43,11 @@ def load_in_memory(source: Any, options: Options) -> tuple[Examples, Examples]:
     (('u', 'v'), torch.Size([2, 1]))
     """
     notes: list[str] = []
-    found = recognize(source, options.label_column, notes)
+    found = recognize(source, options.label_column, notes, options.id_column)
     if isinstance(found, Rows):
         _check_options(options, notes)
-        return sets_of(found, "table", options.test_fraction, notes)
+        fraction, need = options.test_fraction, options.need_features
+        return sets_of(found, "table", fraction, notes, need_features=need)
     return _load_images(source, found, options)
 
 
@@ -78,7 +80,7 @@ def whole_in_memory(
     """
     notes: list[str] = []
     source = source if labels is None else (source, labels)
-    found = recognize(source, options.label_column, notes)
+    found = recognize(source, options.label_column, notes, options.id_column)
     if found is None and labels is not None:
         raise InputError(
             f"the data are a {type(source[0]).__name__}, expected rows (N, D) or images with the labels that "
@@ -87,7 +89,7 @@ def whole_in_memory(
     names = tuple(class_names or ())
     if isinstance(found, Rows):
         _check_options(options, notes)
-        return _whole_table(source, found, names, part, notes)
+        return _whole_table(source, found, names, part, notes, options.need_features)
     if isinstance(found, Pictures):
         found = dataclasses.replace(found, class_names=names or found.class_names)
         arrays = [images for images in found.parts if isinstance(images, np.ndarray)]
@@ -104,7 +106,9 @@ def whole_in_memory(
     return dataclasses.replace(together, notes=tuple(notes))
 
 
-def _whole_table(source: Any, found: Rows, names: tuple[str, ...], part: str, notes: list[str]) -> FeatureSet:
+def _whole_table(
+    source: Any, found: Rows, names: tuple[str, ...], part: str, notes: list[str], need_features: bool
+) -> FeatureSet:
     sheet = found.sheet
     if not len(sheet):
         raise InputError(f"{sheet.source} has no rows")
@@ -117,14 +121,18 @@ def _whole_table(source: Any, found: Rows, names: tuple[str, ...], part: str, no
     values = _plain(sheet.columns) if _is_plain(source) else None
     encoder = None
     if values is None:
-        encoder = Encoder.fit(sheet, used, found.not_features, notes)
+        encoder = Encoder.fit(sheet, used, found.not_features, notes, need_features, found.id_column)
         values = encoder.encode(sheet)
     keys = [found.keys[row] for row in used.tolist()]
     notes[:0] = spelling_notes(labels, names)
     # rows of two parts have no single order
     positions = NO_ORDER if found.separate and part != "train" else None
     notes = list(dict.fromkeys(notes))
-    return feature_set(values[used], labels, names, keys, "data", notes, encoder, positions)
+    if encoder is None:  # an array, whose features are its cells
+        return feature_set(values[used], labels, names, keys, "data", notes, positions=positions)
+    encoded = tuple(column.name for column in encoder.columns)
+    cells = Cells(lambda: sheet, used, len(sheet), tuple(found.shown), encoded)
+    return feature_set(values[used], labels, names, keys, "data", notes, encoder, positions, cells)
 
 
 def _is_plain(source: Any) -> bool:
@@ -168,8 +176,7 @@ class _Pairs:
 def _load_images(source: Any, found: Pictures | None, options: Options) -> tuple[ImageSet, ImageSet]:
     """Return training and test set of images; those of other objects are read by `load_object`."""
     if found is None:
-        if options.label_column is not None:
-            raise InputError("an object has no named columns; leave out --label-column (label_column=)")
+        check_no_column(options, "an object")
         return load_object(source, options)
     labels, names = _numbered(found)
     ends = np.cumsum([len(images) for images in found.parts])

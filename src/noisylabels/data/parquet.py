@@ -13,12 +13,22 @@ from typing import Any
 import numpy as np
 
 from noisylabels.core.checks import InputError, did_you_mean
-from noisylabels.core.columnar import arrow_cells, open_parquet
+from noisylabels.core.columnar import arrow_cells, open_parquet, parquet_columns
 from noisylabels.core.labels import read_labels
 from noisylabels.core.positions import Positions
-from noisylabels.core.tables import PREFERENCES, ROLES, check_once, passed_over, role_columns, role_names
+from noisylabels.core.tables import (
+    PREFERENCES,
+    ROLES,
+    check_once,
+    is_missing,
+    passed_over,
+    role_columns,
+    role_names,
+    texts,
+)
 from noisylabels.data.decode import Decoding, survey
 from noisylabels.data.image_decoding import Encoded
+from noisylabels.data.names import unique_names
 from noisylabels.data.reader import LABELS, Options, Plan, ReadResult, held_out_note, name_of
 from noisylabels.data.split import hold_out
 from noisylabels.data.splits import TEST, TRAIN, VAL, by_split, split_of
@@ -71,7 +81,6 @@ def plan(path: Path, options: Options) -> Plan:
     parts = choose_parts(path, notes)
     (train, train_files), (test, test_files) = parts[0], parts[1] if len(parts) > 1 else (None, [])
     base = path if path.is_dir() else path.parent
-    column = {} if options.label_column is None else {"label_column": options.label_column}
     return Plan(
         name=name_of(path),
         root=path,
@@ -83,7 +92,7 @@ def plan(path: Path, options: Options) -> Plan:
             "image_size": options.image_size,
             "bad_images": options.bad_images,
             "test_fraction": None if test else options.test_fraction,
-            **column,
+            **options.columns,
         },
         read=lambda: _read(path, train_files, test_files, train, test, options),
         notes=tuple(notes),
@@ -143,11 +152,22 @@ def _read(
 ) -> ReadResult:
     notes: list[str] = []
     layout = Layout.of(train_files[0], notes, options.label_column)
+    key = options.id_column
+    if key is not None:
+        check_column(key, layout.columns, str(train_files[0]), "id")
     parts = [(train, train_files)] + ([(test, test_files)] if test else [])
     cells, ids = [], list[str]()
     for split, files in parts:
-        cells += [layout.labels(file) for file in files]
-        ids += [f"{split}:{row}" for row in range(sum(map(len, cells)) - len(ids))]
+        of_split = [layout.labels(file) for file in files]
+        cells += of_split
+        if key is None:
+            ids += [f"{split}:{row}" for row in range(sum(map(len, of_split)))]
+        else:
+            ids += [name for file in files for name in ids_in(file, key)]
+    if key is not None:
+        ids, again = unique_names(ids)
+        if again:
+            notes.append(f"{len(again):,} ids occur again, first {ids[again[0]]}")
     ends = np.cumsum([len(part) for part in cells])
 
     def where(row: int) -> str:
@@ -184,6 +204,7 @@ class Layout:
     image: str
     label: str
     class_names: tuple[str, ...]  # empty if the files name none
+    columns: tuple[str, ...]
 
     @classmethod
     def of(cls, file: Path, notes: list[str], label_column: str | None = None) -> Layout:
@@ -196,7 +217,7 @@ class Layout:
             label = choose_column(list(named), "label", str(file), schema.names, notes)
         else:
             label = check_column(label_column, schema.names, str(file))
-        return cls(image, label, named.get(label, ()))
+        return cls(image, label, named.get(label, ()), tuple(schema.names))
 
     def labels(self, file: Path) -> np.ndarray:
         """Return the labels of a file as they are stored, see `arrow_cells`."""
@@ -212,6 +233,24 @@ class Layout:
                 f"{file}: the column {self.label!r} holds {held}, expected class names or numbers"
             )
         return cells
+
+
+def ids_in(file: Path, column: str) -> list[str]:
+    """Return the ids in a column of a file as text.
+
+    Raises:
+        InputError: the file lacks the column, it holds neither text nor numbers, or an id is missing.
+    """
+    names, _, read = parquet_columns([file])
+    if column not in names:
+        raise InputError(f"{file} lacks the column {column!r} that the first file has")
+    cells = read(column)
+    if isinstance(cells, str) or cells.ndim != 1:
+        what = cells if isinstance(cells, str) else "lists"
+        raise InputError(f"{file}: the id column {column!r} holds {what}, expected text or integers")
+    if (missing := is_missing(cells)).any():
+        raise InputError(f"{file}, row {int(missing.argmax())}: the id is missing; give the row one")
+    return list(texts(cells))
 
 
 @dataclass(frozen=True)
@@ -297,10 +336,10 @@ def _holds_images(field: Any, features: dict[str, dict[str, Any]]) -> bool:
     )
 
 
-def check_column(name: str, columns: Sequence[str], where: str) -> str:
-    """Return the label column that a user named, or raise an `InputError` with the nearest name."""
+def check_column(name: str, columns: Sequence[str], where: str, role: str = "label") -> str:
+    """Return the column that a user named for a role, or raise an `InputError` with the nearest name."""
     if name not in columns:
-        raise InputError(f"{where} has no label column {name!r}{did_you_mean(name, columns)}")
+        raise InputError(f"{where} has no {role} column {name!r}{did_you_mean(name, columns)}")
     return name
 
 

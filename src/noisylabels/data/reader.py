@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -30,6 +30,21 @@ class Options:
     test_fraction: float = 0.2
     label_column: str | None = None
     progress: Progress | None = None
+    id_column: str | None = None
+    need_features: bool = True
+
+    @property
+    def columns(self) -> dict[str, str]:
+        """The columns that the user named, by the field of these options."""
+        named = {"label_column": self.label_column, "id_column": self.id_column}
+        return {field: column for field, column in named.items() if column is not None}
+
+
+def check_no_column(options: Options, what: str) -> None:
+    """Raise an `InputError` if the user named a column of data without named columns."""
+    for option in options.columns:
+        flag = "--" + option.replace("_", "-")
+        raise InputError(f"{what} has no named columns; leave out {flag} ({option}=)")
 
 
 @dataclass
@@ -133,10 +148,18 @@ def name_of(path: Path) -> str:
     return absolute.name if path.is_dir() else absolute.stem
 
 
+_HELD_OUT = "are held out for testing"
+
+
+def was_held_out(notes: Iterable[str]) -> bool:
+    """Return whether the test part of a set was held out, according to the set's notes."""
+    return any(_HELD_OUT in note for note in notes)
+
+
 def held_out_note(num_test: int, fraction: float, what: str = "images") -> str:
     """Return the note that a test part was held out, and what that means."""
     return (
-        f"no test part found: {num_test} {what} ({fraction:g} of each class) are held out for testing; "
+        f"no test part found: {num_test} {what} ({fraction:g} of each class) {_HELD_OUT}; "
         "their labels may be as noisy as the others"
     )
 

@@ -60,7 +60,9 @@ class _Part:
     class_names: tuple[str, ...] = ()
 
 
-def recognize(source: Any, label_column: str | None, notes: list[str]) -> Rows | Pictures | None:
+def recognize(
+    source: Any, label_column: str | None, notes: list[str], id_column: str | None = None
+) -> Rows | Pictures | None:
     """Return the labeled rows or images that an object holds; None for another object.
 
     Args:
@@ -73,9 +75,10 @@ def recognize(source: Any, label_column: str | None, notes: list[str]) -> Rows |
               column: `label_column`, or one with a name of the role label (`core.tables.ROLES`);
             - a pair (train, test) of the above, or a mapping of parts such as a `datasets.DatasetDict`;
             - a mapping of arrays called as those of an .npz file: X and y, x_train, y_train, ...
-            A column "id" holds the ids of the rows; the index of a pandas frame is not used.
+            A column "id", or `id_column`, holds the ids of the rows; the index of a pandas frame is not used.
         label_column: the column of the labels in a frame.
         notes: receives the lines that the user should read.
+        id_column: the column of the ids in a frame.
 
     Raises:
         InputError: X and y do not fit together, or the labels are one-hot or missing.
@@ -83,6 +86,8 @@ def recognize(source: Any, label_column: str | None, notes: list[str]) -> Rows |
     parts = _parts_of(source, notes)
     if parts is None:
         return None
+    if id_column is not None and not all(is_table(part.X) for part in parts):
+        raise InputError("the data have no named columns; leave out --id-column (id_column=)")
     pictures = [_pictures(part.X) for part in parts]
     if all(found is not None for found in pictures):
         _refuse_column(label_column)
@@ -94,7 +99,7 @@ def recognize(source: Any, label_column: str | None, notes: list[str]) -> Rows |
     sizes = [len(sheet) for sheet in sheets]
     sheet = sheets[0] if len(sheets) == 1 else joined(*sheets)
     if parts[0].y is None:
-        rows = labeled_rows(sheet, label_column, notes)
+        rows = labeled_rows(sheet, label_column, notes, id_column)
         if rows.parts is not None and len(sheets) > 1:
             raise InputError(
                 "the data have a train and a test part and a split column; leave out one of the two"
@@ -104,9 +109,20 @@ def recognize(source: Any, label_column: str | None, notes: list[str]) -> Rows |
         for part in parts:
             _check_index(part.X, part.y)
         labels = _all([_labels_of(part.y, n) for part, n in zip(parts, sizes, strict=True)])
-        keys, named = ids_of(sheet) if is_table(parts[0].X) else (_numbered("row", len(sheet)), [])
+        keys, named = _numbered("row", len(sheet)), list[str]()
+        if is_table(parts[0].X):
+            keys, named = ids_of(sheet, wanted=id_column)
         repeated = _repeated(sheet, labels, notes) if is_table(parts[0].X) else []
-        rows = Rows(sheet, labels, parts[0].class_names, keys, None, [*named, *repeated])
+        rows = Rows(
+            sheet,
+            labels,
+            parts[0].class_names,
+            keys,
+            None,
+            [*named, *repeated],
+            shown=[*named, *repeated],
+            id_column=id_column,
+        )
     if any(_has_named_index(part.X) for part in parts):
         notes.append(
             "the index of the data frame is not used; frame.reset_index(names='id') makes it the ids"

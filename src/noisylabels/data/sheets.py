@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from noisylabels.core.checks import InputError, did_you_mean
-from noisylabels.core.columnar import arrow_cells, open_parquet
+from noisylabels.core.columnar import arrow_cells, column_texts, open_parquet
 from noisylabels.core.delimited import SUFFIXES
 from noisylabels.core.tables import Table, read_parquet_table, read_text_table, texts
 from noisylabels.data.parquet import class_label_names
@@ -34,6 +34,7 @@ class Sheet:
         classes: the class names of columns that declare them.
         raw: the cells of columns that were converted, as they came.
         written: column -> its cells with the spaces around them, for a text table.
+        unfit_cells: name of an unfit column -> its cells as text, (N,).
     """
 
     source: Path
@@ -44,6 +45,7 @@ class Sheet:
     classes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     raw: Mapping[str, np.ndarray] = field(default_factory=dict)
     written: Callable[[str], list[str]] | None = None
+    unfit_cells: Callable[[str], np.ndarray] | None = None
 
     def __len__(self) -> int:
         return len(self.columns[0]) if self.columns else 0
@@ -54,6 +56,19 @@ class Sheet:
     def as_read(self, name: str) -> np.ndarray:
         """Return the cells of a column as they came, for labels: integers as integers, objects as objects."""
         return self.raw[name] if name in self.raw else self[name]
+
+    def column(self, name: str) -> np.ndarray:
+        """Return the cells of a column, also of one that cannot be a feature; those are text, (N,)."""
+        if name in self._places:
+            return self[name]
+        if name not in self._texts:
+            nothing = np.full(len(self), "", dtype=object)
+            self._texts[name] = nothing if self.unfit_cells is None else self.unfit_cells(name)
+        return self._texts[name]
+
+    @functools.cached_property
+    def _texts(self) -> dict[str, np.ndarray]:
+        return {}
 
     @functools.cached_property
     def _places(self) -> dict[str, int]:
@@ -89,7 +104,8 @@ def of_parquet(files: Sequence[Path]) -> Sheet:
     """
     with open_parquet(files[0]) as parquet:
         classes = class_label_names(parquet.schema_arrow)
-    return of_table(read_parquet_table(files, at_once=True), classes)
+    sheet = of_table(read_parquet_table(files, at_once=True), classes)
+    return dataclasses.replace(sheet, unfit_cells=lambda name: column_texts(files, name))
 
 
 def of_table(table: Table, classes: Mapping[str, tuple[str, ...]] = MappingProxyType({})) -> Sheet:
@@ -139,12 +155,23 @@ def of_frame(frame: Any, source: Path) -> Sheet:
     table = Table(source, names, lambda k: cells_of(frame[labels[k]]), lambda row: (source, f"row {row}"))
     values = {name: frame[label].to_numpy() for name, label in zip(names, labels, strict=True)}
     mixed = {name: cells for name, cells in values.items() if np.asarray(cells).dtype.kind == "O"}
-    return dataclasses.replace(of_table(table), raw=mixed)
+
+    def unfit_cells(name: str) -> np.ndarray:
+        cells = np.asarray(values[name])
+        return _texts_of(cells.astype(str) if cells.dtype.kind in "mM" else cells.tolist())
+
+    return dataclasses.replace(of_table(table), raw=mixed, unfit_cells=unfit_cells)
+
+
+def _texts_of(cells: Iterable[Any]) -> np.ndarray:
+    """Return cells of any type as text, object (N,); "" for missing cells."""
+    nothing = ("None", "nan", "<NA>", "NaT")
+    return np.array(["" if (word := str(cell)) in nothing else word for cell in cells], dtype=object)
 
 
 def of_arrow(table: Any, source: Path, classes: Mapping[str, tuple[str, ...]]) -> Sheet:
     """Return an Arrow table as a sheet; `classes` has the class names of columns that declare them."""
-    return of_table(
+    sheet = of_table(
         Table(
             source,
             list(table.column_names),
@@ -153,6 +180,7 @@ def of_arrow(table: Any, source: Path, classes: Mapping[str, tuple[str, ...]]) -
         ),
         classes,
     )
+    return dataclasses.replace(sheet, unfit_cells=lambda name: _texts_of(table.column(name).to_pylist()))
 
 
 def cells_of(values: Any) -> np.ndarray | str:
@@ -215,6 +243,7 @@ def joined(first: Sheet, second: Sheet) -> Sheet:
         unfit,
         {**second.classes, **first.classes},
         {name: as_objects(first.as_read(name), second.as_read(name)) for name in {*first.raw, *second.raw}},
+        unfit_cells=lambda name: stacked(texts(first.column(name)), texts(second.column(name))),
     )
 
 

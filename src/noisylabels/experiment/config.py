@@ -53,6 +53,8 @@ class Subject:
     """for a table of features: the settings that its recipe decides, separated by commas, or none (default:
     those of epochs, batch_size, optimizer, lr, weight_decay, schedule, validation and keep_epoch that are
     not set)"""
+    id_column: str | None = None
+    """column of ids in a table or Parquet file (default: id; for images their paths, or their rows)"""
     train_share: float = 1.0
     """share of each class's training examples to train on, the same examples for every seed; the test set
     stays whole"""

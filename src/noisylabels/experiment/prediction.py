@@ -147,10 +147,12 @@ def predict_files(
     return list(ids), predict(trained, images)
 
 
-def predict_table(trained: Trained, path: Path, notes: list[str]) -> tuple[list[str], Tensor]:
+def predict_table(
+    trained: Trained, path: Path, notes: list[str], id_column: str | None = None
+) -> tuple[list[str], Tensor]:
     """Return the ids (N) and class probabilities (N, K) of the rows of a table with the training columns.
 
-    Remarks about the table's cells are added to `notes`.
+    Remarks about the table's cells are added to `notes`; `id_column` is that of `read_rows`.
 
     Raises:
         InputError: a model trained on images; a table that cannot be read or has other columns.
@@ -161,5 +163,5 @@ def predict_table(trained: Trained, path: Path, notes: list[str]) -> tuple[list[
 
     if trained.encoder is None:
         raise InputError(f"the model was trained on images, and {path} is a table; pass images")
-    ids, rows = read_rows(check_file(path), trained.encoder, notes)
+    ids, rows = read_rows(check_file(path), trained.encoder, notes, id_column)
     return ids, predict(trained, torch.from_numpy(rows))

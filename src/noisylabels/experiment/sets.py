@@ -21,8 +21,13 @@ if TYPE_CHECKING:
     from noisylabels.noise.spec import NoiseSpec
 
 
-def load_sets(config: RunConfig, reporter: Reporter | None = None) -> tuple[Examples, Examples]:
-    """Return the training and the test set of a configuration; the reporter receives their notes."""
+def load_sets(
+    config: RunConfig, reporter: Reporter | None = None, need_features: bool = True
+) -> tuple[Examples, Examples]:
+    """Return the training and the test set of a configuration; the reporter receives their notes.
+
+    `need_features` is that of `load`.
+    """
     from noisylabels.data.catalog import load
 
     reporter = reporter or Silent()
@@ -32,6 +37,8 @@ def load_sets(config: RunConfig, reporter: Reporter | None = None) -> tuple[Exam
         image_size=config.image_size,
         bad_images=config.bad_images,
         label_column=config.label_column,
+        id_column=config.id_column,
+        need_features=need_features,
         progress=reporter.decoding,
         download=config.download,
     )

@@ -51,8 +51,10 @@ def export(session: Session, target: Path, form: str = "auto", overwrite: bool =
     from noisylabels.data.reader import Options, Plan
 
     summary = session.audit.summary
-    column = summary.get("label_column")
-    options = Options(summary.get("image_size"), summary.get("bad_images") or "fail", label_column=column)
+    column, key = summary.get("label_column"), summary.get("id_column")
+    options = Options(
+        summary.get("image_size"), summary.get("bad_images") or "fail", label_column=column, id_column=key
+    )
     plan = plan_path(source, options)
     reader = str(plan.options.get("reader", "")) if isinstance(plan, Plan) else "features"
     write = writer_for(reader, plan.root)
@@ -61,7 +63,7 @@ def export(session: Session, target: Path, form: str = "auto", overwrite: bool =
             f"{source} has a format that cannot be written; use --form labels with a name that ends in .csv "
             "or .parquet"
         )
-    return _noted(session, write(session, Source(plan.root, reader == "features", column), target))
+    return _noted(session, write(session, Source(plan.root, reader == "features", column, key), target))
 
 
 def _noted(session: Session, done: Exported) -> Exported:

@@ -29,11 +29,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Source:
-    """The audited data: their path, whether they are rows of features, and the label column."""
+    """The audited data: their path, whether they are rows of features, and the columns that a user named."""
 
     root: Path
     features: bool = False
     label_column: str | None = None
+    id_column: str | None = None
 
 
 Writer = Callable[["Session", Source, Path], Exported]
@@ -106,7 +107,8 @@ def _ids_of_lines(source: Source, lines: list[str], delimiter: str) -> list[str]
     if key is None:
         return [f"row:{number}" for number in range(len(rows) - 1)]
     names, _ = unique_names(cells[key] for cells in rows[1:])
-    return [shown(name if source.features else name.removeprefix("../")) for name in names]
+    plain = source.features or source.id_column is not None
+    return [shown(name if plain else name.removeprefix("../")) for name in names]
 
 
 def _columns(heading: list[str], source: Source) -> tuple[int | None, int]:
@@ -117,6 +119,8 @@ def _columns(heading: list[str], source: Source) -> tuple[int | None, int]:
         label = heading.index(source.label_column)
     else:
         label = role_columns(heading, "label", "features" if source.features else "")[0]
+    if source.id_column in heading:
+        return heading.index(source.id_column), label
     return id_place(heading) if source.features else role_columns(heading, "path")[0], label
 
 
@@ -251,14 +255,14 @@ def _parquet_columns(file: Path, source: Source) -> tuple[str, str | None]:
     from noisylabels.data.parquet import Layout, class_label_names
 
     if not source.features:
-        return Layout.of(file, [], source.label_column).label, None
+        return Layout.of(file, [], source.label_column).label, source.id_column
     with open_parquet(file) as parquet:
         schema = parquet.schema_arrow
     key, label = (
         _columns(schema.names, source)
         if source.label_column or not class_label_names(schema)
         else (
-            id_place(schema.names),
+            schema.names.index(source.id_column) if source.id_column else id_place(schema.names),
             schema.names.index(next(iter(class_label_names(schema)))),
         )
     )

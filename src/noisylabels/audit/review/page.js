@@ -236,6 +236,7 @@ function drawCard(row, label, place, known) {
   card.querySelector("bdi").textContent = nameOf(label);
   card.querySelector(".chance").textContent = known ? percent(known.chances[row]) : "";
   const box = card.querySelector(".neighbors");
+  const texts = known && known.near ? known.near[row] : [];
   const beside = known && !known.problem && !known.values ? known.neighbors[row] : [];
   const url = beside.length ? sheet(place, known).src : "";
   box.replaceChildren(...beside.map((one, k) => {
@@ -244,12 +245,29 @@ function drawCard(row, label, place, known) {
     cell.style.backgroundPosition = `${20 * k}% ${100 * row}%`; // 6 columns, 2 rows
     return cell;
   }));
-  if (beside.length) box.prepend(make("p", "nearest neighbors"));
+  box.classList.toggle("texts", texts.length > 0);
+  for (const text of texts) box.append(make("bdi", text, { title: text }));
+  if (beside.length || texts.length) box.prepend(make("p", "nearest neighbors"));
   if (known && !known.values && !known.problem && !beside.length) box.append(make("p", "no nearest neighbors were stored"));
+}
+
+function drawRow(known) { // a row as it is written in the table, free text first
+  const list = make("dl", undefined, { class: "row" });
+  for (const [name, content, free] of known.row.cells) {
+    const line = make("div", undefined, free ? { class: "text" } : {});
+    const cell = make("dd");
+    cell.append(content === "" ? make("span", "(empty)", { class: "hint" }) : make("bdi", content));
+    line.append(make("dt", name), cell);
+    list.append(line);
+  }
+  if (known.row.more) list.append(make("p", `and ${number(known.row.more)} more columns`, { class: "hint" }));
+  return list;
 }
 
 function drawValues(place, known) {
   const rank = rankOf.get(place), box = make("div", undefined, { class: "values", tabindex: "0" });
+  if (known.row) box.append(drawRow(known));
+  if (!known.values.length) return box; // a table of texts
   const table = make("table"), head = make("tr"), body = make("tbody");
   for (const text of ["", "this row", "mean of " + nameOf(all.given[rank]), "mean of " + nameOf(all.suggested[rank])]) head.append(make("th", text, { scope: "col" }));
   const written = (value) => (value === null ? "" : Number(value.toPrecision(4)).toString());
@@ -302,7 +320,8 @@ function drawFacts(place, rank, known) {
   drawCard(0, given, place, known);
   drawCard(1, suggested, place, known);
   $("card-suggested").hidden = given === suggested;
-  $("score").textContent = `${all.score[rank].toFixed(3)} (0 likely mislabeled, 1 likely correct)` + (rank < all.flagged ? "" : ", not flagged");
+  $("score").textContent = `${all.score[rank].toFixed(3)} (0 likely mislabeled, 1 likely correct)` + (rank < all.flagged ? "" : all.trusted && all.trusted[rank] ? ", checked by hand" : ", not flagged");
+  $("card-given").querySelector("small").textContent = all.trusted && all.trusted[rank] ? "given label, checked by hand" : "given label";
   $("why").textContent = known ? known.why : "";
   $("id").textContent = known ? known.id : "";
   $("probable").replaceChildren(...(known ? known.probable : []).map(([label, chance], k) => {

@@ -11,7 +11,7 @@ import io
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from noisylabels.audit.result import Audit
+    from noisylabels.data.cells import Cell, Cells
 
 SIDES = {"large": 512, "tile": 160}
 """Longest sides in pixels; smaller images keep their size, and the page enlarges them."""
@@ -35,6 +36,8 @@ _CELL = 112  # pixels, side of a neighbor's image
 _CACHE_BYTES = 64 << 20
 _LOSSLESS = 128  # pixels: up to this side PNG, because enlarged JPEG artifacts would be visible
 _COLUMNS = 24  # most columns of a row of values; more cannot be compared at a glance
+_LONGEST = 100_000  # characters of a cell
+_SHORT = 160  # characters of a neighbor's row
 
 
 class NoPicture(InputError):  # noqa: N818  a state of the data rather than of the input
@@ -138,6 +141,8 @@ class Pictures:
         examples = self._examples()
         if examples is None or examples.inputs.ndim == 4:
             return None
+        if not examples.inputs.shape[1]:  # a table of texts
+            return []
         table = np.asarray(examples.inputs)
         labels = (self._audit.given[position], self._audit.suggested[position])
         means = [self._mean(table, int(k)) for k in labels]
@@ -152,6 +157,30 @@ class Pictures:
             (str(names[c]), float(table[position, c]), float(means[0][c]), float(means[1][c]))
             for c in chosen.tolist()
         ]
+
+    def row(self, position: int) -> dict[str, Any] | None:
+        """Return a table's row as it is written, see `page.row_of`; None for an example without one."""
+        from noisylabels.audit.page import row_of
+
+        cells = self._cells()
+        return None if cells is None else row_of(cells.row(position), _COLUMNS, _LONGEST)
+
+    def rows_beside(self, position: int) -> list[list[str]] | None:
+        """Return the nearest neighbors with the given and with the suggested label, each row as a short text.
+
+        The text is the row's free text, or else its first columns. Return None for examples without rows.
+        """
+        cells = self._cells()
+        if cells is None:
+            return None
+        beside = self._audit.neighbors.get(position, ([], []))
+        return [[_short(cells.row(place)) for place in places[:BESIDE]] for places in beside]
+
+    def _cells(self) -> Cells | None:
+        if self._base is not None:
+            return None
+        found: Cells | None = getattr(self._examples(), "cells", None)
+        return found
 
     def _mean(self, table: np.ndarray, label: int) -> np.ndarray:
         if label not in self._means:
@@ -213,6 +242,12 @@ class Pictures:
         if not file.is_file():  # not a device or a pipe either
             raise NoPicture("the image file no longer exists")
         return file
+
+
+def _short(row: Sequence[Cell]) -> str:
+    texts = [cell.content for cell in row if cell.free and cell.content]
+    words = texts[0] if texts else ", ".join(f"{cell.column} {cell.content}" for cell in row[:6])
+    return words if len(words) <= _SHORT else f"{words[: _SHORT - 1]}…"
 
 
 def _encoded(picture: Image.Image) -> tuple[bytes, str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import shlex
 import threading
 from pathlib import Path
@@ -13,6 +12,7 @@ import numpy as np
 from noisylabels.audit.result import Audit
 from noisylabels.audit.review.pictures import BESIDE, Pictures
 from noisylabels.audit.review.store import FILE, LABELED, OPEN, Decision, Store
+from noisylabels.audit.wilson import wilson
 from noisylabels.core.checks import InputError
 
 PROBABLE = 9
@@ -61,6 +61,7 @@ class Session:
             "suggested": audit.suggested[order].tolist(),
             "score": np.round(audit.score[order], 3).tolist(),
             "ids": [audit.ids[i] for i in order] if audit.summary.get("kind") == "features" else None,
+            "trusted": None if audit.trusted is None else audit.trusted[order].tolist(),
             "reviewer": self.reviewer,
             "export": f"noisylabels review {shlex.quote(str(self.folder))} --export corrected.csv",
         }
@@ -86,6 +87,8 @@ class Session:
                 "probable": [[int(k), round(float(probs[k]), 4)] for k in likely],
                 "neighbors": [list(of_given)[:BESIDE], list(of_suggested)[:BESIDE]],
                 "values": self.pictures.values(position),
+                "row": self.pictures.row(position),
+                "near": self.pictures.rows_beside(position),
                 "problem": self.pictures.problem(),
             }
         return found
@@ -219,19 +222,3 @@ class Session:
             "found": found,
             "precision": [found / flagged, *wilson(found, flagged)] if flagged else None,
         }
-
-
-def wilson(count: int, n: int, z: float = 1.959964) -> tuple[float, float]:
-    """Return the 95 % Wilson score interval of a probability, observed `count` times in `n`.
-
-    Unlike the normal approximation it stays within [0, 1] and is useful for small n and for count = 0 or n.
-
-    Source: E. B. Wilson, "Probable inference, the law of succession, and statistical inference", 1927.
-
-    >>> [round(end, 4) for end in wilson(8, 10)]
-    [0.4902, 0.9433]
-    """
-    share, extra = count / n, z * z / n
-    middle = (share + extra / 2) / (1 + extra)
-    half = z / (1 + extra) * math.sqrt(share * (1 - share) / n + extra / (4 * n))
-    return max(0.0, middle - half), min(1.0, middle + half)

@@ -1,0 +1,149 @@
+"""A table of texts and labels alone: audited with given probabilities, shown, reviewed and exported."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from noisylabels.audit.result import Audit, load_examples
+from noisylabels.audit.review.export import export
+from noisylabels.audit.review.session import Session
+from noisylabels.cli import main
+from noisylabels.core.checks import InputError
+
+HOSTILE = '<img src=x onerror="window.hacked = 1"></script><script>window.hacked = 2</script>'
+LONG = "A long review, word by word. " * 80 + "The end."
+
+
+def columns() -> dict[str, list[Any]]:
+    texts = [f"Comment number {i}, which says what it says." for i in range(20)]
+    texts[2], texts[5] = LONG, HOSTILE
+    return {
+        "key": [f"k{i:02d}" for i in range(20)],
+        "comment": texts,
+        "author": [f"Author {i}" for i in range(20)],
+        "day": [f"2024-05-{i + 1:02d}" for i in range(20)],
+        "feeling": ["bad" if i % 2 else "good" for i in range(20)],
+    }
+
+
+def write(path: Path, table: dict[str, list[Any]]) -> Path:
+    if path.suffix == ".parquet":
+        pq.write_table(pa.table(table), path)
+        return path
+    with path.open("w", newline="", encoding="utf-8") as file:
+        rows = csv.writer(file, delimiter="\t" if path.suffix == ".tsv" else ",", lineterminator="\n")
+        rows.writerow(table)
+        rows.writerows(zip(*table.values(), strict=True))
+    return path
+
+
+def read(path: Path) -> dict[str, list[Any]]:
+    if path.suffix == ".parquet":
+        return pq.read_table(path).to_pydict()
+    rows = list(
+        csv.reader(io.StringIO(path.read_text("utf-8")), delimiter="\t" if path.suffix == ".tsv" else ",")
+    )
+    return dict(zip(rows[0], map(list, zip(*rows[1:], strict=True)), strict=True))
+
+
+def probabilities(path: Path, flipped: set[int]) -> Path:
+    rows = [[f"k{i:02d}", float((i % 2 == 1) != (i in flipped))] for i in range(20)]
+    path.write_text("id,bad,good\n" + "".join(f"{one},{p},{1 - p}\n" for one, p in rows), encoding="utf-8")
+    return path
+
+
+def audited(folder: Path, suffix: str, flipped: set[int]) -> tuple[Path, Path]:
+    data = write(folder / f"comments{suffix}", columns())
+    words = ["audit", str(data), "--probs", str(probabilities(folder / "probs.csv", flipped))]
+    words += ["--label-column", "feeling", "--id-column", "key", "--out", str(folder / "audit")]
+    assert main(words) == 0
+    return data, folder / "audit"
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".tsv", ".parquet"])
+def test_from_a_table_of_texts_to_the_corrected_table(suffix: str, tmp_path: Path, capsys: Any) -> None:
+    data, folder = audited(tmp_path, suffix, {2, 5})
+    assert "2 are flagged" in capsys.readouterr().out
+    found = Audit.load(folder)
+    assert {found.ids[i] for i in np.flatnonzero(found.flagged)} == {"k02", "k05"}
+    # again: the finished audit, whose data are read and compared
+    assert main(["audit", str(data), "--probs", str(tmp_path / "probs.csv"), "--label-column", "feeling",
+                 "--id-column", "key", "--out", str(folder)]) == 0  # fmt: skip
+    page = (folder / "page.html").read_text("utf-8")
+    assert "The end." in page
+    assert page.count("<script") == 2
+    assert "<img" not in page
+    assert re.search(r"--label-column feeling --id-column key --labels corrected.csv", page)
+    session = Session(folder)
+    at = {name: position for position, name in enumerate(session.audit.ids)}
+    shown = session.details([at["k05"]])[at["k05"]]
+    assert shown["row"]["cells"] == [
+        ["comment", HOSTILE, True],
+        ["day", "2024-05-06", False],
+        ["author", "Author 5", False],
+    ]
+    assert shown["values"] == []
+    assert shown["problem"] == ""
+    assert len(shown["near"][0]) == 6
+    assert all(text.startswith(("Comment", "A long")) for text in shown["near"][0])
+    assert session.details([at["k02"]])[at["k02"]]["row"]["cells"][0][1] == LONG
+    session.decide("event-0000", at["k05"], "chosen", session.audit.class_names.index("good"))
+    session.decide("event-0001", at["k07"], "discard")
+    export(session, tmp_path / f"fixed{suffix}", "input")
+    session.store.close()
+    wanted = columns()
+    wanted["feeling"][5] = "good"
+    assert read(tmp_path / f"fixed{suffix}") == {
+        name: [*cells[:7], *cells[8:]] for name, cells in wanted.items()
+    }
+
+
+def test_a_changed_text_is_noticed(tmp_path: Path) -> None:
+    data, folder = audited(tmp_path, ".csv", {2})
+    assert len(load_examples(folder)) == 20
+    table = columns()
+    table["comment"][3] = "Another comment altogether, in its place."
+    write(data, table)
+    with pytest.raises(InputError, match="has changed since it was audited"):
+        load_examples(folder)
+
+
+def test_nothing_is_trained_on_texts(tmp_path: Path, capsys: Any) -> None:
+    data = write(tmp_path / "t.csv", columns())
+    for verb in (["train", "--data"], ["audit"]):
+        assert main([*verb, str(data), "--label-column", "feeling", "--out", str(tmp_path / "out")]) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert "no column to learn from" in line
+        assert "--probs" in line
+
+
+def test_a_column_that_cannot_be_read_does_not_stop_given_probabilities(tmp_path: Path) -> None:
+    table = columns() | {"price": [*["1.5"] * 10, *["2.5"] * 9, "n.a."]}
+    data = write(tmp_path / "comments.csv", table)
+    words = ["audit", str(data), "--probs", str(probabilities(tmp_path / "p.csv", {2})), "--label-column"]
+    assert main([*words, "feeling", "--id-column", "key", "--out", str(tmp_path / "a")]) == 0
+
+
+def test_the_pages_show_texts_and_run_nothing(serve: Any, visit: Any, tmp_path: Path) -> None:
+    _, folder = audited(tmp_path, ".csv", {5, 8})
+    tab = visit(serve(folder).address)
+    tab.shown()
+    seen = [tab.text("#stage")]
+    tab.press("ArrowRight")
+    tab.page.wait_for_timeout(300)
+    seen.append(tab.text("#stage"))
+    assert any(HOSTILE in text for text in seen)
+    assert any("Comment number 8" in text for text in seen)
+    assert "Comment number" in tab.text("#card-suggested .neighbors")
+    assert tab.page.locator("img[src='x'], [onerror]").count() == 0
+    assert tab.page.evaluate("window.hacked") is None
+    assert tab.said == []
