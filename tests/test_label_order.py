@@ -19,7 +19,6 @@ from noisylabels.data.images import image_set
 from noisylabels.experiment import corrupt_set
 
 CODES = np.random.default_rng(3).integers(0, 3, 40)
-NOT_YET = ("pandas_frame", "polars_frame", "hugging_face_rows")  # not read by `load` yet
 
 
 @pytest.fixture(autouse=True)
@@ -30,8 +29,6 @@ def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("form", FORMS)
 def test_labels_in_the_order_of_the_file_are_those_of_its_rows(tmp_path: Path, form: str) -> None:
-    if form in NOT_YET:
-        pytest.skip("load does not read this form yet")
     made = FORMS[form](tmp_path, CODES.tolist())
     train, test = nl.load(made.source)
     wanted = (np.array(made.labels, dtype=int) + np.arange(40) % 3) % 3  # depends on the row

@@ -32,6 +32,7 @@ REPLACED = {
 ALLOWED = {
     "CHANGELOG.md": (r"memoris", r"neighbour"),
     "src/noisylabels/audit/result.py": (r"neighbour",),
+    "src/noisylabels/core/spelling.py": (r"labell(?:ed(?!by)|ing)",),  # as users write "no label"
     "src/noisylabels/noise/estimate.py": (r"neighbour",),
     "src/noisylabels/training/history.py": (r"memoris",),
 }

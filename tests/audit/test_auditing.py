@@ -222,7 +222,7 @@ def test_arrays_sets_and_labels_alone() -> None:
     assert len(Audit.load("b")) == 10
 
 
-def test_an_interrupted_audit_resumes_after_the_finished_folds(
+def test_an_interrupted_audit_resumes_where_it_stopped(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     photographs(tmp_path / "photos")
@@ -244,6 +244,7 @@ def test_an_interrupted_audit_resumes_after_the_finished_folds(
 
     found = audit_labels("photos", out="a", reporter=Notes(notes.append), **MODEL)
     assert any("fold 1 of 2 is already trained" in note for note in notes)
+    assert "fold 2 of 2 resumes after 0 epochs and 1 steps of the next" in notes
     assert not Path("a/folds").exists()
     whole = audit_labels("photos", **MODEL)
     np.testing.assert_array_equal(found.score, whole.score)
@@ -271,11 +272,14 @@ def test_a_killed_command_resumes(tmp_path: Path, number: signal.Signals) -> Non
     assert "Traceback" not in err
     if number == signal.SIGINT:
         assert process.returncode == 130
-        (line,) = [line for line in err.splitlines() if not line.startswith("note: ")]
-        assert line.endswith("run the same command again to resume")
+        (line,) = [line for line in err.splitlines() if line.startswith("noisylabels: ")]
+        assert line.startswith("noisylabels: stopped in fold 2 of 2, epoch ")
+        assert line.endswith("run the same command again to resume there")
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=240)
     assert done.returncode == 0, done.stderr
     assert "fold 1 of 2 is already trained" in done.stderr
+    if number == signal.SIGINT:
+        assert "fold 2 of 2 resumes after" in done.stderr
     assert {path.name for path in Path("a").iterdir()} == {*FILES, "settings.json"}
 
 
@@ -300,8 +304,8 @@ def test_a_killed_command_resumes(tmp_path: Path, number: signal.Signals) -> Non
         (["photos", "--probs", "probs.txt"], ["'.txt'"]),
         (["photos", "--probs", "short.npy"], ["short.npy has 5 rows, expected 28, one per example"]),
         (["photos", "--probs", "wide.npy"], ["shape (28, 3), expected (28, 2)"]),
-        (["photos", "--probs", "nan.npy"], ["nan.npy, row 3: the probabilities hold NaN"]),
-        (["photos", "--probs", "sum.npy"], ["sum.npy, row 0: the probabilities sum to 2"]),
+        (["photos", "--probs", "nan.npy"], ["nan.npy, row 3 holds NaN"]),
+        (["photos", "--probs", "sum.npy"], ["sum.npy, row 0 sums to 2"]),
         (["photos", "--probs", "objects.npy"], ["objects.npy holds Python objects"]),
         (["photos", "--probs", "strange.csv"], ["has no column 'cat'", "eel, dog"]),
         (["photos", "--probs", "words.csv"], ["words.csv, line 2: the probability of 'cat' is 'much'"]),
@@ -416,7 +420,8 @@ def test_a_training_that_diverges_is_one_line(
     assert main(["audit", *words]) == 1
     out, err = capsys.readouterr()
     assert out == ""
-    assert err.startswith("noisylabels: training diverged in epoch ")
-    assert "lower lr" in err
-    assert err.count("\n") == 1
+    first, line = err.splitlines()
+    assert first.startswith("training mlp on 28 examples in 2 classes: 2 folds of at most 3 epochs on cpu")
+    assert line.startswith("noisylabels: training diverged in epoch ")
+    assert "lower lr" in line
     assert not (tmp_path / "audits").exists()

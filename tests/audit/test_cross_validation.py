@@ -3,6 +3,12 @@
 from __future__ import annotations
 
 import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -171,23 +177,130 @@ def test_progress_is_counted_through_the_folds():
     assert heard.steps[-1] == (12, 3, 3)
 
 
-def test_an_interruption_keeps_finished_folds(tmp_path):
+def same(found, whole):
+    for name in ("probs", "seen", "margin", "loss", "agreement", "fold", "features"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(whole, name), err_msg=name)
+
+
+def test_an_interruption_keeps_folds_epochs_and_steps(tmp_path):
     whole = cross_validate(images(), **FAST)
+    heard, folder = Heard(), tmp_path / "folds"
+    with pytest.raises(Interrupted, match=r"^stopped in fold 2 of 3, epoch 3 of 4, after 1 steps of it$"):
+        cross_validate(images(), folder=folder, reporter=heard, stop=lambda: len(heard.epochs) == 6, **FAST)
+    there = ["crossval.json", "fold-0.safetensors", "fold-1"]
+    assert sorted(path.name for path in folder.iterdir()) == sorted(there)
+    heard = Heard()
+    found = cross_validate(images(), folder=folder, reporter=heard, **FAST)
+    assert heard.notes == [
+        "fold 1 of 3 is already trained",
+        "fold 2 of 3 resumes after 2 epochs and 1 steps of the next",
+    ]
+    assert heard.epochs == list(range(7, 13))
+    assert heard.steps[0] == (7, 2, 3)
+    assert not [path for path in folder.iterdir() if path.is_dir()]
+    same(found, whole)
+
+
+LONG = FAST | {"epochs": 60, "batch_size": 32, "lr": 0.2}
+
+
+def test_a_stop_at_any_step_changes_nothing(tmp_path, monkeypatch):
+    """Also in folds that stop early, whose decision is part of the checkpoint."""
+    monkeypatch.setattr(training_dynamics, "PATIENT_STEPS", 4)
+    whole = cross_validate(images(), **LONG)
+    heard, stops = Heard(), 0
+    while True:
+        taken = len(heard.steps)
+        try:  # 7 steps at a time
+            found = cross_validate(
+                images(),
+                folder=tmp_path,
+                reporter=heard,
+                stop=lambda taken=taken: len(heard.steps) - taken >= 7,
+                **LONG,
+            )
+            break
+        except Interrupted:
+            stops += 1
+    assert stops > 3
+    assert max(heard.epochs) < 3 * LONG["epochs"]  # the last fold stopped early
+    same(found, whole)
+
+
+def test_a_fold_killed_between_its_last_epoch_and_its_file(tmp_path, monkeypatch):
+    whole = cross_validate(images(), **FAST)
+
+    def fail(*_):
+        raise OSError("no space left")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("noisylabels.audit.cross_validation._Job._keep", fail)
+        with pytest.raises(OSError, match="no space left"):
+            cross_validate(images(), folder=tmp_path, **FAST)
+    heard = Heard()
+    found = cross_validate(images(), folder=tmp_path, reporter=heard, **FAST)
+    assert heard.notes == ["fold 1 of 3 resumes after 4 epochs"]
+    assert heard.epochs == list(range(5, 13))
+    same(found, whole)
+
+
+def test_a_signal_after_the_last_step_of_a_fold_stops_too(tmp_path, monkeypatch):
+    whole = cross_validate(images(), **FAST)
+
+    def predicted(*arguments):
+        signal.raise_signal(signal.SIGTERM)
+        return training_dynamics.features_of(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("noisylabels.audit.cross_validation.features_of", predicted)
+        with pytest.raises(Interrupted, match=r"^stopped after fold 3 of 3$") as stopped:
+            cross_validate(images(), folder=tmp_path, **FAST)
+    assert stopped.value.signal == signal.SIGTERM
+    heard = Heard()
+    same(cross_validate(images(), folder=tmp_path, reporter=heard, **FAST), whole)
+    assert heard.steps == []
+
+
+def test_a_damaged_checkpoint_is_named(tmp_path):
     heard = Heard()
     with pytest.raises(Interrupted):
-        cross_validate(
-            images(), folder=tmp_path / "folds", reporter=heard, stop=lambda: len(heard.epochs) == 6, **FAST
-        )
-    assert sorted(path.name for path in (tmp_path / "folds").iterdir()) == [
+        cross_validate(images(), folder=tmp_path, reporter=heard, stop=lambda: bool(heard.epochs), **FAST)
+    path = tmp_path / "fold-0" / "checkpoint.pt"
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(CorruptedFile, match=r"fold-0/checkpoint.pt is damaged .*; remove it to start over"):
+        cross_validate(images(), folder=tmp_path, **FAST)
+
+
+SCRIPT = """
+import sys
+sys.path.insert(0, {tests!r})
+from test_cross_validation import FAST, images
+from noisylabels.audit.cross_validation import cross_validate
+
+cross_validate(images(), folder={folder!r}, **(FAST | {{"epochs": 40, "checkpoint_minutes": 1e-4}}))
+"""
+
+
+def test_a_process_killed_between_checkpoints_resumes_bit_for_bit(tmp_path):
+    settings = FAST | {"epochs": 40}
+    script = SCRIPT.format(tests=str(Path(__file__).parent), folder=str(tmp_path))
+    process = subprocess.Popen([sys.executable, "-c", script], env=os.environ | {"OMP_NUM_THREADS": "1"})
+    checkpoint, end = tmp_path / "fold-0" / "checkpoint.pt", time.monotonic() + 60
+    while not checkpoint.exists() and time.monotonic() < end:
+        time.sleep(0.001)
+    time.sleep(0.05)
+    process.kill()
+    assert process.wait() == -signal.SIGKILL
+    heard = Heard()
+    found = cross_validate(images(), folder=tmp_path, reporter=heard, **settings)
+    assert any(" of 3 resumes after " in note for note in heard.notes)
+    assert {path.name for path in tmp_path.iterdir()} == {
         "crossval.json",
         "fold-0.safetensors",
-    ]
-    heard = Heard()
-    found = cross_validate(images(), folder=tmp_path / "folds", reporter=heard, **FAST)
-    assert heard.notes == ["fold 1 of 3 is already trained"]
-    assert heard.epochs == list(range(5, 13))
-    for name in ("probs", "seen", "margin", "loss", "agreement", "fold", "features"):
-        np.testing.assert_array_equal(getattr(found, name), getattr(whole, name))
+        "fold-1.safetensors",
+        "fold-2.safetensors",
+    }
+    same(found, cross_validate(images(), **settings))
 
 
 @pytest.mark.parametrize(

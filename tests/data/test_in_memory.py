@@ -251,7 +251,7 @@ def test_rows_of_other_kinds():
         ((["a text"] * N, WORDS), r"X is text of the shape \(30,\), .* such as its embedding"),
         ((ROWS[:, 0], WORDS), r"expected numbers of the shape \(N, D\)"),
         (([[1.0], [1.0, 2.0]] * 15, WORDS), "rows of different lengths"),
-        ((np.zeros((N, 4, 4)), WORDS), "images are float64"),
+        ((np.zeros((N, 4, 4, 4, 4)), WORDS), r"expected \(N, H, W\)"),
         (pl.LazyFrame({"u": [1], "label": ["a"]}), "call collect"),
         ((table(), table()["label"].sample(frac=1, random_state=0)), "same index in another order"),
         (table().drop(columns="label"), "has no label column"),
@@ -271,7 +271,7 @@ def model():
     return nl.NoisyLabelClassifier(n_estimators=2, epochs=6, random_state=0)
 
 
-@pytest.mark.filterwarnings("ignore:X. left out")
+@pytest.mark.filterwarnings("ignore:X. left out", "ignore:X. missing cells")
 def test_the_estimator_encodes_a_frame(model):
     X, y = table().drop(columns="label"), table()["label"]
     probs = model.fit(X, y).predict_proba(X)

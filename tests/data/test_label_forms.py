@@ -25,7 +25,6 @@ KINDS: dict[str, tuple[Any, ...]] = {
     "alike": ("Cat", "cat"),
 }
 N = 24
-READ = [form for form in FORMS if form not in ("pandas_frame", "polars_frame", "hugging_face_rows")]
 
 
 @pytest.fixture(autouse=True)
@@ -34,7 +33,7 @@ def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("form", READ)
+@pytest.mark.parametrize("form", FORMS)
 def test_classes_are_the_labels_as_written(form: str, kind: str, tmp_path: Path) -> None:
     classes = KINDS[kind]
     made = FORMS[form](tmp_path, [classes[k % len(classes)] for k in range(N)])

@@ -29,7 +29,8 @@ def size(model):
 
 
 def test_every_model_is_visited():
-    names = ["cnn8", "cnn9", "small-cnn", "lenet", "mlp", "resnet18", "resnet34", "resnet50"]
+    names = ["cnn8", "cnn9", "small-cnn", "lenet", "mlp", "mlp@dropout", "linear"]
+    names += ["resnet18", "resnet34", "resnet50"]
     names += ["preact-resnet18", "preact-resnet18@dividemix", "wrn16-8", "wrn28-10", "wrn40-2"]
     assert list(MODELS) == names
 
@@ -104,9 +105,10 @@ def test_width_scales_every_layer_but_the_last(name):
             if hasattr(a, key) and getattr(b, key) != 10:
                 assert getattr(a, key) == getattr(b, key) / 2
                 compared += 1
-    assert compared >= 4
+    assert compared >= {"linear": 0, "mlp@dropout": 2}.get(name, 4)
     narrow = build(name, image_size=(side, side), width=1e-9)
-    assert linears(narrow)[-1].in_features == (4 if name == "resnet50" else 1)
+    last = {"resnet50": 4, "linear": 3 * side * side}.get(name, 1)  # linear has no layer but the last
+    assert linears(narrow)[-1].in_features == last
     for bad in (0, -1, math.nan, math.inf):
         with pytest.raises(InputError, match="width is"):
             build(name, width=bad)

@@ -255,7 +255,7 @@ def test_wrong_files(tmp_path: Path, name: str, content: object, message: str) -
             np.array([2**64 - 1], dtype=np.uint64),
             "row 0 of a.npy has the label 18446744073709551615",
         ),
-        (np.array([[0], [1]]), "a.npy: the array has the shape (2, 1), expected one label per example, (N,)"),
+        (np.eye(2), "a.npy: the array has the shape (2, 2), expected one label per example, (N,)"),
         (np.array(1), "a.npy: the array has the shape ()"),
         (np.array([], dtype=int), "a.npy holds no labels, expected one per example"),
         (

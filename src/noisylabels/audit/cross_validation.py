@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import hashlib
-import time
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +24,7 @@ from noisylabels.core.files import (
     write_json,
 )
 from noisylabels.core.rng import derive_seed, uniforms
-from noisylabels.experiment.reporter import Reporter, Silent
+from noisylabels.experiment.reporter import Announce, Reporter, Silent
 from noisylabels.noise.checks import check_labels
 from noisylabels.training.settings import HOW, Settings
 
@@ -44,6 +44,10 @@ RECIPE: dict[str, Any] = {"epochs": 20, "lr": 0.1, "batch_size": 64, "weight_dec
 
 SMALLEST_BATCH, BATCHES = 16, 20
 """A set that makes fewer than `BATCHES` batches gets smaller ones, of at least `SMALLEST_BATCH` examples."""
+
+CHECKPOINT_MINUTES, CHECKPOINT_BYTES = 0.25, 6e6
+"""Minutes between the checkpoints of a fold, and how many of its bytes a second of training may write: at 200
+MB per second, checkpoints take 3 % of the time."""
 
 AUTO_WIDTH = 0.5
 """Width of small-cnn for images of 16x16 and larger if neither model nor width is set: a step takes about a
@@ -123,7 +127,9 @@ def cross_validate(
         model: name in the catalog; "auto" is small-cnn for images and mlp for features.
         width: factor of the model's layer widths; by default 1, and `AUTO_WIDTH` for the small-cnn of "auto"
             on images of 16x16 and larger.
-        folder: where finished folds are stored, so that the same call resumes after them.
+        folder: where finished folds and the checkpoints of the current one are stored, so that the same call
+            resumes where it stopped and returns the same values. On SIGINT, SIGTERM or `stop` a checkpoint
+            is written at once, else at most every `CHECKPOINT_MINUTES`.
         reporter: receives notes and progress; epochs count over all folds, and each fold begins at a
             multiple of `epochs`.
         stop: called after every step; `Interrupted` is raised once it returns true.
@@ -136,7 +142,7 @@ def cross_validate(
     Raises:
         InputError: an unknown name or setting, fewer examples than folds, or a folder of another audit.
         Busy: another process uses the folder.
-        Interrupted: SIGINT or SIGTERM arrived, or `stop` returned true; finished folds are kept.
+        Interrupted: SIGINT or SIGTERM arrived, or `stop` returned true; with a folder, all is kept.
         TrainingDiverged: a loss or a logit was not finite.
 
     >>> import noisylabels as nl
@@ -160,6 +166,15 @@ def batch_size(n: int) -> int:
     (16, 40, 64)
     """
     return int(min(RECIPE["batch_size"], max(SMALLEST_BATCH, n // BATCHES)))
+
+
+def checkpoint_minutes(size: float) -> float:
+    """Return the minutes between two checkpoints of `size` bytes.
+
+    >>> checkpoint_minutes(20e6), checkpoint_minutes(7.2e9)
+    (0.25, 20.0)
+    """
+    return max(CHECKPOINT_MINUTES, size / CHECKPOINT_BYTES / 60)
 
 
 def assign_folds(labels: np.ndarray, folds: int, seed: int) -> np.ndarray:
@@ -228,6 +243,8 @@ class _Job:
         if settings.get("augment", "auto") == "auto":
             found = default_augment(data.name, data) if isinstance(data, ImageSet) else "none"
             settings = settings | {"augment": found}
+        names = ("checkpoint_epochs", "checkpoint_minutes")
+        self.checkpoints = {name: settings[name] for name in names if name in settings}
         self.use = build(Settings, RECIPE | {"batch_size": batch_size(len(data))}, settings)
         check_model(model)
         self.device = pick_device(self.use.device)
@@ -287,51 +304,77 @@ class _Job:
 
         if folder is not None:
             self._claim(folder)
+        name, classes = self.shape["name"], self.data.num_classes
+        self.announce = Announce(
+            self.reporter,
+            f"training {name} on {len(self.data):,} examples in {classes} classes: "
+            f"{self.folds} folds of at most {self.use.epochs} epochs on {self.device}",
+        )
         parts = []
         with stop_on_signals() as signals:
             for fold in range(self.folds):
                 part = self._kept(folder, fold)
+                checkpoints = None if folder is None else folder / f"fold-{fold}"
                 if part is None:
                     try:
-                        part = self._train(fold, lambda: signals() or stop())
+                        part = self._train(fold, lambda: signals() or stop(), checkpoints)
+                        if folder is not None:
+                            self._keep(folder, fold, part)
+                        if signals():  # after the last step
+                            raise Interrupted(self.use.epochs, 0, f"after fold {fold + 1} of {self.folds}")
                     except Interrupted as stopped:
                         stopped.signal = signals.signal or stopped.signal
                         raise
-                    if folder is not None:
-                        self._keep(folder, fold, part)
+                if checkpoints is not None:
+                    shutil.rmtree(checkpoints, ignore_errors=True)
                 parts.append(part)
         return self._combined(parts)
 
-    def _train(self, fold: int, stop: Callable[[], bool]) -> dict[str, np.ndarray]:
-        """Train on all folds but one; return the predictions for that one, and the dynamics of the others."""
+    def _train(self, fold: int, stop: Callable[[], bool], checkpoints: Path | None) -> dict[str, np.ndarray]:
+        """Train on all folds but one; return the predictions for that one, and the dynamics of the others.
+
+        A folder of `checkpoints` holds those of this fold alone; training resumes from what it contains.
+        """
         import torch
 
         from noisylabels.methods.fit import fit
         from noisylabels.models.catalog import build_model
         from noisylabels.training.callbacks import PauseWhen
+        from noisylabels.training.interrupt import Interrupted
 
-        began = time.perf_counter()
         held = np.flatnonzero(self.fold == fold)
         trained = np.flatnonzero(self.fold != fold)
         # each fold draws weights, order and augmentation from its own streams
         seed = derive_seed(self.use.seed, "fold", fold)
         model = build_model(**self.shape, seed=seed)
         counts, before = (len(self.data), self.data.num_classes), fold * self.use.epochs
+        place = f"fold {fold + 1} of {self.folds}"
         batches = self.batches(torch.from_numpy(held))
-        dynamics = TrainingDynamics(model, batches, counts, self.use.precision, before, self.reporter)
-        fit(
-            model,
-            self.data,
-            None,
-            copy.deepcopy(self.criterion),  # a loss may have state, which folds must not share
-            positions=trained,
-            callbacks=[dynamics, PauseWhen(stop)],
-            **(to_dict(self.use) | {"seed": seed}),
-        )
+        dynamics = TrainingDynamics(model, batches, counts, self.use.precision, place, before, self.reporter)
+        weights = sum(parameter.numel() for parameter in model.parameters())
+        size = 8 * weights + 4 * counts[1] * (2 * counts[0] + len(held))  # with momentum
+        how = {"checkpoint_epochs": self.use.epochs, "checkpoint_minutes": checkpoint_minutes(size)}
+        how |= self.checkpoints
+        try:
+            fit(
+                model,
+                self.data,
+                None,
+                copy.deepcopy(self.criterion),  # a loss may have state, which folds must not share
+                positions=trained,
+                folder=checkpoints,
+                callbacks=[self.announce, dynamics, PauseWhen(stop)],
+                **(to_dict(self.use) | {"seed": seed} | how),
+            )
+        except Interrupted as stopped:
+            where = (
+                f"in {place}, epoch {stopped.epoch} of {self.use.epochs}, after {stopped.step} steps of it"
+            )
+            raise Interrupted(stopped.epoch, stopped.step, where) from None
         part = dynamics.result(torch.from_numpy(trained))
         if fold == self.folds - 1 and (features := features_of(model, self.batches(None))) is not None:
             part["features"] = features
-        return part | {"held": held, "trained": trained, "seconds": np.array([time.perf_counter() - began])}
+        return part | {"held": held, "trained": trained, "seconds": np.array([dynamics.seconds])}
 
     def _combined(self, parts: list[dict[str, np.ndarray]]) -> OutOfFold:
         n, K = len(self.data), self.data.num_classes

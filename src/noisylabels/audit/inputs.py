@@ -125,7 +125,7 @@ def _by_name(
 ) -> Subject:
     from noisylabels.data.catalog import DATA
     from noisylabels.experiment import canonical, load_config
-    from noisylabels.experiment.sets import source_of
+    from noisylabels.experiment.config import source_of
 
     root = None if data_root is None else str(Path(data_root).expanduser())
     names = ("image_size", "bad_images", "label_column", "id_column", "noise", "seed")

@@ -16,6 +16,7 @@ from noisylabels.audit import saved_probs
 from noisylabels.core.checks import InputError, check_choice
 from noisylabels.core.columnar import read_array
 from noisylabels.core.files import check_file
+from noisylabels.core.labels import INTEGER
 from noisylabels.core.positions import Positions, own
 from noisylabels.core.tables import ROLES, TABLES, Table, find_column, read_table, texts
 from noisylabels.noise.checked_probs import CheckedProbs
@@ -163,7 +164,9 @@ def _of_audit(
 def _of_classes(table: Table, class_names: Sequence[str]) -> np.ndarray:
     numbers = [str(k) for k in range(len(class_names))]
     names = set(table.names)
-    wanted = next((words for words in (class_names, numbers) if set(words) <= names), None)
+    # columns 0, 1 are not the classes "1", "2" in their order: one of them may be the class "1"
+    ways = (class_names,) if all(map(INTEGER.fullmatch, class_names)) else (class_names, numbers)
+    wanted = next((words for words in ways if set(words) <= names), None)
     if wanted is None:
         missing = next(name for name in class_names if name not in names)
         raise InputError(

@@ -37,11 +37,12 @@ from noisylabels.core.files import (
 )
 from noisylabels.core.positions import Positions, own
 from noisylabels.core.probabilities import match_columns
+from noisylabels.core.spelling import spelling_notes
 from noisylabels.experiment.auto_loss import AUTO
 from noisylabels.experiment.reporter import Notes, Reporter, Silent
 from noisylabels.noise.checked_probs import CheckedProbs
 from noisylabels.noise.checks import as_checked, check_labels_probs, numbers
-from noisylabels.training.settings import Settings
+from noisylabels.training.settings import HOW, Settings
 
 if TYPE_CHECKING:
     from noisylabels.data.features import Examples
@@ -106,8 +107,8 @@ def audit_labels(
             columns of an array are in the order of the sorted classes, see `core.probabilities.match_probs`.
             Rows without ids are in the order of the arrays, of the rows of the file, or of the sorted paths
             of the images.
-        out: folder to write into; nothing is written without one. The same call resumes after the last
-            finished fold, and returns the audit once it is complete.
+        out: folder to write into; nothing is written without one. The same call resumes a stopped audit from
+            the last checkpoint of the current fold, and returns the audit once it is complete.
         part: "all": training and test part, in the order of the file or of the sorted paths; "train": the
             training part alone. A test part that was held out from one folder or table has as many label
             errors as the rest; nothing is held out from examples in memory.
@@ -222,7 +223,7 @@ class _Job:
     def identity(self) -> dict[str, Any]:
         """The settings and the content of the data that define the audit; needed only for a folder."""
         if self.probs is None:
-            return {**self.asked, "probs": None, **_without(self.how, "device", "num_workers")}
+            return {**self.asked, "probs": None, **_without(self.how, *HOW)}
         return {**self.asked, "probs": _digest(self.probs)}
 
     def _check_names(self) -> None:
@@ -289,6 +290,8 @@ class _Job:
         if examples is None:
             assert self.subject.given is not None
             labels, names = self.subject.given
+            for note in spelling_notes(labels, names):
+                self.reporter.note(note)
             ids: Sequence[str] = [str(i) for i in range(len(labels))]
         else:
             labels, names, ids = examples.labels.numpy(), examples.class_names, examples.ids

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -56,6 +57,15 @@ class EpochMean:
         """Return the weighted mean."""
         return self.sum / self.weights
 
+    def state_dict(self) -> dict[str, Any]:
+        """Return the sum and its weights, for a checkpoint."""
+        return {"sum": self.sum, "weights": self.weights, "best": self.best}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore what `state_dict` returned."""
+        self.sum = state["sum"].to(self.sum.device)
+        self.weights, self.best = state["weights"], state["best"]
+
 
 class TrainingDynamics(Callback):
     """Record what a fold's model predicts for each example during training, and report progress.
@@ -65,8 +75,11 @@ class TrainingDynamics(Callback):
         held: batches of the held-out examples, on the device.
         counts: number of examples and number of classes.
         precision: precision of the training.
+        place: the fold in words, such as "fold 2 of 4".
         before: number of epochs in the previous folds.
         reporter: receives steps and epochs.
+
+    The checkpoints of the fold contain all of it, so that a fold that was stopped continues bit for bit.
     """
 
     def __init__(
@@ -75,12 +88,15 @@ class TrainingDynamics(Callback):
         held: Batches,
         counts: tuple[int, int],
         precision: str,
+        place: str,
         before: int,
         reporter: Reporter,
     ) -> None:
         import torch
 
-        self.model, self.held, self.before, self.reporter = model, held, before, reporter
+        self.began, self.earlier_seconds = time.perf_counter(), 0.0
+        self.model, self.held, self.reporter = model, held, reporter
+        self.place, self.before = place, before
         self.half = {"bfloat16": torch.bfloat16, "float16": torch.float16}.get(precision)
         (n, K), device = counts, held.device
         self.dynamics = torch.zeros(3, n, device=device)
@@ -88,6 +104,7 @@ class TrainingDynamics(Callback):
         self.seen = EpochMean(torch.zeros(n, K, device=device))
         self.probs: EpochMean | None = None
         self.epochs = self.since_best = 0
+        self.done = 0  # steps of the current epoch
         self.steps = 1  # per epoch
 
     def on_note(self, text: str) -> None:
@@ -107,7 +124,7 @@ class TrainingDynamics(Callback):
         right = logits.argmax(1) == target
         self.dynamics[:, positions] += torch.stack([own - others, loss, right.float()])
         self.now[positions] = p
-        self.steps = step.total
+        self.done, self.steps = step.done, step.total
         self.reporter.step(self.before + step.epoch, step.done, step.total)
 
     def on_epoch_end(self, row: dict[str, Any]) -> None:
@@ -125,7 +142,7 @@ class TrainingDynamics(Callback):
             cause = "the logits of the held-out fold were not finite; lower lr or set clip"
             raise TrainingDiverged(row["epoch"], self.steps, cause, History([row]))
         accuracy = (float((p.argmax(1) == given).sum()) + 1) / (len(p) + 1)  # never 0
-        self.epochs = row["epoch"]
+        self.epochs, self.done = row["epoch"], 0
         self.since_best = 0 if accuracy > self.seen.best else self.since_best + 1
         if self.probs is None:
             self.probs = EpochMean(torch.zeros_like(p))
@@ -136,6 +153,39 @@ class TrainingDynamics(Callback):
     def should_stop(self, history: History) -> Stop | None:
         """Return `Stop.FINISH` once the held-out accuracy has not improved for some epochs."""
         return Stop.FINISH if self.since_best >= max(PATIENCE, PATIENT_STEPS / self.steps) else None
+
+    @property
+    def seconds(self) -> float:
+        """Return the time spent on the fold, before an interruption too."""
+        return self.earlier_seconds + time.perf_counter() - self.began
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the sums so far, for a checkpoint."""
+        return {
+            "dynamics": self.dynamics,
+            "now": self.now,
+            "seen": self.seen.state_dict(),
+            "probs": None if self.probs is None else self.probs.state_dict(),
+            "epochs": self.epochs,
+            "done": self.done,
+            "since_best": self.since_best,
+            "steps": self.steps,
+            "seconds": self.seconds,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore what `state_dict` returned."""
+        device = self.held.device
+        self.dynamics, self.now = state["dynamics"].to(device), state["now"].to(device)
+        self.seen.load_state_dict(state["seen"])
+        if (probs := state["probs"]) is not None:
+            self.probs = EpochMean(probs["sum"].to(device))
+            self.probs.load_state_dict(probs)
+        self.epochs, self.since_best, self.steps = state["epochs"], state["since_best"], state["steps"]
+        self.done = state["done"]
+        self.earlier_seconds, self.began = state["seconds"], time.perf_counter()
+        within = f" and {self.done} steps of the next" if self.done else ""
+        self.reporter.note(f"{self.place} resumes after {self.epochs} epochs{within}")
 
     def result(self, trained: Tensor) -> dict[str, np.ndarray]:
         """Return the means: `probs` of held-out examples, `seen` and `dynamics` of trained ones."""

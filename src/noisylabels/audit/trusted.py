@@ -270,54 +270,48 @@ def _own_part(test: Examples, audited: Audited) -> str | None:
 
 
 def estimate_others(
-    labels: np.ndarray,
-    probs: np.ndarray | CheckedProbs,
-    seen: np.ndarray | None,
-    seed: int,
-    trusted: np.ndarray | None,
+    labels: np.ndarray, probs: CheckedProbs, seen: np.ndarray | None, seed: int, trusted: np.ndarray | None
 ) -> Estimate:
     """Return the estimate of `issues.estimate` for the labels that are not trusted."""
     from noisylabels.audit.issues import estimate
 
     if trusted is None:
         return estimate(labels, probs, seen, seed)
-    rest = ~trusted
-    return estimate(labels[rest], np.asarray(probs)[rest], None if seen is None else seen[rest], seed)
+    rest = np.flatnonzero(~trusted)
+    return estimate(labels[rest], probs.take(rest), None if seen is None else seen[rest], seed)
 
 
 def reasons(
     why: Sequence[str],
     trusted: np.ndarray,
     labels: np.ndarray,
-    probs: np.ndarray | CheckedProbs,
+    probs: CheckedProbs,
     class_names: Sequence[str],
 ) -> list[str]:
     """Return the reasons with those of trusted labels replaced."""
     from noisylabels.audit.reasons import percent
 
-    made, p = list(why), np.asarray(probs)
-    for i in np.flatnonzero(trusted).tolist():
-        given, likeliest = int(labels[i]), int(p[i].argmax())
+    made, rows = list(why), np.flatnonzero(trusted)
+    for i, p in zip(rows.tolist(), probs.take(rows), strict=True):
+        given, likeliest = int(labels[i]), int(p.argmax())
         if given == likeliest:
-            made[i] = f"checked by hand; looks like {class_names[given]} ({percent(p[i, given])})"
+            made[i] = f"checked by hand; looks like {class_names[given]} ({percent(p[given])})"
         else:
             made[i] = (
-                f"checked by hand as {class_names[given]} ({percent(p[i, given])}); looks like "
-                f"{class_names[likeliest]} ({percent(p[i, likeliest])})"
+                f"checked by hand as {class_names[given]} ({percent(p[given])}); looks like "
+                f"{class_names[likeliest]} ({percent(p[likeliest])})"
             )
     return made
 
 
-def summary_of(
-    trusted: np.ndarray, source: str, labels: np.ndarray, probs: np.ndarray | CheckedProbs
-) -> dict[str, Any]:
+def summary_of(trusted: np.ndarray, source: str, labels: np.ndarray, probs: CheckedProbs) -> dict[str, Any]:
     """Return the entry of audit.json: count, from, and agreement with its interval.
 
     The agreement is the share of trusted labels that are the most probable class out of fold: the accuracy of
     the models on labels that are known to be right. The interval is Wilson's, of 95 %.
     """
     rows = np.flatnonzero(trusted)
-    right = int((np.asarray(probs)[rows].argmax(axis=1) == labels[rows]).sum())
+    right = int((probs.likeliest[rows] == labels[rows]).sum())
     low, high = wilson(right, len(rows))
     return {
         "count": len(rows),

@@ -35,7 +35,8 @@ class AuditCommand:
     """folder of the audit (default: audits/ and a name derived from the data)"""
     probs: Path | None = None
     """held-out probabilities of your own model, so that none is trained: .npy (N, K), or .csv, .tsv or
-    .parquet with one column per class and optionally an id column"""
+    .parquet with one column per class and an id column; without one, rows are in the order of the file or of
+    the sorted paths"""
     noise: str = "none"
     """noise to add to a clean data set first, to measure how well the audit finds it"""
     part: Literal["all", "train"] = "all"
@@ -101,7 +102,7 @@ class AuditCommand:
         keep_freed_memory()
         limit_threads()
         try:
-            with TerminalReporter(self.folds * (self.epochs or recipe_epochs())) as reporter:
+            with TerminalReporter(self.epochs or recipe_epochs(), self.folds) as reporter:
                 found = audit_labels(
                     self.data,
                     out=out,
@@ -113,7 +114,7 @@ class AuditCommand:
                     **extra,
                 )
         except Interrupted as stopped:
-            print(f"noisylabels: {stopped}; run the same command again to resume", file=sys.stderr)
+            print(f"noisylabels: {stopped}; run the same command again to resume there", file=sys.stderr)
             return 128 + stopped.signal
         except TrainingDiverged as error:
             print(f"noisylabels: {error}", file=sys.stderr)

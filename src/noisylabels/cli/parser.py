@@ -28,6 +28,7 @@ from noisylabels.cli.study import StudyCommand
 from noisylabels.cli.train import Train
 from noisylabels.cli.tune import Tune
 from noisylabels.core.checks import InputError, check_choice, did_you_mean
+from noisylabels.experiment import RunConfig, load_config
 
 
 @dataclass
@@ -90,11 +91,19 @@ def parse(words: Sequence[str]) -> Command:
     verb, rest = check_choice(words[0], VERBS, "command"), list(words[1:])
     _check_flags(verb, rest)
     command = _tyro(VERBS[verb], rest, verb)
-    if isinstance(command, (Train, Tune)) and command.recipe is not None:
-        # parse again with the recipe's settings as defaults, over which flags take precedence
-        default = type(command)(recipe=command.recipe, settings=command.recipe_config())
-        command = _tyro(type(command), rest, verb, default=default)
+    if isinstance(command, (Train, Tune)):
+        # the settings of the recipe, and over them those of the flags; only these count as given
+        given = {_field(word) for word in rest} & {field.name for field in dataclasses.fields(RunConfig)}
+        settings = load_config(command.recipe, **{name: getattr(command.settings, name) for name in given})
+        command = dataclasses.replace(command, settings=settings)
     return typing.cast(Command, command)
+
+
+def _field(word: str) -> str:
+    """Return the name of the setting that a flag sets; "" for another word."""
+    if not word.startswith("--"):
+        return ""
+    return word.partition("=")[0].removeprefix("--").replace("-", "_").removeprefix("no_")
 
 
 def every_verb() -> Any:

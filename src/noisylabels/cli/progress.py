@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console, Group
@@ -13,6 +14,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from noisylabels.cli.pace import LogLines
 from noisylabels.cli.terminal import table
 
 if TYPE_CHECKING:
@@ -20,10 +22,22 @@ if TYPE_CHECKING:
     from noisylabels.study.store import Store
 
 
-class Progress:
-    """Report a study on standard error: live in a terminal, elsewhere one line per finished cell."""
+MOST_NAMED = 3
+"""Running cells that a line of a log names."""
 
-    def __init__(self, store: Store, states: Sequence[str]) -> None:
+
+class Progress:
+    """Report a study on standard error: live in a terminal, else one line per finished cell and per minute.
+
+    Args:
+        store: store of the cells.
+        states: the states of all cells at the start.
+        clock: returns the time in seconds.
+    """
+
+    def __init__(
+        self, store: Store, states: Sequence[str], clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self.store = store
         self.total = len(states)
         self.console = Console(stderr=True, highlight=False)
@@ -31,7 +45,9 @@ class Progress:
         self.done, self.failed = states.count("done"), states.count("failed")
         self.ended_before = self.done + self.failed
         self.noted: set[str] = set()
-        self.began = time.monotonic()
+        self.clock, self.began = clock, clock()
+        self.drawn = -math.inf
+        self.log = LogLines(self.say, clock)
         self._live = Live(console=self.console, refresh_per_second=4, transient=True)
         self._lock = threading.Lock()
 
@@ -82,14 +98,28 @@ class Progress:
     def tick(self) -> None:
         """Redraw the live display."""
         if self.console.is_terminal:
-            self._live.update(self._drawn())
+            if self.clock() - self.drawn > 0.2:
+                self._live.update(self._drawn())
+                self.drawn = self.clock()
+        elif self.log.due():
+            _, words, rows = self._now()
+            running = "; ".join(f"{name} in epoch {epoch}" for name, epoch, _ in rows[:MOST_NAMED])
+            more = f" and {len(rows) - MOST_NAMED} more" if len(rows) > MOST_NAMED else ""
+            self.log.line(words + (f", running: {running}{more}" if rows else ""))
 
     def _drawn(self) -> Any:
+        completed, words, rows = self._now()
+        head = Table.grid(padding=(0, 1))
+        head.add_row(ProgressBar(total=self.total, completed=completed, width=30), words)
+        return Group(head, table(["running", "epoch", "test accuracy"], rows) if rows else Text(""))
+
+    def _now(self) -> tuple[float, str, list[list[str]]]:
+        """Return the cells completed, also in part, the state in words, and a row per running cell."""
         from noisylabels.study.plan import in_words
 
         with self._lock:
             running = list(self.running.values())
-        elapsed = time.monotonic() - self.began
+        elapsed = self.clock() - self.began
         rows, part, before = [], 0.0, 0.0
         for cell, epoch in running:
             state = self.store.state(cell)
@@ -103,6 +133,4 @@ class Progress:
         words = f"{self.done} of {total} cells done" + (f", {self.failed} failed" if self.failed else "")
         if made > 0.2:
             words += f", {3600 * made / elapsed:,.0f} per hour, about {in_words(left * elapsed / made)} left"
-        head = Table.grid(padding=(0, 1))
-        head.add_row(ProgressBar(total=total, completed=self.done + self.failed + part, width=30), words)
-        return Group(head, table(["running", "epoch", "test accuracy"], rows) if rows else Text(""))
+        return self.done + self.failed + part, words, rows

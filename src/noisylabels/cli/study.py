@@ -135,43 +135,33 @@ class StudyCommand:
 
     def _show(self) -> int:
         from noisylabels.cli.terminal import console, table
-        from noisylabels.core.checks import InputError, check_whole, one_line
-        from noisylabels.core.process import usable_cpus
-        from noisylabels.study.plan import estimate, in_words, probe, shard
+        from noisylabels.core.checks import check_whole
+        from noisylabels.study.estimate import estimate
+        from noisylabels.study.plan import shard
 
         check_whole(self.threads, "--threads", 1)
         study, cells, store = self._cells()
         found = self._found(study, cells)
         cells = shard(cells, self.shard)
+        states = [found.shown(cell, store.state(cell)) for cell in cells]
         rows = [
             [*(str(cell.axes[axis]) for axis in study.axes), state.state, state.message]
-            for cell in cells
-            for state in [found.shown(cell, store.state(cell))]
+            for cell, state in zip(cells, states, strict=True)
         ]
         console().print(table([*study.axes, "state", ""], rows))
         for line in found.notes:
             console().print(line, markup=False)
-        open_cells = [
-            cell for cell, row in zip(cells, rows, strict=True) if row[-2] not in ("done", "failed")
+        work = [
+            (cell, max(1, cell.config.epochs - state.epoch))
+            for cell, state in zip(cells, states, strict=True)
+            if state.state not in ("done", "failed")
         ]
         console().print(
-            f"{study.title}\n{len(cells)} cells, {len(open_cells)} to run, in {store.folder}", markup=False
+            f"{study.title}\n{len(cells)} cells, {len(work)} to run, in {store.folder}", markup=False
         )
-        if open_cells:
-            try:
-                each = probe(open_cells[0], threads=self.threads)
-            except (Exception, SystemExit) as error:  # the user's own code can raise anything
-                why = str(error) if isinstance(error, InputError) else one_line(error)
-                raise InputError(
-                    f"cannot estimate the time, because {open_cells[0].name} fails: {why}"
-                ) from None
-            jobs = self._jobs()
-            total = estimate(each, open_cells, jobs, usable_cpus())
-            console().print(
-                f"about {in_words(total)}: {in_words(each)} per cell, estimated from a few seconds of "
-                f"{open_cells[0].name}, {jobs or 1} at a time",
-                markup=False,
-            )
+        if work:
+            for line in estimate(work, self._jobs(), self.threads).lines:
+                console().print(line, markup=False, soft_wrap=True)
         return 0
 
     def _run(self) -> int:
@@ -206,6 +196,7 @@ class StudyCommand:
         view = Progress(store, [state.state for state in states])
         for line in said:
             view.say(line)
+        view.say(f"{len(cells)} cells, {len(rest)} to run in {store.folder}, {max(jobs, 1)} at a time")
         if jobs == 0:
             keep_freed_memory()
             limit_threads()

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any
 
@@ -13,6 +14,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
+
+from noisylabels.cli.pace import LogLines, Pace
 
 
 class _Output(Console):
@@ -31,11 +34,19 @@ def console() -> Console:
 
 
 class TerminalReporter:
-    """Report a run on standard error: progress bars and notes in a terminal, elsewhere only the notes."""
+    """Report a run on standard error: progress bars in a terminal, elsewhere one line per minute.
 
-    def __init__(self, epochs: int) -> None:
-        self.epochs = epochs
+    Args:
+        epochs: epochs of the run, or of each fold.
+        folds: number of folds, whose epochs are counted one after the other.
+        clock: returns the time in seconds.
+    """
+
+    def __init__(self, epochs: int, folds: int = 1, clock: Callable[[], float] = time.monotonic) -> None:
+        self.epochs = epochs * folds
+        self.pace = Pace(epochs, folds, clock)
         self.console = Console(stderr=True, highlight=False)
+        self.log = LogLines(self._line, clock)
         self.progress = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -53,12 +64,23 @@ class TerminalReporter:
         self.progress.start()
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: object, *_: object) -> None:
+        from noisylabels.study.plan import in_words
+
         self.progress.stop()
+        if self.log.written and kind is None:
+            self._line(f"ended after {in_words(self.log.clock() - self.log.began)}")
+
+    def _line(self, text: str) -> None:
+        self.console.print(text, markup=False, soft_wrap=True)
+
+    def start(self, text: str) -> None:
+        """Print what will be done."""
+        self._line(text)
 
     def note(self, text: str) -> None:
         """Print a note."""
-        self.console.print(f"note: {text}", markup=False, soft_wrap=True)
+        self._line(f"note: {text}")
 
     def decoding(self, what: str, done: int, total: int) -> None:
         """Advance the bar of a download, of the check of files, or of decoding."""
@@ -67,14 +89,23 @@ class TerminalReporter:
         else:
             self._bar(what, done, total, "files" if "files" in what else "images")
 
+    def begin(self, epochs: int) -> None:
+        """Store the number of epochs, which the recipe for tables may have changed."""
+        self.epochs = epochs
+
     def step(self, epoch: int, done: int, total: int) -> None:
         """Advance the bar of training, over all epochs."""
-        words = f"epoch {epoch}/{self.epochs}"
+        self.pace.step(epoch, done, total)
+        words = ""
         for part in ("test", "validation"):
             if self.last is not None and (accuracy := self.last.get(f"{part}_accuracy")) is not None:
-                words += f", {part} {100 * accuracy:.1f} %"
+                words = f", {part} {100 * accuracy:.1f} %"
                 break
-        self._bar("training", (epoch - 1) * total + done, self.epochs * total, "steps", words)
+        if self.progress.disable:
+            self.log.training(self.pace, words)
+        else:
+            words = self.pace.place + words
+            self._bar("training", (epoch - 1) * total + done, self.epochs * total, "steps", words)
 
     def epoch(self, row: dict[str, Any]) -> None:
         """Store the last epoch's row for the bar."""
@@ -82,6 +113,7 @@ class TerminalReporter:
 
     def _bar(self, what: str, done: float, total: float, unit: str, words: str = "") -> None:
         if self.progress.disable:
+            self.log.work_done(what, done, total, unit)
             return
         if what not in self.tasks:
             # in a resumed run the first call is not step 0; the rate counts from there

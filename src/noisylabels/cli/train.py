@@ -32,10 +32,6 @@ class Train:
     """trackers that also receive the history: any of tensorboard, mlflow, wandb (pip install
     'noisylabels[track]')"""
 
-    def recipe_config(self) -> RunConfig:
-        """Return the settings of the recipe, without flags."""
-        return load_config(self.recipe)
-
     def run(self) -> int:
         """Train, with progress in a terminal, and print a summary."""
         from noisylabels.cli.terminal import TerminalReporter
@@ -67,7 +63,8 @@ WAITING_SHARE, WAITING_SECONDS = 0.1, 10.0  # beyond both, the summary reports t
 
 def summary(result: RunResult) -> str:
     """Return the summary of a finished run, a few lines."""
-    final, noise = result.final or {}, result.noise
+    last, noise = result.final or {}, result.noise
+    final = result.kept or last
 
     def percent(name: str) -> str:
         return "unknown" if final.get(name) is None else f"{100 * final[name]:.2f} %"
@@ -77,15 +74,22 @@ def summary(result: RunResult) -> str:
         added = "no noise added"  # the data's own label errors are unknown
     names = result.class_names
     dead = ", ".join(names[k] for k in final["dead_classes"]) or "none"
-    chosen = []
-    if result.config.get("validation") and (row := result.history.chosen) is not None:
+    others = []
+    if result.kept is not None:
+        if last["epoch"] != final["epoch"]:
+            words = f"at the last epoch, {last['epoch']}"
+            others = [f"  {words:36} {100 * last['test_accuracy']:.2f} %"]
+    elif (row := result.history.chosen) is not None:
         words = f"at epoch {row['epoch']}, best on validation"
-        chosen = [f"  {words:36} {100 * row['test_accuracy']:.2f} %"]
+        others = [f"  {words:36} {100 * row['test_accuracy']:.2f} %"]
     loss = result.loss or result.config["loss"]
+    if result.config.get("table_recipe"):
+        loss += f", model {result.model}"
+    epoch = f"epoch {final['epoch']}" + (", best on validation" if result.kept else "")
     lines = [
-        f"{result.config['data']}, {added}, loss {loss}, epoch {final['epoch']}",
-        f"  test accuracy                        {percent('test_accuracy')}",
-        *chosen,
+        f"{result.config['data']}, {added}, loss {loss}, {epoch}",
+        f"  test accuracy                        {percent('test_accuracy')}{_tested_on(result)}",
+        *others,
         f"  training set: given labels           {percent('given_accuracy')}",
     ]
     if final["memorized"] is not None:
@@ -103,3 +107,14 @@ def summary(result: RunResult) -> str:
         )
     lines.append(f"  saved in {result.path}")
     return "\n".join(lines)
+
+
+def _tested_on(result: RunResult) -> str:
+    """Return a remark on the test labels if a part of the data was held out, else ""."""
+    test = result.test or {}
+    if not test.get("held_out"):
+        return ""
+    labels = "whose labels may be as noisy as the others"
+    if result.noise["spec"] != "none":
+        labels = "whose labels have no added noise but may be wrong"
+    return f" on {test['examples']:,} held-out examples, {labels}"

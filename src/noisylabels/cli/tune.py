@@ -47,10 +47,6 @@ class Tune:
     """time after which a checkpoint is written and the search stops, such as 90s, 9m or 1h30m; the same
     command resumes it"""
 
-    def recipe_config(self) -> RunConfig:
-        """Return the settings of the recipe, without flags."""
-        return load_config(self.recipe)
-
     def run(self) -> int:
         """Search, with progress in a terminal, and print the best trials."""
         import time

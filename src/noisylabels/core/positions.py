@@ -122,7 +122,7 @@ def by_path(names: Sequence[str]) -> Positions:
     order = np.array(sorted(range(len(words)), key=words.__getitem__), dtype=np.int64)
     rows = np.empty(len(words), dtype=np.int64)
     rows[order] = np.arange(len(words))
-    folders = [words[i].split("/") for i in order.tolist()]
+    folders = (words[i].split("/") for i in order.tolist())
     unlike = any(before > after for before, after in itertools.pairwise(folders))
     doubt = "paths sorted as text and paths sorted by folder have different orders" if unlike else ""
     return Positions(rows, len(words), doubt=doubt)

@@ -13,7 +13,7 @@ from noisylabels.core.labels import INTEGER
 
 MISSING_WORDS = frozenset(
     ("na", "n/a", "n.a.", "<na>", "#n/a", "nan", "nat", "null", "nil", "none", "missing", "undefined", "void",
-     "unknown", "unlabeled", "unlabelled", "tbd", "todo", "?", "??", "???", "-", "--", "---", ".", "_", "x?")
+     "unknown", "unlabeled", "tbd", "todo", "?", "??", "???", "-", "--", "---", ".", "_", "x?")
 )  # fmt: skip
 """Names, in lower case, that usually mean that the label is missing."""
 

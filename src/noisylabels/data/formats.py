@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -113,6 +114,17 @@ CONVERT = {
     ),
 }
 """Ending of a file that no format reads -> what it is and what to do."""
+
+
+def is_table(path: Path) -> bool:
+    """Return whether `path` is or holds a table of features; it reads at most the heading."""
+    for row in FORMATS.values():
+        with contextlib.suppress(InputError, OSError):  # `plan_path` reports it
+            if row.find(path) is not None:
+                return row.name == "features"
+        if row.name == "features":  # no format after it is of features
+            break
+    return False
 
 
 def plan_path(path: Path, options: Options) -> Plan | TablePlan:

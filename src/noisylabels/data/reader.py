@@ -164,6 +164,15 @@ def held_out_note(num_test: int, fraction: float, what: str = "images") -> str:
     )
 
 
+def held_out(notes: Sequence[str]) -> bool:
+    """Return whether the notes of a set have that of `held_out_note`.
+
+    >>> held_out([held_out_note(12, 0.25)]), held_out([])
+    (True, False)
+    """
+    return any(note.startswith("no test part found: ") for note in notes)
+
+
 def class_notes(
     labels: np.ndarray, num_train: int, class_names: tuple[str, ...], what: str = "image"
 ) -> list[str]:

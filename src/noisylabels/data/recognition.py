@@ -247,12 +247,12 @@ def _is_picture(value: Any) -> bool:
 
 
 def _pictures(X: Any) -> Any:
-    """Return images as uint8 (N, C, H, W) or a list of pictures; None for rows."""
+    """Return images as (N, C, H, W) or a list of pictures; None for rows."""
     if isinstance(X, (list, tuple)):
         return X if X and all(map(_is_picture, X)) else None
     if is_table(X) or len(getattr(X, "shape", ())) < 3:
         return None
-    if isinstance(X, torch.Tensor) and X.ndim == 4 and X.shape[1] in (1, 3) and X.dtype == torch.uint8:
+    if isinstance(X, torch.Tensor) and X.ndim == 4 and X.shape[1] in (1, 3):
         return array_of(X)  # the order of tensors is never in doubt
     return channels_first(array_of(X), "X")
 

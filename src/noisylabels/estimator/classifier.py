@@ -32,8 +32,9 @@ from noisylabels.estimator.frames import (
     text_names,
 )
 from noisylabels.estimator.inputs import Examples, different, held_out, in_values, weighted_scale
-from noisylabels.estimator.model_selection import calibrate, tempered
-from noisylabels.estimator.network import Recipe, recipes, table_network
+from noisylabels.estimator.network import recipes, table_network
+from noisylabels.experiment.model_selection import calibrate, tempered
+from noisylabels.experiment.table_recipe import Recipe
 from noisylabels.losses.expression import loss as parse_loss
 from noisylabels.losses.modules import Loss
 from noisylabels.models.catalog import build_model
@@ -328,22 +329,10 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
 
     def _settings(self, recipe: Recipe, count: int, seed: int) -> dict[str, Any]:
         """Return the training settings of a network that trains on `count` examples."""
-        size = self.batch_size
-        if size == "auto":
-            size = recipe.batch_size(count)
-        epochs = self.epochs
-        if epochs == "auto":
-            epochs = recipe.epochs(count, int(size))
-        return {
-            "epochs": int(epochs),
-            "batch_size": int(size),
-            "optimizer": "adamw",
-            "schedule": "onecycle",
-            "lr": float(recipe.lr if self.lr == "auto" else self.lr),
-            "weight_decay": float(recipe.weight_decay if self.weight_decay == "auto" else self.weight_decay),
-            "seed": seed,
-            "device": self.device,
-        }
+        kinds = {"epochs": int, "batch_size": int, "lr": float, "weight_decay": float}
+        given = {name: getattr(self, name) for name in kinds}
+        own = {name: kinds[name](value) for name, value in given.items() if value != "auto"}
+        return recipe.settings(count, own) | {"seed": seed, "device": self.device}
 
     def predict_proba(self, X: Any) -> np.ndarray:
         """Return class probabilities, (N, K) float64, columns in the order of `classes_`.

@@ -7,6 +7,7 @@ from numbers import Number
 from typing import Any
 
 import numpy as np
+from sklearn.utils import column_or_1d
 
 from noisylabels.core.checks import InputError
 from noisylabels.core.labels import as_cells, read_labels
@@ -26,17 +27,20 @@ def in_values(y: Any) -> Any:
     """
     if isinstance(y, np.ndarray) and y.dtype.kind not in "UO":
         return y
+    if getattr(y, "ndim", 1) == 2 and y.shape[1] == 1:
+        y = column_or_1d(y, warn=True)
     try:
         cells = as_cells(y, "y")
     except InputError:
         return y  # the checks of scikit-learn explain it
-    if cells.dtype.kind not in "UOT":
-        return cells if hasattr(y, "to_numpy") and np.ndim(y) == 1 else y
+    series = hasattr(y, "to_numpy") and np.ndim(y) == 1
+    if cells.dtype.kind not in "UOT" or (not series and np.asarray(y).dtype.kind not in "UO"):
+        return cells if series else y
     known = (str, bytes, Number, type(None))
     if not all(isinstance(c, known) or str(c) in ("<NA>", "NaT") for c in cells.tolist()):
         return y
     found = read_labels(cells, what="y")
-    return found.values[found.codes]
+    return y if isinstance(y, np.ndarray) else found.values[found.codes]
 
 
 @dataclass(frozen=True)

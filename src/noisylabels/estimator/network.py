@@ -2,51 +2,20 @@
 
 from __future__ import annotations
 
-import itertools
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import torch
 from torch import nn
 
 from noisylabels.core.checks import InputError
 from noisylabels.core.rng import derive_seed
+from noisylabels.experiment.table_recipe import LINEAR, MLP, Recipe
 from noisylabels.losses.expression import loss as parse_loss
 from noisylabels.losses.modules import Loss
 from noisylabels.models.catalog import canonical_model
+from noisylabels.models.mlp import dropout_mlp
 
-
-@dataclass(frozen=True)
-class Recipe:
-    """A kind of network and its default training settings.
-
-    Args:
-        name: name of the model.
-        widths: widths of the hidden layers, for tables; None for an image model.
-        loss: an expression.
-        lr, weight_decay: settings of AdamW with a one-cycle schedule.
-        steps: approximate number of training steps.
-    """
-
-    name: str
-    widths: tuple[int, ...] | None
-    loss: str
-    lr: float
-    weight_decay: float
-    steps: int
-
-    def batch_size(self, count: int) -> int:
-        """Return the batch size for `count` examples."""
-        return min(256, max(32, count // 8))
-
-    def epochs(self, count: int, batch_size: int) -> int:
-        """Return the number of epochs that make about `steps` steps, from 8 to 150."""
-        return min(150, max(8, math.ceil(self.steps / math.ceil(count / batch_size))))
-
-
-LINEAR = Recipe("linear", (), "ce", 2e-2, 1.0, 100)
-MLP = Recipe("mlp", (64, 64), "gce(q=0.7)", 5e-3, 1e-2, 300)
 IMAGES = Recipe("small-cnn", None, "nce+mae", 3e-3, 1e-2, 1500)
 
 
@@ -91,10 +60,7 @@ def recipes(model: str, image_shape: tuple[int, ...], loss: str | Loss) -> list[
 def table_network(
     columns: int, num_classes: int, widths: Sequence[int], dropout: float, seed: int
 ) -> nn.Module:
-    """Return a multilayer perceptron: linear layers with ReLU and dropout, and a final one to K logits.
-
-    Without hidden layers it is multinomial logistic regression. It has no batch normalization, whose
-    statistics are poor for the small batches of small tables.
+    """Return the network of a table, see `dropout_mlp`.
 
     Args:
         columns: D.
@@ -106,10 +72,6 @@ def table_network(
     >>> table_network(4, 3, (8,), 0.25, seed=0)(torch.zeros(2, 4)).shape
     torch.Size([2, 3])
     """
-    layers: list[nn.Module] = []
-    sizes = [columns, *widths]
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(derive_seed(seed, "weights"))
-        for size_in, size_out in itertools.pairwise(sizes):
-            layers += [nn.Linear(size_in, size_out), nn.ReLU(), nn.Dropout(dropout)]
-        return nn.Sequential(*layers, nn.Linear(sizes[-1], num_classes))
+        return dropout_mlp(1, (1, columns), num_classes, widths=widths, dropout=dropout)

@@ -9,6 +9,7 @@ from typing import Any
 
 from noisylabels.core.checks import InputError, check_between, did_you_mean
 from noisylabels.core.config import build, fingerprint, read_toml
+from noisylabels.experiment.table_settings import decided
 from noisylabels.training.settings import HOW, Settings
 
 
@@ -23,12 +24,13 @@ class Subject:
     """label noise to add: none, symmetric:0.4, asymmetric:0.4, ..., or a chain such as
     "longtail:0.1 | symmetric:0.4"; see `noisylabels list noise`"""
     loss: str = "auto"
-    """auto (chosen by the number of classes and the estimated noise rate), or a loss or a weighted sum: ce,
-    nce+mae, 2*nce+0.5*rce; see `noisylabels list losses`; FILE.py:FUNCTION or MODULE:FUNCTION stands for
-    your own loss"""
+    """auto (chosen by the number of classes and the estimated noise rate; for a table with the model), or
+    a loss or a weighted sum: ce, nce+mae, 2*nce+0.5*rce; see `noisylabels list losses`;
+    FILE.py:FUNCTION or MODULE:FUNCTION stands for your own loss"""
     model: str = "auto"
-    """auto (small-cnn for images below 16x16, else cnn8; a small mlp for a table), a name in
-    `noisylabels list models`, timm:NAME, or your own as MODULE:FUNCTION or FILE.py:FUNCTION"""
+    """auto (small-cnn for images below 16x16, else cnn8; for a table linear or mlp@dropout, chosen on
+    held-out rows), a name in `noisylabels list models`, timm:NAME, or your own as MODULE:FUNCTION or
+    FILE.py:FUNCTION"""
     width: float = 1.0
     """multiplier of the model's layer widths"""
     out: str | None = None
@@ -47,6 +49,10 @@ class Subject:
     those of the data; examples with an empty label are left out"""
     label_column: str | None = None
     """column of labels in a table or Parquet file (default: the one named label, class, target or y)"""
+    table_recipe: str = ""
+    """for a table of features: the settings that its recipe decides, separated by commas, or none (default:
+    those of epochs, batch_size, optimizer, lr, weight_decay, schedule, validation and keep_epoch that are
+    not set)"""
     id_column: str | None = None
     """column of ids in a table or Parquet file (default: id; for images their paths, or their rows)"""
     train_share: float = 1.0
@@ -100,6 +106,9 @@ def recipes() -> dict[str, Path]:
 def load_config(recipe: str | None = None, **flags: Any) -> RunConfig:
     """Return defaults < recipe < flags as one configuration.
 
+    If the data are a table of features, the recipe for tables decides the settings that are not given
+    (`table_recipe`).
+
     Args:
         recipe: a name in `recipes()`, or the path of a TOML file of settings.
         flags: settings that take precedence over the recipe's.
@@ -110,7 +119,29 @@ def load_config(recipe: str | None = None, **flags: Any) -> RunConfig:
     layer: dict[str, Any] = {}
     if recipe is not None:
         layer = build_layer(_recipe_file(recipe))
-    return build(RunConfig, layer, flags)
+    found = build(RunConfig, layer, flags)
+    given = layer.keys() | flags.keys()
+    if "table_recipe" not in given and is_table(found):
+        found = dataclasses.replace(found, table_recipe=decided(given))
+    return found
+
+
+def source_of(config: RunConfig) -> str:
+    """Return the name or path of a configuration's data; a path may be relative to the data root."""
+    from noisylabels.data.catalog import DATA
+
+    if config.data in DATA or config.data_root is None:
+        return config.data
+    below = Path(config.data_root).expanduser() / config.data
+    return str(below) if below.exists() else config.data
+
+
+def is_table(config: RunConfig) -> bool:
+    """Return whether the data of a configuration are a table of features; it reads at most the heading."""
+    from noisylabels.data.catalog import DATA
+    from noisylabels.data.formats import is_table
+
+    return config.data not in DATA and is_table(Path(source_of(config)).expanduser())
 
 
 def _recipe_file(recipe: str) -> Path:

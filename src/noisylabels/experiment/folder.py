@@ -52,6 +52,9 @@ class RunResult:
     class_names: tuple[str, ...]
     message: str = ""  # the reason of a failure
     loss: str = ""  # the loss it was trained with, also if it was chosen automatically
+    model: str = ""  # the name of the model, also if it was chosen automatically
+    kept: dict[str, Any] | None = None  # the row of the epoch that keep_epoch "best" kept
+    test: dict[str, Any] | None = None  # number of examples; held_out: whether the data had no test part
 
     @property
     def history(self) -> History:
@@ -253,6 +256,9 @@ def read_result(out: Path) -> RunResult:
             noise=result["noise"],
             class_names=tuple(result["class_names"]),
             message=result["message"],
+            model=result.get("model", ""),
+            kept=result.get("kept"),
+            test=result.get("test"),
             loss=result.get("loss", ""),  # older results lack it; their configuration names the loss
         )
     except (KeyError, TypeError, AttributeError):

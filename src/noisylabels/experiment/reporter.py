@@ -11,11 +11,17 @@ from noisylabels.training.callbacks import Callback, StepResult
 class Reporter(Protocol):
     """Receives the progress and notes of a run; the command line displays them."""
 
+    def start(self, text: str) -> None:
+        """Handle a line about the training that is about to start."""
+
     def note(self, text: str) -> None:
         """Handle a message that the user should see once."""
 
     def decoding(self, what: str, done: int, total: int) -> None:
         """Handle progress: `done` of `total` images, files or bytes; `what` describes them."""
+
+    def begin(self, epochs: int) -> None:
+        """Handle the start of training, which takes at most `epochs` epochs."""
 
     def step(self, epoch: int, done: int, total: int) -> None:
         """Handle a step: `done` of `total` steps of `epoch` are done."""
@@ -24,14 +30,26 @@ class Reporter(Protocol):
         """Handle the end of an epoch, with its row of the history."""
 
 
+def announce(reporter: Reporter, text: str) -> None:
+    """Tell a reporter what will be trained; reporters written for version 0.1 have no `start`."""
+    if callable(start := getattr(reporter, "start", None)):
+        start(text)
+
+
 class Silent:
     """A reporter that ignores everything."""
+
+    def start(self, text: str) -> None:
+        """Ignore the line."""
 
     def note(self, text: str) -> None:
         """Ignore the message."""
 
     def decoding(self, what: str, done: int, total: int) -> None:
         """Ignore the progress."""
+
+    def begin(self, epochs: int) -> None:
+        """Ignore the start."""
 
     def step(self, epoch: int, done: int, total: int) -> None:
         """Ignore the step."""
@@ -68,3 +86,21 @@ class ReportProgress(Callback):
     def on_epoch_end(self, row: dict[str, Any]) -> None:
         """Report an epoch."""
         self.reporter.epoch(row)
+
+
+class Announce(Callback):
+    """A callback that tells a reporter, when the first epoch starts, what is trained.
+
+    Args:
+        reporter: the reporter.
+        text: the line.
+    """
+
+    def __init__(self, reporter: Reporter, text: str) -> None:
+        self.reporter, self.text = reporter, text
+
+    def on_epoch_start(self, epoch: int) -> None:
+        """Report the line, once."""
+        if self.text:
+            announce(self.reporter, self.text)
+        self.text = ""

@@ -14,6 +14,7 @@ from noisylabels.core.files import check_file, file_digest
 from noisylabels.core.user_code import code_file
 from noisylabels.experiment.auto_loss import AUTO
 from noisylabels.experiment.config import RunConfig, canonical_id
+from noisylabels.experiment.table_settings import canonical_names
 
 if TYPE_CHECKING:
     import torch
@@ -115,6 +116,9 @@ def resolve(config: RunConfig) -> ResolvedRun:
             f"the loss {config.loss!r} compares two views of each image, and a run has one (gjs is then js); "
             "use js here, or train with gjs in your own loop"
         )
+    free = canonical_names(config.table_recipe)
+    if config.keep_epoch == "best" and not config.validation and "validation" not in free.split(","):
+        raise InputError("keep_epoch best needs validation examples; set validation, such as 0.1")
     data, labels = _data_name(config.data), _labels_path(config.labels)
     noise = NoiseSpec.parse(config.noise)
     spelled = replace(
@@ -124,6 +128,7 @@ def resolve(config: RunConfig) -> ResolvedRun:
         model=canonical_model(config.model),
         loss=AUTO if criterion is None else criterion.expression,
         noise=str(noise),
+        table_recipe=free,
         augment=config.augment if config.augment == "auto" else str(parse_augment(config.augment)),
     )
     return ResolvedRun(spelled, criterion, noise)

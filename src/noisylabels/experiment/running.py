@@ -20,9 +20,10 @@ from noisylabels.experiment.folder import (
     remove_leftovers,
     start_folder,
 )
-from noisylabels.experiment.reporter import Reporter, ReportProgress, Silent
+from noisylabels.experiment.reporter import Announce, Reporter, ReportProgress, Silent
 from noisylabels.experiment.resolve import ResolvedRun, resolve
 from noisylabels.experiment.sets import corrupted, trained_on
+from noisylabels.experiment.table_recipe import choose_for_table, settled
 from noisylabels.experiment.trackers import Tracker, catch_up, open_trackers
 from noisylabels.training.settings import Settings
 from noisylabels.training.weights_file import save_model
@@ -84,7 +85,7 @@ def model_shape(config: RunConfig, train: Examples) -> dict[str, Any]:
         InputError: a model of the catalog for images, and a table.
     """
     from noisylabels.models.catalog import is_user_model
-    from noisylabels.models.mlp import OF_TABLES
+    from noisylabels.models.mlp import OF_TABLES, TABLE_MODELS
 
     more = {"num_classes": train.num_classes, "width": config.width}
     if train.inputs.ndim == 4:
@@ -94,10 +95,10 @@ def model_shape(config: RunConfig, train: Examples) -> dict[str, Any]:
         return {"name": name, "channels": train.inputs.shape[1], "image_size": (height, width), **more}
     columns = train.inputs.shape[1]
     name = OF_TABLES if config.model == "auto" else config.model
-    if name.partition(":")[0] != "mlp" and not is_user_model(name):
+    if name.partition(":")[0] not in TABLE_MODELS and not is_user_model(name):
         raise InputError(
             f"the model {name!r} takes images, and {train.name} is a table of {columns} features; leave out "
-            "--model, or use mlp, mlp:64,32 or your own model"
+            "--model, or use linear, mlp, mlp:64,32 or your own model"
         )
     return {"name": name, "channels": 1, "image_size": (1, columns), **more}
 
@@ -115,6 +116,14 @@ def _finished(resolved: ResolvedRun, reporter: Reporter) -> RunResult | None:
     return finished
 
 
+def _how(config: RunConfig) -> str:
+    """Return the settings of training that the recipe for tables has decided, in words."""
+    words = f"{config.epochs} epochs of {config.optimizer}, batches of {config.batch_size}, lr {config.lr:g}"
+    if config.validation:
+        words += f", {100 * config.validation:g} % of the training rows held out with their given labels"
+    return words + (" to select the epoch whose weights are kept" if config.keep_epoch == "best" else "")
+
+
 def _run_alone(
     resolved: ResolvedRun, reporter: Reporter, trackers: Sequence[Tracker], stop: Callable[[], bool]
 ) -> RunResult:
@@ -122,6 +131,7 @@ def _run_alone(
     import torch
 
     from noisylabels.data.catalog import default_augment
+    from noisylabels.data.reader import held_out
     from noisylabels.losses.expression import loss
     from noisylabels.methods.fit import fit
     from noisylabels.models.catalog import build_model
@@ -136,25 +146,39 @@ def _run_alone(
     positions = trained_on(config, train)
     if positions is not None:
         reporter.note(f"trains on {len(positions):,} of {len(train):,} examples, the same for every seed")
-    shape = model_shape(config, train)
-    model = build_model(**shape, seed=config.seed)
+    model_shape(config, train)  # raises before anything is chosen
     augment = default_augment(config.data, train) if config.augment == "auto" else config.augment
 
     chosen = None
-    if criterion is None:
+    if config.table_recipe:
+        chosen = chosen_before(out) or choose_for_table(config, train, labels.given, positions, stop)
+        reporter.note(f"model {chosen['model']}, loss {chosen['loss']}: {chosen['why']}")
+        config = settled(config, chosen)
+        reporter.note(_how(config))
+    elif criterion is None:
         chosen = chosen_before(out) or choose(train, labels.given, config.seed).to_dict()
         reporter.note(f"loss {chosen['loss']}: {chosen['why']}")
+    if criterion is None and chosen is not None:
         criterion = loss(chosen["loss"])
+    assert criterion is not None
+    shape = model_shape(config, train)
+    model = build_model(**shape, seed=config.seed)
 
     fresh = not (out / "config.json").exists()
     start_folder(resolved, labels, train, test, shape, augment, chosen)
     settings = {name: getattr(config, name) for name in Settings.__dataclass_fields__} | {"augment": augment}
+    count = len(train) if positions is None else len(positions)
+    what = (
+        f"training {shape['name']} on {count:,} examples in {train.num_classes} classes of {config.data}: "
+        f"{config.epochs} epochs on {device}"
+    )
     result: dict[str, Any] = {"status": "done", "message": ""}
     # Without added noise the true labels are unknown, and the given labels are those of the set.
     known = resolved.noise.changes_labels
     noise = {"spec": labels.spec, "seed": labels.seed, "rate": labels.rate, "digest": labels.digest}
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)  # of what else this process did
+    reporter.begin(config.epochs)
     with stop_on_signals() as signals:
         try:
             history = fit(
@@ -165,7 +189,12 @@ def _run_alone(
                 labels=labels if known else None,
                 positions=positions,
                 folder=out,
-                callbacks=[ReportProgress(reporter), *trackers, PauseWhen(lambda: signals() or stop())],
+                callbacks=[
+                    Announce(reporter, what),
+                    ReportProgress(reporter),
+                    *trackers,
+                    PauseWhen(lambda: signals() or stop()),
+                ],
                 **settings,
             )
         except InputError:  # for example a model that does not match the images: nothing has been trained
@@ -185,6 +214,9 @@ def _run_alone(
         save_model(out / "model.safetensors", model, shape, train)
     result |= {"final": history.rows[-1] if history.rows else None, "noise": noise, "device": str(device)}
     result |= {"loss": chosen["loss"] if chosen else config.loss, "run_id": resolved.run_id}
+    if result["status"] == "done" and history.kept is not None:
+        result["kept"] = history.kept
+    result |= {"model": shape["name"], "test": {"examples": len(test), "held_out": held_out(train.notes)}}
     result |= {"epochs": len(history), "class_names": train.class_names}
     for name in ("train_seconds", "eval_seconds"):
         result[name] = sum(history.column(name)) if history.rows else 0.0

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from noisylabels.core.checks import InputError
-from noisylabels.experiment.config import RunConfig
+from noisylabels.experiment.config import RunConfig, source_of
 from noisylabels.experiment.reporter import Reporter, Silent
 from noisylabels.experiment.resolve import ResolvedRun
 
@@ -19,16 +19,6 @@ if TYPE_CHECKING:
     from noisylabels.data.images import ImageSet
     from noisylabels.noise.labels import NoisyLabels
     from noisylabels.noise.spec import NoiseSpec
-
-
-def source_of(config: RunConfig) -> str:
-    """Return the name or path of a configuration's data; a path may be relative to the data root."""
-    from noisylabels.data.catalog import DATA
-
-    if config.data in DATA or config.data_root is None:
-        return config.data
-    below = Path(config.data_root).expanduser() / config.data
-    return str(below) if below.exists() else config.data
 
 
 def load_sets(

@@ -57,7 +57,8 @@ def fit(
         settings: any field of `Settings`: ``epochs=30, lr=0.1, precision="bfloat16"``. Images are not
             augmented unless `augment` is set, such as ``augment="crop:4+flip"``. ``validation=0.1`` holds out
             a tenth of the training set and evaluates it every epoch on its given labels, to choose an epoch
-            afterwards (`History.chosen`); the model is still that of the last epoch.
+            afterwards (`History.chosen`); the model is that of the last epoch unless ``keep_epoch="best"``
+            (`History.kept`).
 
     Raises:
         InputError: an unknown setting, a value out of range, labels that do not match the images, a

@@ -16,7 +16,7 @@ from noisylabels.core.registry import Registry
 from noisylabels.core.rng import derive_seed
 from noisylabels.models.backbones import build_timm, check_timm, split_timm
 from noisylabels.models.cnn import cnn8, cnn9, lenet, small_cnn
-from noisylabels.models.mlp import mlp
+from noisylabels.models.mlp import dropout_mlp, mlp
 from noisylabels.models.output_check import try_out
 from noisylabels.models.preact import preact_resnet18, wide_resnet
 from noisylabels.models.resnet import cifar_resnet, imagenet_resnet50
@@ -79,6 +79,22 @@ MODELS: Registry[ModelRow] = Registry(
                 mlp,
                 "a multi-layer perceptron; mlp:512,512 has those hidden layers",
                 (256, 128),
+                1,
+                "textbook",
+            ),
+            ModelRow(
+                "mlp@dropout",
+                dropout_mlp,
+                "a multi-layer perceptron with dropout, without batch normalization, for tables",
+                (64, 64),
+                1,
+                "textbook",
+            ),
+            ModelRow(
+                "linear",
+                dropout_mlp,
+                "multinomial logistic regression, for tables",
+                (),
                 1,
                 "textbook",
             ),

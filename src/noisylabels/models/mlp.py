@@ -1,4 +1,4 @@
-"""A multi-layer perceptron for flattened images or rows of features."""
+"""Multi-layer perceptrons for flattened images or rows of features, and multinomial logistic regression."""
 
 from __future__ import annotations
 
@@ -11,7 +11,13 @@ from torch import nn
 from noisylabels.models.layers import reset_weights
 
 OF_TABLES = "mlp:64,64"
-"""The default model for a table; wider ones memorize noisy labels sooner."""
+"""The default model for a table without its recipe; wider ones memorize noisy labels sooner."""
+
+TABLE_MODELS = ("linear", "mlp", "mlp@dropout")
+"""The models of the catalog that take a table."""
+
+DROPOUT = 0.25
+"""Dropout rate of the hidden units of `dropout_mlp`."""
 
 
 def mlp(
@@ -29,3 +35,23 @@ def mlp(
     model = nn.Sequential(*layers, nn.Linear(sizes[-1], num_classes))
     reset_weights(model)
     return model
+
+
+def dropout_mlp(
+    channels: int,
+    image_size: tuple[int, int],
+    num_classes: int,
+    *,
+    widths: Sequence[int] = (64, 64),
+    dropout: float = DROPOUT,
+) -> nn.Module:
+    """Return linear layers of `widths` units, each with ReLU and dropout, and one to K.
+
+    Without hidden layers it is multinomial logistic regression. It has no batch normalization, whose
+    statistics are poor for the small batches of small tables.
+    """
+    sizes = [channels * math.prod(image_size), *widths]
+    layers: list[nn.Module] = [nn.Flatten()]
+    for size_in, size_out in itertools.pairwise(sizes):
+        layers += [nn.Linear(size_in, size_out), nn.ReLU(), nn.Dropout(dropout)]
+    return nn.Sequential(*layers, nn.Linear(sizes[-1], num_classes))

@@ -13,6 +13,7 @@ import numpy as np
 
 from noisylabels.core.checks import InputError
 from noisylabels.core.files import check_file, file_digest
+from noisylabels.core.labels import name_of
 from noisylabels.core.positions import Positions, own
 from noisylabels.core.tables import Table, check_once, find_column, passed_over, role_columns, texts
 from noisylabels.noise.checks import check_class_names, check_num_classes
@@ -199,6 +200,8 @@ def _id_column(table: Table, notes: list[str]) -> int | None:
 def _column(table: Table, place: int) -> np.ndarray:
     """Return the cells of a column, (N,)."""
     cells = table.cells(place)
+    if cells.ndim == 2 and cells.shape[1] == 1:
+        cells = cells[:, 0]
     if cells.ndim != 1:
         name = repr(table.names[place]) if table.headed else "the array"
         raise InputError(
@@ -273,6 +276,10 @@ def _numbers(table: Table, column: np.ndarray, num_classes: int, names: tuple[st
                 f"class {as_names[row]} and the number of another; save numbers as integers (.npy, .parquet)"
             )
         return np.array(as_names, dtype=np.int64)
+    if min(as_numbers) < 0 and column.dtype.kind != "O":  # such as 2019 and 2020, or bool
+        as_values = [by_name.get(name_of(cell), -1) for cell in cells]
+        if min(as_values) >= 0:
+            return np.array(as_values, dtype=np.int64)
     if min(as_numbers) < 0:
         # Report a row that cannot be read in the way in which most others can.
         mostly_names = sum(k >= 0 for k in as_names) > sum(k >= 0 for k in as_numbers)

@@ -139,11 +139,24 @@ class Work:
             return bool(self.waiting)
 
 
+def worker_environment(threads: int) -> dict[str, str]:
+    """Return the environment of a worker process with so many threads."""
+    source = str(Path(noisylabels.__file__).parents[1])
+    path = os.pathsep.join(filter(None, [source, os.environ.get("PYTHONPATH")]))
+    limits = {name: str(threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
+    return os.environ | limits | {"PYTHONPATH": path}
+
+
 def inline(work: Work) -> bool:
     """Run the cells sequentially in this process; return whether one was interrupted."""
+
+    def stop() -> bool:  # asked after every step
+        work.view.tick()
+        return work.stop()
+
     while (cell := work.take()) is not None:
         work.view.begun(cell)
-        answer = carry_out(work.config(cell), work.stop, work.track)
+        answer = carry_out(work.config(cell), stop, work.track)
         work.end(cell, answer)
         work.view.tick()
         if answer["status"] in ("interrupted", "full"):
@@ -236,15 +249,12 @@ class _Worker(threading.Thread):
         return answer
 
     def _start_process(self) -> subprocess.Popen[str]:
-        source = str(Path(noisylabels.__file__).parents[1])
-        path = os.pathsep.join(filter(None, [source, os.environ.get("PYTHONPATH")]))
-        limits = {name: str(self.threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
         return subprocess.Popen(
             [sys.executable, "-m", "noisylabels.study.worker"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            env=os.environ | limits | {"PYTHONPATH": path},
+            env=worker_environment(self.threads),
             start_new_session=True,  # Ctrl-C reaches this process, which passes it on
         )
 

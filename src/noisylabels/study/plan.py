@@ -1,17 +1,11 @@
-"""Plan a study before it starts: select a shard, read the time budget, estimate the duration."""
+"""Plan a study before it starts: select a shard, read the time budget, put durations in words."""
 
 from __future__ import annotations
 
-import contextlib
-import dataclasses
 import re
-import tempfile
-import time
 from collections.abc import Sequence
-from typing import Any
 
 from noisylabels.core.checks import InputError
-from noisylabels.experiment import Silent, run
 from noisylabels.study.grid import Cell
 
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "": 1.0}
@@ -53,59 +47,3 @@ def shard(cells: Sequence[Cell], text: str | None) -> list[Cell]:
     if not found or not 1 <= int(found[1]) <= int(found[2]):
         raise InputError(f"the shard is {text!r}, expected a text such as 2/5, the second of five parts")
     return list(cells[int(found[1]) - 1 :: int(found[2])])
-
-
-class _Clock(Silent):
-    """Count steps, and end the run when the time is up."""
-
-    def __init__(self, seconds: float) -> None:
-        self.seconds = seconds
-        self.first: float | None = None
-        self.last = 0.0
-        self.steps = 0
-        self.total = 1
-
-    def step(self, epoch: int, done: int, total: int) -> None:
-        """Record the time of a step; the first step includes the setup and is not counted."""
-        self.last, self.total = time.monotonic(), total
-        if self.first is None:
-            self.first = self.last
-        else:
-            self.steps += 1
-
-    def enough(self) -> bool:
-        """Return whether the time is up."""
-        return self.first is not None and self.last - self.first > self.seconds
-
-
-def probe(cell: Cell, seconds: float = 10.0, threads: int = 1) -> float:
-    """Estimate the seconds that a cell takes by running it briefly in a temporary folder.
-
-    Args:
-        cell: the cell to run.
-        seconds: duration of the probe.
-        threads: number of threads, as in the study.
-    """
-    import torch
-
-    from noisylabels.training.interrupt import Interrupted
-
-    clock, before = _Clock(seconds), torch.get_num_threads()
-    with contextlib.ExitStack() as stack:
-        folder = stack.enter_context(tempfile.TemporaryDirectory())
-        stack.callback(torch.set_num_threads, before)
-        torch.set_num_threads(threads)
-        config = dataclasses.replace(cell.config, out=f"{folder}/probe", checkpoint_epochs=10**6)
-        began = time.monotonic()
-        with contextlib.suppress(Interrupted):
-            run(dataclasses.replace(config, epochs=min(config.epochs, 3)), clock, clock.enough)
-        whole = time.monotonic() - began
-    if clock.first is None or not clock.steps:
-        return whole * cell.config.epochs / min(cell.config.epochs, 3)
-    a_step = (clock.last - clock.first) / clock.steps  # includes evaluations, if the probe reached one
-    return (clock.first - began) + a_step * clock.total * cell.config.epochs
-
-
-def estimate(each: float, cells: Sequence[Any], jobs: int, cores: int) -> float:
-    """Estimate the seconds that all cells take in `jobs` processes on `cores` cores."""
-    return each * len(cells) / max(1, min(jobs, cores))

@@ -26,7 +26,9 @@ from noisylabels.experiment import (
 )
 from noisylabels.experiment.auto_loss import AUTO
 from noisylabels.experiment.config import NOT_IDENTITY
+from noisylabels.experiment.reporter import announce
 from noisylabels.experiment.sets import trained_on
+from noisylabels.experiment.table_recipe import choose_for_table, settled
 
 if TYPE_CHECKING:
     import optuna
@@ -139,7 +141,8 @@ def tune(
     reporter = _Once(reporter or Silent())
     config = canonical(config)
     if config.validation == 0:
-        config = replace(config, validation=VALIDATION)
+        free = [name for name in config.table_recipe.split(",") if name != "validation"]
+        config = replace(config, validation=VALIDATION, table_recipe=",".join(free))
     out = Path(config.out).expanduser() if config.out is not None else _default_out(config)
     with locked_folder(out, "the folder"):
         start, held = _begin(replace(config, out=str(out)), out, search, prune, reporter)
@@ -239,18 +242,26 @@ def _begin(
         there = read_json(path)
         if not isinstance(there, dict) or not {"config", "loss", "validation"} <= there.keys():
             raise InputError(f"{path} is not the record of a search; restore it, or give another --out")
-        was, now = ({**each, **each["config"], "config": None} for each in (there, about))
+        defaults = to_dict(RunConfig(), NOT_IDENTITY)  # newer settings were at their defaults
+        was, now = ({**each, **defaults, **each["config"], "config": None} for each in (there, about))
         for key, value in now.items():
             if was.get(key) != value:
                 raise InputError(
                     f"{out} holds another search: its {key} is {was.get(key)!r}, expected {value!r}; "
                     "give another --out"
                 )
+        if config.table_recipe:
+            config = settled(config, there["chosen"])
         return replace(config, loss=there["loss"]), int(there["validation"])
     if any(not file.name.startswith(".") for file in out.iterdir()):
         raise InputError(f"{out} is not empty and holds no search; give another --out")
     train, _, labels = corrupted(resolved, reporter)
-    if config.loss == AUTO:
+    positions = trained_on(config, train)
+    if config.table_recipe:
+        about["chosen"] = choose_for_table(config, train, labels.given, positions)
+        config = canonical(settled(config, about["chosen"]))
+        reporter.note(f"model {config.model}, loss {config.loss}: {about['chosen']['why']}")
+    elif config.loss == AUTO:
         chosen = choose(train, labels.given, config.seed)
         reporter.note(str(chosen))
         config = canonical(replace(config, loss=chosen.loss))
@@ -258,7 +269,6 @@ def _begin(
         raise InputError(
             f"{config.loss!r} has nothing to search among {', '.join(search)}; add lr to --search"
         )
-    positions = trained_on(config, train)
     count = len(train) if positions is None else len(positions)
     held = len(validation_split(count, config.validation, config.seed)[1])
     write_json(path, about | {"loss": config.loss, "validation": held, "data_digest": train.digest})
@@ -353,8 +363,14 @@ class _Once:
             self.said.add(text)
             self.reporter.note(text)
 
+    def start(self, text: str) -> None:
+        announce(self.reporter, text)
+
     def decoding(self, what: str, done: int, total: int) -> None:
         self.reporter.decoding(what, done, total)
+
+    def begin(self, epochs: int) -> None:
+        self.reporter.begin(epochs)
 
     def step(self, epoch: int, done: int, total: int) -> None:
         self.reporter.step(epoch, done, total)
@@ -374,8 +390,14 @@ class _Watch:
     def note(self, text: str) -> None:
         self.reporter.note(text)
 
+    def start(self, text: str) -> None:
+        announce(self.reporter, text)
+
     def decoding(self, what: str, done: int, total: int) -> None:
         self.reporter.decoding(what, done, total)
+
+    def begin(self, epochs: int) -> None:
+        self.reporter.begin(epochs)
 
     def step(self, epoch: int, done: int, total: int) -> None:
         self.reporter.step(epoch, done, total)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -36,9 +37,15 @@ class History:
     eval_seconds. Accuracies are in [0, 1]. With a validation split, validation_loss and validation_accuracy
     measure the held-out examples on their given labels, and the training measures cover the other examples.
     Methods and callbacks may add columns.
+
+    Args:
+        rows: the rows.
+        kept: the row of the epoch whose weights ``keep_epoch="best"`` kept; None for the last epoch, and in a
+            history that was read from a file.
     """
 
     rows: list[dict[str, Any]] = field(default_factory=list)
+    kept: dict[str, Any] | None = None
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -100,3 +107,25 @@ def chosen_epoch(rows: Iterable[dict[str, Any]]) -> dict[str, Any] | None:
     # exports have null for runs without a validation split
     measured = [row for row in rows if row.get("validation_accuracy") is not None]
     return max(measured, key=lambda row: row["validation_accuracy"], default=None)
+
+
+def best_epoch(rows: Iterable[dict[str, Any]], held: int) -> dict[str, Any] | None:
+    """Return the latest row whose validation_accuracy is within one standard error of the highest.
+
+    An epoch does not win by chance on a few noisy labels, and an earlier one is returned only if later ones
+    are clearly worse. None if no row has a validation_accuracy.
+
+    Args:
+        rows: the rows of a history.
+        held: number of validation examples.
+
+    Source: the one-standard-error rule of Breiman et al. 1984, "Classification and regression trees".
+
+    >>> rows = [{"epoch": k + 1, "validation_accuracy": v} for k, v in enumerate([0.5, 0.8, 0.75, 0.6])]
+    >>> best_epoch(rows, 50)["epoch"], best_epoch(rows, 50_000)["epoch"]
+    (3, 2)
+    """
+    measured = [row for row in rows if row.get("validation_accuracy") is not None]
+    highest = max((row["validation_accuracy"] for row in measured), default=0.0)
+    enough = highest - math.sqrt(highest * (1 - highest) / held)
+    return next((row for row in reversed(measured) if row["validation_accuracy"] >= enough), None)

@@ -10,10 +10,16 @@ from types import FrameType
 
 
 class Interrupted(Exception):  # noqa: N818  not an error: the run can be resumed
-    """The run stopped on request, after writing its checkpoint."""
+    """The run stopped on request, after writing its checkpoint if it has a folder.
 
-    def __init__(self, epoch: int, step: int) -> None:
-        super().__init__(f"stopped in epoch {epoch}, after {step} steps of it")
+    Args:
+        epoch: the epoch in which it stopped, from 1.
+        step: steps of that epoch that are done.
+        where: text in place of the epoch and the steps, for a run in several parts.
+    """
+
+    def __init__(self, epoch: int, step: int, where: str = "") -> None:
+        super().__init__(f"stopped {where or f'in epoch {epoch}, after {step} steps of it'}")
         self.epoch = epoch
         self.step = step
         self.signal = int(signal.SIGINT)  # overwritten by a caller that knows the signal

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import numbers
 import time
@@ -25,7 +26,7 @@ from noisylabels.noise.labels import NoisyLabels
 from noisylabels.training.callbacks import Callback, StepResult, Stop
 from noisylabels.training.capture import Captured, CudaGraphs, is_static
 from noisylabels.training.checkpoint import load_checkpoint, save_checkpoint
-from noisylabels.training.history import History, current_names
+from noisylabels.training.history import History, best_epoch, current_names
 from noisylabels.training.interrupt import Interrupted
 from noisylabels.training.loss_identity import loss_identity, loss_name, state_digests
 from noisylabels.training.method import Method, Setup, trainable
@@ -82,8 +83,10 @@ def train_method(
         while not run.finished:
             run.train_epoch()
             run.end_epoch()
-    for network, kept in zip(method.networks, run.updater.evaluated, strict=True):
-        if kept is not network:
+    for place, (network, kept) in enumerate(zip(method.networks, run.updater.evaluated, strict=True)):
+        if run.best_weights:
+            network.load_state_dict(run.best_weights[place])
+        elif kept is not network:
             network.load_state_dict(kept.state_dict())
         network.eval()
     if loss_mode is not None and isinstance(method.loss, nn.Module):
@@ -126,6 +129,7 @@ class _Run:
         self.updater, self.update = self._updater()
         self.running = RunningMetrics(data.num_examples, device)
         self.history = History()
+        self.best_weights: list[dict[str, Tensor]] = []  # of each network, at the best epoch so far
         self.epoch = self.done = 0
         self.finished = False
         self.train_seconds = self.data_seconds = 0.0
@@ -231,6 +235,9 @@ class _Run:
             callback.on_epoch_end(row)
             _check_columns(row, names, callback)
         self.history.rows.append(row)
+        if use.keep_epoch == "best" and self._best() is row:
+            self.history.kept = row
+            self.best_weights = [copy.deepcopy(each.state_dict()) for each in self.updater.evaluated]
         if self.folder is not None:
             self.history.write(self.folder / "history.jsonl")
         self.epoch, self.done, self.train_seconds, self.data_seconds = self.epoch + 1, 0, 0.0, 0.0
@@ -275,6 +282,8 @@ class _Run:
         same = {name: digest for name, digest in self.loss_constants.items() if now.get(name) == digest}
         state: dict[str, Any] = {"made_for": self.made_for, "loss_constants": same}
         state |= {"rows": self.history.rows, "epoch": self.epoch, "done": self.done}
+        if self.best_weights:
+            state["best_weights"] = self.best_weights
         state |= {"seconds": self.train_seconds, "data_seconds": self.data_seconds}
         state |= {"update": self.updater.state_dict(), "running_metrics": self.running.state_dict()}
         kept = {name: callback.state_dict() for name, callback in _by_name(self.callbacks)}
@@ -302,10 +311,16 @@ class _Run:
         self.loss_constants = state.get("loss_constants", self.loss_constants)
         self.epoch, self.done, self.train_seconds = state["epoch"], state["done"], state["seconds"]
         self.data_seconds = state.get("data_seconds", 0.0)  # older checkpoints have none
+        self.best_weights = state.get("best_weights", [])
         self.history.rows = [current_names(row) for row in state["rows"]]
         self.history.write(self.folder / "history.jsonl")  # a killed run may have written an epoch more
+        if self.best_weights:
+            self.history.kept = self._best()
         if self.done == 0 and self.history.rows:
             self.finished = self.epoch == self.use.epochs or self.asked_to(Stop.FINISH)
+
+    def _best(self) -> dict[str, Any] | None:
+        return best_epoch(self.history.rows, self.data.num_validation)
 
     def _check_identity(self, state: dict[str, Any]) -> None:
         """Raise `CorruptedFile` if a checkpoint is of a run with other settings, data, loss or method."""

@@ -11,6 +11,8 @@ OPTIMIZERS = ("sgd", "adamw")
 SCHEDULES = ("cosine", "constant", "step", "onecycle")
 PRECISIONS = ("float32", "bfloat16", "float16")
 
+KEPT = ("last", "best")
+
 CAPTURES = ("auto", "on", "off")
 
 HOW = ("device", "capture", "checkpoint_epochs", "checkpoint_minutes")
@@ -54,6 +56,9 @@ class Settings:
     validation: float = 0.0
     """share of the training set, at most 0.5, held out with its given labels, correct or not, to select an
     epoch; 0 for none (the paper: none)"""
+    keep_epoch: str = "last"
+    """last or best: the epoch whose weights are kept; best: the latest with a validation accuracy within one
+    standard error of the highest (the paper: last)"""
     ema: float = 0.0
     """decay of an exponential moving average of the weights, which is then evaluated and saved; 0 for none"""
     seed: int = 0
@@ -76,6 +81,7 @@ class Settings:
         check_choice(self.schedule, SCHEDULES, "schedule")
         check_choice(self.precision, PRECISIONS, "precision")
         check_choice(self.capture, CAPTURES, "capture")
+        check_choice(self.keep_epoch, KEPT, "epoch to keep")
         check_between(self.lr, "lr", low=0.0, open_low=True)
         if self.loss_lr is not None:
             check_between(self.loss_lr, "loss_lr", low=0.0)

@@ -37,6 +37,7 @@ class TrainingData:
         given, true: int64, (n,): their labels; `true` is None if unknown.
         all_given: int64, (N,): the given labels of the whole set.
         num_examples: N.
+        num_validation: number of validation examples.
         num_classes: K.
         unaugmented: returns batches of the examples trained on, unaugmented, in order.
         identity: what a checkpoint must match.
@@ -50,6 +51,7 @@ class TrainingData:
     true: Tensor | None
     all_given: Tensor
     num_examples: int
+    num_validation: int
     num_classes: int
     unaugmented: functools.partial[Batches]
     identity: dict[str, str] = field(default_factory=dict)
@@ -67,8 +69,11 @@ def training_data(
     """Return the batches of a run, all normalized alike, after checking that sets and labels match.
 
     Raises:
-        InputError: labels that do not match the sets, positions out of range, a part without examples.
+        InputError: labels that do not match the sets, positions out of range, a part without examples, an
+            epoch to keep without validation examples.
     """
+    if use.keep_epoch == "best" and not use.validation:
+        raise InputError("keep_epoch best needs validation examples; set validation, such as 0.1")
     given, true = _labels_of(train, test, labels)
     kept, held = (torch.from_numpy(part) for part in _parts(len(train), positions, use))
     # of the whole training set: they depend on no label, and a saved model is independent of the split
@@ -95,6 +100,7 @@ def training_data(
         true=true[kept] if true is not None else None,
         all_given=given,
         num_examples=len(train),
+        num_validation=len(held),
         num_classes=train.num_classes,
         unaugmented=partial(plain, batches.inputs, given, positions=kept),
         identity=_identity(train, test, labels, positions),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy.optimize import minimize_scalar
 
 TINY = 1e-12
 """Smallest probability, so that logarithms are finite."""
@@ -37,6 +36,8 @@ def calibrate(probs: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> tup
     >>> round(float(tempered(np.array([[0.9, 0.1]]), temperature)[0, 0]), 3)  # matches the accuracy
     0.75
     """
+    from scipy.optimize import minimize_scalar
+
     at = np.arange(len(labels))
 
     def cost(log_temperature: float) -> float:

@@ -1,0 +1,241 @@
+"""The recipe for tables: two candidates with their training settings, and the choice between them."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from noisylabels.core.checks import InputError
+from noisylabels.core.rng import derive_seed, uniforms
+from noisylabels.experiment.table_settings import DECIDED
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from noisylabels.data.features import Examples, FeatureSet
+    from noisylabels.experiment.config import RunConfig
+
+VALIDATION, FEWEST_HELD = 0.1, 10
+"""Share of the rows that is held out to select an epoch, unless that is fewer than `FEWEST_HELD` rows."""
+
+FOLDS, MOST = 5, 20_000
+"""Folds of the cross-validation that selects a candidate, and the most rows that it uses."""
+
+FEWEST = 10
+"""With fewer rows, the first candidate is selected."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A kind of network and its default training settings.
+
+    Args:
+        name: name of the model.
+        widths: widths of the hidden layers, for tables; None for an image model.
+        loss: an expression.
+        lr, weight_decay: settings of AdamW with a one-cycle schedule.
+        steps: approximate number of training steps.
+    """
+
+    name: str
+    widths: tuple[int, ...] | None
+    loss: str
+    lr: float
+    weight_decay: float
+    steps: int
+
+    def batch_size(self, count: int) -> int:
+        """Return the batch size for `count` examples."""
+        return min(256, max(32, count // 8))
+
+    def epochs(self, count: int, batch_size: int) -> int:
+        """Return the number of epochs that make about `steps` steps, from 8 to 150."""
+        return min(150, max(8, math.ceil(self.steps / math.ceil(count / batch_size))))
+
+    def settings(self, count: int, given: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the training settings for `count` examples; `given` settings take precedence.
+
+        >>> LINEAR.settings(1000, {"lr": 0.1})
+        {'batch_size': 125, 'optimizer': 'adamw', 'schedule': 'onecycle', 'lr': 0.1, 'weight_decay': 1.0, \
+'epochs': 13}
+        """
+        found: dict[str, Any] = {
+            "batch_size": self.batch_size(count),
+            "optimizer": "adamw",
+            "schedule": "onecycle",
+            "lr": self.lr,
+            "weight_decay": self.weight_decay,
+        }
+        found |= given
+        return found | {"epochs": found.get("epochs", self.epochs(count, found["batch_size"]))}
+
+
+LINEAR = Recipe("linear", (), "ce", 2e-2, 1.0, 100)
+MLP = Recipe("mlp", (64, 64), "gce(q=0.7)", 5e-3, 1e-2, 300)
+
+MODELS = {"linear": "linear", "mlp": "mlp@dropout"}
+"""Name of a recipe -> name of its model in the catalog."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A model and a loss with the recipe of their training.
+
+    Args:
+        recipe: gives the settings.
+        model: its name in the catalog, or that of the user's own model.
+        loss: its expression.
+    """
+
+    recipe: Recipe
+    model: str
+    loss: str
+
+    def __str__(self) -> str:
+        return f"{self.model} with {self.loss}"
+
+
+def candidates(config: RunConfig) -> list[Candidate]:
+    """Return the candidates of a configuration; a named model or loss is that of each."""
+    recipes = [LINEAR, MLP]
+    if config.model != "auto":
+        recipes = [LINEAR if config.model == "linear" else MLP]
+    return [
+        Candidate(
+            each,
+            MODELS[each.name] if config.model == "auto" else config.model,
+            each.loss if config.loss == "auto" else config.loss,
+        )
+        for each in recipes
+    ]
+
+
+def choose_for_table(
+    config: RunConfig,
+    train: Examples,
+    given: np.ndarray,
+    positions: np.ndarray | None,
+    stop: Callable[[], bool] = lambda: False,
+) -> dict[str, Any]:
+    """Return the model, the loss and the settings for a run on a table, with the reason, for JSON.
+
+    Of two candidates, it keeps the one under which the given labels of held-out rows are most likely, after
+    its probabilities are scaled by the temperature that fits best; `NoisyLabelClassifier` does the same.
+
+    Args:
+        config: in canonical form.
+        train: the training set.
+        given: (N,) int64, the given labels, noise included.
+        positions: the part to train on; None for all.
+        stop: called after every step; `Interrupted` is raised once it returns true, or on a signal.
+
+    Raises:
+        InputError: a set of images.
+    """
+    import numpy as np
+
+    from noisylabels.data.features import FeatureSet, with_labels
+    from noisylabels.training.interrupt import Interrupted, stop_on_signals
+
+    labeled = with_labels(train, given)
+    if not isinstance(labeled, FeatureSet):
+        raise InputError(
+            f"table_recipe is {config.table_recipe!r}, and {train.name} is a set of images; leave it out"
+        )
+    at = np.arange(len(train)) if positions is None else positions
+    tried = candidates(config)
+    best, why = tried[0], "named"
+    if len(tried) > 1 and len(at) < FEWEST:
+        why = f"fewer than {FEWEST} rows"
+    elif len(tried) > 1:
+        with stop_on_signals() as signals:
+            try:
+                costs = [
+                    held_out_cost(each, config, labeled, at, lambda: signals() or stop()) for each in tried
+                ]
+            except Interrupted as stopped:
+                stopped.signal = signals.signal or stopped.signal
+                raise
+        best = tried[int(np.argmin(costs))]
+        found = ", ".join(f"{each} {cost:.3f}" for each, cost in zip(tried, costs, strict=True))
+        why = f"the given labels of held-out rows are most likely under it (cost per row: {found})"
+    return {
+        "loss": best.loss,
+        "model": best.model,
+        "why": why,
+        "settings": _settings(best, config, len(at)),
+    }
+
+
+def settled(config: RunConfig, chosen: Mapping[str, Any]) -> RunConfig:
+    """Return the configuration with the model, the loss and the settings that `choose_for_table` returned."""
+    return dataclasses.replace(
+        config, model=chosen["model"], loss=chosen["loss"], table_recipe="", **chosen["settings"]
+    )
+
+
+def _given(config: RunConfig) -> dict[str, Any]:
+    """Return the settings that the recipe could decide and that are given."""
+    free = config.table_recipe.split(",")
+    return {name: getattr(config, name) for name in DECIDED if name not in free}
+
+
+def _settings(candidate: Candidate, config: RunConfig, count: int) -> dict[str, Any]:
+    """Return the values of all settings that the recipe can decide, for a run on `count` rows."""
+    given = _given(config)
+    held = given.setdefault("validation", VALIDATION if round(VALIDATION * count) >= FEWEST_HELD else 0.0)
+    given.setdefault("keep_epoch", "best" if held else "last")
+    return candidate.recipe.settings(count - round(held * count), given)
+
+
+def held_out_cost(
+    candidate: Candidate,
+    config: RunConfig,
+    train: FeatureSet,
+    at: np.ndarray,
+    stop: Callable[[], bool],
+) -> float:
+    """Return the cost of a candidate: the negative log-likelihood of the given labels of held-out rows.
+
+    It is the mean over a cross-validation, at the best temperature; infinite if training diverges.
+
+    Args:
+        candidate, config, stop: see `choose_for_table`.
+        train: the training set with its given labels.
+        at: positions of the rows to use; at most `MOST` of them are drawn.
+    """
+    import numpy as np
+    import torch
+
+    from noisylabels.experiment.model_selection import calibrate
+    from noisylabels.experiment.prediction import Trained, predict
+    from noisylabels.losses.expression import loss
+    from noisylabels.methods.fit import fit
+    from noisylabels.models.catalog import build_model
+    from noisylabels.training.callbacks import PauseWhen
+    from noisylabels.training.loop import TrainingDiverged
+    from noisylabels.training.settings import Settings
+
+    some = at[np.argsort(uniforms(len(at), config.seed, "choice"), kind="stable")[:MOST]]
+    mean, std = train.mean_std()
+    shape: dict[str, Any] = {"name": candidate.model, "channels": 1, "width": config.width}
+    shape |= {"image_size": (1, train.features.shape[1]), "num_classes": train.num_classes}
+    every = {name: getattr(config, name) for name in Settings.__dataclass_fields__}
+    probs = np.zeros((len(train), train.num_classes))
+    for fold, held in enumerate(np.array_split(some, FOLDS)):
+        rest = np.sort(np.setdiff1d(some, held))
+        seed = derive_seed(config.seed, candidate.model, candidate.loss, fold) % 2**31
+        use = every | candidate.recipe.settings(len(rest), _given(config))
+        use |= {"validation": 0.0, "keep_epoch": "last", "augment": "none", "seed": seed}
+        model = build_model(**shape, seed=seed)
+        try:
+            fit(model, train, None, loss(candidate.loss), positions=rest, callbacks=[PauseWhen(stop)], **use)
+        except TrainingDiverged:
+            return math.inf
+        trained = Trained(model, shape, train.class_names, mean, std)
+        probs[held] = predict(trained, train.features.index_select(0, torch.from_numpy(held))).numpy()
+    labels = train.labels.numpy()[some]
+    return calibrate(probs[some], labels, np.ones(len(some)))[1]
