@@ -259,11 +259,10 @@ def _of_part(part: str, audited: Audited) -> np.ndarray | None:
 def _own_part(test: Examples, audited: Audited) -> str | None:
     """Return what the data call the part for testing, "test" or "val"; None if that is unknown."""
     first = str(test.ids[0])
-    found = split_of(re.split("[/:]", first)[0])
-    if found is None:
-        cells = column_of("split", audited.asked, test, [first], any_name=True)
-        found = None if cells is None else split_of(cells[0])
-    return found
+    # a column of splits decides: the images of its test rows may lie in any folder
+    if (cells := column_of("split", audited.asked, test, [first], any_name=True)) is not None:
+        return split_of(cells[0])
+    return split_of(re.split("[/:]", first)[0])
 
 
 # What they show -------------------------------------------------------------------------------------------

@@ -33,7 +33,7 @@ def column_of(
         any_name: find the column by its role, and return None without one.
 
     Raises:
-        InputError: there is no such column, with the nearest name, or an id has two rows with other cells.
+        InputError: there is no such column, with the nearest name.
     """
     from noisylabels.data.features import FeatureSet
 
@@ -48,10 +48,7 @@ def column_of(
     found = _of_list(Path(data), column, any_name, asked) or _of_parquet(Path(data), column, any_name, asked)
     if found is None:
         return None
-    cells: dict[str, str] = {}
-    for name, cell in zip(*found, strict=True):
-        if cells.setdefault(name, cell) != cell:
-            raise InputError(f"{data} lists {name!r} twice, with other cells in {column!r}; keep one of them")
+    cells = dict(zip(*found, strict=True))
     return [cells[name] for name in ids]
 
 

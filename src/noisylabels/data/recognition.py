@@ -111,7 +111,7 @@ def recognize(
         labels = _all([_labels_of(part.y, n) for part, n in zip(parts, sizes, strict=True)])
         keys, named = _numbered("row", len(sheet)), list[str]()
         if is_table(parts[0].X):
-            keys, named = ids_of(sheet, wanted=id_column)
+            keys, named = ids_of(sheet, notes, id_column)
         repeated = _repeated(sheet, labels, notes) if is_table(parts[0].X) else []
         rows = Rows(
             sheet,
