@@ -153,7 +153,7 @@ def probabilities(suffix: str) -> Callable[..., object]:
         keys = {names.get("index", "index"): list(range(6))} if "index" in names else {names["id"]: IDS}
         columns = {**keys, "cat": probs, "dog": [1 - p for p in probs], "probability": TRUE}
         path = table(folder / f"t{suffix}", {name: shuffled(cells) for name, cells in columns.items()})
-        return read_probs(path, CLASSES, IDS).probs.tolist()
+        return np.asarray(read_probs(path, CLASSES, IDS).probs).tolist()
 
     return read
 

@@ -141,7 +141,7 @@ def test_half_precision_tensors_are_accepted():
     ("labels", "probs", "words"),
     [
         ([0, 1], [[0.5, 0.5]], "there are 2 labels and 1 rows of probs, expected one row per label"),
-        ([0], [[0.5, np.nan]], "row 0 of probs holds nan, expected probabilities that sum to 1"),
+        ([0], [[0.5, np.nan]], "row 0 of probs holds NaN, expected probabilities that sum to 1"),
         ([0, 0], [[0.5, 0.5], [0.5, 0.6]], "row 1 of probs sums to 1.1, expected"),
         ([0], [[3.0, -2.0]], "row 0 of probs holds -2, expected probabilities"),
         (

@@ -21,7 +21,8 @@ KEY = "positions"
 
 def write_positions(folder: Path, places: Sequence[Positions], meta: dict[str, Any]) -> None:
     """Write the rows of the training and the test set to rows.npy, and add the rest to `meta`."""
-    rows = np.concatenate([part.rows for part in places if part.rows is not None])
+    known = [part.rows for part in places if part.rows is not None]
+    rows = np.concatenate(known) if known else np.empty(0, dtype=np.int64)  # none without a single order
     with atomic_replace(folder / "rows.npy") as temporary, temporary.open("wb") as file:
         np.save(file, rows)
     names = ("total", "whole", "source", "doubt")
@@ -38,7 +39,8 @@ def read_positions(entry: Path, meta: dict[str, Any]) -> Sequence[Positions]:
     rows, n = np.load(entry / "rows.npy"), meta["num_train"]
     if hashlib.sha256(rows.tobytes()).hexdigest() != meta["rows_sha256"]:
         raise ValueError("rows.npy is damaged")
-    return [Positions(part, **about) for part, about in zip((rows[:n], rows[n:]), meta[KEY], strict=True)]
+    parts = (rows[:n], rows[n:]) if len(rows) else (None, None)
+    return [Positions(part, **about) for part, about in zip(parts, meta[KEY], strict=True)]
 
 
 def completed(entry: Path, plan: Plan, ids: Names, meta: dict[str, Any]) -> Sequence[Positions] | None:
