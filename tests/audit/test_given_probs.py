@@ -11,7 +11,7 @@ import torch
 
 import noisylabels as nl
 from noisylabels.audit import issues, running
-from noisylabels.audit.running import _digest
+from noisylabels.audit.given_probs import digest
 
 
 def problem(n: int, K: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -73,8 +73,8 @@ def test_the_identity_of_probabilities_is_that_of_their_float64_values() -> None
         probs.tolist(),
         torch.from_numpy(probs),
     ]
-    assert len({_digest(each) for each in kinds}) == 1
-    assert _digest([[0.25, 0.75]]) == "a084810e7c2a939ffa5af0a8540ded8acccd39d21be922c668a89bfaa4b98e9c"
+    assert len({digest(each) for each in kinds}) == 1
+    assert digest([[0.25, 0.75]]) == "a084810e7c2a939ffa5af0a8540ded8acccd39d21be922c668a89bfaa4b98e9c"
 
 
 def test_a_large_mapped_file_is_not_copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
-import os
-import re
 import shutil
 import time
 from collections.abc import Callable, Sequence
@@ -20,35 +18,32 @@ from noisylabels.audit import issues
 from noisylabels.audit.audit_folder import FOLDER_OF_FOLDS, SETTINGS, finished, remove_unfinished
 from noisylabels.audit.cross_validation import FOLDS, LOSS, RECIPE, cross_validate
 from noisylabels.audit.duplicates import find_duplicates
+from noisylabels.audit.given_probs import digest, given_probs
+from noisylabels.audit.image_paths import image_paths
 from noisylabels.audit.inputs import Subject, read_subject
 from noisylabels.audit.neighbors import find_neighbors
-from noisylabels.audit.probability_files import GivenProbs, read_probs, select
 from noisylabels.audit.result import FILES, Audit, audited_set
-from noisylabels.audit.saved_probs import digest_of
 from noisylabels.audit.scores import blended, rank
 from noisylabels.audit.trusted import Audited, estimate_others, find_trusted, identity, reasons, summary_of
 from noisylabels.core.checks import InputError, check_choice, check_whole
 from noisylabels.core.config import build
 from noisylabels.core.files import (
-    check_file,
     file_digest,
     locked_folder,
     write_json,
 )
 from noisylabels.core.positions import Positions, own
-from noisylabels.core.probabilities import match_columns
 from noisylabels.core.spelling import spelling_notes
 from noisylabels.experiment.auto_loss import AUTO
 from noisylabels.experiment.reporter import Notes, Reporter, Silent
 from noisylabels.noise.checked_probs import CheckedProbs
-from noisylabels.noise.checks import as_checked, check_labels_probs, numbers
+from noisylabels.noise.checks import check_labels_probs
 from noisylabels.training.settings import HOW, Settings
 
 if TYPE_CHECKING:
     from noisylabels.data.features import Examples
 
 PARTS = ("all", "train")
-_AGAIN = re.compile(r"#\d+$")
 
 WHY = "robust, and learns in the few epochs of an audit"
 """Why `LOSS` is the default."""
@@ -59,7 +54,6 @@ NEIGHBORED = 200
 MAPPED_BYTES = 1 << 28
 """Memory-mapped probabilities whose float32 copy would be larger stay in their file."""
 
-_BLOCK = 1024  # rows
 
 _WHERE = ("data_root", "download")  # these locate the data and do not define the audit
 
@@ -224,7 +218,7 @@ class _Job:
         """The settings and the content of the data that define the audit; needed only for a folder."""
         if self.probs is None:
             return {**self.asked, "probs": None, **_without(self.how, *HOW)}
-        return {**self.asked, "probs": _digest(self.probs)}
+        return {**self.asked, "probs": digest(self.probs)}
 
     def _check_names(self) -> None:
         """Raise an `InputError` for a wrong name or setting before the data are read, which may be slow."""
@@ -300,7 +294,10 @@ class _Job:
             about = Audited(self.subject.asked, examples, ids, labels, tuple(names), self.subject.name)
             trusted, source = find_trusted(self.trusted, about)
         positions = own(len(labels)) if examples is None else self._positions(examples)
-        probs = self._given_probs(labels, names, ids, positions)
+        probs = None
+        if self.probs is not None:
+            known = None if examples is None else positions
+            probs = given_probs(self.probs, labels, names, ids, known, self.subject.name, self.reporter.note)
         if folder is not None and not (folder / SETTINGS).exists():
             write_json(folder / SETTINGS, self.identity)
         if probs is not None:
@@ -355,7 +352,7 @@ class _Job:
             why=why,
             summary=summary,
             neighbors=neighbors,
-            paths=_paths(self.subject.asked["data"], ids),
+            paths=image_paths(self.subject.asked["data"], ids),
             true=true,
             trusted=trusted,
             index=positions.rows,
@@ -388,34 +385,6 @@ class _Job:
         if (np.diff(found.rows) > 0).all():
             return replace(found, whole=True, doubt="")
         return replace(own(n), doubt="the set is in another order than its file")
-
-    def _given_probs(
-        self, labels: np.ndarray, names: tuple[str, ...], ids: Sequence[str], positions: Positions
-    ) -> GivenProbs | None:
-        """Return the probabilities that the caller supplied; None if models are to be trained."""
-        if self.probs is None:
-            return None
-        values = self.probs
-        if isinstance(values, (str, os.PathLike)):
-            source, notes = Path(values), list[str]()
-            found = read_probs(source, names, ids, self.subject.name, notes, positions)
-            for note in notes:
-                self.reporter.note(f"{source}: {note}")
-            if found.of_audit:  # dividing by the sums once more could change the last bit
-                return found
-            values = found.probs
-        else:
-            values = match_columns(values, names)
-            if self.subject.examples is not None or self.subject.asked["data"] is not None:
-                # each row is checked before some are selected, so that an error names the row as passed
-                values = select(as_checked(values, "probs"), positions, self.subject.name)
-        probs, _ = check_labels_probs(labels, values)
-        if probs.shape[1] != len(names):
-            raise InputError(
-                f"probs have {probs.shape[1]} columns, expected one for each of {len(names)} classes; if "
-                "a class has no examples, pass all names as class_names"
-            )
-        return GivenProbs(probs)
 
     def _train(self, examples: Examples, folder: Path | None) -> _Predictions:
         if len(np.unique(examples.labels.numpy())) < 2:
@@ -464,36 +433,6 @@ def recipe_epochs() -> int:
 
 def _kind(examples: Examples) -> str:
     return "images" if examples.inputs.ndim == 4 else "features"
-
-
-def _paths(data: str | None, ids: Sequence[str]) -> list[str | None]:
-    """Return each id that is a file below the data's folder, and None for the others."""
-    if data is None or not os.path.isabs(data):
-        return [None] * len(ids)
-    base = data if os.path.isdir(data) else os.path.dirname(data)
-    # an image that a list names twice has the ids a.png and a.png#2
-    names = [one if "#" not in one or _is_file(base, one) else _AGAIN.sub("", one) for one in ids]
-    return [
-        one if ".." not in one.split("/") and not os.path.isabs(one) and _is_file(base, one) else None
-        for one in names
-    ]
-
-
-def _is_file(base: str, name: str) -> bool:
-    try:
-        return os.path.isfile(os.path.join(base, name))
-    except ValueError:  # a zero byte
-        return False
-
-
-def _digest(probs: Any) -> str:
-    if isinstance(probs, (str, os.PathLike)):
-        return digest_of(check_file(Path(probs).expanduser()))
-    values = numbers(probs, "probs", "(N, K)", None)
-    made = hashlib.sha256()
-    for start in range(0, len(values) if values.ndim else 0, _BLOCK):  # as float64, without a copy of all
-        made.update(np.ascontiguousarray(values[start : start + _BLOCK], dtype=np.float64).data)
-    return made.hexdigest()
 
 
 def _kept(probs: CheckedProbs) -> np.ndarray:
