@@ -191,6 +191,17 @@ def test_names_in_a_file_that_are_numbers_of_other_classes(tmp_path: Path) -> No
     assert np.array_equal(in_order.nominal, T)
 
 
+def test_integers_in_a_file_that_are_names_of_other_classes(tmp_path: Path) -> None:
+    np.save(tmp_path / "given.npy", np.array([1, 2, 1, 2]))
+    spec = f"labels:{tmp_path / 'given.npy'}"
+    with pytest.raises(InputError, match="has the label 1, which is the name of class 0 and the number of"):
+        corrupt([0, 1, 2, 0], spec, class_names=["1", "2", "3"])
+    for names in (["0", "1", "2"], ["cat", "dog", "eel"]):
+        assert corrupt([0, 1, 2, 0], spec, class_names=names).given.tolist() == [1, 2, 1, 2]
+    np.save(tmp_path / "given.npy", np.array([1, 2, 3, 2]))  # 3 is no class number, so they are names
+    assert corrupt([0, 1, 2, 0], spec, class_names=["1", "2", "3"]).given.tolist() == [0, 1, 2, 1]
+
+
 # Noise that depends on the image
 
 

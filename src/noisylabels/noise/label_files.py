@@ -256,16 +256,17 @@ def _order(table: Table, column: np.ndarray, ids: Sequence[str], others: Collect
 
 def _numbers(table: Table, column: np.ndarray, num_classes: int, names: tuple[str, ...] | None) -> np.ndarray:
     """Return a column as class numbers, (N,) int64."""
+    by_name = {} if names is None else {text.strip(): k for k, text in enumerate(names)}
     if column.dtype.kind in "iu":
         bad = (column < 0) | (column >= num_classes)
         if not bad.any():
+            _check_one_reading(table, column, by_name)
             return column.astype(np.int64)
     if column.dtype.kind == "f" and np.isnan(column).any():  # integers too: a missing value makes them floats
         raise InputError(
             f"{table.row(int(np.isnan(column).argmax()))} of {table.source} has no label; correct it"
         )
     cells = [cell.strip() if isinstance(cell, str) else cell for cell in column.tolist()]
-    by_name = {} if names is None else {text.strip(): k for k, text in enumerate(names)}
     as_names = [by_name.get(cell, -1) if isinstance(cell, str) else -1 for cell in cells]
     as_numbers = [_class_number(cell, num_classes) for cell in cells]
     if min(as_names) >= 0:
@@ -288,6 +289,18 @@ def _numbers(table: Table, column: np.ndarray, num_classes: int, names: tuple[st
             f"{table.row(first)} of {table.source} {_fault(cells[first], num_classes, names)}; correct it"
         )
     return np.array(as_numbers, dtype=np.int64)
+
+
+def _check_one_reading(table: Table, column: np.ndarray, by_name: Mapping[str, int]) -> None:
+    """Raise an `InputError` if integers are class numbers as well as the names of other classes."""
+    values = np.unique(column).tolist()
+    named = [by_name.get(str(value), -1) for value in values]
+    if min(named) >= 0 and named != values:
+        value, other = next((a, b) for a, b in zip(values, named, strict=True) if a != b)
+        raise InputError(
+            f"{table.row(int((column == value).argmax()))} of {table.source} has the label {value}, which is "
+            f"the name of class {other} and the number of another; give the classes names that are no numbers"
+        )
 
 
 def _class_number(cell: Any, num_classes: int) -> int:
