@@ -38,6 +38,20 @@ def against(path: Path, ids: list[str], labels: list[Any]) -> Path:
     return path
 
 
+def test_models_do_not_learn_from_the_column_that_marks_trusted_labels(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    lines = [f"{rng.normal():.3f},{'yes' if k % 4 else 'no'},{'ab'[k % 2]}" for k in range(40)]
+    others = [*(line.replace(",yes,", ",no,") for line in lines[:-1]), lines[-1]]
+    for name, rows in (("t", lines), ("other", others)):
+        (tmp_path / f"{name}.csv").write_text("\n".join(["u,checked,label", *rows, ""]))
+    made = [
+        audit_labels(str(tmp_path / f"{name}.csv"), trusted="checked", epochs=1, folds=2, device="cpu")
+        for name in ("t", "other")
+    ]
+    assert made[0].out_of_fold is not None
+    np.testing.assert_array_equal(made[0].out_of_fold, made[1].out_of_fold)
+
+
 @pytest.mark.parametrize("form", sorted(FORMS))
 def test_trusted_labels_are_never_flagged(form: str, tmp_path: Path) -> None:
     made = FORMS[form](tmp_path, [i % 2 for i in range(24)])

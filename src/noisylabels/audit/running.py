@@ -24,7 +24,15 @@ from noisylabels.audit.inputs import Subject, read_subject
 from noisylabels.audit.neighbors import find_neighbors
 from noisylabels.audit.result import FILES, Audit, audited_set
 from noisylabels.audit.scores import blended, rank
-from noisylabels.audit.trusted import Audited, estimate_others, find_trusted, identity, reasons, summary_of
+from noisylabels.audit.trusted import (
+    Audited,
+    estimate_others,
+    find_trusted,
+    identity,
+    learnable,
+    reasons,
+    summary_of,
+)
 from noisylabels.core.checks import InputError, check_choice, check_whole
 from noisylabels.core.config import build
 from noisylabels.core.files import (
@@ -308,8 +316,8 @@ class _Job:
             predicted = _Predictions(probs.probs, probs.seen, judged, score, None, method)
         else:
             assert examples is not None
-            predicted = self._train(examples, folder)
-        groups = [] if examples is None else find_duplicates(examples.inputs)
+            predicted = self._train(learnable(examples, source), folder)
+        groups = [] if examples is None else find_duplicates(learnable(examples, source).inputs)
         kind = "labels" if examples is None else _kind(examples)
         seed = self.subject.asked["seed"]
         estimated = estimate_others(labels, predicted.probs, predicted.seen, seed, trusted)

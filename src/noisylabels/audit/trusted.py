@@ -31,6 +31,8 @@ YES = frozenset(("true", "1", "1.0", "yes", "y", "t", "x"))
 NO = frozenset(("false", "0", "0.0", "no", "n", "f", "", "na", "nan", "none", "null", "<na>"))
 """The cells of a column that marks trusted labels, in lower case."""
 
+_COLUMN = "column "  # begins the source that is a column
+
 EXPECTED = (
     "expected a part of the data (train, test, val), a column of the table, or a file of ids (.csv, .tsv, "
     ".txt or .parquet)"
@@ -95,6 +97,20 @@ def find_trusted(trusted: object, audited: Audited) -> tuple[np.ndarray, str]:
             f"all {len(mask):,} labels are trusted ({source}), so none is left to audit; trust fewer"
         )
     return mask, source
+
+
+def learnable(examples: Examples, source: str) -> Examples:
+    """Return the examples without the column that marks trusted labels, which models must not learn from.
+
+    Args:
+        examples: the audited set.
+        source: where it is written which labels are trusted, from `find_trusted`.
+    """
+    from noisylabels.data.features import FeatureSet, without_column
+
+    if not source.startswith(_COLUMN) or not isinstance(examples, FeatureSet):
+        return examples
+    return without_column(examples, source.removeprefix(_COLUMN))
 
 
 # Which labels ---------------------------------------------------------------------------------------------
@@ -229,7 +245,7 @@ def _by_word(word: str, audited: Audited) -> tuple[np.ndarray, str]:
             raise InputError(
                 f"the column {word!r} holds {cell[:40]!r} at {name!r}, expected true or false per example"
             )
-    return np.array([cell in YES for cell in lower]), f"column {word}"
+    return np.array([cell in YES for cell in lower]), f"{_COLUMN}{word}"
 
 
 def _of_part(part: str, audited: Audited) -> np.ndarray | None:

@@ -186,6 +186,26 @@ def subset_of(examples: Examples, index: Sequence[int] | np.ndarray) -> Examples
     )
 
 
+def without_column(examples: FeatureSet, name: str) -> FeatureSet:
+    """Return a set without the features of one column of its table; itself if it has none of them."""
+    encoder = examples.encoder
+    if encoder is None or name not in {column.name for column in encoder.columns}:
+        return examples
+    kept = [column.name != name for column in encoder.columns for _ in column.features]
+    columns = tuple(column for column in encoder.columns if column.name != name)
+    return feature_set(
+        examples.features[:, torch.tensor(kept)],
+        examples.labels,
+        examples.class_names,
+        examples.ids,
+        examples.name,
+        examples.notes,
+        dataclasses.replace(encoder, columns=columns, ignored=(*encoder.ignored, name)),
+        examples.positions,
+        examples.cells,
+    )
+
+
 def joined(first: Examples, second: Examples, by_rows: bool = False) -> Examples:
     """Return the examples of one set followed by those of another of the same kind, classes and size.
 
