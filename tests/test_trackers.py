@@ -431,5 +431,7 @@ def test_nothing_is_warned_of_and_mlflow_keeps_to_itself(work):
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", program], env=env, capture_output=True, text=True, check=True
     )
-    assert [line[:14] for line in done.stderr.splitlines()] == ["note: tracked:"] * 2
+    started, *tracked = done.stderr.splitlines()
+    assert started.startswith("training mlp on 1,438 examples")
+    assert [line[:14] for line in tracked] == ["note: tracked:"] * 2
     assert done.stdout.endswith("telemetry disabled: True\n")

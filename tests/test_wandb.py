@@ -195,7 +195,9 @@ def test_nothing_is_warned_of_and_w_and_b_keeps_quiet(work):
         text=True,
         check=True,
     )
-    assert done.stderr.splitlines() == ["note: tracked: wandb sync runs/*/wandb/offline-run-*"]
+    started, *tracked = done.stderr.splitlines()
+    assert started.startswith("training mlp on 1,438 examples")
+    assert tracked == ["note: tracked: wandb sync runs/*/wandb/offline-run-*"]
     assert "wandb" not in done.stdout
 
 

@@ -36,6 +36,12 @@ def announce(reporter: Reporter, text: str) -> None:
         start(text)
 
 
+def begin(reporter: Reporter, epochs: int) -> None:
+    """Tell a reporter how many epochs follow; reporters written for version 0.1 have no `begin`."""
+    if callable(found := getattr(reporter, "begin", None)):
+        found(epochs)
+
+
 class Silent:
     """A reporter that ignores everything."""
 

@@ -20,7 +20,7 @@ from noisylabels.experiment.folder import (
     remove_leftovers,
     start_folder,
 )
-from noisylabels.experiment.reporter import Announce, Reporter, ReportProgress, Silent
+from noisylabels.experiment.reporter import Announce, Reporter, ReportProgress, Silent, begin
 from noisylabels.experiment.resolve import ResolvedRun, resolve
 from noisylabels.experiment.sets import corrupted, trained_on
 from noisylabels.experiment.table_recipe import choose_for_table, settled
@@ -146,7 +146,8 @@ def _run_alone(
     positions = trained_on(config, train)
     if positions is not None:
         reporter.note(f"trains on {len(positions):,} of {len(train):,} examples, the same for every seed")
-    model_shape(config, train)  # raises before anything is chosen
+    shape = model_shape(config, train)
+    model = build_model(**shape, seed=config.seed)  # raises before anything is chosen
     augment = default_augment(config.data, train) if config.augment == "auto" else config.augment
 
     chosen = None
@@ -154,6 +155,8 @@ def _run_alone(
         chosen = chosen_before(out) or choose_for_table(config, train, labels.given, positions, stop)
         reporter.note(f"model {chosen['model']}, loss {chosen['loss']}: {chosen['why']}")
         config = settled(config, chosen)
+        shape = model_shape(config, train)
+        model = build_model(**shape, seed=config.seed)
         reporter.note(_how(config))
     elif criterion is None:
         chosen = chosen_before(out) or choose(train, labels.given, config.seed).to_dict()
@@ -161,8 +164,6 @@ def _run_alone(
     if criterion is None and chosen is not None:
         criterion = loss(chosen["loss"])
     assert criterion is not None
-    shape = model_shape(config, train)
-    model = build_model(**shape, seed=config.seed)
 
     fresh = not (out / "config.json").exists()
     start_folder(resolved, labels, train, test, shape, augment, chosen)
@@ -178,7 +179,7 @@ def _run_alone(
     noise = {"spec": labels.spec, "seed": labels.seed, "rate": labels.rate, "digest": labels.digest}
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)  # of what else this process did
-    reporter.begin(config.epochs)
+    begin(reporter, config.epochs)
     with stop_on_signals() as signals:
         try:
             history = fit(
