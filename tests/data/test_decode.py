@@ -149,7 +149,7 @@ def test_read_images_explains_what_is_wrong(tree, tmp_path):
     with pytest.raises(InputError, match=r"1 of 2 images cannot be read: .*b.png \(not an image\)"):
         read_images(root, **shape)
     assert read_images(root, bad_images="skip", **shape)[1] == [str(root / "a.png")]
-    with pytest.raises(InputError, match=r"there is no file or folder .*gone.png \(1 such in all\)"):
+    with pytest.raises(InputError, match=r"there is no file or folder .*gone.png$"):
         read_images([root / "a.png", root / "gone.png"], **shape)
     (tmp_path / "empty").mkdir()
     for nothing in (tmp_path / "empty", []):

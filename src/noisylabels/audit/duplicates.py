@@ -71,6 +71,28 @@ def find_duplicates(examples: torch.Tensor) -> list[Group]:
     return [Group(tuple(group), exact=len(set(first[group].tolist())) == 1) for group in groups]
 
 
+def equal_rows(texts: Sequence[str], examples: torch.Tensor) -> list[Group]:
+    """Return the groups of rows with the same free text and equal features, sorted by their first member.
+
+    Args:
+        texts: the free text of each row, N; rows without any are in no group.
+        examples: features, float32 (N, D); D may be 0.
+
+    Returns:
+        As `find_duplicates`.
+
+    >>> equal_rows(["a b", "c", "a b"], torch.zeros(3, 0))
+    [Group(members=(0, 2), exact=True)]
+    """
+    first = _first_of_equals(examples).tolist()
+    places: dict[tuple[str, int], list[int]] = defaultdict(list)
+    for i, text in enumerate(texts):
+        if text.strip(" \x1f"):
+            places[text, first[i]].append(i)
+    groups = [Group(tuple(members), exact=True) for members in places.values() if len(members) > 1]
+    return [] if sum(len(group.members) for group in groups) > COMMON * len(texts) else groups
+
+
 def _first_of_equals(examples: torch.Tensor) -> np.ndarray:
     """Return for each example the position of the first example that equals it."""
     seen: dict[bytes, int] = {}

@@ -295,7 +295,11 @@ def next_steps(audit: Audit, folder: Path) -> list[tuple[str, str]]:
     if audit.summary.get("id_column") is not None:
         more += f" --id-column {shlex.quote(audit.summary['id_column'])}"
     steps = [("Review the flagged labels by keyboard", f"noisylabels review {place}")]
-    if audit.summary["noise"] == "none":
+    if audit.summary.get("texts_alone"):  # nothing to train on
+        steps.append(
+            ("Export the corrected table", f"noisylabels review {place} --export corrected.csv --form input")
+        )
+    elif audit.summary["noise"] == "none":
         steps += [
             ("Export the corrected labels", f"noisylabels review {place} --export corrected.csv"),
             (

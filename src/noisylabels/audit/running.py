@@ -17,7 +17,7 @@ import numpy as np
 from noisylabels.audit import issues
 from noisylabels.audit.audit_folder import FOLDER_OF_FOLDS, SETTINGS, finished, remove_unfinished
 from noisylabels.audit.cross_validation import FOLDS, LOSS, RECIPE, cross_validate
-from noisylabels.audit.duplicates import find_duplicates
+from noisylabels.audit.duplicates import Group, equal_rows, find_duplicates
 from noisylabels.audit.given_probs import digest, given_probs
 from noisylabels.audit.image_paths import image_paths
 from noisylabels.audit.inputs import Subject, read_subject
@@ -317,7 +317,7 @@ class _Job:
         else:
             assert examples is not None
             predicted = self._train(learnable(examples, source), folder)
-        groups = [] if examples is None else find_duplicates(learnable(examples, source).inputs)
+        groups = [] if examples is None else _duplicates(examples, source)
         kind = "labels" if examples is None else _kind(examples)
         seed = self.subject.asked["seed"]
         estimated = estimate_others(labels, predicted.probs, predicted.seen, seed, trusted)
@@ -339,6 +339,8 @@ class _Job:
         summary = {name: value for name, value in self.subject.asked.items() if name != "download"}
         summary |= {"digest": None if examples is None else examples.digest, "kind": kind}
         summary |= {"source_rows": positions.total}
+        if examples is not None and not examples.inputs.shape[1]:
+            summary["texts_alone"] = True
         summary |= {"method": predicted.method}
         summary |= issues.summarize(labels, agreement, found, estimated, names, groups, true)
         why: Sequence[str] = found.why
@@ -437,6 +439,16 @@ def recipe_epochs() -> int:
     """Return how many epochs each model is trained by default."""
     epochs: int = RECIPE["epochs"]
     return epochs
+
+
+def _duplicates(examples: Examples, source: str) -> list[Group]:
+    """Return the near-duplicates among images or rows; rows with free text must have the same."""
+    from noisylabels.data.features import FeatureSet
+
+    inputs = learnable(examples, source).inputs
+    cells = examples.cells if isinstance(examples, FeatureSet) else None
+    texts = None if cells is None else cells.free_texts()
+    return find_duplicates(inputs) if texts is None else equal_rows(texts, inputs)
 
 
 def _kind(examples: Examples) -> str:

@@ -68,6 +68,14 @@ class Cells:
         cells = self._sheet.column(name)
         return [written(cells[row]) for row in self.rows.tolist()]
 
+    def free_texts(self) -> list[str] | None:
+        """Return the free text of each example, all such columns joined; None without such a column."""
+        names = [name for name, free in self._columns if free]
+        if not names:
+            return None
+        columns = [self._sheet.column(name) for name in names]
+        return ["\x1f".join(written(cells[row]) for cells in columns) for row in self.rows.tolist()]
+
     def take(self, index: np.ndarray) -> Cells:
         """Return the cells of the examples at `index`, in that order."""
         return dataclasses.replace(self, rows=self.rows[index])

@@ -203,7 +203,8 @@ def read_images(
     check_choice(bad_images, ("fail", "skip"), "treatment of bad images")
     given = [Path(path).expanduser() for path in ([paths] if isinstance(paths, (str, Path)) else paths)]
     if missing := [path for path in given if not path.exists()]:
-        raise InputError(f"there is no file or folder {missing[0]} ({len(missing)} such in all)")
+        more = f", nor {len(missing) - 1} others" if len(missing) > 1 else ""
+        raise InputError(f"there is no file or folder {missing[0]}{more}")
     passed = PassedOver()
     files = [file for path in given for file in (images_below(path, passed) if path.is_dir() else [path])]
     if not files:

@@ -108,5 +108,5 @@ class Announce(Callback):
     def on_epoch_start(self, epoch: int) -> None:
         """Report the line, once."""
         if self.text:
-            announce(self.reporter, self.text)
+            announce(self.reporter, self.text + (f"; resumes in epoch {epoch}" if epoch > 1 else ""))
         self.text = ""

@@ -16,6 +16,7 @@ import pytest
 from noisylabels.audit.result import Audit, load_examples
 from noisylabels.audit.review.export import export
 from noisylabels.audit.review.session import Session
+from noisylabels.audit.running import audit_labels
 from noisylabels.cli import main
 from noisylabels.core.checks import InputError
 
@@ -82,7 +83,8 @@ def test_from_a_table_of_texts_to_the_corrected_table(suffix: str, tmp_path: Pat
     assert "The end." in page
     assert page.count("<script") == 2
     assert "<img" not in page
-    assert re.search(r"--label-column feeling --id-column key --labels corrected.csv", page)
+    assert re.search(r"noisylabels review \S+ --export corrected.csv --form input", page)
+    assert "noisylabels train" not in page  # there is nothing to train on
     session = Session(folder)
     at = {name: position for position, name in enumerate(session.audit.ids)}
     shown = session.details([at["k05"]])[at["k05"]]
@@ -115,6 +117,25 @@ def test_a_changed_text_is_noticed(tmp_path: Path) -> None:
     write(data, table)
     with pytest.raises(InputError, match="has changed since it was audited"):
         load_examples(folder)
+
+
+@pytest.mark.parametrize("scored", [False, True])
+def test_the_same_text_with_two_labels_is_a_conflict(scored: bool, tmp_path: Path) -> None:
+    n = 80
+    texts = [f"Comment number {i}, which says what it says." for i in range(n)]
+    texts[9], texts[8] = texts[4], texts[6]  # labeled bad and good; both good
+    table: dict[str, list[Any]] = {"key": [f"k{i:02d}" for i in range(n)], "comment": texts}
+    if scored:  # equal features alone are no duplicate
+        table["stars"] = [f"{i % 7}.5" for i in range(n)]
+        table["stars"][9], table["stars"][8] = table["stars"][4], table["stars"][6]
+    table["feeling"] = ["bad" if i % 2 else "good" for i in range(n)]
+    probs = np.full((n, 2), 0.1)
+    probs[np.arange(n), [0 if label == "bad" else 1 for label in table["feeling"]]] = 0.9
+    data = write(tmp_path / "t.csv", table)
+    found = audit_labels(data, probs=probs, label_column="feeling", id_column="key")
+    conflicts = found.summary["duplicates"]["conflicts"]
+    assert [conflict["ids"] for conflict in conflicts] == [["k04", "k09"]]
+    assert found.summary["duplicates"]["groups"] == 2
 
 
 def test_nothing_is_trained_on_texts(tmp_path: Path, capsys: Any) -> None:
