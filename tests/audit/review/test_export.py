@@ -159,6 +159,9 @@ def test_a_folder_becomes_a_new_folder(audited, tmp_path, parts, capsys):
     root = tree(tmp_path / "photos", [*names, *(f"{part}bee/deep/0.png" for part in parts)])
     for part in parts:
         (root / f"{part}empty").mkdir()
+    others = [f"{parts[0]}ant/raw.heic", "notes.txt"]  # what the audit does not read stays with the images
+    for name in others:
+        (root / name).write_text(name)
     before, order = contents(root), sorted(labels_of(root))
     folder = audited(root)
     session = Session(folder)
@@ -182,7 +185,8 @@ def test_a_folder_becomes_a_new_folder(audited, tmp_path, parts, capsys):
         ]
         assert len(there) == 1, name
     assert before[gone] not in after.values()
-    same = set(order) - {*moved, gone}
+    assert "2 other files are copied as they are" in said.err
+    same = {*order, *others} - {*moved, gone}
     assert all(after[name] == before[name] for name in same)
     counted = {}
     for label in labels_of(out).values():

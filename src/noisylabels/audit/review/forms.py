@@ -168,6 +168,10 @@ def _write_folder(session: Session, source: Source, target: Path) -> Exported:
         done.notes.append(
             f"{renamed:,} images were renamed: their new class already had an image of that name"
         )
+    others = [name for name in _other_files(root, names) if name not in taken]
+    if others:
+        done.notes.append(f"{len(others):,} other files are copied as they are, first {shown(others[0])}")
+    moves |= {name: name for name in others}
     with _new_folder(target) as made:
         for folder in sorted(folders):  # an empty folder is a class too
             made.joinpath(folder).mkdir(parents=True, exist_ok=True)
@@ -175,6 +179,19 @@ def _write_folder(session: Session, source: Source, target: Path) -> Exported:
             made.joinpath(new).parent.mkdir(parents=True, exist_ok=True)
             _link(root / old, made / new)
     return done
+
+
+def _other_files(root: Path, images: Collection[str]) -> list[str]:
+    """Return the files below a folder that are no readable images, without hidden and special ones."""
+    known, found = set(images), []
+    for place, folders, files in os.walk(root):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(files):
+            path = Path(place, name)
+            relative = path.relative_to(root).as_posix()
+            if relative not in known and not name.startswith(".") and path.is_file():
+                found.append(relative)
+    return found
 
 
 def _free(wanted: str, before: str, taken: set[str]) -> str:
