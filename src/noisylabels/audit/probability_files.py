@@ -6,7 +6,7 @@ order is that of the file or of the sorted paths; where the data have no such or
 
 from __future__ import annotations
 
-from collections.abc import MutableSequence, Sequence
+from collections.abc import Callable, MutableSequence, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from noisylabels.core.columnar import read_array
 from noisylabels.core.files import check_file
 from noisylabels.core.labels import INTEGER
 from noisylabels.core.positions import Positions, own
+from noisylabels.core.row_keys import UNNAMED, row_key
 from noisylabels.core.tables import ROLES, TABLES, Table, find_column, read_table, texts
 from noisylabels.noise.checked_probs import CheckedProbs
 
@@ -48,28 +49,33 @@ def read_probs(
     name: str = "the data",
     notes: MutableSequence[str] | None = None,
     positions: Positions | None = None,
+    id_column: str | None = None,
+    data_index: Callable[[], Sequence[str] | None] = lambda: None,
 ) -> GivenProbs:
     """Return the probabilities in a file, one row per example in the order of the examples.
 
     Args:
         path: .npy, an array (N, K), K in the order of `class_names`; or a table (.csv, .tsv, .parquet) with
-            one column per class, named as the classes are, in any order, or by numbers 0 to K - 1. A column
-            with the role id or index (see `core.tables.ROLES`) matches rows in any order: id the ids, index
-            the rows of the data. Without one, the rows are those of all examples of the data, or of the
-            part that the user made, in the order of the data. Also the probs.parquet of an audit, with the
-            seen.parquet beside it. Other columns are ignored.
+            one column per class, named as the classes are, in any order, or by numbers 0 to K - 1. The column
+            `id_column`, or one with the role id or index (see `core.tables.ROLES`), or one that holds the
+            ids under another name, matches rows in any order: id the ids, index the rows of the data.
+            Without one, the rows are those of all examples of the data, or of the part that the user made,
+            in the order of the data. Also the probs.parquet of an audit, with the seen.parquet beside it.
+            Other columns are ignored.
         class_names: K names.
         ids: N names.
         name: name of the set in errors.
         notes: receives lines on columns and rows that are not used.
         positions: where the examples lie in their source; by default in this order.
+        id_column: the column of the ids in the data, if the user named it.
+        data_index: returns the cells of a column "index" that the data have, one per example, or None.
 
     Returns:
         The probabilities, each row checked; a .npy file is mapped into memory, not read.
 
     Raises:
         InputError: no such file, another format, a class or an example without probabilities, an id that
-            occurs twice, rows whose order is unknown, or a row that does not hold probabilities (with its
+            occurs twice, rows whose order is unknown, a column that may hold other ids, or a row that does not hold probabilities (with its
             line).
     """
     path = check_file(Path(path).expanduser())
@@ -85,7 +91,7 @@ def read_probs(
     if layout is not None:
         return _of_audit(layout, table, class_names, ids, name, notes, positions)
     probs = _of_classes(table, class_names)
-    key, at = _rows_of(table, len(probs), class_names, ids, name, notes, positions)
+    key, at = _rows_of(table, len(probs), class_names, ids, name, notes, positions, id_column, data_index)
     _note_ignored(table, class_names, key, notes)
     words = None if key is None else texts(table[key])
 
@@ -203,14 +209,57 @@ def _rows_of(
     name: str,
     notes: MutableSequence[str],
     positions: Positions,
+    id_column: str | None,
+    data_index: Callable[[], Sequence[str] | None],
 ) -> tuple[str | None, np.ndarray]:
     """Return the column that identifies rows, or None, and the row of each example."""
-    others = [column for column in table.names if column not in class_names]
+    numbers = () if set(class_names) <= set(table.names) else map(str, range(len(class_names)))
+    classes = {*class_names, *numbers}
+    others = [column for column in table.names if column not in classes]
+    if id_column in others:
+        return id_column, _by_key(table, id_column, ids, ids, name, notes)
     for role in ("id", "index"):
         if (place := find_column(others, role, table.source, notes)) is not None:
             key = others[place]
+            if role == "index":
+                _check_index(table, key, positions, name, data_index)
             return key, _by_key(table, key, _wanted(role == "id", ids, positions), ids, name, notes)
+    known = {name for names in ROLES.values() for name in names}
+    unknown = [
+        k
+        for k, column in enumerate(table.names)
+        if column not in classes and column.strip().lower() not in known
+    ]
+    if (found := row_key(table, unknown, ids, name, notes)) is not None:
+        key = table.names[found]
+        return key, _by_key(table, key, ids, ids, name, notes)
     return None, _by_order(table.source, count, positions, len(ids), name)
+
+
+def _check_index(
+    table: Table,
+    key: str,
+    positions: Positions,
+    name: str,
+    data_index: Callable[[], Sequence[str] | None],
+) -> None:
+    """Raise an `InputError` unless the cells of a column "index" are rows of the data."""
+    words, rows = texts(table[key]).tolist(), positions.rows
+    in_data = data_index()
+    numbered = in_data is None or (rows is not None and list(in_data) == [str(row) for row in rows.tolist()])
+    if not numbered and words != [str(row) for row in range(len(words))]:
+        raise InputError(
+            f"{table.source} and {name} both have a column {key!r}, and that of the data does not number "
+            "their rows; name a column of ids id, or remove this one if the rows are in the order of the data"
+        )
+    if positions.total is None:
+        return
+    for row, word in enumerate(words):
+        if not (word.isdecimal() and int(word) < positions.total):
+            raise InputError(
+                f"{table.where(row)}: the {key} is {word!r}, expected a row of {name}, 0 to "
+                f"{positions.total - 1}; remove the column, or name a column of ids id"
+            )
 
 
 def _wanted(by_id: bool, ids: Sequence[str], positions: Positions) -> Sequence[str]:
@@ -282,7 +331,7 @@ def _note_ignored(
     table: Table, class_names: Sequence[str], key: str | None, notes: MutableSequence[str]
 ) -> None:
     """Add a note on columns that are neither probabilities nor known to hold something else."""
-    known = {name for names in ROLES.values() for name in names} | {"", "probability", "unnamed: 0"}
+    known = {name for names in ROLES.values() for name in names} | {*UNNAMED, "probability"}
     used = {*class_names, key} | {str(k) for k in range(len(class_names))}
     if ignored := [name for name in table.names if name not in used and name.strip().lower() not in known]:
         notes.append(f"ignored columns, which no class is called by: {_some(ignored)}")

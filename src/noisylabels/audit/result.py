@@ -385,6 +385,7 @@ def audited_set(
         bad_images=config.bad_images,
         download=config.download,
         reporter=reporter,
+        id_column=config.id_column,
     )
     return with_labels(examples, labels.given), labels.true
 

@@ -33,6 +33,7 @@ from noisylabels.audit.trusted import (
     reasons,
     summary_of,
 )
+from noisylabels.audit.trusted_columns import column_of
 from noisylabels.core.checks import InputError, check_choice, check_whole
 from noisylabels.core.config import build
 from noisylabels.core.files import (
@@ -305,7 +306,17 @@ class _Job:
         probs = None
         if self.probs is not None:
             known = None if examples is None else positions
-            probs = given_probs(self.probs, labels, names, ids, known, self.subject.name, self.reporter.note)
+            probs = given_probs(
+                self.probs,
+                labels,
+                names,
+                ids,
+                known,
+                self.subject.name,
+                self.reporter.note,
+                self.subject.asked.get("id_column"),
+                lambda: column_of("index", self.subject.asked, examples, ids, any_name=True),
+            )
         if folder is not None and not (folder / SETTINGS).exists():
             write_json(folder / SETTINGS, self.identity)
         if probs is not None:
