@@ -1,4 +1,4 @@
-"""Columns that identify rows are never passed over: in probabilities, corrections, trusted ids, label files."""
+"""Columns that identify rows are never passed over, in no file that the user brings beside the data."""
 
 from __future__ import annotations
 
@@ -118,3 +118,24 @@ def test_label_files_of_noise(name: str) -> None:
     train, _ = nl.load("data.csv", id_column="key")
     _, labels = nl.corrupt_set(train, "labels:labels.csv", test=_, id_column="key")
     assert labels.rate == 0
+
+
+def test_probabilities_of_an_audit_notice_another_order(tmp_path: Path) -> None:
+    table()
+    probs_of().to_csv("probs.csv", index=False)
+    nl.audit_labels("data.csv", probs="probs.csv", out="a")
+    assert agreement(probs="a/probs.parquet") == 1
+    pd.DataFrame({"id": ["row:4", "row:1"], "label": ["dog", ""]}).to_csv("fixed.csv", index=False)
+    nl.audit_labels("data.csv", probs="a/probs.parquet", labels="fixed.csv")  # labels may differ
+    frame = pd.read_csv("data.csv")
+    frame.assign(w=frame.v * 2).to_csv("data.csv", index=False)
+    lines: list[str] = []
+    assert agreement(probs="a/probs.parquet", reporter=Notes(lines.append)) == 1
+    assert any("make sure that it is in the same order" in line for line in lines)
+    frame.iloc[SHUFFLED].to_csv("data.csv", index=False)
+    with pytest.raises(InputError, match="was another example when it was audited"):
+        nl.audit_labels("data.csv", probs="a/probs.parquet")
+    X, y = frame[["u", "v"]].to_numpy(), np.array(LABELS)
+    nl.audit_labels(X, labels=y, probs="a/probs.parquet")
+    with pytest.raises(InputError, match="was another example when it was audited"):
+        nl.audit_labels(X[SHUFFLED], labels=y[SHUFFLED], probs="a/probs.parquet")

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from noisylabels.audit import saved_probs
+from noisylabels.audit.fingerprints import Fingerprints
 from noisylabels.core.checks import InputError, check_choice
 from noisylabels.core.columnar import read_array
 from noisylabels.core.files import check_file
@@ -51,6 +52,7 @@ def read_probs(
     positions: Positions | None = None,
     id_column: str | None = None,
     data_index: Callable[[], Sequence[str] | None] = lambda: None,
+    known: Callable[[], Fingerprints | None] | None = None,
 ) -> GivenProbs:
     """Return the probabilities in a file, one row per example in the order of the examples.
 
@@ -69,14 +71,15 @@ def read_probs(
         positions: where the examples lie in their source; by default in this order.
         id_column: the column of the ids in the data, if the user named it.
         data_index: returns the cells of a column "index" that the data have, one per example, or None.
+        known: returns the fingerprints of the examples, with which those in a file of an audit must agree.
 
     Returns:
         The probabilities, each row checked; a .npy file is mapped into memory, not read.
 
     Raises:
         InputError: no such file, another format, a class or an example without probabilities, an id that
-            occurs twice, rows whose order is unknown, a column that may hold other ids, or a row that does not hold probabilities (with its
-            line).
+            occurs twice, rows whose order is unknown, a column that may hold other ids, or a row that does
+            not hold probabilities (with its line).
     """
     path = check_file(Path(path).expanduser())
     check_choice(path.suffix.lower(), SUFFIXES, f"file type of {path.name!r}:")
@@ -89,7 +92,7 @@ def read_probs(
     table = read_table(path)
     layout = saved_probs.layout_of(path)
     if layout is not None:
-        return _of_audit(layout, table, class_names, ids, name, notes, positions)
+        return _of_audit(layout, table, class_names, ids, name, notes, positions, known)
     probs = _of_classes(table, class_names)
     key, at = _rows_of(table, len(probs), class_names, ids, name, notes, positions, id_column, data_index)
     _note_ignored(table, class_names, key, notes)
@@ -142,6 +145,7 @@ def _of_audit(
     name: str,
     notes: MutableSequence[str],
     positions: Positions,
+    known: Callable[[], Fingerprints | None] | None,
 ) -> GivenProbs:
     """Return the probabilities in a file of an audit; its ids may occur twice, as those of the data may."""
     plain = [_plain(word) for word in class_names]
@@ -154,6 +158,9 @@ def _of_audit(
     keys = texts(table[layout.id])
     key = layout.id if len(set(keys)) == len(keys) else layout.index
     at = _by_key(table, key, _wanted(key == layout.id, ids, positions), ids, name, notes)
+    before = layout.fingerprints
+    if before is not None and known is not None and (now := known()) is not None:
+        _check_same(layout, before, now, at, ids, name, notes)
     values = saved_probs.values_of(layout.path)[at][:, order]
     probs = CheckedProbs(values, lambda i: f"{table.where(int(at[i]))} ({key} {keys[at[i]]!r})")
     if layout.seen is None:
@@ -165,6 +172,28 @@ def _of_audit(
         )
         return GivenProbs(probs, of_audit=True)
     return GivenProbs(probs, saved_probs.values_of(layout.seen)[at][:, order], of_audit=True)
+
+
+def _check_same(
+    layout: saved_probs.Layout,
+    before: Fingerprints,
+    now: Fingerprints,
+    at: np.ndarray,
+    ids: Sequence[str],
+    name: str,
+    notes: MutableSequence[str],
+) -> None:
+    """Raise an `InputError` if the examples were others when the audit wrote the file."""
+    if before.shape != now.shape:
+        notes.append(
+            f"rows are matched by position, and {name} had examples of the shape {before.shape} when it was "
+            f"audited, now {now.shape}; make sure that it is in the same order"
+        )
+    elif (i := before.differing(now, at)) is not None:
+        raise InputError(
+            f"{layout.path} matches rows by position, and {ids[i]!r} of {name} was another example when "
+            "it was audited; audit the same data in the same order, or audit them again with a column id"
+        )
 
 
 def _of_classes(table: Table, class_names: Sequence[str]) -> np.ndarray:

@@ -18,6 +18,7 @@ from noisylabels.audit import issues
 from noisylabels.audit.audit_folder import FOLDER_OF_FOLDS, SETTINGS, finished, remove_unfinished
 from noisylabels.audit.cross_validation import FOLDS, LOSS, RECIPE, cross_validate
 from noisylabels.audit.duplicates import find_duplicates
+from noisylabels.audit.fingerprints import fingerprints
 from noisylabels.audit.given_probs import digest, given_probs
 from noisylabels.audit.image_paths import image_paths
 from noisylabels.audit.inputs import Subject, read_subject
@@ -316,6 +317,7 @@ class _Job:
                 self.reporter.note,
                 self.subject.asked.get("id_column"),
                 lambda: column_of("index", self.subject.asked, examples, ids, any_name=True),
+                None if examples is None else lambda: fingerprints(examples),
             )
         if folder is not None and not (folder / SETTINGS).exists():
             write_json(folder / SETTINGS, self.identity)
@@ -377,6 +379,7 @@ class _Job:
             index=positions.rows,
             out_of_fold=predicted.probs.values,
             seen=predicted.seen,
+            fingerprints=None if examples is None else fingerprints(examples),
         )
         return made, examples
 
