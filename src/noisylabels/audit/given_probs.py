@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from noisylabels.audit.fingerprints import Fingerprints
 from noisylabels.audit.probability_files import GivenProbs, read_probs, select
 from noisylabels.audit.saved_probs import digest_of
 from noisylabels.core.checks import InputError
@@ -29,6 +30,9 @@ def given_probs(
     positions: Positions | None,
     name: str,
     note: Callable[[str], None],
+    id_column: str | None = None,
+    data_index: Callable[[], Sequence[str] | None] = lambda: None,
+    known: Callable[[], Fingerprints | None] | None = None,
 ) -> GivenProbs:
     """Return the probabilities that a caller supplied, one row per example in the order of the examples.
 
@@ -40,13 +44,14 @@ def given_probs(
         positions: where the examples lie in their source; None for labels without data.
         name: name of the data in errors.
         note: receives lines on columns and rows that are not used.
+        id_column, data_index, known: see `read_probs`.
 
     Raises:
         InputError: the probabilities cannot be read, or do not match the examples or the classes.
     """
     if isinstance(values, (str, os.PathLike)):
         source, notes = Path(values), list[str]()
-        found = read_probs(source, class_names, ids, name, notes, positions)
+        found = read_probs(source, class_names, ids, name, notes, positions, id_column, data_index, known)
         for line in notes:
             note(f"{source}: {line}")
         if found.of_audit:  # dividing by the sums once more could change the last bit

@@ -6,18 +6,20 @@ order is that of the file or of the sorted paths; where the data have no such or
 
 from __future__ import annotations
 
-from collections.abc import MutableSequence, Sequence
+from collections.abc import Callable, MutableSequence, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from noisylabels.audit import saved_probs
+from noisylabels.audit.fingerprints import Fingerprints
 from noisylabels.core.checks import InputError, check_choice
 from noisylabels.core.columnar import read_array
 from noisylabels.core.files import check_file
 from noisylabels.core.labels import INTEGER
 from noisylabels.core.positions import Positions, own
+from noisylabels.core.row_keys import UNNAMED, row_key
 from noisylabels.core.tables import ROLES, TABLES, Table, find_column, read_table, texts
 from noisylabels.noise.checked_probs import CheckedProbs
 
@@ -48,29 +50,36 @@ def read_probs(
     name: str = "the data",
     notes: MutableSequence[str] | None = None,
     positions: Positions | None = None,
+    id_column: str | None = None,
+    data_index: Callable[[], Sequence[str] | None] = lambda: None,
+    known: Callable[[], Fingerprints | None] | None = None,
 ) -> GivenProbs:
     """Return the probabilities in a file, one row per example in the order of the examples.
 
     Args:
         path: .npy, an array (N, K), K in the order of `class_names`; or a table (.csv, .tsv, .parquet) with
-            one column per class, named as the classes are, in any order, or by numbers 0 to K - 1. A column
-            with the role id or index (see `core.tables.ROLES`) matches rows in any order: id the ids, index
-            the rows of the data. Without one, the rows are those of all examples of the data, or of the
-            part that the user made, in the order of the data. Also the probs.parquet of an audit, with the
-            seen.parquet beside it. Other columns are ignored.
+            one column per class, named as the classes are, in any order, or by numbers 0 to K - 1. The column
+            `id_column`, or one with the role id or index (see `core.tables.ROLES`), or one that holds the
+            ids under another name, matches rows in any order: id the ids, index the rows of the data.
+            Without one, the rows are those of all examples of the data, or of the part that the user made,
+            in the order of the data. Also the probs.parquet of an audit, with the seen.parquet beside it.
+            Other columns are ignored.
         class_names: K names.
         ids: N names.
         name: name of the set in errors.
         notes: receives lines on columns and rows that are not used.
         positions: where the examples lie in their source; by default in this order.
+        id_column: the column of the ids in the data, if the user named it.
+        data_index: returns the cells of a column "index" that the data have, one per example, or None.
+        known: returns the fingerprints of the examples, with which those in a file of an audit must agree.
 
     Returns:
         The probabilities, each row checked; a .npy file is mapped into memory, not read.
 
     Raises:
         InputError: no such file, another format, a class or an example without probabilities, an id that
-            occurs twice, rows whose order is unknown, or a row that does not hold probabilities (with its
-            line).
+            occurs twice, rows whose order is unknown, a column that may hold other ids, or a row that does
+            not hold probabilities (with its line).
     """
     path = check_file(Path(path).expanduser())
     check_choice(path.suffix.lower(), SUFFIXES, f"file type of {path.name!r}:")
@@ -83,9 +92,9 @@ def read_probs(
     table = read_table(path)
     layout = saved_probs.layout_of(path)
     if layout is not None:
-        return _of_audit(layout, table, class_names, ids, name, notes, positions)
+        return _of_audit(layout, table, class_names, ids, name, notes, positions, known)
     probs = _of_classes(table, class_names)
-    key, at = _rows_of(table, len(probs), class_names, ids, name, notes, positions)
+    key, at = _rows_of(table, len(probs), class_names, ids, name, notes, positions, id_column, data_index)
     _note_ignored(table, class_names, key, notes)
     words = None if key is None else texts(table[key])
 
@@ -136,6 +145,7 @@ def _of_audit(
     name: str,
     notes: MutableSequence[str],
     positions: Positions,
+    known: Callable[[], Fingerprints | None] | None,
 ) -> GivenProbs:
     """Return the probabilities in a file of an audit; its ids may occur twice, as those of the data may."""
     plain = [_plain(word) for word in class_names]
@@ -148,6 +158,9 @@ def _of_audit(
     keys = texts(table[layout.id])
     key = layout.id if len(set(keys)) == len(keys) else layout.index
     at = _by_key(table, key, _wanted(key == layout.id, ids, positions), ids, name, notes)
+    before = layout.fingerprints
+    if before is not None and known is not None and (now := known()) is not None:
+        _check_same(layout, before, now, at, ids, name, notes)
     values = saved_probs.values_of(layout.path)[at][:, order]
     probs = CheckedProbs(values, lambda i: f"{table.where(int(at[i]))} ({key} {keys[at[i]]!r})")
     if layout.seen is None:
@@ -159,6 +172,28 @@ def _of_audit(
         )
         return GivenProbs(probs, of_audit=True)
     return GivenProbs(probs, saved_probs.values_of(layout.seen)[at][:, order], of_audit=True)
+
+
+def _check_same(
+    layout: saved_probs.Layout,
+    before: Fingerprints,
+    now: Fingerprints,
+    at: np.ndarray,
+    ids: Sequence[str],
+    name: str,
+    notes: MutableSequence[str],
+) -> None:
+    """Raise an `InputError` if the examples were others when the audit wrote the file."""
+    if before.shape != now.shape:
+        notes.append(
+            f"rows are matched by position, and {name} had examples of the shape {before.shape} when it was "
+            f"audited, now {now.shape}; make sure that it is in the same order"
+        )
+    elif (i := before.differing(now, at)) is not None:
+        raise InputError(
+            f"{layout.path} matches rows by position, and {ids[i]!r} of {name} was another example when "
+            "it was audited; audit the same data in the same order, or audit them again with a column id"
+        )
 
 
 def _of_classes(table: Table, class_names: Sequence[str]) -> np.ndarray:
@@ -203,14 +238,57 @@ def _rows_of(
     name: str,
     notes: MutableSequence[str],
     positions: Positions,
+    id_column: str | None,
+    data_index: Callable[[], Sequence[str] | None],
 ) -> tuple[str | None, np.ndarray]:
     """Return the column that identifies rows, or None, and the row of each example."""
-    others = [column for column in table.names if column not in class_names]
+    numbers = () if set(class_names) <= set(table.names) else map(str, range(len(class_names)))
+    classes = {*class_names, *numbers}
+    others = [column for column in table.names if column not in classes]
+    if id_column in others:
+        return id_column, _by_key(table, id_column, ids, ids, name, notes)
     for role in ("id", "index"):
         if (place := find_column(others, role, table.source, notes)) is not None:
             key = others[place]
+            if role == "index":
+                _check_index(table, key, positions, name, data_index)
             return key, _by_key(table, key, _wanted(role == "id", ids, positions), ids, name, notes)
+    known = {name for names in ROLES.values() for name in names}
+    unknown = [
+        k
+        for k, column in enumerate(table.names)
+        if column not in classes and column.strip().lower() not in known
+    ]
+    if (found := row_key(table, unknown, ids, name, notes)) is not None:
+        key = table.names[found]
+        return key, _by_key(table, key, ids, ids, name, notes)
     return None, _by_order(table.source, count, positions, len(ids), name)
+
+
+def _check_index(
+    table: Table,
+    key: str,
+    positions: Positions,
+    name: str,
+    data_index: Callable[[], Sequence[str] | None],
+) -> None:
+    """Raise an `InputError` unless the cells of a column "index" are rows of the data."""
+    words, rows = texts(table[key]).tolist(), positions.rows
+    in_data = data_index()
+    numbered = in_data is None or (rows is not None and list(in_data) == [str(row) for row in rows.tolist()])
+    if not numbered and words != [str(row) for row in range(len(words))]:
+        raise InputError(
+            f"{table.source} and {name} both have a column {key!r}, and that of the data does not number "
+            "their rows; name a column of ids id, or remove this one if the rows are in the order of the data"
+        )
+    if positions.total is None:
+        return
+    for row, word in enumerate(words):
+        if not (word.isdecimal() and int(word) < positions.total):
+            raise InputError(
+                f"{table.where(row)}: the {key} is {word!r}, expected a row of {name}, 0 to "
+                f"{positions.total - 1}; remove the column, or name a column of ids id"
+            )
 
 
 def _wanted(by_id: bool, ids: Sequence[str], positions: Positions) -> Sequence[str]:
@@ -282,7 +360,7 @@ def _note_ignored(
     table: Table, class_names: Sequence[str], key: str | None, notes: MutableSequence[str]
 ) -> None:
     """Add a note on columns that are neither probabilities nor known to hold something else."""
-    known = {name for names in ROLES.values() for name in names} | {"", "probability", "unnamed: 0"}
+    known = {name for names in ROLES.values() for name in names} | {*UNNAMED, "probability"}
     used = {*class_names, key} | {str(k) for k in range(len(class_names))}
     if ignored := [name for name in table.names if name not in used and name.strip().lower() not in known]:
         notes.append(f"ignored columns, which no class is called by: {_some(ignored)}")

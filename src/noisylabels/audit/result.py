@@ -47,6 +47,7 @@ import numpy as np
 
 from noisylabels import __version__
 from noisylabels.audit import saved_probs
+from noisylabels.audit.fingerprints import Fingerprints
 from noisylabels.audit.scores import blended
 from noisylabels.core.checks import CorruptedFile, InputError
 from noisylabels.core.delimited import CellWriter
@@ -101,6 +102,7 @@ class Audit:
             sorted paths; None for the positions in the audited set, where the data have no single order.
         out_of_fold: (N, K): the probabilities out of fold; None if `probs` are these.
         seen: (N, K): the probabilities during training; None without training.
+        fingerprints: of the examples, if their ids are only positions.
         trusted: (N,) bool: labels checked by hand, which are never flagged; None if none were named.
     """
 
@@ -120,6 +122,7 @@ class Audit:
     index: np.ndarray | None = None
     out_of_fold: np.ndarray | None = None
     seen: np.ndarray | None = None
+    fingerprints: Fingerprints | None = None
     trusted: np.ndarray | None = None
 
     def __len__(self) -> int:
@@ -179,6 +182,7 @@ class Audit:
                 [_plain(name) for name in self.class_names],
                 self.probs if self.out_of_fold is None else self.out_of_fold,
                 self.seen,
+                self.fingerprints,
             )
             _write_table(folder / "neighbors.parquet", self._neighbors_table())
             if page is not None:
@@ -263,6 +267,7 @@ class Audit:
                 index=None if numbered else index,
                 out_of_fold=outside,
                 seen=seen,
+                fingerprints=None if old else saved_probs.fingerprints_in(folder),
                 trusted=np.array(texts("trusted"), dtype=bool) if "trusted" in rows.column_names else None,
             )
         except InputError:
@@ -385,6 +390,7 @@ def audited_set(
         bad_images=config.bad_images,
         download=config.download,
         reporter=reporter,
+        id_column=config.id_column,
     )
     return with_labels(examples, labels.given), labels.true
 

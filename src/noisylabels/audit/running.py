@@ -18,6 +18,7 @@ from noisylabels.audit import issues
 from noisylabels.audit.audit_folder import FOLDER_OF_FOLDS, SETTINGS, finished, remove_unfinished
 from noisylabels.audit.cross_validation import FOLDS, LOSS, RECIPE, cross_validate
 from noisylabels.audit.duplicates import Group, equal_rows, find_duplicates
+from noisylabels.audit.fingerprints import fingerprints
 from noisylabels.audit.given_probs import digest, given_probs
 from noisylabels.audit.image_paths import image_paths
 from noisylabels.audit.inputs import Subject, read_subject
@@ -33,6 +34,7 @@ from noisylabels.audit.trusted import (
     reasons,
     summary_of,
 )
+from noisylabels.audit.trusted_columns import column_of
 from noisylabels.core.checks import InputError, check_choice, check_whole
 from noisylabels.core.config import build
 from noisylabels.core.files import (
@@ -305,7 +307,18 @@ class _Job:
         probs = None
         if self.probs is not None:
             known = None if examples is None else positions
-            probs = given_probs(self.probs, labels, names, ids, known, self.subject.name, self.reporter.note)
+            probs = given_probs(
+                self.probs,
+                labels,
+                names,
+                ids,
+                known,
+                self.subject.name,
+                self.reporter.note,
+                self.subject.asked.get("id_column"),
+                lambda: column_of("index", self.subject.asked, examples, ids, any_name=True),
+                None if examples is None else lambda: fingerprints(examples),
+            )
         if folder is not None and not (folder / SETTINGS).exists():
             write_json(folder / SETTINGS, self.identity)
         if probs is not None:
@@ -368,6 +381,7 @@ class _Job:
             index=positions.rows,
             out_of_fold=predicted.probs.values,
             seen=predicted.seen,
+            fingerprints=None if examples is None else fingerprints(examples),
         )
         return made, examples
 

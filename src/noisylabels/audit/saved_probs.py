@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from noisylabels.audit.fingerprints import Fingerprints, from_json
 from noisylabels.core.checks import CorruptedFile, InputError
 from noisylabels.core.columnar import open_parquet
 from noisylabels.core.files import atomic_replace, check_file, file_digest
@@ -37,6 +38,7 @@ class Layout:
         classes: K names.
         seen: the file beside it with the probabilities during training, or None if there are none.
         pair: a hash of both files' probabilities.
+        fingerprints: of the examples, if their ids are only positions; None for others and in older files.
     """
 
     path: Path
@@ -45,6 +47,7 @@ class Layout:
     classes: tuple[str, ...]
     seen: Path | None
     pair: str
+    fingerprints: Fingerprints | None = None
 
     @property
     def lacks_seen(self) -> bool:
@@ -71,7 +74,7 @@ def layout_of(path: Path) -> Layout | None:
     except (ValueError, KeyError, TypeError):
         return None
     key, index, *classes = schema.names
-    return Layout(path, key, index, tuple(classes), seen, pair)
+    return Layout(path, key, index, tuple(classes), seen, pair, from_json(known.get("fingerprints")))
 
 
 def digest_of(path: Path) -> str:
@@ -90,6 +93,7 @@ def write_probs(
     class_names: Sequence[str],
     probs: np.ndarray,
     seen: np.ndarray | None,
+    fingerprints: Fingerprints | None = None,
 ) -> None:
     """Write probs.parquet and, if there are probabilities during training, seen.parquet.
 
@@ -100,11 +104,14 @@ def write_probs(
         class_names: K names.
         probs: (N, K); float64 is kept only if float32 would change a value.
         seen: (N, K), or None.
+        fingerprints: of the examples, if their ids are only positions.
     """
     found = hashlib.sha256()
     for values in (probs, seen):
         found.update(b"-" if values is None else np.ascontiguousarray(values).data)
-    about = {"seen": seen is not None, "pair": found.hexdigest()[:32]}
+    about: dict[str, Any] = {"seen": seen is not None, "pair": found.hexdigest()[:32]}
+    if fingerprints is not None:
+        about["fingerprints"] = fingerprints.as_json()
     for name, values in ((SEEN, seen), (PROBS, probs)):
         if values is None:
             (folder / name).unlink(missing_ok=True)
@@ -127,6 +134,12 @@ def read_probs(folder: Path, num_classes: int) -> tuple[np.ndarray, np.ndarray |
     except InputError as error:
         reason = str(error).partition(";")[0]
     raise CorruptedFile(f"{reason}; remove {folder} and audit again")
+
+
+def fingerprints_in(folder: Path) -> Fingerprints | None:
+    """Return the fingerprints that `write_probs` wrote into a folder, if there are any."""
+    layout = layout_of(folder / PROBS)
+    return None if layout is None else layout.fingerprints
 
 
 def values_of(path: Path) -> np.ndarray:

@@ -182,7 +182,7 @@ def _ids_in(file: Path, audited: Audited) -> set[str]:
     table = read_table(file)
     if len(table.names) > 1 and find_column(table.names, "label", file) is not None:
         # a file of checked labels: they must be those of the data, or the wrong ones would be trusted
-        found = read_corrections(file, audited.class_names)
+        found = read_corrections(file, audited.class_names, audited.asked.get("id_column"))
         labels = settled(found, audited.ids, _folder(audited))
         for name, given in zip(audited.ids, audited.labels.tolist(), strict=True):
             if (checked := labels.get(name, given)) != given:
@@ -192,7 +192,8 @@ def _ids_in(file: Path, audited: Audited) -> set[str]:
                     f"{audited.name}; audit the checked labels (--labels {file}), or give a file of ids alone"
                 )
         return set(labels)
-    place = find_column(table.names, "id", file)
+    key = audited.asked.get("id_column")
+    place = table.names.index(key) if key in table.names else find_column(table.names, "id", file)
     if place is None and len(table.names) > 1:
         raise InputError(
             f"{file} has no id column: its columns are {', '.join(table.names[:20])}; name one of them id"

@@ -82,6 +82,7 @@ class Noise:
                 bad_images=self.bad_images,
                 download=self.download,
                 reporter=reporter,
+                id_column=self.id_column,
             )
         summary = _summary(whole.name, len(whole), labels)
         # first, because a closed pipe ends the printing

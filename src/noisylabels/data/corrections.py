@@ -15,7 +15,7 @@ import numpy as np
 from noisylabels.core.checks import InputError, did_you_mean
 from noisylabels.core.files import check_file
 from noisylabels.core.labels import INTEGER
-from noisylabels.core.tables import TABLES, Table, need_column, read_table, texts
+from noisylabels.core.tables import TABLES, Table, check_once, need_column, read_table, texts
 from noisylabels.data.features import Examples, subset_of, with_labels
 
 LEFT_OUT = -1
@@ -49,7 +49,9 @@ class Corrections:
         return self.table.row(self.rows[name])
 
 
-def read_corrections(path: str | Path, class_names: Sequence[str]) -> Corrections:
+def read_corrections(
+    path: str | Path, class_names: Sequence[str], id_column: str | None = None
+) -> Corrections:
     """Read a file of corrected labels.
 
     Args:
@@ -58,6 +60,8 @@ def read_corrections(path: str | Path, class_names: Sequence[str]) -> Correction
             "03" also stand for a class "3", and "TRUE" for "True", as spreadsheets write them, unless
             several classes could be meant. An example with an empty label is left out.
         class_names: the K names.
+        id_column: the column of the ids in the data, if the user named it; if the file has a column of this
+            name, it holds the ids.
 
     Returns:
         The labels.
@@ -73,7 +77,12 @@ def read_corrections(path: str | Path, class_names: Sequence[str]) -> Correction
             f"{path} is not a file of labels: expected .csv, .tsv or .parquet with columns such as id,label"
         )
     table, notes = read_table(path), list[str]()
-    key, column = (need_column(table.names, role, path, notes) for role in ("id", "label"))
+    if id_column in table.names:
+        key = table.names.index(id_column)
+        check_once(table.names, key, path)
+    else:
+        key = need_column(table.names, "id", path, notes)
+    column = need_column(table.names, "label", path, notes)
     number = class_finder(class_names)
     labels: dict[str, int] = {}
     rows: dict[str, int] = {}

@@ -65,7 +65,7 @@ def relabeled(
         for part in (train, test)
         for name, label in zip(part.ids, part.labels.tolist(), strict=True)
     }
-    found = read_corrections(config.labels, train.class_names)
+    found = read_corrections(config.labels, train.class_names, config.id_column)
     labels = settled(found, known, folder)
     new = corrected(train, labels), corrected(test, labels)
     out = sum(label == LEFT_OUT for label in labels.values())
@@ -89,6 +89,7 @@ def corrupt_set(
     bad_images: str = "fail",
     download: bool = False,
     reporter: Reporter | None = None,
+    id_column: str | None = None,
 ) -> tuple[Examples, NoisyLabels]:
     """Return a set with any noise added: noisy labels, removed examples, foreign images.
 
@@ -100,6 +101,7 @@ def corrupt_set(
         test: the test set, whose ids a file of labels may also contain.
         data_root, bad_images, download: as for `load`, for the data set of the foreign images.
         reporter: receives notes, and the progress of loading foreign images.
+        id_column: the column of the ids in the data, if the user named it.
 
     Returns:
         The set to train on, and its labels: `fit(model, train, test, loss, labels=labels)`. It is `train`
@@ -145,6 +147,7 @@ def corrupt_set(
         others=() if test is None else test.ids,
         notes=notes,
         positions=train.positions,
+        id_column=id_column,
     )
     for note in notes:
         (reporter or Silent()).note(note)
@@ -225,5 +228,6 @@ def corrupted(
         bad_images=config.bad_images,
         download=config.download,
         reporter=reporter,
+        id_column=config.id_column,
     )
     return train, test, labels

@@ -37,6 +37,7 @@ def corrupt(
     others: Collection[str] = (),
     notes: MutableSequence[str] | None = None,
     positions: Positions | None = None,
+    id_column: str | None = None,
 ) -> NoisyLabels:
     """Return labels corrupted by a noise spec, with a record of the corruption.
 
@@ -67,6 +68,7 @@ def corrupt(
         notes: receives a line where several columns of a file of labels could be used.
         positions: where the examples lie in the data whose order a file of labels without ids has; by default
             the data are these examples.
+        id_column: the column of the ids in the data, if the user named it, which a file of labels may have.
 
     Returns:
         The noisy labels, `given` and `true` in the values of `labels`, with class numbers in `given_codes`
@@ -107,7 +109,7 @@ def corrupt(
     if not found.numbered and found.values.dtype.kind not in "iufb":
         names = found.class_names
     notes = [] if notes is None else notes
-    context = NoiseContext(true, K, seed, known, images, ids, foreign, others, notes, positions)
+    context = NoiseContext(true, K, seed, known, images, ids, foreign, others, notes, positions, id_column)
     state = NoiseState.of(true)
     numbers: Pairs = ()
     if own is not None:

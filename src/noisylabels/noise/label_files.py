@@ -15,7 +15,8 @@ from noisylabels.core.checks import InputError
 from noisylabels.core.files import check_file, file_digest
 from noisylabels.core.labels import name_of
 from noisylabels.core.positions import Positions, own
-from noisylabels.core.tables import Table, check_once, find_column, passed_over, role_columns, texts
+from noisylabels.core.row_keys import row_key
+from noisylabels.core.tables import ROLES, Table, check_once, find_column, passed_over, role_columns, texts
 from noisylabels.noise.checks import check_class_names, check_num_classes
 from noisylabels.noise.label_formats import SUFFIXES, open_labels
 
@@ -54,6 +55,7 @@ def read_labels(
     ids: Sequence[str] | None = None,
     others: Collection[str] = (),
     positions: Positions | None = None,
+    id_column: str | None = None,
 ) -> LabelFile:
     """Read the label of each example from a file.
 
@@ -76,6 +78,8 @@ def read_labels(
             made, in the order of the data.
         others: ids that a file may also contain, such as those of test images; their rows are ignored.
         positions: where the examples lie in the data; by default the data are these examples in this order.
+        id_column: the column of the ids in the data, if the user named it; a column of this name, or an
+            unknown one that holds the ids, is the column of ids too.
 
     Returns:
         The labels in the order of `ids`, or in that of the file if `ids` or the column is missing.
@@ -104,7 +108,11 @@ def read_labels(
         digest = file_digest(path)
         table, index, saved = open_labels(path)
         notes: list[str] = []
-        label, true, key = _choose(table, ids is not None, notes)
+        label, true, key = _choose(table, ids is not None, notes, id_column)
+        if ids is not None and table.headed and key is None and index is None and not saved:
+            known = {name for names in ROLES.values() for name in names} - set(ROLES["index"])
+            rest = [k for k, name in enumerate(table.names) if name.strip().lower() not in known]
+            key = row_key(table, [k for k in rest if k not in (label, true)], ids, "the set", notes)
         columns = {k: _column(table, k) for k in (label, true, key) if k is not None}
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror or error}") from None
@@ -153,7 +161,9 @@ def rows_in_order(source: Path | str, count: int, positions: Positions) -> np.nd
 # Columns ------------------------------------------------------------------------------------------
 
 
-def _choose(table: Table, have_ids: bool, notes: list[str]) -> tuple[int, int | None, int | None]:
+def _choose(
+    table: Table, have_ids: bool, notes: list[str], id_column: str | None
+) -> tuple[int, int | None, int | None]:
     """Return the positions of the columns of labels, true labels and ids; None for a missing one."""
     if not table.headed:
         if len(table.names) == 1:
@@ -167,7 +177,7 @@ def _choose(table: Table, have_ids: bool, notes: list[str]) -> tuple[int, int | 
     def find(role: str) -> int | None:
         return find_column(table.names, role, table.source, notes, "noise")
 
-    true, key, label = find("true"), _id_column(table, notes), find("given")
+    true, key, label = find("true"), _id_column(table, notes, id_column), find("given")
     # a column of given labels takes precedence over a label column, which may hold the true labels
     label = find("label") if label is None else label
     if label is None:
@@ -182,8 +192,11 @@ def _choose(table: Table, have_ids: bool, notes: list[str]) -> tuple[int, int | 
     return label, true, key
 
 
-def _id_column(table: Table, notes: list[str]) -> int | None:
+def _id_column(table: Table, notes: list[str], id_column: str | None) -> int | None:
     """Return the position of the ids; a column of encoded images never counts, whatever its name."""
+    if id_column in table.names:
+        check_once(table.names, place := table.names.index(id_column), table.source)
+        return place
     ranked = []
     for place in role_columns(table.names, "id"):
         cells = table.read(place)

@@ -29,6 +29,7 @@ def labels_from(path: str, word: str, context: NoiseContext) -> LoadedLabels:
         ids=None if context.ids is None else list(context.ids),
         others=context.others,
         positions=context.positions,
+        id_column=context.id_column,
     )
     context.notes.extend(f"{path}: {note}" for note in file.notes)
     places = np.arange(len(context.labels)) if file.index is None else file.index

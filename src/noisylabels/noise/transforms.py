@@ -38,6 +38,7 @@ class NoiseContext:
         others: ids that a file of labels may also contain.
         notes: receives a line where several columns of a file could be used.
         positions: where the examples lie in the data, or None.
+        id_column: the column of the ids in the data, if the user named it.
     """
 
     labels: np.ndarray
@@ -50,6 +51,7 @@ class NoiseContext:
     others: Collection[str] = ()
     notes: MutableSequence[str] = field(default_factory=list)
     positions: Positions | None = None
+    id_column: str | None = None
 
     def __post_init__(self) -> None:
         for what, names in (("ids", self.ids), ("others", self.others)):
