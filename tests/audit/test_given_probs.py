@@ -113,7 +113,7 @@ def test_unnamed_columns_for_folders_of_numbers_that_sort_in_two_ways_are_refuse
     frame = pd.DataFrame(np.where(truth[:, None] == names, 0.96, 0.01), columns=names)
     np.save(tmp_path / "p.npy", frame.to_numpy())
     for probs in (frame.to_numpy(), tmp_path / "p.npy"):
-        with pytest.raises(ValueError, match=r"sort as text \(0, 1, 10, 2, 9\) or by value \(0, 1, 2, 9, 10\)"):
+        with pytest.raises(ValueError, match=r"as text \(0, 1, 10, 2, 9\) or by value \(0, 1, 2, 9"):
             nl.audit_labels(tmp_path / "two", probs=probs)
     found = nl.audit_labels(tmp_path / "two", probs=frame)
     assert found.class_names == ("0", "1", "10", "2", "9")

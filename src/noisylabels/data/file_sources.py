@@ -63,8 +63,8 @@ class PassedOver:
             )
         if self.written:
             more = f" and {len(self.written) - _NAMED} more" if len(self.written) > _NAMED else ""
-            what = f"folder{'s' if len(self.written) > 1 else ''}"
-            lines.append(f"left out the {what} {', '.join(self.written[:_NAMED])}{more}, written by noisylabels")
+            what = f"folder{'s' if len(self.written) > 1 else ''} {', '.join(self.written[:_NAMED])}{more}"
+            lines.append(f"left out the {what}, written by noisylabels")
         return lines
 
     def in_words(self) -> str:

@@ -44,7 +44,8 @@ def plan(path: Path, options: Options) -> Plan:
         options: see `Options`.
 
     Returns:
-        The plan. Classes are the union of both parts' folder names, sorted as text; an empty folder is a class.
+        The plan. Classes are the union of both parts' folder names, sorted as text; an empty folder is a
+        class.
 
     Raises:
         InputError: the folder does not exist, or holds no images, a single class, or folders called like
