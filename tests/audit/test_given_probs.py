@@ -6,6 +6,7 @@ import tracemalloc
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -95,3 +96,32 @@ def test_a_large_mapped_file_is_not_copied(tmp_path: Path, monkeypatch: pytest.M
     assert peak < 55e6, f"{peak / 1e6:.0f} MB"
     assert isinstance(found.probs, np.memmap)
     assert found.summary["rate"]["low"] < 0.1 < found.summary["rate"]["estimate"] + 0.01
+
+
+def test_unnamed_columns_for_folders_of_numbers_that_sort_in_two_ways_are_refused(tmp_path: Path) -> None:
+    from PIL import Image
+
+    for k, name in enumerate(("1", "2", "10", "9", "0")):
+        for root in ("two", "one"):
+            if root == "one" and name == "10":
+                continue  # 0, 1, 2, 9: a single order
+            (tmp_path / root / name).mkdir(parents=True)
+            for i in range(4):
+                Image.new("RGB", (8, 8), (40 * k, 20 * i, 0)).save(tmp_path / root / name / f"{i}.png")
+    truth = np.repeat(["0", "1", "10", "2", "9"], 4)  # the order of the sorted paths
+    names = ["9", "10", "2", "1", "0"]
+    frame = pd.DataFrame(np.where(truth[:, None] == names, 0.96, 0.01), columns=names)
+    np.save(tmp_path / "p.npy", frame.to_numpy())
+    for probs in (frame.to_numpy(), tmp_path / "p.npy"):
+        with pytest.raises(ValueError, match=r"as text \(0, 1, 10, 2, 9\) or by value \(0, 1, 2, 9"):
+            nl.audit_labels(tmp_path / "two", probs=probs)
+    found = nl.audit_labels(tmp_path / "two", probs=frame)
+    assert found.class_names == ("0", "1", "10", "2", "9")
+    assert (found.probs.argmax(1) == found.given).all()
+    four = np.eye(4).repeat(4, axis=0) * 0.96 + 0.01
+    assert (nl.audit_labels(tmp_path / "one", probs=four).probs.argmax(1) == np.repeat(range(4), 4)).all()
+    codes = np.repeat(range(5), 4)  # a caller who names the classes has told their order
+    stated = nl.audit_labels(
+        labels=codes, probs=np.eye(5)[codes] * 0.95 + 0.01, class_names=["0", "1", "10", "2", "9"]
+    )
+    assert not stated.flagged.any()

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import noisylabels as nl
 from noisylabels.data.catalog import load
 from noisylabels.data.corrections import corrected, read_corrections, settled
 from noisylabels.data.features import joined
@@ -116,3 +117,32 @@ def test_two_labels_of_one_image_are_a_finding_of_the_audit(tmp_path):
     shown = {found.ids[i] for i in (conflict["members"] if isinstance(conflict, dict) else conflict)}
     assert shown == {"p/3.png", "p/3.png#2"}
     assert dict(zip(found.ids, found.paths, strict=True))["p/3.png#2"] == "p/3.png"
+
+
+def test_paths_above_the_list_stay_different_ids(tmp_path):
+    rows = [(f"{up}a{i}.png", word) for i in range(12) for up, word in (("../", "ant"), ("", "bee"))]
+    (tmp_path / "lists").mkdir()
+    whole = joined(*load(listed(tmp_path / "lists", rows)))
+    assert dict(zip(whole.ids, whole.labels.tolist(), strict=True)) == {n: CLASSES.index(w) for n, w in rows}
+    mixed = [*rows[::2], rows[0], *((f"b{i}.png", "bee") for i in range(6))]
+    assert {"a0.png", "a0.png#2", "b0.png"} <= set(joined(*load(listed(tmp_path / "lists", mixed))).ids)
+
+
+def test_trusted_rows_and_exports_match_paths_above_the_list(tmp_path):
+    rows = [(f"{up}a{i}.png", word) for i in range(12) for up, word in (("../", "ant"), ("", "bee"))]
+    (tmp_path / "lists").mkdir()
+    path = listed(tmp_path / "lists", rows)
+    lines = path.read_text().splitlines()
+    checked = [
+        "path,label,checked",
+        *(f"{line},{'yes' if k == 1 else 'no'}" for k, line in enumerate(lines[1:])),
+    ]
+    path.write_text("\n".join(checked) + "\n")
+    wrong = np.array([[0.97, 0.03] if word == "bee" else [0.03, 0.97] for _, word in rows])
+    found = nl.audit_labels(path, probs=wrong, trusted="checked")
+    assert [found.ids[i] for i in np.flatnonzero(found.trusted)] == ["a0.png"]
+    fixes = tmp_path / "fixes.csv"
+    fixes.write_text("path,label\n../a0.png,bee\n")
+    after = nl.audit_labels(path, probs=wrong, labels=fixes)
+    changed = np.flatnonzero(after.given != found.given)
+    assert [after.ids[i] for i in changed] == ["../a0.png"]

@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 
 from noisylabels.audit.fingerprints import Fingerprints
-from noisylabels.audit.probability_files import GivenProbs, read_probs, select
+from noisylabels.audit.probability_files import GivenProbs, check_unnamed, read_probs, select
 from noisylabels.audit.saved_probs import digest_of
 from noisylabels.core.checks import InputError
 from noisylabels.core.files import check_file
 from noisylabels.core.positions import Positions
-from noisylabels.core.probabilities import match_columns
+from noisylabels.core.probabilities import column_names, match_columns
 from noisylabels.noise.checks import as_checked, check_labels_probs, numbers
 
 _BLOCK = 1024  # rows
@@ -47,8 +47,13 @@ def given_probs(
         id_column, data_index, known: see `read_probs`.
 
     Raises:
-        InputError: the probabilities cannot be read, or do not match the examples or the classes.
+        InputError: the probabilities cannot be read, or do not match the examples or the classes; or the
+            order of unnamed columns is unknown.
     """
+    is_file = isinstance(values, (str, os.PathLike))
+    unnamed = Path(values).suffix.lower() == ".npy" if is_file else column_names(values) is None
+    if unnamed and positions is not None:
+        check_unnamed(class_names, str(values) if is_file else "the array of probs")
     if isinstance(values, (str, os.PathLike)):
         source, notes = Path(values), list[str]()
         found = read_probs(source, class_names, ids, name, notes, positions, id_column, data_index, known)

@@ -116,6 +116,20 @@ def select(probs: CheckedProbs, positions: Positions, name: str) -> CheckedProbs
     return probs if values is probs.values else CheckedProbs(values, "probs")
 
 
+def check_unnamed(class_names: Sequence[str], what: str) -> None:
+    """Raise an `InputError` if unnamed columns could be in two orders: of integers by value, or as text.
+
+    The classes of a folder are its folders sorted as text: 1, 10, 2. Labels that are numbers sort by value.
+    """
+    if not all(map(INTEGER.fullmatch, class_names)) or list(class_names) != sorted(class_names):
+        return
+    if (by_value := sorted(class_names, key=float)) != list(class_names):
+        raise InputError(
+            f"{what} has unnamed columns, and the classes sort as text ({_some(class_names)}) or by value "
+            f"({_some(by_value)}); name the columns as the classes are, in a data frame or a CSV file"
+        )
+
+
 def _taken(values: np.ndarray, at: np.ndarray) -> np.ndarray:
     """Return rows of an array; itself if they are all rows in order, because it may be memory-mapped."""
     if len(at) == len(values) and (at == np.arange(len(at))).all():

@@ -68,7 +68,7 @@ def _of_list(
 ) -> tuple[list[str], list[str]] | None:
     """Return the ids and the cells of a table of image paths."""
     from noisylabels.data import image_table
-    from noisylabels.data.names import unique_names
+    from noisylabels.data.names import path_ids, unique_names
     from noisylabels.data.split_tables import read_split_tables
 
     place = image_table.find(data)
@@ -82,8 +82,7 @@ def _of_list(
     if name is None:
         return None
     if (key := asked.get("id_column")) is None:
-        images = unique_names(table.cells(need_column(table.names, "path", place)))[0]
-        return [image.removeprefix("../") for image in images], list(table[name])
+        return path_ids(table.cells(need_column(table.names, "path", place)))[0], list(table[name])
     return unique_names(table[key])[0], list(table[name])
 
 

@@ -12,6 +12,7 @@ from typing import NoReturn
 
 from noisylabels.core.checks import InputError
 from noisylabels.data.image_formats import HINTS, suffixes
+from noisylabels.data.own_outputs import is_own
 
 _NAMED = 5  # the endings that a note names
 _OF_THE_SYSTEM = frozenset({"thumbs.db", "desktop.ini", "icon\r"})  # beside hidden files, such as .DS_Store
@@ -26,18 +27,21 @@ class PassedOver:
         special: named pipes, sockets and devices, which opening could block.
         empty: lines on class folders without a readable image.
         links: images that are links, which are read.
+        written: folders that noisylabels wrote.
     """
 
     endings: Counter[str] = field(default_factory=Counter)
     special: list[str] = field(default_factory=list)
     empty: list[str] = field(default_factory=list)
     links: list[str] = field(default_factory=list)
+    written: list[str] = field(default_factory=list)
 
     def add(self, other: PassedOver, place: str) -> None:
         """Add the files passed over below a folder whose path is `place`."""
         self.endings.update(other.endings)
         self.special += [place + name for name in other.special]
         self.links += [place + name for name in other.links]
+        self.written += [place + name for name in other.written]
 
     def notes(self) -> list[str]:
         """Return lines that count the files by ending.
@@ -57,6 +61,10 @@ class PassedOver:
                 f"left out {count:,} special file{'' if count == 1 else 's'} (named pipes, sockets or "
                 f"devices), first {self.special[0]}"
             )
+        if self.written:
+            more = f" and {len(self.written) - _NAMED} more" if len(self.written) > _NAMED else ""
+            what = f"folder{'s' if len(self.written) > 1 else ''} {', '.join(self.written[:_NAMED])}{more}"
+            lines.append(f"left out the {what}, written by noisylabels")
         return lines
 
     def in_words(self) -> str:
@@ -102,7 +110,9 @@ def names_below(folder: Path, passed: PassedOver | None = None) -> Iterator[str]
         if (identity.st_dev, identity.st_ino) in seen:  # a link to a folder above
             continue
         seen.add((identity.st_dev, identity.st_ino))
-        files, folders = _entries(place)
+        files, folders, written = _entries(place)
+        if passed is not None:
+            passed.written += [below + name for name in written]
         for entry in files:
             name = below + entry.name
             ending = os.path.splitext(entry.name)[1].lower()
@@ -120,7 +130,7 @@ def names_below(folder: Path, passed: PassedOver | None = None) -> Iterator[str]
 
 def image_names_in(folder: Path) -> list[str]:
     """Return the sorted names of the image files directly in a folder, without those in folders below it."""
-    files, _ = _entries(os.fspath(folder))
+    files, _, _ = _entries(os.fspath(folder))
     known = suffixes()
     return [
         entry.name
@@ -130,12 +140,17 @@ def image_names_in(folder: Path) -> list[str]:
 
 
 def folders_in(path: Path) -> list[str]:
-    """Return the sorted names of the folders directly in `path`, without hidden ones.
+    """Return the sorted names of the folders directly in `path`, without hidden ones and `outputs_in`.
 
     Raises:
         InputError: `path` cannot be listed.
     """
-    return sorted(_entries(os.fspath(path))[1])
+    return _entries(os.fspath(path))[1]
+
+
+def outputs_in(path: Path) -> list[str]:
+    """Return the sorted names of the folders directly in `path` that noisylabels wrote."""
+    return _entries(os.fspath(path))[2]
 
 
 def check_regular(path: str | os.PathLike[str]) -> None:
@@ -151,22 +166,26 @@ def check_regular(path: str | os.PathLike[str]) -> None:
         raise OSError(0, "a named pipe, socket or device instead of a file", os.fspath(path))
 
 
-def _entries(place: str) -> tuple[list[os.DirEntry[str]], list[str]]:
-    """Return the files of a folder, and the names of its folders, each sorted and without hidden ones."""
+def _entries(place: str) -> tuple[list[os.DirEntry[str]], list[str], list[str]]:
+    """Return the files of a folder, and the names of its folders and of those that noisylabels wrote.
+
+    Each is sorted and without hidden ones.
+    """
     files: list[os.DirEntry[str]] = []
     folders: list[str] = []
+    written: list[str] = []
     try:
         with os.scandir(place) as entries:
             for entry in entries:
                 if _is_hidden(entry.name):
                     continue
                 if entry.is_dir():
-                    folders.append(entry.name)
+                    (written if is_own(entry.path) else folders).append(entry.name)
                 else:
                     files.append(entry)
     except OSError as error:
         _refuse(error)
-    return sorted(files, key=lambda entry: entry.name), sorted(folders)
+    return sorted(files, key=lambda entry: entry.name), sorted(folders), sorted(written)
 
 
 def _is_special(entry: os.DirEntry[str]) -> bool:

@@ -35,7 +35,7 @@ class Listing:
         num_train: the number of training examples; None if a test part is to be held out.
         keys: N names by which the held-out examples are chosen; by default `names`.
         positions: where the images lie in their source; by default their place among the sorted names.
-        ids: N different ids, if a name occurs twice; by default `names`.
+        ids: N different ids; by default `names` without a leading "../".
     """
 
     base: Path
@@ -181,7 +181,7 @@ def numbered_pairs(path: Path, num_classes: int) -> Iterator[tuple[int, str, int
 def _ordered(listing: Listing, names: Names, options: Options, lists: int) -> Files:
     """Return the files in the order of storage; in the plan, `lists` other files precede them."""
     labels, num_train, order = listing.labels, listing.num_train, np.arange(len(names))
-    ids = names if listing.ids is None else Names.of(listing.ids)
+    ids = names.without_prefix("../") if listing.ids is None else Names.of(listing.ids)
     notes = []
     positions = listing.positions or by_path(names)
     if num_train is None:
@@ -201,7 +201,7 @@ def _ordered(listing: Listing, names: Names, options: Options, lists: int) -> Fi
         options.image_size,
         options.bad_images,
         notes,
-        ids.without_prefix("../"),
+        ids,
         positions,
     )
 

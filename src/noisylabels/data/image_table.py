@@ -17,7 +17,7 @@ from noisylabels.core.spelling import padding_notes
 from noisylabels.core.tables import Table, find_column, need_column, read_text_table, role_columns
 from noisylabels.data.file_sources import folders_in, image_names_in
 from noisylabels.data.image_lists import Listing, drop_missing, plan_listing
-from noisylabels.data.names import unique_names
+from noisylabels.data.names import path_ids, unique_names
 from noisylabels.data.parquet import check_column
 from noisylabels.data.reader import LABELS, Options, Plan, name_of
 from noisylabels.data.split_tables import read_split_tables, split_tables, tables_in
@@ -164,7 +164,7 @@ def _ids(
 
     `notes` receives a line on images that several rows name.
     """
-    ids, _ = unique_names(images)
+    ids, _ = path_ids(images)
     first: dict[str, int] = {}
     plain = (os.path.normpath(name) for name in images)
     again = [

@@ -183,3 +183,16 @@ def unique_names(names: Iterable[str]) -> tuple[list[str], list[int]]:
         given[place] = f"{name}#{count}"
         taken.add(given[place])
     return given, repeated
+
+
+def path_ids(paths: Iterable[str]) -> tuple[list[str], list[int]]:
+    """Return a different id per path of a list, and the positions of paths that an earlier row has already.
+
+    The ids are the paths without a leading "../", or the paths as written if these were not unique.
+
+    >>> path_ids(["../a.png", "../b.png"])[0], path_ids(["../a.png", "a.png"])[0]
+    (['a.png', 'b.png'], ['../a.png', 'a.png'])
+    """
+    names, repeated = unique_names(paths)
+    short = [name.removeprefix("../") for name in names]
+    return (short if len(set(short)) == len(names) else names), repeated

@@ -29,6 +29,7 @@ from noisylabels.core.tables import (
 from noisylabels.data.decode import Decoding, survey
 from noisylabels.data.image_decoding import Encoded
 from noisylabels.data.names import unique_names
+from noisylabels.data.own_outputs import is_own
 from noisylabels.data.reader import LABELS, Options, Plan, ReadResult, held_out_note, name_of
 from noisylabels.data.split import hold_out
 from noisylabels.data.splits import TEST, TRAIN, VAL, by_split, split_of
@@ -52,6 +53,7 @@ def parquet_files(path: Path) -> list[Path]:
         if found := sorted(folder.glob("*.parquet")):
             return found
     folders = sorted({file.parent for file in path.glob("*/*.parquet")})
+    folders = [folder for folder in folders if not is_own(str(folder))]
     if len(folders) > 1:
         names = ", ".join(folder.name for folder in folders)
         raise InputError(f"{path} holds several data sets ({names}); name the folder of one of them")

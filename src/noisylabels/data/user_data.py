@@ -10,7 +10,14 @@ from pathlib import Path
 import numpy as np
 
 from noisylabels.core.checks import InputError
-from noisylabels.data.file_sources import PassedOver, folders_in, image_names_in, images_below, names_below
+from noisylabels.data.file_sources import (
+    PassedOver,
+    folders_in,
+    image_names_in,
+    images_below,
+    names_below,
+    outputs_in,
+)
 from noisylabels.data.image_formats import some_suffixes
 from noisylabels.data.image_lists import Listing, plan_listing
 from noisylabels.data.names import Names
@@ -37,7 +44,8 @@ def plan(path: Path, options: Options) -> Plan:
         options: see `Options`.
 
     Returns:
-        The plan. Classes are the sorted union of both parts' folder names; an empty folder is a class.
+        The plan. Classes are the union of both parts' folder names, sorted as text; an empty folder is a
+        class.
 
     Raises:
         InputError: the folder does not exist, or holds no images, a single class, or folders called like
@@ -54,6 +62,8 @@ def plan(path: Path, options: Options) -> Plan:
         )
     number = {name: k for k, name in enumerate(classes)}
     passed = PassedOver()
+    for folder in dict.fromkeys((path, *parts)):
+        passed.written += [(folder / name).relative_to(path).as_posix() for name in outputs_in(folder)]
     ends: list[int] = []  # the end of each part
     labels, above = array("q"), array("q")  # per image its class, and the bytes of its class folder's path
 

@@ -99,16 +99,16 @@ def _write_table(session: Session, source: Source, target: Path) -> Exported:
 
 def _ids_of_lines(source: Source, lines: list[str], delimiter: str) -> list[str]:
     """Return the id of each row, which is numbered where an earlier row has the same."""
-    from noisylabels.data.names import unique_names
+    from noisylabels.data.names import path_ids, unique_names
 
     reader = csv.reader(lines, delimiter=delimiter, strict=True)
     rows = [cells for row in reader if any(cells := [cell.strip() for cell in row])]
     key = _columns(rows[0], source)[0]
     if key is None:
         return [f"row:{number}" for number in range(len(rows) - 1)]
-    names, _ = unique_names(cells[key] for cells in rows[1:])
     plain = source.features or source.id_column is not None
-    return [shown(name if plain else name.removeprefix("../")) for name in names]
+    names, _ = (unique_names if plain else path_ids)(cells[key] for cells in rows[1:])
+    return [shown(name) for name in names]
 
 
 def _columns(heading: list[str], source: Source) -> tuple[int | None, int]:
