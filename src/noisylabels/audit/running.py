@@ -352,6 +352,8 @@ class _Job:
         summary = {name: value for name, value in self.subject.asked.items() if name != "download"}
         summary |= {"digest": None if examples is None else examples.digest, "kind": kind}
         summary |= {"source_rows": positions.total}
+        if discarded := self._left_out(names):
+            summary["left_out"] = discarded
         summary |= {"method": predicted.method}
         summary |= issues.summarize(labels, agreement, found, estimated, names, groups, true)
         why: Sequence[str] = found.why
@@ -394,6 +396,17 @@ class _Job:
         notes = Notes(lambda text: None if "held out for testing" in text else self.reporter.note(text))
         notes.decoding = self.reporter.decoding  # type: ignore[method-assign]
         return audited_set(self.subject.asked, notes, need_features=self.probs is None)
+
+    def _left_out(self, class_names: Sequence[str]) -> list[str]:
+        """Return the ids that the file of corrected labels leaves out."""
+        from noisylabels.data.corrections import left_out, plain_name, read_corrections
+
+        asked = self.subject.asked
+        if asked["labels"] is None:
+            return []
+        place = Path(asked["data"])
+        found = read_corrections(asked["labels"], class_names, asked.get("id_column"))
+        return list(map(plain_name, left_out(found, place if place.is_dir() else place.parent)))
 
     def _positions(self, examples: Examples) -> Positions:
         """Return where the examples lie in the data; a set that was passed is in an order of its own."""
