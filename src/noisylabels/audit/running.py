@@ -43,6 +43,7 @@ from noisylabels.core.files import (
     write_json,
 )
 from noisylabels.core.positions import Positions, own
+from noisylabels.core.probabilities import match_mask
 from noisylabels.core.spelling import spelling_notes
 from noisylabels.experiment.auto_loss import AUTO
 from noisylabels.experiment.reporter import Notes, Reporter, Silent
@@ -166,6 +167,8 @@ def audit_labels(
         data_root=data_root,
         download=download,
     )
+    if str(getattr(trusted, "dtype", "")) in ("bool", "boolean"):
+        trusted = match_mask([labels, *(data if isinstance(data, (tuple, list)) else [data])], trusted)
     how: dict[str, Any] = {"folds": folds, "loss": loss, "model": model, "width": width}
     how |= {name: value for name, value in settings.items() if value is not None}
     job = _Job(subject, how, subject.probs, reporter, stop, trusted)
@@ -302,7 +305,7 @@ class _Job:
         trusted, source = None, ""
         if self.trusted is not None:
             about = Audited(self.subject.asked, examples, ids, labels, tuple(names), self.subject.name)
-            trusted, source = find_trusted(self.trusted, about)
+            trusted, source = find_trusted(self.trusted, about, self.reporter.note)
         positions = own(len(labels)) if examples is None else self._positions(examples)
         probs = None
         if self.probs is not None:
