@@ -51,7 +51,7 @@ def test_the_named_id_column_is_the_id_everywhere() -> None:
     found = nl.audit_labels("data.csv", probs="probs.csv", id_column="key", labels="fixed.csv")
     assert found.class_names[found.given[found.ids.index("s4")]] == "dog"
     assert "s1" not in found.ids
-    pd.DataFrame({"key": ["s4", "s1"], "note": ["", "x"]}).to_csv("trusted.csv", index=False)
+    pd.DataFrame({"key": ["s4", "s1"], "note": ["", "seen"]}).to_csv("trusted.csv", index=False)
     found = nl.audit_labels("data.csv", probs="probs.csv", id_column="key", trusted="trusted.csv")
     assert [name for name, one in zip(found.ids, found.trusted, strict=True) if one] == ["s1", "s4"]
 

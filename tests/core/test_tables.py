@@ -134,3 +134,9 @@ def test_a_column_is_found_by_the_first_name_of_its_role() -> None:
         InputError, match=r"^t.csv has no split column: its columns are a, b; name one of them split, part or"
     ):
         need_column(["a", "b"], "split", "t.csv")
+
+
+def test_long_ids_that_pandas_made_floats_keep_their_digits() -> None:
+    cells = np.array([1234567890123450.0, 1234567890123451.0, 1e18, 7.0, 0.5, np.nan])
+    wanted = ["1234567890123450", "1234567890123451", "1000000000000000000", "7", "0.5", "nan"]
+    assert texts(cells).tolist() == wanted

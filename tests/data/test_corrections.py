@@ -156,3 +156,8 @@ def test_nothing_left_is_an_error() -> None:
     rows = feature_set(np.eye(2), [0, 1], NAMES, ["a", "b"])
     with pytest.raises(InputError, match="leave out all 2 examples of features"):
         corrected(rows, {"a": LEFT_OUT, "b": LEFT_OUT})
+
+
+def test_ids_whose_bytes_are_no_utf8_are_read_as_an_audit_writes_them(tmp_path: Path) -> None:
+    path = write(tmp_path, "id,label\ncat/\\xe9.png,dog\n")
+    assert settled(read_corrections(path, NAMES), ["cat/\udce9.png", "cat/a.png"]) == {"cat/\udce9.png": 1}

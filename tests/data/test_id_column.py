@@ -143,3 +143,14 @@ def test_run_ids_stay() -> None:
     plain = load_config(None, data="t.csv")
     assert run_id(plain) == run_id(load_config(None, data="t.csv", id_column=None))
     assert run_id(plain) != run_id(load_config(None, data="t.csv", id_column="key"))
+
+
+def test_long_float_ids_of_a_frame(tmp_path: Path) -> None:
+    import pandas as pd
+
+    ids = [1234567890123450.0 + k for k in range(8)]
+    frame = pd.DataFrame({"key": ids, "u": np.arange(8) / 2, "label": ["a", "b"] * 4})
+    frame.to_parquet(tmp_path / "t.parquet")
+    for source in (frame, tmp_path / "t.parquet"):
+        found = [name for part in load(source, id_column="key") if part is not None for name in part.ids]
+        assert sorted(found) == [str(int(one)) for one in ids]

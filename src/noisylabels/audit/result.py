@@ -8,7 +8,8 @@ audit.json          an object: "format" 2, "version" (of this program), "name", 
                     or null if they were arrays), "data_root" (absolute, or null), "image_size",
                     "bad_images", "label_column", "id_column" (if they were named), "part" ("all"; "train"),
                     "noise" (added to test the audit, else "none"), "seed", "labels" (absolute path of the
-                    corrected labels that were audited, or null), "digest" (of the audited set, or null),
+                    corrected labels that were audited, or null), "left_out" (ids of the examples that they
+                    leave out, if there are any), "digest" (of the audited set, or null),
                     "source_rows" (how many examples the data have in all, or null if they have no single
                     order), and the findings of `issues.summarize`: "rate", "transition", "pairs", "classes",
                     "duplicates", "flagged", ...; the "members" of duplicates are of the column index;

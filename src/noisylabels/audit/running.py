@@ -43,6 +43,7 @@ from noisylabels.core.files import (
     write_json,
 )
 from noisylabels.core.positions import Positions, own
+from noisylabels.core.probabilities import match_mask
 from noisylabels.core.spelling import spelling_notes
 from noisylabels.experiment.auto_loss import AUTO
 from noisylabels.experiment.reporter import Notes, Reporter, Silent
@@ -166,6 +167,8 @@ def audit_labels(
         data_root=data_root,
         download=download,
     )
+    if str(getattr(trusted, "dtype", "")) in ("bool", "boolean"):
+        trusted = match_mask([labels, *(data if isinstance(data, (tuple, list)) else [data])], trusted)
     how: dict[str, Any] = {"folds": folds, "loss": loss, "model": model, "width": width}
     how |= {name: value for name, value in settings.items() if value is not None}
     job = _Job(subject, how, subject.probs, reporter, stop, trusted)
@@ -302,7 +305,7 @@ class _Job:
         trusted, source = None, ""
         if self.trusted is not None:
             about = Audited(self.subject.asked, examples, ids, labels, tuple(names), self.subject.name)
-            trusted, source = find_trusted(self.trusted, about)
+            trusted, source = find_trusted(self.trusted, about, self.reporter.note)
         positions = own(len(labels)) if examples is None else self._positions(examples)
         probs = None
         if self.probs is not None:
@@ -354,6 +357,8 @@ class _Job:
         summary |= {"source_rows": positions.total}
         if examples is not None and not examples.inputs.shape[1]:
             summary["texts_alone"] = True
+        if discarded := self._left_out(names):
+            summary["left_out"] = discarded
         summary |= {"method": predicted.method}
         summary |= issues.summarize(labels, agreement, found, estimated, names, groups, true)
         why: Sequence[str] = found.why
@@ -396,6 +401,17 @@ class _Job:
         notes = Notes(lambda text: None if "held out for testing" in text else self.reporter.note(text))
         notes.decoding = self.reporter.decoding  # type: ignore[method-assign]
         return audited_set(self.subject.asked, notes, need_features=self.probs is None)
+
+    def _left_out(self, class_names: Sequence[str]) -> list[str]:
+        """Return the ids that the file of corrected labels leaves out."""
+        from noisylabels.data.corrections import left_out, plain_name, read_corrections
+
+        asked = self.subject.asked
+        if asked["labels"] is None:
+            return []
+        place = Path(asked["data"])
+        found = read_corrections(asked["labels"], class_names, asked.get("id_column"))
+        return list(map(plain_name, left_out(found, place if place.is_dir() else place.parent)))
 
     def _positions(self, examples: Examples) -> Positions:
         """Return where the examples lie in the data; a set that was passed is in an order of its own."""

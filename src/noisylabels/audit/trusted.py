@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +17,8 @@ from noisylabels.audit.trusted_columns import column_of
 from noisylabels.audit.wilson import wilson
 from noisylabels.core.checks import InputError
 from noisylabels.core.files import check_file, file_digest, read_text
-from noisylabels.core.tables import TABLES, Table, find_column, read_table, texts
+from noisylabels.core.tables import TABLES, Table, find_column, read_table, read_text_table, texts
+from noisylabels.data.names import namesakes_note
 from noisylabels.data.splits import split_of
 from noisylabels.noise.checked_probs import CheckedProbs
 from noisylabels.noise.estimate import Estimate
@@ -30,6 +32,9 @@ SUFFIXES = (*TABLES, ".txt")
 YES = frozenset(("true", "1", "1.0", "yes", "y", "t", "x"))
 NO = frozenset(("false", "0", "0.0", "no", "n", "f", "", "na", "nan", "none", "null", "<na>"))
 """The cells of a column that marks trusted labels, in lower case."""
+
+MARKS = ("trusted", "checked", "verified", "reviewed", "confirmed", "correct")
+"""The names of the column of a file of ids that marks which of them are trusted."""
 
 _COLUMN = "column "  # begins the source that is a column
 
@@ -71,13 +76,16 @@ def identity(trusted: object) -> list[str]:
     return ["ids", hashlib.sha256("\n".join(map(str, values.tolist())).encode()).hexdigest()]
 
 
-def find_trusted(trusted: object, audited: Audited) -> tuple[np.ndarray, str]:
+def find_trusted(
+    trusted: object, audited: Audited, note: Callable[[str], None] = lambda _: None
+) -> tuple[np.ndarray, str]:
     """Return which labels are trusted, bool (N,), and where that is written, in words.
 
     Args:
         trusted: "train", "test" or "val", a part that the data have; the name of a column whose cells are
             true or false; a file of ids; a mask, bool (N,), for arrays; or a list of ids.
         audited: the audited set.
+        note: receives lines on rows and examples that are left out.
 
     Raises:
         InputError: there is no such part, column, file or id, or no label is trusted, or all are.
@@ -85,11 +93,16 @@ def find_trusted(trusted: object, audited: Audited) -> tuple[np.ndarray, str]:
     if isinstance(trusted, (str, os.PathLike)):
         file = _file(trusted)
         if file is not None:
-            mask, source = _mask(audited, _ids_in(file, audited)), f"file {file.name}"
+            mask, source = _mask(audited, _ids_in(file, audited, note)), f"file {file.name}"
         else:
             mask, source = _by_word(str(trusted), audited)
     else:
         mask, source = _of_values(_listed(trusted), audited)
+    named = {name for name, one in zip(audited.ids, mask.tolist(), strict=True) if one}
+    if (source == "ids" or source.startswith("file ")) and (
+        line := namesakes_note(named, audited.ids)
+    ) is not None:
+        note(f"trusted: {line}, and are not trusted")
     if not mask.any():
         raise InputError(f"no label is trusted ({source}); name at least one example, or leave out --trusted")
     if mask.all():
@@ -168,7 +181,7 @@ def _place(row: int) -> tuple[Path, str]:
     return Path("trusted"), f"id {row}"
 
 
-def _ids_in(file: Path, audited: Audited) -> set[str]:
+def _ids_in(file: Path, audited: Audited, note: Callable[[str], None]) -> set[str]:
     """Return the ids in a file, as the audited set writes them."""
     from noisylabels.data.corrections import read_corrections, settled
 
@@ -179,11 +192,20 @@ def _ids_in(file: Path, audited: Audited) -> set[str]:
             file, ["id"], lambda _: np.array(words, object), lambda row: (file, f"line {lines[row][0]}")
         )
         return _matched(table, words, audited)
-    table = read_table(file)
+    table = _open(file, audited)
+    key = audited.asked.get("id_column")
+    place = table.names.index(key) if key in table.names else find_column(table.names, "id", file)
+    if place is None and len(table.names) > 1:
+        raise InputError(
+            f"{file} has no id column: its columns are {', '.join(table.names[:20])}; name one of them id"
+        )
+    words = list(texts(table.cells(place or 0)))
+    unmarked = _unmarked(table, place or 0, words, note)
     if len(table.names) > 1 and find_column(table.names, "label", file) is not None:
         # a file of checked labels: they must be those of the data, or the wrong ones would be trusted
-        found = read_corrections(file, audited.class_names, audited.asked.get("id_column"))
-        labels = settled(found, audited.ids, _folder(audited))
+        found = read_corrections(file, audited.class_names, key)
+        kept = {name: label for name, label in found.labels.items() if name not in unmarked}
+        labels = settled(dataclasses.replace(found, labels=kept), audited.ids, _folder(audited))
         for name, given in zip(audited.ids, audited.labels.tolist(), strict=True):
             if (checked := labels.get(name, given)) != given:
                 wanted = audited.class_names[checked] if checked >= 0 else "empty"
@@ -192,13 +214,51 @@ def _ids_in(file: Path, audited: Audited) -> set[str]:
                     f"{audited.name}; audit the checked labels (--labels {file}), or give a file of ids alone"
                 )
         return set(labels)
-    key = audited.asked.get("id_column")
-    place = table.names.index(key) if key in table.names else find_column(table.names, "id", file)
-    if place is None and len(table.names) > 1:
-        raise InputError(
-            f"{file} has no id column: its columns are {', '.join(table.names[:20])}; name one of them id"
-        )
-    return _matched(table, list(texts(table.cells(place or 0))), audited)
+    return _matched(table, words, audited) - (
+        _matched(table, sorted(unmarked), audited) if unmarked else set()
+    )
+
+
+def _open(file: Path, audited: Audited) -> Table:
+    """Return a file of ids as a table; the first line of a text file of one column may be an id too."""
+    if file.suffix.lower() == ".parquet":
+        return read_table(file)
+    known = set(audited.ids)
+
+    def is_heading(rows: Sequence[Sequence[str]]) -> bool:
+        return len(rows[0]) > 1 or rows[0][0] not in known
+
+    return read_text_table(file, is_heading=is_heading)
+
+
+def _unmarked(table: Table, key: int, words: Sequence[str], note: Callable[[str], None]) -> set[str]:
+    """Return the ids that a column of yes and no says not to trust.
+
+    Raises:
+        InputError: a column of yes and no has an unknown name, or one of marks holds something else.
+    """
+    marks = [k for k, name in enumerate(table.names) if name.strip().lower() in MARKS and k != key]
+    for place in marks[:1] or range(len(table.names)):
+        if place == key or isinstance(cells := table.read(place), str) or cells.ndim != 1:
+            continue
+        lower = [str(cell).strip().lower() for cell in texts(cells)]
+        name = table.names[place]
+        strange = [row for row, cell in enumerate(lower) if cell not in YES and cell not in NO]
+        if place in marks:
+            if strange:
+                raise InputError(
+                    f"{table.where(strange[0])}: {name!r} is {lower[strange[0]][:40]!r}, expected yes or no"
+                )
+            found = {word for word, cell in zip(words, lower, strict=True) if cell in NO}
+            if found:
+                note(f"{table.source}: {len(found):,} ids are not trusted, as the column {name!r} says")
+            return found
+        if not strange and any(cell in YES for cell in lower) and any(cell in NO for cell in lower):
+            raise InputError(
+                f"{table.source} has a column {name!r} of yes and no; name it {MARKS[0]} if it marks the ids "
+                "to trust, or remove it to trust all of them"
+            )
+    return set()
 
 
 def _matched(table: Table, words: Sequence[str], audited: Audited) -> set[str]:

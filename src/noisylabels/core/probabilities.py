@@ -58,6 +58,31 @@ def match_frame(like: Any, probs: Any, class_names: Sequence[str]) -> Any:
     return values if rows is None else values[rows]
 
 
+def match_mask(like: Sequence[Any], mask: Any) -> Any:
+    """Return a mask of examples in their order; one without an index of pandas as it is.
+
+    Args:
+        like: objects of which the first with an index has that of the examples.
+        mask: N truth values.
+
+    Raises:
+        InputError: the indexes differ, or it is unclear whether they count.
+    """
+    if (theirs := _index(mask)) is None:
+        return mask
+    indexed = next((each for each in like if _index(each) is not None), None)
+    if indexed is not None:
+        rows = _rows(indexed, mask, "trusted")
+        return mask if rows is None else np.asarray(mask)[rows]
+    rows = np.arange(len(theirs))
+    if not np.array_equal(theirs, rows) and theirs.is_unique and bool(theirs.isin(rows).all()):
+        raise InputError(
+            "trusted has the index 0 to N - 1 in another order, and the examples have no index; pass "
+            "trusted.sort_index().to_numpy() if it counts the examples, and trusted.to_numpy() if not"
+        )
+    return mask
+
+
 def match_columns(probs: Any, class_names: Sequence[str]) -> Any:
     """Return probabilities with the columns of a frame in the order of the classes; an array as it is.
 
@@ -212,7 +237,7 @@ def _categories(labels: Any) -> list[str] | None:
 # Rows -----------------------------------------------------------------------------------------------------
 
 
-def _rows(labels: Any, probs: Any) -> np.ndarray | None:
+def _rows(labels: Any, probs: Any, name: str = "probs") -> np.ndarray | None:
     """Return the row of probs of each label if both have an index of pandas that says so; None: in order.
 
     Raises:
@@ -228,8 +253,8 @@ def _rows(labels: Any, probs: Any) -> np.ndarray | None:
     if default or not same:
         how = "the same index in another order" if same else "different indexes"
         raise InputError(
-            f"labels and probs have {how}; if rows belong together by index, pass probs.loc[labels.index], "
-            "and if by position, probs.to_numpy()"
+            f"labels and {name} have {how}; if rows belong together by index, pass {name}.loc[labels.index], "
+            f"and if by position, {name}.to_numpy()"
         )
     return np.asarray(theirs.get_indexer(mine))
 

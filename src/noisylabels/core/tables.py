@@ -340,4 +340,9 @@ def texts(cells: np.ndarray) -> np.ndarray:
         return cells.astype(object)
     if cells.dtype.kind in "iu":  # all digits: ids may be long
         return np.array([str(value) for value in cells.tolist()], dtype=object)
-    return np.array([f"{value:.15g}" for value in cells.tolist()], dtype=object)
+    return np.array([_text(value) for value in cells.tolist()], dtype=object)
+
+
+def _text(value: float) -> str:
+    """Return a number as text; a whole one with all its digits, because ids may be long."""
+    return str(int(value)) if abs(value) < 1e22 and value.is_integer() else f"{value:.15g}"

@@ -120,7 +120,8 @@ def settled(found: Corrections, ids: Iterable[str], folder: str | Path | None = 
         InputError: the data does not have an id, or an example has two labels.
     """
     known = set(ids)
-    bare = {name.strip(): name for name in known if name != name.strip()}  # cells of text are stripped
+    # cells of text are stripped, and files of an audit have no bytes that are not UTF-8
+    bare = {way: name for name in known for way in (name.strip(), plain_name(name)) if way != name}
     labels: dict[str, int] = {}
     named: dict[str, str] = {}
     unknown: list[str] = []
@@ -144,6 +145,12 @@ def settled(found: Corrections, ids: Iterable[str], folder: str | Path | None = 
             + _nearest(first, known)
         )
     return labels
+
+
+def left_out(found: Corrections, folder: str | Path | None = None) -> list[str]:
+    """Return the ids of the examples without a label, which no set has any more; `folder` as in `settled`."""
+    names = [name for name, label in found.labels.items() if label == LEFT_OUT]
+    return [_below(name, folder) if os.path.isabs(name) or name.startswith("./") else name for name in names]
 
 
 def corrected(examples: Examples, labels: Mapping[str, int]) -> Examples:
@@ -209,6 +216,11 @@ def _loosely(word: str) -> str | int:
     if INTEGER.fullmatch(bare):
         return int(bare.partition(".")[0])
     return bare.lower() if bare.lower() in ("true", "false") else bare
+
+
+def plain_name(name: str) -> str:
+    r"""Return an id as an audit writes it: bytes that are not UTF-8 become \xff."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def _below(name: str, folder: str | Path | None) -> str:

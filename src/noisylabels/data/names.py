@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from array import array
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import BinaryIO, overload
 
 import numpy as np
@@ -196,3 +196,21 @@ def path_ids(paths: Iterable[str]) -> tuple[list[str], list[int]]:
     names, repeated = unique_names(paths)
     short = [name.removeprefix("../") for name in names]
     return (short if len(set(short)) == len(names) else names), repeated
+
+
+def namesakes_note(named: Collection[str], ids: Iterable[str]) -> str | None:
+    """Return a note on ids such as "a#2" that are not named although "a" is; None if there are none.
+
+    >>> namesakes_note({"a"}, ["a", "b", "a#2"])
+    "examples with an id that occurs twice are not named with it: 1, first 'a#2'"
+    """
+    others = [
+        name
+        for name in ids
+        if name not in named and (parts := name.rpartition("#"))[0] in named and parts[2].isdecimal()
+    ]
+    if not others:
+        return None
+    return (
+        f"examples with an id that occurs twice are not named with it: {len(others):,}, first {others[0]!r}"
+    )

@@ -56,6 +56,7 @@ def relabeled(
     between the parts.
     """
     from noisylabels.data.corrections import LEFT_OUT, corrected, read_corrections, settled
+    from noisylabels.data.names import namesakes_note
 
     assert config.labels is not None
     place = Path(source_of(config)).expanduser()
@@ -73,7 +74,9 @@ def relabeled(
     parts = [f"{changed:,} labels changed", f"{len(labels) - changed - out:,} unchanged"]
     parts += [f"{out:,} left out"] if out else []
     parts += [f"{len(known) - len(labels):,} not in it, and kept"] if len(known) > len(labels) else []
-    for note in (*found.notes, ", ".join(parts)):
+    twice = namesakes_note(labels, known)
+    more = [] if twice is None else [f"{twice}, and keep their labels"]
+    for note in (*found.notes, ", ".join(parts), *more):
         reporter.note(f"{config.labels}: {note}")
     return new
 

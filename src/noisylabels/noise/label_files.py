@@ -287,7 +287,7 @@ def _numbers(table: Table, column: np.ndarray, num_classes: int, names: tuple[st
             row = next(i for i, (a, b) in enumerate(zip(as_names, as_numbers, strict=True)) if a != b)
             raise InputError(
                 f"{table.row(row)} of {table.source} has the label {cells[row]!r}, which is the name of "
-                f"class {as_names[row]} and the number of another; save numbers as integers (.npy, .parquet)"
+                f"class {as_names[row]} and the number of another; give the classes names that are no numbers"
             )
         return np.array(as_names, dtype=np.int64)
     if min(as_numbers) < 0 and column.dtype.kind != "O":  # such as 2019 and 2020, or bool

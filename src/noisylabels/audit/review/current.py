@@ -25,7 +25,10 @@ class Exported:
 
 
 def current(session: Session, done: Exported) -> Iterator[tuple[str, str | None]]:
-    """Yield each example's id and label, None if discarded, in the order of the audited set."""
+    """Yield each example's id and label, None if discarded, in the order of the audited set.
+
+    The examples that the audited labels left out already come last.
+    """
     audit, decisions = session.audit, session.decisions()
     for position, (name, given) in enumerate(zip(audit.ids, audit.given.tolist(), strict=True)):
         decision = decisions.get(position)
@@ -39,6 +42,11 @@ def current(session: Session, done: Exported) -> Iterator[tuple[str, str | None]
             label = decision.label
         done.labels += 1
         yield name, label
+    audited = set(audit.ids)
+    for name in audit.summary.get("left_out", ()):
+        if name not in audited:
+            done.left_out += 1
+            yield name, None
 
 
 def by_id(session: Session, done: Exported) -> dict[str, str | None]:
@@ -54,7 +62,8 @@ def by_id(session: Session, done: Exported) -> dict[str, str | None]:
 
 def check_seen(session: Session, labels: dict[str, str | None], seen: set[str], source: Path) -> None:
     """Raise an `InputError` unless every example of the audit was found in the data."""
-    if missing := [name for name in labels if name not in seen]:
+    audited = set(session.audit.ids)
+    if missing := [name for name in labels if name not in seen and name in audited]:
         raise InputError(
             f"{source} has changed since it was audited: {len(missing):,} of {len(session.audit):,} examples "
             f"are missing, first {missing[0]!r}; run the audit again, or use --form labels"
