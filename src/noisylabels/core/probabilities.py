@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from noisylabels.core.checks import InputError
-from noisylabels.core.labels import Labels, in_order, name_of, of_count, read_labels, some
+from noisylabels.core.labels import Labels, check_names, in_order, name_of, of_count, read_labels, some
+from noisylabels.core.row_index import match_rows
 
 
 def match_probs(labels: Any, probs: Any, class_names: Sequence[object] | None = None) -> tuple[Labels, Any]:
@@ -22,8 +23,8 @@ def match_probs(labels: Any, probs: Any, class_names: Sequence[object] | None = 
         labels: N labels of any kind, see `core.labels.read_labels`.
         probs: (N, K): an array or tensor, returned as it is; or a frame of pandas, polars or Arrow, whose
             columns are matched with the classes by name. Columns named 0 to K - 1, as in a frame made from an
-            array, are in the order of the classes, unless these have other integers as names. If labels and
-            probabilities both have an index of pandas, rows are matched by it.
+            array, are in the order of the classes, unless these have other integers as names. Rows are
+            matched by the index of pandas, see `core.row_index.match_rows`.
         class_names: K names in the order of the class numbers; needed where the labels do not show all
             classes, or not their order.
 
@@ -33,29 +34,18 @@ def match_probs(labels: Any, probs: Any, class_names: Sequence[object] | None = 
     >>> match_probs(["b", "a"], [[0.9, 0.1], [0.2, 0.8]])[0].codes
     array([1, 0])
     """
-    rows = _rows(labels, probs)
+    found, values = match_classes(labels, probs, class_names)
+    rows = match_rows(probs, labels, count=len(found.codes))
+    return found, values if rows is None else values[rows]
+
+
+def match_classes(labels: Any, probs: Any, class_names: Sequence[object] | None = None) -> tuple[Labels, Any]:
+    """Return what `match_probs` returns, with the rows of the probabilities as they are."""
     names = column_names(probs)
     if names is None:
         return _of_array(labels, probs, class_names), probs
     found = _of_frame(labels, names, class_names)
-    values = match_columns(probs, found.class_names)
-    return found, values if rows is None else values[rows]
-
-
-def match_frame(like: Any, probs: Any, class_names: Sequence[str]) -> Any:
-    """Return the probabilities of examples whose classes are known; an array as it is.
-
-    Args:
-        like: an object with the index of the examples, such as their frame; others have none.
-        probs: as for `match_probs`.
-        class_names: the K names.
-
-    Raises:
-        InputError: as `match_probs`.
-    """
-    rows = _rows(like, probs)
-    values = match_columns(probs, class_names)
-    return values if rows is None else values[rows]
+    return found, match_columns(probs, found.class_names)
 
 
 def match_columns(probs: Any, class_names: Sequence[str]) -> Any:
@@ -75,6 +65,29 @@ def match_columns(probs: Any, class_names: Sequence[str]) -> Any:
         )
     values = _values(probs, names)
     return values if order == list(range(len(order))) else values[:, order]
+
+
+def columns_of(class_names: Sequence[str], given: Sequence[object], name: str) -> list[int]:
+    """Return the column of each class among columns in the order of the class names that a caller gave.
+
+    Args:
+        class_names: K names, those of the data.
+        given: the same names in the order of the columns.
+        name: the name of the data in errors.
+
+    Raises:
+        InputError: they are other names.
+
+    >>> columns_of(("cat", "dog"), ["dog", "cat"], "pets")
+    [1, 0]
+    """
+    names = check_names(given)
+    if set(names) != set(class_names):
+        raise InputError(
+            f"class_names are {some(names)}, and the classes of {name} are {some(class_names)}; pass the "
+            "same names in the order of the columns of probs, or leave class_names out"
+        )
+    return [names.index(word) for word in class_names]
 
 
 def column_names(probs: Any) -> list[str] | None:
@@ -207,38 +220,3 @@ def _categories(labels: Any) -> list[str] | None:
     """Return the categories of a categorical series of pandas in their order; None for others."""
     found = getattr(getattr(labels, "cat", labels), "categories", None)
     return None if found is None or isinstance(labels, np.ndarray) else list(map(name_of, found))
-
-
-# Rows -----------------------------------------------------------------------------------------------------
-
-
-def _rows(labels: Any, probs: Any) -> np.ndarray | None:
-    """Return the row of probs of each label if both have an index of pandas that says so; None: in order.
-
-    Raises:
-        InputError: the indexes differ, or it is unclear whether they count.
-    """
-    mine, theirs = (_index(each) for each in (labels, probs))
-    if mine is None or theirs is None or len(mine) != len(theirs) or mine.equals(theirs):
-        return None
-    same = mine.is_unique and theirs.is_unique and bool(mine.isin(theirs).all())
-    default = _is_default(mine) or _is_default(theirs)
-    if default and not same:  # one of them was made from an array and has no index of its own
-        return None
-    if default or not same:
-        how = "the same index in another order" if same else "different indexes"
-        raise InputError(
-            f"labels and probs have {how}; if rows belong together by index, pass probs.loc[labels.index], "
-            "and if by position, probs.to_numpy()"
-        )
-    return np.asarray(theirs.get_indexer(mine))
-
-
-def _index(values: Any) -> Any:
-    """Return the index of a series or frame of pandas; None for others."""
-    found = getattr(values, "index", None)
-    return found if hasattr(found, "get_indexer") else None
-
-
-def _is_default(index: Any) -> bool:
-    return type(index).__name__ == "RangeIndex" and index.start == 0 and index.step == 1
