@@ -141,4 +141,11 @@ def test_labels_with_the_index_of_x_in_another_order_are_refused() -> None:
     ):
         with pytest.raises(InputError, match=r"X and y have the same index in another order"):
             call()
+    train = nl.load("data.csv")[0]
+    given = pd.Series(WORDS, index=IDS).loc[list(train.ids)]
+    with pytest.raises(
+        InputError, match=r"index of the labels holds the ids of the examples in another order"
+    ):
+        nl.audit_labels(train, labels=given[::-1], probs=PROBS[: len(train)])
+    assert wrong(nl.audit_labels(train, labels=given, probs=FRAME.loc[list(train.ids)[::-1]])) == 0
     assert wrong(nl.audit_labels(X, labels=y[::-1].to_numpy()[::-1], probs=PROBS)) == 0

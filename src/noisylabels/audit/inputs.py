@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -59,8 +59,11 @@ def read_subject(
     download: bool = False,
 ) -> Subject:
     """Return the input of an audit, checked as far as possible without reading it; see `audit_labels`."""
+    from noisylabels.core.labels import check_names
     from noisylabels.noise.spec import NoiseSpec
 
+    if class_names is not None:
+        class_names = check_names(class_names) if isinstance(class_names, (str, Set)) else class_names
     asked: dict[str, Any] = {
         "data": None,
         "data_root": None,
@@ -84,23 +87,24 @@ def read_subject(
             f"noise is {noise!r}, expected none for data passed as objects; add noise with nl.corrupt"
         )
     if isinstance(name := getattr(data, "name", None), str) and hasattr(data, "digest"):  # a set
+        found: Any = data
         if labels is not None:
             examples, probs, matched = _labeled(data, labels, class_names, probs)
             return Subject(name, asked, examples=examples, probs=probs, in_order=matched)
-        columns = _columns(class_names, probs, name, data.class_names)
-        probs, matched = _of_set(data, probs, columns)
-        return Subject(name, asked, examples=data, probs=probs, columns=columns, in_order=matched)
+        columns = _columns(class_names, probs, name, found.class_names)
+        probs, matched = _of_set(found, probs, columns)
+        return Subject(name, asked, examples=found, probs=probs, columns=columns, in_order=matched)
     if data is None:
         if labels is None:
             raise InputError("labels are missing; pass them with the data: audit_labels(X, labels=y)")
         given, names, values = _matched(labels, probs, class_names)
         values, _ = _in_order(probs, values, labels, count=len(given))
         return Subject("labels", asked, given=(given, names), probs=values)
-    from noisylabels.core.probabilities import match_columns
+    from noisylabels.core.probabilities import check_categories, match_columns
     from noisylabels.core.row_index import check_index
     from noisylabels.data.object_sets import whole_in_memory
     from noisylabels.data.reader import Options
-    from noisylabels.data.recognition import row_indexes
+    from noisylabels.data.recognition import label_series, row_indexes
 
     options = Options(
         image_size,
@@ -111,7 +115,11 @@ def read_subject(
     )
     if labels is None:
         examples = whole_in_memory(data, options, class_names=class_names, part=part)
-        values = probs if _is_file(probs) else match_columns(probs, examples.class_names)
+        values = probs
+        if not _is_file(probs):
+            for given in label_series(data, label_column) if class_names is None else ():
+                check_categories(given, probs, examples.class_names)
+            values = match_columns(probs, examples.class_names)
         indexes = row_indexes(data, part)
     else:
         check_index(data, labels)
@@ -207,8 +215,10 @@ def _labeled(
     data: Any, labels: object, class_names: Sequence[str] | None, probs: object
 ) -> tuple[Examples, object, bool]:
     """Return the set with its labels replaced, the probabilities, and whether these are in order."""
+    from noisylabels.core.row_index import check_ids
     from noisylabels.data.features import with_labels
 
+    check_ids(data.ids, labels)
     names = data.class_names if class_names is None else class_names
     given, names, values = _matched(labels, probs, names)
     if len(given) != len(data):

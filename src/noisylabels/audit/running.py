@@ -310,9 +310,10 @@ class _Job:
         probs = None
         if self.probs is not None:
             known = None if examples is None else positions
-            subject, note = self.subject, self.reporter.note
+            subject = self.subject
             how: dict[str, Any] = {"columns": subject.columns, "in_order": subject.in_order}
-            probs = given_probs(self.probs, labels, names, ids, known, subject.name, note, **how)
+            how["note"] = self.reporter.note
+            probs = given_probs(self.probs, labels, names, ids, known, subject.name, **how)
         if folder is not None and not (folder / SETTINGS).exists():
             write_json(folder / SETTINGS, self.identity)
         if probs is not None:

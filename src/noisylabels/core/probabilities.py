@@ -13,7 +13,7 @@ import numpy as np
 
 from noisylabels.core.checks import InputError
 from noisylabels.core.labels import Labels, check_names, in_order, name_of, of_count, read_labels, some
-from noisylabels.core.row_index import match_rows
+from noisylabels.core.row_index import is_default, match_rows
 
 
 def match_probs(labels: Any, probs: Any, class_names: Sequence[object] | None = None) -> tuple[Labels, Any]:
@@ -44,7 +44,7 @@ def match_classes(labels: Any, probs: Any, class_names: Sequence[object] | None 
     names = column_names(probs)
     if names is None:
         return _of_array(labels, probs, class_names), probs
-    found = _of_frame(labels, names, class_names)
+    found = _of_frame(labels, probs, names, class_names)
     return found, match_columns(probs, found.class_names)
 
 
@@ -106,6 +106,12 @@ def column_names(probs: Any) -> list[str] | None:
     return names
 
 
+def has_default_columns(probs: Any) -> bool:
+    """Return whether the columns of a frame of pandas count from 0, because it was made without names."""
+    columns = getattr(probs, "columns", None)
+    return columns is not None and not callable(columns) and is_default(columns)
+
+
 def _values(probs: Any, names: list[str]) -> np.ndarray:
     """Return the numbers of a frame, (N, K)."""
     if hasattr(probs, "to_numpy"):
@@ -140,12 +146,16 @@ def _is_integer(name: str) -> bool:
     return name.lstrip("-").isdecimal()
 
 
-def _of_frame(labels: Any, names: list[str], class_names: Sequence[object] | None) -> Labels:
+def _of_frame(labels: Any, probs: Any, names: list[str], class_names: Sequence[object] | None) -> Labels:
     """Return labels in the classes that the columns of a frame name."""
     if class_names is not None:
         return read_labels(labels, class_names)
     found = read_labels(labels)
     if set(found.class_names) <= set(names):
+        if has_default_columns(probs):
+            _refuse_two_readings(found, len(names))
+        else:
+            _check_others(probs, [name for name in names if name not in found.class_names], labels)
         return _within(found, in_order(names))
     if names == _numbers(len(names)) and not all(map(_is_integer, found.class_names)):
         return _of_positions(labels, found, len(names), "columns named 0, 1, ...")
@@ -156,6 +166,24 @@ def _of_frame(labels: Any, names: list[str], class_names: Sequence[object] | Non
         f"probs have the columns {some(names)}, and the labels are of the classes {some(found.class_names)}; "
         f"name the columns as the classes are{hint}; or pass an array in the order of the sorted classes"
     )
+
+
+def _check_others(probs: Any, others: list[str], labels: Any) -> None:
+    """Raise an `InputError` if a column that no label is called by holds no probability of a class."""
+    declared = set(_categories(labels) or ())
+    names = column_names(probs) or []
+    for name in others:
+        column = _values(probs, names)[:, names.index(name)]
+        if name not in declared and not ((column >= 0) & (column <= 1)).all():
+            what = "numbers beyond 0 to 1"
+        elif name not in declared and not column.any():
+            what = "zeros alone"
+        else:
+            continue
+        raise InputError(
+            f"probs have a column {name!r} of {what}, and no label is {name!r}; leave the column out, or "
+            "name it among class_names if it is a class"
+        )
 
 
 def _within(found: Labels, names: list[str]) -> Labels:
@@ -199,10 +227,7 @@ def _of_positions(labels: Any, found: Labels, K: int, what: str) -> Labels:
         if text and declared == in_order(declared) and len(declared) == K:
             return read_labels(labels, declared)
         if declared != in_order(declared) and set(found.class_names) <= set(declared):
-            raise InputError(
-                f"labels are categories in the order {some(declared)}, and probs are {what}, whose columns "
-                "may have this order or the sorted one; pass class_names in the order of the columns"
-            )
+            raise InputError(_CATEGORIES.format(some(declared), what))
     if text and found.num_classes != K:
         raise InputError(
             f"labels are of {found.num_classes} classes, {some(found.class_names)}, and probs have {K} "
@@ -213,10 +238,63 @@ def _of_positions(labels: Any, found: Labels, K: int, what: str) -> Labels:
             f"labels are the numbers {some(found.class_names)} as text, and probs are {what}, whose columns "
             "may be sorted by value or as text; pass class_names in the order of the columns"
         )
+    _refuse_two_readings(found, K)
     return of_count(found, K)
 
 
+def _refuse_two_readings(found: Labels, K: int) -> None:
+    """Raise an `InputError` if integers may be class numbers from 0, or classes from 1."""
+    values = found.values
+    if values.dtype.kind in "iuf" and values.min() > 0 and values.max() < K:
+        raise InputError(
+            f"labels are the integers {some(found.class_names)}, and probs have {K} columns without names: "
+            f"the columns may be the classes from 0 or from 1; pass class_names=range({K}), or "
+            f"range(1, {K + 1}), or all classes in the order of the columns"
+        )
+
+
+def check_categories(labels: Any, probs: Any, class_names: Sequence[str]) -> None:
+    """Raise an `InputError` if labels are categories in another order than that of columns without names.
+
+    Args:
+        labels: labels of any kind, of which only categories have an order.
+        probs: (N, K); the columns of a frame have names.
+        class_names: K names, in the order in which the columns would be read.
+    """
+    names = column_names(probs)
+    if names is not None and names != _numbers(len(class_names)):
+        return
+    declared = _categories(labels)
+    if declared is None or not set(class_names) <= set(declared):
+        return
+    if [name for name in declared if name in set(class_names)] != list(class_names):
+        raise InputError(_CATEGORIES.format(some(declared), "an array without names"))
+
+
+_CATEGORIES = (
+    "labels are categories in the order {}, and probs are {}, whose columns may have this order or the "
+    "sorted one; pass class_names in the order of the columns"
+)
+
+
 def _categories(labels: Any) -> list[str] | None:
-    """Return the categories of a categorical series of pandas in their order; None for others."""
+    """Return the categories of categorical labels of pandas, polars or Arrow in order; None for others."""
+    if column_names(labels) is not None:
+        labels = labels[labels.columns[0]] if len(column_names(labels) or ()) == 1 else None
+    dtype = getattr(labels, "dtype", None)
+    if isinstance(labels, np.ndarray):
+        return None
+    if type(dtype).__module__.startswith("polars"):
+        if type(dtype).__name__ == "Enum":
+            return list(map(name_of, dtype.categories))  # type: ignore[union-attr]
+        if type(dtype).__name__ != "Categorical":
+            return None
+        occurring = labels.drop_nulls().unique()
+        numbered = zip(occurring.to_physical().to_list(), occurring.to_list(), strict=True)
+        return [word for _, word in sorted(numbered)]
+    if hasattr(labels, "num_chunks"):  # a column of an Arrow table
+        labels = labels.chunk(0) if labels.num_chunks else None
+    if hasattr(labels, "dictionary"):
+        return list(map(name_of, labels.dictionary.to_pylist()))
     found = getattr(getattr(labels, "cat", labels), "categories", None)
-    return None if found is None or isinstance(labels, np.ndarray) else list(map(name_of, found))
+    return None if found is None else list(map(name_of, found))

@@ -42,6 +42,19 @@ def check_index(X: Any, y: Any, what: str = "y") -> None:
         )
 
 
+def check_ids(ids: Sequence[str], labels: Any) -> None:
+    """Raise an `InputError` if the index of labels holds the ids of the examples in another order."""
+    index = index_of(labels)
+    if index is None or is_default(index):
+        return
+    found = _by_ids(index, ids)
+    if found is not None and (found != np.arange(len(found))).any():
+        raise InputError(
+            "the index of the labels holds the ids of the examples in another order; pass "
+            "labels.loc[list(data.ids)] to match them by it, or labels.to_numpy() if the rows already match"
+        )
+
+
 def match_rows(
     probs: Any,
     *examples: Any,

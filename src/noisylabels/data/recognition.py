@@ -44,11 +44,13 @@ class Pictures:
             of pictures that `load_object` reads.
         labels: one cell per image, (N,), training part first.
         class_names: K names, if they come with the labels.
+        indexed: whether the labels are known to index the class names.
     """
 
     parts: tuple[Any, ...]
     labels: np.ndarray
     class_names: tuple[str, ...]
+    indexed: bool = False
 
 
 @dataclass(frozen=True)
@@ -154,6 +156,20 @@ def row_indexes(source: Any, part: str = "all") -> list[Any]:
     return found
 
 
+def label_series(source: Any, label_column: str | None) -> list[Any]:
+    """Return the labels of each part of examples in memory, as they were passed; see `recognize`."""
+    found = []
+    for part in _parts_of(source, []) or []:
+        labels = part.y
+        if labels is None:
+            names = column_names(part.X)
+            named = [names[k] for k in role_columns(names, "label", "features")]
+            wanted = label_column or next(iter(named), None)
+            labels = part.X[wanted] if wanted in names else None
+        found.append(labels)
+    return found
+
+
 def _labels_of(y: Any, count: int) -> np.ndarray:
     cells = label_cells(y)
     if len(cells) != count:
@@ -234,7 +250,7 @@ def _is_pair(source: Any) -> bool:
     if isinstance(source, list) and not hasattr(X, "shape"):  # a list of two examples
         return False
     return (is_array(X) or is_table(X) or _is_listed(X, y)) and (
-        is_array(y) or is_table(y) or isinstance(y, (list, tuple)) or y is None
+        is_array(y) or is_table(y) or isinstance(y, (list, tuple)) or y is None or hasattr(y, "to_pylist")
     )
 
 
