@@ -50,7 +50,7 @@ def test_every_score_is_in_range_and_that_of_a_naive_loop_over_examples(method):
     score = rank(labels, probs, method)
     assert score.shape == (200,)
     assert ((score >= 0) & (score <= 1)).all()
-    one_by_one = [rank([y], [p], method)[0] for y, p in zip(labels, probs, strict=True)]
+    one_by_one = [rank([y], [p], method, class_names=range(7))[0] for y, p in zip(labels, probs, strict=True)]
     np.testing.assert_allclose(score, one_by_one)
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from noisylabels.audit.scores import blended, rank, share_wrong
+from noisylabels.audit.scores import blended, share_wrong, sharpened
 from noisylabels.audit.training_dynamics import TrainingDynamics, features_of
 from noisylabels.core.checks import CorruptedFile, InputError, check_between, check_whole
 from noisylabels.core.config import build, to_dict
@@ -96,7 +96,7 @@ class OutOfFold:
     @property
     def score(self) -> np.ndarray:
         """Return the label quality scores, (N,) float64: 0 likely mislabeled, 1 likely correct."""
-        return rank(self.labels, self.judged)
+        return sharpened(self.labels, self.judged)
 
     @property
     def rate(self) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,6 +28,9 @@ class Subject:
         examples: the set, if the caller passed objects or arrays.
         given: labels and class names, if the caller passed nothing else.
         probs: the probabilities that the caller passed, or a file of them; None without any.
+        columns: the class names in the order of the columns of `probs`, if the caller passed them for data
+            that name their classes.
+        in_order: whether `probs` have one row per example, in the order of the examples.
     """
 
     name: str
@@ -35,6 +38,8 @@ class Subject:
     examples: Examples | None = None
     given: tuple[np.ndarray, tuple[str, ...]] | None = None
     probs: object = None
+    columns: tuple[str, ...] | None = None
+    in_order: bool = False
 
 
 def read_subject(
@@ -54,8 +59,11 @@ def read_subject(
     download: bool = False,
 ) -> Subject:
     """Return the input of an audit, checked as far as possible without reading it; see `audit_labels`."""
+    from noisylabels.core.labels import check_names
     from noisylabels.noise.spec import NoiseSpec
 
+    if class_names is not None:
+        class_names = check_names(class_names) if isinstance(class_names, (str, Set)) else class_names
     asked: dict[str, Any] = {
         "data": None,
         "data_root": None,
@@ -71,21 +79,32 @@ def read_subject(
     if id_column is not None:
         asked["id_column"] = id_column
     if isinstance(data, (str, os.PathLike)):
-        return replace(_by_name(str(data), labels, data_root, download, asked), probs=probs)
+        columns = _columns(class_names, probs, str(data))
+        subject = _by_name(str(data), labels, data_root, download, asked)
+        return replace(subject, probs=probs, columns=columns)
     if asked["noise"] != "none":
         raise InputError(
             f"noise is {noise!r}, expected none for data passed as objects; add noise with nl.corrupt"
         )
     if isinstance(name := getattr(data, "name", None), str) and hasattr(data, "digest"):  # a set
-        examples, probs = _labeled(data, labels, class_names, probs)
-        return Subject(name, asked, examples=examples, probs=probs)
+        found: Any = data
+        if labels is not None:
+            examples, probs, matched = _labeled(data, labels, class_names, probs)
+            return Subject(name, asked, examples=examples, probs=probs, in_order=matched)
+        columns = _columns(class_names, probs, name, found.class_names)
+        probs, matched = _of_set(found, probs, columns)
+        return Subject(name, asked, examples=found, probs=probs, columns=columns, in_order=matched)
     if data is None:
         if labels is None:
             raise InputError("labels are missing; pass them with the data: audit_labels(X, labels=y)")
-        given, names, probs = _matched(labels, probs, class_names)
-        return Subject("labels", asked, given=(given, names), probs=probs)
+        given, names, values = _matched(labels, probs, class_names)
+        values, _ = _in_order(probs, values, labels, count=len(given))
+        return Subject("labels", asked, given=(given, names), probs=values)
+    from noisylabels.core.probabilities import check_categories, match_columns
+    from noisylabels.core.row_index import check_index
     from noisylabels.data.object_sets import whole_in_memory
     from noisylabels.data.reader import Options
+    from noisylabels.data.recognition import label_series, row_indexes
 
     options = Options(
         image_size,
@@ -96,26 +115,66 @@ def read_subject(
     )
     if labels is None:
         examples = whole_in_memory(data, options, class_names=class_names, part=part)
-        # rows are matched by the index of y, or of the frame that has the labels among its columns
-        like = data[1] if isinstance(data, (tuple, list)) and len(data) == 2 else data
-        return Subject("data", asked, examples=examples, probs=_of_examples(like, probs, examples))
-    given, names, probs = _matched(labels, probs, class_names)
-    examples = whole_in_memory(data, options, labels=given, class_names=names, part=part)
-    return Subject("data", asked, examples=examples, probs=probs)
+        values = probs
+        if not _is_file(probs):
+            for given in label_series(data, label_column) if class_names is None else ():
+                check_categories(given, probs, examples.class_names)
+            values = match_columns(probs, examples.class_names)
+        indexes = row_indexes(data, part)
+    else:
+        check_index(data, labels)
+        given, names, values = _matched(labels, probs, class_names)
+        examples = whole_in_memory(data, options, labels=given, class_names=names, part=part)
+        indexes = [labels, data]
+    values, matched = _in_order(probs, values, *indexes, count=len(examples), ids=examples.ids)
+    return Subject("data", asked, examples=examples, probs=values, in_order=matched)
+
+
+def _is_file(probs: object) -> bool:
+    """Return whether probabilities are in a file, or missing."""
+    return probs is None or isinstance(probs, (str, os.PathLike))
+
+
+def _in_order(probs: object, values: Any, *examples: object, **known: Any) -> tuple[Any, bool]:
+    """Return values of probabilities in the order of the examples, and whether an index shows that order."""
+    from noisylabels.core.row_index import match_rows
+
+    rows = None if _is_file(probs) else match_rows(probs, *examples, **known)
+    return (values, False) if rows is None else (values[rows], True)
+
+
+def _columns(
+    class_names: Sequence[str] | None, probs: object, name: str, own: Sequence[str] | None = None
+) -> tuple[str, ...] | None:
+    """Return the class names that order the columns of probabilities of data that name their classes."""
+    from noisylabels.core.labels import check_names
+    from noisylabels.core.probabilities import columns_of
+
+    if class_names is None:
+        return None
+    names = check_names(class_names)
+    if own is not None:
+        columns_of(own, names, name)
+    if probs is None and names != own:
+        raise InputError(
+            f"class_names order the columns of probs, and there are none; {name} names its classes, so leave "
+            "class_names out"
+        )
+    return None if names == own else names
 
 
 def _matched(
     labels: object, probs: object, class_names: Sequence[str] | None
 ) -> tuple[np.ndarray, tuple[str, ...], object]:
-    """Return class numbers, class names, and probabilities that are matched with them if they are no file."""
+    """Return class numbers, class names, and probabilities whose columns are theirs if they are no file."""
     from noisylabels.core.labels import read_labels
-    from noisylabels.core.probabilities import match_probs
+    from noisylabels.core.probabilities import match_classes
     from noisylabels.data.images import check_class_names
 
-    if probs is None or isinstance(probs, (str, os.PathLike)):
+    if _is_file(probs):
         found = read_labels(labels, class_names)
     else:
-        found, probs = match_probs(labels, probs, class_names)
+        found, probs = match_classes(labels, probs, class_names)
     check_class_names(found.class_names)
     return found.codes, found.class_names, probs
 
@@ -154,22 +213,28 @@ def _by_name(
 
 def _labeled(
     data: Any, labels: object, class_names: Sequence[str] | None, probs: object
-) -> tuple[Examples, object]:
-    """Return the set, with its labels replaced if `labels` are passed, and the probabilities."""
+) -> tuple[Examples, object, bool]:
+    """Return the set with its labels replaced, the probabilities, and whether these are in order."""
+    from noisylabels.core.row_index import check_ids
     from noisylabels.data.features import with_labels
 
-    if labels is None:
-        return data, _of_examples(None, probs, data)
-    given, names, probs = _matched(labels, probs, class_names or data.class_names)
+    check_ids(data.ids, labels)
+    names = data.class_names if class_names is None else class_names
+    given, names, values = _matched(labels, probs, names)
     if len(given) != len(data):
         raise InputError(f"got {len(given)} labels for {len(data)} examples; pass one label per example")
-    return with_labels(data, given, names), probs
+    values, matched = _in_order(probs, values, labels, count=len(given), ids=data.ids)
+    return with_labels(data, given, names), values, matched
 
 
-def _of_examples(like: object, probs: object, examples: Examples) -> object:
-    """Return probabilities, if they are no file, in the order of the classes and of the examples."""
-    from noisylabels.core.probabilities import match_frame
+def _of_set(data: Any, probs: object, columns: Sequence[str] | None) -> tuple[object, bool]:
+    """Return probabilities of a set in the order of its examples if they are a frame that says so."""
+    from noisylabels.core.probabilities import match_columns
 
-    if probs is None or isinstance(probs, (str, os.PathLike)):
-        return probs
-    return match_frame(like, probs, examples.class_names)
+    if _is_file(probs):
+        return probs, False
+    values = match_columns(probs, data.class_names if columns is None else columns)
+    places, known = data.positions, {"count": len(data), "ids": data.ids, "in_memory": False}
+    if places is not None:
+        known |= {"rows": places.rows, "total": places.total}
+    return _in_order(probs, values, **known)

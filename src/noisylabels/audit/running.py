@@ -24,7 +24,7 @@ from noisylabels.audit.image_paths import image_paths
 from noisylabels.audit.inputs import Subject, read_subject
 from noisylabels.audit.neighbors import find_neighbors
 from noisylabels.audit.result import FILES, Audit, audited_set
-from noisylabels.audit.scores import blended, rank
+from noisylabels.audit.scores import blended, sharpened
 from noisylabels.audit.trusted import (
     Audited,
     estimate_others,
@@ -43,7 +43,7 @@ from noisylabels.core.files import (
     write_json,
 )
 from noisylabels.core.positions import Positions, own
-from noisylabels.core.probabilities import match_mask
+from noisylabels.core.row_index import match_mask
 from noisylabels.core.spelling import spelling_notes
 from noisylabels.experiment.auto_loss import AUTO
 from noisylabels.experiment.reporter import Notes, Reporter, Silent
@@ -106,12 +106,15 @@ def audit_labels(
             column "id", or row:0, row:1, ... None with `labels` and `probs` alone.
         labels: for X alone, N labels of any kind, see `core.labels.read_labels`. For a name or a path, a file
             of corrected labels (.csv or .parquet of id and label), which replace those of the data.
-        class_names: names of numeric labels, which index them from 0; by default the labels themselves.
+        class_names: names of numeric labels, which index them from 0; by default the labels themselves. For
+            data that name their classes, such as a path or a set, the same names in the order of the columns
+            of `probs` without names.
         probs: (N, K) out-of-fold probabilities, or a file of them, see `read_probs`. The columns of a frame
-            are matched with the classes by name, and its rows with labels that have an index by that; the
+            are matched with the classes by name, and its rows by its index, unless this just counts from 0:
+            by the ids of the examples, or else by the index of the data, see `core.row_index.match_rows`. The
             columns of an array are in the order of the sorted classes, see `core.probabilities.match_probs`.
-            Rows without ids are in the order of the arrays, of the rows of the file, or of the sorted paths
-            of the images.
+            Rows without ids or index are in the order of the arrays, of the rows of the file, or of the
+            sorted paths of the images.
         out: folder to write into; nothing is written without one. The same call resumes a stopped audit from
             the last checkpoint of the current fold, and returns the audit once it is complete.
         part: "all": training and test part, in the order of the file or of the sorted paths; "train": the
@@ -231,7 +234,9 @@ class _Job:
         """The settings and the content of the data that define the audit; needed only for a folder."""
         if self.probs is None:
             return {**self.asked, "probs": None, **_without(self.how, *HOW)}
-        return {**self.asked, "probs": digest(self.probs)}
+        columns = self.subject.columns
+        named = {} if columns is None else {"class_names": list(columns)}
+        return {**self.asked, **named, "probs": digest(self.probs)}
 
     def _check_names(self) -> None:
         """Raise an `InputError` for a wrong name or setting before the data are read, which may be slow."""
@@ -310,25 +315,19 @@ class _Job:
         probs = None
         if self.probs is not None:
             known = None if examples is None else positions
-            probs = given_probs(
-                self.probs,
-                labels,
-                names,
-                ids,
-                known,
-                self.subject.name,
-                self.reporter.note,
-                self.subject.asked.get("id_column"),
-                lambda: column_of("index", self.subject.asked, examples, ids, any_name=True),
-                None if examples is None else lambda: fingerprints(examples),
-            )
+            subject = self.subject
+            how: dict[str, Any] = {"columns": subject.columns, "in_order": subject.in_order}
+            how |= {"note": self.reporter.note, "id_column": subject.asked.get("id_column")}
+            how["data_index"] = lambda: column_of("index", subject.asked, examples, ids, any_name=True)
+            how["known"] = None if examples is None else lambda: fingerprints(examples)
+            probs = given_probs(self.probs, labels, names, ids, known, subject.name, **how)
         if folder is not None and not (folder / SETTINGS).exists():
             write_json(folder / SETTINGS, self.identity)
         if probs is not None:
             judged = probs.probs
             if probs.seen is not None:
                 judged = CheckedProbs(blended(judged, probs.seen), "probs")
-            score, method = rank(labels, judged), {"probs": "given"}
+            score, method = sharpened(labels, judged), {"probs": "given"}
             predicted = _Predictions(probs.probs, probs.seen, judged, score, None, method)
         else:
             assert examples is not None

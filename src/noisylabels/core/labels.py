@@ -9,7 +9,7 @@ is one of the names, and integers index them from 0.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence, Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -139,7 +139,14 @@ def as_cells(labels: Any, what: str = "labels") -> np.ndarray:
     if hasattr(labels, "detach"):  # a torch tensor, recognized without importing torch
         labels = labels.detach().cpu()
         labels = labels.double() if labels.is_floating_point() else labels  # NumPy has no bfloat16
-    if hasattr(labels, "to_numpy"):  # a series or frame of pandas or polars
+    if isinstance(labels, np.ma.MaskedArray):  # a masked label is a missing one
+        cells = np.array(labels.data)
+        if (missing := np.ma.getmaskarray(labels)).any():
+            cells = cells.astype(object)
+            cells[missing] = None
+    elif hasattr(labels, "to_pylist") and not hasattr(labels, "columns"):  # an array of Arrow
+        cells = _of_list(labels.to_pylist(), what)
+    elif hasattr(labels, "to_numpy"):  # a series or frame of pandas or polars
         cells = np.asarray(labels.to_numpy())
     elif isinstance(labels, np.ndarray):
         cells = np.asarray(labels)
@@ -320,10 +327,12 @@ def check_names(class_names: Sequence[object]) -> tuple[str, ...]:
     """Return class names as text.
 
     Raises:
-        InputError: they are a single text, or a name occurs twice.
+        InputError: they are a single text or a set, or a name occurs twice.
     """
     if isinstance(class_names, (str, bytes)):
         raise InputError(f"class_names is the text {class_names!r}, expected a list with one name per class")
+    if isinstance(class_names, Set):
+        raise InputError("class_names is a set, which has no order; pass a list with one name per class")
     names = tuple(map(name_of, class_names))
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from noisylabels.core.checks import InputError
-from noisylabels.core.labels import Labels, in_order, name_of, of_count, read_labels, some
+from noisylabels.core.labels import Labels, check_names, in_order, name_of, of_count, read_labels, some
+from noisylabels.core.row_index import is_default, match_rows
 
 
 def match_probs(labels: Any, probs: Any, class_names: Sequence[object] | None = None) -> tuple[Labels, Any]:
@@ -22,8 +23,8 @@ def match_probs(labels: Any, probs: Any, class_names: Sequence[object] | None = 
         labels: N labels of any kind, see `core.labels.read_labels`.
         probs: (N, K): an array or tensor, returned as it is; or a frame of pandas, polars or Arrow, whose
             columns are matched with the classes by name. Columns named 0 to K - 1, as in a frame made from an
-            array, are in the order of the classes, unless these have other integers as names. If labels and
-            probabilities both have an index of pandas, rows are matched by it.
+            array, are in the order of the classes, unless these have other integers as names. Rows are
+            matched by the index of pandas, see `core.row_index.match_rows`.
         class_names: K names in the order of the class numbers; needed where the labels do not show all
             classes, or not their order.
 
@@ -33,54 +34,18 @@ def match_probs(labels: Any, probs: Any, class_names: Sequence[object] | None = 
     >>> match_probs(["b", "a"], [[0.9, 0.1], [0.2, 0.8]])[0].codes
     array([1, 0])
     """
-    rows = _rows(labels, probs)
-    names = column_names(probs)
-    if names is None:
-        return _of_array(labels, probs, class_names), probs
-    found = _of_frame(labels, names, class_names)
-    values = match_columns(probs, found.class_names)
+    found, values = match_classes(labels, probs, class_names)
+    rows = match_rows(probs, labels, count=len(found.codes))
     return found, values if rows is None else values[rows]
 
 
-def match_frame(like: Any, probs: Any, class_names: Sequence[str]) -> Any:
-    """Return the probabilities of examples whose classes are known; an array as it is.
-
-    Args:
-        like: an object with the index of the examples, such as their frame; others have none.
-        probs: as for `match_probs`.
-        class_names: the K names.
-
-    Raises:
-        InputError: as `match_probs`.
-    """
-    rows = _rows(like, probs)
-    values = match_columns(probs, class_names)
-    return values if rows is None else values[rows]
-
-
-def match_mask(like: Sequence[Any], mask: Any) -> Any:
-    """Return a mask of examples in their order; one without an index of pandas as it is.
-
-    Args:
-        like: objects of which the first with an index has that of the examples.
-        mask: N truth values.
-
-    Raises:
-        InputError: the indexes differ, or it is unclear whether they count.
-    """
-    if (theirs := _index(mask)) is None:
-        return mask
-    indexed = next((each for each in like if _index(each) is not None), None)
-    if indexed is not None:
-        rows = _rows(indexed, mask, "trusted")
-        return mask if rows is None else np.asarray(mask)[rows]
-    rows = np.arange(len(theirs))
-    if not np.array_equal(theirs, rows) and theirs.is_unique and bool(theirs.isin(rows).all()):
-        raise InputError(
-            "trusted has the index 0 to N - 1 in another order, and the examples have no index; pass "
-            "trusted.sort_index().to_numpy() if it counts the examples, and trusted.to_numpy() if not"
-        )
-    return mask
+def match_classes(labels: Any, probs: Any, class_names: Sequence[object] | None = None) -> tuple[Labels, Any]:
+    """Return what `match_probs` returns, with the rows of the probabilities as they are."""
+    names = column_names(probs)
+    if names is None:
+        return _of_array(labels, probs, class_names), probs
+    found = _of_frame(labels, probs, names, class_names)
+    return found, match_columns(probs, found.class_names)
 
 
 def match_columns(probs: Any, class_names: Sequence[str]) -> Any:
@@ -102,6 +67,29 @@ def match_columns(probs: Any, class_names: Sequence[str]) -> Any:
     return values if order == list(range(len(order))) else values[:, order]
 
 
+def columns_of(class_names: Sequence[str], given: Sequence[object], name: str) -> list[int]:
+    """Return the column of each class among columns in the order of the class names that a caller gave.
+
+    Args:
+        class_names: K names, those of the data.
+        given: the same names in the order of the columns.
+        name: the name of the data in errors.
+
+    Raises:
+        InputError: they are other names.
+
+    >>> columns_of(("cat", "dog"), ["dog", "cat"], "pets")
+    [1, 0]
+    """
+    names = check_names(given)
+    if set(names) != set(class_names):
+        raise InputError(
+            f"class_names are {some(names)}, and the classes of {name} are {some(class_names)}; pass the "
+            "same names in the order of the columns of probs, or leave class_names out"
+        )
+    return [names.index(word) for word in class_names]
+
+
 def column_names(probs: Any) -> list[str] | None:
     """Return the names of the columns of a frame as names of classes; None for an array.
 
@@ -116,6 +104,12 @@ def column_names(probs: Any) -> list[str] | None:
     if twice := [name for name in names if names.count(name) > 1] if len(set(names)) < len(names) else []:
         raise InputError(f"probs have two columns called {twice[0]!r}; name each column as its class")
     return names
+
+
+def has_default_columns(probs: Any) -> bool:
+    """Return whether the columns of a frame of pandas count from 0, because it was made without names."""
+    columns = getattr(probs, "columns", None)
+    return columns is not None and not callable(columns) and is_default(columns)
 
 
 def _values(probs: Any, names: list[str]) -> np.ndarray:
@@ -152,12 +146,16 @@ def _is_integer(name: str) -> bool:
     return name.lstrip("-").isdecimal()
 
 
-def _of_frame(labels: Any, names: list[str], class_names: Sequence[object] | None) -> Labels:
+def _of_frame(labels: Any, probs: Any, names: list[str], class_names: Sequence[object] | None) -> Labels:
     """Return labels in the classes that the columns of a frame name."""
     if class_names is not None:
         return read_labels(labels, class_names)
     found = read_labels(labels)
     if set(found.class_names) <= set(names):
+        if has_default_columns(probs):
+            _refuse_two_readings(found, len(names))
+        else:
+            _check_others(probs, [name for name in names if name not in found.class_names], labels)
         return _within(found, in_order(names))
     if names == _numbers(len(names)) and not all(map(_is_integer, found.class_names)):
         return _of_positions(labels, found, len(names), "columns named 0, 1, ...")
@@ -168,6 +166,24 @@ def _of_frame(labels: Any, names: list[str], class_names: Sequence[object] | Non
         f"probs have the columns {some(names)}, and the labels are of the classes {some(found.class_names)}; "
         f"name the columns as the classes are{hint}; or pass an array in the order of the sorted classes"
     )
+
+
+def _check_others(probs: Any, others: list[str], labels: Any) -> None:
+    """Raise an `InputError` if a column that no label is called by holds no probability of a class."""
+    declared = set(_categories(labels) or ())
+    names = column_names(probs) or []
+    for name in others:
+        column = _values(probs, names)[:, names.index(name)]
+        if name not in declared and not ((column >= 0) & (column <= 1)).all():
+            what = "numbers beyond 0 to 1"
+        elif name not in declared and not column.any():
+            what = "zeros alone"
+        else:
+            continue
+        raise InputError(
+            f"probs have a column {name!r} of {what}, and no label is {name!r}; leave the column out, or "
+            "name it among class_names if it is a class"
+        )
 
 
 def _within(found: Labels, names: list[str]) -> Labels:
@@ -211,10 +227,7 @@ def _of_positions(labels: Any, found: Labels, K: int, what: str) -> Labels:
         if text and declared == in_order(declared) and len(declared) == K:
             return read_labels(labels, declared)
         if declared != in_order(declared) and set(found.class_names) <= set(declared):
-            raise InputError(
-                f"labels are categories in the order {some(declared)}, and probs are {what}, whose columns "
-                "may have this order or the sorted one; pass class_names in the order of the columns"
-            )
+            raise InputError(_CATEGORIES.format(some(declared), what))
     if text and found.num_classes != K:
         raise InputError(
             f"labels are of {found.num_classes} classes, {some(found.class_names)}, and probs have {K} "
@@ -225,45 +238,63 @@ def _of_positions(labels: Any, found: Labels, K: int, what: str) -> Labels:
             f"labels are the numbers {some(found.class_names)} as text, and probs are {what}, whose columns "
             "may be sorted by value or as text; pass class_names in the order of the columns"
         )
+    _refuse_two_readings(found, K)
     return of_count(found, K)
 
 
-def _categories(labels: Any) -> list[str] | None:
-    """Return the categories of a categorical series of pandas in their order; None for others."""
-    found = getattr(getattr(labels, "cat", labels), "categories", None)
-    return None if found is None or isinstance(labels, np.ndarray) else list(map(name_of, found))
-
-
-# Rows -----------------------------------------------------------------------------------------------------
-
-
-def _rows(labels: Any, probs: Any, name: str = "probs") -> np.ndarray | None:
-    """Return the row of probs of each label if both have an index of pandas that says so; None: in order.
-
-    Raises:
-        InputError: the indexes differ, or it is unclear whether they count.
-    """
-    mine, theirs = (_index(each) for each in (labels, probs))
-    if mine is None or theirs is None or len(mine) != len(theirs) or mine.equals(theirs):
-        return None
-    same = mine.is_unique and theirs.is_unique and bool(mine.isin(theirs).all())
-    default = _is_default(mine) or _is_default(theirs)
-    if default and not same:  # one of them was made from an array and has no index of its own
-        return None
-    if default or not same:
-        how = "the same index in another order" if same else "different indexes"
+def _refuse_two_readings(found: Labels, K: int) -> None:
+    """Raise an `InputError` if integers may be class numbers from 0, or classes from 1."""
+    values = found.values
+    if values.dtype.kind in "iuf" and values.min() > 0 and values.max() < K:
         raise InputError(
-            f"labels and {name} have {how}; if rows belong together by index, pass {name}.loc[labels.index], "
-            f"and if by position, {name}.to_numpy()"
+            f"labels are the integers {some(found.class_names)}, and probs have {K} columns without names: "
+            f"the columns may be the classes from 0 or from 1; pass class_names=range({K}), or "
+            f"range(1, {K + 1}), or all classes in the order of the columns"
         )
-    return np.asarray(theirs.get_indexer(mine))
 
 
-def _index(values: Any) -> Any:
-    """Return the index of a series or frame of pandas; None for others."""
-    found = getattr(values, "index", None)
-    return found if hasattr(found, "get_indexer") else None
+def check_categories(labels: Any, probs: Any, class_names: Sequence[str]) -> None:
+    """Raise an `InputError` if labels are categories in another order than that of columns without names.
+
+    Args:
+        labels: labels of any kind, of which only categories have an order.
+        probs: (N, K); the columns of a frame have names.
+        class_names: K names, in the order in which the columns would be read.
+    """
+    names = column_names(probs)
+    if names is not None and names != _numbers(len(class_names)):
+        return
+    declared = _categories(labels)
+    if declared is None or not set(class_names) <= set(declared):
+        return
+    if [name for name in declared if name in set(class_names)] != list(class_names):
+        raise InputError(_CATEGORIES.format(some(declared), "an array without names"))
 
 
-def _is_default(index: Any) -> bool:
-    return type(index).__name__ == "RangeIndex" and index.start == 0 and index.step == 1
+_CATEGORIES = (
+    "labels are categories in the order {}, and probs are {}, whose columns may have this order or the "
+    "sorted one; pass class_names in the order of the columns"
+)
+
+
+def _categories(labels: Any) -> list[str] | None:
+    """Return the categories of categorical labels of pandas, polars or Arrow in order; None for others."""
+    if column_names(labels) is not None:
+        labels = labels[labels.columns[0]] if len(column_names(labels) or ()) == 1 else None
+    dtype = getattr(labels, "dtype", None)
+    if isinstance(labels, np.ndarray):
+        return None
+    if type(dtype).__module__.startswith("polars"):
+        if type(dtype).__name__ == "Enum":
+            return list(map(name_of, dtype.categories))  # type: ignore[union-attr]
+        if type(dtype).__name__ != "Categorical":
+            return None
+        occurring = labels.drop_nulls().unique()
+        numbered = zip(occurring.to_physical().to_list(), occurring.to_list(), strict=True)
+        return [word for _, word in sorted(numbered)]
+    if hasattr(labels, "num_chunks"):  # a column of an Arrow table
+        labels = labels.chunk(0) if labels.num_chunks else None
+    if hasattr(labels, "dictionary"):
+        return list(map(name_of, labels.dictionary.to_pylist()))
+    found = getattr(getattr(labels, "cat", labels), "categories", None)
+    return None if found is None else list(map(name_of, found))

@@ -216,7 +216,7 @@ def _read(
         return f"{places[0]}, row {row}" if row < first else f"{places[1]}, row {row - first}"
 
     what = f"the labels of {path}"
-    read = read_labels(np.concatenate(values), class_names or None, where=where_of, what=what, indexed=True)
+    read = read_labels(np.concatenate(values), class_names or None, where=where_of, what=what)
     y, names = read.codes, read.class_names
     num_train, notes = len(images[0]), peaks.notes()
     order, positions = [np.arange(len(part)) for part in images], None

@@ -40,6 +40,7 @@ class Rows:
         separate: whether the training and the test part have a source each, from which they are in order.
         shown: those of them that hold the labels and the ids, which are shown with every example.
         id_column: the column of ids, if the user named it.
+        indexed: whether the labels are known to index the class names.
     """
 
     sheet: Sheet
@@ -52,6 +53,7 @@ class Rows:
     separate: bool = False
     shown: Sequence[str] = ()
     id_column: str | None = None
+    indexed: bool = False
 
 
 def sets_of(
@@ -78,7 +80,11 @@ def sets_of(
     used = np.arange(len(sheet)) if rows.parts is None else np.concatenate(rows.parts)
     labels = np.full(len(sheet), -1)
     labels[used], class_names = classes_of(
-        rows.labels[used], rows.class_names, lambda row: sheet.where(int(used[row])), sheet.source
+        rows.labels[used],
+        rows.class_names,
+        lambda row: sheet.where(int(used[row])),
+        sheet.source,
+        rows.indexed,
     )
     train, test = rows.parts or hold_out(labels, rows.keys, fraction, "rows")
     if rows.parts is None:
@@ -118,7 +124,11 @@ def _positions(rows: Rows, train: np.ndarray, test: np.ndarray) -> tuple[Positio
 
 
 def classes_of(
-    cells: np.ndarray, class_names: tuple[str, ...], where: Callable[[int], str], source: Path | str
+    cells: np.ndarray,
+    class_names: tuple[str, ...],
+    where: Callable[[int], str],
+    source: Path | str,
+    indexed: bool = False,
 ) -> tuple[np.ndarray, tuple[str, ...]]:
     """Return class numbers, int64 (N,), and the names of the classes, see `core.labels.read_labels`.
 
@@ -127,6 +137,7 @@ def classes_of(
         class_names: K names, or none.
         where: position -> what an error calls the row.
         source: what an error calls the table.
+        indexed: as for `read_labels`.
 
     Raises:
         InputError: as `read_labels`; or the labels have a single class, or nearly as many classes as rows.
@@ -135,7 +146,7 @@ def classes_of(
     (array([0, 1, 0]), ('-1', '1'))
     """
     what = f"the labels of {source}"
-    found = read_labels(cells, class_names or None, where=where, what=what, indexed=True)
+    found = read_labels(cells, class_names or None, where=where, what=what, indexed=indexed)
     names = found.class_names
     if len(names) == 1:
         raise InputError(f"{source} has a single class, {names[0]!r}; a classifier needs 2")

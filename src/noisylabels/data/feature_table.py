@@ -207,6 +207,7 @@ def labeled_rows(
         not_features,
         shown=shown,
         id_column=id_column,
+        indexed=label in sheet.classes,
     )
 
 

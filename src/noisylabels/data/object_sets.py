@@ -67,7 +67,7 @@ def whole_in_memory(
     Args:
         source: see `recognize` and `load_object`.
         options: see `Options`.
-        labels: the labels, if `source` has the rows or images alone.
+        labels: the labels, if `source` has the rows or images alone; integers index the class names.
         class_names: K names, which integer labels index from 0; by default the labels name the classes.
         part: "all", or "train" for the training part alone if the object has parts.
 
@@ -89,9 +89,11 @@ def whole_in_memory(
     names = tuple(class_names or ())
     if isinstance(found, Rows):
         _check_options(options, notes)
+        found = dataclasses.replace(found, indexed=found.indexed or labels is not None)
         return _whole_table(source, found, names, part, notes, options.need_features)
     if isinstance(found, Pictures):
-        found = dataclasses.replace(found, class_names=names or found.class_names)
+        names = names or found.class_names
+        found = dataclasses.replace(found, class_names=names, indexed=labels is not None)
         arrays = [images for images in found.parts if isinstance(images, np.ndarray)]
         if len(arrays) == len(found.parts) and options.image_size is None and _same_shape(arrays):
             return _whole_images(found, arrays, part)
@@ -116,7 +118,11 @@ def _whole_table(
     if found.parts is not None:
         used = found.parts[0] if part == "train" else np.sort(np.concatenate(found.parts))
     labels, names = classes_of(
-        found.labels[used], names or found.class_names, lambda row: sheet.where(int(used[row])), sheet.source
+        found.labels[used],
+        names or found.class_names,
+        lambda row: sheet.where(int(used[row])),
+        sheet.source,
+        found.indexed,
     )
     values = _plain(sheet.columns) if _is_plain(source) else None
     encoder = None
@@ -200,7 +206,7 @@ def _whole_images(found: Pictures, parts: list[np.ndarray], part: str) -> ImageS
 
 
 def _numbered(found: Pictures) -> tuple[np.ndarray, tuple[str, ...]]:
-    return classes_of(found.labels, found.class_names, lambda row: f"y, image {row}", "y")
+    return classes_of(found.labels, found.class_names, lambda row: f"y, image {row}", "y", found.indexed)
 
 
 def _same_shape(parts: list[np.ndarray]) -> bool:

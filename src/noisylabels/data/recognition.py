@@ -13,6 +13,7 @@ import torch
 
 from noisylabels.core.checks import InputError
 from noisylabels.core.labels import name_of
+from noisylabels.core.row_index import check_index, index_of
 from noisylabels.core.tables import role_columns
 from noisylabels.data import arrays
 from noisylabels.data.dataset_objects import named_parts
@@ -43,11 +44,13 @@ class Pictures:
             of pictures that `load_object` reads.
         labels: one cell per image, (N,), training part first.
         class_names: K names, if they come with the labels.
+        indexed: whether the labels are known to index the class names.
     """
 
     parts: tuple[Any, ...]
     labels: np.ndarray
     class_names: tuple[str, ...]
+    indexed: bool = False
 
 
 @dataclass(frozen=True)
@@ -107,7 +110,7 @@ def recognize(
     else:
         _refuse_column(label_column)
         for part in parts:
-            _check_index(part.X, part.y)
+            check_index(part.X, part.y)
         labels = _all([_labels_of(part.y, n) for part, n in zip(parts, sizes, strict=True)])
         keys, named = _numbered("row", len(sheet)), list[str]()
         if is_table(parts[0].X):
@@ -134,6 +137,37 @@ def recognize(
     if keys[:1] == ["row:0"]:
         keys = [key for name, n in zip(PARTS, sizes, strict=True) for key in _numbered(name, n)]
     return dataclasses.replace(rows, keys=keys, parts=(place[: sizes[0]], place[sizes[0] :]), separate=True)
+
+
+def row_indexes(source: Any, part: str = "all") -> list[Any]:
+    """Return the indexes of pandas that examples in memory have, by their labels and by their features.
+
+    Args:
+        source: see `recognize`.
+        part: "all", whose index is that of the training part followed by that of the test part; or "train".
+    """
+    parts = _parts_of(source, []) or []
+    parts = parts[:1] if part == "train" else parts
+    found = []
+    for objects in ([part.y for part in parts], [part.X for part in parts]):
+        indexes = [index_of(each) for each in objects]
+        if indexes and all(index is not None for index in indexes):
+            found.append(indexes[0].append(indexes[1:]))
+    return found
+
+
+def label_series(source: Any, label_column: str | None) -> list[Any]:
+    """Return the labels of each part of examples in memory, as they were passed; see `recognize`."""
+    found = []
+    for part in _parts_of(source, []) or []:
+        labels = part.y
+        if labels is None:
+            names = column_names(part.X)
+            named = [names[k] for k in role_columns(names, "label", "features")]
+            wanted = label_column or next(iter(named), None)
+            labels = part.X[wanted] if wanted in names else None
+        found.append(labels)
+    return found
 
 
 def _labels_of(y: Any, count: int) -> np.ndarray:
@@ -216,7 +250,7 @@ def _is_pair(source: Any) -> bool:
     if isinstance(source, list) and not hasattr(X, "shape"):  # a list of two examples
         return False
     return (is_array(X) or is_table(X) or _is_listed(X, y)) and (
-        is_array(y) or is_table(y) or isinstance(y, (list, tuple)) or y is None
+        is_array(y) or is_table(y) or isinstance(y, (list, tuple)) or y is None or hasattr(y, "to_pylist")
     )
 
 
@@ -258,22 +292,6 @@ def _pictures(X: Any) -> Any:
 
 
 # Checks -------------------------------------------------------------------------------------------------
-
-
-def _check_index(X: Any, y: Any) -> None:
-    """Raise an `InputError` if pandas objects have the same index in another order."""
-    one, other = getattr(X, "index", None), getattr(y, "index", None)
-    if not all(hasattr(index, "sort_values") for index in (one, other)) or one.equals(other):  # type: ignore[union-attr]
-        return
-    try:
-        same = len(one) == len(other) and one.sort_values().equals(other.sort_values())  # type: ignore[union-attr,arg-type]
-    except TypeError:  # an index of several types
-        return
-    if same:
-        raise InputError(
-            "X and y have the same index in another order; pass y.loc[X.index] to match them by it, or "
-            "y.to_numpy() if the rows already match"
-        )
 
 
 def _has_named_index(frame: Any) -> bool:

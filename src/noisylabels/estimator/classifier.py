@@ -17,6 +17,7 @@ from torch import nn
 
 from noisylabels.core.checks import InputError, check_between, check_whole
 from noisylabels.core.rng import derive_seed, uniforms
+from noisylabels.core.row_index import check_index
 from noisylabels.data.encoding import Encoder
 from noisylabels.data.features import FeatureSet, feature_set
 from noisylabels.data.images import ImageSet, image_set
@@ -169,10 +170,13 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
 
         Raises:
             InputError: a parameter out of range, an unknown loss or model, weights that are all zero, one-hot
-                labels, a sparse matrix too large to be made dense, a frame without a column to learn from.
+                labels, labels or weights with the index of `X` in another order, a sparse matrix too large to
+                be made dense, a frame without a column to learn from.
             ValueError: input that scikit-learn refuses: NaN in an array, another length, continuous labels.
         """
         self._check()
+        check_index(X, y)
+        check_index(X, sample_weight, "sample_weight")
         y = in_values(y)
         rows, labels = self._training_rows(X, y, sample_weight)
         weights = _weights(sample_weight, len(rows))

@@ -25,6 +25,8 @@ def in_values(y: Any) -> Any:
     >>> in_values(["b", "a"])
     array(['b', 'a'], dtype='<U1')
     """
+    if np.ma.is_masked(y):
+        read_labels(y, what="y")  # raises the error that names the row
     if isinstance(y, np.ndarray) and y.dtype.kind not in "UO":
         return y
     if getattr(y, "ndim", 1) == 2 and y.shape[1] == 1:

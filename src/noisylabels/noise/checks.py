@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from typing import Any
 
 import numpy as np
 
 from noisylabels.core.checks import InputError
-from noisylabels.core.probabilities import column_names, match_probs
+from noisylabels.core.probabilities import column_names, has_default_columns, match_probs
 from noisylabels.noise.checked_probs import CheckedProbs
 
 MAX_CLASSES = 1_000_000
@@ -129,6 +129,8 @@ def check_class_names(class_names: Sequence[str]) -> tuple[str, ...]:
     """Return the names as a tuple of strings; raise an `InputError` for a single string."""
     if isinstance(class_names, str):
         raise InputError(f"class_names is the text {class_names!r}, expected a list with one name per class")
+    if isinstance(class_names, Set):
+        raise InputError("class_names is a set, which has no order; pass a list with one name per class")
     return tuple(str(name) for name in class_names)
 
 
@@ -139,7 +141,8 @@ def check_labels_probs(labels: object, probs: object) -> tuple[CheckedProbs, np.
         InputError: values of another form; the message names the first such row.
     """
     if column_names(probs) is not None:  # a frame, whose columns have names
-        found, probs = match_probs(labels, probs)
+        numbers = range(probs.shape[1]) if has_default_columns(probs) else None  # type: ignore[attr-defined]
+        found, probs = match_probs(labels, probs, numbers)
         labels = found.codes
     p = as_checked(probs, "probs")
     given = check_labels(labels, p.shape[1])
@@ -190,6 +193,9 @@ def _as_array(labels: Any, what: str) -> np.ndarray:
     if hasattr(labels, "detach"):  # a torch tensor, recognized without importing torch
         labels = labels.detach().cpu()
         labels = labels.double() if labels.is_floating_point() else labels  # NumPy has no bfloat16
+    if np.ma.is_masked(labels):
+        row = int(np.ma.getmaskarray(labels).ravel().argmax())
+        raise InputError(f"{what}[{row}] is masked, expected a class number; leave the row out")
     try:
         return np.asarray(labels)
     except ValueError:  # lists of different lengths
