@@ -130,13 +130,13 @@ def names_below(folder: Path, passed: PassedOver | None = None) -> Iterator[str]
 
 def image_names_in(folder: Path) -> list[str]:
     """Return the sorted names of the image files directly in a folder, without those in folders below it."""
-    files, _, _ = _entries(os.fspath(folder))
     known = suffixes()
-    return [
-        entry.name
-        for entry in files
-        if os.path.splitext(entry.name)[1].lower() in known and not _is_special(entry)
-    ]
+    return [name for name in file_names_in(folder) if os.path.splitext(name)[1].lower() in known]
+
+
+def file_names_in(folder: Path) -> list[str]:
+    """Return the sorted names of the files directly in a folder, without hidden ones."""
+    return [entry.name for entry in _entries(os.fspath(folder))[0] if not _is_special(entry)]
 
 
 def folders_in(path: Path) -> list[str]:

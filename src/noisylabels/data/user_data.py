@@ -12,13 +12,14 @@ import numpy as np
 from noisylabels.core.checks import InputError
 from noisylabels.data.file_sources import (
     PassedOver,
+    file_names_in,
     folders_in,
     image_names_in,
     images_below,
     names_below,
     outputs_in,
 )
-from noisylabels.data.image_formats import some_suffixes
+from noisylabels.data.image_formats import is_unread_picture, some_suffixes, suffixes
 from noisylabels.data.image_lists import Listing, plan_listing
 from noisylabels.data.names import Names
 from noisylabels.data.reader import MOST_NOTES, Options, Plan, name_of
@@ -26,12 +27,26 @@ from noisylabels.data.splits import TEST, TRAIN, VAL, all_splits, by_split, spli
 
 LAYOUT = "ROOT/<class>/*.jpg, or ROOT/train/<class>/*.jpg and ROOT/test/<class>/*.jpg"
 
+_DATA = (".parquet", ".npz", ".npy")  # endings of files that are data where no class folders are
+
 
 def find(path: Path) -> Path | None:
     """Return `path` if it is a folder that holds a folder or an image, else None."""
     if not path.is_dir():
         return None
     return path if folders_in(path) or any(True for _ in images_below(path)) else None
+
+
+def holds_class_images(path: Path) -> bool:
+    """Return whether two folders or more in `path`, or in a part of it, hold images."""
+
+    def two(folder: Path) -> bool:
+        held = (name for name in folders_in(folder) if any(True for _ in names_below(folder / name)))
+        return next(held, None) is not None and next(held, None) is not None
+
+    return path.is_dir() and (
+        two(path) or any(two(path / name) for name in folders_in(path) if split_of(name))
+    )
 
 
 def plan(path: Path, options: Options) -> Plan:
@@ -64,6 +79,7 @@ def plan(path: Path, options: Options) -> Plan:
     passed = PassedOver()
     for folder in dict.fromkeys((path, *parts)):
         passed.written += [(folder / name).relative_to(path).as_posix() for name in outputs_in(folder)]
+    notes += _straight_in(path, parts, passed)
     ends: list[int] = []  # the end of each part
     labels, above = array("q"), array("q")  # per image its class, and the bytes of its class folder's path
 
@@ -106,9 +122,7 @@ def plan(path: Path, options: Options) -> Plan:
         # relative to the class folder, so that an image moved to another class stays in its part
         keys=names.without_start(np.array(above, dtype=np.int64)),
     )
-    notes += (
-        _loose(path, parts) + _linked(path, parts, passed.links) + passed.empty[:MOST_NOTES] + passed.notes()
-    )
+    notes += _linked(path, parts, passed.links) + passed.empty[:MOST_NOTES] + passed.notes()
     return plan_listing(listing, options, name=name_of(path), root=path, reader="folders", notes=notes)
 
 
@@ -158,13 +172,22 @@ def parts_of(root: Path) -> tuple[list[Path], list[str]]:
     return [train, test] if test else [train], notes
 
 
-def _loose(root: Path, parts: list[Path]) -> list[str]:
-    """Return notes on images that lie straight in a folder of class folders, and so have no class."""
+def _straight_in(root: Path, parts: list[Path], passed: PassedOver) -> list[str]:
+    """Return notes on images and data that lie straight in a folder of class folders, and so have no class.
+
+    `passed` receives the endings of pictures that are not read.
+    """
     notes = []
     for folder in dict.fromkeys((root, *parts)):
-        if count := len(image_names_in(folder)):
+        endings = {name: os.path.splitext(name)[1].lower() for name in file_names_in(folder)}
+        passed.endings.update(ending for ending in endings.values() if is_unread_picture(ending))
+        if count := sum(ending in suffixes() for ending in endings.values()):
             what = f"{count:,} image{'s' if count > 1 else ''} straight in {_shown(folder)}"
             notes.append(f"left out {what}, which {'have' if count > 1 else 'has'} no class folder")
+        if data := [name for name, ending in endings.items() if ending in _DATA]:
+            more = f" and {len(data) - 1:,} more" if len(data) > 1 else ""
+            what = f"left out {data[0]}{more} straight in {_shown(folder)}: "
+            notes.append(f"{what}the images in class folders are the data")
     return notes
 
 
