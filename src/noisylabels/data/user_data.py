@@ -23,7 +23,8 @@ from noisylabels.data.image_formats import is_unread_picture, some_suffixes, suf
 from noisylabels.data.image_lists import Listing, plan_listing
 from noisylabels.data.names import Names
 from noisylabels.data.reader import MOST_NOTES, Options, Plan, name_of
-from noisylabels.data.splits import TEST, TRAIN, VAL, all_splits, by_split, split_of
+from noisylabels.data.splits import TEST, TRAIN, VAL, all_splits, by_split, paired_splits, split_of
+from noisylabels.data.splits_below import splits_below
 
 LAYOUT = "ROOT/<class>/*.jpg, or ROOT/train/<class>/*.jpg and ROOT/test/<class>/*.jpg"
 
@@ -54,8 +55,9 @@ def plan(path: Path, options: Options) -> Plan:
 
     Args:
         path: a folder of class folders, or of the folders of the training and the test part (or validation
-            part) with class folders; `splits.split_of` has their names. Images may be at any depth in a class
-            folder. Hidden files are ignored; notes count the others that are no readable images.
+            part) with class folders, or with these parts in each class; `splits.split_of` has their names,
+            and `splits.paired_splits` names such as train_final and test_final. Images may be at any depth in
+            a class folder. Hidden files are ignored; notes count the others that are no readable images.
         options: see `Options`.
 
     Returns:
@@ -71,10 +73,11 @@ def plan(path: Path, options: Options) -> Plan:
     parts, notes = parts_of(path)
     classes = sorted({name for folder in parts for name in folders_in(folder)})
     if all_splits(classes):
-        raise InputError(
-            f"{_shown(parts[0])} holds the folders {_listed(classes)}, which name parts of a set instead of "
-            f"classes; expected {LAYOUT}"
-        )
+        raise _not_classes(parts[0], classes)
+    blocks = [[(name, folder / name) for name in folders_in(folder)] for folder in parts]
+    if parts == [path]:
+        below, lines = splits_below(path, LAYOUT)
+        blocks, notes = below or blocks, notes + lines
     number = {name: k for k, name in enumerate(classes)}
     passed = PassedOver()
     for folder in dict.fromkeys((path, *parts)):
@@ -84,13 +87,13 @@ def plan(path: Path, options: Options) -> Plan:
     labels, above = array("q"), array("q")  # per image its class, and the bytes of its class folder's path
 
     def walk() -> Iterator[str]:
-        for folder in parts:
-            for name in folders_in(folder):
-                place = (folder / name).relative_to(path).as_posix() + "/"
+        for block in blocks:
+            for name, folder in block:
+                place = folder.relative_to(path).as_posix() + "/"
                 label, length = number[name], len(os.fsencode(place))
                 own = PassedOver()
                 before = len(labels)
-                for file in names_below(folder / name, own):
+                for file in names_below(folder, own):
                     labels.append(label)
                     above.append(length)
                     yield place + file
@@ -118,7 +121,7 @@ def plan(path: Path, options: Options) -> Plan:
         names=names,
         labels=np.array(labels, dtype=np.int64),
         class_names=tuple(classes),
-        num_train=ends[0] if len(parts) > 1 else None,
+        num_train=ends[0] if len(blocks) > 1 else None,
         # relative to the class folder, so that an image moved to another class stays in its part
         keys=names.without_start(np.array(above, dtype=np.int64)),
     )
@@ -139,12 +142,17 @@ def parts_of(root: Path) -> tuple[list[Path], list[str]]:
     folders = folders_in(root)
     named = [name for name in folders if split_of(name)]
     if not named:
-        return [root], []
+        paired = paired_splits(folders)
+        if not paired:
+            return [root], []
+        if len(paired) > 1 or not all(folders_in(root / name) for name in paired[0].values()):
+            raise _not_classes(root, folders)
+        return _chosen(root, folders, paired[0])
     of_classes = [name for name in named if folders_in(root / name)]
     others = [name for name in folders if name not in named]
     kinds = {split_of(name) for name in named}
     if others and not of_classes and not (TRAIN in kinds and len(kinds) > 1):
-        return [root], []  # a class of trains among cars and planes
+        return [root], [_class_like_a_part(named)]  # a class of trains among cars and planes
     if (
         others
         and of_classes == named
@@ -152,7 +160,7 @@ def parts_of(root: Path) -> tuple[list[Path], list[str]]:
         and image_names_in(root / named[0])
         and kinds == {TRAIN}
     ):
-        return [root], []  # the same with folders in the class
+        return [root], [_class_like_a_part(named)]  # the same with folders in the class
     parts = by_split(of_classes, root)
     if TRAIN not in parts:
         loose = {name: len(image_names_in(root / name)) for name in named}
@@ -161,6 +169,11 @@ def parts_of(root: Path) -> tuple[list[Path], list[str]]:
             f"{root} holds the folders {_listed(folders)}, but no training part with class folders"
             f"{f' ({inside})' if inside else ''}; expected {LAYOUT}"
         )
+    return _chosen(root, folders, parts)
+
+
+def _chosen(root: Path, folders: list[str], parts: dict[str, str]) -> tuple[list[Path], list[str]]:
+    """Return the training and the test part, and a note on the folders beside them."""
     train, test = root / parts[TRAIN], next((root / parts[k] for k in (TEST, VAL) if k in parts), None)
     ignored = [name for name in folders if root / name not in (train, test)]
     notes = []
@@ -170,6 +183,18 @@ def parts_of(root: Path) -> tuple[list[Path], list[str]]:
         what = f"folder{'s' if len(ignored) > 1 else ''}"
         notes = [f"ignored the {what} {listed}{more} beside {train.name}"]
     return [train, test] if test else [train], notes
+
+
+def _class_like_a_part(names: list[str]) -> str:
+    what = "folders are read as classes" if len(names) > 1 else "folder is read as a class"
+    return f"the {what}: {_listed(names)}; a part of the set would hold class folders, see {LAYOUT}"
+
+
+def _not_classes(folder: Path, names: list[str]) -> InputError:
+    return InputError(
+        f"{_shown(folder)} holds the folders {_listed(names)}, which name parts of a set instead of classes; "
+        f"expected {LAYOUT}"
+    )
 
 
 def _straight_in(root: Path, parts: list[Path], passed: PassedOver) -> list[str]:
