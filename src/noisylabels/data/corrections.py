@@ -116,7 +116,7 @@ def settled(found: Corrections, ids: Iterable[str], folder: str | Path | None = 
     named: dict[str, str] = {}
     unknown: list[str] = []
     for name, label in found.labels.items():
-        own = name if name in known else bare.get(name) or _below(name, folder)
+        own = name if name in known else bare.get(name) or plain_path(name, folder)
         if own not in known:
             unknown.append(name)
         elif labels.get(own, label) != label:
@@ -202,7 +202,7 @@ def _loosely(word: str) -> str | int:
     return bare.lower() if bare.lower() in ("true", "false") else bare
 
 
-def _below(name: str, folder: str | Path | None) -> str:
+def plain_path(name: str, folder: str | Path | None) -> str:
     """Return a path in the form of the ids: relative to the folder of the data, with slashes."""
     plain = os.path.normpath(name)
     if folder is not None and os.path.isabs(plain):

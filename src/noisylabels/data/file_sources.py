@@ -26,7 +26,7 @@ class PassedOver:
         endings: ending -> the number of files that are no readable images.
         special: named pipes, sockets and devices, which opening could block.
         empty: lines on class folders without a readable image.
-        links: images that are links, which are read.
+        links: images that are links, and folders (with "/"), which are read.
         written: folders that noisylabels wrote.
     """
 
@@ -112,6 +112,8 @@ def names_below(folder: Path, passed: PassedOver | None = None) -> Iterator[str]
         seen.add((identity.st_dev, identity.st_ino))
         files, folders, written = _entries(place)
         if passed is not None:
+            if below and os.path.islink(place):
+                passed.links.append(below)
             passed.written += [below + name for name in written]
         for entry in files:
             name = below + entry.name

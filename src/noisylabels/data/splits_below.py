@@ -40,13 +40,10 @@ def splits_below(root: Path, layout: str) -> tuple[list[Block], list[str]]:
     if not whole:
         return [], []  # cat/train, dog/train: all images are of one part
     first = "/".join((whole[0], divided[whole[0]][TRAIN]))
-    if left := [
-        name for name in classes if name not in divided and any(True for _ in names_below(root / name))
-    ]:
-        return [], [
-            f"folders such as {first} are read as images of their class, not as parts, because {left[0]} has no "
-            "training part"
-        ]
+    for name in classes:
+        if name not in divided and any(True for _ in names_below(root / name)):
+            line = f"folders such as {first} are read as images of their class, not as parts"
+            return [], [f"{line}: {name} has no training part"]
     split = TEST if any(TEST in parts for parts in divided.values()) else VAL
     used = [
         [(name, root / name / parts[each]) for name, parts in inside.items() if each in parts]

@@ -99,6 +99,8 @@ def plan(path: Path, options: Options) -> Plan:
                     yield place + file
                 if len(labels) == before and own.endings:
                     passed.empty.append(f"no readable image in the class folder {place}: {own.in_words()}")
+                if folder.is_symlink():
+                    passed.links.append(place)
                 passed.add(own, place)
             ends.append(len(labels))
 
@@ -217,23 +219,27 @@ def _straight_in(root: Path, parts: list[Path], passed: PassedOver) -> list[str]
 
 
 def _linked(root: Path, parts: list[Path], links: list[str]) -> list[str]:
-    """Return a note on the links to images that are read under another name too."""
-    within = tuple(os.path.realpath(folder) + os.sep for folder in parts)
+    """Return notes on the links to images and to folders (with "/") that are read under another name too."""
+    real = [os.path.realpath(folder) + os.sep for folder in parts]
     seen: set[str] = set()
-    again = []
+    again: dict[bool, list[str]] = {False: [], True: []}
     for link in links:
-        target = os.path.realpath(root / link)
-        if target in seen or target.startswith(within):
-            again.append(link)
+        is_folder = link.endswith("/")
+        target = os.path.realpath(root / link) + os.sep * is_folder
+        above = is_folder and any(part.startswith(target) for part in real)
+        if target in seen or target.startswith(tuple(real)) or above:
+            again[is_folder].append(link)
         seen.add(target)
-    if not again:
-        return []
-    what = (
-        "1 link leads to an image that is"
-        if len(again) == 1
-        else f"{len(again):,} links lead to images that are"
-    )
-    return [f"{what} read under another name too, first {again[0]}"]
+    notes = []
+    for is_folder, found in again.items():
+        kind = "folder" if is_folder else "image"
+        if len(found) == 1:
+            what = f"1 link leads to {'a folder whose images are' if is_folder else 'an image that is'}"
+        else:
+            what = f"{len(found):,} links lead to {kind}s {'whose images' if is_folder else 'that'} are"
+        if found:
+            notes.append(f"{what} read under another name too, first {found[0]}")
+    return notes
 
 
 def _count(folder: Path) -> str:
