@@ -171,3 +171,33 @@ def test_new_files_are_counted_too(tree):
     images, _ = read_images(root, channels=3, image_size=(12, 12), notes=notes)
     assert len(images) == 4
     assert notes == ["left out 1 file that is no readable image: 1 .heic (install pillow-heif)"]
+
+
+@pytest.mark.parametrize(
+    ("link", "target"),
+    [("kat", "cat"), ("a", "cat"), ("dog/more", "cat"), ("cat/back", "."), ("kat", "cat/sub")],
+)
+def test_a_link_to_a_folder_that_is_read_too_is_named(link, target, tree):
+    root = tree(*ten("cat", 3), *ten("cat/sub", 3), *ten("dog", 3))
+    os.symlink(root / target, root / link)
+    wanted = f"1 link leads to a folder whose images are read under another name too, first {link}/"
+    assert wanted in load(root)[0].notes
+
+
+def test_a_link_to_a_folder_elsewhere_is_no_second_name(tree):
+    root, other = tree(*ten("cat", 3), *ten("dog", 3)), tree(*ten("eel", 3), root="elsewhere")
+    os.symlink(other / "eel", root / "eel")
+    assert not any("link" in note for note in load(root)[0].notes)
+
+
+def test_relative_and_absolute_paths_of_a_list_are_the_same_images(tree):
+    root = tree(*[f"pictures/{i}.png" for i in range(12)])
+    names = [f"pictures/{i}.png" if i % 2 else str(root / "pictures" / f"{i}.png") for i in range(12)]
+    rows = [f"{name},{'ab'[i % 3 % 2]}\n" for i, name in enumerate(names)]
+    (root / "labels.csv").write_text("path,label\n" + "".join(rows))
+    assert not any("beside the listed" in note for note in load(root / "labels.csv")[0].notes)
+    (root / "labels.csv").write_text("path,label\n" + "".join([*rows, "pictures/0.png,b\n"]))
+    notes = load(root / "labels.csv")[0].notes
+    assert any(
+        "1 row names an image that an earlier row names, 1 with another label" in note for note in notes
+    )

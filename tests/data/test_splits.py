@@ -209,3 +209,72 @@ def test_tables_of_splits_must_have_the_same_columns(tmp_path):
     (tmp_path / "test.csv").write_text("size,label\n1,cat\n")
     with pytest.raises(InputError, match=r"test.csv lacks the column 'age' that train.csv has"):
         load(tmp_path)
+
+
+def counted(*folders, n=4):
+    return [f"{folder}/{i}.png" for folder in folders for i in range(n)]
+
+
+@pytest.mark.parametrize(
+    ("train", "test"), [("train_final", "test_final"), ("seg_train", "seg_test"), ("TrainA", "ValA")]
+)
+def test_folders_that_differ_in_the_split_alone_are_parts(train, test, tree):
+    first, second = load(tree(*counted(*(f"{p}/{k}" for p in (train, test) for k in "ab")), "raw/1.png"))
+    assert (first.class_names, len(first), len(second)) == (("a", "b"), 8, 8)
+    assert f"ignored the folder raw (1 image) beside {train}" in first.notes
+
+
+@pytest.mark.parametrize("more", [[], ["raw"]])
+def test_parts_of_two_domains_are_no_classes(more, tree):
+    with pytest.raises(InputError, match="testA, testB, trainA, trainB, which name parts"):
+        load(tree(*counted("trainA", "trainB", "testA", "testB", *more)))
+
+
+def test_a_class_called_like_a_part_is_named(tree):
+    first, _ = load(tree(*counted("cat", "dog", "test")))
+    assert first.class_names == ("cat", "dog", "test")
+    assert any(note.startswith("the folder is read as a class: test; a part of") for note in first.notes)
+
+
+def test_parts_below_every_class_are_parts(tree):
+    names = counted("cat/train", "dog/Train", n=3) + counted("cat/test", "dog/Test", n=2)
+    first, second = load(tree(*names, "cat/val/1.png", "dog/2.png"))
+    assert first.class_names == ("cat", "dog")
+    assert list(first.ids) == counted("cat/train", "dog/Train", n=3)
+    assert list(second.ids) == counted("cat/test", "dog/Test", n=2)
+    assert second.labels.tolist() == [0, 0, 1, 1]
+    assert "folders such as cat/train are parts of the set, in each class" in first.notes
+    assert "left out 2 images of the classes beside these parts" in first.notes
+
+
+def test_parts_below_some_classes_are_named(tree):
+    first, second = load(tree(*counted("cat/train", "cat/test", "dog")))
+    assert len(first) + len(second) == 12
+    assert any("not as parts: dog has no training part" in note for note in first.notes)
+
+
+@pytest.mark.parametrize(
+    "folders",
+    [
+        ["images/train/cat", "images/train/dog", "labels/train"],
+        ["images/train/cat", "images/val/cat", "other"],
+        ["v1/train/cat", "v1/train/dog", "v2/train/cat", "v2/train/dog"],
+    ],
+)
+def test_sets_below_a_folder_are_no_classes(folders, tree):
+    with pytest.raises(InputError, match=r"the folder of one set, such as \S*/(images|v1); expected"):
+        load(tree(*counted(*folders)))
+
+
+@pytest.mark.parametrize(("column", "noted"), [("subset", True), ("part", True), ("size", False)])
+def test_a_column_of_other_parts_is_a_feature_with_a_note(column, noted, tmp_path):
+    rows = [f"{i},{'ab'[i % 2]},{('train', 'test', 'extra')[i % 3]}\n" for i in range(30)]
+    (tmp_path / "rows.csv").write_text(f"x,label,{column}\n" + "".join(rows))
+    notes = load(tmp_path / "rows.csv")[0].notes
+    wanted = f"the column {column!r} is read as a feature, not as parts: it holds 'extra' beside train, "
+    assert any(note.startswith(wanted) for note in notes) == noted
+
+
+def test_folders_of_trains_in_a_class_are_images(tree):
+    first, second = load(tree(*counted("vehicle/train1", "vehicle/train2", "plane")))
+    assert (first.class_names, len(first) + len(second)) == (("plane", "vehicle"), 12)

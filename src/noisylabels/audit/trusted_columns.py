@@ -92,9 +92,10 @@ def _of_parquet(
     """Return the ids and the cells of Parquet files of images."""
     from noisylabels.core.columnar import open_parquet
     from noisylabels.data import parquet
+    from noisylabels.data.formats import FORMATS
     from noisylabels.data.names import unique_names
 
-    if not parquet.parquet_files(data):
+    if FORMATS["parquet"].find(data) is None:
         return None
     parts = parquet.choose_parts(data, [])
     with open_parquet(parts[0][1][0]) as opened:

@@ -126,7 +126,7 @@ def settled(found: Corrections, ids: Iterable[str], folder: str | Path | None = 
     named: dict[str, str] = {}
     unknown: list[str] = []
     for name, label in found.labels.items():
-        own = name if name in known else bare.get(name) or _below(name, folder)
+        own = name if name in known else bare.get(name) or plain_path(name, folder)
         if own not in known:
             unknown.append(name)
         elif labels.get(own, label) != label:
@@ -150,7 +150,7 @@ def settled(found: Corrections, ids: Iterable[str], folder: str | Path | None = 
 def left_out(found: Corrections, folder: str | Path | None = None) -> list[str]:
     """Return the ids of the examples without a label, which no set has any more; `folder` as in `settled`."""
     names = [name for name, label in found.labels.items() if label == LEFT_OUT]
-    return [_below(name, folder) if os.path.isabs(name) or name.startswith("./") else name for name in names]
+    return [plain_path(name, folder) if os.path.isabs(name) or name.startswith("./") else name for name in names]
 
 
 def corrected(examples: Examples, labels: Mapping[str, int]) -> Examples:
@@ -223,7 +223,7 @@ def plain_name(name: str) -> str:
     return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
-def _below(name: str, folder: str | Path | None) -> str:
+def plain_path(name: str, folder: str | Path | None) -> str:
     """Return a path in the form of the ids: relative to the folder of the data, with slashes."""
     plain = os.path.normpath(name)
     if folder is not None and os.path.isabs(plain):

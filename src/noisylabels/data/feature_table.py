@@ -245,6 +245,12 @@ def _parts(sheet: Sheet, name: str, notes: list[str]) -> tuple[np.ndarray, np.nd
     words = [kinds[cell] for cell in cells]
     if None in words:
         if name.lower() != ROLES["split"][0]:
+            if any(words):
+                other = cells[words.index(None)]
+                notes.append(
+                    f"the column {name!r} is read as a feature, not as parts: "
+                    f"it holds {other!r} beside train, test or val"
+                )
             return None
         row = words.index(None)
         raise InputError(f"{sheet.where(row)}: the split is {cells[row]!r}, expected train, test or val")

@@ -26,7 +26,7 @@ class PassedOver:
         endings: ending -> the number of files that are no readable images.
         special: named pipes, sockets and devices, which opening could block.
         empty: lines on class folders without a readable image.
-        links: images that are links, which are read.
+        links: images that are links, and folders (with "/"), which are read.
         written: folders that noisylabels wrote.
     """
 
@@ -112,6 +112,8 @@ def names_below(folder: Path, passed: PassedOver | None = None) -> Iterator[str]
         seen.add((identity.st_dev, identity.st_ino))
         files, folders, written = _entries(place)
         if passed is not None:
+            if below and os.path.islink(place):
+                passed.links.append(below)
             passed.written += [below + name for name in written]
         for entry in files:
             name = below + entry.name
@@ -130,13 +132,13 @@ def names_below(folder: Path, passed: PassedOver | None = None) -> Iterator[str]
 
 def image_names_in(folder: Path) -> list[str]:
     """Return the sorted names of the image files directly in a folder, without those in folders below it."""
-    files, _, _ = _entries(os.fspath(folder))
     known = suffixes()
-    return [
-        entry.name
-        for entry in files
-        if os.path.splitext(entry.name)[1].lower() in known and not _is_special(entry)
-    ]
+    return [name for name in file_names_in(folder) if os.path.splitext(name)[1].lower() in known]
+
+
+def file_names_in(folder: Path) -> list[str]:
+    """Return the sorted names of the files directly in a folder, without hidden ones."""
+    return [entry.name for entry in _entries(os.fspath(folder))[0] if not _is_special(entry)]
 
 
 def folders_in(path: Path) -> list[str]:

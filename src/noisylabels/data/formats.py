@@ -24,6 +24,7 @@ from noisylabels.data import (
     webvision,
 )
 from noisylabels.data.feature_table import TablePlan
+from noisylabels.data.file_sources import names_below
 from noisylabels.data.reader import Options, Plan, check_no_column
 
 
@@ -49,6 +50,26 @@ class Format:
     columns: bool = False
 
 
+def _beside_images(find: Callable[[Path], Path | None]) -> Callable[[Path], Path | None]:
+    """Return `find` of a format of arrays or tables, which gives way to images in class folders.
+
+    Parquet files of the hub, called after a part, do not: such a repository may have folders of pictures too.
+    """
+
+    def found(path: Path) -> Path | None:
+        try:
+            place = find(path)
+        except InputError:
+            if user_data.holds_class_images(path):
+                return None
+            raise
+        if place is None or path.is_file():
+            return place
+        return place if parquet.is_hub(path) or not user_data.holds_class_images(path) else None
+
+    return found
+
+
 FORMATS: Registry[Format] = Registry("format")
 # The first match counts: formats with distinctive file names come before those that many folders resemble.
 for _row in (
@@ -67,12 +88,19 @@ for _row in (
         "features",
         "a table of features",
         feature_table.LAYOUT,
-        feature_table.find,
+        _beside_images(feature_table.find),
         feature_table.plan,
         columns=True,
     ),
-    Format("parquet", "Hugging Face image Parquet", parquet.LAYOUT, parquet.find, parquet.plan, columns=True),
-    Format("arrays", "NumPy arrays", arrays.LAYOUT, arrays.find, arrays.plan),
+    Format(
+        "parquet",
+        "Hugging Face image Parquet",
+        parquet.LAYOUT,
+        _beside_images(parquet.find),
+        parquet.plan,
+        columns=True,
+    ),
+    Format("arrays", "NumPy arrays", arrays.LAYOUT, _beside_images(arrays.find), arrays.plan),
     Format(
         "table",
         "a CSV or TSV table of paths and labels",
@@ -116,6 +144,11 @@ CONVERT = {
 """Ending of a file that no format reads -> what it is and what to do."""
 
 
+def _images_beside(path: Path) -> str:
+    count = sum(1 for _ in names_below(path))
+    return f"left out {count:,} images in the folders of {path}: its Parquet files are the data"
+
+
 def is_table(path: Path) -> bool:
     """Return whether `path` is or holds a table of features; it reads at most the heading."""
     for row in FORMATS.values():
@@ -142,6 +175,8 @@ def plan_path(path: Path, options: Options) -> Plan | TablePlan:
             if not row.columns:
                 check_no_column(options, f"{path} ({row.title})")
             plan = row.plan(place, options)
+            if place == path and row.name in ("features", "parquet") and user_data.holds_class_images(path):
+                plan = dataclasses.replace(plan, notes=(_images_beside(path), *plan.notes))
             if place.parent != path or not place.is_file():
                 return plan
             # one file is used and all others in the folder are ignored, so the user should know

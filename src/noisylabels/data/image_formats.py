@@ -22,6 +22,8 @@ HINTS = {
 }
 """Ending -> how to make such files readable."""
 
+_OTHERS = frozenset({".jxl", ".psd", ".xcf", ".exr", ".ai"})  # without a hint
+
 _lock = threading.Lock()
 
 
@@ -49,6 +51,15 @@ def suffixes() -> frozenset[str]:
     (True, False)
     """
     return frozenset(_by_suffix())
+
+
+def is_unread_picture(suffix: str) -> bool:
+    """Return whether files with this ending are pictures, in lower case, of a format that is not read.
+
+    >>> is_unread_picture(".svg"), is_unread_picture(".png"), is_unread_picture(".txt")
+    (True, False, False)
+    """
+    return (suffix in HINTS or suffix in _OTHERS) and suffix not in suffixes()
 
 
 def openers(suffix: str = "") -> tuple[str, ...]:

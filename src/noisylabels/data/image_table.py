@@ -15,6 +15,7 @@ from noisylabels.core.labels import read_labels
 from noisylabels.core.positions import NO_ORDER, Positions
 from noisylabels.core.spelling import padding_notes
 from noisylabels.core.tables import Table, find_column, need_column, read_text_table, role_columns
+from noisylabels.data.corrections import plain_path
 from noisylabels.data.file_sources import folders_in, image_names_in
 from noisylabels.data.image_lists import Listing, drop_missing, plan_listing
 from noisylabels.data.names import path_ids, unique_names
@@ -127,7 +128,7 @@ def plan(path: Path, options: Options) -> Plan:
     labels, names = _classes(path, [word for _, word, _ in used], lambda i: table.where(used[i][2]))
     if table.written is not None:
         notes[:0] = padding_notes(table.written(label))
-    ids, names_once = _ids(table, images, words, notes)
+    ids, names_once = _ids(table, images, words, base, notes)
     if keys is not None:
         ids, again = unique_names(keys)
         if again:
@@ -158,15 +159,15 @@ def plan(path: Path, options: Options) -> Plan:
 
 
 def _ids(
-    table: Table, images: Sequence[str], words: Sequence[str], notes: list[str]
+    table: Table, images: Sequence[str], words: Sequence[str], base: Path, notes: list[str]
 ) -> tuple[list[str], Collection[str]]:
-    """Return a different id per row, its path, and the normalized paths, each once.
+    """Return a different id per row, its path, and the normalized paths, each once, relative if below `base`.
 
     `notes` receives a line on images that several rows name.
     """
     ids, _ = path_ids(images)
     first: dict[str, int] = {}
-    plain = (os.path.normpath(name) for name in images)
+    plain = (plain_path(name, base) for name in images)
     again = [
         (row, before) for row, name in enumerate(plain) if (before := first.setdefault(name, row)) != row
     ]

@@ -32,6 +32,6 @@ def is_own(folder: str, depth: int = _DEPTH) -> bool:
                 if not (depth and entry.is_dir() and is_own(entry.path, depth - 1)):
                     return False
                 found = True
-    except OSError:  # whoever lists the folder reports it
+    except OSError:  # listing the folder reports it
         return False
     return found

@@ -27,6 +27,7 @@ from noisylabels.core.tables import (
     texts,
 )
 from noisylabels.data.decode import Decoding, survey
+from noisylabels.data.file_sources import images_below
 from noisylabels.data.image_decoding import Encoded
 from noisylabels.data.names import unique_names
 from noisylabels.data.own_outputs import is_own
@@ -63,6 +64,20 @@ def parquet_files(path: Path) -> list[Path]:
 def find(path: Path) -> Path | None:
     """Return `path` if it is or holds Parquet files, else None."""
     return path if parquet_files(path) else None
+
+
+def is_hub(path: Path) -> bool:
+    """Return whether a folder has Parquet files of a training part as on the hub, also beside pictures.
+
+    They hold images, or lie in a folder of their own that holds none.
+    """
+    train = [file for file in parquet_files(path) if split_of(split_name(file)) == TRAIN]
+    if not train:
+        return False
+    if train[0].parent != path and not any(True for _ in images_below(train[0].parent)):
+        return True
+    with open_parquet(train[0]) as opened:
+        return bool(image_columns(opened.schema_arrow))
 
 
 def plan(path: Path, options: Options) -> Plan:

@@ -20,6 +20,7 @@ _NOUNS = (
     "labels"
 )
 _NAME = re.compile(rf"(?:(?:{_NOUNS})_)?(?:{_SPLITS})(?:_?(?:{_NOUNS}))*_?\d*")
+_CAPITAL = re.compile(r"(?<=[a-z])(?=[A-Z])")
 _BREAKS = re.compile(r"[\s\-_.]+")
 
 
@@ -43,6 +44,23 @@ def all_splits(names: Sequence[str]) -> bool:
     (True, False)
     """
     return bool(names) and all(split_of(name) or split_of(_BREAKS.split(name.strip())[-1]) for name in names)
+
+
+def paired_splits(names: Iterable[str]) -> list[dict[str, str]]:
+    """Return split -> name for each group of names that differ in their split alone, one for training.
+
+    The split is the first or the last word of such a name.
+
+    >>> paired_splits(["train_final", "test_final", "raw"]), paired_splits(["trainA", "trainB", "testA"])
+    ([{'train': 'train_final', 'test': 'test_final'}], [{'train': 'trainA', 'test': 'testA'}])
+    """
+    groups: dict[tuple[str, ...], dict[str, str]] = {}
+    for name in names:
+        words = _BREAKS.split(_CAPITAL.sub("_", name.strip()).casefold())
+        for word, rest in ((words[0], ("", *words[1:])), (words[-1], (*words[:-1], ""))):
+            if (split := split_of(word)) and len(words) > 1:
+                groups.setdefault(rest, {}).setdefault(split, name)
+    return [group for group in groups.values() if TRAIN in group and len(group) > 1]
 
 
 def by_split(names: Iterable[str], where: object) -> dict[str, str]:

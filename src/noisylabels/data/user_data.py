@@ -12,19 +12,23 @@ import numpy as np
 from noisylabels.core.checks import InputError
 from noisylabels.data.file_sources import (
     PassedOver,
+    file_names_in,
     folders_in,
     image_names_in,
     images_below,
     names_below,
     outputs_in,
 )
-from noisylabels.data.image_formats import some_suffixes
+from noisylabels.data.image_formats import is_unread_picture, some_suffixes, suffixes
 from noisylabels.data.image_lists import Listing, plan_listing
 from noisylabels.data.names import Names
 from noisylabels.data.reader import MOST_NOTES, Options, Plan, name_of
-from noisylabels.data.splits import TEST, TRAIN, VAL, all_splits, by_split, split_of
+from noisylabels.data.splits import TEST, TRAIN, VAL, all_splits, by_split, paired_splits, split_of
+from noisylabels.data.splits_below import splits_below
 
 LAYOUT = "ROOT/<class>/*.jpg, or ROOT/train/<class>/*.jpg and ROOT/test/<class>/*.jpg"
+
+_DATA = (".parquet", ".npz", ".npy")  # endings of files that are data where no class folders are
 
 
 def find(path: Path) -> Path | None:
@@ -34,13 +38,26 @@ def find(path: Path) -> Path | None:
     return path if folders_in(path) or any(True for _ in images_below(path)) else None
 
 
+def holds_class_images(path: Path) -> bool:
+    """Return whether two folders or more in `path`, or in a part of it, hold images."""
+
+    def two(folder: Path) -> bool:
+        held = (name for name in folders_in(folder) if any(True for _ in names_below(folder / name)))
+        return next(held, None) is not None and next(held, None) is not None
+
+    return path.is_dir() and (
+        two(path) or any(two(path / name) for name in folders_in(path) if split_of(name))
+    )
+
+
 def plan(path: Path, options: Options) -> Plan:
     """Plan to read the classes and images below `path`.
 
     Args:
         path: a folder of class folders, or of the folders of the training and the test part (or validation
-            part) with class folders; `splits.split_of` has their names. Images may be at any depth in a class
-            folder. Hidden files are ignored; notes count the others that are no readable images.
+            part) with class folders, or with these parts in each class; `splits.split_of` has their names,
+            and `splits.paired_splits` names such as train_final and test_final. Images may be at any depth in
+            a class folder. Hidden files are ignored; notes count the others that are no readable images.
         options: see `Options`.
 
     Returns:
@@ -56,30 +73,34 @@ def plan(path: Path, options: Options) -> Plan:
     parts, notes = parts_of(path)
     classes = sorted({name for folder in parts for name in folders_in(folder)})
     if all_splits(classes):
-        raise InputError(
-            f"{_shown(parts[0])} holds the folders {_listed(classes)}, which name parts of a set instead of "
-            f"classes; expected {LAYOUT}"
-        )
+        raise _not_classes(parts[0], classes)
+    blocks = [[(name, folder / name) for name in folders_in(folder)] for folder in parts]
+    if parts == [path]:
+        below, lines = splits_below(path, LAYOUT)
+        blocks, notes = below or blocks, notes + lines
     number = {name: k for k, name in enumerate(classes)}
     passed = PassedOver()
     for folder in dict.fromkeys((path, *parts)):
         passed.written += [(folder / name).relative_to(path).as_posix() for name in outputs_in(folder)]
+    notes += _straight_in(path, parts, passed)
     ends: list[int] = []  # the end of each part
     labels, above = array("q"), array("q")  # per image its class, and the bytes of its class folder's path
 
     def walk() -> Iterator[str]:
-        for folder in parts:
-            for name in folders_in(folder):
-                place = (folder / name).relative_to(path).as_posix() + "/"
+        for block in blocks:
+            for name, folder in block:
+                place = folder.relative_to(path).as_posix() + "/"
                 label, length = number[name], len(os.fsencode(place))
                 own = PassedOver()
                 before = len(labels)
-                for file in names_below(folder / name, own):
+                for file in names_below(folder, own):
                     labels.append(label)
                     above.append(length)
                     yield place + file
                 if len(labels) == before and own.endings:
                     passed.empty.append(f"no readable image in the class folder {place}: {own.in_words()}")
+                if folder.is_symlink():
+                    passed.links.append(place)
                 passed.add(own, place)
             ends.append(len(labels))
 
@@ -102,13 +123,11 @@ def plan(path: Path, options: Options) -> Plan:
         names=names,
         labels=np.array(labels, dtype=np.int64),
         class_names=tuple(classes),
-        num_train=ends[0] if len(parts) > 1 else None,
+        num_train=ends[0] if len(blocks) > 1 else None,
         # relative to the class folder, so that an image moved to another class stays in its part
         keys=names.without_start(np.array(above, dtype=np.int64)),
     )
-    notes += (
-        _loose(path, parts) + _linked(path, parts, passed.links) + passed.empty[:MOST_NOTES] + passed.notes()
-    )
+    notes += _linked(path, parts, passed.links) + passed.empty[:MOST_NOTES] + passed.notes()
     return plan_listing(listing, options, name=name_of(path), root=path, reader="folders", notes=notes)
 
 
@@ -125,12 +144,17 @@ def parts_of(root: Path) -> tuple[list[Path], list[str]]:
     folders = folders_in(root)
     named = [name for name in folders if split_of(name)]
     if not named:
-        return [root], []
+        paired = paired_splits(folders)
+        if not paired:
+            return [root], []
+        if len(paired) > 1 or not all(folders_in(root / name) for name in paired[0].values()):
+            raise _not_classes(root, folders)
+        return _chosen(root, folders, paired[0])
     of_classes = [name for name in named if folders_in(root / name)]
     others = [name for name in folders if name not in named]
     kinds = {split_of(name) for name in named}
     if others and not of_classes and not (TRAIN in kinds and len(kinds) > 1):
-        return [root], []  # a class of trains among cars and planes
+        return [root], [_class_like_a_part(named)]  # a class of trains among cars and planes
     if (
         others
         and of_classes == named
@@ -138,7 +162,7 @@ def parts_of(root: Path) -> tuple[list[Path], list[str]]:
         and image_names_in(root / named[0])
         and kinds == {TRAIN}
     ):
-        return [root], []  # the same with folders in the class
+        return [root], [_class_like_a_part(named)]  # the same with folders in the class
     parts = by_split(of_classes, root)
     if TRAIN not in parts:
         loose = {name: len(image_names_in(root / name)) for name in named}
@@ -147,6 +171,11 @@ def parts_of(root: Path) -> tuple[list[Path], list[str]]:
             f"{root} holds the folders {_listed(folders)}, but no training part with class folders"
             f"{f' ({inside})' if inside else ''}; expected {LAYOUT}"
         )
+    return _chosen(root, folders, parts)
+
+
+def _chosen(root: Path, folders: list[str], parts: dict[str, str]) -> tuple[list[Path], list[str]]:
+    """Return the training and the test part, and a note on the folders beside them."""
     train, test = root / parts[TRAIN], next((root / parts[k] for k in (TEST, VAL) if k in parts), None)
     ignored = [name for name in folders if root / name not in (train, test)]
     notes = []
@@ -158,34 +187,59 @@ def parts_of(root: Path) -> tuple[list[Path], list[str]]:
     return [train, test] if test else [train], notes
 
 
-def _loose(root: Path, parts: list[Path]) -> list[str]:
-    """Return notes on images that lie straight in a folder of class folders, and so have no class."""
+def _class_like_a_part(names: list[str]) -> str:
+    what = "folders are read as classes" if len(names) > 1 else "folder is read as a class"
+    return f"the {what}: {_listed(names)}; a part of the set would hold class folders, see {LAYOUT}"
+
+
+def _not_classes(folder: Path, names: list[str]) -> InputError:
+    return InputError(
+        f"{_shown(folder)} holds the folders {_listed(names)}, which name parts of a set instead of classes; "
+        f"expected {LAYOUT}"
+    )
+
+
+def _straight_in(root: Path, parts: list[Path], passed: PassedOver) -> list[str]:
+    """Return notes on images and data that lie straight in a folder of class folders, and so have no class.
+
+    `passed` receives the endings of pictures that are not read.
+    """
     notes = []
     for folder in dict.fromkeys((root, *parts)):
-        if count := len(image_names_in(folder)):
+        endings = {name: os.path.splitext(name)[1].lower() for name in file_names_in(folder)}
+        passed.endings.update(ending for ending in endings.values() if is_unread_picture(ending))
+        if count := sum(ending in suffixes() for ending in endings.values()):
             what = f"{count:,} image{'s' if count > 1 else ''} straight in {_shown(folder)}"
             notes.append(f"left out {what}, which {'have' if count > 1 else 'has'} no class folder")
+        if data := [name for name, ending in endings.items() if ending in _DATA]:
+            more = f" and {len(data) - 1:,} more" if len(data) > 1 else ""
+            what = f"left out {data[0]}{more} straight in {_shown(folder)}: "
+            notes.append(f"{what}the images in class folders are the data")
     return notes
 
 
 def _linked(root: Path, parts: list[Path], links: list[str]) -> list[str]:
-    """Return a note on the links to images that are read under another name too."""
-    within = tuple(os.path.realpath(folder) + os.sep for folder in parts)
+    """Return notes on the links to images and to folders (with "/") that are read under another name too."""
+    real = [os.path.realpath(folder) + os.sep for folder in parts]
     seen: set[str] = set()
-    again = []
+    again: dict[bool, list[str]] = {False: [], True: []}
     for link in links:
-        target = os.path.realpath(root / link)
-        if target in seen or target.startswith(within):
-            again.append(link)
+        is_folder = link.endswith("/")
+        target = os.path.realpath(root / link) + os.sep * is_folder
+        above = is_folder and any(part.startswith(target) for part in real)
+        if target in seen or target.startswith(tuple(real)) or above:
+            again[is_folder].append(link)
         seen.add(target)
-    if not again:
-        return []
-    what = (
-        "1 link leads to an image that is"
-        if len(again) == 1
-        else f"{len(again):,} links lead to images that are"
-    )
-    return [f"{what} read under another name too, first {again[0]}"]
+    notes = []
+    for is_folder, found in again.items():
+        kind = "folder" if is_folder else "image"
+        if len(found) == 1:
+            what = f"1 link leads to {'a folder whose images are' if is_folder else 'an image that is'}"
+        else:
+            what = f"{len(found):,} links lead to {kind}s {'whose images' if is_folder else 'that'} are"
+        if found:
+            notes.append(f"{what} read under another name too, first {found[0]}")
+    return notes
 
 
 def _count(folder: Path) -> str:
