@@ -1,4 +1,4 @@
-"""Notes on the data reach the audit, its file and its page, and warn in Python where no reporter shows them."""
+"""Notes on the data reach the audit, its file and its page, and cause warnings without a reporter."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_the_notes_are_in_the_audit_its_file_its_page_and_warnings(tmp_path: Pat
     np.savez(tmp_path / "p.npz", probs=probs, ids=np.array(ids))
     given = pd.DataFrame({"id": ids, "Cat": probs[:, 0], "cat": probs[:, 1]})
     given.to_csv(tmp_path / "p.csv", index=False)
-    with pytest.warns(UserWarning) as caught:
+    with pytest.warns(UserWarning, match="ignored|look like one") as caught:
         found = nl.audit_labels(table(tmp_path), probs=tmp_path / "p.csv", out=tmp_path / "a")
     assert {str(one.message) for one in caught} == {ALIKE, UNUSED}
     assert {one.filename for one in caught} == {__file__}

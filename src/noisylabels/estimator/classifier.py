@@ -156,7 +156,9 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         return tags
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
-        """Train on rows and their given labels, which may be wrong; classes that look like one cause a warning.
+        """Train on rows and their given labels, which may be wrong.
+
+        Text labels that look like one class, such as "Cat" and "cat", cause a warning.
 
         Args:
             X: (N, D) numbers: an array, embeddings, a sparse matrix, which is made dense; a pandas or polars
