@@ -20,7 +20,7 @@ from noisylabels.audit.result import Audit, load_examples
 from noisylabels.audit.running import audit_labels
 from noisylabels.core.checks import InputError
 from noisylabels.data.features import joined, subset_of
-from noisylabels.experiment.reporter import Notes
+from noisylabels.experiment.reporter import Notes, Silent
 
 WORDS = [str(word) for word in np.random.default_rng(3).choice(["cat", "dog", "fox"], 40)]
 WRITTEN = ("npy", "csv", "parquet", "ids.csv", "ids.parquet", "index.csv")
@@ -163,7 +163,9 @@ def test_rows_may_have_gaps(tmp_path: Path) -> None:
     probs, _ = one_hot(WORDS)
     for part, kept in (("all", frame.split != "val"), ("train", frame.split == "train")):
         np.save("p.npy", probs)
-        found = audit_labels("t.csv", probs="p.npy", part=part, out=part)
+        with pytest.warns(UserWarning, match="^ignored 10 validation rows$"):
+            found = audit_labels("t.csv", probs="p.npy", part=part, out=part)
+        assert "ignored 10 validation rows" in found.notes
         assert not found.flagged.any()
         assert found.summary["agreement"] == 1
         rows = np.flatnonzero(kept)
@@ -174,7 +176,7 @@ def test_rows_may_have_gaps(tmp_path: Path) -> None:
         assert list(load_examples(part).rows) == rows.tolist()
         np.save("q.npy", probs[rows])
         if part == "train":  # a part that the user made has an order
-            assert not audit_labels("t.csv", probs="q.npy", part=part).flagged.any()
+            assert not audit_labels("t.csv", probs="q.npy", part=part, reporter=Silent()).flagged.any()
         else:
             with pytest.raises(
                 InputError, match=r"q.npy has 30 rows, expected 40, .*\(30 of them are audited"
@@ -188,6 +190,7 @@ def test_unreadable_images_count(tmp_path: Path) -> None:
     probs, _ = one_hot(made.labels)
     np.save("p.npy", probs)
     found = audit_labels(source, probs="p.npy", bad_images="skip", out="a")
+    assert "left out 1 of 40 images that cannot be read" in " ".join(found.notes)
     assert not found.flagged.any()
     assert found.index.tolist() == [row for row in range(40) if row != 3]
     assert Audit.load("a").ids == [name for row, name in enumerate(made.ids) if row != 3]

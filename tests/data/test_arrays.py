@@ -289,3 +289,76 @@ def test_a_changed_byte_is_one_line_or_another_value(kind, tmp_path):
                 errors.append(str(error))
     assert len(errors) > 100
     assert not any("\n" in error for error in errors)
+
+
+def rows(n=20):
+    return np.random.default_rng(0).normal(size=(n, 2)).astype("f4")
+
+
+PETS = np.array(["cat", "dog"])[np.arange(20) % 2]
+NUMBERS = np.arange(20) % 2
+
+
+@pytest.mark.parametrize("kind", ["npz", "npy", "mapping"])
+def test_arrays_that_are_not_used_are_named(kind, tmp_path):
+    values = {"X": rows(), "labels": PETS, "y": NUMBERS, "w": np.ones(20), "X_test": rows(5)}
+    train, test = load(stored(values, kind, tmp_path))
+    assert train.class_names == ("cat", "dog")
+    (note,) = [note for note in train.notes if note.startswith("ignored")]
+    listed = note.removeprefix("ignored the arrays ").partition(" of ")[0]
+    assert sorted(listed.split(", ")) == ["X_test", "w", "y"]
+    assert note.endswith("; the labels are those of labels")
+    assert len(train) + len(test) == 20
+
+
+def stored(values, kind, folder):
+    if kind == "mapping":
+        return values
+    if kind == "npz":
+        np.savez(folder / "t.npz", **values)
+        return folder / "t.npz"
+    for name, value in values.items():
+        np.save(folder / f"{name}.npy", value)
+    return folder
+
+
+@pytest.mark.parametrize("kind", ["npz", "npy", "mapping"])
+@pytest.mark.parametrize("name", ["target_names", "label_names", "classes"])
+def test_names_of_classes_are_used_if_they_fit(name, kind, tmp_path):
+    values = {"X": rows(), "y": NUMBERS, name: np.array(["cat", "dog"])}
+    train, _ = load(stored(values, kind, tmp_path))
+    assert train.class_names == ("cat", "dog")
+    assert not [note for note in train.notes if note.startswith("ignored")]
+
+
+def test_names_that_do_not_fit_are_named(tmp_path):
+    np.savez(tmp_path / "t.npz", X=rows(), y=NUMBERS + 5, classes=np.array(["cat", "dog"]))
+    train, _ = load(tmp_path / "t.npz")
+    assert train.class_names == ("5", "6")
+    assert "ignored the array classes of t.npz" in train.notes
+
+
+@pytest.mark.parametrize("name", ["id", "ids"])
+@pytest.mark.parametrize("shape", [(2,), (8, 8)])
+@pytest.mark.parametrize("kind", ["npz", "mapping"])
+def test_ids_are_used(kind, shape, name, tmp_path):
+    X = rows() if len(shape) == 1 else images(20, *shape)
+    values = {"X": X, "y": NUMBERS, name: np.array([f"p{row}" for row in range(20)])}
+    train, test = load(stored(values, kind, tmp_path))
+    assert {*train.ids, *test.ids} == {f"p{row}" for row in range(20)}
+    assert train.labels.tolist() == [int(name[1:]) % 2 for name in train.ids]
+    assert not [note for note in train.notes if note.startswith("ignored")]
+
+
+def test_each_part_has_its_ids(tmp_path):
+    np.savez(
+        tmp_path / "t.npz",
+        X_train=rows(),
+        y_train=NUMBERS,
+        id_train=np.arange(20),
+        X_test=rows(4),
+        y_test=NUMBERS[:4],
+        id_test=np.arange(20, 24),
+    )
+    train, test = load(tmp_path / "t.npz")
+    assert [*train.ids, *test.ids] == [str(row) for row in range(24)]

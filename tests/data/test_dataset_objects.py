@@ -35,6 +35,8 @@ class HubSet:
         return len(next(iter(self.columns.values())))
 
     def __getitem__(self, row):
+        if isinstance(row, str):
+            return self.columns[row]
         found = {name: column[row] for name, column in self.columns.items()}
         for name, value in found.items():
             if isinstance(value, bytes):  # decoded when it is asked for, as there
@@ -121,6 +123,7 @@ def test_one_set_gives_a_part_away():
         ({"classes": ("cat", "dog", "eel")}, ("cat", "dog", "eel")),
         ({"class_to_idx": {"dog": 1, "cat": 0}}, ("cat", "dog")),
         ({"class_to_idx": {"dog": 7, "cat": 0}}, ("0", "1")),
+        ({"class_to_idx": {"dog": 1, "cat": 0, "eel": 5}}, ("cat", "dog", "eel")),
         ({"classes": [0, 1]}, ("0", "1")),
     ],
 )
@@ -128,6 +131,18 @@ def test_names_of_classes(attributes, expected):
     some = torch.utils.data.Subset(Pairs(ARRAYS, LABELS, **attributes), range(10))
     train, _ = load(torch.utils.data.Subset(some, range(9)))
     assert (train.class_names, train.name) == (expected, "Pairs")
+
+
+def test_names_of_numbers_that_do_not_start_at_0():
+    for more in ({}, {"classes": ["cat", "dog"]}):
+        named = Pairs(ARRAYS, [label + 1 for label in LABELS], class_to_idx={"dog": 2, "cat": 1}, **more)
+        train, test = load((named, named))
+        assert train.class_names == ("cat", "dog")
+        assert train.labels.tolist() == test.labels.tolist() == LABELS
+    strange = Pairs(ARRAYS, LABELS, class_to_idx={"dog": 2, "cat": 1})
+    train, _ = load((strange, strange))
+    assert train.class_names == ("0", "1")
+    assert "ignored class_to_idx, which has no class of the label 0" in train.notes
 
 
 @pytest.mark.parametrize("kind", [int, np.int64, np.uint8, torch.tensor, np.array])
@@ -342,3 +357,19 @@ def test_labels_of_any_kind_are_classes(labels, names):
     train, test = load(Pairs(ARRAYS, labels))
     assert train.class_names == names
     assert set(train.labels.tolist()) == set(test.labels.tolist()) == {0, 1}
+
+
+def test_columns_of_a_hub_data_set_can_be_named():
+    names = [f"p{row}" for row in range(10)]
+    made = hub(label="verdict", key=names, label2=LABELS)
+    train, test = load(made, label_column="verdict", id_column="key")
+    assert {*train.ids, *test.ids} == set(names)
+    assert train.class_names == ("cat", "dog")
+    assert train.labels.tolist() == [LABELS[names.index(name)] for name in train.ids]
+    with pytest.raises(InputError, match="the train part has no id column 'kee'.*'key'"):
+        load(made, id_column="kee")
+    with pytest.raises(InputError, match="the train part has no label column 'verdic'.*'verdict'"):
+        load(made, label_column="verdic")
+    audit = nl.audit_labels(made, label_column="verdict", id_column="key", probs=np.eye(2)[LABELS])
+    assert list(audit.ids) == names
+    assert not audit.flagged.any()

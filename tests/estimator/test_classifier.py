@@ -325,3 +325,11 @@ def test_labels_of_images_are_checked_as_those_of_rows_are(labels, words):
     images = np.zeros((len(labels), 1, 8, 8), np.uint8)
     with pytest.raises(ValueError, match=words):
         NoisyLabelClassifier(n_estimators=1, epochs=1).fit(images, labels)
+
+
+def test_classes_that_look_like_one_cause_a_warning():
+    X, y = blobs()
+    words = np.array(["Cat", "cat", "dog"])[y % 3]
+    with pytest.warns(UserWarning, match="^y: classes that look like one: 'Cat' "):
+        found = quick(epochs=2).fit(X, words)
+    assert sorted(found.classes_) == sorted(set(words))

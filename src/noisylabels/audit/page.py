@@ -98,6 +98,7 @@ def page(audit: Audit, examples: Examples | None, folder: Path) -> str:
         "lead": _text(lead(audit)),
         "warning": f'<p class="warning">{_text(found)}</p>' if (found := warning(audit)) else "",
         "facts": _terms(_facts(audit)),
+        "notes": _notes(audit),
         "quality": html.escape(_quality(audit, count)),
         "noise": html.escape(_noise(audit)),
         "pairs": html.escape(_pairs(audit)),
@@ -203,6 +204,14 @@ def warning(audit: Audit) -> str:
         f"The models agree with only {100 * agreement:.0f} % of the given labels. Most likely they are too "
         f"weak to judge the labels, so do not rely on these results. Try {ways}."
     )
+
+
+def _notes(audit: Audit) -> str:
+    """Return the notes on the data as a list; "" without any."""
+    if not audit.notes:
+        return ""
+    lines = "".join(f"<li>{_text(note)}</li>" for note in audit.notes)
+    return f'<section id="notes"><h2>Notes on the data</h2><ul>{lines}</ul></section>'
 
 
 def _facts(audit: Audit) -> dict[str, str]:

@@ -13,7 +13,8 @@ audit.json          an object: "format" 2, "version" (of this program), "name", 
                     "source_rows" (how many examples the data have in all, or null if they have no single
                     order), and the findings of `issues.summarize`: "rate", "transition", "pairs", "classes",
                     "duplicates", "flagged", ...; the "members" of duplicates are of the column index;
-                    "trusted" (see `trusted.summary_of`, if labels checked by hand were named)
+                    "trusted" (see `trusted.summary_of`, if labels checked by hand were named); "notes" (lines
+                    on what is unusual in the data, such as rows and columns that were not used)
 labels.parquet      one row per example, lowest label quality first: rank (from 1), index (the row of the file
                     from 0, or the place among the sorted paths; where "source_rows" is null, the position in
                     the audited set), id, path (of the image file, relative to the folder "data", or to the
@@ -130,11 +131,17 @@ class Audit:
         return len(self.given)
 
     def __repr__(self) -> str:
-        rate = self.summary["rate"]["estimate"]
+        rate, count = self.summary["rate"]["estimate"], len(self.notes)
+        noted = f", {count} {'note' if count == 1 else 'notes'} in .notes" if count else ""
         return (
             f"Audit({self.name!r}: {int(self.flagged.sum())} of {len(self)} labels flagged, estimated noise "
-            f"rate {100 * rate:.1f} %, {len(self.class_names)} classes)"
+            f"rate {100 * rate:.1f} %, {len(self.class_names)} classes{noted})"
         )
+
+    @property
+    def notes(self) -> list[str]:
+        """Return the lines on what is unusual in the data; none in an audit of version 0.1."""
+        return list(self.summary.get("notes", ()))
 
     @property
     def order(self) -> np.ndarray:

@@ -7,6 +7,7 @@ import hashlib
 import json
 import shutil
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -44,7 +45,7 @@ from noisylabels.core.files import (
 )
 from noisylabels.core.positions import Positions, own
 from noisylabels.core.row_index import match_mask
-from noisylabels.core.spelling import spelling_notes
+from noisylabels.core.spelling import LOOKALIKES, spelling_notes
 from noisylabels.experiment.auto_loss import AUTO
 from noisylabels.experiment.reporter import Notes, Reporter, Silent
 from noisylabels.noise.checked_probs import CheckedProbs
@@ -65,6 +66,11 @@ NEIGHBORED = 200
 MAPPED_BYTES = 1 << 28
 """Memory-mapped probabilities whose float32 copy would be larger stay in their file."""
 
+
+_NOT_USED = "ignored "
+"""Beginning of the notes on rows, columns and files that are not used; features that cannot be encoded are
+left out as documented, and are no reason to warn.
+"""
 
 _WHERE = ("data_root", "download")  # these locate the data and do not define the audit
 
@@ -131,7 +137,8 @@ def audit_labels(
             cells are true or false, a file of ids, or a list of ids; for arrays also a mask, bool (N,). They
             are never flagged, the estimated noise rate is that of the others, and summary["trusted"] reports
             how many of them the models predict.
-        reporter: receives notes and progress.
+        reporter: receives notes and progress. Without one, a `UserWarning` names classes that look like one,
+            and rows, columns and files that are not used; `Audit.notes` has all notes on the data.
         stop: called after every step; `Interrupted` is raised once it returns true.
         settings: training settings: epochs, batch_size, lr, device, ...; see `Settings`.
 
@@ -151,7 +158,6 @@ def audit_labels(
     >>> found.why[1]
     'looks like dog (90 %), not cat (10 %)'
     """
-    reporter = reporter or Silent()
     check_choice(part, PARTS, "part")
     check_choice(bad_images, ("fail", "skip"), "treatment of bad images")
     check_whole(folds, "folds", 2)
@@ -174,11 +180,16 @@ def audit_labels(
         trusted = match_mask([labels, *(data if isinstance(data, (tuple, list)) else [data])], trusted)
     how: dict[str, Any] = {"folds": folds, "loss": loss, "model": model, "width": width}
     how |= {name: value for name, value in settings.items() if value is not None}
-    job = _Job(subject, how, subject.probs, reporter, stop, trusted)
-    if out is None:
-        found, _ = job.find(None)
-        return found
-    folder = Path(out).expanduser()
+    job = _Job(subject, how, subject.probs, reporter or Silent(), stop, trusted)
+    made = job.find(None)[0] if out is None else _in_folder(job, Path(out).expanduser())
+    for note in made.notes if reporter is None else ():
+        if note.startswith((_NOT_USED, LOOKALIKES)):
+            warnings.warn(note, UserWarning, stacklevel=2)
+    return made
+
+
+def _in_folder(job: _Job, folder: Path) -> Audit:
+    """Run an audit in its folder, or return it if the folder holds it."""
     if (done := finished(folder, job.identity)) is not None:
         return job.unchanged(done, folder)
     with locked_folder(folder, "the audit's folder"):
@@ -208,6 +219,7 @@ class _Job:
     ) -> None:
         self.subject, self.how, self.reporter, self.stop = subject, dict(how), reporter, stop
         self.probs, self.trusted = probs, trusted
+        self.notes: list[str] = []
         asked = {name: value for name, value in subject.asked.items() if name not in _WHERE}
         if (labels := asked["labels"]) is not None:
             asked["labels"] = [labels, file_digest(Path(labels))]
@@ -298,12 +310,13 @@ class _Job:
     def find(self, folder: Path | None) -> tuple[Audit, Examples | None]:
         """Return the audit and the audited set."""
         began = time.perf_counter()
+        self.notes.clear()
         examples, true = self._examples()
         if examples is None:
             assert self.subject.given is not None
             labels, names = self.subject.given
             for note in spelling_notes(labels, names):
-                self.reporter.note(note)
+                self._note(note)
             ids: Sequence[str] = [str(i) for i in range(len(labels))]
         else:
             labels, names, ids = examples.labels.numpy(), examples.class_names, examples.ids
@@ -317,7 +330,7 @@ class _Job:
             known = None if examples is None else positions
             subject = self.subject
             how: dict[str, Any] = {"columns": subject.columns, "in_order": subject.in_order}
-            how |= {"note": self.reporter.note, "id_column": subject.asked.get("id_column")}
+            how |= {"note": self._note, "id_column": subject.asked.get("id_column")}
             how["data_index"] = lambda: column_of("index", subject.asked, examples, ids, any_name=True)
             how["known"] = None if examples is None else lambda: fingerprints(examples)
             probs = given_probs(self.probs, labels, names, ids, known, subject.name, **how)
@@ -366,6 +379,7 @@ class _Job:
             why = reasons(why, trusted, labels, predicted.judged, names)
         for conflict in summary["duplicates"]["conflicts"]:
             conflict["ids"] = [ids[i] for i in conflict["members"]]
+        summary["notes"] = list(self.notes)
         summary["seconds"] = round(time.perf_counter() - began, 1)
         made = Audit(
             name=self.subject.name,
@@ -392,12 +406,12 @@ class _Job:
     def _examples(self) -> tuple[Examples | None, np.ndarray | None]:
         if self.subject.asked["data"] is None:
             for note in () if self.subject.examples is None else self.subject.examples.notes:
-                self.reporter.note(note)
+                self._note(note)
             return self.subject.examples, None
-        if self.subject.asked["part"] == "train":
-            return audited_set(self.subject.asked, self.reporter, need_features=self.probs is None)
-        # the note about the held-out test part does not apply: the audit covers that part too
-        notes = Notes(lambda text: None if "held out for testing" in text else self.reporter.note(text))
+        notes = Notes(self._note)
+        if self.subject.asked["part"] == "all":
+            # the note about the held-out test part does not apply: the audit covers that part too
+            notes = Notes(lambda text: None if "held out for testing" in text else self._note(text))
         notes.decoding = self.reporter.decoding  # type: ignore[method-assign]
         return audited_set(self.subject.asked, notes, need_features=self.probs is None)
 
@@ -411,6 +425,11 @@ class _Job:
         place = Path(asked["data"])
         found = read_corrections(asked["labels"], class_names, asked.get("id_column"))
         return list(map(plain_name, left_out(found, place if place.is_dir() else place.parent)))
+
+    def _note(self, text: str) -> None:
+        """Report a note on the data, and keep it for the result."""
+        self.notes.append(text)
+        self.reporter.note(text)
 
     def _positions(self, examples: Examples) -> Positions:
         """Return where the examples lie in the data; a set that was passed is in an order of its own."""

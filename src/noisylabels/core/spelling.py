@@ -17,6 +17,9 @@ MISSING_WORDS = frozenset(
 )  # fmt: skip
 """Names, in lower case, that usually mean that the label is missing."""
 
+LOOKALIKES = "classes that look like one"
+"""Beginning of the notes on such classes."""
+
 MOST_NOTES = 5  # lines of one kind; the others get a count
 
 _DASHES = re.compile(r"(?<=[^\W\d_])[\s_‐-―-]+(?=[^\W\d_])")  # between letters; "-1" is not "1"
@@ -85,9 +88,9 @@ def spelling_notes(codes: np.ndarray, class_names: Sequence[str]) -> list[str]:
         if len({unicodedata.normalize("NFC", word) for word in written}) < len(written):
             written = [ascii(class_names[k]) for k in ranked]  # composed and decomposed letters look equal
         shown = ", ".join(f"{word} ({counts[k]:,})" for word, k in zip(written, ranked, strict=True))
-        notes.append(f"classes that look like one: {shown}; correct their spelling if they are one")
+        notes.append(f"{LOOKALIKES}: {shown}; correct their spelling if they are one")
     if len(alike) > MOST_NOTES:
-        notes.append(f"classes that look like one: {len(alike) - MOST_NOTES:,} more groups")
+        notes.append(f"{LOOKALIKES}: {len(alike) - MOST_NOTES:,} more groups")
     for k in strange[:MOST_NOTES]:
         which = "1 label is" if counts[k] == 1 else f"{counts[k]:,} labels are"
         rows = "this row" if counts[k] == 1 else "these rows"

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,9 +13,10 @@ from noisylabels.core import columnar
 from noisylabels.core.checks import InputError
 from noisylabels.core.labels import read_labels
 from noisylabels.core.positions import Positions
-from noisylabels.core.tables import role_names
+from noisylabels.core.tables import role_names, texts
 from noisylabels.data.image_arrays import channels_first, range_of
 from noisylabels.data.image_decoding import resize_arrays
+from noisylabels.data.names import unique_names
 from noisylabels.data.pixel_range import Peaks, to_bytes, white_of_all
 from noisylabels.data.reader import LABELS, Options, Plan, ReadResult, held_out_note, name_of
 from noisylabels.data.split import hold_out
@@ -22,6 +24,8 @@ from noisylabels.data.splits import TEST, TRAIN, VAL, by_split, split_of
 
 IMAGES = ("images", "x", "data", "imgs", "features", "embeddings")  # the last two hold no images
 CLASS_NAMES = "class_names"
+MORE_CLASS_NAMES = ("target_names", "label_names", "classes")  # used if they fit the labels
+IDS = ("id", "ids")
 LAYOUT = (
     "an .npz file or .npy files of images and labels, of x_train, y_train, x_test and y_test, or of "
     "train_images, train_labels, ...; or NAME.npy beside labels.npy"
@@ -58,14 +62,15 @@ class Chosen:
 
     parts: list[Part]  # the training part and, if there is one, the test part
     files: dict[str, Path]  # the file of each array if they are .npy files
-    named: bool  # whether class names are among the arrays
+    class_names: str  # the name of the array of class names, or ""
+    ids: tuple[str, ...]  # the name of the array of ids of each part, or none
     notes: tuple[str, ...]
 
     @property
     def used(self) -> list[str]:
         """The names of the arrays that are read."""
         used = [name for part in self.parts for name in (part.images, part.labels)]
-        return [*used, CLASS_NAMES] if self.named else used
+        return [*used, *([self.class_names] if self.class_names else []), *self.ids]
 
 
 def plan(path: Path, options: Options) -> Plan:
@@ -75,9 +80,10 @@ def plan(path: Path, options: Options) -> Plan:
     y_test) or as in MedMNIST (train_images, train_labels, val_images, ...). The training part is the one
     called train, or the only one; `splits.split_of` has the names of the parts. The part called test, or else
     val, is for testing; without either, some examples are held out. CIFAR-10-C has one labels.npy beside many
-    arrays (fog.npy, ...); name one of these. The array class_names holds the names of the classes, which
-    integer labels index from 0; without it the labels are the names, see `core.labels`. Arrays of Python
-    objects are refused, because reading them would run code from the file.
+    arrays (fog.npy, ...); name one of these. The array class_names, or one of `MORE_CLASS_NAMES` if it fits,
+    holds the names of the classes, which integer labels index from 0; without it the labels are the names,
+    see `core.labels`. The array id or ids, (N,), holds the ids. A note names the arrays that are not used.
+    Arrays of Python objects are refused, because reading them would run code from the file.
 
     Args:
         path: an .npz file, an .npy file of images, or a folder of .npy files.
@@ -85,8 +91,8 @@ def plan(path: Path, options: Options) -> Plan:
 
     Returns:
         The plan. Images are (N, H, W), (N, H, W, C) or (N, C, H, W) with C 1 or 3: uint8, or numbers that
-        `pixel_range` scales to it; labels are (N,) or (N, 1): whole numbers, text or bool. Ids are "train:0"
-        and so on.
+        `pixel_range` scales to it; labels are (N,) or (N, 1): whole numbers, text or bool. Without an
+        array of them, ids are "train:0" and so on.
 
     Raises:
         InputError: the arrays are missing; later, on reading: a file is damaged, an array has another
@@ -108,7 +114,7 @@ def plan(path: Path, options: Options) -> Plan:
             "image_size": options.image_size,
             "test_fraction": None if len(parts) > 1 else options.test_fraction,
         },
-        read=lambda: _read(path, files, parts, chosen.named, options),
+        read=lambda: _read(path, chosen, options),
         notes=chosen.notes,
     )
 
@@ -132,14 +138,96 @@ def choose_arrays(path: Path) -> Chosen:
         )
     if not found:
         raise InputError(f"{path} holds {', '.join(names) or 'no arrays'}; expected {LAYOUT}")
-    named = by_split(found, path)
+    every, named = dict(found), by_split(found, path)
     train = found.pop(named.get(TRAIN, ""), None)
     if train is None:
         raise InputError(f"{path} has the parts {', '.join(found)} but no training part, such as x_train")
     test = next((found.pop(named[split]) for split in (TEST, VAL) if split in named), None)
+    parts = [train, test] if test else [train]
+    keys = [key for part in parts for key in every if every[key] is part]
     ignored = [name or "the unnamed one" for name in found]
-    notes = (f"ignored the parts {', '.join(ignored)} of {path.name}",) if ignored else ()
-    return Chosen([train, test] if test else [train], files, CLASS_NAMES in names, notes)
+    notes = [f"ignored the parts {', '.join(ignored)} of {path.name}"] if ignored else []
+
+    def read(name: str) -> np.ndarray:
+        return read_array(path, files, name)[0]
+
+    chosen = Chosen(
+        parts, files, class_names_array(names, parts, read), id_arrays(names, keys, parts, read), ()
+    )
+    others = [name for part in found.values() for name in (part.images, part.labels)]
+    if path.suffix.lower() != ".npy":  # of a folder, the user named one array and not the others
+        unused = [name for name in names if name not in (*chosen.used, *others)]
+        notes += unused_notes(unused, parts, path.name)
+    return dataclasses.replace(chosen, notes=tuple(notes))
+
+
+def class_names_array(names: Sequence[str], parts: Sequence[Part], read: Callable[[str], np.ndarray]) -> str:
+    """Return the name of the array of class names: "class_names", or another that fits the labels; or ""."""
+    if CLASS_NAMES in names:
+        return CLASS_NAMES
+    for kind in MORE_CLASS_NAMES:
+        for name in names:
+            if name.lower() == kind and all(_names_classes(read(name), read(part.labels)) for part in parts):
+                return name
+    return ""
+
+
+def _names_classes(names: np.ndarray, labels: np.ndarray) -> bool:
+    """Return whether names are text, all different, and include every label or are indexed by it."""
+    if names.ndim != 1 or names.dtype.kind != "U" or not len(set(names.tolist())) == len(names) > 0:
+        return False
+    if labels.dtype.kind in "iuf" and labels.size:
+        return bool(labels.min() >= 0 and labels.max() < len(names))
+    return labels.dtype.kind in "U" and set(labels.ravel().tolist()) <= set(names.tolist())
+
+
+def id_arrays(
+    names: Sequence[str], keys: Sequence[str], parts: Sequence[Part], read: Callable[[str], np.ndarray]
+) -> tuple[str, ...]:
+    """Return the name of the array of ids of each part; none if a part has none with one id per example."""
+    found = _by_part(list(names), IDS)
+    if not all(key in found for key in keys):
+        return ()
+    for key, part in zip(keys, parts, strict=True):
+        ids = read(found[key])
+        if ids.dtype.kind not in "iuU" or ids.shape != (len(read(part.labels)),):
+            return ()
+    return tuple(found[key] for key in keys)
+
+
+def unused_notes(unused: Sequence[str], parts: Sequence[Part], where: str) -> list[str]:
+    """Return a note on the arrays that are not used, and on the one of labels if another could be meant."""
+    if not unused:
+        return []
+    kinds = role_names("label", "arrays")
+    more = ""
+    if any(name.lower() in kinds for name in unused):
+        more = f"; the labels are those of {parts[0].labels}"
+    which = "array" if len(unused) == 1 else "arrays"
+    return [f"ignored the {which} {', '.join(unused)} of {where}{more}"]
+
+
+def ids_of(chosen: Chosen, path: Path, counts: Sequence[int], alone: str, notes: list[str]) -> list[str]:
+    """Return the ids of all examples: those of the arrays of ids, or "train:0" and so on.
+
+    Args:
+        chosen: the arrays.
+        path: where they are.
+        counts: the number of examples of each part.
+        alone: what the only part is called in ids.
+        notes: receives a line on repeated ids.
+    """
+    if not chosen.ids:
+        prefixes = [part.name for part in chosen.parts] if len(chosen.parts) > 1 else [alone]
+        return [f"{name}:{i}" for name, count in zip(prefixes, counts, strict=True) for i in range(count)]
+    cells = [texts(read_array(path, chosen.files, name)[0]) for name in chosen.ids]
+    words = [str(word) for part in cells for word in part]
+    if "" in words:
+        raise InputError(f"{path}: the id of row {words.index('')} is empty; give the row one")
+    ids, again = unique_names(words)
+    if again:
+        notes.append(f"{len(again):,} ids occur again, first {ids[again[0]]}")
+    return ids
 
 
 def name_of_arrays(path: Path) -> str:
@@ -192,11 +280,10 @@ def _single(path: Path, names: list[str]) -> dict[str, Part]:
     return {"": Part("train", others[0], "labels")}
 
 
-def _read(
-    path: Path, files: Mapping[str, Path], parts: list[Part], named: bool, options: Options
-) -> ReadResult:
-    class_names = class_names_of(*read_array(path, files, CLASS_NAMES)) if named else ()
-    images, values, places, ids = [], [], list[str](), list[str]()
+def _read(path: Path, chosen: Chosen, options: Options) -> ReadResult:
+    files, parts, named = chosen.files, chosen.parts, chosen.class_names
+    class_names = class_names_of(*read_array(path, files, named)) if named else ()
+    images, values, places = [], [], list[str]()
     peaks = Peaks()
     for part in parts:
         found, place = read_array(path, files, part.images)
@@ -209,7 +296,6 @@ def _read(
         images.append(pixels)
         values.append(flat)
         places.append(where)
-        ids += [f"{part.name}:{i}" for i in range(len(flat))]
     first = len(values[0])
 
     def where_of(row: int) -> str:
@@ -219,13 +305,14 @@ def _read(
     read = read_labels(np.concatenate(values), class_names or None, where=where_of, what=what)
     y, names = read.codes, read.class_names
     num_train, notes = len(images[0]), peaks.notes()
+    ids = ids_of(chosen, path, [len(part) for part in values], parts[0].name, notes)
     order, positions = [np.arange(len(part)) for part in images], None
     if len(parts) == 1:
         order = list(hold_out(y, ids, options.test_fraction))
-        chosen = np.concatenate(order)
-        num_train, y, ids = len(order[0]), y[chosen], [ids[i] for i in chosen]
+        rows = np.concatenate(order)
+        num_train, y, ids = len(order[0]), y[rows], [ids[i] for i in rows]
         images = [images[0], images[0]]
-        positions = Positions(chosen, len(chosen), whole=False)
+        positions = Positions(rows, len(rows), whole=False)
         notes.append(held_out_note(len(order[1]), options.test_fraction))
     shapes = {part.shape[1:] for part in images}
     if len(shapes) > 1 and (options.image_size is None or len({shape[0] for shape in shapes}) > 1):
@@ -238,9 +325,9 @@ def _read(
 
     def pieces() -> Iterator[np.ndarray]:
         step = max(1, _CHUNK_BYTES // (C * H * W))
-        for part, rows in zip(images, order, strict=True):
-            for start in range(0, len(rows), step):
-                piece = to_bytes(part[rows[start : start + step]], white)
+        for part, some in zip(images, order, strict=True):
+            for start in range(0, len(some), step):
+                piece = to_bytes(part[some[start : start + step]], white)
                 yield piece if side is None else resize_arrays(piece, side)
 
     shape = (C, side or H, side or W)

@@ -150,7 +150,9 @@ def settled(found: Corrections, ids: Iterable[str], folder: str | Path | None = 
 def left_out(found: Corrections, folder: str | Path | None = None) -> list[str]:
     """Return the ids of the examples without a label, which no set has any more; `folder` as in `settled`."""
     names = [name for name, label in found.labels.items() if label == LEFT_OUT]
-    return [plain_path(name, folder) if os.path.isabs(name) or name.startswith("./") else name for name in names]
+    return [
+        plain_path(name, folder) if os.path.isabs(name) or name.startswith("./") else name for name in names
+    ]
 
 
 def corrected(examples: Examples, labels: Mapping[str, int]) -> Examples:

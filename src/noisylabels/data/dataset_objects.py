@@ -6,8 +6,10 @@ has no files that would identify its content.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,14 +19,17 @@ import torch
 from noisylabels.core.checks import InputError
 from noisylabels.core.labels import read_labels
 from noisylabels.core.positions import Positions, separate
+from noisylabels.core.tables import is_missing, texts
 from noisylabels.data.cache import load_uncached
 from noisylabels.data.decode import NAMED, choose_shape, pixel_notes
 from noisylabels.data.image_arrays import range_of
 from noisylabels.data.image_decoding import Header, failure_reason, header_of, pixels_of
 from noisylabels.data.images import ImageSet
-from noisylabels.data.parquet import choose_column
+from noisylabels.data.names import unique_names
+from noisylabels.data.parquet import check_column, choose_column
 from noisylabels.data.pixel_range import Peaks, White, to_bytes, white_of_all
-from noisylabels.data.reader import Options, Plan, ReadResult, held_out_note
+from noisylabels.data.reader import Options, Plan, ReadResult, check_no_column, held_out_note
+from noisylabels.data.sheets import cells_of
 from noisylabels.data.split import hold_out
 from noisylabels.data.splits import TEST, TRAIN, VAL, by_split
 
@@ -35,7 +40,9 @@ _PIECE = 256  # images held at a time
 _DAMAGE = (OSError, SyntaxError)  # from Pillow for damaged images; anything else is a bug in the object
 
 
-def load_object(source: object, options: Options) -> tuple[ImageSet, ImageSet]:
+def load_object(
+    source: object, options: Options, ids: Sequence[Sequence[str]] = (), notes: Sequence[str] = ()
+) -> tuple[ImageSet, ImageSet]:
     """Read a data set from an object; each image is requested twice, first for its size.
 
     Args:
@@ -50,9 +57,11 @@ def load_object(source: object, options: Options) -> tuple[ImageSet, ImageSet]:
             - a pair (train, test) of the above.
             Without a test part, some examples are held out for testing.
         options: see `Options`.
+        ids: the ids of each part; by default "train:0" and so on, or a column of a `datasets.Dataset`.
+        notes: lines for the user in addition to those of the set.
 
     Returns:
-        Training and test set, with ids such as "train:0".
+        Training and test set.
 
     Raises:
         InputError: the object is none of these, has no length (streaming), gives floats, or a label has no
@@ -63,8 +72,10 @@ def load_object(source: object, options: Options) -> tuple[ImageSet, ImageSet]:
     >>> len(train), len(test), train.class_names
     (8, 2, ('0', '1'))
     """
-    notes: list[str] = []
-    parts = [_Part.of(name, data, notes) for name, data in named_parts(source, notes)]
+    notes = list(notes)
+    parts = [_Part.of(name, data, notes, options) for name, data in named_parts(source, notes)]
+    if ids:
+        parts = [dataclasses.replace(part, ids=some) for part, some in zip(parts, ids, strict=True)]
     name = parts[0].title
     plan = Plan(
         name=name,
@@ -107,9 +118,11 @@ class _Part:
     data: Any
     columns: tuple[str, str] | None  # image and label, if a row is a mapping
     class_names: tuple[str, ...]  # empty if the object has none
+    ids: Sequence[str] | None = None  # "train:0" and so on without any
+    numbers: Mapping[int, str] | None = None  # the names of numbers that are not 0..K-1
 
     @classmethod
-    def of(cls, name: str, data: Any, notes: list[str]) -> _Part:
+    def of(cls, name: str, data: Any, notes: list[str], options: Options) -> _Part:
         kind = type(data)
         if not (hasattr(kind, "__len__") and hasattr(kind, "__getitem__")) or isinstance(data, (str, bytes)):
             streams = hasattr(kind, "__iter__") and not isinstance(data, (str, bytes))
@@ -121,23 +134,31 @@ class _Part:
         if len(data) == 0:
             raise InputError(f"the {name} part, a {kind.__name__}, is empty")
         if hasattr(data, "features") and hasattr(data, "column_names"):
-            return cls._of_columns(name, data, notes)
+            return cls._of_columns(name, data, notes, options)
+        check_no_column(options, "an object")
         innermost = data
         while isinstance(innermost, torch.utils.data.Subset):
             innermost = innermost.dataset
-        return cls(name, type(innermost).__name__, data, None, _class_names(innermost))
+        return cls(
+            name, type(innermost).__name__, data, None, _class_names(innermost), numbers=_numbers(innermost)
+        )
 
     @classmethod
-    def _of_columns(cls, name: str, data: Any, notes: list[str]) -> _Part:
+    def _of_columns(cls, name: str, data: Any, notes: list[str], options: Options) -> _Part:
         features = dict(data.features)
         kinds = {column: getattr(kind, "_type", type(kind).__name__) for column, kind in features.items()}
         images = [column for column, kind in kinds.items() if kind == "Image"]
         named = [column for column, kind in kinds.items() if kind == "ClassLabel"]
         where = f"the {name} part"
         image = choose_column(images, "image", where, list(kinds), notes)
-        label = choose_column(named, "label", where, list(kinds), notes)
+        if options.label_column is None:
+            label = choose_column(named, "label", where, list(kinds), notes)
+        else:
+            label = check_column(options.label_column, list(kinds), where)
         title = getattr(getattr(data, "info", None), "dataset_name", None) or type(data).__name__
-        return cls(name, str(title), data, (image, label), tuple(getattr(features[label], "names", ())))
+        ids = None if (key := options.id_column) is None else _ids_in(data, key, list(kinds), where)
+        class_names = tuple(getattr(features[label], "names", None) or ())
+        return cls(name, str(title), data, (image, label), class_names, ids)
 
     def item(self, row: int) -> tuple[Image.Image | np.ndarray, object]:
         """Return the image, see `_values`, and the label of an example."""
@@ -154,6 +175,20 @@ class _Part:
         return _values(image, f"{self.name}:{row}"), label
 
 
+def _ids_in(data: Any, key: str, columns: Sequence[str], where: str) -> list[str]:
+    """Return the ids in a column of a `datasets.Dataset`.
+
+    Raises:
+        InputError: there is no such column, it holds neither text nor integers, or an id is missing.
+    """
+    cells = cells_of(list(data[check_column(key, columns, where, "id")]))
+    if isinstance(cells, str) or cells.ndim != 1:
+        raise InputError(f"{where}: the id column {key!r} does not hold text or integers; name another")
+    if (missing := is_missing(cells)).any():
+        raise InputError(f"{where}, row {int(missing.argmax())}: the id is missing; give the row one")
+    return list(texts(cells))
+
+
 def _class_names(data: Any) -> tuple[str, ...]:
     names = getattr(data, "classes", None)
     numbers = getattr(data, "class_to_idx", None)
@@ -163,6 +198,17 @@ def _class_names(data: Any) -> tuple[str, ...]:
     if isinstance(names, (list, tuple)) and all(isinstance(name, str) for name in names):
         return tuple(names)
     return ()
+
+
+def _numbers(data: Any) -> dict[int, str] | None:
+    """Return the names of a data set's label numbers if they are not 0..K-1, as `class_to_idx` says."""
+    numbers = getattr(data, "class_to_idx", None)
+    if not isinstance(numbers, Mapping) or not all(isinstance(name, str) for name in numbers):
+        return None
+    named = {int(number): name for name, number in numbers.items() if isinstance(number, Integral)}
+    if len(named) < len(numbers) or sorted(named) == list(range(len(named))):
+        return None
+    return named
 
 
 def _values(value: Any, where: str) -> Image.Image | np.ndarray:
@@ -224,7 +270,7 @@ def _read(parts: list[_Part], options: Options) -> ReadResult:
     sizes: set[tuple[int, int]] = set()
     gray, peaks, paged = True, Peaks(), 0
     rows: list[tuple[_Part, int]] = []
-    cells: list[object] = []
+    cells: list[Any] = []
     bad: list[str] = []
     total = sum(len(part.data) for part in parts)
     for part in parts:
@@ -243,10 +289,20 @@ def _read(parts: list[_Part], options: Options) -> ReadResult:
             if options.progress and len(rows) % _PIECE == 0:
                 options.progress("reading sizes", len(rows), total)
     notes = _judge(bad, total, options)
-    ids = [f"{part.name}:{row}" for part, row in rows]
+    ids = [f"{part.name}:{row}" if part.ids is None else part.ids[row] for part, row in rows]
+    ids, again = unique_names(ids)
+    if again:
+        notes.append(f"{len(again):,} ids occur again, first {ids[again[0]]}")
+    names = next(iter(named), None)
+    if (numbers := next((part.numbers for part in parts if part.numbers), None)) is not None:
+        if strange := [c for c in cells if not isinstance(c, int) or c not in numbers]:
+            notes.append(f"ignored class_to_idx, which has no class of the label {strange[0]}")
+        else:
+            cells = [numbers[cell] for cell in cells]
+            names = tuple(numbers[number] for number in sorted(numbers))
     column = np.empty(len(cells), dtype=object)
     column[:] = cells
-    found = read_labels(column, next(iter(named), None), where=ids.__getitem__, indexed=True)
+    found = read_labels(column, names, where=ids.__getitem__, indexed=True)
     labels, class_names = found.codes, found.class_names
     num_train = sum(part is parts[0] for part, _ in rows)
     positions: Positions | tuple[Positions, Positions]

@@ -275,9 +275,9 @@ def _of_arrays(path: Path, options: Options, notes: list[str]) -> Rows:
     chosen = arrays.choose_arrays(path)
     notes += chosen.notes
     names: tuple[str, ...] = ()
-    if chosen.named:
-        names = arrays.class_names_of(*arrays.read_array(path, chosen.files, arrays.CLASS_NAMES))
-    sheets, labels, keys = [], [], []
+    if chosen.class_names:
+        names = arrays.class_names_of(*arrays.read_array(path, chosen.files, chosen.class_names))
+    sheets, labels = [], []
     for part in chosen.parts:
         values, where = arrays.read_array(path, chosen.files, part.images)
         sheets.append(of_array(values, path, where))
@@ -285,7 +285,7 @@ def _of_arrays(path: Path, options: Options, notes: list[str]) -> Rows:
         if len(cells) != len(values):
             raise InputError(f"{path}: {part.labels} has {len(cells):,} labels for {len(values):,} rows")
         labels.append(cells)
-        keys += [f"{part.name if len(chosen.parts) > 1 else 'row'}:{row}" for row in range(len(cells))]
+    keys = arrays.ids_of(chosen, path, [len(cells) for cells in labels], "row", notes)
     if len(sheets) == 1:
         return Rows(sheets[0], labels[0], names, keys, None)
     widths = [len(sheet.names) for sheet in sheets]

@@ -19,7 +19,7 @@ from noisylabels.data.encoding import Encoder
 from noisylabels.data.feature_rows import Rows, classes_of, sets_of
 from noisylabels.data.features import Examples, FeatureSet, feature_set, joined
 from noisylabels.data.images import ImageSet, image_set
-from noisylabels.data.reader import Options, check_no_column
+from noisylabels.data.reader import Options
 from noisylabels.data.recognition import PARTS, Pictures, recognize
 
 
@@ -48,7 +48,7 @@ def load_in_memory(source: Any, options: Options) -> tuple[Examples, Examples]:
         _check_options(options, notes)
         fraction, need = options.test_fraction, options.need_features
         return sets_of(found, "table", fraction, notes, need_features=need)
-    return _load_images(source, found, options)
+    return _load_images(source, found, options, notes)
 
 
 def whole_in_memory(
@@ -96,15 +96,15 @@ def whole_in_memory(
         found = dataclasses.replace(found, class_names=names, indexed=labels is not None)
         arrays = [images for images in found.parts if isinstance(images, np.ndarray)]
         if len(arrays) == len(found.parts) and options.image_size is None and _same_shape(arrays):
-            return _whole_images(found, arrays, part)
+            return _whole_images(found, arrays, part, notes)
     elif names:
         raise InputError("class_names has no effect on this data set, which names its classes; leave it out")
-    train, test = _load_images(source, found, options)
+    train, test = _load_images(source, found, options, notes)
     own_test = train.rows is None or train.source_rows == len(train)
     if part == "train" and own_test:
         return train
     together = joined(train, test, by_rows=True)
-    notes = [note for note in together.notes if "held out for testing" not in note]
+    notes = [note for note in dict.fromkeys(together.notes) if "held out for testing" not in note]
     return dataclasses.replace(together, notes=tuple(notes))
 
 
@@ -179,10 +179,11 @@ class _Pairs:
         return image, int(self.labels[row])
 
 
-def _load_images(source: Any, found: Pictures | None, options: Options) -> tuple[ImageSet, ImageSet]:
+def _load_images(
+    source: Any, found: Pictures | None, options: Options, notes: list[str]
+) -> tuple[ImageSet, ImageSet]:
     """Return training and test set of images; those of other objects are read by `load_object`."""
     if found is None:
-        check_no_column(options, "an object")
         return load_object(source, options)
     labels, names = _numbered(found)
     ends = np.cumsum([len(images) for images in found.parts])
@@ -190,19 +191,23 @@ def _load_images(source: Any, found: Pictures | None, options: Options) -> tuple
         _Pairs(images, labels[end - len(images) : end], names)
         for images, end in zip(found.parts, ends, strict=True)
     ]
-    train, test = load_object(tuple(parts) if len(parts) > 1 else parts[0], options)
+    pairs = tuple(parts) if len(parts) > 1 else parts[0]
+    train, test = load_object(pairs, options, found.ids, notes)
     return dataclasses.replace(train, name="images"), dataclasses.replace(test, name="images")
 
 
-def _whole_images(found: Pictures, parts: list[np.ndarray], part: str) -> ImageSet:
+def _whole_images(found: Pictures, parts: list[np.ndarray], part: str, notes: list[str]) -> ImageSet:
     labels, names = _numbered(found)
     if part == "train":
         parts = parts[:1]
     ids = [f"{name}:{row}" for name, some in zip(PARTS, parts, strict=False) for row in range(len(some))]
+    if found.ids:
+        ids = [name for some in found.ids[: len(parts)] for name in some]
     images = np.concatenate(parts) if len(parts) > 1 else parts[0]
     positions = None if len(parts) == 1 else NO_ORDER
     given = torch.from_numpy(labels[: len(images)])
-    return image_set(images, given, names, ids, "data", positions=positions)
+    notes = [*spelling_notes(labels[: len(images)], names), *notes]
+    return image_set(images, given, names, ids, "data", notes, positions=positions)
 
 
 def _numbered(found: Pictures) -> tuple[np.ndarray, tuple[str, ...]]:

@@ -29,6 +29,7 @@ from noisylabels.data.in_memory import (
     label_cells,
     sheet_of,
 )
+from noisylabels.data.names import unique_names
 from noisylabels.data.sheets import Sheet, as_objects, joined
 from noisylabels.data.splits import TEST, TRAIN, VAL, by_split
 
@@ -45,12 +46,14 @@ class Pictures:
         labels: one cell per image, (N,), training part first.
         class_names: K names, if they come with the labels.
         indexed: whether the labels are known to index the class names.
+        ids: the ids of each part, if they come with the images.
     """
 
     parts: tuple[Any, ...]
     labels: np.ndarray
     class_names: tuple[str, ...]
     indexed: bool = False
+    ids: tuple[Sequence[str], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,7 @@ class _Part:
     X: Any
     y: Any = None
     class_names: tuple[str, ...] = ()
+    ids: Any = None
 
 
 def recognize(
@@ -77,7 +81,8 @@ def recognize(
             - a data frame, an Arrow table, or a `datasets.Dataset` without images, with the labels in a
               column: `label_column`, or one with a name of the role label (`core.tables.ROLES`);
             - a pair (train, test) of the above, or a mapping of parts such as a `datasets.DatasetDict`;
-            - a mapping of arrays called as those of an .npz file: X and y, x_train, y_train, ...
+            - a mapping of arrays called as those of an .npz file: X and y, x_train, y_train, ..., also with
+              ids and names of classes.
             A column "id", or `id_column`, holds the ids of the rows; the index of a pandas frame is not used.
         label_column: the column of the labels in a frame.
         notes: receives the lines that the user should read.
@@ -95,7 +100,10 @@ def recognize(
     if all(found is not None for found in pictures):
         _refuse_column(label_column)
         cells = [_labels_of(part.y, len(found)) for part, found in zip(parts, pictures, strict=True)]
-        return Pictures(tuple(pictures), _all(cells), parts[0].class_names)
+        ids = _ids_of(parts, notes)
+        ends = np.cumsum([len(part) for part in pictures]).tolist()
+        of_parts = tuple(ids[end - len(part) : end] for part, end in zip(pictures, ends, strict=True))
+        return Pictures(tuple(pictures), _all(cells), parts[0].class_names, of_parts if ids else ())
     sheets = [
         sheet_of(part.X, Path("X" if part.y is not None else part.name or "the data frame")) for part in parts
     ]
@@ -115,6 +123,7 @@ def recognize(
         keys, named = _numbered("row", len(sheet)), list[str]()
         if is_table(parts[0].X):
             keys, named = ids_of(sheet, notes, id_column)
+        keys = keys if named else _ids_of(parts, notes) or keys
         repeated = _repeated(sheet, labels, notes) if is_table(parts[0].X) else []
         rows = Rows(
             sheet,
@@ -168,6 +177,16 @@ def label_series(source: Any, label_column: str | None) -> list[Any]:
             labels = part.X[wanted] if wanted in names else None
         found.append(labels)
     return found
+
+
+def _ids_of(parts: Sequence[_Part], notes: list[str]) -> list[str]:
+    """Return the ids that come in an array of a mapping; none without one."""
+    if parts[0].ids is None:
+        return []
+    ids, again = unique_names(str(name) for part in parts for name in part.ids.tolist())
+    if again:
+        notes.append(f"{len(again):,} ids occur again, first {ids[again[0]]}")
+    return ids
 
 
 def _labels_of(y: Any, count: int) -> np.ndarray:
@@ -228,18 +247,47 @@ def _named_arrays(source: Mapping[Any, Any], notes: list[str]) -> list[_Part]:
     """Return the parts of a mapping of arrays with the names of an .npz file, or of scikit-learn's Bunch."""
     names = [name for name in source if isinstance(name, str)]
     found = arrays.pairs([name for name in names if name != "images" or "data" not in names])
-    named = by_split(found, "the mapping")
+    every, named = dict(found), by_split(found, "the mapping")
     train = found.pop(named.get(TRAIN, ""), None)
     if train is None:
         return []
     test = next((found.pop(named[split]) for split in (TEST, VAL) if split in named), None)
     if found:
         notes.append(f"ignored the parts {', '.join(found)}")
+    parts = [part for part in (train, test) if part]
+    others = [name for part in found.values() for name in (part.images, part.labels)]
+
+    def read(name: str) -> np.ndarray:
+        return label_cells(source[name]) if name in [part.labels for part in parts] else _words(source[name])
+
     given = source.get(arrays.CLASS_NAMES, source.get("target_names"))
+    named_by = next((name for name in (arrays.CLASS_NAMES, "target_names") if source.get(name) is given), "")
+    if given is None and (named_by := arrays.class_names_array(names, parts, read)):
+        given = source[named_by]
     words = tuple(map(str, given)) if given is not None and not isinstance(given, str) else ()
+    used = [name for part in parts for name in (part.images, part.labels)] + [named_by, *others, *_DESCRIBING]
+    keys = [key for part in parts for key in every if every[key] is part]
+    ids = arrays.id_arrays(names, keys, parts, read)
+    unused = [name for name in names if name not in (*used, *ids) and _is_column(source[name])]
+    notes += arrays.unused_notes(unused, parts, "the mapping")
+    of_parts = [_words(source[name]) for name in ids] or [None] * len(parts)
     return [
-        _Part(part.name, source[part.images], source[part.labels], words) for part in (train, test) if part
+        _Part(part.name, source[part.images], source[part.labels], words, some)
+        for part, some in zip(parts, of_parts, strict=True)
     ]
+
+
+_DESCRIBING = ("feature_names", "target_names", "frame", "images", "DESCR")
+"""Entries of scikit-learn's data sets that describe the data, or repeat them in another shape."""
+
+
+def _words(values: Any) -> np.ndarray:
+    return np.array(list(values)) if isinstance(values, (list, tuple)) else np.asarray(values)
+
+
+def _is_column(value: Any) -> bool:
+    """Return whether an entry of a mapping holds values, and is not a word or a number about the data."""
+    return is_table(value) or isinstance(value, (list, tuple)) or (is_array(value) and bool(np.ndim(value)))
 
 
 def _is_pair(source: Any) -> bool:

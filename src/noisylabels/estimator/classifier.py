@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
+import warnings
 from numbers import Integral
 from typing import Any, NamedTuple, Self
 
@@ -18,6 +19,7 @@ from torch import nn
 from noisylabels.core.checks import InputError, check_between, check_whole
 from noisylabels.core.rng import derive_seed, uniforms
 from noisylabels.core.row_index import check_index
+from noisylabels.core.spelling import spelling_notes
 from noisylabels.data.encoding import Encoder
 from noisylabels.data.features import FeatureSet, feature_set
 from noisylabels.data.images import ImageSet, image_set
@@ -157,6 +159,8 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
         """Train on rows and their given labels, which may be wrong.
 
+        Text labels that look like one class, such as "Cat" and "cat", cause a warning.
+
         Args:
             X: (N, D) numbers: an array, embeddings, a sparse matrix, which is made dense; a pandas or polars
                 data frame, in which words, categories, truth values and missing cells are encoded as in a
@@ -182,6 +186,8 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         weights = _weights(sample_weight, len(rows))
         used = weights > 0
         self.classes_, numbers = _sorted(labels[used])
+        for note in _spelling_notes(self.classes_, numbers):
+            warnings.warn(f"y: {note}", UserWarning, stacklevel=2)
         examples = different(rows[used], numbers.astype(np.int64), weights[used])
         seed = int(check_random_state(self.random_state).randint(2**31))
         if not self.image_shape_:
@@ -395,6 +401,12 @@ def _sorted(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         raise InputError(
             f"labels of the types {', '.join(kinds)} cannot be sorted; use one type, with none missing"
         ) from None
+
+
+def _spelling_notes(classes: np.ndarray, numbers: np.ndarray) -> list[str]:
+    """Return the notes on text labels that look like one class, or like a missing label."""
+    words = classes.tolist()
+    return spelling_notes(numbers, words) if all(isinstance(word, str) for word in words) else []
 
 
 def _plain(value: Any) -> Any:

@@ -423,6 +423,41 @@ def test_arrays_of_numbers(audited, tmp_path, words):
     session.store.close()
 
 
+def test_every_array_of_one_value_per_example_loses_a_discarded_row(audited, tmp_path):
+    n = 24
+    arrays = {"X": np.random.default_rng(0).normal(size=(n, 3)), "y": np.arange(n) % 3}
+    arrays |= {"id": np.array([f"p{row:02d}" for row in range(n)]), "w": np.arange(n), "pair": np.eye(n)}
+    others = {"scale": np.float64(2), "means": np.zeros(3), "X_test": np.zeros((n, 3))}
+    np.savez(tmp_path / "set.npz", **arrays, **others)
+    session = Session(audited(tmp_path / "set.npz", paths=False))
+    session.decide("event-1", session.audit.ids.index("p07"), "discard")
+    done = export(session, tmp_path / "new.npz")
+    with np.load(tmp_path / "new.npz") as new:
+        for name, values in arrays.items():
+            assert np.array_equal(new[name], np.delete(values, 7, 0)), name
+        for name, values in others.items():
+            assert np.array_equal(new[name], values), name
+    unchanged = "arrays without one value per example of a part are unchanged: scale, means, X_test"
+    assert unchanged in done.notes
+    assert "p07" not in load(tmp_path / "new.npz")[0].ids
+    session.store.close()
+
+
+def test_a_part_without_discarded_rows_keeps_its_arrays(audited, tmp_path):
+    x, y = np.random.default_rng(0).normal(size=(20, 3)), np.arange(20) % 2
+    parts = {"X_train": x, "y_train": y, "X_test": x, "y_test": y}
+    np.savez(tmp_path / "set.npz", **parts, w_train=np.arange(20), w_test=np.arange(20), w=np.arange(20))
+    session = Session(audited(tmp_path / "set.npz", paths=False))
+    session.decide("event-1", session.audit.ids.index("test:3"), "discard")
+    done = export(session, tmp_path / "new.npz")
+    with np.load(tmp_path / "new.npz") as new:
+        sizes = {name: len(new[name]) for name in new.files}
+        assert sizes == {**dict.fromkeys(sizes, 20), "X_test": 19, "y_test": 19, "w_test": 19}
+        assert 3 not in new["w_test"]
+    assert done.notes == ["arrays without one value per example of a part are unchanged: w"]
+    session.store.close()
+
+
 def test_data_without_files_are_exported_as_labels_only(audit, photos, tmp_path, capsys):
     folder = audit(["a", "b"], [0, 1], ("ant", "bee"), "digits", paths=False).save(tmp_path / "audit")
     assert main(["review", str(folder), "--export", str(tmp_path / "new")]) == 2

@@ -6,6 +6,7 @@ import contextlib
 import csv
 import io
 import os
+import re
 import shutil
 import tempfile
 import zipfile
@@ -360,7 +361,7 @@ def _integer(label: str) -> int:
 
 def _write_archive(session: Session, source: Source, target: Path) -> Exported:
     """Write a copy of the archive with corrected label arrays."""
-    from noisylabels.data.arrays import CLASS_NAMES, choose_arrays
+    from noisylabels.data.arrays import choose_arrays, ids_of
 
     check_target(target, (".npz",), "archive")
     done = Exported(target)
@@ -368,17 +369,18 @@ def _write_archive(session: Session, source: Source, target: Path) -> Exported:
     chosen = choose_arrays(root)
     with np.load(root, allow_pickle=False) as archive:
         arrays = {name: archive[name] for name in archive.files}
-    named = [str(name) for name in arrays[CLASS_NAMES]] if chosen.named else []
-    seen = set()
+    named = [str(name) for name in arrays[chosen.class_names]] if chosen.class_names else []
+    counts = [len(arrays[part.labels]) for part in chosen.parts]
+    alone = "row" if source.features else chosen.parts[0].name
+    ids = iter(shown(name) for name in ids_of(chosen, root, counts, alone, []))
+    seen, kept_of = set(), dict[str, np.ndarray]()  # part -> the rows that stay
     for part in chosen.parts:
-        prefix = "row" if source.features and len(chosen.parts) == 1 else part.name
         found = arrays[part.labels]
         words = found.dtype.kind in "US"
         value_of = _values(words, found.dtype.kind == "b", () if words else named)
         values = found.astype(object)
         kept = np.ones(len(values), dtype=bool)
-        for row in range(len(values)):
-            name = f"{prefix}:{row}"
+        for row, name in zip(range(len(values)), ids, strict=False):
             if name not in labels:
                 continue
             seen.add(name)
@@ -389,11 +391,45 @@ def _write_archive(session: Session, source: Source, target: Path) -> Exported:
                 values[row] = value.encode() if found.dtype.kind == "S" else value
         # the width of the text must fit new labels too
         arrays[part.labels] = values[kept].astype(found.dtype.kind if words else found.dtype)
-        if not kept.all():
-            arrays[part.images] = arrays[part.images][kept]
+        kept_of[part.name] = kept
+        arrays[part.images] = arrays[part.images][kept]
+    others = {name: arrays[name] for name in arrays if name not in chosen.used or name in chosen.ids}
+    arrays |= _without_rows(others, kept_of, done)
     check_seen(session, labels, seen, root)
     with zipfile.ZipFile(root) as archive_file:
         packed = any(entry.compress_type != zipfile.ZIP_STORED for entry in archive_file.infolist())
     with atomic_replace(target) as temporary, temporary.open("wb") as file:
         (np.savez_compressed if packed else np.savez)(file, **arrays)
     return done
+
+
+def _without_rows(
+    arrays: dict[str, np.ndarray], kept_of: dict[str, np.ndarray], done: Exported
+) -> dict[str, np.ndarray]:
+    """Return arrays without the discarded rows if they have one value per example; a note names the others.
+
+    Args:
+        arrays: arrays that are neither the images nor the labels of a part.
+        kept_of: part -> which of its rows stay, bool (n,).
+        done: receives the note.
+    """
+    from noisylabels.data.splits import split_of
+
+    if all(kept.all() for kept in kept_of.values()):
+        return {}
+    made, whole = {}, []
+    for name, values in arrays.items():
+        words = re.split("[-_. ]+", name.lower())
+        named = split_of(words[0]) or split_of(words[-1])
+        fit = [
+            kept
+            for part, kept in kept_of.items()
+            if values.shape[:1] == kept.shape and named in (None, split_of(part))
+        ]
+        if len(fit) == 1:
+            made[name] = values[fit[0]]
+        else:
+            whole.append(name)
+    if whole:
+        done.notes.append(f"arrays without one value per example of a part are unchanged: {', '.join(whole)}")
+    return made
