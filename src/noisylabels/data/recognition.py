@@ -103,7 +103,7 @@ def recognize(
         ids = _ids_of(parts, notes)
         ends = np.cumsum([len(part) for part in pictures]).tolist()
         of_parts = tuple(ids[end - len(part) : end] for part, end in zip(pictures, ends, strict=True))
-        return Pictures(tuple(pictures), _all(cells), parts[0].class_names, of_parts if ids else ())
+        return Pictures(tuple(pictures), _all(cells), parts[0].class_names, ids=of_parts if ids else ())
     sheets = [
         sheet_of(part.X, Path("X" if part.y is not None else part.name or "the data frame")) for part in parts
     ]
@@ -270,7 +270,7 @@ def _named_arrays(source: Mapping[Any, Any], notes: list[str]) -> list[_Part]:
     ids = arrays.id_arrays(names, keys, parts, read)
     unused = [name for name in names if name not in (*used, *ids) and _is_column(source[name])]
     notes += arrays.unused_notes(unused, parts, "the mapping")
-    of_parts = [_words(source[name]) for name in ids] or [None] * len(parts)
+    of_parts: list[Any] = [_words(source[name]) for name in ids] or [None] * len(parts)
     return [
         _Part(part.name, source[part.images], source[part.labels], words, some)
         for part, some in zip(parts, of_parts, strict=True)
