@@ -78,7 +78,7 @@ def recognize(
               column: `label_column`, or one with a name of the role label (`core.tables.ROLES`);
             - a pair (train, test) of the above, or a mapping of parts such as a `datasets.DatasetDict`;
             - a mapping of arrays called as those of an .npz file: X and y, x_train, y_train, ...
-            A column "id", or `id_column`, holds the ids of the rows; the index of a pandas frame is not used as ids.
+            A column "id", or `id_column`, holds the ids of the rows; the index of a pandas frame does not.
         label_column: the column of the labels in a frame.
         notes: receives the lines that the user should read.
         id_column: the column of the ids in a frame.
