@@ -83,7 +83,7 @@ def recognize(
             - a pair (train, test) of the above, or a mapping of parts such as a `datasets.DatasetDict`;
             - a mapping of arrays called as those of an .npz file: X and y, x_train, y_train, ..., also with
               ids and names of classes.
-            A column "id", or `id_column`, holds the ids of the rows; the index of a pandas frame is not used.
+            A column "id", or `id_column`, holds the ids of the rows; the index of a pandas frame does not.
         label_column: the column of the labels in a frame.
         notes: receives the lines that the user should read.
         id_column: the column of the ids in a frame.
@@ -137,7 +137,7 @@ def recognize(
         )
     if any(_has_named_index(part.X) for part in parts):
         notes.append(
-            "the index of the data frame is not used; frame.reset_index(names='id') makes it the ids"
+            "the index of the data frame is not used as ids; frame.reset_index(names='id') makes it the ids"
         )
     if len(sheets) == 1:
         return rows
