@@ -2,12 +2,14 @@ import io
 import json
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
 from PIL import Image
 
+import noisylabels as nl
 from noisylabels.core.checks import InputError
 from noisylabels.data import parquet
 from noisylabels.data.catalog import load
@@ -296,3 +298,30 @@ def test_names_that_are_not_utf_8_are_one_line(some, tmp_path):
     path.write_bytes(content.replace(b"label", b"l\xffbel"))
     with pytest.raises(InputError, match=r"train.parquet cannot be read as Parquet \([^\n]*\); get"):
         load(path)
+
+
+@pytest.mark.parametrize(("width", "sure"), [(1, False), (2, True)])
+@pytest.mark.parametrize("kind", ["images", "rows"])
+def test_shards_numbered_without_padding_have_no_sure_order(kind, width, sure, pixels, encode, tmp_path):
+    """Text sorts shard 10 before shard 2, and a user may have written the probabilities in either order."""
+    root = tmp_path / "shards"
+    root.mkdir()
+    for shard in range(12):
+        names = [str(k % 2) for k in range(4)]
+        table = pa.table({"id": [f"{shard}-{k}" for k in range(4)], "x": [float(shard)] * 4, "label": names})
+        if kind == "images":
+            images = [{"bytes": encode(pixels(shard * 4 + k)), "path": None} for k in range(4)]
+            table = table.drop_columns(["x"]).append_column("image", pa.array(images))
+        pq.write_table(table, root / f"train-{shard:0{width}}.parquet")
+    truth = np.tile([[0.97, 0.03], [0.03, 0.97]], (24, 1))
+    if sure:
+        assert not nl.audit_labels(root, probs=truth).flagged.any()
+        return
+    with pytest.raises(InputError, match="sorted as text and sorted by number; add a column of ids"):
+        nl.audit_labels(root, probs=truth)
+    pd.DataFrame(
+        {"id": [f"{shard}-{k}" for shard in range(12) for k in range(4)], "0": truth[:, 0], "1": truth[:, 1]}
+    ).to_csv(tmp_path / "probs.csv", index=False)
+    found = nl.audit_labels(root, probs=tmp_path / "probs.csv", id_column="id")
+    assert len(found) == 48
+    assert not found.flagged.any()

@@ -149,14 +149,22 @@ def split_name(file: Path) -> str:
 def positions_in(path: Path, files: Sequence[Path]) -> Positions:
     """Return where the rows of some files lie among those of all Parquet files of `path`, sorted by path.
 
-    These are the rows of `pandas.read_parquet(path)`.
+    These are the rows of `pandas.read_parquet(path)`; `doubt` if the numbers in the names give another order.
     """
     start, spans = 0, dict[Path, np.ndarray]()
-    for file in parquet_files(path):
+    of_path = parquet_files(path)
+    unlike = of_path != sorted(of_path, key=_by_number)
+    for file in of_path:
         count = num_rows(file)
         spans[file] = np.arange(start, start + count)
         start += count
-    return Positions(np.concatenate([spans[file] for file in files]), start)
+    doubt = "the Parquet files have different orders, sorted as text and sorted by number" if unlike else ""
+    return Positions(np.concatenate([spans[file] for file in files]), start, doubt=doubt)
+
+
+def _by_number(file: Path) -> list[tuple[int, str]]:
+    """Return a key that sorts train-2.parquet before train-10.parquet."""
+    return [(int(word), "") if word.isdecimal() else (-1, word) for word in re.split(r"(\d+)", file.stem)]
 
 
 def _read(
