@@ -366,9 +366,9 @@ def test_columns_of_a_hub_data_set_can_be_named():
     assert {*train.ids, *test.ids} == set(names)
     assert train.class_names == ("cat", "dog")
     assert train.labels.tolist() == [LABELS[names.index(name)] for name in train.ids]
-    with pytest.raises(InputError, match="the train part has no id column 'kee'.*'key'"):
+    with pytest.raises(InputError, match=r"the train part has no id column 'kee'.*'key'"):
         load(made, id_column="kee")
-    with pytest.raises(InputError, match="the train part has no label column 'verdic'.*'verdict'"):
+    with pytest.raises(InputError, match=r"the train part has no label column 'verdic'.*'verdict'"):
         load(made, label_column="verdic")
     audit = nl.audit_labels(made, label_column="verdict", id_column="key", probs=np.eye(2)[LABELS])
     assert list(audit.ids) == names

@@ -119,7 +119,7 @@ def recognize(
         labels = _all([_labels_of(part.y, n) for part, n in zip(parts, sizes, strict=True)])
         keys, named = _numbered("row", len(sheet)), list[str]()
         if is_table(parts[0].X):
-            keys, named = ids_of(sheet, notes, id_column)
+            keys, named = ids_of(sheet, notes, id_column, labels)
         keys = keys if named else _ids_of(parts, notes) or keys
         repeated = _repeated(sheet, labels, notes) if is_table(parts[0].X) else []
         rows = Rows(
@@ -236,7 +236,7 @@ def _named_arrays(source: Mapping[Any, Any], notes: list[str]) -> list[_Part]:
     ids = arrays.id_arrays(names, keys, parts, read)
     unused = [name for name in names if name not in (*used, *ids) and _is_column(source[name])]
     notes += arrays.unused_notes(unused, parts, "the mapping")
-    of_parts = [_words(source[name]) for name in ids] or [None] * len(parts)
+    of_parts: list[Any] = [_words(source[name]) for name in ids] or [None] * len(parts)
     return [
         _Part(part.name, source[part.images], source[part.labels], words, some)
         for part, some in zip(parts, of_parts, strict=True)
