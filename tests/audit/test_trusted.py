@@ -196,7 +196,7 @@ def test_masks_are_for_arrays() -> None:
         (np.zeros(6, bool), "no label is trusted"),
         (np.ones(6, bool), "all 6 labels are trusted"),
         (["0", "9"], "there is no example '9' in the data"),
-        ("test", "the data of this audit are arrays, which have no test part"),
+        ("test", "the data of this audit do not say which examples are of a test part"),
         ("checked", "has no columns"),
         (np.zeros((6, 2)), "expected a mask, bool"),
     ):
@@ -244,3 +244,27 @@ def test_the_folder_and_the_command(probs: Path, tmp_path: Path, capsys: pytest.
     assert "trusted" not in (tmp_path / "b" / "settings.json").read_text(encoding="utf-8")
     assert "trusted" not in (tmp_path / "b" / "labels.csv").read_text(encoding="utf-8")
     assert Audit.load(tmp_path / "b").trusted is None
+
+
+def test_parts_of_data_in_memory_can_be_trusted() -> None:
+    import pandas as pd
+
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame({"x": rng.normal(size=24), "label": LABELS})
+    probs = 1.0 - np.eye(2)[[int(label == "dog") for label in LABELS]]
+    wanted = np.arange(24) >= 16
+    split = frame.assign(split=["train"] * 16 + ["test"] * 8)
+    parts = (frame[:16], frame[16:])
+    images = rng.integers(0, 256, (24, 8, 8), dtype=np.uint8)
+    pictures = ((images[:16], LABELS[:16]), (images[16:], LABELS[16:]))
+    for data in (split, parts, {"train": parts[0], "test": parts[1]}, pictures):
+        found = audit_labels(data, probs=probs, trusted="test")
+        assert found.trusted is not None
+        assert found.trusted.tolist() == wanted.tolist()
+        assert not found.flagged[wanted].any()
+    with pytest.raises(InputError, match="the audited data have the parts test, train, but no val part"):
+        audit_labels(split, probs=probs, trusted="val")
+    with pytest.raises(InputError, match="do not say which examples are of a test part; pass a mask"):
+        audit_labels(frame, probs=probs, trusted="test")
+    with pytest.raises(InputError, match="columns of data passed as an object are read only for tables"):
+        audit_labels((images, LABELS), probs=probs, trusted="ok")

@@ -550,3 +550,34 @@ def test_a_data_frame_whose_columns_are_called_by_numbers():
     frame = Frame({0.5: Series(range(0, 40, 2)), ("a", 1): Series([*range(19), 3])})
     train, _ = load((frame, np.array(["u", "v"] * 10)))
     assert train.encoder.features == ("0.5", "('a', 1)")
+
+
+@pytest.mark.parametrize(
+    ("values", "held"),
+    [
+        ([datetime.date(2020, 1, 1)] * 8, "dates"),
+        ([b"cat"] * 8, "binary"),
+        ([[1.0, 2.0]] * 8, "lists of numbers"),
+    ],
+)
+@pytest.mark.parametrize("named", [None, "label"])
+def test_a_label_column_that_holds_no_labels_is_named(values, held, named, tmp_path):
+    pq.write_table(pa.table({"x": np.arange(8.0), "label": values}), tmp_path / "t.parquet")
+    with pytest.raises(
+        InputError, match=f"the label column 'label' holds {held}, expected words or integers"
+    ):
+        load(tmp_path / "t.parquet", label_column=named)
+
+
+def test_shards_with_other_columns(tmp_path):
+    x, labels = np.random.default_rng(0).normal(size=8), [1, 2] * 4
+    pq.write_table(pa.table({"x": x, "label": labels}), tmp_path / "train-00000.parquet")
+    more = {"x": x, "label": labels, "weight": x, "site": ["a"] * 8}
+    pq.write_table(pa.table(more), tmp_path / "train-00001.parquet")
+    train, test = load(tmp_path)
+    assert len(train) + len(test) == 16
+    assert "ignored the columns weight, site, which train-00000.parquet does not have" in train.notes
+    words = pa.table({"x": x, "label": ["a", "b"] * 4})
+    pq.write_table(words, tmp_path / "train-00001.parquet")
+    with pytest.raises(InputError, match="'label' holds int64 in one file and string in another, expected"):
+        load(tmp_path)

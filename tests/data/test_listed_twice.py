@@ -146,3 +146,35 @@ def test_trusted_rows_and_exports_match_paths_above_the_list(tmp_path):
     after = nl.audit_labels(path, probs=wrong, labels=fixes)
     changed = np.flatnonzero(after.given != found.given)
     assert [after.ids[i] for i in changed] == ["../a0.png"]
+
+
+def test_two_labels_of_one_id_are_a_finding_of_the_audit(tmp_path):
+    import noisylabels as nl
+
+    ids = [*(f"p{row}" for row in range(12)), "p3"]
+    labels = [*(CLASSES[row % 2] for row in range(12)), "ant"]  # p3 is a bee
+    ages = np.random.default_rng(0).normal(size=13).tolist()
+    lines = [f"{name},{age},{label}" for name, age, label in zip(ids, ages, labels, strict=True)]
+    (tmp_path / "t.csv").write_text("\n".join(["id,age,label", *lines]) + "\n")
+    probs = np.full((13, 2), 0.5)
+    probs[[3, 12]] = [0.1, 0.9]
+    np.save(tmp_path / "p.npy", probs)
+    found = nl.audit_labels(tmp_path / "t.csv", probs=tmp_path / "p.npy", out=tmp_path / "a")
+    assert any("all are read, 1 with another label than the first row of the id" in n for n in found.notes)
+    (conflict,) = found.summary["duplicates"]["conflicts"]
+    assert conflict == {"members": [3, 12], "exact": True, "ids": ["p3", "p3#2"]}
+    assert found.flagged[12]
+    assert not found.flagged[3]
+    assert found.why[12] == "same id as p3, labeled bee"
+    assert '"id":true' in (tmp_path / "a/page.html").read_text()
+
+
+def test_rows_of_one_id_that_agree_are_no_finding():
+    from noisylabels.audit.duplicates import Group, with_same_ids
+
+    ids, labels = ["a", *map(str, range(9)), "a#2", "b#2"], np.zeros(12, int)
+    assert with_same_ids([], ids, labels) == []
+    labels[10] = 1
+    assert with_same_ids([], ids, labels) == [Group((0, 10), True)]
+    assert with_same_ids([Group((10, 11), False)], ids, labels) == [Group((0, 10, 11), False)]
+    assert with_same_ids([], [*ids[:4], "a#2", "a#3"], np.arange(6)) == []  # ids do not identify the rows

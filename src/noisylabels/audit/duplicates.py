@@ -9,6 +9,7 @@ and nothing of size N x N is held in memory.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -27,13 +28,14 @@ ROWS_APART = 1e-3
 COMMON = 0.2
 """If a larger share of a table's rows have duplicates, these are normal for the table and not reported."""
 
+_AGAIN = re.compile(r"#\d+$")
 _DIRECTIONS, _NEAREST, _WIDE = 12, 8, 512
 _BLOCK_VALUES = 1 << 23  # pixels held as floats at once
 
 
 @dataclass(frozen=True)
 class Group:
-    """A group of near-duplicates: positions, ascending, and whether all are equal to the last bit."""
+    """A group of near-duplicates: positions, ascending, and whether all are equal or have the same id."""
 
     members: tuple[int, ...]
     exact: bool
@@ -91,6 +93,45 @@ def equal_rows(texts: Sequence[str], examples: torch.Tensor) -> list[Group]:
             places[text, first[i]].append(i)
     groups = [Group(tuple(members), exact=True) for members in places.values() if len(members) > 1]
     return [] if sum(len(group.members) for group in groups) > COMMON * len(texts) else groups
+
+
+def with_same_ids(groups: Sequence[Group], ids: Sequence[str], labels: np.ndarray) -> list[Group]:
+    """Return groups of near-duplicates, with the rows that have one id but different labels as a group too.
+
+    If more than `COMMON` of the rows repeat an id, ids do not identify the rows, and the groups stay as they
+    are.
+
+    Args:
+        groups: groups of near-duplicates; each row is in at most one.
+        ids: N ids; the second row with the id "a" is called "a#2".
+        labels: (N,) int64.
+
+    >>> with_same_ids([], ["a", *"bcdefghi", "a#2"], np.arange(10))
+    [Group(members=(0, 9), exact=True)]
+    """
+    known, rows = set(ids), defaultdict[str, list[int]](list)
+    for i, name in enumerate(ids):
+        first = first_id(name)
+        rows[first if first in known else name].append(i)
+    repeated = [members for members in rows.values() if len(members) > 1]
+    if sum(len(members) - 1 for members in repeated) > COMMON * len(ids):
+        return list(groups)
+    found = [one for one in (Group(tuple(m), exact=True) for m in repeated) if one.conflicting(labels)]
+    if not found:
+        return list(groups)
+    pairs = [(group.members[0], other) for group in (*groups, *found) for other in group.members[1:]]
+    exact = {group.members: group.exact for group in (*groups, *found)}
+    merged = _connected(len(ids), np.array(pairs))
+    return [Group(tuple(members), exact.get(tuple(members), False)) for members in merged]
+
+
+def first_id(name: str) -> str:
+    """Return the id without the number of a row whose id an earlier row has.
+
+    >>> first_id("a#2")
+    'a'
+    """
+    return _AGAIN.sub("", name)
 
 
 def _first_of_equals(examples: torch.Tensor) -> np.ndarray:

@@ -229,6 +229,6 @@ for (const group of data.groups) {
     figure.append(make("div", "id", member.id));
     inner.append(figure);
   }
-  box.append(make("div", "rank", group.exact ? "identical" : "nearly identical"), inner);
+  box.append(make("div", "rank", group.id ? "same id" : group.exact ? "identical" : "nearly identical"), inner);
   at("groups").append(box);
 }

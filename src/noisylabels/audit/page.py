@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from noisylabels import __version__
+from noisylabels.audit.duplicates import first_id
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -83,7 +84,11 @@ def page(audit: Audit, examples: Examples | None, folder: Path) -> str:
         "byClass": audit.summary["classes"],
         "pairs": audit.summary["pairs"][:100],
         "groups": [
-            {"exact": group["exact"], "members": [item(i) for i in group["members"][:12]]}
+            {
+                "exact": group["exact"],
+                "id": not images and len({first_id(audit.ids[i]) for i in group["members"]}) == 1,
+                "members": [item(i) for i in group["members"][:12]],
+            }
             for group in conflicts[:GROUPS]
         ],
     }
@@ -272,10 +277,11 @@ def _pairs(audit: Audit) -> str:
 def _duplicates(audit: Audit, images: bool) -> str:
     found = audit.summary["duplicates"]
     what = "images" if images else "rows"
+    also = "" if images else ", or rows of one id with different labels,"
     if not found["groups"]:
-        return f"No identical or nearly identical {what} were found."
+        return f"No identical or nearly identical {what}{also} were found."
     groups = "1 group" if found["groups"] == 1 else f"{found['groups']:,} groups"
-    words = f"{groups} of identical or nearly identical {what} ({found['copies']:,} could be removed)."
+    words = f"{groups} of identical or nearly identical {what}{also} ({found['copies']:,} could be removed)."
     conflicts = len(found["conflicts"])
     if not conflicts:
         return f"{words} The labels within {'it' if found['groups'] == 1 else 'each group'} agree."

@@ -8,6 +8,8 @@ from typing import Any, overload
 
 import numpy as np
 
+from noisylabels.audit.duplicates import first_id
+
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Reasons(Sequence[str]):
@@ -62,7 +64,10 @@ class Reasons(Sequence[str]):
         p, q = float(self.of_given[i]), float(self.of_suggested[i])
         if i in self.contradicted:
             witness = self.contradicted[i]
-            return f"same {self.same} as {self.ids[witness]}, labeled {self.class_names[self.given[witness]]}"
+            same = self.same
+            if same == "row" and first_id(self.ids[i]) == first_id(self.ids[witness]):
+                same = "id"
+            return f"same {same} as {self.ids[witness]}, labeled {self.class_names[self.given[witness]]}"
         if self.suggested[i] == self.given[i]:
             return f"looks like {given} ({percent(p)}), as labeled"
         if not self.flagged[i]:

@@ -18,7 +18,7 @@ import numpy as np
 from noisylabels.audit import issues
 from noisylabels.audit.audit_folder import FOLDER_OF_FOLDS, SETTINGS, finished, remove_unfinished
 from noisylabels.audit.cross_validation import FOLDS, LOSS, RECIPE, cross_validate
-from noisylabels.audit.duplicates import Group, equal_rows, find_duplicates
+from noisylabels.audit.duplicates import Group, equal_rows, find_duplicates, with_same_ids
 from noisylabels.audit.fingerprints import fingerprints
 from noisylabels.audit.given_probs import digest, given_probs
 from noisylabels.audit.image_paths import image_paths
@@ -347,6 +347,8 @@ class _Job:
             predicted = self._train(learnable(examples, source), folder)
         groups = [] if examples is None else _duplicates(examples, source)
         kind = "labels" if examples is None else _kind(examples)
+        if kind == "features":
+            groups = with_same_ids(groups, ids, labels)
         seed = self.subject.asked["seed"]
         estimated = estimate_others(labels, predicted.probs, predicted.seen, seed, trusted)
         same = "row" if kind == "features" else "image"

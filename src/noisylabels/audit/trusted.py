@@ -36,6 +36,7 @@ NO = frozenset(("false", "0", "0.0", "no", "n", "f", "", "na", "nan", "none", "n
 MARKS = ("trusted", "checked", "verified", "reviewed", "confirmed", "correct")
 """The names of the column of a file of ids that marks which of them are trusted."""
 
+_NUMBERED = re.compile(r"[^:]+:\d+")  # ids of examples of a part that has none
 _COLUMN = "column "  # begins the source that is a column
 
 EXPECTED = (
@@ -299,6 +300,11 @@ def _by_word(word: str, audited: Audited) -> tuple[np.ndarray, str]:
                 f"{audited.name} has no {part} part of its own to trust (--trusted {word}); give a column, "
                 "or a file of ids"
             )
+        if audited.asked.get("data") is None and audited.examples is not None:
+            raise InputError(
+                f"trusted is {word!r}, but columns of data passed as an object are read only for tables of "
+                "features; pass a mask, bool (N,), or ids"
+            )
         raise InputError(f"trusted is {word!r}, but {audited.name} has no columns; {EXPECTED}")
     lower = [cell.strip().lower() for cell in cells]
     for name, cell in zip(audited.ids, lower, strict=True):
@@ -316,9 +322,7 @@ def _of_part(part: str, audited: Audited) -> np.ndarray | None:
     from noisylabels.experiment import load_sets
 
     if audited.asked.get("data") is None:
-        raise InputError(
-            f"the data of this audit are arrays, which have no {part} part; pass a mask, bool (N,), or ids"
-        )
+        return _of_part_in_memory(part, audited)
     # read again: the audited set does not say where its examples come from
     train, test = load_sets(config_of(audited.asked), need_features=False)
     if was_held_out(train.notes):
@@ -331,6 +335,32 @@ def _of_part(part: str, audited: Audited) -> np.ndarray | None:
         )
     own = _own_part(test, audited)
     return _mask(audited, set(test.ids)) if own in (None, part) else None
+
+
+def _of_part_in_memory(part: str, audited: Audited) -> np.ndarray | None:
+    """Return the same for data passed as objects: by a column of splits, or by ids such as "test:0"."""
+    cells = column_of("split", audited.asked, audited.examples, audited.ids, any_name=True)
+    if cells is None:
+        cells = [name.partition(":")[0] if _NUMBERED.fullmatch(name) else "" for name in audited.ids]
+    parts = np.array([split_of(cell) or "" for cell in cells])
+    if "" in parts or not (parts != parts[0]).any():
+        if _marks(part, audited):  # a column of that name
+            return None
+        raise InputError(
+            f"the data of this audit do not say which examples are of a {part} part; pass a mask, bool (N,), "
+            "or ids"
+        )
+    mask: np.ndarray = parts == part
+    if not mask.any():
+        listed = ", ".join(sorted(set(parts.tolist())))
+        raise InputError(f"the audited data have the parts {listed}, but no {part} part; name one of them")
+    return mask
+
+
+def _marks(word: str, audited: Audited) -> bool:
+    """Return whether the table has a column that is called exactly so."""
+    cells = getattr(audited.examples, "cells", None)
+    return cells is not None and word in cells.names
 
 
 def _own_part(test: Examples, audited: Audited) -> str | None:

@@ -71,7 +71,8 @@ def parquet_columns(
             # a column may hold integers in one file, floats in another and only nulls in a third
             return arrow_cells(pa.concat_tables(parts, promote_options="permissive").column(0))
         except (pa.ArrowException, TypeError, ValueError):
-            return str(parts[0].schema.field(0).type)
+            kinds = dict.fromkeys(str(some.schema.field(0).type) for some in parts)
+            return " in one file and ".join(kinds) + (" in another" if len(kinds) > 1 else "")
 
     return names, sizes, read
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from noisylabels.core.checks import InputError
+from noisylabels.core.labels import name_of as label_name
 from noisylabels.core.labels import read_labels
 from noisylabels.core.positions import Positions, own, separate
 from noisylabels.core.spelling import spelling_notes
@@ -167,7 +168,10 @@ def id_place(names: Sequence[str]) -> int | None:
 
 
 def ids_of(
-    sheet: Sheet, notes: list[str] | None = None, wanted: str | None = None
+    sheet: Sheet,
+    notes: list[str] | None = None,
+    wanted: str | None = None,
+    labels: np.ndarray | None = None,
 ) -> tuple[list[str], list[str]]:
     """Return the ids of a table's rows and the column that holds them; without one, "row:0", ... and none.
 
@@ -177,6 +181,7 @@ def ids_of(
         sheet: the table.
         notes: see above.
         wanted: the name of the column; by default that of `id_place`.
+        labels: (N,), the labels, if the note shall count the repeated ids that have another label.
 
     Raises:
         InputError: there is no such column, or an id is missing.
@@ -197,11 +202,23 @@ def ids_of(
             f"{sheet.where(int(missing.argmax()))}: the id is missing; give the row one, or rename the "
             f"column {name!r}"
         )
-    ids, again = unique_names(texts(sheet[name]))
+    words = list(texts(sheet[name]))
+    ids, again = unique_names(words)
     if again and notes is not None:
         count = f"{len(again):,} {'row has' if len(again) == 1 else 'rows have'}"
         notes.append(
             f"{count} an id that an earlier row has, first {ids[again[0]]} ({sheet.where(again[0])}); "
-            "all are read"
+            f"all are read{_other_labels(words, again, labels)}"
         )
     return ids, [name]
+
+
+def _other_labels(words: Sequence[str], again: Sequence[int], labels: np.ndarray | None) -> str:
+    """Return how many of the rows `again` have another label than the first row of their id."""
+    if labels is None:
+        return ""
+    first: dict[str, int] = {}
+    for row, word in enumerate(words):
+        first.setdefault(word, row)
+    count = sum(label_name(labels[row]) != label_name(labels[first[words[row]]]) for row in again)
+    return f", {count:,} with another label than the first row of the id" if count else ""

@@ -164,6 +164,7 @@ def _of_split_tables(path: Path, options: Options, notes: list[str]) -> Rows:
 def _of_parquet(path: Path, options: Options, notes: list[str]) -> Rows:
     parts = parquet.choose_parts(path, notes)
     files = [file for _, group in parts for file in group]
+    notes += parquet.notes_on_columns(files)
     found = labeled_rows(of_parquet(files), options.label_column, notes, options.id_column)
     found = dataclasses.replace(found, positions=parquet.positions_in(path, files))
     sizes = [sum(map(parquet.num_rows, group)) for _, group in parts]
@@ -188,7 +189,7 @@ def labeled_rows(
     label, others = _label_column(sheet, label_column, notes)
     if sheet.written is not None:
         notes[:0] = padding_notes(sheet.written(label))
-    keys, named = ids_of(sheet, notes, id_column)
+    keys, named = ids_of(sheet, notes, id_column, sheet.as_read(label))
     shown, not_features = [label, *named], [label, *others, *named]
     if (place := id_place(sheet.names)) is not None and sheet.names[place] not in not_features:
         not_features.append(sheet.names[place])
@@ -213,18 +214,20 @@ def labeled_rows(
 
 def _label_column(sheet: Sheet, wanted: str | None, notes: list[str]) -> tuple[str, list[str]]:
     """Return the column of the labels, and other candidates, which are not features either."""
+    lists = (name.removesuffix("[0]") for name in sheet.names if name.endswith("[0]"))  # see `of_table`
+    held = dict(sheet.unfit) | {name: "lists of numbers" for name in lists if name not in sheet.names}
     if wanted is not None:
-        name = parquet.check_column(wanted, [*sheet.names, *sheet.unfit], str(sheet.source))
-        if name in sheet.unfit:
-            raise InputError(
-                f"{sheet.source}: the label column {name!r} holds {sheet.unfit[name]}, expected words or "
-                "integers"
-            )
+        name = parquet.check_column(wanted, [*sheet.names, *held], str(sheet.source))
+        if name in held:
+            raise _no_labels(sheet, name, held[name])
         return name, []
     found = [name for name in sheet.classes if name in sheet.names]
     named = [sheet.names[k] for k in role_columns(sheet.names, "label", "features")]
     if not found or any(name.lower() in PREFERENCES["features", "label"] for name in named):
         found += [name for name in named if name not in found]
+    if not found and (unfit := role_columns(list(held), "label", "features")):
+        name = list(held)[unfit[0]]
+        raise _no_labels(sheet, name, held[name])
     if not found:
         more = ", ..." if len(sheet.names) > _MOST_NAMED else ""
         raise InputError(
@@ -236,6 +239,10 @@ def _label_column(sheet: Sheet, wanted: str | None, notes: list[str]) -> tuple[s
     if len(found) > 1:
         notes.append(passed_over("label", found))
     return found[0], found[1:]
+
+
+def _no_labels(sheet: Sheet, name: str, held: str) -> InputError:
+    return InputError(f"{sheet.source}: the label column {name!r} holds {held}, expected words or integers")
 
 
 def _parts(sheet: Sheet, name: str, notes: list[str]) -> tuple[np.ndarray, np.ndarray] | None:

@@ -319,6 +319,19 @@ class Images(Collection[Encoded]):
         return bytes(content)
 
 
+def notes_on_columns(files: Sequence[Path]) -> list[str]:
+    """Return a note on the columns that the first file lacks, which are not read."""
+    names: list[dict[str, None]] = []
+    for file in files:
+        with open_parquet(file) as parquet:
+            names.append(dict.fromkeys(parquet.schema_arrow.names))
+    more = {name: None for found in names[1:] for name in found if name not in names[0]}
+    if not more:
+        return []
+    listed, where = ", ".join(more), files[0].name
+    return [f"ignored the column{'s' if len(more) > 1 else ''} {listed}, which {where} does not have"]
+
+
 def num_rows(file: Path) -> int:
     """Return the number of rows of a file."""
     with open_parquet(file) as parquet:

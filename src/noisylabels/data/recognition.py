@@ -122,7 +122,7 @@ def recognize(
         labels = _all([_labels_of(part.y, n) for part, n in zip(parts, sizes, strict=True)])
         keys, named = _numbered("row", len(sheet)), list[str]()
         if is_table(parts[0].X):
-            keys, named = ids_of(sheet, notes, id_column)
+            keys, named = ids_of(sheet, notes, id_column, labels)
         keys = keys if named else _ids_of(parts, notes) or keys
         repeated = _repeated(sheet, labels, notes) if is_table(parts[0].X) else []
         rows = Rows(
