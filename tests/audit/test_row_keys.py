@@ -91,6 +91,9 @@ def test_a_feature_called_index_is_no_row() -> None:
     with pytest.raises(InputError, match="both have a column 'index'"):
         agreement(probs="probs.csv")
     frame.assign(index=np.arange(N)).to_csv("probs.csv", index=False)
+    with pytest.raises(InputError, match="both have a column 'index'"):  # rows, or the cells of the data
+        agreement(probs="probs.csv")
+    table(index=np.arange(N) % 3)  # no key
     assert agreement(probs="probs.csv") == 1
     table()
     frame.assign(index=np.arange(N)).iloc[SHUFFLED].to_csv("probs.csv", index=False)

@@ -290,7 +290,9 @@ def _check_index(
     words, rows = texts(table[key]).tolist(), positions.rows
     in_data = data_index()
     numbered = in_data is None or (rows is not None and list(in_data) == [str(row) for row in rows.tolist()])
-    if not numbered and words != [str(row) for row in range(len(words))]:
+    # 0, 1, 2, ... may be the ids in a column of the data whose cells all differ, in another order
+    in_order = words == [str(row) for row in range(len(words))]
+    if not numbered and not (in_order and in_data is not None and len(set(in_data)) < len(in_data)):
         raise InputError(
             f"{table.source} and {name} both have a column {key!r}, and that of the data does not number "
             "their rows; name a column of ids id, or remove this one if the rows are in the order of the data"
