@@ -373,7 +373,7 @@ def test_the_document_has_the_defaults_of_the_code() -> None:
     defaults = ", ".join(map(str, (FOLDS, *(RECIPE[name] for name in ("epochs", "batch_size", "lr")))))
     assert f"fewer with early stopping) | {defaults} |" in text
     assert f"| as in `noisylabels train` | `{LOSS}`;" in text
-    assert f"the {SHOWN} labels of lowest quality" in text
+    assert f"at most {SHOWN}, lowest quality first" in text
 
 
 def test_numbers_as_objects_are_numbers() -> None:

@@ -9,7 +9,6 @@ and nothing of size N x N is held in memory.
 from __future__ import annotations
 
 import hashlib
-import re
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ import numpy as np
 import torch
 
 from noisylabels.core.rng import normals
+from noisylabels.data.names import first_id
 
 ALIKE = 0.99
 """Smallest cosine of two thumbnails; a photograph and its JPEG of quality 30 have .995 (median)."""
@@ -28,7 +28,6 @@ ROWS_APART = 1e-3
 COMMON = 0.2
 """If a larger share of a table's rows have duplicates, these are normal for the table and not reported."""
 
-_AGAIN = re.compile(r"#\d+$")
 _DIRECTIONS, _NEAREST, _WIDE = 12, 8, 512
 _BLOCK_VALUES = 1 << 23  # pixels held as floats at once
 
@@ -83,8 +82,8 @@ def equal_rows(texts: Sequence[str], examples: torch.Tensor) -> list[Group]:
     Returns:
         As `find_duplicates`.
 
-    >>> equal_rows(["a b", "c", "a b"], torch.zeros(3, 0))
-    [Group(members=(0, 2), exact=True)]
+    >>> equal_rows(["a b", *"cdefghij", "a b"], torch.zeros(10, 0))
+    [Group(members=(0, 9), exact=True)]
     """
     first = _first_of_equals(examples).tolist()
     places: dict[tuple[str, int], list[int]] = defaultdict(list)
@@ -123,15 +122,6 @@ def with_same_ids(groups: Sequence[Group], ids: Sequence[str], labels: np.ndarra
     exact = {group.members: group.exact for group in (*groups, *found)}
     merged = _connected(len(ids), np.array(pairs))
     return [Group(tuple(members), exact.get(tuple(members), False)) for members in merged]
-
-
-def first_id(name: str) -> str:
-    """Return the id without the number of a row whose id an earlier row has.
-
-    >>> first_id("a#2")
-    'a'
-    """
-    return _AGAIN.sub("", name)
 
 
 def _first_of_equals(examples: torch.Tensor) -> np.ndarray:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Sequence
 
-_AGAIN = re.compile(r"#\d+$")
+from noisylabels.data.names import first_id
 
 
 def image_paths(data: str | None, ids: Sequence[str]) -> list[str | None]:
@@ -15,7 +14,7 @@ def image_paths(data: str | None, ids: Sequence[str]) -> list[str | None]:
         return [None] * len(ids)
     base = data if os.path.isdir(data) else os.path.dirname(data)
     # an image that a list names twice has the ids a.png and a.png#2
-    names = [one if "#" not in one or _is_file(base, one) else _AGAIN.sub("", one) for one in ids]
+    names = [one if "#" not in one or _is_file(base, one) else first_id(one) for one in ids]
     return [
         one if ".." not in one.split("/") and not os.path.isabs(one) and _is_file(base, one) else None
         for one in names

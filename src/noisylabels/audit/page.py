@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from noisylabels import __version__
-from noisylabels.audit.duplicates import first_id
+from noisylabels.data.names import first_id
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

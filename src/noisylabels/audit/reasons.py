@@ -8,7 +8,7 @@ from typing import Any, overload
 
 import numpy as np
 
-from noisylabels.audit.duplicates import first_id
+from noisylabels.data.names import first_id
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from array import array
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import BinaryIO, overload
 
 import numpy as np
 
+_AGAIN = re.compile(r"#\d+$")
 _BLOCK = 4096  # names made into strings at a time
 
 
@@ -183,6 +185,15 @@ def unique_names(names: Iterable[str]) -> tuple[list[str], list[int]]:
         given[place] = f"{name}#{count}"
         taken.add(given[place])
     return given, repeated
+
+
+def first_id(name: str) -> str:
+    """Return the id without the number of a row whose id an earlier row has.
+
+    >>> first_id("a#2")
+    'a'
+    """
+    return _AGAIN.sub("", name)
 
 
 def path_ids(paths: Iterable[str]) -> tuple[list[str], list[int]]:
