@@ -178,3 +178,15 @@ def test_rows_of_one_id_that_agree_are_no_finding():
     assert with_same_ids([], ids, labels) == [Group((0, 10), True)]
     assert with_same_ids([Group((10, 11), False)], ids, labels) == [Group((0, 10, 11), False)]
     assert with_same_ids([], [*ids[:4], "a#2", "a#3"], np.arange(6)) == []  # ids do not identify the rows
+
+
+def test_a_path_that_may_be_two_files_is_not_shown(tmp_path):
+    from noisylabels.audit.image_paths import image_paths
+
+    folder = tmp_path / "list"
+    folder.mkdir()
+    for path in (tmp_path / "a.png", folder / "a.png", folder / "b.png"):
+        path.write_bytes(b"x")
+    data = str(folder / "list.csv")
+    assert image_paths(data, ["a.png", "b.png", "../a.png", "c.png"]) == [None, "b.png", None, None]
+    assert image_paths(str(folder), ["a.png", "b.png#2"]) == ["a.png", "b.png"]

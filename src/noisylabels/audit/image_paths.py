@@ -9,14 +9,23 @@ from noisylabels.data.names import first_id
 
 
 def image_paths(data: str | None, ids: Sequence[str]) -> list[str | None]:
-    """Return each id that is a file below the data's folder, and None for the others."""
+    """Return each id that is a file below the data's folder, and None for the others.
+
+    The id a.png of a list may be the path ../a.png; if both files exist, it is unknown which is meant.
+    """
     if data is None or not os.path.isabs(data):
         return [None] * len(ids)
-    base = data if os.path.isdir(data) else os.path.dirname(data)
+    listed = not os.path.isdir(data)
+    base = os.path.dirname(data) if listed else data
     # an image that a list names twice has the ids a.png and a.png#2
     names = [one if "#" not in one or _is_file(base, one) else first_id(one) for one in ids]
     return [
-        one if ".." not in one.split("/") and not os.path.isabs(one) and _is_file(base, one) else None
+        None
+        if ".." in one.split("/")
+        or os.path.isabs(one)
+        or not _is_file(base, one)
+        or (listed and _is_file(base, f"../{one}"))
+        else one
         for one in names
     ]
 
