@@ -140,7 +140,7 @@ def run(command: str, folder: Path, options: Options, stop: tuple[float, int] | 
             process.wait(stop[0])
         except subprocess.TimeoutExpired:
             process.send_signal(stop[1])
-    output = process.communicate()[0]
+    output = process.communicate()[0].replace(str(folder), ".")
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     used = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     return Done(process.returncode, output, time.perf_counter() - began, used)

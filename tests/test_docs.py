@@ -130,12 +130,14 @@ MEASURED = {
     "default": "docs/measured-default-loss.md",
     "equal": "docs/measured-speed-training.md",
     "estimate": "docs/measured-noise-estimates.md",
+    "given": "docs/measured-audit.md",
     "linear": "docs/measured-speed-losses.md",
     "losses": "docs/measured-speed-losses.md",
     "review": "docs/measured-speed-data.md",
     "start": "docs/measured-speed-training.md",
     "step": "docs/measured-speed-training.md",
     "tables": "docs/measured-estimator.md",
+    "walk": "docs/measured-audit.md",
 }
 """The page that shows the table of each benchmark, by the first word of its file name."""
 
