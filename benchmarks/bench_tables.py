@@ -39,7 +39,7 @@ from sklearn.preprocessing import StandardScaler
 import noisylabels as nl
 from noisylabels.bench.machine import keep, load, processor, slug
 from noisylabels.experiment import run
-from noisylabels.experiment.prediction import load_model, predict
+from noisylabels.experiment.prediction import load_model, predict_table
 from noisylabels.study.statistics import Ranks, compare, rank, summarize
 
 Data = tuple[np.ndarray, np.ndarray]
@@ -123,8 +123,11 @@ class Command:
         return self
 
     def predict(self, rows: np.ndarray) -> np.ndarray:
-        """Return the labels of rows."""
-        best = predict(self.trained, torch.from_numpy(rows.astype(np.float32))).argmax(1)
+        """Return the labels of rows, as `noisylabels predict` does, which leaves constant columns out."""
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder) / "new.npy"
+            np.save(file, rows)
+            best = predict_table(self.trained, file, [])[1].argmax(1)
         return np.array([int(name) for name in self.names])[best.numpy()]
 
 
