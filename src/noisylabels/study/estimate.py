@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import queue
@@ -224,8 +225,9 @@ class _Probe(threading.Thread):
         reader = threading.Thread(target=read, daemon=True)
         try:
             reader.start()
-            process.stdin.write(json.dumps(order) + "\n")
-            process.stdin.close()
+            with contextlib.suppress(BrokenPipeError):  # it has ended already, which its output tells
+                process.stdin.write(json.dumps(order) + "\n")
+                process.stdin.close()
             self._listen(lines)
         finally:
             process.kill()
