@@ -199,3 +199,17 @@ FORMS: dict[str, Callable[[Path, Values], Made]] = {
 
 FILES = ("csv", "tsv", "parquet", "npz", "npy", "image_npz", "image_folder", "image_list", "image_parquet")
 """The forms that the command line reads."""
+
+KINDS: dict[str, tuple[Any, ...]] = {
+    "text": ("cat", "dog"),
+    "zeros": ("01", "02"),
+    "points": ("1.0", "2.0"),
+    "capitals": ("FALSE", "TRUE"),
+    "from one": (1, 2, 3),
+    "years": (2019, 2020),
+    "signs": (-1, 1),
+    "bool": (False, True),
+    "words": ("NA", "null"),
+    "alike": ("Cat", "cat"),
+}
+"""Kind of labels -> its classes, as their values are written."""

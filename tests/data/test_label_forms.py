@@ -8,22 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from data_forms import FORMS
+from data_forms import FORMS, KINDS
 from noisylabels.core.labels import name_of
 from noisylabels.data.catalog import load
 
-KINDS: dict[str, tuple[Any, ...]] = {
-    "text": ("cat", "dog"),
-    "zeros": ("01", "02"),
-    "points": ("1.0", "2.0"),
-    "capitals": ("FALSE", "TRUE"),
-    "from one": (1, 2, 3),
-    "years": (2019, 2020),
-    "signs": (-1, 1),
-    "bool": (False, True),
-    "words": ("NA", "null"),
-    "alike": ("Cat", "cat"),
-}
 N = 24
 
 

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from noisylabels.core.checks import InputError, did_you_mean
+from noisylabels.core.tables import is_number
 
 INTEGER = re.compile(r"[+-]?\d{1,18}(\.0*)?", re.ASCII)
 """An integer as text; with a missing cell in its column it may have been written as "3.0"."""
@@ -220,7 +221,7 @@ def _of_objects(cells: list[Any], where: Callable[[int], str]) -> Labels:
         codes[row] = place
     values = [_plain(cells[row], where(row)) for row in first]
     names = list(map(name_of, values))
-    if all(isinstance(value, str) and _is_number(value) for value in values) and (
+    if all(isinstance(value, str) and is_number(value) for value in values) and (
         broken := [k for k, name in enumerate(names) if not float(name).is_integer()]
     ):
         raise InputError(f"{where(first[broken[0]])}: the label is {names[broken[0]]}, {_QUANTITY}")
@@ -279,14 +280,6 @@ def _array(values: list[Any]) -> np.ndarray:
     made = np.empty(len(values), dtype=object)
     made[:] = values
     return made
-
-
-def _is_number(word: str) -> bool:
-    try:
-        float(word)
-    except ValueError:
-        return False
-    return True
 
 
 def name_of(value: Any) -> str:

@@ -10,21 +10,11 @@ import pyarrow.parquet as pq
 import pytest
 
 import noisylabels as nl
-from data_forms import FILES, FORMS
+from data_forms import FILES, FORMS, KINDS
 from noisylabels.audit.review.export import export
 from noisylabels.audit.review.session import Session
 from noisylabels.core.labels import name_of
 
-KINDS: dict[str, tuple[Any, ...]] = {
-    "text": ("cat", "dog"),
-    "zeros": ("01", "02"),
-    "points": ("1.0", "2.0"),
-    "capitals": ("FALSE", "TRUE"),
-    "from one": (1, 2, 3),
-    "years": (2019, 2020),
-    "signs": (-1, 1),
-    "bool": (False, True),
-}
 N = 12
 
 
@@ -33,6 +23,7 @@ def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NOISYLABELS_CACHE", str(tmp_path / "cache"))
 
 
+@pytest.mark.filterwarnings("ignore:classes that look like one:UserWarning")  # test_label_forms tests it
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("form", FILES)
 def test_labels_come_back_as_written(form: str, kind: str, tmp_path: Path) -> None:
