@@ -1,0 +1,370 @@
+"""An audit whose arguments have been read: get out-of-fold probabilities, find label errors, write files."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from noisylabels.audit import issues
+from noisylabels.audit.audit_folder import FOLDER_OF_FOLDS, SETTINGS, remove_unfinished
+from noisylabels.audit.cross_validation import LOSS, RECIPE, cross_validate
+from noisylabels.audit.duplicates import Group, equal_rows, find_duplicates, with_same_ids
+from noisylabels.audit.fingerprints import fingerprints
+from noisylabels.audit.given_probs import digest, given_probs
+from noisylabels.audit.image_paths import image_paths
+from noisylabels.audit.inputs import Subject
+from noisylabels.audit.neighbors import find_neighbors
+from noisylabels.audit.result import FILES, Audit, audited_set
+from noisylabels.audit.scores import blended, sharpened
+from noisylabels.audit.trusted import (
+    Audited,
+    estimate_others,
+    find_trusted,
+    identity,
+    learnable,
+    reasons,
+    summary_of,
+)
+from noisylabels.audit.trusted_columns import column_of
+from noisylabels.core.checks import InputError
+from noisylabels.core.config import build
+from noisylabels.core.files import (
+    file_digest,
+    write_json,
+)
+from noisylabels.core.positions import Positions, own
+from noisylabels.core.spelling import spelling_notes
+from noisylabels.experiment.auto_loss import AUTO
+from noisylabels.experiment.reporter import Notes, Reporter
+from noisylabels.noise.checked_probs import CheckedProbs
+from noisylabels.noise.checks import check_labels_probs
+from noisylabels.training.settings import HOW, Settings
+
+if TYPE_CHECKING:
+    from noisylabels.data.features import Examples
+
+WHY = "robust, and learns in the few epochs of an audit"
+"""Why `LOSS` is the default."""
+
+NEIGHBORED = 200
+"""At least so many examples of lowest label quality get nearest neighbors, and all flagged ones."""
+
+MAPPED_BYTES = 1 << 28
+"""Memory-mapped probabilities whose float32 copy would be larger stay in their file."""
+
+
+_WHERE = ("data_root", "download")  # these locate the data and do not define the audit
+
+
+class Job:
+    """An audit whose arguments have been read."""
+
+    def __init__(
+        self,
+        subject: Subject,
+        how: dict[str, Any],
+        probs: object,
+        reporter: Reporter,
+        stop: Callable[[], bool],
+        trusted: object = None,
+    ) -> None:
+        self.subject, self.how, self.reporter, self.stop = subject, dict(how), reporter, stop
+        self.probs, self.trusted = probs, trusted
+        self.notes: list[str] = []
+        asked = {name: value for name, value in subject.asked.items() if name not in _WHERE}
+        if (labels := asked["labels"]) is not None:
+            asked["labels"] = [labels, file_digest(Path(labels))]
+        if subject.examples is not None:
+            asked["data"] = subject.examples.digest
+        elif subject.given is not None:
+            numbers, names = subject.given
+            head = json.dumps(names).encode()
+            asked["data"] = hashlib.sha256(head + numbers.tobytes()).hexdigest()
+        if trusted is not None:
+            if asked["noise"] != "none":
+                raise InputError(
+                    "noise is added to all labels, so none can be trusted; leave out --noise or --trusted"
+                )
+            asked["trusted"] = identity(trusted)
+        self.asked = asked
+        if probs is None:
+            if subject.given is not None:
+                raise InputError("got labels but no data; pass data to train on, or probs")
+            self._check_names()
+
+    @functools.cached_property
+    def identity(self) -> dict[str, Any]:
+        """The settings and the content of the data that define the audit; needed only for a folder."""
+        if self.probs is None:
+            return {**self.asked, "probs": None, **_without(self.how, *HOW)}
+        columns = self.subject.columns
+        named = {} if columns is None else {"class_names": list(columns)}
+        return {**self.asked, **named, "probs": digest(self.probs)}
+
+    def _check_names(self) -> None:
+        """Raise an `InputError` for a wrong name or setting before the data are read, which may be slow."""
+        from noisylabels.losses.expression import loss
+        from noisylabels.models.catalog import canonical_model, check_model
+
+        if self.how["loss"] != AUTO:
+            criterion = loss(self.how["loss"])
+            if "two views" in criterion.needs:
+                raise InputError(
+                    f"the loss {self.how['loss']!r} compares two views of an image, but an audit has one; "
+                    "use js"
+                )
+            self.how["loss"] = criterion.expression
+        self.how["model"] = canonical_model(self.how["model"])
+        check_model(self.how["model"])
+        build(Settings, RECIPE, _without(self.how, "folds", "loss", "model", "width"))
+
+    def run_in(self, folder: Path) -> Audit:
+        """Run the audit in a folder that no other process uses, write its files, and return it."""
+        from noisylabels.audit.page import page
+        from noisylabels.training.loop import TrainingDiverged
+
+        fresh = not (folder / SETTINGS).exists()
+        try:
+            found, examples = self.find(folder)
+        except (InputError, TrainingDiverged):
+            if fresh:
+                remove_unfinished(folder)
+            raise
+        for leftover in [file for name in FILES for file in folder.glob(f".{name}.*.tmp")]:
+            leftover.unlink(missing_ok=True)
+        found.save(folder, page(found, examples, folder))
+        shutil.rmtree(folder / FOLDER_OF_FOLDS, ignore_errors=True)
+        return found
+
+    def unchanged(self, done: Audit, folder: Path) -> Audit:
+        """Return a finished audit after checking that its data have not changed."""
+        if self.subject.asked["data"] is not None:
+            notes = Notes(lambda _: None)  # the first run has already printed them
+            notes.decoding = self.reporter.decoding  # type: ignore[method-assign]
+            rows = "source_rows" in done.summary
+            if not rows and done.summary["method"]["probs"] == "given":
+                raise InputError(
+                    f"{folder} holds an audit of version 0.1, which read rows without ids in the order of a "
+                    "hidden split; remove the folder, or choose another --out"
+                )
+            examples, _ = audited_set(
+                self.subject.asked, notes, by_rows=rows, need_features=self.probs is None
+            )
+            if examples.digest != done.summary["digest"]:
+                raise InputError(
+                    f"{self.subject.asked['data']} has changed since it was audited into {folder}; "
+                    "choose another --out, or remove the folder"
+                )
+        self.reporter.note(f"{folder} already holds this audit; remove the folder to audit again")
+        return done
+
+    def find(self, folder: Path | None) -> tuple[Audit, Examples | None]:
+        """Return the audit and the audited set."""
+        began = time.perf_counter()
+        self.notes.clear()
+        examples, true = self._examples()
+        if examples is None:
+            assert self.subject.given is not None
+            labels, names = self.subject.given
+            for note in spelling_notes(labels, names):
+                self._note(note)
+            ids: Sequence[str] = [str(i) for i in range(len(labels))]
+        else:
+            labels, names, ids = examples.labels.numpy(), examples.class_names, examples.ids
+        trusted, source = None, ""
+        if self.trusted is not None:
+            about = Audited(self.subject.asked, examples, ids, labels, tuple(names), self.subject.name)
+            trusted, source = find_trusted(self.trusted, about, self.reporter.note)
+        positions = own(len(labels)) if examples is None else self._positions(examples)
+        probs = None
+        if self.probs is not None:
+            known = None if examples is None else positions
+            subject = self.subject
+            how: dict[str, Any] = {"columns": subject.columns, "in_order": subject.in_order}
+            how |= {"note": self._note, "id_column": subject.asked.get("id_column")}
+            how["data_index"] = lambda: column_of("index", subject.asked, examples, ids, any_name=True)
+            how["known"] = None if examples is None else lambda: fingerprints(examples)
+            probs = given_probs(self.probs, labels, names, ids, known, subject.name, **how)
+        if folder is not None and not (folder / SETTINGS).exists():
+            write_json(folder / SETTINGS, self.identity)
+        if probs is not None:
+            judged = probs.probs
+            if probs.seen is not None:
+                judged = CheckedProbs(blended(judged, probs.seen), "probs")
+            score, method = sharpened(labels, judged), {"probs": "given"}
+            predicted = _Predictions(probs.probs, probs.seen, judged, score, None, method)
+        else:
+            assert examples is not None
+            predicted = self._train(learnable(examples, source), folder)
+        groups = [] if examples is None else _duplicates(examples, source)
+        kind = "labels" if examples is None else _kind(examples)
+        if kind == "features":
+            groups = with_same_ids(groups, ids, labels)
+        seed = self.subject.asked["seed"]
+        estimated = estimate_others(labels, predicted.probs, predicted.seen, seed, trusted)
+        same = "row" if kind == "features" else "image"
+        found = issues.find_issues(
+            labels, predicted.judged, predicted.score, estimated.rate, names, ids, groups, same, trusted
+        )
+        order = np.lexsort((np.arange(len(labels)), found.score, ~found.flagged))
+        wanted = order[: max(int(found.flagged.sum()), NEIGHBORED)]
+        neighbors = {}
+        if examples is not None:
+            points = (
+                np.asarray(predicted.judged, np.float32) if predicted.points is None else predicted.points
+            )
+            neighbors = find_neighbors(
+                wanted, labels, found.suggested, found.score, found.flagged, points, groups
+            )
+        agreement = float((predicted.probs.likeliest == labels).mean())
+        summary = {name: value for name, value in self.subject.asked.items() if name != "download"}
+        summary |= {"digest": None if examples is None else examples.digest, "kind": kind}
+        summary |= {"source_rows": positions.total}
+        if examples is not None and not examples.inputs.shape[1]:
+            summary["texts_alone"] = True
+        if discarded := self._left_out(names):
+            summary["left_out"] = discarded
+        summary |= {"method": predicted.method}
+        summary |= issues.summarize(labels, agreement, found, estimated, names, groups, true)
+        why: Sequence[str] = found.why
+        if trusted is not None:
+            summary["trusted"] = summary_of(trusted, source, labels, predicted.probs)
+            why = reasons(why, trusted, labels, predicted.judged, names)
+        for conflict in summary["duplicates"]["conflicts"]:
+            conflict["ids"] = [ids[i] for i in conflict["members"]]
+        summary["notes"] = list(self.notes)
+        summary["seconds"] = round(time.perf_counter() - began, 1)
+        made = Audit(
+            name=self.subject.name,
+            class_names=tuple(names),
+            ids=list(ids),
+            given=labels,
+            suggested=found.suggested,
+            score=found.score,
+            flagged=found.flagged,
+            probs=_kept(predicted.judged),
+            why=why,
+            summary=summary,
+            neighbors=neighbors,
+            paths=image_paths(self.subject.asked["data"], ids),
+            true=true,
+            trusted=trusted,
+            index=positions.rows,
+            out_of_fold=predicted.probs.values,
+            seen=predicted.seen,
+            fingerprints=None if examples is None else fingerprints(examples),
+        )
+        return made, examples
+
+    def _examples(self) -> tuple[Examples | None, np.ndarray | None]:
+        if self.subject.asked["data"] is None:
+            for note in () if self.subject.examples is None else self.subject.examples.notes:
+                self._note(note)
+            return self.subject.examples, None
+        notes = Notes(self._note)
+        if self.subject.asked["part"] == "all":
+            # the note about the held-out test part does not apply: the audit covers that part too
+            notes = Notes(lambda text: None if "held out for testing" in text else self._note(text))
+        notes.decoding = self.reporter.decoding  # type: ignore[method-assign]
+        return audited_set(self.subject.asked, notes, need_features=self.probs is None)
+
+    def _left_out(self, class_names: Sequence[str]) -> list[str]:
+        """Return the ids that the file of corrected labels leaves out."""
+        from noisylabels.data.corrections import left_out, plain_name, read_corrections
+
+        asked = self.subject.asked
+        if asked["labels"] is None:
+            return []
+        place = Path(asked["data"])
+        found = read_corrections(asked["labels"], class_names, asked.get("id_column"))
+        return list(map(plain_name, left_out(found, place if place.is_dir() else place.parent)))
+
+    def _note(self, text: str) -> None:
+        """Report a note on the data, and keep it for the result."""
+        self.notes.append(text)
+        self.reporter.note(text)
+
+    def _positions(self, examples: Examples) -> Positions:
+        """Return where the examples lie in the data; a set that was passed is in an order of its own."""
+        n, found = len(examples), examples.positions
+        if found is None:
+            return own(n)
+        if self.subject.asked["data"] is not None:
+            return found
+        if found.rows is None:
+            return own(n)
+        if (np.diff(found.rows) > 0).all():
+            return replace(found, whole=True, doubt="")
+        return replace(own(n), doubt="the set is in another order than its file")
+
+    def _train(self, examples: Examples, folder: Path | None) -> _Predictions:
+        if len(np.unique(examples.labels.numpy())) < 2:
+            raise InputError(
+                f"all labels of {self.subject.name} are one class, expected 2 or more; add another class"
+            )
+        if examples.inputs.ndim == 2 and not examples.inputs.shape[1]:
+            raise InputError(
+                f"{self.subject.name} has only texts and no column to learn from; pass probabilities (probs=)"
+            )
+        how, choice = dict(self.how), None
+        if how["loss"] == AUTO:
+            how["loss"], choice = LOSS, {"loss": LOSS, "why": WHY}
+            self.reporter.note(f"loss {LOSS}: {WHY}")
+        known = cross_validate(
+            examples,
+            folder=None if folder is None else folder / FOLDER_OF_FOLDS,
+            reporter=self.reporter,
+            stop=self.stop,
+            seed=self.subject.asked["seed"],
+            **how,
+        )
+        method = {"probs": "trained", **known.settings, "train_seconds": round(known.seconds, 1)}
+        method["choice"] = choice
+        (probs, _), (judged, _) = (check_labels_probs(known.labels, p) for p in (known.probs, known.judged))
+        return _Predictions(probs, known.seen, judged, known.score, known.features, method)
+
+
+@dataclass(frozen=True, eq=False)
+class _Predictions:
+    """The models' predictions out of fold, during training, and both blended, with the label quality."""
+
+    probs: CheckedProbs
+    seen: np.ndarray | None
+    judged: CheckedProbs
+    score: np.ndarray
+    points: np.ndarray | None
+    method: dict[str, Any]
+
+
+def _duplicates(examples: Examples, source: str) -> list[Group]:
+    """Return the near-duplicates among images or rows; rows with free text must have the same."""
+    from noisylabels.data.features import FeatureSet
+
+    inputs = learnable(examples, source).inputs
+    cells = examples.cells if isinstance(examples, FeatureSet) else None
+    texts = None if cells is None else cells.free_texts()
+    return find_duplicates(inputs) if texts is None else equal_rows(texts, inputs)
+
+
+def _kind(examples: Examples) -> str:
+    return "images" if examples.inputs.ndim == 4 else "features"
+
+
+def _kept(probs: CheckedProbs) -> np.ndarray:
+    """Return the probabilities to keep in the audit: a float32 copy, or a large memory-mapped file itself."""
+    if isinstance(probs.values, np.memmap) and probs.values.size * 4 > MAPPED_BYTES:
+        return probs.values
+    return np.asarray(probs, dtype=np.float32)
+
+
+def _without(values: dict[str, Any], *names: str) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if name not in names}
