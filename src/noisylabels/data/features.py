@@ -5,8 +5,9 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -38,6 +39,10 @@ class FeatureSet:
             not encoded.
         positions: where the rows lie in their source; None for a set that is its own source.
         cells: the rows as they are written in their table, for a person to read; None without a table.
+        texts: the free text of each row, N, for an encoder of texts; None without such a column.
+        images: the images whose features these are, in the same order; None for other rows.
+        embedding: the identity of the frozen encoder that computed the features, as JSON; None for other
+            features.
 
     Raises:
         InputError: a tensor has another type, shape or length, a value is not finite, or a label is outside
@@ -55,9 +60,12 @@ class FeatureSet:
     encoder: Encoder | None = None
     positions: Positions | None = None
     cells: Cells | None = None
+    texts: Sequence[str] | None = None
+    images: ImageSet | None = None
+    embedding: Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
-        _check_features(self.features, self.cells is not None)
+        _check_features(self.features, self.cells is not None or self.texts is not None)
         check_set_labels(len(self.features), self.labels, self.class_names, self.ids, "rows")
         check_positions(len(self.features), self.positions)
 
@@ -116,6 +124,7 @@ def feature_set(
     encoder: Encoder | None = None,
     positions: Positions | None = None,
     cells: Cells | None = None,
+    texts: Sequence[str] | None = None,
 ) -> FeatureSet:
     """Return a `FeatureSet` with its digest.
 
@@ -129,6 +138,7 @@ def feature_set(
         encoder: the encoder that computed the features from a table.
         positions: where the rows lie in their source; None for a set that is its own source.
         cells: the rows as they are written in the table.
+        texts: N free texts.
 
     Returns:
         The set.
@@ -152,14 +162,67 @@ def feature_set(
         encoder=encoder,
         positions=positions,
         cells=cells,
+        texts=texts,
     )
-    head = json.dumps({"features": list(rows.shape), "classes": list(made.class_names)})
+    return _with_digest(made)
+
+
+def embedded(
+    source: Examples, features: torch.Tensor, embedding: Mapping[str, Any], notes: Sequence[str] = ()
+) -> FeatureSet:
+    """Return the set of features that a frozen encoder computed from a set.
+
+    Labels, ids, positions, cells and texts are those of the set, and the images if it has any. The digest is
+    that of the source and of the encoder: the values of the features may differ in their last places between
+    machines.
+
+    Args:
+        source: images, or rows of a table with texts.
+        features: float32, (N, D).
+        embedding: the identity of the encoder.
+        notes: lines for the user, after those of the set.
+    """
+    made = FeatureSet(
+        features=features,
+        labels=source.labels,
+        class_names=source.class_names,
+        ids=source.ids,
+        name=source.name,
+        digest=source.digest,
+        notes=(*source.notes, *notes),
+        arranged=source.arranged,
+        positions=source.positions,
+        embedding=embedding,
+    )
+    if isinstance(source, ImageSet):
+        made = dataclasses.replace(made, images=source)
+    else:
+        made = dataclasses.replace(
+            made, encoder=source.encoder, cells=source.cells, texts=source.texts, images=source.images
+        )
+    return dataclasses.replace(made, digest=_embedded_digest(source.digest, embedding))
+
+
+def _embedded_digest(source: str, embedding: Mapping[str, Any]) -> str:
+    return hashlib.sha256(f"{source} {json.dumps(embedding, sort_keys=True)}".encode()).hexdigest()
+
+
+def _with_digest(made: FeatureSet) -> FeatureSet:
+    """Return the set with the digest of its content."""
+    if made.embedding is not None and made.images is not None:
+        return dataclasses.replace(made, digest=_embedded_digest(made.images.digest, made.embedding))
+    head = json.dumps({"features": list(made.features.shape), "classes": list(made.class_names)})
     digest = hashlib.sha256(head.encode())
     digest.update(made.labels.numpy().astype("<i8").tobytes())
-    if cells is not None and not rows.shape[1]:
-        digest.update(cells.digest())
-    else:
-        digest.update(np.ascontiguousarray(rows.numpy()).data)
+    if made.texts is not None:
+        for text in made.texts:
+            digest.update(f"{len(text)} {text}".encode("utf-8", "surrogatepass"))
+    if made.cells is not None and not made.features.shape[1]:
+        digest.update(made.cells.digest())
+    elif made.embedding is None:
+        digest.update(np.ascontiguousarray(made.features.numpy()).data)
+    if made.embedding is not None:
+        digest = hashlib.sha256(_embedded_digest(digest.hexdigest(), made.embedding).encode())
     return dataclasses.replace(made, digest=digest.hexdigest())
 
 
@@ -173,17 +236,19 @@ def subset_of(examples: Examples, index: Sequence[int] | np.ndarray) -> Examples
     if isinstance(examples, ImageSet):
         return subset(examples, index)
     at = torch.as_tensor(index, dtype=torch.int64)
-    return feature_set(
-        examples.features.index_select(0, at),
-        examples.labels.index_select(0, at),
-        examples.class_names,
-        [examples.ids[i] for i in at.tolist()],
-        examples.name,
-        examples.notes,
-        examples.encoder,
-        (examples.positions or own(len(examples))).take(at.numpy()),
-        None if examples.cells is None else examples.cells.take(at.numpy()),
+    texts, images = examples.texts, examples.images
+    made = dataclasses.replace(
+        examples,
+        features=examples.features.index_select(0, at),
+        labels=examples.labels.index_select(0, at),
+        ids=[examples.ids[i] for i in at.tolist()],
+        arranged="",
+        positions=(examples.positions or own(len(examples))).take(at.numpy()),
+        cells=None if examples.cells is None else examples.cells.take(at.numpy()),
+        texts=None if texts is None else [texts[i] for i in at.tolist()],
+        images=None if images is None else subset(images, at.numpy()),
     )
+    return _with_digest(made)
 
 
 def without_column(examples: FeatureSet, name: str) -> FeatureSet:
@@ -193,17 +258,13 @@ def without_column(examples: FeatureSet, name: str) -> FeatureSet:
         return examples
     kept = [column.name != name for column in encoder.columns for _ in column.features]
     columns = tuple(column for column in encoder.columns if column.name != name)
-    return feature_set(
-        examples.features[:, torch.tensor(kept)],
-        examples.labels,
-        examples.class_names,
-        examples.ids,
-        examples.name,
-        examples.notes,
-        dataclasses.replace(encoder, columns=columns, ignored=(*encoder.ignored, name)),
-        examples.positions,
-        examples.cells,
+    made = dataclasses.replace(
+        examples,
+        features=examples.features[:, torch.tensor(kept)],
+        arranged="",
+        encoder=dataclasses.replace(encoder, columns=columns, ignored=(*encoder.ignored, name)),
     )
+    return _with_digest(made)
 
 
 def joined(first: Examples, second: Examples, by_rows: bool = False) -> Examples:
@@ -238,9 +299,27 @@ def joined(first: Examples, second: Examples, by_rows: bool = False) -> Examples
     if isinstance(first, FeatureSet) and isinstance(second, FeatureSet):
         cells = None if first.cells is None else first.cells.followed_by(second.cells)
         cells = None if cells is None else cells.take(order)
-        return feature_set(
-            values, labels, first.class_names, ids, first.name, notes, first.encoder, positions, cells
+        texts: list[str] | None = None
+        images: Examples | None = None
+        if first.texts is not None and second.texts is not None:
+            both = [*first.texts, *second.texts]
+            texts = [both[i] for i in order.tolist()]
+        if first.images is not None and second.images is not None:
+            images = joined(first.images, second.images, by_rows)
+        assert not isinstance(images, FeatureSet)
+        made = dataclasses.replace(
+            first,
+            features=values,
+            labels=labels,
+            ids=ids,
+            notes=notes,
+            arranged="",
+            positions=positions,
+            cells=cells,
+            texts=texts,
+            images=images,
         )
+        return _with_digest(made)
     return image_set(values, labels, first.class_names, ids, first.name, notes, positions)
 
 
@@ -253,29 +332,14 @@ def with_labels(
     >>> with_labels(pair, np.array([1, 1])).labels.tolist()
     [1, 1]
     """
-    names, ids, name, notes = (
-        class_names or examples.class_names,
-        examples.ids,
-        examples.name,
-        examples.notes,
-    )
-    made: Examples
+    names, given = class_names or examples.class_names, torch.as_tensor(labels)
     if isinstance(examples, FeatureSet):
-        made = feature_set(
-            examples.features,
-            torch.as_tensor(labels),
-            names,
-            ids,
-            name,
-            notes,
-            examples.encoder,
-            examples.positions,
-            examples.cells,
-        )
-    else:
-        made = image_set(
-            examples.images, torch.as_tensor(labels), names, ids, name, notes, examples.positions
-        )
+        images = None if examples.images is None else with_labels(examples.images, labels, names)
+        assert images is None or isinstance(images, ImageSet)
+        return _with_digest(dataclasses.replace(examples, labels=given, class_names=names, images=images))
+    made = image_set(
+        examples.images, given, names, examples.ids, examples.name, examples.notes, examples.positions
+    )
     return dataclasses.replace(made, arranged=examples.arranged)
 
 
