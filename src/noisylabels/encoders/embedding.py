@@ -1,0 +1,153 @@
+"""Compute the features of a set with a frozen encoder, from its store where they are known."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from noisylabels.core.checks import InputError
+from noisylabels.data.decode import Progress
+from noisylabels.data.features import Examples, FeatureSet, embedded
+from noisylabels.data.images import ImageSet
+from noisylabels.encoders.catalog import AUTO, NONE, chosen_for, find_encoder, side_of
+from noisylabels.encoders.encoder import IMAGES, FrozenEncoder
+from noisylabels.encoders.store import Store, content_hashes, stored_form
+
+SEGMENT_SECONDS = 10.0
+"""Features are stored after so many seconds, so that a killed run loses no more."""
+
+
+def embed_sets(
+    parts: Sequence[Examples],
+    features: str = AUTO,
+    *,
+    device: str = "auto",
+    precision: str = "auto",
+    progress: Progress | None = None,
+    note: Callable[[str], None] = lambda _: None,
+) -> list[Examples]:
+    """Return sets, such as training and test set, as features of a frozen encoder.
+
+    Args:
+        parts: the sets; an encoder that must be fitted is fitted to the first.
+        features: the name of an encoder, see `find_encoder`; "auto" chooses it, and "none" returns the sets.
+        device, precision: of the encoder, see `find_encoder`.
+        progress: called with ("embedding ...", done, total).
+        note: receives lines that the user should read.
+
+    Returns:
+        `FeatureSet`s with their `images` and the encoder's identity, `embedding`; or the sets as they are.
+
+    Raises:
+        InputError: an unknown encoder, or one that is not installed or does not take these examples.
+    """
+    name = features
+    if features == AUTO:
+        name, line = chosen_for(parts[0])
+        if line:
+            note(line)
+    if name == NONE:
+        return list(parts)
+    encoder = find_encoder(name, image_side=side_of(parts[0]), device=device, precision=precision)
+    return [_embedded(part, encoder, progress, note) for part in parts]
+
+
+def _embedded(
+    part: Examples, encoder: FrozenEncoder, progress: Progress | None, note: Callable[[str], None]
+) -> FeatureSet:
+    return embedded(part, encode(_content(part, encoder), encoder, progress, note), encoder.identity)
+
+
+def _content(part: Examples, encoder: FrozenEncoder) -> Tensor | Sequence[str]:
+    """Return what the encoder takes of a set: images or texts."""
+    if encoder.of == IMAGES:
+        if isinstance(part, ImageSet):
+            return part.images
+        raise InputError(f"the encoder {encoder.name!r} takes images, and {part.name} is a table")
+    if isinstance(part, FeatureSet) and part.texts is not None:
+        return part.texts
+    raise InputError(f"the encoder {encoder.name!r} takes texts, and {part.name} has no column of text")
+
+
+def encode(
+    content: Tensor | Sequence[str],
+    encoder: FrozenEncoder,
+    progress: Progress | None = None,
+    note: Callable[[str], None] = lambda _: None,
+) -> Tensor:
+    """Return the features of images or texts, float32 (N, D), from the store or computed and stored.
+
+    Equal examples are computed once. Values are rounded to half precision, as the store keeps them.
+
+    Args:
+        content: images, uint8 (N, C, H, W), or N texts.
+        encoder: the encoder.
+        progress: called with ("embedding ...", done, total).
+        note: receives lines that the user should read.
+
+    Raises:
+        InputError: features that are not finite.
+    """
+    hashes = content_hashes(content)
+    store = Store(encoder)
+    features, known = store.find(hashes)
+    if store.damaged:
+        note(
+            f"{len(store.damaged)} stored files of features are damaged and not used, such as "
+            f"{store.damaged[0]}; their examples are embedded again"
+        )
+    todo = np.flatnonzero(~known)
+    if not len(todo):
+        return features
+    _, first, same = np.unique(hashes[todo], axis=0, return_index=True, return_inverse=True)
+    same = same.reshape(-1)
+    # in the order of the examples, which is that of the memory-mapped file
+    rank = np.argsort(np.argsort(first))
+    places = todo[np.sort(first)]
+    made = _computed(content, places, hashes, encoder, store, progress, note)
+    features[torch.from_numpy(todo)] = made[torch.from_numpy(rank[same])]
+    store.tidy()
+    return features
+
+
+def _computed(
+    content: Tensor | Sequence[str],
+    places: np.ndarray,
+    hashes: np.ndarray,
+    encoder: FrozenEncoder,
+    store: Store,
+    progress: Progress | None,
+    note: Callable[[str], None],
+) -> Tensor:
+    """Return the features of the examples at `places`, storing them every few seconds."""
+    what = f"embedding {'images' if encoder.of == IMAGES else 'texts'} with {encoder.name}"
+    made: list[Tensor] = []
+    stored, last, keep = 0, time.monotonic(), True
+    for start in range(0, len(places), encoder.batch_size):
+        if progress is not None:
+            progress(what, start, len(places))
+        at = places[start : start + encoder.batch_size]
+        batch = (
+            content.index_select(0, torch.from_numpy(at))
+            if isinstance(content, Tensor)
+            else [content[i] for i in at.tolist()]
+        )
+        rows = encoder.encode(batch)
+        if not bool(rows.isfinite().all()):
+            raise InputError(f"the encoder {encoder.name!r} returned values that are not finite")
+        made.append(stored_form(rows).float())
+        end = start + len(at)
+        if keep and (time.monotonic() - last > SEGMENT_SECONDS or end == len(places)):
+            try:
+                store.add(hashes[places[stored:end]], torch.cat(made)[stored:end])
+            except OSError as error:
+                keep = False
+                note(f"the features could not be stored ({error}), so the next run embeds again")
+            stored, last = end, time.monotonic()
+    if progress is not None:
+        progress(what, len(places), len(places))
+    return torch.cat(made)
