@@ -16,7 +16,7 @@ from noisylabels.core.checks import InputError
 from noisylabels.core.positions import Positions, check_positions, own
 from noisylabels.data.cells import Cells
 from noisylabels.data.encoding import Encoder
-from noisylabels.data.images import ImageSet, check_set_labels, image_set, subset
+from noisylabels.data.images import ImageSet, check_set_labels, image_set, room_for, subset
 
 
 @dataclass(frozen=True, eq=False)
@@ -292,7 +292,8 @@ def joined(first: Examples, second: Examples, by_rows: bool = False) -> Examples
         order = np.argsort(positions.rows)
         place[torch.from_numpy(order)] = torch.arange(len(ids))
         ids, positions = [ids[i] for i in order.tolist()], positions.take(order)
-    values = torch.empty((len(ids), *size), dtype=first.inputs.dtype)
+    shape = (len(ids), *size)
+    values = room_for(shape) if isinstance(first, ImageSet) else torch.empty(shape)
     labels = torch.empty(len(ids), dtype=torch.int64)
     for part, at in ((first, place[: len(first)]), (second, place[len(first) :])):
         values[at], labels[at] = part.inputs, part.labels
