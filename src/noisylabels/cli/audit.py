@@ -43,6 +43,9 @@ class AuditCommand:
     """part to audit: all examples, or only the training set"""
     labels: Path | None = None
     """file with corrected labels (.csv or .parquet with columns id,label) to audit in place of the data's"""
+    classifier: str | None = None
+    """judge the labels with a classifier of scikit-learn in place of a network: logistic, forest,
+    extra-trees, boosting, knn, or a class or function of your own, MODULE:NAME or FILE.py:NAME"""
     folds: int = 4
     """number of folds; one model is trained per fold"""
     epochs: int | None = None
@@ -97,6 +100,8 @@ class AuditCommand:
         }
         about["features"] = seen_through(self.features, self.model, self.width)
         how: dict[str, Any] = {name: getattr(self, name) for name in ("folds", "loss", "model", "width")}
+        if self.classifier is not None:
+            how["classifier"] = self.classifier
         extra = {
             name: getattr(self, name)
             for name in ("epochs", "batch_size", "lr", "device", "precision")
