@@ -158,6 +158,7 @@ def load(
     label_column: str | None = None,
     id_column: str | None = None,
     need_features: bool = True,
+    text_column: str | None = None,
     progress: Progress | None = None,
     download: bool = False,
 ) -> tuple[Examples, Examples]:
@@ -165,8 +166,8 @@ def load(
 
     Args:
         source: a name in `DATA`; a path in one of the `FORMATS`, such as a folder with one folder per class;
-            a pair (X, y) of rows or images and their labels, a data frame with a column of labels, or a
-            pair (train, test) of these, see `recognize`; or a Hugging Face or PyTorch data set or a pair of
+            a pair (X, y) of rows, texts or images and their labels, a data frame with a column of labels, or
+            a pair (train, test) of these, see `recognize`; or a Hugging Face or PyTorch data set or a pair of
             them, see `load_object`. A name takes precedence over a folder of the same name; write "./digits"
             for the folder.
         root: the folder of a named data set; by default the one that NOISYLABELS_DATA names, or else
@@ -178,8 +179,10 @@ def load(
         label_column: the column of the labels in a table or in Parquet; by default chosen by its name.
         id_column: the column of the ids in a table or in Parquet; by default "id" in a table of features, and
             the paths in a table of images.
-        need_features: False also reads a table without a column to learn from, such as one of texts, as sets
-            of 0 features whose `cells` have the texts; nothing can be trained on them.
+        need_features: False also reads a table without a column to learn from, as sets of 0 features whose
+            `cells` have the rows; nothing can be trained on them.
+        text_column: the column of free text in a table, or several with commas between them, which are
+            joined; by default the columns of words that are no features and have the length of sentences.
         progress: called with (what, done, total) during long work.
         download: download a named data set if it is missing, see `download`; no effect on a set that a
             dependency includes, a path or an object.
@@ -201,7 +204,9 @@ def load(
             raise InputError(f"image_size is {image_size!r}, expected an integer number of pixels")
     check_choice(bad_images, ("fail", "skip"), "treatment of bad images")
     check_between(test_fraction, "test_fraction", 0, 1, open_low=True, open_high=True)
-    options = Options(image_size, bad_images, test_fraction, label_column, progress, id_column, need_features)
+    options = Options(
+        image_size, bad_images, test_fraction, label_column, progress, id_column, need_features, text_column
+    )
     if isinstance(source, str) and source in DATA:
         check_no_column(options, f"the data set {source}")
         row, place = DATA[source], Path(root).expanduser() if root is not None else None

@@ -211,19 +211,23 @@ def _with_digest(made: FeatureSet) -> FeatureSet:
     """Return the set with the digest of its content."""
     if made.embedding is not None and made.images is not None:
         return dataclasses.replace(made, digest=_embedded_digest(made.images.digest, made.embedding))
-    head = json.dumps({"features": list(made.features.shape), "classes": list(made.class_names)})
+    features = made.features
+    if made.embedding is not None and made.texts is not None:  # of the columns beside the texts
+        features = features[:, : 0 if made.encoder is None else len(made.encoder.features)]
+    head = json.dumps({"features": list(features.shape), "classes": list(made.class_names)})
     digest = hashlib.sha256(head.encode())
     digest.update(made.labels.numpy().astype("<i8").tobytes())
     if made.texts is not None:
         for text in made.texts:
             digest.update(f"{len(text)} {text}".encode("utf-8", "surrogatepass"))
-    if made.cells is not None and not made.features.shape[1]:
+    if made.cells is not None and not features.shape[1]:
         digest.update(made.cells.digest())
-    elif made.embedding is None:
-        digest.update(np.ascontiguousarray(made.features.numpy()).data)
+    else:
+        digest.update(np.ascontiguousarray(features.numpy()).data)
+    found = digest.hexdigest()
     if made.embedding is not None:
-        digest = hashlib.sha256(_embedded_digest(digest.hexdigest(), made.embedding).encode())
-    return dataclasses.replace(made, digest=digest.hexdigest())
+        found = _embedded_digest(found, made.embedding)
+    return dataclasses.replace(made, digest=found)
 
 
 def subset_of(examples: Examples, index: Sequence[int] | np.ndarray) -> Examples:
@@ -257,6 +261,7 @@ def without_column(examples: FeatureSet, name: str) -> FeatureSet:
     if encoder is None or name not in {column.name for column in encoder.columns}:
         return examples
     kept = [column.name != name for column in encoder.columns for _ in column.features]
+    kept += [True] * (examples.features.shape[1] - len(kept))  # of an embedding, after the columns
     columns = tuple(column for column in encoder.columns if column.name != name)
     made = dataclasses.replace(
         examples,

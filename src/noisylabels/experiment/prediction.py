@@ -163,5 +163,5 @@ def predict_table(
 
     if trained.encoder is None:
         raise InputError(f"the model was trained on images, and {path} is a table; pass images")
-    ids, rows = read_rows(check_file(path), trained.encoder, notes, id_column)
-    return ids, predict(trained, torch.from_numpy(rows))
+    found = read_rows(check_file(path), trained.encoder, notes, id_column)
+    return found.ids, predict(trained, torch.from_numpy(found.features))
