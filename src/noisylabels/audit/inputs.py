@@ -12,6 +12,8 @@ import numpy as np
 
 from noisylabels.core.checks import InputError, check_whole
 from noisylabels.core.files import check_file
+from noisylabels.encoders.catalog import canonical_features, load_size
+from noisylabels.encoders.names import AUTO, NONE
 
 if TYPE_CHECKING:
     from noisylabels.data.features import Examples
@@ -23,14 +25,15 @@ class Subject:
 
     Args:
         name: display name.
-        asked: data, data_root, image_size, bad_images, label_column, id_column, part, noise, seed, labels,
-            download; see `result`.
+        asked: data, data_root, image_size, bad_images, label_column, id_column, text_column, part,
+            noise, seed, labels, download, features; see `result`.
         examples: the set, if the caller passed objects or arrays.
         given: labels and class names, if the caller passed nothing else.
         probs: the probabilities that the caller passed, or a file of them; None without any.
         columns: the class names in the order of the columns of `probs`, if the caller passed them for data
             that name their classes.
         in_order: whether `probs` have one row per example, in the order of the examples.
+        no_encoder: whether features were "auto" and no encoder is installed.
     """
 
     name: str
@@ -40,9 +43,34 @@ class Subject:
     probs: object = None
     columns: tuple[str, ...] | None = None
     in_order: bool = False
+    no_encoder: bool = False
 
 
-def read_subject(
+def seen_through(features: str, model: str, width: float | None) -> str:
+    """Return the features of an audit: "auto" is "none" if a network for images is chosen."""
+    return NONE if features == AUTO and (model != "auto" or width is not None) else features
+
+
+def read_subject(data: object, *, features: str = AUTO, probs: object = None, **about: Any) -> Subject:
+    """Return the input of an audit, checked as far as possible without reading it; see `audit_labels`."""
+    chosen = canonical_features(features, _may_have_texts(data))
+    if chosen == AUTO and probs is not None:
+        chosen = NONE
+    missing = chosen == NONE and features == AUTO and probs is None
+    return replace(_subject(data, features=chosen, probs=probs, **about), no_encoder=missing)
+
+
+def _may_have_texts(data: object) -> bool:
+    """Return whether data may have texts, which always have an encoder."""
+    from noisylabels.data.formats import is_table
+    from noisylabels.data.images import ImageSet
+
+    if isinstance(data, (str, os.PathLike)):
+        return is_table(Path(data).expanduser())
+    return data is not None and not isinstance(data, ImageSet)
+
+
+def _subject(
     data: object,
     *,
     labels: object = None,
@@ -55,10 +83,12 @@ def read_subject(
     bad_images: str = "fail",
     label_column: str | None = None,
     id_column: str | None = None,
+    text_column: str | None = None,
     data_root: str | Path | None = None,
     download: bool = False,
+    features: str = NONE,
 ) -> Subject:
-    """Return the input of an audit, checked as far as possible without reading it; see `audit_labels`."""
+    """Return the input of an audit whose features have their canonical name."""
     from noisylabels.core.labels import check_names
     from noisylabels.noise.spec import NoiseSpec
 
@@ -74,10 +104,14 @@ def read_subject(
         "seed": check_whole(seed, "seed", 0),
         "labels": None,
     }
+    if features != NONE:
+        asked["features"] = features
     if label_column is not None:
         asked["label_column"] = label_column
     if id_column is not None:
         asked["id_column"] = id_column
+    if text_column is not None:
+        asked["text_column"] = text_column
     if isinstance(data, (str, os.PathLike)):
         columns = _columns(class_names, probs, str(data))
         subject = _by_name(str(data), labels, data_root, download, asked)
@@ -111,7 +145,9 @@ def read_subject(
         bad_images,
         label_column=label_column,
         id_column=id_column,
+        text_column=text_column,
         need_features=probs is None,
+        max_image_size=load_size(asked.get("features", NONE)),
     )
     if labels is None:
         examples = whole_in_memory(data, options, class_names=class_names, part=part)
@@ -187,7 +223,7 @@ def _by_name(
     from noisylabels.experiment.config import source_of
 
     root = None if data_root is None else str(Path(data_root).expanduser())
-    names = ("image_size", "bad_images", "label_column", "id_column", "noise", "seed")
+    names = ("image_size", "bad_images", "label_column", "id_column", "text_column", "noise", "seed")
     kept = {name: asked.get(name) for name in names}
     config = canonical(load_config(None, data=data, data_root=root, **kept))
     source = source_of(config)

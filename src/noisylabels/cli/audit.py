@@ -51,6 +51,9 @@ class AuditCommand:
     """auto, or a robust loss as in `noisylabels train`"""
     model: str = "auto"
     """as in `noisylabels train`"""
+    features: str = "auto"
+    """frozen encoder through which images or texts are seen: auto (efficientnet-lite0 for photographs, if it
+    is installed), none (the model is trained from nothing), or a name in `noisylabels list encoders`"""
     width: float | None = None
     """multiplier of the model's layer widths"""
     batch_size: int | None = None
@@ -67,6 +70,8 @@ class AuditCommand:
     """column of labels in a table or Parquet file (default: the one named label, class, target or y)"""
     id_column: str | None = None
     """column of ids in a table or Parquet file (default: id; for images their paths, or their rows)"""
+    text_column: str | None = None
+    """column of free text in a table, or several with commas between them (default: those of sentences)"""
     trusted: str | None = None
     """labels checked by hand, which are never flagged: a part of the data (train, test, val), a column of the
     table whose cells are true or false, or a file of ids (.csv, .tsv, .txt, .parquet)"""
@@ -81,17 +86,27 @@ class AuditCommand:
 
     def run(self) -> int:
         """Audit, report progress in the terminal, and print a summary."""
-        from noisylabels.audit.inputs import read_subject
+        from noisylabels.audit.inputs import read_subject, seen_through
         from noisylabels.audit.running import audit_labels, default_out, recipe_epochs
         from noisylabels.cli.terminal import TerminalReporter
         from noisylabels.core.process import keep_freed_memory, limit_threads
         from noisylabels.training.interrupt import Interrupted
         from noisylabels.training.loop import TrainingDiverged
 
-        names = ("part", "noise", "seed", "image_size", "bad_images", "label_column", "id_column")
+        names = (
+            "part",
+            "noise",
+            "seed",
+            "image_size",
+            "bad_images",
+            "label_column",
+            "id_column",
+            "text_column",
+        )
         about: dict[str, Any] = {
             name: getattr(self, name) for name in (*names, "data_root", "download", "labels")
         }
+        about["features"] = seen_through(self.features, self.model, self.width)
         how: dict[str, Any] = {name: getattr(self, name) for name in ("folds", "loss", "model", "width")}
         extra = {
             name: getattr(self, name)

@@ -158,6 +158,7 @@ def load(
     label_column: str | None = None,
     id_column: str | None = None,
     need_features: bool = True,
+    max_image_size: int | None = None,
     text_column: str | None = None,
     progress: Progress | None = None,
     download: bool = False,
@@ -183,6 +184,8 @@ def load(
             `cells` have the rows; nothing can be trained on them.
         text_column: the column of free text in a table, or several with commas between them, which are
             joined; by default the columns of words that are no features and have the length of sentences.
+        max_image_size: without `image_size`, the side to which larger images are resized, and images of
+            several sizes to that of the largest; images of one smaller size keep it.
         progress: called with (what, done, total) during long work.
         download: download a named data set if it is missing, see `download`; no effect on a set that a
             dependency includes, a path or an object.
@@ -205,7 +208,15 @@ def load(
     check_choice(bad_images, ("fail", "skip"), "treatment of bad images")
     check_between(test_fraction, "test_fraction", 0, 1, open_low=True, open_high=True)
     options = Options(
-        image_size, bad_images, test_fraction, label_column, progress, id_column, need_features, text_column
+        image_size,
+        bad_images,
+        test_fraction,
+        label_column,
+        progress,
+        id_column,
+        need_features,
+        max_image_size,
+        text_column,
     )
     if isinstance(source, str) and source in DATA:
         check_no_column(options, f"the data set {source}")

@@ -304,7 +304,8 @@ def _of_words(name: str, words: Sequence[str], n: int, marked: bool) -> Column |
         return "dates (convert them to numbers, such as days since a date)"
     if len(words) == 1 and not marked:
         return "a single value"
-    if len(words) == n or len(words) > MOST_WORDS:
+    cells = np.array(words, dtype=object)
+    if len(words) == n or len(words) > MOST_WORDS or (2 * len(words) > n and is_free_text(cells)):
         if all(_is_pointed(word) for word in words):
             return "numbers with a decimal comma instead of a point"
         return _ALL_DIFFER if len(words) == n else _MANY_WORDS

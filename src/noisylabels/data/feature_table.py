@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -18,7 +19,7 @@ from noisylabels.core.delimited import read_cells
 from noisylabels.core.spelling import padding_notes
 from noisylabels.core.tables import PREFERENCES, ROLES, check_once, passed_over, role_columns, texts
 from noisylabels.data import arrays, image_table, parquet
-from noisylabels.data.encoding import Encoder
+from noisylabels.data.encoding import MOST_WORDS, Encoder
 from noisylabels.data.feature_rows import Rows, id_place, ids_of, sets_of
 from noisylabels.data.features import FeatureSet
 from noisylabels.data.image_formats import suffixes
@@ -26,6 +27,7 @@ from noisylabels.data.reader import Options, name_of
 from noisylabels.data.sheets import Sheet, of_array, of_parquet, of_text, read_sheet
 from noisylabels.data.split_tables import read_split_tables, split_tables
 from noisylabels.data.splits import TRAIN, split_of
+from noisylabels.data.text_columns import is_free_text
 
 LAYOUT = (
     "NAME.csv or .tsv without a column of paths, or .parquet without one of images: columns of numbers and "
@@ -313,6 +315,38 @@ def _of_arrays(path: Path, options: Options, notes: list[str]) -> Rows:
         lambda row: sheets[0].where(row) if row < first else sheets[1].where(row - first),
     )
     return Rows(joined, np.concatenate(labels), names, keys, (rows[:first], rows[first:]), separate=True)
+
+
+SAMPLE = 1000
+"""Rows that `has_texts` reads."""
+
+
+def has_texts(path: Path) -> bool:
+    """Return whether the table of features that `path` is or holds has free text, by its first rows."""
+    place = find(path)
+    try:
+        if place is not None and place.is_dir() and split_tables(place):
+            place = split_tables(place)[TRAIN]
+        if place is not None and place.suffix.lower() in TEXT:
+            rows = itertools.islice((cells for _, cells in read_cells(place) if any(cells)), SAMPLE + 1)
+            columns = [list(column) for column in zip(*list(rows)[1:], strict=False)]
+        elif place is not None and (files := parquet.parquet_files(place)):
+            with open_parquet(files[0]) as opened:
+                batch = next(opened.iter_batches(SAMPLE), None)
+            columns = [] if batch is None else [column.to_pylist() for column in batch.columns]
+        else:
+            return False
+    except (InputError, OSError):
+        return False
+    return any(map(_many_texts, columns))
+
+
+def _many_texts(values: list[Any]) -> bool:
+    """Return whether a column's values are texts, most of which differ."""
+    words = [value for value in values if isinstance(value, str) and value.strip()]
+    different = len(set(words))
+    many = different > MOST_WORDS or 2 * different > len(words)
+    return many and is_free_text(np.array(words, dtype=object))
 
 
 class NewRows(NamedTuple):

@@ -43,6 +43,7 @@ class FeatureSet:
         images: the images whose features these are, in the same order; None for other rows.
         embedding: the identity of the frozen encoder that computed the features, as JSON; None for other
             features.
+        fitted: what that encoder has learned from the training texts, `FrozenEncoder.state`; empty for most.
 
     Raises:
         InputError: a tensor has another type, shape or length, a value is not finite, or a label is outside
@@ -63,6 +64,7 @@ class FeatureSet:
     texts: Sequence[str] | None = None
     images: ImageSet | None = None
     embedding: Mapping[str, Any] | None = None
+    fitted: Mapping[str, torch.Tensor] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
         _check_features(self.features, self.cells is not None or self.texts is not None)
@@ -100,8 +102,8 @@ class FeatureSet:
         """
         if not self.features.shape[1]:
             raise InputError(
-                f"{self.name} has only texts and no column to learn from; add columns of numbers or of few "
-                "different words, or audit it with probabilities of your own (probs=)"
+                f"{self.name} has only texts and no column to learn from; encode the texts "
+                "(features='auto'), or audit it with probabilities of your own (probs=)"
             )
         columns = self.features.double()
         mean, std = columns.mean(0), columns.std(0, correction=0)
@@ -168,7 +170,11 @@ def feature_set(
 
 
 def embedded(
-    source: Examples, features: torch.Tensor, embedding: Mapping[str, Any], notes: Sequence[str] = ()
+    source: Examples,
+    features: torch.Tensor,
+    embedding: Mapping[str, Any],
+    notes: Sequence[str] = (),
+    fitted: Mapping[str, torch.Tensor] | None = None,
 ) -> FeatureSet:
     """Return the set of features that a frozen encoder computed from a set.
 
@@ -181,6 +187,7 @@ def embedded(
         features: float32, (N, D).
         embedding: the identity of the encoder.
         notes: lines for the user, after those of the set.
+        fitted: what the encoder has learned from training texts.
     """
     made = FeatureSet(
         features=features,
@@ -193,6 +200,7 @@ def embedded(
         arranged=source.arranged,
         positions=source.positions,
         embedding=embedding,
+        fitted=fitted or {},
     )
     if isinstance(source, ImageSet):
         made = dataclasses.replace(made, images=source)

@@ -11,10 +11,12 @@ import torch
 
 from noisylabels.core.checks import InputError, did_you_mean
 from noisylabels.core.device import pick_device
+from noisylabels.core.files import check_file
 from noisylabels.data.features import Examples, FeatureSet
 from noisylabels.data.images import ImageSet
-from noisylabels.encoders.efficientnet import INSTALL, efficientnet_lite0
+from noisylabels.encoders.efficientnet import efficientnet_lite0
 from noisylabels.encoders.encoder import IMAGES, TEXTS, FrozenEncoder
+from noisylabels.encoders.names import AUTO, INSTALL, MISSING, NONE
 from noisylabels.encoders.sentence import INSTALL as INSTALL_MINILM
 from noisylabels.encoders.sentence import NAME as MINILM
 from noisylabels.encoders.sentence import has_packaged, minilm
@@ -22,8 +24,6 @@ from noisylabels.encoders.tfidf import NAME as TFIDF
 from noisylabels.encoders.tfidf import tfidf
 from noisylabels.models.efficientnet_lite import NAME as LITE0
 from noisylabels.models.efficientnet_lite import packaged_weights
-
-AUTO, NONE = "auto", "none"
 
 MOST_SIZE = 1024
 
@@ -149,16 +149,35 @@ def row_of(name: str, text: str | None = None) -> EncoderRow:
     raise InputError(f"features is {text or name!r}, expected one of {known}{hint}")
 
 
-def canonical_features(text: str) -> str:
+def canonical_features(text: str, table: bool = False) -> str:
     """Return the canonical spelling of a choice of features; "auto" is "none" where nothing is installed.
+
+    Args:
+        text: the choice.
+        table: whether the data are a table, for whose texts there always is an encoder.
 
     >>> canonical_features("None"), canonical_features("efficientnet-lite0@224")
     ('none', 'efficientnet-lite0@224')
     """
     word = text.strip().lower()
-    if word in ("", NONE):
+    if word in ("", NONE) or (word == AUTO and packaged_weights() is None and not table):
         return NONE
     return word if word == AUTO else str(parse_features(text))
+
+
+def files_of(text: str) -> list[Path]:
+    """Return the user's files that a choice of features reads, in its canonical spelling.
+
+    Raises:
+        InputError: one of them is missing.
+
+    >>> files_of("efficientnet-lite0"), files_of("none")
+    ([], [])
+    """
+    if text in (AUTO, NONE):
+        return []
+    asked = parse_features(text)
+    return [] if asked.weights is None else [check_file(asked.weights)]
 
 
 def find_encoder(
@@ -204,7 +223,7 @@ def chosen_for(examples: Examples) -> tuple[str, str]:
     if min(examples.images.shape[2:]) < (GRAY if examples.images.shape[1] == 1 else COLOR):
         return NONE, ""
     if packaged_weights() is None:
-        return NONE, f"trains from nothing; with a pretrained encoder results are better: {INSTALL} (17 MB)"
+        return NONE, MISSING
     return LITE0, ""
 
 
@@ -214,6 +233,3 @@ def load_size(text: str) -> int | None:
         return None
     asked = Asked(LITE0) if text == AUTO else parse_features(text)
     return asked.size or 224
-
-
-__all__ = ["AUTO", "ENCODERS", "IMAGES", "NONE", "TEXTS", "Asked", "EncoderRow", "find_encoder"]

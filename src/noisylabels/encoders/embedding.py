@@ -13,8 +13,9 @@ from noisylabels.core.checks import InputError
 from noisylabels.data.decode import Progress
 from noisylabels.data.features import Examples, FeatureSet, embedded
 from noisylabels.data.images import ImageSet
-from noisylabels.encoders.catalog import AUTO, NONE, chosen_for, find_encoder, side_of
+from noisylabels.encoders.catalog import chosen_for, find_encoder, side_of
 from noisylabels.encoders.encoder import IMAGES, FrozenEncoder
+from noisylabels.encoders.names import AUTO, NONE
 from noisylabels.encoders.store import Store, content_hashes, stored_form
 
 SEGMENT_SECONDS = 10.0
@@ -91,7 +92,7 @@ def embed_set(
     features = encode(_content(part, encoder), encoder, progress, note)
     if isinstance(part, FeatureSet):
         features = torch.cat([part.features, features], dim=1)
-    return embedded(part, features, encoder.identity)
+    return embedded(part, features, encoder.identity, fitted=encoder.state())
 
 
 def _content(part: Examples, encoder: FrozenEncoder) -> Tensor | Sequence[str]:

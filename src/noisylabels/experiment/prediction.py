@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Any
 from noisylabels.core.checks import InputError
 from noisylabels.core.files import check_file
 from noisylabels.experiment.folder import read_result
-from noisylabels.training.weights_file import damaged, read_model
+from noisylabels.training.weights_file import SavedModel, damaged, read_model
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from noisylabels.data.decode import Progress
     from noisylabels.data.encoding import Encoder
+    from noisylabels.encoders.encoder import FrozenEncoder
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,8 @@ class Trained:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     encoder: Encoder | None = None  # of a table's columns; None for images
+    frozen: FrozenEncoder | None = None  # whose features the model takes; None without one
+    images: Mapping[str, Any] | None = None  # channels and image_size of the images it encodes
 
 
 def load_model(run: Path, device: str = "auto", model: str | None = None) -> Trained:
@@ -80,7 +84,40 @@ def load_model(run: Path, device: str = "auto", model: str | None = None) -> Tra
     except (KeyError, TypeError, RuntimeError, ValueError, AttributeError):
         raise damaged(path) from None
     network = network.to(where).eval()
-    return Trained(network, saved.shape, saved.class_names, saved.mean, saved.std, encoder)
+    frozen = None if saved.embedding is None else encoder_of(saved, device, path)
+    return Trained(
+        network, saved.shape, saved.class_names, saved.mean, saved.std, encoder, frozen, saved.images
+    )
+
+
+def encoder_of(saved: SavedModel, device: str, path: Path) -> FrozenEncoder:
+    """Return the frozen encoder that computed the features of a model's training set.
+
+    Args:
+        saved: the model's file, which has the identity of its encoder.
+        device: "auto", "cpu", "cuda".
+        path: what an error calls the model.
+
+    Raises:
+        InputError: it is not installed, or it has other weights or another preprocessing by now.
+    """
+    from noisylabels.encoders.catalog import find_encoder
+
+    embedding, images = saved.embedding or {}, saved.images
+    try:
+        name, precision = embedding["name"], embedding.get("precision", "auto")
+        side = None if images is None else min(images["image_size"])
+    except (KeyError, TypeError, ValueError):
+        raise damaged(path) from None
+    found = find_encoder(name, image_side=side, device=device, precision=precision)
+    found = found.with_state(saved.fitted) if saved.fitted else found
+    for field, was in embedding.items():
+        if found.identity.get(field) != was:
+            raise InputError(
+                f"{path} was trained on features of {name!r}, whose {field} has changed since; restore it, "
+                "or train again"
+            )
+    return found
 
 
 def _difference(network: nn.Module, weights: dict[str, Tensor]) -> str:
@@ -129,30 +166,45 @@ def predict(trained: Trained, images: Tensor) -> Tensor:
 
 
 def predict_files(
-    trained: Trained, sources: Sequence[Path], bad_images: str = "fail", notes: list[str] | None = None
+    trained: Trained,
+    sources: Sequence[Path],
+    bad_images: str = "fail",
+    notes: list[str] | None = None,
+    progress: Progress | None = None,
 ) -> tuple[list[str], Tensor]:
     """Return the names (N) and class probabilities (N, K) of image files and folders of them.
 
-    Skipped files are reported as lines added to `notes`.
+    Skipped files are reported as lines added to `notes`; `progress` is that of `encode`.
     """
     from noisylabels.data.decode import read_images
 
+    shape = trained.shape if trained.images is None else trained.images
     images, ids = read_images(
         sources,
-        channels=trained.shape["channels"],
-        image_size=trained.shape["image_size"],
+        channels=shape["channels"],
+        image_size=tuple(shape["image_size"]),
         bad_images=bad_images,
         notes=notes,
     )
-    return list(ids), predict(trained, images)
+    if trained.frozen is None:
+        return list(ids), predict(trained, images)
+    from noisylabels.encoders.embedding import encode
+
+    note = (lambda _: None) if notes is None else notes.append
+    return list(ids), predict(trained, encode(images, trained.frozen, progress, note))
 
 
 def predict_table(
-    trained: Trained, path: Path, notes: list[str], id_column: str | None = None
+    trained: Trained,
+    path: Path,
+    notes: list[str],
+    id_column: str | None = None,
+    progress: Progress | None = None,
 ) -> tuple[list[str], Tensor]:
     """Return the ids (N) and class probabilities (N, K) of the rows of a table with the training columns.
 
-    Remarks about the table's cells are added to `notes`; `id_column` is that of `read_rows`.
+    Remarks about the table's cells are added to `notes`; `id_column` is that of `read_rows`, and
+    `progress` that of `encode`.
 
     Raises:
         InputError: a model trained on images; a table that cannot be read or has other columns.
@@ -164,4 +216,12 @@ def predict_table(
     if trained.encoder is None:
         raise InputError(f"the model was trained on images, and {path} is a table; pass images")
     found = read_rows(check_file(path), trained.encoder, notes, id_column)
-    return found.ids, predict(trained, torch.from_numpy(found.features))
+    rows = torch.from_numpy(found.features)
+    if trained.frozen is None:
+        return found.ids, predict(trained, rows)
+    from noisylabels.encoders.embedding import encode
+
+    if found.texts is None:
+        raise InputError(f"the model was trained on texts, and {path} has no column of text")
+    encoded = encode(found.texts, trained.frozen, progress, notes.append)
+    return found.ids, predict(trained, torch.cat([rows, encoded], dim=1))
