@@ -309,6 +309,8 @@ def next_steps(audit: Audit, folder: Path) -> list[tuple[str, str]]:
         more += f" --label-column {shlex.quote(audit.summary['label_column'])}"
     if audit.summary.get("id_column") is not None:
         more += f" --id-column {shlex.quote(audit.summary['id_column'])}"
+    if audit.summary.get("text_column") is not None:
+        more += f" --text-column {shlex.quote(audit.summary['text_column'])}"
     steps = [("Review the flagged labels by keyboard", f"noisylabels review {place}")]
     if audit.summary.get("texts_alone"):  # nothing to train on
         steps.append(
