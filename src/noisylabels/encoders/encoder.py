@@ -11,6 +11,8 @@ from typing import Any
 from torch import Tensor
 
 IMAGES, TEXTS = "images", "texts"
+EITHER = "images or texts"
+"""What a family of encoders takes, of which each takes one of them."""
 
 
 class FrozenEncoder(abc.ABC):
