@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 import torch
@@ -66,6 +67,7 @@ class EncoderRow:
         of: what it encodes, `IMAGES`, `TEXTS` or `EITHER`.
         build: returns the encoder; called with `Asked`, and the keywords image_side, device and precision.
         title, install: for users; how to install what it needs.
+        installed: returns whether that is installed, without importing it.
     """
 
     name: str
@@ -73,6 +75,7 @@ class EncoderRow:
     build: Callable[..., FrozenEncoder]
     title: str
     install: str = ""
+    installed: Callable[[], bool] = lambda: True
 
 
 def _lite0(asked: Asked, **how: object) -> FrozenEncoder:
@@ -118,7 +121,12 @@ ENCODERS: dict[str, EncoderRow] = {
     row.name: row
     for row in (
         EncoderRow(
-            LITE0, IMAGES, _lite0, "EfficientNet-Lite0 with ImageNet weights, 1,280 features", INSTALL
+            LITE0,
+            IMAGES,
+            _lite0,
+            "EfficientNet-Lite0 with ImageNet weights, 1,280 features",
+            INSTALL,
+            lambda: packaged_weights() is not None,
         ),
         EncoderRow(
             "timm:",
@@ -126,6 +134,7 @@ ENCODERS: dict[str, EncoderRow] = {
             _timm,
             "a pretrained network of timm, such as timm:resnet50.a1_in1k",
             "pip install timm",
+            lambda: find_spec("timm") is not None,
         ),
         EncoderRow(
             "hf:",
@@ -134,6 +143,7 @@ ENCODERS: dict[str, EncoderRow] = {
             "a model of transformers, on the Hugging Face Hub or in a folder, such as "
             "hf:facebook/dinov2-small",
             "pip install transformers",
+            lambda: find_spec("transformers") is not None,
         ),
     )
 }

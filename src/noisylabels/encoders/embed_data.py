@@ -12,6 +12,7 @@ from noisylabels.data.catalog import load
 from noisylabels.data.decode import Progress
 from noisylabels.data.features import Examples, FeatureSet
 from noisylabels.data.images import ImageSet
+from noisylabels.data.reader import was_held_out
 from noisylabels.encoders.catalog import AUTO
 from noisylabels.encoders.embedding import embed_sets
 from noisylabels.encoders.embedding_files import WRITTEN, write_embeddings
@@ -54,7 +55,8 @@ def embed(
     else:
         parts = list(load(data, progress=progress, **options))
         for line in dict.fromkeys(parts[0].notes + parts[1].notes):
-            note(line)
+            if not was_held_out([line]):  # all examples are embedded
+                note(line)
     made = embed_sets(parts, features, device=device, progress=progress, note=note)
     found = [part for part in made if isinstance(part, FeatureSet) and part.embedding is not None]
     if len(found) < len(made):

@@ -23,8 +23,8 @@ class Preprocessing:
         resized: the side in pixels to which images are resized before the center square of `size` is cut out;
             None for `size`.
         squash: resize both sides to it, which changes the aspect ratio, instead of the shorter one.
-        pil: resize as PIL does: width first, rounded to whole levels, then height; its bicubic filter has
-            a = -0.5 where it enlarges too, not PyTorch's -0.75.
+        pil: resize as PIL does for most sizes: width first, rounded to whole levels, then height; its bicubic
+            filter has a = -0.5 where it enlarges too, not PyTorch's -0.75.
     """
 
     size: int
@@ -59,7 +59,7 @@ class Preprocessing:
             if shape != tuple(x.shape[2:]):
                 shrinks = shape[0] < x.shape[2] or shape[1] < x.shape[3]
                 x = F.interpolate(x, shape, mode=self.interpolation, antialias=shrinks or self.pil)
-                x = (x.round() if self.pil else x).clamp(0, 255)
+                x = ((x + 0.5).floor() if self.pil else x).clamp(0, 255)
         top, left = ((side - self.size) // 2 for side in x.shape[2:])
         x = x[:, :, top : top + self.size, left : left + self.size]
         x = x.expand(-1, 3, -1, -1) if x.shape[1] == 1 else x

@@ -20,8 +20,10 @@ from noisylabels.encoders.preprocessing import Preprocessing
 FILTERS = {2: "bilinear", 3: "bicubic"}
 """The interpolations of PIL, by their numbers."""
 
-MOST_LEVELS = 1.5
-"""How far a pixel may differ, in steps of 1/255: PIL computes with whole numbers."""
+MOST_LEVELS = 2.5
+"""How far a pixel may differ, in steps of 1/255: PIL rounds after each side, in an order that depends on the
+sizes.
+"""
 
 SQUASHED_FROM = 384
 """From this size on, ConvNeXt's processor squashes images instead of cropping them."""
@@ -117,9 +119,9 @@ def _square(size: Mapping[str, Any]) -> int:
 
 def _check_same(processor: Any, found: Preprocessing, name: str) -> None:
     """Raise an `InputError` unless transformers' own processor gives the same for one image."""
-    # smooth, as photographs are, of other proportions than the input, with an edge
+    # smooth, of other proportions than the input, with an edge whose overshoot stays in 0..255
     down, across = np.mgrid[0:60, 0:90]
-    image = np.stack([down * 4, across * 2.8, (down + across > 70) * 200.0], -1).astype(np.uint8)
+    image = np.stack([down * 4, across * 2.8, 60 + (down + across > 70) * 130.0], -1).astype(np.uint8)
     try:
         theirs = np.asarray(processor(image, return_tensors="np")["pixel_values"][0], dtype=np.float64)
     except Exception as error:
