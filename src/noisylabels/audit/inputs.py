@@ -12,6 +12,8 @@ import numpy as np
 
 from noisylabels.core.checks import InputError, check_whole
 from noisylabels.core.files import check_file
+from noisylabels.encoders.catalog import canonical_features, load_size
+from noisylabels.encoders.names import AUTO, NONE
 
 if TYPE_CHECKING:
     from noisylabels.data.features import Examples
@@ -24,13 +26,14 @@ class Subject:
     Args:
         name: display name.
         asked: data, data_root, image_size, bad_images, label_column, id_column, part, noise, seed, labels,
-            download; see `result`.
+            download, features; see `result`.
         examples: the set, if the caller passed objects or arrays.
         given: labels and class names, if the caller passed nothing else.
         probs: the probabilities that the caller passed, or a file of them; None without any.
         columns: the class names in the order of the columns of `probs`, if the caller passed them for data
             that name their classes.
         in_order: whether `probs` have one row per example, in the order of the examples.
+        no_encoder: whether features were "auto" and no encoder is installed.
     """
 
     name: str
@@ -40,9 +43,24 @@ class Subject:
     probs: object = None
     columns: tuple[str, ...] | None = None
     in_order: bool = False
+    no_encoder: bool = False
 
 
-def read_subject(
+def seen_through(features: str, model: str, width: float | None) -> str:
+    """Return the features of an audit: "auto" is "none" if a network for images is chosen."""
+    return NONE if features == AUTO and (model != "auto" or width is not None) else features
+
+
+def read_subject(data: object, *, features: str = AUTO, probs: object = None, **about: Any) -> Subject:
+    """Return the input of an audit, checked as far as possible without reading it; see `audit_labels`."""
+    chosen = canonical_features(features)
+    if chosen == AUTO and probs is not None:
+        chosen = NONE
+    missing = chosen == NONE and features == AUTO and probs is None
+    return replace(_subject(data, features=chosen, probs=probs, **about), no_encoder=missing)
+
+
+def _subject(
     data: object,
     *,
     labels: object = None,
@@ -57,8 +75,9 @@ def read_subject(
     id_column: str | None = None,
     data_root: str | Path | None = None,
     download: bool = False,
+    features: str = NONE,
 ) -> Subject:
-    """Return the input of an audit, checked as far as possible without reading it; see `audit_labels`."""
+    """Return the input of an audit whose features have their canonical name."""
     from noisylabels.core.labels import check_names
     from noisylabels.noise.spec import NoiseSpec
 
@@ -74,6 +93,8 @@ def read_subject(
         "seed": check_whole(seed, "seed", 0),
         "labels": None,
     }
+    if features != NONE:
+        asked["features"] = features
     if label_column is not None:
         asked["label_column"] = label_column
     if id_column is not None:
@@ -112,6 +133,7 @@ def read_subject(
         label_column=label_column,
         id_column=id_column,
         need_features=probs is None,
+        max_image_size=load_size(asked.get("features", NONE)),
     )
     if labels is None:
         examples = whole_in_memory(data, options, class_names=class_names, part=part)

@@ -43,6 +43,8 @@ from noisylabels.core.files import (
 )
 from noisylabels.core.positions import Positions, own
 from noisylabels.core.spelling import spelling_notes
+from noisylabels.encoders.catalog import files_of
+from noisylabels.encoders.names import NONE
 from noisylabels.experiment.auto_loss import AUTO
 from noisylabels.experiment.reporter import Notes, Reporter
 from noisylabels.noise.checked_probs import CheckedProbs
@@ -83,6 +85,8 @@ class Job:
         asked = {name: value for name, value in subject.asked.items() if name not in _WHERE}
         if (labels := asked["labels"]) is not None:
             asked["labels"] = [labels, file_digest(Path(labels))]
+        for path in files_of(asked.get("features", NONE)):
+            asked["features"] = [asked["features"], file_digest(path)]
         if subject.examples is not None:
             asked["data"] = subject.examples.digest
         elif subject.given is not None:
@@ -204,7 +208,7 @@ class Job:
             predicted = _Predictions(probs.probs, probs.seen, judged, score, None, method)
         else:
             assert examples is not None
-            predicted = self._train(learnable(examples, source), folder)
+            predicted = self._train(self._embedded(learnable(examples, source)), folder)
         groups = [] if examples is None else _duplicates(examples, source)
         kind = "labels" if examples is None else _kind(examples)
         if kind == "features":
@@ -277,6 +281,21 @@ class Job:
         notes.decoding = self.reporter.decoding  # type: ignore[method-assign]
         return audited_set(self.subject.asked, notes, need_features=self.probs is None)
 
+    def _embedded(self, examples: Examples) -> Examples:
+        """Return the features of the examples if the audit has an encoder, else the examples."""
+        from noisylabels.encoders.catalog import chosen_for
+        from noisylabels.encoders.embedding import embed_sets
+
+        if self.subject.no_encoder and (line := chosen_for(examples)[1]):
+            self._note(line)
+        return embed_sets(
+            [examples],
+            self.subject.asked.get("features", NONE),
+            device=self.how.get("device") or "auto",
+            progress=self.reporter.decoding,
+            note=self._note,
+        )[0]
+
     def _left_out(self, class_names: Sequence[str]) -> list[str]:
         """Return the ids that the file of corrected labels leaves out."""
         from noisylabels.data.corrections import left_out, plain_name, read_corrections
@@ -329,6 +348,8 @@ class Job:
         )
         method = {"probs": "trained", **known.settings, "train_seconds": round(known.seconds, 1)}
         method["choice"] = choice
+        if (embedding := getattr(examples, "embedding", None)) is not None:
+            method["embedding"] = dict(embedding)
         (probs, _), (judged, _) = (check_labels_probs(known.labels, p) for p in (known.probs, known.judged))
         return _Predictions(probs, known.seen, judged, known.score, known.features, method)
 

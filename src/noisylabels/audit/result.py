@@ -362,7 +362,8 @@ def config_of(asked: Mapping[str, Any]) -> RunConfig:
         *("data", "data_root", "image_size", "bad_images", "label_column", "id_column"),
         *("noise", "seed", "labels", "download"),
     )
-    return load_config(None, **{name: asked[name] for name in names if asked.get(name) is not None})
+    known = {name: asked[name] for name in names if asked.get(name) is not None}
+    return load_config(None, **known, features=asked.get("features", "none"))
 
 
 def audited_set(
@@ -374,7 +375,8 @@ def audited_set(
     """Return the set to audit, in the order of its rows, and its true labels if noise is added.
 
     Args:
-        asked: data, data_root, image_size, bad_images, part, noise, seed, labels, as in audit.json.
+        asked: data, data_root, image_size, bad_images, part, noise, seed, labels, features, as in
+            audit.json. The set is of images or rows, not of their features.
         reporter: receives notes and progress.
         by_rows: False for the order of format 1: training part, then test part.
         need_features: as in `load`; False for an audit of given probabilities.

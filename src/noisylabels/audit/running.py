@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from noisylabels.audit.audit_folder import finished
 from noisylabels.audit.cross_validation import FOLDS, RECIPE
-from noisylabels.audit.inputs import Subject, read_subject
+from noisylabels.audit.inputs import Subject, read_subject, seen_through
 from noisylabels.audit.job import Job
 from noisylabels.audit.result import Audit
 from noisylabels.core.checks import check_choice, check_whole
@@ -52,6 +52,7 @@ def audit_labels(
     label_column: str | None = None,
     id_column: str | None = None,
     trusted: object = None,
+    features: str = "auto",
     data_root: str | Path | None = None,
     download: bool = False,
     reporter: Reporter | None = None,
@@ -89,6 +90,9 @@ def audit_labels(
         loss: "auto", or an expression.
         model: name of a model, as in a run.
         width: factor of the model's layer widths.
+        features: the frozen encoder through which the audit looks at images and texts: "none", a name, see
+            `noisylabels list encoders`; "auto" is the packaged encoder for photographs, if it is installed
+            and neither `model` nor `width` is given. Given probabilities are judged without one.
         seed: seed of folds, weights, order, augmentation and noise.
         image_size, bad_images, label_column, id_column, data_root, download: as in `load`.
         trusted: labels that people have checked: a part of the data ("test"), a column of their table whose
@@ -133,6 +137,7 @@ def audit_labels(
         id_column=id_column,
         data_root=data_root,
         download=download,
+        features=seen_through(features, model, width),
     )
     if str(getattr(trusted, "dtype", "")) in ("bool", "boolean"):
         trusted = match_mask([labels, *(data if isinstance(data, (tuple, list)) else [data])], trusted)

@@ -51,6 +51,9 @@ class AuditCommand:
     """auto, or a robust loss as in `noisylabels train`"""
     model: str = "auto"
     """as in `noisylabels train`"""
+    features: str = "auto"
+    """frozen encoder through which images or texts are seen: auto (efficientnet-lite0 for photographs, if it
+    is installed), none (the model is trained from nothing), or a name in `noisylabels list encoders`"""
     width: float | None = None
     """multiplier of the model's layer widths"""
     batch_size: int | None = None
@@ -81,7 +84,7 @@ class AuditCommand:
 
     def run(self) -> int:
         """Audit, report progress in the terminal, and print a summary."""
-        from noisylabels.audit.inputs import read_subject
+        from noisylabels.audit.inputs import read_subject, seen_through
         from noisylabels.audit.running import audit_labels, default_out, recipe_epochs
         from noisylabels.cli.terminal import TerminalReporter
         from noisylabels.core.process import keep_freed_memory, limit_threads
@@ -92,6 +95,7 @@ class AuditCommand:
         about: dict[str, Any] = {
             name: getattr(self, name) for name in (*names, "data_root", "download", "labels")
         }
+        about["features"] = seen_through(self.features, self.model, self.width)
         how: dict[str, Any] = {name: getattr(self, name) for name in ("folds", "loss", "model", "width")}
         extra = {
             name: getattr(self, name)

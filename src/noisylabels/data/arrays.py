@@ -111,7 +111,7 @@ def plan(path: Path, options: Options) -> Plan:
             "reader": "arrays",
             "labels": LABELS,
             "arrays": chosen.used,
-            "image_size": options.image_size,
+            **options.sizes,
             "test_fraction": None if len(parts) > 1 else options.test_fraction,
         },
         read=lambda: _read(path, chosen, options),
@@ -315,13 +315,17 @@ def _read(path: Path, chosen: Chosen, options: Options) -> ReadResult:
         positions = Positions(rows, len(rows), whole=False)
         notes.append(held_out_note(len(order[1]), options.test_fraction))
     shapes = {part.shape[1:] for part in images}
-    if len(shapes) > 1 and (options.image_size is None or len({shape[0] for shape in shapes}) > 1):
+    largest = max(min(shape[1:]) for shape in shapes)
+    side = options.image_size
+    if side is None and options.max_image_size is not None and largest > options.max_image_size:
+        side = options.max_image_size
+    if len(shapes) > 1 and (side is None or len({shape[0] for shape in shapes}) > 1):
         listed = " and ".join("x".join(map(str, part.shape[1:])) for part in images)
         raise InputError(
             f"{path}: images of {listed} (channels, height, width) in one set; choose an image_size"
         )
     C, H, W = images[0].shape[1:]
-    side, white = options.image_size, white_of_all(peaks)
+    white = white_of_all(peaks)
 
     def pieces() -> Iterator[np.ndarray]:
         step = max(1, _CHUNK_BYTES // (C * H * W))

@@ -158,6 +158,7 @@ def load(
     label_column: str | None = None,
     id_column: str | None = None,
     need_features: bool = True,
+    max_image_size: int | None = None,
     progress: Progress | None = None,
     download: bool = False,
 ) -> tuple[Examples, Examples]:
@@ -180,6 +181,8 @@ def load(
             the paths in a table of images.
         need_features: False also reads a table without a column to learn from, such as one of texts, as sets
             of 0 features whose `cells` have the texts; nothing can be trained on them.
+        max_image_size: without `image_size`, the side to which larger images are resized, and images of
+            several sizes to that of the largest; images of one smaller size keep it.
         progress: called with (what, done, total) during long work.
         download: download a named data set if it is missing, see `download`; no effect on a set that a
             dependency includes, a path or an object.
@@ -201,7 +204,16 @@ def load(
             raise InputError(f"image_size is {image_size!r}, expected an integer number of pixels")
     check_choice(bad_images, ("fail", "skip"), "treatment of bad images")
     check_between(test_fraction, "test_fraction", 0, 1, open_low=True, open_high=True)
-    options = Options(image_size, bad_images, test_fraction, label_column, progress, id_column, need_features)
+    options = Options(
+        image_size,
+        bad_images,
+        test_fraction,
+        label_column,
+        progress,
+        id_column,
+        need_features,
+        max_image_size,
+    )
     if isinstance(source, str) and source in DATA:
         check_no_column(options, f"the data set {source}")
         row, place = DATA[source], Path(root).expanduser() if root is not None else None

@@ -319,7 +319,7 @@ def _read(parts: list[_Part], options: Options) -> ReadResult:
             separate(counts[0]).take(places[:num_train]),
             separate(counts[1], train=False).take(places[num_train:]),
         )
-    (C, H, W), resized = choose_shape(len(rows), sizes, gray, options.image_size)
+    (C, H, W), resized = choose_shape(len(rows), sizes, gray, options.size)
     notes += pixel_notes(resized, peaks, paged)
     white = white_of_all(peaks)
 

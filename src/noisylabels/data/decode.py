@@ -20,6 +20,16 @@ from noisylabels.data.image_formats import some_suffixes
 from noisylabels.data.pixel_range import FULL, Peaks, White, white_of_all
 
 Progress = Callable[[str, int, int], None]  # (what, done, total)
+
+
+class AtMost(NamedTuple):
+    """The largest side of images in pixels; smaller ones of one size keep it."""
+
+    pixels: int
+
+
+Size = int | AtMost | None
+"""The side of square images; or None to keep a common size, and to use `DEFAULT_SIZE` for several sizes."""
 Result = TypeVar("Result")
 
 DEFAULT_SIZE = 64  # images of several sizes are resized to this side if the user names none
@@ -115,14 +125,14 @@ class Survey(NamedTuple):
 
 def survey(
     images: Collection[Encoded],
-    image_size: int | None = None,
+    image_size: Size = None,
     progress: Progress | None = None,
 ) -> Survey:
     """Choose the shape and the range of values of a set from the headers of its images.
 
     Args:
         images: the encoded images.
-        image_size: side of the square images, or None to keep a common size.
+        image_size: side of the square images, the largest side, or None to keep a common size.
         progress: called with ("reading sizes", done, total).
 
     Raises:
@@ -150,20 +160,25 @@ def pixel_notes(resized: str, peaks: Peaks, paged: int) -> list[str]:
 
 
 def choose_shape(
-    n: int, sizes: Set[tuple[int, int]], gray: bool, image_size: int | None
+    n: int, sizes: Set[tuple[int, int]], gray: bool, image_size: Size
 ) -> tuple[tuple[int, int, int], str]:
     """Choose the shape of a set of n images from their widths and heights; see `survey`."""
     channels = 1 if gray else 3
-    if image_size is None and len(sizes) <= 1:
+    shorter = max((min(size) for size in sizes), default=1)
+    most = image_size.pixels if isinstance(image_size, AtMost) else None
+    if len(sizes) <= 1 and (image_size is None or (most is not None and shorter <= most)):
         width, height = next(iter(sizes), (1, 1))  # no sizes: no image is readable, as decoding reports
         room = n * channels * height * width
-        if room > MAX_UNASKED_BYTES and width * height > DEFAULT_SIZE**2:
+        if most is None and room > MAX_UNASKED_BYTES and width * height > DEFAULT_SIZE**2:
             raise InputError(
                 f"{n} images of {width}x{height} pixels would take {room / 2**30:.0f} GiB decoded; "
                 "choose an image_size, such as 224"
             )
         return (channels, height, width), ""
-    side = image_size or DEFAULT_SIZE
+    if most is not None:  # the size of the largest, so that little detail is lost
+        side = min(most, max(DEFAULT_SIZE, shorter))
+    else:
+        side = image_size if isinstance(image_size, int) else DEFAULT_SIZE
     shape = (channels, side, side)
     if sizes <= {(side, side)}:
         return shape, ""
@@ -171,7 +186,7 @@ def choose_shape(
     found = f"{low[0]}x{low[1]}"
     if len(sizes) > 1:
         found = f"{len(sizes)} sizes from {found} to {high[0]}x{high[1]}"
-    asked = "" if image_size else "; image_size sets another size"
+    asked = "" if isinstance(image_size, int) else "; image_size sets another size"
     return shape, f"images of {found} resized: shorter side to {side} pixels, then the center square{asked}"
 
 

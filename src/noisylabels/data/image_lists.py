@@ -84,7 +84,7 @@ def plan_listing(
         options={
             "reader": reader,
             "classes": list(listing.class_names),
-            "image_size": options.image_size,
+            **options.sizes,
             "bad_images": options.bad_images,
             "test_fraction": options.test_fraction if listing.num_train is None else None,
         },
@@ -198,7 +198,7 @@ def _ordered(listing: Listing, names: Names, options: Options, lists: int) -> Fi
         labels,
         listing.class_names,
         num_train,
-        options.image_size,
+        options.size,
         options.bad_images,
         notes,
         ids,
@@ -208,7 +208,7 @@ def _ordered(listing: Listing, names: Names, options: Options, lists: int) -> Fi
 
 def _read(files: Files, options: Options) -> ReadResult:
     paths = _Paths(files.base, files.names)
-    found = survey(paths, options.image_size, options.progress)
+    found = survey(paths, options.size, options.progress)
     decoding = Decoding(paths, files.ids, found.shape, options.bad_images, options.progress, found.white)
     notes = files.notes + found.notes
     return ReadResult.of_encoded(

@@ -27,7 +27,7 @@ import numpy as np
 
 from noisylabels.core.checks import InputError
 from noisylabels.core.positions import Positions
-from noisylabels.data.decode import Progress, choose_shape, judge, left_out, pixel_notes, usable_cores
+from noisylabels.data.decode import Progress, Size, choose_shape, judge, left_out, pixel_notes, usable_cores
 from noisylabels.data.decode_workers import FACTS, Chunk, Died, Task, Worker, names_digest, read_chunk
 from noisylabels.data.image_decoding import Header, read_header
 from noisylabels.data.names import Names
@@ -52,7 +52,7 @@ class Files:
         labels: int64, (N,).
         class_names: K names.
         num_train: the number of training examples.
-        image_size: as in `Options`.
+        image_size: `size` of `Options`.
         bad_images: as in `Options`.
         notes: lines that the user should read.
         ids: the ids of the examples, N different ones.
@@ -65,7 +65,7 @@ class Files:
     labels: np.ndarray
     class_names: tuple[str, ...]
     num_train: int
-    image_size: int | None
+    image_size: Size
     bad_images: str
     notes: list[str]
     ids: Names

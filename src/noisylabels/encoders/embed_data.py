@@ -13,9 +13,10 @@ from noisylabels.data.decode import Progress
 from noisylabels.data.features import Examples, FeatureSet
 from noisylabels.data.images import ImageSet
 from noisylabels.data.reader import was_held_out
-from noisylabels.encoders.catalog import AUTO
+from noisylabels.encoders.catalog import canonical_features, load_size
 from noisylabels.encoders.embedding import embed_sets
 from noisylabels.encoders.embedding_files import WRITTEN, write_embeddings
+from noisylabels.encoders.names import AUTO
 
 
 def embed(
@@ -50,9 +51,11 @@ def embed(
     """
     if out is not None:  # before the work
         check_target(Path(out).expanduser(), WRITTEN, "file of embeddings")
+    features = canonical_features(features)
     if isinstance(data, ImageSet | FeatureSet):
         parts: list[Examples] = [data]
     else:
+        options.setdefault("max_image_size", load_size(features))
         parts = list(load(data, progress=progress, **options))
         for line in dict.fromkeys(parts[0].notes + parts[1].notes):
             if not was_held_out([line]):  # all examples are embedded

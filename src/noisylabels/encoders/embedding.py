@@ -14,9 +14,10 @@ from noisylabels.core.checks import InputError
 from noisylabels.data.decode import Progress
 from noisylabels.data.features import Examples, FeatureSet, embedded
 from noisylabels.data.images import ImageSet
-from noisylabels.encoders.catalog import AUTO, NONE, chosen_for, find_encoder, side_of
+from noisylabels.encoders.catalog import chosen_for, find_encoder, side_of
 from noisylabels.encoders.embedding_files import embedding_identity, is_embedding_file, read_embeddings
 from noisylabels.encoders.encoder import IMAGES, FrozenEncoder
+from noisylabels.encoders.names import AUTO, NONE
 from noisylabels.encoders.store import Store, content_hashes, stored_form
 
 SEGMENT_SECONDS = 10.0

@@ -44,6 +44,10 @@ class Subject:
     """side in pixels to resize images to; needed only if their sizes differ or are large"""
     bad_images: str = "fail"
     """fail or skip: what to do with images that cannot be read"""
+    features: str = "none"
+    """none, auto, or the frozen encoder whose features are trained on in place of the images or texts, such
+    as efficientnet-lite0; see `noisylabels list encoders` (default: auto for images and texts of your own,
+    unless model, width or augment is given)"""
     labels: str | None = None
     """CSV or Parquet file with columns id (or path) and label, such as corrected.csv: these labels replace
     those of the data; examples with an empty label are left out"""
@@ -106,8 +110,8 @@ def recipes() -> dict[str, Path]:
 def load_config(recipe: str | None = None, **flags: Any) -> RunConfig:
     """Return defaults < recipe < flags as one configuration.
 
-    If the data are a table of features, the recipe for tables decides the settings that are not given
-    (`table_recipe`).
+    If the data are a table, or features of an encoder are trained on, the recipe for tables decides the
+    settings that are not given (`table_recipe`). Images of your own are encoded by default (`features`).
 
     Args:
         recipe: a name in `recipes()`, or the path of a TOML file of settings.
@@ -121,9 +125,16 @@ def load_config(recipe: str | None = None, **flags: Any) -> RunConfig:
         layer = build_layer(_recipe_file(recipe))
     found = build(RunConfig, layer, flags)
     given = layer.keys() | flags.keys()
-    if "table_recipe" not in given and is_table(found):
+    table = is_table(found)
+    if not given & _FROM_PIXELS and not table and is_own(found):
+        found = dataclasses.replace(found, features="auto")
+    if "table_recipe" not in given and (table or found.features != "none"):
         found = dataclasses.replace(found, table_recipe=decided(given))
     return found
+
+
+_FROM_PIXELS = {"features", "model", "width", "augment"}
+"""Settings that choose what a network sees: with one of them, features of an encoder are not the default."""
 
 
 def source_of(config: RunConfig) -> str:
@@ -142,6 +153,13 @@ def is_table(config: RunConfig) -> bool:
     from noisylabels.data.formats import is_table
 
     return config.data not in DATA and is_table(Path(source_of(config)).expanduser())
+
+
+def is_own(config: RunConfig) -> bool:
+    """Return whether the data of a configuration are the user's own, and no named data set."""
+    from noisylabels.data.catalog import DATA
+
+    return config.data not in DATA and Path(source_of(config)).expanduser().exists()
 
 
 def _recipe_file(recipe: str) -> Path:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +15,9 @@ from noisylabels.training.weights_file import damaged, read_model
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from noisylabels.data.decode import Progress
     from noisylabels.data.encoding import Encoder
+    from noisylabels.encoders.encoder import FrozenEncoder
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,8 @@ class Trained:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     encoder: Encoder | None = None  # of a table's columns; None for images
+    frozen: FrozenEncoder | None = None  # whose features the model takes; None without one
+    images: Mapping[str, Any] | None = None  # channels and image_size of the images it encodes
 
 
 def load_model(run: Path, device: str = "auto", model: str | None = None) -> Trained:
@@ -80,7 +84,41 @@ def load_model(run: Path, device: str = "auto", model: str | None = None) -> Tra
     except (KeyError, TypeError, RuntimeError, ValueError, AttributeError):
         raise damaged(path) from None
     network = network.to(where).eval()
-    return Trained(network, saved.shape, saved.class_names, saved.mean, saved.std, encoder)
+    frozen = None if saved.embedding is None else encoder_of(saved.embedding, saved.images, device, path)
+    return Trained(
+        network, saved.shape, saved.class_names, saved.mean, saved.std, encoder, frozen, saved.images
+    )
+
+
+def encoder_of(
+    embedding: Mapping[str, Any], images: Mapping[str, Any] | None, device: str, path: Path
+) -> FrozenEncoder:
+    """Return the frozen encoder that computed the features of a model's training set.
+
+    Args:
+        embedding: its identity.
+        images: channels and image_size of the images.
+        device: "auto", "cpu", "cuda".
+        path: what an error calls the model.
+
+    Raises:
+        InputError: it is not installed, or it has other weights or another preprocessing by now.
+    """
+    from noisylabels.encoders.catalog import find_encoder
+
+    try:
+        name, precision = embedding["name"], embedding.get("precision", "auto")
+        side = None if images is None else min(images["image_size"])
+    except (KeyError, TypeError, ValueError):
+        raise damaged(path) from None
+    found = find_encoder(name, image_side=side, device=device, precision=precision)
+    for field, was in embedding.items():
+        if found.identity.get(field) != was:
+            raise InputError(
+                f"{path} was trained on features of {name!r}, whose {field} has changed since; restore it, "
+                "or train again"
+            )
+    return found
 
 
 def _difference(network: nn.Module, weights: dict[str, Tensor]) -> str:
@@ -129,22 +167,32 @@ def predict(trained: Trained, images: Tensor) -> Tensor:
 
 
 def predict_files(
-    trained: Trained, sources: Sequence[Path], bad_images: str = "fail", notes: list[str] | None = None
+    trained: Trained,
+    sources: Sequence[Path],
+    bad_images: str = "fail",
+    notes: list[str] | None = None,
+    progress: Progress | None = None,
 ) -> tuple[list[str], Tensor]:
     """Return the names (N) and class probabilities (N, K) of image files and folders of them.
 
-    Skipped files are reported as lines added to `notes`.
+    Skipped files are reported as lines added to `notes`; `progress` is that of `encode`.
     """
     from noisylabels.data.decode import read_images
 
+    shape = trained.shape if trained.images is None else trained.images
     images, ids = read_images(
         sources,
-        channels=trained.shape["channels"],
-        image_size=trained.shape["image_size"],
+        channels=shape["channels"],
+        image_size=tuple(shape["image_size"]),
         bad_images=bad_images,
         notes=notes,
     )
-    return list(ids), predict(trained, images)
+    if trained.frozen is None:
+        return list(ids), predict(trained, images)
+    from noisylabels.encoders.embedding import encode
+
+    note = (lambda _: None) if notes is None else notes.append
+    return list(ids), predict(trained, encode(images, trained.frozen, progress, note))
 
 
 def predict_table(

@@ -13,7 +13,7 @@ from noisylabels.core.checks import InputError
 from noisylabels.core.files import check_file, file_digest
 from noisylabels.core.user_code import code_file
 from noisylabels.experiment.auto_loss import AUTO
-from noisylabels.experiment.config import RunConfig, canonical_id
+from noisylabels.experiment.config import RunConfig, canonical_id, is_table
 from noisylabels.experiment.table_settings import canonical_names
 
 if TYPE_CHECKING:
@@ -70,10 +70,17 @@ class ResolvedRun:
         Raises:
             InputError: one of them is missing.
         """
+        from noisylabels.encoders.catalog import files_of
+
         labels = [] if self.config.labels is None else [self.config.labels]
+        weights = [str(path) for path in files_of(self.config.features)]
         digests = {
             kind: {file: file_digest(check_file(Path(file))) for file in files}
-            for kind, files in (("noise files", self.noise.files), ("label files", labels))
+            for kind, files in (
+                ("noise files", self.noise.files),
+                ("label files", labels),
+                ("encoder files", weights),
+            )
         }
         return {**digests, "code files": self.code_files}
 
@@ -106,6 +113,8 @@ def resolve(config: RunConfig) -> ResolvedRun:
         InputError: an invalid loss, noise or augmentation, an unknown model; a loss that compares two views.
     """
     from noisylabels.data.augment import parse_augment
+    from noisylabels.encoders.catalog import canonical_features
+    from noisylabels.encoders.names import NONE
     from noisylabels.losses.expression import loss
     from noisylabels.models.catalog import canonical_model
     from noisylabels.noise.spec import NoiseSpec
@@ -116,7 +125,9 @@ def resolve(config: RunConfig) -> ResolvedRun:
             f"the loss {config.loss!r} compares two views of each image, and a run has one (gjs is then js); "
             "use js here, or train with gjs in your own loop"
         )
-    free = canonical_names(config.table_recipe)
+    free, features = canonical_names(config.table_recipe), canonical_features(config.features)
+    if features == NONE and config.features != NONE and not is_table(config):
+        free = ""  # no encoder is installed
     if config.keep_epoch == "best" and not config.validation and "validation" not in free.split(","):
         raise InputError("keep_epoch best needs validation examples; set validation, such as 0.1")
     data, labels = _data_name(config.data), _labels_path(config.labels)
@@ -124,6 +135,7 @@ def resolve(config: RunConfig) -> ResolvedRun:
     spelled = replace(
         config,
         data=data,
+        features=features,
         labels=labels,
         model=canonical_model(config.model),
         loss=AUTO if criterion is None else criterion.expression,

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from noisylabels.core.checks import InputError
 from noisylabels.core.files import locked_folder, write_json
+from noisylabels.encoders.names import AUTO, MISSING, NONE
 from noisylabels.experiment.auto_loss import choose
 from noisylabels.experiment.config import RunConfig
 from noisylabels.experiment.folder import (
@@ -65,6 +67,8 @@ def run(
     if (finished := _finished(resolved, reporter)) is not None:
         catch_up(finished, track, reporter)
         return finished
+    if config.features == AUTO and resolved.config.features == NONE:
+        reporter.note(MISSING)
     resolved.check()  # before reading the data, which may take long
     with locked_folder(out, "the run's folder"), contextlib.ExitStack() as stack:
         for tracker in trackers:
@@ -151,6 +155,8 @@ def _run_alone(
     augment = default_augment(config.data, train) if config.augment == "auto" else config.augment
 
     chosen = None
+    if config.table_recipe and train.inputs.ndim == 4:  # "auto" has found no encoder for these images
+        config = dataclasses.replace(config, table_recipe="")
     if config.table_recipe:
         chosen = chosen_before(out) or choose_for_table(config, train, labels.given, positions, stop)
         reporter.note(f"model {chosen['model']}, loss {chosen['loss']}: {chosen['why']}")

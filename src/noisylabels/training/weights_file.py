@@ -26,6 +26,8 @@ class SavedModel:
         class_names: K names.
         mean, std: one per channel or column, to normalize inputs with.
         encoder: `Encoder.to_json` of a table's columns; None for images.
+        embedding: the identity of the frozen encoder whose features the model takes; None without one.
+        images: channels and image_size, (height, width), of the images that it encodes; None without any.
         weights: the model's state, by name.
     """
 
@@ -35,6 +37,8 @@ class SavedModel:
     std: tuple[float, ...]
     encoder: dict[str, Any] | None
     weights: dict[str, Tensor]
+    embedding: dict[str, Any] | None = None
+    images: dict[str, Any] | None = None
 
 
 def save_model(path: Path, model: nn.Module, shape: dict[str, Any], train: Examples) -> None:
@@ -44,7 +48,8 @@ def save_model(path: Path, model: nn.Module, shape: dict[str, Any], train: Examp
         path: the file.
         model: the trained model.
         shape: the arguments of `build_model` that it was built with.
-        train: the set that it was trained on, for class names, normalization and a table's encoder.
+        train: the set that it was trained on, for class names, normalization, a table's encoder and the
+            identity of a frozen encoder.
 
     The normalization is the model's own, of its pretrained weights, or else that of the set.
     """
@@ -55,6 +60,11 @@ def save_model(path: Path, model: nn.Module, shape: dict[str, Any], train: Examp
     header = {"shape": shape, "class_names": train.class_names, "mean": mean, "std": std}
     if (encoder := getattr(train, "encoder", None)) is not None:
         header["encoder"] = encoder.to_json()
+    if (embedding := getattr(train, "embedding", None)) is not None:
+        header["embedding"] = dict(embedding)
+    if (images := getattr(train, "images", None)) is not None and train.inputs.ndim == 2:
+        channels, *size = images.images.shape[1:]
+        header["images"] = {"channels": channels, "image_size": size}
     # clones, because a user-defined model may share one tensor under two names, and the file format may not
     weights = {name: value.detach().cpu().contiguous().clone() for name, value in model.state_dict().items()}
     with atomic_replace(path) as temporary:  # not safetensors' save_file, so that a full disk raises OSError
@@ -77,7 +87,9 @@ def read_model(path: Path) -> SavedModel:
         names, mean, std = (tuple(header[name]) for name in ("class_names", "mean", "std"))
     except (SafetensorError, OSError, KeyError, TypeError, ValueError, AttributeError):
         raise damaged(path) from None
-    return SavedModel(shape, names, mean, std, header.get("encoder"), weights)
+    found = (header.get(name) for name in ("encoder", "embedding", "images"))
+    encoder, embedding, images = found
+    return SavedModel(shape, names, mean, std, encoder, weights, embedding, images)
 
 
 def damaged(path: Path) -> InputError:
