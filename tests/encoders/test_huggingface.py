@@ -213,7 +213,7 @@ def test_what_cannot_be_read_is_one_line(change, words, tmp_path):
 
 
 def test_a_folder_that_is_missing():
-    with pytest.raises(InputError, match="no folder ./nowhere"):
+    with pytest.raises(InputError, match=r"no folder \./nowhere"):
         find_encoder("hf:./nowhere", device="cpu")
 
 
