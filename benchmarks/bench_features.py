@@ -129,15 +129,13 @@ def subjects(options: Options) -> Iterator[Subject]:
 
 
 def corrected(labels: np.ndarray, options: Options) -> np.ndarray:
-    """Return the test labels with those replaced that people judged to be wrong, by more of them than not."""
+    """Return the test labels with those replaced that fewer than three of five people confirmed."""
     import pyarrow.parquet as pq
 
     rows = pq.read_table(options.verdicts).to_pydict()
     true = labels.copy()
-    for i, guessed, of_given, of_guessed in zip(
-        rows["index"], rows["guessed"], rows["votes_given"], rows["votes_guessed"], strict=True
-    ):
-        if of_guessed > of_given and of_guessed >= 3:
+    for i, guessed, votes in zip(rows["index"], rows["guessed"], rows["votes_given"], strict=True):
+        if votes < 3:
             true[i] = guessed
     return true
 
