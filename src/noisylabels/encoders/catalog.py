@@ -19,8 +19,13 @@ from noisylabels.data.features import Examples, FeatureSet
 from noisylabels.data.images import ImageSet
 from noisylabels.encoders.efficientnet import efficientnet_lite0
 from noisylabels.encoders.embedding_files import SUFFIXES, is_embedding_file
-from noisylabels.encoders.encoder import EITHER, IMAGES, FrozenEncoder
+from noisylabels.encoders.encoder import EITHER, IMAGES, TEXTS, FrozenEncoder
 from noisylabels.encoders.names import AUTO, INSTALL, MISSING, NONE
+from noisylabels.encoders.sentence import INSTALL as INSTALL_MINILM
+from noisylabels.encoders.sentence import NAME as MINILM
+from noisylabels.encoders.sentence import has_packaged, minilm
+from noisylabels.encoders.tfidf import NAME as TFIDF
+from noisylabels.encoders.tfidf import tfidf
 from noisylabels.encoders.user_encoder import is_user_encoder
 from noisylabels.models.efficientnet_lite import NAME as LITE0
 from noisylabels.models.efficientnet_lite import packaged_weights
@@ -68,6 +73,7 @@ class EncoderRow:
         build: returns the encoder; called with `Asked`, and the keywords image_side, device and precision.
         title, install: for users; how to install what it needs.
         installed: returns whether that is installed, without importing it.
+        counted: whether NAME:D asks for D features.
     """
 
     name: str
@@ -76,6 +82,7 @@ class EncoderRow:
     title: str
     install: str = ""
     installed: Callable[[], bool] = lambda: True
+    counted: bool = False
 
 
 def _lite0(asked: Asked, **how: object) -> FrozenEncoder:
@@ -117,6 +124,24 @@ def _user(asked: Asked, *, image_side: int | None, device: torch.device, precisi
     return user_encoder(asked.name, image_side=image_side, device=device)
 
 
+def _tfidf(asked: Asked, **how: object) -> FrozenEncoder:
+    _check_no_images(asked)
+    return tfidf(asked.name)
+
+
+def _minilm(asked: Asked, *, device: torch.device, precision: str, **how: object) -> FrozenEncoder:
+    _check_no_images(asked)
+    return minilm(asked.name, device=device, precision=precision)
+
+
+def _check_no_images(asked: Asked) -> None:
+    """Raise an `InputError` if a size or weights are given for an encoder of texts that has its own."""
+    if asked.size is not None or asked.weights is not None:
+        raise InputError(
+            f"{asked.name} encodes texts and takes neither a size nor weights; write {asked.name}"
+        )
+
+
 ENCODERS: dict[str, EncoderRow] = {
     row.name: row
     for row in (
@@ -127,6 +152,17 @@ ENCODERS: dict[str, EncoderRow] = {
             "EfficientNet-Lite0 with ImageNet weights, 1,280 features",
             INSTALL,
             lambda: packaged_weights() is not None,
+        ),
+        EncoderRow(
+            MINILM,
+            TEXTS,
+            _minilm,
+            "all-MiniLM-L6-v2, a sentence encoder, 384 features",
+            INSTALL_MINILM,
+            has_packaged,
+        ),
+        EncoderRow(
+            TFIDF, TEXTS, _tfidf, "TF-IDF of the training texts, 256 features; tfidf:D for D", counted=True
         ),
         EncoderRow(
             "timm:",
@@ -192,7 +228,9 @@ def row_of(name: str, text: str | None = None) -> EncoderRow:
         InputError: there is none.
     """
     for row in ENCODERS.values():
-        if name == row.name or (row.name.endswith(":") and name.startswith(row.name) and name != row.name):
+        if name == row.name or (row.counted and name.startswith(f"{row.name}:")):
+            return row
+        if row.name.endswith(":") and name.startswith(row.name) and name != row.name:
             return row
     if is_user_encoder(name):
         return USER
@@ -201,14 +239,18 @@ def row_of(name: str, text: str | None = None) -> EncoderRow:
     raise InputError(f"features is {text or name!r}, expected one of {known}, or a file {FILES}{hint}")
 
 
-def canonical_features(text: str) -> str:
+def canonical_features(text: str, table: bool = False) -> str:
     """Return the canonical spelling of a choice of features; "auto" is "none" where nothing is installed.
+
+    Args:
+        text: the choice.
+        table: whether the data are a table, for whose texts there always is an encoder.
 
     >>> canonical_features("None"), canonical_features("efficientnet-lite0@224")
     ('none', 'efficientnet-lite0@224')
     """
     word = text.strip().lower()
-    if word in ("", NONE) or (word == AUTO and packaged_weights() is None):
+    if word in ("", NONE) or (word == AUTO and packaged_weights() is None and not table):
         return NONE
     return word if word == AUTO else str(parse_features(text))
 
@@ -282,10 +324,18 @@ def side_of(examples: Examples) -> int | None:
 def chosen_for(examples: Examples) -> tuple[str, str]:
     """Return the encoder that "auto" chooses for a set, or "none", and a line for the user, or "".
 
-    Photographs take the packaged encoder if it is installed.
+    Photographs take the packaged encoder if it is installed, and texts the packaged sentence encoder, or
+    else TF-IDF.
     """
     if isinstance(examples, FeatureSet):
-        return NONE, ""
+        if examples.texts is None or examples.embedding is not None:
+            return NONE, ""
+        if has_packaged():
+            return MINILM, ""
+        return (
+            TFIDF,
+            f"encodes texts with {TFIDF}; with a sentence encoder results are better: {INSTALL_MINILM}",
+        )
     if min(examples.images.shape[2:]) < (GRAY if examples.images.shape[1] == 1 else COLOR):
         return NONE, ""
     if packaged_weights() is None:
