@@ -89,6 +89,24 @@ def _lite0(asked: Asked, **how: object) -> FrozenEncoder:
     return efficientnet_lite0(str(asked), size=asked.size, weights=asked.weights, **how)  # type: ignore[arg-type]
 
 
+def _tfidf(asked: Asked, **how: object) -> FrozenEncoder:
+    _check_no_images(asked)
+    return tfidf(asked.name)
+
+
+def _minilm(asked: Asked, *, device: torch.device, precision: str, **how: object) -> FrozenEncoder:
+    _check_no_images(asked)
+    return minilm(asked.name, device=device, precision=precision)
+
+
+def _check_no_images(asked: Asked) -> None:
+    """Raise an `InputError` if a size or weights are given for an encoder of texts that has its own."""
+    if asked.size is not None or asked.weights is not None:
+        raise InputError(
+            f"{asked.name} encodes texts and takes neither a size nor weights; write {asked.name}"
+        )
+
+
 def _only_its_own(asked: Asked) -> None:
     """Raise an `InputError` if a file of weights was named for an encoder that brings its own."""
     if asked.weights is not None:
@@ -124,24 +142,6 @@ def _user(asked: Asked, *, image_side: int | None, device: torch.device, precisi
     return user_encoder(asked.name, image_side=image_side, device=device)
 
 
-def _tfidf(asked: Asked, **how: object) -> FrozenEncoder:
-    _check_no_images(asked)
-    return tfidf(asked.name)
-
-
-def _minilm(asked: Asked, *, device: torch.device, precision: str, **how: object) -> FrozenEncoder:
-    _check_no_images(asked)
-    return minilm(asked.name, device=device, precision=precision)
-
-
-def _check_no_images(asked: Asked) -> None:
-    """Raise an `InputError` if a size or weights are given for an encoder of texts that has its own."""
-    if asked.size is not None or asked.weights is not None:
-        raise InputError(
-            f"{asked.name} encodes texts and takes neither a size nor weights; write {asked.name}"
-        )
-
-
 ENCODERS: dict[str, EncoderRow] = {
     row.name: row
     for row in (
@@ -152,17 +152,6 @@ ENCODERS: dict[str, EncoderRow] = {
             "EfficientNet-Lite0 with ImageNet weights, 1,280 features",
             INSTALL,
             lambda: packaged_weights() is not None,
-        ),
-        EncoderRow(
-            MINILM,
-            TEXTS,
-            _minilm,
-            "all-MiniLM-L6-v2, a sentence encoder, 384 features",
-            INSTALL_MINILM,
-            has_packaged,
-        ),
-        EncoderRow(
-            TFIDF, TEXTS, _tfidf, "TF-IDF of the training texts, 256 features; tfidf:D for D", counted=True
         ),
         EncoderRow(
             "timm:",
@@ -180,6 +169,17 @@ ENCODERS: dict[str, EncoderRow] = {
             "hf:facebook/dinov2-small",
             "pip install transformers",
             lambda: find_spec("transformers") is not None,
+        ),
+        EncoderRow(
+            MINILM,
+            TEXTS,
+            _minilm,
+            "all-MiniLM-L6-v2, a sentence encoder, 384 features",
+            INSTALL_MINILM,
+            has_packaged,
+        ),
+        EncoderRow(
+            TFIDF, TEXTS, _tfidf, "TF-IDF of the training texts, 256 features; tfidf:D for D", counted=True
         ),
     )
 }
