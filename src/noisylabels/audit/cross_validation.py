@@ -33,7 +33,7 @@ from noisylabels.noise.checks import check_labels
 from noisylabels.training.settings import HOW, Settings
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, nn
 
     from noisylabels.data.features import FeatureSet
     from noisylabels.data.images import ImageSet
@@ -269,17 +269,25 @@ class _Job:
                 f"{', '.join(map(repr, few))}: one example each, too few to estimate its label quality"
             )
 
-    def batches(self, positions: Tensor | None) -> Batches:
-        """Return batches of a part of the data for evaluation, neither shuffled nor augmented."""
-        from noisylabels.data.loader import Batches, evaluation_batch_size
+    def batches(self, positions: Tensor | None, model: nn.Module | None = None) -> Batches:
+        """Return batches of a part of the data for evaluation, neither shuffled nor augmented.
 
+        They are normalized as a model with pretrained weights expects, or else by the statistics of the data.
+        """
+        from noisylabels.data.loader import Batches, evaluation_batch_size
+        from noisylabels.models.normalization import normalization_of
+
+        own = None
+        if model is not None and self.data.inputs.ndim == 4:
+            own = normalization_of(model, self.data.inputs.shape[1])
+        mean, std = own or self.mean_std
         return Batches(
             self.data.inputs,
             self.data.labels,
             batch_size=evaluation_batch_size(self.data.inputs),
             device=self.device,
-            mean=self.mean_std[0],
-            std=self.mean_std[1],
+            mean=mean,
+            std=std,
             augment=None,
             shuffle=False,
             seed=self.use.seed,
@@ -339,7 +347,7 @@ class _Job:
         model = build_model(**self.shape, seed=seed)
         counts, before = (len(self.data), self.data.num_classes), fold * self.use.epochs
         place = f"fold {fold + 1} of {self.folds}"
-        batches = self.batches(torch.from_numpy(held))
+        batches = self.batches(torch.from_numpy(held), model)
         dynamics = TrainingDynamics(model, batches, counts, self.use.precision, place, before, self.reporter)
         weights = sum(parameter.numel() for parameter in model.parameters())
         size = 8 * weights + 4 * counts[1] * (2 * counts[0] + len(held))  # with momentum
@@ -362,7 +370,7 @@ class _Job:
             )
             raise Interrupted(stopped.epoch, stopped.step, where) from None
         part = dynamics.result(torch.from_numpy(trained))
-        if fold == self.folds - 1 and (features := features_of(model, self.batches(None))) is not None:
+        if fold == self.folds - 1 and (features := features_of(model, self.batches(None, model))) is not None:
             part["features"] = features
         return part | {"held": held, "trained": trained, "seconds": np.array([dynamics.seconds])}
 
