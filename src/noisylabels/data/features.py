@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
@@ -17,6 +18,8 @@ from noisylabels.core.positions import Positions, check_positions, own
 from noisylabels.data.cells import Cells
 from noisylabels.data.encoding import Encoder
 from noisylabels.data.images import ImageSet, check_set_labels, image_set, subset
+
+_BLOCK_ROWS = 2048
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,8 +106,15 @@ class FeatureSet:
                 f"{self.name} has only texts and no column to learn from; add columns of numbers or of few "
                 "different words, or audit it with probabilities of your own (probs=)"
             )
-        columns = self.features.double()
-        mean, std = columns.mean(0), columns.std(0, correction=0)
+        return self._mean_std
+
+    @functools.cached_property
+    def _mean_std(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        # in blocks, so that no second set of twice the size is in memory; two passes, so that nothing cancels
+        blocks, count = self.features.split(_BLOCK_ROWS), len(self)
+        mean = torch.stack([block.double().sum(0) for block in blocks]).sum(0) / count
+        squares = torch.stack([(block.double() - mean).square_().sum(0) for block in blocks]).sum(0)
+        std = (squares / count).sqrt()
         # in float32 a column of one value may differ from its mean by rounding
         constant = std <= 1e-7 * mean.abs()
         return tuple(mean.tolist()), tuple(std.masked_fill(constant | (std == 0), 1.0).tolist())

@@ -147,7 +147,8 @@ class _Run:
             cuda = device.type == "cuda"
             why = "this method cannot be captured" if cuda else f"the device is {device}, not CUDA"
             self.note(f"capture on has no effect: {why}")
-        updater = Updater(self.method, use, device, capturable=capturable)
+        rows = self.data.batches.inputs.ndim == 2
+        updater = Updater(self.method, use, device, capturable=capturable, rows=rows)
         if not capturable:
             return updater, updater
         return updater, Captured(updater, CudaGraphs(device), use.batch_size, self.note)
