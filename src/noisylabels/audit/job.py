@@ -43,6 +43,7 @@ from noisylabels.core.files import (
 )
 from noisylabels.core.positions import Positions, own
 from noisylabels.core.spelling import spelling_notes
+from noisylabels.encoders.catalog import files_of
 from noisylabels.encoders.names import NONE
 from noisylabels.experiment.auto_loss import AUTO
 from noisylabels.experiment.reporter import Notes, Reporter
@@ -84,6 +85,8 @@ class Job:
         asked = {name: value for name, value in subject.asked.items() if name not in _WHERE}
         if (labels := asked["labels"]) is not None:
             asked["labels"] = [labels, file_digest(Path(labels))]
+        for path in files_of(asked.get("features", NONE)):
+            asked["features"] = [asked["features"], file_digest(path)]
         if subject.examples is not None:
             asked["data"] = subject.examples.digest
         elif subject.given is not None:

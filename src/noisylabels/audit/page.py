@@ -351,6 +351,9 @@ def _method(audit: Audit) -> dict[str, str]:
         made["probabilities"] = "supplied; no model was trained"
     else:
         made["probabilities"] = f"{method['folds']}-fold cross-validation, one model per fold"
+        if (embedding := method.get("embedding")) is not None:
+            size = embedding.get("preprocessing", {}).get("size")
+            made["features"] = f"{embedding['name']}, frozen" + (f", images of {size} pixels" if size else "")
         for name in ("model", "loss", "epochs", "batch_size", "lr", "seed"):
             if name in method:
                 made["learning rate" if name == "lr" else name.replace("_", " ")] = str(method[name])

@@ -44,6 +44,7 @@ class Predict:
 
     def run(self) -> int:
         """Predict, and write or print the predictions."""
+        from noisylabels.cli.terminal import TerminalReporter
         from noisylabels.core.delimited import CellWriter
         from noisylabels.core.files import write_text
         from noisylabels.experiment.prediction import load_model, predict_files, predict_table
@@ -55,7 +56,8 @@ class Predict:
         if trained.encoder is None and self.id_column is not None:
             raise InputError("images have no columns; leave out --id-column")
         if trained.encoder is None:
-            names, probs = predict_files(trained, self.images, self.bad_images, notes)
+            with TerminalReporter(1) as reporter:
+                names, probs = predict_files(trained, self.images, self.bad_images, notes, reporter.decoding)
         elif len(self.images) > 1:
             raise InputError(
                 f"the run was trained on a table, and {len(self.images)} paths were given; give one table"

@@ -11,6 +11,7 @@ import torch
 
 from noisylabels.core.checks import InputError, did_you_mean
 from noisylabels.core.device import pick_device
+from noisylabels.core.files import check_file
 from noisylabels.data.features import Examples, FeatureSet
 from noisylabels.data.images import ImageSet
 from noisylabels.encoders.efficientnet import efficientnet_lite0
@@ -125,6 +126,21 @@ def canonical_features(text: str) -> str:
     if word in ("", NONE) or (word == AUTO and packaged_weights() is None):
         return NONE
     return word if word == AUTO else str(parse_features(text))
+
+
+def files_of(text: str) -> list[Path]:
+    """Return the user's files that a choice of features reads, in its canonical spelling.
+
+    Raises:
+        InputError: one of them is missing.
+
+    >>> files_of("efficientnet-lite0"), files_of("none")
+    ([], [])
+    """
+    if text in (AUTO, NONE):
+        return []
+    asked = parse_features(text)
+    return [] if asked.weights is None else [check_file(asked.weights)]
 
 
 def find_encoder(

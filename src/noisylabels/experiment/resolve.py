@@ -70,10 +70,17 @@ class ResolvedRun:
         Raises:
             InputError: one of them is missing.
         """
+        from noisylabels.encoders.catalog import files_of
+
         labels = [] if self.config.labels is None else [self.config.labels]
+        weights = [str(path) for path in files_of(self.config.features)]
         digests = {
             kind: {file: file_digest(check_file(Path(file))) for file in files}
-            for kind, files in (("noise files", self.noise.files), ("label files", labels))
+            for kind, files in (
+                ("noise files", self.noise.files),
+                ("label files", labels),
+                ("encoder files", weights),
+            )
         }
         return {**digests, "code files": self.code_files}
 
