@@ -210,17 +210,18 @@ def embedded(
         made = dataclasses.replace(
             made, encoder=source.encoder, cells=source.cells, texts=source.texts, images=source.images
         )
-    return dataclasses.replace(made, digest=_embedded_digest(source.digest, embedding))
+    return dataclasses.replace(made, digest=embedded_digest(source.digest, embedding))
 
 
-def _embedded_digest(source: str, embedding: Mapping[str, Any]) -> str:
+def embedded_digest(source: str, embedding: Mapping[str, Any]) -> str:
+    """Return the digest of a set's features: that of the set and of the encoder's identity."""
     return hashlib.sha256(f"{source} {json.dumps(embedding, sort_keys=True)}".encode()).hexdigest()
 
 
 def _with_digest(made: FeatureSet) -> FeatureSet:
     """Return the set with the digest of its content."""
     if made.embedding is not None and made.images is not None:
-        return dataclasses.replace(made, digest=_embedded_digest(made.images.digest, made.embedding))
+        return dataclasses.replace(made, digest=embedded_digest(made.images.digest, made.embedding))
     head = json.dumps({"features": list(made.features.shape), "classes": list(made.class_names)})
     digest = hashlib.sha256(head.encode())
     digest.update(made.labels.numpy().astype("<i8").tobytes())
@@ -232,7 +233,7 @@ def _with_digest(made: FeatureSet) -> FeatureSet:
     elif made.embedding is None:
         digest.update(np.ascontiguousarray(made.features.numpy()).data)
     if made.embedding is not None:
-        digest = hashlib.sha256(_embedded_digest(digest.hexdigest(), made.embedding).encode())
+        digest = hashlib.sha256(embedded_digest(digest.hexdigest(), made.embedding).encode())
     return dataclasses.replace(made, digest=digest.hexdigest())
 
 

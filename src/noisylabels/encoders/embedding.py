@@ -16,6 +16,7 @@ from noisylabels.data.images import ImageSet
 from noisylabels.encoders.catalog import chosen_for, find_encoder, side_of
 from noisylabels.encoders.encoder import IMAGES, FrozenEncoder
 from noisylabels.encoders.names import AUTO, NONE
+from noisylabels.encoders.shared import shared
 from noisylabels.encoders.store import Store, content_hashes, stored_form
 
 SEGMENT_SECONDS = 10.0
@@ -60,7 +61,10 @@ def embed_sets(
 def _embedded(
     part: Examples, encoder: FrozenEncoder, progress: Progress | None, note: Callable[[str], None]
 ) -> FeatureSet:
-    return embedded(part, encode(_content(part, encoder), encoder, progress, note), encoder.identity)
+    features = shared(part, encoder)
+    if features is None:
+        features = encode(_content(part, encoder), encoder, progress, note)
+    return embedded(part, features, encoder.identity)
 
 
 def _content(part: Examples, encoder: FrozenEncoder) -> Tensor | Sequence[str]:
