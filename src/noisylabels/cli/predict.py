@@ -63,7 +63,9 @@ class Predict:
                 f"the run was trained on a table, and {len(self.images)} paths were given; give one table"
             )
         else:
-            names, probs = predict_table(trained, self.images[0].expanduser(), notes, self.id_column)
+            table = self.images[0].expanduser()
+            with TerminalReporter(1) as reporter:
+                names, probs = predict_table(trained, table, notes, self.id_column, reporter.decoding)
         for note in notes:
             print(f"note: {note}", file=sys.stderr)
         best, label = probs.max(1)

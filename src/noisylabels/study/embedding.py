@@ -12,7 +12,7 @@ from noisylabels.study.grid import Cell
 
 _OF_FEATURES = (
     *("features", "data", "data_root", "image_size", "bad_images", "labels", "label_column"),
-    *("id_column", "device", "download"),
+    *("id_column", "text_column", "device", "download"),
 )
 """Settings that determine which features are computed, and how."""
 

@@ -112,7 +112,11 @@ class _Watch(Callback):
 
 
 def data_shape(config: RunConfig) -> Shape:
-    """Return the shape of a configuration's data; data that are not in `KNOWN` are read."""
+    """Return the shape of a configuration's images or rows; data that are not in `KNOWN` are read.
+
+    Texts count as the rows of their features.
+    """
+    from noisylabels.encoders.embedding import embed_sets
     from noisylabels.experiment.sets import load_sets
 
     if (known := KNOWN.get(config.data)) is not None:
@@ -120,6 +124,8 @@ def data_shape(config: RunConfig) -> Shape:
             known = known._replace(inputs=(known.inputs[0], config.image_size, config.image_size))
         return known
     train, test = load_sets(config)
+    if train.inputs.ndim == 2:
+        train, test = embed_sets([train, test], config.features, device=config.device)
     return Shape(tuple(train.inputs.shape[1:]), train.num_classes, len(train), len(test))
 
 
