@@ -25,8 +25,8 @@ class Subject:
 
     Args:
         name: display name.
-        asked: data, data_root, image_size, bad_images, label_column, id_column, part, noise, seed, labels,
-            download, features; see `result`.
+        asked: data, data_root, image_size, bad_images, label_column, id_column, text_column, part,
+            noise, seed, labels, download, features; see `result`.
         examples: the set, if the caller passed objects or arrays.
         given: labels and class names, if the caller passed nothing else.
         probs: the probabilities that the caller passed, or a file of them; None without any.
@@ -55,11 +55,21 @@ def seen_through(features: str, model: str, width: float | None) -> str:
 
 def read_subject(data: object, *, features: str = AUTO, probs: object = None, **about: Any) -> Subject:
     """Return the input of an audit, checked as far as possible without reading it; see `audit_labels`."""
-    chosen = canonical_features(features)
+    chosen = canonical_features(features, _may_have_texts(data))
     if chosen == AUTO and probs is not None:
         chosen = NONE
     missing = chosen == NONE and features == AUTO and probs is None
     return replace(_subject(data, features=chosen, probs=probs, **about), no_encoder=missing)
+
+
+def _may_have_texts(data: object) -> bool:
+    """Return whether data may have texts, which always have an encoder."""
+    from noisylabels.data.formats import is_table
+    from noisylabels.data.images import ImageSet
+
+    if isinstance(data, (str, os.PathLike)):
+        return is_table(Path(data).expanduser())
+    return data is not None and not isinstance(data, ImageSet)
 
 
 def _subject(
@@ -75,6 +85,7 @@ def _subject(
     bad_images: str = "fail",
     label_column: str | None = None,
     id_column: str | None = None,
+    text_column: str | None = None,
     data_root: str | Path | None = None,
     download: bool = False,
     features: str = NONE,
@@ -101,6 +112,8 @@ def _subject(
         asked["label_column"] = label_column
     if id_column is not None:
         asked["id_column"] = id_column
+    if text_column is not None:
+        asked["text_column"] = text_column
     if isinstance(data, (str, os.PathLike)):
         columns = _columns(class_names, probs, str(data))
         subject = _by_name(str(data), labels, data_root, download, asked)
@@ -134,6 +147,7 @@ def _subject(
         bad_images,
         label_column=label_column,
         id_column=id_column,
+        text_column=text_column,
         need_features=probs is None,
         max_image_size=load_size(asked.get("features", NONE)),
     )
@@ -237,7 +251,7 @@ def _by_name(
     from noisylabels.experiment.config import source_of
 
     root = None if data_root is None else str(Path(data_root).expanduser())
-    names = ("image_size", "bad_images", "label_column", "id_column", "noise", "seed")
+    names = ("image_size", "bad_images", "label_column", "id_column", "text_column", "noise", "seed")
     kept = {name: asked.get(name) for name in names}
     config = canonical(load_config(None, data=data, data_root=root, **kept))
     source = source_of(config)

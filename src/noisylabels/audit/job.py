@@ -44,6 +44,7 @@ from noisylabels.core.files import (
 )
 from noisylabels.core.positions import Positions, own
 from noisylabels.core.spelling import spelling_notes
+from noisylabels.encoders.catalog import files_of
 from noisylabels.encoders.names import NONE
 from noisylabels.experiment.auto_loss import AUTO
 from noisylabels.experiment.reporter import Notes, Reporter
@@ -86,6 +87,8 @@ class Job:
         asked = {name: value for name, value in subject.asked.items() if name not in _WHERE}
         if (labels := asked["labels"]) is not None:
             asked["labels"] = [labels, file_digest(Path(labels))]
+        for path in files_of(asked.get("features", NONE)):
+            asked["features"] = [asked["features"], file_digest(path)]
         if subject.examples is not None:
             asked["data"] = subject.examples.digest
         elif subject.given is not None:
@@ -236,7 +239,7 @@ class Job:
         summary = {name: value for name, value in self.subject.asked.items() if name != "download"}
         summary |= {"digest": None if examples is None else examples.digest, "kind": kind}
         summary |= {"source_rows": positions.total}
-        if examples is not None and not examples.inputs.shape[1]:
+        if examples is not None and not examples.inputs.shape[1] and getattr(examples, "texts", None) is None:
             summary["texts_alone"] = True
         if discarded := self._left_out(names):
             summary["left_out"] = discarded
@@ -335,7 +338,8 @@ class Job:
             )
         if examples.inputs.ndim == 2 and not examples.inputs.shape[1]:
             raise InputError(
-                f"{self.subject.name} has only texts and no column to learn from; pass probabilities (probs=)"
+                f"{self.subject.name} has only texts and no column to learn from; encode them "
+                "(features='auto'), or pass probabilities (probs=)"
             )
         if self.judge is not None:
             return self._fit(self.judge, examples, folder)
@@ -411,7 +415,9 @@ def _duplicates(examples: Examples, source: str) -> list[Group]:
 
     inputs = learnable(examples, source).inputs
     cells = examples.cells if isinstance(examples, FeatureSet) else None
-    texts = None if cells is None else cells.free_texts()
+    texts = examples.texts if isinstance(examples, FeatureSet) else None
+    if texts is None and cells is not None:
+        texts = cells.free_texts()
     return find_duplicates(inputs) if texts is None else equal_rows(texts, inputs)
 
 

@@ -51,6 +51,7 @@ def audit_labels(
     bad_images: str = "fail",
     label_column: str | None = None,
     id_column: str | None = None,
+    text_column: str | None = None,
     trusted: object = None,
     classifier: object = None,
     features: str = "auto",
@@ -93,9 +94,10 @@ def audit_labels(
         width: factor of the model's layer widths.
         features: the frozen encoder through which the audit looks at images and texts: "none", a name, see
             `noisylabels list encoders`; "auto" is the packaged encoder for photographs, if it is installed
-            and neither `model` nor `width` is given. Given probabilities are judged without one.
+            and neither `model` nor `width` is given, and for texts "minilm" if it is installed, else "tfidf".
+            Given probabilities are judged without one.
         seed: seed of folds, weights, order, augmentation and noise.
-        image_size, bad_images, label_column, id_column, data_root, download: as in `load`.
+        image_size, bad_images, label_column, id_column, text_column, data_root, download: as in `load`.
         trusted: labels that people have checked: a part of the data ("test"), a column of their table whose
             cells are true or false, a file of ids, or a list of ids; for arrays also a mask, bool (N,). They
             are never flagged, the estimated noise rate is that of the others, and summary["trusted"] reports
@@ -140,6 +142,7 @@ def audit_labels(
         bad_images=bad_images,
         label_column=label_column,
         id_column=id_column,
+        text_column=text_column,
         data_root=data_root,
         download=download,
         features=seen_through(features, model, width),

@@ -73,6 +73,8 @@ class AuditCommand:
     """column of labels in a table or Parquet file (default: the one named label, class, target or y)"""
     id_column: str | None = None
     """column of ids in a table or Parquet file (default: id; for images their paths, or their rows)"""
+    text_column: str | None = None
+    """column of free text in a table, or several with commas between them (default: those of sentences)"""
     trusted: str | None = None
     """labels checked by hand, which are never flagged: a part of the data (train, test, val), a column of the
     table whose cells are true or false, or a file of ids (.csv, .tsv, .txt, .parquet)"""
@@ -94,7 +96,16 @@ class AuditCommand:
         from noisylabels.training.interrupt import Interrupted
         from noisylabels.training.loop import TrainingDiverged
 
-        names = ("part", "noise", "seed", "image_size", "bad_images", "label_column", "id_column")
+        names = (
+            "part",
+            "noise",
+            "seed",
+            "image_size",
+            "bad_images",
+            "label_column",
+            "id_column",
+            "text_column",
+        )
         about: dict[str, Any] = {
             name: getattr(self, name) for name in (*names, "data_root", "download", "labels")
         }

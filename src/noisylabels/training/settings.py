@@ -33,6 +33,11 @@ class Settings:
     """peak learning rate (the paper: 0.01)"""
     loss_lr: float | None = None
     """peak learning rate of the loss's own parameters, if any (default: that of the network)"""
+    body_lr: float = 1.0
+    """learning rate of all layers but the last, as a share of lr: below 1 to fine-tune a pretrained model"""
+    frozen_epochs: int = 0
+    """first epochs in which only the last layer is trained, so that a pretrained model keeps its features
+    until that layer has learned"""
     momentum: float = 0.9
     """momentum of sgd, or the first beta of adamw (the paper: 0.9)"""
     weight_decay: float = 1e-4
@@ -87,6 +92,8 @@ class Settings:
             check_between(self.loss_lr, "loss_lr", low=0.0)
         for name in ("weight_decay", "l1", "clip", "warmup_epochs", "checkpoint_minutes"):
             check_between(getattr(self, name), name, low=0.0)
+        check_between(self.body_lr, "body_lr", low=0.0, open_low=True)
+        check_between(self.frozen_epochs, "frozen_epochs", low=0)
         check_between(self.validation, "validation", low=0.0, high=0.5)
         for name in ("momentum", "ema"):
             check_between(getattr(self, name), name, low=0.0, high=1.0, open_high=True)

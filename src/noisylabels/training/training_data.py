@@ -16,13 +16,17 @@ from noisylabels.data.augment import parse_augment
 from noisylabels.data.features import Examples
 from noisylabels.data.loader import Batches, evaluation_batch_size
 from noisylabels.data.split import validation_split
+from noisylabels.models.normalization import Normalization
 from noisylabels.noise.labels import NoisyLabels
 from noisylabels.training.settings import Settings
 
 EVALUATED_AT_ONCE = 8
 """Factor on the CPU's evaluation batch size, limited by small caches, for a GPU: 4,000 images of 32x32."""
 
-DEFAULT_IDENTITY = {"part of the training set": "all of it"}
+DEFAULT_IDENTITY = {
+    "part of the training set": "all of it",
+    "normalization": "by the statistics of the training set",
+}
 """Identity of checkpoints from versions that did not record these entries."""
 
 
@@ -65,8 +69,11 @@ def training_data(
     use: Settings,
     device: torch.device,
     views: int = 1,
+    normalization: Normalization | None = None,
 ) -> TrainingData:
     """Return the batches of a run, all normalized alike, after checking that sets and labels match.
+
+    `normalization` is that of a model's pretrained weights; by default it is that of the whole training set.
 
     Raises:
         InputError: labels that do not match the sets, positions out of range, a part without examples, an
@@ -77,7 +84,7 @@ def training_data(
     given, true = _labels_of(train, test, labels)
     kept, held = (torch.from_numpy(part) for part in _parts(len(train), positions, use))
     # of the whole training set: they depend on no label, and a saved model is independent of the split
-    mean, std = train.mean_std()
+    mean, std = normalization or train.mean_std()
     make = partial(Batches, device=device, mean=mean, std=std, seed=use.seed, channels_last=use.channels_last)
     at_once = evaluation_batch_size(train.inputs) * (EVALUATED_AT_ONCE if device.type == "cuda" else 1)
     plain = partial(make, batch_size=at_once, augment=None, shuffle=False)
@@ -103,12 +110,16 @@ def training_data(
         num_validation=len(held),
         num_classes=train.num_classes,
         unaugmented=partial(plain, batches.inputs, given, positions=kept),
-        identity=_identity(train, test, labels, positions),
+        identity=_identity(train, test, labels, positions, normalization),
     )
 
 
 def _identity(
-    train: Examples, test: Examples | None, labels: NoisyLabels | None, positions: np.ndarray | None
+    train: Examples,
+    test: Examples | None,
+    labels: NoisyLabels | None,
+    positions: np.ndarray | None,
+    normalization: Normalization | None,
 ) -> dict[str, str]:
     found = {
         "training set": train.digest,
@@ -119,6 +130,8 @@ def _identity(
     if positions is not None:
         digest = hashlib.sha256(positions.astype("<i8").tobytes()).hexdigest()
         found["part of the training set"] = digest
+    if normalization is not None:
+        found["normalization"] = str(normalization)
     return found
 
 
