@@ -249,6 +249,8 @@ class Job:
         summary |= {"source_rows": positions.total}
         if examples is not None and not examples.inputs.shape[1] and getattr(examples, "texts", None) is None:
             summary["texts_alone"] = True
+        if getattr(examples, "texts", None) is not None:
+            summary["texts"] = True
         if discarded := self._left_out(names):
             summary["left_out"] = discarded
         summary |= {"method": predicted.method}

@@ -33,7 +33,7 @@ GROUPS = 60
 """Most groups of near-duplicates on the page."""
 VALUES = 12
 """Most columns shown of a table's row."""
-LONGEST = 5000
+LONGEST = 10_000
 """Most characters shown of a cell; the review shows more."""
 SIDE = 128
 """Longest side of an image on the page, in pixels."""
