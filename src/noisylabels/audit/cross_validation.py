@@ -15,7 +15,7 @@ import numpy as np
 
 from noisylabels.audit.scores import blended, share_wrong, sharpened
 from noisylabels.audit.training_dynamics import TrainingDynamics, features_of
-from noisylabels.core.checks import CorruptedFile, InputError, check_between, check_whole
+from noisylabels.core.checks import CorruptedFile, InputError, check_between
 from noisylabels.core.config import build, to_dict
 from noisylabels.core.files import (
     atomic_replace,
@@ -23,7 +23,8 @@ from noisylabels.core.files import (
     read_json,
     write_json,
 )
-from noisylabels.core.rng import derive_seed, uniforms
+from noisylabels.core.rng import derive_seed
+from noisylabels.experiment.folds import assign_folds
 from noisylabels.experiment.reporter import Announce, Reporter, Silent
 from noisylabels.noise.checks import check_labels
 from noisylabels.training.settings import HOW, Settings
@@ -175,38 +176,6 @@ def checkpoint_minutes(size: float) -> float:
     (0.25, 20.0)
     """
     return max(CHECKPOINT_MINUTES, size / CHECKPOINT_BYTES / 60)
-
-
-def assign_folds(labels: np.ndarray, folds: int, seed: int) -> np.ndarray:
-    """Assign shuffled examples to folds round-robin, class by class, without restarting at a class.
-
-    Fold sizes therefore differ by at most one example, overall and per class, and a class with fewer examples
-    than folds is in as many folds as it has examples.
-
-    Args:
-        labels: (N,) int64.
-        folds: 2 or more.
-        seed: seed of the stream "folds".
-
-    Returns:
-        (N,) int64, the fold of each example.
-
-    Raises:
-        InputError: fewer examples than folds.
-
-    >>> assign_folds(np.array([0, 0, 1, 1, 1]), 2, seed=0).tolist().count(0)
-    3
-    """
-    check_whole(folds, "folds", 2)
-    n = len(labels)
-    if n < max(folds, 3):
-        raise InputError(
-            f"got {n} examples for {folds} folds, expected {max(folds, 3)} or more; use fewer folds"
-        )
-    order = np.lexsort((uniforms(n, seed, "folds"), labels))
-    fold = np.empty(n, dtype=np.int64)
-    fold[order] = np.arange(n) % folds
-    return fold
 
 
 class _Job:
