@@ -90,8 +90,8 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
     trained on their own part of the examples: label errors that a network memorizes differ between them and
     average out.
 
-    Wide tables, such as the features of an encoder (more than 256 columns), have the linear models alone,
-    whose penalty is what matters there.
+    Wide tables (more than 256 columns), such as the features of an encoder, have two candidates, the linear
+    models, whose penalty is what matters there, and networks on the first 128 principal components.
 
     The same rows and labels give the same model in any order. Equal examples are trained on once, with the
     sum of their weights, so that a weight of 2 equals an example given twice.

@@ -17,6 +17,9 @@ from noisylabels.losses.modules import Loss
 from noisylabels.models.catalog import canonical_model
 from noisylabels.models.mlp import dropout_mlp
 
+WIDE_STEPS = 100
+"""Steps of the networks of wide tables: they memorize sooner, and a step takes longer."""
+
 FORESTS = Recipe(FOREST, None, "none", 0.0, 0.0, 0)
 IMAGES = Recipe("small-cnn", None, "nce+mae", 3e-3, 1e-2, 1500)
 
@@ -39,7 +42,7 @@ def recipes(model: str, image_shape: tuple[int, ...], loss: str | Loss, columns:
             model = "small-cnn" if min(image_shape[1:]) < 16 else "cnn8"
         found = [replace(IMAGES, name=canonical_model(model))]
     elif model == "auto" and columns > WIDE:
-        found = [LINEAR]
+        found = [LINEAR, replace(MLP, steps=WIDE_STEPS)]
     elif model == "auto" and loss == "auto":
         found = [LINEAR, MLP, replace(MLP, loss="ce"), FORESTS]
     elif model == "auto":
