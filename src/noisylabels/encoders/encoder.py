@@ -51,3 +51,7 @@ class FrozenEncoder(abc.ABC):
     def state(self) -> dict[str, Tensor]:
         """Return what `fitted` has learned, to be stored with a trained model; nothing by default."""
         return {}
+
+    def with_state(self, state: Mapping[str, Tensor]) -> FrozenEncoder:
+        """Return the encoder that `fitted` returned, from its `state`; itself if it needs no fit."""
+        return self

