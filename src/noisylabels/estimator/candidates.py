@@ -16,15 +16,12 @@ from noisylabels.experiment.bagging import LabeledRows, bagged_probs, train_bagg
 from noisylabels.experiment.classifier_probs import FittedClassifier, fit_classifier, name_of
 from noisylabels.experiment.linear_path import PENALTIES, linear_path, principal_axes
 from noisylabels.experiment.model_selection import likely_right
-from noisylabels.experiment.table_recipe import Recipe
+from noisylabels.experiment.table_recipe import WIDE, Recipe
 from noisylabels.losses.modules import Loss
 from noisylabels.models.bagged import BaggedNetwork
 
-WIDE = 256
-"""With more columns, no forest is trained, and hidden layers see the first `COMPONENTS` principal components:
-forests judge poorly there, and both would take most of the time."""
-
 COMPONENTS = 128
+"""Principal components of a wide table that hidden layers see, for time."""
 
 WITHOUT_HELD = 0.1
 """Penalty of the linear models where no rows are held out to choose one."""

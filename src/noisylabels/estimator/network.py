@@ -10,15 +10,12 @@ from torch import nn
 
 from noisylabels.core.checks import InputError
 from noisylabels.core.rng import derive_seed
-from noisylabels.estimator.candidates import FOREST, WIDE
-from noisylabels.experiment.table_recipe import LINEAR, MLP, Recipe
+from noisylabels.estimator.candidates import FOREST
+from noisylabels.experiment.table_recipe import LINEAR, MLP, WIDE, WIDE_STEPS, Recipe
 from noisylabels.losses.expression import loss as parse_loss
 from noisylabels.losses.modules import Loss
 from noisylabels.models.catalog import canonical_model
 from noisylabels.models.mlp import dropout_mlp
-
-WIDE_STEPS = 100
-"""Steps of the networks of wide tables: they memorize sooner, and a step takes longer."""
 
 FORESTS = Recipe(FOREST, None, "none", 0.0, 0.0, 0)
 IMAGES = Recipe("small-cnn", None, "nce+mae", 3e-3, 1e-2, 1500)
