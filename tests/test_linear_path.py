@@ -21,7 +21,7 @@ from noisylabels.losses.expression import loss
 def table(n: int, columns: int, classes: int = 3, seed: int = 0, members: int = 3) -> LabeledRows:
     """Return noisy rows with integer weights, and equal folds."""
     X, y = make_classification(
-        n, columns, n_informative=5, n_redundant=2, n_classes=classes, random_state=seed
+        n, columns, n_informative=5, n_redundant=1, n_classes=classes, random_state=seed
     )
     X = (X - X.mean(0)) / X.std(0)
     given = nl.corrupt(y, "symmetric:0.2", num_classes=classes, seed=seed).given

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from noisylabels.experiment.bagging import LabeledRows, per_row
-from noisylabels.experiment.model_selection import calibrate
+from noisylabels.experiment.model_selection import TINY, calibrate
 
 if TYPE_CHECKING:
     import numpy as np
@@ -30,6 +30,9 @@ PATIENCE = 2
 
 COMPONENTS = 1e-6
 """Principal components whose variance is a smaller share of the largest one's are left out."""
+
+LEARNED = 0.98
+"""Share of the cost of a constant prediction that a penalty must beat before weaker ones may be left out."""
 
 MOST_COMPONENTS = 256
 """Most principal components, those of the largest variance: the penalty leaves little of the others."""
@@ -69,7 +72,7 @@ def linear_path(data: LabeledRows, loss: Loss, penalties: Sequence[float] = PENA
     .. math:: \sum_i w_i L(W x_i + b, y_i) / \sum_i w_i + \lambda/2 \, \|W\|^2 .
 
     Without held-out rows, the first penalty is used. With a loss other than cross entropy, which may have
-    poor local minima, the first penalty starts from the solution of cross entropy.
+    poor local minima, such as a constant prediction, each penalty starts from the solution of cross entropy.
 
     Args:
         data: the rows and what each member holds out.
@@ -91,9 +94,13 @@ def linear_path(data: LabeledRows, loss: Loss, penalties: Sequence[float] = PENA
     best: LinearPath | None = None
     costs: dict[float, float] = {}
     since = 0
-    if loss.expression != "ce":
-        problem.minimize(per_row(parse_loss("ce")), penalties[0])
+    start = problem.weight, problem.bias
+    constant = _constant_cost(data)
     for penalty in penalties:
+        if loss.expression != "ce":
+            problem.weight, problem.bias = start
+            problem.minimize(per_row(parse_loss("ce")), penalty)
+            start = problem.weight, problem.bias
         problem.minimize(per_row(loss), penalty)
         probs, times = data.out_of_fold(problem.probs())
         seen = times > 0
@@ -103,10 +110,19 @@ def linear_path(data: LabeledRows, loss: Loss, penalties: Sequence[float] = PENA
             costs[penalty] = calibrate(probs[seen], data.labels[seen], data.weights[seen])[1]
         if best is None or costs[penalty] < best.costs[best.penalty]:
             best, since = LinearPath(problem.network(), penalty, costs, probs, times), 0
-        if since >= PATIENCE or not seen.any():
+        learned = costs[best.penalty] < LEARNED * constant
+        if not seen.any() or (since >= PATIENCE and learned):
             break
     assert best is not None
     return best
+
+
+def _constant_cost(data: LabeledRows) -> float:
+    """Return the cost of predicting the shares of the given labels."""
+    import numpy as np
+
+    shares = np.bincount(data.labels, weights=data.weights) / data.weights.sum()
+    return float(-np.sum(shares * np.log(np.maximum(shares, TINY))))
 
 
 class _Problem:
