@@ -278,7 +278,8 @@ def table(result: dict[str, Any]) -> str:
         "What accepting the suggestion of every flagged label does to the share of wrong labels:",
         "",
         "| examples, labels | n | wrong before | after | expected before | expected after | flagged "
-        "| of them wrong | after, if as many were flagged as are estimated to be wrong | estimated noise rate | "
+        "| of them wrong | after, if as many were flagged as are estimated to be wrong "
+        "| estimated noise rate | "
         "calibration error |",
         f"|---|{'---:|' * 10}",
     ]
