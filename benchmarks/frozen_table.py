@@ -4,8 +4,8 @@
     noisylabels study export frozen --file results/frozen/runs.parquet
     python benchmarks/frozen_table.py
 
-The script trains nothing. It writes table.md beside the runs, and into the document: one table for each noise
-that has runs of at least two losses, one of what the sums gain over their parts, and which cells were not run.
+The script trains nothing. It writes table.md beside the runs, and into the document: one table for each
+noise that has runs of at least two losses, one of what the sums gain, and how many cells were not run.
 """
 
 from __future__ import annotations
