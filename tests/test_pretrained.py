@@ -32,7 +32,7 @@ def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def photographs(root: Path, each: int = 16, side: int = 32, wrong: int = 1) -> Path:
-    """Create color images with horizontal or vertical stripes, the last `wrong` of each in the other class."""
+    """Create color images with horizontal or vertical stripes, the last `wrong` of each in the other."""
     rng = np.random.default_rng(0)
     for name in ("across", "down"):
         (root / name).mkdir(parents=True)

@@ -1,5 +1,7 @@
 import dataclasses
+import os
 from fractions import Fraction
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,6 +11,7 @@ from hypothesis import strategies as st
 
 from noisylabels.core.checks import InputError
 from noisylabels.data import images as module
+from noisylabels.data.features import joined
 from noisylabels.data.images import ImageSet, image_set, like, replaced, subset
 
 NAMES = ("cat", "dog")
@@ -149,3 +152,21 @@ def test_colors_are_brought_to_those_of_another_set(monkeypatch):
         InputError, match="the images of small are 3x3, those of images are 5x6; load both with"
     ):
         like(small, gray)
+
+
+def test_a_large_set_takes_disk_in_place_of_memory(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("NOISYLABELS_CACHE", str(tmp_path / "cache"))
+    pixels = torch.randint(0, 256, (6, 3, 4, 4), dtype=torch.uint8)
+    whole = image_set(pixels, [0, 1, 0, 1, 0, 1], ("a", "b"))
+    reserved: list[int] = []
+    reserve = os.posix_fallocate
+    monkeypatch.setattr(os, "posix_fallocate", lambda *to: (reserved.append(to[2]), reserve(*to)))
+    for limit, sizes in ((1 << 30, []), (pixels.numel() - 1, [pixels.numel()])):
+        monkeypatch.setattr(module, "_IN_MEMORY_BYTES", limit)
+        both = joined(subset(whole, [0, 1, 2, 3]), subset(whole, [4, 5]))
+        assert torch.equal(both.inputs, pixels)
+        assert reserved == sizes
+    monkeypatch.setattr(os, "posix_fallocate", lambda *_: (_ for _ in ()).throw(OSError("full")))
+    monkeypatch.setattr(module, "_IN_MEMORY_BYTES", 1)
+    assert torch.equal(subset(whole, [5, 0]).images, pixels[[5, 0]])
+    assert list((tmp_path / "cache").iterdir()) == []

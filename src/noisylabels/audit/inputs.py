@@ -34,6 +34,7 @@ class Subject:
             that name their classes.
         in_order: whether `probs` have one row per example, in the order of the examples.
         no_encoder: whether features were "auto" and no encoder is installed.
+        raw: the rows as the caller passed them, for a classifier; None for images, names, paths and sets.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Subject:
     columns: tuple[str, ...] | None = None
     in_order: bool = False
     no_encoder: bool = False
+    raw: Any = None
 
 
 def seen_through(features: str, model: str, width: float | None) -> str:
@@ -163,7 +165,33 @@ def _subject(
         examples = whole_in_memory(data, options, labels=given, class_names=names, part=part)
         indexes = [labels, data]
     values, matched = _in_order(probs, values, *indexes, count=len(examples), ids=examples.ids)
-    return Subject("data", asked, examples=examples, probs=values, in_order=matched)
+    raw = raw_rows(data, labels, len(examples), id_column)
+    return Subject("data", asked, examples=examples, probs=values, in_order=matched, raw=raw)
+
+
+def raw_rows(data: Any, labels: object, count: int, id_column: str | None = None) -> Any:
+    """Return the rows of X, or of a pair (X, y), as they are, for a classifier; None for other data.
+
+    A classifier of scikit-learn may take missing values, words in a frame or a sparse matrix, which a network
+    does not. The column of ids is left out.
+
+    >>> raw_rows((np.eye(2), ["u", "v"]), None, 2).shape
+    (2, 2)
+    """
+    if labels is None:
+        if not (
+            isinstance(data, (tuple, list)) and len(data) == 2 and not isinstance(data[0], (tuple, list))
+        ):
+            return None
+        data = data[0]
+    is_matrix = isinstance(data, np.ndarray) or hasattr(data, "tocsr")
+    if len(getattr(data, "shape", ())) != 2 or data.shape[0] != count:
+        return None
+    if is_matrix:
+        return None if data.dtype == object else data
+    if not hasattr(data, "columns") or not hasattr(data, "drop"):
+        return None
+    return data.drop(columns=[id_column]) if id_column in list(data.columns) else data
 
 
 def _is_file(probs: object) -> bool:

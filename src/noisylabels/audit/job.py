@@ -16,6 +16,7 @@ import numpy as np
 
 from noisylabels.audit import issues
 from noisylabels.audit.audit_folder import FOLDER_OF_FOLDS, SETTINGS, remove_unfinished
+from noisylabels.audit.classifier_judge import judge_by_classifier
 from noisylabels.audit.cross_validation import LOSS, RECIPE, cross_validate
 from noisylabels.audit.duplicates import Group, equal_rows, find_duplicates, with_same_ids
 from noisylabels.audit.fingerprints import fingerprints
@@ -23,8 +24,10 @@ from noisylabels.audit.given_probs import digest, given_probs
 from noisylabels.audit.image_paths import image_paths
 from noisylabels.audit.inputs import Subject
 from noisylabels.audit.neighbors import find_neighbors
+from noisylabels.audit.posterior import label_posterior
+from noisylabels.audit.probability_files import GivenProbs
 from noisylabels.audit.result import FILES, Audit, audited_set
-from noisylabels.audit.scores import blended, sharpened
+from noisylabels.audit.scores import BLENDED, judged, sharpened
 from noisylabels.audit.trusted import (
     Audited,
     estimate_others,
@@ -53,6 +56,7 @@ from noisylabels.training.settings import HOW, Settings
 
 if TYPE_CHECKING:
     from noisylabels.data.features import Examples
+    from noisylabels.experiment.classifiers import Judge
 
 WHY = "robust, and learns in the few epochs of an audit"
 """Why `LOSS` is the default."""
@@ -100,6 +104,9 @@ class Job:
                 )
             asked["trusted"] = identity(trusted)
         self.asked = asked
+        self.judge: Judge | None = None
+        if (classifier := self.how.pop("classifier", None)) is not None:
+            self.judge = _judge(classifier, self.how, probs)
         if probs is None:
             if subject.given is not None:
                 raise InputError("got labels but no data; pass data to train on, or probs")
@@ -109,7 +116,8 @@ class Job:
     def identity(self) -> dict[str, Any]:
         """The settings and the content of the data that define the audit; needed only for a folder."""
         if self.probs is None:
-            return {**self.asked, "probs": None, **_without(self.how, *HOW)}
+            judge = {} if self.judge is None else {"classifier": self.judge.identity}
+            return {**self.asked, "probs": None, **_without(self.how, *HOW), **judge}
         columns = self.subject.columns
         named = {} if columns is None else {"class_names": list(columns)}
         return {**self.asked, **named, "probs": digest(self.probs)}
@@ -201,11 +209,7 @@ class Job:
         if folder is not None and not (folder / SETTINGS).exists():
             write_json(folder / SETTINGS, self.identity)
         if probs is not None:
-            judged = probs.probs
-            if probs.seen is not None:
-                judged = CheckedProbs(blended(judged, probs.seen), "probs")
-            score, method = sharpened(labels, judged), {"probs": "given"}
-            predicted = _Predictions(probs.probs, probs.seen, judged, score, None, method)
+            predicted = _given(labels, probs)
         else:
             assert examples is not None
             predicted = self._train(self._embedded(learnable(examples, source)), folder)
@@ -215,9 +219,19 @@ class Job:
             groups = with_same_ids(groups, ids, labels)
         seed = self.subject.asked["seed"]
         estimated = estimate_others(labels, predicted.probs, predicted.seen, seed, trusted)
+        posterior = label_posterior(labels, predicted.probs)
         same = "row" if kind == "features" else "image"
         found = issues.find_issues(
-            labels, predicted.judged, predicted.score, estimated.rate, names, ids, groups, same, trusted
+            labels,
+            predicted.judged,
+            predicted.score,
+            estimated.rate,
+            names,
+            ids,
+            groups,
+            same,
+            trusted,
+            posterior,
         )
         order = np.lexsort((np.arange(len(labels)), found.score, ~found.flagged))
         wanted = order[: max(int(found.flagged.sum()), NEIGHBORED)]
@@ -267,6 +281,9 @@ class Job:
             index=positions.rows,
             out_of_fold=predicted.probs.values,
             seen=predicted.seen,
+            rule=predicted.rule,
+            probability_wrong=found.wrong,
+            probability_suggested=found.right,
             fingerprints=None if examples is None else fingerprints(examples),
         )
         return made, examples
@@ -337,6 +354,8 @@ class Job:
                 f"{self.subject.name} has only texts and no column to learn from; encode them "
                 "(features='auto'), or pass probabilities (probs=)"
             )
+        if self.judge is not None:
+            return self._fit(self.judge, examples, folder)
         how, choice = dict(self.how), None
         if how["loss"] == AUTO:
             how["loss"], choice = LOSS, {"loss": LOSS, "why": WHY}
@@ -354,7 +373,27 @@ class Job:
         if (embedding := getattr(examples, "embedding", None)) is not None:
             method["embedding"] = dict(embedding)
         (probs, _), (judged, _) = (check_labels_probs(known.labels, p) for p in (known.probs, known.judged))
-        return _Predictions(probs, known.seen, judged, known.score, known.features, method)
+        return _Predictions(probs, known.seen, judged, known.score, known.features, method, known.rule)
+
+    def _fit(self, judge: Judge, examples: Examples, folder: Path | None) -> _Predictions:
+        """Return the predictions of a classifier; it has no training dynamics."""
+        embedded, raw = getattr(examples, "embedding", None) is not None, self.subject.raw
+        if isinstance(self.trusted, str) and self.trusted in list(getattr(raw, "columns", ())):
+            raw = raw.drop(columns=[self.trusted])  # as `learnable` does: it tells which labels are right
+        probs, method = judge_by_classifier(
+            judge,
+            examples,
+            None if embedded else raw,
+            folds=self.how["folds"],
+            seed=self.subject.asked["seed"],
+            folder=None if folder is None else folder / FOLDER_OF_FOLDS,
+            reporter=self.reporter,
+            stop=self.stop,
+        )
+        labels = examples.labels.numpy()
+        checked, _ = check_labels_probs(labels, probs)
+        points = examples.inputs.numpy() if embedded else None
+        return _Predictions(checked, None, checked, sharpened(labels, checked), points, method)
 
 
 @dataclass(frozen=True, eq=False)
@@ -367,6 +406,32 @@ class _Predictions:
     score: np.ndarray
     points: np.ndarray | None
     method: dict[str, Any]
+    rule: str = BLENDED
+
+
+def _given(labels: np.ndarray, given: GivenProbs) -> _Predictions:
+    """Return the caller's probabilities, scored as the audit that wrote them did."""
+    probs, seen = given.probs, given.seen
+    if seen is None and given.rule == BLENDED:  # they may be larger than memory
+        values, score = probs, sharpened(labels, probs)
+    else:
+        made, score = judged(labels, probs, seen, given.rule)
+        values = CheckedProbs(made, "probs")
+    return _Predictions(probs, seen, values, score, None, {"probs": "given"}, given.rule)
+
+
+def _judge(classifier: object, how: dict[str, Any], probs: object) -> Judge:
+    """Return the classifier to audit with, after checking that no other argument contradicts it."""
+    from noisylabels.experiment.classifiers import find_judge
+
+    if probs is not None:
+        raise InputError("got a classifier and probs; pass one of them: probs are judged as they are")
+    plain = {"folds", "device", "precision"} | {
+        name for name, value in (("loss", AUTO), ("model", "auto"), ("width", None)) if how.get(name) == value
+    }
+    if unused := [name for name in how if name not in plain]:
+        raise InputError(f"{unused[0]} is a setting of networks; leave it out with a classifier")
+    return find_judge(classifier)
 
 
 def _duplicates(examples: Examples, source: str) -> list[Group]:

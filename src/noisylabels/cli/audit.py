@@ -43,6 +43,9 @@ class AuditCommand:
     """part to audit: all examples, or only the training set"""
     labels: Path | None = None
     """file with corrected labels (.csv or .parquet with columns id,label) to audit in place of the data's"""
+    classifier: str | None = None
+    """judge the labels with a classifier of scikit-learn in place of a network: logistic, forest,
+    extra-trees, boosting, knn, or a class or function of your own, MODULE:NAME or FILE.py:NAME"""
     folds: int = 4
     """number of folds; one model is trained per fold"""
     epochs: int | None = None
@@ -108,6 +111,8 @@ class AuditCommand:
         }
         about["features"] = seen_through(self.features, self.model, self.width)
         how: dict[str, Any] = {name: getattr(self, name) for name in ("folds", "loss", "model", "width")}
+        if self.classifier is not None:
+            how["classifier"] = self.classifier
         extra = {
             name: getattr(self, name)
             for name in ("epochs", "batch_size", "lr", "device", "precision")
@@ -144,13 +149,15 @@ LOWEST, PAIRS = 10, 5
 
 def summary(found: Audit, out: Path) -> str:
     """Return a summary of an audit that fits on a screen."""
-    from noisylabels.audit.page import lead, next_steps, trusted_line, warning
+    from noisylabels.audit.page import expected_line, lead, next_steps, trusted_line, warning
 
     about = found.summary
     duplicates = about["duplicates"]
     lines = [f"{found.name}: {lead(found)[:1].lower()}{lead(found)[1:]}"]
     if text := warning(found):
         lines.append(f"  warning: {text}")
+    if text := expected_line(found):
+        lines.append(f"  {text}")
     if known := about["known"]:
         scores = [f"noise rate {_percent(known['rate'])}"]
         scores += [
@@ -160,8 +167,9 @@ def summary(found: Audit, out: Path) -> str:
                 ("precision", "precision"),
                 ("recall", "recall"),
                 ("suggestions", "correct suggestions"),
+                ("after", "noise rate after accepting all suggestions"),
             )
-            if known[name] is not None
+            if known.get(name) is not None
         ]
         lines.append(f"  measured on true labels: {', '.join(scores)}")
     if checked := about.get("trusted"):

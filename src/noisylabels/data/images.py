@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import json
 import math
+import os
+import tempfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -14,9 +17,11 @@ import numpy as np
 import torch
 
 from noisylabels.core.checks import InputError
+from noisylabels.core.files import cache_root
 from noisylabels.core.positions import Positions, check_positions, own
 from noisylabels.data.image_arrays import as_bytes
 
+_IN_MEMORY_BYTES = 1 << 30
 _CHUNK_BYTES = 1 << 24  # memory-mapped sets are processed in pieces of about this size
 
 
@@ -154,6 +159,21 @@ def image_set(
     return dataclasses.replace(made, digest=content_digest(images, made.labels, made.class_names))
 
 
+def room_for(shape: Sequence[int]) -> torch.Tensor:
+    """Return room for images, uint8 of the given shape: memory, or a deleted file for more than 1 GiB of it.
+
+    A large set then needs disk space in place of memory, which its pages leave when others need it.
+    """
+    if math.prod(shape) > _IN_MEMORY_BYTES and hasattr(os, "posix_fallocate"):
+        with contextlib.suppress(OSError):  # no space: memory may still do
+            cache_root().mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=cache_root()) as file:
+                # a hole in the file would end the process where the disk is full
+                os.posix_fallocate(file.fileno(), 0, math.prod(shape))
+                return torch.from_numpy(np.memmap(file, np.uint8, "w+", shape=tuple(shape)))
+    return torch.empty(tuple(shape), dtype=torch.uint8)
+
+
 def subset(images: ImageSet, index: Sequence[int] | np.ndarray) -> ImageSet:
     """Return the examples of a set at the positions `index`, in that order; classes may become empty.
 
@@ -162,8 +182,9 @@ def subset(images: ImageSet, index: Sequence[int] | np.ndarray) -> ImageSet:
     ['1']
     """
     at = torch.as_tensor(index, dtype=torch.int64)
+    pixels = room_for((len(at), *images.images.shape[1:]))
     return image_set(
-        images.images.index_select(0, at),
+        torch.index_select(images.images, 0, at, out=pixels),
         images.labels.index_select(0, at),
         images.class_names,
         [images.ids[i] for i in at.tolist()],

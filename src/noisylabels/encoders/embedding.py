@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -14,8 +15,10 @@ from noisylabels.data.decode import Progress
 from noisylabels.data.features import Examples, FeatureSet, embedded
 from noisylabels.data.images import ImageSet
 from noisylabels.encoders.catalog import chosen_for, find_encoder, side_of
+from noisylabels.encoders.embedding_files import embedding_identity, is_embedding_file, read_embeddings
 from noisylabels.encoders.encoder import IMAGES, FrozenEncoder
 from noisylabels.encoders.names import AUTO, NONE
+from noisylabels.encoders.shared import shared
 from noisylabels.encoders.store import Store, content_hashes, stored_form
 
 SEGMENT_SECONDS = 10.0
@@ -36,6 +39,8 @@ def embed_sets(
     Args:
         parts: the sets; an encoder that must be fitted is fitted to the first.
         features: the name of an encoder, see `find_encoder`; "auto" chooses it, and "none" returns the sets.
+            A file of embeddings (.npy, .npz, .parquet, .csv, .tsv) is matched to the examples by ids or by
+            their order, see `read_embeddings`.
         device, precision: of the encoder, see `find_encoder`.
         progress: called with ("embedding ...", done, total).
         note: receives lines that the user should read.
@@ -47,6 +52,11 @@ def embed_sets(
     Raises:
         InputError: an unknown encoder, or one that is not installed or does not take these examples.
     """
+    if is_embedding_file(features):
+        path = Path(features).expanduser()
+        rows = read_embeddings(path, parts, note)
+        identity = embedding_identity(path, rows[0].shape[1])
+        return [embedded(part, made, identity) for part, made in zip(parts, rows, strict=True)]
     encoder = encoder_for(parts[0], features, device=device, precision=precision, note=note)
     if encoder is None:
         return list(parts)
@@ -89,7 +99,9 @@ def embed_set(
     note: Callable[[str], None] = lambda _: None,
 ) -> FeatureSet:
     """Return a set as features of an encoder that is fitted if it must be; see `embed_sets`."""
-    features = encode(_content(part, encoder), encoder, progress, note)
+    features = shared(part, encoder)
+    if features is None:
+        features = encode(_content(part, encoder), encoder, progress, note)
     if isinstance(part, FeatureSet):
         features = torch.cat([part.features, features], dim=1)
     return embedded(part, features, encoder.identity, fitted=encoder.state())

@@ -54,10 +54,15 @@ def save_model(path: Path, model: nn.Module, shape: dict[str, Any], train: Examp
         shape: the arguments of `build_model` that it was built with.
         train: the set that it was trained on, for class names, normalization, a table's encoder and the
             identity of a frozen encoder.
+
+    The normalization is the model's own, of its pretrained weights, or else that of the set.
     """
     from safetensors.torch import save
 
-    mean, std = train.mean_std()
+    from noisylabels.models.normalization import normalization_of
+
+    own = normalization_of(model, shape["channels"]) if train.inputs.ndim == 4 else None
+    mean, std = own or train.mean_std()
     header = {"shape": shape, "class_names": train.class_names, "mean": mean, "std": std}
     if (encoder := getattr(train, "encoder", None)) is not None:
         header["encoder"] = encoder.to_json()
