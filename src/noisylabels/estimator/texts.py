@@ -10,7 +10,7 @@ import numpy as np
 from noisylabels.core.checks import InputError
 from noisylabels.encoders.catalog import auto_for_texts, find_encoder
 from noisylabels.encoders.embedding import encode
-from noisylabels.encoders.encoder import TEXTS, FrozenEncoder
+from noisylabels.encoders.encoder import IMAGES, FrozenEncoder
 from noisylabels.encoders.names import AUTO, NONE
 
 
@@ -35,8 +35,8 @@ class TextFeatures:
             return None
         name = auto_for_texts()[0] if features == AUTO else features
         encoder = find_encoder(name, device=device)
-        if encoder.of != TEXTS:
-            raise InputError(f"features is {features!r}, which encodes {encoder.of}, expected one of texts")
+        if encoder.of == IMAGES:
+            raise InputError(f"features is {features!r}, which encodes images, expected one of texts")
         return cls(encoder.fitted(texts))
 
     def __call__(self, texts: Sequence[str]) -> np.ndarray:
