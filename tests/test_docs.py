@@ -65,6 +65,7 @@ def test_a_documented_command_is_understood(command: str) -> None:
         ("docs/report.md", 1),
         ("docs/study.md", 1),
         ("docs/study-own-loss.md", 1),
+        ("docs/texts.md", 1),
     ],
 )
 def test_the_code_of_a_document_runs(name: str, number: int) -> None:
@@ -139,6 +140,7 @@ MEASURED = {
     "start": "docs/measured-speed-training.md",
     "step": "docs/measured-speed-training.md",
     "tables": "docs/measured-estimator.md",
+    "texts": "docs/measured-texts.md",
     "walk": "docs/measured-audit.md",
 }
 """The page that shows the table of each benchmark, by the first word of its file name."""

@@ -321,6 +321,13 @@ def side_of(examples: Examples) -> int | None:
     return min(examples.images.shape[2:]) if isinstance(examples, ImageSet) else None
 
 
+def auto_for_texts() -> tuple[str, str]:
+    """Return the encoder that "auto" chooses for texts, and a line for the user."""
+    if has_packaged():
+        return MINILM, f"texts are encoded with {MINILM}"
+    return TFIDF, f"texts are encoded with {TFIDF}; a sentence encoder is better: {INSTALL_MINILM} (83 MB)"
+
+
 def chosen_for(examples: Examples) -> tuple[str, str]:
     """Return the encoder that "auto" chooses for a set, or "none", and a line for the user, or "".
 
@@ -330,12 +337,7 @@ def chosen_for(examples: Examples) -> tuple[str, str]:
     if isinstance(examples, FeatureSet):
         if examples.texts is None or examples.embedding is not None:
             return NONE, ""
-        if has_packaged():
-            return MINILM, f"texts are encoded with {MINILM}"
-        return (
-            TFIDF,
-            f"texts are encoded with {TFIDF}; a sentence encoder is better: {INSTALL_MINILM} (83 MB)",
-        )
+        return auto_for_texts()
     if min(examples.images.shape[2:]) < (GRAY if examples.images.shape[1] == 1 else COLOR):
         return NONE, ""
     if packaged_weights() is None:

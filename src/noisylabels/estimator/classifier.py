@@ -24,7 +24,7 @@ from noisylabels.core.spelling import spelling_notes
 from noisylabels.data.encoding import Encoder
 from noisylabels.data.features import FeatureSet, feature_set
 from noisylabels.data.images import ImageSet, image_set
-from noisylabels.data.in_memory import array_of, column_names, is_table
+from noisylabels.data.in_memory import array_of, column_names, is_table, is_texts, texts_in
 from noisylabels.estimator.candidates import (
     FOREST,
     Judge,
@@ -46,6 +46,7 @@ from noisylabels.estimator.frames import (
 )
 from noisylabels.estimator.inputs import Examples, different, held_out, in_values, weighted_scale
 from noisylabels.estimator.network import recipes, table_network
+from noisylabels.estimator.texts import TextFeatures
 from noisylabels.experiment.bagging import LabeledRows
 from noisylabels.experiment.classifier_probs import check_classifier
 from noisylabels.experiment.model_selection import calibrate, pool_shares, tempered
@@ -127,6 +128,8 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
             candidates in any case.
         random_state: seed of held-out parts, weights, order and dropout.
         device: "cpu", "cuda" or "auto"; for tables a GPU is not worth it.
+        features: the frozen encoder of texts, see `noisylabels list encoders`: "auto" is "minilm" if it is
+            installed, else "tfidf"; "none" leaves columns of text out.
 
     Attributes:
         classes_: the classes, sorted, in the values of `y`.
@@ -165,6 +168,7 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         calibrate: bool = False,
         random_state: int | np.random.RandomState | None = None,
         device: str = "cpu",
+        features: str = "auto",
     ) -> None:
         self.loss = loss
         self.model = model
@@ -180,6 +184,7 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         self.calibrate = calibrate
         self.random_state = random_state
         self.device = device
+        self.features = features
 
     def __sklearn_tags__(self) -> Any:
         """Return scikit-learn's description of what the estimator takes."""
@@ -195,7 +200,8 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         Args:
             X: (N, D) numbers: an array, embeddings, a sparse matrix, which is made dense; a pandas or polars
                 data frame, in which words, categories, truth values and missing cells are encoded as in a
-                table for `nl.load`, see `Encoder`; or uint8 images (N, C, H, W).
+                table for `nl.load`, see `Encoder`, and free text by the encoder `features`; N texts in a
+                list, an array or a series; or uint8 images (N, C, H, W).
             y: (N,) labels: strings, numbers, bool, also nullable or categorical; anything that can be sorted.
             sample_weight: (N,), weight of each example, 0 or more; 2 equals an example given twice, 0 one
                 left out.
@@ -272,6 +278,13 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
             )
         self._encoder: Encoder | None = None
         self._medians: np.ndarray | None = None
+        self._texts: TextFeatures | None = None
+        if is_texts(X):
+            texts = texts_in(X)
+            self._texts = TextFeatures.fit(texts, self.features, self.device)
+            if self._texts is None:
+                raise InputError("X are texts, and features is 'none', expected an encoder such as 'tfidf'")
+            X = self._texts(texts)
         if getattr(X, "ndim", 2) == 4:
             if self.base is not None:
                 raise InputError("base takes rows of numbers, not images; flatten them, or leave out base")
@@ -285,6 +298,11 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
             labels = checked_labels(sheet, y)
             used = np.flatnonzero(_weights(sample_weight, len(sheet)))
             self._encoder, rows = fit_encoder(sheet, used)
+            if (of_rows := self._encoder.texts_of(sheet)) is not None:
+                self._texts = TextFeatures.fit([of_rows[i] for i in used], self.features, self.device)
+                rows = rows if self._texts is None else np.hstack([rows, self._texts(of_rows)])
+            if not rows.shape[1]:
+                raise InputError("X has only texts, and features is 'none', expected an encoder of texts")
             self.image_shape_ = ()
             self.n_features_in_ = len(column_names(X))
             if names := text_names(X):
@@ -463,7 +481,11 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
                 )
             return images
         if self._encoder is not None:
-            return self._standard(encoded(self._encoder, X))
+            return self._standard(encoded(self._encoder, X, self._texts))
+        if self._texts is not None:
+            if not is_texts(X):
+                raise InputError(f"X is a {type(X).__name__}, expected texts as in training")
+            X = self._texts(texts_in(X))
         may_lack = self._medians is not None and is_table(X)
         rows = validate_data(
             self,
