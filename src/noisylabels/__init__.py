@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from noisylabels.data.catalog import load as load
     from noisylabels.data.images import ImageSet as ImageSet
     from noisylabels.data.images import image_set as image_set
+    from noisylabels.encoders.embed_data import embed as embed
     from noisylabels.estimator import NoisyLabelClassifier as NoisyLabelClassifier
     from noisylabels.experiment import RunConfig as RunConfig
     from noisylabels.experiment import RunResult as RunResult
@@ -64,6 +65,7 @@ _HOME = {
     "build_model": "models.catalog",
     "corrupt": "noise.corruption",
     "corrupt_set": "experiment",
+    "embed": "encoders.embed_data",
     "estimate_transition": "noise.estimate",
     "fit": "methods.fit",
     "image_set": "data.images",
@@ -94,6 +96,7 @@ __all__ = [
     "build_model",
     "corrupt",
     "corrupt_set",
+    "embed",
     "estimate_transition",
     "fit",
     "image_set",

@@ -16,12 +16,13 @@ import torch
 from safetensors.numpy import load_file, save_file
 
 from noisylabels.audit import training_dynamics
-from noisylabels.audit.cross_validation import assign_folds, cross_validate
+from noisylabels.audit.cross_validation import cross_validate
 from noisylabels.audit.scores import blended, rank, share_wrong
 from noisylabels.audit.training_dynamics import EpochMean
 from noisylabels.core.checks import CorruptedFile, InputError
 from noisylabels.data.features import feature_set
 from noisylabels.data.images import image_set
+from noisylabels.experiment.folds import assign_folds
 from noisylabels.experiment.reporter import Silent
 from noisylabels.training.interrupt import Interrupted
 

@@ -424,7 +424,7 @@ def trained(write):
 def test_new_rows_are_encoded_as_those_of_training(write, trained, tmp_path):
     notes: list[str] = []
     path = write("new.csv", pet=["eel", "dog", ""], age=["-1", "", "4.5"], flag=["FALSE", "true", ""])
-    ids, rows = read_rows(path, trained, notes)
+    ids, rows, _ = read_rows(path, trained, notes)
     median = float(np.median([float(i * i) for i in range(10) if trained]))
     middle = trained.columns[0].median
     assert abs(middle - median) < 10  # of eight of the ten
@@ -437,17 +437,17 @@ def test_new_rows_are_encoded_as_those_of_training(write, trained, tmp_path):
     parquet = table_of(
         tmp_path, {"id": ["u", "v"], "age": [1, 2], "flag": [True, False], "pet": ["cat", None]}
     )
-    ids, rows = read_rows(parquet, trained, notes)
+    ids, rows, _ = read_rows(parquet, trained, notes)
     assert (ids, rows.tolist()) == (["u", "v"], [[1, 1, 1, 0], [2, 0, 0, 0]])
     # a column in which nothing is has no type in Parquet
     nothing = table_of(tmp_path, {"age": [3, 4], "flag": [None, None], "pet": [None, None]})
-    assert read_rows(nothing, trained, notes)[1].tolist() == [[3, 0.5, 0, 0], [4, 0.5, 0, 0]]
+    assert read_rows(nothing, trained, notes).features.tolist() == [[3, 0.5, 0, 0], [4, 0.5, 0, 0]]
 
 
 def test_new_rows_may_have_ids_where_those_of_training_had_none(write):
     x = [i * i for i in range(10)]
     encoder = load(write("old.csv", x=x, label=["a", "b"] * 5))[0].encoder
-    ids, rows = read_rows(write("new.csv", id=["u", "v"], x=[1, 2]), encoder, [])
+    ids, rows, _ = read_rows(write("new.csv", id=["u", "v"], x=[1, 2]), encoder, [])
     assert (ids, rows.tolist()) == (["u", "v"], [[1], [2]])
 
 
@@ -486,7 +486,7 @@ def test_new_arrays(tmp_path):
     np.save(tmp_path / "new.npy", X[:5])
     np.savez(tmp_path / "new.npz", X=X[:5])
     for name in ("new.npy", "new.npz"):
-        ids, rows = read_rows(tmp_path / name, encoder, [])
+        ids, rows, _ = read_rows(tmp_path / name, encoder, [])
         assert ids[4] == "row:4"
         np.testing.assert_array_equal(rows, X[:5].astype(np.float32))
     np.save(tmp_path / "new.npy", X[:, :3])

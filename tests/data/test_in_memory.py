@@ -248,7 +248,7 @@ def test_rows_of_other_kinds():
         ((ROWS, None), "labels are missing"),
         (ROWS, r"labels are missing: got a ndarray of the shape \(30, 3\) alone; pass the pair"),
         ((ROWS, pd.date_range("2024", periods=N)), "dates, expected text, integers or bool"),
-        ((["a text"] * N, WORDS), r"X is text of the shape \(30,\), .* such as its embedding"),
+        (([{"a": 1}] * N, WORDS), "expected"),
         ((ROWS[:, 0], WORDS), r"expected numbers of the shape \(N, D\)"),
         (([[1.0], [1.0, 2.0]] * 15, WORDS), "rows of different lengths"),
         ((np.zeros((N, 4, 4, 4, 4)), WORDS), r"expected \(N, H, W\)"),

@@ -18,7 +18,7 @@ import numpy as np
 from noisylabels.audit.scores import BLENDED, POSTERIOR, judged, share_wrong
 from noisylabels.audit.training_dynamics import TrainingDynamics, features_of
 from noisylabels.audit.votes import neighbor_votes, ridge_probs
-from noisylabels.core.checks import CorruptedFile, InputError, check_between, check_whole
+from noisylabels.core.checks import CorruptedFile, InputError, check_between
 from noisylabels.core.config import build, to_dict
 from noisylabels.core.files import (
     atomic_replace,
@@ -26,13 +26,14 @@ from noisylabels.core.files import (
     read_json,
     write_json,
 )
-from noisylabels.core.rng import derive_seed, uniforms
+from noisylabels.core.rng import derive_seed
+from noisylabels.experiment.folds import assign_folds
 from noisylabels.experiment.reporter import Announce, Reporter, Silent
 from noisylabels.noise.checks import check_labels
 from noisylabels.training.settings import HOW, Settings
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, nn
 
     from noisylabels.data.features import FeatureSet
     from noisylabels.data.images import ImageSet
@@ -196,38 +197,6 @@ def checkpoint_minutes(size: float) -> float:
     return max(CHECKPOINT_MINUTES, size / CHECKPOINT_BYTES / 60)
 
 
-def assign_folds(labels: np.ndarray, folds: int, seed: int) -> np.ndarray:
-    """Assign shuffled examples to folds round-robin, class by class, without restarting at a class.
-
-    Fold sizes therefore differ by at most one example, overall and per class, and a class with fewer examples
-    than folds is in as many folds as it has examples.
-
-    Args:
-        labels: (N,) int64.
-        folds: 2 or more.
-        seed: seed of the stream "folds".
-
-    Returns:
-        (N,) int64, the fold of each example.
-
-    Raises:
-        InputError: fewer examples than folds.
-
-    >>> assign_folds(np.array([0, 0, 1, 1, 1]), 2, seed=0).tolist().count(0)
-    3
-    """
-    check_whole(folds, "folds", 2)
-    n = len(labels)
-    if n < max(folds, 3):
-        raise InputError(
-            f"got {n} examples for {folds} folds, expected {max(folds, 3)} or more; use fewer folds"
-        )
-    order = np.lexsort((uniforms(n, seed, "folds"), labels))
-    fold = np.empty(n, dtype=np.int64)
-    fold[order] = np.arange(n) % folds
-    return fold
-
-
 class _Job:
     """A cross-validation whose arguments have been checked."""
 
@@ -300,17 +269,25 @@ class _Job:
                 f"{', '.join(map(repr, few))}: one example each, too few to estimate its label quality"
             )
 
-    def batches(self, positions: Tensor | None) -> Batches:
-        """Return batches of a part of the data for evaluation, neither shuffled nor augmented."""
-        from noisylabels.data.loader import Batches, evaluation_batch_size
+    def batches(self, positions: Tensor | None, model: nn.Module | None = None) -> Batches:
+        """Return batches of a part of the data for evaluation, neither shuffled nor augmented.
 
+        They are normalized as a model with pretrained weights expects, or else by the statistics of the data.
+        """
+        from noisylabels.data.loader import Batches, evaluation_batch_size
+        from noisylabels.models.normalization import normalization_of
+
+        own = None
+        if model is not None and self.data.inputs.ndim == 4:
+            own = normalization_of(model, self.data.inputs.shape[1])
+        mean, std = own or self.mean_std
         return Batches(
             self.data.inputs,
             self.data.labels,
             batch_size=evaluation_batch_size(self.data.inputs),
             device=self.device,
-            mean=self.mean_std[0],
-            std=self.mean_std[1],
+            mean=mean,
+            std=std,
             augment=None,
             shuffle=False,
             seed=self.use.seed,
@@ -370,7 +347,7 @@ class _Job:
         model = build_model(**self.shape, seed=seed)
         counts, before = (len(self.data), self.data.num_classes), fold * self.use.epochs
         place = f"fold {fold + 1} of {self.folds}"
-        batches = self.batches(torch.from_numpy(held))
+        batches = self.batches(torch.from_numpy(held), model)
         dynamics = TrainingDynamics(model, batches, counts, self.use.precision, place, before, self.reporter)
         weights = sum(parameter.numel() for parameter in model.parameters())
         size = 8 * weights + 4 * counts[1] * (2 * counts[0] + len(held))  # with momentum
@@ -393,7 +370,7 @@ class _Job:
             )
             raise Interrupted(stopped.epoch, stopped.step, where) from None
         part = dynamics.result(torch.from_numpy(trained))
-        if fold == self.folds - 1 and (features := features_of(model, self.batches(None))) is not None:
+        if fold == self.folds - 1 and (features := features_of(model, self.batches(None, model))) is not None:
             part["features"] = features
         return part | {"held": held, "trained": trained, "seconds": np.array([dynamics.seconds])}
 

@@ -25,8 +25,8 @@ class Subject:
 
     Args:
         name: display name.
-        asked: data, data_root, image_size, bad_images, label_column, id_column, part, noise, seed, labels,
-            download, features; see `result`.
+        asked: data, data_root, image_size, bad_images, label_column, id_column, text_column, part,
+            noise, seed, labels, download, features; see `result`.
         examples: the set, if the caller passed objects or arrays.
         given: labels and class names, if the caller passed nothing else.
         probs: the probabilities that the caller passed, or a file of them; None without any.
@@ -34,6 +34,7 @@ class Subject:
             that name their classes.
         in_order: whether `probs` have one row per example, in the order of the examples.
         no_encoder: whether features were "auto" and no encoder is installed.
+        raw: the rows as the caller passed them, for a classifier; None for images, names, paths and sets.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Subject:
     columns: tuple[str, ...] | None = None
     in_order: bool = False
     no_encoder: bool = False
+    raw: Any = None
 
 
 def seen_through(features: str, model: str, width: float | None) -> str:
@@ -53,11 +55,21 @@ def seen_through(features: str, model: str, width: float | None) -> str:
 
 def read_subject(data: object, *, features: str = AUTO, probs: object = None, **about: Any) -> Subject:
     """Return the input of an audit, checked as far as possible without reading it; see `audit_labels`."""
-    chosen = canonical_features(features)
+    chosen = canonical_features(features, _may_have_texts(data))
     if chosen == AUTO and probs is not None:
         chosen = NONE
     missing = chosen == NONE and features == AUTO and probs is None
     return replace(_subject(data, features=chosen, probs=probs, **about), no_encoder=missing)
+
+
+def _may_have_texts(data: object) -> bool:
+    """Return whether data may have texts, which always have an encoder."""
+    from noisylabels.data.formats import is_table
+    from noisylabels.data.images import ImageSet
+
+    if isinstance(data, (str, os.PathLike)):
+        return is_table(Path(data).expanduser())
+    return data is not None and not isinstance(data, ImageSet)
 
 
 def _subject(
@@ -73,6 +85,7 @@ def _subject(
     bad_images: str = "fail",
     label_column: str | None = None,
     id_column: str | None = None,
+    text_column: str | None = None,
     data_root: str | Path | None = None,
     download: bool = False,
     features: str = NONE,
@@ -99,6 +112,8 @@ def _subject(
         asked["label_column"] = label_column
     if id_column is not None:
         asked["id_column"] = id_column
+    if text_column is not None:
+        asked["text_column"] = text_column
     if isinstance(data, (str, os.PathLike)):
         columns = _columns(class_names, probs, str(data))
         subject = _by_name(str(data), labels, data_root, download, asked)
@@ -132,6 +147,7 @@ def _subject(
         bad_images,
         label_column=label_column,
         id_column=id_column,
+        text_column=text_column,
         need_features=probs is None,
         max_image_size=load_size(asked.get("features", NONE)),
     )
@@ -149,7 +165,33 @@ def _subject(
         examples = whole_in_memory(data, options, labels=given, class_names=names, part=part)
         indexes = [labels, data]
     values, matched = _in_order(probs, values, *indexes, count=len(examples), ids=examples.ids)
-    return Subject("data", asked, examples=examples, probs=values, in_order=matched)
+    raw = raw_rows(data, labels, len(examples), id_column)
+    return Subject("data", asked, examples=examples, probs=values, in_order=matched, raw=raw)
+
+
+def raw_rows(data: Any, labels: object, count: int, id_column: str | None = None) -> Any:
+    """Return the rows of X, or of a pair (X, y), as they are, for a classifier; None for other data.
+
+    A classifier of scikit-learn may take missing values, words in a frame or a sparse matrix, which a network
+    does not. The column of ids is left out.
+
+    >>> raw_rows((np.eye(2), ["u", "v"]), None, 2).shape
+    (2, 2)
+    """
+    if labels is None:
+        if not (
+            isinstance(data, (tuple, list)) and len(data) == 2 and not isinstance(data[0], (tuple, list))
+        ):
+            return None
+        data = data[0]
+    is_matrix = isinstance(data, np.ndarray) or hasattr(data, "tocsr")
+    if len(getattr(data, "shape", ())) != 2 or data.shape[0] != count:
+        return None
+    if is_matrix:
+        return None if data.dtype == object else data
+    if not hasattr(data, "columns") or not hasattr(data, "drop"):
+        return None
+    return data.drop(columns=[id_column]) if id_column in list(data.columns) else data
 
 
 def _is_file(probs: object) -> bool:
@@ -209,7 +251,7 @@ def _by_name(
     from noisylabels.experiment.config import source_of
 
     root = None if data_root is None else str(Path(data_root).expanduser())
-    names = ("image_size", "bad_images", "label_column", "id_column", "noise", "seed")
+    names = ("image_size", "bad_images", "label_column", "id_column", "text_column", "noise", "seed")
     kept = {name: asked.get(name) for name in names}
     config = canonical(load_config(None, data=data, data_root=root, **kept))
     source = source_of(config)

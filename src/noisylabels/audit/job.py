@@ -16,8 +16,9 @@ import numpy as np
 
 from noisylabels.audit import issues
 from noisylabels.audit.audit_folder import FOLDER_OF_FOLDS, SETTINGS, remove_unfinished
+from noisylabels.audit.classifier_judge import judge_by_classifier
 from noisylabels.audit.cross_validation import LOSS, RECIPE, cross_validate
-from noisylabels.audit.duplicates import Group, equal_rows, find_duplicates, with_same_ids
+from noisylabels.audit.duplicates import with_same_ids
 from noisylabels.audit.fingerprints import fingerprints
 from noisylabels.audit.given_probs import digest, given_probs
 from noisylabels.audit.image_paths import image_paths
@@ -27,6 +28,7 @@ from noisylabels.audit.posterior import label_posterior
 from noisylabels.audit.probability_files import GivenProbs
 from noisylabels.audit.result import FILES, Audit, audited_set
 from noisylabels.audit.scores import BLENDED, judged, sharpened
+from noisylabels.audit.set_duplicates import duplicates_in
 from noisylabels.audit.trusted import (
     Audited,
     estimate_others,
@@ -55,6 +57,7 @@ from noisylabels.training.settings import HOW, Settings
 
 if TYPE_CHECKING:
     from noisylabels.data.features import Examples
+    from noisylabels.experiment.classifiers import Judge
 
 WHY = "robust, and learns in the few epochs of an audit"
 """Why `LOSS` is the default."""
@@ -102,6 +105,9 @@ class Job:
                 )
             asked["trusted"] = identity(trusted)
         self.asked = asked
+        self.judge: Judge | None = None
+        if (classifier := self.how.pop("classifier", None)) is not None:
+            self.judge = _judge(classifier, self.how, probs)
         if probs is None:
             if subject.given is not None:
                 raise InputError("got labels but no data; pass data to train on, or probs")
@@ -111,7 +117,8 @@ class Job:
     def identity(self) -> dict[str, Any]:
         """The settings and the content of the data that define the audit; needed only for a folder."""
         if self.probs is None:
-            return {**self.asked, "probs": None, **_without(self.how, *HOW)}
+            judge = {} if self.judge is None else {"classifier": self.judge.identity}
+            return {**self.asked, "probs": None, **_without(self.how, *HOW), **judge}
         columns = self.subject.columns
         named = {} if columns is None else {"class_names": list(columns)}
         return {**self.asked, **named, "probs": digest(self.probs)}
@@ -191,7 +198,7 @@ class Job:
             about = Audited(self.subject.asked, examples, ids, labels, tuple(names), self.subject.name)
             trusted, source = find_trusted(self.trusted, about, self.reporter.note)
         positions = own(len(labels)) if examples is None else self._positions(examples)
-        probs = None
+        probs, embedded = None, None
         if self.probs is not None:
             known = None if examples is None else positions
             subject = self.subject
@@ -206,8 +213,9 @@ class Job:
             predicted = _given(labels, probs)
         else:
             assert examples is not None
-            predicted = self._train(self._embedded(learnable(examples, source)), folder)
-        groups = [] if examples is None else _duplicates(examples, source)
+            embedded = self._embedded(learnable(examples, source))
+            predicted = self._train(embedded, folder)
+        groups = [] if examples is None else duplicates_in(learnable(examples, source), embedded)
         kind = "labels" if examples is None else _kind(examples)
         if kind == "features":
             groups = with_same_ids(groups, ids, labels)
@@ -231,9 +239,11 @@ class Job:
         wanted = order[: max(int(found.flagged.sum()), NEIGHBORED)]
         neighbors = {}
         if examples is not None:
-            points = (
-                np.asarray(predicted.judged, np.float32) if predicted.points is None else predicted.points
-            )
+            points = predicted.points
+            if embedded is not None and getattr(embedded, "embedding", None) is not None:
+                points = embedded.inputs.numpy()  # as similar as they look, not as the models judge them
+            if points is None:
+                points = np.asarray(predicted.judged, np.float32)
             neighbors = find_neighbors(
                 wanted, labels, found.suggested, found.score, found.flagged, points, groups
             )
@@ -241,8 +251,10 @@ class Job:
         summary = {name: value for name, value in self.subject.asked.items() if name != "download"}
         summary |= {"digest": None if examples is None else examples.digest, "kind": kind}
         summary |= {"source_rows": positions.total}
-        if examples is not None and not examples.inputs.shape[1]:
+        if examples is not None and not examples.inputs.shape[1] and getattr(examples, "texts", None) is None:
             summary["texts_alone"] = True
+        if getattr(examples, "texts", None) is not None:
+            summary["texts"] = True
         if discarded := self._left_out(names):
             summary["left_out"] = discarded
         summary |= {"method": predicted.method}
@@ -343,8 +355,11 @@ class Job:
             )
         if examples.inputs.ndim == 2 and not examples.inputs.shape[1]:
             raise InputError(
-                f"{self.subject.name} has only texts and no column to learn from; pass probabilities (probs=)"
+                f"{self.subject.name} has only texts and no column to learn from; encode them "
+                "(features='auto'), or pass probabilities (probs=)"
             )
+        if self.judge is not None:
+            return self._fit(self.judge, examples, folder)
         how, choice = dict(self.how), None
         if how["loss"] == AUTO:
             how["loss"], choice = LOSS, {"loss": LOSS, "why": WHY}
@@ -363,6 +378,25 @@ class Job:
             method["embedding"] = dict(embedding)
         (probs, _), (judged, _) = (check_labels_probs(known.labels, p) for p in (known.probs, known.judged))
         return _Predictions(probs, known.seen, judged, known.score, known.features, method, known.rule)
+
+    def _fit(self, judge: Judge, examples: Examples, folder: Path | None) -> _Predictions:
+        """Return the predictions of a classifier; it has no training dynamics."""
+        embedded, raw = getattr(examples, "embedding", None) is not None, self.subject.raw
+        if isinstance(self.trusted, str) and self.trusted in list(getattr(raw, "columns", ())):
+            raw = raw.drop(columns=[self.trusted])  # as `learnable` does: it tells which labels are right
+        probs, method = judge_by_classifier(
+            judge,
+            examples,
+            None if embedded else raw,
+            folds=self.how["folds"],
+            seed=self.subject.asked["seed"],
+            folder=None if folder is None else folder / FOLDER_OF_FOLDS,
+            reporter=self.reporter,
+            stop=self.stop,
+        )
+        labels = examples.labels.numpy()
+        checked, _ = check_labels_probs(labels, probs)
+        return _Predictions(checked, None, checked, sharpened(labels, checked), None, method)
 
 
 @dataclass(frozen=True, eq=False)
@@ -389,14 +423,18 @@ def _given(labels: np.ndarray, given: GivenProbs) -> _Predictions:
     return _Predictions(probs, seen, values, score, None, {"probs": "given"}, given.rule)
 
 
-def _duplicates(examples: Examples, source: str) -> list[Group]:
-    """Return the near-duplicates among images or rows; rows with free text must have the same."""
-    from noisylabels.data.features import FeatureSet
+def _judge(classifier: object, how: dict[str, Any], probs: object) -> Judge:
+    """Return the classifier to audit with, after checking that no other argument contradicts it."""
+    from noisylabels.experiment.classifiers import find_judge
 
-    inputs = learnable(examples, source).inputs
-    cells = examples.cells if isinstance(examples, FeatureSet) else None
-    texts = None if cells is None else cells.free_texts()
-    return find_duplicates(inputs) if texts is None else equal_rows(texts, inputs)
+    if probs is not None:
+        raise InputError("got a classifier and probs; pass one of them: probs are judged as they are")
+    plain = {"folds", "device", "precision"} | {
+        name for name, value in (("loss", AUTO), ("model", "auto"), ("width", None)) if how.get(name) == value
+    }
+    if unused := [name for name in how if name not in plain]:
+        raise InputError(f"{unused[0]} is a setting of networks; leave it out with a classifier")
+    return find_judge(classifier)
 
 
 def _kind(examples: Examples) -> str:

@@ -33,7 +33,7 @@ GROUPS = 60
 """Most groups of near-duplicates on the page."""
 VALUES = 12
 """Most columns shown of a table's row."""
-LONGEST = 5000
+LONGEST = 10_000
 """Most characters shown of a cell; the review shows more."""
 SIDE = 128
 """Longest side of an image on the page, in pixels."""
@@ -215,8 +215,8 @@ def warning(audit: Audit) -> str:
     if agreement >= WEAK:
         return ""
     ways = "more epochs, more examples, or probabilities of a better model (--probs)"
-    if audit.summary["method"]["probs"] == "given":
-        ways = "probabilities of a better model"
+    if (judged := audit.summary["method"]["probs"]) != "trained":
+        ways = {"given": "probabilities of a better model", "classifier": "another classifier"}[judged]
     return (
         f"The models agree with only {100 * agreement:.0f} % of the given labels. Most likely they are too "
         f"weak to judge the labels, so do not rely on these results. Try {ways}."
@@ -326,6 +326,8 @@ def next_steps(audit: Audit, folder: Path) -> list[tuple[str, str]]:
         more += f" --label-column {shlex.quote(audit.summary['label_column'])}"
     if audit.summary.get("id_column") is not None:
         more += f" --id-column {shlex.quote(audit.summary['id_column'])}"
+    if audit.summary.get("text_column") is not None:
+        more += f" --text-column {shlex.quote(audit.summary['text_column'])}"
     steps = [("Review the flagged labels by keyboard", f"noisylabels review {place}")]
     if audit.summary.get("texts_alone"):  # nothing to train on
         steps.append(
@@ -366,6 +368,11 @@ def _method(audit: Audit) -> dict[str, str]:
         made["trusted labels"] = trusted_line(checked).removeprefix("checked by hand: ")
     if method["probs"] == "given":
         made["probabilities"] = "supplied; no model was trained"
+    elif method["probs"] == "classifier":
+        made["probabilities"] = f"{method['folds']}-fold cross-validation, one classifier per fold"
+        made["classifier"] = f"{method['classifier']} ({method['class']})"
+        made["seed"] = str(method["seed"])
+        made["training time"] = f"{method['train_seconds']:,.0f} s"
     else:
         made["probabilities"] = f"{method['folds']}-fold cross-validation, one model per fold"
         if (embedding := method.get("embedding")) is not None:

@@ -381,7 +381,7 @@ def config_of(asked: Mapping[str, Any]) -> RunConfig:
     from noisylabels.experiment import load_config
 
     names = (
-        *("data", "data_root", "image_size", "bad_images", "label_column", "id_column"),
+        *("data", "data_root", "image_size", "bad_images", "label_column", "id_column", "text_column"),
         *("noise", "seed", "labels", "download"),
     )
     known = {name: asked[name] for name in names if asked.get(name) is not None}

@@ -51,7 +51,9 @@ def audit_labels(
     bad_images: str = "fail",
     label_column: str | None = None,
     id_column: str | None = None,
+    text_column: str | None = None,
     trusted: object = None,
+    classifier: object = None,
     features: str = "auto",
     data_root: str | Path | None = None,
     download: bool = False,
@@ -62,7 +64,7 @@ def audit_labels(
     """Estimate the noise rate, find likely mislabeled examples, and suggest their labels.
 
     The audit trains one model per fold with a robust loss and compares each given label with what the models
-    predict. With `probs` it trains nothing.
+    predict. With `probs` it trains nothing; with `classifier` it fits that one instead of a network.
 
     Args:
         data: what `load` takes: a name of `noisylabels list data`, a path, a pair (X, y), a data frame, a
@@ -92,13 +94,18 @@ def audit_labels(
         width: factor of the model's layer widths.
         features: the frozen encoder through which the audit looks at images and texts: "none", a name, see
             `noisylabels list encoders`; "auto" is the packaged encoder for photographs, if it is installed
-            and neither `model` nor `width` is given. Given probabilities are judged without one.
+            and neither `model` nor `width` is given, and for texts "minilm" if it is installed, else "tfidf".
+            Given probabilities are judged without one.
         seed: seed of folds, weights, order, augmentation and noise.
-        image_size, bad_images, label_column, id_column, data_root, download: as in `load`.
+        image_size, bad_images, label_column, id_column, text_column, data_root, download: as in `load`.
         trusted: labels that people have checked: a part of the data ("test"), a column of their table whose
             cells are true or false, a file of ids, or a list of ids; for arrays also a mask, bool (N,). They
             are never flagged, the estimated noise rate is that of the others, and summary["trusted"] reports
             how many of them the models predict.
+        classifier: any classifier of scikit-learn's contract, such as HistGradientBoostingClassifier(), which
+            is fitted once per fold in place of a network; or a name, see `experiment.classifiers.find_judge`.
+            It is given X as it was passed (an array, a sparse matrix or a frame, also with missing values),
+            and the encoded features of other data.
         reporter: receives notes and progress. Without one, a `UserWarning` names classes that look like one,
             and rows, columns and files that are not used; `Audit.notes` has all notes on the data.
         stop: called after every step; `Interrupted` is raised once it returns true.
@@ -135,6 +142,7 @@ def audit_labels(
         bad_images=bad_images,
         label_column=label_column,
         id_column=id_column,
+        text_column=text_column,
         data_root=data_root,
         download=download,
         features=seen_through(features, model, width),
@@ -142,6 +150,8 @@ def audit_labels(
     if str(getattr(trusted, "dtype", "")) in ("bool", "boolean"):
         trusted = match_mask([labels, *(data if isinstance(data, (tuple, list)) else [data])], trusted)
     how: dict[str, Any] = {"folds": folds, "loss": loss, "model": model, "width": width}
+    if classifier is not None:
+        how["classifier"] = classifier
     how |= {name: value for name, value in settings.items() if value is not None}
     job = Job(subject, how, subject.probs, reporter or Silent(), stop, trusted)
     made = job.find(None)[0] if out is None else _in_folder(job, Path(out).expanduser())

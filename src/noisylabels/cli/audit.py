@@ -43,6 +43,9 @@ class AuditCommand:
     """part to audit: all examples, or only the training set"""
     labels: Path | None = None
     """file with corrected labels (.csv or .parquet with columns id,label) to audit in place of the data's"""
+    classifier: str | None = None
+    """judge the labels with a classifier of scikit-learn in place of a network: logistic, forest,
+    extra-trees, boosting, knn, or a class or function of your own, MODULE:NAME or FILE.py:NAME"""
     folds: int = 4
     """number of folds; one model is trained per fold"""
     epochs: int | None = None
@@ -70,6 +73,8 @@ class AuditCommand:
     """column of labels in a table or Parquet file (default: the one named label, class, target or y)"""
     id_column: str | None = None
     """column of ids in a table or Parquet file (default: id; for images their paths, or their rows)"""
+    text_column: str | None = None
+    """column of free text in a table, or several with commas between them (default: those of sentences)"""
     trusted: str | None = None
     """labels checked by hand, which are never flagged: a part of the data (train, test, val), a column of the
     table whose cells are true or false, or a file of ids (.csv, .tsv, .txt, .parquet)"""
@@ -91,12 +96,23 @@ class AuditCommand:
         from noisylabels.training.interrupt import Interrupted
         from noisylabels.training.loop import TrainingDiverged
 
-        names = ("part", "noise", "seed", "image_size", "bad_images", "label_column", "id_column")
+        names = (
+            "part",
+            "noise",
+            "seed",
+            "image_size",
+            "bad_images",
+            "label_column",
+            "id_column",
+            "text_column",
+        )
         about: dict[str, Any] = {
             name: getattr(self, name) for name in (*names, "data_root", "download", "labels")
         }
         about["features"] = seen_through(self.features, self.model, self.width)
         how: dict[str, Any] = {name: getattr(self, name) for name in ("folds", "loss", "model", "width")}
+        if self.classifier is not None:
+            how["classifier"] = self.classifier
         extra = {
             name: getattr(self, name)
             for name in ("epochs", "batch_size", "lr", "device", "precision")

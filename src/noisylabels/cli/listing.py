@@ -10,14 +10,14 @@ import tyro
 
 @dataclass
 class List:
-    """List losses, noise models, data sets, data formats, network models, presets or recipes.
+    """List losses, noise models, data sets, data formats, network models, encoders, presets or recipes.
 
     For example:
         noisylabels list losses
     """
 
     what: Annotated[
-        Literal["losses", "noise", "data", "formats", "models", "presets", "recipes", "version"],
+        Literal["losses", "noise", "data", "formats", "models", "encoders", "presets", "recipes", "version"],
         tyro.conf.Positional,
     ]
     """what to list"""
@@ -36,6 +36,7 @@ class List:
             "data": _data,
             "formats": _formats,
             "models": _models,
+            "encoders": _encoders,
             "presets": _presets,
             "recipes": _recipes,
         }[self.what]()
@@ -130,6 +131,21 @@ def _models() -> tuple[list[str], list[list[str]]]:
         ["MODULE:FUNCTION", "your own model; also FILE.py:FUNCTION (docs/custom-model.md)", "", "", "you"]
     )
     return ["name", "model", "parameters, K=10", "smallest image", "source"], rows
+
+
+def _encoders() -> tuple[list[str], list[list[str]]]:
+    from noisylabels.encoders.catalog import ENCODERS, FILES, USER
+
+    rows = [
+        ["auto", "a pretrained encoder for photographs and texts if one is installed, else none", "", ""],
+        ["none", "the images or columns themselves", "", ""],
+    ]
+    for row in ENCODERS.values():
+        name = f"{row.name}NAME" if row.name.endswith(":") else row.name
+        rows.append([name, row.title, row.of, "yes" if row.installed() else row.install])
+    rows.append([USER.name, USER.title, USER.of, "yes"])
+    rows.append([FILES, "features of these examples, matched by ids (docs/encoders.md)", "any", "yes"])
+    return ["name", "encoder", "encodes", "installed"], rows
 
 
 def _recipes() -> tuple[list[str], list[list[str]]]:

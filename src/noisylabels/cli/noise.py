@@ -39,6 +39,8 @@ class Noise:
     """as in `noisylabels train`"""
     id_column: str | None = None
     """as in `noisylabels train`"""
+    text_column: str | None = None
+    """as in `noisylabels train`"""
     seed: int = 0
     """seed of the noise; a run with this seed trains on these labels"""
     download: bool = False
@@ -69,6 +71,7 @@ class Noise:
             bad_images=self.bad_images,
             label_column=self.label_column,
             id_column=self.id_column,
+            text_column=self.text_column,
             download=self.download,
         )
         with TerminalReporter(config.epochs) as reporter:

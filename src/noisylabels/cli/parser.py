@@ -18,6 +18,7 @@ from tyro.constructors import ConstructorRegistry, StructConstructorSpec, Struct
 from noisylabels.cli.audit import AuditCommand
 from noisylabels.cli.bench import Bench
 from noisylabels.cli.download import Download
+from noisylabels.cli.embed import Embed
 from noisylabels.cli.listing import List
 from noisylabels.cli.loss import LossCommand
 from noisylabels.cli.noise import Noise
@@ -53,6 +54,7 @@ VERBS: dict[str, type] = {
     "tune": Tune,
     "predict": Predict,
     "audit": AuditCommand,
+    "embed": Embed,
     "study": StudyCommand,
     "report": Report,
     "review": Review,

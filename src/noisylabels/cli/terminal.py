@@ -87,7 +87,8 @@ class TerminalReporter:
         if what.startswith("downloading"):
             self._bar(what, done / 1e6, total / 1e6, "MB")  # a total of 0 is unknown
         else:
-            self._bar(what, done, total, "files" if "files" in what else "images")
+            unit = next((unit for unit in ("files", "texts") if unit in what), "images")
+            self._bar(what, done, total, unit)
 
     def begin(self, epochs: int) -> None:
         """Store the number of epochs, which the recipe for tables may have changed."""

@@ -159,6 +159,7 @@ def load(
     id_column: str | None = None,
     need_features: bool = True,
     max_image_size: int | None = None,
+    text_column: str | None = None,
     progress: Progress | None = None,
     download: bool = False,
 ) -> tuple[Examples, Examples]:
@@ -166,8 +167,8 @@ def load(
 
     Args:
         source: a name in `DATA`; a path in one of the `FORMATS`, such as a folder with one folder per class;
-            a pair (X, y) of rows or images and their labels, a data frame with a column of labels, or a
-            pair (train, test) of these, see `recognize`; or a Hugging Face or PyTorch data set or a pair of
+            a pair (X, y) of rows, texts or images and their labels, a data frame with a column of labels, or
+            a pair (train, test) of these, see `recognize`; or a Hugging Face or PyTorch data set or a pair of
             them, see `load_object`. A name takes precedence over a folder of the same name; write "./digits"
             for the folder.
         root: the folder of a named data set; by default the one that NOISYLABELS_DATA names, or else
@@ -179,8 +180,10 @@ def load(
         label_column: the column of the labels in a table or in Parquet; by default chosen by its name.
         id_column: the column of the ids in a table or in Parquet; by default "id" in a table of features, and
             the paths in a table of images.
-        need_features: False also reads a table without a column to learn from, such as one of texts, as sets
-            of 0 features whose `cells` have the texts; nothing can be trained on them.
+        need_features: False also reads a table without a column to learn from, as sets of 0 features whose
+            `cells` have the rows; nothing can be trained on them.
+        text_column: the column of free text in a table, or several with commas between them, which are
+            joined; by default the columns of words that are no features and have the length of sentences.
         max_image_size: without `image_size`, the side to which larger images are resized, and images of
             several sizes to that of the largest; images of one smaller size keep it.
         progress: called with (what, done, total) during long work.
@@ -213,6 +216,7 @@ def load(
         id_column,
         need_features,
         max_image_size,
+        text_column,
     )
     if isinstance(source, str) and source in DATA:
         check_no_column(options, f"the data set {source}")

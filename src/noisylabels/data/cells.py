@@ -13,9 +13,7 @@ import numpy as np
 from noisylabels.core.checks import InputError
 from noisylabels.core.tables import is_number
 from noisylabels.data.sheets import Sheet
-
-FREE_TEXT = 30
-"""Mean number of characters from which a column of words that is no feature holds free text."""
+from noisylabels.data.text_columns import FREE_TEXT
 
 
 @dataclass(frozen=True)
@@ -37,6 +35,7 @@ class Cells:
         length: the number of rows that the table had.
         hidden: columns that are shown in another way: labels and ids.
         encoded: columns that models receive as features.
+        texts: columns known to hold free text, whatever its length.
     """
 
     read: Callable[[], Sheet]
@@ -44,6 +43,7 @@ class Cells:
     length: int
     hidden: tuple[str, ...] = ()
     encoded: tuple[str, ...] = ()
+    texts: tuple[str, ...] = ()
 
     def row(self, position: int) -> list[Cell]:
         """Return the cells of an example: words that are no features, the longest first, then the others.
@@ -112,15 +112,17 @@ class Cells:
         free: dict[str, float] = {}
         others = []
         for name in (*sheet.names, *sheet.unfit):
-            if name in self.hidden:
+            if name in self.hidden or name in self.texts:
                 continue
             length = 0.0 if name in self.encoded or name in sheet.unfit else _mean_length(sheet[name])
             if length:
                 free[name] = length
             else:
                 others.append(name)
-        words = sorted(free, key=lambda name: -free[name])
-        return [*((name, free[name] >= FREE_TEXT) for name in words), *((name, False) for name in others)]
+        # the columns of text first, as they are joined, then other long ones
+        words = [*self.texts, *sorted(free, key=lambda name: -free[name])]
+        shown = [(name, name in self.texts or free[name] >= FREE_TEXT) for name in words]
+        return [*shown, *((name, False) for name in others)]
 
 
 def _mean_length(cells: np.ndarray) -> float:

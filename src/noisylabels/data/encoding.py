@@ -14,10 +14,11 @@ from noisylabels.core.checks import InputError, did_you_mean
 from noisylabels.core.tables import is_missing, is_number, texts
 from noisylabels.data.reader import MOST_NOTES
 from noisylabels.data.sheets import Sheet
+from noisylabels.data.text_columns import is_free_text, joined_texts, named_text_columns, text_notes
 
 MOST_WORDS = 50
 """The most different words of a one-hot encoded column; a column with more is left out."""
-_ALL_DIFFER = "all words differ"
+_ALL_DIFFER, _MANY_WORDS = "all words differ", f"more than {MOST_WORDS} different words"
 
 STRAY = 0.1
 """Up to this share of cells that are not numbers, a column counts as one of numbers with errors."""
@@ -67,11 +68,13 @@ class Encoder:
         columns: the encoded columns, in order.
         ignored: other columns that a table may have: labels, ids, columns left out.
         id_column: the column of ids, if the user named it.
+        texts: the columns of free text, of which an encoder of texts makes features.
     """
 
     columns: tuple[Column, ...]
     ignored: tuple[str, ...] = ()
     id_column: str | None = None
+    texts: tuple[str, ...] = ()
 
     @property
     def features(self) -> tuple[str, ...]:
@@ -92,6 +95,7 @@ class Encoder:
         notes: list[str],
         need_features: bool = True,
         id_column: str | None = None,
+        text_column: str | None = None,
     ) -> Encoder:
         """Return the encoding of a sheet's columns, chosen from the rows of the training part only.
 
@@ -102,17 +106,21 @@ class Encoder:
             notes: receives a line on each decision that a user should know.
             need_features: False leaves out a column that cannot be read, even if no column is left.
             id_column: the column of ids, if the user named it.
+            text_column: the column of free text, or several with commas between them; by default every
+                column of words that is no feature and has the length of sentences, see `is_free_text`.
 
         Raises:
-            InputError: a column of numbers has a cell that is not a number, or no column is left.
+            InputError: a column of numbers has a cell that is not a number, no column is left, or the column
+                of text is missing or has another role.
         """
         columns: list[Column] = []
+        found = named_text_columns(sheet, text_column, not_features)
         left: dict[str, list[str]] = {}
         for name, why in sheet.unfit.items():
             if name not in not_features:
                 left.setdefault(why, []).append(name)
         for name, cells in zip(sheet.names, sheet.columns, strict=True):
-            if name in not_features:
+            if name in not_features or name in found:
                 continue
             try:
                 chosen = _choose(name, cells, rows, sheet)
@@ -124,6 +132,8 @@ class Encoder:
                 left.setdefault(chosen, []).append(name)
             else:
                 columns.append(chosen)
+        found = found or _take_texts(left, sheet, rows)
+        notes += text_notes(sheet, rows, found)
         notes += [f"left out, {why}: {_listed(names)}" for why, names in left.items()]
         named = id_column is not None or any(name.lower() == "id" for name in not_features)
         if _ALL_DIFFER in left and not named:
@@ -132,11 +142,12 @@ class Encoder:
                 f"if {first!r} identifies the rows, name it with --id-column (id_column=), or call it id; "
                 "their ids are row:0, row:1, ... now"
             )
-        if not columns and need_features:
+        if not columns and not found and need_features:
             why = "; ".join(f"{why}: {_listed(names)}" for why, names in left.items()) or "it has no others"
             raise InputError(
                 f"{sheet.source} has no column to learn from besides the labels ({why}); add columns of "
-                "numbers or of few different words, or audit it with probabilities of your own (--probs)"
+                "numbers or of few different words, name a column of text (--text-column), or audit it with "
+                "probabilities of your own (--probs)"
             )
         if of_words := [f"{c.name!r} ({len(c.words)})" for c in columns if c.kind == "words"]:
             notes.append(f"one feature per word of {_listed(of_words, quoted=True)}")
@@ -147,7 +158,18 @@ class Encoder:
                 f"missing cells are filled with the median and marked in an additional feature: {listed}"
             )
         ignored = tuple(dict.fromkeys([*not_features, *(name for names in left.values() for name in names)]))
-        return cls(tuple(columns), ignored, id_column)
+        return cls(tuple(columns), ignored, id_column, tuple(found))
+
+    def texts_of(self, sheet: Sheet) -> list[str] | None:
+        """Return the free text of each row of a table; None for a table without such a column.
+
+        Raises:
+            InputError: a column of text is missing.
+        """
+        if lacking := [name for name in self.texts if name not in sheet.names]:
+            hint = did_you_mean(lacking[0], sheet.names)
+            raise InputError(f"{sheet.source} lacks the column of text {lacking[0]!r}{hint}")
+        return joined_texts(sheet, self.texts) if self.texts else None
 
     def encode(self, sheet: Sheet, notes: list[str] | None = None) -> np.ndarray:
         """Return the rows of a table as features, float32 (N, D).
@@ -202,7 +224,7 @@ class Encoder:
                 raise InputError(
                     f"{sheet.source} lacks the column {column.name!r} of the training table{hint}"
                 )
-        known.update(self.ignored)
+        known.update(self.ignored, self.texts)
         strange = [name for name in (*sheet.names, *sheet.unfit) if name not in known]
         if strange:
             raise InputError(
@@ -211,7 +233,8 @@ class Encoder:
 
     def to_json(self) -> dict[str, Any]:
         """Return the encoder as a dict that JSON can hold."""
-        named = {} if self.id_column is None else {"id_column": self.id_column}
+        named: dict[str, Any] = {} if self.id_column is None else {"id_column": self.id_column}
+        named |= {"texts": list(self.texts)} if self.texts else {}
         columns = [dataclasses.asdict(c) for c in self.columns]
         return {"columns": columns, "ignored": list(self.ignored), **named}
 
@@ -232,7 +255,20 @@ class Encoder:
                 raise ValueError(f"a column is of the kind {column.kind!r}")
             columns.append(column)
         named = value.get("id_column")
-        return cls(tuple(columns), tuple(map(str, value["ignored"])), None if named is None else str(named))
+        ignored, of_text = (tuple(map(str, value.get(key, ()))) for key in ("ignored", "texts"))
+        return cls(tuple(columns), ignored, None if named is None else str(named), of_text)
+
+
+def _take_texts(left: dict[str, list[str]], sheet: Sheet, rows: np.ndarray) -> list[str]:
+    """Remove the columns of free text from those that are left out, and return them in the table's order."""
+    found = set()
+    for why in (_ALL_DIFFER, _MANY_WORDS):
+        names = left.pop(why, [])
+        texts = {name for name in names if is_free_text(sheet[name][rows])}
+        if rest := [name for name in names if name not in texts]:
+            left[why] = rest
+        found |= texts
+    return [name for name in sheet.names if name in found]
 
 
 def _choose(name: str, cells: np.ndarray, rows: np.ndarray, sheet: Sheet) -> Column | str:
@@ -268,10 +304,11 @@ def _of_words(name: str, words: Sequence[str], n: int, marked: bool) -> Column |
         return "dates (convert them to numbers, such as days since a date)"
     if len(words) == 1 and not marked:
         return "a single value"
-    if len(words) == n or len(words) > MOST_WORDS:
+    cells = np.array(words, dtype=object)
+    if len(words) == n or len(words) > MOST_WORDS or (2 * len(words) > n and is_free_text(cells)):
         if all(_is_pointed(word) for word in words):
             return "numbers with a decimal comma instead of a point"
-        return _ALL_DIFFER if len(words) == n else f"more than {MOST_WORDS} different words"
+        return _ALL_DIFFER if len(words) == n else _MANY_WORDS
     return Column(name, "words", words=tuple(words), marked=marked)
 
 

@@ -42,6 +42,7 @@ class Rows:
         shown: those of them that hold the labels and the ids, which are shown with every example.
         id_column: the column of ids, if the user named it.
         indexed: whether the labels are known to index the class names.
+        text_column: the column of text, if it is known, see `Encoder.fit`.
     """
 
     sheet: Sheet
@@ -55,6 +56,7 @@ class Rows:
     shown: Sequence[str] = ()
     id_column: str | None = None
     indexed: bool = False
+    text_column: str | None = None
 
 
 def sets_of(
@@ -90,16 +92,17 @@ def sets_of(
     train, test = rows.parts or hold_out(labels, rows.keys, fraction, "rows")
     if rows.parts is None:
         notes.append(held_out_note(len(test), fraction, "rows"))
-    encoder = Encoder.fit(sheet, train, rows.not_features, notes, need_features, rows.id_column)
-    features = encoder.encode(sheet)
+    encoder = Encoder.fit(
+        sheet, train, rows.not_features, notes, need_features, rows.id_column, rows.text_column
+    )
+    features, of_rows = encoder.encode(sheet), encoder.texts_of(sheet)
     both = np.concatenate([labels[train], labels[test]])
     notes[:0] = spelling_notes(both, class_names)
     notes += class_notes(both, len(train), class_names, "row")
     # a table of texts alone stays in memory: its cells are all that the sets have
     read = functools.cache(again) if again is not None and features.shape[1] else lambda: sheet
-    cells = Cells(
-        read, np.arange(len(sheet)), len(sheet), tuple(rows.shown), tuple(c.name for c in encoder.columns)
-    )
+    encoded = tuple(column.name for column in encoder.columns)
+    cells = Cells(read, np.arange(len(sheet)), len(sheet), tuple(rows.shown), encoded, encoder.texts)
     first, second = (
         feature_set(
             features[part],
@@ -110,6 +113,7 @@ def sets_of(
             encoder=encoder,
             cells=cells.take(part),
             positions=places,
+            texts=None if of_rows is None else [of_rows[i] for i in part.tolist()],
         )
         for part, places in zip((train, test), _positions(rows, train, test), strict=True)
     )

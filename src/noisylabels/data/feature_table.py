@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -17,7 +19,7 @@ from noisylabels.core.delimited import read_cells
 from noisylabels.core.spelling import padding_notes
 from noisylabels.core.tables import PREFERENCES, ROLES, check_once, passed_over, role_columns, texts
 from noisylabels.data import arrays, image_table, parquet
-from noisylabels.data.encoding import Encoder
+from noisylabels.data.encoding import MOST_WORDS, Encoder
 from noisylabels.data.feature_rows import Rows, id_place, ids_of, sets_of
 from noisylabels.data.features import FeatureSet
 from noisylabels.data.image_formats import suffixes
@@ -25,6 +27,7 @@ from noisylabels.data.reader import Options, name_of
 from noisylabels.data.sheets import Sheet, of_array, of_parquet, of_text, read_sheet
 from noisylabels.data.split_tables import read_split_tables, split_tables
 from noisylabels.data.splits import TRAIN, split_of
+from noisylabels.data.text_columns import is_free_text
 
 LAYOUT = (
     "NAME.csv or .tsv without a column of paths, or .parquet without one of images: columns of numbers and "
@@ -107,6 +110,8 @@ def plan(path: Path, options: Options) -> TablePlan:
     Columns of numbers are features unchanged, the words true and false are 1 and 0, and a column of few
     different words is one-hot encoded. A missing number becomes the median of the training part and is marked
     in an additional feature. Dates, constants and words that nearly all differ are left out, see `Encoder`.
+    Free text is `FeatureSet.texts`: the column `options.text_column`, or else those with the length of
+    sentences.
     The labels are in `options.label_column`, or else in a column with a name of the role label
     (`core.tables.ROLES`); they are words or integers. The ids are in `options.id_column`, or else in a
     column "id". A column of the role split divides the rows; without it a part is held out.
@@ -150,13 +155,13 @@ def plan(path: Path, options: Options) -> TablePlan:
 
 
 def _of_text(path: Path, options: Options, notes: list[str]) -> Rows:
-    return labeled_rows(read_sheet(path), options.label_column, notes, options.id_column)
+    return labeled_rows(read_sheet(path), options, notes)
 
 
 def _of_split_tables(path: Path, options: Options, notes: list[str]) -> Rows:
     found = read_split_tables(path, options.label_column, "features", "age,height,label")
     notes += found.notes
-    rows = labeled_rows(of_text(found.table), options.label_column, notes, options.id_column)
+    rows = labeled_rows(of_text(found.table), options, notes)
     # the rows of two files have no single order
     return _in_parts(dataclasses.replace(rows, separate=len(found.parts) > 1), found.parts, found.sizes)
 
@@ -165,7 +170,7 @@ def _of_parquet(path: Path, options: Options, notes: list[str]) -> Rows:
     parts = parquet.choose_parts(path, notes)
     files = [file for _, group in parts for file in group]
     notes += parquet.notes_on_columns(files)
-    found = labeled_rows(of_parquet(files), options.label_column, notes, options.id_column)
+    found = labeled_rows(of_parquet(files), options, notes)
     found = dataclasses.replace(found, positions=parquet.positions_in(path, files))
     sizes = [sum(map(parquet.num_rows, group)) for _, group in parts]
     return _in_parts(found, [name for name, _ in parts], sizes)
@@ -182,11 +187,10 @@ def _in_parts(found: Rows, names: Sequence[str], sizes: Sequence[int]) -> Rows:
     return dataclasses.replace(found, keys=keys, parts=(rows[: sizes[0]], rows[sizes[0] :]))
 
 
-def labeled_rows(
-    sheet: Sheet, label_column: str | None, notes: list[str], id_column: str | None = None
-) -> Rows:
+def labeled_rows(sheet: Sheet, options: Options, notes: list[str]) -> Rows:
     """Return the rows of a sheet whose labels are in a column; see `plan` for the columns with a role."""
-    label, others = _label_column(sheet, label_column, notes)
+    id_column = options.id_column
+    label, others = _label_column(sheet, options.label_column, notes)
     if sheet.written is not None:
         notes[:0] = padding_notes(sheet.written(label))
     keys, named = ids_of(sheet, notes, id_column, sheet.as_read(label))
@@ -209,6 +213,7 @@ def labeled_rows(
         shown=shown,
         id_column=id_column,
         indexed=label in sheet.classes,
+        text_column=options.text_column,
     )
 
 
@@ -277,8 +282,10 @@ def _of_arrays(path: Path, options: Options, notes: list[str]) -> Rows:
             f"{path} holds arrays, which have no named columns; name the array of the labels y, and leave "
             "out --label-column"
         )
-    if options.id_column is not None:
-        raise InputError(f"{path} holds arrays, which have no named columns; leave out --id-column")
+    for option in ("id_column", "text_column"):
+        if getattr(options, option) is not None:
+            flag = "--" + option.replace("_", "-")
+            raise InputError(f"{path} holds arrays, which have no named columns; leave out {flag}")
     chosen = arrays.choose_arrays(path)
     notes += chosen.notes
     names: tuple[str, ...] = ()
@@ -310,10 +317,48 @@ def _of_arrays(path: Path, options: Options, notes: list[str]) -> Rows:
     return Rows(joined, np.concatenate(labels), names, keys, (rows[:first], rows[first:]), separate=True)
 
 
-def read_rows(
-    path: Path, encoder: Encoder, notes: list[str], id_column: str | None = None
-) -> tuple[list[str], np.ndarray]:
-    """Return ids and features, float32 (N, D), of the rows of an unlabeled table, for a trained model.
+SAMPLE = 1000
+"""Rows that `has_texts` reads."""
+
+
+def has_texts(path: Path) -> bool:
+    """Return whether the table of features that `path` is or holds has free text, by its first rows."""
+    place = find(path)
+    try:
+        if place is not None and place.is_dir() and split_tables(place):
+            place = split_tables(place)[TRAIN]
+        if place is not None and place.suffix.lower() in TEXT:
+            rows = itertools.islice((cells for _, cells in read_cells(place) if any(cells)), SAMPLE + 1)
+            columns = [list(column) for column in zip(*list(rows)[1:], strict=False)]
+        elif place is not None and (files := parquet.parquet_files(place)):
+            with open_parquet(files[0]) as opened:
+                batch = next(opened.iter_batches(SAMPLE), None)
+            columns = [] if batch is None else [column.to_pylist() for column in batch.columns]
+        else:
+            return False
+    except (InputError, OSError):
+        return False
+    return any(map(_many_texts, columns))
+
+
+def _many_texts(values: list[Any]) -> bool:
+    """Return whether a column's values are texts, most of which differ."""
+    words = [value for value in values if isinstance(value, str) and value.strip()]
+    different = len(set(words))
+    many = different > MOST_WORDS or 2 * different > len(words)
+    return many and is_free_text(np.array(words, dtype=object))
+
+
+class NewRows(NamedTuple):
+    """The rows of an unlabeled table: N ids, features, float32 (N, D), and N texts if the table has any."""
+
+    ids: list[str]
+    features: np.ndarray
+    texts: list[str] | None
+
+
+def read_rows(path: Path, encoder: Encoder, notes: list[str], id_column: str | None = None) -> NewRows:
+    """Return the rows of an unlabeled table, encoded for a trained model.
 
     Args:
         path: .csv, .tsv, .parquet, .npy, or .npz with an array of rows such as X.
@@ -332,4 +377,4 @@ def read_rows(
     ids, named = ids_of(sheet, notes, id_column or known_ids)
     # new rows may have ids although the training rows had none
     known = dataclasses.replace(encoder, ignored=(*encoder.ignored, *named))
-    return ids, known.encode(sheet, notes)
+    return NewRows(ids, known.encode(sheet, notes), known.texts_of(sheet))

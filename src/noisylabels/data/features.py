@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
@@ -17,6 +18,8 @@ from noisylabels.core.positions import Positions, check_positions, own
 from noisylabels.data.cells import Cells
 from noisylabels.data.encoding import Encoder
 from noisylabels.data.images import ImageSet, check_set_labels, image_set, room_for, subset
+
+_BLOCK_ROWS = 2048
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,6 +46,7 @@ class FeatureSet:
         images: the images whose features these are, in the same order; None for other rows.
         embedding: the identity of the frozen encoder that computed the features, as JSON; None for other
             features.
+        fitted: what that encoder has learned from the training texts, `FrozenEncoder.state`; empty for most.
 
     Raises:
         InputError: a tensor has another type, shape or length, a value is not finite, or a label is outside
@@ -63,6 +67,7 @@ class FeatureSet:
     texts: Sequence[str] | None = None
     images: ImageSet | None = None
     embedding: Mapping[str, Any] | None = None
+    fitted: Mapping[str, torch.Tensor] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
         _check_features(self.features, self.cells is not None or self.texts is not None)
@@ -100,11 +105,18 @@ class FeatureSet:
         """
         if not self.features.shape[1]:
             raise InputError(
-                f"{self.name} has only texts and no column to learn from; add columns of numbers or of few "
-                "different words, or audit it with probabilities of your own (probs=)"
+                f"{self.name} has only texts and no column to learn from; encode the texts "
+                "(features='auto'), or audit it with probabilities of your own (probs=)"
             )
-        columns = self.features.double()
-        mean, std = columns.mean(0), columns.std(0, correction=0)
+        return self._mean_std
+
+    @functools.cached_property
+    def _mean_std(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        # in blocks, so that no second set of twice the size is in memory; two passes, so that nothing cancels
+        blocks, count = self.features.split(_BLOCK_ROWS), len(self)
+        mean = torch.stack([block.double().sum(0) for block in blocks]).sum(0) / count
+        squares = torch.stack([(block.double() - mean).square_().sum(0) for block in blocks]).sum(0)
+        std = (squares / count).sqrt()
         # in float32 a column of one value may differ from its mean by rounding
         constant = std <= 1e-7 * mean.abs()
         return tuple(mean.tolist()), tuple(std.masked_fill(constant | (std == 0), 1.0).tolist())
@@ -168,7 +180,11 @@ def feature_set(
 
 
 def embedded(
-    source: Examples, features: torch.Tensor, embedding: Mapping[str, Any], notes: Sequence[str] = ()
+    source: Examples,
+    features: torch.Tensor,
+    embedding: Mapping[str, Any],
+    notes: Sequence[str] = (),
+    fitted: Mapping[str, torch.Tensor] | None = None,
 ) -> FeatureSet:
     """Return the set of features that a frozen encoder computed from a set.
 
@@ -181,6 +197,7 @@ def embedded(
         features: float32, (N, D).
         embedding: the identity of the encoder.
         notes: lines for the user, after those of the set.
+        fitted: what the encoder has learned from training texts.
     """
     made = FeatureSet(
         features=features,
@@ -193,6 +210,7 @@ def embedded(
         arranged=source.arranged,
         positions=source.positions,
         embedding=embedding,
+        fitted=fitted or {},
     )
     if isinstance(source, ImageSet):
         made = dataclasses.replace(made, images=source)
@@ -200,30 +218,35 @@ def embedded(
         made = dataclasses.replace(
             made, encoder=source.encoder, cells=source.cells, texts=source.texts, images=source.images
         )
-    return dataclasses.replace(made, digest=_embedded_digest(source.digest, embedding))
+    return dataclasses.replace(made, digest=embedded_digest(source.digest, embedding))
 
 
-def _embedded_digest(source: str, embedding: Mapping[str, Any]) -> str:
+def embedded_digest(source: str, embedding: Mapping[str, Any]) -> str:
+    """Return the digest of a set's features: that of the set and of the encoder's identity."""
     return hashlib.sha256(f"{source} {json.dumps(embedding, sort_keys=True)}".encode()).hexdigest()
 
 
 def _with_digest(made: FeatureSet) -> FeatureSet:
     """Return the set with the digest of its content."""
     if made.embedding is not None and made.images is not None:
-        return dataclasses.replace(made, digest=_embedded_digest(made.images.digest, made.embedding))
-    head = json.dumps({"features": list(made.features.shape), "classes": list(made.class_names)})
+        return dataclasses.replace(made, digest=embedded_digest(made.images.digest, made.embedding))
+    features = made.features
+    if made.embedding is not None and made.texts is not None:  # of the columns beside the texts
+        features = features[:, : 0 if made.encoder is None else len(made.encoder.features)]
+    head = json.dumps({"features": list(features.shape), "classes": list(made.class_names)})
     digest = hashlib.sha256(head.encode())
     digest.update(made.labels.numpy().astype("<i8").tobytes())
     if made.texts is not None:
         for text in made.texts:
             digest.update(f"{len(text)} {text}".encode("utf-8", "surrogatepass"))
-    if made.cells is not None and not made.features.shape[1]:
+    if made.cells is not None and not features.shape[1]:
         digest.update(made.cells.digest())
-    elif made.embedding is None:
-        digest.update(np.ascontiguousarray(made.features.numpy()).data)
+    else:
+        digest.update(np.ascontiguousarray(features.numpy()).data)
+    found = digest.hexdigest()
     if made.embedding is not None:
-        digest = hashlib.sha256(_embedded_digest(digest.hexdigest(), made.embedding).encode())
-    return dataclasses.replace(made, digest=digest.hexdigest())
+        found = embedded_digest(found, made.embedding)
+    return dataclasses.replace(made, digest=found)
 
 
 def subset_of(examples: Examples, index: Sequence[int] | np.ndarray) -> Examples:
@@ -257,6 +280,7 @@ def without_column(examples: FeatureSet, name: str) -> FeatureSet:
     if encoder is None or name not in {column.name for column in encoder.columns}:
         return examples
     kept = [column.name != name for column in encoder.columns for _ in column.features]
+    kept += [True] * (examples.features.shape[1] - len(kept))  # of an embedding, after the columns
     columns = tuple(column for column in encoder.columns if column.name != name)
     made = dataclasses.replace(
         examples,

@@ -25,7 +25,7 @@ from noisylabels.data import (
 )
 from noisylabels.data.feature_table import TablePlan
 from noisylabels.data.file_sources import names_below
-from noisylabels.data.reader import Options, Plan, check_no_column
+from noisylabels.data.reader import Options, Plan, check_no_column, check_no_text
 
 
 @dataclass(frozen=True)
@@ -175,6 +175,8 @@ def plan_path(path: Path, options: Options) -> Plan | TablePlan:
             if not row.columns:
                 check_no_column(options, f"{path} ({row.title})")
             plan = row.plan(place, options)
+            if not isinstance(plan, TablePlan):
+                check_no_text(options, str(path))
             if place == path and row.name in ("features", "parquet") and user_data.holds_class_images(path):
                 plan = dataclasses.replace(plan, notes=(_images_beside(path), *plan.notes))
             if place.parent != path or not place.is_file():

@@ -16,6 +16,7 @@ from noisylabels.core.checks import InputError
 from noisylabels.core.labels import as_cells
 from noisylabels.core.tables import Table
 from noisylabels.data.sheets import Sheet, cells_of, of_array, of_arrow, of_frame, of_table
+from noisylabels.data.text_columns import TEXT
 
 MOST_DENSE_BYTES = 2 << 30
 """The largest sparse matrix that is made dense."""
@@ -25,7 +26,7 @@ def sheet_of(X: Any, source: Path) -> Sheet:
     """Return rows in memory as a sheet; the columns of an array are called "0", "1", ...
 
     Args:
-        X: (N, D), see `recognize`.
+        X: (N, D), or N texts, which are the column "text"; see `recognize`.
         source: what an error calls the rows.
 
     Raises:
@@ -43,11 +44,10 @@ def sheet_of(X: Any, source: Path) -> Sheet:
     if _is_frame(X):
         return of_frame(X, source)
     values = array_of(X)
+    if is_texts(values):
+        return of_table(Table(source, [TEXT], lambda _: _written(values), lambda row: (source, f"row {row}")))
     if values.dtype.kind in "UOT" and values.ndim == 1:
-        raise InputError(
-            f"{source} is {'text' if values.size and isinstance(values[0], str) else 'objects'} of the shape "
-            f"{values.shape}, expected rows (N, D); turn each text into numbers first, such as its embedding"
-        )
+        raise InputError(f"{source} is objects of the shape {values.shape}, expected rows (N, D) or N texts")
     if values.dtype.kind in "UOT" and values.ndim == 2:
         names = [str(k) for k in range(values.shape[1])]
         columns = Table(
@@ -55,6 +55,38 @@ def sheet_of(X: Any, source: Path) -> Sheet:
         )
         return of_table(columns)
     return of_array(values, source, str(source))
+
+
+def is_texts(X: Any) -> bool:
+    """Return whether an object is a list, an array or a series of texts, some of which may be missing.
+
+    >>> is_texts(["a b", None]), is_texts(np.array(["a b"])), is_texts([["a", "b"]]), is_texts(["a b", 3])
+    (True, True, False, False)
+    """
+    if is_array(X) and not isinstance(X, torch.Tensor) and not is_sparse(X) and np.ndim(X) == 1:
+        values = np.asarray(X)
+        X = values.tolist() if values.dtype.kind in "UOT" else None
+    if not isinstance(X, (list, tuple)):
+        return False
+    there = [cell for cell in X if isinstance(cell, str)]
+    return bool(there) and all(isinstance(cell, str) or _is_missing(cell) for cell in X)
+
+
+def texts_in(X: Any) -> list[str]:
+    """Return the texts that `is_texts` has found, "" for a missing one."""
+    cells: list[str] = _written(np.asarray(X, dtype=object)).tolist()
+    return cells
+
+
+def _is_missing(cell: Any) -> bool:
+    return cell is None or str(cell) in ("nan", "<NA>")
+
+
+def _written(values: np.ndarray) -> np.ndarray:
+    """Return texts as cells, object (N,); "" for a missing one."""
+    made = np.empty(len(values), dtype=object)
+    made[:] = [cell if isinstance(cell, str) else "" for cell in values.tolist()]
+    return made
 
 
 def array_of(X: Any) -> np.ndarray:

@@ -19,7 +19,7 @@ from noisylabels.data.encoding import Encoder
 from noisylabels.data.feature_rows import Rows, classes_of, sets_of
 from noisylabels.data.features import Examples, FeatureSet, feature_set, joined
 from noisylabels.data.images import ImageSet, image_set
-from noisylabels.data.reader import Options
+from noisylabels.data.reader import Options, check_no_text
 from noisylabels.data.recognition import PARTS, Pictures, recognize
 
 
@@ -43,7 +43,7 @@ def load_in_memory(source: Any, options: Options) -> tuple[Examples, Examples]:
     (('u', 'v'), torch.Size([2, 1]))
     """
     notes: list[str] = []
-    found = recognize(source, options.label_column, notes, options.id_column)
+    found = recognize(source, options, notes)
     if isinstance(found, Rows):
         _check_options(options, notes)
         fraction, need = options.test_fraction, options.need_features
@@ -80,13 +80,15 @@ def whole_in_memory(
     """
     notes: list[str] = []
     source = source if labels is None else (source, labels)
-    found = recognize(source, options.label_column, notes, options.id_column)
+    found = recognize(source, options, notes)
     if found is None and labels is not None:
         raise InputError(
             f"the data are a {type(source[0]).__name__}, expected rows (N, D) or images with the labels that "
             "are passed; leave labels out for a data set that has its own"
         )
     names = tuple(class_names or ())
+    if not isinstance(found, Rows):
+        check_no_text(options, "the data set")
     if isinstance(found, Rows):
         _check_options(options, notes)
         found = dataclasses.replace(found, indexed=found.indexed or labels is not None)
@@ -125,10 +127,12 @@ def _whole_table(
         found.indexed,
     )
     values = _plain(sheet.columns) if _is_plain(source) else None
-    encoder = None
+    encoder = texts = None
     if values is None:
-        encoder = Encoder.fit(sheet, used, found.not_features, notes, need_features, found.id_column)
-        values = encoder.encode(sheet)
+        encoder = Encoder.fit(
+            sheet, used, found.not_features, notes, need_features, found.id_column, found.text_column
+        )
+        values, texts = encoder.encode(sheet), encoder.texts_of(sheet)
     keys = [found.keys[row] for row in used.tolist()]
     notes[:0] = spelling_notes(labels, names)
     # rows of two parts have no single order
@@ -137,8 +141,9 @@ def _whole_table(
     if encoder is None:  # an array, whose features are its cells
         return feature_set(values[used], labels, names, keys, "data", notes, positions=positions)
     encoded = tuple(column.name for column in encoder.columns)
-    cells = Cells(lambda: sheet, used, len(sheet), tuple(found.shown), encoded)
-    return feature_set(values[used], labels, names, keys, "data", notes, encoder, positions, cells)
+    cells = Cells(lambda: sheet, used, len(sheet), tuple(found.shown), encoded, encoder.texts)
+    texts = None if texts is None else [texts[row] for row in used.tolist()]
+    return feature_set(values[used], labels, names, keys, "data", notes, encoder, positions, cells, texts)
 
 
 def _is_plain(source: Any) -> bool:
@@ -183,6 +188,7 @@ def _load_images(
     source: Any, found: Pictures | None, options: Options, notes: list[str]
 ) -> tuple[ImageSet, ImageSet]:
     """Return training and test set of images; those of other objects are read by `load_object`."""
+    check_no_text(options, "the data set")
     if found is None:
         return load_object(source, options)
     labels, names = _numbered(found)

@@ -33,6 +33,7 @@ class Options:
     id_column: str | None = None
     need_features: bool = True
     max_image_size: int | None = None
+    text_column: str | None = None
 
     @property
     def size(self) -> Size:
@@ -50,7 +51,11 @@ class Options:
     @property
     def columns(self) -> dict[str, str]:
         """The columns that the user named, by the field of these options."""
-        named = {"label_column": self.label_column, "id_column": self.id_column}
+        named = {
+            "label_column": self.label_column,
+            "id_column": self.id_column,
+            "text_column": self.text_column,
+        }
         return {field: column for field, column in named.items() if column is not None}
 
 
@@ -59,6 +64,12 @@ def check_no_column(options: Options, what: str) -> None:
     for option in options.columns:
         flag = "--" + option.replace("_", "-")
         raise InputError(f"{what} has no named columns; leave out {flag} ({option}=)")
+
+
+def check_no_text(options: Options, what: str) -> None:
+    """Raise an `InputError` if the user named a column of text of data that are images."""
+    if options.text_column is not None:
+        raise InputError(f"{what} has images; leave out --text-column (text_column=)")
 
 
 @dataclass

@@ -26,12 +26,15 @@ from noisylabels.data.in_memory import (
     is_array,
     is_scalar,
     is_table,
+    is_texts,
     label_cells,
     sheet_of,
 )
 from noisylabels.data.names import unique_names
+from noisylabels.data.reader import Options
 from noisylabels.data.sheets import Sheet, as_objects, joined
 from noisylabels.data.splits import TEST, TRAIN, VAL, by_split
+from noisylabels.data.text_columns import TEXT
 
 PARTS = ("train", "test")
 
@@ -67,26 +70,25 @@ class _Part:
     ids: Any = None
 
 
-def recognize(
-    source: Any, label_column: str | None, notes: list[str], id_column: str | None = None
-) -> Rows | Pictures | None:
+def recognize(source: Any, options: Options, notes: list[str]) -> Rows | Pictures | None:
     """Return the labeled rows or images that an object holds; None for another object.
 
     Args:
         source: one of
             - a pair (X, y), also as a list or as a `TensorDataset`. X: rows (N, D) in an array, a tensor, a
-              list of lists, a data frame of pandas or polars, an Arrow table or a sparse matrix of SciPy; or
-              uint8 images (N, H, W), (N, H, W, C) or (N, C, H, W), or a list of images. y: one label per
-              example, (N,) or a column (N, 1), in an array, a tensor, a list, a series or a data frame;
+              list of lists, a data frame of pandas or polars, an Arrow table or a sparse matrix of SciPy;
+              texts, in a list, an array or a series; or uint8 images (N, H, W), (N, H, W, C) or (N, C, H, W),
+              or a list of images. y: one label per example, (N,) or a column (N, 1), in an array, a tensor, a
+              list, a series or a data frame;
             - a data frame, an Arrow table, or a `datasets.Dataset` without images, with the labels in a
-              column: `label_column`, or one with a name of the role label (`core.tables.ROLES`);
+              column: `options.label_column`, or one with a name of the role label (`core.tables.ROLES`);
             - a pair (train, test) of the above, or a mapping of parts such as a `datasets.DatasetDict`;
             - a mapping of arrays called as those of an .npz file: X and y, x_train, y_train, ..., also with
               ids and names of classes.
-            A column "id", or `id_column`, holds the ids of the rows; the index of a pandas frame does not.
-        label_column: the column of the labels in a frame.
+            A column "id", or `options.id_column`, holds the ids of the rows; the index of a pandas frame does
+            not.
+        options: `label_column`, `id_column` and `text_column`, columns of a frame.
         notes: receives the lines that the user should read.
-        id_column: the column of the ids in a frame.
 
     Raises:
         InputError: X and y do not fit together, or the labels are one-hot or missing.
@@ -94,8 +96,11 @@ def recognize(
     parts = _parts_of(source, notes)
     if parts is None:
         return None
-    if id_column is not None and not all(is_table(part.X) for part in parts):
-        raise InputError("the data have no named columns; leave out --id-column (id_column=)")
+    label_column, id_column = options.label_column, options.id_column
+    for name in ("id_column", "text_column"):
+        if getattr(options, name) is not None and not all(is_table(part.X) for part in parts):
+            flag = "--" + name.replace("_", "-")
+            raise InputError(f"the data have no named columns; leave out {flag} ({name}=)")
     pictures = [_pictures(part.X) for part in parts]
     if all(found is not None for found in pictures):
         _refuse_column(label_column)
@@ -110,7 +115,7 @@ def recognize(
     sizes = [len(sheet) for sheet in sheets]
     sheet = sheets[0] if len(sheets) == 1 else joined(*sheets)
     if parts[0].y is None:
-        rows = labeled_rows(sheet, label_column, notes, id_column)
+        rows = labeled_rows(sheet, options, notes)
         if rows.parts is not None and len(sheets) > 1:
             raise InputError(
                 "the data have a train and a test part and a split column; leave out one of the two"
@@ -134,6 +139,7 @@ def recognize(
             [*named, *repeated],
             shown=[*named, *repeated],
             id_column=id_column,
+            text_column=TEXT if is_texts(parts[0].X) else options.text_column,
         )
     if any(_has_named_index(part.X) for part in parts):
         notes.append(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -14,8 +15,10 @@ from noisylabels.data.decode import Progress
 from noisylabels.data.features import Examples, FeatureSet, embedded
 from noisylabels.data.images import ImageSet
 from noisylabels.encoders.catalog import chosen_for, find_encoder, side_of
+from noisylabels.encoders.embedding_files import embedding_identity, is_embedding_file, read_embeddings
 from noisylabels.encoders.encoder import IMAGES, FrozenEncoder
 from noisylabels.encoders.names import AUTO, NONE
+from noisylabels.encoders.shared import shared
 from noisylabels.encoders.store import Store, content_hashes, stored_form
 
 SEGMENT_SECONDS = 10.0
@@ -36,31 +39,72 @@ def embed_sets(
     Args:
         parts: the sets; an encoder that must be fitted is fitted to the first.
         features: the name of an encoder, see `find_encoder`; "auto" chooses it, and "none" returns the sets.
+            A file of embeddings (.npy, .npz, .parquet, .csv, .tsv) is matched to the examples by ids or by
+            their order, see `read_embeddings`.
         device, precision: of the encoder, see `find_encoder`.
         progress: called with ("embedding ...", done, total).
         note: receives lines that the user should read.
 
     Returns:
-        `FeatureSet`s with their `images` and the encoder's identity, `embedding`; or the sets as they are.
+        `FeatureSet`s with their `images` or `texts` and the encoder's identity, `embedding`; or the sets as
+        they are. The features of a table's other columns come before those of its texts.
 
     Raises:
         InputError: an unknown encoder, or one that is not installed or does not take these examples.
     """
+    if is_embedding_file(features):
+        path = Path(features).expanduser()
+        rows = read_embeddings(path, parts, note)
+        identity = embedding_identity(path, rows[0].shape[1])
+        return [embedded(part, made, identity) for part, made in zip(parts, rows, strict=True)]
+    encoder = encoder_for(parts[0], features, device=device, precision=precision, note=note)
+    if encoder is None:
+        return list(parts)
+    return [embed_set(part, encoder, progress, note) for part in parts]
+
+
+def encoder_for(
+    train: Examples,
+    features: str = AUTO,
+    *,
+    device: str = "auto",
+    precision: str = "auto",
+    note: Callable[[str], None] = lambda _: None,
+) -> FrozenEncoder | None:
+    """Return the encoder of a choice of features, fitted to a training set if it must be; None for "none".
+
+    Args:
+        train: the training set.
+        features, device, precision, note: see `embed_sets`.
+
+    Raises:
+        InputError: as `embed_sets`.
+    """
     name = features
     if features == AUTO:
-        name, line = chosen_for(parts[0])
+        name, line = chosen_for(train)
         if line:
             note(line)
     if name == NONE:
-        return list(parts)
-    encoder = find_encoder(name, image_side=side_of(parts[0]), device=device, precision=precision)
-    return [_embedded(part, encoder, progress, note) for part in parts]
+        return None
+    encoder = find_encoder(name, image_side=side_of(train), device=device, precision=precision)
+    content = _content(train, encoder)
+    return encoder if isinstance(content, Tensor) else encoder.fitted(content)
 
 
-def _embedded(
-    part: Examples, encoder: FrozenEncoder, progress: Progress | None, note: Callable[[str], None]
+def embed_set(
+    part: Examples,
+    encoder: FrozenEncoder,
+    progress: Progress | None = None,
+    note: Callable[[str], None] = lambda _: None,
 ) -> FeatureSet:
-    return embedded(part, encode(_content(part, encoder), encoder, progress, note), encoder.identity)
+    """Return a set as features of an encoder that is fitted if it must be; see `embed_sets`."""
+    features = shared(part, encoder)
+    if features is None:
+        features = encode(_content(part, encoder), encoder, progress, note)
+    if isinstance(part, FeatureSet):
+        features = torch.cat([part.features, features], dim=1)
+    return embedded(part, features, encoder.identity, fitted=encoder.state())
 
 
 def _content(part: Examples, encoder: FrozenEncoder) -> Tensor | Sequence[str]:
@@ -69,9 +113,12 @@ def _content(part: Examples, encoder: FrozenEncoder) -> Tensor | Sequence[str]:
         if isinstance(part, ImageSet):
             return part.images
         raise InputError(f"the encoder {encoder.name!r} takes images, and {part.name} is a table")
-    if isinstance(part, FeatureSet) and part.texts is not None:
+    if isinstance(part, FeatureSet) and part.texts is not None and part.embedding is None:
         return part.texts
-    raise InputError(f"the encoder {encoder.name!r} takes texts, and {part.name} has no column of text")
+    raise InputError(
+        f"the encoder {encoder.name!r} takes texts, and {part.name} has no column of text; name it with "
+        "--text-column (text_column=)"
+    )
 
 
 def encode(
@@ -106,13 +153,23 @@ def encode(
         return features
     _, first, same = np.unique(hashes[todo], axis=0, return_index=True, return_inverse=True)
     same = same.reshape(-1)
-    # in the order of the examples, which is that of the memory-mapped file
-    rank = np.argsort(np.argsort(first))
-    places = todo[np.sort(first)]
+    order = _order(content, todo[first])
+    places, rank = todo[first][order], np.argsort(order)
     made = _computed(content, places, hashes, encoder, store, progress, note)
     features[torch.from_numpy(todo)] = made[torch.from_numpy(rank[same])]
     store.tidy()
     return features
+
+
+def _order(content: Tensor | Sequence[str], places: np.ndarray) -> np.ndarray:
+    """Return the order in which to encode the examples at `places`, (n,).
+
+    Images in the order of the memory-mapped file; texts by length, since those of one batch are padded to the
+    longest, the longest first, so that the time left is not underestimated.
+    """
+    if isinstance(content, Tensor):
+        return np.argsort(places)
+    return np.argsort([-len(content[i]) for i in places.tolist()], kind="stable")
 
 
 def _computed(

@@ -11,6 +11,13 @@ from typing import Any
 from torch import Tensor
 
 IMAGES, TEXTS = "images", "texts"
+EITHER = "images or texts"
+"""What a family of encoders takes, of which each takes one of them."""
+
+
+def key_of(identity: Mapping[str, Any]) -> str:
+    """Return a hash of an encoder's identity, 16 hexadecimal digits."""
+    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
 
 
 class FrozenEncoder(abc.ABC):
@@ -34,7 +41,7 @@ class FrozenEncoder(abc.ABC):
     @property
     def key(self) -> str:
         """A hash of the identity, 16 hexadecimal digits."""
-        return hashlib.sha256(json.dumps(self.identity, sort_keys=True).encode()).hexdigest()[:16]
+        return key_of(self.identity)
 
     @abc.abstractmethod
     def encode(self, batch: Tensor | Sequence[str]) -> Tensor:
@@ -51,3 +58,7 @@ class FrozenEncoder(abc.ABC):
     def state(self) -> dict[str, Tensor]:
         """Return what `fitted` has learned, to be stored with a trained model; nothing by default."""
         return {}
+
+    def with_state(self, state: Mapping[str, Tensor]) -> FrozenEncoder:
+        """Return the encoder that `fitted` returned, from its `state`; itself if it needs no fit."""
+        return self

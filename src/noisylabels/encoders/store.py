@@ -12,16 +12,17 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from noisylabels.core.files import atomic_replace, cache_root, write_json
-from noisylabels.encoders.encoder import FrozenEncoder
+from noisylabels.encoders.encoder import FrozenEncoder, key_of
 
 HASH_BYTES = 16
 MOST_SEGMENTS = 16
@@ -64,6 +65,11 @@ def stored_form(features: Tensor) -> Tensor:
     return half if bool(half.isfinite().all()) else features.float()
 
 
+def stored_in(identity: Mapping[str, Any]) -> Path:
+    """Return the folder of the stored features of an encoder, by its identity."""
+    return cache_root() / "embeddings" / key_of(identity)
+
+
 class Store:
     """The stored features of an encoder.
 
@@ -74,7 +80,7 @@ class Store:
 
     def __init__(self, encoder: FrozenEncoder, root: Path | None = None) -> None:
         self.encoder = encoder
-        self.folder = (root or cache_root() / "embeddings") / encoder.key
+        self.folder = stored_in(encoder.identity) if root is None else root / encoder.key
         self.damaged: list[Path] = []
 
     def find(self, hashes: np.ndarray) -> tuple[Tensor, np.ndarray]:

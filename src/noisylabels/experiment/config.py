@@ -59,6 +59,9 @@ class Subject:
     not set)"""
     id_column: str | None = None
     """column of ids in a table or Parquet file (default: id; for images their paths, or their rows)"""
+    text_column: str | None = None
+    """column of free text in a table, or several with commas between them, which are joined (default: the
+    columns of words that are no features and have the length of sentences)"""
     train_share: float = 1.0
     """share of each class's training examples to train on, the same examples for every seed; the test set
     stays whole"""
@@ -111,7 +114,8 @@ def load_config(recipe: str | None = None, **flags: Any) -> RunConfig:
     """Return defaults < recipe < flags as one configuration.
 
     If the data are a table, or features of an encoder are trained on, the recipe for tables decides the
-    settings that are not given (`table_recipe`). Images of your own are encoded by default (`features`).
+    settings that are not given (`table_recipe`). Images and texts of your own are encoded by default
+    (`features`).
 
     Args:
         recipe: a name in `recipes()`, or the path of a TOML file of settings.
@@ -127,6 +131,8 @@ def load_config(recipe: str | None = None, **flags: Any) -> RunConfig:
     given = layer.keys() | flags.keys()
     table = is_table(found)
     if not given & _FROM_PIXELS and not table and is_own(found):
+        found = dataclasses.replace(found, features="auto")
+    if "features" not in given and table and (found.text_column is not None or has_texts(found)):
         found = dataclasses.replace(found, features="auto")
     if "table_recipe" not in given and (table or found.features != "none"):
         found = dataclasses.replace(found, table_recipe=decided(given))
@@ -153,6 +159,13 @@ def is_table(config: RunConfig) -> bool:
     from noisylabels.data.formats import is_table
 
     return config.data not in DATA and is_table(Path(source_of(config)).expanduser())
+
+
+def has_texts(config: RunConfig) -> bool:
+    """Return whether the data of a configuration are a table with free text, by its first rows."""
+    from noisylabels.data.feature_table import has_texts
+
+    return has_texts(Path(source_of(config)).expanduser())
 
 
 def is_own(config: RunConfig) -> bool:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from noisylabels.core.checks import InputError
 from noisylabels.core.files import check_file
 from noisylabels.experiment.folder import read_result
-from noisylabels.training.weights_file import damaged, read_model
+from noisylabels.training.weights_file import SavedModel, damaged, read_model
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -34,7 +34,9 @@ class Trained:
     images: Mapping[str, Any] | None = None  # channels and image_size of the images it encodes
 
 
-def load_model(run: Path, device: str = "auto", model: str | None = None) -> Trained:
+def load_model(
+    run: Path, device: str = "auto", model: str | None = None, features: str | None = None
+) -> Trained:
     """Return the model of a finished run (its folder, or its model.safetensors).
 
     Args:
@@ -43,6 +45,7 @@ def load_model(run: Path, device: str = "auto", model: str | None = None) -> Tra
         model: the name or function that builds the network, in place of the one that the run recorded. A run
             with a user-defined model (``module:function``) needs it: a folder may come from a stranger, and
             code that it names is imported only if the caller names it too.
+        features: the encoder that the run recorded, needed only if it is user-defined code, likewise.
 
     Raises:
         InputError: no such run, an unfinished or failed run, a damaged file; a user-defined model that is not
@@ -84,34 +87,36 @@ def load_model(run: Path, device: str = "auto", model: str | None = None) -> Tra
     except (KeyError, TypeError, RuntimeError, ValueError, AttributeError):
         raise damaged(path) from None
     network = network.to(where).eval()
-    frozen = None if saved.embedding is None else encoder_of(saved.embedding, saved.images, device, path)
+    frozen = None if saved.embedding is None else encoder_of(saved, device, path, features)
     return Trained(
         network, saved.shape, saved.class_names, saved.mean, saved.std, encoder, frozen, saved.images
     )
 
 
-def encoder_of(
-    embedding: Mapping[str, Any], images: Mapping[str, Any] | None, device: str, path: Path
-) -> FrozenEncoder:
+def encoder_of(saved: SavedModel, device: str, path: Path, features: str | None = None) -> FrozenEncoder:
     """Return the frozen encoder that computed the features of a model's training set.
 
     Args:
-        embedding: its identity.
-        images: channels and image_size of the images.
+        saved: the model's file, which has the identity of its encoder.
         device: "auto", "cpu", "cuda".
         path: what an error calls the model.
+        features: see `load_model`.
 
     Raises:
-        InputError: it is not installed, or it has other weights or another preprocessing by now.
+        InputError: it is not installed, it is code that the caller has not named, or it has other weights or
+            another preprocessing by now.
     """
-    from noisylabels.encoders.catalog import find_encoder
+    from noisylabels.encoders.catalog import check_user_code, find_encoder
 
+    embedding, images = saved.embedding or {}, saved.images
     try:
         name, precision = embedding["name"], embedding.get("precision", "auto")
         side = None if images is None else min(images["image_size"])
     except (KeyError, TypeError, ValueError):
         raise damaged(path) from None
+    check_user_code(str(name), features, path)
     found = find_encoder(name, image_side=side, device=device, precision=precision)
+    found = found.with_state(saved.fitted) if saved.fitted else found
     for field, was in embedding.items():
         if found.identity.get(field) != was:
             raise InputError(
@@ -196,11 +201,16 @@ def predict_files(
 
 
 def predict_table(
-    trained: Trained, path: Path, notes: list[str], id_column: str | None = None
+    trained: Trained,
+    path: Path,
+    notes: list[str],
+    id_column: str | None = None,
+    progress: Progress | None = None,
 ) -> tuple[list[str], Tensor]:
     """Return the ids (N) and class probabilities (N, K) of the rows of a table with the training columns.
 
-    Remarks about the table's cells are added to `notes`; `id_column` is that of `read_rows`.
+    Remarks about the table's cells are added to `notes`; `id_column` is that of `read_rows`, and
+    `progress` that of `encode`.
 
     Raises:
         InputError: a model trained on images; a table that cannot be read or has other columns.
@@ -211,5 +221,13 @@ def predict_table(
 
     if trained.encoder is None:
         raise InputError(f"the model was trained on images, and {path} is a table; pass images")
-    ids, rows = read_rows(check_file(path), trained.encoder, notes, id_column)
-    return ids, predict(trained, torch.from_numpy(rows))
+    found = read_rows(check_file(path), trained.encoder, notes, id_column)
+    rows = torch.from_numpy(found.features)
+    if trained.frozen is None:
+        return found.ids, predict(trained, rows)
+    from noisylabels.encoders.embedding import encode
+
+    if found.texts is None:
+        raise InputError(f"the model was trained on texts, and {path} has no column of text")
+    encoded = encode(found.texts, trained.frozen, progress, notes.append)
+    return found.ids, predict(trained, torch.cat([rows, encoded], dim=1))

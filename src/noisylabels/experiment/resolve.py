@@ -125,8 +125,9 @@ def resolve(config: RunConfig) -> ResolvedRun:
             f"the loss {config.loss!r} compares two views of each image, and a run has one (gjs is then js); "
             "use js here, or train with gjs in your own loop"
         )
-    free, features = canonical_names(config.table_recipe), canonical_features(config.features)
-    if features == NONE and config.features != NONE and not is_table(config):
+    free, table = canonical_names(config.table_recipe), is_table(config)
+    features = canonical_features(config.features, table)
+    if features == NONE and config.features != NONE and not table:
         free = ""  # no encoder is installed
     if config.keep_epoch == "best" and not config.validation and "validation" not in free.split(","):
         raise InputError("keep_epoch best needs validation examples; set validation, such as 0.1")

@@ -40,6 +40,7 @@ def load_sets(
         label_column=config.label_column,
         id_column=config.id_column,
         need_features=need_features,
+        text_column=config.text_column,
         max_image_size=load_size(config.features),
         progress=reporter.decoding,
         download=config.download,

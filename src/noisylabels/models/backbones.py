@@ -9,6 +9,7 @@ from typing import Any
 from torch import nn
 
 from noisylabels.core.checks import InputError, one_line
+from noisylabels.models.normalization import set_normalization
 
 
 def split_timm(spec: str) -> tuple[str, bool]:
@@ -19,8 +20,12 @@ def split_timm(spec: str) -> tuple[str, bool]:
     return name, bool(comma)
 
 
-def check_timm(spec: str) -> Any:
+def check_timm(spec: str, what: str = "model") -> Any:
     """Return the module timm, after checking that it has the model.
+
+    Args:
+        spec: ``timm:NAME`` or ``timm:NAME,pretrained``.
+        what: "model" or "encoder", for errors.
 
     Raises:
         InputError: timm is not installed or cannot be imported; it has no such model, or no pretrained
@@ -32,7 +37,8 @@ def check_timm(spec: str) -> Any:
     except ImportError as error:
         if error.name == "timm":
             raise InputError(
-                f"the model {spec!r} needs timm, which is not installed: pip install 'noisylabels[models]'"
+                f"the {what} {_asked(spec, what)!r} needs timm, which is not installed: "
+                "pip install 'noisylabels[models]'"
             ) from None
         raise InputError(f"timm is installed but cannot be imported: {one_line(error)}") from error
     if not timm.is_model(name):
@@ -41,8 +47,14 @@ def check_timm(spec: str) -> Any:
         raise InputError(f"timm has no model {name!r}{hint}")
     if pretrained and not timm.is_model_pretrained(name):
         # timm itself would only warn and use random weights
-        raise InputError(f"timm has no pretrained weights for {name!r}; leave out ',pretrained'")
+        advice = "leave out ',pretrained'" if what == "model" else "use another one"
+        raise InputError(f"timm has no pretrained weights for {name!r}; {advice}")
     return timm
+
+
+def _asked(spec: str, what: str) -> str:
+    """Return the name as the user wrote it: an encoder is pretrained without saying so."""
+    return spec if what == "model" else spec.removesuffix(",pretrained")
 
 
 def build_timm(
@@ -51,7 +63,8 @@ def build_timm(
     """Return a model of timm with its first layer for `channels` and its last for `num_classes`.
 
     Pretrained weights come from the Hugging Face Hub or its cache on this machine; for other than three
-    channels timm sums or repeats those of the first layer.
+    channels timm sums or repeats those of the first layer. Images are then normalized as these weights
+    expect.
 
     Raises:
         InputError: as `check_timm`; a width other than 1; any error of timm, such as a failed download.
@@ -68,6 +81,9 @@ def build_timm(
         if getattr(timm.get_pretrained_cfg(name), "fixed_input_size", False):
             options["img_size"] = image_size
         model: nn.Module = timm.create_model(name, pretrained=pretrained, **options)
+        if pretrained:
+            found = importlib.import_module("timm.data").resolve_model_data_config(model)
+            set_normalization(model, found["mean"], found["std"], channels)
     except Exception as error:
         if isinstance(error, MemoryError) or "out of memory" in str(error).lower():
             raise

@@ -16,7 +16,19 @@ from noisylabels.core.registry import Registry
 from noisylabels.core.rng import derive_seed
 from noisylabels.models.backbones import build_timm, check_timm, split_timm
 from noisylabels.models.cnn import cnn8, cnn9, lenet, small_cnn
+from noisylabels.models.efficientnet_lite import (
+    INSTALL,
+    MEAN,
+    STD,
+    WIDTHS,
+    EfficientNetLite0,
+    lite0_classifier,
+    packaged_weights,
+)
+from noisylabels.models.efficientnet_lite import NAME as LITE0
+from noisylabels.models.efficientnet_lite import load_pretrained as load_lite0
 from noisylabels.models.mlp import dropout_mlp, mlp
+from noisylabels.models.normalization import set_normalization
 from noisylabels.models.output_check import try_out
 from noisylabels.models.preact import preact_resnet18, wide_resnet
 from noisylabels.models.resnet import cifar_resnet, imagenet_resnet50
@@ -138,6 +150,14 @@ MODELS: Registry[ModelRow] = Registry(
                 8,
                 "Li et al. 2020, code",
             ),
+            ModelRow(
+                LITE0,
+                lite0_classifier,
+                f"EfficientNet-Lite0, for photographs; {LITE0},pretrained has ImageNet weights",
+                WIDTHS,
+                16,
+                "Tan and Le 2019; TensorFlow's Lite variant",
+            ),
             *(
                 ModelRow(
                     f"wrn{depth}-{k}",
@@ -174,8 +194,9 @@ def canonical_model(name: str) -> str:
         return f"timm:{backbone},pretrained" if pretrained else f"timm:{backbone}"
     if is_user_model(name):
         return canonical_user_model(name)
-    _row(name)
-    return name
+    backbone, pretrained = _split(name)
+    _row(backbone)
+    return f"{backbone},pretrained" if pretrained else backbone
 
 
 def check_model(name: str) -> None:
@@ -188,12 +209,15 @@ def check_model(name: str) -> None:
     elif is_user_model(name):
         check_user_model(name)
     elif name != "auto":
-        _row(name)
+        backbone, pretrained = _split(name)
+        _row(backbone)
+        if pretrained and packaged_weights() is None:
+            raise InputError(f"the model {name!r} needs its weights: {INSTALL} (17 MB)")
 
 
 def untrained(name: str) -> str:
     """Return the name of the same model without pretrained weights, into which trained ones are loaded."""
-    return f"timm:{split_timm(name)[0]}" if name.startswith("timm:") else name
+    return f"timm:{split_timm(name)[0]}" if name.startswith("timm:") else _split(name)[0]
 
 
 def build_model(
@@ -210,9 +234,9 @@ def build_model(
     A model from outside the catalog is tried on two images, so that an unsuitable one fails here.
 
     Args:
-        name: a name from `noisylabels list models`; ``mlp:512,256``; ``timm:NAME`` or
-            ``timm:NAME,pretrained``; ``module:function`` or ``file.py:function``, which is called with those
-            of the arguments below that its signature names.
+        name: a name from `noisylabels list models`; ``mlp:512,256``; ``efficientnet-lite0,pretrained``;
+            ``timm:NAME`` or ``timm:NAME,pretrained``; ``module:function`` or ``file.py:function``, which is
+            called with those of the arguments below that its signature names.
         channels, image_size, num_classes: of the images and labels; image_size is (height, width).
         width: factor for the width of every layer but the last, rounded, at least 1 unit.
         seed: of the run; the global random state of the CPU does not change.
@@ -225,14 +249,25 @@ def build_model(
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(derive_seed(seed, "weights"))  # those of GPUs do not change
         if not name.startswith("timm:") and not is_user_model(name):
-            row = _row(name)
+            backbone, pretrained = _split(name)
+            row = _row(backbone)
+            if pretrained and width != 1.0:
+                raise InputError(
+                    f"--width is {width:g}, and the pretrained weights of {backbone} have their sizes; leave "
+                    "out --width"
+                )
             if min(image_size) < row.smallest:
                 raise InputError(
                     f"images of {image_size[0]}x{image_size[1]} are too small for the model {name!r}, "
                     f"which needs {row.smallest}x{row.smallest} or more; change --model or --image-size"
                 )
             widths = tuple(max(1, round(w * width)) for w in row.widths)
-            return row.build(channels, image_size, num_classes, widths=widths)
+            built = row.build(channels, image_size, num_classes, widths=widths)
+            if pretrained:
+                assert isinstance(built, EfficientNetLite0)
+                load_lite0(built, name)
+                set_normalization(built, MEAN, STD, channels)
+            return built
         if is_user_model(name):
             model = build_user_model(
                 name,
@@ -269,6 +304,14 @@ def _sizes(name: str) -> tuple[int, ...] | None:
     """Return the hidden layers of ``mlp:512,256``; None for any other name."""
     found = re.fullmatch(r"mlp:([1-9][0-9]{0,5}(?:,[1-9][0-9]{0,5})*)", name)
     return tuple(map(int, found[1].split(","))) if found else None
+
+
+def _split(name: str) -> tuple[str, bool]:
+    """Return a name of the catalog and whether pretrained weights are requested."""
+    backbone = name.removesuffix(",pretrained")
+    if backbone != name and backbone != LITE0:
+        raise InputError(f"there are no pretrained weights for {backbone!r}, only for {LITE0} and timm:NAME")
+    return backbone, backbone != name
 
 
 def _row(name: str) -> ModelRow:

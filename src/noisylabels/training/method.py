@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from noisylabels.core.checks import InputError, check_between, check_choice
 from noisylabels.data.loader import Batch, Batches
 from noisylabels.models.output_check import first_logits
+from noisylabels.training.fine_tuning import Body
 from noisylabels.training.settings import OPTIMIZERS, Settings
 
 LossFunction = Callable[[Tensor, Tensor], Tensor]
@@ -120,13 +121,23 @@ class Method(nn.Module, ABC):
         """Prepare for `epoch`, from 0; not called again when a run resumes within the epoch."""
 
     def parameter_groups(self, settings: Settings) -> list[ParameterGroup]:
-        """Return the parameters to train: the networks', and the loss's at `loss_lr` without weight decay."""
+        """Return the parameters to train: the networks', and the loss's at `loss_lr` without weight decay.
+
+        With `body_lr`, all layers but the last have a learning rate of their own.
+        """
         networks = trainable(self.networks)
         if not networks:
             raise InputError(
                 "the model has no parameters that require a gradient, expected at least one to train"
             )
         groups = [ParameterGroup(networks)]
+        if settings.body_lr != 1.0:
+            assert self.num_classes is not None
+            body = Body(self.networks, self.num_classes).parameters
+            slow = set(map(id, body))
+            head = [parameter for parameter in networks if id(parameter) not in slow]
+            groups = [ParameterGroup(body, lr=settings.lr * settings.body_lr)] if body else []
+            groups += [ParameterGroup(head)] if head else []
         if isinstance(self.loss, nn.Module) and (own := trainable([self.loss])):
             groups.append(ParameterGroup(own, lr=settings.loss_lr, weight_decay=0.0))
         return groups

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from noisylabels.core.checks import InputError, check_between, check_choice
 from noisylabels.core.rng import derive_seed
+
+if TYPE_CHECKING:
+    import torch
 
 OPTIMIZERS = ("sgd", "adamw")
 SCHEDULES = ("cosine", "constant", "step", "onecycle")
@@ -33,6 +37,11 @@ class Settings:
     """peak learning rate (the paper: 0.01)"""
     loss_lr: float | None = None
     """peak learning rate of the loss's own parameters, if any (default: that of the network)"""
+    body_lr: float = 1.0
+    """learning rate of all layers but the last, as a share of lr: below 1 to fine-tune a pretrained model"""
+    frozen_epochs: int = 0
+    """first epochs in which only the last layer is trained, so that a pretrained model keeps its features
+    until that layer has learned"""
     momentum: float = 0.9
     """momentum of sgd, or the first beta of adamw (the paper: 0.9)"""
     weight_decay: float = 1e-4
@@ -87,6 +96,8 @@ class Settings:
             check_between(self.loss_lr, "loss_lr", low=0.0)
         for name in ("weight_decay", "l1", "clip", "warmup_epochs", "checkpoint_minutes"):
             check_between(getattr(self, name), name, low=0.0)
+        check_between(self.body_lr, "body_lr", low=0.0, open_low=True)
+        check_between(self.frozen_epochs, "frozen_epochs", low=0)
         check_between(self.validation, "validation", low=0.0, high=0.5)
         for name in ("momentum", "ema"):
             check_between(getattr(self, name), name, low=0.0, high=1.0, open_high=True)
@@ -97,3 +108,11 @@ class Settings:
         if self.warmup_epochs and self.schedule == "onecycle":
             raise InputError("onecycle has its own warm-up; leave out warmup_epochs or use another schedule")
         derive_seed(self.seed)  # raises on a negative seed
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The type of number that the network computes in."""
+        import torch  # not to be imported with the settings, which a command line needs at once
+
+        kinds = {"bfloat16": torch.bfloat16, "float16": torch.float16}
+        return kinds.get(self.precision, torch.float32)

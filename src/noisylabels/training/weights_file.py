@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +28,7 @@ class SavedModel:
         embedding: the identity of the frozen encoder whose features the model takes; None without one.
         images: channels and image_size, (height, width), of the images that it encodes; None without any.
         weights: the model's state, by name.
+        fitted: what the frozen encoder has learned from training texts, `FeatureSet.fitted`.
     """
 
     shape: dict[str, Any]
@@ -38,6 +39,10 @@ class SavedModel:
     weights: dict[str, Tensor]
     embedding: dict[str, Any] | None = None
     images: dict[str, Any] | None = None
+    fitted: dict[str, Tensor] = field(default_factory=dict)
+
+
+_FITTED = "frozen encoder:"  # before the names of an encoder's tensors; a module's names have no colon
 
 
 def save_model(path: Path, model: nn.Module, shape: dict[str, Any], train: Examples) -> None:
@@ -49,10 +54,15 @@ def save_model(path: Path, model: nn.Module, shape: dict[str, Any], train: Examp
         shape: the arguments of `build_model` that it was built with.
         train: the set that it was trained on, for class names, normalization, a table's encoder and the
             identity of a frozen encoder.
+
+    The normalization is the model's own, of its pretrained weights, or else that of the set.
     """
     from safetensors.torch import save
 
-    mean, std = train.mean_std()
+    from noisylabels.models.normalization import normalization_of
+
+    own = normalization_of(model, shape["channels"]) if train.inputs.ndim == 4 else None
+    mean, std = own or train.mean_std()
     header = {"shape": shape, "class_names": train.class_names, "mean": mean, "std": std}
     if (encoder := getattr(train, "encoder", None)) is not None:
         header["encoder"] = encoder.to_json()
@@ -63,6 +73,7 @@ def save_model(path: Path, model: nn.Module, shape: dict[str, Any], train: Examp
         header["images"] = {"channels": channels, "image_size": size}
     # clones, because a user-defined model may share one tensor under two names, and the file format may not
     weights = {name: value.detach().cpu().contiguous().clone() for name, value in model.state_dict().items()}
+    weights |= {f"{_FITTED}{name}": value.clone() for name, value in getattr(train, "fitted", {}).items()}
     with atomic_replace(path) as temporary:  # not safetensors' save_file, so that a full disk raises OSError
         temporary.write_bytes(save(weights, metadata={"noisylabels": json.dumps(header)}))
 
@@ -83,9 +94,11 @@ def read_model(path: Path) -> SavedModel:
         names, mean, std = (tuple(header[name]) for name in ("class_names", "mean", "std"))
     except (SafetensorError, OSError, KeyError, TypeError, ValueError, AttributeError):
         raise damaged(path) from None
+    fitted = {name: weights.pop(name) for name in list(weights) if name.startswith(_FITTED)}
+    fitted = {name.removeprefix(_FITTED): value for name, value in fitted.items()}
     found = (header.get(name) for name in ("encoder", "embedding", "images"))
     encoder, embedding, images = found
-    return SavedModel(shape, names, mean, std, encoder, weights, embedding, images)
+    return SavedModel(shape, names, mean, std, encoder, weights, embedding, images, fitted)
 
 
 def damaged(path: Path) -> InputError:

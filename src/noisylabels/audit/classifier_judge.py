@@ -1,0 +1,117 @@
+"""Out-of-fold probabilities of a classifier for an audit: its rows, and folds that are kept for a resume."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from noisylabels.core.checks import CorruptedFile, InputError
+from noisylabels.core.files import atomic_replace
+from noisylabels.experiment.classifier_probs import classifier_probs, count_rows
+from noisylabels.experiment.reporter import Reporter, announce
+
+if TYPE_CHECKING:
+    from noisylabels.data.features import Examples
+    from noisylabels.experiment.classifiers import Judge
+
+
+def judge_by_classifier(
+    judge: Judge,
+    examples: Examples,
+    rows: Any = None,
+    *,
+    folds: int,
+    seed: int,
+    folder: Path | None,
+    reporter: Reporter,
+    stop: Callable[[], bool],
+) -> tuple[np.ndarray, dict[str, Any]]:
+    """Return out-of-fold probabilities, (N, K) float64, and how they were made.
+
+    Args:
+        judge: the classifier.
+        examples: the audited set with its given labels.
+        rows: N rows to fit to, as the caller passed them; by default the features of the set, or the pixels
+            of its images in [0, 1], flattened.
+        folds, seed: see `classifier_probs`.
+        folder: where finished folds are kept, so that the same call resumes after the last one.
+        reporter: receives notes.
+        stop: called between folds; `Interrupted` is raised once it returns true.
+
+    Raises:
+        InputError: as `classifier_probs`.
+        Interrupted: Ctrl-C, or `stop` returned true.
+    """
+    from noisylabels.training.interrupt import Interrupted
+
+    labels, names = examples.labels.numpy(), examples.class_names
+    X = rows_of(examples) if rows is None else rows
+    if count_rows(X) != len(labels):
+        raise InputError(f"got {count_rows(X)} rows for {len(labels)} examples, expected one per example")
+    content = hashlib.sha256(f"{examples.digest} {folds} {seed}".encode()).hexdigest()[:16]
+    began, finished = time.perf_counter(), 0
+
+    def file_of(fold: int) -> Path | None:
+        return None if folder is None else folder / f"classifier-{content}-{fold}.npy"
+
+    def kept(fold: int) -> np.ndarray | None:
+        nonlocal finished
+        if stop():
+            raise Interrupted(finished, 0, f"after {finished} of {folds} folds")
+        if (file := file_of(fold)) is None or not file.exists():
+            return None
+        try:
+            found: np.ndarray = np.load(file, allow_pickle=False)
+        except (OSError, ValueError, EOFError):
+            raise CorruptedFile(f"{file} is damaged; remove it to fit its fold again") from None
+        finished += 1
+        reporter.note(f"fold {fold + 1} of {folds} is already fitted")
+        return found
+
+    def keep(fold: int, probs: np.ndarray) -> None:
+        nonlocal finished
+        finished += 1
+        if (file := file_of(fold)) is not None:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            with atomic_replace(file) as temporary, temporary.open("wb") as stream:
+                np.save(stream, probs)
+
+    announce(
+        reporter, f"fitting {judge.name} to {len(labels):,} examples in {len(names)} classes: {folds} folds"
+    )
+    try:
+        probs = classifier_probs(
+            judge.classifier,
+            X,
+            labels,
+            len(names),
+            folds=folds,
+            seed=seed,
+            class_names=names,
+            kept=kept,
+            keep=keep,
+        )
+    except KeyboardInterrupt:
+        raise Interrupted(finished, 0, f"after {finished} of {folds} folds") from None
+    method = {"probs": "classifier", "classifier": judge.name, **judge.identity, "folds": folds, "seed": seed}
+    return probs, method | {"train_seconds": round(time.perf_counter() - began, 1)}
+
+
+def rows_of(examples: Examples) -> np.ndarray:
+    """Return what a classifier is fitted to: features, or flattened pixels in [0, 1], float32 (N, D).
+
+    >>> from noisylabels.data.features import feature_set
+    >>> rows_of(feature_set([[0.5], [2.0]], [0, 1], ("cat", "dog"))).tolist()
+    [[0.5], [2.0]]
+    """
+    inputs = examples.inputs
+    if inputs.ndim == 2:
+        features: np.ndarray = inputs.numpy()
+        return features
+    pixels: np.ndarray = inputs.flatten(1).numpy().astype(np.float32) / 255
+    return pixels

@@ -1,0 +1,72 @@
+"""`embed`: the features of a data set by name, path or object."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from noisylabels.core.checks import InputError
+from noisylabels.core.files import check_target
+from noisylabels.data.catalog import load
+from noisylabels.data.decode import Progress
+from noisylabels.data.features import Examples, FeatureSet
+from noisylabels.data.images import ImageSet
+from noisylabels.data.reader import was_held_out
+from noisylabels.encoders.catalog import canonical_features, load_size
+from noisylabels.encoders.embedding import embed_sets
+from noisylabels.encoders.embedding_files import WRITTEN, write_embeddings
+from noisylabels.encoders.names import AUTO
+
+
+def embed(
+    data: str | Path | Examples | object,
+    *,
+    features: str = AUTO,
+    out: str | Path | None = None,
+    device: str = "auto",
+    progress: Progress | None = None,
+    note: Callable[[str], None] = lambda _: None,
+    **options: Any,
+) -> tuple[FeatureSet, ...]:
+    """Return the features of the examples of a data set, from the cache where they are known.
+
+    Args:
+        data: as for `nl.load`, or a set that it returned.
+        features: the encoder, see `noisylabels list encoders`.
+        out: a file (.npz, .parquet or .npy) to write ids and features to, in the order of the source; it can
+            be the `features` of an audit or a run.
+        device: "auto", "cpu", "cuda".
+        progress: called with (what, done, total) during long work.
+        note: receives lines that the user should read.
+        options: those of `nl.load`, such as image_size.
+
+    Returns:
+        The training and the test set, or the one set that was passed, with `features` (N, D), `ids` and
+        labels.
+
+    Raises:
+        InputError: as for `nl.load`; an unknown encoder, or one that is not installed or does not take these
+            examples; no encoder that "auto" could choose.
+    """
+    if out is not None:  # before the work
+        check_target(Path(out).expanduser(), WRITTEN, "file of embeddings")
+    features = canonical_features(features)
+    if isinstance(data, ImageSet | FeatureSet):
+        parts: list[Examples] = [data]
+    else:
+        options.setdefault("max_image_size", load_size(features))
+        parts = list(load(data, progress=progress, **options))
+        for line in dict.fromkeys(parts[0].notes + parts[1].notes):
+            if not was_held_out([line]):  # all examples are embedded
+                note(line)
+    made = embed_sets(parts, features, device=device, progress=progress, note=note)
+    found = [part for part in made if isinstance(part, FeatureSet) and part.embedding is not None]
+    if len(found) < len(made):
+        raise InputError(
+            f"there is no encoder for {parts[0].name}: name one with features, such as efficientnet-lite0; "
+            "see `noisylabels list encoders`"
+        )
+    if out is not None:
+        write_embeddings(Path(out).expanduser(), found)
+    return tuple(found)

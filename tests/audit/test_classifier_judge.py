@@ -1,0 +1,181 @@
+"""An audit whose judge is any classifier."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas
+import pytest
+from scipy.sparse import csr_matrix
+from sklearn.compose import make_column_transformer
+from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import OneHotEncoder
+from sklearn.svm import LinearSVC
+
+import noisylabels as nl
+from noisylabels.audit.result import Audit
+from noisylabels.cli import main
+from noisylabels.core.checks import CorruptedFile, InputError
+from noisylabels.experiment.classifier_probs import classifier_probs
+from noisylabels.experiment.classifiers import CLASSIFIERS, find_judge
+from noisylabels.training.interrupt import Interrupted
+
+RNG = np.random.default_rng(0)
+TRUE = np.repeat([0, 1, 2], 40)
+X = (RNG.normal(size=(120, 4)) + 4 * np.eye(3, 4)[TRUE]).astype(np.float32)
+GIVEN = TRUE.copy()
+WRONG = np.array([3, 17, 45, 78, 99, 110])
+GIVEN[WRONG] = (TRUE[WRONG] + 1) % 3
+NAMES = np.array(["ant", "bee", "cat"])
+
+
+def test_the_scores_are_those_of_the_classifier_out_of_fold() -> None:
+    forest = RandomForestClassifier(50, min_samples_leaf=3, random_state=0)
+    found = nl.audit_labels(X, labels=NAMES[GIVEN], classifier=forest, seed=3)
+    probs = classifier_probs(forest, X, GIVEN, 3, folds=4, seed=3)
+    np.testing.assert_allclose(found.score, nl.rank(GIVEN, probs), atol=1e-12)
+    assert len(set(WRONG.tolist()) & set(found.order[:12].tolist())) >= 5
+    assert (found.suggested[WRONG] == TRUE[WRONG]).sum() >= 4
+    method = found.summary["method"]
+    assert method["probs"] == "classifier"
+    assert method["class"].endswith("RandomForestClassifier")
+    assert method["parameters"]["n_estimators"] == 50
+    assert found.seen is None
+
+
+def test_the_classifier_receives_the_rows_as_they_were_passed() -> None:
+    frame = pandas.DataFrame(X, columns=list("abcd")).assign(word=NAMES[TRUE])
+    frame.loc[::9, "a"] = np.nan
+    words = make_pipeline(make_column_transformer((OneHotEncoder(), ["word"])), LogisticRegression())
+    found = nl.audit_labels(frame, labels=NAMES[GIVEN], classifier=words)
+    assert found.score[WRONG].max() < np.delete(found.score, WRONG).min()
+    holes = nl.audit_labels(frame[list("abcd")], labels=GIVEN, classifier=HistGradientBoostingClassifier())
+    assert holes.summary["agreement"] > 0.85
+    sparse = nl.audit_labels(csr_matrix(X), labels=GIVEN, classifier=LogisticRegression())
+    pair = nl.audit_labels((X, GIVEN), classifier=LogisticRegression())
+    np.testing.assert_allclose(sparse.score, pair.score, atol=1e-4)
+
+
+def test_columns_of_ids_and_of_trusted_labels_are_not_learned() -> None:
+    seen = []
+
+    class Watching(LogisticRegression):
+        def fit(self, X, y):  # type: ignore[no-untyped-def]
+            seen.append(list(X.columns))
+            return super().fit(X, y)
+
+    frame = pandas.DataFrame(X, columns=list("abcd")).assign(key=np.arange(120), ok=TRUE == 0)
+    found = nl.audit_labels(frame, labels=GIVEN, classifier=Watching(), id_column="key", trusted="ok")
+    assert seen == [list("abcd")] * 4
+    assert not found.flagged[TRUE == 0].any()
+
+
+@pytest.mark.parametrize(
+    ("how", "line"),
+    [
+        ({"classifier": LinearSVC()}, "LinearSVC has no predict_proba; wrap it: CalibratedClassifierCV"),
+        (
+            {"classifier": "forrest"},
+            "expected logistic, forest, extra-trees, boosting, knn, .*did you mean 'forest'",
+        ),
+        ({"classifier": "forest", "probs": np.eye(3)[GIVEN]}, "got a classifier and probs"),
+        ({"classifier": "forest", "epochs": 3}, "epochs is a setting of networks; leave it out"),
+        ({"classifier": "forest", "loss": "ce"}, "loss is a setting of networks"),
+        ({"classifier": "sklearn.svm:LinearSVC"}, "LinearSVC has no predict_proba"),
+        ({"classifier": "sklearn.svm:LinearSVCs"}, "has no function 'LinearSVCs'; known: .*LinearSVC"),
+    ],
+)
+def test_what_does_not_fit_is_one_line(how: dict[str, object], line: str) -> None:
+    with pytest.raises(InputError, match=line) as caught:
+        nl.audit_labels(X, labels=GIVEN, **how)  # type: ignore[arg-type]
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", sorted(CLASSIFIERS))
+def test_each_name_is_a_classifier_that_finds_label_errors(name: str) -> None:
+    assert len(CLASSIFIERS) == 5
+    found = nl.audit_labels(X, labels=GIVEN, classifier=name)
+    assert len(set(found.order[:12].tolist()) & set(WRONG.tolist())) >= 5
+    assert find_judge(name).name == name
+
+
+def table(folder: Path) -> Path:
+    path = folder / "table.csv"
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow([*"abcd", "label"])
+        writer.writerows([*row, NAMES[label]] for row, label in zip(X.tolist(), GIVEN, strict=True))
+    return path
+
+
+def test_the_command_judges_with_a_name_or_with_own_code(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    data, out = str(table(tmp_path)), tmp_path / "out"
+    assert main(["audit", data, "--classifier", "knn", "--out", str(out)]) == 0
+    assert set(Audit.load(out).order[:6].tolist()) == set(WRONG.tolist())
+    assert "one classifier per fold" in (out / "page.html").read_text()
+    assert main(["audit", data, "--classifier", "knn", "--out", str(out)]) == 0
+    assert "already holds this audit" in capsys.readouterr().err
+    assert main(["audit", data, "--classifier", "forest", "--out", str(out)]) == 2
+    assert "holds another audit: its classifier is" in capsys.readouterr().err
+    assert not (out / "folds").exists()
+    code = tmp_path / "mine.py"
+    code.write_text("from sklearn.naive_bayes import GaussianNB\n\ndef build():\n    return GaussianNB()\n")
+    second = tmp_path / "second"
+    assert main(["audit", data, "--classifier", "mine.py:build", "--out", str(second)]) == 0
+    assert json.loads((second / "audit.json").read_text())["method"]["code"] == "mine.py:build"
+    code.write_text(code.read_text().replace("GaussianNB()", "GaussianNB(var_smoothing=0.1)"))
+    assert main(["audit", data, "--classifier", "mine.py:build", "--out", str(second)]) == 2
+
+
+FITS: list[int] = []
+
+
+class Stopped(LogisticRegression):
+    """Logistic regression that Ctrl-C stops in its third fold, the first time."""
+
+    def fit(self, X, y):  # type: ignore[no-untyped-def]
+        FITS.append(len(y))
+        if len(FITS) == 3:
+            raise KeyboardInterrupt
+        return super().fit(X, y)
+
+
+def test_a_stopped_audit_goes_on_with_the_next_fold(tmp_path: Path) -> None:
+    FITS.clear()
+    how = {"labels": GIVEN, "classifier": Stopped(), "out": tmp_path / "out"}
+    with pytest.raises(Interrupted, match="stopped after 2 of 4 folds"):
+        nl.audit_labels(X, **how)  # type: ignore[arg-type]
+    files = sorted((tmp_path / "out" / "folds").iterdir())
+    assert len(files) == 2
+    found = nl.audit_labels(X, **how)  # type: ignore[arg-type]
+    assert len(FITS) == 5  # two, the stopped one, two
+    whole = nl.audit_labels(X, labels=GIVEN, classifier=LogisticRegression())
+    np.testing.assert_array_equal(found.score, whole.score)
+
+
+def test_a_damaged_fold_is_one_line(tmp_path: Path) -> None:
+    FITS.clear()
+    how = {"labels": GIVEN, "classifier": Stopped(), "out": tmp_path / "out"}
+    with pytest.raises(Interrupted):
+        nl.audit_labels(X, **how)  # type: ignore[arg-type]
+    next((tmp_path / "out" / "folds").iterdir()).write_bytes(b"\x93NUMPY")
+    with pytest.raises(CorruptedFile, match="is damaged; remove it to fit its fold again"):
+        nl.audit_labels(X, **how)  # type: ignore[arg-type]
+
+
+def test_small_images_are_judged_by_their_pixels() -> None:
+    train, _ = nl.load("digits")
+    images, labels = train.images.numpy()[:400], train.labels.numpy()[:400]
+    found = nl.audit_labels(images, labels=labels, classifier="knn")
+    flat = classifier_probs(
+        find_judge("knn").classifier, images.reshape(400, -1).astype(np.float32) / 255, labels, 10
+    )
+    np.testing.assert_allclose(found.score, nl.rank(labels, flat), atol=1e-12)

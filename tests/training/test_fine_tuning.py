@@ -1,0 +1,229 @@
+"""Fine-tuning: a slower body, frozen epochs, the normalization of pretrained weights."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+import noisylabels as nl
+from noisylabels.core.checks import InputError
+from noisylabels.data.images import image_set
+from noisylabels.models.normalization import normalization_of, set_normalization
+from noisylabels.training.fine_tuning import Body, last_layer
+from noisylabels.training.method import Method
+from noisylabels.training.weights_file import read_model, save_model
+
+K = 3
+
+
+class Net(nn.Module):
+    """A convolution with batch normalization, and a last layer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.conv, self.norm = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)
+        self.fc = nn.Linear(4, K)
+
+    def forward(self, x):
+        return self.fc(self.norm(self.conv(x)).relu().mean((2, 3)))
+
+
+@pytest.fixture(scope="module")
+def sets():
+    pixels = torch.randint(
+        0, 256, (60, 3, 6, 6), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
+    )
+    labels = torch.arange(60) % K
+    return tuple(
+        image_set(pixels[part], labels[part], ("a", "b", "c")) for part in (slice(45), slice(45, 60))
+    )
+
+
+HOW = {"batch_size": 15, "lr": 0.1, "seed": 3, "device": "cpu"}
+
+
+def state(model):
+    return {name: value.clone() for name, value in model.state_dict().items()}
+
+
+def test_frozen_epochs_train_the_last_layer_alone(sets):
+    model = Net()
+    before = state(model)
+    nl.fit(model, *sets, nn.CrossEntropyLoss(), epochs=2, frozen_epochs=2, **HOW)
+    after = state(model)
+    for name, value in before.items():
+        same = torch.equal(value, after[name])
+        assert same != name.startswith("fc."), name  # the statistics of batch normalization stay, too
+    assert all(parameter.requires_grad for parameter in model.parameters())
+
+
+def test_the_body_is_trained_after_them(sets):
+    model = Net()
+    before = state(model)
+    nl.fit(model, *sets, nn.CrossEntropyLoss(), epochs=3, frozen_epochs=2, **HOW)
+    assert not any(torch.equal(value, before[name]) for name, value in state(model).items())
+
+
+def test_a_smaller_rate_of_the_body_is_that_of_its_own_optimizer(sets):
+    """One step of SGD beside torch's own, with a group for the body."""
+    model = Net()
+    own = copy.deepcopy(model)
+    settings = HOW | {"batch_size": 45, "epochs": 1, "weight_decay": 0.0, "momentum": 0.0}
+    nl.fit(model, *sets, nn.CrossEntropyLoss(), body_lr=0.25, **settings)
+
+    mean, std = (torch.tensor(v).view(1, -1, 1, 1) for v in sets[0].mean_std())
+    body = [*own.conv.parameters(), *own.norm.parameters()]
+    groups = [{"params": body, "lr": 0.1 * 0.25}, {"params": list(own.fc.parameters()), "lr": 0.1}]
+    optimizer = torch.optim.SGD(groups)
+    own.train()
+    nn.functional.cross_entropy(own((sets[0].images / 255 - mean) / std), sets[0].labels).backward()
+    optimizer.step()
+    for name, value in own.state_dict().items():
+        torch.testing.assert_close(model.state_dict()[name], value, atol=1e-5, rtol=1e-4)
+
+
+def test_the_defaults_change_nothing(sets):
+    models = [Net(), Net()]
+    nl.fit(models[0], *sets, nn.CrossEntropyLoss(), epochs=1, **HOW)
+    nl.fit(models[1], *sets, nn.CrossEntropyLoss(), epochs=1, body_lr=1.0, frozen_epochs=0, **HOW)
+    for name, value in models[0].state_dict().items():
+        assert torch.equal(models[1].state_dict()[name], value)
+
+
+class PauseIn(nl.Callback):
+    def __init__(self, epoch: int, step: int) -> None:
+        self.place, self.now = (epoch, step), (0, 0)
+
+    def on_step(self, step) -> None:
+        self.now = step.epoch, step.done
+
+    def should_stop(self, history):
+        return nl.Stop.PAUSE if self.now == self.place else None
+
+
+@pytest.mark.parametrize("place", [(1, 2), (2, 1), (3, 2)])
+def test_a_resumed_run_ends_like_one_that_was_not_stopped(sets, tmp_path, place):
+    from noisylabels.training.interrupt import Interrupted
+
+    how = HOW | {"epochs": 3, "frozen_epochs": 2, "body_lr": 0.5, "ema": 0.5, "clip": 1.0, "l1": 1e-4}
+    whole, stopped = Net(), Net()
+    nl.fit(whole, *sets, nn.CrossEntropyLoss(), **how)
+    with pytest.raises(Interrupted):
+        nl.fit(stopped, *sets, nn.CrossEntropyLoss(), folder=tmp_path, callbacks=[PauseIn(*place)], **how)
+    assert all(parameter.requires_grad for parameter in stopped.parameters())
+    again = Net()
+    nl.fit(again, *sets, nn.CrossEntropyLoss(), folder=tmp_path, **how)
+    for name, value in whole.state_dict().items():
+        assert torch.equal(again.state_dict()[name], value), name
+
+
+def test_half_precision_with_a_frozen_body(sets):
+    history = nl.fit(
+        Net(), *sets, nn.CrossEntropyLoss(), epochs=2, frozen_epochs=1, precision="bfloat16", **HOW
+    )
+    assert len(history) == 2
+
+
+class Timm(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.head, self.tail = nn.Linear(4, K), nn.Linear(K, K)
+
+    def get_classifier(self):
+        return self.head
+
+
+@pytest.mark.parametrize(
+    ("network", "name"),
+    [
+        (Net(), "fc"),
+        (nn.Sequential(nn.Linear(4, K), nn.Linear(K, 5), nn.Linear(5, K), nn.ReLU()), "2"),
+        (nn.Sequential(nn.Conv2d(3, K, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten()), "0"),
+        (Timm(), "head"),
+    ],
+)
+def test_the_last_layer(network, name):
+    assert last_layer(network, K) is dict(network.named_modules())[name]
+    parts = Body([network], K)
+    inside = {id(parameter) for parameter in last_layer(network, K).parameters()}
+    assert not inside & set(map(id, parts.parameters))
+    assert len(parts.parameters) + len(inside) == len(list(network.parameters()))
+
+
+def test_a_model_without_a_last_layer(sets):
+    with pytest.raises(InputError, match="give it a method get_classifier"):
+        last_layer(nn.Sequential(nn.Linear(4, 7)), K)
+
+
+@pytest.mark.parametrize("name", ["efficientnet-lite0", "resnet18", "cnn8", "small-cnn", "wrn40-2"])
+def test_models_of_the_catalog_have_one(name):
+    network = nl.build_model(name, channels=3, image_size=(32, 32), num_classes=7, width=0.25)
+    assert last_layer(network, 7).out_features == 7
+
+
+def test_images_are_normalized_as_the_weights_expect(sets, tmp_path):
+    seen = []
+
+    class Watched(Net):
+        def forward(self, x):
+            seen.append(x.detach().clone())
+            return super().forward(x)
+
+    model = Watched()
+    set_normalization(model, (0.4, 0.5, 0.6), (0.2, 0.3, 0.4), 3)
+    nl.fit(model, *sets, nn.CrossEntropyLoss(), epochs=1, **HOW)
+    # the test set comes last, in order
+    wanted = (sets[1].images / 255 - torch.tensor([0.4, 0.5, 0.6]).view(1, 3, 1, 1)) / torch.tensor(
+        [0.2, 0.3, 0.4]
+    ).view(1, 3, 1, 1)
+    torch.testing.assert_close(seen[-1].contiguous(), wanted, atol=1e-5, rtol=1e-5)
+    shape = {"name": "own", "channels": 3, "image_size": (6, 6), "num_classes": K, "width": 1.0}
+    save_model(tmp_path / "model.safetensors", model, shape, sets[0])
+    saved = read_model(tmp_path / "model.safetensors")
+    assert (saved.mean, saved.std) == ((0.4, 0.5, 0.6), (0.2, 0.3, 0.4))
+
+
+def test_a_checkpoint_of_another_normalization_is_refused(sets, tmp_path):
+    model = Net()
+    nl.fit(model, *sets, nn.CrossEntropyLoss(), epochs=1, folder=tmp_path, **HOW)
+    set_normalization(model, (0.5,) * 3, (0.5,) * 3, 3)
+    with pytest.raises(InputError, match="normalization"):
+        nl.fit(model, *sets, nn.CrossEntropyLoss(), epochs=1, folder=tmp_path, **HOW)
+
+
+@pytest.mark.parametrize("value", [((0.5,), (0.5,)), ((0.5,) * 3, (0.5, 0.5, 0.0)), "batch", (1, 2)])
+def test_a_normalization_that_does_not_fit(value):
+    model = Net()
+    model.input_normalization = value
+    with pytest.raises(InputError, match="3 numbers each"):
+        normalization_of(model, 3)
+
+
+def test_gray_images_take_the_average_of_the_channels():
+    model = Net()
+    set_normalization(model, (0.3, 0.4, 0.5), (0.2, 0.2, 0.2), 1)
+    mean, std = normalization_of(model, 1)
+    assert mean == pytest.approx((0.4,))
+    assert std == pytest.approx((0.2,))
+
+
+@pytest.mark.parametrize("bad", [{"body_lr": 0.0}, {"body_lr": -1.0}, {"frozen_epochs": -1}])
+def test_settings_out_of_range(sets, bad):
+    with pytest.raises(InputError, match=next(iter(bad))):
+        nl.fit(Net(), *sets, nn.CrossEntropyLoss(), epochs=1, **bad)
+
+
+def test_a_method_keeps_its_groups_complete():
+    class Own(Method):
+        def step(self, batch):
+            raise NotImplementedError
+
+    method = Own([Net()], nn.CrossEntropyLoss())
+    method.check_logits(K)
+    groups = method.parameter_groups(nl.Settings(lr=0.1, body_lr=0.5))
+    assert [group.lr for group in groups] == [0.05, None]
+    assert sum(len(group.parameters) for group in groups) == len(list(method.parameters()))
