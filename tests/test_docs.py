@@ -65,6 +65,7 @@ def test_a_documented_command_is_understood(command: str) -> None:
         ("docs/report.md", 1),
         ("docs/study.md", 1),
         ("docs/study-own-loss.md", 1),
+        ("docs/texts.md", 1),
     ],
 )
 def test_the_code_of_a_document_runs(name: str, number: int) -> None:
@@ -121,6 +122,7 @@ def test_the_loss_of_ones_own_goes_into_a_study(tmp_path: Path, monkeypatch: pyt
 TABLES = {
     "digits": "docs/measured-digits.md",
     "digits-composites": "docs/measured-digits.md",
+    "frozen": "docs/measured-frozen.md",
     "noise": "docs/measured-noise.md",
 }
 
@@ -134,9 +136,11 @@ MEASURED = {
     "linear": "docs/measured-speed-losses.md",
     "losses": "docs/measured-speed-losses.md",
     "review": "docs/measured-speed-data.md",
+    "rows": "docs/measured-speed-training.md",
     "start": "docs/measured-speed-training.md",
     "step": "docs/measured-speed-training.md",
     "tables": "docs/measured-estimator.md",
+    "texts": "docs/measured-texts.md",
     "walk": "docs/measured-audit.md",
 }
 """The page that shows the table of each benchmark, by the first word of its file name."""

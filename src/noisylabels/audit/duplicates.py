@@ -1,5 +1,7 @@
 """Near-duplicates, found without a model: identical images, and images recompressed, resized or brightened.
 
+Photographs are also compared mirrored and rotated by right angles.
+
 Each image becomes an 8x8 gray thumbnail of mean 0 and norm 1, which removes brightness and contrast. A k-d
 tree over the principal components of the thumbnails finds the nearest of each (a projection only shortens
 distances, so it misses no pair), and candidate pairs are checked at 16x16 and in all pixels. Time is N log N,
@@ -16,6 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from noisylabels.audit.turns import Turns
 from noisylabels.core.rng import normals
 from noisylabels.data.names import first_id
 
@@ -25,6 +28,9 @@ APART = 20.0
 """Largest root mean square difference of two images' pixels, of 255."""
 ROWS_APART = 1e-3
 """The same for rows of features, in standard deviations of their columns."""
+PHOTOGRAPH = 24
+"""Shorter side in pixels from which color images are also compared mirrored and rotated: small gray ones are
+often writing, in which a mirrored 6 is another sign."""
 COMMON = 0.2
 """If a larger share of a table's rows have duplicates, these are normal for the table and not reported."""
 
@@ -44,11 +50,12 @@ class Group:
         return len(set(labels[list(self.members)].tolist())) > 1
 
 
-def find_duplicates(examples: torch.Tensor) -> list[Group]:
+def find_duplicates(examples: torch.Tensor, similar: np.ndarray | None = None) -> list[Group]:
     """Return the groups of near-duplicates, sorted by their first member.
 
     Args:
         examples: images, uint8 (N, C, H, W), or rows of features, float32 (N, D).
+        similar: (P, 2) pairs that are known to be near-duplicates, see `feature_duplicates`.
 
     Returns:
         Groups of two or more, each example in at most one; no groups for a table with many equal rows.
@@ -64,6 +71,8 @@ def find_duplicates(examples: torch.Tensor) -> list[Group]:
     pairs = _near(examples, distinct) if len(distinct) > 1 else np.zeros((0, 2), np.int64)
     copies = np.flatnonzero(first != np.arange(n))
     ends = np.concatenate([pairs, np.stack([first[copies], copies], axis=1)])
+    if similar is not None:
+        ends = np.concatenate([ends, similar])
     if not len(ends):
         return []
     groups = _connected(n, ends)
@@ -72,12 +81,15 @@ def find_duplicates(examples: torch.Tensor) -> list[Group]:
     return [Group(tuple(group), exact=len(set(first[group].tolist())) == 1) for group in groups]
 
 
-def equal_rows(texts: Sequence[str], examples: torch.Tensor) -> list[Group]:
+def equal_rows(
+    texts: Sequence[str], examples: torch.Tensor, similar: np.ndarray | None = None
+) -> list[Group]:
     """Return the groups of rows with the same free text and equal features, sorted by their first member.
 
     Args:
         texts: the free text of each row, N; rows without any are in no group.
         examples: features, float32 (N, D); D may be 0.
+        similar: (P, 2) pairs that are known to be near-duplicates.
 
     Returns:
         As `find_duplicates`.
@@ -91,6 +103,11 @@ def equal_rows(texts: Sequence[str], examples: torch.Tensor) -> list[Group]:
         if text.strip(" \x1f"):
             places[text, first[i]].append(i)
     groups = [Group(tuple(members), exact=True) for members in places.values() if len(members) > 1]
+    if similar is not None and len(similar):
+        pairs = [(group.members[0], other) for group in groups for other in group.members[1:]]
+        exact = {group.members for group in groups}
+        merged = _connected(len(texts), np.array([*pairs, *similar.tolist()]))
+        groups = [Group(tuple(members), tuple(members) in exact) for members in merged]
     return [] if sum(len(group.members) for group in groups) > COMMON * len(texts) else groups
 
 
@@ -136,14 +153,30 @@ def _first_of_equals(examples: torch.Tensor) -> np.ndarray:
 
 def _near(examples: torch.Tensor, places: np.ndarray) -> np.ndarray:
     """Return pairs of `places` that are nearly equal, (P, 2)."""
+    if examples.ndim == 2:
+        points = _standardized(examples)[places]
+        rows: np.ndarray = places[_close(points, ROWS_APART * float(np.sqrt(points.shape[1])))]
+        return rows
+    within = float(np.sqrt(2 * (1 - ALIKE)))
+    points = _in_blocks(examples, places, 8)
+    # uniform images have no structure to compare; only exact copies of them count
+    shown = np.linalg.norm(points, axis=1) > 0.5
+    points, places = points[shown], places[shown]
+    pairs = _verified(examples, places[_close(points, within)])
+    _, channels, height, width = examples.shape
+    if channels == 1 or min(height, width) < PHOTOGRAPH or len(places) < 2:
+        return pairs
+    turns = Turns.of(points.reshape(-1, 8, 8), square=height == width)
+    turned = turns.apply(torch.from_numpy(points.reshape(-1, 1, 8, 8))).flatten(1).numpy()
+    candidates = _close(turned, within)
+    candidates = candidates[turns.differ(candidates)]
+    return np.concatenate([pairs, _verified(examples, places[candidates], turns.take(candidates))])
+
+
+def _close(points: np.ndarray, within: float) -> np.ndarray:
+    """Return pairs of points at most `within` apart, (P, 2); of many, those of the nearest."""
     from scipy.spatial import cKDTree
 
-    images = examples.ndim == 4
-    points = _in_blocks(examples, places, 8) if images else _standardized(examples)[places]
-    within = float(np.sqrt(2 * (1 - ALIKE))) if images else ROWS_APART * float(np.sqrt(points.shape[1]))
-    if images:  # uniform images have no structure to compare; only exact copies of them count
-        shown = np.linalg.norm(points, axis=1) > 0.5
-        points, places = points[shown], places[shown]
     if len(points) < 2:
         return np.zeros((0, 2), np.int64)
     low = _projected(points)
@@ -154,18 +187,31 @@ def _near(examples: torch.Tensor, places: np.ndarray) -> np.ndarray:
     once = (right < len(low)) & (left != right)
     candidates = np.unique(np.sort(np.stack([left[once], right[once]], axis=1), axis=1), axis=0)
     close = np.linalg.norm(points[candidates[:, 0]] - points[candidates[:, 1]], axis=1) <= within
-    pairs = places[candidates[close]]
-    return _verified(examples, pairs) if images and len(pairs) else pairs
+    kept: np.ndarray = candidates[close]
+    return kept
 
 
-def _verified(examples: torch.Tensor, pairs: np.ndarray) -> np.ndarray:
-    """Return the pairs of images that also match in finer thumbnails and in their pixels."""
-    kept = []
+def _verified(
+    examples: torch.Tensor, pairs: np.ndarray, turns: tuple[Turns, Turns] | None = None
+) -> np.ndarray:
+    """Return the pairs of images that also match in finer thumbnails and in their pixels.
+
+    Args:
+        examples: images.
+        pairs: (P, 2) positions.
+        turns: how both images of each pair are turned first; by default they are not.
+    """
+    kept = [pairs[:0]]
+    at = 0
     for block in _blocks(examples, pairs):
-        left, right = (_thumbnails(examples[torch.from_numpy(block[:, k])], 16) for k in (0, 1))
+        both = [examples[torch.from_numpy(block[:, k])] for k in (0, 1)]
+        if turns is not None:
+            some = np.arange(at, at + len(block))
+            both = [turn.some(some).apply(images) for turn, images in zip(turns, both, strict=True)]
+        at += len(block)
+        left, right = (_thumbnails(images, 16) for images in both)
         alike = (left * right).sum(1) >= ALIKE
-        pixels = [examples[torch.from_numpy(block[:, k])].float() for k in (0, 1)]
-        apart = (pixels[0] - pixels[1]).square().flatten(1).mean(1).sqrt()
+        apart = (both[0].float() - both[1].float()).square().flatten(1).mean(1).sqrt()
         kept.append(block[(alike & (apart <= APART)).numpy()])
     return np.concatenate(kept)
 

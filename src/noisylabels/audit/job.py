@@ -18,14 +18,17 @@ from noisylabels.audit import issues
 from noisylabels.audit.audit_folder import FOLDER_OF_FOLDS, SETTINGS, remove_unfinished
 from noisylabels.audit.classifier_judge import judge_by_classifier
 from noisylabels.audit.cross_validation import LOSS, RECIPE, cross_validate
-from noisylabels.audit.duplicates import Group, equal_rows, find_duplicates, with_same_ids
+from noisylabels.audit.duplicates import with_same_ids
 from noisylabels.audit.fingerprints import fingerprints
 from noisylabels.audit.given_probs import digest, given_probs
 from noisylabels.audit.image_paths import image_paths
 from noisylabels.audit.inputs import Subject
 from noisylabels.audit.neighbors import find_neighbors
+from noisylabels.audit.posterior import label_posterior
+from noisylabels.audit.probability_files import GivenProbs
 from noisylabels.audit.result import FILES, Audit, audited_set
-from noisylabels.audit.scores import blended, sharpened
+from noisylabels.audit.scores import BLENDED, judged, sharpened
+from noisylabels.audit.set_duplicates import duplicates_in
 from noisylabels.audit.trusted import (
     Audited,
     estimate_others,
@@ -195,7 +198,7 @@ class Job:
             about = Audited(self.subject.asked, examples, ids, labels, tuple(names), self.subject.name)
             trusted, source = find_trusted(self.trusted, about, self.reporter.note)
         positions = own(len(labels)) if examples is None else self._positions(examples)
-        probs = None
+        probs, embedded = None, None
         if self.probs is not None:
             known = None if examples is None else positions
             subject = self.subject
@@ -207,31 +210,40 @@ class Job:
         if folder is not None and not (folder / SETTINGS).exists():
             write_json(folder / SETTINGS, self.identity)
         if probs is not None:
-            judged = probs.probs
-            if probs.seen is not None:
-                judged = CheckedProbs(blended(judged, probs.seen), "probs")
-            score, method = sharpened(labels, judged), {"probs": "given"}
-            predicted = _Predictions(probs.probs, probs.seen, judged, score, None, method)
+            predicted = _given(labels, probs)
         else:
             assert examples is not None
-            predicted = self._train(self._embedded(learnable(examples, source)), folder)
-        groups = [] if examples is None else _duplicates(examples, source)
+            embedded = self._embedded(learnable(examples, source))
+            predicted = self._train(embedded, folder)
+        groups = [] if examples is None else duplicates_in(learnable(examples, source), embedded)
         kind = "labels" if examples is None else _kind(examples)
         if kind == "features":
             groups = with_same_ids(groups, ids, labels)
         seed = self.subject.asked["seed"]
         estimated = estimate_others(labels, predicted.probs, predicted.seen, seed, trusted)
+        posterior = label_posterior(labels, predicted.probs)
         same = "row" if kind == "features" else "image"
         found = issues.find_issues(
-            labels, predicted.judged, predicted.score, estimated.rate, names, ids, groups, same, trusted
+            labels,
+            predicted.judged,
+            predicted.score,
+            estimated.rate,
+            names,
+            ids,
+            groups,
+            same,
+            trusted,
+            posterior,
         )
         order = np.lexsort((np.arange(len(labels)), found.score, ~found.flagged))
         wanted = order[: max(int(found.flagged.sum()), NEIGHBORED)]
         neighbors = {}
         if examples is not None:
-            points = (
-                np.asarray(predicted.judged, np.float32) if predicted.points is None else predicted.points
-            )
+            points = predicted.points
+            if embedded is not None and getattr(embedded, "embedding", None) is not None:
+                points = embedded.inputs.numpy()  # as similar as they look, not as the models judge them
+            if points is None:
+                points = np.asarray(predicted.judged, np.float32)
             neighbors = find_neighbors(
                 wanted, labels, found.suggested, found.score, found.flagged, points, groups
             )
@@ -241,6 +253,8 @@ class Job:
         summary |= {"source_rows": positions.total}
         if examples is not None and not examples.inputs.shape[1] and getattr(examples, "texts", None) is None:
             summary["texts_alone"] = True
+        if getattr(examples, "texts", None) is not None:
+            summary["texts"] = True
         if discarded := self._left_out(names):
             summary["left_out"] = discarded
         summary |= {"method": predicted.method}
@@ -271,6 +285,9 @@ class Job:
             index=positions.rows,
             out_of_fold=predicted.probs.values,
             seen=predicted.seen,
+            rule=predicted.rule,
+            probability_wrong=found.wrong,
+            probability_suggested=found.right,
             fingerprints=None if examples is None else fingerprints(examples),
         )
         return made, examples
@@ -360,7 +377,7 @@ class Job:
         if (embedding := getattr(examples, "embedding", None)) is not None:
             method["embedding"] = dict(embedding)
         (probs, _), (judged, _) = (check_labels_probs(known.labels, p) for p in (known.probs, known.judged))
-        return _Predictions(probs, known.seen, judged, known.score, known.features, method)
+        return _Predictions(probs, known.seen, judged, known.score, known.features, method, known.rule)
 
     def _fit(self, judge: Judge, examples: Examples, folder: Path | None) -> _Predictions:
         """Return the predictions of a classifier; it has no training dynamics."""
@@ -379,8 +396,7 @@ class Job:
         )
         labels = examples.labels.numpy()
         checked, _ = check_labels_probs(labels, probs)
-        points = examples.inputs.numpy() if embedded else None
-        return _Predictions(checked, None, checked, sharpened(labels, checked), points, method)
+        return _Predictions(checked, None, checked, sharpened(labels, checked), None, method)
 
 
 @dataclass(frozen=True, eq=False)
@@ -393,6 +409,18 @@ class _Predictions:
     score: np.ndarray
     points: np.ndarray | None
     method: dict[str, Any]
+    rule: str = BLENDED
+
+
+def _given(labels: np.ndarray, given: GivenProbs) -> _Predictions:
+    """Return the caller's probabilities, scored as the audit that wrote them did."""
+    probs, seen = given.probs, given.seen
+    if seen is None and given.rule == BLENDED:  # they may be larger than memory
+        values, score = probs, sharpened(labels, probs)
+    else:
+        made, score = judged(labels, probs, seen, given.rule)
+        values = CheckedProbs(made, "probs")
+    return _Predictions(probs, seen, values, score, None, {"probs": "given"}, given.rule)
 
 
 def _judge(classifier: object, how: dict[str, Any], probs: object) -> Judge:
@@ -407,18 +435,6 @@ def _judge(classifier: object, how: dict[str, Any], probs: object) -> Judge:
     if unused := [name for name in how if name not in plain]:
         raise InputError(f"{unused[0]} is a setting of networks; leave it out with a classifier")
     return find_judge(classifier)
-
-
-def _duplicates(examples: Examples, source: str) -> list[Group]:
-    """Return the near-duplicates among images or rows; rows with free text must have the same."""
-    from noisylabels.data.features import FeatureSet
-
-    inputs = learnable(examples, source).inputs
-    cells = examples.cells if isinstance(examples, FeatureSet) else None
-    texts = examples.texts if isinstance(examples, FeatureSet) else None
-    if texts is None and cells is not None:
-        texts = cells.free_texts()
-    return find_duplicates(inputs) if texts is None else equal_rows(texts, inputs)
 
 
 def _kind(examples: Examples) -> str:

@@ -72,6 +72,12 @@ def is_texts(X: Any) -> bool:
     return bool(there) and all(isinstance(cell, str) or _is_missing(cell) for cell in X)
 
 
+def texts_in(X: Any) -> list[str]:
+    """Return the texts that `is_texts` has found, "" for a missing one."""
+    cells: list[str] = _written(np.asarray(X, dtype=object)).tolist()
+    return cells
+
+
 def _is_missing(cell: Any) -> bool:
     return cell is None or str(cell) in ("nan", "<NA>")
 

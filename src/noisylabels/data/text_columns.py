@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 import numpy as np
 
 from noisylabels.core.checks import InputError, did_you_mean
-from noisylabels.core.tables import is_missing
+from noisylabels.core.tables import is_missing, is_number
 from noisylabels.data.sheets import Sheet
 
 TEXT = "text"
@@ -61,7 +61,7 @@ def named_text_columns(sheet: Sheet, wanted: str | None, others: Collection[str]
                 f"{sheet.source}: the column {name!r} holds labels or ids, expected text; name another "
                 "column with --text-column (text_column=)"
             )
-        if name in sheet.unfit or sheet[name].dtype.kind != "O":
+        if name in sheet.unfit or sheet[name].dtype.kind != "O" or all(map(is_number, sheet[name])):
             held = sheet.unfit.get(name, "numbers")
             raise InputError(f"{sheet.source}: the column {name!r} holds {held}, expected text")
     return list(dict.fromkeys(names))
@@ -79,15 +79,15 @@ def text_notes(sheet: Sheet, rows: np.ndarray, names: Sequence[str]) -> list[str
 
     Args:
         sheet: the table.
-        rows: positions of the rows to describe, (n,).
+        rows: positions of the rows whose length is said, (n,).
         names: the columns of text.
     """
     if not names:
         return []
-    lengths = np.array([len(text) for text in joined_texts(sheet, names)])[rows]
+    lengths = np.array([len(text) for text in joined_texts(sheet, names)])
     listed = ", ".join(map(repr, names))
     what = f"column {listed}" if len(names) == 1 else f"columns {listed}, joined"
-    notes = [f"text of each row: the {what} ({lengths.mean():,.0f} characters on average)"]
+    notes = [f"text of each row: the {what} ({lengths[rows].mean():,.0f} characters on average)"]
     if empty := int((lengths == 0).sum()):
         notes.append(f"{empty:,} {'row has' if empty == 1 else 'rows have'} no text")
     return notes

