@@ -163,7 +163,7 @@ def test_preprocessing_agrees_with_pillow(height: int, width: int) -> None:
     image = (smooth[0].clamp(0, 1) * 255).round().to(torch.uint8)
     found = Preprocessing(48, (0.0,) * 3, (1.0,) * 3)(image[None])[0] * 255
     scale = 48 / min(height, width)
-    size = (max(48, round(width * scale)), max(48, round(height * scale)))
+    size = (max(48, int(width * scale)), max(48, int(height * scale)))
     picture = Image.fromarray(image.permute(1, 2, 0).numpy()).resize(size, Image.Resampling.BICUBIC)
     left, top = (size[0] - 48) // 2, (size[1] - 48) // 2
     wanted = torch.tensor(list(picture.crop((left, top, left + 48, top + 48)).tobytes())).view(48, 48, 3)

@@ -86,7 +86,7 @@ def test_a_function_of_images(code, images):
 def test_a_function_of_texts(code):
     encoder = find_encoder("own.py:lengths")
     assert (encoder.of, encoder.dimension) == (TEXTS, 2)
-    assert encoder.encode(["a cat", "dog"]).tolist() == [[5.0, 1.0], [3.0, 0.0]]
+    assert encoder.encode(["a cat", "dog"]).tolist() == [[0.0, 5.0, 1.0], [0.0, 3.0, 0.0]]
 
 
 @pytest.mark.parametrize("name", ["own.py:build", "own.py:Network"])
@@ -113,7 +113,7 @@ def test_sets_are_embedded_by_it(code, images):
     (made,) = embed_sets([image_set(images, [0, 1] * 4 + [0], ("a", "b"))], "own.py:means")
     torch.testing.assert_close(made.features, images.float().mean((2, 3)), atol=0.1, rtol=0)
     texts = feature_set(torch.zeros(2, 1), [0, 1], ("a", "b"), texts=["a cat", "dog"])
-    assert embed_sets([texts], "own.py:lengths")[0].inputs.tolist() == [[5.0, 1.0], [3.0, 0.0]]
+    assert embed_sets([texts], "own.py:lengths")[0].inputs.tolist() == [[0.0, 5.0, 1.0], [0.0, 3.0, 0.0]]
     with pytest.raises(InputError, match="takes texts"):
         embed_sets([image_set(images, [0, 1] * 4 + [0], ("a", "b"))], "own.py:lengths")
 

@@ -92,7 +92,7 @@ def test_names_of_cells_fit_into_a_file_system():
 
 
 def test_the_shipped_studies():
-    assert list(studies()) == ["digits", "human", "ma2020", "paper", "tenth"]
+    assert list(studies()) == ["digits", "frozen", "human", "ma2020", "paper", "tenth"]
     paper = load_study("paper").cells()
     assert len(paper) == 12 * 9 * 3
     assert {cell.axes["loss"] for cell in paper} == set(PAPER)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import functools
 import hashlib
 import shutil
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from noisylabels.audit.scores import blended, share_wrong, sharpened
+from noisylabels.audit.scores import BLENDED, POSTERIOR, judged, share_wrong
 from noisylabels.audit.training_dynamics import TrainingDynamics, features_of
+from noisylabels.audit.votes import neighbor_votes, ridge_probs
 from noisylabels.core.checks import CorruptedFile, InputError, check_between
 from noisylabels.core.config import build, to_dict
 from noisylabels.core.files import (
@@ -30,7 +33,7 @@ from noisylabels.noise.checks import check_labels
 from noisylabels.training.settings import HOW, Settings
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, nn
 
     from noisylabels.data.features import FeatureSet
     from noisylabels.data.images import ImageSet
@@ -61,8 +64,8 @@ class OutOfFold:
 
     Args:
         labels: (N,) int64, the given labels.
-        probs: (N, K) float32, probabilities of the model that was not trained on the example, weighted mean
-            over the epochs (`training_dynamics.POWER`).
+        probs: (N, K) float32, out-of-fold probabilities: those of `network`, or on the features of a frozen
+            encoder the mean of `network`, `ridge` and `votes`.
         seen: (N, K) float32, probabilities of the models trained on the example, during training, with the
             same weights.
         margin: (N,) float32, p_y - max_{k != y} p_k during training, mean over all epochs, in [-1, 1].
@@ -73,6 +76,11 @@ class OutOfFold:
             has no such layer.
         settings: settings of the training.
         seconds: training time of all folds.
+        network: (N, K) float32, probabilities of the model that was not trained on the example, weighted mean
+            over the epochs (`training_dynamics.POWER`).
+        ridge, votes: (N, K) float32, `votes.ridge_probs` and `votes.neighbor_votes`; None unless the features
+            are those of a frozen encoder.
+        rule: how the labels are scored, see `scores.judged`.
     """
 
     labels: np.ndarray
@@ -85,19 +93,27 @@ class OutOfFold:
     features: np.ndarray | None
     settings: dict[str, Any]
     seconds: float
+    network: np.ndarray
+    ridge: np.ndarray | None = None
+    votes: np.ndarray | None = None
+    rule: str = BLENDED
 
     def __len__(self) -> int:
         return len(self.labels)
 
+    @functools.cached_property
+    def _judged(self) -> tuple[np.ndarray, np.ndarray]:
+        return judged(self.labels, self.probs, self.seen, self.rule)
+
     @property
     def judged(self) -> np.ndarray:
-        """Return both predictions blended, (N, K) float64: `scores.blended`."""
-        return blended(self.probs, self.seen)
+        """Return the probabilities that judge the labels, (N, K) float64: `scores.judged`."""
+        return self._judged[0]
 
     @property
     def score(self) -> np.ndarray:
         """Return the label quality scores, (N,) float64: 0 likely mislabeled, 1 likely correct."""
-        return sharpened(self.labels, self.judged)
+        return self._judged[1]
 
     @property
     def rate(self) -> float:
@@ -136,6 +152,9 @@ def cross_validate(
         stop: called after every step; `Interrupted` is raised once it returns true.
         settings: any field of `Settings`; these override `RECIPE`. A fold stops before `epochs` when its
             held-out accuracy no longer improves (`training_dynamics.PATIENCE`).
+
+    On the features of a frozen encoder a ridge classifier and the votes of the nearest neighbors judge the
+    labels too, see `votes`.
 
     Returns:
         Probabilities and training dynamics.
@@ -204,6 +223,7 @@ class _Job:
         self.reporter = reporter
         shape = tuple(data.inputs.shape[1:])
         image = isinstance(data, ImageSet)  # (C, H, W), not (D,)
+        self.embedded = not isinstance(data, ImageSet) and data.embedding is not None
         if averaged := [name for name in ("ema", "validation") if settings.get(name)]:
             raise InputError(
                 f"{averaged[0]} is {settings[averaged[0]]!r}, expected none; an audit averages the "
@@ -249,17 +269,25 @@ class _Job:
                 f"{', '.join(map(repr, few))}: one example each, too few to estimate its label quality"
             )
 
-    def batches(self, positions: Tensor | None) -> Batches:
-        """Return batches of a part of the data for evaluation, neither shuffled nor augmented."""
-        from noisylabels.data.loader import Batches, evaluation_batch_size
+    def batches(self, positions: Tensor | None, model: nn.Module | None = None) -> Batches:
+        """Return batches of a part of the data for evaluation, neither shuffled nor augmented.
 
+        They are normalized as a model with pretrained weights expects, or else by the statistics of the data.
+        """
+        from noisylabels.data.loader import Batches, evaluation_batch_size
+        from noisylabels.models.normalization import normalization_of
+
+        own = None
+        if model is not None and self.data.inputs.ndim == 4:
+            own = normalization_of(model, self.data.inputs.shape[1])
+        mean, std = own or self.mean_std
         return Batches(
             self.data.inputs,
             self.data.labels,
             batch_size=evaluation_batch_size(self.data.inputs),
             device=self.device,
-            mean=self.mean_std[0],
-            std=self.mean_std[1],
+            mean=mean,
+            std=std,
             augment=None,
             shuffle=False,
             seed=self.use.seed,
@@ -297,7 +325,8 @@ class _Job:
                 if checkpoints is not None:
                     shutil.rmtree(checkpoints, ignore_errors=True)
                 parts.append(part)
-        return self._combined(parts)
+        found = self._combined(parts)
+        return self._with_votes(found) if self.embedded else found
 
     def _train(self, fold: int, stop: Callable[[], bool], checkpoints: Path | None) -> dict[str, np.ndarray]:
         """Train on all folds but one; return the predictions for that one, and the dynamics of the others.
@@ -318,7 +347,7 @@ class _Job:
         model = build_model(**self.shape, seed=seed)
         counts, before = (len(self.data), self.data.num_classes), fold * self.use.epochs
         place = f"fold {fold + 1} of {self.folds}"
-        batches = self.batches(torch.from_numpy(held))
+        batches = self.batches(torch.from_numpy(held), model)
         dynamics = TrainingDynamics(model, batches, counts, self.use.precision, place, before, self.reporter)
         weights = sum(parameter.numel() for parameter in model.parameters())
         size = 8 * weights + 4 * counts[1] * (2 * counts[0] + len(held))  # with momentum
@@ -341,7 +370,7 @@ class _Job:
             )
             raise Interrupted(stopped.epoch, stopped.step, where) from None
         part = dynamics.result(torch.from_numpy(trained))
-        if fold == self.folds - 1 and (features := features_of(model, self.batches(None))) is not None:
+        if fold == self.folds - 1 and (features := features_of(model, self.batches(None, model))) is not None:
             part["features"] = features
         return part | {"held": held, "trained": trained, "seconds": np.array([dynamics.seconds])}
 
@@ -355,9 +384,34 @@ class _Job:
             dynamics[:, part["trained"]] += part["dynamics"] / (self.folds - 1)
         margin, loss, agreement = dynamics
         seconds = float(sum(part["seconds"].sum() for part in parts))
-        labels, features = self.data.labels.numpy(), parts[-1].get("features")
         return OutOfFold(
-            labels, probs, seen, margin, loss, agreement, self.fold, features, self.settings, seconds
+            labels=self.data.labels.numpy(),
+            probs=probs,
+            seen=seen,
+            margin=margin,
+            loss=loss,
+            agreement=agreement,
+            fold=self.fold,
+            features=parts[-1].get("features"),
+            settings=self.settings,
+            seconds=seconds,
+            network=probs,
+        )
+
+    def _with_votes(self, found: OutOfFold) -> OutOfFold:
+        """Return the predictions, averaged with those of a ridge classifier and the nearest neighbors."""
+        began, K = time.perf_counter(), self.data.num_classes
+        features = self.data.inputs.cpu().numpy()
+        ridge, votes = (
+            judge(features, found.labels, K).astype(np.float32) for judge in (ridge_probs, neighbor_votes)
+        )
+        return dataclasses.replace(
+            found,
+            probs=(found.network + ridge + votes) / 3,
+            ridge=ridge,
+            votes=votes,
+            rule=POSTERIOR,
+            seconds=found.seconds + time.perf_counter() - began,
         )
 
     def _claim(self, folder: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +72,7 @@ def given_probs(
         if found.of_audit and order is None:  # dividing by the sums once more could change the last bit
             return found
         if order is not None and found.seen is not None:
-            return GivenProbs(_reordered(found.probs, order), found.seen[:, order], found.of_audit)
+            return replace(found, probs=_reordered(found.probs, order), seen=found.seen[:, order])
         values = found.probs
     else:
         frame, values = values, match_columns(values, named)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from noisylabels.audit.duplicates import Group, consensus_label
+from noisylabels.audit.posterior import LabelPosterior
 from noisylabels.audit.reasons import Reasons
 from noisylabels.audit.scores import noise_rate
 from noisylabels.core.checks import InputError
@@ -39,12 +40,23 @@ class Issues:
         suggested: (N,) int64, the suggested labels.
         flagged: (N,) bool, whether likely mislabeled.
         why: N clauses, the reasons.
+        wrong: (N,) float64, the probability that the given label is wrong; None without a posterior.
+        right: (N,) float64, the probability that the suggested label is the true one.
     """
 
     score: np.ndarray
     suggested: np.ndarray
     flagged: np.ndarray
     why: Sequence[str]
+    wrong: np.ndarray | None = None
+    right: np.ndarray | None = None
+
+    @property
+    def expected(self) -> tuple[np.ndarray, np.ndarray] | None:
+        """Return the expected errors, (N,) each: as given, and with the suggestions accepted."""
+        if self.wrong is None or self.right is None:
+            return None
+        return self.wrong, np.where(self.flagged, 1 - self.right, self.wrong)
 
 
 def estimate(
@@ -131,8 +143,9 @@ def find_issues(
     groups: Sequence[Group] = (),
     same: str = "image",
     trusted: np.ndarray | None = None,
+    posterior: LabelPosterior | None = None,
 ) -> Issues:
-    """Flag as many labels as are estimated to be wrong, with a suggested label and a reason for each.
+    """Flag likely wrong labels, at most as many as are estimated, each with a suggestion and a reason.
 
     Args:
         labels: (N,) int64 in [0, K).
@@ -147,9 +160,11 @@ def find_issues(
         same: what the members of a group share, for the reason: "image" or "row".
         trusted: (N,) bool, labels checked by hand. None of them is flagged, and those of a group decide its
             consensus.
+        posterior: of the true classes. With it, only labels are flagged whose suggestion is more probably
+            right than they are (`LabelPosterior.worthwhile`), so that accepting it is expected to help.
 
     Returns:
-        Score, suggested label, flag and reason of each label.
+        Score, suggested label, flag and reason of each label, and the probabilities.
 
     >>> probs = np.array([[0.9, 0.1], [0.8, 0.2], [0.2, 0.8]])
     >>> found = find_issues(np.array([0, 1, 1]), probs, np.array([0.9, 0.2, 0.8]), 1 / 3, "ab", "xyz")
@@ -175,17 +190,22 @@ def find_issues(
     wrong = np.array(list(contradicted), dtype=np.int64)
     apart = np.concatenate([wrong, np.array(list(spared), dtype=np.int64)])
     others = np.setdiff1d(np.argsort(score, kind="stable"), apart, assume_unique=True)[: count - len(wrong)]
+    suggested = checked.likeliest.copy()
+    candidates = np.sort(np.concatenate([others, wrong]))
+    for some in np.array_split(candidates, 1 + count // _BLOCK):
+        rest = checked.take(some)
+        rest[np.arange(len(some)), labels[some]] = -1.0
+        suggested[some] = rest.argmax(axis=1)
+    if posterior is not None:
+        dropped = others[~posterior.worthwhile(suggested)[others]]
+        suggested[dropped] = checked.likeliest[dropped]
+        others = np.setdiff1d(others, dropped, assume_unique=True)
     flagged = np.zeros(n, bool)
     flagged[others] = flagged[wrong] = True
     # a contradicted label ranks no higher than the last other flagged one, or than all unflagged ones
     last = score[others].max() if len(others) else score[~flagged].min(initial=1.0)
     score[wrong] = np.minimum(score[wrong], last)
 
-    suggested = checked.likeliest.copy()
-    for some in np.array_split(np.flatnonzero(flagged), 1 + count // _BLOCK):
-        rest = checked.take(some)
-        rest[np.arange(len(some)), labels[some]] = -1.0
-        suggested[some] = rest.argmax(axis=1)
     for i, witness in contradicted.items():
         suggested[i] = labels[witness]
     suggested[list(spared)] = labels[list(spared)]
@@ -200,7 +220,11 @@ def find_issues(
         contradicted,
         same,
     )
-    return Issues(score, suggested, flagged, why)
+    if posterior is None:
+        return Issues(score, suggested, flagged, why)
+    of_wrong, of_right = posterior.wrong.copy(), posterior.of(suggested)
+    of_wrong[list(spared)], of_right[list(spared)] = 0.0, 1.0
+    return Issues(score, suggested, flagged, why, of_wrong, of_right)
 
 
 def confusable(
@@ -254,9 +278,11 @@ def summarize(
         duplicates: groups, the number of groups of near-duplicates; copies, the number of examples beyond the
             first of each group; conflicts, the groups with different labels, each with members (positions)
             and exact.
+        expected: with probabilities, the expected share of wrong labels, before and after accepting the
+            suggestions of all flagged labels; else null.
         known: with true labels, the noise rate, average_precision of the ranking, precision and recall of
-            the flagged labels, and suggestions, the share of correct suggested labels among the flagged label
-            errors; else null.
+            the flagged labels, suggestions, the share of correct suggested labels among the flagged label
+            errors, and after, the noise rate if all suggestions of flagged labels are accepted; else null.
     """
     K = len(class_names)
     joint = found.joint
@@ -293,6 +319,9 @@ def summarize(
             "copies": sum(len(group.members) - 1 for group in groups),
             "conflicts": [{"members": list(group.members), "exact": group.exact} for group in conflicts],
         },
+        "expected": None
+        if issues.expected is None
+        else dict(zip(("before", "after"), (_short(each.mean()) for each in issues.expected), strict=True)),
         "known": None if true is None else _known(labels, true, issues),
     }
 
@@ -308,6 +337,7 @@ def _known(labels: np.ndarray, true: np.ndarray, issues: Issues) -> dict[str, An
         "average_precision": _short(average_precision_score(wrong, -issues.score)) if count else None,
         "precision": _short(found / flagged) if flagged else None,
         "recall": _short(found / count) if count else None,
+        "after": _short((np.where(issues.flagged, issues.suggested, labels) != true).mean()),
         "suggestions": _short((issues.suggested == true)[wrong & issues.flagged].mean()) if found else None,
     }
 

@@ -24,8 +24,10 @@ from noisylabels.audit.given_probs import digest, given_probs
 from noisylabels.audit.image_paths import image_paths
 from noisylabels.audit.inputs import Subject
 from noisylabels.audit.neighbors import find_neighbors
+from noisylabels.audit.posterior import label_posterior
+from noisylabels.audit.probability_files import GivenProbs
 from noisylabels.audit.result import FILES, Audit, audited_set
-from noisylabels.audit.scores import blended, sharpened
+from noisylabels.audit.scores import BLENDED, judged, sharpened
 from noisylabels.audit.set_duplicates import duplicates_in
 from noisylabels.audit.trusted import (
     Audited,
@@ -208,11 +210,7 @@ class Job:
         if folder is not None and not (folder / SETTINGS).exists():
             write_json(folder / SETTINGS, self.identity)
         if probs is not None:
-            judged = probs.probs
-            if probs.seen is not None:
-                judged = CheckedProbs(blended(judged, probs.seen), "probs")
-            score, method = sharpened(labels, judged), {"probs": "given"}
-            predicted = _Predictions(probs.probs, probs.seen, judged, score, None, method)
+            predicted = _given(labels, probs)
         else:
             assert examples is not None
             embedded = self._embedded(learnable(examples, source))
@@ -223,9 +221,19 @@ class Job:
             groups = with_same_ids(groups, ids, labels)
         seed = self.subject.asked["seed"]
         estimated = estimate_others(labels, predicted.probs, predicted.seen, seed, trusted)
+        posterior = label_posterior(labels, predicted.probs)
         same = "row" if kind == "features" else "image"
         found = issues.find_issues(
-            labels, predicted.judged, predicted.score, estimated.rate, names, ids, groups, same, trusted
+            labels,
+            predicted.judged,
+            predicted.score,
+            estimated.rate,
+            names,
+            ids,
+            groups,
+            same,
+            trusted,
+            posterior,
         )
         order = np.lexsort((np.arange(len(labels)), found.score, ~found.flagged))
         wanted = order[: max(int(found.flagged.sum()), NEIGHBORED)]
@@ -245,6 +253,8 @@ class Job:
         summary |= {"source_rows": positions.total}
         if examples is not None and not examples.inputs.shape[1] and getattr(examples, "texts", None) is None:
             summary["texts_alone"] = True
+        if getattr(examples, "texts", None) is not None:
+            summary["texts"] = True
         if discarded := self._left_out(names):
             summary["left_out"] = discarded
         summary |= {"method": predicted.method}
@@ -275,6 +285,9 @@ class Job:
             index=positions.rows,
             out_of_fold=predicted.probs.values,
             seen=predicted.seen,
+            rule=predicted.rule,
+            probability_wrong=found.wrong,
+            probability_suggested=found.right,
             fingerprints=None if examples is None else fingerprints(examples),
         )
         return made, examples
@@ -364,7 +377,7 @@ class Job:
         if (embedding := getattr(examples, "embedding", None)) is not None:
             method["embedding"] = dict(embedding)
         (probs, _), (judged, _) = (check_labels_probs(known.labels, p) for p in (known.probs, known.judged))
-        return _Predictions(probs, known.seen, judged, known.score, known.features, method)
+        return _Predictions(probs, known.seen, judged, known.score, known.features, method, known.rule)
 
     def _fit(self, judge: Judge, examples: Examples, folder: Path | None) -> _Predictions:
         """Return the predictions of a classifier; it has no training dynamics."""
@@ -396,6 +409,18 @@ class _Predictions:
     score: np.ndarray
     points: np.ndarray | None
     method: dict[str, Any]
+    rule: str = BLENDED
+
+
+def _given(labels: np.ndarray, given: GivenProbs) -> _Predictions:
+    """Return the caller's probabilities, scored as the audit that wrote them did."""
+    probs, seen = given.probs, given.seen
+    if seen is None and given.rule == BLENDED:  # they may be larger than memory
+        values, score = probs, sharpened(labels, probs)
+    else:
+        made, score = judged(labels, probs, seen, given.rule)
+        values = CheckedProbs(made, "probs")
+    return _Predictions(probs, seen, values, score, None, {"probs": "given"}, given.rule)
 
 
 def _judge(classifier: object, how: dict[str, Any], probs: object) -> Judge:

@@ -63,6 +63,9 @@ function card(item) {
   score.title = "rank and label quality score: 0 likely mislabeled, 1 likely correct; the bar is long for a low score";
   if (item.cells) node.append(cells(item));
   node.append(score, make("div", "why", item.why.replaceAll(" %", "\u00a0%")));
+  if (item.wrong !== undefined && item.given !== item.suggested && !item.trusted) {
+    node.append(make("div", "why", `wrong with ${percent(item.wrong, 0)}; suggestion right with ${percent(item.right, 0)}`.replaceAll(" %", "\u00a0%")));
+  }
   if (item.trusted) node.append(make("div", "checked", "checked by hand"));
   if (item.true !== undefined) {
     const truth = item.true < 0 ? "none of the classes" : names[item.true];

@@ -33,7 +33,7 @@ GROUPS = 60
 """Most groups of near-duplicates on the page."""
 VALUES = 12
 """Most columns shown of a table's row."""
-LONGEST = 5000
+LONGEST = 10_000
 """Most characters shown of a cell; the review shows more."""
 SIDE = 128
 """Longest side of an image on the page, in pixels."""
@@ -63,6 +63,9 @@ def page(audit: Audit, examples: Examples | None, folder: Path) -> str:
             "score": round(float(audit.score[i]), 4),
             "why": audit.why[i],
         }
+        if audit.probability_wrong is not None and audit.probability_suggested is not None:
+            made["wrong"] = round(float(audit.probability_wrong[i]), 3)
+            made["right"] = round(float(audit.probability_suggested[i]), 3)
         if audit.true is not None:
             made["true"] = int(audit.true[i])
         if images and examples is not None:
@@ -186,6 +189,15 @@ def lead(audit: Audit) -> str:
     return f"The estimated noise rate is {estimate}. Of {judged}, {are}."
 
 
+def expected_line(audit: Audit) -> str:
+    """Return the expected share of wrong labels before and after accepting all suggestions, if known."""
+    expected = audit.summary.get("expected")
+    if expected is None or not audit.flagged.any():
+        return ""
+    before, after = (f"{100 * expected[name]:.1f} %" for name in ("before", "after"))
+    return f"expected label error: {before}; {after} after accepting the suggestions of all flagged labels"
+
+
 def trusted_line(checked: dict[str, Any]) -> str:
     """Return how many labels were checked by hand, and how many of them the models predict."""
     count = "1 label" if checked["count"] == 1 else f"{checked['count']:,} labels"
@@ -228,6 +240,9 @@ def _facts(audit: Audit) -> dict[str, str]:
         "groups of near-duplicates": f"{summary['duplicates']['groups']:,}",
         "groups with different labels": f"{len(summary['duplicates']['conflicts']):,}",
     }
+    if expected := summary.get("expected"):
+        facts["expected label error"] = f"{100 * expected['before']:.1f} %"
+        facts["after accepting all suggestions"] = f"{100 * expected['after']:.1f} %"
     if checked := summary.get("trusted"):
         facts["checked by hand"] = f"{checked['count']:,}"
         facts["of them predicted as checked"] = f"{100 * checked['agreement']:.1f} %"
@@ -237,6 +252,8 @@ def _facts(audit: Audit) -> dict[str, str]:
             facts["average precision"] = f"{100 * known['average_precision']:.1f} %"
         if known["precision"] is not None:
             facts["precision of the flags"] = f"{100 * known['precision']:.1f} %"
+        if known.get("after") is not None:  # not in an older audit
+            facts["true noise rate after accepting"] = f"{100 * known['after']:.1f} %"
     return facts
 
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from noisylabels.audit import saved_probs
 from noisylabels.audit.fingerprints import Fingerprints
+from noisylabels.audit.scores import BLENDED
 from noisylabels.core.checks import InputError, check_choice
 from noisylabels.core.columnar import read_array
 from noisylabels.core.files import check_file
@@ -36,11 +37,13 @@ class GivenProbs:
         probs: (N, K), out of fold, checked.
         seen: (N, K), of models during training, if an audit that trained wrote the file; else None.
         of_audit: whether an audit wrote the file, so that the same values give the same audit.
+        rule: how that audit scored the labels, see `scores.judged`.
     """
 
     probs: CheckedProbs
     seen: np.ndarray | None = None
     of_audit: bool = False
+    rule: str = BLENDED
 
 
 def read_probs(
@@ -178,14 +181,16 @@ def _of_audit(
     values = saved_probs.values_of(layout.path)[at][:, order]
     probs = CheckedProbs(values, lambda i: f"{table.where(int(at[i]))} ({key} {keys[at[i]]!r})")
     if layout.seen is None:
-        return GivenProbs(probs, of_audit=True)
+        return GivenProbs(probs, of_audit=True, rule=layout.rule)
     if layout.lacks_seen:
         notes.append(
             f"{saved_probs.SEEN}, which belongs to it, is missing: the audit uses the out-of-fold "
             "probabilities alone, so its scores differ"
         )
-        return GivenProbs(probs, of_audit=True)
-    return GivenProbs(probs, saved_probs.values_of(layout.seen)[at][:, order], of_audit=True)
+        return GivenProbs(probs, of_audit=True, rule=layout.rule)
+    return GivenProbs(
+        probs, saved_probs.values_of(layout.seen)[at][:, order], of_audit=True, rule=layout.rule
+    )
 
 
 def _check_same(

@@ -19,8 +19,9 @@ labels.parquet      one row per example, lowest label quality first: rank (from 
                     from 0, or the place among the sorted paths; where "source_rows" is null, the position in
                     the audited set), id, path (of the image file, relative to the folder "data", or to the
                     folder of the file "data"; null if there is none), given, suggested (class names), score,
-                    flagged, why; trusted, if labels checked by hand were named; and true, if noise was added
-                    to known labels
+                    flagged, why; probability_wrong and probability_suggested, that the given label is wrong
+                    and that the suggested one is the true one; trusted, if labels checked by hand were named;
+                    and true, if noise was added to known labels
 labels.csv, .json   the same rows
 probs.parquet       one row per example in the order of index: id, index, and one column per class, in class
                     order: the probabilities out of fold, or those of the caller; a class called id or index
@@ -50,7 +51,7 @@ import numpy as np
 from noisylabels import __version__
 from noisylabels.audit import saved_probs
 from noisylabels.audit.fingerprints import Fingerprints
-from noisylabels.audit.scores import blended
+from noisylabels.audit.scores import BLENDED, POSTERIOR, blended, judged
 from noisylabels.core.checks import CorruptedFile, InputError
 from noisylabels.core.delimited import CellWriter
 from noisylabels.core.files import atomic_replace, read_json, write_json, write_text
@@ -106,6 +107,10 @@ class Audit:
         seen: (N, K): the probabilities during training; None without training.
         fingerprints: of the examples, if their ids are only positions.
         trusted: (N,) bool: labels checked by hand, which are never flagged; None if none were named.
+        rule: how the labels are scored, see `scores.judged`.
+        probability_wrong: (N,) float64: the probability that the given label is wrong, see
+            `posterior.label_posterior`; None in an older audit.
+        probability_suggested: (N,) float64: the probability that the suggested label is the true one.
     """
 
     name: str
@@ -126,6 +131,9 @@ class Audit:
     seen: np.ndarray | None = None
     fingerprints: Fingerprints | None = None
     trusted: np.ndarray | None = None
+    rule: str = BLENDED
+    probability_wrong: np.ndarray | None = None
+    probability_suggested: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.given)
@@ -163,6 +171,9 @@ class Audit:
                 "flagged": bool(self.flagged[i]),
                 "why": self.why[i],
             }
+            if self.probability_wrong is not None and self.probability_suggested is not None:
+                row["probability_wrong"] = round(float(self.probability_wrong[i]), 6)
+                row["probability_suggested"] = round(float(self.probability_suggested[i]), 6)
             if self.trusted is not None:
                 row["trusted"] = bool(self.trusted[i])
             if self.true is not None:
@@ -191,6 +202,7 @@ class Audit:
                 self.probs if self.out_of_fold is None else self.out_of_fold,
                 self.seen,
                 self.fingerprints,
+                self.rule,
             )
             _write_table(folder / "neighbors.parquet", self._neighbors_table())
             if page is not None:
@@ -235,18 +247,25 @@ class Audit:
             numbered = head.get("source_rows") is None  # by positions in the audited set
             if len(place) != n or (numbered and not np.array_equal(index, np.arange(n))):
                 raise ValueError  # of another audit
+
+            def numbers(column: str) -> np.ndarray:
+                words = rows[column].to_pylist()
+                return np.array([number[word] if word is not None else -1 for word in words], np.int64)[back]
+
+            def shares(column: str) -> np.ndarray | None:
+                return rows[column].to_numpy()[back] if column in rows.column_names else None
+
             outside, seen = (None, None) if old else saved_probs.read_probs(folder, len(names))
+            rule = BLENDED if old else saved_probs.rule_in(folder)
             if outside is None:
                 table = _read_table(folder / "probs.parquet")
                 probs = np.stack([column.to_numpy() for column in table.columns], axis=1)
             else:
                 probs = np.asarray(outside if seen is None else blended(outside, seen), dtype=np.float32)
+            if rule == POSTERIOR and outside is not None:
+                probs = judged(numbers("given"), outside, seen, rule)[0].astype(np.float32)
             if probs.shape != (n, len(names)):
                 raise ValueError  # of another audit
-
-            def numbers(column: str) -> np.ndarray:
-                words = rows[column].to_pylist()
-                return np.array([number[word] if word is not None else -1 for word in words], np.int64)[back]
 
             def texts(column: str) -> list[Any]:
                 words = rows[column].to_pylist()
@@ -276,6 +295,9 @@ class Audit:
                 out_of_fold=outside,
                 seen=seen,
                 fingerprints=None if old else saved_probs.fingerprints_in(folder),
+                rule=rule,
+                probability_wrong=shares("probability_wrong"),
+                probability_suggested=shares("probability_suggested"),
                 trusted=np.array(texts("trusted"), dtype=bool) if "trusted" in rows.column_names else None,
             )
         except InputError:
@@ -434,6 +456,8 @@ def _labels_table(rows: Sequence[Mapping[str, Any]]) -> pa.Table:
         "score": pa.float64,
         "flagged": pa.bool_,
         "why": pa.string,
+        "probability_wrong": pa.float64,
+        "probability_suggested": pa.float64,
         "trusted": pa.bool_,
         "true": pa.string,
     }

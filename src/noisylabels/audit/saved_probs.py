@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from noisylabels.audit.fingerprints import Fingerprints, from_json
+from noisylabels.audit.scores import BLENDED, RULES
 from noisylabels.core.checks import CorruptedFile, InputError
 from noisylabels.core.columnar import open_parquet
 from noisylabels.core.files import atomic_replace, check_file, file_digest
@@ -39,6 +40,7 @@ class Layout:
         seen: the file beside it with the probabilities during training, or None if there are none.
         pair: a hash of both files' probabilities.
         fingerprints: of the examples, if their ids are only positions; None for others and in older files.
+        rule: how the audit scored the labels, see `scores.judged`.
     """
 
     path: Path
@@ -48,6 +50,7 @@ class Layout:
     seen: Path | None
     pair: str
     fingerprints: Fingerprints | None = None
+    rule: str = BLENDED
 
     @property
     def lacks_seen(self) -> bool:
@@ -70,11 +73,13 @@ def layout_of(path: Path) -> Layout | None:
     try:
         known: dict[str, Any] = json.loads(about)
         seen = path.with_name(SEEN) if known["seen"] else None
-        pair = str(known["pair"])
+        pair, rule = str(known["pair"]), known.get("rule", BLENDED)
+        if rule not in RULES:
+            return None
     except (ValueError, KeyError, TypeError):
         return None
     key, index, *classes = schema.names
-    return Layout(path, key, index, tuple(classes), seen, pair, from_json(known.get("fingerprints")))
+    return Layout(path, key, index, tuple(classes), seen, pair, from_json(known.get("fingerprints")), rule)
 
 
 def digest_of(path: Path) -> str:
@@ -94,6 +99,7 @@ def write_probs(
     probs: np.ndarray,
     seen: np.ndarray | None,
     fingerprints: Fingerprints | None = None,
+    rule: str = BLENDED,
 ) -> None:
     """Write probs.parquet and, if there are probabilities during training, seen.parquet.
 
@@ -105,11 +111,14 @@ def write_probs(
         probs: (N, K); float64 is kept only if float32 would change a value.
         seen: (N, K), or None.
         fingerprints: of the examples, if their ids are only positions.
+        rule: how the audit scored the labels, see `scores.judged`.
     """
     found = hashlib.sha256()
     for values in (probs, seen):
         found.update(b"-" if values is None else np.ascontiguousarray(values).data)
     about: dict[str, Any] = {"seen": seen is not None, "pair": found.hexdigest()[:32]}
+    if rule != BLENDED:  # so that older files and those of other audits are alike
+        about["rule"] = rule
     if fingerprints is not None:
         about["fingerprints"] = fingerprints.as_json()
     for name, values in ((SEEN, seen), (PROBS, probs)):
@@ -134,6 +143,12 @@ def read_probs(folder: Path, num_classes: int) -> tuple[np.ndarray, np.ndarray |
     except InputError as error:
         reason = str(error).partition(";")[0]
     raise CorruptedFile(f"{reason}; remove {folder} and audit again")
+
+
+def rule_in(folder: Path) -> str:
+    """Return how the audit of a folder scored the labels, see `scores.judged`."""
+    layout = layout_of(folder / PROBS)
+    return BLENDED if layout is None else layout.rule
 
 
 def fingerprints_in(folder: Path) -> Fingerprints | None:

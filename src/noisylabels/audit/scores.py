@@ -15,6 +15,13 @@ from noisylabels.noise.confident_learning import calibrated, joint_samples
 HELD_OUT = 0.25
 """Weight of out-of-fold probabilities against those of models that were trained on the example."""
 
+HELD_OUT_POSTERIOR = 0.75
+"""The same for features of a frozen encoder, where three judges are averaged out of fold, see `judged`."""
+
+BLENDED, POSTERIOR = "blended", "posterior"
+RULES = (BLENDED, POSTERIOR)
+"""How an audit turns its two kinds of probabilities into a score, see `judged`."""
+
 
 def rank(
     labels: object,
@@ -151,7 +158,47 @@ def area_under_margin(margin: object) -> np.ndarray:
     return np.asarray(np.clip((m.mean(axis=0) + 1) / 2, 0.0, 1.0))
 
 
-def blended(probs: object, seen: object) -> np.ndarray:
+def judged(
+    labels: object, probs: object, seen: object = None, rule: str = BLENDED
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the probabilities that judge the labels, and the label quality scores.
+
+    Args:
+        labels: (N,) integers in [0, K).
+        probs: (N, K), out of fold, rows sum to 1.
+        seen: (N, K), of models trained on the example, as for `blended`; None without training.
+        rule: "blended": the two blended, scored by `sharpened`. "posterior": the posterior of the true class
+            given the label too (`posterior.label_posterior`), blended with `seen` by weight
+            `HELD_OUT_POSTERIOR`, scored by `self_confidence`. It finds more label errors where the
+            out-of-fold probabilities are good, which those of a frozen encoder's features are, and needs them
+            to be calibrated by several judges; the probabilities of a single network are too confident.
+
+    Returns:
+        (N, K) float64, rows sum to 1, and (N,) float64 in [0, 1].
+
+    Raises:
+        InputError: values that are not probabilities, or an unknown rule.
+
+    Source: ours; measured by `benchmarks/bench_audit.py` and `benchmarks/bench_features.py`.
+
+    >>> probs, score = judged([0, 1], [[0.75, 0.25], [0.5, 0.5]])
+    >>> score.tolist()
+    [0.9, 0.5]
+    """
+    check_choice(rule, RULES, "rule of the scores")
+    checked, given = check_labels_probs(labels, probs)
+    if rule == POSTERIOR:
+        from noisylabels.audit.posterior import label_posterior
+
+        made = label_posterior(given, checked).whole()
+        if seen is not None:
+            made = blended(made, seen, HELD_OUT_POSTERIOR)
+        return made, self_confidence(given, made)
+    made = np.asarray(checked) if seen is None else blended(probs, seen)
+    return made, sharpened(given, made)
+
+
+def blended(probs: object, seen: object, held_out: float = HELD_OUT) -> np.ndarray:
     """Return the weighted mean of out-of-fold and training-time probabilities: w p + (1 - w) p'.
 
     A model that was not trained on an example is unbiased by its label, but has learned less about it; a
@@ -161,9 +208,10 @@ def blended(probs: object, seen: object) -> np.ndarray:
     Args:
         probs: (N, K), out of fold, rows sum to 1.
         seen: (N, K), of models trained on the example with a robust loss, mean over epochs, rows sum to 1.
+        held_out: the weight w.
 
     Returns:
-        (N, K) float64, rows sum to 1; w is `HELD_OUT`.
+        (N, K) float64, rows sum to 1.
 
     Raises:
         InputError: values that are not probabilities, or different shapes.
@@ -174,7 +222,7 @@ def blended(probs: object, seen: object) -> np.ndarray:
     outside, inside = (check_probs(each, what) for each, what in ((probs, "probs"), (seen, "seen")))
     if outside.shape != inside.shape:
         raise InputError(f"probs have shape {outside.shape} and seen {inside.shape}, expected the same")
-    return np.asarray(HELD_OUT * outside + (1 - HELD_OUT) * inside)
+    return np.asarray(held_out * outside + (1 - held_out) * inside)
 
 
 def share_wrong(labels: object, probs: object, seen: object = None) -> float:

@@ -149,13 +149,15 @@ LOWEST, PAIRS = 10, 5
 
 def summary(found: Audit, out: Path) -> str:
     """Return a summary of an audit that fits on a screen."""
-    from noisylabels.audit.page import lead, next_steps, trusted_line, warning
+    from noisylabels.audit.page import expected_line, lead, next_steps, trusted_line, warning
 
     about = found.summary
     duplicates = about["duplicates"]
     lines = [f"{found.name}: {lead(found)[:1].lower()}{lead(found)[1:]}"]
     if text := warning(found):
         lines.append(f"  warning: {text}")
+    if text := expected_line(found):
+        lines.append(f"  {text}")
     if known := about["known"]:
         scores = [f"noise rate {_percent(known['rate'])}"]
         scores += [
@@ -165,8 +167,9 @@ def summary(found: Audit, out: Path) -> str:
                 ("precision", "precision"),
                 ("recall", "recall"),
                 ("suggestions", "correct suggestions"),
+                ("after", "noise rate after accepting all suggestions"),
             )
-            if known[name] is not None
+            if known.get(name) is not None
         ]
         lines.append(f"  measured on true labels: {', '.join(scores)}")
     if checked := about.get("trusted"):

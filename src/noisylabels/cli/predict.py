@@ -41,6 +41,8 @@ class Predict:
     model: str | None = None
     """only for a run with your own model: the MODULE:FUNCTION that builds it; naming it here allows its code
     to run"""
+    features: str | None = None
+    """only for a run with an encoder of your own: its FILE.py:FUNCTION, likewise"""
 
     def run(self) -> int:
         """Predict, and write or print the predictions."""
@@ -51,7 +53,7 @@ class Predict:
 
         if not self.images:
             raise InputError("no images or table; give files or folders after the folder of the run")
-        trained = load_model(self.run_folder.expanduser(), self.device, self.model)
+        trained = load_model(self.run_folder.expanduser(), self.device, self.model, self.features)
         notes: list[str] = []
         if trained.encoder is None and self.id_column is not None:
             raise InputError("images have no columns; leave out --id-column")

@@ -35,8 +35,8 @@ class StudyCommand:
     """run: start or resume the study; show: list its cells and estimate their time; status: report its
     progress; export: write all results to one file"""
     study: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="STUDY")]
-    """digits, tenth, paper, ma2020, human, or the path of a TOML file; for status and export also the folder
-    of a study"""
+    """digits, tenth, frozen, paper, ma2020, human, or the path of a TOML file; for status and export also
+    the folder of a study"""
     out: Path | None = None
     """folder of the study (default: runs/ and its name); to merge such folders, copy them into one"""
     data: str | None = None
@@ -166,9 +166,11 @@ class StudyCommand:
 
     def _run(self) -> int:
         from noisylabels.cli.progress import Progress
+        from noisylabels.cli.terminal import TerminalReporter
         from noisylabels.core.checks import InputError, check_whole
         from noisylabels.core.process import keep_freed_memory, limit_threads
         from noisylabels.experiment import check_trackers
+        from noisylabels.study.embedding import embed_once
         from noisylabels.study.executors import carry_out_all
         from noisylabels.study.plan import read_seconds, shard
 
@@ -200,6 +202,9 @@ class StudyCommand:
         if jobs == 0:
             keep_freed_memory()
             limit_threads()
+        if rest:
+            with TerminalReporter(1) as reporter:
+                seconds = embed_once(rest, reporter, seconds)
         with view:
             if self.track:
                 store.catch_up(cells, self.track, view.note)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
@@ -17,6 +18,8 @@ from noisylabels.core.positions import Positions, check_positions, own
 from noisylabels.data.cells import Cells
 from noisylabels.data.encoding import Encoder
 from noisylabels.data.images import ImageSet, check_set_labels, image_set, room_for, subset
+
+_BLOCK_ROWS = 2048
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,8 +108,15 @@ class FeatureSet:
                 f"{self.name} has only texts and no column to learn from; encode the texts "
                 "(features='auto'), or audit it with probabilities of your own (probs=)"
             )
-        columns = self.features.double()
-        mean, std = columns.mean(0), columns.std(0, correction=0)
+        return self._mean_std
+
+    @functools.cached_property
+    def _mean_std(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        # in blocks, so that no second set of twice the size is in memory; two passes, so that nothing cancels
+        blocks, count = self.features.split(_BLOCK_ROWS), len(self)
+        mean = torch.stack([block.double().sum(0) for block in blocks]).sum(0) / count
+        squares = torch.stack([(block.double() - mean).square_().sum(0) for block in blocks]).sum(0)
+        std = (squares / count).sqrt()
         # in float32 a column of one value may differ from its mean by rounding
         constant = std <= 1e-7 * mean.abs()
         return tuple(mean.tolist()), tuple(std.masked_fill(constant | (std == 0), 1.0).tolist())
@@ -208,17 +218,18 @@ def embedded(
         made = dataclasses.replace(
             made, encoder=source.encoder, cells=source.cells, texts=source.texts, images=source.images
         )
-    return dataclasses.replace(made, digest=_embedded_digest(source.digest, embedding))
+    return dataclasses.replace(made, digest=embedded_digest(source.digest, embedding))
 
 
-def _embedded_digest(source: str, embedding: Mapping[str, Any]) -> str:
+def embedded_digest(source: str, embedding: Mapping[str, Any]) -> str:
+    """Return the digest of a set's features: that of the set and of the encoder's identity."""
     return hashlib.sha256(f"{source} {json.dumps(embedding, sort_keys=True)}".encode()).hexdigest()
 
 
 def _with_digest(made: FeatureSet) -> FeatureSet:
     """Return the set with the digest of its content."""
     if made.embedding is not None and made.images is not None:
-        return dataclasses.replace(made, digest=_embedded_digest(made.images.digest, made.embedding))
+        return dataclasses.replace(made, digest=embedded_digest(made.images.digest, made.embedding))
     features = made.features
     if made.embedding is not None and made.texts is not None:  # of the columns beside the texts
         features = features[:, : 0 if made.encoder is None else len(made.encoder.features)]
@@ -234,7 +245,7 @@ def _with_digest(made: FeatureSet) -> FeatureSet:
         digest.update(np.ascontiguousarray(features.numpy()).data)
     found = digest.hexdigest()
     if made.embedding is not None:
-        found = _embedded_digest(found, made.embedding)
+        found = embedded_digest(found, made.embedding)
     return dataclasses.replace(made, digest=found)
 
 

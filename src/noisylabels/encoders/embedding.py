@@ -18,6 +18,7 @@ from noisylabels.encoders.catalog import chosen_for, find_encoder, side_of
 from noisylabels.encoders.embedding_files import embedding_identity, is_embedding_file, read_embeddings
 from noisylabels.encoders.encoder import IMAGES, FrozenEncoder
 from noisylabels.encoders.names import AUTO, NONE
+from noisylabels.encoders.shared import shared
 from noisylabels.encoders.store import Store, content_hashes, stored_form
 
 SEGMENT_SECONDS = 10.0
@@ -98,7 +99,9 @@ def embed_set(
     note: Callable[[str], None] = lambda _: None,
 ) -> FeatureSet:
     """Return a set as features of an encoder that is fitted if it must be; see `embed_sets`."""
-    features = encode(_content(part, encoder), encoder, progress, note)
+    features = shared(part, encoder)
+    if features is None:
+        features = encode(_content(part, encoder), encoder, progress, note)
     if isinstance(part, FeatureSet):
         features = torch.cat([part.features, features], dim=1)
     return embedded(part, features, encoder.identity, fitted=encoder.state())

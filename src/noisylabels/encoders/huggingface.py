@@ -13,10 +13,12 @@ import torch
 from torch import Tensor, nn
 
 from noisylabels.core.checks import InputError, one_line
+from noisylabels.core.files import read_json
 from noisylabels.encoders.encoder import FrozenEncoder
 from noisylabels.encoders.hub import hub_folder
 from noisylabels.encoders.image_network import ImageNetwork
 from noisylabels.encoders.processor_files import preprocessing_of
+from noisylabels.encoders.sentence import is_sentence_model, sentence_encoder
 from noisylabels.encoders.weights_digest import weights_digest
 
 PROJECTED, POOLED, CLS, MEAN = "projection", "pooler", "cls", "mean"
@@ -40,12 +42,20 @@ def hub_encoder(
             neither, or whose preprocessing is not supported; transformers is not installed.
     """
     folder = hub_folder(model, name)
-    if takes_images(folder):
+    files = [path.name for path in folder.iterdir()]
+    config = read_json(folder / "config.json")
+    if not isinstance(config, dict):
+        raise InputError(f"{folder / 'config.json'} is not the configuration of a model")
+    if not is_sentence_model(config, files):
+        if not takes_images(folder):
+            raise InputError(
+                f"the encoder {name!r} has no preprocessor_config.json in {folder}, so it takes no "
+                "images; use another model"
+            )
         return hub_image_encoder(name, folder, size=size, device=device, precision=precision)
-    raise InputError(
-        f"the encoder {name!r} has no preprocessor_config.json in {folder}, so it takes no images; use "
-        "another model"
-    )
+    if size is not None:
+        raise InputError(f"the encoder {name!r} takes texts, which have no size; leave out @{size}")
+    return sentence_encoder(name, folder, device=device, precision=precision)
 
 
 def hub_image_encoder(

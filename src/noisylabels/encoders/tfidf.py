@@ -95,7 +95,7 @@ class TfidfEncoder(FrozenEncoder):
         if most < 1:
             raise InputError("the training texts are all the same; check the column of text")
         found = TruncatedSVD(most, random_state=self.seed).fit(counts)
-        directions = torch.from_numpy(found.components_.astype(np.float32)).half()
+        directions = torch.from_numpy(found.components_.astype(np.float32)).half().contiguous()
         state = {"directions": directions}
         for kind, vectorizer in zip(_BLOCKS, vectorizers, strict=True):
             terms = "\n".join(vectorizer.get_feature_names_out()).encode("utf-8", "surrogatepass")

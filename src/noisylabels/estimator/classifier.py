@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import threading
 import warnings
+from collections.abc import Sequence
 from numbers import Integral
 from typing import Any, NamedTuple, Self
 
@@ -24,6 +25,15 @@ from noisylabels.data.encoding import Encoder
 from noisylabels.data.features import FeatureSet, feature_set
 from noisylabels.data.images import ImageSet, image_set
 from noisylabels.data.in_memory import array_of, column_names, is_table
+from noisylabels.estimator.candidates import (
+    FOREST,
+    Judge,
+    Trained,
+    train_base,
+    train_forests,
+    train_linear,
+    train_networks,
+)
 from noisylabels.estimator.ensemble import Member, train_member
 from noisylabels.estimator.frames import (
     checked_labels,
@@ -36,7 +46,9 @@ from noisylabels.estimator.frames import (
 )
 from noisylabels.estimator.inputs import Examples, different, held_out, in_values, weighted_scale
 from noisylabels.estimator.network import recipes, table_network
-from noisylabels.experiment.model_selection import calibrate, tempered
+from noisylabels.experiment.bagging import LabeledRows
+from noisylabels.experiment.classifier_probs import check_classifier
+from noisylabels.experiment.model_selection import calibrate, pool_shares, tempered
 from noisylabels.experiment.table_recipe import Recipe
 from noisylabels.losses.expression import loss as parse_loss
 from noisylabels.losses.modules import Loss
@@ -48,29 +60,38 @@ FEWEST = 10
 """With fewer distinct examples, none are held out."""
 
 
+SMALL = 0.03
+"""Candidates with a smaller share of the mixture are left out of it."""
+
+
 class Candidate(NamedTuple):
-    """A network and a loss that were tried, with their result on held-out examples."""
+    """A model and a loss that were tried, with their result on held-out examples."""
 
     model: str
     loss: str
     cost: float  # mean negative log-likelihood of the given labels, at the best temperature
     temperature: float
+    share: float = 1.0  # of the mixture of all candidates
 
 
 class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     r"""A scikit-learn classifier for noisy labels.
 
-    It averages the probabilities of a few small networks, each trained on its own part of the examples. By
-    default it trains two candidates, multinomial logistic regression with cross entropy, and a small network
-    with dropout and generalized cross entropy (q = 0.7), and keeps the one that gives the given labels of
-    held-out examples the highest likelihood,
+    For a table it trains several candidates: multinomial logistic regression along a path of penalties, small
+    networks with dropout and cross entropy or generalized cross entropy (q = 0.7), a random forest and
+    extremely randomized trees. Its prediction is their mixture, in which each has the share under which the
+    given labels of held-out examples are most likely,
 
-    .. math:: \min_c \min_T -\sum_i w_i \log p_{c,T}(y_i | x_i),
+    .. math:: \max_s \sum_i w_i \log \sum_c s_c \, p_{c,T_c}(y_i | x_i),
 
-    at its best temperature T. This needs no clean labels: uniform noise adds the same to the cost of all
-    candidates. Without T, which corrects overconfidence, the selection is much worse, and so is selection by
-    accuracy. A few short, strongly regularized networks memorize few label errors, and those that they
-    memorize differ between networks and average out.
+    at the temperature T_c that is best for the candidate alone. This needs no clean labels: uniform noise
+    takes the same from all candidates. Without T, which corrects overconfidence, the shares are much worse,
+    and so is selection by accuracy. Each candidate but the forests is the mean over networks that were each
+    trained on their own part of the examples: label errors that a network memorizes differ between them and
+    average out.
+
+    Wide tables (more than 256 columns), such as the features of an encoder, have two candidates, the linear
+    models, whose penalty is what matters there, and networks on the first 128 principal components.
 
     The same rows and labels give the same model in any order. Equal examples are trained on once, with the
     sum of their weights, so that a weight of 2 equals an example given twice.
@@ -79,34 +100,42 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
     the selected candidate all depend on the whole data set.
 
     Args:
-        loss: "auto", an expression such as "nce+mae" (`noisylabels list losses`), or a `Loss`.
-        model: "auto" (see above), "linear", "mlp" (64, 64), or such as "mlp:128,32"; for images (N, C, H, W)
-            a name of `noisylabels list models`, where "auto" is small-cnn below 16x16 and cnn8 otherwise.
+        loss: "auto", an expression such as "nce+mae" (`noisylabels list losses`), or a `Loss`, with which the
+            candidates are a linear model and a network.
+        model: "auto" (see above), "linear", "mlp" (64, 64), or such as "mlp:128,32", "forest"; for images (N,
+            C, H, W) a name of `noisylabels list models`, where "auto" is small-cnn below 16x16 and cnn8
+            otherwise.
+        base: a classifier with fit and predict_proba, such as HistGradientBoostingClassifier(), in place of
+            the candidates above. One clone is fitted to each member's part of all standardized rows, and one
+            to those of its rows whose given label the other clones do not contradict.
         n_estimators: networks per candidate.
         epochs: passes over the examples; "auto": enough for about 300 steps (100 for "linear", 1500 for
             images), from 8 to 150.
         batch_size: examples per step; "auto": an eighth of them, from 32 to 256.
         lr: peak learning rate of AdamW with a one-cycle schedule; "auto": depends on the candidate.
-        weight_decay: decoupled weight decay; "auto": depends on the candidate.
+        weight_decay: decoupled weight decay; "auto": depends on the candidate. Linear models are fitted by
+            L-BFGS, with the penalty that held-out labels select, unless one of these four settings is given.
         dropout: dropout rate of the hidden units.
         validation_fraction: share of the examples that each network holds out, with their given labels; 0.2
-            with 5 networks makes the folds of a cross-validation. Held-out examples select the candidate, the
-            epoch under early stopping, and the temperature.
+            with 5 networks makes the folds of a cross-validation. Held-out examples decide the shares of the
+            candidates, the penalty, the epoch under early stopping, and the temperature.
         n_iter_no_change: epochs without an improvement after which a network stops and returns to its best
             epoch; None: all epochs. The default relies on the loss and few steps: in our trials the best
             epoch on few noisy labels was no better than the last.
         calibrate: apply the best T above to the probabilities. They then estimate the given labels in data
-            like these, noise included; the order of classes stays the same.
+            like these, noise included; the order of classes stays the same. A mixture is of calibrated
+            candidates in any case.
         random_state: seed of held-out parts, weights, order and dropout.
         device: "cpu", "cuda" or "auto"; for tables a GPU is not worth it.
 
     Attributes:
         classes_: the classes, sorted, in the values of `y`.
         n_features_in_, feature_names_in_: number of columns, and their names if the table had any.
-        model_, loss_: model and loss of the selected candidate.
-        candidates_: all candidates with their cost and temperature.
-        temperature_: temperature of the selected candidate.
-        history_: one row per epoch and network, with its model, loss and member; see `History`.
+        model_, loss_: model and loss of the candidate with the largest share.
+        candidates_: all candidates with their cost, temperature and share.
+        temperature_: temperature of the mixture.
+        history_: one row per epoch and network, with its model, loss and member, see `History`, and one per
+            penalty of a linear model.
 
     Source: noisy held-out labels as a criterion: Chen et al. 2021, "Robustness of accuracy metric and its
     inspirations in learning with noisy labels" (of accuracy). Generalized cross entropy: Zhang and Sabuncu
@@ -124,6 +153,7 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         loss: str | Loss = "auto",
         *,
         model: str = "auto",
+        base: Any = None,
         n_estimators: int = 5,
         epochs: int | str = "auto",
         batch_size: int | str = "auto",
@@ -138,6 +168,7 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
     ) -> None:
         self.loss = loss
         self.model = model
+        self.base = base
         self.n_estimators = n_estimators
         self.epochs = epochs
         self.batch_size = batch_size
@@ -196,7 +227,7 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
             examples = Examples(standard, examples.labels, examples.weights)
         self.history_: list[dict[str, Any]] = []
         self.candidates_: list[Candidate] = []
-        self._members: list[Member] = []
+        self._members: list[tuple[float, float, Sequence[Judge]]] = []
         self.model_, self.loss_, self.temperature_ = "constant", "none", 1.0
         if len(self.classes_) > 1:
             with _ALONE:
@@ -225,6 +256,11 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         check_between(self.validation_fraction, "validation_fraction", low=0.0, high=0.5)
         if not isinstance(self.loss, str | Loss):
             raise InputError(f"loss is {self.loss!r}, expected an expression such as 'nce+mae', or a Loss")
+        if self.base is not None:
+            check_classifier(self.base)
+            for name in ("model", "loss"):
+                if not isinstance(given := getattr(self, name), str) or given != "auto":
+                    raise InputError(f"base is given, and {name} is {given!r}; leave out one of them")
         if isinstance(self.loss, Loss) and self.loss.reduction != "mean":
             raise InputError(f"the loss has reduction {self.loss.reduction!r}, expected 'mean'")
 
@@ -237,6 +273,8 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         self._encoder: Encoder | None = None
         self._medians: np.ndarray | None = None
         if getattr(X, "ndim", 2) == 4:
+            if self.base is not None:
+                raise InputError("base takes rows of numbers, not images; flatten them, or leave out base")
             rows, labels = _images(X), np.asarray(y)
             if labels.shape != (len(rows),):
                 raise InputError(f"labels have shape {labels.shape}, expected ({len(rows)},)")
@@ -271,32 +309,78 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         return standard
 
     def _train(self, examples: Examples, seed: int) -> None:
-        """Train all members of all candidates, and select a candidate."""
+        """Train all candidates, and give each its share by the held-out examples."""
         count = len(examples)
         share = self.validation_fraction if count >= FEWEST else 0.0
         order = np.argsort(uniforms(count, seed, "held out"), kind="stable")
         parts = held_out(count, self.n_estimators, share, order)
-        best = np.inf
-        for recipe in recipes(self.model, self.image_shape_, self.loss):
-            members, probs, times = self._ensemble(recipe, examples, parts, seed)
-            cost, temperature = -np.inf, 1.0  # without held-out examples the first candidate is selected
-            if (seen := times > 0).any():
-                shown = probs[seen] / times[seen, None]
-                temperature, cost = calibrate(shown, examples.labels[seen], examples.weights[seen])
-            self.candidates_.append(Candidate(recipe.name, recipe.loss, cost, temperature))
-            if cost < best:
-                best, self._members = cost, members
-                self.model_, self.loss_, self.temperature_ = recipe.name, recipe.loss, temperature
+        trained = self._all_trained(examples, parts, seed)
+        self.history_ = [row for one in trained for row in one.history]
+        # without held-out examples the first candidate is selected
+        seen = np.all([one.times > 0 for one in trained], axis=0)
+        labels, weights = examples.labels[seen], examples.weights[seen]
+        shares = np.eye(len(trained))[0]
+        found = [(1.0, -np.inf)] * len(trained)
+        pooled = np.zeros((0, len(self.classes_)))
+        if seen.any():
+            found = [calibrate(one.held[seen], labels, weights) for one in trained]
+            if len(trained) > 1:
+                held = [
+                    tempered(one.held[seen], temperature)
+                    for one, (temperature, _) in zip(trained, found, strict=True)
+                ]
+                shares = pool_shares(np.array(held), labels, weights)
+                shares = np.where(shares < SMALL, 0.0, shares)
+                shares /= shares.sum()
+                pooled = np.tensordot(shares, held, 1)
+        self.candidates_ = [
+            Candidate(one.model, one.loss, cost, temperature, float(share))
+            for one, (temperature, cost), share in zip(trained, found, shares, strict=True)
+        ]
+        best = self.candidates_[int(shares.argmax())]
+        self.model_, self.loss_ = best.model, best.loss
+        self.temperature_ = calibrate(pooled, labels, weights)[0] if len(pooled) else best.temperature
+        # alone, a candidate keeps the confidence that its loss gave it; in a mixture that would decide
+        alone = len(trained) == 1
+        self._members = [
+            (share, 1.0 if alone else temperature, one.judges)
+            for one, (temperature, _), share in zip(trained, found, shares, strict=True)
+            if share
+        ]
 
-    def _ensemble(
-        self, recipe: Recipe, examples: Examples, parts: list[np.ndarray], seed: int
-    ) -> tuple[list[Member], np.ndarray, np.ndarray]:
-        """Train a candidate's members and predict the examples that they held out.
+    def _all_trained(self, examples: Examples, parts: list[np.ndarray], seed: int) -> list[Trained]:
+        """Return the trained candidates, in a fixed order."""
+        if self.base is not None or not self.image_shape_:
+            data = LabeledRows(examples.rows, examples.labels, examples.weights, len(self.classes_), parts)
+        if self.base is not None:
+            names = [str(label) for label in self.classes_]
+            integral = bool((examples.weights == examples.weights.round()).all())
+            return train_base(self.base, data, derive_seed(seed, "base") % 2**31, names, integral)
+        found: list[Trained] = []
+        for recipe in recipes(self.model, self.image_shape_, self.loss, examples.rows.shape[1]):
+            own = derive_seed(seed, recipe.name, recipe.loss) % 2**31
+            if recipe.name == FOREST:
+                found += train_forests(data, own)
+                continue
+            loss = self.loss if isinstance(self.loss, Loss) else parse_loss(recipe.loss)
+            if self._needs_loop(loss):
+                found.append(self._in_loop(recipe, loss, examples, parts, seed))
+            elif recipe.widths == () and not self._given():
+                found.append(train_linear(data, recipe, loss))
+            else:
+                settings = self._settings(recipe, len(examples) - len(parts[0]))
+                found.append(train_networks(data, recipe, loss, self.dropout, settings, own))
+        return found
 
-        Returns:
-            The members, the sum (N, K) of each example's probabilities over the members that held it out, and
-            the number of these members, (N,).
-        """
+    def _needs_loop(self, loss: Loss) -> bool:
+        """Return whether networks must be trained one by one by the library's training loop."""
+        stops = self.n_iter_no_change is not None
+        return bool(self.image_shape_) or stops or bool(loss.needs) or self.device != "cpu"
+
+    def _in_loop(
+        self, recipe: Recipe, loss: Loss, examples: Examples, parts: list[np.ndarray], seed: int
+    ) -> Trained:
+        """Train a candidate's networks one after the other."""
         count, K = len(examples), len(self.classes_)
         names = [str(label) for label in range(K)]
 
@@ -306,6 +390,7 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
             return feature_set(some.rows, some.labels, names)
 
         members: list[Member] = []
+        rows: list[dict[str, Any]] = []
         probs, times = np.zeros((count, K)), np.zeros(count)
         for number, held in enumerate(parts):
             rest = np.delete(np.arange(count), held)
@@ -316,17 +401,17 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
                 make,
                 _some(examples, rest),
                 apart,
-                self.loss if isinstance(self.loss, Loss) else parse_loss(recipe.loss),
+                loss,
                 self.n_iter_no_change,
-                self._settings(recipe, len(rest), own),
+                self._settings(recipe, len(rest)) | {"seed": own, "device": self.device},
             )
             members.append(member)
             about = {"model": recipe.name, "loss": recipe.loss, "member": number}
-            self.history_ += [about | row for row in history]
+            rows += [about | row for row in history]
             if apart is not None:
                 probs[held] += member.probs(apart.rows)
                 times[held] += 1
-        return members, probs, times
+        return Trained(recipe.name, recipe.loss, members, probs / np.maximum(times, 1)[:, None], times, rows)
 
     def _network(self, recipe: Recipe, examples: Examples, seed: int) -> nn.Module:
         K = len(self.classes_)
@@ -337,12 +422,15 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
             recipe.name, channels=channels, image_size=(size[0], size[1]), num_classes=K, seed=seed
         )
 
-    def _settings(self, recipe: Recipe, count: int, seed: int) -> dict[str, Any]:
-        """Return the training settings of a network that trains on `count` examples."""
+    def _given(self) -> dict[str, Any]:
+        """Return the settings of training that are not left to the recipe."""
         kinds = {"epochs": int, "batch_size": int, "lr": float, "weight_decay": float}
         given = {name: getattr(self, name) for name in kinds}
-        own = {name: kinds[name](value) for name, value in given.items() if value != "auto"}
-        return recipe.settings(count, own) | {"seed": seed, "device": self.device}
+        return {name: kinds[name](value) for name, value in given.items() if value != "auto"}
+
+    def _settings(self, recipe: Recipe, count: int) -> dict[str, Any]:
+        """Return the training settings of a network that trains on `count` examples."""
+        return recipe.settings(count, self._given())
 
     def predict_proba(self, X: Any) -> np.ndarray:
         """Return class probabilities, (N, K) float64, columns in the order of `classes_`.
@@ -353,7 +441,10 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         rows = self._rows(X)
         if len(self.classes_) == 1:
             return np.ones((len(rows), 1))
-        probs: np.ndarray = np.mean([member.probs(rows) for member in self._members], axis=0)
+        probs = np.zeros((len(rows), len(self.classes_)))
+        for share, temperature, judges in self._members:
+            mean = np.mean([judge.probs(rows) for judge in judges], axis=0)
+            probs += share * (mean if temperature == 1 else tempered(mean, temperature))
         return tempered(probs, self.temperature_) if self.calibrate else probs
 
     def predict(self, X: Any) -> np.ndarray:

@@ -10,22 +10,26 @@ from torch import nn
 
 from noisylabels.core.checks import InputError
 from noisylabels.core.rng import derive_seed
-from noisylabels.experiment.table_recipe import LINEAR, MLP, Recipe
+from noisylabels.estimator.candidates import FOREST
+from noisylabels.experiment.table_recipe import LINEAR, MLP, WIDE, WIDE_STEPS, Recipe
 from noisylabels.losses.expression import loss as parse_loss
 from noisylabels.losses.modules import Loss
 from noisylabels.models.catalog import canonical_model
 from noisylabels.models.mlp import dropout_mlp
 
+FORESTS = Recipe(FOREST, None, "none", 0.0, 0.0, 0)
 IMAGES = Recipe("small-cnn", None, "nce+mae", 3e-3, 1e-2, 1500)
 
 
-def recipes(model: str, image_shape: tuple[int, ...], loss: str | Loss) -> list[Recipe]:
+def recipes(model: str, image_shape: tuple[int, ...], loss: str | Loss, columns: int) -> list[Recipe]:
     """Return the candidates for the given `model` and `loss`.
 
     Args:
-        model: "auto", "linear", "mlp", or such as "mlp:64,32"; for images a name in the model catalog.
+        model: "auto", "linear", "mlp", "forest", or such as "mlp:64,32"; for images a name in the
+            model catalog.
         image_shape: (C, H, W), or () for a table.
         loss: "auto", an expression, or a loss.
+        columns: the number of columns of a table.
 
     Raises:
         InputError: an unknown model or loss, or an image model for a table.
@@ -34,8 +38,16 @@ def recipes(model: str, image_shape: tuple[int, ...], loss: str | Loss) -> list[
         if model == "auto":
             model = "small-cnn" if min(image_shape[1:]) < 16 else "cnn8"
         found = [replace(IMAGES, name=canonical_model(model))]
+    elif model == "auto" and columns > WIDE:
+        found = [LINEAR, replace(MLP, steps=WIDE_STEPS)]
+    elif model == "auto" and loss == "auto":
+        found = [LINEAR, MLP, replace(MLP, loss="ce"), FORESTS]
     elif model == "auto":
         found = [LINEAR, MLP]
+    elif model == FOREST:
+        if loss != "auto":
+            raise InputError("a forest has no loss; leave out loss, or use another model")
+        found = [FORESTS]
     elif model in ("linear", "mlp"):
         found = [LINEAR if model == "linear" else MLP]
     elif model.startswith("mlp:"):
@@ -44,7 +56,7 @@ def recipes(model: str, image_shape: tuple[int, ...], loss: str | Loss) -> list[
         found = [replace(MLP, name=name, widths=widths)]
     else:
         raise InputError(
-            f"the model is {model!r}, expected auto, linear, mlp or such as mlp:64,32 for tables"
+            f"the model is {model!r}, expected auto, linear, mlp, forest or such as mlp:64,32 for tables"
         )
     if loss != "auto":
         read = loss if isinstance(loss, Loss) else parse_loss(loss)

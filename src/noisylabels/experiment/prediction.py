@@ -34,7 +34,9 @@ class Trained:
     images: Mapping[str, Any] | None = None  # channels and image_size of the images it encodes
 
 
-def load_model(run: Path, device: str = "auto", model: str | None = None) -> Trained:
+def load_model(
+    run: Path, device: str = "auto", model: str | None = None, features: str | None = None
+) -> Trained:
     """Return the model of a finished run (its folder, or its model.safetensors).
 
     Args:
@@ -43,6 +45,7 @@ def load_model(run: Path, device: str = "auto", model: str | None = None) -> Tra
         model: the name or function that builds the network, in place of the one that the run recorded. A run
             with a user-defined model (``module:function``) needs it: a folder may come from a stranger, and
             code that it names is imported only if the caller names it too.
+        features: the encoder that the run recorded, needed only if it is user-defined code, likewise.
 
     Raises:
         InputError: no such run, an unfinished or failed run, a damaged file; a user-defined model that is not
@@ -84,24 +87,26 @@ def load_model(run: Path, device: str = "auto", model: str | None = None) -> Tra
     except (KeyError, TypeError, RuntimeError, ValueError, AttributeError):
         raise damaged(path) from None
     network = network.to(where).eval()
-    frozen = None if saved.embedding is None else encoder_of(saved, device, path)
+    frozen = None if saved.embedding is None else encoder_of(saved, device, path, features)
     return Trained(
         network, saved.shape, saved.class_names, saved.mean, saved.std, encoder, frozen, saved.images
     )
 
 
-def encoder_of(saved: SavedModel, device: str, path: Path) -> FrozenEncoder:
+def encoder_of(saved: SavedModel, device: str, path: Path, features: str | None = None) -> FrozenEncoder:
     """Return the frozen encoder that computed the features of a model's training set.
 
     Args:
         saved: the model's file, which has the identity of its encoder.
         device: "auto", "cpu", "cuda".
         path: what an error calls the model.
+        features: see `load_model`.
 
     Raises:
-        InputError: it is not installed, or it has other weights or another preprocessing by now.
+        InputError: it is not installed, it is code that the caller has not named, or it has other weights or
+            another preprocessing by now.
     """
-    from noisylabels.encoders.catalog import find_encoder
+    from noisylabels.encoders.catalog import check_user_code, find_encoder
 
     embedding, images = saved.embedding or {}, saved.images
     try:
@@ -109,6 +114,7 @@ def encoder_of(saved: SavedModel, device: str, path: Path) -> FrozenEncoder:
         side = None if images is None else min(images["image_size"])
     except (KeyError, TypeError, ValueError):
         raise damaged(path) from None
+    check_user_code(str(name), features, path)
     found = find_encoder(name, image_side=side, device=device, precision=precision)
     found = found.with_state(saved.fitted) if saved.fitted else found
     for field, was in embedding.items():

@@ -1,4 +1,4 @@
-"""The recipe for tables: two candidates with their training settings, and the choice between them."""
+"""The recipe for tables: candidates with their training settings, and the choice between them."""
 
 from __future__ import annotations
 
@@ -36,8 +36,9 @@ class Recipe:
         name: name of the model.
         widths: widths of the hidden layers, for tables; None for an image model.
         loss: an expression.
-        lr, weight_decay: settings of AdamW with a one-cycle schedule.
+        lr, weight_decay: settings of the optimizer, with a one-cycle schedule.
         steps: approximate number of training steps.
+        optimizer: adamw or sgd.
     """
 
     name: str
@@ -46,6 +47,7 @@ class Recipe:
     lr: float
     weight_decay: float
     steps: int
+    optimizer: str = "adamw"
 
     def batch_size(self, count: int) -> int:
         """Return the batch size for `count` examples."""
@@ -64,7 +66,7 @@ class Recipe:
         """
         found: dict[str, Any] = {
             "batch_size": self.batch_size(count),
-            "optimizer": "adamw",
+            "optimizer": self.optimizer,
             "schedule": "onecycle",
             "lr": self.lr,
             "weight_decay": self.weight_decay,
@@ -75,6 +77,18 @@ class Recipe:
 
 LINEAR = Recipe("linear", (), "ce", 2e-2, 1.0, 100)
 MLP = Recipe("mlp", (64, 64), "gce(q=0.7)", 5e-3, 1e-2, 300)
+
+WIDE = 256
+"""With more columns, a table is wide: then how strongly weights are penalized matters most."""
+
+WIDE_STEPS = 100
+"""Steps of a network with hidden layers on a wide table: it memorizes sooner, and a step takes longer."""
+
+PENALIZED = Recipe("linear", (), "ce", 1e-2, 0.0, 150, "sgd")
+"""A linear model of a wide table; its weight decay, the L2 penalty of SGD, is chosen by the data."""
+
+STABLE = 1280
+"""Columns up to which the learning rate of `PENALIZED` is stable; with more it is lowered in proportion."""
 
 MODELS = {"linear": "linear", "mlp": "mlp@dropout"}
 """Name of a recipe -> name of its model in the catalog."""
@@ -98,11 +112,24 @@ class Candidate:
         return f"{self.model} with {self.loss}"
 
 
-def candidates(config: RunConfig) -> list[Candidate]:
-    """Return the candidates of a configuration; a named model or loss is that of each."""
-    recipes = [LINEAR, MLP]
+def candidates(config: RunConfig, columns: int) -> list[Candidate]:
+    """Return the candidates of a configuration; a named model or loss is that of each.
+
+    Args:
+        config: in canonical form.
+        columns: the number of columns of the table.
+    """
+    wide = columns > WIDE
+    linear, network = (LINEAR, dataclasses.replace(MLP, steps=WIDE_STEPS)) if wide else (LINEAR, MLP)
+    if wide and _is_penalized(config):
+        linear = dataclasses.replace(PENALIZED, lr=PENALIZED.lr * min(1.0, STABLE / columns))
+    recipes = [linear, network]
     if config.model != "auto":
-        recipes = [LINEAR if config.model == "linear" else MLP]
+        recipes = [linear if config.model == "linear" else network]
+    elif linear.optimizer == "sgd":  # its penalty decides, with either loss
+        recipes = [linear]
+    if linear in recipes and linear.optimizer == "sgd" and config.loss == "auto":
+        recipes = [linear, dataclasses.replace(linear, loss=MLP.loss)]
     return [
         Candidate(
             each,
@@ -122,8 +149,9 @@ def choose_for_table(
 ) -> dict[str, Any]:
     """Return the model, the loss and the settings for a run on a table, with the reason, for JSON.
 
-    Of two candidates, it keeps the one under which the given labels of held-out rows are most likely, after
-    its probabilities are scaled by the temperature that fits best; `NoisyLabelClassifier` does the same.
+    Of the candidates, it keeps the one under which the given labels of held-out rows are most likely, after
+    its probabilities are scaled by the temperature that fits best. In a wide table, such as an encoder's
+    features, the candidates are linear models, each with the penalty of which that holds.
 
     Args:
         config: in canonical form.
@@ -146,16 +174,22 @@ def choose_for_table(
             f"table_recipe is {config.table_recipe!r}, and {train.name} is a set of images; leave it out"
         )
     at = np.arange(len(train)) if positions is None else positions
-    tried = candidates(config)
+    tried = candidates(config, labeled.features.shape[1])
     best, why = tried[0], "named"
-    if len(tried) > 1 and len(at) < FEWEST:
+    penalized = tried[0].recipe.optimizer == PENALIZED.optimizer
+    if (len(tried) > 1 or penalized) and len(at) < FEWEST:
         why = f"fewer than {FEWEST} rows"
-    elif len(tried) > 1:
+    elif len(tried) > 1 or penalized:
         with stop_on_signals() as signals:
+
+            def ended() -> bool:
+                return signals() or stop()
+
             try:
-                costs = [
-                    held_out_cost(each, config, labeled, at, lambda: signals() or stop()) for each in tried
-                ]
+                if penalized:
+                    tried, costs = _with_penalties(tried, labeled, at, config.seed, ended)
+                else:
+                    costs = [held_out_cost(each, config, labeled, at, ended) for each in tried]
             except Interrupted as stopped:
                 stopped.signal = signals.signal or stopped.signal
                 raise
@@ -186,9 +220,57 @@ def _given(config: RunConfig) -> dict[str, Any]:
 def _settings(candidate: Candidate, config: RunConfig, count: int) -> dict[str, Any]:
     """Return the values of all settings that the recipe can decide, for a run on `count` rows."""
     given = _given(config)
-    held = given.setdefault("validation", VALIDATION if round(VALIDATION * count) >= FEWEST_HELD else 0.0)
+    share = VALIDATION if round(VALIDATION * count) >= FEWEST_HELD else 0.0
+    if candidate.recipe.optimizer == PENALIZED.optimizer:
+        share = 0.0  # its objective has one minimum, so that no epoch is to be chosen
+    held = given.setdefault("validation", share)
     given.setdefault("keep_epoch", "best" if held else "last")
     return candidate.recipe.settings(count - round(held * count), given)
+
+
+def _is_penalized(config: RunConfig) -> bool:
+    """Return whether the recipe decides every setting that a penalized linear model has."""
+    from noisylabels.losses.expression import loss
+
+    named = config.loss != "auto" and bool(loss(config.loss).needs)
+    return not named and not {"epochs", "batch_size", "optimizer", "lr", "weight_decay", "schedule"} & set(
+        _given(config)
+    )
+
+
+def _drawn(at: np.ndarray, seed: int) -> np.ndarray:
+    """Return at most `MOST` of the positions, in random order."""
+    import numpy as np
+
+    drawn: np.ndarray = at[np.argsort(uniforms(len(at), seed, "choice"), kind="stable")[:MOST]]
+    return drawn
+
+
+def _with_penalties(
+    tried: list[Candidate], train: FeatureSet, at: np.ndarray, seed: int, stop: Callable[[], bool]
+) -> tuple[list[Candidate], list[float]]:
+    """Return linear candidates with their best penalties, and their costs."""
+    import numpy as np
+
+    from noisylabels.experiment.bagging import LabeledRows
+    from noisylabels.experiment.linear_path import linear_path
+    from noisylabels.losses.expression import loss
+    from noisylabels.training.interrupt import Interrupted
+
+    some = _drawn(at, seed)
+    mean, std = (np.asarray(each, dtype=np.float32) for each in train.mean_std())
+    rows = (train.features[some].numpy() - mean) / std
+    held = [part[: len(some) // FOLDS] for part in np.array_split(np.arange(len(some)), FOLDS)]
+    data = LabeledRows(rows, train.labels.numpy()[some], np.ones(len(some)), train.num_classes, held)
+    found, costs = [], []
+    for each in tried:
+        if stop():
+            raise Interrupted(0, 0, "while penalties were compared")
+        path = linear_path(data, loss(each.loss))
+        recipe = dataclasses.replace(each.recipe, weight_decay=path.penalty)
+        found.append(dataclasses.replace(each, recipe=recipe))
+        costs.append(path.costs[path.penalty])
+    return found, costs
 
 
 def held_out_cost(
@@ -219,7 +301,7 @@ def held_out_cost(
     from noisylabels.training.loop import TrainingDiverged
     from noisylabels.training.settings import Settings
 
-    some = at[np.argsort(uniforms(len(at), config.seed, "choice"), kind="stable")[:MOST]]
+    some = _drawn(at, config.seed)
     mean, std = train.mean_std()
     shape: dict[str, Any] = {"name": candidate.model, "channels": 1, "width": config.width}
     shape |= {"image_size": (1, train.features.shape[1]), "num_classes": train.num_classes}

@@ -114,6 +114,7 @@ class Estimate:
         return [
             first,
             *(f"  {line}" for line in map(_in_words, self.kinds)),
+            *_embedding_lines(self.kinds),
             f"measured in {self.seconds:.0f} s on {processor()}, {self.workers} at a time with "
             f"{self.threads} thread{'s' * (self.threads > 1)} each"
             + (f", on random images in the shape of {', '.join(made_up)}" if made_up else ""),
@@ -131,6 +132,20 @@ def _in_words(kind: Kind) -> str:
         return f"{name} ({cells}): {found.how}{slow}"
     epoch = f"{found.epoch:.2g} s" if found.epoch < 10 else in_words(found.epoch)
     return f"{name} ({cells}): {epoch} per epoch, from {found.how}{slow if found.epoch > 60 else ''}"
+
+
+def _embedding_lines(kinds: Sequence[Kind]) -> list[str]:
+    """Return how long the features of each data set take, which are computed once, before the cells."""
+    found = {
+        (kind.config.data, kind.config.features): kind.measured.embedding
+        for kind in kinds
+        if kind.measured and kind.measured.embedding
+    }
+    return [
+        f"before that, unless they are stored: the features of {data} by {features}, about "
+        f"{in_words(seconds)}"
+        for (data, features), seconds in found.items()
+    ]
 
 
 def kinds(work: Sequence[tuple[Cell, int]]) -> list[Kind]:
@@ -186,7 +201,8 @@ def _mean(found: list[Measured]) -> Measured | None:
     if ended := [each for each in found if not each.at_least]:
         n = len(ended)
         epoch, setup = (sum(getattr(each, name) for each in ended) / n for name in ("epoch", "setup"))
-        return Measured(epoch, setup, ended[0].how)
+        embedding = sum(each.embedding for each in ended) / n
+        return Measured(epoch, setup, ended[0].how, embedding=embedding)
     return found[0] if found else None
 
 

@@ -154,8 +154,10 @@ class Study:
             count *= len(values)
         if count > MOST_CELLS:
             raise InputError(f"the study {self.name} has {count:,} cells, expected at most {MOST_CELLS:,}")
-        # cells are compared, so the recipe for tables, which may choose another model for each, plays no part
-        base = to_dict(load_config(self.recipe, **{"table_recipe": "none", **dict(self.fixed)}))
+        # cells are compared, so the recipe for tables, which may choose another model for each, plays no
+        # part, and no encoder is chosen that the study does not name
+        given = {"table_recipe": "none", **({} if self.recipe else {"features": "none"}), **dict(self.fixed)}
+        base = to_dict(load_config(self.recipe, **given))
         seen: dict[str, str] = {}
         for values in itertools.product(*self.axes.values()):
             at = dict(zip(self.axes, values, strict=True))

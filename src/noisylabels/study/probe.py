@@ -25,6 +25,7 @@ from noisylabels.training.callbacks import Callback, StepResult, Stop
 
 if TYPE_CHECKING:
     from noisylabels.data.features import Examples
+    from noisylabels.encoders.encoder import FrozenEncoder
     from noisylabels.experiment import RunConfig
     from noisylabels.training.history import History
 
@@ -64,12 +65,14 @@ class Measured:
         setup: seconds before the first step is done.
         how: what was measured, in words.
         at_least: whether the times are lower bounds, because not one step ended in time.
+        embedding: seconds to compute the features of all images, once for all cells; 0 without an encoder.
     """
 
     epoch: float
     setup: float
     how: str
     at_least: bool = False
+    embedding: float = 0.0
 
 
 class _Watch(Callback):
@@ -108,8 +111,12 @@ class _Watch(Callback):
         return (median(gaps), len(gaps)) if gaps else (self.steps[0][0] - self.epochs[0], 1)
 
 
-def shape_of(config: RunConfig) -> Shape:
-    """Return the shape of a configuration's data; data that are not in `KNOWN` are read."""
+def data_shape(config: RunConfig) -> Shape:
+    """Return the shape of a configuration's images or rows; data that are not in `KNOWN` are read.
+
+    Texts count as the rows of their features.
+    """
+    from noisylabels.encoders.embedding import embed_sets
     from noisylabels.experiment.sets import load_sets
 
     if (known := KNOWN.get(config.data)) is not None:
@@ -117,7 +124,42 @@ def shape_of(config: RunConfig) -> Shape:
             known = known._replace(inputs=(known.inputs[0], config.image_size, config.image_size))
         return known
     train, test = load_sets(config)
+    if train.inputs.ndim == 2:
+        train, test = embed_sets([train, test], config.features, device=config.device)
     return Shape(tuple(train.inputs.shape[1:]), train.num_classes, len(train), len(test))
+
+
+def encoder_of(config: RunConfig, data: Shape) -> FrozenEncoder | None:
+    """Return the encoder of a configuration whose data are images; None without one.
+
+    Raises:
+        InputError: it is not installed.
+    """
+    from noisylabels.encoders.catalog import chosen_for, find_encoder
+    from noisylabels.encoders.names import AUTO, NONE
+
+    name = config.features
+    if len(data.inputs) == 1 or name == NONE:
+        return None
+    if name == AUTO and (name := chosen_for(random_set(data, 2))[0]) == NONE:
+        return None
+    return find_encoder(name, image_side=min(data.inputs[1:]), device=config.device)
+
+
+def shape_of(config: RunConfig) -> Shape:
+    """Return the shape of what a configuration trains on: its data, or their features."""
+    data = data_shape(config)
+    encoder = encoder_of(config, data)
+    return data if encoder is None else data._replace(inputs=(encoder.dimension,))
+
+
+def embedding_seconds(encoder: FrozenEncoder, data: Shape) -> float:
+    """Return the seconds to embed all examples, from the second of two batches of random images."""
+    batch = random_set(data, encoder.batch_size).inputs
+    encoder.encode(batch)
+    began = time.perf_counter()
+    encoder.encode(batch)
+    return (time.perf_counter() - began) * (data.train + data.test) / len(batch)
 
 
 def measure(config: RunConfig, seconds: float, began: Callable[[], None] = lambda: None) -> Measured:
@@ -138,8 +180,11 @@ def measure(config: RunConfig, seconds: float, began: Callable[[], None] = lambd
     from noisylabels.training.interrupt import Interrupted
     from noisylabels.training.settings import Settings
 
-    start = time.perf_counter()
-    shape = shape_of(config)
+    start, embedding = time.perf_counter(), 0.0
+    shape = data_shape(config)
+    if (encoder := encoder_of(config, shape)) is not None:
+        embedding = embedding_seconds(encoder, shape)
+        shape = shape._replace(inputs=(encoder.dimension,))
     total = max(2, round(shape.train * config.train_share))
     each = math.prod(shape.inputs) * (1 if len(shape.inputs) == 3 else 4)
     count = min(total, max(LEAST_BATCHES * config.batch_size, MOST_BYTES // each))
@@ -156,13 +201,14 @@ def measure(config: RunConfig, seconds: float, began: Callable[[], None] = lambd
     setup = watch.steps[0][0] - watch.began
     if whole and len(watch.epochs) > 3:
         durations = [b - a for a, b in itertools.pairwise(watch.epochs)]
-        return Measured(median(durations[1:]), setup, f"{len(durations)} epochs")
+        return Measured(median(durations[1:]), setup, f"{len(durations)} epochs", embedding=embedding)
     kept = total - round(total * config.validation)
     batches, (step, steps) = math.ceil(kept / config.batch_size), watch.step_seconds()
     evaluated = shape.test + total - kept
     torch.manual_seed(0)
     epoch = batches * step + evaluated * example_seconds(model, test, config)
-    return Measured(epoch, setup, f"{steps} steps of {1000 * step:,.0f} ms, {batches} per epoch")
+    how = f"{steps} steps of {1000 * step:,.{0 if step >= 0.01 else 1}f} ms, {batches} per epoch"
+    return Measured(epoch, setup, how, embedding=embedding)
 
 
 def random_set(shape: Shape, count: int) -> Examples:

@@ -26,10 +26,10 @@ from noisylabels.study.store import iter_rows, read_batches
 from noisylabels.training.metrics import DEAD_RECALL
 
 SUBJECT = ("loss", "noise", "seed")
-ALWAYS_APART = ("data", "model", "width", "epochs", "image_size", "validation", "train_share")
+ALWAYS_APART = ("data", "features", "model", "width", "epochs", "image_size", "validation", "train_share")
 """Settings whose values never share a table, even where no two runs share loss, noise and seed."""
 
-SAID = ("data", "model", "epochs")
+SAID = ("data", "features", "model", "epochs")
 """Settings that every title of results names."""
 
 NOT_CURVES = ("recall", "dead_classes")
@@ -251,7 +251,9 @@ class Results:
         """Data, model, epochs, and the settings that distinguish these results."""
         first = self.runs[0].config
         model = {"auto": "the default model"}.get(str(first["model"]), str(first["model"]))
-        words = [self.data, model, f"{first['epochs']} epochs"]
+        features = first.get("features", "none")
+        seen = [] if features == "none" else [f"features of {features}"]
+        words = [self.data, *seen, model, f"{first['epochs']} epochs"]
         # a reduced network or training set is always stated, even without other results to distinguish
         smaller = {name: first.get(name, 1.0) for name in ("width", "train_share")}
         others = {name: value for name, value in smaller.items() if value != 1} | dict(self.apart)

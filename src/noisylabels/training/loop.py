@@ -161,7 +161,8 @@ class _Run:
             why = "this method cannot be captured" if cuda else f"the device is {device}, not CUDA"
             why = "frozen_epochs changes what a step trains" if cuda and use.frozen_epochs else why
             self.note(f"capture on has no effect: {why}")
-        updater = Updater(self.method, use, device, capturable=capturable)
+        rows = self.data.batches.inputs.ndim == 2
+        updater = Updater(self.method, use, device, capturable=capturable, rows=rows)
         if not capturable:
             return updater, updater
         return updater, Captured(updater, CudaGraphs(device), use.batch_size, self.note)

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from noisylabels.core.checks import InputError, check_between, check_choice
 from noisylabels.core.rng import derive_seed
+
+if TYPE_CHECKING:
+    import torch
 
 OPTIMIZERS = ("sgd", "adamw")
 SCHEDULES = ("cosine", "constant", "step", "onecycle")
@@ -104,3 +108,11 @@ class Settings:
         if self.warmup_epochs and self.schedule == "onecycle":
             raise InputError("onecycle has its own warm-up; leave out warmup_epochs or use another schedule")
         derive_seed(self.seed)  # raises on a negative seed
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The type of number that the network computes in."""
+        import torch  # not to be imported with the settings, which a command line needs at once
+
+        kinds = {"bfloat16": torch.bfloat16, "float16": torch.float16}
+        return kinds.get(self.precision, torch.float32)

@@ -14,7 +14,7 @@ from torch import Tensor
 from noisylabels.core.checks import InputError
 from noisylabels.data.augment import parse_augment
 from noisylabels.data.features import Examples
-from noisylabels.data.loader import Batches, evaluation_batch_size
+from noisylabels.data.loader import Batches, evaluation_batch_size, standardized
 from noisylabels.data.split import validation_split
 from noisylabels.models.normalization import Normalization
 from noisylabels.noise.labels import NoisyLabels
@@ -83,13 +83,12 @@ def training_data(
         raise InputError("keep_epoch best needs validation examples; set validation, such as 0.1")
     given, true = _labels_of(train, test, labels)
     kept, held = (torch.from_numpy(part) for part in _parts(len(train), positions, use))
-    # of the whole training set: they depend on no label, and a saved model is independent of the split
-    mean, std = normalization or train.mean_std()
+    inputs, tested, (mean, std) = _inputs(train, test, use, device, normalization)
     make = partial(Batches, device=device, mean=mean, std=std, seed=use.seed, channels_last=use.channels_last)
     at_once = evaluation_batch_size(train.inputs) * (EVALUATED_AT_ONCE if device.type == "cuda" else 1)
     plain = partial(make, batch_size=at_once, augment=None, shuffle=False)
     batches = make(
-        train.inputs,
+        inputs,
         given,
         positions=kept,
         batch_size=use.batch_size,
@@ -100,7 +99,7 @@ def training_data(
     # `batches.inputs` is already on the device: it holds the images once
     return TrainingData(
         batches=batches,
-        test=plain(test.inputs, test.labels) if test is not None else None,
+        test=plain(tested, test.labels) if test is not None and tested is not None else None,
         validation=plain(batches.inputs, given, positions=held) if len(held) else None,
         kept=kept,
         given=given[kept],
@@ -112,6 +111,34 @@ def training_data(
         unaugmented=partial(plain, batches.inputs, given, positions=kept),
         identity=_identity(train, test, labels, positions, normalization),
     )
+
+
+Scale = tuple[tuple[float, ...], tuple[float, ...]] | tuple[None, None]
+"""Mean and standard deviation that batches are normalized with; None for inputs that are already."""
+
+
+def _inputs(
+    train: Examples,
+    test: Examples | None,
+    use: Settings,
+    device: torch.device,
+    normalization: Normalization | None,
+) -> tuple[Tensor, Tensor | None, Scale]:
+    """Return the inputs of both sets, and how batches of them are normalized.
+
+    Features are standardized here, once, and kept in the precision of the network; images, which are
+    augmented first, and features that are too large to be kept twice are normalized batch by batch.
+    """
+    # of the whole training set: they depend on no label, and a saved model is independent of the split
+    mean, std = normalization or train.mean_std()
+    rest = test.inputs if test is not None else None
+    if train.inputs.ndim == 2:
+        prepare = partial(standardized, mean=mean, std=std, device=device, dtype=use.dtype)
+        kept = prepare(train.inputs)
+        tested = prepare(rest) if rest is not None else None
+        if kept is not None and (rest is None or tested is not None):
+            return kept, tested, (None, None)
+    return train.inputs, rest, (mean, std)
 
 
 def _identity(

@@ -27,10 +27,17 @@ class Updater:
         settings, device: of the run.
         capturable: keep everything that changes between steps in tensors on the device, including the
             learning rates, so that `update` can be recorded (`capture.py`).
+        rows: whether the inputs are rows of features; see `build_optimizer`.
     """
 
     def __init__(
-        self, method: Method, settings: Settings, device: torch.device, *, capturable: bool = False
+        self,
+        method: Method,
+        settings: Settings,
+        device: torch.device,
+        *,
+        capturable: bool = False,
+        rows: bool = False,
     ) -> None:
         self.method = method
         self.clip = settings.clip
@@ -41,14 +48,14 @@ class Updater:
         groups = method.parameter_groups(settings)
         _check_complete(method, groups)
         self.optimizers = [
-            build_optimizer(found, settings, device, name=name, capturable=capturable)
+            build_optimizer(found, settings, device, name=name, capturable=capturable, rows=rows)
             for name, found in _by_optimizer(groups, settings).items()
         ]
         self._checked = False
         if capturable:
             for group in self._groups():
                 group["lr"] = torch.tensor(float(group["lr"]), device=device)
-        half = {"bfloat16": torch.bfloat16, "float16": torch.float16}.get(settings.precision)
+        half = settings.dtype if settings.dtype != torch.float32 else None
         # a new context for each use: one that is entered twice would leave autocast on
         self.autocast = method.autocast = functools.partial(
             torch.autocast, device.type, dtype=half, enabled=half is not None
@@ -93,8 +100,9 @@ class Updater:
             _check_step(taken, batch, self.method)
             self._checked = True
         value, logits = taken
-        for optimizer in self.optimizers:
-            optimizer.zero_grad(set_to_none=True)
+        for group in self._groups():  # as `zero_grad` does, without its tenth of a millisecond
+            for parameter in group["params"]:
+                parameter.grad = None
         self.scaler.scale(value).backward()
         # a gradient scaler refuses an optimizer none of whose parameters had a gradient in this step
         used = [optimizer for optimizer in self.optimizers if _has_gradient(optimizer)]

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from noisylabels.core.checks import InputError
 from noisylabels.core.files import atomic_replace
-from noisylabels.models.normalization import normalization_of
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -59,6 +58,8 @@ def save_model(path: Path, model: nn.Module, shape: dict[str, Any], train: Examp
     The normalization is the model's own, of its pretrained weights, or else that of the set.
     """
     from safetensors.torch import save
+
+    from noisylabels.models.normalization import normalization_of
 
     own = normalization_of(model, shape["channels"]) if train.inputs.ndim == 4 else None
     mean, std = own or train.mean_std()

@@ -4,7 +4,7 @@
 const $ = (id) => document.getElementById(id);
 const TILES = 48; // examples per page of the grid
 const AHEAD = 8; // examples whose images are preloaded; details are preloaded for three times as many
-const all = { index: [], given: [], suggested: [], score: [], classes: [], flagged: 0, version: "", name: "", ids: null, trusted: null, export: "" };
+const all = { index: [], given: [], suggested: [], score: [], classes: [], flagged: 0, version: "", name: "", ids: null, texts: null, trusted: null, export: "" };
 const rankOf = new Map(); // position in the audited set -> place in the lists of `all`, lowest label quality first
 const decisions = new Map(); // position -> { action, label }
 const details = new Map(); // position -> the server's details, or the promise of them

@@ -198,7 +198,8 @@ function tile(rank, place) {
     img.onerror = () => img.replaceWith(make("span", "no image", { class: "pic" }));
     img.src = address(index, "tile");
     button.append(img);
-  } else if (all.ids) button.append(make("bdi", all.ids[rank], { class: "words" })); // rows of a table have nothing else to tell them apart
+  } else if (all.texts) button.append(make("bdi", all.texts[rank], { class: "begin" }));
+  else if (all.ids) button.append(make("bdi", all.ids[rank], { class: "words" })); // rows of a table have nothing else to tell them apart
   button.append(...words);
   button.title = `${given} → ${suggested}, label quality ${all.score[rank]}`;
   button.addEventListener("click", () => { at = place; show(); $("current").focus(); });

@@ -38,6 +38,7 @@ _LOSSLESS = 128  # pixels: up to this side PNG, because enlarged JPEG artifacts 
 _COLUMNS = 24  # most columns of a row of values; more cannot be compared at a glance
 _LONGEST = 100_000  # characters of a cell
 _SHORT = 160  # characters of a neighbor's row
+_BEGINNING = 100  # characters of a text in the list of examples
 
 
 class NoPicture(InputError):  # noqa: N818  a state of the data rather than of the input
@@ -175,6 +176,15 @@ class Pictures:
             return None
         beside = self._audit.neighbors.get(position, ([], []))
         return [[_short(cells.row(place)) for place in places[:BESIDE]] for places in beside]
+
+    def beginnings(self) -> list[str] | None:
+        """Return the beginning of each example's text, or its id if it has none; None without texts."""
+        cells = self._cells()
+        texts = None if cells is None else cells.free_texts()
+        if texts is None:
+            return None
+        words = (" ".join(text[: 4 * _BEGINNING].replace("\x1f", " ").split())[:_BEGINNING] for text in texts)
+        return [word or name for word, name in zip(words, self._audit.ids, strict=True)]
 
     def _cells(self) -> Cells | None:
         if self._base is not None:

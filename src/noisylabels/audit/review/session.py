@@ -52,6 +52,8 @@ class Session:
     def listing(self) -> dict[str, Any]:
         """Return the page's data for all examples, lowest label quality first, one list per column."""
         audit, order = self.audit, self.audit.order
+        features = audit.summary.get("kind") == "features"
+        texts = self.pictures.beginnings() if features and audit.summary.get("texts") else None
         return {
             "name": audit.name,
             "classes": list(audit.class_names),
@@ -60,7 +62,8 @@ class Session:
             "given": audit.given[order].tolist(),
             "suggested": audit.suggested[order].tolist(),
             "score": np.round(audit.score[order], 3).tolist(),
-            "ids": [audit.ids[i] for i in order] if audit.summary.get("kind") == "features" else None,
+            "ids": [audit.ids[i] for i in order] if features else None,
+            "texts": None if texts is None else [texts[i] for i in order],
             "trusted": None if audit.trusted is None else audit.trusted[order].tolist(),
             "reviewer": self.reviewer,
             "export": f"noisylabels review {shlex.quote(str(self.folder))} --export corrected.csv",

@@ -1,0 +1,214 @@
+"""Out-of-fold probabilities of two judges that need no training loop: a ridge classifier and neighbor votes.
+
+On the features of a frozen encoder both are strong, and they err on other examples than a network does. Each
+leaves the judged example out exactly, so that its own label never counts for it.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from noisylabels.core.checks import InputError, check_whole
+from noisylabels.core.rng import uniforms
+from noisylabels.noise.checks import check_labels, numbers
+
+NEIGHBORS = 30
+"""Neighbors that vote on an example."""
+
+COMPONENTS, POWER = 200, -0.25
+"""Principal components that neighbors are compared by, and the power of its variance that scales each one: a
+compromise between cosine similarity (0) and whitening (-0.5)."""
+
+CANDIDATES = 50_000
+"""Most examples that may be neighbors: a sample of a larger set, since the time grows with both."""
+
+STRENGTHS = tuple(10.0 ** (k / 2) for k in range(-3, 6))
+"""Ridge penalties that are tried, as multiples of the mean eigenvalue of the features' Gram matrix."""
+
+_TRIED = 5_000  # examples by whose labels the penalty is chosen
+_BLOCK = 1 << 24  # similarities held at once
+_LEAST = 1e-3  # vote of each class, so that none is impossible
+_SHRINK = 1e-4  # penalty of the offsets of the classes
+
+
+def neighbor_votes(features: object, labels: object, num_classes: int, count: int = NEIGHBORS) -> np.ndarray:
+    """Return the share of each class among the labels of an example's nearest neighbors.
+
+    Similarity is the cosine of the first 200 principal components, each scaled by the power -1/4 of its
+    variance. Nobody votes for itself.
+
+    Args:
+        features: (N, D) finite numbers, N >= 2.
+        labels: (N,) integers in [0, K).
+        num_classes: K.
+        count: neighbors that vote; all others where there are fewer.
+
+    Returns:
+        (N, K) float64, rows sum to 1; no class has a share of exactly 0.
+
+    Raises:
+        InputError: labels out of range, or features of another shape.
+
+    >>> points = [[0.0, 1.0], [0.1, 1.0], [0.2, 1.1], [1.0, 0.0], [1.0, 0.1], [1.1, 0.2]]
+    >>> neighbor_votes(points, [0, 0, 1, 1, 1, 1], 2, count=2).round(1)[2].tolist()
+    [1.0, 0.0]
+    """
+    X, given = _checked(features, labels, num_classes)
+    check_whole(count, "number of neighbors", 1)
+    n = len(X)
+    points = _compressed(X)
+    voters = np.arange(n)
+    if n > CANDIDATES:
+        voters = np.sort(np.argsort(uniforms(n, 0, "voters"))[:CANDIDATES])
+    place = np.full(n, -1)  # of each example among the voters
+    place[voters] = np.arange(len(voters))
+    others, of_voter = points[voters].T.copy(), given[voters]
+    count = min(count, len(voters) - 1)
+    votes = np.empty((n, num_classes))
+    for rows in np.array_split(np.arange(n), 1 + n * len(voters) // _BLOCK):
+        near = points[rows] @ others
+        own = np.flatnonzero(place[rows] >= 0)
+        near[own, place[rows[own]]] = -np.inf
+        chosen = of_voter[np.argpartition(near, -count, axis=1)[:, -count:]]
+        codes = chosen + np.arange(len(rows))[:, None] * num_classes
+        votes[rows] = np.bincount(codes.ravel(), minlength=len(rows) * num_classes).reshape(len(rows), -1)
+    votes = votes / count + _LEAST
+    return np.asarray(votes / votes.sum(axis=1, keepdims=True))
+
+
+def ridge_probs(features: object, labels: object, num_classes: int) -> np.ndarray:
+    """Return the probabilities of a ridge classifier for each example, fitted without that example.
+
+    The classifier regresses the one-hot labels on the centered rows of length 1, with an intercept. Its
+    leave-one-out predictions have a closed form, s = (ŝ - h y) / (1 - h) with the leverage h. They become
+    probabilities by softmax(a s + b); a and b are fitted to the given labels, as is the penalty, the one with
+    the highest likelihood of the labels that were left out. No clean label is needed.
+
+    Args:
+        features: (N, D) finite numbers, N >= 2.
+        labels: (N,) integers in [0, K).
+        num_classes: K.
+
+    Returns:
+        (N, K) float64, rows sum to 1.
+
+    Raises:
+        InputError: labels out of range, or features of another shape.
+
+    Source: the leave-one-out residuals of a linear smoother, Hastie, Tibshirani, Friedman, "The Elements of
+    Statistical Learning", section 7.10; the leverage of the intercept is taken as 1 / N.
+
+    >>> points = [[0.0, 1.0], [0.1, 1.0], [0.2, 1.1], [1.0, 0.0], [1.0, 0.1], [1.1, 0.2]]
+    >>> ridge_probs(points, [0, 0, 0, 1, 1, 1], 2).argmax(axis=1).tolist()
+    [0, 0, 0, 1, 1, 1]
+    """
+    X, given = _checked(features, labels, num_classes)
+    smoother = _Smoother(_unit(X - X.mean(axis=0)), np.eye(num_classes, dtype=np.float32)[given])
+    n = len(X)
+    some = np.arange(n) if n <= _TRIED else np.argsort(uniforms(n, 0, "penalty"))[:_TRIED]
+    best, fitted = np.inf, None
+    for strength in STRENGTHS:
+        predicted = smoother.left_out(strength, some)
+        scale = fit_scale(predicted, given[some])
+        cost = -_log_softmax(predicted, *scale)[np.arange(len(some)), given[some]].mean()
+        if cost < best:
+            best, fitted = float(cost), (strength, scale)
+    assert fitted is not None  # every cost is finite
+    strength, scale = fitted
+    return np.asarray(np.exp(_log_softmax(smoother.left_out(strength), *scale)))
+
+
+def fit_scale(scores: np.ndarray, labels: np.ndarray) -> tuple[float, np.ndarray]:
+    """Return a > 0 and b, (K,), so that softmax(a scores + b) has the highest likelihood of the labels.
+
+    Args:
+        scores: (N, K) numbers.
+        labels: (N,) int64 in [0, K).
+    """
+    from scipy.optimize import minimize
+
+    n, K = scores.shape
+    scores = scores.astype(np.float64)
+    rows = np.arange(n)
+
+    def cost(values: np.ndarray) -> tuple[float, np.ndarray]:
+        scale, offsets = np.exp(values[0]), values[1:]
+        log_p = _log_softmax(scores, scale, offsets)
+        off = np.exp(log_p)
+        off[rows, labels] -= 1
+        gradient = np.concatenate(
+            [[scale * (off * scores).sum() / n], off.mean(axis=0) + 2 * _SHRINK * offsets]
+        )
+        return -log_p[rows, labels].mean() + _SHRINK * (offsets**2).sum(), gradient
+
+    spread = float(scores.std()) or 1.0
+    start = np.concatenate([[np.log(1 / spread)], np.zeros(K)])
+    bounds = [(start[0] - 10, start[0] + 5), *K * [(-20, 20)]]  # labels that are all predicted have no best a
+    found = minimize(cost, start, jac=True, method="L-BFGS-B", bounds=bounds).x
+    return float(np.exp(found[0])), np.asarray(found[1:])
+
+
+class _Smoother:
+    """Ridge regressions of the same features and targets, decomposed once for all penalties.
+
+    Args:
+        points: (N, D) float32, centered or nearly so.
+        targets: (N, K) float32.
+    """
+
+    def __init__(self, points: np.ndarray, targets: np.ndarray) -> None:
+        n, dimensions = points.shape
+        if n > dimensions:
+            values, vectors = np.linalg.eigh(points.T @ points)
+            kept = values > 1e-6 * values[-1]
+            values, vectors = values[kept], vectors[:, kept]
+            self.left = (points @ vectors) / np.sqrt(values)
+        else:
+            values, vectors = np.linalg.eigh(points @ points.T)
+            kept = values > 1e-6 * values[-1]
+            values, self.left = values[kept], vectors[:, kept]
+        self.values = values
+        self.unit = float(values.sum()) / min(n, dimensions) if len(values) else 1.0
+        self.targets, self.mean = targets, targets.mean(axis=0)
+        self.along = self.left.T @ (targets - self.mean)
+
+    def left_out(self, strength: float, rows: np.ndarray | None = None) -> np.ndarray:
+        """Return the predictions for some rows (all by default), each fitted without its row, (M, K)."""
+        left = self.left if rows is None else self.left[rows]
+        targets = self.targets if rows is None else self.targets[rows]
+        shrunk = self.values / (self.values + strength * self.unit)
+        fitted = left @ (shrunk[:, None] * self.along) + self.mean
+        leverage = np.minimum(np.square(left) @ shrunk + 1 / len(self.targets), 1 - 1e-4)[:, None]
+        return np.asarray((fitted - leverage * targets) / (1 - leverage))
+
+
+def _checked(features: object, labels: object, num_classes: int) -> tuple[np.ndarray, np.ndarray]:
+    X = numbers(features, "features", "(N, D)").astype(np.float32)
+    given = check_labels(labels, num_classes)
+    if X.ndim != 2 or len(X) != len(given) or len(X) < 2:
+        raise InputError(
+            f"features have shape {X.shape} for {len(given)} labels, expected (N, D) with one row per label, "
+            "2 or more"
+        )
+    return X, given
+
+
+def _unit(rows: np.ndarray) -> np.ndarray:
+    """Return the rows scaled to length 1; a row of zeros stays."""
+    return np.asarray(rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12))
+
+
+def _compressed(X: np.ndarray) -> np.ndarray:
+    """Return the scaled principal components of the rows, at most `COMPONENTS`, as rows of length 1."""
+    centered = X - X.mean(axis=0)
+    values, vectors = np.linalg.eigh(centered.T @ centered / len(X))
+    first = slice(max(0, len(values) - COMPONENTS), None)
+    values, vectors = values[first], vectors[:, first]
+    kept = values > 1e-9 * values[-1]
+    return _unit((centered @ vectors[:, kept]) * values[kept] ** POWER)
+
+
+def _log_softmax(scores: np.ndarray, scale: float, offsets: np.ndarray) -> np.ndarray:
+    z = scale * scores + offsets
+    z = z - z.max(axis=1, keepdims=True)
+    return np.asarray(z - np.log(np.exp(z).sum(axis=1, keepdims=True)))

@@ -1,0 +1,68 @@
+"""Features of whole sets of images as memory-mapped files, which the processes of a study share.
+
+`cache_root()/embeddings/sets/<digest>.npy` holds them as float32, in the order of the set; the digest is that
+of the embedded set, which changes with the images, the labels and the encoder. A process that maps the file
+neither hashes images nor copies features, so that many processes need the memory of one. A damaged file is
+not used. Only `share` writes such files, because the store, in half precision, is enough for a single run.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from noisylabels.core.files import atomic_replace, cache_root
+from noisylabels.data.features import Examples, FeatureSet, embedded_digest
+from noisylabels.data.images import ImageSet
+from noisylabels.encoders.encoder import FrozenEncoder
+
+_KEPT_SECONDS = 7 * 86_400  # files that no run has used for so long are removed
+
+
+def share(part: Examples) -> None:
+    """Write the features of embedded images for other processes; nothing for another set or a full disk."""
+    if not isinstance(part, FeatureSet) or part.images is None or part.embedding is None:
+        return
+    path = _path(embedded_digest(part.images.digest, part.embedding))
+    if _mapped(path, (len(part), part.features.shape[1])) is not None:
+        return
+    with contextlib.suppress(OSError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        for other in path.parent.glob("*.npy"):
+            if time.time() - other.stat().st_mtime > _KEPT_SECONDS:
+                other.unlink(missing_ok=True)
+        with atomic_replace(path) as temporary, temporary.open("wb") as file:
+            np.save(file, part.features.numpy())
+
+
+def shared(part: Examples, encoder: FrozenEncoder) -> Tensor | None:
+    """Return a set's features as `share` has written them, float32 (N, D), memory-mapped; None without one.
+
+    Args:
+        part: the set, before it is embedded.
+        encoder: the encoder.
+    """
+    if not isinstance(part, ImageSet):
+        return None
+    return _mapped(_path(embedded_digest(part.digest, encoder.identity)), (len(part), encoder.dimension))
+
+
+def _path(digest: str) -> Path:
+    return cache_root() / "embeddings" / "sets" / f"{digest}.npy"
+
+
+def _mapped(path: Path, shape: tuple[int, int]) -> Tensor | None:
+    try:
+        # "c": pages are shared until a process writes to them, and a write stays in that process
+        found = np.load(path, mmap_mode="c", allow_pickle=False)
+        path.touch()  # in use
+    except (OSError, ValueError, EOFError):
+        return None
+    if found.dtype != np.float32 or found.shape != shape:
+        return None
+    return torch.from_numpy(found)
