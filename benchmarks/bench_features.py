@@ -15,13 +15,13 @@ One run compares on the same features and labels:
 - cleanlab: its label quality scores at their defaults for a logistic regression at scikit-learn's default,
   C = 1, and the count of its `find_label_issues`;
 - neighbors: the share of the given label among the 30 nearest by cosine;
-- weighted neighbors: the same, each weighted by how many of its own neighbors have its label, the idea of WANN
-  (Di Salvo et al. 2024); not its authors' code.
+- weighted neighbors: the same, each weighted by how many of its own neighbors have its label, the idea of
+  WANN (Di Salvo et al. 2024); not its authors' code.
 
 It also measures what accepting the suggestions of all flagged labels does to the share of wrong labels, what
 was expected, and how well the probabilities of a wrong label are calibrated. Without cleanlab, its column is
-left out, with a notice. Each finished cell is saved, so you can interrupt the script and start it again. Writes
-features-MACHINE.json and .md into results/benchmarks.
+left out, with a notice. Each finished cell is saved, so you can interrupt the script and start it again.
+Writes features-MACHINE.json and .md into results/benchmarks.
 """
 
 from __future__ import annotations
@@ -277,8 +277,9 @@ def table(result: dict[str, Any]) -> str:
         "",
         "What accepting the suggestion of every flagged label does to the share of wrong labels:",
         "",
-        "| examples, labels | n | wrong before | after | expected before | expected after | flagged | of them "
-        "wrong | after, if as many were flagged as are estimated to be wrong | estimated noise rate | "
+        "| examples, labels | n | wrong before | after | expected before | expected after | flagged "
+        "| of them wrong | after, if as many were flagged as are estimated to be wrong "
+        "| estimated noise rate | "
         "calibration error |",
         f"|---|{'---:|' * 10}",
     ]

@@ -4,8 +4,8 @@
     noisylabels study export frozen --file results/frozen/runs.parquet
     python benchmarks/frozen_table.py
 
-The script trains nothing. It writes table.md beside the runs, one table for each noise that has runs of
-at least two losses, one of what the sums gain over their parts, and which cells were not run.
+The script trains nothing. It writes table.md beside the runs, and into the document: one table for each
+noise that has runs of at least two losses, one of what the sums gain, and how many cells were not run.
 """
 
 from __future__ import annotations
@@ -25,6 +25,9 @@ from noisylabels.study.results import Measure, Results, Run, accuracy, dead, mem
 from noisylabels.study.statistics import compare
 from noisylabels.training.metrics import DEAD_RECALL
 
+BEGIN, END = "<!-- tables -->", "<!-- /tables -->"
+"""Markers in the document."""
+
 SUMS = tuple(loss for loss in PAPER if "+" in loss)
 
 
@@ -34,6 +37,8 @@ class Options:
 
     results: Path = Path("results/frozen")
     """folder with runs.parquet, in which table.md is written"""
+    document: Path = Path("docs/measured-frozen.md")
+    """the document that shows the tables between its markers"""
 
 
 def best(run: Run) -> float:
@@ -74,11 +79,7 @@ def by_noise(results: Results) -> Iterator[Table]:
             continue
         columns = [c for c in MEASURES if any(number(results, c, loss, noise) for loss in losses)]
         counts = sorted({len(results.cell(loss, noise)) for loss in losses})
-        runs = (
-            "one run each"
-            if counts == [1]
-            else "runs per loss: " + " to ".join(map(str, counts[:: len(counts) - 1 or 1]))
-        )
+        runs = f"n = {counts[0]}" if len(counts) == 1 else f"n from {counts[0]} to {counts[-1]}"
         rows: list[list[Cell]] = [
             [loss, *(number(results, column, loss, noise) for column in columns)] for loss in losses
         ]
@@ -88,10 +89,10 @@ def by_noise(results: Results) -> Iterator[Table]:
             "Clean labels" if noise == "none" else f"Noise {words(noise)}",
             ["loss", *columns],
             rows,
-            f"{results.title} ({machines(results)}); {runs}, seed {seeds}. Test accuracy of the last epoch and "
-            "of the epoch with the highest, and shares of the noisy training labels, per cent. Memorized: "
-            "predicted as the given label; recovered: predicted as the true one. Dead class: a test recall of "
-            f"{100 * DEAD_RECALL:g} % or less.",
+            f"{results.title} ({machines(results)}); {runs}, seeds {seeds}. Test accuracy of the last and of "
+            "the best epoch, and shares of the noisy training labels, per cent. Memorized: "
+            "predicted as the given label; recovered: predicted as the true one. Dead class: a test recall "
+            f"of {100 * DEAD_RECALL:g} % or less.",
         )
 
 
@@ -106,8 +107,8 @@ def gains(results: Results) -> Table | None:
                 continue
             row: list[Cell] = [words(noise), loss]
             for other in ("ce", *loss.split("+")):
-                pair = [{seed: values[each][seed] for seed in seeds} for each in (loss, other)]
-                gain = compare(*pair).difference
+                first, second = ({seed: values[each][seed] for seed in seeds} for each in (loss, other))
+                gain = compare(first, second).difference
                 spread = None if gain.deviation is None else 100 * gain.deviation
                 row.append(Number(100 * gain.mean, spread, n=gain.n, signed=True, digits=1))
             rows.append([*row, str(len(seeds))])
@@ -118,9 +119,9 @@ def gains(results: Results) -> Table | None:
         "What the sums gain",
         ["noise", "sum", "over ce", "over its active part", "over its passive part", "n"],
         rows,
-        "Test accuracy of the last epoch minus that of another loss with the same seed, and therefore the same "
-        "noisy labels, in points; mean ± sample standard deviation over n seeds. The active part of nce+mae is "
-        "nce, its passive part mae.",
+        "Test accuracy of the last epoch minus that of another loss with the same seed, and therefore the "
+        "same noisy labels, in points; mean ± sample standard deviation over n seeds. The active part of "
+        "nce+mae is nce, its passive part mae.",
     )
 
 
@@ -142,6 +143,9 @@ def main(options: Options) -> None:
     parts = [markdown(table).rstrip() for table in found if table is not None]
     text = "\n\n".join([*parts, not_run(results)]) + "\n"
     write_text(options.results / "table.md", text)
+    before, _, rest = options.document.read_text(encoding="utf-8").partition(BEGIN)
+    after = rest.partition(END)[2]
+    write_text(options.document, f"{before}{BEGIN}\n\n{text}\n{END}{after}")
     print(text)
 
 

@@ -122,6 +122,7 @@ def test_the_loss_of_ones_own_goes_into_a_study(tmp_path: Path, monkeypatch: pyt
 TABLES = {
     "digits": "docs/measured-digits.md",
     "digits-composites": "docs/measured-digits.md",
+    "frozen": "docs/measured-frozen.md",
     "noise": "docs/measured-noise.md",
 }
 
@@ -135,6 +136,7 @@ MEASURED = {
     "linear": "docs/measured-speed-losses.md",
     "losses": "docs/measured-speed-losses.md",
     "review": "docs/measured-speed-data.md",
+    "rows": "docs/measured-speed-training.md",
     "start": "docs/measured-speed-training.md",
     "step": "docs/measured-speed-training.md",
     "tables": "docs/measured-estimator.md",

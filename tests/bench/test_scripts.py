@@ -59,6 +59,12 @@ TABLES = ["--methods", "NoisyLabelClassifier", "LogisticRegression", "RandomFore
             "| nce+rce |",
         ),
         (
+            "bench_rows",
+            ["--rounds=1", "--rows=512"],
+            "rows-here.json",
+            "| nce+mae | standardized once, fused |",
+        ),
+        (
             "bench_tables",
             [
                 "--sets",

@@ -158,6 +158,27 @@ def test_old_settings_of_processors_are_read(tmp_path):
     assert (found.size, found.squash, found.interpolation) == (32, True, "bicubic")
 
 
+def test_a_sentence_encoder_takes_texts(tmp_path):
+    from noisylabels.encoders.encoder import TEXTS
+
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "cat", "dog"]
+    (tmp_path / "vocab.txt").write_text("\n".join(words) + "\n")
+    sizes = {**SMALL, "intermediate_size": 16, "vocab_size": len(words), "max_position_embeddings": 12}
+    model = transformers.BertModel(transformers.BertConfig(**sizes)).eval()
+    with quiet(transformers):
+        model.save_pretrained(tmp_path)
+        tokenizer = transformers.BertTokenizer(str(tmp_path / "vocab.txt"))
+        tokenizer.save_pretrained(tmp_path)
+    encoder = find_encoder(f"hf:{tmp_path}", device="cpu", precision="float32")
+    assert (encoder.of, encoder.dimension) == (TEXTS, 16)
+    with torch.no_grad():
+        hidden = model(**tokenizer("a cat", return_tensors="pt")).last_hidden_state
+    wanted = torch.nn.functional.normalize(hidden.mean(1), dim=1)
+    torch.testing.assert_close(encoder.encode(["a cat", "a dog"])[:1], wanted, atol=1e-5, rtol=1e-4)
+    with pytest.raises(InputError, match="leave out @32"):
+        find_encoder(f"hf:{tmp_path}@32", device="cpu")
+
+
 def _no_weights(folder):
     (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
 

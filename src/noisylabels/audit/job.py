@@ -18,7 +18,7 @@ from noisylabels.audit import issues
 from noisylabels.audit.audit_folder import FOLDER_OF_FOLDS, SETTINGS, remove_unfinished
 from noisylabels.audit.classifier_judge import judge_by_classifier
 from noisylabels.audit.cross_validation import LOSS, RECIPE, cross_validate
-from noisylabels.audit.duplicates import Group, equal_rows, find_duplicates, with_same_ids
+from noisylabels.audit.duplicates import with_same_ids
 from noisylabels.audit.fingerprints import fingerprints
 from noisylabels.audit.given_probs import digest, given_probs
 from noisylabels.audit.image_paths import image_paths
@@ -28,6 +28,7 @@ from noisylabels.audit.posterior import label_posterior
 from noisylabels.audit.probability_files import GivenProbs
 from noisylabels.audit.result import FILES, Audit, audited_set
 from noisylabels.audit.scores import BLENDED, judged, sharpened
+from noisylabels.audit.set_duplicates import duplicates_in
 from noisylabels.audit.trusted import (
     Audited,
     estimate_others,
@@ -197,7 +198,7 @@ class Job:
             about = Audited(self.subject.asked, examples, ids, labels, tuple(names), self.subject.name)
             trusted, source = find_trusted(self.trusted, about, self.reporter.note)
         positions = own(len(labels)) if examples is None else self._positions(examples)
-        probs = None
+        probs, embedded = None, None
         if self.probs is not None:
             known = None if examples is None else positions
             subject = self.subject
@@ -212,8 +213,9 @@ class Job:
             predicted = _given(labels, probs)
         else:
             assert examples is not None
-            predicted = self._train(self._embedded(learnable(examples, source)), folder)
-        groups = [] if examples is None else _duplicates(examples, source)
+            embedded = self._embedded(learnable(examples, source))
+            predicted = self._train(embedded, folder)
+        groups = [] if examples is None else duplicates_in(learnable(examples, source), embedded)
         kind = "labels" if examples is None else _kind(examples)
         if kind == "features":
             groups = with_same_ids(groups, ids, labels)
@@ -237,9 +239,11 @@ class Job:
         wanted = order[: max(int(found.flagged.sum()), NEIGHBORED)]
         neighbors = {}
         if examples is not None:
-            points = (
-                np.asarray(predicted.judged, np.float32) if predicted.points is None else predicted.points
-            )
+            points = predicted.points
+            if embedded is not None and getattr(embedded, "embedding", None) is not None:
+                points = embedded.inputs.numpy()  # as similar as they look, not as the models judge them
+            if points is None:
+                points = np.asarray(predicted.judged, np.float32)
             neighbors = find_neighbors(
                 wanted, labels, found.suggested, found.score, found.flagged, points, groups
             )
@@ -392,8 +396,7 @@ class Job:
         )
         labels = examples.labels.numpy()
         checked, _ = check_labels_probs(labels, probs)
-        points = examples.inputs.numpy() if embedded else None
-        return _Predictions(checked, None, checked, sharpened(labels, checked), points, method)
+        return _Predictions(checked, None, checked, sharpened(labels, checked), None, method)
 
 
 @dataclass(frozen=True, eq=False)
@@ -432,18 +435,6 @@ def _judge(classifier: object, how: dict[str, Any], probs: object) -> Judge:
     if unused := [name for name in how if name not in plain]:
         raise InputError(f"{unused[0]} is a setting of networks; leave it out with a classifier")
     return find_judge(classifier)
-
-
-def _duplicates(examples: Examples, source: str) -> list[Group]:
-    """Return the near-duplicates among images or rows; rows with free text must have the same."""
-    from noisylabels.data.features import FeatureSet
-
-    inputs = learnable(examples, source).inputs
-    cells = examples.cells if isinstance(examples, FeatureSet) else None
-    texts = examples.texts if isinstance(examples, FeatureSet) else None
-    if texts is None and cells is not None:
-        texts = cells.free_texts()
-    return find_duplicates(inputs) if texts is None else equal_rows(texts, inputs)
 
 
 def _kind(examples: Examples) -> str:

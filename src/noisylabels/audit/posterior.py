@@ -17,9 +17,9 @@ the true class, so a power above 1 usually fits best."""
 PRIOR = 1.0
 """Pseudo-examples per true class, spread evenly over the given labels."""
 
-DISCOUNT = 1 / 6
+DISCOUNT = 0.25
 """Share of the models' own errors by which the expected number of wrong labels may be too high: on clean
-labels the fit takes about an eighth of them for noise."""
+labels the fit takes an eighth of them or more for noise."""
 
 _ROUNDS = 30
 _ROWS, _VALUES = 20_000, 4_000_000  # rows, and probabilities, by which transition matrix and power are fitted

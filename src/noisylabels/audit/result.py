@@ -91,7 +91,7 @@ class Audit:
         suggested: (N,) int64: the suggested labels; for a flagged example a class other than the given one,
             otherwise the most probable class, which may be the given one.
         score: (N,) float64 in [0, 1]: label quality; 0 likely mislabeled, 1 likely correct.
-        flagged: (N,) bool: whether likely mislabeled; as many as are estimated to be wrong.
+        flagged: (N,) bool: whether likely mislabeled, see `issues.find_issues`.
         probs: (N, K) float32: the models' probabilities, those out of fold and those during training blended,
             or those that the caller supplied; if these are in a memory-mapped file of more than 67 million
             values, that file as it is.

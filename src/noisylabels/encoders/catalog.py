@@ -338,11 +338,14 @@ def chosen_for(examples: Examples) -> tuple[str, str]:
         if examples.texts is None or examples.embedding is not None:
             return NONE, ""
         return auto_for_texts()
-    if min(examples.images.shape[2:]) < (GRAY if examples.images.shape[1] == 1 else COLOR):
+    return auto_for_images(examples.images.shape[1], min(examples.images.shape[2:]))
+
+
+def auto_for_images(channels: int, side: int) -> tuple[str, str]:
+    """Return what "auto" chooses for images whose shorter side has `side` pixels; see `chosen_for`."""
+    if side < (GRAY if channels == 1 else COLOR):
         return NONE, ""
-    if packaged_weights() is None:
-        return NONE, MISSING
-    return LITE0, ""
+    return (NONE, MISSING) if packaged_weights() is None else (LITE0, "")
 
 
 def load_size(text: str) -> int | None:

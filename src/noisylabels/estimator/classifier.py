@@ -34,6 +34,7 @@ from noisylabels.estimator.candidates import (
     train_linear,
     train_networks,
 )
+from noisylabels.estimator.embedded import Embedded
 from noisylabels.estimator.ensemble import Member, train_member
 from noisylabels.estimator.frames import (
     checked_labels,
@@ -46,7 +47,6 @@ from noisylabels.estimator.frames import (
 )
 from noisylabels.estimator.inputs import Examples, different, held_out, in_values, weighted_scale
 from noisylabels.estimator.network import recipes, table_network
-from noisylabels.estimator.texts import TextFeatures
 from noisylabels.experiment.bagging import LabeledRows
 from noisylabels.experiment.classifier_probs import check_classifier
 from noisylabels.experiment.model_selection import calibrate, pool_shares, tempered
@@ -60,6 +60,9 @@ _ALONE = threading.RLock()  # weights and dropout use torch's global generator, 
 FEWEST = 10
 """With fewer distinct examples, none are held out."""
 
+
+_OF_ROWS = ("auto", "linear", "mlp", "forest")
+"""Models of rows of features, for which images are encoded first; others take the images themselves."""
 
 SMALL = 0.03
 """Candidates with a smaller share of the mixture are left out of it."""
@@ -128,8 +131,10 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
             candidates in any case.
         random_state: seed of held-out parts, weights, order and dropout.
         device: "cpu", "cuda" or "auto"; for tables a GPU is not worth it.
-        features: the frozen encoder of texts, see `noisylabels list encoders`: "auto" is "minilm" if it is
-            installed, else "tfidf"; "none" leaves columns of text out.
+        features: the frozen encoder of texts and images, see `noisylabels list encoders`. "auto" is "minilm"
+            for texts if it is installed, else "tfidf", and "efficientnet-lite0" for photographs if it is
+            installed and `model` names no network for images. "none" leaves columns of text out, and trains
+            on the images themselves.
 
     Attributes:
         classes_: the classes, sorted, in the values of `y`.
@@ -201,7 +206,7 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
             X: (N, D) numbers: an array, embeddings, a sparse matrix, which is made dense; a pandas or polars
                 data frame, in which words, categories, truth values and missing cells are encoded as in a
                 table for `nl.load`, see `Encoder`, and free text by the encoder `features`; N texts in a
-                list, an array or a series; or uint8 images (N, C, H, W).
+                list, an array or a series; or uint8 images (N, C, H, W), which are encoded too.
             y: (N,) labels: strings, numbers, bool, also nullable or categorical; anything that can be sorted.
             sample_weight: (N,), weight of each example, 0 or more; 2 equals an example given twice, 0 one
                 left out.
@@ -278,13 +283,17 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
             )
         self._encoder: Encoder | None = None
         self._medians: np.ndarray | None = None
-        self._texts: TextFeatures | None = None
+        self._embedded: Embedded | None = None
         if is_texts(X):
             texts = texts_in(X)
-            self._texts = TextFeatures.fit(texts, self.features, self.device)
-            if self._texts is None:
+            self._embedded = Embedded.of_texts(texts, self.features, self.device)
+            if self._embedded is None:
                 raise InputError("X are texts, and features is 'none', expected an encoder such as 'tfidf'")
-            X = self._texts(texts)
+            X = self._embedded(texts)
+        elif getattr(X, "ndim", 2) == 4 and (self.model in _OF_ROWS or self.model.startswith("mlp:")):
+            images = _images(X)
+            self._embedded = Embedded.of_images(images, self.features, self.device)
+            X = images if self._embedded is None else self._embedded(images)
         if getattr(X, "ndim", 2) == 4:
             if self.base is not None:
                 raise InputError("base takes rows of numbers, not images; flatten them, or leave out base")
@@ -299,8 +308,8 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
             used = np.flatnonzero(_weights(sample_weight, len(sheet)))
             self._encoder, rows = fit_encoder(sheet, used)
             if (of_rows := self._encoder.texts_of(sheet)) is not None:
-                self._texts = TextFeatures.fit([of_rows[i] for i in used], self.features, self.device)
-                rows = rows if self._texts is None else np.hstack([rows, self._texts(of_rows)])
+                self._embedded = Embedded.of_texts([of_rows[i] for i in used], self.features, self.device)
+                rows = rows if self._embedded is None else np.hstack([rows, self._embedded(of_rows)])
             if not rows.shape[1]:
                 raise InputError("X has only texts, and features is 'none', expected an encoder of texts")
             self.image_shape_ = ()
@@ -471,6 +480,17 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         labels: np.ndarray = self.classes_[probs.argmax(1)]
         return labels
 
+    def _as_trained(self, X: Any, embedded: Embedded) -> Any:
+        """Return texts or images for the encoder, checked against those of training."""
+        if not embedded.shape:
+            if is_texts(X):
+                return texts_in(X)
+            raise InputError(f"X is a {type(X).__name__}, expected texts as in training")
+        images = _images(X)
+        if images.shape[1:] == embedded.shape:
+            return images
+        raise InputError(f"images have shape {images.shape[1:]}, expected {embedded.shape} as in training")
+
     def _rows(self, X: Any) -> np.ndarray:
         """Return the networks' input for rows or images to predict."""
         if self.image_shape_:
@@ -481,11 +501,9 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
                 )
             return images
         if self._encoder is not None:
-            return self._standard(encoded(self._encoder, X, self._texts))
-        if self._texts is not None:
-            if not is_texts(X):
-                raise InputError(f"X is a {type(X).__name__}, expected texts as in training")
-            X = self._texts(texts_in(X))
+            return self._standard(encoded(self._encoder, X, self._embedded))
+        if self._embedded is not None:
+            X = self._embedded(self._as_trained(X, self._embedded))
         may_lack = self._medians is not None and is_table(X)
         rows = validate_data(
             self,

@@ -14,7 +14,7 @@ from noisylabels.core.checks import InputError
 from noisylabels.data.encoding import Encoder
 from noisylabels.data.in_memory import column_names, is_table, sheet_of
 from noisylabels.data.sheets import Sheet
-from noisylabels.estimator.texts import TextFeatures
+from noisylabels.estimator.embedded import Embedded
 
 
 def is_one_hot(values: Any) -> bool:
@@ -70,7 +70,7 @@ def fit_encoder(sheet: Sheet, used: np.ndarray) -> tuple[Encoder, np.ndarray]:
     return encoder, encoder.encode(sheet).astype(np.float64)
 
 
-def encoded(encoder: Encoder, X: Any, of_texts: TextFeatures | None = None) -> np.ndarray:
+def encoded(encoder: Encoder, X: Any, of_texts: Embedded | None = None) -> np.ndarray:
     """Return a data frame as features, float64 (N, D); columns are matched by name, in any order.
 
     The features of its texts come last, if `of_texts` is given.

@@ -1,0 +1,85 @@
+"""Texts and images, as an estimator is given them: encoded as features by a frozen encoder."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from noisylabels.core.checks import InputError
+from noisylabels.encoders.catalog import auto_for_images, auto_for_texts, find_encoder
+from noisylabels.encoders.embedding import encode
+from noisylabels.encoders.encoder import IMAGES, TEXTS, FrozenEncoder
+from noisylabels.encoders.names import AUTO, NONE
+
+
+class Embedded:
+    """The features of texts or images; a pickle holds what the encoder was fitted to, and not its weights.
+
+    Args:
+        encoder: the encoder, fitted if it must be.
+        shape: (C, H, W) of the images; () for texts.
+    """
+
+    def __init__(self, encoder: FrozenEncoder, shape: tuple[int, ...] = ()) -> None:
+        self.encoder, self.shape = encoder, shape
+
+    @classmethod
+    def of_images(cls, images: np.ndarray, features: str, device: str) -> Embedded | None:
+        """Return the features of images, uint8 (N, C, H, W); None if `features` is "none" or chooses that.
+
+        Raises:
+            InputError: an unknown encoder, one that is not installed, or one of texts.
+        """
+        channels, *size = images.shape[1:]
+        name, line = auto_for_images(channels, min(size)) if features == AUTO else (features, "")
+        if line:
+            warnings.warn(line, UserWarning, stacklevel=5)
+        if name == NONE:
+            return None
+        encoder = find_encoder(name, image_side=min(size), device=device)
+        if encoder.of == TEXTS:
+            raise InputError(f"features is {features!r}, which encodes texts, expected one of images")
+        return cls(encoder, images.shape[1:])
+
+    @classmethod
+    def of_texts(cls, texts: Sequence[str], features: str, device: str) -> Embedded | None:
+        """Return the features of training texts; None if `features` is "none".
+
+        Raises:
+            InputError: an unknown encoder, one that is not installed, or one of images.
+        """
+        if features == NONE:
+            return None
+        name = auto_for_texts()[0] if features == AUTO else features
+        encoder = find_encoder(name, device=device)
+        if encoder.of == IMAGES:
+            raise InputError(f"features is {features!r}, which encodes images, expected one of texts")
+        return cls(encoder.fitted(texts))
+
+    def __call__(self, inputs: Sequence[str] | np.ndarray) -> np.ndarray:
+        """Return the features of N texts or images, float64 (N, D)."""
+        content = torch.from_numpy(inputs) if isinstance(inputs, np.ndarray) else inputs
+        return encode(content, self.encoder).numpy().astype(np.float64)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what a pickle holds."""
+        fitted = dict(self.encoder.state())
+        return {"identity": dict(self.encoder.identity), "fitted": fitted, "shape": self.shape}
+
+    def __setstate__(self, saved: Mapping[str, Any]) -> None:
+        """Find the encoder again.
+
+        Raises:
+            InputError: it is not installed, or has other weights by now.
+        """
+        identity, fitted = saved["identity"], saved["fitted"]
+        self.shape = saved["shape"]
+        side = min(self.shape[1:], default=None)
+        found = find_encoder(identity["name"], image_side=side, precision=identity.get("precision", "auto"))
+        self.encoder = found.with_state(fitted) if fitted else found
+        if self.encoder.identity != identity:
+            raise InputError(f"the encoder {identity['name']!r} has changed since training; train again")
