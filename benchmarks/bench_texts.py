@@ -25,6 +25,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+import itertools
 import json
 import re
 import statistics
@@ -151,7 +152,7 @@ def subject(name: str, features: str, noise: str, seed: int, options: Options) -
     for chosen in (np.sort(order[:count]), np.sort(order[count : count + options.test])):
         words = [texts[i] for i in chosen.tolist()]
         parts.append(feature_set(torch.zeros(len(words), 0), labels[chosen], classes, texts=words))
-    train, test = embed_sets(parts, features, device="cpu", precision="float32")
+    train, test = embed_sets(parts, features, device="cpu")
     assert isinstance(train, FeatureSet)
     assert isinstance(test, FeatureSet)
     noisy = nl.corrupt(train.labels, noise, num_classes=K, seed=seed, pairs=pairs)
@@ -236,38 +237,29 @@ def main(options: Options) -> None:
 
     torch.set_num_threads(1)
     rows = []
-    for name in options.corpora:
-        for features in options.features:
-            for noise in options.noises:
-                for seed in range(1, options.seeds + 1):
-                    asked = [
-                        name,
-                        features,
-                        noise,
-                        seed,
-                        options.examples,
-                        options.test,
-                        cleanlab.__version__,
-                    ]
-                    digest = hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:16]
-                    path = options.cells / f"{digest}.json"
-                    if not path.exists():
-                        if options.only_done:
-                            continue
-                        options.cells.mkdir(parents=True, exist_ok=True)
-                        found = cell(subject(name, features, noise, seed, options), seed)
-                        about = {"corpus": name, "features": features, "noise": noise, "seed": seed}
-                        write_json(path, about | found)
-                    rows.append(read_json(path))
-                    print({k: v for k, v in rows[-1].items() if k != "seconds"}, flush=True)
+    for seed, features, name, noise in itertools.product(
+        range(1, options.seeds + 1), options.features, options.corpora, options.noises
+    ):
+        asked = [name, features, noise, seed, options.examples, options.test, cleanlab.__version__]
+        path = options.cells / f"{hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:16]}.json"
+        if not path.exists():
+            if options.only_done:
+                continue
+            options.cells.mkdir(parents=True, exist_ok=True)
+            found = cell(subject(name, features, noise, seed, options), seed)
+            write_json(path, {"corpus": name, "features": features, "noise": noise, "seed": seed} | found)
+        rows.append(read_json(path))
+        print({k: v for k, v in rows[-1].items() if k != "seconds"}, flush=True)
+    order = {name: k for k, name in enumerate((*options.corpora, *options.features, *options.noises))}
+    rows.sort(key=lambda row: [order[row[name]] for name in ("corpus", "features", "noise")])
     sizes = {
         row["corpus"]: f"{row['corpus']}: {row['n']:,} texts of {row['classes']} classes" for row in rows
     }
-    about = (
+    note = (
         f"Mean ± standard deviation over the seeds; {', '.join(sizes.values())} per seed; {processor()}, "
         f"1 thread, torch {torch.__version__}, cleanlab {cleanlab.__version__} on logistic regression."
     )
-    keep(options.out, "texts", {"about": about, "rows": rows}, table(rows, about))
+    keep(options.out, "texts", {"about": note, "rows": rows}, table(rows, note))
 
 
 if __name__ == "__main__":
