@@ -91,8 +91,8 @@ def by_noise(results: Results) -> Iterator[Table]:
             rows,
             f"{results.title} ({machines(results)}); {runs}, seed{'s' * (',' in seeds)} {seeds}. Test "
             "accuracy of the last and of the best epoch, and shares of the noisy training labels, per cent. "
-            "Memorized: predicted as the given label; recovered: predicted as the true one. Dead class: a test recall "
-            f"of {100 * DEAD_RECALL:g} % or less.",
+            "Memorized: predicted as the given label; recovered: predicted as the true one. Dead class: a "
+            f"test recall of {100 * DEAD_RECALL:g} % or less.",
         )
 
 
