@@ -128,9 +128,10 @@ def table(result: dict[str, Any]) -> str:
     lines = [
         "Share of planted copies found, per cent, mean ± standard deviation over "
         f"{len(result['seeds'])} seeds of {result['copies']} copies of each kind among "
-        f"{result['images']:,} images of {result['name']}; other groups: groups that hold several photographs "
-        "of the sample, which has near-duplicates of its own. "
-        f"{result['processor']}, one thread, torch {result['torch']}; seconds are CPU time without embedding.",
+        f"{result['images']:,} images of {result['name']}; other groups: groups that hold several "
+        "photographs of the sample, which has near-duplicates of its own. "
+        f"{result['processor']}, one thread, torch {result['torch']}; seconds are CPU time without "
+        "embedding.",
         "",
         f"| searched in | {' | '.join(KINDS)} | other groups | seconds |",
         "|---|" + "---:|" * (len(KINDS) + 2),

@@ -121,6 +121,11 @@ def test_a_weak_model_causes_a_warning() -> None:
         "Of 300 labels, 0 are flagged as likely mislabeled."
     )
     assert "too weak" in page(weak, None, Path("a"))
+    for agreed, words in ((0.7, ""), (0.5, "too weak")):  # three judges that agree are not weak
+        method = weak.summary["method"] | {"judges_agree": agreed}
+        judged = Audit(**vars(weak) | {"summary": weak.summary | {"method": method}})
+        assert words in warning(judged)
+        assert bool(warning(judged)) == bool(words)
 
 
 @pytest.mark.parametrize("width", [1280, 400])

@@ -88,10 +88,13 @@ def test_a_diverged_run_exits_with_1_and_is_recorded(
     assert read_json(tmp_path / "run" / "result.json")["status"] == "failed"
 
 
-@pytest.mark.parametrize("what", ["losses", "noise", "data", "formats", "models", "presets", "recipes"])
+@pytest.mark.parametrize(
+    "what", ["losses", "noise", "data", "formats", "models", "encoders", "presets", "recipes"]
+)
 def test_list_names_every_row_with_its_source(capsys: pytest.CaptureFixture[str], what: str) -> None:
     from noisylabels.data.catalog import DATA
     from noisylabels.data.formats import FORMATS
+    from noisylabels.encoders.catalog import ENCODERS
     from noisylabels.experiment import recipes
     from noisylabels.losses import LOSSES, PRESETS
     from noisylabels.models import MODELS
@@ -103,6 +106,7 @@ def test_list_names_every_row_with_its_source(capsys: pytest.CaptureFixture[str]
         "data": DATA,
         "formats": FORMATS,
         "models": MODELS,
+        "encoders": [name.removesuffix(":") for name in ENCODERS],
         "presets": [f"{name}@{key}" for name, presets in PRESETS.items() for key in presets],
         "recipes": recipes(),
     }[what]

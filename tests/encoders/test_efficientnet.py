@@ -177,3 +177,24 @@ def test_gray_images_become_three_equal_channels() -> None:
     made = Preprocessing(16, (0.5,) * 3, (0.5,) * 3)(gray)
     assert made.shape == (2, 3, 16, 16)
     assert torch.equal(made[:, 0], made[:, 2])
+
+
+@packaged
+def test_an_encoder_with_weights_of_a_file(tmp_path: Path) -> None:
+    """.pth and .safetensors: the same features, and other weights are another encoder."""
+    from safetensors.torch import save_file
+
+    network = EfficientNetLite0(7)  # the classifier may be another one
+    found = {name: value for name, value in network.state_dict().items() if "classifier" not in name}
+    torch.save(found, tmp_path / "w.pth")
+    save_file(found, tmp_path / "w.safetensors")
+    images = torch.randint(0, 256, (2, 3, 32, 32), dtype=torch.uint8)
+    encoders = [
+        find_encoder(f"efficientnet-lite0,weights={tmp_path / name}", device="cpu", precision="float32")
+        for name in ("w.pth", "w.safetensors")
+    ]
+    first, second = (encoder.encode(images) for encoder in encoders)
+    assert torch.equal(first, second)
+    own = find_encoder("efficientnet-lite0", device="cpu", precision="float32")
+    assert not torch.allclose(own.encode(images), first)
+    assert len({encoder.key for encoder in (*encoders, own)}) == 3

@@ -1,7 +1,8 @@
 """timm's models, with a stand-in for timm: it would bring torchvision, and with it PyTorch for CUDA.
 
-The stand-in has the five functions that are called, with the signatures and the behavior of timm 1.0
-(`timm/models/_factory.py`, `_registry.py`): a network without a fixed input size refuses `img_size`.
+The stand-in has the six functions that are called, with the signatures and the behavior of timm 1.0
+(`timm/models/_factory.py`, `_registry.py`, `timm/data/config.py`): a network without a fixed input size
+refuses `img_size`.
 """
 
 from __future__ import annotations
@@ -71,7 +72,11 @@ def timm(monkeypatch):
     made.is_model_pretrained = lambda name: name in ("conv", "conv.in1k")
     made.get_pretrained_cfg = get_pretrained_cfg
     made.create_model = create_model
+    data = types.ModuleType("timm.data")
+    data.resolve_model_data_config = lambda model: {"mean": (0.4, 0.5, 0.6), "std": (0.2, 0.2, 0.2)}
+    made.data = data
     monkeypatch.setitem(sys.modules, "timm", made)
+    monkeypatch.setitem(sys.modules, "timm.data", data)
     return made
 
 
@@ -82,6 +87,14 @@ def test_channels_classes_and_size_go_where_they_belong(timm):
         ("conv", False, {"in_chans": 1, "num_classes": 10}),
         ("vit", False, {"in_chans": 1, "num_classes": 10, "img_size": (8, 8)}),
     ]
+
+
+def test_images_are_normalized_as_pretrained_weights_expect(timm):
+    color = build_model("timm:conv,pretrained", **SHAPE | {"channels": 3})
+    assert color.input_normalization == ((0.4, 0.5, 0.6), (0.2, 0.2, 0.2))
+    mean, std = build_model("timm:conv,pretrained", **SHAPE).input_normalization
+    assert (mean, std) == (pytest.approx((0.5,)), pytest.approx((0.2,)))
+    assert not hasattr(build_model("timm:conv", **SHAPE), "input_normalization")
 
 
 def test_weights_come_from_the_seed_or_are_pretrained(timm):

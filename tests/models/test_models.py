@@ -31,7 +31,14 @@ def size(model):
 def test_every_model_is_visited():
     names = ["cnn8", "cnn9", "small-cnn", "lenet", "mlp", "mlp@dropout", "linear"]
     names += ["resnet18", "resnet34", "resnet50"]
-    names += ["preact-resnet18", "preact-resnet18@dividemix", "wrn16-8", "wrn28-10", "wrn40-2"]
+    names += [
+        "preact-resnet18",
+        "preact-resnet18@dividemix",
+        "efficientnet-lite0",
+        "wrn16-8",
+        "wrn28-10",
+        "wrn40-2",
+    ]
     assert list(MODELS) == names
 
 

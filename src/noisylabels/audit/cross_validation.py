@@ -6,6 +6,7 @@ import copy
 import dataclasses
 import functools
 import hashlib
+import itertools
 import shutil
 import time
 from collections.abc import Callable
@@ -114,6 +115,14 @@ class OutOfFold:
     def score(self) -> np.ndarray:
         """Return the label quality scores, (N,) float64: 0 likely mislabeled, 1 likely correct."""
         return self._judged[1]
+
+    @property
+    def judges_agree(self) -> float | None:
+        """Return the share of examples judged alike by two of network, ridge and votes, mean of the pairs."""
+        if self.ridge is None or self.votes is None:
+            return None
+        likeliest = [probs.argmax(1) for probs in (self.network, self.ridge, self.votes)]
+        return float(np.mean([(a == b).mean() for a, b in itertools.combinations(likeliest, 2)]))
 
     @property
     def rate(self) -> float:

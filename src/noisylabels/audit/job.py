@@ -374,6 +374,8 @@ class Job:
         )
         method = {"probs": "trained", **known.settings, "train_seconds": round(known.seconds, 1)}
         method["choice"] = choice
+        if (agreed := known.judges_agree) is not None:
+            method["judges_agree"] = round(agreed, 4)
         if (embedding := getattr(examples, "embedding", None)) is not None:
             method["embedding"] = dict(embedding)
         (probs, _), (judged, _) = (check_labels_probs(known.labels, p) for p in (known.probs, known.judged))

@@ -11,6 +11,11 @@ function make(tag, className, text) {
   return node;
 }
 
+function probability(share) {
+  if (share > 0.99) return "over 99 %";
+  return share < 0.01 ? "under 1 %" : percent(share, 0);
+}
+
 function percent(share, digits = 1) {
   return `${(100 * share).toFixed(digits)} %`;
 }
@@ -64,7 +69,8 @@ function card(item) {
   if (item.cells) node.append(cells(item));
   node.append(score, make("div", "why", item.why.replaceAll(" %", "\u00a0%")));
   if (item.wrong !== undefined && item.given !== item.suggested && !item.trusted) {
-    node.append(make("div", "why", `wrong with ${percent(item.wrong, 0)}; suggestion right with ${percent(item.right, 0)}`.replaceAll(" %", "\u00a0%")));
+    const words = `given label wrong: ${probability(item.wrong)}; suggestion right: ${probability(item.right)}`;
+    node.append(make("div", "why", words.replaceAll(" %", "\u00a0%")));
   }
   if (item.trusted) node.append(make("div", "checked", "checked by hand"));
   if (item.true !== undefined) {

@@ -169,6 +169,17 @@ WEAK = 0.5
 """Share of given labels that the models must predict; below it, they are more likely weak than right."""
 
 
+AGREE = 0.6
+"""Share of the examples on which three different models must agree, out of fold, to be strong although they
+disagree with most labels, which may be wrong."""
+
+
+def is_weak(audit: Audit) -> bool:
+    """Return whether the models are more likely weak than the labels wrong."""
+    agreed: float = audit.summary["method"].get("judges_agree", 0.0)
+    return bool(audit.summary["agreement"] < WEAK and agreed < AGREE)
+
+
 def lead(audit: Audit) -> str:
     """Return the main finding in one sentence or two."""
     rate, n, flagged = audit.summary["rate"], len(audit), int(audit.flagged.sum())
@@ -179,7 +190,7 @@ def lead(audit: Audit) -> str:
     checked = audit.summary.get("trusted")
     judged = f"{n - checked['count']:,} labels not checked by hand" if checked else f"{n:,} labels"
     are = f"{flagged:,} {'is' if flagged == 1 else 'are'} flagged as likely mislabeled"
-    if audit.summary["agreement"] < WEAK:
+    if is_weak(audit):
         return (
             f"The models are too weak to estimate the noise rate of these {judged}; the unreliable "
             f"estimate is {estimate}. {are[0].upper()}{are[1:]}."
@@ -212,7 +223,7 @@ def trusted_line(checked: dict[str, Any]) -> str:
 def warning(audit: Audit) -> str:
     """Return the reason not to trust the audit; "" if there is none."""
     agreement = audit.summary["agreement"]
-    if agreement >= WEAK:
+    if not is_weak(audit):
         return ""
     ways = "more epochs, more examples, or probabilities of a better model (--probs)"
     if (judged := audit.summary["method"]["probs"]) != "trained":

@@ -22,7 +22,7 @@ DISCOUNT = 0.25
 labels the fit takes an eighth of them or more for noise."""
 
 _ROUNDS = 30
-_ROWS, _VALUES = 20_000, 4_000_000  # rows, and probabilities, by which transition matrix and power are fitted
+_ROWS, _VALUES = 20_000, 400_000  # rows, and probabilities, by which transition matrix and power are fitted
 _LEAST = 1e-9
 
 
