@@ -107,7 +107,9 @@ def equal_rows(
         pairs = [(group.members[0], other) for group in groups for other in group.members[1:]]
         exact = {group.members for group in groups}
         merged = _connected(len(texts), np.array([*pairs, *similar.tolist()]))
-        groups = [Group(tuple(members), tuple(members) in exact) for members in merged]
+        # texts of one template are all similar, and only equal ones are then duplicates
+        if sum(map(len, merged)) <= COMMON * len(texts):
+            groups = [Group(tuple(members), tuple(members) in exact) for members in merged]
     return [] if sum(len(group.members) for group in groups) > COMMON * len(texts) else groups
 
 
