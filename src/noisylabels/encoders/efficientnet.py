@@ -14,7 +14,7 @@ from noisylabels.encoders.preprocessing import Preprocessing
 from noisylabels.models import efficientnet_lite as lite
 
 SIZE_OF_SMALL = 160
-"""Side of the input for images smaller than `SMALL`: with 224 the features of CIFAR's photographs were no better."""
+"""Side of the input for images smaller than `SMALL`; CIFAR's photographs gain nothing at 224."""
 SMALL = 96
 
 
