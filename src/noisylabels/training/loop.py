@@ -137,7 +137,8 @@ class _Run:
             self.note("loss_lr has no effect: the loss has no parameters of its own")
         method.check_logits(data.num_classes)
         self.updater, self.update = self._updater()
-        self.body = Body(method.networks, data.num_classes) if use.frozen_epochs else None
+        fine_tuned = use.frozen_epochs or use.frozen_norm
+        self.body = Body(method.networks, data.num_classes) if fine_tuned else None
         self.running = RunningMetrics(data.num_examples, device)
         self.history = History()
         self.best_weights: list[dict[str, Tensor]] = []  # of each network, at the best epoch so far
@@ -196,7 +197,7 @@ class _Run:
             self.method.begin_epoch(self.epoch)
         self.method.train()
         if self.body is not None:
-            self.body.freeze(self.epoch < use.frozen_epochs)
+            self.body.freeze(self.epoch < use.frozen_epochs, use.frozen_norm)
         for callback in self.callbacks:
             callback.on_epoch_start(self.epoch + 1)
         source = Timed(self.data.batches.epoch(self.epoch, start=self.done))

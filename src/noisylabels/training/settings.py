@@ -42,6 +42,9 @@ class Settings:
     frozen_epochs: int = 0
     """first epochs in which only the last layer is trained, so that a pretrained model keeps its features
     until that layer has learned"""
+    frozen_norm: bool = False
+    """batch normalization of all layers but the last keeps the statistics of its pretrained weights: for few
+    examples, whose batches would give others in training than the slowly updated ones in evaluation"""
     momentum: float = 0.9
     """momentum of sgd, or the first beta of adamw (the paper: 0.9)"""
     weight_decay: float = 1e-4
