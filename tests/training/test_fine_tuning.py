@@ -69,11 +69,23 @@ def test_frozen_epochs_train_the_last_layer_alone(sets):
     assert all(parameter.requires_grad for parameter in model.parameters())
 
 
-def test_the_body_is_trained_after_them(sets):
+@pytest.mark.parametrize("batch_norm", ["auto", "train"])
+def test_the_body_is_trained_after_them(sets, batch_norm):
     model = Net()
     before = state(model)
-    nl.fit(model, *sets, nn.CrossEntropyLoss(), epochs=3, frozen_epochs=2, **HOW)
-    assert not any(torch.equal(value, before[name]) for name, value in state(model).items())
+    nl.fit(model, *sets, nn.CrossEntropyLoss(), epochs=3, frozen_epochs=2, batch_norm=batch_norm, **HOW)
+    for name, value in state(model).items():
+        statistics = name.startswith(("norm.running", "norm.num"))
+        assert torch.equal(value, before[name]) == (statistics and batch_norm == "auto"), name
+
+
+def test_without_pretrained_weights_batches_have_their_statistics(sets):
+    models = [Net(), Net()]
+    for model, batch_norm in zip(models, ("auto", "train"), strict=True):
+        nl.fit(model, *sets, nn.CrossEntropyLoss(), epochs=1, batch_norm=batch_norm, **HOW)
+    for name, value in models[0].state_dict().items():
+        assert torch.equal(models[1].state_dict()[name], value)
+    assert models[0].norm.running_mean.abs().sum() > 0
 
 
 def test_a_smaller_rate_of_the_body_is_that_of_its_own_optimizer(sets):
@@ -219,9 +231,11 @@ def test_gray_images_take_the_average_of_the_channels():
     assert std == pytest.approx((0.2,))
 
 
-@pytest.mark.parametrize("bad", [{"body_lr": 0.0}, {"body_lr": -1.0}, {"frozen_epochs": -1}])
+@pytest.mark.parametrize(
+    "bad", [{"body_lr": 0.0}, {"body_lr": -1.0}, {"frozen_epochs": -1}, {"batch_norm": "no"}]
+)
 def test_settings_out_of_range(sets, bad):
-    with pytest.raises(InputError, match=next(iter(bad))):
+    with pytest.raises(InputError, match=next(iter(bad)).replace("batch_norm", "batch normalization")):
         nl.fit(Net(), *sets, nn.CrossEntropyLoss(), epochs=1, **bad)
 
 
@@ -254,8 +268,8 @@ def test_features_stay_equal_in_frozen_epochs(sets, optimizer):
     assert torch.equal(model.features(pixels), before)
 
 
-@pytest.mark.parametrize("frozen_norm", [False, True])
-def test_frozen_epochs_are_a_linear_layer_on_features(sets, frozen_norm):
+@pytest.mark.parametrize("batch_norm", ["auto", "train", "frozen"])
+def test_frozen_epochs_are_a_linear_layer_on_features(sets, batch_norm):
     """Losses and accuracies are those of the last layer on features that were computed once."""
     model = Dropping()
     mean, std = (torch.tensor(v).view(1, -1, 1, 1) for v in sets[0].mean_std())
@@ -264,7 +278,7 @@ def test_frozen_epochs_are_a_linear_layer_on_features(sets, frozen_norm):
     head = copy.deepcopy(model.fc)
     how = HOW | {"epochs": 3, "schedule": "constant"}
     found = nl.fit(
-        model, *sets, nn.CrossEntropyLoss(), frozen_epochs=3, frozen_norm=frozen_norm, body_lr=0.5, **how
+        model, *sets, nn.CrossEntropyLoss(), frozen_epochs=3, batch_norm=batch_norm, body_lr=0.5, **how
     )
     optimizer = torch.optim.SGD(head.parameters(), lr=0.1, momentum=0.9, weight_decay=1e-4)
     for epoch, row in enumerate(found.rows):
@@ -281,16 +295,21 @@ def test_frozen_epochs_are_a_linear_layer_on_features(sets, frozen_norm):
         assert row["test_loss"] == pytest.approx(tested.item(), rel=1e-5)
 
 
-def test_frozen_statistics_of_batch_normalization(sets):
+@pytest.mark.parametrize("pretrained", [False, True])
+def test_frozen_statistics_of_batch_normalization(sets, pretrained):
     """They stay, and training uses them, while weight and bias learn."""
     model = Net()
     model.norm.running_mean.fill_(0.3)
     model.norm.running_var.fill_(2.0)
     own, before = copy.deepcopy(model), state(model)
     settings = HOW | {"batch_size": 45, "epochs": 1, "weight_decay": 0.0, "momentum": 0.0}
-    history = nl.fit(model, *sets, nn.CrossEntropyLoss(), frozen_norm=True, **settings)
+    mean, std = sets[0].mean_std()
+    if pretrained:
+        set_normalization(model, mean, std, 3)
+    how = {"batch_norm": "auto" if pretrained else "frozen"}
+    history = nl.fit(model, *sets, nn.CrossEntropyLoss(), **how, **settings)
 
-    mean, std = (torch.tensor(v).view(1, -1, 1, 1) for v in sets[0].mean_std())
+    mean, std = (torch.tensor(v).view(1, -1, 1, 1) for v in (mean, std))
     optimizer = torch.optim.SGD(own.parameters(), lr=0.1)
     loss = nn.functional.cross_entropy(own.eval()((sets[0].images / 255 - mean) / std), sets[0].labels)
     loss.backward()

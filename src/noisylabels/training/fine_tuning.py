@@ -30,7 +30,7 @@ def last_layer(network: nn.Module, num_classes: int) -> nn.Module:
         if isinstance(module, nn.Linear | nn.Conv2d | nn.LazyLinear) and outputs == num_classes:
             return module
     raise InputError(
-        f"body_lr, frozen_epochs and frozen_norm need a last layer with {num_classes} outputs, and the model "
+        f"body_lr and frozen_epochs need a last layer with {num_classes} outputs, and the model "
         f"{type(network).__name__} has none; give it a method get_classifier that returns its last layer"
     )
 
@@ -59,17 +59,18 @@ class Body:
             self.parameters += [p for p in network.parameters() if p.requires_grad and id(p) not in heads]
         self.parameters = list(dict.fromkeys(self.parameters))
 
-    def freeze(self, frozen: bool, norm: bool = False) -> None:
-        """Freeze or free the body, whose modules are in training mode, for an epoch.
-
-        Args:
-            frozen: its parameters are not trained, and its batch normalization and dropout are those of
-                evaluation.
-            norm: its batch normalization normalizes by its running statistics and does not update them; its
-                weight and bias are trained unless the body is frozen.
-        """
+    def freeze(self, frozen: bool) -> None:
+        """Freeze or free the body for an epoch; frozen, its batch normalization and dropout do not train."""
         for parameter in self.parameters:
             parameter.requires_grad_(not frozen)
-        for module in self.modules:
-            if frozen or (norm and getattr(module, "running_mean", None) is not None):
+        if frozen:
+            for module in self.modules:
+                module.training = False
+
+
+def freeze_statistics(networks: Iterable[nn.Module]) -> None:
+    """Let batch normalization use its running statistics and keep them; its weight and bias still learn."""
+    for network in networks:
+        for module in network.modules():
+            if getattr(module, "running_mean", None) is not None:
                 module.training = False
