@@ -114,14 +114,7 @@ def test_a_fine_tuned_body_goes_on_from_its_pretrained_features():
     for batch_norm in ("auto", "train"):
         model = build_model(NAME, channels=1, image_size=(16, 16), num_classes=10)
         model.dropout.p = 0.0
-        how = {
-            "epochs": 3,
-            "frozen_epochs": 2,
-            "batch_size": 64,
-            "lr": 0.01,
-            "body_lr": 0.03,
-            "device": "cpu",
-        }
+        how = {"epochs": 3, "frozen_epochs": 2, "body_lr": 0.03, "lr": 0.01, "batch_size": 64}
         history = nl.fit(model, train, test, nl.loss("ce"), batch_norm=batch_norm, device="cpu", **how)
         losses[batch_norm] = [row["train_loss"] for row in history.rows]
     first, last = ([values[epoch] for values in losses.values()] for epoch in (0, 2))
