@@ -198,9 +198,9 @@ def cell(found: Subject, seed: int) -> dict[str, Any]:
 
 
 def both(values: list[float]) -> str:
-    """Return mean and standard deviation in per cent."""
-    spread = statistics.stdev(values) if len(values) > 1 else 0.0
-    return f"{100 * statistics.mean(values):.1f} ± {100 * spread:.1f}"
+    """Return mean and standard deviation in per cent; the value alone of a single seed."""
+    spread = f" ± {100 * statistics.stdev(values):.1f}" if len(values) > 1 else ""
+    return f"{100 * statistics.mean(values):.1f}{spread}"
 
 
 def table(rows: list[dict[str, Any]], about: str) -> str:

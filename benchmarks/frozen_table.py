@@ -89,10 +89,10 @@ def by_noise(results: Results) -> Iterator[Table]:
             "Clean labels" if noise == "none" else f"Noise {words(noise)}",
             ["loss", *columns],
             rows,
-            f"{results.title} ({machines(results)}); {runs}, seeds {seeds}. Test accuracy of the last and of "
-            "the best epoch, and shares of the noisy training labels, per cent. Memorized: "
-            "predicted as the given label; recovered: predicted as the true one. Dead class: a test recall "
-            f"of {100 * DEAD_RECALL:g} % or less.",
+            f"{results.title} ({machines(results)}); {runs}, seed{'s' * (',' in seeds)} {seeds}. Test "
+            "accuracy of the last and of the best epoch, and shares of the noisy training labels, per cent. "
+            "Memorized: predicted as the given label; recovered: predicted as the true one. Dead class: a "
+            f"test recall of {100 * DEAD_RECALL:g} % or less.",
         )
 
 

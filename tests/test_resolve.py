@@ -36,7 +36,7 @@ def test_every_id_in_results_is_that_of_its_row():
         "digits-more": 288,
         "digits-study": 96,
         "forms-tenth": 24,
-        "frozen": 13,
+        "frozen": 24,
         "knob": 240,
         "longer-tenth": 10,
         "paper": 11,

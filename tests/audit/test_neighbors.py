@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from noisylabels.audit.duplicates import Group
+from noisylabels.audit.nearest import find_nearest
 from noisylabels.audit.neighbors import SHOWN, find_neighbors
 
 
@@ -40,3 +42,19 @@ def test_a_class_without_correct_labels_has_no_neighbors() -> None:
     points = np.random.default_rng(0).normal(size=(4, 2))
     got = find_neighbors(np.array([0]), labels, np.array([1, 0, 0, 0]), np.zeros(4), flagged, points)
     assert got == {0: ([1], [])}
+
+
+@pytest.mark.parametrize("kind", ["all equal", "two points", "few directions"])
+def test_nearest_of_degenerate_features(kind: str) -> None:
+    """More examples than are compared at once, in more features than they have directions."""
+    rng = np.random.default_rng(0)
+    few = {
+        "all equal": np.ones((1200, 1)),
+        "two points": np.arange(1200)[:, None] % 2,
+        "few directions": rng.normal(size=(1200, 3)),
+    }[kind]
+    features = few @ rng.normal(size=(few.shape[1], 300))
+    found = find_nearest(features, 5)
+    assert found.positions.shape == (1200, 5)
+    assert np.isfinite(found.distances).all()
+    assert all(i not in row for i, row in enumerate(found.positions.tolist()))

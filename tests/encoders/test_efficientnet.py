@@ -131,10 +131,11 @@ def test_a_wrong_file_of_weights_is_one_line(tmp_path: Path, content: object, wo
 @packaged
 def test_the_size_follows_the_images_unless_it_is_named() -> None:
     sides = {side: find_encoder("efficientnet-lite0", image_side=side).identity for side in (32, 95, 96, 500)}
-    assert [found["preprocessing"]["size"] for found in sides.values()] == [128, 128, 224, 224]
+    assert [found["preprocessing"]["size"] for found in sides.values()] == [160, 160, 224, 224]
     named = find_encoder("efficientnet-lite0@160", image_side=32)
     assert named.identity["preprocessing"]["size"] == 160
     assert named.key != find_encoder("efficientnet-lite0@128", image_side=32).key
+    assert named.key == find_encoder("efficientnet-lite0", image_side=32).key
 
 
 @packaged

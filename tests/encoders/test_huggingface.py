@@ -15,7 +15,7 @@ import torch
 
 from noisylabels.core.checks import InputError
 from noisylabels.encoders.catalog import find_encoder
-from noisylabels.encoders.huggingface import quiet
+from noisylabels.encoders.import_hub import quiet
 
 transformers = pytest.importorskip("transformers")
 

@@ -72,7 +72,7 @@ def find_duplicates(examples: torch.Tensor, similar: np.ndarray | None = None) -
     copies = np.flatnonzero(first != np.arange(n))
     ends = np.concatenate([pairs, np.stack([first[copies], copies], axis=1)])
     if similar is not None:
-        ends = np.concatenate([ends, similar])
+        ends = np.concatenate([ends, unless_common(similar, n)])
     if not len(ends):
         return []
     groups = _connected(n, ends)
@@ -107,7 +107,9 @@ def equal_rows(
         pairs = [(group.members[0], other) for group in groups for other in group.members[1:]]
         exact = {group.members for group in groups}
         merged = _connected(len(texts), np.array([*pairs, *similar.tolist()]))
-        groups = [Group(tuple(members), tuple(members) in exact) for members in merged]
+        # texts of one template are all similar, and only equal ones are then duplicates
+        if sum(map(len, merged)) <= COMMON * len(texts):
+            groups = [Group(tuple(members), tuple(members) in exact) for members in merged]
     return [] if sum(len(group.members) for group in groups) > COMMON * len(texts) else groups
 
 
@@ -170,7 +172,20 @@ def _near(examples: torch.Tensor, places: np.ndarray) -> np.ndarray:
     turned = turns.apply(torch.from_numpy(points.reshape(-1, 1, 8, 8))).flatten(1).numpy()
     candidates = _close(turned, within)
     candidates = candidates[turns.differ(candidates)]
-    return np.concatenate([pairs, _verified(examples, places[candidates], turns.take(candidates))])
+    turned_copies = _verified(examples, places[candidates], turns.take(candidates))
+    return np.concatenate([pairs, unless_common(turned_copies, len(examples))])
+
+
+def unless_common(pairs: np.ndarray, n: int) -> np.ndarray:
+    """Return pairs of n examples, (P, 2); none of them if more than `COMMON` of the examples have one.
+
+    Crops, mirrored and rotated copies are found by likeness. Where most photographs of a set are alike, such
+    as those of one product, likeness says nothing.
+
+    >>> unless_common(np.array([[0, 1]]), 10).tolist(), unless_common(np.array([[0, 1]]), 9).tolist()
+    ([[0, 1]], [])
+    """
+    return pairs[:0] if len(np.unique(pairs)) > COMMON * n else pairs
 
 
 def _close(points: np.ndarray, within: float) -> np.ndarray:

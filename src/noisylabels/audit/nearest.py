@@ -18,6 +18,7 @@ the nearest of these are found in all features."""
 _ROWS, _GROUP = 1024, 32
 _VALUES = 1 << 24  # features of candidates that are compared at once: 64 megabytes
 _FITTED = 20_000  # examples that the principal components are computed from
+_SMALL = 1_000  # examples that are compared in all features at once
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,11 +69,12 @@ def find_nearest(features: np.ndarray, k: int = NEIGHBORS) -> Nearest:
 
 
 def _reduced(centered: Tensor) -> Tensor | None:
-    """Return features in their principal components, of norm 1, (N, `DIRECTIONS`); None if they are few."""
-    if centered.shape[1] <= DIRECTIONS:
+    """Return features in their principal components, of norm 1, (N, `DIRECTIONS`); None for a small set."""
+    if centered.shape[1] <= DIRECTIONS or len(centered) <= _SMALL:
         return None
-    some = centered[:: -(-len(centered) // _FITTED)]
-    _, directions = torch.linalg.eigh(some.T @ some)
+    some = centered[:: -(-len(centered) // _FITTED)].double()
+    # double precision: with fewer rows than columns most eigenvalues are 0, on which single precision fails
+    directions = torch.from_numpy(np.linalg.eigh((some.T @ some).numpy())[1]).float()
     return torch.nn.functional.normalize(centered @ directions[:, -DIRECTIONS:], dim=1)
 
 

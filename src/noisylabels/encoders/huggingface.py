@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
-import importlib
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +15,7 @@ from noisylabels.core.files import read_json
 from noisylabels.encoders.encoder import FrozenEncoder
 from noisylabels.encoders.hub import hub_folder
 from noisylabels.encoders.image_network import ImageNetwork
+from noisylabels.encoders.import_hub import import_transformers, quiet
 from noisylabels.encoders.processor_files import preprocessing_of
 from noisylabels.encoders.sentence import is_sentence_model, sentence_encoder
 from noisylabels.encoders.weights_digest import weights_digest
@@ -128,33 +127,6 @@ def load_pretrained(folder: Path, name: str) -> tuple[nn.Module, frozenset[str]]
             f"the encoder {name!r} lacks {len(other)} of its weights, such as {other[0]}; get its files again"
         )
     return network, missing
-
-
-def import_transformers(name: str) -> Any:
-    """Return the module transformers, or raise an `InputError` that says how to install it."""
-    try:
-        return importlib.import_module("transformers")
-    except ImportError as error:
-        if error.name == "transformers":
-            raise InputError(
-                f"the encoder {name!r} needs transformers, which is not installed: pip install transformers"
-            ) from None
-        raise InputError(f"transformers is installed but cannot be imported: {one_line(error)}") from None
-
-
-@contextlib.contextmanager
-def quiet(transformers: Any) -> Iterator[None]:
-    """Silence the log and the progress bars of transformers."""
-    log = transformers.utils.logging
-    before, bars = log.get_verbosity(), log.is_progress_bar_enabled()
-    log.set_verbosity_error()
-    log.disable_progress_bar()
-    try:
-        yield
-    finally:
-        log.set_verbosity(before)
-        if bars:
-            log.enable_progress_bar()
 
 
 def pooling_of(network: nn.Module, untrained: frozenset[str]) -> str:

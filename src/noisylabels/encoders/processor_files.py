@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from noisylabels.core.checks import InputError, one_line
+from noisylabels.encoders.import_hub import import_transformers, quiet
 from noisylabels.encoders.preprocessing import Preprocessing
 
 FILTERS = {2: "bilinear", 3: "bicubic"}
@@ -57,8 +58,6 @@ def preprocessing_of(folder: Path, size: int | None, name: str) -> Preprocessing
 
 def _processor(folder: Path, name: str) -> Any:
     """Return the image processor of transformers, the one that works with PIL alone."""
-    from noisylabels.encoders.huggingface import import_transformers, quiet
-
     transformers = import_transformers(name)
     try:
         with quiet(transformers):

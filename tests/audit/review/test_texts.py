@@ -83,8 +83,8 @@ def test_from_a_table_of_texts_to_the_corrected_table(suffix: str, tmp_path: Pat
     assert "The end." in page
     assert page.count("<script") == 2
     assert "<img" not in page
-    assert re.search(r"noisylabels review \S+ --export corrected.csv --form input", page)
-    assert "noisylabels train" not in page  # there is nothing to train on
+    assert re.search(r"noisylabels review \S+ --export corrected.csv", page)
+    assert "noisylabels train --data" in page
     session = Session(folder)
     at = {name: position for position, name in enumerate(session.audit.ids)}
     shown = session.details([at["k05"]])[at["k05"]]
@@ -138,13 +138,13 @@ def test_the_same_text_with_two_labels_is_a_conflict(scored: bool, tmp_path: Pat
     assert found.summary["duplicates"]["groups"] == 2
 
 
-def test_nothing_is_trained_on_texts(tmp_path: Path, capsys: Any) -> None:
+def test_without_an_encoder_nothing_is_trained_on_texts(tmp_path: Path, capsys: Any) -> None:
     data = write(tmp_path / "t.csv", columns())
     for verb in (["train", "--data"], ["audit"]):
-        assert main([*verb, str(data), "--label-column", "feeling", "--out", str(tmp_path / "out")]) == 2
-        (line,) = capsys.readouterr().err.splitlines()
-        assert "no column to learn from" in line
-        assert "--probs" in line
+        words = [*verb, str(data), "--label-column", "feeling", "--features", "none"]
+        assert main([*words, "--out", str(tmp_path / "out")]) == 2
+        line = capsys.readouterr().err.splitlines()[-1]
+        assert "only texts and no column to learn from" in line
 
 
 def test_a_column_that_cannot_be_read_does_not_stop_given_probabilities(tmp_path: Path) -> None:
