@@ -110,7 +110,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--epochs", type=int, default=6)
     parser.add_argument("--loss", default="gce")
     parser.add_argument("--lr", type=float, default=0.01)
-    parser.add_argument("--body-lr", type=float, default=0.1)
+    parser.add_argument("--body-lr", type=float, default=0.03)
     parser.add_argument("--frozen-epochs", type=int, default=4)
     parser.add_argument("--batch-norm", default="auto")
     parser.add_argument("--schedule", default="constant")
