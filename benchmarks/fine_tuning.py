@@ -2,8 +2,10 @@
 
     python benchmarks/fine_tuning.py CIFAR10-FOLDER HUMAN.parquet --seeds 0 1 2
 
-Each seed draws its own 2,500 training images; the test images are the first 1,000 of the test set, with their
-true labels. Every run prints a line of JSON; `--epochs 0` leaves fine-tuning out.
+Each seed draws its own training images; the test images are the first of the test set, with their true
+labels. Settings are chosen with `--choose`, which evaluates on other training images with the labels given to
+them in place of test images. Every classifier and every epoch of fine-tuning prints a line of JSON;
+`--epochs 0` leaves fine-tuning out.
 """
 
 from __future__ import annotations
@@ -28,19 +30,20 @@ def main() -> None:
     torch.set_num_threads(args.threads)
     train, test = nl.load(args.data)
     human = np.asarray(pq.read_table(args.labels)[args.column]).astype(np.int64)
-    test = subset_of(test, range(args.test))
     for seed in args.seeds:
-        rows = np.sort(np.random.default_rng(seed).choice(len(train), args.examples, replace=False))
+        order = np.random.default_rng(seed).permutation(len(train))
+        rows, others = np.sort(order[: args.examples]), np.sort(order[args.examples :][: args.test])
         subset = with_labels(subset_of(train, rows), human[rows])
+        seen = subset_of(test, range(args.test))
+        if args.choose:
+            seen = with_labels(subset_of(train, others), human[others])
         about = {"seed": seed, "n": args.examples, "labels": args.column}
-        for name, accuracy, seconds in frozen(subset, test, seed):
-            print(
-                json.dumps({**about, "method": name, "accuracy": accuracy, "cpu_seconds": seconds}),
-                flush=True,
-            )
+        about |= {"seen": f"{args.test} {'other training' if args.choose else 'test'} images"}
+        for name, accuracy, seconds in frozen(subset, seen, seed):
+            row = {"method": name, "accuracy": accuracy, "cpu_seconds": seconds}
+            print(json.dumps(about | row), flush=True)
         if args.epochs:
-            for row in fine_tuned(subset, test, seed, args):
-                print(json.dumps({**about, **row}), flush=True)
+            fine_tune(subset, seen, seed, args, about)
 
 
 def frozen(train, test, seed):
@@ -61,8 +64,8 @@ def frozen(train, test, seed):
         yield name, float((found == truth).mean()), embedding + time.process_time() - began
 
 
-def fine_tuned(train, test, seed, args):
-    """Yield the accuracy after each epoch of fine-tuning."""
+def fine_tune(train, seen, seed, args, about):
+    """Fine-tune the network; each epoch prints its accuracy."""
     size = tuple(train.images.shape[2:])
     model = nl.build_model(MODEL, channels=3, image_size=size, num_classes=train.num_classes, seed=seed)
     settings = {
@@ -71,30 +74,28 @@ def fine_tuned(train, test, seed, args):
         "lr": args.lr,
         "body_lr": args.body_lr,
         "frozen_epochs": args.frozen_epochs,
-        "augment": "crop:4+flip",
+        "batch_norm": args.batch_norm,
+        "schedule": args.schedule,
+        "augment": args.augment,
         "precision": args.precision,
         "seed": seed,
     }
-    began = time.process_time()
-    history = nl.fit(model, train, test, nl.loss(args.loss), callbacks=[Print(began)], **settings)
-    how = f"fine-tuned, {args.loss}, lr {args.lr:g}, body {args.body_lr:g}, frozen {args.frozen_epochs}"
-    for row in history.rows:
-        yield {"method": how, "epoch": row["epoch"], "accuracy": row["test_accuracy"]}
-    yield {"method": how, "cpu_seconds": time.process_time() - began}
+    how = f"fine-tuned, {args.loss}, lr {args.lr:g}, body {args.body_lr:g}, frozen {args.frozen_epochs}, "
+    how += f"{args.schedule}, batch norm {args.batch_norm}, augment {args.augment}"
+    callbacks = [Print(about | {"method": how})]
+    nl.fit(model, train, seen, nl.loss(args.loss), callbacks=callbacks, **settings)
 
 
 class Print(nl.Callback):
     """Prints each epoch as it ends."""
 
-    def __init__(self, began: float) -> None:
-        self.began = began
+    def __init__(self, about) -> None:
+        self.about, self.began = about, time.process_time()
 
     def on_epoch_end(self, row) -> None:
-        """Print the accuracy and the seconds of the processor so far."""
-        print(
-            f"epoch {row['epoch']}: {row['test_accuracy']:.4f}, {time.process_time() - self.began:.0f} s",
-            flush=True,
-        )
+        """Print the accuracy, the loss and the seconds of the processor so far."""
+        found = {"epoch": row["epoch"], "accuracy": row["test_accuracy"], "train_loss": row["train_loss"]}
+        print(json.dumps(self.about | found | {"cpu_seconds": time.process_time() - self.began}), flush=True)
 
 
 def arguments() -> argparse.Namespace:
@@ -103,13 +104,17 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("labels", help="Parquet file with a column of human labels")
     parser.add_argument("--column", default="worse_label")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
-    parser.add_argument("--examples", type=int, default=2500)
-    parser.add_argument("--test", type=int, default=1000)
-    parser.add_argument("--epochs", type=int, default=3)
+    parser.add_argument("--examples", type=int, default=1000)
+    parser.add_argument("--test", type=int, default=500)
+    parser.add_argument("--choose", action="store_true", help="evaluate on other training images")
+    parser.add_argument("--epochs", type=int, default=6)
     parser.add_argument("--loss", default="gce")
     parser.add_argument("--lr", type=float, default=0.01)
-    parser.add_argument("--body-lr", type=float, default=0.3)
-    parser.add_argument("--frozen-epochs", type=int, default=1)
+    parser.add_argument("--body-lr", type=float, default=0.03)
+    parser.add_argument("--frozen-epochs", type=int, default=4)
+    parser.add_argument("--batch-norm", default="auto")
+    parser.add_argument("--schedule", default="constant")
+    parser.add_argument("--augment", default="flip")
     parser.add_argument("--precision", default="float32")
     parser.add_argument("--threads", type=int, default=1)
     return parser.parse_args()

@@ -7,6 +7,7 @@ import torch
 
 import noisylabels as nl
 from noisylabels.core.checks import InputError
+from noisylabels.data.features import subset_of
 from noisylabels.experiment import load_config, run
 from noisylabels.experiment.prediction import load_model, predict
 from noisylabels.models import catalog, efficientnet_lite
@@ -99,3 +100,23 @@ def test_a_run_keeps_the_normalization_for_predictions(tmp_path):
     _, test = nl.load("digits", image_size=16)
     found = predict(trained, test.images).argmax(1)
     assert (found == test.labels).float().mean().item() == pytest.approx(result.final["test_accuracy"])
+
+
+@needs_weights
+@pytest.mark.slow
+def test_a_fine_tuned_body_goes_on_from_its_pretrained_features():
+    """The step after the frozen epochs has the loss of the frozen features, not that of a network which has
+    lost them: with the statistics of its batches, EfficientNet-Lite0 computes other features than it has
+    learned."""
+    train, test = nl.load("digits", image_size=16)
+    train, test = subset_of(train, range(64)), subset_of(test, range(32))
+    losses = {}
+    for batch_norm in ("auto", "train"):
+        model = build_model(NAME, channels=1, image_size=(16, 16), num_classes=10)
+        model.dropout.p = 0.0
+        how = {"epochs": 3, "frozen_epochs": 2, "body_lr": 0.03, "lr": 0.01, "batch_size": 64}
+        history = nl.fit(model, train, test, nl.loss("ce"), batch_norm=batch_norm, device="cpu", **how)
+        losses[batch_norm] = [row["train_loss"] for row in history.rows]
+    first, last = ([values[epoch] for values in losses.values()] for epoch in (0, 2))
+    assert first[0] == first[1]
+    assert last[0] < losses["auto"][1] < last[1]

@@ -10,10 +10,13 @@ from torch import nn
 
 import noisylabels as nl
 from noisylabels.core.checks import InputError
+from noisylabels.core.rng import generator
 from noisylabels.data.images import image_set
 from noisylabels.models.normalization import normalization_of, set_normalization
 from noisylabels.training.fine_tuning import Body, last_layer
 from noisylabels.training.method import Method
+from noisylabels.training.optim import learning_rate
+from noisylabels.training.update import Updater
 from noisylabels.training.weights_file import read_model, save_model
 
 K = 3
@@ -43,6 +46,11 @@ def sets():
     )
 
 
+class Plain(Method):
+    def step(self, batch):
+        raise NotImplementedError
+
+
 HOW = {"batch_size": 15, "lr": 0.1, "seed": 3, "device": "cpu"}
 
 
@@ -61,11 +69,23 @@ def test_frozen_epochs_train_the_last_layer_alone(sets):
     assert all(parameter.requires_grad for parameter in model.parameters())
 
 
-def test_the_body_is_trained_after_them(sets):
+@pytest.mark.parametrize("batch_norm", ["auto", "train"])
+def test_the_body_is_trained_after_them(sets, batch_norm):
     model = Net()
     before = state(model)
-    nl.fit(model, *sets, nn.CrossEntropyLoss(), epochs=3, frozen_epochs=2, **HOW)
-    assert not any(torch.equal(value, before[name]) for name, value in state(model).items())
+    nl.fit(model, *sets, nn.CrossEntropyLoss(), epochs=3, frozen_epochs=2, batch_norm=batch_norm, **HOW)
+    for name, value in state(model).items():
+        statistics = name.startswith(("norm.running", "norm.num"))
+        assert torch.equal(value, before[name]) == (statistics and batch_norm == "auto"), name
+
+
+def test_without_pretrained_weights_batches_have_their_statistics(sets):
+    models = [Net(), Net()]
+    for model, batch_norm in zip(models, ("auto", "train"), strict=True):
+        nl.fit(model, *sets, nn.CrossEntropyLoss(), epochs=1, batch_norm=batch_norm, **HOW)
+    for name, value in models[0].state_dict().items():
+        assert torch.equal(models[1].state_dict()[name], value)
+    assert models[0].norm.running_mean.abs().sum() > 0
 
 
 def test_a_smaller_rate_of_the_body_is_that_of_its_own_optimizer(sets):
@@ -211,19 +231,106 @@ def test_gray_images_take_the_average_of_the_channels():
     assert std == pytest.approx((0.2,))
 
 
-@pytest.mark.parametrize("bad", [{"body_lr": 0.0}, {"body_lr": -1.0}, {"frozen_epochs": -1}])
+@pytest.mark.parametrize(
+    "bad", [{"body_lr": 0.0}, {"body_lr": -1.0}, {"frozen_epochs": -1}, {"batch_norm": "no"}]
+)
 def test_settings_out_of_range(sets, bad):
-    with pytest.raises(InputError, match=next(iter(bad))):
+    with pytest.raises(InputError, match=next(iter(bad)).replace("batch_norm", "batch normalization")):
         nl.fit(Net(), *sets, nn.CrossEntropyLoss(), epochs=1, **bad)
 
 
 def test_a_method_keeps_its_groups_complete():
-    class Own(Method):
-        def step(self, batch):
-            raise NotImplementedError
-
-    method = Own([Net()], nn.CrossEntropyLoss())
+    method = Plain([Net()], nn.CrossEntropyLoss())
     method.check_logits(K)
     groups = method.parameter_groups(nl.Settings(lr=0.1, body_lr=0.5))
     assert [group.lr for group in groups] == [0.05, None]
     assert sum(len(group.parameters) for group in groups) == len(list(method.parameters()))
+
+
+class Dropping(Net):
+    """With dropout before the last layer, as in EfficientNet."""
+
+    def features(self, x):
+        return self.norm(self.conv(x)).relu().mean((2, 3))
+
+    def forward(self, x):
+        return self.fc(nn.functional.dropout(self.features(x), 0.5, self.norm.training))
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+def test_features_stay_equal_in_frozen_epochs(sets, optimizer):
+    """To the bit, also with momentum, weight decay, an L1 penalty, clipping and an average of the weights."""
+    model = Dropping()
+    pixels = torch.rand(4, 3, 6, 6)
+    before = model.eval().features(pixels)
+    how = {"weight_decay": 0.1, "l1": 0.01, "clip": 1.0, "ema": 0.5, "body_lr": 0.5, "channels_last": False}
+    nl.fit(model, *sets, nn.CrossEntropyLoss(), epochs=2, frozen_epochs=2, optimizer=optimizer, **HOW, **how)
+    assert torch.equal(model.features(pixels), before)
+
+
+@pytest.mark.parametrize("batch_norm", ["auto", "train", "frozen"])
+def test_frozen_epochs_are_a_linear_layer_on_features(sets, batch_norm):
+    """Losses and accuracies are those of the last layer on features that were computed once."""
+    model = Dropping()
+    mean, std = (torch.tensor(v).view(1, -1, 1, 1) for v in sets[0].mean_std())
+    with torch.no_grad():
+        fit, seen = (model.eval().features((part.images / 255 - mean) / std) for part in sets)
+    head = copy.deepcopy(model.fc)
+    how = HOW | {"epochs": 3, "schedule": "constant"}
+    found = nl.fit(
+        model, *sets, nn.CrossEntropyLoss(), frozen_epochs=3, batch_norm=batch_norm, body_lr=0.5, **how
+    )
+    optimizer = torch.optim.SGD(head.parameters(), lr=0.1, momentum=0.9, weight_decay=1e-4)
+    for epoch, row in enumerate(found.rows):
+        order = torch.randperm(45, generator=generator(3, "order", epoch))
+        losses = []
+        for at in order.split(15):
+            loss = nn.functional.cross_entropy(head(fit[at]), sets[0].labels[at])
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            losses.append(loss.item())
+        assert row["train_loss"] == pytest.approx(sum(losses) / 3, rel=1e-5)
+        tested = nn.functional.cross_entropy(head(seen), sets[1].labels)
+        assert row["test_loss"] == pytest.approx(tested.item(), rel=1e-5)
+
+
+@pytest.mark.parametrize("pretrained", [False, True])
+def test_frozen_statistics_of_batch_normalization(sets, pretrained):
+    """They stay, and training uses them, while weight and bias learn."""
+    model = Net()
+    model.norm.running_mean.fill_(0.3)
+    model.norm.running_var.fill_(2.0)
+    own, before = copy.deepcopy(model), state(model)
+    settings = HOW | {"batch_size": 45, "epochs": 1, "weight_decay": 0.0, "momentum": 0.0}
+    mean, std = sets[0].mean_std()
+    if pretrained:
+        set_normalization(model, mean, std, 3)
+    how = {"batch_norm": "auto" if pretrained else "frozen"}
+    history = nl.fit(model, *sets, nn.CrossEntropyLoss(), **how, **settings)
+
+    mean, std = (torch.tensor(v).view(1, -1, 1, 1) for v in (mean, std))
+    optimizer = torch.optim.SGD(own.parameters(), lr=0.1)
+    loss = nn.functional.cross_entropy(own.eval()((sets[0].images / 255 - mean) / std), sets[0].labels)
+    loss.backward()
+    optimizer.step()
+    assert history.rows[0]["train_loss"] == pytest.approx(loss.item(), rel=1e-5)
+    for name, value in own.state_dict().items():
+        torch.testing.assert_close(model.state_dict()[name], value, atol=1e-5, rtol=1e-4)
+        same = torch.equal(model.state_dict()[name], before[name])
+        assert same == name.startswith(("norm.running", "norm.num")), name
+
+
+@pytest.mark.parametrize("schedule", ["constant", "cosine", "step", "onecycle"])
+def test_the_rate_of_the_body_follows_the_schedule(sets, schedule):
+    """The rates of body and last layer keep their ratio."""
+    method = Plain([Net()], nn.CrossEntropyLoss())
+    method.check_logits(K)
+    use = nl.Settings(lr=0.1, body_lr=0.25, epochs=5, schedule=schedule)
+    updater = Updater(method, use, torch.device("cpu"))
+    for epoch in range(5):
+        rate = learning_rate(use, epoch, 0.5)
+        updater.set_lr(rate)
+        (group, head) = updater.optimizers[0].param_groups
+        assert group["lr"] == pytest.approx(0.25 * rate)
+        assert head["lr"] == rate

@@ -66,3 +66,11 @@ class Body:
         if frozen:
             for module in self.modules:
                 module.training = False
+
+
+def freeze_statistics(networks: Iterable[nn.Module]) -> None:
+    """Let batch normalization use its running statistics and keep them; its weight and bias still learn."""
+    for network in networks:
+        for module in network.modules():
+            if getattr(module, "running_mean", None) is not None:
+                module.training = False

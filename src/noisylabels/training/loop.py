@@ -27,7 +27,7 @@ from noisylabels.noise.labels import NoisyLabels
 from noisylabels.training.callbacks import Callback, StepResult, Stop
 from noisylabels.training.capture import Captured, CudaGraphs, is_static
 from noisylabels.training.checkpoint import load_checkpoint, save_checkpoint
-from noisylabels.training.fine_tuning import Body
+from noisylabels.training.fine_tuning import Body, freeze_statistics
 from noisylabels.training.history import History, best_epoch, current_names
 from noisylabels.training.interrupt import Interrupted
 from noisylabels.training.loss_identity import loss_identity, loss_name, state_digests
@@ -138,6 +138,8 @@ class _Run:
         method.check_logits(data.num_classes)
         self.updater, self.update = self._updater()
         self.body = Body(method.networks, data.num_classes) if use.frozen_epochs else None
+        pretrained = own_normalization is not None or use.frozen_epochs > 0
+        self.frozen_statistics = pretrained if use.batch_norm == "auto" else use.batch_norm == "frozen"
         self.running = RunningMetrics(data.num_examples, device)
         self.history = History()
         self.best_weights: list[dict[str, Tensor]] = []  # of each network, at the best epoch so far
@@ -197,6 +199,8 @@ class _Run:
         self.method.train()
         if self.body is not None:
             self.body.freeze(self.epoch < use.frozen_epochs)
+        if self.frozen_statistics:
+            freeze_statistics(self.method.networks)
         for callback in self.callbacks:
             callback.on_epoch_start(self.epoch + 1)
         source = Timed(self.data.batches.epoch(self.epoch, start=self.done))

@@ -17,6 +17,8 @@ PRECISIONS = ("float32", "bfloat16", "float16")
 
 KEPT = ("last", "best")
 
+BATCH_NORMS = ("auto", "train", "frozen")
+
 CAPTURES = ("auto", "on", "off")
 
 HOW = ("device", "capture", "checkpoint_epochs", "checkpoint_minutes")
@@ -42,6 +44,10 @@ class Settings:
     frozen_epochs: int = 0
     """first epochs in which only the last layer is trained, so that a pretrained model keeps its features
     until that layer has learned"""
+    batch_norm: str = "auto"
+    """statistics of batch normalization: train (those of the batch, and running ones for evaluation), frozen
+    (the running ones, which stay), auto (frozen for pretrained weights and with frozen_epochs: a network
+    changes its features at once where batches replace the statistics that it was pretrained with)"""
     momentum: float = 0.9
     """momentum of sgd, or the first beta of adamw (the paper: 0.9)"""
     weight_decay: float = 1e-4
@@ -89,6 +95,7 @@ class Settings:
         check_choice(self.optimizer, OPTIMIZERS, "optimizer")
         check_choice(self.schedule, SCHEDULES, "schedule")
         check_choice(self.precision, PRECISIONS, "precision")
+        check_choice(self.batch_norm, BATCH_NORMS, "batch normalization")
         check_choice(self.capture, CAPTURES, "capture")
         check_choice(self.keep_epoch, KEPT, "epoch to keep")
         check_between(self.lr, "lr", low=0.0, open_low=True)
