@@ -6,7 +6,6 @@ import math
 import threading
 import warnings
 from collections.abc import Sequence
-from numbers import Integral
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -20,7 +19,6 @@ from torch import nn
 from noisylabels.core.checks import InputError, check_between, check_whole
 from noisylabels.core.rng import derive_seed, uniforms
 from noisylabels.core.row_index import check_index
-from noisylabels.core.spelling import spelling_notes
 from noisylabels.data.encoding import Encoder
 from noisylabels.data.features import FeatureSet, feature_set
 from noisylabels.data.images import ImageSet, image_set
@@ -45,7 +43,19 @@ from noisylabels.estimator.frames import (
     sheet_to_encode,
     text_names,
 )
-from noisylabels.estimator.inputs import Examples, different, held_out, in_values, weighted_scale
+from noisylabels.estimator.inputs import (
+    Examples,
+    checked_weights,
+    different,
+    held_out,
+    image_array,
+    in_values,
+    plain,
+    some_of,
+    sorted_classes,
+    spelling_notes_of,
+    weighted_scale,
+)
 from noisylabels.estimator.network import recipes, table_network
 from noisylabels.experiment.bagging import LabeledRows
 from noisylabels.experiment.classifier_probs import check_classifier
@@ -225,10 +235,10 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         check_index(X, sample_weight, "sample_weight")
         y = in_values(y)
         rows, labels = self._training_rows(X, y, sample_weight)
-        weights = _weights(sample_weight, len(rows))
+        weights = checked_weights(sample_weight, len(rows))
         used = weights > 0
-        self.classes_, numbers = _sorted(labels[used])
-        for note in _spelling_notes(self.classes_, numbers):
+        self.classes_, numbers = sorted_classes(labels[used])
+        for note in spelling_notes_of(self.classes_, numbers):
             warnings.warn(f"y: {note}", UserWarning, stacklevel=2)
         examples = different(rows[used], numbers.astype(np.int64), weights[used])
         seed = int(check_random_state(self.random_state).randint(2**31))
@@ -246,12 +256,12 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         return self
 
     def _check(self) -> None:
-        check_whole(_plain(self.n_estimators), "n_estimators", 1)
+        check_whole(plain(self.n_estimators), "n_estimators", 1)
         for name, low in (("epochs", 1), ("batch_size", 2)):
             if getattr(self, name) != "auto":
-                check_whole(_plain(getattr(self, name)), name, low)
+                check_whole(plain(getattr(self, name)), name, low)
         if self.n_iter_no_change is not None:
-            check_whole(_plain(self.n_iter_no_change), "n_iter_no_change", 1)
+            check_whole(plain(self.n_iter_no_change), "n_iter_no_change", 1)
         needs = {
             "n_iter_no_change": self.n_iter_no_change is not None,
             "calibrate": self.calibrate,
@@ -291,13 +301,13 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
                 raise InputError("X are texts, and features is 'none', expected an encoder such as 'tfidf'")
             X = self._embedded(texts)
         elif getattr(X, "ndim", 2) == 4 and (self.model in _OF_ROWS or self.model.startswith("mlp:")):
-            images = _images(X)
+            images = image_array(X)
             self._embedded = Embedded.of_images(images, self.features, self.device)
             X = images if self._embedded is None else self._embedded(images)
         if getattr(X, "ndim", 2) == 4:
             if self.base is not None:
                 raise InputError("base takes rows of numbers, not images; flatten them, or leave out base")
-            rows, labels = _images(X), np.asarray(y)
+            rows, labels = image_array(X), np.asarray(y)
             if labels.shape != (len(rows),):
                 raise InputError(f"labels have shape {labels.shape}, expected ({len(rows)},)")
             assert_all_finite(labels, input_name="y")
@@ -305,7 +315,7 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
             self.n_features_in_ = math.prod(self.image_shape_)
         elif (sheet := sheet_to_encode(X)) is not None:
             labels = checked_labels(sheet, y)
-            used = np.flatnonzero(_weights(sample_weight, len(sheet)))
+            used = np.flatnonzero(checked_weights(sample_weight, len(sheet)))
             self._encoder, rows = fit_encoder(sheet, used)
             if (of_rows := self._encoder.texts_of(sheet)) is not None:
                 self._embedded = Embedded.of_texts([of_rows[i] for i in used], self.features, self.device)
@@ -421,12 +431,12 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         probs, times = np.zeros((count, K)), np.zeros(count)
         for number, held in enumerate(parts):
             rest = np.delete(np.arange(count), held)
-            apart = _some(examples, held) if len(held) else None
+            apart = some_of(examples, held) if len(held) else None
             own = derive_seed(seed, recipe.name, recipe.loss, number) % 2**31
             member, history = train_member(
                 self._network(recipe, examples, own),
                 make,
-                _some(examples, rest),
+                some_of(examples, rest),
                 apart,
                 loss,
                 self.n_iter_no_change,
@@ -486,7 +496,7 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
             if is_texts(X):
                 return texts_in(X)
             raise InputError(f"X is a {type(X).__name__}, expected texts as in training")
-        images = _images(X)
+        images = image_array(X)
         if images.shape[1:] == embedded.shape:
             return images
         raise InputError(f"images have shape {images.shape[1:]}, expected {embedded.shape} as in training")
@@ -494,7 +504,7 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
     def _rows(self, X: Any) -> np.ndarray:
         """Return the networks' input for rows or images to predict."""
         if self.image_shape_:
-            images = _images(X)
+            images = image_array(X)
             if images.shape[1:] != self.image_shape_:
                 raise InputError(
                     f"images have shape {images.shape[1:]}, expected {self.image_shape_} as in training"
@@ -517,55 +527,3 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         return self._standard(
             array_of(rows) if self._medians is None else filled(array_of(rows), self._medians)
         )
-
-
-def _some(examples: Examples, which: np.ndarray) -> Examples:
-    return Examples(examples.rows[which], examples.labels[which], examples.weights[which])
-
-
-def _sorted(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the distinct labels, sorted, and the class number of each example."""
-    try:
-        return np.unique(labels, return_inverse=True)
-    except TypeError:
-        kinds = sorted({type(label).__name__ for label in labels})
-        raise InputError(
-            f"labels of the types {', '.join(kinds)} cannot be sorted; use one type, with none missing"
-        ) from None
-
-
-def _spelling_notes(classes: np.ndarray, numbers: np.ndarray) -> list[str]:
-    """Return the notes on text labels that look like one class, or like a missing label."""
-    words = classes.tolist()
-    return spelling_notes(numbers, words) if all(isinstance(word, str) for word in words) else []
-
-
-def _plain(value: Any) -> Any:
-    """Return a NumPy integer, which a parameter search may pass, as a Python integer."""
-    return int(value) if isinstance(value, Integral) and value is not True and value is not False else value
-
-
-def _images(X: Any) -> np.ndarray:
-    images = np.ascontiguousarray(X)
-    if images.ndim != 4 or images.dtype != np.uint8 or not images.size:
-        raise InputError(
-            f"images are {images.dtype} of shape {images.shape}, expected uint8 (N, C, H, W); "
-            "scale them to 0..255, or flatten them into rows"
-        )
-    return images
-
-
-def _weights(given: Any, count: int) -> np.ndarray:
-    """Return the weights of `count` examples, float64."""
-    if given is None:
-        return np.ones(count)
-    weights = np.asarray(given, dtype=np.float64)
-    if weights.ndim == 0:
-        weights = np.full(count, float(weights))
-    if weights.shape != (count,):
-        raise InputError(f"sample_weight has shape {weights.shape}, expected ({count},): one per example")
-    if not np.isfinite(weights).all() or (weights < 0).any():
-        raise InputError(f"a sample_weight is {weights.min():g} or not finite, expected 0 or more")
-    if not weights.any():
-        raise InputError("every sample_weight is zero, expected at least one above 0")
-    return weights

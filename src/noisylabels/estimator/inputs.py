@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from numbers import Number
+from numbers import Integral, Number
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ from sklearn.utils import column_or_1d
 
 from noisylabels.core.checks import InputError
 from noisylabels.core.labels import as_cells, read_labels
+from noisylabels.core.spelling import spelling_notes
 
 
 def in_values(y: Any) -> Any:
@@ -130,3 +131,57 @@ def held_out(count: int, members: int, share: float, order: np.ndarray) -> list[
     size = min(max(1, round(share * count)), count - 1) if share else 0
     starts = [member * count // members for member in range(members)]
     return [np.sort(order[(start + np.arange(size)) % count]) for start in starts]
+
+
+def some_of(examples: Examples, which: np.ndarray) -> Examples:
+    """Return the examples at the positions `which`."""
+    return Examples(examples.rows[which], examples.labels[which], examples.weights[which])
+
+
+def sorted_classes(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the distinct labels, sorted, and the class number of each example."""
+    try:
+        return np.unique(labels, return_inverse=True)
+    except TypeError:
+        kinds = sorted({type(label).__name__ for label in labels})
+        raise InputError(
+            f"labels of the types {', '.join(kinds)} cannot be sorted; use one type, with none missing"
+        ) from None
+
+
+def spelling_notes_of(classes: np.ndarray, numbers: np.ndarray) -> list[str]:
+    """Return the notes on text labels that look like one class, or like a missing label."""
+    words = classes.tolist()
+    return spelling_notes(numbers, words) if all(isinstance(word, str) for word in words) else []
+
+
+def plain(value: Any) -> Any:
+    """Return a NumPy integer, which a parameter search may pass, as a Python integer."""
+    return int(value) if isinstance(value, Integral) and value is not True and value is not False else value
+
+
+def image_array(X: Any) -> np.ndarray:
+    """Return images as an array, uint8 (N, C, H, W), or raise an `InputError` for anything else."""
+    images = np.ascontiguousarray(X)
+    if images.ndim != 4 or images.dtype != np.uint8 or not images.size:
+        raise InputError(
+            f"images are {images.dtype} of shape {images.shape}, expected uint8 (N, C, H, W); "
+            "scale them to 0..255, or flatten them into rows"
+        )
+    return images
+
+
+def checked_weights(given: Any, count: int) -> np.ndarray:
+    """Return the weights of `count` examples, float64."""
+    if given is None:
+        return np.ones(count)
+    weights = np.asarray(given, dtype=np.float64)
+    if weights.ndim == 0:
+        weights = np.full(count, float(weights))
+    if weights.shape != (count,):
+        raise InputError(f"sample_weight has shape {weights.shape}, expected ({count},): one per example")
+    if not np.isfinite(weights).all() or (weights < 0).any():
+        raise InputError(f"a sample_weight is {weights.min():g} or not finite, expected 0 or more")
+    if not weights.any():
+        raise InputError("every sample_weight is zero, expected at least one above 0")
+    return weights
