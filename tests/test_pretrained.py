@@ -179,3 +179,40 @@ def test_a_table_of_numbers_has_nothing_to_encode(tmp_path: Path, capsys: pytest
     shutil.rmtree("audits", ignore_errors=True)
     assert main(["audit", "t.csv", "--epochs", "1", "--folds", "2", "--out", "found"]) == 0
     assert "embedding" not in json.loads(Path("found/audit.json").read_text())["method"]
+
+
+def test_weights_that_have_moved_are_named_again(tmp_path: Path) -> None:
+    source = packaged_weights()
+    assert source is not None
+    shutil.copy(source, "w.pth")
+    folder = photographs(tmp_path / "photos", each=6)
+    run(load_config(None, data=str(folder), features=f"{LITE},weights=w.pth", out="run", epochs=1))
+    shutil.move("w.pth", "moved.pth")
+    with pytest.raises(InputError, match=r"w\.pth"):
+        load_model(tmp_path / "run")
+    trained = load_model(tmp_path / "run", features=f"{LITE},weights=moved.pth")
+    assert len(predict_files(trained, [folder])[0]) == 12
+
+
+def test_a_folder_of_transformers_with_other_weights_is_another_encoder(tmp_path: Path) -> None:
+    transformers = pytest.importorskip("transformers")
+    config = transformers.ViTConfig(
+        hidden_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=16,
+        image_size=32,
+        patch_size=16,
+    )
+    processor = {"image_processor_type": "ViTImageProcessor", "size": {"height": 32, "width": 32}}
+    folder = photographs(tmp_path / "photos", each=6)
+    for seed in (0, 1):
+        transformers.set_seed(seed)
+        transformers.ViTModel(config).save_pretrained(tmp_path / "vit")
+        (tmp_path / "vit" / "preprocessor_config.json").write_text(json.dumps(processor))
+        how = {"features": "hf:vit", "epochs": 1, "folds": 2, "out": "found"}
+        if seed:
+            with pytest.raises(InputError, match="another audit"):
+                nl.audit_labels(folder, **how)
+        else:
+            nl.audit_labels(folder, **how)

@@ -21,6 +21,7 @@ from noisylabels.cli import main
 from noisylabels.core.checks import InputError
 from noisylabels.data.feature_table import has_texts
 from noisylabels.data.features import FeatureSet
+from noisylabels.encoders.catalog import auto_for_texts
 from noisylabels.experiment import load_config, resolve
 from noisylabels.experiment.prediction import load_model, predict_table
 
@@ -201,7 +202,7 @@ def test_train_and_predict_on_texts_and_other_columns(tmp_path: Path) -> None:
     texts, labels = rows(wrong=0)
     columns = {"comment": texts, "kind": ["u", "v"] * 32, "label": labels}
     path = write(tmp_path / "t.csv", columns)
-    assert resolve(load_config(None, data=str(path))).config.features == "auto"
+    assert resolve(load_config(None, data=str(path))).config.features == auto_for_texts()[0]
     train = ["train", "--data", str(path), "--features", "tfidf:16", "--out", "run", "--device", "cpu"]
     assert main(train) == 0
     trained = load_model(Path("run"))

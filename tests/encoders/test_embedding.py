@@ -110,6 +110,10 @@ def test_a_damaged_file_is_said_and_replaced(monkeypatch: pytest.MonkeyPatch) ->
         assert torch.equal(encode(images, fresh, note=notes.append), wanted)
         assert fresh.seen == 6
         assert "damaged" in notes[0]
+        assert not path.exists()
+        notes.clear()
+        encode(images, fresh, note=notes.append)
+        assert notes == []  # it has been replaced
         for other in Store(encoder).folder.glob("*.safetensors"):
             other.unlink()
         path.write_bytes(sound)
@@ -126,6 +130,16 @@ def test_many_segments_are_merged(monkeypatch: pytest.MonkeyPatch) -> None:
     again = Means()
     assert torch.equal(encode(images, again), wanted)
     assert again.seen == 0
+
+
+def test_segments_that_another_process_merges_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
+    encoder, store = Means(), Store(Means())
+    images = pictures(MOST_SEGMENTS + 4)
+    hashes = content_hashes(images)
+    for i in range(len(images)):
+        store.add(hashes[[i]], encoder.encode(images[[i]]))
+    monkeypatch.setattr(Store, "_read", lambda *_: None)  # as if each were gone
+    store.tidy()
 
 
 def test_large_values_are_kept() -> None:

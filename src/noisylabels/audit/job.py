@@ -90,8 +90,8 @@ class Job:
         asked = {name: value for name, value in subject.asked.items() if name not in _WHERE}
         if (labels := asked["labels"]) is not None:
             asked["labels"] = [labels, file_digest(Path(labels))]
-        for path in files_of(asked.get("features", NONE)):
-            asked["features"] = [asked["features"], file_digest(path)]
+        if digests := [file_digest(path) for path in files_of(asked.get("features", NONE))]:
+            asked["features"] = [asked["features"], *digests]
         if subject.examples is not None:
             asked["data"] = subject.examples.digest
         elif subject.given is not None:

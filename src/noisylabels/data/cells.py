@@ -92,7 +92,11 @@ class Cells:
         columns = [self._sheet.column(name) for name in names]
         found = hashlib.sha256("\x1f".join(names).encode())
         for row in self.rows.tolist():
-            found.update("\x1f".join(["", *(written(cells[row]) for cells in columns)]).encode())
+            found.update(
+                "\x1f".join(["", *(written(cells[row]) for cells in columns)]).encode(
+                    "utf-8", "surrogatepass"
+                )
+            )
         return found.digest()
 
     @property

@@ -271,6 +271,9 @@ def files_of(text: str) -> list[Path]:
         return [check_file(Path(asked.name))]
     if is_user_encoder(asked.name):
         return [file] if (file := code_file(asked.name)) is not None else []
+    folder = Path(asked.name.removeprefix("hf:")).expanduser()
+    if asked.name.startswith("hf:") and folder.is_dir():
+        return sorted(path for path in folder.iterdir() if path.suffix in (".json", ".safetensors"))
     return [] if asked.weights is None else [check_file(asked.weights)]
 
 
@@ -346,7 +349,7 @@ def chosen_for(examples: Examples) -> tuple[str, str]:
 
 def auto_for_images(channels: int, side: int) -> tuple[str, str]:
     """Return what "auto" chooses for images whose shorter side has `side` pixels; see `chosen_for`."""
-    if side < (GRAY if channels == 1 else COLOR):
+    if channels not in (1, 3) or side < (GRAY if channels == 1 else COLOR):
         return NONE, ""
     return (NONE, MISSING) if packaged_weights() is None else (LITE0, "")
 

@@ -186,6 +186,7 @@ def _computed(
     """Return the features of the examples at `places`, storing them every few seconds."""
     what = f"embedding {'images' if encoder.of == IMAGES else 'texts'} with {encoder.name}"
     made: list[Tensor] = []
+    fresh: list[Tensor] = []  # not stored yet
     stored, last, keep = 0, time.monotonic(), True
     for start in range(0, len(places), encoder.batch_size):
         if progress is not None:
@@ -200,14 +201,15 @@ def _computed(
         if not bool(rows.isfinite().all()):
             raise InputError(f"the encoder {encoder.name!r} returned values that are not finite")
         made.append(stored_form(rows).float())
+        fresh.append(made[-1])
         end = start + len(at)
         if keep and (time.monotonic() - last > SEGMENT_SECONDS or end == len(places)):
             try:
-                store.add(hashes[places[stored:end]], torch.cat(made)[stored:end])
+                store.add(hashes[places[stored:end]], torch.cat(fresh))
             except OSError as error:
                 keep = False
                 note(f"the features could not be stored ({error}), so the next run embeds again")
-            stored, last = end, time.monotonic()
+            stored, last, fresh = end, time.monotonic(), []
     if progress is not None:
         progress(what, len(places), len(places))
     return torch.cat(made)

@@ -118,6 +118,8 @@ class Store:
         if len(paths) <= MOST_SEGMENTS:
             return
         parts = [part for path in paths if (part := self._read(path)) is not None]
+        if not parts:  # another process has merged them
+            return
         with contextlib.suppress(OSError):
             self.add(np.concatenate([hashes for hashes, _ in parts]), torch.cat([rows for _, rows in parts]))
             for path in paths:
@@ -129,7 +131,7 @@ class Store:
                 yield _as_keys(part[0]), part[1]
 
     def _read(self, path: Path) -> tuple[np.ndarray, Tensor] | None:
-        """Return hashes and features of a segment; None, and a line in `damaged`, if it is not as written."""
+        """Return hashes and features of a segment; a damaged one is removed and listed in `damaged`."""
         from safetensors import SafetensorError, safe_open
 
         try:
@@ -147,6 +149,8 @@ class Store:
         except (SafetensorError, OSError, ValueError):
             pass
         self.damaged.append(path)
+        with contextlib.suppress(OSError):  # its examples are embedded and stored again
+            path.unlink()
         return None
 
 

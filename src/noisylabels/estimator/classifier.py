@@ -23,6 +23,7 @@ from noisylabels.data.encoding import Encoder
 from noisylabels.data.features import FeatureSet, feature_set
 from noisylabels.data.images import ImageSet, image_set
 from noisylabels.data.in_memory import array_of, column_names, is_table, is_texts, texts_in
+from noisylabels.encoders.catalog import canonical_features
 from noisylabels.estimator.candidates import (
     FOREST,
     Judge,
@@ -273,6 +274,7 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         for name in ("lr", "weight_decay"):
             if getattr(self, name) != "auto":
                 check_between(getattr(self, name), name, low=0.0, open_low=name == "lr")
+        canonical_features(self.features)
         check_between(self.dropout, "dropout", low=0.0, high=1.0, open_high=True)
         check_between(self.validation_fraction, "validation_fraction", low=0.0, high=0.5)
         if not isinstance(self.loss, str | Loss):
@@ -296,7 +298,8 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         self._embedded: Embedded | None = None
         if is_texts(X):
             texts = texts_in(X)
-            self._embedded = Embedded.of_texts(texts, self.features, self.device)
+            used = np.flatnonzero(checked_weights(sample_weight, len(texts)))
+            self._embedded = Embedded.of_texts([texts[i] for i in used], self.features, self.device)
             if self._embedded is None:
                 raise InputError("X are texts, and features is 'none', expected an encoder such as 'tfidf'")
             X = self._embedded(texts)

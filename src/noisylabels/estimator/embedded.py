@@ -35,6 +35,8 @@ class Embedded:
             InputError: an unknown encoder, one that is not installed, or one of texts.
         """
         channels, *size = images.shape[1:]
+        if channels not in (1, 3) and features not in (AUTO, NONE):
+            raise InputError(f"images have {channels} channels, expected 1 or 3 for {features}")
         name, line = auto_for_images(channels, min(size)) if features == AUTO else (features, "")
         if line:
             warnings.warn(line, UserWarning, stacklevel=5)
@@ -58,7 +60,8 @@ class Embedded:
         encoder = find_encoder(name, device=device)
         if encoder.of == IMAGES:
             raise InputError(f"features is {features!r}, which encodes images, expected one of texts")
-        return cls(encoder.fitted(texts))
+        # each text once and sorted, so that neither order nor repetition changes what is fitted
+        return cls(encoder.fitted(sorted(set(texts))))
 
     def __call__(self, inputs: Sequence[str] | np.ndarray) -> np.ndarray:
         """Return the features of N texts or images, float64 (N, D)."""

@@ -162,7 +162,10 @@ def plain(value: Any) -> Any:
 
 def image_array(X: Any) -> np.ndarray:
     """Return images as an array, uint8 (N, C, H, W), or raise an `InputError` for anything else."""
-    images = np.ascontiguousarray(X)
+    images = np.asarray(X)
+    if images.ndim == 4 and images.shape[1] not in (1, 3) and images.shape[3] in (1, 3):
+        images = images.transpose(0, 3, 1, 2)  # (N, H, W, C)
+    images = np.ascontiguousarray(images)
     if images.ndim != 4 or images.dtype != np.uint8 or not images.size:
         raise InputError(
             f"images are {images.dtype} of shape {images.shape}, expected uint8 (N, C, H, W); "

@@ -45,7 +45,8 @@ def load_model(
         model: the name or function that builds the network, in place of the one that the run recorded. A run
             with a user-defined model (``module:function``) needs it: a folder may come from a stranger, and
             code that it names is imported only if the caller names it too.
-        features: the encoder that the run recorded, needed only if it is user-defined code, likewise.
+        features: the encoder that the run recorded, needed if it is user-defined code, likewise, or if its
+            file of weights has moved.
 
     Raises:
         InputError: no such run, an unfinished or failed run, a damaged file; a user-defined model that is not
@@ -115,9 +116,12 @@ def encoder_of(saved: SavedModel, device: str, path: Path, features: str | None 
     except (KeyError, TypeError, ValueError):
         raise damaged(path) from None
     check_user_code(str(name), features, path)
-    found = find_encoder(name, image_side=side, device=device, precision=precision)
+    # a name of the caller's may lead to the same weights at another place
+    found = find_encoder(features or name, image_side=side, device=device, precision=precision)
     found = found.with_state(saved.fitted) if saved.fitted else found
     for field, was in embedding.items():
+        if field == "name" and features is not None:
+            continue
         if found.identity.get(field) != was:
             raise InputError(
                 f"{path} was trained on features of {name!r}, whose {field} has changed since; restore it, "

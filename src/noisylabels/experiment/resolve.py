@@ -13,7 +13,7 @@ from noisylabels.core.checks import InputError
 from noisylabels.core.files import check_file, file_digest
 from noisylabels.core.user_code import code_file
 from noisylabels.experiment.auto_loss import AUTO
-from noisylabels.experiment.config import RunConfig, canonical_id, is_table
+from noisylabels.experiment.config import RunConfig, canonical_id, has_texts, is_table
 from noisylabels.experiment.table_settings import canonical_names
 
 if TYPE_CHECKING:
@@ -113,7 +113,8 @@ def resolve(config: RunConfig) -> ResolvedRun:
         InputError: an invalid loss, noise or augmentation, an unknown model; a loss that compares two views.
     """
     from noisylabels.data.augment import parse_augment
-    from noisylabels.encoders.catalog import canonical_features
+    from noisylabels.encoders.catalog import auto_for_texts, canonical_features
+    from noisylabels.encoders.names import AUTO as AUTO_FEATURES
     from noisylabels.encoders.names import NONE
     from noisylabels.losses.expression import loss
     from noisylabels.models.catalog import canonical_model
@@ -127,6 +128,9 @@ def resolve(config: RunConfig) -> ResolvedRun:
         )
     free, table = canonical_names(config.table_recipe), is_table(config)
     features = canonical_features(config.features, table)
+    if features == AUTO_FEATURES and is_table(config):
+        # of texts, for which the encoder depends on what is installed
+        features = auto_for_texts()[0] if has_texts(config) or config.text_column else NONE
     if features == NONE and config.features != NONE and not table:
         free = ""  # no encoder is installed
     if config.keep_epoch == "best" and not config.validation and "validation" not in free.split(","):
