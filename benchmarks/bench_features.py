@@ -206,7 +206,7 @@ def cell(subject: Subject, beside: bool) -> dict[str, Any]:
 
 def suggestions(given: np.ndarray, true: np.ndarray, found: Any) -> dict[str, Any]:
     """Return what the flags and suggestions do, and how well the probabilities are calibrated."""
-    posterior = label_posterior(given, found.probs)
+    posterior = label_posterior(given, found.probs, simplest=True)
     ids = [str(i) for i in range(len(given))]
     issues = find_issues(given, found.judged, found.score, found.rate, CLASSES, ids, posterior=posterior)
     wrong = given != true
