@@ -1,10 +1,12 @@
 """Compare how well audits find label errors on the features of a frozen encoder, beside usual methods.
 
     pip install cleanlab==2.9.0
-    noisylabels embed ...    # or any .npz file with x_train, y_train and, for test labels, x_test, y_test
     python benchmarks/bench_features.py FEATURES.npz --human cifar10n.parquet
     python benchmarks/bench_features.py FEATURES.npz --human cifar10n.parquet --whole   # all images too
     python benchmarks/bench_features.py FEATURES.npz --verdicts VERDICTS.parquet        # and the test part
+
+FEATURES.npz holds x_train (N, D) and y_train (N,), the features and true labels of CIFAR-10's training images
+in their order, and with --verdicts also x_test and y_test.
 
 One run compares on the same features and labels:
 
@@ -21,7 +23,7 @@ One run compares on the same features and labels:
 It also measures what accepting the suggestions of all flagged labels does to the share of wrong labels, what
 was expected, and how well the probabilities of a wrong label are calibrated. Without cleanlab, its column is
 left out, with a notice. Each finished cell is saved, so you can interrupt the script and start it again.
-Writes features-MACHINE.json and .md into results/benchmarks.
+Writes features.json and .md into results/benchmarks.
 """
 
 from __future__ import annotations
@@ -49,7 +51,7 @@ from noisylabels.audit.cross_validation import cross_validate
 from noisylabels.audit.issues import find_issues
 from noisylabels.audit.posterior import label_posterior
 from noisylabels.audit.scores import blended, self_confidence, sharpened
-from noisylabels.bench.machine import keep, load, processor, slug
+from noisylabels.bench.machine import keep, load, processor
 from noisylabels.core.files import read_json, write_json
 from noisylabels.core.process import keep_freed_memory
 from noisylabels.core.rng import uniforms
@@ -73,8 +75,6 @@ class Options:
     """folder for the results"""
     cells: Path = Path("runs/bench-features")
     """folder for the finished cells"""
-    machine: str = ""
-    """name of the machine in the results (default: processor and number of cores)"""
     name: str = "cifar10-jpeg, EfficientNet-Lite0 at 128 px"
     """name of data and features in the results"""
     columns: tuple[str, ...] = ("worse", "aggre")
@@ -206,7 +206,7 @@ def cell(subject: Subject, beside: bool) -> dict[str, Any]:
 
 def suggestions(given: np.ndarray, true: np.ndarray, found: Any) -> dict[str, Any]:
     """Return what the flags and suggestions do, and how well the probabilities are calibrated."""
-    posterior = label_posterior(given, found.probs)
+    posterior = label_posterior(given, found.probs, simplest=True)
     ids = [str(i) for i in range(len(given))]
     issues = find_issues(given, found.judged, found.score, found.rate, CLASSES, ids, posterior=posterior)
     wrong = given != true
@@ -331,8 +331,7 @@ def main(options: Options) -> None:
         "cleanlab": version or "not installed",
         "rows": rows,
     }
-    machine = options.machine or f"{processor()}-{os.cpu_count()}"
-    keep(options.out, f"features-{slug(machine)}", result, table(result))
+    keep(options.out, "features", result, table(result))
 
 
 if __name__ == "__main__":

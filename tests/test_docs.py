@@ -133,6 +133,7 @@ MEASURED = {
     "duplicates": "docs/measured-audit.md",
     "equal": "docs/measured-speed-training.md",
     "estimate": "docs/measured-noise-estimates.md",
+    "features": "docs/measured-features.md",
     "given": "docs/measured-audit.md",
     "judges": "docs/measured-audit.md",
     "linear": "docs/measured-speed-losses.md",

@@ -84,6 +84,44 @@ def test_few_labels_and_missing_classes_give_probabilities():
         label_posterior([0, 3], [[0.5, 0.5], [0.5, 0.5]])
 
 
+def rates(T: np.ndarray) -> int:
+    """Return how many different noise rates a transition matrix has."""
+    return len(np.unique(T[~np.eye(len(T), dtype=bool)].round(9)))
+
+
+def test_the_simplest_noise_that_fits_is_kept():
+    given, true, p = problem(0.2)
+    draw = np.random.default_rng(3).random(N)
+    of_one_class = np.where(true == 1, given, true)
+    of_one_pair = np.where((true == 2) & (draw < 0.4), 3, true)
+    for labels, different in ((given, 1), (of_one_class, K), (of_one_pair, K * (K - 1))):
+        found = label_posterior(labels, p, simplest=True)
+        assert rates(found.transition) == different
+        np.testing.assert_allclose(found.transition.sum(axis=1), 1)
+        assert found.wrong.mean() == pytest.approx((labels != true).mean(), abs=0.03)
+        assert rates(label_posterior(labels, p).transition) == K * (K - 1)
+    np.testing.assert_allclose(
+        label_posterior(of_one_pair, p, simplest=True).whole(), label_posterior(of_one_pair, p).whole()
+    )
+
+
+@pytest.mark.parametrize("rate", [0.0, 0.02, 0.05, 0.1, 0.2, 0.4])
+def test_suggestions_by_the_simplest_noise_do_no_harm(rate):
+    given, true, p = problem(rate, seed=1)
+    found = label_posterior(given, p, simplest=True)
+    rest = p.copy()
+    rest[np.arange(N), given] = -1
+    suggested = rest.argmax(axis=1)
+    after = np.where(found.worthwhile(suggested), suggested, given)
+    assert (after != true).mean() <= (given != true).mean() + 0.003
+    assert rate < 0.1 or (after != true).mean() < 0.8 * (given != true).mean()
+
+
+def test_two_classes_have_at_most_a_rate_each():
+    found = label_posterior([0, 1, 0, 1], [[0.9, 0.1], [0.1, 0.9], [0.2, 0.8], [0.3, 0.7]], simplest=True)
+    np.testing.assert_allclose(found.transition.sum(axis=1), 1)
+
+
 def test_rules_of_the_scores():
     given, _, p = problem(0.2)
     seen = 0.5 * p + 0.5 / K
@@ -91,7 +129,7 @@ def test_rules_of_the_scores():
     np.testing.assert_allclose(made, blended(p, seen))
     np.testing.assert_allclose(score, sharpened(given, made))
     made, score = judged(given, p, seen, POSTERIOR)
-    q = label_posterior(given, p).whole()
+    q = label_posterior(given, p, simplest=True).whole()
     np.testing.assert_allclose(made, HELD_OUT_POSTERIOR * q + (1 - HELD_OUT_POSTERIOR) * seen)
     np.testing.assert_allclose(score, made[np.arange(N), given])
     np.testing.assert_allclose(judged(given, p, None, POSTERIOR)[0], q)

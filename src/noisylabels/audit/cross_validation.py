@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from noisylabels.audit.logistic import fits, logistic_probs
 from noisylabels.audit.scores import BLENDED, POSTERIOR, judged, share_wrong
 from noisylabels.audit.training_dynamics import TrainingDynamics, features_of
 from noisylabels.audit.votes import neighbor_votes, ridge_probs
@@ -39,6 +40,9 @@ if TYPE_CHECKING:
     from noisylabels.data.features import FeatureSet
     from noisylabels.data.images import ImageSet
     from noisylabels.data.loader import Batches
+
+LOGISTIC = 2
+"""Weight of the logistic regression among the judges of a frozen encoder's features; others have 1."""
 
 FOLDS = 4
 LOSS = "gce"
@@ -66,7 +70,8 @@ class OutOfFold:
     Args:
         labels: (N,) int64, the given labels.
         probs: (N, K) float32, out-of-fold probabilities: those of `network`, or on the features of a frozen
-            encoder the mean of `network`, `ridge` and `votes`.
+            encoder the mean of `ridge`, `votes` and, with weight `LOGISTIC`, `logistic`; of a very large set,
+            that of `network`, `ridge` and `votes`.
         seen: (N, K) float32, probabilities of the models trained on the example, during training, with the
             same weights.
         margin: (N,) float32, p_y - max_{k != y} p_k during training, mean over all epochs, in [-1, 1].
@@ -81,6 +86,7 @@ class OutOfFold:
             over the epochs (`training_dynamics.POWER`).
         ridge, votes: (N, K) float32, `votes.ridge_probs` and `votes.neighbor_votes`; None unless the features
             are those of a frozen encoder.
+        logistic: (N, K) float32, `logistic.logistic_probs`; None as above, or if the set is too large for it.
         rule: how the labels are scored, see `scores.judged`.
     """
 
@@ -97,6 +103,7 @@ class OutOfFold:
     network: np.ndarray
     ridge: np.ndarray | None = None
     votes: np.ndarray | None = None
+    logistic: np.ndarray | None = None
     rule: str = BLENDED
 
     def __len__(self) -> int:
@@ -118,10 +125,11 @@ class OutOfFold:
 
     @property
     def judges_agree(self) -> float | None:
-        """Return the share of examples judged alike by two of network, ridge and votes, mean of the pairs."""
+        """Return the share of examples judged alike by two of the network and the other judges, a mean."""
         if self.ridge is None or self.votes is None:
             return None
-        likeliest = [probs.argmax(1) for probs in (self.network, self.ridge, self.votes)]
+        judges = (self.network, self.ridge, self.votes, self.logistic)
+        likeliest = [probs.argmax(1) for probs in judges if probs is not None]
         return float(np.mean([(a == b).mean() for a, b in itertools.combinations(likeliest, 2)]))
 
     @property
@@ -162,8 +170,8 @@ def cross_validate(
         settings: any field of `Settings`; these override `RECIPE`. A fold stops before `epochs` when its
             held-out accuracy no longer improves (`training_dynamics.PATIENCE`).
 
-    On the features of a frozen encoder a ridge classifier and the votes of the nearest neighbors judge the
-    labels too, see `votes`.
+    On the features of a frozen encoder a ridge classifier, the votes of the nearest neighbors and a logistic
+    regression judge the labels too, see `votes` and `logistic`.
 
     Returns:
         Probabilities and training dynamics.
@@ -408,17 +416,22 @@ class _Job:
         )
 
     def _with_votes(self, found: OutOfFold) -> OutOfFold:
-        """Return the predictions, averaged with those of a ridge classifier and the nearest neighbors."""
+        """Return the predictions with those of the judges that need no training loop."""
         began, K = time.perf_counter(), self.data.num_classes
         features = self.data.inputs.cpu().numpy()
         ridge, votes = (
             judge(features, found.labels, K).astype(np.float32) for judge in (ridge_probs, neighbor_votes)
         )
+        logistic = None
+        if fits(len(features), K):
+            logistic = logistic_probs(features, found.labels, K, self.use.seed).astype(np.float32)
+        first, weight = (found.network, 1) if logistic is None else (logistic, LOGISTIC)
         return dataclasses.replace(
             found,
-            probs=(found.network + ridge + votes) / 3,
+            probs=(weight * first + ridge + votes) / (weight + 2),
             ridge=ridge,
             votes=votes,
+            logistic=logistic,
             rule=POSTERIOR,
             seconds=found.seconds + time.perf_counter() - began,
         )

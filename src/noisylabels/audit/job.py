@@ -27,7 +27,7 @@ from noisylabels.audit.neighbors import find_neighbors
 from noisylabels.audit.posterior import label_posterior
 from noisylabels.audit.probability_files import GivenProbs
 from noisylabels.audit.result import FILES, Audit, audited_set
-from noisylabels.audit.scores import BLENDED, judged, sharpened
+from noisylabels.audit.scores import BLENDED, POSTERIOR, judged, sharpened
 from noisylabels.audit.set_duplicates import duplicates_in
 from noisylabels.audit.trusted import (
     Audited,
@@ -221,7 +221,7 @@ class Job:
             groups = with_same_ids(groups, ids, labels)
         seed = self.subject.asked["seed"]
         estimated = estimate_others(labels, predicted.probs, predicted.seen, seed, trusted)
-        posterior = label_posterior(labels, predicted.probs)
+        posterior = label_posterior(labels, predicted.probs, simplest=predicted.rule == POSTERIOR)
         same = "row" if kind == "features" else "image"
         found = issues.find_issues(
             labels,

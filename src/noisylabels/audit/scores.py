@@ -15,8 +15,8 @@ from noisylabels.noise.confident_learning import calibrated, joint_samples
 HELD_OUT = 0.25
 """Weight of out-of-fold probabilities against those of models that were trained on the example."""
 
-HELD_OUT_POSTERIOR = 0.75
-"""The same for features of a frozen encoder, where three judges are averaged out of fold, see `judged`."""
+HELD_OUT_POSTERIOR = 0.85
+"""The same for features of a frozen encoder, where several judges are averaged out of fold, see `judged`."""
 
 BLENDED, POSTERIOR = "blended", "posterior"
 RULES = (BLENDED, POSTERIOR)
@@ -168,10 +168,10 @@ def judged(
         probs: (N, K), out of fold, rows sum to 1.
         seen: (N, K), of models trained on the example, as for `blended`; None without training.
         rule: "blended": the two blended, scored by `sharpened`. "posterior": the posterior of the true class
-            given the label too (`posterior.label_posterior`), blended with `seen` by weight
-            `HELD_OUT_POSTERIOR`, scored by `self_confidence`. It finds more label errors where the
-            out-of-fold probabilities are good, which those of a frozen encoder's features are, and needs them
-            to be calibrated by several judges; the probabilities of a single network are too confident.
+            given the label too, of the simplest noise that fits (`posterior.label_posterior`), blended with
+            `seen` by weight `HELD_OUT_POSTERIOR`, scored by `self_confidence`. It finds more label errors
+            where the out-of-fold probabilities are good, which those of a frozen encoder's features are, and
+            needs them to be calibrated by several judges; those of a single network are too confident.
 
     Returns:
         (N, K) float64, rows sum to 1, and (N,) float64 in [0, 1].
@@ -190,7 +190,7 @@ def judged(
     if rule == POSTERIOR:
         from noisylabels.audit.posterior import label_posterior
 
-        made = label_posterior(given, checked).whole()
+        made = label_posterior(given, checked, simplest=True).whole()
         if seen is not None:
             made = blended(made, seen, HELD_OUT_POSTERIOR)
         return made, self_confidence(given, made)

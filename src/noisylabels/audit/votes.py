@@ -53,7 +53,7 @@ def neighbor_votes(features: object, labels: object, num_classes: int, count: in
     >>> neighbor_votes(points, [0, 0, 1, 1, 1, 1], 2, count=2).round(1)[2].tolist()
     [1.0, 0.0]
     """
-    X, given = _checked(features, labels, num_classes)
+    X, given = checked_features(features, labels, num_classes)
     check_whole(count, "number of neighbors", 1)
     n = len(X)
     points = _compressed(X)
@@ -102,7 +102,7 @@ def ridge_probs(features: object, labels: object, num_classes: int) -> np.ndarra
     >>> ridge_probs(points, [0, 0, 0, 1, 1, 1], 2).argmax(axis=1).tolist()
     [0, 0, 0, 1, 1, 1]
     """
-    X, given = _checked(features, labels, num_classes)
+    X, given = checked_features(features, labels, num_classes)
     smoother = _Smoother(_unit(X - X.mean(axis=0)), np.eye(num_classes, dtype=np.float32)[given])
     n = len(X)
     some = np.arange(n) if n <= _TRIED else np.argsort(uniforms(n, 0, "penalty"))[:_TRIED]
@@ -182,7 +182,8 @@ class _Smoother:
         return np.asarray((fitted - leverage * targets) / (1 - leverage))
 
 
-def _checked(features: object, labels: object, num_classes: int) -> tuple[np.ndarray, np.ndarray]:
+def checked_features(features: object, labels: object, num_classes: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return checked features (N, D) as float32 and labels (N,) as int64."""
     X = numbers(features, "features", "(N, D)").astype(np.float32)
     given = check_labels(labels, num_classes)
     if X.ndim != 2 or len(X) != len(given) or len(X) < 2:
