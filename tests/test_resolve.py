@@ -135,6 +135,7 @@ def test_files_are_held_by_their_digests(tmp_path, monkeypatch):
     assert resolved.files == {
         "noise files": {"noise.csv": file_digest(Path("noise.csv"))},
         "label files": {"labels.csv": file_digest(Path("labels.csv"))},
+        "encoder files": {},
         "code files": {"own.py": file_digest(Path("own.py"))},
     }
     assert code_digests(resolved.config) == resolved.code_files

@@ -83,7 +83,8 @@ def test_given_settings_win(customers, tmp_path, capsys):
 
 def test_only_a_table_has_the_recipe(customers, tmp_path):
     assert load_config(None, data="digits").table_recipe == ""
-    assert load_config(None, data=str(tmp_path)).table_recipe == ""
+    assert load_config(None, data=str(tmp_path), features="none").table_recipe == ""
+    assert load_config(None, data=str(tmp_path)).table_recipe == decided()  # for the features of images
     assert load_config(None, data=str(tmp_path / "none.csv")).table_recipe == ""
     assert load_config(None, data="customers.csv", data_root=str(customers.parent)).table_recipe == decided()
     assert not is_table(tmp_path)

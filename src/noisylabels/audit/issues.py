@@ -197,7 +197,9 @@ def find_issues(
         rest[np.arange(len(some)), labels[some]] = -1.0
         suggested[some] = rest.argmax(axis=1)
     if posterior is not None:
-        dropped = others[~posterior.worthwhile(suggested)[others]]
+        # a reason names what the models predict, so no label is flagged that they prefer to the suggestion
+        preferred = checked.at(suggested) > checked.at(labels)
+        dropped = others[~(posterior.worthwhile(suggested) & preferred)[others]]
         suggested[dropped] = checked.likeliest[dropped]
         others = np.setdiff1d(others, dropped, assume_unique=True)
     flagged = np.zeros(n, bool)

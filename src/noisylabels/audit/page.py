@@ -206,7 +206,10 @@ def expected_line(audit: Audit) -> str:
     if expected is None or not audit.flagged.any():
         return ""
     before, after = (f"{100 * expected[name]:.1f} %" for name in ("before", "after"))
-    return f"expected label error: {before}; {after} after accepting the suggestions of all flagged labels"
+    return (
+        f"accepting the suggestions of all flagged labels is expected to leave {after} of the labels wrong, "
+        f"in place of {before}; more where annotators err on hard examples"
+    )
 
 
 def trusted_line(checked: dict[str, Any]) -> str:
@@ -252,7 +255,7 @@ def _facts(audit: Audit) -> dict[str, str]:
         "groups with different labels": f"{len(summary['duplicates']['conflicts']):,}",
     }
     if expected := summary.get("expected"):
-        facts["expected label error"] = f"{100 * expected['before']:.1f} %"
+        facts["expected to be wrong"] = f"{100 * expected['before']:.1f} %"
         facts["after accepting all suggestions"] = f"{100 * expected['after']:.1f} %"
     if checked := summary.get("trusted"):
         facts["checked by hand"] = f"{checked['count']:,}"

@@ -88,6 +88,8 @@ def encoder_for(
     if name == NONE:
         return None
     encoder = find_encoder(name, image_side=side_of(train), device=device, precision=precision)
+    if encoder.of == IMAGES:
+        note(f"images are encoded with {encoder.identity['name']}, which stays frozen")
     content = _content(train, encoder)
     return encoder if isinstance(content, Tensor) else encoder.fitted(content)
 
