@@ -5,13 +5,17 @@ from __future__ import annotations
 import csv
 import json
 import pickle
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
 
 import noisylabels as nl
 from noisylabels.audit.page import LONGEST
@@ -23,6 +27,7 @@ from noisylabels.data.feature_table import has_texts
 from noisylabels.data.features import FeatureSet
 from noisylabels.encoders.catalog import auto_for_texts
 from noisylabels.experiment import load_config, resolve
+from noisylabels.experiment.classifier_probs import classifier_probs
 from noisylabels.experiment.prediction import load_model, predict_table
 
 FRUIT = ("apple", "pear", "plum", "cherry", "quince", "fig", "melon", "grape")
@@ -189,6 +194,58 @@ def test_an_audit_of_a_list_of_texts() -> None:
     assert nl.audit_labels((texts, labels), features="tfidf:16").score.tolist() == found.score.tolist()
     with pytest.raises(InputError, match="only texts and no column to learn from"):
         nl.audit_labels(texts, labels=labels, features="none")
+
+
+@pytest.mark.parametrize("kind", [list, pd.Series, lambda texts: np.array(texts, dtype=object)])
+@pytest.mark.parametrize("features", ["auto", "none"])
+def test_a_classifier_that_takes_texts_gets_them(kind: Callable[..., Any], features: str) -> None:
+    texts, labels = rows()
+    pipeline = make_pipeline(TfidfVectorizer(), LogisticRegression(C=30.0))
+    found = nl.audit_labels(kind(texts), labels=labels, classifier=pipeline, features=features)
+    wanted = classifier_probs(pipeline, texts, found.given, 2, folds=4, seed=0, class_names=found.class_names)
+    np.testing.assert_allclose(found.probs, wanted, atol=1e-6)
+    assert set(found.order[:4].tolist()) == {0, 1, 32, 33}
+    assert "embedding" not in found.summary["method"]
+    pair = nl.audit_labels((kind(texts), labels), classifier=pipeline, features=features)
+    np.testing.assert_array_equal(pair.probs, found.probs)
+
+
+def test_a_classifier_of_numbers_gets_the_features_of_texts() -> None:
+    texts, labels = rows()
+    found = nl.audit_labels(texts, labels=labels, classifier=LogisticRegression())
+    assert "tfidf" in str(found.notes) or "minilm" in str(found.notes)
+
+
+def test_rows_without_text_are_not_judged() -> None:
+    texts, labels = rows()
+    texts, labels = [*texts, "", "  ", "\n"], [*labels, "car", "fruit", "car"]
+    found = nl.audit_labels(texts, labels=labels, features="tfidf:16", epochs=8)
+    assert not found.flagged[64:].any()
+    assert found.flagged[:64].any()
+    np.testing.assert_array_equal(found.suggested[64:], found.given[64:])
+    assert [found.why[i] for i in (64, 65, 66)] == ["no text"] * 3
+    assert "3 rows have no text and are not judged: row:64, row:65, row:66" in found.notes
+    rate = found.summary["rate"]["estimate"]
+    assert found.probability_wrong is not None
+    np.testing.assert_allclose(found.probability_wrong[64:], rate, atol=1e-6)
+    starred = pd.DataFrame({"text": texts, "stars": [k % 5 for k in range(67)]})
+    other = nl.audit_labels(starred, labels=labels, features="tfidf:16", text_column="text", epochs=2)
+    assert "no text" not in list(other.why)
+
+
+def test_predictions_of_rows_without_text_are_noted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    texts, labels = rows()
+    path = write(tmp_path / "t.csv", {"comment": texts, "label": labels})
+    assert (
+        main(["train", "--data", str(path), "--features", "tfidf:16", "--out", "run", "--epochs", "2"]) == 0
+    )
+    new = write(tmp_path / "new.csv", {"id": list("abc"), "comment": ["", texts[0], " "]})
+    capsys.readouterr()
+    assert main(["predict", "run", str(new)]) == 0
+    err = capsys.readouterr().err
+    assert "2 rows have no text and are predicted from nothing; ignore the prediction: a, c" in err
 
 
 def test_equal_texts_with_different_labels_are_a_conflict() -> None:

@@ -17,6 +17,7 @@ import torch
 from PIL import Image
 
 import noisylabels as nl
+from noisylabels.audit.audit_folder import finished
 from noisylabels.audit.cross_validation import FOLDS, LOSS, RECIPE
 from noisylabels.audit.page import SHOWN
 from noisylabels.audit.result import FILES, Audit, load_examples
@@ -389,6 +390,12 @@ def test_class_names_are_part_of_the_identity() -> None:
     audit_labels(labels=["cat", "dog"], probs=probs, out="found")
     with pytest.raises(InputError, match="holds another audit: its data is"):
         audit_labels(labels=["ape", "cow"], probs=probs, out="found")
+
+
+def test_a_setting_that_was_left_out_reads_the_default(tmp_path: Path) -> None:
+    (tmp_path / "settings.json").write_text('{"seed": 0}')
+    with pytest.raises(InputError, match="audit: its epochs is the default, this one's 5; choose another"):
+        finished(tmp_path, {"seed": 0, "epochs": 5})
 
 
 def test_a_finished_audit_of_data_that_changed_is_not_shown(

@@ -470,6 +470,14 @@ def test_new_rows_that_do_not_fit(columns, message, write, trained):
         read_rows(write("new.csv", **columns), trained, [])
 
 
+def test_new_rows_whose_text_has_another_name(write):
+    texts = [f"the parcel number {i} came two days late" for i in range(10)]
+    encoder = load(write("old.csv", comment=texts, label=["a", "b"] * 5))[0].encoder
+    line = "has the column 'body', which the training table lacks; name it 'comment', which is missing here"
+    with pytest.raises(InputError, match=line):
+        read_rows(write("new.csv", body=texts), encoder, [])
+
+
 def test_new_files_that_do_not_fit(tmp_path, trained):
     (tmp_path / "a.txt").write_text("x")
     with pytest.raises(InputError, match=r"is not a readable table; expected .csv, .tsv or .parquet"):

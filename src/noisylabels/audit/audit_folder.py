@@ -37,12 +37,17 @@ def finished(folder: Path, identity: dict[str, Any]) -> Audit | None:
         was, wanted = stored.get(name), json.loads(json.dumps(identity.get(name)))
         if was != wanted:
             raise InputError(
-                f"{folder} holds another audit: its {name} is {was!r}, this one's {wanted!r}; "
+                f"{folder} holds another audit: its {name} is {_said(was)}, this one's {_said(wanted)}; "
                 "choose another --out"
             )
     if not (folder / "audit.json").exists():
         return None
     return Audit.load(folder)
+
+
+def _said(value: Any) -> str:
+    """Return a setting as an error writes it; one that was left out is None."""
+    return "the default" if value is None else repr(value)
 
 
 def remove_unfinished(folder: Path) -> None:

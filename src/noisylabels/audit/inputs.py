@@ -53,6 +53,18 @@ def seen_through(features: str, model: str, width: float | None) -> str:
     return NONE if features == AUTO and (model != "auto" or width is not None) else features
 
 
+def features_for(features: str, classifier: object, data: object, labels: object) -> str:
+    """Return the features of an audit by a classifier: "none" instead of "auto" for texts that it takes."""
+    from noisylabels.data.in_memory import is_texts
+    from noisylabels.experiment.classifier_probs import takes_texts
+
+    if features != AUTO or isinstance(classifier, str) or not takes_texts(classifier):
+        return features
+    if labels is None and isinstance(data, (tuple, list)) and len(data) == 2:
+        data = data[0]
+    return NONE if is_texts(data) else features
+
+
 def read_subject(data: object, *, features: str = AUTO, probs: object = None, **about: Any) -> Subject:
     """Return the input of an audit, checked as far as possible without reading it; see `audit_labels`."""
     chosen = canonical_features(features, _may_have_texts(data))
@@ -173,17 +185,21 @@ def raw_rows(data: Any, labels: object, count: int, id_column: str | None = None
     """Return the rows of X, or of a pair (X, y), as they are, for a classifier; None for other data.
 
     A classifier of scikit-learn may take missing values, words in a frame or a sparse matrix, which a network
-    does not. The column of ids is left out.
+    does not. The column of ids is left out. Texts become an array of objects (N,), "" for a missing one.
 
     >>> raw_rows((np.eye(2), ["u", "v"]), None, 2).shape
     (2, 2)
     """
+    from noisylabels.data.in_memory import is_texts, texts_in
+
     if labels is None:
-        if not (
-            isinstance(data, (tuple, list)) and len(data) == 2 and not isinstance(data[0], (tuple, list))
-        ):
+        if not (isinstance(data, (tuple, list)) and len(data) == 2):
             return None
         data = data[0]
+        if isinstance(data, (tuple, list)) and not is_texts(data):
+            return None
+    if is_texts(data):
+        return np.array(texts_in(data), dtype=object) if len(data) == count else None
     is_matrix = isinstance(data, np.ndarray) or hasattr(data, "tocsr")
     if len(getattr(data, "shape", ())) != 2 or data.shape[0] != count:
         return None

@@ -16,6 +16,7 @@ import numpy as np
 
 from noisylabels.audit import issues
 from noisylabels.audit.audit_folder import FOLDER_OF_FOLDS, SETTINGS, remove_unfinished
+from noisylabels.audit.blank import blank_rows, either, left_alone, with_reasons
 from noisylabels.audit.classifier_judge import judge_by_classifier
 from noisylabels.audit.cross_validation import LOSS, RECIPE, cross_validate
 from noisylabels.audit.duplicates import with_same_ids
@@ -47,7 +48,9 @@ from noisylabels.core.files import (
 )
 from noisylabels.core.positions import Positions, own
 from noisylabels.core.spelling import spelling_notes
+from noisylabels.data.text_columns import blank_note
 from noisylabels.encoders.catalog import files_of
+from noisylabels.encoders.embedding_files import is_embedding_file
 from noisylabels.encoders.names import NONE
 from noisylabels.experiment.auto_loss import AUTO
 from noisylabels.experiment.reporter import Notes, Reporter
@@ -220,7 +223,10 @@ class Job:
         if kind == "features":
             groups = with_same_ids(groups, ids, labels)
         seed = self.subject.asked["seed"]
-        estimated = estimate_others(labels, predicted.probs, predicted.seen, seed, trusted)
+        blank = self._blank(examples, source, probs)
+        spared = either(trusted, blank)
+        others = trusted if spared is None or spared.all() else spared
+        estimated = estimate_others(labels, predicted.probs, predicted.seen, seed, others)
         posterior = label_posterior(labels, predicted.probs, simplest=predicted.rule == POSTERIOR)
         same = "row" if kind == "features" else "image"
         found = issues.find_issues(
@@ -232,9 +238,12 @@ class Job:
             ids,
             groups,
             same,
-            trusted,
+            spared,
             posterior,
         )
+        if blank is not None:
+            unknown = blank if trusted is None else blank & ~trusted
+            found = left_alone(found, unknown, estimated.rate)
         order = np.lexsort((np.arange(len(labels)), found.score, ~found.flagged))
         wanted = order[: max(int(found.flagged.sum()), NEIGHBORED)]
         neighbors = {}
@@ -263,6 +272,9 @@ class Job:
         if trusted is not None:
             summary["trusted"] = summary_of(trusted, source, labels, predicted.probs)
             why = reasons(why, trusted, labels, predicted.judged, names)
+        if blank is not None:
+            self._note(blank_note(ids, blank, "not judged"))
+            why = with_reasons(why, blank, trusted)
         for conflict in summary["duplicates"]["conflicts"]:
             conflict["ids"] = [ids[i] for i in conflict["members"]]
         summary["notes"] = list(self.notes)
@@ -319,6 +331,16 @@ class Job:
             note=self._note,
         )[0]
 
+    def _blank(self, examples: Examples | None, source: str, probs: GivenProbs | None) -> np.ndarray | None:
+        """Return which rows have no text and nothing else to be judged by; None for none.
+
+        Probabilities and features of the user's own may come from more than the table holds.
+        """
+        own = probs is not None and probs.seen is None
+        if examples is None or own or is_embedding_file(self.subject.asked.get("features", NONE)):
+            return None
+        return blank_rows(learnable(examples, source))
+
     def _left_out(self, class_names: Sequence[str]) -> list[str]:
         """Return the ids that the file of corrected labels leaves out."""
         from noisylabels.data.corrections import left_out, plain_name, read_corrections
@@ -353,7 +375,8 @@ class Job:
             raise InputError(
                 f"all labels of {self.subject.name} are one class, expected 2 or more; add another class"
             )
-        if examples.inputs.ndim == 2 and not examples.inputs.shape[1]:
+        raw = None if self.judge is None else self.subject.raw
+        if examples.inputs.ndim == 2 and not examples.inputs.shape[1] and raw is None:
             raise InputError(
                 f"{self.subject.name} has only texts and no column to learn from; encode them "
                 "(features='auto'), or pass probabilities (probs=)"

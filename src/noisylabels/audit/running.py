@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from noisylabels.audit.audit_folder import finished
 from noisylabels.audit.cross_validation import FOLDS, RECIPE
-from noisylabels.audit.inputs import Subject, read_subject, seen_through
+from noisylabels.audit.inputs import Subject, features_for, read_subject, seen_through
 from noisylabels.audit.job import Job
 from noisylabels.audit.result import Audit
 from noisylabels.core.checks import check_choice, check_whole
@@ -105,7 +105,8 @@ def audit_labels(
         classifier: any classifier of scikit-learn's contract, such as HistGradientBoostingClassifier(), which
             is fitted once per fold in place of a network; or a name, see `experiment.classifiers.find_judge`.
             It is given X as it was passed (an array, a sparse matrix or a frame, also with missing values),
-            and the encoded features of other data.
+            and the encoded features of other data. Texts in a list, an array or a Series are given as they
+            are if it takes texts (a pipeline that begins with a vectorizer) or `features` is "none".
         reporter: receives notes and progress. Without one, a `UserWarning` names classes that look like one,
             and rows, columns and files that are not used; `Audit.notes` has all notes on the data.
         stop: called after every step; `Interrupted` is raised once it returns true.
@@ -145,7 +146,7 @@ def audit_labels(
         text_column=text_column,
         data_root=data_root,
         download=download,
-        features=seen_through(features, model, width),
+        features=features_for(seen_through(features, model, width), classifier, data, labels),
     )
     if str(getattr(trusted, "dtype", "")) in ("bool", "boolean"):
         trusted = match_mask([labels, *(data if isinstance(data, (tuple, list)) else [data])], trusted)

@@ -227,8 +227,10 @@ class Encoder:
         known.update(self.ignored, self.texts)
         strange = [name for name in (*sheet.names, *sheet.unfit) if name not in known]
         if strange:
+            lacking = [name for name in self.texts if name not in there]
+            advice = f"name it {lacking[0]!r}, which is missing here" if lacking else "remove it"
             raise InputError(
-                f"{sheet.source} has the column {strange[0]!r}, which the training table lacks; remove it"
+                f"{sheet.source} has the column {strange[0]!r}, which the training table lacks; {advice}"
             )
 
     def to_json(self) -> dict[str, Any]:

@@ -19,6 +19,9 @@ FREE_TEXT = 30
 _FEWEST_WORDS = 3
 """Fewer words than this in half of the cells are names, paths or addresses rather than text."""
 
+_NAMED = 5
+"""So many rows without text are named."""
+
 
 def is_free_text(cells: np.ndarray) -> bool:
     """Return whether a column's cells are sentences, and not names, addresses or keys, by their length.
@@ -91,3 +94,24 @@ def text_notes(sheet: Sheet, rows: np.ndarray, names: Sequence[str]) -> list[str
     if empty := int((lengths == 0).sum()):
         notes.append(f"{empty:,} {'row has' if empty == 1 else 'rows have'} no text")
     return notes
+
+
+def without_text(texts: Sequence[str]) -> np.ndarray:
+    """Return which texts are empty or white space, bool (N,).
+
+    >>> without_text(["a parcel", "", " \\n"]).tolist()
+    [False, True, True]
+    """
+    return np.fromiter((not text.strip() for text in texts), bool, count=len(texts))
+
+
+def blank_note(ids: Sequence[str], blank: np.ndarray, what: str) -> str:
+    """Return the line on rows without text: how many, what is done with them, and the first ids.
+
+    >>> blank_note(["u", "v"], np.array([False, True]), "not judged")
+    '1 row has no text and is not judged: v'
+    """
+    rows = np.flatnonzero(blank).tolist()
+    named = ", ".join(ids[i] for i in rows[:_NAMED]) + (", ..." if len(rows) > _NAMED else "")
+    does = "row has no text and is" if len(rows) == 1 else "rows have no text and are"
+    return f"{len(rows):,} {does} {what}: {named}"

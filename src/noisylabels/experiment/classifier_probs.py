@@ -222,6 +222,30 @@ def name_of(classifier: Any) -> str:
     return f"{name}(..., {type(steps[-1][1]).__name__})" if isinstance(steps, list) and steps else name
 
 
+def takes_texts(estimator: Any) -> bool:
+    """Return whether an estimator takes texts as they are: by its tags, or those of its first step.
+
+    >>> from sklearn.feature_extraction.text import TfidfVectorizer
+    >>> from sklearn.naive_bayes import MultinomialNB
+    >>> from sklearn.pipeline import make_pipeline
+    >>> takes_texts(make_pipeline(TfidfVectorizer(), MultinomialNB())), takes_texts(MultinomialNB())
+    (True, False)
+    """
+    if hasattr(estimator, "__sklearn_tags__"):
+        try:
+            tags = estimator.__sklearn_tags__().input_tags
+        except (AttributeError, TypeError):  # one that does not inherit from scikit-learn's, or has no steps
+            tags = None
+        if getattr(tags, "string", False) or getattr(tags, "one_d_array", False):
+            return True
+    for name in ("steps", "transformer_list", "estimators"):
+        parts = getattr(estimator, name, None)
+        if isinstance(parts, (list, tuple)) and parts and isinstance(parts[0], tuple):
+            return takes_texts(parts[0][1])
+    inner = getattr(estimator, "estimator", None)
+    return hasattr(inner, "fit") and takes_texts(inner)
+
+
 def count_rows(X: Any) -> int:
     """Return the number of rows of an array, a sparse matrix, a frame or a list."""
     shape = getattr(X, "shape", None)

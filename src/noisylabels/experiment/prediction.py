@@ -222,6 +222,7 @@ def predict_table(
     import torch
 
     from noisylabels.data.feature_table import read_rows
+    from noisylabels.data.text_columns import blank_note, without_text
 
     if trained.encoder is None:
         raise InputError(f"the model was trained on images, and {path} is a table; pass images")
@@ -233,5 +234,8 @@ def predict_table(
 
     if found.texts is None:
         raise InputError(f"the model was trained on texts, and {path} has no column of text")
+    blank = without_text(found.texts)
+    if blank.any() and not rows.shape[1]:
+        notes.append(blank_note(found.ids, blank, "predicted from nothing; ignore the prediction"))
     encoded = encode(found.texts, trained.frozen, progress, notes.append)
     return found.ids, predict(trained, torch.cat([rows, encoded], dim=1))

@@ -1,0 +1,68 @@
+"""Rows without text and without another column: models have nothing to judge their labels by."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from noisylabels.audit.issues import Issues
+from noisylabels.data.text_columns import without_text
+
+if TYPE_CHECKING:
+    from noisylabels.data.features import Examples
+
+NO_TEXT = "no text"
+"""The reason of such a row."""
+
+
+def blank_rows(examples: Examples | None) -> np.ndarray | None:
+    """Return which rows have neither text nor another column, bool (N,); None if all or none has
+    content.
+
+    Args:
+        examples: the audited set, embedded or not, without the column that marks trusted labels.
+    """
+    texts = getattr(examples, "texts", None)
+    if examples is None or texts is None:
+        return None
+    columns = examples.inputs.shape[1]
+    if getattr(examples, "embedding", None) is not None:
+        encoder = getattr(examples, "encoder", None)
+        columns = 0 if encoder is None else len(encoder.features)
+    blank = without_text(texts)
+    return None if columns or not blank.any() or blank.all() else blank
+
+
+def either(one: np.ndarray | None, other: np.ndarray | None) -> np.ndarray | None:
+    """Return the union of two masks, (N,), either of which may be missing."""
+    if one is None or other is None:
+        return other if one is None else one
+    both: np.ndarray = one | other
+    return both
+
+
+def left_alone(found: Issues, blank: np.ndarray, rate: float) -> Issues:
+    """Return the findings with rows without text as likely wrong as any label, not as models say.
+
+    Args:
+        found: findings in which these rows are neither flagged nor have another suggestion.
+        blank: (N,) bool.
+        rate: the estimated noise rate.
+    """
+    score, right, wrong = found.score.copy(), found.right, found.wrong
+    score[blank] = 1 - rate
+    if wrong is not None and right is not None:
+        wrong, right = np.where(blank, rate, wrong), np.where(blank, 1 - rate, right)
+    return replace(found, score=score, wrong=wrong, right=right)
+
+
+def with_reasons(why: Sequence[str], blank: np.ndarray, trusted: np.ndarray | None = None) -> list[str]:
+    """Return the reasons with those of rows without text replaced."""
+    made = list(why)
+    for i in np.flatnonzero(blank).tolist():
+        checked = trusted is not None and bool(trusted[i])
+        made[i] = f"checked by hand; {NO_TEXT}" if checked else NO_TEXT
+    return made
