@@ -233,6 +233,22 @@ def test_rows_without_text_are_not_judged() -> None:
     assert "no text" not in list(other.why)
 
 
+def test_a_row_without_text_decides_nothing_and_its_audit_is_found_again(tmp_path: Path) -> None:
+    texts, labels = rows()
+    path = write(
+        tmp_path / "t.csv",
+        {"id": [*map(str, range(64)), "5"], "comment": [*texts, " "], "label": [*labels, "car"]},
+    )
+    how = {"features": "tfidf:16", "epochs": 8, "out": "found", "trusted": ["0", "1"]}
+    found = nl.audit_labels(str(path), **how)  # type: ignore[arg-type]
+    assert found.why[64] == "no text"
+    assert not found.flagged[5]
+    again = nl.audit_labels(str(path), probs="found/probs.parquet", trusted=["0", "1"])
+    np.testing.assert_array_equal(again.flagged, found.flagged)
+    np.testing.assert_allclose(again.score, found.score, atol=1e-6)
+    assert list(again.why) == list(found.why)
+
+
 def test_predictions_of_rows_without_text_are_noted(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from noisylabels.audit.duplicates import Group
 from noisylabels.audit.issues import Issues
 from noisylabels.data.text_columns import without_text
 
@@ -42,6 +43,16 @@ def either(one: np.ndarray | None, other: np.ndarray | None) -> np.ndarray | Non
         return other if one is None else one
     both: np.ndarray = one | other
     return both
+
+
+def with_content(groups: Sequence[Group], blank: np.ndarray) -> list[Group]:
+    """Return groups of near-duplicates, such as of one id, without the rows that have no text.
+
+    >>> with_content([Group((0, 1, 2), True), Group((3, 4), True)], np.array([0, 1, 0, 1, 0], bool))
+    [Group(members=(0, 2), exact=True)]
+    """
+    made = [replace(group, members=tuple(i for i in group.members if not blank[i])) for group in groups]
+    return [group for group in made if len(group.members) > 1]
 
 
 def left_alone(found: Issues, blank: np.ndarray, rate: float) -> Issues:

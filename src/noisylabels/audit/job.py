@@ -16,7 +16,7 @@ import numpy as np
 
 from noisylabels.audit import issues
 from noisylabels.audit.audit_folder import FOLDER_OF_FOLDS, SETTINGS, remove_unfinished
-from noisylabels.audit.blank import blank_rows, either, left_alone, with_reasons
+from noisylabels.audit.blank import blank_rows, either, left_alone, with_content, with_reasons
 from noisylabels.audit.classifier_judge import judge_by_classifier
 from noisylabels.audit.cross_validation import LOSS, RECIPE, cross_validate
 from noisylabels.audit.duplicates import with_same_ids
@@ -224,6 +224,7 @@ class Job:
             groups = with_same_ids(groups, ids, labels)
         seed = self.subject.asked["seed"]
         blank = self._blank(examples, source, probs)
+        groups = groups if blank is None else with_content(groups, blank)
         spared = either(trusted, blank)
         others = trusted if spared is None or spared.all() else spared
         estimated = estimate_others(labels, predicted.probs, predicted.seen, seed, others)
