@@ -19,10 +19,10 @@ from noisylabels.experiment.folds import assign_folds
 K = 3
 
 
-def points(n: int = 120, d: int = 6, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    draw = np.random.default_rng(seed)
+def points(n: int = 120, d: int = 6, apart: float = 1.5) -> tuple[np.ndarray, np.ndarray]:
+    draw = np.random.default_rng(0)
     labels = np.arange(n) % K
-    return draw.normal(size=(n, d)) + 1.5 * np.eye(K, d)[labels], labels
+    return draw.normal(size=(n, d)) + apart * np.eye(K, d)[labels], labels
 
 
 def encoded(X: np.ndarray, y: np.ndarray) -> FeatureSet:
@@ -45,7 +45,7 @@ def test_it_is_a_logistic_regression_without_the_fold(monkeypatch: pytest.Monkey
 
 
 def test_it_finds_noisy_labels() -> None:
-    X, y = points(600)
+    X, y = points(600, apart=4.0)
     draw = np.random.default_rng(1)
     given = np.where(draw.random(600) < 0.2, (y + draw.integers(1, K, 600)) % K, y)
     found = logistic_probs(X, given, K)
