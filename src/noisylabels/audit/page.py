@@ -201,14 +201,13 @@ def lead(audit: Audit) -> str:
 
 
 def expected_line(audit: Audit) -> str:
-    """Return the expected share of wrong labels before and after accepting all suggestions, if known."""
+    """Return the expected share of wrong labels after accepting all suggestions, if known."""
     expected = audit.summary.get("expected")
     if expected is None or not audit.flagged.any():
         return ""
-    before, after = (f"{100 * expected[name]:.1f} %" for name in ("before", "after"))
     return (
-        f"accepting the suggestions of all flagged labels is expected to leave {after} of the labels wrong, "
-        f"in place of {before}; more where annotators err on hard examples"
+        "accepting the suggestions of all flagged labels is expected to leave "
+        f"{100 * expected['after']:.1f} % of the labels wrong; more where annotators err on hard examples"
     )
 
 
@@ -255,8 +254,7 @@ def _facts(audit: Audit) -> dict[str, str]:
         "groups with different labels": f"{len(summary['duplicates']['conflicts']):,}",
     }
     if expected := summary.get("expected"):
-        facts["expected to be wrong"] = f"{100 * expected['before']:.1f} %"
-        facts["after accepting all suggestions"] = f"{100 * expected['after']:.1f} %"
+        facts["wrong after accepting all suggestions"] = f"{100 * expected['after']:.1f} %"
     if checked := summary.get("trusted"):
         facts["checked by hand"] = f"{checked['count']:,}"
         facts["of them predicted as checked"] = f"{100 * checked['agreement']:.1f} %"
