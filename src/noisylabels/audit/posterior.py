@@ -25,7 +25,7 @@ labels the fit takes an eighth of them or more for noise."""
 DISCOUNT_SIMPLE = 0.05
 """The same where all other labels of a class are equally likely: then few confusions are taken for noise."""
 
-REJECTED = 3.0
+REJECTED = 1.0
 """Standard deviations above its mean from which the likelihood ratio rejects the simpler noise model."""
 
 _ROUNDS = 30
