@@ -99,7 +99,8 @@ def likely_right(probs: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> 
 
     Source: Northcutt et al. 2021, "Confident learning" (pruning by the confident joint).
 
-    >>> likely_right(np.array([[0.9, 0.1], [0.8, 0.2], [0.1, 0.9]]), np.array([0, 1, 1]), np.ones(3)).tolist()
+    >>> probs = np.array([[0.9, 0.1], [0.95, 0.05], [0.1, 0.9]])
+    >>> likely_right(probs, np.array([0, 1, 1]), np.ones(3)).tolist()
     [True, False, True]
     """
     own = np.eye(probs.shape[1])[labels] * weights[:, None]
