@@ -87,7 +87,7 @@ def test_a_study_and_its_report_work_without_the_paper(package: Path, tmp_path: 
     assert done.returncode == 0, done.stderr
     codes, studies = json.loads(done.stdout.splitlines()[-1])
     assert codes == [0, 0, 0, 0, 0, 2], done.stderr
-    assert studies == ["digits", "human", "tenth"]
+    assert studies == ["digits", "frozen", "human", "tenth"]
     assert "there is no study 'paper'" in done.stderr
     report = tmp_path / "runs" / "two-report"
     tables = {path.stem for path in (report / "tables").glob("*.csv")}
