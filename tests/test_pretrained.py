@@ -103,6 +103,13 @@ def test_images_of_your_own_are_encoded_by_default(tmp_path: Path) -> None:
     assert load_config(None, data="cifar10").features == "none"
 
 
+def test_images_that_are_no_photographs_are_trained_on_by_a_network(tmp_path: Path) -> None:
+    folder = photographs(tmp_path / "tiny", each=6, side=12, wrong=0)
+    result = run(load_config(None, data=str(folder), epochs=1, out="run"))
+    assert (result.status, result.model, result.config["features"]) == ("done", "small-cnn", "auto")
+    assert load_model(tmp_path / "run").frozen is None
+
+
 def test_without_an_installed_encoder_a_run_trains_from_nothing_and_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -128,7 +128,7 @@ def resolve(config: RunConfig) -> ResolvedRun:
         )
     free, table = canonical_names(config.table_recipe), is_table(config)
     features = canonical_features(config.features, table)
-    if features == AUTO_FEATURES and is_table(config):
+    if features == AUTO_FEATURES and table:
         # of texts, for which the encoder depends on what is installed
         features = auto_for_texts()[0] if has_texts(config) or config.text_column else NONE
     if features == NONE and config.features != NONE and not table:

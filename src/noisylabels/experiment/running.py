@@ -158,9 +158,7 @@ def _run_alone(
     augment = default_augment(config.data, train) if config.augment == "auto" else config.augment
 
     chosen = None
-    if (
-        config.table_recipe and config.features == AUTO and train.inputs.ndim == 4
-    ):  # "auto" has found no encoder for these images
+    if config.features == AUTO and train.inputs.ndim == 4:  # no encoder is right for these images
         config = dataclasses.replace(config, table_recipe="")
     if config.table_recipe:
         chosen = chosen_before(out) or choose_for_table(config, train, labels.given, positions, stop)
