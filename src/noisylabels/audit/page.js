@@ -1,4 +1,3 @@
-"use strict";
 // Names and other untrusted data enter the page as text, never as HTML.
 const data = JSON.parse(document.getElementById("data").textContent);
 const names = data.classes;
@@ -9,11 +8,6 @@ function make(tag, className, text) {
   if (className) node.className = className;
   if (text !== undefined) node.textContent = text;
   return node;
-}
-
-function probability(share) {
-  if (share > 0.99) return "over 99 %";
-  return share < 0.01 ? "under 1 %" : percent(share, 0);
 }
 
 function percent(share, digits = 1) {
@@ -29,11 +23,20 @@ function picture(source, words) {
   return image;
 }
 
-function labels(given, suggested) {
-  const line = make("div", given === suggested ? "labels plain" : "labels");
-  line.append(make("span", "given", names[given]));
-  if (given !== suggested) line.append(" → ", make("span", "suggested", names[suggested]));
+function labels(given, suggested, flagged) {
+  const line = make("div", flagged ? "labels" : "labels plain");
+  line.append(named("span", "given", names[given], 60));
+  if (given !== suggested) line.append(" → ", named("span", "suggested", names[suggested], 60));
   return line;
+}
+
+function named(tag, className, name, most) { // a long name is elided in the middle, and written out by a click
+  const node = make(tag, className, middle(name, most));
+  if (node.textContent !== name) {
+    node.title = name;
+    node.addEventListener("click", () => { node.textContent = name; });
+  }
+  return node;
 }
 
 const LONG = 220; // characters of a cell that are shown before a click
@@ -51,33 +54,59 @@ function cells(item) {
       list.append(all);
     }
   }
-  if (item.more) list.append(make("div", "name", `and ${item.more.toLocaleString("en")} more columns`));
   return list;
+}
+
+function values(item) { // numbers beside the means of both classes, the closer one bold
+  const table = make("table", "means"), head = make("tr"), body = make("tbody");
+  const two = item.given !== item.suggested;
+  head.append(make("td"), make("th", "number", "this row"));
+  const means = two ? [item.given, item.suggested] : [item.given];
+  for (const label of means) head.append(named("th", "number", names[label], 12));
+  head.title = "this row, and the mean of each class; bold: the closer mean";
+  for (const [place, content, ofGiven, ofSuggested, nearer] of item.values) {
+    const line = make("tr");
+    line.append(named("th", "", data.columns[place], 24), named("td", "number", content === "" ? "(empty)" : content, 12));
+    line.append(make("td", two && nearer < 0 ? "number near" : "number", ofGiven === null ? "" : String(ofGiven)));
+    if (two) line.append(make("td", nearer > 0 ? "number near" : "number", ofSuggested === null ? "" : String(ofSuggested)));
+    body.append(line);
+  }
+  table.append(make("thead"), body);
+  table.tHead.append(head);
+  return table;
+}
+
+function meter(item) { // rank, and the probability that the given label is wrong
+  const line = make("div", "score"), bar = make("span", "bar"), filled = make("i");
+  const known = item.wrong !== undefined;
+  filled.style.width = `${Math.round(100 * (known ? fill(item.wrong) : 1 - item.score))}%`;
+  bar.append(filled);
+  const words = make("b", "", known ? `${chance(item.wrong)} wrong` : `quality ${item.score}`);
+  line.append(`${item.rank}.`, bar, words);
+  line.title = known ? "rank, and the estimated probability that the given label is wrong; the bar is in log-odds"
+    : "rank, and label quality: 0 likely mislabeled, 1 likely correct; the bar is long for a low quality";
+  return line;
 }
 
 function card(item) {
   const node = make("figure", "card");
   if (item.image) node.append(picture(item.image, `${item.id}, given label ${names[item.given]}`));
-  node.append(labels(item.given, item.suggested));
-  const score = make("div", "score");
-  const bar = make("span", "bar");
-  const filled = make("i");
-  filled.style.width = `${Math.round(100 * (1 - item.score))}%`;
-  bar.append(filled);
-  score.append(`${item.rank}.`, bar, item.score.toFixed(3));
-  score.title = "rank and label quality score: 0 likely mislabeled, 1 likely correct; the bar is long for a low score";
-  if (item.cells) node.append(cells(item));
-  node.append(score, make("div", "why", item.why.replaceAll(" %", "\u00a0%")));
-  if (item.wrong !== undefined && item.given !== item.suggested && !item.trusted) {
-    const words = `given label wrong: ${probability(item.wrong)}; suggestion right: ${probability(item.right)}`;
-    node.append(make("div", "why", words.replaceAll(" %", "\u00a0%")));
+  node.append(labels(item.given, item.suggested, item.rank <= data.flagged));
+  if (item.trusted) node.append(make("div", "score", `${item.rank}.`));
+  else node.append(meter(item));
+  if (item.right !== undefined && item.given !== item.suggested && !item.trusted) {
+    node.append(make("div", "why", `suggested label right: ${chance(item.right)}`));
   }
+  if (item.why) node.append(make("div", "why", item.why.replaceAll(" %", "\u00a0%")));
+  if (item.cells && item.cells.length) node.append(cells(item));
+  if (item.values && item.values.length) node.append(values(item));
+  if (item.more) node.append(make("div", "rank", `and ${item.more.toLocaleString("en")} more ${item.more === 1 ? "column" : "columns"}`));
   if (item.trusted) node.append(make("div", "checked", "checked by hand"));
   if (item.true !== undefined) {
     const truth = item.true < 0 ? "none of the classes" : names[item.true];
     node.append(make("div", "true", item.true === item.given ? "the given label is correct" : `true label: ${truth}`));
   }
-  node.append(make("div", "id", item.id));
+  node.append(named("div", "id", item.id, 48));
   return node;
 }
 
@@ -91,7 +120,7 @@ function options(select, used) {
   const counts = new Map();
   for (const k of used) counts.set(k, (counts.get(k) || 0) + 1);
   for (const k of [...counts.keys()].sort((a, b) => names[a].localeCompare(names[b]))) {
-    const option = make("option", "", `${names[k]} (${counts.get(k)})`);
+    const option = make("option", "", `${middle(names[k], 40)} (${counts.get(k)})`);
     option.value = k;
     select.append(option);
   }
@@ -104,7 +133,7 @@ const ORDERS = {
   id: (a, b) => a.id.localeCompare(b.id, undefined, { numeric: true }) || a.rank - b.rank,
 };
 
-if (data.items.some((item) => item.cells)) {
+if (data.items.some((item) => item.cells || item.values)) {
   grid.classList.add("rows");
   at("by-id").previousSibling.textContent = "name or text contains ";
 }
@@ -115,7 +144,7 @@ function draw() {
   const chosen = data.items
     .filter((item) => given === "" || item.given === Number(given))
     .filter((item) => suggested === "" || item.suggested === Number(suggested))
-    .filter((item) => [item.id, ...(item.cells || []).map((cell) => cell[1])].some((text) => text.toLowerCase().includes(word)))
+    .filter((item) => [item.id, ...[...(item.cells || []), ...(item.values || [])].map((cell) => cell[1])].some((text) => text.toLowerCase().includes(word)))
     .sort(ORDERS[at("by-order").value]);
   const drawn = chosen.slice(0, shown);
   for (const item of drawn) if (!cards.has(item)) cards.set(item, card(item));
@@ -138,7 +167,6 @@ function drawMatrix() {
   const K = names.length, NS = "http://www.w3.org/2000/svg";
   const numbered = K <= 14, named = K <= 40;
   const cell = numbered ? 46 : K <= 40 ? 20 : Math.max(2, Math.floor(720 / K));
-  const cut = (name, n) => (name.length > n ? `${name.slice(0, n - 1)}…` : name);
   const widest = Math.max(...names.map((name) => Math.min(18, name.length)));
   const short = numbered && widest <= 5;
   const left = Math.max(52, named ? 14 + 7 * widest : 0);
@@ -175,12 +203,13 @@ function drawMatrix() {
     const words = `True class ${names[i]}: ${percent(value)}${between} have the given label ${names[j]}.`;
     hit.addEventListener("pointerenter", () => { at("pointed").textContent = words; });
   }
+  at("pointed").textContent = "Point at a cell, or tap it, to read it here.";
   if (named) {
     names.forEach((name, k) => {
-      const row = add("text", { x: left - 6, y: 22 + (k + 0.5) * cell + 4, "text-anchor": "end" }, cut(name, 18));
+      const row = add("text", { x: left - 6, y: 22 + (k + 0.5) * cell + 4, "text-anchor": "end" }, middle(name, 18));
       const x = left + (k + 0.5) * cell, y = 22 + size + 14;
       const turned = short ? { "text-anchor": "middle" } : { transform: `rotate(${numbered ? 35 : 90} ${x} ${y - 6})` };
-      const column = add("text", { x, y, ...turned }, cut(name, numbered ? 12 : 18));
+      const column = add("text", { x, y, ...turned }, middle(name, numbered ? 12 : 18));
       for (const text of [row, column]) text.append(Object.assign(document.createElementNS(NS, "title"), { textContent: name }));
     });
   }
@@ -202,7 +231,7 @@ function row(cells) {
 
 const number = (value) => ({ number: value.toLocaleString("en") });
 for (const each of data.byClass) {
-  at("classes").tBodies[0].append(row([each.name, number(each.count), number(each.flagged), { number: percent(each.wrong) }]));
+  at("classes").tBodies[0].append(row([named("span", "", each.name, 40), number(each.count), number(each.flagged), { number: percent(each.wrong) }]));
 }
 const FIRST = 15;
 data.pairs.forEach((pair, place) => {
@@ -215,7 +244,7 @@ data.pairs.forEach((pair, place) => {
     setTimeout(() => { at("quality").scrollIntoView(); });
   });
   const there = data.items.some((item) => names[item.given] === pair.given && names[item.suggested] === pair.suggested);
-  const line = row([pair.given, pair.suggested, number(pair.count), { number: percent(pair.share) }, there ? button : ""]);
+  const line = row([...[pair.given, pair.suggested].map((name) => named("span", "", name, 40)), number(pair.count), { number: percent(pair.share) }, there ? button : ""]);
   line.hidden = place >= FIRST;
   at("pair-table").tBodies[0].append(line);
 });
@@ -232,10 +261,11 @@ for (const group of data.groups) {
   for (const member of group.members) {
     const figure = make("figure");
     if (member.image) figure.append(picture(member.image, member.id));
-    figure.append(make("div", "labels", names[member.given]));
+    figure.append(named("div", "labels", names[member.given], 60));
     if (member.cells) figure.append(cells(member));
+    if (member.more) figure.append(make("div", "rank", `and ${member.more.toLocaleString("en")} more columns`));
     if (member.trusted) figure.append(make("div", "checked", "checked by hand"));
-    figure.append(make("div", "id", member.id));
+    figure.append(named("div", "id", member.id, 48));
     inner.append(figure);
   }
   box.append(make("div", "rank", group.id ? "same id" : group.exact ? "identical" : "nearly identical"), inner);

@@ -18,23 +18,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from noisylabels import __version__
+from noisylabels.audit.page_rows import PageRows
+from noisylabels.audit.reasons import is_from_models
 from noisylabels.data.names import first_id
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from noisylabels.audit.result import Audit
-    from noisylabels.data.cells import Cell
     from noisylabels.data.features import Examples
 
 SHOWN = 600
 """Most examples on the page, which then takes a few megabytes."""
 GROUPS = 60
 """Most groups of near-duplicates on the page."""
-VALUES = 12
-"""Most columns shown of a table's row."""
-LONGEST = 10_000
-"""Most characters shown of a cell; the review shows more."""
 SIDE = 128
 """Longest side of an image on the page, in pixels."""
 
@@ -53,25 +48,27 @@ def page(audit: Audit, examples: Examples | None, folder: Path) -> str:
     images = examples is not None and examples.inputs.ndim == 4
     tiny = images and examples is not None and max(examples.inputs.shape[2:]) < _TINY
 
-    cells = getattr(examples, "cells", None)
+    rows = PageRows(audit, examples)
 
-    def item(i: int) -> dict[str, Any]:
+    def item(i: int, means: bool = True) -> dict[str, Any]:
         made: dict[str, Any] = {
             "id": audit.ids[i],
             "given": int(audit.given[i]),
             "suggested": int(audit.suggested[i]),
-            "score": round(float(audit.score[i]), 4),
+            "score": float(f"{audit.score[i]:.3g}"),
             "why": audit.why[i],
         }
         if audit.probability_wrong is not None and audit.probability_suggested is not None:
-            made["wrong"] = round(float(audit.probability_wrong[i]), 3)
-            made["right"] = round(float(audit.probability_suggested[i]), 3)
+            made["wrong"] = round(float(audit.probability_wrong[i]), 6)
+            made["right"] = round(float(audit.probability_suggested[i]), 6)
+            if is_from_models(audit.why[i]):  # beside these two, other probabilities would only confuse
+                del made["why"]
         if audit.true is not None:
             made["true"] = int(audit.true[i])
         if images and examples is not None:
             made["image"] = data_uri(examples.inputs[i].numpy())
-        elif cells is not None:
-            made |= row_of(cells.row(i), VALUES, LONGEST)
+        else:
+            made |= rows.row(i, means)
         if audit.trusted is not None and audit.trusted[i]:
             made["trusted"] = True
         return made
@@ -82,6 +79,8 @@ def page(audit: Audit, examples: Examples | None, folder: Path) -> str:
     content = {
         "classes": list(audit.class_names),
         "tiny": tiny,
+        "flagged": flagged,
+        "columns": rows.numbers,
         "items": [{"rank": rank, **item(i)} for rank, i in enumerate(audit.order[:count].tolist(), 1)],
         "matrix": _entries(audit.summary["transition"]),
         "byClass": audit.summary["classes"],
@@ -90,7 +89,7 @@ def page(audit: Audit, examples: Examples | None, folder: Path) -> str:
             {
                 "exact": group["exact"],
                 "id": not images and len({first_id(audit.ids[i]) for i in group["members"]}) == 1,
-                "members": [item(i) for i in group["members"][:12]],
+                "members": [item(i, means=False) for i in group["members"][:12]],
             }
             for group in conflicts[:GROUPS]
         ],
@@ -101,13 +100,13 @@ def page(audit: Audit, examples: Examples | None, folder: Path) -> str:
     values = {
         "title": html.escape(f"Audit of {audit.name}"),
         "style": files.joinpath("page.css").read_text(encoding="utf-8"),
-        "program": files.joinpath("page.js").read_text(encoding="utf-8"),
+        "program": "".join(files.joinpath(f"{n}.js").read_text(encoding="utf-8") for n in ("words", "page")),
         "data": in_script(content),
         "lead": _text(lead(audit)),
         "warning": f'<p class="warning">{_text(found)}</p>' if (found := warning(audit)) else "",
         "facts": _terms(_facts(audit)),
         "notes": _notes(audit),
-        "quality": html.escape(_quality(audit, count)),
+        "quality": _text(_quality(audit, count)),
         "noise": html.escape(_noise(audit)),
         "pairs": html.escape(_pairs(audit)),
         "duplicates": html.escape(_duplicates(audit, images)),
@@ -116,26 +115,6 @@ def page(audit: Audit, examples: Examples | None, folder: Path) -> str:
         "limits": "".join(f"<p>{html.escape(line)}</p>" for line in _LIMITS),
     }
     return _plain("".join(values[part] if k % 2 else part for k, part in enumerate(parts)))
-
-
-def row_of(cells: Sequence[Cell], most: int, longest: int) -> dict[str, Any]:
-    """Return a table's row for a page.
-
-    Returns:
-        "cells": lists of column, content (cut beyond `longest` characters, which its end says), and whether
-        the column holds free text; "more": the number of columns beyond `most`.
-    """
-    made = [
-        [
-            cell.column,
-            cell.content
-            if len(cell.content) <= longest
-            else f"{cell.content[:longest]} … ({len(cell.content):,} characters in all)",
-            cell.free,
-        ]
-        for cell in cells[:most]
-    ]
-    return {"cells": made, "more": max(0, len(cells) - most)}
 
 
 def in_script(value: Any) -> str:
@@ -278,7 +257,15 @@ def _quality(audit: Audit, count: int) -> str:
         more = " No label is flagged."
     elif count > flagged:
         more = f" The first {flagged:,} are flagged, the others are not."
-    return f"Each card shows the given label, struck out, and the suggested label.{more}"
+    if audit.probability_wrong is None:
+        shown = "Each card shows the given label, struck out if it is flagged, and the suggested label."
+    else:
+        shown = (
+            "Each card shows the given label, struck out if it is flagged, the suggested label, and the "
+            "estimated probability that the given label is wrong. The bar shows it in log-odds: a third of "
+            "its length is 50 %, two thirds are 99 %."
+        )
+    return f"{shown}{more}"
 
 
 def _noise(audit: Audit) -> str:
@@ -289,7 +276,7 @@ def _noise(audit: Audit) -> str:
     )
     if level is not None:
         words += (
-            f" Point at a cell for its {100 * level:.0f} % interval, which covers the sampling of examples, "
+            f" Point at a cell, or tap it, for its {100 * level:.0f} % interval, which covers the sampling of examples, "
             "not the errors of the models."
         )
     return words

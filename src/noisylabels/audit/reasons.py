@@ -10,6 +10,8 @@ import numpy as np
 
 from noisylabels.data.names import first_id
 
+_MODELS = "looks like"  # begins a reason that rests on the models alone
+
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Reasons(Sequence[str]):
@@ -69,14 +71,23 @@ class Reasons(Sequence[str]):
                 same = "id"
             return f"same {same} as {self.ids[witness]}, labeled {self.class_names[self.given[witness]]}"
         if self.suggested[i] == self.given[i]:
-            return f"looks like {given} ({percent(p)}), as labeled"
+            return f"{_MODELS} {given} ({percent(p)}), as labeled"
         if not self.flagged[i]:
-            return f"looks like {other} ({percent(q)}) rather than {given} ({percent(p)}), but not clearly"
+            return f"{_MODELS} {other} ({percent(q)}) rather than {given} ({percent(p)}), but not clearly"
         if q > p and p >= 0.25:
-            return f"looks like {other} ({percent(q)}) rather than {given} ({percent(p)})"
+            return f"{_MODELS} {other} ({percent(q)}) rather than {given} ({percent(p)})"
         if q > p:
-            return f"looks like {other} ({percent(q)}), not {given} ({percent(p)})"
-        return f"looks like {given}, but with only {percent(p)}; next is {other} ({percent(q)})"
+            return f"{_MODELS} {other} ({percent(q)}), not {given} ({percent(p)})"
+        return f"{_MODELS} {given}, but with only {percent(p)}; next is {other} ({percent(q)})"
+
+
+def is_from_models(why: str) -> bool:
+    """Return whether a reason only states the probabilities of the models.
+
+    >>> is_from_models("looks like cat (93 %), not dog (2 %)"), is_from_models("same image as a.png, labeled cat")
+    (True, False)
+    """
+    return why.startswith(_MODELS)
 
 
 def percent(share: float) -> str:

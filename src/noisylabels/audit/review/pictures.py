@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from noisylabels.audit.class_means import ClassMeans
 from noisylabels.core.checks import InputError
 from noisylabels.core.process import usable_cpus
 
@@ -69,8 +70,7 @@ class Pictures:
         self._loading = threading.Lock()
         self._loaded: Any = None
         self._problem = ""
-        self._means: dict[int, np.ndarray] = {}  # class -> column means of a table, cached
-        self._deviation: np.ndarray | None = None
+        self._means: ClassMeans | None = None  # of a table
 
     def prepare(self) -> None:
         """Load the audited set in the background if needed, so that the page need not wait for it."""
@@ -124,18 +124,15 @@ class Pictures:
             for column, place in enumerate(places[:BESIDE]):
                 with contextlib.suppress(NoPicture):  # the cell stays gray
                     picture = self._picture(place, SIDES["tile"])
-                    # small images are enlarged without smoothing, as on the page
-                    few = 2 * max(picture.size) <= _CELL
-                    way = Image.Resampling.NEAREST if few else Image.Resampling.BICUBIC
-                    cell = ImageOps.fit(picture, (_CELL, _CELL), way)
+                    cell = ImageOps.fit(picture, (_CELL, _CELL), Image.Resampling.BICUBIC)
                     sheet.paste(cell, (column * _CELL, row * _CELL))
         return sheet
 
     def values(self, position: int) -> list[tuple[str, float, float, float]] | None:
         """Return a table's row: column name, value, and the means of the given and of the suggested class.
 
-        Of many columns, return those that separate the two classes best, by the difference of the means in
-        standard deviations of the column. Return None for an example with an image.
+        Of many columns, return those that separate the two classes best, see `ClassMeans`. Return None for an
+        example with an image.
         """
         if self._base is not None:
             return None
@@ -144,24 +141,18 @@ class Pictures:
             return None
         if not examples.inputs.shape[1]:  # a table of texts
             return []
-        table = np.asarray(examples.inputs)
+        if self._means is None:
+            self._means = ClassMeans(np.asarray(examples.inputs), self._audit.given)
         labels = (self._audit.given[position], self._audit.suggested[position])
-        means = [self._mean(table, int(k)) for k in labels]
-        chosen = np.arange(table.shape[1])
-        if len(chosen) > _COLUMNS:
-            apart = np.abs(means[0] - means[1]) / self._spread(table)
-            apart = apart if apart.any() else np.abs(table[position] - means[0])
-            chosen = np.sort(np.argsort(-apart, kind="stable")[:_COLUMNS])
-        named = examples.encoder is not None  # the encoder knows the columns of the features
-        names = examples.encoder.features if named else [f"x{c}" for c in range(table.shape[1])]
+        names = () if examples.encoder is None else examples.encoder.features
         return [
-            (str(names[c]), float(table[position, c]), float(means[0][c]), float(means[1][c]))
-            for c in chosen.tolist()
+            (str(names[c]) if names else f"x{c}", value, of_given, of_suggested)
+            for c, value, of_given, of_suggested in self._means.beside(position, labels, _COLUMNS)
         ]
 
     def row(self, position: int) -> dict[str, Any] | None:
-        """Return a table's row as it is written, see `page.row_of`; None for an example without one."""
-        from noisylabels.audit.page import row_of
+        """Return a table's row as it is written, see `row_of`; None for an example without one."""
+        from noisylabels.audit.page_rows import row_of
 
         cells = self._cells()
         return None if cells is None else row_of(cells.row(position), _COLUMNS, _LONGEST)
@@ -191,18 +182,6 @@ class Pictures:
             return None
         found: Cells | None = getattr(self._examples(), "cells", None)
         return found
-
-    def _mean(self, table: np.ndarray, label: int) -> np.ndarray:
-        if label not in self._means:
-            of_class: np.ndarray = table[self._audit.given == label]
-            self._means[label] = of_class.mean(axis=0) if len(of_class) else np.full(table.shape[1], np.nan)
-        return self._means[label]
-
-    def _spread(self, table: np.ndarray) -> np.ndarray:
-        if self._deviation is None:
-            deviation = table.std(axis=0)
-            self._deviation = np.where(deviation > 0, deviation, 1)
-        return self._deviation
 
     def _examples(self) -> Any:
         """Return the audited set, or None if it cannot be loaded; `_problem` then holds the reason."""

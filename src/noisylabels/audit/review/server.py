@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 HOST = "127.0.0.1"
 HEADER = "x-noisylabels"
-MOST_BYTES = 1 << 16  # per request body
+MOST_BYTES = 1 << 20  # per request body: 100,000 positions fit
 MOST_DETAILS = 200  # examples per request
 
 SECURITY = {
@@ -45,8 +45,10 @@ SECURITY = {
 _PAGE = {
     "/": ("page.html", "text/html; charset=utf-8"),
     "/page.css": ("page.css", "text/css; charset=utf-8"),
+    "/words.js": ("../words.js", "text/javascript; charset=utf-8"),
     "/api.js": ("api.js", "text/javascript; charset=utf-8"),
     "/page.js": ("page.js", "text/javascript; charset=utf-8"),
+    "/many.js": ("many.js", "text/javascript; charset=utf-8"),
     "/keys.js": ("keys.js", "text/javascript; charset=utf-8"),
     "/icon.svg": ("icon.svg", "image/svg+xml"),
 }
@@ -235,6 +237,14 @@ def application(session: Session, port: int, token: str, launch: set[str] | None
             raise InputError("the decision lacks the example's position or the action")
         return session.decide(asked["event"], position, action, asked.get("label"), asked.get("since", 0))
 
+    def decide_many(asked: dict[str, Any]) -> dict[str, Any]:
+        positions, action = asked.get("indexes"), asked.get("action")
+        if not isinstance(positions, list) or not isinstance(action, str):
+            raise InputError("the decision lacks the positions of the examples or the action")
+        return session.decide_many(
+            asked["event"], positions, action, asked.get("label"), asked.get("since", 0)
+        )
+
     def undo(asked: dict[str, Any]) -> dict[str, Any]:
         return session.undo(asked["event"], asked.get("since", 0))
 
@@ -248,6 +258,7 @@ def application(session: Session, port: int, token: str, launch: set[str] | None
             Route("/api/decisions", decisions),
             Route("/api/details", details),
             Route("/api/decide", changing(decide), methods=["POST"]),
+            Route("/api/decide-many", changing(decide_many), methods=["POST"]),
             Route("/api/undo", changing(undo), methods=["POST"]),
             Route("/picture/{position:int}", picture),
             Route("/neighbors/{position:int}", neighbors),

@@ -61,7 +61,8 @@ class Session:
             "index": order.tolist(),
             "given": audit.given[order].tolist(),
             "suggested": audit.suggested[order].tolist(),
-            "score": np.round(audit.score[order], 3).tolist(),
+            "wrong": self._shares(audit.probability_wrong, order),
+            "right": self._shares(audit.probability_suggested, order),
             "ids": [audit.ids[i] for i in order] if features else None,
             "texts": None if texts is None else [texts[i] for i in order],
             "trusted": None if audit.trusted is None else audit.trusted[order].tolist(),
@@ -84,6 +85,9 @@ class Session:
             found[position] = {
                 "id": audit.ids[position],
                 "why": audit.why[position],
+                "score": float(f"{audit.score[position]:.3g}"),
+                "wrong": self._share(audit.probability_wrong, position),
+                "right": self._share(audit.probability_suggested, position),
                 "chances": [
                     round(float(probs[k]), 4) for k in (audit.given[position], audit.suggested[position])
                 ],
@@ -111,26 +115,30 @@ class Session:
         Raises:
             InputError: no such example, action or class, or the decision could not be saved.
         """
-        self._check(position)
-        if action == "chosen":
-            if not isinstance(label, int) or not 0 <= label < len(self.audit.class_names):
-                raise InputError(f"the class is {label!r}, expected 0 to {len(self.audit.class_names) - 1}")
-        elif action in LABELED:
-            label = int((self.audit.given if action == "keep" else self.audit.suggested)[position])
-        else:
-            label = None
-        name = None if label is None else self.audit.class_names[label]
-        self.store.save(event, self.audit.ids[position], action, name, self.reviewer)
+        self.store.save(event, *self._decision(position, action, label), self.reviewer)
+        return self.changes(since)
+
+    def decide_many(
+        self, event: str, positions: list[int], action: str, label: int | None = None, since: int = 0
+    ) -> dict[str, Any]:
+        """Save the same decision on several examples, all or none; one undo takes all of them back.
+
+        Args and errors are those of `decide`; keep and suggested name each example's own label.
+        """
+        if not positions:
+            raise InputError("the decision names no example")
+        made = [self._decision(position, action, label) for position in positions]
+        self.store.save_many(event, made, self.reviewer)
         return self.changes(since)
 
     def undo(self, event: str, since: int = 0) -> dict[str, Any]:
-        """Undo the reviewer's last decision; "undone" is the example's position, or None.
+        """Undo the reviewer's last decision; "undone" holds the positions of its examples.
 
         "nothing" is true if there was no decision left to undo.
         """
-        example = self.store.undo(event, self.reviewer)
-        places = self._places.get(example, []) if example is not None else []
-        return self.changes(since) | {"undone": places[0] if places else None, "nothing": example is None}
+        examples = self.store.undo(event, self.reviewer)
+        places = sorted({place for example in examples for place in self._places.get(example, [])[:1]})
+        return self.changes(since) | {"undone": places, "nothing": not examples}
 
     def changes(self, since: int = 0) -> dict[str, Any]:
         """Return the number of the last event, the examples decided after `since`, and the progress.
@@ -176,11 +184,34 @@ class Session:
             )
         return found
 
+    @staticmethod
+    def _shares(values: np.ndarray | None, order: np.ndarray) -> list[float] | None:
+        """Return probabilities in the order of the listing, short; None in an older audit."""
+        return None if values is None else np.round(values[order], 3).tolist()
+
+    @staticmethod
+    def _share(values: np.ndarray | None, position: int) -> float | None:
+        return None if values is None else round(float(values[position]), 6)
+
     def _check(self, position: object) -> None:
         if isinstance(position, bool) or not isinstance(position, int):
             raise InputError(f"the example is {position!r}, expected its position, a whole number")
         if not 0 <= position < len(self.audit):
             raise InputError(f"the example is {position}, expected 0 to {len(self.audit) - 1}")
+
+    def _decision(self, position: int, action: str, label: int | None) -> tuple[str, str, str | None]:
+        """Return a decision as the store takes it: the example's id, the action and the class name."""
+        self._check(position)
+        if action == "chosen":
+            if not isinstance(label, int) or not 0 <= label < len(self.audit.class_names):
+                raise InputError(f"the class is {label!r}, expected 0 to {len(self.audit.class_names) - 1}")
+        elif action in LABELED:
+            if action == "suggested" and self.audit.suggested[position] == self.audit.given[position]:
+                action = "keep"  # nothing else is suggested
+            label = int((self.audit.given if action == "keep" else self.audit.suggested)[position])
+        else:
+            label = None
+        return self.audit.ids[position], action, None if label is None else self.audit.class_names[label]
 
     def _catch_up(self) -> int:
         """Apply the decisions that this or another process has saved since the last call."""

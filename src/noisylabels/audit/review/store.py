@@ -5,7 +5,8 @@
              that it undoes, or null), audit (digest of the audited set), at (UTC)
 
 The current decision on an example is its last event that is not undone. So the last writer wins, an undo
-restores the previous decision, and no decision is ever lost. Examples are identified by id and classes by
+restores the previous decision, and no decision is ever lost. Decisions made at once on several examples are
+events EVENT/0, EVENT/1, ... of one transaction, and one undo takes all of them back. Examples are identified by id and classes by
 name, so that the file stays valid when the audit is run again. Several processes may have it open.
 """
 
@@ -15,7 +16,7 @@ import contextlib
 import datetime
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,11 +43,13 @@ CREATE TABLE IF NOT EXISTS events (
 );
 CREATE INDEX IF NOT EXISTS events_of_example ON events (example);
 """
-_STANDING = """
+_HOLDS = "action != 'undo' AND NOT EXISTS (SELECT 1 FROM events WHERE undoes = e.seq)"
+_STANDING = f"""
 SELECT example, action, label, max(seq) FROM events AS e
-WHERE action != 'undo' AND NOT EXISTS (SELECT 1 FROM events WHERE undoes = e.seq) {which}
+WHERE {_HOLDS} {{which}}
 GROUP BY example
 """
+_SAME = "(event = ? OR (event > ? AND event < ?))"
 
 
 @dataclass(frozen=True)
@@ -140,34 +143,51 @@ class Store:
         Raises:
             InputError: an unknown action, a label missing or unexpected, or the file cannot be written.
         """
-        if action not in ACTIONS or (label is not None) != (action in LABELED):
-            raise InputError(
-                f"the action is {action!r} with label {label!r}, expected {', '.join(ACTIONS)}, and a label "
-                f"for {', '.join(LABELED)} only"
-            )
         with self._lock, self._explained(), self._transaction():
-            return self._add(event, example, action, label, reviewer, None)
+            return self._add(_single(event), *_checked(example, action, label), reviewer, None)
 
-    def undo(self, event: str, reviewer: str = "") -> str | None:
-        """Undo the reviewer's last decision and return the example's id; None if there is none left.
+    def save_many(
+        self, event: str, decisions: Sequence[tuple[str, str, str | None]], reviewer: str = ""
+    ) -> None:
+        """Write decisions on several examples to disk, all or none; one undo takes all of them back.
+
+        Args:
+            event: as in `save`, one id for all of them.
+            decisions: example, action and label of each, as in `save`.
+            reviewer: who decides.
+
+        Raises:
+            InputError: as `save`.
+        """
+        rows = [_checked(*decision) for decision in decisions]
+        with self._lock, self._explained(), self._transaction():
+            for k, row in enumerate(rows):
+                self._add(f"{_single(event)}/{k}", *row, reviewer, None)
+
+    def undo(self, event: str, reviewer: str = "") -> list[str]:
+        """Undo the reviewer's last decision and return the examples' ids; none if there is nothing to undo.
 
         An undo sent twice with the same `event` undoes one decision.
         """
         with self._lock, self._explained(), self._transaction():
-            again = self._connection.execute(
-                "SELECT example FROM events WHERE event = ?", (event,)
-            ).fetchone()
+            call = self._connection.execute
+            again = call(f"SELECT example FROM events WHERE {_SAME} ORDER BY seq", _same(event)).fetchall()
             if again:
-                return str(again[0])
-            last = self._connection.execute(
-                "SELECT seq, example FROM events AS e WHERE reviewer = ? AND action != 'undo' "
-                "AND NOT EXISTS (SELECT 1 FROM events WHERE undoes = e.seq) ORDER BY seq DESC LIMIT 1",
+                return [str(example) for (example,) in again]
+            last = call(
+                f"SELECT event FROM events AS e WHERE reviewer = ? AND {_HOLDS} ORDER BY seq DESC LIMIT 1",
                 (reviewer,),
             ).fetchone()
             if last is None:
-                return None
-            self._add(event, str(last[1]), "undo", None, reviewer, int(last[0]))
-            return str(last[1])
+                return []
+            undone = call(
+                f"SELECT seq, example FROM events AS e WHERE {_SAME} AND {_HOLDS} ORDER BY seq",
+                _same(str(last[0]).partition("/")[0]),
+            ).fetchall()
+            for k, (seq, example) in enumerate(undone):
+                name = _single(event) if len(undone) == 1 else f"{_single(event)}/{k}"
+                self._add(name, str(example), "undo", None, reviewer, int(seq))
+            return [str(example) for _, example in undone]
 
     def changes(self, since: int = 0) -> tuple[int, dict[str, Decision]]:
         """Return the last event's number, and the current decisions of examples changed after `since`."""
@@ -227,3 +247,23 @@ class Store:
             raise CorruptedFile(
                 f"{self.path} is damaged ({error}); restore it from a copy, or move it away to start over"
             ) from None
+
+
+def _same(event: str) -> tuple[str, str, str]:
+    """Return the values of `_SAME`, which finds an event and the parts EVENT/0, EVENT/1, ... of one."""
+    return event, f"{event}/", f"{event}0"  # "0" is the character after "/"
+
+
+def _single(event: str) -> str:
+    if "/" in event:
+        raise InputError(f"the event id is {event!r}, expected one without a slash")
+    return event
+
+
+def _checked(example: str, action: str, label: str | None) -> tuple[str, str, str | None]:
+    if action not in ACTIONS or (label is not None) != (action in LABELED):
+        raise InputError(
+            f"the action is {action!r} with label {label!r}, expected {', '.join(ACTIONS)}, and a label for "
+            f"{', '.join(LABELED)} only"
+        )
+    return example, action, label
