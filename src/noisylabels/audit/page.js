@@ -57,6 +57,12 @@ function cells(item) {
   return list;
 }
 
+function breaking(node) { // let a name such as total_phenols break after a separator rather than in a word
+  const parts = node.textContent.split(/(?<=[_/.=-])/);
+  node.replaceChildren(...parts.flatMap((part, k) => (k ? [make("wbr"), part] : [part])));
+  return node;
+}
+
 function values(item) { // numbers beside the means of both classes, the closer one bold
   const table = make("table", "means"), head = make("tr"), body = make("tbody");
   const two = item.given !== item.suggested;
@@ -66,7 +72,7 @@ function values(item) { // numbers beside the means of both classes, the closer 
   head.title = "this row, and the mean of each class; bold: the closer mean";
   for (const [place, content, ofGiven, ofSuggested, nearer] of item.values) {
     const line = make("tr");
-    line.append(named("th", "", data.columns[place], 24), named("td", "number", content === "" ? "(empty)" : content, 12));
+    line.append(breaking(named("th", "", data.columns[place], 22)), named("td", "number", content === "" ? "(empty)" : content, 12));
     line.append(make("td", two && nearer < 0 ? "number near" : "number", ofGiven === null ? "" : String(ofGiven)));
     if (two) line.append(make("td", nearer > 0 ? "number near" : "number", ofSuggested === null ? "" : String(ofSuggested)));
     body.append(line);
@@ -81,7 +87,7 @@ function meter(item) { // rank, and the probability that the given label is wron
   const known = item.wrong !== undefined;
   filled.style.width = `${Math.round(100 * (known ? fill(item.wrong) : 1 - item.score))}%`;
   bar.append(filled);
-  const words = make("b", "", known ? `${chance(item.wrong)} wrong` : `quality ${item.score}`);
+  const words = make("b", "", known ? `wrong: ${chance(item.wrong)}` : `quality: ${item.score}`);
   line.append(`${item.rank}.`, bar, words);
   line.title = known ? "rank, and the estimated probability that the given label is wrong; the bar is in log-odds"
     : "rank, and label quality: 0 likely mislabeled, 1 likely correct; the bar is long for a low quality";
@@ -95,7 +101,7 @@ function card(item) {
   if (item.trusted) node.append(make("div", "score", `${item.rank}.`));
   else node.append(meter(item));
   if (item.right !== undefined && item.given !== item.suggested && !item.trusted) {
-    node.append(make("div", "why", `suggested label right: ${chance(item.right)}`));
+    node.append(make("div", "why", `suggestion right: ${chance(item.right)}`));
   }
   if (item.why) node.append(make("div", "why", item.why.replaceAll(" %", "\u00a0%")));
   if (item.cells && item.cells.length) node.append(cells(item));

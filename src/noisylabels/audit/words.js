@@ -5,7 +5,7 @@
 function chance(share) {
   const rest = 100 * Math.min(share, 1 - share);
   if (rest < 0.01) return share < 0.5 ? "under 0.01\u00a0%" : "over 99.99\u00a0%";
-  return `${(100 * share).toFixed(rest < 0.1 ? 3 : rest < 1 ? 2 : rest < 5 ? 1 : 0)}\u00a0%`;
+  return `${(100 * share).toFixed(rest < 0.5 ? 2 : rest < 5 ? 1 : 0)}\u00a0%`;
 }
 
 // The filled share of a bar, in log-odds, so that probabilities near 1 differ: 1 % none, 50 % a third, 99 % two thirds.

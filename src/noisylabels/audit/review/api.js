@@ -3,8 +3,9 @@
 
 const $ = (id) => document.getElementById(id);
 const TILES = 48; // examples per page of the grid
+const GOAL = 100; // reviewed examples per goal
 const AHEAD = 8; // examples whose images are preloaded; details are preloaded for three times as many
-const all = { index: [], given: [], suggested: [], score: [], classes: [], flagged: 0, version: "", name: "", ids: null, texts: null, trusted: null, export: "" };
+const all = { index: [], given: [], suggested: [], wrong: null, right: null, classes: [], flagged: 0, version: "", name: "", ids: null, texts: null, trusted: null, export: "" };
 const rankOf = new Map(); // position in the audited set -> place in the lists of `all`, lowest label quality first
 const decisions = new Map(); // position -> { action, label }
 const details = new Map(); // position -> the server's details, or the promise of them
@@ -26,7 +27,8 @@ function make(kind, text, attributes) {
   return made;
 }
 
-const percent = (share) => (share === null || share === undefined ? "" : (share < 0.005 ? "<1" : share >= 0.995 ? ">99" : Math.round(100 * share)) + " %"); // no prediction is certain
+const selected = new Set(); // positions of the examples that the next decision on many concerns
+const percent = (share) => (share === null || share === undefined ? "" : (share < 0.005 ? "<1" : share >= 0.995 ? ">99" : Math.round(100 * share)) + "\u00a0%"); // no prediction is certain
 const position = () => (queue.length ? all.index[queue[at]] : null);
 const nameOf = (label) => all.classes[label];
 const number = (value) => value.toLocaleString("en");
@@ -115,17 +117,31 @@ function decide(action, label) {
   if (action === "chosen") body.label = label;
   send("/api/decide", body, () => {
     const now = decisions.get(place);
-    say("saved: " + (now ? wording(place, now) : ""));
+    const reached = action !== "skip" && progress.decided % GOAL === 0;
+    say(reached ? `saved; ${number(progress.decided)} reviewed, ${number(progress.changed)} wrong` : "saved: " + (now ? wording(place, now) : ""));
     if (position() === place) next();
+  });
+}
+
+function decideMany(places, action, label) { // all are saved, or none
+  const body = { indexes: places, action };
+  if (action === "chosen") body.label = label;
+  send("/api/decide-many", body, () => {
+    say(`saved: ${number(places.length)} decided; u undoes all`);
+    selected.clear();
+    tab = null;
+    next();
   });
 }
 
 function undo() {
   send("/api/undo", {}, (answer) => {
     if (answer.nothing) { say("nothing to undo", "quiet"); return; }
-    say("saved: undone");
-    if (answer.undone === null) return;
-    const rank = rankOf.get(answer.undone);
+    const ranks = answer.undone.map((place) => rankOf.get(place)).sort((one, other) => one - other);
+    say(ranks.length > 1 ? `saved: ${number(ranks.length)} decisions undone` : "saved: undone");
+    if (!ranks.length) return;
+    if (ranks.length > 1) list();
+    const rank = ranks[0];
     const place = queue.indexOf(rank);
     if (place >= 0) { at = place; } else { queue.splice(at, 0, rank); tab = null; }
     show();

@@ -51,6 +51,35 @@ $("wanted").addEventListener("keydown", (event) => {
   if (event.key === "Enter" && !event.isComposing) { event.preventDefault(); choose(); }
 });
 
+// One key per class ---------------------------------------------------------------------------------
+
+const LETTERS = [..."abdefghijlmopqrty"]; // no action has these
+const classKeys = new Map(); // letter -> label
+
+function assignKeys() { // a letter of the name if one is free; with many classes, the most frequent get a key
+  const counts = new Map();
+  for (const label of all.given) counts.set(label, (counts.get(label) || 0) + 1);
+  const labels = all.classes.map((_, label) => label).sort((one, other) => (counts.get(other) || 0) - (counts.get(one) || 0) || one - other)
+    .slice(0, LETTERS.length).sort((one, other) => one - other);
+  const letterOf = new Map();
+  const give = (label, letters) => {
+    const letter = letters.find((one) => LETTERS.includes(one) && !classKeys.has(one));
+    if (letter === undefined || letterOf.has(label)) return;
+    classKeys.set(letter, label);
+    letterOf.set(label, letter);
+  };
+  for (const label of labels) give(label, [...nameOf(label).toLowerCase()].slice(0, 1));
+  for (const label of labels) give(label, [...nameOf(label).toLowerCase()]);
+  for (const label of labels) give(label, LETTERS);
+  $("fixed").replaceChildren(...labels.map((label) => {
+    const button = make("button", undefined, { type: "button" });
+    button.append(make("kbd", letterOf.get(label)), make("bdi", middle(nameOf(label), 34), { title: nameOf(label) }));
+    button.addEventListener("click", () => { decide("chosen", label); $("current").focus(); });
+    return button;
+  }));
+  if (labels.length < all.classes.length) $("fixed-caption").textContent = `one key per class, of the ${labels.length} most frequent`;
+}
+
 // Keys and buttons ---------------------------------------------------------------------------------
 
 const ACTIONS = {
@@ -60,8 +89,10 @@ const ACTIONS = {
   skip: () => decide("skip"),
   choose: openChooser,
   undo,
+  select: () => { pick(at, false); move(1); },
+  many: openMany,
 };
-const KEYS = { k: "keep", s: "suggested", Enter: "suggested", x: "discard", n: "skip", " ": "skip", c: "choose", u: "undo" };
+const KEYS = { k: "keep", s: "suggested", Enter: "suggested", x: "discard", n: "skip", " ": "skip", c: "choose", u: "undo", v: "select", w: "many" };
 
 document.addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey || event.isComposing || document.querySelector("dialog[open]")) return;
@@ -72,10 +103,10 @@ document.addEventListener("keydown", (event) => {
   const columns = getComputedStyle($("grid")).gridTemplateColumns.split(" ").length;
   const step = { ArrowLeft: -1, ArrowRight: 1, ArrowUp: -columns, ArrowDown: columns, PageUp: -TILES, PageDown: TILES }[key];
   if (step) { move(step); event.preventDefault(); return; }
-  if (key === "z") { document.body.classList.toggle("smooth"); return; }
+  if (key === "z") { document.body.classList.toggle("pixels"); return; }
   if (key === "?") { $("help").showModal(); event.preventDefault(); return; }
   const digit = /^[1-9]$/.test(key) ? Number(key) : 0;
-  if (!KEYS[key] && !digit) return;
+  if (!KEYS[key] && !digit && !classKeys.has(key)) return;
   event.preventDefault();
   if (event.repeat) return; // a key that is held down decides once
   if (key !== "u" && !$("empty").hidden) return;
@@ -83,7 +114,8 @@ document.addEventListener("keydown", (event) => {
     const known = details.get(position());
     const row = known && !(known instanceof Promise) ? known.probable[digit - 1] : null;
     if (row) decide("chosen", row[0]);
-  } else ACTIONS[KEYS[key]]();
+  } else if (classKeys.has(key)) decide("chosen", classKeys.get(key));
+  else ACTIONS[KEYS[key]]();
 });
 
 for (const button of document.querySelectorAll("[data-do]")) {
@@ -123,9 +155,10 @@ async function begin() {
     if (error instanceof Gone) gone(error); else say(error.message, "bad");
     return;
   }
-  $("title").textContent = all.name;
+  $("title").textContent = middle(all.name, 40);
   $("title").title = all.name;
   document.title = "Review: " + all.name;
+  assignKeys();
   $("export").textContent = all.export;
   options($("which"), [["flagged", `flagged (${number(all.flagged)})`], ["all", `all (${number(all.index.length)})`]]);
   options($("state"), [["open", "open"], ["skipped", "skipped"], ["decided", "decided"], ["changed", "changed"], ["discarded", "discarded"], ["any", "any"]]);

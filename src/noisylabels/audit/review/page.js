@@ -41,9 +41,11 @@ function list() {
   }
   at = Math.max(0, queue.findIndex((rank) => all.index[rank] === here));
   tab = null;
+  selected.clear();
   $("again").hidden = true;
   const pair = given && suggested ? given + ">" + suggested : "";
   $("pair").value = [...$("pair").options].some((option) => option.value === pair) ? pair : "";
+  drawProgress();
   show();
 }
 
@@ -85,25 +87,47 @@ function drawFilters() {
   }
   for (const [id, count] of Object.entries(counts)) {
     const rows = [...count].sort((one, other) => one[0] - other[0]);
-    options($(id), rows.map(([label, n]) => [String(label), `${nameOf(label)} (${number(n)})`]), "any");
+    options($(id), rows.map(([label, n]) => [String(label), `${middle(nameOf(label), 40)} (${number(n)})`]), "any");
   }
   const rows = [...pairs].sort((one, other) => other[1] - one[1]).slice(0, 100);
-  options($("pair"), rows.map(([pair, n]) => [pair, pair.split(">").map((label) => nameOf(Number(label))).join(" → ") + ` (${number(n)})`]), "any");
+  options($("pair"), rows.map(([pair, n]) => [pair, pair.split(">").map((label) => middle(nameOf(Number(label)), 24)).join(" → ") + ` (${number(n)})`]), "any");
 }
 
 // Drawing ------------------------------------------------------------------------------------------
 
 function drawProgress() {
   if (!progress) return;
-  const share = all.flagged ? progress.flagged / all.flagged : 0;
-  $("bar").firstElementChild.style.width = 100 * share + "%";
-  $("bar").setAttribute("aria-valuemax", all.flagged);
-  $("bar").setAttribute("aria-valuenow", progress.flagged);
+  drawGoal();
+  drawMany();
   const more = progress.decided - progress.flagged;
   $("count").textContent = `${number(progress.flagged)} of ${number(all.flagged)} flagged decided` + (more ? `, ${number(more)} others` : "");
   $("precision").textContent = progress.precision
     ? `wrong so far: ${Math.round(100 * progress.precision[0])} % (${progress.precision.slice(1).map((end) => Math.round(100 * end)).join("–")} %)`
     : "";
+}
+
+function ahead100() { // how many examples the next goal still needs, and how many of them are expected to be wrong
+  const most = GOAL - (progress.decided % GOAL);
+  let count = 0, wrong = 0;
+  for (const rank of queue) {
+    if (count === most) break;
+    if (!["open", "skipped"].includes(stateOf(all.index[rank]))) continue;
+    count += 1;
+    wrong += all.wrong ? all.wrong[rank] : 0;
+  }
+  return [count, wrong];
+}
+
+function expected(sum) { return sum < 0.95 ? "less than 1" : "about " + number(Math.round(sum)); }
+
+function drawGoal() {
+  const [count, wrong] = ahead100();
+  const done = progress.decided % GOAL;
+  $("bar").firstElementChild.style.width = (count ? (100 * done) / (done + count) : 100) + "%";
+  $("bar").setAttribute("aria-valuemax", done + count);
+  $("bar").setAttribute("aria-valuenow", done);
+  const words = all.wrong ? `: ${expected(wrong)} wrong expected` : "";
+  $("goal").textContent = count ? `review ${number(count)} more${words}` : "this list is reviewed";
 }
 
 function address(place, size) { return `/picture/${place}?size=${size}&v=${all.version}`; }
@@ -135,11 +159,11 @@ function sheet(place, known) { // the images of all nearest neighbors in one
   return sheets.get(place);
 }
 
-function enlarge(img) { // show small images as sharp pixels, enlarged by a whole factor, but not too large to recognize
+function enlarge(img) { // show small images enlarged by a whole factor, but not too large to recognize
   const side = Math.max(img.naturalWidth, img.naturalHeight);
   if (side > 128) return;
   const times = Math.max(1, Math.round(Math.min(512, Math.max(256, 10 * side)) / side));
-  img.classList.add("crisp");
+  img.classList.add("small");
   [img.style.width, img.style.height] = [img.naturalWidth, img.naturalHeight].map((length) => times * length + "px");
 }
 
@@ -189,20 +213,24 @@ function tile(rank, place) {
   const button = make("button", undefined, { type: "button", class: "tile", "data-index": index });
   const [given, suggested] = [nameOf(all.given[rank]), nameOf(all.suggested[rank])];
   const words = [make("span", undefined, { class: "words" }), make("span", undefined, { class: "words to" })];
-  words[0].append(make("bdi", given));
-  words[1].append(...(given === suggested ? [" "] : ["→ ", make("bdi", suggested)]));
+  const most = plain ? 34 : 13;
+  words[0].append(make("bdi", middle(given, most)));
+  words[1].append(...(given === suggested ? [" "] : ["→ ", make("bdi", middle(suggested, most - 2))]));
   if (!plain) {
     const img = make("img", undefined, { alt: "", draggable: "false", class: "pic" });
     img.fetchPriority = "low";
-    img.onload = () => img.classList.toggle("crisp", Math.max(img.naturalWidth, img.naturalHeight) <= 96);
+    img.onload = () => img.classList.toggle("small", Math.max(img.naturalWidth, img.naturalHeight) <= 96);
     img.onerror = () => img.replaceWith(make("span", "no image", { class: "pic" }));
     img.src = address(index, "tile");
     button.append(img);
   } else if (all.texts) button.append(make("bdi", all.texts[rank], { class: "begin" }));
-  else if (all.ids) button.append(make("bdi", all.ids[rank], { class: "words" })); // rows of a table have nothing else to tell them apart
+  else if (all.ids) button.append(make("bdi", middle(all.ids[rank], 40), { class: "words" })); // rows of a table have nothing else to tell them apart
   button.append(...words);
-  button.title = `${given} → ${suggested}, label quality ${all.score[rank]}`;
-  button.addEventListener("click", () => { at = place; show(); $("current").focus(); });
+  button.title = `${given} → ${suggested}` + (all.wrong ? `; given label wrong: ${chance(all.wrong[rank])}` : "");
+  button.addEventListener("click", (event) => {
+    if (event.shiftKey || event.ctrlKey || event.metaKey) { pick(place, event.shiftKey); return; }
+    at = place; show(); $("current").focus();
+  });
   mark(button, index);
   return button;
 }
@@ -211,6 +239,7 @@ function mark(button, place) {
   const state = stateOf(place), decision = decisions.get(place);
   button.dataset.state = state;
   button.dataset.changed = isChanged(place);
+  button.setAttribute("aria-pressed", selected.has(place));
   button.querySelector(".mark")?.remove();
   if (decision) {
     const text = { skip: "skipped", discard: "✕" }[decision.action] || (isChanged(place) ? nameOf(decision.label) : "✓");
@@ -232,12 +261,20 @@ function drawBadge() {
   if (decision) $("badge").append(make("bdi", wording(place, decision)), " ", make("small", "decide again to change it"));
 }
 
+function cardChance(row, known) { // of the given label, that it is wrong; of the suggested one, that it is right
+  const share = row ? known.right : known.wrong;
+  if (share === null || share === undefined) return `${percent(known.chances[row])} by the models`; // an older audit
+  return `${chance(share)} ${row ? "right" : "wrong"}`;
+}
+
 function drawCard(row, label, place, known) {
   const card = $(row ? "card-suggested" : "card-given");
-  card.querySelector("bdi").textContent = nameOf(label);
-  card.querySelector(".chance").textContent = known ? percent(known.chances[row]) : "";
+  const name = card.querySelector("bdi");
+  name.textContent = middle(nameOf(label), 80);
+  name.title = nameOf(label);
+  card.querySelector(".chance").textContent = known ? cardChance(row, known) : "";
   const box = card.querySelector(".neighbors");
-  const texts = known && known.near ? known.near[row] : [];
+  const texts = known && known.near ? known.near[row].slice(0, NEAR_TEXTS) : [];
   const beside = known && !known.problem && !known.values ? known.neighbors[row] : [];
   const url = beside.length ? sheet(place, known).src : "";
   box.replaceChildren(...beside.map((one, k) => {
@@ -252,9 +289,12 @@ function drawCard(row, label, place, known) {
   if (known && !known.values && !known.problem && !beside.length) box.append(make("p", "no nearest neighbors were stored"));
 }
 
-function drawRow(known) { // a row as it is written in the table, free text first
+const NEAR_TEXTS = 4; // neighbors shown as text, which takes more room than an image
+
+function drawRow(known, means) { // a row as it is written in the table, free text first; numbers with means are below
   const list = make("dl", undefined, { class: "row" });
   for (const [name, content, free] of known.row.cells) {
+    if (means.has(name)) continue;
     const line = make("div", undefined, free ? { class: "text" } : {});
     const cell = make("dd");
     cell.append(content === "" ? make("span", "(empty)", { class: "hint" }) : make("bdi", content));
@@ -267,16 +307,18 @@ function drawRow(known) { // a row as it is written in the table, free text firs
 
 function drawValues(place, known) {
   const rank = rankOf.get(place), box = make("div", undefined, { class: "values", tabindex: "0" });
-  if (known.row) box.append(drawRow(known));
+  const means = new Set(known.values.map(([name]) => name));
+  const written = new Map(known.row ? known.row.cells.map(([name, content]) => [name, content]) : []);
+  if (known.row && known.row.cells.some(([name]) => !means.has(name))) box.append(drawRow(known, means));
   if (!known.values.length) return box; // a table of texts
   const table = make("table"), head = make("tr"), body = make("tbody");
-  for (const text of ["", "this row", "mean of " + nameOf(all.given[rank]), "mean of " + nameOf(all.suggested[rank])]) head.append(make("th", text, { scope: "col" }));
-  const written = (value) => (value === null ? "" : Number(value.toPrecision(4)).toString());
+  for (const text of ["", "this row", ...[all.given[rank], all.suggested[rank]].map((label) => "mean of " + middle(nameOf(label), 24))]) head.append(make("th", text, { scope: "col" }));
+  const short = (value) => (value === null ? "" : Number(value.toPrecision(4)).toString());
   for (const [name, value, given, suggested] of known.values) {
     const row = make("tr");
-    row.append(make("th", name, { scope: "row" }), make("td", written(value)));
+    row.append(make("th", name, { scope: "row" }), make("td", written.has(name) ? written.get(name) || "(empty)" : short(value)));
     const nearer = Math.abs(value - given) - Math.abs(value - suggested);
-    row.append(make("td", written(given), { class: nearer < 0 ? "near" : "" }), make("td", written(suggested), { class: nearer > 0 ? "near" : "" }));
+    row.append(make("td", short(given), { class: nearer < 0 ? "near" : "" }), make("td", short(suggested), { class: nearer > 0 ? "near" : "" }));
     body.append(row);
   }
   table.append(make("thead"), body);
@@ -287,8 +329,11 @@ function drawValues(place, known) {
 
 function finish() {
   const left = $("which").value === "flagged" && all.flagged < all.index.length;
+  const unflagged = all.index.map((_, rank) => rank).slice(all.flagged).filter((rank) => STATES.open(all.index[rank])).slice(0, GOAL);
+  const wrong = all.wrong ? unflagged.reduce((sum, rank) => sum + all.wrong[rank], 0) : null;
   const words = queue.length || $("state").value === "open" ? "All examples in this list are decided." : "No example matches these filters.";
   $("empty").replaceChildren(make("p", words), make("p", left ? "Change the filters to see more; “all” includes labels that were not flagged." : "Change the filters to see more."),
+    ...(left && wrong !== null && unflagged.length ? [make("p", `Of the next ${number(unflagged.length)} labels, which were not flagged, ${expected(wrong)} wrong expected.`)] : []),
     make("p", "Download the corrected labels with CSV at the top, or export them with:"), make("code", all.export));
   $("empty").hidden = false;
   $("frame").hidden = $("panel").hidden = true;
@@ -321,13 +366,13 @@ function drawFacts(place, rank, known) {
   drawCard(0, given, place, known);
   drawCard(1, suggested, place, known);
   $("card-suggested").hidden = given === suggested;
-  $("score").textContent = `${all.score[rank].toFixed(3)} (0 likely mislabeled, 1 likely correct)` + (rank < all.flagged ? "" : all.trusted && all.trusted[rank] ? ", checked by hand" : ", not flagged");
+  $("score").textContent = known ? `${known.score} (0 likely mislabeled, 1 likely correct)` + (rank < all.flagged ? "" : all.trusted && all.trusted[rank] ? ", checked by hand" : ", not flagged") : "";
   $("card-given").querySelector("small").textContent = all.trusted && all.trusted[rank] ? "given label, checked by hand" : "given label";
   $("why").textContent = known ? known.why : "";
   $("id").textContent = known ? known.id : "";
-  $("probable").replaceChildren(...(known ? known.probable : []).map(([label, chance], k) => {
+  $("probable").replaceChildren(...(known ? known.probable : []).map(([label, share], k) => {
     const button = make("button", undefined, { type: "button" });
-    button.append(make("kbd", String(k + 1)), make("bdi", nameOf(label)), make("span", percent(chance), { class: "chance" }));
+    button.append(make("kbd", String(k + 1)), make("bdi", middle(nameOf(label), 34), { title: nameOf(label) }), make("span", percent(share), { class: "chance" }));
     button.addEventListener("click", () => { decide("chosen", label); $("current").focus(); });
     return button;
   }));

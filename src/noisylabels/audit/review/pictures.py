@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from noisylabels.audit.class_means import ClassMeans
+from noisylabels.audit.page_rows import row_of
 from noisylabels.core.checks import InputError
 from noisylabels.core.process import usable_cpus
 
@@ -152,8 +153,6 @@ class Pictures:
 
     def row(self, position: int) -> dict[str, Any] | None:
         """Return a table's row as it is written, see `row_of`; None for an example without one."""
-        from noisylabels.audit.page_rows import row_of
-
         cells = self._cells()
         return None if cells is None else row_of(cells.row(position), _COLUMNS, _LONGEST)
 
