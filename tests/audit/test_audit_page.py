@@ -6,6 +6,7 @@ import base64
 import io
 import json
 import re
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -92,9 +93,9 @@ def test_rows_of_a_table_are_shown_by_their_values(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text("\n".join(["age,city,income,label", *lines]) + "\n", encoding="utf-8")
     audit_labels(str(tmp_path / "t.csv"), out=tmp_path / "a", folds=2, epochs=1)
     items = content((tmp_path / "a" / "page.html").read_text(encoding="utf-8"))["items"]
-    said = {item["id"]: item["cells"] for item in items}
-    assert said["row:0"] == [["age", "20", False], ["city", "Rome", False], ["income", "", False]]
-    assert said["row:19"] == [["age", "33", False], ["city", "Oslo", False], ["income", "1234567.5", False]]
+    said = {item["id"]: (item["cells"], [value[:2] for value in item["values"]]) for item in items}
+    assert said["row:0"] == ([["city", "Rome", False]], [[0, "20"], [1, ""]])  # age, and an empty income
+    assert said["row:19"] == ([["city", "Oslo", False]], [[0, "33"], [1, "1234567.5"]])
 
 
 def test_the_next_steps_quote_paths_for_the_shell(tmp_path: Path) -> None:
@@ -148,7 +149,20 @@ def test_it_works_in_a_browser(tmp_path: Path, browser: Any, width: int) -> None
     data = content((tmp_path / "page.html").read_text(encoding="utf-8"))
     expect(tab.locator(".card")).to_have_count(min(120, len(data["items"])))
     assert tab.evaluate("document.querySelector('.card img').naturalWidth") == 32
-    assert found.ids[found.order[0]] in tab.locator(".card .id").first.inner_text()
+    name = found.ids[found.order[0]]
+    assert tab.locator(".card .id").first.inner_text() == name[:24] + "…" + name[-23:]
+    assert tab.locator(".card .id").first.get_attribute("title") == name
+    tab.locator(".card .id").first.click()
+    assert tab.locator(".card .id").first.inner_text() == name
+    first = data["items"][0]
+    assert "why" not in first  # the models' own probabilities would be a second set
+    last = min(119, len(data["items"]) - 1)
+    wrong = tab.locator(".card .score b").nth(last).inner_text()
+    assert float(wrong.removeprefix("wrong: ").split()[-2]) == pytest.approx(
+        100 * data["items"][last]["wrong"], abs=0.5
+    )
+    right = tab.get_by_text("suggestion right: ").first.inner_text()
+    assert float(right.split()[-2]) == pytest.approx(100 * first["right"], abs=0.5)
 
     tab.select_option("#by-given", "1")
     tab.select_option("#by-suggested", "0")
@@ -176,3 +190,66 @@ def test_it_works_in_a_browser(tmp_path: Path, browser: Any, width: int) -> None
     context.close()
     assert said == []
     assert [url for url in requests if not url.startswith("data:")] == [(tmp_path / "page.html").as_uri()]
+
+
+WORDS = files("noisylabels.audit").joinpath("words.js").read_text(encoding="utf-8")
+
+
+def test_probabilities_near_one_are_written_with_digits_that_differ(browser: Any) -> None:
+    tab = browser.new_page()
+    written = "(shares) => shares.map((share) => chance(share).replace('\\u00a0', ' '))"
+    shares = [0.5, 0.873, 0.96, 0.9871, 0.9962, 0.99964, 0.99991, 0.999999, 1, 0.004, 0.02, 0]
+    assert tab.evaluate(f"{WORDS}; ({written})({shares})") == [
+        *("50 %", "87 %", "96.0 %", "98.7 %", "99.62 %", "99.96 %", "over 99.99 %", "over 99.99 %"),
+        *("over 99.99 %", "0.40 %", "2.0 %", "under 0.01 %"),
+    ]
+    bars = tab.evaluate(f"{WORDS}; [0, .01, .5, .99, .999, .9999, 1].map(fill)")
+    assert bars[:4] == pytest.approx([0, 0, 1 / 3, 2 / 3])
+    assert bars[3] < bars[4] < bars[5] <= bars[6] == 1
+    tab.close()
+
+
+def test_long_names_are_elided_in_the_middle(browser: Any) -> None:
+    tab = browser.new_page()
+    found = tab.evaluate(f"{WORDS}; ['abcdefghij', 'abcdefghijk', '日本語の長い名前😀😀'].map((name) => middle(name, 10))")
+    assert found == ["abcdefghij", "abcde…hijk", "日本語の長い名前😀😀"]
+    assert tab.evaluate(f"{WORDS}; middle('日本語の長い名前😀😀', 6)") == "日本語…😀😀"  # never half a character
+    tab.close()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_on_a_phone_the_pairs_and_sections_are_readable(tmp_path: Path, browser: Any, scheme: Any) -> None:
+    names = ("airplane", "automobile", "Canis lupus familiaris", "x" * 60)
+    found, examples = audited(n=900, names=names)
+    (tmp_path / "page.html").write_text(page(found, examples, Path("a")), encoding="utf-8")
+    tab = browser.new_page(viewport={"width": 390, "height": 850}, color_scheme=scheme)
+    tab.goto((tmp_path / "page.html").as_uri())
+    assert tab.evaluate("document.documentElement.scrollWidth") <= 390
+    for button in tab.locator("#pair-table button").all():
+        box = button.bounding_box()
+        assert box["x"] + box["width"] <= 390
+        assert box["width"] > box["height"]  # its word reads across
+    cell = tab.locator("#pair-table td span", has_text=re.compile("^automobile$")).first
+    assert cell.evaluate("e => e.getClientRects().length") == 1  # in one piece
+    for section in ("noise", "pairs", "next"):  # a link goes where it says
+        tab.evaluate("scrollTo({top: 0, behavior: 'instant'})")
+        tab.click(f"nav a[href='#{section}']")
+        tab.wait_for_function(
+            f"document.getElementById('{section}').getBoundingClientRect().top < 90", timeout=5000
+        )
+        tab.wait_for_timeout(300)
+        assert 0 <= tab.evaluate(f"document.getElementById('{section}').getBoundingClientRect().top") < 90
+    tab.close()
+
+
+def test_an_older_audit_shows_label_quality(tmp_path: Path, browser: Any) -> None:
+    found, examples = audited()
+    older = Audit(**vars(found) | {"probability_wrong": None, "probability_suggested": None})
+    (tmp_path / "page.html").write_text(page(older, examples, Path("a")), encoding="utf-8")
+    tab = browser.new_page()
+    tab.goto((tmp_path / "page.html").as_uri())
+    first = content((tmp_path / "page.html").read_text(encoding="utf-8"))["items"][0]
+    assert tab.locator(".card .score b").first.inner_text() == f"quality: {first['score']}"
+    assert first["score"] == pytest.approx(found.score[found.order[0]], rel=1e-2)
+    assert first["why"] == found.why[found.order[0]]
+    tab.close()

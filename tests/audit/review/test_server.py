@@ -161,7 +161,7 @@ def test_requests_from_another_site_are_refused(served, client):
         ({"X_NoisyLabels": None}, 403),
         ({"Content_Type": "text/plain"}, 415),
         ({"Content_Type": "application/x-www-form-urlencoded"}, 415),
-        ({"Content_Length": str(1 << 20)}, 413),
+        ({"Content_Length": str((1 << 20) + 1)}, 413),
     ],
 )
 def test_a_form_of_another_page_changes_nothing(client, headers, status):
@@ -238,6 +238,7 @@ def test_the_listing_and_the_details(client):
     assert listing["given"] == [i % 3 for i in range(12)]
     assert listing["suggested"] == [(i + (i < 6)) % 3 for i in range(12)]
     assert listing["flagged"] == 6
+    assert (listing["wrong"], listing["right"]) == (None, None)  # an audit without these probabilities
     details = client.json("/api/details?at=3,7")
     assert details.keys() == {"3", "7"}
     three = details["3"]
@@ -278,12 +279,20 @@ def test_an_invalid_request_gets_one_line(client, path):
         {"event": "12345678", "index": 0, "action": "chosen", "label": "cat"},
         {"event": "\ud800" * 8, "index": 0, "action": "keep"},
         {"event": "12345678", "index": 0, "action": "keep", "since": -(10**30)},
+        {"event": "1234567/8", "index": 0, "action": "keep"},
+        {"event": "12345678", "indexes": [], "action": "keep"},
+        {"event": "12345678", "indexes": [0, 12], "action": "keep"},
+        {"event": "12345678", "indexes": [0, True], "action": "keep"},
+        {"event": "12345678", "indexes": 3, "action": "keep"},
+        {"event": "12345678", "indexes": [0, 1], "action": "chosen", "label": 3},
+        {"event": "1234567/8", "indexes": [0, 1], "action": "keep"},
         b"[" * 20_000,
     ],
 )
 def test_an_invalid_decision_is_refused_and_not_saved(client, body):
     before = client.json("/api/decisions")
-    assert client.ask("/api/decide", "POST", body)[0] == 400
+    path = "/api/decide-many" if isinstance(body, dict) and "indexes" in body else "/api/decide"
+    assert client.ask(path, "POST", body)[0] == 400
     assert client.json("/api/decisions") == before
 
 
@@ -303,9 +312,9 @@ def test_every_client_receives_decisions(photos, serve):
     assert share == 0.5
     assert (low, high) == pytest.approx((0.0945, 0.9055), abs=1e-4)  # Wilson of 1 in 2
     undone = other.json("/api/undo", method="POST", body={"event": "undo-123", "since": seen["seq"]})
-    assert (undone["undone"], undone["changes"]) == (8, [[8, "", -1]])
+    assert (undone["undone"], undone["changes"]) == ([8], [[8, "", -1]])
     again = other.json("/api/undo", method="POST", body={"event": "undo-123", "since": undone["seq"]})
-    assert (again["undone"], again["changes"]) == (8, [])  # the same event
+    assert (again["undone"], again["changes"]) == ([8], [])  # the same event
     assert one.json("/api/decisions")["changes"] == [[0, "keep", 0], [4, "suggested", 2]]
 
 
@@ -325,6 +334,30 @@ def test_many_at_once_lose_and_double_nothing(photos, serve):
     found = Client(served).json("/api/decisions")
     assert [row[0] for row in found["changes"]] == list(range(60))
     assert found["seq"] == 60
+
+
+def test_one_decision_on_many_examples_and_its_undo(photos):
+    session = Session(photos(30, flagged=20))
+    session.decide("event-one", 3, "keep")
+    found = session.decide_many("event-two", [3, 4, 25], "suggested")
+    assert found["changes"] == [[3, "suggested", 1], [4, "suggested", 2], [25, "keep", 1]]  # 25: not flagged
+    assert found["progress"] == session.changes()["progress"]
+    assert found["progress"]["decided"] == 3
+    assert found["progress"]["flagged"] == 2
+    assert found["progress"]["precision"] is None  # nobody looked at them one by one
+    undone = session.undo("event-three", since=found["seq"])
+    assert (undone["undone"], undone["nothing"]) == ([3, 4, 25], False)
+    assert undone["changes"] == [[3, "keep", 0], [4, "", -1], [25, "", -1]]
+    assert undone["progress"]["precision"][0] == 0
+    many = list(range(30)) * 300  # a body beyond that of one decision
+    assert len(session.decide_many("event-four", many, "chosen", 2)["changes"]) == 30
+    session.store.close()
+
+
+def test_a_request_may_name_a_hundred_thousand_examples(client):
+    body = {"event": "12345678", "indexes": [99_999] * 100_000, "action": "keep"}
+    status, _, content = client.ask("/api/decide-many", "POST", body)
+    assert (status, json.loads(content)) == (400, {"error": "the example is 99999, expected 0 to 11"})
 
 
 # Images -------------------------------------------------------------------------------------------

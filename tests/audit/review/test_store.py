@@ -55,8 +55,8 @@ def test_an_event_sent_twice_counts_once(path):
     store.save("other", "a", "chosen", "dog")
     assert store.save("same", "a", "keep", "cat") == first
     assert store.changes()[1] == {"a": Decision("chosen", "dog")}  # the resent one does not win again
-    assert store.undo("u1") == "a"
-    assert store.undo("u1") == "a"  # the same undo again
+    assert store.undo("u1") == ["a"]
+    assert store.undo("u1") == ["a"]  # the same undo again
     assert store.changes()[1] == {"a": Decision("keep", "cat")}
     store.close()
 
@@ -69,12 +69,47 @@ def test_undo_restores_earlier_decisions_one_by_one(path):
     store = Store(path)  # also after a restart
     seen = []
     for number in range(3):
-        example = store.undo(f"u{number}")
+        (example,) = store.undo(f"u{number}")
         seen.append((example, store.changes()[1][example]))
     assert seen == [("a", Decision("chosen", "cat")), ("b", OPEN), ("a", OPEN)]
-    assert store.undo("u4") is None
+    assert store.undo("u4") == []
     store.save("e9", "b", "keep", "bat")
-    assert store.undo("u5") == "b"
+    assert store.undo("u5") == ["b"]
+    store.close()
+
+
+def test_one_undo_takes_back_decisions_on_many_examples(path):
+    store = Store(path)
+    store.save("first", "b", "keep", "cat")
+    many = [("a", "keep", "cat"), ("b", "suggested", "dog"), ("c", "discard", None)]
+    store.save_many("batch", many, "")
+    store.save_many("batch", many, "")  # sent again
+    assert store.changes() == (
+        4,
+        {
+            "a": Decision("keep", "cat", many=True),
+            "b": Decision("suggested", "dog", many=True),
+            "c": Decision("discard", many=True),
+        },
+    )
+    store.save("after", "c", "keep", "eel")
+    assert store.undo("u1") == ["c"]
+    assert store.undo("u2") == ["a", "b", "c"]
+    assert store.undo("u2") == ["a", "b", "c"]  # sent again
+    assert store.changes()[1] == {"a": OPEN, "b": Decision("keep", "cat"), "c": OPEN}
+    assert store.undo("u3") == ["b"]
+    store.close()
+
+
+def test_of_many_decisions_all_or_none_are_saved(path):
+    store = Store(path)
+    with pytest.raises(InputError, match="expected keep"):
+        store.save_many("batch", [("a", "keep", "cat"), ("b", "keep", None)])
+    with pytest.raises(InputError, match="without a slash"):  # it would pass for a part of another event
+        store.save("batch/0", "a", "keep", "cat")
+    with pytest.raises(InputError, match="without a slash"):
+        store.save_many("batch/0", [("a", "keep", "cat")])
+    assert store.changes() == (0, {})
     store.close()
 
 
@@ -83,9 +118,9 @@ def test_undo_reverts_decisions_of_the_same_reviewer_only(path):
     store.save("e1", "a", "keep", "cat", reviewer="ann")
     store.save("e2", "a", "chosen", "dog", reviewer="bob")
     store.save("e3", "b", "skip", reviewer="bob")
-    assert store.undo("u1", "ann") == "a"
+    assert store.undo("u1", "ann") == ["a"]
     assert store.changes()[1] == {"a": Decision("chosen", "dog"), "b": Decision("skip")}
-    assert store.undo("u2", "ann") is None
+    assert store.undo("u2", "ann") == []
     store.close()
 
 

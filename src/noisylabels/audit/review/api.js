@@ -127,7 +127,7 @@ function decideMany(places, action, label) { // all are saved, or none
   const body = { indexes: places, action };
   if (action === "chosen") body.label = label;
   send("/api/decide-many", body, () => {
-    say(`saved: ${number(places.length)} decided; u undoes all`);
+    say(`saved: ${number(places.length)}; u undoes all`);
     selected.clear();
     tab = null;
     next();

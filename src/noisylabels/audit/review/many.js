@@ -19,11 +19,9 @@ function concerned() { // positions that the next decision on many concerns; of 
 }
 
 function drawMany() {
-  const count = concerned().length;
   const button = $("decide-many");
-  const words = selected.size ? `decide ${number(count)} selected ` : `decide all ${number(count)} `;
-  button.replaceChildren(words, make("kbd", "w"));
-  button.disabled = count === 0;
+  button.replaceChildren(selected.size ? `decide ${number(selected.size)} selected ` : "decide the whole list ", make("kbd", "w"));
+  button.disabled = !selected.size && toReview()[0] === 0;
   $("clear").hidden = selected.size === 0;
 }
 

@@ -106,7 +106,7 @@ function drawProgress() {
     : "";
 }
 
-function ahead100() { // how many examples the next goal still needs, and how many of them are expected to be wrong
+function toReview() { // how many examples the next goal still needs, and how many of them are expected to be wrong
   const most = GOAL - (progress.decided % GOAL);
   let count = 0, wrong = 0;
   for (const rank of queue) {
@@ -121,7 +121,7 @@ function ahead100() { // how many examples the next goal still needs, and how ma
 function expected(sum) { return sum < 0.95 ? "less than 1" : "about " + number(Math.round(sum)); }
 
 function drawGoal() {
-  const [count, wrong] = ahead100();
+  const [count, wrong] = toReview();
   const done = progress.decided % GOAL;
   $("bar").firstElementChild.style.width = (count ? (100 * done) / (done + count) : 100) + "%";
   $("bar").setAttribute("aria-valuemax", done + count);
@@ -213,7 +213,7 @@ function tile(rank, place) {
   const button = make("button", undefined, { type: "button", class: "tile", "data-index": index });
   const [given, suggested] = [nameOf(all.given[rank]), nameOf(all.suggested[rank])];
   const words = [make("span", undefined, { class: "words" }), make("span", undefined, { class: "words to" })];
-  const most = plain ? 34 : 13;
+  const most = plain ? 34 : 11;
   words[0].append(make("bdi", middle(given, most)));
   words[1].append(...(given === suggested ? [" "] : ["→ ", make("bdi", middle(suggested, most - 2))]));
   if (!plain) {
@@ -243,7 +243,7 @@ function mark(button, place) {
   button.querySelector(".mark")?.remove();
   if (decision) {
     const text = { skip: "skipped", discard: "✕" }[decision.action] || (isChanged(place) ? nameOf(decision.label) : "✓");
-    button.append(make("bdi", text, { class: "mark" }));
+    button.append(make("bdi", middle(text, 10), { class: "mark", title: text }));
   }
   const rank = rankOf.get(place);
   button.setAttribute("aria-label", `${nameOf(all.given[rank])}, suggested ${nameOf(all.suggested[rank])}, ${decision ? wording(place, decision) : "open"}`);
@@ -264,7 +264,7 @@ function drawBadge() {
 function cardChance(row, known) { // of the given label, that it is wrong; of the suggested one, that it is right
   const share = row ? known.right : known.wrong;
   if (share === null || share === undefined) return `${percent(known.chances[row])} by the models`; // an older audit
-  return `${chance(share)} ${row ? "right" : "wrong"}`;
+  return `${row ? "right" : "wrong"}: ${chance(share)}`;
 }
 
 function drawCard(row, label, place, known) {
@@ -333,7 +333,7 @@ function finish() {
   const wrong = all.wrong ? unflagged.reduce((sum, rank) => sum + all.wrong[rank], 0) : null;
   const words = queue.length || $("state").value === "open" ? "All examples in this list are decided." : "No example matches these filters.";
   $("empty").replaceChildren(make("p", words), make("p", left ? "Change the filters to see more; “all” includes labels that were not flagged." : "Change the filters to see more."),
-    ...(left && wrong !== null && unflagged.length ? [make("p", `Of the next ${number(unflagged.length)} labels, which were not flagged, ${expected(wrong)} wrong expected.`)] : []),
+    ...(left && wrong !== null && unflagged.length ? [make("p", `Of the next ${number(unflagged.length)} labels, which were not flagged, ${expected(wrong)} should be wrong.`)] : []),
     make("p", "Download the corrected labels with CSV at the top, or export them with:"), make("code", all.export));
   $("empty").hidden = false;
   $("frame").hidden = $("panel").hidden = true;
@@ -366,7 +366,7 @@ function drawFacts(place, rank, known) {
   drawCard(0, given, place, known);
   drawCard(1, suggested, place, known);
   $("card-suggested").hidden = given === suggested;
-  $("score").textContent = known ? `${known.score} (0 likely mislabeled, 1 likely correct)` + (rank < all.flagged ? "" : all.trusted && all.trusted[rank] ? ", checked by hand" : ", not flagged") : "";
+  $("score").textContent = known ? `${known.score < 0.001 ? "under 0.001" : known.score} (0 likely mislabeled, 1 likely correct)` + (rank < all.flagged ? "" : all.trusted && all.trusted[rank] ? ", checked by hand" : ", not flagged") : "";
   $("card-given").querySelector("small").textContent = all.trusted && all.trusted[rank] ? "given label, checked by hand" : "given label";
   $("why").textContent = known ? known.why : "";
   $("id").textContent = known ? known.id : "";

@@ -234,8 +234,11 @@ class Session:
         return rows
 
     def _progress(self) -> dict[str, Any]:
-        """Count decisions; "precision" is the share changed among the flagged labels that were decided."""
-        decided = changed = flagged = found = skipped = discarded = 0
+        """Count decisions; "precision" is the share changed among the flagged labels that were decided singly.
+
+        A decision on many examples at once says little about each of them.
+        """
+        decided = changed = flagged = judged = found = skipped = discarded = 0
         for position, decision in self._decisions.items():
             if decision.action == "skip":
                 skipped += 1
@@ -246,7 +249,8 @@ class Session:
             discarded += decision.action == "discard"
             if self._flagged[position]:
                 flagged += 1
-                found += wrong
+                judged += not decision.many
+                found += wrong and not decision.many
         return {
             "decided": decided,
             "changed": changed,
@@ -254,5 +258,5 @@ class Session:
             "skipped": skipped,
             "flagged": flagged,
             "found": found,
-            "precision": [found / flagged, *wilson(found, flagged)] if flagged else None,
+            "precision": [found / judged, *wilson(found, judged)] if judged else None,
         }

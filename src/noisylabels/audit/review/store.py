@@ -45,7 +45,7 @@ CREATE INDEX IF NOT EXISTS events_of_example ON events (example);
 """
 _HOLDS = "action != 'undo' AND NOT EXISTS (SELECT 1 FROM events WHERE undoes = e.seq)"
 _STANDING = f"""
-SELECT example, action, label, max(seq) FROM events AS e
+SELECT example, action, label, event, max(seq) FROM events AS e
 WHERE {_HOLDS} {{which}}
 GROUP BY example
 """
@@ -59,10 +59,12 @@ class Decision:
     Args:
         action: one of `ACTIONS`; "" if nothing has been decided, or every decision was undone.
         label: the class name for keep, suggested and chosen, else None.
+        many: whether it was made at once on several examples, not on this one alone.
     """
 
     action: str
     label: str | None = None
+    many: bool = False
 
 
 OPEN = Decision("")
@@ -199,8 +201,8 @@ class Store:
             found = dict.fromkeys((str(example) for (example,) in touched), OPEN)
             which = "AND example IN (SELECT example FROM events WHERE seq > ?)" if since else ""
             standing = self._connection.execute(_STANDING.format(which=which), (since,) if since else ())
-            for example, action, label, _ in standing:
-                found[example] = Decision(action, label)
+            for example, action, label, event, _ in standing:  # the event is that of the highest seq
+                found[example] = Decision(action, label, "/" in event)
         return int(last), found
 
     def other_audits(self) -> int:
