@@ -47,6 +47,7 @@ def made_up(
     suggested: Sequence[int] | None = None,
     flagged: int | None = None,
     digest: str = "0" * 64,
+    probabilities: bool = False,
     **summary: Any,
 ) -> Audit:
     """Return a synthetic audit in which the first `flagged` (half) of the examples are flagged."""
@@ -69,6 +70,10 @@ def made_up(
         "digest": digest,
         "rate": {"estimate": 0.1},
     }
+    shares = {}
+    if probabilities:
+        wrong = np.linspace(0.999, 0.001, n)
+        shares = {"probability_wrong": wrong, "probability_suggested": 0.9 * wrong}
     return Audit(
         "photos",
         tuple(classes),
@@ -82,6 +87,7 @@ def made_up(
         head | summary,
         {i: (by_class[labels[i]], by_class[wanted[i]]) for i in range(n)},
         list(ids) if paths else [None] * n,
+        **shares,
     )
 
 

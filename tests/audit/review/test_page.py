@@ -168,9 +168,13 @@ def test_every_key_has_its_documented_effect(opened):
     assert decided(folder) == {}
     tab.press("u")
     assert tab.text("#saved") == "nothing to undo"
-    # small images are shown with sharp or smooth pixels
+    # small images are smooth, or show their pixels
     look = "e => getComputedStyle(e).imageRendering"
-    assert tab.page.locator("#stage img").evaluate(look) == "pixelated"
+    for image in ("#stage img", ".tile img >> nth=0"):
+        assert tab.page.locator(image).evaluate(look) == "auto"
+    tab.page.keyboard.press("z")
+    for image in ("#stage img", ".tile img >> nth=0"):
+        assert tab.page.locator(image).evaluate(look) == "pixelated"
     tab.page.keyboard.press("z")
     assert tab.page.locator("#stage img").evaluate(look) == "auto"
     # help
@@ -360,7 +364,7 @@ def test_hostile_class_names_run_nothing(audit, serve, visit, tmp_path):
     in_time(lambda: len(decided(folder)) == 2)
     assert "were arrays" in tab.text("#stage")
     assert tab.page.locator("img[src='x'], [onerror], [onclick]").count() == 0
-    assert tab.page.locator("script").count() == 3
+    assert tab.page.locator("script").count() == 5
     assert tab.said == []
     assert not [url for url in tab.requests if "/picture/" in url]  # there is none
     content = (
@@ -436,3 +440,136 @@ def test_the_page_fits_and_is_legible(opened, width, scheme):
     unnamed = tab.page.evaluate(UNNAMED)
     assert unnamed == []
     assert tab.page.locator("#current").evaluate("e => e === document.activeElement")
+
+
+def test_each_class_has_a_key_of_its_own(opened):
+    classes = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+    tab, folder, _ = opened(40, classes=classes, flagged=40)
+    tab.shown()
+    shown = tab.page.locator("#fixed button").all_inner_texts()
+    keys = dict(reversed(text.split()) for text in shown)
+    assert list(keys) == list(classes)  # in the same place whatever the example
+    assert len(set(keys.values())) == 10
+    assert not set(keys.values()) & set("ksxncuvwz")  # keys of actions
+    assert {name: keys[name] for name in ("airplane", "bird", "deer", "frog", "horse", "truck")} == {
+        name: name[0] for name in ("airplane", "bird", "deer", "frog", "horse", "truck")
+    }
+    for name in ("truck", "cat", "airplane"):
+        place = tab.shown()
+        tab.press(keys[name])
+        in_time(lambda place=place: tab.shown() != place)
+        assert decided(folder)[place] == ("chosen", name)
+    place = tab.shown()
+    tab.page.locator("#fixed button", has_text="frog").click()
+    in_time(lambda: decided(folder).get(place) == ("chosen", "frog"))
+
+
+def test_of_many_classes_the_most_frequent_have_keys(audit, serve, visit, tmp_path):
+    classes = [f"class {k:02d}" for k in range(30)]
+    given = [k for k in range(30) for _ in range(1 + k)]  # the last are the most frequent
+    ids = [f"{i}.png" for i in range(len(given))]
+    folder = audit(ids, given, classes, None, paths=False).save(tmp_path / "audit")
+    tab = visit(serve(folder).address)
+    tab.shown()
+    assert tab.page.locator("#fixed bdi").all_inner_texts() == classes[-17:]
+    assert tab.text("#fixed-caption") == "one key per class, of the 17 most frequent"
+    assert tab.said == []
+
+
+def test_a_whole_pair_is_decided_at_once_and_undone_at_once(opened):
+    tab, folder, _ = opened(30, flagged=20, probabilities=True)
+    tab.shown()
+    tab.press("k")  # a decision of its own, which the others must leave alone
+    in_time(lambda: tab.shown() == 1)
+    tab.page.select_option("#pair", label="bird → cat (7)")
+    in_time(lambda: tab.shown() == 3)
+    tab.page.keyboard.press("w")
+    assert tab.text("#batch-title") == "Decide all 6 examples of this list without a decision"
+    wrong = sum(0.999 - i * 0.998 / 29 for i in range(3, 20, 3))
+    assert tab.text("#batch-words") == (
+        f"Given label bird, suggested label cat. Expected: about {round(wrong)} of the given labels wrong, "
+        f"about {round(0.9 * wrong)} of the suggested labels right."
+    )
+    tab.page.keyboard.press("Escape")
+    assert len(decided(folder)) == 1
+    tab.page.keyboard.press("w")
+    tab.press("s")
+    pair = dict.fromkeys(range(3, 20, 3), ("suggested", "cat"))
+    in_time(lambda: decided(folder) == {0: ("keep", "bird"), **pair})
+    assert tab.page.locator("#empty").is_visible()
+    assert tab.text("#count") == "7 of 20 flagged decided"
+    assert tab.text("#precision").startswith("wrong so far: 0 %")  # of the one that was looked at
+    tab.press("u")
+    in_time(lambda: decided(folder) == {0: ("keep", "bird")})
+    assert tab.text("#saved") == "saved: 6 decisions undone"
+    assert tab.shown() == 3
+    tab.press("u")
+    in_time(lambda: decided(folder) == {})
+
+
+def test_a_selection_is_decided_at_once(opened):
+    tab, folder, _ = opened(30, flagged=20)
+    tab.shown()
+    tile = lambda place: tab.page.locator(f"[data-index='{place}']")  # noqa: E731
+    tab.page.keyboard.press("v")  # selects 0 and moves on
+    in_time(lambda: tab.shown() == 1)
+    tile(4).click(modifiers=["Control"])
+    tile(7).click(modifiers=["Control"])
+    tile(7).click(modifiers=["Control"])  # not, after all
+    assert tab.text("#decide-many") == "decide 2 selected w"
+    assert tab.page.locator(".tile[aria-pressed='true']").count() == 2
+    tab.page.locator("#clear").click()
+    assert tab.page.locator(".tile[aria-pressed='true']").count() == 0
+    tile(4).click(modifiers=["Shift"])  # from 1 to 4
+    tab.page.locator("#decide-many").click()
+    assert tab.text("#batch-title") == "Decide 4 examples that you selected"
+    tab.page.select_option("#batch-class", label="dog")
+    tab.page.get_by_role("button", name="apply").click()
+    in_time(lambda: decided(folder) == dict.fromkeys(range(1, 5), ("chosen", "dog")))
+    assert tab.page.locator(".tile[aria-pressed='true']").count() == 0
+    in_time(lambda: tab.shown() == 5)
+
+
+def test_the_goal_is_within_reach_and_says_what_to_expect(opened):
+    tab, _, _ = opened(240, flagged=230, probabilities=True)
+    tab.shown()
+    share = lambda i: 0.999 - i * 0.998 / 239  # noqa: E731
+    assert tab.text("#goal") == f"review 100 more: about {round(sum(map(share, range(100))))} wrong expected"
+    for _ in range(3):
+        place = tab.shown()
+        tab.press("s")
+        in_time(lambda place=place: tab.shown() != place)
+    rest = sum(map(share, range(3, 100)))
+    assert tab.text("#goal") == f"review 97 more: about {round(rest)} wrong expected"
+    assert tab.page.locator("#bar").get_attribute("aria-valuenow") == "3"
+    assert tab.page.locator("#bar").get_attribute("aria-valuemax") == "100"
+    tab.page.locator("[data-index='3']").click()
+    tab.page.locator("#later").click()
+    tab.page.locator("#later").click()
+    tab.page.locator("[data-index='98']").click(modifiers=["Shift"])
+    tab.page.reload()
+    tab.shown()
+    assert tab.text("#goal") == f"review 97 more: about {round(rest)} wrong expected"  # also after a reload
+    tab.page.select_option("#given", label="dog (76)")
+    in_time(lambda: tab.text("#goal").startswith("review 75 more"))  # of those that the filters show
+
+
+def test_cards_say_whose_probability_is_shown(opened):
+    tab, _, _ = opened(30, flagged=20, probabilities=True)
+    tab.shown()
+    assert tab.text("#card-given .chance").replace("\u00a0", " ") == "wrong: 99.90 %"
+    assert tab.text("#card-suggested .chance").replace("\u00a0", " ") == "right: 90 %"
+    assert "the probabilities of the models" in tab.page.locator(".caption").first.inner_text()
+
+
+def test_long_names_keep_their_ends(opened):
+    classes = tuple(f"Canis lupus familiaris of the northern highlands {k}" for k in ("alpha", "beta"))
+    tab, _, _ = opened(12, classes=classes, flagged=12, viewport={"width": 390, "height": 850})
+    tab.shown()
+    assert tab.page.evaluate("document.documentElement.scrollWidth") <= 390
+    for place, ends in ((".tile .words >> nth=0", "lpha"), ("#fixed bdi >> nth=1", "beta"),
+                        ("#probable bdi >> nth=0", "beta"), ("#given option >> nth=1", "alpha (6)")):  # fmt: skip
+        text = tab.page.locator(place).text_content()
+        assert "…" in text
+        assert text.endswith(ends)
+    assert tab.page.locator("#fixed bdi").nth(1).get_attribute("title") == classes[1]
