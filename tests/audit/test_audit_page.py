@@ -211,9 +211,12 @@ def test_probabilities_near_one_are_written_with_digits_that_differ(browser: Any
 
 def test_long_names_are_elided_in_the_middle(browser: Any) -> None:
     tab = browser.new_page()
-    found = tab.evaluate(f"{WORDS}; ['abcdefghij', 'abcdefghijk', '日本語の長い名前😀😀'].map((name) => middle(name, 10))")
-    assert found == ["abcdefghij", "abcde…hijk", "日本語の長い名前😀😀"]
-    assert tab.evaluate(f"{WORDS}; middle('日本語の長い名前😀😀', 6)") == "日本語…😀😀"  # never half a character
+    found = tab.evaluate(
+        f"{WORDS}; ['abcdefghij', 'abcdefghijk', '日本語😀の長い😀😀'].map((one) => middle(one, 10))"
+    )
+    assert found == ["abcdefghij", "abcde…hijk", "日本語😀の長い😀😀"]
+    cut = tab.evaluate(f"{WORDS}; middle('日本語😀の長い😀😀', 6)")
+    assert cut == "日本語…😀😀"  # never half a character
     tab.close()
 
 

@@ -38,7 +38,8 @@ def test_means_are_those_of_the_given_classes() -> None:
 def test_of_many_columns_those_that_separate_the_classes_are_chosen() -> None:
     rows, given = table()
     means = ClassMeans(rows, given)
-    apart = np.abs(rows[::2].mean(axis=0) - rows[1::2].mean(axis=0)) / np.where(np.ptp(rows, 0), rows.std(0), 1)
+    between = np.abs(rows[::2].mean(axis=0) - rows[1::2].mean(axis=0))
+    apart = between / np.where(np.ptp(rows, 0), rows.std(0), 1)
     wanted = sorted(np.argsort(-apart)[:3].tolist())
     assert 7 in wanted
     assert [c for c, *_ in means.beside(2, (0, 1), most=3)] == wanted

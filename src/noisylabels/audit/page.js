@@ -172,10 +172,11 @@ draw();
 function drawMatrix() {
   const K = names.length, NS = "http://www.w3.org/2000/svg";
   const numbered = K <= 14, named = K <= 40;
-  const cell = numbered ? 46 : K <= 40 ? 20 : Math.max(2, Math.floor(720 / K));
   const widest = Math.max(...names.map((name) => Math.min(18, name.length)));
   const short = numbered && widest <= 5;
   const left = Math.max(52, named ? 14 + 7 * widest : 0);
+  const room = Math.floor((document.documentElement.clientWidth - left - 40) / K); // smaller cells on a phone
+  const cell = numbered ? Math.max(32, Math.min(46, room)) : K <= 40 ? 20 : Math.max(2, Math.floor(720 / K));
   const below = short ? 20 : named ? (numbered ? 24 + 5 * Math.min(12, widest) : 14 + 6 * widest) : 8;
   const size = K * cell;
   const svg = document.createElementNS(NS, "svg");
@@ -202,7 +203,7 @@ function drawMatrix() {
     add("rect", { x, y, width: cell, height: cell, class: "cell",
       style: `fill: var(${same ? "--quiet" : "--heat"}); fill-opacity: ${strength.toFixed(3)}` });
     if (numbered && value >= 0.0005) {
-      add("text", { x: x + cell / 2, y: y + cell / 2 + 4, "text-anchor": "middle" }, (100 * value).toFixed(1));
+      add("text", { x: x + cell / 2, y: y + cell / 2 + 4, "text-anchor": "middle", class: cell < 40 ? "narrow" : "" }, (100 * value).toFixed(1));
     }
     const hit = add("rect", { x, y, width: cell, height: cell, class: "hit" });
     const between = low === undefined ? "" : ` (${percent(low)} to ${percent(high)})`;

@@ -276,8 +276,8 @@ def _noise(audit: Audit) -> str:
     )
     if level is not None:
         words += (
-            f" Point at a cell, or tap it, for its {100 * level:.0f} % interval, which covers the sampling of examples, "
-            "not the errors of the models."
+            f" Point at a cell, or tap it, for its {100 * level:.0f} % interval, which covers the sampling "
+            "of examples, not the errors of the models."
         )
     return words
 

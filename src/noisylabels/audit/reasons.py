@@ -84,8 +84,10 @@ class Reasons(Sequence[str]):
 def is_from_models(why: str) -> bool:
     """Return whether a reason only states the probabilities of the models.
 
-    >>> is_from_models("looks like cat (93 %), not dog (2 %)"), is_from_models("same image as a.png, labeled cat")
-    (True, False)
+    >>> is_from_models("looks like cat (93 %), not dog (2 %)")
+    True
+    >>> is_from_models("same image as a.png, labeled cat")
+    False
     """
     return why.startswith(_MODELS)
 

@@ -234,7 +234,7 @@ class Session:
         return rows
 
     def _progress(self) -> dict[str, Any]:
-        """Count decisions; "precision" is the share changed among the flagged labels that were decided singly.
+        """Count decisions; "precision" is the share changed of the flagged labels that were decided singly.
 
         A decision on many examples at once says little about each of them.
         """

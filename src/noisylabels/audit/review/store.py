@@ -6,8 +6,9 @@
 
 The current decision on an example is its last event that is not undone. So the last writer wins, an undo
 restores the previous decision, and no decision is ever lost. Decisions made at once on several examples are
-events EVENT/0, EVENT/1, ... of one transaction, and one undo takes all of them back. Examples are identified by id and classes by
-name, so that the file stays valid when the audit is run again. Several processes may have it open.
+events EVENT/0, EVENT/1, ... of one transaction, and one undo takes all of them back. Examples are identified
+by id and classes by name, so that the file stays valid when the audit is run again. Several processes may
+have it open.
 """
 
 from __future__ import annotations
