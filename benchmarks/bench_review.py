@@ -109,7 +109,8 @@ def audited(folder: Path, n: int, side: int) -> Path:
     }
     why = ["synthetic"] * n
     audit = Audit(
-        "photos", CLASSES, ids, given, suggested, score, flagged, probs, why, summary, neighbors, ids
+        "photos", CLASSES, ids, given, suggested, score, flagged, probs, why, summary, neighbors, ids,
+        probability_wrong=1 - score, probability_suggested=1 - score,
     )  # fmt: skip
     return audit.save(folder / "audit")
 

@@ -168,3 +168,35 @@ def test_the_pages_show_texts_and_run_nothing(serve: Any, visit: Any, tmp_path: 
     assert tab.page.locator("img[src='x'], [onerror]").count() == 0
     assert tab.page.evaluate("window.hacked") is None
     assert tab.said == []
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_a_long_text_wraps_and_scrolls_on_the_page_and_in_the_review(
+    width: int, tmp_path: Path, browser: Any, serve: Any, visit: Any
+) -> None:
+    table = columns()
+    table["comment"][2] = "word by word " * 700 + "x" * 900
+    data = write(tmp_path / "comments.csv", table)
+    words = ["audit", str(data), "--probs", str(probabilities(tmp_path / "probs.csv", {2, 5}))]
+    words += ["--label-column", "feeling", "--id-column", "key", "--out", str(tmp_path / "audit")]
+    assert main(words) == 0
+    scrolls = "e => [e.scrollHeight > e.clientHeight, e.scrollWidth <= e.clientWidth, e.clientHeight < 900]"
+    fits = "document.documentElement.scrollWidth <= innerWidth"
+
+    tab = visit(serve(tmp_path / "audit").address, viewport={"width": width, "height": 850})
+    while tab.text("#id") != "k02":
+        tab.page.keyboard.press("ArrowRight")
+        tab.page.wait_for_timeout(100)
+    assert tab.page.locator("#stage .values").evaluate(scrolls) == [True, True, True]
+    assert tab.page.evaluate(fits)
+
+    page = browser.new_page(viewport={"width": width, "height": 850})
+    page.goto((tmp_path / "audit" / "page.html").as_uri())
+    card = page.locator(".card", has_text="k02")
+    text = card.locator(".text")
+    closed = text.bounding_box()["height"]
+    card.get_by_role("button", name="show all").click()
+    assert closed < text.bounding_box()["height"]
+    assert text.evaluate(scrolls) == [True, True, True]
+    assert page.evaluate(fits)
+    page.close()
