@@ -15,7 +15,7 @@ function percent(share, digits = 1) {
 }
 
 function picture(source, words) {
-  const image = make("img", data.tiny ? "tiny" : "");
+  const image = make("img");
   image.alt = words;
   image.loading = "lazy";
   image.decoding = "async";

@@ -33,7 +33,6 @@ GROUPS = 60
 SIDE = 128
 """Longest side of an image on the page, in pixels."""
 
-_TINY = 24  # pixels: smaller images are enlarged without smoothing
 _LOSSLESS = 40  # pixels: smaller images are stored as PNG, larger ones as JPEG
 
 
@@ -46,7 +45,6 @@ def page(audit: Audit, examples: Examples | None, folder: Path) -> str:
         folder: folder of the audit, for the commands.
     """
     images = examples is not None and examples.inputs.ndim == 4
-    tiny = images and examples is not None and max(examples.inputs.shape[2:]) < _TINY
 
     rows = PageRows(audit, examples)
 
@@ -78,7 +76,6 @@ def page(audit: Audit, examples: Examples | None, folder: Path) -> str:
     conflicts = audit.summary["duplicates"]["conflicts"]
     content = {
         "classes": list(audit.class_names),
-        "tiny": tiny,
         "flagged": flagged,
         "columns": rows.numbers,
         "items": [{"rank": rank, **item(i)} for rank, i in enumerate(audit.order[:count].tolist(), 1)],

@@ -162,7 +162,7 @@ function sheet(place, known) { // the images of all nearest neighbors in one
 function enlarge(img) { // show small images enlarged by a whole factor, but not too large to recognize
   const side = Math.max(img.naturalWidth, img.naturalHeight);
   if (side > 128) return;
-  const times = Math.max(1, Math.round(Math.min(512, Math.max(256, 10 * side)) / side));
+  const times = Math.max(1, Math.round(Math.min(512, Math.max(Math.min(256, 20 * side), 10 * side)) / side));
   img.classList.add("small");
   [img.style.width, img.style.height] = [img.naturalWidth, img.naturalHeight].map((length) => times * length + "px");
 }
