@@ -38,7 +38,7 @@ class ClassMeans:
         Returns:
             column, value, mean of the first class, mean of the second class; in the order of the columns.
 
-        >>> table = np.array([[0.0, 1.0], [0.2, 1.0], [9.0, 2.0]])
+        >>> table = np.array([[0.0, 1.0], [0.2, 3.0], [9.0, 2.0]])
         >>> ClassMeans(table, np.array([0, 0, 1])).beside(1, (0, 1), most=1)
         [(0, 0.2, 0.1, 9.0)]
         """
