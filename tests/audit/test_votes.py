@@ -21,20 +21,56 @@ def points(n: int = 90, d: int = 6, seed: int = 0, apart: float = 2.0) -> tuple[
     return draw.normal(size=(n, d)) + apart * np.eye(K, d)[labels], labels
 
 
+@pytest.mark.parametrize("shift", [0.0, 3.0])  # rows that are not centered yet, as rows of length 1 are not
 @pytest.mark.parametrize("d", [4, 60])  # fewer and more columns than rows
-def test_left_out_predictions_are_those_of_a_fit_without_the_example(d):
+@pytest.mark.parametrize(("dtype", "error"), [(np.float64, 1e-9), (np.float32, 1e-4)])
+def test_left_out_predictions_are_those_of_a_fit_without_the_example(d, shift, dtype, error):
     X, y = points(24, d)
-    targets = np.eye(K)[y]
-    X = X - X.mean(axis=0)
-    smoother = votes._Smoother(X.astype(np.float64), targets)
-    values = np.linalg.eigvalsh(X.T @ X)
+    X, targets = X + shift, np.eye(K)[y]
+    smoother = votes._Smoother(X.astype(dtype), targets.astype(dtype))
+    values = np.linalg.eigvalsh(np.cov(X.T, bias=True) * 24)
     unit = values.sum() / min(X.shape)
-    for i in (0, 5, 23):
-        rest = np.arange(24) != i
-        # an intercept of its own for each fit, where the closed form holds for the common one
-        model = Ridge(alpha=0.5 * unit).fit(X[rest], targets[rest])
-        np.testing.assert_allclose(smoother.left_out(0.5)[i], model.predict(X[i : i + 1])[0], atol=2e-3)
-        np.testing.assert_allclose(smoother.left_out(0.5, np.array([i]))[0], smoother.left_out(0.5)[i])
+    for strength in (0.5, 0.03):
+        found = smoother.left_out(strength)
+        for i in (0, 5, 23):
+            rest = np.arange(24) != i
+            model = Ridge(alpha=strength * unit).fit(X[rest], targets[rest])
+            np.testing.assert_allclose(found[i], model.predict(X[i : i + 1])[0], atol=error)
+            np.testing.assert_allclose(smoother.left_out(strength, np.array([i]))[0], found[i], atol=error)
+
+
+@pytest.mark.parametrize("n", [60, 600])
+def test_probabilities_of_the_ridge_are_those_of_refits_up_to_one_over_n(n):
+    X, y = points(n)
+    found = ridge_probs(X, y, K)
+    rows = X - X.mean(axis=0)
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    values = np.linalg.eigvalsh(np.cov(rows.T, bias=True) * n)
+    for i in (0, 7, 31):
+        rest = np.arange(n) != i
+        # penalty and scale by the other labels alone
+        others = rows[rest], y[rest]
+        costs = {}
+        for strength in votes.STRENGTHS:
+            scores = _refitted(*others, strength * values.mean())
+            scale = fit_scale(scores, y[rest])
+            costs[strength] = log_loss(y[rest], np.exp(votes._log_softmax(scores, *scale))), scale
+        strength = min(costs, key=lambda each: costs[each][0])
+        model = Ridge(alpha=strength * values.mean()).fit(rows[rest], np.eye(K)[y[rest]])
+        naive = np.exp(votes._log_softmax(model.predict(rows[i : i + 1]), *costs[strength][1]))[0]
+        np.testing.assert_allclose(found[i], naive, atol=3 / n)
+
+
+def _refitted(rows: np.ndarray, y: np.ndarray, penalty: float) -> np.ndarray:
+    """Return leave-one-out predictions of a ridge regression by the matrix of its fit, (N, K)."""
+    n = len(rows)
+    design = np.hstack([np.ones((n, 1)), rows])
+    free = penalty * np.eye(design.shape[1])
+    free[0, 0] = 0
+    hat = design @ np.linalg.solve(design.T @ design + free, design.T)
+    targets = np.eye(K)[y]
+    leverage = np.diag(hat)[:, None]
+    return (hat @ targets - leverage * targets) / (1 - leverage)
 
 
 def test_votes_are_those_of_a_search_by_brute_force():
@@ -51,13 +87,14 @@ def test_votes_are_those_of_a_search_by_brute_force():
 
 
 @pytest.mark.parametrize("judge", JUDGES)
-def test_an_example_has_no_say_in_its_own_judgment(judge):
-    X, y = points(60)
+@pytest.mark.parametrize("n", [60, 600])
+def test_an_example_has_no_say_in_its_own_judgment(judge, n):
+    X, y = points(n)
     other = y.copy()
     other[7] = (y[7] + 1) % K
     before, after = judge(X, y, K)[7], judge(X, other, K)[7]
-    # only the penalty and the temperature, which all labels choose together, may move the ridge a little
-    np.testing.assert_allclose(before, after, atol=0.1 if judge is ridge_probs else 1e-12)
+    # the penalty and the scale, which all labels choose together, move the ridge by the order of 1 / N
+    np.testing.assert_allclose(before, after, atol=3 / n if judge is ridge_probs else 1e-12)
 
 
 @pytest.mark.parametrize("judge", JUDGES)

@@ -1,7 +1,15 @@
 """Out-of-fold probabilities of two judges that need no training loop: a ridge classifier and neighbor votes.
 
-On the features of a frozen encoder both are strong, and they err on other examples than a network does. Each
-leaves the judged example out exactly, so that its own label never counts for it.
+On the features of a frozen encoder both are strong, and they err on other examples than a network does. What is
+left out is the label of the judged example:
+
+- Votes: exactly. No number that judges an example depends on its label.
+- Ridge: its predictions exactly, for a given penalty and scale. Penalty and scale are shared: they are chosen by
+  the labels of all examples (of 5,000, if there are more), the judged one included. It is one of N terms of a mean
+  log-likelihood, so its weight in them is of the order 1 / N.
+
+All features are shared, those of the judged example included: they center, scale and rotate the rows and set the
+unit of the penalty. No label enters there.
 """
 
 from __future__ import annotations
@@ -35,7 +43,8 @@ def neighbor_votes(features: object, labels: object, num_classes: int, count: in
     """Return the share of each class among the labels of an example's nearest neighbors.
 
     Similarity is the cosine of the first 200 principal components, each scaled by the power -1/4 of its
-    variance. Nobody votes for itself.
+    variance. No example votes for itself, so no row depends on the label of its own example; mean and principal
+    components are those of all features.
 
     Args:
         features: (N, D) finite numbers, N >= 2.
@@ -77,12 +86,18 @@ def neighbor_votes(features: object, labels: object, num_classes: int, count: in
 
 
 def ridge_probs(features: object, labels: object, num_classes: int) -> np.ndarray:
-    """Return the probabilities of a ridge classifier for each example, fitted without that example.
+    """Return the probabilities of a ridge classifier for each example, fitted without its label.
 
-    The classifier regresses the one-hot labels on the centered rows of length 1, with an intercept. Its
-    leave-one-out predictions have a closed form, s = (ŝ - h y) / (1 - h) with the leverage h. They become
+    The classifier regresses the one-hot labels on rows that are centered and scaled to length 1, with an
+    intercept that is not penalized. Its leave-one-out predictions have a closed form, s = (ŝ - h y) / (1 - h)
+    with the leverage h, which equals a fit without the row up to rounding (float32, about 1e-5). They become
     probabilities by softmax(a s + b); a and b are fitted to the given labels, as is the penalty, the one with
     the highest likelihood of the labels that were left out. No clean label is needed.
+
+    Left out of the prediction s of an example: its row and its label. Shared by all examples: the center and the
+    length of the rows, which depend on features alone; and the penalty, a and b, on which each label has an
+    influence of the order 1 / N. (The penalty is one of a few values: a label can move it by a step only where
+    two of them are about equally likely.)
 
     Args:
         features: (N, D) finite numbers, N >= 2.
@@ -96,7 +111,7 @@ def ridge_probs(features: object, labels: object, num_classes: int) -> np.ndarra
         InputError: labels out of range, or features of another shape.
 
     Source: the leave-one-out residuals of a linear smoother, Hastie, Tibshirani, Friedman, "The Elements of
-    Statistical Learning", section 7.10; the leverage of the intercept is taken as 1 / N.
+    Statistical Learning", section 7.10; the leverage of the intercept is 1 / N.
 
     >>> points = [[0.0, 1.0], [0.1, 1.0], [0.2, 1.1], [1.0, 0.0], [1.0, 0.1], [1.1, 0.2]]
     >>> ridge_probs(points, [0, 0, 0, 1, 1, 1], 2).argmax(axis=1).tolist()
@@ -151,13 +166,16 @@ def fit_scale(scores: np.ndarray, labels: np.ndarray) -> tuple[float, np.ndarray
 class _Smoother:
     """Ridge regressions of the same features and targets, decomposed once for all penalties.
 
+    The intercept is not penalized. The rows are centered here, or the closed form would not be exact.
+
     Args:
-        points: (N, D) float32, centered or nearly so.
+        points: (N, D) float32.
         targets: (N, K) float32.
     """
 
     def __init__(self, points: np.ndarray, targets: np.ndarray) -> None:
         n, dimensions = points.shape
+        points = points - points.mean(axis=0)
         if n > dimensions:
             values, vectors = np.linalg.eigh(points.T @ points)
             kept = values > 1e-6 * values[-1]
