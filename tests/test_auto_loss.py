@@ -12,13 +12,13 @@ import torch
 import noisylabels as nl
 from noisylabels.cli import main
 from noisylabels.core.checks import InputError
+from noisylabels.core.interrupt import Interrupted
 from noisylabels.data.features import feature_set
 from noisylabels.data.images import image_set, subset
 from noisylabels.experiment import Notes, RunConfig, canonical, choose, choose_loss, load_config, run, run_id
 from noisylabels.experiment.auto_loss import CLEAN, EACH, FEW, MANY, MANY_CLASSES, MOST
 from noisylabels.experiment.snapshot import read_snapshot
 from noisylabels.paper.published import published
-from noisylabels.training.interrupt import Interrupted
 
 FAST = {
     "model": "mlp",

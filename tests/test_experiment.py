@@ -23,6 +23,7 @@ from noisylabels.cli import main
 from noisylabels.cli.train import summary
 from noisylabels.core.checks import InputError
 from noisylabels.core.files import exclusive_lock
+from noisylabels.core.interrupt import Interrupted
 from noisylabels.data.features import joined
 from noisylabels.experiment import (
     RunConfig,
@@ -40,7 +41,6 @@ from noisylabels.experiment import (
 from noisylabels.experiment.prediction import load_model, predict
 from noisylabels.experiment.sets import trained_on
 from noisylabels.noise.labels import NoisyLabels
-from noisylabels.training.interrupt import Interrupted
 
 # a run of two epochs, 12 steps each
 FAST = {

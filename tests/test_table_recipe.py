@@ -102,7 +102,7 @@ def test_only_a_table_has_the_recipe(customers, tmp_path):
 
 
 def test_a_stopped_run_of_a_table_goes_on_as_if_it_had_not_stopped(customers, tmp_path):
-    from noisylabels.training.interrupt import Interrupted
+    from noisylabels.core.interrupt import Interrupted
 
     settings = {"data": str(customers), "noise": "symmetric:0.4", "model": "linear", "device": "cpu"}
     whole = run(load_config(None, **settings, out=str(tmp_path / "whole")))

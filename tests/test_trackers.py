@@ -23,9 +23,9 @@ from tensorboard.plugins.hparams.api_pb2 import STATUS_FAILURE, STATUS_SUCCESS
 import noisylabels
 from noisylabels.cli import main
 from noisylabels.core.checks import InputError
+from noisylabels.core.interrupt import Interrupted
 from noisylabels.experiment import Silent, load_config, run, run_id
 from noisylabels.experiment.snapshot import numbers
-from noisylabels.training.interrupt import Interrupted
 
 FAST = {
     "loss": "nce+mae",

@@ -19,8 +19,8 @@ from wandb.proto.wandb_internal_pb2 import Record
 import noisylabels
 from noisylabels.cli import main
 from noisylabels.core.checks import InputError
+from noisylabels.core.interrupt import Interrupted
 from noisylabels.experiment import Silent, load_config, run
-from noisylabels.training.interrupt import Interrupted
 
 FAST = {"loss": "nce+mae", "model": "mlp", "width": 0.1, "epochs": 4, "noise": "symmetric:0.3"}
 STEPS = 12  # an epoch

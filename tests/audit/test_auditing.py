@@ -24,8 +24,8 @@ from noisylabels.audit.result import FILES, Audit, load_examples
 from noisylabels.audit.running import audit_labels
 from noisylabels.cli import main
 from noisylabels.core.checks import InputError
+from noisylabels.core.interrupt import Interrupted
 from noisylabels.data.features import feature_set, joined
-from noisylabels.training.interrupt import Interrupted
 
 HOSTILE = "<img src=x onerror=alert(1)>"
 QUICK = ["--model", "mlp", "--width", "0.2", "--epochs", "3", "--folds", "2", "--device", "cpu"]
@@ -275,7 +275,7 @@ def test_a_killed_command_resumes(tmp_path: Path, number: signal.Signals) -> Non
         assert process.returncode == 130
         (line,) = [line for line in err.splitlines() if line.startswith("noisylabels: ")]
         assert line.startswith("noisylabels: stopped in fold 2 of 2, epoch ")
-        assert line.endswith("run the same command again to resume there")
+        assert line.endswith("run the same command again to resume")
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=240)
     assert done.returncode == 0, done.stderr
     assert "fold 1 of 2 is already trained" in done.stderr

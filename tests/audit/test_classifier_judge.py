@@ -21,9 +21,9 @@ import noisylabels as nl
 from noisylabels.audit.result import Audit
 from noisylabels.cli import main
 from noisylabels.core.checks import CorruptedFile, InputError
+from noisylabels.core.interrupt import Interrupted
 from noisylabels.experiment.classifier_probs import classifier_probs
 from noisylabels.experiment.classifiers import CLASSIFIERS, find_judge
-from noisylabels.training.interrupt import Interrupted
 
 RNG = np.random.default_rng(0)
 TRUE = np.repeat([0, 1, 2], 40)

@@ -20,11 +20,11 @@ from noisylabels.audit.cross_validation import cross_validate
 from noisylabels.audit.scores import blended, rank, share_wrong
 from noisylabels.audit.training_dynamics import EpochMean
 from noisylabels.core.checks import CorruptedFile, InputError
+from noisylabels.core.interrupt import Interrupted
 from noisylabels.data.features import feature_set
 from noisylabels.data.images import image_set
 from noisylabels.experiment.folds import assign_folds
 from noisylabels.experiment.reporter import Silent
-from noisylabels.training.interrupt import Interrupted
 
 K = 3
 FAST = {"folds": 3, "epochs": 4, "batch_size": 16, "model": "mlp:8", "device": "cpu"}

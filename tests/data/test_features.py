@@ -11,12 +11,12 @@ from sklearn.datasets import load_breast_cancer
 
 import noisylabels as nl
 from noisylabels.core.checks import InputError
+from noisylabels.core.interrupt import Interrupted
 from noisylabels.data.augment import normalize
 from noisylabels.data.features import FeatureSet, feature_set, joined
 from noisylabels.data.images import image_set
 from noisylabels.data.loader import Batches
 from noisylabels.training.callbacks import Callback, PauseWhen, StepResult, Stop
-from noisylabels.training.interrupt import Interrupted
 
 
 def rows(n: int = 6, columns: int = 3) -> FeatureSet:

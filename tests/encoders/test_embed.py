@@ -138,6 +138,86 @@ def test_a_killed_embedding_goes_on(folder, tmp_path):
         assert file["features"].shape == (60, 3)
 
 
+STOPPING = """
+import os
+import signal
+from pathlib import Path
+
+def stopping(images):
+    if len(images) > 2:
+        Path("seen.txt").write_text(Path("seen.txt").read_text() + "batch\\n")
+        if (stop := Path("stop.txt")).exists() and Path("seen.txt").read_text().count("batch") == 3:
+            number = stop.read_text()
+            stop.unlink()
+            if number == "error":
+                raise ValueError("no more")
+            os.kill(os.getpid(), int(number))
+    return images.float().mean((2, 3))
+"""
+
+
+@pytest.fixture
+def stopping(folder, tmp_path, monkeypatch) -> Path:
+    """An encoder of six images at a time that stops itself in the third batch, as `stop.txt` says."""
+    from noisylabels.encoders.encoder import FrozenEncoder
+
+    own = FrozenEncoder.__init__
+
+    def small(self, *given, **named):
+        own(self, *given, **named)
+        self.batch_size = 6
+
+    monkeypatch.setattr(FrozenEncoder, "__init__", small)
+    (tmp_path / "stopping.py").write_text(STOPPING)
+    (tmp_path / "seen.txt").write_text("")
+    return tmp_path
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["embed", "photos", "--out", "f.npz"],
+        ["audit", "photos", "--classifier", "knn", "--out", "audit"],
+        ["train", "--data", "photos", "--epochs", "1", "--model", "linear", "--loss", "ce", "--out", "run"],
+        ["predict", "run", "new", "--out", "new.csv"],
+    ],
+    ids=lambda words: words[0],
+)
+def test_a_stopped_embedding_loses_nothing(stopping, folder, words, number, capsys):
+    words = [*words, "--features", "stopping.py:stopping"]
+    if words[0] == "predict":
+        assert (
+            main(["train", "--data", "photos", *words[-2:], "--epochs", "1", "--loss", "ce", "--out", "run"])
+            == 0
+        )
+        for path in folder.rglob("*.png"):
+            (stopping / "new").mkdir(exist_ok=True)
+            pixels = 255 - np.asarray(Image.open(path))
+            Image.fromarray(pixels).save(stopping / "new" / f"{path.parent.name}{path.name}")
+        (stopping / "seen.txt").write_text("")
+        capsys.readouterr()
+    handler = signal.getsignal(number)
+    (stopping / "stop.txt").write_text(str(int(number)))
+    assert main(words) == 128 + number
+    error = capsys.readouterr().err.splitlines()[-1]
+    of = 48 if words[0] in ("embed", "train") else 60  # a part is held out
+    assert error.startswith(f"noisylabels: stopped after 18 of {of} images were embedded; run the same")
+    assert signal.getsignal(number) is handler
+    assert main(words) == 0
+    # of 10 batches, or of 8 and 2, none is computed again
+    assert (stopping / "seen.txt").read_text().count("batch") == 10
+
+
+def test_an_error_of_the_encoder_loses_only_its_batch(stopping, capsys):
+    words = ["embed", "photos", "--out", "f.npz", "--features", "stopping.py:stopping"]
+    (stopping / "stop.txt").write_text("error")
+    assert main(words) == 2
+    assert "no more" in capsys.readouterr().err
+    assert main(words) == 0
+    assert (stopping / "seen.txt").read_text().count("batch") == 3 + 8
+
+
 def test_a_run_on_a_file_has_no_encoder_for_new_images(folder):
     from noisylabels.experiment import load_config, run
     from noisylabels.experiment.prediction import load_model

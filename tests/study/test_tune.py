@@ -21,9 +21,9 @@ from noisylabels.cli.parser import parse
 from noisylabels.cli.train import Train
 from noisylabels.cli.tune import command_line, summary
 from noisylabels.core.checks import InputError
+from noisylabels.core.interrupt import Interrupted
 from noisylabels.experiment import Notes, RunConfig, Silent, canonical, load_config, read_result
 from noisylabels.study.tune import STARTUP, Tried, Tuned, applied, dimensions, tune
-from noisylabels.training.interrupt import Interrupted
 
 optuna = pytest.importorskip("optuna")
 

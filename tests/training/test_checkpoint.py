@@ -11,10 +11,10 @@ import torch
 from torch import nn
 
 from noisylabels.core.checks import InputError
+from noisylabels.core.interrupt import Interrupted
 from noisylabels.methods.fit import fit
 from noisylabels.training.callbacks import Callback, PauseWhen
 from noisylabels.training.history import History
-from noisylabels.training.interrupt import Interrupted
 
 RUN = {"epochs": 3, "batch_size": 16, "lr": 0.05, "device": "cpu", "seed": 2}  # 3 steps an epoch
 STATES = {

@@ -127,7 +127,7 @@ class PauseIn(nl.Callback):
 
 @pytest.mark.parametrize("place", [(1, 2), (2, 1), (3, 2)])
 def test_a_resumed_run_ends_like_one_that_was_not_stopped(sets, tmp_path, place):
-    from noisylabels.training.interrupt import Interrupted
+    from noisylabels.core.interrupt import Interrupted
 
     how = HOW | {"epochs": 3, "frozen_epochs": 2, "body_lr": 0.5, "ema": 0.5, "clip": 1.0, "l1": 1e-4}
     whole, stopped = Net(), Net()

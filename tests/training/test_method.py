@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from noisylabels.core.checks import InputError
+from noisylabels.core.interrupt import Interrupted
 from noisylabels.data.loader import Batch
 from noisylabels.losses.expression import loss as parse_loss
 from noisylabels.methods.fit import fit
@@ -19,7 +20,6 @@ from noisylabels.methods.standard import Standard
 from noisylabels.training.callbacks import Callback, PauseWhen, Stop
 from noisylabels.training.checkpoint import load_checkpoint
 from noisylabels.training.history import History
-from noisylabels.training.interrupt import Interrupted
 from noisylabels.training.method import LossFunction, Method, ParameterGroup, Setup
 from noisylabels.training.settings import Settings
 from noisylabels.training.update import Updater

@@ -8,6 +8,7 @@ import torch
 
 import noisylabels as nl
 from noisylabels.core.checks import InputError
+from noisylabels.core.interrupt import Interrupted
 from noisylabels.data import loader
 from noisylabels.data.features import feature_set
 from noisylabels.data.loader import Batches, standardized
@@ -144,6 +145,6 @@ def test_a_run_on_rows_resumes_from_a_checkpoint_of_the_plain_optimizer(tmp_path
 
     with monkeypatch.context() as earlier:
         earlier.setattr(update, "build_optimizer", plain)
-        with pytest.raises(nl.training.interrupt.Interrupted):
+        with pytest.raises(Interrupted):
             started(2)
     assert len(started(9)) == 4

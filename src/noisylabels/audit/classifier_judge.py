@@ -47,7 +47,7 @@ def judge_by_classifier(
         InputError: as `classifier_probs`.
         Interrupted: Ctrl-C, or `stop` returned true.
     """
-    from noisylabels.training.interrupt import Interrupted
+    from noisylabels.core.interrupt import Interrupted
 
     labels, names = examples.labels.numpy(), examples.class_names
     X = rows_of(examples) if rows is None else rows

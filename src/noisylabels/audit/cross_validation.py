@@ -314,7 +314,7 @@ class _Job:
 
     def run(self, folder: Path | None, stop: Callable[[], bool]) -> OutOfFold:
         """Train the folds that are not finished, and return all of them combined."""
-        from noisylabels.training.interrupt import Interrupted, stop_on_signals
+        from noisylabels.core.interrupt import Interrupted, stop_on_signals
 
         if folder is not None:
             self._claim(folder)
@@ -352,10 +352,10 @@ class _Job:
         """
         import torch
 
+        from noisylabels.core.interrupt import Interrupted
         from noisylabels.methods.fit import fit
         from noisylabels.models.catalog import build_model
         from noisylabels.training.callbacks import PauseWhen
-        from noisylabels.training.interrupt import Interrupted
 
         held = np.flatnonzero(self.fold == fold)
         trained = np.flatnonzero(self.fold != fold)

@@ -1,15 +1,15 @@
 """Out-of-fold probabilities of two judges that need no training loop: a ridge classifier and neighbor votes.
 
-On the features of a frozen encoder both are strong, and they err on other examples than a network does. What is
-left out is the label of the judged example:
+On the features of a frozen encoder both are strong, and they err on other examples than a network does. What
+is left out is the label of the judged example:
 
 - Votes: exactly. No number that judges an example depends on its label.
-- Ridge: its predictions exactly, for a given penalty and scale. Penalty and scale are shared: they are chosen by
-  the labels of all examples (of 5,000, if there are more), the judged one included. It is one of N terms of a mean
+- Ridge: its predictions exactly, for a given penalty and scale. These two are shared: the labels of all
+  examples (of 5,000, if there are more) choose them, the judged one included. It is one of N terms of a mean
   log-likelihood, so its weight in them is of the order 1 / N.
 
-All features are shared, those of the judged example included: they center, scale and rotate the rows and set the
-unit of the penalty. No label enters there.
+All features are shared, those of the judged example included: they center, scale and rotate the rows and set
+the unit of the penalty. No label enters there.
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ def neighbor_votes(features: object, labels: object, num_classes: int, count: in
     """Return the share of each class among the labels of an example's nearest neighbors.
 
     Similarity is the cosine of the first 200 principal components, each scaled by the power -1/4 of its
-    variance. No example votes for itself, so no row depends on the label of its own example; mean and principal
-    components are those of all features.
+    variance. No example votes for itself, so no row depends on the label of its own example; mean and
+    principal components are those of all features.
 
     Args:
         features: (N, D) finite numbers, N >= 2.
@@ -94,10 +94,10 @@ def ridge_probs(features: object, labels: object, num_classes: int) -> np.ndarra
     probabilities by softmax(a s + b); a and b are fitted to the given labels, as is the penalty, the one with
     the highest likelihood of the labels that were left out. No clean label is needed.
 
-    Left out of the prediction s of an example: its row and its label. Shared by all examples: the center and the
-    length of the rows, which depend on features alone; and the penalty, a and b, on which each label has an
-    influence of the order 1 / N. (The penalty is one of a few values: a label can move it by a step only where
-    two of them are about equally likely.)
+    Left out of the prediction s of an example: its row and its label. Shared by all examples: the center and
+    the length of the rows, which depend on features alone; and the penalty, a and b, on which each label has
+    an influence of the order 1 / N. (The penalty is one of a few values: a label can move it by a step only
+    where two of them are about equally likely.)
 
     Args:
         features: (N, D) finite numbers, N >= 2.

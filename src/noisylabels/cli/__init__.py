@@ -15,6 +15,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
     from noisylabels.cli.parser import parse
     from noisylabels.core.checks import InputError
+    from noisylabels.core.interrupt import Interrupted
 
     words = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in words
@@ -36,6 +37,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         where = f"{error.filename}: " if error.filename else ""
         print(f"noisylabels: {where}{error.strerror or error}", file=sys.stderr)
         return 2
+    except Interrupted as stopped:
+        print(f"noisylabels: {stopped}; run the same command again to resume", file=sys.stderr)
+        return 128 + stopped.signal
     except KeyboardInterrupt:
         print("noisylabels: stopped", file=sys.stderr)
         return 130

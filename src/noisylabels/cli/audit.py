@@ -93,7 +93,6 @@ class AuditCommand:
         from noisylabels.audit.running import audit_labels, default_out, recipe_epochs
         from noisylabels.cli.terminal import TerminalReporter
         from noisylabels.core.process import keep_freed_memory, limit_threads
-        from noisylabels.training.interrupt import Interrupted
         from noisylabels.training.loop import TrainingDiverged
 
         names = (
@@ -133,9 +132,6 @@ class AuditCommand:
                     **how,
                     **extra,
                 )
-        except Interrupted as stopped:
-            print(f"noisylabels: {stopped}; run the same command again to resume there", file=sys.stderr)
-            return 128 + stopped.signal
         except TrainingDiverged as error:
             print(f"noisylabels: {error}", file=sys.stderr)
             return 1

@@ -37,7 +37,6 @@ class Train:
         from noisylabels.cli.terminal import TerminalReporter
         from noisylabels.core.process import keep_freed_memory, limit_threads
         from noisylabels.experiment import run
-        from noisylabels.training.interrupt import Interrupted
 
         # flags skip the checks of a recipe file: tyro checks only types, the dataclass only ranges
         config = load_config(
@@ -45,12 +44,8 @@ class Train:
         )
         keep_freed_memory()
         limit_threads()
-        try:
-            with TerminalReporter(config.epochs) as reporter:
-                result = run(config, reporter, track=self.track)
-        except Interrupted as stopped:
-            print(f"noisylabels: {stopped}; run the same command again to resume", file=sys.stderr)
-            return 128 + stopped.signal
+        with TerminalReporter(config.epochs) as reporter:
+            result = run(config, reporter, track=self.track)
         if result.status == "failed":
             print(f"noisylabels: {result.message} (recorded in {result.path})", file=sys.stderr)
             return 1

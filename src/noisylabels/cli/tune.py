@@ -52,10 +52,10 @@ class Tune:
         import time
 
         from noisylabels.cli.terminal import TerminalReporter, console
+        from noisylabels.core.interrupt import Interrupted
         from noisylabels.core.process import keep_freed_memory, limit_threads
         from noisylabels.study.plan import read_seconds
         from noisylabels.study.tune import tune
-        from noisylabels.training.interrupt import Interrupted
 
         config = load_config(
             None, **{f.name: getattr(self.settings, f.name) for f in dataclasses.fields(RunConfig)}
@@ -74,12 +74,11 @@ class Tune:
                     reporter=reporter,
                     stop=lambda: time.monotonic() > until,
                 )
-        except Interrupted as stopped:
+        except Interrupted:
             if time.monotonic() > until:
                 print("noisylabels: the time is up; run the same command again to resume", file=sys.stderr)
                 return 0
-            print(f"noisylabels: {stopped}; run the same command again to resume", file=sys.stderr)
-            return 128 + stopped.signal
+            raise
         if not tuned.ranked:
             print(f"noisylabels: no trial in {tuned.out} finished", file=sys.stderr)
             return 1

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from noisylabels.core.checks import InputError
+from noisylabels.core.interrupt import stop_on_signals
 from noisylabels.data.decode import Progress
 from noisylabels.data.features import Examples, FeatureSet, embedded
 from noisylabels.data.images import ImageSet
@@ -22,7 +23,7 @@ from noisylabels.encoders.shared import shared
 from noisylabels.encoders.store import Store, content_hashes, stored_form
 
 SEGMENT_SECONDS = 10.0
-"""Features are stored after so many seconds, so that a killed run loses no more."""
+"""Features are stored after so long, so that a killed run loses no more; a stopped one loses none."""
 
 
 def embed_sets(
@@ -141,6 +142,7 @@ def encode(
 
     Raises:
         InputError: features that are not finite.
+        Interrupted: SIGINT or SIGTERM arrived; the features so far are stored, and the same call goes on.
     """
     hashes = content_hashes(content)
     store = Store(encoder)
@@ -183,33 +185,64 @@ def _computed(
     progress: Progress | None,
     note: Callable[[str], None],
 ) -> Tensor:
-    """Return the features of the examples at `places`, storing them every few seconds."""
-    what = f"embedding {'images' if encoder.of == IMAGES else 'texts'} with {encoder.name}"
+    """Return the features of the examples at `places`, storing them every few seconds and before a stop."""
+    of = "images" if encoder.of == IMAGES else "texts"
+    what, count = f"embedding {of} with {encoder.name}", len(places)
     made: list[Tensor] = []
-    fresh: list[Tensor] = []  # not stored yet
-    stored, last, keep = 0, time.monotonic(), True
-    for start in range(0, len(places), encoder.batch_size):
-        if progress is not None:
-            progress(what, start, len(places))
-        at = places[start : start + encoder.batch_size]
-        batch = (
-            content.index_select(0, torch.from_numpy(at))
-            if isinstance(content, Tensor)
-            else [content[i] for i in at.tolist()]
-        )
-        rows = encoder.encode(batch)
-        if not bool(rows.isfinite().all()):
-            raise InputError(f"the encoder {encoder.name!r} returned values that are not finite")
-        made.append(stored_form(rows).float())
-        fresh.append(made[-1])
-        end = start + len(at)
-        if keep and (time.monotonic() - last > SEGMENT_SECONDS or end == len(places)):
-            try:
-                store.add(hashes[places[stored:end]], torch.cat(fresh))
-            except OSError as error:
-                keep = False
-                note(f"the features could not be stored ({error}), so the next run embeds again")
-            stored, last, fresh = end, time.monotonic(), []
+    unstored = _Unstored(store, note)
+    with stop_on_signals() as stopped:
+        try:
+            for start in range(0, count, encoder.batch_size):
+                if stopped():
+                    raise stopped.interrupted(f"after {start:,} of {count:,} {of} were embedded")
+                if progress is not None:
+                    progress(what, start, count)
+                at = places[start : start + encoder.batch_size]
+                rows = encoder.encode(_batch(content, at))
+                if not bool(rows.isfinite().all()):
+                    raise InputError(f"the encoder {encoder.name!r} returned values that are not finite")
+                made.append(stored_form(rows).float())
+                unstored.add(hashes[at], made[-1])
+        finally:  # also before a signal or an error ends the work
+            unstored.store_now()
     if progress is not None:
-        progress(what, len(places), len(places))
+        progress(what, count, count)
     return torch.cat(made)
+
+
+def _batch(content: Tensor | Sequence[str], at: np.ndarray) -> Tensor | list[str]:
+    if isinstance(content, Tensor):
+        return content.index_select(0, torch.from_numpy(at))
+    return [content[i] for i in at.tolist()]
+
+
+class _Unstored:
+    """Features that are not stored yet; those of `SEGMENT_SECONDS` are stored at once.
+
+    Args:
+        store: where they are stored.
+        note: receives a line if they cannot be stored; then no more are kept.
+    """
+
+    def __init__(self, store: Store, note: Callable[[str], None]) -> None:
+        self.place, self.note = store, note
+        self.parts: list[tuple[np.ndarray, Tensor]] = []
+        self.last, self.keep = time.monotonic(), True
+
+    def add(self, hashes: np.ndarray, features: Tensor) -> None:
+        """Keep the features of a batch, and store all that wait if the time has come."""
+        if self.keep:
+            self.parts.append((hashes, features))
+        if time.monotonic() - self.last > SEGMENT_SECONDS:
+            self.store_now()
+
+    def store_now(self) -> None:
+        """Store all features that wait."""
+        if self.parts:
+            hashes, features = zip(*self.parts, strict=True)
+            try:
+                self.place.add(np.concatenate(hashes), torch.cat(features))
+            except OSError as error:
+                self.keep = False
+                self.note(f"the features could not be stored ({error}), so the next run embeds again")
+        self.parts, self.last = [], time.monotonic()

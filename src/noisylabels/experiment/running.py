@@ -137,13 +137,13 @@ def _run_alone(
     """Run in a folder that this process has locked."""
     import torch
 
+    from noisylabels.core.interrupt import Interrupted, stop_on_signals
     from noisylabels.data.catalog import default_augment
     from noisylabels.data.reader import held_out
     from noisylabels.losses.expression import loss
     from noisylabels.methods.fit import fit
     from noisylabels.models.catalog import build_model
     from noisylabels.training.callbacks import PauseWhen
-    from noisylabels.training.interrupt import Interrupted, stop_on_signals
     from noisylabels.training.loop import TrainingDiverged
 
     config, out, device, criterion = resolved.config, resolved.out, resolved.device, resolved.loss

@@ -165,8 +165,8 @@ def choose_for_table(
     """
     import numpy as np
 
+    from noisylabels.core.interrupt import Interrupted, stop_on_signals
     from noisylabels.data.features import FeatureSet, with_labels
-    from noisylabels.training.interrupt import Interrupted, stop_on_signals
 
     labeled = with_labels(train, given)
     if not isinstance(labeled, FeatureSet):
@@ -252,10 +252,10 @@ def _with_penalties(
     """Return linear candidates with their best penalties, and their costs."""
     import numpy as np
 
+    from noisylabels.core.interrupt import Interrupted
     from noisylabels.experiment.bagging import LabeledRows
     from noisylabels.experiment.linear_path import linear_path
     from noisylabels.losses.expression import loss
-    from noisylabels.training.interrupt import Interrupted
 
     some = _drawn(at, seed)
     mean, std = (np.asarray(each, dtype=np.float32) for each in train.mean_std())

@@ -17,10 +17,10 @@ from typing import Any, Protocol
 
 import noisylabels
 from noisylabels.core.config import to_dict
+from noisylabels.core.interrupt import stop_on_signals
 from noisylabels.study.grid import Cell
 from noisylabels.study.store import Store, left
 from noisylabels.study.worker import STOP_SECONDS, carry_out, disk_is_full
-from noisylabels.training.interrupt import stop_on_signals
 
 TRIES = 3
 """Number of tries ended by a killed worker or a damaged folder after which a cell fails: it may need too much

@@ -171,13 +171,13 @@ def measure(config: RunConfig, seconds: float, began: Callable[[], None] = lambd
     """
     import torch
 
+    from noisylabels.core.interrupt import Interrupted
     from noisylabels.data.catalog import default_augment
     from noisylabels.experiment import resolve
     from noisylabels.experiment.running import model_shape
     from noisylabels.losses.expression import loss
     from noisylabels.methods.fit import fit
     from noisylabels.models.catalog import build_model
-    from noisylabels.training.interrupt import Interrupted
     from noisylabels.training.settings import Settings
 
     start, embedding = time.perf_counter(), 0.0

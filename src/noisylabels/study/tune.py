@@ -334,7 +334,7 @@ def _carry_out(
     """Run a trial and report its outcome to the study; an interrupted trial stays open."""
     from optuna.trial import TrialState
 
-    from noisylabels.training.interrupt import Interrupted
+    from noisylabels.core.interrupt import Interrupted
 
     watch = _Watch(reporter, trial)
     try:

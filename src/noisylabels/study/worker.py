@@ -31,8 +31,8 @@ def carry_out(config: dict[str, Any], stop: Any, track: Sequence[str] = ()) -> d
     process is running it), or found (another process finished it in the meantime).
     """
     from noisylabels.core.checks import Busy, CorruptedFile, InputError, one_line
+    from noisylabels.core.interrupt import Interrupted
     from noisylabels.experiment import Notes, RunConfig, run
-    from noisylabels.training.interrupt import Interrupted
 
     class Steps(Notes):
         taken = 0

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from noisylabels.core.checks import CorruptedFile, InputError
 from noisylabels.core.config import build, to_dict
 from noisylabels.core.device import pick_device
+from noisylabels.core.interrupt import Interrupted
 from noisylabels.core.rng import derive_seed
 from noisylabels.data.features import Examples
 from noisylabels.data.loader import Batches, Timed
@@ -29,7 +30,6 @@ from noisylabels.training.capture import Captured, CudaGraphs, is_static
 from noisylabels.training.checkpoint import load_checkpoint, save_checkpoint
 from noisylabels.training.fine_tuning import Body, freeze_statistics
 from noisylabels.training.history import History, best_epoch, current_names
-from noisylabels.training.interrupt import Interrupted
 from noisylabels.training.loss_identity import loss_identity, loss_name, state_digests
 from noisylabels.training.method import Method, Setup, trainable
 from noisylabels.training.metrics import Evaluation, dead_classes, evaluate, label_metrics, recall

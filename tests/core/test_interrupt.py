@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from noisylabels.training.interrupt import Interrupted, stop_on_signals
+from noisylabels.core.interrupt import Interrupted, stop_on_signals
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM, recorded for the loop to check between steps."""
+"""SIGINT and SIGTERM, recorded for long work to check between its steps."""
 
 from __future__ import annotations
 
@@ -34,6 +34,16 @@ class StopSignals:
     def __call__(self) -> bool:
         """Return whether a signal arrived."""
         return self.signal is not None
+
+    def interrupted(self, where: str) -> Interrupted:
+        """Return the exception to raise for the signal.
+
+        >>> print(StopSignals().interrupted("after 3 of 9 images"))
+        stopped after 3 of 9 images
+        """
+        error = Interrupted(0, 0, where)
+        error.signal = self.signal or error.signal
+        return error
 
     def handle(self, number: int, _frame: FrameType | None) -> None:
         """Record the signal; a second one raises `KeyboardInterrupt` at once."""
