@@ -30,6 +30,7 @@ from noisylabels.core.files import (
 )
 from noisylabels.core.rng import derive_seed
 from noisylabels.experiment.folds import assign_folds
+from noisylabels.experiment.model_input import check_takes_rows
 from noisylabels.experiment.reporter import Announce, Reporter, Silent
 from noisylabels.noise.checks import check_labels
 from noisylabels.training.settings import HOW, Settings
@@ -269,6 +270,8 @@ class _Job:
         if model == "auto":
             width = AUTO_WIDTH if width is None and image and min(shape[1:]) >= 16 else width
             model = "small-cnn" if image else "mlp"
+        if not image:
+            check_takes_rows(model, data.name, shape[0])
         self.shape: dict[str, Any] = {
             "name": canonical_model(model),
             "channels": shape[0] if image else 1,

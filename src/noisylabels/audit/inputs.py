@@ -70,6 +70,11 @@ def read_subject(data: object, *, features: str = AUTO, probs: object = None, **
     chosen = canonical_features(features, _may_have_texts(data))
     if chosen == AUTO and probs is not None:
         chosen = NONE
+    if probs is not None and chosen != NONE:
+        raise InputError(
+            f"got probs and features {features!r}; leave out one of them: probs are judged as they are, and "
+            "nothing is learned from features"
+        )
     missing = chosen == NONE and features == AUTO and probs is None
     return replace(_subject(data, features=chosen, probs=probs, **about), no_encoder=missing)
 

@@ -128,6 +128,7 @@ class Job:
 
     def _check_names(self) -> None:
         """Raise an `InputError` for a wrong name or setting before the data are read, which may be slow."""
+        from noisylabels.experiment.model_input import check_takes_features
         from noisylabels.losses.expression import loss
         from noisylabels.models.catalog import canonical_model, check_model
 
@@ -141,6 +142,7 @@ class Job:
             self.how["loss"] = criterion.expression
         self.how["model"] = canonical_model(self.how["model"])
         check_model(self.how["model"])
+        check_takes_features(self.how["model"], self.subject.asked.get("features", NONE))
         build(Settings, RECIPE, _without(self.how, "folds", "loss", "model", "width"))
 
     def run_in(self, folder: Path) -> Audit:

@@ -15,6 +15,7 @@ import torch
 from noisylabels.core.checks import InputError
 from noisylabels.core.labels import as_cells
 from noisylabels.core.tables import Table
+from noisylabels.data.image_files import image_files
 from noisylabels.data.sheets import Sheet, cells_of, of_array, of_arrow, of_frame, of_table
 from noisylabels.data.text_columns import TEXT
 
@@ -60,6 +61,8 @@ def sheet_of(X: Any, source: Path) -> Sheet:
 def is_texts(X: Any) -> bool:
     """Return whether an object is a list, an array or a series of texts, some of which may be missing.
 
+    Paths of image files are not texts, see `image_files`.
+
     >>> is_texts(["a b", None]), is_texts(np.array(["a b"])), is_texts([["a", "b"]]), is_texts(["a b", 3])
     (True, True, False, False)
     """
@@ -69,7 +72,9 @@ def is_texts(X: Any) -> bool:
     if not isinstance(X, (list, tuple)):
         return False
     there = [cell for cell in X if isinstance(cell, str)]
-    return bool(there) and all(isinstance(cell, str) or _is_missing(cell) for cell in X)
+    if not there or not all(isinstance(cell, str) or _is_missing(cell) for cell in X):
+        return False
+    return image_files(there) is None
 
 
 def texts_in(X: Any) -> list[str]:

@@ -18,6 +18,7 @@ from noisylabels.data.dataset_objects import load_object
 from noisylabels.data.encoding import Encoder
 from noisylabels.data.feature_rows import Rows, classes_of, sets_of
 from noisylabels.data.features import Examples, FeatureSet, feature_set, joined
+from noisylabels.data.image_files import load_image_files
 from noisylabels.data.images import ImageSet, image_set
 from noisylabels.data.reader import Options, check_no_text
 from noisylabels.data.recognition import PARTS, Pictures, recognize
@@ -192,6 +193,10 @@ def _load_images(
     if found is None:
         return load_object(source, options)
     labels, names = _numbered(found)
+    if all(isinstance(part, list) and isinstance(part[0], str) for part in found.parts):
+        ids = [name for part in found.ids for name in part]
+        train, test = load_image_files(found.parts, labels, names, options, ids)
+        return dataclasses.replace(train, notes=(*notes, *train.notes)), test
     ends = np.cumsum([len(images) for images in found.parts])
     parts = [
         _Pairs(images, labels[end - len(images) : end], names)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ from noisylabels.data.dataset_objects import named_parts
 from noisylabels.data.feature_rows import Rows, ids_of
 from noisylabels.data.feature_table import labeled_rows
 from noisylabels.data.image_arrays import channels_first
+from noisylabels.data.image_files import image_files
 from noisylabels.data.in_memory import (
     array_of,
     column_names,
@@ -44,8 +46,8 @@ class Pictures:
     """Images and their labels in memory, before the classes are numbered.
 
     Args:
-        parts: the training images and, if there are any, the test images: each uint8 (n, C, H, W), or a list
-            of pictures that `load_object` reads.
+        parts: the training images and, if there are any, the test images: each uint8 (n, C, H, W), a list of
+            pictures that `load_object` reads, or a list of paths.
         labels: one cell per image, (N,), training part first.
         class_names: K names, if they come with the labels.
         indexed: whether the labels are known to index the class names.
@@ -78,8 +80,8 @@ def recognize(source: Any, options: Options, notes: list[str]) -> Rows | Picture
             - a pair (X, y), also as a list or as a `TensorDataset`. X: rows (N, D) in an array, a tensor, a
               list of lists, a data frame of pandas or polars, an Arrow table or a sparse matrix of SciPy;
               texts, in a list, an array or a series; or uint8 images (N, H, W), (N, H, W, C) or (N, C, H, W),
-              or a list of images. y: one label per example, (N,) or a column (N, 1), in an array, a tensor, a
-              list, a series or a data frame;
+              a list of images, or a list, an array or a series of paths of image files. y: one label per
+              example, (N,) or a column (N, 1), in an array, a tensor, a list, a series or a data frame;
             - a data frame, an Arrow table, or a `datasets.Dataset` without images, with the labels in a
               column: `options.label_column`, or one with a name of the role label (`core.tables.ROLES`);
             - a pair (train, test) of the above, or a mapping of parts such as a `datasets.DatasetDict`;
@@ -320,6 +322,7 @@ def _is_listed(X: Any, y: Any) -> bool:
     return all(
         is_scalar(row)
         or _is_picture(row)
+        or isinstance(row, os.PathLike)
         or getattr(row, "ndim", 0) == 1
         or (isinstance(row, (list, tuple)) and all(map(is_scalar, row)))
         for row in X
@@ -335,7 +338,9 @@ def _is_picture(value: Any) -> bool:
 
 
 def _pictures(X: Any) -> Any:
-    """Return images as (N, C, H, W) or a list of pictures; None for rows."""
+    """Return images as (N, C, H, W), a list of pictures or one of paths; None for rows."""
+    if (files := image_files(X)) is not None:
+        return files
     if isinstance(X, (list, tuple)):
         return X if X and all(map(_is_picture, X)) else None
     if is_table(X) or len(getattr(X, "shape", ())) < 3:

@@ -17,6 +17,7 @@ from noisylabels.encoders.catalog import canonical_features, load_size
 from noisylabels.encoders.embedding import embed_sets
 from noisylabels.encoders.embedding_files import WRITTEN, write_embeddings
 from noisylabels.encoders.names import AUTO
+from noisylabels.encoders.suitability import NUMBERS, content_of
 
 
 def embed(
@@ -63,6 +64,11 @@ def embed(
     made = embed_sets(parts, features, device=device, progress=progress, note=note)
     found = [part for part in made if isinstance(part, FeatureSet) and part.embedding is not None]
     if len(found) < len(made):
+        if content_of(parts[0]) == NUMBERS:
+            raise InputError(
+                f"{parts[0].name} has numbers and no text, which no encoder takes; name a column of text "
+                "with --text-column (text_column=), or use the numbers as they are"
+            )
         raise InputError(
             f"there is no encoder for {parts[0].name}: name one with features, such as efficientnet-lite0; "
             "see `noisylabels list encoders`"

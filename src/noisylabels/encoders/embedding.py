@@ -15,12 +15,13 @@ from noisylabels.core.interrupt import stop_on_signals
 from noisylabels.data.decode import Progress
 from noisylabels.data.features import Examples, FeatureSet, embedded
 from noisylabels.data.images import ImageSet
-from noisylabels.encoders.catalog import chosen_for, find_encoder, side_of
+from noisylabels.encoders.catalog import chosen_for, find_encoder, parse_features, row_of, side_of
 from noisylabels.encoders.embedding_files import embedding_identity, is_embedding_file, read_embeddings
 from noisylabels.encoders.encoder import IMAGES, FrozenEncoder
 from noisylabels.encoders.names import AUTO, NONE
 from noisylabels.encoders.shared import shared
 from noisylabels.encoders.store import Store, content_hashes, stored_form
+from noisylabels.encoders.suitability import check_content, content_of
 
 SEGMENT_SECONDS = 10.0
 """Features are stored after so long, so that a killed run loses no more; a stopped one loses none."""
@@ -88,11 +89,14 @@ def encoder_for(
             note(line)
     if name == NONE:
         return None
+    content = content_of(train)
+    check_content(name, row_of(parse_features(name).name).of, content, train.name)  # before it is built
     encoder = find_encoder(name, image_side=side_of(train), device=device, precision=precision)
+    check_content(name, encoder.of, content, train.name)
     if encoder.of == IMAGES:
         note(f"images are encoded with {encoder.identity['name']}, which stays frozen")
-    content = _content(train, encoder)
-    return encoder if isinstance(content, Tensor) else encoder.fitted(content)
+    found = _content(train, encoder)
+    return encoder if isinstance(found, Tensor) else encoder.fitted(found)
 
 
 def embed_set(
@@ -112,16 +116,11 @@ def embed_set(
 
 def _content(part: Examples, encoder: FrozenEncoder) -> Tensor | Sequence[str]:
     """Return what the encoder takes of a set: images or texts."""
-    if encoder.of == IMAGES:
-        if isinstance(part, ImageSet):
-            return part.images
-        raise InputError(f"the encoder {encoder.name!r} takes images, and {part.name} is a table")
-    if isinstance(part, FeatureSet) and part.texts is not None and part.embedding is None:
-        return part.texts
-    raise InputError(
-        f"the encoder {encoder.name!r} takes texts, and {part.name} has no column of text; name it with "
-        "--text-column (text_column=)"
-    )
+    check_content(encoder.name, encoder.of, content_of(part), part.name)
+    if isinstance(part, ImageSet):
+        return part.images
+    assert part.texts is not None
+    return part.texts
 
 
 def encode(

@@ -21,9 +21,12 @@ from noisylabels.core.rng import derive_seed, uniforms
 from noisylabels.core.row_index import check_index
 from noisylabels.data.encoding import Encoder
 from noisylabels.data.features import FeatureSet, feature_set
+from noisylabels.data.image_files import image_files, read_image_files
 from noisylabels.data.images import ImageSet, image_set
 from noisylabels.data.in_memory import array_of, column_names, is_table, is_texts, texts_in
-from noisylabels.encoders.catalog import canonical_features
+from noisylabels.encoders.catalog import canonical_features, load_size
+from noisylabels.encoders.embedding_files import is_embedding_file
+from noisylabels.encoders.names import AUTO, NONE
 from noisylabels.estimator.candidates import (
     FOREST,
     Judge,
@@ -33,7 +36,7 @@ from noisylabels.estimator.candidates import (
     train_linear,
     train_networks,
 )
-from noisylabels.estimator.embedded import Embedded
+from noisylabels.estimator.embedded import Embedded, refuse_numbers
 from noisylabels.estimator.ensemble import Member, train_member
 from noisylabels.estimator.frames import (
     checked_labels,
@@ -60,6 +63,7 @@ from noisylabels.estimator.inputs import (
 from noisylabels.estimator.network import recipes, table_network
 from noisylabels.experiment.bagging import LabeledRows
 from noisylabels.experiment.classifier_probs import check_classifier
+from noisylabels.experiment.model_input import check_takes_features
 from noisylabels.experiment.model_selection import calibrate, pool_shares, tempered
 from noisylabels.experiment.table_recipe import Recipe
 from noisylabels.losses.expression import loss as parse_loss
@@ -274,7 +278,14 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         for name in ("lr", "weight_decay"):
             if getattr(self, name) != "auto":
                 check_between(getattr(self, name), name, low=0.0, open_low=name == "lr")
-        canonical_features(self.features)
+        features = canonical_features(self.features)
+        if is_embedding_file(features):
+            raise InputError(
+                f"features is {features!r}, which holds features of certain examples; pass them as X, and "
+                "leave out features"
+            )
+        if self.model != FOREST:
+            check_takes_features(self.model, features)
         check_between(self.dropout, "dropout", low=0.0, high=1.0, open_high=True)
         check_between(self.validation_fraction, "validation_fraction", low=0.0, high=0.5)
         if not isinstance(self.loss, str | Loss):
@@ -296,6 +307,8 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         self._encoder: Encoder | None = None
         self._medians: np.ndarray | None = None
         self._embedded: Embedded | None = None
+        if (files := image_files(X)) is not None:
+            X = read_image_files(files, most=load_size(canonical_features(self.features)))
         if is_texts(X):
             texts = texts_in(X)
             used = np.flatnonzero(checked_weights(sample_weight, len(texts)))
@@ -303,7 +316,7 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
             if self._embedded is None:
                 raise InputError("X are texts, and features is 'none', expected an encoder such as 'tfidf'")
             X = self._embedded(texts)
-        elif getattr(X, "ndim", 2) == 4 and (self.model in _OF_ROWS or self.model.startswith("mlp:")):
+        elif getattr(X, "ndim", 2) == 4 and self._takes_rows():
             images = image_array(X)
             self._embedded = Embedded.of_images(images, self.features, self.device)
             X = images if self._embedded is None else self._embedded(images)
@@ -323,6 +336,8 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
             if (of_rows := self._encoder.texts_of(sheet)) is not None:
                 self._embedded = Embedded.of_texts([of_rows[i] for i in used], self.features, self.device)
                 rows = rows if self._embedded is None else np.hstack([rows, self._embedded(of_rows)])
+            else:
+                refuse_numbers(self.features)
             if not rows.shape[1]:
                 raise InputError("X has only texts, and features is 'none', expected an encoder of texts")
             self.image_shape_ = ()
@@ -332,6 +347,8 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
             elif hasattr(self, "feature_names_in_"):
                 del self.feature_names_in_
         else:
+            if self._embedded is None:
+                refuse_numbers(self.features)
             rows, labels = validate_data(self, X, y, dtype=np.float64, order="C", accept_sparse="csr")
             rows = array_of(rows)
             self.image_shape_ = ()
@@ -341,6 +358,11 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         if labels.dtype.kind != "O":
             check_classification_targets(labels)
         return rows, labels
+
+    def _takes_rows(self) -> bool:
+        """Return whether the model takes rows of features, for which images are encoded."""
+        asked = canonical_features(self.features) not in (AUTO, NONE)
+        return asked or self.model in _OF_ROWS or self.model.startswith("mlp:")
 
     def _standard(self, rows: np.ndarray) -> np.ndarray:
         """Return rows with columns of mean 0 and standard deviation 1; extreme values are clipped."""
@@ -506,6 +528,9 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
 
     def _rows(self, X: Any) -> np.ndarray:
         """Return the networks' input for rows or images to predict."""
+        shape = self.image_shape_ or (() if self._embedded is None else self._embedded.shape)
+        if shape and (files := image_files(X)) is not None:
+            X = read_image_files(files, shape)
         if self.image_shape_:
             images = image_array(X)
             if images.shape[1:] != self.image_shape_:

@@ -10,10 +10,27 @@ import numpy as np
 import torch
 
 from noisylabels.core.checks import InputError
-from noisylabels.encoders.catalog import auto_for_images, auto_for_texts, find_encoder
+from noisylabels.encoders.catalog import (
+    auto_for_images,
+    auto_for_texts,
+    canonical_features,
+    find_encoder,
+    parse_features,
+    row_of,
+)
 from noisylabels.encoders.embedding import encode
 from noisylabels.encoders.encoder import IMAGES, TEXTS, FrozenEncoder
 from noisylabels.encoders.names import AUTO, NONE
+from noisylabels.encoders.suitability import NUMBERS, check_content
+
+
+def refuse_numbers(features: str) -> None:
+    """Raise an `InputError` if an encoder was asked for, and X has neither images nor texts.
+
+    >>> refuse_numbers("auto")
+    """
+    if (asked := canonical_features(features)) not in (AUTO, NONE):
+        check_content(features, row_of(parse_features(asked).name).of, NUMBERS, "X")
 
 
 class Embedded:
@@ -42,9 +59,9 @@ class Embedded:
             warnings.warn(line, UserWarning, stacklevel=5)
         if name == NONE:
             return None
+        check_content(name, row_of(parse_features(name).name).of, IMAGES, "X")  # before it is built
         encoder = find_encoder(name, image_side=min(size), device=device)
-        if encoder.of == TEXTS:
-            raise InputError(f"features is {features!r}, which encodes texts, expected one of images")
+        check_content(features, encoder.of, IMAGES, "X")
         return cls(encoder, images.shape[1:])
 
     @classmethod
@@ -57,9 +74,9 @@ class Embedded:
         if features == NONE:
             return None
         name = auto_for_texts()[0] if features == AUTO else features
+        check_content(name, row_of(parse_features(name).name).of, TEXTS, "X")
         encoder = find_encoder(name, device=device)
-        if encoder.of == IMAGES:
-            raise InputError(f"features is {features!r}, which encodes images, expected one of texts")
+        check_content(features, encoder.of, TEXTS, "X")
         # each text once and sorted, so that neither order nor repetition changes what is fitted
         return cls(encoder.fitted(sorted(set(texts))))
 

@@ -116,6 +116,7 @@ def resolve(config: RunConfig) -> ResolvedRun:
     from noisylabels.encoders.catalog import auto_for_texts, canonical_features
     from noisylabels.encoders.names import AUTO as AUTO_FEATURES
     from noisylabels.encoders.names import NONE
+    from noisylabels.experiment.model_input import check_takes_features
     from noisylabels.losses.expression import loss
     from noisylabels.models.catalog import canonical_model
     from noisylabels.noise.spec import NoiseSpec
@@ -137,12 +138,14 @@ def resolve(config: RunConfig) -> ResolvedRun:
         raise InputError("keep_epoch best needs validation examples; set validation, such as 0.1")
     data, labels = _data_name(config.data), _labels_path(config.labels)
     noise = NoiseSpec.parse(config.noise)
+    model = canonical_model(config.model)
+    check_takes_features(model, features)
     spelled = replace(
         config,
         data=data,
         features=features,
         labels=labels,
-        model=canonical_model(config.model),
+        model=model,
         loss=AUTO if criterion is None else criterion.expression,
         noise=str(noise),
         table_recipe=free,

@@ -89,8 +89,8 @@ def model_shape(config: RunConfig, train: Examples) -> dict[str, Any]:
         InputError: a model of the catalog for images, and a table.
     """
     from noisylabels.data.images import ImageSet
-    from noisylabels.models.catalog import is_user_model
-    from noisylabels.models.mlp import OF_TABLES, TABLE_MODELS
+    from noisylabels.experiment.model_input import check_takes_rows
+    from noisylabels.models.mlp import OF_TABLES
 
     more = {"num_classes": train.num_classes, "width": config.width}
     if train.inputs.ndim == 4:
@@ -102,11 +102,7 @@ def model_shape(config: RunConfig, train: Examples) -> dict[str, Any]:
         train.check_columns()
     columns = train.inputs.shape[1]
     name = OF_TABLES if config.model == "auto" else config.model
-    if name.partition(":")[0] not in TABLE_MODELS and not is_user_model(name):
-        raise InputError(
-            f"the model {name!r} takes images, and {train.name} is a table of {columns} features; leave out "
-            "--model, or use linear, mlp, mlp:64,32 or your own model"
-        )
+    check_takes_rows(name, train.name, columns)
     return {"name": name, "channels": 1, "image_size": (1, columns), **more}
 
 
