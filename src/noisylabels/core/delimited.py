@@ -6,12 +6,24 @@ import csv
 import io
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 from noisylabels.core.checks import InputError
 from noisylabels.core.files import read_text
 
 SUFFIXES = (".csv", ".tsv")
+
+MOST_CHARACTERS = 2**31 - 1
+"""Characters in a cell: all that csv can read. Its default of 131,072 refuses texts."""
+
+
+def csv_reader(lines: Iterable[str], delimiter: str) -> Any:
+    """Return a strict reader of CSV whose cells may be of any length.
+
+    The limit belongs to the whole process, and is only ever raised.
+    """
+    csv.field_size_limit(MOST_CHARACTERS)
+    return csv.reader(lines, delimiter=delimiter, strict=True)
 
 
 def read_cells(path: Path, *, strip: bool = True) -> Iterator[tuple[int, list[str]]]:
@@ -37,7 +49,7 @@ def read_cells(path: Path, *, strip: bool = True) -> Iterator[tuple[int, list[st
     """
     text = read_text(path)
     delimiter = delimiter_of(path, io.StringIO(text))
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    reader = csv_reader(io.StringIO(text, newline=""), delimiter)
     try:
         for row in reader:
             blank = len(row) == 1 and row[0].isspace()  # a quoted empty string is a cell

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from noisylabels.core.checks import InputError, did_you_mean
+from noisylabels.core.surrogates import has_lone, whole_text
 from noisylabels.core.tables import is_number
 
 INTEGER = re.compile(r"[+-]?\d{1,18}(\.0*)?", re.ASCII)
@@ -131,6 +132,8 @@ def of_count(found: Labels, num_classes: int, what: str = "labels") -> Labels:
 def as_cells(labels: Any, what: str = "labels") -> np.ndarray:
     """Return labels of any container as an array (N,).
 
+    Lone surrogates in words are replaced, see `whole_text`.
+
     Raises:
         InputError: they are one-hot or of another shape, or empty.
 
@@ -164,6 +167,8 @@ def as_cells(labels: Any, what: str = "labels") -> np.ndarray:
         raise InputError(f"{what} have the shape {cells.shape}, expected one label per example, (N,)")
     if not len(cells):
         raise InputError(f"{what} are empty, expected one per example")
+    if cells.dtype.kind in "OU" and any(isinstance(cell, str) and has_lone(cell) for cell in cells.tolist()):
+        cells = np.array([whole_text(c) if isinstance(c, str) else c for c in cells.tolist()], dtype=object)
     return cells
 
 

@@ -14,6 +14,7 @@ import torch
 
 from noisylabels.core.checks import InputError
 from noisylabels.core.labels import as_cells
+from noisylabels.core.surrogates import has_lone, whole_text
 from noisylabels.core.tables import Table
 from noisylabels.data.image_files import image_files
 from noisylabels.data.sheets import Sheet, cells_of, of_array, of_arrow, of_frame, of_table
@@ -83,14 +84,27 @@ def texts_in(X: Any) -> list[str]:
     return cells
 
 
+def surrogate_notes(X: Any) -> list[str]:
+    """Return a note on the texts that hold lone surrogates, if there are any.
+
+    >>> surrogate_notes(["a", "b\\ud83d"])
+    ['1 text holds half of a character (a lone surrogate), first in row 1; it is read as U+FFFD']
+    """
+    at = [row for row, cell in enumerate(X) if isinstance(cell, str) and has_lone(cell)]
+    if not at:
+        return []
+    what = "1 text holds" if len(at) == 1 else f"{len(at):,} texts hold"
+    return [f"{what} half of a character (a lone surrogate), first in row {at[0]}; it is read as U+FFFD"]
+
+
 def _is_missing(cell: Any) -> bool:
     return cell is None or str(cell) in ("nan", "<NA>")
 
 
 def _written(values: np.ndarray) -> np.ndarray:
-    """Return texts as cells, object (N,); "" for a missing one."""
+    """Return texts as cells, object (N,); "" for a missing one. See `whole_text` for lone surrogates."""
     made = np.empty(len(values), dtype=object)
-    made[:] = [cell if isinstance(cell, str) else "" for cell in values.tolist()]
+    made[:] = [whole_text(cell) if isinstance(cell, str) else "" for cell in values.tolist()]
     return made
 
 

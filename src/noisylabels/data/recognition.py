@@ -31,6 +31,7 @@ from noisylabels.data.in_memory import (
     is_texts,
     label_cells,
     sheet_of,
+    surrogate_notes,
 )
 from noisylabels.data.names import unique_names
 from noisylabels.data.reader import Options
@@ -114,6 +115,7 @@ def recognize(source: Any, options: Options, notes: list[str]) -> Rows | Picture
     sheets = [
         sheet_of(part.X, Path("X" if part.y is not None else part.name or "the data frame")) for part in parts
     ]
+    notes += [line for part in parts if is_texts(part.X) for line in surrogate_notes(part.X)]
     sizes = [len(sheet) for sheet in sheets]
     sheet = sheets[0] if len(sheets) == 1 else joined(*sheets)
     if parts[0].y is None:

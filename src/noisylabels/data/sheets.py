@@ -15,6 +15,7 @@ import numpy as np
 from noisylabels.core.checks import InputError, did_you_mean
 from noisylabels.core.columnar import arrow_cells, column_texts, open_parquet
 from noisylabels.core.delimited import SUFFIXES
+from noisylabels.core.surrogates import whole_text
 from noisylabels.core.tables import Table, read_parquet_table, read_text_table, texts
 from noisylabels.data.parquet import class_label_names
 
@@ -214,7 +215,7 @@ def _mixed_cells(values: np.ndarray) -> np.ndarray | str:
     if values.dtype.kind == "O" and values.ndim == 1:
         nothing = ("None", "nan", "<NA>", "NaT")
         words = (
-            "" if not isinstance(cell, str) and str(cell) in nothing else str(cell)
+            "" if not isinstance(cell, str) and str(cell) in nothing else whole_text(str(cell))
             for cell in values.tolist()
         )
         return np.fromiter(words, dtype=object, count=len(values))

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from noisylabels.core.checks import InputError
 from noisylabels.core.interrupt import stop_on_signals
+from noisylabels.core.surrogates import whole_text
 from noisylabels.data.decode import Progress
 from noisylabels.data.features import Examples, FeatureSet, embedded
 from noisylabels.data.images import ImageSet
@@ -120,7 +121,7 @@ def _content(part: Examples, encoder: FrozenEncoder) -> Tensor | Sequence[str]:
     if isinstance(part, ImageSet):
         return part.images
     assert part.texts is not None
-    return part.texts
+    return [whole_text(text) for text in part.texts]
 
 
 def encode(

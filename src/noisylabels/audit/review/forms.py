@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import csv
 import io
 import os
 import re
@@ -20,7 +19,7 @@ import numpy as np
 from noisylabels.audit.review.current import Exported, by_id, check_seen, shown
 from noisylabels.core.columnar import open_parquet
 from noisylabels.core.delimited import SUFFIXES as TABLES
-from noisylabels.core.delimited import CellWriter, delimiter_of
+from noisylabels.core.delimited import CellWriter, csv_reader, delimiter_of
 from noisylabels.core.files import atomic_replace, check_target, read_text
 from noisylabels.core.tables import role_columns, texts
 
@@ -69,7 +68,7 @@ def _write_table(session: Session, source: Source, target: Path) -> Exported:
     lines = io.StringIO(text, newline="").readlines()
     ending = "\r\n" if lines and lines[0].endswith("\r\n") else "\n"
     delimiter = delimiter_of(source.root, lines)
-    reader = csv.reader(lines, delimiter=delimiter, strict=True)
+    reader = csv_reader(lines, delimiter)
     columns: tuple[int | None, int] | None = None
     ids = iter(_ids_of_lines(source, lines, delimiter))
     written, seen, at = [mark], set(), 0
@@ -102,7 +101,7 @@ def _ids_of_lines(source: Source, lines: list[str], delimiter: str) -> list[str]
     """Return the id of each row, which is numbered where an earlier row has the same."""
     from noisylabels.data.names import path_ids, unique_names
 
-    reader = csv.reader(lines, delimiter=delimiter, strict=True)
+    reader = csv_reader(lines, delimiter)
     rows = [cells for row in reader if any(cells := [cell.strip() for cell in row])]
     key = _columns(rows[0], source)[0]
     if key is None:
