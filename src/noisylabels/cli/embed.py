@@ -14,7 +14,8 @@ class Embed:
     """Compute the features of a data set with a frozen pretrained encoder and write them with their ids.
 
     The features are stored as they are computed: the same command goes on after a stop, and every verb with
-    the same --features uses them. The file can be the --features of `noisylabels audit` and `train`.
+    the same --features uses them. The file can be the --features of `noisylabels audit` and `train`. Labels
+    are not needed: the images may lie in one folder, and a table of texts may lack the column.
 
     For example:
         noisylabels embed photos/ --features efficientnet-lite0 --out features.npz
@@ -37,6 +38,8 @@ class Embed:
     label_column: str | None = None
     """as in `noisylabels train`"""
     id_column: str | None = None
+    """as in `noisylabels train`"""
+    text_column: str | None = None
     """as in `noisylabels train`"""
     download: bool = False
     """as in `noisylabels train`"""
@@ -65,6 +68,7 @@ class Embed:
                 bad_images=self.bad_images,
                 label_column=self.label_column,
                 id_column=self.id_column,
+                text_column=self.text_column,
                 download=self.download,
             )
         first = parts[0]

@@ -15,6 +15,10 @@ class InputError(ValueError):
     """
 
 
+class Unlabeled(InputError):  # noqa: N818  it is an error only where labels are needed
+    """The data have no labels, or those of a single class."""
+
+
 class CorruptedFile(InputError):  # noqa: N818  a state of the folder rather than of the input
     """A file that this program wrote is damaged; once it is removed, the work can be repeated."""
 

@@ -14,7 +14,7 @@ from types import MappingProxyType
 
 import numpy as np
 
-from noisylabels.core.checks import InputError
+from noisylabels.core.checks import InputError, Unlabeled
 from noisylabels.core.columnar import array_names, parquet_columns, read_array
 from noisylabels.core.delimited import SUFFIXES, read_cells
 
@@ -126,7 +126,7 @@ def need_column(
     """Return the position that `find_column` finds, or raise an `InputError` with the accepted names."""
     found = find_column(names, role, source, notes)
     if found is None:
-        raise InputError(
+        raise (Unlabeled if role == "label" else InputError)(
             f"{source} has no {role} column: its columns are {', '.join(names[:_MOST_NAMED])}"
             f"{', ...' if len(names) > _MOST_NAMED else ''}; "
             f"name one of them {', '.join(ROLES[role][:-1])} or {ROLES[role][-1]}"

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from noisylabels.core.checks import InputError
+from noisylabels.core.checks import InputError, Unlabeled
 from noisylabels.core.labels import name_of as label_name
 from noisylabels.core.labels import read_labels
 from noisylabels.core.positions import Positions, own, separate
@@ -154,7 +154,7 @@ def classes_of(
     found = read_labels(cells, class_names or None, where=where, what=what, indexed=indexed)
     names = found.class_names
     if len(names) == 1:
-        raise InputError(f"{source} has a single class, {names[0]!r}; a classifier needs 2")
+        raise Unlabeled(f"{source} has a single class, {names[0]!r}; a classifier needs 2")
     if len(names) > max(2, len(cells) // 2):
         raise InputError(
             f"{source}: {len(cells):,} rows have {len(names):,} different labels; name the column of the "

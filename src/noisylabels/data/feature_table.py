@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from noisylabels.core.checks import InputError
+from noisylabels.core.checks import InputError, Unlabeled
 from noisylabels.core.columnar import open_parquet
 from noisylabels.core.delimited import SUFFIXES as TEXT
 from noisylabels.core.delimited import read_cells
@@ -235,7 +235,7 @@ def _label_column(sheet: Sheet, wanted: str | None, notes: list[str]) -> tuple[s
         raise _no_labels(sheet, name, held[name])
     if not found:
         more = ", ..." if len(sheet.names) > _MOST_NAMED else ""
-        raise InputError(
+        raise Unlabeled(
             f"{sheet.source} has no label column: its columns are {', '.join(sheet.names[:_MOST_NAMED])}"
             f"{more}; name it with --label-column (label_column=), or rename it to label; a table of images "
             "also needs a column of paths (path, file or image)"

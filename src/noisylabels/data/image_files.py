@@ -92,6 +92,7 @@ def load_image_files(
     class_names: tuple[str, ...],
     options: Options,
     ids: Sequence[str] = (),
+    name: str = "images",
 ) -> tuple[ImageSet, ImageSet]:
     """Return the training and the test set of image files.
 
@@ -101,13 +102,14 @@ def load_image_files(
         class_names: K names.
         options: see `Options`.
         ids: N ids; by default the paths.
+        name: the name of the set.
     """
     files = [file for part in parts for file in part]
-    names = [os.path.abspath(file) for file in files]
+    places = [os.path.abspath(file) for file in files]
     keys = list(ids) or path_ids(files)[0]
     listing = Listing(
-        base=Path(os.path.commonpath([os.path.dirname(name) for name in names])),
-        names=names,
+        base=Path(os.path.commonpath([os.path.dirname(place) for place in places])),
+        names=places,
         labels=labels,
         class_names=class_names,
         num_train=len(parts[0]) if len(parts) > 1 else None,
@@ -115,8 +117,8 @@ def load_image_files(
         positions=NO_ORDER if len(parts) > 1 else Positions(np.arange(len(files)), len(files)),
         ids=keys,
     )
-    plan = plan_listing(listing, options, name="images", root=listing.base, reader="paths")
-    content = hashlib.sha256("\0".join([*keys, *names]).encode("utf-8", "surrogateescape"))
+    plan = plan_listing(listing, options, name=name, root=listing.base, reader="paths")
+    content = hashlib.sha256("\0".join([*keys, *places]).encode("utf-8", "surrogateescape"))
     content.update(labels.astype("<i8").tobytes())
     more = {"labels": LABELS, "listed": content.hexdigest()}
     plan = dataclasses.replace(plan, options={**plan.options, **more})

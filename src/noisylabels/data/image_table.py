@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from noisylabels.core.checks import InputError
+from noisylabels.core.checks import InputError, Unlabeled
 from noisylabels.core.delimited import SUFFIXES, read_cells
 from noisylabels.core.labels import read_labels
 from noisylabels.core.positions import NO_ORDER, Positions
@@ -205,5 +205,5 @@ def _classes(path: Path, words: list[str], where: Callable[[int], str]) -> tuple
     found = read_labels(np.array(words, dtype=object), where=where, what=f"the labels of {path}")
     names = found.class_names
     if len(names) == 1:
-        raise InputError(f"{path} has a single class, {names[0]!r}; a classifier needs 2")
+        raise Unlabeled(f"{path} has a single class, {names[0]!r}; a classifier needs 2")
     return found.codes, names

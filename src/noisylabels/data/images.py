@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from noisylabels.core.checks import InputError
+from noisylabels.core.checks import InputError, Unlabeled
 from noisylabels.core.files import cache_root
 from noisylabels.core.positions import Positions, check_positions, own
 from noisylabels.data.image_arrays import as_bytes
@@ -284,7 +284,7 @@ def check_class_names(class_names: Sequence[str]) -> None:
     """Raise an `InputError` unless there are two or more names, all different."""
     if len(class_names) < 2:
         found = f"a single class, {class_names[0]!r}" if class_names else "no class"
-        raise InputError(f"there is {found}; a classifier needs at least 2")
+        raise Unlabeled(f"there is {found}; a classifier needs at least 2")
     if twice := [name for name, count in Counter(class_names).items() if count > 1]:
         raise InputError(f"the class name {twice[0]!r} occurs twice; give each class its own name")
 

@@ -164,7 +164,7 @@ class Plan:
         try:
             check_class_names(class_names)
         except InputError as error:
-            raise InputError(f"{self.root}: {error}") from None
+            raise type(error)(f"{self.root}: {error}") from None
 
 
 def name_of(path: Path) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from noisylabels.core.checks import InputError
+from noisylabels.core.checks import InputError, Unlabeled
 from noisylabels.data.file_sources import (
     PassedOver,
     file_names_in,
@@ -109,12 +109,12 @@ def plan(path: Path, options: Options) -> Plan:
         loose = sum(1 for _ in images_below(path))
         what = f"{loose} images but not in class folders" if loose else "no images in class folders"
         found = f" ({passed.in_words()})" if passed.endings else ""
-        raise InputError(
+        raise (Unlabeled if loose else InputError)(
             f"{path} holds {what}{found}; expected {LAYOUT}, files such as {some_suffixes()}; "
             "noisylabels list formats shows other layouts"
         )
     if len(classes) == 1:
-        raise InputError(
+        raise Unlabeled(
             f"{path} has a single class, {classes[0]!r}; a classifier needs 2; expected {LAYOUT}"
             + _wrapped(parts[0] / classes[0])
         )
