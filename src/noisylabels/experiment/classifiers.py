@@ -28,11 +28,9 @@ class Judge:
 
 
 def _logistic() -> Any:
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
+    from noisylabels.experiment.penalized_logistic import PenalizedLogistic
 
-    return make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
+    return PenalizedLogistic()
 
 
 def _forest() -> Any:
