@@ -2,21 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
-from noisylabels.core.rng import uniforms
 from noisylabels.noise.checked_probs import CheckedProbs
 from noisylabels.noise.checks import check_labels_probs
-
-POWERS = (1.0, 1.25, 1.5, 1.75, 2.0, 2.5, 3.0)
-"""Powers of the probabilities that are tried. Models that learn from noisy labels are underconfident about
-the true class, so a power above 1 usually fits best."""
-
-PRIOR = 1.0
-"""Pseudo-examples per true class, spread evenly over the given labels."""
+from noisylabels.noise.noise_model import fit_noise_model, sample, sharpened
 
 DISCOUNT = 0.25
 """Share of the models' own errors by which the expected number of wrong labels may be too high: on clean
@@ -24,14 +16,6 @@ labels the fit takes an eighth of them or more for noise."""
 
 DISCOUNT_SIMPLE = 0.05
 """The same where all other labels of a class are equally likely: then few confusions are taken for noise."""
-
-REJECTED = 1.0
-"""Standard deviations above its mean from which the likelihood ratio rejects the simpler noise model."""
-
-_ROUNDS = 30
-_ROWS, _VALUES = 20_000, 400_000  # rows, and probabilities, by which transition matrix and power are fitted
-_LEAST = 1e-9
-_Tied = Callable[[np.ndarray], np.ndarray]
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,9 +104,9 @@ def label_posterior(labels: object, probs: object, simplest: bool = False) -> La
     """
     checked, given = check_labels_probs(labels, probs)
     n, K = checked.shape
-    most = min(_ROWS, max(1, _VALUES // K))
-    some = np.arange(n) if n <= most else np.argsort(uniforms(n, 0, "posterior"))[:most]
-    power, T, discount = _fit_noise(checked.take(some), given[some], simplest)
+    some = sample(n, K)
+    fitted = fit_noise_model(checked.take(some), given[some], simplest)
+    power, T, discount = fitted.power, fitted.transition, DISCOUNT_SIMPLE if fitted.simpler else DISCOUNT
     wrong = 1 - checked.per_row(lambda q, of: _weighted(q, of, power, T)[np.arange(len(of)), of], given)
     expected = float(wrong.mean())
     errors = max(0.0, float((checked.likeliest != given).mean()) - expected)
@@ -130,71 +114,6 @@ def label_posterior(labels: object, probs: object, simplest: bool = False) -> La
     return LabelPosterior(given, checked, power, T, np.clip(wrong, 0.0, 1.0), doubt)
 
 
-def _fit_noise(p: np.ndarray, given: np.ndarray, simplest: bool) -> tuple[float, np.ndarray, float]:
-    """Return power and transition matrix of the noise model that is kept, and its `DISCOUNT`."""
-    n, K = p.shape
-    found, discount = _best(p, given, _per_pair), DISCOUNT
-    if not simplest:
-        return *found[1:], discount
-    for simpler, free in ((_per_class, K * (K - 2)), (_overall, K - 1)):
-        other = _best(p, given, simpler)
-        if free > 0 and 2 * n * (other[0] - found[0]) > free + REJECTED * (2 * free) ** 0.5:
-            break
-        found, discount = other, DISCOUNT_SIMPLE
-    return *found[1:], discount
-
-
-def _best(p: np.ndarray, given: np.ndarray, tied: _Tied) -> tuple[float, float, np.ndarray]:
-    """Return the least cost of all powers, that power, and the transition matrix."""
-    fits = [_fit(p, given, power, tied) for power in POWERS]
-    best = int(np.argmin([cost for cost, _ in fits]))
-    return fits[best][0], POWERS[best], fits[best][1]
-
-
-def _fit(p: np.ndarray, given: np.ndarray, power: float, tied: _Tied) -> tuple[float, np.ndarray]:
-    """Return the negative log likelihood of the labels per example, and the transition matrix."""
-    K = p.shape[1]
-    order = np.argsort(given, kind="stable")
-    y = given[order]
-    present, starts = np.unique(y, return_index=True)
-    tempered = _tempered(p[order], power)
-    T = 0.8 * np.eye(K) + 0.2 / K
-    for _ in range(_ROUNDS):
-        joint = tempered * T.T[y]
-        joint /= joint.sum(axis=1, keepdims=True)
-        counts = np.full((K, K), PRIOR / K)
-        counts[:, present] += np.add.reduceat(joint, starts, axis=0).T
-        T = tied(counts)
-    return -float(np.log((tempered * T.T[y]).sum(axis=1)).mean()), T
-
-
-def _per_pair(counts: np.ndarray) -> np.ndarray:
-    """Return the transition matrix of expected counts (true class, given label)."""
-    return np.asarray(counts / counts.sum(axis=1, keepdims=True))
-
-
-def _per_class(counts: np.ndarray) -> np.ndarray:
-    """Return the same where the other labels of a class are equally likely."""
-    return _uniform(1 - np.diag(counts) / counts.sum(axis=1))
-
-
-def _overall(counts: np.ndarray) -> np.ndarray:
-    """Return the same where all classes have one noise rate too."""
-    return _uniform(np.full(len(counts), 1 - counts.trace() / counts.sum()))
-
-
-def _uniform(rates: np.ndarray) -> np.ndarray:
-    """Return the transition matrix of symmetric noise with a rate per class, (K,)."""
-    K = len(rates)
-    return np.asarray(np.where(np.eye(K, dtype=bool), 1 - rates[:, None], rates[:, None] / max(1, K - 1)))
-
-
-def _tempered(p: np.ndarray, power: float) -> np.ndarray:
-    log_p = power * np.log(p + _LEAST)
-    q = np.exp(log_p - log_p.max(axis=1, keepdims=True))
-    return np.asarray(q / q.sum(axis=1, keepdims=True))
-
-
 def _weighted(p: np.ndarray, given: np.ndarray, power: float, T: np.ndarray) -> np.ndarray:
-    q = _tempered(p, power) * T.T[given]
+    q = sharpened(p, power) * T.T[given]
     return np.asarray(q / q.sum(axis=1, keepdims=True))

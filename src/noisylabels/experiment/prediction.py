@@ -32,6 +32,7 @@ class Trained:
     encoder: Encoder | None = None  # of a table's columns; None for images
     frozen: FrozenEncoder | None = None  # whose features the model takes; None without one
     images: Mapping[str, Any] | None = None  # channels and image_size of the images it encodes
+    power: float = 1.0  # exponent that makes its probabilities those of the true class
 
 
 def load_model(
@@ -90,7 +91,15 @@ def load_model(
     network = network.to(where).eval()
     frozen = None if saved.embedding is None else encoder_of(saved, device, path, features)
     return Trained(
-        network, saved.shape, saved.class_names, saved.mean, saved.std, encoder, frozen, saved.images
+        network,
+        saved.shape,
+        saved.class_names,
+        saved.mean,
+        saved.std,
+        encoder,
+        frozen,
+        saved.images,
+        saved.power,
     )
 
 
@@ -143,7 +152,10 @@ def _difference(network: nn.Module, weights: dict[str, Tensor]) -> str:
 def predict(trained: Trained, images: Tensor) -> Tensor:
     """Return class probabilities (N, K) float32 on the CPU for uint8 images (N, C, H, W).
 
-    For a model trained on a table, `images` are encoded rows, float32 (N, D).
+    For a model trained on a table, `images` are encoded rows, float32 (N, D). If the run compared its
+    candidates on held-out rows, as runs on features do, the probabilities are calibrated for the label noise:
+    softmax(power * logits) estimates the probability of the true class. Otherwise they are the softmax of the
+    logits, and estimate that of the given label, noise included.
 
     Raises:
         InputError: images or rows of another type or size than the model was trained on.
@@ -171,7 +183,7 @@ def predict(trained: Trained, images: Tensor) -> Tensor:
     with torch.inference_mode():
         for batch in images.split(evaluation_batch_size(images)):
             logits = trained.model(normalize(batch.to(device), trained.mean, trained.std))
-            parts.append(logits.float().softmax(1).cpu())
+            parts.append((trained.power * logits.float()).softmax(1).cpu())
     return torch.cat(parts)
 
 

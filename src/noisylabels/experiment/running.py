@@ -217,7 +217,7 @@ def _run_alone(
             history.write(out / "history.jsonl")  # missing if no epoch has ended
             result |= {"status": "failed", "message": str(error)}
     if result["status"] == "done":
-        save_model(out / "model.safetensors", model, shape, train)
+        save_model(out / "model.safetensors", model, shape, train, (chosen or {}).get("power"))
     result |= {"final": history.rows[-1] if history.rows else None, "noise": noise, "device": str(device)}
     result |= {"loss": chosen["loss"] if chosen else config.loss, "run_id": resolved.run_id}
     if result["status"] == "done" and history.kept is not None:

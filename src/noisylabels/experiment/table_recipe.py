@@ -24,6 +24,9 @@ VALIDATION, FEWEST_HELD = 0.1, 10
 FOLDS, MOST = 5, 20_000
 """Folds of the cross-validation that selects a candidate, and the most rows that it uses."""
 
+POWERS = (0.5, 0.75, 1.0, 1.25, 1.5, 1.75, 2.0, 2.25, 2.5, 2.75, 3.0, 3.5, 4.0, 4.5, 5.0, 6.0)
+"""Powers of a candidate's probabilities that are tried, see `HeldOut.power`."""
+
 FEWEST = 10
 """With fewer rows, the first candidate is selected."""
 
@@ -112,6 +115,35 @@ class Candidate:
         return f"{self.model} with {self.loss}"
 
 
+@dataclass(frozen=True)
+class HeldOut:
+    """The predictions of a candidate for rows that were held out.
+
+    Args:
+        cost: mean negative log-likelihood of their given labels, at the best temperature.
+        rows: (M,), their positions.
+        probs: (M, K).
+    """
+
+    cost: float
+    rows: np.ndarray
+    probs: np.ndarray
+
+    def power(self, given: np.ndarray) -> float:
+        """Return the exponent that makes the probabilities those of the true class.
+
+        A model that learned noisy labels is underconfident about the true class. The exponent is that of the
+        noise model under which the given labels of held-out rows are most likely (`fit_noise_model`).
+
+        Args:
+            given: (N,), the given labels of all rows.
+        """
+        from noisylabels.noise.noise_model import fit_noise_model, sample
+
+        some = sample(len(self.rows), self.probs.shape[1])
+        return fit_noise_model(self.probs[some], given[self.rows[some]], simplest=True, powers=POWERS).power
+
+
 def candidates(config: RunConfig, columns: int) -> list[Candidate]:
     """Return the candidates of a configuration; a named model or loss is that of each.
 
@@ -149,6 +181,9 @@ def choose_for_table(
 ) -> dict[str, Any]:
     """Return the model, the loss and the settings for a run on a table, with the reason, for JSON.
 
+    "power" is the exponent that makes the model's probabilities those of the true class, see `HeldOut.power`;
+    None if no rows were held out.
+
     Of the candidates, it keeps the one under which the given labels of held-out rows are most likely, after
     its probabilities are scaled by the temperature that fits best. In a wide table, such as an encoder's
     features, the candidates are linear models, each with the penalty of which that holds.
@@ -175,7 +210,7 @@ def choose_for_table(
         )
     at = np.arange(len(train)) if positions is None else positions
     tried = candidates(config, labeled.features.shape[1])
-    best, why = tried[0], "named"
+    best, why, power = tried[0], "named", None
     penalized = tried[0].recipe.optimizer == PENALIZED.optimizer
     if (len(tried) > 1 or penalized) and len(at) < FEWEST:
         why = f"fewer than {FEWEST} rows"
@@ -187,13 +222,15 @@ def choose_for_table(
 
             try:
                 if penalized:
-                    tried, costs = _with_penalties(tried, labeled, at, config.seed, ended)
+                    tried, held = _with_penalties(tried, labeled, at, config.seed, ended)
                 else:
-                    costs = [held_out_cost(each, config, labeled, at, ended) for each in tried]
+                    held = [held_out(each, config, labeled, at, ended) for each in tried]
             except Interrupted as stopped:
                 stopped.signal = signals.signal or stopped.signal
                 raise
-        best = tried[int(np.argmin(costs))]
+        costs = [each.cost for each in held]
+        place = int(np.argmin(costs))
+        best, power = tried[place], held[place].power(given)
         found = ", ".join(f"{each} {cost:.3f}" for each, cost in zip(tried, costs, strict=True))
         why = f"the given labels of held-out rows are most likely under it (cost per row: {found})"
     return {
@@ -201,6 +238,7 @@ def choose_for_table(
         "model": best.model,
         "why": why,
         "settings": _settings(best, config, len(at)),
+        "power": power,
     }
 
 
@@ -248,8 +286,8 @@ def _drawn(at: np.ndarray, seed: int) -> np.ndarray:
 
 def _with_penalties(
     tried: list[Candidate], train: FeatureSet, at: np.ndarray, seed: int, stop: Callable[[], bool]
-) -> tuple[list[Candidate], list[float]]:
-    """Return linear candidates with their best penalties, and their costs."""
+) -> tuple[list[Candidate], list[HeldOut]]:
+    """Return linear candidates with their best penalties, and what they predict for held-out rows."""
     import numpy as np
 
     from noisylabels.core.interrupt import Interrupted
@@ -262,27 +300,28 @@ def _with_penalties(
     rows = (train.features[some].numpy() - mean) / std
     held = [part[: len(some) // FOLDS] for part in np.array_split(np.arange(len(some)), FOLDS)]
     data = LabeledRows(rows, train.labels.numpy()[some], np.ones(len(some)), train.num_classes, held)
-    found, costs = [], []
+    found, predicted = [], []
     for each in tried:
         if stop():
             raise Interrupted(0, 0, "while penalties were compared")
         path = linear_path(data, loss(each.loss))
         recipe = dataclasses.replace(each.recipe, weight_decay=path.penalty)
         found.append(dataclasses.replace(each, recipe=recipe))
-        costs.append(path.costs[path.penalty])
-    return found, costs
+        seen = path.times > 0
+        predicted.append(HeldOut(path.costs[path.penalty], some[seen], path.probs[seen]))
+    return found, predicted
 
 
-def held_out_cost(
+def held_out(
     candidate: Candidate,
     config: RunConfig,
     train: FeatureSet,
     at: np.ndarray,
     stop: Callable[[], bool],
-) -> float:
-    """Return the cost of a candidate: the negative log-likelihood of the given labels of held-out rows.
+) -> HeldOut:
+    """Return what a candidate predicts for held-out rows in a cross-validation.
 
-    It is the mean over a cross-validation, at the best temperature; infinite if training diverges.
+    The cost is infinite if training diverges.
 
     Args:
         candidate, config, stop: see `choose_for_table`.
@@ -316,8 +355,8 @@ def held_out_cost(
         try:
             fit(model, train, None, loss(candidate.loss), positions=rest, callbacks=[PauseWhen(stop)], **use)
         except TrainingDiverged:
-            return math.inf
+            return HeldOut(math.inf, some, probs[some])
         trained = Trained(model, shape, train.class_names, mean, std)
         probs[held] = predict(trained, train.features.index_select(0, torch.from_numpy(held))).numpy()
     labels = train.labels.numpy()[some]
-    return calibrate(probs[some], labels, np.ones(len(some)))[1]
+    return HeldOut(calibrate(probs[some], labels, np.ones(len(some)))[1], some, probs[some])

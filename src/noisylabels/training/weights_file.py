@@ -29,6 +29,7 @@ class SavedModel:
         images: channels and image_size, (height, width), of the images that it encodes; None without any.
         weights: the model's state, by name.
         fitted: what the frozen encoder has learned from training texts, `FeatureSet.fitted`.
+        power: the exponent that makes the model's probabilities those of the true class.
     """
 
     shape: dict[str, Any]
@@ -40,12 +41,15 @@ class SavedModel:
     embedding: dict[str, Any] | None = None
     images: dict[str, Any] | None = None
     fitted: dict[str, Tensor] = field(default_factory=dict)
+    power: float = 1.0
 
 
 _FITTED = "frozen encoder:"  # before the names of an encoder's tensors; a module's names have no colon
 
 
-def save_model(path: Path, model: nn.Module, shape: dict[str, Any], train: Examples) -> None:
+def save_model(
+    path: Path, model: nn.Module, shape: dict[str, Any], train: Examples, power: float | None = None
+) -> None:
     """Write the weights and the header of a trained model, atomically.
 
     Args:
@@ -54,6 +58,7 @@ def save_model(path: Path, model: nn.Module, shape: dict[str, Any], train: Examp
         shape: the arguments of `build_model` that it was built with.
         train: the set that it was trained on, for class names, normalization, a table's encoder and the
             identity of a frozen encoder.
+        power: see `SavedModel`; None if it was not estimated.
 
     The normalization is the model's own, of its pretrained weights, or else that of the set.
     """
@@ -64,6 +69,8 @@ def save_model(path: Path, model: nn.Module, shape: dict[str, Any], train: Examp
     own = normalization_of(model, shape["channels"]) if train.inputs.ndim == 4 else None
     mean, std = own or train.mean_std()
     header = {"shape": shape, "class_names": train.class_names, "mean": mean, "std": std}
+    if power is not None:
+        header["power"] = power
     if (encoder := getattr(train, "encoder", None)) is not None:
         header["encoder"] = encoder.to_json()
     if (embedding := getattr(train, "embedding", None)) is not None:
@@ -92,13 +99,16 @@ def read_model(path: Path) -> SavedModel:
             weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  not a mapping
         shape = header["shape"] | {"image_size": tuple(header["shape"]["image_size"])}
         names, mean, std = (tuple(header[name]) for name in ("class_names", "mean", "std"))
+        power = float(header.get("power", 1.0))
+        if not 0 < power < float("inf"):
+            raise ValueError("power")
     except (SafetensorError, OSError, KeyError, TypeError, ValueError, AttributeError):
         raise damaged(path) from None
     fitted = {name: weights.pop(name) for name in list(weights) if name.startswith(_FITTED)}
     fitted = {name.removeprefix(_FITTED): value for name, value in fitted.items()}
     found = (header.get(name) for name in ("encoder", "embedding", "images"))
     encoder, embedding, images = found
-    return SavedModel(shape, names, mean, std, encoder, weights, embedding, images, fitted)
+    return SavedModel(shape, names, mean, std, encoder, weights, embedding, images, fitted, power)
 
 
 def damaged(path: Path) -> InputError:
