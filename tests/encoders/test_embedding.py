@@ -253,7 +253,7 @@ def test_a_wrong_name_is_one_line(text: str, words: str) -> None:
 
 def test_a_table_has_no_images_to_encode() -> None:
     table = feature_set([[1.0], [2.0]], [0, 1], ("a", "b"))
-    with pytest.raises(InputError, match="takes images"):
+    with pytest.raises(InputError, match="encodes images, and features has numbers and no text"):
         embed_sets([table], "efficientnet-lite0@64")
 
 
@@ -281,3 +281,40 @@ def test_killed_while_embedding_the_second_start_goes_on(tmp_path: Path) -> None
     assert second.seen == 64 - 24
     assert notes == []
     assert torch.equal(features, encode(pictures(64), Means({"weights": "other"})))
+
+
+def test_the_precision_is_in_the_key_and_the_device_is_not(monkeypatch) -> None:
+    from noisylabels.encoders import image_network
+    from noisylabels.encoders.image_network import ImageNetwork
+    from noisylabels.encoders.preprocessing import Preprocessing
+
+    class Flat(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = torch.nn.Linear(192, 5)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.layer(x.flatten(1))
+
+    def encoder(precision: str, device: str = "cpu") -> ImageNetwork:
+        torch.manual_seed(0)
+        how = Preprocessing(8, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+        where = torch.device(device)
+        return ImageNetwork("flat", Flat(), how, {}, dimension=5, device=where, precision=precision)
+
+    single, half = encoder("float32"), encoder("bfloat16")
+    assert single.key != half.key
+    assert single.key == encoder("float32", "meta").key
+    images = pictures(9)
+    rows = encode(images, single)
+    assert not torch.equal(encode(images, half), rows)  # not those of the other from the store
+    assert torch.allclose(encode(images, half), rows, atol=0.05)
+    for fastest in ("float32", "bfloat16"):
+        monkeypatch.setattr(image_network, "fastest_precision", lambda device, found=fastest: found)
+        assert encoder("auto").key == {"float32": single, "bfloat16": half}[fastest].key
+
+
+@pytest.mark.parametrize("name", ["efficientnet-lite0", "minilm", "tfidf"])
+def test_another_precision_is_refused(name: str) -> None:
+    with pytest.raises(InputError, match="precision of an encoder"):
+        find_encoder(name, precision="float16")

@@ -172,7 +172,7 @@ def test_auto_takes_the_sentence_encoder_and_else_tfidf(monkeypatch: pytest.Monk
 
 
 def test_a_set_without_texts_is_refused() -> None:
-    with pytest.raises(InputError, match="no column of text; name it with --text-column"):
+    with pytest.raises(InputError, match="has numbers and no text; name a column of text with --text-column"):
         encoder_for(feature_set([[1.0], [2.0]], [0, 1], ("a", "b")), "tfidf")
     assert parse_features("tfidf:64").name == "tfidf:64"
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from noisylabels.core.checks import InputError, did_you_mean
+from noisylabels.core.checks import InputError, check_choice, did_you_mean
 from noisylabels.core.device import pick_device
 from noisylabels.core.files import check_file
 from noisylabels.core.user_code import canonical_spec, code_file
@@ -20,6 +20,7 @@ from noisylabels.data.images import ImageSet
 from noisylabels.encoders.efficientnet import efficientnet_lite0
 from noisylabels.encoders.embedding_files import SUFFIXES, is_embedding_file
 from noisylabels.encoders.encoder import EITHER, IMAGES, TEXTS, FrozenEncoder
+from noisylabels.encoders.image_network import PRECISIONS
 from noisylabels.encoders.names import AUTO, INSTALL, MISSING, NONE
 from noisylabels.encoders.sentence import INSTALL as INSTALL_MINILM
 from noisylabels.encoders.sentence import NAME as MINILM
@@ -286,12 +287,15 @@ def find_encoder(
         name: see `noisylabels list encoders`; NAME@SIZE sets the side of its input in pixels, and
             NAME,weights=PATH reads a file of weights in place of its own.
         image_side: shorter side of the images, from which the default size follows.
-        device: "auto", "cpu", "cuda".
-        precision: "auto", "float32" or "bfloat16".
+        device: "auto", "cpu", "cuda". It is not in the encoder's identity: at the same precision, devices
+            differ only by rounding.
+        precision: "auto" for the fastest of the device, "float32" or "bfloat16". It is in the identity, so
+            that features of one precision never stand for those of another.
 
     Raises:
-        InputError: an unknown name, or an encoder that is not installed or cannot be read.
+        InputError: an unknown name or precision, or an encoder that is not installed or cannot be read.
     """
+    check_choice(precision, ("auto", *PRECISIONS), "precision of an encoder")
     asked = parse_features(name)
     if is_embedding_file(asked.name):
         raise InputError(

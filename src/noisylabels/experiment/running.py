@@ -159,6 +159,8 @@ def _run_alone(
     if config.table_recipe:
         chosen = chosen_before(out) or choose_for_table(config, train, labels.given, positions, stop)
         reporter.note(f"model {chosen['model']}, loss {chosen['loss']}: {chosen['why']}")
+        if (power := chosen.get("power")) is not None:
+            reporter.note(f"predicted probabilities are calibrated for the label noise: power {power:g}")
         config = settled(config, chosen)
         shape = model_shape(config, train)
         model = build_model(**shape, seed=config.seed)
