@@ -17,9 +17,9 @@ from noisylabels.core.checks import InputError
 class Predict:
     """Predict the labels of images or of the rows of a table with a trained run.
 
-    The result is CSV: image,label,probability for images, id,label,probability for a table. The probability is
-    calibrated for the label noise where the run compared models on held-out rows, as on features and tables;
-    otherwise it is the network's softmax, which is too low for the true class where labels are noisy.
+    The result is CSV: image,label,probability for images, id,label,probability for a table. The probability
+    is calibrated for the label noise where the run compared models on held-out rows, as on features and
+    tables; otherwise it is the network's softmax, which is too low for the true class if labels are noisy.
 
     For example:
         noisylabels predict runs/photos new-photos/ --out labels.csv

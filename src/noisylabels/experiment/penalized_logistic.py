@@ -85,4 +85,5 @@ class PenalizedLogistic(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return found
 
     def _standard(self, X: np.ndarray) -> np.ndarray:
-        return ((X - self._mean) / self._scale).astype(np.float32)
+        standard: np.ndarray = ((X - self._mean) / self._scale).astype(np.float32)
+        return standard

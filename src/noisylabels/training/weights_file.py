@@ -68,7 +68,7 @@ def save_model(
 
     own = normalization_of(model, shape["channels"]) if train.inputs.ndim == 4 else None
     mean, std = own or train.mean_std()
-    header = {"shape": shape, "class_names": train.class_names, "mean": mean, "std": std}
+    header: dict[str, Any] = {"shape": shape, "class_names": train.class_names, "mean": mean, "std": std}
     if power is not None:
         header["power"] = power
     if (encoder := getattr(train, "encoder", None)) is not None:
