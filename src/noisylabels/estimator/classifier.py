@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import threading
 import warnings
 from collections.abc import Sequence
@@ -11,22 +10,14 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 import torch
 from sklearn.base import BaseEstimator, ClassifierMixin
-from sklearn.utils import assert_all_finite, check_random_state
-from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
-from noisylabels.core.checks import InputError, check_between, check_whole
 from noisylabels.core.rng import derive_seed, uniforms
 from noisylabels.core.row_index import check_index
-from noisylabels.data.encoding import Encoder
 from noisylabels.data.features import FeatureSet, feature_set
-from noisylabels.data.image_files import image_files, read_image_files
 from noisylabels.data.images import ImageSet, image_set
-from noisylabels.data.in_memory import array_of, column_names, is_table, is_texts, texts_in
-from noisylabels.encoders.catalog import canonical_features, load_size
-from noisylabels.encoders.embedding_files import is_embedding_file
-from noisylabels.encoders.names import AUTO, NONE
 from noisylabels.estimator.candidates import (
     FOREST,
     Judge,
@@ -36,34 +27,22 @@ from noisylabels.estimator.candidates import (
     train_linear,
     train_networks,
 )
-from noisylabels.estimator.embedded import Embedded, refuse_numbers
 from noisylabels.estimator.ensemble import Member, train_member
-from noisylabels.estimator.frames import (
-    checked_labels,
-    encoded,
-    filled,
-    fit_encoder,
-    is_one_hot,
-    sheet_to_encode,
-    text_names,
-)
 from noisylabels.estimator.inputs import (
     Examples,
     checked_weights,
     different,
     held_out,
-    image_array,
     in_values,
-    plain,
     some_of,
     sorted_classes,
     spelling_notes_of,
     weighted_scale,
 )
 from noisylabels.estimator.network import recipes, table_network
+from noisylabels.estimator.parameters import check_parameters
+from noisylabels.estimator.reading import ReadsRows
 from noisylabels.experiment.bagging import LabeledRows
-from noisylabels.experiment.classifier_probs import check_classifier
-from noisylabels.experiment.model_input import check_takes_features
 from noisylabels.experiment.model_selection import calibrate, pool_shares, tempered
 from noisylabels.experiment.table_recipe import Recipe
 from noisylabels.losses.expression import loss as parse_loss
@@ -75,9 +54,6 @@ _ALONE = threading.RLock()  # weights and dropout use torch's global generator, 
 FEWEST = 10
 """With fewer distinct examples, none are held out."""
 
-
-_OF_ROWS = ("auto", "linear", "mlp", "forest")
-"""Models of rows of features, for which images are encoded first; others take the images themselves."""
 
 SMALL = 0.03
 """Candidates with a smaller share of the mixture are left out of it."""
@@ -93,7 +69,7 @@ class Candidate(NamedTuple):
     share: float = 1.0  # of the mixture of all candidates
 
 
-class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
+class NoisyLabelClassifier(ReadsRows, ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     r"""A scikit-learn classifier for noisy labels.
 
     For a table it trains several candidates: multinomial logistic regression along a path of penalties, small
@@ -235,7 +211,7 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
                 be made dense, a frame without a column to learn from.
             ValueError: input that scikit-learn refuses: NaN in an array, another length, continuous labels.
         """
-        self._check()
+        check_parameters(self)
         check_index(X, y)
         check_index(X, sample_weight, "sample_weight")
         y = in_values(y)
@@ -259,116 +235,6 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
             with _ALONE:
                 self._train(examples, seed)
         return self
-
-    def _check(self) -> None:
-        check_whole(plain(self.n_estimators), "n_estimators", 1)
-        for name, low in (("epochs", 1), ("batch_size", 2)):
-            if getattr(self, name) != "auto":
-                check_whole(plain(getattr(self, name)), name, low)
-        if self.n_iter_no_change is not None:
-            check_whole(plain(self.n_iter_no_change), "n_iter_no_change", 1)
-        needs = {
-            "n_iter_no_change": self.n_iter_no_change is not None,
-            "calibrate": self.calibrate,
-            "model 'auto'": self.model == "auto",
-        }
-        if not self.validation_fraction and any(needs.values()):
-            name = next(name for name, on in needs.items() if on)
-            raise InputError(f"{name} needs held-out examples; set validation_fraction above 0")
-        for name in ("lr", "weight_decay"):
-            if getattr(self, name) != "auto":
-                check_between(getattr(self, name), name, low=0.0, open_low=name == "lr")
-        features = canonical_features(self.features)
-        if is_embedding_file(features):
-            raise InputError(
-                f"features is {features!r}, which holds features of certain examples; pass them as X, and "
-                "leave out features"
-            )
-        if self.model != FOREST:
-            check_takes_features(self.model, features)
-        check_between(self.dropout, "dropout", low=0.0, high=1.0, open_high=True)
-        check_between(self.validation_fraction, "validation_fraction", low=0.0, high=0.5)
-        if not isinstance(self.loss, str | Loss):
-            raise InputError(f"loss is {self.loss!r}, expected an expression such as 'nce+mae', or a Loss")
-        if self.base is not None:
-            check_classifier(self.base)
-            for name in ("model", "loss"):
-                if not isinstance(given := getattr(self, name), str) or given != "auto":
-                    raise InputError(f"base is given, and {name} is {given!r}; leave out one of them")
-        if isinstance(self.loss, Loss) and self.loss.reduction != "mean":
-            raise InputError(f"the loss has reduction {self.loss.reduction!r}, expected 'mean'")
-
-    def _training_rows(self, X: Any, y: Any, sample_weight: Any) -> tuple[np.ndarray, np.ndarray]:
-        """Return checked rows, or images, and labels, and set `image_shape_` and the encoding of columns."""
-        if is_one_hot(y):
-            raise InputError(
-                f"y is one-hot, of the shape {y.shape}, expected one label per row; pass y.argmax(axis=1)"
-            )
-        self._encoder: Encoder | None = None
-        self._medians: np.ndarray | None = None
-        self._embedded: Embedded | None = None
-        if (files := image_files(X)) is not None:
-            X = read_image_files(files, most=load_size(canonical_features(self.features)))
-        if is_texts(X):
-            texts = texts_in(X)
-            used = np.flatnonzero(checked_weights(sample_weight, len(texts)))
-            self._embedded = Embedded.of_texts([texts[i] for i in used], self.features, self.device)
-            if self._embedded is None:
-                raise InputError("X are texts, and features is 'none', expected an encoder such as 'tfidf'")
-            X = self._embedded(texts)
-        elif getattr(X, "ndim", 2) == 4 and self._takes_rows():
-            images = image_array(X)
-            self._embedded = Embedded.of_images(images, self.features, self.device)
-            X = images if self._embedded is None else self._embedded(images)
-        if getattr(X, "ndim", 2) == 4:
-            if self.base is not None:
-                raise InputError("base takes rows of numbers, not images; flatten them, or leave out base")
-            rows, labels = image_array(X), np.asarray(y)
-            if labels.shape != (len(rows),):
-                raise InputError(f"labels have shape {labels.shape}, expected ({len(rows)},)")
-            assert_all_finite(labels, input_name="y")
-            self.image_shape_ = rows.shape[1:]
-            self.n_features_in_ = math.prod(self.image_shape_)
-        elif (sheet := sheet_to_encode(X)) is not None:
-            labels = checked_labels(sheet, y)
-            used = np.flatnonzero(checked_weights(sample_weight, len(sheet)))
-            self._encoder, rows = fit_encoder(sheet, used)
-            if (of_rows := self._encoder.texts_of(sheet)) is not None:
-                self._embedded = Embedded.of_texts([of_rows[i] for i in used], self.features, self.device)
-                rows = rows if self._embedded is None else np.hstack([rows, self._embedded(of_rows)])
-            else:
-                refuse_numbers(self.features)
-            if not rows.shape[1]:
-                raise InputError("X has only texts, and features is 'none', expected an encoder of texts")
-            self.image_shape_ = ()
-            self.n_features_in_ = len(column_names(X))
-            if names := text_names(X):
-                self.feature_names_in_ = np.array(names, dtype=object)
-            elif hasattr(self, "feature_names_in_"):
-                del self.feature_names_in_
-        else:
-            if self._embedded is None:
-                refuse_numbers(self.features)
-            rows, labels = validate_data(self, X, y, dtype=np.float64, order="C", accept_sparse="csr")
-            rows = array_of(rows)
-            self.image_shape_ = ()
-            if is_table(X):
-                self._medians = np.median(rows, axis=0)
-        # scikit-learn accepts objects as labels only if they are strings; here they need only be sortable
-        if labels.dtype.kind != "O":
-            check_classification_targets(labels)
-        return rows, labels
-
-    def _takes_rows(self) -> bool:
-        """Return whether the model takes rows of features, for which images are encoded."""
-        asked = canonical_features(self.features) not in (AUTO, NONE)
-        return asked or self.model in _OF_ROWS or self.model.startswith("mlp:")
-
-    def _standard(self, rows: np.ndarray) -> np.ndarray:
-        """Return rows with columns of mean 0 and standard deviation 1; extreme values are clipped."""
-        with np.errstate(over="ignore"):
-            standard: np.ndarray = np.clip((rows - self._mean) / self._scale, -1e6, 1e6)
-        return standard
 
     def _train(self, examples: Examples, seed: int) -> None:
         """Train all candidates, and give each its share by the held-out examples."""
@@ -514,44 +380,3 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         probs = self.predict_proba(X)
         labels: np.ndarray = self.classes_[probs.argmax(1)]
         return labels
-
-    def _as_trained(self, X: Any, embedded: Embedded) -> Any:
-        """Return texts or images for the encoder, checked against those of training."""
-        if not embedded.shape:
-            if is_texts(X):
-                return texts_in(X)
-            raise InputError(f"X is a {type(X).__name__}, expected texts as in training")
-        images = image_array(X)
-        if images.shape[1:] == embedded.shape:
-            return images
-        raise InputError(f"images have shape {images.shape[1:]}, expected {embedded.shape} as in training")
-
-    def _rows(self, X: Any) -> np.ndarray:
-        """Return the networks' input for rows or images to predict."""
-        shape = self.image_shape_ or (() if self._embedded is None else self._embedded.shape)
-        if shape and (files := image_files(X)) is not None:
-            X = read_image_files(files, shape)
-        if self.image_shape_:
-            images = image_array(X)
-            if images.shape[1:] != self.image_shape_:
-                raise InputError(
-                    f"images have shape {images.shape[1:]}, expected {self.image_shape_} as in training"
-                )
-            return images
-        if self._encoder is not None:
-            return self._standard(encoded(self._encoder, X, self._embedded))
-        if self._embedded is not None:
-            X = self._embedded(self._as_trained(X, self._embedded))
-        may_lack = self._medians is not None and is_table(X)
-        rows = validate_data(
-            self,
-            X,
-            reset=False,
-            dtype=np.float64,
-            order="C",
-            accept_sparse="csr",
-            ensure_all_finite="allow-nan" if may_lack else True,
-        )
-        return self._standard(
-            array_of(rows) if self._medians is None else filled(array_of(rows), self._medians)
-        )
