@@ -128,6 +128,7 @@ TABLES = {
 
 MEASURED = {
     "audit": "docs/measured-audit.md",
+    "calibration": "docs/measured-features.md",
     "data": "docs/measured-speed-data.md",
     "default": "docs/measured-default-loss.md",
     "duplicates": "docs/measured-audit.md",
