@@ -370,7 +370,7 @@ def read_rows(path: Path, encoder: Encoder, notes: list[str], id_column: str | N
         InputError: the table cannot be read, has no rows, or has other columns than the training table.
     """
     array = path.suffix.lower() in (".npy", ".npz")
-    sheet = of_array(*arrays.rows_of(path)) if array else read_sheet(path)
+    sheet = of_array(*arrays.rows_of(path)) if array else read_sheet(path, keep_blank=True)
     if not len(sheet):
         raise InputError(f"{path} has no rows; add lines below the heading")
     known_ids = encoder.id_column if encoder.id_column in sheet.names else None

@@ -76,8 +76,12 @@ class Sheet:
         return {name: k for k, name in enumerate(self.names)}
 
 
-def read_sheet(path: Path) -> Sheet:
+def read_sheet(path: Path, keep_blank: bool = False) -> Sheet:
     """Read a file of columns by its suffix: .csv, .tsv or .parquet.
+
+    Args:
+        path: the file.
+        keep_blank: whether rows of a text file without anything in them are rows.
 
     Raises:
         InputError: the suffix is another, the file cannot be read, a row's length differs from the heading's,
@@ -85,7 +89,7 @@ def read_sheet(path: Path) -> Sheet:
     """
     suffix = path.suffix.lower()
     if suffix in SUFFIXES:
-        return of_text(read_text_table(path, columns="age,height,label"))
+        return of_text(read_text_table(path, columns="age,height,label", keep_blank=keep_blank))
     if suffix == ".parquet":
         return of_parquet([path])
     raise InputError(f"{path} is not a readable table; expected .csv, .tsv or .parquet")

@@ -62,7 +62,7 @@ def _load(source: Any, options: Options) -> tuple[Examples, ...]:
         passed = PassedOver()
         names = sorted(names_below(path, passed))
         return _of_files([str(path / name) for name in names], names, options, passed.notes(), name_of(path))
-    sheet = read_sheet(path)
+    sheet = read_sheet(path, keep_blank=True)
     notes: list[str] = []
     place = find_column(sheet.names, "path", path, notes)
     if path.suffix.lower() in TEXT and place is not None:
