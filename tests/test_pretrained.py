@@ -182,7 +182,7 @@ def test_a_table_of_numbers_has_nothing_to_encode(tmp_path: Path, capsys: pytest
     rows = "\n".join(f"{i},{i % 5},{'ab'[i % 2]}" for i in range(30))
     Path("t.csv").write_text(f"x,z,label\n{rows}\n")
     assert main(["audit", "t.csv", "--features", LITE]) == 2
-    assert "takes images" in capsys.readouterr().err
+    assert "encodes images" in capsys.readouterr().err
     shutil.rmtree("audits", ignore_errors=True)
     assert main(["audit", "t.csv", "--epochs", "1", "--folds", "2", "--out", "found"]) == 0
     assert "embedding" not in json.loads(Path("found/audit.json").read_text())["method"]
