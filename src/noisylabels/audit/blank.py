@@ -56,24 +56,21 @@ def with_content(groups: Sequence[Group], blank: np.ndarray) -> list[Group]:
 
 
 def left_alone(found: Issues, blank: np.ndarray, rate: float) -> Issues:
-    """Return the findings with rows without text as likely wrong as any label, not as models say.
+    """Return the findings with rows that are not judged as likely wrong as any label, not as models say.
 
     Args:
         found: findings in which these rows are neither flagged nor have another suggestion.
         blank: (N,) bool.
         rate: the estimated noise rate.
     """
-    score, right, wrong = found.score.copy(), found.right, found.wrong
-    score[blank] = 1 - rate
-    if wrong is not None and right is not None:
-        wrong, right = np.where(blank, rate, wrong), np.where(blank, 1 - rate, right)
-    return replace(found, score=score, wrong=wrong, right=right)
+    wrong, right = np.where(blank, rate, found.wrong), np.where(blank, 1 - rate, found.right)
+    return replace(found, wrong=wrong, right=right)
 
 
-def with_reasons(why: Sequence[str], blank: np.ndarray, trusted: np.ndarray | None = None) -> list[str]:
-    """Return the reasons with those of rows without text replaced."""
+def with_reasons(why: Sequence[str], rows: np.ndarray, trusted: np.ndarray | None, reason: str) -> list[str]:
+    """Return the reasons with those of rows that are not judged replaced."""
     made = list(why)
-    for i in np.flatnonzero(blank).tolist():
+    for i in np.flatnonzero(rows).tolist():
         checked = trusted is not None and bool(trusted[i])
-        made[i] = f"checked by hand; {NO_TEXT}" if checked else NO_TEXT
+        made[i] = f"checked by hand; {reason}" if checked else reason
     return made

@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from noisylabels.audit.assessment import Assessment, assess
 from noisylabels.audit.logistic import fits, logistic_probs
-from noisylabels.audit.scores import BLENDED, POSTERIOR, judged, share_wrong
+from noisylabels.audit.posterior import JUDGES, NETWORK
 from noisylabels.audit.training_dynamics import TrainingDynamics, features_of
 from noisylabels.audit.votes import neighbor_votes, ridge_probs
 from noisylabels.core.checks import CorruptedFile, InputError, check_between
@@ -88,7 +89,7 @@ class OutOfFold:
         ridge, votes: (N, K) float32, `votes.ridge_probs` and `votes.neighbor_votes`; None unless the features
             are those of a frozen encoder.
         logistic: (N, K) float32, `logistic.logistic_probs`; None as above, or if the set is too large for it.
-        rule: how the labels are scored, see `scores.judged`.
+        rule: how the labels are scored, see `posterior.judged`.
     """
 
     labels: np.ndarray
@@ -105,24 +106,25 @@ class OutOfFold:
     ridge: np.ndarray | None = None
     votes: np.ndarray | None = None
     logistic: np.ndarray | None = None
-    rule: str = BLENDED
+    rule: str = NETWORK
 
     def __len__(self) -> int:
         return len(self.labels)
 
     @functools.cached_property
-    def _judged(self) -> tuple[np.ndarray, np.ndarray]:
-        return judged(self.labels, self.probs, self.seen, self.rule)
+    def assessment(self) -> Assessment:
+        """The noise rate and the calibrated posterior of these predictions."""
+        return assess(self.labels, self.probs, self.seen, self.rule)
 
     @property
     def judged(self) -> np.ndarray:
-        """Return the probabilities that judge the labels, (N, K) float64: `scores.judged`."""
-        return self._judged[0]
+        """Return the posterior of the true class, (N, K) float64."""
+        return self.assessment.posterior.whole()
 
     @property
     def score(self) -> np.ndarray:
         """Return the label quality scores, (N,) float64: 0 likely mislabeled, 1 likely correct."""
-        return self._judged[1]
+        return np.asarray(1 - self.assessment.posterior.wrong)
 
     @property
     def judges_agree(self) -> float | None:
@@ -135,8 +137,8 @@ class OutOfFold:
 
     @property
     def rate(self) -> float:
-        """Return the estimated noise rate: `scores.share_wrong`."""
-        return share_wrong(self.labels, self.probs, self.seen)
+        """Return the estimated noise rate, see `noise_rate`."""
+        return self.assessment.rate.estimate
 
 
 def cross_validate(
@@ -435,7 +437,7 @@ class _Job:
             ridge=ridge,
             votes=votes,
             logistic=logistic,
-            rule=POSTERIOR,
+            rule=JUDGES,
             seconds=found.seconds + time.perf_counter() - began,
         )
 

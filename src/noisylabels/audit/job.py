@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from noisylabels.audit import issues
+from noisylabels.audit.assessment import assess
 from noisylabels.audit.audit_folder import FOLDER_OF_FOLDS, SETTINGS, remove_unfinished
-from noisylabels.audit.blank import blank_rows, either, left_alone, with_content, with_reasons
+from noisylabels.audit.blank import NO_TEXT, blank_rows, either, left_alone, with_content, with_reasons
 from noisylabels.audit.classifier_judge import judge_by_classifier
 from noisylabels.audit.cross_validation import LOSS, RECIPE, cross_validate
 from noisylabels.audit.duplicates import with_same_ids
@@ -25,14 +26,13 @@ from noisylabels.audit.given_probs import digest, given_probs
 from noisylabels.audit.image_paths import image_paths
 from noisylabels.audit.inputs import Subject
 from noisylabels.audit.neighbors import find_neighbors
-from noisylabels.audit.posterior import label_posterior
+from noisylabels.audit.posterior import NETWORK
 from noisylabels.audit.probability_files import GivenProbs
+from noisylabels.audit.rare import TOO_RARE, rare_note, rare_rows
 from noisylabels.audit.result import FILES, Audit, audited_set
-from noisylabels.audit.scores import BLENDED, POSTERIOR, judged, sharpened
 from noisylabels.audit.set_duplicates import duplicates_in
 from noisylabels.audit.trusted import (
     Audited,
-    estimate_others,
     find_trusted,
     identity,
     learnable,
@@ -67,10 +67,6 @@ WHY = "robust, and learns in the few epochs of an audit"
 
 NEIGHBORED = 200
 """At least so many examples of lowest label quality get nearest neighbors, and all flagged ones."""
-
-MAPPED_BYTES = 1 << 28
-"""Memory-mapped probabilities whose float32 copy would be larger stay in their file."""
-
 
 _WHERE = ("data_root", "download")  # these locate the data and do not define the audit
 
@@ -215,7 +211,7 @@ class Job:
         if folder is not None and not (folder / SETTINGS).exists():
             write_json(folder / SETTINGS, self.identity)
         if probs is not None:
-            predicted = _given(labels, probs)
+            predicted = _Predictions(probs.probs, probs.seen, None, {"probs": "given"}, probs.rule)
         else:
             assert examples is not None
             embedded = self._embedded(learnable(examples, source))
@@ -224,29 +220,19 @@ class Job:
         kind = "labels" if examples is None else _kind(examples)
         if kind == "features":
             groups = with_same_ids(groups, ids, labels)
-        seed = self.subject.asked["seed"]
         blank = self._blank(examples, source, probs)
         groups = groups if blank is None else with_content(groups, blank)
-        spared = either(trusted, blank)
-        others = trusted if spared is None or spared.all() else spared
-        estimated = estimate_others(labels, predicted.probs, predicted.seen, seed, others)
-        posterior = label_posterior(labels, predicted.probs, simplest=predicted.rule == POSTERIOR)
+        rare = rare_rows(labels, len(names))
+        spared = either(trusted, either(blank, rare))
+        assessed = assess(labels, predicted.probs, predicted.seen, predicted.rule, spared)
+        counted = slice(None) if spared is None or spared.all() else np.flatnonzero(~spared)
+        outside = predicted.probs.part(counted)
+        estimated = issues.estimate(labels[counted], outside, assessed.rate, self.subject.asked["seed"])
+        posterior = assessed.posterior
         same = "row" if kind == "features" else "image"
-        found = issues.find_issues(
-            labels,
-            predicted.judged,
-            predicted.score,
-            estimated.rate,
-            names,
-            ids,
-            groups,
-            same,
-            spared,
-            posterior,
-        )
-        if blank is not None:
-            unknown = blank if trusted is None else blank & ~trusted
-            found = left_alone(found, unknown, estimated.rate)
+        found = issues.find_issues(posterior, names, ids, groups, same, spared)
+        if (unknown := either(blank, rare)) is not None:
+            found = left_alone(found, unknown if trusted is None else unknown & ~trusted, estimated.rate)
         order = np.lexsort((np.arange(len(labels)), found.score, ~found.flagged))
         wanted = order[: max(int(found.flagged.sum()), NEIGHBORED)]
         neighbors = {}
@@ -255,7 +241,7 @@ class Job:
             if embedded is not None and getattr(embedded, "embedding", None) is not None:
                 points = embedded.inputs.numpy()  # as similar as they look, not as the models judge them
             if points is None:
-                points = np.asarray(predicted.judged, np.float32)
+                points = np.asarray(predicted.probs, np.float32)
             neighbors = find_neighbors(
                 wanted, labels, found.suggested, found.score, found.flagged, points, groups
             )
@@ -274,10 +260,15 @@ class Job:
         why: Sequence[str] = found.why
         if trusted is not None:
             summary["trusted"] = summary_of(trusted, source, labels, predicted.probs)
-            why = reasons(why, trusted, labels, predicted.judged, names)
+            why = reasons(why, trusted, labels, posterior, names)
         if blank is not None:
             self._note(blank_note(ids, blank, "not judged"))
-            why = with_reasons(why, blank, trusted)
+            why = with_reasons(why, blank, trusted, NO_TEXT)
+        if unknown is not None:
+            summary["not_judged"] = np.flatnonzero(unknown).tolist()
+        if rare is not None:
+            self._note(rare_note(labels, names))
+            why = with_reasons(why, rare, trusted, TOO_RARE)
         for conflict in summary["duplicates"]["conflicts"]:
             conflict["ids"] = [ids[i] for i in conflict["members"]]
         summary["notes"] = list(self.notes)
@@ -290,7 +281,7 @@ class Job:
             suggested=found.suggested,
             score=found.score,
             flagged=found.flagged,
-            probs=_kept(predicted.judged),
+            probs=posterior.kept(),
             why=why,
             summary=summary,
             neighbors=neighbors,
@@ -404,8 +395,8 @@ class Job:
             method["judges_agree"] = round(agreed, 4)
         if (embedding := getattr(examples, "embedding", None)) is not None:
             method["embedding"] = dict(embedding)
-        (probs, _), (judged, _) = (check_labels_probs(known.labels, p) for p in (known.probs, known.judged))
-        return _Predictions(probs, known.seen, judged, known.score, known.features, method, known.rule)
+        probs, _ = check_labels_probs(known.labels, known.probs)
+        return _Predictions(probs, known.seen, known.features, method, known.rule)
 
     def _fit(self, judge: Judge, examples: Examples, folder: Path | None) -> _Predictions:
         """Return the predictions of a classifier; it has no training dynamics."""
@@ -424,31 +415,18 @@ class Job:
         )
         labels = examples.labels.numpy()
         checked, _ = check_labels_probs(labels, probs)
-        return _Predictions(checked, None, checked, sharpened(labels, checked), None, method)
+        return _Predictions(checked, None, None, method)
 
 
 @dataclass(frozen=True, eq=False)
 class _Predictions:
-    """The models' predictions out of fold, during training, and both blended, with the label quality."""
+    """The models' predictions out of fold and during training, with what they come from."""
 
     probs: CheckedProbs
     seen: np.ndarray | None
-    judged: CheckedProbs
-    score: np.ndarray
     points: np.ndarray | None
     method: dict[str, Any]
-    rule: str = BLENDED
-
-
-def _given(labels: np.ndarray, given: GivenProbs) -> _Predictions:
-    """Return the caller's probabilities, scored as the audit that wrote them did."""
-    probs, seen = given.probs, given.seen
-    if seen is None and given.rule == BLENDED:  # they may be larger than memory
-        values, score = probs, sharpened(labels, probs)
-    else:
-        made, score = judged(labels, probs, seen, given.rule)
-        values = CheckedProbs(made, "probs")
-    return _Predictions(probs, seen, values, score, None, {"probs": "given"}, given.rule)
+    rule: str = NETWORK
 
 
 def _judge(classifier: object, how: dict[str, Any], probs: object) -> Judge:
@@ -467,13 +445,6 @@ def _judge(classifier: object, how: dict[str, Any], probs: object) -> Judge:
 
 def _kind(examples: Examples) -> str:
     return "images" if examples.inputs.ndim == 4 else "features"
-
-
-def _kept(probs: CheckedProbs) -> np.ndarray:
-    """Return the probabilities to keep in the audit: a float32 copy, or a large memory-mapped file itself."""
-    if isinstance(probs.values, np.memmap) and probs.values.size * 4 > MAPPED_BYTES:
-        return probs.values
-    return np.asarray(probs, dtype=np.float32)
 
 
 def _without(values: dict[str, Any], *names: str) -> dict[str, Any]:

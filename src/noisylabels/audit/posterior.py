@@ -1,4 +1,4 @@
-"""The probability of each class given an example and its given label, calibrated on noisy labels alone."""
+"""The probability of each class given an example and its given label, calibrated to the noise rate."""
 
 from __future__ import annotations
 
@@ -6,114 +6,166 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from noisylabels.audit.noise_model import NoiseModels
+from noisylabels.audit.scores import blended
 from noisylabels.noise.checked_probs import CheckedProbs
-from noisylabels.noise.checks import check_labels_probs
-from noisylabels.noise.noise_model import fit_noise_model, sample, sharpened
 
-DISCOUNT = 0.25
-"""Share of the models' own errors by which the expected number of wrong labels may be too high: on clean
-labels the fit takes an eighth of them or more for noise."""
+NETWORK, JUDGES = "blended", "posterior"
+RULES = (NETWORK, JUDGES)
+"""What the two kinds of probabilities of an audit come from, and how they are judged, see `judged`; the words
+are those of its files."""
 
-DISCOUNT_SIMPLE = 0.05
-"""The same where all other labels of a class are equally likely: then few confusions are taken for noise."""
+HELD_OUT = {NETWORK: 0.25, JUDGES: 0.85}
+"""Weight of the posterior out of fold against the probabilities of models trained on the example."""
+
+POWER, POWER_GIVEN = 1.6, 2.0
+"""Power that calibrates blended probabilities, for models that are always right; those of weaker models are
+less certain, so it is multiplied by their accuracy. And the power of probabilities without training, which
+makes the score `scores.sharpened`."""
+
+MAPPED_BYTES = 1 << 28
+"""Memory-mapped probabilities whose float32 copy would be larger stay in their file."""
+
+_LEAST = 1e-12
 
 
 @dataclass(frozen=True, eq=False)
 class LabelPosterior:
-    """The posterior of the true class, q_i(k) ∝ p_i(k)^power T[k, y_i].
+    """The posterior of the true class of each example.
+
+    q_i(k) ∝ p_i(k)^power × (1 if k is the given label, else odds)
 
     Args:
         labels: (N,) int64, the given labels.
-        probs: (N, K), out of fold.
-        power: the exponent of the probabilities, which calibrates them.
-        transition: (K, K) float64, T[true, given], rows sum to 1.
+        probs: (N, K), the probabilities that judge the labels, see `judged`.
+        power: their exponent.
+        odds: the factor by which the odds of a wrong label are multiplied.
         wrong: (N,) float64, the probability that the given label is wrong, 1 - q_i(y_i).
-        doubt: in [0, 1]: factor by which the odds of another class are reduced before a suggestion counts as
-            better than the given label. It is below 1 where most disagreement is the models' own error.
     """
 
     labels: np.ndarray
     probs: CheckedProbs
     power: float
-    transition: np.ndarray
+    odds: float
     wrong: np.ndarray
-    doubt: float
 
-    def rows(self, chosen: np.ndarray) -> np.ndarray:
+    def take(self, rows: np.ndarray) -> np.ndarray:
         """Return the posterior of some examples, (M, K) float64."""
-        return _weighted(self.probs.take(chosen), self.labels[chosen], self.power, self.transition)
+        return self._weighted(self.probs.take(rows), self.labels[rows])
 
     def whole(self) -> np.ndarray:
         """Return the posterior of all examples, (N, K) float64."""
         made = np.empty(self.probs.shape)
         for rows, p in self.probs.blocks():
-            made[rows] = _weighted(p, self.labels[rows], self.power, self.transition)
+            made[rows] = self._weighted(p, self.labels[rows])
         return made
 
-    def of(self, classes: np.ndarray) -> np.ndarray:
+    def at(self, classes: np.ndarray) -> np.ndarray:
         """Return the probability that the true class is the one in `classes`, (N,) float64."""
         made = np.empty(len(self.labels))
         for rows, p in self.probs.blocks():
-            q = _weighted(p, self.labels[rows], self.power, self.transition)
+            q = self._weighted(p, self.labels[rows])
             made[rows] = q[np.arange(len(q)), classes[rows]]
         return made
 
-    def worthwhile(self, suggested: np.ndarray) -> np.ndarray:
-        """Return whether a suggestion is more probably right than the given label, bool (N,).
+    def kept(self) -> np.ndarray:
+        """Return the posterior of all examples as float32; of a large memory-mapped file the file itself."""
+        values = self.probs.values
+        if isinstance(values, np.memmap) and values.size * 4 > MAPPED_BYTES:
+            return values
+        return self.whole().astype(np.float32)
 
-        The comparison is cautious: it multiplies the probability of the suggestion by `doubt`.
-        """
-        better = self.doubt * self.of(suggested) > 1 - self.wrong
-        return np.asarray(better & (suggested != self.labels))
+    def others(self) -> np.ndarray:
+        """Return the most probable class of each example apart from its given label, (N,) int64."""
+        made = np.empty(len(self.labels), np.int64)
+        for rows, p in self.probs.blocks():
+            p[np.arange(len(p)), self.labels[rows]] = -1.0
+            made[rows] = p.argmax(axis=1)
+        return made
+
+    def _weighted(self, p: np.ndarray, given: np.ndarray) -> np.ndarray:
+        q, rows = p**self.power, np.arange(len(p))
+        own = q[rows, given]
+        q *= self.odds
+        q[rows, given] = own
+        return np.asarray(q / np.maximum(q.sum(axis=1, keepdims=True), 1e-300))
 
 
-def label_posterior(labels: object, probs: object, simplest: bool = False) -> LabelPosterior:
-    """Estimate the probability that each given label is wrong, and that each other class is the true one.
+def judged(
+    labels: np.ndarray,
+    probs: CheckedProbs,
+    seen: CheckedProbs | None,
+    rule: str,
+    models: NoiseModels,
+    accuracy: float,
+) -> tuple[CheckedProbs, float]:
+    """Return the probabilities that judge the labels, and the power that calibrates them.
 
-    The model of the given label is P(y | x) = Σ_k softmax(power log p(x))_k T[k, y]. Expectation maximization
-    fits the transition matrix T; the power is the one of `POWERS` with the highest likelihood of the given
-    labels. The probabilities must be out of fold, or the likelihood would count labels that a model has
-    memorized. The posterior follows from Bayes' rule.
-
-    Noise that depends on the class alone fits this model. Human annotators err on the images that models find
-    hard too, so on heavy human noise the expected number of wrong labels is too low.
+    After training they are w q + (1 - w) p', with the posterior q of the simplest noise model that fits the
+    probabilities out of fold, the probabilities p' of models that were trained on the example, and the weight
+    w of `HELD_OUT`. A model that was not trained on an example is unbiased by its label, but has learned less
+    about it; a robust loss keeps a model that was trained on it from memorizing a label error. The two err
+    on different examples. Several judges, as on the features of a frozen encoder, are better out of fold than
+    one network, hence the two weights. Without training the probabilities judge as they are.
 
     Args:
-        labels: (N,) integers in [0, K).
-        probs: (N, K), out of fold, rows sum to 1.
-        simplest: fit one noise rate, one per class, and a rate per pair of classes, and keep the first that a
-            likelihood ratio test against the next does not reject (`REJECTED`). A free matrix takes pairs of
-            similar classes, which models confuse, for noise. Otherwise the rates per pair are kept.
+        labels: (N,) int64 in [0, K).
+        probs: (N, K), out of fold.
+        seen: (N, K), of models trained on the example with a robust loss; None without training.
+        rule: one of `RULES`.
+        models: noise models of the labels that may be wrong.
+        accuracy: of the models out of fold, on right labels.
 
-    Returns:
-        The posterior.
-
-    Raises:
-        InputError: labels or probabilities out of range, or of different lengths.
-
-    Source: the noise model is that of Sukhbaatar et al., "Training convolutional networks with noisy labels",
-    2015, fitted after training as in Dawid and Skene, 1979, with one annotator. The test is that of Wilks,
-    1938, with the normal approximation of its chi-squared distribution.
-
-    >>> p = np.repeat([[0.9, 0.1], [0.1, 0.9]], 50, axis=0)
-    >>> y = np.repeat([0, 1], 50)
-    >>> y[0] = 1
-    >>> found = label_posterior(y, p)
-    >>> bool(found.wrong[0] > 0.2 > 0.05 > found.wrong[1])
-    True
+    Source: ours; measured by `benchmarks/bench_audit.py` and `benchmarks/bench_features.py`.
     """
-    checked, given = check_labels_probs(labels, probs)
-    n, K = checked.shape
-    some = sample(n, K)
-    fitted = fit_noise_model(checked.take(some), given[some], simplest)
-    power, T, discount = fitted.power, fitted.transition, DISCOUNT_SIMPLE if fitted.simpler else DISCOUNT
-    wrong = 1 - checked.per_row(lambda q, of: _weighted(q, of, power, T)[np.arange(len(of)), of], given)
-    expected = float(wrong.mean())
-    errors = max(0.0, float((checked.likeliest != given).mean()) - expected)
-    doubt = max(0.0, 1 - discount * errors / expected) if expected > 0 else 0.0
-    return LabelPosterior(given, checked, power, T, np.clip(wrong, 0.0, 1.0), doubt)
+    if seen is None and rule == NETWORK:
+        return probs, POWER_GIVEN
+    made = models.simplest.whole(probs, labels)
+    if seen is None:
+        return CheckedProbs(made, "probs"), 1.0
+    return CheckedProbs(blended(made, seen, HELD_OUT[rule]), "probs"), POWER * accuracy
 
 
-def _weighted(p: np.ndarray, given: np.ndarray, power: float, T: np.ndarray) -> np.ndarray:
-    q = sharpened(p, power) * T.T[given]
-    return np.asarray(q / q.sum(axis=1, keepdims=True))
+def calibrated(
+    labels: np.ndarray,
+    probs: CheckedProbs,
+    rate: float,
+    power: float = 1.0,
+    known: np.ndarray | None = None,
+) -> LabelPosterior:
+    """Return the posterior whose expected share of wrong labels is the noise rate.
+
+    Models err on the examples that are hard for annotators too, so on human noise they take many wrong labels
+    for right ones. Their ranking is good all the same: a common factor of the odds calibrates it.
+
+    Args:
+        labels: (N,) int64 in [0, K).
+        probs: (N, K), the probabilities that judge the labels, see `judged`.
+        rate: the noise rate; of 0 it is taken as half a label, so that the labels are still ranked.
+        power: the exponent of the probabilities.
+        known: (N,) bool, labels that do not count for the rate, such as those checked by hand.
+
+    >>> probs = CheckedProbs(np.array([[0.9, 0.1], [0.6, 0.4], [0.2, 0.8]]), "probs")
+    >>> calibrated(np.array([0, 0, 0]), probs, 1 / 3).wrong.round(2).tolist()
+    [0.06, 0.29, 0.65]
+    """
+    from scipy.optimize import brentq
+
+    def log_odds(p: np.ndarray, y: np.ndarray) -> np.ndarray:
+        q, rows = p**power, np.arange(len(p))
+        own = q[rows, y].copy()
+        q[rows, y] = 0
+        return np.asarray(np.log(q.sum(axis=1) + _LEAST) - np.log(own + _LEAST))
+
+    found = probs.per_row(log_odds, labels)
+    counted = found if known is None or known.all() else found[~known]
+    least = 0.5 / len(counted)
+    share = min(max(rate, least), 1 - least)
+    shift = brentq(lambda shift: float(_logistic(counted + shift).mean()) - share, -60, 60)
+    return LabelPosterior(labels, probs, power, float(np.exp(shift)), _logistic(found + shift))
+
+
+def _logistic(values: np.ndarray) -> np.ndarray:
+    from scipy.special import expit
+
+    return np.asarray(expit(values))

@@ -14,7 +14,7 @@ import numpy as np
 
 from noisylabels.audit import saved_probs
 from noisylabels.audit.fingerprints import Fingerprints
-from noisylabels.audit.scores import BLENDED
+from noisylabels.audit.posterior import NETWORK
 from noisylabels.core.checks import InputError, check_choice
 from noisylabels.core.columnar import read_array
 from noisylabels.core.files import check_file
@@ -43,7 +43,7 @@ class GivenProbs:
     probs: CheckedProbs
     seen: np.ndarray | None = None
     of_audit: bool = False
-    rule: str = BLENDED
+    rule: str = NETWORK
 
 
 def read_probs(

@@ -22,7 +22,6 @@ class Reasons(Sequence[str]):
         ids: N names of examples.
         given: (N,) int64, the given labels.
         suggested: (N,) int64, the suggested labels.
-        flagged: (N,) bool, whether likely mislabeled.
         of_given: (N,) float64, probability of the given label.
         of_suggested: (N,) float64, probability of the suggested label.
         contradicted: position -> position of the near-duplicate whose label contradicts it.
@@ -33,7 +32,6 @@ class Reasons(Sequence[str]):
     ids: Sequence[str]
     given: np.ndarray
     suggested: np.ndarray
-    flagged: np.ndarray
     of_given: np.ndarray
     of_suggested: np.ndarray
     contradicted: Mapping[int, int]
@@ -72,13 +70,9 @@ class Reasons(Sequence[str]):
             return f"same {same} as {self.ids[witness]}, labeled {self.class_names[self.given[witness]]}"
         if self.suggested[i] == self.given[i]:
             return f"{_MODELS} {given} ({percent(p)}), as labeled"
-        if not self.flagged[i]:
-            return f"{_MODELS} {other} ({percent(q)}) rather than {given} ({percent(p)}), but not clearly"
-        if q > p and p >= 0.25:
+        if p >= 0.25:
             return f"{_MODELS} {other} ({percent(q)}) rather than {given} ({percent(p)})"
-        if q > p:
-            return f"{_MODELS} {other} ({percent(q)}), not {given} ({percent(p)})"
-        return f"{_MODELS} {given}, but with only {percent(p)}; next is {other} ({percent(q)})"
+        return f"{_MODELS} {other} ({percent(q)}), not {given} ({percent(p)})"
 
 
 def is_from_models(why: str) -> bool:

@@ -50,8 +50,9 @@ import numpy as np
 
 from noisylabels import __version__
 from noisylabels.audit import saved_probs
+from noisylabels.audit.assessment import assess
 from noisylabels.audit.fingerprints import Fingerprints
-from noisylabels.audit.scores import BLENDED, POSTERIOR, blended, judged
+from noisylabels.audit.posterior import NETWORK
 from noisylabels.core.checks import CorruptedFile, InputError
 from noisylabels.core.delimited import CellWriter
 from noisylabels.core.files import atomic_replace, read_json, write_json, write_text
@@ -92,9 +93,9 @@ class Audit:
             otherwise the most probable class, which may be the given one.
         score: (N,) float64 in [0, 1]: label quality; 0 likely mislabeled, 1 likely correct.
         flagged: (N,) bool: whether likely mislabeled, see `issues.find_issues`.
-        probs: (N, K) float32: the models' probabilities, those out of fold and those during training blended,
-            or those that the caller supplied; if these are in a memory-mapped file of more than 67 million
-            values, that file as it is.
+        probs: (N, K) float32: the probability of each true class given the example and its label, see
+            `posterior.LabelPosterior`; of a memory-mapped file of more than 67 million probabilities, the
+            file as it is.
         why: N clauses: the reason for each score.
         summary: the summary, as in audit.json.
         neighbors: position -> nearest neighbors with the given and with the suggested label; for the flagged
@@ -103,13 +104,13 @@ class Audit:
         true: (N,) int64: true labels, if noise was added to known labels; -1 for a foreign image.
         index: (N,) int64, ascending: the row of each example in the file, from 0, or its place among the
             sorted paths; None for the positions in the audited set, where the data have no single order.
-        out_of_fold: (N, K): the probabilities out of fold; None if `probs` are these.
+        out_of_fold: (N, K): the models' probabilities out of fold, or those that the caller supplied.
         seen: (N, K): the probabilities during training; None without training.
         fingerprints: of the examples, if their ids are only positions.
         trusted: (N,) bool: labels checked by hand, which are never flagged; None if none were named.
-        rule: how the labels are scored, see `scores.judged`.
-        probability_wrong: (N,) float64: the probability that the given label is wrong, see
-            `posterior.label_posterior`; None in an older audit.
+        rule: how the labels are scored, see `posterior.judged`.
+        probability_wrong: (N,) float64: the probability that the given label is wrong, 1 - score; None in an
+            older audit.
         probability_suggested: (N,) float64: the probability that the suggested label is the true one.
     """
 
@@ -131,7 +132,7 @@ class Audit:
     seen: np.ndarray | None = None
     fingerprints: Fingerprints | None = None
     trusted: np.ndarray | None = None
-    rule: str = BLENDED
+    rule: str = NETWORK
     probability_wrong: np.ndarray | None = None
     probability_suggested: np.ndarray | None = None
 
@@ -244,6 +245,7 @@ class Audit:
             back = np.argsort(index)
             index = index[back]
             place = {row: position for position, row in enumerate(index.tolist())}
+            summary = _with_members(summary, place)
             numbered = head.get("source_rows") is None  # by positions in the audited set
             if len(place) != n or (numbered and not np.array_equal(index, np.arange(n))):
                 raise ValueError  # of another audit
@@ -255,21 +257,22 @@ class Audit:
             def shares(column: str) -> np.ndarray | None:
                 return rows[column].to_numpy()[back] if column in rows.column_names else None
 
+            def texts(column: str) -> list[Any]:
+                words = rows[column].to_pylist()
+                return [words[k] for k in back.tolist()]
+
             outside, seen = (None, None) if old else saved_probs.read_probs(folder, len(names))
-            rule = BLENDED if old else saved_probs.rule_in(folder)
+            rule = NETWORK if old else saved_probs.rule_in(folder)
+            trusted = np.array(texts("trusted"), dtype=bool) if "trusted" in rows.column_names else None
             if outside is None:
                 table = _read_table(folder / "probs.parquet")
                 probs = np.stack([column.to_numpy() for column in table.columns], axis=1)
             else:
-                probs = np.asarray(outside if seen is None else blended(outside, seen), dtype=np.float32)
-            if rule == POSTERIOR and outside is not None:
-                probs = judged(numbers("given"), outside, seen, rule)[0].astype(np.float32)
+                known = np.zeros(n, bool) if trusted is None else trusted.copy()
+                known[summary.get("not_judged", [])] = True
+                probs = assess(numbers("given"), outside, seen, rule, known).posterior.kept()
             if probs.shape != (n, len(names)):
                 raise ValueError  # of another audit
-
-            def texts(column: str) -> list[Any]:
-                words = rows[column].to_pylist()
-                return [words[k] for k in back.tolist()]
 
             return cls(
                 name=head["name"],
@@ -281,7 +284,7 @@ class Audit:
                 flagged=np.array(texts("flagged"), dtype=bool),
                 probs=probs,
                 why=texts("why"),
-                summary=_with_members(summary, place),
+                summary=summary,
                 neighbors={
                     place[row]: ([place[r] for r in of_given], [place[r] for r in of_suggested])
                     for row, of_given, of_suggested in zip(
@@ -298,7 +301,7 @@ class Audit:
                 rule=rule,
                 probability_wrong=shares("probability_wrong"),
                 probability_suggested=shares("probability_suggested"),
-                trusted=np.array(texts("trusted"), dtype=bool) if "trusted" in rows.column_names else None,
+                trusted=trusted,
             )
         except InputError:
             raise
@@ -428,12 +431,15 @@ def audited_set(
 
 
 def _with_members(summary: dict[str, Any], names: Sequence[int] | Mapping[int, int]) -> dict[str, Any]:
-    """Return a summary whose conflicting near-duplicates are named otherwise: by index, or by position."""
-    found = summary.get("duplicates")
-    if not found or not found["conflicts"]:
-        return summary
-    conflicts = [one | {"members": [names[i] for i in one["members"]]} for one in found["conflicts"]]
-    return summary | {"duplicates": found | {"conflicts": conflicts}}
+    """Return a summary whose examples are named otherwise: by index, or by position."""
+    made = dict(summary)
+    if "not_judged" in made:
+        made["not_judged"] = [names[i] for i in made["not_judged"]]
+    found = made.get("duplicates")
+    if found and found["conflicts"]:
+        conflicts = [one | {"members": [names[i] for i in one["members"]]} for one in found["conflicts"]]
+        made["duplicates"] = found | {"conflicts": conflicts}
+    return made
 
 
 def _plain(value: Any) -> Any:

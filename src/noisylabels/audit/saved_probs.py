@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from noisylabels.audit.fingerprints import Fingerprints, from_json
-from noisylabels.audit.scores import BLENDED, RULES
+from noisylabels.audit.posterior import NETWORK, RULES
 from noisylabels.core.checks import CorruptedFile, InputError
 from noisylabels.core.columnar import open_parquet
 from noisylabels.core.files import atomic_replace, check_file, file_digest
@@ -40,7 +40,7 @@ class Layout:
         seen: the file beside it with the probabilities during training, or None if there are none.
         pair: a hash of both files' probabilities.
         fingerprints: of the examples, if their ids are only positions; None for others and in older files.
-        rule: how the audit scored the labels, see `scores.judged`.
+        rule: how the audit scored the labels, see `posterior.judged`.
     """
 
     path: Path
@@ -50,7 +50,7 @@ class Layout:
     seen: Path | None
     pair: str
     fingerprints: Fingerprints | None = None
-    rule: str = BLENDED
+    rule: str = NETWORK
 
     @property
     def lacks_seen(self) -> bool:
@@ -73,7 +73,7 @@ def layout_of(path: Path) -> Layout | None:
     try:
         known: dict[str, Any] = json.loads(about)
         seen = path.with_name(SEEN) if known["seen"] else None
-        pair, rule = str(known["pair"]), known.get("rule", BLENDED)
+        pair, rule = str(known["pair"]), known.get("rule", NETWORK)
         if rule not in RULES:
             return None
     except (ValueError, KeyError, TypeError):
@@ -99,7 +99,7 @@ def write_probs(
     probs: np.ndarray,
     seen: np.ndarray | None,
     fingerprints: Fingerprints | None = None,
-    rule: str = BLENDED,
+    rule: str = NETWORK,
 ) -> None:
     """Write probs.parquet and, if there are probabilities during training, seen.parquet.
 
@@ -111,13 +111,13 @@ def write_probs(
         probs: (N, K); float64 is kept only if float32 would change a value.
         seen: (N, K), or None.
         fingerprints: of the examples, if their ids are only positions.
-        rule: how the audit scored the labels, see `scores.judged`.
+        rule: how the audit scored the labels, see `posterior.judged`.
     """
     found = hashlib.sha256()
     for values in (probs, seen):
         found.update(b"-" if values is None else np.ascontiguousarray(values).data)
     about: dict[str, Any] = {"seen": seen is not None, "pair": found.hexdigest()[:32]}
-    if rule != BLENDED:  # so that older files and those of other audits are alike
+    if rule != NETWORK:  # so that older files and those of other audits are alike
         about["rule"] = rule
     if fingerprints is not None:
         about["fingerprints"] = fingerprints.as_json()
@@ -146,9 +146,9 @@ def read_probs(folder: Path, num_classes: int) -> tuple[np.ndarray, np.ndarray |
 
 
 def rule_in(folder: Path) -> str:
-    """Return how the audit of a folder scored the labels, see `scores.judged`."""
+    """Return how the audit of a folder scored the labels, see `posterior.judged`."""
     layout = layout_of(folder / PROBS)
-    return BLENDED if layout is None else layout.rule
+    return NETWORK if layout is None else layout.rule
 
 
 def fingerprints_in(folder: Path) -> Fingerprints | None:

@@ -1,26 +1,14 @@
-"""Label quality scores and the estimated noise rate: pure functions of labels and probabilities."""
+"""Label quality scores: pure functions of labels and probabilities."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import numpy as np
 
 from noisylabels.core.checks import InputError, check_choice
 from noisylabels.core.probabilities import match_probs
 from noisylabels.noise.checks import check_labels_probs, check_probs, numbers
-from noisylabels.noise.confident_learning import calibrated, joint_samples
-
-HELD_OUT = 0.25
-"""Weight of out-of-fold probabilities against those of models that were trained on the example."""
-
-HELD_OUT_POSTERIOR = 0.85
-"""The same for features of a frozen encoder, where several judges are averaged out of fold, see `judged`."""
-
-BLENDED, POSTERIOR = "blended", "posterior"
-RULES = (BLENDED, POSTERIOR)
-"""How an audit turns its two kinds of probabilities into a score, see `judged`."""
 
 
 def rank(
@@ -158,52 +146,8 @@ def area_under_margin(margin: object) -> np.ndarray:
     return np.asarray(np.clip((m.mean(axis=0) + 1) / 2, 0.0, 1.0))
 
 
-def judged(
-    labels: object, probs: object, seen: object = None, rule: str = BLENDED
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return the probabilities that judge the labels, and the label quality scores.
-
-    Args:
-        labels: (N,) integers in [0, K).
-        probs: (N, K), out of fold, rows sum to 1.
-        seen: (N, K), of models trained on the example, as for `blended`; None without training.
-        rule: "blended": the two blended, scored by `sharpened`. "posterior": the posterior of the true class
-            given the label too, of the simplest noise that fits (`posterior.label_posterior`), blended with
-            `seen` by weight `HELD_OUT_POSTERIOR`, scored by `self_confidence`. It finds more label errors
-            where the out-of-fold probabilities are good, which those of a frozen encoder's features are, and
-            needs them to be calibrated by several judges; those of a single network are too confident.
-
-    Returns:
-        (N, K) float64, rows sum to 1, and (N,) float64 in [0, 1].
-
-    Raises:
-        InputError: values that are not probabilities, or an unknown rule.
-
-    Source: ours; measured by `benchmarks/bench_audit.py` and `benchmarks/bench_features.py`.
-
-    >>> probs, score = judged([0, 1], [[0.75, 0.25], [0.5, 0.5]])
-    >>> score.tolist()
-    [0.9, 0.5]
-    """
-    check_choice(rule, RULES, "rule of the scores")
-    checked, given = check_labels_probs(labels, probs)
-    if rule == POSTERIOR:
-        from noisylabels.audit.posterior import label_posterior
-
-        made = label_posterior(given, checked, simplest=True).whole()
-        if seen is not None:
-            made = blended(made, seen, HELD_OUT_POSTERIOR)
-        return made, self_confidence(given, made)
-    made = np.asarray(checked) if seen is None else blended(probs, seen)
-    return made, sharpened(given, made)
-
-
-def blended(probs: object, seen: object, held_out: float = HELD_OUT) -> np.ndarray:
+def blended(probs: object, seen: object, held_out: float = 0.5) -> np.ndarray:
     """Return the weighted mean of out-of-fold and training-time probabilities: w p + (1 - w) p'.
-
-    A model that was not trained on an example is unbiased by its label, but has learned less about it; a
-    robust loss keeps a model that was trained on it from memorizing a label error. The two err on different
-    examples, and a score of both finds more label errors than either alone (`benchmarks/bench_audit.py`).
 
     Args:
         probs: (N, K), out of fold, rows sum to 1.
@@ -217,57 +161,12 @@ def blended(probs: object, seen: object, held_out: float = HELD_OUT) -> np.ndarr
         InputError: values that are not probabilities, or different shapes.
 
     >>> blended([[1.0, 0.0]], [[0.0, 1.0]]).tolist()
-    [[0.25, 0.75]]
+    [[0.5, 0.5]]
     """
     outside, inside = (check_probs(each, what) for each, what in ((probs, "probs"), (seen, "seen")))
     if outside.shape != inside.shape:
         raise InputError(f"probs have shape {outside.shape} and seen {inside.shape}, expected the same")
     return np.asarray(held_out * outside + (1 - held_out) * inside)
-
-
-def share_wrong(labels: object, probs: object, seen: object = None) -> float:
-    """Estimate the noise rate: the share of given labels that are wrong.
-
-    The first estimate uses the confident joint C of the out-of-fold probabilities,
-    1 - Σ_k C[k, k] N_k / (N Σ_i C[i, k]), with N_k examples of the label k. It is too high: classes that the
-    models confuse count as label errors. With `seen`, the second is the share of labels that are not the most
-    probable class there. It is too low: memorized label errors are missing. The result is their mean; if the
-    second is higher, the models are too weak to learn even the correct labels, and the first is returned.
-
-    Args:
-        labels: (N,) integers in [0, K).
-        probs: (N, K), out of fold, rows sum to 1.
-        seen: (N, K), of models trained on the example, as for `blended`.
-
-    Returns:
-        A number in [0, 1].
-
-    Raises:
-        InputError: as `self_confidence`.
-
-    Source: the first, Northcutt et al., "Confident learning", 2021, equations 1 to 3; the second is ours.
-
-    >>> share_wrong([0, 0, 1, 1], [[0.9, 0.1], [0.1, 0.9], [0.2, 0.8], [0.1, 0.9]])
-    0.25
-    """
-    p, given = check_labels_probs(labels, probs)
-    whole = next(joint_samples(given, p))
-    joint = calibrated(whole.counts, whole.sizes)
-    if seen is None:
-        return float(noise_rate(joint))
-    inside, _ = check_labels_probs(labels, seen)
-    return float(noise_rate(joint, (inside.likeliest != given).mean()))
-
-
-def noise_rate(joint: np.ndarray, disagreement: Any = None) -> Any:
-    """Return the noise rates of `share_wrong`, (...).
-
-    Args:
-        joint: (..., K, K), calibrated confident joints.
-        disagreement: (...), shares of labels that are not the most probable class during training, if known.
-    """
-    found = np.clip(1 - joint.trace(axis1=-2, axis2=-1), 0.0, 1.0)
-    return found if disagreement is None else (found + np.minimum(found, disagreement)) / 2
 
 
 def margins(p: np.ndarray, given: np.ndarray) -> np.ndarray:

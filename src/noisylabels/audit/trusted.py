@@ -21,9 +21,9 @@ from noisylabels.core.tables import TABLES, Table, find_column, read_table, read
 from noisylabels.data.names import namesakes_note
 from noisylabels.data.splits import split_of
 from noisylabels.noise.checked_probs import CheckedProbs
-from noisylabels.noise.estimate import Estimate
 
 if TYPE_CHECKING:
+    from noisylabels.audit.posterior import LabelPosterior
     from noisylabels.data.features import Examples
 
 SUFFIXES = (*TABLES, ".txt")
@@ -375,23 +375,11 @@ def _own_part(test: Examples, audited: Audited) -> str | None:
 # What they show -------------------------------------------------------------------------------------------
 
 
-def estimate_others(
-    labels: np.ndarray, probs: CheckedProbs, seen: np.ndarray | None, seed: int, trusted: np.ndarray | None
-) -> Estimate:
-    """Return the estimate of `issues.estimate` for the labels that are not trusted."""
-    from noisylabels.audit.issues import estimate
-
-    if trusted is None:
-        return estimate(labels, probs, seen, seed)
-    rest = np.flatnonzero(~trusted)
-    return estimate(labels[rest], probs.take(rest), None if seen is None else seen[rest], seed)
-
-
 def reasons(
     why: Sequence[str],
     trusted: np.ndarray,
     labels: np.ndarray,
-    probs: CheckedProbs,
+    probs: LabelPosterior,
     class_names: Sequence[str],
 ) -> list[str]:
     """Return the reasons with those of trusted labels replaced."""

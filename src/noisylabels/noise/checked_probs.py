@@ -71,6 +71,14 @@ class CheckedProbs:
         """Return the probabilities of some rows, (M, K) float64."""
         return self._read(rows) / self.sums[rows, None]
 
+    def part(self, rows: np.ndarray | slice) -> CheckedProbs:
+        """Return these probabilities of some rows; those of all rows are not copied."""
+        if isinstance(rows, slice) and rows == slice(None):
+            return self
+        made = CheckedProbs.__new__(CheckedProbs)
+        made.values, made.sums = self.values[rows], self.sums[rows]
+        return made
+
     @cached_property
     def likeliest(self) -> np.ndarray:
         """The most probable class of each row, (N,) int64; the first of several."""

@@ -1,0 +1,72 @@
+"""What an audit concludes from probabilities: the noise rate, and how likely each label is wrong."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from noisylabels.audit.noise_model import NoiseModels
+from noisylabels.audit.noise_rate import NoiseRate, evidence, noise_rate
+from noisylabels.audit.posterior import LabelPosterior, calibrated, judged
+from noisylabels.noise.checked_probs import CheckedProbs
+from noisylabels.noise.checks import check_labels_probs
+
+
+@dataclass(frozen=True, eq=False)
+class Assessment:
+    """The conclusions.
+
+    Args:
+        rate: the noise rate of the labels that count.
+        accuracy: of the models on right labels, out of fold: their agreement with the given labels is lowered
+            by the noise, so it is divided by the share of right labels.
+        posterior: of the true class of every example.
+    """
+
+    rate: NoiseRate
+    accuracy: float
+    posterior: LabelPosterior
+
+
+def assess(
+    labels: object,
+    probs: object,
+    seen: np.ndarray | CheckedProbs | None,
+    rule: str,
+    known: np.ndarray | None = None,
+) -> Assessment:
+    """Estimate the noise rate, and the probability that each label is wrong.
+
+    Args:
+        labels: (N,) integers in [0, K).
+        probs: (N, K), out of fold, rows sum to 1.
+        seen: (N, K), of models trained on the example; None without training.
+        rule: one of `posterior.RULES`.
+        known: (N,) bool, labels that say nothing about the noise rate, such as those checked by hand.
+
+    Raises:
+        InputError: labels or probabilities out of range, or of different lengths.
+
+    >>> p = np.repeat([[0.9, 0.1], [0.1, 0.9]], 50, axis=0)
+    >>> y = np.repeat([0, 1], 50)
+    >>> y[0] = 1
+    >>> found = assess(y, p, None, "blended")
+    >>> int(found.posterior.wrong.argmax()), found.rate.low < 0.01 < found.rate.high
+    (0, True)
+    """
+    checked, given = check_labels_probs(labels, probs)
+    inside = None if seen is None else check_labels_probs(labels, seen)[0]
+    if known is None or known.all():
+        known = None
+        counted, of, others = given, checked, inside
+    else:
+        rest = np.flatnonzero(~known)
+        counted, of = given[rest], checked.part(rest)
+        others = None if inside is None else inside.part(rest)
+    models = NoiseModels(counted, of)
+    rate = noise_rate(evidence(counted, of, others, models), rule)
+    agreement = float((of.likeliest == counted).mean())
+    accuracy = min(1.0, agreement / max(1 - rate.estimate, 1e-9))
+    made, power = judged(given, checked, inside, rule, models, accuracy)
+    return Assessment(rate, accuracy, calibrated(given, made, rate.estimate, power, known))
