@@ -19,14 +19,23 @@ class Assessment:
 
     Args:
         rate: the noise rate of the labels that count.
-        accuracy: of the models on right labels, out of fold: their agreement with the given labels is lowered
-            by the noise, so it is divided by the share of right labels.
+        agreement: the share of these labels that are the most probable class out of fold.
         posterior: of the true class of every example.
     """
 
     rate: NoiseRate
-    accuracy: float
+    agreement: float
     posterior: LabelPosterior
+
+    @property
+    def accuracy(self) -> tuple[float, float, float]:
+        """The accuracy of the models on right labels, out of fold, with the ends of its interval.
+
+        Noise lowers the agreement with the given labels, so it is divided by the share of right labels.
+        """
+        rates = (self.rate.estimate, self.rate.low, self.rate.high)
+        middle, low, high = (min(1.0, self.agreement / max(1 - rate, 1e-9)) for rate in rates)
+        return middle, low, high
 
 
 def assess(
@@ -69,4 +78,4 @@ def assess(
     agreement = float((of.likeliest == counted).mean())
     accuracy = min(1.0, agreement / max(1 - rate.estimate, 1e-9))
     made, power = judged(given, checked, inside, rule, models, accuracy)
-    return Assessment(rate, accuracy, calibrated(given, made, rate.estimate, power, known))
+    return Assessment(rate, agreement, calibrated(given, made, rate.estimate, power, known))

@@ -6,7 +6,6 @@ import copy
 import dataclasses
 import functools
 import hashlib
-import itertools
 import shutil
 import time
 from collections.abc import Callable
@@ -125,15 +124,6 @@ class OutOfFold:
     def score(self) -> np.ndarray:
         """Return the label quality scores, (N,) float64: 0 likely mislabeled, 1 likely correct."""
         return np.asarray(1 - self.assessment.posterior.wrong)
-
-    @property
-    def judges_agree(self) -> float | None:
-        """Return the share of examples judged alike by two of the network and the other judges, a mean."""
-        if self.ridge is None or self.votes is None:
-            return None
-        judges = (self.network, self.ridge, self.votes, self.logistic)
-        likeliest = [probs.argmax(1) for probs in judges if probs is not None]
-        return float(np.mean([(a == b).mean() for a, b in itertools.combinations(likeliest, 2)]))
 
     @property
     def rate(self) -> float:

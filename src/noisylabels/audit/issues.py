@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from noisylabels.audit.assessment import Assessment
 from noisylabels.audit.duplicates import Group, consensus_label
 from noisylabels.audit.noise_rate import LEVEL, NoiseRate
 from noisylabels.audit.posterior import LabelPosterior
@@ -221,7 +222,7 @@ def confusable(
 
 def summarize(
     labels: np.ndarray,
-    agreement: float,
+    assessed: Assessment,
     issues: Issues,
     found: Estimate,
     class_names: Sequence[str],
@@ -232,7 +233,8 @@ def summarize(
 
     Returns:
         flagged: number of flagged labels.
-        agreement: the argument: the share of given labels that are the most probable class out of fold.
+        agreement: the share of given labels that are the most probable class out of fold.
+        accuracy: the estimated accuracy of the models on right labels, with low and high.
         rate: estimate, low, high, level (low, high and level are null without an interval), method, count; of
             the labels that are not trusted.
         transition: matrix T[true, given], low, high (K lists of K numbers; rows sum to 1).
@@ -259,7 +261,8 @@ def summarize(
     conflicts = [group for group in groups if group.conflicting(labels)]
     return {
         "flagged": int(issues.flagged.sum()),
-        "agreement": _short(agreement),
+        "agreement": _short(assessed.agreement),
+        "accuracy": dict(zip(("estimate", "low", "high"), map(_short, assessed.accuracy), strict=True)),
         "rate": {
             "estimate": _short(found.rate),
             "low": low if low is None else _short(low),

@@ -245,7 +245,6 @@ class Job:
             neighbors = find_neighbors(
                 wanted, labels, found.suggested, found.score, found.flagged, points, groups
             )
-        agreement = float((predicted.probs.likeliest == labels).mean())
         summary = {name: value for name, value in self.subject.asked.items() if name != "download"}
         summary |= {"digest": None if examples is None else examples.digest, "kind": kind}
         summary |= {"source_rows": positions.total}
@@ -256,7 +255,7 @@ class Job:
         if discarded := self._left_out(names):
             summary["left_out"] = discarded
         summary |= {"method": predicted.method}
-        summary |= issues.summarize(labels, agreement, found, estimated, names, groups, true)
+        summary |= issues.summarize(labels, assessed, found, estimated, names, groups, true)
         why: Sequence[str] = found.why
         if trusted is not None:
             summary["trusted"] = summary_of(trusted, source, labels, predicted.probs)
@@ -391,8 +390,6 @@ class Job:
         )
         method = {"probs": "trained", **known.settings, "train_seconds": round(known.seconds, 1)}
         method["choice"] = choice
-        if (agreed := known.judges_agree) is not None:
-            method["judges_agree"] = round(agreed, 4)
         if (embedding := getattr(examples, "embedding", None)) is not None:
             method["embedding"] = dict(embedding)
         probs, _ = check_labels_probs(known.labels, known.probs)

@@ -142,35 +142,37 @@ def data_uri(pixels: np.ndarray) -> str:
 
 
 WEAK = 0.5
-"""Share of given labels that the models must predict; below it, they are more likely weak than right."""
+"""Part of the way from chance to always right that the models' accuracy on right labels must reach; below it,
+they are too weak to judge labels."""
 
-
-AGREE = 0.6
-"""Share of the examples on which three different models must agree, out of fold, to be strong although they
-disagree with most labels, which may be wrong."""
+WIDE = 0.25
+"""Width of the interval of the noise rate from which only its ends are stated, as bounds."""
 
 
 def is_weak(audit: Audit) -> bool:
-    """Return whether the models are more likely weak than the labels wrong."""
-    agreed: float = audit.summary["method"].get("judges_agree", 0.0)
-    return bool(audit.summary["agreement"] < WEAK and agreed < AGREE)
+    """Return whether the models are too weak to judge the labels; noise alone does not make them so."""
+    found = audit.summary.get("accuracy")
+    if found is None:  # of an audit up to version 0.1
+        return bool(audit.summary["agreement"] < WEAK)
+    chance = 1 / len(audit.class_names)
+    return bool(found["estimate"] - chance < WEAK * (1 - chance))
 
 
 def lead(audit: Audit) -> str:
     """Return the main finding in one sentence or two."""
     rate, n, flagged = audit.summary["rate"], len(audit), int(audit.flagged.sum())
-    estimate = f"{100 * rate['estimate']:.1f} %"
-    if rate["low"] is not None:
-        ends = f"{100 * rate['low']:.1f} to {100 * rate['high']:.1f} %"
-        estimate += f" ({100 * rate['level']:.0f} % interval {ends})"
     checked = audit.summary.get("trusted")
     judged = f"{n - checked['count']:,} labels not checked by hand" if checked else f"{n:,} labels"
     are = f"{flagged:,} {'is' if flagged == 1 else 'are'} flagged as likely mislabeled"
-    if is_weak(audit):
-        return (
-            f"The models are too weak to estimate the noise rate of these {judged}; the unreliable "
-            f"estimate is {estimate}. {are[0].upper()}{are[1:]}."
-        )
+    estimate = f"{100 * rate['estimate']:.1f} %"
+    if rate["low"] is not None:
+        ends = f"{100 * rate['low']:.1f} to {100 * rate['high']:.1f} %"
+        if rate["high"] - rate["low"] > WIDE:
+            return (
+                f"The noise rate of the {judged} lies between {ends.replace(' to ', ' and ')}, a lower and an "
+                f"upper bound of {100 * rate['level']:.0f} %. Of them, {are}."
+            )
+        estimate += f" ({100 * rate['level']:.0f} % interval {ends})"
     if checked:
         return f"The estimated noise rate of the {judged} is {estimate}. Of them, {are}."
     return f"The estimated noise rate is {estimate}. Of {judged}, {are}."
@@ -183,7 +185,7 @@ def expected_line(audit: Audit) -> str:
         return ""
     return (
         "accepting the suggestions of all flagged labels is expected to leave "
-        f"{100 * expected['after']:.1f} % of the labels wrong; more where annotators err on hard examples"
+        f"{100 * expected['after']:.1f} % of the labels wrong"
     )
 
 
@@ -200,15 +202,19 @@ def trusted_line(checked: dict[str, Any]) -> str:
 
 def warning(audit: Audit) -> str:
     """Return the reason not to trust the audit; "" if there is none."""
-    agreement = audit.summary["agreement"]
     if not is_weak(audit):
         return ""
     ways = "more epochs, more examples, or probabilities of a better model (--probs)"
     if (judged := audit.summary["method"]["probs"]) != "trained":
         ways = {"given": "probabilities of a better model", "classifier": "another classifier"}[judged]
+    found = audit.summary.get("accuracy")
+    share = audit.summary["agreement"] if found is None else found["estimate"]
+    which = (
+        "given labels" if found is None else "right labels, as far as the noise can be told from their errors"
+    )
     return (
-        f"The models agree with only {100 * agreement:.0f} % of the given labels. Most likely they are too "
-        f"weak to judge the labels, so do not rely on these results. Try {ways}."
+        f"The models predict only {100 * share:.0f} % of the {which}: they are too weak to judge the labels, so "
+        f"do not rely on these results. Try {ways}."
     )
 
 
