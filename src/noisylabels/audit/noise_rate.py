@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from noisylabels.audit.noise_model import NoiseModels
 from noisylabels.audit.posterior import JUDGES, NETWORK
 from noisylabels.noise.checked_probs import CheckedProbs
 from noisylabels.noise.confident_learning import calibrated, confident_joint
+from noisylabels.noise.noise_model import NoiseModels
 
 LEVEL = 0.95
 """Level of the interval."""

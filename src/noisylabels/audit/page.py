@@ -169,8 +169,8 @@ def lead(audit: Audit) -> str:
         ends = f"{100 * rate['low']:.1f} to {100 * rate['high']:.1f} %"
         if rate["high"] - rate["low"] > WIDE:
             return (
-                f"The noise rate of the {judged} lies between {ends.replace(' to ', ' and ')}, a lower and an "
-                f"upper bound of {100 * rate['level']:.0f} %. Of them, {are}."
+                f"The noise rate of the {judged} lies between {ends.replace(' to ', ' and ')}, a lower and "
+                f"an upper bound of {100 * rate['level']:.0f} %. Of them, {are}."
             )
         estimate += f" ({100 * rate['level']:.0f} % interval {ends})"
     if checked:
@@ -213,8 +213,8 @@ def warning(audit: Audit) -> str:
         "given labels" if found is None else "right labels, as far as the noise can be told from their errors"
     )
     return (
-        f"The models predict only {100 * share:.0f} % of the {which}: they are too weak to judge the labels, so "
-        f"do not rely on these results. Try {ways}."
+        f"The models predict only {100 * share:.0f} % of the {which}: they are too weak to judge the labels, "
+        f"so do not rely on these results. Try {ways}."
     )
 
 

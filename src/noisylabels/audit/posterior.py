@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from noisylabels.audit.noise_model import NoiseModels
 from noisylabels.audit.scores import blended
 from noisylabels.noise.checked_probs import CheckedProbs
+from noisylabels.noise.noise_model import NoiseModels
 
 NETWORK, JUDGES = "blended", "posterior"
 RULES = (NETWORK, JUDGES)

@@ -133,15 +133,15 @@ class HeldOut:
         """Return the exponent that makes the probabilities those of the true class.
 
         A model that learned noisy labels is underconfident about the true class. The exponent is that of the
-        noise model under which the given labels of held-out rows are most likely (`fit_noise_model`).
+        noise model under which the given labels of held-out rows are most likely (`NoiseModels`).
 
         Args:
             given: (N,), the given labels of all rows.
         """
-        from noisylabels.noise.noise_model import fit_noise_model, sample
+        from noisylabels.noise.checked_probs import CheckedProbs
+        from noisylabels.noise.noise_model import NoiseModels
 
-        some = sample(len(self.rows), self.probs.shape[1])
-        return fit_noise_model(self.probs[some], given[self.rows[some]], simplest=True, powers=POWERS).power
+        return NoiseModels(given[self.rows], CheckedProbs(self.probs, "probs"), POWERS).simplest.power
 
 
 def candidates(config: RunConfig, columns: int) -> list[Candidate]:

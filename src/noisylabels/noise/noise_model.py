@@ -1,17 +1,19 @@
-"""A model of how noisy labels follow from out-of-fold probabilities: their power and a transition matrix."""
+"""Models of label noise that are fitted to given labels and out-of-fold probabilities."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
 from noisylabels.core.rng import uniforms
+from noisylabels.noise.checked_probs import CheckedProbs
 
-POWERS = (1.0, 1.25, 1.5, 1.75, 2.0, 2.5, 3.0)
+POWERS = (0.3, 0.45, 0.6, 0.8, 1.0, 1.25, 1.5, 1.75, 2.0, 2.5, 3.0)
 """Powers of the probabilities that are tried. Models that learn from noisy labels are underconfident about
-the true class, so a power above 1 usually fits best."""
+the true class, so a power above 1 fits them best; a single network is overconfident."""
 
 PRIOR = 1.0
 """Pseudo-examples per true class, spread evenly over the given labels."""
@@ -20,88 +22,139 @@ REJECTED = 1.0
 """Standard deviations above its mean from which the likelihood ratio rejects the simpler noise model."""
 
 _ROUNDS = 30
-_ROUNDS = 30
-_ROWS, _VALUES = 20_000, 400_000  # rows, and probabilities, that are fitted
+_ROWS, _VALUES = 20_000, 400_000  # rows, and probabilities, by which a model is fitted
 _LEAST = 1e-9
 _Tied = Callable[[np.ndarray], np.ndarray]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class NoiseModel:
-    """How given labels follow from probabilities: P(y | x) = Σ_k softmax(power log p(x))_k T[k, y].
+    """A model of the given label, P(y | x) = Σ_k softmax(power log p(x))_k T[k, y].
 
     Args:
-        power: the exponent that makes the probabilities those of the true class.
+        cost: the negative log likelihood of the given labels, per example.
+        power: the exponent of the probabilities, which calibrates them.
         transition: (K, K) float64, T[true, given], rows sum to 1.
-        simpler: whether all other labels of a class are equally likely.
     """
 
+    cost: float
     power: float
     transition: np.ndarray
-    simpler: bool
+
+    def posterior(self, p: np.ndarray, given: np.ndarray) -> np.ndarray:
+        """Return P(true class | x, y), (M, K) float64, by Bayes' rule.
+
+        Args:
+            p: (M, K), out of fold.
+            given: (M,) int64.
+        """
+        q: np.ndarray = _tempered(p, self.power) * self.transition.T[given]
+        return np.asarray(q / q.sum(axis=1, keepdims=True))
+
+    def wrong(self, probs: CheckedProbs, given: np.ndarray) -> np.ndarray:
+        """Return the probability that each given label is wrong, (N,) float64."""
+        right = probs.per_row(lambda p, y: self.posterior(p, y)[np.arange(len(y)), y], given)
+        return np.asarray(np.clip(1 - right, 0.0, 1.0))
+
+    def whole(self, probs: CheckedProbs, given: np.ndarray) -> np.ndarray:
+        """Return `posterior` of all examples, (N, K) float64."""
+        made = np.empty(probs.shape)
+        for rows, p in probs.blocks():
+            made[rows] = self.posterior(p, given[rows])
+        return made
 
 
-def sample(n: int, num_classes: int) -> np.ndarray:
-    """Return the positions of the examples by which a noise model of n examples is fitted."""
-    most = min(_ROWS, max(1, _VALUES // num_classes))
-    return np.arange(n) if n <= most else np.argsort(uniforms(n, 0, "posterior"))[:most]
+class NoiseModels:
+    """Noise models of one data set, each fitted when it is first used.
 
-
-def fit_noise_model(
-    probs: np.ndarray, labels: np.ndarray, simplest: bool, powers: Sequence[float] = POWERS
-) -> NoiseModel:
-    """Return the noise model under which given labels are most likely.
-
-    Expectation maximization fits T for each power.
+    Expectation maximization fits the transition matrix; the power is the one of `POWERS` with the highest
+    likelihood of the given labels. The probabilities must be out of fold, or the likelihood would count
+    labels that a model has memorized. Noise that depends on the class alone fits these models. Human
+    annotators err on the images that models find hard too, so on human noise the expected number of wrong
+    labels is too low.
 
     Args:
+        given: (N,) int64 in [0, K).
         probs: (N, K), out of fold.
-        labels: (N,) int64 in [0, K).
-        simplest: fit one noise rate, one per class, and a rate per pair of classes, and keep the first that a
-            likelihood ratio test against the next does not reject (`REJECTED`). Otherwise the rates per pair
-            are kept.
-        powers: powers of the probabilities that are tried.
+        powers: powers of the probabilities that are tried, ascending.
 
-    Source: see `audit.posterior.label_posterior`.
+    Source: the noise model is that of Sukhbaatar et al., "Training convolutional networks with noisy labels",
+    2015, fitted after training as in Dawid and Skene, 1979, with one annotator.
 
-    >>> p = np.repeat([[0.7, 0.3], [0.3, 0.7]], 50, axis=0)
-    >>> fit_noise_model(p, np.repeat([0, 1], 50), simplest=True).power
-    3.0
+    >>> p = np.repeat([[0.9, 0.1], [0.1, 0.9]], 50, axis=0)
+    >>> y = np.repeat([0, 1], 50)
+    >>> y[0] = 1
+    >>> found = NoiseModels(y, CheckedProbs(p, "probs")).overall
+    >>> found.transition.diagonal().round(1).tolist()
+    [1.0, 1.0]
     """
-    n, K = probs.shape
-    found, kept = _best(probs, labels, _per_pair, powers), False
-    for simpler, free in ((_per_class, K * (K - 2)), (_overall, K - 1)) if simplest else ():
-        other = _best(probs, labels, simpler, powers)
-        if free > 0 and 2 * n * (other[0] - found[0]) > free + REJECTED * (2 * free) ** 0.5:
-            break
-        found, kept = other, True
-    return NoiseModel(*found[1:], kept)
 
+    def __init__(self, given: np.ndarray, probs: CheckedProbs, powers: Sequence[float] = POWERS) -> None:
+        self._powers = powers
+        n, K = probs.shape
+        most = min(_ROWS, max(1, _VALUES // K))
+        some = np.arange(n) if n <= most else np.argsort(uniforms(n, 0, "posterior"))[:most]
+        order = some[np.argsort(given[some], kind="stable")]
+        self._given, self._p = given[order], probs.take(order)
 
-def _best(
-    p: np.ndarray, given: np.ndarray, tied: _Tied, powers: Sequence[float]
-) -> tuple[float, float, np.ndarray]:
-    """Return the least cost of all powers, that power, and the transition matrix."""
-    fits = [_fit(p, given, power, tied) for power in powers]
-    best = int(np.argmin([cost for cost, _ in fits]))
-    return fits[best][0], powers[best], fits[best][1]
+    @cached_property
+    def per_pair(self) -> NoiseModel:
+        """The model with a noise rate for each pair of classes."""
+        return self._best(_per_pair)
 
+    @cached_property
+    def per_class(self) -> NoiseModel:
+        """The model with a noise rate for each class; the other labels of a class are equally likely."""
+        return self._best(_per_class)
 
-def _fit(p: np.ndarray, given: np.ndarray, power: float, tied: _Tied) -> tuple[float, np.ndarray]:
-    """Return the negative log likelihood of the labels per example, and the transition matrix."""
-    K = p.shape[1]
-    order = np.argsort(given, kind="stable")
-    y = given[order]
-    present, starts = np.unique(y, return_index=True)
-    tempered = sharpened(p[order], power)
-    T = 0.8 * np.eye(K) + 0.2 / K
-    for _ in range(_ROUNDS):
-        joint = tempered * T.T[y]
-        joint /= joint.sum(axis=1, keepdims=True)
-        counts = np.full((K, K), PRIOR / K)
-        counts[:, present] += np.add.reduceat(joint, starts, axis=0).T
-        T = tied(counts)
-    return -float(np.log((tempered * T.T[y]).sum(axis=1)).mean()), T
+    @cached_property
+    def overall(self) -> NoiseModel:
+        """The model with one noise rate."""
+        return self._best(_overall)
+
+    @property
+    def simplest(self) -> NoiseModel:
+        """The simplest of the three that a likelihood ratio test against the next does not reject.
+
+        A rate for each pair takes pairs of similar classes, which models confuse, for noise. The test is that
+        of Wilks, 1938, with the normal approximation of its chi-squared distribution, see `REJECTED`.
+        """
+        n, K = self._p.shape
+        found = self.per_pair
+        for simpler, free in (("per_class", K * (K - 2)), ("overall", K - 1)):
+            other: NoiseModel = getattr(self, simpler)
+            if free > 0 and 2 * n * (other.cost - found.cost) > free + REJECTED * (2 * free) ** 0.5:
+                break
+            found = other
+        return found
+
+    def _best(self, tied: _Tied) -> NoiseModel:
+        """Return the fit of the best power: the likelihood has one maximum, which is walked to."""
+        fits: dict[int, NoiseModel] = {}
+
+        def fit(place: int) -> NoiseModel:
+            if place not in fits:
+                fits[place] = self._fit(self._powers[place], tied)
+            return fits[place]
+
+        place = len(self._powers) // 2
+        for step in (1, -1):
+            while 0 <= place + step < len(self._powers) and fit(place + step).cost < fit(place).cost:
+                place += step
+        return fit(place)
+
+    def _fit(self, power: float, tied: _Tied) -> NoiseModel:
+        y, K = self._given, self._p.shape[1]
+        present, starts = np.unique(y, return_index=True)
+        tempered = _tempered(self._p, power)
+        T = 0.8 * np.eye(K) + 0.2 / K
+        for _ in range(_ROUNDS):
+            joint = tempered * T.T[y]
+            joint /= joint.sum(axis=1, keepdims=True)
+            counts = np.full((K, K), PRIOR / K)
+            counts[:, present] += np.add.reduceat(joint, starts, axis=0).T
+            T = tied(counts)
+        return NoiseModel(-float(np.log((tempered * T.T[y]).sum(axis=1)).mean()), power, T)
 
 
 def _per_pair(counts: np.ndarray) -> np.ndarray:
@@ -125,8 +178,7 @@ def _uniform(rates: np.ndarray) -> np.ndarray:
     return np.asarray(np.where(np.eye(K, dtype=bool), 1 - rates[:, None], rates[:, None] / max(1, K - 1)))
 
 
-def sharpened(p: np.ndarray, power: float) -> np.ndarray:
-    """Return probabilities (N, K) raised to a power, with rows of sum 1 again."""
+def _tempered(p: np.ndarray, power: float) -> np.ndarray:
     log_p = power * np.log(p + _LEAST)
     q = np.exp(log_p - log_p.max(axis=1, keepdims=True))
     return np.asarray(q / q.sum(axis=1, keepdims=True))
