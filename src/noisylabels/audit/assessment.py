@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from noisylabels.audit.noise_rate import NoiseRate, evidence, noise_rate
 from noisylabels.audit.posterior import LabelPosterior, calibrated, judged
 from noisylabels.noise.checked_probs import CheckedProbs
 from noisylabels.noise.checks import check_labels_probs
 from noisylabels.noise.noise_model import NoiseModels
+from noisylabels.noise.noise_rate import NoiseRate, evidence, noise_rate
 
 
 @dataclass(frozen=True, eq=False)

@@ -17,7 +17,6 @@ import numpy as np
 
 from noisylabels.audit.assessment import Assessment, assess
 from noisylabels.audit.logistic import fits, logistic_probs
-from noisylabels.audit.posterior import JUDGES, NETWORK
 from noisylabels.audit.training_dynamics import TrainingDynamics, features_of
 from noisylabels.audit.votes import neighbor_votes, ridge_probs
 from noisylabels.core.checks import CorruptedFile, InputError, check_between
@@ -33,6 +32,7 @@ from noisylabels.experiment.folds import assign_folds
 from noisylabels.experiment.model_input import check_takes_rows
 from noisylabels.experiment.reporter import Announce, Reporter, Silent
 from noisylabels.noise.checks import check_labels
+from noisylabels.noise.noise_rate import JUDGES, NETWORK
 from noisylabels.training.settings import HOW, Settings
 
 if TYPE_CHECKING:

@@ -11,12 +11,12 @@ import numpy as np
 
 from noisylabels.audit.assessment import Assessment
 from noisylabels.audit.duplicates import Group, consensus_label
-from noisylabels.audit.noise_rate import LEVEL, NoiseRate
 from noisylabels.audit.posterior import LabelPosterior
 from noisylabels.audit.reasons import Reasons
 from noisylabels.noise.checked_probs import CheckedProbs
 from noisylabels.noise.confident_learning import calibrated, joint_samples
 from noisylabels.noise.estimate import Estimate
+from noisylabels.noise.noise_rate import LEVEL, NoiseRate
 
 _WORK = 2e8  # examples that the bootstrap may draw: some seconds, and as many bytes
 _OPEN = 20_000_000  # probabilities that decide otherwise in one sample than in another: half a gigabyte

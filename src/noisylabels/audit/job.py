@@ -26,7 +26,6 @@ from noisylabels.audit.given_probs import digest, given_probs
 from noisylabels.audit.image_paths import image_paths
 from noisylabels.audit.inputs import Subject
 from noisylabels.audit.neighbors import find_neighbors
-from noisylabels.audit.posterior import NETWORK
 from noisylabels.audit.probability_files import GivenProbs
 from noisylabels.audit.rare import TOO_RARE, rare_note, rare_rows
 from noisylabels.audit.result import FILES, Audit, audited_set
@@ -56,6 +55,7 @@ from noisylabels.experiment.auto_loss import AUTO
 from noisylabels.experiment.reporter import Notes, Reporter
 from noisylabels.noise.checked_probs import CheckedProbs
 from noisylabels.noise.checks import check_labels_probs
+from noisylabels.noise.noise_rate import NETWORK
 from noisylabels.training.settings import HOW, Settings
 
 if TYPE_CHECKING:

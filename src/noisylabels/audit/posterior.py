@@ -9,11 +9,10 @@ import numpy as np
 from noisylabels.audit.scores import blended
 from noisylabels.noise.checked_probs import CheckedProbs
 from noisylabels.noise.noise_model import NoiseModels
+from noisylabels.noise.noise_rate import JUDGES, NETWORK
 
-NETWORK, JUDGES = "blended", "posterior"
 RULES = (NETWORK, JUDGES)
-"""What the two kinds of probabilities of an audit come from, and how they are judged, see `judged`; the words
-are those of its files."""
+"""What the two kinds of probabilities of an audit come from, and how they are judged, see `judged`."""
 
 HELD_OUT = {NETWORK: 0.25, JUDGES: 0.85}
 """Weight of the posterior out of fold against the probabilities of models trained on the example."""

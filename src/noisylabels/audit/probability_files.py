@@ -14,7 +14,6 @@ import numpy as np
 
 from noisylabels.audit import saved_probs
 from noisylabels.audit.fingerprints import Fingerprints
-from noisylabels.audit.posterior import NETWORK
 from noisylabels.core.checks import InputError, check_choice
 from noisylabels.core.columnar import read_array
 from noisylabels.core.files import check_file
@@ -23,6 +22,7 @@ from noisylabels.core.positions import Positions, own
 from noisylabels.core.row_keys import UNNAMED, row_key
 from noisylabels.core.tables import ROLES, TABLES, Table, find_column, read_table, texts
 from noisylabels.noise.checked_probs import CheckedProbs
+from noisylabels.noise.noise_rate import NETWORK
 
 SUFFIXES = (".npy", *TABLES)
 

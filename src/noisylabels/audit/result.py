@@ -52,10 +52,10 @@ from noisylabels import __version__
 from noisylabels.audit import saved_probs
 from noisylabels.audit.assessment import assess
 from noisylabels.audit.fingerprints import Fingerprints
-from noisylabels.audit.posterior import NETWORK
 from noisylabels.core.checks import CorruptedFile, InputError
 from noisylabels.core.delimited import CellWriter
 from noisylabels.core.files import atomic_replace, read_json, write_json, write_text
+from noisylabels.noise.noise_rate import NETWORK
 
 if TYPE_CHECKING:
     import pyarrow as pa

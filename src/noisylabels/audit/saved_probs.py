@@ -17,10 +17,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from noisylabels.audit.fingerprints import Fingerprints, from_json
-from noisylabels.audit.posterior import NETWORK, RULES
+from noisylabels.audit.posterior import RULES
 from noisylabels.core.checks import CorruptedFile, InputError
 from noisylabels.core.columnar import open_parquet
 from noisylabels.core.files import atomic_replace, check_file, file_digest
+from noisylabels.noise.noise_rate import NETWORK
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -6,10 +6,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from noisylabels.audit.posterior import JUDGES, NETWORK
 from noisylabels.noise.checked_probs import CheckedProbs
 from noisylabels.noise.confident_learning import calibrated, confident_joint
 from noisylabels.noise.noise_model import NoiseModels
+
+GIVEN, NETWORK, JUDGES = "given", "blended", "posterior"
+"""What probabilities come from: from anywhere, without those during training; from networks in a
+cross-validation; from several judges of a frozen encoder's features. (The words are those of saved audits.)"""
 
 LEVEL = 0.95
 """Level of the interval."""
@@ -112,12 +115,12 @@ class Fit:
 FITS = {
     JUDGES: Fit(-0.0014, 0.031, 0.692, -0.534, 0.576, 0.374, 0.0, 0.0093, 0.1981, 0.4659, 2.58),
     NETWORK: Fit(-0.0001, 0.843, -0.259, -0.18, 0.429, 0.197, 0.0062, 0.3325, 0.0, 0.1359, 3.13),
-    "given": Fit(0.0003, 0.929, -0.261, -0.252, 0.602, 0.0, 0.0145, 0.3306, 0.0, 0.0, 2.91),
+    GIVEN: Fit(0.0003, 0.929, -0.261, -0.252, 0.602, 0.0, 0.0145, 0.3306, 0.0, 0.0, 2.91),
 }
-"""For the judges of a frozen encoder's features, for networks, and for probabilities alone."""
+"""The weights for each source of probabilities."""
 
 
-def noise_rate(found: Evidence, rule: str) -> NoiseRate:
+def noise_rate(found: Evidence, source: str = GIVEN) -> NoiseRate:
     """Return the noise rate with its interval.
 
     Each kind of evidence fails on some kind of noise, and bootstrap samples say nothing of that: intervals
@@ -127,13 +130,13 @@ def noise_rate(found: Evidence, rule: str) -> NoiseRate:
 
     Args:
         found: the evidence.
-        rule: one of `posterior.RULES`, what the probabilities come from.
+        source: what the probabilities come from: `GIVEN`, `NETWORK` or `JUDGES`.
 
     >>> found = Evidence(0.2, 0.2, 0.2, 0.2, 0.2, 0.02)
-    >>> noise_rate(found, "blended").estimate.__round__(1)
+    >>> round(noise_rate(found, NETWORK).estimate, 1)
     0.2
     """
-    fit = FITS["given" if found.resisted is None else rule]
+    fit = FITS[GIVEN if found.resisted is None else source]
     estimate = (
         fit.base
         + fit.overall * found.overall
