@@ -12,7 +12,7 @@ from noisylabels.noise.noise_model import NoiseModels
 
 GIVEN, NETWORK, JUDGES = "given", "blended", "posterior"
 """What probabilities come from: from anywhere, without those during training; from networks in a
-cross-validation; from several judges of a frozen encoder's features. (The words are those of saved audits.)"""
+cross-validation; from several judges of a frozen encoder's features. (The words are in saved audits.)"""
 
 LEVEL = 0.95
 """Level of the interval."""
