@@ -119,9 +119,9 @@ class Fit:
 
 
 FITS = {
-    JUDGES: Fit(0.0025, 0.256, -0.253, -0.344, 1.203, 0.235, 0.0077, 0.0, 0.2648, 3.12),
-    NETWORK: Fit(0.0073, 0.454, 0.0, 0.465, 0.145, -0.109, 0.0187, 0.3031, 0.0, 2.52),
-    GIVEN: Fit(0.0073, 0.319, 0.183, 0.333, 0.138, 0.0, 0.0157, 0.3545, 0.0197, 2.3),
+    JUDGES: Fit(0.0028, 0.2256, -0.1715, -0.3165, 1.1326, 0.205, 0.0082, 0.0, 0.2589, 2.8962),
+    NETWORK: Fit(0.0074, 0.4582, 0.0, 0.4576, 0.1451, -0.1114, 0.0206, 0.278, 0.0, 2.6055),
+    GIVEN: Fit(0.008, 0.445, 0.0986, 0.3236, 0.1093, 0.0, 0.02, 0.2482, 0.0525, 2.3174),
 }
 """The weights for each source of probabilities."""
 
@@ -132,8 +132,8 @@ def noise_rate(found: Evidence, source: str = GIVEN) -> NoiseRate:
     No single estimator is right on all kinds of noise, and bootstrap samples say nothing of that: intervals
     from them are a point wide and miss. Weights and spread are therefore fitted to sets whose noise is known:
     photographs, texts, tables, synthetic classes; symmetric, asymmetric, instance-dependent and human noise,
-    human noise with the most weight (docs/measured-noise-rates.md). On data unlike these the interval may miss
-    more often.
+    human noise with the most weight (docs/measured-noise-rates.md). On data unlike these the interval may
+    miss more often.
 
     Args:
         found: the evidence.
