@@ -63,8 +63,8 @@ def left_alone(found: Issues, blank: np.ndarray, rate: float) -> Issues:
         blank: (N,) bool.
         rate: the estimated noise rate.
     """
-    wrong, right = np.where(blank, rate, found.wrong), np.where(blank, 1 - rate, found.right)
-    return replace(found, wrong=wrong, right=right)
+    score, right = np.where(blank, 1 - rate, found.score), np.where(blank, 1 - rate, found.right)
+    return replace(found, score=score, right=right)
 
 
 def with_reasons(why: Sequence[str], rows: np.ndarray, trusted: np.ndarray | None, reason: str) -> list[str]:

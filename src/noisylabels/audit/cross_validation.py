@@ -123,7 +123,7 @@ class OutOfFold:
     @property
     def score(self) -> np.ndarray:
         """Return the label quality scores, (N,) float64: 0 likely mislabeled, 1 likely correct."""
-        return np.asarray(1 - self.assessment.posterior.wrong)
+        return self.assessment.posterior.right
 
     @property
     def rate(self) -> float:

@@ -30,24 +30,24 @@ class Issues:
     """Findings per label.
 
     Args:
+        score: (N,) float64 in [0, 1], label quality: the probability that the given label is right; that of a
+            label that contradicts its near-duplicates is at most that of the last flagged one.
         suggested: (N,) int64, the suggested labels.
         flagged: (N,) bool, whether likely mislabeled.
         why: N clauses, the reasons.
-        wrong: (N,) float64, the probability that the given label is wrong; that of a label that contradicts
-            its near-duplicates is at least that of the last flagged one.
         right: (N,) float64, the probability that the suggested label is the true one.
     """
 
+    score: np.ndarray
     suggested: np.ndarray
     flagged: np.ndarray
     why: Sequence[str]
-    wrong: np.ndarray
     right: np.ndarray
 
     @property
-    def score(self) -> np.ndarray:
-        """Return the label quality, (N,) float64 in [0, 1]: 0 likely mislabeled."""
-        return np.asarray(1 - self.wrong)
+    def wrong(self) -> np.ndarray:
+        """Return the probability that each given label is wrong, (N,) float64."""
+        return np.asarray(1 - self.score)
 
     @property
     def expected(self) -> tuple[np.ndarray, np.ndarray]:
@@ -153,7 +153,7 @@ def find_issues(
     >>> probs = CheckedProbs(np.array([[0.9, 0.1], [0.8, 0.2], [0.2, 0.8]]), "probs")
     >>> found = find_issues(fitted(np.array([0, 1, 1]), probs, 1 / 3), "ab", "xyz")
     >>> found.flagged.tolist(), found.suggested.tolist(), found.why[1]
-    ([False, True, False], [0, 0, 1], 'looks like a (77 %), not b (23 %)')
+    ([False, True, False], [0, 0, 1], 'looks like a (76 %), not b (24 %)')
     """
     labels = posterior.labels
     spared = set() if trusted is None else set(np.flatnonzero(trusted).tolist())
@@ -166,30 +166,30 @@ def find_issues(
             consensus = consensus_label(labels[sure].tolist(), of_group)
             witness = next(i for i in sure if labels[i] == consensus)
             contradicted |= {i: witness for i in members if labels[i] != consensus and i not in spared}
-    wrong, suggested = posterior.wrong.copy(), posterior.others()
+    score, suggested = posterior.right.copy(), posterior.others()
     right = posterior.at(suggested)
-    flagged = (wrong > 0.5) & (right > 1 - wrong)
+    flagged = (score < 0.5) & (right > score)
     flagged[list(spared)] = False
     # a contradicted label ranks no higher than the last flagged one, or than all unflagged ones
-    least = wrong[flagged].min() if flagged.any() else wrong.max(initial=0.5)
+    most = score[flagged].max() if flagged.any() else score.min(initial=0.5)
     for i, witness in contradicted.items():
-        flagged[i], suggested[i], wrong[i] = True, labels[witness], max(wrong[i], least)
-        right[i] = max(right[i], wrong[i] / 2)
-    kept = ~flagged & (right <= 1 - wrong)
+        flagged[i], suggested[i], score[i] = True, labels[witness], min(score[i], most)
+        right[i] = max(right[i], (1 - score[i]) / 2)
+    kept = ~flagged & (right <= score)
     kept[list(spared)] = True
-    suggested[kept], right[kept] = labels[kept], 1 - wrong[kept]
-    wrong[list(spared)], right[list(spared)] = 0.0, 1.0
+    suggested[kept], right[kept] = labels[kept], score[kept]
+    score[list(spared)], right[list(spared)] = 1.0, 1.0
     why = Reasons(
         class_names,
         ids,
         labels,
         suggested,
-        1 - posterior.wrong,
+        posterior.right,
         posterior.at(suggested),
         contradicted,
         same,
     )
-    return Issues(suggested, flagged, why, wrong, right)
+    return Issues(score, suggested, flagged, why, right)
 
 
 def confusable(

@@ -25,7 +25,7 @@ makes the score `scores.sharpened`."""
 MAPPED_BYTES = 1 << 28
 """Memory-mapped probabilities whose float32 copy would be larger stay in their file."""
 
-_LEAST = 1e-12
+_LEAST = 1e-100  # added to each power: a probability of 0 is not certain
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,14 +39,20 @@ class LabelPosterior:
         probs: (N, K), the probabilities that judge the labels, see `judged`.
         power: their exponent.
         odds: the factor by which the odds of a wrong label are multiplied.
-        wrong: (N,) float64, the probability that the given label is wrong, 1 - q_i(y_i).
+        right: (N,) float64, the probability that the given label is right, q_i(y_i); it ranks the least
+            probable labels too, which 1 - `wrong` does not.
     """
 
     labels: np.ndarray
     probs: CheckedProbs
     power: float
     odds: float
-    wrong: np.ndarray
+    right: np.ndarray
+
+    @property
+    def wrong(self) -> np.ndarray:
+        """Return the probability that each given label is wrong, (N,) float64."""
+        return np.asarray(1 - self.right)
 
     def take(self, rows: np.ndarray) -> np.ndarray:
         """Return the posterior of some examples, (M, K) float64."""
@@ -83,11 +89,11 @@ class LabelPosterior:
         return made
 
     def _weighted(self, p: np.ndarray, given: np.ndarray) -> np.ndarray:
-        q, rows = p**self.power, np.arange(len(p))
+        q, rows = p**self.power + _LEAST, np.arange(len(p))
         own = q[rows, given]
         q *= self.odds
         q[rows, given] = own
-        return np.asarray(q / np.maximum(q.sum(axis=1, keepdims=True), 1e-300))
+        return np.asarray(q / q.sum(axis=1, keepdims=True))
 
 
 def judged(
@@ -146,22 +152,22 @@ def calibrated(
 
     >>> probs = CheckedProbs(np.array([[0.9, 0.1], [0.6, 0.4], [0.2, 0.8]]), "probs")
     >>> calibrated(np.array([0, 0, 0]), probs, 1 / 3).wrong.round(2).tolist()
-    [0.06, 0.29, 0.65]
+    [0.06, 0.26, 0.68]
     """
     from scipy.optimize import brentq
 
     def log_odds(p: np.ndarray, y: np.ndarray) -> np.ndarray:
-        q, rows = p**power, np.arange(len(p))
-        own = q[rows, y].copy()
+        q, rows = p**power + _LEAST, np.arange(len(p))
+        own = q[rows, y]
         q[rows, y] = 0
-        return np.asarray(np.log(q.sum(axis=1) + _LEAST) - np.log(own + _LEAST))
+        return np.asarray(np.log(q.sum(axis=1)) - np.log(own))
 
     found = probs.per_row(log_odds, labels)
     counted = found if known is None or known.all() else found[~known]
     least = 0.5 / len(counted)
     share = min(max(rate, least), 1 - least)
-    shift = brentq(lambda shift: float(_logistic(counted + shift).mean()) - share, -60, 60)
-    return LabelPosterior(labels, probs, power, float(np.exp(shift)), _logistic(found + shift))
+    shift = brentq(lambda shift: float(_logistic(counted + shift).mean()) - share, -300, 300)
+    return LabelPosterior(labels, probs, power, float(np.exp(shift)), _logistic(-found - shift))
 
 
 def _logistic(values: np.ndarray) -> np.ndarray:
