@@ -64,8 +64,9 @@ def estimate(
     """Estimate the transition matrix of a known noise rate, with intervals.
 
     The matrix is derived from the calibrated confident joint, whose off-diagonal entries are scaled to sum to
-    the rate; the frequency of each given label stays as it is. Its intervals are those of bootstrap samples,
-    scaled to the ends of the interval of the rate.
+    the rate; the frequency of each given label stays as it is. What these entries cannot hold, because there
+    are none or their label has too few examples, is spread over the other classes by their frequency. The
+    intervals of the matrix are those of bootstrap samples, scaled to both ends of the interval of the rate.
 
     Args:
         labels: (N,) int64 in [0, K).
@@ -96,13 +97,13 @@ def estimate(
             made.append(_scaled(joints, np.minimum(end * shares, 1.0))[0])
     if sum(len(made) for made in lows) < draws:
         return plain
-    between = [
-        np.quantile(np.concatenate(made), share, axis=0, overwrite_input=True)
-        for made, share in ((lows, (1 - LEVEL) / 2), (highs, (1 + LEVEL) / 2))
-    ]
-    # the diagonal falls where the others rise
-    both = np.stack([np.minimum(*between), np.maximum(*between)])
-    return replace(plain, transition_interval=both)
+    levels = (1 - LEVEL) / 2, (1 + LEVEL) / 2
+    ends = np.stack(
+        [np.quantile(np.concatenate(made), levels, axis=0, overwrite_input=True) for made in (lows, highs)]
+    )
+    # the diagonal falls where the others rise; samples are a little biased, and the matrix may lie outside
+    low, high = np.minimum(ends[:, 0].min(axis=0), T), np.maximum(ends[:, 1].max(axis=0), T)
+    return replace(plain, transition_interval=np.stack([low, high]))
 
 
 def _scaled(joint: np.ndarray, rate: Any) -> tuple[np.ndarray, np.ndarray]:
@@ -118,9 +119,26 @@ def _scaled(joint: np.ndarray, rate: Any) -> tuple[np.ndarray, np.ndarray]:
     joint = joint * scale[..., None, None]
     joint[diagonal] = 0
     joint[diagonal] = np.maximum(column - joint.sum(axis=-2), 0)
+    joint = _spread(joint, column, rate)
     prior = joint.sum(axis=-1)
     T = np.where(prior[..., None] > 0, joint / np.where(prior > 0, prior, 1)[..., None], np.eye(K))
     return T, prior
+
+
+def _spread(joint: np.ndarray, column: np.ndarray, rate: Any) -> np.ndarray:
+    """Return joints, (..., K, K), of the noise rates, where they have less, see `estimate`."""
+    K = joint.shape[-1]
+    trace = joint.trace(axis1=-2, axis2=-1)
+    share = np.clip(1 - (1 - rate) / np.maximum(trace, 1e-12), 0, 1)  # of each diagonal entry
+    moved = joint[..., range(K), range(K)] * share[..., None]
+    others = np.broadcast_to(column[..., None], joint.shape).copy()
+    others[..., range(K), range(K)] = 0
+    total = others.sum(axis=-2, keepdims=True)
+    # with one label alone, all other classes are alike
+    others = np.where(total > 0, others / np.where(total > 0, total, 1), (1 - np.eye(K)) / max(1, K - 1))
+    made = joint + others * moved[..., None, :]
+    made[..., range(K), range(K)] -= moved
+    return np.asarray(made)
 
 
 def find_issues(
