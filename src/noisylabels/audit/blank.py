@@ -46,7 +46,7 @@ def either(one: np.ndarray | None, other: np.ndarray | None) -> np.ndarray | Non
 
 
 def with_content(groups: Sequence[Group], blank: np.ndarray) -> list[Group]:
-    """Return groups of near-duplicates, such as of one id, without the rows that have no text.
+    """Return groups of near-duplicates, such as of one id, without the rows that are not judged.
 
     >>> with_content([Group((0, 1, 2), True), Group((3, 4), True)], np.array([0, 1, 0, 1, 0], bool))
     [Group(members=(0, 2), exact=True)]

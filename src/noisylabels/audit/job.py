@@ -230,9 +230,13 @@ class Job:
         estimated = issues.estimate(labels[counted], outside, assessed.rate, self.subject.asked["seed"])
         posterior = assessed.posterior
         same = "row" if kind == "features" else "image"
-        found = issues.find_issues(posterior, names, ids, groups, same, spared)
-        if (unknown := either(blank, rare)) is not None:
-            found = left_alone(found, unknown if trusted is None else unknown & ~trusted, estimated.rate)
+        unknown = either(blank, rare)
+        left = unknown if unknown is None or trusted is None else unknown & ~trusted
+        # a label that is not judged decides no conflict; one checked by hand does
+        of_judged = groups if left is None else with_content(groups, left)
+        found = issues.find_issues(posterior, names, ids, of_judged, same, spared)
+        if left is not None:
+            found = left_alone(found, left, estimated.rate)
         order = np.lexsort((np.arange(len(labels)), found.score, ~found.flagged))
         wanted = order[: max(int(found.flagged.sum()), NEIGHBORED)]
         neighbors = {}
