@@ -66,7 +66,7 @@ def assess(
     """
     checked, given = check_labels_probs(labels, probs)
     inside = None if seen is None else check_labels_probs(labels, seen)[0]
-    if known is None or known.all():
+    if known is None or known.all() or not known.any():
         known = None
         counted, of, others = given, checked, inside
     else:
