@@ -100,8 +100,8 @@ class Fit:
     hardness: float
     reach: float
 
-    def interval(self, found: Evidence) -> tuple[float, float, float]:
-        """Return the estimate and the ends of its interval, neither clipped."""
+    def weigh(self, found: Evidence) -> tuple[float, float]:
+        """Return the weighted sum of the evidence, and how far the interval reaches."""
         estimate = (
             self.base
             + self.easiest * found.easiest
@@ -115,7 +115,7 @@ class Fit:
             + self.confusion * max(0.0, found.per_pair - found.overall)
             + self.hardness * max(0.0, found.easier - found.overall)
         )
-        return estimate, estimate - reach, estimate + reach
+        return estimate, reach
 
 
 FITS = {
@@ -144,5 +144,6 @@ def noise_rate(found: Evidence, source: str = GIVEN) -> NoiseRate:
     0.2
     """
     fit = FITS[GIVEN if found.resisted is None else source]
-    middle, low, high = np.clip(fit.interval(found), 0, 1).tolist()
-    return NoiseRate(middle, low, high)
+    total, reach = fit.weigh(found)
+    middle = min(1.0, max(0.0, total))  # first, or the interval of a sum far below 0 would be 0 to 0
+    return NoiseRate(middle, max(0.0, middle - reach), min(1.0, middle + reach))
