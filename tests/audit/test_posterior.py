@@ -1,18 +1,29 @@
-"""The posterior of the true class, compared with Bayes' rule and with labels whose true class is known."""
+"""The posterior of the true class, compared with naive loops and with labels whose true class is known."""
 
 from __future__ import annotations
+
+import math
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from noisylabels.audit.issues import find_issues, summarize
-from noisylabels.audit.posterior import label_posterior
-from noisylabels.audit.scores import BLENDED, HELD_OUT_POSTERIOR, POSTERIOR, blended, judged, sharpened
-from noisylabels.core.checks import InputError
-from noisylabels.noise.estimate import Estimate
+from noisylabels.audit import posterior as room
+from noisylabels.audit.noise_model import NoiseModels
+from noisylabels.audit.posterior import (
+    HELD_OUT,
+    JUDGES,
+    NETWORK,
+    POWER,
+    POWER_GIVEN,
+    LabelPosterior,
+    calibrated,
+    judged,
+)
+from noisylabels.audit.scores import sharpened
+from noisylabels.noise.checked_probs import CheckedProbs
 
 K, N = 4, 4000
-CLASSES = "abcd"
 
 
 def problem(rate: float, seed: int = 0, sharp: float = 3.0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -26,136 +37,145 @@ def problem(rate: float, seed: int = 0, sharp: float = 3.0) -> tuple[np.ndarray,
     return given, true, p
 
 
-def test_it_is_bayes_rule():
+def fitted(given: np.ndarray, p: np.ndarray, rate: float, power: float = 1.0, **how: object) -> LabelPosterior:
+    return calibrated(given, CheckedProbs(p, "probs"), rate, power, **how)  # type: ignore[arg-type]
+
+
+def naive(p: np.ndarray, given: np.ndarray, power: float, odds: float) -> np.ndarray:
+    """Return the posterior by its definition, in loops."""
+    made = []
+    for row, y in zip(p.tolist(), given.tolist(), strict=True):
+        q = [value**power * (1 if k == y else odds) for k, value in enumerate(row)]
+        made.append([each / sum(q) for each in q])
+    return np.array(made)
+
+
+@pytest.mark.parametrize("power", [1.0, 1.2, 2.0])
+def test_the_posterior_equals_a_naive_loop(power: float) -> None:
     given, _, p = problem(0.2)
-    found = label_posterior(given, p)
-    q = p**found.power * found.transition[:, given].T
-    q /= q.sum(axis=1, keepdims=True)
-    np.testing.assert_allclose(found.whole(), q, atol=1e-6)
-    np.testing.assert_allclose(found.wrong, 1 - q[np.arange(N), given], atol=1e-6)
-    np.testing.assert_allclose(found.rows(np.array([3, 1])), q[[3, 1]], atol=1e-6)
-    np.testing.assert_allclose(found.of(np.zeros(N, int)), q[:, 0], atol=1e-6)
+    given, p = given[:200], p[:200]
+    found = fitted(given, p, 0.3, power)
+    q = naive(p, given, power, found.odds)
+    np.testing.assert_allclose(found.whole(), q)
+    np.testing.assert_allclose(found.right, [row[y] for row, y in zip(q, given, strict=True)])
+    np.testing.assert_allclose(found.wrong, [1 - row[y] for row, y in zip(q, given, strict=True)])
+    np.testing.assert_allclose(found.take(np.array([3, 1])), q[[3, 1]])
+    np.testing.assert_allclose(found.at(np.arange(200) % K), q[np.arange(200), np.arange(200) % K])
+    for i, other in enumerate(found.others().tolist()):
+        assert other == max((k for k in range(K) if k != given[i]), key=lambda k: q[i, k])
+    np.testing.assert_array_equal(found.kept(), found.whole().astype(np.float32))
+
+
+def test_odds_of_1_leave_the_probabilities() -> None:
+    given, _, p = problem(0.2)
+    as_they_are = fitted(given, p, float((1 - p[np.arange(N), given]).mean()))
+    assert as_they_are.odds == pytest.approx(1)
+    np.testing.assert_allclose(as_they_are.whole(), p, atol=1e-9)
+
+
+@pytest.mark.parametrize("rate", [0.0, 0.01, 0.2, 0.5, 0.9, 1.0])
+@pytest.mark.parametrize("power", [1.0, 2.0])
+def test_its_mean_is_the_rate(rate: float, power: float) -> None:
+    given, _, p = problem(0.2)
+    found = fitted(given, p, rate, power)
+    expected = min(max(rate, 0.5 / N), 1 - 0.5 / N)  # half a label at least, so that all are ranked
+    assert found.wrong.mean() == pytest.approx(expected, abs=1e-9)
+    hand = np.arange(N) % 3 == 0
+    counted = fitted(given, p, rate, power, known=hand)
+    assert counted.wrong[~hand].mean() == pytest.approx(min(max(rate, 0.5 / (~hand).sum()), 1 - 0.5 / (~hand).sum()))
+    everything = fitted(given, p, rate, power, known=np.ones(N, bool))  # then all count
+    np.testing.assert_array_equal(everything.wrong, found.wrong)
+
+
+@pytest.mark.parametrize("rate", [0.0, 0.03, 0.3, 0.97])
+def test_the_rate_leaves_the_ranking(rate: float) -> None:
+    given, _, p = problem(0.2)
+    found = fitted(given, p, rate, 2.0)
+    odds = [
+        2 * math.log(row[y]) - math.log(sum(q**2 for k, q in enumerate(row) if k != y))
+        for row, y in zip(p.tolist(), given.tolist(), strict=True)
+    ]
+    score = found.right[np.argsort(odds)]
+    assert (np.diff(score) >= 0).all()
+    assert len(np.unique(score[: N // 5])) == N // 5  # the least probable labels are told apart
+    # and of the other classes, the most probable one stays so
+    rest = p.copy()
+    rest[np.arange(N), given] = -1
+    np.testing.assert_array_equal(found.others(), rest.argmax(axis=1))
+
+
+def test_labels_that_a_confident_model_contradicts_are_ranked() -> None:
+    small = 10.0 ** -np.arange(1, 41)  # 1 - small is 1 for most of them
+    p = np.stack([small, 1 - small], axis=1)
+    found = fitted(np.zeros(40, np.int64), p, 0.5, 2.0)
+    assert (np.diff(found.right) <= 0).all()
+    assert len(np.unique(found.right[20:])) == 20
+    assert len(np.unique(found.wrong[20:])) < 20  # which is why the score is not derived from it
+
+
+@pytest.mark.parametrize("rate", [0.0, 0.1, 0.6, 1.0])
+@pytest.mark.parametrize("agreed", [0, 1, 3, 6])
+def test_probabilities_of_0_and_1_are_calibrated_too(rate: float, agreed: int) -> None:
+    given = np.arange(6) % 3
+    p = np.eye(3)[np.where(np.arange(6) < agreed, given, (given + 1) % 3)]
+    found = fitted(given, p, rate, 2.0)
+    share = min(max(rate, 0.5 / 6), 1 - 0.5 / 6)
+    assert found.wrong.mean() == pytest.approx(share, abs=1e-6)
+    q = found.whole()
+    np.testing.assert_allclose(q.sum(axis=1), 1)
+    np.testing.assert_allclose(found.right, q[np.arange(6), given], atol=1e-9)
+    assert (q >= 0).all()
+    assert math.isfinite(found.odds)
 
 
 @pytest.mark.parametrize("rate", [0.05, 0.2, 0.4])
-def test_the_probabilities_are_calibrated(rate):
+def test_at_the_right_rate_the_probabilities_are_calibrated(rate: float) -> None:
     given, true, p = problem(rate)
-    found = label_posterior(given, p)
     wrong = given != true
-    assert found.wrong.mean() == pytest.approx(wrong.mean(), abs=0.03)
+    probs = CheckedProbs(p, "probs")
+    made, power = judged(given, probs, None, JUDGES, NoiseModels(given, probs))
+    found = calibrated(given, made, float(wrong.mean()), power)
     gaps = [
         abs(found.wrong[some].mean() - wrong[some].mean())
         for some in np.array_split(np.argsort(found.wrong), 10)
     ]
-    assert np.mean(gaps) < 0.04
-    np.testing.assert_allclose(found.transition.sum(axis=1), 1)
+    assert np.mean(gaps) < 0.03
+    assert abs(math.log(found.odds)) < 0.3  # here the noise model was right by itself
 
 
-@pytest.mark.parametrize("rate", [0.0, 0.02, 0.05, 0.1, 0.2, 0.4])
-@pytest.mark.parametrize("sharp", [1.5, 3.0])
-def test_accepting_the_suggestions_does_not_harm(rate, sharp):
-    given, true, p = problem(rate, seed=1, sharp=sharp)
-    found = label_posterior(given, p)
-    rest = p.copy()
-    rest[np.arange(N), given] = -1
-    suggested = rest.argmax(axis=1)
-    after = np.where(found.worthwhile(suggested), suggested, given)
-    assert (after != true).mean() <= (given != true).mean() + 0.003
-    if rate >= 0.2 and sharp == 3.0:
-        assert (after != true).mean() < 0.7 * (given != true).mean()
-
-
-def test_the_given_label_is_never_a_worthwhile_suggestion():
-    given, _, p = problem(0.2)
-    assert not label_posterior(given, p).worthwhile(given).any()
-
-
-def test_few_labels_and_missing_classes_give_probabilities():
-    for labels, probs in (
-        ([0, 0, 1], [[0.9, 0.1], [0.1, 0.9], [0.2, 0.8]]),
-        ([0, 0], [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]),
-        ([2], [[1.0, 0.0, 0.0]]),
-    ):
-        found = label_posterior(labels, probs)
-        assert np.isfinite(found.wrong).all()
-        assert ((found.wrong >= 0) & (found.wrong <= 1)).all()
-        assert 0 <= found.doubt <= 1
-    with pytest.raises(InputError):
-        label_posterior([0, 3], [[0.5, 0.5], [0.5, 0.5]])
-
-
-def rates(T: np.ndarray) -> int:
-    """Return how many different noise rates a transition matrix has."""
-    return len(np.unique(T[~np.eye(len(T), dtype=bool)].round(9)))
-
-
-def test_the_simplest_noise_that_fits_is_kept():
-    given, true, p = problem(0.2)
-    draw = np.random.default_rng(3).random(N)
-    of_one_class = np.where(true == 1, given, true)
-    of_one_pair = np.where((true == 2) & (draw < 0.4), 3, true)
-    for labels, different in ((given, 1), (of_one_class, K), (of_one_pair, K * (K - 1))):
-        found = label_posterior(labels, p, simplest=True)
-        assert rates(found.transition) == different
-        np.testing.assert_allclose(found.transition.sum(axis=1), 1)
-        assert found.wrong.mean() == pytest.approx((labels != true).mean(), abs=0.03)
-        assert rates(label_posterior(labels, p).transition) == K * (K - 1)
-    np.testing.assert_allclose(
-        label_posterior(of_one_pair, p, simplest=True).whole(), label_posterior(of_one_pair, p).whole()
-    )
-
-
-@pytest.mark.parametrize("rate", [0.0, 0.02, 0.05, 0.1, 0.2, 0.4])
-def test_suggestions_by_the_simplest_noise_do_no_harm(rate):
-    given, true, p = problem(rate, seed=1)
-    found = label_posterior(given, p, simplest=True)
-    rest = p.copy()
-    rest[np.arange(N), given] = -1
-    suggested = rest.argmax(axis=1)
-    after = np.where(found.worthwhile(suggested), suggested, given)
-    assert (after != true).mean() <= (given != true).mean() + 0.003
-    assert rate < 0.1 or (after != true).mean() < 0.8 * (given != true).mean()
-
-
-def test_two_classes_have_at_most_a_rate_each():
-    found = label_posterior([0, 1, 0, 1], [[0.9, 0.1], [0.1, 0.9], [0.2, 0.8], [0.3, 0.7]], simplest=True)
-    np.testing.assert_allclose(found.transition.sum(axis=1), 1)
-
-
-def test_rules_of_the_scores():
+def test_what_judges_the_labels() -> None:
     given, _, p = problem(0.2)
     seen = 0.5 * p + 0.5 / K
-    made, score = judged(given, p, seen, BLENDED)
-    np.testing.assert_allclose(made, blended(p, seen))
-    np.testing.assert_allclose(score, sharpened(given, made))
-    made, score = judged(given, p, seen, POSTERIOR)
-    q = label_posterior(given, p, simplest=True).whole()
-    np.testing.assert_allclose(made, HELD_OUT_POSTERIOR * q + (1 - HELD_OUT_POSTERIOR) * seen)
-    np.testing.assert_allclose(score, made[np.arange(N), given])
-    np.testing.assert_allclose(judged(given, p, None, POSTERIOR)[0], q)
-    with pytest.raises(InputError, match="rule"):
-        judged(given, p, None, "other")
+    outside, inside = CheckedProbs(p, "probs"), CheckedProbs(seen, "seen")
+    models = NoiseModels(given, outside)
+    q = models.simplest.whole(outside, given)
+    for rule in (NETWORK, JUDGES):
+        made, power = judged(given, outside, inside, rule, models)
+        w = HELD_OUT[rule]
+        np.testing.assert_allclose(np.asarray(made)[7], [w * q[7, k] + (1 - w) * seen[7, k] for k in range(K)])
+        np.testing.assert_allclose(np.asarray(made), w * q + (1 - w) * seen)
+        assert power == POWER
+    made, power = judged(given, outside, None, JUDGES, models)
+    np.testing.assert_allclose(np.asarray(made), q)
+    assert power == 1.0
+    assert judged(given, outside, None, NETWORK, models) == (outside, POWER_GIVEN)
 
 
-def test_issues_hold_the_expected_error_before_and_after():
-    given, true, p = problem(0.2)
-    found = label_posterior(given, p)
-    hand = np.arange(N) < 10
-    ids = [str(i) for i in range(N)]
+def test_probabilities_alone_are_scored_by_sharpened_odds() -> None:
+    given, _, p = problem(0.2)
+    probs = CheckedProbs(p, "probs")
+    made, power = judged(given, probs, None, NETWORK, NoiseModels(given, probs))
     score = sharpened(given, p)
-    issues = find_issues(given, p, score, 0.3, CLASSES, ids, trusted=hand, posterior=found)
-    without = find_issues(given, p, score, 0.3, CLASSES, ids, trusted=hand)
-    assert without.wrong is None
-    assert (without.flagged | ~issues.flagged).all()  # a subset
-    assert 0 < issues.flagged.sum() < without.flagged.sum()
-    assert issues.wrong is not None
-    assert not issues.wrong[hand].any()
-    unflagged = ~issues.flagged & ~hand
-    np.testing.assert_array_equal(issues.suggested[unflagged], p.argmax(axis=1)[unflagged])
-    estimate = Estimate("confident_joint", np.eye(K), np.full(K, 1 / K), N)
-    about = summarize(given, 0.8, issues, estimate, CLASSES, true=true)
-    after = np.where(issues.flagged, issues.suggested, given)
-    assert about["known"]["after"] == pytest.approx((after != true).mean(), abs=1e-6)
-    assert about["expected"]["before"] == pytest.approx((given != true).mean(), abs=0.03)
-    assert about["expected"]["after"] == pytest.approx((after != true).mean(), abs=0.03)
-    assert summarize(given, 0.8, without, estimate, CLASSES)["expected"] is None
+    found = calibrated(given, made, float((1 - score).mean()), power)
+    np.testing.assert_allclose(found.right, score, atol=1e-9)
+
+
+def test_a_large_mapped_file_is_kept_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    given, _, p = problem(0.2)
+    np.save(tmp_path / "p.npy", p)
+    mapped = np.load(tmp_path / "p.npy", mmap_mode="r")
+    found = fitted(given, mapped, 0.2)
+    np.testing.assert_array_equal(found.kept(), fitted(given, p, 0.2).kept())
+    monkeypatch.setattr(room, "MAPPED_BYTES", p.size * 4 - 1)
+    assert found.kept() is mapped
+    assert fitted(given, p, 0.2).kept().dtype == np.float32  # memory is not mapped
