@@ -7,14 +7,12 @@ import pytest
 import torch
 
 from noisylabels.audit.scores import (
-    HELD_OUT,
     METHODS,
     area_under_margin,
     blended,
     normalized_margin,
     rank,
     self_confidence,
-    share_wrong,
     sharpened,
 )
 from noisylabels.core.checks import InputError
@@ -75,59 +73,15 @@ def test_area_under_margin():
 def test_blended_is_a_weighted_mean():
     draw = np.random.default_rng(1)
     p, seen = draw.dirichlet(np.ones(3), size=(2, 20))
-    both = blended(p, seen)
-    np.testing.assert_allclose(both[7, 2], HELD_OUT * p[7, 2] + (1 - HELD_OUT) * seen[7, 2])
+    both = blended(p, seen, 0.3)
+    np.testing.assert_allclose(both[7, 2], 0.3 * p[7, 2] + 0.7 * seen[7, 2])
+    np.testing.assert_allclose(blended(p, seen)[7, 2], (p[7, 2] + seen[7, 2]) / 2)
     np.testing.assert_allclose(both.sum(1), 1)
     np.testing.assert_allclose(blended(p, p), p)
     with pytest.raises(InputError, match=r"probs have shape \(20, 3\) and seen \(19, 3\), expected the same"):
         blended(p, seen[1:])
     with pytest.raises(InputError, match="row 0 of seen sums to 3, expected"):
         blended(p, np.ones((20, 3)))
-
-
-def naive_share(labels, probs):
-    """Return the noise rate by equations 1 to 3 of Northcutt et al. 2021, in loops."""
-    n, K = len(labels), len(probs[0])
-    threshold = [np.mean([probs[i][k] for i in range(n) if labels[i] == k] or [np.inf]) for k in range(K)]
-    counts = np.zeros((K, K))  # true, given
-    for i in range(n):
-        above = [k for k in range(K) if probs[i][k] >= threshold[k]]
-        if above:
-            counts[max(above, key=lambda k: probs[i][k]), labels[i]] += 1
-    wrong = 0.0
-    for k in range(K):
-        if counts[:, k].sum():
-            wrong += (1 - counts[k, k] / counts[:, k].sum()) * list(labels).count(k) / n
-    return wrong
-
-
-@pytest.mark.parametrize("K", [2, 3, 10])
-def test_the_noise_rate_equals_that_of_the_confident_joint(K):
-    draw = np.random.default_rng(K)
-    probs = draw.dirichlet(np.full(K, 0.5), size=150)
-    labels = np.where(draw.uniform(size=150) < 0.3, draw.integers(0, K, 150), probs.argmax(1))
-    assert share_wrong(labels, probs) == pytest.approx(naive_share(labels, probs))
-    seen = draw.dirichlet(np.full(K, 0.5), size=150)
-    # models that never learn most of the labels are too weak: their share is ignored
-    found = share_wrong(labels, probs)
-    assert (seen.argmax(1) != labels).mean() > found
-    assert share_wrong(labels, probs, seen) == pytest.approx(found)
-    learned = np.eye(K)[np.where(np.arange(150) < 15, (labels + 1) % K, labels)]
-    assert found > 0.1
-    assert share_wrong(labels, probs, learned) == pytest.approx((found + 0.1) / 2)
-
-
-def test_the_noise_rate_is_exact_for_exact_probabilities():
-    draw = np.random.default_rng(0)
-    true = draw.integers(0, 5, 2000)
-    given = np.where(draw.uniform(size=2000) < 0.3, (true + draw.integers(1, 5, 2000)) % 5, true)
-    probs = 0.05 + 0.75 * np.eye(5)[true]
-    assert share_wrong(given, probs) == pytest.approx((given != true).mean(), abs=1e-9)
-    assert share_wrong(true, probs) == 0.0
-
-
-def test_a_class_without_labels_is_accepted():
-    assert share_wrong([0, 0, 1], [[0.8, 0.1, 0.1], [0.1, 0.8, 0.1], [0.1, 0.8, 0.1]]) == pytest.approx(1 / 3)
 
 
 def test_half_precision_tensors_are_accepted():

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from noisylabels.audit import issues
-from noisylabels.audit.scores import share_wrong
+from noisylabels.audit.noise_rate import NoiseRate
 from noisylabels.core.rng import resample, uniforms
 from noisylabels.noise import confident_learning
 from noisylabels.noise.checks import check_labels_probs
@@ -100,38 +100,52 @@ def test_many_examples_are_counted_as_by_a_naive_loop(monkeypatch: pytest.Monkey
     assert [sample.counts.tolist() for sample in joint_samples(given, p, 5)] == expected
 
 
+def scaled(joint: np.ndarray, rate: float) -> np.ndarray:
+    """Return the transition matrix of a joint that is scaled to a noise rate, in loops."""
+    K = len(joint)
+    column = joint.sum(axis=0)
+    made = joint - np.diag(joint.diagonal())
+    if made.sum() > 0:
+        some = [k for k in range(K) if made[:, k].sum() > 1e-12]
+        made *= min(rate / made.sum(), *(column[k] / made[:, k].sum() for k in some))
+    rest = np.maximum(column - made.sum(axis=0), 0)
+    missing = max(0.0, rate - made.sum()) / max(rest.sum(), 1e-12)
+    for j in range(K):  # errors that these entries cannot hold are of the other classes, by frequency
+        for k in range(K):
+            if k != j and column.sum() > column[j]:
+                made[k, j] += missing * rest[j] * column[k] / (column.sum() - column[j])
+        made[j, j] = (1 - missing) * rest[j]
+    return np.array([row / row.sum() if row.sum() > 0 else np.eye(K)[k] for k, row in enumerate(made)])
+
+
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("trained", [False, True])
-def test_the_estimate_of_the_audit_is_that_of_samples_of_rows(
-    kind: str, trained: bool, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("rate", [NoiseRate(0.1, 0.05, 0.2), NoiseRate(0.6, 0.5, 0.9)])
+def test_the_matrix_of_the_audit_is_that_of_samples_of_rows(
+    kind: str, rate: NoiseRate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(issues, "_MOST_DRAWS", DRAWS)
     labels, probs = problem(kind, 7)
-    seen = np.roll(probs, 1, axis=0) if trained else None
-    rates, matrices = [], []
+    lows, highs, first = [], [], None
     for at in naive_samples(labels, probs, DRAWS, 3):
-        given, p = labels[at], probs[at]
-        joint = calibrated_joint(naive_counts(given, p), given)
-        column, off = joint.sum(axis=0), joint - np.diag(joint.diagonal())
-        rate = share_wrong(given, p, None if seen is None else seen[at])
-        if off.sum() > 0:
-            scale = rate / off.sum()
-            off *= min(
-                scale, *(column[k] / off[:, k].sum() for k in range(len(off)) if off[:, k].sum() > 1e-12)
-            )
-        joint = off + np.diag(np.maximum(column - off.sum(axis=0), 0))
-        rates.append(1 - joint.trace())
-        matrices.append(
-            [row / row.sum() if row.sum() > 0 else np.eye(len(joint))[k] for k, row in enumerate(joint)]
-        )
-    found = issues.estimate(labels, probs, seen, seed=3)
-    assert found.rate == pytest.approx(rates[0], abs=1e-12)
-    np.testing.assert_allclose(found.transition, matrices[0], atol=1e-12)
-    ends = [0.025, 0.975]
-    np.testing.assert_allclose(found.rate_interval, np.quantile(rates[1:], ends), atol=1e-12)
-    np.testing.assert_allclose(
-        found.transition_interval, np.quantile(np.array(matrices[1:]), ends, axis=0), atol=1e-12
-    )
+        joint = calibrated_joint(naive_counts(labels[at], probs[at]), labels[at])
+        if first is None:
+            first = joint
+            continue
+        # a sample's own rate counts as far as it differs from that of all
+        share = (1 - joint.trace()) / (1 - first.trace()) if first.trace() < 1 else 1.0
+        lows.append(scaled(joint, min(1.0, rate.low * share)))
+        highs.append(scaled(joint, min(1.0, rate.high * share)))
+    assert first is not None
+    found = issues.estimate(labels, check_labels_probs(labels, probs)[0], rate, seed=3)
+    whole = scaled(first, rate.estimate)
+    np.testing.assert_allclose(found.transition, whole, atol=1e-9)
+    assert found.rate == pytest.approx(rate.estimate)
+    ends = [np.quantile(np.array(made), [0.025, 0.975], axis=0) for made in (lows, highs)]
+    expected = [
+        np.minimum.reduce([ends[0][0], ends[1][0], whole]),
+        np.maximum.reduce([ends[0][1], ends[1][1], whole]),
+    ]
+    np.testing.assert_allclose(found.transition_interval, expected, atol=1e-9)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -153,11 +167,13 @@ def test_the_interval_of_estimate_transition_is_that_of_samples_of_rows(kind: st
 
 def test_too_many_open_probabilities_leave_the_interval_out(monkeypatch: pytest.MonkeyPatch) -> None:
     labels, probs = problem("all alike", 0)
-    whole = issues.estimate(labels, probs)
-    assert whole.rate_interval is not None
+    checked, rate = check_labels_probs(labels, probs)[0], NoiseRate(0.1, 0.05, 0.2)
+    whole = issues.estimate(labels, checked, rate)
+    assert whole.transition_interval is not None
     monkeypatch.setattr(issues, "_OPEN", 10)
-    found = issues.estimate(labels, probs)
-    assert found.rate_interval is None
+    found = issues.estimate(labels, checked, rate)
+    assert found.transition_interval is None
+    assert found.rate_interval == (0.05, 0.2)
     np.testing.assert_array_equal(found.transition, whole.transition)
 
 
