@@ -160,7 +160,9 @@ def test_supplied_probabilities_are_used_and_nothing_is_trained(
     assert main(["audit", "photos", "--probs", f"probs.{suffix}", "--out", "a"]) == 0
     found = Audit.load("a")
     assert {found.ids[i] for i in np.flatnonzero(found.flagged)} == {"cat/dog 13.png", "dog/cat 13.png"}
-    assert found.summary["rate"]["estimate"] == pytest.approx(2 / 28, abs=1e-6)
+    rate = found.summary["rate"]
+    assert rate["estimate"] == pytest.approx(2 / 28, abs=0.03)
+    assert rate["low"] <= rate["estimate"] <= rate["high"]
     assert found.summary["method"]["probs"] == "given"
     assert "cat/dog 13.png" in capsys.readouterr().out
 

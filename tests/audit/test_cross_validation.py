@@ -17,7 +17,9 @@ from safetensors.numpy import load_file, save_file
 
 from noisylabels.audit import training_dynamics
 from noisylabels.audit.cross_validation import cross_validate
-from noisylabels.audit.scores import blended, rank, share_wrong
+from noisylabels.audit.assessment import assess
+from noisylabels.audit.posterior import NETWORK
+from noisylabels.audit.scores import rank
 from noisylabels.audit.training_dynamics import EpochMean
 from noisylabels.core.checks import CorruptedFile, InputError
 from noisylabels.core.interrupt import Interrupted
@@ -132,10 +134,13 @@ def test_label_errors_are_found():
     for score in (found.score, rank(found.labels, found.probs), found.margin, -found.loss):
         assert wrong[np.argsort(score)[:24]].mean() > 0.9
     assert found.features.shape == (240, 8)
-    np.testing.assert_array_equal(found.judged, blended(found.probs, found.seen))
-    np.testing.assert_array_equal(found.score, rank(found.labels, found.judged, "sharpened"))
-    assert found.rate == share_wrong(found.labels, found.probs, found.seen)
-    assert found.rate == pytest.approx(0.1, abs=0.05)
+    assert found.rule == NETWORK
+    assessed = assess(found.labels, found.probs, found.seen, NETWORK)
+    np.testing.assert_array_equal(found.judged, assessed.posterior.whole())
+    np.testing.assert_allclose(found.score, found.judged[np.arange(240), found.labels], atol=1e-12)
+    assert found.rate == assessed.rate.estimate
+    assert (1 - found.score).mean() == pytest.approx(found.rate)
+    assert assessed.rate.low < 0.1 < assessed.rate.high
     for probs in (found.probs, found.seen):
         assert probs.dtype == np.float32
         np.testing.assert_allclose(probs.sum(1), 1, atol=1e-5)

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import noisylabels as nl
-from noisylabels.audit import issues, job
+from noisylabels.audit import issues, posterior
 from noisylabels.audit.given_probs import digest
 
 
@@ -86,7 +86,7 @@ def test_a_large_mapped_file_is_not_copied(tmp_path: Path, monkeypatch: pytest.M
         part = slice(start, start + 20_000)
         labels[part], made[part] = problem(20_000, K, start)
     made.flush()
-    monkeypatch.setattr(job, "MAPPED_BYTES", 1 << 20)
+    monkeypatch.setattr(posterior, "MAPPED_BYTES", 1 << 20)
     monkeypatch.setattr(issues, "_MOST_DRAWS", 40)  # their matrices take 13 MB
     nl.audit_labels(labels=labels[:100] % 2, probs=np.full((100, 2), 0.5))  # imports
     tracemalloc.start()

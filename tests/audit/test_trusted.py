@@ -14,10 +14,12 @@ from data_forms import FORMS
 from noisylabels.audit.duplicates import Group
 from noisylabels.audit.issues import find_issues
 from noisylabels.audit.page import lead
+from noisylabels.audit.posterior import calibrated
 from noisylabels.audit.result import Audit
 from noisylabels.audit.running import audit_labels
 from noisylabels.cli import main
 from noisylabels.core.checks import InputError
+from noisylabels.noise.checked_probs import CheckedProbs
 
 LABELS = ["cat" if i % 2 else "dog" for i in range(24)]
 
@@ -211,16 +213,16 @@ def test_masks_are_for_arrays() -> None:
 def test_a_trusted_label_decides_a_conflict() -> None:
     labels, groups = np.array([0, 0, 1, 0, 1]), [Group((0, 1, 2), True)]
     probs = np.full((5, 2), 0.5)
-    score = np.full(5, 0.5)
-    most = find_issues(labels, probs, score, 0.0, "ab", "vwxyz", groups)
+    of = calibrated(labels, CheckedProbs(probs, "probs"), 0.0)
+    most = find_issues(of, "ab", "vwxyz", groups)
     assert most.flagged.tolist() == [False, False, True, False, False]
     hand = np.array([False, False, True, False, False])
-    found = find_issues(labels, probs, score, 0.0, "ab", "vwxyz", groups, trusted=hand)
+    found = find_issues(of, "ab", "vwxyz", groups, trusted=hand)
     assert found.flagged.tolist() == [True, True, False, False, False]
     assert found.suggested[:3].tolist() == [1, 1, 1]
     assert found.why[0] == "same image as x, labeled b"
     both = np.array([True, True, True, False, False])
-    assert not find_issues(labels, probs, score, 0.0, "ab", "vwxyz", groups, trusted=both).flagged.any()
+    assert not find_issues(of, "ab", "vwxyz", groups, trusted=both).flagged.any()
 
 
 def test_the_folder_and_the_command(probs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

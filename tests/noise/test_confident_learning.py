@@ -145,7 +145,7 @@ def test_the_matrix_of_the_audit_is_that_of_samples_of_rows(
         np.minimum.reduce([ends[0][0], ends[1][0], whole]),
         np.maximum.reduce([ends[0][1], ends[1][1], whole]),
     ]
-    np.testing.assert_allclose(found.transition_interval, expected, atol=1e-9)
+    np.testing.assert_allclose(found.transition_interval, expected, atol=1e-6)
 
 
 @pytest.mark.parametrize("kind", KINDS)

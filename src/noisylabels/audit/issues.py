@@ -20,7 +20,7 @@ from noisylabels.noise.noise_rate import LEVEL, NoiseRate
 
 _WORK = 2e8  # examples that the bootstrap may draw: some seconds, and as many bytes
 _OPEN = 20_000_000  # probabilities that decide otherwise in one sample than in another: half a gigabyte
-_CELLS = 4e7  # matrix entries of all samples: a third of a gigabyte
+_CELLS = 4e7  # matrix entries of all samples, for both ends of the rate: a third of a gigabyte
 _LEAST_DRAWS, _MOST_DRAWS = 40, 200
 _BATCH = 1 << 18  # matrix entries that are scaled at once
 
@@ -86,23 +86,20 @@ def estimate(
     plain = Estimate("calibrated", T, prior, n, LEVEL, (rate.low, rate.high))
     if not draws:
         return plain
-    lows: list[np.ndarray] = []
-    highs: list[np.ndarray] = []
-    found = 1 - float(joint.trace())
+    made = np.empty((2, draws, K, K), np.float32)  # by the two ends of the rate
+    done, found = 0, 1 - float(joint.trace())
     while batch := list(itertools.islice(samples, 1 + _BATCH // K**2)):
         joints = calibrated(np.stack([s.counts for s in batch]), np.stack([s.sizes for s in batch]))
         # a sample has the errors of its models too: only its departure from the whole is sampling error
         shares = (1 - joints.trace(axis1=-2, axis2=-1)) / found if found > 0 else np.ones(len(joints))
-        for made, end in ((lows, rate.low), (highs, rate.high)):
-            made.append(_scaled(joints, np.minimum(end * shares, 1.0))[0])
-    if sum(len(made) for made in lows) < draws:
+        for into, end in zip(made, (rate.low, rate.high), strict=True):
+            into[done : done + len(batch)] = _scaled(joints, np.minimum(end * shares, 1.0))[0]
+        done += len(batch)
+    if done < draws:
         return plain
-    levels = (1 - LEVEL) / 2, (1 + LEVEL) / 2
-    ends = np.stack(
-        [np.quantile(np.concatenate(made), levels, axis=0, overwrite_input=True) for made in (lows, highs)]
-    )
+    ends = np.quantile(made, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=1, overwrite_input=True)
     # the diagonal falls where the others rise; samples are a little biased, and the matrix may lie outside
-    low, high = np.minimum(ends[:, 0].min(axis=0), T), np.maximum(ends[:, 1].max(axis=0), T)
+    low, high = np.minimum(ends[0].min(axis=0), T), np.maximum(ends[1].max(axis=0), T)
     return replace(plain, transition_interval=np.stack([low, high]))
 
 
