@@ -68,7 +68,7 @@ def refused(capsys: pytest.CaptureFixture[str], words: list[str], *expected: str
 
 def test_from_a_folder_to_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     photographs(tmp_path / "photos", ("cat", HOSTILE))
-    assert main(["audit", "photos/", *QUICK]) == 0
+    assert main(["audit", "photos/", *QUICK, "--epochs", "12"]) == 0
     out, err = capsys.readouterr()
     (folder,) = (tmp_path / "audits").iterdir()
     assert folder.name.startswith("photos-")
@@ -93,6 +93,7 @@ def test_from_a_folder_to_files(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert {found.ids[i] for i in found.order[:2]} == moved
     rows = pq.read_table(folder / "labels.parquet").to_pylist()
     assert rows[0]["suggested"] != rows[0]["given"]
+    assert rows[0]["probability_wrong"] > 0.5
     assert found.summary["flagged"] == sum(row["flagged"] for row in rows)
     for i in found.order[:2].tolist():
         of_given, of_suggested = found.neighbors[i]
@@ -101,7 +102,7 @@ def test_from_a_folder_to_files(tmp_path: Path, capsys: pytest.CaptureFixture[st
 
     # again: nothing is trained, and the result is printed
     stamps = {path: path.stat().st_mtime_ns for path in folder.iterdir()}
-    assert main(["audit", "photos", *QUICK]) == 0
+    assert main(["audit", "photos", *QUICK, "--epochs", "12"]) == 0
     again = capsys.readouterr()
     assert again.out == out
     assert "already holds this audit" in again.err
