@@ -39,7 +39,9 @@ def test_the_scores_are_those_of_the_classifier_out_of_fold() -> None:
     found = nl.audit_labels(X, labels=NAMES[GIVEN], classifier=forest, seed=3)
     probs = classifier_probs(forest, X, GIVEN, 3, folds=4, seed=3)
     np.testing.assert_array_equal(found.out_of_fold, probs)
-    assert found.order.tolist() == np.lexsort((np.arange(120), nl.rank(GIVEN, probs), ~found.flagged)).tolist()
+    assert (
+        found.order.tolist() == np.lexsort((np.arange(120), nl.rank(GIVEN, probs), ~found.flagged)).tolist()
+    )
     assert len(set(WRONG.tolist()) & set(found.order[:12].tolist())) >= 5
     assert found.flagged[WRONG].sum() == found.flagged.sum() >= 2
     assert (found.suggested[found.flagged] == TRUE[found.flagged]).all()

@@ -40,9 +40,7 @@ def as_they_are(labels: np.ndarray, probs: np.ndarray) -> LabelPosterior:
 
 
 def found(of: LabelPosterior, groups: list[Group] | None = None, trusted: np.ndarray | None = None) -> Issues:
-    return find_issues(
-        of, NAMES, [f"{i}.png" for i in range(len(of.labels))], groups or [], trusted=trusted
-    )
+    return find_issues(of, NAMES, [f"{i}.png" for i in range(len(of.labels))], groups or [], trusted=trusted)
 
 
 @pytest.mark.parametrize("rate", [0.0, 0.1, 0.2, 0.5, 1.0])

@@ -65,7 +65,9 @@ def test_the_posterior_is_bayes_rule() -> None:
 
 
 @pytest.mark.parametrize("name", ["overall", "per_class", "per_pair"])
-def test_the_cost_is_the_likelihood_and_the_power_the_best(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_cost_is_the_likelihood_and_the_power_the_best(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     true, p = drawn()
     given, p = noisy(true, PER_CLASS)[:300], p[:300]
     model: NoiseModel = getattr(models(given, p), name)

@@ -123,9 +123,7 @@ def test_the_weights_of_the_rule_weigh_the_evidence(
     # confusion and hardness below the rate of all classes make no spread
     easy = replace(found, overall=0.5)
     half = noise_rate(easy, rule)
-    assert half.high - half.estimate == pytest.approx(
-        fit.reach * max(LEAST, fit.floor + fit.sampling * 0.01)
-    )
+    assert half.high - half.estimate == pytest.approx(fit.reach * max(LEAST, fit.floor + fit.sampling * 0.01))
 
 
 @pytest.mark.parametrize("name", FITS)
@@ -143,9 +141,7 @@ def test_the_fits_give_rates_between_0_and_1_inside_their_intervals(name: str) -
     assert far.high > far.low == 0
     # agreement of all evidence is believed, to within the interval
     shares = (0.02, 0.1, 0.2, 0.4, 0.6)
-    rates = [
-        noise_rate(Evidence(s, s, s, s, None if name == "given" else s, 0.02), rule) for s in shares
-    ]
+    rates = [noise_rate(Evidence(s, s, s, s, None if name == "given" else s, 0.02), rule) for s in shares]
     assert all(one.estimate < other.estimate for one, other in zip(rates, rates[1:], strict=False))
     for share, rate in zip(shares, rates, strict=True):
         assert abs(rate.estimate - share) < 0.2 * share + 0.01

@@ -37,7 +37,9 @@ def problem(rate: float, seed: int = 0, sharp: float = 3.0) -> tuple[np.ndarray,
     return given, true, p
 
 
-def fitted(given: np.ndarray, p: np.ndarray, rate: float, power: float = 1.0, **how: object) -> LabelPosterior:
+def fitted(
+    given: np.ndarray, p: np.ndarray, rate: float, power: float = 1.0, **how: object
+) -> LabelPosterior:
     return calibrated(given, CheckedProbs(p, "probs"), rate, power, **how)  # type: ignore[arg-type]
 
 
@@ -82,7 +84,9 @@ def test_its_mean_is_the_rate(rate: float, power: float) -> None:
     assert found.wrong.mean() == pytest.approx(expected, abs=1e-9)
     hand = np.arange(N) % 3 == 0
     counted = fitted(given, p, rate, power, known=hand)
-    assert counted.wrong[~hand].mean() == pytest.approx(min(max(rate, 0.5 / (~hand).sum()), 1 - 0.5 / (~hand).sum()))
+    assert counted.wrong[~hand].mean() == pytest.approx(
+        min(max(rate, 0.5 / (~hand).sum()), 1 - 0.5 / (~hand).sum())
+    )
     everything = fitted(given, p, rate, power, known=np.ones(N, bool))  # then all count
     np.testing.assert_array_equal(everything.wrong, found.wrong)
 
@@ -153,7 +157,9 @@ def test_what_judges_the_labels() -> None:
     for rule in (NETWORK, JUDGES):
         made, power = judged(given, outside, inside, rule, models)
         w = HELD_OUT[rule]
-        np.testing.assert_allclose(np.asarray(made)[7], [w * q[7, k] + (1 - w) * seen[7, k] for k in range(K)])
+        np.testing.assert_allclose(
+            np.asarray(made)[7], [w * q[7, k] + (1 - w) * seen[7, k] for k in range(K)]
+        )
         np.testing.assert_allclose(np.asarray(made), w * q + (1 - w) * seen)
         assert power == POWER
     made, power = judged(given, outside, None, JUDGES, models)

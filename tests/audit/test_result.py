@@ -12,6 +12,8 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from noisylabels.audit.assessment import assess
+from noisylabels.audit.posterior import NETWORK
 from noisylabels.audit.result import FILES, Audit, load_examples
 from noisylabels.core.checks import CorruptedFile, InputError
 
@@ -20,15 +22,18 @@ NAMES = ("cat", "<img src=x onerror=alert(1)>", 'a "b", c\nd')
 
 def made(**changes: Any) -> Audit:
     """Return an audit of five examples, two of them flagged."""
+    given, p = np.array([0, 1, 2, 0, 1]), np.arange(1, 16, dtype=np.float32).reshape(5, 3) % 7 + 1
+    outside = p / p.sum(axis=1, keepdims=True)
     audit = Audit(
         name="five",
         class_names=NAMES,
         ids=["a.png", "b'c \".png", "../d.png", "\udcffe.png", "f.png"],
-        given=np.array([0, 1, 2, 0, 1]),
+        given=given,
         suggested=np.array([0, 0, 2, 2, 0]),
         score=np.array([0.9, 0.1, 0.8, 0.05, 0.1]),
         flagged=np.array([False, True, False, True, False]),
-        probs=np.linspace(0, 1, 15, dtype=np.float32).reshape(5, 3),
+        probs=assess(given, outside, None, NETWORK).posterior.kept(),
+        out_of_fold=outside,
         why=["fine", "the model says cat", "fine", "the model says a", "fine"],
         summary={"rate": {"estimate": 0.4}, "data": None, "part": "all"},
         neighbors={3: ([0], [2]), 1: ([4], [0, 3])},
@@ -48,7 +53,7 @@ def test_a_saved_audit_is_loaded_unchanged(tmp_path: Path, true: np.ndarray | No
     audit.save(tmp_path / "a", "<p>page</p>")
     again = Audit.load(tmp_path / "a")
     assert {path.name for path in (tmp_path / "a").iterdir()} == {*FILES} - {"seen.parquet"}
-    for name in ("given", "suggested", "score", "flagged", "probs", "order"):
+    for name in ("given", "suggested", "score", "flagged", "probs", "out_of_fold", "order"):
         np.testing.assert_array_equal(getattr(again, name), getattr(audit, name))
         assert getattr(again, name).dtype == getattr(audit, name).dtype
     assert again.class_names == audit.class_names
