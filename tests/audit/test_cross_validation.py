@@ -16,8 +16,8 @@ import torch
 from safetensors.numpy import load_file, save_file
 
 from noisylabels.audit import training_dynamics
-from noisylabels.audit.cross_validation import cross_validate
 from noisylabels.audit.assessment import assess
+from noisylabels.audit.cross_validation import cross_validate
 from noisylabels.audit.posterior import NETWORK
 from noisylabels.audit.scores import rank
 from noisylabels.audit.training_dynamics import EpochMean

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import fields, replace
 
 import numpy as np
@@ -142,7 +143,7 @@ def test_the_fits_give_rates_between_0_and_1_inside_their_intervals(name: str) -
     # agreement of all evidence is believed, to within the interval
     shares = (0.02, 0.1, 0.2, 0.4, 0.6)
     rates = [noise_rate(Evidence(s, s, s, s, None if name == "given" else s, 0.02), rule) for s in shares]
-    assert all(one.estimate < other.estimate for one, other in zip(rates, rates[1:], strict=False))
+    assert all(one.estimate < other.estimate for one, other in itertools.pairwise(rates))
     for share, rate in zip(shares, rates, strict=True):
         assert abs(rate.estimate - share) < 0.2 * share + 0.01
 

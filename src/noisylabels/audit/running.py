@@ -122,11 +122,12 @@ def audit_labels(
         Interrupted: SIGINT or SIGTERM arrived, or `stop` returned true; the same call resumes.
 
     >>> import noisylabels as nl
-    >>> found = audit_labels(labels=["cat", "cat", "dog"], probs=[[0.9, 0.1], [0.1, 0.9], [0.2, 0.8]])
-    >>> found
-    Audit('labels': 1 of 3 labels flagged, estimated noise rate 33.3 %, 2 classes)
-    >>> found.why[1]
-    'looks like dog (90 %), not cat (10 %)'
+    >>> labels = ["cat", "cat", "dog", "dog"] * 20
+    >>> probs = [[0.9, 0.1], [0.8, 0.2], [0.2, 0.8], [0.1, 0.9]] * 20
+    >>> labels[7] = "cat"
+    >>> found = audit_labels(labels=labels, probs=probs)
+    >>> found.flagged.nonzero()[0].tolist(), found.class_names[found.suggested[7]]
+    ([7], 'dog')
     """
     check_choice(part, PARTS, "part")
     check_choice(bad_images, ("fail", "skip"), "treatment of bad images")
