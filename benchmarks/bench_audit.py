@@ -37,6 +37,7 @@ from torch import nn
 
 import noisylabels as nl
 from noisylabels.audit.cross_validation import RECIPE, cross_validate
+from noisylabels.audit.issues import find_issues
 from noisylabels.bench.machine import keep, load, processor, slug
 from noisylabels.core.files import read_json, write_json
 from noisylabels.core.process import keep_freed_memory
@@ -182,11 +183,10 @@ def cell(subject: Subject, options: Options, beside: bool) -> dict[str, Any]:
         device="cpu",
         epochs=options.epochs,
     )
-    score, rate = found.score, found.rate
+    ids = [str(i) for i in range(len(found))]
+    flagged = find_issues(found.assessment.posterior, subject.data.class_names, ids).flagged
     row |= {"seconds": time.perf_counter() - began[0], "cpu_seconds": time.process_time() - began[1]}
-    flagged = np.zeros(len(score), dtype=bool)
-    flagged[np.argsort(score, kind="stable")[: round(rate * len(score))]] = True
-    row["ours"] = judged(score, flagged, rate, wrong)
+    row["ours"] = judged(found.score, flagged, found.rate, wrong)
     row["ours"]["suggestion_accuracy"] = float(
         (found.judged.argmax(1) == subject.data.labels.numpy())[wrong].mean()
     )

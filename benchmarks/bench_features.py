@@ -47,10 +47,11 @@ from sklearn.model_selection import StratifiedKFold
 from sklearn.preprocessing import StandardScaler
 
 import noisylabels as nl
+from noisylabels.audit.assessment import assess
 from noisylabels.audit.cross_validation import cross_validate
 from noisylabels.audit.issues import find_issues
-from noisylabels.audit.posterior import label_posterior
-from noisylabels.audit.scores import blended, self_confidence, sharpened
+from noisylabels.audit.posterior import NETWORK
+from noisylabels.audit.scores import self_confidence
 from noisylabels.bench.machine import keep, load, processor
 from noisylabels.core.files import read_json, write_json
 from noisylabels.core.process import keep_freed_memory
@@ -176,7 +177,7 @@ def cell(subject: Subject, beside: bool) -> dict[str, Any]:
     found = cross_validate(data, seed=subject.seed, device="cpu")
     scores = {"ours": found.score}
     row["cpu_seconds"] = {"ours": time.process_time() - began}
-    scores["network"] = sharpened(given, blended(found.network, found.seen))
+    scores["network"] = assess(given, found.network, found.seen, NETWORK).posterior.right
     row |= suggestions(given, true, found)
     began = time.process_time()
     probs = logistic(subject, 0.001)
@@ -206,12 +207,9 @@ def cell(subject: Subject, beside: bool) -> dict[str, Any]:
 
 def suggestions(given: np.ndarray, true: np.ndarray, found: Any) -> dict[str, Any]:
     """Return what the flags and suggestions do, and how well the probabilities are calibrated."""
-    posterior = label_posterior(given, found.probs, simplest=True)
     ids = [str(i) for i in range(len(given))]
-    issues = find_issues(given, found.judged, found.score, found.rate, CLASSES, ids, posterior=posterior)
+    issues = find_issues(found.assessment.posterior, CLASSES, ids)
     wrong = given != true
-    assert issues.expected is not None
-    assert issues.wrong is not None
     bins = np.array_split(np.argsort(issues.wrong), BINS)
     gaps = [abs(issues.wrong[some].mean() - wrong[some].mean()) * len(some) for some in bins]
     every = np.argsort(found.score, kind="stable")[: round(found.rate * len(given))]

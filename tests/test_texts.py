@@ -203,7 +203,7 @@ def test_a_classifier_that_takes_texts_gets_them(kind: Callable[..., Any], featu
     pipeline = make_pipeline(TfidfVectorizer(), LogisticRegression(C=30.0))
     found = nl.audit_labels(kind(texts), labels=labels, classifier=pipeline, features=features)
     wanted = classifier_probs(pipeline, texts, found.given, 2, folds=4, seed=0, class_names=found.class_names)
-    np.testing.assert_allclose(found.probs, wanted, atol=1e-6)
+    np.testing.assert_allclose(found.out_of_fold, wanted, atol=1e-6)
     assert set(found.order[:4].tolist()) == {0, 1, 32, 33}
     assert "embedding" not in found.summary["method"]
     pair = nl.audit_labels((kind(texts), labels), classifier=pipeline, features=features)
