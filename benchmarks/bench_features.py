@@ -50,13 +50,13 @@ import noisylabels as nl
 from noisylabels.audit.assessment import assess
 from noisylabels.audit.cross_validation import cross_validate
 from noisylabels.audit.issues import find_issues
-from noisylabels.audit.posterior import NETWORK
 from noisylabels.audit.scores import self_confidence
 from noisylabels.bench.machine import keep, load, processor
 from noisylabels.core.files import read_json, write_json
 from noisylabels.core.process import keep_freed_memory
 from noisylabels.core.rng import uniforms
 from noisylabels.data.features import feature_set
+from noisylabels.noise.noise_rate import NETWORK
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 INSTALL = "cleanlab is not installed, so its column is left out; to compare: pip install cleanlab==2.9.0"

@@ -294,7 +294,7 @@ def fit(rows: list[dict[str, Any]], source: str) -> dict[str, float]:
     from scipy.optimize import nnls
     from sklearn.linear_model import QuantileRegressor
 
-    names = ["easiest", "easier", "overall", "per_pair"] + ["resisted"] * (source != GIVEN)
+    names = ["easiest", "easier", "per_pair"] + ["resisted"] * (source != GIVEN)
     some = [
         (row, row["sources"][each]["evidence"])
         for row in rows
@@ -311,10 +311,12 @@ def fit(rows: list[dict[str, Any]], source: str) -> dict[str, float]:
         ]
     )
     w /= w.mean()
-    X = np.array([[found[name] for name in names] for _, found in some])
+    overall = np.array([found["overall"] for _, found in some])
+    X = np.array([[found[name] - found["overall"] for name in names] for _, found in some])
     y = np.array([row["rate"] for row, _ in some])
-    made = QuantileRegressor(quantile=0.5, alpha=1e-4, solver="highs").fit(X, y, sample_weight=w)
-    errors = abs(y - np.clip(made.predict(X), 0, 1))
+    made = QuantileRegressor(quantile=0.5, alpha=1e-4, fit_intercept=False, solver="highs")
+    made.fit(X, y - overall, sample_weight=w)
+    errors = abs(y - np.clip(overall + made.predict(X), 0, 1))
     terms = np.array(
         [
             [
@@ -331,8 +333,7 @@ def fit(rows: list[dict[str, Any]], source: str) -> dict[str, float]:
     reach = ratio[order][np.searchsorted(np.cumsum(w[order]) / w.sum(), LEVELS[source])]
     weights = dict(zip(names, made.coef_, strict=True))
     spread = {"floor": parts[0] * 0.003, "confusion": parts[1], "hardness": parts[2], "reach": reach}
-    found = {"base": made.intercept_, **weights, **spread}
-    return {name: round(float(value), 4) for name, value in found.items()}
+    return {name: round(float(value), 4) for name, value in (weights | spread).items()}
 
 
 def rows_of(options: Options, draws: int) -> Iterator[dict[str, Any]]:

@@ -10,12 +10,12 @@ from PIL import Image
 
 import noisylabels as nl
 from noisylabels.audit.assessment import assess
-from noisylabels.audit.noise_model import NoiseModels
-from noisylabels.audit.noise_rate import evidence, noise_rate
 from noisylabels.audit.posterior import JUDGES, NETWORK, RULES, calibrated, judged
 from noisylabels.audit.result import Audit
 from noisylabels.core.checks import InputError
 from noisylabels.noise.checked_probs import CheckedProbs
+from noisylabels.noise.noise_model import NoiseModels
+from noisylabels.noise.noise_rate import evidence, noise_rate
 
 QUICK = {"model": "mlp", "width": 0.2, "epochs": 4, "folds": 2, "device": "cpu"}
 
@@ -45,14 +45,21 @@ def test_known_labels_do_not_count_for_rate_and_noise_model(rule: str, trained: 
     found = assess(given, p, seen if trained else None, rule, known)
     of, inside = CheckedProbs(p[~known], "probs"), seen[~known] if trained else None
     models = NoiseModels(given[~known], of)
-    assert found.rate == noise_rate(evidence(given[~known], of, inside, models), rule)
+    within = None if inside is None else CheckedProbs(inside, "seen")
+    assert found.rate == noise_rate(evidence(given[~known], of, within, models), rule)
+    assert found.agreement == (p[~known].argmax(axis=1) == given[~known]).mean()
+    for share, rate in zip(
+        found.accuracy, (found.rate.estimate, found.rate.low, found.rate.high), strict=True
+    ):
+        assert share == pytest.approx(min(1.0, found.agreement / (1 - rate)))
     assert found.posterior.wrong[~known].mean() == pytest.approx(max(found.rate.estimate, 0.5 / 200))
     alone = assess(given[~known], p[~known], inside, rule)
     assert alone.rate == found.rate
     np.testing.assert_allclose(found.posterior.whole()[~known], alone.posterior.whole(), atol=1e-9)
     # the known ones have a posterior too, by the noise model of the others
     whole = CheckedProbs(p, "probs")
-    made, power = judged(given, whole, CheckedProbs(seen, "seen") if trained else None, rule, models)
+    seen_by = CheckedProbs(seen, "seen") if trained else None
+    made, power = judged(given, whole, seen_by, rule, models, found.accuracy[0])
     expected = calibrated(given, made, found.rate.estimate, power, known)
     np.testing.assert_array_equal(found.posterior.wrong, expected.wrong)
 

@@ -18,7 +18,6 @@ from safetensors.numpy import load_file, save_file
 from noisylabels.audit import training_dynamics
 from noisylabels.audit.assessment import assess
 from noisylabels.audit.cross_validation import cross_validate
-from noisylabels.audit.posterior import NETWORK
 from noisylabels.audit.scores import rank
 from noisylabels.audit.training_dynamics import EpochMean
 from noisylabels.core.checks import CorruptedFile, InputError
@@ -27,6 +26,7 @@ from noisylabels.data.features import feature_set
 from noisylabels.data.images import image_set
 from noisylabels.experiment.folds import assign_folds
 from noisylabels.experiment.reporter import Silent
+from noisylabels.noise.noise_rate import NETWORK
 
 K = 3
 FAST = {"folds": 3, "epochs": 4, "batch_size": 16, "model": "mlp:8", "device": "cpu"}

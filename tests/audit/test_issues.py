@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 
 from noisylabels.audit import issues
+from noisylabels.audit.assessment import Assessment
 from noisylabels.audit.duplicates import Group
 from noisylabels.audit.issues import Issues, confusable, find_issues, summarize
-from noisylabels.audit.noise_rate import NoiseRate
 from noisylabels.audit.posterior import LabelPosterior, calibrated
 from noisylabels.noise.checked_probs import CheckedProbs
 from noisylabels.noise.estimate import Estimate
+from noisylabels.noise.noise_rate import NoiseRate
 
 NAMES = ["cat", "dog", "eel"]
 
@@ -117,6 +118,12 @@ def test_labels_that_contradict_near_duplicates_are_flagged_too() -> None:
     assert set(order[:count].tolist()) == set(np.flatnonzero(got.flagged).tolist())
 
 
+def assessed(agreement: float) -> Assessment:
+    """Return conclusions with an agreement and a noise rate of 20 to 40 %."""
+    labels, _, probs = drawn()
+    return Assessment(NoiseRate(0.2, 0.1, 0.4), agreement, posterior(labels, probs, 0.2))
+
+
 def test_contradicting_near_duplicates_are_flagged_at_noise_rate_0() -> None:
     labels, _, probs = drawn(rate=0)
     labels[[0, 1]] = [0, 1]
@@ -160,7 +167,9 @@ def test_the_summary_measures_how_well_known_noise_is_found() -> None:
     wrong = labels != true
     rate = NoiseRate(float(wrong.mean()), 0.15, 0.25)
     got = found(posterior(labels, probs, rate.estimate))
-    summary = summarize(labels, 0.8, got, matrix(labels, probs, rate), NAMES, [Group((0, 1), True)], true)
+    summary = summarize(
+        labels, assessed(0.8), got, matrix(labels, probs, rate), NAMES, [Group((0, 1), True)], true
+    )
     order = np.argsort(got.score, kind="stable")
     hits = np.cumsum(wrong[order])  # scores have no ties here
     precision = hits / np.arange(1, 601)
@@ -184,6 +193,7 @@ def test_the_summary_measures_how_well_known_noise_is_found() -> None:
     }
     np.testing.assert_allclose(np.sum(summary["transition"]["matrix"], axis=1), 1, atol=1e-5)
     assert summary["agreement"] == 0.8
+    assert summary["accuracy"] == {"estimate": 1.0, "low": pytest.approx(0.8 / 0.9, abs=1e-6), "high": 1.0}
     for k, row in enumerate(summary["classes"]):
         assert (row["count"], row["flagged"]) == ((labels == k).sum(), got.flagged[labels == k].sum())
 
@@ -247,7 +257,7 @@ def test_intervals_of_the_matrix_are_left_out_where_they_would_take_minutes(
     assert whole.transition_interval is not None
     assert estimate.transition_interval is None
     np.testing.assert_array_equal(estimate.transition, whole.transition)
-    summary = summarize(labels, 0.8, found(posterior(labels, probs, 0.1)), estimate, NAMES)
+    summary = summarize(labels, assessed(0.8), found(posterior(labels, probs, 0.1)), estimate, NAMES)
     assert (summary["rate"]["low"], summary["rate"]["high"]) == (0.05, 0.2)
     assert summary["transition"]["low"] is None
     assert summary["known"] is None

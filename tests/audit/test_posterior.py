@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from noisylabels.audit import posterior as room
-from noisylabels.audit.noise_model import NoiseModels
 from noisylabels.audit.posterior import (
     HELD_OUT,
     JUDGES,
@@ -22,6 +21,7 @@ from noisylabels.audit.posterior import (
 )
 from noisylabels.audit.scores import sharpened
 from noisylabels.noise.checked_probs import CheckedProbs
+from noisylabels.noise.noise_model import NoiseModels
 
 K, N = 4, 4000
 
@@ -138,7 +138,7 @@ def test_at_the_right_rate_the_probabilities_are_calibrated(rate: float) -> None
     given, true, p = problem(rate)
     wrong = given != true
     probs = CheckedProbs(p, "probs")
-    made, power = judged(given, probs, None, JUDGES, NoiseModels(given, probs))
+    made, power = judged(given, probs, None, JUDGES, NoiseModels(given, probs), 1.0)
     found = calibrated(given, made, float(wrong.mean()), power)
     gaps = [
         abs(found.wrong[some].mean() - wrong[some].mean())
@@ -155,23 +155,23 @@ def test_what_judges_the_labels() -> None:
     models = NoiseModels(given, outside)
     q = models.simplest.whole(outside, given)
     for rule in (NETWORK, JUDGES):
-        made, power = judged(given, outside, inside, rule, models)
+        made, power = judged(given, outside, inside, rule, models, 0.8)
         w = HELD_OUT[rule]
         np.testing.assert_allclose(
             np.asarray(made)[7], [w * q[7, k] + (1 - w) * seen[7, k] for k in range(K)]
         )
         np.testing.assert_allclose(np.asarray(made), w * q + (1 - w) * seen)
-        assert power == POWER
-    made, power = judged(given, outside, None, JUDGES, models)
+        assert power == pytest.approx(POWER * 0.8)
+    made, power = judged(given, outside, None, JUDGES, models, 0.8)
     np.testing.assert_allclose(np.asarray(made), q)
     assert power == 1.0
-    assert judged(given, outside, None, NETWORK, models) == (outside, POWER_GIVEN)
+    assert judged(given, outside, None, NETWORK, models, 0.8) == (outside, POWER_GIVEN)
 
 
 def test_probabilities_alone_are_scored_by_sharpened_odds() -> None:
     given, _, p = problem(0.2)
     probs = CheckedProbs(p, "probs")
-    made, power = judged(given, probs, None, NETWORK, NoiseModels(given, probs))
+    made, power = judged(given, probs, None, NETWORK, NoiseModels(given, probs), 0.8)
     score = sharpened(given, p)
     found = calibrated(given, made, float((1 - score).mean()), power)
     np.testing.assert_allclose(found.right, score, atol=1e-9)

@@ -13,9 +13,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from noisylabels.audit.assessment import assess
-from noisylabels.audit.posterior import NETWORK
 from noisylabels.audit.result import FILES, Audit, load_examples
 from noisylabels.core.checks import CorruptedFile, InputError
+from noisylabels.noise.noise_rate import NETWORK
 
 NAMES = ("cat", "<img src=x onerror=alert(1)>", 'a "b", c\nd')
 

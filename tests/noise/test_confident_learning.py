@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from noisylabels.audit import issues
-from noisylabels.audit.noise_rate import NoiseRate
 from noisylabels.core.rng import resample, uniforms
 from noisylabels.noise import confident_learning
 from noisylabels.noise.checks import check_labels_probs
 from noisylabels.noise.confident_learning import calibrated_joint, joint_samples
 from noisylabels.noise.estimate import estimate_transition
+from noisylabels.noise.noise_rate import NoiseRate
 
 DRAWS = 40
 

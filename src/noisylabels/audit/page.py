@@ -173,6 +173,11 @@ def lead(audit: Audit) -> str:
                 f"an upper bound of {100 * rate['level']:.0f} %. Of them, {are}."
             )
         estimate += f" ({100 * rate['level']:.0f} % interval {ends})"
+    if is_weak(audit):
+        return (
+            f"The models are too weak to estimate the noise rate of these {judged}; the unreliable "
+            f"estimate is {estimate}. {are[0].upper()}{are[1:]}."
+        )
     if checked:
         return f"The estimated noise rate of the {judged} is {estimate}. Of them, {are}."
     return f"The estimated noise rate is {estimate}. Of {judged}, {are}."

@@ -82,17 +82,17 @@ class NoiseRate:
 class Fit:
     """Weights of the evidence, fitted to sets with known noise by `benchmarks/bench_rates.py --fit`.
 
+    The estimate is a weighted mean of the evidence, so that evidence which agrees is believed.
+
     Args:
-        base, easiest, easier, overall, per_pair, resisted: of the estimate, the weighted sum of the evidence.
+        easiest, easier, per_pair, resisted: weights; that of `overall` is what they lack to 1.
         floor, confusion, hardness: of the spread, floor + confusion max(0, per_pair - overall) + hardness
             max(0, easier - overall).
         reach: spreads from the estimate to the ends of the interval.
     """
 
-    base: float
     easiest: float
     easier: float
-    overall: float
     per_pair: float
     resisted: float
     floor: float
@@ -101,14 +101,14 @@ class Fit:
     reach: float
 
     def weigh(self, found: Evidence) -> tuple[float, float]:
-        """Return the weighted sum of the evidence, and how far the interval reaches."""
+        """Return the weighted mean of the evidence, and how far the interval reaches."""
+        resisted = found.overall if found.resisted is None else found.resisted
         estimate = (
-            self.base
-            + self.easiest * found.easiest
-            + self.easier * found.easier
-            + self.overall * found.overall
-            + self.per_pair * found.per_pair
-            + self.resisted * (found.resisted or 0.0)
+            found.overall
+            + self.easiest * (found.easiest - found.overall)
+            + self.easier * (found.easier - found.overall)
+            + self.per_pair * (found.per_pair - found.overall)
+            + self.resisted * (resisted - found.overall)
         )
         reach = self.reach * (
             self.floor
@@ -119,9 +119,9 @@ class Fit:
 
 
 FITS = {
-    JUDGES: Fit(0.0028, 0.2256, -0.1715, -0.3165, 1.1326, 0.205, 0.0082, 0.0, 0.2589, 2.8962),
-    NETWORK: Fit(0.0074, 0.4582, 0.0, 0.4576, 0.1451, -0.1114, 0.0206, 0.278, 0.0, 2.6055),
-    GIVEN: Fit(0.008, 0.445, 0.0986, 0.3236, 0.1093, 0.0, 0.02, 0.2482, 0.0525, 2.3174),
+    JUDGES: Fit(0.2042, 0.0798, 0.91, 0.1482, 0.0072, 0.0, 0.2765, 2.8334),
+    NETWORK: Fit(0.4004, 0.0207, 0.1691, -0.0914, 0.021, 0.2804, 0.0, 2.6463),
+    GIVEN: Fit(0.2499, 0.2571, 0.1188, 0.0, 0.0194, 0.2894, 0.0323, 2.3304),
 }
 """The weights for each source of probabilities."""
 

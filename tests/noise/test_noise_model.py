@@ -7,9 +7,9 @@ import math
 import numpy as np
 import pytest
 
-from noisylabels.audit import noise_model
-from noisylabels.audit.noise_model import POWERS, NoiseModel, NoiseModels
+from noisylabels.noise import noise_model
 from noisylabels.noise.checked_probs import CheckedProbs
+from noisylabels.noise.noise_model import POWERS, NoiseModel, NoiseModels
 
 K, N = 4, 4000
 
