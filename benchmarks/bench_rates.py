@@ -264,6 +264,7 @@ def _of_source(
     other = made.posterior.others()
     flagged = (w > 0.5) & (made.posterior.at(other) > 1 - w)
     bins = np.array_split(np.argsort(w, kind="stable"), BINS)
+    proof = evidence(found.given, checked, inside, NoiseModels(found.given, checked))
     joint = estimate_transition(found.given, probs, interval=0.95, bootstrap=40)
     share = 1.0 if seen is None else float((seen.argmax(1) != found.given).mean())
     former = [
@@ -271,7 +272,7 @@ def _of_source(
         for value in (joint.rate, *(joint.rate_interval or ()))
     ]
     return {
-        "evidence": asdict(evidence(found.given, checked, inside, NoiseModels(found.given, checked))),
+        "evidence": {name: value for name, value in asdict(proof).items() if name != "n"},
         "former": former,
         "model_accuracy": float(right.mean()),
         "estimated_accuracy": made.accuracy[0],
@@ -427,7 +428,7 @@ def _coverage(rows: list[dict[str, Any]], source: str) -> str:
     before: tuple[list[bool], list[float], list[float]] = ([], [], [])
     for row in rows:
         found, rate = row["sources"][source], row["rate"]
-        now = noise_rate(Evidence(**found["evidence"]), source)
+        now = noise_rate(Evidence(**found["evidence"], n=row["n"]), source)
         held.append(now.low <= rate <= now.high)
         widths.append(now.high - now.low)
         errors.append(abs(now.estimate - rate))
@@ -448,7 +449,10 @@ def _flags(rows: list[dict[str, Any]], source: str) -> str:
         sum(abs(p - share) * n for p, share, n in one["reliability"]) / row["n"]
         for row, one in zip(rows, found, strict=True)
     ]
-    estimates = [noise_rate(Evidence(**one["evidence"]), source).estimate for one in found]
+    estimates = [
+        noise_rate(Evidence(**one["evidence"], n=row["n"]), source).estimate
+        for row, one in zip(rows, found, strict=True)
+    ]
     flagged, hits, wrong = (sum(one[name] for one in found) for name in ("flagged", "flagged_wrong", "wrong"))
     return " | ".join(
         [

@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 
 import noisylabels as nl
-from noisylabels.audit.page import data_uri, in_script, lead, next_steps, page, warning
+from noisylabels.audit.page import data_uri, in_script, is_weak, lead, next_steps, page, warning
 from noisylabels.audit.result import Audit
 from noisylabels.audit.running import audit_labels
 
@@ -114,20 +114,39 @@ def test_a_weak_model_causes_a_warning() -> None:
     labels = rng.integers(0, 10, 300)
     weak = audit_labels(labels=labels, probs=rng.dirichlet(np.ones(10), 300))
     good = audit_labels(labels=labels, probs=0.9 * np.eye(10)[labels] + 0.01)
-    assert re.match(r"The models agree with only \d+ % of the given labels.* too weak", warning(weak))
+    assert re.match(r"The models predict only \d+ % of the right labels.* too weak", warning(weak))
     assert warning(good) == ""
     assert lead(weak).startswith("The models are too weak to estimate the noise rate of these 300 labels; ")
     assert re.fullmatch(
-        r"The estimated noise rate is 0\.\d % \(95 % interval 0\.0 to \d\.\d %\)\. "
+        r"The estimated noise rate is \d\.\d % \(95 % interval 0\.0 to \d\.\d %\)\. "
         "Of 300 labels, 0 are flagged as likely mislabeled[.]",
         lead(good),
     )
     assert "too weak" in page(weak, None, Path("a"))
-    for agreed, words in ((0.7, ""), (0.5, "too weak")):  # three judges that agree are not weak
-        method = weak.summary["method"] | {"judges_agree": agreed}
-        judged = Audit(**vars(weak) | {"summary": weak.summary | {"method": method}})
-        assert words in warning(judged)
-        assert bool(warning(judged)) == bool(words)
+
+
+@pytest.mark.parametrize("K", [2, 3, 10])
+def test_models_that_learned_nothing_are_weak_and_noise_alone_makes_none_weak(K: int) -> None:
+    rng = np.random.default_rng(0)
+    true = rng.integers(0, K, 1000)
+    nothing = audit_labels(labels=true, probs=rng.dirichlet(np.ones(K), 1000))
+    assert is_weak(nothing)
+    right = np.where(rng.random(1000) < 0.95, true, (true + 1) % K)
+    probs = 0.8 * np.eye(K)[right] + 0.2 / K
+    for rate in (0.0, 0.2, 0.35 if K == 2 else 0.5):
+        given = np.where(rng.random(1000) < rate, (true + rng.integers(1, K, 1000)) % K, true)
+        assert not is_weak(audit_labels(labels=given, probs=probs))
+
+
+def test_a_wide_interval_is_stated_as_bounds() -> None:
+    rng = np.random.default_rng(0)
+    found = audit_labels(labels=rng.integers(0, 2, 60), probs=rng.dirichlet(np.ones(2) * 3, 60))
+    rate = found.summary["rate"] | {"estimate": 0.2, "low": 0.05, "high": 0.4}
+    summary = found.summary | {"rate": rate, "agreement": 0.75}
+    summary["accuracy"] = {"estimate": 0.94, "low": 0.8, "high": 1.0}
+    assert lead(Audit(**vars(found) | {"summary": summary})).startswith(
+        "The noise rate of the 60 labels lies between 5.0 and 40.0 %, a lower and an upper bound of 95 %. "
+    )
 
 
 @pytest.mark.parametrize("width", [1280, 400])

@@ -76,7 +76,7 @@ def test_one_example_and_a_class_without_labels_are_accepted() -> None:
 
 
 KINDS = ("easiest", "easier", "per_pair", "resisted")
-SOME = Evidence(easiest=0.1, easier=0.4, overall=0.1, per_pair=0.2, resisted=0.05)
+SOME = Evidence(easiest=0.1, easier=0.4, overall=0.1, per_pair=0.2, resisted=0.05, n=10**15)
 
 
 @pytest.mark.parametrize("source", [JUDGES, NETWORK, GIVEN])
@@ -108,26 +108,38 @@ def test_the_weights_of_the_source_weigh_the_evidence(
 def test_the_fits_give_rates_between_0_and_1_inside_their_intervals(source: str) -> None:
     draw = np.random.default_rng(0)
     for row in [*draw.random((200, 5)), np.zeros(5), np.ones(5)]:
-        got = noise_rate(Evidence(*row.tolist()), source)
+        got = noise_rate(Evidence(*row.tolist(), n=500), source)
         assert 0 <= got.low <= got.estimate <= got.high <= 1
         assert got.high > got.low
     # a sum far outside has an interval too
-    far = noise_rate(Evidence(0.0, 1.0, 1.0, 0.0, 1.0), source)
+    far = noise_rate(Evidence(0.0, 1.0, 1.0, 0.0, 1.0, 500), source)
     assert far.high > far.low
     # evidence that agrees is believed
     shares = (0.02, 0.1, 0.2, 0.4, 0.6)
-    rates = [noise_rate(Evidence(s, s, s, s, None if source == GIVEN else s), source) for s in shares]
+    rates = [noise_rate(Evidence(s, s, s, s, None if source == GIVEN else s, 500), source) for s in shares]
     assert [rate.estimate for rate in rates] == pytest.approx(shares)
 
 
 @pytest.mark.parametrize("source", FITS)
 def test_more_disagreement_of_the_evidence_never_narrows_the_interval(source: str) -> None:
     def width(per_pair: float, easier: float) -> float:
-        got = noise_rate(Evidence(0.3, easier, 0.3, per_pair, None if source == GIVEN else 0.3), source)
+        got = noise_rate(Evidence(0.3, easier, 0.3, per_pair, None if source == GIVEN else 0.3, 500), source)
         return got.high - got.low
 
     assert width(0.36, 0.3) + 1e-12 >= width(0.32, 0.3) >= width(0.3, 0.3) - 1e-12
     assert width(0.3, 0.36) + 1e-12 >= width(0.3, 0.32) >= width(0.3, 0.3) - 1e-12
+
+
+@pytest.mark.parametrize("source", FITS)
+def test_few_labels_have_a_wide_interval(source: str) -> None:
+    widths = []
+    for n in (30, 100, 1000, 100_000):
+        got = noise_rate(Evidence(0.3, 0.3, 0.3, 0.3, None if source == GIVEN else 0.3, n), source)
+        widths.append(got.high - got.low)
+        sampled = 2 * (0.3 * 0.7 / n) ** 0.5 + 1 / n
+        assert widths[-1] >= 2 * sampled
+    assert widths == sorted(widths, reverse=True)
+    assert widths[2] < 1.3 * widths[3]  # of many labels it hardly matters
 
 
 def test_an_unknown_source_is_none() -> None:

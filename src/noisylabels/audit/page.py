@@ -145,6 +145,10 @@ WEAK = 0.5
 """Part of the way from chance to always right that the models' accuracy on right labels must reach; below it,
 they are too weak to judge labels."""
 
+LEARNED = 0.1
+"""Part of the way from chance to 1 that the agreement with the given labels must reach; below it, nothing was
+learned, or nearly all labels are wrong."""
+
 WIDE = 0.25
 """Width of the interval of the noise rate from which only its ends are stated, as bounds."""
 
@@ -155,28 +159,32 @@ def is_weak(audit: Audit) -> bool:
     if found is None:  # of an audit up to version 0.1
         return bool(audit.summary["agreement"] < WEAK)
     chance = 1 / len(audit.class_names)
-    return bool(found["estimate"] - chance < WEAK * (1 - chance))
+    return any(
+        share - chance < least * (1 - chance)
+        for share, least in ((found["estimate"], WEAK), (audit.summary["agreement"], LEARNED))
+    )
 
 
 def lead(audit: Audit) -> str:
     """Return the main finding in one sentence or two."""
-    rate, n, flagged = audit.summary["rate"], len(audit), int(audit.flagged.sum())
+    rate, flagged = audit.summary["rate"], int(audit.flagged.sum())
     checked = audit.summary.get("trusted")
+    n = len(audit) - len(audit.summary.get("not_judged", ()))
     judged = f"{n - checked['count']:,} labels not checked by hand" if checked else f"{n:,} labels"
     are = f"{flagged:,} {'is' if flagged == 1 else 'are'} flagged as likely mislabeled"
     estimate = f"{100 * rate['estimate']:.1f} %"
-    if rate["low"] is not None:
-        ends = f"{100 * rate['low']:.1f} to {100 * rate['high']:.1f} %"
-        if rate["high"] - rate["low"] > WIDE:
-            return (
-                f"The noise rate of the {judged} lies between {ends.replace(' to ', ' and ')}, a lower and "
-                f"an upper bound of {100 * rate['level']:.0f} %. Of them, {are}."
-            )
+    ends = "" if rate["low"] is None else f"{100 * rate['low']:.1f} to {100 * rate['high']:.1f} %"
+    if ends:
         estimate += f" ({100 * rate['level']:.0f} % interval {ends})"
     if is_weak(audit):
         return (
             f"The models are too weak to estimate the noise rate of these {judged}; the unreliable "
             f"estimate is {estimate}. {are[0].upper()}{are[1:]}."
+        )
+    if ends and rate["high"] - rate["low"] > WIDE:
+        return (
+            f"The noise rate of the {judged} lies between {ends.replace(' to ', ' and ')}, a lower and an "
+            f"upper bound of {100 * rate['level']:.0f} %. Of them, {are}."
         )
     if checked:
         return f"The estimated noise rate of the {judged} is {estimate}. Of them, {are}."

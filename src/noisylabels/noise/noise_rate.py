@@ -33,6 +33,7 @@ class Evidence:
         per_pair: the same with a rate for each pair of classes. Too high where models confuse classes.
         resisted: share of labels that models do not predict although they were trained on them; None without
             training. Too low by memorized labels.
+        n: the number of labels.
     """
 
     easiest: float
@@ -40,6 +41,7 @@ class Evidence:
     overall: float
     per_pair: float
     resisted: float | None
+    n: int
 
 
 def evidence(
@@ -61,6 +63,7 @@ def evidence(
         overall=float(models.overall.wrong(probs, labels).mean()),
         per_pair=float(models.per_pair.wrong(probs, labels).mean()),
         resisted=None if seen is None else float((seen.likeliest != labels).mean()),
+        n=n,
     )
 
 
@@ -139,11 +142,13 @@ def noise_rate(found: Evidence, source: str = GIVEN) -> NoiseRate:
         found: the evidence.
         source: what the probabilities come from: `GIVEN`, `NETWORK` or `JUDGES`.
 
-    >>> found = Evidence(easiest=0.2, easier=0.22, overall=0.2, per_pair=0.21, resisted=0.2)
+    >>> found = Evidence(easiest=0.2, easier=0.22, overall=0.2, per_pair=0.21, resisted=0.2, n=2500)
     >>> round(noise_rate(found, JUDGES).estimate, 1)
     0.2
     """
     fit = FITS[GIVEN if found.resisted is None else source]
     total, reach = fit.weigh(found)
     middle = min(1.0, max(0.0, total))  # first, or the interval of a sum far below 0 would be 0 to 0
+    # the examples that are most sure are a sample of all; this matters only below some hundred labels
+    reach = float(np.hypot(reach, 2 * (middle * (1 - middle) / found.n) ** 0.5 + 1 / found.n))
     return NoiseRate(middle, max(0.0, middle - reach), min(1.0, middle + reach))
