@@ -136,10 +136,10 @@ def test_few_labels_have_a_wide_interval(source: str) -> None:
     for n in (30, 100, 1000, 100_000):
         got = noise_rate(Evidence(0.3, 0.3, 0.3, 0.3, None if source == GIVEN else 0.3, n), source)
         widths.append(got.high - got.low)
-        sampled = 2 * (0.3 * 0.7 / n) ** 0.5 + 1 / n
+        sampled = (0.3 * 0.7 / n) ** 0.5 + 1 / n
         assert widths[-1] >= 2 * sampled
     assert widths == sorted(widths, reverse=True)
-    assert widths[2] < 1.3 * widths[3]  # of many labels it hardly matters
+    assert widths[2] < 1.5 * widths[3]  # of many labels it hardly matters
 
 
 def test_an_unknown_source_is_none() -> None:

@@ -150,5 +150,5 @@ def noise_rate(found: Evidence, source: str = GIVEN) -> NoiseRate:
     total, reach = fit.weigh(found)
     middle = min(1.0, max(0.0, total))  # first, or the interval of a sum far below 0 would be 0 to 0
     # the examples that are most sure are a sample of all; this matters only below some hundred labels
-    reach = float(np.hypot(reach, 2 * (middle * (1 - middle) / found.n) ** 0.5 + 1 / found.n))
+    reach = float(np.hypot(reach, (middle * (1 - middle) / found.n) ** 0.5 + 1 / found.n))
     return NoiseRate(middle, max(0.0, middle - reach), min(1.0, middle + reach))
