@@ -76,7 +76,7 @@ class Options:
     """folder for the results"""
     cells: Path = Path("runs/bench-features")
     """folder for the finished cells"""
-    name: str = "cifar10-jpeg, EfficientNet-Lite0 at 128 px"
+    name: str = "cifar10-jpeg, EfficientNet-Lite0 at 160 px"
     """name of data and features in the results"""
     columns: tuple[str, ...] = ("worse", "aggre")
     """label sets of the human annotations"""

@@ -140,6 +140,7 @@ MEASURED = {
     "linear": "docs/measured-speed-losses.md",
     "losses": "docs/measured-speed-losses.md",
     "review": "docs/measured-speed-data.md",
+    "rates": "docs/measured-noise-rates.md",
     "rows": "docs/measured-speed-training.md",
     "start": "docs/measured-speed-training.md",
     "step": "docs/measured-speed-training.md",
