@@ -145,7 +145,7 @@ def test_a_wide_interval_is_stated_as_bounds() -> None:
     summary = found.summary | {"rate": rate, "agreement": 0.75}
     summary["accuracy"] = {"estimate": 0.94, "low": 0.8, "high": 1.0}
     assert lead(Audit(**vars(found) | {"summary": summary})).startswith(
-        "The noise rate of the 60 labels lies between 5.0 and 40.0 %, a lower and an upper bound of 95 %. "
+        "Between 5.0 and 40.0 % of the 60 labels are wrong (95 % bounds; best estimate 20.0 %). Of them, "
     )
 
 

@@ -183,8 +183,8 @@ def lead(audit: Audit) -> str:
         )
     if ends and rate["high"] - rate["low"] > WIDE:
         return (
-            f"The noise rate of the {judged} lies between {ends.replace(' to ', ' and ')}, a lower and an "
-            f"upper bound of {100 * rate['level']:.0f} %. Of them, {are}."
+            f"Between {ends.replace(' to ', ' and ')} of the {judged} are wrong ({100 * rate['level']:.0f} % "
+            f"bounds; best estimate {100 * rate['estimate']:.1f} %). Of them, {are}."
         )
     if checked:
         return f"The estimated noise rate of the {judged} is {estimate}. Of them, {are}."
