@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from noisylabels.audit.trusted_columns import column_of
-from noisylabels.audit.wilson import wilson
 from noisylabels.core.checks import InputError
 from noisylabels.core.files import check_file, file_digest, read_text
 from noisylabels.core.tables import TABLES, Table, find_column, read_table, read_text_table, texts
+from noisylabels.core.wilson import wilson
 from noisylabels.data.names import namesakes_note
 from noisylabels.data.splits import split_of
 from noisylabels.noise.checked_probs import CheckedProbs

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shlex
 import sys
 from dataclasses import dataclass, field
 from typing import Annotated
@@ -55,20 +56,19 @@ class Train:
 
 WAITING_SHARE, WAITING_SECONDS = 0.1, 10.0  # beyond both, the summary reports the wait
 
+INPUTS = {"images": "NEW_IMAGES", "table": "NEW_TABLE"}
+"""What `noisylabels predict` takes, by what a run was trained on."""
+
 
 def summary(result: RunResult) -> str:
     """Return the summary of a finished run, a few lines."""
-    last, noise = result.final or {}, result.noise
+    last = result.final or {}
     final = result.kept or last
 
     def percent(name: str) -> str:
         return "unknown" if final.get(name) is None else f"{100 * final[name]:.2f} %"
 
-    added = f"noise {noise['spec']} ({100 * noise['rate']:.2f} % noisy labels)"
-    if noise["spec"] == "none":
-        added = "no noise added"  # the data's own label errors are unknown
     names = result.class_names
-    dead = ", ".join(names[k] for k in final["dead_classes"]) or "none"
     others = []
     if result.kept is not None:
         if last["epoch"] != final["epoch"]:
@@ -77,13 +77,10 @@ def summary(result: RunResult) -> str:
     elif (row := result.history.chosen) is not None:
         words = f"at epoch {row['epoch']}, best on validation"
         others = [f"  {words:36} {100 * row['test_accuracy']:.2f} %"]
-    loss = result.loss or result.config["loss"]
-    if result.config.get("table_recipe"):
-        loss += f", model {result.model}"
-    epoch = f"epoch {final['epoch']}" + (", best on validation" if result.kept else "")
     lines = [
-        f"{result.config['data']}, {added}, loss {loss}, {epoch}",
+        _trained(result, final["epoch"]),
         f"  test accuracy                        {percent('test_accuracy')}{_tested_on(result)}",
+        *_on_true_labels(result),
         *others,
         f"  training set: given labels           {percent('given_accuracy')}",
     ]
@@ -93,23 +90,68 @@ def summary(result: RunResult) -> str:
             f"  noisy labels: memorized              {percent('memorized')} (predicted as given)",
             f"  noisy labels: recovered              {percent('recovered')} (predicted as their true class)",
         ]
-    lines.append(f"  dead classes (recall at most 1 %)    {dead}")
+    if final["dead_classes"]:
+        dead = ", ".join(names[k] for k in final["dead_classes"])
+        lines.append(f"  dead classes (recall at most 1 %)    {dead}")
     seconds, share = result.history.waited()
     if share > WAITING_SHARE and seconds > WAITING_SECONDS:
         lines.append(
             f"  waited for data                      {100 * share:.0f} % of the training time; use a faster "
             "disk for NOISYLABELS_CACHE, more memory, a smaller image_size or less augmentation"
         )
-    lines.append(f"  saved in {result.path}")
-    return "\n".join(lines)
+    return "\n".join([*lines, f"  saved in {result.path}", *_next(result)])
+
+
+def _trained(result: RunResult, epoch: int) -> str:
+    """Return what was trained, with what, and on what."""
+    config, noise = result.config, result.noise
+    count = "" if result.train is None else f"{result.train['examples']:,} examples of "
+    added = (
+        ""
+        if noise["spec"] == "none"
+        else f", noise {noise['spec']} ({100 * noise['rate']:.2f} % noisy labels)"
+    )
+    kept = (
+        f"epoch {epoch} is kept, best on validation" if result.kept else f"{epoch} epoch{'s' * (epoch > 1)}"
+    )
+    return (
+        f"trained {result.model or config['model']} with loss {result.loss or config['loss']} on "
+        f"{count}{config['data']}{added}: {kept}"
+    )
 
 
 def _tested_on(result: RunResult) -> str:
-    """Return a remark on the test labels if a part of the data was held out, else ""."""
+    """Return a remark on the test labels if they may be wrong, else ""."""
     test = result.test or {}
-    if not test.get("held_out"):
+    held_out, noisy = test.get("held_out"), result.noise["spec"] != "none"
+    if not held_out and "true_labels" not in test:
         return ""
     labels = "whose labels may be as noisy as the others"
-    if result.noise["spec"] != "none":
-        labels = "whose labels have no added noise but may be wrong"
-    return f" on {test['examples']:,} held-out examples, {labels}"
+    if noisy or not held_out:
+        labels = f"whose labels{' have no added noise but' * noisy} may be wrong"
+    return f" on {test['examples']:,} {'held-out' if held_out else 'test'} examples, {labels}"
+
+
+def _on_true_labels(result: RunResult) -> list[str]:
+    """Return the line of the estimated accuracy on true labels, if there is an estimate."""
+    found = (result.test or {}).get("true_labels", {})
+    if "accuracy" not in found:
+        return []
+    low, high = found["interval"]
+    value = f"about {100 * found['accuracy']:.0f} % ({100 * low:.0f} to {100 * high:.0f})"
+    return [f"  test accuracy, true labels           {value}, estimated"]
+
+
+def _next(result: RunResult) -> list[str]:
+    """Return the command that predicts new examples with a model of the user's own data."""
+    from noisylabels.models.catalog import is_user_model
+
+    what = INPUTS.get((result.train or {}).get("inputs", ""))
+    if what is None or "true_labels" not in (result.test or {}):
+        return []
+    words = ["noisylabels", "predict", str(result.path), what, "--out", "labels.csv"]
+    if is_user_model(result.model):
+        words += ["--model", result.model]
+    if ".py:" in (features := result.config.get("features") or ""):
+        words += ["--features", features]
+    return [f"  next: {shlex.join(words)}"]

@@ -54,7 +54,10 @@ class RunResult:
     loss: str = ""  # the loss it was trained with, also if it was chosen automatically
     model: str = ""  # the name of the model, also if it was chosen automatically
     kept: dict[str, Any] | None = None  # the row of the epoch that keep_epoch "best" kept
-    test: dict[str, Any] | None = None  # number of examples; held_out: whether the data had no test part
+    # number of examples; held_out: whether the data had no test part; true_labels: for the user's own data, the
+    # estimated accuracy on true labels, or why there is none
+    test: dict[str, Any] | None = None
+    train: dict[str, Any] | None = None  # number of examples trained on; inputs: images, table or features
 
     @property
     def history(self) -> History:
@@ -260,6 +263,7 @@ def read_result(out: Path) -> RunResult:
             model=result.get("model", ""),
             kept=result.get("kept"),
             test=result.get("test"),
+            train=result.get("train"),
             loss=result.get("loss", ""),  # older results lack it; their configuration names the loss
         )
     except (KeyError, TypeError, AttributeError):

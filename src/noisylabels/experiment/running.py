@@ -27,6 +27,7 @@ from noisylabels.experiment.resolve import ResolvedRun, resolve
 from noisylabels.experiment.sets import corrupted, trained_on
 from noisylabels.experiment.table_recipe import choose_for_table, settled
 from noisylabels.experiment.trackers import Tracker, catch_up, open_trackers
+from noisylabels.experiment.true_labels import kind_of_input, on_true_labels
 from noisylabels.training.settings import Settings
 from noisylabels.training.weights_file import save_model
 
@@ -119,14 +120,6 @@ def _finished(resolved: ResolvedRun, reporter: Reporter) -> RunResult | None:
     return finished
 
 
-def _how(config: RunConfig) -> str:
-    """Return the settings of training that the recipe for tables has decided, in words."""
-    words = f"{config.epochs} epochs of {config.optimizer}, batches of {config.batch_size}, lr {config.lr:g}"
-    if config.validation:
-        words += f", {100 * config.validation:g} % of the training rows held out with their given labels"
-    return words + (" to select the epoch whose weights are kept" if config.keep_epoch == "best" else "")
-
-
 def _run_alone(
     resolved: ResolvedRun, reporter: Reporter, trackers: Sequence[Tracker], stop: Callable[[], bool]
 ) -> RunResult:
@@ -134,7 +127,7 @@ def _run_alone(
     import torch
 
     from noisylabels.core.interrupt import Interrupted, stop_on_signals
-    from noisylabels.data.catalog import default_augment
+    from noisylabels.data.catalog import DATA, default_augment
     from noisylabels.data.reader import held_out
     from noisylabels.losses.expression import loss
     from noisylabels.methods.fit import fit
@@ -159,12 +152,12 @@ def _run_alone(
     if config.table_recipe:
         chosen = chosen_before(out) or choose_for_table(config, train, labels.given, positions, stop)
         reporter.note(f"model {chosen['model']}, loss {chosen['loss']}: {chosen['why']}")
-        if (power := chosen.get("power")) is not None:
-            reporter.note(f"predicted probabilities are calibrated for the label noise: power {power:g}")
         config = settled(config, chosen)
         shape = model_shape(config, train)
         model = build_model(**shape, seed=config.seed)
-        reporter.note(_how(config))
+        if config.validation and config.keep_epoch == "best":
+            held = f"{100 * config.validation:g} % of the training rows are held out"
+            reporter.note(f"{held}; the epoch that predicts their given labels best is kept")
     elif criterion is None:
         chosen = chosen_before(out) or choose(train, labels.given, config.seed).to_dict()
         reporter.note(f"loss {chosen['loss']}: {chosen['why']}")
@@ -225,6 +218,9 @@ def _run_alone(
     if result["status"] == "done" and history.kept is not None:
         result["kept"] = history.kept
     result |= {"model": shape["name"], "test": {"examples": len(test), "held_out": held_out(train.notes)}}
+    result["train"] = {"examples": count, "inputs": kind_of_input(train)}
+    if result["status"] == "done" and config.data not in DATA:  # a named set's test labels count as true
+        result["test"]["true_labels"] = on_true_labels(model, shape, train, test)
     result |= {"epochs": len(history), "class_names": train.class_names}
     for name in ("train_seconds", "eval_seconds"):
         result[name] = sum(history.column(name)) if history.rows else 0.0

@@ -232,7 +232,7 @@ def choose_for_table(
         place = int(np.argmin(costs))
         best, power = tried[place], held[place].power(given)
         found = ", ".join(f"{each} {cost:.3f}" for each, cost in zip(tried, costs, strict=True))
-        why = f"the given labels of held-out rows are most likely under it (cost per row: {found})"
+        why = f"predicts the given labels of held-out rows best (cost per row: {found})"
     return {
         "loss": best.loss,
         "model": best.model,

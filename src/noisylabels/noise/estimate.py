@@ -46,6 +46,7 @@ class Estimate:
         n: the number of labels it was estimated from.
         interval: the level of the intervals, such as 0.95; None without them.
         rate_interval: lower and upper end for the rate; the bootstrap's quantiles, centered on the estimate.
+            They cover sampling error only, not the bias of the method.
         transition_interval: (2, K, K), lower and upper ends for the matrix.
         trust: for neighbors: how often the labels of ten further neighbors, not used by the fit, predict an
             example's label, relative to how often they should if the model held. If it is well below 1
@@ -99,7 +100,8 @@ class Estimate:
 
     def __str__(self) -> str:
         ends = self.rate_interval
-        between = "" if ends is None else f" ({100 * ends[0]:.0f} to {100 * ends[1]:.0f})"
+        # plainly, because the bias of each method can be several times as large
+        between = f" ({100 * ends[0]:.0f} to {100 * ends[1]:.0f}, sampling error only)" if ends else ""
         return f"about {100 * self.rate:.0f} % of the labels look wrong{between}"
 
 

@@ -12,8 +12,8 @@ import numpy as np
 from noisylabels.audit.result import Audit
 from noisylabels.audit.review.pictures import BESIDE, Pictures
 from noisylabels.audit.review.store import FILE, LABELED, OPEN, Decision, Store
-from noisylabels.audit.wilson import wilson
 from noisylabels.core.checks import InputError
+from noisylabels.core.wilson import wilson
 
 PROBABLE = 9
 """Most probable classes, which have the keys 1 to 9."""
