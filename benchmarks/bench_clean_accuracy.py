@@ -4,9 +4,10 @@
     python benchmarks/bench_clean_accuracy.py FEATURES.npz --human cifar10n.parquet          # and features
 
 FEATURES.npz holds x_train (N, D) and y_train (N,), the features and true labels of CIFAR-10 in its order. A
-draw is a sample of examples with noisy labels. A logistic regression learns from four fifths of them; the rest
-are the test part, whose labels are noisy as well. The true accuracy is known twice: of the test part, and of up
-to 5,000 examples outside the sample, for "new". Writes clean-accuracy.json and .md into results/benchmarks.
+draw is a sample of examples with noisy labels. A logistic regression learns from four fifths of them; the
+rest are the test part, whose labels are noisy as well. The true accuracy is known twice: of the test part, and
+of up to 5,000 examples outside the sample, for "new". Writes clean-accuracy.json and .md into
+results/benchmarks.
 """
 
 from __future__ import annotations
@@ -144,8 +145,8 @@ def table(rows: list[dict[str, Any]], options: Options) -> str:
     lines = [
         "How often the 95 % interval of the accuracy on true labels holds it, per cent of the draws: for the "
         "test part itself, and for new examples. Width: median, in points. Error: mean distance in points of "
-        "the agreement with the given test labels, and of the estimate, from the accuracy of the test part on "
-        f"true labels. {processor()}, torch {torch.__version__}.",
+        "the agreement with the given test labels, and of the estimate, from the accuracy of the test part "
+        f"on true labels. {processor()}, torch {torch.__version__}.",
         "",
         "| draws | n | test part | new | width | error of the agreement | error of the estimate |",
         "|---|---:|---:|---:|---:|---:|---:|",

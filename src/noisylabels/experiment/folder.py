@@ -54,8 +54,8 @@ class RunResult:
     loss: str = ""  # the loss it was trained with, also if it was chosen automatically
     model: str = ""  # the name of the model, also if it was chosen automatically
     kept: dict[str, Any] | None = None  # the row of the epoch that keep_epoch "best" kept
-    # number of examples; held_out: whether the data had no test part; true_labels: for the user's own data, the
-    # estimated accuracy on true labels, or why there is none
+    # number of examples; held_out: whether the data had no test part; true_labels: for the user's own data,
+    # the estimated accuracy on true labels, or why there is none
     test: dict[str, Any] | None = None
     train: dict[str, Any] | None = None  # number of examples trained on; inputs: images, table or features
 
