@@ -5,8 +5,8 @@
 
 FEATURES.npz holds x_train (N, D) and y_train (N,), the features and true labels of CIFAR-10 in its order. A
 draw is a sample of examples with noisy labels. A logistic regression learns from four fifths of them; the
-rest are the test part, whose labels are noisy as well. The true accuracy is known twice: of the test part, and
-of up to 5,000 examples outside the sample, for "new". Writes clean-accuracy.json and .md into
+rest are the test part, whose labels are noisy as well. The true accuracy is known twice: of the test part,
+and of up to 5,000 examples outside the sample, for "new". Writes clean-accuracy.json and .md into
 results/benchmarks.
 """
 

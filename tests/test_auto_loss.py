@@ -81,7 +81,8 @@ def test_the_noise_of_a_table_decides() -> None:
     assert noisy.loss == MANY
     assert noisy.estimate is not None
     assert noisy.estimate.rate == pytest.approx(0.3, abs=0.04)
-    assert str(noisy).startswith(f"loss {MANY}: about ")
+    assert str(noisy).startswith(f"loss {MANY}: 40 classes, ")
+    assert "%" not in str(noisy)  # the coverage of an interval by neighbors was not measured
 
 
 def test_photographs_by_their_pixels_are_not_trusted() -> None:
@@ -134,14 +135,11 @@ def test_a_run_without_a_loss_chooses_one_and_says_why(capsys: pytest.CaptureFix
     ]
     assert main(words) == 0
     shown = capsys.readouterr()
-    assert f"loss {FEW}, epoch 1" in shown.out
-    assert f"note: loss {FEW}: about " in shown.err
-    assert "10 classes, 1,438 examples" in shown.err
+    assert f"trained mlp with loss {FEW} on 1,438 examples of digits, " in shown.out
+    assert f"note: loss {FEW}: 10 classes, 1,438 examples" in shown.err
     environment = json.loads(Path("run/environment.json").read_text())
     assert environment["chosen"]["loss"] == FEW
-    assert environment["chosen"]["rate"] == pytest.approx(0.4, abs=0.04)
-    low, high = environment["chosen"]["rate_interval"]
-    assert low < environment["chosen"]["rate"] < high
+    assert environment["chosen"]["neighbors"]["rate"] == pytest.approx(0.4, abs=0.04)
     assert json.loads(Path("run/config.json").read_text())["loss"] == "auto"
     assert json.loads(Path("run/result.json").read_text())["loss"] == FEW
     assert read_snapshot(Path("run"), "0123456789", "done").settings["loss"] == FEW  # what trackers are told
@@ -172,7 +170,7 @@ def test_a_resumed_run_keeps_its_loss(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("noisylabels.experiment.running.choose", no)
     notes: list[str] = []
     assert run(config, Notes(notes.append)).loss == FEW
-    assert any(note.startswith(f"loss {FEW}: about") for note in notes)
+    assert any(note.startswith(f"loss {FEW}: 10 classes") for note in notes)
 
 
 def test_ids_of_runs_with_a_loss_are_what_they_were() -> None:

@@ -64,7 +64,8 @@ def test_train_and_the_estimator_agree(customers, tmp_path):
     assert (chosen["model"], chosen["loss"]) == (result.model, result.loss)
     assert chosen["settings"].keys() == set(DECIDED)
     assert len(result.history) == chosen["settings"]["epochs"]
-    assert result.test == {"examples": len(test), "held_out": True}
+    assert result.test is not None
+    assert (result.test["examples"], result.test["held_out"]) == (len(test), True)
 
 
 def test_given_settings_win(customers, tmp_path, capsys):
@@ -78,7 +79,8 @@ def test_given_settings_win(customers, tmp_path, capsys):
     assert (settings["optimizer"], settings["keep_epoch"]) == ("adamw", "last")
     shown = capsys.readouterr().out
     assert "on 300 held-out examples, whose labels may be as noisy as the others" in shown
-    assert "model linear, epoch 3" in shown
+    assert shown.startswith("trained linear with loss ce on 1,200 examples of ")
+    assert shown.splitlines()[0].endswith(": 3 epochs")
 
 
 def test_only_a_table_has_the_recipe(customers, tmp_path):

@@ -192,7 +192,10 @@ def test_an_estimate_by_features_that_say_little_is_not_trusted() -> None:
 
 def test_the_rate_as_text() -> None:
     found = Estimate("anchor", T, PRIOR, N, 0.95, (0.2, 0.31), None)
-    assert str(found) == f"about {100 * found.rate:.0f} % of the labels look wrong (20 to 31)"
+    assert (
+        str(found)
+        == f"about {100 * found.rate:.0f} % of the labels look wrong (20 to 31, sampling error only)"
+    )
     np.testing.assert_allclose(found.joint.sum(), 1)
     assert found.num_classes == K
 

@@ -146,10 +146,16 @@ def _next(result: RunResult) -> list[str]:
     """Return the command that predicts new examples with a model of the user's own data."""
     from noisylabels.models.catalog import is_user_model
 
-    what = INPUTS.get((result.train or {}).get("inputs", ""))
-    if what is None or "true_labels" not in (result.test or {}):
+    if result.train is None or "true_labels" not in (result.test or {}):
         return []
-    words = ["noisylabels", "predict", str(result.path), what, "--out", "labels.csv"]
+    words = [
+        "noisylabels",
+        "predict",
+        str(result.path),
+        INPUTS[result.train["inputs"]],
+        "--out",
+        "labels.csv",
+    ]
     if is_user_model(result.model):
         words += ["--model", result.model]
     if ".py:" in (features := result.config.get("features") or ""):

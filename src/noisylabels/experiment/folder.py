@@ -57,7 +57,7 @@ class RunResult:
     # number of examples; held_out: whether the data had no test part; true_labels: for the user's own data,
     # the estimated accuracy on true labels, or why there is none
     test: dict[str, Any] | None = None
-    train: dict[str, Any] | None = None  # number of examples trained on; inputs: images, table or features
+    train: dict[str, Any] | None = None  # number of examples trained on; inputs: images or table
 
     @property
     def history(self) -> History:

@@ -230,7 +230,8 @@ def choose_for_table(
                 raise
         costs = [each.cost for each in held]
         place = int(np.argmin(costs))
-        best, power = tried[place], held[place].power(given)
+        best = tried[place]
+        power = held[place].power(given) if math.isfinite(costs[place]) else None  # or all have diverged
         found = ", ".join(f"{each} {cost:.3f}" for each, cost in zip(tried, costs, strict=True))
         why = f"predicts the given labels of held-out rows best (cost per row: {found})"
     return {

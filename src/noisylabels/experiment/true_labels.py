@@ -42,7 +42,5 @@ def on_true_labels(
 
 
 def kind_of_input(train: Examples) -> str:
-    """Return what `noisylabels predict` takes for a model of this set: images, table, or features (none)."""
-    if getattr(train, "encoder", None) is not None:
-        return "table"
-    return "images" if train.inputs.ndim == 4 or getattr(train, "images", None) is not None else "features"
+    """Return what `noisylabels predict` takes for a model of this set: images, or a table."""
+    return "images" if getattr(train, "encoder", None) is None else "table"

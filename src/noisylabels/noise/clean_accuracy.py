@@ -20,6 +20,7 @@ SAMPLING, DIFFERENCE, RATE = 1.25, 1.0, 0.5
 """Weights of the parts of the interval, chosen by `benchmarks/bench_clean_accuracy.py`."""
 
 _FLATTER = (0.05, 0.1, 0.15, 0.2)  # powers for networks that have memorized their labels: very overconfident
+_SHARPER = (4.0, 5.0, 6.0, 8.0)  # and for robust losses, strong penalties and short training
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,7 @@ def clean_accuracy(labels: object, probs: object) -> CleanAccuracy:
     (0.9, True)
     """
     checked, given = check_labels_probs(labels, probs)
-    models = NoiseModels(given, checked, (*_FLATTER, *POWERS))
+    models = NoiseModels(given, checked, (*_FLATTER, *POWERS, *_SHARPER))
     rate = noise_rate(evidence(given, checked, None, models))
     n, agreed = len(given), int((checked.likeliest == given).sum())
     A = agreed / n
