@@ -55,7 +55,7 @@ class Options:
     seeds: int = 3
     """number of seeds"""
     first_seed: int = 101
-    """the first of them; the weights of the interval were chosen on seeds below 101"""
+    """the first of them; the weights of the interval were chosen on other samples"""
     sizes: tuple[int, ...] = (500, 1000, 2500, 5000)
     """sizes of the samples"""
 
@@ -98,12 +98,18 @@ def draw(
     found = clean_accuracy(given[tested], probs)
     return {
         "examples": len(tested),
-        "rate": float((given[tested] != true[tested]).mean()),
-        "true": float((fitted.predict(b) == true[tested]).mean()),
-        "new": float((fitted.predict(c) == true[new]).mean()) if len(new) else None,
-        "agreement": found.agreement,
-        **found.to_dict(),
+        "rate": rounded((given[tested] != true[tested]).mean()),
+        "true": rounded((fitted.predict(b) == true[tested]).mean()),
+        "new": rounded((fitted.predict(c) == true[new]).mean()) if len(new) else None,
+        "agreement": rounded(found.agreement),
+        "accuracy": rounded(found.estimate),
+        "interval": [rounded(found.low), rounded(found.high)],
     }
+
+
+def rounded(share: float) -> float:
+    """Return a share with the digits that the results keep."""
+    return round(float(share), 4)
 
 
 def measured(options: Options) -> list[dict[str, Any]]:

@@ -129,6 +129,7 @@ TABLES = {
 MEASURED = {
     "audit": "docs/measured-audit.md",
     "calibration": "docs/measured-features.md",
+    "clean": "docs/measured-clean-accuracy.md",
     "data": "docs/measured-speed-data.md",
     "default": "docs/measured-default-loss.md",
     "duplicates": "docs/measured-audit.md",

@@ -17,7 +17,8 @@ FEWEST, PER_CLASS = 100, 10
 """Test examples, in all and per class, below which nothing is estimated."""
 
 SAMPLING, DIFFERENCE, RATE = 1.25, 1.0, 0.5
-"""Weights of the parts of the interval, chosen by `benchmarks/bench_clean_accuracy.py`."""
+"""Weights of the parts of the interval, chosen on samples of photographs other than those of
+`benchmarks/bench_clean_accuracy.py`, which measures the coverage."""
 
 _FLATTER = (0.05, 0.1, 0.15, 0.2)  # powers for networks that have memorized their labels: very overconfident
 _SHARPER = (4.0, 5.0, 6.0, 8.0)  # and for robust losses, strong penalties and short training
