@@ -16,7 +16,7 @@ from noisylabels.noise.noise_rate import LEVEL, NoiseRate, evidence, noise_rate
 FEWEST, PER_CLASS = 100, 10
 """Test examples, in all and per class, below which nothing is estimated."""
 
-SAMPLING, DIFFERENCE, RATE = 1.25, 1.0, 0.5
+SAMPLING, DIFFERENCE, RATE = 1.25, 0.5, 0.35
 """Weights of the parts of the interval, chosen on samples of photographs other than those of
 `benchmarks/bench_clean_accuracy.py`, which measures the coverage."""
 
@@ -72,9 +72,9 @@ def clean_accuracy(labels: object, probs: object) -> CleanAccuracy:
     """Estimate the accuracy on true labels from test labels of which an unknown share is wrong.
 
     The estimate is the expected share of predictions that are the true class, given the label, under a noise
-    model with one noise rate. Its interval combines, as the root of a sum of squares, the sampling error of
-    the agreement A with the given labels (Wilson), the distance from the simpler estimate A / (1 - rate), and
-    half of that estimate's distance to its values at the ends of the noise rate's interval. Where errors of
+    model with one noise rate. Its interval combines, as the root of a weighted sum of squares, the sampling
+    error of the agreement A with the given labels (Wilson), the distance from the simpler estimate
+    A / (1 - rate), and that estimate's distances to its values at the ends of the noise rate's interval. Where errors of
     the model agree with wrong labels (the model confuses the classes that the annotators confuse) no formula
     can tell, hence the coverage was measured (docs/measured-clean-accuracy.md).
 
