@@ -74,9 +74,9 @@ def clean_accuracy(labels: object, probs: object) -> CleanAccuracy:
     The estimate is the expected share of predictions that are the true class, given the label, under a noise
     model with one noise rate. Its interval combines, as the root of a weighted sum of squares, the sampling
     error of the agreement A with the given labels (Wilson), the distance from the simpler estimate
-    A / (1 - rate), and that estimate's distances to its values at the ends of the noise rate's interval. Where errors of
-    the model agree with wrong labels (the model confuses the classes that the annotators confuse) no formula
-    can tell, hence the coverage was measured (docs/measured-clean-accuracy.md).
+    A / (1 - rate), and that estimate's distances to its values at the ends of the noise rate's interval.
+    Where errors of the model agree with wrong labels (the model confuses the classes that the annotators
+    confuse) no formula can tell, hence the coverage was measured (docs/measured-clean-accuracy.md).
 
     Args:
         labels: (N,) integers in [0, K), the given labels of the test examples.
