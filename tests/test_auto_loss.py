@@ -16,7 +16,8 @@ from noisylabels.core.interrupt import Interrupted
 from noisylabels.data.features import feature_set
 from noisylabels.data.images import image_set, subset
 from noisylabels.experiment import Notes, RunConfig, canonical, choose, choose_loss, load_config, run, run_id
-from noisylabels.experiment.auto_loss import CLEAN, EACH, FEW, MANY, MANY_CLASSES, MOST
+from noisylabels.experiment.auto_loss import CLEAN, EACH, MANY, MANY_CLASSES, MOST, number_of_steps
+from noisylabels.experiment.auto_loss import FAST as LEARNS_FAST
 from noisylabels.experiment.snapshot import read_snapshot
 from noisylabels.paper.published import published
 
@@ -45,17 +46,34 @@ def blobs(classes: int, each: int, spread: float = 0.3) -> tuple[np.ndarray, np.
 # --- the rule ------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("steps", [1, 299, 300, 9_999, 10_000, 10**6])
 @pytest.mark.parametrize("rate", [None, 0.0, 0.2, 0.6, 1.0])
 @pytest.mark.parametrize("num_classes", [2, 10, MANY_CLASSES - 1, MANY_CLASSES, 1000])
-def test_the_rule(num_classes: int, rate: float | None) -> None:
-    loss, why = choose_loss(num_classes, rate, 5000)
-    few = num_classes < MANY_CLASSES
-    assert loss == (FEW if few else "ce" if rate == 0 else MANY)
-    assert f"{num_classes} classes, 5,000 examples" in why
+def test_the_rule(num_classes: int, rate: float | None, steps: int) -> None:
+    loss, why = choose_loss(num_classes, rate, 5000, steps)
+    few = "4*gce" if steps < (10_000 if rate is None else 300) else "nce+agce@cifar10"
+    assert loss == (few if num_classes < MANY_CLASSES else "ce" if rate == 0 else MANY)
+    assert f"{num_classes} classes, 5,000 examples, {steps:,} steps" in why
     canonical(RunConfig(loss=loss))  # a run takes it
 
 
-def test_the_rule_is_that_of_the_published_numbers() -> None:
+@pytest.mark.parametrize(
+    ("settings", "short"),
+    [
+        ({"epochs": 99}, True),  # of three steps
+        ({"epochs": 100}, False),
+        ({"epochs": 99, "batch_size": 64}, False),
+        ({"epochs": 100, "validation": 0.5}, True),
+    ],
+)
+def test_the_settings_of_a_run_make_it_short(settings: dict[str, float], short: bool) -> None:
+    train, _ = nl.load("digits")
+    some = subset(train, range(300))
+    steps = number_of_steps(RunConfig(**settings), len(some))  # type: ignore[arg-type]
+    assert choose(some, steps).loss == ("4*gce" if short else "nce+agce@cifar10")
+
+
+def test_the_rule_for_long_runs_is_that_of_the_published_numbers() -> None:
     def mean(dataset: str, method: str, rate: float) -> float:
         noise = "symmetric" if rate else "clean"
         (row,) = published(
@@ -76,8 +94,8 @@ def test_the_rule_is_that_of_the_published_numbers() -> None:
 def test_the_noise_of_a_table_decides() -> None:
     points, true = blobs(40, 40)
     rows = feature_set(points * 1000 + 5, true, [str(k) for k in range(40)])  # scaled columns change nothing
-    assert choose(rows).loss == "ce"
-    noisy = choose(rows, nl.corrupt(true, "symmetric:0.3", num_classes=40, seed=0).given)
+    assert choose(rows, 1000).loss == "ce"
+    noisy = choose(rows, 1000, nl.corrupt(true, "symmetric:0.3", num_classes=40, seed=0).given)
     assert noisy.loss == MANY
     assert noisy.estimate is not None
     assert noisy.estimate.rate == pytest.approx(0.3, abs=0.04)
@@ -92,7 +110,7 @@ def test_photographs_by_their_pixels_are_not_trusted() -> None:
     pixels = (scenes + rng.integers(-9, 10, scenes.shape)).clip(0, 255).astype(np.uint8)
     classes = rng.integers(0, 40, 300).repeat(4)
     labels = np.where(rng.random(1200) < 0.8, classes, rng.integers(0, 40, 1200))
-    found = choose(image_set(torch.from_numpy(pixels), labels, [str(k) for k in range(40)]))
+    found = choose(image_set(torch.from_numpy(pixels), labels, [str(k) for k in range(40)]), 1000)
     assert found.loss == MANY
     assert "cannot be estimated from pixels alone" in found.why
     assert found.estimate is not None
@@ -101,16 +119,16 @@ def test_photographs_by_their_pixels_are_not_trusted() -> None:
 
 def test_too_few_examples_are_said_to_be_too_few() -> None:
     train, _ = nl.load("digits")
-    found = choose(subset(train, range(EACH * 10 - 1)))
-    assert (found.loss, found.estimate) == (FEW, None)
+    found = choose(subset(train, range(EACH * 10 - 1)), 1000)
+    assert (found.loss, found.estimate) == (LEARNS_FAST, None)
     assert "too few examples to estimate the noise rate" in found.why
-    assert choose(subset(train, range(EACH * 10))).estimate is not None
+    assert choose(subset(train, range(EACH * 10)), 1000).estimate is not None
 
 
 def test_too_many_classes_are_not_said_to_be_too_few_examples() -> None:
     K = MOST // EACH + 1
     labels = np.arange(EACH * K) % K
-    found = choose(feature_set(labels[:, None], labels, [str(k) for k in range(K)]))
+    found = choose(feature_set(labels[:, None], labels, [str(k) for k in range(K)]), 1000)
     assert (found.loss, found.estimate) == (MANY, None)
     assert found.why.startswith("too many classes to estimate the noise rate")
 
@@ -135,23 +153,25 @@ def test_a_run_without_a_loss_chooses_one_and_says_why(capsys: pytest.CaptureFix
     ]
     assert main(words) == 0
     shown = capsys.readouterr()
-    assert f"trained mlp with loss {FEW} on 1,438 examples of digits, " in shown.out
-    assert f"note: loss {FEW}: 10 classes, 1,438 examples" in shown.err
+    assert f"trained mlp with loss {LEARNS_FAST} on 1,438 examples of digits, " in shown.out
+    assert f"note: loss {LEARNS_FAST}: 10 classes, 1,438 examples" in shown.err
     environment = json.loads(Path("run/environment.json").read_text())
-    assert environment["chosen"]["loss"] == FEW
+    assert environment["chosen"]["loss"] == LEARNS_FAST
     assert environment["chosen"]["neighbors"]["rate"] == pytest.approx(0.4, abs=0.04)
     assert json.loads(Path("run/config.json").read_text())["loss"] == "auto"
-    assert json.loads(Path("run/result.json").read_text())["loss"] == FEW
-    assert read_snapshot(Path("run"), "0123456789", "done").settings["loss"] == FEW  # what trackers are told
+    assert json.loads(Path("run/result.json").read_text())["loss"] == LEARNS_FAST
+    assert (
+        read_snapshot(Path("run"), "0123456789", "done").settings["loss"] == LEARNS_FAST
+    )  # what trackers are told
     assert main(words) == 0
     assert capsys.readouterr().out == shown.out
 
 
 def test_it_is_the_run_of_the_loss_by_name() -> None:
-    chosen, named = (run(load_config(None, **FAST, loss=loss, out=loss)) for loss in ("auto", FEW))
+    chosen, named = (run(load_config(None, **FAST, loss=loss, out=loss)) for loss in ("auto", LEARNS_FAST))
     assert chosen.run_id != named.run_id
-    assert chosen.loss == FEW
-    assert nl.loss(FEW).expression == named.loss == named.config["loss"]
+    assert chosen.loss == LEARNS_FAST
+    assert nl.loss(LEARNS_FAST).expression == named.loss == named.config["loss"]
     assert chosen.final is not None
     assert named.final is not None
     for name in ("train_loss", "test_accuracy", "recall"):
@@ -169,8 +189,8 @@ def test_a_resumed_run_keeps_its_loss(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr("noisylabels.experiment.running.choose", no)
     notes: list[str] = []
-    assert run(config, Notes(notes.append)).loss == FEW
-    assert any(note.startswith(f"loss {FEW}: 10 classes") for note in notes)
+    assert run(config, Notes(notes.append)).loss == LEARNS_FAST
+    assert any(note.startswith(f"loss {LEARNS_FAST}: 10 classes") for note in notes)
 
 
 def test_ids_of_runs_with_a_loss_are_what_they_were() -> None:

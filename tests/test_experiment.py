@@ -392,6 +392,20 @@ def test_the_summary_says_how_good_the_chosen_epoch_is_beside_the_last(finished,
     assert result.final == rows[-1]
 
 
+@pytest.mark.parametrize(
+    ("loss", "advice"), [("ce", "more epochs"), ("nce", "more epochs, or --loss ce, which learns fastest")]
+)
+def test_the_summary_says_what_to_change_if_a_class_is_dead(finished, loss, advice):
+    result = run(fast(finished))
+    head = "to let the model learn them"
+    none, some = ({"final": result.final | {"dead_classes": dead}, "loss": loss} for dead in ([], [3, 4]))
+    assert head not in summary(dataclasses.replace(result, **none))
+    lines = summary(dataclasses.replace(result, **some)).splitlines()
+    at = next(k for k, line in enumerate(lines) if "dead classes" in line)
+    assert lines[at].endswith(f"{result.class_names[3]}, {result.class_names[4]}")
+    assert lines[at + 1] == f"  {head:36} {advice}"
+
+
 def test_a_validation_split_of_no_example_leaves_nothing_behind(tmp_path, capsys):
     flags = ["--model", "mlp", "--loss", "ce", "--validation", "0.0001", "--out", str(tmp_path / "run")]
     assert main(["train", *flags]) == 2

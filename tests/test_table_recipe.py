@@ -19,6 +19,7 @@ from noisylabels.data.formats import is_table
 from noisylabels.estimator import NoisyLabelClassifier
 from noisylabels.experiment import RunConfig, corrupted, load_config, resolve, run, run_id
 from noisylabels.experiment.prediction import load_model, predict
+from noisylabels.experiment.table_recipe import candidates
 from noisylabels.experiment.table_settings import DECIDED, decided
 from noisylabels.training.history import best_epoch
 
@@ -66,6 +67,21 @@ def test_train_and_the_estimator_agree(customers, tmp_path):
     assert len(result.history) == chosen["settings"]["epochs"]
     assert result.test is not None
     assert (result.test["examples"], result.test["held_out"]) == (len(test), True)
+
+
+@pytest.mark.parametrize(
+    ("settings", "columns", "wanted"),
+    [
+        ({}, 10, ["linear with ce", "mlp@dropout with gce(q=0.7)", "mlp@dropout with ce"]),
+        ({"loss": "mae"}, 10, ["linear with mae", "mlp@dropout with mae"]),
+        ({"model": "mlp"}, 10, ["mlp with gce(q=0.7)"]),
+        ({}, 1000, ["linear with ce", "linear with gce(q=0.7)"]),
+        ({"table_recipe": decided(["lr"])}, 1000, ["linear with ce", "mlp@dropout with gce(q=0.7)"]),
+    ],
+)
+def test_the_candidates_of_a_table(settings, columns, wanted):
+    config = RunConfig(**{"table_recipe": decided(), **settings})
+    assert [str(each) for each in candidates(config, columns)] == wanted
 
 
 def test_given_settings_win(customers, tmp_path, capsys):

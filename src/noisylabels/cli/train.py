@@ -93,6 +93,9 @@ def summary(result: RunResult) -> str:
     if final["dead_classes"]:
         dead = ", ".join(names[k] for k in final["dead_classes"])
         lines.append(f"  dead classes (recall at most 1 %)    {dead}")
+        lines.append(
+            f"  to let the model learn them          {_advice(result.loss or result.config['loss'])}"
+        )
     seconds, share = result.history.waited()
     if share > WAITING_SHARE and seconds > WAITING_SECONDS:
         lines.append(
@@ -118,6 +121,11 @@ def _trained(result: RunResult, epoch: int) -> str:
         f"trained {result.model or config['model']} with loss {result.loss or config['loss']} on "
         f"{count}{config['data']}{added}: {kept}"
     )
+
+
+def _advice(loss: str) -> str:
+    """Return how to avoid dead classes, as measured (docs/measured-default-loss.md)."""
+    return "more epochs" if loss == "ce" else "more epochs, or --loss ce, which learns fastest"
 
 
 def _tested_on(result: RunResult) -> str:

@@ -24,7 +24,7 @@ class Subject:
     """label noise to add: none, symmetric:0.4, asymmetric:0.4, ..., or a chain such as
     "longtail:0.1 | symmetric:0.4"; see `noisylabels list noise`"""
     loss: str = "auto"
-    """auto (chosen by the number of classes and the estimated noise rate; for a table with the model), or
+    """auto (chosen by classes, training steps and the estimated noise rate; for a table with the model), or
     a loss or a weighted sum: ce, nce+mae, 2*nce+0.5*rce; see `noisylabels list losses`;
     FILE.py:FUNCTION or MODULE:FUNCTION stands for your own loss"""
     model: str = "auto"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from noisylabels.core.checks import InputError
 from noisylabels.core.files import locked_folder, write_json
 from noisylabels.encoders.names import AUTO, MISSING, NONE
-from noisylabels.experiment.auto_loss import choose
+from noisylabels.experiment.auto_loss import choose, number_of_steps
 from noisylabels.experiment.config import RunConfig
 from noisylabels.experiment.folder import (
     RunResult,
@@ -159,7 +159,9 @@ def _run_alone(
             held = f"{100 * config.validation:g} % of the training rows are held out"
             reporter.note(f"{held}; the epoch that predicts their given labels best is kept")
     elif criterion is None:
-        chosen = chosen_before(out) or choose(train, labels.given, config.seed).to_dict()
+        count = len(train) if positions is None else len(positions)
+        steps = number_of_steps(config, count)
+        chosen = chosen_before(out) or choose(train, steps, labels.given, config.seed).to_dict()
         reporter.note(f"loss {chosen['loss']}: {chosen['why']}")
     if criterion is None and chosen is not None:
         criterion = loss(chosen["loss"])

@@ -160,6 +160,8 @@ def candidates(config: RunConfig, columns: int) -> list[Candidate]:
         recipes = [linear if config.model == "linear" else network]
     elif linear.optimizer == "sgd":  # its penalty decides, with either loss
         recipes = [linear]
+    elif config.loss == "auto" and not wide:
+        recipes.append(dataclasses.replace(network, loss="ce"))
     if linear in recipes and linear.optimizer == "sgd" and config.loss == "auto":
         recipes = [linear, dataclasses.replace(linear, loss=MLP.loss)]
     return [

@@ -24,7 +24,7 @@ from noisylabels.experiment import (
     run,
     run_id,
 )
-from noisylabels.experiment.auto_loss import AUTO
+from noisylabels.experiment.auto_loss import AUTO, number_of_steps
 from noisylabels.experiment.config import NOT_IDENTITY
 from noisylabels.experiment.reporter import announce
 from noisylabels.experiment.sets import trained_on
@@ -262,7 +262,8 @@ def _begin(
         config = canonical(settled(config, about["chosen"]))
         reporter.note(f"model {config.model}, loss {config.loss}: {about['chosen']['why']}")
     elif config.loss == AUTO:
-        chosen = choose(train, labels.given, config.seed)
+        steps = number_of_steps(config, len(train) if positions is None else len(positions))
+        chosen = choose(train, steps, labels.given, config.seed)
         reporter.note(str(chosen))
         config = canonical(replace(config, loss=chosen.loss))
     if not dimensions(config, search):
