@@ -14,7 +14,7 @@ from noisylabels.audit.posterior import (
     JUDGES,
     NETWORK,
     POWER,
-    POWER_GIVEN,
+    POWER_JUDGES,
     LabelPosterior,
     calibrated,
     judged,
@@ -154,18 +154,18 @@ def test_what_judges_the_labels() -> None:
     outside, inside = CheckedProbs(p, "probs"), CheckedProbs(seen, "seen")
     models = NoiseModels(given, outside)
     q = models.simplest.whole(outside, given)
-    for rule in (NETWORK, JUDGES):
+    for rule, first, expected in ((NETWORK, p, POWER * 0.8**2), (JUDGES, q, POWER_JUDGES * 0.8)):
         made, power = judged(given, outside, inside, rule, models, 0.8)
         w = HELD_OUT[rule]
         np.testing.assert_allclose(
-            np.asarray(made)[7], [w * q[7, k] + (1 - w) * seen[7, k] for k in range(K)]
+            np.asarray(made)[7], [w * first[7, k] + (1 - w) * seen[7, k] for k in range(K)]
         )
-        np.testing.assert_allclose(np.asarray(made), w * q + (1 - w) * seen)
-        assert power == pytest.approx(POWER * 0.8)
+        np.testing.assert_allclose(np.asarray(made), w * first + (1 - w) * seen)
+        assert power == pytest.approx(expected)
     made, power = judged(given, outside, None, JUDGES, models, 0.8)
     np.testing.assert_allclose(np.asarray(made), q)
     assert power == 1.0
-    assert judged(given, outside, None, NETWORK, models, 0.8) == (outside, POWER_GIVEN)
+    assert judged(given, outside, None, NETWORK, models, 0.8) == (outside, POWER)
 
 
 def test_probabilities_alone_are_scored_by_sharpened_odds() -> None:

@@ -15,12 +15,12 @@ RULES = (NETWORK, JUDGES)
 """What the two kinds of probabilities of an audit come from, and how they are judged, see `judged`."""
 
 HELD_OUT = {NETWORK: 0.25, JUDGES: 0.85}
-"""Weight of the posterior out of fold against the probabilities of models trained on the example."""
+"""Weight of the probabilities out of fold against those of models that were trained on the example."""
 
-POWER, POWER_GIVEN = 1.6, 2.0
-"""Power that calibrates blended probabilities, for models that are always right; those of weaker models are
-less certain, so it is multiplied by their accuracy. And the power of probabilities without training, which
-makes the score `scores.sharpened`."""
+POWER_JUDGES, POWER = 1.6, 2.0
+"""Powers that calibrate the probabilities: that of judges for models that are always right, multiplied by
+their accuracy because weaker models are less certain; and that of others, which makes the score
+`scores.sharpened`, multiplied by the squared accuracy after training."""
 
 MAPPED_BYTES = 1 << 28
 """Memory-mapped probabilities whose float32 copy would be larger stay in their file."""
@@ -106,12 +106,13 @@ def judged(
 ) -> tuple[CheckedProbs, float]:
     """Return the probabilities that judge the labels, and the power that calibrates them.
 
-    After training they are w q + (1 - w) p', with the posterior q of the simplest noise model that fits the
-    probabilities out of fold, the probabilities p' of models that were trained on the example, and the weight
-    w of `HELD_OUT`. A model that was not trained on an example is unbiased by its label, but has learned less
-    about it; a robust loss keeps a model that was trained on it from memorizing a label error. The two err
-    on different examples. Several judges, as on the features of a frozen encoder, are better out of fold than
-    one network, hence the two weights. Without training the probabilities judge as they are.
+    After training they are w p + (1 - w) p', with the probabilities p out of fold, those p' of models that
+    were trained on the example, and the weight w of `HELD_OUT`. A model that was not trained on an example is
+    unbiased by its label, but has learned less about it; a robust loss keeps a model that was trained on it
+    from memorizing a label error. The two err on different examples. Several judges, as on the features of a
+    frozen encoder, are better out of fold than one network, and calibrated well enough for the posterior of
+    the simplest noise model that fits to take the place of p. Without training the probabilities judge as
+    they are.
 
     Args:
         labels: (N,) int64 in [0, K).
@@ -123,12 +124,14 @@ def judged(
 
     Source: ours; measured by `benchmarks/bench_audit.py` and `benchmarks/bench_features.py`.
     """
-    if seen is None and rule == NETWORK:
-        return probs, POWER_GIVEN
+    if rule == NETWORK:
+        if seen is None:
+            return probs, POWER
+        return CheckedProbs(blended(probs, seen, HELD_OUT[rule]), "probs"), POWER * accuracy**2
     made = models.simplest.whole(probs, labels)
     if seen is None:
         return CheckedProbs(made, "probs"), 1.0
-    return CheckedProbs(blended(made, seen, HELD_OUT[rule]), "probs"), POWER * accuracy
+    return CheckedProbs(blended(made, seen, HELD_OUT[rule]), "probs"), POWER_JUDGES * accuracy
 
 
 def calibrated(
