@@ -114,7 +114,10 @@ def test_a_weak_model_causes_a_warning() -> None:
     labels = rng.integers(0, 10, 300)
     weak = audit_labels(labels=labels, probs=rng.dirichlet(np.ones(10), 300))
     good = audit_labels(labels=labels, probs=0.9 * np.eye(10)[labels] + 0.01)
-    assert re.match(r"The models predict only \d+ % of the right labels.* too weak", warning(weak))
+    assert re.match(
+        r"The models predict only \d+ % of the given labels, where guessing predicts 10 %\..* too weak",
+        warning(weak),
+    )
     assert warning(good) == ""
     assert lead(weak).startswith("The models are too weak to estimate the noise rate of these 300 labels; ")
     assert re.fullmatch(
@@ -136,6 +139,18 @@ def test_models_that_learned_nothing_are_weak_and_noise_alone_makes_none_weak(K:
     for rate in (0.0, 0.2, 0.35 if K == 2 else 0.5):
         given = np.where(rng.random(1000) < rate, (true + rng.integers(1, K, 1000)) % K, true)
         assert not is_weak(audit_labels(labels=given, probs=probs))
+
+
+def test_labels_checked_by_hand_say_how_good_the_models_are() -> None:
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 3, 60)
+    hand = np.arange(60) < 22
+    right = np.where(hand, labels, (labels + 1) % 3)
+    probs = 0.9 * np.eye(3)[right] + 0.1 / 3  # all others are wrong, or so the models say
+    assert is_weak(audit_labels(labels=labels, probs=probs))
+    found = audit_labels(labels=labels, probs=probs, trusted=hand)
+    assert not is_weak(found)
+    assert "38 labels not checked by hand" in lead(found)
 
 
 def test_a_wide_interval_is_stated_as_bounds() -> None:

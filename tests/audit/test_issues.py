@@ -103,7 +103,8 @@ def test_labels_that_contradict_near_duplicates_are_flagged_too() -> None:
     of = posterior(labels, probs, 0.2)
     alone, got = found(of), found(of, groups)
     contradicted = np.isin(np.arange(600), [7, 9])
-    np.testing.assert_array_equal(got.flagged, alone.flagged | contradicted)
+    confirmed = np.isin(np.arange(600), [5, 6, 8])
+    np.testing.assert_array_equal(got.flagged, (alone.flagged & ~confirmed) | contradicted)
     assert not alone.flagged[7]
     assert got.suggested[[7, 9]].tolist() == [0, 2]
     assert got.why[7] == "same image as 5.png, labeled cat"
@@ -130,6 +131,16 @@ def test_contradicting_near_duplicates_are_flagged_at_noise_rate_0() -> None:
     got = found(posterior(labels, probs, 0.0), [Group((0, 1), True)])
     assert got.flagged.sum() == 1
     assert got.score[got.flagged][0] == got.score.min()
+
+
+def test_accepting_all_suggestions_ends_a_conflict() -> None:
+    labels, _, probs = drawn()
+    labels[[5, 6, 7]] = [0, 1, 1]
+    probs[[5, 6, 7]] = [0.98, 0.01, 0.01]  # all look like what one of them is labeled
+    got = found(posterior(labels, probs, 0.3), [Group((5, 6, 7), True)])
+    after = np.where(got.flagged, got.suggested, labels)[[5, 6, 7]]
+    assert len(set(after.tolist())) == 1
+    assert got.flagged[[5, 6, 7]].sum() in (1, 2)
 
 
 def test_labels_checked_by_hand_are_right() -> None:

@@ -9,8 +9,10 @@ import pytest
 from PIL import Image
 
 import noisylabels as nl
+from noisylabels.audit.page import lead
 from noisylabels.audit.rare import FEWEST, TOO_RARE, rare_note, rare_rows
 from noisylabels.audit.result import Audit
+from noisylabels.core.checks import InputError
 
 QUICK = {"model": "mlp", "width": 0.2, "epochs": 4, "folds": 2, "device": "cpu"}
 
@@ -135,3 +137,13 @@ def test_a_copy_in_a_rare_class_decides_nothing_unless_it_was_checked(tmp_path: 
     assert checked.why[lynx] == f"checked by hand; {TOO_RARE}"
     assert checked.probability_wrong is not None
     assert checked.probability_wrong[lynx] == 0
+
+
+def test_labels_of_which_none_can_be_judged_are_an_error() -> None:
+    labels, probs = np.array([0] * 8 + [1] * 2), np.full((10, 2), 0.5)
+    with pytest.raises(
+        InputError, match=r"no label of .* is left to judge: all are checked by hand, of a class"
+    ):
+        nl.audit_labels(labels=labels, probs=probs, trusted=np.arange(10) < 8)
+    found = nl.audit_labels(labels=labels, probs=probs, trusted=np.arange(10) > 8)
+    assert "of the 8 labels not checked by hand" in lead(found) or "these 8 labels" in lead(found)

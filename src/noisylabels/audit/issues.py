@@ -156,7 +156,7 @@ def find_issues(
         class_names: K names.
         ids: N names.
         groups: near-duplicates. If the labels of a group differ, the members that disagree with its
-            `consensus_label` are certainly wrong and are flagged too.
+            `consensus_label` are certainly wrong and are flagged too; the others are not.
         same: what the members of a group share, for the reason: "image" or "row".
         trusted: (N,) bool, labels checked by hand. None of them is flagged, and those of a group decide its
             consensus.
@@ -173,6 +173,7 @@ def find_issues(
     labels = posterior.labels
     spared = set() if trusted is None else set(np.flatnonzero(trusted).tolist())
     contradicted: dict[int, int] = {}  # position -> a near-duplicate with the consensus label
+    confirmed: list[int] = []
     for group in groups:
         if group.conflicting(labels):
             members = list(group.members)
@@ -181,10 +182,11 @@ def find_issues(
             consensus = consensus_label(labels[sure].tolist(), of_group)
             witness = next(i for i in sure if labels[i] == consensus)
             contradicted |= {i: witness for i in members if labels[i] != consensus and i not in spared}
+            confirmed += [i for i in members if labels[i] == consensus]
     score, suggested = posterior.right.copy(), posterior.others()
     right = posterior.at(suggested)
     flagged = (score < 0.5) & (right > score)
-    flagged[list(spared)] = False
+    flagged[[*spared, *confirmed]] = False  # or accepting all suggestions would swap the conflict
     # a contradicted label ranks no higher than the last flagged one, or than all unflagged ones
     most = score[flagged].max() if flagged.any() else score.min(initial=0.5)
     for i, witness in contradicted.items():

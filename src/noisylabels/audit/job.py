@@ -27,7 +27,7 @@ from noisylabels.audit.image_paths import image_paths
 from noisylabels.audit.inputs import Subject
 from noisylabels.audit.neighbors import find_neighbors
 from noisylabels.audit.probability_files import GivenProbs
-from noisylabels.audit.rare import TOO_RARE, rare_note, rare_rows
+from noisylabels.audit.rare import FEWEST, TOO_RARE, rare_note, rare_rows
 from noisylabels.audit.result import FILES, Audit, audited_set
 from noisylabels.audit.set_duplicates import duplicates_in
 from noisylabels.audit.trusted import (
@@ -224,8 +224,13 @@ class Job:
         groups = groups if blank is None else with_content(groups, blank)
         rare = rare_rows(labels, len(names))
         spared = either(trusted, either(blank, rare))
+        if spared is not None and spared.all():
+            raise InputError(
+                f"no label of {self.subject.name} is left to judge: all are checked by hand, of a class with "
+                f"fewer than {FEWEST} examples, or without text; trust fewer, or add examples"
+            )
         assessed = assess(labels, predicted.probs, predicted.seen, predicted.rule, spared)
-        counted = slice(None) if spared is None or spared.all() else np.flatnonzero(~spared)
+        counted = slice(None) if spared is None else np.flatnonzero(~spared)
         outside = predicted.probs.part(counted)
         estimated = issues.estimate(labels[counted], outside, assessed.rate, self.subject.asked["seed"])
         posterior = assessed.posterior

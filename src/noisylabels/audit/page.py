@@ -149,28 +149,43 @@ LEARNED = 0.1
 """Part of the way from chance to 1 that the agreement with the given labels must reach; below it, nothing was
 learned, or nearly all labels are wrong."""
 
+CHECKED = 20
+"""Labels checked by hand from which the models are judged by these."""
+
 WIDE = 0.25
 """Width of the interval of the noise rate from which only its ends are stated, as bounds."""
 
 
 def is_weak(audit: Audit) -> bool:
     """Return whether the models are too weak to judge the labels; noise alone does not make them so."""
-    found = audit.summary.get("accuracy")
+    return _share_learned(audit) is not None
+
+
+def _share_learned(audit: Audit) -> tuple[float, str] | None:
+    """Return the share that weak models predict, and of which labels; None if they are not weak."""
+    agreement, found = audit.summary["agreement"], audit.summary.get("accuracy")
     if found is None:  # of an audit up to version 0.1
-        return bool(audit.summary["agreement"] < WEAK)
+        return (agreement, "given labels") if agreement < WEAK else None
     chance = 1 / len(audit.class_names)
-    return any(
-        share - chance < least * (1 - chance)
-        for share, least in ((found["estimate"], WEAK), (audit.summary["agreement"], LEARNED))
-    )
+    if (checked := audit.summary.get("trusted")) and checked["count"] >= CHECKED:
+        right, which = checked["agreement"], "labels checked by hand"
+    else:
+        if agreement - chance < LEARNED * (1 - chance):
+            return agreement, f"given labels, where guessing predicts {100 * chance:.0f} %"
+        right, which = found["estimate"], "right labels, by estimate"
+    return (right, which) if right - chance < WEAK * (1 - chance) else None
 
 
 def lead(audit: Audit) -> str:
     """Return the main finding in one sentence or two."""
     rate, flagged = audit.summary["rate"], int(audit.flagged.sum())
     checked = audit.summary.get("trusted")
-    n = len(audit) - len(audit.summary.get("not_judged", ()))
-    judged = f"{n - checked['count']:,} labels not checked by hand" if checked else f"{n:,} labels"
+    left = np.ones(len(audit), bool)
+    left[audit.summary.get("not_judged", [])] = False
+    if audit.trusted is not None:
+        left &= ~audit.trusted
+    n = int(left.sum())
+    judged = f"{n:,} label{'' if n == 1 else 's'}{' not checked by hand' if checked else ''}"
     are = f"{flagged:,} {'is' if flagged == 1 else 'are'} flagged as likely mislabeled"
     estimate = f"{100 * rate['estimate']:.1f} %"
     ends = "" if rate["low"] is None else f"{100 * rate['low']:.1f} to {100 * rate['high']:.1f} %"
@@ -215,19 +230,15 @@ def trusted_line(checked: dict[str, Any]) -> str:
 
 def warning(audit: Audit) -> str:
     """Return the reason not to trust the audit; "" if there is none."""
-    if not is_weak(audit):
+    if (learned := _share_learned(audit)) is None:
         return ""
     ways = "more epochs, more examples, or probabilities of a better model (--probs)"
     if (judged := audit.summary["method"]["probs"]) != "trained":
         ways = {"given": "probabilities of a better model", "classifier": "another classifier"}[judged]
-    found = audit.summary.get("accuracy")
-    share = audit.summary["agreement"] if found is None else found["estimate"]
-    which = (
-        "given labels" if found is None else "right labels, as far as the noise can be told from their errors"
-    )
+    share, which = learned
     return (
-        f"The models predict only {100 * share:.0f} % of the {which}: they are too weak to judge the labels, "
-        f"so do not rely on these results. Try {ways}."
+        f"The models predict only {100 * share:.0f} % of the {which}. Most likely they are too weak to judge "
+        f"the labels, so do not rely on these results. Try {ways}."
     )
 
 
