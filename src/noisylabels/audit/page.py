@@ -425,7 +425,7 @@ _LIMITS = (
     "The models find labels that do not fit the others. If most examples of a kind are mislabeled in the "
     "same way, the models learn the mistake. If a class is rare or its examples are hard, correct labels are "
     "flagged too. Inspect an example before you correct it.",
-    "The noise rate is estimated with the same models, and is too high where they are weak.",
+    "The noise rate is estimated with the same models; where they are weak, its interval is wide.",
 )
 
 
