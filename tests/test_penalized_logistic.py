@@ -32,7 +32,7 @@ def test_the_noise_rate_is_nearer_than_with_a_fixed_penalty(rate):
     ours, fixed = (nl.audit_labels(rows, labels=given, classifier=c) for c in ("logistic", plain))
     wrong = given != true
     far = [abs(each.summary["rate"]["estimate"] - wrong.mean()) for each in (ours, fixed)]
-    assert far[0] < far[1] - 0.02
+    assert far[0] < far[1] - 0.01
     scores = [average_precision_score(wrong, -each.score) for each in (ours, fixed)]
     assert scores[0] > scores[1] + 0.03
 

@@ -114,7 +114,7 @@ def test_sets_are_embedded_by_it(code, images):
     torch.testing.assert_close(made.features, images.float().mean((2, 3)), atol=0.1, rtol=0)
     texts = feature_set(torch.zeros(2, 1), [0, 1], ("a", "b"), texts=["a cat", "dog"])
     assert embed_sets([texts], "own.py:lengths")[0].inputs.tolist() == [[0.0, 5.0, 1.0], [0.0, 3.0, 0.0]]
-    with pytest.raises(InputError, match="takes texts"):
+    with pytest.raises(InputError, match="which encodes texts, and images has images"):
         embed_sets([image_set(images, [0, 1] * 4 + [0], ("a", "b"))], "own.py:lengths")
 
 
