@@ -419,10 +419,12 @@ def claims(sets: Sequence[tuple[str, Results]]) -> Table:
 
 def seconds(paper: Results) -> str:
     """Return a sentence on what an epoch took."""
-    every = [run.curves["train_seconds"] + run.curves["eval_seconds"] for run in paper.done]
+    # the other noises are in float32, or were run with other numbers of runs at once
+    timed = [run for run in paper.done if run.config["noise"] == COLUMN]
+    every = [run.curves["train_seconds"] + run.curves["eval_seconds"] for run in timed]
     # the first epochs record the CUDA graph; in late epochs fewer runs shared the GPU
     epoch = statistics.median(np.concatenate([each[2:60] for each in every]))
-    asked = statistics.median(np.concatenate([run.curves["data_seconds"][2:60] for run in paper.done]))
+    asked = statistics.median(np.concatenate([run.curves["data_seconds"][2:60] for run in timed]))
     return (
         f"An epoch with its evaluation, four runs at once ({machines(paper)}): {epoch:.2f} s, "
         f"{epoch / 4:.3f} s per run; waiting for batches took {100 * asked / epoch:.1f} % of it.\n"

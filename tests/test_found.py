@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -64,6 +65,13 @@ def test_the_papers_column_is_that_of_its_runs(runs):
         assert ours.mean == pytest.approx(100 * rows[loss]["final"]["test_accuracy"])
         assert heart.mean == pytest.approx(100 * rows[loss]["final"]["memorized"])
         assert len(rows[loss]["history"]) == 120
+
+
+def test_the_time_of_an_epoch_is_that_of_the_runs_in_half_precision(runs):
+    slow = {name: 10 * curve for name, curve in runs.paper.done[0].curves.items()}
+    other = {**runs.paper.done[0].config, "noise": "asymmetric:0.4", "precision": "float32"}
+    added = [replace(run, config=other, curves=slow) for run in runs.paper.done]
+    assert found.seconds(replace(runs.paper, runs=[*runs.paper.runs, *added])) == found.seconds(runs.paper)
 
 
 def test_nmae_and_nrce_are_one_function_in_every_epoch(runs):

@@ -35,6 +35,12 @@ TABLES = ["--methods", "NoisyLabelClassifier", "LogisticRegression", "RandomFore
             "| captured | NotImplementedError: there are CUDA graphs on a GPU only |",
         ),
         (
+            "bench_gpu_losses",
+            ["--device=cpu", "--precision=float32", "--shapes", "64x10", "--losses", "nce+mae", "--rounds=2"],
+            "gpu-losses-here.json",
+            "| 64 x 10 | nce+mae |",
+        ),
+        (
             "bench_audit",
             ["--noises", "symmetric:0.2", "--seeds=1", "--epochs=1"],
             "audit-here.json",
