@@ -1,0 +1,114 @@
+"""Run the campaign: `python -m campaign --minutes 60 --seed 1`; see README.md."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from campaign.cases import load_generators
+from campaign.running import SECONDS, Bench, Result, import_everything
+from campaign.table import Counts, machine, write
+
+
+def options() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
+    parser = argparse.ArgumentParser("python -m campaign", description=__doc__)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--minutes", type=float, default=1.0, help="time of the whole call (default: 1)")
+    parser.add_argument("--cases", type=int, help="number of cases, in place of a time")
+    parser.add_argument("--first", type=int, default=0, help="number of the first case, to go on where a campaign stopped")
+    parser.add_argument("--case", type=int, help="run this case alone and show its output")
+    parser.add_argument("--only", action="append", default=[], help="generators whose names contain this text")
+    parser.add_argument("--series", choices=("all", "cases", "kills", "faults"), default="all")
+    parser.add_argument("--seconds", type=float, default=SECONDS, help="time limit of a case (default: 60)")
+    parser.add_argument("--keep", action="store_true", help="with --case: keep its files")
+    parser.add_argument("--out", type=Path, help="write OUT.md and OUT.json")
+    parser.add_argument("--coverage", type=Path, help="with the package coverage: record lines and branches to this file")
+    return parser
+
+
+def main() -> int:
+    """Run what the command line asks for and return 1 if anything was found."""
+    given = options().parse_args()
+    began = time.monotonic()
+    os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = "1"
+    import_everything()
+    work = Path(tempfile.mkdtemp(prefix="noisylabels-campaign-"))
+    counts = Counts()
+    try:
+        bench = Bench(work, given.seed, load_generators(given.only), given.seconds, given.coverage and given.coverage.absolute())
+        bench.make_bases()
+        if given.case is not None:
+            return _one(bench, given)
+        last = _all(bench, given, counts, began)
+    finally:
+        if not given.keep:
+            shutil.rmtree(work, ignore_errors=True)
+    minutes = (time.monotonic() - began) / 60
+    print(f"{counts.total('cases'):,} cases, {counts.total('valid'):,} of them valid, {counts.total('findings'):,} findings, next --first {last}")
+    if given.out is not None:
+        about = {"title": "Campaign of damaged files, kills and faults", "command": "python -m campaign " + " ".join(sys.argv[1:]),
+                 "seed": given.seed, "minutes": minutes, "machine": machine(), "next": last}  # fmt: skip
+        write(given.out, about, counts)
+    return 1 if counts.findings else 0
+
+
+def _all(bench: Bench, given: argparse.Namespace, counts: Counts, began: float) -> int:
+    """Run the series in turn, each for its share of the time; return the number of the next case."""
+    from campaign.faults import run_faults
+    from campaign.kills import run_kills
+
+    shares = {"cases": 0.6, "kills": 0.3, "faults": 0.1}
+    series = list(shares) if given.series == "all" else [given.series]
+    left = 60 * given.minutes - (time.monotonic() - began)
+    total = sum(shares[name] for name in series)
+    last = given.first
+    for name in series:
+        until = time.monotonic() + left * shares[name] / total
+        if name == "cases":
+            numbers = range(given.first, given.first + (given.cases or 10**9))
+            results = bench.run(numbers[:1_000_000], float("inf") if given.cases else until)
+        else:
+            results = {"kills": run_kills, "faults": run_faults}[name](bench, given.first, given.cases, until)
+        for result in results:
+            _report(result, given, counts, name)
+            last = max(last, result.number + 1)
+    return last
+
+
+def _report(result: Result, given: argparse.Namespace, counts: Counts, series: str) -> None:
+    """Count a result and print a finding as it comes."""
+    only = "".join(f" --only {word!r}" for word in given.only)
+    repeat = f"python -m campaign --series {series} --seed {given.seed} --case {result.number}{only}"
+    counts.add(result, repeat)
+    if result.outcome.findings:
+        print(f"{result.generator}: {'; '.join(result.outcome.findings)}\n  {repeat}", flush=True)
+
+
+def _one(bench: Bench, given: argparse.Namespace) -> int:
+    """Run one case and show everything about it."""
+    from campaign.faults import run_faults
+    from campaign.kills import run_kills
+
+    if given.series in ("all", "cases"):
+        results = bench.run([given.case])
+    else:
+        results = {"kills": run_kills, "faults": run_faults}[given.series](bench, given.case, 1, float("inf"))
+    for result in results:
+        print(json.dumps({"generator": result.generator, "words": result.words, "code": result.outcome.code}, indent=1))
+        print(result.outcome.output)
+        print("findings:", *(result.outcome.findings or ["none"]), sep="\n  ")
+        if given.keep:
+            print(f"files: {bench.place(given.case).root}")
+        return 1 if result.outcome.findings else 0
+    return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

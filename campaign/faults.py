@@ -1,0 +1,2 @@
+"""x"""
+def run_faults(*a): return iter(())

@@ -1,0 +1,2 @@
+"""x"""
+def run_kills(*a): return iter(())
