@@ -75,7 +75,7 @@ def _all(bench: Bench, given: argparse.Namespace, counts: Counts, began: float) 
             numbers = range(given.first, given.first + (given.cases or 10**9))
             results = bench.run(numbers[:1_000_000], float("inf") if given.cases else until)
         else:
-            results = {"kills": run_kills, "faults": run_faults}[name](bench, given.first, given.cases, until)
+            results = {"kills": run_kills, "faults": run_faults}[name](bench, given.first, given.cases, float("inf") if given.cases else until)
         for result in results:
             _report(result, given, counts, name)
             last = max(last, result.number + 1)

@@ -32,13 +32,14 @@ SECONDS = 60.0
 
 @dataclass(frozen=True)
 class Result:
-    """A case that was run: its number, generator, words, and outcome."""
+    """A case that was run: its number, generator, words, outcome, time, and the kills that hit it."""
 
     number: int
     generator: str
     words: tuple[str, ...]
     outcome: Outcome
     seconds: float
+    kills: int = 0
 
 
 def import_everything() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 from campaign.running import Result
 
-COLUMNS = ("cases", "valid", "refused", "failed", "findings")
+COLUMNS = ("cases", "valid", "refused", "failed", "kills", "findings")
 
 
 class Counts:
@@ -29,6 +29,7 @@ class Counts:
         row = self.rows.setdefault(result.generator, dict.fromkeys(COLUMNS, 0))
         row["cases"] += 1
         column = {0: "valid", 2: "refused", 1: "failed"}.get(result.outcome.code if result.outcome.code is not None else -1)
+        row["kills"] += result.kills
         if column:
             row[column] += 1
         if result.outcome.findings:
@@ -55,8 +56,8 @@ def markdown(about: Mapping[str, Any], rows: Mapping[str, Mapping[str, int]]) ->
         "",
         f"`{about['command']}`, {about['minutes']:.0f} minutes on {about['machine']}.",
         "",
-        "| generator | cases | valid input | refused | training failed | findings |",
-        "|---|---:|---:|---:|---:|---:|",
+        "| generator | cases | valid input | refused | training failed | kills | findings |",
+        "|---|---:|---:|---:|---:|---:|---:|",
     ]
     total = dict.fromkeys(COLUMNS, 0)
     for name in sorted(rows):
