@@ -77,11 +77,11 @@ def npz(draw: Draw, arrays: Mapping[str, Any], share: float = 0.3) -> bytes:
 def set_of(draw: Draw) -> dict[str, np.ndarray]:
     """Return arrays of a set of images or features, under one of the usual sets of names."""
     rng = np.random.default_rng(draw.getrandbits(32))
-    n = draw.choice((1, 2, 10, 24))
+    n = draw.choice((1, 10, 24, 24, 24))
     shape = draw.choice(((n, 8, 8), (n, 8, 8, 3), (n, 3, 8, 8), (n, 8, 8, 1), (n, 5), (n, 5)))
     X = rng.integers(0, 256, shape).astype(np.uint8) if len(shape) > 2 else rng.normal(size=shape).astype(np.float32)
     y: np.ndarray = np.arange(n) % draw.choice((2, 3))
-    y = draw.choice((y, y, y.astype(np.uint8), y.astype(str), y[:, None], np.eye(3)[y % 3], y.astype(float)))
+    y = draw.choice((y, y, y, y.astype(np.uint8), y.astype(str), y[:, None], np.eye(3)[y % 3]))
     names = draw.choice((("X", "y"), ("x_train", "y_train"), ("train_images", "train_labels"), ("images", "labels")))
     found = dict(zip(names, (X, y), strict=True))
     if "train" in names[0] and draw.chance(0.7):
@@ -112,8 +112,8 @@ def npy_set(draw: Draw, place: Place) -> Case:
     found = set_of(draw)
     (place.inside / "set").mkdir()
     for name, array in found.items():
-        array = odd_array(draw, array) if draw.chance(0.2) else array
-        (place.inside / "set" / f"{name}.npy").write_bytes(npy(draw, array, 0.3))
+        array = odd_array(draw, array) if draw.chance(0.1) else array
+        (place.inside / "set" / f"{name}.npy").write_bytes(npy(draw, array, 0.15))
     return Case(words_for(draw, "set"))
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import pickle
+import struct
 from collections.abc import Callable
 from typing import Any
 
@@ -13,16 +15,38 @@ from campaign.draw import ODD_NUMBERS, Draw
 from campaign.tensors import Planted
 
 
+class OldPickler(pickle._Pickler):  # type: ignore[misc,name-defined]
+    """A pickler that writes as Python 2 did, as the published batches are: byte strings, protocol 2."""
+
+    dispatch = dict(pickle._Pickler.dispatch)  # type: ignore[attr-defined]  # noqa: RUF012
+
+    def save_string(self, value: Any) -> None:
+        """Write a text or bytes as a string of Python 2."""
+        content = value.encode() if isinstance(value, str) else value
+        self.write(pickle.BINSTRING + struct.pack("<i", len(content)) + content)
+        self.memoize(value)
+
+    dispatch[bytes] = dispatch[str] = save_string
+
+
+def old_pickle(value: Any) -> bytes:
+    """Return a pickle as Python 2 wrote it."""
+    buffer = io.BytesIO()
+    OldPickler(buffer, 2).dump(value)
+    return buffer.getvalue().replace(b"numpy._core", b"numpy.core")
+
+
 def spoiled_pickle(draw: Draw, place: Place) -> bytes:
     """Return a pickle of a batch as CIFAR's authors wrote it: sound, damaged, or with code planted in it."""
     data = np.zeros((3, 3072), np.uint8)
     batch: dict[Any, Any] = {b"data": data, b"labels": [0, 1, 2], b"batch_label": b"x", b"filenames": [b"a", b"b", b"c"]}
-    way = draw.randrange(5)
+    way = draw.randrange(7)
     if way == 0:
         batch[b"labels"] = draw.choice(([0, 1], [0, 1, 99], [0.5] * 3, None, np.arange(3), "abc"))
     if way == 1:
         batch[draw.choice((b"data", b"labels", b"x"))] = Planted(place.marker)
-    content = pickle.dumps(batch, protocol=draw.choice((0, 1, 2, 4, 5)))
+    protocol = draw.choice((0, 1, 2, 4, 5))
+    content = old_pickle(batch) if draw.chance(0.8) else pickle.dumps(batch, protocol)
     if way == 2:
         content = draw.damaged(content)
     if way == 3:

@@ -61,6 +61,8 @@ class Place:
         source, target = self.base / name, self.inside / to
         if source.is_dir():
             shutil.copytree(source, target, symlinks=True)
+            for path in target.rglob("*.json"):  # an audit records where its data are: beside it
+                path.write_text(path.read_text().replace(str(self.base), str(self.inside)))
         else:
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source, target)

@@ -123,7 +123,7 @@ JOBS = (
     Job("train", ("train", "recipe.toml", "--out", "run"), lambda place: of_run(place.inside / "run"), files=(("recipe.toml", TRAIN),), weight=2),
     Job("audit", ("audit", "photos", "--epochs", "4", *COMMON, "--out", "audit"), of_audit, copied=("photos",), weight=2),
     Job("embed", ("embed", "photos", "--features", "efficientnet-lite0", "--out", "f.npz"), of_file("f.npz"), copied=("photos",)),
-    Job("review export", ("review", "audit-photos", "--export", "corrected.csv"), of_file("corrected.csv"), copied=("photos", "audit-photos")),
+    Job("review export", ("review", "audit-photos", "--export", "corrected.csv", "--overwrite"), of_file("corrected.csv"), copied=("photos", "audit-photos")),
     Job("study export", ("study", "export", "study", "--file", "rows.parquet"), of_file("rows.parquet"), copied=("study", "study.toml")),
     Job("cache", ("noise", "symmetric:0.2", "--data", "photos"), of_cache, copied=("photos",)),
 )  # fmt: skip

@@ -175,26 +175,43 @@ def labels(draw: Draw, place: Place) -> Case:
     """Read labels for the photographs of the base from a file: corrected, noisy or trusted ones."""
     place.copy("photos", "photos")
     names = sorted(path.relative_to(place.inside / "photos").as_posix() for path in (place.inside / "photos").rglob("*.png"))
-    heading = [draw.choice(("id", "path", "id")), "label"]
-    rows = [[name, draw.choice(("cat", "dog"))] for name in draw.some(names, 1)] if draw.chance(0.3) else [[n, n[:3]] for n in names]
+    kind = draw.choice(("labels", "corrected", "human", "trusted"))
+    heading, rows = [draw.choice(("id", "path", "id")), "worse_label" if kind == "human" else "label"], [[name, name[:3]] for name in names]
+    if kind == "trusted":
+        heading, rows = ["id"], [[name] for name in draw.some(names[:-4], 1)]
+    elif draw.chance(0.3):
+        rows = [[name, draw.choice(("cat", "dog"))] for name in names]
     if draw.chance(0.5):
         spoil(draw, heading, rows)
-    suffix = draw.choice(("csv", "tsv", "parquet", "json", "txt"))
-    path = place.inside / f"labels.{suffix}"
-    if suffix == "json":
+    suffixes = {"human": ("parquet", "npy"), "trusted": ("csv", "txt", "parquet"), "corrected": ("csv", "parquet", "csv", "tsv")}
+    path = place.inside / f"labels.{draw.choice(suffixes.get(kind, ('csv', 'tsv', 'parquet', 'json', 'txt', 'npy')))}"
+    _write_labels(draw, path, heading, rows)
+    if kind == "labels":
+        return Case(["noise", f"labels:{path.name}", "--data", "photos", "--out", "n.parquet"], written=["n.parquet"])
+    if kind == "human":
+        return Case(["noise", f"human:{path.name}@{draw.choice(('worse', 'worse', 'random1', ''))}", "--data", "photos"])
+    flag = "--labels" if kind == "corrected" else "--trusted"
+    return Case(["audit", "photos", "--folds", "2", "--epochs", "1", "--features", "none", flag, path.name, "--out", "audit"])
+
+
+def _write_labels(draw: Draw, path: Path, heading: list[str], rows: list[list[str]]) -> None:
+    """Write labels as what the suffix says; JSON, text and NumPy hold the labels alone, in the order of the examples."""
+    plain: Any = [row[-1] if row else None for row in rows]
+    if path.suffix == ".json":
         from campaign.texts import to_json
 
-        tree: Any = [row[-1] if row else None for row in rows]
-        path.write_text(to_json(draw.altered(tree) if draw.chance(0.5) else tree))
+        path.write_text(to_json(draw.altered(plain) if draw.chance(0.5) else plain))
+    elif path.suffix == ".txt":
+        path.write_text("\n".join(map(str, plain)), encoding="utf-8", errors="replace")
+    elif path.suffix == ".npy":
+        import numpy as np
+
+        from campaign.arrays import npy, odd_array
+
+        array = np.array([int(cell == "dog") for cell in plain])
+        path.write_bytes(npy(draw, odd_array(draw, array) if draw.chance(0.4) else array))
     else:
         write_table(draw, path, heading, rows)
-    kind = draw.randrange(4)
-    if kind == 0:
-        return Case(["noise", f"labels:{path.name}", "--data", "photos", "--out", "n.parquet"], written=["n.parquet"])
-    if kind == 1:
-        return Case(["noise", f"human:{path.name}@{draw.choice(('worse', 'x', ''))}", "--data", "photos"])
-    flag = "--labels" if kind == 2 else "--trusted"
-    return Case(["audit", "photos", "--folds", "2", "--epochs", "1", "--features", "none", flag, path.name, "--out", "audit"])
 
 
 @generator("file of probabilities", 3)

@@ -8,37 +8,41 @@ from typing import Any
 from campaign.cases import Case, Place, generator
 from campaign.draw import ODD_NUMBERS, Draw
 
-LOSSES = ("ce", "mae", "nce", "rce", "nrce", "gce", "sce", "fl", "nfl", "nnce", "nngce", "mse", "tce", "agce", "ael",
-          "aul", "js", "elr", "cce", "CE", "nonsense")  # fmt: skip
-PRESETS = ("cifar10", "cifar100", "ma2020", "mnist", "nowhere")
 PARAMETERS = ("q", "A", "alpha", "beta", "gamma", "tau", "t", "a", "ignore_index", "weight", "x")
 
 
 def expression(draw: Draw, depth: int = 0) -> str:
     """Return a loss expression of the grammar; names and parameters are right more often than not."""
+    from noisylabels.losses import LOSSES, PRESETS
+
     way = draw.random()
-    if depth < 3 and way < 0.15:
+    if depth < 3 and way < 0.1:
         inner = expression(draw, depth + 1)
-        name = draw.choice(("logit_clip", "normalize", "negative", "logit_clip", "label_smoothing", "nonsense"))
+        name = draw.often(lambda: "logit_clip", lambda: draw.choice(("normalize", "negative", "nonsense")), 0.8)
         more = draw.choice(("", "", ", tau=2", f", tau={number(draw)}", ", norm=1"))
         return f"{name}({inner}{more})"
-    if depth < 3 and way < 0.5:
+    if depth < 3 and way < 0.4:
         parts = [expression(draw, depth + 1) for _ in range(draw.randint(2, 4))]
-        return draw.choice(("+", " + ", "  +")).join(parts)
-    text = draw.choice(LOSSES[: draw.choice((5, 10, len(LOSSES)))])
-    if draw.chance(0.25):
-        count = draw.randint(0, 2)
-        text += "(" + ", ".join(f"{draw.choice(PARAMETERS)}={number(draw)}" for _ in range(count)) + ")"
-    if draw.chance(0.1):
-        text += f"@{draw.choice(PRESETS)}"
+        return draw.often(lambda: "+", lambda: draw.choice((" + ", "  +", "-", "*"))).join(parts)
+    row = LOSSES[draw.choice(sorted(LOSSES))]
+    text = draw.often(lambda: row.name, lambda: draw.choice((row.name.upper(), f"normalize({row.name})", f"n{row.name}")))
+    if draw.chance(0.06):
+        name = draw.choice(sorted(PRESETS))
+        return f"{name}@{draw.choice(sorted(PRESETS[name]))}"
+    if row.defaults and draw.chance(0.4):
+        names = draw.some(sorted(row.defaults))
+        if draw.chance(0.1):
+            names.append(draw.choice(PARAMETERS))
+        usual = {name: f"{value * draw.uniform(0.5, 1):.3g}" for name, value in row.defaults.items()}
+        text += "(" + ", ".join(f"{name}={usual.get(name) or number(draw)}" for name in names) + ")"
     if draw.chance(0.3):
-        text = f"{number(draw)}{draw.choice('*** /')}{text}"
+        text = f"{number(draw)}{draw.often(lambda: '*', lambda: draw.choice(('**', ' ', '/')), 0.95)}{text}"
     return f"({text})" if draw.chance(0.05) else text
 
 
 def number(draw: Draw) -> str:
-    """Return a number in an expression."""
-    return draw.often(lambda: f"{draw.uniform(0, 3):.2g}", lambda: str(draw.choice(ODD_NUMBERS)))
+    """Return a number in an expression, rarely an odd one."""
+    return draw.often(lambda: f"{draw.uniform(0.1, 3):.2g}", lambda: str(draw.choice(ODD_NUMBERS)), 0.95)
 
 
 def spoiled(draw: Draw, text: str) -> str:
@@ -61,7 +65,9 @@ def loss(draw: Draw, place: Place) -> Case:
     words = [expression(draw) for _ in range(draw.choice((1, 1, 2)))]
     if draw.chance(0.35):
         words[0] = spoiled(draw, words[0])
-    flags = draw.choice(([], [], ["--classes", draw.choice(("2", "3", "100", "1", "0", "-2", "1e3", "100000000000"))]))
+    flags = ["--classes", draw.choice(("2", "3", "100", "1000"))] if draw.chance(0.4) else []
+    if draw.chance(0.05):
+        flags = ["--classes", draw.choice(("1", "0", "-2", "1e3", "100000000000"))]
     return Case(["loss", *words, *flags])
 
 
@@ -219,7 +225,7 @@ def study(draw: Draw, place: Place) -> Case:
 
 
 FLAGS = ("epochs", "lr", "batch-size", "width", "noise", "loss", "model", "seed", "validation", "image-size", "device",
-         "precision", "features", "label-column", "id-column", "text-column", "out", "data", "labels", "augment")  # fmt: skip
+         "precision", "features", "label-column", "text-column", "augment", "optimizer", "schedule", "ema", "clip", "labels")  # fmt: skip
 
 
 @generator("flags", 1)
@@ -227,6 +233,9 @@ def flags(draw: Draw, place: Place) -> Case:
     """Train with flags whose values are odd."""
     words = ["train", "--data", "digits", "--model", "mlp", "--width", "0.1", "--epochs", "1", "--out", "run"]
     for flag in draw.sample(FLAGS, draw.randint(1, 3)):
-        value = draw.often(draw.odd_text, lambda: str(draw.choice(ODD_NUMBERS)), 0.6).replace("\0", "")
+        usual = SETTINGS.get(flag.replace("-", "_"), (1, 2, 28))
+        value = str(draw.choice(usual))
+        if flag.endswith("column") or draw.chance(0.4):
+            value = draw.often(draw.odd_text, lambda: str(draw.choice(ODD_NUMBERS)), 0.6).replace("\0", "")
         words += [f"--{flag}={value}"] if draw.chance(0.7) else [f"--{flag}", value]
     return Case(words)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import io
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import tyro
 
+from noisylabels.cli import output
 from noisylabels.core.checks import InputError
 
 
@@ -71,7 +71,7 @@ class Predict:
             with TerminalReporter(1) as reporter:
                 names, probs = predict_table(trained, table, notes, self.id_column, reporter.decoding)
         for note in notes:
-            print(f"note: {note}", file=sys.stderr)
+            output.note(note)
         best, label = probs.max(1)
         text = io.StringIO()
         writer = CellWriter(text)
@@ -81,8 +81,8 @@ class Predict:
             every = [f"{value:.6f}" for value in probs[row].tolist()] if self.all_classes else []
             writer.row([name, trained.class_names[int(label[row])], f"{float(best[row]):.6f}", *every])
         if self.out is None:
-            sys.stdout.write(text.getvalue())
+            output.write_data(text.getvalue())
         else:
             write_text(self.out.expanduser(), text.getvalue())
-            print(f"wrote {len(names)} predictions to {self.out}")
+            output.say(f"wrote {len(names)} predictions to {self.out}")
         return 0
