@@ -6,6 +6,7 @@ import builtins
 import json
 import math
 import xml.etree.ElementTree as ElementTree
+from pathlib import Path
 
 import pytest
 from PIL import Image
@@ -100,10 +101,10 @@ def test_a_failure_leaves_the_old_file(chart, tmp_path, monkeypatch):
     path = tmp_path / "figure.svg"
     path.write_text("old")
 
-    def fail(self, file, **_):
+    def fail(self, content):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(type(chart), "save", fail)
+    monkeypatch.setattr(Path, "write_bytes", fail)
     with pytest.raises(InputError, match=r"figure.svg cannot be written: No space left on device"):
         save(chart, path)
     assert path.read_text() == "old"

@@ -14,6 +14,7 @@ from typing import Any
 
 from noisylabels.core.checks import InputError
 from noisylabels.report.panels import DATA, Figure, Panel
+from noisylabels.report.renderer import render
 from noisylabels.report.tables import Table, hypertext
 from noisylabels.report.theme import CONFIG, Theme, import_altair
 
@@ -66,7 +67,6 @@ def page(content: Page) -> str:
         import markupsafe
     except ImportError:
         raise InputError("the page needs one more package: pip install 'noisylabels[report]'") from None
-    import vl_convert
 
     theme = Theme(content.losses)
     environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
@@ -102,7 +102,7 @@ def page(content: Page) -> str:
         losses=swatches,
         style=markupsafe.Markup(files.joinpath("page.css").read_text(encoding="utf-8")),
         program=script(files.joinpath("page.js").read_text(encoding="utf-8")),
-        vega=script(vl_convert.javascript_bundle()),  # type: ignore[call-arg]
+        vega=script(render("javascript_bundle")),
         data=script(json.dumps({"panels": panels, "groups": content.groups}, separators=(",", ":"))),
     )
 
