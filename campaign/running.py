@@ -14,6 +14,7 @@ import signal
 import sys
 import tempfile
 import time
+import traceback
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -83,8 +84,6 @@ class Bench:
                 make_bases(self.base)
                 code = 0
             except BaseException:
-                import traceback
-
                 traceback.print_exc()
             finally:
                 os._exit(code)
@@ -108,11 +107,17 @@ class Bench:
         sys.stderr.flush()
         child = os.fork()
         if child == 0:
-            os.close(receiver)
-            os.setsid()
-            with os.fdopen(sender, "w") as answers:
-                _carry_out(self, numbers, until, answers)
-            os._exit(0)
+            code = 70
+            try:
+                os.close(receiver)
+                os.setsid()
+                with os.fdopen(sender, "w") as answers:
+                    _carry_out(self, numbers, until, answers)
+                code = 0
+            except BaseException:  # a fault of a generator, which must not go on as the parent
+                traceback.print_exc()
+            finally:
+                os._exit(code)
         os.close(sender)
         current: int | None = None
         with os.fdopen(receiver, "rb", buffering=0) as answers_:
@@ -150,6 +155,8 @@ class Bench:
         if current is None:
             return
         place = self.place(current)
+        if not (place.root / "tmp").exists():  # it ended at the last moment; it is run again
+            return
         output = (place.root / "output").read_bytes() if (place.root / "output").exists() else b""
         code = None if late else -os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
         fresh = Place(place.root / "fresh", self.base)  # what the folder outside was before
@@ -222,8 +229,6 @@ def run_here(place: Place, case: Case) -> int:
         except SystemExit as stop:
             return stop.code if isinstance(stop.code, int) else 0 if stop.code is None else 1
         except BaseException:
-            import traceback
-
             traceback.print_exc()
             return 70
         finally:
