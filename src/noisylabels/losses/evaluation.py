@@ -195,9 +195,16 @@ def check_weight(weight: Any, *, wait: bool) -> Tensor | None:
 
 
 def check_ignore_index(ignore_index: int | None) -> int | None:
-    """Return `ignore_index` if it is an integer or None, else raise an `InputError`."""
-    if ignore_index is not None and (isinstance(ignore_index, bool) or not isinstance(ignore_index, int)):
+    """Return `ignore_index` if it is a 64-bit integer or None, else raise an `InputError`."""
+    if ignore_index is None:
+        return None
+    if isinstance(ignore_index, bool) or not isinstance(ignore_index, int):
         raise InputError(f"ignore_index is {ignore_index!r}, expected an integer, or None for none")
+    if not -(2**63) <= ignore_index < 2**63:  # labels have 64 bits; beyond, it would stand for another label
+        raise InputError(
+            f"ignore_index has {ignore_index.bit_length()} bits, expected an integer from -2^63 to 2^63 - 1, "
+            "as labels are, or None for none"
+        )
     return ignore_index
 
 

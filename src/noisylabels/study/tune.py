@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from noisylabels.core.checks import InputError, check_choice, check_whole
 from noisylabels.core.config import to_dict
 from noisylabels.core.files import locked_folder, read_json, write_json
+from noisylabels.core.optional import import_optional
 from noisylabels.core.rng import derive_seed
 from noisylabels.experiment import (
     Reporter,
@@ -212,10 +213,7 @@ def _named(terms: Sequence[Term]) -> list[tuple[str, Term]]:
 
 
 def _optuna() -> Any:
-    try:
-        import optuna
-    except ImportError:
-        raise InputError("tune needs Optuna: pip install 'noisylabels[tune]'") from None
+    optuna = import_optional("optuna", "tune needs Optuna: pip install 'noisylabels[tune]'")
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     return optuna
 
