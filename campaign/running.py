@@ -27,6 +27,9 @@ from campaign.oracle import Outcome, fingerprint, judge, peak_bytes
 BATCH = 200
 """Cases per process."""
 
+BROKEN = 99
+"""Exit code of a process in which a generator, and not the program, failed."""
+
 SECONDS = 60.0
 """Time after which a case counts as one that does not end."""
 
@@ -107,7 +110,7 @@ class Bench:
         sys.stderr.flush()
         child = os.fork()
         if child == 0:
-            code = 70
+            code = BROKEN
             try:
                 os.close(receiver)
                 os.setsid()
@@ -149,9 +152,12 @@ class Bench:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(child, signal.SIGUSR1)  # it writes where it hangs to the output of the case
                 time.sleep(0.5)
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(child, signal.SIGKILL)
+                os.killpg(child, signal.SIGKILL)
         _, status = os.waitpid(child, 0)
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(child, signal.SIGKILL)  # what it has started
+        if os.WIFEXITED(status) and os.WEXITSTATUS(status) == BROKEN:
+            raise SystemExit(f"the generator of case {current} failed, see above")
         if current is None:
             return
         place = self.place(current)

@@ -82,8 +82,11 @@ def write_parquet(draw: Draw, path: Path, names: list[str], rows: list[list[str]
     table = pa.Table.from_arrays(columns, names=[str(name) for name in names])
     if draw.chance(0.1):
         table = table.replace_schema_metadata({"huggingface": draw.choice(("{}", "[", "null", '{"info": 3}')), "pandas": "x"})
-    buffer = io.BytesIO()
-    pq.write_table(table, buffer, row_group_size=draw.choice((1, 7, 1000)))
+    buffer, size = io.BytesIO(), draw.choice((1, 7, 1000))
+    try:
+        pq.write_table(table, buffer, row_group_size=size)
+    except pa.ArrowNotImplementedError:  # a type that Parquet does not hold
+        pq.write_table(pa.table({"id": list(range(len(rows)))}), buffer := io.BytesIO())
     content = buffer.getvalue()
     path.write_bytes(draw.damaged(content) if draw.chance(0.25) else content)
 

@@ -185,7 +185,7 @@ def recipe(draw: Draw, place: Place) -> Case:
     if draw.chance(0.15):
         content = draw.damaged(content)
     (place.inside / "recipe.toml").write_bytes(content)
-    return Case(["train", "recipe.toml", "--out", "run"])
+    return Case(["train", "recipe.toml", "--epochs", "1", "--out", "run"])
 
 
 def study_table(draw: Draw) -> dict[str, Any]:
@@ -212,9 +212,9 @@ def study(draw: Draw, place: Place) -> Case:
         table = draw.altered(table)
     content = toml(table).encode("utf-8", "surrogatepass")
     (place.inside / "study.toml").write_bytes(draw.damaged(content) if draw.chance(0.1) else content)
-    flags: list[str] = []
+    flags = ["--set", "epochs=1"]
     if draw.chance(0.3):
-        flags += ["--set", typed(f"{draw.choice(sorted(SETTINGS))}={draw.choice((1, 0.5, draw.odd_text()))}")]
+        flags += [typed(f"{draw.choice(sorted(SETTINGS))}={draw.choice((1, 0.5, draw.odd_text()))}")]
     if draw.chance(0.3):
         flags += ["--only", draw.choice(("loss=ce", "loss=m*", "seed=1", "noise=symmetric:*", "x=1", "loss=", "="))]
     if draw.chance(0.2):
