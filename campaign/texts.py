@@ -154,9 +154,9 @@ def key(name: Any) -> str:
 def toml_value(value: Any) -> str:
     """Return a value of TOML; None has none there and becomes an empty text."""
     if isinstance(value, dict):
-        if "$deep" in value:
+        if isinstance(value.get("$deep"), int):
             return "[" * value["$deep"] + "]" * value["$deep"]
-        if "$digits" in value:
+        if isinstance(value.get("$digits"), int):
             return "9" * value["$digits"]
         return "{" + ", ".join(f"{key(k)} = {toml_value(v)}" for k, v in value.items()) + "}"
     if isinstance(value, list):

@@ -34,7 +34,8 @@ def test_only_the_doors_print():
     found = {
         path.name: printing(path.read_text(encoding="utf-8")) for path in files if path.name not in DOORS
     }
-    found["__init__.py"].remove("sys.stderr.close")  # of a closed pipe
+    harmless = ("sys.stdout.flush", "sys.stderr.close")  # they print nothing of their own
+    found["__init__.py"] = [name for name in found["__init__.py"] if name not in harmless]
     assert {name: calls for name, calls in found.items() if calls} == {}
     assert len(found) > 15
 
