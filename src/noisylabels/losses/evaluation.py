@@ -185,6 +185,8 @@ def check_weight(weight: Any, *, wait: bool) -> Tensor | None:
             raise InputError(
                 f"class weights are {weight!r}, expected (K,) finite numbers of 0 or more in a tensor"
             ) from None
+    if found.is_complex():
+        raise InputError(f"class weights are of type {found.dtype}, expected real numbers of 0 or more")
     found = found if found.is_floating_point() else found.float()
     looks = wait or (found.device.type == "cpu" and not torch.compiler.is_compiling())
     if found.ndim != 1 or (looks and not bool((torch.isfinite(found) & (found >= 0)).all())):
