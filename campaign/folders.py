@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from pathlib import Path
@@ -23,8 +24,10 @@ def harm_file(draw: Draw, place: Place, path: Path) -> None:
     """Damage one file."""
     way = draw.random()
     if way < 0.5 and path.suffix in READABLE:
-        READABLE[path.suffix](draw, path)
-    elif way < 0.75:
+        with contextlib.suppress(Exception):  # an earlier change has left what cannot be read
+            READABLE[path.suffix](draw, path)
+            return
+    if way < 0.75:
         path.write_bytes(draw.damaged(path.read_bytes()))
     else:
         replace(draw, place, path)

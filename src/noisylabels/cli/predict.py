@@ -34,6 +34,9 @@ class Predict:
     """file to write (default: standard output)"""
     all_classes: bool = False
     """add a column with the probability of every class"""
+    escape_formulas: bool = False
+    """put an apostrophe before cells that a spreadsheet would run as a formula; such names then differ from
+    those of the files"""
     bad_images: str = "fail"
     """fail or skip: what to do with images that cannot be read"""
     id_column: str | None = None
@@ -74,7 +77,7 @@ class Predict:
             output.note(note)
         best, label = probs.max(1)
         text = io.StringIO()
-        writer = CellWriter(text)
+        writer = CellWriter(text, escape_formulas=self.escape_formulas)
         extra = list(trained.class_names) if self.all_classes else []
         writer.row(["image" if trained.encoder is None else "id", "label", "probability", *extra])
         for row, name in enumerate(names):

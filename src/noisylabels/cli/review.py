@@ -43,6 +43,9 @@ class Review:
     or auto (by the file name)"""
     overwrite: bool = False
     """replace an existing file of the export"""
+    escape_formulas: bool = False
+    """in an export of labels as .csv or .tsv, put an apostrophe before cells that a spreadsheet would run as
+    a formula; such ids and labels then differ from those of the data"""
     port: int = 0
     """port of the page on 127.0.0.1 (0: any free port)"""
     browser: bool = True
@@ -69,7 +72,7 @@ class Review:
         from noisylabels.audit.review.export import export
 
         assert self.export is not None
-        done = export(session, self.export.expanduser(), self.form, self.overwrite)
+        done = export(session, self.export.expanduser(), self.form, self.overwrite, self.escape_formulas)
         left_out = f", {done.left_out:,} left out" if done.left_out else ""
         output.say(f"{done.path}: {done.labels:,} labels, {done.changed:,} of them corrected{left_out}")
         if self.form != "input" and done.path.suffix in (".csv", ".tsv", ".parquet"):
