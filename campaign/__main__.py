@@ -11,6 +11,7 @@ import tempfile
 import time
 from pathlib import Path
 
+from campaign import reached
 from campaign.cases import load_generators
 from campaign.running import SECONDS, Bench, Result, import_everything
 from campaign.table import Counts, machine, write
@@ -22,14 +23,20 @@ def options() -> argparse.ArgumentParser:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--minutes", type=float, default=1.0, help="time of the whole call (default: 1)")
     parser.add_argument("--cases", type=int, help="number of cases, in place of a time")
-    parser.add_argument("--first", type=int, default=0, help="number of the first case, to go on where a campaign stopped")
+    parser.add_argument(
+        "--first", type=int, default=0, help="number of the first case, to go on where a campaign stopped"
+    )
     parser.add_argument("--case", type=int, help="run this case alone and show its output")
-    parser.add_argument("--only", action="append", default=[], help="generators whose names contain this text")
+    parser.add_argument(
+        "--only", action="append", default=[], help="generators whose names contain this text"
+    )
     parser.add_argument("--series", choices=("all", "cases", "kills", "faults"), default="all")
     parser.add_argument("--seconds", type=float, default=SECONDS, help="time limit of a case (default: 60)")
     parser.add_argument("--keep", action="store_true", help="with --case: keep its files")
     parser.add_argument("--out", type=Path, help="write OUT.md and OUT.json")
-    parser.add_argument("--coverage", type=Path, help="with the package coverage: record lines and branches to this file")
+    parser.add_argument(
+        "--coverage", type=Path, help="with the package coverage: record lines and branches to this file"
+    )
     return parser
 
 
@@ -42,7 +49,13 @@ def main() -> int:
     work = Path(tempfile.mkdtemp(prefix="noisylabels-campaign-"))
     counts = Counts()
     try:
-        bench = Bench(work, given.seed, load_generators(given.only), given.seconds, given.coverage and given.coverage.absolute())
+        bench = Bench(
+            work,
+            given.seed,
+            load_generators(given.only),
+            given.seconds,
+            given.coverage and given.coverage.absolute(),
+        )
         bench.make_bases()
         if given.case is not None:
             return _one(bench, given)
@@ -51,12 +64,31 @@ def main() -> int:
         if not given.keep:
             shutil.rmtree(work, ignore_errors=True)
     minutes = (time.monotonic() - began) / 60
-    print(f"{counts.total('cases'):,} cases, {counts.total('valid'):,} of them valid, {counts.total('findings'):,} findings, next --first {last}")
+    done, valid, found = (f"{counts.total(column):,}" for column in ("cases", "valid", "findings"))
+    print(f"{done} cases, {valid} of them valid, {found} findings, next --first {last}")
+    shares = reached.shares(given.coverage.absolute()) if given.coverage else {}
+    if shares:
+        print(reached.markdown(shares))
     if given.out is not None:
-        about = {"title": "Campaign of damaged files, kills and faults", "command": "python -m campaign " + " ".join(sys.argv[1:]),
-                 "seed": given.seed, "minutes": minutes, "machine": machine(), "next": last}  # fmt: skip
+        about = {
+            "title": "Campaign of damaged files, kills and faults",
+            "command": _command(given),
+            "seed": given.seed,
+            "minutes": minutes,
+            "machine": machine(),
+            "next": last,
+            "coverage": shares,
+        }
         write(given.out, about, counts)
     return 1 if counts.findings else 0
+
+
+def _command(given: argparse.Namespace) -> str:
+    """Return the command that runs the same cases again."""
+    words = ["python -m campaign", f"--seed {given.seed}", f"--series {given.series}"]
+    words += [f"--first {given.first}"] * (given.first > 0) + [f"--only {word!r}" for word in given.only]
+    size = f"--minutes {given.minutes:g}" if given.cases is None else f"--cases {given.cases}"
+    return " ".join([*words, size])
 
 
 def _all(bench: Bench, given: argparse.Namespace, counts: Counts, began: float) -> int:
@@ -72,10 +104,12 @@ def _all(bench: Bench, given: argparse.Namespace, counts: Counts, began: float) 
     for name in series:
         until = time.monotonic() + left * shares[name] / total
         if name == "cases":
-            numbers = range(given.first, given.first + (given.cases or 10**9))
-            results = bench.run(numbers[:1_000_000], float("inf") if given.cases else until)
+            numbers = range(given.first, given.first + (10**9 if given.cases is None else given.cases))
+            results = bench.run(numbers[:1_000_000], float("inf") if given.cases is not None else until)
         else:
-            results = {"kills": run_kills, "faults": run_faults}[name](bench, given.first, given.cases, float("inf") if given.cases else until)
+            ends = until if given.cases is None else float("inf")
+            run = {"kills": run_kills, "faults": run_faults}[name]
+            results = run(bench, given.first, given.cases, ends)
         for result in results:
             _report(result, given, counts, name)
             last = max(last, result.number + 1)
@@ -101,7 +135,11 @@ def _one(bench: Bench, given: argparse.Namespace) -> int:
     else:
         results = {"kills": run_kills, "faults": run_faults}[given.series](bench, given.case, 1, float("inf"))
     for result in results:
-        print(json.dumps({"generator": result.generator, "words": result.words, "code": result.outcome.code}, indent=1))
+        print(
+            json.dumps(
+                {"generator": result.generator, "words": result.words, "code": result.outcome.code}, indent=1
+            )
+        )
         print(result.outcome.output)
         print("findings:", *(result.outcome.findings or ["none"]), sep="\n  ")
         if given.keep:

@@ -13,8 +13,23 @@ from campaign.cases import Case, Place, generator
 from campaign.draw import Draw
 from campaign.tables import words_for
 
-DTYPES = ("uint8", "int8", "int64", "uint64", "float16", "float32", "float64", "bool", "complex64", "datetime64[s]", "U3", "S3",
-          ">f4", ">i8", "V8")  # fmt: skip
+DTYPES = (
+    "uint8",
+    "int8",
+    "int64",
+    "uint64",
+    "float16",
+    "float32",
+    "float64",
+    "bool",
+    "complex64",
+    "datetime64[s]",
+    "U3",
+    "S3",
+    ">f4",
+    ">i8",
+    "V8",
+)
 
 
 def odd_array(draw: Draw, array: np.ndarray) -> np.ndarray:
@@ -33,10 +48,14 @@ def odd_array(draw: Draw, array: np.ndarray) -> np.ndarray:
     if way == 3 and array.dtype.kind == "f" and array.size:
         array = array.copy()
         with np.errstate(all="ignore"):
-            array.flat[draw.randrange(array.size)] = np.array(draw.choice((np.nan, np.inf, -np.inf, 1e30, -1))).astype(array.dtype)
+            array.flat[draw.randrange(array.size)] = np.array(
+                draw.choice((np.nan, np.inf, -np.inf, 1e30, -1))
+            ).astype(array.dtype)
         return array
     if way == 4:
-        return np.array(draw.choice((0, "x", [], None, {"a": 1}, [[]])), dtype=object if draw.chance(0.3) else None)
+        return np.array(
+            draw.choice((0, "x", [], None, {"a": 1}, [[]])), dtype=object if draw.chance(0.3) else None
+        )
     return np.concatenate([array, array]) if array.ndim else array
 
 
@@ -53,13 +72,29 @@ def npy(draw: Draw, array: np.ndarray, share: float = 0.25) -> bytes:
     end = content.index(b"\n", start)
     header = content[start:end].decode("latin-1").rstrip()
     old, new = draw.choice(
-        ((str(array.shape), f"({10**draw.randint(1, 12)}, {10**draw.randint(1, 12)})"), (str(array.shape), "(-1,)"),
-         (str(array.shape), "()"), ("False", "True"), ("'descr'", "'description'"), ("'<", "'>"), ("descr': ", "descr': [], 'x': "),
-         (str(array.shape), "(" * 300 + ")" * 300), (str(array.shape), "(" + "9" * 5000 + ",)"), ("<", "|O"))
-    )  # fmt: skip
+        (
+            (str(array.shape), f"({10 ** draw.randint(1, 12)}, {10 ** draw.randint(1, 12)})"),
+            (str(array.shape), "(-1,)"),
+            (str(array.shape), "()"),
+            ("False", "True"),
+            ("'descr'", "'description'"),
+            ("'<", "'>"),
+            ("descr': ", "descr': [], 'x': "),
+            (str(array.shape), "(" * 300 + ")" * 300),
+            (str(array.shape), "(" + "9" * 5000 + ",)"),
+            ("<", "|O"),
+        )
+    )
     changed = header.replace(old, new, 1).encode("latin-1")
     changed += b" " * (-(len(changed) + 11) % 64) + b"\n"
-    return b"\x93NUMPY\x01\x00" + min(len(changed), 65535).to_bytes(2, "little") + changed + content[end + 1 :]
+    return (
+        b"\x93NUMPY\x01\x00" + min(len(changed), 65535).to_bytes(2, "little") + changed + content[end + 1 :]
+    )
+
+
+def member(name: str) -> zipfile.ZipInfo:
+    """Return the entry of a file in an archive, without the time of day: a case is the same at any time."""
+    return zipfile.ZipInfo(name, (2000, 1, 1, 0, 0, 0))
 
 
 def npz(draw: Draw, arrays: Mapping[str, Any], share: float = 0.3) -> bytes:
@@ -68,9 +103,12 @@ def npz(draw: Draw, arrays: Mapping[str, Any], share: float = 0.3) -> bytes:
     with zipfile.ZipFile(buffer, "w", draw.choice((zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED))) as file:
         for name, array in arrays.items():
             name = name.replace("\0", "").encode("utf-8", "replace").decode() or "x"
-            file.writestr(f"{name}.npy", npy(draw, np.asarray(array), share / 2))
+            file.writestr(member(f"{name}.npy"), npy(draw, np.asarray(array), share / 2))
         if draw.chance(share / 3):
-            file.writestr(draw.choice(("../escaped.npy", "/abs.npy", "x", "y.npy", "dir/")), draw.bits(draw.randint(0, 99)))
+            file.writestr(
+                member(draw.choice(("../escaped.npy", "/abs.npy", "x", "y.npy", "dir/"))),
+                draw.bits(draw.randint(0, 99)),
+            )
     return draw.damaged(buffer.getvalue()) if draw.chance(share / 2) else buffer.getvalue()
 
 
@@ -79,10 +117,16 @@ def set_of(draw: Draw) -> dict[str, np.ndarray]:
     rng = np.random.default_rng(draw.getrandbits(32))
     n = draw.choice((1, 10, 24, 24, 24))
     shape = draw.choice(((n, 8, 8), (n, 8, 8, 3), (n, 3, 8, 8), (n, 8, 8, 1), (n, 5), (n, 5)))
-    X = rng.integers(0, 256, shape).astype(np.uint8) if len(shape) > 2 else rng.normal(size=shape).astype(np.float32)
+    X = (
+        rng.integers(0, 256, shape).astype(np.uint8)
+        if len(shape) > 2
+        else rng.normal(size=shape).astype(np.float32)
+    )
     y: np.ndarray = np.arange(n) % draw.choice((2, 3))
     y = draw.choice((y, y, y, y.astype(np.uint8), y.astype(str), y[:, None], np.eye(3)[y % 3]))
-    names = draw.choice((("X", "y"), ("x_train", "y_train"), ("train_images", "train_labels"), ("images", "labels")))
+    names = draw.choice(
+        (("X", "y"), ("x_train", "y_train"), ("train_images", "train_labels"), ("images", "labels"))
+    )
     found = dict(zip(names, (X, y), strict=True))
     if "train" in names[0] and draw.chance(0.7):
         found |= {name.replace("train", "test"): value[: max(1, n // 2)] for name, value in found.items()}

@@ -51,7 +51,9 @@ def _sets(base: Path) -> None:
             pixels = rng.integers(100 * k, 100 * k + 100, (12, 12, 3), dtype=np.uint8)
             Image.fromarray(pixels).save(base / "photos" / name / f"{i}.png")
     draw = random.Random(0)
-    lines = [f"{i},{draw.gauss(i % 2, 0.5):.3f},{draw.random():.3f},{('cat', 'dog')[i % 2]}" for i in range(40)]
+    lines = [
+        f"{i},{draw.gauss(i % 2, 0.5):.3f},{draw.random():.3f},{('cat', 'dog')[i % 2]}" for i in range(40)
+    ]
     (base / "table.csv").write_text("id,x0,x1,label\n" + "\n".join(lines) + "\n")
 
 
@@ -64,7 +66,7 @@ def command(*words: str) -> None:
         raise RuntimeError(f"{' '.join(words)} ended with exit code {code}")
 
 
-def after(calls: int) -> "Countdown":
+def after(calls: int) -> Countdown:
     """Return a condition that holds from its so-many-th evaluation on."""
     return Countdown(calls)
 
@@ -85,7 +87,11 @@ def _runs(base: Path) -> None:
     from noisylabels.core.interrupt import Interrupted
     from noisylabels.experiment import load_config, run
 
-    recipes = {"photos": ("photos", 1, "small-cnn"), "table": ("table.csv", 2, "mlp"), "begun": ("digits", 3, "mlp")}
+    recipes = {
+        "photos": ("photos", 1, "small-cnn"),
+        "table": ("table.csv", 2, "mlp"),
+        "begun": ("digits", 3, "mlp"),
+    }
     for name, (data, epochs, model) in recipes.items():
         path = base / f"run-{name}.toml"
         path.write_text(RECIPE.format(data=data, epochs=epochs, model=model))

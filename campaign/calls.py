@@ -1,4 +1,4 @@
-"""Generators that call a reader directly: pickles, the parsers of small languages, labels and probabilities in memory."""
+"""Generators that call a reader directly: pickles, parsers of small languages, values in memory."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from campaign.tensors import Planted
 class OldPickler(pickle._Pickler):  # type: ignore[misc,name-defined]
     """A pickler that writes as Python 2 did, as the published batches are: byte strings, protocol 2."""
 
-    dispatch = dict(pickle._Pickler.dispatch)  # type: ignore[attr-defined]  # noqa: RUF012
+    dispatch = dict(pickle._Pickler.dispatch)  # type: ignore[attr-defined]
 
     def save_string(self, value: Any) -> None:
         """Write a text or bytes as a string of Python 2."""
@@ -39,7 +39,12 @@ def old_pickle(value: Any) -> bytes:
 def spoiled_pickle(draw: Draw, place: Place) -> bytes:
     """Return a pickle of a batch as CIFAR's authors wrote it: sound, damaged, or with code planted in it."""
     data = np.zeros((3, 3072), np.uint8)
-    batch: dict[Any, Any] = {b"data": data, b"labels": [0, 1, 2], b"batch_label": b"x", b"filenames": [b"a", b"b", b"c"]}
+    batch: dict[Any, Any] = {
+        b"data": data,
+        b"labels": [0, 1, 2],
+        b"batch_label": b"x",
+        b"filenames": [b"a", b"b", b"c"],
+    }
     way = draw.randrange(7)
     if way == 0:
         batch[b"labels"] = draw.choice(([0, 1], [0, 1, 99], [0.5] * 3, None, np.arange(3), "abc"))
@@ -51,7 +56,15 @@ def spoiled_pickle(draw: Draw, place: Place) -> bytes:
         content = draw.damaged(content)
     if way == 3:
         text = f"cos\nsystem\n(S'touch {place.marker}'\ntR."
-        content = draw.choice((text.encode(), b"c__builtin__\neval\n(S'1'\ntR.", b"(" * 5000, b"\x80\x02]q\x00h\x00a.", b"cnumpy\nload\n(tR."))
+        content = draw.choice(
+            (
+                text.encode(),
+                b"c__builtin__\neval\n(S'1'\ntR.",
+                b"(" * 5000,
+                b"\x80\x02]q\x00h\x00a.",
+                b"cnumpy\nload\n(tR.",
+            )
+        )
     return content
 
 
@@ -74,12 +87,18 @@ def strategies() -> dict[str, Any]:
     from hypothesis import strategies as st
     from hypothesis.extra import numpy as hnp
 
-    cells = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=5), st.binary(max_size=3))
+    cells = st.one_of(
+        st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=5), st.binary(max_size=3)
+    )
     lists = st.lists(cells, max_size=8)
     arrays = hnp.arrays(
-        st.one_of(hnp.scalar_dtypes(), hnp.unicode_string_dtypes(max_len=4)), hnp.array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=5)
+        st.one_of(hnp.scalar_dtypes(), hnp.unicode_string_dtypes(max_len=4)),
+        hnp.array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=5),
     )
-    return {"any": st.one_of(lists, arrays, cells, st.dictionaries(st.text(max_size=3), lists, max_size=3)), "text": st.text(max_size=30)}
+    return {
+        "any": st.one_of(lists, arrays, cells, st.dictionaries(st.text(max_size=3), lists, max_size=3)),
+        "text": st.text(max_size=30),
+    }
 
 
 def drawn(draw: Draw, strategy: Any) -> Any:
@@ -89,7 +108,13 @@ def drawn(draw: Draw, strategy: Any) -> Any:
     found: list[Any] = []
 
     @seed(draw.getrandbits(32))
-    @settings(max_examples=4, database=None, deadline=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
+    @settings(
+        max_examples=4,
+        database=None,
+        deadline=None,
+        phases=[Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
     @given(strategy)
     def collect(value: Any) -> None:
         found.append(value)

@@ -10,16 +10,93 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 ODD_TEXTS = (
-    "", " ", "nan", "NaN", "None", "null", "inf", "-0", "0", "1", "1.0", "1e400", "007", "true", "\ufeffx",
-    "\x1b[2J\x1b[31mred", "\x9b31m", "a\nb", "a\rb", "a\tb", "\u202egnp.exe", "\u2028", "é", "e\u0301", "中文",
-    "😀", "=1+1", "@SUM(A1)", "-1", "+1", "a,b", 'a"b', "'", "a;b", "../x", "/", "\\", "C:\\x", "%s", "{}",
-    "$HOME", "`id`", "[red]x[/red]", "[/]", "<b>&amp;</b>", "x" * 300, "\x00", "\x7f",
-)  # fmt: skip
+    "",
+    " ",
+    "nan",
+    "NaN",
+    "None",
+    "null",
+    "inf",
+    "-0",
+    "0",
+    "1",
+    "1.0",
+    "1e400",
+    "007",
+    "true",
+    "\ufeffx",
+    "\x1b[2J\x1b[31mred",
+    "\x9b31m",
+    "a\nb",
+    "a\rb",
+    "a\tb",
+    "\u202egnp.exe",
+    "\u2028",
+    "é",
+    "e\u0301",
+    "中文",
+    "😀",
+    "=1+1",
+    "@SUM(A1)",
+    "-1",
+    "+1",
+    "a,b",
+    'a"b',
+    "'",
+    "a;b",
+    "../x",
+    "/",
+    "\\",
+    "C:\\x",
+    "%s",
+    "{}",
+    "$HOME",
+    "`id`",
+    "[red]x[/red]",
+    "[/]",
+    "<b>&amp;</b>",
+    "x" * 300,
+    "\x00",
+    "\x7f",
+)
 """Texts that programs trip over: of terminals, spreadsheets, markup, paths, numbers and encodings."""
 
-ODD_NUMBERS = (0, -0.0, 1, -1, 2, 0.5, 255, 256, 1e-320, 1e308, -1e308, float("nan"), float("inf"), 2**31, 2**53,
-               2**63, -(2**63), 2**64, 10**30)  # fmt: skip
-EDGES = (0, 1, 0x7F, 0x80, 0xFF, 0x7FFF, 0x8000, 0xFFFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF, 2**63 - 1, 2**64 - 1)
+ODD_NUMBERS = (
+    0,
+    -0.0,
+    1,
+    -1,
+    2,
+    0.5,
+    255,
+    256,
+    1e-320,
+    1e308,
+    -1e308,
+    float("nan"),
+    float("inf"),
+    2**31,
+    2**53,
+    2**63,
+    -(2**63),
+    2**64,
+    10**30,
+)
+EDGES = (
+    0,
+    1,
+    0x7F,
+    0x80,
+    0xFF,
+    0x7FFF,
+    0x8000,
+    0xFFFF,
+    0x7FFFFFFF,
+    0x80000000,
+    0xFFFFFFFF,
+    2**63 - 1,
+    2**64 - 1,
+)
 """Integers at the edges of the widths in which headers store counts and offsets."""
 
 
@@ -47,7 +124,10 @@ class Draw(random.Random):
         """Return a text that programs trip over, at times of random characters."""
         if self.chance(0.8):
             return self.choice(ODD_TEXTS)
-        return "".join(chr(self.choice((self.randrange(128), self.randrange(0xD800)))) for _ in range(self.randint(1, 20)))
+        return "".join(
+            chr(self.choice((self.randrange(128), self.randrange(0xD800))))
+            for _ in range(self.randint(1, 20))
+        )
 
     def number_text(self) -> str:
         """Return a number as text: usual or odd."""
@@ -58,7 +138,7 @@ class Draw(random.Random):
         return self.randbytes(count)
 
     def damaged(self, content: bytes, most: int = 4) -> bytes:
-        """Return bytes with one to `most` kinds of damage: cut, flipped, overwritten, moved, repeated, inserted."""
+        """Return bytes damaged one to `most` times: cut, flipped, overwritten, moved, repeated, inserted."""
         data = bytearray(content)
         for _ in range(self.randint(1, most)):
             self._damage(data)
@@ -67,7 +147,9 @@ class Draw(random.Random):
     def _damage(self, data: bytearray) -> None:
         size = len(data)
         # headers and trailers are where structures are: half of the damage goes there
-        near = self.choice((self.randrange(min(64, size) + 1), max(0, size - self.randrange(64)), self.randint(0, size)))
+        near = self.choice(
+            (self.randrange(min(64, size) + 1), max(0, size - self.randrange(64)), self.randint(0, size))
+        )
         at = min(near, size)
         length = self.choice((1, 2, 4, 8, self.randint(1, max(1, size // 3))))
         way = self.randrange(8)
@@ -112,7 +194,7 @@ class Draw(random.Random):
         )()
 
     def altered(self, tree: Any, most: int = 3) -> Any:
-        """Return a JSON value with one to `most` changes: another value, a key that is missing, new or renamed."""
+        """Return a JSON value with one to `most` changes: another value, a key missing, new or renamed."""
         for _ in range(self.randint(1, most)):
             tree = self._alter(tree)
         return tree

@@ -98,7 +98,9 @@ def run_faults(bench: Bench, first: int, count: int | None, until: float) -> Ite
 
 def _inline(job: Job) -> Job:
     """Return a job that runs in one process, which has the fault."""
-    words = tuple("0" if before == "--jobs" else word for before, word in zip(("", *job.words), job.words, strict=False))
+    words = tuple(
+        "0" if before == "--jobs" else word for before, word in zip(("", *job.words), job.words, strict=False)
+    )
     return Job(job.name.replace(" with 2 workers", ""), words, job.results, job.copied, job.files)
 
 
@@ -121,10 +123,18 @@ def _case(bench: Bench, number: int, sound: dict[str, Sound]) -> Result:
 
 
 def _disturbed(
-    bench: Bench, number: int, job: Job, name: str, case: Case, place: Place, draw: Draw, sound: Sound, began: float
+    bench: Bench,
+    number: int,
+    job: Job,
+    name: str,
+    case: Case,
+    place: Place,
+    draw: Draw,
+    sound: Sound,
+    began: float,
 ) -> Result:
     before = fingerprint(place.outside)
-    lost = {key: NOWHERE for key in ("HOME", "TMPDIR", "XDG_CACHE_HOME")} | {"NOISYLABELS_CACHE": None}
+    lost = dict.fromkeys(("HOME", "TMPDIR", "XDG_CACHE_HOME"), NOWHERE) | {"NOISYLABELS_CACHE": None}
     faulty = Case(case.words, lost if name == "no home" else {})
     code = finish(_start(place, faulty, FAULTS[name], draw), bench.seconds)
     outcome = judge(place, code, (place.root / "output").read_bytes(), before, ())
@@ -136,8 +146,17 @@ def _disturbed(
     place.inside.chmod(0o755)
     again = finish(_start(place, case, no_home, draw), 2 * bench.seconds)
     found += compared(job, place, again, sound)
-    found += [f"afterwards: {line}" for line in judge(place, again, (place.root / "output").read_bytes(), before, ()).findings]
-    return Result(number, f"fault: {name}", case.words, Outcome(code, outcome.output, tuple(dict.fromkeys(found))), time.monotonic() - began)
+    found += [
+        f"afterwards: {line}"
+        for line in judge(place, again, (place.root / "output").read_bytes(), before, ()).findings
+    ]
+    return Result(
+        number,
+        f"fault: {name}",
+        case.words,
+        Outcome(code, outcome.output, tuple(dict.fromkeys(found))),
+        time.monotonic() - began,
+    )
 
 
 def _start(place: Place, case: Case, fault: Fault, draw: Draw) -> int:
@@ -154,13 +173,15 @@ def _start(place: Place, case: Case, fault: Fault, draw: Draw) -> int:
 
 
 def mount(draw: Draw, place: Place) -> bool:
-    """Put the working directory on a file system of its own with little room; return False where that is not allowed."""
+    """Put the working directory on a small file system of its own; return False where that is not allowed."""
     files = sorted(place.inside.rglob("*"))
     used = sum(4096 + path.stat().st_size for path in files)
     size = used + draw.choice((4096, 20_000, 60_000, 200_000))
     kept = place.root / "kept"
     shutil.copytree(place.inside, kept)
-    done = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "none", str(place.inside)], capture_output=True)
+    done = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", f"size={size}", "none", str(place.inside)], capture_output=True
+    )
     if done.returncode == 0:
         shutil.copytree(kept, place.inside, dirs_exist_ok=True)
     shutil.rmtree(kept)

@@ -1,4 +1,4 @@
-"""Generators of the folders that the program writes, as somebody else may hand them over: damaged, and with traps."""
+"""Generators of folders that the program writes, as somebody else may hand them over: damaged, with traps."""
 
 from __future__ import annotations
 
@@ -93,7 +93,12 @@ def harm_parquet(draw: Draw, path: Path) -> None:
         if way == 0:
             table = table.remove_column(at)
         elif way == 1:
-            table = table.rename_columns([draw.odd_text().replace("\ud800", "") if k == at else n for k, n in enumerate(table.column_names)])
+            table = table.rename_columns(
+                [
+                    draw.odd_text().replace("\ud800", "") if k == at else n
+                    for k, n in enumerate(table.column_names)
+                ]
+            )
         elif way == 2:
             table = table.slice(0, draw.randint(0, table.num_rows))
         elif way == 3:
@@ -103,7 +108,9 @@ def harm_parquet(draw: Draw, path: Path) -> None:
         else:
             table = table.set_column(at, table.column_names[at], odd_column(draw, table.num_rows))
     if draw.chance(0.2):
-        table = table.replace_schema_metadata({key: draw.odd_text() for key in (table.schema.metadata or {b"x": b""})})
+        table = table.replace_schema_metadata(
+            {key: draw.odd_text() for key in (table.schema.metadata or {b"x": b""})}
+        )
     path.unlink()
     pq.write_table(table, path)
 
@@ -141,34 +148,66 @@ def harm_base(draw: Draw, path: Path) -> None:
     altered_base(draw, path)
 
 
-READABLE = {".json": harm_json, ".jsonl": harm_lines, ".parquet": harm_parquet, ".csv": harm_csv, ".safetensors": harm_tensors,
-            ".pt": harm_checkpoint, ".sqlite": harm_base}  # fmt: skip
+READABLE = {
+    ".json": harm_json,
+    ".jsonl": harm_lines,
+    ".parquet": harm_parquet,
+    ".csv": harm_csv,
+    ".safetensors": harm_tensors,
+    ".pt": harm_checkpoint,
+    ".sqlite": harm_base,
+}
 
 
 def trap(draw: Draw, place: Place, folder: Path) -> None:
     """Plant links at names that the program writes, and user code that the folder's files name."""
     if draw.chance(0.4):
-        name = draw.choice((".lock", "history.jsonl", "checkpoint.pt", "result.json", "folds", "review.sqlite", "labels.csv",
-                            "page.html", "audit.json", "study.json", "environment.json", "review.sqlite-journal", ".lock.tmp"))  # fmt: skip
+        name = draw.choice(
+            (
+                ".lock",
+                "history.jsonl",
+                "checkpoint.pt",
+                "result.json",
+                "folds",
+                "review.sqlite",
+                "labels.csv",
+                "page.html",
+                "audit.json",
+                "study.json",
+                "environment.json",
+                "review.sqlite-journal",
+                ".lock.tmp",
+            )
+        )
         path = folder / name
         if not path.exists() and not path.is_symlink():
             path.symlink_to(place.outside / draw.choice(("precious1.txt", "folder", "new.txt")))
     if draw.chance(0.4):
-        for path in sorted(folder.rglob("config.json")) + sorted(folder.rglob("study.json")) + sorted(folder.rglob("audit.json")):
+        for path in (
+            sorted(folder.rglob("config.json"))
+            + sorted(folder.rglob("study.json"))
+            + sorted(folder.rglob("audit.json"))
+        ):
             if path.is_file() and not path.is_symlink():
                 _name_code(draw, place, path)
 
 
 def _name_code(draw: Draw, place: Place, path: Path) -> None:
     code = place.inside / "evil.py"
-    code.write_text(f"open({str(place.marker)!r}, 'w').write('run')\n\ndef build(*a, **k):\n    raise SystemExit(0)\n")
+    code.write_text(
+        f"open({str(place.marker)!r}, 'w').write('run')\n\ndef build(*a, **k):\n    raise SystemExit(0)\n"
+    )
     try:
         text = path.read_text()
         tree = json.loads(text)
     except (OSError, ValueError):
         return
     key = draw.choice(("model", "loss", "features"))
-    configs = [cell.get("config") for cell in tree["cells"].values()] if isinstance(tree, dict) and isinstance(tree.get("cells"), dict) else [tree]
+    configs = (
+        [cell.get("config") for cell in tree["cells"].values()]
+        if isinstance(tree, dict) and isinstance(tree.get("cells"), dict)
+        else [tree]
+    )
     for config in configs:
         if isinstance(config, dict):
             config[key] = draw.choice((f"{code}:build", "evil.py:build", "evil:build"))

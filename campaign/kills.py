@@ -22,7 +22,7 @@ WHOLE = (".json", ".parquet", ".npz", ".csv", ".safetensors")
 """Suffixes of files that are written under another name and renamed: whole at every moment."""
 
 ORPHAN_SECONDS = 20.0
-"""Time for workers to end once their parent was killed: one step, and the imports of one that has just begun."""
+"""Time for workers to end once their parent was killed: a step, or the imports of one that has just begun."""
 
 
 @dataclass(frozen=True)
@@ -54,17 +54,32 @@ def _case(bench: Bench, number: int, sound: dict[str, Sound]) -> Result:
     before = fingerprint(place.outside)
     kills, notes = 0, list[str]()
     for _ in range(draw.randint(1, 4)):
-        moment, target = draw.uniform(0, sound[job.name].seconds), draw.choice(("parent", "worker", "worker", "group"))
+        moment, target = (
+            draw.uniform(0, sound[job.name].seconds),
+            draw.choice(("parent", "worker", "worker", "group")),
+        )
         hit, found = kill_once(place, case, moment, target, draw, bench.seconds)
         kills += hit
-        notes += [f"{line} (after a kill of the {target} at {moment:.2f} s)" for line in (*found, *half_written(place.inside))]
+        notes += [
+            f"{line} (after a kill of the {target} at {moment:.2f} s)"
+            for line in (*found, *half_written(place.inside))
+        ]
     code = finish(start(place, case), bench.seconds + 4 * sound[job.name].seconds)
     output = (place.root / "output").read_bytes()
     outcome = judge(place, code, output, before, ())
     notes += compared(job, place, code, sound[job.name])
-    left = tuple(line for line in outcome.findings if not line.startswith("left outside: tmp"))  # of killed processes
+    left = tuple(
+        line for line in outcome.findings if not line.startswith("left outside: tmp")
+    )  # of killed processes
     shutil.rmtree(place.root, ignore_errors=True)
-    return Result(number, f"kill: {job.name}", case.words, Outcome(code, outcome.output, (*left, *notes)), time.monotonic() - began, kills)
+    return Result(
+        number,
+        f"kill: {job.name}",
+        case.words,
+        Outcome(code, outcome.output, (*left, *notes)),
+        time.monotonic() - began,
+        kills,
+    )
 
 
 def undisturbed(bench: Bench, job: Job) -> Sound:
@@ -94,7 +109,7 @@ def start(place: Place, case: Case) -> int:
 
 
 def finish(child: int, seconds: float) -> int | None:
-    """Wait for a process and return its exit code, a negative signal, or None if it took too long and was killed."""
+    """Return the exit code of a process, a negative signal, or None if it took too long and was killed."""
     until = time.monotonic() + seconds
     while time.monotonic() < until:
         found, status = os.waitpid(child, os.WNOHANG)
@@ -109,7 +124,9 @@ def finish(child: int, seconds: float) -> int | None:
     return None
 
 
-def kill_once(place: Place, case: Case, moment: float, target: str, draw: Draw, seconds: float) -> tuple[int, list[str]]:
+def kill_once(
+    place: Place, case: Case, moment: float, target: str, draw: Draw, seconds: float
+) -> tuple[int, list[str]]:
     """Start a case, kill a process of it after `moment` seconds; return whether one was hit, and findings."""
     child = start(place, case)
     time.sleep(moment)
@@ -117,7 +134,11 @@ def kill_once(place: Place, case: Case, moment: float, target: str, draw: Draw, 
     if found:
         return 0, []
     family = descendants(child)
-    victims = {"parent": [child], "group": [child, *family], "worker": [draw.choice(family)] if family else [child]}[target]
+    victims = {
+        "parent": [child],
+        "group": [child, *family],
+        "worker": [draw.choice(family)] if family else [child],
+    }[target]
     for victim in victims:
         with contextlib.suppress(ProcessLookupError):
             os.kill(victim, signal.SIGKILL)
@@ -145,7 +166,7 @@ def descendants(parent: int) -> list[int]:
 
 
 def orphans(family: list[int]) -> list[str]:
-    """Wait for the workers of an ended process to end; return a finding for each that does not, and kill it."""
+    """Wait for the workers of an ended process; kill each that does not end, and return a finding for it."""
     until = time.monotonic() + ORPHAN_SECONDS
     left = family
     while left and time.monotonic() < until:
@@ -167,14 +188,22 @@ def _alive(process: int) -> bool:
 def half_written(folder: Path) -> list[str]:
     """Return the files of a folder that cannot be read, among those that are always whole."""
     files = [path for path in folder.rglob("*") if path.suffix in WHOLE and path.is_file()]
-    return [f"half-written: {path.relative_to(folder)}: {fault}" for path in sorted(files) if (fault := fault_of(path))]
+    return [
+        f"half-written: {path.relative_to(folder)}: {fault}"
+        for path in sorted(files)
+        if (fault := fault_of(path))
+    ]
 
 
 def compared(job: Job, place: Place, code: int | None, sound: Sound) -> list[str]:
-    """Return a finding if a job that ended well gives other results than the undisturbed one, or did not end well."""
+    """Return a finding if a job failed, or gives other results than the undisturbed one."""
     if code != 0:
         return [f"it does not finish after the disturbance: exit code {code}"]
     try:
-        return [] if job.results(place) == sound.results else ["results differ from those of the undisturbed run"]
+        return (
+            []
+            if job.results(place) == sound.results
+            else ["results differ from those of the undisturbed run"]
+        )
     except Exception as error:  # a file is missing or cannot be read
         return [f"results cannot be read: {type(error).__name__}: {error}"]

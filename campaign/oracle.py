@@ -59,7 +59,14 @@ def peak_bytes() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
-def judge(place: Place, code: int | None, output: bytes, before: dict[str, Any], written: Sequence[str], grown: int = 0) -> Outcome:
+def judge(
+    place: Place,
+    code: int | None,
+    output: bytes,
+    before: dict[str, Any],
+    written: Sequence[str],
+    grown: int = 0,
+) -> Outcome:
     """Return the outcome of a case with its findings.
 
     Args:
@@ -80,7 +87,9 @@ def judge(place: Place, code: int | None, output: bytes, before: dict[str, Any],
         found.append("code run: planted code wrote its marker")
     found += [f"left outside: {path.parent.name}/{path.name}" for path in left_outside(place)]
     found += [f"left behind: {path.relative_to(place.inside)}" for path in temporary_files(place.inside)]
-    found += [f"half-written: {name}: {fault}" for name in written if (fault := fault_of(place.inside / name))]
+    found += [
+        f"half-written: {name}: {fault}" for name in written if (fault := fault_of(place.inside / name))
+    ]
     if grown > MEMORY_BYTES:
         found.append(f"memory: {grown / 1e9:.1f} GB for files of kilobytes")
     return Outcome(code, text, tuple(found))
@@ -100,7 +109,9 @@ def _of_code(code: int | None, text: str) -> list[str]:
 def _of_text(code: int | None, text: str) -> list[str]:
     found = []
     if "Traceback (most recent call last)" in text:
-        found.append("traceback: " + next((line for line in reversed(text.splitlines()) if line.strip()), "")[:200])
+        found.append(
+            "traceback: " + next((line for line in reversed(text.splitlines()) if line.strip()), "")[:200]
+        )
     if warned := _WARNING.search(text):
         found.append(f"warning: {text[warned.start() : warned.start() + 200].splitlines()[0]}")
     odd = sorted({c for c in text if not c.isprintable() and c not in "\n\t\r"})
@@ -116,14 +127,18 @@ def _of_text(code: int | None, text: str) -> list[str]:
 
 
 def left_outside(place: Place) -> list[Path]:
-    """Return what was left in the home and temporary folders, but for the compiler's cache that torch keeps."""
+    """Return what was left in the home and temporary folders, but for the cache of torch's compiler."""
     found = [path for name in ("home", "tmp") for path in (place.root / name).iterdir()]
     return [path for path in found if not path.name.startswith("torchinductor_")]
 
 
 def temporary_files(folder: Path) -> list[Path]:
     """Return the files that a write under a temporary name has left."""
-    return [path for path in folder.rglob("*") if path.name.endswith(".tmp") and path.name.startswith(".") and path.name != ".lock.tmp"]
+    return [
+        path
+        for path in folder.rglob("*")
+        if path.name.endswith(".tmp") and path.name.startswith(".") and path.name != ".lock.tmp"
+    ]
 
 
 def fault_of(path: Path) -> str:

@@ -13,10 +13,24 @@ from PIL import Image
 from campaign.cases import Case, Place, generator
 from campaign.draw import EDGES, Draw, chunk
 
-FORMATS = {"png": "PNG", "jpg": "JPEG", "gif": "GIF", "webp": "WEBP", "tif": "TIFF", "bmp": "BMP", "ppm": "PPM"}
-MODES = {"PNG": ("RGB", "L", "RGBA", "P", "1", "I;16", "LA"), "JPEG": ("RGB", "L", "CMYK"), "GIF": ("P", "L"),
-         "WEBP": ("RGB", "RGBA"), "TIFF": ("RGB", "L", "I;16", "F", "CMYK", "1", "RGBA"), "BMP": ("RGB", "L", "1"),
-         "PPM": ("RGB", "L")}  # fmt: skip
+FORMATS = {
+    "png": "PNG",
+    "jpg": "JPEG",
+    "gif": "GIF",
+    "webp": "WEBP",
+    "tif": "TIFF",
+    "bmp": "BMP",
+    "ppm": "PPM",
+}
+MODES = {
+    "PNG": ("RGB", "L", "RGBA", "P", "1", "I;16", "LA"),
+    "JPEG": ("RGB", "L", "CMYK"),
+    "GIF": ("P", "L"),
+    "WEBP": ("RGB", "RGBA"),
+    "TIFF": ("RGB", "L", "I;16", "F", "CMYK", "1", "RGBA"),
+    "BMP": ("RGB", "L", "1"),
+    "PPM": ("RGB", "L"),
+}
 
 
 def picture(draw: Draw, kind: str, side: int | None = None, mode: str | None = None) -> bytes:
@@ -52,10 +66,27 @@ def exif(draw: Draw) -> bytes:
 def lying_png(draw: Draw) -> bytes:
     """Return a PNG with sound checksums whose header or data claim something else, such as a huge size."""
     wide, high = (draw.choice((1, 12, 60_000, *(edge % 2**32 for edge in EDGES))) for _ in range(2))
-    header = struct.pack(">IIBBBBB", wide, high, draw.choice((8, 1, 16, 3)), draw.choice((2, 0, 3, 6, 5)), 0, 0, draw.choice((0, 1, 7)))
+    header = struct.pack(
+        ">IIBBBBB",
+        wide,
+        high,
+        draw.choice((8, 1, 16, 3)),
+        draw.choice((2, 0, 3, 6, 5)),
+        0,
+        0,
+        draw.choice((0, 1, 7)),
+    )
     data = zlib.compress(bytes(draw.choice((0, 12 * 37, 10_000_000))))
-    extra = draw.choice((b"", chunk(b"tEXt", b"k\0" + b"v" * 99), chunk(b"zTXt", b"k\0\0" + zlib.compress(bytes(10**7))),
-                         chunk(b"PLTE", draw.bits(9)), chunk(b"iCCP", b"x\0\0" + draw.bits(30)), chunk(b"acTL", draw.bits(8))))  # fmt: skip
+    extra = draw.choice(
+        (
+            b"",
+            chunk(b"tEXt", b"k\0" + b"v" * 99),
+            chunk(b"zTXt", b"k\0\0" + zlib.compress(bytes(10**7))),
+            chunk(b"PLTE", draw.bits(9)),
+            chunk(b"iCCP", b"x\0\0" + draw.bits(30)),
+            chunk(b"acTL", draw.bits(8)),
+        )
+    )
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + extra + chunk(b"IDAT", data) + chunk(b"IEND", b"")
 
 
@@ -68,7 +99,16 @@ def image_bytes(draw: Draw, suffix: str) -> bytes:
     if way < 0.6:
         return lying_png(draw)
     if way < 0.7:
-        return draw.choice((b"", b"GIF89a", b"<svg/>", b"\xff\xd8\xff", draw.bits(200), picture(draw, draw.choice(list(FORMATS.values())))))
+        return draw.choice(
+            (
+                b"",
+                b"GIF89a",
+                b"<svg/>",
+                b"\xff\xd8\xff",
+                draw.bits(200),
+                picture(draw, draw.choice(list(FORMATS.values()))),
+            )
+        )
     return sound
 
 
@@ -76,7 +116,15 @@ def class_folders(draw: Draw, root: Path, each: int = 4) -> list[Path]:
     """Write sound images of one size in a folder per class and return their paths."""
     suffix = draw.choice(("png", "png", "jpg"))
     paths = []
-    for name in draw.choice((("cat", "dog"), ("0", "1", "2"), ("a b", "c'd"), ("é", "中"), ("train/x", "train/y", "test/x", "test/y"))):
+    for name in draw.choice(
+        (
+            ("cat", "dog"),
+            ("0", "1", "2"),
+            ("a b", "c'd"),
+            ("é", "中"),
+            ("train/x", "train/y", "test/x", "test/y"),
+        )
+    ):
         (root / name).mkdir(parents=True)
         for k in range(each):
             path = root / name / f"{k}.{suffix}"
@@ -114,7 +162,11 @@ def predict(draw: Draw, place: Place) -> Case:
     names = []
     for k in range(draw.randint(1, 3)):
         suffix = draw.choice(sorted(FORMATS))
-        name = f"{k}.{suffix}" if draw.chance(0.8) else f"{k}{draw.odd_text().replace('/', '_')}".replace("\0", "") + f".{suffix}"
+        name = (
+            f"{k}.{suffix}"
+            if draw.chance(0.8)
+            else f"{k}{draw.odd_text().replace('/', '_')}".replace("\0", "") + f".{suffix}"
+        )
         try:
             (place.inside / name).write_bytes(image_bytes(draw, suffix))
         except OSError:  # the name is too long

@@ -23,6 +23,7 @@ from typing import Any
 from campaign.cases import Case, Generator, Place, choose, environment_of, set_environment
 from campaign.draw import Draw
 from campaign.oracle import Outcome, fingerprint, judge, peak_bytes
+from campaign.reached import start, stop
 
 BATCH = 200
 """Cases per process."""
@@ -56,7 +57,14 @@ def import_everything() -> None:
             continue
         with contextlib.suppress(ImportError):
             importlib.import_module(module.name)
-    for name in ("pyarrow.parquet", "sklearn.linear_model", "pandas", "hypothesis.extra.numpy", "PIL.TiffImagePlugin", "transformers"):
+    for name in (
+        "pyarrow.parquet",
+        "sklearn.linear_model",
+        "pandas",
+        "hypothesis.extra.numpy",
+        "PIL.TiffImagePlugin",
+        "transformers",
+    ):
         with contextlib.suppress(ImportError):
             importlib.import_module(name)
 
@@ -72,8 +80,21 @@ class Bench:
         coverage: records lines and branches of the package into this file, or None.
     """
 
-    def __init__(self, work: Path, seed: int, generators: Sequence[Generator], seconds: float = SECONDS, coverage: Path | None = None) -> None:
-        self.work, self.seed, self.generators, self.seconds, self.coverage = work, seed, generators, seconds, coverage
+    def __init__(
+        self,
+        work: Path,
+        seed: int,
+        generators: Sequence[Generator],
+        seconds: float = SECONDS,
+        coverage: Path | None = None,
+    ) -> None:
+        self.work, self.seed, self.generators, self.seconds, self.coverage = (
+            work,
+            seed,
+            generators,
+            seconds,
+            coverage,
+        )
         self.base = work / "base"
 
     def make_bases(self) -> None:
@@ -84,7 +105,9 @@ class Bench:
         if child == 0:
             code = 1
             try:
+                recorder = None if self.coverage is None else start(self.coverage)
                 make_bases(self.base)
+                stop(recorder)
                 code = 0
             except BaseException:
                 traceback.print_exc()
@@ -96,7 +119,7 @@ class Bench:
             raise SystemExit(f"the sound files could not be made\n{log.read_text() if log.exists() else ''}")
 
     def run(self, numbers: Sequence[int], until: float = float("inf")) -> Iterator[Result]:
-        """Run the cases of these numbers, and yield their results; no case is begun after the time `until`."""
+        """Run the cases of these numbers and yield their results; none is begun after the time `until`."""
         left = list(numbers)
         while left and time.monotonic() < until:
             for result in self._batch(left[:BATCH], until):
@@ -142,7 +165,13 @@ class Bench:
                         continue
                     current = None
                     outcome = Outcome(answer["code"], answer["output"], tuple(answer["findings"]))
-                    yield Result(answer["number"], answer["generator"], tuple(answer["words"]), outcome, answer["seconds"])
+                    yield Result(
+                        answer["number"],
+                        answer["generator"],
+                        tuple(answer["words"]),
+                        outcome,
+                        answer["seconds"],
+                    )
         yield from self._ended(child, current, time.monotonic() - began)
 
     def _ended(self, child: int, current: int | None, took: float) -> Iterator[Result]:
@@ -170,7 +199,11 @@ class Bench:
         before = {name: (mode, 0, content) for name, (mode, _, content) in fingerprint(fresh.outside).items()}
         after = {name: (mode, 0, content) for name, (mode, _, content) in fingerprint(place.outside).items()}
         outcome = judge(place, code, output, fingerprint(place.outside), ())
-        touched = tuple(f"touched outside: {name}" for name in before.keys() | after.keys() if before.get(name) != after.get(name))
+        touched = tuple(
+            f"touched outside: {name}"
+            for name in before.keys() | after.keys()
+            if before.get(name) != after.get(name)
+        )
         words = json.loads((place.root / "words").read_text()) if (place.root / "words").exists() else []
         name = choose(Draw(self.seed, current), self.generators).name
         kept = tuple(line for line in outcome.findings if not line.startswith("left"))
@@ -193,7 +226,7 @@ class Bench:
 
 def _carry_out(bench: Bench, numbers: Sequence[int], until: float, answers: Any) -> None:
     """Run cases in this process, one after the other, and write one line before and one after each."""
-    recorder = _recorder(bench.coverage)
+    recorder = None if bench.coverage is None else start(bench.coverage)
     for number in numbers:
         if time.monotonic() > until:
             break
@@ -204,15 +237,22 @@ def _carry_out(bench: Bench, numbers: Sequence[int], until: float, answers: Any)
         began, peak = time.monotonic(), peak_bytes()
         before = fingerprint(place.outside)
         code = run_here(place, case)
-        outcome = judge(place, code, (place.root / "output").read_bytes(), before, case.written, peak_bytes() - peak)
-        answer = {"number": number, "generator": row.name, "words": [*case.words], "code": code, "output": outcome.output[-8000:],
-                  "findings": outcome.findings, "seconds": time.monotonic() - began}  # fmt: skip
+        outcome = judge(
+            place, code, (place.root / "output").read_bytes(), before, case.written, peak_bytes() - peak
+        )
+        answer = {
+            "number": number,
+            "generator": row.name,
+            "words": [*case.words],
+            "code": code,
+            "output": outcome.output[-8000:],
+            "findings": outcome.findings,
+            "seconds": time.monotonic() - began,
+        }
         os.chdir(bench.work)
         shutil.rmtree(place.root, ignore_errors=True)
         print(json.dumps(answer), file=answers, flush=True)
-    if recorder is not None:
-        recorder.stop()
-        recorder.save()
+    stop(recorder)
 
 
 def run_here(place: Place, case: Case) -> int:
@@ -261,16 +301,3 @@ def _output_to(descriptor: int) -> Iterator[None]:
         os.dup2(kept[1], 2)
         os.close(kept[0])
         os.close(kept[1])
-
-
-def _recorder(file: Path | None) -> Any:
-    """Return a started recorder of coverage, or None."""
-    if file is None:
-        return None
-    import coverage
-
-    import noisylabels
-
-    found = coverage.Coverage(data_file=str(file), data_suffix=True, branch=True, source=[str(Path(noisylabels.__file__).parent)])
-    found.start()
-    return found

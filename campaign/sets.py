@@ -43,7 +43,7 @@ def idx_set(draw: Draw, place: Place) -> Case:
             (f"{part}-labels-idx1-ubyte", idx(draw, (n,), bytes(k % 3 for k in range(n)))),
         ):
             if draw.chance(0.3):
-                packed = gzip.compress(body, 1)
+                packed = gzip.compress(body, 1, mtime=0)
                 (root / f"{name}.gz").write_bytes(draw.damaged(packed) if draw.chance(0.2) else packed)
             elif not draw.chance(0.03):
                 (root / name).write_bytes(body)
@@ -56,12 +56,23 @@ def image_parquet(draw: Draw, place: Place) -> Case:
     root = place.inside / draw.choice(("hub", "hub/data"))
     root.mkdir(parents=True)
     count, kind = draw.choice((1, 8, 8, 20)), draw.choice(("PNG", "JPEG"))
-    images: list[object] = [{"bytes": picture(draw, kind, 12, "RGB"), "path": f"{k}.{kind.lower()}"} for k in range(count)]
+    images: list[object] = [
+        {"bytes": picture(draw, kind, 12, "RGB"), "path": f"{k}.{kind.lower()}"} for k in range(count)
+    ]
     if draw.chance(0.5):
         at = draw.randrange(count)
-        images[at] = draw.choice(({"bytes": image_bytes(draw, "png"), "path": None}, {"bytes": None, "path": "../outside/precious0.txt"}, None,
-                                  {"bytes": b"", "path": ""}, {"bytes": None, "path": None}))  # fmt: skip
-    label_type = draw.choice((pa.int64(), pa.int64(), pa.string(), pa.uint8(), pa.float64(), pa.bool_(), pa.list_(pa.int64())))
+        images[at] = draw.choice(
+            (
+                {"bytes": image_bytes(draw, "png"), "path": None},
+                {"bytes": None, "path": "../outside/precious0.txt"},
+                None,
+                {"bytes": b"", "path": ""},
+                {"bytes": None, "path": None},
+            )
+        )
+    label_type = draw.choice(
+        (pa.int64(), pa.int64(), pa.string(), pa.uint8(), pa.float64(), pa.bool_(), pa.list_(pa.int64()))
+    )
     values: list[object] = [k % 2 for k in range(count)]
     if pa.types.is_string(label_type):
         values = [("cat", "dog")[k % 2] for k in range(count)]
@@ -71,7 +82,10 @@ def image_parquet(draw: Draw, place: Place) -> Case:
         values = [bool(k % 2) for k in range(count)]
     if draw.chance(0.2):
         values[draw.randrange(count)] = None
-    names = [draw.often(lambda: "image", lambda: draw.choice(("img", "x", ""))), draw.often(lambda: "label", lambda: draw.choice(("fine_label", "y", "")))]
+    names = [
+        draw.often(lambda: "image", lambda: draw.choice(("img", "x", ""))),
+        draw.often(lambda: "label", lambda: draw.choice(("fine_label", "y", ""))),
+    ]
     table = pa.table([pa.array(images), pa.array(values, label_type)], names=names)
     if draw.chance(0.7):
         from campaign.texts import to_json
@@ -91,11 +105,26 @@ def image_parquet(draw: Draw, place: Place) -> Case:
 @generator("table of paths", 2)
 def paths(draw: Draw, place: Place) -> Case:
     """Read a CSV of paths and labels, of which some are odd or lead out of the folder."""
-    files = [path.relative_to(place.inside).as_posix() for path in class_folders(draw, place.inside / "photos", 3)]
+    files = [
+        path.relative_to(place.inside).as_posix() for path in class_folders(draw, place.inside / "photos", 3)
+    ]
     names = ["path", "label"]
     rows = [[name, name.split("/")[1]] for name in files]
     if draw.chance(0.3):
-        rows.append([draw.choice(("../outside/precious0.txt", "/etc/passwd", "photos", "nowhere.png", "photos/../" + files[0])), "x"])
+        rows.append(
+            [
+                draw.choice(
+                    (
+                        "../outside/precious0.txt",
+                        "/etc/passwd",
+                        "photos",
+                        "nowhere.png",
+                        "photos/../" + files[0],
+                    )
+                ),
+                "x",
+            ]
+        )
     if draw.chance(0.4):
         spoil(draw, names, rows)
     name = f"list.{draw.choice(('csv', 'tsv'))}"
@@ -104,7 +133,7 @@ def paths(draw: Draw, place: Place) -> Case:
 
 
 def strange_entry(draw: Draw, place: Place, folder: Path) -> None:
-    """Add an entry that is no plain file: a link out, a broken or endless link, a pipe, a folder; or an odd name."""
+    """Add an entry that is no plain file: a link, a pipe, a device, a folder; or an odd name."""
     way, name = draw.randrange(8), f"odd{draw.randrange(99)}.png"
     path = folder / name
     if way == 0:
@@ -127,8 +156,26 @@ def strange_entry(draw: Draw, place: Place, folder: Path) -> None:
 
 def odd_name(draw: Draw, folder: Path) -> None:
     """Add a sound image or a folder of them under a name that few programs expect."""
-    raw = draw.choice((b"\xff\xfe.png", b"a\nb.png", b"\x1b[31m.png", b" .png", b"-x.png", b"n" * 250 + b".png", b"'\".png", "é.png".encode(),
-                       "e\u0301.png".encode(), b"%s.png", b"[red].png", b"$(id).png", b"A.PNG", b".hidden.png", b"a,b.png", b"\\.png"))  # fmt: skip
+    raw = draw.choice(
+        (
+            b"\xff\xfe.png",
+            b"a\nb.png",
+            b"\x1b[31m.png",
+            b" .png",
+            b"-x.png",
+            b"n" * 250 + b".png",
+            b"'\".png",
+            "é.png".encode(),
+            "e\u0301.png".encode(),
+            b"%s.png",
+            b"[red].png",
+            b"$(id).png",
+            b"A.PNG",
+            b".hidden.png",
+            b"a,b.png",
+            b"\\.png",
+        )
+    )
     target = os.fsencode(folder) + b"/" + raw
     if draw.chance(0.5):
         with open(target, "wb") as file:

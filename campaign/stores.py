@@ -46,13 +46,30 @@ def rows(draw: Draw, place: Place) -> Case:
                     harm_file(draw, place, path)
     if draw.chance(0.25):
         return Case(["report", "rows.parquet", "--out", "report", "--formats"])
-    return Case(["study", draw.choice(("run",)), "study.toml", "--jobs", "0", "--out", "study", "--from", "rows.parquet"])
+    return Case(
+        [
+            "study",
+            draw.choice(("run",)),
+            "study.toml",
+            "--jobs",
+            "0",
+            "--out",
+            "study",
+            "--from",
+            "rows.parquet",
+        ]
+    )
 
 
 def altered_base(draw: Draw, path: Path) -> None:
     """Change the tables of a SQLite file: values, types, columns, whole tables."""
     with contextlib.closing(sqlite3.connect(path)) as base, contextlib.suppress(sqlite3.Error):
-        tables = [row[0] for row in base.execute("SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'")]
+        tables = [
+            row[0]
+            for row in base.execute(
+                "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'"
+            )
+        ]
         table = draw.choice(tables)
         columns = [row[1] for row in base.execute(f'PRAGMA table_info("{table}")')]
         column, way = draw.choice(columns), draw.randrange(7)
@@ -67,7 +84,9 @@ def altered_base(draw: Draw, path: Path) -> None:
         elif way == 4:
             base.execute(f'CREATE TRIGGER t AFTER INSERT ON "{table}" BEGIN DELETE FROM "{table}"; END')
         else:
-            odd = draw.choice((None, b"\xff", draw.odd_text(), 2**63 - 1, 0.5, *(n for n in ODD_NUMBERS if abs(n) < 2**62)))
+            odd = draw.choice(
+                (None, b"\xff", draw.odd_text(), 2**63 - 1, 0.5, *(n for n in ODD_NUMBERS if abs(n) < 2**62))
+            )
             base.execute(f'UPDATE OR IGNORE "{table}" SET "{column}" = ?', (odd,))
         base.commit()
 
@@ -99,7 +118,9 @@ def cache(draw: Draw, place: Place) -> Case:
     harm(draw, place, place.cache)
     if draw.chance(0.3):
         trap(draw, place, place.cache)
-    case = draw.choice((["noise", "symmetric:0.2"], ["train", "--epochs", "1", "--features", "none", "--out", "run"]))
+    case = draw.choice(
+        (["noise", "symmetric:0.2"], ["train", "--epochs", "1", "--features", "none", "--out", "run"])
+    )
     return Case([*case, "--data", "photos"])
 
 

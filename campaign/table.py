@@ -28,7 +28,9 @@ class Counts:
         """Count a result; `repeat` is the command that repeats it."""
         row = self.rows.setdefault(result.generator, dict.fromkeys(COLUMNS, 0))
         row["cases"] += 1
-        column = {0: "valid", 2: "refused", 1: "failed"}.get(result.outcome.code if result.outcome.code is not None else -1)
+        column = {0: "valid", 2: "refused", 1: "failed"}.get(
+            result.outcome.code if result.outcome.code is not None else -1
+        )
         row["kills"] += result.kills
         if column:
             row[column] += 1

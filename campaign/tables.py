@@ -13,15 +13,38 @@ import pyarrow.parquet as pq
 from campaign.cases import Case, Place, generator
 from campaign.draw import ODD_NUMBERS, Draw
 
-ROLES = ("label", "class", "target", "y", "id", "split", "path", "text", "image", "given", "features", "Unnamed: 0", "")
+ROLES = (
+    "label",
+    "class",
+    "target",
+    "y",
+    "id",
+    "split",
+    "path",
+    "text",
+    "image",
+    "given",
+    "features",
+    "Unnamed: 0",
+    "",
+)
 
 
 def rows_of(draw: Draw) -> tuple[list[str], list[list[str]]]:
     """Return the heading and the cells of a table that can be trained on more often than not."""
-    count, classes = draw.choice((1, 2, 12, 40)), draw.choice((("cat", "dog"), ("0", "1", "2"), ("1", "2"), ("yes", "no")))
+    count, classes = (
+        draw.choice((1, 2, 12, 40)),
+        draw.choice((("cat", "dog"), ("0", "1", "2"), ("1", "2"), ("yes", "no"))),
+    )
     names = ["id", *(f"x{k}" for k in range(draw.randint(1, 4))), "label"]
-    rows = [[str(i), *(draw.number_text() if draw.chance(0.02) else f"{draw.gauss(0, 1):.3f}" for _ in names[2:]),
-             classes[i % len(classes)]] for i in range(count)]  # fmt: skip
+    rows = [
+        [
+            str(i),
+            *(draw.number_text() if draw.chance(0.02) else f"{draw.gauss(0, 1):.3f}" for _ in names[2:]),
+            classes[i % len(classes)],
+        ]
+        for i in range(count)
+    ]
     if draw.chance(0.2):
         names.append("color")
         rows = [[*row, draw.choice(("red", "green", "blue"))] for row in rows]
@@ -61,7 +84,7 @@ def text_of(draw: Draw, names: list[str], rows: list[list[str]], separator: str)
 
 
 def write_table(draw: Draw, path: Path, names: list[str], rows: list[list[str]]) -> None:
-    """Write a table as what the suffix of the path says; a Parquet file gets the types that its cells allow."""
+    """Write a table in the format of the suffix; a Parquet file gets the types that its cells allow."""
     if path.suffix == ".parquet":
         write_parquet(draw, path, names, rows)
         return
@@ -81,7 +104,9 @@ def write_parquet(draw: Draw, path: Path, names: list[str], rows: list[list[str]
         columns.append(column)
     table = pa.Table.from_arrays(columns, names=[str(name) for name in names])
     if draw.chance(0.1):
-        table = table.replace_schema_metadata({"huggingface": draw.choice(("{}", "[", "null", '{"info": 3}')), "pandas": "x"})
+        table = table.replace_schema_metadata(
+            {"huggingface": draw.choice(("{}", "[", "null", '{"info": 3}')), "pandas": "x"}
+        )
     buffer, size = io.BytesIO(), draw.choice((1, 7, 1000))
     try:
         pq.write_table(table, buffer, row_group_size=size)
@@ -98,29 +123,54 @@ def typed(cells: list[Any]) -> pa.Array:
             return pa.array([None if cell is None else kind(cell) for cell in cells])
         except (ValueError, OverflowError, pa.ArrowInvalid):
             continue
-    return pa.array([None if cell is None else cell.encode("utf-8", "replace").decode() for cell in cells], pa.string())
+    return pa.array(
+        [None if cell is None else cell.encode("utf-8", "replace").decode() for cell in cells], pa.string()
+    )
 
 
 def odd_column(draw: Draw, count: int) -> pa.Array:
     """Return a column of a type that few tables have."""
     values: list[Any]
     kind = draw.choice(
-        (pa.null(), pa.bool_(), pa.binary(), pa.list_(pa.float32()), pa.date32(), pa.timestamp("ns"), pa.decimal128(20, 2),
-         pa.float16(), pa.uint64(), pa.large_string(), pa.struct([("bytes", pa.binary()), ("path", pa.string())]),
-         pa.map_(pa.string(), pa.int64()), pa.dictionary(pa.int32(), pa.string()), pa.time64("us"), pa.duration("s"),
-         pa.list_(pa.int64(), 2), pa.int8(), pa.string())
-    )  # fmt: skip
+        (
+            pa.null(),
+            pa.bool_(),
+            pa.binary(),
+            pa.list_(pa.float32()),
+            pa.date32(),
+            pa.timestamp("ns"),
+            pa.decimal128(20, 2),
+            pa.float16(),
+            pa.uint64(),
+            pa.large_string(),
+            pa.struct([("bytes", pa.binary()), ("path", pa.string())]),
+            pa.map_(pa.string(), pa.int64()),
+            pa.dictionary(pa.int32(), pa.string()),
+            pa.time64("us"),
+            pa.duration("s"),
+            pa.list_(pa.int64(), 2),
+            pa.int8(),
+            pa.string(),
+        )
+    )
     try:
         values = [draw.choice((None, *ODD_NUMBERS, draw.odd_text())) for _ in range(count)]
         if pa.types.is_floating(kind) or pa.types.is_integer(kind):
             values = [draw.choice((None, 0, 1, 2)) for _ in range(count)]
         elif pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_dictionary(kind):
             values = [draw.choice(("a", "b", None, "é")) for _ in range(count)]
-            return pa.array(values).cast(kind) if not pa.types.is_dictionary(kind) else pa.array(values).dictionary_encode()
+            return (
+                pa.array(values).cast(kind)
+                if not pa.types.is_dictionary(kind)
+                else pa.array(values).dictionary_encode()
+            )
         elif pa.types.is_list(kind):
             values = [draw.choice(([1.0, 2.0], [1.0, 2.0], [], None)) for _ in range(count)]
         elif pa.types.is_struct(kind):
-            values = [draw.choice(({"bytes": b"x", "path": None}, None, {"bytes": None, "path": "a.png"})) for _ in range(count)]
+            values = [
+                draw.choice(({"bytes": b"x", "path": None}, None, {"bytes": None, "path": "a.png"}))
+                for _ in range(count)
+            ]
         elif pa.types.is_boolean(kind):
             values = [draw.choice((True, False, None)) for _ in range(count)]
         else:
@@ -139,7 +189,16 @@ def words_for(draw: Draw, data: str) -> list[str]:
     if verb == "noise":
         return ["noise", "symmetric:0.2", "--data", data]
     if verb == "train":
-        return ["train", "--data", data, "--epochs", "1", "--out", "run", *(["--features", "none"] if draw.chance(0.5) else [])]
+        return [
+            "train",
+            "--data",
+            data,
+            "--epochs",
+            "1",
+            "--out",
+            "run",
+            *(["--features", "none"] if draw.chance(0.5) else []),
+        ]
     judge = ["--classifier", "logistic"] if draw.chance(0.5) else ["--epochs", "1"]
     return ["audit", data, "--folds", "2", "--out", "audit", *judge, "--features", "none"]
 
@@ -154,7 +213,10 @@ def features(draw: Draw, place: Place) -> Case:
     write_table(draw, place.inside / name, names, rows)
     words = words_for(draw, name)
     if draw.chance(0.15):
-        words += [draw.choice(("--label-column", "--id-column", "--text-column")), draw.often(lambda: draw.choice(names) or "x", lambda: "x,y")]
+        words += [
+            draw.choice(("--label-column", "--id-column", "--text-column")),
+            draw.often(lambda: draw.choice(names) or "x", lambda: "x,y"),
+        ]
     return Case([word.replace("\0", "") for word in words])
 
 
@@ -163,42 +225,86 @@ def texts(draw: Draw, place: Place) -> Case:
     """Read a table with a column of sentences, encoded by TF-IDF."""
     names, rows = ["id", "text", "label"], []
     for i in range(draw.choice((8, 30))):
-        sentence = " ".join(draw.choice(("the", "cat", "sat", "on", "a", "mat", "dogs", "bark", "loudly")) for _ in range(9))
-        rows.append([str(i), draw.often(lambda: sentence, draw.odd_text, 0.95), "ab"[i % 2]])
+        sentence = " ".join(
+            draw.choice(("the", "cat", "sat", "on", "a", "mat", "dogs", "bark", "loudly")) for _ in range(9)
+        )
+        rows.append([str(i), sentence if draw.chance(0.95) else draw.odd_text(), "ab"[i % 2]])
     if draw.chance(0.4):
         spoil(draw, names, rows)
     name = f"texts.{draw.choice(('csv', 'tsv', 'parquet'))}"
     write_table(draw, place.inside / name, names, rows)
-    verb = draw.choice((["embed", name, "--out", "f.npz"], ["train", "--data", name, "--epochs", "1", "--out", "run"]))
-    return Case([*verb, "--features", "tfidf", *(["--text-column", "text"] if draw.chance(0.7) else [])], written=["f.npz"])
+    verb = draw.choice(
+        (["embed", name, "--out", "f.npz"], ["train", "--data", name, "--epochs", "1", "--out", "run"])
+    )
+    return Case(
+        [*verb, "--features", "tfidf", *(["--text-column", "text"] if draw.chance(0.7) else [])],
+        written=["f.npz"],
+    )
 
 
 @generator("file of labels", 3)
 def labels(draw: Draw, place: Place) -> Case:
     """Read labels for the photographs of the base from a file: corrected, noisy or trusted ones."""
     place.copy("photos", "photos")
-    names = sorted(path.relative_to(place.inside / "photos").as_posix() for path in (place.inside / "photos").rglob("*.png"))
+    names = sorted(
+        path.relative_to(place.inside / "photos").as_posix()
+        for path in (place.inside / "photos").rglob("*.png")
+    )
     kind = draw.choice(("labels", "corrected", "human", "trusted"))
-    heading, rows = [draw.choice(("id", "path", "id")), "worse_label" if kind == "human" else "label"], [[name, name[:3]] for name in names]
+    heading, rows = (
+        [draw.choice(("id", "path", "id")), "worse_label" if kind == "human" else "label"],
+        [[name, name[:3]] for name in names],
+    )
     if kind == "trusted":
         heading, rows = ["id"], [[name] for name in draw.some(names[:-4], 1)]
     elif draw.chance(0.3):
         rows = [[name, draw.choice(("cat", "dog"))] for name in names]
     if draw.chance(0.5):
         spoil(draw, heading, rows)
-    suffixes = {"human": ("parquet", "npy"), "trusted": ("csv", "txt", "parquet"), "corrected": ("csv", "parquet", "csv", "tsv")}
-    path = place.inside / f"labels.{draw.choice(suffixes.get(kind, ('csv', 'tsv', 'parquet', 'json', 'txt', 'npy')))}"
+    suffixes = {
+        "human": ("parquet", "npy"),
+        "trusted": ("csv", "txt", "parquet"),
+        "corrected": ("csv", "parquet", "csv", "tsv"),
+    }
+    path = (
+        place.inside
+        / f"labels.{draw.choice(suffixes.get(kind, ('csv', 'tsv', 'parquet', 'json', 'txt', 'npy')))}"
+    )
     _write_labels(draw, path, heading, rows)
     if kind == "labels":
-        return Case(["noise", f"labels:{path.name}", "--data", "photos", "--out", "n.parquet"], written=["n.parquet"])
+        return Case(
+            ["noise", f"labels:{path.name}", "--data", "photos", "--out", "n.parquet"], written=["n.parquet"]
+        )
     if kind == "human":
-        return Case(["noise", f"human:{path.name}@{draw.choice(('worse', 'worse', 'random1', ''))}", "--data", "photos"])
+        return Case(
+            [
+                "noise",
+                f"human:{path.name}@{draw.choice(('worse', 'worse', 'random1', ''))}",
+                "--data",
+                "photos",
+            ]
+        )
     flag = "--labels" if kind == "corrected" else "--trusted"
-    return Case(["audit", "photos", "--folds", "2", "--epochs", "1", "--features", "none", flag, path.name, "--out", "audit"])
+    return Case(
+        [
+            "audit",
+            "photos",
+            "--folds",
+            "2",
+            "--epochs",
+            "1",
+            "--features",
+            "none",
+            flag,
+            path.name,
+            "--out",
+            "audit",
+        ]
+    )
 
 
 def _write_labels(draw: Draw, path: Path, heading: list[str], rows: list[list[str]]) -> None:
-    """Write labels as what the suffix says; JSON, text and NumPy hold the labels alone, in the order of the examples."""
+    """Write labels in the format of the suffix; JSON, text and NumPy hold them alone, in order."""
     plain: Any = [row[-1] if row else None for row in rows]
     if path.suffix == ".json":
         from campaign.texts import to_json
@@ -230,11 +336,13 @@ def probabilities(draw: Draw, place: Place) -> Case:
     suffix = draw.choice(("csv", "tsv", "parquet", "npy"))
     path = place.inside / f"probs.{suffix}"
     if suffix == "npy":
-        from campaign.arrays import npy, odd_array
-
         import numpy as np
 
-        array = np.array([[1 - i % 2, i % 2] for i in range(40)], draw.choice(("float32", "float64", "int64", "float16")))
+        from campaign.arrays import npy, odd_array
+
+        array = np.array(
+            [[1 - i % 2, i % 2] for i in range(40)], draw.choice(("float32", "float64", "int64", "float16"))
+        )
         path.write_bytes(npy(draw, odd_array(draw, array) if draw.chance(0.6) else array))
     else:
         write_table(draw, path, names, rows)
@@ -249,13 +357,19 @@ def embeddings(draw: Draw, place: Place) -> Case:
     from campaign.arrays import npy, npz, odd_array
 
     place.copy("photos", "photos")
-    ids = sorted(path.relative_to(place.inside / "photos").as_posix() for path in (place.inside / "photos").rglob("*.png"))
+    ids = sorted(
+        path.relative_to(place.inside / "photos").as_posix()
+        for path in (place.inside / "photos").rglob("*.png")
+    )
     values = np.random.default_rng(draw.number).normal(size=(len(ids), 4)).astype(np.float32)
     suffix = draw.choice(("npz", "npy", "parquet", "csv"))
     path = place.inside / f"f.{suffix}"
     if suffix in ("npz", "npy"):
         values = odd_array(draw, values) if draw.chance(0.5) else values
-        named = {draw.often(lambda: "ids", draw.odd_text): np.array(ids), draw.often(lambda: "features", draw.odd_text): values}
+        named = {
+            draw.often(lambda: "ids", draw.odd_text): np.array(ids),
+            draw.often(lambda: "features", draw.odd_text): values,
+        }
         path.write_bytes(npz(draw, named) if suffix == "npz" else npy(draw, values))
     else:
         heading = ["id", *(f"f{k}" for k in range(4))]

@@ -39,7 +39,9 @@ def altered_header(draw: Draw, content: bytes) -> bytes:
     elif names:
         entry = header[draw.choice(names)]
         if way == 2:
-            entry["shape"] = draw.choice(([], [0], [2**40], [2**62, 4], [-1], entry["shape"][::-1], [1, *entry["shape"]]))
+            entry["shape"] = draw.choice(
+                ([], [0], [2**40], [2**62, 4], [-1], entry["shape"][::-1], [1, *entry["shape"]])
+            )
         elif way == 3:
             entry["dtype"] = draw.choice(("F64", "I64", "BOOL", "F16", "U8", "F4", ""))
         else:  # a tensor of petabytes, consistent but for the file's size
@@ -60,7 +62,9 @@ def altered_checkpoint(draw: Draw, path: Path) -> None:
     elif way == 1:
         tree = torch.load(path, weights_only=False)
         key = draw.choice(sorted(tree, key=str))
-        tree[key] = draw.choice((None, [], {}, "x", 7, torch.zeros(1), torch.zeros(3, 3), {"a": torch.zeros(2)}))
+        tree[key] = draw.choice(
+            (None, [], {}, "x", 7, torch.zeros(1), torch.zeros(3, 3), {"a": torch.zeros(2)})
+        )
         if draw.chance(0.2):
             tree.pop(key)
         torch.save(tree, path)
@@ -76,11 +80,13 @@ def rezip(draw: Draw, path: Path, marker: Path) -> None:
         members = {name: file.read(name) for name in file.namelist()}
     for name in members:
         if name.endswith("data.pkl"):
-            members[name] = draw.choice((draw.damaged(members[name]), pickle.dumps(Planted(marker), protocol=2)))
+            members[name] = draw.choice(
+                (draw.damaged(members[name]), pickle.dumps(Planted(marker), protocol=2))
+            )
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as file:
         for name, content in members.items():
-            file.writestr(name, content)
+            file.writestr(zipfile.ZipInfo(name), content)
     path.write_bytes(buffer.getvalue())
 
 
@@ -92,7 +98,10 @@ def weights(draw: Draw, place: Place) -> Case:
     path.write_bytes(altered_header(draw, path.read_bytes()))
     place.copy("photos", "photos")
     place.copy("table.csv", "table.csv")
-    return Case(["predict", "run", draw.choice(("photos", "table.csv")), "--out", "labels.csv"], written=["labels.csv"])
+    return Case(
+        ["predict", "run", draw.choice(("photos", "table.csv")), "--out", "labels.csv"],
+        written=["labels.csv"],
+    )
 
 
 @generator("checkpoint", 2)
@@ -103,10 +112,27 @@ def checkpoint(draw: Draw, place: Place) -> Case:
     return Case(["train", place.copy("run-begun.toml", "recipe.toml").name, "--out", "run"])
 
 
-CONFIG = {"model_type": "vit", "architectures": ["ViTModel"], "hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2,
-          "intermediate_size": 8, "image_size": 8, "patch_size": 4, "num_channels": 3}  # fmt: skip
-PROCESSOR = {"image_processor_type": "ViTImageProcessor", "size": {"height": 8, "width": 8}, "do_resize": True, "do_normalize": True,
-             "image_mean": [0.5] * 3, "image_std": [0.5] * 3, "resample": 2, "rescale_factor": 0.00392}  # fmt: skip
+CONFIG = {
+    "model_type": "vit",
+    "architectures": ["ViTModel"],
+    "hidden_size": 8,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+    "intermediate_size": 8,
+    "image_size": 8,
+    "patch_size": 4,
+    "num_channels": 3,
+}
+PROCESSOR = {
+    "image_processor_type": "ViTImageProcessor",
+    "size": {"height": 8, "width": 8},
+    "do_resize": True,
+    "do_normalize": True,
+    "image_mean": [0.5] * 3,
+    "image_std": [0.5] * 3,
+    "resample": 2,
+    "rescale_factor": 0.00392,
+}
 
 
 @generator("folder of an encoder", 1)
@@ -128,6 +154,9 @@ def encoder(draw: Draw, place: Place) -> Case:
         harm_file(draw, place, folder / "model.safetensors")
     elif way == 2:
         (folder / "modeling_evil.py").write_text(f"open({str(place.marker)!r}, 'w')\n")
-        named = {"auto_map": {"AutoModel": "modeling_evil.Model", "AutoConfig": "modeling_evil.Config"}, "model_type": "evil"}
+        named = {
+            "auto_map": {"AutoModel": "modeling_evil.Model", "AutoConfig": "modeling_evil.Config"},
+            "model_type": "evil",
+        }
         (folder / "config.json").write_text(json.dumps(CONFIG | named))
     return Case(["embed", "photos", "--features", "hf:encoder", "--out", "f.npz"], written=["f.npz"])

@@ -18,14 +18,18 @@ def expression(draw: Draw, depth: int = 0) -> str:
     way = draw.random()
     if depth < 3 and way < 0.1:
         inner = expression(draw, depth + 1)
-        name = draw.often(lambda: "logit_clip", lambda: draw.choice(("normalize", "negative", "nonsense")), 0.8)
+        name = draw.often(
+            lambda: "logit_clip", lambda: draw.choice(("normalize", "negative", "nonsense")), 0.8
+        )
         more = draw.choice(("", "", ", tau=2", f", tau={number(draw)}", ", norm=1"))
         return f"{name}({inner}{more})"
     if depth < 3 and way < 0.4:
         parts = [expression(draw, depth + 1) for _ in range(draw.randint(2, 4))]
         return draw.often(lambda: "+", lambda: draw.choice((" + ", "  +", "-", "*"))).join(parts)
     row = LOSSES[draw.choice(sorted(LOSSES))]
-    text = draw.often(lambda: row.name, lambda: draw.choice((row.name.upper(), f"normalize({row.name})", f"n{row.name}")))
+    text = draw.often(
+        lambda: row.name, lambda: draw.choice((row.name.upper(), f"normalize({row.name})", f"n{row.name}"))
+    )
     if draw.chance(0.06):
         name = draw.choice(sorted(PRESETS))
         return f"{name}@{draw.choice(sorted(PRESETS[name]))}"
@@ -49,7 +53,9 @@ def spoiled(draw: Draw, text: str) -> str:
     """Return a text with a few characters replaced, repeated, removed or inserted."""
     for _ in range(draw.randint(1, 3)):
         at = draw.randint(0, len(text))
-        inserted = draw.choice(("", draw.odd_text(), draw.choice("()+*,=@:|.'\"~-^[]{}#\\\n"), "(" * 300, "-" * 2000))
+        inserted = draw.choice(
+            ("", draw.odd_text(), draw.choice("()+*,=@:|.'\"~-^[]{}#\\\n"), "(" * 300, "-" * 2000)
+        )
         text = text[:at] + inserted + text[at + draw.randint(0, 3) :]
     return typed(text)
 
@@ -72,8 +78,17 @@ def loss(draw: Draw, place: Place) -> Case:
 
 
 MAPS = ("cifar10", "cifar100", "mnist", "digits", "next", "3to5", "0to1", "9to9", "0to99", "")
-KINDS = {"symmetric": ("exact", "uniform"), "asymmetric": ("sequential", *MAPS), "pairflip": (), "longtail": ("step",),
-         "instance": ("parts",), "projection": (), "none": (), "openset": ("digits", "exact"), "clean": ()}  # fmt: skip
+KINDS = {
+    "symmetric": ("exact", "uniform"),
+    "asymmetric": ("sequential", *MAPS),
+    "pairflip": (),
+    "longtail": ("step",),
+    "instance": ("parts",),
+    "projection": (),
+    "none": (),
+    "openset": ("digits", "exact"),
+    "clean": (),
+}
 
 
 def noise_spec(draw: Draw) -> str:
@@ -94,7 +109,9 @@ def noise(draw: Draw, place: Place) -> Case:
     """Add noise to the digits."""
     spec = noise_spec(draw) if draw.chance(0.7) else spoiled(draw, noise_spec(draw))
     out = ["--out", "noise.parquet"] if draw.chance(0.3) else []
-    return Case(["noise", spec, "--seed", str(draw.choice((0, 1, 2**31, 2**63, -1))), *out], written=["noise.parquet"])
+    return Case(
+        ["noise", spec, "--seed", str(draw.choice((0, 1, 2**31, 2**63, -1))), *out], written=["noise.parquet"]
+    )
 
 
 SETTINGS: dict[str, tuple[Any, ...]] = {
@@ -167,7 +184,7 @@ def toml_value(value: Any) -> str:
 
 
 def to_json(tree: Any) -> str:
-    """Return a tree as JSON; {"$deep": n} stands for n nested lists, {"$digits": n} for an integer of n digits."""
+    """Return a tree as JSON; {"$deep": n} becomes n nested lists, {"$digits": n} an integer of n digits."""
     import re
 
     text = json.dumps(tree)
@@ -216,7 +233,10 @@ def study(draw: Draw, place: Place) -> Case:
     if draw.chance(0.3):
         flags += [typed(f"{draw.choice(sorted(SETTINGS))}={draw.choice((1, 0.5, draw.odd_text()))}")]
     if draw.chance(0.3):
-        flags += ["--only", draw.choice(("loss=ce", "loss=m*", "seed=1", "noise=symmetric:*", "x=1", "loss=", "="))]
+        flags += [
+            "--only",
+            draw.choice(("loss=ce", "loss=m*", "seed=1", "noise=symmetric:*", "x=1", "loss=", "=")),
+        ]
     if draw.chance(0.2):
         flags += ["--shard", draw.choice(("1/2", "2/2", "3/2", "0/1", "1/0", "x", "1/99999999999999999999"))]
     if draw.chance(0.2):
@@ -224,8 +244,29 @@ def study(draw: Draw, place: Place) -> Case:
     return Case(["study", "run", "study.toml", "--jobs", "0", "--out", "study", *flags])
 
 
-FLAGS = ("epochs", "lr", "batch-size", "width", "noise", "loss", "model", "seed", "validation", "image-size", "device",
-         "precision", "features", "label-column", "text-column", "augment", "optimizer", "schedule", "ema", "clip", "labels")  # fmt: skip
+FLAGS = (
+    "epochs",
+    "lr",
+    "batch-size",
+    "width",
+    "noise",
+    "loss",
+    "model",
+    "seed",
+    "validation",
+    "image-size",
+    "device",
+    "precision",
+    "features",
+    "label-column",
+    "text-column",
+    "augment",
+    "optimizer",
+    "schedule",
+    "ema",
+    "clip",
+    "labels",
+)
 
 
 @generator("flags", 1)
