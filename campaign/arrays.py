@@ -92,9 +92,11 @@ def npy(draw: Draw, array: np.ndarray, share: float = 0.25) -> bytes:
     )
 
 
-def member(name: str) -> zipfile.ZipInfo:
+def member(name: str, packed: int) -> zipfile.ZipInfo:
     """Return the entry of a file in an archive, without the time of day: a case is the same at any time."""
-    return zipfile.ZipInfo(name, (2000, 1, 1, 0, 0, 0))
+    entry = zipfile.ZipInfo(name, (2000, 1, 1, 0, 0, 0))
+    entry.compress_type = packed
+    return entry
 
 
 def npz(draw: Draw, arrays: Mapping[str, Any], share: float = 0.3) -> bytes:
@@ -103,10 +105,10 @@ def npz(draw: Draw, arrays: Mapping[str, Any], share: float = 0.3) -> bytes:
     with zipfile.ZipFile(buffer, "w", draw.choice((zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED))) as file:
         for name, array in arrays.items():
             name = name.replace("\0", "").encode("utf-8", "replace").decode() or "x"
-            file.writestr(member(f"{name}.npy"), npy(draw, np.asarray(array), share / 2))
+            file.writestr(member(f"{name}.npy", file.compression), npy(draw, np.asarray(array), share / 2))
         if draw.chance(share / 3):
             file.writestr(
-                member(draw.choice(("../escaped.npy", "/abs.npy", "x", "y.npy", "dir/"))),
+                member(draw.choice(("../escaped.npy", "/abs.npy", "x", "y.npy", "dir/")), file.compression),
                 draw.bits(draw.randint(0, 99)),
             )
     return draw.damaged(buffer.getvalue()) if draw.chance(share / 2) else buffer.getvalue()

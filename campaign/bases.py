@@ -50,6 +50,7 @@ def _sets(base: Path) -> None:
         for i in range(8):
             pixels = rng.integers(100 * k, 100 * k + 100, (12, 12, 3), dtype=np.uint8)
             Image.fromarray(pixels).save(base / "photos" / name / f"{i}.png")
+    (base / "pixels.txt").write_text(pixels_of("photos"))
     draw = random.Random(0)
     lines = [
         f"{i},{draw.gauss(i % 2, 0.5):.3f},{draw.random():.3f},{('cat', 'dog')[i % 2]}" for i in range(40)
@@ -159,12 +160,12 @@ def _encoder(base: Path) -> None:
     (base / "encoder" / "preprocessor_config.json").write_text(json.dumps(PROCESSOR))
 
 
-def pixels_of(folder: Path) -> str:
-    """Return a digest of the pixels and labels of a set of images, as a program in memory reads them."""
+def pixels_of(folder: str) -> str:
+    """Return a digest of the pixels and labels of a set of images as the package loads them."""
     import hashlib
 
     import noisylabels as nl
 
-    train, test = nl.load(str(folder))
+    train, test = nl.load(folder)
     content = b"".join(bytes(part.images.numpy()) + bytes(part.labels.numpy()) for part in (train, test))
     return hashlib.sha256(content).hexdigest()

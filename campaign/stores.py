@@ -118,6 +118,17 @@ def cache(draw: Draw, place: Place) -> Case:
     harm(draw, place, place.cache)
     if draw.chance(0.3):
         trap(draw, place, place.cache)
+    if draw.chance(0.5):
+        from campaign.bases import pixels_of
+
+        sound = (place.base / "pixels.txt").read_text()
+
+        def call() -> int:
+            if pixels_of("photos") != sound:
+                raise RuntimeError("other pixels than those of the files were loaded")
+            return 0
+
+        return Case(call=call)
     case = draw.choice(
         (["noise", "symmetric:0.2"], ["train", "--epochs", "1", "--features", "none", "--out", "run"])
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -150,16 +151,25 @@ def read_array(path: Path, name: str | None = None, *, mapped: bool = False) -> 
     """
     try:
         if mapped:
-            return np.lib.format.open_memmap(path, mode="r")
+            return _with_characters(np.lib.format.open_memmap(path, mode="r"))
         with path.open("rb") as file:  # opened here, because np.load leaves a damaged archive open
             if name is None:
-                return np.asarray(np.lib.format.read_array(file, allow_pickle=False))
+                return _with_characters(np.asarray(np.lib.format.read_array(file, allow_pickle=False)))
             array = np.load(file, allow_pickle=False)[name]
         if not isinstance(array, np.ndarray):  # the bytes of another file in the archive
             raise ValueError("not an array")
-        return array
+        return _with_characters(array)
     except Exception as error:  # a damaged file can raise anything
         _damaged(path if name is None else f"{name} of {path}", error)
+
+
+def _with_characters(array: np.ndarray) -> np.ndarray:
+    """Return an array if its texts consist of characters: NumPy reads any 32 bits as one."""
+    if array.dtype.kind == "U" and array.size and array.dtype.itemsize:
+        flat = np.ascontiguousarray(array).reshape(-1)
+        if (flat.view(array.dtype.byteorder + "u4") > sys.maxunicode).any():
+            raise ValueError("a text has a number that is no character")
+    return array
 
 
 def _damaged(where: Path | str, error: Exception) -> NoReturn:
