@@ -172,6 +172,6 @@ def predict(draw: Draw, place: Place) -> Case:
         except OSError:  # the name is too long
             continue
         names.append(name)
-    out = ["--out", "labels.csv"] if draw.chance(0.5) else []
+    out = ["--out", "labels.csv"]  # names in data on standard output stay as they are
     skip = ["--bad-images", "skip"] if draw.chance(0.5) else []
     return Case(["predict", run, *(f"./{name}" for name in names), *out, *skip], written=["labels.csv"])

@@ -258,6 +258,7 @@ def _carry_out(bench: Bench, numbers: Sequence[int], until: float, answers: Any)
 def run_here(place: Place, case: Case) -> int:
     """Run a case in this process, its output going to a file, and return its exit code."""
     from noisylabels.cli import main
+    from noisylabels.cli.output import complain
     from noisylabels.core.checks import InputError
 
     os.chdir(place.inside)
@@ -270,7 +271,7 @@ def run_here(place: Place, case: Case) -> int:
                 return int(main(list(case.words)))
             return case.call()
         except InputError as error:
-            print(f"noisylabels: {error}", file=sys.stderr)
+            complain(str(error))
             return 2
         except SystemExit as stop:
             return stop.code if isinstance(stop.code, int) else 0 if stop.code is None else 1

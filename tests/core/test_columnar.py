@@ -44,3 +44,18 @@ def test_characters_are_read(tmp_path, texts, order):
     assert read_array(tmp_path / "t.npy").tolist() == texts
     np.save(tmp_path / "grid.npy", np.asfortranarray(np.tile(wanted, (2, 1))))
     assert read_array(tmp_path / "grid.npy").tolist() == [texts, texts]
+
+
+RECORDS = np.zeros(10, [("a", "i8")])
+
+
+@pytest.mark.parametrize("records", [RECORDS, np.zeros(10, "V8")])
+@pytest.mark.parametrize("shape", [(10, 3), (10, 8, 8)])
+def test_parts_whose_labels_have_no_type_in_common(tmp_path, shape, records):
+    X = np.zeros(shape, np.uint8 if len(shape) > 2 else np.float32)
+    y = np.arange(10) % 2
+    np.savez(tmp_path / "set.npz", x_train=X, y_train=y, x_test=X, y_test=records)
+    with pytest.raises(
+        InputError, match=r"the labels of .*set.npz are of the types int64 and .*, expected one"
+    ):
+        load(tmp_path / "set.npz")
