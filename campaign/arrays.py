@@ -143,12 +143,12 @@ def set_of(draw: Draw) -> dict[str, np.ndarray]:
 def npz_set(draw: Draw, place: Place) -> Case:
     """Read a set in one .npz file."""
     found = set_of(draw)
-    if draw.chance(0.5):
+    if draw.chance(0.4):
         name = draw.choice(sorted(found))
         found[name] = odd_array(draw, found[name])
         if draw.chance(0.2):
             found[draw.odd_text()] = found.pop(name)
-    (place.inside / "set.npz").write_bytes(npz(draw, found, 0.5))
+    (place.inside / "set.npz").write_bytes(npz(draw, found, 0.3))
     return Case(words_for(draw, "set.npz"))
 
 

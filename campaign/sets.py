@@ -21,14 +21,14 @@ from campaign.tables import spoil, write_table
 def idx(draw: Draw, shape: tuple[int, ...], content: bytes) -> bytes:
     """Return an IDX file, at times with a header that does not fit its data."""
     code, sizes = 8, list(shape)
-    if draw.chance(0.15):
+    if draw.chance(0.07):
         sizes[draw.randrange(len(sizes))] = draw.choice(EDGES) % 2**32
-    if draw.chance(0.1):
+    if draw.chance(0.04):
         code = draw.randrange(256)
-    if draw.chance(0.05):
+    if draw.chance(0.02):
         sizes.append(1)
     made = bytes((0, 0, code, len(sizes))) + struct.pack(f">{len(sizes)}I", *sizes) + content
-    return draw.damaged(made) if draw.chance(0.15) else made
+    return draw.damaged(made) if draw.chance(0.07) else made
 
 
 @generator("IDX files", 2)
@@ -44,7 +44,7 @@ def idx_set(draw: Draw, place: Place) -> Case:
         ):
             if draw.chance(0.3):
                 packed = gzip.compress(body, 1, mtime=0)
-                (root / f"{name}.gz").write_bytes(draw.damaged(packed) if draw.chance(0.2) else packed)
+                (root / f"{name}.gz").write_bytes(draw.damaged(packed) if draw.chance(0.1) else packed)
             elif not draw.chance(0.03):
                 (root / name).write_bytes(body)
     return Case(read_pictures(draw, "idx"))
@@ -59,7 +59,7 @@ def image_parquet(draw: Draw, place: Place) -> Case:
     images: list[object] = [
         {"bytes": picture(draw, kind, 12, "RGB"), "path": f"{k}.{kind.lower()}"} for k in range(count)
     ]
-    if draw.chance(0.5):
+    if draw.chance(0.35):
         at = draw.randrange(count)
         images[at] = draw.choice(
             (
@@ -80,7 +80,7 @@ def image_parquet(draw: Draw, place: Place) -> Case:
         values = [[k % 2] for k in range(count)]
     elif pa.types.is_boolean(label_type):
         values = [bool(k % 2) for k in range(count)]
-    if draw.chance(0.2):
+    if draw.chance(0.1):
         values[draw.randrange(count)] = None
     names = [
         draw.often(lambda: "image", lambda: draw.choice(("img", "x", ""))),
@@ -92,12 +92,12 @@ def image_parquet(draw: Draw, place: Place) -> Case:
 
         features = {"label": {"names": ["cat", "dog"], "_type": "ClassLabel"}, "image": {"_type": "Image"}}
         about: object = {"info": {"features": features}}
-        text = to_json(draw.altered(about)) if draw.chance(0.5) else json.dumps(about)
+        text = to_json(draw.altered(about)) if draw.chance(0.3) else json.dumps(about)
         table = table.replace_schema_metadata({"huggingface": text})
     for part in draw.choice((("train",), ("train", "test"), ("train", "validation"))):
         buffer = io.BytesIO()
         pq.write_table(table, buffer, row_group_size=draw.choice((3, 1000)))
-        content = draw.damaged(buffer.getvalue()) if draw.chance(0.2) else buffer.getvalue()
+        content = draw.damaged(buffer.getvalue()) if draw.chance(0.1) else buffer.getvalue()
         (root / f"{part}-00000-of-00001.parquet").write_bytes(content)
     return Case(read_pictures(draw, "hub"))
 

@@ -33,7 +33,7 @@ ROLES = (
 def rows_of(draw: Draw) -> tuple[list[str], list[list[str]]]:
     """Return the heading and the cells of a table that can be trained on more often than not."""
     count, classes = (
-        draw.choice((1, 2, 12, 40)),
+        draw.choice((2, 12, 40, 40, 40)),
         draw.choice((("cat", "dog"), ("0", "1", "2"), ("1", "2"), ("yes", "no"))),
     )
     names = ["id", *(f"x{k}" for k in range(draw.randint(1, 4))), "label"]
@@ -79,7 +79,7 @@ def text_of(draw: Draw, names: list[str], rows: list[list[str]], separator: str)
     buffer = io.StringIO()
     writer = csv.writer(buffer, delimiter=separator, lineterminator=draw.choice(("\n", "\n", "\r\n", "\r")))
     writer.writerows([names, *rows])
-    encoding = draw.choice(("utf-8", "utf-8", "utf-8", "utf-8-sig", "utf-16", "latin-1"))
+    encoding = draw.choice(("utf-8",) * 12 + ("utf-8-sig",) * 3 + ("utf-16", "latin-1"))
     return buffer.getvalue().encode(encoding, "replace")
 
 
@@ -90,7 +90,7 @@ def write_table(draw: Draw, path: Path, names: list[str], rows: list[list[str]])
         return
     separator = "\t" if path.suffix == ".tsv" else draw.choice(",,,,;")
     content = text_of(draw, names, rows, separator)
-    path.write_bytes(draw.damaged(content) if draw.chance(0.12) else content)
+    path.write_bytes(draw.damaged(content) if draw.chance(0.08) else content)
 
 
 def write_parquet(draw: Draw, path: Path, names: list[str], rows: list[list[str]]) -> None:
@@ -99,7 +99,7 @@ def write_parquet(draw: Draw, path: Path, names: list[str], rows: list[list[str]
     for k in range(len(names)):
         cells = [row[k] if k < len(row) else None for row in rows]
         column = typed(cells)
-        if draw.chance(0.12):
+        if draw.chance(0.05):
             column = odd_column(draw, len(rows))
         columns.append(column)
     table = pa.Table.from_arrays(columns, names=[str(name) for name in names])
@@ -113,7 +113,7 @@ def write_parquet(draw: Draw, path: Path, names: list[str], rows: list[list[str]
     except pa.ArrowNotImplementedError:  # a type that Parquet does not hold
         pq.write_table(pa.table({"id": list(range(len(rows)))}), buffer := io.BytesIO())
     content = buffer.getvalue()
-    path.write_bytes(draw.damaged(content) if draw.chance(0.25) else content)
+    path.write_bytes(draw.damaged(content) if draw.chance(0.15) else content)
 
 
 def typed(cells: list[Any]) -> pa.Array:
@@ -207,7 +207,7 @@ def words_for(draw: Draw, data: str) -> list[str]:
 def features(draw: Draw, place: Place) -> Case:
     """Read a table of features in CSV, TSV or Parquet."""
     names, rows = rows_of(draw)
-    if draw.chance(0.6):
+    if draw.chance(0.5):
         spoil(draw, names, rows)
     name = f"table.{draw.choice(('csv', 'tsv', 'parquet', 'parquet'))}"
     write_table(draw, place.inside / name, names, rows)

@@ -93,22 +93,20 @@ def rezip(draw: Draw, path: Path, marker: Path) -> None:
 @generator("weights of a run", 2)
 def weights(draw: Draw, place: Place) -> Case:
     """Predict with a run whose weights claim another shape, type or size."""
-    folder = place.copy(draw.choice(("run-photos", "run-table")), "run")
-    path = folder / "model.safetensors"
-    path.write_bytes(altered_header(draw, path.read_bytes()))
-    place.copy("photos", "photos")
-    place.copy("table.csv", "table.csv")
-    return Case(
-        ["predict", "run", draw.choice(("photos", "table.csv")), "--out", "labels.csv"],
-        written=["labels.csv"],
-    )
+    name, data = draw.choice((("run-photos", "photos"), ("run-table", "table.csv")))
+    path = place.copy(name, "run") / "model.safetensors"
+    if draw.chance(0.65):
+        path.write_bytes(altered_header(draw, path.read_bytes()))
+    place.copy(data, data)
+    return Case(["predict", "run", data, "--out", "labels.csv"], written=["labels.csv"])
 
 
 @generator("checkpoint", 2)
 def checkpoint(draw: Draw, place: Place) -> Case:
     """Resume a run whose checkpoint is damaged, of another run, or holds code."""
     folder = place.copy("run-begun", "run")
-    altered_checkpoint(draw, folder / "checkpoint.pt")
+    if draw.chance(0.65):
+        altered_checkpoint(draw, folder / "checkpoint.pt")
     return Case(["train", place.copy("run-begun.toml", "recipe.toml").name, "--out", "run"])
 
 
