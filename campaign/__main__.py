@@ -9,6 +9,7 @@ import shutil
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from campaign import reached
@@ -47,52 +48,72 @@ def main() -> int:
     os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = "1"
     import_everything()
     work = Path(tempfile.mkdtemp(prefix="noisylabels-campaign-"))
-    counts = Counts()
+    counts, before = _earlier(given)
+    last = given.first
     try:
-        bench = Bench(
-            work,
-            given.seed,
-            load_generators(given.only),
-            given.seconds,
-            given.coverage and given.coverage.absolute(),
-        )
+        coverage = given.coverage and given.coverage.absolute()
+        bench = Bench(work, given.seed, load_generators(given.only), given.seconds, coverage)
         bench.make_bases()
         if given.case is not None:
             return _one(bench, given)
-        last = _all(bench, given, counts, began)
+        for done, (name, result) in enumerate(_all(bench, given, began)):
+            _report(result, given, counts, name)
+            last = max(last, result.number + 1)
+            if done % 100 == 99:  # what ends the campaign early loses little
+                _write(given, counts, before + (time.monotonic() - began) / 60, last)
     finally:
         if not given.keep:
             shutil.rmtree(work, ignore_errors=True)
-    minutes = (time.monotonic() - began) / 60
     done, valid, found = (f"{counts.total(column):,}" for column in ("cases", "valid", "findings"))
     print(f"{done} cases, {valid} of them valid, {found} findings, next --first {last}")
-    shares = reached.shares(given.coverage.absolute()) if given.coverage else {}
-    if shares:
-        print(reached.markdown(shares))
-    if given.out is not None:
-        about = {
-            "title": "Campaign of damaged files, kills and faults",
-            "command": _command(given),
-            "seed": given.seed,
-            "minutes": minutes,
-            "machine": machine(),
-            "next": last,
-            "coverage": shares,
-        }
-        write(given.out, about, counts)
+    _write(given, counts, before + (time.monotonic() - began) / 60, last, ended=True)
     return 1 if counts.findings else 0
 
 
-def _command(given: argparse.Namespace) -> str:
+def _earlier(given: argparse.Namespace) -> tuple[Counts, float]:
+    """Return the counts and the minutes of the campaign that this call goes on with, if it does."""
+    file = None if given.out is None else given.out.with_suffix(".json")
+    if file is None or not file.exists():
+        return Counts(), 0.0
+    known = json.loads(file.read_text())
+    same = (known["seed"], known["series"], known["next"]) == (given.seed, given.series, given.first)
+    if not same or known["only"] != given.only or given.first == 0:
+        return Counts(), 0.0
+    counts = Counts(known["rows"])
+    counts.findings = known["findings"]
+    return counts, known["minutes"]
+
+
+def _write(given: argparse.Namespace, counts: Counts, minutes: float, last: int, ended: bool = False) -> None:
+    """Write the table of a campaign, and with coverage what it has reached."""
+    shares = reached.shares(given.coverage.absolute()) if given.coverage and ended else {}
+    if given.out is None:
+        print(reached.markdown(shares) if shares else "", end="")
+        return
+    about = {
+        "title": "Campaign of damaged files, kills and faults",
+        "command": _command(given, last),
+        "seed": given.seed,
+        "series": given.series,
+        "only": given.only,
+        "minutes": minutes,
+        "machine": machine(),
+        "next": last,
+        "coverage": shares,
+    }
+    write(given.out, about, counts)
+
+
+def _command(given: argparse.Namespace, last: int) -> str:
     """Return the command that runs the same cases again."""
     words = ["python -m campaign", f"--seed {given.seed}", f"--series {given.series}"]
-    words += [f"--first {given.first}"] * (given.first > 0) + [f"--only {word!r}" for word in given.only]
-    size = f"--minutes {given.minutes:g}" if given.cases is None else f"--cases {given.cases}"
+    words += [f"--only {word!r}" for word in given.only]
+    size = f"--minutes {given.minutes:g}" if given.series == "all" else f"--cases {last}"
     return " ".join([*words, size])
 
 
-def _all(bench: Bench, given: argparse.Namespace, counts: Counts, began: float) -> int:
-    """Run the series in turn, each for its share of the time; return the number of the next case."""
+def _all(bench: Bench, given: argparse.Namespace, began: float) -> Iterator[tuple[str, Result]]:
+    """Run the series in turn, each for its share of the time; yield the results with the series' name."""
     from campaign.faults import run_faults
     from campaign.kills import run_kills
 
@@ -100,20 +121,17 @@ def _all(bench: Bench, given: argparse.Namespace, counts: Counts, began: float) 
     series = list(shares) if given.series == "all" else [given.series]
     left = 60 * given.minutes - (time.monotonic() - began)
     total = sum(shares[name] for name in series)
-    last = given.first
     for name in series:
         until = time.monotonic() + left * shares[name] / total
+        until = until if given.cases is None else float("inf")
         if name == "cases":
-            numbers = range(given.first, given.first + (10**9 if given.cases is None else given.cases))
-            results = bench.run(numbers[:1_000_000], float("inf") if given.cases is not None else until)
+            count = 1_000_000 if given.cases is None else given.cases
+            results = bench.run(range(given.first, given.first + count), until)
         else:
-            ends = until if given.cases is None else float("inf")
             run = {"kills": run_kills, "faults": run_faults}[name]
-            results = run(bench, given.first, given.cases, ends)
+            results = run(bench, given.first, given.cases, until)
         for result in results:
-            _report(result, given, counts, name)
-            last = max(last, result.number + 1)
-    return last
+            yield name, result
 
 
 def _report(result: Result, given: argparse.Namespace, counts: Counts, series: str) -> None:

@@ -69,6 +69,10 @@ def markdown(about: Mapping[str, Any], rows: Mapping[str, Mapping[str, int]]) ->
     lines.append("| **all** | " + " | ".join(f"**{total[column]:,}**" for column in COLUMNS) + " |")
     share = 100 * total["valid"] / max(1, total["cases"])
     lines += ["", f"Valid inputs, which end with exit code 0: {share:.0f} % of the cases."]
+    if about.get("coverage"):
+        from campaign import reached
+
+        lines += ["", reached.markdown(about["coverage"])]
     return "\n".join([*lines, ""])
 
 
