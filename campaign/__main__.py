@@ -46,12 +46,14 @@ def main() -> int:
     given = options().parse_args()
     began = time.monotonic()
     os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = "1"
+    coverage = given.coverage and given.coverage.absolute()
+    imports = reached.start(coverage) if coverage else None
     import_everything()
+    reached.stop(imports)
     work = Path(tempfile.mkdtemp(prefix="noisylabels-campaign-"))
     counts, before = _earlier(given)
     last = given.first
     try:
-        coverage = given.coverage and given.coverage.absolute()
         bench = Bench(work, given.seed, load_generators(given.only), given.seconds, coverage)
         bench.make_bases()
         if given.case is not None:
