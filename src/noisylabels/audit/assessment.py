@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 
 from noisylabels.audit.posterior import LabelPosterior, calibrated, judged
+from noisylabels.core.wilson import wilson
 from noisylabels.noise.checked_probs import CheckedProbs
 from noisylabels.noise.checks import check_labels_probs
 from noisylabels.noise.noise_model import NoiseModels
 from noisylabels.noise.noise_rate import NoiseRate, evidence, noise_rate
-
 
 @dataclass(frozen=True, eq=False)
 class Assessment:
@@ -21,21 +22,28 @@ class Assessment:
         rate: the noise rate of the labels that count.
         agreement: the share of these labels that are the most probable class out of fold.
         posterior: of the true class of every example.
+        counted: the number of labels that count.
     """
 
     rate: NoiseRate
     agreement: float
     posterior: LabelPosterior
+    counted: int
 
     @property
     def accuracy(self) -> tuple[float, float, float]:
         """The accuracy of the models on right labels, out of fold, with the ends of its interval.
 
-        Noise lowers the agreement with the given labels, so it is divided by the share of right labels.
+        Noise lowers the agreement with the given labels, so it is divided by the share of right labels. The
+        interval covers the error of the noise rate and that of the sample.
         """
         rates = (self.rate.estimate, self.rate.low, self.rate.high)
-        middle, low, high = (min(1.0, self.agreement / max(1 - rate, 1e-9)) for rate in rates)
-        return middle, low, high
+        middle, low, high = (self.agreement / max(1 - rate, 1e-9) for rate in rates)
+        # the error of the sample and that of the rate are taken as independent
+        sample = wilson(round(self.agreement * self.counted), self.counted)
+        below, above = ((end - self.agreement) / max(1 - self.rate.estimate, 1e-9) for end in sample)
+        low, high = middle - math.hypot(middle - low, below), middle + math.hypot(high - middle, above)
+        return min(1.0, middle), max(0.0, min(1.0, low)), min(1.0, high)
 
 
 def assess(
@@ -78,4 +86,5 @@ def assess(
     agreement = float((of.likeliest == counted).mean())
     accuracy = min(1.0, agreement / max(1 - rate.estimate, 1e-9))
     made, power = judged(given, checked, inside, rule, models, accuracy)
-    return Assessment(rate, agreement, calibrated(given, made, rate.estimate, power, known))
+    posterior = calibrated(given, made, rate.estimate, power, known)
+    return Assessment(rate, agreement, posterior, len(counted))
