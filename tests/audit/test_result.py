@@ -65,6 +65,18 @@ def test_a_saved_audit_is_loaded_unchanged(tmp_path: Path, true: np.ndarray | No
         np.testing.assert_array_equal(again.true, true)
 
 
+@pytest.mark.parametrize(("shift", "noted"), [(0.0, False), (0.1, True)])
+def test_probabilities_of_another_estimate_are_noted(tmp_path: Path, shift: float, noted: bool) -> None:
+    """The folder holds what the models predicted; `probs` are made of it when it is read."""
+    audit = made()
+    wrong = np.clip(1 - audit.probs[np.arange(5), audit.given].astype(np.float64) + shift, 0, 1)
+    replace(audit, probability_wrong=wrong, probability_suggested=1 - wrong).save(tmp_path)
+    again = Audit.load(tmp_path)
+    np.testing.assert_allclose(again.probability_wrong, wrong, atol=1e-6)
+    assert [note.startswith("another version") for note in again.notes] == [True] * noted
+    assert again.summary == audit.summary
+
+
 def test_the_three_tables_are_equal(tmp_path: Path) -> None:
     made().save(tmp_path)
     rows = pq.read_table(tmp_path / "labels.parquet").to_pylist()

@@ -79,6 +79,14 @@ FILES = (
 
 Neighbors = dict[int, tuple[list[int], list[int]]]
 
+SAME = 1e-4
+"""Largest median difference between the saved probabilities that labels are wrong and those of `probs`."""
+
+RECOMPUTED = (
+    "another version of noisylabels made this audit: probs follow today's estimate; labels, scores, flags and "
+    "reasons are those of the audit"
+)
+
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Audit:
@@ -112,6 +120,8 @@ class Audit:
         probability_wrong: (N,) float64: the probability that the given label is wrong, 1 - score; None in an
             older audit.
         probability_suggested: (N,) float64: the probability that the suggested label is the true one.
+        recomputed: whether `probs` are of another estimate than scores and flags, as in the folder of an
+            audit by another version: the folder holds what the models predicted, not `probs`.
     """
 
     name: str
@@ -135,6 +145,7 @@ class Audit:
     rule: str = NETWORK
     probability_wrong: np.ndarray | None = None
     probability_suggested: np.ndarray | None = None
+    recomputed: bool = False
 
     def __len__(self) -> int:
         return len(self.given)
@@ -150,7 +161,7 @@ class Audit:
     @property
     def notes(self) -> list[str]:
         """Return the lines on what is unusual in the data; none in an audit of version 0.1."""
-        return list(self.summary.get("notes", ()))
+        return [*self.summary.get("notes", ()), *([RECOMPUTED] if self.recomputed else [])]
 
     @property
     def order(self) -> np.ndarray:
@@ -264,13 +275,17 @@ class Audit:
             outside, seen = (None, None) if old else saved_probs.read_probs(folder, len(names))
             rule = NETWORK if old else saved_probs.rule_in(folder)
             trusted = np.array(texts("trusted"), dtype=bool) if "trusted" in rows.column_names else None
+            recomputed = False
             if outside is None:
                 table = _read_table(folder / "probs.parquet")
                 probs = np.stack([column.to_numpy() for column in table.columns], axis=1)
             else:
                 known = np.zeros(n, bool) if trusted is None else trusted.copy()
                 known[summary.get("not_judged", [])] = True
-                probs = assess(numbers("given"), outside, seen, rule, known).posterior.kept()
+                posterior = assess(numbers("given"), outside, seen, rule, known).posterior
+                probs, wrong = posterior.kept(), shares("probability_wrong")
+                # those of near-duplicates differ in any audit
+                recomputed = wrong is not None and np.median(abs(posterior.wrong - wrong)) > SAME
             if probs.shape != (n, len(names)):
                 raise ValueError  # of another audit
 
@@ -302,6 +317,7 @@ class Audit:
                 probability_wrong=shares("probability_wrong"),
                 probability_suggested=shares("probability_suggested"),
                 trusted=trusted,
+                recomputed=bool(recomputed),
             )
         except InputError:
             raise
