@@ -9,7 +9,7 @@ files into a folder per class, runs
     noisylabels train --data photos --epochs 30 --loss ce      # and so on
 
 and predicts 2,000 fresh photographs, whose labels are right. `typed` is the command as it stands, which
-trains on the features of the encoder; `cnn8` adds `--features none`, and `small-cnn` also `--model small-cnn`.
+trains on the features of the encoder; `cnn8` adds `--features none`, `small-cnn` also `--model small-cnn`.
 Repeat the command to resume. Writes default-photos.json and .md into results/benchmarks.
 """
 
@@ -126,13 +126,13 @@ def table(rows: list[dict[str, Any]], options: Options) -> str:
     losses = list(dict.fromkeys(row["loss"] for row in rows))
     named = [loss for loss in losses if loss != DEFAULT]
     wrong = np.mean([row["wrong"] for row in rows])
+    names = " | ".join(one if one == DEFAULT else f"`{one}`" for one in losses)
     lines = [
         f"Accuracy on {options.new:,} fresh photographs in per cent, mean ± standard deviation over the draws "
         f"of {options.images:,} photographs, {100 * wrong:.1f} % of whose labels are wrong; in brackets, the "
         "dead classes of ten where there are any, mean per run.",
         "",
-        f"| trained | epochs | draws | {' | '.join(f'`{one}`' if one != DEFAULT else one for one in losses)} "
-        "| regret of the default | the default chose | CPU seconds: default | named |",
+        f"| trained | epochs | draws | {names} | regret of the default | the default chose | CPU seconds: default | named |",
         "|---|---:|---:|" + "---:|" * (len(losses) + 1) + "---|---:|---:|",
     ]
     for how, epochs in dict.fromkeys((row["how"], row["epochs"]) for row in rows):
@@ -148,7 +148,11 @@ def table(rows: list[dict[str, Any]], options: Options) -> str:
             np.mean([row["cpu_seconds"] for row in found])
             for found in (cell[DEFAULT], [row for loss in named for row in cell[loss]])
         ]
-        cells = [f"{how}: `train --data photos{HOW[how]}`", str(epochs or "by default"), str(len(cell[DEFAULT]))]
+        cells = [
+            f"{how}: `train --data photos{HOW[how]}`",
+            str(epochs or "by default"),
+            str(len(cell[DEFAULT])),
+        ]
         cells += [_shown(cell[loss]) for loss in losses]
         cells += [in_words(regrets(values, DEFAULT, named)), "; ".join(chosen)]
         lines.append(f"| {' | '.join([*cells, *(f'{each:.0f}' for each in seconds)])} |")

@@ -66,7 +66,7 @@ def test_the_losses_of_one_loop_are_those_of_each_candidate():
 
 
 def test_one_loop_and_one_training_per_fold_hold_out_the_same_rows_and_agree():
-    train, given, true = drawn(300, 6, 3, "symmetric:0.2", 0, apart=1.2)
+    train, _, true = drawn(300, 6, 3, "symmetric:0.2", 0, apart=1.2)
     config = RunConfig(data="t", table_recipe=decided(), device="cpu")
     slow = RunConfig(data="t", table_recipe=decided(), device="cpu", clip=100.0)
     tried = candidates(config, 6)
@@ -84,7 +84,9 @@ def test_one_loop_and_one_training_per_fold_hold_out_the_same_rows_and_agree():
 def test_a_loss_that_diverges_costs_infinitely_and_the_others_do_not():
     train, given, _ = drawn(100, 5, 2, "none", 0)
     config = RunConfig(data="t", table_recipe=decided(["lr"]), device="cpu", lr=1e30, schedule="constant")
-    costs = [each.cost for each in held_out(candidates(config, 5), config, train, np.arange(100), lambda: False)]
+    costs = [
+        each.cost for each in held_out(candidates(config, 5), config, train, np.arange(100), lambda: False)
+    ]
     assert math.inf in costs
     assert choose_for_table(config, train, given, None)["loss"]
 
@@ -106,9 +108,7 @@ def test_enough_rows_are_held_out_and_no_more(count):
     assert len(found) == 1 or len(held) - count // FOLDS < ENOUGH
 
 
-@pytest.mark.parametrize(
-    ("epochs", "wanted"), [(30, ["linear", "linear"]), (3, ["linear", "mlp@dropout"])]
-)
+@pytest.mark.parametrize(("epochs", "wanted"), [(30, ["linear", "linear"]), (3, ["linear", "mlp@dropout"])])
 def test_epochs_that_are_enough_leave_penalized_linear_models(epochs, wanted):
     """2,400 rows make ten steps per epoch."""
     config = RunConfig(data="t", table_recipe=decided(["epochs"]), epochs=epochs)

@@ -204,7 +204,7 @@ def test_the_summary_measures_how_well_known_noise_is_found() -> None:
     }
     np.testing.assert_allclose(np.sum(summary["transition"]["matrix"], axis=1), 1, atol=1e-5)
     assert summary["agreement"] == 0.8
-    # the rate moves it by 0.11, and 480 of 600 have a Wilson interval from 0.7661, or 0.042 once divided by 0.8
+    # the rate moves it by 0.11; the Wilson interval of 480 in 600 begins at 0.7661, 0.042 lower over 0.8
     low = 1 - np.hypot(1 - 0.8 / 0.9, (0.8 - 0.76614) / 0.8)
     assert summary["accuracy"] == {"estimate": 1.0, "low": pytest.approx(low, abs=1e-4), "high": 1.0}
     for k, row in enumerate(summary["classes"]):

@@ -40,7 +40,9 @@ def test_the_rows_equal_a_naive_count(seed: int) -> None:
     assert (f"and {more} more class{'es' if more > 1 else ''}:" in note) == (more > 0)
 
 
-@pytest.mark.parametrize(("count", "words"), [(5, None), (6, "and 1 more class:"), (7, "and 2 more classes:")])
+@pytest.mark.parametrize(
+    ("count", "words"), [(5, None), (6, "and 1 more class:"), (7, "and 2 more classes:")]
+)
 def test_how_many_more_classes_are_rare(count: int, words: str | None) -> None:
     labels = np.concatenate([np.zeros(10, np.int64), np.arange(1, count + 1)])
     note = rare_note(labels, [f"c{k}" for k in range(count + 1)])

@@ -14,6 +14,7 @@ from noisylabels.noise.checks import check_labels_probs
 from noisylabels.noise.noise_model import NoiseModels
 from noisylabels.noise.noise_rate import NoiseRate, evidence, noise_rate
 
+
 @dataclass(frozen=True, eq=False)
 class Assessment:
     """The conclusions.

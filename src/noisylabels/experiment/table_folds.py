@@ -1,4 +1,4 @@
-"""Cross-validate the candidates for a table: what they predict for held-out rows, and how likely labels are."""
+"""Cross-validate the candidates for a table, and compare them by the likelihood of held-out labels."""
 
 from __future__ import annotations
 
@@ -210,9 +210,7 @@ class _PerCandidate:
     def __call__(self, logits: Tensor, target: Tensor) -> Tensor:
         import torch
 
-        parts = zip(
-            self.losses, logits.chunk(len(self.losses)), target.chunk(len(self.losses)), strict=True
-        )
+        parts = zip(self.losses, logits.chunk(len(self.losses)), target.chunk(len(self.losses)), strict=True)
         return torch.cat([each(some, given) for each, some, given in parts])
 
 

@@ -14,7 +14,7 @@ from noisylabels.experiment.table_settings import DECIDED
 if TYPE_CHECKING:
     import numpy as np
 
-    from noisylabels.data.features import Examples, FeatureSet
+    from noisylabels.data.features import Examples
     from noisylabels.experiment.config import RunConfig
 
 VALIDATION, FEWEST_HELD = 0.1, 10
