@@ -128,11 +128,12 @@ def table(rows: list[dict[str, Any]], options: Options) -> str:
     wrong = np.mean([row["wrong"] for row in rows])
     names = " | ".join(one if one == DEFAULT else f"`{one}`" for one in losses)
     lines = [
-        f"Accuracy on {options.new:,} fresh photographs in per cent, mean ± standard deviation over the draws "
-        f"of {options.images:,} photographs, {100 * wrong:.1f} % of whose labels are wrong; in brackets, the "
+        f"Accuracy on {options.new:,} fresh photographs in per cent, mean ± standard deviation over draws of "
+        f"{options.images:,} photographs, {100 * wrong:.1f} % of whose labels are wrong; in brackets, the "
         "dead classes of ten where there are any, mean per run.",
         "",
-        f"| trained | epochs | draws | {names} | regret of the default | the default chose | CPU seconds: default | named |",
+        f"| trained | epochs | draws | {names} "
+        "| regret of the default | the default chose | CPU seconds: default | named |",
         "|---|---:|---:|" + "---:|" * (len(losses) + 1) + "---|---:|---:|",
     ]
     for how, epochs in dict.fromkeys((row["how"], row["epochs"]) for row in rows):

@@ -83,8 +83,8 @@ SAME = 1e-4
 """Largest median difference between the saved probabilities that labels are wrong and those of `probs`."""
 
 RECOMPUTED = (
-    "another version of noisylabels made this audit: probs follow today's estimate; scores, flags and reasons "
-    "are those of the audit"
+    "another version of noisylabels made this audit: probs follow today's estimate; scores, flags and "
+    "reasons are those of the audit"
 )
 
 
