@@ -72,7 +72,16 @@ def test_train_and_the_estimator_agree(customers, tmp_path):
 @pytest.mark.parametrize(
     ("settings", "columns", "wanted"),
     [
-        ({}, 10, ["linear with ce", "mlp@dropout with gce(q=0.7)", "mlp@dropout with ce"]),
+        (
+            {},
+            10,
+            [
+                "linear with ce",
+                "linear with gce(q=0.7)",
+                "mlp@dropout with gce(q=0.7)",
+                "mlp@dropout with ce",
+            ],
+        ),
         ({"loss": "mae"}, 10, ["linear with mae", "mlp@dropout with mae"]),
         ({"model": "mlp"}, 10, ["mlp with gce(q=0.7)"]),
         ({}, 1000, ["linear with ce", "linear with gce(q=0.7)"]),

@@ -126,6 +126,7 @@ def candidates(config: RunConfig, columns: int, count: int = 0) -> list[Candidat
     elif linear.optimizer == "sgd":  # its penalty decides, with either loss
         recipes = [linear]
     elif config.loss == "auto" and not wide:
+        recipes = [linear, dataclasses.replace(linear, loss=MLP.loss), network]
         recipes.append(dataclasses.replace(network, loss="ce"))
     if linear in recipes and linear.optimizer == "sgd" and config.loss == "auto":
         recipes = [linear, dataclasses.replace(linear, loss=MLP.loss)]
