@@ -231,7 +231,7 @@ def _together(
 
     recipe = group[0].recipe
     assert recipe.widths is not None
-    use = {"momentum": config.momentum, "warmup_epochs": config.warmup_epochs}
+    use: dict[str, Any] = {"momentum": config.momentum, "warmup_epochs": config.warmup_epochs}
     use |= recipe.settings(len(some) - len(data.held[0]), given_settings(config))
     use |= {"validation": 0.0, "keep_epoch": "last"}
     every = dataclasses.replace(data, held=list(data.held) * len(group))
