@@ -12,8 +12,9 @@ import noisylabels as nl
 from noisylabels.core.interrupt import Interrupted
 from noisylabels.data.features import feature_set
 from noisylabels.experiment import RunConfig
+from noisylabels.experiment.table_candidates import candidates
 from noisylabels.experiment.table_folds import ENOUGH, FOLDS, _PerCandidate, folds, held_out, likelihood
-from noisylabels.experiment.table_recipe import candidates, choose_for_table
+from noisylabels.experiment.table_recipe import choose_for_table
 from noisylabels.experiment.table_settings import decided
 
 

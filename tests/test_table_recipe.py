@@ -19,7 +19,7 @@ from noisylabels.data.formats import is_table
 from noisylabels.estimator import NoisyLabelClassifier
 from noisylabels.experiment import RunConfig, corrupted, load_config, resolve, run, run_id
 from noisylabels.experiment.prediction import load_model, predict
-from noisylabels.experiment.table_recipe import candidates
+from noisylabels.experiment.table_candidates import candidates
 from noisylabels.experiment.table_settings import DECIDED, decided
 from noisylabels.training.history import best_epoch
 

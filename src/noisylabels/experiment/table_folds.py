@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from noisylabels.data.features import FeatureSet
     from noisylabels.experiment.bagging import LabeledRows
     from noisylabels.experiment.config import RunConfig
-    from noisylabels.experiment.table_recipe import Candidate
+    from noisylabels.experiment.table_candidates import Candidate
     from noisylabels.losses.modules import Loss
 
 FOLDS, MOST = 5, 20_000
@@ -225,7 +225,7 @@ def _together(
     import numpy as np
 
     from noisylabels.experiment.bagging import bagged_probs, train_bagged
-    from noisylabels.experiment.table_recipe import given_settings
+    from noisylabels.experiment.table_candidates import given_settings
     from noisylabels.losses.expression import loss
     from noisylabels.models.mlp import DROPOUT
 
@@ -259,7 +259,7 @@ def _one_by_one(
     import torch
 
     from noisylabels.experiment.prediction import Trained, predict
-    from noisylabels.experiment.table_recipe import given_settings
+    from noisylabels.experiment.table_candidates import given_settings
     from noisylabels.losses.expression import loss
     from noisylabels.methods.fit import fit
     from noisylabels.models.catalog import build_model
