@@ -4,7 +4,7 @@
 
 For each cell and seed, `noisylabels train` runs once as it stands and `noisylabels tune` searches from there
 at its defaults (20 trials); the trial that is best on the held-out given labels is compared on clean test
-labels with the run, and with the trial of the same settings. Repeat the command to resume. Writes tune.json
+labels with the run, and with the trial of the same settings. Repeat to resume. Writes default-tune.json
 and .md into results/benchmarks.
 """
 
@@ -118,7 +118,7 @@ def main(options: Options) -> None:
                 file.write(json.dumps(rows[-1]) + "\n")
             print(rows[-1], flush=True)
     result = {"processor": processor(), "torch": torch.__version__, "trials": options.trials, "rows": rows}
-    keep(options.out, "tune", result, table(rows, options.trials))
+    keep(options.out, "default-tune", result, table(rows, options.trials))
 
 
 if __name__ == "__main__":
