@@ -5,8 +5,8 @@
 One row is one audit of the draw of photographs that bench_audit.py uses: `default`, and settings that differ
 from it in one or two things. `features` audits an encoder's features (`--features FILE.npz`, as `noisylabels
 embed` writes them); its seconds leave out the embedding. A setting is on the frontier if no other one, of
-pixels or of features alike, has a higher mean average precision in less time. Repeat the command to resume. Writes audit-defaults.json and .md
-into results/benchmarks.
+pixels or of features alike, has a higher mean average precision in less time. Repeat the command to resume.
+Writes audit-defaults.json and .md into results/benchmarks.
 """
 
 from __future__ import annotations
