@@ -138,6 +138,7 @@ MEASURED = {
     "features": "docs/measured-features.md",
     "given": "docs/measured-audit.md",
     "judges": "docs/measured-audit.md",
+    "label": "docs/measured-label-errors.md",
     "linear": "docs/measured-speed-losses.md",
     "losses": "docs/measured-speed-losses.md",
     "review": "docs/measured-speed-data.md",

@@ -90,7 +90,7 @@ def test_rare_rows_leave_the_others_of_given_probabilities(count: int) -> None:
     assert without.flagged.sum() > 10
     assert (found.flagged[:300] != without.flagged).sum() <= 1
     assert (found.suggested[:300] != without.suggested).sum() <= 1
-    np.testing.assert_allclose(found.score[:300], without.score, atol=0.08)
+    np.testing.assert_allclose(found.score[:300], without.score, atol=0.12)
     # from five examples on they are judged
     enough = np.concatenate([more, more[-1:].repeat(FEWEST - count, axis=0)])
     judged = nl.audit_labels(labels=np.concatenate([labels, np.full(FEWEST - count, 3)]), probs=enough)

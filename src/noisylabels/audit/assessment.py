@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from noisylabels.audit.posterior import LabelPosterior, calibrated, judged
+from noisylabels.audit.posterior import LabelPosterior, calibrated, judged, log_odds
 from noisylabels.core.wilson import wilson
 from noisylabels.noise.checked_probs import CheckedProbs
+from noisylabels.noise.checked_rate import checked_rate
 from noisylabels.noise.checks import check_labels_probs
 from noisylabels.noise.noise_model import NoiseModels
 from noisylabels.noise.noise_rate import NoiseRate, evidence, noise_rate
@@ -53,6 +54,8 @@ def assess(
     seen: np.ndarray | CheckedProbs | None,
     rule: str,
     known: np.ndarray | None = None,
+    before: np.ndarray | None = None,
+    rate: NoiseRate | None = None,
 ) -> Assessment:
     """Estimate the noise rate, and the probability that each label is wrong.
 
@@ -61,7 +64,10 @@ def assess(
         probs: (N, K), out of fold, rows sum to 1.
         seen: (N, K), of models trained on the example; None without training.
         rule: one of `posterior.RULES`.
-        known: (N,) bool, labels that say nothing about the noise rate, such as those checked by hand.
+        known: (N,) bool, labels that do not count for the noise rate, such as those checked by hand.
+        before: (N,) int64, the labels of known examples before they were checked, -1 where that is unknown.
+            They narrow the interval of the rate of the others, see `checked_rate`.
+        rate: the noise rate, if it has been estimated.
 
     Raises:
         InputError: labels or probabilities out of range, or of different lengths.
@@ -77,15 +83,25 @@ def assess(
     inside = None if seen is None else check_labels_probs(labels, seen)[0]
     if known is None or known.all() or not known.any():
         known = None
-        counted, of, others = given, checked, inside
-    else:
-        rest = np.flatnonzero(~known)
-        counted, of = given[rest], checked.part(rest)
-        others = None if inside is None else inside.part(rest)
-    models = NoiseModels(counted, of)
-    rate = noise_rate(evidence(counted, of, others, models), rule)
-    agreement = float((of.likeliest == counted).mean())
-    accuracy = min(1.0, agreement / max(1 - rate.estimate, 1e-9))
-    made, power = judged(given, checked, inside, rule, models, accuracy)
+    was, first = np.zeros(len(given), bool), given
+    if known is not None and before is not None:
+        was = known & (before >= 0)
+        first = np.where(was, before, given)
+    rest = slice(None) if known is None else np.flatnonzero(~known)
+    counted = rest if not was.any() else np.flatnonzero(~known | was)  # type: ignore[operator]
+    of, others = checked.part(counted), None if inside is None else inside.part(counted)
+    models = NoiseModels(first[counted], of)
+    agreement = float((checked.likeliest[rest] == given[rest]).mean())
+
+    def accuracy(rate: NoiseRate) -> float:
+        return min(1.0, agreement / max(1 - rate.estimate, 1e-9))
+
+    if rate is None:
+        rate = noise_rate(evidence(first[counted], of, others, models), rule)
+        if was.any():
+            # out of fold alone: models that were trained on a corrected label know it
+            odds = log_odds(first, *judged(first, checked, None, rule, models, accuracy(rate)))
+            rate = checked_rate(rate, odds[rest], odds[was], first[was] != given[was])
+    made, power = judged(given, checked, inside, rule, models, accuracy(rate))
     posterior = calibrated(given, made, rate.estimate, power, known)
-    return Assessment(rate, agreement, posterior, len(counted))
+    return Assessment(rate, agreement, posterior, len(given[rest]))

@@ -25,6 +25,7 @@ from noisylabels.audit.fingerprints import fingerprints
 from noisylabels.audit.given_probs import digest, given_probs
 from noisylabels.audit.image_paths import image_paths
 from noisylabels.audit.inputs import Subject
+from noisylabels.audit.labels_before import labels_before
 from noisylabels.audit.neighbors import find_neighbors
 from noisylabels.audit.probability_files import GivenProbs
 from noisylabels.audit.rare import FEWEST, TOO_RARE, rare_note, rare_rows
@@ -223,19 +224,22 @@ class Job:
         blank = self._blank(examples, source, probs)
         groups = groups if blank is None else with_content(groups, blank)
         rare = rare_rows(labels, len(names))
-        spared = either(trusted, either(blank, rare))
+        unknown = either(blank, rare)
+        spared = either(trusted, unknown)
         if spared is not None and spared.all():
             raise InputError(
                 f"no label of {self.subject.name} is left to judge: all are checked by hand, of a class with "
                 f"fewer than {FEWEST} examples, or without text; trust fewer, or add examples"
             )
-        assessed = assess(labels, predicted.probs, predicted.seen, predicted.rule, spared)
+        before = None if trusted is None else labels_before(self.subject.asked, ids, trusted, names)
+        if before is not None and unknown is not None:
+            before[unknown] = -1
+        assessed = assess(labels, predicted.probs, predicted.seen, predicted.rule, spared, before)
         counted = slice(None) if spared is None else np.flatnonzero(~spared)
         outside = predicted.probs.part(counted)
         estimated = issues.estimate(labels[counted], outside, assessed.rate, self.subject.asked["seed"])
         posterior = assessed.posterior
         same = "row" if kind == "features" else "image"
-        unknown = either(blank, rare)
         left = unknown if unknown is None or trusted is None else unknown & ~trusted
         # a label that is not judged decides no conflict; one checked by hand does
         of_judged = groups if left is None else with_content(groups, left)
@@ -267,7 +271,7 @@ class Job:
         summary |= issues.summarize(labels, assessed, found, estimated, names, groups, true)
         why: Sequence[str] = found.why
         if trusted is not None:
-            summary["trusted"] = summary_of(trusted, source, labels, predicted.probs)
+            summary["trusted"] = summary_of(trusted, source, labels, predicted.probs, before)
             why = reasons(why, trusted, labels, posterior, names)
         if blank is not None:
             self._note(blank_note(ids, blank, "not judged"))

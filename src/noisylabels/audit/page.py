@@ -423,7 +423,7 @@ def _method(audit: Audit) -> dict[str, str]:
         made["training time"] = f"{method['train_seconds']:,.0f} s"
     made["noise rate estimate"] = {
         "calibrated": "from the labels that the models are most sure of and from noise models, "
-        "weighted as on sets with known noise",
+        "as on sets with known noise",
         "confident_joint": "confident joint",
         "confident_joint, seen": "mean of the confident joint (out of fold) and the share of labels that the "
         "models did not learn",

@@ -55,7 +55,7 @@ from noisylabels.audit.fingerprints import Fingerprints
 from noisylabels.core.checks import CorruptedFile, InputError
 from noisylabels.core.delimited import CellWriter
 from noisylabels.core.files import atomic_replace, read_json, write_json, write_text
-from noisylabels.noise.noise_rate import NETWORK
+from noisylabels.noise.noise_rate import NETWORK, NoiseRate
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -282,7 +282,10 @@ class Audit:
             else:
                 known = np.zeros(n, bool) if trusted is None else trusted.copy()
                 known[summary.get("not_judged", [])] = True
-                posterior = assess(numbers("given"), outside, seen, rule, known).posterior
+                rate = None
+                if "compared" in summary.get("trusted", {}):  # with labels that the folder does not hold
+                    rate = NoiseRate(*(float(summary["rate"][end]) for end in ("estimate", "low", "high")))
+                posterior = assess(numbers("given"), outside, seen, rule, known, rate=rate).posterior
                 probs, wrong = posterior.kept(), shares("probability_wrong")
                 # those of near-duplicates differ in any audit
                 recomputed = wrong is not None and np.median(abs(posterior.wrong - wrong)) > SAME
