@@ -11,8 +11,8 @@ true labels; those of photographs in the order of CIFAR-10's training images, wh
 file of CIFAR-10N. --published is a folder with cifar10.npz, mnist.npz and 20news.npz of github.com/cleanlab/
 label-errors.
 
-Of draws on features there are three estimates: of all judges, of the network alone, and of the
-probabilities of the logistic regression alone, as if they were given. The former estimate was the mean of the
+Of draws on features there are three audits: of all judges, whose noise rate is that of the network, of the
+network alone, and of the probabilities of the logistic regression alone, as if they were given. The former estimate was the mean of the
 confident joint and the share of labels that the models do not learn, its interval the bootstrap's.
 
 With checked labels, a random part of them is compared with the true ones, or the part of lowest quality, and
@@ -99,11 +99,11 @@ def figures(draw: dict[str, np.ndarray], number: int, fit: bool) -> dict[str, An
     given, true = draw["given"], draw["true"]
     row: dict[str, Any] = {name: draw[name].item() for name in ("family", "noise", "classes")}
     row |= {"n": len(given), "rate": float((given != true).mean()), "sources": {}}
-    for source, (probs, seen) in by_source(draw).items():
+    for source, (probs, seen, network) in by_source(draw).items():
         one = _evidence(given, probs, seen)
         if not fit:
             with_checked = not row["sources"] and number % EVERY == 0  # they take time
-            one |= _of_source(given, true, probs, seen, source, with_checked)
+            one |= _of_source(given, true, probs, seen, network, source, with_checked)
         row["sources"][source] = one
     return row
 
@@ -120,11 +120,12 @@ def _of_source(
     true: np.ndarray,
     probs: np.ndarray,
     seen: np.ndarray | None,
+    network: np.ndarray | None,
     source: str,
     with_checked: bool,
 ) -> dict[str, Any]:
     rule, wrong = NETWORK if source == GIVEN else source, given != true
-    made = assess(given, probs, seen, rule)
+    made = assess(given, probs, seen, rule, network=network)
     w, other = made.posterior.wrong, made.posterior.others()
     flagged = (w > 0.5) & (made.posterior.at(other) > 1 - w)
     bins = np.array_split(np.argsort(w, kind="stable"), BINS)
@@ -144,7 +145,7 @@ def _of_source(
         "average_precision": _short(average_precision_score(wrong, w)) if wrong.any() else None,
         "reliability": [[_short(w[some].mean()), _short(wrong[some].mean()), len(some)] for some in bins],
         "accepted": _short((np.where(flagged, other, given) != true).mean()),
-        "checked": _checked(given, true, probs, seen, rule, made) if with_checked else {},
+        "checked": _checked(given, true, probs, seen, network, rule, made) if with_checked else {},
     }
 
 
@@ -153,6 +154,7 @@ def _checked(
     true: np.ndarray,
     probs: np.ndarray,
     seen: np.ndarray | None,
+    network: np.ndarray | None,
     rule: str,
     before: Assessment,
 ) -> dict[str, list[float]]:
@@ -175,7 +177,8 @@ def _checked(
             known = np.zeros(n, bool)
             known[rows] = True
             labels = np.where(known, true, given)
-            found = assess(labels, probs, seen, rule, known, np.where(known, given, -1))
+            were = np.where(known, given, -1)
+            found = assess(labels, probs, seen, rule, known, were, network=network)
             made[f"{how} {count}"] = [*_interval(found), _short((given != true)[~known].mean())]
     return made
 

@@ -262,13 +262,13 @@ def predictions(family: str, found: Subject, seed: int) -> dict[str, np.ndarray]
     return made
 
 
-def by_source(draw: Mapping[str, np.ndarray]) -> dict[str, tuple[np.ndarray, np.ndarray | None]]:
-    """Return the probabilities out of fold, and those during training, for each source that a draw has."""
-    made: dict[str, tuple[np.ndarray, np.ndarray | None]] = {}
+def by_source(draw: Mapping[str, np.ndarray]) -> dict[str, tuple[np.ndarray | None, ...]]:
+    """Return probabilities for each source that a draw has: out of fold, during training, of the network."""
+    made: dict[str, tuple[np.ndarray | None, ...]] = {}
     if "ridge" in draw:
-        made[JUDGES] = draw["probs"], draw["seen"]
+        made[JUDGES] = draw["probs"], draw["seen"], draw["network"]
     if "network" in draw:
-        made[NETWORK] = draw["network"], draw["seen"]
+        made[NETWORK] = draw["network"], draw["seen"], None
     if "logistic" in draw:
-        made[GIVEN] = draw["logistic"], None
+        made[GIVEN] = draw["logistic"], None, None
     return made

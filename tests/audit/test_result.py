@@ -52,7 +52,10 @@ def test_a_saved_audit_is_loaded_unchanged(tmp_path: Path, true: np.ndarray | No
     audit = made(true=true)
     audit.save(tmp_path / "a", "<p>page</p>")
     again = Audit.load(tmp_path / "a")
-    assert {path.name for path in (tmp_path / "a").iterdir()} == {*FILES} - {"seen.parquet"}
+    assert {path.name for path in (tmp_path / "a").iterdir()} == {*FILES} - {
+        "seen.parquet",
+        "network.parquet",
+    }
     for name in ("given", "suggested", "score", "flagged", "probs", "out_of_fold", "order"):
         np.testing.assert_array_equal(getattr(again, name), getattr(audit, name))
         assert getattr(again, name).dtype == getattr(audit, name).dtype

@@ -113,7 +113,8 @@ class OutOfFold:
     @functools.cached_property
     def assessment(self) -> Assessment:
         """The noise rate and the calibrated posterior of these predictions."""
-        return assess(self.labels, self.probs, self.seen, self.rule)
+        network = self.network if self.rule == JUDGES else None
+        return assess(self.labels, self.probs, self.seen, self.rule, network=network)
 
     @property
     def judged(self) -> np.ndarray:

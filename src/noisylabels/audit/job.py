@@ -56,7 +56,7 @@ from noisylabels.experiment.auto_loss import AUTO
 from noisylabels.experiment.reporter import Notes, Reporter
 from noisylabels.noise.checked_probs import CheckedProbs
 from noisylabels.noise.checks import check_labels_probs
-from noisylabels.noise.noise_rate import NETWORK
+from noisylabels.noise.noise_rate import JUDGES, NETWORK
 from noisylabels.training.settings import HOW, Settings
 
 if TYPE_CHECKING:
@@ -212,7 +212,9 @@ class Job:
         if folder is not None and not (folder / SETTINGS).exists():
             write_json(folder / SETTINGS, self.identity)
         if probs is not None:
-            predicted = _Predictions(probs.probs, probs.seen, None, {"probs": "given"}, probs.rule)
+            predicted = _Predictions(
+                probs.probs, probs.seen, None, {"probs": "given"}, probs.rule, probs.network
+            )
         else:
             assert examples is not None
             embedded = self._embedded(learnable(examples, source))
@@ -234,7 +236,15 @@ class Job:
         before = None if trusted is None else labels_before(self.subject.asked, ids, trusted, names)
         if before is not None and unknown is not None:
             before[unknown] = -1
-        assessed = assess(labels, predicted.probs, predicted.seen, predicted.rule, spared, before)
+        assessed = assess(
+            labels,
+            predicted.probs,
+            predicted.seen,
+            predicted.rule,
+            spared,
+            before,
+            network=predicted.network,
+        )
         counted = slice(None) if spared is None else np.flatnonzero(~spared)
         outside = predicted.probs.part(counted)
         estimated = issues.estimate(labels[counted], outside, assessed.rate, self.subject.asked["seed"])
@@ -304,6 +314,7 @@ class Job:
             out_of_fold=predicted.probs.values,
             seen=predicted.seen,
             rule=predicted.rule,
+            network=predicted.network,
             probability_wrong=found.wrong,
             probability_suggested=found.right,
             fingerprints=None if examples is None else fingerprints(examples),
@@ -406,7 +417,8 @@ class Job:
         if (embedding := getattr(examples, "embedding", None)) is not None:
             method["embedding"] = dict(embedding)
         probs, _ = check_labels_probs(known.labels, known.probs)
-        return _Predictions(probs, known.seen, known.features, method, known.rule)
+        network = known.network if known.rule == JUDGES else None
+        return _Predictions(probs, known.seen, known.features, method, known.rule, network)
 
     def _fit(self, judge: Judge, examples: Examples, folder: Path | None) -> _Predictions:
         """Return the predictions of a classifier; it has no training dynamics."""
@@ -437,6 +449,7 @@ class _Predictions:
     points: np.ndarray | None
     method: dict[str, Any]
     rule: str = NETWORK
+    network: np.ndarray | None = None
 
 
 def _judge(classifier: object, how: dict[str, Any], probs: object) -> Judge:

@@ -27,6 +27,7 @@ probs.parquet       one row per example in the order of index: id, index, and on
                     order: the probabilities out of fold, or those of the caller; a class called id or index
                     makes that key column id_ or index_
 seen.parquet        the same columns: the probabilities during training, if models were trained
+network.parquet     the same columns: those of the network alone, if several judges made probs.parquet
 neighbors.parquet   index, of_given, of_suggested: index of up to 6 nearest neighbors of the example `index`
                     with its given and with its suggested label; for the flagged and those of lowest label
                     quality
@@ -70,12 +71,14 @@ FILES = (
     "labels.csv",
     "labels.json",
     "seen.parquet",
+    "network.parquet",
     "probs.parquet",
     "neighbors.parquet",
     "page.html",
     "audit.json",
 )
-"""Files of a finished audit, in the order in which they are written; seen.parquet only if it trained."""
+"""Files of a finished audit, in the order in which they are written; seen.parquet only if it trained,
+network.parquet only if several judges made probs.parquet."""
 
 Neighbors = dict[int, tuple[list[int], list[int]]]
 
@@ -114,6 +117,7 @@ class Audit:
             sorted paths; None for the positions in the audited set, where the data have no single order.
         out_of_fold: (N, K): the models' probabilities out of fold, or those that the caller supplied.
         seen: (N, K): the probabilities during training; None without training.
+        network: (N, K): those of the network alone, if several judges made `out_of_fold`.
         fingerprints: of the examples, if their ids are only positions.
         trusted: (N,) bool: labels checked by hand, which are never flagged; None if none were named.
         rule: how the labels are scored, see `posterior.judged`.
@@ -143,6 +147,7 @@ class Audit:
     fingerprints: Fingerprints | None = None
     trusted: np.ndarray | None = None
     rule: str = NETWORK
+    network: np.ndarray | None = None
     probability_wrong: np.ndarray | None = None
     probability_suggested: np.ndarray | None = None
     recomputed: bool = False
@@ -215,6 +220,7 @@ class Audit:
                 self.seen,
                 self.fingerprints,
                 self.rule,
+                self.network,
             )
             _write_table(folder / "neighbors.parquet", self._neighbors_table())
             if page is not None:
@@ -272,7 +278,7 @@ class Audit:
                 words = rows[column].to_pylist()
                 return [words[k] for k in back.tolist()]
 
-            outside, seen = (None, None) if old else saved_probs.read_probs(folder, len(names))
+            outside, seen, network = (None, None, None) if old else saved_probs.read_probs(folder, len(names))
             rule = NETWORK if old else saved_probs.rule_in(folder)
             trusted = np.array(texts("trusted"), dtype=bool) if "trusted" in rows.column_names else None
             recomputed = False
@@ -285,7 +291,9 @@ class Audit:
                 rate = None
                 if "compared" in summary.get("trusted", {}):  # with labels that the folder does not hold
                     rate = NoiseRate(*(float(summary["rate"][end]) for end in ("estimate", "low", "high")))
-                posterior = assess(numbers("given"), outside, seen, rule, known, rate=rate).posterior
+                posterior = assess(
+                    numbers("given"), outside, seen, rule, known, rate=rate, network=network
+                ).posterior
                 probs, wrong = posterior.kept(), shares("probability_wrong")
                 # those of near-duplicates differ in any audit
                 recomputed = wrong is not None and np.median(abs(posterior.wrong - wrong)) > SAME
@@ -315,6 +323,7 @@ class Audit:
                 index=None if numbered else index,
                 out_of_fold=outside,
                 seen=seen,
+                network=network,
                 fingerprints=None if old else saved_probs.fingerprints_in(folder),
                 rule=rule,
                 probability_wrong=shares("probability_wrong"),
