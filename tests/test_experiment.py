@@ -22,8 +22,8 @@ from torch import nn
 from noisylabels.cli import main
 from noisylabels.cli.train import summary
 from noisylabels.core.checks import InputError
-from noisylabels.core.files import exclusive_lock
 from noisylabels.core.interrupt import Interrupted
+from noisylabels.core.locks import exclusive_lock
 from noisylabels.data.features import joined
 from noisylabels.experiment import (
     RunConfig,

@@ -167,7 +167,7 @@ def test_toml(tmp_path):
         read_toml(path)
     with pytest.raises(InputError, match="there is no recipe file"):
         read_toml(tmp_path / "b.toml")
-    with pytest.raises(InputError, match="cannot be read: Is a directory"):
+    with pytest.raises(InputError, match="cannot be read: it is a folder"):
         read_toml(tmp_path)
 
 

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from noisylabels.core.checks import InputError
-from noisylabels.core.files import exclusive_lock
+from noisylabels.core.locks import exclusive_lock
 from noisylabels.data import download
 from noisylabels.data.download import fetch
 

@@ -16,7 +16,7 @@ import pytest
 
 from noisylabels.cli import main
 from noisylabels.core.checks import InputError
-from noisylabels.core.files import exclusive_lock
+from noisylabels.core.locks import exclusive_lock
 from noisylabels.experiment.folder import FILES
 from noisylabels.study import executors
 from noisylabels.study.executors import carry_out_all

@@ -14,7 +14,7 @@ import pytest
 from noisylabels.cli import main
 from noisylabels.cli.parser import VERBS, flags
 from noisylabels.core.checks import InputError
-from noisylabels.core.files import exclusive_lock
+from noisylabels.core.locks import exclusive_lock
 from noisylabels.experiment import read_result
 from noisylabels.experiment.prediction import load_model
 from noisylabels.study import restoring

@@ -16,7 +16,7 @@ import pytest
 
 from noisylabels.cli import main
 from noisylabels.core.checks import InputError
-from noisylabels.core.files import exclusive_lock, is_locked
+from noisylabels.core.locks import exclusive_lock, is_locked
 from noisylabels.study.executors import carry_out_all
 from noisylabels.study.grid import from_table
 from noisylabels.study.plan import in_words, read_seconds, shard

@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from noisylabels.core.checks import InputError
+from noisylabels.core.opening import check_regular, open_file
 
 
 @contextlib.contextmanager
@@ -20,6 +21,7 @@ def open_parquet(file: Path) -> Iterator[Any]:
     import pyarrow.parquet as pq
 
     try:
+        check_regular(file)
         with pq.ParquetFile(file) as parquet:
             yield parquet
     except InputError:
@@ -131,7 +133,7 @@ def column_texts(files: Sequence[Path], name: str) -> np.ndarray:
 def array_names(path: Path) -> list[str]:
     """Return the names of the arrays in an .npz file, reading only its directory."""
     try:
-        with zipfile.ZipFile(path) as archive:
+        with open_file(path) as file, zipfile.ZipFile(file) as archive:
             return [name.removesuffix(".npy") for name in archive.namelist()]
     except Exception as error:  # a damaged archive can raise anything
         _damaged(path, error)
@@ -149,9 +151,10 @@ def read_array(path: Path, name: str | None = None, *, mapped: bool = False) -> 
         InputError: the file is damaged or not a NumPy file, or holds Python objects.
     """
     try:
+        check_regular(path)
         if mapped:
             return np.lib.format.open_memmap(path, mode="r")
-        with path.open("rb") as file:  # opened here, because np.load leaves a damaged archive open
+        with open_file(path) as file:  # opened here, because np.load leaves a damaged archive open
             if name is None:
                 return np.asarray(np.lib.format.read_array(file, allow_pickle=False))
             array = np.load(file, allow_pickle=False)[name]

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from noisylabels.core.checks import InputError, did_you_mean
+from noisylabels.core.opening import SETTINGS_BYTES, read_bytes
 
 Config = TypeVar("Config")
 
@@ -65,7 +66,7 @@ def _typed(name: str, value: Any, wanted: tuple[type, ...], origin: str) -> Any:
 def read_toml(path: Path) -> dict[str, Any]:
     """Read a TOML file; a missing or damaged one is an `InputError`."""
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8-sig"))  # as Windows writes it
+        return tomllib.loads(read_bytes(path, SETTINGS_BYTES).decode("utf-8-sig"))  # as Windows writes it
     except FileNotFoundError:
         raise InputError(f"there is no recipe file {path}") from None
     except OSError as error:

@@ -39,11 +39,11 @@ from noisylabels.core.checks import InputError
 from noisylabels.core.files import (
     atomic_replace,
     cache_root,
-    exclusive_lock,
     file_digest,
     read_json,
     write_json,
 )
+from noisylabels.core.locks import exclusive_lock
 from noisylabels.core.positions import Positions
 from noisylabels.core.spelling import spelling_notes
 from noisylabels.data import parallel_decoding

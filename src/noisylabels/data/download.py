@@ -22,7 +22,8 @@ from urllib.parse import urlsplit
 
 from noisylabels import __version__
 from noisylabels.core.checks import InputError
-from noisylabels.core.files import exclusive_lock, file_digest, folder_for, read_json, write_json
+from noisylabels.core.files import file_digest, folder_for, read_json, write_json
+from noisylabels.core.locks import exclusive_lock
 
 Progress = Callable[[str, int, int], None]  # (what, done, total) in bytes; a total of 0 is unknown
 

@@ -20,11 +20,10 @@ from noisylabels.core.config import build, to_dict
 from noisylabels.core.files import (
     atomic_replace,
     check_file,
-    exclusive_lock,
     folder_for,
-    is_locked,
     write_json,
 )
+from noisylabels.core.locks import exclusive_lock, is_locked
 from noisylabels.experiment import Notes, RunConfig, catch_up, read_result
 from noisylabels.experiment.folder import check_ends, check_files, check_folder, empty_folder, read_object
 from noisylabels.experiment.resolve import code_digests

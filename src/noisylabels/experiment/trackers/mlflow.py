@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar
 
-from noisylabels.core.files import exclusive_lock
+from noisylabels.core.locks import exclusive_lock
 from noisylabels.experiment.snapshot import RunSnapshot
 from noisylabels.experiment.trackers.tracker import Tracker, project_of, study_of, without_password
 
