@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
 from noisylabels.audit.result import Audit
 from noisylabels.core.checks import InputError
-from noisylabels.core.files import read_json
+from noisylabels.core.files import read_json, remove_file, remove_tree
 
 SETTINGS = "settings.json"
 """Settings of the audit: written first and kept, so that the same command recognizes its folder."""
@@ -52,5 +51,5 @@ def _said(value: Any) -> str:
 
 def remove_unfinished(folder: Path) -> None:
     """Remove the files of an audit that failed."""
-    shutil.rmtree(folder / FOLDER_OF_FOLDS, ignore_errors=True)
-    (folder / SETTINGS).unlink(missing_ok=True)
+    remove_tree(folder / FOLDER_OF_FOLDS)
+    remove_file(folder / SETTINGS)

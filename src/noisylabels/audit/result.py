@@ -54,7 +54,8 @@ from noisylabels.audit.assessment import assess
 from noisylabels.audit.fingerprints import Fingerprints
 from noisylabels.core.checks import CorruptedFile, InputError
 from noisylabels.core.delimited import CellWriter
-from noisylabels.core.files import atomic_replace, read_json, write_json, write_text
+from noisylabels.core.files import atomic_replace, make_folder, read_json, write_json, write_text
+from noisylabels.core.opening import open_file
 from noisylabels.noise.noise_rate import NETWORK
 
 if TYPE_CHECKING:
@@ -189,7 +190,7 @@ class Audit:
         """
         folder = Path(folder).expanduser()
         try:
-            folder.mkdir(parents=True, exist_ok=True)
+            make_folder(folder)
             rows = [{name: _plain(value) for name, value in row.items()} for row in self.rows()]
             _write_table(folder / "labels.parquet", _labels_table(rows))
             write_text(folder / "labels.csv", _comma_separated(rows))
@@ -492,7 +493,7 @@ def _read_table(path: Path) -> pa.Table:
     import pyarrow.parquet as pq
 
     try:
-        with path.open("rb") as file:
+        with open_file(path) as file:
             return pq.read_table(file)
     except (OSError, pa.ArrowException):
         raise CorruptedFile(f"{path} is missing or damaged; remove {path.parent} and audit again") from None

@@ -20,7 +20,7 @@ from noisylabels.audit.fingerprints import Fingerprints, from_json
 from noisylabels.audit.posterior import RULES
 from noisylabels.core.checks import CorruptedFile, InputError
 from noisylabels.core.columnar import open_parquet
-from noisylabels.core.files import atomic_replace, check_file, file_digest
+from noisylabels.core.files import atomic_replace, check_file, file_digest, remove_file
 from noisylabels.noise.noise_rate import NETWORK
 
 if TYPE_CHECKING:
@@ -124,7 +124,7 @@ def write_probs(
         about["fingerprints"] = fingerprints.as_json()
     for name, values in ((SEEN, seen), (PROBS, probs)):
         if values is None:
-            (folder / name).unlink(missing_ok=True)
+            remove_file(folder / name)
         else:
             _write(folder / name, _table(ids, index, class_names, values, about))
 

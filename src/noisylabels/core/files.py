@@ -132,10 +132,24 @@ def check_within(path: Path, root: Path) -> Path:
     """Return `path` if neither it nor a folder between `root` and it is a link, else raise `InputError`."""
     place = root
     for part in path.relative_to(root).parts:
-        place = place / part
+        place = place / check_name(part, "folder or file")
         if place.is_symlink():
             raise InputError(f"{place} is a link, expected a folder or a file of its own; remove the link")
     return path
+
+
+def check_name(name: str, what: str) -> str:
+    """Return a name that a file of somebody else gives a folder or a file; it must not lead elsewhere.
+
+    >>> check_name("cat", "class")
+    'cat'
+    >>> check_name("../cat", "class")
+    Traceback (most recent call last):
+    noisylabels.core.checks.InputError: the class '../cat' cannot name a folder; rename it
+    """
+    if name in ("", ".", "..") or "\0" in name or any(mark in name for mark in (os.sep, os.altsep) if mark):
+        raise InputError(f"the {what} {name!r} cannot name a folder; rename it")
+    return name
 
 
 def remove_file(path: Path, root: Path | None = None) -> None:
@@ -154,6 +168,16 @@ def remove_tree(path: Path, root: Path | None = None) -> None:
             path.unlink()
     else:
         shutil.rmtree(path, ignore_errors=True)
+
+
+def link_or_copy(source: Path, target: Path) -> None:
+    """Hard-link a new file to `source`, or copy it where links are not possible."""
+    if not source.is_symlink():
+        with contextlib.suppress(OSError):  # another disk, or one without links
+            os.link(source, target)
+            return
+    check_regular(source)
+    shutil.copy2(source, target)
 
 
 @contextlib.contextmanager

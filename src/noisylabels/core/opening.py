@@ -118,6 +118,12 @@ def check_not_link(path: Location) -> None:
     _check_mode(mode, path)
 
 
+def check_database(path: Location) -> None:
+    """Raise an `OSError` if a SQLite database or a file that belongs to it is a link or no file."""
+    for suffix in ("", "-journal", "-wal", "-shm"):
+        check_not_link(f"{os.fspath(path)}{suffix}")
+
+
 def kind_of(mode: int) -> str:
     """Return in words what a `st_mode` describes.
 

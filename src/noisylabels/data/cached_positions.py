@@ -10,8 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from noisylabels.core.files import atomic_replace, write_json
+from noisylabels.core.columnar import read_array
+from noisylabels.core.files import atomic_replace
 from noisylabels.core.positions import Positions
+from noisylabels.data.cache_sums import write_meta
 from noisylabels.data.names import Names
 from noisylabels.data.reader import Plan
 
@@ -36,7 +38,7 @@ def read_positions(entry: Path, meta: dict[str, Any]) -> Sequence[Positions]:
     Raises:
         OSError, ValueError, TypeError, LookupError, EOFError: the entry is damaged.
     """
-    rows, n = np.load(entry / "rows.npy"), meta["num_train"]
+    rows, n = read_array(entry / "rows.npy"), meta["num_train"]
     if hashlib.sha256(rows.tobytes()).hexdigest() != meta["rows_sha256"]:
         raise ValueError("rows.npy is damaged")
     parts = (rows[:n], rows[n:]) if len(rows) else (None, None)
@@ -61,5 +63,5 @@ def completed(entry: Path, plan: Plan, ids: Names, meta: dict[str, Any]) -> Sequ
     places = train.take(at[:n]), test.take(at[n:] - files.num_train)
     with contextlib.suppress(OSError):  # without it the next run completes the entry again
         write_positions(entry, places, meta)
-        write_json(entry / "meta.json", meta)
+        write_meta(entry, meta)
     return places

@@ -22,8 +22,9 @@ from urllib.parse import urlsplit
 
 from noisylabels import __version__
 from noisylabels.core.checks import InputError
-from noisylabels.core.files import file_digest, folder_for, read_json, write_json
+from noisylabels.core.files import file_digest, folder_for, read_json, remove_file, write_json
 from noisylabels.core.locks import exclusive_lock
+from noisylabels.core.opening import open_file, open_in_place
 
 Progress = Callable[[str, int, int], None]  # (what, done, total) in bytes; a total of 0 is unknown
 
@@ -117,10 +118,10 @@ class _Download:
         for url in urls:
             reason = self._from_server(url)
             if reason is None:
-                with self.part.open("rb") as file:
+                with open_file(self.part) as file:
                     os.fsync(file.fileno())  # the bytes are on disk before the file gets its name
                 self.part.replace(self.path)
-                self.state.unlink(missing_ok=True)
+                remove_file(self.state)
                 return
             reasons.append(f"{urlsplit(url).netloc}: {reason}")
         there = self._size()
@@ -217,7 +218,7 @@ class _Download:
     def _write(self, response: Any, offset: int, total: int | None) -> int:
         """Write received bytes to the part immediately, so that none are lost when the process ends."""
         done = offset
-        with self.part.open("ab" if offset else "wb") as file:
+        with open_in_place(self.part, "ab" if offset else "wb") as file:
             while True:
                 try:
                     piece = response.read1(CHUNK)
@@ -249,7 +250,7 @@ class _Download:
         if version:
             write_json(self.state, {"url": url, "version": version})
         else:
-            self.state.unlink(missing_ok=True)
+            remove_file(self.state)
 
     def _version(self, url: str) -> str | None:
         try:
@@ -264,11 +265,11 @@ class _Download:
         return 0
 
     def _drop(self) -> None:
-        self.part.unlink(missing_ok=True)
-        self.state.unlink(missing_ok=True)
+        remove_file(self.part)
+        remove_file(self.state)
 
     def _what_came(self, found: str) -> str:
-        with self.part.open("rb") as file:
+        with open_file(self.part) as file:
             head = file.read(24)
         return (
             f"it sent another file of {self._size():,} bytes, which begins with {head!r}: its "

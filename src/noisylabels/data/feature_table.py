@@ -16,6 +16,7 @@ from noisylabels.core.checks import InputError, Unlabeled
 from noisylabels.core.columnar import open_parquet
 from noisylabels.core.delimited import SUFFIXES as TEXT
 from noisylabels.core.delimited import read_cells
+from noisylabels.core.opening import open_file
 from noisylabels.core.spelling import padding_notes
 from noisylabels.core.tables import PREFERENCES, ROLES, check_once, passed_over, role_columns, texts
 from noisylabels.data import arrays, image_table, parquet
@@ -95,7 +96,11 @@ def _is_flat(path: Path) -> bool:
     if chosen.files:
         return arrays.read_array(path, chosen.files, name)[0].ndim == 2
     try:
-        with zipfile.ZipFile(path) as archive, archive.open(f"{name}.npy") as file:
+        with (
+            open_file(path) as packed,
+            zipfile.ZipFile(packed) as archive,
+            archive.open(f"{name}.npy") as file,
+        ):
             version = np.lib.format.read_magic(file)
             read = np.lib.format.read_array_header_1_0
             shape, _, _ = (read if version == (1, 0) else np.lib.format.read_array_header_2_0)(file)

@@ -14,6 +14,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from noisylabels.core.checks import InputError, one_line
+from noisylabels.core.files import read_json
 
 PATIENCE_SECONDS = 3.0
 """How long to wait for a connection before the hub counts as out of reach."""
@@ -130,16 +131,14 @@ def _cached(hub: Any, name: str) -> Path | None:
 
 
 def _complete(folder: Path) -> bool:
-    import json
-
     if (folder / "model.safetensors").exists():
         return True
     index = folder / "model.safetensors.index.json"
     if not index.exists():
         return False
     try:
-        files = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
-    except (OSError, ValueError, KeyError, AttributeError):
+        files = set(read_json(index)["weight_map"].values())
+    except (InputError, KeyError, AttributeError):
         return False
     return all((folder / file).exists() for file in files)
 

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from noisylabels.core.checks import InputError, one_line
 from noisylabels.core.files import file_digest
+from noisylabels.core.opening import JSON_BYTES, read_bytes
 from noisylabels.encoders.encoder import TEXTS, FrozenEncoder
 from noisylabels.encoders.image_network import PRECISIONS, fastest_precision
 from noisylabels.encoders.import_hub import import_transformers, quiet
@@ -222,7 +223,7 @@ _KEYS = {"mean": "pooling_mode_mean_tokens", "cls": "pooling_mode_cls_token"}
 
 def _json(path: Path) -> Any:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(read_bytes(path, JSON_BYTES))
     except (OSError, ValueError) as error:
         raise InputError(f"{path} cannot be read: {one_line(error)}") from None
 

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from noisylabels import __version__
 from noisylabels.core.checks import CorruptedFile, InputError
 from noisylabels.core.config import to_dict
-from noisylabels.core.files import file_digest, read_json, write_json
+from noisylabels.core.files import file_digest, read_json, remove_file, write_json
+from noisylabels.core.opening import open_file
 from noisylabels.core.process import processor
 from noisylabels.experiment.config import NOT_IDENTITY, RunConfig
 from noisylabels.experiment.resolve import ResolvedRun
@@ -69,13 +70,13 @@ def remove_leftovers(out: Path) -> None:
     """Remove the checkpoint, and temporary files of interrupted writes."""
     for name in ("checkpoint.pt", *(f".{name}.*.tmp" for name in FILES)):
         for leftover in out.glob(name):
-            leftover.unlink(missing_ok=True)
+            remove_file(leftover)
 
 
 def empty_folder(out: Path) -> None:
     """Remove the files of a run that failed before its first step."""
     for name in reversed(FILES):  # so that a kill in between leaves an unfinished run
-        (out / name).unlink(missing_ok=True)
+        remove_file(out / name)
 
 
 def check_folder(out: Path, config: RunConfig) -> RunResult | None:
@@ -185,7 +186,7 @@ def check_ends(out: Path, *names: str) -> None:
     for name in names:
         path, whole = out / name, _ENDS[name]
         try:
-            with path.open("rb") as file:
+            with open_file(path) as file:
                 if whole(file):
                     continue
         except FileNotFoundError:

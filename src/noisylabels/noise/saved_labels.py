@@ -12,6 +12,7 @@ import numpy as np
 
 from noisylabels.core.checks import InputError
 from noisylabels.core.files import atomic_replace, check_file
+from noisylabels.core.opening import open_file
 
 KEY = b"noisylabels"
 """The key in the schema's metadata that holds the record, everything but the columns, as JSON."""
@@ -76,7 +77,7 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
 
     check_file(path)
     try:
-        with path.open("rb") as opened, pq.ParquetFile(opened) as file:
+        with open_file(path) as opened, pq.ParquetFile(opened) as file:
             record = json.loads((file.schema_arrow.metadata or {}).get(KEY, b"null"))
             table = file.read()
     # besides its own exceptions Arrow raises OSError and, for UTF-8 and JSON, ValueError

@@ -12,7 +12,7 @@ from typing import Any
 
 from noisylabels.core.checks import InputError
 from noisylabels.core.config import build, to_dict
-from noisylabels.core.files import write_json
+from noisylabels.core.files import remove_file, write_json
 from noisylabels.experiment import RunConfig
 from noisylabels.experiment.config import NOT_IDENTITY, canonical_id
 from noisylabels.experiment.folder import changed_file, empty_folder, remove_leftovers
@@ -230,7 +230,7 @@ def put(store: Store, cell: Cell, row: Mapping[str, Any]) -> bool:
         History(row["history"]).write(out / "history.jsonl")
         write_json(out / "environment.json", row["environment"])
         write_json(out / "result.json", _result(row))
-        (out / "failure.json").unlink(missing_ok=True)
+        remove_file(out / "failure.json")
         remove_leftovers(out)
     return True
 

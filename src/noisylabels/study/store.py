@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import shutil
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,10 +19,15 @@ from noisylabels.core.config import build, to_dict
 from noisylabels.core.files import (
     atomic_replace,
     check_file,
+    check_name,
+    check_within,
     folder_for,
+    make_folder,
+    remove_file,
     write_json,
 )
 from noisylabels.core.locks import exclusive_lock, is_locked
+from noisylabels.core.opening import open_file
 from noisylabels.experiment import Notes, RunConfig, catch_up, read_result
 from noisylabels.experiment.folder import check_ends, check_files, check_folder, empty_folder, read_object
 from noisylabels.experiment.resolve import code_digests
@@ -57,7 +61,7 @@ def progress(rows: Sequence[Mapping[str, Any]]) -> tuple[int, float | None, floa
 
 
 def _cell(name: str, axes: Mapping[str, Any], config: Mapping[str, Any]) -> Cell:
-    return Cell(name, axes, build(RunConfig, config), name.rpartition("-")[2])
+    return Cell(check_name(name, "cell"), axes, build(RunConfig, config), name.rpartition("-")[2])
 
 
 @dataclass(frozen=True)
@@ -79,7 +83,7 @@ class Store:
         with contextlib.suppress(InputError):
             if mine.keys() <= self._listed()["cells"].keys():
                 return None
-        self.folder.mkdir(parents=True, exist_ok=True)
+        make_folder(self.folder)
         with exclusive_lock(self.folder / ".lock", seconds=30):  # another runner may add cells
             there: dict[str, Any] = {}
             if path.exists():
@@ -132,6 +136,8 @@ class Store:
     def _seen(self, cell: Cell) -> CellState:
         """Return the state of a folder that no process is using."""
         out = self.path(cell)
+        if out.is_symlink() and not (out / "result.json").exists():
+            return CellState("damaged", message=f"{out} is a link, expected a folder of its own")
         try:
             if not (out / "result.json").exists() and (out / "failure.json").exists():
                 return CellState("failed", message=str(read_object(out / "failure.json").get("message", "")))
@@ -179,8 +185,8 @@ class Store:
             if not ours or not ((damaged and not (out / "result.json").exists()) or self._damaged(cell)):
                 return None
             aside = self._move_aside(out)
-        if aside.is_dir():
-            (aside / ".lock").unlink(missing_ok=True)
+        if aside.is_dir() and not aside.is_symlink():
+            remove_file(aside / ".lock", self.folder)
         return aside
 
     def _damaged(self, cell: Cell) -> bool:
@@ -189,6 +195,9 @@ class Store:
     @contextlib.contextmanager
     def _alone(self, cell: Cell) -> Iterator[bool]:
         """Lock a cell; yield whether no other process is using it."""
+        if self.path(cell).is_symlink():  # nothing is written to where it leads
+            yield True
+            return
         with contextlib.ExitStack() as stack:
             ours = True
             try:
@@ -203,8 +212,8 @@ class Store:
         number = 1
         while (aside := self.folder / "damaged" / f"{path.name}.{number}").exists():
             number += 1
-        aside.parent.mkdir(parents=True, exist_ok=True)
-        shutil.move(path, aside)
+        make_folder(aside.parent, self.folder)
+        path.rename(aside)
         return aside
 
     def check_code(self, cells: Iterable[Cell]) -> None:
@@ -219,9 +228,8 @@ class Store:
 
     def fail(self, cell: Cell, message: str, trace: str = "") -> None:
         """Record why a cell could not be run."""
-        self.path(cell).mkdir(parents=True, exist_ok=True)
         what = {"run_id": cell.run_id, "message": message, "trace": trace, "config": to_dict(cell.config)}
-        write_json(self.path(cell) / "failure.json", what)
+        write_json(self.path(cell) / "failure.json", what, self.folder)
 
     def retry(self, cell: Cell) -> None:
         """Reset a failed cell so that it starts over, for example after a fix of user code."""
@@ -229,9 +237,10 @@ class Store:
             if not ours or self._seen(cell).state != "failed":
                 return
             try:
+                check_within(self.path(cell), self.folder)
                 empty_folder(self.path(cell))
-                (self.path(cell) / "failure.json").unlink(missing_ok=True)
-            except OSError:  # a folder where a file was
+                remove_file(self.path(cell) / "failure.json", self.folder)
+            except (OSError, InputError):  # a folder where a file was, or a link
                 self._move_aside(self.path(cell))
 
     @contextlib.contextmanager
@@ -240,7 +249,7 @@ class Store:
         if self.state(cell).state not in states:  # before a folder is made
             yield False
             return
-        with folder_for(self.path(cell)), self._alone(cell) as ours:
+        with folder_for(self.path(cell), self.folder), self._alone(cell) as ours:
             yield ours and self._seen(cell).state in states
 
     def catch_up(self, cells: Sequence[Cell], track: Sequence[str], note: Callable[[str], None]) -> None:
@@ -252,6 +261,8 @@ class Store:
             note: called with a message on where the logs are.
         """
         for cell in cells:
+            if self.path(cell).is_symlink():  # somebody else's run, such as that of a merged study
+                continue
             if (self.path(cell) / "result.json").exists() and self.state(cell).state in ("done", "failed"):
                 with contextlib.suppress(Busy):  # another process is doing it
                     catch_up(read_result(self.path(cell)), track, Notes(note))
@@ -364,7 +375,7 @@ def read_batches(path: Path) -> Iterator[tuple[list[dict[str, Any]], Any]]:
 
     try:
         # an open file: Arrow accepts UTF-8 paths only
-        with check_file(path).open("rb") as opened, pq.ParquetFile(opened, pre_buffer=False) as file:
+        with open_file(check_file(path)) as opened, pq.ParquetFile(opened, pre_buffer=False) as file:
             head = json.loads((file.schema_arrow.metadata or {}).get(_KEY, b"null"))
             if not isinstance(head, dict):
                 raise InputError(f"{path} is a Parquet file, but not one of `noisylabels study export`")

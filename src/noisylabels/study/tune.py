@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from noisylabels.core.checks import InputError, check_choice, check_whole
 from noisylabels.core.config import to_dict
-from noisylabels.core.files import locked_folder, read_json, write_json
+from noisylabels.core.files import check_within, locked_folder, read_json, remove_file, write_json
+from noisylabels.core.opening import check_not_link, open_in_place, read_bytes
 from noisylabels.core.rng import derive_seed
 from noisylabels.experiment import (
     Reporter,
@@ -319,7 +320,7 @@ def _search(
         trial = study.ask()
         values = {each.name: trial.suggest_float(each.name, each.low, each.high, log=True) for each in space}
         config = replace(applied(start, values), out=None)
-        config = replace(config, out=str(out / "trials" / run_id(config)))
+        config = replace(config, out=str(check_within(out / "trials" / run_id(config), out)))
         reporter.note(f"trial {len(done) + 1} of {trials}: loss {config.loss}, lr {config.lr:g}")
         _carry_out(study, trial, config, reporter, stop)
     return Tuned(start, held, tuple(_tried(study, start)), out)
@@ -345,7 +346,7 @@ def _carry_out(
             raise
         del stopped
         study.tell(trial, state=TrialState.PRUNED)
-        (Path(config.out or "") / "checkpoint.pt").unlink(missing_ok=True)
+        remove_file(Path(config.out or "") / "checkpoint.pt")
         return
     rows = result.history.rows if result.status == "done" else []
     # a diverged trial gets the worst value, so that the search avoids its region
@@ -436,7 +437,9 @@ class _HeldAlready:
 
 def _mend(journal: Path) -> None:
     """Truncate an incomplete last line that a killed process left."""
+    check_not_link(journal)  # Optuna would follow it
     if journal.exists():
-        text = journal.read_bytes()
+        text = read_bytes(journal)
         if text and not text.endswith(b"\n"):
-            journal.write_bytes(text[: text.rfind(b"\n") + 1])
+            with open_in_place(journal, "r+b") as file:
+                file.truncate(text.rfind(b"\n") + 1)

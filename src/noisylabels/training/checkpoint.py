@@ -10,6 +10,7 @@ import torch
 
 from noisylabels.core.checks import CorruptedFile, InputError
 from noisylabels.core.files import atomic_replace
+from noisylabels.core.opening import open_file
 
 FORMAT = 3
 READABLE = (2, FORMAT)
@@ -56,7 +57,7 @@ def load_checkpoint(path: Path, device: torch.device) -> dict[str, Any] | None:
     if not path.exists():
         return None
     try:
-        with zipfile.ZipFile(path) as archive:
+        with open_file(path) as file, zipfile.ZipFile(file) as archive:
             if (part := archive.testzip()) is not None:  # torch does not verify checksums
                 raise ValueError(f"{part} does not match its checksum")
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)

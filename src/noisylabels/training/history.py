@@ -11,6 +11,7 @@ from typing import Any
 
 from noisylabels.core.checks import InputError, check_choice
 from noisylabels.core.files import write_text
+from noisylabels.core.opening import read_bytes
 
 RENAMED = {"memorised": "memorized", "corrected": "recovered"}
 """Former name of a column -> its current name; histories, results, exports and checkpoints may use either."""
@@ -88,7 +89,7 @@ class History:
     def read(cls, path: Path) -> History:
         """Return the history that `write` wrote."""
         try:
-            lines = path.read_text(encoding="utf-8").splitlines()
+            lines = read_bytes(path).decode().splitlines()
             rows = json.loads(f"[{','.join(lines)}]")  # in one call: studies read thousands of histories
             return cls([current_names(row) for row in rows])
         except (OSError, ValueError, AttributeError) as error:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from noisylabels.core.checks import InputError
 from noisylabels.core.files import atomic_replace
+from noisylabels.core.opening import check_regular
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -94,6 +95,7 @@ def read_model(path: Path) -> SavedModel:
     from safetensors import SafetensorError, safe_open
 
     try:
+        check_regular(path)
         with safe_open(path, framework="pt") as file:
             header = json.loads((file.metadata() or {})["noisylabels"])
             weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  not a mapping
