@@ -3,7 +3,8 @@
 `cache_root()/embeddings/sets/<digest>.npy` holds them as float32, in the order of the set; the digest is that
 of the embedded set, which changes with the images, the labels and the encoder. A process that maps the file
 neither hashes images nor copies features, so that many processes need the memory of one. A damaged file is
-not used: `<digest>.json` holds its checksums, which are compared whenever it is mapped. Only `share` writes such files, because the store, in half precision, is enough for a single run.
+not used: `<digest>.json` holds its checksums, which are compared whenever it is mapped. Only `share` writes
+such files, because the store, in half precision, is enough for a single run.
 """
 
 from __future__ import annotations

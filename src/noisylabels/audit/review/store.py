@@ -16,12 +16,14 @@ from __future__ import annotations
 import contextlib
 import datetime
 import sqlite3
+import tempfile
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from noisylabels.core.checks import CorruptedFile, InputError
+from noisylabels.core.opening import check_database, open_in_place, read_bytes
 
 FILE = "review.sqlite"
 ACTIONS = ("keep", "suggested", "chosen", "skip", "discard")
@@ -77,26 +79,47 @@ class Store:
     Args:
         path: the file; created if it does not exist.
         audit: digest of the audited set, stored with each event.
+        reading: nothing will be saved; a file that cannot be written, as in a read-only folder, is then read
+            from a temporary copy, since SQLite writes even to read.
 
     Raises:
         CorruptedFile: it is not an SQLite file, or a damaged one.
-        InputError: another program or a newer version wrote it, or it cannot be written.
+        InputError: another program or a newer version wrote it, it cannot be written, or it is a link.
     """
 
-    def __init__(self, path: Path, audit: str = "") -> None:
+    def __init__(self, path: Path, audit: str = "", *, reading: bool = False) -> None:
         self.path = path
         self._audit = audit
         self._lock = threading.Lock()  # the server's threads share one connection
+        self._open = contextlib.ExitStack()
         with self._explained():
-            # autocommit: transactions begin and end explicitly
-            self._connection = sqlite3.connect(
-                path, timeout=10, isolation_level=None, check_same_thread=False
-            )
             try:
-                self._prepare()
+                check_database(path)
+                try:
+                    self._connect(path)
+                except sqlite3.OperationalError:
+                    if not reading:
+                        raise
+                    self._connect(self._copied(path))
             except BaseException:
-                self._connection.close()
+                self._open.close()
                 raise
+
+    def _connect(self, path: Path) -> None:
+        # autocommit: transactions begin and end explicitly
+        self._connection = sqlite3.connect(path, timeout=10, isolation_level=None, check_same_thread=False)
+        self._open.callback(self._connection.close)
+        self._prepare()
+
+    def _copied(self, path: Path) -> Path:
+        """Return a temporary copy of the file with the decisions that SQLite keeps beside it."""
+        copy = Path(self._open.enter_context(tempfile.TemporaryDirectory())) / path.name
+        for suffix in ("", "-wal"):
+            with contextlib.suppress(FileNotFoundError):
+                content = read_bytes(f"{path}{suffix}")
+                with open_in_place(f"{copy}{suffix}", "wb") as file:
+                    file.write(content)
+        return copy
 
     def _prepare(self) -> None:
         call = self._connection.execute
@@ -129,7 +152,7 @@ class Store:
     def close(self) -> None:
         """Close the file; saved decisions are on disk whether or not this is called."""
         with self._lock:
-            self._connection.close()
+            self._open.close()
 
     def save(
         self, event: str, example: str, action: str, label: str | None = None, reviewer: str = ""
@@ -242,6 +265,8 @@ class Store:
     def _explained(self) -> Iterator[None]:
         try:
             yield
+        except OSError as error:
+            raise InputError(f"{self.path} cannot be used: {error.strerror}") from None
         except sqlite3.OperationalError as error:  # locked, read-only, a full disk
             raise InputError(
                 f"{self.path} cannot be used: {error}; check that it is writable and the disk is not full"
