@@ -46,6 +46,7 @@ from noisylabels.core.files import (
     remove_tree,
     write_json,
 )
+from noisylabels.core.opening import TEXT_BYTES
 from noisylabels.core.positions import Positions, own
 from noisylabels.core.spelling import spelling_notes
 from noisylabels.data.text_columns import blank_note
@@ -89,7 +90,7 @@ class Job:
         self.notes: list[str] = []
         asked = {name: value for name, value in subject.asked.items() if name not in _WHERE}
         if (labels := asked["labels"]) is not None:
-            asked["labels"] = [labels, file_digest(Path(labels))]
+            asked["labels"] = [labels, file_digest(Path(labels), most_bytes=TEXT_BYTES)]
         if digests := [file_digest(path) for path in files_of(asked.get("features", NONE))]:
             asked["features"] = [asked["features"], *digests]
         if subject.examples is not None:

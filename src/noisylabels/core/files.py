@@ -20,6 +20,7 @@ from noisylabels.core.opening import (
     JSON_BYTES,
     TEXT_BYTES,
     check_regular,
+    check_size,
     open_file,
     read_bytes,
 )
@@ -281,10 +282,17 @@ def _content(path: Path, most_bytes: int) -> bytes:
         raise InputError(f"{path} cannot be read: {error.strerror}") from None
 
 
-def file_digest(path: Path, algorithm: str = "sha256") -> str:
-    """Return the hexadecimal digest of a file's bytes."""
+def file_digest(path: Path, algorithm: str = "sha256", most_bytes: int | None = None) -> str:
+    """Return the hexadecimal digest of a file's bytes; an `OSError` if it has more than `most_bytes`."""
     with open_file(path) as file:
+        if most_bytes is not None:
+            check_size(path, os.fstat(file.fileno()).st_size, most_bytes)
         return hashlib.file_digest(file, algorithm).hexdigest()
+
+
+def real_path(path: Path) -> Path:
+    """Return a path without links, as far as it exists; a link to itself stays, for the opening to report."""
+    return Path(os.path.realpath(path))
 
 
 def cache_root() -> Path:

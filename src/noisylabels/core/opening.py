@@ -63,8 +63,7 @@ def read_bytes(path: Location, most_bytes: int = TEXT_BYTES) -> bytes:
     """
     with open_file(path) as file:
         size = os.fstat(file.fileno()).st_size
-        if size > most_bytes:
-            raise OSError(errno.EFBIG, f"it has {size:,} bytes, expected at most {most_bytes:,}", str(path))
+        check_size(path, size, most_bytes)
         limit = size or min(most_bytes, _UNSIZED_BYTES)
         content = file.read(limit if size else limit + 1)
     if content is None:
@@ -72,6 +71,12 @@ def read_bytes(path: Location, most_bytes: int = TEXT_BYTES) -> bytes:
     if len(content) > limit:
         raise OSError(errno.EFBIG, f"it has no end, expected at most {limit:,} bytes", str(path))
     return content
+
+
+def check_size(path: Location, size: int, most_bytes: int) -> None:
+    """Raise an `OSError` if a file is larger than its kind may be."""
+    if size > most_bytes:
+        raise OSError(errno.EFBIG, f"it has {size:,} bytes, expected at most {most_bytes:,}", str(path))
 
 
 def check_regular(path: Location) -> None:
@@ -84,6 +89,20 @@ def check_regular(path: Location) -> None:
     except (FileNotFoundError, NotADirectoryError):
         return
     _check_mode(mode, path)
+
+
+def check_files_below(folder: Location) -> None:
+    """Raise an `OSError` unless a folder, with those below it, holds regular files and folders alone.
+
+    For libraries that choose themselves which files of a folder they open.
+    """
+
+    def refuse(error: OSError) -> None:
+        raise error
+
+    for place, _, files in os.walk(folder, onerror=refuse):
+        for name in files:
+            check_regular(os.path.join(place, name))
 
 
 def open_in_place(path: Location, mode: Literal["wb", "ab", "r+b"]) -> BinaryIO:

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 from noisylabels.core.checks import InputError, one_line
 from noisylabels.core.files import read_json
+from noisylabels.core.opening import check_files_below
 
 PATIENCE_SECONDS = 3.0
 """How long to wait for a connection before the hub counts as out of reach."""
@@ -143,10 +144,21 @@ def _complete(folder: Path) -> bool:
     return all((folder / file).exists() for file in files)
 
 
+def check_model_files(folder: Path, encoder: str) -> None:
+    """Raise an `InputError` if a folder of a model holds what is no file, such as a named pipe."""
+    try:
+        check_files_below(folder)
+    except OSError as error:
+        raise InputError(
+            f"the encoder {encoder!r} cannot be loaded: {error.filename}: {error.strerror}"
+        ) from None
+
+
 def _checked(folder: Path, encoder: str) -> Path:
     """Return a folder that holds a model with its weights in safetensors."""
     if not (folder / "config.json").exists():
         raise InputError(f"{folder} has no config.json, so it holds no model for the encoder {encoder!r}")
+    check_model_files(folder, encoder)
     if _complete(folder):
         return folder
     pickled = next((path.name for pattern in ("*.bin", "*.pt", "*.pth") for path in folder.glob(pattern)), "")

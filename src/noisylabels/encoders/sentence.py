@@ -20,6 +20,7 @@ from noisylabels.core.checks import InputError, one_line
 from noisylabels.core.files import file_digest
 from noisylabels.core.opening import JSON_BYTES, read_bytes
 from noisylabels.encoders.encoder import TEXTS, FrozenEncoder
+from noisylabels.encoders.hub import check_model_files
 from noisylabels.encoders.image_network import PRECISIONS, fastest_precision
 from noisylabels.encoders.import_hub import import_transformers, quiet
 
@@ -153,6 +154,7 @@ def sentence_encoder(name: str, folder: Path, *, device: torch.device, precision
         InputError: transformers is not installed, or cannot read the folder.
     """
     transformers = import_transformers(name)
+    check_model_files(folder, name)
     digests = _digests(name, folder)
     try:
         with quiet(transformers):

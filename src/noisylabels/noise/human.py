@@ -15,7 +15,7 @@ import numpy as np
 
 from noisylabels.core.checks import InputError, did_you_mean
 from noisylabels.core.files import check_file, file_digest
-from noisylabels.core.opening import check_regular, open_file
+from noisylabels.core.opening import TEXT_BYTES, check_regular, open_file
 from noisylabels.core.unpickle import damaged, read_saved, read_table
 from noisylabels.noise.checks import check_labels
 
@@ -131,7 +131,7 @@ def read_human(path: str | Path, column: str | None = None) -> HumanLabels:
     if path.suffix.lower() not in readers:
         raise InputError(f"{path} is not a file of human annotations, expected one of {', '.join(readers)}")
     try:
-        digest = file_digest(path)
+        digest = file_digest(path, most_bytes=TEXT_BYTES)
         table = readers[path.suffix.lower()](path)
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror or error}") from None

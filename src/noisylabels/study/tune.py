@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from noisylabels.core.checks import InputError, check_choice, check_whole
 from noisylabels.core.config import to_dict
-from noisylabels.core.files import check_within, locked_folder, read_json, remove_file, write_json
+from noisylabels.core.files import check_within, locked_folder, read_json, real_path, remove_file, write_json
 from noisylabels.core.opening import check_not_link, open_in_place, read_bytes
 from noisylabels.core.rng import derive_seed
 from noisylabels.experiment import (
@@ -222,7 +222,7 @@ def _optuna() -> Any:
 
 
 def _default_out(config: RunConfig) -> Path:
-    return Path("tunes") / f"{Path(config.data).resolve().name}-{run_id(replace(config, out=None))}"
+    return Path("tunes") / f"{real_path(Path(config.data)).name}-{run_id(replace(config, out=None))}"
 
 
 def _begin(

@@ -93,8 +93,9 @@ class History:
             rows = json.loads(f"[{','.join(lines)}]")  # in one call: studies read thousands of histories
             return cls([current_names(row) for row in rows])
         except (OSError, ValueError, AttributeError) as error:
+            reason = getattr(error, "strerror", None) or error
             raise InputError(
-                f"{path} is not the history of a run ({error}); restore it or remove the run"
+                f"{path} is not the history of a run ({reason}); restore it or remove the run"
             ) from None
 
 

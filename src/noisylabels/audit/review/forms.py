@@ -26,6 +26,7 @@ from noisylabels.core.files import (
     link_or_copy,
     make_folder,
     read_text,
+    real_path,
 )
 from noisylabels.core.opening import open_file
 from noisylabels.core.tables import role_columns, texts
@@ -98,7 +99,7 @@ def _write_table(session: Session, source: Source, target: Path) -> Exported:
                     raw = buffer.getvalue()
         written.append(raw)
     check_seen(session, labels, seen, source.root)
-    if not source.features and target.resolve().parent != source.root.resolve().parent:
+    if not source.features and real_path(target).parent != real_path(source.root).parent:
         done.notes.append(f"its paths are relative to {source.root.parent}; move it there to train on it")
     with atomic_replace(target) as temporary:
         temporary.write_bytes("".join(written).encode("utf-8"))
