@@ -179,7 +179,7 @@ def test_a_special_file_is_refused_at_once(reader, special, tmp_path):
     name, read = READERS[reader]
     if special is a_system_file_without_end and reader in ("open_file", "piece_sums", "lock"):
         pytest.skip("it is a regular file, which these do not read to its end")
-    if reader.startswith("image, header") and special is a_system_file_without_end:
+    if reader in ("image", "image, header") and special is a_system_file_without_end:
         pytest.skip("Pillow leaves it open")
     if reader == "checkpoint" and special in (a_loop, a_loop_of_two, a_chain_of_links):
         pytest.skip("no checkpoint: the run starts over, and replaces the link")
