@@ -89,6 +89,29 @@ VERBS = {
             *(f"CELL/{name}" for name in RUN),
         ),
     ),
+    "train --track": Verb(
+        (*TRAIN, "--out", "out", "--track", "tensorboard"),
+        ("result.json",),
+        ("tensorboard", "EVENTS"),
+    ),
+    "tune": Verb(
+        (
+            "tune",
+            "digits",
+            "--epochs",
+            "1",
+            "--model",
+            "mlp:16",
+            "--loss",
+            "gce",
+            "--trials",
+            "1",
+            "--out",
+            "out",
+        ),
+        ("trials.jsonl",),
+        ("tune.json", "trials.jsonl", "trials", "TRIAL", "TRIAL/.lock", "TRIAL/result.json"),
+    ),
     "report": Verb(
         ("report", "runs", "--out", "out", "--formats"),
         (),
@@ -98,6 +121,9 @@ VERBS = {
 }
 
 
+NEEDS = {"tune": "optuna", "train --track": "tensorboard"}
+
+
 @pytest.fixture(scope="module")
 def made(tmp_path_factory) -> Callable[[str], Path]:
     """Return a function that gives the folder in which a verb has been run once."""
@@ -105,7 +131,7 @@ def made(tmp_path_factory) -> Callable[[str], Path]:
 
     def make(name: str) -> Path:
         if name not in known:
-            place = known[name] = tmp_path_factory.mktemp(name)
+            place = tmp_path_factory.mktemp(name)
             rng = np.random.default_rng(0)
             labels = np.arange(24) % 2
             images = (rng.integers(0, 100, (24, 1, 8, 8)) + 100 * labels[:, None, None, None]).astype(
@@ -116,8 +142,11 @@ def made(tmp_path_factory) -> Callable[[str], Path]:
             with pytest.MonkeyPatch.context() as patch:
                 patch.chdir(place)
                 patch.setenv("NOISYLABELS_CACHE", str(place / "cache"))
+                if name in NEEDS:
+                    pytest.importorskip(NEEDS[name])
                 for words in (*VERBS[name].before, VERBS[name].words):
                     assert main([*words]) == 0
+            known[name] = place
         return known[name]
 
     return make
@@ -149,7 +178,11 @@ def test_nothing_outside_is_touched(verb, path, target, made, tmp_path, monkeypa
     out = tmp_path / "in" / "out"
     cells = sorted(found.parent.name for found in out.glob("*/config.json"))
     tables = sorted(f"tables/{found.name}" for found in (out / "tables").glob("*"))
-    path = path.replace("CELL", cells[0] if cells else "").replace("TABLE", tables[0] if tables else "")
+    events = sorted(f"tensorboard/{found.name}" for found in (out / "tensorboard").glob("*"))
+    trials = sorted(f"trials/{found.name}" for found in (out / "trials").glob("*"))
+    for word, names in (("CELL", cells), ("TABLE", tables), ("EVENTS", events), ("TRIAL", trials)):
+        assert names or word not in path
+        path = path.replace(word, names[0] if names else "")
     for marker in each.markers:
         for found in out.glob(marker):
             found.unlink()
@@ -157,7 +190,7 @@ def test_nothing_outside_is_touched(verb, path, target, made, tmp_path, monkeypa
     outside.mkdir()
     (outside / "file").write_text("precious\n" * 10)
     (outside / "folder").mkdir()
-    for name in ("precious", "failure.json", "checkpoint.pt", "crossval.json", ".lock", "result.json"):
+    for name in ("precious", "failure.json", "checkpoint.pt", ".lock", "result.json"):
         (outside / "folder" / name).write_text("{}")
     link = out / path
     if link.is_dir() and not link.is_symlink():
