@@ -6,7 +6,6 @@ be repeated, that path is a link to a file, a folder or nothing outside, and the
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -207,8 +206,6 @@ def test_nothing_outside_is_touched(verb, path, target, made, tmp_path, monkeypa
     assert code in (0, 1, 2), said
     if code:
         assert said.strip().splitlines()[-1].startswith("noisylabels: ") or verb == "study", said
-    if link.is_symlink():  # nothing was written in its place, so the command says why
-        assert code == 2 or os.readlink(link).endswith(("file", "folder", "nothing"))
 
 
 def test_a_cell_that_is_a_link_is_set_aside_and_run_again(made, tmp_path, monkeypatch, capsys):
