@@ -48,7 +48,10 @@ class Report:
         parent = first.parent if first.name == whole.name else whole.parent
         out = (self.out or parent / f"{name}-report").expanduser()
         claims = load_claims(self.claims) if self.claims is not None else []
-        results = read_results(self.runs)
+        notes: list[str] = []
+        results = read_results(self.runs, notes)
+        for note in notes:
+            print(f"note: {note}", file=sys.stderr)
         shown = sys.stderr.isatty()
 
         def progress(done: int, total: int) -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from noisylabels.core.checks import InputError, did_you_mean
+from noisylabels.core.json_text import parse_json
 from noisylabels.core.locks import exclusive_lock, hold_if_free
 from noisylabels.core.opening import (
     JSON_BYTES,
@@ -252,12 +253,9 @@ def write_json(path: Path, value: Any, root: Path | None = None) -> None:
     write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n", root)
 
 
-def read_json(path: Path) -> Any:
-    """Read JSON from `path`; a missing or damaged file is an `InputError`."""
-    try:
-        return json.loads(_content(path, JSON_BYTES).decode())
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} is not valid JSON ({error}); remove it or restore it") from None
+def read_json(path: Path, remedy: str = "restore or remove it") -> Any:
+    """Read JSON from `path`; a missing or damaged file is an `InputError`, see `parse_json`."""
+    return parse_json(read_content(path, JSON_BYTES), path, remedy)
 
 
 def read_text(path: Path, most_bytes: int = TEXT_BYTES) -> str:
@@ -267,13 +265,14 @@ def read_text(path: Path, most_bytes: int = TEXT_BYTES) -> str:
         InputError: the file is missing, cannot be read, has more than `most_bytes`, or is not UTF-8.
     """
     try:
-        return _content(path, most_bytes).decode("utf-8-sig")
+        return read_content(path, most_bytes).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = error.object.count(b"\n", 0, error.start) + 1
         raise InputError(f"line {line} of {path} is not UTF-8 text; save the file as UTF-8") from None
 
 
-def _content(path: Path, most_bytes: int) -> bytes:
+def read_content(path: Path, most_bytes: int = TEXT_BYTES) -> bytes:
+    """Return the bytes of a file; a missing, unreadable or larger one is an `InputError`."""
     try:
         return read_bytes(path, most_bytes)
     except FileNotFoundError:
