@@ -24,12 +24,12 @@ from noisylabels.core.files import (
     atomic_replace,
     check_within,
     locked_folder,
-    read_json,
     remove_tree,
     write_json,
 )
 from noisylabels.core.opening import check_regular
 from noisylabels.core.rng import derive_seed
+from noisylabels.core.schema import read_checked
 from noisylabels.experiment.folds import assign_folds
 from noisylabels.experiment.model_input import check_takes_rows
 from noisylabels.experiment.reporter import Announce, Reporter, Silent
@@ -445,13 +445,12 @@ class _Job:
         if not path.exists():
             write_json(path, identity)
             return
-        there = read_json(path)
+        there = read_checked(path, dict[str, Any])
         for name, value in identity.items():
-            if not isinstance(there, dict) or there.get(name) != value:
-                was = there.get(name) if isinstance(there, dict) else None
+            if there.get(name) != value:
                 raise InputError(
-                    f"the folds in {folder} belong to an audit whose {name} is {was!r}, this one's is "
-                    f"{value!r}; use another folder, or remove it to start over"
+                    f"the folds in {folder} belong to an audit whose {name} is {there.get(name)!r}, this "
+                    f"one's is {value!r}; use another folder, or remove it to start over"
                 )
 
     def _keep(self, folder: Path, fold: int, part: dict[str, np.ndarray]) -> None:
@@ -473,11 +472,14 @@ class _Job:
                 names = file.keys()  # no mapping
                 part: dict[str, np.ndarray] = {name: file.get_tensor(name) for name in names}
                 digest = (file.metadata() or {}).get("digest")
-            fits = (part["held"] == np.flatnonzero(self.fold == fold)).all()
-            fits &= len(part["probs"]) == len(part["held"])
-            fits &= digest in (None, _digest(part))  # folds of earlier versions have none
-            fits &= len(part["seen"]) == len(part["trained"]) == part["dynamics"].shape[1]
-        except (SafetensorError, OSError, KeyError, ValueError, AttributeError):
+            held, trained = np.flatnonzero(self.fold == fold), np.flatnonzero(self.fold != fold)
+            h, t, K = len(held), len(trained), self.data.num_classes
+            shapes = {"probs": (h, K), "seen": (t, K), "dynamics": (3, t), "seconds": (1,)}
+            fits = digest in (None, _digest(part))  # folds of earlier versions have none
+            fits &= all(part[name].shape == shape for name, shape in shapes.items())
+            fits &= all(bool(np.isfinite(part[name]).all()) for name in shapes)
+            fits &= np.array_equal(part["held"], held) and np.array_equal(part["trained"], trained)
+        except (SafetensorError, OSError, KeyError, ValueError, TypeError):
             fits = False
         if not fits:
             raise CorruptedFile(f"{path} is damaged; remove it to train its fold again")

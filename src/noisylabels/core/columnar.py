@@ -7,7 +7,7 @@ import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, BinaryIO, NoReturn
 
 import numpy as np
 
@@ -233,34 +233,47 @@ def array_names(path: Path) -> list[str]:
         _damaged(path, error)
 
 
-def read_array(path: Path, name: str | None = None, *, mapped: bool = False) -> np.ndarray:
+def read_array(
+    path: Path, name: str | None = None, *, mapped: bool = False, writable: bool = False
+) -> np.ndarray:
     """Return the array in an .npy file, or one of the arrays in an .npz file.
 
     Args:
         path: the file.
         name: the name of the array in an .npz file; None for an .npy file.
         mapped: map an .npy file into memory instead of reading it.
+        writable: map it so that what is written to the array stays in this process.
 
     Raises:
         InputError: the file is damaged or not a NumPy file, or holds Python objects.
     """
     try:
         check_regular(path)
-        if mapped:
-            return np.lib.format.open_memmap(path, mode="r")
+        if mapped or writable:
+            return np.lib.format.open_memmap(path, mode="c" if writable else "r")
         with open_file(path) as file:  # opened here, because np.load leaves a damaged archive open
             if name is None:
-                return np.asarray(np.lib.format.read_array(file, allow_pickle=False))
+                return next_array(file, path)
             array = np.load(file, allow_pickle=False)[name]
         if not isinstance(array, np.ndarray):  # the bytes of another file in the archive
             raise ValueError("not an array")
         return array
+    except InputError:
+        raise
     except Exception as error:  # a damaged file can raise anything
         _damaged(path if name is None else f"{name} of {path}", error)
 
 
+def next_array(file: BinaryIO, where: Path | str) -> np.ndarray:
+    """Return the array in the format of .npy at the place of an open file; see `read_array` for errors."""
+    try:
+        return np.asarray(np.lib.format.read_array(file, allow_pickle=False))
+    except Exception as error:  # a damaged header can raise anything
+        _damaged(where, error)
+
+
 def _damaged(where: Path | str, error: Exception) -> NoReturn:
-    reason = str(error).strip().partition("\n")[0] or type(error).__name__
+    reason = " ".join(str(error).strip().partition("\n")[0].split())[:200] or type(error).__name__
     if "allow_pickle" in reason or "Python objects" in reason:
         raise InputError(
             f"{where} holds Python objects, which are not read; save it with a numeric or string dtype"

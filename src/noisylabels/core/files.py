@@ -253,9 +253,9 @@ def write_json(path: Path, value: Any, root: Path | None = None) -> None:
     write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n", root)
 
 
-def read_json(path: Path, remedy: str = "restore or remove it") -> Any:
+def read_json(path: Path, remedy: str = "restore or remove it", *, foreign: bool = False) -> Any:
     """Read JSON from `path`; a missing or damaged file is an `InputError`, see `parse_json`."""
-    return parse_json(read_content(path, JSON_BYTES), path, remedy)
+    return parse_json(read_content(path, JSON_BYTES), path, remedy, foreign=foreign)
 
 
 def read_text(path: Path, most_bytes: int = TEXT_BYTES) -> str:

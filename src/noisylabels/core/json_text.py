@@ -20,7 +20,9 @@ _ESCAPED = re.compile(r"\\u[dD][89a-fA-F]")
 _BYTES = re.compile("[\udc80-\udcff]")  # of names of files that are not UTF-8
 
 
-def parse_json(text: str | bytes, where: object, remedy: str = "restore or remove it") -> Any:
+def parse_json(
+    text: str | bytes, where: object, remedy: str = "restore or remove it", *, foreign: bool = False
+) -> Any:
     """Return the value of a JSON text.
 
     Refused are, beside invalid JSON: NaN and infinity, integers beyond 64 bits, a key twice in one object,
@@ -30,6 +32,7 @@ def parse_json(text: str | bytes, where: object, remedy: str = "restore or remov
         text: the text, as UTF-8 if it is bytes.
         where: what an error calls it, such as the path of its file.
         remedy: what to do, for the error.
+        foreign: accept NaN, infinity and integers beyond 64 bits, which other programs write.
 
     Raises:
         InputError: the text is none of that.
@@ -42,10 +45,10 @@ def parse_json(text: str | bytes, where: object, remedy: str = "restore or remov
     """
     try:
         words = text.decode("utf-8-sig") if isinstance(text, bytes) else text
-        hooks: dict[str, Any] = {}
-        if _NUMBERS.search(words):
-            hooks = {"parse_int": _whole, "parse_float": _finite}
-        value = json.loads(words, object_pairs_hook=_once, parse_constant=_no_number, **hooks)
+        hooks: dict[str, Any] = {} if foreign else {"parse_constant": _no_number}
+        if not foreign and _NUMBERS.search(words):
+            hooks |= {"parse_int": _whole, "parse_float": _finite}
+        value = json.loads(words, object_pairs_hook=_once, **hooks)
         check_depth(value)
         if _ESCAPED.search(words):
             _check_texts(value)
@@ -76,7 +79,7 @@ def parse_toml(text: str, where: object) -> dict[str, Any]:
 
 def check_depth(value: Any, most: int = MOST_LEVELS) -> None:
     """Raise a ValueError if lists and dictionaries are nested in more than `most` levels."""
-    level = [[value]]
+    level: list[Any] = [[value]]
     for _ in range(most + 1):
         level = [
             each

@@ -31,6 +31,16 @@ class Limits:
         return handler(source) | self._limits
 
 
+class Instance:
+    """The instances of a class that pydantic does not know, for `Annotated`."""
+
+    def __init__(self, kind: type) -> None:
+        self._kind = kind
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:
+        return {"type": "is-instance", "cls": self._kind}
+
+
 Count = Annotated[int, Limits(ge=0)]
 Positive = Annotated[int, Limits(ge=1)]
 Share = Annotated[float, Limits(ge=0, le=1)]
@@ -81,14 +91,21 @@ def checked(
     return value
 
 
-def read_checked(path: Path, kind: Any, remedy: str = REMEDY, error: type[InputError] = InputError) -> Any:
-    """Return the value in a JSON file, with the types of a schema, see `checked`.
+def read_checked(
+    path: Path,
+    kind: Any,
+    remedy: str = REMEDY,
+    error: type[InputError] = InputError,
+    *,
+    foreign: bool = False,
+) -> Any:
+    """Return the value in a JSON file, with the types of a schema; see `checked` and `parse_json`.
 
     Raises:
         InputError: of the type `error`; the file is missing, damaged or has other types.
     """
     try:
-        return checked(read_json(path, remedy), kind, path, remedy)
+        return checked(read_json(path, remedy, foreign=foreign), kind, path, remedy)
     except InputError as found:
         raise error(str(found)) from None
 

@@ -37,22 +37,22 @@ import numpy as np
 import torch
 
 from noisylabels.core.checks import InputError
-from noisylabels.core.columnar import read_array
+from noisylabels.core.columnar import next_array, read_array
 from noisylabels.core.files import (
     atomic_replace,
     cache_root,
     file_digest,
     make_folder,
-    read_json,
     remove_tree,
 )
 from noisylabels.core.locks import exclusive_lock
 from noisylabels.core.opening import open_file, open_in_place
 from noisylabels.core.positions import Positions
+from noisylabels.core.schema import read_checked
 from noisylabels.core.spelling import spelling_notes
 from noisylabels.data import parallel_decoding
 from noisylabels.data.cache_sums import Damaged, check_sums, file_digests, write_meta
-from noisylabels.data.cached_positions import KEY, completed, read_positions, write_positions
+from noisylabels.data.cached_positions import KEY, Meta, completed, read_positions, write_positions
 from noisylabels.data.decode import MAX_UNASKED_BYTES, Progress, usable_cores
 from noisylabels.data.decode_workers import FACTS
 from noisylabels.data.image_lists import Below
@@ -181,8 +181,8 @@ class Sources:
         try:
             with open_file(self._index) as file:
                 names = Names.load(file)
-                facts: np.ndarray = np.load(file)
-        except Exception:  # of a damaged file NumPy's reader can raise anything
+                facts = next_array(file, self._index)
+        except (OSError, ValueError, EOFError):
             return nothing
         if facts.dtype != FACTS or len(facts) != len(names):
             return nothing
@@ -238,7 +238,7 @@ def _opened(
 
 def _open(entry: Path, plan: Plan) -> tuple[ImageSet, ImageSet] | None:
     try:
-        meta = read_json(entry / "meta.json")
+        meta = read_checked(entry / "meta.json", Meta)
         with open_file(entry / "ids") as file:
             ids = Names.load(file)
         labels = read_array(entry / "labels.npy")
@@ -246,7 +246,7 @@ def _open(entry: Path, plan: Plan) -> tuple[ImageSet, ImageSet] | None:
         if places is None:
             return None
         # "c": private to this process, and writable, as torch requires of an array that it shares
-        images = np.load(entry / "images.npy", mmap_mode="c")
+        images = read_array(entry / "images.npy", writable=True)
         if hashlib.sha256(labels.tobytes()).hexdigest() != meta["labels_sha256"]:
             return None
         return _two_sets(images, labels, ids, meta, plan, places)

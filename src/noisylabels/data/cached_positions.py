@@ -6,19 +6,43 @@ import contextlib
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+from typing_extensions import TypedDict
 
 from noisylabels.core.columnar import read_array
 from noisylabels.core.files import atomic_replace
 from noisylabels.core.positions import Positions
+from noisylabels.core.schema import Count, Limits
 from noisylabels.data.cache_sums import write_meta
 from noisylabels.data.names import Names
 from noisylabels.data.reader import Plan
 
 KEY = "positions"
 """The key in an entry's meta.json, which entries of version 0.1 lack."""
+
+
+class _Place(TypedDict):
+    total: int | None
+    whole: bool
+    source: str
+    doubt: str
+
+
+class _Meta(TypedDict):
+    class_names: list[str]
+    num_train: Count
+    notes: list[str]
+    labels_sha256: str
+    digests: Annotated[list[str], Limits(min_length=2, max_length=2)]
+
+
+class Meta(_Meta, total=False):
+    """Content of an entry's meta.json, beside its checksums."""
+
+    positions: Annotated[list[_Place], Limits(min_length=2, max_length=2)]
+    rows_sha256: str
 
 
 def write_positions(folder: Path, places: Sequence[Positions], meta: dict[str, Any]) -> None:

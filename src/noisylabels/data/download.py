@@ -20,11 +20,14 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from typing_extensions import TypedDict
+
 from noisylabels import __version__
 from noisylabels.core.checks import InputError
-from noisylabels.core.files import file_digest, folder_for, read_json, remove_file, write_json
+from noisylabels.core.files import file_digest, folder_for, remove_file, write_json
 from noisylabels.core.locks import exclusive_lock
 from noisylabels.core.opening import open_file, open_in_place
+from noisylabels.core.schema import read_checked
 
 Progress = Callable[[str, int, int], None]  # (what, done, total) in bytes; a total of 0 is unknown
 
@@ -86,6 +89,11 @@ def fetch(
         raise InputError(
             f"{path.name} cannot be written to {path.parent} ({error.strerror or error}){kept}"
         ) from None
+
+
+class _State(TypedDict):
+    url: str
+    version: str
 
 
 class _Download:
@@ -254,9 +262,9 @@ class _Download:
 
     def _version(self, url: str) -> str | None:
         try:
-            state = read_json(self.state)
+            state = read_checked(self.state, _State)
             return str(state["version"]) if state["url"] == url else None
-        except (InputError, LookupError, TypeError):
+        except InputError:
             return None  # the digest decides at the end
 
     def _size(self) -> int:

@@ -13,9 +13,11 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from typing_extensions import TypedDict
+
 from noisylabels.core.checks import InputError, one_line
-from noisylabels.core.files import read_json
 from noisylabels.core.opening import check_files_below
+from noisylabels.core.schema import read_checked
 
 PATIENCE_SECONDS = 3.0
 """How long to wait for a connection before the hub counts as out of reach."""
@@ -131,6 +133,10 @@ def _cached(hub: Any, name: str) -> Path | None:
     return folder if _complete(folder) else None
 
 
+class _Index(TypedDict):
+    weight_map: dict[str, str]
+
+
 def _complete(folder: Path) -> bool:
     if (folder / "model.safetensors").exists():
         return True
@@ -138,8 +144,8 @@ def _complete(folder: Path) -> bool:
     if not index.exists():
         return False
     try:
-        files = set(read_json(index)["weight_map"].values())
-    except (InputError, KeyError, AttributeError):
+        files = set(read_checked(index, _Index)["weight_map"].values())
+    except InputError:
         return False
     return all((folder / file).exists() for file in files)
 

@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from noisylabels.core.columnar import read_array
 from noisylabels.core.files import atomic_replace, cache_root, make_folder, read_json, remove_file, write_json
 from noisylabels.core.sums import piece_sums
 from noisylabels.data.features import Examples, FeatureSet, embedded_digest
@@ -65,7 +66,7 @@ def _mapped(path: Path, shape: tuple[int, int]) -> Tensor | None:
         # "c": pages are shared until a process writes to them, and a write stays in that process
         if read_json(path.with_suffix(".json"))["sums"] != piece_sums(path):
             return None
-        found = np.load(path, mmap_mode="c", allow_pickle=False)
+        found = read_array(path, writable=True)
         os.utime(path)  # in use
     except (OSError, ValueError, EOFError, LookupError, TypeError):
         return None

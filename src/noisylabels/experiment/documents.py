@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import typing
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from typing_extensions import TypedDict
 
-from noisylabels.core.schema import Count, Interval, Share
+from noisylabels.core.schema import Count, Interval, Limits, Share
 from noisylabels.experiment.config import RunConfig
 from noisylabels.training.history import Row
 
@@ -71,29 +71,33 @@ class _Sets(TypedDict):
     test: str
 
 
-class _Identity(TypedDict):
+_Digests = dict[str, str]
+Identity = TypedDict(
+    "Identity",
+    {"noise files": _Digests, "label files": _Digests, "encoder files": _Digests, "code files": _Digests},
+    total=False,
+)
+"""Digests of the files that a run reads, by kind."""
+
+
+class _Identity(Identity):
     data: _Sets
     labels: str
     model: dict[str, Any]
     augment: str
 
 
-Identity = TypedDict(
-    "Identity",
-    dict.fromkeys(("noise files", "label files", "encoder files", "code files"), dict[str, str]),  # type: ignore[misc]
-    total=False,
-)
-"""Digests of the files that a run reads, by kind."""
-
-
-class Chosen(TypedDict, total=False):
-    """The loss, and for a table the model and its settings, that a run chose when it began."""
-
+class _Loss(TypedDict):
     loss: str
     why: str
+
+
+class Chosen(_Loss, total=False):
+    """The loss, and for a table the model and its settings, that a run chose when it began."""
+
     model: str
     settings: Config
-    power: float | None
+    power: Annotated[float, Limits(gt=0)] | None
 
 
 class Software(TypedDict, total=False):

@@ -8,8 +8,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from typing_extensions import TypedDict
+
 from noisylabels.core.checks import InputError
+from noisylabels.core.config import build, to_dict
 from noisylabels.core.rng import derive_seed, uniforms
+from noisylabels.core.schema import checked
 from noisylabels.experiment.table_settings import DECIDED
 
 if TYPE_CHECKING:
@@ -245,11 +249,17 @@ def choose_for_table(
     }
 
 
+class _Settled(TypedDict):
+    model: str
+    loss: str
+    settings: dict[str, Any]
+
+
 def settled(config: RunConfig, chosen: Mapping[str, Any]) -> RunConfig:
     """Return the configuration with the model, the loss and the settings that `choose_for_table` returned."""
-    return dataclasses.replace(
-        config, model=chosen["model"], loss=chosen["loss"], table_recipe="", **chosen["settings"]
-    )
+    checked(chosen, _Settled, "what the run chose", "restore the folder, or give another --out")
+    named = {"model": chosen["model"], "loss": chosen["loss"], "table_recipe": ""}
+    return build(type(config), to_dict(config), named, chosen["settings"])
 
 
 def _given(config: RunConfig) -> dict[str, Any]:

@@ -344,15 +344,14 @@ def _runs_of_export(path: Path, damage: Damage) -> Iterator[Run]:
         names = [part.name for part in inner.type] if inner.type.num_fields else []
         columns = {name: _floats(inner.field(name)) for name in names if name not in NOT_CURVES}
         recalls = inner.field("recall") if "recall" in names else None
-        bounds, shares = (recalls.offsets.to_numpy(), _floats(recalls.values)) if recalls else (None, None)
+        bounds, shares = (recalls.offsets.to_numpy(), _floats(recalls.values)) if recalls else ([], ends)
         for row, begin, end in zip(rows, ends[:-1], ends[1:], strict=True):
             # copies: a view would keep the whole batch in memory
             curves = {name: values[begin:end].copy() for name, values in columns.items() if end > begin}
-            at = [] if bounds is None or shares is None else bounds[begin : end + 1]
             try:
                 if row["fault"]:
                     raise InputError(row["fault"])
-                run = _run(row, curves, [shares[a:b] for a, b in itertools.pairwise(at)])
+                run = _run(row, curves, [shares[a:b] for a, b in itertools.pairwise(bounds[begin : end + 1])])
             except InputError as error:
                 damage.faults.append(str(error))
                 continue

@@ -20,7 +20,7 @@ RENAMED = {"memorised": "memorized", "corrected": "recovered"}
 """Former name of a column -> its current name; histories, results, exports and checkpoints may use either."""
 
 
-class _Measured(TypedDict, extra_items=float | None):
+class _Measured(TypedDict, extra_items=float | None):  # type: ignore[call-arg]  # unknown to mypy
     epoch: Count
     test_accuracy: float | None
     train_seconds: float

@@ -27,7 +27,7 @@ class _Stored(TypedDict):
     data_offsets: Annotated[list[int], Limits(min_length=2, max_length=2)]
 
 
-Header = TypedDict("Header", {"__metadata__": dict[str, str]}, total=False, extra_items=_Stored)  # type: ignore[call-arg]
+Header = TypedDict("Header", {"__metadata__": dict[str, str]}, total=False, extra_items=_Stored)  # type: ignore[misc]
 """The header of a file of safetensors: where each tensor is."""
 
 
@@ -48,7 +48,7 @@ class Images(TypedDict):
     image_size: Size
 
 
-class _Embedding(TypedDict, extra_items=Any):
+class _Embedding(TypedDict):
     name: str
 
 
