@@ -41,9 +41,13 @@ class _Pair(TypedDict):
     share: Share
 
 
-class _Conflict(TypedDict):
+class _Members(TypedDict):
     members: list[Count]
     exact: bool
+
+
+class _Conflict(_Members, total=False):
+    ids: list[str]
 
 
 class _Duplicates(TypedDict):
@@ -134,6 +138,7 @@ class _Head(TypedDict):
     classes: list[_OfClass]
     pairs: list[_Pair]
     duplicates: _Duplicates
+    known: _Measured | None
 
 
 class Head(_Head, total=False):
@@ -152,7 +157,6 @@ class Head(_Head, total=False):
     not_judged: list[Count]
     accuracy: _Interval
     expected: _Expected
-    known: _Measured | None
     trusted: _Trusted
     notes: list[str]
     seconds: float

@@ -356,8 +356,12 @@ def read_head(folder: Path) -> dict[str, Any]:
     K = len(head["class_names"])
     if len(set(head["class_names"])) != K or len(head["classes"]) != K:
         raise InputError(f"{path} has {K} class names and {len(head['classes'])} classes; {again}")
+    rate, transition = head["rate"], head["transition"]
+    for part, names in ((rate, ("low", "high", "level")), (transition, ("low", "high"))):
+        if len({part[name] is None for name in names}) > 1:
+            raise InputError(f"{path}: an interval of the noise has one end, expected both; {again}")
     for name in ("matrix", "low", "high"):
-        matrix = head["transition"][name]
+        matrix = transition[name]
         if matrix is not None and {len(matrix), *map(len, matrix)} != {K}:
             raise InputError(f"{path}: transition.{name} is not of {K} by {K} numbers; {again}")
     return head

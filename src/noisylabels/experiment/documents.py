@@ -8,11 +8,20 @@ from typing import Annotated, Any, Literal
 from typing_extensions import TypedDict
 
 from noisylabels.core.schema import Count, Interval, Limits, Share
-from noisylabels.experiment.config import RunConfig
+from noisylabels.experiment.config import FIRST_SETTINGS, RunConfig
 from noisylabels.training.history import Row
 
-Config = TypedDict("Config", typing.get_type_hints(RunConfig), total=False)  # type: ignore[misc]  # dynamic
-"""Content of config.json: the settings of a run; those that are newer than the run are missing."""
+_TYPES = typing.get_type_hints(RunConfig)
+_LATER = _TYPES.keys() - FIRST_SETTINGS
+Settings = TypedDict("Settings", _TYPES, total=False)  # type: ignore[misc]  # not a literal
+"""Some settings of a run."""
+
+_First = TypedDict("_First", {name: _TYPES[name] for name in FIRST_SETTINGS})  # type: ignore[misc]
+_Later = TypedDict("_Later", {name: _TYPES[name] for name in _LATER}, total=False)  # type: ignore[misc]
+
+
+class Config(_First, _Later):
+    """Content of config.json: the settings of a run; those that are newer than the run are missing."""
 
 
 class Noise(TypedDict):
@@ -96,7 +105,7 @@ class Chosen(_Loss, total=False):
     """The loss, and for a table the model and its settings, that a run chose when it began."""
 
     model: str
-    settings: Config
+    settings: Settings
     power: Annotated[float, Limits(gt=0)] | None
 
 

@@ -62,7 +62,7 @@ def _only(path: Path, labels: Sequence[Any], row: Callable[[int], str]) -> Table
 
 def _from_json(path: Path) -> list[Any]:
     again = "restore it or create it again"
-    value: list[Any] = checked(read_json(path, again), list[Any], path, again)
+    value: list[Any] = checked(read_json(path, again, foreign=True), list[Any], path, again)
     return value
 
 

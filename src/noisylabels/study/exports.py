@@ -107,7 +107,7 @@ def read_batches(path: Path) -> Iterator[tuple[list[dict[str, Any]], Any]]:
         if found != _FORMAT:
             raise InputError(f"{path} has the format {found!r}, expected {_FORMAT}; {again}")
         texts = dict.fromkeys(("run_id", "status", "message", *_CELLS), Column("text", nullable=True))
-        check_columns(file.schema_arrow, texts | {"history": Column("lists of rows", True)}, path, again)
+        check_columns(file.schema_arrow, texts | {"history": Column("lists of rows")}, path, again)
         _check_history(file.schema_arrow.field("history").type, path, again)
         for batch in file.iter_batches(batch_size=128):
             batch.validate(full=True)
