@@ -8,6 +8,9 @@ from __future__ import annotations
 import copy
 import json
 import shutil
+import sqlite3
+import subprocess
+import sys
 import tomllib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -256,7 +259,7 @@ DOCUMENTS = {
         "begun",
         load_checkpoint,
         lambda path, value: torch.save(value, path),
-        open=("made_for", "loss_constants"),
+        open=("made_for", "loss_constants", "own_lr", "scheduled", "foreach", "fused", "capturable"),
     ),
     "search": Document("search/tune.json", searched, "search"),
 }
@@ -512,3 +515,111 @@ def test_a_damaged_study_file_is_refused(tmp_path, damage):
     path = tmp_path / "mine.toml"
     path.write_bytes(damage)
     assert fault_of(Document("mine.toml", study_file, ""), path) is not None
+
+
+# Decisions ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [
+        *((column, value) for column in ("example", "event", "action") for value in (b"\xff", 7.5)),
+        *(("label", value) for value in (b"cat", 7, None)),
+        ("action", "burn"),
+    ],
+)
+def test_a_decision_of_another_type_is_refused(tmp_path, column, value):
+    from noisylabels.audit.review.store import Store
+
+    def read(path: Path) -> object:
+        store = Store(path)
+        try:
+            return store.changes()
+        finally:
+            store.close()
+
+    path = tmp_path / "review.sqlite"
+    store = Store(path)
+    store.save("event-00", "a.png", "chosen", "cat")
+    store.close()
+    document = Document("review.sqlite", read, "")
+    assert fault_of(document, path) is None
+    with sqlite3.connect(path) as connection:
+        # numbers in columns of text are read as text, so that only their values are wrong
+        connection.execute(f"UPDATE events SET {column} = ?", (value,))
+    connection.close()
+    numbers = column != "action" and isinstance(value, int | float)
+    assert (fault_of(document, path) is None) == numbers
+
+
+# Commands -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("mutation", [*TEXTS, "another type"])
+@pytest.mark.parametrize("file", ["config.json", "environment.json", "result.json", "history.jsonl"])
+def test_a_damaged_cell_stops_no_command(examples, tmp_path, capsys, file, mutation):
+    path = example_of(Document(f"study/CELL/{file}", cell, "study"), examples, tmp_path)
+    text = path.read_text()
+    path.write_bytes(TEXTS[mutation](text) if mutation in TEXTS else text.replace("1", "[]").encode())
+    study = tmp_path / "study"
+    assert main(["study", "status", str(study)]) == 0
+    assert "1 done, 1 damaged" in " ".join(capsys.readouterr().out.split())
+    assert main(["study", "export", str(study), "--file", str(tmp_path / "rows.parquet")]) == 0
+    said = capsys.readouterr()
+    whole = "wrote 2 runs" in said.out  # an empty history is one of no epoch
+    assert whole or ("wrote 1 runs" in said.out and "skipped 1 damaged run, first: " in said.err)
+    assert main(["report", str(study), "--out", str(tmp_path / "report"), "--formats"]) == 0
+    said = capsys.readouterr()
+    assert whole or "skipped 1 damaged run, first: " in said.err
+    assert "Traceback" not in said.err
+
+
+def test_a_damaged_cell_is_set_aside_and_run_again(examples, tmp_path, capsys):
+    path = example_of(DOCUMENTS["result of a cell"], examples, tmp_path)
+    path.write_bytes(TEXTS["deep"](""))
+    words = ["--out", str(tmp_path / "study"), "--jobs", "0", "--device", "cpu"]
+    assert main(["study", "run", str(examples / "s.toml"), *words]) == 0
+    said = capsys.readouterr()
+    assert f"moved to {tmp_path / 'study' / 'damaged' / path.parent.name}.1, to be run again" in said.err
+    assert "2 of 2 cells done" in said.out
+
+
+@pytest.mark.parametrize(
+    ("file", "words"),
+    [
+        ("audit/audit.json", ["review", "audit", "--export", "x.csv"]),
+        ("run/result.json", ["predict", "run", "x.png"]),
+        ("study/study.json", ["study", "status", "study"]),
+    ],
+)
+def test_a_command_ends_with_code_2_and_one_line(examples, tmp_path, capsys, monkeypatch, file, words):
+    folder = file.partition("/")[0]
+    shutil.copytree(examples / folder, tmp_path / folder)
+    (tmp_path / file).write_bytes(TEXTS["deep"](""))
+    (tmp_path / "run" / "model.safetensors").unlink(missing_ok=True)
+    monkeypatch.chdir(tmp_path)
+    assert main(words) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"noisylabels: {file} is not ")
+    assert f"{file} is not valid JSON (more than 100 levels of nesting)" in line
+
+
+# A bare machine -----------------------------------------------------------------------------------
+
+
+def test_training_needs_no_pydantic(examples, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pydantic", None)
+    shutil.copytree(examples / "begun", tmp_path / "begun")
+    resumed(tmp_path / "begun" / "checkpoint.pt")
+    finished(tmp_path / "begun" / "result.json")
+    document = DOCUMENTS["result of a run"]
+    for text in ("[]", "{}", "{", "[" * 5000):
+        (tmp_path / "begun" / "result.json").write_text(text)
+        assert fault_of(document, tmp_path / "begun" / "result.json") is not None
+
+
+def test_pydantic_is_imported_by_the_first_check_only():
+    code = (
+        "import sys, noisylabels.study.store, noisylabels.audit.result; assert 'pydantic' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

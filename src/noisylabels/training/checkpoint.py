@@ -21,9 +21,14 @@ READABLE = (2, FORMAT)
 _Tensors = dict[str, Annotated[torch.Tensor, Instance(torch.Tensor)]]
 
 
+class _Group(TypedDict):
+    params: list[Count]
+    lr: float
+
+
 class _Optimizer(TypedDict):
     state: dict[int, dict[str, Any]]
-    param_groups: list[dict[str, Any]]
+    param_groups: list[_Group]
 
 
 class _Average(TypedDict):

@@ -22,8 +22,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from typing_extensions import TypedDict
+
 from noisylabels.core.checks import CorruptedFile, InputError
 from noisylabels.core.opening import check_database, open_in_place, read_bytes
+from noisylabels.core.schema import checked
 
 FILE = "review.sqlite"
 ACTIONS = ("keep", "suggested", "chosen", "skip", "discard")
@@ -53,6 +56,13 @@ WHERE {_HOLDS} {{which}}
 GROUP BY example
 """
 _SAME = "(event = ? OR (event > ? AND event < ?))"
+
+
+class _Standing(TypedDict):
+    example: str
+    action: str
+    label: str | None
+    event: str
 
 
 @dataclass(frozen=True)
@@ -225,8 +235,15 @@ class Store:
             found = dict.fromkeys((str(example) for (example,) in touched), OPEN)
             which = "AND example IN (SELECT example FROM events WHERE seq > ?)" if since else ""
             standing = self._connection.execute(_STANDING.format(which=which), (since,) if since else ())
-            for example, action, label, event, _ in standing:  # the event is that of the highest seq
-                found[example] = Decision(action, label, "/" in event)
+            # the event is that of the highest seq; SQLite keeps values of any type in any column
+            rows = [dict(zip(("example", "action", "label", "event"), row, strict=False)) for row in standing]
+        again = "restore it from a copy, or move it away to start over"
+        for row in checked(rows, list[_Standing], self.path, again, CorruptedFile):
+            try:
+                _checked(row["example"], row["action"], row["label"])
+            except InputError as error:
+                raise CorruptedFile(f"{self.path}: {error}; {again}") from None
+            found[row["example"]] = Decision(row["action"], row["label"], "/" in row["event"])
         return int(last), found
 
     def other_audits(self) -> int:
