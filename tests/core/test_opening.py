@@ -31,7 +31,7 @@ from noisylabels.data.idx import read_idx
 from noisylabels.data.image_decoding import read_header, read_pixels
 from noisylabels.encoders.embedding_files import read_embeddings
 from noisylabels.encoders.hub import check_model_files
-from noisylabels.experiment.folder import check_ends, read_object
+from noisylabels.experiment.folder import check_ends, read_config
 from noisylabels.experiment.prediction import load_model
 from noisylabels.models.efficientnet_lite import load_weights
 from noisylabels.noise.human import _read_numpy, _read_parquet
@@ -141,7 +141,7 @@ READERS: dict[str, tuple[str, Callable[[Path], Any]]] = {
     "probabilities in Parquet": ("a.parquet", lambda path: read_probs(path, ["a", "b"], ["1"])),
     "probabilities of an audit": ("a.parquet", values_of),
     "audit": ("audit.json", lambda path: Audit.load(path.parent)),
-    "file of a run": ("config.json", read_object),
+    "file of a run": ("config.json", lambda path: read_config(path.parent)),
     "ends of a file": ("labels.parquet", lambda path: check_ends(path.parent, path.name)),
     "history": ("history.jsonl", History.read),
     "checkpoint": ("checkpoint.pt", lambda path: load_checkpoint(path, None)),  # type: ignore[arg-type]

@@ -272,6 +272,21 @@ def next_array(file: BinaryIO, where: Path | str) -> np.ndarray:
         _damaged(where, error)
 
 
+def array_header(file: Any, where: Path | str) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    """Return the shape and the type of the array at the place of an open file, whose place is then its data.
+
+    Raises:
+        InputError: it has no header of the format of .npy.
+    """
+    try:
+        version = np.lib.format.read_magic(file)
+        headers = np.lib.format.read_array_header_1_0, np.lib.format.read_array_header_2_0
+        shape, _, dtype = headers[version > (1, 0)](file)
+        return shape, dtype
+    except Exception as error:  # a damaged header can raise anything
+        _damaged(where, error)
+
+
 def _damaged(where: Path | str, error: Exception) -> NoReturn:
     reason = " ".join(str(error).strip().partition("\n")[0].split())[:200] or type(error).__name__
     if "allow_pickle" in reason or "Python objects" in reason:

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from noisylabels.core.columnar import read_array
+from noisylabels.core.columnar import array_header, read_array
 from noisylabels.core.files import read_json, write_json
 from noisylabels.core.opening import open_file
 from noisylabels.core.sums import PIECE_BYTES, piece_sums
@@ -85,8 +85,7 @@ def file_digests(path: Path, labels: np.ndarray, meta: dict[str, Any]) -> list[s
     """Return the digests of both sets; the file is read, not mapped, so a large set does not fill memory."""
     n, names = meta["num_train"], meta["class_names"]
     with open_file(path) as file:  # here: Python 3.11 cannot parse two headers at once in two threads
-        np.lib.format.read_magic(file)
-        shape = np.lib.format.read_array_header_1_0(file)[0][1:]
+        shape = array_header(file, path)[0][1:]
         first = file.tell()
 
     def digest(part: slice) -> str:

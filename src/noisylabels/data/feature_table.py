@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from noisylabels.core.checks import InputError, Unlabeled
-from noisylabels.core.columnar import open_parquet
+from noisylabels.core.columnar import array_header, open_parquet
 from noisylabels.core.delimited import SUFFIXES as TEXT
 from noisylabels.core.delimited import read_cells
 from noisylabels.core.opening import open_file
@@ -101,9 +101,7 @@ def _is_flat(path: Path) -> bool:
             zipfile.ZipFile(packed) as archive,
             archive.open(f"{name}.npy") as file,
         ):
-            version = np.lib.format.read_magic(file)
-            read = np.lib.format.read_array_header_1_0
-            shape, _, _ = (read if version == (1, 0) else np.lib.format.read_array_header_2_0)(file)
+            shape, _ = array_header(file, path)
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return False
     return len(shape) == 2

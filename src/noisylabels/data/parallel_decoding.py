@@ -26,6 +26,7 @@ from typing import Any
 import numpy as np
 
 from noisylabels.core.checks import InputError
+from noisylabels.core.columnar import array_header
 from noisylabels.core.files import make_folder
 from noisylabels.core.opening import open_file, open_in_place
 from noisylabels.core.positions import Positions
@@ -175,8 +176,7 @@ def row_bytes(folder: Path) -> int:
     """Return the bytes per image in `folder`/images.npy, 0 if that does not exist."""
     try:
         with open_file(folder / "images.npy") as file:
-            np.lib.format.read_magic(file)
-            return int(np.prod(np.lib.format.read_array_header_1_0(file)[0][1:]))
+            return int(np.prod(array_header(file, folder)[0][1:]))
     except (OSError, ValueError):
         return 0
 
