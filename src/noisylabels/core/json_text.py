@@ -15,7 +15,6 @@ MOST_LEVELS = 100
 """Levels of nesting that are read: no document of ours has more than ten."""
 
 _LARGEST = 2**63
-_NUMBERS = re.compile(r"\d{19}|[eE]\+?\d{3}")  # possibly an integer beyond 64 bits, or a float beyond 1e308
 _ESCAPED = re.compile(r"\\u[dD][89a-fA-F]")
 _BYTES = re.compile("[\udc80-\udcff]")  # of names of files that are not UTF-8
 
@@ -45,10 +44,8 @@ def parse_json(
     """
     try:
         words = text.decode("utf-8-sig") if isinstance(text, bytes) else text
-        hooks: dict[str, Any] = {} if foreign else {"parse_constant": _no_number}
-        if not foreign and _NUMBERS.search(words):
-            hooks |= {"parse_int": _whole, "parse_float": _finite}
-        value = json.loads(words, object_pairs_hook=_once, **hooks)
+        strict: dict[str, Any] = {"parse_int": _whole, "parse_float": _finite, "parse_constant": _no_number}
+        value = json.loads(words, object_pairs_hook=_once, **({} if foreign else strict))
         check_depth(value)
         if _ESCAPED.search(words):
             _check_texts(value)
