@@ -235,7 +235,7 @@ def test_a_run_without_a_result_is_passed_over(small_study, tmp_path):
 @pytest.mark.parametrize(
     ("file", "change", "words"),
     [
-        ("config.json", lambda d: d.pop("loss"), "cannot be read: its configuration lacks loss"),
+        ("config.json", lambda d: d.pop("loss"), "config.json lacks 'loss'"),
         (
             "config.json",
             lambda d: d.update(seed="one"),

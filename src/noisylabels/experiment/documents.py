@@ -8,16 +8,18 @@ from typing import Annotated, Any, Literal
 from typing_extensions import TypedDict
 
 from noisylabels.core.schema import Count, Interval, Limits, Share
-from noisylabels.experiment.config import FIRST_SETTINGS, RunConfig
+from noisylabels.experiment.config import RunConfig
 from noisylabels.training.history import Row
 
 _TYPES = typing.get_type_hints(RunConfig)
-_LATER = _TYPES.keys() - FIRST_SETTINGS
+_SUBJECT = ("data", "noise", "loss", "model", "epochs", "seed")
 Settings = TypedDict("Settings", _TYPES, total=False)  # type: ignore[misc]  # not a literal
 """Some settings of a run."""
 
-_First = TypedDict("_First", {name: _TYPES[name] for name in FIRST_SETTINGS})  # type: ignore[misc]
-_Later = TypedDict("_Later", {name: _TYPES[name] for name in _LATER}, total=False)  # type: ignore[misc]
+_First = TypedDict("_First", {name: _TYPES[name] for name in _SUBJECT})  # type: ignore[misc]
+_Later = TypedDict(  # type: ignore[misc]
+    "_Later", {name: kind for name, kind in _TYPES.items() if name not in _SUBJECT}, total=False
+)
 
 
 class Config(_First, _Later):

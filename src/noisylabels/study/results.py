@@ -398,8 +398,6 @@ def _config(row: Mapping[str, Any]) -> dict[str, Any]:
     """Return all settings of a run, checked; settings newer than the run are at their defaults."""
     found = {name: value for name, value in row["config"].items() if name in field_types(RunConfig)}
     try:
-        if missing := [name for name in (*SUBJECT, "data", "model", "epochs") if name not in found]:
-            raise InputError(f"its configuration lacks {missing[0]}")
         return to_dict(build(RunConfig, found))
     except InputError as error:
         raise InputError(f"the run {row['run_id']} cannot be read: {error}") from None
