@@ -133,7 +133,7 @@ def _rows(file: Path, cells: Mapping[str, Cell]) -> Iterator[tuple[dict[str, Any
                 continue
             try:
                 if not (why := row.pop("fault")):
-                    row["history"] = _without_gaps(history.as_py(), row["final"] or {})
+                    row["history"] = _without_gaps(history.as_py() or [], row["final"] or {})
                     why = _fault(row, cells[row["run_id"]])
             except InputError as error:
                 why = str(error)
