@@ -113,8 +113,9 @@ def load_checkpoint(path: Path, device: torch.device) -> dict[str, Any] | None:
         raise CorruptedFile(
             f"{path} is damaged or not a noisylabels checkpoint; remove it to start over"
         ) from None
-    if found not in READABLE:
-        raise CorruptedFile(f"{path} has format {found!r}, expected {FORMAT}; remove it to start over")
+    if type(found) is not int or found not in READABLE:
+        shown = " ".join(repr(found).split())[:40]
+        raise CorruptedFile(f"{path} has format {shown}, expected {FORMAT}; remove it to start over")
     state = state if found == FORMAT else _from_format_2(state, path)
     checked(state, State, path, "remove it to start over", CorruptedFile)
     try:

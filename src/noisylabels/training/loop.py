@@ -359,9 +359,11 @@ class _Run:
         elif any(self.loss_constants.get(name) != was for name, was in state["loss_constants"].items()):
             wanted["loss"] += " with other numbers (create the loss anew if training has changed it)"
         for name, value in wanted.items():
-            if (was := there.get(name)) != value:
+            was = there.get(name)
+            if torch.is_tensor(was) or was != value:
+                shown = " ".join(repr(was).split())
                 raise CorruptedFile(
-                    f"the checkpoint in {self.folder} is of a run whose {name} is {was!r}, this one's is "
+                    f"the checkpoint in {self.folder} is of a run whose {name} is {shown}, this one's is "
                     f"{value!r}; use another folder, or remove checkpoint.pt to start over"
                 )
 
