@@ -12,8 +12,9 @@ file of CIFAR-10N. --published is a folder with cifar10.npz, mnist.npz and 20new
 label-errors.
 
 Of draws on features there are three audits: of all judges, whose noise rate is that of the network, of the
-network alone, and of the probabilities of the logistic regression alone, as if they were given. The former estimate was the mean of the
-confident joint and the share of labels that the models do not learn, its interval the bootstrap's.
+network alone, and of the probabilities of the logistic regression alone, as if they were given. The former
+estimate was the mean of the confident joint and the share of labels that the models do not learn, its
+interval the bootstrap's.
 
 With checked labels, a random part of them is compared with the true ones, or the part of lowest quality, and
 the estimate is made again, see `noise.checked_rate`.

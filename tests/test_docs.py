@@ -148,6 +148,7 @@ MEASURED = {
     "step": "docs/measured-speed-training.md",
     "tables": "docs/measured-estimator.md",
     "texts": "docs/measured-texts.md",
+    "sums": "docs/large-data.md",
     "walk": "docs/measured-walk.md",
 }
 """The page that shows the table of each benchmark, by the first word of its file name."""

@@ -174,7 +174,8 @@ def test_an_audit_of_features_fed_back_gives_the_same_audit(tmp_path: Path) -> N
         tmp_path / "photos", features=str(tmp_path / "x.npy"), out=tmp_path / "a", epochs=3, device="cpu"
     )
     assert found.rule == JUDGES
-    assert found.network is not None and not np.array_equal(found.network, found.out_of_fold)
+    assert found.network is not None
+    assert not np.array_equal(found.network, found.out_of_fold)
     alone = assess(found.given, found.network, found.seen, NETWORK).rate.estimate
     assert found.summary["rate"]["estimate"] == pytest.approx(alone, abs=1e-4)
     again = Audit.load(tmp_path / "a")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
-import shutil
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -29,7 +28,7 @@ from noisylabels.audit.labels_before import labels_before
 from noisylabels.audit.neighbors import find_neighbors
 from noisylabels.audit.probability_files import GivenProbs
 from noisylabels.audit.rare import FEWEST, TOO_RARE, rare_note, rare_rows
-from noisylabels.audit.result import FILES, Audit, audited_set
+from noisylabels.audit.result import Audit, audited_set
 from noisylabels.audit.set_duplicates import duplicates_in
 from noisylabels.audit.trusted import (
     Audited,
@@ -43,9 +42,12 @@ from noisylabels.audit.trusted_columns import column_of
 from noisylabels.core.checks import InputError
 from noisylabels.core.config import build
 from noisylabels.core.files import (
+    check_within,
     file_digest,
+    remove_tree,
     write_json,
 )
+from noisylabels.core.opening import TEXT_BYTES
 from noisylabels.core.positions import Positions, own
 from noisylabels.core.spelling import spelling_notes
 from noisylabels.data.text_columns import blank_note
@@ -89,7 +91,7 @@ class Job:
         self.notes: list[str] = []
         asked = {name: value for name, value in subject.asked.items() if name not in _WHERE}
         if (labels := asked["labels"]) is not None:
-            asked["labels"] = [labels, file_digest(Path(labels))]
+            asked["labels"] = [labels, file_digest(Path(labels), most_bytes=TEXT_BYTES)]
         if digests := [file_digest(path) for path in files_of(asked.get("features", NONE))]:
             asked["features"] = [asked["features"], *digests]
         if subject.examples is not None:
@@ -148,16 +150,15 @@ class Job:
         from noisylabels.training.loop import TrainingDiverged
 
         fresh = not (folder / SETTINGS).exists()
+        check_within(folder / FOLDER_OF_FOLDS, folder)
         try:
             found, examples = self.find(folder)
         except (InputError, TrainingDiverged):
             if fresh:
                 remove_unfinished(folder)
             raise
-        for leftover in [file for name in FILES for file in folder.glob(f".{name}.*.tmp")]:
-            leftover.unlink(missing_ok=True)
         found.save(folder, page(found, examples, folder))
-        shutil.rmtree(folder / FOLDER_OF_FOLDS, ignore_errors=True)
+        remove_tree(folder / FOLDER_OF_FOLDS)
         return found
 
     def unchanged(self, done: Audit, folder: Path) -> Audit:

@@ -48,14 +48,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from typing_extensions import TypedDict
 
 from noisylabels import __version__
 from noisylabels.audit import saved_probs
 from noisylabels.audit.assessment import assess
+from noisylabels.audit.documents import LABELS, NEIGHBORS, Head
 from noisylabels.audit.fingerprints import Fingerprints
 from noisylabels.core.checks import CorruptedFile, InputError
+from noisylabels.core.columnar import read_columns
 from noisylabels.core.delimited import CellWriter
-from noisylabels.core.files import atomic_replace, read_json, write_json, write_text
+from noisylabels.core.files import atomic_replace, make_folder, read_json, write_json, write_text
+from noisylabels.core.schema import checked, read_checked
 from noisylabels.noise.noise_rate import NETWORK, NoiseRate
 
 if TYPE_CHECKING:
@@ -205,7 +209,7 @@ class Audit:
         """
         folder = Path(folder).expanduser()
         try:
-            folder.mkdir(parents=True, exist_ok=True)
+            make_folder(folder)
             rows = [{name: _plain(value) for name, value in row.items()} for row in self.rows()]
             _write_table(folder / "labels.parquet", _labels_table(rows))
             write_text(folder / "labels.csv", _comma_separated(rows))
@@ -253,11 +257,12 @@ class Audit:
         }
         names, n = tuple(head["class_names"]), head["n"]
         number = {name: k for k, name in enumerate(names)}
-        old = head["format"] == 1
+        old, again = head["format"] == 1, f"remove {folder} and audit again"
         try:
-            rows = _read_table(folder / "labels.parquet")
+            rows = read_columns(folder / "labels.parquet", LABELS, again, CorruptedFile)
             spelled = folder / "neighbours.parquet"  # up to version 0.1
-            neighbors = _read_table(spelled if spelled.exists() else folder / "neighbors.parquet")
+            spelled = spelled if spelled.exists() else folder / "neighbors.parquet"
+            neighbors = read_columns(spelled, NEIGHBORS, again, CorruptedFile)
             index = rows["index"].to_numpy()
             back = np.argsort(index)
             index = index[back]
@@ -283,8 +288,7 @@ class Audit:
             trusted = np.array(texts("trusted"), dtype=bool) if "trusted" in rows.column_names else None
             recomputed = False
             if outside is None:
-                table = _read_table(folder / "probs.parquet")
-                probs = np.stack([column.to_numpy() for column in table.columns], axis=1)
+                probs = saved_probs.values_of(folder / "probs.parquet", keys=0)
             else:
                 known = np.zeros(n, bool) if trusted is None else trusted.copy()
                 known[summary.get("not_judged", [])] = True
@@ -353,6 +357,10 @@ class Audit:
         return pa.table(columns)
 
 
+class _Format(TypedDict):
+    format: int
+
+
 def read_head(folder: Path) -> dict[str, Any]:
     """Return the content of an audit's audit.json.
 
@@ -365,14 +373,25 @@ def read_head(folder: Path) -> dict[str, Any]:
         if not folder.exists():
             what = "does not exist"
         raise InputError(f"{folder} {what}; run `noisylabels audit DATA --out {folder}`")
-    head = read_json(path)
-    if not isinstance(head, dict) or not {"format", "name", "class_names", "n", "rate"} <= head.keys():
-        raise InputError(f"{path} is not an audit's summary; restore it, or remove {folder} and audit again")
-    if head["format"] not in (1, FORMAT):
+    again = f"restore it, or remove {folder} and audit again"
+    found = checked(read_json(path, again), _Format, path, again)["format"]
+    if found not in (1, FORMAT):
         raise InputError(
-            f"{path} has format {head['format']!r}, this version reads 1 and {FORMAT}; "
+            f"{path} has format {found!r}, this version reads 1 and {FORMAT}; "
             "use the version of noisylabels that wrote it"
         )
+    head: dict[str, Any] = read_checked(path, Head, again)
+    K = len(head["class_names"])
+    if len(set(head["class_names"])) != K or len(head["classes"]) != K:
+        raise InputError(f"{path} has {K} class names and {len(head['classes'])} classes; {again}")
+    rate, transition = head["rate"], head["transition"]
+    for part, names in ((rate, ("low", "high", "level")), (transition, ("low", "high"))):
+        if len({part[name] is None for name in names}) > 1:
+            raise InputError(f"{path}: an interval of the noise has one end, expected both; {again}")
+    for name in ("matrix", "low", "high"):
+        matrix = transition[name]
+        if matrix is not None and {len(matrix), *map(len, matrix)} != {K}:
+            raise InputError(f"{path}: transition.{name} is not of {K} by {K} numbers; {again}")
     return head
 
 
@@ -513,14 +532,3 @@ def _write_table(path: Path, table: pa.Table) -> None:
 
     with atomic_replace(path) as temporary:
         pq.write_table(table, temporary)
-
-
-def _read_table(path: Path) -> pa.Table:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        with path.open("rb") as file:
-            return pq.read_table(file)
-    except (OSError, pa.ArrowException):
-        raise CorruptedFile(f"{path} is missing or damaged; remove {path.parent} and audit again") from None

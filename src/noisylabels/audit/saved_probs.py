@@ -1,9 +1,9 @@
 """The probabilities in an audit's folder: probs.parquet, out of fold, and seen.parquet, during training.
 
 Where several judges made the former, network.parquet has those of the network alone, from which the noise
-rate is estimated. All have the columns id and index and one column per class, so that pandas reads them as they are. If a class
-has the name of a key column, that column gets underscores: "id_". The schema's metadata says which columns
-are which, and that the files belong together.
+rate is estimated. All have the columns id and index and one column per class, so that pandas reads them as
+they are. If a class has the name of a key column, that column gets underscores: "id_". The schema's metadata
+says which columns are which, and that the files belong together.
 """
 
 from __future__ import annotations
@@ -17,11 +17,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from noisylabels.audit.documents import About
 from noisylabels.audit.fingerprints import Fingerprints, from_json
 from noisylabels.audit.posterior import RULES
 from noisylabels.core.checks import CorruptedFile, InputError
-from noisylabels.core.columnar import open_parquet
-from noisylabels.core.files import atomic_replace, check_file, file_digest
+from noisylabels.core.columnar import Column, open_parquet, read_columns
+from noisylabels.core.files import atomic_replace, check_file, file_digest, remove_file
+from noisylabels.core.json_text import parse_json
+from noisylabels.core.schema import checked
 from noisylabels.noise.noise_rate import NETWORK
 
 if TYPE_CHECKING:
@@ -76,22 +79,22 @@ def layout_of(path: Path) -> Layout | None:
     if path.suffix.lower() != ".parquet":
         return None
     with open_parquet(path) as parquet:
-        schema = parquet.schema_arrow
+        schema, count = parquet.schema_arrow, parquet.metadata.num_rows
     about = (schema.metadata or {}).get(_KEY)
     if about is None or len(schema.names) < 4:
         return None
     try:
-        known: dict[str, Any] = json.loads(about)
-        seen = path.with_name(SEEN) if known["seen"] else None
-        pair, rule = str(known["pair"]), known.get("rule", NETWORK)
-        if rule not in RULES:
-            return None
-    except (ValueError, KeyError, TypeError):
+        known = checked(parse_json(about, path), About, path)
+        prints = None if (said := known.get("fingerprints")) is None else from_json(said)
+    except ValueError:
         return None
+    rule = known.get("rule", NETWORK)
+    if rule not in RULES or not (prints is None or len(prints.values) == count):
+        return None
+    seen = path.with_name(SEEN) if known["seen"] else None
     key, index, *classes = schema.names
     network = path.with_name(OF_NETWORK) if known.get("network", False) else None
-    prints = from_json(known.get("fingerprints"))
-    return Layout(path, key, index, tuple(classes), seen, pair, prints, rule, network)
+    return Layout(path, key, index, tuple(classes), seen, known["pair"], prints, rule, network)
 
 
 def digest_of(path: Path) -> str:
@@ -139,7 +142,7 @@ def write_probs(
         about["fingerprints"] = fingerprints.as_json()
     for name, values in ((SEEN, seen), (OF_NETWORK, network), (PROBS, probs)):
         if values is None:
-            (folder / name).unlink(missing_ok=True)
+            remove_file(folder / name)
         else:
             _write(folder / name, _table(ids, index, class_names, values, about))
 
@@ -177,11 +180,12 @@ def fingerprints_in(folder: Path) -> Fingerprints | None:
     return None if layout is None else layout.fingerprints
 
 
-def values_of(path: Path) -> np.ndarray:
-    """Return the probabilities in a file that `write_probs` wrote, (N, K)."""
+def values_of(path: Path, keys: int = 2) -> np.ndarray:
+    """Return the probabilities in a file that `write_probs` wrote, (N, K), beside so many columns of keys."""
     with open_parquet(path) as parquet:
-        table = parquet.read()
-    return np.stack([column.to_numpy() for column in table.columns[2:]], axis=1)
+        names = parquet.schema_arrow.names[keys:]
+    table = read_columns(path, dict.fromkeys(names, Column("numbers")), "restore it, or audit again")
+    return np.stack([column.to_numpy() for column in table.columns[keys:]], axis=1)
 
 
 def _table(

@@ -16,6 +16,7 @@ import numpy as np
 from noisylabels.audit.trusted_columns import column_of
 from noisylabels.core.checks import InputError
 from noisylabels.core.files import check_file, file_digest, read_text
+from noisylabels.core.opening import TEXT_BYTES
 from noisylabels.core.tables import TABLES, Table, find_column, read_table, read_text_table, texts
 from noisylabels.core.wilson import wilson
 from noisylabels.data.names import namesakes_note
@@ -70,7 +71,7 @@ def identity(trusted: object) -> list[str]:
     """Return a description of the argument that differs if other labels may be trusted."""
     if isinstance(trusted, (str, os.PathLike)):
         file = _file(trusted)
-        return [str(trusted)] if file is None else [str(file), file_digest(file)]
+        return [str(trusted)] if file is None else [str(file), file_digest(file, most_bytes=TEXT_BYTES)]
     values = _listed(trusted)
     if values.dtype.kind == "b":
         return ["mask", hashlib.sha256(values.tobytes()).hexdigest()]

@@ -54,7 +54,8 @@ class Review:
         """Serve the page until Ctrl-C, or export."""
         from noisylabels.audit.review.session import Session
 
-        session = Session(self.audit.expanduser(), self.reviewer or _user(), self.outside)
+        reading = self.export is not None
+        session = Session(self.audit.expanduser(), self.reviewer or _user(), self.outside, reading=reading)
         try:
             for note in session.notes():
                 print(f"note: {note}", file=sys.stderr)

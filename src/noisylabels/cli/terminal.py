@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -16,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from noisylabels.cli.pace import LogLines, Pace
+from noisylabels.core.process import discard_output
 
 
 class _Output(Console):
@@ -23,7 +23,7 @@ class _Output(Console):
 
     def on_broken_pipe(self) -> None:
         """Exit without an error and discard what is left in the buffer."""
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        discard_output()
         raise SystemExit(0)
 
 

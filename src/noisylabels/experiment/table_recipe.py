@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from typing_extensions import TypedDict
+
 from noisylabels.core.checks import InputError
+from noisylabels.core.config import build, to_dict
+from noisylabels.core.schema import checked
 from noisylabels.experiment.table_candidates import (
     PENALIZED,
     Candidate,
@@ -101,11 +104,17 @@ def choose_for_table(
     }
 
 
+class _Settled(TypedDict):
+    model: str
+    loss: str
+    settings: dict[str, Any]
+
+
 def settled(config: RunConfig, chosen: Mapping[str, Any]) -> RunConfig:
     """Return the configuration with the model, the loss and the settings that `choose_for_table` returned."""
-    return dataclasses.replace(
-        config, model=chosen["model"], loss=chosen["loss"], table_recipe="", **chosen["settings"]
-    )
+    checked(chosen, _Settled, "what the run chose", "restore the folder, or give another --out")
+    named = {"model": chosen["model"], "loss": chosen["loss"], "table_recipe": ""}
+    return build(type(config), to_dict(config), named, chosen["settings"])
 
 
 def _settings(candidate: Candidate, config: RunConfig, count: int) -> dict[str, Any]:
