@@ -52,9 +52,12 @@ OF_TABLES = ("ce", "gce")
 
 DEFAULT = "default"
 
+ONE = "one network"
+"""A run on a table that compares nothing: its model and its loss are named."""
+
 FORMER, FORMER_OF_TABLES = "nce+agce@cifar10", "former"
 """The former default for images of few classes, and in rows of `train` on tables that are of a version which
-compared no network with cross entropy."""
+compared candidates by the likelihood of the given labels alone, with one training per candidate and fold."""
 
 HUMAN = "human"
 TABLES = ("iris", "wine", "breast_cancer", "quantiles", "hard")
@@ -110,7 +113,8 @@ def ways_of(name: str) -> list[str]:
     """Return the ways to train a set that are measured by default."""
     if name in IMAGES:
         return [*FIXED, DEFAULT]
-    return [f"{tool}: {loss}" for tool in ("train", "estimator") for loss in (*OF_TABLES, DEFAULT)]
+    ways = [f"{tool}: {loss}" for tool in ("train", "estimator") for loss in (*OF_TABLES, DEFAULT)]
+    return [*ways, f"train: {ONE}"]
 
 
 def wanted(options: Options) -> Iterator[tuple[str, str, int, str, int]]:
@@ -238,6 +242,7 @@ def of_table(name: str, noise: str, way: str, seed: int, options: Options) -> di
     rows, given, test, true = table_of(name, noise, seed, options)
     tool, _, loss = way.partition(": ")
     loss = "auto" if loss == "default" else loss
+    named = {"loss": "gce", "model": "mlp@dropout"} if loss == ONE else {"loss": loss}
     began = time.process_time()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # optimizers that have not converged
@@ -250,7 +255,7 @@ def of_table(name: str, noise: str, way: str, seed: int, options: Options) -> di
                 file = Path(folder) / "rows.npz"
                 np.savez(file, x_train=rows, y_train=given, x_test=test, y_test=true)
                 config = nl.load_config(
-                    None, data=str(file), seed=seed, loss=loss, device="cpu", out=str(Path(folder) / "run")
+                    None, data=str(file), seed=seed, **named, device="cpu", out=str(Path(folder) / "run")
                 )
                 result = run(config)
             seconds, chosen = time.process_time() - began, f"{result.model} {result.loss}"
@@ -334,6 +339,28 @@ def about(cells: dict[str, dict[int, float]], who: str) -> str:
     )
 
 
+def cost(rows: list[dict[str, Any]]) -> str:
+    """Return the CPU seconds of `train` on tables beside those of a run with a named loss, in words."""
+    seconds: dict[str, dict[tuple[Any, ...], float]] = {}
+    for row in rows:
+        tool, _, loss = row["loss"].rpartition(": ")
+        if tool == "train" and row["set"] in TABLES:
+            seconds.setdefault(loss, {})[row["set"], row["noise"], row["seed"]] = row["cpu_seconds"]
+    words = []
+    for other, what in (
+        ("ce", "a run with `--loss ce`"),
+        (ONE, "a run with `--loss gce --model mlp@dropout`, which compares nothing"),
+        (FORMER_OF_TABLES, "the former default"),
+    ):
+        if shared := seconds.get(DEFAULT, {}).keys() & seconds.get(other, {}).keys():
+            sums = [sum(seconds[loss][key] for key in shared) for loss in (DEFAULT, other)]
+            words.append(
+                f"{sums[0] / len(shared):.2f} CPU seconds, {sums[0] / sums[1]:.2f} times {what} "
+                f"({len(shared)} pairs)"
+            )
+    return f"Cost of the default of `train` on the five tables, means: {'; '.join(words)}." if words else ""
+
+
 def table(rows: list[dict[str, Any]]) -> str:
     """Return the results as Markdown."""
     cells: dict[tuple[str, str, int, str], dict[str, dict[int, float]]] = {}
@@ -363,6 +390,7 @@ def table(rows: list[dict[str, Any]]) -> str:
         lines.append(start + " | ".join([*means, in_words(mine), in_words(former)]) + " |")
     for who, values in ours.items():
         lines += ["", found] if (found := about(values, who)) else []
+    lines += ["", found] if (found := cost(rows)) else []
     dead = {
         loss: [row["dead"] for row in rows if row["loss"] == loss and row["set"] in IMAGES] for loss in FIXED
     }

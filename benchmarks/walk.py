@@ -24,7 +24,6 @@ import tempfile
 import time
 import urllib.request
 from dataclasses import dataclass
-from http.cookiejar import CookieJar
 from pathlib import Path
 from typing import Any
 
@@ -166,9 +165,9 @@ def review(command: str, folder: Path) -> Done:
     assert process.stdout is not None
     try:
         address = next(found[0] for line in process.stdout if (found := re.search(r"http://\S+", line)))
-        opener = urllib.request.build_opener(urllib.request.HTTPCookieProcessor(CookieJar()))
-        opener.open(address).read()
-        base = address.split("/?")[0]
+        base, _, token = address.partition("/?token=")
+        opener = urllib.request.build_opener()
+        opener.addheaders = [("Authorization", f"Bearer {token}")]
         listing = json.load(opener.open(f"{base}/api/audit"))
         for number, position in enumerate(listing["index"][:DECIDED]):
             event = {"event": f"walk-{number:08d}", "index": position, "action": "suggested"}

@@ -33,7 +33,6 @@ import tempfile
 import urllib.request
 from collections import Counter
 from dataclasses import dataclass
-from http.cookiejar import CookieJar
 from pathlib import Path
 from typing import Any
 
@@ -163,9 +162,9 @@ class Walk:
         assert process.stdout is not None
         try:
             address = next(found[0] for line in process.stdout if (found := re.search(r"http://\S+", line)))
-            opener = urllib.request.build_opener(urllib.request.HTTPCookieProcessor(CookieJar()))
-            opener.open(address).read()
-            base = address.split("/?")[0]
+            base, _, token = address.partition("/?token=")
+            opener = urllib.request.build_opener()
+            opener.addheaders = [("Authorization", f"Bearer {token}")]
             listing = json.load(opener.open(f"{base}/api/audit"))
             with (self.folder / out / "labels.csv").open(newline="") as file:
                 rows = list(csv.DictReader(file))

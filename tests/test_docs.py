@@ -138,6 +138,7 @@ MEASURED = {
     "features": "docs/measured-features.md",
     "given": "docs/measured-audit.md",
     "judges": "docs/measured-audit.md",
+    "label": "docs/measured-label-errors.md",
     "linear": "docs/measured-speed-losses.md",
     "losses": "docs/measured-speed-losses.md",
     "review": "docs/measured-speed-data.md",
@@ -147,6 +148,7 @@ MEASURED = {
     "step": "docs/measured-speed-training.md",
     "tables": "docs/measured-estimator.md",
     "texts": "docs/measured-texts.md",
+    "sums": "docs/large-data.md",
     "walk": "docs/measured-walk.md",
 }
 """The page that shows the table of each benchmark, by the first word of its file name."""

@@ -43,7 +43,8 @@ FREE = ("__init__.py", "__main__.py")
 
 BARE_ROOMS = ("training", "experiment")
 """Rooms that run on a bare GPU machine: at module level these and the standard library only."""
-BARE = {"torch", "numpy", "safetensors", "pyarrow", "PIL", "sklearn", "tyro", "rich", "noisylabels"}
+BARE = {"torch", "typing_extensions", "numpy", "safetensors", "pyarrow", "PIL", "sklearn", "tyro", "rich"}
+BARE |= {"noisylabels"}
 
 
 def room_of(path: str) -> str:

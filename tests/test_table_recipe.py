@@ -19,7 +19,7 @@ from noisylabels.data.formats import is_table
 from noisylabels.estimator import NoisyLabelClassifier
 from noisylabels.experiment import RunConfig, corrupted, load_config, resolve, run, run_id
 from noisylabels.experiment.prediction import load_model, predict
-from noisylabels.experiment.table_recipe import candidates
+from noisylabels.experiment.table_candidates import candidates
 from noisylabels.experiment.table_settings import DECIDED, decided
 from noisylabels.training.history import best_epoch
 
@@ -72,7 +72,16 @@ def test_train_and_the_estimator_agree(customers, tmp_path):
 @pytest.mark.parametrize(
     ("settings", "columns", "wanted"),
     [
-        ({}, 10, ["linear with ce", "mlp@dropout with gce(q=0.7)", "mlp@dropout with ce"]),
+        (
+            {},
+            10,
+            [
+                "linear with ce",
+                "linear with gce(q=0.7)",
+                "mlp@dropout with gce(q=0.7)",
+                "mlp@dropout with ce",
+            ],
+        ),
         ({"loss": "mae"}, 10, ["linear with mae", "mlp@dropout with mae"]),
         ({"model": "mlp"}, 10, ["mlp with gce(q=0.7)"]),
         ({}, 1000, ["linear with ce", "linear with gce(q=0.7)"]),

@@ -48,10 +48,15 @@ def test_known_labels_do_not_count_for_rate_and_noise_model(rule: str, trained: 
     within = None if inside is None else CheckedProbs(inside, "seen")
     assert found.rate == noise_rate(evidence(given[~known], of, within, models), rule)
     assert found.agreement == (p[~known].argmax(axis=1) == given[~known]).mean()
-    for share, rate in zip(
-        found.accuracy, (found.rate.estimate, found.rate.low, found.rate.high), strict=True
-    ):
-        assert share == pytest.approx(min(1.0, found.agreement / (1 - rate)))
+    assert found.counted == 200
+    middle, *ends = (
+        found.agreement / (1 - rate) for rate in (found.rate.estimate, found.rate.low, found.rate.high)
+    )
+    assert found.accuracy[0] == pytest.approx(min(1.0, middle))
+    # the ends are beyond those that the rate alone gives, by about the error of a share of 200
+    error = 1.96 * (found.agreement * (1 - found.agreement) / 200) ** 0.5 / (1 - found.rate.estimate)
+    for share, end, sign in zip(found.accuracy[1:], ends, (-1, 1), strict=True):
+        assert share == pytest.approx(min(1.0, middle + sign * np.hypot(end - middle, error)), abs=0.01)
     assert found.posterior.wrong[~known].mean() == pytest.approx(max(found.rate.estimate, 0.5 / 200))
     alone = assess(given[~known], p[~known], inside, rule)
     assert alone.rate == found.rate
@@ -169,7 +174,12 @@ def test_an_audit_of_features_fed_back_gives_the_same_audit(tmp_path: Path) -> N
         tmp_path / "photos", features=str(tmp_path / "x.npy"), out=tmp_path / "a", epochs=3, device="cpu"
     )
     assert found.rule == JUDGES
+    assert found.network is not None
+    assert not np.array_equal(found.network, found.out_of_fold)
+    alone = assess(found.given, found.network, found.seen, NETWORK).rate.estimate
+    assert found.summary["rate"]["estimate"] == pytest.approx(alone, abs=1e-4)
     again = Audit.load(tmp_path / "a")
+    np.testing.assert_array_equal(again.network, found.network)
     back = nl.audit_labels(tmp_path / "photos", probs=tmp_path / "a" / "probs.parquet")
     for other in (again, back):
         assert other.rule == JUDGES

@@ -167,12 +167,16 @@ def test_a_stopped_audit_goes_on_with_the_next_fold(tmp_path: Path) -> None:
     np.testing.assert_array_equal(found.score, whole.score)
 
 
-def test_a_damaged_fold_is_one_line(tmp_path: Path) -> None:
+@pytest.mark.parametrize("how", ["cut", "a bit"])
+def test_a_damaged_fold_is_one_line(how: str, tmp_path: Path) -> None:
     FITS.clear()
     how = {"labels": GIVEN, "classifier": Stopped(), "out": tmp_path / "out"}
     with pytest.raises(Interrupted):
         nl.audit_labels(X, **how)  # type: ignore[arg-type]
-    next((tmp_path / "out" / "folds").iterdir()).write_bytes(b"\x93NUMPY")
+    path = next((tmp_path / "out" / "folds").iterdir())
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1  # among the probabilities
+    path.write_bytes(b"\x93NUMPY" if how == "cut" else content)
     with pytest.raises(CorruptedFile, match="is damaged; remove it to fit its fold again"):
         nl.audit_labels(X, **how)  # type: ignore[arg-type]
 

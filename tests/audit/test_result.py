@@ -20,6 +20,17 @@ from noisylabels.noise.noise_rate import NETWORK
 NAMES = ("cat", "<img src=x onerror=alert(1)>", 'a "b", c\nd')
 
 
+SUMMARY = {
+    **dict.fromkeys(("data", "data_root", "image_size", "labels", "digest", "known")),
+    **{"bad_images": "fail", "part": "all", "noise": "none", "seed": 0, "method": {"probs": "given"}},
+    **{"flagged": 2, "agreement": 0.5, "pairs": [], "transition": {"matrix": np.eye(3).tolist()}},
+    "rate": {"estimate": 0.4, "low": None, "high": None, "level": None, "method": "calibrated", "count": 2},
+    "classes": [{"name": name, "count": 2, "flagged": 1, "wrong": 0.5} for name in NAMES],
+    "duplicates": {"groups": 0, "copies": 0, "conflicts": []},
+}
+SUMMARY["transition"] |= {"low": None, "high": None}
+
+
 def made(**changes: Any) -> Audit:
     """Return an audit of five examples, two of them flagged."""
     given, p = np.array([0, 1, 2, 0, 1]), np.arange(1, 16, dtype=np.float32).reshape(5, 3) % 7 + 1
@@ -35,7 +46,7 @@ def made(**changes: Any) -> Audit:
         probs=assess(given, outside, None, NETWORK).posterior.kept(),
         out_of_fold=outside,
         why=["fine", "the model says cat", "fine", "the model says a", "fine"],
-        summary={"rate": {"estimate": 0.4}, "data": None, "part": "all"},
+        summary=SUMMARY,
         neighbors={3: ([0], [2]), 1: ([4], [0, 3])},
         paths=["a.png", None, None, None, "f.png"],
     )
@@ -52,7 +63,8 @@ def test_a_saved_audit_is_loaded_unchanged(tmp_path: Path, true: np.ndarray | No
     audit = made(true=true)
     audit.save(tmp_path / "a", "<p>page</p>")
     again = Audit.load(tmp_path / "a")
-    assert {path.name for path in (tmp_path / "a").iterdir()} == {*FILES} - {"seen.parquet"}
+    absent = {"seen.parquet", "network.parquet"}
+    assert {path.name for path in (tmp_path / "a").iterdir()} == {*FILES} - absent
     for name in ("given", "suggested", "score", "flagged", "probs", "out_of_fold", "order"):
         np.testing.assert_array_equal(getattr(again, name), getattr(audit, name))
         assert getattr(again, name).dtype == getattr(audit, name).dtype
@@ -63,6 +75,18 @@ def test_a_saved_audit_is_loaded_unchanged(tmp_path: Path, true: np.ndarray | No
     assert (again.true is None) == (true is None)
     if true is not None:
         np.testing.assert_array_equal(again.true, true)
+
+
+@pytest.mark.parametrize(("shift", "noted"), [(0.0, False), (0.1, True)])
+def test_probabilities_of_another_estimate_are_noted(tmp_path: Path, shift: float, noted: bool) -> None:
+    """The folder holds what the models predicted; `probs` are made of it when it is read."""
+    audit = made()
+    wrong = np.clip(1 - audit.probs[np.arange(5), audit.given].astype(np.float64) + shift, 0, 1)
+    replace(audit, probability_wrong=wrong, probability_suggested=1 - wrong).save(tmp_path)
+    again = Audit.load(tmp_path)
+    np.testing.assert_allclose(again.probability_wrong, wrong, atol=1e-6)
+    assert [note.startswith("another version") for note in again.notes] == [True] * noted
+    assert again.summary == audit.summary
 
 
 def test_the_three_tables_are_equal(tmp_path: Path) -> None:

@@ -89,7 +89,8 @@ def test_probabilities_of_the_given_labels_flag_nothing(tmp_path: Path, form: st
     found = audit_labels(source, probs=write(probs, names, made.ids, written), out="a")
     assert found.summary["agreement"] == 1
     assert not found.flagged.any()
-    assert found.summary["rate"]["estimate"] == pytest.approx(0, abs=1e-4)
+    assert found.summary["rate"]["low"] == 0
+    assert found.summary["rate"]["estimate"] < 0.03  # of 40 labels
     check_labels("a", made)
 
 

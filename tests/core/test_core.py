@@ -163,11 +163,11 @@ def test_toml(tmp_path):
     with pytest.raises(InputError, match=r"a\.toml is not valid TOML"):
         read_toml(path)
     path.write_bytes(b"\xff\xfe")
-    with pytest.raises(InputError, match="not valid TOML"):
+    with pytest.raises(InputError, match=r"line 1 of .*a\.toml is not UTF-8 text"):
         read_toml(path)
-    with pytest.raises(InputError, match="there is no recipe file"):
+    with pytest.raises(InputError, match="there is no file"):
         read_toml(tmp_path / "b.toml")
-    with pytest.raises(InputError, match="cannot be read: Is a directory"):
+    with pytest.raises(InputError, match="cannot be read: it is a folder"):
         read_toml(tmp_path)
 
 

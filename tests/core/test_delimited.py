@@ -81,7 +81,7 @@ def test_wrong_tables(tmp_path, content, message):
 def test_texts_that_are_none(tmp_path):
     with pytest.raises(InputError, match=r"^there is no file \S*no.csv$"):
         read_text(tmp_path / "no.csv")
-    with pytest.raises(InputError, match=r"cannot be read: Is a directory$"):
+    with pytest.raises(InputError, match=r"cannot be read: it is a folder"):
         read_text(tmp_path)
 
 

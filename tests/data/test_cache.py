@@ -62,9 +62,24 @@ def entry(cache):
 def facts(loaded):
     """Everything in the two sets, copied: an entry that is damaged below changes what is mapped from it."""
     return [
-        (part.images.tolist(), part.labels.tolist(), part.ids, part.digest, part.notes, part.class_names)
+        (
+            part.images.tolist(),
+            part.labels.tolist(),
+            part.ids,
+            part.digest,
+            usual(part.notes),
+            part.class_names,
+        )
         for part in loaded
     ]
+
+
+DAMAGED = "were damaged, and were decoded again"
+
+
+def usual(notes):
+    """The notes but for that on damage."""
+    return [note for note in notes if DAMAGED not in note]
 
 
 def test_the_second_start_reads_and_decodes_nothing(root, work, cache):
@@ -180,10 +195,77 @@ def test_a_damaged_entry_is_made_again(name, damage, root, work, cache):
     first = facts(load(root))
     work()
     damage(entry(cache) / name)
-    assert facts(load(root)) == first
+    again = load(root)
+    assert facts(again) == first
     assert work() == (0, 12)
+    assert [note for note in again[0].notes if DAMAGED in note]
+    again = load(root)
+    assert facts(again) == first
+    assert work() == (0, 0)
+    assert not [note for note in again[0].notes if DAMAGED in note]
+
+
+@pytest.mark.parametrize("name", ["images.npy", "labels.npy", "rows.npy", "ids", "meta.json"])
+def test_a_single_changed_bit_is_found(name, root, work, cache):
+    """Training on other pixels than those of the recorded digest would make the record untrue."""
+    first = facts(load(root))
+    work()
+    path, rng = entry(cache) / name, np.random.default_rng(0)
+    for _ in range(8):
+        content = bytearray(path.read_bytes())
+        content[rng.integers(len(content))] ^= 1 << int(rng.integers(8))
+        path.write_bytes(content)
+        again = load(root)
+        assert facts(again) == first
+        assert work() == (0, 12)
+        assert [note for note in again[0].notes if DAMAGED in note]
+
+
+@pytest.mark.parametrize("processes", [False, True])
+def test_damage_of_a_large_set_is_found(processes, root, work, cache, monkeypatch):
+    """In the second piece of a file, and in a set that processes decode."""
+    from noisylabels.core import sums
+    from noisylabels.data import cache_sums
+
+    for owner in (sums, cache_sums):
+        monkeypatch.setattr(owner, "PIECE_BYTES", 1000)
+    monkeypatch.setattr(module, "PROCESSES_FROM", 12 if processes else 5000)
+    first, told = facts(load(root)), []
+    path = entry(cache) / "images.npy"
+    content = bytearray(path.read_bytes())
+    assert len(content) > 5000
+    content[-1500:-1400] = bytes(100)
+    path.write_bytes(content)
+    again = load(root, progress=lambda *what: told.append(what))
+    assert facts(again) == first
+    assert [note for note in again[0].notes if DAMAGED in note]
+    assert ("checking the stored images", 1000, 6000) in told
+    assert facts(load(root)) == first
+
+
+def test_an_entry_without_checksums_is_checked_by_its_digest(root, work, cache):
+    """Those of earlier versions have none."""
+    first = facts(load(root))
+    work()
+
+    def age():
+        meta = json.loads((entry(cache) / "meta.json").read_text())
+        del meta["sums"], meta["meta_crc32"]
+        (entry(cache) / "meta.json").write_text(json.dumps(meta))
+
+    age()
     assert facts(load(root)) == first
     assert work() == (0, 0)
+    assert "sums" in json.loads((entry(cache) / "meta.json").read_text())
+    age()
+    path = entry(cache) / "images.npy"
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    again = load(root)
+    assert facts(again) == first
+    assert work() == (0, 12)
+    assert [note for note in again[0].notes if DAMAGED in note]
 
 
 @pytest.mark.parametrize(
@@ -328,7 +410,7 @@ def test_an_entry_of_an_older_version_gets_its_positions(root, work, cache):
 
     def age():
         meta = json.loads((entry(cache) / "meta.json").read_text())
-        for name in ("positions", "rows_sha256"):
+        for name in ("positions", "rows_sha256", "sums", "meta_crc32"):
             del meta[name]
         (entry(cache) / "meta.json").write_text(json.dumps(meta))
         (entry(cache) / "rows.npy").unlink()

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from noisylabels.core.checks import InputError
-from noisylabels.core.files import exclusive_lock
+from noisylabels.core.locks import exclusive_lock
 from noisylabels.data import download
 from noisylabels.data.download import fetch
 
@@ -454,13 +454,13 @@ class Full(io.BytesIO):
 
 def test_a_full_disk_is_one_line_and_keeps_what_came(server, path, monkeypatch):
     server.acts = [breaking(1_000_000, ETag='"abc"'), ranges]
-    opened = type(path).open
+    opened = download.open_in_place
 
-    def open_(self, mode="r", *rest, **more):
-        return Full() if mode == "ab" else opened(self, mode, *rest, **more)
+    def open_(path, mode):
+        return Full() if mode == "ab" else opened(path, mode)
 
     with monkeypatch.context() as patch:
-        patch.setattr(type(path), "open", open_)
+        patch.setattr(download, "open_in_place", open_)
         with pytest.raises(
             InputError, match=r"cannot be written to .*No space left on device\); received bytes are kept"
         ):

@@ -3,6 +3,7 @@
 import dataclasses
 import gzip
 import hashlib
+import os
 import struct
 import tracemalloc
 
@@ -323,7 +324,7 @@ def test_an_unreadable_file_is_named(tmp_path, monkeypatch):
     def denied(*_, **__):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(type(folder), "open", denied)
+    monkeypatch.setattr(os, "open", denied)
     with pytest.raises(InputError, match=r"train-images-idx3-ubyte cannot be read \(Permission denied\)"):
         idx.read_idx(folder / NAMES[0], 3)
 

@@ -7,6 +7,7 @@ import torch
 from PIL import Image
 
 from noisylabels.core.checks import InputError
+from noisylabels.core.spelling import padding_notes, spelling_notes
 from noisylabels.data.catalog import load
 
 
@@ -116,11 +117,26 @@ def test_empty_and_lopsided_classes_are_kept_and_named(tree):
     )
 
 
-def test_many_empty_classes_are_counted(tree):
-    root = tree(*ten("cat", 2), *ten("dog", 2), *[f"none{i}/" for i in range(9)])
+@pytest.mark.parametrize(("empty", "more"), [(6, "1 more class"), (9, "4 more classes")])
+def test_many_empty_classes_are_counted(tree, empty, more):
+    root = tree(*ten("cat", 2), *ten("dog", 2), *[f"none{i}/" for i in range(empty)])
     notes = [note for note in load(root)[0].notes if "no image at all" in note]
     assert len(notes) == 6
-    assert notes[-1] == "no image at all: 4 more classes"
+    assert notes[-1] == f"no image at all: {more}"
+
+
+@pytest.mark.parametrize(("count", "more"), [(5, None), (6, "1 more class"), (8, "3 more classes")])
+def test_labels_that_differ_in_spaces_are_counted(count, more):
+    notes = padding_notes([cell for k in range(count) for cell in (f"c{k}", f"c{k} ")])
+    assert len(notes) == min(count, 6)
+    assert (more is None) or notes[-1] == f"spaces around a label are ignored: {more}"
+
+
+@pytest.mark.parametrize(("count", "more"), [(6, "1 more group"), (8, "3 more groups")])
+def test_classes_that_look_like_one_are_counted(count, more):
+    names = [cell for k in range(count) for cell in (f"c{k}", f"C{k}")]
+    notes = spelling_notes(np.arange(len(names)), names)
+    assert notes[5].endswith(f": {more}")
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from noisylabels.core.checks import InputError
 from noisylabels.estimator.inputs import different, held_out, in_values, weighted_scale
 from noisylabels.estimator.network import table_network
 from noisylabels.experiment.model_selection import calibrate, tempered
-from noisylabels.experiment.table_recipe import LINEAR, MLP
+from noisylabels.experiment.table_candidates import LINEAR, MLP
 
 
 def merged_naively(rows, labels, weights):

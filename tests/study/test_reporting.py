@@ -512,7 +512,7 @@ def test_errors_of_the_command(refused, tmp_path, study):
     refused([], "nothing to report on; give a folder of runs")
     refused([str(tmp_path / "nowhere")], "there is no file", "nowhere")
     refused([str(tmp_path / "empty")], "holds no finished run")
-    refused([str(tmp_path / "text.md")], "text.md is not a readable Parquet file")
+    refused([str(tmp_path / "text.md")], "text.md cannot be read as Parquet")
     refused([runs, "--ouf", "x"], "--ouf", "'--out'")
     refused([runs, "--formats", "gif"], "gif", "svg")
     refused([runs, "--claims", str(tmp_path / "no.py")], "the claims file", "does not exist")

@@ -14,15 +14,16 @@ import pytest
 from noisylabels.cli import main
 from noisylabels.cli.parser import VERBS, flags
 from noisylabels.core.checks import InputError
-from noisylabels.core.files import exclusive_lock
+from noisylabels.core.locks import exclusive_lock
 from noisylabels.experiment import read_result
 from noisylabels.experiment.prediction import load_model
 from noisylabels.study import restoring
 from noisylabels.study.executors import carry_out_all
+from noisylabels.study.exports import export
 from noisylabels.study.grid import from_table
 from noisylabels.study.restoring import find
 from noisylabels.study.results import read_results
-from noisylabels.study.store import CellState, Store, export, read_rows
+from noisylabels.study.store import CellState, Store, read_rows
 from noisylabels.study.worker import carry_out
 
 TEXT = """
@@ -359,11 +360,11 @@ def _no_number(row: dict) -> dict:
         (_newer_setting, "unknown setting 'brightness'"),
         (_other_end, "its history does not end with the final row of its result"),
         (_no_end, "it is finished without an epoch"),
-        (_nothing_known, "it cannot be read (KeyError: 'identity')"),
-        (_no_number, "it cannot be read (ValueError: Out of range float"),
-        (lambda row: row | {"status": "won"}, "its status is 'won'"),
-        (lambda row: row | {"noise": []}, "its noise or its classes cannot be read"),
-        (lambda row: row | {"config": []}, "it cannot be read (AttributeError: "),
+        (_nothing_known, "its result has no environment or no noise"),
+        (_no_number, "the run {id}: final is not valid JSON (Infinity is no number of JSON)"),
+        (lambda row: row | {"status": "won"}, "the run {id}: status is 'won', expected 'done' or 'failed'"),
+        (lambda row: row | {"noise": []}, "the run {id}: noise is [], expected a valid dictionary"),
+        (lambda row: row | {"config": []}, "the run {id}: config is [], expected a valid dictionary"),
     ],
 )
 def test_a_row_that_cannot_be_its_cell_is_passed_over_and_the_cell_is_run(
@@ -373,7 +374,7 @@ def test_a_row_that_cannot_be_its_cell_is_passed_over_and_the_cell_is_run(
     changed = [change(rows[CELL.run_id]), *(rows[cell.run_id] for cell in CELLS[1:])]
     if isinstance(changed[0]["config"], list):  # `export` takes no such row
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("noisylabels.study.store._portable", lambda name, value: value)
+            patch.setattr("noisylabels.study.exports._portable", lambda name, value: value)
             export(changed, file)
     else:
         export(changed, file)
@@ -382,7 +383,7 @@ def test_a_row_that_cannot_be_its_cell_is_passed_over_and_the_cell_is_run(
     assert "4 cells, 1 to run" in shown
     assert main(["study", "run", *study, "--from", str(file)]) == 0
     said = capsys.readouterr()
-    assert f"{file}: skipped the run {CELL.run_id}: {why}" in said.err
+    assert f"{file}: skipped the run {CELL.run_id}: {why.format(id=CELL.run_id)}" in said.err
     assert f"3 cells from {file}\n" in said.err
     assert "4 of 4 cells done" in said.out
 
@@ -445,7 +446,7 @@ def test_a_file_that_is_of_no_use_is_one_line(rows, study, tmp_path, capsys):
     for words, message in (
         ([tmp_path / "no.parquet"], "there is no file"),
         ([tmp_path], "is a folder, expected a file"),
-        ([tmp_path / "text.parquet"], "is not a readable Parquet file"),
+        ([tmp_path / "text.parquet"], "cannot be read as Parquet"),
         ([plain], "is a Parquet file, but not one of `noisylabels study export`"),
         ([none], "shares no cell with the study four: it contains no run"),
         ([other], f"{other} shares no cell with the study four: in its nearest run, "),

@@ -16,11 +16,12 @@ import pytest
 
 from noisylabels.cli import main
 from noisylabels.core.checks import InputError
-from noisylabels.core.files import exclusive_lock, is_locked
+from noisylabels.core.locks import exclusive_lock, is_locked
 from noisylabels.study.executors import carry_out_all
+from noisylabels.study.exports import export
 from noisylabels.study.grid import from_table
 from noisylabels.study.plan import in_words, read_seconds, shard
-from noisylabels.study.store import Store, export, left, read_rows
+from noisylabels.study.store import Store, left, read_rows
 from noisylabels.training.history import chosen_epoch
 
 TABLE = {
@@ -218,7 +219,7 @@ def test_export_and_back(whole, tmp_path):
         assert row["config"] == other["config"] | {"out": None, "data_root": None}
         assert row["class_names"] == other["class_names"]
     (tmp_path / "x.parquet").write_bytes(b"x")
-    with pytest.raises(InputError, match="is not a readable Parquet file"):
+    with pytest.raises(InputError, match="cannot be read as Parquet"):
         read_rows(tmp_path / "x.parquet")
     with pytest.raises(InputError, match="holds no finished run"):
         read_rows(tmp_path)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
 from noisylabels.audit.result import Audit
 from noisylabels.core.checks import InputError
-from noisylabels.core.files import read_json
+from noisylabels.core.files import remove_file, remove_tree
+from noisylabels.core.schema import read_checked
 
 SETTINGS = "settings.json"
 """Settings of the audit: written first and kept, so that the same command recognizes its folder."""
@@ -30,9 +30,7 @@ def finished(folder: Path, identity: dict[str, Any]) -> Audit | None:
         if folder.exists() and any(not file.name.startswith(".") for file in folder.iterdir()):
             raise InputError(f"{folder} is not empty and holds no audit; choose another --out")
         return None
-    stored = read_json(folder / SETTINGS)
-    if not isinstance(stored, dict):
-        raise InputError(f"{folder / SETTINGS} holds no settings; restore it, or remove {folder}")
+    stored = read_checked(folder / SETTINGS, dict[str, Any], f"restore it, or remove {folder}")
     for name in identity.keys() | stored.keys():
         was, wanted = stored.get(name), json.loads(json.dumps(identity.get(name)))
         if was != wanted:
@@ -52,5 +50,5 @@ def _said(value: Any) -> str:
 
 def remove_unfinished(folder: Path) -> None:
     """Remove the files of an audit that failed."""
-    shutil.rmtree(folder / FOLDER_OF_FOLDS, ignore_errors=True)
-    (folder / SETTINGS).unlink(missing_ok=True)
+    remove_tree(folder / FOLDER_OF_FOLDS)
+    remove_file(folder / SETTINGS)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from noisylabels.core.checks import CorruptedFile, InputError
+from noisylabels.core.columnar import read_array
 from noisylabels.core.files import atomic_replace
 from noisylabels.experiment.classifier_probs import classifier_probs, count_rows
 from noisylabels.experiment.reporter import Reporter, announce
@@ -57,7 +58,7 @@ def judge_by_classifier(
     began, finished = time.perf_counter(), 0
 
     def file_of(fold: int) -> Path | None:
-        return None if folder is None else folder / f"classifier-{content}-{fold}.npy"
+        return None if folder is None else folder / f"classifier-{content}-{fold}.npz"
 
     def kept(fold: int) -> np.ndarray | None:
         nonlocal finished
@@ -66,8 +67,8 @@ def judge_by_classifier(
         if (file := file_of(fold)) is None or not file.exists():
             return None
         try:
-            found: np.ndarray = np.load(file, allow_pickle=False)
-        except (OSError, ValueError, EOFError):
+            found = read_array(file, "probs")  # an archive, which has a checksum
+        except InputError:
             raise CorruptedFile(f"{file} is damaged; remove it to fit its fold again") from None
         finished += 1
         reporter.note(f"fold {fold + 1} of {folds} is already fitted")
@@ -77,9 +78,8 @@ def judge_by_classifier(
         nonlocal finished
         finished += 1
         if (file := file_of(fold)) is not None:
-            file.parent.mkdir(parents=True, exist_ok=True)
             with atomic_replace(file) as temporary, temporary.open("wb") as stream:
-                np.save(stream, probs)
+                np.savez(stream, probs=probs)
 
     announce(
         reporter, f"fitting {judge.name} to {len(labels):,} examples in {len(names)} classes: {folds} folds"

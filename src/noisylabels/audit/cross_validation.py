@@ -6,9 +6,8 @@ import copy
 import dataclasses
 import functools
 import hashlib
-import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,11 +22,14 @@ from noisylabels.core.checks import CorruptedFile, InputError, check_between
 from noisylabels.core.config import build, to_dict
 from noisylabels.core.files import (
     atomic_replace,
+    check_within,
     locked_folder,
-    read_json,
+    remove_tree,
     write_json,
 )
+from noisylabels.core.opening import check_regular
 from noisylabels.core.rng import derive_seed
+from noisylabels.core.schema import read_checked
 from noisylabels.experiment.folds import assign_folds
 from noisylabels.experiment.model_input import check_takes_rows
 from noisylabels.experiment.reporter import Announce, Reporter, Silent
@@ -113,7 +115,8 @@ class OutOfFold:
     @functools.cached_property
     def assessment(self) -> Assessment:
         """The noise rate and the calibrated posterior of these predictions."""
-        return assess(self.labels, self.probs, self.seen, self.rule)
+        network = self.network if self.rule == JUDGES else None
+        return assess(self.labels, self.probs, self.seen, self.rule, network=network)
 
     @property
     def judged(self) -> np.ndarray:
@@ -326,6 +329,8 @@ class _Job:
                 checkpoints = None if folder is None else folder / f"fold-{fold}"
                 if part is None:
                     try:
+                        if folder is not None and checkpoints is not None:
+                            check_within(checkpoints, folder)
                         part = self._train(fold, lambda: signals() or stop(), checkpoints)
                         if folder is not None:
                             self._keep(folder, fold, part)
@@ -335,7 +340,7 @@ class _Job:
                         stopped.signal = signals.signal or stopped.signal
                         raise
                 if checkpoints is not None:
-                    shutil.rmtree(checkpoints, ignore_errors=True)
+                    remove_tree(checkpoints)
                 parts.append(part)
         found = self._combined(parts)
         return self._with_votes(found) if self.embedded else found
@@ -441,36 +446,52 @@ class _Job:
         if not path.exists():
             write_json(path, identity)
             return
-        there = read_json(path)
+        there = read_checked(path, dict[str, Any])
         for name, value in identity.items():
-            if not isinstance(there, dict) or there.get(name) != value:
-                was = there.get(name) if isinstance(there, dict) else None
+            if there.get(name) != value:
                 raise InputError(
-                    f"the folds in {folder} belong to an audit whose {name} is {was!r}, this one's is "
-                    f"{value!r}; use another folder, or remove it to start over"
+                    f"the folds in {folder} belong to an audit whose {name} is {there.get(name)!r}, this "
+                    f"one's is {value!r}; use another folder, or remove it to start over"
                 )
 
     def _keep(self, folder: Path, fold: int, part: dict[str, np.ndarray]) -> None:
-        from safetensors.numpy import save_file
+        from safetensors.numpy import save
 
+        arrays = {name: np.ascontiguousarray(array) for name, array in part.items()}
         with atomic_replace(folder / f"fold-{fold}.safetensors") as temporary:
-            save_file({name: np.ascontiguousarray(array) for name, array in part.items()}, temporary)
+            temporary.write_bytes(save(arrays, {"digest": _digest(arrays)}))
 
     def _kept(self, folder: Path | None, fold: int) -> dict[str, np.ndarray] | None:
         """Return the stored results of a fold; None if it has not been trained."""
         if folder is None or not (path := folder / f"fold-{fold}.safetensors").exists():
             return None
-        from safetensors import SafetensorError
-        from safetensors.numpy import load_file
+        from safetensors import SafetensorError, safe_open
 
         try:
-            part: dict[str, np.ndarray] = load_file(path)
-            fits = (part["held"] == np.flatnonzero(self.fold == fold)).all()
-            fits &= len(part["probs"]) == len(part["held"])
-            fits &= len(part["seen"]) == len(part["trained"]) == part["dynamics"].shape[1]
-        except (SafetensorError, OSError, KeyError, ValueError, AttributeError):
+            check_regular(path)
+            with safe_open(path, "np") as file:
+                names = file.keys()  # no mapping
+                part: dict[str, np.ndarray] = {name: file.get_tensor(name) for name in names}
+                digest = (file.metadata() or {}).get("digest")
+            held, trained = np.flatnonzero(self.fold == fold), np.flatnonzero(self.fold != fold)
+            h, t, K = len(held), len(trained), self.data.num_classes
+            shapes = {"probs": (h, K), "seen": (t, K), "dynamics": (3, t), "seconds": (1,)}
+            fits = digest in (None, _digest(part))  # folds of earlier versions have none
+            fits &= all(part[name].shape == shape for name, shape in shapes.items())
+            fits &= all(bool(np.isfinite(part[name]).all()) for name in shapes)
+            fits &= np.array_equal(part["held"], held) and np.array_equal(part["trained"], trained)
+        except (SafetensorError, OSError, KeyError, ValueError, TypeError):
             fits = False
         if not fits:
             raise CorruptedFile(f"{path} is damaged; remove it to train its fold again")
         self.reporter.note(f"fold {fold + 1} of {self.folds} is already trained")
         return part
+
+
+def _digest(part: Mapping[str, np.ndarray]) -> str:
+    """Return a digest of named arrays, whose order does not matter."""
+    digest = hashlib.blake2b(digest_size=16)
+    for name in sorted(part):
+        digest.update(f"{name} {part[name].dtype} {part[name].shape}".encode())
+        digest.update(np.ascontiguousarray(part[name]).data)
+    return digest.hexdigest()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
-import shutil
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -25,10 +24,11 @@ from noisylabels.audit.fingerprints import fingerprints
 from noisylabels.audit.given_probs import digest, given_probs
 from noisylabels.audit.image_paths import image_paths
 from noisylabels.audit.inputs import Subject
+from noisylabels.audit.labels_before import labels_before
 from noisylabels.audit.neighbors import find_neighbors
 from noisylabels.audit.probability_files import GivenProbs
 from noisylabels.audit.rare import FEWEST, TOO_RARE, rare_note, rare_rows
-from noisylabels.audit.result import FILES, Audit, audited_set
+from noisylabels.audit.result import Audit, audited_set
 from noisylabels.audit.set_duplicates import duplicates_in
 from noisylabels.audit.trusted import (
     Audited,
@@ -42,9 +42,12 @@ from noisylabels.audit.trusted_columns import column_of
 from noisylabels.core.checks import InputError
 from noisylabels.core.config import build
 from noisylabels.core.files import (
+    check_within,
     file_digest,
+    remove_tree,
     write_json,
 )
+from noisylabels.core.opening import TEXT_BYTES
 from noisylabels.core.positions import Positions, own
 from noisylabels.core.spelling import spelling_notes
 from noisylabels.data.text_columns import blank_note
@@ -55,7 +58,7 @@ from noisylabels.experiment.auto_loss import AUTO
 from noisylabels.experiment.reporter import Notes, Reporter
 from noisylabels.noise.checked_probs import CheckedProbs
 from noisylabels.noise.checks import check_labels_probs
-from noisylabels.noise.noise_rate import NETWORK
+from noisylabels.noise.noise_rate import JUDGES, NETWORK
 from noisylabels.training.settings import HOW, Settings
 
 if TYPE_CHECKING:
@@ -88,7 +91,7 @@ class Job:
         self.notes: list[str] = []
         asked = {name: value for name, value in subject.asked.items() if name not in _WHERE}
         if (labels := asked["labels"]) is not None:
-            asked["labels"] = [labels, file_digest(Path(labels))]
+            asked["labels"] = [labels, file_digest(Path(labels), most_bytes=TEXT_BYTES)]
         if digests := [file_digest(path) for path in files_of(asked.get("features", NONE))]:
             asked["features"] = [asked["features"], *digests]
         if subject.examples is not None:
@@ -147,16 +150,15 @@ class Job:
         from noisylabels.training.loop import TrainingDiverged
 
         fresh = not (folder / SETTINGS).exists()
+        check_within(folder / FOLDER_OF_FOLDS, folder)
         try:
             found, examples = self.find(folder)
         except (InputError, TrainingDiverged):
             if fresh:
                 remove_unfinished(folder)
             raise
-        for leftover in [file for name in FILES for file in folder.glob(f".{name}.*.tmp")]:
-            leftover.unlink(missing_ok=True)
         found.save(folder, page(found, examples, folder))
-        shutil.rmtree(folder / FOLDER_OF_FOLDS, ignore_errors=True)
+        remove_tree(folder / FOLDER_OF_FOLDS)
         return found
 
     def unchanged(self, done: Audit, folder: Path) -> Audit:
@@ -211,7 +213,9 @@ class Job:
         if folder is not None and not (folder / SETTINGS).exists():
             write_json(folder / SETTINGS, self.identity)
         if probs is not None:
-            predicted = _Predictions(probs.probs, probs.seen, None, {"probs": "given"}, probs.rule)
+            predicted = _Predictions(
+                probs.probs, probs.seen, None, {"probs": "given"}, probs.rule, probs.network
+            )
         else:
             assert examples is not None
             embedded = self._embedded(learnable(examples, source))
@@ -223,19 +227,30 @@ class Job:
         blank = self._blank(examples, source, probs)
         groups = groups if blank is None else with_content(groups, blank)
         rare = rare_rows(labels, len(names))
-        spared = either(trusted, either(blank, rare))
+        unknown = either(blank, rare)
+        spared = either(trusted, unknown)
         if spared is not None and spared.all():
             raise InputError(
                 f"no label of {self.subject.name} is left to judge: all are checked by hand, of a class with "
                 f"fewer than {FEWEST} examples, or without text; trust fewer, or add examples"
             )
-        assessed = assess(labels, predicted.probs, predicted.seen, predicted.rule, spared)
+        before = None if trusted is None else labels_before(self.subject.asked, ids, trusted, names)
+        if before is not None and unknown is not None:
+            before[unknown] = -1
+        assessed = assess(
+            labels,
+            predicted.probs,
+            predicted.seen,
+            predicted.rule,
+            spared,
+            before,
+            network=predicted.network,
+        )
         counted = slice(None) if spared is None else np.flatnonzero(~spared)
         outside = predicted.probs.part(counted)
         estimated = issues.estimate(labels[counted], outside, assessed.rate, self.subject.asked["seed"])
         posterior = assessed.posterior
         same = "row" if kind == "features" else "image"
-        unknown = either(blank, rare)
         left = unknown if unknown is None or trusted is None else unknown & ~trusted
         # a label that is not judged decides no conflict; one checked by hand does
         of_judged = groups if left is None else with_content(groups, left)
@@ -267,7 +282,7 @@ class Job:
         summary |= issues.summarize(labels, assessed, found, estimated, names, groups, true)
         why: Sequence[str] = found.why
         if trusted is not None:
-            summary["trusted"] = summary_of(trusted, source, labels, predicted.probs)
+            summary["trusted"] = summary_of(trusted, source, labels, predicted.probs, before)
             why = reasons(why, trusted, labels, posterior, names)
         if blank is not None:
             self._note(blank_note(ids, blank, "not judged"))
@@ -300,6 +315,7 @@ class Job:
             out_of_fold=predicted.probs.values,
             seen=predicted.seen,
             rule=predicted.rule,
+            network=predicted.network,
             probability_wrong=found.wrong,
             probability_suggested=found.right,
             fingerprints=None if examples is None else fingerprints(examples),
@@ -402,7 +418,8 @@ class Job:
         if (embedding := getattr(examples, "embedding", None)) is not None:
             method["embedding"] = dict(embedding)
         probs, _ = check_labels_probs(known.labels, known.probs)
-        return _Predictions(probs, known.seen, known.features, method, known.rule)
+        network = known.network if known.rule == JUDGES else None
+        return _Predictions(probs, known.seen, known.features, method, known.rule, network)
 
     def _fit(self, judge: Judge, examples: Examples, folder: Path | None) -> _Predictions:
         """Return the predictions of a classifier; it has no training dynamics."""
@@ -433,6 +450,7 @@ class _Predictions:
     points: np.ndarray | None
     method: dict[str, Any]
     rule: str = NETWORK
+    network: np.ndarray | None = None
 
 
 def _judge(classifier: object, how: dict[str, Any], probs: object) -> Judge:

@@ -238,7 +238,7 @@ function row(cells) {
 
 const number = (value) => ({ number: value.toLocaleString("en") });
 for (const each of data.byClass) {
-  at("classes").tBodies[0].append(row([named("span", "", each.name, 40), number(each.count), number(each.flagged), { number: percent(each.wrong) }]));
+  at("classes").tBodies[0].append(row([named("span", "", each.name, 40), number(each.count), number(each.flagged), each.wrong === null ? "not judged" : { number: percent(each.wrong) }]));
 }
 const FIRST = 15;
 data.pairs.forEach((pair, place) => {
@@ -270,7 +270,7 @@ for (const group of data.groups) {
     if (member.image) figure.append(picture(member.image, member.id));
     figure.append(named("div", "labels", names[member.given], 60));
     if (member.cells) figure.append(cells(member));
-    if (member.more) figure.append(make("div", "rank", `and ${member.more.toLocaleString("en")} more columns`));
+    if (member.more) figure.append(make("div", "rank", `and ${member.more.toLocaleString("en")} more ${member.more === 1 ? "column" : "columns"}`));
     if (member.trusted) figure.append(make("div", "checked", "checked by hand"));
     figure.append(named("div", "id", member.id, 48));
     inner.append(figure);

@@ -80,7 +80,7 @@ def page(audit: Audit, examples: Examples | None, folder: Path) -> str:
         "columns": rows.numbers,
         "items": [{"rank": rank, **item(i)} for rank, i in enumerate(audit.order[:count].tolist(), 1)],
         "matrix": _entries(audit.summary["transition"]),
-        "byClass": audit.summary["classes"],
+        "byClass": _by_class(audit),
         "pairs": audit.summary["pairs"][:100],
         "groups": [
             {
@@ -112,6 +112,17 @@ def page(audit: Audit, examples: Examples | None, folder: Path) -> str:
         "limits": "".join(f"<p>{html.escape(line)}</p>" for line in _LIMITS),
     }
     return _plain("".join(values[part] if k % 2 else part for k, part in enumerate(parts)))
+
+
+def _by_class(audit: Audit) -> list[dict[str, Any]]:
+    """Return the rows of the table of classes; "wrong" is None where none of its labels is judged."""
+    judged = np.ones(len(audit), bool)
+    judged[audit.summary.get("not_judged", [])] = False
+    counts = np.bincount(audit.given[judged], minlength=len(audit.class_names))
+    return [
+        row if count else row | {"wrong": None}
+        for row, count in zip(audit.summary["classes"], counts.tolist(), strict=True)
+    ]
 
 
 def in_script(value: Any) -> str:
@@ -412,7 +423,7 @@ def _method(audit: Audit) -> dict[str, str]:
         made["training time"] = f"{method['train_seconds']:,.0f} s"
     made["noise rate estimate"] = {
         "calibrated": "from the labels that the models are most sure of and from noise models, "
-        "weighted as on sets with known noise",
+        "as on sets with known noise",
         "confident_joint": "confident joint",
         "confident_joint, seen": "mean of the confident joint (out of fold) and the share of labels that the "
         "models did not learn",

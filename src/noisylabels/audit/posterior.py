@@ -17,22 +17,22 @@ RULES = (NETWORK, JUDGES)
 HELD_OUT = {NETWORK: 0.25, JUDGES: 0.85}
 """Weight of the probabilities out of fold against those of models that were trained on the example."""
 
-POWER_JUDGES, POWER = 1.6, 2.0
-"""Powers that calibrate the probabilities: that of judges for models that are always right, multiplied by
-their accuracy because weaker models are less certain; and that of others, which makes the score
-`scores.sharpened`, multiplied by the squared accuracy after training."""
+POWER_JUDGES, POWER_NETWORK, POWER = 1.6, 1.8, 2.0
+"""Powers that calibrate the probabilities: those of judges and of a network for models that are always right,
+multiplied by their accuracy because weaker models are less certain; and that of others, which makes the score
+`scores.sharpened`."""
 
 MAPPED_BYTES = 1 << 28
 """Memory-mapped probabilities whose float32 copy would be larger stay in their file."""
 
-_LEAST = 1e-100  # added to each power: a probability of 0 is not certain
+_SMALL, _FADE, _LEAST = 1e-12, 0.01, 1e-300
 
 
 @dataclass(frozen=True, eq=False)
 class LabelPosterior:
     """The posterior of the true class of each example.
 
-    q_i(k) ∝ p_i(k)^power × (1 if k is the given label, else odds)
+    q_i(k) ∝ p_i(k)^power × (1 if k is the given label, else odds), and powers below 1e-12 count as about that
 
     Args:
         labels: (N,) int64, the given labels.
@@ -89,7 +89,7 @@ class LabelPosterior:
         return made
 
     def _weighted(self, p: np.ndarray, given: np.ndarray) -> np.ndarray:
-        q, rows = p**self.power + _LEAST, np.arange(len(p))
+        q, rows = _powers(p, self.power), np.arange(len(p))
         own = q[rows, given]
         q *= self.odds
         q[rows, given] = own
@@ -127,7 +127,7 @@ def judged(
     if rule == NETWORK:
         if seen is None:
             return probs, POWER
-        return CheckedProbs(blended(probs, seen, HELD_OUT[rule]), "probs"), POWER * accuracy**2
+        return CheckedProbs(blended(probs, seen, HELD_OUT[rule]), "probs"), POWER_NETWORK * accuracy
     made = models.simplest.whole(probs, labels)
     if seen is None:
         return CheckedProbs(made, "probs"), 1.0
@@ -159,18 +159,42 @@ def calibrated(
     """
     from scipy.optimize import brentq
 
-    def log_odds(p: np.ndarray, y: np.ndarray) -> np.ndarray:
-        q, rows = p**power + _LEAST, np.arange(len(p))
-        own = q[rows, y]
-        q[rows, y] = 0
-        return np.asarray(np.log(q.sum(axis=1)) - np.log(own))
-
-    found = probs.per_row(log_odds, labels)
+    found = log_odds(labels, probs, power)
     counted = found if known is None or known.all() else found[~known]
     least = 0.5 / len(counted)
     share = min(max(rate, least), 1 - least)
     shift = brentq(lambda shift: float(_logistic(counted + shift).mean()) - share, -300, 300)
     return LabelPosterior(labels, probs, power, float(np.exp(shift)), _logistic(-found - shift))
+
+
+def log_odds(labels: np.ndarray, probs: CheckedProbs, power: float = 1.0) -> np.ndarray:
+    """Return the log odds that each label is wrong, before they are calibrated, (N,) float64.
+
+    Args:
+        labels: (N,) int64 in [0, K).
+        probs: (N, K), the probabilities that judge the labels.
+        power: their exponent.
+    """
+
+    def odds(p: np.ndarray, y: np.ndarray) -> np.ndarray:
+        q, rows = _powers(p, power), np.arange(len(p))
+        own = q[rows, y]
+        q[rows, y] = 0
+        return np.asarray(np.log(q.sum(axis=1)) - np.log(own))
+
+    return probs.per_row(odds, labels)
+
+
+def _powers(p: np.ndarray, power: float) -> np.ndarray:
+    """Return p^power; below `_SMALL` its logarithm falls by `_FADE` only.
+
+    No model is as certain as a probability of 0, rounded or not, which would outweigh all other labels. The
+    order of small ones stays.
+    """
+    q: np.ndarray = p**power
+    few = q < _SMALL
+    q[few] = _SMALL * (np.maximum(q[few], _LEAST) / _SMALL) ** _FADE
+    return q
 
 
 def _logistic(values: np.ndarray) -> np.ndarray:

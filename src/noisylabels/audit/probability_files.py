@@ -37,13 +37,15 @@ class GivenProbs:
         probs: (N, K), out of fold, checked.
         seen: (N, K), of models during training, if an audit that trained wrote the file; else None.
         of_audit: whether an audit wrote the file, so that the same values give the same audit.
-        rule: how that audit scored the labels, see `scores.judged`.
+        rule: how that audit scored the labels, see `posterior.judged`.
+        network: (N, K), of its network alone, if `probs` are of several judges; else None.
     """
 
     probs: CheckedProbs
     seen: np.ndarray | None = None
     of_audit: bool = False
     rule: str = NETWORK
+    network: np.ndarray | None = None
 
 
 def read_probs(
@@ -65,7 +67,7 @@ def read_probs(
             `id_column`, or one with the role id or index (see `core.tables.ROLES`), or one that holds the
             ids under another name, matches rows in any order: id the ids, index the rows of the data.
             Without one, the rows are those of all examples of the data, or of the part that the user made,
-            in the order of the data. Also the probs.parquet of an audit, with the seen.parquet beside it.
+            in the order of the data. Also the probs.parquet of an audit, with the files beside it.
             Other columns are ignored.
         class_names: K names.
         ids: N names.
@@ -180,17 +182,17 @@ def _of_audit(
         _check_same(layout, before, now, at, ids, name, notes)
     values = saved_probs.values_of(layout.path)[at][:, order]
     probs = CheckedProbs(values, lambda i: f"{table.where(int(at[i]))} ({key} {keys[at[i]]!r})")
-    if layout.seen is None:
-        return GivenProbs(probs, of_audit=True, rule=layout.rule)
-    if layout.lacks_seen:
+    if missing := layout.missing:
         notes.append(
-            f"{saved_probs.SEEN}, which belongs to it, is missing: the audit uses the out-of-fold "
+            f"{missing[0]}, which belongs to it, is missing: the audit uses the out-of-fold "
             "probabilities alone, so its scores differ"
         )
         return GivenProbs(probs, of_audit=True, rule=layout.rule)
-    return GivenProbs(
-        probs, saved_probs.values_of(layout.seen)[at][:, order], of_audit=True, rule=layout.rule
+    seen, network = (
+        None if path is None else saved_probs.values_of(path)[at][:, order]
+        for path in (layout.seen, layout.network)
     )
+    return GivenProbs(probs, seen, of_audit=True, rule=layout.rule, network=network)
 
 
 def _check_same(

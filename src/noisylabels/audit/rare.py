@@ -32,7 +32,7 @@ def rare_note(labels: np.ndarray, class_names: Sequence[str]) -> str:
     counts = np.bincount(labels, minlength=len(class_names))
     rare = [(name, n) for name, n in zip(class_names, counts.tolist(), strict=True) if 0 < n < FEWEST]
     named = ", ".join(f"{name!r} ({n} example{'s' if n > 1 else ''})" for name, n in rare[:5])
-    more = f" and {len(rare) - 5} more classes" if len(rare) > 5 else ""
+    more = f" and {len(rare) - 5} more class{'es' if len(rare) > 6 else ''}" if len(rare) > 5 else ""
     return (
         f"{named}{more}: too few to judge their labels, which are left as they are; {FEWEST} per class are "
         "needed"

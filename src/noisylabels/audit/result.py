@@ -27,6 +27,7 @@ probs.parquet       one row per example in the order of index: id, index, and on
                     order: the probabilities out of fold, or those of the caller; a class called id or index
                     makes that key column id_ or index_
 seen.parquet        the same columns: the probabilities during training, if models were trained
+network.parquet     the same columns: those of the network alone, if several judges made probs.parquet
 neighbors.parquet   index, of_given, of_suggested: index of up to 6 nearest neighbors of the example `index`
                     with its given and with its suggested label; for the flagged and those of lowest label
                     quality
@@ -47,15 +48,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from typing_extensions import TypedDict
 
 from noisylabels import __version__
 from noisylabels.audit import saved_probs
 from noisylabels.audit.assessment import assess
+from noisylabels.audit.documents import LABELS, NEIGHBORS, Head
 from noisylabels.audit.fingerprints import Fingerprints
 from noisylabels.core.checks import CorruptedFile, InputError
+from noisylabels.core.columnar import read_columns
 from noisylabels.core.delimited import CellWriter
-from noisylabels.core.files import atomic_replace, read_json, write_json, write_text
-from noisylabels.noise.noise_rate import NETWORK
+from noisylabels.core.files import atomic_replace, make_folder, read_json, write_json, write_text
+from noisylabels.core.schema import checked, read_checked
+from noisylabels.noise.noise_rate import NETWORK, NoiseRate
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -70,14 +75,24 @@ FILES = (
     "labels.csv",
     "labels.json",
     "seen.parquet",
+    "network.parquet",
     "probs.parquet",
     "neighbors.parquet",
     "page.html",
     "audit.json",
 )
-"""Files of a finished audit, in the order in which they are written; seen.parquet only if it trained."""
+"""Files of a finished audit, in the order in which they are written; seen.parquet only if it trained,
+network.parquet only if several judges made probs.parquet."""
 
 Neighbors = dict[int, tuple[list[int], list[int]]]
+
+SAME = 1e-4
+"""Largest median difference between the saved probabilities that labels are wrong and those of `probs`."""
+
+RECOMPUTED = (
+    "another version of noisylabels made this audit: probs follow today's estimate; scores, flags and "
+    "reasons are those of the audit"
+)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -106,12 +121,15 @@ class Audit:
             sorted paths; None for the positions in the audited set, where the data have no single order.
         out_of_fold: (N, K): the models' probabilities out of fold, or those that the caller supplied.
         seen: (N, K): the probabilities during training; None without training.
+        network: (N, K): those of the network alone, if several judges made `out_of_fold`.
         fingerprints: of the examples, if their ids are only positions.
         trusted: (N,) bool: labels checked by hand, which are never flagged; None if none were named.
         rule: how the labels are scored, see `posterior.judged`.
         probability_wrong: (N,) float64: the probability that the given label is wrong, 1 - score; None in an
             older audit.
         probability_suggested: (N,) float64: the probability that the suggested label is the true one.
+        recomputed: whether `probs` are of another estimate than scores and flags, as in the folder of an
+            audit by another version: the folder holds what the models predicted, not `probs`.
     """
 
     name: str
@@ -133,8 +151,10 @@ class Audit:
     fingerprints: Fingerprints | None = None
     trusted: np.ndarray | None = None
     rule: str = NETWORK
+    network: np.ndarray | None = None
     probability_wrong: np.ndarray | None = None
     probability_suggested: np.ndarray | None = None
+    recomputed: bool = False
 
     def __len__(self) -> int:
         return len(self.given)
@@ -150,7 +170,7 @@ class Audit:
     @property
     def notes(self) -> list[str]:
         """Return the lines on what is unusual in the data; none in an audit of version 0.1."""
-        return list(self.summary.get("notes", ()))
+        return [*self.summary.get("notes", ()), *([RECOMPUTED] if self.recomputed else [])]
 
     @property
     def order(self) -> np.ndarray:
@@ -189,7 +209,7 @@ class Audit:
         """
         folder = Path(folder).expanduser()
         try:
-            folder.mkdir(parents=True, exist_ok=True)
+            make_folder(folder)
             rows = [{name: _plain(value) for name, value in row.items()} for row in self.rows()]
             _write_table(folder / "labels.parquet", _labels_table(rows))
             write_text(folder / "labels.csv", _comma_separated(rows))
@@ -204,6 +224,7 @@ class Audit:
                 self.seen,
                 self.fingerprints,
                 self.rule,
+                self.network,
             )
             _write_table(folder / "neighbors.parquet", self._neighbors_table())
             if page is not None:
@@ -236,11 +257,12 @@ class Audit:
         }
         names, n = tuple(head["class_names"]), head["n"]
         number = {name: k for k, name in enumerate(names)}
-        old = head["format"] == 1
+        old, again = head["format"] == 1, f"remove {folder} and audit again"
         try:
-            rows = _read_table(folder / "labels.parquet")
+            rows = read_columns(folder / "labels.parquet", LABELS, again, CorruptedFile)
             spelled = folder / "neighbours.parquet"  # up to version 0.1
-            neighbors = _read_table(spelled if spelled.exists() else folder / "neighbors.parquet")
+            spelled = spelled if spelled.exists() else folder / "neighbors.parquet"
+            neighbors = read_columns(spelled, NEIGHBORS, again, CorruptedFile)
             index = rows["index"].to_numpy()
             back = np.argsort(index)
             index = index[back]
@@ -261,16 +283,24 @@ class Audit:
                 words = rows[column].to_pylist()
                 return [words[k] for k in back.tolist()]
 
-            outside, seen = (None, None) if old else saved_probs.read_probs(folder, len(names))
+            outside, seen, network = (None, None, None) if old else saved_probs.read_probs(folder, len(names))
             rule = NETWORK if old else saved_probs.rule_in(folder)
             trusted = np.array(texts("trusted"), dtype=bool) if "trusted" in rows.column_names else None
+            recomputed = False
             if outside is None:
-                table = _read_table(folder / "probs.parquet")
-                probs = np.stack([column.to_numpy() for column in table.columns], axis=1)
+                probs = saved_probs.values_of(folder / "probs.parquet", keys=0)
             else:
                 known = np.zeros(n, bool) if trusted is None else trusted.copy()
                 known[summary.get("not_judged", [])] = True
-                probs = assess(numbers("given"), outside, seen, rule, known).posterior.kept()
+                rate = None
+                if "compared" in summary.get("trusted", {}):  # with labels that the folder does not hold
+                    rate = NoiseRate(*(float(summary["rate"][end]) for end in ("estimate", "low", "high")))
+                posterior = assess(
+                    numbers("given"), outside, seen, rule, known, rate=rate, network=network
+                ).posterior
+                probs, wrong = posterior.kept(), shares("probability_wrong")
+                # those of near-duplicates differ in any audit
+                recomputed = wrong is not None and np.median(abs(posterior.wrong - wrong)) > SAME
             if probs.shape != (n, len(names)):
                 raise ValueError  # of another audit
 
@@ -297,11 +327,13 @@ class Audit:
                 index=None if numbered else index,
                 out_of_fold=outside,
                 seen=seen,
+                network=network,
                 fingerprints=None if old else saved_probs.fingerprints_in(folder),
                 rule=rule,
                 probability_wrong=shares("probability_wrong"),
                 probability_suggested=shares("probability_suggested"),
                 trusted=trusted,
+                recomputed=bool(recomputed),
             )
         except InputError:
             raise
@@ -325,6 +357,10 @@ class Audit:
         return pa.table(columns)
 
 
+class _Format(TypedDict):
+    format: int
+
+
 def read_head(folder: Path) -> dict[str, Any]:
     """Return the content of an audit's audit.json.
 
@@ -337,14 +373,25 @@ def read_head(folder: Path) -> dict[str, Any]:
         if not folder.exists():
             what = "does not exist"
         raise InputError(f"{folder} {what}; run `noisylabels audit DATA --out {folder}`")
-    head = read_json(path)
-    if not isinstance(head, dict) or not {"format", "name", "class_names", "n", "rate"} <= head.keys():
-        raise InputError(f"{path} is not an audit's summary; restore it, or remove {folder} and audit again")
-    if head["format"] not in (1, FORMAT):
+    again = f"restore it, or remove {folder} and audit again"
+    found = checked(read_json(path, again), _Format, path, again)["format"]
+    if found not in (1, FORMAT):
         raise InputError(
-            f"{path} has format {head['format']!r}, this version reads 1 and {FORMAT}; "
+            f"{path} has format {found!r}, this version reads 1 and {FORMAT}; "
             "use the version of noisylabels that wrote it"
         )
+    head: dict[str, Any] = read_checked(path, Head, again)
+    K = len(head["class_names"])
+    if len(set(head["class_names"])) != K or len(head["classes"]) != K:
+        raise InputError(f"{path} has {K} class names and {len(head['classes'])} classes; {again}")
+    rate, transition = head["rate"], head["transition"]
+    for part, names in ((rate, ("low", "high", "level")), (transition, ("low", "high"))):
+        if len({part[name] is None for name in names}) > 1:
+            raise InputError(f"{path}: an interval of the noise has one end, expected both; {again}")
+    for name in ("matrix", "low", "high"):
+        matrix = transition[name]
+        if matrix is not None and {len(matrix), *map(len, matrix)} != {K}:
+            raise InputError(f"{path}: transition.{name} is not of {K} by {K} numbers; {again}")
     return head
 
 
@@ -485,14 +532,3 @@ def _write_table(path: Path, table: pa.Table) -> None:
 
     with atomic_replace(path) as temporary:
         pq.write_table(table, temporary)
-
-
-def _read_table(path: Path) -> pa.Table:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        with path.open("rb") as file:
-            return pq.read_table(file)
-    except (OSError, pa.ArrowException):
-        raise CorruptedFile(f"{path} is missing or damaged; remove {path.parent} and audit again") from None

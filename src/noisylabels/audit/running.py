@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import warnings
@@ -14,7 +15,7 @@ from noisylabels.audit.cross_validation import FOLDS, RECIPE
 from noisylabels.audit.inputs import Subject, features_for, read_subject, seen_through
 from noisylabels.audit.job import Job
 from noisylabels.audit.result import Audit
-from noisylabels.core.checks import check_choice, check_whole
+from noisylabels.core.checks import InputError, check_choice, check_whole
 from noisylabels.core.files import (
     locked_folder,
 )
@@ -169,7 +170,17 @@ def _in_folder(job: Job, folder: Path) -> Audit:
         return job.unchanged(done, folder)
     with locked_folder(folder, "the audit's folder"):
         done = finished(folder, job.identity)  # again, now that no other process can finish it
-        return job.run_in(folder) if done is None else job.unchanged(done, folder)
+        if done is not None:
+            return job.unchanged(done, folder)
+        try:
+            return job.run_in(folder)
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            raise InputError(
+                f"the audit's folder {folder} cannot be written: {error.strerror}; free some space and run "
+                "the same command again, which keeps finished folds"
+            ) from None
 
 
 def default_out(subject: Subject, how: dict[str, Any], probs: object = None, trusted: object = None) -> Path:

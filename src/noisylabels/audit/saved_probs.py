@@ -1,8 +1,9 @@
 """The probabilities in an audit's folder: probs.parquet, out of fold, and seen.parquet, during training.
 
-Both have the columns id and index and one column per class, so that pandas reads them as they are. If a class
-has the name of a key column, that column gets underscores: "id_". The schema's metadata says which columns
-are which, and that the two files belong together.
+Where several judges made the former, network.parquet has those of the network alone, from which the noise
+rate is estimated. All have the columns id and index and one column per class, so that pandas reads them as
+they are. If a class has the name of a key column, that column gets underscores: "id_". The schema's metadata
+says which columns are which, and that the files belong together.
 """
 
 from __future__ import annotations
@@ -16,17 +17,20 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from noisylabels.audit.documents import About
 from noisylabels.audit.fingerprints import Fingerprints, from_json
 from noisylabels.audit.posterior import RULES
 from noisylabels.core.checks import CorruptedFile, InputError
-from noisylabels.core.columnar import open_parquet
-from noisylabels.core.files import atomic_replace, check_file, file_digest
+from noisylabels.core.columnar import Column, open_parquet, read_columns
+from noisylabels.core.files import atomic_replace, check_file, file_digest, remove_file
+from noisylabels.core.json_text import parse_json
+from noisylabels.core.schema import checked
 from noisylabels.noise.noise_rate import NETWORK
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-PROBS, SEEN = "probs.parquet", "seen.parquet"
+PROBS, SEEN, OF_NETWORK = "probs.parquet", "seen.parquet", "network.parquet"
 _KEY = b"noisylabels.probs"
 
 
@@ -39,7 +43,8 @@ class Layout:
         id, index: the names of the key columns.
         classes: K names.
         seen: the file beside it with the probabilities during training, or None if there are none.
-        pair: a hash of both files' probabilities.
+        network: the file beside it with those of the network alone, or None if there are none.
+        pair: a hash of these files' probabilities.
         fingerprints: of the examples, if their ids are only positions; None for others and in older files.
         rule: how the audit scored the labels, see `posterior.judged`.
     """
@@ -52,14 +57,21 @@ class Layout:
     pair: str
     fingerprints: Fingerprints | None = None
     rule: str = NETWORK
+    network: Path | None = None
 
     @property
-    def lacks_seen(self) -> bool:
-        """Whether the file that belongs to this one is missing, or is that of another audit."""
-        if self.seen is None:
-            return False
-        other = layout_of(self.seen) if self.seen.is_file() else None
-        return other is None or other.pair != self.pair
+    def others(self) -> tuple[Path, ...]:
+        """The files that belong to this one."""
+        return tuple(path for path in (self.seen, self.network) if path is not None)
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """The names of those that are missing, or are of another audit."""
+        return tuple(path.name for path in self.others if not self._is_there(path))
+
+    def _is_there(self, path: Path) -> bool:
+        other = layout_of(path) if path.is_file() else None
+        return other is not None and other.pair == self.pair
 
 
 def layout_of(path: Path) -> Layout | None:
@@ -67,29 +79,31 @@ def layout_of(path: Path) -> Layout | None:
     if path.suffix.lower() != ".parquet":
         return None
     with open_parquet(path) as parquet:
-        schema = parquet.schema_arrow
+        schema, count = parquet.schema_arrow, parquet.metadata.num_rows
     about = (schema.metadata or {}).get(_KEY)
     if about is None or len(schema.names) < 4:
         return None
     try:
-        known: dict[str, Any] = json.loads(about)
-        seen = path.with_name(SEEN) if known["seen"] else None
-        pair, rule = str(known["pair"]), known.get("rule", NETWORK)
-        if rule not in RULES:
-            return None
-    except (ValueError, KeyError, TypeError):
+        known = checked(parse_json(about, path), About, path)
+        prints = None if (said := known.get("fingerprints")) is None else from_json(said)
+    except ValueError:
         return None
+    rule = known.get("rule", NETWORK)
+    if rule not in RULES or not (prints is None or len(prints.values) == count):
+        return None
+    seen = path.with_name(SEEN) if known["seen"] else None
     key, index, *classes = schema.names
-    return Layout(path, key, index, tuple(classes), seen, pair, from_json(known.get("fingerprints")), rule)
+    network = path.with_name(OF_NETWORK) if known.get("network", False) else None
+    return Layout(path, key, index, tuple(classes), seen, known["pair"], prints, rule, network)
 
 
 def digest_of(path: Path) -> str:
-    """Return a hash of a file of probabilities and of the one that belongs to it."""
+    """Return a hash of a file of probabilities and of those that belong to it."""
     layout = layout_of(path)
-    if layout is None or layout.seen is None or layout.lacks_seen:
+    if layout is None or not layout.others or layout.missing:
         return file_digest(path)
-    both = file_digest(path) + file_digest(layout.seen)
-    return hashlib.sha256(both.encode()).hexdigest()
+    every = "".join(map(file_digest, (path, *layout.others)))
+    return hashlib.sha256(every.encode()).hexdigest()
 
 
 def write_probs(
@@ -101,8 +115,9 @@ def write_probs(
     seen: np.ndarray | None,
     fingerprints: Fingerprints | None = None,
     rule: str = NETWORK,
+    network: np.ndarray | None = None,
 ) -> None:
-    """Write probs.parquet and, if there are probabilities during training, seen.parquet.
+    """Write probs.parquet and, where there are such probabilities, seen.parquet and network.parquet.
 
     Args:
         folder: the folder of the audit.
@@ -113,33 +128,40 @@ def write_probs(
         seen: (N, K), or None.
         fingerprints: of the examples, if their ids are only positions.
         rule: how the audit scored the labels, see `posterior.judged`.
+        network: (N, K), or None, see `Assessment`.
     """
     found = hashlib.sha256()
-    for values in (probs, seen):
+    for values in (probs, seen) if network is None else (probs, seen, network):
         found.update(b"-" if values is None else np.ascontiguousarray(values).data)
     about: dict[str, Any] = {"seen": seen is not None, "pair": found.hexdigest()[:32]}
     if rule != NETWORK:  # so that older files and those of other audits are alike
         about["rule"] = rule
+    if network is not None:
+        about["network"] = True
     if fingerprints is not None:
         about["fingerprints"] = fingerprints.as_json()
-    for name, values in ((SEEN, seen), (PROBS, probs)):
+    for name, values in ((SEEN, seen), (OF_NETWORK, network), (PROBS, probs)):
         if values is None:
-            (folder / name).unlink(missing_ok=True)
+            remove_file(folder / name)
         else:
             _write(folder / name, _table(ids, index, class_names, values, about))
 
 
-def read_probs(folder: Path, num_classes: int) -> tuple[np.ndarray, np.ndarray | None]:
-    """Return the probabilities out of fold and during training, (N, K) each, that `write_probs` wrote.
+def read_probs(folder: Path, num_classes: int) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None]:
+    """Return the probabilities that `write_probs` wrote: out of fold, during training, and of the network.
 
     Raises:
         CorruptedFile: a file is missing, damaged or of another audit.
     """
     try:
         layout = layout_of(check_file(folder / PROBS))
-        if layout is not None and not layout.lacks_seen and len(layout.classes) == num_classes:
-            return values_of(layout.path), None if layout.seen is None else values_of(layout.seen)
-        which = PROBS if layout is None or not layout.lacks_seen else SEEN
+        missing = () if layout is None else layout.missing
+        if layout is not None and not missing and len(layout.classes) == num_classes:
+            seen, network = (
+                None if path is None else values_of(path) for path in (layout.seen, layout.network)
+            )
+            return values_of(layout.path), seen, network
+        which = missing[0] if missing else PROBS
         reason = f"{folder / which} is missing or of another audit"
     except InputError as error:
         reason = str(error).partition(";")[0]
@@ -158,11 +180,12 @@ def fingerprints_in(folder: Path) -> Fingerprints | None:
     return None if layout is None else layout.fingerprints
 
 
-def values_of(path: Path) -> np.ndarray:
-    """Return the probabilities in a file that `write_probs` wrote, (N, K)."""
+def values_of(path: Path, keys: int = 2) -> np.ndarray:
+    """Return the probabilities in a file that `write_probs` wrote, (N, K), beside so many columns of keys."""
     with open_parquet(path) as parquet:
-        table = parquet.read()
-    return np.stack([column.to_numpy() for column in table.columns[2:]], axis=1)
+        names = parquet.schema_arrow.names[keys:]
+    table = read_columns(path, dict.fromkeys(names, Column("numbers")), "restore it, or audit again")
+    return np.stack([column.to_numpy() for column in table.columns[keys:]], axis=1)
 
 
 def _table(

@@ -6,7 +6,9 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from typing_extensions import TypedDict
 
+from noisylabels.core.schema import Count, checked
 from noisylabels.experiment.reporter import Reporter
 from noisylabels.training.callbacks import Callback, StepResult, Stop
 from noisylabels.training.history import History
@@ -23,6 +25,24 @@ change lies depends on data, noise and loss. The accuracy is on noisy labels; no
 
 PATIENCE, PATIENT_STEPS = 4, 80
 """Epochs, and steps, without an improvement of the held-out accuracy after which a fold stops."""
+
+
+class _Mean(TypedDict):
+    sum: Any
+    weights: float
+    best: float
+
+
+class _Kept(TypedDict):
+    dynamics: Any
+    now: Any
+    seen: _Mean
+    probs: _Mean | None
+    epochs: Count
+    since_best: Count
+    done: Count
+    steps: Count
+    seconds: float
 
 
 class EpochMean:
@@ -175,6 +195,11 @@ class TrainingDynamics(Callback):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore what `state_dict` returned."""
+        from noisylabels.training.checkpoint import check_same
+
+        checked(state, _Kept, "the training dynamics of the checkpoint")
+        mine = {"dynamics": self.dynamics, "now": self.now, "seen": self.seen.sum}
+        check_same({"dynamics": state["dynamics"], "now": state["now"], "seen": state["seen"]["sum"]}, mine)
         device = self.held.device
         self.dynamics, self.now = state["dynamics"].to(device), state["now"].to(device)
         self.seen.load_state_dict(state["seen"])

@@ -16,6 +16,7 @@ import numpy as np
 from noisylabels.audit.trusted_columns import column_of
 from noisylabels.core.checks import InputError
 from noisylabels.core.files import check_file, file_digest, read_text
+from noisylabels.core.opening import TEXT_BYTES
 from noisylabels.core.tables import TABLES, Table, find_column, read_table, read_text_table, texts
 from noisylabels.core.wilson import wilson
 from noisylabels.data.names import namesakes_note
@@ -70,7 +71,7 @@ def identity(trusted: object) -> list[str]:
     """Return a description of the argument that differs if other labels may be trusted."""
     if isinstance(trusted, (str, os.PathLike)):
         file = _file(trusted)
-        return [str(trusted)] if file is None else [str(file), file_digest(file)]
+        return [str(trusted)] if file is None else [str(file), file_digest(file, most_bytes=TEXT_BYTES)]
     values = _listed(trusted)
     if values.dtype.kind == "b":
         return ["mask", hashlib.sha256(values.tobytes()).hexdigest()]
@@ -398,15 +399,26 @@ def reasons(
     return made
 
 
-def summary_of(trusted: np.ndarray, source: str, labels: np.ndarray, probs: CheckedProbs) -> dict[str, Any]:
+def summary_of(
+    trusted: np.ndarray,
+    source: str,
+    labels: np.ndarray,
+    probs: CheckedProbs,
+    before: np.ndarray | None = None,
+) -> dict[str, Any]:
     """Return the entry of audit.json: count, from, and agreement with its interval.
 
     The agreement is the share of trusted labels that are the most probable class out of fold: the accuracy of
-    the models on labels that are known to be right. The interval is Wilson's, of 95 %.
+    the models on labels that are known to be right. The interval is Wilson's, of 95 %. If the labels before
+    they were checked are known, `before`, compared is their number and wrong how many of them were wrong.
     """
     rows = np.flatnonzero(trusted)
     right = int((probs.likeliest[rows] == labels[rows]).sum())
     low, high = wilson(right, len(rows))
+    compared = np.zeros(0, np.int64) if before is None else rows[before[rows] >= 0]
+    more = {}
+    if before is not None and len(compared):
+        more = {"compared": len(compared), "wrong": int((before[compared] != labels[compared]).sum())}
     return {
         "count": len(rows),
         "from": source,
@@ -414,4 +426,5 @@ def summary_of(trusted: np.ndarray, source: str, labels: np.ndarray, probs: Chec
         "low": round(low, 6),
         "high": round(high, 6),
         "level": 0.95,
+        **more,
     }

@@ -19,6 +19,7 @@ from PIL import Image
 
 from noisylabels.bench.machine import tree_bytes
 from noisylabels.bench.timing import Ratio
+from noisylabels.core.files import make_folder
 from noisylabels.data.augment import parse_augment
 from noisylabels.data.decode import usable_cores
 from noisylabels.data.loader import Batches
@@ -86,7 +87,7 @@ def write_images(folder: Path, count: int, form: str = "png", *, side: int = SID
     ]
     grain = draw.integers(-6, 7, (64, side, side, 3), dtype=np.int16)
     for k in range(CLASSES):
-        (folder / f"{k}").mkdir(parents=True, exist_ok=True)
+        make_folder(folder / f"{k}")
     for i in range(count):
         pixels = (blurred[i % 256] + grain[i // 256 % 64] + i // 16384 % 32).clip(0, 255).astype(np.uint8)
         Image.fromarray(pixels).save(folder / f"{i % CLASSES}" / f"{i:07d}.{form}")

@@ -31,7 +31,6 @@ def slug(machine: str) -> str:
 
 def keep(out: Path, name: str, result: Mapping[str, Any], table: str) -> None:
     """Write a result to `name`.json and its table to `name`.md in the folder `out`, and print the table."""
-    out.mkdir(parents=True, exist_ok=True)
     write_text(out / f"{name}.json", json.dumps(result, indent=1) + "\n")
     write_text(out / f"{name}.md", table)
     print(table)

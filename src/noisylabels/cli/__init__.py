@@ -23,26 +23,31 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from noisylabels.cli.parser import parse
     from noisylabels.core.checks import InputError
     from noisylabels.core.interrupt import Interrupted
+    from noisylabels.core.process import discard_output, open_standard_streams
 
+    open_standard_streams()
     words = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in words
     words = [word for word in words if word != "--debug"]
     try:
         command = parse(words)
-        return command.run()
+        code = command.run()
+        sys.stdout.flush()  # here, where a full disk can be reported
+        return code
     except InputError as error:
         if debug:
             raise
         complain(str(error))
         return 2
     except BrokenPipeError:  # the reader of the output, such as head, has closed it
-        sys.stderr.close()
+        discard_output()
         return 0
     except OSError as error:  # a full disk, a folder without permission
         if debug:
             raise
         where = f"{error.filename}: " if error.filename else ""
         complain(f"{where}{error.strerror or error}")
+        discard_output()
         return 2
     except Interrupted as stopped:
         complain(f"{stopped}; run the same command again to resume")

@@ -152,10 +152,11 @@ def _encoders() -> tuple[list[str], list[list[str]]]:
 
 def _recipes() -> tuple[list[str], list[list[str]]]:
     from noisylabels.core.config import read_toml
+    from noisylabels.core.files import read_text
     from noisylabels.experiment import recipes
 
     rows = []
     for name, path in recipes().items():
         settings = ", ".join(f"{key}={value}" for key, value in read_toml(path).items())
-        rows.append([name, path.read_text(encoding="utf-8").splitlines()[0].lstrip("# "), settings])
+        rows.append([name, read_text(path).splitlines()[0].lstrip("# "), settings])
     return ["name", "recipe", "settings that differ from the defaults"], rows

@@ -36,6 +36,7 @@ class Report:
     def run(self) -> int:
         """Write the report."""
         from noisylabels.core.checks import InputError
+        from noisylabels.core.files import real_path
         from noisylabels.study.claims import load_claims
         from noisylabels.study.reporting import write_report
         from noisylabels.study.results import read_results
@@ -43,12 +44,15 @@ class Report:
         if not self.runs:
             raise InputError("nothing to report on; give a folder of runs or an exported file")
         first = self.runs[0].expanduser()
-        whole = first.resolve()  # "." has no name
+        whole = real_path(first)  # "." has no name
         name = whole.name if whole.is_dir() else whole.stem
         parent = first.parent if first.name == whole.name else whole.parent
         out = (self.out or parent / f"{name}-report").expanduser()
         claims = load_claims(self.claims) if self.claims is not None else []
-        results = read_results(self.runs)
+        notes: list[str] = []
+        results = read_results(self.runs, notes)
+        for note in notes:
+            output.note(note)
 
         def progress(done: int, total: int) -> None:
             output.count_up("figures", done, total)

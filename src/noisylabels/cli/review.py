@@ -59,7 +59,8 @@ class Review:
         """Serve the page until Ctrl-C, or export."""
         from noisylabels.audit.review.session import Session
 
-        session = Session(self.audit.expanduser(), self.reviewer or _user(), self.outside)
+        reading = self.export is not None
+        session = Session(self.audit.expanduser(), self.reviewer or _user(), self.outside, reading=reading)
         try:
             for note in session.notes():
                 output.note(note)

@@ -287,11 +287,15 @@ class StudyCommand:
 
     def _export(self) -> int:
         from noisylabels.core.files import check_target
-        from noisylabels.study.store import export, read_rows
+        from noisylabels.study.exports import export
+        from noisylabels.study.store import read_rows
 
         store = self._folder()
         file = (self.file or store.folder.with_name(store.folder.name + ".parquet")).expanduser()
         check_target(file, (".parquet",), "file for the export")
-        count = export(read_rows(store.folder), file)
+        notes: list[str] = []
+        count = export(read_rows(store.folder, notes), file)
+        for note in notes:
+            output.note(note)
         output.say(f"wrote {count} runs to {file} ({file.stat().st_size / 1000:,.0f} kB)")
         return 0

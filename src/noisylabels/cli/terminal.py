@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -17,6 +16,7 @@ from rich.text import Text
 
 from noisylabels.cli.pace import LogLines, Pace
 from noisylabels.core.printable import printable
+from noisylabels.core.process import discard_output
 
 
 class _Output(Console):
@@ -28,7 +28,7 @@ class _Output(Console):
 
     def on_broken_pipe(self) -> None:
         """Exit without an error and discard what is left in the buffer."""
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        discard_output()
         raise SystemExit(0)
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import shlex
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Annotated
+from typing import Annotated, Any
 
 import tyro
 
@@ -65,18 +66,18 @@ def summary(result: RunResult) -> str:
     last = result.final or {}
     final = result.kept or last
 
-    def percent(name: str) -> str:
-        return "unknown" if final.get(name) is None else f"{100 * final[name]:.2f} %"
+    def percent(name: str, row: Mapping[str, Any] = final) -> str:
+        return "unknown" if row.get(name) is None else f"{100 * row[name]:.2f} %"
 
     names = result.class_names
     others = []
     if result.kept is not None:
         if last["epoch"] != final["epoch"]:
             words = f"at the last epoch, {last['epoch']}"
-            others = [f"  {words:36} {100 * last['test_accuracy']:.2f} %"]
+            others = [f"  {words:36} {percent('test_accuracy', last)}"]
     elif (row := result.history.chosen) is not None:
         words = f"at epoch {row['epoch']}, best on validation"
-        others = [f"  {words:36} {100 * row['test_accuracy']:.2f} %"]
+        others = [f"  {words:36} {percent('test_accuracy', row)}"]
     lines = [
         _trained(result, final["epoch"]),
         f"  test accuracy                        {percent('test_accuracy')}{_tested_on(result)}",
@@ -84,13 +85,13 @@ def summary(result: RunResult) -> str:
         *others,
         f"  training set: given labels           {percent('given_accuracy')}",
     ]
-    if final["memorized"] is not None:
+    if final.get("memorized") is not None:
         lines += [
             f"  training set: true labels            {percent('true_accuracy')}",
             f"  noisy labels: memorized              {percent('memorized')} (predicted as given)",
             f"  noisy labels: recovered              {percent('recovered')} (predicted as their true class)",
         ]
-    if final["dead_classes"]:
+    if final.get("dead_classes"):
         dead = ", ".join(names[k] for k in final["dead_classes"])
         lines.append(f"  dead classes (recall at most 1 %)    {dead}")
         lines.append(

@@ -5,30 +5,126 @@ from __future__ import annotations
 import contextlib
 import sys
 import zipfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, BinaryIO, NoReturn
 
 import numpy as np
 
 from noisylabels.core.checks import InputError
+from noisylabels.core.files import check_file
+from noisylabels.core.opening import check_regular, open_file
+from noisylabels.core.surrogates import has_lone
 
 
 @contextlib.contextmanager
-def open_parquet(file: Path) -> Iterator[Any]:
+def open_parquet(file: Path, remedy: str = "get the file again") -> Iterator[Any]:
     """Open a Parquet file; damage found on opening or reading raises an `InputError`."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
-        with pq.ParquetFile(file) as parquet:
+        check_regular(file)
+        # Arrow accepts UTF-8 paths only
+        source = open_file(file) if has_lone(str(file)) else contextlib.nullcontext(file)
+        with source as opened, pq.ParquetFile(opened) as parquet:
             yield parquet
     except InputError:
         raise
     # besides its own exceptions, Arrow raises OSError and, for names that are not UTF-8, ValueError
     except (pa.ArrowException, OSError, ValueError) as error:
         first_line = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InputError(f"{file} cannot be read as Parquet ({first_line}); get the file again") from None
+        raise InputError(f"{file} cannot be read as Parquet ({first_line}); {remedy}") from None
+
+
+@dataclass(frozen=True)
+class Column:
+    """What a column of a file that this program wrote holds.
+
+    Args:
+        kind: a key of `KINDS`.
+        nullable: whether a cell may be missing.
+        optional: whether the column may be missing.
+    """
+
+    kind: str
+    nullable: bool = False
+    optional: bool = False
+
+
+KINDS = ("text", "integers", "numbers", "truth", "lists of integers", "lists of numbers", "lists of rows")
+"""What a column can hold."""
+
+
+def check_columns(schema: Any, columns: Mapping[str, Column], where: object, remedy: str) -> None:
+    """Raise an `InputError` unless an Arrow schema has columns of these kinds; others are not looked at.
+
+    >>> import pyarrow as pa
+    >>> check_columns(pa.schema({"n": pa.string()}), {"n": Column("integers")}, "x.parquet", "remove it")
+    Traceback (most recent call last):
+    noisylabels.core.checks.InputError: x.parquet: the column 'n' holds string, expected integers; remove it
+    """
+    for name, column in columns.items():
+        if (count := schema.names.count(name)) > 1 or not (count or column.optional):
+            raise InputError(f"{where} has the column {name!r} {count} times, expected once; {remedy}")
+        kind = schema.field(name).type if count else None
+        if kind is not None and not _is_kind(kind, column):
+            raise InputError(f"{where}: the column {name!r} holds {kind}, expected {column.kind}; {remedy}")
+
+
+def _is_kind(kind: Any, column: Column) -> bool:
+    from pyarrow import types
+
+    if types.is_null(kind):
+        return column.nullable
+    if column.kind.startswith("lists of "):
+        inner = Column(column.kind.removeprefix("lists of "), nullable=True)
+        return bool(types.is_list(kind)) and _is_kind(kind.value_type, inner)
+    if column.kind == "text":
+        if types.is_dictionary(kind):
+            kind = kind.value_type
+        return bool(types.is_string(kind) or types.is_large_string(kind))
+    tests = {
+        "integers": types.is_integer,
+        "numbers": lambda kind: types.is_integer(kind) or types.is_floating(kind),
+        "truth": types.is_boolean,
+        "rows": types.is_struct,
+    }
+    return bool(tests[column.kind](kind))
+
+
+def read_columns(
+    path: Path, columns: Mapping[str, Column], remedy: str, error: type[InputError] = InputError
+) -> Any:
+    """Return the table in a Parquet file that this program wrote, after checks of its columns and cells.
+
+    Args:
+        path: the file.
+        columns: what the columns hold; others are read and not checked.
+        remedy: what to do, for an error.
+        error: the type of the error.
+
+    Raises:
+        InputError: of the type `error`; the file is missing or damaged, a column is missing or of another
+            kind, or a cell is missing, not finite or not UTF-8.
+    """
+    import pyarrow.compute as pc
+
+    try:
+        with open_parquet(check_file(path), remedy) as parquet:
+            check_columns(parquet.schema_arrow, columns, path, remedy)
+            table = parquet.read()
+            table.validate(full=True)
+            for name in columns.keys() & set(table.column_names):
+                cells, column = table[name], columns[name]
+                if cells.null_count and not column.nullable:
+                    raise InputError(f"{path}: the column {name!r} lacks {cells.null_count} cells; {remedy}")
+                if column.kind == "numbers" and not pc.all(pc.is_finite(cells)).as_py():
+                    raise InputError(f"{path}: the column {name!r} has a cell that is not finite; {remedy}")
+            return table
+    except InputError as found:
+        raise error(str(found)) from None
 
 
 def parquet_columns(
@@ -132,35 +228,64 @@ def column_texts(files: Sequence[Path], name: str) -> np.ndarray:
 def array_names(path: Path) -> list[str]:
     """Return the names of the arrays in an .npz file, reading only its directory."""
     try:
-        with zipfile.ZipFile(path) as archive:
+        with open_file(path) as file, zipfile.ZipFile(file) as archive:
             return [name.removesuffix(".npy") for name in archive.namelist()]
     except Exception as error:  # a damaged archive can raise anything
         _damaged(path, error)
 
 
-def read_array(path: Path, name: str | None = None, *, mapped: bool = False) -> np.ndarray:
+def read_array(
+    path: Path, name: str | None = None, *, mapped: bool = False, writable: bool = False
+) -> np.ndarray:
     """Return the array in an .npy file, or one of the arrays in an .npz file.
 
     Args:
         path: the file.
         name: the name of the array in an .npz file; None for an .npy file.
         mapped: map an .npy file into memory instead of reading it.
+        writable: map it so that what is written to the array stays in this process.
 
     Raises:
         InputError: the file is damaged or not a NumPy file, or holds Python objects.
     """
     try:
-        if mapped:
-            return _with_characters(np.lib.format.open_memmap(path, mode="r"))
-        with path.open("rb") as file:  # opened here, because np.load leaves a damaged archive open
+        check_regular(path)
+        if mapped or writable:
+            return _with_characters(np.lib.format.open_memmap(path, mode="c" if writable else "r"))
+        with open_file(path) as file:  # opened here, because np.load leaves a damaged archive open
             if name is None:
-                return _with_characters(np.asarray(np.lib.format.read_array(file, allow_pickle=False)))
+                return next_array(file, path)
             array = np.load(file, allow_pickle=False)[name]
         if not isinstance(array, np.ndarray):  # the bytes of another file in the archive
             raise ValueError("not an array")
         return _with_characters(array)
+    except InputError:
+        raise
     except Exception as error:  # a damaged file can raise anything
         _damaged(path if name is None else f"{name} of {path}", error)
+
+
+def next_array(file: BinaryIO, where: Path | str) -> np.ndarray:
+    """Return the array in the format of .npy at the place of an open file; see `read_array` for errors."""
+    try:
+        return _with_characters(np.asarray(np.lib.format.read_array(file, allow_pickle=False)))
+    except Exception as error:  # a damaged header can raise anything
+        _damaged(where, error)
+
+
+def array_header(file: Any, where: Path | str) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    """Return the shape and the type of the array at the place of an open file, whose place is then its data.
+
+    Raises:
+        InputError: it has no header of the format of .npy.
+    """
+    try:
+        version = np.lib.format.read_magic(file)
+        headers = np.lib.format.read_array_header_1_0, np.lib.format.read_array_header_2_0
+        shape, _, dtype = headers[version > (1, 0)](file)
+        return shape, dtype
+    except Exception as error:  # a damaged header can raise anything
+        _damaged(where, error)
 
 
 def _with_characters(array: np.ndarray) -> np.ndarray:
@@ -173,7 +298,7 @@ def _with_characters(array: np.ndarray) -> np.ndarray:
 
 
 def _damaged(where: Path | str, error: Exception) -> NoReturn:
-    reason = str(error).strip().partition("\n")[0] or type(error).__name__
+    reason = " ".join(str(error).strip().partition("\n")[0].split())[:200] or type(error).__name__
     if "allow_pickle" in reason or "Python objects" in reason:
         raise InputError(
             f"{where} holds Python objects, which are not read; save it with a numeric or string dtype"

@@ -7,7 +7,6 @@ import functools
 import hashlib
 import json
 import math
-import tomllib
 import types
 import typing
 from collections.abc import Collection, Mapping
@@ -15,6 +14,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from noisylabels.core.checks import InputError, did_you_mean
+from noisylabels.core.files import read_text
+from noisylabels.core.json_text import parse_toml
+from noisylabels.core.opening import SETTINGS_BYTES
 
 Config = TypeVar("Config")
 
@@ -63,15 +65,8 @@ def _typed(name: str, value: Any, wanted: tuple[type, ...], origin: str) -> Any:
 
 
 def read_toml(path: Path) -> dict[str, Any]:
-    """Read a TOML file; a missing or damaged one is an `InputError`."""
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8-sig"))  # as Windows writes it
-    except FileNotFoundError:
-        raise InputError(f"there is no recipe file {path}") from None
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} is not valid TOML: {error}") from None
+    """Read a TOML file; a missing or damaged one is an `InputError`, see `parse_toml`."""
+    return parse_toml(read_text(path, SETTINGS_BYTES).replace("\r\n", "\n"), path)
 
 
 def to_dict(config: Any, leave_out: Collection[str] = ()) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import math
 import os
@@ -70,6 +71,26 @@ def processor() -> str:
         text = ""
     found = re.search(r"^model name\s*:\s*(.*)", text, re.MULTILINE)
     return found[1].strip() if found else platform.processor() or platform.machine()
+
+
+def open_standard_streams() -> None:
+    """Open the null device in place of a standard stream that the process was started without, as by ``>&-``.
+
+    Otherwise the next file that is opened would take the place, and receive what libraries print.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            descriptor = os.open(os.devnull, os.O_RDWR)
+            setattr(sys, name, os.fdopen(descriptor, "r" if number == 0 else "w"))
+
+
+def discard_output() -> None:
+    """Discard what standard output still holds if that cannot be written, as after its reader has ended."""
+    try:
+        sys.stdout.flush()
+    except (OSError, ValueError):
+        with contextlib.suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def limit_threads() -> int:

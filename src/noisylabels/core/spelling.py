@@ -90,7 +90,8 @@ def spelling_notes(codes: np.ndarray, class_names: Sequence[str]) -> list[str]:
         shown = ", ".join(f"{word} ({counts[k]:,})" for word, k in zip(written, ranked, strict=True))
         notes.append(f"{LOOKALIKES}: {shown}; correct their spelling if they are one")
     if len(alike) > MOST_NOTES:
-        notes.append(f"{LOOKALIKES}: {len(alike) - MOST_NOTES:,} more groups")
+        more = len(alike) - MOST_NOTES
+        notes.append(f"{LOOKALIKES}: {more:,} more group{'s' if more > 1 else ''}")
     for k in strange[:MOST_NOTES]:
         which = "1 label is" if counts[k] == 1 else f"{counts[k]:,} labels are"
         rows = "this row" if counts[k] == 1 else "these rows"
@@ -99,7 +100,9 @@ def spelling_notes(codes: np.ndarray, class_names: Sequence[str]) -> list[str]:
             f"missing, remove {rows}"
         )
     if len(strange) > MOST_NOTES:
-        notes.append(f"{len(strange) - MOST_NOTES} more classes look like missing labels")
+        more = len(strange) - MOST_NOTES
+        which = "1 more class looks" if more == 1 else f"{more} more classes look"
+        notes.append(f"{which} like missing labels")
     return notes
 
 
@@ -124,5 +127,7 @@ def padding_notes(written: Sequence[str]) -> list[str]:
             shown = ", ".join(f"{cell!r} ({counts[cell]:,})" for cell in cells if cell != name)
             verb = "is" if sum(cell != name for cell in cells) == 1 else "are"
             notes.append(f"spaces around a label are ignored: {shown} {verb} read as {name!r}")
-    more = [f"spaces around a label are ignored: {len(notes) - MOST_NOTES} more classes"]
-    return notes[:MOST_NOTES] + (more if len(notes) > MOST_NOTES else [])
+    if (more := len(notes) - MOST_NOTES) > 0:
+        others = f"{more} more class{'es' if more > 1 else ''}"
+        return [*notes[:MOST_NOTES], f"spaces around a label are ignored: {others}"]
+    return notes

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from noisylabels.core.checks import InputError
+from noisylabels.core.opening import check_regular
 
 _NUMBERS = frozenset({"b1", "u1", "i1", "u2", "i2", "u4", "i4", "u8", "i8", "f2", "f4", "f8"})
 _OBJECTS = frozenset({"O4", "O8"})
@@ -69,6 +70,7 @@ def read_saved(path: Path) -> dict[Any, Any]:
 
     names: list[Any] = [(given, ".".join(name)) for name, given in _SAVED.items()]
     try:
+        check_regular(path)
         with warnings.catch_warnings(), torch.serialization.safe_globals(names):
             warnings.simplefilter("ignore")  # about pickle protocols; the reader refuses what it cannot read
             return _table(torch.load(path, map_location="cpu", weights_only=True), str(path))

@@ -15,6 +15,7 @@ from types import ModuleType
 from typing import Any
 
 from noisylabels.core.checks import InputError, did_you_mean, one_line
+from noisylabels.core.files import real_path
 
 
 def split_spec(spec: str) -> tuple[str, str] | None:
@@ -133,7 +134,7 @@ def failed(spec: str, what: str, error: BaseException) -> InputError:
 
 
 def _path(where: str, base: Path) -> Path:
-    return (base / Path(where).expanduser()).resolve()
+    return real_path(base / Path(where).expanduser())
 
 
 def _file(spec: str, what: str, base: Path) -> Path:

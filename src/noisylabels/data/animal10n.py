@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from noisylabels.core.checks import InputError
+from noisylabels.core.opening import open_file
 from noisylabels.data.image_decoding import resize_arrays
 from noisylabels.data.image_formats import suffixes
 from noisylabels.data.image_lists import Listing, plan_listing
@@ -136,7 +137,7 @@ def _records(path: Path) -> Iterator[np.ndarray]:
             raise InputError(
                 f"{path} has {size:,} bytes, expected a multiple of {_RECORD:,}; get {URL} again"
             )
-        with path.open("rb") as file:
+        with open_file(path) as file:
             while content := file.read(_RECORDS_AT_ONCE * _RECORD):
                 yield np.frombuffer(content, dtype=np.uint8).reshape(-1, _RECORD)
     except OSError as error:

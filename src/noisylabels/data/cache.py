@@ -5,8 +5,9 @@ The key is a hash of the options and of the name and content of every source fil
 gives old pixels. Content hashes are stored in `cache_root()/digests/` with the file's size and modification
 time, so unchanged files are not read.
 
-A truncated or otherwise damaged entry is detected and rebuilt; single changed bytes among the pixels are not,
-because that would require reading all of them at every start.
+A damaged entry is detected and rebuilt, even if a single bit changed: meta.json holds checksums of all files,
+which are compared at every start, so that a run never records the digest of other pixels than it trains on.
+That reads the pixels once, as an epoch does: `benchmarks/bench_sums.py` measures it.
 
 An entry is written into a folder with another name and renamed when it is complete. A problem with the cache
 (a damaged entry, a full disk, a folder that is not writable) costs time but does not stop the run, unless the
@@ -19,13 +20,13 @@ once, by processes, into a folder that is kept if the work is interrupted; the n
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import hashlib
 import itertools
 import json
 import math
 import os
 import secrets
-import shutil
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -36,30 +37,32 @@ import numpy as np
 import torch
 
 from noisylabels.core.checks import InputError
+from noisylabels.core.columnar import next_array, read_array
 from noisylabels.core.files import (
     atomic_replace,
     cache_root,
-    exclusive_lock,
     file_digest,
-    read_json,
-    write_json,
+    make_folder,
+    remove_tree,
 )
+from noisylabels.core.locks import exclusive_lock
+from noisylabels.core.opening import open_file, open_in_place
 from noisylabels.core.positions import Positions
+from noisylabels.core.schema import read_checked
 from noisylabels.core.spelling import spelling_notes
 from noisylabels.data import parallel_decoding
-from noisylabels.data.cached_positions import KEY, completed, read_positions, write_positions
+from noisylabels.data.cache_sums import Damaged, check_sums, file_digests, write_meta
+from noisylabels.data.cached_positions import KEY, Meta, completed, read_positions, write_positions
 from noisylabels.data.decode import MAX_UNASKED_BYTES, Progress, usable_cores
 from noisylabels.data.decode_workers import FACTS
-from noisylabels.data.file_sources import check_regular
 from noisylabels.data.image_lists import Below
-from noisylabels.data.images import ImageSet, content_digest, digest_of
+from noisylabels.data.images import ImageSet, content_digest
 from noisylabels.data.names import Names
 from noisylabels.data.reader import Plan, ReadResult, class_notes
 
 VERSION = 3  # increase it when the same files must give other arrays than before
 PROCESSES_FROM = 5000  # image files: with fewer, starting processes takes longer than they save
 
-_PIECE_BYTES = 1 << 24
 _STALE_SECONDS = 86_400  # partial folders of killed processes are removed at this age
 _KEPT_SECONDS = 7 * 86_400  # and at this age if a later run could have resumed from them
 
@@ -83,10 +86,10 @@ def load_cached(plan: Plan, progress: Progress | None = None) -> tuple[ImageSet,
     large = (
         plan.ordered is not None and len(sources) >= PROCESSES_FROM and parallel_decoding.can_use_processes()
     )
-    found = None
+    found, damaged = None, False
     if not (large and sources.num_unknown >= PROCESSES_FROM):  # otherwise they are hashed while being decoded
         sources.look(progress)
-        found = _open(folder / sources.key(), plan)
+        found, damaged = _opened(folder / sources.key(), plan, progress)
     if found is None:
         try:
             if large:
@@ -96,7 +99,11 @@ def load_cached(plan: Plan, progress: Progress | None = None) -> tuple[ImageSet,
                 _store(entry, plan.start())
         except OSError as error:  # of the cache; readers raise InputError for those of the source
             return _in_memory(plan, f"{error.strerror or error}: {cache_root()}")
-        found = _open(entry, plan)
+        found, _ = _opened(entry, plan, None)
+        if found and damaged:
+            train = found[0]
+            note = f"the stored images in {entry} were damaged, and were decoded again"
+            found = (dataclasses.replace(train, notes=(*train.notes, note)), found[1])
     return found or _in_memory(plan, f"the stored entry cannot be read: {entry}")
 
 
@@ -172,9 +179,9 @@ class Sources:
     def _read_index(self) -> np.ndarray:
         nothing = np.zeros(len(self), dtype=FACTS)
         try:
-            with self._index.open("rb") as file:
+            with open_file(self._index) as file:
                 names = Names.load(file)
-                facts: np.ndarray = np.load(file)
+                facts = next_array(file, self._index)
         except (OSError, ValueError, EOFError):
             return nothing
         if facts.dtype != FACTS or len(facts) != len(names):
@@ -189,7 +196,11 @@ class Sources:
     def _remember(self) -> None:
         settled = self._facts["time"] < time.time_ns() - parallel_decoding.SETTLED_NS
         kept = np.flatnonzero(settled & ~self._unknown())
-        with contextlib.suppress(OSError), atomic_replace(self._index) as path, path.open("wb") as file:
+        with (
+            contextlib.suppress(OSError),
+            atomic_replace(self._index) as temporary,
+            temporary.open("wb") as file,
+        ):
             self._names.take(kept).save(file)  # without it the next run reads the files again
             np.save(file, self._facts[kept])
 
@@ -199,7 +210,6 @@ def _digests_of(paths: Iterator[Path], count: int, progress: Progress | None) ->
 
     def digest(path: Path) -> bytes:
         try:
-            check_regular(path)
             return bytes.fromhex(file_digest(path))
         except OSError:
             return bytes(32)
@@ -214,22 +224,33 @@ def _digests_of(paths: Iterator[Path], count: int, progress: Progress | None) ->
                 yield found
 
 
-def _open(entry: Path, plan: Plan) -> tuple[ImageSet, ImageSet] | None:
-    """Return the sets of an entry, or None when it is absent or damaged."""
+def _opened(
+    entry: Path, plan: Plan, progress: Progress | None
+) -> tuple[tuple[ImageSet, ImageSet] | None, bool]:
+    """Return the sets of an entry, or None when it is absent or damaged; and whether it is damaged."""
     try:
-        meta = read_json(entry / "meta.json")
-        with (entry / "ids").open("rb") as file:
+        if entry.exists():
+            check_sums(entry, progress)
+        return _open(entry, plan), False
+    except Damaged:
+        return None, True
+
+
+def _open(entry: Path, plan: Plan) -> tuple[ImageSet, ImageSet] | None:
+    try:
+        meta = read_checked(entry / "meta.json", Meta)
+        with open_file(entry / "ids") as file:
             ids = Names.load(file)
-        labels = np.load(entry / "labels.npy")
+        labels = read_array(entry / "labels.npy")
         places = read_positions(entry, meta) if KEY in meta else completed(entry, plan, ids, meta)
         if places is None:
             return None
         # "c": private to this process, and writable, as torch requires of an array that it shares
-        images = np.load(entry / "images.npy", mmap_mode="c")
+        images = read_array(entry / "images.npy", writable=True)
         if hashlib.sha256(labels.tobytes()).hexdigest() != meta["labels_sha256"]:
             return None
         return _two_sets(images, labels, ids, meta, plan, places)
-    except (OSError, ValueError, TypeError, LookupError, EOFError):
+    except Exception:  # damage of an entry without checksums: it is made again
         return None
 
 
@@ -256,17 +277,17 @@ def _two_sets(
 def _store(entry: Path, reading: ReadResult) -> None:
     """Write an entry completely or not at all."""
     folder = entry.parent
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     _remove_stale(folder)
-    shutil.rmtree(entry, ignore_errors=True)  # damaged, or it would have been used
+    remove_tree(entry)  # damaged, or it would have been used
     temporary = folder / f".{entry.name[:16]}.{os.getpid()}-{secrets.token_hex(4)}.tmp"
-    temporary.mkdir()
+    make_folder(temporary)
     try:
         rows = _write_pixels(temporary / "images.npy", reading)
         _complete(temporary, *_finish(reading, rows))
         _rename(temporary, entry)
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        remove_tree(temporary)
 
 
 def _store_files(folder: Path, plan: Plan, sources: Sources, progress: Progress | None) -> Path:
@@ -277,24 +298,24 @@ def _store_files(folder: Path, plan: Plan, sources: Sources, progress: Progress 
     assert plan.ordered is not None
     files = plan.ordered()
     plan.check(files.class_names)
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     _remove_stale(folder)
     options = {name: value for name, value in plan.options.items() if name != "bad_images"}
     inputs = json.dumps([VERSION, os.fspath(plan.root.absolute()), options], sort_keys=True)
     part = folder / f".{hashlib.sha256(inputs.encode()).hexdigest()[:32]}.part"
     with exclusive_lock(part.with_suffix(".lock"), seconds=math.inf):
         sources.recall()  # the previous holder of the lock may have finished the work
-        if not sources.num_unknown and _open(entry := folder / sources.key(), plan):
+        if not sources.num_unknown and _opened(entry := folder / sources.key(), plan, progress)[0]:
             return entry
         try:
             decoded = parallel_decoding.decode_files(files, part, progress)
             sources.learn(files.places, decoded.facts)
             entry = folder / sources.key()
-            if _open(entry, plan):  # the same files in another folder
-                shutil.rmtree(part, ignore_errors=True)
+            if _opened(entry, plan, progress)[0]:  # the same files in another folder
+                remove_tree(part)
                 return entry
-            shutil.rmtree(entry, ignore_errors=True)  # damaged, or it would have been used
-            shutil.rmtree(part / "chunks")
+            remove_tree(entry)  # damaged, or it would have been used
+            remove_tree(part / "chunks")
             rows = len(files.labels)
             parallel_decoding.keep_rows(part / "images.npy", decoded.shape, rows, decoded.bad)
             reading = ReadResult(
@@ -328,11 +349,11 @@ def _complete(
 ) -> None:
     """Write the files of an entry other than its pixels."""
     write_positions(folder, places, meta)
-    meta["digests"] = _file_digests(folder / "images.npy", labels, meta)
+    meta["digests"] = file_digests(folder / "images.npy", labels, meta)
     np.save(folder / "labels.npy", labels)
-    with (folder / "ids").open("wb") as file:
+    with open_in_place(folder / "ids", "wb") as file:
         ids.save(file)
-    write_json(folder / "meta.json", meta)
+    write_meta(folder, meta)
 
 
 def _rename(folder: Path, entry: Path) -> None:
@@ -350,7 +371,7 @@ def _write_pixels(path: Path, reading: ReadResult) -> int:
     signal SIGBUS. NumPy leaves room in the header for another number of rows.
     """
     rows = 0
-    with path.open("wb") as file:
+    with open_in_place(path, "wb") as file:
         _write_header(file, (len(reading.labels), *reading.shape))
         for piece in reading.pieces():
             file.write(np.ascontiguousarray(piece).data)
@@ -389,26 +410,6 @@ def _finish(
     return labels, Names.of(reading.ids).take(kept), meta, places
 
 
-def _file_digests(path: Path, labels: np.ndarray, meta: dict[str, Any]) -> list[str]:
-    """Return the digests of both sets; the file is read, not mapped, so a large set does not fill memory."""
-    n, names = meta["num_train"], meta["class_names"]
-    with path.open("rb") as file:  # here: Python 3.11 cannot parse two headers at once in two threads
-        np.lib.format.read_magic(file)
-        shape = np.lib.format.read_array_header_1_0(file)[0][1:]
-        first = file.tell()
-
-    def digest(part: slice) -> str:
-        with path.open("rb") as file:
-            begin, end = (first + at * math.prod(shape) for at in (part.start, part.stop))
-            file.seek(begin)
-            sizes = (min(_PIECE_BYTES, end - at) for at in range(begin, end, _PIECE_BYTES))
-            mine = labels[part]
-            return digest_of((len(mine), *shape), mine, names, map(file.read, sizes))
-
-    with ThreadPoolExecutor(2) as pool:
-        return list(pool.map(digest, (slice(0, n), slice(n, len(labels)))))
-
-
 def load_uncached(plan: Plan, note: str = "") -> tuple[ImageSet, ImageSet]:
     """Return the training and the test set of `plan`, read into memory and not stored.
 
@@ -445,4 +446,4 @@ def _remove_stale(folder: Path) -> None:
         for path in folder.glob(pattern):
             with contextlib.suppress(OSError):
                 if parallel_decoding.age_seconds(path) > allowed:
-                    shutil.rmtree(path, ignore_errors=True)
+                    remove_tree(path)

@@ -6,17 +6,43 @@ import contextlib
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+from typing_extensions import TypedDict
 
-from noisylabels.core.files import atomic_replace, write_json
+from noisylabels.core.columnar import read_array
+from noisylabels.core.files import atomic_replace
 from noisylabels.core.positions import Positions
+from noisylabels.core.schema import Count, Limits
+from noisylabels.data.cache_sums import write_meta
 from noisylabels.data.names import Names
 from noisylabels.data.reader import Plan
 
 KEY = "positions"
 """The key in an entry's meta.json, which entries of version 0.1 lack."""
+
+
+class _Place(TypedDict):
+    total: int | None
+    whole: bool
+    source: str
+    doubt: str
+
+
+class _Meta(TypedDict):
+    class_names: list[str]
+    num_train: Count
+    notes: list[str]
+    labels_sha256: str
+    digests: Annotated[list[str], Limits(min_length=2, max_length=2)]
+
+
+class Meta(_Meta, total=False):
+    """Content of an entry's meta.json, beside its checksums."""
+
+    positions: Annotated[list[_Place], Limits(min_length=2, max_length=2)]
+    rows_sha256: str
 
 
 def write_positions(folder: Path, places: Sequence[Positions], meta: dict[str, Any]) -> None:
@@ -36,7 +62,7 @@ def read_positions(entry: Path, meta: dict[str, Any]) -> Sequence[Positions]:
     Raises:
         OSError, ValueError, TypeError, LookupError, EOFError: the entry is damaged.
     """
-    rows, n = np.load(entry / "rows.npy"), meta["num_train"]
+    rows, n = read_array(entry / "rows.npy"), meta["num_train"]
     if hashlib.sha256(rows.tobytes()).hexdigest() != meta["rows_sha256"]:
         raise ValueError("rows.npy is damaged")
     parts = (rows[:n], rows[n:]) if len(rows) else (None, None)
@@ -61,5 +87,5 @@ def completed(entry: Path, plan: Plan, ids: Names, meta: dict[str, Any]) -> Sequ
     places = train.take(at[:n]), test.take(at[n:] - files.num_train)
     with contextlib.suppress(OSError):  # without it the next run completes the entry again
         write_positions(entry, places, meta)
-        write_json(entry / "meta.json", meta)
+        write_meta(entry, meta)
     return places

@@ -12,6 +12,7 @@ import numpy as np
 
 from noisylabels.core.checks import InputError
 from noisylabels.core.files import file_digest
+from noisylabels.core.opening import JSON_BYTES, open_file, read_bytes
 from noisylabels.core.unpickle import read_table
 from noisylabels.data.image_decoding import resize_arrays
 from noisylabels.data.published import File
@@ -159,7 +160,7 @@ class Release:
         contents = {}
         for name in (*self.train_files, self.test_file):
             try:
-                contents[name] = (path / name).read_bytes()
+                contents[name] = read_bytes(path / name, JSON_BYTES)
             except OSError as error:
                 raise InputError(
                     f"cannot read {path / name} ({error.strerror}); unpack {self.url} again"
@@ -171,7 +172,7 @@ class Release:
         try:
             self._check(str(path), file_digest(path, "md5"), MD5[self.archive], path.stat().st_size)
             contents = {}
-            with tarfile.open(path, "r:gz") as archive:
+            with open_file(path) as packed, tarfile.open(fileobj=packed, mode="r:gz") as archive:
                 for name in (*self.train_files, self.test_file):
                     member = archive.extractfile(f"{self.folder}/{name}")
                     contents[name] = member.read() if member else b""

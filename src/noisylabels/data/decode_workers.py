@@ -14,7 +14,6 @@ import json
 import os
 import subprocess
 import sys
-import tempfile
 import traceback
 import warnings
 import zlib
@@ -24,7 +23,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from noisylabels.data.file_sources import check_regular
+from noisylabels.core.files import atomic_replace
+from noisylabels.core.opening import IMAGE_BYTES, open_file, open_in_place, read_bytes
 from noisylabels.data.image_decoding import failure_reason, read_both
 from noisylabels.data.pixel_range import Peaks, White
 
@@ -129,11 +129,11 @@ def main() -> None:
     warnings.simplefilter("ignore")
     task = Task(**json.loads(sys.stdin.buffer.readline()))
     task = task._replace(white=White(*task.white))
-    target = os.open(task.target, os.O_WRONLY | getattr(os, "O_BINARY", 0))
+    target = open_in_place(task.target, "r+b")
     for line in sys.stdin.buffer:
         asked = json.loads(line)
         try:
-            decode_chunk(task, target, asked["start"], asked["names"])
+            decode_chunk(task, target.fileno(), asked["start"], asked["names"])
             answer: dict[str, Any] = {}
         except OSError as error:
             answer = {"errno": error.errno} if error.errno else {"fault": traceback.format_exc()}
@@ -187,10 +187,8 @@ def read_file(path: str) -> tuple[bytes, tuple[int, int]]:
     Raises:
         OSError: it cannot be read.
     """
-    check_regular(path)
-    with open(path, "rb", buffering=0) as file:
-        found = os.fstat(file.fileno())
-        return file.read(), (found.st_size, found.st_mtime_ns)
+    found = os.stat(path)
+    return read_bytes(path, IMAGE_BYTES), (found.st_size, found.st_mtime_ns)
 
 
 def names_digest(names: Sequence[str]) -> str:
@@ -201,14 +199,8 @@ def names_digest(names: Sequence[str]) -> str:
 def write_chunk(path: Path, chunk: Chunk) -> None:
     """Write the record of a chunk, atomically; `read_chunk` detects damage."""
     rest = json.dumps(chunk._replace(files=np.empty(0))._asdict() | {"files": None}).encode()
-    handle, name = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            np.savez(file, files=chunk.files, rest=np.frombuffer(rest, dtype=np.uint8))
-        os.replace(name, path)
-    except BaseException:
-        os.unlink(name)
-        raise
+    with atomic_replace(path) as temporary, temporary.open("wb") as file:
+        np.savez(file, files=chunk.files, rest=np.frombuffer(rest, dtype=np.uint8))
 
 
 def read_chunk(path: Path) -> Chunk:
@@ -217,7 +209,7 @@ def read_chunk(path: Path) -> Chunk:
     Raises:
         Exception: of many types, if the file is missing or damaged.
     """
-    with path.open("rb") as file, np.load(file) as stored:
+    with open_file(path) as file, np.load(file) as stored:
         files, rest = stored["files"], json.loads(stored["rest"].tobytes())
     if files.dtype != FACTS:
         raise ValueError(f"{path} is not the record of a chunk")

@@ -20,9 +20,14 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from typing_extensions import TypedDict
+
 from noisylabels import __version__
 from noisylabels.core.checks import InputError
-from noisylabels.core.files import exclusive_lock, file_digest, folder_for, read_json, write_json
+from noisylabels.core.files import file_digest, folder_for, remove_file, write_json
+from noisylabels.core.locks import exclusive_lock
+from noisylabels.core.opening import open_file, open_in_place
+from noisylabels.core.schema import read_checked
 
 Progress = Callable[[str, int, int], None]  # (what, done, total) in bytes; a total of 0 is unknown
 
@@ -86,6 +91,11 @@ def fetch(
         ) from None
 
 
+class _State(TypedDict):
+    url: str
+    version: str
+
+
 class _Download:
     """The download of one file."""
 
@@ -116,10 +126,10 @@ class _Download:
         for url in urls:
             reason = self._from_server(url)
             if reason is None:
-                with self.part.open("rb") as file:
+                with open_file(self.part) as file:
                     os.fsync(file.fileno())  # the bytes are on disk before the file gets its name
                 self.part.replace(self.path)
-                self.state.unlink(missing_ok=True)
+                remove_file(self.state)
                 return
             reasons.append(f"{urlsplit(url).netloc}: {reason}")
         there = self._size()
@@ -216,7 +226,7 @@ class _Download:
     def _write(self, response: Any, offset: int, total: int | None) -> int:
         """Write received bytes to the part immediately, so that none are lost when the process ends."""
         done = offset
-        with self.part.open("ab" if offset else "wb") as file:
+        with open_in_place(self.part, "ab" if offset else "wb") as file:
             while True:
                 try:
                     piece = response.read1(CHUNK)
@@ -248,13 +258,13 @@ class _Download:
         if version:
             write_json(self.state, {"url": url, "version": version})
         else:
-            self.state.unlink(missing_ok=True)
+            remove_file(self.state)
 
     def _version(self, url: str) -> str | None:
         try:
-            state = read_json(self.state)
+            state = read_checked(self.state, _State)
             return str(state["version"]) if state["url"] == url else None
-        except (InputError, LookupError, TypeError):
+        except InputError:
             return None  # the digest decides at the end
 
     def _size(self) -> int:
@@ -263,11 +273,11 @@ class _Download:
         return 0
 
     def _drop(self) -> None:
-        self.part.unlink(missing_ok=True)
-        self.state.unlink(missing_ok=True)
+        remove_file(self.part)
+        remove_file(self.state)
 
     def _what_came(self, found: str) -> str:
-        with self.part.open("rb") as file:
+        with open_file(self.part) as file:
             head = file.read(24)
         return (
             f"it sent another file of {self._size():,} bytes, which begins with {head!r}: its "

@@ -6,11 +6,13 @@ import dataclasses
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
+from typing_extensions import TypedDict
 
 from noisylabels.core.checks import InputError, did_you_mean
+from noisylabels.core.schema import checked
 from noisylabels.core.tables import is_missing, is_number, texts
 from noisylabels.data.reader import MOST_NOTES
 from noisylabels.data.sheets import Sheet
@@ -58,6 +60,24 @@ class Column:
         """The names of the column's features."""
         own = tuple(f"{self.name}={word}" for word in self.words) if self.kind == "words" else (self.name,)
         return (*own, f"{self.name} is missing") if self.marked else own
+
+
+class _StoredColumn(TypedDict, closed=True):
+    name: str
+    kind: Literal["number", "truth", "words"]
+    median: float
+    words: list[str]
+    marked: bool
+
+
+class _Columns(TypedDict):
+    columns: list[_StoredColumn]
+
+
+class _Stored(_Columns, total=False):
+    ignored: list[str]
+    id_column: str | None
+    texts: list[str]
 
 
 @dataclass(frozen=True)
@@ -237,28 +257,21 @@ class Encoder:
         """Return the encoder as a dict that JSON can hold."""
         named: dict[str, Any] = {} if self.id_column is None else {"id_column": self.id_column}
         named |= {"texts": list(self.texts)} if self.texts else {}
-        columns = [dataclasses.asdict(c) for c in self.columns]
+        columns = [dataclasses.asdict(c) | {"words": list(c.words)} for c in self.columns]
         return {"columns": columns, "ignored": list(self.ignored), **named}
 
     @classmethod
     def of_json(cls, value: Mapping[str, Any]) -> Encoder:
-        """Return the encoder that `to_json` returned; KeyError, TypeError or ValueError if it is invalid.
+        """Return the encoder that `to_json` returned; an `InputError` if it is invalid.
 
         >>> encoder = Encoder((Column("pet", "words", words=("cat", "dog")),), ("label",))
         >>> Encoder.of_json(encoder.to_json()) == encoder
         True
         """
-        columns = []
-        for fields in value["columns"]:
-            column = Column(
-                **fields | {"words": tuple(map(str, fields["words"])), "median": float(fields["median"])}
-            )
-            if column.kind not in ("number", "truth", "words"):
-                raise ValueError(f"a column is of the kind {column.kind!r}")
-            columns.append(column)
-        named = value.get("id_column")
-        ignored, of_text = (tuple(map(str, value.get(key, ()))) for key in ("ignored", "texts"))
-        return cls(tuple(columns), ignored, None if named is None else str(named), of_text)
+        found = checked(value, _Stored, "the encoding of a table's columns", "train again")
+        columns = (Column(**each | {"words": tuple(each["words"])}) for each in found["columns"])
+        ignored, texts = (tuple(found.get(key, ())) for key in ("ignored", "texts"))
+        return cls(tuple(columns), ignored, found.get("id_column"), texts)
 
 
 def _take_texts(left: dict[str, list[str]], sheet: Sheet, rows: np.ndarray) -> list[str]:

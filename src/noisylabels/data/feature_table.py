@@ -13,9 +13,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from noisylabels.core.checks import InputError, Unlabeled
-from noisylabels.core.columnar import open_parquet
+from noisylabels.core.columnar import array_header, open_parquet
 from noisylabels.core.delimited import SUFFIXES as TEXT
 from noisylabels.core.delimited import read_cells
+from noisylabels.core.opening import open_file
 from noisylabels.core.spelling import padding_notes
 from noisylabels.core.tables import PREFERENCES, ROLES, check_once, passed_over, role_columns, texts
 from noisylabels.data import arrays, image_table, parquet
@@ -95,10 +96,12 @@ def _is_flat(path: Path) -> bool:
     if chosen.files:
         return arrays.read_array(path, chosen.files, name)[0].ndim == 2
     try:
-        with zipfile.ZipFile(path) as archive, archive.open(f"{name}.npy") as file:
-            version = np.lib.format.read_magic(file)
-            read = np.lib.format.read_array_header_1_0
-            shape, _, _ = (read if version == (1, 0) else np.lib.format.read_array_header_2_0)(file)
+        with (
+            open_file(path) as packed,
+            zipfile.ZipFile(packed) as archive,
+            archive.open(f"{name}.npy") as file,
+        ):
+            shape, _ = array_header(file, path)
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return False
     return len(shape) == 2

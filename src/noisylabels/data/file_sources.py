@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import stat
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -153,19 +152,6 @@ def folders_in(path: Path) -> list[str]:
 def outputs_in(path: Path) -> list[str]:
     """Return the sorted names of the folders directly in `path` that noisylabels wrote."""
     return _entries(os.fspath(path))[2]
-
-
-def check_regular(path: str | os.PathLike[str]) -> None:
-    """Raise an `OSError` if a path is a named pipe, a socket or a device, which opening could block.
-
-    A missing file is no error here: opening reports it.
-    """
-    try:
-        mode = os.stat(path).st_mode
-    except OSError:
-        return
-    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
-        raise OSError(0, "a named pipe, socket or device instead of a file", os.fspath(path))
 
 
 def _entries(place: str) -> tuple[list[os.DirEntry[str]], list[str], list[str]]:

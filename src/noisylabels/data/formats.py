@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from noisylabels.core.checks import InputError
+from noisylabels.core.files import check_file
 from noisylabels.core.registry import Registry
 from noisylabels.data import (
     animal10n,
@@ -170,6 +171,8 @@ def plan_path(path: Path, options: Options) -> Plan | TablePlan:
     Raises:
         InputError: no format recognizes it, or the one that does refuses it.
     """
+    if not path.is_dir():
+        check_file(path)
     for row in FORMATS.values():
         if (place := row.find(path)) is not None:
             if not row.columns:

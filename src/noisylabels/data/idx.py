@@ -20,6 +20,7 @@ import numpy as np
 
 from noisylabels.core.checks import InputError
 from noisylabels.core.files import file_digest
+from noisylabels.core.opening import open_file
 from noisylabels.core.positions import Positions
 from noisylabels.data.image_decoding import resize_arrays
 from noisylabels.data.published import File
@@ -186,7 +187,7 @@ def read_idx(path: Path, dimensions: int, md5: str | None = None) -> np.ndarray:
         InputError: the file cannot be read, is not such a file, or its length differs from its header.
     """
     try:
-        with path.open("rb") as file:
+        with open_file(path) as file:
             packed = file.read(2) == _GZIP
             file.seek(0)
             content = _content(gzip.GzipFile(fileobj=file) if packed else file, path, dimensions)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from noisylabels.data.file_sources import check_regular
+from noisylabels.core.opening import check_regular
 from noisylabels.data.image_formats import openers
 from noisylabels.data.pixel_range import FULL, Peaks, White, peaks_of, to_bytes, white_of
 

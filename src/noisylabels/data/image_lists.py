@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 import os
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -12,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from noisylabels.core.checks import InputError
+from noisylabels.core.opening import open_file
 from noisylabels.core.positions import Positions, by_path
 from noisylabels.data.decode import Decoding, survey
 from noisylabels.data.image_decoding import Encoded
@@ -147,7 +149,7 @@ def numbered_lines(path: Path) -> Iterator[tuple[int, str]]:
     """
     found = False
     try:
-        with path.open(encoding="utf-8-sig") as file:
+        with io.TextIOWrapper(open_file(path), encoding="utf-8-sig") as file:
             for number, line in enumerate(file, start=1):
                 if stripped := line.strip():
                     found = True

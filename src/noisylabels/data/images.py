@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from noisylabels.core.checks import InputError, Unlabeled
-from noisylabels.core.files import cache_root
+from noisylabels.core.files import cache_root, make_folder
 from noisylabels.core.positions import Positions, check_positions, own
 from noisylabels.data.image_arrays import as_bytes
 
@@ -165,12 +165,13 @@ def room_for(shape: Sequence[int]) -> torch.Tensor:
     A large set then needs disk space in place of memory, which its pages leave when others need it.
     """
     if math.prod(shape) > _IN_MEMORY_BYTES and hasattr(os, "posix_fallocate"):
-        with contextlib.suppress(OSError):  # no space: memory may still do
-            cache_root().mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryFile(dir=cache_root()) as file:
-                # a hole in the file would end the process where the disk is full
-                os.posix_fallocate(file.fileno(), 0, math.prod(shape))
-                return torch.from_numpy(np.memmap(file, np.uint8, "w+", shape=tuple(shape)))
+        with (
+            contextlib.suppress(OSError),  # no space: memory may still do
+            tempfile.TemporaryFile(dir=make_folder(cache_root())) as file,
+        ):
+            # a hole in the file would end the process where the disk is full
+            os.posix_fallocate(file.fileno(), 0, math.prod(shape))
+            return torch.from_numpy(np.memmap(file, np.uint8, "w+", shape=tuple(shape)))
     return torch.empty(tuple(shape), dtype=torch.uint8)
 
 

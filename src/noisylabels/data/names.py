@@ -10,6 +10,8 @@ from typing import BinaryIO, overload
 
 import numpy as np
 
+from noisylabels.core.columnar import next_array
+
 _AGAIN = re.compile(r"#\d+$")
 _BLOCK = 4096  # names made into strings at a time
 
@@ -123,7 +125,7 @@ class Names(Sequence[str]):
         Raises:
             OSError, ValueError, EOFError: the file is damaged.
         """
-        ends, content = np.load(file), np.load(file)
+        ends, content = (next_array(file, "the names") for _ in range(2))
         if ends.ndim != 1 or ends.dtype != np.int64 or content.dtype != np.uint8:
             raise ValueError("not a file of names")
         starts = _starts(ends)

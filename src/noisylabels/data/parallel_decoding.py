@@ -26,6 +26,9 @@ from typing import Any
 import numpy as np
 
 from noisylabels.core.checks import InputError
+from noisylabels.core.columnar import array_header
+from noisylabels.core.files import make_folder
+from noisylabels.core.opening import open_file, open_in_place
 from noisylabels.core.positions import Positions
 from noisylabels.data.decode import Progress, Size, choose_shape, judge, left_out, pixel_notes, usable_cores
 from noisylabels.data.decode_workers import FACTS, Chunk, Died, Task, Worker, names_digest, read_chunk
@@ -106,7 +109,7 @@ def decode_files(files: Files, folder: Path, progress: Progress | None = None) -
         OSError: the pixels cannot be stored.
     """
     records = folder / "chunks"
-    records.mkdir(parents=True, exist_ok=True)
+    make_folder(records)
     headers = list(_some_headers(files))
     sizes = {(header.width, header.height) for header in headers}
     gray = all(header.gray for header in headers)
@@ -143,7 +146,7 @@ def decode_files(files: Files, folder: Path, progress: Progress | None = None) -
 def keep_rows(path: Path, shape: tuple[int, int, int], rows: int, bad: dict[int, str]) -> None:
     """Remove the gaps of bad images from the `rows` of images.npy, and flush it to disk."""
     row_bytes = int(np.prod(shape))
-    with path.open("r+b") as file:
+    with open_in_place(path, "r+b") as file:
         _write_header(file, (rows - len(bad), *shape))
         offset = file.tell()
         gaps = [*sorted(bad), rows]
@@ -172,9 +175,8 @@ def can_use_processes() -> bool:
 def row_bytes(folder: Path) -> int:
     """Return the bytes per image in `folder`/images.npy, 0 if that does not exist."""
     try:
-        with (folder / "images.npy").open("rb") as file:
-            np.lib.format.read_magic(file)
-            return int(np.prod(np.lib.format.read_array_header_1_0(file)[0][1:]))
+        with open_file(folder / "images.npy") as file:
+            return int(np.prod(array_header(file, folder)[0][1:]))
     except (OSError, ValueError):
         return 0
 
@@ -198,7 +200,7 @@ def _chunks(
     n = len(files.names)
     target = folder / "images.npy"
     rows = _rows_a_chunk(shape)
-    with target.open("r+b" if target.exists() else "w+b") as file:
+    with open_in_place(target, "r+b" if target.exists() else "wb") as file:
         _write_header(file, (n, *shape))
         offset = file.tell()
         needed = offset + n * int(np.prod(shape))
@@ -209,7 +211,7 @@ def _chunks(
     base, pixels = os.fspath(files.base.absolute()), os.fspath(target.absolute())
     task = Task(base, pixels, offset, shape, str(records), white)
     todo = []
-    with target.open("rb") as file:
+    with open_file(target) as file:
         for start in range(0, n, rows):
             names = files.names[start : start + rows]
             found = _finished(records / f"{start}.npz", names, files.base, file, offset, start, shape)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import re
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
@@ -11,11 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from typing_extensions import TypedDict
 
 from noisylabels.core.checks import InputError, did_you_mean
 from noisylabels.core.columnar import arrow_cells, open_parquet, parquet_columns
+from noisylabels.core.json_text import parse_json
 from noisylabels.core.labels import read_labels
 from noisylabels.core.positions import Positions
+from noisylabels.core.schema import checked
 from noisylabels.core.tables import (
     PREFERENCES,
     ROLES,
@@ -338,13 +340,32 @@ def num_rows(file: Path) -> int:
         return int(parquet.metadata.num_rows)
 
 
+class _Info(TypedDict):
+    features: dict[str, Any]
+
+
+_HUB = "the hub's description of the columns"
+
+
+class _Described(TypedDict):
+    info: _Info
+
+
+class _Feature(TypedDict, total=False):
+    _type: str
+    names: list[str] | None
+
+
 def _features(schema: Any) -> dict[str, dict[str, Any]]:
     """Return the hub's description of the columns, empty if it is missing or invalid."""
     try:
-        features = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
-        return {name: kind for name, kind in features.items() if isinstance(kind, dict)}
-    except (ValueError, LookupError, TypeError, AttributeError):
+        found = parse_json((schema.metadata or {}).get(b"huggingface", b""), _HUB, foreign=True)
+        features = checked(found, _Described, _HUB)["info"]["features"]
+        described = {name: kind for name, kind in features.items() if isinstance(kind, dict)}
+        checked(described, dict[str, _Feature], _HUB)
+    except InputError:
         return {}
+    return described
 
 
 def image_columns(schema: Any) -> list[str]:

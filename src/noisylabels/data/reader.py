@@ -217,5 +217,6 @@ def class_notes(
     ):
         notes += [f"{words}: class {class_names[k]!r}" for k in np.flatnonzero(missing)[:MOST_NOTES]]
         if missing.sum() > MOST_NOTES:
-            notes.append(f"{words}: {missing.sum() - MOST_NOTES} more classes")
+            more = missing.sum() - MOST_NOTES
+            notes.append(f"{words}: {more} more class{'es' if more > 1 else ''}")
     return notes

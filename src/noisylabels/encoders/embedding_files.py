@@ -354,12 +354,12 @@ def source_order(parts: Sequence[FeatureSet]) -> np.ndarray | None:
     return None if len(np.unique(rows)) < len(rows) else np.argsort(rows)
 
 
-def _write(path: Path, suffix: str, ids: Sequence[str], values: np.ndarray) -> None:
+def _write(temporary: Path, suffix: str, ids: Sequence[str], values: np.ndarray) -> None:
     if suffix == ".npy":
-        with path.open("wb") as file:
+        with temporary.open("wb") as file:
             np.save(file, values)
     elif suffix == ".npz":
-        with path.open("wb") as file:
+        with temporary.open("wb") as file:
             np.savez(file, ids=np.array(ids), features=values)
     else:
         import pyarrow as pa
@@ -367,4 +367,4 @@ def _write(path: Path, suffix: str, ids: Sequence[str], values: np.ndarray) -> N
 
         flat = pa.array(np.ascontiguousarray(values.astype(np.float32)).reshape(-1))
         features = pa.FixedSizeListArray.from_arrays(flat, values.shape[1])
-        pq.write_table(pa.table({"id": pa.array(ids, pa.string()), "features": features}), path)
+        pq.write_table(pa.table({"id": pa.array(ids, pa.string()), "features": features}), temporary)

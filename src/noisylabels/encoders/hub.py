@@ -13,7 +13,11 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from typing_extensions import TypedDict
+
 from noisylabels.core.checks import InputError, one_line
+from noisylabels.core.opening import check_files_below
+from noisylabels.core.schema import read_checked
 
 PATIENCE_SECONDS = 3.0
 """How long to wait for a connection before the hub counts as out of reach."""
@@ -129,25 +133,38 @@ def _cached(hub: Any, name: str) -> Path | None:
     return folder if _complete(folder) else None
 
 
-def _complete(folder: Path) -> bool:
-    import json
+class _Index(TypedDict):
+    weight_map: dict[str, str]
 
+
+def _complete(folder: Path) -> bool:
     if (folder / "model.safetensors").exists():
         return True
     index = folder / "model.safetensors.index.json"
     if not index.exists():
         return False
     try:
-        files = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
-    except (OSError, ValueError, KeyError, AttributeError):
+        files = set(read_checked(index, _Index)["weight_map"].values())
+    except InputError:
         return False
     return all((folder / file).exists() for file in files)
+
+
+def check_model_files(folder: Path, encoder: str) -> None:
+    """Raise an `InputError` if a folder of a model holds what is no file, such as a named pipe."""
+    try:
+        check_files_below(folder)
+    except OSError as error:
+        raise InputError(
+            f"the encoder {encoder!r} cannot be loaded: {error.filename}: {error.strerror}"
+        ) from None
 
 
 def _checked(folder: Path, encoder: str) -> Path:
     """Return a folder that holds a model with its weights in safetensors."""
     if not (folder / "config.json").exists():
         raise InputError(f"{folder} has no config.json, so it holds no model for the encoder {encoder!r}")
+    check_model_files(folder, encoder)
     if _complete(folder):
         return folder
     pickled = next((path.name for pattern in ("*.bin", "*.pt", "*.pth") for path in folder.glob(pattern)), "")

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from noisylabels.core.checks import InputError, one_line
-from noisylabels.core.files import read_json
+from noisylabels.core.schema import read_checked
 from noisylabels.encoders.claimed_size import check_claims
 from noisylabels.encoders.encoder import FrozenEncoder
 from noisylabels.encoders.hub import hub_folder
@@ -23,6 +23,9 @@ from noisylabels.encoders.weights_digest import weights_digest
 
 PROJECTED, POOLED, CLS, MEAN = "projection", "pooler", "cls", "mean"
 """How the outputs of a model become one row of features, see `pooling_of`."""
+
+
+_AGAIN = "get the files of the model again"
 
 
 def hub_encoder(
@@ -43,9 +46,7 @@ def hub_encoder(
     """
     folder = hub_folder(model, name)
     files = [path.name for path in folder.iterdir()]
-    config = read_json(folder / "config.json")
-    if not isinstance(config, dict):
-        raise InputError(f"{folder / 'config.json'} is not the configuration of a model")
+    config = read_checked(folder / "config.json", dict[str, Any], _AGAIN, foreign=True)
     if not is_sentence_model(config, files):
         if not takes_images(folder):
             raise InputError(

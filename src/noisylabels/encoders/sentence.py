@@ -7,7 +7,6 @@ transformers can read is read in the same way. Nothing is downloaded here, and n
 from __future__ import annotations
 
 import importlib.util
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,10 +14,13 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import TypedDict
 
 from noisylabels.core.checks import InputError, one_line
 from noisylabels.core.files import file_digest
+from noisylabels.core.schema import Positive, read_checked
 from noisylabels.encoders.encoder import TEXTS, FrozenEncoder
+from noisylabels.encoders.hub import check_model_files
 from noisylabels.encoders.image_network import PRECISIONS, fastest_precision
 from noisylabels.encoders.import_hub import import_transformers, quiet
 
@@ -152,6 +154,7 @@ def sentence_encoder(name: str, folder: Path, *, device: torch.device, precision
         InputError: transformers is not installed, or cannot read the folder.
     """
     transformers = import_transformers(name)
+    check_model_files(folder, name)
     digests = _digests(name, folder)
     try:
         with quiet(transformers):
@@ -202,29 +205,35 @@ def pooling_of(folder: Path, most: int = MOST_TOKENS) -> Pooling:
     """
     if not (folder / "modules.json").is_file():
         return Pooling(tokens=most)
-    modules = _json(folder / "modules.json")
-    kinds = {str(module["type"]).rsplit(".", 1)[-1]: folder / str(module["path"]) for module in modules}
+    modules = _json(folder / "modules.json", list[_Module])
+    kinds = {module["type"].rsplit(".", 1)[-1]: folder / module["path"] for module in modules}
     mode = "mean"
     if "Pooling" in kinds:
-        found = _json(kinds["Pooling"] / "config.json")
+        found = _json(kinds["Pooling"] / "config.json", dict[str, Any])
         mode = next((m for m in ("mean", "cls") if found.get(_KEYS[m]) or found.get("pooling_mode") == m), "")
         if not mode:
             raise InputError(f"{folder} pools tokens in a way that is not supported; expected mean or cls")
     if more := kinds.keys() - {"Transformer", "Pooling", "Normalize"}:
         raise InputError(f"{folder} has a layer that is not supported: {', '.join(sorted(more))}")
     said = folder / "sentence_bert_config.json"
-    tokens = _json(said).get("max_seq_length") if said.is_file() else None
-    return Pooling(mode, "Normalize" in kinds, min(int(tokens or most), most))
+    tokens = _json(said, _Bert).get("max_seq_length") if said.is_file() else None
+    return Pooling(mode, "Normalize" in kinds, min(tokens or most, most))
 
 
 _KEYS = {"mean": "pooling_mode_mean_tokens", "cls": "pooling_mode_cls_token"}
 
 
-def _json(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path} cannot be read: {one_line(error)}") from None
+class _Module(TypedDict):
+    type: str
+    path: str
+
+
+class _Bert(TypedDict, total=False):
+    max_seq_length: Positive | None
+
+
+def _json(path: Path, kind: Any) -> Any:
+    return read_checked(path, kind, "get the files of the model again", foreign=True)
 
 
 def _digests(name: str, folder: Path) -> dict[str, str]:

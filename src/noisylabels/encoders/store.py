@@ -21,7 +21,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from noisylabels.core.files import atomic_replace, cache_root, write_json
+from noisylabels.core.files import atomic_replace, cache_root, make_folder, remove_file, write_json
+from noisylabels.core.opening import check_regular
 from noisylabels.encoders.encoder import FrozenEncoder, key_of
 
 HASH_BYTES = 16
@@ -103,14 +104,14 @@ class Store:
 
     def add(self, hashes: np.ndarray, features: Tensor) -> None:
         """Store features, float (n, D), under their hashes; an OSError if they cannot be stored."""
-        from safetensors.torch import save_file
+        from safetensors.torch import save
 
         keys, rows = torch.from_numpy(np.ascontiguousarray(hashes)), stored_form(features).contiguous()
         if not self.folder.exists():
-            self.folder.mkdir(parents=True, exist_ok=True)
+            make_folder(self.folder)
             write_json(self.folder / "encoder.json", self.encoder.identity)
         with atomic_replace(self.folder / f"{secrets.token_hex(8)}.safetensors") as temporary:
-            save_file({"hashes": keys, "features": rows}, temporary, {"digest": _digest(keys, rows)})
+            temporary.write_bytes(save({"hashes": keys, "features": rows}, {"digest": _digest(keys, rows)}))
 
     def tidy(self) -> None:
         """Merge the segments if there are many."""
@@ -123,7 +124,7 @@ class Store:
         with contextlib.suppress(OSError):
             self.add(np.concatenate([hashes for hashes, _ in parts]), torch.cat([rows for _, rows in parts]))
             for path in paths:
-                path.unlink(missing_ok=True)
+                remove_file(path)
 
     def _segments(self) -> Iterator[tuple[np.ndarray, Tensor]]:
         for path in sorted(self.folder.glob("*.safetensors")):
@@ -135,6 +136,7 @@ class Store:
         from safetensors import SafetensorError, safe_open
 
         try:
+            check_regular(path)
             with safe_open(path, "pt") as file:
                 keys, rows = file.get_tensor("hashes"), file.get_tensor("features")
                 digest = (file.metadata() or {}).get("digest")
@@ -150,7 +152,7 @@ class Store:
             pass
         self.damaged.append(path)
         with contextlib.suppress(OSError):  # its examples are embedded and stored again
-            path.unlink()
+            remove_file(path)
         return None
 
 

@@ -126,7 +126,7 @@ class TfidfEncoder(FrozenEncoder):
             count = sum(len(vectorizer.vocabulary) for vectorizer in made._vectorizers)
             if made._directions.ndim != 2 or made._directions.shape[1] != count:
                 raise ValueError(f"{made._directions.shape} directions of {count} terms")
-        except (KeyError, ValueError, UnicodeDecodeError) as error:
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
             raise InputError(f"the stored encoder {self.name!r} cannot be read: {error}") from None
         made.dimension = len(made._directions)
         # the texts and not the state: its last places differ between machines

@@ -16,7 +16,7 @@ from noisylabels.experiment.bagging import LabeledRows, bagged_probs, train_bagg
 from noisylabels.experiment.classifier_probs import FittedClassifier, fit_classifier, name_of
 from noisylabels.experiment.linear_path import PENALTIES, linear_path, principal_axes
 from noisylabels.experiment.model_selection import likely_right
-from noisylabels.experiment.table_recipe import WIDE, Recipe
+from noisylabels.experiment.table_candidates import WIDE, Recipe
 from noisylabels.losses.modules import Loss
 from noisylabels.models.bagged import BaggedNetwork
 

@@ -44,7 +44,7 @@ from noisylabels.estimator.parameters import check_parameters
 from noisylabels.estimator.reading import ReadsRows
 from noisylabels.experiment.bagging import LabeledRows
 from noisylabels.experiment.model_selection import calibrate, pool_shares, tempered
-from noisylabels.experiment.table_recipe import Recipe
+from noisylabels.experiment.table_candidates import Recipe
 from noisylabels.losses.expression import loss as parse_loss
 from noisylabels.losses.modules import Loss
 from noisylabels.models.catalog import build_model

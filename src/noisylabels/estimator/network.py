@@ -11,7 +11,7 @@ from torch import nn
 from noisylabels.core.checks import InputError
 from noisylabels.core.rng import derive_seed
 from noisylabels.estimator.candidates import FOREST
-from noisylabels.experiment.table_recipe import LINEAR, MLP, WIDE, WIDE_STEPS, Recipe
+from noisylabels.experiment.table_candidates import LINEAR, MLP, WIDE, WIDE_STEPS, Recipe
 from noisylabels.losses.expression import loss as parse_loss
 from noisylabels.losses.modules import Loss
 from noisylabels.models.catalog import canonical_model

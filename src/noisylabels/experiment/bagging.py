@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -92,6 +92,7 @@ def train_bagged(
     loss: Loss,
     settings: dict[str, Any],
     seed: int,
+    stop: Callable[[], bool] = lambda: False,
 ) -> tuple[BaggedNetwork, list[list[float]]]:
     """Train one perceptron per member on the rows that it does not hold out.
 
@@ -105,6 +106,7 @@ def train_bagged(
         loss: a loss of single rows.
         settings: fields of `Settings`: epochs, batch_size, optimizer, lr, weight_decay, schedule.
         seed: of weights, order and dropout.
+        stop: called after every step; `Interrupted` is raised once it returns true.
 
     Returns:
         The networks, and for each epoch the mean loss of each member.
@@ -114,6 +116,7 @@ def train_bagged(
     """
     import torch
 
+    from noisylabels.core.interrupt import Interrupted
     from noisylabels.models.bagged import BaggedNetwork
     from noisylabels.training.optim import build_optimizer, learning_rate
     from noisylabels.training.settings import Settings
@@ -124,7 +127,7 @@ def train_bagged(
     members, count = rest.shape
     sizes = (data.rows.shape[1], *widths, data.num_classes)
     network = BaggedNetwork(members, sizes, dropout, draw)
-    optimizer = build_optimizer(list(network.parameters()), chosen)
+    optimizer = build_optimizer(list(network.parameters()), chosen, torch.device("cpu"), rows=True)
     rows, labels, weights = torch.from_numpy(data.rows), torch.from_numpy(data.labels), _weights(data, rest)
     each, history = per_row(loss), []
     batches = -(-count // chosen.batch_size)
@@ -139,6 +142,8 @@ def train_bagged(
             optimizer.zero_grad()
             values.mean(1).sum().backward()
             optimizer.step()
+            if stop():
+                raise Interrupted(epoch, step, "while candidates were compared")
             total += values.detach().sum(1) / count
         if not bool(total.isfinite().all()):
             raise InputError(

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from noisylabels.core.checks import InputError, check_whole, one_line
+from noisylabels.core.checks import CorruptedFile, InputError, check_whole, one_line
 from noisylabels.core.rng import derive_seed
 from noisylabels.experiment.folds import assign_folds
 
@@ -183,6 +183,14 @@ def classifier_probs(
     for k in range(folds):
         held, rest = np.flatnonzero(fold == k), np.flatnonzero(fold != k)
         found = kept(k)
+        shape = (len(held), num_classes)
+        if found is not None and not (
+            found.shape == shape and found.dtype.kind == "f" and np.isfinite(found).all()
+        ):
+            raise CorruptedFile(
+                f"the kept probabilities of fold {k + 1} are {found.dtype} {found.shape}, expected finite "
+                f"numbers {shape}; remove its file to fit the fold again"
+            )
         if found is None:
             weights = None if sample_weight is None else sample_weight[rest]
             own = derive_seed(seed, "classifier", k) % 2**31

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import platform
 import sys
@@ -15,11 +14,16 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from noisylabels import __version__
 from noisylabels.core.checks import CorruptedFile, InputError
 from noisylabels.core.config import to_dict
-from noisylabels.core.files import file_digest, read_json, write_json
+from noisylabels.core.files import file_digest, remove_file, write_json
+from noisylabels.core.json_text import parse_json
+from noisylabels.core.opening import open_file
 from noisylabels.core.process import processor
+from noisylabels.core.schema import REMEDY, checked, read_checked
 from noisylabels.experiment.config import NOT_IDENTITY, RunConfig
+from noisylabels.experiment.documents import Config, Environment, Result
 from noisylabels.experiment.resolve import ResolvedRun
 from noisylabels.training.history import History, current_names
+from noisylabels.training.weights_file import Header
 
 if TYPE_CHECKING:
     import torch
@@ -69,13 +73,13 @@ def remove_leftovers(out: Path) -> None:
     """Remove the checkpoint, and temporary files of interrupted writes."""
     for name in ("checkpoint.pt", *(f".{name}.*.tmp" for name in FILES)):
         for leftover in out.glob(name):
-            leftover.unlink(missing_ok=True)
+            remove_file(leftover)
 
 
 def empty_folder(out: Path) -> None:
     """Remove the files of a run that failed before its first step."""
     for name in reversed(FILES):  # so that a kill in between leaves an unfinished run
-        (out / name).unlink(missing_ok=True)
+        remove_file(out / name)
 
 
 def check_folder(out: Path, config: RunConfig) -> RunResult | None:
@@ -86,7 +90,7 @@ def check_folder(out: Path, config: RunConfig) -> RunResult | None:
         if out.exists() and any(not file.name.startswith(".") for file in out.iterdir()):
             raise InputError(f"{out} is not empty and not the folder of a run; give another --out")
         return None
-    there = to_dict(RunConfig()) | read_object(out / "config.json")  # newer settings were at their defaults
+    there = to_dict(RunConfig()) | read_config(out)  # newer settings were at their defaults
     for name, wanted in to_dict(config, NOT_IDENTITY).items():
         was = there[name]
         if was != wanted:
@@ -104,7 +108,7 @@ def check_files(out: Path, code: dict[str, str]) -> None:
         code: current digests of the user's own code, by file or module. The caller computes them, because
             finding a module named in the folder may run its package, and the folder may be a stranger's.
     """
-    file = changed_file(read_object(out / "environment.json").get("identity", {}), code)
+    file = changed_file(read_environment(out)["identity"], code)
     if file is not None:
         raise InputError(
             f"{file} has changed since the run in {out} began; restore it, give another --out, "
@@ -145,7 +149,7 @@ def start_folder(
     path = out / "environment.json"
     if path.exists():
         check_files(out, resolved.code_files)
-        if read_object(path).get("identity") != identity:
+        if read_environment(out)["identity"] != identity:
             raise InputError(
                 f"the data or labels of {out} have changed since the run began; restore them, "
                 "or remove the folder to start over"
@@ -163,9 +167,7 @@ def start_folder(
 
 def chosen_before(out: Path) -> dict[str, Any] | None:
     """Return the loss chosen when the run in `out` began, with the reason; None if none was chosen."""
-    path = out / "environment.json"
-    chosen = read_object(path).get("chosen") if path.exists() else None
-    return chosen if isinstance(chosen, dict) and isinstance(chosen.get("loss"), str) else None
+    return read_environment(out).get("chosen") if (out / "environment.json").exists() else None
 
 
 def _keep_labels(labels: NoisyLabels, path: Path, train: Examples) -> None:
@@ -185,12 +187,12 @@ def check_ends(out: Path, *names: str) -> None:
     for name in names:
         path, whole = out / name, _ENDS[name]
         try:
-            with path.open("rb") as file:
+            with open_file(path) as file:
                 if whole(file):
                     continue
         except FileNotFoundError:
             continue
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        except (OSError, ValueError):
             pass
         raise CorruptedFile(f"{path} is damaged")
 
@@ -207,7 +209,7 @@ def _weights(file: BinaryIO) -> bool:
     if length > size:
         return False
     file.seek(8)
-    header = json.loads(file.read(length))
+    header = checked(parse_json(file.read(length), file.name), Header, file.name)
     ends = [each["data_offsets"][1] for name, each in header.items() if name != "__metadata__"]
     return size == 8 + length + max(ends, default=0)
 
@@ -249,30 +251,38 @@ def environment(device: torch.device) -> dict[str, Any]:
 
 def read_result(out: Path) -> RunResult:
     """Return the result of a finished run."""
-    result = read_object(out / "result.json")
-    try:
-        return RunResult(
-            status=result["status"],
-            run_id=result["run_id"],
-            path=out,
-            config=read_object(out / "config.json"),
-            final=current_names(result["final"]) if result["final"] else None,
-            noise=result["noise"],
-            class_names=tuple(result["class_names"]),
-            message=result["message"],
-            model=result.get("model", ""),
-            kept=result.get("kept"),
-            test=result.get("test"),
-            train=result.get("train"),
-            loss=result.get("loss", ""),  # older results lack it; their configuration names the loss
-        )
-    except (KeyError, TypeError, AttributeError):
-        raise InputError(f"{out / 'result.json'} is not the result of a run; restore or remove it") from None
+    path = out / "result.json"
+    result = read_checked(path, Result)
+    names = result["class_names"]
+    ends = [row for row in (result["final"], result.get("kept")) if row is not None]
+    if result["status"] == "done" and result["final"] is None:
+        raise InputError(f"{path} has no final row, expected that of the last epoch; {REMEDY}")
+    if any(k >= len(names) for row in ends for k in row.get("dead_classes") or ()):
+        raise InputError(f"{path} has dead classes beyond its {len(names)} class names; {REMEDY}")
+    return RunResult(
+        status=result["status"],
+        run_id=result["run_id"],
+        path=out,
+        config=read_config(out),
+        final=current_names(result["final"]) if result["final"] else None,
+        noise=result["noise"],
+        class_names=tuple(names),
+        message=result["message"],
+        model=result.get("model", ""),
+        kept=result.get("kept"),
+        test=result.get("test"),
+        train=result.get("train"),
+        loss=result.get("loss", ""),  # older results lack it; their configuration names the loss
+    )
 
 
-def read_object(path: Path) -> dict[str, Any]:
-    """Return the object in a JSON file."""
-    value = read_json(path)
-    if not isinstance(value, dict):
-        raise InputError(f"{path} holds no JSON object; restore or remove it")
-    return value
+def read_config(out: Path) -> dict[str, Any]:
+    """Return the settings of a run, without those that are newer than the run."""
+    config: dict[str, Any] = read_checked(out / "config.json", Config)
+    return config
+
+
+def read_environment(out: Path) -> dict[str, Any]:
+    """Return the content of a run's environment.json."""
+    found: dict[str, Any] = read_checked(out / "environment.json", Environment)
+    return found

@@ -8,7 +8,7 @@ penalty starts from the solution of the one before.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -51,8 +51,7 @@ class LinearPath:
     Args:
         network: one linear model per member.
         penalty: their penalty.
-        costs: penalty -> mean negative log-likelihood of the given labels of held-out rows, at the best
-            temperature, for each penalty that was tried.
+        costs: penalty -> cost of the given labels of held-out rows, for each penalty that was tried.
         probs: (N, K), out-of-fold probabilities.
         times: (N,), how many members held out each row.
     """
@@ -64,8 +63,13 @@ class LinearPath:
     times: np.ndarray
 
 
-def linear_path(data: LabeledRows, loss: Loss, penalties: Sequence[float] = PENALTIES) -> LinearPath:
-    r"""Return the linear models of the penalty under which held-out given labels are most likely.
+def linear_path(
+    data: LabeledRows,
+    loss: Loss,
+    penalties: Sequence[float] = PENALTIES,
+    cost: Callable[[np.ndarray, np.ndarray], float] | None = None,
+) -> LinearPath:
+    r"""Return the linear models of the penalty under which held-out given labels cost least.
 
     For each member, on the rows that it does not hold out, it minimizes
 
@@ -78,6 +82,8 @@ def linear_path(data: LabeledRows, loss: Loss, penalties: Sequence[float] = PENA
         data: the rows and what each member holds out.
         loss: a loss of single rows.
         penalties: from strong to weak.
+        cost: of held-out probabilities (M, K) and given labels (M,); by default the mean negative
+            log-likelihood of the labels, with their weights, at the best temperature.
 
     >>> import numpy as np
     >>> from noisylabels.losses.expression import loss
@@ -107,7 +113,11 @@ def linear_path(data: LabeledRows, loss: Loss, penalties: Sequence[float] = PENA
         since += 1
         costs[penalty] = float("-inf")
         if seen.any():
-            costs[penalty] = calibrate(probs[seen], data.labels[seen], data.weights[seen])[1]
+            costs[penalty] = (
+                calibrate(probs[seen], data.labels[seen], data.weights[seen])[1]
+                if cost is None
+                else cost(probs[seen], data.labels[seen])
+            )
         if best is None or costs[penalty] < best.costs[best.penalty]:
             best, since = LinearPath(problem.network(), penalty, costs, probs, times), 0
         learned = costs[best.penalty] < LEARNED * constant

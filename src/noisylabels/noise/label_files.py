@@ -14,6 +14,7 @@ import numpy as np
 from noisylabels.core.checks import InputError
 from noisylabels.core.files import check_file, file_digest
 from noisylabels.core.labels import name_of
+from noisylabels.core.opening import TEXT_BYTES
 from noisylabels.core.positions import Positions, own
 from noisylabels.core.row_keys import row_key
 from noisylabels.core.tables import ROLES, Table, check_once, find_column, passed_over, role_columns, texts
@@ -105,7 +106,7 @@ def read_labels(
         hint = "; read human annotations in .pt files as human:FILE" if path.suffix == ".pt" else ""
         raise InputError(f"{path} is not a file of labels, expected one of {', '.join(SUFFIXES)}{hint}")
     try:
-        digest = file_digest(path)
+        digest = file_digest(path, most_bytes=TEXT_BYTES)
         table, index, saved = open_labels(path)
         notes: list[str] = []
         label, true, key = _choose(table, ids is not None, notes, id_column)

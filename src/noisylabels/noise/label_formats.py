@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -13,8 +12,9 @@ import numpy as np
 
 from noisylabels.core.checks import InputError
 from noisylabels.core.columnar import open_parquet
-from noisylabels.core.files import read_text
+from noisylabels.core.files import read_json, read_text
 from noisylabels.core.labels import name_of
+from noisylabels.core.schema import checked
 from noisylabels.core.tables import ROLES, Table, read_table, read_text_table
 from noisylabels.noise.checks import check_index
 from noisylabels.noise.saved_labels import KEY, read_saved
@@ -61,14 +61,8 @@ def _only(path: Path, labels: Sequence[Any], row: Callable[[int], str]) -> Table
 
 
 def _from_json(path: Path) -> list[Any]:
-    try:
-        value = json.loads(read_text(path))
-    except (ValueError, RecursionError) as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError(f"{path} cannot be read as JSON ({error}); restore it or create it again") from None
-    if not isinstance(value, list):
-        raise InputError(f"{path} holds a {type(value).__name__}, expected a list with one label per example")
+    again = "restore it or create it again"
+    value: list[Any] = checked(read_json(path, again, foreign=True), list[Any], path, again)
     return value
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from noisylabels.noise.checked_probs import CheckedProbs
+from noisylabels.noise.known_sets import known_sets
 from noisylabels.noise.noise_model import NoiseModels
 
 GIVEN, NETWORK, JUDGES = "given", "blended", "posterior"
@@ -15,6 +16,9 @@ cross-validation; from several judges of a frozen encoder's features. (The words
 
 LEVEL = 0.95
 """Level of the interval."""
+
+MOST_CLASSES = 100
+"""Sets of more classes are taken to be as those of so many."""
 
 
 @dataclass(frozen=True)
@@ -25,24 +29,71 @@ class Evidence:
     there. Among the examples of which the models are most confident they hardly err.
 
     Args:
-        easiest, easier: share of labels that the models do not predict out of fold, among the quarter and the
-            half of the examples of each predicted class of which they are most confident, see `surest`.
+        easiest, easier, everywhere: share of labels that the models do not predict out of fold, among the
+            quarter and the half of the examples of each predicted class of which they are most confident,
+            see `surest`, and among all examples.
         overall: expected share of wrong labels if all classes have one noise rate. Too low on noise between
             similar classes and on human noise.
         per_pair: the same with a rate for each pair of classes. Too high where models confuse classes.
         resisted: share of labels that models do not predict although they were trained on them; None without
             training. Too low by memorized labels.
-        accuracy: of the models on right labels, as far as one noise rate explains what they do not predict.
+        classes: the number of classes that have labels, at least 2.
         n: the number of labels.
     """
 
     easiest: float
     easier: float
+    everywhere: float
     overall: float
     per_pair: float
     resisted: float | None
-    accuracy: float
+    classes: int
     n: int
+
+    @property
+    def coordinates(self) -> np.ndarray:
+        """Return what makes two sets similar: `overall`, what others exceed it by, and log K, (D,)."""
+        made = [
+            self.overall,
+            self.easiest - self.overall,
+            self.easier - self.easiest,
+            self.everywhere - self.easier,
+            self.per_pair - self.overall,
+            min(1.0, float(np.log(self.classes) / np.log(MOST_CLASSES))),
+        ]
+        return np.array(made if self.resisted is None else [*made, self.resisted - self.overall])
+
+    @property
+    def scatter(self) -> float:
+        """Return how far noise rates of sets with this evidence scatter, one standard deviation."""
+        confusion = max(0.0, self.per_pair - self.overall)
+        return float(0.01 + 0.15 * (confusion + max(0.0, self.easiest - self.overall)) + 0.2 * self.n**-0.5)
+
+    @property
+    def accuracy(self) -> float:
+        """Return that of the models on right labels, as far as one noise rate explains what they miss."""
+        return min(1.0, (1 - self.everywhere) / max(1 - self.overall, 1e-9))
+
+    def reach(self, distance: float, spread: np.ndarray) -> float:
+        """Return how far the interval reaches from the estimate.
+
+        Args:
+            distance: from the sets whose noise is known.
+            spread: (5,) what counts how much: the distance; what the models confuse; the number of labels;
+                how much less often the models predict labels of which they are less confident; and, as a
+                factor, how weak they are.
+        """
+        return float(self.doubts(distance) @ spread[:-1] * (1 + spread[-1] * self.weakness))
+
+    def doubts(self, distance: float) -> np.ndarray:
+        """Return the first four of these, (4,)."""
+        confusion, hardness = self.per_pair - self.overall, self.everywhere - self.easiest
+        return np.array([distance, max(0.0, confusion), self.n**-0.5, max(0.0, hardness)])
+
+    @property
+    def weakness(self) -> float:
+        """Return by how much models that are right on fewer than two thirds of the examples fall short."""
+        return max(0.0, 2 / 3 - self.accuracy)
 
 
 def evidence(
@@ -58,14 +109,14 @@ def evidence(
     """
     predicted = probs.likeliest
     differs, confidence = predicted != labels, probs.at(predicted)
-    overall = float(models.overall.wrong(probs, labels).mean())
     return Evidence(
         easiest=surest(differs, predicted, confidence, 0.25),
         easier=surest(differs, predicted, confidence, 0.5),
-        overall=overall,
+        everywhere=float(differs.mean()),
+        overall=float(models.overall.wrong(probs, labels).mean()),
         per_pair=float(models.per_pair.wrong(probs, labels).mean()),
         resisted=None if seen is None else float((seen.likeliest != labels).mean()),
-        accuracy=min(1.0, float(1 - differs.mean()) / max(1 - overall, 1e-9)),
+        classes=max(2, len(np.unique(labels))),
         n=len(labels),
     )
 
@@ -110,77 +161,42 @@ class NoiseRate:
     high: float
 
 
-@dataclass(frozen=True)
-class Fit:
-    """Weights of the evidence, fitted to sets with known noise by `benchmarks/bench_rates.py --fit`.
-
-    The estimate is a weighted mean of the evidence, so that evidence which agrees is believed.
-
-    Args:
-        easiest, easier, per_pair, resisted: weights; that of `overall` is what they lack to 1.
-        trust: power of the models' accuracy by which the last two weights are multiplied: weak models take
-            their own errors for noise.
-        floor, confusion, hardness: of the spread, floor + confusion max(0, per_pair - overall) + hardness
-            max(0, easier - overall).
-        reach: spreads from the estimate to the ends of the interval.
-    """
-
-    easiest: float
-    easier: float
-    per_pair: float
-    resisted: float
-    trust: float
-    floor: float
-    confusion: float
-    hardness: float
-    reach: float
-
-    def weigh(self, found: Evidence) -> tuple[float, float]:
-        """Return the weighted mean of the evidence, and how far the interval reaches."""
-        resisted, trust = found.resisted, found.accuracy**self.trust
-        estimate = (
-            found.overall
-            + self.easiest * (found.easiest - found.overall)
-            + self.easier * (found.easier - found.overall)
-            + self.per_pair * trust * (found.per_pair - found.overall)
-            + self.resisted * trust * (0.0 if resisted is None else resisted - found.overall)
-        )
-        reach = self.reach * (
-            self.floor
-            + self.confusion * max(0.0, found.per_pair - found.overall)
-            + self.hardness * max(0.0, found.easier - found.overall)
-        )
-        return estimate, reach
-
-
-FITS = {
-    JUDGES: Fit(0.429, 0.1592, 0.5401, 0.3328, 0.0, 0.0088, 0.0, 0.1743, 3.3869),
-    NETWORK: Fit(0.439, -0.1627, 1.3092, 0.1966, 4.0, 0.014, 0.3302, 0.0, 2.6117),
-    GIVEN: Fit(0.403, -0.0438, 1.3333, 0.0, 4.0, 0.0162, 0.353, 0.0, 2.4936),
-}
-"""The weights for each source of probabilities."""
-
-
 def noise_rate(found: Evidence, source: str = GIVEN) -> NoiseRate:
     """Return the noise rate with its interval.
 
     No single estimator is right on all kinds of noise, and bootstrap samples say nothing of that: intervals
-    from them are a point wide and miss. Weights and spread are therefore fitted to sets whose noise is known:
-    photographs, texts, tables, synthetic classes; symmetric, asymmetric, instance-dependent and human noise,
-    human noise with the most weight (docs/measured-noise-rates.md). On data unlike these the interval may
-    miss more often.
+    from them are a point wide and miss. The rate is therefore read off from sets whose noise is known, by
+    Gaussian process regression: the more similar the evidence of such a set, the more it counts. The interval
+    is wider the less similar they are, the more classes the models confuse, and the harder the examples are.
+    The sets are photographs, texts, tables, synthetic classes and published probabilities, with symmetric,
+    asymmetric, instance-dependent and human noise, human noise with the most weight; on other sets of these
+    kinds the coverage was measured (docs/measured-noise-rates.md). On data unlike them the interval may miss
+    more often.
 
     Args:
         found: the evidence.
         source: what the probabilities come from: `GIVEN`, `NETWORK` or `JUDGES`.
 
-    >>> found = Evidence(0.2, 0.22, overall=0.2, per_pair=0.21, resisted=0.2, accuracy=0.9, n=2500)
+    Source: ours; Gaussian processes as in Rasmussen and Williams, 2006, equations 2.25 and 2.26.
+
+    >>> found = Evidence(0.2, 0.21, 0.24, overall=0.2, per_pair=0.21, resisted=0.2, classes=10, n=2500)
     >>> round(noise_rate(found, JUDGES).estimate, 1)
     0.2
     """
-    fit = FITS[GIVEN if found.resisted is None else source]
-    total, reach = fit.weigh(found)
-    middle = min(1.0, max(0.0, total))  # first, or the interval of a sum far below 0 would be 0 to 0
-    # the examples that are most sure are a sample of all; this matters only below some hundred labels
-    reach = float(np.hypot(reach, (middle * (1 - middle) / found.n) ** 0.5 + 1 / found.n))
-    return NoiseRate(middle, max(0.0, middle - reach), min(1.0, middle + reach))
+    sets = known_sets(GIVEN if found.resisted is None else source)
+    above, distance = sets.predict(found.coordinates)
+    middle, reach = min(1.0, found.overall + above), found.reach(distance, sets.spread)
+    estimate = min(1.0, _above_zero(middle, reach / 3))
+    return NoiseRate(estimate, max(0.0, middle - reach), min(1.0, max(estimate, max(0.0, middle) + reach)))
+
+
+def _above_zero(middle: float, deviation: float) -> float:
+    """Return the mean of a normal distribution that is cut off below 0.
+
+    Few sets are free of errors, and of none of them the regression says so: it may fall below 0.
+    """
+    from scipy.special import log_ndtr
+
+    z = middle / deviation
+    ratio = np.exp(-0.5 * z * z - log_ndtr(z)) / (2 * np.pi) ** 0.5
+    return float(max(0.0, middle + deviation * ratio))

@@ -6,17 +6,44 @@ import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+from typing_extensions import TypedDict
 
 from noisylabels.core.checks import InputError
+from noisylabels.core.columnar import Column, open_parquet, read_columns
 from noisylabels.core.files import atomic_replace, check_file
+from noisylabels.core.json_text import parse_json
+from noisylabels.core.schema import Count, Limits, Positive, Share, checked
 
 KEY = b"noisylabels"
 """The key in the schema's metadata that holds the record, everything but the columns, as JSON."""
 
 _FORMATS = (1, 2)  # the second has labels that are values of classes, which the record holds
+
+
+class _Saved(TypedDict):
+    format: int
+    spec: str
+    seed: int
+    num_classes: Positive
+    pairs: list[Annotated[list[Count], Limits(min_length=2, max_length=2)]]
+    digest: str
+
+
+class _Record(_Saved, total=False):
+    rate: Share
+    classes: list[str | float | bool]
+    expected: list[list[float]]
+
+
+_COLUMNS = {
+    **dict.fromkeys(("given", "true"), Column("integers")),
+    "flipped": Column("truth", optional=True),
+    **dict.fromkeys(("index", "foreign", "row"), Column("integers", optional=True)),
+    "id": Column("text", optional=True),
+}
 
 
 def digest_of(record: Mapping[str, Any], columns: Mapping[str, np.ndarray]) -> str:
@@ -53,40 +80,22 @@ def read_saved(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     Raises:
         InputError: the file is missing, damaged, or of another kind or format.
     """
-    record, columns = _read(path)
-    if record.get("format") not in _FORMATS:
-        raise InputError(
-            f"{path} has noisy labels of format {record.get('format')!r}, expected "
-            f"{' or '.join(map(str, _FORMATS))}; create it again with this version"
-        )
-    try:
-        intact = digest_of(record, columns) == record["digest"]
-    except (KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{path} is damaged ({error}); restore it or create it again") from None
-    if not intact:
-        raise InputError(
-            f"{path} is damaged: its labels do not match its digest; restore it or create it again"
-        )
-    return record, columns
-
-
-def _read(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    check_file(path)
-    try:
-        with path.open("rb") as opened, pq.ParquetFile(opened) as file:
-            record = json.loads((file.schema_arrow.metadata or {}).get(KEY, b"null"))
-            table = file.read()
-    # besides its own exceptions Arrow raises OSError and, for UTF-8 and JSON, ValueError
-    except (pa.ArrowException, OSError, ValueError) as error:
-        reason = str(error).splitlines()[0]
-        raise InputError(
-            f"{path} is not a readable Parquet file ({reason}); restore it or create it again"
-        ) from None
-    if not isinstance(record, dict):
+    again = "restore it or create it again"
+    with open_parquet(check_file(path), again) as parquet:
+        about = (parquet.schema_arrow.metadata or {}).get(KEY)
+    if about is None:
         raise InputError(
             f"{path} is a Parquet file without noisy labels, expected one that NoisyLabels.save wrote"
         )
-    return record, {name: table[name].to_numpy() for name in table.column_names}
+    found = checked(parse_json(about, path, again), dict[str, Any], path, again)
+    if found.get("format") not in _FORMATS:
+        raise InputError(
+            f"{path} has noisy labels of format {found.get('format')!r}, expected "
+            f"{' or '.join(map(str, _FORMATS))}; create it again with this version"
+        )
+    record: dict[str, Any] = checked(found, _Record, path, again)
+    table = read_columns(path, _COLUMNS, again)
+    columns = {name: table[name].to_numpy() for name in _COLUMNS if name in table.column_names}
+    if digest_of(record, columns) != record["digest"]:
+        raise InputError(f"{path} is damaged: its labels do not match its digest; {again}")
+    return record, columns

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from noisylabels.core.checks import InputError
+from noisylabels.core.files import real_path
 from noisylabels.core.user_code import failed, importable, run_file
 from noisylabels.report.tables import Table
 from noisylabels.study.comparisons import CONFIDENCE, Comparison, Status, some
@@ -293,7 +294,7 @@ def load_claims(path: str | Path) -> list[Claim]:
         )
     with importable(f"{file}:claims"):
         try:
-            module = run_file(file.resolve())
+            module = run_file(real_path(file))
         except (Exception, SystemExit) as error:
             raise (
                 error if isinstance(error, InputError) else failed(str(path), "claims file", error)

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
-from noisylabels.core.files import write_text
+from noisylabels.core.files import make_folder, write_text
 from noisylabels.losses.categories import CATEGORIES
 from noisylabels.report.figure_files import SUFFIXES, draw
 from noisylabels.report.page import Page, Section, page
@@ -66,10 +66,10 @@ def write_report(
     blocks = [block for section in parts for block in section.blocks]
     for table in (block for block in blocks if isinstance(block, Table)):
         for suffix, form in ((".md", markdown), (".tex", latex), (".csv", comma_separated)):
-            write_text(out / "tables" / f"{table.name}{suffix}", form(table))
+            write_text(out / "tables" / f"{table.name}{suffix}", form(table), out)
     drawn = [block for block in blocks if isinstance(block, Figure)]
     for done, figure in enumerate(drawn if formats else [], 1):
-        draw(figure, out / "figures", formats)
+        draw(figure, make_folder(out / "figures", out), formats)
         progress(done, len(drawn))
     path = out / "index.html"
     write_text(path, page(_page(results, losses, parts)))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -12,14 +11,16 @@ from typing import Any
 
 from noisylabels.core.checks import InputError
 from noisylabels.core.config import build, to_dict
-from noisylabels.core.files import write_json
+from noisylabels.core.files import remove_file, write_json
+from noisylabels.core.schema import checked
 from noisylabels.experiment import RunConfig
 from noisylabels.experiment.config import NOT_IDENTITY, canonical_id
 from noisylabels.experiment.folder import changed_file, empty_folder, remove_leftovers
 from noisylabels.experiment.resolve import code_digests
+from noisylabels.study.exports import read_batches
 from noisylabels.study.grid import Cell
-from noisylabels.study.store import CellState, Store, progress, read_batches
-from noisylabels.training.history import History
+from noisylabels.study.store import CellState, Store, progress
+from noisylabels.training.history import History, Row
 
 MOST_PAIRS = 100_000
 """Limit on the pairs of runs and cells compared to find the setting in which a foreign file differs."""
@@ -98,7 +99,7 @@ def find(files: Sequence[Path], cells: Sequence[Cell], study: str) -> Found:
     cell is run, which costs time but puts no wrong number in a table; other rows are not affected.
 
     Args:
-        files: files written by `store.export`.
+        files: files written by `exports.export`.
         cells: all cells of the study.
         study: name of the study, for errors.
 
@@ -131,12 +132,11 @@ def _rows(file: Path, cells: Mapping[str, Cell]) -> Iterator[tuple[dict[str, Any
             if row["run_id"] not in cells:
                 continue
             try:
-                row["history"] = _without_gaps(history.as_py(), row["final"] or {})
-                why = _fault(row, cells[row["run_id"]])
+                if not (why := row.pop("fault")):
+                    row["history"] = _without_gaps(history.as_py() or [], row["final"] or {})
+                    why = _fault(row, cells[row["run_id"]])
             except InputError as error:
                 why = str(error)
-            except (AttributeError, KeyError, TypeError, ValueError) as error:
-                why = f"it cannot be read ({type(error).__name__}: {error})"
             yield row, why
 
 
@@ -149,21 +149,19 @@ def _without_gaps(rows: Sequence[Mapping[str, Any]], final: Collection[str]) -> 
 
 def _fault(row: Mapping[str, Any], cell: Cell) -> str:
     """Return why a row cannot be restored as the folder of a cell, or ""."""
+    checked(row["history"], list[Row], "its history", "it was edited")
     own = canonical_id(build(RunConfig, row["config"]))
     if own != row["run_id"]:
         return f"its settings give the id {own}; it was edited, or is of another version"
-    if row["status"] not in ("done", "failed"):
-        return f"its status is {row['status']!r}"
     if row["environment"] or row["status"] == "done":
         if row["final"] != (row["history"][-1] if row["history"] else None):
             return "its history does not end with the final row of its result"
+        if not (row["environment"] and row["noise"]):
+            return "its result has no environment or no noise"
         if (file := changed_file(row["environment"]["identity"], code_digests(cell.config))) is not None:
             return f"{file} has changed since"
         if progress(row["history"])[0] == 0 and row["status"] == "done":
             return "it is finished without an epoch"
-    if not isinstance(row["noise"], dict) or not isinstance(row["class_names"], list):
-        return "its noise or its classes cannot be read"
-    json.dumps([row, _result(row)], allow_nan=False)  # NaN is not valid JSON
     return ""
 
 
@@ -196,7 +194,7 @@ def _foreign(file: Path, cells: Sequence[Cell], study: str) -> str:
 
 def _first(file: Path, count: int) -> Iterator[dict[str, Any]]:
     """Yield the first `count` rows of a file, without their histories."""
-    every = (row for rows, _ in read_batches(file) for row in rows if isinstance(row["config"], dict))
+    every = (row for rows, _ in read_batches(file) for row in rows if not row["fault"])
     return itertools.islice(every, count)
 
 
@@ -230,7 +228,7 @@ def put(store: Store, cell: Cell, row: Mapping[str, Any]) -> bool:
         History(row["history"]).write(out / "history.jsonl")
         write_json(out / "environment.json", row["environment"])
         write_json(out / "result.json", _result(row))
-        (out / "failure.json").unlink(missing_ok=True)
+        remove_file(out / "failure.json")
         remove_leftovers(out)
     return True
 

@@ -7,6 +7,7 @@ setting form another.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -20,9 +21,10 @@ from noisylabels.core.config import build, field_types, to_dict
 from noisylabels.experiment import RunConfig
 from noisylabels.experiment.config import NOT_IDENTITY
 from noisylabels.losses import PAPER
+from noisylabels.study.exports import Damage, read_batches
 from noisylabels.study.families import Family, families
 from noisylabels.study.statistics import Summary, summarize
-from noisylabels.study.store import iter_rows, read_batches
+from noisylabels.study.store import iter_rows
 from noisylabels.training.metrics import DEAD_RECALL
 
 SUBJECT = ("loss", "noise", "seed")
@@ -292,38 +294,48 @@ def split(runs: Iterable[Run]) -> list[Results]:
 # Reading ------------------------------------------------------------------------------------------
 
 
-def read_results(sources: Sequence[str | Path]) -> list[Results]:
+def read_results(sources: Sequence[str | Path], notes: list[str] | None = None) -> list[Results]:
     """Read the finished runs of folders and exported files; a run found in several sources counts once.
+
+    Args:
+        sources: the folders and files.
+        notes: receives a line per source with damaged runs, which are skipped.
 
     Raises:
         InputError: a source does not exist, is of another kind, or holds no finished run.
     """
     found: dict[str, Run] = {}
     for source in sources:
-        path = Path(source).expanduser()
-        runs = _runs_of_folder(path) if path.is_dir() else _runs_of_export(path)
-        count = 0
-        for count, run in enumerate(runs, 1):  # noqa: B007  used after the loop
+        path, damage = Path(source).expanduser(), Damage()
+        runs = list((_runs_of_folder if path.is_dir() else _runs_of_export)(path, damage))
+        for run in runs:
             found.setdefault(run.run_id, run)
-        if not count:
-            raise InputError(f"{path} holds no finished run; name a folder of runs, or an exported file")
+        if not runs:
+            raise InputError(
+                f"{path} holds no finished run{damage.line(', but ')}; name a folder of runs, or an exported "
+                "file"
+            )
+        if notes is not None and damage.faults:
+            notes.append(f"{path}: skipped {damage.line()}")
     return split(found.values())
 
 
-def _runs_of_folder(folder: Path) -> Iterator[Run]:
-    for row in iter_rows(folder):
+def _runs_of_folder(folder: Path, damage: Damage) -> Iterator[Run]:
+    for row in iter_rows(folder, damage):
         history = row["history"]
+        # a method or callback may add a column to some runs only, or only from some epoch on
+        columns = dict.fromkeys(name for each in history for name in each if name not in NOT_CURVES)
+        curves = {name: np.array([each.get(name) for each in history], np.float64) for name in columns}
+        shares = [np.array(each.get("recall") or [], np.float64) for each in history]
         try:
-            # a method or callback may add a column to some runs only, or only from some epoch on
-            columns = dict.fromkeys(name for each in history for name in each if name not in NOT_CURVES)
-            curves = {name: np.array([each.get(name) for each in history], np.float64) for name in columns}
-            recall = np.array([each["recall"] for each in history], np.float64) if history else None
-        except (AttributeError, KeyError, TypeError, ValueError):
-            raise InputError(f"{folder}: the history of the run {row['run_id']} is damaged") from None
-        yield _run(row, curves, recall)
+            run = _run(row, curves, shares)
+        except InputError as error:
+            damage.faults.append(str(error))
+            continue
+        yield run
 
 
-def _runs_of_export(path: Path) -> Iterator[Run]:
+def _runs_of_export(path: Path, damage: Damage) -> Iterator[Run]:
     """Read histories column by column: 360,000 epochs as Python objects would take a gigabyte."""
     for rows, lists in read_batches(path):
         ends = lists.offsets.to_numpy()
@@ -332,14 +344,18 @@ def _runs_of_export(path: Path) -> Iterator[Run]:
         names = [part.name for part in inner.type] if inner.type.num_fields else []
         columns = {name: _floats(inner.field(name)) for name in names if name not in NOT_CURVES}
         recalls = inner.field("recall") if "recall" in names else None
-        bounds, shares = (recalls.offsets.to_numpy(), _floats(recalls.values)) if recalls else (None, None)
+        bounds, shares = (recalls.offsets.to_numpy(), _floats(recalls.values)) if recalls else ([], ends)
         for row, begin, end in zip(rows, ends[:-1], ends[1:], strict=True):
             # copies: a view would keep the whole batch in memory
             curves = {name: values[begin:end].copy() for name, values in columns.items() if end > begin}
-            recall = None
-            if end > begin and bounds is not None and shares is not None:
-                recall = shares[bounds[begin] : bounds[end]].reshape(end - begin, -1).copy()
-            yield _run(row, curves, recall)
+            try:
+                if row["fault"]:
+                    raise InputError(row["fault"])
+                run = _run(row, curves, [shares[a:b] for a, b in itertools.pairwise(bounds[begin : end + 1])])
+            except InputError as error:
+                damage.faults.append(str(error))
+                continue
+            yield run
 
 
 def _floats(column: Any) -> np.ndarray:
@@ -347,7 +363,13 @@ def _floats(column: Any) -> np.ndarray:
     return values.astype(np.float64, copy=False)
 
 
-def _run(row: Mapping[str, Any], curves: Mapping[str, np.ndarray], recall: np.ndarray | None) -> Run:
+def _run(row: Mapping[str, Any], curves: Mapping[str, np.ndarray], recall: Sequence[np.ndarray]) -> Run:
+    """Return a run; `recall` has one array per epoch, all empty without a test set."""
+    if len(counts := {len(each) for each in recall}) > 1:
+        raise InputError(
+            f"the run {row['run_id']} cannot be read: its epochs have the recall of {min(counts)} to "
+            f"{max(counts)} classes"
+        )
     environment = row["environment"]
     versions = environment.get("packages", {})
     machine = environment.get("gpu") or environment.get("processor", "")
@@ -360,7 +382,7 @@ def _run(row: Mapping[str, Any], curves: Mapping[str, np.ndarray], recall: np.nd
         message=row["message"],
         config=_config(row),
         curves=curves,
-        recall=recall if recall is not None else np.zeros((0, 0)),
+        recall=np.stack(recall) if any(map(len, recall)) else np.zeros((0, 0)),
         class_names=tuple(row["class_names"]),
         machine=machine,
         software=(
@@ -376,8 +398,6 @@ def _config(row: Mapping[str, Any]) -> dict[str, Any]:
     """Return all settings of a run, checked; settings newer than the run are at their defaults."""
     found = {name: value for name, value in row["config"].items() if name in field_types(RunConfig)}
     try:
-        if missing := [name for name in (*SUBJECT, "data", "model", "epochs") if name not in found]:
-            raise InputError(f"its configuration lacks {missing[0]}")
         return to_dict(build(RunConfig, found))
     except InputError as error:
         raise InputError(f"the run {row['run_id']} cannot be read: {error}") from None

@@ -1,4 +1,4 @@
-"""Store a study: one folder per cell, and export to one compact file.
+"""Store a study: one folder per cell.
 
 The folder of a cell is an ordinary run (`experiment`), and the folders are the whole state of a study:
 copying those of several machines together merges them. A cell that could not be run has a `failure.json` with
@@ -8,35 +8,43 @@ the reason.
 from __future__ import annotations
 
 import contextlib
-import json
-import shutil
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from typing_extensions import TypedDict
+
 from noisylabels.core.checks import Busy, InputError
 from noisylabels.core.config import build, to_dict
 from noisylabels.core.files import (
-    atomic_replace,
-    check_file,
-    exclusive_lock,
+    check_name,
+    check_within,
     folder_for,
-    is_locked,
+    make_folder,
+    remove_file,
     write_json,
 )
+from noisylabels.core.locks import exclusive_lock, is_locked
+from noisylabels.core.schema import read_checked
 from noisylabels.experiment import Notes, RunConfig, catch_up, read_result
-from noisylabels.experiment.folder import check_ends, check_files, check_folder, empty_folder, read_object
+from noisylabels.experiment.documents import Config, Failure
+from noisylabels.experiment.folder import (
+    check_ends,
+    check_files,
+    check_folder,
+    empty_folder,
+    read_config,
+    read_environment,
+)
 from noisylabels.experiment.resolve import code_digests
+from noisylabels.study.exports import Damage, read_export
 from noisylabels.study.grid import OWN, Cell
-from noisylabels.training.history import RENAMED, History, current_names
+from noisylabels.training.history import History
 
 STATES = ("done", "failed", "running", "begun", "waiting", "damaged")
 """States of a cell: finished; failed or diverged; being run by a process; interrupted, to be resumed from its
 checkpoint; not started; its folder is corrupted."""
-
-_KEY = b"noisylabels study"
-_FORMAT = 1
 
 
 @dataclass(frozen=True)
@@ -50,15 +58,24 @@ class CellState:
     message: str = ""
 
 
+class _Listed(TypedDict):
+    axes: dict[str, str | float | bool]
+    config: Config
+
+
+class _Study(TypedDict):
+    title: str
+    cells: dict[str, _Listed]
+
+
 def progress(rows: Sequence[Mapping[str, Any]]) -> tuple[int, float | None, float]:
     """Return the last epoch of a history, its test accuracy, and the total seconds of all epochs."""
-    seen = [(int(row["epoch"]), float(row["test_accuracy"])) for row in rows]
-    seconds = sum(float(row["train_seconds"]) + float(row["eval_seconds"]) for row in rows)
-    return (*(seen[-1] if seen else (0, None)), seconds)
+    seconds = sum(row["train_seconds"] + row["eval_seconds"] for row in rows)
+    return (rows[-1]["epoch"], rows[-1]["test_accuracy"], seconds) if rows else (0, None, 0.0)
 
 
 def _cell(name: str, axes: Mapping[str, Any], config: Mapping[str, Any]) -> Cell:
-    return Cell(name, axes, build(RunConfig, config), name.rpartition("-")[2])
+    return Cell(check_name(name, "cell"), axes, build(RunConfig, config), name.rpartition("-")[2])
 
 
 @dataclass(frozen=True)
@@ -80,7 +97,7 @@ class Store:
         with contextlib.suppress(InputError):
             if mine.keys() <= self._listed()["cells"].keys():
                 return None
-        self.folder.mkdir(parents=True, exist_ok=True)
+        make_folder(self.folder)
         with exclusive_lock(self.folder / ".lock", seconds=30):  # another runner may add cells
             there: dict[str, Any] = {}
             if path.exists():
@@ -105,17 +122,18 @@ class Store:
             cells.append(_cell(name, each["axes"], each["config"]))
         for name, config in there.items():
             with contextlib.suppress(InputError):
-                cells.append(_cell(name, {}, read_object(config)))
-        return str(found.get("title", "")), cells
+                cells.append(_cell(name, {}, read_config(config.parent)))
+        return found["title"], cells
 
     def _listed(self) -> dict[str, Any]:
-        path = self.folder / "study.json"
+        path, again = self.folder / "study.json", "`study run` writes a new one"
         try:
-            found = read_object(path)
+            found: dict[str, Any] = read_checked(path, _Study, again)
             for name, each in found["cells"].items():
                 _cell(name, each["axes"], each["config"])
-        except (InputError, KeyError, TypeError, AttributeError):
-            raise InputError(f"{path} is not a list of cells; `study run` writes a new one") from None
+        except InputError as error:
+            reason = str(error).removesuffix(f"; {again}")
+            raise InputError(f"{path} is not a list of cells ({reason}); {again}") from None
         return found
 
     def path(self, cell: Cell) -> Path:
@@ -133,9 +151,11 @@ class Store:
     def _seen(self, cell: Cell) -> CellState:
         """Return the state of a folder that no process is using."""
         out = self.path(cell)
+        if out.is_symlink() and not (out / "result.json").exists():
+            return CellState("damaged", message=f"{out} is a link, expected a folder of its own")
         try:
             if not (out / "result.json").exists() and (out / "failure.json").exists():
-                return CellState("failed", message=str(read_object(out / "failure.json").get("message", "")))
+                return CellState("failed", message=read_checked(out / "failure.json", Failure)["message"])
             if not out.exists():
                 return CellState("waiting")
             result = check_folder(out, cell.config)
@@ -144,7 +164,7 @@ class Store:
             history = History.read(out / "history.jsonl") if (out / "history.jsonl").exists() else History()
             epoch, accuracy, seconds = progress(history.rows)
             if result is not None or (out / "environment.json").exists():
-                read_object(out / "environment.json")["identity"]
+                read_environment(out)
             check_ends(out, "labels.parquet", "checkpoint.pt" if result is None else "model.safetensors")
             if result is None:
                 return CellState("begun", epoch, accuracy, seconds)
@@ -157,11 +177,9 @@ class Store:
                 )
             state = "done" if result.status == "done" else "failed"
             return CellState(state, epoch, accuracy, seconds, result.message)
-        except KeyError as error:
-            return CellState("damaged", message=f"a file in {out} lacks {error}")
         except OSError as error:
             return CellState("damaged", message=f"{out} cannot be read: {error.strerror}")
-        except (TypeError, ValueError) as error:
+        except InputError as error:
             return CellState("damaged", message=str(error))
 
     def set_aside(self, cell: Cell, *, damaged: bool = False) -> Path | None:
@@ -180,8 +198,8 @@ class Store:
             if not ours or not ((damaged and not (out / "result.json").exists()) or self._damaged(cell)):
                 return None
             aside = self._move_aside(out)
-        if aside.is_dir():
-            (aside / ".lock").unlink(missing_ok=True)
+        if aside.is_dir() and not aside.is_symlink():
+            remove_file(aside / ".lock", self.folder)
         return aside
 
     def _damaged(self, cell: Cell) -> bool:
@@ -190,6 +208,9 @@ class Store:
     @contextlib.contextmanager
     def _alone(self, cell: Cell) -> Iterator[bool]:
         """Lock a cell; yield whether no other process is using it."""
+        if self.path(cell).is_symlink():  # nothing is written to where it leads
+            yield True
+            return
         with contextlib.ExitStack() as stack:
             ours = True
             try:
@@ -204,8 +225,8 @@ class Store:
         number = 1
         while (aside := self.folder / "damaged" / f"{path.name}.{number}").exists():
             number += 1
-        aside.parent.mkdir(parents=True, exist_ok=True)
-        shutil.move(path, aside)
+        make_folder(aside.parent, self.folder)
+        path.rename(aside)
         return aside
 
     def check_code(self, cells: Iterable[Cell]) -> None:
@@ -220,9 +241,8 @@ class Store:
 
     def fail(self, cell: Cell, message: str, trace: str = "") -> None:
         """Record why a cell could not be run."""
-        self.path(cell).mkdir(parents=True, exist_ok=True)
         what = {"run_id": cell.run_id, "message": message, "trace": trace, "config": to_dict(cell.config)}
-        write_json(self.path(cell) / "failure.json", what)
+        write_json(self.path(cell) / "failure.json", what, self.folder)
 
     def retry(self, cell: Cell) -> None:
         """Reset a failed cell so that it starts over, for example after a fix of user code."""
@@ -230,9 +250,10 @@ class Store:
             if not ours or self._seen(cell).state != "failed":
                 return
             try:
+                check_within(self.path(cell), self.folder)
                 empty_folder(self.path(cell))
-                (self.path(cell) / "failure.json").unlink(missing_ok=True)
-            except OSError:  # a folder where a file was
+                remove_file(self.path(cell) / "failure.json", self.folder)
+            except (OSError, InputError):  # a folder where a file was, or a link
                 self._move_aside(self.path(cell))
 
     @contextlib.contextmanager
@@ -241,7 +262,7 @@ class Store:
         if self.state(cell).state not in states:  # before a folder is made
             yield False
             return
-        with folder_for(self.path(cell)), self._alone(cell) as ours:
+        with folder_for(self.path(cell), self.folder), self._alone(cell) as ours:
             yield ours and self._seen(cell).state in states
 
     def catch_up(self, cells: Sequence[Cell], track: Sequence[str], note: Callable[[str], None]) -> None:
@@ -253,6 +274,8 @@ class Store:
             note: called with a message on where the logs are.
         """
         for cell in cells:
+            if self.path(cell).is_symlink():  # somebody else's run, such as that of a merged study
+                continue
             if (self.path(cell) / "result.json").exists() and self.state(cell).state in ("done", "failed"):
                 with contextlib.suppress(Busy):  # another process is doing it
                     catch_up(read_result(self.path(cell)), track, Notes(note))
@@ -261,25 +284,34 @@ class Store:
 # Rows ---------------------------------------------------------------------------------------------
 
 
-def read_rows(source: str | Path) -> list[dict[str, Any]]:
+def read_rows(source: str | Path, notes: list[str] | None = None) -> list[dict[str, Any]]:
     """Return one row per finished run of an exported file, or of a folder and its subfolders.
 
     A row has run_id, config, status, message, final, noise, class_names, environment and history (a list of
     rows), each as in the run's folder. For a cell that could not be run, only run_id, config, status and
     message are filled. Folders without a result are skipped.
 
+    Args:
+        source: the file or folder.
+        notes: receives a line about damaged runs, which are skipped.
+
     Raises:
         InputError: the source does not exist, holds no finished run, or is a file of another kind.
     """
     path = Path(source).expanduser()
-    rows = list(iter_rows(path) if path.is_dir() else _read_export(path))
+    damage = Damage()
+    rows = list(iter_rows(path, damage) if path.is_dir() else read_export(path, damage))
     if not rows:
-        raise InputError(f"{path} holds no finished run; name a folder of runs, or an exported file")
+        raise InputError(
+            f"{path} holds no finished run{damage.line(', but ')}; name a folder of runs, or an exported file"
+        )
+    if notes is not None and damage.faults:
+        notes.append(f"{path}: skipped {damage.line()}")
     return rows
 
 
-def iter_rows(folder: Path) -> Iterator[dict[str, Any]]:
-    """Yield the rows of `read_rows` from a folder, one at a time."""
+def iter_rows(folder: Path, damage: Damage) -> Iterator[dict[str, Any]]:
+    """Yield the rows of `read_rows` from a folder, one at a time; damaged ones are added to `damage`."""
     seen = set()
     for name in ("result.json", "failure.json"):  # a result takes precedence over a failure elsewhere
         for path in sorted(folder.rglob(name)):
@@ -287,8 +319,9 @@ def iter_rows(folder: Path) -> Iterator[dict[str, Any]]:
                 continue
             try:
                 row = row_of(path.parent)
-            except InputError:
-                continue  # half-written: `study run` reports the folder and runs the cell again
+            except InputError as error:  # `study run` sets the folder aside and runs the cell again
+                damage.faults.append(str(error))
+                continue
             if row["run_id"] not in seen:
                 seen.add(row["run_id"])
                 yield row
@@ -296,113 +329,18 @@ def iter_rows(folder: Path) -> Iterator[dict[str, Any]]:
 
 def row_of(out: Path) -> dict[str, Any]:
     """Return the row of a finished run, or of one that could not be run."""
-    try:
-        if not (out / "result.json").exists():
-            failure = read_object(out / "failure.json")
-            known = {name: failure[name] for name in ("run_id", "message", "config")}
-            empty: dict[str, Any] = {
-                "final": None,
-                "noise": {},
-                "class_names": [],
-                "environment": {},
-                "history": [],
-            }
-            return known | {"status": "failed"} | empty
-        result = read_object(out / "result.json")
-        names = ("run_id", "status", "message", "final", "noise", "class_names")
-        row = {name: result[name] for name in names}
-        row["final"] = current_names(row["final"]) if row["final"] else None
-        return row | {
-            "config": read_object(out / "config.json"),
-            "environment": read_object(out / "environment.json"),
-            "history": History.read(out / "history.jsonl").rows,
-        }
-    except KeyError as error:
-        raise InputError(f"the result in {out} lacks {error}; remove the folder or restore it") from None
-    except (TypeError, AttributeError):
-        raise InputError(f"the result in {out} is damaged; remove the folder or restore it") from None
-
-
-def export(rows: Iterable[dict[str, Any]], path: Path) -> int:
-    """Write rows to one Parquet file atomically, and return their number.
-
-    Columns: run_id, status, message; config, final, noise, class_names and environment as JSON; history as a
-    list of structs with one field per column of the history, null in runs and epochs without that column.
-    """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    rows = sorted(rows, key=lambda row: row["run_id"])
-    if not rows:
-        raise InputError("there is no finished run to export")
-    columns: dict[str, Any] = {name: [row[name] for row in rows] for name in ("run_id", "status", "message")}
-    for name in ("config", "final", "noise", "class_names", "environment"):
-        texts = [json.dumps(_portable(name, row[name]), sort_keys=True) for row in rows]
-        columns[name] = pa.array(texts).dictionary_encode()
-    columns["history"] = [row["history"] for row in rows]
-    table = pa.table(columns).replace_schema_metadata({_KEY: json.dumps({"format": _FORMAT})})
-    # an open file: Arrow accepts UTF-8 paths only
-    with atomic_replace(path) as temporary, temporary.open("wb") as file:
-        pq.write_table(table, file, compression="zstd", compression_level=12)
-    return len(rows)
-
-
-def _portable(name: str, value: Any) -> Any:
-    """Return a value without paths of the machine that ran it."""
-    if name == "config":
-        return value | {"out": None, "data_root": None}
-    return value
-
-
-def read_batches(path: Path) -> Iterator[tuple[list[dict[str, Any]], Any]]:
-    """Read an exported file in batches of rows without histories, and their histories as an Arrow array.
-
-    Raises:
-        InputError: the file does not exist or was not written by `export`.
-    """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        # an open file: Arrow accepts UTF-8 paths only
-        with check_file(path).open("rb") as opened, pq.ParquetFile(opened, pre_buffer=False) as file:
-            head = json.loads((file.schema_arrow.metadata or {}).get(_KEY, b"null"))
-            if not isinstance(head, dict):
-                raise InputError(f"{path} is a Parquet file, but not one of `noisylabels study export`")
-            if head.get("format") != _FORMAT:
-                raise InputError(
-                    f"{path} has the format {head.get('format')!r}, expected {_FORMAT}; export it again"
-                )
-            for batch in file.iter_batches(batch_size=128):
-                rows: list[dict[str, Any]] = batch.drop_columns(["history"]).to_pylist()
-                for row in rows:
-                    for name in ("config", "final", "noise", "class_names", "environment"):
-                        row[name] = json.loads(row[name])
-                    row["final"] = current_names(row["final"]) if row["final"] else None
-                yield rows, _with_current_names(batch.column("history"))
-    except InputError:
-        raise
-    except (pa.ArrowException, OSError, ValueError, KeyError, AttributeError) as error:
-        reason = str(error).splitlines()[0]
-        raise InputError(f"{path} is not a readable Parquet file ({reason}); export it again") from None
-
-
-def _with_current_names(histories: Any) -> Any:
-    """Return an Arrow list array of histories with current column names."""
-    import pyarrow as pa
-
-    rows = histories.values
-    old = [part.name for part in rows.type] if pa.types.is_struct(rows.type) else []
-    if not RENAMED.keys() & set(old):
-        return histories
-    names = [RENAMED.get(name, name) for name in old]
-    return pa.ListArray.from_arrays(histories.offsets, pa.StructArray.from_arrays(rows.flatten(), names))
-
-
-def _read_export(path: Path) -> Iterator[dict[str, Any]]:
-    for rows, histories in read_batches(path):
-        for row, history in zip(rows, histories, strict=True):
-            yield row | {"history": history.as_py()}
+    if not (out / "result.json").exists():
+        failure = read_checked(out / "failure.json", Failure)
+        known = {name: failure[name] for name in ("run_id", "message", "config")}
+        empty: dict[str, Any] = {"final": None, "noise": {}, "class_names": [], "environment": {}}
+        return known | {"status": "failed", "history": []} | empty
+    result = read_result(out)
+    names = ("run_id", "status", "message", "final", "noise", "config")
+    return {name: getattr(result, name) for name in names} | {
+        "class_names": list(result.class_names),
+        "environment": read_environment(out),
+        "history": result.history.rows,
+    }
 
 
 def left(store: Store, cells: Sequence[Cell]) -> list[Cell]:

@@ -9,11 +9,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from noisylabels.core.checks import InputError, check_choice, check_whole
+from typing_extensions import TypedDict
+
+from noisylabels.core.checks import InputError, check_choice, check_whole, one_line
 from noisylabels.core.config import to_dict
-from noisylabels.core.files import locked_folder, read_json, write_json
+from noisylabels.core.files import check_within, locked_folder, real_path, remove_file, write_json
+from noisylabels.core.opening import check_not_link, open_in_place, read_bytes
 from noisylabels.core.optional import import_optional
 from noisylabels.core.rng import derive_seed
+from noisylabels.core.schema import Count, read_checked
 from noisylabels.experiment import (
     Reporter,
     RunConfig,
@@ -27,6 +31,7 @@ from noisylabels.experiment import (
 )
 from noisylabels.experiment.auto_loss import AUTO, number_of_steps
 from noisylabels.experiment.config import NOT_IDENTITY
+from noisylabels.experiment.documents import Chosen, Config
 from noisylabels.experiment.reporter import announce
 from noisylabels.experiment.sets import trained_on
 from noisylabels.experiment.table_recipe import choose_for_table, settled
@@ -47,6 +52,22 @@ WEIGHTS, PARAMETERS, RATES = 10.0, 4.0, 10.0
 
 STARTUP = 5
 """Number of first trials that are not pruned and are drawn at random."""
+
+
+class _Record(TypedDict):
+    config: Config
+    search: list[str]
+    prune: bool
+    files: dict[str, str]
+    loss: str
+    validation: Count
+
+
+class Record(_Record, total=False):
+    """Content of tune.json; searches of version 0.1 lack the digest."""
+
+    data_digest: str
+    chosen: Chosen
 
 
 @dataclass(frozen=True)
@@ -219,7 +240,7 @@ def _optuna() -> Any:
 
 
 def _default_out(config: RunConfig) -> Path:
-    return Path("tunes") / f"{Path(config.data).resolve().name}-{run_id(replace(config, out=None))}"
+    return Path("tunes") / f"{real_path(Path(config.data)).name}-{run_id(replace(config, out=None))}"
 
 
 def _begin(
@@ -237,9 +258,7 @@ def _begin(
     }
     path = out / "tune.json"
     if path.exists():
-        there = read_json(path)
-        if not isinstance(there, dict) or not {"config", "loss", "validation"} <= there.keys():
-            raise InputError(f"{path} is not the record of a search; restore it, or give another --out")
+        there = read_checked(path, Record, "restore it, or give another --out")
         defaults = to_dict(RunConfig(), NOT_IDENTITY)  # newer settings were at their defaults
         was, now = ({**each, **defaults, **each["config"], "config": None} for each in (there, about))
         for key, value in now.items():
@@ -248,9 +267,9 @@ def _begin(
                     f"{out} holds another search: its {key} is {was.get(key)!r}, expected {value!r}; "
                     "give another --out"
                 )
-        if config.table_recipe:
-            config = settled(config, there["chosen"])
-        return replace(config, loss=there["loss"]), int(there["validation"])
+        if config.table_recipe and (chosen := there.get("chosen")):
+            config = settled(config, chosen)
+        return replace(config, loss=there["loss"]), there["validation"]
     if any(not file.name.startswith(".") for file in out.iterdir()):
         raise InputError(f"{out} is not empty and holds no search; give another --out")
     train, _, labels = corrupted(resolved, reporter)
@@ -294,11 +313,20 @@ def _search(
         pruner = optuna.pruners.MedianPruner(STARTUP, n_warmup_steps=max(1, start.epochs // 4))
     journal = out / "trials.jsonl"
     _mend(journal)
-    backend = optuna.storages.journal.JournalFileBackend(str(journal), _HeldAlready())
-    storage = optuna.storages.JournalStorage(backend)
-    study = optuna.create_study(
-        storage=storage, study_name="tune", direction="maximize", pruner=pruner, load_if_exists=True
-    )
+    try:
+        backend = optuna.storages.journal.JournalFileBackend(str(journal), _HeldAlready())
+        storage = optuna.storages.JournalStorage(backend)
+        study = optuna.create_study(
+            storage=storage, study_name="tune", direction="maximize", pruner=pruner, load_if_exists=True
+        )
+        _tried(study, start)
+    except OSError:
+        raise
+    except Exception as error:  # of a journal that Optuna did not write
+        raise InputError(
+            f"{journal} is not the journal of this search ({one_line(error)}); restore it, or give another "
+            "--out"
+        ) from None
     if not study.get_trials(deepcopy=False):
         study.enqueue_trial({each.name: each.start for each in space})
     for trial in study.get_trials(states=[TrialState.RUNNING]):  # of a killed process: the folder is
@@ -308,7 +336,7 @@ def _search(
     ended = (TrialState.COMPLETE, TrialState.PRUNED)
     if 0 < len(study.get_trials(False, ended)) < trials:
         digest = corrupted(resolve(start))[0].digest
-        if read_json(out / "tune.json").get("data_digest", digest) != digest:
+        if read_checked(out / "tune.json", Record).get("data_digest", digest) != digest:
             raise InputError(f"{start.data} has changed since the trials in {out}; give another --out")
     while len(done := study.get_trials(False, ended)) < trials:
         # a new sampler per trial, so that a resumed search draws the same trials as an uninterrupted one
@@ -317,7 +345,7 @@ def _search(
         trial = study.ask()
         values = {each.name: trial.suggest_float(each.name, each.low, each.high, log=True) for each in space}
         config = replace(applied(start, values), out=None)
-        config = replace(config, out=str(out / "trials" / run_id(config)))
+        config = replace(config, out=str(check_within(out / "trials" / run_id(config), out)))
         reporter.note(f"trial {len(done) + 1} of {trials}: loss {config.loss}, lr {config.lr:g}")
         _carry_out(study, trial, config, reporter, stop)
     return Tuned(start, held, tuple(_tried(study, start)), out)
@@ -343,7 +371,7 @@ def _carry_out(
             raise
         del stopped
         study.tell(trial, state=TrialState.PRUNED)
-        (Path(config.out or "") / "checkpoint.pt").unlink(missing_ok=True)
+        remove_file(Path(config.out or "") / "checkpoint.pt")
         return
     rows = result.history.rows if result.status == "done" else []
     # a diverged trial gets the worst value, so that the search avoids its region
@@ -434,7 +462,9 @@ class _HeldAlready:
 
 def _mend(journal: Path) -> None:
     """Truncate an incomplete last line that a killed process left."""
+    check_not_link(journal)  # Optuna would follow it
     if journal.exists():
-        text = journal.read_bytes()
+        text = read_bytes(journal)
         if text and not text.endswith(b"\n"):
-            journal.write_bytes(text[: text.rfind(b"\n") + 1])
+            with open_in_place(journal, "r+b") as file:
+                file.truncate(text.rfind(b"\n") + 1)

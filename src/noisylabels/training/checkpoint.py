@@ -4,15 +4,63 @@ from __future__ import annotations
 
 import zipfile
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+from typing_extensions import TypedDict
 
 from noisylabels.core.checks import CorruptedFile, InputError
 from noisylabels.core.files import atomic_replace
+from noisylabels.core.opening import open_file
+from noisylabels.core.schema import Count, Instance, checked
+from noisylabels.training.history import Row
 
 FORMAT = 3
 READABLE = (2, FORMAT)
+
+_Tensors = dict[str, Annotated[torch.Tensor, Instance(torch.Tensor)]]
+
+
+class _Group(TypedDict):
+    params: list[Count]
+    lr: float
+
+
+class _Optimizer(TypedDict):
+    state: dict[int, dict[str, Any]]
+    param_groups: list[_Group]
+
+
+class _Average(TypedDict):
+    model: _Tensors
+    started: bool
+
+
+class _Update(TypedDict):
+    method: dict[str, Any]  # tensors, and what a user's module adds
+    optimizers: list[_Optimizer]
+    scaler: dict[str, Any]
+    averages: list[_Average]
+
+
+class _State(TypedDict):
+    made_for: dict[str, Any]
+    rows: list[Row]
+    epoch: Count
+    done: Count
+    seconds: float
+    update: _Update
+    running_metrics: _Tensors
+    random: _Tensors
+
+
+class State(_State, total=False):
+    """Content of a checkpoint; earlier versions lack the optional keys."""
+
+    loss_constants: dict[str, str]
+    data_seconds: float
+    callbacks: dict[str, dict[str, Any]]
+    best_weights: list[_Tensors]
 
 
 def save_checkpoint(path: Path, state: dict[str, Any], device: torch.device) -> None:
@@ -56,22 +104,34 @@ def load_checkpoint(path: Path, device: torch.device) -> dict[str, Any] | None:
     if not path.exists():
         return None
     try:
-        with zipfile.ZipFile(path) as archive:
+        with open_file(path) as file, zipfile.ZipFile(file) as archive:
             if (part := archive.testzip()) is not None:  # torch does not verify checksums
                 raise ValueError(f"{part} does not match its checksum")
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-        found, random = state["format"], state["random"]
-        if found in READABLE:
-            torch.set_rng_state(random["cpu"])
-            if "cuda" in random and device.type == "cuda":
-                torch.cuda.set_rng_state(random["cuda"], device)
+        found = state["format"]
     except Exception:  # unpickling a damaged file can raise almost anything
         raise CorruptedFile(
             f"{path} is damaged or not a noisylabels checkpoint; remove it to start over"
         ) from None
-    if found not in READABLE:
-        raise CorruptedFile(f"{path} has format {found!r}, expected {FORMAT}; remove it to start over")
-    return state if found == FORMAT else _from_format_2(state, path)
+    if type(found) is not int or found not in READABLE:
+        shown = " ".join(repr(found).split())[:40]
+        raise CorruptedFile(f"{path} has format {shown}, expected {FORMAT}; remove it to start over")
+    state = state if found == FORMAT else _from_format_2(state, path)
+    checked(state, State, path, "remove it to start over", CorruptedFile)
+    try:
+        torch.set_rng_state(state["random"]["cpu"])
+        if "cuda" in state["random"] and device.type == "cuda":
+            torch.cuda.set_rng_state(state["random"]["cuda"], device)
+    except (KeyError, TypeError, RuntimeError):
+        raise CorruptedFile(f"{path} has no random state; remove it to start over") from None
+    return state
+
+
+def check_same(found: dict[str, Any], expected: dict[str, Any]) -> None:
+    """Raise a ValueError unless tensors have the names and shapes of those expected."""
+    shapes, wanted = ({name: tuple(each.shape) for name, each in some.items()} for some in (found, expected))
+    if shapes != wanted:
+        raise ValueError("tensors of other names or shapes")
 
 
 def _from_format_2(state: dict[str, Any], path: Path) -> dict[str, Any]:

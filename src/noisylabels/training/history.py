@@ -9,11 +9,31 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from typing_extensions import TypedDict
+
 from noisylabels.core.checks import InputError, check_choice
-from noisylabels.core.files import write_text
+from noisylabels.core.files import read_content, write_text
+from noisylabels.core.json_text import parse_json
+from noisylabels.core.schema import Count, checked
 
 RENAMED = {"memorised": "memorized", "corrected": "recovered"}
 """Former name of a column -> its current name; histories, results, exports and checkpoints may use either."""
+
+
+class _Measured(TypedDict, extra_items=float | None):  # type: ignore[call-arg]  # unknown to mypy
+    epoch: Count
+    test_accuracy: float | None
+    train_seconds: float
+    eval_seconds: float
+
+
+class Row(_Measured, total=False):
+    """A row of a history, see `History`: columns of methods, callbacks and old versions hold numbers."""
+
+    lr: float
+    train_loss: float
+    recall: list[float | None] | None
+    dead_classes: list[Count] | None
 
 
 def current_names(row: dict[str, Any]) -> dict[str, Any]:
@@ -86,15 +106,14 @@ class History:
 
     @classmethod
     def read(cls, path: Path) -> History:
-        """Return the history that `write` wrote."""
-        try:
-            lines = path.read_text(encoding="utf-8").splitlines()
-            rows = json.loads(f"[{','.join(lines)}]")  # in one call: studies read thousands of histories
-            return cls([current_names(row) for row in rows])
-        except (OSError, ValueError, AttributeError) as error:
-            raise InputError(
-                f"{path} is not the history of a run ({error}); restore it or remove the run"
-            ) from None
+        """Return the history that `write` wrote.
+
+        Raises:
+            InputError: the file is missing, or a line is no row of a history.
+        """
+        # one array, because studies read thousands of histories
+        rows = parse_json(b"[" + b",".join(read_content(path).splitlines()) + b"]", path)
+        return cls([current_names(row) for row in checked(rows, list[Row], path)])
 
 
 def chosen_epoch(rows: Iterable[dict[str, Any]]) -> dict[str, Any] | None:

@@ -27,7 +27,7 @@ from noisylabels.models.normalization import normalization_of
 from noisylabels.noise.labels import NoisyLabels
 from noisylabels.training.callbacks import Callback, StepResult, Stop
 from noisylabels.training.capture import Captured, CudaGraphs, is_static
-from noisylabels.training.checkpoint import load_checkpoint, save_checkpoint
+from noisylabels.training.checkpoint import check_same, load_checkpoint, save_checkpoint
 from noisylabels.training.fine_tuning import Body, freeze_statistics
 from noisylabels.training.history import History, best_epoch, current_names
 from noisylabels.training.loss_identity import loss_identity, loss_name, state_digests
@@ -321,14 +321,19 @@ class _Run:
         try:
             self.updater.load_state_dict(state["update"])
             self.running.load_state_dict(state["running_metrics"])
-        except (RuntimeError, ValueError, KeyError):  # other shapes, names or numbers of tensors
+            for weights, network in zip(state.get("best_weights", ()), self.updater.evaluated, strict=False):
+                check_same(weights, network.state_dict())
+            for name, callback in _by_name(self.callbacks):
+                if (kept := state.get("callbacks", {}).get(name)) is not None:
+                    callback.load_state_dict(kept)
+            if not (len(state["rows"]) == state["epoch"] <= self.use.epochs and state["done"] <= self.steps):
+                raise ValueError("more or fewer epochs or steps than the run has")
+        # other shapes, names, types or numbers of tensors
+        except (RuntimeError, ValueError, LookupError, TypeError, AttributeError):
             raise CorruptedFile(
                 f"the checkpoint in {self.folder} is of another model or method; "
                 "use another folder, or remove checkpoint.pt to start over"
             ) from None
-        for name, callback in _by_name(self.callbacks):
-            if (kept := state.get("callbacks", {}).get(name)) is not None:
-                callback.load_state_dict(kept)
         self.loss_constants = state.get("loss_constants", self.loss_constants)
         self.epoch, self.done, self.train_seconds = state["epoch"], state["done"], state["seconds"]
         self.data_seconds = state.get("data_seconds", 0.0)  # older checkpoints have none
@@ -354,9 +359,11 @@ class _Run:
         elif any(self.loss_constants.get(name) != was for name, was in state["loss_constants"].items()):
             wanted["loss"] += " with other numbers (create the loss anew if training has changed it)"
         for name, value in wanted.items():
-            if (was := there.get(name)) != value:
+            was = there.get(name)
+            if torch.is_tensor(was) or was != value:
+                shown = " ".join(repr(was).split())
                 raise CorruptedFile(
-                    f"the checkpoint in {self.folder} is of a run whose {name} is {was!r}, this one's is "
+                    f"the checkpoint in {self.folder} is of a run whose {name} is {shown}, this one's is "
                     f"{value!r}; use another folder, or remove checkpoint.pt to start over"
                 )
 

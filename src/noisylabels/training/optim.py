@@ -7,12 +7,35 @@ from collections.abc import Iterable
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from noisylabels.training.settings import Settings
 
 IMPLEMENTATION = ("foreach", "fused", "capturable")
 """Keys of an optimizer's groups that select an implementation and do not change what it computes."""
+
+
+STATE = {"SGD": {"momentum_buffer"}, "AdamW": {"step", "exp_avg", "exp_avg_sq"}}
+"""What an optimizer keeps per parameter once it has taken a step."""
+
+
+def check_restored(optimizer: torch.optim.Optimizer, before: list[dict[str, Any]]) -> None:
+    """Raise a ValueError if a restored optimizer could not take a step.
+
+    The state of a parameter must have its tensors, of its shape, and the settings of the groups the types
+    that they had `before`.
+    """
+    for parameter, state in optimizer.state.items():
+        if state and state.keys() != STATE[type(optimizer).__name__]:
+            raise ValueError(f"the state of a parameter has {', '.join(map(str, state))}")
+        for name, value in state.items():
+            shape = () if name == "step" else parameter.shape
+            if value is not None and (not isinstance(value, Tensor) or value.shape != shape):
+                raise ValueError(f"{name} of a parameter of the shape {tuple(parameter.shape)}")
+    for group, old in zip(optimizer.param_groups, before, strict=True):
+        for name, value in old.items():
+            if name not in ("params", "lr") and type(group.get(name)) is not type(value):
+                raise ValueError(f"{name} of a group of parameters is {group.get(name)!r}")
 
 
 def build_optimizer(

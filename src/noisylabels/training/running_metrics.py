@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from noisylabels.training.checkpoint import check_same
+
 
 def zero_sum(device: torch.device) -> Tensor:
     """Return a zero to accumulate into: float64, but float32 on MPS, which lacks float64."""
@@ -40,5 +42,6 @@ class RunningMetrics:
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
         """Restore what `state_dict` returned."""
+        check_same(state, vars(self))
         for name, tensor in vars(self).items():
             tensor.copy_(state[name])

@@ -15,7 +15,7 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 from noisylabels.core.checks import InputError
 from noisylabels.data.loader import Batch
 from noisylabels.training.method import Method, ParameterGroup, trainable
-from noisylabels.training.optim import IMPLEMENTATION, build_optimizer
+from noisylabels.training.optim import IMPLEMENTATION, build_optimizer, check_restored
 from noisylabels.training.settings import Settings
 
 
@@ -152,11 +152,12 @@ class Updater:
             kept = (*IMPLEMENTATION, "own_lr", "scheduled")
             ours = [{name: group[name] for name in kept if name in group} for group in optimizer.param_groups]
             groups = [old | new for old, new in zip(saved["param_groups"], ours, strict=True)]
-            tensors = [group["lr"] for group in optimizer.param_groups]
+            before = [dict(group) for group in optimizer.param_groups]
             optimizer.load_state_dict(saved | {"param_groups": groups})
-            for group, lr in zip(optimizer.param_groups, tensors, strict=True):
-                if isinstance(lr, Tensor):
-                    group["lr"] = lr
+            check_restored(optimizer, before)
+            for group, old in zip(optimizer.param_groups, before, strict=True):
+                if isinstance(old["lr"], Tensor):
+                    group["lr"] = old["lr"]
         self._lr_is_set = False
         self.scaler.load_state_dict(state["scaler"])
         for average, saved in zip(self.averages, state["averages"], strict=True):

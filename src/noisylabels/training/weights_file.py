@@ -5,15 +5,67 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+from typing_extensions import TypedDict
 
 from noisylabels.core.checks import InputError
 from noisylabels.core.files import atomic_replace
+from noisylabels.core.json_text import parse_json
+from noisylabels.core.opening import check_regular
+from noisylabels.core.schema import Limits, Positive, Size, checked
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from noisylabels.data.features import Examples
+
+
+class _Stored(TypedDict):
+    dtype: str
+    shape: list[int]
+    data_offsets: Annotated[list[int], Limits(min_length=2, max_length=2)]
+
+
+Header = TypedDict("Header", {"__metadata__": dict[str, str]}, total=False, extra_items=_Stored)  # type: ignore[misc]
+"""The header of a file of safetensors: where each tensor is."""
+
+
+class Shape(TypedDict):
+    """The arguments of `build_model`."""
+
+    name: str
+    channels: Positive
+    image_size: Size
+    num_classes: Positive
+    width: Annotated[float, Limits(gt=0)]
+
+
+class Images(TypedDict):
+    """The images that a frozen encoder takes."""
+
+    channels: Positive
+    image_size: Size
+
+
+class _Embedding(TypedDict):
+    name: str
+
+
+class _Model(TypedDict):
+    shape: Shape
+    class_names: list[str]
+    mean: list[float]
+    std: list[Annotated[float, Limits(gt=0)]]
+
+
+class About(_Model, total=False):
+    """What a model file says beside its weights, see `SavedModel`."""
+
+    power: Annotated[float, Limits(gt=0)]
+    encoder: dict[str, Any]  # `Encoder.of_json` checks it
+    embedding: _Embedding
+    images: Images
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,23 +146,28 @@ def read_model(path: Path) -> SavedModel:
     from safetensors import SafetensorError, safe_open
 
     try:
+        check_regular(path)
         with safe_open(path, framework="pt") as file:
-            header = json.loads((file.metadata() or {})["noisylabels"])
+            text = (file.metadata() or {})["noisylabels"]
             weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  not a mapping
-        shape = header["shape"] | {"image_size": tuple(header["shape"]["image_size"])}
-        names, mean, std = (tuple(header[name]) for name in ("class_names", "mean", "std"))
-        power = float(header.get("power", 1.0))
-        if not 0 < power < float("inf"):
-            raise ValueError("power")
-    except (SafetensorError, OSError, KeyError, TypeError, ValueError, AttributeError):
+    except (SafetensorError, OSError, KeyError, ValueError):
         raise damaged(path) from None
+    header = checked(parse_json(text, path, _AGAIN), About, path, _AGAIN)
+    shape = header["shape"] | {"image_size": tuple(header["shape"]["image_size"])}
+    names, mean, std = (tuple(header[name]) for name in ("class_names", "mean", "std"))
+    inputs = (shape["channels"], *shape["image_size"])  # of a table: (1, 1, columns)
+    if len(names) != shape["num_classes"] or len(mean) != len(std) or len(mean) not in (inputs[0], inputs[2]):
+        raise damaged(path)
     fitted = {name: weights.pop(name) for name in list(weights) if name.startswith(_FITTED)}
     fitted = {name.removeprefix(_FITTED): value for name, value in fitted.items()}
-    found = (header.get(name) for name in ("encoder", "embedding", "images"))
-    encoder, embedding, images = found
+    encoder, embedding, images = (header.get(name) for name in ("encoder", "embedding", "images"))
+    power = float(header.get("power", 1.0))
     return SavedModel(shape, names, mean, std, encoder, weights, embedding, images, fitted, power)
+
+
+_AGAIN = "train it again"
 
 
 def damaged(path: Path) -> InputError:
     """Return the error for a file without a model."""
-    return InputError(f"{path} is damaged or not a noisylabels model; train it again")
+    return InputError(f"{path} is damaged or not a noisylabels model; {_AGAIN}")

@@ -367,16 +367,16 @@ def test_hostile_class_names_run_nothing(audit, serve, visit, tmp_path):
     assert tab.page.locator("script").count() == 5
     assert tab.said == []
     assert not [url for url in tab.requests if "/picture/" in url]  # there is none
-    content = (
-        tab.page.request.get(f"http://127.0.0.1:{tab.page.url.split(':')[2]}corrected.csv").body().decode()
-    )
+    with tab.page.expect_download() as download:
+        tab.page.click("#download")
+    content = Path(download.value.path()).read_text(encoding="utf-8")
     rows = list(csv.DictReader(io.StringIO(content)))
     assert rows[0] == {"id": "0.png", "label": HOSTILE}
     assert rows[1] == {"id": "1.png", "label": classes[2]}
 
 
 def test_a_page_of_another_origin_reads_and_changes_nothing(opened, browser):
-    """It runs in the same browser, which has the cookie."""
+    """It runs in the same browser, in which the review is open."""
     tab, folder, served = opened()
     tab.shown()
     page = tab.page.context.new_page()

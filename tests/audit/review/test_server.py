@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import io
 import json
@@ -14,6 +15,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,7 @@ import pytest
 from PIL import Image
 
 import noisylabels
+from noisylabels.audit.review.connections import connection_class
 from noisylabels.audit.review.server import Guard, _listening, application
 from noisylabels.audit.review.session import Session
 from noisylabels.cli import main
@@ -34,12 +37,16 @@ class Client:
 
     def __init__(self, served: Any, token: bool = True) -> None:
         self.port = served.port
-        self.cookie = f"noisylabels-review-{served.port}={served.token}" if token else ""
+        self.bearer: str | None = f"Bearer {served.token}" if token else None
         self.count = 0
 
     def ask(self, path: str, method: str = "GET", body: Any = None, **headers: str) -> tuple[int, Any, bytes]:
         """Return status, headers and content; `None` for a header leaves it out."""
-        sent = {"Host": f"127.0.0.1:{self.port}", "Cookie": self.cookie, **(JSON if body is not None else {})}
+        sent = {
+            "Host": f"127.0.0.1:{self.port}",
+            "Authorization": self.bearer,
+            **(JSON if body is not None else {}),
+        }
         sent |= {name.replace("_", "-"): value for name, value in headers.items()}
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
         connection.putrequest(method, path, skip_host=True)
@@ -86,30 +93,59 @@ def client(served):
 # Access ------------------------------------------------------------------------------------------
 
 
-PATHS = [
-    "/",
-    "/page.js",
-    "/api/audit",
-    "/api/decisions",
-    "/api/details?at=0",
-    "/picture/0",
-    "/neighbors/0",
-    "/corrected.csv",
-]
+DATA = ["/api/audit", "/api/decisions", "/api/details?at=0", "/picture/0", "/neighbors/0", "/corrected.csv"]
+SHELL = ["/", "/page.css", "/words.js", "/api.js", "/page.js", "/many.js", "/keys.js", "/icon.svg"]
 
 
-@pytest.mark.parametrize("path", PATHS)
-def test_nothing_is_served_without_the_token(served, path):
+@pytest.mark.parametrize("path", DATA)
+def test_no_data_are_served_without_the_token(served, path):
     stranger = Client(served, token=False)
-    for cookie in ("", f"noisylabels-review-{served.port}=wrong", f"noisylabels-review-{served.port}=", "x"):
-        stranger.cookie = cookie
-        status, headers, content = stranger.ask(path)
+    cookie = f"noisylabels-review-{served.port}={served.token}"  # browsers send cookies to every port
+    for bearer in (None, "", "Bearer", "Bearer wrong", f"Basic {served.token}", served.token):
+        stranger.bearer = bearer
+        status, headers, content = stranger.ask(path, Cookie=cookie)
         assert (status, headers["Set-Cookie"]) == (403, None)
         assert b"token" in content
         assert b"bird" not in content
-    assert stranger.ask("/?token=wrong")[0] == 403
-    assert stranger.ask("/api/audit?token=" + served.token)[0] == 403  # in the page's own address only
+    mark = "&" if "?" in path else "?"
+    assert Client(served, token=False).ask(f"{path}{mark}token={served.token}")[0] == 403
     assert Client(served).ask(path)[0] == 200
+
+
+def test_the_page_without_the_token_holds_none(served):
+    assert {*DATA, *SHELL} >= {f"/{route.path.split('/')[1]}" for route in _routes()} - {"/api", *LINKED}
+    stranger = Client(served, token=False)
+    for path in SHELL:
+        status, headers, content = stranger.ask(path)
+        assert (status, headers["Set-Cookie"]) == (200, None)
+        assert served.token.encode() not in content
+        assert b"bird" not in content
+    assert stranger.ask("/?token=wrong")[0] == 403
+
+
+LINKED = ("/picture", "/neighbors")
+
+
+def _routes() -> Any:
+    class Nothing:
+        audit = ()
+
+        def listing(self) -> dict[str, Any]:
+            return {}
+
+    return application(Nothing(), 80, "secret").routes  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("path", ["/picture/0", "/neighbors/0", "/corrected.csv"])
+def test_a_link_of_the_page_has_the_key_of_this_server(served, client, path):
+    key, stranger = client.json("/api/audit")["version"], Client(served, token=False)
+    assert len(key) >= 32
+    assert stranger.ask(f"{path}?v={key}")[0] == 200
+    for wrong in ("", key[:-1], key + "x", served.token):
+        assert stranger.ask(f"{path}?v={wrong}")[0] == 403
+    for other in ("/api/audit", "/api/decisions"):
+        assert stranger.ask(f"{other}?v={key}")[0] == 403
+    assert stranger.ask("/api/undo", "POST", {"event": "12345678"}, Authorization=f"Bearer {key}")[0] == 403
 
 
 @pytest.mark.parametrize(
@@ -172,6 +208,97 @@ def test_a_form_of_another_page_changes_nothing(client, headers, status):
     assert client.json("/api/decisions") == before
 
 
+CHUNKED = b"Transfer-Encoding: chunked\r\n\r\n" + b"10000\r\n" + b"x" * 65536 + b"\r\n"
+
+
+def spoken(served: Any, head: str, rest: bytes) -> bytes:
+    """Send raw bytes and return the answer until the server closes the connection."""
+    with socket.create_connection(("127.0.0.1", served.port), timeout=20) as there:
+        authorized = f"Authorization: Bearer {served.token}\r\nContent-Type: application/json\r\n"
+        lines = f"{head} HTTP/1.1\r\nHost: 127.0.0.1:{served.port}\r\nX-NoisyLabels: review\r\n{authorized}"
+        answer = b""
+        with contextlib.suppress(ConnectionError):  # it stops reading
+            there.sendall(lines.encode() + rest)
+            for _ in range(400):
+                there.sendall(rest[-65544:] if rest is CHUNKED else b"")
+        with contextlib.suppress(ConnectionError):
+            while piece := there.recv(65536):
+                answer += piece
+    return answer
+
+
+@pytest.mark.parametrize("head", ["POST /api/decide", "POST /api/undo", "GET /api/audit", "GET /page.js"])
+@pytest.mark.parametrize("length", ["", "Content-Length: 10\r\n"])
+def test_a_body_without_a_length_is_refused_and_not_read(served, client, head, length):
+    before = client.json("/api/decisions")
+    answer = spoken(served, head, length.encode() + CHUNKED) if length else spoken(served, head, CHUNKED)
+    assert answer == b"" or answer.startswith((b"HTTP/1.1 413", b"HTTP/1.1 400"))  # or cut off while sending
+    assert client.json("/api/decisions") == before
+
+
+def test_a_refused_body_is_not_awaited(served):
+    """25 MB in chunks after the refusal: the connection is closed instead."""
+    began = time.monotonic()
+    answer = spoken(served, "POST /api/decide", b"Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n")
+    assert answer.startswith(b"HTTP/1.1 413")
+    assert b"connection: close" in answer.lower()
+    assert time.monotonic() - began < 10
+
+
+@pytest.mark.parametrize(
+    "begun",
+    [
+        b"",
+        b"GET /api/au",
+        b"GET / HTTP/1.1\r\nHost: x\r\n",
+        b"POST /api/undo HTTP/1.1\r\nHost: 127.0.0.1:80\r\nContent-Length: 9\r\n\r\n{",
+    ],
+)
+def test_a_connection_that_sends_no_request_is_closed(begun):
+    """A half-open connection must not hold the server: neither before a request nor within one."""
+    import asyncio
+
+    import uvicorn
+
+    with contextlib.closing(_listening(0)) as listening:
+        port = listening.getsockname()[1]
+
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            while (await receive()).get("more_body"):
+                pass
+
+        config = uvicorn.Config(app, http=connection_class(0.5, 3), loop="asyncio", lifespan="off", ws="none")
+        server = uvicorn.Server(config)
+
+        async def watch() -> tuple[list[bytes], float]:
+            task = asyncio.create_task(server.serve(sockets=[listening]))
+            while not server.started:
+                await asyncio.sleep(0.01)
+            began = time.monotonic()
+            pairs = [await asyncio.open_connection("127.0.0.1", port) for _ in range(5)]
+            for _, writer in pairs:
+                writer.write(begun)
+            ended = await asyncio.wait_for(asyncio.gather(*(_rest(reader) for reader, _ in pairs)), 20)
+            seconds = time.monotonic() - began
+            server.should_exit = True
+            for _, writer in pairs:
+                writer.close()
+            await task
+            return ended, seconds
+
+        with ThreadPoolExecutor(1) as pool:  # the tests of the page run a loop in this thread
+            ended, seconds = pool.submit(lambda: asyncio.run(watch())).result()
+        assert ended == [b""] * 5  # two of them at once, which are too many
+        assert 0.4 < seconds < 15
+
+
+async def _rest(reader: Any) -> bytes:
+    try:
+        return bytes(await reader.read())
+    except ConnectionError:
+        return b""
+
+
 def test_other_methods_are_refused(client):
     for method in ("PUT", "DELETE", "OPTIONS", "TRACE", "PATCH"):
         assert client.ask("/api/decide", method)[0] == 405
@@ -179,12 +306,11 @@ def test_other_methods_are_refused(client):
     assert client.ask("/api/audit", "POST", {})[0] == 405
 
 
-def test_the_address_sets_the_cookie_and_security_headers(served):
+def test_the_address_gives_the_page_its_token_and_no_cookie(served):
     status, headers, content = Client(served, token=False).ask("/?token=" + served.token)
     assert status == 200
-    cookie = headers["Set-Cookie"]
-    assert cookie.startswith(f"noisylabels-review-{served.port}={served.token};")
-    assert {"HttpOnly", "SameSite=Strict", "Path=/"} <= {part.strip() for part in cookie.split(";")}
+    assert headers["Set-Cookie"] is None
+    assert f'<meta name="token" content="{served.token}">'.encode() in content
     policy = dict(part.strip().split(" ", 1) for part in headers["Content-Security-Policy"].split(";"))
     assert policy["default-src"] == "'none'"
     assert policy["script-src"] == "'self'"
@@ -194,7 +320,6 @@ def test_the_address_sets_the_cookie_and_security_headers(served):
     assert headers["Referrer-Policy"] == "no-referrer"
     assert headers["Cache-Control"] == "no-store"
     assert headers["Server"] is None
-    assert served.token.encode() not in content
     assert b"<script>" not in content
     assert b" style=" not in content
     assert b"onclick" not in content
@@ -220,7 +345,7 @@ def test_an_answer_does_not_wait_for_an_acknowledgement():
 
 def test_the_launch_address_is_valid_once():
     """Other users of the machine can read it among the arguments of the browser."""
-    guard = Guard(None, 80, "secret", {"once"})
+    guard = Guard(None, 80, "secret", {"once"}, "key")
     scope = {"type": "http", "path": "/", "method": "GET", "query_string": b"token=once", "headers": []}
     assert guard._is_welcome(scope)
     assert not guard._is_welcome(scope)

@@ -2,6 +2,13 @@
 // Names and other untrusted data from the server's JSON enter the page as text, never as HTML.
 
 const $ = (id) => document.getElementById(id);
+const token = (() => { // in the page as it is opened; kept for a reload, for this tab and this port alone
+  const given = document.querySelector("meta[name=token]").content;
+  try {
+    if (given) sessionStorage.setItem("token", given);
+    return given || sessionStorage.getItem("token") || "";
+  } catch (error) { return given; } // storage is off
+})();
 const TILES = 48; // examples per page of the grid
 const GOAL = 100; // reviewed examples per goal
 const AHEAD = 8; // examples whose images are preloaded; details are preloaded for three times as many
@@ -36,8 +43,11 @@ const number = (value) => value.toLocaleString("en");
 // Requests to the server --------------------------------------------------------------------------
 
 async function ask(path, body, seconds = 15) {
-  const options = { credentials: "same-origin", cache: "no-store", signal: AbortSignal.timeout(1000 * seconds), priority: "high" };
-  if (body) Object.assign(options, { method: "POST", body: JSON.stringify(body), headers: { "Content-Type": "application/json", "X-NoisyLabels": "review" } });
+  const options = { credentials: "omit", cache: "no-store", headers: { Authorization: "Bearer " + token }, signal: AbortSignal.timeout(1000 * seconds), priority: "high" };
+  if (body) {
+    Object.assign(options, { method: "POST", body: JSON.stringify(body) });
+    Object.assign(options.headers, { "Content-Type": "application/json", "X-NoisyLabels": "review" });
+  }
   let answer;
   try { answer = await fetch(path, options); } catch (error) { throw new Gone(); }
   if (answer.status === 403) throw new Gone("restarted");

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TextIO
 from noisylabels.audit.review.current import Exported, current
 from noisylabels.core.checks import InputError
 from noisylabels.core.delimited import SUFFIXES, CellWriter
-from noisylabels.core.files import atomic_replace, check_target
+from noisylabels.core.files import atomic_replace, check_target, real_path
 from noisylabels.core.tables import TABLES
 
 if TYPE_CHECKING:
@@ -120,7 +120,7 @@ def _write_labels(session: Session, target: Path, escape_formulas: bool) -> Expo
 
 def _check_free(target: Path, source: Path | None, overwrite: bool) -> None:
     if source is not None:
-        whole, data = target.resolve(), source.resolve()
+        whole, data = real_path(target), real_path(source)
         if whole == data:
             raise InputError(f"{target} is the audited data, which is never changed; choose another target")
         if source.is_dir() and whole.is_relative_to(data):

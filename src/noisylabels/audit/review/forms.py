@@ -6,10 +6,8 @@ import contextlib
 import io
 import os
 import re
-import shutil
-import tempfile
 import zipfile
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +18,17 @@ from noisylabels.audit.review.current import Exported, by_id, check_seen, shown
 from noisylabels.core.columnar import open_parquet
 from noisylabels.core.delimited import SUFFIXES as TABLES
 from noisylabels.core.delimited import CellWriter, csv_reader, delimiter_of
-from noisylabels.core.files import atomic_replace, check_target, read_text
+from noisylabels.core.files import (
+    atomic_folder,
+    atomic_replace,
+    check_name,
+    check_target,
+    link_or_copy,
+    make_folder,
+    read_text,
+    real_path,
+)
+from noisylabels.core.opening import open_file
 from noisylabels.core.tables import role_columns, texts
 
 if TYPE_CHECKING:
@@ -64,7 +72,8 @@ def _write_table(session: Session, source: Source, target: Path) -> Exported:
     done = Exported(target)
     labels, classes = by_id(session, done), set(session.audit.class_names)
     text = read_text(source.root)
-    mark = "\ufeff" if source.root.read_bytes()[:3] == b"\xef\xbb\xbf" else ""
+    with open_file(source.root) as opened:
+        mark = "\ufeff" if opened.read(3) == b"\xef\xbb\xbf" else ""
     lines = io.StringIO(text, newline="").readlines()
     ending = "\r\n" if lines and lines[0].endswith("\r\n") else "\n"
     delimiter = delimiter_of(source.root, lines)
@@ -90,7 +99,7 @@ def _write_table(session: Session, source: Source, target: Path) -> Exported:
                     raw = buffer.getvalue()
         written.append(raw)
     check_seen(session, labels, seen, source.root)
-    if not source.features and target.resolve().parent != source.root.resolve().parent:
+    if not source.features and real_path(target).parent != real_path(source.root).parent:
         done.notes.append(f"its paths are relative to {source.root.parent}; move it there to train on it")
     with atomic_replace(target) as temporary:
         temporary.write_bytes("".join(written).encode("utf-8"))
@@ -157,7 +166,7 @@ def _write_folder(session: Session, source: Source, target: Path) -> Exported:
         if label == "" or (label is not None and classes.get(label, label) == above[depth]):
             moves[name] = name  # the label stays, or the audit did not include the image
         elif label is not None:
-            moving.append((name, classes.get(label, label)))
+            moving.append((name, check_name(classes.get(label, label), "class")))
     taken = set(moves)
     for name, label in moving:
         parts_of_name = name.split("/")
@@ -172,12 +181,12 @@ def _write_folder(session: Session, source: Source, target: Path) -> Exported:
     if others:
         done.notes.append(f"{len(others):,} other files are copied as they are, first {shown(others[0])}")
     moves |= {name: name for name in others}
-    with _new_folder(target) as made:
+    with atomic_folder(target) as made:
         for folder in sorted(folders):  # an empty folder is a class too
-            made.joinpath(folder).mkdir(parents=True, exist_ok=True)
+            make_folder(made / folder, made)
         for old, new in moves.items():
-            made.joinpath(new).parent.mkdir(parents=True, exist_ok=True)
-            _link(root / old, made / new)
+            make_folder((made / new).parent, made)
+            link_or_copy(root / old, made / new)
     return done
 
 
@@ -201,26 +210,6 @@ def _free(wanted: str, before: str, taken: set[str]) -> str:
     while found in taken:
         found, number = f"{stem}-from-{before}-{number}{suffix}", number + 1
     return found
-
-
-def _link(source: Path, target: Path) -> None:
-    """Hard-link `target` to `source`, or copy it where links are not possible."""
-    if not source.is_symlink():
-        with contextlib.suppress(OSError):  # another disk, or one without links
-            os.link(source, target)
-            return
-    shutil.copy2(source, target)
-
-
-@contextlib.contextmanager
-def _new_folder(target: Path) -> Iterator[Path]:
-    """Yield a temporary folder beside `target`, renamed to it if the block succeeds."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as temporary:
-        made = Path(temporary) / "made"
-        made.mkdir()
-        yield made
-        made.rename(target)
 
 
 # Parquet --------------------------------------------------------------------------------------------------
@@ -254,14 +243,14 @@ def _write_parquet(session: Session, source: Source, target: Path) -> Exported:
             rewrite(root, temporary)
             check_seen(session, labels, seen, root)
         return done
-    with _new_folder(target) as made:
+    with atomic_folder(target) as made:
         for file in parquet_files(root):
             to = made / file.relative_to(root)
-            to.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(to.parent, made)
             if file in used:
                 rewrite(file, to)
             else:
-                _link(file, to)
+                link_or_copy(file, to)
         check_seen(session, labels, seen, root)
     return done
 
@@ -366,7 +355,7 @@ def _write_archive(session: Session, source: Source, target: Path) -> Exported:
     done = Exported(target)
     labels, root = by_id(session, done), source.root
     chosen = choose_arrays(root)
-    with np.load(root, allow_pickle=False) as archive:
+    with open_file(root) as file, np.load(file, allow_pickle=False) as archive:
         arrays = {name: archive[name] for name in archive.files}
     named = [str(name) for name in arrays[chosen.class_names]] if chosen.class_names else []
     counts = [len(arrays[part.labels]) for part in chosen.parts]
@@ -395,10 +384,10 @@ def _write_archive(session: Session, source: Source, target: Path) -> Exported:
     others = {name: arrays[name] for name in arrays if name not in chosen.used or name in chosen.ids}
     arrays |= _without_rows(others, kept_of, done)
     check_seen(session, labels, seen, root)
-    with zipfile.ZipFile(root) as archive_file:
+    with open_file(root) as opened, zipfile.ZipFile(opened) as archive_file:
         packed = any(entry.compress_type != zipfile.ZIP_STORED for entry in archive_file.infolist())
-    with atomic_replace(target) as temporary, temporary.open("wb") as file:
-        (np.savez_compressed if packed else np.savez)(file, **arrays)
+    with atomic_replace(target) as temporary, temporary.open("wb") as made:
+        (np.savez_compressed if packed else np.savez)(made, **arrays)
     return done
 
 

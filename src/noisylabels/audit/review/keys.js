@@ -143,6 +143,7 @@ async function begin() {
   if (location.search) history.replaceState(null, "", "/"); // remove the token from the address
   try {
     Object.assign(all, await ask("/api/audit"));
+    $("download").href = "/corrected.csv?v=" + all.version;
     all.index.forEach((place, rank) => rankOf.set(place, rank));
     take(await ask("/api/decisions?since=0"));
     const slow = setTimeout(() => say("loading the data …", "busy"), 700);

@@ -301,7 +301,7 @@ function drawRow(known, means) { // a row as it is written in the table, free te
     line.append(make("dt", name), cell);
     list.append(line);
   }
-  if (known.row.more) list.append(make("p", `and ${number(known.row.more)} more columns`, { class: "hint" }));
+  if (known.row.more) list.append(make("p", `and ${number(known.row.more)} more ${known.row.more === 1 ? "column" : "columns"}`, { class: "hint" }));
   return list;
 }
 

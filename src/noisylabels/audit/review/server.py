@@ -1,9 +1,12 @@
 """Serve the review page and its data on the loopback interface, to clients that know the token.
 
-Requests from pages of other sites are refused. A request needs the token (once in the address, then in a
-cookie that no script can read and no other site can send), this server as Host (which stops DNS rebinding),
-this server as Origin, and, to change anything, a header that only a script of this page can send. The content
-security policy lets the page load only this server's files and forbids inline scripts.
+Requests from pages of other sites are refused. The page receives the token when its address is opened, and
+sends it in the header Authorization; a browser gives it to no other site and no other port, as it would a
+cookie. Images and the exported file, which the page names in links, need a key that only the page knows. All
+requests need this server as Host (which stops DNS rebinding), this server as Origin and, to change anything,
+a header that only a script of this page can send. Only the page's own files, which hold no data, need no
+token.
+The content security policy lets the page load only this server's files and forbids inline scripts.
 """
 
 from __future__ import annotations
@@ -15,14 +18,16 @@ import secrets
 import socket
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs
 
+from noisylabels.audit.review.connections import connection_class
 from noisylabels.audit.review.pictures import SIDES, NoPicture
 from noisylabels.audit.review.session import Session
 from noisylabels.core.checks import InputError
+from noisylabels.core.opening import read_bytes
 from noisylabels.core.optional import import_optional
 
 if TYPE_CHECKING:
@@ -53,6 +58,9 @@ _PAGE = {
     "/keys.js": ("keys.js", "text/javascript; charset=utf-8"),
     "/icon.svg": ("icon.svg", "image/svg+xml"),
 }
+_NO_TOKEN = b'<meta name="token" content="">'
+_LINKED = ("/picture/", "/neighbors/", "/corrected.csv")  # what the page names in links
+_ONCE = frozenset({"host", "origin", HEADER, "content-type", "content-length", "authorization"})
 
 
 class Guard:
@@ -63,14 +71,15 @@ class Guard:
         port: port of this server.
         token: secret that a request must carry.
         launch: tokens that are valid for one visit; see `serve`.
+        key: secret in the addresses of images and of the exported file.
     """
 
-    def __init__(self, app: ASGIApp, port: int, token: str, launch: set[str]) -> None:
+    def __init__(self, app: ASGIApp, port: int, token: str, launch: set[str], key: str) -> None:
         self._app = app
         self._hosts = {f"{HOST}:{port}", f"localhost:{port}"}
-        self._cookie = f"noisylabels-review-{port}"  # browsers share cookies between the ports of a host
         self._token = token
         self._launch = launch
+        self._key = key
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request to the application, or refuse it with a reason."""
@@ -83,40 +92,45 @@ class Guard:
                 headers = [(name.encode(), value.encode()) for name, value in SECURITY.items()]
                 if not any(name == b"cache-control" for name, _ in message["headers"]):
                     headers.append((b"cache-control", b"no-store"))
-                if welcome:
-                    cookie = f"{self._cookie}={self._token}; Path=/; HttpOnly; SameSite=Strict"
-                    headers.append((b"set-cookie", cookie.encode()))
+                if refusal:  # the rest of the request is not read
+                    headers.append((b"connection", b"close"))
                 message["headers"] = [*message["headers"], *headers]
             await send(message)
 
         welcome = self._is_welcome(scope)
         if refusal := self._refusal(scope, welcome):
-            welcome = False
             await PlainTextResponse(refusal[1] + "\n", refusal[0])(scope, receive, sent)
         else:
+            scope["state"] = {**scope.get("state", {}), "token": self._token if welcome else ""}
             await self._app(scope, receive, sent)
 
     def _is_welcome(self, scope: Scope) -> bool:
         """Return whether this request opens the address with the token."""
         if scope["path"] != "/" or scope["method"] != "GET":
             return False
-        (given,) = parse_qs(scope["query_string"].decode("latin-1")).get("token", [""])[:1]
+        given = _asked(scope, "token")
         if given in self._launch:
             self._launch.discard(given)
             return True
-        return self._is_token(given)
+        return _same(given, self._token)
 
-    def _is_token(self, given: str) -> bool:
-        return secrets.compare_digest(given.encode("utf-8", "replace"), self._token.encode())
+    def _may(self, scope: Scope, headers: Mapping[str, str]) -> bool:
+        """Return whether a request to this path carries what it needs."""
+        path = scope["path"]
+        if path in _PAGE:
+            return path != "/" or not _asked(scope, "token")  # a wrong one: the address is an old one
+        if _same(headers.get("authorization", ""), f"Bearer {self._token}"):
+            return True
+        return path.startswith(_LINKED) and _same(_asked(scope, "v"), self._key)
 
     def _refusal(self, scope: Scope, welcome: bool) -> tuple[int, str] | None:
         """Return status and reason to refuse the request with; None to accept it."""
         headers: dict[str, str] = {}
         for name, value in scope["headers"]:
             key = name.decode("latin-1").lower()
-            if key in headers and key in ("host", "origin", HEADER, "content-type"):
+            if key in headers and key in _ONCE:
                 return 400, f"refused: two headers {key}"
-            headers[key] = headers.get(key, "") + ("; " if key in headers else "") + value.decode("latin-1")
+            headers[key] = value.decode("latin-1")
         if headers.get("host", "").lower() not in self._hosts:
             return 403, "refused: the header Host names another server"
         origin = headers.get("origin")
@@ -128,22 +142,29 @@ class Guard:
             return 403, "refused: the request comes from a page of another site"
         if scope["method"] not in ("GET", "HEAD", "POST"):
             return 405, f"refused: method {scope['method']}"
-        if not (welcome or self._is_token(_cookies(headers.get("cookie", "")).get(self._cookie, ""))):
+        if not (welcome or self._may(scope, headers)):
             return 403, "refused: the token is missing; open the address that `noisylabels review` printed"
+        length = headers.get("content-length", "0" if scope["method"] != "POST" else "")
+        most = MOST_BYTES if scope["method"] == "POST" else 0
+        # a body in chunks states no length, and could have any
+        if "transfer-encoding" in headers or not length.isdecimal() or int(length[:20]) > most:
+            return 413, f"refused: expected a body of at most {most} bytes, and its length in Content-Length"
         if scope["method"] == "POST":
             if headers.get(HEADER) != "review":
                 return 403, f"refused: the header {HEADER} is missing"
             if headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
                 return 415, "refused: expected application/json"
-            length = headers.get("content-length", "")
-            if not length.isdecimal() or int(length) > MOST_BYTES:
-                return 413, f"refused: expected a body of at most {MOST_BYTES} bytes"
         return None
 
 
-def _cookies(header: str) -> dict[str, str]:
-    pairs = (part.strip().partition("=") for part in header.split(";"))
-    return {name: value for name, _, value in pairs}
+def _same(given: str, secret: str) -> bool:
+    return secrets.compare_digest(given.encode("utf-8", "replace"), secret.encode())
+
+
+def _asked(scope: Scope, name: str) -> str:
+    """Return a parameter of the address, "" without one."""
+    found: str = parse_qs(scope["query_string"].decode("latin-1")).get(name, [""])[0]
+    return found
 
 
 def application(session: Session, port: int, token: str, launch: set[str] | None = None) -> Starlette:
@@ -162,13 +183,15 @@ def application(session: Session, port: int, token: str, launch: set[str] | None
     from starlette.responses import JSONResponse, PlainTextResponse, Response
     from starlette.routing import Route
 
-    version = secrets.token_hex(8)  # in the addresses of images, which browsers cache
+    version = secrets.token_urlsafe(24)  # a key in the addresses of images, which browsers cache
     folder = Path(__file__).parent
-    files = {path: ((folder / name).read_bytes(), kind) for path, (name, kind) in _PAGE.items()}
+    files = {path: (read_bytes(folder / name), kind) for path, (name, kind) in _PAGE.items()}
     listing = json.dumps(session.listing() | {"version": version}, separators=(",", ":")).encode()
 
     def file(request: Request) -> Response:
         content, kind = files[request.url.path]
+        if known := request.state.token.encode():
+            content = content.replace(_NO_TOKEN, _NO_TOKEN.replace(b'""', b'"' + known + b'"'))
         return Response(content, headers={"content-type": kind})
 
     def audit(request: Request) -> Response:
@@ -266,7 +289,9 @@ def application(session: Session, port: int, token: str, launch: set[str] | None
             Route("/corrected.csv", corrected),
         ],
         middleware=[
-            Middleware(Guard, port=port, token=token, launch=launch if launch is not None else set())
+            Middleware(
+                Guard, port=port, token=token, launch=launch if launch is not None else set(), key=version
+            )
         ],
         exception_handlers={InputError: wrong},
     )
@@ -297,7 +322,7 @@ def serve(session: Session, port: int = 0, announce: Callable[[str, str], None] 
             log_level="warning",
             access_log=False,
             loop="asyncio",
-            http="h11",
+            http=connection_class(),
             ws="none",
             lifespan="off",
             proxy_headers=False,

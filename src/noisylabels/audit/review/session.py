@@ -26,15 +26,18 @@ class Session:
         folder: folder of the audit.
         reviewer: name stored with each decision; undo reverts decisions of the same reviewer only.
         outside: see `Pictures`.
+        reading: no decision will be made, see `Store`.
 
     Raises:
         InputError: the folder holds no audit, or its files or decisions cannot be used.
     """
 
-    def __init__(self, folder: Path, reviewer: str = "", outside: bool = False) -> None:
+    def __init__(
+        self, folder: Path, reviewer: str = "", outside: bool = False, *, reading: bool = False
+    ) -> None:
         self.folder = folder
         self.audit = Audit.load(folder)
-        self.store = Store(folder / FILE, str(self.audit.summary.get("digest") or ""))
+        self.store = Store(folder / FILE, str(self.audit.summary.get("digest") or ""), reading=reading)
         self.pictures = Pictures(self.audit, folder, outside)
         self.reviewer = reviewer
         self._number = {name: k for k, name in enumerate(self.audit.class_names)}

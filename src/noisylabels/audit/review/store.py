@@ -16,12 +16,17 @@ from __future__ import annotations
 import contextlib
 import datetime
 import sqlite3
+import tempfile
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from typing_extensions import TypedDict
+
 from noisylabels.core.checks import CorruptedFile, InputError
+from noisylabels.core.opening import check_database, open_in_place, read_bytes
+from noisylabels.core.schema import checked
 
 FILE = "review.sqlite"
 ACTIONS = ("keep", "suggested", "chosen", "skip", "discard")
@@ -53,6 +58,13 @@ GROUP BY example
 _SAME = "(event = ? OR (event > ? AND event < ?))"
 
 
+class _Standing(TypedDict):
+    example: str
+    action: str
+    label: str | None
+    event: str
+
+
 @dataclass(frozen=True)
 class Decision:
     """The current decision on an example.
@@ -77,26 +89,47 @@ class Store:
     Args:
         path: the file; created if it does not exist.
         audit: digest of the audited set, stored with each event.
+        reading: nothing will be saved; a file that cannot be written, as in a read-only folder, is then read
+            from a temporary copy, since SQLite writes even to read.
 
     Raises:
         CorruptedFile: it is not an SQLite file, or a damaged one.
-        InputError: another program or a newer version wrote it, or it cannot be written.
+        InputError: another program or a newer version wrote it, it cannot be written, or it is a link.
     """
 
-    def __init__(self, path: Path, audit: str = "") -> None:
+    def __init__(self, path: Path, audit: str = "", *, reading: bool = False) -> None:
         self.path = path
         self._audit = audit
         self._lock = threading.Lock()  # the server's threads share one connection
+        self._open = contextlib.ExitStack()
         with self._explained():
-            # autocommit: transactions begin and end explicitly
-            self._connection = sqlite3.connect(
-                path, timeout=10, isolation_level=None, check_same_thread=False
-            )
             try:
-                self._prepare()
+                check_database(path)
+                try:
+                    self._connect(path)
+                except sqlite3.OperationalError:
+                    if not reading:
+                        raise
+                    self._connect(self._copied(path))
             except BaseException:
-                self._connection.close()
+                self._open.close()
                 raise
+
+    def _connect(self, path: Path) -> None:
+        # autocommit: transactions begin and end explicitly
+        self._connection = sqlite3.connect(path, timeout=10, isolation_level=None, check_same_thread=False)
+        self._open.callback(self._connection.close)
+        self._prepare()
+
+    def _copied(self, path: Path) -> Path:
+        """Return a temporary copy of the file with the decisions that SQLite keeps beside it."""
+        copy = Path(self._open.enter_context(tempfile.TemporaryDirectory())) / path.name
+        for suffix in ("", "-wal"):
+            with contextlib.suppress(FileNotFoundError):
+                content = read_bytes(f"{path}{suffix}")
+                with open_in_place(f"{copy}{suffix}", "wb") as file:
+                    file.write(content)
+        return copy
 
     def _prepare(self) -> None:
         call = self._connection.execute
@@ -129,7 +162,7 @@ class Store:
     def close(self) -> None:
         """Close the file; saved decisions are on disk whether or not this is called."""
         with self._lock:
-            self._connection.close()
+            self._open.close()
 
     def save(
         self, event: str, example: str, action: str, label: str | None = None, reviewer: str = ""
@@ -202,8 +235,15 @@ class Store:
             found = dict.fromkeys((str(example) for (example,) in touched), OPEN)
             which = "AND example IN (SELECT example FROM events WHERE seq > ?)" if since else ""
             standing = self._connection.execute(_STANDING.format(which=which), (since,) if since else ())
-            for example, action, label, event, _ in standing:  # the event is that of the highest seq
-                found[example] = Decision(action, label, "/" in event)
+            # the event is that of the highest seq; SQLite keeps values of any type in any column
+            rows = [dict(zip(("example", "action", "label", "event"), row, strict=False)) for row in standing]
+        again = "restore it from a copy, or move it away to start over"
+        for row in checked(rows, list[_Standing], self.path, again, CorruptedFile):
+            try:
+                _checked(row["example"], row["action"], row["label"])
+            except InputError as error:
+                raise CorruptedFile(f"{self.path}: {error}; {again}") from None
+            found[row["example"]] = Decision(row["action"], row["label"], "/" in row["event"])
         return int(last), found
 
     def other_audits(self) -> int:
@@ -242,6 +282,8 @@ class Store:
     def _explained(self) -> Iterator[None]:
         try:
             yield
+        except OSError as error:
+            raise InputError(f"{self.path} cannot be used: {error.strerror}") from None
         except sqlite3.OperationalError as error:  # locked, read-only, a full disk
             raise InputError(
                 f"{self.path} cannot be used: {error}; check that it is writable and the disk is not full"

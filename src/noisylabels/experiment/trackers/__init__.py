@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from noisylabels.core.checks import InputError, check_choice, one_line
-from noisylabels.core.files import exclusive_lock
+from noisylabels.core.locks import exclusive_lock
 from noisylabels.experiment.folder import RunResult
 from noisylabels.experiment.reporter import Reporter, Silent
 from noisylabels.experiment.trackers.mlflow import MLflow

@@ -10,7 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar
 
-from noisylabels.core.files import exclusive_lock
+from noisylabels.core.locks import exclusive_lock
+from noisylabels.core.opening import check_database
 from noisylabels.experiment.snapshot import RunSnapshot
 from noisylabels.experiment.trackers.tracker import Tracker, project_of, study_of, without_password
 
@@ -60,6 +61,8 @@ class MLflow(Tracker):
         folder = study_of(snapshot.out) or Path.cwd()
         uri = os.environ.get("MLFLOW_TRACKING_URI")
         lock = (snapshot.out.parent if uri else folder) / ".mlflow.lock"
+        if not uri:
+            check_database(folder / "mlflow.db")
         uri = uri or f"sqlite:///{(folder / 'mlflow.db').as_posix()}"
         name = os.environ.get("MLFLOW_EXPERIMENT_NAME") or project_of(snapshot.out)
         self._logged, self._status = set(), ""

@@ -10,7 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from noisylabels.core.files import atomic_replace
+from noisylabels.core.files import atomic_replace, make_folder, remove_file
+from noisylabels.core.opening import open_in_place, read_bytes
 from noisylabels.experiment.snapshot import RunSnapshot
 from noisylabels.experiment.trackers.tracker import Tracker
 
@@ -38,14 +39,16 @@ class TensorBoard(Tracker):
     def open(self, snapshot: RunSnapshot) -> None:
         """Write the event file up to the snapshot, or what it lacks of that."""
         events = _head(snapshot) + _events(snapshot)
-        self._file = _take_over(snapshot.out / "tensorboard", snapshot.run_id, events)
+        self._file = _take_over(
+            make_folder(snapshot.out / "tensorboard", snapshot.out), snapshot.run_id, events
+        )
         self._epochs, self._complete = len(snapshot.epochs), snapshot.ended
         self.where = f"tensorboard --logdir {shlex.quote(str(snapshot.out.parent))}"
 
     def add(self, snapshot: RunSnapshot) -> None:
         """Append the events of later epochs, and of the end."""
         if not self._complete and (events := _events(snapshot, self._epochs)):
-            with self._file.open("ab") as file:
+            with open_in_place(self._file, "ab") as file:
                 file.write(events)
         self._epochs, self._complete = len(snapshot.epochs), snapshot.ended
 
@@ -53,19 +56,19 @@ class TensorBoard(Tracker):
 def _take_over(folder: Path, run_id: str, events: bytes) -> Path:
     """Return the one event file in `folder`, which then holds `events`."""
     files = sorted(folder.glob("events.out.tfevents.*"))
-    there = files[-1].read_bytes() if files else b""
+    there = read_bytes(files[-1]) if files else b""
     if there and events.startswith(there):
         file = files[-1]
         if len(there) < len(events):
-            with file.open("ab") as end:
+            with open_in_place(file, "ab") as end:
                 end.write(events[len(there) :])
     else:
         # under a later name, to which a TensorBoard that shows the folder moves on
         file = folder / f"events.out.tfevents.{time.time():.6f}.{run_id}"
         with atomic_replace(file) as temporary:
             temporary.write_bytes(events)
-    for old in {*files, *folder.glob(".events.*.tmp")} - {file}:
-        old.unlink(missing_ok=True)
+    for old in {*files} - {file}:
+        remove_file(old)
     return file
 
 

@@ -8,14 +8,14 @@ import importlib
 import json
 import os
 import shlex
-import shutil
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from noisylabels.core.checks import InputError
-from noisylabels.core.files import write_json
+from noisylabels.core.files import check_within, make_folder, remove_tree, write_json
+from noisylabels.core.opening import SETTINGS_BYTES, read_bytes
 from noisylabels.experiment.snapshot import RunSnapshot
 from noisylabels.experiment.trackers.tracker import Tracker, project_of
 
@@ -76,7 +76,8 @@ class WandB(Tracker):
         if mode == "disabled":
             self.where = f"nothing in W&B: its mode is {mode}"
         elif not (snapshot.ended and _is_logged(root, snapshot, "offline-run" if offline else "run")):
-            root.mkdir(parents=True, exist_ok=True)
+            for name in ("wandb", ".wandb"):
+                check_within(make_folder(root) / name, root)
             self._run = _init(snapshot, root, "offline") if offline else self._resume(snapshot, root, mode)
 
     def _resume(self, snapshot: RunSnapshot, root: Path, mode: str) -> Any:
@@ -204,7 +205,7 @@ def _is_logged(root: Path, snapshot: RunSnapshot, kind: str) -> bool:
     """Return whether a W&B run with all of the snapshot was finished."""
     for folder in _folders(root, snapshot, kind):
         with contextlib.suppress(OSError, ValueError):
-            if json.loads((folder / _MARK).read_bytes()) == {"snapshot": _digest(snapshot)}:
+            if json.loads(read_bytes(folder / _MARK, SETTINGS_BYTES)) == {"snapshot": _digest(snapshot)}:
                 return True
     return False
 
@@ -214,4 +215,4 @@ def _remove_earlier(run: Any, snapshot: RunSnapshot) -> None:
     own = Path(run.settings.sync_dir)
     for folder in _folders(own.parents[1], snapshot, "offline-run"):
         if folder.resolve() != own.resolve():
-            shutil.rmtree(folder, ignore_errors=True)
+            remove_tree(folder)

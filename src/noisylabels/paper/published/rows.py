@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from functools import cache, cached_property
 from pathlib import Path
 
 from noisylabels.core.checks import InputError, check_between, check_choice
+from noisylabels.core.files import read_text
 
 FOLDER = Path(__file__).parent
 COLLECTIONS = ("paper", "literature")
@@ -228,7 +230,7 @@ def read_rows(path: Path, sources: Mapping[str, Source], collection: str) -> tup
 
 def _lines(path: Path, columns: tuple[str, ...]) -> list[tuple[int, dict[str, str]]]:
     """Return (line number, column -> text) for each line below the header."""
-    with path.open(encoding="utf-8", newline="") as file:
+    with io.StringIO(read_text(path), newline="") as file:
         reader = csv.reader(file)
         head = tuple(next(reader, ()))
         if head != columns:
