@@ -200,7 +200,7 @@ def _name_code(draw: Draw, place: Place, path: Path) -> None:
     try:
         text = path.read_text()
         tree = json.loads(text)
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return
     key = draw.choice(("model", "loss", "features"))
     configs = (
