@@ -29,7 +29,10 @@ def options() -> argparse.ArgumentParser:
     )
     parser.add_argument("--case", type=int, help="run this case alone and show its output")
     parser.add_argument(
-        "--only", action="append", default=[], help="generators whose names contain this text"
+        "--only",
+        action="append",
+        default=[],
+        help="generators, or jobs of kills and faults, whose names contain this text",
     )
     parser.add_argument("--series", choices=("all", "cases", "kills", "faults"), default="all")
     parser.add_argument("--seconds", type=float, default=SECONDS, help="time limit of a case (default: 60)")
@@ -54,7 +57,9 @@ def main() -> int:
     counts, before = _earlier(given)
     last = given.first
     try:
-        bench = Bench(work, given.seed, load_generators(given.only), given.seconds, coverage)
+        named = given.only if given.series == "cases" else ()
+        bench = Bench(work, given.seed, load_generators(named), given.seconds, coverage)
+        bench.only = given.only
         bench.make_bases()
         if given.case is not None:
             return _one(bench, given)

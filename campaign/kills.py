@@ -44,7 +44,7 @@ def run_kills(bench: Bench, first: int, count: int | None, until: float) -> Iter
 
 def _case(bench: Bench, number: int, sound: dict[str, Sound]) -> Result:
     draw = Draw(bench.seed, number, "kill")
-    jobs = usable()
+    jobs = usable(bench.only)
     job = draw.choices(jobs, [each.weight for each in jobs])[0]
     if job.name not in sound:
         sound[job.name] = undisturbed(bench, job)

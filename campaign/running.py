@@ -96,6 +96,7 @@ class Bench:
             coverage,
         )
         self.base = work / "base"
+        self.only: Sequence[str] = ()  # words in the names of jobs that are killed and starved; all without
 
     def make_bases(self) -> None:
         """Make the sound files, in a process of its own."""
