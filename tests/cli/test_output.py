@@ -151,6 +151,7 @@ def test_an_error_is_one_line_of_limited_length():
         RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory: you tried"),
         RuntimeError("CUDA out of memory. Tried to allocate 2 GiB"),
         RuntimeError("std::bad_alloc"),
+        RuntimeError("could not create a primitive"),
         ImportError("libx.so: failed to map segment from shared object"),
     ],
 )

@@ -11,7 +11,8 @@ import sys
 from collections.abc import Sequence
 
 OUT_OF_MEMORY = re.compile(
-    "out of memory|not enough memory|allocate memory|unable to allocate|bad_alloc|failed to map segment",
+    "out of memory|not enough memory|allocate memory|unable to allocate|bad_alloc|failed to map segment"
+    "|could not create a primitive",
     re.IGNORECASE,
 )
 """What torch, NumPy, Arrow and the system's loader say when there is no memory left."""

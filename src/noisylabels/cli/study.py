@@ -234,7 +234,7 @@ class StudyCommand:
         if running:
             output.say(f"{running} running in another process")
         if unfinished := len(cells) - done - failed - running:
-            output.complain(f"{unfinished} left; run the same command again to resume")
+            output.note(f"{unfinished} left; run the same command again to resume")
             if work.full:
                 raise InputError(f"{work.full}; free some space")
             # failures that could not be recorded are not the effect of a signal
