@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from typing_extensions import TypedDict
+from typing_extensions import NotRequired, TypedDict
 
 from noisylabels.core.columnar import Column
 from noisylabels.core.schema import Count, Positive, Share
@@ -100,7 +100,16 @@ class Method(_Judged, _Method):
 
 _Trusted = TypedDict(
     "_Trusted",
-    {"count": Count, "from": str, "agreement": Share, "low": Share, "high": Share, "level": Share},
+    {
+        "count": Count,
+        "from": str,
+        "agreement": Share,
+        "low": Share,
+        "high": Share,
+        "level": Share,
+        "compared": NotRequired[Count],
+        "wrong": NotRequired[Count],
+    },
 )
 
 
