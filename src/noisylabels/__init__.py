@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from noisylabels.losses.expression import loss as loss
     from noisylabels.losses.linear import LinearLoss as LinearLoss
     from noisylabels.losses.modules import Loss as Loss
+    from noisylabels.methods.expression import method as method
     from noisylabels.methods.fit import fit as fit
     from noisylabels.models.catalog import build_model as build_model
     from noisylabels.noise.corruption import corrupt as corrupt
@@ -72,6 +73,7 @@ _HOME = {
     "load": "data.catalog",
     "load_config": "experiment",
     "loss": "losses.expression",
+    "method": "methods.expression",
     "rank": "audit.scores",
     "run": "experiment",
 }
@@ -104,6 +106,7 @@ __all__ = [
     "load_config",
     "loss",
     "losses",
+    "method",
     "rank",
     "run",
 ]

@@ -387,7 +387,7 @@ def test_what_is_no_callback_is_refused(train_one, more, words):
 @pytest.mark.parametrize(
     ("method", "words"),
     [
-        (None, "the method is None, expected a name or a callable"),
+        (None, "the method is None, expected an expression such as"),
         ("stanard", "unknown method 'stanard'; did you mean 'standard'?"),
         (lambda model, loss: model, "the method returns a Sequential, expected an nl.Method"),
     ],

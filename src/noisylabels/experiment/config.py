@@ -15,7 +15,7 @@ from noisylabels.training.settings import HOW, Settings
 
 @dataclass(frozen=True)
 class Subject:
-    """The data, noise, loss and model of a run."""
+    """The data, noise, loss, model and method of a run."""
 
     data: str = "digits"
     """data set: a name in `noisylabels list data`, such as digits or cifar10, or a path in a format of
@@ -62,6 +62,9 @@ class Subject:
     text_column: str | None = None
     """column of free text in a table, or several with commas between them, which are joined (default: the
     columns of words that are no features and have the length of sentences)"""
+    method: str = "standard"
+    """training method: standard, elr, "elr(lambda_=3,beta=0.9)", "coteaching(forget_rate=0.4)", ...; see
+    `noisylabels list methods`; FILE.py:CLASS or MODULE:CLASS stands for your own method"""
     train_share: float = 1.0
     """share of each class's training examples to train on, the same examples for every seed; the test set
     stays whole"""

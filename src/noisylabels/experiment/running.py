@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from noisylabels.core.checks import InputError
-from noisylabels.core.files import locked_folder, write_json
+from noisylabels.core.files import locked_folder, read_json, write_json
 from noisylabels.encoders.names import AUTO, MISSING, NONE
 from noisylabels.experiment.auto_loss import choose, number_of_steps
 from noisylabels.experiment.config import RunConfig
@@ -22,6 +22,7 @@ from noisylabels.experiment.folder import (
     remove_leftovers,
     start_folder,
 )
+from noisylabels.experiment.method_inputs import MethodData, find_inputs
 from noisylabels.experiment.reporter import Announce, Reporter, ReportProgress, Silent, begin
 from noisylabels.experiment.resolve import ResolvedRun, resolve
 from noisylabels.experiment.sets import corrupted, trained_on
@@ -33,6 +34,7 @@ from noisylabels.training.weights_file import save_model
 
 if TYPE_CHECKING:
     from noisylabels.data.features import Examples
+    from noisylabels.methods.expression import MethodSpec
 
 
 def run(
@@ -120,6 +122,16 @@ def _finished(resolved: ResolvedRun, reporter: Reporter) -> RunResult | None:
     return finished
 
 
+def _with_inputs(resolved: ResolvedRun, data: MethodData) -> MethodSpec:
+    """Return the method of a run with its inputs, which are kept in the run's folder."""
+    path = resolved.out / "method.json"
+    before = read_json(path) if path.exists() else None
+    spec, kept = find_inputs(resolved.method, data, before if isinstance(before, dict) else None)
+    if kept and kept != before:
+        write_json(path, kept)
+    return spec
+
+
 def _run_alone(
     resolved: ResolvedRun, reporter: Reporter, trackers: Sequence[Tracker], stop: Callable[[], bool]
 ) -> RunResult:
@@ -175,6 +187,7 @@ def _run_alone(
         f"training {shape['name']} on {count:,} examples in {train.num_classes} classes of {config.data}: "
         f"{config.epochs} epochs on {device}"
     )
+    what += f", by {config.method}" * (config.method != "standard")
     result: dict[str, Any] = {"status": "done", "message": ""}
     # Without added noise the true labels are unknown, and the given labels are those of the set.
     known = resolved.noise.changes_labels
@@ -184,11 +197,22 @@ def _run_alone(
     begin(reporter, config.epochs)
     with stop_on_signals() as signals:
         try:
+            data = MethodData(
+                train,
+                labels.given_codes,
+                labels if known else None,
+                positions,
+                lambda seed: build_model(**shape, seed=seed),
+                settings,
+                lambda: signals() or stop(),
+                reporter,
+            )
             history = fit(
                 model,
                 train,
                 test,
                 criterion,
+                method=_with_inputs(resolved, data),
                 labels=labels if known else None,
                 positions=positions,
                 folder=out,

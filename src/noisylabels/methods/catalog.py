@@ -7,10 +7,23 @@ from collections.abc import Callable
 from torch import nn
 
 from noisylabels.core.registry import Registry
+from noisylabels.methods.backward import Backward
+from noisylabels.methods.coteaching import CoTeaching
+from noisylabels.methods.elr import EarlyLearning
+from noisylabels.methods.forward import Forward
 from noisylabels.methods.standard import Standard
 from noisylabels.training.method import LossFunction, Method
 
 MakeMethod = Callable[[nn.Module, LossFunction], Method]
 """A function from a model and a loss to a method."""
 
-METHODS: Registry[MakeMethod] = Registry("method", {"standard": Standard})
+METHODS: Registry[type[Method]] = Registry(
+    "method",
+    {
+        "standard": Standard,
+        "elr": EarlyLearning,
+        "forward": Forward,
+        "backward": Backward,
+        "coteaching": CoTeaching,
+    },
+)

@@ -87,6 +87,7 @@ class Updater:
     def set_lr(self, lr: float) -> None:
         """Set the run's learning rate for the next update."""
         changed, self.lr, self._lr_is_set = lr != self.lr or not self._lr_is_set, lr, True
+        self.method.lr = lr
         for group in self._groups():
             if not isinstance(group["lr"], Tensor):
                 group["lr"] = self._lr_of(group)
