@@ -16,6 +16,7 @@ from noisylabels.data.features import FeatureSet
 from noisylabels.data.images import ImageSet
 from noisylabels.data.loader import evaluation_batch_size
 from noisylabels.estimator.inputs import Examples
+from noisylabels.methods.catalog import MakeMethod
 from noisylabels.methods.fit import fit
 from noisylabels.training.callbacks import Callback, Stop
 from noisylabels.training.history import History
@@ -105,6 +106,7 @@ def train_member(
     loss: Callable[[Tensor, Tensor], Tensor],
     patience: int | None,
     settings: dict[str, Any],
+    method: MakeMethod,
 ) -> tuple[Member, list[dict[str, Any]]]:
     """Train a network and return it, in evaluation mode, with its history.
 
@@ -116,6 +118,7 @@ def train_member(
         loss: a loss, as for `fit`.
         patience: see `BestEpoch`; None keeps the last epoch.
         settings: settings of the loop.
+        method: the training method.
     """
     seen = make(part)
     mean, std = seen.mean_std()
@@ -126,7 +129,7 @@ def train_member(
     if patience is not None and held is not None:
         best = BestEpoch(network, held, mean, std, patience)
     callbacks = [best] if best is not None else []
-    history = fit(network, seen, None, loss, weights=weights, callbacks=callbacks, **settings)
+    history = fit(network, seen, None, loss, method=method, weights=weights, callbacks=callbacks, **settings)
     if best is not None:
         network.load_state_dict(best.state)
     # on the CPU, so that a pickled estimator loads on a machine without a GPU

@@ -24,9 +24,9 @@ class Subject:
     """label noise to add: none, symmetric:0.4, asymmetric:0.4, ..., or a chain such as
     "longtail:0.1 | symmetric:0.4"; see `noisylabels list noise`"""
     loss: str = "auto"
-    """auto (chosen by classes, training steps and the estimated noise rate; for a table with the model), or
-    a loss or a weighted sum: ce, nce+mae, 2*nce+0.5*rce; see `noisylabels list losses`;
-    FILE.py:FUNCTION or MODULE:FUNCTION stands for your own loss"""
+    """auto (chosen by classes, training steps and the estimated noise rate; for a table with the model; ce
+    with a method other than standard), or a loss or a weighted sum: ce, nce+mae, 2*nce+0.5*rce; see
+    `noisylabels list losses`; FILE.py:FUNCTION or MODULE:FUNCTION stands for your own loss"""
     model: str = "auto"
     """auto (small-cnn for images below 16x16, else cnn8; for a table linear or mlp@dropout, chosen on
     held-out rows), a name in `noisylabels list models`, timm:NAME, or your own as MODULE:FUNCTION or

@@ -147,7 +147,9 @@ class MethodData:
         checked, given = check_labels_probs(self.given[self.rows], self.probs)
         models = NoiseModels(given, checked)
         rate = noise_rate(evidence(given, checked, None, models)).estimate
-        how = f"noise rate {100 * rate:.1f} %, estimated by {FOLDS} networks, each trained on half of the data"
+        how = (
+            f"noise rate {100 * rate:.1f} %, estimated by {FOLDS} networks, each trained on half of the data"
+        )
         return Found(models.simplest.transition, rate, how)
 
     @cached_property
@@ -197,6 +199,7 @@ class MethodData:
             std=std,
             augment=None,
             shuffle=False,
+            seed=seed,
             positions=torch.from_numpy(held),
         )
         with torch.inference_mode():
@@ -204,7 +207,7 @@ class MethodData:
         return torch.cat(parts).numpy()
 
     def _epochs(self) -> int:
-        return math.ceil(EPOCHS_SHARE * self.settings["epochs"])
+        return math.ceil(EPOCHS_SHARE * int(self.settings["epochs"]))
 
 
 def _transition(data: MethodData, source: str | None) -> np.ndarray:
@@ -263,3 +266,19 @@ def find_inputs(
         if kind in KEPT:
             kept[name] = value.tolist() if isinstance(value, np.ndarray) else value
     return (spec.with_inputs(**inputs) if inputs else spec), kept
+
+
+def with_placeholders(spec: MethodSpec, num_classes: int, network: Callable[[], nn.Module]) -> MethodSpec:
+    """Return a method with inputs of the right shape and no meaning, to time its steps.
+
+    Args:
+        spec: the method.
+        num_classes: K.
+        network: returns an untrained network.
+    """
+    made: dict[str, Callable[[], Any]] = {
+        "transition": lambda: 0.8 * np.eye(num_classes) + 0.2 / num_classes,
+        "noise_rate": lambda: 0.2,
+        "network": network,
+    }
+    return spec.with_inputs(**{name: made[kind]() for name, (kind, _) in spec.needs.items()})

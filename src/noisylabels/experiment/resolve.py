@@ -51,11 +51,13 @@ class ResolvedRun:
     @cached_property
     def out(self) -> Path:
         """The folder of the run: `config.out`, or one with a readable name that ends in the id."""
+        from noisylabels.methods.expression import STANDARD
+
         config = self.config
         if config.out is not None:
             return Path(config.out).expanduser()
         words = [Path(config.data).resolve().name, config.noise, config.loss]
-        words += [config.method] * (config.method != "standard")
+        words += [config.method] * (config.method != STANDARD)
         words.append(f"seed{config.seed}")
         # truncated, because a folder's name is limited to 255 bytes
         name = "-".join("".join(c if c.isalnum() or c in "+.@" else "_" for c in w[:32]) for w in words)
@@ -77,7 +79,6 @@ class ResolvedRun:
             InputError: one of them is missing.
         """
         from noisylabels.encoders.catalog import files_of
-
         from noisylabels.methods.inputs import files_of as files_of_method
 
         labels = [] if self.config.labels is None else [self.config.labels]
@@ -127,14 +128,14 @@ def resolve(config: RunConfig) -> ResolvedRun:
     from noisylabels.encoders.names import NONE
     from noisylabels.experiment.model_input import check_takes_features
     from noisylabels.losses.expression import loss
-    from noisylabels.methods.expression import method
+    from noisylabels.methods.expression import STANDARD, method
     from noisylabels.models.catalog import canonical_model
     from noisylabels.noise.spec import NoiseSpec
 
     trained_by = method(config.method)
     text = config.loss
-    if text.strip().lower() == AUTO and trained_by.own_loss is not None:
-        text = trained_by.own_loss
+    if text.strip().lower() == AUTO and trained_by.name != STANDARD:
+        text = trained_by.auto_loss
     criterion = None if text.strip().lower() == AUTO else loss(text)
     if criterion is not None and trained_by.own_loss not in (None, criterion.expression):
         raise InputError(

@@ -15,7 +15,6 @@ from noisylabels.losses.catalog import PerLabel, Wrapper
 from noisylabels.losses.evaluation import Part, Sloped
 from noisylabels.losses.forms import NEGATIVE, NORMALIZE, Form
 
-
 Given = tuple[tuple[str, float], ...]
 """Parameters that differ from their defaults, sorted by name."""
 

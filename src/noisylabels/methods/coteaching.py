@@ -6,7 +6,6 @@ import copy
 from collections.abc import Mapping
 from typing import ClassVar
 
-import torch
 from torch import Tensor, nn
 
 from noisylabels.core.checks import InputError

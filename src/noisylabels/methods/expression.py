@@ -26,6 +26,9 @@ from noisylabels.methods.catalog import METHODS, MakeMethod
 from noisylabels.methods.inputs import KINDS
 from noisylabels.training.method import LossFunction, Method
 
+STANDARD = "standard"
+"""The method of a run that names none."""
+
 Value = bool | int | float | str
 
 _EXPRESSION = re.compile(
@@ -70,6 +73,11 @@ class MethodSpec:
     def own_loss(self) -> str | None:
         """The expression of the only loss that the method is defined for; None for any loss."""
         return getattr(self.make, "own_loss", None)
+
+    @property
+    def auto_loss(self) -> str:
+        """The loss where none is named: that of the papers, cross entropy."""
+        return self.own_loss or "ce"
 
     @property
     def parameters(self) -> dict[str, Value]:
@@ -287,7 +295,7 @@ def _typed(value: Value, default: Value, what: str, limits: dict[str, Any]) -> V
 
 
 def _written(value: Value) -> str:
-    if isinstance(value, bool) or isinstance(value, int):
+    if isinstance(value, (bool, int)):
         return repr(value)
     if isinstance(value, float):
         return written(value)
@@ -319,3 +327,16 @@ def as_method(given: str | MakeMethod) -> MakeMethod:
             "model and loss to a method, such as a class derived from nl.Method"
         )
     return given
+
+
+def as_spec(given: object) -> MethodSpec:
+    """Return a method given as an expression or as a `MethodSpec`.
+
+    Raises:
+        InputError: as `method`; anything else.
+    """
+    if isinstance(given, MethodSpec):
+        return given
+    if not isinstance(given, str):
+        raise InputError(f"the method is {given!r}, expected an expression or what nl.method returns")
+    return method(given)

@@ -33,9 +33,8 @@ class Kind:
         """Raise an `InputError` unless a text is a source, or the name of a file that can be read."""
         if source in self.sources or Path(source).suffix.lower() in self.files:
             return
-        raise InputError(
-            f"{what} is {source!r}, expected {' or '.join(self._expected)}{did_you_mean(source, self.sources)}"
-        )
+        near = did_you_mean(source, self.sources)
+        raise InputError(f"{what} is {source!r}, expected {' or '.join(self._expected)}{near}")
 
     @property
     def _expected(self) -> list[str]:
