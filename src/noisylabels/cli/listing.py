@@ -10,7 +10,7 @@ import tyro
 
 @dataclass
 class List:
-    """List losses, methods, noise models, data sets, data formats, network models, encoders, presets, recipes.
+    """List losses, methods, noise models, data sets, formats, network models, encoders, presets or recipes.
 
     For example:
         noisylabels list losses

@@ -11,6 +11,8 @@ from noisylabels.methods.backward import Backward
 from noisylabels.methods.coteaching import CoTeaching
 from noisylabels.methods.elr import EarlyLearning
 from noisylabels.methods.forward import Forward
+from noisylabels.methods.ogc import Ogc
+from noisylabels.methods.sop import Sop
 from noisylabels.methods.standard import Standard
 from noisylabels.training.method import LossFunction, Method
 
@@ -22,8 +24,10 @@ METHODS: Registry[type[Method]] = Registry(
     {
         "standard": Standard,
         "elr": EarlyLearning,
+        "sop": Sop,
         "forward": Forward,
         "backward": Backward,
         "coteaching": CoTeaching,
+        "ogc": Ogc,
     },
 )

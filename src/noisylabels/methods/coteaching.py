@@ -6,6 +6,7 @@ import copy
 from collections.abc import Mapping
 from typing import ClassVar
 
+import torch
 from torch import Tensor, nn
 
 from noisylabels.core.checks import InputError
@@ -36,13 +37,28 @@ def forget_rate_at(epoch: int, rate: float, num_gradual: int) -> float:
     return rate * min(1.0, epoch / max(1, num_gradual - 1))
 
 
-def number_kept(batch_size: int, forget_rate: float) -> int:
-    """Return how many examples of a batch are kept: (1 - rate) B rounded down, and at least 1.
+def number_kept(batch_size: int, forget_rate: Tensor) -> Tensor:
+    """Return how many examples of a batch are kept, (): (1 - rate) B rounded down, and at least 1.
 
-    >>> number_kept(128, 0.4), number_kept(10, 0.9), number_kept(1, 0.5)
-    (76, 1, 1)
+    >>> [int(number_kept(size, torch.tensor(0.4))) for size in (128, 10, 1)]
+    [76, 6, 1]
     """
-    return max(1, int((1 - forget_rate) * batch_size + 1e-9))
+    return ((1 - forget_rate) * batch_size + 1e-4).floor().clamp_min(1)
+
+
+def mean_of_kept(values: Tensor, order: Tensor, count: Tensor) -> Tensor:
+    """Return the mean of the first `count` values in an order, ().
+
+    Args:
+        values: (B,).
+        order: (B,) int64, positions of values.
+        count: (), on the device, so that it may change between the replays of a CUDA graph.
+
+    >>> mean_of_kept(torch.tensor([3.0, 1.0, 2.0]), torch.tensor([1, 2, 0]), torch.tensor(2.0))
+    tensor(1.5000)
+    """
+    inside = torch.arange(len(values), device=values.device) < count
+    return torch.where(inside, values.index_select(0, order), 0.0).sum() / count
 
 
 class CoTeaching(Method):
@@ -67,6 +83,7 @@ class CoTeaching(Method):
     schedule; here no epoch is left out.
     """
 
+    capturable: ClassVar[bool] = True
     weighted: ClassVar[bool] = True
     needs: ClassVar[Mapping[str, str]] = {"forget_rate": "noise_rate", "second": "network"}
     title: ClassVar[str] = "two networks select examples of small loss for each other"
@@ -75,6 +92,8 @@ class CoTeaching(Method):
         "forget_rate": {"low": 0.0, "high": 1.0, "open_high": True},
         "num_gradual": {"low": 0},
     }
+
+    forgotten: Tensor
 
     def __init__(
         self,
@@ -90,47 +109,32 @@ class CoTeaching(Method):
             raise InputError(f"forget_rate is {forget_rate!r}, expected a number in [0, 1)")
         self.forget_rate, self.num_gradual = forget_rate, num_gradual
         self._second = (second,)  # a tuple hides it from the modules until `prepare` adds it
-        self.now = 0.0
 
     def prepare(self, setup: Setup) -> None:
-        """Add the second network."""
+        """Add the second network, and the current share that is left out."""
         (second,) = self._second
         self.networks.append(initialized_anew(self.networks[0]) if second is None else second)
+        self.register_buffer("forgotten", torch.zeros((), device=setup.device))
 
     def begin_epoch(self, epoch: int) -> None:
         """Set the share that is left out."""
-        self.now = forget_rate_at(epoch, self.forget_rate, self.num_gradual)
+        self.forgotten.fill_(forget_rate_at(epoch, self.forget_rate, self.num_gradual))
 
     def step(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Return the sum of both networks' losses on what the other selects, and the first one's logits."""
-        first, second = self.logits(batch.inputs), self.logits(batch.inputs, network=1)
-        keep = number_kept(len(batch.target), forget_rate_at(batch.epoch, self.forget_rate, self.num_gradual))
-        costs, others = self.loss_values(first, batch.target), self.loss_values(second, batch.target)
-        value = self._on(first, small_loss(others, keep), batch) + self._on(
-            second, small_loss(costs, keep), batch
-        )
-        return value, first
-
-    def _on(self, logits: Tensor, kept: Tensor, batch: Batch) -> Tensor:
-        """Return the loss of part of a batch."""
-        if len(kept) == len(batch.target):
-            return self.mean_loss(logits, batch)
-        part = batch._replace(
-            target=batch.target.index_select(0, kept), positions=batch.positions.index_select(0, kept)
-        )
-        return self.mean_loss(logits.index_select(0, kept), part)
+        size = len(batch.target)
+        logits = [self.logits(batch.inputs, network=number) for number in (0, 1)]
+        first, second = (self.loss_values(each, batch.target) for each in logits)
+        chosen, others = small_loss(first, size), small_loss(second, size)
+        if self.weights is not None:
+            weights = self.weights.index_select(0, batch.positions)
+            first, second = first * weights, second * weights
+        count = number_kept(size, self.forgotten)
+        return mean_of_kept(first, others, count) + mean_of_kept(second, chosen, count), logits[0]
 
     def columns(self) -> dict[str, float | None]:
         """Return the share of a batch that was left out."""
-        return {"forget_rate": self.now}
-
-    def get_extra_state(self) -> float:
-        """Return the current share, for a run that resumes within an epoch."""
-        return self.now
-
-    def set_extra_state(self, state: float) -> None:
-        """Restore the current share."""
-        self.now = state
+        return {"forget_rate": float(self.forgotten)}
 
 
 def initialized_anew(network: nn.Module) -> nn.Module:
@@ -146,8 +150,8 @@ def initialized_anew(network: nn.Module) -> nn.Module:
             reset()
         elif any(True for _ in module.parameters(recurse=False)):
             raise InputError(
-                f"the layer {name or type(module).__name__!r} of the model cannot be initialized anew: it has "
-                "parameters and no reset_parameters; give a second network: "
+                f"the layer {name or type(module).__name__!r} of the model cannot be initialized anew: it "
+                "has parameters and no reset_parameters; give a second network: "
                 "nl.method('coteaching', second=...)"
             )
     return other

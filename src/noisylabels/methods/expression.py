@@ -277,7 +277,7 @@ def _checked(name: str, make: Callable[..., Any], values: Mapping[str, Value]) -
 def _typed(value: Value, default: Value, what: str, limits: dict[str, Any]) -> Value:
     """Return a value in the type of its default; a number in place of a text needs limits."""
     choices = limits.pop("choices", None)
-    if isinstance(default, bool) or isinstance(value, bool) or isinstance(value, str):
+    if isinstance(default, bool) or isinstance(value, (bool, str)):
         if type(value) is not type(default):
             kinds = {bool: "True or False", str: "a word", int: "a whole number", float: "a number"}
             raise InputError(f"{what} is {value!r}, expected {kinds[type(default)]}")
