@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from noisylabels.core.checks import InputError
 from noisylabels.data.loader import Batch
 from noisylabels.losses.modules import Loss
-from noisylabels.methods.inputs import AUTO, check_classes
+from noisylabels.methods.inputs import AUTO, check_classes, check_no_ignored
 from noisylabels.noise.transition import check_transition
 from noisylabels.training.method import LossFunction, Method, Setup
 
@@ -70,6 +70,7 @@ class Backward(Method):
         self, model: nn.Module, loss: LossFunction, *, transition: np.ndarray | Tensor | str = AUTO
     ) -> None:
         super().__init__([model], loss)
+        check_no_ignored(loss, "backward")
         self.transition = check_transition(transition)
         self.by_label = backward_weights(self.transition)
 

@@ -37,28 +37,30 @@ def forget_rate_at(epoch: int, rate: float, num_gradual: int) -> float:
     return rate * min(1.0, epoch / max(1, num_gradual - 1))
 
 
-def number_kept(batch_size: int, forget_rate: Tensor) -> Tensor:
-    """Return how many examples of a batch are kept, (): (1 - rate) B rounded down, and at least 1.
+def mean_of_kept(values: Tensor, order: Tensor, forget_rate: Tensor, weights: Tensor | None = None) -> Tensor:
+    """Return the mean of those values that come first in an order, ().
 
-    >>> [int(number_kept(size, torch.tensor(0.4))) for size in (128, 10, 1)]
-    [76, 6, 1]
-    """
-    return ((1 - forget_rate) * batch_size + 1e-4).floor().clamp_min(1)
-
-
-def mean_of_kept(values: Tensor, order: Tensor, count: Tensor) -> Tensor:
-    """Return the mean of the first `count` values in an order, ().
+    The first (1 - rate) B examples, rounded down and at least 1, are kept; with weights, those that make up
+    this share of the total weight, whose mean is that of weight times value, relative to the mean weight.
 
     Args:
         values: (B,).
         order: (B,) int64, positions of values.
-        count: (), on the device, so that it may change between the replays of a CUDA graph.
+        forget_rate: (), on the device, so that it may change between the replays of a CUDA graph.
+        weights: (B,), 0 or more; None for equal ones.
 
-    >>> mean_of_kept(torch.tensor([3.0, 1.0, 2.0]), torch.tensor([1, 2, 0]), torch.tensor(2.0))
-    tensor(1.5000)
+    >>> values, order = torch.tensor([3.0, 1.0, 2.0]), torch.tensor([1, 2, 0])
+    >>> mean_of_kept(values, order, torch.tensor(0.3)), mean_of_kept(values, order, torch.tensor(0.9))
+    (tensor(1.5000), tensor(1.))
     """
-    inside = torch.arange(len(values), device=values.device) < count
-    return torch.where(inside, values.index_select(0, order), 0.0).sum() / count
+    ordered = values.index_select(0, order)
+    each = torch.ones_like(ordered) if weights is None else weights.index_select(0, order)
+    so_far, total = each.cumsum(0), each.sum().clamp_min(1e-12)
+    first = torch.where(so_far > 0, so_far, torch.inf).min()
+    inside = so_far <= torch.maximum((1 - forget_rate + 1e-6) * total, first)
+    kept = torch.where(inside, each, 0.0)
+    share = kept.sum() / total
+    return torch.where(inside, each * ordered, 0.0).sum() / (share * len(values)).clamp_min(1e-6)
 
 
 class CoTeaching(Method):
@@ -126,11 +128,11 @@ class CoTeaching(Method):
         logits = [self.logits(batch.inputs, network=number) for number in (0, 1)]
         first, second = (self.loss_values(each, batch.target) for each in logits)
         chosen, others = small_loss(first, size), small_loss(second, size)
-        if self.weights is not None:
-            weights = self.weights.index_select(0, batch.positions)
-            first, second = first * weights, second * weights
-        count = number_kept(size, self.forgotten)
-        return mean_of_kept(first, others, count) + mean_of_kept(second, chosen, count), logits[0]
+        weights = None if self.weights is None else self.weights.index_select(0, batch.positions)
+        value = mean_of_kept(first, others, self.forgotten, weights) + mean_of_kept(
+            second, chosen, self.forgotten, weights
+        )
+        return value, logits[0]
 
     def columns(self) -> dict[str, float | None]:
         """Return the share of a batch that was left out."""

@@ -63,3 +63,13 @@ def check_classes(transition: np.ndarray, num_classes: int) -> None:
 def files_of(needs: Mapping[str, tuple[str, str | None]]) -> list[str]:
     """Return the files among the sources of inputs, see `MethodSpec.needs`."""
     return [source for kind, source in needs.values() if source and source not in KINDS[kind].sources]
+
+
+def check_no_ignored(loss: object, name: str) -> None:
+    """Raise an `InputError` if a loss ignores a class, for a method that needs a loss under every label."""
+    index = getattr(loss, "ignore_index", None)
+    if isinstance(index, int) and index >= 0:
+        raise InputError(
+            f"ignore_index is {index}, and the method {name} needs a loss under every label; "
+            "leave out ignore_index and those examples"
+        )

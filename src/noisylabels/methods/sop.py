@@ -10,6 +10,7 @@ from torch.nn import functional
 
 from noisylabels.data.loader import Batch
 from noisylabels.losses.presets import Preset
+from noisylabels.methods.inputs import check_no_ignored
 from noisylabels.training.method import LossFunction, Method, ParameterGroup, Setup
 from noisylabels.training.settings import Settings
 
@@ -139,6 +140,7 @@ class Sop(Method):
         ratio_balance: float = 0.0,
     ) -> None:
         super().__init__([model], loss)
+        check_no_ignored(loss, "sop")
         self.lr_u, self.lr_v = lr_u, lr_v
         self.ratio_consistency, self.ratio_balance = ratio_consistency, ratio_balance
         self.views = 2 if ratio_consistency else 1
