@@ -22,7 +22,6 @@ from noisylabels.experiment.folder import (
     remove_leftovers,
     start_folder,
 )
-from noisylabels.experiment.method_inputs import MethodData, find_inputs
 from noisylabels.experiment.reporter import Announce, Reporter, ReportProgress, Silent, begin
 from noisylabels.experiment.resolve import ResolvedRun, resolve
 from noisylabels.experiment.sets import corrupted, trained_on
@@ -34,6 +33,7 @@ from noisylabels.training.weights_file import save_model
 
 if TYPE_CHECKING:
     from noisylabels.data.features import Examples
+    from noisylabels.experiment.method_inputs import MethodData
     from noisylabels.methods.expression import MethodSpec
 
 
@@ -124,6 +124,8 @@ def _finished(resolved: ResolvedRun, reporter: Reporter) -> RunResult | None:
 
 def _with_inputs(resolved: ResolvedRun, data: MethodData) -> MethodSpec:
     """Return the method of a run with its inputs, which are kept in the run's folder."""
+    from noisylabels.experiment.method_inputs import find_inputs
+
     path = resolved.out / "method.json"
     before = read_json(path) if path.exists() else None
     spec, kept = find_inputs(resolved.method, data, before if isinstance(before, dict) else None)
@@ -141,6 +143,7 @@ def _run_alone(
     from noisylabels.core.interrupt import Interrupted, stop_on_signals
     from noisylabels.data.catalog import DATA, default_augment
     from noisylabels.data.reader import held_out
+    from noisylabels.experiment.method_inputs import MethodData
     from noisylabels.losses.expression import loss
     from noisylabels.methods.fit import fit
     from noisylabels.models.catalog import build_model

@@ -43,7 +43,7 @@ class Updater:
         self.clip = settings.clip
         self.l1 = settings.l1
         self.parameters = [trainable([network]) for network in method.networks]
-        self.base_lr = self.lr = settings.lr
+        self.base_lr = self.lr = method.lr = settings.lr
         self._lr_is_set = True  # whether the tensors that a recording reads hold it
         groups = method.parameter_groups(settings)
         _check_complete(method, groups)
@@ -87,7 +87,8 @@ class Updater:
     def set_lr(self, lr: float) -> None:
         """Set the run's learning rate for the next update."""
         changed, self.lr, self._lr_is_set = lr != self.lr or not self._lr_is_set, lr, True
-        self.method.lr = lr
+        if changed:
+            self.method.lr = lr
         for group in self._groups():
             if not isinstance(group["lr"], Tensor):
                 group["lr"] = self._lr_of(group)
