@@ -129,6 +129,9 @@ class Sop(Method):
         ),
     }
 
+    u: nn.Parameter
+    v: nn.Parameter
+
     def __init__(
         self,
         model: nn.Module,
@@ -153,12 +156,11 @@ class Sop(Method):
 
     def parameter_groups(self, settings: Settings) -> list[ParameterGroup]:
         """Return the network's parameters, and u and v with their own learning rates."""
-        own = {"optimizer": "sgd", "momentum": 0.0, "weight_decay": 0.0, "scheduled": False}
-        return [
-            *super().parameter_groups(settings),
-            ParameterGroup([self.u], lr=self.lr_u, **own),
-            ParameterGroup([self.v], lr=self.lr_v, **own),
+        own = [
+            ParameterGroup([each], "sgd", lr, momentum=0.0, weight_decay=0.0, scheduled=False)
+            for each, lr in ((self.u, self.lr_u), (self.v, self.lr_v))
         ]
+        return [*super().parameter_groups(settings), *own]
 
     def step(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Return the sum of all terms, and the logits of the first view."""
