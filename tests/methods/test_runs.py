@@ -101,6 +101,33 @@ def test_the_estimate_by_networks_has_its_own_rate(sets, model):
     assert np.array_equal(again.probs, data.probs)
 
 
+def test_an_estimate_that_was_interrupted_resumes(sets, model, tmp_path):
+    from noisylabels.core.interrupt import Interrupted
+    from noisylabels.experiment.method_inputs import MethodData
+    from noisylabels.training.settings import Settings
+
+    train, _ = sets(n=90)
+    settings = vars(Settings()) | {"epochs": 5, "device": "cpu", "batch_size": 16}
+
+    def made(stop, folder) -> MethodData:
+        given = train.labels.numpy()
+        return MethodData(
+            train, given, None, None, lambda seed: model(seed=seed), settings, stop, folder=folder
+        )
+
+    whole = made(lambda: False, None).probs
+    stops = 0
+    while True:
+        steps = iter(range(100))
+        try:
+            found = made(lambda: next(steps) >= 6, tmp_path).probs  # noqa: B023  called in this round
+            break
+        except Interrupted:
+            stops += 1
+    assert stops >= 4  # 2 networks of 15 steps, at most 7 per call
+    assert np.array_equal(found, whole)
+
+
 def test_an_oracle_needs_true_labels(tmp_path):
     good = load_config(None, **FAST, method="coteaching(forget_rate=oracle)", out=str(tmp_path / "one"))
     assert run(good).status == "done"

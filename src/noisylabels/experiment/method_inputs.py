@@ -11,6 +11,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -33,6 +34,8 @@ MOST = 20_000
 """Most examples whose neighbors are compared."""
 
 FOLDS = 2
+CHECKPOINTS = ".method-"
+"""Beginning of the names of folders with checkpoints of an estimate's networks."""
 EPOCHS_SHARE, LEAST_EPOCHS = 0.25, 5
 """The part of a run's epochs for which the networks of an estimate are trained, and the fewest: early, before
 they memorize noisy labels."""
@@ -60,6 +63,7 @@ class MethodData:
         settings: those of training, as for `fit`.
         stop: asked after every step of an estimate's training; True interrupts it.
         reporter: receives notes.
+        folder: where the training of an estimate writes checkpoints, so that it can resume; None for nowhere.
     """
 
     train: Examples
@@ -70,6 +74,7 @@ class MethodData:
     settings: Mapping[str, Any]
     stop: Callable[[], bool] = lambda: False
     reporter: Reporter = field(default_factory=Silent)
+    folder: Path | None = None
 
     @property
     def seed(self) -> int:
@@ -185,6 +190,7 @@ class MethodData:
             loss("ce"),  # whose probabilities are those of the given labels
             labels=self.labels,
             positions=rest,
+            folder=None if self.folder is None else self.folder / f"{CHECKPOINTS}{k}",
             callbacks=[PauseWhen(self.stop)],
             **{**self.settings, **own},
         )

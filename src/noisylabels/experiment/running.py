@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import shutil
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -124,13 +125,15 @@ def _finished(resolved: ResolvedRun, reporter: Reporter) -> RunResult | None:
 
 def _with_inputs(resolved: ResolvedRun, data: MethodData) -> MethodSpec:
     """Return the method of a run with its inputs, which are kept in the run's folder."""
-    from noisylabels.experiment.method_inputs import find_inputs
+    from noisylabels.experiment.method_inputs import CHECKPOINTS, find_inputs
 
     path = resolved.out / "method.json"
     before = read_json(path) if path.exists() else None
     spec, kept = find_inputs(resolved.method, data, before if isinstance(before, dict) else None)
     if kept and kept != before:
         write_json(path, kept)
+    for checkpoints in resolved.out.glob(f"{CHECKPOINTS}*"):
+        shutil.rmtree(checkpoints, ignore_errors=True)
     return spec
 
 
@@ -209,6 +212,7 @@ def _run_alone(
                 settings,
                 lambda: signals() or stop(),
                 reporter,
+                out,
             )
             history = fit(
                 model,
