@@ -193,7 +193,7 @@ def _run_alone(
         f"training {shape['name']} on {count:,} examples in {train.num_classes} classes of {config.data}: "
         f"{config.epochs} epochs on {device}"
     )
-    what += f", by {config.method}" * (config.method != "standard")
+    what += f", by {config.method}" * (config.method != RunConfig.method)
     result: dict[str, Any] = {"status": "done", "message": ""}
     # Without added noise the true labels are unknown, and the given labels are those of the set.
     known = resolved.noise.changes_labels
