@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import json
 import os
 import re
@@ -22,6 +23,7 @@ import noisylabels as nl
 from methods.conftest import CASES, EXPRESSIONS, ready
 from noisylabels.core.checks import InputError
 from noisylabels.core.interrupt import Interrupted
+from noisylabels.data.images import replaced
 from noisylabels.data.loader import Batch
 from noisylabels.experiment import corrupt_set
 from noisylabels.methods.catalog import METHODS
@@ -213,6 +215,23 @@ def test_a_long_tail_with_noise_and_a_validation_split(expression, model):
     assert history.final["validation_accuracy"] > 0.2
     for value in of_examples(found, len(train)).values():
         assert value.isfinite().all()
+
+
+@EVERY
+def test_foreign_images_and_a_validation_split(expression, sets, model):
+    """A method sees given labels, and state of the examples in their places."""
+    (train, test), (other, _) = sets(), sets(n=30, seed=5)
+    labels = nl.corrupt(train.labels, "openset:0.3@x | symmetric:0.2", num_classes=3, foreign=30, seed=1)
+    assert labels.foreign is not None
+    assert len(labels.foreign) > 4
+    mixed = replaced(train, labels.foreign, other)
+    mixed = dataclasses.replace(mixed, arranged=labels.arrangement)
+    found, history = trained(expression, model(), mixed, test, labels=labels, validation=0.2)
+    assert np.isfinite(history.column("train_loss")).all()
+    for name, value in of_examples(found, 41).items():
+        changed = (value != found.start[name]).any(1).nonzero().flatten().numpy()
+        assert len(changed)
+        assert not set(changed) & set(held_out(41)), name
 
 
 # Weights, targets ---------------------------------------------------------------------------------
@@ -454,6 +473,20 @@ def test_every_domain_names_parameters():
 def test_an_error_says_what_came_and_what_was_expected(text, words):
     with pytest.raises(InputError, match=re.escape(words)):
         method(text)
+
+
+@EVERY
+def test_placeholders_are_enough_to_time_a_step(expression, sets, model):
+    from noisylabels.experiment.method_inputs import FINDERS, with_placeholders
+    from noisylabels.methods.inputs import KINDS
+
+    assert FINDERS.keys() == KINDS.keys()
+    bare = method(method(expression).name)
+    spec = with_placeholders(bare, 3, lambda: model(seed=4))
+    assert spec.needs == {}
+    train, test = sets()
+    history = fit(model(), train, test, nl.loss("ce"), method=spec, **RUN | {"epochs": 1})
+    assert np.isfinite(history.final["train_loss"])
 
 
 @pytest.mark.parametrize("name", ["forward", "backward", "coteaching"])

@@ -200,6 +200,39 @@ def test_methods_are_an_axis_of_a_study_and_rows_of_its_report(tmp_path):
         assert [row[0] for row in shown.rows] == results.losses
 
 
+def test_the_command_line(tmp_path, capsys):
+    from noisylabels.cli import main
+
+    assert main(["list", "methods"]) == 0
+    shown = capsys.readouterr().out
+    for name in ("standard", "elr", "sop", "forward", "backward", "coteaching", "ogc", "FILE.py:CLASS"):
+        assert name in shown
+    words = ["train", "digits", "--model", "small-cnn", "--width", "0.25", "--epochs", "1", "--device", "cpu"]
+    assert main([*words, "--method", "elr(lambda=2)", "--out", str(tmp_path / "run")]) == 0
+    assert "with loss ce by elr(lambda_=2) on" in capsys.readouterr().out
+    assert main([*words, "--method", "elr(lamda=2)", "--out", str(tmp_path / "other")]) == 2
+    assert capsys.readouterr().err == (
+        "noisylabels: the method 'elr' has no parameter 'lamda'; did you mean 'lambda_'?\n"
+    )
+
+
+def test_every_method_has_a_page():
+    from noisylabels.methods.catalog import METHODS
+    from noisylabels.methods.expression import defaults_of
+
+    folder = Path(__file__).parents[2] / "docs" / "methods"
+    assert {path.stem for path in folder.glob("*.md")} == {"README", *METHODS}
+    for name, row in METHODS.items():
+        text = (folder / f"{name}.md").read_text(encoding="utf-8")
+        for parameter, default in defaults_of(row).items():
+            value = f"`{default}`" if isinstance(default, str) else f"{default:g}"
+            assert f"| `{parameter}` | {value} |" in text, (name, parameter)
+        for key, preset in row.presets.items():
+            assert f"`{name}@{key}`" in text
+            inside = preset.expression.partition("(")[2].removesuffix(")")
+            assert f"`{inside.replace(',', ', ')}`" in text, (name, key)
+
+
 def test_rows_of_a_study_without_methods_are_named_as_before():
     from noisylabels.study.results import Run
 
