@@ -12,6 +12,7 @@ from torch import nn
 import noisylabels as nl
 from methods.test_contract import RUN, setup
 from noisylabels.data.loader import Batch
+from noisylabels.losses import LOSSES
 from noisylabels.methods.backward import backward_weights
 from noisylabels.methods.coteaching import forget_rate_at, mean_of_kept, small_loss
 from noisylabels.methods.elr import elr_regularizer, elr_targets
@@ -117,6 +118,38 @@ def test_backward_is_the_mean_of_the_losses_under_all_labels(logits, target):
         for criterion in (nl.loss(expression), Unknown(expression)):
             found = step("backward", logits, target, criterion, transition=T)[0]
             assert found.item() == pytest.approx(np.mean(expected), rel=1e-4)
+
+
+def test_backward_by_a_soft_target_is_the_sum_over_the_labels_for_every_loss(logits, target):
+    T, seen = skewed(), 0
+    for name, row in LOSSES.items():
+        if nl.loss(row.expression).needs:  # another view, or the other examples of the batch
+            continue
+        ours = step("backward", logits, target, nl.loss(row.expression), transition=T)
+        other = step("backward", logits, target, Unknown(row.expression), transition=T)
+        torch.testing.assert_close(ours[0], other[0], rtol=1e-4, atol=1e-5, msg=name)
+        grads = [found.networks[0].table.grad for _, found in (ours, other)]
+        torch.testing.assert_close(*grads, rtol=1e-3, atol=1e-5, msg=name)
+        seen += 1
+    assert seen >= 68
+
+
+@pytest.mark.parametrize("name", ["elr", "forward", "coteaching", "ogc"])
+def test_every_loss_of_the_catalog_fits_inside(name, logits, target):
+    seen = 0
+    for row in LOSSES.values():
+        if "two views" in nl.loss(row.expression).needs:
+            continue
+        inputs = {
+            "forward": {"transition": skewed()},
+            "coteaching": {"forget_rate": 0.3, "second": Fixed(logits.flip(1))},
+            "ogc": {"tau": 1.2},
+        }
+        value, found = step(name, logits, target, nl.loss(row.expression), **inputs.get(name, {}))
+        assert value.isfinite(), row.name
+        assert all(network.table.grad.isfinite().all() for network in found.networks), row.name
+        seen += 1
+    assert seen >= 69
 
 
 def test_the_mean_of_backward_over_the_noise_is_the_loss_of_the_true_label(logits):
