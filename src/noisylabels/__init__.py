@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from noisylabels.losses.modules import Loss as Loss
     from noisylabels.methods.expression import method as method
     from noisylabels.methods.fit import fit as fit
+    from noisylabels.methods.selector import Selector as Selector
     from noisylabels.models.catalog import build_model as build_model
     from noisylabels.noise.corruption import corrupt as corrupt
     from noisylabels.noise.estimate import estimate_transition as estimate_transition
@@ -60,6 +61,7 @@ _HOME = {
     "NoisyLabels": "noise.labels",
     "RunConfig": "experiment",
     "RunResult": "experiment",
+    "Selector": "methods.selector",
     "Settings": "training.settings",
     "Stop": "training.callbacks",
     "audit_labels": "audit.running",
@@ -91,6 +93,7 @@ __all__ = [
     "NoisyLabels",
     "RunConfig",
     "RunResult",
+    "Selector",
     "Settings",
     "Stop",
     "__version__",

@@ -43,7 +43,7 @@ from noisylabels.estimator.network import recipes, table_network
 from noisylabels.estimator.parameters import check_parameters
 from noisylabels.estimator.reading import ReadsRows
 from noisylabels.experiment.bagging import LabeledRows
-from noisylabels.experiment.method_inputs import MethodData, find_inputs
+from noisylabels.experiment.method_inputs import MethodData, find_inputs, for_other_parts
 from noisylabels.experiment.model_selection import calibrate, pool_shares, tempered
 from noisylabels.experiment.table_recipe import Recipe
 from noisylabels.losses.expression import loss as parse_loss
@@ -373,8 +373,9 @@ class NoisyLabelClassifier(ReadsRows, ClassifierMixin, BaseEstimator):  # type: 
             lambda seed: self._network(recipe, examples, seed),
             full,
         )
-        method, kept = find_inputs(as_spec(self.method), subject, self._method_inputs)
-        self._method_inputs |= kept
+        wanted = as_spec(self.method)
+        method, kept = find_inputs(wanted, subject, self._method_inputs)
+        self._method_inputs |= for_other_parts(wanted, kept)
         return method
 
     def _network(self, recipe: Recipe, examples: Examples, seed: int) -> nn.Module:

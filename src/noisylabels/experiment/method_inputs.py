@@ -1,4 +1,4 @@
-"""Find what a method needs: a transition matrix, a noise rate, a second network.
+"""Find what a method needs: a transition matrix, a noise rate, an audit, a second network.
 
 Estimates use the noisy data alone. Nearest neighbors give one within seconds where they predict labels well;
 elsewhere two networks, each trained on half of the examples for a part of the run's epochs, predict the
@@ -39,6 +39,8 @@ CHECKPOINTS = ".method-"
 EPOCHS_SHARE, LEAST_EPOCHS = 0.25, 5
 """The part of a run's epochs for which the networks of an estimate are trained, and the fewest: early, before
 they memorize noisy labels."""
+
+NO_ORACLE = "the true labels of these data are unknown, so that there is no oracle; use auto, or add noise with --noise"
 
 
 @dataclass(frozen=True)
@@ -102,10 +104,7 @@ class MethodData:
 
         if source == ORACLE:
             if self.labels is None:
-                raise InputError(
-                    "the true labels of these data are unknown, so that there is no oracle; use auto, or add "
-                    "noise with --noise"
-                )
+                raise InputError(NO_ORACLE)
             rate = self.labels.rate
             return Found(self.labels.realized, rate, f"noise rate {100 * rate:.1f} %, by the true labels")
         if source in (AUTO, "neighbors"):
@@ -156,6 +155,41 @@ class MethodData:
             f"noise rate {100 * rate:.1f} %, estimated by {FOLDS} networks, each trained on half of the data"
         )
         return Found(models.simplest.transition, rate, how)
+
+    def label_quality(self, source: str) -> np.ndarray:
+        """Return the probability that each given label is right, and the suggested class, (N, 2) float64.
+
+        The suggested class of a label that is not likely wrong is the given one. Examples that are not
+        trained on count as right.
+
+        Args:
+            source: "oracle", the true labels; "auto", the posterior of a noise model fitted to out-of-fold
+                probabilities, as `noisylabels audit` fits it.
+        """
+        from noisylabels.noise.checks import check_labels_probs
+        from noisylabels.noise.noise_model import NoiseModels
+
+        found = np.column_stack([np.ones(len(self.given)), self.given])
+        rows, given = self.rows, self.given[self.rows]
+        if source == ORACLE:
+            if self.labels is None:
+                raise InputError(NO_ORACLE)
+            true = self.labels.true_codes[rows]
+            found[rows] = np.column_stack([true == given, true])
+            return found
+        checked, given = check_labels_probs(given, self.probs)
+        posterior = NoiseModels(given, checked).simplest.whole(checked, given)
+        at = np.arange(len(rows))
+        right = posterior[at, given]
+        posterior[at, given] = -1
+        other = posterior.argmax(1)
+        wrong = (right < 0.5) & (posterior[at, other] > right)
+        found[rows] = np.column_stack([right, np.where(wrong, other, given)])
+        self.reporter.note(
+            f"{100 * wrong.mean():.1f} % of the labels are likely wrong, by {FOLDS} networks, each trained on "
+            "half of the data"
+        )
+        return found
 
     @cached_property
     def probs(self) -> np.ndarray:
@@ -232,6 +266,11 @@ def _noise_rate(data: MethodData, source: str | None) -> float:
     return min(data.find(source).rate, 0.99)
 
 
+def _label_quality(data: MethodData, source: str | None) -> np.ndarray:
+    assert source is not None
+    return data.label_quality(source)
+
+
 def _network(data: MethodData, source: str | None) -> nn.Module:
     return data.make_model(derive_seed(data.seed, "second network") % 2**31)
 
@@ -239,12 +278,16 @@ def _network(data: MethodData, source: str | None) -> nn.Module:
 FINDERS: Mapping[str, Callable[[MethodData, str | None], Any]] = {
     "transition": _transition,
     "noise_rate": _noise_rate,
+    "label_quality": _label_quality,
     "network": _network,
 }
 """A function for each kind of `methods.inputs.KINDS`."""
 
-KEPT = ("transition", "noise_rate")
+KEPT = ("transition", "noise_rate", "label_quality")
 """The kinds that are kept in the run's folder, so that a resumed run does not estimate them again."""
+
+PER_EXAMPLE = ("label_quality",)
+"""The kinds with a row per example, which fit no other part of the data."""
 
 
 def find_inputs(
@@ -274,17 +317,27 @@ def find_inputs(
     return (spec.with_inputs(**inputs) if inputs else spec), kept
 
 
-def with_placeholders(spec: MethodSpec, num_classes: int, network: Callable[[], nn.Module]) -> MethodSpec:
+def for_other_parts(spec: MethodSpec, kept: Mapping[str, Any]) -> dict[str, Any]:
+    """Return those inputs that `find_inputs` returned to keep that hold for other examples too."""
+    needs = spec.needs
+    return {name: value for name, value in kept.items() if needs[name][0] not in PER_EXAMPLE}
+
+
+def with_placeholders(
+    spec: MethodSpec, num_examples: int, num_classes: int, network: Callable[[], nn.Module]
+) -> MethodSpec:
     """Return a method with inputs of the right shape and no meaning, to time its steps.
 
     Args:
         spec: the method.
+        num_examples: N.
         num_classes: K.
         network: returns an untrained network.
     """
     made: dict[str, Callable[[], Any]] = {
         "transition": lambda: 0.8 * np.eye(num_classes) + 0.2 / num_classes,
         "noise_rate": lambda: 0.2,
+        "label_quality": lambda: np.column_stack([np.full(num_examples, 0.8), np.zeros(num_examples)]),
         "network": network,
     }
     return spec.with_inputs(**{name: made[kind]() for name, (kind, _) in spec.needs.items()})

@@ -7,11 +7,14 @@ from collections.abc import Callable
 from torch import nn
 
 from noisylabels.core.registry import Registry
+from noisylabels.methods.agreement import Agreement
 from noisylabels.methods.backward import Backward
 from noisylabels.methods.coteaching import CoTeaching
 from noisylabels.methods.elr import EarlyLearning
 from noisylabels.methods.forward import Forward
+from noisylabels.methods.mixup import Mixup
 from noisylabels.methods.ogc import Ogc
+from noisylabels.methods.relabel import Relabel
 from noisylabels.methods.sop import Sop
 from noisylabels.methods.standard import Standard
 from noisylabels.training.method import LossFunction, Method
@@ -28,6 +31,9 @@ METHODS: Registry[type[Method]] = Registry(
         "forward": Forward,
         "backward": Backward,
         "coteaching": CoTeaching,
+        "agreement": Agreement,
+        "mixup": Mixup,
+        "relabel": Relabel,
         "ogc": Ogc,
     },
 )

@@ -21,6 +21,7 @@ from torch import nn
 
 from noisylabels.core.checks import InputError, check_between, did_you_mean
 from noisylabels.core.literals import number_of, written
+from noisylabels.core.registry import Registry
 from noisylabels.core.user_code import canonical_spec, failed, find, importable, split_spec
 from noisylabels.methods.catalog import METHODS, MakeMethod
 from noisylabels.methods.inputs import KINDS
@@ -192,6 +193,25 @@ def method(expression: str, **inputs: Any) -> MethodSpec:
     return found.with_inputs(**inputs) if inputs else found
 
 
+def parameters_of(expression: str, rows: Registry[Any], what: str) -> tuple[str, dict[str, Value]]:
+    """Return the name of a row and its checked parameters, all with their values.
+
+    Args:
+        expression: as for `method`, without presets.
+        rows: classes, whose first two arguments are not parameters.
+        what: what a row is, for messages.
+
+    Raises:
+        InputError: as `method`.
+    """
+    head, key, rest = _parts(expression, what)
+    name = head.lower()
+    if key is not None:
+        raise InputError(f"the {what} {name!r} has no preset {key!r}")
+    make = rows[name]
+    return name, {**defaults_of(make), **_checked(name, make, _given(name, rest, expression, what), what)}
+
+
 def user_method(expression: str) -> str | None:
     """Return the ``FILE.py:CLASS`` of an expression of a user-defined method, without running it, or None."""
     head = _parts(expression)[0]
@@ -209,17 +229,17 @@ def defaults_of(make: Callable[..., Any]) -> dict[str, Value]:
     }
 
 
-def _parts(expression: str) -> tuple[str, str | None, str]:
+def _parts(expression: str, what: str = "method") -> tuple[str, str | None, str]:
     """Return the name in an expression, its preset or None, and its brackets."""
     if not isinstance(expression, str):
-        raise InputError(f"the method is {expression!r} ({type(expression).__name__}), {_HELP}")
+        raise InputError(f"the {what} is {expression!r} ({type(expression).__name__}), {_HELP}")
     found = _EXPRESSION.fullmatch(expression)
     if found is None:
-        raise InputError(f"the method {expression[:90]!r} cannot be parsed, {_HELP}")
+        raise InputError(f"the {what} {expression[:90]!r} cannot be parsed, {_HELP}")
     return (found["a"] or found["b"] or found["c"]).strip(), found["key"], found["rest"] or "()"
 
 
-def _given(name: str, brackets: str, whole: str) -> dict[str, Value]:
+def _given(name: str, brackets: str, whole: str, what: str = "method") -> dict[str, Value]:
     """Return the parameters in brackets, as ``(lambda_=3, transition=auto)``."""
     # `lambda` is a word of Python's, and the name of the papers' parameter
     text = "f" + re.sub(r"\blambda(\s*=)", r"lambda_\1", brackets)
@@ -228,17 +248,17 @@ def _given(name: str, brackets: str, whole: str) -> dict[str, Value]:
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         node = None
     if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Name) or node.args:
-        raise InputError(f"the method {whole[:90]!r} cannot be parsed, {_HELP}")
+        raise InputError(f"the {what} {whole[:90]!r} cannot be parsed, {_HELP}")
     values: dict[str, Value] = {}
     for each in node.keywords:
         value = _value(each.value)
         if each.arg is None or value is None:
             raise InputError(
-                f"a parameter of the method {name!r} is {ast.unparse(each.value)!r}, expected a number, "
+                f"a parameter of the {what} {name!r} is {ast.unparse(each.value)!r}, expected a number, "
                 "True, False, a word, or a text in quotes"
             )
         if each.arg in values:
-            raise InputError(f"the method {whole[:90]!r} gives the parameter {each.arg!r} twice")
+            raise InputError(f"the {what} {whole[:90]!r} gives the parameter {each.arg!r} twice")
         values[each.arg] = value
     return values
 
@@ -254,17 +274,19 @@ def _value(node: ast.expr) -> Value | None:
     return number_of(node)
 
 
-def _checked(name: str, make: Callable[..., Any], values: Mapping[str, Value]) -> dict[str, Value]:
+def _checked(
+    name: str, make: Callable[..., Any], values: Mapping[str, Value], kind: str = "method"
+) -> dict[str, Value]:
     """Return the parameters that differ from their defaults, each name, type and value checked."""
     defaults = defaults_of(make)
     domain, needs = getattr(make, "domain", {}), getattr(make, "needs", {})
     for each in values:
         if each not in defaults:
             hint = did_you_mean(each, defaults) if defaults else "; it has no parameters"
-            raise InputError(f"the method {name!r} has no parameter {each!r}{hint}")
+            raise InputError(f"the {kind} {name!r} has no parameter {each!r}{hint}")
     found: dict[str, Value] = {}
     for each, default in defaults.items():
-        value, what = values.get(each, default), f"the parameter {each} of the method {name!r}"
+        value, what = values.get(each, default), f"the parameter {each} of the {kind} {name!r}"
         if isinstance(value, str) and each in needs:
             KINDS[needs[each]].check(value, what)
         else:

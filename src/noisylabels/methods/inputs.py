@@ -45,6 +45,7 @@ class Kind:
 KINDS: Mapping[str, Kind] = {
     "transition": Kind("a transition matrix", (AUTO, ORACLE, *ESTIMATORS), SUFFIXES),
     "noise_rate": Kind("a noise rate", (AUTO, ORACLE, *ESTIMATORS)),
+    "label_quality": Kind("an audit of the labels", (AUTO, ORACLE)),
     "network": Kind("a second network"),
 }
 """auto: estimated from the noisy data, see `experiment.method_inputs`; oracle: that of the added noise, which

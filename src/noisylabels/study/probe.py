@@ -200,7 +200,7 @@ def measure(config: RunConfig, seconds: float, began: Callable[[], None] = lambd
     watch = _Watch(seconds - (time.perf_counter() - start), began)
     whole = count == total
     with tempfile.TemporaryDirectory() as folder, contextlib.suppress(Interrupted):
-        method = with_placeholders(resolved.method, shape.classes, lambda: copy.deepcopy(model))
+        method = with_placeholders(resolved.method, len(train), shape.classes, lambda: copy.deepcopy(model))
         where = folder if whole else None
         fit(model, train, test, criterion, method=method, folder=where, callbacks=[watch], **settings)
     setup = watch.steps[0][0] - watch.began
