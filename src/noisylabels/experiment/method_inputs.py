@@ -40,7 +40,10 @@ EPOCHS_SHARE, LEAST_EPOCHS = 0.25, 5
 """The part of a run's epochs for which the networks of an estimate are trained, and the fewest: early, before
 they memorize noisy labels."""
 
-NO_ORACLE = "the true labels of these data are unknown, so that there is no oracle; use auto, or add noise with --noise"
+NO_ORACLE = (
+    "the true labels of these data are unknown, so that there is no oracle; use auto, or add noise with "
+    "--noise"
+)
 
 
 @dataclass(frozen=True)
@@ -186,8 +189,8 @@ class MethodData:
         wrong = (right < 0.5) & (posterior[at, other] > right)
         found[rows] = np.column_stack([right, np.where(wrong, other, given)])
         self.reporter.note(
-            f"{100 * wrong.mean():.1f} % of the labels are likely wrong, by {FOLDS} networks, each trained on "
-            "half of the data"
+            f"{100 * wrong.mean():.1f} % of the labels are likely wrong, by {FOLDS} networks, each trained "
+            "on half of the data"
         )
         return found
 

@@ -158,7 +158,7 @@ def resolve(config: RunConfig) -> ResolvedRun:
         raise InputError("keep_epoch best needs validation examples; set validation, such as 0.1")
     data, labels = _data_name(config.data), _labels_path(config.labels)
     noise = NoiseSpec.parse(config.noise)
-    model = canonical_model(config.model)
+    model = trained_by.model_for(canonical_model(config.model))
     check_takes_features(model, features)
     spelled = replace(
         config,

@@ -73,6 +73,12 @@ def run(
         return finished
     if config.features == AUTO and resolved.config.features == NONE:
         reporter.note(MISSING)
+    if resolved.method.own_model is not None:
+        unused = "" if config.model in ("auto", resolved.config.model) else f", not {config.model},"
+        reporter.note(
+            f"the method {resolved.method.name} fits the model {resolved.config.model}{unused} in one epoch; "
+            "the settings of training have no effect"
+        )
     resolved.check()  # before reading the data, which may take long
     with locked_folder(out, "the run's folder"), contextlib.ExitStack() as stack:
         for tracker in trackers:

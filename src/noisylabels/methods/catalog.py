@@ -12,6 +12,7 @@ from noisylabels.methods.backward import Backward
 from noisylabels.methods.coteaching import CoTeaching
 from noisylabels.methods.elr import EarlyLearning
 from noisylabels.methods.forward import Forward
+from noisylabels.methods.knn import NearestNeighbors
 from noisylabels.methods.mixup import Mixup
 from noisylabels.methods.ogc import Ogc
 from noisylabels.methods.relabel import Relabel
@@ -34,6 +35,7 @@ METHODS: Registry[type[Method]] = Registry(
         "agreement": Agreement,
         "mixup": Mixup,
         "relabel": Relabel,
+        "knn": NearestNeighbors,
         "ogc": Ogc,
     },
 )

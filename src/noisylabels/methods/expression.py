@@ -76,6 +76,25 @@ class MethodSpec:
         return getattr(self.make, "own_loss", None)
 
     @property
+    def own_model(self) -> str | None:
+        """The name of the only model that the method is defined for; None for any model."""
+        return getattr(self.make, "own_model", None)
+
+    def model_for(self, model: str) -> str:
+        """Return the model of a run: the method's own one, if it has one, in place of another.
+
+        Raises:
+            InputError: a model that this method does not fit.
+        """
+        from noisylabels.models.catalog import FITTED
+
+        if self.own_model is None and model in FITTED:
+            raise InputError(
+                f"the model {model!r} is fitted by a method, not trained; use the method {model}"
+            )
+        return self.own_model or model
+
+    @property
     def auto_loss(self) -> str:
         """The loss where none is named: that of the papers, cross entropy."""
         return self.own_loss or "ce"

@@ -151,8 +151,9 @@ class Selector:
     """Selects the examples of a batch that are likely labeled correctly, in a training loop of one's own.
 
     Call it with each training batch, once, and minimize the mean loss of the selected examples,
-    ``(weights * losses).sum() / weights.sum().clamp_min(1)``. It changes no global state. What it remembers of each example follows the example's position in the
-    training set, so that batches may come in any order.
+    ``(weights * losses).sum() / weights.sum().clamp_min(1)``. It changes no global state. What it
+    remembers of each example follows the example's position in the training set, so that batches may come
+    in any order.
 
     Args:
         expression: ``"small_loss(rate=auto,num_gradual=10)"`` selects the smallest losses of a batch, all but

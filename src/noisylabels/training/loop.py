@@ -146,6 +146,7 @@ class _Run:
         self.running = RunningMetrics(data.num_examples, device)
         self.history = History()
         self.best_weights: list[dict[str, Tensor]] = []  # of each network, at the best epoch so far
+        self.epochs = 1 if method.fitted else use.epochs
         self.epoch = self.done = 0
         self.finished = False
         self.train_seconds = self.data_seconds = 0.0
@@ -265,7 +266,7 @@ class _Run:
         if self.folder is not None:
             self.history.write(self.folder / "history.jsonl")
         self.epoch, self.done, self.train_seconds, self.data_seconds = self.epoch + 1, 0, 0.0, 0.0
-        self.finished = self.epoch == use.epochs or self.asked_to(Stop.FINISH)
+        self.finished = self.epoch == self.epochs or self.asked_to(Stop.FINISH)
         if self.finished or self.epoch % use.checkpoint_epochs == 0:
             self.save()
 
@@ -341,7 +342,7 @@ class _Run:
         if self.best_weights:
             self.history.kept = self._best()
         if self.done == 0 and self.history.rows:
-            self.finished = self.epoch == self.use.epochs or self.asked_to(Stop.FINISH)
+            self.finished = self.epoch == self.epochs or self.asked_to(Stop.FINISH)
 
     def _best(self) -> dict[str, Any] | None:
         return best_epoch(self.history.rows, self.data.num_validation)

@@ -103,6 +103,11 @@ class Method(nn.Module, ABC):
     """whether `step` weighs examples, with `mean_loss` and `mean`; others refuse weights"""
     own_loss: ClassVar[str | None] = None
     """the expression of the only loss that the method is defined for; None for any loss"""
+    own_model: ClassVar[str | None] = None
+    """the name of the only model that the method is defined for; None for any model"""
+    fitted: ClassVar[bool] = False
+    """whether `prepare` fits the model and nothing is trained: the run has one epoch, whatever the setting,
+    whose steps only predict"""
     needs: ClassVar[Mapping[str, str]] = {}
     """inputs by the name of the argument that takes them, each of a kind of `methods.inputs.KINDS`, such as
     "transition": a run estimates them from its noisy data, a call of `fit` has to give them"""

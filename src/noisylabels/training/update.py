@@ -102,6 +102,8 @@ class Updater:
             _check_step(taken, batch, self.method)
             self._checked = True
         value, logits = taken
+        if self.method.fitted:
+            return value.detach(), logits.detach()
         for group in self._groups():  # as `zero_grad` does, without its tenth of a millisecond
             for parameter in group["params"]:
                 parameter.grad = None
@@ -196,7 +198,7 @@ def _check_step(taken: tuple[Tensor, Tensor], batch: Batch, method: Method) -> N
     if not isinstance(value, Tensor) or value.ndim != 0:
         shape = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
         raise InputError(f"the step of {who} returns the loss {shape}, expected a scalar tensor, ()")
-    if not value.requires_grad:
+    if not value.requires_grad and not method.fitted:
         raise InputError(f"the loss that the step of {who} returns has no gradient; do not detach it")
     K = method.num_classes
     if (
