@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from noisylabels.core.device import first_tensor
 from noisylabels.data.augment import normalize
 from noisylabels.data.features import FeatureSet
 from noisylabels.data.images import ImageSet
@@ -43,7 +44,7 @@ def class_probs(
     They are computed in float64, because float32 results vary in the last digits with the batch size.
     """
     network.eval()
-    first = next(network.parameters())
+    first = first_tensor(network)
     parts = []
     with torch.inference_mode():
         for batch in torch.from_numpy(rows).split(evaluation_batch_size(torch.from_numpy(rows[:1]))):

@@ -75,6 +75,11 @@ def _check_method(estimator: Any) -> None:
                 f"the method is {method.expression!r}, and {name} is {getattr(estimator, name)!r}, which is "
                 "not trained by a method; leave out one of them"
             )
+    if method.own_model is not None:
+        raise InputError(
+            f"the method {method.name!r} has a model of its own, {method.own_model}, which the estimator "
+            "does not fit; use nl.run, nl.fit or `noisylabels train`"
+        )
     loss = estimator.loss.expression if isinstance(estimator.loss, Loss) else estimator.loss
     if method.own_loss is not None and loss not in ("auto", method.own_loss):
         raise InputError(

@@ -235,9 +235,10 @@ def example_seconds(model: Any, data: Examples, config: RunConfig) -> float:
     """Return the seconds per evaluated example, from the first evaluation batch."""
     import torch
 
+    from noisylabels.core.device import first_tensor
     from noisylabels.data.loader import evaluation_batch_size
 
-    device = next(model.parameters()).device
+    device = first_tensor(model).device
     inputs = data.inputs[: evaluation_batch_size(data.inputs)].to(device).float()
     if config.channels_last and inputs.ndim == 4:
         inputs = inputs.contiguous(memory_format=torch.channels_last)
