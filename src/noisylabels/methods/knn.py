@@ -98,15 +98,17 @@ class NearestNeighbors(Method):
 
     def prepare(self, setup: Setup) -> None:
         """Remember the examples, with the sizes of their neighborhoods."""
-        if len(setup.positions) < 2:
-            raise InputError("the method knn needs two examples or more, and there is 1")
-        self.positions = setup.positions
-        labels = setup.labels.index_select(0, setup.positions)
         points = torch.cat([batch.inputs.flatten(1).float() for batch in setup.evaluation_batches()])
-        points = points.contiguous()
+        positions = setup.positions
+        if self.weights is not None:  # those of weight 0 are not there
+            there = self.weights.index_select(0, positions) > 0
+            points, positions = points[there], positions[there]
+        if len(positions) < 2:
+            raise InputError(f"the method knn needs 2 examples or more to train on, and got {len(positions)}")
+        self.positions, labels = positions, setup.labels.index_select(0, positions)
         most = min(self.largest, len(points) - 1)
         where = nearest(points, points, most, leave_out=torch.arange(len(points), device=points.device))
-        weights = None if self.weights is None else self.weights.index_select(0, setup.positions)
+        weights = None if self.weights is None else self.weights.index_select(0, positions)
         sizes = neighborhood_sizes(
             labels[where],
             labels,
@@ -123,6 +125,7 @@ class NearestNeighbors(Method):
 
     def step(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Return the loss and the logits of votes without the examples themselves."""
-        own = torch.searchsorted(self.positions, batch.positions)
+        own = torch.searchsorted(self.positions, batch.positions).clamp_max(len(self.positions) - 1)
+        own = torch.where(self.positions[own] == batch.positions, own, -1)
         logits = self.model.vote(batch.inputs, leave_out=own)
         return self.mean_loss(logits, batch), logits

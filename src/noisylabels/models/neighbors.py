@@ -24,7 +24,8 @@ def nearest(points: Tensor, queries: Tensor, count: int, leave_out: Tensor | Non
         points: (n, D) float32.
         queries: (Q, D) float32.
         count: neighbors per query; at most n, or n - 1 if one is left out.
-        leave_out: (Q,) int64, a point that is no neighbor of its query, such as itself; None for none.
+        leave_out: (Q,) int64, a point that is no neighbor of its query, such as itself, -1 for none; None
+            for no query.
 
     >>> points = torch.tensor([[0.0], [1.0], [5.0]])
     >>> nearest(points, points, 1, leave_out=torch.arange(3)).flatten().tolist()
@@ -37,7 +38,9 @@ def nearest(points: Tensor, queries: Tensor, count: int, leave_out: Tensor | Non
         # |q - x|^2 without |q|^2, which is the same for all points
         distance = torch.addmm(squares, queries[start : start + rows], points.T, alpha=-2)
         if leave_out is not None:
-            distance.scatter_(1, leave_out[start : start + rows, None], torch.inf)
+            own = leave_out[start : start + rows, None]
+            at = own.clamp_min(0)
+            distance.scatter_(1, at, torch.where(own < 0, distance.gather(1, at), torch.inf))
         found.append(distance.topk(count, largest=False).indices)
     return torch.cat(found) if found else torch.zeros(0, count, dtype=torch.int64, device=points.device)
 
@@ -93,7 +96,7 @@ class Neighbors(nn.Module):
         return self.vote(inputs)
 
     def vote(self, inputs: Tensor, leave_out: Tensor | None = None) -> Tensor:
-        """Return logits (B, K), without the vote of one remembered example per input, (B,) int64."""
+        """Return logits (B, K), without the vote of one remembered example per input, see `nearest`."""
         queries = inputs.flatten(1)
         if not len(self.points):
             return queries.new_zeros(len(queries), self.num_classes).float()
