@@ -170,9 +170,7 @@ def test_the_estimator_audits_each_member_anew(monkeypatch):
     train, test = nl.load("digits")
     X, y = (train.images / 255).flatten(1).numpy()[:400], train.labels.numpy()[:400]
     y = np.where(np.random.default_rng(0).random(400) < 0.3, (y + 1) % 10, y)
-    found = nl.NoisyLabelClassifier(model="linear", method="relabel", random_state=0).fit(
-        X, y
-    )
+    found = nl.NoisyLabelClassifier(model="linear", method="relabel", random_state=0).fit(X, y)
     assert found.score((test.images / 255).flatten(1).numpy(), test.labels.numpy()) > 0.6
     assert len(audits) == 5
     assert not np.array_equal(audits[0], audits[1])
