@@ -2,6 +2,7 @@
 
 noisylabels train digits --noise symmetric:0.4 --method "examples/own_method.py:SelfAdaptive(momentum=0.9)"
 """
+# ruff: noqa: D102
 
 import torch
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import re
 
@@ -13,11 +14,12 @@ from torch import nn
 
 import noisylabels as nl
 from methods.test_contract import RUN, without_times
+from noisylabels.cli import main
 from noisylabels.core.checks import InputError
 from noisylabels.core.interrupt import Interrupted
 from noisylabels.data.features import feature_set
 from noisylabels.data.split import validation_split
-from noisylabels.experiment import RunConfig
+from noisylabels.experiment import RunConfig, load_config, resolve
 from noisylabels.experiment.prediction import load_model, predict
 from noisylabels.methods.expression import method
 from noisylabels.methods.fit import fit
@@ -231,12 +233,36 @@ def test_a_run_saves_a_model_that_predicts(model, tmp_path):
     )  # fmt: skip
     result = nl.run(config)
     assert len(result.history) == 1
+    assert resolve(config).run_id == resolve(dataclasses.replace(config, model="knn", epochs=7)).run_id
     assert result.model == "knn"
     trained = load_model(tmp_path / "run", "cpu")
     _, test = nl.load("digits")
     right = predict(trained, test.images).argmax(1) == test.labels
     assert right.double().mean().item() == pytest.approx(result.final["test_accuracy"])
     assert len(load_file(tmp_path / "run" / "model.safetensors")["points"]) == 1438
+
+
+def test_a_table_is_predicted_by_all_of_its_rows(tmp_path):
+    rows, given, _ = clouds(150, 3, noise=0.1)
+    table = tmp_path / "table.csv"
+    lines = [",".join([*map(str, row), f"c{k}"]) for row, k in zip(rows.tolist(), given, strict=True)]
+    table.write_text("\n".join(["a,b,c,d,label", *lines]) + "\n")
+    notes: list[str] = []
+
+    class Reporter(nl.experiment.Silent):
+        def note(self, text):
+            notes.append(text)
+
+    config = load_config(None, data=str(table), method="knn", device="cpu", out=str(tmp_path / "run"))
+    result = nl.run(config, Reporter())
+    assert result.model == "knn"
+    assert "the method knn fits the model knn in one epoch" in notes[0]
+    found = load_file(tmp_path / "run" / "model.safetensors")
+    assert len(found["points"]) == result.train["examples"] == 120  # none is held out to choose an epoch
+    assert len(result.history) == 1
+    assert main(["predict", str(tmp_path / "run"), str(table), "--out", str(tmp_path / "labels.csv")]) == 0
+    labels = (tmp_path / "labels.csv").read_text().splitlines()[1:]
+    assert np.mean([line.split(",")[1] == f"c{k % 3}" for k, line in enumerate(labels)]) > 0.75
 
 
 def test_a_model_without_examples_has_equal_classes():

@@ -147,6 +147,8 @@ def resolve(config: RunConfig) -> ResolvedRun:
             f"the loss {config.loss!r} compares two views of each image, and a run has one (gjs is then js); "
             "use js here, or train with gjs in your own loop"
         )
+    if trained_by.fitted:  # nothing is trained, and no setting of training has an effect
+        config = replace(config, epochs=1, warmup_epochs=0.0, frozen_epochs=0, table_recipe="")
     free, table = canonical_names(config.table_recipe), is_table(config)
     features = canonical_features(config.features, table)
     if features == AUTO_FEATURES and table:

@@ -80,6 +80,11 @@ class MethodSpec:
         """The name of the only model that the method is defined for; None for any model."""
         return getattr(self.make, "own_model", None)
 
+    @property
+    def fitted(self) -> bool:
+        """Whether nothing is trained, see `Method.fitted`."""
+        return bool(getattr(self.make, "fitted", False))
+
     def model_for(self, model: str) -> str:
         """Return the model of a run: the method's own one, if it has one, in place of another.
 
