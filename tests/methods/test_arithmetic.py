@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 import noisylabels as nl
+from methods.conftest import an_audit
 from methods.test_contract import RUN, setup
 from noisylabels.data.loader import Batch
 from noisylabels.losses import LOSSES
@@ -134,7 +135,7 @@ def test_backward_by_a_soft_target_is_the_sum_over_the_labels_for_every_loss(log
     assert seen >= 68
 
 
-@pytest.mark.parametrize("name", ["elr", "forward", "coteaching", "ogc"])
+@pytest.mark.parametrize("name", ["elr", "forward", "coteaching", "ogc", "agreement", "mixup", "relabel"])
 def test_every_loss_of_the_catalog_fits_inside(name, logits, target):
     seen = 0
     for row in LOSSES.values():
@@ -144,6 +145,7 @@ def test_every_loss_of_the_catalog_fits_inside(name, logits, target):
             "forward": {"transition": skewed()},
             "coteaching": {"forget_rate": 0.3, "second": Fixed(logits.flip(1))},
             "ogc": {"tau": 1.2},
+            "relabel": {"audit": an_audit(B, K)},
         }
         value, found = step(name, logits, target, nl.loss(row.expression), **inputs.get(name, {}))
         assert value.isfinite(), row.name
