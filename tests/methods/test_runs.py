@@ -241,7 +241,9 @@ def test_rows_of_a_study_without_methods_are_named_as_before():
     assert Run("id", "done", "", config | {"method": "elr"}).loss == "ce by elr"
 
 
-@pytest.mark.parametrize("method", ["elr", "coteaching", "forward", "sop", "ogc"])
+@pytest.mark.parametrize(
+    "method", ["elr", "coteaching", "forward", "sop", "ogc", "agreement", "mixup", "relabel"]
+)
 def test_the_estimator_trains_by_a_method(method):
     from sklearn.datasets import load_iris
 

@@ -14,7 +14,7 @@ from methods.test_arithmetic import Fixed
 from methods.test_contract import RUN, setup
 from noisylabels.core.checks import InputError
 from noisylabels.data.loader import Batch
-from noisylabels.methods.agreement import Agreement, agrees, mean_of_selected, next_trend
+from noisylabels.methods.agreement import Agreement, agrees, learned_classes, mean_of_selected, next_trend
 from noisylabels.methods.fit import fit
 from noisylabels.methods.mixture import clean_probability, noise_rate_of
 from noisylabels.methods.selector import SELECTORS
@@ -49,6 +49,45 @@ def test_the_trend_is_the_moving_average_and_selects_by_its_largest_class():
     ]
 
 
+def learned(trend: np.ndarray, labels: np.ndarray) -> list[bool]:
+    found = []
+    for k in range(trend.shape[1]):
+        of_class = [int(np.argmax(t)) == k for t, y in zip(trend, labels, strict=True) if y == k]
+        found.append(not of_class or np.mean(of_class) >= 1 / (2 * trend.shape[1]))
+    return found
+
+
+def test_learned_classes_against_counts():
+    draw = np.random.default_rng(5)
+    seen = set()
+    for _ in range(40):
+        trend, labels = draw.random((N, K)), draw.integers(0, K - 1, N)
+        trend[:, draw.integers(K)] -= draw.random()
+        found = learned_classes(torch.tensor(trend), torch.tensor(labels)).tolist()
+        assert found == learned(trend, labels)
+        seen |= set(found)
+    assert seen == {True, False}
+
+
+def test_a_class_that_is_not_predicted_is_learned_all_the_same(sets, model, monkeypatch):
+    """From a network that predicts class 0 alone, with the rule and without it."""
+    train, test = sets(n=90)
+    how = RUN | {"epochs": 25, "lr": 0.05, "augment": "none"}
+    ends = []
+    for rule in (True, False):
+        if not rule:
+            everything = lambda trend, labels: torch.ones(3, dtype=torch.bool)  # noqa: E731
+            monkeypatch.setattr("noisylabels.methods.agreement.learned_classes", everything)
+        network = model(norm=False)
+        with torch.no_grad():
+            network[-1].bias += torch.tensor([6.0, 0.0, 0.0])
+        ends.append(
+            fit(network, train, test, nl.loss("ce"), method="agreement(warmup=0,beta=0.5)", **how).final
+        )
+    assert [end["dead_classes"] for end in ends] == [[], [1, 2]]
+    assert ends[0]["test_accuracy"] > ends[1]["test_accuracy"] + 0.2
+
+
 def test_the_mean_of_selected_values():
     draw = np.random.default_rng(1)
     values, weights, chosen = draw.random(N), draw.random(N), draw.random(N) < 0.4
@@ -73,7 +112,7 @@ def test_a_step_learns_from_the_selected_examples_alone():
     positions = torch.arange(N)
     batch = Batch(positions.float()[:, None], y, positions)
     expected = cross_entropy(z.double().numpy(), y.numpy())
-    agreeing = z.argmax(1) == y
+    agreeing = (z.argmax(1) == y) | ~torch.tensor(learned(z.softmax(1).numpy(), y.numpy()))[y]
     assert 0 < agreeing.sum() < N
     for epoch, kept in ((1, torch.ones(N, dtype=torch.bool)), (2, agreeing)):
         found.begin_epoch(epoch)
@@ -174,11 +213,15 @@ def test_the_rate_is_estimated_from_the_last_loss_of_each_example():
 
 def test_agreement_is_that_of_the_method():
     selector = nl.Selector("agreement(beta=0.7,warmup=2)", num_examples=N)
-    trend, seen = np.zeros((N, K)), 0
+    trend, seen, labels, epoch, of_class = np.zeros((N, K)), 0, np.full(N, -1), -1, np.ones(K, bool)
     for positions, z, y in batches(2, 5):
         at = positions.numpy()
+        if seen // N > epoch:
+            epoch = seen // N
+            of_class = np.array(learned(trend[labels >= 0], labels[labels >= 0]))
+        labels[at] = y
         trend[at] = 0.7 * trend[at] + 0.3 * softmax(z.double().numpy())
-        expected = (trend[at].argmax(1) == y.numpy()) | (seen < 2 * N)
+        expected = (trend[at].argmax(1) == y.numpy()) | (seen < 2 * N) | ~of_class[y]
         assert selector(positions, z, y).tolist() == expected.astype(float).tolist()
         seen += len(y)
 

@@ -39,6 +39,27 @@ def agrees(trend: Tensor, target: Tensor) -> Tensor:
     return trend.argmax(1) == target
 
 
+def learned_classes(trend: Tensor, labels: Tensor) -> Tensor:
+    """Return which classes the trends have learned, (K,) bool: those by which enough labels are confirmed.
+
+    A class is learned if at least ``1 / (2 K)`` of its labels agree with the trend, half of what chance would
+    give. A class without labels counts as learned.
+
+    Args:
+        trend: (N, K), the averages.
+        labels: (N,) int64, the given labels.
+
+    >>> trend = torch.tensor([[0.9, 0.1], [0.8, 0.2], [0.7, 0.3]])
+    >>> learned_classes(trend, torch.tensor([0, 0, 1]))
+    tensor([ True, False])
+    """
+    K = trend.shape[1]
+    zeros = torch.zeros(K, device=trend.device)
+    count = zeros.index_add(0, labels, torch.ones_like(labels, dtype=zeros.dtype))
+    confirmed = zeros.index_add(0, labels, agrees(trend, labels).to(zeros.dtype))
+    return confirmed * 2 * K >= count
+
+
 def mean_of_selected(values: Tensor, selected: Tensor, weights: Tensor | None = None) -> Tensor:
     """Return the mean of the selected values, (): 0 if none is selected.
 
@@ -62,10 +83,13 @@ def mean_of_selected(values: Tensor, selected: Tensor, weights: Tensor | None = 
 class Agreement(Method):
     """Minimizes the mean loss of the examples whose given label agrees with the trend of their predictions.
 
-    The trend is the moving average of an example's probabilities over the epochs. A network that has learned
-    from correct labels, and memorized few others, predicts the true class of most examples, and an average
-    over epochs varies less than the last prediction. How many examples are selected follows from the data:
-    no noise rate is needed. An example that was left out is selected again once the trend agrees.
+    The trend is the moving average of an example's probabilities over the epochs. A network that has
+    learned from correct labels, and memorized few others, predicts the true class of most examples, and
+    an average over epochs varies less than the last prediction. How many examples are selected follows
+    from the data: no noise rate is needed. An example that was left out is selected again once the trend
+    agrees. A class that is not predicted would lose all of its examples, and never be learned: all labels
+    of a class are selected in an epoch that begins while hardly any of them agrees, see
+    `learned_classes`.
 
     Args:
         model: from inputs to logits (B, K).
@@ -77,6 +101,7 @@ class Agreement(Method):
     Source: the filter of Nguyen et al. 2020, "SELF: learning to filter noisy labels with self-ensembling".
     They filter after each of a few whole trainings, and train on what is left out without labels, by a mean
     teacher; here every step filters, and nothing is learned from what is left out.
+    The rule for classes that are not learned is ours.
     """
 
     capturable: ClassVar[bool] = True
@@ -91,6 +116,7 @@ class Agreement(Method):
     trend: Tensor
     selected: Tensor
     selecting: Tensor
+    learned: Tensor
 
     def __init__(self, model: nn.Module, loss: LossFunction, *, beta: float = 0.9, warmup: int = 5) -> None:
         super().__init__([model], loss)
@@ -100,20 +126,24 @@ class Agreement(Method):
         """Create the averages, (N, K), and which examples were selected last, (N,)."""
         n, device = setup.num_examples, setup.device
         self.positions = setup.positions
+        self.labels = setup.labels.index_select(0, setup.positions)
         self.register_buffer("trend", torch.zeros(n, setup.num_classes, device=device))
         self.register_buffer("selected", torch.ones(n, dtype=torch.bool, device=device))
         self.register_buffer("selecting", torch.zeros((), dtype=torch.bool, device=device))
+        self.register_buffer("learned", torch.ones(setup.num_classes, dtype=torch.bool, device=device))
 
     def begin_epoch(self, epoch: int) -> None:
-        """Select from the end of the warm-up on."""
+        """Select from the end of the warm-up on, among the classes that are learned."""
         self.selecting.fill_(epoch >= self.warmup)
+        self.learned.copy_(learned_classes(self.trend.index_select(0, self.positions), self.labels))
 
     def step(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Return the mean loss of the selected examples, after updating the averages, and the logits."""
         logits = self.logits(batch.inputs)
         trend = next_trend(self.trend.index_select(0, batch.positions), logits, self.beta)
         self.trend.index_copy_(0, batch.positions, trend)
-        selected = agrees(trend, batch.target) | ~self.selecting
+        learned = self.learned.index_select(0, batch.target) & self.selecting
+        selected = agrees(trend, batch.target) | ~learned
         self.selected.index_copy_(0, batch.positions, selected)
         weights = None if self.weights is None else self.weights.index_select(0, batch.positions)
         return mean_of_selected(self.loss_values(logits, batch.target), selected, weights), logits

@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from noisylabels.core.checks import InputError, check_whole
 from noisylabels.core.registry import Registry
-from noisylabels.methods.agreement import agrees, next_trend
+from noisylabels.methods.agreement import agrees, learned_classes, next_trend
 from noisylabels.methods.coteaching import forget_rate_at, small_loss
 from noisylabels.methods.expression import parameters_of
 from noisylabels.methods.inputs import AUTO
@@ -122,25 +122,35 @@ class Agreeing(Rule):
         super().__init__(num_examples, device)
         self.beta, self.warmup = beta, warmup
         self.trend = torch.zeros(num_examples, 0, device=device)  # until the number of classes is known
+        self.labels = torch.full((num_examples,), -1, device=device)  # as they were last handed in
+        self.learned = torch.zeros(0, dtype=torch.bool, device=device)  # of the current epoch
+        self.learned_in = torch.full((), -1)
 
     def select(self, positions: Tensor, values: Tensor, target: Tensor | None) -> Tensor:
         """Return 1 where label and trend agree."""
         assert target is not None
         if not self.trend.shape[1]:
             self.trend = self.trend.new_zeros(self.num_examples, values.shape[1])
+            self.learned = self.learned.new_ones(values.shape[1])
         if self.trend.shape[1] != values.shape[1]:
             raise InputError(
                 f"the logits have {values.shape[1]} classes, expected {self.trend.shape[1]} as before"
             )
+        if self.epoch > self.learned_in:
+            known = self.labels >= 0
+            self.learned = learned_classes(self.trend[known], self.labels[known])
+            self.learned_in.fill_(self.epoch)
         trend = next_trend(self.trend.index_select(0, positions), values.float(), self.beta)
+        self.labels.index_copy_(0, positions, target)
         self.trend.index_copy_(0, positions, trend)
         if self.epoch < self.warmup:
             return torch.ones(len(values), device=values.device)
-        return agrees(trend, target).float()
+        return (agrees(trend, target) | ~self.learned.index_select(0, target)).float()
 
     def tensors(self) -> dict[str, Tensor]:
         """Return the averages."""
-        return {"trend": self.trend}
+        names = ("trend", "labels", "learned", "learned_in")
+        return {name: getattr(self, name) for name in names}
 
 
 SELECTORS: Registry[type[Rule]] = Registry("selector", {"small_loss": SmallLoss, "agreement": Agreeing})
@@ -216,7 +226,7 @@ class Selector:
         if (was := state.get("expression")) != self.expression:
             raise InputError(f"the state is that of the selector {was!r}, expected {self.expression!r}")
         tensors = {name: value for name, value in state.items() if isinstance(value, Tensor)}
-        per_example = [value for value in tensors.values() if value.ndim]
+        per_example = [tensors[name] for name in ("losses", "trend", "labels") if name in tensors]
         if any(len(value) != self.num_examples for value in per_example):
             raise InputError(
                 f"the state is that of {len(per_example[0])} examples, expected {self.num_examples}"
