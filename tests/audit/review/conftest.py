@@ -73,7 +73,12 @@ def made_up(
         "method": {"probs": "given"},
         "flagged": int(flags.sum()),
         "agreement": 0.5,
-        "rate": {"estimate": 0.1, **dict.fromkeys(("low", "high", "level")), "method": "calibrated", "count": 1},
+        "rate": {
+            "estimate": 0.1,
+            **dict.fromkeys(("low", "high", "level")),
+            "method": "calibrated",
+            "count": 1,
+        },
         "transition": {"matrix": np.eye(K).tolist(), "low": None, "high": None},
         "classes": [{"name": name, "count": 1, "flagged": 0, "wrong": 0.1} for name in classes],
         "pairs": [],
