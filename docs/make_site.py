@@ -26,6 +26,7 @@ MOVED = {
     "CONTRIBUTING.md": "contributing.md",
     "docs/README.md": "pages.md",
     "docs/losses/README.md": "losses/all.md",
+    "docs/methods/README.md": "methods/all.md",
 }
 """Site paths of documents outside docs/, and of those whose own path would clash with another page."""
 

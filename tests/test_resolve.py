@@ -47,13 +47,13 @@ def test_every_id_in_results_is_that_of_its_row():
 def test_a_new_setting_at_its_default_leaves_ids_as_they_are():
     @dataclass(frozen=True)
     class Newer(RunConfig):
-        method: str = "standard"
+        strategy: str = "standard"
         share: float | None = None
 
     old = RunConfig(loss="nce+mae", validation=0.1)
     settings = {field.name: getattr(old, field.name) for field in dataclasses.fields(old)}
     assert canonical_id(Newer(**settings)) == canonical_id(old)
-    others = {canonical_id(Newer(**settings, **new)) for new in ({"method": "elr"}, {"share": 0.0})}
+    others = {canonical_id(Newer(**settings, **new)) for new in ({"strategy": "elr"}, {"share": 0.0})}
     assert len(others | {canonical_id(old)}) == 3
 
 
@@ -134,6 +134,7 @@ def test_files_are_held_by_their_digests(tmp_path, monkeypatch):
         "noise files": {"noise.csv": file_digest(Path("noise.csv"))},
         "label files": {"labels.csv": file_digest(Path("labels.csv"))},
         "encoder files": {},
+        "method files": {},
         "code files": {"own.py": file_digest(Path("own.py"))},
     }
     assert code_digests(resolved.config) == resolved.code_files

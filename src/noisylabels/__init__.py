@@ -34,7 +34,9 @@ if TYPE_CHECKING:
     from noisylabels.losses.expression import loss as loss
     from noisylabels.losses.linear import LinearLoss as LinearLoss
     from noisylabels.losses.modules import Loss as Loss
+    from noisylabels.methods.expression import method as method
     from noisylabels.methods.fit import fit as fit
+    from noisylabels.methods.selector import Selector as Selector
     from noisylabels.models.catalog import build_model as build_model
     from noisylabels.noise.corruption import corrupt as corrupt
     from noisylabels.noise.estimate import estimate_transition as estimate_transition
@@ -59,6 +61,7 @@ _HOME = {
     "NoisyLabels": "noise.labels",
     "RunConfig": "experiment",
     "RunResult": "experiment",
+    "Selector": "methods.selector",
     "Settings": "training.settings",
     "Stop": "training.callbacks",
     "audit_labels": "audit.running",
@@ -72,6 +75,7 @@ _HOME = {
     "load": "data.catalog",
     "load_config": "experiment",
     "loss": "losses.expression",
+    "method": "methods.expression",
     "rank": "audit.scores",
     "run": "experiment",
 }
@@ -89,6 +93,7 @@ __all__ = [
     "NoisyLabels",
     "RunConfig",
     "RunResult",
+    "Selector",
     "Settings",
     "Stop",
     "__version__",
@@ -104,6 +109,7 @@ __all__ = [
     "load_config",
     "loss",
     "losses",
+    "method",
     "rank",
     "run",
 ]

@@ -32,6 +32,7 @@ BY_PATH = {
 OWN = {
     ("audit/page.py", "read_text"),
     ("report/page.py", "read_text"),
+    ("noise/known_sets.py", "read_text"),
     ("losses/kernels/compile_native.py", "read_bytes"),
     ("losses/kernels/compile_native.py", "unlink"),
     ("losses/kernels/compile_native.py", "TemporaryDirectory"),

@@ -237,6 +237,32 @@ def test_an_epoch_begins_in_evaluation_mode_and_trains_in_training_mode(train_on
     assert method.modes == [False, True, True, True] * 3
 
 
+class Rates(Standard):
+    """Records the learning rate that it sees in each step."""
+
+    def __init__(self, model: nn.Module, loss: LossFunction) -> None:
+        super().__init__(model, loss)
+        self.rates: list[float] = []
+
+    def step(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        self.rates.append(self.lr)
+        return super().step(batch)
+
+
+@pytest.mark.parametrize("schedule", ["cosine", "constant", "onecycle"])
+def test_a_step_knows_the_learning_rate(train_one, tmp_path, schedule):
+    from noisylabels.training.optim import learning_rate
+
+    method, _ = train_one(Rates, schedule=schedule)
+    settings = Settings(**RUN | {"schedule": schedule})
+    assert method.rates == [learning_rate(settings, e, done / 3) for e in range(3) for done in range(3)]
+    steps = iter(range(100))
+    with pytest.raises(Interrupted):
+        train_one(Rates, schedule=schedule, folder=tmp_path, callbacks=[PauseWhen(lambda: next(steps) >= 3)])
+    resumed, _ = train_one(Rates, schedule=schedule, folder=tmp_path)
+    assert resumed.rates == method.rates[4:]
+
+
 class Forgetful(Standard):
     """Has a parameter that no group trains."""
 
@@ -387,7 +413,7 @@ def test_what_is_no_callback_is_refused(train_one, more, words):
 @pytest.mark.parametrize(
     ("method", "words"),
     [
-        (None, "the method is None, expected a name or a callable"),
+        (None, "the method is None, expected an expression such as"),
         ("stanard", "unknown method 'stanard'; did you mean 'standard'?"),
         (lambda model, loss: model, "the method returns a Sequential, expected an nl.Method"),
     ],

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, NotRequired
 
 from typing_extensions import TypedDict
 
@@ -100,7 +100,16 @@ class Method(_Judged, _Method):
 
 _Trusted = TypedDict(
     "_Trusted",
-    {"count": Count, "from": str, "agreement": Share, "low": Share, "high": Share, "level": Share},
+    {
+        "count": Count,
+        "from": str,
+        "agreement": Share,
+        "low": Share,
+        "high": Share,
+        "level": Share,
+        "compared": NotRequired[Count],
+        "wrong": NotRequired[Count],
+    },
 )
 
 

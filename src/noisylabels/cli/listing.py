@@ -12,14 +12,25 @@ from noisylabels.cli import output
 
 @dataclass
 class List:
-    """List losses, noise models, data sets, data formats, network models, encoders, presets or recipes.
+    """List losses, methods, noise models, data sets, formats, network models, encoders, presets or recipes.
 
     For example:
         noisylabels list losses
     """
 
     what: Annotated[
-        Literal["losses", "noise", "data", "formats", "models", "encoders", "presets", "recipes", "version"],
+        Literal[
+            "losses",
+            "methods",
+            "noise",
+            "data",
+            "formats",
+            "models",
+            "encoders",
+            "presets",
+            "recipes",
+            "version",
+        ],
         tyro.conf.Positional,
     ]
     """what to list"""
@@ -34,6 +45,7 @@ class List:
             return 0
         headers, rows = {
             "losses": _losses,
+            "methods": _methods,
             "noise": _noise,
             "data": _data,
             "formats": _formats,
@@ -77,6 +89,20 @@ def _losses() -> tuple[list[str], list[list[str]]]:
     asymmetric = "asymmetric from (*: other optima)"
     headers = ["name", "loss", "kind", "symmetric", asymmetric, "range, K=10", "defaults", "source"]
     return headers, rows
+
+
+def _methods() -> tuple[list[str], list[list[str]]]:
+    from noisylabels.methods.catalog import METHODS
+    from noisylabels.methods.expression import defaults_of
+
+    rows = []
+    for name, row in METHODS.items():
+        defaults = ", ".join(f"{key}={value}" for key, value in defaults_of(row).items())
+        inside = "any" if row.own_loss is None else row.own_loss
+        rows.append([name, row.title, inside, defaults, ", ".join(row.presets), row.source])
+    own = ["FILE.py:CLASS", "your own method; also MODULE:CLASS (docs/methods.md)"]
+    rows.append([*own, "", "", "", "you"])
+    return ["name", "method", "loss", "parameters", "presets (name@preset)", "source"], rows
 
 
 def _presets() -> tuple[list[str], list[list[str]]]:

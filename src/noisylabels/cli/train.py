@@ -118,10 +118,14 @@ def _trained(result: RunResult, epoch: int) -> str:
     kept = (
         f"epoch {epoch} is kept, best on validation" if result.kept else f"{epoch} epoch{'s' * (epoch > 1)}"
     )
-    return (
-        f"trained {result.model or config['model']} with loss {result.loss or config['loss']} on "
-        f"{count}{config['data']}{added}: {kept}"
-    )
+    loss = f"loss {result.loss or config['loss']}{_by(config)}"
+    return f"trained {result.model or config['model']} with {loss} on {count}{config['data']}{added}: {kept}"
+
+
+def _by(config: dict[str, Any]) -> str:
+    """Return the method of a run in words; "" for standard training."""
+    method = config.get("method", "standard")
+    return "" if method == "standard" else f" by {method}"
 
 
 def _advice(loss: str) -> str:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING
 
 from noisylabels.core.checks import InputError
 
 if TYPE_CHECKING:
     import torch
+    from torch import nn
 
 
 def pick_device(name: str) -> torch.device:
@@ -22,3 +24,13 @@ def pick_device(name: str) -> torch.device:
     except (RuntimeError, AssertionError, NotImplementedError):
         raise InputError(f"the device {name!r} is not usable here; try --device cpu or auto") from None
     return device
+
+
+def first_tensor(model: nn.Module) -> torch.Tensor:
+    """Return the first parameter of a model, or its first buffer: device and type are those of the model.
+
+    >>> from torch import nn
+    >>> first_tensor(nn.Linear(2, 3)).shape
+    torch.Size([3, 2])
+    """
+    return next(itertools.chain(model.parameters(), model.buffers()))

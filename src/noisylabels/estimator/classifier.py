@@ -43,11 +43,14 @@ from noisylabels.estimator.network import recipes, table_network
 from noisylabels.estimator.parameters import check_parameters
 from noisylabels.estimator.reading import ReadsRows
 from noisylabels.experiment.bagging import LabeledRows
+from noisylabels.experiment.method_inputs import MethodData, find_inputs, for_other_parts
 from noisylabels.experiment.model_selection import calibrate, pool_shares, tempered
 from noisylabels.experiment.table_candidates import Recipe
 from noisylabels.losses.expression import loss as parse_loss
 from noisylabels.losses.modules import Loss
+from noisylabels.methods.expression import STANDARD, MethodSpec, as_spec
 from noisylabels.models.catalog import build_model
+from noisylabels.training.settings import Settings
 
 _ALONE = threading.RLock()  # weights and dropout use torch's global generator, which threads share
 
@@ -126,6 +129,10 @@ class NoisyLabelClassifier(ReadsRows, ClassifierMixin, BaseEstimator):  # type: 
             for texts if it is installed, else "tfidf", and "efficientnet-lite0" for photographs if it is
             installed and `model` names no network for images. "none" leaves columns of text out, and trains
             on the images themselves.
+        method: the training method of linear models and networks, such as "elr(lambda_=3)", see
+            `noisylabels list methods`, or what `nl.method` returns. Forests, which have none, are left out
+            unless it is "standard". What a method needs, such as a transition matrix, is estimated from the
+            given labels.
 
     Attributes:
         classes_: the classes, sorted, in the values of `y`.
@@ -165,6 +172,7 @@ class NoisyLabelClassifier(ReadsRows, ClassifierMixin, BaseEstimator):  # type: 
         random_state: int | np.random.RandomState | None = None,
         device: str = "cpu",
         features: str = "auto",
+        method: str | MethodSpec = "standard",
     ) -> None:
         self.loss = loss
         self.model = model
@@ -181,6 +189,7 @@ class NoisyLabelClassifier(ReadsRows, ClassifierMixin, BaseEstimator):  # type: 
         self.random_state = random_state
         self.device = device
         self.features = features
+        self.method = method
 
     def __sklearn_tags__(self) -> Any:
         """Return scikit-learn's description of what the estimator takes."""
@@ -285,7 +294,13 @@ class NoisyLabelClassifier(ReadsRows, ClassifierMixin, BaseEstimator):  # type: 
             integral = bool((examples.weights == examples.weights.round()).all())
             return train_base(self.base, data, derive_seed(seed, "base") % 2**31, names, integral)
         found: list[Trained] = []
-        for recipe in recipes(self.model, self.image_shape_, self.loss, examples.rows.shape[1]):
+        method = as_spec(self.method)
+        plain = method.name == STANDARD or self.loss != "auto"
+        chosen = self.loss if plain else method.auto_loss
+        self._method_inputs: dict[str, Any] = {}
+        for recipe in recipes(self.model, self.image_shape_, chosen, examples.rows.shape[1]):
+            if recipe.name == FOREST and method.name != STANDARD:
+                continue
             own = derive_seed(seed, recipe.name, recipe.loss) % 2**31
             if recipe.name == FOREST:
                 found += train_forests(data, own)
@@ -303,7 +318,8 @@ class NoisyLabelClassifier(ReadsRows, ClassifierMixin, BaseEstimator):  # type: 
     def _needs_loop(self, loss: Loss) -> bool:
         """Return whether networks must be trained one by one by the library's training loop."""
         stops = self.n_iter_no_change is not None
-        return bool(self.image_shape_) or stops or bool(loss.needs) or self.device != "cpu"
+        own = as_spec(self.method).name != STANDARD
+        return bool(self.image_shape_) or stops or bool(loss.needs) or self.device != "cpu" or own
 
     def _in_loop(
         self, recipe: Recipe, loss: Loss, examples: Examples, parts: list[np.ndarray], seed: int
@@ -324,14 +340,17 @@ class NoisyLabelClassifier(ReadsRows, ClassifierMixin, BaseEstimator):  # type: 
             rest = np.delete(np.arange(count), held)
             apart = some_of(examples, held) if len(held) else None
             own = derive_seed(seed, recipe.name, recipe.loss, number) % 2**31
+            settings = self._settings(recipe, len(rest)) | {"seed": own, "device": self.device}
+            part = some_of(examples, rest)
             member, history = train_member(
                 self._network(recipe, examples, own),
                 make,
-                some_of(examples, rest),
+                part,
                 apart,
                 loss,
                 self.n_iter_no_change,
-                self._settings(recipe, len(rest)) | {"seed": own, "device": self.device},
+                settings,
+                self._with_inputs(recipe, examples, make(part), settings),
             )
             members.append(member)
             about = {"model": recipe.name, "loss": recipe.loss, "member": number}
@@ -340,6 +359,24 @@ class NoisyLabelClassifier(ReadsRows, ClassifierMixin, BaseEstimator):  # type: 
                 probs[held] += member.probs(apart.rows)
                 times[held] += 1
         return Trained(recipe.name, recipe.loss, members, probs / np.maximum(times, 1)[:, None], times, rows)
+
+    def _with_inputs(
+        self, recipe: Recipe, examples: Examples, data: FeatureSet | ImageSet, settings: dict[str, Any]
+    ) -> MethodSpec:
+        """Return the method of a network with its inputs, of which estimates are made once for all."""
+        full = vars(Settings()) | settings
+        subject = MethodData(
+            data,
+            data.labels.numpy(),
+            None,
+            None,
+            lambda seed: self._network(recipe, examples, seed),
+            full,
+        )
+        wanted = as_spec(self.method)
+        method, kept = find_inputs(wanted, subject, self._method_inputs)
+        self._method_inputs |= for_other_parts(wanted, kept)
+        return method
 
     def _network(self, recipe: Recipe, examples: Examples, seed: int) -> nn.Module:
         K = len(self.classes_)

@@ -11,11 +11,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from noisylabels.core.device import first_tensor
 from noisylabels.data.augment import normalize
 from noisylabels.data.features import FeatureSet
 from noisylabels.data.images import ImageSet
 from noisylabels.data.loader import evaluation_batch_size
 from noisylabels.estimator.inputs import Examples
+from noisylabels.methods.catalog import MakeMethod
 from noisylabels.methods.fit import fit
 from noisylabels.training.callbacks import Callback, Stop
 from noisylabels.training.history import History
@@ -42,7 +44,7 @@ def class_probs(
     They are computed in float64, because float32 results vary in the last digits with the batch size.
     """
     network.eval()
-    first = next(network.parameters())
+    first = first_tensor(network)
     parts = []
     with torch.inference_mode():
         for batch in torch.from_numpy(rows).split(evaluation_batch_size(torch.from_numpy(rows[:1]))):
@@ -105,6 +107,7 @@ def train_member(
     loss: Callable[[Tensor, Tensor], Tensor],
     patience: int | None,
     settings: dict[str, Any],
+    method: MakeMethod,
 ) -> tuple[Member, list[dict[str, Any]]]:
     """Train a network and return it, in evaluation mode, with its history.
 
@@ -116,6 +119,7 @@ def train_member(
         loss: a loss, as for `fit`.
         patience: see `BestEpoch`; None keeps the last epoch.
         settings: settings of the loop.
+        method: the training method.
     """
     seen = make(part)
     mean, std = seen.mean_std()
@@ -126,7 +130,7 @@ def train_member(
     if patience is not None and held is not None:
         best = BestEpoch(network, held, mean, std, patience)
     callbacks = [best] if best is not None else []
-    history = fit(network, seen, None, loss, weights=weights, callbacks=callbacks, **settings)
+    history = fit(network, seen, None, loss, method=method, weights=weights, callbacks=callbacks, **settings)
     if best is not None:
         network.load_state_dict(best.state)
     # on the CPU, so that a pickled estimator loads on a machine without a GPU

@@ -16,6 +16,7 @@ from noisylabels.estimator.inputs import (
 from noisylabels.experiment.classifier_probs import check_classifier
 from noisylabels.experiment.model_input import check_takes_features
 from noisylabels.losses.modules import Loss
+from noisylabels.methods.expression import STANDARD, as_spec
 
 
 def check_parameters(estimator: Any) -> None:
@@ -51,6 +52,7 @@ def check_parameters(estimator: Any) -> None:
         check_takes_features(estimator.model, features)
     check_between(estimator.dropout, "dropout", low=0.0, high=1.0, open_high=True)
     check_between(estimator.validation_fraction, "validation_fraction", low=0.0, high=0.5)
+    _check_method(estimator)
     if not isinstance(estimator.loss, str | Loss):
         raise InputError(f"loss is {estimator.loss!r}, expected an expression such as 'nce+mae', or a Loss")
     if estimator.base is not None:
@@ -60,3 +62,26 @@ def check_parameters(estimator: Any) -> None:
                 raise InputError(f"base is given, and {name} is {given!r}; leave out one of them")
     if isinstance(estimator.loss, Loss) and estimator.loss.reduction != "mean":
         raise InputError(f"the loss has reduction {estimator.loss.reduction!r}, expected 'mean'")
+
+
+def _check_method(estimator: Any) -> None:
+    """Raise an `InputError` for a method that is none, or that the other parameters leave nothing to do."""
+    method = as_spec(estimator.method)
+    if method.name == STANDARD:
+        return
+    for name, given in (("base", estimator.base is not None), ("model", estimator.model == FOREST)):
+        if given:
+            raise InputError(
+                f"the method is {method.expression!r}, and {name} is {getattr(estimator, name)!r}, which is "
+                "not trained by a method; leave out one of them"
+            )
+    if method.own_model is not None:
+        raise InputError(
+            f"the method {method.name!r} has a model of its own, {method.own_model}, which the estimator "
+            "does not fit; use nl.run, nl.fit or `noisylabels train`"
+        )
+    loss = estimator.loss.expression if isinstance(estimator.loss, Loss) else estimator.loss
+    if method.own_loss is not None and loss not in ("auto", method.own_loss):
+        raise InputError(
+            f"the method {method.name!r} has a loss of its own, and the loss is {loss!r}; leave out the loss"
+        )

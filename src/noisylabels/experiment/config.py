@@ -15,7 +15,7 @@ from noisylabels.training.settings import HOW, Settings
 
 @dataclass(frozen=True)
 class Subject:
-    """The data, noise, loss and model of a run."""
+    """The data, noise, loss, model and method of a run."""
 
     data: str = "digits"
     """data set: a name in `noisylabels list data`, such as digits or cifar10, or a path in a format of
@@ -24,9 +24,9 @@ class Subject:
     """label noise to add: none, symmetric:0.4, asymmetric:0.4, ..., or a chain such as
     "longtail:0.1 | symmetric:0.4"; see `noisylabels list noise`"""
     loss: str = "auto"
-    """auto (chosen by classes, training steps and the estimated noise rate; for a table with the model), or
-    a loss or a weighted sum: ce, nce+mae, 2*nce+0.5*rce; see `noisylabels list losses`;
-    FILE.py:FUNCTION or MODULE:FUNCTION stands for your own loss"""
+    """auto (chosen by classes, training steps and the estimated noise rate; for a table with the model; ce
+    with a method other than standard), or a loss or a weighted sum: ce, nce+mae, 2*nce+0.5*rce; see
+    `noisylabels list losses`; FILE.py:FUNCTION or MODULE:FUNCTION stands for your own loss"""
     model: str = "auto"
     """auto (small-cnn for images below 16x16, else cnn8; for a table linear or mlp@dropout, chosen on
     held-out rows), a name in `noisylabels list models`, timm:NAME, or your own as MODULE:FUNCTION or
@@ -62,6 +62,9 @@ class Subject:
     text_column: str | None = None
     """column of free text in a table, or several with commas between them, which are joined (default: the
     columns of words that are no features and have the length of sentences)"""
+    method: str = "standard"
+    """training method: standard, elr, "elr(lambda_=3,beta=0.9)", "coteaching(forget_rate=0.4)", ...; see
+    `noisylabels list methods`; FILE.py:CLASS or MODULE:CLASS stands for your own method"""
     train_share: float = 1.0
     """share of each class's training examples to train on, the same examples for every seed; the test set
     stays whole"""

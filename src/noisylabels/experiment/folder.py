@@ -35,6 +35,7 @@ FILES = (
     "config.json",
     "environment.json",
     "labels.parquet",
+    "method.json",
     "history.jsonl",
     "checkpoint.pt",
     "model.safetensors",
@@ -118,7 +119,7 @@ def check_files(out: Path, code: dict[str, str]) -> None:
 
 def changed_file(identity: dict[str, Any], code: dict[str, str]) -> str | None:
     """Return an input file that has changed since the run with this identity began, or None."""
-    kinds = ("noise files", "label files", "encoder files")
+    kinds = ("noise files", "label files", "encoder files", "method files")
     read = {file: digest for kind in kinds for file, digest in identity.get(kind, {}).items()}
     now = code | {file: file_digest(Path(file)) for file in read if Path(file).is_file()}
     inputs = identity.get("code files", {}) | read

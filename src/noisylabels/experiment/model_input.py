@@ -12,10 +12,11 @@ def takes_rows(model: str) -> bool:
     >>> takes_rows("mlp:64,32"), takes_rows("small-cnn"), takes_rows("mine.py:net")
     (True, False, True)
     """
-    from noisylabels.models.catalog import is_user_model
+    from noisylabels.models.catalog import FITTED, is_user_model
     from noisylabels.models.mlp import TABLE_MODELS
 
-    return model == "auto" or model.partition(":")[0] in TABLE_MODELS or is_user_model(model)
+    name = model.partition(":")[0]
+    return model == "auto" or name in TABLE_MODELS or name in FITTED or is_user_model(model)
 
 
 def check_takes_features(model: str, features: str) -> None:

@@ -179,6 +179,7 @@ def predict(trained: Trained, images: Tensor) -> Tensor:
     """
     import torch
 
+    from noisylabels.core.device import first_tensor
     from noisylabels.data.augment import normalize
     from noisylabels.data.loader import evaluation_batch_size
 
@@ -195,7 +196,7 @@ def predict(trained: Trained, images: Tensor) -> Tensor:
             f"images are {images.dtype} of shape {tuple(images.shape)}, expected torch.uint8 (N, "
             f"{', '.join(map(str, wanted))})"
         )
-    device = next(trained.model.parameters()).device
+    device = first_tensor(trained.model).device
     parts = []
     with torch.inference_mode():
         for batch in images.split(evaluation_batch_size(images)):

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import torch
 
     from noisylabels.losses.modules import Loss
+    from noisylabels.methods.expression import MethodSpec
     from noisylabels.noise.spec import NoiseSpec
 
 
@@ -34,11 +35,13 @@ class ResolvedRun:
         config: the configuration, in canonical form.
         loss: the loss; None if it is to be chosen from the data.
         noise: the label noise to add.
+        method: the training method.
     """
 
     config: RunConfig
     loss: Loss | None
     noise: NoiseSpec
+    method: MethodSpec
 
     @cached_property
     def run_id(self) -> str:
@@ -48,10 +51,14 @@ class ResolvedRun:
     @cached_property
     def out(self) -> Path:
         """The folder of the run: `config.out`, or one with a readable name that ends in the id."""
+        from noisylabels.methods.expression import STANDARD
+
         config = self.config
         if config.out is not None:
             return Path(config.out).expanduser()
-        words = [real_path(Path(config.data)).name, config.noise, config.loss, f"seed{config.seed}"]
+        words = [real_path(Path(config.data)).name, config.noise, config.loss]
+        words += [config.method] * (config.method != STANDARD)
+        words.append(f"seed{config.seed}")
         # truncated, because a folder's name is limited to 255 bytes
         name = "-".join("".join(c if c.isalnum() or c in "+.@" else "_" for c in w[:32]) for w in words)
         return Path("runs") / f"{name}-{self.run_id}"
@@ -61,7 +68,8 @@ class ResolvedRun:
         """The sha256 of each file of the user's own code, by file or module, without their imports."""
         from noisylabels.losses.user_loss import user_specs
 
-        return _code_digests(self.config.model, [] if self.loss is None else user_specs(self.loss.terms))
+        own = [] if self.loss is None else user_specs(self.loss.terms)
+        return _code_digests(self.config.model, [*own, *([self.method.name] if self.method.is_user else [])])
 
     @cached_property
     def files(self) -> dict[str, dict[str, str]]:
@@ -71,18 +79,19 @@ class ResolvedRun:
             InputError: one of them is missing.
         """
         from noisylabels.encoders.catalog import files_of
+        from noisylabels.methods.inputs import files_of as files_of_method
 
         labels = [] if self.config.labels is None else [self.config.labels]
         weights = [str(path) for path in files_of(self.config.features)]
-        digests = {
+        return {
             kind: {file: file_digest(check_file(Path(file))) for file in files}
             for kind, files in (
                 ("noise files", self.noise.files),
                 ("label files", labels),
                 ("encoder files", weights),
+                ("method files", files_of_method(self.method.needs)),
             )
-        }
-        return {**digests, "code files": self.code_files}
+        } | {"code files": self.code_files}
 
     @cached_property
     def device(self) -> torch.device:
@@ -110,7 +119,8 @@ def resolve(config: RunConfig) -> ResolvedRun:
         config: in any form; "MAE + NCE" becomes "nce+mae", "photos/" becomes "photos".
 
     Raises:
-        InputError: an invalid loss, noise or augmentation, an unknown model; a loss that compares two views.
+        InputError: an invalid loss, noise, method or augmentation, an unknown model; a loss that compares two
+            views, or that the method is not defined for.
     """
     from noisylabels.data.augment import parse_augment
     from noisylabels.encoders.catalog import auto_for_texts, canonical_features
@@ -118,15 +128,27 @@ def resolve(config: RunConfig) -> ResolvedRun:
     from noisylabels.encoders.names import NONE
     from noisylabels.experiment.model_input import check_takes_features
     from noisylabels.losses.expression import loss
+    from noisylabels.methods.expression import STANDARD, method
     from noisylabels.models.catalog import canonical_model
     from noisylabels.noise.spec import NoiseSpec
 
-    criterion = None if config.loss.strip().lower() == AUTO else loss(config.loss)
+    trained_by = method(config.method)
+    text = config.loss
+    if text.strip().lower() == AUTO and trained_by.name != STANDARD:
+        text = trained_by.auto_loss
+    criterion = None if text.strip().lower() == AUTO else loss(text)
+    if criterion is not None and trained_by.own_loss not in (None, criterion.expression):
+        raise InputError(
+            f"the method {trained_by.name} has a loss of its own, and the loss is {config.loss!r}; leave out "
+            f"the loss, or use {trained_by.own_loss}"
+        )
     if criterion is not None and "two views" in criterion.needs:
         raise InputError(
             f"the loss {config.loss!r} compares two views of each image, and a run has one (gjs is then js); "
             "use js here, or train with gjs in your own loop"
         )
+    if trained_by.fitted:  # nothing is trained, and no setting of training has an effect
+        config = replace(config, epochs=1, warmup_epochs=0.0, frozen_epochs=0, table_recipe="")
     free, table = canonical_names(config.table_recipe), is_table(config)
     features = canonical_features(config.features, table)
     if features == AUTO_FEATURES and table:
@@ -138,7 +160,7 @@ def resolve(config: RunConfig) -> ResolvedRun:
         raise InputError("keep_epoch best needs validation examples; set validation, such as 0.1")
     data, labels = _data_name(config.data), _labels_path(config.labels)
     noise = NoiseSpec.parse(config.noise)
-    model = canonical_model(config.model)
+    model = trained_by.model_for(canonical_model(config.model))
     check_takes_features(model, features)
     spelled = replace(
         config,
@@ -148,10 +170,11 @@ def resolve(config: RunConfig) -> ResolvedRun:
         model=model,
         loss=AUTO if criterion is None else criterion.expression,
         noise=str(noise),
+        method=trained_by.expression,
         table_recipe=free,
         augment=config.augment if config.augment == "auto" else str(parse_augment(config.augment)),
     )
-    return ResolvedRun(spelled, criterion, noise)
+    return ResolvedRun(spelled, criterion, noise, trained_by)
 
 
 def canonical(config: RunConfig) -> RunConfig:
@@ -176,15 +199,17 @@ def code_digests(config: RunConfig) -> dict[str, str]:
     """
     from noisylabels.losses.expression import read_terms
     from noisylabels.losses.user_loss import unresolved_row, user_specs
+    from noisylabels.methods.expression import user_method
 
     specs = [] if config.loss == AUTO else user_specs(read_terms(config.loss, unresolved_row))
+    specs += [] if (own := user_method(config.method)) is None else [own]
     return _code_digests(config.model, specs)
 
 
-def _code_digests(model: str, losses: Iterable[str]) -> dict[str, str]:
+def _code_digests(model: str, others: Iterable[str]) -> dict[str, str]:
     from noisylabels.models.catalog import is_user_model
 
-    specs = [*losses, *([model] if is_user_model(model) else [])]
+    specs = [*others, *([model] if is_user_model(model) else [])]
     return {spec.rpartition(":")[0]: file_digest(path) for spec in specs if (path := code_file(spec))}
 
 

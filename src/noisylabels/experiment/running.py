@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import shutil
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from noisylabels.core.checks import InputError
-from noisylabels.core.files import locked_folder, write_json
+from noisylabels.core.files import locked_folder, read_json, write_json
 from noisylabels.encoders.names import AUTO, MISSING, NONE
 from noisylabels.experiment.auto_loss import choose, number_of_steps
 from noisylabels.experiment.config import RunConfig
@@ -33,6 +34,8 @@ from noisylabels.training.weights_file import save_model
 
 if TYPE_CHECKING:
     from noisylabels.data.features import Examples
+    from noisylabels.experiment.method_inputs import MethodData
+    from noisylabels.methods.expression import MethodSpec
 
 
 def run(
@@ -70,6 +73,12 @@ def run(
         return finished
     if config.features == AUTO and resolved.config.features == NONE:
         reporter.note(MISSING)
+    if resolved.method.own_model is not None:
+        unused = "" if config.model in ("auto", resolved.config.model) else f", not {config.model},"
+        reporter.note(
+            f"the method {resolved.method.name} fits the model {resolved.config.model}{unused} in one epoch; "
+            "the settings of training have no effect"
+        )
     resolved.check()  # before reading the data, which may take long
     with locked_folder(out, "the run's folder"), contextlib.ExitStack() as stack:
         for tracker in trackers:
@@ -120,6 +129,20 @@ def _finished(resolved: ResolvedRun, reporter: Reporter) -> RunResult | None:
     return finished
 
 
+def _with_inputs(resolved: ResolvedRun, data: MethodData) -> MethodSpec:
+    """Return the method of a run with its inputs, which are kept in the run's folder."""
+    from noisylabels.experiment.method_inputs import CHECKPOINTS, find_inputs
+
+    path = resolved.out / "method.json"
+    before = read_json(path) if path.exists() else None
+    spec, kept = find_inputs(resolved.method, data, before if isinstance(before, dict) else None)
+    if kept and kept != before:
+        write_json(path, kept)
+    for checkpoints in resolved.out.glob(f"{CHECKPOINTS}*"):
+        shutil.rmtree(checkpoints, ignore_errors=True)
+    return spec
+
+
 def _run_alone(
     resolved: ResolvedRun, reporter: Reporter, trackers: Sequence[Tracker], stop: Callable[[], bool]
 ) -> RunResult:
@@ -129,6 +152,7 @@ def _run_alone(
     from noisylabels.core.interrupt import Interrupted, stop_on_signals
     from noisylabels.data.catalog import DATA, default_augment
     from noisylabels.data.reader import held_out
+    from noisylabels.experiment.method_inputs import MethodData
     from noisylabels.losses.expression import loss
     from noisylabels.methods.fit import fit
     from noisylabels.models.catalog import build_model
@@ -175,6 +199,7 @@ def _run_alone(
         f"training {shape['name']} on {count:,} examples in {train.num_classes} classes of {config.data}: "
         f"{config.epochs} epochs on {device}"
     )
+    what += f", by {config.method}" * (config.method != RunConfig.method)
     result: dict[str, Any] = {"status": "done", "message": ""}
     # Without added noise the true labels are unknown, and the given labels are those of the set.
     known = resolved.noise.changes_labels
@@ -184,11 +209,23 @@ def _run_alone(
     begin(reporter, config.epochs)
     with stop_on_signals() as signals:
         try:
+            data = MethodData(
+                train,
+                labels.given_codes,
+                labels if known else None,
+                positions,
+                lambda seed: build_model(**shape, seed=seed),
+                settings,
+                lambda: signals() or stop(),
+                reporter,
+                out,
+            )
             history = fit(
                 model,
                 train,
                 test,
                 criterion,
+                method=_with_inputs(resolved, data),
                 labels=labels if known else None,
                 positions=positions,
                 folder=out,

@@ -8,7 +8,6 @@ parser reads it; nothing is evaluated. Names may be in capitals, as in the paper
 from __future__ import annotations
 
 import ast
-import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -17,6 +16,7 @@ from typing import NamedTuple
 from torch import Tensor
 
 from noisylabels.core.checks import InputError
+from noisylabels.core.literals import number_of
 from noisylabels.losses.catalog import LOSSES, WRAPPERS, Named, find
 from noisylabels.losses.evaluation import IGNORE
 from noisylabels.losses.forms import NEGATIVE, NORMALIZE, SELECT
@@ -137,8 +137,8 @@ def _terms(node: ast.expr, whole: _Source) -> list[Term]:
         case ast.BinOp(left, ast.Add(), right):
             return _terms(left, whole) + _terms(right, whole)
         case ast.BinOp(left, ast.Mult(), right):
-            factor, inner = (left, right) if _number(left) is not None else (right, left)
-            value = _number(factor)
+            factor, inner = (left, right) if number_of(left) is not None else (right, left)
+            value = number_of(factor)
             if value is None:
                 raise InputError(f"the loss {whole} has a product without a number, {_HELP}")
             return [replace(term, weight=value * term.weight) for term in _terms(inner, whole)]
@@ -204,7 +204,7 @@ def _called(name: str, inner: ast.expr | None, given: dict[str, float], whole: _
 def _given(name: str, keywords: list[ast.keyword], whole: _Source) -> dict[str, float]:
     given: dict[str, float] = {}
     for keyword in keywords:
-        value = _number(keyword.value)
+        value = number_of(keyword.value)
         if keyword.arg is None or value is None:
             raise InputError(
                 f"a parameter of {name!r} in the loss {whole} is not a number, expected, say, gamma=2"
@@ -213,21 +213,3 @@ def _given(name: str, keywords: list[ast.keyword], whole: _Source) -> dict[str, 
             raise InputError(f"the loss {whole} gives {name!r} the parameter {keyword.arg!r} twice")
         given[keyword.arg] = value
     return given
-
-
-def _number(node: ast.expr) -> float | None:
-    match node:
-        case ast.Constant(int() | float() as value) if not isinstance(value, bool):
-            return float(value)
-        case ast.Call(ast.Name("ln"), [argument], []):  # log 0 is ln(1e-4) in most codes
-            inner = _number(argument)
-            return math.log(inner) if inner is not None and 0 < inner < math.inf else None
-        case ast.UnaryOp(ast.USub(), operand):
-            inner = _number(operand)
-            return None if inner is None else -inner
-        case ast.UnaryOp(ast.UAdd(), operand):
-            return _number(operand)
-        case ast.BinOp(left, ast.Mult(), right):
-            a, b = _number(left), _number(right)
-            return None if a is None or b is None else a * b
-    return None

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from noisylabels.core.checks import InputError, check_choice, check_whole
+from noisylabels.core.literals import written as number
 from noisylabels.losses import properties
 from noisylabels.losses.catalog import LOSSES, PerLabel
 from noisylabels.losses.evaluation import (
@@ -24,7 +25,7 @@ from noisylabels.losses.evaluation import (
 )
 from noisylabels.losses.forms import NEGATIVE, NORMALIZE, SELECT, Form
 from noisylabels.losses.kernels import Plan, evaluate
-from noisylabels.losses.terms import Term, canonical, check_evening, check_smoothing, number
+from noisylabels.losses.terms import Term, canonical, check_evening, check_smoothing
 
 
 class Loss(nn.Module):

@@ -10,16 +10,10 @@ from functools import partial
 from torch import Tensor
 
 from noisylabels.core.checks import InputError, check_between
+from noisylabels.core.literals import written as number
 from noisylabels.losses.catalog import PerLabel, Wrapper
 from noisylabels.losses.evaluation import Part, Sloped
 from noisylabels.losses.forms import NEGATIVE, NORMALIZE, Form
-
-
-def number(value: float) -> str:
-    """Return the shortest decimal that parses to the same float: 2, 0.5, 1e-07."""
-    text = repr(float(value))
-    return text.removesuffix(".0")
-
 
 Given = tuple[tuple[str, float], ...]
 """Parameters that differ from their defaults, sorted by name."""

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from noisylabels.core.checks import InputError
 from noisylabels.data.features import Examples
-from noisylabels.methods.catalog import METHODS, MakeMethod
-from noisylabels.methods.standard import Standard
+from noisylabels.methods.catalog import MakeMethod
+from noisylabels.methods.expression import as_method
 from noisylabels.noise.labels import NoisyLabels
 from noisylabels.training.callbacks import Callback
 from noisylabels.training.history import History
@@ -43,13 +43,14 @@ def fit(
         loss: from logits (B, K) float32 and target (B,) int64 to a scalar mean: one of
             `noisylabels.loss`, ``nn.CrossEntropyLoss()``, or any function. Parameters of a loss that is a
             module are trained, at ``loss_lr`` and without weight decay; its buffers are in the checkpoint.
-        method: a name of `methods.catalog.METHODS`, or a function from model and loss to a `Method`.
+        method: an expression, such as "elr(lambda_=3)" (see `noisylabels.method`), what `noisylabels.method`
+            returns, or a function from model and loss to a `Method`, such as its class.
         labels: the given and true labels of `train`; None uses the set's own labels as given, with unknown
             true labels.
         positions: (n,) int64, ascending: the part of `train` to train on, whose pixels are not copied; None
             for all of it. Images are normalized by the statistics of the whole set.
-        weights: (N,), 0 or more: a weight per training example for the standard method, which then minimizes
-            the mean of weight times loss. The loss must have a `reduction`, like `noisylabels.loss` and
+        weights: (N,), 0 or more: a weight per training example; the standard method minimizes the mean of
+            weight times loss. The loss must have a `reduction`, like `noisylabels.loss` and
             torch's modules. Metrics are unweighted.
         folder: the folder of history.jsonl and checkpoint.pt. The same call resumes from the checkpoint; a
             call with other settings, data, loss or method raises.
@@ -71,17 +72,7 @@ def fit(
         raise InputError(f"the loss is {loss!r}, expected a function or a module, such as nl.loss('nce+mae')")
     if (reduction := getattr(loss, "reduction", "mean")) != "mean":
         raise InputError(f"the loss has reduction {reduction!r}, expected 'mean', a scalar loss per step")
-    make = METHODS[method] if isinstance(method, str) else method
-    if weights is not None and make is not Standard:
-        raise InputError(
-            "weights are given, and only the standard method uses them; leave out weights or method"
-        )
-    if isinstance(make, Method) or not callable(make):
-        raise InputError(
-            f"the method is {make!r}, expected a name or a callable from model and loss to a method, such "
-            "as a class derived from nl.Method"
-        )
-    chosen = Standard(model, loss, weights) if make is Standard else make(model, loss)
+    chosen = as_method(method)(model, loss)
     if not isinstance(chosen, Method):
         raise InputError(f"the method returns a {type(chosen).__name__}, expected an nl.Method")
     return train_method(
@@ -90,6 +81,7 @@ def fit(
         test,
         labels=labels,
         positions=positions,
+        weights=weights,
         folder=folder,
         callbacks=callbacks,
         **settings,

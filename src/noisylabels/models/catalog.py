@@ -28,6 +28,8 @@ from noisylabels.models.efficientnet_lite import (
 from noisylabels.models.efficientnet_lite import NAME as LITE0
 from noisylabels.models.efficientnet_lite import load_pretrained as load_lite0
 from noisylabels.models.mlp import dropout_mlp, mlp
+from noisylabels.models.neighbors import NAME as KNN
+from noisylabels.models.neighbors import neighbors
 from noisylabels.models.normalization import set_normalization
 from noisylabels.models.output_check import try_out
 from noisylabels.models.preact import preact_resnet18, wide_resnet
@@ -172,6 +174,22 @@ MODELS: Registry[ModelRow] = Registry(
         )
     },
 )
+
+
+FITTED: Registry[ModelRow] = Registry(
+    "model",
+    {
+        KNN: ModelRow(
+            KNN,
+            neighbors,
+            "nearest neighbors, fitted by the method knn",
+            (),
+            1,
+            "Di Salvo et al. 2024",
+        )
+    },
+)
+"""Models that a method fits, each the `own_model` of one; they have no parameters to train."""
 
 
 def is_user_model(name: str) -> bool:
@@ -325,4 +343,6 @@ def _split(name: str) -> tuple[str, bool]:
 
 def _row(name: str) -> ModelRow:
     sizes = _sizes(name)
+    if name in FITTED:
+        return FITTED[name]
     return MODELS[name] if sizes is None else dataclasses.replace(MODELS["mlp"], name=name, widths=sizes)

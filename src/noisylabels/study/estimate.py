@@ -124,6 +124,7 @@ class Estimate:
 def _in_words(kind: Kind) -> str:
     config, count, found = kind.config, len(kind.cells), kind.measured
     name = f"{config.data}, {config.model}, batch {config.batch_size}, {config.precision}"
+    name += f", {config.method}" * (config.method != RunConfig.method)
     cells = "1 cell" if count == 1 else f"{count} cells"
     if found is None:
         return f"{name} ({cells}): not measured, counted like the mean of the others"

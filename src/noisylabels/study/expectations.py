@@ -17,6 +17,7 @@ import numpy as np
 
 from noisylabels.core.checks import InputError, check_whole
 from noisylabels.losses import PAPER, loss
+from noisylabels.methods.expression import method
 from noisylabels.study.comparisons import Comparison, Unit, called
 from noisylabels.study.families import CLEAN, noise_label
 from noisylabels.study.results import Measure, Results, epoch_seconds
@@ -93,7 +94,8 @@ Values = dict[Hashable, float]
 
 @lru_cache(maxsize=1024)
 def _canonical(text: str) -> str:
-    return loss(text).expression
+    text, by, method_text = text.partition(" by ")
+    return loss(text).expression + (f" by {method(method_text).expression}" if by else "")
 
 
 def _of_loss(results: Results, measure: Measure, name: str, noise: str) -> Values:

@@ -9,6 +9,7 @@ As a program, one line per configuration, in a process like those of a study:
 from __future__ import annotations
 
 import contextlib
+import copy
 import itertools
 import json
 import math
@@ -174,6 +175,7 @@ def measure(config: RunConfig, seconds: float, began: Callable[[], None] = lambd
     from noisylabels.core.interrupt import Interrupted
     from noisylabels.data.catalog import default_augment
     from noisylabels.experiment import resolve
+    from noisylabels.experiment.method_inputs import with_placeholders
     from noisylabels.experiment.running import model_shape
     from noisylabels.losses.expression import loss
     from noisylabels.methods.fit import fit
@@ -189,7 +191,8 @@ def measure(config: RunConfig, seconds: float, began: Callable[[], None] = lambd
     each = math.prod(shape.inputs) * (1 if len(shape.inputs) == 3 else 4)
     count = min(total, max(LEAST_BATCHES * config.batch_size, MOST_BYTES // each))
     train, test = random_set(shape, count), random_set(shape, min(shape.test, count))
-    criterion = resolve(config).loss or loss("gce")
+    resolved = resolve(config)
+    criterion = resolved.loss or loss("gce")
     model = build_model(**model_shape(config, train), seed=config.seed)
     augment = default_augment(config.data, train) if config.augment == "auto" else config.augment
     settings = {name: getattr(config, name) for name in Settings.__dataclass_fields__} | {"augment": augment}
@@ -197,7 +200,9 @@ def measure(config: RunConfig, seconds: float, began: Callable[[], None] = lambd
     watch = _Watch(seconds - (time.perf_counter() - start), began)
     whole = count == total
     with tempfile.TemporaryDirectory() as folder, contextlib.suppress(Interrupted):
-        fit(model, train, test, criterion, folder=folder if whole else None, callbacks=[watch], **settings)
+        method = with_placeholders(resolved.method, len(train), shape.classes, lambda: copy.deepcopy(model))
+        where = folder if whole else None
+        fit(model, train, test, criterion, method=method, folder=where, callbacks=[watch], **settings)
     setup = watch.steps[0][0] - watch.began
     if whole and len(watch.epochs) > 3:
         durations = [b - a for a, b in itertools.pairwise(watch.epochs)]
@@ -230,9 +235,10 @@ def example_seconds(model: Any, data: Examples, config: RunConfig) -> float:
     """Return the seconds per evaluated example, from the first evaluation batch."""
     import torch
 
+    from noisylabels.core.device import first_tensor
     from noisylabels.data.loader import evaluation_batch_size
 
-    device = next(model.parameters()).device
+    device = first_tensor(model).device
     inputs = data.inputs[: evaluation_batch_size(data.inputs)].to(device).float()
     if config.channels_last and inputs.ndim == 4:
         inputs = inputs.contiguous(memory_format=torch.channels_last)

@@ -21,13 +21,14 @@ from noisylabels.core.config import build, field_types, to_dict
 from noisylabels.experiment import RunConfig
 from noisylabels.experiment.config import NOT_IDENTITY
 from noisylabels.losses import PAPER
+from noisylabels.methods.expression import STANDARD
 from noisylabels.study.exports import Damage, read_batches
 from noisylabels.study.families import Family, families
 from noisylabels.study.statistics import Summary, summarize
 from noisylabels.study.store import iter_rows
 from noisylabels.training.metrics import DEAD_RECALL
 
-SUBJECT = ("loss", "noise", "seed")
+SUBJECT = ("loss", "method", "noise", "seed")
 ALWAYS_APART = ("data", "features", "model", "width", "epochs", "image_size", "validation", "train_share")
 """Settings whose values never share a table, even where no two runs share loss, noise and seed."""
 
@@ -76,8 +77,14 @@ class Run:
 
     @property
     def loss(self) -> str:
-        """Expression of the loss."""
-        return str(self.config["loss"])
+        """Expression of the loss, followed by the method unless that is standard: the name of its row."""
+        loss, method = str(self.config["loss"]), self.method
+        return loss if method == STANDARD else f"{loss} by {method}"
+
+    @property
+    def method(self) -> str:
+        """Expression of the method."""
+        return str(self.config.get("method", STANDARD))
 
     @property
     def noise(self) -> str:
@@ -176,9 +183,17 @@ class Results:
 
     @cached_property
     def losses(self) -> list[str]:
-        """Losses, the paper's first, in its order."""
-        there = dict.fromkeys(run.loss for run in self.runs)
-        return [*(loss for loss in PAPER if loss in there), *(loss for loss in there if loss not in PAPER)]
+        """Losses, the paper's first, in its order; then those of methods other than the standard one."""
+        there = {run.loss: run for run in self.runs}
+        others = [loss for loss in there if loss not in PAPER]
+        place = {loss: number for number, loss in enumerate(PAPER)}
+
+        def of_methods(loss: str) -> tuple[bool, str, int]:
+            run = there[loss]
+            last = place.get(str(run.config["loss"]), len(PAPER))
+            return (False, "", 0) if run.method == STANDARD else (True, run.method, last)
+
+        return [*(loss for loss in PAPER if loss in there), *sorted(others, key=of_methods)]
 
     @cached_property
     def families(self) -> list[Family]:
@@ -392,6 +407,9 @@ def _run(row: Mapping[str, Any], curves: Mapping[str, np.ndarray], recall: Seque
             else ""
         ),
     )
+
+
+_REQUIRED = ("loss", "noise", "seed", "data", "model", "epochs")
 
 
 def _config(row: Mapping[str, Any]) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 
+from noisylabels.methods.expression import STANDARD
 from noisylabels.report.tables import Cell, Number, Table
 from noisylabels.study.families import noise_label
 from noisylabels.study.plotting import file_name, measured, runs_each
@@ -27,6 +28,11 @@ from noisylabels.study.statistics import Summary, compare, top
 from noisylabels.training.metrics import DEAD_RECALL
 
 SPREAD = "mean ± sample standard deviation over seeds"
+
+
+def head(results: Results) -> str:
+    """Return the head of the column that names rows: the loss, and the method where one is not standard."""
+    return "loss" if all(run.method == STANDARD for run in results.runs) else "loss by method"
 
 
 def accuracies(results: Results) -> Iterator[Table]:
@@ -52,7 +58,7 @@ def accuracies(results: Results) -> Iterator[Table]:
         yield Table(
             file_name("accuracy", family.key),
             f"Final test accuracy under {family.title.lower()}",
-            ["loss", *family.labels],
+            [head(results), *family.labels],
             rows,
             f"{results.title}. Test accuracy (%) at the last epoch, {SPREAD}; "
             f"{runs_each(results, losses, family.noises)}. The two best means per column, with ties, are in "
@@ -112,7 +118,7 @@ def details(results: Results) -> Iterator[Table]:
             yield Table(
                 file_name("measures", family.key),
                 f"All measures under {noise_label(noise)}",
-                ["loss", *columns, *added],
+                [head(results), *columns, *added],
                 [
                     [
                         loss,
@@ -177,7 +183,7 @@ def differences(results: Results, baseline: str = "ce") -> Iterator[Table]:
             yield Table(
                 file_name(f"against-{baseline}", family.key),
                 f"Paired difference in test accuracy from {baseline}, {family.title.lower()}",
-                ["loss", *family.labels],
+                [head(results), *family.labels],
                 rows,
                 f"Test accuracy minus that of {baseline} with the same seed, and therefore the same noisy "
                 "labels, in points: mean ± sample standard deviation of the differences. The 95 % confidence "
@@ -199,7 +205,7 @@ def failures(results: Results) -> Table | None:
     return Table(
         "failed",
         "Failed runs",
-        ["loss", "noise", "seed", "reason"],
+        [head(results), "noise", "seed", "reason"],
         rows,
         "Failed runs are excluded from all means. `noisylabels study run ... --retry` runs them again.",
     )

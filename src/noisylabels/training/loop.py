@@ -61,6 +61,7 @@ def train_method(
     *,
     labels: NoisyLabels | None = None,
     positions: np.ndarray | None = None,
+    weights: Tensor | None = None,
     folder: str | Path | None = None,
     callbacks: Sequence[Callback] = (),
     **settings: Any,
@@ -79,7 +80,7 @@ def train_method(
     loss_mode = getattr(method.loss, "training", None)
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(derive_seed(use.seed, "model", "prepare"))  # for what a method draws in `prepare`
-        run = _Run(method, train, test, labels, positions, folder, callbacks, use, device)
+        run = _Run(method, train, test, labels, positions, weights, folder, callbacks, use, device)
         torch.manual_seed(derive_seed(use.seed, "model"))  # for dropout, and a method's draws in its steps
         run.resume()
         try:
@@ -110,6 +111,7 @@ class _Run:
         test: Examples | None,
         labels: NoisyLabels | None,
         positions: np.ndarray | None,
+        weights: Tensor | None,
         folder: str | Path | None,
         callbacks: Sequence[Callback],
         use: Settings,
@@ -127,6 +129,7 @@ class _Run:
         )
         self.steps = len(data.batches)
         constants = state_digests(method.loss)
+        weighing = "equal" if weights is None else method.use_weights(weights, data.num_examples, device)
         method.prepare(_setup(data, use, self.steps, device))
         method.to(device)  # its own buffers and parameters, and those of the loss
         method.networks.to(memory_format=layout)  # type: ignore[call-overload]  # those made in prepare too
@@ -143,12 +146,13 @@ class _Run:
         self.running = RunningMetrics(data.num_examples, device)
         self.history = History()
         self.best_weights: list[dict[str, Tensor]] = []  # of each network, at the best epoch so far
+        self.epochs = 1 if method.fitted else use.epochs
         self.epoch = self.done = 0
         self.finished = False
         self.train_seconds = self.data_seconds = 0.0
         self.saved_at = time.monotonic()
         self.loss_constants = constants
-        self.made_for = to_dict(use, HOW) | data.identity | {"weights": "equal"} | method.identity()
+        self.made_for = to_dict(use, HOW) | data.identity | {"weights": weighing} | method.identity()
         self.made_for["loss"] = loss_name(method.loss)
 
     def _updater(self) -> tuple[Updater, Callable[..., tuple[Tensor, Tensor]]]:
@@ -262,7 +266,7 @@ class _Run:
         if self.folder is not None:
             self.history.write(self.folder / "history.jsonl")
         self.epoch, self.done, self.train_seconds, self.data_seconds = self.epoch + 1, 0, 0.0, 0.0
-        self.finished = self.epoch == use.epochs or self.asked_to(Stop.FINISH)
+        self.finished = self.epoch == self.epochs or self.asked_to(Stop.FINISH)
         if self.finished or self.epoch % use.checkpoint_epochs == 0:
             self.save()
 
@@ -343,7 +347,7 @@ class _Run:
         if self.best_weights:
             self.history.kept = self._best()
         if self.done == 0 and self.history.rows:
-            self.finished = self.epoch == self.use.epochs or self.asked_to(Stop.FINISH)
+            self.finished = self.epoch == self.epochs or self.asked_to(Stop.FINISH)
 
     def _best(self) -> dict[str, Any] | None:
         return best_epoch(self.history.rows, self.data.num_validation)

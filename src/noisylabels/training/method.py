@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import copy
+import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +18,9 @@ from noisylabels.data.loader import Batch, Batches
 from noisylabels.models.output_check import first_logits
 from noisylabels.training.fine_tuning import Body
 from noisylabels.training.settings import OPTIMIZERS, Settings
+
+if TYPE_CHECKING:
+    from noisylabels.losses.presets import Preset
 
 LossFunction = Callable[[Tensor, Tensor], Tensor]
 """From logits (B, K) and target (B,) to a scalar, or to (B,) where its reduction is "none"."""
@@ -89,11 +94,30 @@ class Method(nn.Module, ABC):
             trained.
     """
 
-    views: ClassVar[int] = 1
+    views: int = 1
     """number of augmented views of each example in a batch"""
     capturable: ClassVar[bool] = False
     """whether `step` runs the same operations every time, so that a CUDA graph can replay it: state
     changes in place, and no Python number, such as `batch.epoch`, decides what a step computes"""
+    weighted: ClassVar[bool] = False
+    """whether `step` weighs examples, with `mean_loss` and `mean`; others refuse weights"""
+    own_loss: ClassVar[str | None] = None
+    """the expression of the only loss that the method is defined for; None for any loss"""
+    own_model: ClassVar[str | None] = None
+    """the name of the only model that the method is defined for; None for any model"""
+    fitted: ClassVar[bool] = False
+    """whether `prepare` fits the model and nothing is trained: the run has one epoch, whatever the setting,
+    whose steps only predict"""
+    needs: ClassVar[Mapping[str, str]] = {}
+    """inputs by the name of the argument that takes them, each of a kind of `methods.inputs.KINDS`, such as
+    "transition": a run estimates them from its noisy data, a call of `fit` has to give them"""
+    title: ClassVar[str] = ""
+    """what the method does, in a few words"""
+    source: ClassVar[str] = ""
+    domain: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
+    """limits of parameters, as keyword arguments of `check_between`"""
+    presets: ClassVar[Mapping[str, Preset]] = {}
+    """parameters from the literature, by data set"""
 
     loss: LossFunction
 
@@ -101,6 +125,10 @@ class Method(nn.Module, ABC):
         super().__init__()
         self.networks = nn.ModuleList(networks)
         self.loss = loss
+        self.expression: str | None = None  # with its parameters, if it was made from an expression
+        self.lr = 0.0  # the run's learning rate at the current step: the loop sets it
+        self.weights: Tensor | None = None  # (N,), on the device: the loop sets it
+        self._per_example: tuple[Any, ...] = ()  # a tuple hides it from state_dict: its state is `loss`'s
         self.autocast: Callable[[], AbstractContextManager[Any]] = nullcontext  # the loop sets it
         self.num_classes: int | None = None
         self._checked: set[int] = set()
@@ -157,7 +185,7 @@ class Method(nn.Module, ABC):
 
     def identity(self) -> dict[str, str]:
         """Return what a checkpoint must match: the method's name and its parameters, by setting."""
-        return {"method": type(self).__name__.lower()}
+        return {"method": self.expression or type(self).__name__.lower()}
 
     # Used by a method ----------------------------------------------------------------------------
 
@@ -171,6 +199,63 @@ class Method(nn.Module, ABC):
                 logits = first_logits(model, inputs, self.num_classes)
                 self._checked.add(network)
         return logits.float()
+
+    def loss_values(self, logits: Tensor, target: Tensor) -> Tensor:
+        """Return the loss of each example, (B,): 0 for an ignored target.
+
+        Raises:
+            InputError: a loss without a `reduction` that can be set to "none".
+        """
+        if not self._per_example:
+            if not hasattr(self.loss, "reduction"):
+                raise InputError(
+                    f"the method {self.identity()['method']} needs a loss per example, and this loss has no "
+                    "reduction to set to 'none'; use one of nl.loss or a module such as nn.CrossEntropyLoss()"
+                )
+            per_example: Any = copy.copy(self.loss)  # it shares parameters and buffers
+            per_example.reduction = "none"
+            self._per_example = (per_example,)
+        values: Tensor = self._per_example[0](logits, target)
+        return values
+
+    def mean_loss(self, logits: Tensor, batch: Batch) -> Tensor:
+        """Return the loss of a batch, (): with weights the mean of weight times loss."""
+        if self.weights is None:
+            return self.loss(logits, batch.target)
+        return self.mean(self.loss_values(logits, batch.target), batch)
+
+    def mean(self, values: Tensor, batch: Batch) -> Tensor:
+        """Return the mean of a batch's values (B,), each multiplied by its example's weight if given."""
+        if self.weights is None:
+            return values.mean()
+        return (values * self.weights.index_select(0, batch.positions)).mean()
+
+    def use_weights(self, weights: Tensor, num_examples: int, device: torch.device) -> str:
+        """Weigh the examples of the training set, and return a digest of the weights.
+
+        Raises:
+            InputError: weights of another shape, negative or not finite; a method that cannot weigh examples;
+                a loss without a reduction.
+        """
+        if not self.weighted:
+            raise InputError(
+                f"weights are given, and the method {self.identity()['method']} does not use them; "
+                "leave out weights or method"
+            )
+        if not hasattr(self.loss, "reduction"):
+            raise InputError(
+                "weights need a loss per example, and this loss has no reduction to set to 'none'; "
+                "use one of nl.loss or a module such as nn.CrossEntropyLoss()"
+            )
+        weights = torch.as_tensor(weights, dtype=torch.float32)
+        good = weights.shape == (num_examples,) and bool(((weights >= 0) & weights.isfinite()).all())
+        if not good:
+            raise InputError(
+                f"weights have shape {tuple(weights.shape)} for {num_examples} examples, "
+                "expected one finite number of 0 or more per example"
+            )
+        self.weights = weights.to(device)
+        return hashlib.sha256(weights.cpu().numpy().tobytes()).hexdigest()
 
     def check_logits(self, num_classes: int) -> None:
         """Check the shape of each network's first logits against `num_classes`."""

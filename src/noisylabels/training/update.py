@@ -43,7 +43,7 @@ class Updater:
         self.clip = settings.clip
         self.l1 = settings.l1
         self.parameters = [trainable([network]) for network in method.networks]
-        self.base_lr = self.lr = settings.lr
+        self.base_lr = self.lr = method.lr = settings.lr
         self._lr_is_set = True  # whether the tensors that a recording reads hold it
         groups = method.parameter_groups(settings)
         _check_complete(method, groups)
@@ -87,6 +87,8 @@ class Updater:
     def set_lr(self, lr: float) -> None:
         """Set the run's learning rate for the next update."""
         changed, self.lr, self._lr_is_set = lr != self.lr or not self._lr_is_set, lr, True
+        if changed:
+            self.method.lr = lr
         for group in self._groups():
             if not isinstance(group["lr"], Tensor):
                 group["lr"] = self._lr_of(group)
@@ -100,6 +102,8 @@ class Updater:
             _check_step(taken, batch, self.method)
             self._checked = True
         value, logits = taken
+        if self.method.fitted:
+            return value.detach(), logits.detach()
         for group in self._groups():  # as `zero_grad` does, without its tenth of a millisecond
             for parameter in group["params"]:
                 parameter.grad = None
@@ -195,7 +199,7 @@ def _check_step(taken: tuple[Tensor, Tensor], batch: Batch, method: Method) -> N
     if not isinstance(value, Tensor) or value.ndim != 0:
         shape = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
         raise InputError(f"the step of {who} returns the loss {shape}, expected a scalar tensor, ()")
-    if not value.requires_grad:
+    if not value.requires_grad and not method.fitted:
         raise InputError(f"the loss that the step of {who} returns has no gradient; do not detach it")
     K = method.num_classes
     if (

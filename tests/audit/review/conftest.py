@@ -67,8 +67,23 @@ def made_up(
         "bad_images": "fail",
         "part": "all",
         "noise": "none",
+        "seed": 0,
+        "labels": None,
         "digest": digest,
-        "rate": {"estimate": 0.1},
+        "method": {"probs": "given"},
+        "flagged": int(flags.sum()),
+        "agreement": 0.5,
+        "rate": {
+            "estimate": 0.1,
+            **dict.fromkeys(("low", "high", "level")),
+            "method": "calibrated",
+            "count": 1,
+        },
+        "transition": {"matrix": np.eye(K).tolist(), "low": None, "high": None},
+        "classes": [{"name": name, "count": 1, "flagged": 0, "wrong": 0.1} for name in classes],
+        "pairs": [],
+        "duplicates": {"groups": 0, "copies": 0, "conflicts": []},
+        "known": None,
     }
     shares = {}
     if probabilities:

@@ -1,0 +1,159 @@
+"""Co-teaching: two networks select the examples that the other one is trained on."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from noisylabels.core.checks import InputError
+from noisylabels.data.loader import Batch
+from noisylabels.methods.inputs import AUTO
+from noisylabels.training.method import LossFunction, Method, Setup
+
+
+def small_loss(values: Tensor, keep: int) -> Tensor:
+    """Return the positions of the `keep` smallest values, in ascending order of the values, (keep,) int64.
+
+    >>> small_loss(torch.tensor([3.0, 1.0, 2.0]), 2)
+    tensor([1, 2])
+    """
+    return values.detach().argsort(stable=True)[:keep]
+
+
+def forget_rate_at(epoch: int, rate: float, num_gradual: int) -> float:
+    """Return the share of a batch that is left out in `epoch` (from 0).
+
+    It rises linearly from 0 in the first epoch to `rate` in epoch `num_gradual` (from 1), and stays there.
+
+    >>> [round(forget_rate_at(epoch, 0.4, 5), 2) for epoch in (0, 2, 4, 9)]
+    [0.0, 0.2, 0.4, 0.4]
+    """
+    if num_gradual < 1:
+        return rate
+    return rate * min(1.0, epoch / max(1, num_gradual - 1))
+
+
+def mean_of_kept(values: Tensor, order: Tensor, forget_rate: Tensor, weights: Tensor | None = None) -> Tensor:
+    """Return the mean of those values that come first in an order, ().
+
+    The first (1 - rate) B examples, rounded down and at least 1, are kept; with weights, those that make up
+    this share of the total weight, whose mean is that of weight times value, relative to the mean weight.
+
+    Args:
+        values: (B,).
+        order: (B,) int64, positions of values.
+        forget_rate: (), on the device, so that it may change between the replays of a CUDA graph.
+        weights: (B,), 0 or more; None for equal ones.
+
+    >>> values, order = torch.tensor([3.0, 1.0, 2.0]), torch.tensor([1, 2, 0])
+    >>> mean_of_kept(values, order, torch.tensor(0.3)), mean_of_kept(values, order, torch.tensor(0.9))
+    (tensor(1.5000), tensor(1.))
+    """
+    ordered = values.index_select(0, order)
+    each = torch.ones_like(ordered) if weights is None else weights.index_select(0, order)
+    so_far, total = each.cumsum(0), each.sum().clamp_min(1e-12)
+    first = torch.where(so_far > 0, so_far, torch.inf).min()
+    inside = so_far <= torch.maximum((1 - forget_rate + 1e-6) * total, first)
+    kept = torch.where(inside, each, 0.0)
+    share = kept.sum() / total
+    return torch.where(inside, each * ordered, 0.0).sum() / (share * len(values)).clamp_min(1e-6)
+
+
+class CoTeaching(Method):
+    """Trains two networks, each on the examples of a batch with the smallest losses of the other.
+
+    A network's smallest losses are mostly those of correct labels, as long as it has not memorized the
+    others. Two networks make different errors, so that those of the selection do not add up. The first one,
+    which is the given model, is evaluated and saved.
+
+    Args:
+        model: from inputs to logits (B, K).
+        loss: any loss, with a `reduction`: it selects and is minimized.
+        forget_rate: the share of a batch that is left out after the first epochs: the noise rate, a number in
+            [0, 1). The words of `methods.inputs.KINDS` stand for a rate that a run estimates.
+        num_gradual: epochs over which the share rises from 0.
+        second: the second network, from the same inputs to logits; by default a copy of the model whose
+            layers are initialized anew.
+
+    Source: Han et al. 2018, "Co-teaching: robust training of deep neural networks with extremely noisy
+    labels". Their code divides the mean over the kept examples by their number once more. Its Adam is
+    indifferent to that; SGD is not, so the mean is minimized here. Their code starts with epoch 1 of the
+    schedule; here no epoch is left out.
+    """
+
+    capturable: ClassVar[bool] = True
+    weighted: ClassVar[bool] = True
+    needs: ClassVar[Mapping[str, str]] = {"forget_rate": "noise_rate", "second": "network"}
+    title: ClassVar[str] = "two networks select examples of small loss for each other"
+    source: ClassVar[str] = "Han et al. 2018"
+    domain: ClassVar = {
+        "forget_rate": {"low": 0.0, "high": 1.0, "open_high": True},
+        "num_gradual": {"low": 0},
+    }
+
+    forgotten: Tensor
+
+    def __init__(
+        self,
+        model: nn.Module,
+        loss: LossFunction,
+        *,
+        forget_rate: float | str = AUTO,
+        num_gradual: int = 10,
+        second: nn.Module | None = None,
+    ) -> None:
+        super().__init__([model], loss)
+        if isinstance(forget_rate, str):
+            raise InputError(f"forget_rate is {forget_rate!r}, expected a number in [0, 1)")
+        self.forget_rate, self.num_gradual = forget_rate, num_gradual
+        self._second = (second,)  # a tuple hides it from the modules until `prepare` adds it
+
+    def prepare(self, setup: Setup) -> None:
+        """Add the second network, and the current share that is left out."""
+        (second,) = self._second
+        self.networks.append(initialized_anew(self.networks[0]) if second is None else second)
+        self.register_buffer("forgotten", torch.zeros((), device=setup.device))
+
+    def begin_epoch(self, epoch: int) -> None:
+        """Set the share that is left out."""
+        self.forgotten.fill_(forget_rate_at(epoch, self.forget_rate, self.num_gradual))
+
+    def step(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Return the sum of both networks' losses on what the other selects, and the first one's logits."""
+        size = len(batch.target)
+        logits = [self.logits(batch.inputs, network=number) for number in (0, 1)]
+        first, second = (self.loss_values(each, batch.target) for each in logits)
+        chosen, others = small_loss(first, size), small_loss(second, size)
+        weights = None if self.weights is None else self.weights.index_select(0, batch.positions)
+        value = mean_of_kept(first, others, self.forgotten, weights) + mean_of_kept(
+            second, chosen, self.forgotten, weights
+        )
+        return value, logits[0]
+
+    def columns(self) -> dict[str, float | None]:
+        """Return the share of a batch that was left out."""
+        return {"forget_rate": float(self.forgotten)}
+
+
+def initialized_anew(network: nn.Module) -> nn.Module:
+    """Return a copy of a network whose layers are initialized anew, by their own `reset_parameters`.
+
+    Raises:
+        InputError: a module has parameters and no such function.
+    """
+    other = copy.deepcopy(network)
+    for name, module in other.named_modules():
+        reset = getattr(module, "reset_parameters", None)
+        if callable(reset):
+            reset()
+        elif any(True for _ in module.parameters(recurse=False)):
+            raise InputError(
+                f"the layer {name or type(module).__name__!r} of the model cannot be initialized anew: it "
+                "has parameters and no reset_parameters; give a second network: "
+                "nl.method('coteaching', second=...)"
+            )
+    return other

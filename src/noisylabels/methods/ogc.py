@@ -1,0 +1,227 @@
+"""Optimized gradient clipping (OGC): a mixture of losses sets how far an example may pull the network."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import ClassVar, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from noisylabels.data.loader import Batch
+from noisylabels.training.method import LossFunction, Method, Setup
+
+P_MIN = 1e-7
+"""Probabilities are clamped to at least this, and to at most 1 minus this."""
+
+LOWEST, HIGHEST = -math.log(1 - P_MIN), -math.log(P_MIN)
+"""Range of the cross entropies of clamped probabilities."""
+
+GRID = 1000
+"""Points at which the densities of the mixture are evaluated."""
+
+ROUNDS, LEAST_VARIANCE = 10, 1e-3
+"""Iterations of expectation maximization, and what is added to each variance, as in the authors' code."""
+
+HALVINGS = 10
+"""Steps of the search for the threshold: it is exact to a thousandth in probability."""
+
+
+class Parts(NamedTuple):
+    """The two normal distributions of a mixture, each entry (2,): that of the lower mean first."""
+
+    mean: Tensor
+    variance: Tensor
+    share: Tensor
+
+
+def fit_two_parts(values: Tensor) -> Parts:
+    """Fit a mixture of two normal distributions by expectation maximization, starting from two halves.
+
+    Args:
+        values: (M,), two or more.
+
+    >>> found = fit_two_parts(torch.tensor([0.0, 0.2, 5.0, 5.2]))
+    >>> found.mean
+    tensor([0.1000, 5.1000], dtype=torch.float64)
+    """
+    x = values.detach().double() if values.device.type != "mps" else values.detach()
+    x = x.sort().values
+    upper = (torch.arange(len(x), device=x.device) >= _largest_gap(x)).to(x)
+    weight = torch.stack([1 - upper, upper])
+    parts = _maximized(x, weight)
+    for _ in range(ROUNDS):
+        log_density = -(x - parts.mean[:, None]).square() / (2 * parts.variance[:, None])
+        log_density = log_density + (parts.share / parts.variance.sqrt()).log()[:, None]
+        parts = _maximized(x, log_density.softmax(0))
+    order = parts.mean.argsort()
+    return Parts(*(each[order] for each in parts))
+
+
+def _largest_gap(x: Tensor) -> Tensor:
+    """Return where to divide sorted values into two parts of least squared deviation: two-means, exactly."""
+    count = torch.arange(1, len(x), device=x.device, dtype=x.dtype)
+    left = x.cumsum(0)[:-1]
+    between = (left / count - (x.sum() - left) / (len(x) - count)).square() * count * (len(x) - count)
+    return between.argmax() + 1
+
+
+def _maximized(x: Tensor, weight: Tensor) -> Parts:
+    total = weight.sum(1) + 10 * torch.finfo(x.dtype).eps
+    mean = (weight * x).sum(1) / total
+    variance = (weight * (x - mean[:, None]).square()).sum(1) / total + LEAST_VARIANCE
+    return Parts(mean, variance, total / len(x))
+
+
+def gradient_ratio(tau: Tensor, slopes: Tensor, clean: Tensor, noisy: Tensor) -> Tensor:
+    """Return how much larger the mean gradient clipped at tau is among noisy examples than among clean ones.
+
+    Args:
+        tau: (), the threshold.
+        slopes: (M,), the size of the loss's derivative by the probability of the label, on a grid.
+        clean, noisy: (M,), the densities of the two parts on the grid, up to factors.
+
+    >>> one = torch.ones(2)
+    >>> gradient_ratio(torch.tensor(9.0), torch.tensor([1.0, 3.0]), one, torch.tensor([0.0, 1.0]))
+    tensor(1.5000)
+    """
+    clipped = torch.minimum(slopes, tau)
+    return (clipped * noisy).sum() / (clipped * clean).sum() * (clean.sum() / noisy.sum())
+
+
+def threshold(
+    slope_at: Callable[[Tensor], Tensor], slopes: Tensor, clean: Tensor, noisy: Tensor, most: float
+) -> Tensor:
+    """Return tau, (), at which `gradient_ratio` is `most`, by halving the range of probabilities.
+
+    Args:
+        slope_at: from probabilities (M,) of the label to slopes (M,).
+        slopes, clean, noisy: as for `gradient_ratio`.
+        most: the ratio to reach.
+
+    Returns:
+        inf if the ratio is below `most` without clipping.
+    """
+    low = torch.full((), P_MIN, dtype=slopes.dtype, device=slopes.device)
+    high = 1 - low
+    at_low = gradient_ratio(slope_at(low[None])[0], slopes, clean, noisy)
+    for _ in range(HALVINGS):
+        middle = (low + high) / 2
+        below = gradient_ratio(slope_at(middle[None])[0], slopes, clean, noisy) < most
+        low, high = torch.where(below, low, middle), torch.where(below, middle, high)
+    return torch.where(at_low < most, torch.inf, slope_at(high[None])[0])
+
+
+class Ogc(Method):
+    """Minimizes a loss whose gradient by the probability of the label is clipped at tau.
+
+    A mixture of two normal distributions, fitted to the cross entropies of the last examples, stands for
+    clean and noisy ones. tau is such that the mean clipped gradient of the noisy part is ``1 + lr epsilon``
+    times that of the clean part: the clipping is loose while the learning rate is high.
+
+    The gradient of an example is multiplied by ``min(1, tau / g)``, where g is the size of the loss's
+    derivative by the probability of the label while the other probabilities keep their proportions,
+    ``|dl/dz_y| / (p_y (1 - p_y))``. This is |l'(p_y)| for a loss of p_y alone, and defined for every loss.
+
+    Args:
+        model: from inputs to logits (B, K).
+        loss: any loss, with a `reduction`.
+        epsilon: how much larger the gradient of the noisy part may be.
+        time_frame: steps between updates of tau.
+        queue_size: cross entropies to which the mixture is fitted; before so many were seen, nothing is
+            clipped.
+
+    Source: Ye et al. 2025, "Optimized gradient clipping for noisy label learning". Their code fits the
+    mixture by scikit-learn from a random start; here two-means, which is exact in one dimension, is the
+    start, so that a run can be repeated. The value of a clipped example is its loss times the factor above;
+    theirs is a straight line in p_y with the same gradient.
+    """
+
+    weighted: ClassVar[bool] = True
+    title: ClassVar[str] = "clips the gradients of losses that look noisy"
+    source: ClassVar[str] = "Ye et al. 2025 (OGC)"
+    domain: ClassVar = {
+        "epsilon": {"low": 0.0},
+        "time_frame": {"low": 1},
+        "queue_size": {"low": 2},
+    }
+
+    queue: Tensor
+    tau: Tensor
+
+    def __init__(
+        self,
+        model: nn.Module,
+        loss: LossFunction,
+        *,
+        epsilon: float = 20.0,
+        time_frame: int = 32,
+        queue_size: int = 4096,
+    ) -> None:
+        super().__init__([model], loss)
+        self.epsilon, self.time_frame, self.queue_size = epsilon, time_frame, queue_size
+        self.steps = self.seen = 0
+
+    def prepare(self, setup: Setup) -> None:
+        """Create the queue and the threshold."""
+        self.num_labels = setup.num_classes
+        self.register_buffer("queue", torch.zeros(self.queue_size, device=setup.device))
+        self.register_buffer("tau", torch.full((), torch.inf, device=setup.device))
+
+    def step(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Return the loss whose gradient is clipped, and the logits."""
+        logits = self.logits(batch.inputs)
+        at = logits if logits.requires_grad else logits.requires_grad_()
+        values = self.loss_values(at, batch.target)
+        (slopes,) = torch.autograd.grad(values.sum(), at, retain_graph=True)
+        with torch.no_grad():
+            label = batch.target.unsqueeze(1)
+            p = logits.softmax(1).gather(1, label).squeeze(1).clamp(P_MIN, 1 - P_MIN)
+            self._remember(-p.log())
+            size = slopes.gather(1, label).squeeze(1).abs() / (p * (1 - p))
+            factor = (self.tau / size.clamp_min(torch.finfo(size.dtype).tiny)).clamp_max(1.0)
+        return self.mean(factor * values, batch), logits
+
+    def _remember(self, costs: Tensor) -> None:
+        """Append cross entropies to the queue, and update tau when it is due."""
+        size = len(costs)
+        kept = self.queue[size:].clone() if size < self.queue_size else self.queue[:0]
+        self.queue.copy_(torch.cat([kept, costs[-self.queue_size :]]))
+        self.steps, self.seen = self.steps + 1, min(self.seen + size, self.queue_size)
+        if self.steps % self.time_frame == 0 and self.seen == self.queue_size:
+            self.tau.copy_(self._threshold())
+
+    def _threshold(self) -> Tensor:
+        parts = fit_two_parts(self.queue)
+        grid = torch.linspace(LOWEST, HIGHEST, GRID, dtype=parts.mean.dtype, device=self.queue.device)
+        clean, noisy = torch.exp(-(grid - parts.mean[:, None]).square() / (2 * parts.variance[:, None]))
+        slopes = self.slope_at((-grid).exp())
+        return threshold(self.slope_at, slopes, clean, noisy, 1 + self.lr * self.epsilon)
+
+    @torch.enable_grad()
+    def slope_at(self, p: Tensor) -> Tensor:
+        """Return the loss's slope by the probability of the label, |dl/dp|, with all others equal, (M,).
+
+        Args:
+            p: (M,), probabilities of the label.
+        """
+        first = torch.log(p) - torch.log1p(-p) + math.log(self.num_labels - 1)
+        logits = torch.zeros(len(p), self.num_labels, dtype=p.dtype, device=p.device)
+        logits = torch.cat([first[:, None], logits[:, 1:]], 1).requires_grad_()
+        label = torch.zeros(len(p), dtype=torch.int64, device=p.device)
+        (found,) = torch.autograd.grad(self.loss_values(logits, label).sum(), logits)
+        return found[:, 0].abs() / (p * (1 - p))
+
+    def columns(self) -> dict[str, float | None]:
+        """Return the threshold; None while nothing is clipped."""
+        tau = float(self.tau)
+        return {"clip_threshold": tau if math.isfinite(tau) else None}
+
+    def get_extra_state(self) -> list[int]:
+        """Return the counts of steps and of remembered examples."""
+        return [self.steps, self.seen]
+
+    def set_extra_state(self, state: list[int]) -> None:
+        """Restore the counts."""
+        self.steps, self.seen = state
