@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 OUT_OF_MEMORY = re.compile(
     "out of memory|not enough memory|allocate memory|unable to allocate|bad_alloc|failed to map segment"
-    "|could not create a primitive",
+    "|could not create a primitive|can.t start new thread",
     re.IGNORECASE,
 )
 """What torch, NumPy, Arrow and the system's loader say when there is no memory left."""
